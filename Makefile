@@ -1,0 +1,64 @@
+# raysignal: `make run` shows the main job, `make test` proves it. `make help` lists the rest.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?=
+N ?= 10000
+
+# Bytecode is worth keeping here: the service starts several processes from the same tree.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test unit lint type sim bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
+	@echo "installing the pinned dependencies into $(VENV) ..."
+	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.lock \
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --config-setting editable_mode=compat -e .
+	@$(BIN)/python -m engine.warm
+	@touch $@
+
+setup: $(VENV)/.ready ## install the pinned dependencies into .venv
+
+run: setup ## the main job on embedded defaults, or on your own file: make run DATA=path
+	@$(BIN)/python -m cli run $(if $(DATA),"$(DATA)")
+
+test: setup ## every test
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+
+unit: setup ## the fast tests: no cluster, no server
+	@$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contract
+
+lint: setup ## ruff, format, import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory type
+
+type: setup ## mypy strict
+	@$(BIN)/mypy
+
+sim: setup ## deterministic simulation of faults: make sim N=10000
+	@$(BIN)/python -m tests.simulation --schedules $(N)
+
+bench: setup ## every benchmark, each with its peer in the same run
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.lock
+	@$(BIN)/python -m experiments.benchmarks
+
+lock: setup ## resolve the dependencies again, with hashes and without an index address
+	@for kind in "service:--extra agents --extra feeds" \
+	    "dev:--extra agents --extra feeds --extra test --extra lint" \
+	    "bench:--extra agents --extra feeds --extra test --extra lint --extra peers"; do \
+	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
+	    --python-version 3.11 --python-platform linux $${kind#*:} \
+	    pyproject.toml -o requirements/$${kind%%:*}.lock; done
+
+clean: ## remove what was made here
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis raysignal-store

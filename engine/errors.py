@@ -1,0 +1,189 @@
+"""Everything that can go wrong, as a tree; the edge maps it to HTTP once, in `serve/problems.py`.
+
+    RaysignalError
+    ├── InputError                 the caller's input; nothing changed
+    │   ├── UnreadableInput        not JSON, not CSV, not what the content type says
+    │   ├── UnsupportedMedia       a content type that is not taken
+    │   ├── InputTooLarge          over a stated limit
+    │   ├── InvalidField           one field: its name, its value, what was expected, its row
+    │   ├── PriceJump              a price too far from the last one to be believed unasked
+    │   └── RowErrors              several rows of a batch, each with its own error
+    ├── Conflict                   the input is fine, the state says no; nothing changed
+    │   ├── IdentityConflict       the same signal id with other content
+    │   ├── LateSignal             not after the high-water mark of its portfolio and symbol
+    │   └── PortfolioConflict      the portfolio exists with another policy
+    ├── NotFound                   no such portfolio, signal or file
+    ├── Unauthorized               no key, or the wrong one
+    ├── SettingsError              a setting that cannot be used, or two that contradict
+    └── StoreError                 the journal or its store
+        ├── StoreUnavailable       did not answer within its bound; the same call may succeed later
+        ├── Fenced                 another writer has taken over; this one must stop
+        ├── JournalDamaged         a record that was durable cannot be read
+        └── UnsafeStore            the store does not enforce conditional writes
+
+Every error survives pickling, because actors raise across processes.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class RaysignalError(Exception):
+    """The root. `fields` are what a program may read; `str()` is the sentence a person reads."""
+
+    def __init__(self, message: str, **fields: Any) -> None:
+        super().__init__(message)
+        self.fields = fields
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.fields)
+
+
+def _rebuild(kind: type[RaysignalError], args: tuple[Any, ...], fields: dict[str, Any]) -> RaysignalError:
+    error = kind.__new__(kind)
+    Exception.__init__(error, *args)
+    error.fields = fields
+    return error
+
+
+class InputError(RaysignalError):
+    """The caller's input cannot be used; nothing changed."""
+
+
+class UnreadableInput(InputError):
+    """The input is not what it says it is."""
+
+
+class UnsupportedMedia(InputError):
+    """A content type that is not taken."""
+
+
+class InputTooLarge(InputError):
+    """Over a stated limit."""
+
+
+class InvalidField(InputError):
+    """One field of one signal, setting or policy.
+
+    Args:
+        field: the field as the caller named it.
+        value: what was given (shortened when long).
+        expected: what would have been right, as the end of "expected …".
+        row: its position in the input, counted from 0, or None for a single one.
+    """
+
+    def __init__(self, field: str, value: object, expected: str, row: int | None = None) -> None:
+        place = "" if row is None else f"row {row}: "
+        shown = shorten(value)
+        super().__init__(
+            f"{place}{field} is {shown}; expected {expected}",
+            field=field, value=shown, expected=expected, row=row,
+        )  # fmt: skip
+
+
+class PriceJump(InputError):
+    """A price further from the last accepted one than the configured factor."""
+
+    def __init__(self, symbol: str, price: float, last: float, limit: float, row: int | None = None) -> None:
+        place = "" if row is None else f"row {row}: "
+        super().__init__(
+            f"{place}price {price!r} of {symbol} is a factor {max(price / last, last / price):.6g} from the last "
+            f"price {last!r}; expected at most {limit:g}. If it is true, send it with accept_price_jump=true",
+            field="price", value=repr(price), expected=f"within a factor {limit:g} of {last!r}", row=row,
+            symbol=symbol,
+        )  # fmt: skip
+
+
+class RowErrors(InputError):
+    """Several rows of a batch cannot be used; `fields["errors"]` holds one dict a row (at most 100)."""
+
+    SHOWN = 100
+
+    def __init__(self, errors: Sequence[RaysignalError], rows: int) -> None:
+        shown = [error_entry(error) for error in errors[: self.SHOWN]]
+        super().__init__(
+            f"{len(errors)} of {rows} rows cannot be used; the first: {errors[0]}",
+            errors=shown, refused=len(errors), rows=rows,
+        )  # fmt: skip
+
+
+class Conflict(RaysignalError):
+    """The input is well formed, the state refuses it; nothing changed."""
+
+
+class IdentityConflict(Conflict):
+    """The same signal id with other content."""
+
+    def __init__(self, signal_id: str, row: int | None = None) -> None:
+        place = "" if row is None else f"row {row}: "
+        super().__init__(
+            f"{place}signal_id {signal_id!r} was already taken in with other content",
+            field="signal_id", value=repr(signal_id), signal_id=signal_id, row=row,
+            expected="the content it was first sent with, or another id",
+        )  # fmt: skip
+
+
+class LateSignal(Conflict):
+    """A signal that is not after the last one of its portfolio and symbol."""
+
+    def __init__(self, symbol: str, timestamp: str, high_water: str, row: int | None = None) -> None:
+        place = "" if row is None else f"row {row}: "
+        super().__init__(
+            f"{place}timestamp {timestamp} of {symbol} is not after {high_water}, the last one processed",
+            field="timestamp", value=timestamp, expected=f"later than {high_water}", row=row,
+            symbol=symbol, high_water_mark=high_water,
+        )  # fmt: skip
+
+
+class PortfolioConflict(Conflict):
+    """The portfolio exists with another policy."""
+
+
+class NotFound(RaysignalError):
+    """No such portfolio, signal or file."""
+
+
+class Unauthorized(RaysignalError):
+    """No key, or the wrong one."""
+
+
+class SettingsError(RaysignalError):
+    """A setting that cannot be used, or two that contradict each other."""
+
+
+class StoreError(RaysignalError):
+    """The journal or the store under it."""
+
+
+class StoreUnavailable(StoreError):
+    """The store did not answer within its bound; the same call may succeed later."""
+
+
+class Fenced(StoreError):
+    """Another writer has taken over; this one must stop and has acknowledged nothing since."""
+
+
+class JournalDamaged(StoreError):
+    """A record that was durable cannot be read: `fields` name the record and where it lies."""
+
+
+class UnsafeStore(StoreError):
+    """The store does not enforce conditional writes, so two writers could both believe they own it."""
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """`repr(value)`, at most `limit` characters."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def error_entry(error: RaysignalError) -> dict[str, Any]:
+    """One row's error as it is shown to the caller: row, field, value, expected, detail."""
+    return {
+        "row": error.fields.get("row"),
+        "field": error.fields.get("field"),
+        "value": error.fields.get("value"),
+        "expected": error.fields.get("expected"),
+        "type": type(error).__name__,
+        "detail": str(error),
+    }
