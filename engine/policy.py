@@ -49,22 +49,26 @@ class Policy:
     def from_dict(cls, values: dict[str, Any]) -> "Policy":
         """From plain values; an unknown name raises `InvalidField`."""
         known = {field.name for field in fields(cls)}
-        for name in values:
+        for name, value in values.items():
             if name not in known:
-                raise InvalidField(name, values[name], f"one of {', '.join(sorted(known))}")
+                raise InvalidField(name, value, f"one of {', '.join(sorted(known))}")
         return cls(**values)
 
 
 def check_portfolio_name(name: object) -> str:
     """The name itself, if it can be a folder and a part of an address; else `InvalidField`."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise InvalidField("portfolio", name, "1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit")
+        raise InvalidField(
+            "portfolio", name, "1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit"
+        )
     return name
 
 
 def _within(policy: Policy, name: str, *, low: float, high: float, open_low: bool = False) -> None:
     value = getattr(policy, name)
-    bounds = f"a number {'above' if open_low else 'from'} {low:g} {'and at most' if open_low else 'to'} {high:g}"
+    bounds = (
+        f"a number {'above' if open_low else 'from'} {low:g} {'and at most' if open_low else 'to'} {high:g}"
+    )
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise InvalidField(name, value, bounds)
     if value > high or value < low or (open_low and value == low):

@@ -1,4 +1,5 @@
-"""Compiles every numba function once, at set-up, so that nobody waits for it later: `python -m engine.warm`."""
+"""Compiles every numba function once, at set-up, so that nobody waits for it later: `python -m engine.warm`.
+"""
 
 
 def warm() -> None:

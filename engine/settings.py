@@ -1,0 +1,159 @@
+"""Settings: environment variables `RAYSIGNAL_*`, checked together, unknown ones refused.
+
+`Settings()` reads the environment once; what needs a setting is handed the object.
+"""
+
+import hashlib
+import ipaddress
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from engine.errors import InvalidField, SettingsError
+from engine.instants import zone_named
+from engine.policy import Policy, check_portfolio_name
+
+PREFIX = "RAYSIGNAL_"
+
+
+def default_store() -> str:
+    """A folder under the working directory, as an address."""
+    return (Path.cwd() / "raysignal-store").as_uri()
+
+
+def default_portfolios() -> dict[str, dict[str, Any]]:
+    """One portfolio, the plain policy."""
+    return {"baseline": {}}
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured; each field is the variable `RAYSIGNAL_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    store: str = Field(default_factory=default_store, description="`file:///dir` or `s3://bucket/prefix`")
+    store_shared: bool = Field(
+        default=False, description="a `file:` store that every node of the cluster sees at the same path"
+    )
+    shards: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1,
+        description="portfolio actors; each writes a journal of its own; fixed once a store is made",
+    )
+    portfolios: dict[str, dict[str, Any]] = Field(
+        default_factory=default_portfolios,
+        description="the portfolios that exist from the start: name to policy, as JSON",
+    )
+    primary: str = Field(default="baseline", description="the portfolio that `POST /signal` goes to")
+    timezone: str = Field(default="UTC", description="the zone that stamps without one are read in")
+    symbol: str = Field(default="BTC", description="the symbol of a signal that names none")
+    source: str = Field(default="default", description="the source of a signal that names none")
+    max_price_jump: Annotated[float, Field(gt=1.0, le=1e12)] = Field(
+        default=5.0, description="a price further than this factor from the symbol's last one is refused"
+    )
+    max_future_s: Annotated[float, Field(ge=0.0)] = Field(
+        default=86_400.0, description="how far ahead of the clock a stamp may lie, in seconds"
+    )
+    max_signal_bytes: Annotated[int, Field(ge=256)] = Field(
+        default=256 * 1024, description="largest body of `POST /signal`"
+    )
+    max_batch_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=256 * 1024 * 1024, description="largest body of `POST /signals`"
+    )
+    snapshot_rows: Annotated[int, Field(ge=1)] = Field(
+        default=65_536,
+        description="signals between two snapshots of an actor; bounds the replay at a restart",
+    )
+    flush_s: Annotated[float, Field(gt=0.0)] = Field(
+        default=30.0, description="how long processed signals wait before they are written as Parquet"
+    )
+    ingress_replicas: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=2, description="HTTP replicas; two survive the loss of one without an outage"
+    )
+    host: str = Field(default="127.0.0.1", description="the address to listen on")
+    port: Annotated[int, Field(ge=1, le=65_535)] = Field(default=8000, description="the port to listen on")
+    api_key: SecretStr | None = Field(
+        default=None, description="bearer token that every request must carry; needed off loopback"
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="secret of the HMAC-SHA256 signature that a webhook may carry instead"
+    )
+    ray_address: str | None = Field(default=None, description="the Ray cluster to join; none: a local one")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise SettingsError(_sentence(error)) from error
+        except InvalidField as error:
+            raise SettingsError(str(error)) from error
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        zone_named(value)
+        return value
+
+    @field_validator("symbol", "source")
+    @classmethod
+    def _not_blank(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("expected a text that is not empty")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.primary not in self.portfolios:
+            raise ValueError(
+                f"primary is {self.primary!r}; expected one of portfolios: {', '.join(self.portfolios)}"
+            )
+        self.policies()
+        if not is_loopback(self.host) and self.api_key is None and self.webhook_secret is None:
+            raise ValueError(
+                f"host is {self.host!r}, which others can reach; expected {PREFIX}API_KEY or "
+                f"{PREFIX}WEBHOOK_SECRET to be set, or a loopback address"
+            )
+        return self
+
+    def policies(self) -> dict[str, Policy]:
+        """The configured portfolios with their policies."""
+        return {
+            check_portfolio_name(name): Policy.from_dict(values) for name, values in self.portfolios.items()
+        }
+
+    def fingerprint(self) -> str:
+        """A hash of every setting that is not a secret: equal settings, equal fingerprint."""
+        values = self.model_dump(mode="json", exclude={"api_key", "webhook_secret"})
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from the environment; a `RAYSIGNAL_` variable that is none of them raises `SettingsError`."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name in environ if environ is not None else os.environ:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise SettingsError(f"{name} is no setting; expected one of {', '.join(sorted(known))}")
+    return Settings(**overrides)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _sentence(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"])
+        place = f"{PREFIX}{name.upper()}: " if name else ""
+        parts.append(place + item["msg"].removeprefix("Value error, "))
+    return "; ".join(parts)
