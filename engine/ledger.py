@@ -1,0 +1,329 @@
+"""The kernel: the only place where money moves.
+
+One compiled step (`engine.kernel`) turns signals into fills, cash, positions and the figures of
+`engine.performance`. A live actor calls it with one signal, a replay with an array, a sweep with an array per
+configuration: the same step each time, so that all of them end on the same bytes.
+
+What a row does, in this order:
+
+1. The order is the row's own action (policy fill `signal`), or the action that the symbol's previous row left
+   waiting (fill `next`). It is executed at the row's price, made worse by slippage. Under `next` the row's
+   fill therefore belongs to the decision of the row before.
+2. A side already held is left alone. Otherwise the position on the other side is closed and pays its fee. A
+   BUY, or under `long-short` a SELL, then opens with `budget = min(weight * equity, free)` and
+   `quantity = budget / (fill_price * (1 + fee))`, so that a buy spends its budget exactly, fee included.
+   `free` is cash less twice what the other symbols' shorts are worth: the money that a short brought in, and
+   as much again, stays behind to cover it. So positions never open beyond equity; without shorts `free` is
+   the cash.
+3. Equity is cash plus every position at its symbol's last price, summed anew on each row.
+4. The figures take the row in: its return on the equity before it, the peak, and buy-and-hold beside it.
+
+No margin call is simulated: a short whose price explodes takes equity below zero. Nothing opens then (closing
+stays possible), and returns count as zero until equity is above zero again.
+
+Timestamps increase strictly within a symbol; that is checked where signals are taken in, not here.
+"""
+
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from engine import account as at
+from engine.account import ACCOUNT_SIZE, POSITION_SIZE, Floats, new_account
+from engine.errors import InvalidField, JournalDamaged
+from engine.policy import Policy
+
+
+class Outcome(IntEnum):
+    """What became of a decision; `reason` says why where nothing, or only half of it, was traded."""
+
+    HOLD = 0
+    OPENED = 1
+    CLOSED = 2
+    FLIPPED = 3
+    ALREADY_HELD = 4
+    PENDING = 5
+    NOTHING_TO_SELL = 6
+    NO_CASH = 7
+    INSOLVENT = 8
+    CLOSED_ONLY = 9
+
+
+_REASONS: dict[int, str] = {
+    Outcome.HOLD: "the decision was HOLD",
+    Outcome.ALREADY_HELD: "this side is already held",
+    Outcome.PENDING: "it will be executed at the symbol's next price",
+    Outcome.NOTHING_TO_SELL: "there is nothing to sell, and this portfolio does not go short",
+    Outcome.NO_CASH: "no cash is free, other positions take all of it",
+    Outcome.INSOLVENT: "equity is not above zero, so nothing can be opened",
+    Outcome.CLOSED_ONLY: "the position was closed, but nothing is left to open the other side with",
+}
+
+
+def reason(outcome: int) -> str | None:
+    """Why nothing, or only half, was traded, as a sentence for people; None where all of it was."""
+    return _REASONS.get(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRows:
+    """What each row did: one array a column, all of length n.
+
+    Attributes:
+        outcome: int8, an `Outcome`: what became of the row's own decision (`PENDING` under fill `next`).
+        executed: int8, an `Outcome`: what became of the order executed at this row's price. The same as
+            `outcome` under fill `signal`; under `next` it is the decision of the symbol's row before (`HOLD`
+            if there was none).
+        fill_quantity: bought (above 0) or sold (below 0) at this row; a flip is the sum of both halves; 0
+            without.
+        fill_price: price of the fill, slippage included; NaN without one.
+        fee: paid at this row.
+        cash: after the row.
+        position: quantity of the row's symbol after the row.
+        equity: after the row.
+        signal_return: equity / equity before the row - 1.
+        realised_pnl: profit of all positions closed so far, after fees.
+        drawdown: 1 - equity / highest equity so far.
+    """
+
+    outcome: NDArray[np.int8]
+    executed: NDArray[np.int8]
+    fill_quantity: Floats
+    fill_price: Floats
+    fee: Floats
+    cash: Floats
+    position: Floats
+    equity: Floats
+    signal_return: Floats
+    realised_pnl: Floats
+    drawdown: Floats
+
+    @classmethod
+    def empty(cls, n: int) -> "LedgerRows":
+        """Rows to be filled by `Ledger.run`."""
+        outcomes = np.zeros((2, n), dtype=np.int8)
+        figures = np.zeros((len(fields(cls)) - 2, n))
+        return cls(*outcomes, *figures)
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The arrays by name, in the order of the fields."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def slice(self, start: int, stop: int) -> "LedgerRows":
+        """Rows `start` to `stop` as views: filling them fills these."""
+        return LedgerRows(*(column[start:stop] for column in self.columns().values()))
+
+    def take(self, rows: ArrayLike) -> "LedgerRows":
+        """The named rows, copied: positions or a mask."""
+        chosen = np.asarray(rows)
+        return LedgerRows(*(column[chosen] for column in self.columns().values()))
+
+
+_NO_ROWS = tuple(LedgerRows.empty(0).columns().values())
+_NO_ACCOUNTS = np.empty((0, ACCOUNT_SIZE))
+
+
+class Ledger:
+    """The state of one portfolio.
+
+    `account` is float64[ACCOUNT_SIZE], `positions` float64[symbols, POSITION_SIZE], laid out in
+    `engine.account`; a symbol is its row's number. Not for use from two threads at once.
+    """
+
+    __slots__ = ("_vector", "account", "policy", "positions")
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.account = new_account(policy.initial_cash)
+        self.positions = np.zeros((0, POSITION_SIZE))
+        self._vector: Floats | None = None
+
+    def ensure_symbols(self, count: int) -> None:
+        """Make room for symbols 0 to count - 1; never takes room away."""
+        missing = count - len(self.positions)
+        if missing > 0:
+            self.positions = np.concatenate([self.positions, np.zeros((missing, POSITION_SIZE))])
+
+    def run(
+        self,
+        timestamp_us: NDArray[np.int64],
+        symbol: NDArray[np.int32],
+        action: NDArray[np.int8],
+        price: Floats,
+        rows: LedgerRows | None = None,
+        accounts: Floats | None = None,
+    ) -> None:
+        """Take n signals in, in their order. However they are cut into calls, the bytes end the same.
+
+        Args:
+            timestamp_us: UTC microseconds, before the year 2255.
+            symbol: codes below the count given to `ensure_symbols`.
+            action: 1 buy, 0 hold, -1 sell.
+            price: finite, above 0.
+            rows: filled with what each row did, if given; of length n.
+            accounts: float64[n, ACCOUNT_SIZE], filled with the account after each row, if given.
+
+        Raises:
+            InvalidField: a row that cannot be taken in, by its position; nothing has changed.
+            ValueError: arrays of different lengths.
+        """
+        inputs = (
+            np.ascontiguousarray(timestamp_us, dtype=np.int64),
+            np.ascontiguousarray(symbol, dtype=np.int32),
+            np.ascontiguousarray(action, dtype=np.int8),
+            np.ascontiguousarray(price, dtype=np.float64),
+        )
+        n = len(inputs[0])
+        outputs = _NO_ROWS if rows is None else tuple(rows.columns().values())
+        lengths = {len(column) for column in inputs}
+        lengths |= set() if rows is None else {len(column) for column in outputs}
+        lengths |= set() if accounts is None else {len(accounts)}
+        if lengths != {n}:
+            raise ValueError(f"signals, rows and accounts differ in length: {sorted(lengths)}")
+        if n == 0:
+            return
+        if self._vector is None:
+            self._vector = _kernel().policy_vector(self.policy)
+        refused = _kernel().advance(
+            self._vector, self.account, self.positions, *inputs, *outputs,
+            _NO_ACCOUNTS if accounts is None else accounts,
+        )  # fmt: skip
+        if refused >= 0:
+            raise _refusal(refused, len(self.positions), *(column[refused].item() for column in inputs))
+
+    def copy(self) -> "Ledger":
+        """The same state, independent of this one."""
+        twin = Ledger(self.policy)
+        twin.account = self.account.copy()
+        twin.positions = self.positions.copy()
+        return twin
+
+    @property
+    def equity(self) -> float:
+        """Cash and every position at its symbol's last price."""
+        return float(self.account[at.EQUITY])
+
+    @property
+    def cash(self) -> float:
+        """Money not in positions; what shorts brought in is part of it."""
+        return float(self.account[at.CASH])
+
+    def last_price(self, symbol: int) -> float | None:
+        """The price of the symbol's last signal; None before the first."""
+        price = float(self.positions[symbol, at.PRICE]) if symbol < len(self.positions) else 0.0
+        return price or None
+
+    def last_timestamp_us(self, symbol: int) -> int | None:
+        """The instant of the symbol's last signal, its high-water mark; None before the first."""
+        return None if self.last_price(symbol) is None else int(self.positions[symbol, at.STAMP])
+
+    def to_bytes(self) -> bytes:
+        """Header (magic, version, sizes), account and positions as little-endian float64, CRC-32 of all
+        before.
+        """
+        header = _HEADER.pack(_MAGIC, _VERSION, ACCOUNT_SIZE, POSITION_SIZE, len(self.positions))
+        body = header + self.account.astype("<f8").tobytes() + self.positions.astype("<f8").tobytes()
+        return body + struct.pack("<I", zlib.crc32(body))
+
+    @classmethod
+    def from_bytes(cls, policy: Policy, data: bytes) -> "Ledger":
+        """The ledger that `to_bytes` wrote.
+
+        Raises:
+            JournalDamaged: not such bytes, another version, or of a portfolio with other initial cash.
+        """
+        numbers = _numbers(data)
+        ledger = cls(policy)
+        ledger.account = numbers[:ACCOUNT_SIZE].copy()
+        ledger.positions = numbers[ACCOUNT_SIZE:].reshape(-1, POSITION_SIZE).copy()
+        if ledger.account[at.INITIAL_CASH] != policy.initial_cash:
+            raise JournalDamaged(
+                f"a ledger that began with {ledger.account[at.INITIAL_CASH]!r} was stored for a portfolio "
+                f"that begins with {policy.initial_cash!r}"
+            )
+        return ledger
+
+
+def sweep(
+    policies: Sequence[Policy],
+    timestamp_us: NDArray[np.int64],
+    symbol: NDArray[np.int32],
+    action: NDArray[np.int8],
+    price: Floats,
+) -> Floats:
+    """The accounts after the last row, float64[len(policies), ACCOUNT_SIZE]: each policy on the same signals.
+
+    Serial, on one core; memory does not grow with the rows. Raises as `Ledger.run` does.
+    """
+    accounts = np.empty((len(policies), ACCOUNT_SIZE))
+    count = int(np.max(symbol, initial=-1)) + 1
+    for index, policy in enumerate(policies):
+        ledger = Ledger(policy)
+        ledger.ensure_symbols(count)
+        ledger.run(timestamp_us, symbol, action, price)
+        accounts[index] = ledger.account
+    return accounts
+
+
+def warm() -> None:
+    """Load the compiled step, compiling it (some seconds) where no cache holds it yet."""
+    _kernel()
+
+
+_MAGIC = b"RSLG"
+_VERSION = 1
+_HEADER = struct.Struct("<4sHHHI")
+_CRC_SIZE = 4
+
+
+def _numbers(data: bytes) -> Floats:
+    if len(data) < _HEADER.size + _CRC_SIZE:
+        raise JournalDamaged(f"a stored ledger of {len(data)} bytes is shorter than its header")
+    magic, version, account_size, position_size, symbols = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        raise JournalDamaged(f"a stored ledger begins with {magic!r}; expected {_MAGIC!r}")
+    if (version, account_size, position_size) != (_VERSION, ACCOUNT_SIZE, POSITION_SIZE):
+        raise JournalDamaged(
+            f"a stored ledger has version {version} ({account_size} by {position_size}); this program reads "
+            f"version {_VERSION} ({ACCOUNT_SIZE} by {POSITION_SIZE})"
+        )
+    expected = _HEADER.size + 8 * (ACCOUNT_SIZE + symbols * POSITION_SIZE) + _CRC_SIZE
+    if len(data) != expected:
+        raise JournalDamaged(
+            f"a stored ledger of {symbols} symbols has {len(data)} bytes; expected {expected}"
+        )
+    body, (crc,) = data[:-_CRC_SIZE], struct.unpack("<I", data[-_CRC_SIZE:])
+    if zlib.crc32(body) != crc:
+        raise JournalDamaged("a stored ledger does not match its checksum")
+    return np.frombuffer(body, dtype="<f8", offset=_HEADER.size).astype(np.float64)
+
+
+def _refusal(
+    row: int, symbols: int, timestamp_us: int, symbol: int, action: int, price: float
+) -> InvalidField:
+    if not 0.0 < price < float("inf"):
+        return InvalidField("price", price, "a finite number above 0", row=row)
+    if action not in {-1, 0, 1}:
+        return InvalidField("action", action, "-1, 0 or 1", row=row)
+    if not 0 <= symbol < symbols:
+        return InvalidField("symbol", symbol, f"a code from 0 to {symbols - 1}", row=row)
+    return InvalidField(
+        "timestamp_us", timestamp_us, "microseconds since 1970, before the year 2255", row=row
+    )
+
+
+@cache
+def _kernel() -> Any:
+    from engine import kernel  # noqa: PLC0415 - imports numba, half a second; paid at first use
+
+    return kernel
