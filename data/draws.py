@@ -1,0 +1,68 @@
+"""Random numbers that are the same to the bit on every machine and with every numpy.
+
+numpy promises the raw stream of PCG64 for ever, but not what `Generator` makes of it, and `exp`, `log` and
+`cos` differ in the last bit between processors. So everything here is made of raw 64-bit words by integer
+arithmetic and the operations that IEEE 754 rounds correctly: + - * / and the square root.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_LOWEST = 2.0**-54
+_NEWTON_STEPS = 6
+
+
+class Draws:
+    """One independent stream: a seed and a path of small numbers that says what it is for."""
+
+    def __init__(self, seed: int, *path: int) -> None:
+        self._bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=path))
+
+    def words(self, n: int) -> npt.NDArray[np.uint64]:
+        """Raw words, uint64[n]."""
+        raw: npt.NDArray[np.uint64] = np.asarray(self._bits.random_raw(n), np.uint64)
+        return raw
+
+    def uniform(self, n: int) -> Floats:
+        """Multiples of 2**-53 in [0, 1), float64[n]."""
+        return (self.words(n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    def below(self, limit: int, n: int) -> Ints:
+        """Whole numbers from 0 to `limit` - 1, int64[n]; a small `limit` has a small bias."""
+        scaled = (self.words(n) >> np.uint64(32)) * np.uint64(limit)
+        return (scaled >> np.uint64(32)).astype(np.int64)
+
+    def fat_tailed(self, n: int, cut: float) -> Floats:
+        """Student's t with 4 degrees of freedom, scaled to variance 1 and cut at ± `cut`, float64[n].
+
+        By its quantile function: with s = t / sqrt(t² + 4), F(t) = 1/2 + 3s/4 - s³/4, and with e = 1 - |s|
+        and q the smaller tail, 3e² - e³ = 4q, which Newton's method solves from below (convex for e < 1).
+        """
+        u = self.uniform(n)
+        q = np.maximum(np.minimum(u, 1.0 - u), _LOWEST)
+        e = np.sqrt(4.0 * q / 3.0)
+        for _ in range(_NEWTON_STEPS):
+            e -= (e * e * (3.0 - e) - 4.0 * q) / (3.0 * e * (2.0 - e))
+        t = 2.0 * (1.0 - e) / np.sqrt(e * (2.0 - e))
+        standard = t / np.sqrt(np.float64(2.0))
+        signed: Floats = np.where(u < 0.5, -standard, standard).clip(-cut, cut)
+        return signed
+
+
+def running(values: Floats, weight: float, start: float) -> Floats:
+    """The exponential average x[i] = x[i-1] + weight * (values[i] - x[i-1]) from `start`, float64[n]."""
+    average, out = start, []
+    for value in values.tolist():
+        average += weight * (value - average)
+        out.append(average)
+    return np.array(out, np.float64)
+
+
+def position_in_blocks(draws: Draws, rows: int, block: int) -> Ints:
+    """One position drawn in each full block of `block` rows: int64[rows // block], rising."""
+    blocks = rows // block
+    positions: Ints = np.arange(blocks, dtype=np.int64) * block + draws.below(block, blocks)
+    return positions

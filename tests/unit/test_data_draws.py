@@ -1,0 +1,42 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from data.draws import Draws
+
+
+def test_the_raw_words_of_a_stream_are_pinned():
+    words = Draws(2025, 0, 1).words(1_000)
+    assert hashlib.sha256(words.astype("<u8").tobytes()).hexdigest()[:16] == "0ae8222caf2fc20c"
+
+
+def test_fat_tailed_draws_are_pinned_to_the_last_bit():
+    values = Draws(2025, 0, 1).fat_tailed(1_000, 8.0)
+    assert hashlib.sha256(values.astype("<f8").tobytes()).hexdigest()[:16] == "1ae248324c797751"
+
+
+def test_streams_with_different_paths_differ():
+    assert not np.isin(Draws(1, 0, 1).words(100), Draws(1, 0, 2).words(100)).any()
+
+
+@pytest.mark.parametrize(
+    # Quantiles of Student's t with 4 degrees of freedom, from printed tables.
+    ("probability", "quantile"), [(0.9, 1.533), (0.95, 2.132), (0.975, 2.776), (0.99, 3.747), (0.999, 7.173)],
+)  # fmt: skip
+def test_fat_tailed_draws_have_the_quantiles_of_students_t(probability, quantile):
+    values = Draws(3, 0).fat_tailed(1_000_000, 1e9) * np.sqrt(2.0)
+    share = float((values <= quantile).mean())
+    assert abs(share - probability) < 5 * (probability * (1 - probability) / 1_000_000) ** 0.5 + 1e-4
+
+
+def test_fat_tailed_draws_are_cut():
+    values = Draws(3, 0).fat_tailed(100_000, 2.0)
+    assert values.min() == -2.0
+    assert values.max() == 2.0
+
+
+def test_whole_numbers_below_a_limit_are_all_reached_and_even():
+    counts = np.bincount(Draws(4, 0).below(7, 70_000))
+    assert len(counts) == 7
+    assert (abs(counts - 10_000) < 500).all()
