@@ -15,11 +15,11 @@ from types import TracebackType
 from typing import Literal, Protocol, Self, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data import phrases
+from data.byte_rows import Bytes, decimal, digits, joined, stamps, without_leading_zeros, words
 from data.checks import check_symbols, check_whole
 from data.draws import Draws, Ints
 from engine.errors import InvalidField
@@ -36,8 +36,6 @@ _LOWEST_CENTS, _HIGHEST_CENTS = 20_000_00, 99_999_99
 _FIRST_CENTS = 60_000_00
 _CENTS_A_SECOND = 200.0  # standard deviation of the price's move within a second
 _LARGEST_STEP = 500_00  # cents: one standard deviation of the coarsest bars
-
-Bytes = npt.NDArray[np.uint8]
 
 
 def write_plain(
@@ -244,91 +242,26 @@ class _TextWriter:
             else:
                 pieces += [lead.encode(), values]
         pieces.append(b"}\n" if self._json else b"\n")
-        self._file.write(_joined(pieces, len(chunk.signal)))
+        self._file.write(joined(pieces, len(chunk.signal)))
 
     def _fields(self, chunk: _Chunk) -> list[tuple[str, bool, Bytes]]:
         """Name, whether JSON quotes it, and the text of every row, padded with NUL."""
         fields = [
-            ("timestamp", True, _stamps(chunk.instant_us, in_seconds=self._in_seconds)),
-            ("symbol", True, _words(chunk.symbol, self._symbols)),
-            ("price", False, _decimal(chunk.cents, whole=5, places=2)),
-            ("signal", False, _words(chunk.signal + 1, ("-1", "0", "1"))),
+            ("timestamp", True, stamps(chunk.instant_us, in_seconds=self._in_seconds)),
+            ("symbol", True, words(chunk.symbol, self._symbols)),
+            ("price", False, decimal(chunk.cents, whole=5, places=2)),
+            ("signal", False, words(chunk.signal + 1, ("-1", "0", "1"))),
         ]
         if chunk.features is not None:
             values = chunk.features
-            sign = _words((values.momentum < 0).astype(np.int64), ("", "-"))
+            sign = words((values.momentum < 0).astype(np.int64), ("", "-"))
             fields += [
                 ("mvrv_btc_momentum", False,
-                 np.hstack([sign, _decimal(np.abs(values.momentum), whole=1, places=6)])),
-                ("spot_volume_daily_sum", False, _without_leading_zeros(_digits(values.volume, 12))),
-                ("sentiment", True, _words(values.level, phrases.SENTIMENTS)),
-                ("index", False, _digits(values.mood, 2)),
-                ("dominant_sentiment", True, _words(values.level, _DOMINANT)),
-                ("intensity", False, _digits(values.intensity, 1)),
+                 np.hstack([sign, decimal(np.abs(values.momentum), whole=1, places=6)])),
+                ("spot_volume_daily_sum", False, without_leading_zeros(digits(values.volume, 12))),
+                ("sentiment", True, words(values.level, phrases.SENTIMENTS)),
+                ("index", False, digits(values.mood, 2)),
+                ("dominant_sentiment", True, words(values.level, _DOMINANT)),
+                ("intensity", False, digits(values.intensity, 1)),
             ]  # fmt: skip
         return fields
-
-
-def _joined(pieces: list[bytes | Bytes], rows: int) -> bytes:
-    """The pieces side by side in every row, without the NULs that pad them."""
-    widths = [len(piece) if isinstance(piece, bytes) else piece.shape[1] for piece in pieces]
-    matrix = np.empty((rows, sum(widths)), np.uint8)
-    at = 0
-    for piece, width in zip(pieces, widths, strict=True):
-        matrix[:, at : at + width] = np.frombuffer(piece, np.uint8) if isinstance(piece, bytes) else piece
-        at += width
-    flat = matrix.ravel()
-    text: bytes = flat[flat != 0].tobytes()
-    return text
-
-
-def _matrix(words: tuple[str, ...]) -> Bytes:
-    """ASCII words as uint8[n, longest], padded with NUL."""
-    encoded = [word.encode("ascii") for word in words]
-    width = max(len(word) for word in encoded)
-    whole = b"".join(word.ljust(width, b"\0") for word in encoded)
-    return np.frombuffer(whole, np.uint8).reshape(len(words), width)
-
-
-_FOUR_DIGITS = _matrix(tuple(f"{number:04}" for number in range(10_000)))
-_TIMES_OF_DAY = _matrix(
-    tuple(f"T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}" for second in range(86_400))
-)
-
-
-def _words(codes: Ints, words: tuple[str, ...]) -> Bytes:
-    texts: Bytes = _matrix(words)[codes]
-    return texts
-
-
-def _digits(values: Ints, width: int) -> Bytes:
-    """Whole numbers of at most `width` digits, with leading zeros: uint8[n, width]."""
-    groups = -(-width // 4)
-    parts = [_FOUR_DIGITS[values // 10_000**group % 10_000] for group in reversed(range(groups))]
-    return np.hstack(parts)[:, -width:]
-
-
-def _decimal(values: Ints, *, whole: int, places: int) -> Bytes:
-    """`values` / 10**places with `whole` digits before the point."""
-    digits = _digits(values, whole + places)
-    point = np.full((len(values), 1), ord("."), np.uint8)
-    return np.hstack([digits[:, :whole], point, digits[:, whole:]])
-
-
-def _without_leading_zeros(digits: Bytes) -> Bytes:
-    leading = np.logical_and.accumulate(digits == ord("0"), axis=1)
-    leading[:, -1] = False
-    return np.where(leading, np.uint8(0), digits)
-
-
-def _stamps(instant_us: Ints, *, in_seconds: bool) -> Bytes:
-    """ISO 8601 with Z, in seconds or else with milliseconds."""
-    second = instant_us // MICROSECONDS
-    day = second // 86_400
-    first = int(day[0])
-    dates = np.arange(first, int(day[-1]) + 1).astype("datetime64[D]").astype(str)
-    parts = [_matrix(tuple(dates.tolist()))[day - first], _TIMES_OF_DAY[second % 86_400]]
-    if not in_seconds:
-        milliseconds = instant_us // _MILLISECOND_US % 1_000
-        parts += [_words(np.zeros_like(day), (".",)), _digits(milliseconds, 3)]
-    return np.hstack([*parts, _words(np.zeros_like(day), ("Z",))])

@@ -167,6 +167,7 @@ def test_the_market_cannot_be_told_from_its_features():
     close = frame["close"].to_numpy()
     rows = np.arange(1, len(frame) - 6, 6)  # horizons that do not overlap
     rises = close[rows + 6] > close[rows]
+    assert within_binomial_bounds(float(rises.mean()), 0.5, len(rises))
     bound = 4 / np.sqrt(12 * len(rows) * 0.25)  # of an AUC whose score says nothing
     scores = {
         "index": frame["index"].astype("Float64").fillna(50).to_numpy(float),
