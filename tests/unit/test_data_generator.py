@@ -179,6 +179,13 @@ def test_the_market_cannot_be_told_from_its_features():
         assert abs(auc(score[rows], rises) - 0.5) < bound, name
 
 
+def test_a_move_says_nothing_about_the_next_one():
+    frame, _ = generate_with_truth(LARGE)
+    rises = np.diff(frame["close"].to_numpy()) > 0
+    same_way = rises[1:] == rises[:-1]
+    assert within_binomial_bounds(float(same_way.mean()), 0.5, len(same_way))
+
+
 def test_moves_are_larger_in_a_storm_and_have_fat_tails():
     frame, truth = generate_with_truth(replace(LARGE, gaps=0.0))
     move = pd.Series(np.diff(np.log(frame["close"].to_numpy())))
