@@ -109,6 +109,28 @@ def _takeable(stamp: int, symbol: int, action: int, price: float, count: int) ->
 _can_be_taken = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(_takeable)
 
 
+def _is_trade(action: int, quantity: float, lowest: int) -> bool:
+    """Whether the action changes the side held; `lowest` is 0 where nothing may go short, else -2.
+
+    Without a branch: on signals that nobody can predict, the processor cannot either.
+    """
+    side = int(quantity > 0.0) - int(quantity < 0.0)
+    return (action != 0) & (action != side) & (action + side >= lowest)
+
+
+is_trade = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(_is_trade)
+
+
+def _left_alone(action: int, quantity: float) -> int:
+    if action == 0:
+        return HOLD
+    held = (action > 0 and quantity > 0.0) or (action < 0 and quantity < 0.0)
+    return HELD if held else NOTHING
+
+
+left_alone = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(_left_alone)
+
+
 def _advance(  # noqa: C901, PLR0912, PLR0915 - one loop with its state in registers; split, it spills
     policy: Floats,
     account: Floats,
@@ -141,7 +163,7 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - one loop with its state in regis
     emit = len(row_outcome) > 0
     record = len(accounts) > 0
     at_next = policy[_NEXT] != 0.0
-    shorts = policy[_SHORTS] != 0.0
+    lowest = -2 if policy[_SHORTS] != 0.0 else 0
 
     good = True
     for row in range(rows):
@@ -230,37 +252,29 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - one loop with its state in regis
         latest = now
 
         order = waiting if at_next else action
-        side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
-        executed = HOLD
+        before = quantity
+        executed = PENDING
         filled = 0.0
         fill_price = np.nan
         fee = 0.0
-        if order != 0:
-            if order == side:
-                executed = HELD
-            elif order + side < 0 and not shorts:
-                executed = NOTHING
+        if is_trade(order, before, lowest):
+            cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
+                order, price, cash, quantity, basis, rest, cover, policy
+            )
+            filled = quantity - before
+            if filled != 0.0:
+                account[at.TRADES] += 1.0
+                account[at.FEES] += fee
+                account[at.NOTIONAL] += notional
+                held += np.float64(quantity != 0.0) - np.float64(before != 0.0)
+                if before != 0.0:
+                    account[at.CLOSED] += 1.0
+                    account[at.REALISED] += profit
+                    account[at.WINS] += np.float64(profit > 0.0)
+                    account[at.GROSS_PROFIT] += max(profit, 0.0)
+                    account[at.GROSS_LOSS] -= min(profit, 0.0)
             else:
-                before = quantity
-                cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
-                    order, price, cash, quantity, basis, rest, cover, policy
-                )
-                filled = quantity - before
-                if filled != 0.0:
-                    account[at.TRADES] += 1.0
-                    account[at.FEES] += fee
-                    account[at.NOTIONAL] += notional
-                    held += np.float64(quantity != 0.0) - np.float64(before != 0.0)
-                    if before != 0.0:
-                        account[at.CLOSED] += 1.0
-                        account[at.REALISED] += profit
-                        if profit > 0.0:
-                            account[at.WINS] += 1.0
-                            account[at.GROSS_PROFIT] += profit
-                        else:
-                            account[at.GROSS_LOSS] -= profit
-                else:
-                    fill_price = np.nan
+                fill_price = np.nan
 
         before_row = equity
         equity = cash + (rest + quantity * price)
@@ -290,19 +304,8 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - one loop with its state in regis
         if hold < hold_peak * hold_trough:
             hold_trough = min(hold_trough, hold / hold_peak)
 
-        outcome = executed
         if at_next:
-            side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
-            outcome = HOLD
-            waiting = np.int64(0)
-            if action != 0:
-                if action == side:
-                    outcome = HELD
-                elif action + side < 0 and not shorts:
-                    outcome = NOTHING
-                else:
-                    outcome = PENDING
-                    waiting = action
+            waiting = action if is_trade(action, quantity, lowest) else np.int64(0)
 
         if not single:
             positions[symbol, at.QUANTITY] = quantity
@@ -312,8 +315,15 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - one loop with its state in regis
             positions[symbol, at.WAITING] = waiting
             positions[symbol, at.UNITS] = units
         if emit:
-            row_outcome[row] = outcome
+            if executed == PENDING:
+                executed = left_alone(order, before)
             row_executed[row] = executed
+            if not at_next:
+                row_outcome[row] = executed
+            elif waiting != 0:
+                row_outcome[row] = PENDING
+            else:
+                row_outcome[row] = left_alone(action, quantity)
             row_quantity[row] = filled
             row_price[row] = fill_price
             row_fee[row] = fee

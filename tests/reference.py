@@ -1,0 +1,233 @@
+"""The ledger as one would write it on paper: slow, obvious, and what the compiled kernel is held against.
+
+Money follows the same order of operations as the kernel, so every column of its rows must be equal bit for
+bit. Figures are computed from the full lists of equities and returns, in two passes, with exact sums;
+buy-and-hold in exact fractions. There the kernel, which keeps running accumulators, must agree to 1e-9.
+"""
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from engine.policy import Policy
+
+YEAR_US = 365 * 24 * 60 * 60 * 1_000_000
+
+
+@dataclass
+class Held:
+    """One symbol of the portfolio."""
+
+    quantity: float = 0.0
+    paid: float = 0.0
+    price: float = 0.0
+    waiting: int = 0
+
+    @property
+    def value(self) -> float:
+        return self.quantity * self.price
+
+
+@dataclass
+class ReferenceLedger:
+    policy: Policy
+    symbols: dict[int, Held] = field(default_factory=dict)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+    profits: list[float] = field(default_factory=list)
+    hold_returns: list[Fraction] = field(default_factory=list)
+    first_prices: dict[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.cash = self.equity = self.peak = self.policy.initial_cash
+        self.fees = self.notional = self.realised = 0.0
+        self.trades = 0
+        self.exposed_us = 0
+
+    @property
+    def fee(self) -> float:
+        return self.policy.fee_bps / 10_000
+
+    def take(self, timestamp_us: int, symbol: int, action: int, price: float) -> dict[str, Any]:
+        """One signal; gives its row, also kept in `rows`."""
+        now = max([timestamp_us, *self.times[-1:]])
+        if self.times and any(held.quantity for held in self.symbols.values()):
+            self.exposed_us += now - self.times[-1]
+        self.times.append(now)
+        self.hold_returns.append(self._hold_return(symbol, price))
+
+        held = self.symbols.setdefault(symbol, Held())
+        held.price = price
+        row = {"fill_quantity": 0.0, "fill_price": math.nan, "fee": 0.0}
+        if self.policy.fill == "signal":
+            row["outcome"] = row["executed"] = self._order(symbol, action, price, row)
+        else:
+            row["executed"] = self._order(symbol, held.waiting, price, row)
+            held.waiting = 0
+            row["outcome"] = self._refusal(held, action)
+            if row["outcome"] is None:
+                row["outcome"] = "PENDING"
+                held.waiting = action
+
+        before = self.equity
+        self.equity = self.cash + (self._rest(symbol) + held.value)
+        self.peak = max(self.peak, self.equity)
+        row |= {
+            "cash": self.cash,
+            "position": held.quantity,
+            "equity": self.equity,
+            "signal_return": self.equity / before - 1 if before > 0 else 0.0,
+            "realised_pnl": self.realised,
+            "drawdown": 1 - self.equity / self.peak,
+        }
+        self.rows.append(row)
+        return row
+
+    def _order(self, symbol: int, action: int, price: float, row: dict[str, Any]) -> str:
+        held = self.symbols[symbol]
+        refusal = self._refusal(held, action)
+        if refusal is not None:
+            return refusal
+        slippage = self.policy.slippage_bps / 10_000
+        fill_price = price * (1 + slippage) if action > 0 else price * (1 - slippage)
+        start = held.quantity
+        fee = self._close(held, fill_price) if start else 0.0
+        opens = action > 0 or self.policy.side == "long-short"
+        opened, refusal = self._open(symbol, action, fill_price) if opens else (0.0, None)
+        if held.quantity == start:
+            return refusal or "unreachable"
+        self.trades += 1
+        self.fees += fee + opened
+        row |= {"fill_quantity": held.quantity - start, "fill_price": fill_price, "fee": fee + opened}
+        self.notional += abs(start * fill_price) + abs(held.quantity * fill_price)
+        if not start:
+            return "OPENED"
+        if held.quantity:
+            return "FLIPPED"
+        return "CLOSED_ONLY" if opens else "CLOSED"
+
+    def _refusal(self, held: Held, action: int) -> str | None:
+        if action == 0:
+            return "HOLD"
+        if action * held.quantity > 0:
+            return "ALREADY_HELD"
+        if action < 0 and held.quantity == 0 and self.policy.side == "long-flat":
+            return "NOTHING_TO_SELL"
+        return None
+
+    def _close(self, held: Held, fill_price: float) -> float:
+        value = held.quantity * fill_price
+        fee = abs(value) * self.fee
+        proceeds = value - fee
+        self.cash += proceeds
+        self.profits.append(proceeds - held.paid)
+        self.realised += proceeds - held.paid
+        held.quantity = held.paid = 0.0
+        return fee
+
+    def _open(self, symbol: int, action: int, fill_price: float) -> tuple[float, str | None]:
+        held = self.symbols[symbol]
+        equity = self.cash + self._rest(symbol)
+        shorts = 0.0
+        for other in sorted(self.symbols):
+            if other != symbol:
+                shorts += max(-self.symbols[other].value, 0.0)
+        budget = min(self.policy.weight * equity, self.cash - 2 * shorts)
+        if equity <= 0:
+            return 0.0, "INSOLVENT"
+        if budget <= 1e-9 * equity:
+            return 0.0, "NO_CASH"
+        quantity = budget / (fill_price * (1 + self.fee))
+        notional = quantity * fill_price
+        fee = notional * self.fee
+        held.quantity = action * quantity
+        held.paid = budget if action > 0 else fee - notional
+        self.cash -= held.paid
+        return fee, None
+
+    def _rest(self, symbol: int) -> float:
+        rest = 0.0
+        for other in sorted(self.symbols):
+            if other != symbol:
+                rest += self.symbols[other].value
+        return rest
+
+    def _hold_return(self, symbol: int, price: float) -> Fraction:
+        """Exact return of buy-and-hold: one unit of money in each symbol from its first price on."""
+
+        def stake(other: int) -> Fraction:
+            return Fraction(self.symbols[other].price) / Fraction(self.first_prices[other])
+
+        self.first_prices.setdefault(symbol, price)
+        rest = sum((stake(other) for other in self.symbols if other != symbol), Fraction(0))
+        before = rest + (stake(symbol) if symbol in self.symbols else 1)
+        return (rest + Fraction(price) / Fraction(self.first_prices[symbol])) / before - 1
+
+    def figures(self) -> dict[str, Any]:
+        """What `Performance.as_dict()` should say."""
+        n = len(self.rows)
+        equities = [row["equity"] for row in self.rows]
+        elapsed_us = self.times[-1] - self.times[0]
+        lost = math.fsum(-profit for profit in self.profits if profit < 0)
+        won = math.fsum(profit for profit in self.profits if profit > 0)
+        hold_levels = [Fraction(1)]
+        for change in self.hold_returns:
+            hold_levels.append(hold_levels[-1] * (1 + change))
+        own = ratios(
+            [self.policy.initial_cash, *equities], [row["signal_return"] for row in self.rows], elapsed_us
+        )
+        return {
+            "signals": n,
+            "initial_cash": self.policy.initial_cash,
+            "cash": self.cash,
+            "equity": self.equity,
+            "signal_return": self.rows[-1]["signal_return"],
+            "realised_pnl": self.realised,
+            "unrealised_pnl": math.fsum(held.value - held.paid for held in self.symbols.values()),
+            "fees": self.fees,
+            "trades": self.trades,
+            "closed_trades": len(self.profits),
+            "win_rate": sum(profit > 0 for profit in self.profits) / len(self.profits)
+            if self.profits
+            else None,
+            "profit_factor": won / lost if lost else None,
+            "drawdown": 1 - self.equity / self.peak,
+            "exposure": self.exposed_us / elapsed_us if elapsed_us else None,
+            "turnover": self.notional / (math.fsum(equities) / n) if math.fsum(equities) > 0 else None,
+            "buy_and_hold": ratios(
+                [float(level) for level in hold_levels],
+                [float(change) for change in self.hold_returns],
+                elapsed_us,
+            ),
+        } | own
+
+
+def ratios(levels: list[float], returns: list[float], elapsed_us: int) -> dict[str, float | None]:
+    """Return, Sharpe, Sortino, largest drawdown and Calmar, from the whole lists."""
+    n = len(returns)
+    peak, worst = levels[0], 0.0
+    for level in levels:
+        peak = max(peak, level)
+        worst = max(worst, 1 - level / peak)
+    level = levels[-1] / levels[0]
+    sharpe = sortino = calmar = None
+    if n >= 2 and elapsed_us:
+        mean = math.fsum(returns) / n
+        deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in returns) / (n - 1))
+        below = math.sqrt(math.fsum(min(value, 0) ** 2 for value in returns) / n)
+        a_year = math.sqrt(YEAR_US / (elapsed_us / (n - 1)))
+        sharpe = mean / deviation * a_year if deviation > 1e-14 else None
+        sortino = mean / below * a_year if below > 1e-14 else None
+        try:
+            growth = max(level, 0) ** (YEAR_US / elapsed_us) - 1
+        except OverflowError:
+            growth = math.inf
+        calmar = growth / worst if worst > 1e-14 and math.isfinite(growth) else None
+    return {
+        "total_return": level - 1,
+        "sharpe": sharpe,
+        "sortino": sortino,
+        "max_drawdown": worst,
+        "calmar": calmar,
+    }
