@@ -75,6 +75,14 @@ class TextColumn:
         whole = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
         return cls(whole[at[0] : at[-1]], at - at[0])
 
+    @classmethod
+    def concat(cls, columns: Sequence["TextColumn"]) -> "TextColumn":
+        """Several columns as one, in their order."""
+        lengths = np.concatenate([np.diff(column.offsets) for column in columns])
+        offsets = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=offsets[1:])
+        return cls(np.concatenate([column.data for column in columns]), offsets)
+
     def to_arrow(self) -> pa.Array:
         """As `large_string`, zero-copy, empty texts as they are."""
         return pa.LargeStringArray.from_buffers(
@@ -241,6 +249,42 @@ class SignalBatch:
             row=self.row[at],
         )  # fmt: skip
 
+    @classmethod
+    def concat(cls, batches: Sequence["SignalBatch"]) -> "SignalBatch":
+        """Several batches as one, in their order; a feature that one lacks is missing there."""
+        if len(batches) == 1:
+            return batches[0]
+        symbols, symbol = _merge([(batch.symbols, batch.symbol) for batch in batches])
+        sources, source = _merge([(batch.sources, batch.source) for batch in batches])
+        numbers = {
+            name: np.concatenate(
+                [
+                    batch.numbers[name] if name in batch.numbers else np.full(len(batch), np.nan)
+                    for batch in batches
+                ]
+            )
+            for name in sorted({name for batch in batches for name in batch.numbers})
+        }
+        texts = {
+            name: TextColumn.concat(
+                [
+                    batch.texts[name] if name in batch.texts else TextColumn.empty(len(batch))
+                    for batch in batches
+                ]
+            )
+            for name in sorted({name for batch in batches for name in batch.texts})
+        }
+        joined = {
+            name: np.concatenate([getattr(batch, name) for batch in batches])
+            for name, _ in _FIXED
+            if name not in {"symbol", "source"}
+        }
+        return cls(
+            **joined, symbol=symbol, symbols=symbols, source=source, sources=sources,
+            signal_id=TextColumn.concat([batch.signal_id for batch in batches]), numbers=numbers, texts=texts,
+            row=np.concatenate([batch.row for batch in batches]),
+        )  # fmt: skip
+
     def in_time(self) -> "SignalBatch":
         """Sorted by timestamp, equal ones in the order they came."""
         if len(self) < 2 or bool(np.all(self.timestamp_us[1:] >= self.timestamp_us[:-1])):
@@ -324,8 +368,23 @@ _pack = msgspec.msgpack.Encoder()
 _unpack = msgspec.msgpack.Decoder(_Header)
 
 
+def identity_key(signal_id: str) -> Words:
+    """The key of one id, uint64[1, 2], as `SignalBatch.key` has it."""
+    text = TextColumn.of([signal_id])
+    return np.stack([text.digests(0), text.digests(1)], axis=1)
+
+
 def _name_digest(name: str) -> int:
     return int(TextColumn.of([name]).digests(2)[0])
+
+
+def _merge(
+    coded: Sequence[tuple[tuple[str, ...], npt.NDArray[np.int32]]],
+) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    distinct = tuple(dict.fromkeys(name for names, _ in coded for name in names))
+    position = {name: code for code, name in enumerate(distinct)}
+    tables = [np.array([position[name] for name in names], np.int32) for names, _ in coded]
+    return distinct, np.concatenate([table[codes] for table, (_, codes) in zip(tables, coded, strict=True)])
 
 
 def _codes(names: list[str]) -> tuple[list[str], npt.NDArray[np.int32]]:

@@ -95,15 +95,23 @@ class PriceJump(InputError):
 
 
 class RowErrors(InputError):
-    """Several rows of a batch cannot be used; `fields["errors"]` holds one dict a row (at most 100)."""
+    """Several rows of a batch cannot be used; `fields["errors"]` holds one dict a row (at most 100).
+
+    Args:
+        errors: of the refused rows, or of the first ones.
+        rows: rows in the batch.
+        refused: how many of them are refused; None: as many as there are errors.
+    """
 
     SHOWN = 100
 
-    def __init__(self, errors: Sequence[RaysignalError], rows: int) -> None:
+    def __init__(self, errors: Sequence[RaysignalError], rows: int, refused: int | None = None) -> None:
+        refused = len(errors) if refused is None else refused
         shown = [error_entry(error) for error in errors[: self.SHOWN]]
         super().__init__(
-            f"{len(errors)} of {rows} rows cannot be used; the first: {errors[0]}",
-            errors=shown, refused=len(errors), rows=rows,
+            f"{refused} of {rows} rows cannot be used; the first: {errors[0]}",
+            errors=shown, refused=refused, rows=rows,
+            conflicts=all(isinstance(error, Conflict) for error in errors),
         )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ _BAR_UNITS = {
 }  # fmt: skip
 
 EXPECTED_STAMP = "a time such as 2025-02-24T00:00:00Z, 2025-02-24 00:00 or 2/24/2025 0:00"
-EARLIEST_US = -2_208_988_800 * MICROSECONDS  # 1900-01-01
+EARLIEST_US = 0
 LATEST_US = 7_258_118_400 * MICROSECONDS  # 2200-01-01
 
 
@@ -74,7 +74,7 @@ def parse_instant(
     `Z` or neither; a date alone is its midnight) and the US form `M/D/YYYY H:MM[:SS]`.
 
     Raises:
-        InvalidField: not a time, before 1900 or after 2200, or a local time that the zone's clocks skipped.
+        InvalidField: not a time, before 1970 or after 2200, or a local time that the zone's clocks skipped.
             A local time that they showed twice means the first.
     """
     if not isinstance(value, str):
@@ -93,7 +93,7 @@ def parse_instant(
     except OverflowError:
         instant_us = LATEST_US + 1
     if not EARLIEST_US <= instant_us <= LATEST_US:
-        raise InvalidField(field, value, "a time between the years 1900 and 2200", row)
+        raise InvalidField(field, value, "a time between the years 1970 and 2200", row)
     return instant_us
 
 

@@ -123,6 +123,12 @@ class LedgerRows:
         """Rows `start` to `stop` as views: filling them fills these."""
         return LedgerRows(*(column[start:stop] for column in self.columns().values()))
 
+    def put(self, places: ArrayLike, rows: "LedgerRows") -> None:
+        """Set the rows at `places` to others, in their order."""
+        at_places = np.asarray(places)
+        for own, other in zip(self.columns().values(), rows.columns().values(), strict=True):
+            own[at_places] = other
+
     def take(self, rows: ArrayLike) -> "LedgerRows":
         """The named rows, copied: positions or a mask."""
         chosen = np.asarray(rows)

@@ -1,5 +1,4 @@
-"""Compiles every numba function once, at set-up, so that nobody waits for it later: `python -m engine.warm`.
-"""
+"""Compiles every numba function once, at set-up, so that nobody waits for it later: `make setup` runs it."""
 
 
 def warm() -> None:

@@ -1,0 +1,244 @@
+"""Portfolios as Ray actors, and the desk through which everyone talks to them.
+
+An actor is a mailbox with an address: one a shard, detached, restarting, found by name. Portfolios are spread
+over the shards by a hash of their name. The desk hides shards and restarts: a call that an actor's death cut
+short is sent again, which the identity of signals makes safe.
+"""
+
+import asyncio
+import hashlib
+import os
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+
+from engine.digests import Ints
+from engine.errors import RaysignalError, SettingsError, StoreUnavailable
+from engine.journal.stores import open_stores
+from engine.mailbox import Mailbox
+from engine.policy import Policy
+from engine.receipts import Found, Recent, Standing, Submission
+from engine.settings import Settings
+from engine.shard import Limits, Shard
+
+T = TypeVar("T")
+
+NAMESPACE = "raysignal"
+_PATIENCE_S = 30.0
+_RETRY_S = 0.05
+
+
+class PortfolioActor:
+    """The mailbox of one shard, as an actor. Errors of the project travel as values, so that none is wrapped."""
+
+    def __init__(self, shard: int, settings: dict[str, Any]) -> None:
+        # Background work in Python (history, recall) must not hold up the event loop for long.
+        sys.setswitchinterval(0.0005)
+        self._mailbox = mailbox_of(Settings(**settings), shard, on_fenced=_die)
+
+    async def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of the mailbox; a `RaysignalError` is returned, not raised."""
+        try:
+            return await getattr(self._mailbox, method)(*args, **options)
+        except RaysignalError as error:
+            return error
+
+    async def observe(self) -> dict[str, Any]:
+        """See `Mailbox.observe`."""
+        return self._mailbox.observe() | {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+
+
+def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None]) -> Mailbox:
+    """The mailbox of one shard of a configured store; nothing is opened before its first call."""
+    limits = Limits(max_price_jump=settings.max_price_jump, checkpoint_rows=settings.snapshot_rows)
+    policies = {
+        name: policy
+        for name, policy in settings.policies().items()
+        if shard_of(name, settings.shards) == shard
+    }
+    prefix = f"journal/shard={shard:04d}"
+
+    def open_shard() -> Shard:
+        stores = open_stores(settings.store)
+        stores.blobs.put("journal/layout.json", b'{"shards": %d}\n' % settings.shards)
+        return Shard.open(
+            stores.journal_store(prefix), stores.blobs, prefix=prefix,
+            cache_dir=cache_dir(settings.store) / prefix, limits=limits, policies=policies,
+        )  # fmt: skip
+
+    return Mailbox(open_shard, clock=time.perf_counter, flush_s=settings.flush_s, on_fenced=on_fenced)
+
+
+def shard_of(portfolio: str, shards: int) -> int:
+    """The shard that a portfolio belongs to."""
+    return zlib.crc32(portfolio.encode()) % shards
+
+
+def cache_dir(store: str) -> Path:
+    """Where copies of what lies in a remote store are kept on this machine; they may be deleted at any time."""
+    return Path(tempfile.gettempdir()) / f"raysignal-cache-{hashlib.sha256(store.encode()).hexdigest()[:12]}"
+
+
+class Desk:
+    """The way to the portfolios. Methods raise `RaysignalError`s only; `StoreUnavailable` if no actor answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._actors: dict[int, Any] = {}
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Desk":
+        """The desk of a configured store; its actors are created where they do not exist.
+
+        Raises:
+            SettingsError: a `file:` store on several nodes that is not said to be shared.
+        """
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        if len(nodes) > 1 and settings.store.startswith("file:") and not settings.store_shared:
+            raise SettingsError(
+                f"store is {settings.store!r} on a cluster of {len(nodes)} nodes, where an actor that restarts on "
+                "another node would find an empty folder; expected s3://bucket/prefix, or "
+                "RAYSIGNAL_STORE_SHARED=true if every node sees the same folder there"
+            )
+        desk = cls(settings)
+        for shard in range(settings.shards):
+            desk._actor(shard)
+        return desk
+
+    async def submit(
+        self,
+        portfolio: str,
+        encoded: bytes,
+        *,
+        all_or_nothing: bool,
+        accept_price_jump: bool,
+        receipts: bool,
+        positions: Ints | None = None,
+    ) -> Submission:
+        """See `Mailbox.submit`."""
+        answer: Submission = await self._call(
+            portfolio, "submit", portfolio, encoded, all_or_nothing=all_or_nothing,
+            accept_price_jump=accept_price_jump, receipts=receipts, positions=positions,
+        )  # fmt: skip
+        return answer
+
+    async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]:
+        """See `Mailbox.create`."""
+        answer: tuple[Standing, bool] = await self._call(portfolio, "create", portfolio, policy)
+        return answer
+
+    async def standing(self, portfolio: str) -> Standing:
+        """One portfolio as it stands."""
+        answer: list[Standing] = await self._call(portfolio, "standings", portfolio)
+        return answer[0]
+
+    async def standings(self) -> list[Standing]:
+        """Every portfolio as it stands, by name."""
+        parts: list[list[Standing]] = await self._all("standings")
+        return sorted((standing for part in parts for standing in part), key=lambda each: each.portfolio)
+
+    async def find(self, portfolio: str, signal_id: str) -> Found:
+        """See `Shard.find`."""
+        answer: Found = await self._call(portfolio, "find", portfolio, signal_id)
+        return answer
+
+    async def recent(self, portfolio: str) -> Recent:
+        """See `Shard.recent`."""
+        answer: Recent = await self._call(portfolio, "recent", portfolio)
+        return answer
+
+    async def ready(self) -> list[int]:
+        """The last durable record of every shard; raises when one cannot commit."""
+        answer: list[int] = await self._all("ready")
+        return answer
+
+    async def flush(self) -> None:
+        """Write all that is durable to the history, with a snapshot."""
+        await self._all("flush")
+
+    async def observe(self) -> list[dict[str, Any]]:
+        """Counts and depths of every shard, see `Mailbox.observe`."""
+        shards = range(self.settings.shards)
+        return list(
+            await asyncio.gather(
+                *(self._patiently(shard, lambda actor: actor.observe.remote()) for shard in shards)
+            )
+        )
+
+    async def close(self) -> None:
+        """Flush, and end the actors; what is stored stays."""
+        await self._all("close")
+        for actor in self._actors.values():
+            ray.kill(actor)
+        self._actors.clear()
+
+    async def _call(self, portfolio: str, method: str, *args: Any, **options: Any) -> Any:
+        shard = shard_of(portfolio, self.settings.shards)
+        return await self._patiently(shard, lambda actor: actor.call.remote(method, *args, **options))
+
+    async def _all(self, method: str) -> list[Any]:
+        return list(
+            await asyncio.gather(
+                *(
+                    self._patiently(shard, lambda actor: actor.call.remote(method))
+                    for shard in range(self.settings.shards)
+                )
+            )
+        )
+
+    async def _patiently(self, shard: int, call: Callable[[Any], Awaitable[T]]) -> T:
+        """Call an actor; while it restarts, call again, for as long as patience lasts."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE_S
+        while True:
+            try:
+                answer = await call(self._actor(shard))
+            except (ActorDiedError, ActorUnavailableError) as error:
+                if isinstance(error, ActorDiedError):
+                    self._actors.pop(shard, None)
+                if loop.time() > deadline:
+                    raise StoreUnavailable(
+                        f"the portfolio actor of shard {shard} did not come back within {_PATIENCE_S:g} s: {error}"
+                    ) from error
+                await asyncio.sleep(_RETRY_S)
+            except RayTaskError as error:
+                raise error.cause from error
+            else:
+                if isinstance(answer, RaysignalError):
+                    raise answer
+                return answer
+
+    def _actor(self, shard: int) -> Any:
+        if shard not in self._actors:
+            self._actors[shard] = (
+                ray.remote(PortfolioActor)
+                .options(
+                    name=f"portfolios-{shard}",
+                    namespace=NAMESPACE,
+                    lifetime="detached",
+                    get_if_exists=True,
+                    num_cpus=0,
+                    max_restarts=-1,
+                    max_task_retries=0,
+                    max_concurrency=10_000,
+                )
+                .remote(shard, _plain(self.settings))
+            )
+        return self._actors[shard]
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """What an actor needs of the settings; secrets stay at the edge."""
+    return settings.model_dump(mode="json", exclude={"api_key", "webhook_secret", "host", "port"})
+
+
+def _die() -> None:
+    """A writer that was superseded has nothing more to say; Ray starts it anew if it is still the one."""
+    os._exit(1)

@@ -1,0 +1,169 @@
+"""One portfolio: its ledger, the marks that later signals are judged by, the rows not yet in the history."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.columns import SignalBatch
+from engine.digests import Floats, Ints
+from engine.guard import NEVER_US
+from engine.ledger import Ledger, LedgerRows
+from engine.policy import Policy
+from engine.receipts import Standing
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Processed rows that the history does not hold yet.
+
+    Attributes:
+        first: the ordinal of the first row.
+        sequence: the journal record they lie in.
+        batch: the rows without their features.
+        encoded: the same with all features, as it lies in the journal.
+        symbol: int32[n], the portfolio's own symbol codes.
+        rows: what the kernel made of them.
+    """
+
+    first: int
+    sequence: int
+    batch: SignalBatch
+    encoded: bytes | memoryview
+    symbol: npt.NDArray[np.int32]
+    rows: LedgerRows
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Consecutive kept rows, with the ledger as it was before the first: any row's account follows from it."""
+
+    first: int
+    state_before: bytes
+    kept: list[Kept] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        """The ordinal after the last row."""
+        return self.kept[-1].first + len(self.kept[-1].batch) if self.kept else self.first
+
+
+class Portfolio:
+    """The state of one portfolio; only `apply` changes it."""
+
+    __slots__ = (
+        "_code", "bytes_kept", "count", "high_water", "last_price", "ledger", "name", "open", "policy", "symbols",
+        "writing",
+    )  # fmt: skip
+
+    def __init__(self, name: str, policy: Policy) -> None:
+        self.name = name
+        self.policy = policy
+        self.ledger = Ledger(policy)
+        self.symbols: list[str] = []
+        self._code: dict[str, int] = {}
+        self.high_water: Ints = np.empty(0, np.int64)
+        self.last_price: Floats = np.empty(0, np.float64)
+        self.count = 0
+        self.open = Stretch(0, self.ledger.to_bytes())
+        self.writing: Stretch | None = None
+        self.bytes_kept = 0
+
+    def codes(self, batch: SignalBatch) -> tuple[npt.NDArray[np.int32], list[str]]:
+        """The portfolio's code of every row's symbol, int32[n], and the new symbols that it would take.
+
+        New symbols are coded behind the known ones; nothing changes until `apply`.
+        """
+        new: list[str] = []
+        table = np.empty(len(batch.symbols), np.int32)
+        for position, symbol in enumerate(batch.symbols):
+            code = self._code.get(symbol)
+            if code is None:
+                code = len(self.symbols) + len(new)
+                new.append(symbol)
+            table[position] = code
+        return table[batch.symbol], new
+
+    def marks(self, new_symbols: int) -> tuple[Ints, Floats]:
+        """High-water marks and last prices, with room for symbols that are new: int64[S], float64[S]."""
+        if not new_symbols:
+            return self.high_water, self.last_price
+        return (
+            np.concatenate([self.high_water, np.full(new_symbols, NEVER_US)]),
+            np.concatenate([self.last_price, np.full(new_symbols, np.nan)]),
+        )
+
+    def apply(
+        self,
+        batch: SignalBatch,
+        encoded: bytes | memoryview,
+        sequence: int,
+        accounts: Floats | None = None,
+    ) -> LedgerRows:
+        """Process rows that have been judged; the ledger rows, and the accounts where room for them is given.
+
+        Rows are in time order and strictly after the marks of their symbols.
+        """
+        symbol, new = self.codes(batch)
+        for name in new:
+            self._code[name] = len(self.symbols)
+            self.symbols.append(name)
+        self.high_water, self.last_price = self.marks(len(new))
+        self.ledger.ensure_symbols(len(self.symbols))
+        rows = LedgerRows.empty(len(batch))
+        self.ledger.run(batch.timestamp_us, symbol, batch.action, batch.price, rows, accounts)
+        # In time order, so the last assignment to a symbol is its latest.
+        self.high_water[symbol] = batch.timestamp_us
+        self.last_price[symbol] = batch.price
+        self.open.kept.append(Kept(self.count, sequence, batch, encoded, symbol, rows))
+        self.bytes_kept += len(encoded)
+        self.count += len(batch)
+        return rows
+
+    def standing(self, sequence: int) -> Standing:
+        """The portfolio as it stands after journal record `sequence`."""
+        return Standing(
+            portfolio=self.name,
+            policy=self.policy,
+            symbols=tuple(self.symbols),
+            count=self.count,
+            last_us=int(self.high_water.max()) if self.count else None,
+            sequence=sequence,
+            account=self.ledger.account.copy(),
+        )
+
+    def close_stretch(self) -> Stretch | None:
+        """Set the kept rows aside for the history and begin a new stretch; None if there are none."""
+        if not self.open.kept:
+            return None
+        assert self.writing is None
+        self.writing = self.open
+        self.open = Stretch(self.count, self.ledger.to_bytes())
+        self.bytes_kept = 0
+        return self.writing
+
+    def dump(self) -> dict[str, Any]:
+        """What a snapshot keeps of it; `load` takes it back."""
+        return {
+            "name": self.name,
+            "policy": self.policy.as_dict(),
+            "symbols": list(self.symbols),
+            "high_water": self.high_water.tobytes(),
+            "last_price": self.last_price.tobytes(),
+            "count": self.count,
+            "ledger": self.ledger.to_bytes(),
+        }
+
+    @classmethod
+    def load(cls, dump: dict[str, Any]) -> "Portfolio":
+        """The portfolio that `dump` described."""
+        portfolio = cls(dump["name"], Policy.from_dict(dump["policy"]))
+        portfolio.ledger = Ledger.from_bytes(portfolio.policy, dump["ledger"])
+        portfolio.symbols = list(dump["symbols"])
+        portfolio._code = {symbol: code for code, symbol in enumerate(portfolio.symbols)}
+        portfolio.high_water = np.frombuffer(dump["high_water"], np.int64).copy()
+        portfolio.last_price = np.frombuffer(dump["last_price"], np.float64).copy()
+        portfolio.count = dump["count"]
+        portfolio.open = Stretch(portfolio.count, dump["ledger"])
+        return portfolio

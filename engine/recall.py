@@ -1,0 +1,218 @@
+"""Rows of the past: what a signal did when it was first processed, computed again by the same kernel.
+
+A receipt is never stored. A stretch of rows keeps the ledger as it was before its first row, in memory or in
+the metadata of a Parquet file; the kernel runs over the stretch once more and stops at the rows asked for.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import history
+from engine.account import ACCOUNT_SIZE
+from engine.columns import SignalBatch
+from engine.digests import Floats, Ints
+from engine.history import HistoryChunk
+from engine.journal.stores import BlobStore
+from engine.ledger import Ledger, LedgerRows
+from engine.policy import Policy
+from engine.portfolio import Portfolio, Stretch
+from engine.receipts import Found
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Consecutive processed rows and the ledger before them: all that a recall needs.
+
+    Attributes:
+        first: the ordinal of the first row.
+        state_before: `Ledger.to_bytes` before it.
+        timestamp_us, symbol, action, price: the kernel's inputs, n rows; `symbol` in the portfolio's codes.
+    """
+
+    first: int
+    state_before: bytes
+    timestamp_us: Ints
+    symbol: npt.NDArray[np.int32]
+    action: npt.NDArray[np.int8]
+    price: Floats
+
+    @classmethod
+    def of_stretch(cls, stretch: Stretch) -> "Past":
+        """The rows of a stretch in memory."""
+        kept = list(stretch.kept)
+        return cls(
+            stretch.first,
+            stretch.state_before,
+            np.concatenate([part.batch.timestamp_us for part in kept]),
+            np.concatenate([part.symbol for part in kept]),
+            np.concatenate([part.batch.action for part in kept]),
+            np.concatenate([part.batch.price for part in kept]),
+        )
+
+    def rows_at(self, policy: Policy, symbols: int, ordinals: Ints) -> tuple[LedgerRows, Floats]:
+        """The ledger rows and the accounts after them at `ordinals` (any order, repeats allowed).
+
+        Returns:
+            m ledger rows and float64[m, ACCOUNT_SIZE], in the order of `ordinals`.
+        """
+        distinct, places = np.unique(ordinals - self.first, return_inverse=True)
+        ledger = self._ledger(policy, symbols)
+        rows = LedgerRows.empty(len(distinct))
+        accounts = np.empty((len(distinct), ACCOUNT_SIZE))
+        done = 0
+        for place, offset in enumerate(distinct.tolist()):
+            self._run(ledger, done, offset)
+            self._run(ledger, offset, offset + 1, rows.slice(place, place + 1), accounts[place : place + 1])
+            done = offset + 1
+        return rows.take(places), accounts[places]
+
+    def state_at(self, policy: Policy, symbols: int, offset: int) -> bytes:
+        """The ledger before row `offset`."""
+        if offset == 0:
+            return self.state_before
+        ledger = self._ledger(policy, symbols)
+        self._run(ledger, 0, offset)
+        return ledger.to_bytes()
+
+    def _ledger(self, policy: Policy, symbols: int) -> Ledger:
+        ledger = Ledger.from_bytes(policy, self.state_before)
+        ledger.ensure_symbols(symbols)
+        return ledger
+
+    def _run(
+        self,
+        ledger: Ledger,
+        start: int,
+        stop: int,
+        rows: LedgerRows | None = None,
+        accounts: Floats | None = None,
+    ) -> None:
+        part = slice(start, stop)
+        ledger.run(
+            self.timestamp_us[part], self.symbol[part], self.action[part], self.price[part], rows, accounts
+        )
+
+
+class Recall(Protocol):
+    """Some rows of the past and where they are read.
+
+    Attributes:
+        places: int64[m], the places in the caller's list that these rows are for.
+        blocks: whether `rows` reads the store.
+    """
+
+    places: Ints
+    blocks: bool
+
+    def rows(self) -> tuple[LedgerRows, Floats]:
+        """The m ledger rows and the accounts after them, float64[m, ACCOUNT_SIZE]."""
+
+    def found(self, ordinal: int) -> Found:
+        """One of the rows, with its features."""
+
+
+class MemoryRecall:
+    """Rows of a stretch that is still in memory."""
+
+    blocks = False
+
+    def __init__(self, portfolio: Portfolio, stretch: Stretch, places: Ints, ordinals: Ints) -> None:
+        self.places = places
+        self._policy, self._symbols = portfolio.policy, len(portfolio.symbols)
+        self._name = portfolio.name
+        self._stretch = stretch
+        self._ordinals = ordinals
+
+    def rows(self) -> tuple[LedgerRows, Floats]:
+        """See `Recall.rows`."""
+        return Past.of_stretch(self._stretch).rows_at(self._policy, self._symbols, self._ordinals)
+
+    def found(self, ordinal: int) -> Found:
+        """See `Recall.found`."""
+        firsts = [part.first for part in self._stretch.kept]
+        part = self._stretch.kept[bisect_right(firsts, ordinal) - 1]
+        row = ordinal - part.first
+        batch = SignalBatch.decode(part.encoded).take(np.array([row]))
+        rows, accounts = self.rows()
+        return Found(self._name, self._policy, batch, ordinal, part.sequence, row, rows, accounts[0])
+
+
+class HistoryRecall:
+    """Rows that only the history holds."""
+
+    blocks = True
+
+    def __init__(self, portfolio: Portfolio, blobs: BlobStore, places: Ints, ordinals: Ints) -> None:
+        self.places = places
+        self._policy, self._symbols = portfolio.policy, tuple(portfolio.symbols)
+        self._name = portfolio.name
+        self._blobs = blobs
+        self._ordinals = ordinals
+
+    def rows(self) -> tuple[LedgerRows, Floats]:
+        """See `Recall.rows`."""
+        rows = LedgerRows.empty(len(self._ordinals))
+        accounts = np.empty((len(self._ordinals), ACCOUNT_SIZE))
+        left = np.arange(len(self._ordinals))
+        while len(left):
+            part = history.read_part(self._blobs, self._name, int(self._ordinals[left[0]]))
+            here = (self._ordinals[left] >= part.first) & (self._ordinals[left] < part.end)
+            past = Past(
+                part.first, part.state_before, part.timestamp_us, self._codes(part), part.decision, part.price
+            )
+            some_rows, some_accounts = past.rows_at(
+                self._policy, len(self._symbols), self._ordinals[left[here]]
+            )
+            rows.put(left[here], some_rows)
+            accounts[left[here]] = some_accounts
+            left = left[~here]
+        return rows, accounts
+
+    def found(self, ordinal: int) -> Found:
+        """See `Recall.found`."""
+        part = history.read_part(self._blobs, self._name, ordinal)
+        batch, sequence, record_row = part.signal_at(ordinal)
+        rows, accounts = self.rows()
+        return Found(self._name, self._policy, batch, ordinal, sequence, record_row, rows, accounts[0])
+
+    def _codes(self, part: history.Part) -> npt.NDArray[np.int32]:
+        code = {symbol: position for position, symbol in enumerate(self._symbols)}
+        return np.array([code[symbol] for symbol in part.symbols], np.int32)[part.symbol]
+
+
+def history_chunk(portfolio: Portfolio, stretch: Stretch, skip: int = 0) -> HistoryChunk:
+    """A stretch as the history writes it, with all features, without its first `skip` rows."""
+    past = Past.of_stretch(stretch)
+    batch = SignalBatch.concat([SignalBatch.decode(part.encoded) for part in stretch.kept])
+    rows = LedgerRows(
+        *(
+            np.concatenate(column)
+            for column in zip(*(part.rows.columns().values() for part in stretch.kept), strict=True)
+        )
+    )
+    sequence = np.concatenate([np.full(len(part.batch), part.sequence) for part in stretch.kept])
+    record_row = np.concatenate([np.arange(len(part.batch), dtype=np.int32) for part in stretch.kept])
+    if skip:
+        rest = np.arange(skip, len(batch))
+        batch, rows, sequence, record_row = (
+            batch.take(rest),
+            rows.take(rest),
+            sequence[rest],
+            record_row[rest],
+        )
+    policy, symbols = portfolio.policy, len(portfolio.symbols)
+    return HistoryChunk(
+        portfolio=portfolio.name,
+        first_ordinal=stretch.first + skip,
+        batch=batch,
+        decision=batch.action,
+        decided_by="signal",
+        rows=rows,
+        sequence=sequence,
+        record_row=record_row,
+        state_at=lambda offset: past.state_at(policy, symbols, skip + offset),
+    )

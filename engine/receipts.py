@@ -1,0 +1,191 @@
+"""What comes back: the answer to a submission, a portfolio's standing, and the receipt that a person reads.
+
+An actor answers with arrays; the edge turns the rows it needs into receipts. A receipt is a pure function of
+the signal, its ledger row and its account vector, so the first receipt of a signal can be made again at any
+later time, to the byte.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from engine.columns import SignalBatch
+from engine.digests import Floats, Ints
+from engine.errors import RaysignalError
+from engine.instants import format_instant
+from engine.ledger import LedgerRows, Outcome, reason
+from engine.performance import Performance
+from engine.policy import Policy
+from engine.signals import Action
+
+
+class Taken(IntEnum):
+    """What became of a submitted row."""
+
+    ACCEPTED = 0
+    REPLAYED = 1
+    REFUSED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A portfolio as it stands.
+
+    Attributes:
+        portfolio: its name.
+        policy: its policy.
+        symbols: the symbols it has seen, in the order of their first signal.
+        count: how many signals it has processed.
+        last_us: the instant of the latest of them; None before the first.
+        sequence: the journal record up to which this holds; that record is durable.
+        account: float64[K], the kernel's account vector, from which `Performance.of` reads.
+    """
+
+    portfolio: str
+    policy: Policy
+    symbols: tuple[str, ...]
+    count: int
+    last_us: int | None
+    sequence: int
+    account: Floats
+
+    def as_dict(self) -> dict[str, Any]:
+        """The body of `GET /performance/{portfolio}`."""
+        return {
+            "portfolio": self.portfolio,
+            "policy": self.policy.as_dict(),
+            "symbols": list(self.symbols),
+            "signals": self.count,
+            "as_of": None if self.last_us is None else format_instant(self.last_us),
+            "sequence": self.sequence,
+            "performance": Performance.of(self.account).as_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The answer to n submitted rows, in the order they were submitted; all that it accepts is durable.
+
+    Attributes:
+        taken: int8[n], a `Taken` each.
+        ordinal: int64[n], the row's place in the portfolio's history, from 0; -1 when refused.
+        errors: why a row was refused, by its place in the submission.
+        rows: n ledger rows (of the first time, for a replayed one), when receipts were asked for.
+        accounts: float64[n, K], the account after each row, when receipts were asked for.
+        standing: the portfolio after the submission.
+    """
+
+    taken: npt.NDArray[np.int8]
+    ordinal: Ints
+    errors: Mapping[int, RaysignalError]
+    standing: Standing
+    rows: LedgerRows | None = None
+    accounts: Floats | None = field(default=None, repr=False)
+
+    def counted(self, kind: Taken) -> int:
+        """How many rows were taken so."""
+        return int(np.count_nonzero(self.taken == kind))
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One processed signal, found by its id.
+
+    Attributes:
+        portfolio, policy: whose it is.
+        batch: the signal with its features, a batch of one.
+        ordinal: its place in the portfolio's history, from 0.
+        sequence, record_row: the journal record it lies in, and its row there.
+        rows: its ledger row.
+        account: float64[K], the account after it.
+    """
+
+    portfolio: str
+    policy: Policy
+    batch: SignalBatch
+    ordinal: int
+    sequence: int
+    record_row: int
+    rows: LedgerRows
+    account: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Processed rows that the history does not hold yet: from ordinal `first` on, in the history's columns."""
+
+    portfolio: str
+    first: int
+    tables: list[pa.Table]
+
+
+def receipt(batch: SignalBatch, submission: Submission, index: int) -> dict[str, Any]:
+    """The receipt of the row at `index`, which was not refused, as plain JSON values."""
+    rows, accounts = submission.rows, submission.accounts
+    assert rows is not None
+    assert accounts is not None
+    return row_receipt(
+        portfolio=submission.standing.portfolio,
+        policy=submission.standing.policy,
+        batch=batch,
+        index=index,
+        ordinal=int(submission.ordinal[index]),
+        rows=rows,
+        row=index,
+        account=accounts[index],
+        replayed=submission.taken[index] == Taken.REPLAYED,
+    )
+
+
+def row_receipt(
+    *,
+    portfolio: str,
+    policy: Policy,
+    batch: SignalBatch,
+    index: int,
+    ordinal: int,
+    rows: LedgerRows,
+    row: int,
+    account: Floats,
+    replayed: bool,
+) -> dict[str, Any]:
+    """A receipt from its parts: signal `batch[index]`, ledger row `rows[row]`, the account after it."""
+    outcome = Outcome(int(rows.outcome[row]))
+    action = Action(int(batch.action[index])).name
+    return {
+        "signal_id": batch.signal_id[index],
+        "portfolio": portfolio,
+        "ordinal": ordinal,
+        "symbol": batch.symbols[batch.symbol[index]],
+        "timestamp": format_instant(int(batch.timestamp_us[index])),
+        "signal": action,
+        "price": float(batch.price[index]),
+        "replayed": bool(replayed),
+        "decision": {"action": action, "by": "signal"},
+        "outcome": outcome.name.lower(),
+        "reason": reason(outcome),
+        "fill": _fill(policy, rows, row),
+        "return": float(rows.signal_return[row]),
+        "performance": Performance.of(account).as_dict(),
+    }
+
+
+def _fill(policy: Policy, rows: LedgerRows, row: int) -> dict[str, Any] | None:
+    quantity = float(rows.fill_quantity[row])
+    if quantity == 0.0:
+        return None
+    price = float(rows.fill_price[row])
+    return {
+        "side": "BUY" if quantity > 0 else "SELL",
+        "quantity": abs(quantity),
+        "price": price,
+        "notional": abs(quantity) * price,
+        "fee": float(rows.fee[row]),
+        # With the policy `fill: next`, what is filled here is what the symbol's signal before decided.
+        "decided_by": "previous signal" if policy.fill == "next" else "this signal",
+    }

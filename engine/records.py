@@ -1,0 +1,54 @@
+"""What a journal record says: a portfolio was created, or signals of one portfolio were taken in.
+
+Layout: one kind byte; then for a creation a msgpack map, for signals the length of the portfolio's name in one
+byte, the name, and the batch as `SignalBatch.encode` wrote it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from engine.policy import Policy
+
+_CREATED = b"P"
+_SIGNALS = b"S"
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """A portfolio was created."""
+
+    portfolio: str
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Signals were taken in; `encoded` is the batch."""
+
+    portfolio: str
+    encoded: memoryview
+
+
+def creation_record(portfolio: str, policy: Policy) -> list[bytes | memoryview]:
+    """The payload of a creation, as buffers."""
+    return [_CREATED, msgspec.msgpack.encode({"portfolio": portfolio, "policy": policy.as_dict()})]
+
+
+def intake_record(portfolio: str, encoded: bytes | memoryview) -> list[bytes | memoryview]:
+    """The payload of signals taken in, as buffers; the batch is not copied."""
+    name = portfolio.encode()
+    return [_SIGNALS + bytes([len(name)]) + name, encoded]
+
+
+def read_record(payload: memoryview) -> Creation | Intake:
+    """What a payload says; `ValueError` if this version does not know its kind."""
+    kind = bytes(payload[:1])
+    if kind == _CREATED:
+        values: dict[str, Any] = msgspec.msgpack.decode(payload[1:])
+        return Creation(values["portfolio"], Policy.from_dict(values["policy"]))
+    if kind == _SIGNALS:
+        start = 2 + payload[1]
+        return Intake(bytes(payload[2:start]).decode(), payload[start:])
+    raise ValueError(f"a record of kind {kind!r}, which this version does not know")

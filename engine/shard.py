@@ -1,0 +1,565 @@
+"""The core of a portfolio actor: a group of portfolios with one writer, as a plain class.
+
+No Ray, no threads, no clock: whoever drives it (the actor, a simulation, a test) calls
+
+    submission = shard.submit(...)       judged and applied in memory; its record waits to be written
+    commit = shard.next_commit()         all that waits, as one commit
+    shard.write(commit)                  blocking; may run on another thread
+    shard.committed()                    from here on it is durable, and may be acknowledged
+
+and, beside that, `checkpoint = shard.due_checkpoint()`, `shard.write_checkpoint(checkpoint)` (blocking; may run
+on another thread), `shard.checkpointed(checkpoint)`, which put history and a snapshot beside the journal. The
+journal is the truth: `Shard.open` rebuilds everything else from it.
+
+When a write fails, the shard is of no more use: what it applied may not be durable. Open it anew.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine import guard, history, snapshots
+from engine.account import ACCOUNT_SIZE
+from engine.columns import SignalBatch, identity_key
+from engine.digests import Floats, Ints
+from engine.errors import (
+    IdentityConflict,
+    JournalDamaged,
+    LateSignal,
+    NotFound,
+    PortfolioConflict,
+    PriceJump,
+    RaysignalError,
+    RowErrors,
+)
+from engine.identities import Frozen, Identities, first_in_batch, portfolio_keys
+from engine.instants import format_instant
+from engine.journal.frames import Position, Record
+from engine.journal.journal import Commit, Journal, JournalStore
+from engine.journal.stores import BlobStore
+from engine.ledger import LedgerRows
+from engine.policy import Policy, check_portfolio_name
+from engine.portfolio import Portfolio, Stretch
+from engine.recall import HistoryRecall, MemoryRecall, Recall, history_chunk
+from engine.receipts import Found, Recent, Standing, Submission, Taken
+from engine.records import Creation, creation_record, intake_record, read_record
+from engine.snapshots import Snapshot
+
+_FRESH, _AGAIN, _CONFLICT, _LATE, _JUMP = range(5)
+"""What a row is found to be, before anything changes."""
+
+_REFUSALS = {_CONFLICT: IdentityConflict, _LATE: LateSignal, _JUMP: PriceJump}
+_ERRORS_KEPT = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much a shard keeps in memory, and what it believes.
+
+    Attributes:
+        max_price_jump: the largest believable factor between two prices of a symbol.
+        checkpoint_rows: processed rows after which a checkpoint is due.
+        checkpoint_bytes: bytes of journalled rows after which one is due.
+    """
+
+    max_price_jump: float = 5.0
+    checkpoint_rows: int = 65_536
+    checkpoint_bytes: int = 32 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """The state at one journal position, on its way beside the journal; `position` is known once it is durable."""
+
+    stretches: list[tuple[Portfolio, Stretch]]
+    frozen: Frozen
+    portfolios: tuple[dict[str, Any], ...]
+    position: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A submission that was judged and applied, and waits for its record.
+
+    Attributes:
+        sequence: once this record is durable, the submission may be acknowledged.
+        accepted, replayed, executed: rows; `executed` are the fills among the accepted.
+        refused: rows by the name of their error.
+        blocks: `finish` reads the history, so it had better run on another thread.
+        finish: makes the answer.
+    """
+
+    sequence: int
+    accepted: int
+    replayed: int
+    executed: int
+    refused: dict[str, int]
+    blocks: bool
+    finish: Callable[[], Submission]
+
+    @property
+    def rows(self) -> int:
+        """All rows submitted."""
+        return self.accepted + self.replayed + sum(self.refused.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Judgement:
+    """What each row is, before anything changes.
+
+    Attributes:
+        finding: int8[n].
+        ordinal: int64[n], of the row that it repeats; -1 otherwise.
+        first: int64[n], the first row of the submission with its identity; mostly itself.
+        met: the mark or the price that a refused row met.
+    """
+
+    finding: npt.NDArray[np.int8]
+    ordinal: Ints
+    first: Ints
+    met: guard.Verdicts
+
+
+class Shard:
+    """A group of portfolios and the one journal that they are written to."""
+
+    def __init__(
+        self, journal: Journal, blobs: BlobStore, prefix: str, identities: Identities, limits: Limits
+    ) -> None:
+        self.journal = journal
+        self.blobs = blobs
+        self.prefix = prefix
+        self.identities = identities
+        self.limits = limits
+        self.portfolios: dict[str, Portfolio] = {}
+        self.sequence = journal.position.sequence
+        self._waiting: list[list[bytes | memoryview]] = []
+        self._written: Commit | None = None
+        self._captured: Checkpoint | None = None
+        self._checkpointing = False
+        self.rows_kept = 0
+
+    @classmethod
+    def open(
+        cls,
+        store: JournalStore,
+        blobs: BlobStore,
+        *,
+        prefix: str,
+        cache_dir: Path,
+        limits: Limits,
+        policies: Mapping[str, Policy],
+    ) -> "Shard":
+        """Take the journal over and rebuild the state: from the latest snapshot, or from the first record.
+
+        Portfolios in `policies` that the journal does not know are created; their records wait to be written.
+
+        Args:
+            store: where the journal lies.
+            blobs: where snapshots, identity runs and history lie.
+            prefix: the folder of this shard's snapshots and runs among the blobs.
+            cache_dir: a local folder for copies of runs.
+            limits: see `Limits`.
+            policies: the portfolios that are to exist.
+
+        Raises:
+            Fenced, StoreUnavailable, JournalDamaged: see `Journal.open`.
+            PortfolioConflict: a portfolio exists with another policy.
+        """
+        snapshot = snapshots.latest(blobs, prefix)
+        journal = Journal.open(store, after=snapshot.position if snapshot else None)
+        shard = None
+        if snapshot is not None:
+            shard = cls._restored(journal, blobs, prefix, cache_dir, limits, snapshot)
+        if shard is None:
+            snapshot = None
+            shard = cls(journal, blobs, prefix, Identities.create(cache_dir), limits)
+        for record in journal.replay(snapshot.position if snapshot else None):
+            shard._replay(record)
+        shard.identities.sweep_orphans(blobs, f"{prefix}/identities/")
+        for name, policy in policies.items():
+            shard.create(name, policy)
+        return shard
+
+    # Submitting
+
+    def submit(
+        self,
+        name: str,
+        encoded: bytes | memoryview,
+        *,
+        all_or_nothing: bool,
+        accept_price_jump: bool,
+        receipts: bool,
+        positions: Ints | None = None,
+    ) -> Pending:
+        """Judge the rows of an encoded batch, apply those that are new and right, and queue their record.
+
+        Args:
+            name: the portfolio.
+            encoded: `SignalBatch.encode` of rows in time order.
+            all_or_nothing: refuse the whole batch when one row is refused.
+            accept_price_jump: believe every price.
+            receipts: the answer is to hold every row's ledger row and account.
+            positions: int64[n], the rows' places in the caller's input, named in errors; None: do not name any.
+
+        Raises:
+            NotFound: no such portfolio.
+            InputError, Conflict: with `all_or_nothing`, when a row is refused; nothing has changed.
+        """
+        portfolio = self.portfolio(name)
+        batch = SignalBatch.decode(encoded, features=False)
+        keys = portfolio_keys(batch.key, name)
+        judgement = self._judge(portfolio, batch, keys, accept_price_jump)
+        finding, ordinal = judgement.finding, judgement.ordinal
+        errors = self._errors(batch, judgement, positions)
+        if all_or_nothing and errors:
+            first = next(iter(errors.values()))
+            refused = int(np.count_nonzero(finding > _AGAIN))
+            raise first if len(batch) == 1 else RowErrors([*errors.values()], len(batch), refused)
+        fresh, again = np.flatnonzero(finding == _FRESH), np.flatnonzero(finding == _AGAIN)
+        ordinal[fresh] = portfolio.count + np.arange(len(fresh))
+        twins = again[ordinal[again] < 0]
+        ordinal[twins] = ordinal[judgement.first[twins]]
+        rows, accounts = LedgerRows.empty(0), np.empty((len(fresh) if receipts else 0, ACCOUNT_SIZE))
+        if len(fresh):
+            kept = batch
+            if len(fresh) < len(batch):
+                encoded = SignalBatch.decode(encoded).take(fresh).encode()
+                kept = SignalBatch.decode(encoded, features=False)
+            self.identities.add(keys[fresh], ordinal[fresh], batch.content[fresh])
+            self._queue(intake_record(name, encoded))
+            rows = portfolio.apply(kept, encoded, self.sequence, accounts if receipts else None)
+            self.rows_kept += len(fresh)
+        taken = np.where(finding > _AGAIN, Taken.REFUSED, finding).astype(np.int8)
+        answer = Submission(taken, ordinal, errors, portfolio.standing(self.sequence))
+        recalls = self._recalls(portfolio, ordinal[again]) if receipts and len(again) else []
+        return Pending(
+            sequence=self.sequence,
+            accepted=len(fresh),
+            replayed=len(again),
+            executed=int(np.count_nonzero(rows.fill_quantity)),
+            refused={
+                kind.__name__: count
+                for code, kind in _REFUSALS.items()
+                if (count := int(np.count_nonzero(finding == code)))
+            },
+            blocks=any(recall.blocks for recall in recalls),
+            finish=partial(_with_rows, answer, fresh, rows, accounts, again, recalls)
+            if receipts
+            else lambda: answer,
+        )
+
+    def create(self, name: str, policy: Policy) -> tuple[Standing, bool]:
+        """Create a portfolio; its standing, and whether it is new. Its record waits to be written.
+
+        Raises:
+            InvalidField: a name that cannot be used.
+            PortfolioConflict: it exists with another policy.
+        """
+        existing = self.portfolios.get(check_portfolio_name(name))
+        if existing is not None:
+            if existing.policy != policy:
+                raise PortfolioConflict(
+                    f"portfolio {name!r} exists with another policy: {existing.policy.as_dict()}",
+                    field="policy", value=policy.as_dict(), expected=existing.policy.as_dict(),
+                )  # fmt: skip
+            return existing.standing(self.sequence), False
+        self._queue(creation_record(name, policy))
+        portfolio = self.portfolios[name] = Portfolio(name, policy)
+        return portfolio.standing(self.sequence), True
+
+    def portfolio(self, name: str) -> Portfolio:
+        """The portfolio of that name; `NotFound` if there is none."""
+        portfolio = self.portfolios.get(name)
+        if portfolio is None:
+            known = ", ".join(sorted(self.portfolios)) or "none"
+            raise NotFound(
+                f"there is no portfolio {name!r}; there are: {known}", field="portfolio", value=name
+            )
+        return portfolio
+
+    # Writing
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether records wait to be written."""
+        return bool(self._waiting)
+
+    @property
+    def durable(self) -> int:
+        """The sequence number of the last durable record."""
+        return self.journal.position.sequence
+
+    def next_commit(self) -> Commit | None:
+        """All that waits, as one commit; None if nothing waits or one is being written."""
+        if self._written is not None or not self._waiting:
+            return None
+        self._written = self.journal.prepare(self._waiting)
+        self._waiting = []
+        if self._checkpoint_is_due():
+            # Everything applied so far is in this commit or before it: the state is the journal's at its end.
+            self._captured = self._capture()
+        return self._written
+
+    def write(self, commit: Commit) -> None:
+        """Make a commit durable; blocks. Raises `Fenced` or `StoreUnavailable`: then open the shard anew."""
+        self.journal.write(commit)
+
+    def committed(self) -> None:
+        """Take note that the commit being written is durable."""
+        self._written = None
+        if self._captured is not None and self._captured.position is None:
+            self._captured.position = self.journal.position
+
+    # Checkpoints
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so much waits for a checkpoint that new submissions had better wait, too."""
+        return self._checkpointing and (
+            self.rows_kept > 2 * self.limits.checkpoint_rows
+            or sum(portfolio.bytes_kept for portfolio in self.portfolios.values())
+            > 2 * self.limits.checkpoint_bytes
+        )
+
+    def due_checkpoint(self, *, now: bool = False) -> Checkpoint | None:
+        """A checkpoint that is ready to be written; None if none is, or one is being written.
+
+        Args:
+            now: do not wait for one to be due. Only while nothing waits and nothing is being written.
+        """
+        if now and not self._checkpointing and not self._waiting and self._written is None and self.rows_kept:
+            self._captured = self._capture()
+            self._captured.position = self.journal.position
+        if self._captured is None or self._captured.position is None:
+            return None
+        checkpoint, self._captured = self._captured, None
+        return checkpoint
+
+    def write_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write history, identities and snapshot; blocks, and touches nothing that `submit` does."""
+        assert checkpoint.position is not None
+        self.journal.check_current()
+        for portfolio, stretch in checkpoint.stretches:
+            done = history.written_up_to(self.blobs, portfolio.name)
+            skip = max(done - stretch.first, 0)
+            if stretch.first + skip < stretch.end:
+                history.write_chunk(self.blobs, history_chunk(portfolio, stretch, skip))
+        runs = self.identities.write(
+            checkpoint.frozen, self.blobs, f"{self.prefix}/identities/", self.journal.epoch
+        )
+        snapshot = Snapshot(checkpoint.position, tuple(runs), checkpoint.portfolios)
+        snapshots.put(self.blobs, self.prefix, self.journal.epoch, snapshot)
+        snapshots.drop_old(self.blobs, self.prefix)
+        self.identities.drop_obsolete(self.blobs)
+
+    def checkpointed(self, checkpoint: Checkpoint) -> None:
+        """Take note that a checkpoint was written: its rows are read from the history from now on."""
+        for portfolio, _ in checkpoint.stretches:
+            portfolio.writing = None
+        self.identities.thaw(checkpoint.frozen)
+        self._checkpointing = False
+
+    def _checkpoint_is_due(self) -> bool:
+        return not self._checkpointing and (
+            self.rows_kept >= self.limits.checkpoint_rows
+            or sum(portfolio.bytes_kept for portfolio in self.portfolios.values())
+            >= self.limits.checkpoint_bytes
+        )
+
+    def _capture(self) -> Checkpoint:
+        self._checkpointing = True
+        self.rows_kept = 0
+        stretches = [
+            (portfolio, stretch)
+            for portfolio in self.portfolios.values()
+            if (stretch := portfolio.close_stretch()) is not None
+        ]
+        return Checkpoint(
+            stretches,
+            self.identities.freeze(),
+            tuple(portfolio.dump() for portfolio in self.portfolios.values()),
+        )
+
+    # Reading
+
+    def standing(self, name: str) -> Standing:
+        """The portfolio as it stands; durable once record `sequence` is."""
+        return self.portfolio(name).standing(self.sequence)
+
+    def find(self, name: str, signal_id: str) -> Callable[[], Found]:
+        """How a signal of a portfolio is read, with its features and what was done with it; may block.
+
+        Raises:
+            NotFound: no such portfolio or signal.
+        """
+        portfolio = self.portfolio(name)
+        key = portfolio_keys(identity_key(signal_id), name)
+        ordinals, _ = self.identities.lookup(key)
+        if ordinals[0] < 0:
+            raise NotFound(
+                f"portfolio {name!r} has no signal {signal_id!r}", field="signal_id", value=signal_id
+            )
+        (recall,) = self._recalls(portfolio, ordinals)
+        return lambda: recall.found(int(ordinals[0]))
+
+    def recent(self, name: str) -> Callable[[], Recent]:
+        """How the rows that the history does not hold yet are collected, in the history's columns; may block."""
+        portfolio = self.portfolio(name)
+        stretches = [
+            replace(stretch, kept=list(stretch.kept))
+            for stretch in (portfolio.writing, portfolio.open)
+            if stretch is not None and stretch.kept
+        ]
+        first = stretches[0].first if stretches else portfolio.count
+        return lambda: Recent(
+            name, first, [history.chunk_table(history_chunk(portfolio, each)) for each in stretches]
+        )
+
+    # The parts
+
+    def _queue(self, payload: list[bytes | memoryview]) -> None:
+        self._waiting.append(payload)
+        self.sequence += 1
+
+    def _judge(
+        self, portfolio: Portfolio, batch: SignalBatch, keys: npt.NDArray[np.uint64], accept_price_jump: bool
+    ) -> _Judgement:
+        n = len(batch)
+        symbol, new = portfolio.codes(batch)
+        high_water, last_price = portfolio.marks(len(new))
+        finding = np.zeros(n, np.int8)
+        ordinal = np.full(n, -1, np.int64)
+        first = first_in_batch(keys)
+        # A derived id names its instant: after the mark of its symbol it cannot have been seen.
+        asked = np.flatnonzero(~(batch.derived & (batch.timestamp_us > high_water[symbol])))
+        if len(asked):
+            seen, content = self.identities.lookup(keys[asked])
+            known = seen >= 0
+            finding[asked[known]] = np.where(content[known] == batch.content[asked[known]], _AGAIN, _CONFLICT)
+            ordinal[asked] = seen
+        twin = np.flatnonzero((first != np.arange(n)) & (finding == _FRESH))
+        finding[twin] = np.where(batch.content[twin] == batch.content[first[twin]], _AGAIN, _CONFLICT)
+        met = guard.check(
+            batch.timestamp_us, symbol, batch.price, finding != _FRESH, high_water, last_price,
+            self.limits.max_price_jump, accept_jump=accept_price_jump,
+        )  # fmt: skip
+        finding[met.verdict == guard.LATE] = _LATE
+        finding[met.verdict == guard.JUMP] = _JUMP
+        # What repeats a row that is refused is refused as that one is.
+        echo = twin[finding[twin] == _AGAIN]
+        finding[echo] = np.where(finding[first[echo]] > _CONFLICT, finding[first[echo]], _AGAIN)
+        return _Judgement(finding, ordinal, first, met)
+
+    def _errors(
+        self, batch: SignalBatch, judgement: _Judgement, positions: Ints | None
+    ) -> dict[int, RaysignalError]:
+        errors: dict[int, RaysignalError] = {}
+        for index in np.flatnonzero(judgement.finding > _AGAIN)[:_ERRORS_KEPT].tolist():
+            row = None if positions is None else int(positions[index])
+            met = int(judgement.first[index])
+            symbol = batch.symbols[batch.symbol[index]]
+            match judgement.finding[index]:
+                case 2:  # _CONFLICT
+                    errors[index] = IdentityConflict(batch.signal_id[index], row)
+                case 3:  # _LATE
+                    errors[index] = LateSignal(
+                        symbol,
+                        format_instant(batch.timestamp_us[index]),
+                        format_instant(judgement.met.high_water[met]),
+                        row,
+                    )
+                case _:
+                    errors[index] = PriceJump(
+                        symbol,
+                        float(batch.price[index]),
+                        float(judgement.met.last_price[met]),
+                        self.limits.max_price_jump,
+                        row,
+                    )
+        return errors
+
+    def _recalls(self, portfolio: Portfolio, ordinals: Ints) -> list[Recall]:
+        """Where the rows at `ordinals` are read: in memory, or in the history."""
+        recalls: list[Recall] = []
+        rest = np.arange(len(ordinals))
+        for stretch in (portfolio.open, portfolio.writing):
+            if stretch is None or not stretch.kept:
+                continue
+            here = ordinals[rest] >= stretch.first
+            if here.any():
+                frozen = replace(stretch, kept=list(stretch.kept))
+                recalls.append(MemoryRecall(portfolio, frozen, rest[here], ordinals[rest[here]]))
+                rest = rest[~here]
+        if len(rest):
+            recalls.append(HistoryRecall(portfolio, self.blobs, rest, ordinals[rest]))
+        return recalls
+
+    # Opening
+
+    @classmethod
+    def _restored(
+        cls,
+        journal: Journal,
+        blobs: BlobStore,
+        prefix: str,
+        cache_dir: Path,
+        limits: Limits,
+        snapshot: Snapshot,
+    ) -> "Shard | None":
+        """The shard as a snapshot describes it; None if what it needs beside it is not there."""
+        try:
+            identities = Identities.load(list(snapshot.runs), blobs, cache_dir)
+        except JournalDamaged:
+            return None
+        shard = cls(journal, blobs, prefix, identities, limits)
+        for dump in snapshot.portfolios:
+            portfolio = Portfolio.load(dump)
+            if history.written_up_to(blobs, portfolio.name) < portfolio.count:
+                return None
+            shard.portfolios[portfolio.name] = portfolio
+        return shard
+
+    def _replay(self, record: Record) -> None:
+        """Apply a durable record; with the checkpoints that keep a long replay within bounds."""
+        content = read_record(record.payload)
+        if isinstance(content, Creation):
+            self.portfolios[content.portfolio] = Portfolio(content.portfolio, content.policy)
+        else:
+            portfolio = self.portfolios[content.portfolio]
+            encoded = bytes(content.encoded)
+            batch = SignalBatch.decode(encoded, features=False)
+            ordinals = portfolio.count + np.arange(len(batch))
+            self.identities.add(portfolio_keys(batch.key, portfolio.name), ordinals, batch.content)
+            portfolio.apply(batch, encoded, record.sequence)
+            self.rows_kept += len(batch)
+        if self._checkpoint_is_due():
+            checkpoint = self._capture()
+            checkpoint.position = record.position
+            self.write_checkpoint(checkpoint)
+            self.checkpointed(checkpoint)
+
+
+def _with_rows(
+    answer: Submission,
+    fresh: Ints,
+    rows: LedgerRows,
+    accounts: Floats,
+    again: Ints,
+    recalls: list[Recall],
+) -> Submission:
+    """The answer with the ledger rows and accounts of the rows that were accepted or recalled."""
+    n = len(answer.taken)
+    all_rows, all_accounts = LedgerRows.empty(n), np.full((n, ACCOUNT_SIZE), np.nan)
+    parts = [(fresh, rows, accounts)] + [(again[recall.places], *recall.rows()) for recall in recalls]
+    for places, some_rows, some_accounts in parts:
+        if len(places):
+            all_rows.put(places, some_rows)
+            all_accounts[places] = some_accounts
+    return replace(answer, rows=all_rows, accounts=all_accounts)
