@@ -27,12 +27,12 @@ class Verdicts:
 
     Attributes:
         verdict: int8[n], `OK`, `LATE` or `JUMP`.
-        high_water: int64[n], the instant that a late row was not after; `NEVER_US` where there was none.
+        high_water_us: int64[n], the instant that a late row was not after; `NEVER_US` where there was none.
         last_price: float64[n], the price that a jump was measured from; NaN where there was none.
     """
 
     verdict: npt.NDArray[np.int8]
-    high_water: Ints
+    high_water_us: Ints
     last_price: Floats
 
     @property
@@ -49,7 +49,6 @@ def check(
     high_water: Ints,
     last_price: Floats,
     limit: float,
-    *,
     accept_jump: bool,
 ) -> Verdicts:
     """Judge the rows of a batch in their order, as if each accepted one had been processed before the next.

@@ -26,7 +26,7 @@ def judge(
         np.array(high_water, np.int64),
         np.array(last_price, np.float64),
         limit,
-        accept_jump=accept_jump,
+        accept_jump,
     )
 
 
@@ -35,7 +35,7 @@ def test_the_first_signal_of_a_symbol_is_taken_at_any_time_and_price():
 
     assert verdicts.verdict.tolist() == [OK, OK]
     assert verdicts.all_ok
-    assert verdicts.high_water.tolist() == [NEVER_US, NEVER_US]
+    assert verdicts.high_water_us.tolist() == [NEVER_US, NEVER_US]
     assert np.isnan(verdicts.last_price).all()
 
 
@@ -47,7 +47,7 @@ def test_a_signal_at_the_high_water_mark_is_late_and_says_which_mark_it_met():
     verdicts = judge([(10, 0, 100.0)], high_water=(10, NEVER_US), last_price=(100.0, np.nan))
 
     assert verdicts.verdict.tolist() == [LATE]
-    assert verdicts.high_water.tolist() == [10]
+    assert verdicts.high_water_us.tolist() == [10]
     assert not verdicts.all_ok
 
 
@@ -55,7 +55,7 @@ def test_the_second_of_two_rows_at_one_instant_is_late_and_a_row_of_another_symb
     verdicts = judge([(10, 0, 100.0), (10, 0, 100.0), (10, 1, 100.0)])
 
     assert verdicts.verdict.tolist() == [OK, LATE, OK]
-    assert verdicts.high_water[1] == 10
+    assert verdicts.high_water_us[1] == 10
 
 
 @pytest.mark.parametrize("price", [1000.0 * 1.0001, 10.0 / 1.0001], ids=["up", "down"])
@@ -112,7 +112,7 @@ def test_the_marks_handed_in_are_left_as_they_are():
     high_water, last_price = np.array([5], np.int64), np.array([100.0])
     check(
         np.array([6], np.int64), np.zeros(1, np.int32), np.array([101.0]), np.zeros(1, np.bool_),
-        high_water, last_price, 5.0, accept_jump=False,
+        high_water, last_price, 5.0, False,
     )  # fmt: skip
 
     assert (high_water.tolist(), last_price.tolist()) == ([5], [100.0])
@@ -165,4 +165,4 @@ def test_the_compiled_guard_judges_as_a_plain_loop_does(rows, marks, accept_jump
         accept_jump=accept_jump,
     )
 
-    assert list(zip(verdicts.verdict.tolist(), verdicts.high_water.tolist(), strict=True)) == expected
+    assert list(zip(verdicts.verdict.tolist(), verdicts.high_water_us.tolist(), strict=True)) == expected
