@@ -30,16 +30,16 @@ Signals = list[tuple[int, int, int, float]]
 
 @st.composite
 def signals(draw: Any, longest: int = 60) -> Signals:
-    """Up to three symbols, in order of time; prices wander, and sometimes explode or collapse."""
+    """Up to three symbols, each in order of its own time; prices wander, and sometimes explode or collapse."""
     symbols = draw(st.integers(1, 3))
     prices = [draw(st.sampled_from([100.0, 0.0375, 61_234.5]))] * symbols
-    now = 1_740_000_000_000_000
+    clocks = [1_740_000_000_000_000] * symbols
     taken = []
     for _ in range(draw(st.integers(1, longest))):
-        now += draw(st.integers(0 if symbols > 1 else 1, 72)) * HOUR_US + draw(st.integers(0, 999_999))
         symbol = draw(st.integers(0, symbols - 1))
+        clocks[symbol] += draw(st.integers(1, 72)) * HOUR_US + draw(st.integers(0, 999_999))
         prices[symbol] *= draw(st.sampled_from([1.0, 1.01, 0.99, 1.003, 0.7, 1.5, 3.0, 0.1]))
-        taken.append((now, symbol, draw(st.sampled_from([-1, 0, 1])), prices[symbol]))
+        taken.append((clocks[symbol], symbol, draw(st.sampled_from([-1, 0, 1])), prices[symbol]))
     return taken
 
 

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+from engine import account as at
 from engine.account import ACCOUNT_SIZE, new_account
 from engine.ledger import Ledger
 from engine.performance import Performance, performance_table
@@ -93,6 +94,18 @@ def test_exposure_is_the_share_of_time_with_a_position_not_of_signals() -> None:
     assert Performance.of(ledger.account).exposure == pytest.approx(3 / 10)
 
 
+def test_time_before_1970_counts_like_any_other() -> None:
+    ledger = Ledger(FREE)
+    ledger.ensure_symbols(1)
+    ledger.run(
+        DAY_US * np.array([-9, -5, -1], dtype=np.int64),
+        np.zeros(3, dtype=np.int32),
+        np.array([HOLD, BUY, SELL], dtype=np.int8),
+        np.full(3, 100.0),
+    )
+    assert Performance.of(ledger.account).exposure == pytest.approx(0.5)
+
+
 def test_a_drawdown_recovers_and_the_largest_is_remembered() -> None:
     figures = performance(FREE, (BUY, 100.0), (HOLD, 60.0), (HOLD, 200.0), (HOLD, 150.0))
     assert figures.drawdown == pytest.approx(0.25)
@@ -137,12 +150,22 @@ def test_one_return_has_no_sharpe() -> None:
     assert figures.sortino is None
 
 
-@pytest.mark.parametrize("factor", [1.0, 2.0])
-def test_returns_without_variance_have_no_sharpe(factor: float) -> None:
-    figures = performance(FREE, *((HOLD, 100.0 * factor**row) for row in range(20)))
-    assert figures.sharpe is None
-    assert figures.buy_and_hold.sortino is None
-    assert figures.buy_and_hold.calmar is None
+def test_prices_that_stand_still_have_no_sharpe_sortino_or_calmar() -> None:
+    figures = performance(FREE, *([(BUY, 100.0)] * 20))
+    for part in (figures, figures.buy_and_hold):
+        assert (part.sharpe, part.sortino, part.calmar) == (None, None, None)
+
+
+def test_a_deviation_or_drawdown_of_mere_rounding_divides_nothing() -> None:
+    account = new_account(1.0)
+    account[[at.SIGNALS, at.LAST_US, at.HOLD_VALUE, at.HOLD_BASE]] = [20, DAY_US, 1.5, 1.0]
+    account[[at.RETURN_MEAN, at.HOLD_MEAN]] = 0.1
+    account[[at.RETURN_M2, at.DOWNSIDE, at.HOLD_M2, at.HOLD_DOWNSIDE]] = 1e-31
+    account[[at.TROUGH, at.HOLD_TROUGH]] = 1.0 - 2.0**-53
+    figures = Performance.of(account)
+    for part in (figures, figures.buy_and_hold):
+        assert 0.0 < part.max_drawdown < 1e-15
+        assert (part.sharpe, part.sortino, part.calmar) == (None, None, None)
 
 
 def test_without_a_loss_there_is_no_profit_factor_and_without_a_gain_it_is_zero() -> None:
@@ -179,6 +202,12 @@ def test_figures_are_plain_json() -> None:
     assert parsed == figures.as_dict()
     assert isinstance(parsed["trades"], int)
     assert isinstance(parsed["buy_and_hold"], dict)
+
+
+def test_a_table_holds_nan_where_a_figure_would_be_infinite() -> None:
+    account = new_account(1.0)
+    account[[at.SIGNALS, at.LAST_US, at.EQUITY, at.TROUGH]] = [2, 1, 3.0, 0.5]
+    assert np.isnan(performance_table(account.reshape(1, -1))["calmar"][0])
 
 
 def test_a_table_has_a_column_a_figure_and_nan_where_undefined() -> None:
