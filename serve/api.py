@@ -1,0 +1,112 @@
+"""The application: routing, the OpenAPI document, and problems for whatever the routing itself refuses."""
+
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from engine.errors import RaysignalError
+from engine.settings import Settings
+from serve import schemas
+from serve.access import SIGNATURE_HEADER
+from serve.operations import OPERATIONS, Operation
+from serve.page import docs_page
+from serve.problems import problem_of, problem_of_http
+from serve.routes import Routes
+
+_MODELS: tuple[type[BaseModel], ...] = (
+    schemas.SignalBody, schemas.PolicyBody, schemas.StandingBody, schemas.PortfoliosBody, schemas.ReceiptBody,
+    schemas.BatchBody, schemas.HistoryBody, schemas.DecisionPage, schemas.StatusBody, schemas.ProblemBody,
+)  # fmt: skip
+
+
+def build_api(routes: Routes, settings: Settings) -> FastAPI:
+    """The application around the handlers, with `/openapi.json` and `/docs`."""
+    secured = settings.api_key is not None or settings.webhook_secret is not None
+    api = FastAPI(
+        title="raysignal",
+        version=version("raysignal"),
+        description="Trading signals in exactly once, portfolios on a Ray cluster, performance out.",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    for operation in OPERATIONS:
+        api.add_api_route(
+            operation.path,
+            getattr(routes, operation.handler),
+            methods=[operation.method],
+            summary=operation.summary,
+            operation_id=_operation_id(operation),
+            responses=operation.responses(secured=secured),
+            status_code=min(operation.answers),
+            response_class=Response,
+            openapi_extra=_extra(operation, settings, secured=secured),
+        )
+    own_document = api.openapi
+
+    @cache
+    def document() -> dict[str, Any]:
+        return _completed(own_document(), settings)
+
+    async def get_docs(_request: Request) -> Response:
+        return Response(docs_page(document()), media_type="text/html")
+
+    api.openapi = document  # type: ignore[method-assign]
+    api.add_api_route("/", routes.get_root, methods=["GET"], include_in_schema=False)
+    api.add_api_route("/docs", get_docs, methods=["GET"], include_in_schema=False)
+    api.add_exception_handler(RaysignalError, _refuse)
+    api.add_exception_handler(HTTPException, _refuse_route)
+    return api
+
+
+async def _refuse(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RaysignalError)
+    return problem_of(error).response()
+
+
+async def _refuse_route(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problem_of_http(error).response()
+
+
+def _operation_id(operation: Operation) -> str:
+    one = operation.path.endswith("}") and operation.method == "GET"
+    return f"{operation.handler}_of" if one and operation.handler == "get_performance" else operation.handler
+
+
+def _extra(operation: Operation, settings: Settings, *, secured: bool) -> dict[str, Any]:
+    extra: dict[str, Any] = {"parameters": list(operation.parameters)}
+    if operation.body is not None:
+        extra["requestBody"] = operation.body
+    if secured and not operation.open:
+        extra["security"] = [{"key": []}] if settings.api_key is not None else []
+        if operation.signed and settings.webhook_secret is not None:
+            extra["security"].append({"signature": []})
+    return extra
+
+
+def _completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """FastAPI's document with the schemas that it could not know of, and the ways to prove who one is."""
+    _, definitions = models_json_schema(
+        [(model, "serialization") for model in _MODELS], ref_template="#/components/schemas/{model}"
+    )
+    components = document.setdefault("components", {})
+    components["schemas"] = definitions["$defs"]
+    schemes: dict[str, Any] = {}
+    if settings.api_key is not None:
+        schemes["key"] = {"type": "http", "scheme": "bearer"}
+    if settings.webhook_secret is not None:
+        schemes["signature"] = {
+            "type": "apiKey", "in": "header", "name": SIGNATURE_HEADER,
+            "description": "sha256= and the hex HMAC-SHA256 of the raw body under the webhook secret",
+        }  # fmt: skip
+    if schemes:
+        components["securitySchemes"] = schemes
+    return document

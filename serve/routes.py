@@ -1,0 +1,269 @@
+"""The routes: from a request to the desk and back. Bodies are read by `engine.intake`, answers are plain JSON."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import RedirectResponse, Response
+
+from engine.errors import (
+    InputTooLarge,
+    InvalidField,
+    RaysignalError,
+    RowErrors,
+    UnreadableInput,
+    UnsupportedMedia,
+    error_entry,
+)
+from engine.instants import zone_named
+from engine.intake import Intake, Reading, load_object, read_batch, read_signal
+from engine.mailbox import COMMIT_BUCKETS_S
+from engine.policy import Policy, check_portfolio_name
+from engine.receipts import Submission, Taken, receipt, row_receipt
+from engine.settings import Settings
+from serve.access import Access
+from serve.front import LINE, SIGNATURE
+from serve.gather import Gatherer
+from serve.logs import ids_shown
+from serve.metrics import CONTENT_TYPE, metrics_page
+from serve.operations import JSON
+from serve.query import Query
+
+if TYPE_CHECKING:
+    from engine.actors import Desk
+
+T = TypeVar("T")
+
+MAX_RECEIPTS = 10_000
+MAX_POLICY_BYTES = 16 * 1024
+# Smaller bodies are read on the event loop: a thread would cost more than it spares the others.
+ASIDE_BYTES = 32 * 1024
+_PERFORMANCE_OF_BATCH = ("signals", "as_of", "sequence", "performance")
+
+
+class Routes:
+    """Handlers of one replica.
+
+    Args:
+        settings: the service's.
+        desk: the way to the portfolios.
+        access: verifies what the outermost layer could not, because it had not seen the body.
+        now_us: the present, UTC microseconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        desk: "Desk",
+        *,
+        access: Access,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._settings = settings
+        self._desk = desk
+        self._access = access
+        self._now_us = now_us
+        self._gatherer = Gatherer(desk.submit)
+        self._reading = Reading(
+            zone=zone_named(settings.timezone),
+            symbol=settings.symbol,
+            source=settings.source,
+            max_future_us=int(settings.max_future_s * 1e6),
+        )
+
+    # Signals
+
+    async def post_signal(self, request: Request) -> Response:
+        query = Query(request.scope["query_string"], ("portfolio", "accept_price_jump"))
+        portfolio = self._portfolio(query)
+        accept = query.flag("accept_price_jump")
+        body = await self._body(request, self._settings.max_signal_bytes)
+        headers = request.headers
+        signal = read_signal(
+            body, self._reading_now(),
+            content_type=headers.get("content-type"), idempotency_key=headers.get("idempotency-key"),
+        )  # fmt: skip
+        line = request.scope[LINE]
+        line["portfolio"] = portfolio
+        if signal.signal_id:
+            line["signal_id"] = signal.signal_id
+        answer = await self._gatherer.post(portfolio, signal, accept_price_jump=accept)
+        line["signal_id"] = answer["signal_id"]
+        line["replayed"] = answer["replayed"]
+        return _json(answer)
+
+    async def post_signals(self, request: Request) -> Response:
+        query = Query(
+            request.scope["query_string"], ("portfolio", "on_error", "accept_price_jump", "receipts")
+        )
+        portfolio = self._portfolio(query)
+        skip = query.choice("on_error", ("refuse", "skip")) == "skip"
+        accept = query.flag("accept_price_jump")
+        wants_receipts = query.flag("receipts")
+        body = await self._body(request, self._settings.max_batch_bytes)
+        line = request.scope[LINE]
+        line["portfolio"] = portfolio
+        intake, encoded = await _aside(
+            len(body), lambda: self._read_batch(body, request.headers.get("content-type"))
+        )
+        line["rows"] = intake.rows
+        if intake.refused and not skip:
+            raise RowErrors(intake.errors, intake.rows, intake.refused)
+        if wants_receipts and len(intake.batch) > MAX_RECEIPTS:
+            raise InvalidField("receipts", "true", f"a batch of at most {MAX_RECEIPTS} rows with it")
+        submission = await self._desk.submit(
+            portfolio, encoded, all_or_nothing=not skip, accept_price_jump=accept,
+            receipts=wants_receipts, positions=intake.batch.row,
+        )  # fmt: skip
+        return _json(await _aside(len(body), lambda: _batch_answer(intake, submission)))
+
+    def _read_batch(self, body: bytes, content_type: str | None) -> tuple[Intake, bytes]:
+        intake = read_batch(body, content_type, self._reading_now())
+        intake = replace(intake, batch=intake.batch.in_time())
+        return intake, intake.batch.encode()
+
+    # Portfolios and their performance
+
+    async def put_portfolio(self, request: Request) -> Response:
+        Query(request.scope["query_string"], ())
+        name = check_portfolio_name(request.path_params["name"])
+        body = await self._body(request, MAX_POLICY_BYTES)
+        kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+        if kind != JSON:
+            raise UnsupportedMedia(f"the content type is {kind}; expected {JSON}", content_type=kind)
+        standing, created = await self._desk.create(name, Policy.from_dict(load_object(body)))
+        request.scope[LINE]["portfolio"] = name
+        return _json(standing.as_dict(), 201 if created else 200)
+
+    async def get_portfolios(self, request: Request) -> Response:
+        Query(request.scope["query_string"], ())
+        return _json({"portfolios": [standing.as_dict() for standing in await self._desk.standings()]})
+
+    async def get_performance(self, request: Request) -> Response:
+        Query(request.scope["query_string"], ())
+        name = check_portfolio_name(request.path_params.get("portfolio", self._settings.primary))
+        request.scope[LINE]["portfolio"] = name
+        return _json((await self._desk.standing(name)).as_dict())
+
+    # The past
+
+    async def get_decision(self, request: Request) -> Response:
+        portfolio = self._portfolio(Query(request.scope["query_string"], ("portfolio",)))
+        signal_id = request.path_params["signal_id"]
+        request.scope[LINE] |= {"portfolio": portfolio} | ids_shown([signal_id])
+        found = await self._desk.find(portfolio, signal_id)
+        first = row_receipt(
+            portfolio=portfolio, policy=found.policy, batch=found.batch, index=0, ordinal=found.ordinal,
+            rows=found.rows, row=0, account=found.account, replayed=False,
+        )  # fmt: skip
+        return _json({
+            "receipt": first,
+            "features": dict(found.batch.signal(0).features),
+            "policy": found.policy.as_dict(),
+            "sequence": found.sequence,
+            "record_row": found.record_row,
+        })  # fmt: skip
+
+    # The service itself
+
+    async def get_root(self, request: Request) -> Response:
+        Query(request.scope["query_string"], ())
+        return RedirectResponse("/docs", 307)
+
+    async def get_healthz(self, request: Request) -> Response:
+        Query(request.scope["query_string"], ())
+        return _json({"status": "ok"})
+
+    async def get_readyz(self, request: Request) -> Response:
+        Query(request.scope["query_string"], ())
+        return _json({"status": "ok", "sequence": await self._desk.ready()})
+
+    async def get_metrics(self, request: Request) -> Response:
+        Query(request.scope["query_string"], ())
+        page = metrics_page(await self._desk.observe(), COMMIT_BUCKETS_S)
+        return Response(page, media_type=CONTENT_TYPE)
+
+    # What they share
+
+    def _portfolio(self, query: Query) -> str:
+        name = query.text("portfolio")
+        return self._settings.primary if name is None else check_portfolio_name(name)
+
+    def _reading_now(self) -> Reading:
+        return replace(self._reading, now_us=self._now_us())
+
+    async def _body(self, request: Request, limit: int) -> bytes:
+        """The whole body, refused as soon as it is known to be over the limit, and verified if it is signed."""
+        body = await read_body(request, limit)
+        signature = request.scope.get(SIGNATURE)
+        if signature is not None:
+            self._access.verify(signature, body)
+        return body
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """A request's body of at most `limit` bytes.
+
+    Raises:
+        InputTooLarge: it says that it is longer, or is.
+        UnsupportedMedia: it is compressed.
+        UnreadableInput: the client went away before its end.
+    """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"", "identity"}:
+        raise UnsupportedMedia(
+            f"the content encoding is {encoding}; expected none", content_encoding=encoding
+        )
+    stated = request.headers.get("content-length", "")
+    if stated.isdigit() and int(stated) > limit:
+        raise _too_large(limit)
+    chunks, size = [], 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            chunks.append(chunk)
+    except ClientDisconnect as error:
+        raise UnreadableInput("the client went away before the end of the body") from error
+    return b"".join(chunks)
+
+
+def _too_large(limit: int) -> RaysignalError:
+    return InputTooLarge(f"the body is larger than {limit} bytes, the limit here", limit=limit)
+
+
+def _batch_answer(intake: Intake, submission: Submission) -> dict[str, Any]:
+    errors = sorted(
+        (error_entry(error) for error in (*intake.errors, *submission.errors.values())),
+        key=lambda entry: entry["row"],
+    )[: RowErrors.SHOWN]
+    standing = submission.standing.as_dict()
+    answer = {
+        "portfolio": standing["portfolio"],
+        "rows": intake.rows,
+        "accepted": submission.counted(Taken.ACCEPTED),
+        "replayed": submission.counted(Taken.REPLAYED),
+        "refused": intake.refused + submission.counted(Taken.REFUSED),
+        "errors": errors,
+    } | {name: standing[name] for name in _PERFORMANCE_OF_BATCH}
+    if submission.rows is not None:
+        answer["receipts"] = [
+            receipt(intake.batch, submission, index)
+            for index, taken in enumerate(submission.taken)
+            if taken != Taken.REFUSED
+        ]
+    return answer
+
+
+async def _aside(size: int, work: Callable[[], T]) -> T:
+    """Work on `size` bytes: on a thread if they are many, so that other requests go on."""
+    return await asyncio.to_thread(work) if size > ASIDE_BYTES else work()
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(orjson.dumps(value), status, media_type=JSON)

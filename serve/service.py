@@ -1,0 +1,266 @@
+"""A service of one's own, or on a cluster: started, waited for, and put away with everything it started.
+
+    with local_service(settings) as service:
+        httpx.get(service.url + "/performance")
+
+On exit the replicas stop taking requests, the actors flush what the history does not hold yet, and Ray ends;
+Ctrl-C, SIGTERM and a start that fails half-way go the same way. Where `settings.ray_address` names a cluster,
+the application and its actors are put away and the cluster stays.
+"""
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from engine.errors import SettingsError, StoreUnavailable
+from engine.settings import Settings
+
+if TYPE_CHECKING:
+    from engine.actors import Desk
+
+READY_TIMEOUT_S = 60.0
+OBJECT_STORE_BYTES = 512 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service that runs.
+
+    Attributes:
+        url: where it listens, without a slash at the end.
+        desk: the way to its portfolios that does not lead through HTTP.
+        settings: what it runs with.
+    """
+
+    url: str
+    desk: "Desk"
+    settings: Settings
+
+
+def fast_mode(folder: Path) -> dict[str, str]:
+    """Ray Serve's fast mode, as environment variables; they must be set before a cluster starts.
+
+    Args:
+        folder: for HAProxy's files and sockets; its path must be short.
+    """
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+@contextmanager
+def local_service(settings: Settings, *, log_path: str | None = None) -> Iterator[Service]:
+    """A running service.
+
+    Args:
+        settings: its settings; `ray_address` is the cluster to join, none starts one.
+        log_path: where the request log goes, see `serve.logs.open_log`; None: the stderr of this process for
+            a cluster of its own, the stderr of the replicas for one that is joined.
+
+    Raises:
+        SettingsError: the port is in use, or the settings do not fit the cluster.
+        StoreUnavailable: the service did not become ready.
+    """
+    with ExitStack() as stack:
+        if threading.current_thread() is threading.main_thread():
+            stack.enter_context(_sigterm_as_exit())
+        if settings.ray_address is None:
+            refuse_used_port(settings.host, settings.port)
+            stack.enter_context(_own_cluster())
+            log_path = log_path or own_stderr()
+        else:
+            stack.enter_context(_joined_cluster(settings.ray_address))
+        yield stack.enter_context(_deployed(settings, log_path))
+
+
+def refuse_used_port(host: str, port: int) -> None:
+    """Raise `SettingsError` if somebody listens there: two would share it, and callers reach either."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            raise SettingsError(
+                f"port {port} of {host} cannot be listened on ({error.strerror}); expected a free one: set "
+                "RAYSIGNAL_PORT"
+            ) from error
+
+
+def own_stderr() -> str | None:
+    """This process's stderr as other processes of the machine can open it; None where there is no way."""
+    path = f"/proc/{os.getpid()}/fd/2"
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND))
+    except OSError:
+        return None
+    return path
+
+
+@contextmanager
+def _own_cluster() -> Iterator[None]:
+    import ray  # noqa: PLC0415 - reads the environment that is set here
+
+    if ray.is_initialized():
+        raise SettingsError(
+            "this process is already connected to Ray; expected none, or RAYSIGNAL_RAY_ADDRESS"
+        )
+    # A short path: Ray keeps unix sockets below it, whose paths hold 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="rs-", dir="/tmp" if Path("/tmp").is_dir() else None))  # noqa: S108
+    wrapper = folder / "haproxy"
+    haproxy = Path(__file__).with_name("haproxy.py")
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "{haproxy}" "$@"\n')
+    wrapper.chmod(0o700)
+    environment = fast_mode(folder) | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper)}
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, 2),
+            num_gpus=0,
+            include_dashboard=False,
+            namespace="raysignal",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder),
+        )
+        yield
+    finally:
+        with _undisturbed():
+            ray.shutdown()
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _joined_cluster(address: str) -> Iterator[None]:
+    import ray  # noqa: PLC0415 - half a second; only who starts a service pays it
+
+    mine = not ray.is_initialized()
+    if mine:
+        ray.init(address=address, namespace="raysignal", log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        yield
+    finally:
+        if mine:
+            with _undisturbed():
+                ray.shutdown()
+
+
+@contextmanager
+def _deployed(settings: Settings, log_path: str | None) -> Iterator[Service]:
+    from ray import serve  # noqa: PLC0415 - reads the environment when it is imported
+    from ray.exceptions import RayError  # noqa: PLC0415 - needs Ray
+    from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
+
+    from engine.actors import Desk  # noqa: PLC0415 - needs Ray
+    from serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    served_before = _get_global_client(raise_if_no_controller_running=False) is not None
+    desk = Desk.connect(settings)
+    try:
+        serve.start(
+            http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
+            logging_config={"log_level": "WARNING"},
+        )
+        serve.run(build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None)
+        url = f"http://{reachable(settings.host)}:{settings.port}"
+        _wait_ready(url, desk)
+        yield Service(url, desk, settings)
+    finally:
+        with _undisturbed():
+            # First nobody comes in any more, then what is there is written, then the actors end.
+            with suppress(RuntimeError, RayError):
+                if served_before:
+                    serve.delete(APP_NAME)
+                else:
+                    serve.shutdown()
+            asyncio.run(desk.close())
+
+
+def reachable(host: str) -> str:
+    """The host as a caller on this machine writes it in a URL."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - to be reached, not to be bound
+        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104 - the same
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _wait_ready(url: str, desk: "Desk") -> None:
+    """Wait until the whole way from the port to the journal is open."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    pause = threading.Event()
+    while not _answers(url + "/healthz"):
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(f"{url} did not answer within {READY_TIMEOUT_S:g} s")
+        pause.wait(0.02)
+    asyncio.run(desk.ready())
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - our own address
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """Within, SIGTERM unwinds the stack like Ctrl-C does, with the status of a process that it ended."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise SystemExit(128 + signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Within, a second Ctrl-C or SIGTERM does not cut the putting away short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
