@@ -1,0 +1,18 @@
+"""Intake: from bytes to a valid `SignalBatch`, or a sentence that says which row, field and value was wrong.
+
+fields      what a signal's fields are called and may hold: the rules, one row at a time (the reference)
+single      one JSON object, strictly
+body        a batch by its content type
+files       a batch, or pieces of one, from a file
+tables      whole columns at once, by the same rules; what is unclear goes to the reference
+json_rows, csv_rows, parquet_rows     how each format finds its cells
+scanning, parsing, stamps             compiled
+"""
+
+from engine.intake.body import read_batch
+from engine.intake.fields import Reading
+from engine.intake.files import read_file, read_file_chunks
+from engine.intake.single import read_signal
+from engine.intake.tables import Intake
+
+__all__ = ["Intake", "Reading", "read_batch", "read_file", "read_file_chunks", "read_signal"]

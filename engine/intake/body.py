@@ -1,0 +1,69 @@
+"""A batch from one body, by its content type."""
+
+from engine.errors import UnsupportedMedia
+from engine.intake.csv_rows import record_blocks
+from engine.intake.fields import Reading
+from engine.intake.json_rows import element_blocks, line_blocks, read_array
+from engine.intake.parquet_rows import MAGIC, table_blocks
+from engine.intake.single import BOM, load_object, media_type
+from engine.intake.tables import Intake, take_in
+from engine.intake.windows import Bytes, as_bytes, text_start
+
+LINE_TYPES = frozenset(
+    f"application/{prefix}{name}"
+    for prefix in ("", "x-")
+    for name in ("ndjson", "jsonl", "jsonlines", "json-lines", "json-seq-lines")
+)
+CSV_TYPES = frozenset({"text/csv", "application/csv"})
+PARQUET_TYPES = frozenset({"application/vnd.apache.parquet", "application/parquet", "application/x-parquet"})
+ACCEPTED = "application/json (an array), application/x-ndjson, text/csv or application/vnd.apache.parquet"
+
+
+def read_batch(body: bytes | bytearray | memoryview, content_type: str | None, reading: Reading) -> Intake:
+    """The signals in a body.
+
+    `application/json` is an array of objects, or one object; where objects follow each other on lines, it is
+    read as NDJSON. Without a content type, or with text/plain or application/octet-stream, the first bytes
+    decide.
+
+    Raises:
+        UnsupportedMedia: a content type that is not taken.
+        UnreadableInput: the body is not what its content type says.
+        InputTooLarge: more rows than `reading.max_rows`.
+        InvalidField: a table without a required column.
+    """
+    source = as_bytes(body)
+    kind = media_type(content_type)
+    if kind in {"", "text/plain", "application/octet-stream"}:
+        kind = _kind_of(source, kind)
+    if kind in LINE_TYPES:
+        return take_in(line_blocks(source), reading)
+    if kind in CSV_TYPES:
+        return take_in(record_blocks(source), reading)
+    if kind in PARQUET_TYPES:
+        return take_in(table_blocks(source, reading), reading)
+    if kind in {"application/json", "text/json"} or kind.endswith("+json"):
+        return read_json(source, reading)
+    raise UnsupportedMedia(f"the content type is {kind or 'missing'}; expected {ACCEPTED}", content_type=kind)
+
+
+def read_json(source: Bytes, reading: Reading) -> Intake:
+    """An array of objects, one object, or objects on lines."""
+    start = text_start(source, "a JSON array of objects")
+    head = source[start : start + 65_536].tobytes().lstrip()
+    if not head.startswith(b"{"):
+        return read_array(source, reading)
+    if head.partition(b"\n")[0].rstrip().endswith(b"}"):
+        return take_in(line_blocks(source), reading)
+    return take_in(element_blocks([load_object(source.tobytes())]), reading)
+
+
+def _kind_of(source: Bytes, said: str) -> str:
+    head = source[:4096].tobytes()
+    if head.startswith(MAGIC):
+        return "application/vnd.apache.parquet"
+    if said == "application/octet-stream":
+        return said
+    if head.removeprefix(BOM).lstrip()[:1] in {b"[", b"{"}:
+        return "application/json"
+    return "text/csv"

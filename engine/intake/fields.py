@@ -1,0 +1,286 @@
+"""What a signal's fields are called and what each may hold: the rules that every way in follows.
+
+`signal_of` reads one row, value by value, and is the reference: what reads whole columns at once
+(`engine.intake.tables`) accepts only what this accepts, to the bit, and hands every other row to it. The
+sentences that a caller gets when a row is refused are made here and nowhere else.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, timezone
+from typing import Literal, NoReturn
+from zoneinfo import ZoneInfo
+
+from engine.errors import InvalidField
+from engine.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
+from engine.signals import Action, Signal
+
+# Each field with the names it may come under; a name that is none of them is a feature.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "timestamp": ("timestamp", "datetime", "time"),
+    "price": ("price", "close"),
+    "signal": ("signal", "Signal", "action"),
+    "symbol": ("symbol", "ticker"),
+    "source": ("source",),
+    "signal_id": ("signal_id",),
+}
+FIELD_OF: Mapping[str, str] = {name: field for field, names in ALIASES.items() for name in names}
+REQUIRED = ("timestamp", "signal", "price")
+
+# What a column without a name is kept as, and what it is called where a data frame has named it meanwhile.
+UNNAMED = "unnamed"
+_NAMELESS = frozenset({"", "Unnamed: 0"})
+
+MAX_PRICE = 1e15
+MAX_NAME = 64
+MAX_ID = 128
+MAX_FEATURES = 256
+MAX_FEATURE_NAME = 128
+MAX_TEXT_BYTES = 64 * 1024
+
+# What is stripped and what counts as blank; ASCII, so that bytes and texts agree on it.
+BLANKS = " \t\n\r\v\f"
+NOT_A_NUMBER = frozenset({"nan", "NaN"})
+INFINITE = frozenset(sign + word for sign in ("", "+", "-") for word in ("inf", "Infinity"))
+
+_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_WORDS = {"SELL": Action.SELL, "HOLD": Action.HOLD, "BUY": Action.BUY}
+
+EXPECTED = {
+    "timestamp": EXPECTED_STAMP,
+    "price": f"a number above 0 and at most {MAX_PRICE:g}, without thousands separators",
+    "signal": "-1, 0 or 1, or SELL, HOLD or BUY",
+    "symbol": f"a text of at most {MAX_NAME} characters without control characters",
+    "source": f"a text of at most {MAX_NAME} characters without control characters",
+    "signal_id": f"a text of at most {MAX_ID} characters without control characters",
+}
+_EXPECTED_FEATURE = "a finite number, a text, true, false or null"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How input is understood.
+
+    Attributes:
+        zone: the zone that stamps without one are read in.
+        symbol: the symbol of a row that names none.
+        source: the source of a row that names none.
+        now_us: the present, UTC microseconds; None: stamps in the future are not looked for.
+        max_future_us: how far after `now_us` a signal may be known.
+        bar_us: the length of the bar that a stamp labels; 0: a stamp is an instant.
+        label: which end of its bar a stamp labels; with `open`, the row is known at stamp + bar.
+        max_rows: the most rows that are taken at once; None: no bound.
+    """
+
+    zone: ZoneInfo | timezone = UTC
+    symbol: str = "BTC"
+    source: str = "default"
+    now_us: int | None = None
+    max_future_us: int = DAY_US
+    bar_us: int = 0
+    label: Literal["close", "open"] = "close"
+    max_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bar_us <= 366 * DAY_US:
+            raise InvalidField("bar", self.bar_us, "a length between nothing and a year, in microseconds")
+        if self.label not in {"close", "open"}:
+            raise InvalidField("label", self.label, "open or close")
+
+    @property
+    def shift_us(self) -> int:
+        """From a stamp to the instant at which its row was known."""
+        return self.bar_us if self.label == "open" else 0
+
+    @property
+    def latest_us(self) -> int | None:
+        """The last instant that is not too far ahead; None: there is none."""
+        return None if self.now_us is None else self.now_us + self.max_future_us
+
+
+def signal_of(
+    values: Mapping[str, object],
+    reading: Reading,
+    *,
+    row: int | None = None,
+    idempotency_key: str | None = None,
+) -> Signal:
+    """The signal that one row's names and values say.
+
+    Args:
+        values: as parsed: texts, numbers, booleans, None; anything else is refused where it stands.
+        reading: defaults, zone and bounds.
+        row: its position in the input, for the sentence of a refusal.
+        idempotency_key: stands in for a `signal_id` that was not given.
+
+    Raises:
+        InvalidField: the first field that cannot be used, under the name the caller gave it.
+    """
+    given = _named(values, row)
+    name, stamp = given.get("timestamp", ("timestamp", None))
+    timestamp_us = _instant(name, stamp, reading, row)
+    name, value = given.get("signal", ("signal", None))
+    action = _action(name, value, row)
+    name, value = given.get("price", ("price", None))
+    price = _price(name, value, row)
+    symbol = name_of("symbol", *given["symbol"], row) if "symbol" in given else reading.symbol
+    source = name_of("source", *given["source"], row) if "source" in given else reading.source
+    signal_id = name_of("signal_id", *given["signal_id"], row) if "signal_id" in given else ""
+    if not signal_id and not is_missing(idempotency_key):
+        signal_id = name_of("signal_id", "Idempotency-Key", idempotency_key, row)
+    return Signal(symbol, timestamp_us, action, price, source, signal_id, _features(values, row))
+
+
+def is_missing(value: object) -> bool:
+    """Null, or a text of nothing but blanks."""
+    return value is None or (isinstance(value, str) and not value.strip(BLANKS))
+
+
+def number_in(text: str) -> float | None:
+    """The number that a text is, blanks around it aside; None if it is none. May be infinite."""
+    bare = text.strip(BLANKS)
+    return float(bare) if _DECIMAL.fullmatch(bare) else None
+
+
+def name_of(field: str, name: str, value: object, row: int | None) -> str:
+    """A symbol, source or signal_id without the blanks around it."""
+    limit = MAX_ID if field == "signal_id" else MAX_NAME
+    if isinstance(value, str):
+        bare = value.strip(BLANKS)
+        if 0 < len(bare) <= limit and not any(unicodedata.category(char) in {"Cc", "Cs"} for char in bare):
+            return bare
+    raise InvalidField(name, value, EXPECTED[field], row)
+
+
+def check_feature_name(name: str, row: int | None) -> str:
+    """The name a feature is kept under."""
+    if name in _NAMELESS:
+        return UNNAMED
+    if len(name) > MAX_FEATURE_NAME or not _is_unicode(name):
+        expected = f"a name of at most {MAX_FEATURE_NAME} Unicode characters"
+        raise InvalidField(shown_name(name), name, expected, row)
+    return name
+
+
+def shown_name(name: str) -> str:
+    """A name as it can be written anywhere: encodable, and not longer than a name may be."""
+    return name.encode("utf-8", "backslashreplace").decode()[:MAX_FEATURE_NAME]
+
+
+def _named(values: Mapping[str, object], row: int | None) -> dict[str, tuple[str, object]]:
+    given: dict[str, tuple[str, object]] = {}
+    for name, value in values.items():
+        field = FIELD_OF.get(name)
+        if field is None:
+            continue
+        if is_missing(value) and (field not in REQUIRED or field in given):
+            continue
+        if field in given and not is_missing(given[field][1]):
+            other = given[field][0]
+            raise InvalidField(name, value, f"only one of {other} and {name}: both name the {field}", row)
+        given[field] = (name, value)
+    return given
+
+
+def _instant(name: str, value: object, reading: Reading, row: int | None) -> int:
+    if is_missing(value):
+        _refuse_missing("timestamp", name, value, row)
+    instant_us = parse_instant(value, reading.zone, field=name, row=row) + reading.shift_us
+    if reading.latest_us is not None and instant_us > reading.latest_us:
+        raise InvalidField(name, value, f"a time that is not after {format_instant(reading.latest_us)}", row)
+    return instant_us
+
+
+def _action(name: str, value: object, row: int | None) -> Action:
+    if is_missing(value):
+        _refuse_missing("signal", name, value, row)
+    number: float | None = None
+    if isinstance(value, str):
+        word = _WORDS.get(value.strip(BLANKS).upper())
+        if word is not None:
+            return word
+        number = number_in(value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = value
+    if number is None or number not in {-1, 0, 1}:
+        raise InvalidField(name, value, EXPECTED["signal"], row)
+    return Action(int(number))
+
+
+def _price(name: str, value: object, row: int | None) -> float:
+    if is_missing(value):
+        _refuse_missing("price", name, value, row)
+    number: float | None = None
+    if isinstance(value, str):
+        number = number_in(value)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        number = as_float(value)
+    if number is None or not 0.0 < number <= MAX_PRICE:
+        raise InvalidField(name, value, EXPECTED["price"], row)
+    return number
+
+
+def as_float(value: float) -> float:
+    """The nearest float; an integer beyond all of them is infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _features(values: Mapping[str, object], row: int | None) -> dict[str, float | str]:
+    features: dict[str, float | str] = {}
+    for name, value in values.items():
+        if name in FIELD_OF:
+            continue
+        kept_as = check_feature_name(name, row)
+        kept = _feature(name or UNNAMED, value, row)
+        if kept is None:
+            continue
+        if kept_as in features:
+            raise InvalidField(kept_as, value, "each name once: a column without a name is called so", row)
+        features[kept_as] = kept
+    if len(features) > MAX_FEATURES:
+        raise InvalidField("features", len(features), f"at most {MAX_FEATURES} features in a row", row)
+    return features
+
+
+def _feature(name: str, value: object, row: int | None) -> float | str | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _text_feature(name, value, row)
+    if not isinstance(value, (bool, int, float)):
+        raise InvalidField(name, value, _EXPECTED_FEATURE, row)
+    number = as_float(value)
+    if math.isinf(number):
+        raise InvalidField(name, value, _EXPECTED_FEATURE, row)
+    return None if math.isnan(number) else number
+
+
+def _text_feature(name: str, text: str, row: int | None) -> float | str | None:
+    bare = text.strip(BLANKS)
+    if not bare or bare in NOT_A_NUMBER:
+        return None
+    number = number_in(bare)
+    if bare in INFINITE or (number is not None and math.isinf(number)):
+        raise InvalidField(name, text, _EXPECTED_FEATURE, row)
+    if number is not None:
+        return number
+    if not _is_unicode(text):
+        raise InvalidField(name, text, "a text without half surrogates", row)
+    if len(text.encode()) > MAX_TEXT_BYTES:
+        raise InvalidField(name, text, f"a text of at most {MAX_TEXT_BYTES} bytes in UTF-8", row)
+    return text
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= char <= "\udfff" for char in text) if not text.isascii() else True
+
+
+def _refuse_missing(field: str, name: str, value: object, row: int | None) -> NoReturn:
+    names = " or ".join(ALIASES[field])
+    raise InvalidField(name, value, f"{EXPECTED[field]} (a field named {names})", row)

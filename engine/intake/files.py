@@ -1,0 +1,127 @@
+"""Batches from files: NDJSON, a JSON array, CSV or Parquet, told apart by name and content."""
+
+import mmap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import InvalidField, NotFound
+from engine.intake.body import read_json
+from engine.intake.csv_rows import record_blocks
+from engine.intake.fields import Reading
+from engine.intake.json_rows import line_blocks
+from engine.intake.parquet_rows import MAGIC, table_blocks
+from engine.intake.single import unreadable
+from engine.intake.tables import Block, Intake, instants_of, take_in
+from engine.intake.windows import Bytes, as_bytes
+
+CHUNK_ROWS = 262_144
+
+_FORMATS = {
+    ".csv": "CSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet",
+}  # fmt: skip
+
+
+def read_file(path: str | Path, reading: Reading) -> Intake:
+    """Everything in a file, in time.
+
+    Raises:
+        NotFound: there is no such file.
+        UnreadableInput: its content is not what its name says, or cannot be read.
+        InputTooLarge: more rows than `reading.max_rows`.
+        InvalidField: a name without a known ending, or a table without a required column.
+    """
+    place = Path(path)
+    source = _mapped(place)
+    if _format(place) == "JSON":
+        return read_json(source, reading)
+    return take_in(_blocks(place, source, reading), reading)
+
+
+def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS) -> Iterator[Intake]:
+    """A file in pieces of about `rows` rows, together in time.
+
+    Memory is bounded by the piece when the file is in time as far as its pieces go (within one, any order
+    will do): a first pass reads the stamps alone to find out. A file in another order is read whole, sorted,
+    and handed out in pieces; its errors come with the first. So is a JSON array.
+
+    Raises:
+        as `read_file` does, what a later piece raises when its turn comes.
+    """
+    place = Path(path)
+    source = _mapped(place)
+    if _format(place) != "JSON" and _goes_forward(_blocks(place, source, reading), reading, rows):
+        first = 0
+        for group in _grouped(_blocks(place, source, reading), rows):
+            yield take_in(group, reading)
+            first += 1
+        if not first:
+            yield take_in([], reading)
+        return
+    yield from _pieces(read_file(place, reading), rows)
+
+
+def _pieces(whole: Intake, rows: int) -> Iterator[Intake]:
+    batch, errors, refused = whole.batch, whole.errors, whole.refused
+    for first in range(0, max(len(batch), 1), rows):
+        part = batch if len(batch) <= rows else batch.take(np.arange(first, min(first + rows, len(batch))))
+        yield Intake(part, errors, len(part) + refused, refused)
+        errors, refused = [], 0
+
+
+def _goes_forward(blocks: Iterable[Block], reading: Reading, rows: int) -> bool:
+    latest: int | None = None
+    for group in _grouped(blocks, rows):
+        known = np.concatenate([instants_of(block, reading) for block in group])
+        if len(known):
+            if latest is not None and known.min() < latest:
+                return False
+            latest = int(known.max())
+    return True
+
+
+def _grouped(blocks: Iterable[Block], rows: int) -> Iterator[Iterator[Block]]:
+    """Blocks in groups of at least `rows` rows, each to be gone through before the next."""
+    stream = iter(blocks)
+    for block in stream:
+        yield _group(block, stream, rows)
+
+
+def _group(block: Block, stream: Iterator[Block], rows: int) -> Iterator[Block]:
+    yield block
+    seen = block.rows
+    while seen < rows and (after := next(stream, None)) is not None:
+        yield after
+        seen += after.rows
+
+
+def _blocks(place: Path, source: Bytes, reading: Reading) -> Iterator[Block]:
+    kind = _format(place)
+    if kind == "Parquet":
+        return table_blocks(source, reading)
+    return line_blocks(source) if kind == "NDJSON" else record_blocks(source)
+
+
+def _format(place: Path) -> str:
+    kind = _FORMATS.get(place.suffix.lower())
+    if kind is None:
+        raise InvalidField("file", place.name, f"a name that ends in {', '.join(_FORMATS)}")
+    return kind
+
+
+def _mapped(place: Path) -> Bytes:
+    """The file's bytes, read from disk as they are needed."""
+    kind = _format(place)
+    try:
+        with place.open("rb") as file:
+            if place.stat().st_size == 0:
+                raise unreadable(f"{place.name} is empty; expected {kind}")
+            source = as_bytes(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {place}", path=str(place)) from error
+    except OSError as error:
+        raise unreadable(f"{place} cannot be read: {error.strerror}") from error
+    if kind == "Parquet" and source[:4].tobytes() != MAGIC:
+        raise unreadable(f"{place.name} is not Parquet: it does not begin with PAR1")
+    return source

@@ -1,0 +1,155 @@
+"""Rows from JSON: one object a line (NDJSON), or an array of objects."""
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.errors import UnreadableInput
+from engine.intake.fields import Reading
+from engine.intake.scanning import BROKEN, END, MAX_COLUMNS, NAME_BYTES, SLOTS, scan_elements, scan_lines
+from engine.intake.single import as_object, load_json, load_object, unreadable
+from engine.intake.tables import Block, Cells, Intake, take_in
+from engine.intake.windows import BLOCK_ROWS, Bytes, Window, Windows, text_start
+
+_EXPECTED_LINES = "one JSON object a line"
+_EXPECTED_ARRAY = "a JSON array of objects"
+_BLANKS = b" \t\r\n"
+
+
+def line_blocks(source: Bytes) -> Iterator[Block]:
+    """The blocks of NDJSON; blank lines are no rows."""
+    scanner = _Scanner()
+    windows = Windows(source, text_start(source, _EXPECTED_LINES))
+    for window in windows:
+        at = 0
+        while True:
+            block, at, ended = scanner.lines(window, at)
+            windows.advance(window.at + at)
+            if block.rows:
+                yield block
+            if ended == END or block.rows < BLOCK_ROWS:
+                break
+
+
+def read_array(source: Bytes, reading: Reading) -> Intake:
+    """The intake of a JSON array.
+
+    Raises:
+        UnreadableInput: not UTF-8, or not JSON from its first byte to its last.
+    """
+    at = _skip(source, text_start(source, _EXPECTED_ARRAY))
+    try:
+        return take_in(_array_blocks(source, at), reading)
+    except _Irregular:
+        elements = load_json(source.tobytes())
+        if not isinstance(elements, list):
+            raise unreadable(f"the JSON is no array; expected {_EXPECTED_ARRAY}") from None
+        return take_in(element_blocks(elements), reading)
+
+
+def element_blocks(elements: list[Any]) -> Iterator[Block]:
+    """The blocks of values that were parsed already, left to the reference."""
+    for first in range(0, len(elements), BLOCK_ROWS):
+        part = elements[first : first + BLOCK_ROWS]
+        yield Block(len(part), first, {}, np.zeros(len(part), np.bool_), partial(_element, part, first))
+
+
+class _Irregular(Exception):
+    """The array is not a plain row of objects; it must be read as a whole."""
+
+
+def _array_blocks(source: Bytes, at: int) -> Iterator[Block]:
+    if source[at : at + 1].tobytes() != b"[":
+        raise _Irregular
+    first = _skip(source, at + 1)
+    scanner = _Scanner()
+    windows = Windows(source, first)
+    ended = END if source[first : first + 1].tobytes() == b"]" else BROKEN
+    if ended == END:
+        windows.advance(first + 1)
+    else:
+        for window in windows:
+            at = 0
+            while True:
+                block, at, ended = scanner.elements(window, at)
+                if ended == BROKEN:
+                    raise _Irregular
+                windows.advance(window.at + at)
+                if block.rows:
+                    yield block
+                if ended == END or block.rows < BLOCK_ROWS:
+                    break
+            if ended == END:
+                break
+    if ended != END or _skip(source, windows.at) != len(source):
+        raise _Irregular
+
+
+class _Scanner:
+    """The names seen so far, and how many rows."""
+
+    def __init__(self) -> None:
+        self._names = np.empty((MAX_COLUMNS + 1) * NAME_BYTES, np.uint8)
+        self._name_stop = np.zeros(MAX_COLUMNS + 1, np.int32)
+        self._slots = np.full(SLOTS, -1, np.int32)
+        self._known = np.zeros(1, np.int32)
+        self._rows = 0
+
+    def lines(self, window: Window, at: int) -> tuple[Block, int, int]:
+        return self._scan(scan_lines, _line, window, at)
+
+    def elements(self, window: Window, at: int) -> tuple[Block, int, int]:
+        return self._scan(scan_elements, _member, window, at)
+
+    def _scan(self, scan: Any, reread: Any, window: Window, at: int) -> tuple[Block, int, int]:
+        start = np.empty((MAX_COLUMNS, BLOCK_ROWS), np.int32)
+        end = np.empty((MAX_COLUMNS, BLOCK_ROWS), np.int32)
+        kind = np.zeros((MAX_COLUMNS, BLOCK_ROWS), np.uint8)
+        plain = np.empty(BLOCK_ROWS, np.bool_)
+        row_start, row_stop = np.empty(BLOCK_ROWS, np.int64), np.empty(BLOCK_ROWS, np.int64)
+        rows, at, ended = scan(
+            window.data, window.source, at, window.final, self._names, self._name_stop, self._slots,
+            self._known, start, end, kind, plain, row_start, row_stop,
+        )  # fmt: skip
+        columns = {
+            name: Cells(window.data, start[column, :rows], end[column, :rows], kind[column, :rows])
+            for column, name in enumerate(self._decoded())
+        }
+        first = self._rows
+        self._rows += rows
+        again = partial(reread, window.source, row_start, row_stop, first)
+        return Block(rows, first, columns, plain[:rows], again), at, ended
+
+    def _decoded(self) -> list[str]:
+        """The names. What is not UTF-8 is refused by the window, before these are used."""
+        stops = self._name_stop[: self._known[0] + 1].tolist()
+        return [self._names[i:k].tobytes().decode(errors="replace") for i, k in pairwise(stops)]
+
+
+def _line(
+    source: Bytes, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64], first: int, row: int
+) -> Mapping[str, object]:
+    return load_object(source[start[row] : stop[row]].tobytes(), first + row)
+
+
+def _member(
+    source: Bytes, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64], first: int, row: int
+) -> Mapping[str, object]:
+    try:
+        return load_object(source[start[row] : stop[row]].tobytes(), first + row)
+    except UnreadableInput:
+        raise _Irregular from None
+
+
+def _element(elements: list[Any], first: int, row: int) -> Mapping[str, object]:
+    return as_object(elements[row], first + row)
+
+
+def _skip(source: Bytes, at: int) -> int:
+    while at < len(source) and source[at] in _BLANKS:
+        at += 1
+    return at

@@ -1,0 +1,288 @@
+# mypy: disable-error-code="arg-type,assignment,no-any-return,operator,misc,return-value"
+# mypy: disallow-untyped-decorators=False
+"""From cells to values, a column at a time, compiled.
+
+Every function says for each row whether it understood the cell; what it did not is read by the reference. The
+bodies are numba's language.
+"""
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from engine.intake.scanning import ABSENT, FALSE, NULL, NUMBER, TEXT, TRUE, VALUE
+
+Bytes = npt.NDArray[np.uint8]
+Spans = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+# What a text is as a decimal number: none; one whose value was computed; one that takes a longer way (exact
+# conversion of more than 15 digits); one so long or so large that the reference must say.
+NO_DECIMAL, EXACT, LONG, EXTREME = 0, 1, 2, 3
+
+# What became of a feature's cell.
+MISSING, NUMERIC, PENDING, TEXTUAL, UNCLEAR = 0, 1, 2, 3, 4
+
+_POWERS = 10.0 ** np.arange(23)
+_LARGEST_EXACT = 1 << 53
+
+
+@nb.njit(inline="always", cache=True)
+def _is_blank(byte: int) -> bool:
+    return byte == 32 or 9 <= byte <= 13
+
+
+@nb.njit(cache=True, nogil=True)
+def trimmed(data: Bytes, start: int, end: int) -> tuple[int, int]:
+    """The span without the blanks around it."""
+    while start < end and _is_blank(data[start]):
+        start += 1
+    while end > start and _is_blank(data[end - 1]):
+        end -= 1
+    return start, end
+
+
+@nb.njit(cache=True, nogil=True)
+def decimal(data: Bytes, at: int, end: int) -> tuple[float, int]:
+    """The decimal number that `data[at:end]` is, and how sure that is.
+
+    Up to 2^53 in the digits and 10^22 in the power, one IEEE operation on two exact floats is correctly
+    rounded (W. D. Clinger, How to read floating point numbers accurately, 1990).
+    """
+    negative = False
+    if at < end and (data[at] == 45 or data[at] == 43):
+        negative = data[at] == 45
+        at += 1
+    mantissa, power, digits, used = np.int64(0), 0, 0, 0
+    while at < end and 48 <= data[at] <= 57:
+        if used < 18:
+            mantissa = mantissa * 10 + (data[at] - 48)
+            if mantissa > 0:
+                used += 1
+        else:
+            used += 1
+        digits += 1
+        at += 1
+    if at < end and data[at] == 46:
+        at += 1
+        while at < end and 48 <= data[at] <= 57:
+            if used < 18:
+                mantissa = mantissa * 10 + (data[at] - 48)
+                if mantissa > 0:
+                    used += 1
+                power -= 1
+            else:
+                used += 1
+            digits += 1
+            at += 1
+    if digits == 0:
+        return 0.0, NO_DECIMAL
+    if at < end and (data[at] == 101 or data[at] == 69):
+        at += 1
+        minus = False
+        if at < end and (data[at] == 43 or data[at] == 45):
+            minus = data[at] == 45
+            at += 1
+        if at >= end:
+            return 0.0, NO_DECIMAL
+        exponent = 0
+        while at < end and 48 <= data[at] <= 57:
+            if exponent < 100_000:
+                exponent = exponent * 10 + (data[at] - 48)
+            at += 1
+        power += -exponent if minus else exponent
+    if at != end:
+        return 0.0, NO_DECIMAL
+    if digits + abs(power) > 290:
+        return 0.0, EXTREME
+    if used > 18 or mantissa > _LARGEST_EXACT or power > 22 or power < -22:
+        return 0.0, LONG
+    value = mantissa * _POWERS[power] if power >= 0 else mantissa / _POWERS[-power]
+    return (-value if negative else value), EXACT
+
+
+@nb.njit(cache=True, nogil=True)
+def _is_special(data: Bytes, at: int, end: int, short: bytes, mixed: bytes) -> bool:
+    for word in (short, mixed):
+        if end - at == len(word):
+            same = True
+            for k in range(len(word)):
+                if data[at + k] != word[k]:
+                    same = False
+            if same:
+                return True
+    return False
+
+
+@nb.njit(cache=True, nogil=True)
+def read_numbers(
+    data: Bytes, start: Spans, end: Spans, kind: Bytes, values: Floats, out: Floats, verdict: Bytes
+) -> int:
+    """Required numbers (prices): NUMERIC, PENDING with its trimmed span, or UNCLEAR; how many are pending."""
+    pending = 0
+    for i in range(kind.shape[0]):
+        verdict[i] = UNCLEAR
+        if kind[i] == VALUE:
+            out[i] = values[i]
+            verdict[i] = NUMERIC
+        elif kind[i] == NUMBER or kind[i] == TEXT:
+            first, last = trimmed(data, start[i], end[i])
+            out[i], sure = decimal(data, first, last)
+            if sure == EXACT:
+                verdict[i] = NUMERIC
+            elif sure == LONG:
+                verdict[i] = PENDING
+                pending += 1
+    return pending
+
+
+@nb.njit(cache=True, nogil=True)
+def read_actions(
+    data: Bytes,
+    start: Spans,
+    end: Spans,
+    kind: Bytes,
+    values: Floats,
+    out: npt.NDArray[np.int8],
+    clear: Flags,
+) -> None:
+    for i in range(kind.shape[0]):
+        number, known = 0.0, False
+        if kind[i] == VALUE:
+            number, known = values[i], True
+        elif kind[i] == NUMBER or kind[i] == TEXT:
+            first, last = trimmed(data, start[i], end[i])
+            number, sure = decimal(data, first, last)
+            known = sure == EXACT
+            if not known and last - first == 3:
+                known = _folds_to(data, first, b"BUY")
+                number = 1.0
+            elif not known and last - first == 4:
+                if _folds_to(data, first, b"SELL"):
+                    number, known = -1.0, True
+                elif _folds_to(data, first, b"HOLD"):
+                    number, known = 0.0, True
+        if known and (number == 1.0 or number == 0.0 or number == -1.0):
+            out[i] = np.int8(number)
+        else:
+            clear[i] = False
+
+
+@nb.njit(cache=True, nogil=True)
+def _folds_to(data: Bytes, at: int, word: bytes) -> bool:
+    for k in range(len(word)):
+        byte = data[at + k]
+        if 97 <= byte <= 122:
+            byte -= 32
+        if byte != word[k]:
+            return False
+    return True
+
+
+@nb.njit(cache=True, nogil=True)
+def trim_names(
+    data: Bytes, start: Spans, end: Spans, kind: Bytes, limit: int, first: Spans, last: Spans, clear: Flags
+) -> None:
+    """Spans of symbols, sources or ids without their blanks, empty where missing; only plain ASCII is clear."""
+    for i in range(kind.shape[0]):
+        first[i] = 0
+        last[i] = 0
+        if kind[i] == TEXT:
+            begin, stop = trimmed(data, start[i], end[i])
+            if stop - begin > limit:
+                clear[i] = False
+            for k in range(begin, stop):
+                if data[k] < 32 or data[k] > 126:
+                    clear[i] = False
+            first[i] = begin
+            last[i] = stop
+        elif kind[i] != ABSENT and kind[i] != NULL:
+            clear[i] = False
+
+
+@nb.njit(cache=True, nogil=True)
+def read_feature(
+    data: Bytes,
+    start: Spans,
+    end: Spans,
+    kind: Bytes,
+    values: Floats,
+    most: int,
+    out: Floats,
+    verdict: Bytes,
+) -> tuple[int, int]:
+    """A feature's cells: what became of each, numbers in `out` (NaN elsewhere); (texts, pending)."""
+    texts, pending = 0, 0
+    for i in range(kind.shape[0]):
+        out[i] = np.nan
+        what = kind[i]
+        verdict[i] = MISSING
+        if what == TEXT or what == NUMBER:
+            verdict[i], number = _feature(data, start[i], end[i], what == NUMBER, most)
+            if verdict[i] == NUMERIC:
+                out[i] = number
+            elif verdict[i] == TEXTUAL:
+                texts += 1
+            elif verdict[i] == PENDING:
+                pending += 1
+        elif what == TRUE or what == FALSE:
+            out[i] = 1.0 if what == TRUE else 0.0
+            verdict[i] = NUMERIC
+        elif what == VALUE:
+            if np.isinf(values[i]):
+                verdict[i] = UNCLEAR
+            elif not np.isnan(values[i]):
+                out[i] = values[i]
+                verdict[i] = NUMERIC
+    return texts, pending
+
+
+@nb.njit(cache=True, nogil=True)
+def _feature(data: Bytes, start: int, end: int, number: bool, most: int) -> tuple[int, float]:
+    first, last = trimmed(data, start, end)
+    if first == last:
+        return MISSING, 0.0
+    byte = data[first]
+    if 43 <= byte <= 57:  # + , - . / 0 to 9
+        value, sure = decimal(data, first, last)
+        if sure == EXACT:
+            return NUMERIC, value
+        if sure == LONG:
+            return PENDING, 0.0
+        if sure == EXTREME:
+            return UNCLEAR, 0.0
+    if number:
+        return UNCLEAR, 0.0
+    if last - first <= 9:
+        if _is_special(data, first, last, b"nan", b"NaN"):
+            return MISSING, 0.0
+        bare = first + 1 if byte == 43 or byte == 45 else first
+        if _is_special(data, bare, last, b"inf", b"Infinity"):
+            return UNCLEAR, 0.0
+    return (TEXTUAL if end - start <= most else UNCLEAR), 0.0
+
+
+@nb.njit(cache=True, nogil=True)
+def decimal_spans(data: Bytes, start: Spans, end: Spans, rows: Longs, first: Spans, last: Spans) -> None:
+    """Spans of the numbers in `rows`, without blanks and a leading plus."""
+    for k in range(rows.shape[0]):
+        first[k], last[k] = trimmed(data, start[rows[k]], end[rows[k]])
+        if data[first[k]] == 43:
+            first[k] += 1
+
+
+@nb.njit(cache=True, nogil=True)
+def gather_spans(data: Bytes, start: Spans, end: Spans, rows: Longs, taken: Flags) -> tuple[Bytes, Longs]:
+    """The texts of `rows` one after the other, empty where not taken: (uint8[total], int64[n + 1])."""
+    n = rows.shape[0]
+    offsets = np.empty(n + 1, np.int64)
+    offsets[0] = 0
+    for k in range(n):
+        i = rows[k]
+        offsets[k + 1] = offsets[k] + (end[i] - start[i] if taken[i] else 0)
+    out = np.empty(offsets[n], np.uint8)
+    for k in range(n):
+        out[offsets[k] : offsets[k + 1]] = data[start[rows[k]] : start[rows[k]] + offsets[k + 1] - offsets[k]]
+    return out, offsets

@@ -1,0 +1,577 @@
+# mypy: disable-error-code="arg-type,assignment,no-any-return,operator,misc,return-value"
+# mypy: disallow-untyped-decorators=False
+"""Finding the cells of JSON objects and CSV records in bytes, compiled.
+
+A scanner goes through a window of bytes once and writes down, for every row and column, where the value lies
+and what kind it is. It builds no value and judges none: that is done by columns, in `engine.intake.parsing`.
+Escapes (JSON's backslashes, CSV's doubled quotes) are resolved in place, so the window must be a private copy;
+a resolved text never takes more room than what it stood for.
+
+A row that is anything but a flat object of texts, plain numbers, booleans and nulls is marked, with its span,
+and read again from the source by the reference. The bodies are numba's language.
+"""
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from engine.digests import xxh64
+
+Bytes = npt.NDArray[np.uint8]
+Spans = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
+
+# Kinds of cells. VALUE is a number that came as one, not as text; the others lie in the bytes.
+ABSENT, NULL, TEXT, NUMBER, TRUE, FALSE, VALUE = 0, 1, 2, 3, 4, 5, 6
+
+# How a scan ended: at the end of the window or with all rows used; at the end of the input; at something that
+# is no row at all.
+MORE, END, BROKEN = 0, 1, 2
+
+MAX_COLUMNS = 512
+# Slots of the table of names: twice as many as names, so that a search ends soon.
+SLOTS = 2048
+NAME_BYTES = 512
+
+_SPENT = -1
+_BAD = -2
+_QUOTE, _BACKSLASH, _NEWLINE, _RETURN, _COMMA = 34, 92, 10, 13, 44
+_ONES = np.uint64(0x0101010101010101)
+_HIGHS = np.uint64(0x8080808080808080)
+
+
+@nb.njit(inline="always", cache=True)
+def _is_digit(byte: int) -> bool:
+    return 48 <= byte <= 57
+
+
+@nb.njit(cache=True, nogil=True)
+def _after_blanks(data: Bytes, at: int, stop: int, newlines: bool) -> int:
+    while at < stop:
+        byte = data[at]
+        if byte == 32 or byte == 9 or byte == 13 or (newlines and byte == 10):
+            at += 1
+        else:
+            break
+    return at
+
+
+@nb.njit(cache=True, nogil=True)
+def _text_end(data: Bytes, at: int, stop: int) -> int:
+    """Where the first quote, backslash or control character is, or `stop`."""
+    while at < stop:
+        if at + 8 <= stop:
+            word = np.uint64(0)
+            for k in range(8):
+                word |= np.uint64(data[at + k]) << np.uint64(8 * k)
+            quotes = word ^ (_ONES * np.uint64(34))
+            slashes = word ^ (_ONES * np.uint64(92))
+            hit = (quotes - _ONES) & ~quotes
+            hit |= (slashes - _ONES) & ~slashes
+            hit |= (word - _ONES * np.uint64(32)) & ~word
+            if hit & _HIGHS == 0:
+                at += 8
+                continue
+            for _ in range(8):
+                byte = data[at]
+                if byte == 34 or byte == 92 or byte < 32:
+                    return at
+                at += 1
+            continue
+        byte = data[at]
+        if byte == 34 or byte == 92 or byte < 32:
+            return at
+        at += 1
+    return at
+
+
+@nb.njit(cache=True, nogil=True)
+def _hex4(data: Bytes, at: int) -> int:
+    value = 0
+    for k in range(4):
+        byte = data[at + k]
+        if 48 <= byte <= 57:
+            digit = byte - 48
+        elif 97 <= byte <= 102:
+            digit = byte - 87
+        elif 65 <= byte <= 70:
+            digit = byte - 55
+        else:
+            return -1
+        value = value * 16 + digit
+    return value
+
+
+@nb.njit(cache=True, nogil=True)
+def _put_utf8(data: Bytes, at: int, point: int) -> int:
+    if point < 0x80:
+        data[at] = point
+        return at + 1
+    if point < 0x800:
+        data[at] = 0xC0 | (point >> 6)
+        data[at + 1] = 0x80 | (point & 63)
+        return at + 2
+    if point < 0x10000:
+        data[at] = 0xE0 | (point >> 12)
+        data[at + 1] = 0x80 | ((point >> 6) & 63)
+        data[at + 2] = 0x80 | (point & 63)
+        return at + 3
+    data[at] = 0xF0 | (point >> 18)
+    data[at + 1] = 0x80 | ((point >> 12) & 63)
+    data[at + 2] = 0x80 | ((point >> 6) & 63)
+    data[at + 3] = 0x80 | (point & 63)
+    return at + 4
+
+
+@nb.njit(cache=True, nogil=True)
+def _unescape(data: Bytes, at: int, stop: int) -> tuple[int, int]:
+    """Resolve a text from its first backslash on: (end of the text, position after the closing quote).
+
+    (_SPENT, _) if the window ends first, (_BAD, _) for a half surrogate or what is no escape.
+    """
+    put = at
+    while at < stop:
+        byte = data[at]
+        if byte == 34:
+            return put, at + 1
+        if byte < 32:
+            return _BAD, at
+        if byte != 92:
+            upto = _text_end(data, at, stop)
+            for k in range(upto - at):
+                data[put + k] = data[at + k]
+            put += upto - at
+            at = upto
+            continue
+        if at + 2 > stop:
+            return _SPENT, at
+        byte = data[at + 1]
+        at += 2
+        if byte == 34 or byte == 92 or byte == 47:
+            data[put] = byte
+        elif byte == 110:
+            data[put] = 10
+        elif byte == 116:
+            data[put] = 9
+        elif byte == 114:
+            data[put] = 13
+        elif byte == 98:
+            data[put] = 8
+        elif byte == 102:
+            data[put] = 12
+        elif byte == 117:
+            if at + 4 > stop:
+                return _SPENT, at
+            point = _hex4(data, at)
+            at += 4
+            if 0xD800 <= point <= 0xDBFF:
+                if at + 6 > stop:
+                    return _SPENT, at
+                low = _hex4(data, at + 2) if data[at] == 92 and data[at + 1] == 117 else -1
+                if not 0xDC00 <= low <= 0xDFFF:
+                    return _BAD, at
+                point = 0x10000 + ((point - 0xD800) << 10) + (low - 0xDC00)
+                at += 6
+            elif point < 0 or 0xDC00 <= point <= 0xDFFF:
+                return _BAD, at
+            put = _put_utf8(data, put, point)
+            continue
+        else:
+            return _BAD, at
+        put += 1
+    return _SPENT, at
+
+
+@nb.njit(cache=True, nogil=True)
+def _text(data: Bytes, at: int, stop: int) -> tuple[int, int]:
+    """A JSON text from after its opening quote: (its end, position after the closing quote)."""
+    end = _text_end(data, at, stop)
+    if end >= stop:
+        return _SPENT, end
+    if data[end] == 34:
+        return end, end + 1
+    if data[end] == 92:
+        return _unescape(data, end, stop)
+    return _BAD, end
+
+
+@nb.njit(cache=True, nogil=True)
+def _number_end(data: Bytes, at: int, stop: int) -> int:
+    """Where a JSON number that begins at `at` ends, or _BAD."""
+    if at < stop and data[at] == 45:
+        at += 1
+    if at >= stop or not _is_digit(data[at]):
+        return _BAD
+    if data[at] == 48:
+        at += 1
+    else:
+        while at < stop and _is_digit(data[at]):
+            at += 1
+    if at < stop and data[at] == 46:
+        at += 1
+        if at >= stop or not _is_digit(data[at]):
+            return _BAD
+        while at < stop and _is_digit(data[at]):
+            at += 1
+    if at < stop and (data[at] == 101 or data[at] == 69):
+        at += 1
+        if at < stop and (data[at] == 43 or data[at] == 45):
+            at += 1
+        if at >= stop or not _is_digit(data[at]):
+            return _BAD
+        while at < stop and _is_digit(data[at]):
+            at += 1
+    return at
+
+
+@nb.njit(cache=True, nogil=True)
+def _is_word(data: Bytes, at: int, stop: int, word: bytes) -> bool:
+    if at + len(word) > stop:
+        return False
+    for k in range(len(word)):
+        if data[at + k] != word[k]:
+            return False
+    return True
+
+
+@nb.njit(cache=True, nogil=True)
+def _is_name(data: Bytes, at: int, end: int, column: int, names: Bytes, name_stop: Spans) -> bool:
+    start = name_stop[column]
+    if name_stop[column + 1] - start != end - at:
+        return False
+    for k in range(end - at):
+        if names[start + k] != data[at + k]:
+            return False
+    return True
+
+
+@nb.njit(cache=True, nogil=True)
+def _column_of(
+    data: Bytes, at: int, end: int, guess: int, names: Bytes, name_stop: Spans, slots: Spans, known: Spans
+) -> int:
+    """The column of the name `data[at:end]`, made if it is new; _BAD if it is too long or one too many."""
+    if guess < known[0] and _is_name(data, at, end, guess, names, name_stop):
+        return guess
+    if end - at > NAME_BYTES:
+        return _BAD
+    slot = np.int64(xxh64(data, at, end, np.uint64(0)) & np.uint64(SLOTS - 1))
+    while slots[slot] >= 0:
+        if _is_name(data, at, end, slots[slot], names, name_stop):
+            return slots[slot]
+        slot = (slot + 1) & (SLOTS - 1)
+    column = known[0]
+    if column >= MAX_COLUMNS:
+        return _BAD
+    start = name_stop[column]
+    for k in range(end - at):
+        names[start + k] = data[at + k]
+    name_stop[column + 1] = start + end - at
+    slots[slot] = column
+    known[0] = column + 1
+    return column
+
+
+@nb.njit(cache=True, nogil=True)
+def _scan_object(
+    data: Bytes,
+    at: int,
+    stop: int,
+    newlines: bool,
+    row: int,
+    names: Bytes,
+    name_stop: Spans,
+    slots: Spans,
+    known: Spans,
+    start: Spans,
+    end: Spans,
+    kind: Bytes,
+) -> int:
+    """The cells of the object that opens at `at`: the position after it, _SPENT or _BAD."""
+    guess = 0
+    at = _after_blanks(data, at + 1, stop, newlines)
+    if at < stop and data[at] == 125:
+        return at + 1
+    while True:
+        if at >= stop:
+            return _SPENT
+        if data[at] != 34:
+            return _BAD
+        first = at + 1
+        last, at = _text(data, first, stop)
+        if last < 0:
+            return last
+        column = _column_of(data, first, last, guess, names, name_stop, slots, known)
+        if column < 0 or kind[column, row] != ABSENT:
+            return _BAD
+        guess = column + 1
+        at = _after_blanks(data, at, stop, newlines)
+        if at >= stop:
+            return _SPENT
+        if data[at] != 58:
+            return _BAD
+        at = _after_blanks(data, at + 1, stop, newlines)
+        if at >= stop:
+            return _SPENT
+        byte = data[at]
+        first = at
+        if byte == 34:
+            first = at + 1
+            last, at = _text(data, first, stop)
+            if last < 0:
+                return last
+            what = TEXT
+        elif byte == 45 or _is_digit(byte):
+            at = _number_end(data, at, stop)
+            if at < 0:
+                return _BAD
+            last = at
+            what = NUMBER
+        elif byte == 110 and _is_word(data, at, stop, b"null"):
+            at += 4
+            last = at
+            what = NULL
+        elif byte == 116 and _is_word(data, at, stop, b"true"):
+            at += 4
+            last = at
+            what = TRUE
+        elif byte == 102 and _is_word(data, at, stop, b"false"):
+            at += 5
+            last = at
+            what = FALSE
+        else:
+            return _BAD
+        start[column, row] = first
+        end[column, row] = last
+        kind[column, row] = what
+        at = _after_blanks(data, at, stop, newlines)
+        if at >= stop:
+            return _SPENT
+        if data[at] == 125:
+            return at + 1
+        if data[at] != 44:
+            return _BAD
+        at = _after_blanks(data, at + 1, stop, newlines)
+
+
+@nb.njit(cache=True, nogil=True)
+def scan_lines(
+    data: Bytes,
+    source: Bytes,
+    at: int,
+    final: bool,
+    names: Bytes,
+    name_stop: Spans,
+    slots: Spans,
+    known: Spans,
+    start: Spans,
+    end: Spans,
+    kind: Bytes,
+    plain: npt.NDArray[np.bool_],
+    row_start: Longs,
+    row_stop: Longs,
+) -> tuple[int, int, int]:
+    """NDJSON: (rows, position after the last of them, MORE or END).
+
+    `source` holds the same bytes as `data` did before escapes were resolved in it.
+    """
+    stop = data.shape[0]
+    rows = 0
+    while True:
+        at = _after_blanks(data, at, stop, True)
+        if at >= stop:
+            return rows, at, END if final else MORE
+        if rows == plain.shape[0]:
+            return rows, at, MORE
+        after = _BAD
+        if data[at] == 123:
+            after = _scan_object(
+                data, at, stop, False, rows, names, name_stop, slots, known, start, end, kind
+            )
+            if after >= 0:
+                after = _after_blanks(data, after, stop, False)
+                if after < stop and data[after] != _NEWLINE:
+                    after = _BAD
+        plain[rows] = after >= 0
+        line = after if after >= 0 else at
+        while line < stop and source[line] != _NEWLINE:
+            line += 1
+        if line >= stop and not final:
+            for column in range(known[0]):
+                kind[column, rows] = ABSENT
+            return rows, at, MORE
+        row_start[rows] = at
+        row_stop[rows] = line
+        rows += 1
+        at = line
+
+
+@nb.njit(cache=True, nogil=True)
+def _balanced_end(data: Bytes, at: int, stop: int) -> int:
+    """The position after the value that opens at `at`, by its brackets alone; _SPENT if it does not end."""
+    depth = 0
+    while at < stop:
+        byte = data[at]
+        at += 1
+        if byte == 34:
+            while at < stop and data[at] != 34:
+                at += 2 if data[at] == 92 else 1
+            at += 1
+        elif byte == 123 or byte == 91:
+            depth += 1
+        elif byte == 125 or byte == 93:
+            depth -= 1
+            if depth == 0:
+                return at
+    return _SPENT
+
+
+@nb.njit(cache=True, nogil=True)
+def scan_elements(
+    data: Bytes,
+    source: Bytes,
+    at: int,
+    final: bool,
+    names: Bytes,
+    name_stop: Spans,
+    slots: Spans,
+    known: Spans,
+    start: Spans,
+    end: Spans,
+    kind: Bytes,
+    plain: npt.NDArray[np.bool_],
+    row_start: Longs,
+    row_stop: Longs,
+) -> tuple[int, int, int]:
+    """The objects of a JSON array, from the first one on: (rows, position after the last, how it ended).
+
+    `source` as in `scan_lines`. The position after END is that after the closing bracket.
+    """
+    stop = data.shape[0]
+    rows = 0
+    broken = BROKEN if final else MORE
+    while rows < plain.shape[0]:
+        at = _after_blanks(data, at, stop, True)
+        if at >= stop:
+            return rows, at, broken
+        if data[at] != 123:
+            return rows, at, BROKEN
+        after = _scan_object(data, at, stop, True, rows, names, name_stop, slots, known, start, end, kind)
+        plain[rows] = after >= 0
+        if after < 0:
+            after = _balanced_end(source, at, stop)
+        next_at = _after_blanks(source, after, stop, True) if after >= 0 else stop
+        if next_at >= stop:
+            for column in range(known[0]):
+                kind[column, rows] = ABSENT
+            return rows, at, broken
+        row_start[rows] = at
+        row_stop[rows] = after
+        rows += 1
+        if source[next_at] == 93:
+            return rows, next_at + 1, END
+        if source[next_at] != 44:
+            return rows, at, BROKEN
+        at = next_at + 1
+    return rows, at, MORE
+
+
+@nb.njit(cache=True, nogil=True)
+def _plain_end(data: Bytes, at: int, stop: int) -> int:
+    while at < stop:
+        byte = data[at]
+        if byte == _COMMA or byte == _NEWLINE or byte == _RETURN:
+            return at
+        at += 1
+    return at
+
+
+@nb.njit(cache=True, nogil=True)
+def _quote_at(data: Bytes, at: int, stop: int) -> int:
+    while at < stop:
+        if at + 8 <= stop:
+            word = np.uint64(0)
+            for k in range(8):
+                word |= np.uint64(data[at + k]) << np.uint64(8 * k)
+            quotes = word ^ (_ONES * np.uint64(34))
+            if (quotes - _ONES) & ~quotes & _HIGHS == 0:
+                at += 8
+                continue
+            for _ in range(8):
+                if data[at] == 34:
+                    return at
+                at += 1
+            continue
+        if data[at] == 34:
+            return at
+        at += 1
+    return at
+
+
+@nb.njit(cache=True, nogil=True)
+def _quoted_end(data: Bytes, at: int, stop: int) -> tuple[int, int]:
+    """A quoted cell from after its opening quote: (its end, position after the closing quote)."""
+    put = _quote_at(data, at, stop)
+    at = put
+    while at + 1 < stop and data[at + 1] == 34:
+        data[put] = 34
+        put += 1
+        at += 2
+        upto = _quote_at(data, at, stop)
+        for k in range(upto - at):
+            data[put + k] = data[at + k]
+        put += upto - at
+        at = upto
+    return (put, at + 1) if at < stop else (_SPENT, at)
+
+
+@nb.njit(cache=True, nogil=True)
+def scan_records(
+    data: Bytes,
+    at: int,
+    final: bool,
+    start: Spans,
+    end: Spans,
+    kind: Bytes,
+    cells: Spans,
+    row_start: Longs,
+) -> tuple[int, int, int]:
+    """CSV records: (rows, position after the last of them, how it ended).
+
+    `cells` counts those of each record, also beyond the columns there are. BROKEN: a quoted cell that does
+    not end, or goes on after its closing quote; the position is that of the record.
+    """
+    stop = data.shape[0]
+    rows = 0
+    while rows < cells.shape[0]:
+        while at < stop and (data[at] == _NEWLINE or data[at] == _RETURN):
+            at += 1
+        begin = at
+        if at >= stop:
+            return rows, at, END if final else MORE
+        found = 0
+        while True:
+            if at < stop and data[at] == _QUOTE:
+                first = at + 1
+                last, at = _quoted_end(data, first, stop)
+                if last < 0:
+                    return rows, begin, BROKEN if final else MORE
+                if at < stop and data[at] != _COMMA and data[at] != _NEWLINE and data[at] != _RETURN:
+                    return rows, begin, BROKEN
+            else:
+                first = at
+                at = _plain_end(data, at, stop)
+                last = at
+            if found < kind.shape[0]:
+                start[found, rows] = first
+                end[found, rows] = last
+                kind[found, rows] = TEXT
+            found += 1
+            if at >= stop or data[at] != _COMMA:
+                break
+            at += 1
+        if at >= stop and not final:
+            return rows, begin, MORE
+        cells[rows] = found
+        row_start[rows] = begin
+        rows += 1
+    return rows, at, MORE

@@ -1,0 +1,373 @@
+"""Columns of cells to a batch: what every format comes down to.
+
+A format finds cells and hands them over as `Block`s of some thousand rows. Here each column is judged at once;
+rows in which every cell was clear become the batch as they are, each other row is read again, alone, by
+`signal_of`, which either understands it or says in a sentence why not.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from engine.columns import SignalBatch, TextColumn
+from engine.errors import InputError, InputTooLarge, InvalidField, shorten
+from engine.intake.fields import (
+    ALIASES,
+    FIELD_OF,
+    MAX_FEATURES,
+    MAX_ID,
+    MAX_NAME,
+    MAX_PRICE,
+    MAX_TEXT_BYTES,
+    REQUIRED,
+    Reading,
+    check_feature_name,
+    signal_of,
+)
+from engine.intake.parsing import (
+    NUMERIC,
+    PENDING,
+    TEXTUAL,
+    UNCLEAR,
+    decimal_spans,
+    gather_spans,
+    read_actions,
+    read_feature,
+    read_numbers,
+    trim_names,
+)
+from engine.intake.scanning import ABSENT, MAX_COLUMNS
+from engine.intake.stamps import read_stamps, to_instants
+
+Bytes = npt.NDArray[np.uint8]
+Spans = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+MAX_ERRORS = 1000
+# Columns are dense: rows that share few of their features would take far more room than they came in.
+MAX_EMPTY_CELLS = 32_000_000
+
+_NO_VALUES = np.empty(0, np.float64)
+
+
+def _no_values() -> Floats:
+    return _NO_VALUES
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cells:
+    """One column of n cells.
+
+    Attributes:
+        data: the bytes that the spans lie in.
+        start, end: int32[n], where each cell's text or number stands in `data`.
+        kind: uint8[n], as in `engine.intake.scanning`.
+        values: float64[n] for cells of kind VALUE, else empty.
+    """
+
+    data: Bytes
+    start: Spans
+    end: Spans
+    kind: Bytes
+    values: Floats = field(default_factory=_no_values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Some rows of the input.
+
+    Attributes:
+        rows: how many.
+        first_row: the position of the first among all data rows.
+        columns: name as the caller wrote it, to cells.
+        plain: bool[rows], false where the cells do not say all of the row.
+        reread: the names and values of one row of the block, for the reference; may raise `InputError`.
+    """
+
+    rows: int
+    first_row: int
+    columns: Mapping[str, Cells]
+    plain: Flags
+    reread: Callable[[int], Mapping[str, object]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intake:
+    """What came in.
+
+    Attributes:
+        batch: the valid rows, in time; `batch.row` says where each stood.
+        errors: the first 1000 rows that cannot be used, each with its row.
+        rows: how many data rows there were.
+        refused: how many of them cannot be used.
+    """
+
+    batch: SignalBatch
+    errors: list[InputError]
+    rows: int
+    refused: int
+
+
+def take_in(blocks: Iterable[Block], reading: Reading) -> Intake:
+    """Everything in `blocks` as one intake.
+
+    Raises:
+        InputTooLarge: more rows than `reading.max_rows`, or more feature names than columns can be made for.
+        InputError: what a format raises when it cannot go on.
+    """
+    batches: list[SignalBatch] = []
+    errors: list[InputError] = []
+    rows = refused = 0
+    for block in blocks:
+        rows += block.rows
+        if reading.max_rows is not None and rows > reading.max_rows:
+            raise InputTooLarge(
+                f"more than {reading.max_rows} rows; expected at most that many at once",
+                limit=reading.max_rows,
+            )
+        batch, wrong = read_block(block, reading)
+        refused += len(wrong)
+        errors += wrong[: MAX_ERRORS - len(errors)]
+        if len(batch):
+            batches.append(batch)
+    return Intake(_joined(batches).in_time(), errors, rows, refused)
+
+
+def read_block(block: Block, reading: Reading) -> tuple[SignalBatch, list[InputError]]:
+    """The valid rows of a block, in their order, and the errors of the others."""
+    clear = block.plain.copy()
+    batch = _read_columns(block, reading, clear)
+    if bool(clear.all()):
+        return batch, []
+    signals, places, errors = [], [], []
+    for row in np.flatnonzero(~clear).tolist():
+        position = block.first_row + row
+        try:
+            signals.append(signal_of(block.reread(row), reading, row=position))
+            places.append(position)
+        except InputError as error:
+            errors.append(placed(error, position))
+    if signals:
+        again = replace(SignalBatch.of_signals(signals), row=np.array(places, np.int64))
+        batch = SignalBatch.concat([batch, again])
+        batch = batch.take(np.argsort(batch.row, kind="stable"))
+    return batch, errors
+
+
+def placed(error: InputError, row: int) -> InputError:
+    """The error with its row, if it does not say it yet."""
+    if error.fields.get("row") == row:
+        return error
+    placed_error = type(error).__new__(type(error))
+    Exception.__init__(placed_error, f"row {row}: {error}")
+    placed_error.fields = {**error.fields, "row": row}
+    return placed_error
+
+
+def require_columns(names: Iterable[str]) -> None:
+    """Refuse a table that lacks a required column once, and not row by row."""
+    present = {FIELD_OF.get(name) for name in names}
+    for required in REQUIRED:
+        if required not in present:
+            there = shorten(", ".join(names))
+            expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
+            raise InvalidField(required, None, expected)
+
+
+def _read_columns(block: Block, reading: Reading, clear: Flags) -> SignalBatch:
+    """Judge every column, narrowing `clear`; the batch of the rows that stay clear."""
+    n = block.rows
+    fields = {name: _field_cells(block, names, clear) for name, names in ALIASES.items()}
+    timestamp_us = _stamps(fields["timestamp"], reading, clear)
+    action = np.zeros(n, np.int8)
+    price = np.ones(n, np.float64)
+    if (cells := fields["signal"]) is None:
+        clear[:] = False
+    else:
+        read_actions(cells.data, cells.start, cells.end, cells.kind, cells.values, action, clear)
+    if (cells := fields["price"]) is None:
+        clear[:] = False
+    else:
+        price = _prices(cells, clear)
+    symbols = _names(fields["symbol"], MAX_NAME, n, clear)
+    sources = _names(fields["source"], MAX_NAME, n, clear)
+    ids = _names(fields["signal_id"], MAX_ID, n, clear)
+    features = _features(block, clear)
+
+    rows = np.flatnonzero(clear)
+    symbol_names, symbol = _coded(symbols, rows, reading.symbol)
+    source_names, source = _coded(sources, rows, reading.source)
+    numbers: dict[str, Floats] = {}
+    texts: dict[str, TextColumn] = {}
+    whole = len(rows) == n
+    for name, feature in features.items():
+        numbers[name] = feature.numbers if whole else feature.numbers[rows]
+        if feature.texts:
+            cells, taken = feature.cells, feature.verdict == TEXTUAL
+            texts[name] = TextColumn(*gather_spans(cells.data, cells.start, cells.end, rows, taken))
+    return SignalBatch.of(
+        timestamp_us=timestamp_us[rows], action=action[rows], price=price[rows],
+        symbol=symbol, symbols=symbol_names, source=source, sources=source_names,
+        signal_id=None if ids is None else TextColumn(*ids.gather(rows)),
+        numbers=numbers, texts=texts, row=rows + block.first_row,
+    )  # fmt: skip
+
+
+def _field_cells(block: Block, names: tuple[str, ...], clear: Flags) -> Cells | None:
+    """The cells of a field, which may stand under different names in different rows."""
+    found = [block.columns[name] for name in names if name in block.columns]
+    if len(found) < 2:
+        return found[0] if found else None
+    present = sum((cells.kind != ABSENT).astype(np.int8) for cells in found)
+    clear &= present < 2
+    merged = found[0]
+    for cells in found[1:]:
+        if cells.data is not merged.data or len(cells.values) or len(merged.values):
+            clear[:] = False
+            return merged
+        there = cells.kind != ABSENT
+        merged = Cells(
+            merged.data,
+            np.where(there, cells.start, merged.start),
+            np.where(there, cells.end, merged.end),
+            np.where(there, cells.kind, merged.kind),
+        )
+    return merged
+
+
+def _stamps(cells: Cells | None, reading: Reading, clear: Flags) -> Longs:
+    n = len(clear)
+    local_us, offset_us = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    if cells is None:
+        clear[:] = False
+        return local_us
+    read_stamps(cells.data, cells.start, cells.end, cells.kind, local_us, offset_us, clear)
+    instants = to_instants(local_us, offset_us, reading.zone, clear) + reading.shift_us
+    if reading.latest_us is not None:
+        clear &= instants <= reading.latest_us
+    return instants
+
+
+def _prices(cells: Cells, clear: Flags) -> Floats:
+    price, verdict = np.empty(len(clear), np.float64), np.empty(len(clear), np.uint8)
+    if read_numbers(cells.data, cells.start, cells.end, cells.kind, cells.values, price, verdict):
+        _settle(cells, price, verdict)
+    clear &= (verdict == NUMERIC) & (price > 0.0) & (price <= MAX_PRICE)
+    return price
+
+
+def _settle(cells: Cells, out: Floats, verdict: Bytes) -> None:
+    """Convert the numbers of many digits, exactly rounded."""
+    rows = np.flatnonzero(verdict == PENDING)
+    first, last = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
+    decimal_spans(cells.data, cells.start, cells.end, rows, first, last)
+    every = np.ones(len(rows), np.bool_)
+    data, offsets = gather_spans(cells.data, first, last, np.arange(len(rows)), every)
+    out[rows] = TextColumn(data, offsets).to_arrow().cast(pa.float64()).to_numpy(zero_copy_only=False)
+    verdict[rows] = NUMERIC
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Names:
+    data: Bytes
+    first: Spans
+    last: Spans
+
+    def gather(self, rows: Longs) -> tuple[Bytes, Longs]:
+        every = np.ones(len(self.first), np.bool_)
+        data, offsets = gather_spans(self.data, self.first, self.last, rows, every)
+        return data, offsets
+
+
+def _names(cells: Cells | None, limit: int, n: int, clear: Flags) -> _Names | None:
+    if cells is None:
+        return None
+    names = _Names(cells.data, np.empty(n, np.int32), np.empty(n, np.int32))
+    trim_names(cells.data, cells.start, cells.end, cells.kind, limit, names.first, names.last, clear)
+    return names
+
+
+def _coded(names: _Names | None, rows: Longs, default: str) -> tuple[list[str], npt.NDArray[np.int32]]:
+    """The distinct names of `rows`, and for each row which it is."""
+    if names is None:
+        return [default], np.zeros(len(rows), np.int32)
+    coded = TextColumn(*names.gather(rows)).to_arrow().dictionary_encode()
+    distinct = [name or default for name in coded.dictionary.to_pylist()]
+    position = {name: code for code, name in enumerate(dict.fromkeys(distinct))}
+    codes = np.array([position[name] for name in distinct], np.int32)
+    return list(position), codes[coded.indices.to_numpy(zero_copy_only=False)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Feature:
+    cells: Cells
+    numbers: Floats
+    verdict: Bytes
+    texts: int
+
+
+def _features(block: Block, clear: Flags) -> dict[str, _Feature]:
+    features: dict[str, _Feature] = {}
+    valued = np.zeros(block.rows, np.int32)
+    for name, cells in block.columns.items():
+        if name in FIELD_OF:
+            continue
+        try:
+            kept_as = check_feature_name(name, None)
+        except InvalidField:
+            clear &= cells.kind == ABSENT
+            continue
+        if kept_as in features:
+            clear &= cells.kind == ABSENT
+            continue
+        numbers, verdict = np.empty(block.rows, np.float64), np.empty(block.rows, np.uint8)
+        texts, pending = read_feature(
+            cells.data, cells.start, cells.end, cells.kind, cells.values, MAX_TEXT_BYTES, numbers, verdict
+        )
+        if pending:
+            _settle(cells, numbers, verdict)
+        clear &= verdict != UNCLEAR
+        valued += verdict != 0
+        features[kept_as] = _Feature(cells, numbers, verdict, texts)
+    if len(features) > MAX_FEATURES:
+        clear &= valued <= MAX_FEATURES
+    return features
+
+
+def _joined(batches: list[SignalBatch]) -> SignalBatch:
+    if not batches:
+        return SignalBatch.of_signals([])
+    check_width(batches)
+    return SignalBatch.concat(batches)
+
+
+def check_width(batches: list[SignalBatch]) -> None:
+    """Refuse batches whose features, side by side, would be mostly holes.
+
+    Raises:
+        InputTooLarge: more than 512 feature names, or a table that is large and nearly empty.
+    """
+    names = {name for batch in batches for name in (*batch.numbers, *batch.texts)}
+    rows = sum(len(batch) for batch in batches)
+    filled = sum(len(batch) * (len(batch.numbers) + len(batch.texts)) for batch in batches)
+    if len(names) > MAX_COLUMNS:
+        raise InputTooLarge(
+            f"{len(names)} different features; expected at most {MAX_COLUMNS}", limit=MAX_COLUMNS
+        )
+    if len(names) * rows > max(MAX_EMPTY_CELLS, 4 * filled):
+        raise InputTooLarge(
+            f"{rows} rows share few of their {len(names)} features; expected fewer rows at once",
+            limit=MAX_COLUMNS,
+        )
+
+
+def instants_of(block: Block, reading: Reading) -> Longs:
+    """When the valid rows of a block were known, without reading the rest of them where that can be helped."""
+    clear = block.plain.copy()
+    instants = _stamps(_field_cells(block, ALIASES["timestamp"], clear), reading, clear)
+    return instants if bool(clear.all()) else read_block(block, reading)[0].timestamp_us

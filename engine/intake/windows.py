@@ -1,0 +1,100 @@
+"""Going through bytes by windows: private copies that a scanner may resolve escapes in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from engine.errors import InputTooLarge
+from engine.intake.single import BOM, unreadable
+
+Bytes = npt.NDArray[np.uint8]
+
+BLOCK_ROWS = 16_384
+_WINDOW = 32 * 1024 * 1024
+_LARGEST_ROW = 256 * 1024 * 1024
+
+_MAGIC = {
+    b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"GIF8": "a GIF image",
+    b"%PDF": "a PDF document", b"PK\x03\x04": "a ZIP archive, such as a spreadsheet",
+    b"\x1f\x8b": "gzip data", b"\x28\xb5\x2f\xfd": "zstd data", b"PAR1": "Parquet", b"ARROW1": "an Arrow file",
+    b"SQLite format 3": "an SQLite database", b"\xff\xfe": "UTF-16 text", b"\xfe\xff": "UTF-16 text",
+}  # fmt: skip
+
+
+@dataclass(slots=True, eq=False)
+class Window:
+    """A piece of the source from `at` on; `final` if it reaches to its end."""
+
+    at: int
+    source: Bytes
+    data: Bytes
+    final: bool
+
+
+class Windows:
+    """Windows over `source`, each beginning where the scanner left off.
+
+    The scanner says after each window how far it came (`advance`); what it consumed is checked to be UTF-8.
+    """
+
+    def __init__(self, source: Bytes, at: int) -> None:
+        self._source = source
+        self.at = at
+        self._size = _WINDOW
+
+    def __iter__(self) -> Iterator[Window]:
+        while self.at < len(self._source):
+            begin = self.at
+            piece = self._source[begin : begin + self._size]
+            yield Window(begin, piece, piece.copy(), final=begin + self._size >= len(self._source))
+            if self.at == begin:
+                self._size *= 2
+                if self._size > _LARGEST_ROW:
+                    raise InputTooLarge(
+                        f"the row from byte {begin} on does not end within {_LARGEST_ROW} bytes"
+                    )
+
+    def advance(self, to: int) -> None:
+        """Everything before `to` has been read."""
+        check_unicode(self._source, self.at, to)
+        self.at = to
+
+
+def as_bytes(body: bytes | bytearray | memoryview) -> Bytes:
+    """The bytes as a read-only array, not copied."""
+    source = np.frombuffer(body, np.uint8)
+    source.flags.writeable = False
+    return source
+
+
+def text_start(source: Bytes, expected: str) -> int:
+    """Where text begins, after a byte order mark.
+
+    Raises:
+        UnreadableInput: there is nothing, or something that is known not to be text; `expected` says what
+            should have been there.
+    """
+    head = source[:4096].tobytes()
+    if foreign := next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None):
+        raise unreadable(f"the input is {foreign}; expected {expected}")
+    if b"\0" in head:
+        raise unreadable(f"the input is binary; expected {expected}")
+    if not head.strip() and not source.tobytes().strip():
+        raise unreadable(f"the input is empty; expected {expected}")
+    return len(BOM) if head.startswith(BOM) else 0
+
+
+def check_unicode(source: Bytes, start: int, stop: int) -> None:
+    """Raises `UnreadableInput`, naming the byte, if `source[start:stop]` is not UTF-8."""
+    ends = pa.py_buffer(np.array([0, stop - start], np.int64))
+    try:
+        pa.LargeStringArray.from_buffers(1, ends, pa.py_buffer(source[start:stop])).validate(full=True)
+    except pa.ArrowInvalid:
+        try:
+            source[start:stop].tobytes().decode()
+        except UnicodeDecodeError as error:
+            byte = start + error.start
+            raise unreadable(f"the input is not UTF-8: byte {byte} is {source[byte]:#04x}") from error
