@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from engine.journal.stores import BlobStore, LocalBlobs
 
 from engine.digests import Words
 from engine.identities import Identities, first_in_batch, portfolio_keys
-from engine.journal.stores import BlobStore, LocalBlobs
 
 _SEALED_AT = 65_536
 _BATCH = 10_000

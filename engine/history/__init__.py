@@ -1,0 +1,36 @@
+"""The history: one row a processed signal, as Parquet files that are written once and never changed.
+
+    history/portfolio=<name>/date=<YYYY-MM-DD>/<from>-<to>.parquet
+
+`date` is the UTC date of every row in the file, `<from>` and `<to>` are the ordinals of the first and the last
+row. A file's metadata holds the ledger as it was before its first row, so that any receipt can be computed again.
+SQL over all of it is in `engine.history.query`, apart because it brings DuckDB along.
+"""
+
+from engine.history.read import (
+    Page,
+    Part,
+    align_tables,
+    locate,
+    read_page,
+    read_part,
+    read_range,
+    written_up_to,
+)
+from engine.history.schema import FIXED
+from engine.history.write import HistoryChunk, chunk_table, write_chunk
+
+__all__ = [
+    "FIXED",
+    "HistoryChunk",
+    "Page",
+    "Part",
+    "align_tables",
+    "chunk_table",
+    "locate",
+    "read_page",
+    "read_part",
+    "read_range",
+    "write_chunk",
+    "written_up_to",
+]

@@ -1,0 +1,365 @@
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from engine import history
+from engine.errors import InputError, InvalidField, JournalDamaged, NotFound, SettingsError
+from engine.history.query import dataset, query
+from engine.history.schema import cover, file_name
+from engine.ledger import Ledger
+from engine.policy import Policy
+from engine.signals import Action
+from tests.folder_blobs import FolderBlobs
+from tests.history_chunks import HOUR_US, START_US, chunk_of, renamed, some_signals
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> FolderBlobs:
+    return FolderBlobs(tmp_path)
+
+
+def ordinals(table: pa.Table) -> list[int]:
+    return table["ordinal"].to_pylist()
+
+
+def test_rows_come_back_as_they_were_written(blobs):
+    chunk = chunk_of(some_signals(10))
+    history.write_chunk(blobs, chunk)
+
+    rows = history.read_range(blobs, "baseline", 0, 9).to_pylist()
+
+    assert rows == history.chunk_table(chunk).to_pylist()
+    first = rows[0]
+    assert (first["ordinal"], first["signal_id"], first["symbol"], first["source"]) == (
+        0,
+        "id-0",
+        "ETH",
+        "model",
+    )
+    assert (first["signal"], first["decision"], first["decided_by"], first["outcome"]) == (
+        1,
+        1,
+        "signal",
+        "OPENED",
+    )
+    assert math.isclose(first["fill_quantity"] * first["fill_price"] * 1.001, 10_000.0)
+    assert first["cash"] == 0.0
+    assert first["timestamp"].isoformat() == "2025-02-24T00:00:00+00:00"
+    assert (first["feature.rsi"], first["feature.mood"], first["feature.note"]) == (30.0, 0.0, "row 0")
+
+
+def test_a_row_without_a_fill_or_a_feature_says_null(blobs):
+    rows = history.chunk_table(chunk_of(some_signals(3))).to_pylist()
+
+    assert (rows[1]["outcome"], rows[1]["fill_quantity"], rows[1]["fill_price"]) == ("HOLD", 0.0, None)
+    assert rows[1]["feature.mood"] is None
+
+
+def test_a_chunk_is_cut_at_midnight_utc_and_every_file_tells_its_date_and_rows(blobs):
+    names = history.write_chunk(blobs, chunk_of(some_signals(50)))
+
+    assert names == [
+        "history/portfolio=baseline/date=2025-02-24/000000000000-000000000023.parquet",
+        "history/portfolio=baseline/date=2025-02-25/000000000024-000000000047.parquet",
+        "history/portfolio=baseline/date=2025-02-26/000000000048-000000000049.parquet",
+    ]
+    for name in names:
+        days = {
+            row.date().isoformat()
+            for row in pq.read_table(blobs.folder / name, partitioning=None)["timestamp"].to_pylist()
+        }
+        assert days == {name.split("date=")[1][:10]}
+
+
+def test_time_that_goes_back_between_symbols_makes_files_of_their_own(blobs):
+    signals = [*some_signals(30), *some_signals(30)[:3]]
+    chunk = chunk_of(some_signals(33))
+    stamps = [signal.timestamp_us for signal in signals]
+    chunk = replace(chunk, batch=replace(chunk.batch, timestamp_us=pa.array(stamps).to_numpy()))
+
+    names = history.write_chunk(blobs, chunk)
+
+    assert [name.split("date=")[1] for name in names] == [
+        "2025-02-24/000000000000-000000000023.parquet",
+        "2025-02-25/000000000024-000000000029.parquet",
+        "2025-02-24/000000000030-000000000032.parquet",
+    ]
+    assert ordinals(history.read_range(blobs, "baseline", 0, 99)) == list(range(33))
+
+
+def test_the_ledger_before_every_file_is_kept_in_it(blobs):
+    chunk = chunk_of(some_signals(30))
+    history.write_chunk(blobs, chunk)
+
+    part = history.read_part(blobs, "baseline", 27)
+
+    assert (part.first, part.end) == (24, 30)
+    assert part.state_before == chunk.state_at(24)
+    ledger = Ledger.from_bytes(Policy(), part.state_before)
+    codes = pa.array([("BTC", "ETH").index(part.symbols[code]) for code in part.symbol], pa.int32())
+    ledger.run(part.timestamp_us, codes.to_numpy(), part.decision, part.price)
+    assert ledger.account[1] == chunk.rows.equity[-1]
+
+
+def test_a_signal_is_read_back_with_its_features_and_its_place_in_the_journal(blobs):
+    signals = some_signals(50)
+    chunk = chunk_of(signals)
+    history.write_chunk(blobs, chunk)
+
+    for ordinal in (0, 1, 3, 24, 49):
+        batch, sequence, record_row = history.read_part(blobs, "baseline", ordinal).signal_at(ordinal)
+        assert batch.signal(0) == signals[ordinal]
+        assert batch.content[0] == chunk.batch.content[ordinal]
+        assert (sequence, record_row) == (ordinal // 10, ordinal % 10)
+
+
+def test_a_row_behind_the_first_row_group_is_found(blobs):
+    signals = some_signals(20_000, step_us=1000)
+    history.write_chunk(blobs, chunk_of(signals))
+
+    batch, _, _ = history.read_part(blobs, "baseline", 19_999).signal_at(19_999)
+
+    assert batch.signal(0) == signals[-1]
+
+
+def test_texts_beside_numbers_and_names_that_clash_get_columns_of_their_own():
+    first, second = some_signals(2)
+    table = history.chunk_table(
+        chunk_of(
+            [
+                replace(first, features={"x": 1.5, "x.text": "a"}),
+                replace(second, features={"x": "b"}),
+            ]
+        )
+    )
+
+    assert table["feature.x"].to_pylist() == [1.5, None]
+    assert table["feature.x.text"].to_pylist() == ["a", None]
+    assert table["feature.x.text.text"].to_pylist() == [None, "b"]
+    assert history.read.signals_of(table).signal(1).features == {"x": "b"}
+
+
+def test_one_name_decides_for_all_rows_or_every_row_has_its_own():
+    chunk = replace(chunk_of(some_signals(3)), decided_by=["signal", "gate", "signal"])
+
+    assert history.chunk_table(chunk)["decided_by"].to_pylist() == ["signal", "gate", "signal"]
+
+
+def test_the_same_rows_make_the_same_bytes_whatever_was_written_beside_them(tmp_path):
+    signals = some_signals(60)
+    alone, together = FolderBlobs(tmp_path / "alone"), FolderBlobs(tmp_path / "together")
+    history.write_chunk(together, chunk_of(signals))
+    ledger = Ledger(Policy())
+    for day in range(3):
+        rows = signals[24 * day : 24 * (day + 1)]
+        history.write_chunk(alone, chunk_of(rows, first=24 * day, ledger=ledger))
+
+    assert alone.list("") == together.list("")
+    for name in alone.list(""):
+        assert alone.get(name) == together.get(name)
+
+
+def test_nothing_written_is_nothing_to_read(blobs, tmp_path):
+    assert history.written_up_to(blobs, "baseline") == 0
+    assert history.locate(blobs, "baseline", 0) is None
+    table = history.read_range(blobs, "baseline", 0, 10)
+    assert (len(table), table.schema) == (0, history.FIXED)
+    page = history.read_page(blobs, "baseline", limit=5)
+    assert (len(page.table), page.after) == (0, None)
+    answer = query(tmp_path.as_uri(), "select * from history")
+    assert len(answer) == 0
+    assert answer.column_names[:4] == ["portfolio", "date", "ordinal", "signal_id"]
+
+
+def test_a_row_that_is_not_there_is_not_found(blobs):
+    history.write_chunk(blobs, chunk_of(some_signals(5)))
+
+    with pytest.raises(NotFound, match="no row 5"):
+        history.read_part(blobs, "baseline", 5)
+    with pytest.raises(NotFound):
+        history.read_part(blobs, "other", 0)
+
+
+def test_what_is_written_later_is_located_without_being_told(blobs):
+    ledger = Ledger(Policy())
+    history.write_chunk(blobs, chunk_of(some_signals(5), ledger=ledger))
+    assert history.locate(blobs, "baseline", 7) is None
+
+    history.write_chunk(blobs, chunk_of(some_signals(5, first=5), first=5, ledger=ledger))
+
+    assert history.locate(blobs, "baseline", 7).first == 5
+    assert history.written_up_to(blobs, "baseline") == 10
+
+
+def test_portfolios_whose_names_begin_alike_are_kept_apart(blobs):
+    history.write_chunk(blobs, chunk_of(some_signals(5)))
+    history.write_chunk(blobs, renamed(chunk_of(some_signals(3)), "baseline2"))
+
+    assert history.written_up_to(blobs, "baseline") == 5
+    assert history.written_up_to(blobs, "baseline2") == 3
+    assert history.written_up_to(blobs, "base") == 0
+
+
+def test_only_rows_without_a_gap_before_them_count():
+    names = [file_name("p", "2025-01-01", first, last) for first, last in ((0, 4), (5, 9), (12, 20))]
+
+    assert [(span.first, span.last) for span in cover(names)["p"]] == [(0, 4), (5, 9)]
+    assert cover(names[1:]) == {"p": []}
+
+
+def test_rows_that_two_writers_both_wrote_are_read_once(blobs, tmp_path):
+    signals = some_signals(20)
+    for cuts in ((0, 8, 14), (0, 5, 12, 20)):
+        ledger = Ledger(Policy())
+        for first, stop in zip(cuts, cuts[1:], strict=False):
+            history.write_chunk(blobs, chunk_of(signals[first:stop], first=first, ledger=ledger))
+    whole = history.chunk_table(chunk_of(signals)).to_pylist()
+
+    assert history.written_up_to(blobs, "baseline") == 20
+    assert history.read_range(blobs, "baseline", 0, 99).to_pylist() == whole
+    assert ordinals(history.read_page(blobs, "baseline", limit=99).table) == list(range(20))
+    answer = query(tmp_path.as_uri(), "select * exclude (portfolio, date) from history order by ordinal")
+    assert [row["ordinal"] for row in answer.to_pylist()] == list(range(20))
+    assert answer["equity"].to_pylist() == [row["equity"] for row in whole]
+    batch, _, _ = history.read_part(blobs, "baseline", 13).signal_at(13)
+    assert batch.signal(0) == signals[13]
+
+
+def test_pages_follow_one_another_and_the_last_says_that_it_is(blobs):
+    history.write_chunk(blobs, chunk_of(some_signals(50)))
+
+    first = history.read_page(blobs, "baseline", limit=30)
+    second = history.read_page(blobs, "baseline", limit=30, after=first.after)
+
+    assert (ordinals(first.table), first.after) == (list(range(30)), 29)
+    assert (ordinals(second.table), second.after) == (list(range(30, 50)), None)
+
+
+def test_a_page_that_ends_with_the_last_row_is_the_last(blobs):
+    history.write_chunk(blobs, chunk_of(some_signals(50)))
+
+    assert history.read_page(blobs, "baseline", limit=50).after is None
+
+
+def test_a_page_holds_what_fits_the_time_the_action_and_the_symbol(blobs):
+    history.write_chunk(blobs, chunk_of(some_signals(100)))
+
+    page = history.read_page(
+        blobs, "baseline", limit=100, start_us=START_US + 20 * HOUR_US, end_us=START_US + 75 * HOUR_US,
+        action=Action.BUY, symbol="ETH",
+    )  # fmt: skip
+
+    assert ordinals(page.table) == [30, 45, 60]
+    assert page.after is None
+
+
+def test_a_search_that_finds_little_stops_and_says_where_to_go_on(blobs, monkeypatch):
+    monkeypatch.setattr(history.read, "_SCANNED_A_PAGE", 40)
+    history.write_chunk(blobs, chunk_of(some_signals(96)))
+
+    page = history.read_page(blobs, "baseline", limit=10, symbol="DOGE")
+
+    assert (len(page.table), page.after) == (0, 47)
+    assert history.read_page(blobs, "baseline", limit=10, symbol="DOGE", after=47).after is None
+
+
+def test_a_page_of_no_rows_is_refused(blobs):
+    with pytest.raises(InvalidField):
+        history.read_page(blobs, "baseline", limit=0)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 is not enough"])
+def test_a_damaged_file_is_named(blobs, damage):
+    (name,) = history.write_chunk(blobs, chunk_of(some_signals(5)))
+    (blobs.folder / name).write_bytes(damage)
+
+    for read in (
+        lambda: history.read_part(blobs, "baseline", 0),
+        lambda: history.read_range(blobs, "baseline", 0, 5),
+    ):
+        with pytest.raises(JournalDamaged, match=name):
+            read()
+
+
+def test_sql_sees_every_portfolio_with_its_date_and_its_features(blobs, tmp_path):
+    history.write_chunk(blobs, chunk_of(some_signals(50)))
+    history.write_chunk(blobs, renamed(chunk_of(some_signals(5)), "other"))
+
+    answer = query(
+        tmp_path.as_uri(),
+        """select portfolio, date, count(*) as n, max("feature.rsi") as rsi, any_value(symbol) as symbol
+           from history where symbol = 'BTC' and date < '2025-02-26' group by all order by all""",
+    )
+
+    assert [tuple(row.values())[0::2] for row in answer.to_pylist()] == [
+        ("baseline", 19, "BTC"),
+        ("baseline", 19, "BTC"),
+        ("other", 4, "BTC"),
+    ]
+    assert dataset(tmp_path.as_uri()).count_rows() == 55
+
+
+def test_a_feature_that_is_a_number_in_one_file_and_a_text_in_another_is_a_text_in_sql(blobs, tmp_path):
+    first, second = some_signals(2)
+    ledger = Ledger(Policy())
+    history.write_chunk(blobs, chunk_of([replace(first, features={"x": 1.5})], ledger=ledger))
+    history.write_chunk(blobs, chunk_of([replace(second, features={"x": "high"})], first=1, ledger=ledger))
+
+    answer = query(tmp_path.as_uri(), 'select "feature.x" as x from history order by ordinal')
+
+    assert answer["x"].to_pylist() == ["1.5", "high"]
+    assert history.read_range(blobs, "baseline", 0, 1)["feature.x"].to_pylist() == ["1.5", "high"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "says"),
+    [
+        ("selec 1", "syntax error"),
+        ("select nothing from history", "nothing"),
+        ("select * from elsewhere", "elsewhere"),
+        ("", "no answer"),
+        ("select 'x'::int", "Could not convert"),
+    ],
+)
+def test_wrong_sql_is_answered_with_what_is_wrong(tmp_path, sql, says):
+    with pytest.raises(InputError, match=says):
+        query(tmp_path.as_uri(), sql)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select * from read_csv('/etc/passwd')",
+        "select * from '/etc/passwd'",
+        "copy (select 1) to 'out.csv'",
+        "attach 'file.db'",
+        "install httpfs",
+        "load httpfs",
+        "select * from 'https://127.0.0.1/x.parquet'",
+        "set enable_external_access = true",
+        "set lock_configuration = false",
+        "export database 'out'",
+    ],
+)
+def test_sql_reaches_nothing_but_the_history(tmp_path, monkeypatch, sql):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        query(tmp_path.as_uri(), sql)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sql_cannot_reach_the_variables_of_the_program(tmp_path):
+    secret = pa.table({"a": [1]})
+
+    with pytest.raises(InputError, match="secret"):
+        query(tmp_path.as_uri(), "select * from secret")
+    assert len(secret) == 1
+
+
+def test_an_address_that_is_no_store_is_refused():
+    with pytest.raises(SettingsError, match="expected file:"):
+        dataset("gs://bucket/prefix")
