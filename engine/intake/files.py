@@ -117,7 +117,7 @@ def _mapped(place: Path) -> Bytes:
         with place.open("rb") as file:
             if place.stat().st_size == 0:
                 raise unreadable(f"{place.name} is empty; expected {kind}")
-            source = as_bytes(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            source = as_bytes(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {place}", path=str(place)) from error
     except OSError as error:

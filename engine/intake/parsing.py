@@ -10,7 +10,8 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from engine.intake.scanning import ABSENT, FALSE, NULL, NUMBER, TEXT, TRUE, VALUE
+from engine.intake.raw import compiled, copy_bytes
+from engine.intake.scanning import ABSENT, FALSE, NULL, NUMBER, TEXT, TRUE, VALUE, marks
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]
@@ -25,16 +26,19 @@ NO_DECIMAL, EXACT, LONG, EXTREME = 0, 1, 2, 3
 # What became of a feature's cell.
 MISSING, NUMERIC, PENDING, TEXTUAL, UNCLEAR = 0, 1, 2, 3, 4
 
+_IN_BYTES = marks(TEXT, NUMBER)
+_BOOLEAN = marks(TRUE, FALSE)
+_IS_SIGN = marks(43, 45)
 _POWERS = 10.0 ** np.arange(23)
 _LARGEST_EXACT = 1 << 53
 
 
-@nb.njit(inline="always", cache=True)
+@compiled
 def _is_blank(byte: int) -> bool:
     return byte == 32 or 9 <= byte <= 13
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def trimmed(data: Bytes, start: int, end: int) -> tuple[int, int]:
     """The span without the blanks around it."""
     while start < end and _is_blank(data[start]):
@@ -44,8 +48,10 @@ def trimmed(data: Bytes, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-@nb.njit(cache=True, nogil=True)
-def decimal(data: Bytes, at: int, end: int) -> tuple[float, int]:
+@compiled
+def decimal(  # noqa: C901, PLR0912 - one pass, its state in registers
+    data: Bytes, at: int, end: int
+) -> tuple[float, int]:
     """The decimal number that `data[at:end]` is, and how sure that is.
 
     Up to 2^53 in the digits and 10^22 in the power, one IEEE operation on two exact floats is correctly
@@ -103,7 +109,7 @@ def decimal(data: Bytes, at: int, end: int) -> tuple[float, int]:
     return (-value if negative else value), EXACT
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _is_special(data: Bytes, at: int, end: int, short: bytes, mixed: bytes) -> bool:
     for word in (short, mixed):
         if end - at == len(word):
@@ -116,7 +122,7 @@ def _is_special(data: Bytes, at: int, end: int, short: bytes, mixed: bytes) -> b
     return False
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def read_numbers(
     data: Bytes, start: Spans, end: Spans, kind: Bytes, values: Floats, out: Floats, verdict: Bytes
 ) -> int:
@@ -127,7 +133,7 @@ def read_numbers(
         if kind[i] == VALUE:
             out[i] = values[i]
             verdict[i] = NUMERIC
-        elif kind[i] == NUMBER or kind[i] == TEXT:
+        elif _IN_BYTES[kind[i]]:
             first, last = trimmed(data, start[i], end[i])
             out[i], sure = decimal(data, first, last)
             if sure == EXACT:
@@ -138,7 +144,7 @@ def read_numbers(
     return pending
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def read_actions(
     data: Bytes,
     start: Spans,
@@ -152,7 +158,7 @@ def read_actions(
         number, known = 0.0, False
         if kind[i] == VALUE:
             number, known = values[i], True
-        elif kind[i] == NUMBER or kind[i] == TEXT:
+        elif _IN_BYTES[kind[i]]:
             first, last = trimmed(data, start[i], end[i])
             number, sure = decimal(data, first, last)
             known = sure == EXACT
@@ -164,13 +170,13 @@ def read_actions(
                     number, known = -1.0, True
                 elif _folds_to(data, first, b"HOLD"):
                     number, known = 0.0, True
-        if known and (number == 1.0 or number == 0.0 or number == -1.0):
+        if known and abs(number) <= 1.0 and number == int(number):
             out[i] = np.int8(number)
         else:
             clear[i] = False
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _folds_to(data: Bytes, at: int, word: bytes) -> bool:
     for k in range(len(word)):
         byte = data[at + k]
@@ -181,7 +187,7 @@ def _folds_to(data: Bytes, at: int, word: bytes) -> bool:
     return True
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def trim_names(
     data: Bytes, start: Spans, end: Spans, kind: Bytes, limit: int, first: Spans, last: Spans, clear: Flags
 ) -> None:
@@ -202,7 +208,7 @@ def trim_names(
             clear[i] = False
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def read_feature(
     data: Bytes,
     start: Spans,
@@ -219,7 +225,7 @@ def read_feature(
         out[i] = np.nan
         what = kind[i]
         verdict[i] = MISSING
-        if what == TEXT or what == NUMBER:
+        if _IN_BYTES[what]:
             verdict[i], number = _feature(data, start[i], end[i], what == NUMBER, most)
             if verdict[i] == NUMERIC:
                 out[i] = number
@@ -227,7 +233,7 @@ def read_feature(
                 texts += 1
             elif verdict[i] == PENDING:
                 pending += 1
-        elif what == TRUE or what == FALSE:
+        elif _BOOLEAN[what]:
             out[i] = 1.0 if what == TRUE else 0.0
             verdict[i] = NUMERIC
         elif what == VALUE:
@@ -239,8 +245,10 @@ def read_feature(
     return texts, pending
 
 
-@nb.njit(cache=True, nogil=True)
-def _feature(data: Bytes, start: int, end: int, number: bool, most: int) -> tuple[int, float]:
+@compiled
+def _feature(  # noqa: PLR0911 - a table of cases
+    data: Bytes, start: int, end: int, number: bool, most: int
+) -> tuple[int, float]:
     first, last = trimmed(data, start, end)
     if first == last:
         return MISSING, 0.0
@@ -258,13 +266,13 @@ def _feature(data: Bytes, start: int, end: int, number: bool, most: int) -> tupl
     if last - first <= 9:
         if _is_special(data, first, last, b"nan", b"NaN"):
             return MISSING, 0.0
-        bare = first + 1 if byte == 43 or byte == 45 else first
+        bare = first + _IS_SIGN[byte]
         if _is_special(data, bare, last, b"inf", b"Infinity"):
             return UNCLEAR, 0.0
     return (TEXTUAL if end - start <= most else UNCLEAR), 0.0
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def decimal_spans(data: Bytes, start: Spans, end: Spans, rows: Longs, first: Spans, last: Spans) -> None:
     """Spans of the numbers in `rows`, without blanks and a leading plus."""
     for k in range(rows.shape[0]):
@@ -284,5 +292,5 @@ def gather_spans(data: Bytes, start: Spans, end: Spans, rows: Longs, taken: Flag
         offsets[k + 1] = offsets[k] + (end[i] - start[i] if taken[i] else 0)
     out = np.empty(offsets[n], np.uint8)
     for k in range(n):
-        out[offsets[k] : offsets[k + 1]] = data[start[rows[k]] : start[rows[k]] + offsets[k + 1] - offsets[k]]
+        copy_bytes(out, offsets[k], data, start[rows[k]], offsets[k + 1] - offsets[k])
     return out, offsets

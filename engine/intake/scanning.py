@@ -11,11 +11,11 @@ A row that is anything but a flat object of texts, plain numbers, booleans and n
 and read again from the source by the reference. The bodies are numba's language.
 """
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from engine.digests import xxh64
+from engine.intake.raw import compiled, copy_bytes, word_at
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]
@@ -36,34 +36,49 @@ NAME_BYTES = 512
 _SPENT = -1
 _BAD = -2
 _QUOTE, _BACKSLASH, _NEWLINE, _RETURN, _COMMA = 34, 92, 10, 13, 44
+
+
+def marks(*bytes_: int) -> npt.NDArray[np.bool_]:
+    """bool[256], true at `bytes_`."""
+    table = np.zeros(256, np.bool_)
+    table[list(bytes_)] = True
+    return table
+
+
+_ENDS_TEXT = marks(_QUOTE, _BACKSLASH, *range(32))
+_ENDS_CELL = marks(_COMMA, _NEWLINE, _RETURN)
+_IS_BLANK = marks(32, 9, _RETURN)
+_IS_SPACE = marks(32, 9, _RETURN, _NEWLINE)
+_OPENS = marks(ord("{"), ord("["))
+_CLOSES = marks(ord("}"), ord("]"))
+# What stands for a byte after a backslash; 0: nothing does.
+_ESCAPED = np.zeros(256, np.uint8)
+for _letter, _meaning in zip(b'"\\/ntrbf', b'"\\/\n\t\r\b\f', strict=True):
+    _ESCAPED[_letter] = _meaning
 _ONES = np.uint64(0x0101010101010101)
 _HIGHS = np.uint64(0x8080808080808080)
 
 
-@nb.njit(inline="always", cache=True)
+@compiled
 def _is_digit(byte: int) -> bool:
     return 48 <= byte <= 57
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _after_blanks(data: Bytes, at: int, stop: int, newlines: bool) -> int:
     while at < stop:
-        byte = data[at]
-        if byte == 32 or byte == 9 or byte == 13 or (newlines and byte == 10):
-            at += 1
-        else:
+        if not (_IS_SPACE[data[at]] if newlines else _IS_BLANK[data[at]]):
             break
+        at += 1
     return at
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _text_end(data: Bytes, at: int, stop: int) -> int:
     """Where the first quote, backslash or control character is, or `stop`."""
     while at < stop:
         if at + 8 <= stop:
-            word = np.uint64(0)
-            for k in range(8):
-                word |= np.uint64(data[at + k]) << np.uint64(8 * k)
+            word = word_at(data, at)
             quotes = word ^ (_ONES * np.uint64(34))
             slashes = word ^ (_ONES * np.uint64(92))
             hit = (quotes - _ONES) & ~quotes
@@ -73,19 +88,17 @@ def _text_end(data: Bytes, at: int, stop: int) -> int:
                 at += 8
                 continue
             for _ in range(8):
-                byte = data[at]
-                if byte == 34 or byte == 92 or byte < 32:
+                if _ENDS_TEXT[data[at]]:
                     return at
                 at += 1
             continue
-        byte = data[at]
-        if byte == 34 or byte == 92 or byte < 32:
+        if _ENDS_TEXT[data[at]]:
             return at
         at += 1
     return at
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _hex4(data: Bytes, at: int) -> int:
     value = 0
     for k in range(4):
@@ -102,7 +115,7 @@ def _hex4(data: Bytes, at: int) -> int:
     return value
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _put_utf8(data: Bytes, at: int, point: int) -> int:
     if point < 0x80:
         data[at] = point
@@ -123,8 +136,10 @@ def _put_utf8(data: Bytes, at: int, point: int) -> int:
     return at + 4
 
 
-@nb.njit(cache=True, nogil=True)
-def _unescape(data: Bytes, at: int, stop: int) -> tuple[int, int]:
+@compiled
+def _unescape(  # noqa: C901, PLR0911, PLR0912 - one pass, its state in registers
+    data: Bytes, at: int, stop: int
+) -> tuple[int, int]:
     """Resolve a text from its first backslash on: (end of the text, position after the closing quote).
 
     (_SPENT, _) if the window ends first, (_BAD, _) for a half surrogate or what is no escape.
@@ -138,8 +153,7 @@ def _unescape(data: Bytes, at: int, stop: int) -> tuple[int, int]:
             return _BAD, at
         if byte != 92:
             upto = _text_end(data, at, stop)
-            for k in range(upto - at):
-                data[put + k] = data[at + k]
+            copy_bytes(data, put, data, at, upto - at)
             put += upto - at
             at = upto
             continue
@@ -147,18 +161,8 @@ def _unescape(data: Bytes, at: int, stop: int) -> tuple[int, int]:
             return _SPENT, at
         byte = data[at + 1]
         at += 2
-        if byte == 34 or byte == 92 or byte == 47:
-            data[put] = byte
-        elif byte == 110:
-            data[put] = 10
-        elif byte == 116:
-            data[put] = 9
-        elif byte == 114:
-            data[put] = 13
-        elif byte == 98:
-            data[put] = 8
-        elif byte == 102:
-            data[put] = 12
+        if _ESCAPED[byte]:
+            data[put] = _ESCAPED[byte]
         elif byte == 117:
             if at + 4 > stop:
                 return _SPENT, at
@@ -182,7 +186,7 @@ def _unescape(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     return _SPENT, at
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _text(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     """A JSON text from after its opening quote: (its end, position after the closing quote)."""
     end = _text_end(data, at, stop)
@@ -195,8 +199,8 @@ def _text(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     return _BAD, end
 
 
-@nb.njit(cache=True, nogil=True)
-def _number_end(data: Bytes, at: int, stop: int) -> int:
+@compiled
+def _number_end(data: Bytes, at: int, stop: int) -> int:  # noqa: C901 - the grammar, part by part
     """Where a JSON number that begins at `at` ends, or _BAD."""
     if at < stop and data[at] == 45:
         at += 1
@@ -224,28 +228,28 @@ def _number_end(data: Bytes, at: int, stop: int) -> int:
     return at
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _is_word(data: Bytes, at: int, stop: int, word: bytes) -> bool:
     if at + len(word) > stop:
         return False
-    for k in range(len(word)):
+    for k in range(len(word)):  # noqa: SIM110 - compiled code has no generators
         if data[at + k] != word[k]:
             return False
     return True
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _is_name(data: Bytes, at: int, end: int, column: int, names: Bytes, name_stop: Spans) -> bool:
     start = name_stop[column]
     if name_stop[column + 1] - start != end - at:
         return False
-    for k in range(end - at):
+    for k in range(end - at):  # noqa: SIM110 - as above
         if names[start + k] != data[at + k]:
             return False
     return True
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _column_of(
     data: Bytes, at: int, end: int, guess: int, names: Bytes, name_stop: Spans, slots: Spans, known: Spans
 ) -> int:
@@ -271,8 +275,8 @@ def _column_of(
     return column
 
 
-@nb.njit(cache=True, nogil=True)
-def _scan_object(
+@compiled
+def _scan_object(  # noqa: C901, PLR0911, PLR0912, PLR0915 - one pass, its state in registers
     data: Bytes,
     at: int,
     stop: int,
@@ -353,7 +357,7 @@ def _scan_object(
         at = _after_blanks(data, at + 1, stop, newlines)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def scan_lines(
     data: Bytes,
     source: Bytes,
@@ -405,7 +409,7 @@ def scan_lines(
         at = line
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _balanced_end(data: Bytes, at: int, stop: int) -> int:
     """The position after the value that opens at `at`, by its brackets alone; _SPENT if it does not end."""
     depth = 0
@@ -416,16 +420,16 @@ def _balanced_end(data: Bytes, at: int, stop: int) -> int:
             while at < stop and data[at] != 34:
                 at += 2 if data[at] == 92 else 1
             at += 1
-        elif byte == 123 or byte == 91:
+        elif _OPENS[byte]:
             depth += 1
-        elif byte == 125 or byte == 93:
+        elif _CLOSES[byte]:
             depth -= 1
             if depth == 0:
                 return at
     return _SPENT
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def scan_elements(
     data: Bytes,
     source: Bytes,
@@ -475,23 +479,20 @@ def scan_elements(
     return rows, at, MORE
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _plain_end(data: Bytes, at: int, stop: int) -> int:
     while at < stop:
-        byte = data[at]
-        if byte == _COMMA or byte == _NEWLINE or byte == _RETURN:
+        if _ENDS_CELL[data[at]]:
             return at
         at += 1
     return at
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _quote_at(data: Bytes, at: int, stop: int) -> int:
     while at < stop:
         if at + 8 <= stop:
-            word = np.uint64(0)
-            for k in range(8):
-                word |= np.uint64(data[at + k]) << np.uint64(8 * k)
+            word = word_at(data, at)
             quotes = word ^ (_ONES * np.uint64(34))
             if (quotes - _ONES) & ~quotes & _HIGHS == 0:
                 at += 8
@@ -507,7 +508,7 @@ def _quote_at(data: Bytes, at: int, stop: int) -> int:
     return at
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _quoted_end(data: Bytes, at: int, stop: int) -> tuple[int, int]:
     """A quoted cell from after its opening quote: (its end, position after the closing quote)."""
     put = _quote_at(data, at, stop)
@@ -517,15 +518,14 @@ def _quoted_end(data: Bytes, at: int, stop: int) -> tuple[int, int]:
         put += 1
         at += 2
         upto = _quote_at(data, at, stop)
-        for k in range(upto - at):
-            data[put + k] = data[at + k]
+        copy_bytes(data, put, data, at, upto - at)
         put += upto - at
         at = upto
     return (put, at + 1) if at < stop else (_SPENT, at)
 
 
-@nb.njit(cache=True, nogil=True)
-def scan_records(
+@compiled
+def scan_records(  # noqa: C901 - one pass, its state in registers
     data: Bytes,
     at: int,
     final: bool,
@@ -555,7 +555,7 @@ def scan_records(
                 last, at = _quoted_end(data, first, stop)
                 if last < 0:
                     return rows, begin, BROKEN if final else MORE
-                if at < stop and data[at] != _COMMA and data[at] != _NEWLINE and data[at] != _RETURN:
+                if at < stop and not _ENDS_CELL[data[at]]:
                     return rows, begin, BROKEN
             else:
                 first = at

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from engine.instants import DAY_US, EARLIEST_US, LATEST_US
 from engine.intake.parsing import trimmed
+from engine.intake.raw import compiled
 from engine.intake.scanning import TEXT
 
 Bytes = npt.NDArray[np.uint8]
@@ -26,11 +26,12 @@ Flags = npt.NDArray[np.bool_]
 # In place of an offset: the stamp names no zone.
 NAIVE = np.int64(1 << 62)
 
+_LENGTHS = np.array([0, 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
 _MINUTE_US = 60_000_000
 _HALF_DAY_US = DAY_US // 2
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _digits(data: Bytes, at: int, count: int, end: int) -> int:
     if at + count > end:
         return -1
@@ -43,7 +44,7 @@ def _digits(data: Bytes, at: int, count: int, end: int) -> int:
     return value
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _one_or_two(data: Bytes, at: int, end: int) -> tuple[int, int]:
     value = _digits(data, at, 2, end)
     if value >= 0:
@@ -51,7 +52,7 @@ def _one_or_two(data: Bytes, at: int, end: int) -> tuple[int, int]:
     return _digits(data, at, 1, end), at + 1
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _local_us(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int:
     """Microseconds from 1970-01-01 on the local calendar; -NAIVE if there is no such time."""
     if year < 1 or not 1 <= month <= 12 or day < 1:
@@ -59,12 +60,7 @@ def _local_us(year: int, month: int, day: int, hour: int, minute: int, second: i
     if not 0 <= hour <= 23 or not 0 <= minute <= 59 or not 0 <= second <= 59:
         return -NAIVE
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    length = 31
-    if month == 2:
-        length = 29 if leap else 28
-    elif month == 4 or month == 6 or month == 9 or month == 11:
-        length = 30
-    if day > length:
+    if day > _LENGTHS[month] + (leap and month == 2):
         return -NAIVE
     # Days from a civil date, the year beginning in March (H. Hinnant, chrono-compatible algorithms).
     shifted = year - 1 if month <= 2 else year
@@ -75,7 +71,7 @@ def _local_us(year: int, month: int, day: int, hour: int, minute: int, second: i
     return ((days * 24 + hour) * 60 + minute) * np.int64(_MINUTE_US) + second * np.int64(1_000_000)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def _us_style(data: Bytes, at: int, end: int) -> int:
     month, at = _one_or_two(data, at, end)
     if month < 0 or at >= end or data[at] != 47:
@@ -101,8 +97,10 @@ def _us_style(data: Bytes, at: int, end: int) -> int:
     return _local_us(year, month, day, hour, minute, second) if at == end else -NAIVE
 
 
-@nb.njit(cache=True, nogil=True)
-def _iso(data: Bytes, at: int, end: int) -> tuple[int, int]:
+@compiled
+def _iso(  # noqa: C901, PLR0911, PLR0912 - the grammar, part by part
+    data: Bytes, at: int, end: int
+) -> tuple[int, int]:
     """(local microseconds, offset or NAIVE) of a stamp that begins YYYY-MM-DD."""
     year, month, day = _digits(data, at, 4, end), _digits(data, at + 5, 2, end), _digits(data, at + 8, 2, end)
     if year < 0 or month < 0 or day < 0 or data[at + 4] != 45 or data[at + 7] != 45:
@@ -140,7 +138,7 @@ def _iso(data: Bytes, at: int, end: int) -> tuple[int, int]:
         return local, NAIVE
     if data[at] == 90 and at + 1 == end:
         return local, 0
-    if data[at] != 43 and data[at] != 45 or at + 6 != end or data[at + 3] != 58:
+    if (data[at] != 43 and data[at] != 45) or at + 6 != end or data[at + 3] != 58:
         return -NAIVE, NAIVE
     hours, minutes = _digits(data, at + 1, 2, end), _digits(data, at + 4, 2, end)
     if not 0 <= hours <= 23 or not 0 <= minutes <= 59:
@@ -149,7 +147,7 @@ def _iso(data: Bytes, at: int, end: int) -> tuple[int, int]:
     return local, (-offset if data[at] == 45 else offset)
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def read_stamps(
     data: Bytes, start: Spans, end: Spans, kind: Bytes, local_us: Longs, offset_us: Longs, clear: Flags
 ) -> None:
