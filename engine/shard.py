@@ -472,7 +472,7 @@ class Shard:
                     errors[index] = LateSignal(
                         symbol,
                         format_instant(batch.timestamp_us[index]),
-                        format_instant(judgement.met.high_water[met]),
+                        format_instant(judgement.met.high_water_us[met]),
                         row,
                     )
                 case _:
