@@ -7,6 +7,7 @@ import os
 import sys
 from typing import Any
 
+from engine.journal.stores import open_stores
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.context import _get_global_client
@@ -34,7 +35,7 @@ class Edge:
         access = Access.of(settings)
         refuse_open_door(listening_on(), access)
         warm()
-        routes = Routes(settings, Desk.connect(settings), access=access)
+        routes = Routes(settings, Desk.connect(settings), open_stores(settings.store).blobs, access=access)
         self._asgi = front(
             build_api(routes, settings), access, log_path, serve.get_replica_context().replica_id.unique_id
         )

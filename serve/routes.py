@@ -19,26 +19,33 @@ from engine.errors import (
     UnsupportedMedia,
     error_entry,
 )
-from engine.instants import zone_named
-from engine.intake import Intake, Reading, load_object, read_batch, read_signal
+from engine.instants import parse_instant, zone_named
+from engine.intake import Intake, Reading, read_batch, read_signal
+from engine.intake.single import load_object
 from engine.mailbox import COMMIT_BUCKETS_S
 from engine.policy import Policy, check_portfolio_name
 from engine.receipts import Submission, Taken, receipt, row_receipt
 from engine.settings import Settings
+from engine.signals import Action
 from serve.access import Access
 from serve.front import LINE, SIGNATURE
 from serve.gather import Gatherer
 from serve.logs import ids_shown
 from serve.metrics import CONTENT_TYPE, metrics_page
 from serve.operations import JSON
+from serve.past import Wanted, read_rows
 from serve.query import Query
 
 if TYPE_CHECKING:
+    from engine.journal.stores import BlobStore
+
     from engine.actors import Desk
 
 T = TypeVar("T")
 
 MAX_RECEIPTS = 10_000
+DEFAULT_PAGE = 1000
+MAX_PAGE = 10_000
 MAX_POLICY_BYTES = 16 * 1024
 # Smaller bodies are read on the event loop: a thread would cost more than it spares the others.
 ASIDE_BYTES = 32 * 1024
@@ -51,6 +58,7 @@ class Routes:
     Args:
         settings: the service's.
         desk: the way to the portfolios.
+        blobs: where their history lies.
         access: verifies what the outermost layer could not, because it had not seen the body.
         now_us: the present, UTC microseconds.
     """
@@ -59,12 +67,14 @@ class Routes:
         self,
         settings: Settings,
         desk: "Desk",
+        blobs: "BlobStore",
         *,
         access: Access,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         self._settings = settings
         self._desk = desk
+        self._blobs = blobs
         self._access = access
         self._now_us = now_us
         self._gatherer = Gatherer(desk.submit)
@@ -123,7 +133,6 @@ class Routes:
 
     def _read_batch(self, body: bytes, content_type: str | None) -> tuple[Intake, bytes]:
         intake = read_batch(body, content_type, self._reading_now())
-        intake = replace(intake, batch=intake.batch.in_time())
         return intake, intake.batch.encode()
 
     # Portfolios and their performance
@@ -150,6 +159,27 @@ class Routes:
         return _json((await self._desk.standing(name)).as_dict())
 
     # The past
+
+    async def get_history(self, request: Request) -> Response:
+        query = Query(
+            request.scope["query_string"],
+            ("portfolio", "from", "to", "action", "symbol", "limit", "cursor"),
+        )
+        action = query.text("action") and query.choice("action", ("SELL", "HOLD", "BUY"))
+        wanted = Wanted(
+            self._portfolio(query),
+            start_us=self._instant(query, "from"),
+            end_us=self._instant(query, "to"),
+            action=Action[action] if action else None,
+            symbol=query.text("symbol"),
+        )
+        limit = query.whole("limit", DEFAULT_PAGE, low=1, high=MAX_PAGE)
+        after = wanted.after(query.text("cursor"))
+        request.scope[LINE]["portfolio"] = wanted.portfolio
+        recent = await self._desk.recent(wanted.portfolio)
+        rows, more = await asyncio.to_thread(read_rows, self._blobs, recent, wanted, after=after, limit=limit)
+        cursor = None if more is None else wanted.cursor(more)
+        return _json({"portfolio": wanted.portfolio, "rows": rows, "cursor": cursor})
 
     async def get_decision(self, request: Request) -> Response:
         portfolio = self._portfolio(Query(request.scope["query_string"], ("portfolio",)))
@@ -192,6 +222,10 @@ class Routes:
     def _portfolio(self, query: Query) -> str:
         name = query.text("portfolio")
         return self._settings.primary if name is None else check_portfolio_name(name)
+
+    def _instant(self, query: Query, name: str) -> int | None:
+        text = query.text(name)
+        return None if text is None else parse_instant(text, self._reading.zone, field=name)
 
     def _reading_now(self) -> Reading:
         return replace(self._reading, now_us=self._now_us())

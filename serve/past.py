@@ -1,0 +1,127 @@
+"""`GET /history`: pages over the Parquet history and, behind it, the rows that are not written there yet.
+
+A page continues behind the ordinal of the last row that was looked at. Ordinals never change, so every row
+comes once and in order, though rows move from an actor's memory to Parquet between two pages.
+"""
+
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engine.errors import InvalidField
+from engine.history import align_tables, read_page
+from engine.instants import format_instant
+from engine.receipts import Recent
+from engine.signals import Action
+
+if TYPE_CHECKING:
+    from engine.journal.stores import BlobStore
+
+_FEATURE = "feature."
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows are asked for.
+
+    Attributes:
+        start_us: no earlier than this, UTC microseconds.
+        end_us: earlier than this.
+        action: that asked for this.
+        symbol: about this.
+    """
+
+    portfolio: str
+    start_us: int | None = None
+    end_us: int | None = None
+    action: Action | None = None
+    symbol: str | None = None
+
+    def cursor(self, after: int) -> str:
+        """What continues behind ordinal `after`; opaque to callers, and of no use with other filters."""
+        return urlsafe_b64encode(f"{after}.{self._mark()}".encode()).decode().rstrip("=")
+
+    def after(self, cursor: str | None) -> int:
+        """The ordinal that a cursor continues behind; -1 without one. `InvalidField` if it is none of ours."""
+        if cursor is None:
+            return -1
+        try:
+            text = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("ascii")
+            after, _, mark = text.partition(".")
+            if mark == self._mark() and after.isdigit() and len(after) <= 18:
+                return int(after)
+        except ValueError:
+            pass
+        raise InvalidField("cursor", cursor, "the cursor of a page with the same portfolio and filters")
+
+    def _mark(self) -> str:
+        return f"{zlib.crc32(repr(astuple(self)).encode()):08x}"
+
+
+def read_rows(
+    blobs: "BlobStore", recent: Recent, wanted: Wanted, *, after: int, limit: int
+) -> tuple[list[dict[str, Any]], int | None]:
+    """A page: at most `limit` rows as plain JSON values, and behind which ordinal there may be more.
+
+    Args:
+        blobs: where the history lies.
+        recent: what is not written there; asked for before this is called, so that no row falls between.
+        wanted: which rows.
+        after: the ordinal to continue behind.
+        limit: > 0.
+    """
+    page = read_page(
+        blobs, wanted.portfolio, start_us=wanted.start_us, end_us=wanted.end_us, action=wanted.action,
+        symbol=wanted.symbol, after=after, limit=limit,
+    )  # fmt: skip
+    if page.after is not None:
+        return rows_of(page.table), page.after
+    written = page.table
+    # A row that was written since `recent` was asked for stands in both.
+    last = int(written["ordinal"][-1].as_py()) if len(written) else after
+    fresh = [_fitting(table, wanted, last) for table in recent.tables]
+    table = align_tables([written, *(part for part in fresh if len(part))])
+    rows = rows_of(table.slice(0, limit))
+    return rows, rows[-1]["ordinal"] if len(table) > limit else None
+
+
+def rows_of(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows of the history as plain JSON values: instants as texts, actions by name, features of their own."""
+    plain = [name for name in table.column_names if not name.startswith(_FEATURE)]
+    features = {
+        name: field.metadata[b"feature"].decode()
+        for name, field in zip(table.column_names, table.schema, strict=True)
+        if name.startswith(_FEATURE)
+    }
+    stamps = table["timestamp"].cast(pa.int64()).to_pylist()
+    names = {action.value: action.name for action in Action}
+    rows = table.select(plain).drop_columns(["timestamp"]).to_pylist()
+    for row, stamp in zip(rows, stamps, strict=True):
+        row["timestamp"] = format_instant(stamp)
+        row["signal"] = names[row["signal"]]
+        row["decision"] = names[row["decision"]]
+        row["features"] = {}
+    for column, name in features.items():
+        for row, value in zip(rows, table[column].to_pylist(), strict=True):
+            if value is not None:
+                row["features"][name] = value
+    return rows
+
+
+def _fitting(table: pa.Table, wanted: Wanted, after: int) -> pa.Table:
+    stamp = table["timestamp"].cast(pa.int64())
+    fits = pc.greater(table["ordinal"], after)
+    if wanted.start_us is not None:
+        fits = pc.and_(fits, pc.greater_equal(stamp, wanted.start_us))
+    if wanted.end_us is not None:
+        fits = pc.and_(fits, pc.less(stamp, wanted.end_us))
+    if wanted.action is not None:
+        fits = pc.and_(fits, pc.equal(table["signal"], np.int8(wanted.action)))
+    if wanted.symbol is not None:
+        fits = pc.and_(fits, pc.equal(table["symbol"].cast(pa.string()), wanted.symbol))
+    return table.filter(fits)
