@@ -64,7 +64,7 @@ def dataset(store_url: str) -> ds.Dataset:
     """Every row of every portfolio, with `portfolio` and `date` as columns; empty where nothing is written yet.
 
     Raises:
-        SettingsError: an address that is neither `file:` nor `s3:`.
+        SettingsError: an address that is neither `file:` nor `s3:`, or a bucket that does not exist.
         StoreUnavailable: the store cannot be read.
     """
     filesystem, root = _open(store_url)
@@ -75,12 +75,21 @@ def dataset(store_url: str) -> ds.Dataset:
         infos = {
             info.path.removeprefix(f"{root}/"): info for info in files if info.type == pafs.FileType.File
         }
+        if not files and _bucket_is_missing(filesystem, root):
+            raise SettingsError(f"store is {store_url!r}, and there is no such bucket")
         spans = [span for covered in cover(infos).values() for span in covered]
         with ThreadPoolExecutor(_READERS) as readers:
             schemas = list(readers.map(lambda span: _schema(store_url, filesystem, infos[span.name]), spans))
         return _dataset(filesystem, root, spans, schemas)
     except OSError as error:
         raise StoreUnavailable(f"the history in {store_url} cannot be read: {error}") from error
+
+
+def _bucket_is_missing(filesystem: pafs.FileSystem, root: str) -> bool:
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return False  # the folder is made with the first file in it
+    bucket = filesystem.get_file_info(root.split("/", 1)[0])
+    return bool(bucket.type == pafs.FileType.NotFound)
 
 
 def _dataset(

@@ -41,7 +41,7 @@ FIXED = pa.schema(
 """What every row has. `decision` is what was done with the signal, `decided_by` who decided; `fill_price` is null
 without a fill; `sequence` and `record_row` say where in the journal the signal lies. Features follow, sorted, as
 `feature.<name>`: float64 or string, null where missing; the texts of a feature that is also a number in the same
-file are in `feature.<name>.text`."""
+file are in `feature.<name>.text`. The metadata of a feature's column holds its own name under `feature`."""
 
 PARTITIONS = (pa.field("portfolio", pa.string()), pa.field("date", pa.date32()))
 """What the path of a file says of its rows; `dataset` and `query` give them as columns."""
@@ -99,10 +99,11 @@ def unified_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
     A feature that is a number in some files and a text in others is a text.
     """
-    features: dict[str, pa.DataType] = {}
+    features: dict[str, pa.Field] = {}
     for schema in schemas:
         for field in schema:
             if field.name.startswith(FEATURE):
-                known = features.get(field.name, field.type)
-                features[field.name] = known if known == field.type else pa.string()
-    return pa.schema([*FIXED, *(pa.field(name, features[name]) for name in sorted(features))])
+                known = features.setdefault(field.name, field)
+                if known.type != field.type:
+                    features[field.name] = known.with_type(pa.string())
+    return pa.schema([*FIXED, *(features[name] for name in sorted(features))])

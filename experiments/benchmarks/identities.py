@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engine.journal.stores import BlobStore, LocalBlobs
+from engine.journal.stores import BlobStore, open_stores
 
 from engine.digests import Words
 from engine.identities import Identities, first_in_batch, portfolio_keys
@@ -26,7 +26,8 @@ _PREFIX = "shard-0/identities/"
 def measure(sizes: tuple[int, ...] = (1_000_000, 5_000_000)) -> list[dict[str, Any]]:
     """One row a figure: what, at how many stored ids, value, unit."""
     with tempfile.TemporaryDirectory() as folder:
-        return _measure(sizes, LocalBlobs(Path(folder) / "store"), Path(folder) / "cache")
+        blobs = open_stores((Path(folder) / "store").as_uri()).blobs
+        return _measure(sizes, blobs, Path(folder) / "cache")
 
 
 def _measure(sizes: tuple[int, ...], blobs: BlobStore, cache_dir: Path) -> list[dict[str, Any]]:
@@ -49,20 +50,20 @@ def _measure(sizes: tuple[int, ...], blobs: BlobStore, cache_dir: Path) -> list[
         note("seal of 65 536 (longest, with merges)", max(seals) * 1e3, "ms")
         absent = _keys(1 << 40, _BATCH)
         present = _keys_at(np.random.default_rng(7).integers(0, stored, _BATCH))
-        note("look up 10 000 absent", _best(lambda keys=absent: identities.lookup(keys)) * 1e3, "ms")
+        note("look up 10 000 absent", _best(identities.lookup, absent) * 1e3, "ms")
         note(
             "look up 10 000 present, anywhere",
-            _best(lambda keys=present: identities.lookup(keys)) * 1e3,
+            _best(identities.lookup, present) * 1e3,
             "ms",
         )
-        note("look up 1 absent", _best(lambda keys=absent[:1]: identities.lookup(keys)) * 1e6, "us")
-        note("look up 1 present", _best(lambda keys=present[:1]: identities.lookup(keys)) * 1e6, "us")
+        note("look up 1 absent", _best(identities.lookup, absent[:1]) * 1e6, "us")
+        note("look up 1 present", _best(identities.lookup, present[:1]) * 1e6, "us")
         note("memory after the lookups", _rss_mb() - before, "MB")
         start = time.perf_counter()
         Identities.load(manifest, blobs, cache_dir)
         note("load", time.perf_counter() - start, "s")
     keys = _keys(1 << 41, _BATCH)
-    note("first_in_batch of 10 000", _best(lambda: first_in_batch(keys)) * 1e3, "ms")
+    note("first_in_batch of 10 000", _best(first_in_batch, keys) * 1e3, "ms")
     return figures
 
 
@@ -97,11 +98,11 @@ def _keys_at(numbers: np.ndarray[Any, Any]) -> Words:
     )
 
 
-def _best(run: Callable[[], object], times: int = 15) -> float:
+def _best(run: Callable[[Words], object], keys: Words, times: int = 15) -> float:
     elapsed = []
     for _ in range(times):
         start = time.perf_counter()
-        run()
+        run(keys)
         elapsed.append(time.perf_counter() - start)
     return min(elapsed)
 

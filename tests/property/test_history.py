@@ -1,3 +1,4 @@
+import itertools
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ def written(draw: st.DrawFn) -> list[list[Signal]]:
     step = draw(st.sampled_from([HOUR_US // 60, 7 * HOUR_US, 30 * HOUR_US]))
     signals = [replace(signal, features=draw(features)) for signal in some_signals(n, step_us=step)]
     cuts = sorted({0, n, *draw(st.lists(st.integers(0, n), max_size=4))})
-    return [signals[start:stop] for start, stop in zip(cuts, cuts[1:], strict=False)]
+    return [signals[start:stop] for start, stop in itertools.pairwise(cuts)]
 
 
 @contextmanager

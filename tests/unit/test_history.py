@@ -1,3 +1,4 @@
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -215,7 +216,7 @@ def test_rows_that_two_writers_both_wrote_are_read_once(blobs, tmp_path):
     signals = some_signals(20)
     for cuts in ((0, 8, 14), (0, 5, 12, 20)):
         ledger = Ledger(Policy())
-        for first, stop in zip(cuts, cuts[1:], strict=False):
+        for first, stop in itertools.pairwise(cuts):
             history.write_chunk(blobs, chunk_of(signals[first:stop], first=first, ledger=ledger))
     whole = history.chunk_table(chunk_of(signals)).to_pylist()
 
@@ -312,7 +313,9 @@ def test_a_feature_that_is_a_number_in_one_file_and_a_text_in_another_is_a_text_
     answer = query(tmp_path.as_uri(), 'select "feature.x" as x from history order by ordinal')
 
     assert answer["x"].to_pylist() == ["1.5", "high"]
-    assert history.read_range(blobs, "baseline", 0, 1)["feature.x"].to_pylist() == ["1.5", "high"]
+    table = history.read_range(blobs, "baseline", 0, 1)
+    assert table["feature.x"].to_pylist() == ["1.5", "high"]
+    assert table.schema.field("feature.x").metadata == {b"feature": b"x"}
 
 
 @pytest.mark.parametrize(
@@ -358,6 +361,21 @@ def test_sql_cannot_reach_the_variables_of_the_program(tmp_path):
     with pytest.raises(InputError, match="secret"):
         query(tmp_path.as_uri(), "select * from secret")
     assert len(secret) == 1
+
+
+def test_aligned_tables_have_every_feature_of_each_and_keep_its_name():
+    first, second = some_signals(2)
+    table = history.align_tables(
+        [
+            history.chunk_table(chunk_of([replace(first, features={"b": 1.0})])),
+            history.chunk_table(chunk_of([replace(second, features={"a": "t"})], first=1)),
+        ]
+    )
+
+    assert table.column_names[-2:] == ["feature.a", "feature.b"]
+    assert table["feature.a"].to_pylist() == [None, "t"]
+    assert table["feature.b"].to_pylist() == [1.0, None]
+    assert table.schema.field("feature.a").metadata == {b"feature": b"a"}
 
 
 def test_an_address_that_is_no_store_is_refused():

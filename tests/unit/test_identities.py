@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -277,3 +279,21 @@ def test_mixing_the_portfolio_in_keeps_distinct_keys_distinct():
     mixed = portfolio_keys(np.stack([numbers, np.zeros_like(numbers)], axis=1), "baseline")
 
     assert len(np.unique(mixed[:, 0])) == 50_000
+
+
+def test_warming_leaves_no_function_to_compile(tmp_path):
+    program = f"""
+from pathlib import Path
+from engine.identities import keys, merging, runs, warming, window
+from tests.folder_blobs import FolderBlobs
+warming.warm(FolderBlobs(Path({str(tmp_path)!r}) / "store"), Path({str(tmp_path)!r}) / "cache")
+functions = [each for module in (keys, merging, runs, window) for each in vars(module).values()]
+compiled = [each for each in functions if hasattr(each, "nopython_signatures")]
+print(len(compiled), sum(bool(each.nopython_signatures) for each in compiled))
+"""
+    # A process of its own: here other tests have compiled them.
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    functions, warmed = answer.stdout.split()
+    assert int(functions) > 8
+    assert warmed == functions
