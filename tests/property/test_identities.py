@@ -109,6 +109,7 @@ TestIdentitiesAgainstADict = IdentitiesAgainstADict.TestCase
 TestIdentitiesAgainstADict.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
 
 
+@settings(deadline=None)  # the first call may compile
 @given(st.lists(key, max_size=200))
 def test_the_first_row_of_every_key_is_the_one_a_dict_would_keep(keys):
     first: dict[tuple[int, int], int] = {}

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.guard import JUMP, LATE, NEVER_US, OK, Verdicts, check
@@ -122,6 +122,7 @@ def test_an_empty_batch_is_judged_to_nothing():
     assert judge([]).verdict.shape == (0,)
 
 
+@settings(deadline=None)  # the first call may compile
 @given(
     rows=st.lists(
         st.tuples(
