@@ -9,13 +9,13 @@ from engine.errors import InvalidField
 from engine.intake.scanning import BROKEN, END, MAX_COLUMNS, scan_records
 from engine.intake.single import unreadable
 from engine.intake.tables import Block, Cells, require_columns
-from engine.intake.windows import BLOCK_ROWS, Bytes, Windows, text_start
+from engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Windows, text_start
 
 _EXPECTED = "CSV with a header"
 _HEADER_BYTES = 1024 * 1024
 
 
-def record_blocks(source: Bytes) -> Iterator[Block]:
+def record_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
     """The blocks of CSV; blank lines are no rows.
 
     Raises:
@@ -23,19 +23,19 @@ def record_blocks(source: Bytes) -> Iterator[Block]:
         InvalidField: a header without a required column, or with a name that stands twice.
     """
     names, at = _header(source, text_start(source, _EXPECTED))
-    windows = Windows(source, at)
+    windows = Windows(source, at, window)
     width, first = len(names), 0
-    for window in windows:
+    for piece in windows:
         at = 0
         while True:
             start = np.empty((width, BLOCK_ROWS), np.int32)
             end = np.empty((width, BLOCK_ROWS), np.int32)
             kind = np.zeros((width, BLOCK_ROWS), np.uint8)
             found, row_start = np.empty(BLOCK_ROWS, np.int32), np.empty(BLOCK_ROWS, np.int64)
-            rows, at, ended = scan_records(window.data, at, window.final, start, end, kind, found, row_start)
-            windows.advance(window.at + at)
+            rows, at, ended = scan_records(piece.data, at, piece.final, start, end, kind, found, row_start)
+            windows.advance(piece.at + at)
             columns = {
-                name: Cells(window.data, start[column, :rows], end[column, :rows], kind[column, :rows])
+                name: Cells(piece.data, start[column, :rows], end[column, :rows], kind[column, :rows])
                 for column, name in enumerate(names)
             }
             if rows:

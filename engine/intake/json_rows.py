@@ -13,29 +13,29 @@ from engine.intake.fields import Reading
 from engine.intake.scanning import BROKEN, END, MAX_COLUMNS, NAME_BYTES, SLOTS, scan_elements, scan_lines
 from engine.intake.single import as_object, load_json, load_object, unreadable
 from engine.intake.tables import Block, Cells, Intake, take_in
-from engine.intake.windows import BLOCK_ROWS, Bytes, Window, Windows, text_start
+from engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Window, Windows, text_start
 
 _EXPECTED_LINES = "one JSON object a line"
 _EXPECTED_ARRAY = "a JSON array of objects"
 _BLANKS = b" \t\r\n"
 
 
-def line_blocks(source: Bytes) -> Iterator[Block]:
+def line_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
     """The blocks of NDJSON; blank lines are no rows."""
     scanner = _Scanner()
-    windows = Windows(source, text_start(source, _EXPECTED_LINES))
-    for window in windows:
+    windows = Windows(source, text_start(source, _EXPECTED_LINES), window)
+    for piece in windows:
         at = 0
         while True:
-            block, at, ended = scanner.lines(window, at)
-            windows.advance(window.at + at)
+            block, at, ended = scanner.lines(piece, at)
+            windows.advance(piece.at + at)
             if block.rows:
                 yield block
             if ended == END or block.rows < BLOCK_ROWS:
                 break
 
 
-def read_array(source: Bytes, reading: Reading) -> Intake:
+def read_array(source: Bytes, reading: Reading, window: int = WINDOW) -> Intake:
     """The intake of a JSON array.
 
     Raises:
@@ -43,7 +43,7 @@ def read_array(source: Bytes, reading: Reading) -> Intake:
     """
     at = _skip(source, text_start(source, _EXPECTED_ARRAY))
     try:
-        return take_in(_array_blocks(source, at), reading)
+        return take_in(_array_blocks(source, at, window), reading)
     except _Irregular:
         elements = load_json(source.tobytes())
         if not isinstance(elements, list):
@@ -62,23 +62,23 @@ class _Irregular(Exception):
     """The array is not a plain row of objects; it must be read as a whole."""
 
 
-def _array_blocks(source: Bytes, at: int) -> Iterator[Block]:
+def _array_blocks(source: Bytes, at: int, window: int) -> Iterator[Block]:
     if source[at : at + 1].tobytes() != b"[":
         raise _Irregular
     first = _skip(source, at + 1)
     scanner = _Scanner()
-    windows = Windows(source, first)
+    windows = Windows(source, first, window)
     ended = END if source[first : first + 1].tobytes() == b"]" else BROKEN
     if ended == END:
         windows.advance(first + 1)
     else:
-        for window in windows:
+        for piece in windows:
             at = 0
             while True:
-                block, at, ended = scanner.elements(window, at)
+                block, at, ended = scanner.elements(piece, at)
                 if ended == BROKEN:
                     raise _Irregular
-                windows.advance(window.at + at)
+                windows.advance(piece.at + at)
                 if block.rows:
                     yield block
                 if ended == END or block.rows < BLOCK_ROWS:

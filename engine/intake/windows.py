@@ -13,7 +13,7 @@ from engine.intake.single import BOM, unreadable
 Bytes = npt.NDArray[np.uint8]
 
 BLOCK_ROWS = 16_384
-_WINDOW = 32 * 1024 * 1024
+WINDOW = 32 * 1024 * 1024
 _LARGEST_ROW = 256 * 1024 * 1024
 
 _MAGIC = {
@@ -40,10 +40,10 @@ class Windows:
     The scanner says after each window how far it came (`advance`); what it consumed is checked to be UTF-8.
     """
 
-    def __init__(self, source: Bytes, at: int) -> None:
+    def __init__(self, source: Bytes, at: int, size: int = WINDOW) -> None:
         self._source = source
         self.at = at
-        self._size = _WINDOW
+        self._size = size
 
     def __iter__(self) -> Iterator[Window]:
         while self.at < len(self._source):
