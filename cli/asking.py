@@ -1,0 +1,107 @@
+"""What `raysignal performance` and `raysignal history` do: ask a running service, or its actors, and show it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from rich.markup import escape
+
+from cli.client import Client
+from cli.options import Place, configured
+from cli.output import Output, performance_table, policy_sentence, rows_table
+from engine.settings import Settings
+from serve.service import reachable
+
+_PAGE = 1_000
+_COLUMNS = (
+    "timestamp", "symbol", "signal", "price", "executed", "outcome", "fill_quantity", "fill_price", "fee", "equity",
+    "signal_return",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows of the history; None: any."""
+
+    portfolio: str | None
+    start: str | None
+    end: str | None
+    action: str | None
+    symbol: str | None
+    limit: int
+
+
+@asynccontextmanager
+async def service_at(url: str | None, settings: Settings) -> AsyncIterator[Client]:
+    """The service at an address, or the one that these settings would start on this machine."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    address = url or f"http://{reachable(settings.host)}:{settings.port}"
+    async with Client.open(address, api_key=key, clock=time.monotonic, sleep=asyncio.sleep) as client:
+        yield client
+
+
+def show_performance(portfolio: str | None, *, every: bool, place: Place, output: Output) -> None:
+    """Show one portfolio or all of them, beside buy-and-hold."""
+    standings = asyncio.run(_standings(portfolio, every=every, place=place))
+    if output.as_json:
+        output.json(standings if every else standings[0])
+        return
+    for standing in standings:
+        output.say(sentence_of(standing))
+    output.table(performance_table(standings))
+
+
+def sentence_of(standing: dict[str, Any]) -> str:
+    """Which portfolio, as of when, with which policy."""
+    as_of = f"as of {standing['as_of']}" if standing["as_of"] else "no signal yet"
+    return f"[bold]{escape(standing['portfolio'])}[/bold]: {as_of}; {policy_sentence(standing['policy'])}"
+
+
+async def _standings(portfolio: str | None, *, every: bool, place: Place) -> list[dict[str, Any]]:
+    if place.ray_address is not None:
+        from cli.direct import Direct  # noqa: PLC0415 - Ray: only who names a cluster waits for it
+
+        settings = configured(ray_address=place.ray_address)
+        async with Direct.open(settings) as direct:
+            if every:
+                return [standing.as_dict() for standing in await direct.desk.standings()]
+            return [await direct.standing(portfolio)]
+    async with service_at(place.url, configured()) as client:
+        if every:
+            standings: list[dict[str, Any]] = (await client.get("/portfolios"))["portfolios"]
+            return standings
+        return [await client.standing(portfolio)]
+
+
+def show_history(wanted: Wanted, *, place: Place, output: Output) -> None:
+    """Show the rows that are wanted, oldest first."""
+    rows, more = asyncio.run(_history(wanted, place))
+    if output.as_json:
+        output.json(rows)
+        return
+    columns = [name for name in _COLUMNS if not rows or name in rows[0]]
+    output.table(rows_table(columns, [[row.get(name) for name in columns] for row in rows]))
+    if not rows:
+        output.say("no processed signal fits")
+    elif more:
+        output.say(f"the first {len(rows):,d}; there are more: --limit, --from")
+
+
+async def _history(wanted: Wanted, place: Place) -> tuple[list[dict[str, Any]], bool]:
+    """At most as many rows as are wanted, page by page, and whether there are more."""
+    rows: list[dict[str, Any]] = []
+    cursor: str | None = None
+    async with service_at(place.url, configured()) as client:
+        while True:
+            page = await client.get(
+                "/history", portfolio=wanted.portfolio, **{"from": wanted.start}, to=wanted.end,
+                action=wanted.action, symbol=wanted.symbol, cursor=cursor,
+                limit=min(wanted.limit + 1 - len(rows), _PAGE),
+            )  # fmt: skip
+            rows += page["rows"]
+            cursor = page["cursor"]
+            if cursor is None or len(rows) > wanted.limit:
+                return rows[: wanted.limit], len(rows) > wanted.limit

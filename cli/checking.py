@@ -1,0 +1,83 @@
+"""What `raysignal data check` does: reads a file as the service would, and shows what is in it."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from cli.files import reading_of, reading_sentences
+from cli.options import ReadingOptions
+from cli.output import Output, errors_table, rows_table
+from cli.survey import survey_file
+from engine.settings import Settings
+
+
+def check_file(
+    path: Path, options: ReadingOptions, settings: Settings, *, accept_jump: bool, output: Output
+) -> None:
+    """Show what is in a file; exits with status 1 if a fresh portfolio would refuse a row of it."""
+    reading = reading_of(options, settings, now_us=time.time_ns() // 1000)
+    limit = None if accept_jump else settings.max_price_jump
+    found = survey_file(path, reading, max_price_jump=limit).as_dict()
+    how = reading_sentences(options, reading)
+    if output.as_json:
+        output.json({"file": str(path), "read": how} | found)
+    else:
+        _show(path, how, found, output)
+    if found["refused"]:
+        raise typer.Exit(1)
+
+
+def _show(path: Path, how: str, found: dict[str, Any], output: Output) -> None:
+    output.say(f"[bold]{escape(str(path))}[/bold]: {how}")
+    facts = [
+        ("rows", f"{found['rows']:,d}"),
+        ("usable", f"{found['usable']:,d}" + _repeats(found["repeated"])),
+        ("refused", f"{found['refused']:,d}"),
+        ("period", f"{found['from']} to {found['to']}" if found["from"] else "—"),
+        ("spacing", found["spacing"] or "—"),
+        ("gaps", _gaps(found["gaps"])),
+        ("signals", ", ".join(f"{name} {count:,d}" for name, count in found["actions"].items())),
+        ("symbols", _counts(found["symbols"])),
+        ("sources", _counts(found["sources"])),
+    ]
+    for name, value in facts:
+        output.say(f"  {name:<9}{escape(value)}")
+    if found["features"]:
+        rows = [
+            (
+                each["name"],
+                each["type"],
+                f"{each['missing']:.1%}",
+                each["least"],
+                each["most"],
+                each["example"],
+            )
+            for each in found["features"]
+        ]
+        output.table(rows_table(("feature", "type", "missing", "least", "most", "example"), rows))
+    if found["refused"]:
+        output.table(errors_table(found["errors"], found["refused"]))
+    else:
+        output.say("nothing wrong with it")
+
+
+def _repeats(count: int) -> str:
+    return f", {count:,d} of them repeat another row and count once" if count else ""
+
+
+def _gaps(gaps: dict[str, Any]) -> str:
+    if not gaps["count"]:
+        return "none"
+    largest = gaps["largest"]
+    return (
+        f"{gaps['count']:,d}; the largest {largest['length']} of {largest['symbol']} after {largest['after']}"
+    )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    shown = [f"{name} {count:,d}" for name, count in list(counts.items())[:10]]
+    rest = len(counts) - len(shown)
+    return ", ".join(shown) + (f" and {rest:,d} more" if rest else "")

@@ -1,0 +1,247 @@
+"""The checks of `raysignal doctor`: each a function that tries one thing and says what it found."""
+
+import logging
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+import httpx
+from packaging.requirements import Requirement
+
+from cli.options import configured
+from cli.ports import listener_on
+from engine.errors import RaysignalError, StoreError, UnsafeStore
+from engine.settings import PREFIX, Settings
+from serve.service import reachable
+
+_GIB = 1024**3
+_LITTLE_BYTES, _TOO_LITTLE_BYTES = 2 * _GIB, _GIB // 5
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the doctor.
+
+    Attributes:
+        name: what was looked at.
+        status: `ok`; `warning`: it works, but; `failed`: the service does not run like this.
+        detail: what was found.
+        remedy: what to do about it, where something is to be done.
+    """
+
+    name: str
+    status: Literal["ok", "warning", "failed"]
+    detail: str
+    remedy: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def examine(overrides: Mapping[str, Any]) -> Iterator[Finding]:
+    """All checks, one after another; those that need settings are left out where there are none."""
+    yield check_packages(requires("raysignal") or [])
+    try:
+        settings = configured(**overrides)
+    except RaysignalError as error:
+        yield Finding("settings", "failed", str(error), "set the variable as it says, or unset it")
+        return
+    yield Finding("settings", "ok", f"every {PREFIX} variable is known; fingerprint {settings.fingerprint()}")
+    yield check_keys(settings)
+    yield check_port(settings)
+    yield check_disk(settings.store)
+    yield check_compiled()
+    yield check_store(settings.store)
+    yield check_ray(settings.ray_address)
+
+
+def check_packages(requirements: list[str]) -> Finding:
+    """Whether what the service needs is installed, in versions that it was made for."""
+    wanted = [Requirement(text) for text in requirements]
+    wrong, found = [], {}
+    for requirement in wanted:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            found[requirement.name] = version(requirement.name)
+        except PackageNotFoundError:
+            wrong.append(f"{requirement.name} is missing")
+            continue
+        if not requirement.specifier.contains(found[requirement.name], prereleases=True):
+            wrong.append(f"{requirement.name} is {found[requirement.name]}, expected {requirement.specifier}")
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    if wrong:
+        return Finding(
+            "packages",
+            "failed",
+            f"Python {python}; {'; '.join(wrong)}",
+            "make setup installs the pinned ones",
+        )
+    listed = ", ".join(f"{name} {number}" for name, number in sorted(found.items()))
+    return Finding("packages", "ok", f"Python {python}, {listed}")
+
+
+def check_keys(settings: Settings) -> Finding:
+    """Which secrets are there, without showing any."""
+    present = [
+        f"{name} {'is set' if value is not None else 'is not set'}"
+        for name, value in (
+            (f"{PREFIX}API_KEY", settings.api_key),
+            (f"{PREFIX}WEBHOOK_SECRET", settings.webhook_secret),
+        )
+    ]
+    missing_for_s3 = settings.store.startswith("s3:") and not _has_aws_credentials()
+    if settings.store.startswith("s3:"):
+        present.append(f"AWS credentials {'are missing' if missing_for_s3 else 'are found'}")
+    if missing_for_s3:
+        return Finding(
+            "keys",
+            "failed",
+            "; ".join(present),
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role",
+        )
+    if settings.api_key is None and settings.webhook_secret is None:
+        return Finding("keys", "ok", f"{'; '.join(present)}: fine on loopback, where the service then stays")
+    if settings.api_key is None:
+        return Finding(
+            "keys", "warning", f"{'; '.join(present)}: signals come in, and nothing can be read",
+            f"set {PREFIX}API_KEY as well",
+        )  # fmt: skip
+    return Finding("keys", "ok", "; ".join(present))
+
+
+def _has_aws_credentials() -> bool:
+    import boto3  # noqa: PLC0415 - only for an S3 store
+
+    return boto3.Session().get_credentials() is not None
+
+
+def check_port(settings: Settings) -> Finding:
+    """Whether the service could listen, or who does."""
+    host, port = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            return _used_port(host, port, error)
+    return Finding("port", "ok", f"{port} of {host} is free")
+
+
+def _used_port(host: str, port: int, error: OSError) -> Finding:
+    owner = listener_on(port)
+    by = f", which {owner} listens on" if owner else ""
+    url = f"http://{reachable(host)}:{port}"
+    if _is_service(url):
+        return Finding("port", "ok", f"a raysignal service answers at {url}")
+    return Finding(
+        "port", "failed", f"{port} of {host} cannot be listened on ({error.strerror}){by}",
+        f"set {PREFIX}PORT to another one, or end what listens there",
+    )  # fmt: skip
+
+
+def _is_service(url: str) -> bool:
+    try:
+        answer = httpx.get(f"{url}/healthz", timeout=2.0, trust_env=False)
+        return answer.status_code == httpx.codes.OK and answer.json().get("status") == "ok"
+    except (httpx.HTTPError, ValueError, AttributeError):
+        return False
+
+
+def check_disk(store: str) -> Finding:
+    """Whether there is room where the store and Ray's files lie."""
+    places = {"temporary files": Path(tempfile.gettempdir())}
+    if store.startswith("file:"):
+        places["store"] = Path(unquote(urlsplit(store).path))
+    free = {name: shutil.disk_usage(_existing(path)).free for name, path in places.items()}
+    said = ", ".join(f"{count / _GIB:,.1f} GiB free for {name}" for name, count in free.items())
+    least = min(free.values())
+    if least < _LITTLE_BYTES:
+        return Finding(
+            "disk", "failed" if least < _TOO_LITTLE_BYTES else "warning", said,
+            f"make room, or point {PREFIX}STORE and TMPDIR at a larger disk",
+        )  # fmt: skip
+    return Finding("disk", "ok", said)
+
+
+def _existing(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+def check_compiled() -> Finding:
+    """Whether the compiled functions come from numba's cache; those that do not are compiled now."""
+    from engine.warm import warm  # noqa: PLC0415 - loads numba
+
+    warm()
+    loaded = [module for name, module in list(sys.modules.items()) if name.startswith("engine.")]
+    functions = {
+        id(value): value.stats
+        for module in loaded
+        for value in vars(module).values()
+        if hasattr(value, "stats") and hasattr(value, "py_func")
+    }
+    missed = sum(sum(stats.cache_misses.values()) for stats in functions.values())
+    if missed:
+        return Finding(
+            "compiled", "warning", f"{missed} functions were not in numba's cache and were compiled now",
+            "if it says so again, the cache cannot be written: set NUMBA_CACHE_DIR to a folder that can",
+        )  # fmt: skip
+    return Finding("compiled", "ok", f"{len(functions)} functions come from numba's cache")
+
+
+def check_store(store: str) -> Finding:
+    """Whether the store can be reached and written, and enforces conditional writes."""
+    from engine.journal.stores import open_stores  # noqa: PLC0415 - loads boto3
+
+    try:
+        open_stores(store).probe()
+    except UnsafeStore as error:
+        return Finding(
+            "store", "failed", str(error), "use a store that enforces If-None-Match, such as AWS S3 or MinIO"
+        )
+    except (StoreError, OSError) as error:
+        return Finding(
+            "store", "failed", f"{store}: {error}", f"make it reachable and writable, or set {PREFIX}STORE"
+        )
+    except RaysignalError as error:
+        return Finding("store", "failed", str(error), f"set {PREFIX}STORE")
+    return Finding("store", "ok", f"{store} is reachable and writable, and enforces conditional writes")
+
+
+def check_ray(address: str | None) -> Finding:
+    """Whether a Ray cluster can be started here, or joined."""
+    import ray  # noqa: PLC0415 - a second, for this check alone
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if address is None:
+        options |= {"num_cpus": 1, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    what = "cannot start a cluster here" if address is None else f"cannot join {address}"
+    try:
+        ray.init(address=address or "local", **options)
+        nodes = len([node for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
+    except Exception as error:  # noqa: BLE001 - whatever Ray raises is the finding
+        remedy = (
+            "look into the newest folder of /tmp/ray, or set RAYSIGNAL_RAY_ADDRESS"
+            if address is None
+            else "check the address; a cluster with tokens wants RAY_AUTH_MODE=token and its token"
+        )
+        return Finding("ray", "failed", f"Ray {ray.__version__} {what}: {_first_line(error)}", remedy)
+    finally:
+        ray.shutdown()
+    did = "starts a cluster here" if address is None else f"joins {address}, {nodes} nodes alive"
+    return Finding("ray", "ok", f"Ray {ray.__version__} {did}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

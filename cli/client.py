@@ -1,0 +1,206 @@
+"""A running service over HTTP: one connection kept alive, requests repeated while it restarts.
+
+Repeating is safe: the same signal sent again is answered with its first receipt and counts once.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from cli.ways import Sent, placed
+from cli.wire import PARQUET, batch_parquet, signal_json
+from engine import errors
+from engine.columns import SignalBatch
+from engine.errors import Conflict, InputError, InputTooLarge, NotFound, RaysignalError, StoreUnavailable
+from engine.policy import Policy
+
+_PATIENCE_S = 30.0
+_PAUSE_S = 0.2
+_TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+_PROBLEM = "urn:raysignal:problem:"
+_KINDS: dict[str, type[RaysignalError]] = {
+    name: kind
+    for name, kind in vars(errors).items()
+    if isinstance(kind, type) and issubclass(kind, RaysignalError)
+}
+
+
+class ServiceError(RaysignalError):
+    """The service does not answer, or not as a raysignal service does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The way to the portfolios through HTTP.
+
+    Attributes:
+        url: of the service.
+        http: with the base URL and the credentials.
+        clock: seconds, monotonic.
+        sleep: waits that many seconds.
+    """
+
+    url: str
+    http: httpx.AsyncClient
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[Any]]
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        url: str,
+        *,
+        api_key: str | None,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[Any]],
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> AsyncIterator[Self]:
+        """A client of the service at `url`, which is asked at once whether it is there.
+
+        Raises:
+            ServiceError: nobody answers there.
+        """
+        base = url if "://" in url else f"http://{url}"
+        headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
+        try:
+            async with httpx.AsyncClient(
+                base_url=base, headers=headers, timeout=_TIMEOUT, transport=transport, trust_env=False
+            ) as http:
+                client = cls(base, http, clock, sleep)
+                await client._greet()
+                yield client
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise ServiceError(f"{url} is no address of a service; expected http://host:port") from error
+
+    async def _greet(self) -> None:
+        try:
+            answer = await self.http.get("/healthz")
+        except httpx.TransportError as error:
+            raise ServiceError(
+                f"no service answers at {self.url} ({_said(error)}); start one with `raysignal serve`, or say "
+                "where it is with --url"
+            ) from error
+        if answer.status_code != httpx.codes.OK or not _is_json(answer):
+            raise ServiceError(
+                f"what answers at {self.url} is no raysignal service (GET /healthz: {answer.status_code})"
+            )
+
+    async def get(self, path: str, **params: Any) -> dict[str, Any]:
+        """The JSON that a path answers with."""
+        return await self._ask("GET", path, params={k: v for k, v in params.items() if v is not None})
+
+    async def standing(self, portfolio: str | None) -> dict[str, Any]:
+        """See `Way.standing`."""
+        return await self.get(
+            "/performance" if portfolio is None else f"/performance/{quote(portfolio, safe='')}"
+        )
+
+    async def ensure(self, portfolio: str, policy: Policy | None) -> tuple[dict[str, Any], bool]:
+        """See `Way.ensure`."""
+        if policy is None:
+            try:
+                return await self.standing(portfolio), False
+            except NotFound:
+                policy = Policy()
+        known = {each["portfolio"] for each in (await self.get("/portfolios"))["portfolios"]}
+        path = f"/portfolios/{quote(portfolio, safe='')}"
+        return await self._ask("PUT", path, json=policy.as_dict()), portfolio not in known
+
+    async def send_one(
+        self, portfolio: str, batch: SignalBatch, index: int, *, accept_price_jump: bool
+    ) -> Sent:
+        """See `Way.send_one`."""
+        try:
+            receipt = await self._ask(
+                "POST", "/signal", content=signal_json(batch, index),
+                headers={"content-type": "application/json"}, params=_params(portfolio, accept_price_jump),
+            )  # fmt: skip
+        except (InputError, Conflict) as error:
+            entry = errors.error_entry(error)
+            return Sent(refused=1, errors=[placed(entry, int(batch.row[index]))])
+        return Sent(accepted=int(not receipt["replayed"]), replayed=int(receipt["replayed"]))
+
+    async def send_batch(
+        self, portfolio: str, batch: SignalBatch, *, skip: bool, accept_price_jump: bool
+    ) -> Sent:
+        """See `Way.send_batch`; a batch over the service's limit is sent in halves, when rows may be skipped."""
+        params = _params(portfolio, accept_price_jump) | {"on_error": "skip" if skip else "refuse"}
+        try:
+            answer = await self._ask(
+                "POST",
+                "/signals",
+                content=batch_parquet(batch),
+                headers={"content-type": PARQUET},
+                params=params,
+            )
+        except InputTooLarge:
+            raise
+        except (InputError, Conflict) as error:
+            entries = error.fields.get("errors") or [errors.error_entry(error)]
+            return Sent(refused=error.fields.get("refused") or 1, errors=_in_file(entries, batch))
+        return Sent(
+            answer["accepted"], answer["replayed"], answer["refused"], _in_file(answer["errors"], batch)
+        )
+
+    async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        """Send until there is an answer that is not 'later', for as long as patience lasts."""
+        began = self.clock()
+        while True:
+            failure: RaysignalError
+            try:
+                answer = await self.http.request(method, path, **request)
+            except httpx.TransportError as error:
+                failure = ServiceError(f"the service at {self.url} does not answer ({_said(error)})")
+            else:
+                if answer.is_success and _is_json(answer):
+                    value: dict[str, Any] = answer.json()
+                    return value
+                failure = _error_of(answer)
+                if not isinstance(failure, StoreUnavailable | errors.Fenced):
+                    raise failure
+            if self.clock() - began > _PATIENCE_S:
+                raise failure
+            await self.sleep(_PAUSE_S)
+
+
+def _params(portfolio: str, accept_price_jump: bool) -> dict[str, str]:
+    return {"portfolio": portfolio} | ({"accept_price_jump": "true"} if accept_price_jump else {})
+
+
+def _in_file(entries: list[dict[str, Any]], batch: SignalBatch) -> list[dict[str, Any]]:
+    return [
+        entry if entry.get("row") is None else placed(entry, int(batch.row[entry["row"]]))
+        for entry in entries
+    ]
+
+
+def _is_json(answer: httpx.Response) -> bool:
+    kind: str = answer.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().endswith("json")
+
+
+def _error_of(answer: httpx.Response) -> RaysignalError:
+    """The error that a problem+json tells of, as the class that it was at the service."""
+    if not _is_json(answer):
+        said = answer.headers.get("content-type", "no content type")
+        return ServiceError(
+            f"{answer.request.url} answers {answer.status_code} with {said}; is it a raysignal service?"
+        )
+    problem = answer.json()
+    name = str(problem.get("type", "")).removeprefix(_PROBLEM).replace("-", " ").title().replace(" ", "")
+    kind = _KINDS.get(name, ServiceError)
+    error = kind.__new__(kind)
+    Exception.__init__(error, problem.get("detail", f"status {answer.status_code}"))
+    error.fields = {
+        key: value for key, value in problem.items() if key not in {"type", "title", "status", "detail"}
+    }
+    return error
+
+
+def _said(error: Exception) -> str:
+    return str(error) or type(error).__name__

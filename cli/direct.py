@@ -1,0 +1,106 @@
+"""Straight to the portfolio actors: on a Ray cluster by its address, or on one that is started for the purpose."""
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+from ray.util import list_named_actors
+
+from cli.ways import Sent, placed
+from engine.actors import NAMESPACE, Desk
+from engine.columns import SignalBatch
+from engine.errors import Conflict, InputError, RowErrors, error_entry
+from engine.policy import Policy
+from engine.receipts import Submission, Taken
+from engine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """The way to the portfolios without HTTP."""
+
+    desk: Desk
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings) -> AsyncIterator["Direct"]:
+        """The actors of the configured store; those that had to be created are flushed and ended on exit."""
+        with _cluster(settings.ray_address):
+            served = any(actor["namespace"] == NAMESPACE for actor in list_named_actors(all_namespaces=True))
+            desk = Desk.connect(settings)
+            try:
+                await desk.ready()
+                yield cls(desk)
+            finally:
+                if not served:
+                    await desk.close()
+
+    async def standing(self, portfolio: str | None) -> dict[str, Any]:
+        """See `Way.standing`."""
+        return (await self.desk.standing(portfolio or self.desk.settings.primary)).as_dict()
+
+    async def ensure(self, portfolio: str, policy: Policy | None) -> tuple[dict[str, Any], bool]:
+        """See `Way.ensure`."""
+        known = {standing.portfolio: standing for standing in await self.desk.standings()}
+        if policy is None and portfolio in known:
+            return known[portfolio].as_dict(), False
+        standing, new = await self.desk.create(portfolio, policy or Policy())
+        return standing.as_dict(), new
+
+    async def send_one(
+        self, portfolio: str, batch: SignalBatch, index: int, *, accept_price_jump: bool
+    ) -> Sent:
+        """See `Way.send_one`."""
+        one = batch.take(np.array([index]))
+        return await self.send_batch(portfolio, one, skip=True, accept_price_jump=accept_price_jump)
+
+    async def send_batch(
+        self, portfolio: str, batch: SignalBatch, *, skip: bool, accept_price_jump: bool
+    ) -> Sent:
+        """See `Way.send_batch`."""
+        try:
+            submission = await self.desk.submit(
+                portfolio, await asyncio.to_thread(batch.encode), all_or_nothing=not skip,
+                accept_price_jump=accept_price_jump, receipts=False, positions=batch.row,
+            )  # fmt: skip
+        except RowErrors as error:
+            return Sent(refused=error.fields["refused"], errors=error.fields["errors"])
+        except (InputError, Conflict) as error:
+            return Sent(refused=1, errors=[error_entry(error)])
+        return _sent(submission, batch)
+
+
+def _sent(submission: Submission, batch: SignalBatch) -> Sent:
+    return Sent(
+        submission.counted(Taken.ACCEPTED),
+        submission.counted(Taken.REPLAYED),
+        submission.counted(Taken.REFUSED),
+        [placed(error_entry(error), int(batch.row[index])) for index, error in submission.errors.items()],
+    )
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[None]:
+    """A connection to Ray; what was started for it ends with it."""
+    quiet: dict[str, Any] = {
+        "namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR,
+    }  # fmt: skip
+    if address is None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        cpus = max(os.cpu_count() or 1, 2)
+        ray.init(
+            address="local", num_cpus=cpus, num_gpus=0, include_dashboard=False,
+            _node_ip_address="127.0.0.1", **quiet,
+        )  # fmt: skip
+    else:
+        ray.init(address=address, **quiet)
+    try:
+        yield
+    finally:
+        ray.shutdown()

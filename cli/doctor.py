@@ -1,0 +1,43 @@
+"""`raysignal doctor`: what works here, and what to do about what does not."""
+
+import typer
+
+from cli import options
+from cli.output import Output
+
+_MARKS = {
+    "ok": "[green]ok[/green]     ",
+    "warning": "[yellow]warning[/yellow]",
+    "failed": "[red]failed[/red] ",
+}
+
+
+def doctor(
+    store: options.Store = None,
+    ray_address: options.RayAddress = None,
+    json: options.Json = False,
+) -> None:
+    """Check what the service needs: settings, Ray, store, keys, port, disk, compiled code, packages.
+
+    Exit status 1 if something failed.
+    """
+    from rich.markup import escape  # noqa: PLC0415 - with the next
+
+    from cli.checks import examine  # noqa: PLC0415 - the checks load what they check
+
+    output = Output(json)
+    findings = []
+    for finding in examine(options.given(store=store, ray_address=ray_address)):
+        findings.append(finding)
+        output.say(f"{_MARKS[finding.status]}  [bold]{finding.name:<8}[/bold]  {escape(finding.detail)}")
+        if finding.remedy:
+            output.say(f"{'':19}  → {escape(finding.remedy)}")
+    failed = [finding.name for finding in findings if finding.status == "failed"]
+    if json:
+        output.json({"ok": not failed, "checks": [finding.as_dict() for finding in findings]})
+    else:
+        output.say(
+            f"{len(failed)} of {len(findings)} checks failed" if failed else "everything that is needed works"
+        )
+    if failed:
+        raise typer.Exit(1)

@@ -1,0 +1,70 @@
+"""`raysignal`: the verbs, and what a person gets when something goes wrong.
+
+One module a verb. A verb's module is light; what it does lies in the modules that it imports once it is called,
+so that help and small verbs answer at once.
+"""
+
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from cli import data, doctor, history, performance, query, replay, run, serve
+from engine.errors import RaysignalError
+
+
+class Verbs(TyperGroup):
+    """Errors of the project end a verb with one sentence on stderr and status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Invoke the verb."""
+        try:
+            return super().invoke(ctx)
+        except RaysignalError as error:
+            console = Console(stderr=True, highlight=False, soft_wrap=True)
+            console.print(f"[red]error:[/red] {escape(str(error))}")
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=Verbs,
+    name="raysignal",
+    help="Trading signals in exactly once, portfolios as Ray actors, performance out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"raysignal {version('raysignal')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _raysignal(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("run")(run.run)
+app.command("serve")(serve.serve)
+app.command("replay")(replay.replay)
+app.command("performance")(performance.performance)
+app.command("history")(history.history)
+app.command("query")(query.query)
+app.add_typer(data.app, name="data")
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> None:
+    """The entry point."""
+    app()

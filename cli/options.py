@@ -1,0 +1,171 @@
+"""Options that several verbs share, so that they are called and explained the same everywhere.
+
+Everything imported here is light: `raysignal --help` reads it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from engine.errors import NotFound, RaysignalError
+
+if TYPE_CHECKING:
+    from engine.settings import Settings
+
+URL_VARIABLE = "RAYSIGNAL_URL"
+_READING = "How the file is read"
+_POLICY = "The portfolio's policy, if it is to be created"
+_PLACE = "Where the portfolios are"
+
+Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        envvar=URL_VARIABLE,
+        show_envvar=False,
+        metavar="URL",
+        rich_help_panel=_PLACE,
+        help=f"A running service ({URL_VARIABLE}); default: the configured host and port of this machine.",
+    ),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        rich_help_panel=_PLACE,
+        help="A Ray cluster that runs raysignal (RAYSIGNAL_RAY_ADDRESS), such as host:6379 or auto.",
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(metavar="STORE", help="file:///dir or s3://bucket/prefix (RAYSIGNAL_STORE)."),
+]
+
+Timezone = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ZONE",
+        rich_help_panel=_READING,
+        help="The zone of stamps that name none, such as America/New_York (RAYSIGNAL_TIMEZONE, else UTC).",
+    ),
+]
+Bar = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LENGTH", rich_help_panel=_READING, help="The bar that a stamp labels, such as 10m or 1d."
+    ),
+]
+Label = Annotated[
+    Literal["open", "close"],
+    typer.Option(
+        rich_help_panel=_READING,
+        help="Which end of its bar a stamp names; with open, a row is known one bar later.",
+    ),
+]
+Symbol = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", rich_help_panel=_READING, help="The symbol of rows that name none (RAYSIGNAL_SYMBOL)."
+    ),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", rich_help_panel=_READING, help="The source of rows that name none (RAYSIGNAL_SOURCE)."
+    ),
+]
+AcceptPriceJump = Annotated[
+    bool,
+    typer.Option("--accept-price-jump", help="Believe prices however far they are from the last one."),
+]
+
+InitialCash = Annotated[
+    float | None, typer.Option(metavar="MONEY", rich_help_panel=_POLICY, help="Money at the start; 10000.")
+]
+FeeBps = Annotated[
+    float | None, typer.Option(metavar="BP", rich_help_panel=_POLICY, help="Fee on every fill; 10.")
+]
+SlippageBps = Annotated[
+    float | None,
+    typer.Option(metavar="BP", rich_help_panel=_POLICY, help="How much worse a fill is than the price; 0."),
+]
+Side = Annotated[
+    Literal["long-flat", "long-short"] | None,
+    typer.Option(rich_help_panel=_POLICY, help="What SELL means; long-flat."),
+]
+Weight = Annotated[
+    float | None,
+    typer.Option(metavar="SHARE", rich_help_panel=_POLICY, help="Share of equity in a position; 1."),
+]
+Fill = Annotated[
+    Literal["signal", "next"] | None,
+    typer.Option(
+        rich_help_panel=_POLICY, help="Fill at the signal's own price or at that of the next; signal."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingOptions:
+    """How a file is to be read, as it was said on the command line; None: as configured.
+
+    Attributes:
+        timezone, symbol, source: as in the settings.
+        bar: a length such as `10m`; None: stamps are instants.
+        label: which end of the bar a stamp names.
+    """
+
+    timezone: str | None = None
+    bar: str | None = None
+    label: Literal["open", "close"] = "close"
+    symbol: str | None = None
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.label == "open" and self.bar is None:
+            raise typer.BadParameter("--label open needs the length of the bar: --bar 10m")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the portfolios are: a service, or a Ray cluster; neither: the service that is configured here."""
+
+    url: str | None = None
+    ray_address: str | None = None
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """The options that were given; those left out are None and stay with the settings."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def configured(**overrides: Any) -> "Settings":
+    """The settings of the environment, with the options that were given in their place.
+
+    `RAYSIGNAL_URL` is the command line's own and no setting of a service.
+    """
+    from engine.settings import load_settings  # noqa: PLC0415 - pydantic: only a verb that needs it waits for it
+
+    return load_settings({name: "" for name in os.environ if name != URL_VARIABLE}, **given(**overrides))
+
+
+def existing_file(path: Path) -> Path:
+    """The path, if a file is there; else `NotFound`."""
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "no file"
+        raise NotFound(f"{path} is {kind}; expected a signal file", field="file", value=str(path))
+    return path
+
+
+@contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Within, what the file system says about `path` becomes a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise RaysignalError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,183 @@
+"""What a person sees: tables, sentences and progress, or JSON for a program.
+
+With `--json`, stdout holds one JSON value and nothing else; progress and errors always go to stderr.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+_SHOWN_ERRORS = 10
+_WIDE = 160
+_EXACT = 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a verb writes.
+
+    Attributes:
+        as_json: stdout is for a program.
+        out, err: the two streams, looked up when they are written to.
+    """
+
+    as_json: bool = False
+    out: Console = field(default_factory=lambda: _console(to_stderr=False))
+    err: Console = field(default_factory=lambda: _console(to_stderr=True))
+
+    def json(self, value: Any) -> None:
+        """One JSON value on stdout; floats as they are, None for what is not defined."""
+        print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), file=self.out.file)
+
+    def say(self, sentence: str = "") -> None:
+        """A sentence for a person: on stdout, or on stderr when stdout is for a program."""
+        (self.err if self.as_json else self.out).print(sentence)
+
+    def table(self, table: Table) -> None:
+        """A table for a person."""
+        (self.err if self.as_json else self.out).print(table, soft_wrap=False)
+
+    def progress(self) -> Progress:
+        """Progress with a rate and the time left; on stderr, and only where somebody watches."""
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.err,
+            disable=not self.err.is_terminal,
+            transient=True,
+        )
+
+
+def _console(*, to_stderr: bool) -> Console:
+    console = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDE
+    return console
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} signals/s", style="progress.data.speed")
+
+
+# Performance
+
+_MONEY = "{:,.2f}".format
+_SHARE = "{:+.4%}".format
+_RATIO = "{:.4f}".format
+_WHOLE = "{:,d}".format
+_PART = "{:.2%}".format
+
+# What a person is shown, in this order: the figure, its name, how it is written.
+_SHOWN = (
+    ("equity", "equity", _MONEY),
+    ("total_return", "total return", _SHARE),
+    ("realised_pnl", "realised P&L", _MONEY),
+    ("unrealised_pnl", "unrealised P&L", _MONEY),
+    ("fees", "fees", _MONEY),
+    ("sharpe", "Sharpe (annual)", _RATIO),
+    ("sortino", "Sortino (annual)", _RATIO),
+    ("max_drawdown", "largest drawdown", _PART),
+    ("calmar", "Calmar", _RATIO),
+    ("trades", "trades", _WHOLE),
+    ("win_rate", "win rate", _PART),
+    ("profit_factor", "profit factor", _RATIO),
+    ("exposure", "exposure", _PART),
+    ("turnover", "turnover", _RATIO),
+    ("signals", "signals", _WHOLE),
+)
+
+
+def performance_table(standings: Sequence[Mapping[str, Any]]) -> Table:
+    """Portfolios side by side, and buy-and-hold beside them; a figure that is not defined is a dash.
+
+    Args:
+        standings: bodies of `GET /performance/{portfolio}`; buy-and-hold is that of the first.
+    """
+    table = Table(header_style="bold", pad_edge=False, box=SIMPLE_HEAD)
+    table.add_column("")
+    for standing in standings:
+        table.add_column(escape(standing["portfolio"]), justify="right")
+    table.add_column("buy and hold", justify="right")
+    held = standings[0]["performance"]["buy_and_hold"]
+    held = held | {"equity": standings[0]["performance"]["initial_cash"] * (1.0 + held["total_return"])}
+    for name, shown, write in _SHOWN:
+        cells = [_written(standing["performance"][name], write) for standing in standings]
+        table.add_row(shown, *cells, _written(held[name], write) if name in held else "")
+    return table
+
+
+def _written(value: float | None, write: Any) -> str:
+    return "—" if value is None else write(value)
+
+
+def policy_sentence(policy: Mapping[str, Any]) -> str:
+    """A policy in words."""
+    at = "the signal's own price" if policy["fill"] == "signal" else "the price of the symbol's next signal"
+    return (
+        f"{policy['side']}, starting from {policy['initial_cash']:,.2f}, weight {policy['weight']:g}, "
+        f"fee {policy['fee_bps']:g} bp, slippage {policy['slippage_bps']:g} bp, filled at {at}"
+    )
+
+
+# Rows and their errors
+
+
+def errors_table(errors: Sequence[Mapping[str, Any]], total: int) -> Table:
+    """The first refused rows: place, field, value, what was expected; rows count from 0, as in the errors."""
+    table = Table(
+        header_style="bold", pad_edge=False, box=SIMPLE_HEAD, title_justify="left", title_style="bold",
+        title=f"{total:,d} refused {'row' if total == 1 else 'rows'}"
+        + (f", the first {_SHOWN_ERRORS}" if total > _SHOWN_ERRORS else ""),
+    )  # fmt: skip
+    for name in ("row", "field", "value", "expected"):
+        table.add_column(name, justify="right" if name == "row" else "left", overflow="fold")
+    for error in errors[:_SHOWN_ERRORS]:
+        if error["field"] is None:
+            table.add_row(_text(error["row"]), "", "", escape(str(error["detail"])))
+        else:
+            table.add_row(*(_text(error[name]) for name in ("row", "field", "value", "expected")))
+    return table
+
+
+def rows_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A plain table of values; nulls are empty, numbers stand to the right."""
+    kept = [list(row) for row in rows]
+    table = Table(header_style="bold", pad_edge=False, box=SIMPLE_HEAD)
+    for position, name in enumerate(columns):
+        numeric = any(isinstance(row[position], (int, float)) for row in kept)
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+    for row in kept:
+        table.add_row(*(_text(value) for value in row))
+    return table
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value.is_integer() and abs(value) < _EXACT else f"{value:,.10g}"
+    return escape(str(value))

@@ -1,0 +1,26 @@
+"""`raysignal performance`: what a portfolio has earned, beside buy-and-hold."""
+
+from typing import Annotated
+
+import typer
+
+from cli import options
+from cli.output import Output
+
+
+def performance(
+    portfolio: Annotated[
+        str | None,
+        typer.Argument(metavar="[PORTFOLIO]", help="Which; default: the primary one.", show_default=False),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every portfolio, side by side.")] = False,
+    url: options.Url = None,
+    ray_address: options.RayAddress = None,
+    json: options.Json = False,
+) -> None:
+    """Show what a portfolio has earned, beside buy-and-hold."""
+    if every and portfolio is not None:
+        raise typer.BadParameter("expected a portfolio or --all, not both")
+    from cli.asking import show_performance  # noqa: PLC0415 - httpx and settings: only a verb that asks waits
+
+    show_performance(portfolio, every=every, place=options.Place(url, ray_address), output=Output(json))

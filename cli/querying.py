@@ -1,0 +1,84 @@
+"""What `raysignal query` does: asks DuckDB, and writes the answer as a table, JSON or CSV."""
+
+import csv
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from cli.output import Output, rows_table
+from engine.history.query import dataset, query
+from engine.instants import format_instant, instant_of
+
+Form = Literal["table", "json", "csv"]
+
+_SHOWN_ROWS = 200
+
+
+def answer(store: str, sql: str, form: Form, output: Output) -> None:
+    """Write the answer to a query; a table for a person shows its first 200 rows.
+
+    Raises:
+        InputError: the query is wrong.
+        StoreUnavailable: the store cannot be read.
+    """
+    table = query(store, sql)
+    write(table, form, output)
+    if form == "table":
+        _remark(store, len(table), output)
+
+
+def describe(store: str, form: Form, output: Output) -> None:
+    """Write the view's columns and their types: one row a column."""
+    schema = dataset(store).schema
+    columns = pa.table({"column": schema.names, "type": [str(_plain(each)) for each in schema.types]})
+    if form == "table":
+        output.say(f"view [bold]history[/bold] of {store}: one row a processed signal")
+    write(columns, form, output)
+    if form == "table":
+        output.say('a feature is quoted: SELECT "feature.sentiment" FROM history')
+
+
+def write(table: pa.Table, form: Form, output: Output, *, shown: int = _SHOWN_ROWS) -> None:
+    """Write a table: for a person its first rows, as JSON an array of objects, as CSV with a header."""
+    match form:
+        case "json":
+            output.json([_as_json(row) for row in table.to_pylist()])
+        case "csv":
+            writer = csv.writer(output.out.file, lineterminator="\n")
+            writer.writerow(table.column_names)
+            for batch in table.to_batches(max_chunksize=10_000):
+                writer.writerows(zip(*(map(_as_text, column.to_pylist()) for column in batch), strict=True))
+        case "table":
+            rows = [[_as_text(value) for value in row.values()] for row in table.slice(0, shown).to_pylist()]
+            output.table(rows_table(table.column_names, rows))
+
+
+def _remark(store: str, rows: int, output: Output) -> None:
+    if rows > _SHOWN_ROWS:
+        output.say(f"the first {_SHOWN_ROWS} of {rows:,d} rows; --json and --csv write all of them")
+    elif rows == 0 and not dataset(store).count_rows():
+        output.say(f"there are no results in {store} yet")
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_json(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_as_json(each) for each in value]
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else None  # noqa: PLR0124 - NaN is not itself
+    return value if isinstance(value, (str, int)) or value is None else _as_text(value)
+
+
+def _as_text(value: Any) -> Any:
+    """Instants as everywhere else, a number as it is."""
+    if isinstance(value, datetime):
+        return format_instant(instant_of(value if value.tzinfo else value.replace(tzinfo=UTC)))
+    if isinstance(value, date):
+        return value.isoformat()
+    return value if isinstance(value, (str, int, float)) or value is None else str(value)

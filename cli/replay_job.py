@@ -1,0 +1,137 @@
+"""What `raysignal replay` does: reads the file, finds the portfolio, sends, and sums up."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.markup import escape
+
+from cli.asking import sentence_of, service_at
+from cli.files import SignalFile, reading_of, reading_sentences
+from cli.options import ReadingOptions
+from cli.output import Output, errors_table, performance_table
+from cli.replaying import Pace, Plan, Tally, replay_file
+from cli.ways import Way
+from engine.policy import Policy
+from engine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One replay as it was asked for.
+
+    Attributes:
+        path, reading: the file, and how it is read.
+        portfolio: into which; None: the primary one.
+        policy: the members of the policy that were given; none: whatever it has.
+        url, direct: the way.
+        The rest as in `Plan` and `Pace`.
+    """
+
+    path: Path
+    reading: ReadingOptions
+    portfolio: str | None
+    policy: dict[str, Any]
+    one_by_one: bool
+    batch_rows: int
+    speed: float | None
+    skip: bool
+    accept_price_jump: bool
+    url: str | None
+    direct: bool
+
+
+def run_job(job: Job, settings: Settings, output: Output) -> None:
+    """Replay, and show the summary; exits with status 1 if a refusal ended it."""
+    reading = reading_of(job.reading, settings, now_us=time.time_ns() // 1000)
+    policy = Policy.from_dict(job.policy) if job.policy else None
+    output.say(f"reading {escape(str(job.path))}: {reading_sentences(job.reading, reading)}")
+    file = SignalFile.survey(job.path, reading)
+    if file.refused and not job.skip:
+        _refused(Tally(file.rows, refused=file.refused, errors=file.errors, complete=False), None, output)
+    tally, standing = asyncio.run(_replay(job, file, settings, policy, output))
+    if not tally.complete:
+        _refused(tally, standing, output)
+    if output.as_json:
+        output.json({"replay": tally.as_dict(), "standing": standing})
+        return
+    output.say(summary(tally))
+    if tally.refused:
+        output.table(errors_table(tally.errors, tally.refused))
+    output.say(sentence_of(standing))
+    output.table(performance_table([standing]))
+
+
+async def _replay(
+    job: Job, file: SignalFile, settings: Settings, policy: Policy | None, output: Output
+) -> tuple[Tally, dict[str, Any]]:
+    async with _way(job, settings, output) as way:
+        if job.portfolio is None:
+            name = (await way.standing(None))["portfolio"]
+        else:
+            standing, new = await way.ensure(job.portfolio, policy)
+            name = standing["portfolio"]
+            if new:
+                output.say(f"created {sentence_of(standing)}")
+        plan = Plan(name, job.one_by_one, job.batch_rows, job.skip, job.accept_price_jump)
+        pace = Pace(job.speed, time.monotonic, asyncio.sleep)
+        with sending(f"into {name}", file.rows - file.refused, output) as advanced:
+            tally = await replay_file(file, way, plan, pace, advanced=advanced)
+        return tally, await way.standing(name)
+
+
+@asynccontextmanager
+async def _way(job: Job, settings: Settings, output: Output) -> AsyncIterator[Way]:
+    if not job.direct:
+        async with service_at(job.url, settings) as client:
+            yield client
+        return
+    from cli.direct import Direct  # noqa: PLC0415 - Ray: only a direct replay waits for it
+
+    output.err.print(
+        f"starting Ray for {settings.store} ..." if settings.ray_address is None else "joining Ray ..."
+    )
+    async with Direct.open(settings) as direct:
+        yield direct
+
+
+@contextmanager
+def sending(what: str, rows: int, output: Output) -> Iterator[Callable[[int], None]]:
+    """Within, progress is shown; the function is to be told of rows that are done."""
+    with output.progress() as progress:
+        task = progress.add_task(what, total=rows)
+        yield lambda done: progress.advance(task, done)
+
+
+def summary(tally: Tally) -> str:
+    """What became of the rows, in a sentence."""
+    parts = [f"{tally.accepted:,d} accepted"]
+    if tally.replayed:
+        parts.append(f"{tally.replayed:,d} known before")
+    if tally.refused:
+        parts.append(f"{tally.refused:,d} refused")
+    rate = tally.as_dict()["signals_per_second"]
+    took = f" in {tally.seconds:.1f} s" + (f", {rate:,d} signals/s" if rate else "")
+    return f"{tally.rows:,d} rows: {', '.join(parts)}{took if tally.seconds else ''}"
+
+
+def _refused(tally: Tally, standing: dict[str, Any] | None, output: Output) -> None:
+    """Say what was refused and what that means, and exit with status 1."""
+    if output.as_json:
+        output.json({"replay": tally.as_dict(), "standing": standing})
+    else:
+        output.err.print(errors_table(tally.errors, tally.refused), soft_wrap=False)
+    taken = tally.accepted + tally.replayed
+    if standing is None:
+        said = f"{tally.refused:,d} of {tally.rows:,d} rows cannot be used, and nothing was sent"
+    elif taken:
+        said = f"a row was refused after {taken:,d} of {tally.rows:,d} rows, which stay taken in"
+    else:
+        said = "a row was refused, and nothing was taken in"
+    output.err.print(f"[red]error:[/red] {said}; leave refused rows out with --on-error skip")
+    raise typer.Exit(1)

@@ -1,0 +1,173 @@
+"""A signal file sent to a portfolio: in order, one by one or in batches, at once or in scaled time.
+
+A portfolio takes its signals in time order, so one request of a portfolio is under way at a time; the next
+batch is read and encoded meanwhile.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cli.files import ERRORS_KEPT, SignalFile
+from cli.ways import Sent, Way
+from engine.columns import SignalBatch
+from engine.instants import MICROSECONDS
+
+
+@dataclass(slots=True)
+class Pace:
+    """When a signal's turn comes: at once, or when as much time has passed as between the signals.
+
+    Attributes:
+        speed: how many seconds of the file pass in one of the clock; None: do not wait.
+        clock: seconds, monotonic.
+        sleep: waits that many seconds.
+    """
+
+    speed: float | None
+    clock: Callable[[], float]
+    sleep: Callable[[float], Awaitable[Any]]
+    _origin: tuple[float, int] | None = None
+
+    async def turn_of(self, instant_us: int) -> None:
+        """Wait until the signal of that instant is due; the first is due at once."""
+        if self.speed is None:
+            return
+        if self._origin is None:
+            self._origin = (self.clock(), instant_us)
+        began, first_us = self._origin
+        ahead = (instant_us - first_us) / MICROSECONDS / self.speed - (self.clock() - began)
+        if ahead > 0.0:
+            await self.sleep(ahead)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a file is replayed.
+
+    Attributes:
+        portfolio: into which.
+        one_by_one: a request a signal.
+        batch_rows: rows of a batch.
+        skip: leave out what cannot be used; else the first refusal ends the replay.
+        accept_price_jump: believe every price.
+    """
+
+    portfolio: str
+    one_by_one: bool
+    batch_rows: int
+    skip: bool
+    accept_price_jump: bool
+
+
+@dataclass(slots=True)
+class Tally:
+    """What has become of the file so far.
+
+    Attributes:
+        rows: of the file.
+        accepted, replayed, refused: rows.
+        errors: the first of the refused ones.
+        complete: nothing was left unsent because of a refusal.
+        seconds: that the sending took.
+    """
+
+    rows: int
+    accepted: int = 0
+    replayed: int = 0
+    refused: int = 0
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    complete: bool = True
+    seconds: float = 0.0
+
+    def add(self, sent: Sent) -> None:
+        """Count what became of a request."""
+        self.accepted += sent.accepted
+        self.replayed += sent.replayed
+        self.refused += sent.refused
+        self.errors += sent.errors[: ERRORS_KEPT - len(self.errors)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        taken = self.accepted + self.replayed
+        return {
+            "rows": self.rows,
+            "accepted": self.accepted,
+            "replayed": self.replayed,
+            "refused": self.refused,
+            "unsent": self.rows - taken - self.refused,
+            "complete": self.complete,
+            "seconds": round(self.seconds, 3),
+            "signals_per_second": round(taken / self.seconds) if self.seconds > 0.0 else None,
+            "errors": self.errors,
+        }
+
+
+async def replay_file(
+    file: SignalFile, way: Way, plan: Plan, pace: Pace, *, advanced: Callable[[int], None]
+) -> Tally:
+    """Send the file's signals, and count what became of them.
+
+    Without `plan.skip`, a file with a row that cannot be read is not sent at all, and the first refusal ends
+    the replay: what was taken in before it stays.
+
+    Args:
+        file: see `SignalFile.survey`.
+        way: to the portfolios.
+        plan: how.
+        pace: when.
+        advanced: told how many rows are done, as they are.
+    """
+    tally = Tally(file.rows, refused=file.refused, errors=list(file.errors))
+    if file.refused and not plan.skip:
+        tally.complete = False
+        return tally
+    began = pace.clock()
+    send = _one_by_one if plan.one_by_one else _in_batches
+    tally.complete = await send(file, way, plan, pace, tally, advanced)
+    tally.seconds = pace.clock() - began
+    return tally
+
+
+async def _one_by_one(
+    file: SignalFile, way: Way, plan: Plan, pace: Pace, tally: Tally, advanced: Callable[[int], None]
+) -> bool:
+    for intake in file.pieces():
+        for index in range(len(intake.batch)):
+            await pace.turn_of(int(intake.batch.timestamp_us[index]))
+            sent = await way.send_one(
+                plan.portfolio, intake.batch, index, accept_price_jump=plan.accept_price_jump
+            )
+            tally.add(sent)
+            advanced(1)
+            if sent.refused and not plan.skip:
+                return False
+    return True
+
+
+async def _in_batches(
+    file: SignalFile, way: Way, plan: Plan, pace: Pace, tally: Tally, advanced: Callable[[int], None]
+) -> bool:
+    batches = _batches(file, plan.batch_rows)
+    batch = await asyncio.to_thread(next, batches, None)
+    while batch is not None:
+        await pace.turn_of(int(batch.timestamp_us[0]))
+        sending = asyncio.create_task(
+            way.send_batch(plan.portfolio, batch, skip=plan.skip, accept_price_jump=plan.accept_price_jump)
+        )
+        following, sent = await asyncio.gather(asyncio.to_thread(next, batches, None), sending)
+        tally.add(sent)
+        advanced(len(batch))
+        if sent.refused and not plan.skip:
+            return False
+        batch = following
+    return True
+
+
+def _batches(file: SignalFile, rows: int) -> Iterator[SignalBatch]:
+    for intake in file.pieces():
+        for first in range(0, len(intake.batch), rows):
+            yield intake.batch.take(np.arange(first, min(first + rows, len(intake.batch))))

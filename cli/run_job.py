@@ -1,0 +1,188 @@
+"""What `raysignal run` does: one service, two portfolios, the same signals by two ways, one result."""
+
+import asyncio
+import os
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from cli.asking import sentence_of, service_at
+from cli.client import Client
+from cli.files import SignalFile, reading_of, reading_sentences
+from cli.options import URL_VARIABLE, ReadingOptions, writing_to
+from cli.output import Output, errors_table, performance_table, rows_table
+from cli.ports import free_port
+from cli.replay_job import sending, summary
+from cli.replaying import Pace, Plan, Tally, replay_file
+from data.generator import SAMPLE as _SAMPLE
+from data.generator import SAMPLE_SPEC
+from engine.errors import RaysignalError
+from engine.history.query import dataset
+from engine.policy import Policy
+from engine.settings import Settings, load_settings
+from serve.service import local_service
+
+SAMPLE = Path(_SAMPLE)
+SAMPLE_READING = ReadingOptions(timezone="UTC", bar=SAMPLE_SPEC.bar, label="open")
+_BATCH_ROWS = 1_000_000
+_BATCH_SUFFIX = "-batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One run as it was asked for.
+
+    Attributes:
+        path, reading: the file, and how it is read.
+        skip: leave out rows that are refused.
+        accept_price_jump: believe every price.
+        folder: the results go to the first free number below it.
+    """
+
+    path: Path
+    reading: ReadingOptions
+    skip: bool
+    accept_price_jump: bool
+    folder: Path
+
+
+class Differs(RaysignalError):
+    """The same signals, taken in by two ways, ended differently: a defect of this project."""
+
+
+def run_job(job: Job, output: Output) -> None:
+    """Run it and show it; exits with status 1 if a row was refused or the two ways differ."""
+    file, how = _read(job, output)
+    place = fresh_folder(job.folder)
+    settings = _settings(place)
+    output.err.print(f"starting the service on {settings.host}:{settings.port} ...")
+    with local_service(settings, log_path=str(place / "requests.log")) as service:
+        output.say(f"service   {service.url}, with a fresh store in {place}")
+        replays, standings = asyncio.run(_both_ways(job, file, settings, service.url, output))
+        differing = differences(standings[0]["performance"], standings[1]["performance"])
+        if not differing:
+            output.say("both ended the same: every figure of the performance is equal")
+        output.err.print("writing results, ending the service ...")
+    if differing:
+        names = [standing["portfolio"] for standing in standings]
+        output.err.print(rows_table(("figure", *names), differing), soft_wrap=False)
+        raise Differs(f"one by one and in one batch ended differently in {len(differing)} figures")
+    rows = dataset(settings.store).count_rows()
+    if output.as_json:
+        output.json({
+            "file": str(job.path), "read": how, "folder": str(place), "store": settings.store,
+            "replays": {"one_by_one": replays[0].as_dict(), "batch": replays[1].as_dict()},
+            "same": True, "standings": standings, "result_rows": rows,
+        })  # fmt: skip
+        return
+    output.say()
+    output.say(sentence_of(standings[0]))
+    # Baseline beside buy-and-hold; further arms are further standings of this table.
+    output.table(performance_table(standings[:1]))
+    _where(place, settings.store, rows, output)
+
+
+def fresh_folder(parent: Path) -> Path:
+    """The folder `parent/<n>` with the first number from 1 on that is free, made."""
+    with writing_to(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            place = parent / str(number)
+            try:
+                place.mkdir()
+            except FileExistsError:
+                continue
+            return place
+    raise AssertionError
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") -> list[tuple[str, Any, Any]]:
+    """The figures that are not equal to the last bit: name, one's, the other's."""
+    found: list[tuple[str, Any, Any]] = []
+    for name in {**one, **other}:
+        left, right = one.get(name), other.get(name)
+        if isinstance(left, dict) and isinstance(right, dict):
+            found += differences(left, right, f"{within}{name}.")
+        elif left != right:
+            found.append((f"{within}{name}", left, right))
+    return found
+
+
+def _read(job: Job, output: Output) -> tuple[SignalFile, str]:
+    """The file, read through; exits with status 1 if a row of it cannot be used."""
+    reading = reading_of(job.reading, load_settings(_environment()), now_us=time.time_ns() // 1000)
+    how = reading_sentences(job.reading, reading)
+    output.say(f"file      {escape(str(job.path))}: {how}")
+    file = SignalFile.survey(job.path, reading)
+    if file.refused and not job.skip:
+        output.err.print(errors_table(file.errors, file.refused), soft_wrap=False)
+        raise RaysignalError(
+            f"{file.refused:,d} of {file.rows:,d} rows of {job.path} cannot be used; "
+            "leave them out with --on-error skip"
+        )
+    if file.rows == file.refused:
+        raise RaysignalError(f"{job.path} holds no signal; expected at least one row")
+    return file, how
+
+
+def _environment() -> dict[str, str]:
+    """The environment without what is the command line's own, here and for the processes to come."""
+    os.environ.pop(URL_VARIABLE, None)
+    return dict(os.environ)
+
+
+def _settings(place: Path) -> Settings:
+    """The configured settings, on this machine alone and with a store of their own."""
+    return load_settings(
+        _environment(),
+        host="127.0.0.1",
+        port=free_port(),
+        store=(place / "store").resolve().as_uri(),
+        ray_address=None,
+    )
+
+
+async def _both_ways(
+    job: Job, file: SignalFile, settings: Settings, url: str, output: Output
+) -> tuple[list[Tally], list[dict[str, Any]]]:
+    """Replay one by one into the primary portfolio, and in one batch into another with the same policy."""
+    async with service_at(url, settings) as client:
+        first = await client.standing(None)
+        second, _ = await client.ensure(first["portfolio"] + _BATCH_SUFFIX, Policy.from_dict(first["policy"]))
+        tallies = []
+        for standing, one_by_one in ((first, True), (second, False)):
+            tallies.append(await _replay(job, file, client, standing["portfolio"], one_by_one, output))
+        return tallies, [await client.standing(each["portfolio"]) for each in (first, second)]
+
+
+async def _replay(
+    job: Job, file: SignalFile, client: Client, name: str, one_by_one: bool, output: Output
+) -> Tally:
+    way = "POST /signal, one by one" if one_by_one else "POST /signals, one batch"
+    plan = Plan(name, one_by_one, _BATCH_ROWS, job.skip, job.accept_price_jump)
+    pace = Pace(None, time.monotonic, asyncio.sleep)
+    with sending(f"{way} into {name}", file.rows - file.refused, output) as advanced:
+        tally = await replay_file(file, client, plan, pace, advanced=advanced)
+    output.say(f"replayed  {way}, into {name}: {summary(tally)}")
+    if not tally.complete:
+        output.err.print(errors_table(tally.errors, tally.refused), soft_wrap=False)
+        raise RaysignalError(f"a row of {job.path} was refused; leave refused rows out with --on-error skip")
+    return tally
+
+
+def _where(place: Path, store: str, rows: int, output: Output) -> None:
+    """Where everything lies, and a query that can be pasted."""
+    beside = Path(sys.executable).with_name("raysignal")
+    program = os.path.relpath(beside) if beside.exists() else "raysignal"
+    sql = "SELECT symbol, executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL ORDER BY ALL"
+    output.say()
+    output.say(f"results   {place / 'store' / 'history'}, {rows:,d} rows of Parquet, one a processed signal")
+    output.say(f"journal   {place / 'store' / 'journal'}, from which all else can be rebuilt")
+    output.say(f"requests  {place / 'requests.log'}, a line of JSON each")
+    output.say(f"ask them  {program} query --store {store} {shlex.quote(sql)}")

@@ -1,0 +1,71 @@
+"""Signals as they go over HTTP: one as JSON, a batch as Parquet, so that nothing is lost on the way.
+
+Numbers keep every bit, instants are sent in UTC, and ids that were derived are left to be derived again: the
+service makes of each row what was made of it here.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.columns import SignalBatch
+from engine.instants import format_instant
+
+PARQUET = "application/vnd.apache.parquet"
+
+
+def signal_json(batch: SignalBatch, index: int) -> bytes:
+    """The body of `POST /signal` for one row."""
+    signal = batch.signal(index)
+    body: dict[str, Any] = {
+        "timestamp": format_instant(signal.timestamp_us),
+        "signal": int(signal.action),
+        "price": signal.price,
+        "symbol": signal.symbol,
+        "source": signal.source,
+    }
+    if not batch.derived[index]:
+        body["signal_id"] = signal.signal_id
+    return orjson.dumps(body | dict(signal.features))
+
+
+def batch_parquet(batch: SignalBatch) -> bytes:
+    """The body of `POST /signals` for a batch, in its order."""
+    columns: dict[str, Any] = {
+        "timestamp": pa.array(batch.timestamp_us, pa.timestamp("us", "UTC")),
+        "signal": pa.array(batch.action),
+        "price": pa.array(batch.price),
+        "symbol": _coded(batch.symbol, batch.symbols),
+        "source": _coded(batch.source, batch.sources),
+    }
+    if not batch.derived.all():
+        ids = batch.signal_id.to_arrow()
+        columns["signal_id"] = pa.array(np.where(batch.derived, None, ids.to_pylist()), pa.string())
+    for name in {**batch.numbers, **batch.texts}:
+        columns[name] = _feature(batch, name)
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression="zstd", compression_level=1)
+    return sink.getvalue()
+
+
+def _coded(codes: Any, names: tuple[str, ...]) -> pa.Array:
+    return pa.array(names, pa.string()).take(pa.array(codes))
+
+
+def _feature(batch: SignalBatch, name: str) -> pa.Array:
+    numbers, texts = batch.numbers.get(name), batch.texts.get(name)
+    if texts is None:
+        return pa.array(numbers, from_pandas=True)
+    if numbers is None:
+        return texts.to_arrow()
+    # A number in some rows and a text in others: both as text, the number in all its digits.
+    mixed = [text or _digits(number) for text, number in zip(texts.to_list(), numbers.tolist(), strict=True)]
+    return pa.array(mixed, pa.string())
+
+
+def _digits(number: float) -> str | None:
+    return None if np.isnan(number) else repr(number)
