@@ -1,0 +1,101 @@
+"""From an address to the stores behind it: the one place that knows which kinds there are.
+
+file:///var/lib/raysignal      a directory, by its full path
+s3://bucket/prefix             a bucket, or a part of one
+
+<store>/journal/<shard>/…      the journals
+<store>/…                      the blobs
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote, unquote, urlsplit
+
+from engine.errors import SettingsError
+from engine.journal.blobs import JOURNAL_FOLDER, BlobStore, DiskBlobs, S3Blobs, check_blob_name
+from engine.journal.bucket import Bucket, S3Client, s3_client
+from engine.journal.disk import Disk
+from engine.journal.journal import JournalStore
+from engine.journal.local import LocalStore
+from engine.journal.s3 import S3Store
+
+__all__ = ["BlobStore", "DiskBlobs", "S3Blobs", "Stores", "open_stores"]
+
+Kind = Literal["file", "s3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything under one address.
+
+    Attributes:
+        url: the address.
+        kind: `file` (one machine, unless the directory is said to be shared) or `s3`.
+        blobs: what lies beside the journals.
+        journal: gives the store of one shard's journal; see `journal_store`.
+    """
+
+    url: str
+    kind: Kind
+    blobs: BlobStore
+    journal: Callable[[str], JournalStore]
+
+    def journal_store(self, shard: str) -> JournalStore:
+        """The store of one journal; `shard` is a relative path such as `shard-0`."""
+        return self.journal(check_blob_name(shard))
+
+    def probe(self) -> None:
+        """Find out at start-up what would be found out too late.
+
+        Raises:
+            UnsafeStore: the store does not enforce conditional writes.
+            StoreUnavailable: it cannot be reached, or refuses.
+        """
+        self.journal("probe").probe()
+
+
+def open_stores(url: str, *, client: S3Client | None = None, disk: Disk | None = None) -> Stores:
+    """The stores behind an address. Nothing is read or written yet.
+
+    Args:
+        url: `file:///dir` or `s3://bucket/prefix`. A relative path is refused: processes with other working
+            directories would each have a store of their own.
+        client: what to reach S3 with; None makes one from the environment, which honours
+            `AWS_ENDPOINT_URL_S3`.
+        disk: what to reach files with; None is the real one.
+
+    Raises:
+        SettingsError: the address is none of these.
+    """
+    parts = urlsplit(url)
+    if parts.query or parts.fragment:
+        raise SettingsError(f"the store {url!r} holds a ? or a #; write them as %3F and %23")
+    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc and ":" not in parts.netloc:
+        return _in_bucket(url, parts.netloc, parts.path.strip("/"), s3_client() if client is None else client)
+    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
+        return _in_directory(url, Path(unquote(parts.path)), disk)
+    hint = ""
+    if parts.scheme in {"", "file"} and parts.netloc in {"", "."}:
+        hint = f"; for this path, file://{quote(str(Path(parts.netloc + parts.path).resolve()))}"
+    raise SettingsError(f"the store {url!r} is neither file:///full/path nor s3://bucket/prefix{hint}")
+
+
+def _in_directory(url: str, root: Path, disk: Disk | None) -> Stores:
+    return Stores(
+        url, "file", DiskBlobs(root, disk), lambda shard: LocalStore(root / JOURNAL_FOLDER / shard, disk)
+    )
+
+
+def _in_bucket(url: str, name: str, prefix: str, client: S3Client) -> Stores:
+    bucket = Bucket(client, name, f"{prefix}/" if prefix else "")
+    token = partial(secrets.token_bytes, 16)
+    return Stores(
+        url,
+        "s3",
+        S3Blobs(bucket),
+        lambda shard: S3Store(bucket.under(f"{JOURNAL_FOLDER}/{shard}/"), token=token),
+    )
