@@ -7,6 +7,7 @@ short is sent again, which the identity of signals makes safe.
 
 import asyncio
 import hashlib
+import json
 import os
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
 
 from engine.digests import Ints
 from engine.errors import RaysignalError, SettingsError, StoreUnavailable
+from engine.journal.blobs import BlobStore
 from engine.journal.stores import open_stores
 from engine.mailbox import Mailbox
 from engine.policy import Policy
@@ -63,14 +65,15 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         for name, policy in settings.policies().items()
         if shard_of(name, settings.shards) == shard
     }
-    prefix = f"journal/shard={shard:04d}"
+    name = f"shard={shard:04d}"
 
     def open_shard() -> Shard:
         stores = open_stores(settings.store)
-        stores.blobs.put("journal/layout.json", b'{"shards": %d}\n' % settings.shards)
+        stores.probe()
+        check_layout(stores.blobs, settings.shards)
         return Shard.open(
-            stores.journal_store(prefix), stores.blobs, prefix=prefix,
-            cache_dir=cache_dir(settings.store) / prefix, limits=limits, policies=policies,
+            stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
+            cache_dir=cache_dir(settings.store) / name, limits=limits, policies=policies,
         )  # fmt: skip
 
     return Mailbox(open_shard, clock=time.perf_counter, flush_s=settings.flush_s, on_fenced=on_fenced)
@@ -79,6 +82,19 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
 def shard_of(portfolio: str, shards: int) -> int:
     """The shard that a portfolio belongs to."""
     return zlib.crc32(portfolio.encode()) % shards
+
+
+def check_layout(blobs: BlobStore, shards: int) -> None:
+    """Write down in how many shards a store is kept; `SettingsError` if it says otherwise already."""
+    name = "state/layout.json"
+    blobs_say = blobs.get(name)
+    if blobs_say is None:
+        blobs.put(name, json.dumps({"shards": shards}).encode())
+    elif (stored := json.loads(blobs_say)["shards"]) != shards:
+        raise SettingsError(
+            f"RAYSIGNAL_SHARDS is {shards}, but this store was made with {stored}, which says where each "
+            f"portfolio's journal lies; expected {stored}, or another store"
+        )
 
 
 def cache_dir(store: str) -> Path:
@@ -100,7 +116,7 @@ class Desk:
         Raises:
             SettingsError: a `file:` store on several nodes that is not said to be shared.
         """
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes = [node for node in ray.nodes()  # type: ignore[no-untyped-call] if node["Alive"]]
         if len(nodes) > 1 and settings.store.startswith("file:") and not settings.store_shared:
             raise SettingsError(
                 f"store is {settings.store!r} on a cluster of {len(nodes)} nodes, where an actor that restarts on "

@@ -16,7 +16,7 @@ from engine.account import ACCOUNT_SIZE
 from engine.columns import SignalBatch
 from engine.digests import Floats, Ints
 from engine.history import HistoryChunk
-from engine.journal.stores import BlobStore
+from engine.journal.blobs import BlobStore
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
 from engine.portfolio import Portfolio, Stretch

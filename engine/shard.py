@@ -39,9 +39,9 @@ from engine.errors import (
 )
 from engine.identities import Frozen, Identities, first_in_batch, portfolio_keys
 from engine.instants import format_instant
+from engine.journal.blobs import BlobStore
 from engine.journal.frames import Position, Record
 from engine.journal.journal import Commit, Journal, JournalStore
-from engine.journal.stores import BlobStore
 from engine.ledger import LedgerRows
 from engine.policy import Policy, check_portfolio_name
 from engine.portfolio import Portfolio, Stretch

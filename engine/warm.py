@@ -1,8 +1,52 @@
 """Compiles every numba function once, at set-up, so that nobody waits for it later: `make setup` runs it."""
 
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from engine import guard, ledger, performance
+from engine.columns import SignalBatch
+from engine.identities import warming
+from engine.intake import Reading, read_batch
+from engine.journal.stores import open_stores
+from engine.policy import Policy
+from engine.shard import Limits, Shard
+
+_ROWS = b"""timestamp,price,signal,note,level
+2025-01-01T00:00:00Z,100.0,BUY,one,1.5
+2025-01-01T00:01:00Z,101.0,SELL,two,2.5
+"""
+
 
 def warm() -> None:
-    """Call each compiled function with the types it is used with; the results land in numba's cache."""
+    """Take two signals in and again, read them back, checkpoint: what that calls is compiled and cached."""
+    ledger.warm()
+    performance.warm()
+    batch = read_batch(_ROWS, "text/csv", Reading()).batch
+    guard.check(
+        batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, guard.NEVER_US),
+        np.full(1, np.nan), 5.0, accept_jump=False,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="raysignal-warm-") as folder:
+        stores = open_stores(Path(folder).as_uri())
+        warming.warm(stores.blobs, Path(folder) / "cache")
+        shard = Shard.open(
+            stores.journal_store("warm"), stores.blobs, prefix="state/warm", cache_dir=Path(folder) / "cache",
+            limits=Limits(), policies={"warm": Policy()},
+        )  # fmt: skip
+        for rows in (batch, batch, SignalBatch.of_signals([batch.signal(0)])):
+            shard.submit(
+                "warm", rows.encode(), all_or_nothing=True, accept_price_jump=False, receipts=True
+            ).finish()
+            while (commit := shard.next_commit()) is not None:
+                shard.write(commit)
+                shard.committed()
+        checkpoint = shard.due_checkpoint(now=True)
+        assert checkpoint is not None
+        shard.write_checkpoint(checkpoint)
+        shard.checkpointed(checkpoint)
+        shard.journal.close()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from engine.instants import format_date
 from engine.signals import Action
 
 if TYPE_CHECKING:
-    from engine.journal.stores import BlobStore
+    from engine.journal.blobs import BlobStore
 
 _SCANNED_A_PAGE = 1_000_000
 

@@ -24,7 +24,7 @@ from engine.instants import DAY_US, format_date
 from engine.ledger import LedgerRows, Outcome
 
 if TYPE_CHECKING:
-    from engine.journal.stores import BlobStore
+    from engine.journal.blobs import BlobStore
 
 _OUTCOMES = tuple(outcome.name for outcome in Outcome)
 _ROW_GROUP = 16_384

@@ -14,7 +14,7 @@ from engine.identities.runs import Run, open_runs, write_run
 from engine.identities.window import Frozen, Window
 
 if TYPE_CHECKING:
-    from engine.journal.stores import BlobStore
+    from engine.journal.blobs import BlobStore
 
 FAN_OUT = 8
 """As many runs of one level are merged into one of the next."""

@@ -30,7 +30,7 @@ from engine.errors import JournalDamaged, NotFound
 from engine.identities.window import CONTENT, HIGH, LOW, PLACE, RECORD_WORDS
 
 if TYPE_CHECKING:
-    from engine.journal.stores import BlobStore
+    from engine.journal.blobs import BlobStore
 
 PART_RECORDS = 1 << 18
 _FENCE_EVERY = 128

@@ -11,7 +11,7 @@ from engine.identities.index import FAN_OUT, Identities
 from engine.identities.keys import first_in_batch, portfolio_keys
 
 if TYPE_CHECKING:
-    from engine.journal.stores import BlobStore
+    from engine.journal.blobs import BlobStore
 
 _MORE_THAN_A_WINDOW = 140_000
 
