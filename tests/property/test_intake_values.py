@@ -62,7 +62,7 @@ def test_a_number_is_found_where_the_reference_finds_one_and_is_the_same_to_the_
 
 
 @st.composite
-def written_stamps(draw: st.DrawFn) -> str:
+def written_stamps(draw: st.DrawFn) -> str:  # noqa: PLR0911 - one return a style
     moment = draw(st.datetimes(datetime(1890, 1, 1), datetime(2210, 1, 1)))  # noqa: DTZ001 - a local time
     style = draw(st.integers(0, 8))
     if style == 0:
@@ -92,7 +92,8 @@ def written_stamps(draw: st.DrawFn) -> str:
             + draw(st.sampled_from(["", "0", "9", "-", ":", " ", "/", "T", ".", "x"]))
             + text[place + 1 :]
         )
-    return f"{moment.year}-{draw(st.integers(0, 13)):02d}-{draw(st.integers(0, 32)):02d}T{draw(st.integers(0, 25)):02d}:00"
+    month, day, hour = draw(st.tuples(st.integers(0, 13), st.integers(0, 32), st.integers(0, 25)))
+    return f"{moment.year}-{month:02d}-{day:02d}T{hour:02d}:00"
 
 
 def by_column(texts: list[str], zone: str) -> list[int | None]:

@@ -20,10 +20,22 @@ from engine.intake.windows import BLOCK_ROWS, as_bytes
 
 READING = Reading()
 ROWS: list[dict[str, object]] = [
-    {"timestamp": "2025-02-24T00:10:00Z", "price": 101.5, "signal": 1, "mood": 'calm, then\n"loud" ñ 😀', "rsi": 30.5},
-    {"timestamp": "2025-02-24T00:00:00Z", "price": 100.25, "signal": "SELL", "mood": None, "rsi": 0.1234567890123456789},
+    {
+        "timestamp": "2025-02-24T00:10:00Z",
+        "price": 101.5,
+        "signal": 1,
+        "mood": 'calm, then\n"loud" ñ 😀',
+        "rsi": 30.5,
+    },
+    {
+        "timestamp": "2025-02-24T00:00:00Z",
+        "price": 100.25,
+        "signal": "SELL",
+        "mood": None,
+        "rsi": 0.1234567890123456789,
+    },
     {"timestamp": "2025-02-24T00:20:00Z", "price": "99", "signal": 0, "mood": "=1+1", "rsi": None},
-]  # fmt: skip
+]
 
 
 def as_lines(rows: list[dict[str, object]]) -> bytes:
@@ -52,11 +64,14 @@ BODIES = {
     "text/csv": as_csv(ROWS),
     "application/vnd.apache.parquet": as_parquet(
         {
-            "timestamp": [row["timestamp"] for row in ROWS], "price": [101.5, 100.25, 99.0],
-            "signal": ["1", "SELL", "0"], "mood": [row["mood"] for row in ROWS], "rsi": [row["rsi"] for row in ROWS],
+            "timestamp": [row["timestamp"] for row in ROWS],
+            "price": [101.5, 100.25, 99.0],
+            "signal": ["1", "SELL", "0"],
+            "mood": [row["mood"] for row in ROWS],
+            "rsi": [row["rsi"] for row in ROWS],
         }
     ),
-}  # fmt: skip
+}
 
 
 def assert_same(one: Intake, other: Intake) -> None:
@@ -118,10 +133,14 @@ def test_one_object_and_lines_of_objects_are_taken_as_json_too() -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "empty"), (b" \n ", "empty"), (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "PNG"), (b"PK\x03\x04" + b"\0" * 40, "ZIP"),
-        (b"a,b\0c\n", "binary"), (b"\xff\xfe[\0", "UTF-16"),
+        (b"", "empty"),
+        (b" \n ", "empty"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "PNG"),
+        (b"PK\x03\x04" + b"\0" * 40, "ZIP"),
+        (b"a,b\0c\n", "binary"),
+        (b"\xff\xfe[\0", "UTF-16"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_text_is_refused_with_a_sentence(content_type: str, body: bytes, said: str) -> None:
     with pytest.raises(UnreadableInput, match=said):
         read_batch(body, content_type, READING)
@@ -129,8 +148,21 @@ def test_what_is_no_text_is_refused_with_a_sentence(content_type: str, body: byt
 
 @pytest.mark.parametrize(
     "body",
-    [b"[", b"[]x", b"[{}", b"[{},]", b"[{}{}]", b"1", b'"x"', b"[{]", b"[[" * 50_000, b'[{"a":' * 50_000, b'[{"a":1e}]', b"[{}]]"],
-)  # fmt: skip
+    [
+        b"[",
+        b"[]x",
+        b"[{}",
+        b"[{},]",
+        b"[{}{}]",
+        b"1",
+        b'"x"',
+        b"[{]",
+        b"[[" * 50_000,
+        b'[{"a":' * 50_000,
+        b'[{"a":1e}]',
+        b"[{}]]",
+    ],
+)
 def test_an_array_that_does_not_parse_is_refused_as_a_whole(body: bytes) -> None:
     with pytest.raises(UnreadableInput):
         read_batch(body, "application/json", READING)
@@ -320,11 +352,16 @@ def test_parquet_columns_of_many_types_are_understood() -> None:
         {
             "timestamp": pa.array([moment, None], pa.timestamp("ns", "America/New_York")),
             "price": pa.array([Decimal("95439.81"), Decimal(1)], pa.decimal128(12, 2)),
-            "signal": pa.array([-1, 1], pa.int8()), "symbol": pa.array(["ETH", "ETH"]).dictionary_encode(),
-            "half": pa.array([0.5, None], pa.float16()), "up": [True, None], "day": [date(2025, 2, 24), None],
-            "big": pa.array([2**64 - 1, None], pa.uint64()), "none": pa.nulls(2), "list": pa.array([None, [1]]),
+            "signal": pa.array([-1, 1], pa.int8()),
+            "symbol": pa.array(["ETH", "ETH"]).dictionary_encode(),
+            "half": pa.array([0.5, None], pa.float16()),
+            "up": [True, None],
+            "day": [date(2025, 2, 24), None],
+            "big": pa.array([2**64 - 1, None], pa.uint64()),
+            "none": pa.nulls(2),
+            "list": pa.array([None, [1]]),
         }
-    )  # fmt: skip
+    )
     intake = read_batch(body, "application/vnd.apache.parquet", READING)
     assert [error.fields["field"] for error in intake.errors] == ["timestamp"]
     said = intake.batch.signal(0)

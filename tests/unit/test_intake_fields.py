@@ -70,10 +70,21 @@ def test_an_error_names_the_field_as_the_caller_did() -> None:
 @pytest.mark.parametrize(
     ("value", "action"),
     [
-        (1, 1), (0, 0), (-1, -1), (1.0, 1), ("1", 1), ("-1.0", -1), (" +1 ", 1), ("BUY", 1), ("buy", 1), (" Sell ", -1),
-        ("hOLD", 0), ("0", 0), (-0.0, 0),
+        (1, 1),
+        (0, 0),
+        (-1, -1),
+        (1.0, 1),
+        ("1", 1),
+        ("-1.0", -1),
+        (" +1 ", 1),
+        ("BUY", 1),
+        ("buy", 1),
+        (" Sell ", -1),
+        ("hOLD", 0),
+        ("0", 0),
+        (-0.0, 0),
     ],
-)  # fmt: skip
+)
 def test_an_action_is_a_number_or_a_word(value: object, action: int) -> None:
     assert read(signal=value).action == action
 
@@ -96,8 +107,25 @@ def test_a_price_is_a_number_or_its_text(value: object, price: float) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [0, -1, -0.0, math.nan, math.inf, 1.01e15, 10**400, "95,439.81", "1_000", "", "NaN", "1e999", True, None, [1], "0x10"],
-)  # fmt: skip
+    [
+        0,
+        -1,
+        -0.0,
+        math.nan,
+        math.inf,
+        1.01e15,
+        10**400,
+        "95,439.81",
+        "1_000",
+        "",
+        "NaN",
+        "1e999",
+        True,
+        None,
+        [1],
+        "0x10",
+    ],
+)
 def test_another_price_is_refused(value: object) -> None:
     assert refusal(row(price=value)).fields["field"] == "price"
 
@@ -156,19 +184,45 @@ def test_a_feature_without_a_value_is_missing(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "kept"),
     [
-        ("5", 5.0), (" 5.50 ", 5.5), ("-1e-3", -0.001), ("+.5", 0.5), ("5.", 5.0), (2**53 + 1, float(2**53)),
-        ("5 %", "5 %"), (" calm", " calm"), ("1,5", "1,5"), ("0x10", "0x10"), ("1_0", "1_0"), ("٣", "٣"), ("-", "-"),
-        ("NAN", "NAN"), ("information", "information"), ("=1+1", "=1+1"), ("a\x00b", "a\x00b"),
+        ("5", 5.0),
+        (" 5.50 ", 5.5),
+        ("-1e-3", -0.001),
+        ("+.5", 0.5),
+        ("5.", 5.0),
+        (2**53 + 1, float(2**53)),
+        ("5 %", "5 %"),
+        (" calm", " calm"),
+        ("1,5", "1,5"),
+        ("0x10", "0x10"),
+        ("1_0", "1_0"),
+        ("٣", "٣"),
+        ("-", "-"),
+        ("NAN", "NAN"),
+        ("information", "information"),
+        ("=1+1", "=1+1"),
+        ("a\x00b", "a\x00b"),
     ],
-)  # fmt: skip
+)
 def test_a_text_that_is_a_number_becomes_one_and_any_other_stays(value: object, kept: object) -> None:
     assert read(mood=value).features == {"mood": kept}
 
 
 @pytest.mark.parametrize(
     "value",
-    [math.inf, -math.inf, 10**400, "inf", "-Infinity", "1e999", [1], {"a": 1}, "\ud800", "x" * 65_537, "é" * 32_769],
-)  # fmt: skip
+    [
+        math.inf,
+        -math.inf,
+        10**400,
+        "inf",
+        "-Infinity",
+        "1e999",
+        [1],
+        {"a": 1},
+        "\ud800",
+        "x" * 65_537,
+        "é" * 32_769,
+    ],
+)
 def test_a_feature_that_cannot_be_kept_is_refused(value: object) -> None:
     assert refusal(row(mood=value)).fields["field"] == "mood"
 

@@ -20,8 +20,15 @@ def read(body: bytes, content_type: str | None = "application/json", key: str | 
 
 @pytest.mark.parametrize(
     "content_type",
-    [None, "", "application/json", "APPLICATION/JSON; charset=UTF-8", "text/plain;charset=utf-8", "application/vnd.x+json"],
-)  # fmt: skip
+    [
+        None,
+        "",
+        "application/json",
+        "APPLICATION/JSON; charset=UTF-8",
+        "text/plain;charset=utf-8",
+        "application/vnd.x+json",
+    ],
+)
 def test_json_is_taken_under_its_content_types(content_type: str | None) -> None:
     assert read(BODY, content_type).price == 95439.81
 
@@ -39,10 +46,24 @@ def test_a_byte_order_mark_is_no_obstacle() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"  ", b"{", b"[1]", b"1", b"null", b'"x"', BODY + b"x", BODY + BODY, b"\xff\xfe{}", b'{"a": "\xe9"}',
-        b'{"a": 01}', b"{'a': 1}", b"\x89PNG\r\n", b"[" * 100_000, b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b"",
+        b"  ",
+        b"{",
+        b"[1]",
+        b"1",
+        b"null",
+        b'"x"',
+        BODY + b"x",
+        BODY + BODY,
+        b"\xff\xfe{}",
+        b'{"a": "\xe9"}',
+        b'{"a": 01}',
+        b"{'a': 1}",
+        b"\x89PNG\r\n",
+        b"[" * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(UnreadableInput):
         read(body)

@@ -1,0 +1,108 @@
+"""Settings: from the environment, checked together."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from engine.errors import SettingsError
+from engine.settings import PREFIX, Settings, is_loopback, load_settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+
+
+def test_without_an_environment_there_is_a_working_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings({})
+    assert settings.store == (tmp_path / "raysignal-store").as_uri()
+    assert list(settings.policies()) == ["baseline"]
+    assert is_loopback(settings.host)
+
+
+def test_a_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYSIGNAL_PORT", "9000")
+    monkeypatch.setenv("RAYSIGNAL_PORTFOLIOS", json.dumps({"baseline": {}, "short": {"side": "long-short"}}))
+    settings = load_settings()
+    assert settings.port == 9000
+    assert settings.policies()["short"].side == "long-short"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "0"),
+        ("PORT", "x"),
+        ("SHARDS", "0"),
+        ("MAX_PRICE_JUMP", "1"),
+        ("TIMEZONE", "Mars/Olympus"),
+        ("SYMBOL", " "),
+        ("PORTFOLIOS", '{"baseline": {"fee": 1}}'),
+        ("PORTFOLIOS", '{"Base Line": {}}'),
+        ("PORTFOLIOS", "{}"),
+        ("PRIMARY", "other"),
+        ("HOST", "0.0.0.0"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(SettingsError):
+        load_settings()
+
+
+def test_a_refusal_names_the_variable() -> None:
+    with pytest.raises(SettingsError, match="RAYSIGNAL_PORT"):
+        Settings(port=0)
+
+
+@pytest.mark.parametrize("name", ["RAYSIGNAL_PROT", "raysignal_prot"])
+def test_a_variable_that_is_no_setting_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="is no setting"):
+        load_settings({name: "1"})
+
+
+def test_variables_of_others_are_none_of_ours() -> None:
+    assert load_settings({"PATH": "/bin", "RAY_ADDRESS": "auto"}).port == 8000
+
+
+@pytest.mark.parametrize("secret", ["api_key", "webhook_secret"])
+def test_off_loopback_a_secret_is_needed(secret: str) -> None:
+    with pytest.raises(SettingsError, match="RAYSIGNAL_API_KEY"):
+        Settings(host="0.0.0.0")
+    assert Settings(host="0.0.0.0", **{secret: "s3cret"}).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("host", "answer"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback_is_what_only_this_machine_can_reach(host: str, answer: bool) -> None:
+    assert is_loopback(host) is answer
+
+
+def test_equal_settings_have_equal_fingerprints_and_secrets_do_not_count() -> None:
+    one = Settings(store="file:///a")
+    assert one.fingerprint() == Settings(store="file:///a", api_key="k").fingerprint()
+    assert one.fingerprint() != Settings(store="file:///b").fingerprint()
+    assert "k3y" not in repr(Settings(api_key="k3y"))
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        Settings().port = 1  # type: ignore[misc]
