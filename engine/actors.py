@@ -116,7 +116,8 @@ class Desk:
         Raises:
             SettingsError: a `file:` store on several nodes that is not said to be shared.
         """
-        nodes = [node for node in ray.nodes()  # type: ignore[no-untyped-call] if node["Alive"]]
+        every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        nodes = [node for node in every if node["Alive"]]
         if len(nodes) > 1 and settings.store.startswith("file:") and not settings.store_shared:
             raise SettingsError(
                 f"store is {settings.store!r} on a cluster of {len(nodes)} nodes, where an actor that restarts on "
