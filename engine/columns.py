@@ -374,8 +374,10 @@ def identity_key(signal_id: str) -> Words:
     return np.stack([text.digests(0), text.digests(1)], axis=1)
 
 
-def _name_digest(name: str) -> int:
-    return int(TextColumn.of([name]).digests(2)[0])
+def _name_digest(name: str) -> np.uint64:
+    # A Python int would be handed on as int64, which half of all digests do not fit.
+    digest: np.uint64 = TextColumn.of([name]).digests(2)[0]
+    return digest
 
 
 def _merge(
