@@ -177,6 +177,7 @@ class Mailbox:
         """Counts and present depths, as plain values."""
         shard = self._shard
         return asdict(self.counts) | {
+            "refused": dict(self.counts.refused),
             "queue_depth": len(self._waiters),
             "rows_kept": 0 if shard is None else shard.rows_kept,
             "durable_sequence": 0 if shard is None else shard.durable,
