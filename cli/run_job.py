@@ -62,7 +62,7 @@ def run_job(job: Job, output: Output) -> None:
     place = fresh_folder(job.folder)
     settings = _settings(place)
     output.err.print(f"starting the service on {settings.host}:{settings.port} ...")
-    with local_service(settings, log_path=str(place / "requests.log")) as service:
+    with local_service(settings, log_path=str((place / "requests.log").resolve())) as service:
         output.say(f"service   {service.url}, with a fresh store in {place}")
         replays, standings = asyncio.run(_both_ways(job, file, settings, service.url, output))
         differing = differences(standings[0]["performance"], standings[1]["performance"])

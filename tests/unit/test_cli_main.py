@@ -1,0 +1,87 @@
+"""The frame of the command line: help, version, usage, and errors as one sentence."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+
+VERBS = ("run", "serve", "replay", "performance", "history", "query", "data", "doctor")
+
+
+def test_help_lists_every_verb():
+    shown = CliRunner().invoke(app, ["--help"])
+    assert shown.exit_code == 0
+    assert all(verb in shown.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help(verb):
+    assert CliRunner().invoke(app, [verb, "--help"]).exit_code == 0
+
+
+def test_version_is_one_line():
+    shown = CliRunner().invoke(app, ["--version"])
+    assert (shown.exit_code, shown.stdout.split()[0]) == (0, "raysignal")
+    assert shown.stdout.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["replay"],
+        ["replay", "file.csv", "--speed", "0"],
+        ["replay", "file.csv", "--store", "file:///tmp/x"],
+        ["replay", "file.csv", "--fee-bps", "4"],
+        ["replay", "file.csv", "--label", "open"],
+        ["replay", "file.csv", "--on-error", "ignore"],
+        ["run", "--bar", "10m"],
+        ["query"],
+        ["query", "SELECT 1", "--schema"],
+        ["query", "SELECT 1", "--csv", "--json"],
+        ["history", "--limit", "0"],
+        ["performance", "baseline", "--all"],
+        ["data", "generate", "x.csv", "--plain", "--edge", "0.5"],
+        ["data", "generate", "x.csv", "--format", "parquet"],
+        ["nonsense"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_ends_with_status_2_and_nothing_on_stdout(arguments):
+    shown = CliRunner().invoke(app, arguments)
+    assert (shown.exit_code, shown.stdout) == (2, "")
+    assert shown.stderr
+
+
+def test_an_error_of_the_project_is_one_sentence_on_stderr_with_status_1(tmp_path):
+    shown = CliRunner().invoke(app, ["data", "check", str(tmp_path / "absent.csv")])
+    assert (shown.exit_code, shown.stdout) == (1, "")
+    assert shown.stderr.startswith("error: ")
+    assert "absent.csv is no file" in shown.stderr
+    assert shown.stderr.count("\n") == 1
+
+
+def test_a_variable_that_is_no_setting_is_an_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAYSIGNAL_PROT", "8000")
+    shown = CliRunner().invoke(app, ["query", "--store", tmp_path.as_uri(), "SELECT 1"])
+    assert shown.exit_code == 1
+    assert "RAYSIGNAL_PROT is no setting" in shown.stderr
+
+
+def test_the_address_of_a_service_is_no_setting_and_is_no_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAYSIGNAL_URL", "http://127.0.0.1:1")
+    shown = CliRunner().invoke(app, ["query", "--store", tmp_path.as_uri(), "--json", "SELECT 1 AS one"])
+    assert (shown.exit_code, shown.stdout.split()) == (0, ["[", "{", '"one":', "1", "}", "]"])
+
+
+@pytest.mark.parametrize("arguments", ["['--help']", "['data', 'check', 'data/sample.csv']", "['query', '--help']"])
+def test_what_needs_no_ray_does_not_wait_for_it(arguments):
+    program = (
+        "import sys\nfrom cli.main import app\n"
+        f"try:\n    app({arguments})\nexcept SystemExit:\n    pass\n"
+        "sys.exit('ray was imported' if 'ray' in sys.modules else 0)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
