@@ -102,9 +102,11 @@ def _cells(array: pa.Array) -> Cells | None:
         true = pc.fill_null(array, False).to_numpy(zero_copy_only=False)
         return _kinds(np.where(valid, np.where(true, TRUE, FALSE), NULL))
     if types.is_integer(kind) or types.is_floating(kind):
-        values = pc.fill_null(pc.cast(array, pa.float64(), safe=False), np.nan).to_numpy(zero_copy_only=False)
+        numbers = pc.fill_null(pc.cast(array, pa.float64(), safe=False), np.nan)
+        # A copy, because Arrow's own memory is read-only, which compiled code takes for another type.
+        values = numbers.to_numpy(zero_copy_only=False).copy()
         cells = _kinds(np.where(valid, VALUE, NULL))
-        return Cells(cells.data, cells.start, cells.end, cells.kind, np.ascontiguousarray(values, np.float64))
+        return Cells(cells.data, cells.start, cells.end, cells.kind, values)
     if not types.is_large_string(kind):
         return None
     array.validate(full=True)

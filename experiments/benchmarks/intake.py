@@ -1,0 +1,156 @@
+"""How fast bytes become batches, beside pydantic validating the same rows: `python -m experiments.benchmarks.intake`.
+
+Both read the same 10 000 rows on one core; the peer is given them as the JSON array that it reads fastest, and
+parses, validates and keeps a model a row. It derives no identity and no digest, and makes no columns.
+"""
+
+import csv
+import io
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter
+
+from data.generator import GeneratorSpec, write_csv
+from data.plain import write_plain
+from engine.intake import Reading, read_batch, read_signal
+from engine.intake.warming import warm
+
+_ROWS = 10_000
+_ROUNDS = 15
+_SEED = 7
+
+
+class SignalModel(BaseModel):
+    """The peer: what a service would write with pydantic."""
+
+    model_config = ConfigDict(extra="allow", populate_by_name=True)
+
+    timestamp: Annotated[datetime, Field(validation_alias=AliasChoices("timestamp", "datetime"))]
+    price: Annotated[
+        float, Field(gt=0, le=1e15, allow_inf_nan=False, validation_alias=AliasChoices("price", "close"))
+    ]
+    signal: Annotated[
+        Literal[-1, 0, 1, "SELL", "HOLD", "BUY"], Field(validation_alias=AliasChoices("signal", "Signal"))
+    ]
+    symbol: Annotated[str, Field(min_length=1, max_length=64)] = "BTC"
+    signal_id: Annotated[str, Field(max_length=128)] = ""
+
+
+_PEER = TypeAdapter(list[SignalModel])
+
+
+def measure(rows: int = _ROWS, rounds: int = _ROUNDS) -> list[dict[str, Any]]:
+    """One entry a figure: what, value, unit, and the peer's value and the ratio where there is a peer."""
+    warm()
+    with tempfile.TemporaryDirectory(prefix="raysignal-intake-") as folder:
+        return [
+            *_measure("plain", _plain_rows(Path(folder), rows), rounds),
+            *_measure("with the dataset's columns", _dataset_rows(Path(folder), rows), rounds),
+        ]
+
+
+def _measure(name: str, rows: list[dict[str, Any]], rounds: int) -> list[dict[str, Any]]:
+    reading = Reading()
+    lines = "\n".join(map(json.dumps, rows)).encode()
+    array = json.dumps(rows).encode()
+    bodies = {
+        "NDJSON": (lines, "application/x-ndjson"),
+        "JSON array": (array, "application/json"),
+        "CSV": (_as_csv(rows), "text/csv"),
+        "Parquet": (_as_parquet(rows), "application/vnd.apache.parquet"),
+    }
+    peer_s = _fastest(lambda: _PEER.validate_json(array), rounds)
+    figures = []
+    for kind, (body, content_type) in bodies.items():
+        intake = read_batch(body, content_type, reading)
+        assert (intake.rows, intake.refused) == (len(rows), 0), intake.errors[:1]
+        own_s = _fastest(partial(read_batch, body, content_type, reading), rounds)
+        figures.append(
+            {
+                "what": f"{kind}, {len(rows)} rows {name}", "value": len(rows) / own_s, "unit": "rows/s",
+                "peer": len(rows) / peer_s, "ratio": peer_s / own_s,
+                "megabytes_a_second": len(body) / own_s / 1e6, "milliseconds": own_s * 1e3,
+            }
+        )  # fmt: skip
+    one = json.dumps(rows[0]).encode()
+    single = TypeAdapter(SignalModel)
+    own_s = _fastest(lambda: [read_signal(one, reading, content_type=None) for _ in range(100)], rounds) / 100
+    peer_s = _fastest(lambda: [single.validate_json(one) for _ in range(100)], rounds) / 100
+    figures.append(
+        {
+            "what": f"one JSON object {name}", "value": own_s * 1e6, "unit": "us", "peer": peer_s * 1e6,
+            "ratio": peer_s / own_s, "megabytes_a_second": len(one) / own_s / 1e6, "milliseconds": own_s * 1e3,
+        }
+    )  # fmt: skip
+    return figures
+
+
+def _plain_rows(folder: Path, rows: int) -> list[dict[str, Any]]:
+    path = folder / "plain.ndjson"
+    write_plain(path, rows, _SEED, format="ndjson")
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _dataset_rows(folder: Path, rows: int) -> list[dict[str, Any]]:
+    path = folder / "dataset.csv"
+    write_csv(GeneratorSpec(rows=rows, seed=_SEED), path)
+    with path.open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    # Stamps as the peer reads them; numbers as a program sends them.
+    return [
+        row
+        | {
+            "datetime": datetime.strptime(row["datetime"], "%m/%d/%Y %H:%M").isoformat(),  # noqa: DTZ007 - as in the file
+            "close": float(row["close"]),
+            "Signal": int(row["Signal"]),
+        }
+        for row in found
+    ]
+
+
+def _as_csv(rows: list[dict[str, Any]]) -> bytes:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def _as_parquet(rows: list[dict[str, Any]]) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out)
+    return out.getvalue()
+
+
+def _fastest(run: Callable[[], object], rounds: int) -> float:
+    """Seconds, the fastest of `rounds`: on a shared machine the slower ones time the neighbours."""
+    run()
+    times = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def main() -> None:
+    """Print the figures, one a line."""
+    for figure in measure(int(sys.argv[1]) if len(sys.argv) > 1 else _ROWS):
+        print(
+            f"{figure['what']:<52} {figure['value']:>12,.1f} {figure['unit']:<7} "
+            f"{figure['megabytes_a_second']:>8,.1f} MB/s {figure['milliseconds']:>9.3f} ms   pydantic {figure['peer']:>10,.1f}   ratio {figure['ratio']:>5.1f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
