@@ -5,7 +5,6 @@ are relative paths with `/` between their parts; the journal's own folder is not
 """
 
 import re
-from collections.abc import MutableSequence
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol

@@ -19,7 +19,7 @@ from engine.errors import StoreUnavailable, UnsafeStore
 T = TypeVar("T")
 
 _PATIENT_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
-_EXISTS, _MISSING, _UNKNOWN_HEADER = 412, 404, (400, 501)
+_EXISTS, _MISSING, _BEYOND_THE_END, _UNKNOWN_HEADER = 412, 404, 416, (400, 501)
 
 
 class S3Client(Protocol):
@@ -124,11 +124,16 @@ class Bucket:
         return True
 
     def get(self, key: str, first: int | None = None, size: int | None = None) -> bytes | None:
-        """An object's bytes, or `size` of them from byte `first` on; None if there is no such object."""
+        """An object's bytes, or up to `size` of them from byte `first` on; None if there is no such object."""
         span = {} if first is None or size is None else {"Range": f"bytes={first}-{first + size - 1}"}
 
         def read() -> bytes:
-            answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key, **span)
+            try:
+                answer = self._client.get_object(Bucket=self.name, Key=self.prefix + key, **span)
+            except ClientError as error:
+                if _status(error) == _BEYOND_THE_END:
+                    return b""
+                raise
             with contextlib.closing(answer["Body"]) as body:
                 return cast("bytes", body.read())
 
