@@ -226,6 +226,7 @@ class Shard:
         ordinal[fresh] = portfolio.count + np.arange(len(fresh))
         twins = again[ordinal[again] < 0]
         ordinal[twins] = ordinal[judgement.first[twins]]
+        ordinal[finding > _AGAIN] = -1
         rows, accounts = LedgerRows.empty(0), np.empty((len(fresh) if receipts else 0, ACCOUNT_SIZE))
         if len(fresh):
             kept = batch
