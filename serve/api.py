@@ -39,7 +39,7 @@ def build_api(routes: Routes, settings: Settings) -> FastAPI:
     )
     for operation in OPERATIONS:
         api.add_api_route(
-            operation.path,
+            operation.path.replace("{signal_id}", "{signal_id:path}"),  # an id may hold slashes
             getattr(routes, operation.handler),
             methods=[operation.method],
             summary=operation.summary,

@@ -4,8 +4,8 @@ Ray writes the configuration and runs this in HAProxy's place. Before HAProxy ta
 
 - the statistics page and the Prometheus exporter go, which Ray binds to all addresses and reads itself through
   a socket;
-- what HAProxy answers by itself (no replica alive, a request it cannot read) becomes problem+json, and a
-  request that no replica could take becomes a 503 that says when to try again, where Ray makes it a bare 500;
+- a request that no replica took to its end is answered by a problem+json with status 503 that says when to
+  try again, where Ray makes it a bare 500;
 - replicas are told not to watch for clients that hang up: a signal that has arrived is taken in, and watching
   costs a task a request;
 - the log of requests that HAProxy sends to port 514 goes, the service writes its own;
@@ -27,20 +27,17 @@ _FRONTEND = ("frontend", "http_frontend")
 _TAKE_IN_ANYWAY = "    http-request set-header x-request-disconnect-disabled ?1"
 _PR_SET_PDEATHSIG = 1
 
-PROBLEMS = {
-    400: ("bad-request", "Bad Request", "this is not an HTTP request that can be read"),
-    408: ("request-timeout", "Request Timeout", "the request did not arrive in time"),
-    503: (
-        "store-unavailable",
-        "Service Unavailable",
-        "no replica can answer now; send the same request again",
-    ),
+_FAILURES = (500, 502, 503, 504)
+ANSWER = {
+    "type": "urn:raysignal:problem:store-unavailable",
+    "title": "The service cannot answer now",
+    "status": 503,
+    "detail": "no replica took the request to its end; the same request may be sent again, and cannot count twice",
 }
-_SHOWN_AS = {400: 400, 408: 408, 500: 503, 502: 503, 503: 503, 504: 503}
 
 
-def trimmed(config: str, folder: Path) -> str:
-    """Ray's configuration without what is not wanted; `folder` holds the files of `write_problems`."""
+def trimmed(config: str, answer: Path) -> str:
+    """Ray's configuration without what is not wanted; `answer` is the file that `http_answer` makes."""
     kept: list[str] = []
     section = ("", "")
     for line in config.splitlines():
@@ -59,26 +56,18 @@ def trimmed(config: str, folder: Path) -> str:
     return "\n".join(kept) + "\n"
 
 
-def write_problems(folder: Path) -> None:
-    """The answers that HAProxy gives by itself, one file a status."""
-    for status, (slug, title, detail) in PROBLEMS.items():
-        problem = {
-            "type": f"urn:raysignal:problem:{slug}",
-            "title": title,
-            "status": status,
-            "detail": detail,
-        }
-        body = json.dumps(problem)
-        headers = [
-            f"HTTP/1.1 {status} {title}",
-            "Content-Type: application/problem+json",
-            f"Content-Length: {len(body)}",
-            "Cache-Control: no-cache",
-            "Connection: close",
-        ]
-        if status == 503:
-            headers.append("Retry-After: 1")
-        (folder / f"{status}.http").write_text("\r\n".join([*headers, "", body]), newline="")
+def http_answer() -> str:
+    """What HAProxy answers by itself, as it goes over the wire."""
+    body = json.dumps(ANSWER)
+    head = [
+        "HTTP/1.1 503 Service Unavailable",
+        "Content-Type: application/problem+json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-cache",
+        "Connection: close",
+        "Retry-After: 1",
+    ]
+    return "\r\n".join([*head, "", body])
 
 
 def main() -> None:
@@ -88,8 +77,9 @@ def main() -> None:
     arguments = sys.argv[1:]
     if "-f" in arguments:
         path = Path(arguments[arguments.index("-f") + 1])
-        write_problems(path.parent)
-        path.write_text(trimmed(path.read_text(), path.parent))
+        answer = path.with_name("503.http")
+        answer.write_text(http_answer(), newline="")
+        path.write_text(trimmed(path.read_text(), answer))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names this program

@@ -11,6 +11,7 @@ the application and its actors are put away and the cluster stays.
 import asyncio
 import logging
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -55,9 +56,12 @@ class Service:
 def fast_mode(folder: Path) -> dict[str, str]:
     """Ray Serve's fast mode, as environment variables; they must be set before a cluster starts.
 
+    Several services may run on one machine, so each gets files and inner ports of its own.
+
     Args:
         folder: for HAProxy's files and sockets; its path must be short.
     """
+    replicas_from = 20_000 + 200 * secrets.randbelow(60)
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -70,6 +74,9 @@ def fast_mode(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replicas_from),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replicas_from + 199),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 
@@ -111,6 +118,13 @@ def refuse_used_port(host: str, port: int) -> None:
                 f"port {port} of {host} cannot be listened on ({error.strerror}); expected a free one: set "
                 "RAYSIGNAL_PORT"
             ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
 
 
 def own_stderr() -> str | None:

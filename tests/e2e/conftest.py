@@ -1,0 +1,108 @@
+"""A real service for all tests of this folder: Ray, HAProxy, replicas, actors, a journal on disk.
+
+It runs in a process of its own, so that it starts and ends as it does for its users. Tests do not share
+portfolios: each asks for one of its own.
+"""
+
+import itertools
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+START_TIMEOUT_S = 100.0
+
+_numbers = itertools.count()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def started(log: Path, settings: dict[str, Any]) -> tuple[subprocess.Popen[str], str]:
+    """A host process and the URL of its service."""
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.e2e.host", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=Path(__file__).parents[2],
+            env={name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")},
+        )
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)
+    url = process.stdout.readline().strip() if ready else ""
+    if not url:
+        process.terminate()
+        process.wait(60)
+        pytest.fail(f"the service did not start: {log.read_text()[-4000:]}")
+    return process, url
+
+
+def ended(process: subprocess.Popen[str]) -> int:
+    """The host's exit status after its stdin was closed."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.close()
+    try:
+        return process.wait(60)
+    finally:
+        process.kill()
+        process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def service_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("service") / "log.jsonl"
+
+
+@pytest.fixture(scope="session")
+def url(tmp_path_factory: pytest.TempPathFactory, service_log: Path) -> Iterator[str]:
+    store = tmp_path_factory.mktemp("store")
+    process, url = started(
+        service_log,
+        {
+            "store": store.as_uri(),
+            "port": free_port(),
+            "max_batch_bytes": 64 * 1024 * 1024,
+            "snapshot_rows": 500,
+        },
+    )
+    yield url
+    ended(process)
+
+
+@pytest.fixture(scope="session")
+def http(url: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=url, timeout=30.0) as client:
+        yield client
+
+
+@pytest.fixture
+def portfolio(http: httpx.Client) -> str:
+    """A portfolio of the test's own: 10 000, 10 bp."""
+    name = f"p{os.getpid()}-{next(_numbers)}"
+    assert http.put(f"/portfolios/{name}", json={}).status_code == 201
+    return name
+
+
+@pytest.fixture
+def post(http: httpx.Client, portfolio: str) -> Callable[..., httpx.Response]:
+    """Posts one signal to the test's portfolio."""
+
+    def post(body: Any, path: str = "/signal", **query: str) -> httpx.Response:
+        return http.post(path, json=body, params={"portfolio": portfolio, **query})
+
+    return post

@@ -1,0 +1,18 @@
+"""Runs a service until stdin ends: `python -m tests.e2e.host SETTINGS_JSON`; prints its URL once it is ready."""
+
+import json
+import sys
+
+from engine.settings import Settings
+from serve.service import local_service
+
+
+def main() -> None:
+    with local_service(Settings(**json.loads(sys.argv[1]))) as service:
+        sys.stdout.write(service.url + "\n")
+        sys.stdout.flush()
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

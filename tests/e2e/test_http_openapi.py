@@ -1,0 +1,77 @@
+"""The OpenAPI document: every example in it works as it stands, and answers are as they are described."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+from jsonschema import Draft202012Validator
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+
+
+@pytest.fixture(scope="session")
+def document(http: httpx.Client) -> dict[str, Any]:
+    answer: dict[str, Any] = http.get("/openapi.json").raise_for_status().json()
+    return answer
+
+
+def bodies(operation: dict[str, Any]) -> list[tuple[str, Any]]:
+    found = []
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        examples = content.get(
+            "examples", {"one": {"value": content["example"]}} if "example" in content else {}
+        )
+        found += [(kind, example["value"]) for example in examples.values()]
+    return found
+
+
+def matches(document: dict[str, Any], operation: dict[str, Any], answer: httpx.Response) -> None:
+    kind = answer.headers["content-type"].partition(";")[0]
+    described = operation["responses"][str(answer.status_code)]["content"][kind]
+    if kind.endswith("json"):
+        schema = described["schema"] | {"components": document["components"]}
+        Draft202012Validator(schema).validate(answer.json())
+
+
+def test_every_example_works_and_its_answer_is_as_described(
+    http: httpx.Client, document: dict[str, Any], portfolio: str
+) -> None:
+    sent = 0
+    # Posts first: what is read afterwards is then there.
+    operations = [
+        (path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+    operations.sort(key=lambda each: each[1] != "post")
+    for path, method, operation in operations:
+        filled, query = path, {}
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] == "path":
+                filled = filled.replace(f"{{{parameter['name']}}}", parameter["example"])
+            if parameter["in"] == "query" and parameter["name"] == "portfolio" and path != "/performance":
+                query["portfolio"] = portfolio
+        for kind, value in bodies(operation) or [(None, None)]:
+            content = value if isinstance(value, str) or value is None else json.dumps(value)
+            answer = http.request(
+                method.upper(), filled, params=query, content=content,
+                headers={"Content-Type": kind} if kind else {},
+            )  # fmt: skip
+            assert answer.is_success, (method, filled, kind, answer.text)
+            matches(document, operation, answer)
+            sent += kind is not None
+    assert sent >= 8
+
+
+def test_problems_are_as_described(http: httpx.Client, document: dict[str, Any]) -> None:
+    answer = http.post("/signal", json={"signal": 1})
+    assert answer.status_code == 422
+    matches(document, document["paths"]["/signal"]["post"], answer)
+
+
+def test_every_operation_has_its_own_id_and_a_summary(document: dict[str, Any]) -> None:
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+    ids = [operation["operationId"] for operation in operations]
+    assert len(set(ids)) == len(ids)
+    assert all(operation["summary"] for operation in operations)
