@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from engine.errors import InvalidField
-from engine.intake.scanning import BROKEN, END, MAX_COLUMNS, scan_records
+from engine.intake.scanning import BROKEN, MAX_COLUMNS, scan_records
 from engine.intake.single import unreadable
 from engine.intake.tables import Block, Cells, require_columns
 from engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Windows, text_start
@@ -25,14 +25,15 @@ def record_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
     names, at = _header(source, text_start(source, _EXPECTED))
     windows = Windows(source, at, window)
     width, first = len(names), 0
-    for piece in windows:
-        at = 0
-        while True:
+    while (piece := windows.next()) is not None:
+        at, full = 0, True
+        while full:
             start = np.empty((width, BLOCK_ROWS), np.int32)
             end = np.empty((width, BLOCK_ROWS), np.int32)
             kind = np.zeros((width, BLOCK_ROWS), np.uint8)
             found, row_start = np.empty(BLOCK_ROWS, np.int32), np.empty(BLOCK_ROWS, np.int64)
             rows, at, ended = scan_records(piece.data, at, piece.final, start, end, kind, found, row_start)
+            full = rows == BLOCK_ROWS
             windows.advance(piece.at + at)
             columns = {
                 name: Cells(piece.data, start[column, :rows], end[column, :rows], kind[column, :rows])
@@ -45,8 +46,6 @@ def record_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
             first += rows
             if ended == BROKEN:
                 raise unreadable("a quoted cell does not end, or goes on after its closing quote", first)
-            if ended == END or rows < BLOCK_ROWS:
-                break
 
 
 def _header(source: Bytes, at: int) -> tuple[list[str], int]:

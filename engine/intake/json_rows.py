@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from engine.errors import UnreadableInput
 from engine.intake.fields import Reading
-from engine.intake.scanning import BROKEN, END, MAX_COLUMNS, NAME_BYTES, SLOTS, scan_elements, scan_lines
+from engine.intake.scanning import (
+    BROKEN,
+    END,
+    MAX_COLUMNS,
+    MORE,
+    NAME_BYTES,
+    SLOTS,
+    scan_elements,
+    scan_lines,
+)
 from engine.intake.single import as_object, load_json, load_object, unreadable
 from engine.intake.tables import Block, Cells, Intake, take_in
 from engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Window, Windows, text_start
@@ -24,15 +33,14 @@ def line_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
     """The blocks of NDJSON; blank lines are no rows."""
     scanner = _Scanner()
     windows = Windows(source, text_start(source, _EXPECTED_LINES), window)
-    for piece in windows:
-        at = 0
-        while True:
-            block, at, ended = scanner.lines(piece, at)
+    while (piece := windows.next()) is not None:
+        at, full = 0, True
+        while full:
+            block, at, _ = scanner.lines(piece, at)
+            full = block.rows == BLOCK_ROWS
             windows.advance(piece.at + at)
             if block.rows:
                 yield block
-            if ended == END or block.rows < BLOCK_ROWS:
-                break
 
 
 def read_array(source: Bytes, reading: Reading, window: int = WINDOW) -> Intake:
@@ -42,13 +50,12 @@ def read_array(source: Bytes, reading: Reading, window: int = WINDOW) -> Intake:
         UnreadableInput: not UTF-8, or not JSON from its first byte to its last.
     """
     at = _skip(source, text_start(source, _EXPECTED_ARRAY))
+    if source[at : at + 1].tobytes() != b"[":
+        raise unreadable(f"the input is no JSON array; expected {_EXPECTED_ARRAY}")
     try:
-        return take_in(_array_blocks(source, at, window), reading)
-    except _Irregular:
-        elements = load_json(source.tobytes())
-        if not isinstance(elements, list):
-            raise unreadable(f"the JSON is no array; expected {_EXPECTED_ARRAY}") from None
-        return take_in(element_blocks(elements), reading)
+        return take_in(_array_blocks(source, at + 1, window), reading)
+    except _Broken as broken:
+        raise unreadable(str(broken)) from None
 
 
 def element_blocks(elements: list[Any]) -> Iterator[Block]:
@@ -58,35 +65,31 @@ def element_blocks(elements: list[Any]) -> Iterator[Block]:
         yield Block(len(part), first, {}, np.zeros(len(part), np.bool_), partial(_element, part, first))
 
 
-class _Irregular(Exception):
-    """The array is not a plain row of objects; it must be read as a whole."""
+class _Broken(Exception):
+    """The array is not JSON: not the error of one row, although one showed it."""
 
 
 def _array_blocks(source: Bytes, at: int, window: int) -> Iterator[Block]:
-    if source[at : at + 1].tobytes() != b"[":
-        raise _Irregular
-    first = _skip(source, at + 1)
     scanner = _Scanner()
-    windows = Windows(source, first, window)
-    ended = END if source[first : first + 1].tobytes() == b"]" else BROKEN
-    if ended == END:
-        windows.advance(first + 1)
-    else:
-        for piece in windows:
-            at = 0
-            while True:
-                block, at, ended = scanner.elements(piece, at)
-                if ended == BROKEN:
-                    raise _Irregular
-                windows.advance(piece.at + at)
-                if block.rows:
-                    yield block
-                if ended == END or block.rows < BLOCK_ROWS:
-                    break
-            if ended == END:
-                break
-    if ended != END or _skip(source, windows.at) != len(source):
-        raise _Irregular
+    windows = Windows(source, _skip(source, at), window)
+    ended = MORE
+    if source[windows.at : windows.at + 1].tobytes() == b"]":
+        windows.advance(windows.at + 1)
+        ended = END
+    while ended != END and (piece := windows.next()) is not None:
+        at, full = 0, True
+        while full and ended == MORE:
+            block, at, ended = scanner.elements(piece, at)
+            if ended == BROKEN:
+                raise _Broken(f"the array is not JSON: it breaks off at byte {piece.at + at}")
+            full = block.rows == BLOCK_ROWS
+            windows.advance(piece.at + at)
+            if block.rows:
+                yield block
+    if ended != END:
+        raise _Broken("the array is not JSON: it does not end")
+    if _skip(source, windows.at) != len(source):
+        raise _Broken(f"the array is not JSON: more follows after its end at byte {windows.at}")
 
 
 class _Scanner:
@@ -140,9 +143,10 @@ def _member(
     source: Bytes, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64], first: int, row: int
 ) -> Mapping[str, object]:
     try:
-        return load_object(source[start[row] : stop[row]].tobytes(), first + row)
-    except UnreadableInput:
-        raise _Irregular from None
+        element = load_json(source[start[row] : stop[row]].tobytes())
+    except UnreadableInput as error:
+        raise _Broken(f"element {first + row}: {error}") from None
+    return as_object(element, first + row)
 
 
 def _element(elements: list[Any], first: int, row: int) -> Mapping[str, object]:

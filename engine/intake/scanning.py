@@ -49,6 +49,7 @@ _ENDS_TEXT = marks(_QUOTE, _BACKSLASH, *range(32))
 _ENDS_CELL = marks(_COMMA, _NEWLINE, _RETURN)
 _IS_BLANK = marks(32, 9, _RETURN)
 _IS_SPACE = marks(32, 9, _RETURN, _NEWLINE)
+_ENDS_ELEMENT = marks(_COMMA, ord("]"))
 _OPENS = marks(ord("{"), ord("["))
 _CLOSES = marks(ord("}"), ord("]"))
 # What stands for a byte after a backslash; 0: nothing does.
@@ -410,11 +411,13 @@ def scan_lines(
 
 
 @compiled
-def _balanced_end(data: Bytes, at: int, stop: int) -> int:
-    """The position after the value that opens at `at`, by its brackets alone; _SPENT if it does not end."""
+def _element_end(data: Bytes, at: int, stop: int) -> int:
+    """Where the comma or bracket after the element at `at` is, by brackets and quotes alone; else _SPENT."""
     depth = 0
     while at < stop:
         byte = data[at]
+        if depth == 0 and _ENDS_ELEMENT[byte]:
+            return at
         at += 1
         if byte == 34:
             while at < stop and data[at] != 34:
@@ -424,8 +427,6 @@ def _balanced_end(data: Bytes, at: int, stop: int) -> int:
             depth += 1
         elif _CLOSES[byte]:
             depth -= 1
-            if depth == 0:
-                return at
     return _SPENT
 
 
@@ -446,7 +447,7 @@ def scan_elements(
     row_start: Longs,
     row_stop: Longs,
 ) -> tuple[int, int, int]:
-    """The objects of a JSON array, from the first one on: (rows, position after the last, how it ended).
+    """The elements of a JSON array, from the first one on: (rows, position after the last, how it ended).
 
     `source` as in `scan_lines`. The position after END is that after the closing bracket.
     """
@@ -457,12 +458,14 @@ def scan_elements(
         at = _after_blanks(data, at, stop, True)
         if at >= stop:
             return rows, at, broken
-        if data[at] != 123:
-            return rows, at, BROKEN
-        after = _scan_object(data, at, stop, True, rows, names, name_stop, slots, known, start, end, kind)
+        after = _BAD
+        if data[at] == 123:
+            after = _scan_object(data, at, stop, True, rows, names, name_stop, slots, known, start, end, kind)
         plain[rows] = after >= 0
         if after < 0:
-            after = _balanced_end(source, at, stop)
+            after = _element_end(source, at, stop)
+            if after == at:
+                return rows, at, BROKEN
         next_at = _after_blanks(source, after, stop, True) if after >= 0 else stop
         if next_at >= stop:
             for column in range(known[0]):

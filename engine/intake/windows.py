@@ -1,6 +1,5 @@
 """Going through bytes by windows: private copies that a scanner may resolve escapes in."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +13,7 @@ Bytes = npt.NDArray[np.uint8]
 
 BLOCK_ROWS = 16_384
 WINDOW = 32 * 1024 * 1024
-_LARGEST_ROW = 256 * 1024 * 1024
+_LARGEST_WINDOW = 256 * 1024 * 1024
 
 _MAGIC = {
     b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"GIF8": "a GIF image",
@@ -44,18 +43,23 @@ class Windows:
         self._source = source
         self.at = at
         self._size = size
+        self._last = -1
 
-    def __iter__(self) -> Iterator[Window]:
-        while self.at < len(self._source):
-            begin = self.at
-            piece = self._source[begin : begin + self._size]
-            yield Window(begin, piece, piece.copy(), final=begin + self._size >= len(self._source))
-            if self.at == begin:
-                self._size *= 2
-                if self._size > _LARGEST_ROW:
-                    raise InputTooLarge(
-                        f"the row from byte {begin} on does not end within {_LARGEST_ROW} bytes"
-                    )
+    def next(self) -> Window | None:
+        """The next window, larger if the last one did not hold a whole row; None at the end of the source.
+
+        Raises:
+            InputTooLarge: a row that no window holds.
+        """
+        if self.at >= len(self._source):
+            return None
+        if self.at == self._last:
+            self._size *= 2
+            if self._size > _LARGEST_WINDOW:
+                raise InputTooLarge(f"the row at byte {self.at} does not end within {self._size // 2} bytes")
+        self._last = self.at
+        piece = self._source[self.at : self.at + self._size]
+        return Window(self.at, piece, piece.copy(), final=self.at + self._size >= len(self._source))
 
     def advance(self, to: int) -> None:
         """Everything before `to` has been read."""

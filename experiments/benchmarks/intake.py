@@ -148,7 +148,8 @@ def main() -> None:
     for figure in measure(int(sys.argv[1]) if len(sys.argv) > 1 else _ROWS):
         print(
             f"{figure['what']:<52} {figure['value']:>12,.1f} {figure['unit']:<7} "
-            f"{figure['megabytes_a_second']:>8,.1f} MB/s {figure['milliseconds']:>9.3f} ms   pydantic {figure['peer']:>10,.1f}   ratio {figure['ratio']:>5.1f}"
+            f"{figure['megabytes_a_second']:>8,.1f} MB/s {figure['milliseconds']:>9.3f} ms   "
+            f"pydantic {figure['peer']:>10,.1f}   ratio {figure['ratio']:>5.1f}"
         )
 
 
