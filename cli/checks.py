@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 from cli.options import configured
 from cli.ports import listener_on
+from cli.remarks import remarks_aside
 from engine.errors import RaysignalError, StoreError, UnsafeStore
 from engine.settings import PREFIX, Settings
 from serve.service import reachable
@@ -228,7 +229,8 @@ def check_ray(address: str | None) -> Finding:
         options |= {"num_cpus": 1, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     what = "cannot start a cluster here" if address is None else f"cannot join {address}"
     try:
-        ray.init(address=address or "local", **options)
+        with remarks_aside():
+            ray.init(address=address or "local", **options)
         nodes = len([node for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - whatever Ray raises is the finding
         remedy = (

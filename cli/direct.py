@@ -12,6 +12,7 @@ import numpy as np
 import ray
 from ray.util import list_named_actors
 
+from cli.remarks import remarks_aside
 from cli.ways import Sent, placed
 from engine.actors import NAMESPACE, Desk
 from engine.columns import SignalBatch
@@ -31,13 +32,14 @@ class Direct:
     @asynccontextmanager
     async def open(cls, settings: Settings) -> AsyncIterator["Direct"]:
         """The actors of the configured store; those that had to be created are flushed and ended on exit."""
-        with _cluster(settings.ray_address):
+        with remarks_aside() as ending, _cluster(settings.ray_address):
             served = any(actor["namespace"] == NAMESPACE for actor in list_named_actors(all_namespaces=True))
             desk = Desk.connect(settings)
             try:
                 await desk.ready()
                 yield cls(desk)
             finally:
+                ending()
                 if not served:
                     await desk.close()
 

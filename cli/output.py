@@ -5,6 +5,7 @@ With `--json`, stdout holds one JSON value and nothing else; progress and errors
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,7 +37,7 @@ class Output:
 
     Attributes:
         as_json: stdout is for a program.
-        out, err: the two streams, looked up when they are written to.
+        out, err: the two streams.
     """
 
     as_json: bool = False
@@ -71,7 +72,8 @@ class Output:
 
 
 def _console(*, to_stderr: bool) -> Console:
-    console = Console(stderr=to_stderr, highlight=False, soft_wrap=True)
+    # The stream of now: `sys.stdout` may be lent to others later, see `cli.remarks`.
+    console = Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False, soft_wrap=True)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE
     return console

@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 _LISTEN = "0A"
@@ -40,7 +41,10 @@ def _listeners() -> Iterator[tuple[int, str]]:
 
 
 def _descriptors(process: Path) -> set[str]:
-    try:
-        return {str(descriptor.readlink()) for descriptor in (process / "fd").iterdir()}
-    except OSError:
-        return set()
+    """What a process has open; nothing of another user's. Descriptors come and go while they are listed."""
+    found = set()
+    with suppress(OSError):
+        for descriptor in (process / "fd").iterdir():
+            with suppress(OSError):
+                found.add(str(descriptor.readlink()))
+    return found

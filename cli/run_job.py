@@ -18,6 +18,7 @@ from cli.files import SignalFile, reading_of, reading_sentences
 from cli.options import URL_VARIABLE, ReadingOptions, writing_to
 from cli.output import Output, errors_table, performance_table, rows_table
 from cli.ports import free_port
+from cli.remarks import remarks_aside
 from cli.replay_job import sending, summary
 from cli.replaying import Pace, Plan, Tally, replay_file
 from data.generator import SAMPLE as _SAMPLE
@@ -62,12 +63,14 @@ def run_job(job: Job, output: Output) -> None:
     place = fresh_folder(job.folder)
     settings = _settings(place)
     output.err.print(f"starting the service on {settings.host}:{settings.port} ...")
-    with local_service(settings, log_path=str((place / "requests.log").resolve())) as service:
+    log = str((place / "requests.log").resolve())
+    with remarks_aside() as ending, local_service(settings, log_path=log) as service:
         output.say(f"service   {service.url}, with a fresh store in {place}")
         replays, standings = asyncio.run(_both_ways(job, file, settings, service.url, output))
         differing = differences(standings[0]["performance"], standings[1]["performance"])
         if not differing:
             output.say("both ended the same: every figure of the performance is equal")
+        ending()
         output.err.print("writing results, ending the service ...")
     if differing:
         names = [standing["portfolio"] for standing in standings]

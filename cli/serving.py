@@ -8,6 +8,7 @@ from types import FrameType
 
 from cli.options import URL_VARIABLE
 from cli.output import Output
+from cli.remarks import remarks_aside
 from engine.settings import PREFIX, Settings
 from serve.service import local_service
 
@@ -27,7 +28,7 @@ def serve_until_told(settings: Settings, log_path: str | None) -> None:
         told.set()
 
     output.err.print(f"starting on {settings.host}:{settings.port} ...")
-    with local_service(settings, log_path=log_path) as service:
+    with remarks_aside() as ending, local_service(settings, log_path=log_path) as service:
         # From here on a signal is the way to end, and no failure.
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         secured = settings.api_key is not None or settings.webhook_secret is not None
@@ -52,6 +53,7 @@ def serve_until_told(settings: Settings, log_path: str | None) -> None:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            ending()
             with suppress(OSError):
                 output.err.print("stopping: writing results, ending the cluster's processes ...")
     with suppress(OSError):

@@ -56,7 +56,12 @@ def test_a_plain_file_has_the_format_of_its_ending_and_checks_clean(tmp_path, en
         "path": str(path), "rows": 50, "seed": 0, "bytes": path.stat().st_size, "read_with": [],
     }  # fmt: skip
     found = checked(path)
-    assert (found["rows"], found["usable"], found["symbols"], found["spacing"]) == (50, 50, {"BTC": 25, "ETH": 25}, "1s")
+    assert (found["rows"], found["usable"], found["symbols"], found["spacing"]) == (
+        50,
+        50,
+        {"BTC": 25, "ETH": 25},
+        "1s",
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,11 +150,11 @@ def test_check_takes_rows_in_any_order_and_measures_gaps_per_symbol(tmp_path):
     path = written(
         tmp_path,
         "timestamp,symbol,price,signal\n"
-        + "2025-01-01T00:40:00Z,BTC,100,1\n"
-        + "2025-01-01T00:10:00Z,BTC,100,1\n"
-        + "2025-01-01T00:00:00Z,BTC,100,1\n"
-        + "2025-01-01T00:05:00Z,ETH,9,0\n"
-        + "2025-01-01T00:15:00Z,ETH,9,0\n",
+        "2025-01-01T00:40:00Z,BTC,100,1\n"
+        "2025-01-01T00:10:00Z,BTC,100,1\n"
+        "2025-01-01T00:00:00Z,BTC,100,1\n"
+        "2025-01-01T00:05:00Z,ETH,9,0\n"
+        "2025-01-01T00:15:00Z,ETH,9,0\n",
     )
     found = checked(path)
     assert found["spacing"] == "10m"

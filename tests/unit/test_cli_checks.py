@@ -1,0 +1,116 @@
+"""The doctor's checks, each as the plain function it is."""
+
+import os
+import socket
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from cli.checks import check_disk, check_keys, check_packages, check_port, check_store, examine
+from cli.ports import free_port, listener_on
+from engine.settings import Settings
+
+
+def test_packages_that_are_there_are_shown_with_their_versions():
+    finding = check_packages(["httpx>=0.1", 'nothing-like-it>=1; extra == "test"'])
+    assert finding.status == "ok"
+    assert f"httpx {version('httpx')}" in finding.detail
+
+
+@pytest.mark.parametrize("requirement", ["no-such-package-anywhere", "httpx>=999"])
+def test_a_package_that_is_missing_or_too_old_fails_with_a_remedy(requirement):
+    finding = check_packages([requirement])
+    assert finding.status == "failed"
+    assert requirement.partition(">")[0] in finding.detail
+    assert finding.remedy
+
+
+def test_secrets_are_reported_and_never_shown():
+    finding = check_keys(Settings(api_key="hunter2-api", webhook_secret="hunter2-hook"))
+    assert finding.status == "ok"
+    assert "hunter2" not in str(finding)
+    assert "RAYSIGNAL_API_KEY is set" in finding.detail
+
+
+def test_a_webhook_secret_without_a_key_is_a_warning():
+    assert check_keys(Settings(webhook_secret="hunter2-hook")).status == "warning"
+
+
+def test_s3_without_credentials_fails(monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "absent"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "absent"))
+    assert check_keys(Settings(store="s3://bucket")).status == "failed"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    found = check_keys(Settings(store="s3://bucket"))
+    assert found.status == "ok"
+    assert "hunter2" not in str(found)
+
+
+def test_a_free_port_is_free():
+    assert check_port(Settings(port=free_port())).status == "ok"
+
+
+def test_a_used_port_fails_and_names_who_has_it():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        finding = check_port(Settings(port=port))
+        assert finding.status == "failed"
+        assert f"(pid {os.getpid()})" in finding.detail
+    assert listener_on(port) is None
+
+
+def test_a_port_that_another_process_has_is_told_by_its_pid():
+    program = (
+        "import socket, sys\ns = socket.create_server(('127.0.0.1', 0))\n"
+        "print(s.getsockname()[1], flush=True)\nsys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        port = int(other.stdout.readline())
+        told = listener_on(port)
+        other.stdin.close()
+    assert told is not None
+    assert f"(pid {other.pid})" in told
+
+
+def test_room_is_measured_where_the_store_will_be(tmp_path):
+    finding = check_disk((tmp_path / "not" / "yet" / "there").as_uri())
+    assert "free for store" in finding.detail
+    assert not (tmp_path / "not").exists()
+
+
+def test_a_store_that_keeps_conditional_writes_is_ok(tmp_path):
+    assert check_store((tmp_path / "store").as_uri()).status == "ok"
+
+
+def test_a_store_that_cannot_be_written_fails_with_a_remedy(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    finding = check_store((tmp_path / "file").as_uri())
+    assert finding.status == "failed"
+    assert finding.remedy
+
+
+def test_a_store_of_no_kind_fails():
+    assert check_store("ftp://elsewhere").status == "failed"
+
+
+def test_settings_that_cannot_be_used_end_the_examination(monkeypatch):
+    monkeypatch.setenv("RAYSIGNAL_PORT", "none")
+    findings = list(examine({}))
+    assert [finding.name for finding in findings] == ["packages", "settings"]
+    assert findings[-1].status == "failed"
+    assert "RAYSIGNAL_PORT" in findings[-1].detail
+
+
+def test_examining_leaves_the_working_directory_as_it_is(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    check_disk(Settings().store)
+    assert list(Path().iterdir()) == []

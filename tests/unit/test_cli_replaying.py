@@ -1,0 +1,153 @@
+"""Replaying a file: order, pace, refusals and the tally, with a way and a clock of the test's own."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from cli.files import SignalFile
+from cli.replaying import Pace, Plan, replay_file
+from cli.ways import Sent
+from engine.intake import Reading
+
+STEP_US = 600_000_000
+
+
+@dataclass
+class Recorder:
+    """A way that takes everything but what it is told to refuse, and remembers what it was sent."""
+
+    refusing: set[int] = field(default_factory=set)
+    requests: list[list[int]] = field(default_factory=list)
+    into: set[tuple[str, bool]] = field(default_factory=set)
+    under_way: int = 0
+
+    async def send_one(self, portfolio, batch, index, *, accept_price_jump):
+        self.into.add((portfolio, accept_price_jump))
+        return await self._take([int(batch.row[index])], skip=True)
+
+    async def send_batch(self, portfolio, batch, *, skip, accept_price_jump):
+        self.into.add((portfolio, accept_price_jump))
+        return await self._take(batch.row.tolist(), skip=skip)
+
+    async def _take(self, rows, *, skip):
+        assert self.under_way == 0, "two requests of a portfolio at once"
+        self.under_way += 1
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        self.requests.append(rows)
+        refused = [row for row in rows if row in self.refusing]
+        errors = [{"row": row} for row in refused]
+        if refused and not skip:
+            return Sent(refused=len(refused), errors=errors)
+        return Sent(accepted=len(rows) - len(refused), refused=len(refused), errors=errors)
+
+
+@dataclass
+class Time:
+    """A clock that only sleeping moves."""
+
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def read(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds):
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def file_of(tmp_path, lines):
+    path = tmp_path / "signals.csv"
+    path.write_text("timestamp,price,signal\n" + "\n".join(lines) + "\n")
+    return SignalFile.survey(path, Reading())
+
+
+def ten_rows(tmp_path):
+    """Ten bars of ten minutes, the latest first."""
+    return file_of(
+        tmp_path, [f"2025-01-01T{9 - i // 6:02}:{50 - i % 6 * 10:02}:00Z,100,1" for i in range(10)]
+    )
+
+
+def replay(file, way, *, one_by_one=False, batch_rows=4, skip=False, speed=None, time=None):
+    time = time or Time()
+    told = []
+    plan = Plan("baseline", one_by_one, batch_rows, skip, accept_price_jump=True)
+    tally = asyncio.run(
+        replay_file(file, way, plan, Pace(speed, time.read, time.sleep), advanced=told.append)
+    )
+    return tally, told
+
+
+def test_batches_go_in_time_order_one_after_another(tmp_path):
+    way = Recorder()
+    tally, told = replay(ten_rows(tmp_path), way)
+    assert way.requests == [[9, 8, 7, 6], [5, 4, 3, 2], [1, 0]]
+    assert (tally.accepted, tally.refused, tally.complete, told) == (10, 0, True, [4, 4, 2])
+    assert way.into == {("baseline", True)}
+
+
+def test_one_by_one_is_a_request_a_signal_in_time_order(tmp_path):
+    way = Recorder()
+    tally, told = replay(ten_rows(tmp_path), way, one_by_one=True)
+    assert way.requests == [[row] for row in range(9, -1, -1)]
+    assert (tally.accepted, told) == (10, [1] * 10)
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_the_first_refusal_ends_the_replay_and_what_came_before_is_counted(tmp_path, one_by_one):
+    way = Recorder(refusing={5})
+    tally, _ = replay(ten_rows(tmp_path), way, one_by_one=one_by_one)
+    assert not tally.complete
+    assert (tally.accepted, tally.refused, tally.errors) == (4, 1, [{"row": 5}])
+    assert tally.as_dict()["unsent"] == 5
+    assert way.requests[-1][0] == 5
+
+
+@pytest.mark.parametrize("one_by_one", [False, True])
+def test_refused_rows_are_left_out_on_request(tmp_path, one_by_one):
+    tally, _ = replay(ten_rows(tmp_path), Recorder(refusing={5, 0}), one_by_one=one_by_one, skip=True)
+    assert tally.complete
+    assert (tally.accepted, tally.refused, [error["row"] for error in tally.errors]) == (8, 2, [5, 0])
+
+
+def test_a_file_with_an_unreadable_row_is_not_sent_at_all(tmp_path):
+    way = Recorder()
+    file = file_of(tmp_path, ["2025-01-01T00:00:00Z,100,1", "2025-01-01T00:10:00Z,cheap,1"])
+    tally, _ = replay(file, way)
+    assert (way.requests, tally.complete, tally.refused) == ([], False, 1)
+    assert (tally.errors[0]["row"], tally.errors[0]["field"], tally.errors[0]["value"]) == (
+        1,
+        "price",
+        "'cheap'",
+    )
+
+
+def test_the_readable_rows_of_such_a_file_are_sent_on_request(tmp_path):
+    file = file_of(tmp_path, ["2025-01-01T00:00:00Z,100,1", "2025-01-01T00:10:00Z,cheap,1"])
+    tally, _ = replay(file, Recorder(), skip=True)
+    assert (tally.accepted, tally.refused, tally.complete) == (1, 1, True)
+
+
+def test_in_scaled_time_each_signal_waits_for_its_turn(tmp_path):
+    time = Time()
+    tally, _ = replay(ten_rows(tmp_path), Recorder(), one_by_one=True, speed=60.0, time=time)
+    assert time.slept == [10.0] * 9
+    assert tally.seconds == 90.0
+
+
+def test_time_that_sending_took_is_not_waited_for_again():
+    time = Time()
+    pace = Pace(1.0, time.read, time.sleep)
+
+    async def drive():
+        await pace.turn_of(0)
+        time.now += 450.0
+        await pace.turn_of(STEP_US)
+        time.now += 1000.0
+        await pace.turn_of(2 * STEP_US)
+
+    asyncio.run(drive())
+    assert time.slept == [150.0]
