@@ -7,13 +7,12 @@ import os
 import sys
 from typing import Any
 
-from engine.journal.stores import open_stores
-from fastapi import FastAPI
 from ray import serve
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 
 from engine.actors import Desk
+from engine.journal.stores import open_stores
 from engine.settings import Settings, load_settings
 from engine.warm import warm
 from serve.access import Access, refuse_open_door
@@ -36,17 +35,16 @@ class Edge:
         refuse_open_door(listening_on(), access)
         warm()
         routes = Routes(settings, Desk.connect(settings), open_stores(settings.store).blobs, access=access)
-        self._asgi = front(
-            build_api(routes, settings), access, log_path, serve.get_replica_context().replica_id.unique_id
+        self._asgi = Front(
+            build_api(routes, settings),
+            hot={("POST", "/signal"): routes.post_signal},
+            access=access,
+            log=open_log(log_path),
+            name=serve.get_replica_context().replica_id.unique_id,
         )
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._asgi
-
-
-def front(api: FastAPI, access: Access, log_path: str | None, name: str) -> ASGIApp:
-    """The application as it is served."""
-    return Front(api, access=access, log=open_log(log_path), name=name)
 
 
 def build(settings: Settings, *, log_path: str | None = None) -> serve.Application:

@@ -48,9 +48,7 @@ def trimmed(config: str, answer: Path) -> str:
             continue
         kept.append(line)
         if match and section[0] == "defaults":
-            kept += [
-                f"    errorfile {status} {folder / f'{shown}.http'}" for status, shown in _SHOWN_AS.items()
-            ]
+            kept += [f"    errorfile {status} {answer}" for status in _FAILURES]
         if match and section == _FRONTEND:
             kept.append(_TAKE_IN_ANYWAY)
     return "\n".join(kept) + "\n"
