@@ -130,36 +130,44 @@ def take_in(blocks: Iterable[Block], reading: Reading) -> Intake:
                 f"more than {reading.max_rows} rows; expected at most that many at once",
                 limit=reading.max_rows,
             )
-        batch, wrong = read_block(block, reading)
-        refused += len(wrong)
-        errors += wrong[: MAX_ERRORS - len(errors)]
+        batch, wrong = read_block(block, reading, errors)
+        refused += wrong
         if len(batch):
             batches.append(batch)
     return Intake(_joined(batches).in_time(), errors, rows, refused)
 
 
-def read_block(block: Block, reading: Reading) -> tuple[SignalBatch, list[InputError]]:
-    """The valid rows of a block, in their order, and the errors of the others."""
+def read_block(block: Block, reading: Reading, errors: list[InputError]) -> tuple[SignalBatch, int]:
+    """The valid rows of a block, in their order, and how many are not; `errors` is added to up to its limit."""
     clear = block.plain.copy()
     batch = _read_columns(block, reading, clear)
     if bool(clear.all()):
-        return batch, []
-    signals, places, errors = [], [], []
+        return batch, 0
+    refused = 0
+    signals, places = [], []
+    names = {*batch.numbers, *batch.texts}
     for row in np.flatnonzero(~clear).tolist():
         position = block.first_row + row
         try:
-            signals.append(signal_of(block.reread(row), reading, row=position))
-            places.append(position)
+            signal = signal_of(block.reread(row), reading, row=position)
         except InputError as error:
-            errors.append(placed(error, position))
+            refused += 1
+            if len(errors) < MAX_ERRORS:
+                # Without the traceback, which would keep alive all that was read here.
+                errors.append(_placed(error, position).with_traceback(None))
+            continue
+        signals.append(signal)
+        places.append(position)
+        names.update(signal.features)
+        _check_names(len(names))
     if signals:
         again = replace(SignalBatch.of_signals(signals), row=np.array(places, np.int64))
         batch = SignalBatch.concat([batch, again])
         batch = batch.take(np.argsort(batch.row, kind="stable"))
-    return batch, errors
+    return batch, refused
 
 
-def placed(error: InputError, row: int) -> InputError:
+def _placed(error: InputError, row: int) -> InputError:
     """The error with its row, if it does not say it yet."""
     if error.fields.get("row") == row:
         return error
@@ -342,32 +350,29 @@ def _features(block: Block, clear: Flags) -> dict[str, _Feature]:
 def _joined(batches: list[SignalBatch]) -> SignalBatch:
     if not batches:
         return SignalBatch.of_signals([])
-    check_width(batches)
+    _check_width(batches)
     return SignalBatch.concat(batches)
 
 
-def check_width(batches: list[SignalBatch]) -> None:
-    """Refuse batches whose features, side by side, would be mostly holes.
-
-    Raises:
-        InputTooLarge: more than 512 feature names, or a table that is large and nearly empty.
-    """
+def _check_width(batches: list[SignalBatch]) -> None:
     names = {name for batch in batches for name in (*batch.numbers, *batch.texts)}
+    _check_names(len(names))
     rows = sum(len(batch) for batch in batches)
     filled = sum(len(batch) * (len(batch.numbers) + len(batch.texts)) for batch in batches)
-    if len(names) > MAX_COLUMNS:
-        raise InputTooLarge(
-            f"{len(names)} different features; expected at most {MAX_COLUMNS}", limit=MAX_COLUMNS
-        )
     if len(names) * rows > max(MAX_EMPTY_CELLS, 4 * filled):
         raise InputTooLarge(
-            f"{rows} rows share few of their {len(names)} features; expected fewer rows at once",
-            limit=MAX_COLUMNS,
+            f"{rows} rows share few of their {len(names)} features; expected fewer rows at once"
         )
+
+
+def _check_names(count: int) -> None:
+    """Columns are as long as the input, so there may not be any number of them."""
+    if count > MAX_COLUMNS:
+        raise InputTooLarge(f"more than {MAX_COLUMNS} different features; expected at most that many at once")
 
 
 def instants_of(block: Block, reading: Reading) -> Longs:
     """When the valid rows of a block were known, without reading the rest of them where that can be helped."""
     clear = block.plain.copy()
     instants = _stamps(_field_cells(block, ALIASES["timestamp"], clear), reading, clear)
-    return instants if bool(clear.all()) else read_block(block, reading)[0].timestamp_us
+    return instants if bool(clear.all()) else read_block(block, reading, [])[0].timestamp_us
