@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.metadata import version
+from secrets import token_hex
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,9 +16,10 @@ from engine.errors import RaysignalError
 from engine.settings import Settings
 from serve import schemas
 from serve.access import SIGNATURE_HEADER
+from serve.front import LINE
 from serve.operations import OPERATIONS, Operation
 from serve.page import docs_page
-from serve.problems import problem_of, problem_of_http
+from serve.problems import problem_of, problem_of_http, problem_unexpected
 from serve.routes import Routes
 
 _MODELS: tuple[type[BaseModel], ...] = (
@@ -63,6 +65,7 @@ def build_api(routes: Routes, settings: Settings) -> FastAPI:
     api.add_api_route("/docs", get_docs, methods=["GET"], include_in_schema=False)
     api.add_exception_handler(RaysignalError, _refuse)
     api.add_exception_handler(HTTPException, _refuse_route)
+    api.add_exception_handler(Exception, _answer_unexpected)
     return api
 
 
@@ -74,6 +77,12 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 async def _refuse_route(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problem_of_http(error).response()
+
+
+async def _answer_unexpected(request: Request, _error: Exception) -> Response:
+    # Starlette raises the error again once this is sent; `Front` then logs it under the same id.
+    error_id = request.scope[LINE]["error_id"] = token_hex(8)
+    return problem_unexpected(error_id).response()
 
 
 def _operation_id(operation: Operation) -> str:

@@ -49,7 +49,7 @@ class Edge:
 
 def build(settings: Settings, *, log_path: str | None = None) -> serve.Application:
     """The application of these settings; `log_path` as in `serve.logs.open_log`, on the replicas' machine."""
-    deployment = serve.deployment(
+    deployment: Any = serve.deployment(
         serve.ingress()(Edge),
         name="Edge",
         num_replicas=settings.ingress_replicas,
@@ -60,7 +60,8 @@ def build(settings: Settings, *, log_path: str | None = None) -> serve.Applicati
         # One line a request is written by `Front`, with more in it.
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
-    return deployment.bind(settings, log_path)
+    application: serve.Application = deployment.bind(settings, log_path)
+    return application
 
 
 def app(args: dict[str, Any]) -> serve.Application:
@@ -70,5 +71,7 @@ def app(args: dict[str, Any]) -> serve.Application:
 
 def listening_on() -> str:
     """The address that Ray Serve listens on, which its own configuration says and not these settings."""
-    host: str | None = _get_global_client().http_config.host
+    client = _get_global_client()
+    assert client is not None
+    host: str | None = client.http_config.host
     return host or "0.0.0.0"  # noqa: S104 - that is what Ray Serve takes None for

@@ -71,9 +71,8 @@ class Front:
         except RaysignalError as error:
             await self._refuse(problem_of(error), line, status, scope, receive, noting)
         except Exception:  # noqa: BLE001 - the last one who can answer; it is logged with its traceback
-            error_id = token_hex(8)
+            error_id = line.setdefault("error_id", token_hex(8))
             self._log.exception("unexpected", error_id=error_id)
-            line["error_id"] = error_id
             await self._refuse(problem_unexpected(error_id), line, status, scope, receive, noting)
         finally:
             self._log.info(

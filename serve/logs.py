@@ -19,16 +19,20 @@ FLUSH_S = 0.05
 
 
 def open_log(path: str | None) -> FilteringBoundLogger:
-    """A logger of JSON lines; `path` None is stderr.
+    """A logger for the life of the process; `path` None is stderr.
 
     A file is appended to, line by line, so that several processes can share it. It may be the stderr of the
     program that started the service, `/proc/<pid>/fd/2`: lines then reach it as they are, and not through the
     log collector of Ray, which reads, ships and prefixes each.
     """
-    stream: BinaryIO = sys.stderr.buffer
-    if path is not None:
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
-        stream = os.fdopen(descriptor, "ab", buffering=0)
+    if path is None:
+        return json_logger(sys.stderr.buffer)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+    return json_logger(os.fdopen(descriptor, "ab", buffering=0))
+
+
+def json_logger(stream: BinaryIO) -> FilteringBoundLogger:
+    """A logger that writes each event as a JSON object on a line of its own."""
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _Lines(stream),
         processors=[

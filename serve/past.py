@@ -100,7 +100,7 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     }
     stamps = table["timestamp"].cast(pa.int64()).to_pylist()
     names = {action.value: action.name for action in Action}
-    rows = table.select(plain).drop_columns(["timestamp"]).to_pylist()
+    rows: list[dict[str, Any]] = table.select(plain).drop_columns(["timestamp"]).to_pylist()
     for row, stamp in zip(rows, stamps, strict=True):
         row["timestamp"] = format_instant(stamp)
         row["signal"] = names[row["signal"]]

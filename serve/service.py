@@ -222,7 +222,7 @@ def _deployed(settings: Settings, log_path: str | None) -> Iterator[Service]:
                 if served_before:
                     serve.delete(APP_NAME)
                 else:
-                    serve.shutdown()
+                    serve.shutdown()  # type: ignore[no-untyped-call]
             asyncio.run(desk.close())
 
 

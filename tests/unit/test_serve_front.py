@@ -1,0 +1,243 @@
+"""The application in one process over a real shard on disk: access, lines, and what only goes wrong inside."""
+
+import asyncio
+import hashlib
+import hmac
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+import structlog
+
+from engine.errors import StoreUnavailable
+from engine.journal.stores import open_stores
+from engine.mailbox import Mailbox
+from engine.policy import Policy
+from engine.settings import Settings
+from engine.shard import Limits, Shard
+from serve.access import Access
+from serve.api import build_api
+from serve.front import Front
+from serve.logs import json_logger
+from serve.routes import Routes
+
+SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
+KEY, SECRET = "key-1", "secret-1"
+
+
+class Desk:
+    """The desk over one mailbox in this process; `broken` is raised in place of an answer."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self.broken: Exception | None = None
+
+    async def submit(self, *args: Any, **options: Any) -> Any:
+        if self.broken is not None:
+            raise self.broken
+        return await self._mailbox.submit(*args, **options)
+
+    async def standing(self, portfolio: str) -> Any:
+        return (await self._mailbox.standings(portfolio))[0]
+
+    async def ready(self) -> list[int]:
+        if self.broken is not None:
+            raise self.broken
+        return [await self._mailbox.ready()]
+
+    async def observe(self) -> list[dict[str, Any]]:
+        return [self._mailbox.observe()]
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, lines: list[dict[str, Any]] | None = None, **settings: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, Desk]]:
+    chosen = Settings(store=(folder / "store").as_uri(), **settings)
+    stores = open_stores(chosen.store)
+
+    def open_shard() -> Shard:
+        return Shard.open(
+            stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000",
+            cache_dir=folder / "cache", limits=Limits(), policies={"baseline": Policy()},
+        )  # fmt: skip
+
+    mailbox = Mailbox(open_shard, clock=lambda: 0.0, flush_s=3600.0, on_fenced=lambda: None)
+    desk, access = Desk(mailbox), Access.of(chosen)
+    routes = Routes(chosen, desk, stores.blobs, access=access)
+    captured = structlog.testing.LogCapture()
+    app = Front(
+        build_api(routes, chosen),
+        hot={("POST", "/signal"): routes.post_signal},
+        access=access,
+        log=structlog.wrap_logger(None, processors=[captured]),
+        name="r1",
+    )
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        yield client, desk
+    await mailbox.close()
+    if lines is not None:
+        lines += captured.entries
+
+
+def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    return {
+        "X-Signature": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
+        "Content-Type": "application/json",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/performance", "/history", "/portfolios", "/metrics", "/docs", "/openapi.json", "/readyz", "/nothing"],
+)
+async def test_with_a_key_nothing_is_shown_to_who_has_none(tmp_path: Path, path: str) -> None:
+    async with running(tmp_path, api_key=KEY) as (http, _):
+        answer = await http.get(path)
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert (await http.get(path, headers={"Authorization": "Bearer key-2"})).status_code == 401
+
+
+async def test_the_key_opens_and_the_health_check_is_open(tmp_path: Path) -> None:
+    async with running(tmp_path, api_key=KEY) as (http, _):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        assert (await http.post("/signal", json=SIGNAL)).status_code == 401
+        assert (await http.post("/signal", json=SIGNAL, headers=headers)).status_code == 200
+        assert (await http.get("/performance", headers=headers)).json()["signals"] == 1
+        assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_webhook_signs_its_body(tmp_path: Path) -> None:
+    body = orjson.dumps(SIGNAL)
+    async with running(tmp_path, api_key=KEY, webhook_secret=SECRET) as (http, desk):
+        for headers in (signed(body, "other"), signed(body + b" "), {"X-Signature": "sha256="}):
+            assert (await http.post("/signal", content=body, headers=headers)).status_code == 401
+        assert (await desk.standing("baseline")).count == 0
+        assert (await http.post("/signal", content=body, headers=signed(body))).status_code == 200
+        rows = b"[" + body + b"]"
+        batch = await http.post("/signals", content=rows, headers=signed(rows))
+        assert batch.json()["replayed"] == 1
+        assert (await http.put("/portfolios/x", content=b"{}", headers=signed(b"{}"))).status_code == 401
+        assert (await http.get("/performance", headers=signed(b""))).status_code == 401
+
+
+async def test_the_document_says_how_to_prove_who_one_is_only_where_one_must(tmp_path: Path) -> None:
+    async with running(tmp_path / "a") as (http, _):
+        plain = (await http.get("/openapi.json")).json()
+    async with running(tmp_path / "b", api_key=KEY, webhook_secret=SECRET) as (http, _):
+        secured = (await http.get("/openapi.json", headers={"Authorization": f"Bearer {KEY}"})).json()
+    assert "securitySchemes" not in plain["components"]
+    assert "401" not in plain["paths"]["/signal"]["post"]["responses"]
+    assert secured["paths"]["/signal"]["post"]["security"] == [{"key": []}, {"signature": []}]
+    assert secured["paths"]["/performance"]["get"]["security"] == [{"key": []}]
+    assert "security" not in secured["paths"]["/healthz"]["get"]
+    assert "401" in secured["paths"]["/signal"]["post"]["responses"]
+
+
+async def test_a_store_that_does_not_answer_is_503_and_says_when_to_try_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, desk):
+        desk.broken = StoreUnavailable("the bucket does not answer")
+        for answer in (await http.post("/signal", json=SIGNAL), await http.get("/readyz")):
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
+            assert answer.json()["detail"] == "the bucket does not answer"
+        assert (await http.get("/healthz")).status_code == 200
+        desk.broken = None
+        assert (await http.post("/signal", json=SIGNAL)).status_code == 200
+
+
+@pytest.mark.parametrize(("path", "body"), [("/signal", SIGNAL), ("/signals", [SIGNAL])])
+async def test_what_nobody_foresaw_is_a_problem_whose_id_is_in_the_log(
+    tmp_path: Path, path: str, body: Any
+) -> None:
+    lines: list[dict[str, Any]] = []
+    async with running(tmp_path, lines) as (http, desk):
+        desk.broken = ZeroDivisionError("a secret of the inside")
+        answer = await http.post(path, json=body)
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    assert [line["error_id"] for line in lines if "error_id" in line] == [answer.json()["error_id"]] * 2
+
+
+async def test_one_line_a_request_with_what_it_was_about(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = []
+    async with running(tmp_path, lines, api_key=KEY) as (http, _):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        await http.post("/signal", json=SIGNAL | {"signal_id": "a", "note": "private"}, headers=headers)
+        await http.post("/signal", json=SIGNAL | {"price": -1}, headers=headers)
+        await http.post("/signals", json=[SIGNAL], headers=headers)
+        await http.get("/nothing")
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("POST", "/signal", 200),
+        ("POST", "/signal", 422),
+        ("POST", "/signals", 409),
+        ("GET", "/nothing", 401),
+    ]
+    assert lines[0]["signal_id"] == "a"
+    assert lines[2]["rows"] == 1
+    assert all(line["latency_ms"] >= 0 and line["replica"] == "r1" for line in lines)
+    shown = json.dumps(lines)
+    assert KEY not in shown
+    assert "private" not in shown
+
+
+async def test_a_body_is_refused_before_it_is_read_when_it_says_that_it_is_too_long(tmp_path: Path) -> None:
+    async with running(tmp_path, max_signal_bytes=256) as (http, _):
+        answer = await http.post("/signal", content=b" " * 257, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413
+        assert answer.headers["connection"] == "close"
+        assert answer.json()["limit"] == 256
+
+
+async def test_naive_stamps_symbols_and_sources_are_read_as_configured(tmp_path: Path) -> None:
+    zone = {
+        "timezone": "America/New_York",
+        "symbol": "XAU",
+        "source": "desk",
+        "portfolios": {"gold": {"fee_bps": 4}},
+    }
+    async with running(tmp_path / "x", primary="gold", **zone) as (http, _):
+        answer = await http.post("/signal?portfolio=baseline", json=SIGNAL | {"timestamp": "2/24/2025 0:00"})
+    assert answer.json()["timestamp"] == "2025-02-24T05:00:00Z"
+    assert answer.json()["symbol"] == "XAU"
+
+
+async def test_many_signals_at_once_are_joined_and_each_gets_its_own_receipt(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, desk):
+        answers = await asyncio.gather(
+            *(http.post("/signal", json=SIGNAL | {"symbol": f"S{n}", "signal": 0}) for n in range(150))
+        )
+        observed = (await desk.observe())[0]
+    assert [answer.json()["symbol"] for answer in answers] == [f"S{n}" for n in range(150)]
+    assert observed["accepted"] == 150
+    assert observed["records"] < 20
+
+
+async def test_lines_of_a_short_while_are_written_together_and_whole() -> None:
+    stream = io.BytesIO()
+    log = json_logger(stream)
+    for number in range(50):
+        log.info("request", number=number)
+    assert not stream.getvalue()
+    log.error("at once")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line.get("number") for line in lines] == [*range(50), None]
+    log.info("later")
+    while len(stream.getvalue().splitlines()) < 52:
+        await asyncio.sleep(0)
+
+
+def test_a_log_without_an_event_loop_is_written_at_once() -> None:
+    stream = io.BytesIO()
+    json_logger(stream).info("request")
+    assert json.loads(stream.getvalue())["event"] == "request"

@@ -1,0 +1,55 @@
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from engine.mailbox import COMMIT_BUCKETS_S, Counts
+from serve.metrics import metrics_page
+
+
+def shard(**changed: Any) -> dict[str, Any]:
+    """What a mailbox observes of itself."""
+    counts = Counts()
+    plain = {name: getattr(counts, name) for name in Counts.__dataclass_fields__}
+    depths = {"queue_depth": 0, "rows_kept": 0, "durable_sequence": 0, "epoch": 1}
+    return plain | depths | changed
+
+
+def samples(page: bytes) -> dict[tuple[str, str], float]:
+    return {
+        (sample.name, ",".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(page.decode())
+        for sample in family.samples
+    }
+
+
+def test_counts_of_all_shards_are_summed() -> None:
+    page = samples(metrics_page([shard(received=3, executed=1), shard(received=4)], COMMIT_BUCKETS_S))
+    assert page["raysignal_signals_received_total", ""] == 7
+    assert page["raysignal_signals_executed_total", ""] == 1
+
+
+def test_refusals_are_counted_by_their_reason() -> None:
+    shards = [shard(refused={"LateSignal": 2}), shard(refused={"LateSignal": 1, "PriceJump": 5})]
+    page = samples(metrics_page(shards, COMMIT_BUCKETS_S))
+    assert page["raysignal_signals_refused_total", "LateSignal"] == 3
+    assert page["raysignal_signals_refused_total", "PriceJump"] == 5
+
+
+def test_commit_latency_is_a_cumulative_histogram() -> None:
+    counts = Counts()
+    for seconds in (0.0004, 0.0004, 0.03, 9.0):
+        counts.time_commit(seconds, 1)
+    observed = shard(commit_buckets=counts.commit_buckets, commit_s=counts.commit_s)
+    page = samples(metrics_page([observed, observed], COMMIT_BUCKETS_S))
+    assert page["raysignal_commit_seconds_bucket", "0.0005"] == 4
+    assert page["raysignal_commit_seconds_bucket", "0.05"] == 6
+    assert page["raysignal_commit_seconds_bucket", "2.5"] == 6
+    assert page["raysignal_commit_seconds_bucket", "+Inf"] == 8
+    assert page["raysignal_commit_seconds_count", ""] == 8
+    assert abs(page["raysignal_commit_seconds_sum", ""] - 2 * counts.commit_s) < 1e-12
+
+
+def test_depths_are_shown_by_shard() -> None:
+    page = samples(metrics_page([shard(queue_depth=3), shard(queue_depth=5)], COMMIT_BUCKETS_S))
+    assert page["raysignal_queue_depth", "0"] == 3
+    assert page["raysignal_queue_depth", "1"] == 5
