@@ -33,6 +33,7 @@ class Platter:
         self.faults = faults
         self.dirs: dict[Path, dict[str, Inode]] = {Path("/"): {}}
         self.stable: dict[Path, dict[str, Inode]] = {Path("/"): {}}
+        self.folders: dict[Path, list[str]] = {}
         self.temporaries = 0
 
     def lose_power(self) -> None:
@@ -207,17 +208,16 @@ class SimDisk:
 
     def make_dir(self, path: Path) -> None:
         with self.operation("make_dir", path.name):
-            for place in (path, *path.parents):
-                self.platter.dirs.setdefault(place, {})
-                self.platter.stable.setdefault(place, {})
+            place = path
+            while place not in self.platter.dirs:
+                self.platter.dirs[place] = {}
+                self.platter.stable[place] = {}
+                self.platter.folders.setdefault(place.parent, []).append(place.name)
+                place = place.parent
 
     def list(self, path: Path) -> list[str]:
         with self.operation("list", path.name):
-            below = {
-                place.relative_to(path).parts[0] + "/"
-                for place in self.platter.dirs
-                if place != path and place.is_relative_to(path)
-            }
+            below = [f"{name}/" for name in self.platter.folders.get(path, ())]
             return sorted([*self.platter.dirs.get(path, {}), *below])
 
     def exists(self, path: Path) -> bool:

@@ -32,18 +32,11 @@ DISK_KINDS = (
     "name_lost",
 )
 S3_KINDS = ("s3_500", "s3_500_applied", "s3_timeout_lost", "s3_timeout_applied", "s3_late_put", "s3_down")
-SHARED_KINDS = (
-    "takeover",
-    "stale_write",
-    "interleaved",
-    "kill_idle",
-    "flipped_byte",
-    "snapshot_lost",
-    "snapshot_damaged",
-    "run_lost",
-    "run_damaged",
-    "history_lost",
-)
+HARM_KINDS = ("snapshot_lost", "snapshot_damaged", "run_lost", "run_damaged", "history_lost")
+SHARED_KINDS = ("takeover", "stale_write", "interleaved", "kill_idle", "flipped_byte", *HARM_KINDS)
+
+EXHAUSTING = frozenset((*CRASH_KINDS, *S3_CRASH_KINDS, *DISK_KINDS, *S3_KINDS, "interleaved"))
+"""Kinds that could strike at every operation: without a limit nothing would ever get done."""
 
 KINDS = {
     "local": CLIENT_KINDS + CRASH_KINDS + DISK_KINDS + SHARED_KINDS,
@@ -79,12 +72,13 @@ class Faults:
 
     def happens(self, kind: str) -> bool:
         """Whether a fault of this kind happens here and now."""
-        if self._quiet or self.budget <= 0:
-            return False
         rate = self.rates.get(kind, 0.0)
-        if not rate or self.rng.random() >= rate:
+        if self._quiet or not rate or self.rng.random() >= rate:
             return False
-        self.budget -= 1
+        if kind in EXHAUSTING:
+            if self.budget <= 0:
+                return False
+            self.budget -= 1
         self.count(kind)
         return True
 

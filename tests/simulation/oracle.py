@@ -165,6 +165,11 @@ class Reference:
         )
 
 
+def imprint(rows: LedgerRows, row: int, account: Any) -> bytes:
+    """All that a receipt is made from besides the signal: cheaper to compare than the receipt itself."""
+    return b"".join([*(column[row].tobytes() for column in rows.columns().values()), account.tobytes()])
+
+
 def receipt_bytes(receipt: dict[str, Any]) -> bytes:
     """A receipt as it is compared: without the mark of a replay."""
     return json.dumps({name: value for name, value in receipt.items() if name != "replayed"}).encode()
@@ -175,20 +180,27 @@ class Acknowledged:
     """Everything that was ever acknowledged.
 
     Attributes:
-        signals: by portfolio and signal id: content, ordinal, receipt.
+        signals: by portfolio and signal id: content, ordinal, imprint of the receipt.
+        receipts: by portfolio and signal id, of some signals: the receipt itself.
         portfolios: by name: policy.
         messages: those that were acknowledged, in order.
     """
 
     signals: dict[str, dict[str, tuple[int, int, bytes]]] = field(default_factory=dict)
+    receipts: dict[tuple[str, str], bytes] = field(default_factory=dict)
     portfolios: dict[str, Policy] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
 
-    def take(self, portfolio: str, name: str, content: int, ordinal: int, receipt: bytes) -> None:
+    def take(self, portfolio: str, name: str, content: int, ordinal: int, made: bytes) -> None:
         """Note a signal; it was perhaps acknowledged before, and then in the same way."""
-        known = self.signals.setdefault(portfolio, {}).setdefault(name, (content, ordinal, receipt))
+        known = self.signals.setdefault(portfolio, {}).setdefault(name, (content, ordinal, made))
         check(known[:2] == (content, ordinal), f"{name!r} was acknowledged as {known[:2]}, then otherwise")
-        check(known[2] == receipt, f"the receipt of {name!r} has changed")
+        check(known[2] == made, f"the receipt of {name!r} has changed")
+
+    def take_receipt(self, portfolio: str, name: str, receipt: bytes) -> None:
+        """Note a receipt; it was perhaps given before, and then the same."""
+        known = self.receipts.setdefault((portfolio, name), receipt)
+        check(known == receipt, f"the receipt of {name!r} was {known!r} and is {receipt!r}")
 
     def all_in(self, model: Model, where: str) -> None:
         """Every one is there, where it was said to be."""
