@@ -50,7 +50,7 @@ sim: setup ## deterministic simulation of faults: make sim N=10000
 
 bench: setup ## every benchmark, each with its peer in the same run
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.lock
-	@$(BIN)/python -m experiments.benchmarks
+	@$(BIN)/python -m experiments.benchmarks --markdown docs/benchmarks.md
 
 lock: setup ## resolve the dependencies again, with hashes and without an index address
 	@for kind in "service:--extra agents --extra feeds" \

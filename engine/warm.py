@@ -7,8 +7,9 @@ import numpy as np
 
 from engine import guard, ledger, performance
 from engine.columns import SignalBatch
-from engine.identities import warming
+from engine.identities import warming as identities_warming
 from engine.intake import Reading, read_batch
+from engine.intake import warming as intake_warming
 from engine.journal.stores import open_stores
 from engine.policy import Policy
 from engine.shard import Limits, Shard
@@ -23,6 +24,7 @@ def warm() -> None:
     """Take two signals in and again, read them back, checkpoint: what that calls is compiled and cached."""
     ledger.warm()
     performance.warm()
+    intake_warming.warm()
     batch = read_batch(_ROWS, "text/csv", Reading()).batch
     guard.check(
         batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, guard.NEVER_US),
@@ -30,7 +32,7 @@ def warm() -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="raysignal-warm-") as folder:
         stores = open_stores(Path(folder).as_uri())
-        warming.warm(stores.blobs, Path(folder) / "cache")
+        identities_warming.warm(stores.blobs, Path(folder) / "cache")
         shard = Shard.open(
             stores.journal_store("warm"), stores.blobs, prefix="state/warm", cache_dir=Path(folder) / "cache",
             limits=Limits(), policies={"warm": Policy()},

@@ -10,12 +10,12 @@ by kill -9 in full flight, and with all snapshots deleted; the time until it can
 """
 
 import asyncio
+import logging
 import os
 import signal
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
@@ -24,6 +24,7 @@ from engine.actors import Desk
 from engine.columns import SignalBatch, TextColumn
 from engine.receipts import Submission, Taken
 from engine.settings import Settings
+from experiments.benchmarks.figures import Figure
 
 MILLION = 1_000_000
 BATCH = 10_000
@@ -31,9 +32,9 @@ START_US = 1_700_000_000_000_000
 UNSAVED = 30_000
 
 
-def measure(checkpoints: tuple[int, ...] = (MILLION, 5 * MILLION)) -> list[dict[str, Any]]:
+def measure(checkpoints: tuple[int, ...] = (MILLION, 5 * MILLION)) -> list[Figure]:
     """The figures: what, value, unit, and the target where there is one."""
-    ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         with tempfile.TemporaryDirectory(prefix="raysignal-endurance-") as folder:
             return asyncio.run(_measure(Path(folder), checkpoints))
@@ -41,7 +42,7 @@ def measure(checkpoints: tuple[int, ...] = (MILLION, 5 * MILLION)) -> list[dict[
         ray.shutdown()
 
 
-async def _measure(folder: Path, checkpoints: tuple[int, ...]) -> list[dict[str, Any]]:
+async def _measure(folder: Path, checkpoints: tuple[int, ...]) -> list[Figure]:
     desk = Desk.connect(Settings(store=(folder / "store").as_uri()))
     await desk.ready()
     results = []
@@ -78,7 +79,7 @@ async def _measure(folder: Path, checkpoints: tuple[int, ...]) -> list[dict[str,
     return results
 
 
-async def _restarts(desk: Desk, folder: Path) -> list[dict[str, Any]]:
+async def _restarts(desk: Desk, folder: Path) -> list[Figure]:
     results = [
         figure(
             "restart to ready, 1 million signals in the journal, flushed before",
@@ -149,11 +150,11 @@ def resident_mb(pid: int) -> float:
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
 
-def figure(what: str, value: float, unit: str, target: float | None = None) -> dict[str, Any]:
-    """One row of the result."""
-    return {"benchmark": "endurance", "what": what, "value": value, "unit": unit, "target": target}
+def figure(what: str, value: float, unit: str, target: float | None = None) -> Figure:
+    """One line of the result."""
+    return Figure("endurance", what, value, unit, target, "less" if unit in {"s", "MB"} else "more")
 
 
 if __name__ == "__main__":
     for row in measure():
-        print(f"{row['what']:75} {row['value']:>14,.2f} {row['unit']}")
+        print(f"{row.what:75} {row.shown:>20} {row.asked}")

@@ -5,7 +5,6 @@ The store under it is the local one, in a temporary folder; sizes and times are 
 
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,28 +12,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from engine.journal.stores import BlobStore, open_stores
 
 from engine.digests import Words
 from engine.identities import Identities, first_in_batch, portfolio_keys
+from engine.journal.blobs import BlobStore
+from engine.journal.stores import open_stores
+from experiments.benchmarks.figures import Figure
 
 _SEALED_AT = 65_536
 _BATCH = 10_000
 _PREFIX = "shard-0/identities/"
 
 
-def measure(sizes: tuple[int, ...] = (1_000_000, 5_000_000)) -> list[dict[str, Any]]:
-    """One row a figure: what, at how many stored ids, value, unit."""
+def measure(sizes: tuple[int, ...] = (1_000_000, 5_000_000)) -> list[Figure]:
+    """The figures, at each number of stored ids."""
     with tempfile.TemporaryDirectory() as folder:
         blobs = open_stores((Path(folder) / "store").as_uri()).blobs
         return _measure(sizes, blobs, Path(folder) / "cache")
 
 
-def _measure(sizes: tuple[int, ...], blobs: BlobStore, cache_dir: Path) -> list[dict[str, Any]]:
-    figures: list[dict[str, Any]] = []
+def _measure(sizes: tuple[int, ...], blobs: BlobStore, cache_dir: Path) -> list[Figure]:
+    figures: list[Figure] = []
 
     def note(what: str, value: float, unit: str) -> None:
-        figures.append({"what": what, "stored": stored, "value": round(value, 4), "unit": unit})
+        figures.append(
+            Figure("identities", f"{what}, {stored // 1_000_000} million stored", value, unit, better="less")
+        )
 
     stored = 0
     _fill(Identities.create(cache_dir / "warm"), blobs, 0, 9 * 64, 64, epoch=0)
@@ -56,8 +59,8 @@ def _measure(sizes: tuple[int, ...], blobs: BlobStore, cache_dir: Path) -> list[
             _best(identities.lookup, present) * 1e3,
             "ms",
         )
-        note("look up 1 absent", _best(identities.lookup, absent[:1]) * 1e6, "us")
-        note("look up 1 present", _best(identities.lookup, present[:1]) * 1e6, "us")
+        note("look up 1 absent", _best(identities.lookup, absent[:1]) * 1e6, "µs")
+        note("look up 1 present", _best(identities.lookup, present[:1]) * 1e6, "µs")
         note("memory after the lookups", _rss_mb() - before, "MB")
         start = time.perf_counter()
         Identities.load(manifest, blobs, cache_dir)
@@ -113,7 +116,5 @@ def _rss_mb() -> float:
 
 
 if __name__ == "__main__":
-    for figure in measure():
-        sys.stdout.write(
-            f"{figure['stored']:>10,}  {figure['what']:<60} {figure['value']:>12,} {figure['unit']}\n"
-        )
+    for found in measure():
+        print(f"{found.what:<75} {found.shown:>16}")

@@ -7,7 +7,6 @@ parses, validates and keeps a model a row. It derives no identity and no digest,
 import csv
 import io
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from data.generator import GeneratorSpec, write_csv
 from data.plain import write_plain
 from engine.intake import Reading, read_batch, read_signal
 from engine.intake.warming import warm
+from experiments.benchmarks.figures import Figure
 
 _ROWS = 10_000
 _ROUNDS = 15
@@ -49,8 +49,8 @@ class SignalModel(BaseModel):
 _PEER = TypeAdapter(list[SignalModel])
 
 
-def measure(rows: int = _ROWS, rounds: int = _ROUNDS) -> list[dict[str, Any]]:
-    """One entry a figure: what, value, unit, and the peer's value and the ratio where there is a peer."""
+def measure(rows: int = _ROWS, rounds: int = _ROUNDS) -> list[Figure]:
+    """The figures, each with its ratio to the peer."""
     warm()
     with tempfile.TemporaryDirectory(prefix="raysignal-intake-") as folder:
         return [
@@ -59,7 +59,7 @@ def measure(rows: int = _ROWS, rounds: int = _ROUNDS) -> list[dict[str, Any]]:
         ]
 
 
-def _measure(name: str, rows: list[dict[str, Any]], rounds: int) -> list[dict[str, Any]]:
+def _measure(name: str, rows: list[dict[str, Any]], rounds: int) -> list[Figure]:
     reading = Reading()
     lines = "\n".join(map(json.dumps, rows)).encode()
     array = json.dumps(rows).encode()
@@ -70,28 +70,25 @@ def _measure(name: str, rows: list[dict[str, Any]], rounds: int) -> list[dict[st
         "Parquet": (_as_parquet(rows), "application/vnd.apache.parquet"),
     }
     peer_s = _fastest(lambda: _PEER.validate_json(array), rounds)
-    figures = []
+    figures: list[Figure] = []
     for kind, (body, content_type) in bodies.items():
         intake = read_batch(body, content_type, reading)
         assert (intake.rows, intake.refused) == (len(rows), 0), intake.errors[:1]
         own_s = _fastest(partial(read_batch, body, content_type, reading), rounds)
-        figures.append(
-            {
-                "what": f"{kind}, {len(rows)} rows {name}", "value": len(rows) / own_s, "unit": "rows/s",
-                "peer": len(rows) / peer_s, "ratio": peer_s / own_s,
-                "megabytes_a_second": len(body) / own_s / 1e6, "milliseconds": own_s * 1e3,
-            }
-        )  # fmt: skip
+        what = f"{kind}, {len(rows)} rows {name}"
+        figures += [
+            Figure("intake", what, len(rows) / own_s, "rows/s"),
+            Figure("intake", f"{what}: bytes", len(body) / own_s / 1e6, "MB/s"),
+            Figure("intake", f"{what}: ratio to pydantic reading the JSON array", peer_s / own_s, "x"),
+        ]
     one = json.dumps(rows[0]).encode()
     single = TypeAdapter(SignalModel)
     own_s = _fastest(lambda: [read_signal(one, reading, content_type=None) for _ in range(100)], rounds) / 100
     peer_s = _fastest(lambda: [single.validate_json(one) for _ in range(100)], rounds) / 100
-    figures.append(
-        {
-            "what": f"one JSON object {name}", "value": own_s * 1e6, "unit": "us", "peer": peer_s * 1e6,
-            "ratio": peer_s / own_s, "megabytes_a_second": len(one) / own_s / 1e6, "milliseconds": own_s * 1e3,
-        }
-    )  # fmt: skip
+    figures += [
+        Figure("intake", f"one JSON object {name}", own_s * 1e6, "µs", better="less"),
+        Figure("intake", f"one JSON object {name}: ratio to pydantic", peer_s / own_s, "x"),
+    ]
     return figures
 
 
@@ -143,15 +140,6 @@ def _fastest(run: Callable[[], object], rounds: int) -> float:
     return min(times)
 
 
-def main() -> None:
-    """Print the figures, one a line."""
-    for figure in measure(int(sys.argv[1]) if len(sys.argv) > 1 else _ROWS):
-        print(
-            f"{figure['what']:<52} {figure['value']:>12,.1f} {figure['unit']:<7} "
-            f"{figure['megabytes_a_second']:>8,.1f} MB/s {figure['milliseconds']:>9.3f} ms   "
-            f"pydantic {figure['peer']:>10,.1f}   ratio {figure['ratio']:>5.1f}"
-        )
-
-
 if __name__ == "__main__":
-    main()
+    for found in measure():
+        print(f"{found.what:<90} {found.shown:>20}")

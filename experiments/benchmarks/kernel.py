@@ -22,6 +22,7 @@ from engine.ledger import warm as warm_ledger
 from engine.performance import Performance
 from engine.performance import warm as warm_performance
 from engine.policy import Policy
+from experiments.benchmarks.figures import Figure
 
 SIGNALS = 1_000_000
 SPACING_US = 600_000_000
@@ -33,7 +34,7 @@ CONFIGURATIONS = [Policy(fee_bps=1.0, weight=(1 + step) / 20) for step in range(
 Stream = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int8], NDArray[np.float64]]
 
 
-def measure() -> list[dict[str, Any]]:
+def measure() -> list[Figure]:
     """The figures: name, value, unit, and the target where there is one."""
     warm_ledger()
     warm_performance()
@@ -53,7 +54,7 @@ def measure() -> list[dict[str, Any]]:
             SIGNALS * len(CONFIGURATIONS) / best(lambda: sweep(CONFIGURATIONS, *typical), repeats=3),
             "1/s",
         ),
-        figure("one signal, with its row and account, in a call", one_call(typical) * 1e6, "us"),
+        Figure("kernel", "one signal, with its row and account, in a call", one_call(typical) * 1e6, "µs"),
     ]
     try:
         import vectorbt  # noqa: PLC0415 - a peer, there only when the benchmarks are installed
@@ -70,9 +71,9 @@ def measure() -> list[dict[str, Any]]:
     ]
 
 
-def figure(name: str, value: float, unit: str, target: float | None = None) -> dict[str, Any]:
+def figure(what: str, value: float, unit: str, target: float | None = None) -> Figure:
     """One line of the result."""
-    return {"benchmark": "kernel", "what": name, "value": value, "unit": unit, "target": target}
+    return Figure("kernel", what, value, unit, target)
 
 
 def stream(*, persistent: bool) -> Stream:
@@ -184,9 +185,8 @@ def agree(own: Performance, rows: LedgerRows, peer: VectorbtPeer) -> None:
 
 def main() -> None:
     """Print the figures, one a line."""
-    for line in measure():
-        target = "" if line["target"] is None else f"   target {line['target']:,.0f}"
-        print(f"{line['what']:<52} {line['value']:>16,.1f} {line['unit']}{target}")
+    for found in measure():
+        print(f"{found.what:<52} {found.shown:>20} {found.asked}")
 
 
 if __name__ == "__main__":
