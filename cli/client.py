@@ -68,14 +68,17 @@ class Client:
         base = url if "://" in url else f"http://{url}"
         headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         try:
-            async with httpx.AsyncClient(
-                base_url=base, headers=headers, timeout=_TIMEOUT, transport=transport, trust_env=False
-            ) as http:
-                client = cls(base, http, clock, sleep)
-                await client._greet()
-                yield client
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise ServiceError(f"{url} is no address of a service; expected http://host:port") from error
+            scheme = httpx.URL(base).scheme
+        except httpx.InvalidURL as error:
+            raise ServiceError(_no_address(url)) from error
+        if scheme not in {"http", "https"}:
+            raise ServiceError(_no_address(url))
+        async with httpx.AsyncClient(
+            base_url=base, headers=headers, timeout=_TIMEOUT, transport=transport, trust_env=False
+        ) as http:
+            client = cls(base, http, clock, sleep)
+            await client._greet()
+            yield client
 
     async def _greet(self) -> None:
         try:
@@ -128,7 +131,7 @@ class Client:
     async def send_batch(
         self, portfolio: str, batch: SignalBatch, *, skip: bool, accept_price_jump: bool
     ) -> Sent:
-        """See `Way.send_batch`; a batch over the service's limit is sent in halves, when rows may be skipped."""
+        """See `Way.send_batch`."""
         params = _params(portfolio, accept_price_jump) | {"on_error": "skip" if skip else "refuse"}
         try:
             answer = await self._ask(
@@ -138,7 +141,7 @@ class Client:
                 headers={"content-type": PARQUET},
                 params=params,
             )
-        except InputTooLarge:
+        except InputTooLarge:  # about the request, and not about its rows
             raise
         except (InputError, Conflict) as error:
             entries = error.fields.get("errors") or [errors.error_entry(error)]
@@ -200,6 +203,10 @@ def _error_of(answer: httpx.Response) -> RaysignalError:
         key: value for key, value in problem.items() if key not in {"type", "title", "status", "detail"}
     }
     return error
+
+
+def _no_address(url: str) -> str:
+    return f"{url} is no address of a service; expected such as http://127.0.0.1:8000"
 
 
 def _said(error: Exception) -> str:

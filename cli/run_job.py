@@ -15,10 +15,10 @@ from rich.markup import escape
 from cli.asking import sentence_of, service_at
 from cli.client import Client
 from cli.files import SignalFile, reading_of, reading_sentences
+from cli.hosting import hosted
 from cli.options import URL_VARIABLE, ReadingOptions, writing_to
 from cli.output import Output, errors_table, performance_table, rows_table
 from cli.ports import free_port
-from cli.remarks import remarks_aside
 from cli.replay_job import sending, summary
 from cli.replaying import Pace, Plan, Tally, replay_file
 from data.generator import SAMPLE as _SAMPLE
@@ -27,9 +27,8 @@ from engine.errors import RaysignalError
 from engine.history.query import dataset
 from engine.policy import Policy
 from engine.settings import Settings, load_settings
-from serve.service import local_service
 
-SAMPLE = Path(_SAMPLE)
+SAMPLE = Path(os.path.relpath(_SAMPLE)) if _SAMPLE.is_relative_to(Path.cwd()) else _SAMPLE
 SAMPLE_READING = ReadingOptions(timezone="UTC", bar=SAMPLE_SPEC.bar, label="open")
 _BATCH_ROWS = 1_000_000
 _BATCH_SUFFIX = "-batch"
@@ -64,7 +63,7 @@ def run_job(job: Job, output: Output) -> None:
     settings = _settings(place)
     output.err.print(f"starting the service on {settings.host}:{settings.port} ...")
     log = str((place / "requests.log").resolve())
-    with remarks_aside() as ending, local_service(settings, log_path=log) as service:
+    with hosted(settings, log) as (service, ending):
         output.say(f"service   {service.url}, with a fresh store in {place}")
         replays, standings = asyncio.run(_both_ways(job, file, settings, service.url, output))
         differing = differences(standings[0]["performance"], standings[1]["performance"])

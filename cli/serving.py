@@ -6,18 +6,17 @@ import threading
 from contextlib import suppress
 from types import FrameType
 
+from cli.hosting import hosted
 from cli.options import URL_VARIABLE
 from cli.output import Output
-from cli.remarks import remarks_aside
 from engine.settings import PREFIX, Settings
-from serve.service import local_service
 
 
 def serve_until_told(settings: Settings, log_path: str | None) -> None:
     """Serve until SIGINT or SIGTERM, then flush and leave nothing behind.
 
     Raises:
-        SettingsError, StoreError: the service cannot start.
+        SettingsError, StoreError, NotStarted: the service cannot start.
     """
     output = Output()
     # Processes of the service inherit the environment, and refuse what is no setting.
@@ -28,7 +27,7 @@ def serve_until_told(settings: Settings, log_path: str | None) -> None:
         told.set()
 
     output.err.print(f"starting on {settings.host}:{settings.port} ...")
-    with remarks_aside() as ending, local_service(settings, log_path=log_path) as service:
+    with hosted(settings, log_path) as (service, ending):
         # From here on a signal is the way to end, and no failure.
         before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
         secured = settings.api_key is not None or settings.webhook_secret is not None

@@ -1,0 +1,197 @@
+"""The command line as processes: a service is served, fed, asked, stopped and served again; nothing stays behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.ports import free_port
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service"), pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "data" / "sample.csv"
+AS_MADE = ("--bar", "10m", "--label", "open")
+
+
+def environment(**variables):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")}
+    return kept | {"PYTHONPATH": str(ROOT)} | variables
+
+
+def raysignal(*arguments, cwd=ROOT, **variables):
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *(str(argument) for argument in arguments)],
+        check=False, capture_output=True, text=True, cwd=cwd, env=environment(**variables),
+    )  # fmt: skip
+
+
+def answer(*arguments, **options):
+    ended = raysignal(*arguments, "--json", **options)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+def family(pid):
+    """A process's descendants: pid to the time at which it started, which tells it from a later one."""
+    children, started = {}, {}
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            try:
+                fields = (place / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            children.setdefault(int(fields[1]), []).append(int(place.name))
+            started[int(place.name)] = (fields[19], fields[0])
+    found, waiting = {}, [pid]
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            found[child] = started[child][0]
+            waiting.append(child)
+    return found
+
+
+def still_alive(processes):
+    alive = []
+    for pid, began in processes.items():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[19] == began and fields[0] != "Z":
+            alive.append(pid)
+    return alive
+
+
+class Serving:
+    """`raysignal serve` as a process."""
+
+    def __init__(self, store, log):
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.shown = []
+        with log.open("a") as stderr:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cli", "serve", "--port", str(port), "--store", store.as_uri()],
+                stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT, env=environment(),
+            )  # fmt: skip
+        while not any("Ctrl-C" in line for line in self.shown):
+            # Blocks until there is a line or the process has ended; the test's own time-out bounds it.
+            line = self.process.stdout.readline()
+            if not line:
+                self.process.communicate(timeout=60)
+                pytest.fail(f"it did not start: {log.read_text()[-3000:]}")
+            self.shown.append(line)
+
+    def stopped_by(self, number):
+        """The exit status after a signal, and the processes that outlived it."""
+        processes = family(self.process.pid)
+        assert processes
+        self.process.send_signal(number)
+        rest, _ = self.process.communicate(timeout=60)
+        self.shown.append(rest)
+        return self.process.returncode, still_alive(processes)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        if self.process.poll() is None:
+            self.stopped_by(signal.SIGTERM)
+        self.process.stdout.close()
+
+
+def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
+    store, log = tmp_path / "store", tmp_path / "log"
+    with Serving(store, log) as serving:
+        assert any(f"{serving.url}/docs" in line for line in serving.shown)
+        told = {"RAYSIGNAL_URL": serving.url}
+
+        # By batches, once and again: the second time nothing is new.
+        first = answer("replay", SAMPLE, *AS_MADE, **told)
+        assert (first["replay"]["accepted"], first["replay"]["complete"]) == (500, True)
+        again = answer("replay", SAMPLE, *AS_MADE, "--one-by-one", **told)
+        assert (again["replay"]["accepted"], again["replay"]["replayed"]) == (0, 500)
+        assert again["standing"]["performance"] == first["standing"]["performance"]
+
+        # Into a portfolio with a policy of its own, which it then keeps.
+        swing = answer("replay", SAMPLE, *AS_MADE, "--portfolio", "swing", "--side", "long-short", **told)
+        assert swing["standing"]["policy"]["side"] == "long-short"
+        other = raysignal("replay", SAMPLE, *AS_MADE, "--portfolio", "swing", "--side", "long-flat", **told)
+        assert (other.returncode, other.stdout.count("\n")) == (1, 1)
+        assert "exists with another policy" in other.stderr
+
+        # The same file read otherwise is late, and the rows are named.
+        late = raysignal("replay", SAMPLE, *AS_MADE, "--timezone", "Asia/Tokyo", "--json", **told)
+        assert late.returncode == 1
+        refused = json.loads(late.stdout)["replay"]
+        assert (refused["accepted"], refused["complete"]) == (0, False)
+        assert refused["errors"][0]["type"] == "LateSignal"
+
+        # Asked for.
+        standing = answer("performance", **told)
+        assert standing["performance"] == first["standing"]["performance"]
+        assert {each["portfolio"] for each in answer("performance", "--all", **told)} == {"baseline", "swing"}
+        shown = raysignal("performance", "swing", "--url", serving.url)
+        assert "buy and hold" in shown.stdout
+        unknown = raysignal("performance", "nope", **told)
+        assert (unknown.returncode, unknown.stdout) == (1, "")
+        assert "there is no portfolio 'nope'" in unknown.stderr
+        rows = answer("history", "--action", "BUY", "--from", "2025-01-07", "--limit", "3", **told)
+        assert [row["signal"] for row in rows] == ["BUY"] * 3
+        assert all(row["timestamp"] >= "2025-01-07" for row in rows)
+
+        assert serving.stopped_by(signal.SIGINT) == (0, [])
+
+    # What was acknowledged is there, as Parquet and when it is served again.
+    assert answer("query", "SELECT count(*) AS n FROM history", "--store", store.as_uri()) == [{"n": 1000}]
+    with Serving(store, log) as serving:
+        # Only the journal is one record longer: the new writer's takeover.
+        assert answer("performance", "--url", serving.url) | {"sequence": standing["sequence"]} == standing
+        assert serving.stopped_by(signal.SIGTERM) == (0, [])
+
+
+def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "cli", "run", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(),
+    ) as program:  # fmt: skip
+        seen = {}
+        for line in program.stderr:
+            # The first sentence after the start; by then everything that it starts is there.
+            if line.startswith("service"):
+                seen = family(program.pid)
+                break
+        stdout, stderr = program.communicate(timeout=200)
+    assert program.returncode == 0, stderr
+    found = json.loads(stdout)
+    assert found["same"]
+    assert found["folder"] == "run/1"
+    assert [each["accepted"] for each in found["replays"].values()] == [500, 500]
+    one, other = (standing["performance"] for standing in found["standings"])
+    assert one == other
+    assert one["signals"] == 500
+    assert found["result_rows"] == 1000
+    assert seen
+    assert still_alive(seen) == []
+
+
+def test_a_direct_replay_starts_a_cluster_of_its_own_and_ends_it(tmp_path):
+    store = (tmp_path / "store").as_uri()
+    found = answer(
+        "replay", SAMPLE, *AS_MADE, "--direct", "--store", store, "--batch-rows", "200", cwd=tmp_path
+    )
+    assert (found["replay"]["accepted"], found["standing"]["signals"]) == (500, 500)
+    counted = answer("query", "SELECT count(*) AS n, max(ordinal) AS last FROM history", "--store", store)
+    assert counted == [{"n": 500, "last": 499}]
+
+
+def test_nobody_to_ask_is_a_sentence():
+    ended = raysignal("performance", "--url", f"http://127.0.0.1:{free_port()}")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "raysignal serve" in ended.stderr
+    assert "Traceback" not in ended.stderr
