@@ -73,16 +73,18 @@ class Portfolio:
     def codes(self, batch: SignalBatch) -> tuple[npt.NDArray[np.int32], list[str]]:
         """The portfolio's code of every row's symbol, int32[n], and the new symbols that it would take.
 
-        New symbols are coded behind the known ones; nothing changes until `apply`.
+        New symbols are coded behind the known ones; nothing changes until `apply`. A batch may name symbols
+        of which it has no row: what was refused is not known.
         """
         new: list[str] = []
         table = np.empty(len(batch.symbols), np.int32)
+        has_row = np.bincount(batch.symbol, minlength=len(batch.symbols)) > 0
         for position, symbol in enumerate(batch.symbols):
             code = self._code.get(symbol)
-            if code is None:
+            if code is None and has_row[position]:
                 code = len(self.symbols) + len(new)
                 new.append(symbol)
-            table[position] = code
+            table[position] = -1 if code is None else code
         return table[batch.symbol], new
 
     def marks(self, new_symbols: int) -> tuple[Ints, Floats]:

@@ -70,11 +70,11 @@ class Past:
             done = offset + 1
         return rows.take(places), accounts[places]
 
-    def state_at(self, policy: Policy, symbols: int, offset: int) -> bytes:
-        """The ledger before row `offset`."""
+    def state_at(self, policy: Policy, offset: int) -> bytes:
+        """The ledger before row `offset`; a function of the rows before it, whatever else is known by now."""
         if offset == 0:
             return self.state_before
-        ledger = self._ledger(policy, symbols)
+        ledger = self._ledger(policy, int(self.symbol[:offset].max()) + 1)
         self._run(ledger, 0, offset)
         return ledger.to_bytes()
 
@@ -204,7 +204,6 @@ def history_chunk(portfolio: Portfolio, stretch: Stretch, skip: int = 0) -> Hist
             sequence[rest],
             record_row[rest],
         )
-    policy, symbols = portfolio.policy, len(portfolio.symbols)
     return HistoryChunk(
         portfolio=portfolio.name,
         first_ordinal=stretch.first + skip,
@@ -214,5 +213,5 @@ def history_chunk(portfolio: Portfolio, stretch: Stretch, skip: int = 0) -> Hist
         rows=rows,
         sequence=sequence,
         record_row=record_row,
-        state_at=lambda offset: past.state_at(policy, symbols, skip + offset),
+        state_at=lambda offset: past.state_at(portfolio.policy, skip + offset),
     )
