@@ -36,6 +36,7 @@ from engine.errors import (
     PriceJump,
     RaysignalError,
     RowErrors,
+    StoreUnavailable,
 )
 from engine.identities import Frozen, Identities, first_in_batch, portfolio_keys
 from engine.instants import format_instant
@@ -352,9 +353,14 @@ class Shard:
             skip = max(done - stretch.first, 0)
             if stretch.first + skip < stretch.end:
                 history.write_chunk(self.blobs, history_chunk(portfolio, stretch, skip))
-        runs = self.identities.write(
-            checkpoint.frozen, self.blobs, f"{self.prefix}/identities/", self.journal.epoch
-        )
+        try:
+            runs = self.identities.write(
+                checkpoint.frozen, self.blobs, f"{self.prefix}/identities/", self.journal.epoch
+            )
+        except NotFound as error:
+            # A run that was written a moment ago is gone: whoever takes over sweeps what no snapshot names.
+            self.journal.check_current()
+            raise StoreUnavailable(f"somebody removes what this writer writes: {error}") from error
         snapshot = Snapshot(checkpoint.position, tuple(runs), checkpoint.portfolios)
         snapshots.put(self.blobs, self.prefix, self.journal.epoch, snapshot)
         snapshots.drop_old(self.blobs, self.prefix)
