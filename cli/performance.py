@@ -11,7 +11,7 @@ from cli.output import Output
 def performance(
     portfolio: Annotated[
         str | None,
-        typer.Argument(metavar="[PORTFOLIO]", help="Which; default: the primary one.", show_default=False),
+        typer.Argument(metavar="PORTFOLIO", help="Which; default: the primary one.", show_default=False),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every portfolio, side by side.")] = False,
     url: options.Url = None,

@@ -12,7 +12,7 @@ from cli.output import Output
 def run(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A signal file; default: the sample.", show_default=False),
+        typer.Argument(metavar="FILE", help="A signal file; default: the sample.", show_default=False),
     ] = None,
     timezone: options.Timezone = None,
     bar: options.Bar = None,
