@@ -162,7 +162,7 @@ def test_a_portfolio_that_is_there_keeps_its_policy_when_none_is_said():
     assert answering(handler)(lambda client: client.ensure("swing", None)) == ({"portfolio": "swing"}, False)
 
 
-@pytest.mark.parametrize("url", ["nonsense://x", "http://[", "ftp://x"])
+@pytest.mark.parametrize("url", ["nonsense://x", "http://x:port", "ftp://x"])
 def test_what_is_no_address_is_said_so(url):
     async def drive():
         async with Client.open(url, api_key=None, clock=float, sleep=asyncio.sleep):
