@@ -1,0 +1,84 @@
+"""Real clusters: three nodes with the desk in this process, and whole services in processes of their own."""
+
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from engine.actors import Desk
+from engine.journal.bucket import s3_client
+from engine.policy import Policy
+from engine.settings import Settings
+from tests.cluster.nodes import Nodes, three_nodes
+from tests.servers import CREDENTIALS, Server, moto_server
+
+_numbers = itertools.count()
+
+BUCKET = "results"
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[Server]:
+    with moto_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(moto: Server) -> Iterator[Any]:
+    """A client straight to the server, past every gate; boto3 finds the server in the environment, too."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL_S3": moto.url}).items():
+            patch.setenv(name, value)
+        client: Any = s3_client(moto.url)
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+        client.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(moto: Server, s3: Any) -> Iterator[Nodes]:
+    with three_nodes(moto.url) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def nodes(cluster: Nodes) -> Nodes:
+    """Three nodes that live, with their gates open."""
+    while len(cluster.all) < 3:
+        cluster.add()
+    for node in cluster.all:
+        node.gate.plan()
+        node.gate.open()
+        node.gate.lead_to(cluster.server)
+    return cluster
+
+
+@pytest.fixture
+def bucket_url(s3: Any) -> str:
+    """A part of the bucket that no other test uses."""
+    return f"s3://{BUCKET}/t{os.getpid()}-{next(_numbers)}"
+
+
+Open = Callable[..., Awaitable[Desk]]
+
+
+@pytest_asyncio.fixture
+async def open_desk(nodes: Nodes) -> AsyncIterator[Open]:
+    """Opens the desk of a store, with the portfolio `p`; its actors end with the test."""
+    opened: list[Desk] = []
+
+    async def open_desk(store: str, **more: Any) -> Desk:
+        desk = Desk.connect(Settings(store=store, store_shared=True, **more))
+        opened.append(desk)
+        await desk.create("p", Policy())
+        return desk
+
+    yield open_desk
+    for node in nodes.all:
+        node.gate.plan()
+        node.gate.open()
+    for desk in opened:
+        await desk.close()
