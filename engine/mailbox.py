@@ -161,6 +161,8 @@ class Mailbox:
         await self._checkpoint_written()
         self._checkpoint(shard, now=True)
         await self._checkpoint_written()
+        if shard is not self._shard:
+            raise StoreUnavailable("the journal was opened anew while its checkpoint was written")
 
     async def close(self) -> None:
         """Flush, and let go of the journal."""
@@ -216,6 +218,8 @@ class Mailbox:
             while (commit := shard.next_commit()) is not None:
                 began = self._clock()
                 await loop.run_in_executor(self._writer, shard.write, commit)
+                if shard is not self._shard:
+                    return  # given up meanwhile: nobody waits for it any more
                 shard.committed()
                 self.counts.time_commit(self._clock() - began, len(commit.payloads))
                 while self._waiters and self._waiters[0][0] <= shard.durable:
@@ -225,9 +229,14 @@ class Mailbox:
                 self._checkpoint(shard)
                 self._flush_later(shard)
         except StoreError as error:
-            self._give_up(error)
+            self._give_up(shard, error)
+        except BaseException as error:
+            self._give_up(shard, StoreUnavailable(f"the commit could not be written: {error!r}"))
+            raise
         finally:
             self._committing = None
+            if self._shard is not None and self._shard is not shard:
+                self._commit_soon(self._shard)  # it was opened while this task stood in its way
 
     async def _checkpoint_written(self) -> None:
         if (task := self._checkpointing) is not None:
@@ -245,7 +254,10 @@ class Mailbox:
             shard.checkpointed(checkpoint)
             self.counts.checkpoints += 1
         except StoreError as error:
-            self._give_up(error)
+            self._give_up(shard, error)
+        except BaseException as error:
+            self._give_up(shard, StoreUnavailable(f"the checkpoint could not be written: {error!r}"))
+            raise
         finally:
             self._checkpointing = None
 
@@ -261,14 +273,15 @@ class Mailbox:
         self._checkpoint(shard, now=True)
         self._flush_later(shard)
 
-    def _give_up(self, error: StoreError) -> None:
+    def _give_up(self, shard: Shard, error: StoreError) -> None:
         """Tell everyone who waits, and forget what may not be durable."""
-        if self._shard is not None:
-            self._shard.journal.close()
-        self._shard = None
-        waiters, self._waiters = self._waiters, deque()
-        for _, waiter in waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
+        if shard is self._shard:
+            self._shard = None
+            # Behind a commit that is still being written, on the thread that writes it.
+            asyncio.get_running_loop().run_in_executor(self._writer, shard.journal.close)
+            waiters, self._waiters = self._waiters, deque()
+            for _, waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(error)
         if isinstance(error, Fenced):
             self._on_fenced()
