@@ -31,7 +31,7 @@ def pauses() -> list[float]:
 @pytest.fixture
 def bucket(proxy: FaultyProxy, make_client: MakeClient, prefix: str, pauses: list[float]) -> Bucket:
     """Reached through the proxy."""
-    client = make_client(proxy.url, read_timeout=0.25)
+    client = make_client(proxy.url, read_timeout=1.0)
     return Bucket(client, "results", prefix, attempts=3, sleep=pauses.append)
 
 
