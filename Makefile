@@ -61,4 +61,4 @@ lock: setup ## resolve the dependencies again, with hashes and without an index 
 	    pyproject.toml -o requirements/$${kind%%:*}.lock; done
 
 clean: ## remove what was made here
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis raysignal-store
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis run
