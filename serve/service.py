@@ -95,14 +95,15 @@ def local_service(settings: Settings, *, log_path: str | None = None) -> Iterato
         StoreUnavailable: the service did not become ready.
     """
     with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():
-            stack.enter_context(_sigterm_as_exit())
+        stack.enter_context(_sigterm_as_exit())
         if settings.ray_address is None:
             refuse_used_port(settings.host, settings.port)
             stack.enter_context(_own_cluster())
             log_path = log_path or own_stderr()
         else:
             stack.enter_context(_joined_cluster(settings.ray_address))
+        # Connecting to Ray has put handlers of its own in place, which abort.
+        stack.enter_context(_sigterm_as_exit())
         yield stack.enter_context(_deployed(settings, log_path))
 
 
@@ -219,9 +220,8 @@ def _deployed(settings: Settings, log_path: str | None) -> Iterator[Service]:
         with _undisturbed():
             # First nobody comes in any more, then what is there is written, then the actors end.
             with suppress(RuntimeError, RayError):
-                if served_before:
-                    serve.delete(APP_NAME)
-                else:
+                serve.delete(APP_NAME)
+                if settings.ray_address is not None and not served_before:
                     serve.shutdown()  # type: ignore[no-untyped-call]
             asyncio.run(desk.close())
 
@@ -259,6 +259,9 @@ def _sigterm_as_exit() -> Iterator[None]:
     def leave(_number: int, _frame: FrameType | None) -> None:
         raise SystemExit(128 + signal.SIGTERM)
 
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = signal.signal(signal.SIGTERM, leave)
     try:
         yield

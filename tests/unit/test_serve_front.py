@@ -223,8 +223,20 @@ async def test_many_signals_at_once_are_joined_and_each_gets_its_own_receipt(tmp
     assert observed["records"] < 20
 
 
+class Stream(io.BytesIO):
+    """Tells when something was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def write(self, data: Any) -> int:
+        self.written.set()
+        return super().write(data)
+
+
 async def test_lines_of_a_short_while_are_written_together_and_whole() -> None:
-    stream = io.BytesIO()
+    stream = Stream()
     log = json_logger(stream)
     for number in range(50):
         log.info("request", number=number)
@@ -232,9 +244,10 @@ async def test_lines_of_a_short_while_are_written_together_and_whole() -> None:
     log.error("at once")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line.get("number") for line in lines] == [*range(50), None]
+    stream.written.clear()
     log.info("later")
-    while len(stream.getvalue().splitlines()) < 52:
-        await asyncio.sleep(0)
+    await stream.written.wait()
+    assert len(stream.getvalue().splitlines()) == 52
 
 
 def test_a_log_without_an_event_loop_is_written_at_once() -> None:
