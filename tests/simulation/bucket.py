@@ -7,20 +7,20 @@ the answer may be lost, or the request may arrive long after the client has give
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError, ConnectTimeoutError, ReadTimeoutError
 
 from tests.simulation.faults import Faults, SimCrash
 
 
-@dataclass(slots=True)
+@dataclass
 class Objects:
     """What the bucket holds, and the writes that are still under way."""
 
     held: dict[str, bytes] = field(default_factory=dict)
     late: list[tuple[str, bytes, bool]] = field(default_factory=list)
-    unsafe: bool = False
+    unsafe: ClassVar[bool] = False
 
     def put(self, key: str, body: bytes, *, create: bool) -> bool:
         """Whether the object was written."""

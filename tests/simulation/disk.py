@@ -103,13 +103,13 @@ class SimAppendFile:
     def __init__(self, disk: "SimDisk", inode: Inode, name: str) -> None:
         self._disk = disk
         self._inode = inode
-        self._name = name
+        self.name = name
         self._closed = False
 
     def append(self, buffers: Sequence[bytes | bytearray | memoryview]) -> None:
         data = b"".join(bytes(buffer) for buffer in buffers)
         assert not self._closed, "an append to a closed file"
-        with self._disk.operation("write", self._name) as operation:
+        with self._disk.operation("write", self.name) as operation:
             if operation.part is not None:
                 data = data[: int(operation.part * len(data))]
             self._inode.data += data
@@ -117,7 +117,7 @@ class SimAppendFile:
     def sync(self) -> None:
         if self._closed:
             raise OSError(errno.EBADF, "the file is closed")
-        with self._disk.operation("sync", self._name) as operation:
+        with self._disk.operation("sync", self.name) as operation:
             if operation.part is None:
                 self._inode.synced = len(self._inode.data)
 

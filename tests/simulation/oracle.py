@@ -202,6 +202,11 @@ class Acknowledged:
         known = self.receipts.setdefault((portfolio, name), receipt)
         check(known == receipt, f"the receipt of {name!r} was {known!r} and is {receipt!r}")
 
+    def copy(self) -> "Acknowledged":
+        """The signals and portfolios as of now."""
+        signals = {portfolio: dict(ids) for portfolio, ids in self.signals.items()}
+        return Acknowledged(signals, portfolios=dict(self.portfolios))
+
     def all_in(self, model: Model, where: str) -> None:
         """Every one is there, where it was said to be."""
         for name, policy in self.portfolios.items():

@@ -306,13 +306,15 @@ class World:
 
     def _opened(self, writer: Writer) -> Shard:
         journal_store, blobs = self.stores(writer)
+        # What is acknowledged while this one opens may be the work of one that has already superseded it.
+        before = self.acknowledged.copy()
         shard = Shard.open(
             journal_store, blobs, prefix=PREFIX, cache_dir=self.cache, limits=self.limits,
             policies=self.workload.policies,
         )  # fmt: skip
         writer.commit, writer.written = None, False
         with self.faults.quiet():
-            writer.model = self._audit(shard)
+            writer.model = self._audit(shard, before)
         return shard
 
     @property
@@ -586,10 +588,10 @@ class World:
 
     # What must be true
 
-    def _audit(self, shard: Shard) -> Model:
-        """A shard that was just opened holds what its journal says, and all that was acknowledged."""
+    def _audit(self, shard: Shard, acknowledged: Acknowledged) -> Model:
+        """A shard that was just opened holds what its journal says, and all that was acknowledged before."""
         model = Model.of(list(shard.journal.replay()))
-        self.acknowledged.all_in(model, "the journal")
+        acknowledged.all_in(model, "the journal")
         waiting = [name for name in shard.portfolios if name not in model.portfolios]
         check({*waiting} <= {*self.workload.policies}, f"{waiting} are not in the journal")
         check(not waiting or shard.has_waiting, "portfolios were created without a record")
