@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 FEE = 0.001
+_NAMES: dict[int | str, str] = {-1: "SELL", 0: "HOLD", 1: "BUY"}
 
 
 class SignalIn(BaseModel):
@@ -125,7 +126,7 @@ class Portfolio:
         self.mean += delta / self.count
         self.m2 += delta * (gained - self.mean)
         deviation = math.sqrt(self.m2 / (self.count - 1)) if self.count > 1 else 0.0
-        name = {-1: "SELL", 0: "HOLD", 1: "BUY"}.get(signal.signal, str(signal.signal))  # type: ignore[call-overload]
+        name = _NAMES.get(signal.signal, str(signal.signal))
         return ReceiptOut(
             signal_id=signal.signal_id, portfolio="baseline", ordinal=self.count - 1, symbol=signal.symbol,
             timestamp=signal.timestamp, signal=name, price=signal.price, fill=fill, signal_return=gained,

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ async def _load(plan: Plan) -> dict[str, Any]:
     statuses: Counter[str] = Counter()
     clients = [_Client(plan, number, latencies, statuses) for number in range(plan.clients)]
     for client in clients:
-        await loop.create_connection(lambda client=client: client, "127.0.0.1", plan.port)
+        await loop.create_connection(partial(_itself, client), "127.0.0.1", plan.port)
     began = time.perf_counter()
     if plan.rate:
         for index in range(int(plan.rate * plan.seconds)):
@@ -161,6 +162,10 @@ async def _load(plan: Plan) -> dict[str, Any]:
         "max_ms": float(milliseconds.max()),
         "next_minute": max(client._minute for client in clients),  # noqa: SLF001 - its own
     }
+
+
+def _itself(client: _Client) -> _Client:
+    return client
 
 
 if __name__ == "__main__":
