@@ -1,0 +1,318 @@
+"""The mailbox around a shard: many callers, group commit, failures of the store. Real files, no cluster."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from engine.columns import SignalBatch
+from engine.errors import Fenced, LateSignal, NotFound, PortfolioConflict, StoreUnavailable
+from engine.journal.blobs import DiskBlobs
+from engine.journal.disk import AppendFile, RealDisk
+from engine.journal.local import LocalStore
+from engine.mailbox import Mailbox
+from engine.policy import Policy
+from engine.receipts import Submission, Taken
+from engine.shard import Limits, Shard
+from engine.signals import Action, Signal
+
+START_US = 1_700_000_000_000_000
+
+
+class GatedDisk(RealDisk):
+    """The real disk; a write can be held up, or made to fail."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+        self.held = ".segment"
+        self.failures: list[str] = []
+
+    def open_append(self, path: Path) -> AppendFile:
+        return _GatedFile(self, path.name, super().open_append(path))
+
+    def hold(self, suffix: str = ".segment") -> None:
+        self.held = suffix
+        self.entered.clear()
+        self.gate.clear()
+
+    def enter(self, name: str) -> None:
+        if self.held in name and not self.gate.is_set():
+            self.entered.set()
+            assert self.gate.wait(30)
+        for failing in list(self.failures):
+            if failing in name:
+                self.failures.remove(failing)
+                raise OSError(5, "the disk is broken", name)
+
+
+class _GatedFile:
+    def __init__(self, disk: GatedDisk, name: str, file: AppendFile) -> None:
+        self._disk, self._name, self._file = disk, name, file
+
+    def append(self, buffers: list[bytes]) -> None:
+        self._disk.enter(self._name)
+        self._file.append(buffers)
+
+    def sync(self) -> None:
+        self._file.sync()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Bench:
+    """A mailbox on files, and what one may do to it."""
+
+    def __init__(self, folder: Path, limits: Limits) -> None:
+        self.folder = folder
+        self.limits = limits
+        self.disk = GatedDisk()
+        self.opened = 0
+        self.fenced = 0
+        self.mailbox = Mailbox(self.open, clock=lambda: 0.0, flush_s=3600.0, on_fenced=self._count)
+
+    def open(self) -> Shard:
+        self.opened += 1
+        return Shard.open(
+            LocalStore(self.folder / "journal", self.disk), DiskBlobs(self.folder / "blobs", self.disk),
+            prefix="state", cache_dir=self.folder / "cache", limits=self.limits, policies={"baseline": Policy()},
+        )  # fmt: skip
+
+    def _count(self) -> None:
+        self.fenced += 1
+
+    async def send(self, *minutes: int, price: float = 100.0, receipts: bool = False) -> Submission:
+        signals = [
+            Signal("BTC", START_US + minute * 60_000_000, Action.BUY, price, signal_id=f"s{minute}")
+            for minute in minutes
+        ]
+        return await self.mailbox.submit(
+            "baseline", SignalBatch.of_signals(signals).encode(), all_or_nothing=True, accept_price_jump=False,
+            receipts=receipts,
+        )  # fmt: skip
+
+    async def held_up(self) -> None:
+        """Until a write stands at the gate."""
+        await asyncio.get_running_loop().run_in_executor(None, self.disk.entered.wait, 30)
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[Callable[..., Bench]]:
+    made: list[Bench] = []
+
+    def bench(**limits: int) -> Bench:
+        made.append(Bench(tmp_path, Limits(**limits)))
+        return made[-1]
+
+    yield bench
+    for each in made:
+        each.disk.gate.set()
+        each.disk.failures.clear()
+        await each.mailbox.close()
+
+
+async def test_an_answer_comes_only_after_its_record_is_written(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.mailbox.ready()
+    await bench.mailbox.standings()
+    bench.disk.hold()
+
+    call = asyncio.ensure_future(bench.send(0))
+    await bench.held_up()
+    assert not call.done()
+    bench.disk.gate.set()
+
+    assert (await call).taken.tolist() == [Taken.ACCEPTED]
+
+
+async def test_what_arrives_during_a_commit_shares_the_next_one(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.mailbox.standings()
+    before = bench.mailbox.counts.commits
+    bench.disk.hold()
+
+    calls = [asyncio.ensure_future(bench.send(0))]
+    await bench.held_up()
+    calls += [asyncio.ensure_future(bench.send(minute)) for minute in range(1, 40)]
+    await asyncio.sleep(0)
+    bench.disk.gate.set()
+    answers = await asyncio.gather(*calls)
+
+    assert [answer.ordinal.tolist() for answer in answers] == [[minute] for minute in range(40)]
+    assert bench.mailbox.counts.commits - before == 2
+    assert bench.mailbox.counts.records - 1 == 40  # and the creation
+
+
+async def test_sixty_four_callers_with_one_signal_make_one_record(make: Callable[..., Bench]) -> None:
+    bench = make()
+
+    answers = await asyncio.gather(*(bench.send(0, receipts=True) for _ in range(64)))
+
+    taken = [Taken(answer.taken[0]) for answer in answers]
+    assert (taken.count(Taken.ACCEPTED), taken.count(Taken.REPLAYED)) == (1, 63)
+    assert len({answer.accounts.tobytes() for answer in answers}) == 1
+    assert bench.mailbox.counts.records == 2
+
+
+async def test_a_replay_waits_until_the_first_is_durable(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.mailbox.standings()
+    bench.disk.hold()
+
+    calls = [asyncio.ensure_future(bench.send(0)), asyncio.ensure_future(bench.send(0))]
+    await bench.held_up()
+    await asyncio.sleep(0)
+    assert not any(call.done() for call in calls)
+    bench.disk.gate.set()
+
+    assert [answer.taken.tolist() for answer in await asyncio.gather(*calls)] == [
+        [Taken.ACCEPTED], [Taken.REPLAYED],
+    ]  # fmt: skip
+
+
+async def test_refusals_are_raised_and_counted_by_their_name(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.send(5)
+
+    with pytest.raises(LateSignal):
+        await bench.send(1)
+    with pytest.raises(NotFound):
+        await bench.mailbox.find("baseline", "s1")
+
+    assert bench.mailbox.counts.received == 2
+    assert bench.mailbox.counts.accepted == 1
+    assert bench.mailbox.counts.refused == {"LateSignal": 1}
+
+
+async def test_a_failed_write_tells_everyone_who_waits_and_the_shard_is_opened_anew(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make()
+    await bench.send(0)
+    bench.disk.hold()
+    calls = [asyncio.ensure_future(bench.send(1))]
+    await bench.held_up()
+    calls += [asyncio.ensure_future(bench.send(minute)) for minute in (2, 3)]
+    await asyncio.sleep(0)
+    bench.disk.failures.append(".segment")
+    bench.disk.gate.set()
+
+    told = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [type(error) for error in told] == [StoreUnavailable] * 3
+    assert (await bench.send(1, 2, 3)).taken.tolist() == [Taken.ACCEPTED] * 3
+    assert bench.opened == 2
+    assert (await bench.send(0)).taken.tolist() == [Taken.REPLAYED]
+    assert bench.fenced == 0
+
+
+async def test_a_failed_checkpoint_leaves_a_commit_in_flight_alone_and_nobody_hangs(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make(checkpoint_rows=1)
+    await bench.mailbox.standings()
+    bench.disk.hold(".parquet")
+    await bench.send(0)
+    await bench.held_up()  # the checkpoint of the first row
+    bench.disk.failures.append(".parquet")
+    held, bench.disk.held = bench.disk.held, ".segment"
+    bench.disk.entered.clear()
+    call = asyncio.ensure_future(bench.send(1))
+    await bench.held_up()  # the commit of the second
+    assert held == ".parquet"
+    bench.disk.gate.set()
+
+    told = (await asyncio.gather(call, return_exceptions=True))[0]
+
+    assert isinstance(told, (Submission, StoreUnavailable))
+    async with asyncio.timeout(30):
+        assert (await bench.send(0, 1, 2)).ordinal.tolist() == [0, 1, 2]
+    assert bench.opened == 2
+
+
+async def test_a_superseded_mailbox_says_so_once_and_acknowledges_nothing(make: Callable[..., Bench]) -> None:
+    old, new = make(), make()
+    await old.send(0)
+    await new.send(1)
+
+    with pytest.raises(Fenced):
+        await old.send(2)
+
+    assert old.fenced == 1
+    assert (await new.mailbox.standings("baseline"))[0].count == 2
+
+
+async def test_a_portfolio_that_is_answered_is_durable(make: Callable[..., Bench]) -> None:
+    bench = make()
+
+    standing, new = await bench.mailbox.create("third", Policy(fee_bps=1.0))
+    assert new
+    assert standing.portfolio == "third"
+    with pytest.raises(PortfolioConflict):
+        await bench.mailbox.create("third", Policy())
+
+    again = make()
+    assert {each.portfolio for each in await again.mailbox.standings()} == {"baseline", "third"}
+
+
+async def test_a_flush_moves_everything_to_the_history_and_receipts_stay_the_same(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make()
+    first = await bench.send(0, 1, 2, receipts=True)
+    assert (await bench.mailbox.recent("baseline")).first == 0
+
+    await bench.mailbox.flush()
+
+    recent = await bench.mailbox.recent("baseline")
+    assert (recent.first, recent.tables) == (3, [])
+    again = await bench.send(0, 1, 2, receipts=True)
+    assert again.taken.tolist() == [Taken.REPLAYED] * 3
+    assert again.accounts.tobytes() == first.accounts.tobytes()
+    assert (await bench.mailbox.find("baseline", "s1")).ordinal == 1
+    assert bench.mailbox.counts.checkpoints == 1
+
+
+async def test_a_flush_whose_checkpoint_fails_says_so(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.send(0)
+    bench.disk.failures.append(".parquet")
+
+    with pytest.raises(StoreUnavailable):
+        await bench.mailbox.flush()
+
+    await bench.send(1)
+    await bench.mailbox.flush()
+    assert (await bench.mailbox.recent("baseline")).first == 2
+
+
+async def test_the_memory_stays_bounded_while_checkpoints_are_slow(make: Callable[..., Bench]) -> None:
+    bench = make(checkpoint_rows=5)
+    await bench.mailbox.standings()
+    bench.disk.hold(".parquet")
+    await bench.send(*range(5))
+    await bench.held_up()
+    await bench.send(*range(5, 16))
+
+    crowded = asyncio.ensure_future(bench.send(16))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not crowded.done()
+    assert bench.mailbox.observe()["rows_kept"] == 11
+    bench.disk.gate.set()
+
+    assert (await crowded).ordinal.tolist() == [16]
+
+
+async def test_closing_keeps_everything_for_the_next_one(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.send(0, 1)
+    await bench.mailbox.close()
+
+    again = make()
+    assert (await again.mailbox.standings("baseline"))[0].count == 2
+    assert again.mailbox.observe()["rows_kept"] == 0

@@ -1,0 +1,627 @@
+"""The core of a portfolio actor, without faults: on real files, restarted where it matters."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from engine import history
+from engine.columns import SignalBatch
+from engine.errors import (
+    Fenced,
+    IdentityConflict,
+    InvalidField,
+    JournalDamaged,
+    LateSignal,
+    NotFound,
+    PortfolioConflict,
+    PriceJump,
+    RaysignalError,
+    RowErrors,
+)
+from engine.journal.stores import open_stores
+from engine.ledger import Ledger, LedgerRows
+from engine.policy import Policy
+from engine.receipts import Submission, Taken, receipt
+from engine.shard import Limits, Shard
+from engine.signals import Action, Signal
+
+START_US = 1_700_000_000_000_000
+MINUTE_US = 60_000_000
+PREFIX = "state/shard=0000"
+POLICIES = {"baseline": Policy(), "short": Policy(side="long-short", fee_bps=5.0)}
+
+
+def a_signal(
+    minute: int, price: float = 100.0, action: int = 1, name: str = "", symbol: str = "BTC", **features: Any
+) -> Signal:
+    return Signal(
+        symbol, START_US + minute * MINUTE_US, Action(action), price, signal_id=name, features=features
+    )
+
+
+def some(count: int, first: int = 0) -> list[Signal]:
+    """Signals that trade, some with a name and features, a minute apart."""
+    return [
+        a_signal(
+            minute, 100.0 + 7 * np.sin(minute), (minute % 3) - 1, name=f"s{minute}" if minute % 2 else "",
+            rsi=float(minute), **({"mood": "日本"} if minute % 4 == 0 else {}),
+        )
+        for minute in range(first, first + count)
+    ]  # fmt: skip
+
+
+class Place:
+    """A store in a folder, and the shard in it that is open."""
+
+    def __init__(self, folder: Path, limits: Limits, policies: dict[str, Policy] = POLICIES) -> None:
+        self.root = folder / "store"
+        self.stores = open_stores(self.root.as_uri())
+        self.cache = folder / "cache"
+        self.limits = limits
+        self.policies = policies
+        self.shard = self.open()
+
+    def open(self) -> Shard:
+        shard = Shard.open(
+            self.stores.journal_store("shard=0000"), self.stores.blobs, prefix=PREFIX, cache_dir=self.cache,
+            limits=self.limits, policies=self.policies,
+        )  # fmt: skip
+        commit(shard)
+        return shard
+
+    def restart(self) -> Shard:
+        self.shard.journal.close()
+        self.stores = open_stores(self.root.as_uri())
+        self.shard = self.open()
+        return self.shard
+
+    def send(
+        self,
+        signals: Sequence[Signal],
+        portfolio: str = "baseline",
+        *,
+        all_or_nothing: bool = True,
+        accept_price_jump: bool = False,
+        receipts: bool = True,
+        positions: np.ndarray | None = None,
+    ) -> Submission:
+        pending = self.shard.submit(
+            portfolio, SignalBatch.of_signals(signals).in_time().encode(), all_or_nothing=all_or_nothing,
+            accept_price_jump=accept_price_jump, receipts=receipts, positions=positions,
+        )  # fmt: skip
+        commit(self.shard)
+        assert self.shard.durable >= pending.sequence
+        return pending.finish()
+
+    def receipts(self, signals: Sequence[Signal], portfolio: str = "baseline") -> list[dict[str, Any]]:
+        """What is answered to signals, without the mark of a replay."""
+        batch = SignalBatch.of_signals(signals).in_time()
+        submission = self.send(signals, portfolio)
+        answers = [receipt(batch, submission, row) for row in range(len(batch))]
+        return [{name: value for name, value in each.items() if name != "replayed"} for each in answers]
+
+    def checkpoint(self) -> None:
+        checkpoint = self.shard.due_checkpoint(now=True)
+        assert checkpoint is not None
+        self.shard.write_checkpoint(checkpoint)
+        self.shard.checkpointed(checkpoint)
+
+    def state(self) -> list[dict[str, Any]]:
+        return [portfolio.dump() for portfolio in self.shard.portfolios.values()]
+
+    def files(self, kind: str) -> list[Path]:
+        folder = {"history": self.root / "history"}.get(kind, self.root / PREFIX / kind)
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def commit(shard: Shard) -> None:
+    """Write all that waits, and what becomes due."""
+    while (waiting := shard.next_commit()) is not None:
+        shard.write(waiting)
+        shard.committed()
+        if (checkpoint := shard.due_checkpoint()) is not None:
+            shard.write_checkpoint(checkpoint)
+            shard.checkpointed(checkpoint)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path, Limits())
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Place:
+    """One that makes a checkpoint every seven rows."""
+    return Place(tmp_path, Limits(checkpoint_rows=7))
+
+
+# Taking in
+
+
+def test_a_new_signal_is_accepted_and_moves_the_account(place: Place) -> None:
+    submission = place.send([a_signal(0)])
+
+    assert submission.taken.tolist() == [Taken.ACCEPTED]
+    assert submission.ordinal.tolist() == [0]
+    assert submission.standing.count == 1
+    assert submission.rows is not None
+    assert submission.rows.fill_quantity[0] > 0
+
+
+def test_the_account_is_that_of_the_bare_ledger(place: Place) -> None:
+    batch = SignalBatch.of_signals(some(40))
+    ledger, rows = Ledger(Policy()), LedgerRows.empty(40)
+    ledger.ensure_symbols(1)
+    ledger.run(batch.timestamp_us, batch.symbol, batch.action, batch.price, rows)
+
+    for signal in some(17):
+        place.send([signal])
+    submission = place.send(some(23, first=17))
+
+    assert place.shard.portfolio("baseline").ledger.to_bytes() == ledger.to_bytes()
+    np.testing.assert_array_equal(submission.rows.equity, rows.equity[17:])
+
+
+def test_the_same_signal_again_gets_its_first_receipt_and_writes_nothing(place: Place) -> None:
+    first = place.receipts([a_signal(0, name="a", rsi=3.0)])
+    place.send(some(5, first=1))
+    before, sequence = place.state(), place.shard.sequence
+
+    again = place.send([a_signal(0, name="a", rsi=3.0)])
+
+    assert again.taken.tolist() == [Taken.REPLAYED]
+    assert place.receipts([a_signal(0, name="a", rsi=3.0)]) == first
+    assert (place.state(), place.shard.sequence) == (before, sequence)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"price": 101.0},
+        {"action": Action.SELL},
+        {"symbol": "ETH"},
+        {"features": {"rsi": 4.0}},
+        {"source": "x"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_the_same_id_with_other_content_is_a_conflict_and_changes_nothing(
+    place: Place, change: dict[str, Any]
+) -> None:
+    signal = a_signal(0, name="a", rsi=3.0)
+    place.send([signal])
+    before, sequence = place.state(), place.shard.sequence
+
+    with pytest.raises(IdentityConflict, match="'a'"):
+        place.send([replace(signal, **change)])
+
+    assert (place.state(), place.shard.sequence) == (before, sequence)
+
+
+def test_a_signal_without_an_id_is_known_by_what_it_says(place: Place) -> None:
+    place.send([a_signal(0)])
+
+    assert place.send([a_signal(0)]).taken.tolist() == [Taken.REPLAYED]
+    with pytest.raises(IdentityConflict):
+        place.send([a_signal(0, price=101.0)])
+
+
+@pytest.mark.parametrize("minute", [5, 4, 0])
+def test_a_late_signal_is_refused_with_the_mark_it_met_and_changes_nothing(place: Place, minute: int) -> None:
+    place.send([a_signal(5, name="first")])
+    before = place.state()
+
+    with pytest.raises(LateSignal) as raised:
+        place.send([a_signal(minute, name="late")])
+
+    assert raised.value.fields["high_water_mark"] == "2023-11-14T22:18:20Z"
+    assert place.state() == before
+    with pytest.raises(NotFound):
+        place.shard.find("baseline", "late")
+
+
+def test_another_symbol_and_another_portfolio_have_marks_of_their_own(place: Place) -> None:
+    place.send([a_signal(5, name="a")])
+
+    assert place.send([a_signal(1, symbol="ETH", name="b")]).taken.tolist() == [Taken.ACCEPTED]
+    assert place.send([a_signal(1, name="a")], "short").taken.tolist() == [Taken.ACCEPTED]
+    assert place.shard.standing("baseline").symbols == ("BTC", "ETH")
+    assert place.shard.standing("short").count == 1
+
+
+def test_a_price_too_far_from_the_last_one_is_refused_unless_it_is_meant(place: Place) -> None:
+    place.send([a_signal(0)])
+    before = place.state()
+
+    with pytest.raises(PriceJump):
+        place.send([a_signal(1, price=100_000.0)])
+    assert place.state() == before
+
+    assert place.send([a_signal(1, price=100_000.0)], accept_price_jump=True).taken.tolist() == [
+        Taken.ACCEPTED
+    ]
+    assert place.send([a_signal(2, price=99_000.0)]).taken.tolist() == [Taken.ACCEPTED]
+
+
+def test_twins_within_a_batch_are_processed_once(place: Place) -> None:
+    submission = place.send([a_signal(0, name="a"), a_signal(0, name="a"), a_signal(1), a_signal(1)])
+
+    assert submission.taken.tolist() == [Taken.ACCEPTED, Taken.REPLAYED, Taken.ACCEPTED, Taken.REPLAYED]
+    assert submission.ordinal.tolist() == [0, 0, 1, 1]
+    np.testing.assert_array_equal(submission.accounts[0], submission.accounts[1])
+    assert place.shard.standing("baseline").count == 2
+
+
+def test_one_id_with_two_contents_within_a_batch_is_a_conflict(place: Place) -> None:
+    submission = place.send([a_signal(0, name="a"), a_signal(1, name="a"), a_signal(2)], all_or_nothing=False)
+
+    assert submission.taken.tolist() == [Taken.ACCEPTED, Taken.REFUSED, Taken.ACCEPTED]
+    assert submission.ordinal.tolist() == [0, -1, 1]
+    assert isinstance(submission.errors[1], IdentityConflict)
+
+
+def test_the_twin_of_a_refused_row_is_refused_as_it_is(place: Place) -> None:
+    place.send([a_signal(5)])
+
+    submission = place.send([a_signal(0, name="late"), a_signal(0, name="late")], all_or_nothing=False)
+
+    assert [type(error) for error in submission.errors.values()] == [LateSignal, LateSignal]
+
+
+def test_a_batch_with_one_bad_row_is_refused_whole_and_changes_nothing(place: Place) -> None:
+    place.send([a_signal(5)])
+    before, sequence = place.state(), place.shard.sequence
+
+    with pytest.raises(RowErrors) as raised:
+        place.send([a_signal(0, name="late"), *some(3, first=6)], positions=np.array([7, 8, 9, 10]))
+
+    assert raised.value.fields["refused"] == 1
+    assert raised.value.fields["rows"] == 4
+    assert raised.value.fields["errors"][0]["row"] == 7
+    assert (place.state(), place.shard.sequence) == (before, sequence)
+    assert place.send(some(3, first=6)).taken.tolist() == [Taken.ACCEPTED] * 3
+
+
+def test_bad_rows_can_be_skipped_and_the_others_count(place: Place) -> None:
+    place.send([a_signal(5)])
+
+    submission = place.send(
+        [a_signal(0, name="late"), a_signal(5), a_signal(6), a_signal(7, price=1e7), a_signal(8)],
+        all_or_nothing=False,
+    )
+
+    assert submission.taken.tolist() == [
+        Taken.REFUSED, Taken.REPLAYED, Taken.ACCEPTED, Taken.REFUSED, Taken.ACCEPTED,
+    ]  # fmt: skip
+    assert submission.ordinal.tolist() == [-1, 0, 1, -1, 2]
+    assert {row: type(error) for row, error in submission.errors.items()} == {0: LateSignal, 3: PriceJump}
+    assert np.isnan(submission.accounts[0]).all()
+    assert place.shard.standing("baseline").count == 3
+
+
+def test_a_symbol_of_which_every_row_is_refused_stays_unknown(place: Place) -> None:
+    place.send([a_signal(0, name="a")])
+
+    place.send([a_signal(0, name="a", symbol="DOGE"), a_signal(1)], all_or_nothing=False)
+
+    assert place.shard.standing("baseline").symbols == ("BTC",)
+
+
+def test_what_waits_is_not_durable_and_joins_one_commit(place: Place) -> None:
+    shard = place.shard
+    pendings = [
+        shard.submit(
+            "baseline", SignalBatch.of_signals([signal]).encode(), all_or_nothing=True,
+            accept_price_jump=False, receipts=False,
+        )
+        for signal in some(3)
+    ]  # fmt: skip
+    assert shard.durable < pendings[0].sequence
+
+    waiting = shard.next_commit()
+    assert shard.next_commit() is None
+    shard.write(waiting)
+    shard.committed()
+
+    assert len(waiting.payloads) == 3
+    assert shard.durable == pendings[-1].sequence
+    assert pendings[0].finish().rows is None
+
+
+# Portfolios
+
+
+def test_a_portfolio_is_created_once_and_another_policy_is_a_conflict(place: Place) -> None:
+    policy = Policy(fee_bps=1.0)
+
+    standing, new = place.shard.create("third", policy)
+    commit(place.shard)
+    assert new
+    assert standing.policy == policy
+    assert place.shard.create("third", policy)[1] is False
+    with pytest.raises(PortfolioConflict):
+        place.shard.create("third", Policy(fee_bps=2.0))
+    place.restart()
+    assert place.shard.standing("third").policy == policy
+
+
+def test_a_name_that_cannot_be_a_folder_is_refused(place: Place) -> None:
+    with pytest.raises(InvalidField):
+        place.shard.create("../up", Policy())
+    assert not place.shard.has_waiting
+
+
+def test_signals_of_an_unknown_portfolio_are_refused_by_name(place: Place) -> None:
+    with pytest.raises(NotFound, match="there are: baseline, short"):
+        place.send(some(1), "nobody")
+
+
+def test_settings_that_contradict_the_journal_are_refused_at_opening(place: Place) -> None:
+    place.policies = {"baseline": Policy(fee_bps=99.0)}
+
+    with pytest.raises(PortfolioConflict):
+        place.restart()
+
+
+# Restart
+
+
+def test_a_restart_ends_in_the_same_state(busy: Place) -> None:
+    for first in range(0, 30, 3):
+        busy.send(some(3, first))
+        busy.send(some(3, first), "short")
+    before = busy.state()
+
+    busy.restart()
+
+    assert busy.state() == before
+
+
+@pytest.mark.parametrize("checkpoint", [False, True], ids=["from memory", "from the history"])
+@pytest.mark.parametrize("restart", [False, True], ids=["running", "restarted"])
+def test_a_receipt_is_the_same_for_ever(place: Place, checkpoint: bool, restart: bool) -> None:
+    signals = [a_signal(minute * 300, 100 + minute, 1 - minute % 3) for minute in range(12)]  # four days
+    first = [answer for start in range(0, 12, 4) for answer in place.receipts(signals[start : start + 4])]
+    if checkpoint:
+        place.checkpoint()
+        assert len(place.files("history")) == 4
+    if restart:
+        place.restart()
+
+    assert place.receipts(signals) == first
+    assert [place.receipts([signal])[0] for signal in signals] == first
+
+
+def test_rows_in_memory_and_in_the_history_are_recalled_together(place: Place) -> None:
+    first = place.receipts(some(4))
+    place.checkpoint()
+    second = place.receipts(some(4, first=4))
+
+    assert place.receipts([*some(4), *some(4, first=4)]) == first + second
+
+
+def test_rows_whose_checkpoint_is_being_written_are_recalled(place: Place) -> None:
+    first = place.receipts(some(4))
+    checkpoint = place.shard.due_checkpoint(now=True)
+    second = place.receipts(some(4, first=4))
+
+    assert place.receipts(some(8)) == first + second
+    place.shard.write_checkpoint(checkpoint)
+    assert place.receipts(some(8)) == first + second
+    place.shard.checkpointed(checkpoint)
+    assert place.receipts(some(8)) == first + second
+
+
+def lose_snapshots(place: Place) -> None:
+    for path in place.files("snapshots"):
+        path.unlink()
+
+
+def damage_the_last_snapshot(place: Place) -> None:
+    flip(place.files("snapshots")[-1])
+
+
+def damage_all_snapshots(place: Place) -> None:
+    for path in place.files("snapshots"):
+        flip(path)
+
+
+def lose_a_run(place: Place) -> None:
+    place.files("identities")[0].unlink()
+
+
+def damage_a_run(place: Place) -> None:
+    flip(place.files("identities")[-1])
+
+
+def lose_the_history(place: Place) -> None:
+    shutil.rmtree(place.root / "history")
+
+
+def lose_a_file_in_the_middle_of_the_history(place: Place) -> None:
+    place.files("history")[1].unlink()
+
+
+def lose_all_but_the_journal(place: Place) -> None:
+    lose_the_history(place)
+    shutil.rmtree(place.root / PREFIX)
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lose_snapshots, damage_the_last_snapshot, damage_all_snapshots, lose_a_run, damage_a_run, lose_the_history,
+        lose_a_file_in_the_middle_of_the_history, lose_all_but_the_journal,
+    ],
+    ids=lambda harm: harm.__name__.replace("_", " "),
+)  # fmt: skip
+def test_what_is_lost_beside_the_journal_is_rebuilt_from_it(
+    busy: Place, harm: Callable[[Place], None]
+) -> None:
+    first = [busy.receipts(some(3, start)) for start in range(0, 33, 3)]
+    before = busy.state()
+    assert len(busy.files("history")) > 2
+
+    harm(busy)
+    busy.restart()
+
+    assert busy.state() == before
+    assert [busy.receipts(some(3, start)) for start in range(0, 33, 3)] == first
+    assert busy.state() == before
+    assert all_rows(busy) == list(range(33))
+
+
+def all_rows(place: Place, portfolio: str = "baseline") -> list[int]:
+    recent = place.shard.recent(portfolio)()
+    written = history.read_range(place.stores.blobs, portfolio, 0, 10**9)["ordinal"].to_pylist()
+    kept = [ordinal for table in recent.tables for ordinal in table["ordinal"].to_pylist()]
+    assert recent.first == (kept[0] if kept else place.shard.standing(portfolio).count)
+    return [ordinal for ordinal in written if ordinal < recent.first] + kept
+
+
+def test_damage_in_the_journal_is_refused_and_named(place: Place) -> None:
+    place.send(some(3))
+    place.send(some(3, first=3))
+    segment = sorted((place.root / "journal" / "shard=0000").glob("*.segment"))[-1]
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"baseline")] ^= 1  # the creation: record 2, behind the takeover
+    segment.write_bytes(data)
+
+    with pytest.raises(JournalDamaged) as raised:
+        place.restart()
+    assert raised.value.fields["sequence"] == 2
+
+
+def test_a_second_writer_fences_the_first(place: Place) -> None:
+    old = place.shard
+    place.send(some(2))
+    successor = place.open()
+
+    old.submit(
+        "baseline", SignalBatch.of_signals(some(1, first=2)).encode(), all_or_nothing=True,
+        accept_price_jump=False, receipts=False,
+    )  # fmt: skip
+    with pytest.raises(Fenced):
+        old.write(old.next_commit())
+
+    place.shard = successor
+    assert place.send(some(3)).taken.tolist() == [Taken.REPLAYED, Taken.REPLAYED, Taken.ACCEPTED]
+
+
+# Checkpoints
+
+
+def test_a_checkpoint_is_due_after_so_many_rows_and_bounds_the_memory(busy: Place) -> None:
+    busy.send(some(6))
+    assert busy.files("snapshots") == []
+
+    busy.send(some(1, first=6))
+
+    assert len(busy.files("snapshots")) == 1
+    assert busy.shard.rows_kept == 0
+    assert busy.shard.portfolio("baseline").bytes_kept == 0
+    assert history.written_up_to(busy.stores.blobs, "baseline") == 7
+
+
+def test_a_checkpoint_is_due_after_so_many_bytes(tmp_path: Path) -> None:
+    place = Place(tmp_path, Limits(checkpoint_bytes=2000))
+    place.send([a_signal(0, note="x" * 3000)])
+
+    assert len(place.files("snapshots")) == 1
+
+
+def test_only_the_newest_snapshots_are_kept(busy: Place) -> None:
+    for first in range(0, 70, 7):
+        busy.send(some(7, first))
+
+    assert len(busy.files("snapshots")) == 2
+
+
+def test_while_one_checkpoint_is_written_no_other_is_due_and_too_much_is_crowded(busy: Place) -> None:
+    busy.send(some(1))
+    checkpoint = busy.shard.due_checkpoint(now=True)
+    busy.send(some(14, first=1))
+    assert not busy.shard.crowded
+
+    busy.send(some(1, first=15))
+    assert busy.shard.crowded
+    assert busy.shard.due_checkpoint() is None
+    assert busy.shard.due_checkpoint(now=True) is None
+
+    busy.shard.write_checkpoint(checkpoint)
+    busy.shard.checkpointed(checkpoint)
+    assert not busy.shard.crowded
+    busy.send(some(1, first=16))
+    assert history.written_up_to(busy.stores.blobs, "baseline") == 17
+
+
+def test_without_new_rows_no_checkpoint_is_made(place: Place) -> None:
+    place.send(some(2))
+    place.checkpoint()
+
+    place.send(some(2))
+    assert place.shard.due_checkpoint(now=True) is None
+
+
+def test_history_and_recent_rows_are_all_rows_once(busy: Place) -> None:
+    for first in range(0, 32, 4):
+        busy.send(some(4, first))
+
+    assert all_rows(busy) == list(range(32))
+    busy.restart()
+    assert all_rows(busy) == list(range(32))
+
+
+def test_recent_rows_are_those_of_the_moment_they_were_asked_for(place: Place) -> None:
+    place.send(some(2))
+    collect = place.shard.recent("baseline")
+    place.send(some(2, first=2))
+
+    assert [table["ordinal"].to_pylist() for table in collect().tables] == [[0, 1]]
+
+
+# Finding
+
+
+@pytest.mark.parametrize("checkpoint", [False, True], ids=["in memory", "in the history"])
+def test_a_signal_is_found_by_its_id_with_its_features_and_its_record(place: Place, checkpoint: bool) -> None:
+    place.send(some(3))
+    place.send([a_signal(3, 104.0, -1, name="wanted", rsi=61.5, mood="calm"), a_signal(4)])
+    if checkpoint:
+        place.checkpoint()
+
+    found = place.shard.find("baseline", "wanted")()
+
+    assert found.batch.signal(0) == a_signal(3, 104.0, -1, name="wanted", rsi=61.5, mood="calm")
+    assert (found.ordinal, found.record_row) == (3, 0)
+    assert found.sequence == place.shard.durable
+    assert found.account.tobytes() == place.send([a_signal(3, 104.0, -1, name="wanted", rsi=61.5, mood="calm")]).accounts[
+        0
+    ].tobytes()  # fmt: skip
+
+
+def test_a_signal_of_another_portfolio_is_not_found(place: Place) -> None:
+    place.send([a_signal(0, name="a")], "short")
+
+    with pytest.raises(NotFound, match="'a'"):
+        place.shard.find("baseline", "a")
+    assert place.shard.find("short", "a")().ordinal == 0
+
+
+def test_errors_name_no_rows_unless_positions_are_given(place: Place) -> None:
+    place.send([a_signal(5)])
+
+    with pytest.raises(RaysignalError) as raised:
+        place.send([a_signal(0)])
+    assert raised.value.fields["row"] is None
