@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DATA ?=
 N ?= 10000
 
-# Bytecode is worth keeping here: the service starts several processes from the same tree.
+# Bytecode is worth keeping: a service is a dozen processes, which would all compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
@@ -23,6 +23,7 @@ $(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --config-setting editable_mode=compat -e .
 	@$(BIN)/python -m engine.warm
+	@$(BIN)/python -c "import serve.app"
 	@touch $@
 
 setup: $(VENV)/.ready ## install the pinned dependencies into .venv
