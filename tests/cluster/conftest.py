@@ -2,9 +2,11 @@
 
 import itertools
 import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 
@@ -12,6 +14,7 @@ from engine.actors import Desk
 from engine.journal.bucket import s3_client
 from engine.policy import Policy
 from engine.settings import Settings
+from tests.cluster.hosting import Host
 from tests.cluster.nodes import Nodes, three_nodes
 from tests.servers import CREDENTIALS, Server, moto_server
 
@@ -82,3 +85,36 @@ async def open_desk(nodes: Nodes) -> AsyncIterator[Open]:
         node.gate.open()
     for desk in opened:
         await desk.close()
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+    """A service with two replicas on a cluster of its own; whoever kills it starts it again."""
+    folder = tmp_path_factory.mktemp("service")
+    settings = {"store": (folder / "store").as_uri(), "port": free_port(), "snapshot_rows": 200}
+    host = Host(settings, folder / "log")
+    host.start()
+    try:
+        yield host
+    finally:
+        host.stop()
+
+
+@pytest_asyncio.fixture
+async def http(host: Host) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=host.url, timeout=30.0) as client:
+        yield client
+
+
+@pytest_asyncio.fixture
+async def portfolio(http: httpx.AsyncClient) -> str:
+    """A portfolio of the test's own."""
+    name = f"p{next(_numbers)}"
+    assert (await http.put(f"/portfolios/{name}", json={})).status_code == 201
+    return name
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

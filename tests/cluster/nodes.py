@@ -20,12 +20,12 @@ from tests.servers import CREDENTIALS, FaultyProxy, Fate
 
 # Loopback, but not 127.0.0.1, which Ray takes for a wish to be told the address of a real interface.
 _ADDRESS = "127.0.0.2"
-# The head gives a node up after about two seconds of silence.
+# The head gives a node up after about five seconds of silence.
 _SYSTEM_CONFIG = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
-    "health_check_timeout_ms": 500,
-    "health_check_failure_threshold": 3,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 4,
 }
 
 
@@ -113,6 +113,8 @@ class Nodes:
             node_ip_address=_ADDRESS,
             temp_dir=str(self._folder),
             include_dashboard=False,
+            include_log_monitor=False,
+            no_monitor=True,
             object_store_memory=80 * 1024 * 1024,
             env_vars=environment,
             **more,

@@ -1,4 +1,4 @@
-"""Processes of this machine as /proc shows them: who descends from whom, what they are, how they ended."""
+"""Processes of this machine as /proc shows them: who descends from whom, what they are, whether they live."""
 
 import os
 import signal
@@ -35,12 +35,6 @@ def ended(pid: int) -> bool:
     """Whether a process is gone, or waits only for its parent to ask how it ended."""
     fields = _stat(pid)
     return not fields or fields[0] == "Z"
-
-
-def exit_status(pid: int) -> int | None:
-    """The status that an ended process left with, while its parent has not asked for it; None otherwise."""
-    fields = _stat(pid)
-    return int(fields[49]) >> 8 if fields and fields[0] == "Z" else None
 
 
 def send(pid: int, number: signal.Signals) -> None:

@@ -1,0 +1,69 @@
+"""Parts of a running service are killed while clients post: the actor, an ingress replica, everything."""
+
+import asyncio
+import os
+import signal
+
+import httpx
+import pytest
+
+from engine.journal.stores import open_stores
+from tests.cluster.hosting import Host
+from tests.cluster.load import (
+    Load,
+    check_exactly_once,
+    check_same_receipts,
+    load,
+    through_http,
+)
+from tests.cluster.waiting import until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+
+
+async def check(host: Host, http: httpx.AsyncClient, portfolio: str, done: Load) -> None:
+    await check_same_receipts(through_http(http, portfolio), done)
+    performance = (await http.get(f"/performance/{portfolio}")).raise_for_status().json()
+    journal = open_stores(host.store).journal_store("shard=0000")
+    ledger = check_exactly_once(journal, portfolio, done)
+    assert performance["signals"] == len(done.receipts)
+    assert performance["performance"]["equity"] == pytest.approx(ledger.equity, rel=1e-12)
+    assert performance["performance"]["trades"] == ledger.trades
+
+
+async def test_the_death_of_an_ingress_replica_loses_nothing_that_was_acknowledged(
+    host: Host, http: httpx.AsyncClient, portfolio: str
+) -> None:
+    before = host.replicas()
+    assert len(before) == 2
+    async with load(through_http(http, portfolio)) as running:
+        await running.more(200)
+        os.kill(before[0], signal.SIGKILL)
+        await running.more(200)
+        await until(lambda: len(set(host.replicas()) - {before[0]}) == 2, "there are two replicas again")
+        await running.more(200)
+    await check(host, http, portfolio, running)
+
+
+async def test_the_death_of_the_actor_behind_http_loses_nothing_that_was_acknowledged(
+    host: Host, http: httpx.AsyncClient, portfolio: str
+) -> None:
+    (before,) = host.actors()
+    async with load(through_http(http, portfolio)) as running:
+        await running.more(200)
+        os.kill(before, signal.SIGKILL)
+        await running.more(200)
+    (after,) = host.actors()
+    assert after != before
+    await check(host, http, portfolio, running)
+
+
+async def test_the_death_of_the_whole_cluster_loses_nothing_that_was_acknowledged(
+    host: Host, http: httpx.AsyncClient, portfolio: str
+) -> None:
+    async with load(through_http(http, portfolio)) as running:
+        await running.more(200)
+        host.kill()
+        await asyncio.to_thread(host.start)
+        await running.more(200)
+    await check(host, http, portfolio, running)
