@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from tests.simulation.faults import Faults, SimCrash
 
@@ -136,7 +137,7 @@ class _Operation:
         self._raises = False
         self._after: str | None = None
 
-    def __enter__(self) -> "_Operation":
+    def __enter__(self) -> Self:
         disk, kind = self._disk, self._kind
         disk.check_alive()
         faults = disk.faults

@@ -59,7 +59,9 @@ class PortfolioModel:
         here: dict[str, tuple[int, Verdict]] = {}
         verdicts = []
         fresh = len(self.ids)
-        for row, (name, content) in enumerate(zip(batch.signal_id.to_list(), batch.content.tolist(), strict=True)):
+        for row, (name, content) in enumerate(
+            zip(batch.signal_id.to_list(), batch.content.tolist(), strict=True)
+        ):
             symbol = batch.symbols[batch.symbol[row]]
             at, price = int(batch.timestamp_us[row]), float(batch.price[row])
             if name in self.ids:
@@ -91,7 +93,9 @@ class PortfolioModel:
 
     def apply(self, batch: SignalBatch) -> None:
         """Take rows in as processed; an id that is there already is a promise broken."""
-        for row, (name, content) in enumerate(zip(batch.signal_id.to_list(), batch.content.tolist(), strict=True)):
+        for row, (name, content) in enumerate(
+            zip(batch.signal_id.to_list(), batch.content.tolist(), strict=True)
+        ):
             check(name not in self.ids, f"signal {name!r} was processed twice")
             symbol, at = batch.symbols[batch.symbol[row]], int(batch.timestamp_us[row])
             last = self.marks.get(symbol)
@@ -159,9 +163,16 @@ class Reference:
         assert self.batch is not None
         return receipt_bytes(
             row_receipt(
-                portfolio=portfolio, policy=policy, batch=self.batch, index=ordinal, ordinal=ordinal,
-                rows=self.rows, row=ordinal, account=self.accounts[ordinal], replayed=False,
-            )  # fmt: skip
+                portfolio=portfolio,
+                policy=policy,
+                batch=self.batch,
+                index=ordinal,
+                ordinal=ordinal,
+                rows=self.rows,
+                row=ordinal,
+                account=self.accounts[ordinal],
+                replayed=False,
+            )
         )
 
 

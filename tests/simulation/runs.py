@@ -3,10 +3,8 @@
 import contextlib
 import multiprocessing
 import os
-import random
 import shutil
 import tempfile
-import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -16,6 +14,7 @@ from unittest.mock import patch
 
 from engine.identities import index, window
 from tests.simulation.faults import KINDS
+from tests.simulation.settling import settle
 from tests.simulation.world import World
 
 STORES = ("local", "s3")
@@ -32,7 +31,9 @@ class Failure:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.what}\n  python -m tests.simulation --seed {self.seed} --schedules 1 --store {self.store}"
+        return (
+            f"{self.what}\n  python -m tests.simulation --seed {self.seed} --schedules 1 --store {self.store}"
+        )
 
 
 @dataclass(slots=True)
@@ -82,7 +83,8 @@ def run_one(seed: int, store: str, *, trace: list[str] | None = None) -> Outcome
     try:
         with small():
             world.run()
-    except Exception as error:  # whatever it is, the seed that shows it is what counts
+            settle(world)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the seed that shows it is what counts
         at = traceback.extract_tb(error.__traceback__)[-1]
         say(traceback.format_exc())
         what = f"{type(error).__name__}: {error} ({Path(at.filename).name}:{at.lineno})"

@@ -51,7 +51,8 @@ class Workload:
         self._price: dict[tuple[str, str], float] = {}
         self._sent: dict[str, list[Signal]] = {}
         self.policies = {
-            name: rng.choice(POLICIES) for name in ("baseline", "enhanced", "third")[: rng.choice((1, 1, 2, 3))]
+            name: rng.choice(POLICIES)
+            for name in ("baseline", "enhanced", "third")[: rng.choice((1, 1, 2, 3))]
         }
         self._symbols = SYMBOLS[: rng.choice((1, 2, 3))]
 

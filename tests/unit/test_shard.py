@@ -493,7 +493,7 @@ def all_rows(place: Place, portfolio: str = "baseline") -> list[int]:
 def test_damage_in_the_journal_is_refused_and_named(place: Place) -> None:
     place.send(some(3))
     place.send(some(3, first=3))
-    segment = sorted((place.root / "journal" / "shard=0000").glob("*.segment"))[-1]
+    segment = max((place.root / "journal" / "shard=0000").glob("*.segment"))
     data = bytearray(segment.read_bytes())
     data[data.index(b"baseline")] ^= 1  # the creation: record 2, behind the takeover
     segment.write_bytes(data)
@@ -596,19 +596,18 @@ def test_recent_rows_are_those_of_the_moment_they_were_asked_for(place: Place) -
 
 @pytest.mark.parametrize("checkpoint", [False, True], ids=["in memory", "in the history"])
 def test_a_signal_is_found_by_its_id_with_its_features_and_its_record(place: Place, checkpoint: bool) -> None:
+    wanted = a_signal(3, 104.0, -1, name="wanted", rsi=61.5, mood="calm")
     place.send(some(3))
-    place.send([a_signal(3, 104.0, -1, name="wanted", rsi=61.5, mood="calm"), a_signal(4)])
+    first = place.send([wanted, a_signal(4)])
     if checkpoint:
         place.checkpoint()
 
     found = place.shard.find("baseline", "wanted")()
 
-    assert found.batch.signal(0) == a_signal(3, 104.0, -1, name="wanted", rsi=61.5, mood="calm")
+    assert found.batch.signal(0) == wanted
     assert (found.ordinal, found.record_row) == (3, 0)
     assert found.sequence == place.shard.durable
-    assert found.account.tobytes() == place.send([a_signal(3, 104.0, -1, name="wanted", rsi=61.5, mood="calm")]).accounts[
-        0
-    ].tobytes()  # fmt: skip
+    assert found.account.tobytes() == first.accounts[0].tobytes()
 
 
 def test_a_signal_of_another_portfolio_is_not_found(place: Place) -> None:
