@@ -5,7 +5,8 @@ Ray writes the configuration and runs this in HAProxy's place. Before HAProxy ta
 - the statistics page and the Prometheus exporter go, which Ray binds to all addresses and reads itself through
   a socket;
 - a request that no replica took to its end is answered by a problem+json with status 503 that says when to
-  try again, where Ray makes it a bare 500;
+  try again, where Ray makes it a bare 500; so is one that comes before the application is there, where Ray says
+  404, which tells a sender never to try again;
 - replicas are told not to watch for clients that hang up: a signal that has arrived is taken in, and watching
   costs a task a request;
 - the log of requests that HAProxy sends to port 514 goes, the service writes its own;
@@ -24,6 +25,7 @@ _SECTION = re.compile(r"(global|defaults|frontend|backend|listen|resolvers|peers
 _DROPPED_SECTIONS = frozenset({("frontend", "prometheus"), ("listen", "stats")})
 _DROPPED_LINES = re.compile(r"(log|option httplog|option log-health-checks|errorfile)\b")
 _FRONTEND = ("frontend", "http_frontend")
+_NO_APPLICATION = ("backend", "default_backend")
 _TAKE_IN_ANYWAY = "    http-request set-header x-request-disconnect-disabled ?1"
 _PR_SET_PDEATHSIG = 1
 
@@ -45,6 +47,9 @@ def trimmed(config: str, answer: Path) -> str:
         if match:
             section = (match[1], match[2])
         if section in _DROPPED_SECTIONS or _DROPPED_LINES.match(line.strip()):
+            continue
+        if section == _NO_APPLICATION and line.strip().startswith("http-request return status 404"):
+            kept.append(f"    http-request return status 503 errorfile {answer}")
             continue
         kept.append(line)
         if match and section[0] == "defaults":

@@ -24,6 +24,8 @@ frontend http_frontend
     bind 127.0.0.1:8000
     use_backend http-raysignal if is_http-raysignal
     default_backend default_backend
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path \'%[path]\' not found."
 backend http-raysignal
     log global
     server replica 127.0.0.1:30000 check
@@ -70,6 +72,13 @@ def test_a_failure_is_answered_as_a_problem_and_not_as_rays_500() -> None:
 def test_replicas_do_not_watch_for_clients_that_hang_up() -> None:
     kept = lines(CONFIG)
     assert kept[kept.index("frontend http_frontend") + 1].endswith("x-request-disconnect-disabled ?1")
+
+
+def test_a_request_before_the_application_is_there_may_be_sent_again() -> None:
+    kept = lines(CONFIG)
+    assert not any("404" in line for line in kept)
+    place = kept.index("backend default_backend")
+    assert kept[place + 1] == "http-request return status 503 errorfile /run/503.http"
 
 
 def test_a_trimmed_configuration_can_be_trimmed_again() -> None:
