@@ -19,7 +19,7 @@ from serve.access import SIGNATURE_HEADER
 from serve.front import LINE
 from serve.operations import OPERATIONS, Operation
 from serve.page import docs_page
-from serve.problems import problem_of, problem_of_http, problem_unexpected
+from serve.problems import Problem, problem_of, problem_of_http, problem_unexpected
 from serve.routes import Routes
 
 _MODELS: tuple[type[BaseModel], ...] = (
@@ -69,14 +69,19 @@ def build_api(routes: Routes, settings: Settings) -> FastAPI:
     return api
 
 
-async def _refuse(_request: Request, error: Exception) -> Response:
+async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, RaysignalError)
-    return problem_of(error).response()
+    return _told(problem_of(error), request)
 
 
-async def _refuse_route(_request: Request, error: Exception) -> Response:
+async def _refuse_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return problem_of_http(error).response()
+    return _told(problem_of_http(error), request)
+
+
+def _told(problem: Problem, request: Request) -> Response:
+    request.scope[LINE]["problem"] = problem.body["type"]
+    return problem.response()
 
 
 async def _answer_unexpected(request: Request, _error: Exception) -> Response:

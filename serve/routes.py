@@ -37,9 +37,8 @@ from serve.past import Wanted, read_rows
 from serve.query import Query
 
 if TYPE_CHECKING:
-    from engine.journal.stores import BlobStore
-
     from engine.actors import Desk
+    from engine.journal.stores import BlobStore
 
 T = TypeVar("T")
 

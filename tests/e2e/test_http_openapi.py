@@ -49,7 +49,11 @@ def test_every_example_works_and_its_answer_is_as_described(
         filled, query = path, {}
         for parameter in operation.get("parameters", []):
             if parameter["in"] == "path":
-                filled = filled.replace(f"{{{parameter['name']}}}", parameter["example"])
+                # Portfolios outlive tests, and another may have created the example's with another policy.
+                own = method == "put"
+                filled = filled.replace(
+                    f"{{{parameter['name']}}}", f"{portfolio}-example" if own else parameter["example"]
+                )
             if parameter["in"] == "query" and parameter["name"] == "portfolio" and path != "/performance":
                 query["portfolio"] = portfolio
         for kind, value in bodies(operation) or [(None, None)]:
