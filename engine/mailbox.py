@@ -275,13 +275,14 @@ class Mailbox:
 
     def _give_up(self, shard: Shard, error: StoreError) -> None:
         """Tell everyone who waits, and forget what may not be durable."""
-        if shard is self._shard:
-            self._shard = None
-            # Behind a commit that is still being written, on the thread that writes it.
-            asyncio.get_running_loop().run_in_executor(self._writer, shard.journal.close)
-            waiters, self._waiters = self._waiters, deque()
-            for _, waiter in waiters:
-                if not waiter.done():
-                    waiter.set_exception(error)
+        if shard is not self._shard:
+            return  # given up before; if it was fenced, then by the one that was opened in its place
+        self._shard = None
+        # Behind a commit that is still being written, on the thread that writes it.
+        asyncio.get_running_loop().run_in_executor(self._writer, shard.journal.close)
+        waiters, self._waiters = self._waiters, deque()
+        for _, waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
         if isinstance(error, Fenced):
             self._on_fenced()

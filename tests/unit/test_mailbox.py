@@ -18,31 +18,39 @@ from engine.receipts import Submission, Taken
 from engine.shard import Limits, Shard
 from engine.signals import Action, Signal
 
+SEGMENT, PARQUET = ".segment", ".parquet"
 START_US = 1_700_000_000_000_000
 
 
 class GatedDisk(RealDisk):
-    """The real disk; a write can be held up, or made to fail."""
+    """The real disk; appends to files of a kind can be held up, or made to fail."""
 
     def __init__(self) -> None:
-        self.gate = threading.Event()
-        self.gate.set()
-        self.entered = threading.Event()
-        self.held = ".segment"
+        self.gates: dict[str, threading.Event] = {}
+        self.waiting: dict[str, threading.Semaphore] = {}
         self.failures: list[str] = []
 
     def open_append(self, path: Path) -> AppendFile:
         return _GatedFile(self, path.name, super().open_append(path))
 
-    def hold(self, suffix: str = ".segment") -> None:
-        self.held = suffix
-        self.entered.clear()
-        self.gate.clear()
+    def hold(self, kind: str) -> None:
+        """Let appends to files of this kind wait."""
+        self.waiting[kind] = threading.Semaphore(0)
+        self.gates[kind] = threading.Event()
+
+    def release(self, kind: str) -> None:
+        """Let them go on."""
+        self.gates[kind].set()
+
+    def hold_no_more(self, kind: str) -> threading.Event:
+        """Let new appends pass; what lets those go on that wait."""
+        return self.gates.pop(kind)
 
     def enter(self, name: str) -> None:
-        if self.held in name and not self.gate.is_set():
-            self.entered.set()
-            assert self.gate.wait(30)
+        for kind, gate in list(self.gates.items()):
+            if kind in name and not gate.is_set():
+                self.waiting[kind].release()
+                assert gate.wait(30)
         for failing in list(self.failures):
             if failing in name:
                 self.failures.remove(failing)
@@ -95,9 +103,11 @@ class Bench:
             receipts=receipts,
         )  # fmt: skip
 
-    async def held_up(self) -> None:
-        """Until a write stands at the gate."""
-        await asyncio.get_running_loop().run_in_executor(None, self.disk.entered.wait, 30)
+    async def held_up(self, kind: str) -> None:
+        """Until one more append to a file of this kind waits."""
+        assert await asyncio.get_running_loop().run_in_executor(
+            None, self.disk.waiting[kind].acquire, True, 30
+        )
 
 
 @pytest.fixture
@@ -110,7 +120,8 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[..., Bench]]:
 
     yield bench
     for each in made:
-        each.disk.gate.set()
+        for kind in each.disk.gates:
+            each.disk.release(kind)
         each.disk.failures.clear()
         await each.mailbox.close()
 
@@ -119,12 +130,12 @@ async def test_an_answer_comes_only_after_its_record_is_written(make: Callable[.
     bench = make()
     await bench.mailbox.ready()
     await bench.mailbox.standings()
-    bench.disk.hold()
+    bench.disk.hold(SEGMENT)
 
     call = asyncio.ensure_future(bench.send(0))
-    await bench.held_up()
+    await bench.held_up(SEGMENT)
     assert not call.done()
-    bench.disk.gate.set()
+    bench.disk.release(SEGMENT)
 
     assert (await call).taken.tolist() == [Taken.ACCEPTED]
 
@@ -133,13 +144,13 @@ async def test_what_arrives_during_a_commit_shares_the_next_one(make: Callable[.
     bench = make()
     await bench.mailbox.standings()
     before = bench.mailbox.counts.commits
-    bench.disk.hold()
+    bench.disk.hold(SEGMENT)
 
     calls = [asyncio.ensure_future(bench.send(0))]
-    await bench.held_up()
+    await bench.held_up(SEGMENT)
     calls += [asyncio.ensure_future(bench.send(minute)) for minute in range(1, 40)]
     await asyncio.sleep(0)
-    bench.disk.gate.set()
+    bench.disk.release(SEGMENT)
     answers = await asyncio.gather(*calls)
 
     assert [answer.ordinal.tolist() for answer in answers] == [[minute] for minute in range(40)]
@@ -161,13 +172,13 @@ async def test_sixty_four_callers_with_one_signal_make_one_record(make: Callable
 async def test_a_replay_waits_until_the_first_is_durable(make: Callable[..., Bench]) -> None:
     bench = make()
     await bench.mailbox.standings()
-    bench.disk.hold()
+    bench.disk.hold(SEGMENT)
 
     calls = [asyncio.ensure_future(bench.send(0)), asyncio.ensure_future(bench.send(0))]
-    await bench.held_up()
+    await bench.held_up(SEGMENT)
     await asyncio.sleep(0)
     assert not any(call.done() for call in calls)
-    bench.disk.gate.set()
+    bench.disk.release(SEGMENT)
 
     assert [answer.taken.tolist() for answer in await asyncio.gather(*calls)] == [
         [Taken.ACCEPTED], [Taken.REPLAYED],
@@ -193,13 +204,13 @@ async def test_a_failed_write_tells_everyone_who_waits_and_the_shard_is_opened_a
 ) -> None:
     bench = make()
     await bench.send(0)
-    bench.disk.hold()
+    bench.disk.hold(SEGMENT)
     calls = [asyncio.ensure_future(bench.send(1))]
-    await bench.held_up()
+    await bench.held_up(SEGMENT)
     calls += [asyncio.ensure_future(bench.send(minute)) for minute in (2, 3)]
     await asyncio.sleep(0)
-    bench.disk.failures.append(".segment")
-    bench.disk.gate.set()
+    bench.disk.failures.append(SEGMENT)
+    bench.disk.release(SEGMENT)
 
     told = await asyncio.gather(*calls, return_exceptions=True)
 
@@ -210,28 +221,33 @@ async def test_a_failed_write_tells_everyone_who_waits_and_the_shard_is_opened_a
     assert bench.fenced == 0
 
 
-async def test_a_failed_checkpoint_leaves_a_commit_in_flight_alone_and_nobody_hangs(
+async def test_a_shard_that_was_given_up_does_not_harm_the_one_opened_after_it(
     make: Callable[..., Bench],
 ) -> None:
     bench = make(checkpoint_rows=1)
     await bench.mailbox.standings()
-    bench.disk.hold(".parquet")
+    bench.disk.hold(PARQUET)
     await bench.send(0)
-    await bench.held_up()  # the checkpoint of the first row
-    bench.disk.failures.append(".parquet")
-    held, bench.disk.held = bench.disk.held, ".segment"
-    bench.disk.entered.clear()
+    await bench.held_up(PARQUET)  # the checkpoint of the first row
+    bench.disk.hold(SEGMENT)
     call = asyncio.ensure_future(bench.send(1))
-    await bench.held_up()  # the commit of the second
-    assert held == ".parquet"
-    bench.disk.gate.set()
+    await bench.held_up(SEGMENT)  # the commit of the second
 
-    told = (await asyncio.gather(call, return_exceptions=True))[0]
+    bench.disk.failures.append(PARQUET)
+    bench.disk.release(PARQUET)
+    with pytest.raises(StoreUnavailable):
+        await call
+    old_commit = bench.disk.hold_no_more(SEGMENT)
+    again = asyncio.ensure_future(bench.send(0, 1, 2))
+    while bench.mailbox.observe()["epoch"] != 2:  # noqa: ASYNC110 - opened anew while the old commit stands
+        await asyncio.sleep(0)
+    old_commit.set()
 
-    assert isinstance(told, (Submission, StoreUnavailable))
     async with asyncio.timeout(30):
-        assert (await bench.send(0, 1, 2)).ordinal.tolist() == [0, 1, 2]
+        assert (await again).ordinal.tolist() == [0, 1, 2]
+        assert (await bench.send(3)).ordinal.tolist() == [3]
     assert bench.opened == 2
+    assert bench.fenced == 0
 
 
 async def test_a_superseded_mailbox_says_so_once_and_acknowledges_nothing(make: Callable[..., Bench]) -> None:
@@ -280,7 +296,7 @@ async def test_a_flush_moves_everything_to_the_history_and_receipts_stay_the_sam
 async def test_a_flush_whose_checkpoint_fails_says_so(make: Callable[..., Bench]) -> None:
     bench = make()
     await bench.send(0)
-    bench.disk.failures.append(".parquet")
+    bench.disk.failures.append(PARQUET)
 
     with pytest.raises(StoreUnavailable):
         await bench.mailbox.flush()
@@ -293,9 +309,9 @@ async def test_a_flush_whose_checkpoint_fails_says_so(make: Callable[..., Bench]
 async def test_the_memory_stays_bounded_while_checkpoints_are_slow(make: Callable[..., Bench]) -> None:
     bench = make(checkpoint_rows=5)
     await bench.mailbox.standings()
-    bench.disk.hold(".parquet")
+    bench.disk.hold(PARQUET)
     await bench.send(*range(5))
-    await bench.held_up()
+    await bench.held_up(PARQUET)
     await bench.send(*range(5, 16))
 
     crowded = asyncio.ensure_future(bench.send(16))
@@ -303,7 +319,7 @@ async def test_the_memory_stays_bounded_while_checkpoints_are_slow(make: Callabl
         await asyncio.sleep(0)
     assert not crowded.done()
     assert bench.mailbox.observe()["rows_kept"] == 11
-    bench.disk.gate.set()
+    bench.disk.release(PARQUET)
 
     assert (await crowded).ordinal.tolist() == [16]
 
