@@ -1,0 +1,1 @@
+"""Agents that decide beside the policy: the room for the override agent, its memory and its evidence."""

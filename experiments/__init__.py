@@ -1,0 +1,1 @@
+"""Experiments: what compares, sweeps and measures; `benchmarks` is what `make bench` runs."""
