@@ -9,6 +9,7 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,6 +19,7 @@ from tests.simulation.settling import settle
 from tests.simulation.world import World
 
 STORES = ("local", "s3")
+_SCRATCH = "raysignal-sim-"
 ENOUGH = 500
 """From so many schedules of a store on, every kind of fault must have happened."""
 
@@ -73,11 +75,10 @@ def small() -> Iterator[None]:
         yield
 
 
-def run_one(seed: int, store: str, *, trace: list[str] | None = None) -> Outcome:
-    """One schedule; what it says of itself goes into `trace`."""
+def run_one(seed: int, store: str, *, trace: list[str] | None = None, within: str | None = None) -> Outcome:
+    """One schedule; what it says of itself goes into `trace`. Its scratch folder is made in `within`."""
     outcome = Outcome(Counter({store: 1}))
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    scratch = Path(tempfile.mkdtemp(prefix="raysignal-sim-", dir=memory))
+    scratch = Path(tempfile.mkdtemp(prefix=_SCRATCH, dir=within or _memory()))
     say = (lambda _line: None) if trace is None else trace.append
     world = World(seed, store, scratch, say)
     try:
@@ -111,9 +112,17 @@ def _outcomes(jobs: Sequence[tuple[int, str]], processes: int) -> Iterator[Outco
     if processes == 1:
         yield from (run_one(*job) for job in jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        yield from pool.imap(_run_job, jobs, chunksize=8)
+    # A pool that is left early ends its workers where they stand: their folders go with the one around them.
+    with (
+        tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=_memory()) as within,
+        multiprocessing.get_context("spawn").Pool(processes) as pool,
+    ):
+        yield from pool.imap(partial(_run_job, within=within), jobs, chunksize=8)
 
 
-def _run_job(job: tuple[int, str]) -> Outcome:
-    return run_one(*job)
+def _run_job(job: tuple[int, str], within: str) -> Outcome:
+    return run_one(*job, within=within)
+
+
+def _memory() -> str | None:
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
