@@ -21,28 +21,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from engine import guard, history, snapshots
+from engine import history, snapshots
 from engine.account import ACCOUNT_SIZE
 from engine.columns import SignalBatch, identity_key
 from engine.digests import Floats, Ints
 from engine.errors import (
-    IdentityConflict,
     JournalDamaged,
-    LateSignal,
     NotFound,
     PortfolioConflict,
-    PriceJump,
-    RaysignalError,
     RowErrors,
     StoreUnavailable,
 )
-from engine.identities import Frozen, Identities, first_in_batch, portfolio_keys
-from engine.instants import format_instant
+from engine.identities import Frozen, Identities, portfolio_keys
 from engine.journal.blobs import BlobStore
 from engine.journal.frames import Position, Record
 from engine.journal.journal import Commit, Journal, JournalStore
+from engine.judgement import Finding, judge
 from engine.ledger import LedgerRows
 from engine.policy import Policy, check_portfolio_name
 from engine.portfolio import Portfolio, Stretch
@@ -50,12 +45,6 @@ from engine.recall import HistoryRecall, MemoryRecall, Recall, history_chunk
 from engine.receipts import Found, Recent, Standing, Submission, Taken
 from engine.records import Creation, creation_record, intake_record, read_record
 from engine.snapshots import Snapshot
-
-_FRESH, _AGAIN, _CONFLICT, _LATE, _JUMP = range(5)
-"""What a row is found to be, before anything changes."""
-
-_REFUSALS = {_CONFLICT: IdentityConflict, _LATE: LateSignal, _JUMP: PriceJump}
-_ERRORS_KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,23 +96,6 @@ class Pending:
     def rows(self) -> int:
         """All rows submitted."""
         return self.accepted + self.replayed + sum(self.refused.values())
-
-
-@dataclass(frozen=True, slots=True)
-class _Judgement:
-    """What each row is, before anything changes.
-
-    Attributes:
-        finding: int8[n].
-        ordinal: int64[n], of the row that it repeats; -1 otherwise.
-        first: int64[n], the first row of the submission with its identity; mostly itself.
-        met: the mark or the price that a refused row met.
-    """
-
-    finding: npt.NDArray[np.int8]
-    ordinal: Ints
-    first: Ints
-    met: guard.Verdicts
 
 
 class Shard:
@@ -216,18 +188,20 @@ class Shard:
         portfolio = self.portfolio(name)
         batch = SignalBatch.decode(encoded, features=False)
         keys = portfolio_keys(batch.key, name)
-        judgement = self._judge(portfolio, batch, keys, accept_price_jump)
-        finding, ordinal = judgement.finding, judgement.ordinal
-        errors = self._errors(batch, judgement, positions)
+        judgement = judge(
+            portfolio, batch, keys, self.identities, limit=self.limits.max_price_jump,
+            accept_price_jump=accept_price_jump,
+        )  # fmt: skip
+        errors = judgement.errors(batch, positions)
         if all_or_nothing and errors:
-            first = next(iter(errors.values()))
-            refused = int(np.count_nonzero(finding > _AGAIN))
+            (first, *_), refused = errors.values(), sum(judgement.refused.values())
             raise first if len(batch) == 1 else RowErrors([*errors.values()], len(batch), refused)
-        fresh, again = np.flatnonzero(finding == _FRESH), np.flatnonzero(finding == _AGAIN)
+        fresh, again = judgement.rows(Finding.FRESH), judgement.rows(Finding.AGAIN)
+        refusals = judgement.finding > Finding.AGAIN
+        ordinal = np.where(refusals, -1, judgement.ordinal)
         ordinal[fresh] = portfolio.count + np.arange(len(fresh))
         twins = again[ordinal[again] < 0]
         ordinal[twins] = ordinal[judgement.first[twins]]
-        ordinal[finding > _AGAIN] = -1
         rows, accounts = LedgerRows.empty(0), np.empty((len(fresh) if receipts else 0, ACCOUNT_SIZE))
         if len(fresh):
             kept = batch
@@ -238,7 +212,7 @@ class Shard:
             self._queue(intake_record(name, encoded))
             rows = portfolio.apply(kept, encoded, self.sequence, accounts if receipts else None)
             self.rows_kept += len(fresh)
-        taken = np.where(finding > _AGAIN, Taken.REFUSED, finding).astype(np.int8)
+        taken = np.where(refusals, Taken.REFUSED, judgement.finding).astype(np.int8)
         answer = Submission(taken, ordinal, errors, portfolio.standing(self.sequence))
         recalls = self._recalls(portfolio, ordinal[again]) if receipts and len(again) else []
         return Pending(
@@ -246,11 +220,7 @@ class Shard:
             accepted=len(fresh),
             replayed=len(again),
             executed=int(np.count_nonzero(rows.fill_quantity)),
-            refused={
-                kind.__name__: count
-                for code, kind in _REFUSALS.items()
-                if (count := int(np.count_nonzero(finding == code)))
-            },
+            refused=judgement.refused,
             blocks=any(recall.blocks for recall in recalls),
             finish=partial(_with_rows, answer, fresh, rows, accounts, again, recalls)
             if receipts
@@ -434,63 +404,6 @@ class Shard:
     def _queue(self, payload: list[bytes | memoryview]) -> None:
         self._waiting.append(payload)
         self.sequence += 1
-
-    def _judge(
-        self, portfolio: Portfolio, batch: SignalBatch, keys: npt.NDArray[np.uint64], accept_price_jump: bool
-    ) -> _Judgement:
-        n = len(batch)
-        symbol, new = portfolio.codes(batch)
-        high_water, last_price = portfolio.marks(len(new))
-        finding = np.zeros(n, np.int8)
-        ordinal = np.full(n, -1, np.int64)
-        first = first_in_batch(keys)
-        # A derived id names its instant: after the mark of its symbol it cannot have been seen.
-        asked = np.flatnonzero(~(batch.derived & (batch.timestamp_us > high_water[symbol])))
-        if len(asked):
-            seen, content = self.identities.lookup(keys[asked])
-            known = seen >= 0
-            finding[asked[known]] = np.where(content[known] == batch.content[asked[known]], _AGAIN, _CONFLICT)
-            ordinal[asked] = seen
-        twin = np.flatnonzero((first != np.arange(n)) & (finding == _FRESH))
-        finding[twin] = np.where(batch.content[twin] == batch.content[first[twin]], _AGAIN, _CONFLICT)
-        met = guard.check(
-            batch.timestamp_us, symbol, batch.price, finding != _FRESH, high_water, last_price,
-            self.limits.max_price_jump, accept_jump=accept_price_jump,
-        )  # fmt: skip
-        finding[met.verdict == guard.LATE] = _LATE
-        finding[met.verdict == guard.JUMP] = _JUMP
-        # What repeats a row that is refused is refused as that one is.
-        echo = twin[finding[twin] == _AGAIN]
-        finding[echo] = np.where(finding[first[echo]] > _CONFLICT, finding[first[echo]], _AGAIN)
-        return _Judgement(finding, ordinal, first, met)
-
-    def _errors(
-        self, batch: SignalBatch, judgement: _Judgement, positions: Ints | None
-    ) -> dict[int, RaysignalError]:
-        errors: dict[int, RaysignalError] = {}
-        for index in np.flatnonzero(judgement.finding > _AGAIN)[:_ERRORS_KEPT].tolist():
-            row = None if positions is None else int(positions[index])
-            met = int(judgement.first[index])
-            symbol = batch.symbols[batch.symbol[index]]
-            match judgement.finding[index]:
-                case 2:  # _CONFLICT
-                    errors[index] = IdentityConflict(batch.signal_id[index], row)
-                case 3:  # _LATE
-                    errors[index] = LateSignal(
-                        symbol,
-                        format_instant(batch.timestamp_us[index]),
-                        format_instant(judgement.met.high_water_us[met]),
-                        row,
-                    )
-                case _:
-                    errors[index] = PriceJump(
-                        symbol,
-                        float(batch.price[index]),
-                        float(judgement.met.last_price[met]),
-                        self.limits.max_price_jump,
-                        row,
-                    )
-        return errors
 
     def _recalls(self, portfolio: Portfolio, ordinals: Ints) -> list[Recall]:
         """Where the rows at `ordinals` are read: in memory, or in the history."""

@@ -89,11 +89,13 @@ class Fault(NamedTuple):
     """Why a scan stopped before the end of its data.
 
     `needed` is the size of the frame when only its end is missing, 0 when the header itself is cut short,
-    and None when the frame is there and wrong.
+    and None when the frame is there and wrong. `extent` is how many bytes of the frame can be told to be its
+    own: the header's when that is wrong, else all of it.
     """
 
     reason: str
     needed: int | None
+    extent: int
 
 
 class Scan(NamedTuple):
@@ -152,21 +154,31 @@ def scan(data: bytes, base: int = 0, *, start: int = 0, align: int = 1) -> Scan:
     size, at, reached = len(data), 0, 0
     while at < size:
         if size - at < HEADER_SIZE:
-            return Scan(records, reached, base + at, Fault("the file ends inside a header", 0))
+            return Scan(records, reached, base + at, Fault("the file ends inside a header", 0, HEADER_SIZE))
         magic, flags, length, sequence, epoch, _index, crc, previous, header_crc = _HEADER.unpack_from(
             data, at
         )
         if magic != MAGIC or crc32(view[at : at + _FIELDS.size]) != header_crc:
-            return Scan(records, reached, base + at, Fault("the header's checksum is wrong", None))
+            return Scan(
+                records, reached, base + at, Fault("the header's checksum is wrong", None, HEADER_SIZE)
+            )
         body, end = at + HEADER_SIZE, at + HEADER_SIZE + length
         if end > size:
             return Scan(
-                records, reached, base + at, Fault("the file ends inside the payload", HEADER_SIZE + length)
+                records,
+                reached,
+                base + at,
+                Fault("the file ends inside the payload", HEADER_SIZE + length, HEADER_SIZE + length),
             )
         if sequence >= start:
             payload = view[body:end]
             if crc32(payload) != crc:
-                return Scan(records, reached, base + at, Fault("the payload's checksum is wrong", None))
+                return Scan(
+                    records,
+                    reached,
+                    base + at,
+                    Fault("the payload's checksum is wrong", None, HEADER_SIZE + length),
+                )
             digest = blake2b(view[at:end], digest_size=_DIGEST_SIZE).digest()
             records.append(Record(sequence, epoch, payload, digest, previous, flags, base + at))
         reached = sequence

@@ -261,7 +261,9 @@ class LocalStore:
             later = begins_commit(data, sector)
             if later is not None and later > sequence:
                 return False
-        return any(not data[sector : sector + SECTOR].strip(b"\0") for sector in inside)
+        # Zeros behind the frame are of a later write that tore; they do not excuse this one.
+        own = [sector for sector in inside if sector < at + fault.extent - begin]
+        return any(not data[sector : sector + SECTOR].strip(b"\0") for sector in own)
 
 
 class LocalWriter:

@@ -624,3 +624,23 @@ def test_errors_name_no_rows_unless_positions_are_given(place: Place) -> None:
     with pytest.raises(RaysignalError) as raised:
         place.send([a_signal(0)])
     assert raised.value.fields["row"] is None
+
+
+def test_a_derived_id_that_someone_gave_before_is_not_taken_twice(place: Place) -> None:
+    later = a_signal(9)
+    derived = SignalBatch.of_signals([later]).signal_id[0]
+    place.send([a_signal(1, name=derived)])
+    with pytest.raises(IdentityConflict):
+        place.send([later])
+    assert place.shard.portfolio("baseline").count == 1
+
+
+def test_zeros_of_a_torn_write_do_not_excuse_damage_in_the_record_before(place: Place) -> None:
+    place.send(some(3))
+    place.shard.journal.close()
+    (segment,) = (place.root / "journal").rglob("*.segment")
+    data = bytearray(segment.read_bytes())
+    data[-600] ^= 1
+    segment.write_bytes(bytes(data) + bytes(1024))
+    with pytest.raises(JournalDamaged):
+        place.open()
