@@ -1,6 +1,5 @@
 """Three Ray nodes on one machine, each with a gate of its own between it and the S3 server."""
 
-import os
 import shutil
 import tempfile
 import threading
@@ -16,7 +15,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from engine.actors import NAMESPACE
-from tests.servers import CREDENTIALS, FaultyProxy, Fate
+from tests.servers import CREDENTIALS, Fate, FaultyProxy
 
 # Loopback, but not 127.0.0.1, which Ray takes for a wish to be told the address of a real interface.
 _ADDRESS = "127.0.0.2"

@@ -89,7 +89,7 @@ async def test_a_node_that_is_cut_off_cannot_commit(
     assert epochs[: len(old)] == old, "a record was added to what the old epoch had written"
     assert epochs[len(old)][1], "the new writer's takeover is the next record"
     assert min(epoch for epoch, _ in epochs[len(old) :]) > max(epoch for epoch, _ in old)
-    check_exactly_once(open_stores(bucket_url).journal_store("shard=0000"), "p", running)
+    check_exactly_once(open_stores(bucket_url, client=s3).journal_store("shard=0000"), "p", running)
 
 
 async def test_a_frozen_actor_that_wakes_up_beside_its_successor_doubles_and_loses_nothing(

@@ -40,9 +40,8 @@ async def test_the_death_of_an_ingress_replica_loses_nothing_that_was_acknowledg
         await running.more(200)
         os.kill(before[0], signal.SIGKILL)
         await running.more(200)
-        await until(lambda: len(set(host.replicas()) - {before[0]}) == 2, "there are two replicas again")
-        await running.more(200)
     await check(host, http, portfolio, running)
+    await until(lambda: len(set(host.replicas()) - {before[0]}) == 2, "there are two replicas again")
 
 
 async def test_the_death_of_the_actor_behind_http_loses_nothing_that_was_acknowledged(
