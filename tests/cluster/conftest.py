@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ from engine.actors import Desk
 from engine.journal.bucket import s3_client
 from engine.policy import Policy
 from engine.settings import Settings
-from tests.cluster.hosting import Host
+from tests.cluster.hosting import Host, free_port
 from tests.cluster.nodes import Nodes, three_nodes
 from tests.servers import CREDENTIALS, Server, moto_server
 
@@ -35,7 +34,8 @@ def s3(moto: Server) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (CREDENTIALS | {"AWS_ENDPOINT_URL_S3": moto.url}).items():
             patch.setenv(name, value)
-        client: Any = s3_client(moto.url)
+        # The first request makes moto import what it needs.
+        client: Any = s3_client(moto.url, read_timeout=60.0)
         client.create_bucket(Bucket=BUCKET)
         yield client
         client.close()
@@ -112,9 +112,3 @@ async def portfolio(http: httpx.AsyncClient) -> str:
     name = f"p{next(_numbers)}"
     assert (await http.put(f"/portfolios/{name}", json={})).status_code == 201
     return name
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -5,8 +5,10 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,14 @@ class Host:
     Args:
         settings: of the service.
         log: where its stderr goes.
+        environment: what its processes find there beside what this one does.
     """
 
-    def __init__(self, settings: dict[str, Any], log: Path) -> None:
+    def __init__(
+        self, settings: dict[str, Any], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._settings = settings
+        self._environment = dict(environment or {})
         self._log = log
         self._process: subprocess.Popen[str] | None = None
 
@@ -50,7 +56,8 @@ class Host:
                     name: value
                     for name, value in os.environ.items()
                     if not name.startswith(("RAYSIGNAL_", "RAY_"))
-                },
+                }
+                | self._environment,
             )  # fmt: skip
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], _START_TIMEOUT_S)
@@ -95,6 +102,12 @@ class Host:
 
     def _titled(self, beginning: str) -> list[int]:
         return [] if self._process is None else processes.titled(self._process.pid, beginning)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _temp_dir(pid: int) -> str:

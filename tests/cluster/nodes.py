@@ -15,6 +15,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from engine.actors import NAMESPACE
+from tests.cluster.hosting import free_port
 from tests.servers import CREDENTIALS, Fate, FaultyProxy
 
 # Loopback, but not 127.0.0.1, which Ray takes for a wish to be told the address of a real interface.
@@ -150,7 +151,8 @@ def three_nodes(server: str) -> Iterator[Nodes]:
         cluster = Cluster(shutdown_at_exit=False)
         stack.callback(cluster.shutdown)
         nodes = Nodes(cluster, server, [], stack, folder)
-        nodes.add(_system_config=_SYSTEM_CONFIG)
+        # Ray tries the port even without a dashboard, and leaves a socket open when somebody has it.
+        nodes.add(_system_config=_SYSTEM_CONFIG, dashboard_port=free_port())
         ray.init(
             address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR",
             _node_ip_address=_ADDRESS,

@@ -45,13 +45,13 @@ async def gate_of(desk: Desk, nodes: Nodes) -> Gate:
 async def test_signals_are_taken_in_once_and_stay_through_deaths_of_the_actor(
     open_desk: Open, bucket_url: str, s3: Any
 ) -> None:
-    desk = await open_desk(bucket_url, snapshot_rows=40)
+    desk = await open_desk(bucket_url, snapshot_rows=50)
     send = through_desk(desk, "p")
     async with load(send) as running:
         for _ in range(2):
-            await running.more(60)
+            await running.more(40)
             os.kill((await seen(desk))["pid"], signal.SIGKILL)
-        await running.more(60)
+        await running.more(40)
     await check_same_receipts(send, running)
     stores = open_stores(bucket_url, client=s3)
     ledger = check_exactly_once(stores.journal_store(SHARD), "p", running)
