@@ -292,21 +292,25 @@ class SignalBatch:
         return self.take(np.argsort(self.timestamp_us, kind="stable"))
 
     def encode(self) -> bytes:
-        """The bytes that lie in the journal: a msgpack header, the fixed columns, the texts (lz4 when long)."""
-        fixed = [getattr(self, name).tobytes() for name, _ in _FIXED]
-        fixed += [values.tobytes() for values in self.numbers.values()]
-        columns = [self.signal_id, *self.texts.values()]
-        fixed += [column.offsets.tobytes() for column in columns]
-        long = b"".join(column.data.tobytes() for column in columns)
-        packed = len(long) >= _COMPRESS_FROM
+        """The bytes that lie in the journal: a msgpack header, the fixed columns and the ids, and the feature
+        texts behind them (lz4 when long), so that who does not read features does not unpack them.
+        """
+        texts = list(self.texts.values())
+        columns = [self.signal_id, *texts]
+        parts = [getattr(self, name) for name, _ in _FIXED]
+        parts += [*self.numbers.values(), *(column.offsets for column in columns), self.signal_id.data]
+        long = sum(column.data.nbytes for column in texts)
+        packed = long >= _COMPRESS_FROM
         header = _Header(
             _FORMAT, len(self), self.symbols, self.sources, tuple(self.numbers), tuple(self.texts),
-            tuple(column.data.shape[0] for column in columns), packed,
+            tuple(column.data.nbytes for column in columns), packed,
         )  # fmt: skip
         head = _pack.encode(header)
+        data = [np.ascontiguousarray(column.data).data for column in texts]
         if packed:
-            long = pa.Codec(_CODEC).compress(long, asbytes=True)
-        return b"".join([len(head).to_bytes(4, "little"), head, *fixed, long])
+            data = [pa.Codec(_CODEC).compress(b"".join(data), asbytes=True)]
+        fixed = [np.ascontiguousarray(part).data.cast("B") if part.size else b"" for part in parts]
+        return b"".join([len(head).to_bytes(4, "little"), head, *fixed, *data])
 
     @classmethod
     def decode(cls, data: bytes | memoryview, *, features: bool = True) -> "SignalBatch":
@@ -330,20 +334,20 @@ class SignalBatch:
         for _ in header.sizes:
             offsets.append(np.frombuffer(data, np.int64, n + 1, at))
             at += 8 * (n + 1)
-        long: Any = memoryview(data)[at:]
-        if header.packed:
-            long = pa.Codec(_CODEC).decompress(long, decompressed_size=sum(header.sizes), asbytes=True)
-        columns, start = [], 0
-        for size, offset in zip(header.sizes, offsets, strict=True):
-            columns.append(TextColumn(np.frombuffer(long, np.uint8, size, start), offset))
-            start += size
-            if not features:
-                break
+        ids = TextColumn(np.frombuffer(data, np.uint8, header.sizes[0], at), offsets[0])
+        texts = {}
+        if features:
+            long: Any = memoryview(data)[at + header.sizes[0] :]
+            if header.packed:
+                whole = sum(header.sizes[1:])
+                long = pa.Codec(_CODEC).decompress(long, decompressed_size=whole, asbytes=True)
+            start = 0
+            for name, size, offset in zip(header.texts, header.sizes[1:], offsets[1:], strict=True):
+                texts[name] = TextColumn(np.frombuffer(long, np.uint8, size, start), offset)
+                start += size
         return cls(
-            **fixed, symbols=header.symbols, sources=header.sources, signal_id=columns[0],
-            numbers=numbers if features else {},
-            texts=dict(zip(header.texts, columns[1:], strict=True)) if features else {},
-            row=np.arange(n, dtype=np.int64),
+            **fixed, symbols=header.symbols, sources=header.sources, signal_id=ids,
+            numbers=numbers if features else {}, texts=texts, row=np.arange(n, dtype=np.int64),
         )  # fmt: skip
 
 
