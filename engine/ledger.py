@@ -109,7 +109,7 @@ class LedgerRows:
     def empty(cls, n: int) -> "LedgerRows":
         """Rows to be filled by `Ledger.run`."""
         outcomes = np.zeros((2, n), dtype=np.int8)
-        figures = np.zeros((len(fields(cls)) - 2, n))
+        figures = np.zeros((len(_COLUMNS) - 2, n))
         return cls(*outcomes, *figures)
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class LedgerRows:
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, in the order of the fields."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: getattr(self, name) for name in _COLUMNS}
 
     def slice(self, start: int, stop: int) -> "LedgerRows":
         """Rows `start` to `stop` as views: filling them fills these."""
@@ -135,6 +135,7 @@ class LedgerRows:
         return LedgerRows(*(column[chosen] for column in self.columns().values()))
 
 
+_COLUMNS = tuple(field.name for field in fields(LedgerRows))
 _NO_ROWS = tuple(LedgerRows.empty(0).columns().values())
 _NO_ACCOUNTS = np.empty((0, ACCOUNT_SIZE))
 

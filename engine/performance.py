@@ -27,6 +27,7 @@ infinite.
 
 from dataclasses import asdict, dataclass, fields
 from functools import cache
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,20 @@ def performance_table(accounts: Floats) -> dict[str, Floats]:
     Named as in `Performance`, those of buy-and-hold with `buy_and_hold_` before.
     """
     return dict(zip(_NAMES, _table(accounts), strict=True))
+
+
+def performance_dicts(accounts: Floats) -> list[dict[str, Any]]:
+    """`Performance.of(account).as_dict()` of many accounts, `float64[n, ACCOUNT_SIZE]`."""
+    own = len(_NAMES) - len(_HOLD_NAMES)
+    dicts = []
+    for figures in _table(accounts).T.tolist():
+        values = [value if isfinite(value) else None for value in figures]
+        plain: dict[str, Any] = dict(zip(_NAMES[:own], values, strict=False))
+        for name in _COUNTS:
+            plain[name] = int(plain[name])
+        plain["buy_and_hold"] = dict(zip(_HOLD_NAMES, values[own:], strict=True))
+        dicts.append(plain)
+    return dicts
 
 
 def warm() -> None:

@@ -19,7 +19,7 @@ from engine.digests import Floats, Ints
 from engine.errors import RaysignalError
 from engine.instants import format_instant
 from engine.ledger import LedgerRows, Outcome, reason
-from engine.performance import Performance
+from engine.performance import Performance, performance_dicts
 from engine.policy import Policy
 from engine.signals import Action
 
@@ -114,6 +114,15 @@ class Found:
     rows: LedgerRows
     account: Floats
 
+    def receipt(self) -> dict[str, Any]:
+        """Its first receipt."""
+        (made,) = made_receipts(
+            portfolio=self.portfolio, policy=self.policy, batch=self.batch, ordinal=np.array([self.ordinal]),
+            rows=self.rows, accounts=self.account.reshape(1, -1), taken=np.array([Taken.ACCEPTED], np.int8),
+        )  # fmt: skip
+        assert made is not None
+        return made
+
 
 @dataclass(frozen=True, slots=True)
 class Recent:
@@ -124,68 +133,86 @@ class Recent:
     tables: list[pa.Table]
 
 
-def receipt(batch: SignalBatch, submission: Submission, index: int) -> dict[str, Any]:
-    """The receipt of the row at `index`, which was not refused, as plain JSON values."""
-    rows, accounts = submission.rows, submission.accounts
-    assert rows is not None
-    assert accounts is not None
-    return row_receipt(
-        portfolio=submission.standing.portfolio,
-        policy=submission.standing.policy,
+def receipts(batch: SignalBatch, submission: Submission) -> list[dict[str, Any] | None]:
+    """The receipts of all rows as plain JSON values; None for a row that was refused."""
+    assert submission.rows is not None
+    assert submission.accounts is not None
+    standing = submission.standing
+    return made_receipts(
+        portfolio=standing.portfolio,
+        policy=standing.policy,
         batch=batch,
-        index=index,
-        ordinal=int(submission.ordinal[index]),
-        rows=rows,
-        row=index,
-        account=accounts[index],
-        replayed=submission.taken[index] == Taken.REPLAYED,
+        ordinal=submission.ordinal,
+        rows=submission.rows,
+        accounts=submission.accounts,
+        taken=submission.taken,
     )
 
 
-def row_receipt(
+def receipt(batch: SignalBatch, submission: Submission, index: int) -> dict[str, Any]:
+    """The receipt of the row at `index`, which was not refused."""
+    made = receipts(batch, submission)[index]
+    assert made is not None
+    return made
+
+
+def made_receipts(
     *,
     portfolio: str,
     policy: Policy,
     batch: SignalBatch,
-    index: int,
-    ordinal: int,
+    ordinal: Ints,
     rows: LedgerRows,
-    row: int,
-    account: Floats,
-    replayed: bool,
-) -> dict[str, Any]:
-    """A receipt from its parts: signal `batch[index]`, ledger row `rows[row]`, the account after it."""
-    outcome = Outcome(int(rows.outcome[row]))
-    action = Action(int(batch.action[index])).name
-    return {
-        "signal_id": batch.signal_id[index],
-        "portfolio": portfolio,
-        "ordinal": ordinal,
-        "symbol": batch.symbols[batch.symbol[index]],
-        "timestamp": format_instant(int(batch.timestamp_us[index])),
-        "signal": action,
-        "price": float(batch.price[index]),
-        "replayed": bool(replayed),
-        "decision": {"action": action, "by": "signal"},
-        "outcome": outcome.name.lower(),
-        "reason": reason(outcome),
-        "fill": _fill(policy, rows, row),
-        "return": float(rows.signal_return[row]),
-        "performance": Performance.of(account).as_dict(),
-    }
+    accounts: Floats,
+    taken: npt.NDArray[np.int8],
+) -> list[dict[str, Any] | None]:
+    """Receipts from their parts, n of each; None where `taken` says refused."""
+    # Lists, because reading an array value by value costs more than all the rest.
+    figures = iter(performance_dicts(accounts[taken != Taken.REFUSED]))
+    own = {name: column.tolist() for name, column in rows.columns().items()}
+    signals = zip(
+        batch.signal_id.to_list(), batch.symbol.tolist(), batch.timestamp_us.tolist(), batch.action.tolist(),
+        batch.price.tolist(), ordinal.tolist(), taken.tolist(), strict=True,
+    )  # fmt: skip
+    made: list[dict[str, Any] | None] = []
+    for row, (signal_id, symbol, timestamp_us, action_code, price, place, kind) in enumerate(signals):
+        if kind == Taken.REFUSED:
+            made.append(None)
+            continue
+        action = _ACTIONS[action_code]
+        outcome, why = _OUTCOMES[own["outcome"][row]]
+        made.append({
+            "signal_id": signal_id,
+            "portfolio": portfolio,
+            "ordinal": place,
+            "symbol": batch.symbols[symbol],
+            "timestamp": format_instant(timestamp_us),
+            "signal": action,
+            "price": price,
+            "replayed": kind == Taken.REPLAYED,
+            "decision": {"action": action, "by": "signal"},
+            "outcome": outcome,
+            "reason": why,
+            "fill": _fill(policy, own["fill_quantity"][row], own["fill_price"][row], own["fee"][row]),
+            "return": own["signal_return"][row],
+            "performance": next(figures),
+        })  # fmt: skip
+    return made
 
 
-def _fill(policy: Policy, rows: LedgerRows, row: int) -> dict[str, Any] | None:
-    quantity = float(rows.fill_quantity[row])
+_ACTIONS = {int(action): action.name for action in Action}
+_OUTCOMES = {int(outcome): (outcome.name.lower(), reason(outcome)) for outcome in Outcome}
+
+
+def _fill(policy: Policy, quantity: float, price: float, fee: float) -> dict[str, Any] | None:
     if quantity == 0.0:
         return None
-    price = float(rows.fill_price[row])
     return {
         "side": "BUY" if quantity > 0 else "SELL",
         "quantity": abs(quantity),
         "price": price,
         "notional": abs(quantity) * price,
-        "fee": float(rows.fee[row]),
+        "fee": fee,
         # With the policy `fill: next`, what is filled here is what the symbol's signal before decided.
         "decided_by": "previous signal" if policy.fill == "next" else "this signal",
     }

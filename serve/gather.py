@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from engine.columns import SignalBatch
-from engine.receipts import Submission, receipt
+from engine.receipts import Submission, receipts
 from engine.signals import Signal
 
 MAX_ROWS = 512
@@ -25,12 +25,33 @@ class Submit(Protocol):
     ) -> Awaitable[Submission]: ...
 
 
+class _Answers:
+    """The receipts of a submission that was taken; made together, by the first waiter that asks for its own."""
+
+    __slots__ = ("_batch", "_receipts", "submission")
+
+    def __init__(self, batch: SignalBatch, submission: Submission) -> None:
+        self._batch = batch
+        self.submission = submission
+        self._receipts: list[dict[str, Any] | None] | None = None
+
+    def receipt(self, index: int) -> dict[str, Any]:
+        """The receipt of a row, or the error that it met."""
+        refused = self.submission.errors.get(index)
+        if refused is not None:
+            raise refused
+        if self._receipts is None:
+            self._receipts = receipts(self._batch, self.submission)
+        made = self._receipts[index]
+        assert made is not None
+        return made
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where a signal came to lie: row `index` of a submission that was taken."""
 
-    batch: SignalBatch
-    submission: Submission
+    answers: _Answers
     index: int
 
 
@@ -79,11 +100,8 @@ class Gatherer:
             self._running.add(task)
             task.add_done_callback(self._running.discard)
         place = await waiter.place
-        refused = place.submission.errors.get(place.index)
-        if refused is not None:
-            raise refused
-        # Made by the one who waits for it, so that the next submission is on its way before.
-        return receipt(place.batch, place.submission, place.index)
+        # Made by the first one who waits, so that the next submission is on its way before.
+        return place.answers.receipt(place.index)
 
     async def _drain(self, portfolio: str, lane: _Lane) -> None:
         try:
@@ -106,10 +124,11 @@ class Gatherer:
                 if not waiter.place.done():
                     waiter.place.set_exception(error)
             return
+        answers = _Answers(batch, submission)
         for index, arrived in enumerate(batch.row.tolist()):
             place = waiters[arrived].place
             if not place.done():
-                place.set_result(_Place(batch, submission, index))
+                place.set_result(_Place(answers, index))
 
 
 def _next(waiting: deque[_Waiter], max_rows: int) -> list[_Waiter]:

@@ -24,7 +24,7 @@ from engine.intake import Intake, Reading, read_batch, read_signal
 from engine.intake.single import load_object
 from engine.mailbox import COMMIT_BUCKETS_S
 from engine.policy import Policy, check_portfolio_name
-from engine.receipts import Submission, Taken, receipt, row_receipt
+from engine.receipts import Submission, Taken, receipts
 from engine.settings import Settings
 from engine.signals import Action
 from serve.access import Access
@@ -185,12 +185,8 @@ class Routes:
         signal_id = request.path_params["signal_id"]
         request.scope[LINE] |= {"portfolio": portfolio} | ids_shown([signal_id])
         found = await self._desk.find(portfolio, signal_id)
-        first = row_receipt(
-            portfolio=portfolio, policy=found.policy, batch=found.batch, index=0, ordinal=found.ordinal,
-            rows=found.rows, row=0, account=found.account, replayed=False,
-        )  # fmt: skip
         return _json({
-            "receipt": first,
+            "receipt": found.receipt(),
             "features": dict(found.batch.signal(0).features),
             "policy": found.policy.as_dict(),
             "sequence": found.sequence,
@@ -285,11 +281,7 @@ def _batch_answer(intake: Intake, submission: Submission) -> dict[str, Any]:
         "errors": errors,
     } | {name: standing[name] for name in _PERFORMANCE_OF_BATCH}
     if submission.rows is not None:
-        answer["receipts"] = [
-            receipt(intake.batch, submission, index)
-            for index, taken in enumerate(submission.taken)
-            if taken != Taken.REFUSED
-        ]
+        answer["receipts"] = [made for made in receipts(intake.batch, submission) if made is not None]
     return answer
 
 

@@ -11,7 +11,7 @@ from engine.columns import SignalBatch
 from engine.journal.frames import Record
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
-from engine.receipts import row_receipt
+from engine.receipts import made_receipts
 from engine.records import Creation, read_record
 from tests.simulation.workload import Message
 
@@ -161,19 +161,13 @@ class Reference:
     def receipt(self, portfolio: str, policy: Policy, ordinal: int) -> bytes:
         """The receipt of a row."""
         assert self.batch is not None
-        return receipt_bytes(
-            row_receipt(
-                portfolio=portfolio,
-                policy=policy,
-                batch=self.batch,
-                index=ordinal,
-                ordinal=ordinal,
-                rows=self.rows,
-                row=ordinal,
-                account=self.accounts[ordinal],
-                replayed=False,
-            )
-        )
+        only = np.array([ordinal])
+        (made,) = made_receipts(
+            portfolio=portfolio, policy=policy, batch=self.batch.take(only), ordinal=only,
+            rows=self.rows.take(only), accounts=self.accounts[only], taken=np.zeros(1, np.int8),
+        )  # fmt: skip
+        assert made is not None
+        return receipt_bytes(made)
 
 
 def imprint(rows: LedgerRows, row: int, account: Any) -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from engine import account as at
 from engine.account import ACCOUNT_SIZE, new_account
 from engine.ledger import Ledger
-from engine.performance import Performance, performance_table
+from engine.performance import Performance, performance_dicts, performance_table
 from engine.policy import Policy
 
 DAY_US = 86_400_000_000
@@ -217,3 +217,16 @@ def test_a_table_has_a_column_a_figure_and_nan_where_undefined() -> None:
     assert np.isnan(table["sharpe"]).all()
     assert table["buy_and_hold_total_return"].tolist() == [0.0, 0.0]
     assert all(len(column) == 0 for column in performance_table(np.empty((0, ACCOUNT_SIZE))).values())
+
+
+def test_figures_of_many_accounts_at_once_are_those_of_each():
+    ledger = Ledger(Policy(side="long-short"))
+    ledger.ensure_symbols(1)
+    n = 50
+    accounts = np.empty((n, ACCOUNT_SIZE))
+    ledger.run(
+        np.arange(n) * 60_000_000, np.zeros(n, np.int32), (np.arange(n) % 3 - 1).astype(np.int8),
+        100.0 + np.sin(np.arange(n)), accounts=accounts,
+    )  # fmt: skip
+    assert performance_dicts(accounts) == [Performance.of(account).as_dict() for account in accounts]
+    assert performance_dicts(new_account(1.0).reshape(1, -1)) == [Performance.of(new_account(1.0)).as_dict()]
