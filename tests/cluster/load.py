@@ -1,7 +1,7 @@
 """Clients that send signals one after another and do not give up, and what must be true of the journal then."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +24,7 @@ from tests.reference import ReferenceLedger
 START_US = 1_740_355_200_000_000
 MINUTE_US = 60_000_000
 
-Send = Callable[[Signal], Awaitable[dict[str, Any]]]
+Send = Callable[[Signal], Coroutine[Any, Any, dict[str, Any]]]
 
 
 class NotNowError(Exception):

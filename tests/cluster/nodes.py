@@ -1,5 +1,6 @@
 """Three Ray nodes on one machine, each with a gate of its own between it and the S3 server."""
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -20,12 +21,12 @@ from tests.servers import CREDENTIALS, Fate, FaultyProxy
 
 # Loopback, but not 127.0.0.1, which Ray takes for a wish to be told the address of a real interface.
 _ADDRESS = "127.0.0.2"
-# The head gives a node up after about five seconds of silence.
+# The head gives a node up after about four seconds of silence.
 _SYSTEM_CONFIG = {
     "health_check_initial_delay_ms": 500,
     "health_check_period_ms": 500,
     "health_check_timeout_ms": 1000,
-    "health_check_failure_threshold": 4,
+    "health_check_failure_threshold": 3,
 }
 
 
@@ -60,7 +61,8 @@ class Gate(FaultyProxy):
 
     def break_down(self) -> None:
         """Answer every request with 500 until `plan` says otherwise."""
-        self.plan(*["refuse"] * 100_000, methods=("GET", "PUT", "HEAD", "DELETE"))
+        refused: list[Fate] = ["refuse"] * 100_000
+        self.plan(*refused, methods=("GET", "PUT", "HEAD", "DELETE"))
 
     def next_fate(self, method: str) -> Fate:
         if method == "PUT" and not self._opened.is_set():
@@ -131,7 +133,8 @@ class Nodes:
         return self.all[0]
 
     def alive(self) -> set[str]:
-        return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        return {node["NodeID"] for node in every if node["Alive"]}
 
     def drop(self, node: Node) -> None:
         """End what is left of a node, and forget it."""
@@ -154,7 +157,7 @@ def three_nodes(server: str) -> Iterator[Nodes]:
         # Ray tries the port even without a dashboard, and leaves a socket open when somebody has it.
         nodes.add(_system_config=_SYSTEM_CONFIG, dashboard_port=free_port())
         ray.init(
-            address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR",
+            address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
             _node_ip_address=_ADDRESS,
         )  # fmt: skip
         stack.callback(ray.shutdown)

@@ -34,14 +34,13 @@ async def check(host: Host, http: httpx.AsyncClient, portfolio: str, done: Load)
 async def test_the_death_of_an_ingress_replica_loses_nothing_that_was_acknowledged(
     host: Host, http: httpx.AsyncClient, portfolio: str
 ) -> None:
+    await until(lambda: len(host.replicas()) == 2, "there are two replicas")
     before = host.replicas()
-    assert len(before) == 2
     async with load(through_http(http, portfolio)) as running:
         await running.more(200)
         os.kill(before[0], signal.SIGKILL)
         await running.more(200)
     await check(host, http, portfolio, running)
-    await until(lambda: len(set(host.replicas()) - {before[0]}) == 2, "there are two replicas again")
 
 
 async def test_the_death_of_the_actor_behind_http_loses_nothing_that_was_acknowledged(

@@ -25,7 +25,7 @@ from tests.cluster.load import (
     through_desk,
 )
 from tests.cluster.nodes import Gate, Nodes
-from tests.servers import CREDENTIALS, forgetful_server
+from tests.servers import CREDENTIALS, Fate, forgetful_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
 
@@ -42,15 +42,14 @@ async def gate_of(desk: Desk, nodes: Nodes) -> Gate:
     return nodes.of((await seen(desk))["node"]).gate
 
 
-async def test_signals_are_taken_in_once_and_stay_through_deaths_of_the_actor(
+async def test_signals_are_taken_in_once_and_stay_through_the_death_of_the_actor(
     open_desk: Open, bucket_url: str, s3: Any
 ) -> None:
-    desk = await open_desk(bucket_url, snapshot_rows=50)
+    desk = await open_desk(bucket_url, snapshot_rows=30)
     send = through_desk(desk, "p")
     async with load(send) as running:
-        for _ in range(2):
-            await running.more(40)
-            os.kill((await seen(desk))["pid"], signal.SIGKILL)
+        await running.more(40)
+        os.kill((await seen(desk))["pid"], signal.SIGKILL)
         await running.more(40)
     await check_same_receipts(send, running)
     stores = open_stores(bucket_url, client=s3)
@@ -94,39 +93,18 @@ async def test_errors_and_lost_answers_of_the_store_are_outlasted(
     send = through_desk(desk, "p")
     gate = await gate_of(desk, nodes)
     told = []
-    for minute, fates in enumerate(
-        [("refuse", "refuse-after"), ("lose", "lose-after"), ("hang-after",), ("refuse",) * 4], 1
-    ):
+    plans: list[tuple[Fate, ...]] = [
+        ("refuse", "refuse-after", "lose", "lose-after"),
+        ("hang-after",),
+        ("pass",),
+    ]
+    for minute, fates in enumerate(plans, 1):
         gate.plan(*fates)
         told.append(await send(a_signal("S", minute)))
-    assert [each["ordinal"] for each in told] == [0, 1, 2, 3]
+    assert [each["ordinal"] for each in told] == [0, 1, 2]
     assert not any(each["replayed"] for each in told)
     assert (await seen(desk))["epoch"] == 1
-    assert len(journalled(open_stores(bucket_url, client=s3).journal_store(SHARD), "p")) == 4
-
-
-async def test_a_store_that_stays_down_is_reported_and_the_actor_recovers_by_itself(
-    open_desk: Open, nodes: Nodes, bucket_url: str, s3: Any
-) -> None:
-    desk = await open_desk(bucket_url)
-    send = through_desk(desk, "p")
-    before = await seen(desk)
-    gate = await gate_of(desk, nodes)
-    async with load(send, clients=4) as running:
-        await running.more(20)
-        gate.break_down()
-        with pytest.raises(StoreUnavailable):
-            await desk.create("q", (await desk.standing("p")).policy)
-        with pytest.raises(StoreUnavailable):
-            await desk.ready()
-        gate.plan()
-        await running.more(20)
-    after = await seen(desk)
-    assert after["pid"] == before["pid"]
-    assert after["epoch"] > before["epoch"]
-    assert running.failed
-    await check_same_receipts(send, running)
-    check_exactly_once(open_stores(bucket_url, client=s3).journal_store(SHARD), "p", running)
+    assert len(journalled(open_stores(bucket_url, client=s3).journal_store(SHARD), "p")) == 3
 
 
 async def test_a_commit_that_was_made_and_never_confirmed_is_found_again(
@@ -135,8 +113,9 @@ async def test_a_commit_that_was_made_and_never_confirmed_is_found_again(
     desk = await open_desk(bucket_url)
     send = through_desk(desk, "p")
     await send(a_signal("S", 1))
+    unconfirmed: list[Fate] = ["refuse-after"] * 5
     # Five tries, each of which the server does and none of which it confirms.
-    (await gate_of(desk, nodes)).plan(*["refuse-after"] * 5)
+    (await gate_of(desk, nodes)).plan(*unconfirmed)
     batch = SignalBatch.of_signals([a_signal("S", 2)])
     with pytest.raises(StoreUnavailable):
         await desk.submit("p", batch.encode(), all_or_nothing=True, accept_price_jump=False, receipts=True)

@@ -48,6 +48,7 @@ async def test_a_store_that_is_down_is_a_503_and_nothing_is_lost_once_it_is_back
 ) -> None:
     assert (await http.put("/portfolios/down", json={})).status_code == 201
     send = through_http(http, "down")
+    (actor,) = service.actors()
     async with load(send, clients=4) as running:
         await running.more(20)
         gate.break_down()
@@ -60,6 +61,8 @@ async def test_a_store_that_is_down_is_a_503_and_nothing_is_lost_once_it_is_back
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["type"].endswith("store-unavailable")
     assert (await http.get("/readyz")).status_code == 200
+    assert service.actors() == [actor], "the actor recovers by itself"
+    assert running.failed
     await check_same_receipts(send, running)
     journal = open_stores(service.store, client=s3).journal_store("shard=0000")
     check_exactly_once(journal, "down", running)
