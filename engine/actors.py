@@ -190,11 +190,13 @@ class Desk:
         )
 
     async def close(self) -> None:
-        """Flush, and end the actors; what is stored stays."""
-        await self._all("close")
-        for actor in self._actors.values():
-            ray.kill(actor)
-        self._actors.clear()
+        """Flush, and end the actors; what is stored stays. They end as well when the store cannot be written."""
+        try:
+            await self._all("close")
+        finally:
+            for actor in self._actors.values():
+                ray.kill(actor)
+            self._actors.clear()
 
     async def _call(self, portfolio: str, method: str, *args: Any, **options: Any) -> Any:
         shard = shard_of(portfolio, self.settings.shards)

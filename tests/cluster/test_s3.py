@@ -15,6 +15,7 @@ from engine.errors import StoreUnavailable, UnsafeStore
 from engine.history.query import query
 from engine.journal.stores import open_stores
 from engine.receipts import Taken
+from tests.cluster import processes
 from tests.cluster.conftest import Open
 from tests.cluster.load import (
     a_signal,
@@ -25,9 +26,10 @@ from tests.cluster.load import (
     through_desk,
 )
 from tests.cluster.nodes import Gate, Nodes
+from tests.cluster.waiting import until
 from tests.servers import CREDENTIALS, Fate, forgetful_server
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster")]
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
 
 SHARD = "shard=0000"
 
@@ -123,6 +125,21 @@ async def test_a_commit_that_was_made_and_never_confirmed_is_found_again(
     assert again["replayed"]
     assert again["ordinal"] == 1
     assert len(journalled(open_stores(bucket_url, client=s3).journal_store(SHARD), "p")) == 2
+
+
+async def test_the_actors_end_even_when_the_store_is_down(
+    open_desk: Open, nodes: Nodes, bucket_url: str, s3: Any
+) -> None:
+    desk = await open_desk(bucket_url)
+    send = through_desk(desk, "p")
+    told = await send(a_signal("S", 1))
+    actor, gate = (await seen(desk))["pid"], await gate_of(desk, nodes)
+    gate.break_down()
+    with pytest.raises(StoreUnavailable):
+        await desk.close()
+    await until(lambda: processes.ended(actor), "the actor has ended")
+    gate.plan()
+    assert await send(a_signal("S", 1)) == told | {"replayed": True}
 
 
 async def test_a_store_that_ignores_conditional_writes_is_refused_with_a_sentence(
