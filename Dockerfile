@@ -8,6 +8,11 @@ RUN python -m venv /opt/raysignal \
  && /opt/raysignal/bin/uv pip install --no-cache --python /opt/raysignal/bin/python \
       --require-hashes -r /requirements/service.lock \
  && /opt/raysignal/bin/uv pip uninstall --python /opt/raysignal/bin/python uv
+# The two programs of pyproject.toml; the code itself stands under /app, as a folder.
+RUN printf '#!/bin/sh\nexec /opt/raysignal/bin/python -m cli "$@"\n' > /opt/raysignal/bin/raysignal \
+ && printf '#!/bin/sh\nexec /opt/raysignal/bin/python /app/serve/haproxy.py "$@"\n' \
+      > /opt/raysignal/bin/raysignal-haproxy \
+ && chmod 755 /opt/raysignal/bin/raysignal /opt/raysignal/bin/raysignal-haproxy
 
 FROM python:3.11-slim
 RUN useradd --create-home --uid 1000 raysignal \
@@ -29,7 +34,9 @@ ENV PATH=/opt/raysignal/bin:$PATH \
     RAYSIGNAL_STORE=file:///data \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
-    RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S=0
+    RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S=0 \
+    RAY_SERVE_HAPROXY_METRICS_ENABLED=0 \
+    RAY_SERVE_HAPROXY_BINARY_PATH=/opt/raysignal/bin/raysignal-haproxy
 # Compiled once here, so that no process of any container does it again.
 RUN python -m engine.warm
 VOLUME /data
@@ -37,5 +44,5 @@ EXPOSE 8000
 # `serve` needs RAYSIGNAL_API_KEY (or RAYSIGNAL_WEBHOOK_SECRET) as soon as RAYSIGNAL_HOST is not loopback.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
   CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('RAYSIGNAL_PORT', '8000') + '/healthz', timeout=4)"]
-ENTRYPOINT ["python", "-m", "cli"]
+ENTRYPOINT ["raysignal"]
 CMD ["serve"]
