@@ -33,7 +33,7 @@ from engine.journal.journal import Block, damaged
 
 _COMMIT = re.compile(r"(\d{20})\.commit")
 _AHEAD_BYTES = 64 * 1024 * 1024
-_TAKEOVER_TRIES = 100
+_TAKEOVER_TRIES = 1000
 _NEAR = 1024
 
 
