@@ -9,13 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from engine.errors import NotFound, StoreError
+from engine.errors import NotFound, StoreError, StoreUnavailable
 from engine.journal.bucket import Bucket
 from engine.journal.disk import Disk, RealDisk
 from engine.journal.frames import Bytes
 from engine.journal.local import disk_errors, link_new
 
 JOURNAL_FOLDER = "journal"
+
+_PUT_TRIES = 5
 
 _PART = re.compile(r"[^/\x00-\x1f\x7f\\.][^/\x00-\x1f\x7f\\]{0,199}")
 
@@ -66,9 +68,18 @@ class DiskBlobs:
         """See `BlobStore.put`."""
         path = self._path(name)
         with disk_errors():
-            self._disk.make_dir(path.parent)
-            if not link_new(self._disk, path, (data,)) and self.get(name) != data:
-                raise _other_bytes(name)
+            for _ in range(_PUT_TRIES):
+                self._disk.make_dir(path.parent)
+                if link_new(self._disk, path, (data,)):
+                    return
+                # What is gone by now was removed in between: that is no other content.
+                if (held := self.get(name)) is not None:
+                    if held != data:
+                        raise _other_bytes(name)
+                    return
+        raise StoreUnavailable(
+            f"{name} exists when it is written and is gone when it is read, {_PUT_TRIES} times in a row"
+        )
 
     def get(self, name: str) -> bytes | None:
         """See `BlobStore.get`."""

@@ -2,7 +2,8 @@
 
 boto3 is told to try once; the tries are counted here, so that a conditional write whose fate is unknown is
 handled by the one who knows what it means: after a time-out or a 5xx the object may be there. A create that
-is told "exists" therefore looks at the object, and it was its own if the bytes are the same.
+is told "exists" therefore looks at the object, and it was its own if the bytes are the same. If it is not there
+any more, somebody has removed it between the two calls: that is no other content, and the create goes on.
 """
 
 import contextlib
@@ -115,13 +116,20 @@ class Bucket:
 
         False means that it holds others. `StoreUnavailable`: it may have been written or not.
         """
-        try:
-            self._bounded(key, lambda: self._put(key, body))
-        except ClientError as error:
-            if _status(error) != _EXISTS:
-                raise self._refused(key, error) from error
-            return self.get(key) == body
-        return True
+        for _ in range(self._attempts):
+            try:
+                self._bounded(key, lambda: self._put(key, body))
+            except ClientError as error:
+                if _status(error) != _EXISTS:
+                    raise self._refused(key, error) from error
+            else:
+                return True
+            if (held := self.get(key)) is not None:
+                return held == body
+        raise StoreUnavailable(
+            f"s3://{self.name}/{self.prefix}{key} exists when it is written and is gone when it is read, "
+            f"{self._attempts} times in a row"
+        )
 
     def get(self, key: str, first: int | None = None, size: int | None = None) -> bytes | None:
         """An object's bytes, or up to `size` of them from byte `first` on; None if there is no such object."""

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import NotFound, StoreError
+from engine.errors import NotFound, StoreError, StoreUnavailable
+from engine.journal.blobs import DiskBlobs
+from engine.journal.disk import RealDisk
 from tests.contract.conftest import Backend
 
 
@@ -34,6 +36,38 @@ def test_same_bytes_again_are_fine_and_other_bytes_are_refused(backend: Backend)
         with pytest.raises(StoreError):
             blobs.put("a", other)
     assert blobs.get("a") == b"content"
+
+
+class SweptDisk(RealDisk):
+    """Somebody else removes a file just before it is read, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self._times = times
+
+    def size(self, path: Path) -> int:
+        if self._times:
+            self._times -= 1
+            path.unlink()
+        return super().size(path)
+
+
+@pytest.mark.parametrize("found", [b"ids", b"other ids"])
+def test_file_that_is_removed_before_it_can_be_compared_is_written_again(
+    tmp_path: Path, found: bytes
+) -> None:
+    DiskBlobs(tmp_path).put("runs/1", found)
+    DiskBlobs(tmp_path, SweptDisk(times=1)).put("runs/1", b"ids")
+    assert DiskBlobs(tmp_path).get("runs/1") == b"ids"
+
+
+def test_file_that_exists_and_can_never_be_read_is_of_unknown_fate(tmp_path: Path) -> None:
+    class Unreadable(RealDisk):
+        def size(self, path: Path) -> int:
+            raise FileNotFoundError(path)
+
+    DiskBlobs(tmp_path).put("runs/1", b"ids")
+    with pytest.raises(StoreUnavailable, match="5 times"):
+        DiskBlobs(tmp_path, Unreadable()).put("runs/1", b"ids")
 
 
 def test_of_many_who_write_one_name_at_once_one_succeeds(backend: Backend) -> None:

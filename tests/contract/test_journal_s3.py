@@ -175,6 +175,49 @@ def test_blob_of_unknown_fate_is_put_again(bucket: Bucket, direct: Bucket, proxy
     assert S3Blobs(direct).get("snapshots/1") == b"state"
 
 
+class Swept:
+    """A client whose objects are removed by somebody else just before it reads them.
+
+    Args:
+        client: the client it is apart from that.
+        times: how often; the others go through.
+    """
+
+    def __init__(self, client: Any, times: int) -> None:
+        self._client = client
+        self._times = times
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def get_object(self, **request: Any) -> Any:
+        if self._times:
+            self._times -= 1
+            self._client.delete_object(Bucket=request["Bucket"], Key=request["Key"])
+        return self._client.get_object(**request)
+
+
+@pytest.mark.parametrize("found", [b"ids", b"other ids"])
+def test_blob_that_is_removed_before_it_can_be_compared_is_written_again(
+    s3: Any, direct: Bucket, prefix: str, found: bytes
+) -> None:
+    # As after a put whose answer was lost, when the next owner sweeps what no snapshot names.
+    S3Blobs(direct).put("runs/1", found)
+    S3Blobs(Bucket(Swept(s3, times=1), "results", prefix)).put("runs/1", b"ids")
+    assert direct.get("runs/1") == b"ids"
+
+
+def test_object_that_exists_and_can_never_be_read_is_of_unknown_fate(direct: Bucket, prefix: str) -> None:
+    class Unreadable(Swept):
+        def get_object(self, **request: Any) -> Any:
+            return self._client.get_object(**request | {"Key": f"{request['Key']}-elsewhere"})
+
+    direct.create("runs/1", b"ids")
+    bucket = Bucket(Unreadable(direct._client, times=0), "results", prefix, attempts=3)
+    with pytest.raises(StoreUnavailable, match="3 times"):
+        bucket.create("runs/1", b"ids")
+
+
 def test_refusal_that_will_not_pass_is_not_tried_again(
     s3: Any, proxy: FaultyProxy, make_client: MakeClient
 ) -> None:

@@ -7,6 +7,9 @@ from tests.simulation.runs import ENOUGH, STORES, Outcome, run_many, run_one
 SCHEDULES = 500
 A_PART = 25
 
+FOUND = [(9487, "s3")]
+"""A run that was put, whose answer was lost, and that the next owner swept before the writer looked for it."""
+
 
 @pytest.mark.parametrize("first", range(0, SCHEDULES, A_PART))
 def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(first: int) -> None:
@@ -15,6 +18,11 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(first: int) -> None
     failures = [failure for outcome in run_many(jobs, processes=1) for failure in outcome.failures]
 
     assert not failures, "\n".join(str(failure) for failure in failures)
+
+
+@pytest.mark.parametrize(("seed", "store"), FOUND)
+def test_what_a_long_run_once_found_stays_mended(seed: int, store: str) -> None:
+    assert not run_one(seed, store).failures
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
