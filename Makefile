@@ -54,9 +54,9 @@ bench: setup ## every benchmark, each with its peer in the same run
 	@$(BIN)/python -m experiments.benchmarks --markdown docs/benchmarks.md
 
 lock: setup ## resolve the dependencies again, with hashes and without an index address
-	@for kind in "service:--extra agents --extra feeds" \
-	    "dev:--extra agents --extra feeds --extra test --extra lint" \
-	    "bench:--extra agents --extra feeds --extra test --extra lint --extra peers"; do \
+	@for kind in "service:--extra agents --extra feeds --extra experiments" \
+	    "dev:--extra agents --extra feeds --extra experiments --extra test --extra lint" \
+	    "bench:--extra agents --extra feeds --extra experiments --extra test --extra lint --extra peers"; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 --python-platform linux $${kind#*:} \
 	    pyproject.toml -o requirements/$${kind%%:*}.lock; done
