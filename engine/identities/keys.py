@@ -4,6 +4,8 @@ The bodies are numba's language: it checks their types when it compiles them.
 """
 # mypy: disable-error-code="arg-type,assignment,no-any-return,operator", allow-untyped-decorators
 
+from functools import lru_cache
+
 import numpy as np
 from numba import njit
 
@@ -19,10 +21,14 @@ def portfolio_keys(key: Words, portfolio: str) -> Words:
 
     One portfolio's distinct keys stay distinct: each half is mixed by a bijection that the name chooses.
     """
-    name = TextColumn.of([portfolio])
-    high, low = (name.digests(_PORTFOLIO_SEED + half)[0] for half in range(2))
-    keys: Words = _mix(np.ascontiguousarray(key, np.uint64), high, low)
+    keys: Words = _mix(np.ascontiguousarray(key, np.uint64), *_halves(portfolio))
     return keys
+
+
+@lru_cache(maxsize=1024)
+def _halves(portfolio: str) -> tuple[np.uint64, np.uint64]:
+    name = TextColumn.of([portfolio])
+    return name.digests(_PORTFOLIO_SEED)[0], name.digests(_PORTFOLIO_SEED + 1)[0]
 
 
 @njit(cache=True, nogil=True)
