@@ -321,33 +321,33 @@ class SignalBatch:
             raise ValueError(f"batch format {header.format}, this version reads {_FORMAT}")
         n, at = header.rows, 4 + size
         fixed: dict[str, Any] = {}
-        for name, kind in _FIXED:
-            width = 2 if name == "key" else 1
+        for name, kind, width in _LAYOUT:
             fixed[name] = np.frombuffer(data, kind, n * width, at)
             at += fixed[name].nbytes
         fixed["key"] = fixed["key"].reshape(n, 2)
-        numbers = {}
-        for name in header.numbers:
-            numbers[name] = np.frombuffer(data, np.float64, n, at)
-            at += 8 * n
-        offsets = []
-        for _ in header.sizes:
-            offsets.append(np.frombuffer(data, np.int64, n + 1, at))
-            at += 8 * (n + 1)
-        ids = TextColumn(np.frombuffer(data, np.uint8, header.sizes[0], at), offsets[0])
-        texts = {}
+        at_offsets = at + 8 * n * len(header.numbers)
+        at_ids = at_offsets + 8 * (n + 1) * len(header.sizes)
+        ids = TextColumn(
+            np.frombuffer(data, _BYTE, header.sizes[0], at_ids), np.frombuffer(data, _INT, n + 1, at_offsets)
+        )
+        numbers, texts = {}, {}
         if features:
-            long: Any = memoryview(data)[at + header.sizes[0] :]
+            for name in header.numbers:
+                numbers[name] = np.frombuffer(data, _FLOAT, n, at)
+                at += 8 * n
+            long: Any = memoryview(data)[at_ids + header.sizes[0] :]
             if header.packed:
                 whole = sum(header.sizes[1:])
                 long = pa.Codec(_CODEC).decompress(long, decompressed_size=whole, asbytes=True)
             start = 0
-            for name, size, offset in zip(header.texts, header.sizes[1:], offsets[1:], strict=True):
-                texts[name] = TextColumn(np.frombuffer(long, np.uint8, size, start), offset)
+            for name, size in zip(header.texts, header.sizes[1:], strict=True):
+                at_offsets += 8 * (n + 1)
+                offsets = np.frombuffer(data, _INT, n + 1, at_offsets)
+                texts[name] = TextColumn(np.frombuffer(long, _BYTE, size, start), offsets)
                 start += size
         return cls(
             **fixed, symbols=header.symbols, sources=header.sources, signal_id=ids,
-            numbers=numbers if features else {}, texts=texts, row=np.arange(n, dtype=np.int64),
+            numbers=numbers, texts=texts, row=np.arange(n, dtype=np.int64),
         )  # fmt: skip
 
 
@@ -355,6 +355,8 @@ _FIXED = (
     ("timestamp_us", np.int64), ("price", np.float64), ("key", np.uint64), ("content", np.uint64),
     ("symbol", np.int32), ("source", np.int32), ("action", np.int8), ("derived", np.bool_),
 )  # fmt: skip
+_LAYOUT = tuple((name, np.dtype(kind), 2 if name == "key" else 1) for name, kind in _FIXED)
+_BYTE, _INT, _FLOAT = np.dtype(np.uint8), np.dtype(np.int64), np.dtype(np.float64)
 
 
 class _Header(msgspec.Struct, array_like=True, frozen=True):

@@ -72,6 +72,18 @@ def check(
     )
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def weigh(
+    timestamp_us: int, price: float, latest_us: int, last: float, limit: float, accept_jump: bool
+) -> int:
+    """The verdict about one row, from the marks of its symbol."""
+    if timestamp_us <= latest_us:
+        return LATE
+    if last > 0.0 and not accept_jump and max(price / last, last / price) > limit:
+        return JUMP
+    return OK
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def _judge(
     timestamp_us: Ints,
@@ -92,16 +104,12 @@ def _judge(
     for row in range(n):
         symbol = symbol_code[row]
         last = reference[symbol]
-        known = last > 0.0
         met_high_water[row] = latest[symbol]
-        met_price[row] = last if known else np.nan
+        met_price[row] = last if last > 0.0 else np.nan
         if skip[row]:
             continue
-        if timestamp_us[row] <= latest[symbol]:
-            verdict[row] = LATE
-        elif known and not accept_jump and max(price[row] / last, last / price[row]) > limit:
-            verdict[row] = JUMP
-        else:
+        verdict[row] = weigh(timestamp_us[row], price[row], latest[symbol], last, limit, accept_jump)
+        if verdict[row] == OK:
             latest[symbol] = timestamp_us[row]
             reference[symbol] = price[row]
     return verdict, met_high_water, met_price

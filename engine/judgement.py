@@ -1,18 +1,24 @@
-"""What each submitted row is, found out before anything changes: new, seen before, or to be refused and why."""
+"""What each submitted row is, found out before anything changes: new, seen before, or to be refused and why.
 
+The body is numba's language: it checks the types when it compiles it.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from engine import guard
 from engine.columns import SignalBatch
-from engine.digests import Ints, Words
+from engine.digests import Floats, Ints, Words
 from engine.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError
 from engine.identities import Identities, first_in_batch
 from engine.instants import format_instant
 from engine.portfolio import Portfolio
+from engine.receipts import Taken
 
 ERRORS_KEPT = 1000
 """So many refused rows get a sentence of their own; all are counted."""
@@ -28,7 +34,9 @@ class Finding(IntEnum):
     JUMP = 4
 
 
-REFUSALS = {Finding.CONFLICT: IdentityConflict, Finding.LATE: LateSignal, Finding.JUMP: PriceJump}
+# The findings as plain integers, for the compiled code, and what reads it row by row.
+_FRESH, _AGAIN, _CONFLICT, _LATE, _JUMP = (int(finding) for finding in Finding)
+_REFUSALS = {_CONFLICT: IdentityConflict.__name__, _LATE: LateSignal.__name__, _JUMP: PriceJump.__name__}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,27 +45,39 @@ class Judgement:
 
     Attributes:
         finding: int8[n], a `Finding` each.
-        ordinal: int64[n], of the processed row that it repeats; -1 otherwise.
+        ordinal: int64[n], the row's place in the portfolio's history once the fresh rows are processed, or the
+            place of the row that it repeats; -1 when it is refused.
+        counts: how many rows each `Finding` has.
+        codes: as `Portfolio.codes` gives them.
         first: int64[n], the first row of the submission with its identity; mostly itself.
-        met: the marks that the rows were measured against.
+        high_water_us, last_price: int64[n] and float64[n], the marks that each row was measured against.
         limit: the largest believable factor between two prices.
     """
 
     finding: npt.NDArray[np.int8]
     ordinal: Ints
+    counts: Sequence[int]
+    codes: tuple[npt.NDArray[np.int32], list[str]]
     first: Ints
-    met: guard.Verdicts
+    high_water_us: Ints
+    last_price: Floats
     limit: float
 
     def rows(self, finding: Finding) -> Ints:
         """The rows that are found to be so."""
-        return np.flatnonzero(self.finding == finding)
+        return np.flatnonzero(self.finding == finding.value)
+
+    @property
+    def taken(self) -> npt.NDArray[np.int8]:
+        """int8[n], a `Taken` each."""
+        if not self.refused:
+            return self.finding  # what is not refused is called alike
+        return np.minimum(self.finding, np.int8(Taken.REFUSED))
 
     @property
     def refused(self) -> dict[str, int]:
         """How many rows are refused, by the name of their error."""
-        counts = {kind.__name__: len(self.rows(finding)) for finding, kind in REFUSALS.items()}
-        return {name: count for name, count in counts.items() if count}
+        return {name: count for finding, name in _REFUSALS.items() if (count := self.counts[finding])}
 
     def errors(self, batch: SignalBatch, positions: Ints | None) -> dict[int, RaysignalError]:
         """The sentences for the first refused rows, by row.
@@ -67,18 +87,20 @@ class Judgement:
             positions: int64[n], the rows' places in the caller's input, named in errors; None: do not name any.
         """
         errors: dict[int, RaysignalError] = {}
-        for index in np.flatnonzero(self.finding > Finding.AGAIN)[:ERRORS_KEPT].tolist():
+        if not self.refused:
+            return errors
+        for index in np.flatnonzero(self.finding > _AGAIN)[:ERRORS_KEPT].tolist():
             row = None if positions is None else int(positions[index])
             # What repeats a refused row met the marks that that one met.
             met = int(self.first[index])
             symbol = batch.symbols[batch.symbol[index]]
-            if self.finding[index] == Finding.CONFLICT:
+            if self.finding[index] == _CONFLICT:
                 errors[index] = IdentityConflict(batch.signal_id[index], row)
-            elif self.finding[index] == Finding.LATE:
-                late, mark = batch.timestamp_us[index], self.met.high_water_us[met]
+            elif self.finding[index] == _LATE:
+                late, mark = batch.timestamp_us[index], self.high_water_us[met]
                 errors[index] = LateSignal(symbol, format_instant(late), format_instant(mark), row)
             else:
-                price, last = float(batch.price[index]), float(self.met.last_price[met])
+                price, last = float(batch.price[index]), float(self.last_price[met])
                 errors[index] = PriceJump(symbol, price, last, self.limit, row)
         return errors
 
@@ -102,23 +124,64 @@ def judge(
         limit: the largest believable factor between two prices of a symbol.
         accept_price_jump: believe every price.
     """
+    n = len(batch)
     symbol, new = portfolio.codes(batch)
     high_water, last_price = portfolio.marks(len(new))
     ordinal, content = identities.lookup(keys)
-    finding = np.where(
-        ordinal < 0, Finding.FRESH, np.where(content == batch.content, Finding.AGAIN, Finding.CONFLICT)
-    ).astype(np.int8)
+    finding, counts = np.empty(n, np.int8), np.zeros(len(Finding), np.int64)
+    met_high_water, met_price = np.empty(n, np.int64), np.empty(n, np.float64)
     first = first_in_batch(keys)
-    twin = np.flatnonzero((first != np.arange(len(batch))) & (finding == Finding.FRESH))
-    same = batch.content[twin] == batch.content[first[twin]]
-    finding[twin] = np.where(same, Finding.AGAIN, Finding.CONFLICT)
-    met = guard.check(
-        batch.timestamp_us, symbol, batch.price, finding != Finding.FRESH, high_water, last_price, limit,
-        accept_jump=accept_price_jump,
+    _judge(
+        batch.timestamp_us, symbol, batch.price, batch.content, first, content, high_water, last_price, float(limit),
+        accept_price_jump, portfolio.count, ordinal, finding, met_high_water, met_price, counts,
     )  # fmt: skip
-    finding[met.verdict == guard.LATE] = Finding.LATE
-    finding[met.verdict == guard.JUMP] = Finding.JUMP
-    # What repeats a row that is refused is refused as that one is.
-    echo = twin[same]
-    finding[echo] = np.maximum(finding[first[echo]], Finding.AGAIN)
-    return Judgement(finding, ordinal, first, met, limit)
+    return Judgement(
+        finding, ordinal, counts.tolist(), (symbol, new), first, met_high_water, met_price, limit
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _judge(
+    timestamp_us: Ints,
+    symbol_code: npt.NDArray[np.int32],
+    price: Floats,
+    content: Words,
+    first: Ints,
+    known_content: Words,
+    high_water: Ints,
+    last_price: Floats,
+    limit: float,
+    accept_jump: bool,
+    count: int,
+    ordinal: Ints,
+    finding: npt.NDArray[np.int8],
+    met_high_water: Ints,
+    met_price: Floats,
+    counts: Ints,
+) -> None:
+    latest = high_water.copy()
+    reference = last_price.copy()
+    for row in range(finding.shape[0]):
+        symbol = symbol_code[row]
+        met_high_water[row] = latest[symbol]
+        met_price[row] = reference[symbol]
+        twin = first[row]
+        if ordinal[row] >= 0:
+            found = _AGAIN if known_content[row] == content[row] else _CONFLICT
+        elif twin < row:
+            # What repeats a row that is refused is refused as that one is.
+            found = max(finding[twin], _AGAIN) if content[twin] == content[row] else _CONFLICT
+            ordinal[row] = ordinal[twin]
+        else:
+            verdict = guard.weigh(
+                timestamp_us[row], price[row], latest[symbol], reference[symbol], limit, accept_jump
+            )
+            found = _LATE if verdict == guard.LATE else _JUMP if verdict == guard.JUMP else _FRESH
+            if found == _FRESH:
+                latest[symbol] = timestamp_us[row]
+                reference[symbol] = price[row]
+                ordinal[row] = count + counts[_FRESH]
+        if found > _AGAIN:
+            ordinal[row] = -1
+        finding[row] = found
+        counts[found] += 1

@@ -30,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -109,7 +110,7 @@ class LedgerRows:
     def empty(cls, n: int) -> "LedgerRows":
         """Rows to be filled by `Ledger.run`."""
         outcomes = np.zeros((2, n), dtype=np.int8)
-        figures = np.zeros((len(_COLUMNS) - 2, n))
+        figures = np.zeros((len(_FIGURES), n))
         return cls(*outcomes, *figures)
 
     def __len__(self) -> int:
@@ -118,6 +119,13 @@ class LedgerRows:
     def columns(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, in the order of the fields."""
         return {name: getattr(self, name) for name in _COLUMNS}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As one run of bytes: eleven arrays a receipt would cost more to send than all they say.
+        return _unpacked, (
+            len(self),
+            b"".join([column.tobytes() for column in (*_figures(self), *_codes(self))]),
+        )
 
     def slice(self, start: int, stop: int) -> "LedgerRows":
         """Rows `start` to `stop` as views: filling them fills these."""
@@ -136,7 +144,9 @@ class LedgerRows:
 
 
 _COLUMNS = tuple(field.name for field in fields(LedgerRows))
-_NO_ROWS = tuple(LedgerRows.empty(0).columns().values())
+_CODES, _FIGURES = _COLUMNS[:2], _COLUMNS[2:]
+_codes, _figures, _arrays = attrgetter(*_CODES), attrgetter(*_FIGURES), attrgetter(*_COLUMNS)
+_NO_ROWS = _arrays(LedgerRows.empty(0))
 _NO_ACCOUNTS = np.empty((0, ACCOUNT_SIZE))
 
 
@@ -191,7 +201,7 @@ class Ledger:
             np.ascontiguousarray(price, dtype=np.float64),
         )
         n = len(inputs[0])
-        outputs = _NO_ROWS if rows is None else tuple(rows.columns().values())
+        outputs = _NO_ROWS if rows is None else _arrays(rows)
         lengths = {len(column) for column in inputs}
         lengths |= set() if rows is None else {len(column) for column in outputs}
         lengths |= set() if accounts is None else {len(accounts)}
@@ -285,6 +295,13 @@ def sweep(
 def warm() -> None:
     """Load the compiled step, compiling it (some seconds) where no cache holds it yet."""
     _kernel()
+
+
+def _unpacked(n: int, data: bytes) -> LedgerRows:
+    """Rows that were pickled; the arrays are read-only."""
+    figures = np.frombuffer(data, np.float64, len(_FIGURES) * n).reshape(len(_FIGURES), n)
+    codes = np.frombuffer(data, np.int8, len(_CODES) * n, figures.nbytes).reshape(len(_CODES), n)
+    return LedgerRows(*codes, *figures)
 
 
 _MAGIC = b"RSLG"

@@ -76,15 +76,14 @@ class Portfolio:
         New symbols are coded behind the known ones; nothing changes until `apply`. A batch may name symbols
         of which it has no row: what was refused is not known.
         """
+        known = [self._code.get(symbol, -1) for symbol in batch.symbols]
+        table = np.array(known, np.int32)
         new: list[str] = []
-        table = np.empty(len(batch.symbols), np.int32)
-        has_row = np.bincount(batch.symbol, minlength=len(batch.symbols)) > 0
-        for position, symbol in enumerate(batch.symbols):
-            code = self._code.get(symbol)
-            if code is None and has_row[position]:
-                code = len(self.symbols) + len(new)
-                new.append(symbol)
-            table[position] = -1 if code is None else code
+        if -1 in known:
+            has_row = np.bincount(batch.symbol, minlength=len(known)) > 0
+            for position in np.flatnonzero(has_row & (table < 0)).tolist():
+                table[position] = len(self.symbols) + len(new)
+                new.append(batch.symbols[position])
         return table[batch.symbol], new
 
     def marks(self, new_symbols: int) -> tuple[Ints, Floats]:
@@ -102,12 +101,14 @@ class Portfolio:
         encoded: bytes | memoryview,
         sequence: int,
         accounts: Floats | None = None,
+        codes: tuple[npt.NDArray[np.int32], list[str]] | None = None,
     ) -> LedgerRows:
         """Process rows that have been judged; the ledger rows, and the accounts where room for them is given.
 
-        Rows are in time order and strictly after the marks of their symbols.
+        Rows are in time order and strictly after the marks of their symbols. `codes` is what `codes(batch)`
+        gives, where that is known already.
         """
-        symbol, new = self.codes(batch)
+        symbol, new = self.codes(batch) if codes is None else codes
         for name in new:
             self._code[name] = len(self.symbols)
             self.symbols.append(name)

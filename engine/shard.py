@@ -42,7 +42,7 @@ from engine.ledger import LedgerRows
 from engine.policy import Policy, check_portfolio_name
 from engine.portfolio import Portfolio, Stretch
 from engine.recall import HistoryRecall, MemoryRecall, Recall, history_chunk
-from engine.receipts import Found, Recent, Standing, Submission, Taken
+from engine.receipts import Found, Recent, Standing, Submission
 from engine.records import Creation, creation_record, intake_record, read_record
 from engine.snapshots import Snapshot
 
@@ -196,35 +196,41 @@ class Shard:
         if all_or_nothing and errors:
             (first, *_), refused = errors.values(), sum(judgement.refused.values())
             raise first if len(batch) == 1 else RowErrors([*errors.values()], len(batch), refused)
-        fresh, again = judgement.rows(Finding.FRESH), judgement.rows(Finding.AGAIN)
-        refusals = judgement.finding > Finding.AGAIN
-        ordinal = np.where(refusals, -1, judgement.ordinal)
-        ordinal[fresh] = portfolio.count + np.arange(len(fresh))
-        twins = again[ordinal[again] < 0]
-        ordinal[twins] = ordinal[judgement.first[twins]]
-        rows, accounts = LedgerRows.empty(0), np.empty((len(fresh) if receipts else 0, ACCOUNT_SIZE))
-        if len(fresh):
-            kept = batch
-            if len(fresh) < len(batch):
+        accepted, replayed = judgement.counts[Finding.FRESH], judgement.counts[Finding.AGAIN]
+        ordinal, all_fresh = judgement.ordinal, accepted == len(batch)
+        rows, accounts = LedgerRows.empty(0), np.empty((accepted if receipts else 0, ACCOUNT_SIZE))
+        if accepted:
+            if all_fresh:
+                self.identities.add(keys, ordinal, batch.content)
+                kept, codes = batch, judgement.codes
+            else:
+                fresh = judgement.rows(Finding.FRESH)
+                self.identities.add(keys[fresh], ordinal[fresh], batch.content[fresh])
                 encoded = SignalBatch.decode(encoded).take(fresh).encode()
-                kept = SignalBatch.decode(encoded, features=False)
-            self.identities.add(keys[fresh], ordinal[fresh], batch.content[fresh])
+                kept, codes = SignalBatch.decode(encoded, features=False), None
             self._queue(intake_record(name, encoded))
-            rows = portfolio.apply(kept, encoded, self.sequence, accounts if receipts else None)
-            self.rows_kept += len(fresh)
-        taken = np.where(refusals, Taken.REFUSED, judgement.finding).astype(np.int8)
-        answer = Submission(taken, ordinal, errors, portfolio.standing(self.sequence))
-        recalls = self._recalls(portfolio, ordinal[again]) if receipts and len(again) else []
+            rows = portfolio.apply(kept, encoded, self.sequence, accounts if receipts else None, codes)
+            self.rows_kept += accepted
+        answer = Submission(
+            judgement.taken, ordinal, errors, portfolio.standing(self.sequence),
+            rows if receipts and all_fresh else None, accounts if receipts and all_fresh else None,
+        )  # fmt: skip
+        recalls: list[Recall] = []
+        finish: Callable[[], Submission] = lambda: answer  # noqa: E731
+        if receipts and not all_fresh:
+            again = judgement.rows(Finding.AGAIN)
+            recalls = self._recalls(portfolio, ordinal[again]) if replayed else []
+            finish = partial(
+                _with_rows, answer, judgement.rows(Finding.FRESH), rows, accounts, again, recalls
+            )
         return Pending(
             sequence=self.sequence,
-            accepted=len(fresh),
-            replayed=len(again),
+            accepted=accepted,
+            replayed=replayed,
             executed=int(np.count_nonzero(rows.fill_quantity)),
             refused=judgement.refused,
             blocks=any(recall.blocks for recall in recalls),
-            finish=partial(_with_rows, answer, fresh, rows, accounts, again, recalls)
-            if receipts
-            else lambda: answer,
+            finish=finish,
         )
 
     def create(self, name: str, policy: Policy) -> tuple[Standing, bool]:

@@ -138,9 +138,11 @@ class _RealAppendFile:
         self._descriptor = descriptor
 
     def append(self, buffers: Sequence[Bytes]) -> None:
-        views = [view for buffer in buffers if (view := memoryview(buffer).cast("B")).nbytes]
-        if len(views) > 1 and sum(view.nbytes for view in views) < _JOIN_BELOW:
+        views = [view for buffer in buffers if (view := memoryview(buffer)).nbytes]
+        if sum([view.nbytes for view in views]) < _JOIN_BELOW:
             views = [memoryview(b"".join(views))]
+        else:
+            views = [view.cast("B") for view in views]
         while views:
             written = os.writev(self._descriptor, views[:_BUFFERS_A_CALL])
             done = 0

@@ -272,6 +272,8 @@ class LocalWriter:
     def __init__(self, store: LocalStore, epoch: int, last: Record | None) -> None:
         self._store = store
         self._epoch = epoch
+        # Made once: each commit asks for them.
+        self._claim, self._next_claim = store.claim(epoch), store.claim(epoch + 1)
         self._file: AppendFile | None = None
         self._size = 0
         before = GENESIS if last is None else last.position
@@ -330,11 +332,11 @@ class LocalWriter:
 
     def _check_not_fenced(self) -> None:
         store = self._store
-        if store.disk.exists(store.claim(self._epoch + 1)):
+        if store.disk.exists(self._next_claim):
             raise Fenced(
                 f"another writer has taken over the journal {store.directory} from epoch {self._epoch}"
             )
-        if not store.disk.exists(store.claim(self._epoch)):
+        if not store.disk.exists(self._claim):
             raise StoreUnavailable(f"the journal's directory {store.directory} was removed under its writer")
 
 

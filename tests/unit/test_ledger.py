@@ -1,5 +1,6 @@
 """The kernel's behaviour, case by case, with numbers that can be checked by hand."""
 
+import pickle
 import struct
 import zlib
 from typing import Any
@@ -324,3 +325,18 @@ def test_rows_can_be_sliced_as_views_and_taken_as_copies() -> None:
     assert view.cash[1] == -1.0
     assert copied.cash[1] == pytest.approx(12_000.0)
     assert copied.outcome.tolist() == [Outcome.OPENED, Outcome.CLOSED]
+
+
+def test_rows_that_travel_between_processes_arrive_bit_by_bit():
+    rows = LedgerRows.empty(3)
+    for number, column in enumerate(rows.columns().values()):
+        column[:] = [number, -number, 7 * number]
+    rows.fill_price[1] = np.nan
+
+    for sent in (rows, rows.slice(1, 3), LedgerRows.empty(0)):
+        arrived = pickle.loads(pickle.dumps(sent, protocol=5))
+
+        assert len(arrived) == len(sent)
+        for own, other in zip(sent.columns().values(), arrived.columns().values(), strict=True):
+            assert other.dtype == own.dtype
+            assert other.tobytes() == own.tobytes()
