@@ -3,6 +3,7 @@
 `app` reads the environment (`RAYSIGNAL_*`) when it is called, on the cluster; nothing happens at import.
 """
 
+import asyncio
 import os
 import sys
 from typing import Any
@@ -18,6 +19,7 @@ from engine.warm import warm
 from serve.access import Access, refuse_open_door
 from serve.api import build_api
 from serve.front import Front
+from serve.lane import Lane, open_lane
 from serve.logs import open_log
 from serve.routes import Routes
 
@@ -35,13 +37,20 @@ class Edge:
         refuse_open_door(listening_on(), access)
         warm()
         routes = Routes(settings, Desk.connect(settings), open_stores(settings.store).blobs, access=access)
+        log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
         self._asgi = Front(
             build_api(routes, settings),
             hot={("POST", "/signal"): routes.post_signal},
             access=access,
-            log=open_log(log_path),
-            name=serve.get_replica_context().replica_id.unique_id,
+            log=log,
+            name=name,
         )
+        if not foreign_layers():
+            lane = Lane(
+                routes, access=access, log=log, name=name, max_body=settings.max_signal_bytes,
+                max_under_way=MAX_ONGOING, loop=asyncio.get_running_loop(),
+            )  # fmt: skip
+            open_lane(lane)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._asgi
@@ -67,6 +76,13 @@ def build(settings: Settings, *, log_path: str | None = None) -> serve.Applicati
 def app(args: dict[str, Any]) -> serve.Application:
     """The application of the environment's settings; `args` are settings that go before those."""
     return build(load_settings(os.environ, **args))
+
+
+def foreign_layers() -> bool:
+    """Whether Ray Serve was told to put layers of somebody else around its applications; no way leads past them."""
+    client = _get_global_client()
+    assert client is not None
+    return bool(client.http_config.middlewares) or "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" in os.environ
 
 
 def listening_on() -> str:

@@ -75,15 +75,10 @@ class Front:
             self._log.exception("unexpected", error_id=error_id)
             await self._refuse(problem_unexpected(error_id), line, status, scope, receive, noting)
         finally:
-            self._log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                latency_ms=round((self._clock() - started) * 1e3, 3),
-                replica=self._name,
-                **line,
-            )
+            write_line(
+                self._log, method=scope["method"], path=scope["path"], status=status, replica=self._name,
+                seconds=self._clock() - started, line=line,
+            )  # fmt: skip
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
@@ -106,3 +101,20 @@ class Front:
         line["problem"] = problem.body["type"]
         if not status:  # else the answer is half out, and cannot be another one any more
             await problem.response()(scope, receive, send)
+
+
+def write_line(
+    log: FilteringBoundLogger,
+    *,
+    method: str,
+    path: str,
+    status: int,
+    replica: str,
+    seconds: float,
+    line: dict[str, Any],
+) -> None:
+    """The one line of a request; `line` holds what its handler says about it."""
+    log.info(
+        "request", method=method, path=path, status=status, latency_ms=round(seconds * 1e3, 3),
+        replica=replica, **line,
+    )  # fmt: skip

@@ -48,18 +48,22 @@ class _Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a signal came to lie: row `index` of a submission that was taken."""
 
     answers: _Answers
     index: int
+
+    def receipt(self) -> dict[str, Any]:
+        """Its receipt; raises the error that it met."""
+        return self.answers.receipt(self.index)
 
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
     signal: Signal
     accept_price_jump: bool
-    place: "asyncio.Future[_Place]"
+    place: "asyncio.Future[Place]"
 
 
 @dataclass(slots=True)
@@ -89,19 +93,27 @@ class Gatherer:
 
         A caller who stops waiting takes nothing back: the signal is taken in all the same.
         """
+        place = await self.enter(portfolio, signal, accept_price_jump=accept_price_jump)
+        return place.receipt()
+
+    def enter(self, portfolio: str, signal: Signal, *, accept_price_jump: bool) -> "asyncio.Future[Place]":
+        """The place of one signal, once it is durable; its receipt is made when it is asked for.
+
+        Receipts are made together by the first who asks, so that the next submission is on its way before.
+        """
         loop = asyncio.get_running_loop()
-        lane = self._lanes.setdefault(portfolio, _Lane())
-        waiter = _Waiter(signal, accept_price_jump, loop.create_future())
-        lane.waiting.append(waiter)
+        lane = self._lanes.get(portfolio)
+        if lane is None:
+            lane = self._lanes[portfolio] = _Lane()
+        place: asyncio.Future[Place] = loop.create_future()
+        lane.waiting.append(_Waiter(signal, accept_price_jump, place))
         if lane.in_flight < self._in_flight:
             lane.in_flight += 1
             # The loop keeps only a weak reference to a task.
             task = loop.create_task(self._drain(portfolio, lane))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        place = await waiter.place
-        # Made by the first one who waits, so that the next submission is on its way before.
-        return place.answers.receipt(place.index)
+        return place
 
     async def _drain(self, portfolio: str, lane: _Lane) -> None:
         try:
@@ -128,7 +140,7 @@ class Gatherer:
         for index, arrived in enumerate(batch.row.tolist()):
             place = waiters[arrived].place
             if not place.done():
-                place.set_result(_Place(answers, index))
+                place.set_result(Place(answers, index))
 
 
 def _next(waiting: deque[_Waiter], max_rows: int) -> list[_Waiter]:

@@ -29,7 +29,7 @@ from engine.settings import Settings
 from engine.signals import Action
 from serve.access import Access
 from serve.front import LINE, SIGNATURE
-from serve.gather import Gatherer
+from serve.gather import Gatherer, Place
 from serve.logs import ids_shown
 from serve.metrics import CONTENT_TYPE, metrics_page
 from serve.operations import JSON
@@ -87,23 +87,50 @@ class Routes:
     # Signals
 
     async def post_signal(self, request: Request) -> Response:
-        query = Query(request.scope["query_string"], ("portfolio", "accept_price_jump"))
-        portfolio = self._portfolio(query)
-        accept = query.flag("accept_price_jump")
+        portfolio, accept = self.asked_of_signal(request.scope["query_string"])
         body = await self._body(request, self._settings.max_signal_bytes)
-        headers = request.headers
-        signal = read_signal(
-            body, self._reading_now(),
+        headers, line = request.headers, request.scope[LINE]
+        place = await self.enter_signal(
+            body, portfolio, accept_price_jump=accept, line=line,
             content_type=headers.get("content-type"), idempotency_key=headers.get("idempotency-key"),
         )  # fmt: skip
-        line = request.scope[LINE]
+        return _json(self.receipt_of(place, line))
+
+    def asked_of_signal(self, query_string: bytes) -> tuple[str, bool]:
+        """What the query of a single signal says: the portfolio, and whether a jump of the price is believed."""
+        query = Query(query_string, ("portfolio", "accept_price_jump"))
+        return self._portfolio(query), query.flag("accept_price_jump")
+
+    def enter_signal(
+        self,
+        body: bytes,
+        portfolio: str,
+        *,
+        accept_price_jump: bool,
+        content_type: str | None,
+        idempotency_key: str | None,
+        line: dict[str, Any],
+    ) -> "asyncio.Future[Place]":
+        """The place of the signal in `body`, once it is durable; `line` is told what it is about.
+
+        Raises:
+            UnsupportedMedia, UnreadableInput, InvalidField: see `read_signal`; the place raises all others.
+        """
+        signal = read_signal(
+            body, self._reading_now(), content_type=content_type, idempotency_key=idempotency_key
+        )
         line["portfolio"] = portfolio
         if signal.signal_id:
             line["signal_id"] = signal.signal_id
-        answer = await self._gatherer.post(portfolio, signal, accept_price_jump=accept)
+        return self._gatherer.enter(portfolio, signal, accept_price_jump=accept_price_jump)
+
+    @staticmethod
+    def receipt_of(place: Place, line: dict[str, Any]) -> dict[str, Any]:
+        """The receipt of a signal at its place, or the error that it met."""
+        answer = place.receipt()
         line["signal_id"] = answer["signal_id"]
         line["replayed"] = answer["replayed"]
-        return _json(answer)
+        return answer
 
     async def post_signals(self, request: Request) -> Response:
         query = Query(

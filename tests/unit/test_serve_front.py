@@ -13,78 +13,25 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-import structlog
 
 from engine.errors import StoreUnavailable
-from engine.journal.stores import open_stores
-from engine.mailbox import Mailbox
-from engine.policy import Policy
-from engine.settings import Settings
-from engine.shard import Limits, Shard
-from serve.access import Access
-from serve.api import build_api
-from serve.front import Front
 from serve.logs import json_logger
-from serve.routes import Routes
+from tests.one_replica import Desk, replica
 
 SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
 KEY, SECRET = "key-1", "secret-1"
-
-
-class Desk:
-    """The desk over one mailbox in this process; `broken` is raised in place of an answer."""
-
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
-        self.broken: Exception | None = None
-
-    async def submit(self, *args: Any, **options: Any) -> Any:
-        if self.broken is not None:
-            raise self.broken
-        return await self._mailbox.submit(*args, **options)
-
-    async def standing(self, portfolio: str) -> Any:
-        return (await self._mailbox.standings(portfolio))[0]
-
-    async def ready(self) -> list[int]:
-        if self.broken is not None:
-            raise self.broken
-        return [await self._mailbox.ready()]
-
-    async def observe(self) -> list[dict[str, Any]]:
-        return [self._mailbox.observe()]
 
 
 @asynccontextmanager
 async def running(
     folder: Path, lines: list[dict[str, Any]] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Desk]]:
-    chosen = Settings(store=(folder / "store").as_uri(), **settings)
-    stores = open_stores(chosen.store)
-
-    def open_shard() -> Shard:
-        return Shard.open(
-            stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000",
-            cache_dir=folder / "cache", limits=Limits(), policies={"baseline": Policy()},
-        )  # fmt: skip
-
-    mailbox = Mailbox(open_shard, clock=lambda: 0.0, flush_s=3600.0, on_fenced=lambda: None)
-    desk, access = Desk(mailbox), Access.of(chosen)
-    routes = Routes(chosen, desk, stores.blobs, access=access)
-    captured = structlog.testing.LogCapture()
-    app = Front(
-        build_api(routes, chosen),
-        hot={("POST", "/signal"): routes.post_signal},
-        access=access,
-        log=structlog.wrap_logger(None, processors=[captured]),
-        name="r1",
-    )
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
-        yield client, desk
-    await mailbox.close()
+    async with replica(folder, **settings) as found:
+        transport = httpx.ASGITransport(found.front)
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+            yield client, found.desk
     if lines is not None:
-        lines += captured.entries
+        lines += found.lines
 
 
 def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
@@ -200,7 +147,7 @@ async def test_a_body_is_refused_before_it_is_read_when_it_says_that_it_is_too_l
 
 
 async def test_naive_stamps_symbols_and_sources_are_read_as_configured(tmp_path: Path) -> None:
-    zone = {
+    zone: dict[str, Any] = {
         "timezone": "America/New_York",
         "symbol": "XAU",
         "source": "desk",

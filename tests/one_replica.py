@@ -1,0 +1,84 @@
+"""The edge of the service in one process: the application and the lane, over a real shard on disk."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from engine.journal.stores import open_stores
+from engine.mailbox import Mailbox
+from engine.policy import Policy
+from engine.settings import Settings
+from engine.shard import Limits, Shard
+from serve.access import Access
+from serve.api import build_api
+from serve.front import Front
+from serve.routes import Routes
+
+
+class Desk:
+    """The desk over one mailbox in this process; `broken` is raised in place of an answer."""
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self.broken: Exception | None = None
+
+    async def submit(self, *args: Any, **options: Any) -> Any:
+        if self.broken is not None:
+            raise self.broken
+        return await self._mailbox.submit(*args, **options)
+
+    async def standing(self, portfolio: str) -> Any:
+        return (await self._mailbox.standings(portfolio))[0]
+
+    async def ready(self) -> list[int]:
+        if self.broken is not None:
+            raise self.broken
+        return [await self._mailbox.ready()]
+
+    async def observe(self) -> list[dict[str, Any]]:
+        return [self._mailbox.observe()]
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """What a replica is made of; `lines` is what it has logged."""
+
+    front: Front
+    routes: Routes
+    desk: Desk
+    access: Access
+    log: Any
+    lines: list[Any]
+
+
+@asynccontextmanager
+async def replica(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
+    """A replica over a store in the folder."""
+    chosen = Settings(store=(folder / "store").as_uri(), **settings)
+    stores = open_stores(chosen.store)
+
+    def open_shard() -> Shard:
+        return Shard.open(
+            stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000",
+            cache_dir=folder / "cache", limits=Limits(), policies={"baseline": Policy()},
+        )  # fmt: skip
+
+    mailbox = Mailbox(open_shard, clock=time.perf_counter, flush_s=3600.0, on_fenced=lambda: None)
+    desk, access = Desk(mailbox), Access.of(chosen)
+    routes: Any = Routes(chosen, desk, stores.blobs, access=access)  # type: ignore[arg-type]
+    captured = structlog.testing.LogCapture()
+    log = structlog.wrap_logger(None, processors=[captured])
+    front = Front(
+        build_api(routes, chosen),
+        hot={("POST", "/signal"): routes.post_signal},
+        access=access,
+        log=log,
+        name="r1",
+    )
+    yield Replica(front, routes, desk, access, log, captured.entries)
+    await mailbox.close()
