@@ -2,6 +2,7 @@
 
 The body is numba's language: it checks the types when it compiles it.
 """
+# mypy: allow-untyped-decorators
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,0 +1,116 @@
+"""What each row is found to be, beside a loop over plain values that says the rules one after another."""
+
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.columns import SignalBatch
+from engine.identities import Identities, portfolio_keys
+from engine.judgement import Finding, Judgement, judge
+from engine.policy import Policy
+from engine.portfolio import Portfolio
+from engine.receipts import Taken
+from engine.signals import Action, Signal
+
+LIMIT = 5.0
+NAME = "baseline"
+
+# Few values of each, so that ids repeat, prices jump and instants collide.
+signals = st.builds(
+    Signal,
+    symbol=st.sampled_from(("BTC", "ETH", "SOL")),
+    timestamp_us=st.integers(1, 6),
+    action=st.sampled_from(Action),
+    price=st.sampled_from((1.0, 2.0, 20.0)),
+    signal_id=st.sampled_from(("", "a", "b", "c")),
+)
+batches = st.lists(signals, max_size=12).map(lambda rows: SignalBatch.of_signals(rows).in_time())
+
+
+class Reference:
+    """A portfolio that remembers plain values."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[int, int]] = {}
+        self.marks: dict[str, tuple[int, float]] = {}
+
+    def judge(self, batch: SignalBatch, *, accept_price_jump: bool) -> tuple[list[Finding], list[int]]:
+        """The findings, and the ordinals that the rows have once the fresh ones are processed."""
+        refused: dict[str, tuple[Finding, int]] = {}
+        findings, ordinals = [], []
+        for row, content in enumerate(batch.content.tolist()):
+            signal = batch.signal(row)
+            identity = signal.signal_id
+            ordinal = -1
+            if identity in self.seen:
+                ordinal, held = self.seen[identity]
+                found = Finding.AGAIN if held == content else Finding.CONFLICT
+            elif identity in refused:
+                why, held = refused[identity]
+                found = why if held == content else Finding.CONFLICT
+            else:
+                found = self._weighed(signal, accept_price_jump=accept_price_jump)
+                if found == Finding.FRESH:
+                    ordinal = len(self.seen)
+                    self.seen[identity] = ordinal, content
+                    self.marks[signal.symbol] = signal.timestamp_us, signal.price
+                else:
+                    refused[identity] = found, content
+            findings.append(found)
+            ordinals.append(ordinal if found in {Finding.FRESH, Finding.AGAIN} else -1)
+        return findings, ordinals
+
+    def _weighed(self, signal: Signal, *, accept_price_jump: bool) -> Finding:
+        latest, last = self.marks.get(signal.symbol, (0, 0.0))
+        if signal.timestamp_us <= latest:
+            return Finding.LATE
+        if last and not accept_price_jump and max(signal.price / last, last / signal.price) > LIMIT:
+            return Finding.JUMP
+        return Finding.FRESH
+
+
+def judged(
+    portfolio: Portfolio, identities: Identities, batch: SignalBatch, *, accept_price_jump: bool = False
+) -> Judgement:
+    keys = portfolio_keys(batch.key, NAME)
+    return judge(portfolio, batch, keys, identities, limit=LIMIT, accept_price_jump=accept_price_jump)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(submitted=st.lists(st.tuples(batches, st.booleans()), min_size=1, max_size=3))
+def test_rows_are_judged_as_if_each_accepted_one_had_been_processed_before_the_next(
+    tmp_path: Path, submitted: list[tuple[SignalBatch, bool]]
+) -> None:
+    portfolio, identities, reference = Portfolio(NAME, Policy()), Identities.create(tmp_path), Reference()
+
+    for batch, accept in submitted:
+        judgement = judged(portfolio, identities, batch, accept_price_jump=accept)
+        findings, ordinals = reference.judge(batch, accept_price_jump=accept)
+
+        assert judgement.finding.tolist() == findings
+        assert judgement.ordinal.tolist() == ordinals
+        assert list(judgement.counts) == [findings.count(finding) for finding in Finding]
+        assert judgement.taken.tolist() == [min(finding, Taken.REFUSED) for finding in findings]
+        assert sorted(judgement.errors(batch, None)) == [
+            row for row, finding in enumerate(findings) if finding > Finding.AGAIN
+        ]
+        fresh = judgement.rows(Finding.FRESH)
+        kept = batch.take(fresh)
+        identities.add(portfolio_keys(kept.key, NAME), judgement.ordinal[fresh], kept.content)
+        portfolio.apply(kept, b"", 1)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batch=batches)
+def test_judging_changes_nothing(tmp_path: Path, batch: SignalBatch) -> None:
+    portfolio, identities = Portfolio(NAME, Policy()), Identities.create(tmp_path)
+    before = portfolio.dump()
+
+    first, second = (judged(portfolio, identities, batch) for _ in range(2))
+
+    assert portfolio.dump() == before
+    assert len(identities) == 0
+    np.testing.assert_array_equal(first.finding, second.finding)
+    np.testing.assert_array_equal(first.ordinal, second.ordinal)
