@@ -7,6 +7,8 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from engine.raw import compiled, copy_bytes, half_word_at, word_at
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Words = npt.NDArray[np.uint64]
@@ -22,14 +24,6 @@ _P5 = np.uint64(0x27D4EB2F165667C5)
 @nb.njit(inline="always", cache=True)
 def _rotl(value: int, bits: int) -> int:
     return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
-
-
-@nb.njit(inline="always", cache=True)
-def _word(data: Bytes, at: int, size: int) -> int:
-    value = np.uint64(0)
-    for offset in range(size):
-        value |= np.uint64(data[at + offset]) << np.uint64(8 * offset)
-    return value
 
 
 @nb.njit(inline="always", cache=True)
@@ -49,7 +43,7 @@ def _absorb(state: int, word: int) -> int:
     return _rotl(state ^ _round(np.uint64(0), word), 27) * _P1 + _P4
 
 
-@nb.njit(cache=True, nogil=True)
+@compiled
 def xxh64(data: Bytes, start: int, stop: int, seed: int) -> int:
     """XXH64 of `data[start:stop]`."""
     seed = np.uint64(seed)
@@ -57,10 +51,10 @@ def xxh64(data: Bytes, start: int, stop: int, seed: int) -> int:
     if stop - start >= 32:
         a, b, c, d = seed + _P1 + _P2, seed + _P2, seed, seed - _P1
         while at + 32 <= stop:
-            a = _round(a, _word(data, at, 8))
-            b = _round(b, _word(data, at + 8, 8))
-            c = _round(c, _word(data, at + 16, 8))
-            d = _round(d, _word(data, at + 24, 8))
+            a = _round(a, word_at(data, at))
+            b = _round(b, word_at(data, at + 8))
+            c = _round(c, word_at(data, at + 16))
+            d = _round(d, word_at(data, at + 24))
             at += 32
         state = _rotl(a, 1) + _rotl(b, 7) + _rotl(c, 12) + _rotl(d, 18)
         for lane in (a, b, c, d):
@@ -69,10 +63,11 @@ def xxh64(data: Bytes, start: int, stop: int, seed: int) -> int:
         state = seed + _P5
     state += np.uint64(stop - start)
     while at + 8 <= stop:
-        state = _absorb(state, _word(data, at, 8))
+        state = _absorb(state, word_at(data, at))
         at += 8
     if at + 4 <= stop:
-        state = _rotl(state ^ (_word(data, at, 4) * _P1), 23) * _P2 + _P3
+        word = np.uint64(half_word_at(data, at))
+        state = _rotl(state ^ (word * _P1), 23) * _P2 + _P3
         at += 4
     while at < stop:
         state = _rotl(state ^ (np.uint64(data[at]) * _P5), 11) * _P1
@@ -98,8 +93,7 @@ def gather_texts(data: Bytes, offsets: Ints, indices: Ints) -> tuple[Bytes, Ints
     out = np.empty(gathered[-1], np.uint8)
     for i in range(indices.shape[0]):
         start = offsets[indices[i]]
-        for k in range(gathered[i + 1] - gathered[i]):
-            out[gathered[i] + k] = data[start + k]
+        copy_bytes(out, gathered[i], data, start, gathered[i + 1] - gathered[i])
     return out, gathered
 
 
@@ -120,8 +114,7 @@ def derive_ids(
     for i in range(n):
         at = new_offsets[i]
         if not derived[i]:
-            for k in range(offsets[i + 1] - offsets[i]):
-                out[at + k] = data[offsets[i] + k]
+            copy_bytes(out, at, data, offsets[i], offsets[i + 1] - offsets[i])
             continue
         for half in range(2):
             state = _P5 + np.uint64(half)

@@ -10,7 +10,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from engine.intake.raw import compiled, copy_bytes
+from engine.raw import compiled, copy_bytes
 from engine.intake.scanning import ABSENT, FALSE, NULL, NUMBER, TEXT, TRUE, VALUE, marks
 
 Bytes = npt.NDArray[np.uint8]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.digests import xxh64
-from engine.intake.raw import compiled, copy_bytes, word_at
+from engine.raw import compiled, copy_bytes, word_at
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from engine.instants import DAY_US, EARLIEST_US, LATEST_US
 from engine.intake.parsing import trimmed
-from engine.intake.raw import compiled
+from engine.raw import compiled
 from engine.intake.scanning import TEXT
 
 Bytes = npt.NDArray[np.uint8]

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 # arrays by Python, which holds them. Counting them at every call made the scanners five times slower.
 compiled = njit(cache=True, nogil=True, _nrt=False)
 
-_WORD = ir.IntType(64)
+_WORD, _HALF_WORD = ir.IntType(64), ir.IntType(32)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -28,6 +28,18 @@ def word_at(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, A
         return builder.load(builder.bitcast(place, _WORD.as_pointer()), align=1)
 
     return types.uint64(data, at), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def half_word_at(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, Any]:
+    """The four bytes of `data` from `at` on, as uint32 in the machine's order."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        return builder.load(builder.bitcast(place, _HALF_WORD.as_pointer()), align=1)
+
+    return types.uint32(data, at), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]
