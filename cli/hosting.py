@@ -7,6 +7,7 @@ from cli.remarks import remarks_aside
 from engine.errors import RaysignalError
 from engine.settings import Settings
 from serve.service import Service, local_service
+from serve.stopping import Stop
 
 
 class NotStarted(RaysignalError):
@@ -14,16 +15,19 @@ class NotStarted(RaysignalError):
 
 
 @contextmanager
-def hosted(settings: Settings, log_path: str | None) -> Iterator[tuple[Service, Callable[[], None]]]:
-    """A running service, and what to call when its end begins, see `remarks_aside`.
+def hosted(
+    settings: Settings, log_path: str | None, stop: Stop | None = None
+) -> Iterator[tuple[Service, Callable[[], None]]]:
+    """A running service, as `local_service` gives it, and what to call when its end begins, see `remarks_aside`.
 
     Raises:
+        KeyboardInterrupt: told to end before it was ready, see `local_service`.
         NotStarted: what Ray said when it could not start it; with whatever had started put away.
         RaysignalError: as `local_service`.
     """
     with remarks_aside() as ending, ExitStack() as stack:
         try:
-            service = stack.enter_context(local_service(settings, log_path=log_path))
+            service = stack.enter_context(local_service(settings, log_path=log_path, stop=stop))
         except RaysignalError:
             raise
         except Exception as error:

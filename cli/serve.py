@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cli import options
+from serve.stopping import Stop
 
 
 def serve(
@@ -45,6 +46,7 @@ def serve(
         host=host, port=port, store=store, shards=shards, primary=primary, ingress_replicas=replicas,
         ray_address=ray_address,
     )  # fmt: skip
-    from cli.serving import serve_until_told  # noqa: PLC0415 - half a second, spent after the settings are checked
+    with Stop() as stop:
+        from cli.serving import serve_until_told  # noqa: PLC0415 - half a second, after the settings are checked
 
-    serve_until_told(settings, log)
+        serve_until_told(settings, log, stop)

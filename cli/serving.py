@@ -1,19 +1,29 @@
 """What `raysignal serve` does: start the service, say where it is, wait to be told to stop, put all away."""
 
 import os
-import signal
-import threading
 from contextlib import suppress
-from types import FrameType
+
+import typer
 
 from cli.hosting import hosted
 from cli.options import URL_VARIABLE
 from cli.output import Output
+from engine.errors import RaysignalError
 from engine.settings import PREFIX, Settings
+from serve.service import Service
+from serve.stopping import Stop
 
 
-def serve_until_told(settings: Settings, log_path: str | None) -> None:
+def serve_until_told(settings: Settings, log_path: str | None, stop: Stop) -> None:
     """Serve until SIGINT or SIGTERM, then flush and leave nothing behind.
+
+    Told once the service is ready, this returns. Told before, it puts away what has started, and exits with
+    the status of a process that the signal ended: 128 and its number.
+
+    Args:
+        settings: of the service.
+        log_path: where the request log goes; None: stderr.
+        stop: notes the signals, from before this is called until the process ends.
 
     Raises:
         SettingsError, StoreError, NotStarted: the service cannot start.
@@ -21,39 +31,47 @@ def serve_until_told(settings: Settings, log_path: str | None) -> None:
     output = Output()
     # Processes of the service inherit the environment, and refuse what is no setting.
     os.environ.pop(URL_VARIABLE, None)
-    told = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        told.set()
-
     output.err.print(f"starting on {settings.host}:{settings.port} ...")
-    with hosted(settings, log_path) as (service, ending):
-        # From here on a signal is the way to end, and no failure.
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        secured = settings.api_key is not None or settings.webhook_secret is not None
-        output.say(f"listening on   {service.url}")
-        output.say(f"documentation  {service.url}/docs")
-        output.say(f"store          {settings.store}")
-        output.say(
-            f"portfolios     {', '.join(settings.portfolios)}; POST /signal goes to {settings.primary}"
-        )
-        output.say(
-            f"cluster        {settings.ray_address or 'its own, on this machine'}; shards {settings.shards}"
-        )
-        output.say(
-            f"credentials    {'asked for' if secured else f'none: loopback only ({PREFIX}API_KEY sets one)'}"
-        )
-        output.say("stop it with Ctrl-C")
-        output.out.file.flush()
-        try:
-            while not told.is_set():
-                # Bounded waits: Python runs signal handlers between them.
-                told.wait(1.0)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            ending()
-            with suppress(OSError):
-                output.err.print("stopping: writing results, ending the cluster's processes ...")
+    served = False
+    try:
+        with hosted(settings, log_path, stop) as (service, ending):
+            # From here on a signal is the way to end, and no failure.
+            served = True
+            try:
+                _say_where(output, service)
+                stop.wait()
+            finally:
+                ending()
+                with suppress(OSError):
+                    output.err.print("stopping: writing results, ending the cluster's processes ...")
+    except KeyboardInterrupt:
+        if served:
+            raise
+    except RaysignalError:
+        # A start that was cut off may fail in words of its own.
+        if served or stop.number is None:
+            raise
+    stop.stay()
+    if not served and stop.number is not None:
+        with suppress(OSError):
+            output.err.print("stopped while it was starting")
+        raise typer.Exit(128 + stop.number)
     with suppress(OSError):
         output.say(f"stopped; everything acknowledged is in {settings.store}")
+
+
+def _say_where(output: Output, service: Service) -> None:
+    settings = service.settings
+    secured = settings.api_key is not None or settings.webhook_secret is not None
+    output.say(f"listening on   {service.url}")
+    output.say(f"documentation  {service.url}/docs")
+    output.say(f"store          {settings.store}")
+    output.say(f"portfolios     {', '.join(settings.portfolios)}; POST /signal goes to {settings.primary}")
+    output.say(
+        f"cluster        {settings.ray_address or 'its own, on this machine'}; shards {settings.shards}"
+    )
+    output.say(
+        f"credentials    {'asked for' if secured else f'none: loopback only ({PREFIX}API_KEY sets one)'}"
+    )
+    output.say("stop it with Ctrl-C")
+    output.out.file.flush()

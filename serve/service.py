@@ -4,8 +4,9 @@
         httpx.get(service.url + "/performance")
 
 On exit the replicas stop taking requests, the actors flush what the history does not hold yet, and Ray ends;
-Ctrl-C, SIGTERM and a start that fails half-way go the same way. Where `settings.ray_address` names a cluster,
-the application and its actors are put away and the cluster stays.
+Ctrl-C, SIGTERM and a start that fails half-way go the same way. A second signal cuts the waiting short: the
+journal holds what is not flushed. Where `settings.ray_address` names a cluster, the application and its actors
+are put away and the cluster stays.
 """
 
 import asyncio
@@ -13,7 +14,6 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import socket
 import sys
 import tempfile
@@ -25,17 +25,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from engine.errors import SettingsError, StoreUnavailable
 from engine.settings import Settings
+from serve.stopping import Stop
 
 if TYPE_CHECKING:
     from engine.actors import Desk
 
 READY_TIMEOUT_S = 60.0
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
+_HURRIED_CLOSE_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +84,38 @@ def fast_mode(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def local_service(settings: Settings, *, log_path: str | None = None) -> Iterator[Service]:
+def local_service(
+    settings: Settings, *, log_path: str | None = None, stop: Stop | None = None
+) -> Iterator[Service]:
     """A running service.
 
     Args:
         settings: its settings; `ray_address` is the cluster to join, none starts one.
         log_path: where the request log goes, see `serve.logs.open_log`; None: the stderr of this process for
             a cluster of its own, the stderr of the replicas for one that is joined.
+        stop: who notes SIGINT and SIGTERM, already entered; then they do not disturb the body, which has to
+            look. None: within the body, too, they raise.
 
     Raises:
+        KeyboardInterrupt: told to end before it was ready; `SystemExit(143)` for SIGTERM without a `stop`.
         SettingsError: the port is in use, or the settings do not fit the cluster.
         StoreUnavailable: the service did not become ready.
     """
     with ExitStack() as stack:
-        stack.enter_context(_sigterm_as_exit())
+        heeding = stop is None
+        stop = stop or stack.enter_context(Stop())
         if settings.ray_address is None:
             refuse_used_port(settings.host, settings.port)
-            stack.enter_context(_own_cluster())
+            stack.enter_context(_own_cluster(stop))
             log_path = log_path or own_stderr()
         else:
-            stack.enter_context(_joined_cluster(settings.ray_address))
-        # Connecting to Ray has put handlers of its own in place, which abort.
-        stack.enter_context(_sigterm_as_exit())
-        yield stack.enter_context(_deployed(settings, log_path))
+            stack.enter_context(_joined_cluster(settings.ray_address, stop))
+        service = stack.enter_context(_deployed(settings, log_path, stop))
+        if heeding:
+            with stop.interruptible():
+                yield service
+        else:
+            yield service
 
 
 def refuse_used_port(host: str, port: int) -> None:
@@ -140,9 +150,10 @@ def own_stderr() -> str | None:
 
 
 @contextmanager
-def _own_cluster() -> Iterator[None]:
+def _own_cluster(stop: Stop) -> Iterator[None]:
     import ray  # noqa: PLC0415 - reads the environment that is set here
 
+    stop.check()
     if ray.is_initialized():
         raise SettingsError(
             "this process is already connected to Ray; expected none, or RAYSIGNAL_RAY_ADDRESS"
@@ -157,47 +168,51 @@ def _own_cluster() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in environment}
     os.environ.update(environment)
     try:
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, 2),
-            num_gpus=0,
-            include_dashboard=False,
-            namespace="raysignal",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            object_store_memory=OBJECT_STORE_BYTES,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder),
-        )
+        # Cut off half-way it would leave processes that nobody knows: it is waited for.
+        with stop.unchallenged(), stop.hurriable():
+            ray.init(
+                address="local",
+                num_cpus=max(os.cpu_count() or 1, 2),
+                num_gpus=0,
+                include_dashboard=False,
+                namespace="raysignal",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder),
+            )
+        stop.check()
         yield
     finally:
-        with _undisturbed():
-            ray.shutdown()
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
-            shutil.rmtree(folder, ignore_errors=True)
+        ray.shutdown()
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
-def _joined_cluster(address: str) -> Iterator[None]:
+def _joined_cluster(address: str, stop: Stop) -> Iterator[None]:
     import ray  # noqa: PLC0415 - half a second; only who starts a service pays it
 
     mine = not ray.is_initialized()
-    if mine:
-        ray.init(address=address, namespace="raysignal", log_to_driver=False, logging_level=logging.ERROR)
     try:
+        if mine:
+            with stop.unchallenged(), stop.interruptible():
+                ray.init(
+                    address=address, namespace="raysignal", log_to_driver=False, logging_level=logging.ERROR
+                )
         yield
     finally:
         if mine:
-            with _undisturbed():
-                ray.shutdown()
+            ray.shutdown()
 
 
 @contextmanager
-def _deployed(settings: Settings, log_path: str | None) -> Iterator[Service]:
+def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[Service]:
     from ray import serve  # noqa: PLC0415 - reads the environment when it is imported
     from ray.exceptions import RayError  # noqa: PLC0415 - needs Ray
     from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
@@ -209,22 +224,36 @@ def _deployed(settings: Settings, log_path: str | None) -> Iterator[Service]:
     served_before = _get_global_client(raise_if_no_controller_running=False) is not None
     desk = Desk.connect(settings)
     try:
+        stop.check()
         serve.start(
             http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
             logging_config={"log_level": "WARNING"},
         )
-        serve.run(build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None)
-        url = f"http://{reachable(settings.host)}:{settings.port}"
-        _wait_ready(url, desk)
+        with stop.interruptible():
+            serve.run(
+                build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None
+            )
+            url = f"http://{reachable(settings.host)}:{settings.port}"
+            _wait_ready(url, desk)
         yield Service(url, desk, settings)
     finally:
-        with _undisturbed():
-            # First nobody comes in any more, then what is there is written, then the actors end.
+        # First nobody comes in any more, then what is there is written, then the actors end.
+        with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
+            serve.delete(APP_NAME)
+        if settings.ray_address is not None and not served_before:
             with suppress(RuntimeError, RayError):
-                serve.delete(APP_NAME)
-                if settings.ray_address is not None and not served_before:
-                    serve.shutdown()  # type: ignore[no-untyped-call]
-            asyncio.run(desk.close())
+                serve.shutdown()  # type: ignore[no-untyped-call]
+        _close(desk, stop)
+
+
+def _close(desk: "Desk", stop: Stop) -> None:
+    """Flush and end the actors; who is in a hurry does not wait for the flush: the journal has it."""
+    try:
+        with stop.hurriable():
+            asyncio.run(asyncio.wait_for(desk.close(), _HURRIED_CLOSE_S if stop.hurried else None))
+    except (KeyboardInterrupt, TimeoutError):
+        if not stop.hurried:
+            raise
 
 
 def reachable(host: str) -> str:
@@ -251,34 +280,3 @@ def _answers(url: str) -> bool:
             return bool(answer.status == HTTPStatus.OK)
     except OSError:
         return False
-
-
-@contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """Within, SIGTERM unwinds the stack like Ctrl-C does, with the status of a process that it ended."""
-
-    def leave(_number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + signal.SIGTERM)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Within, a second Ctrl-C or SIGTERM does not cut the putting away short."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
