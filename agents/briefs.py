@@ -1,0 +1,93 @@
+"""What the model is told about one signal: the signal, its features, the statistics, the precedents.
+
+A brief is made from data of a feed, which is hostile until proven otherwise. It keeps that data as it came;
+`agents/prompting.py` is the only way from a brief to a prompt, and cleans it there.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agents.verdicts import Verdict
+from engine.errors import InvalidField
+
+
+@dataclass(frozen=True, slots=True)
+class Precedent:
+    """One settled outcome of a similar signal.
+
+    Attributes:
+        id: the signal it was; never shown to the model.
+        action: 1 buy, -1 sell.
+        right: whether the price went the signal's way over the horizon.
+        net_bps: what each verdict would have made of it, in basis points after costs, by `Verdict`.
+        age_s: seconds between its decision and the one of the brief.
+        distance: from the brief's situation, in standardised units.
+    """
+
+    id: str
+    action: int
+    right: bool
+    net_bps: tuple[float, float, float]
+    age_s: float
+    distance: float
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise InvalidField("precedent.id", self.id, "an id that is not empty")
+        _check_side("precedent.action", self.action)
+        if len(self.net_bps) != len(Verdict) or not all(map(math.isfinite, self.net_bps)):
+            raise InvalidField(
+                "precedent.net_bps", self.net_bps, "a finite number for each of the 3 verdicts"
+            )
+        for name, value in (("age_s", self.age_s), ("distance", self.distance)):
+            if not (math.isfinite(value) and value >= 0):
+                raise InvalidField(f"precedent.{name}", value, "a finite number of at least 0")
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """One question to the model.
+
+    Attributes:
+        signal_id: the signal; never shown to the model.
+        symbol: as the feed names it.
+        timestamp_us: the instant of the decision.
+        action: 1 buy, -1 sell; a HOLD is never asked about.
+        price: the signal's price.
+        numbers: numeric features known at the decision; NaN is missing.
+        categories: enumerated features.
+        texts: free text of the feed.
+        statistics: what the evidence says, by name.
+        precedents: similar settled signals, nearest first; each id once.
+        allowed: the verdicts that may be answered; APPROVE is always one of them.
+    """
+
+    signal_id: str
+    symbol: str
+    timestamp_us: int
+    action: int
+    price: float
+    numbers: Mapping[str, float]
+    categories: Mapping[str, str]
+    texts: Mapping[str, str]
+    statistics: Mapping[str, float]
+    precedents: tuple[Precedent, ...]
+    allowed: tuple[Verdict, ...]
+
+    def __post_init__(self) -> None:
+        _check_side("action", self.action)
+        if not (math.isfinite(self.price) and self.price > 0):
+            raise InvalidField("price", self.price, "a finite number above 0")
+        if Verdict.APPROVE not in self.allowed or len(set(self.allowed)) != len(self.allowed):
+            raise InvalidField("allowed", self.allowed, "each verdict at most once, APPROVE among them")
+        ids = [precedent.id for precedent in self.precedents]
+        if len(set(ids)) != len(ids):
+            raise InvalidField("precedents", ids, "each precedent once")
+        for name in ("numbers", "categories", "texts", "statistics"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
+
+
+def _check_side(field: str, action: int) -> None:
+    if action not in {1, -1}:
+        raise InvalidField(field, action, "1 (buy) or -1 (sell)")
