@@ -1,0 +1,25 @@
+"""The cohorts of an experiment: how often the stream's own signals were right, by every dimension it has."""
+
+import numpy as np
+
+from agents.accuracy import Accuracy, accuracy
+from agents.labels import Labels
+from agents.verdicts import Verdict
+from experiments.results import Stream
+
+
+def accuracy_of(stream: Stream) -> Accuracy:
+    """The accuracy of the signals as they came, by side, source, symbol, regime and category."""
+    dimensions = {
+        "source": Labels(stream.source.astype(np.int32, copy=False), tuple(stream.sources)),
+        "symbol": Labels(stream.symbol.astype(np.int32, copy=False), tuple(stream.symbols)),
+        "regime": stream.regimes,
+        **{f"category.{name}": labels for name, labels in sorted(stream.category.items())},
+    }
+    return accuracy(
+        stream.action,
+        stream.gross_bps[:, Verdict.APPROVE],
+        stream.net_bps[:, Verdict.APPROVE],
+        stream.judged,
+        dimensions,
+    )

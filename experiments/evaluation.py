@@ -1,0 +1,184 @@
+"""Everything that is known about an experiment once its arms are done: what `metrics.json` holds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from agents.accuracy import Accuracy
+from agents.verdicts import By, Verdict
+from experiments.bootstrap import REPLICATES
+from experiments.calibration import Calibration, calibration_of
+from experiments.cohorts import accuracy_of
+from experiments.paired import CLAIMS, Assessment, Judgment, assess_arms
+from experiments.plan import Plan, plan
+from experiments.results import ArmResult, Stream, check_arms
+
+CANARY = "canary"
+"""The control whose name holds this word looks ahead, and must win."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFigures:
+    """What one arm did, in counts over all signals, and what it cost.
+
+    Attributes:
+        verdicts: signals by verdict, HOLD signals left out.
+        deciders: the same signals by who decided.
+        reasons: all signals by reason.
+        model_usd: None where it is not known, or no model was asked.
+        performance: by fill.
+    """
+
+    name: str
+    kind: str
+    verdicts: Mapping[str, int]
+    deciders: Mapping[str, int]
+    reasons: Mapping[str, int]
+    model_usd: float | None
+    model_calls: int
+    model_tokens: tuple[int, int]
+    performance: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The evaluation of an experiment.
+
+    Attributes:
+        horizon: over which outcomes were measured, in words.
+        signals, judged: rows of the stream, and those with an outcome.
+        arms: figures of every arm, in their order.
+        assessments: of every arm but the baseline, in their order.
+        plan: what this stream could show.
+        accuracy: of the signals as they came.
+        calibration: by arm, of those that had probabilities.
+        blind: the control that looks ahead did not win, so that nothing can be concluded; None where there
+            was none.
+        seed, replicates, alpha: what the intervals were made with.
+    """
+
+    horizon: str
+    signals: int
+    judged: int
+    arms: tuple[ArmFigures, ...]
+    assessments: tuple[Assessment, ...]
+    plan: Plan
+    accuracy: Accuracy
+    calibration: Mapping[str, Calibration]
+    blind: bool | None
+    seed: int
+    replicates: int
+    alpha: float
+
+    def of(self, arm: str) -> Assessment:
+        """The assessment of one arm; `KeyError` if it has none."""
+        for assessment in self.assessments:
+            if assessment.arm == arm:
+                return assessment
+        raise KeyError(arm)
+
+    @property
+    def claims(self) -> tuple[Assessment, ...]:
+        """The arms that claim to help."""
+        return tuple(assessment for assessment in self.assessments if assessment.kind in CLAIMS)
+
+    @property
+    def controls(self) -> tuple[Assessment, ...]:
+        """The arms that show whether the experiment can see."""
+        return tuple(assessment for assessment in self.assessments if assessment.kind not in CLAIMS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; None where there is no number."""
+        return {
+            "horizon": self.horizon,
+            "signals": self.signals,
+            "judged": self.judged,
+            "blind": self.blind,
+            "seed": self.seed,
+            "replicates": self.replicates,
+            "alpha": self.alpha,
+            "arms": [{**asdict(arm), "model_tokens": list(arm.model_tokens)} for arm in self.arms],
+            "assessments": [assessment.as_dict() for assessment in self.assessments],
+            "plan": self.plan.as_dict(),
+            "accuracy": self.accuracy.as_dict(),
+            "calibration": {name: found.as_dict() for name, found in self.calibration.items()},
+        }
+
+
+def evaluate(
+    stream: Stream,
+    arms: Sequence[ArmResult],
+    *,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+    alpha: float = 0.05,
+) -> Evaluation:
+    """Evaluate the arms of an experiment against its baseline. The same arguments give the same evaluation.
+
+    Args:
+        stream: what every arm saw.
+        arms: exactly one of them the baseline.
+        seed: of the bootstrap.
+        replicates: bootstrap samples of each interval.
+        alpha: 1 - coverage of the intervals, and the one-sided level of the tests.
+
+    Raises:
+        ValueError: the arms do not belong together, see `check_arms`.
+    """
+    check_arms(stream, arms)
+    assessments = assess_arms(stream, arms, seed=seed, replicates=replicates, alpha=alpha)
+    found = {arm.name: calibration_of(stream, arm) for arm in arms}
+    return Evaluation(
+        horizon=stream.horizon,
+        signals=len(stream),
+        judged=int(np.count_nonzero(stream.judged)),
+        arms=tuple(_figures(stream, arm) for arm in arms),
+        assessments=tuple(assessments),
+        plan=plan(
+            stream.net_bps,
+            timestamp_us=stream.timestamp_us,
+            claims=max(1, sum(arm.kind in CLAIMS for arm in arms)),
+            judged=stream.judged,
+            alpha=alpha,
+        ),
+        accuracy=accuracy_of(stream),
+        calibration={name: calibration for name, calibration in found.items() if calibration is not None},
+        blind=_blind(assessments),
+        seed=seed,
+        replicates=replicates,
+        alpha=alpha,
+    )
+
+
+def is_canary(assessment: Assessment) -> bool:
+    """Whether this arm is the control that looks ahead."""
+    return assessment.kind == "control" and CANARY in assessment.arm.lower()
+
+
+def _blind(assessments: Sequence[Assessment]) -> bool | None:
+    canaries = [assessment for assessment in assessments if is_canary(assessment)]
+    if not canaries:
+        return None
+    return any(canary.judgment is not Judgment.HELPS for canary in canaries)
+
+
+def _figures(stream: Stream, arm: ArmResult) -> ArmFigures:
+    traded = stream.action != 0
+    return ArmFigures(
+        name=arm.name,
+        kind=arm.kind,
+        verdicts=_counts(arm.verdict[traded], Verdict),
+        deciders=_counts(arm.by[traded], By),
+        reasons=arm.reasons.counts(),
+        model_usd=arm.model_usd,
+        model_calls=arm.model_calls,
+        model_tokens=arm.model_tokens,
+        performance={fill: dict(figures) for fill, figures in arm.performance.items()},
+    )
+
+
+def _counts(codes: Any, words: Any) -> dict[str, int]:
+    counted = np.bincount(codes, minlength=len(words)).tolist()
+    return {word.name.lower(): counted[word] for word in words}

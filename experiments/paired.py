@@ -1,0 +1,328 @@
+"""Did overruling help? The paired difference between an arm and approving everything, signal by signal.
+
+With g[t, k] = net_bps[t, k] - net_bps[t, APPROVE], what verdict k gains on signal t, over the judged signals:
+
+    uplift    = mean over t of g[t, verdict_t]
+    selection = mean over t and sum over k in (FLIP, HOLD) of (1{verdict_t = k} - rate_k) * (g[t, k] - mean g[k])
+    uplift    = selection + sum over k of rate_k * mean g[k]          exactly
+
+The last sum is what as many overrides of each kind would have brought wherever they fell. It has two parts: costs
+(trading less, or at other prices) and direction (the signals on average lost or won before costs). Neither is
+skill; only selection says that the right signals were overruled, and the judgment about an arm rests on it alone: its
+interval by block bootstrap and the shift test must agree.
+
+Under "no skill" selection is 0 when the verdicts do not depend on outcomes. Verdicts that follow earlier
+outcomes (overrule more after gains from overruling) make it slightly negative, so that the test errs to "no".
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from statistics import NormalDist
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.verdicts import Verdict
+from experiments.bootstrap import REPLICATES, Interval, by_instant, mean_interval
+from experiments.results import ArmResult, Codes, Flags, Floats, Ints, Stream, baseline_of, check_arms
+from experiments.shifts import ShiftTest, shift_test
+
+OVERRIDES = (Verdict.FLIP, Verdict.HOLD)
+CLAIMS = ("memory", "model")
+"""The kinds of arms that are claimed to help; p-values are corrected over them. Controls claim nothing."""
+POWER = 0.8
+_BPS = 10_000.0
+
+
+class Judgment(StrEnum):
+    """What has been shown about an arm."""
+
+    HELPS = "helps"
+    HURTS = "hurts"
+    NO_DIFFERENCE = "no difference shown"
+
+
+@dataclass(frozen=True, slots=True)
+class Decomposition:
+    """Where an uplift comes from, bp per judged signal: `selection + costs + direction`."""
+
+    uplift_bps: float
+    selection_bps: float
+    costs_bps: float
+    direction_bps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What is known about one arm against the baseline.
+
+    Attributes:
+        arm, kind: which.
+        signals: rows of the stream.
+        judged: those with an outcome; all figures in bp are per judged signal.
+        overridden: how many judged signals were flipped or held, by the verdict's name.
+        parts: where the uplift comes from.
+        uplift, selection: with 95 % intervals, bp.
+        shifts: the permutation test over which signals were overridden.
+        p_greater, p_less: its one-sided p-values after the correction over the claims; a control's are its own.
+        judgment: helps or hurts only where the 95 % interval of selection and the corrected test agree.
+        detectable_bps: the selection that this experiment would have shown with 80 % power, given how often the
+            arm overruled and how its outcomes varied; None where it overruled nothing.
+        returns_bps: by fill, the paired difference of portfolio returns per signal, bp, with interval.
+    """
+
+    arm: str
+    kind: str
+    signals: int
+    judged: int
+    overridden: Mapping[str, int]
+    parts: Decomposition
+    uplift: Interval
+    selection: Interval
+    shifts: ShiftTest
+    p_greater: float
+    p_less: float
+    judgment: Judgment
+    detectable_bps: float | None
+    returns_bps: Mapping[str, Interval]
+
+    @property
+    def override_rate(self) -> float:
+        """Share of the judged signals that were overruled."""
+        return sum(self.overridden.values()) / self.judged if self.judged else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; None where there is no number."""
+        return {
+            "arm": self.arm,
+            "kind": self.kind,
+            "signals": self.signals,
+            "judged": self.judged,
+            "overridden": dict(self.overridden),
+            "override_rate": self.override_rate,
+            "parts": asdict(self.parts),
+            "uplift": self.uplift.as_dict(),
+            "selection": self.selection.as_dict(),
+            "shifts": asdict(self.shifts),
+            "p_greater": self.p_greater,
+            "p_less": self.p_less,
+            "judgment": self.judgment.value,
+            "detectable_bps": self.detectable_bps,
+            "returns_bps": {fill: interval.as_dict() for fill, interval in self.returns_bps.items()},
+        }
+
+
+def gains(net_bps: Floats) -> Floats:
+    """What each override gains over approving: float64[n, 2] by `OVERRIDES`, from float64[n, 3] by `Verdict`."""
+    return np.asarray(net_bps[:, list(OVERRIDES)] - net_bps[:, [Verdict.APPROVE]], np.float64)
+
+
+def uplift_of(verdict: Codes, net_bps: Floats) -> Floats:
+    """By signal, what the verdict gained over approving, bp; float64[n]."""
+    return np.asarray(
+        np.take_along_axis(net_bps, verdict[:, None].astype(np.intp), axis=1)[:, 0]
+        - net_bps[:, Verdict.APPROVE],
+        np.float64,
+    )
+
+
+def selection_of(verdict: Codes, net_bps: Floats) -> Floats:
+    """By signal, its share in the selection, bp; float64[n], whose mean is the selection."""
+    chosen, gained = chosen_kinds(verdict), gains(net_bps)
+    if not len(verdict):
+        return np.zeros(0)
+    products = (chosen - chosen.mean(axis=0)) * (gained - gained.mean(axis=0))
+    return np.asarray(products.sum(axis=1), np.float64)
+
+
+def chosen_kinds(verdict: Codes) -> Floats:
+    """1 where a kind of override was chosen: float64[n, 2] by `OVERRIDES`."""
+    return np.stack([(verdict == kind).astype(np.float64) for kind in OVERRIDES], axis=1)
+
+
+def decompose(verdict: Codes, net_bps: Floats, gross_bps: Floats) -> Decomposition:
+    """The parts of the uplift of n judged signals; they add up to it."""
+    if not len(verdict):
+        return Decomposition(0.0, 0.0, 0.0, 0.0)
+    rate = chosen_kinds(verdict).mean(axis=0)
+    mechanical = float(rate @ gains(net_bps).mean(axis=0))
+    direction = float(rate @ gains(gross_bps).mean(axis=0))
+    uplift = float(uplift_of(verdict, net_bps).mean())
+    return Decomposition(
+        uplift_bps=uplift,
+        selection_bps=float(selection_of(verdict, net_bps).mean()),
+        costs_bps=mechanical - direction,
+        direction_bps=direction,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values of a family (Holm, Scandinavian J. of Statistics 6, 1979), in the same order."""
+    m = len(p_values)
+    adjusted, highest = [0.0] * m, 0.0
+    for place, index in enumerate(sorted(range(m), key=lambda index: p_values[index])):
+        highest = max(highest, min(1.0, (m - place) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def judge(selection: Interval, p_greater: float, p_less: float, *, alpha: float = 0.05) -> Judgment:
+    """What an interval and two corrected one-sided p-values show together."""
+    if selection.above_zero and p_greater <= alpha:
+        return Judgment.HELPS
+    if selection.below_zero and p_less <= alpha:
+        return Judgment.HURTS
+    return Judgment.NO_DIFFERENCE
+
+
+def one_sided_level(claims: int, *, alpha: float = 0.05) -> float:
+    """The level at which the most significant of several claims is tested, one-sided.
+
+    Holm's first step, and never more than the half of alpha that a two-sided interval leaves each side.
+    """
+    return min(alpha / max(1, claims), alpha / 2)
+
+
+def detectable(se: float, claims: int, *, alpha: float = 0.05, power: float = POWER) -> float:
+    """The effect that a test with standard error `se` shows with the given power, in the unit of `se`."""
+    normal = NormalDist()
+    return se * (normal.inv_cdf(1.0 - one_sided_level(claims, alpha=alpha)) + normal.inv_cdf(power))
+
+
+def assess(
+    verdict: Codes,
+    net_bps: Floats,
+    gross_bps: Floats,
+    *,
+    timestamp_us: Ints,
+    symbol: npt.NDArray[np.int32] | None = None,
+    judged: Flags | None = None,
+    returns: Mapping[str, Floats] | None = None,
+    name: str = "arm",
+    kind: str = "memory",
+    seed: int = 0,
+    claims: int = 1,
+    replicates: int = REPLICATES,
+    alpha: float = 0.05,
+) -> Assessment:
+    """Everything about one arm, from arrays; p-values are corrected as the worst case of `claims` claims
+    (Bonferroni). `evaluate` corrects several arms together.
+
+    Args:
+        verdict: int8[n].
+        net_bps: float64[n, 3] by `Verdict`, after costs.
+        gross_bps: the same before costs.
+        timestamp_us: int64[n], not falling; rows of one instant are one draw of the bootstrap.
+        symbol: int32[n]; None: all of one.
+        judged: bool[n]; None: where `net_bps` is a number.
+        returns: by fill, float64[n], the arm's portfolio returns less the baseline's, shares.
+        name: of the arm; the draws depend on it, and not on the other arms.
+        kind: of the arm.
+        seed: of the bootstrap.
+        claims: size of the family.
+        replicates: bootstrap samples of each interval.
+        alpha: two-sided level of the intervals and one-sided level of the tests.
+    """
+    known = np.isfinite(net_bps).all(axis=1) if judged is None else judged
+    rows = np.flatnonzero(known)
+    own, net, at = verdict[rows], net_bps[rows], timestamp_us[rows]
+
+    def interval(series: Floats, instants: Ints, what: str) -> Interval:
+        draw = np.array([seed, crc32(name.encode()), crc32(what.encode())])
+        return mean_interval(
+            by_instant(series, instants), seed=draw, level=1.0 - alpha, replicates=replicates
+        )
+
+    selection = interval(selection_of(own, net), at, "selection")
+    shifts = shift_test(chosen_kinds(own), gains(net), None if symbol is None else symbol[rows])
+    overridden = {kind.name.lower(): int(np.count_nonzero(own == kind)) for kind in OVERRIDES}
+    p_greater, p_less = min(1.0, claims * shifts.greater), min(1.0, claims * shifts.less)
+    return Assessment(
+        arm=name,
+        kind=kind,
+        signals=len(verdict),
+        judged=len(rows),
+        overridden=overridden,
+        parts=decompose(own, net, gross_bps[rows]),
+        uplift=interval(uplift_of(own, net), at, "uplift"),
+        selection=selection,
+        shifts=shifts,
+        p_greater=p_greater,
+        p_less=p_less,
+        judgment=judge(selection, p_greater, p_less, alpha=alpha),
+        detectable_bps=detectable(selection.se, claims, alpha=alpha) if selection.se > 0.0 else None,
+        returns_bps={
+            fill: interval(difference, timestamp_us, f"returns {fill}").scaled(_BPS)
+            for fill, difference in (returns or {}).items()
+        },
+    )
+
+
+def assess_arms(
+    stream: Stream,
+    arms: Sequence[ArmResult],
+    *,
+    seed: int = 0,
+    replicates: int = REPLICATES,
+    alpha: float = 0.05,
+) -> list[Assessment]:
+    """Every arm but the baseline against it, in their order; Holm's correction over the arms that claim to help.
+
+    Raises:
+        ValueError: the arms do not belong together, see `check_arms`.
+    """
+    check_arms(stream, arms)
+    base = baseline_of(arms)
+    others = [arm for arm in arms if arm is not base]
+    claims = sum(arm.kind in CLAIMS for arm in others)
+    plain = [
+        assess(
+            arm.verdict,
+            stream.net_bps,
+            stream.gross_bps,
+            timestamp_us=stream.timestamp_us,
+            symbol=stream.symbol,
+            judged=stream.judged,
+            returns=_returns_against(base, arm),
+            name=arm.name,
+            kind=arm.kind,
+            seed=seed,
+            replicates=replicates,
+            alpha=alpha,
+        )
+        for arm in others
+    ]
+    return _corrected(plain, claims, alpha)
+
+
+def _returns_against(base: ArmResult, arm: ArmResult) -> dict[str, Floats]:
+    return {
+        fill: np.asarray(own - base.signal_return[fill], np.float64)
+        for fill, own in arm.signal_return.items()
+        if fill in base.signal_return
+    }
+
+
+def _corrected(plain: Sequence[Assessment], claims: int, alpha: float) -> list[Assessment]:
+    family = [index for index, assessment in enumerate(plain) if assessment.kind in CLAIMS]
+    greater = dict(zip(family, holm([plain[index].shifts.greater for index in family]), strict=True))
+    less = dict(zip(family, holm([plain[index].shifts.less for index in family]), strict=True))
+    corrected = []
+    for index, assessment in enumerate(plain):
+        p_greater = greater.get(index, assessment.p_greater)
+        p_less = less.get(index, assessment.p_less)
+        own_claims = claims if index in greater else 1
+        se = assessment.selection.se
+        corrected.append(
+            replace(
+                assessment,
+                p_greater=p_greater,
+                p_less=p_less,
+                judgment=judge(assessment.selection, p_greater, p_less, alpha=alpha),
+                detectable_bps=detectable(se, own_claims, alpha=alpha) if se > 0.0 else None,
+            )
+        )
+    return corrected

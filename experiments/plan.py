@@ -1,0 +1,139 @@
+"""Before anything runs: how large an effect would have to be for this stream to show it.
+
+The selection of an arm that overrules a share r of the signals, blind to their outcomes, has the variance
+
+    r * (1 - r) * s^2 / n
+
+where s^2 is the variance of what the override gains on a signal. How verdicts that gather in time meet outcomes
+that depend on each other is not known beforehand; the plan takes the larger of the plain and the long-run
+variance, which is that of verdicts that keep for long. So it promises rather too little than too much.
+
+The minimum detectable effect is (z of the level + z of the power) standard errors, for a one-sided test at
+`paired.one_sided_level`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from math import ceil, sqrt
+from typing import Any
+
+import numpy as np
+
+from agents.accuracy import long_run_variance
+from agents.verdicts import Verdict
+from experiments.bootstrap import by_instant
+from experiments.paired import OVERRIDES, POWER, detectable, gains, one_sided_level
+from experiments.results import Flags, Floats, Ints
+
+RATES = (0.05, 0.1, 0.2, 0.4)
+EFFECTS_BPS = (1.0, 5.0, 10.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What can be shown at one rate of one kind of override.
+
+    Attributes:
+        kind: `flip` or `hold`.
+        rate: share of the judged signals that is overruled.
+        per_signal_bps: minimum detectable effect, bp per judged signal.
+        per_override_bps: the same per overruled signal: how much more its override must gain than
+            one of a signal that was left alone.
+        signals_for: judged signals needed to show an effect of so many bp per overruled signal, by effect.
+    """
+
+    kind: str
+    rate: float
+    per_signal_bps: float
+    per_override_bps: float
+    signals_for: dict[float, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What an experiment on these outcomes could show.
+
+    Attributes:
+        judged: signals with an outcome.
+        claims: arms that claim to help.
+        level: of each one-sided test, after correction.
+        power: how often an effect of the stated size is shown.
+        dependence: long-run over plain variance of the outcomes, at least 1: so many signals count as one.
+        reach: by kind and rate; empty where fewer than 2 signals are judged.
+    """
+
+    judged: int
+    claims: int
+    level: float
+    power: float
+    dependence: float
+    reach: tuple[Reach, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; effects are written as texts."""
+        plain = asdict(self)
+        for row in plain["reach"]:
+            row["signals_for"] = {f"{effect:g}": count for effect, count in row["signals_for"].items()}
+        return {**plain, "reach": list(plain["reach"])}
+
+
+def plan(
+    net_bps: Floats,
+    *,
+    timestamp_us: Ints,
+    claims: int,
+    judged: Flags | None = None,
+    rates: Sequence[float] = RATES,
+    effects_bps: Sequence[float] = EFFECTS_BPS,
+    alpha: float = 0.05,
+    power: float = POWER,
+) -> Plan:
+    """The reach of an experiment.
+
+    Args:
+        net_bps: float64[n, 3] by `Verdict`.
+        timestamp_us: int64[n], not falling.
+        claims: arms that will claim to help, at least 1.
+        judged: bool[n]; None: where `net_bps` is a number.
+        rates: shares of overruled signals to assume, between 0 and 1.
+        effects_bps: per overruled signal, for which the needed number of signals is asked.
+        alpha: one-sided, before correction over the claims.
+        power: wanted.
+    """
+    known = np.isfinite(net_bps).all(axis=1) if judged is None else judged
+    gained, at = gains(net_bps[known]), timestamp_us[known]
+    n = len(gained)
+    level = one_sided_level(claims, alpha=alpha)
+    if n < 2:
+        return Plan(n, claims, level, power, 1.0, ())
+    worst, reach = 1.0, []
+    for column, kind in enumerate(OVERRIDES):
+        plain = float(gained[:, column].var())
+        series = by_instant(gained[:, column], at)
+        variance = max(plain, long_run_variance(series) * n / len(series))
+        worst = max(worst, variance / plain if plain > 0.0 else 1.0)
+        reach += [_reach(kind, rate, variance, n, claims, effects_bps, alpha, power) for rate in rates]
+    return Plan(n, claims, level, power, worst, tuple(reach))
+
+
+def _reach(
+    kind: Verdict,
+    rate: float,
+    variance: float,
+    n: int,
+    claims: int,
+    effects_bps: Sequence[float],
+    alpha: float,
+    power: float,
+) -> Reach:
+    if not 0.0 < rate < 1.0:
+        raise ValueError(f"an assumed override rate is {rate!r}; expected between 0 and 1")
+    per_signal = detectable(sqrt(rate * (1.0 - rate) * variance / n), claims, alpha=alpha, power=power)
+    # An override that gains e more than the average of the others moves the selection by rate * (1 - rate) * e.
+    per_override = per_signal / (rate * (1.0 - rate))
+    needed = {effect: _needed(n, per_override, effect) for effect in effects_bps}
+    return Reach(kind.name.lower(), rate, per_signal, per_override, needed)
+
+
+def _needed(n: int, per_override: float, effect: float) -> int:
+    return ceil(n * (per_override / effect) ** 2)
