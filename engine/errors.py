@@ -6,6 +6,7 @@
     │   ├── UnsupportedMedia       a content type that is not taken
     │   ├── InputTooLarge          over a stated limit
     │   ├── InvalidField           one field: its name, its value, what was expected, its row
+    │   ├── CassetteMiss           a replay was asked what is not on record
     │   ├── PriceJump              a price too far from the last one to be believed unasked
     │   └── RowErrors              several rows of a batch, each with its own error
     ├── Conflict                   the input is fine, the state says no; nothing changed
@@ -91,6 +92,24 @@ class PriceJump(InputError):
             f"price {last!r}; expected at most {limit:g}. If it is true, send it with accept_price_jump=true",
             field="price", value=repr(price), expected=f"within a factor {limit:g} of {last!r}", row=row,
             symbol=symbol,
+        )  # fmt: skip
+
+
+class CassetteMiss(InputError):
+    """A replay was asked a question that is not on record, so it is not the same run.
+
+    Args:
+        request: hash of the question.
+        cassette: the file.
+        nearest: hash of the recorded question that is most like it; None: there is none.
+        difference: from that one to this one, as a unified diff.
+    """
+
+    def __init__(self, request: str, cassette: str, nearest: str | None, difference: str) -> None:
+        like = "" if nearest is None else f"; the nearest is {nearest[:12]}, which differs so"
+        super().__init__(
+            f"request {request[:12]} is not on record in {cassette}{like}:\n{difference}",
+            request=request, cassette=cassette, nearest=nearest, difference=difference,
         )  # fmt: skip
 
 

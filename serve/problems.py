@@ -24,6 +24,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from engine.errors import (
+    CassetteMiss,
     Conflict,
     Fenced,
     IdentityConflict,
@@ -56,6 +57,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (InputTooLarge, 413, "The input is over a limit"),
     (InvalidField, 422, "A field cannot be used"),
     (PriceJump, 422, "The price is too far from the last one"),
+    (CassetteMiss, 422, "The replay has no record of this question"),
     (RowErrors, 422, "Rows of the batch cannot be used"),
     (InputError, 422, "The input cannot be used"),
     (IdentityConflict, 409, "The signal was taken in before, with other content"),

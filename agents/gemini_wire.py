@@ -1,0 +1,166 @@
+"""The wire to Gemini: one LangChain call, one attempt, and a name for whatever comes of it.
+
+This is the only module that imports LangChain. It asks through a transport of its own, which knows whether
+a response has begun: what fails before that is the network's doing or ours, what fails after it the model's.
+"""
+
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+from google.genai.errors import APIError
+from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_google_genai import ChatGoogleGenerativeAI
+from pydantic import SecretStr
+
+from agents.calls import DETAIL_LIMIT, Failure, Outcome, Request, Response, Usage, judge
+from agents.prompting import clean
+from agents.verdicts import Reason
+from engine.errors import SettingsError
+
+_NOTHING = Usage(0, 0)
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """How far the request of the current task has come."""
+
+    status: int | None = None
+
+
+_exchange: ContextVar[_Exchange] = ContextVar("exchange")
+
+
+class _Transport(httpx.AsyncBaseTransport, httpx.BaseTransport):
+    """httpx's own, which notes when a response begins; it is handed to a blocking client that is never used.
+
+    With aiohttp, the SDK's other way, an answer 503 that is no JSON looks like an unreadable answer 200.
+    """
+
+    def __init__(self, base_url: str) -> None:
+        parts = urlsplit(base_url)
+        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
+        self._inner = httpx.AsyncHTTPTransport(proxy=proxy)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        _exchange.get().status = response.status_code
+        return response
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class Wire:
+    """A model at an address, for one event loop.
+
+    Raises:
+        SettingsError: the environment makes the SDK speak to Vertex AI.
+    """
+
+    def __init__(self, model: str, base_url: str, api_key: str) -> None:
+        self._api_key = api_key
+        self._chat = ChatGoogleGenerativeAI(
+            model=model,
+            api_key=SecretStr(api_key),
+            # Always said: otherwise the environment could lead the key to another host.
+            base_url=base_url,
+            vertexai=False,
+            # One attempt: a retry inside would not count against the budget.
+            max_retries=1,
+            temperature=None,
+            cache=False,
+            client_args={"transport": _Transport(base_url), "follow_redirects": False},
+        )
+        if self._chat.client is None or self._chat.client.vertexai:
+            raise SettingsError(
+                "GOOGLE_GENAI_USE_VERTEXAI is set, but the key is for the Gemini API; expected it unset"
+            )
+
+    async def ask(self, request: Request, timeout_s: float) -> Outcome:
+        """One attempt; `timeout_s` bounds each read, the caller bounds the whole."""
+        exchange = _Exchange()
+        token = _exchange.set(exchange)
+        try:
+            message = await self._chat.ainvoke(
+                [SystemMessage(request.system), HumanMessage(request.user)],
+                response_mime_type="application/json",
+                response_json_schema=dict(request.schema),
+                timeout=timeout_s,
+                **request.settings,
+            )
+        except httpx.TransportError as error:
+            return self._lost(error)
+        except Exception as error:
+            if (refusal := _refusal_of(error)) is not None:
+                return self._refused(refusal)
+            if exchange.status is None:
+                raise  # Nothing was received, so nothing received can be blamed.
+            return self._failure(Reason.MODEL_UNREADABLE, error)
+        finally:
+            _exchange.reset(token)
+        return judge(_response_of(message))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._chat.aclose()
+
+    def _lost(self, error: httpx.TransportError) -> Failure:
+        """The connection failed, or did not come about."""
+        late = isinstance(error, httpx.TimeoutException)
+        reason = Reason.MODEL_TIMEOUT if late else Reason.MODEL_UNAVAILABLE
+        return self._failure(reason, error, sent=not isinstance(error, _NOT_SENT))
+
+    def _refused(self, refusal: APIError) -> Failure:
+        """An HTTP status that is no 200; Google does not charge for it."""
+        reason = Reason.MODEL_QUOTA if refusal.code == 429 else Reason.MODEL_UNAVAILABLE
+        said = f"{refusal.code} {refusal.status}: {refusal.message}"
+        return Failure(reason, self._detail(said), usage=_NOTHING, retry_after_s=_retry_after_s(refusal))
+
+    def _failure(self, reason: Reason, error: Exception, *, sent: bool = True) -> Failure:
+        detail = self._detail(f"{type(error).__name__}: {error}")
+        return Failure(reason, detail, usage=None if sent else _NOTHING, sent=sent)
+
+    def _detail(self, text: str) -> str:
+        return clean(text.replace(self._api_key, "(key)"), DETAIL_LIMIT)
+
+
+def _response_of(message: AIMessage) -> Response:
+    about = message.response_metadata
+    finish, feedback = about.get("finish_reason"), about.get("prompt_feedback") or {}
+    block = feedback.get("block_reason")
+    usage = message.usage_metadata
+    # LangChain makes an empty message when there is no candidate; only a candidate has ratings.
+    return Response(
+        text=str(message.text) if "safety_ratings" in about else None,
+        finish_reason=None if finish is None else str(finish),
+        block_reason=None if block is None else str(getattr(block, "value", block)),
+        model=str(about.get("model_name", "")),
+        usage=None if usage is None else Usage(usage["input_tokens"], usage["output_tokens"]),
+    )
+
+
+def _refusal_of(error: BaseException) -> APIError | None:
+    """The SDK's error behind LangChain's, if a status was the matter."""
+    return next((each for each in (error, error.__cause__) if isinstance(each, APIError)), None)
+
+
+def _retry_after_s(refusal: APIError) -> float | None:
+    """Google's RetryInfo (`"retryDelay": "38s"`), else the Retry-After header in seconds."""
+    details = refusal.details if isinstance(refusal.details, Mapping) else {}
+    inner = details.get("error")
+    entries: Any = inner.get("details") if isinstance(inner, Mapping) else None
+    hints = [each.get("retryDelay") for each in entries or () if isinstance(each, Mapping)]
+    response = refusal.response
+    if isinstance(response, httpx.Response):
+        hints.append(response.headers.get("retry-after"))
+    for hint in hints:
+        if match := re.fullmatch(r"(\d{1,6}(?:\.\d{1,9})?)s?", str(hint)):
+            return float(match[1])
+    return None
