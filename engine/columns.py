@@ -306,9 +306,10 @@ class SignalBatch:
             tuple(column.data.nbytes for column in columns), packed,
         )  # fmt: skip
         head = _pack.encode(header)
-        data = [np.ascontiguousarray(column.data).data for column in texts]
+        data: list[Any] = [np.ascontiguousarray(column.data).data for column in texts]
         if packed:
-            data = [pa.Codec(_CODEC).compress(b"".join(data), asbytes=True)]
+            whole = _in_one_piece([column.data for column in texts])
+            data = [pa.Codec(_CODEC).compress(b"".join(data) if whole is None else whole, asbytes=True)]
         fixed = [np.ascontiguousarray(part).data.cast("B") if part.size else b"" for part in parts]
         return b"".join([len(head).to_bytes(4, "little"), head, *fixed, *data])
 
@@ -384,6 +385,24 @@ def _name_digest(name: str) -> np.uint64:
     # A Python int would be handed on as int64, which half of all digests do not fit.
     digest: np.uint64 = TextColumn.of([name]).digests(2)[0]
     return digest
+
+
+def _in_one_piece(parts: Sequence[Bytes]) -> memoryview | None:
+    """The bytes of all parts where they lie one behind the other in one array, not copied; None if not."""
+    whole = parts[0].base
+    if not isinstance(whole, np.ndarray) or whole.ndim != 1 or whole.dtype != np.uint8:
+        return None
+    begin = end = _address(parts[0]) - _address(whole)
+    for part in parts:
+        if part.base is not whole or _address(part) != _address(whole) + end or part.strides != (1,):
+            return None
+        end += part.nbytes
+    return whole[begin:end].data if whole.strides == (1,) else None
+
+
+def _address(array: Bytes) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def _merge(

@@ -16,6 +16,8 @@ from numba.extending import intrinsic
 compiled = njit(cache=True, nogil=True, _nrt=False)
 
 _WORD, _HALF_WORD = ir.IntType(64), ir.IntType(32)
+_RUN_BYTES = 32
+_RUN = ir.VectorType(ir.IntType(8), _RUN_BYTES)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -40,6 +42,37 @@ def half_word_at(_context: Any, data: types.Array, at: types.Integer) -> tuple[A
         return builder.load(builder.bitcast(place, _HALF_WORD.as_pointer()), align=1)
 
     return types.uint32(data, at), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def text_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, Any]:
+    """Which of the 32 bytes of `data` from `at` on are quotes, backslashes or control characters.
+
+    uint32, the lowest bit for the first byte. Written for vectors, which the optimiser makes of no loop that
+    ends where it finds something.
+    """
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        run = builder.load(builder.bitcast(place, _RUN.as_pointer()), align=1)
+        quotes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [34] * _RUN_BYTES))
+        slashes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [92] * _RUN_BYTES))
+        controls = builder.icmp_unsigned("<", run, ir.Constant(_RUN, [32] * _RUN_BYTES))
+        hits = builder.or_(builder.or_(quotes, slashes), controls)
+        return builder.bitcast(hits, _HALF_WORD)
+
+    return types.uint32(data, at), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lowest_bit(_context: Any, _word: types.Integer) -> tuple[Any, Any]:
+    """The position of the lowest bit that is set in a word that is not zero."""
+
+    def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), _WORD)
+
+    return types.int64(types.uint32), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -6,12 +6,13 @@ Every function says for each row whether it understood the cell; what it did not
 bodies are numba's language.
 """
 
-import numba as nb
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
-from engine.raw import compiled, copy_bytes
 from engine.intake.scanning import ABSENT, FALSE, NULL, NUMBER, TEXT, TRUE, VALUE, marks
+from engine.raw import compiled, copy_bytes
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]
@@ -29,6 +30,10 @@ MISSING, NUMERIC, PENDING, TEXTUAL, UNCLEAR = 0, 1, 2, 3, 4
 _IN_BYTES = marks(TEXT, NUMBER)
 _BOOLEAN = marks(TRUE, FALSE)
 _IS_SIGN = marks(43, 45)
+# What may stand for a number without being one: NaN, inf and Infinity, with a sign.
+_LONGEST_WORD = 9
+# Bytes that no number begins with, and no blank.
+_IS_PROSE = marks(*range(33, 43), *range(58, 256))
 _POWERS = 10.0 ** np.arange(23)
 _LARGEST_EXACT = 1 << 53
 
@@ -246,9 +251,12 @@ def read_feature(
 
 
 @compiled
-def _feature(  # noqa: PLR0911 - a table of cases
+def _feature(  # noqa: C901, PLR0911 - a table of cases
     data: Bytes, start: int, end: int, number: bool, most: int
 ) -> tuple[int, float]:
+    if end - start > _LONGEST_WORD and _IS_PROSE[data[start]] and not _is_blank(data[start + _LONGEST_WORD]):
+        # Without a look at its end, which is far away in memory.
+        return (TEXTUAL if end - start <= most else UNCLEAR), 0.0
     first, last = trimmed(data, start, end)
     if first == last:
         return MISSING, 0.0
@@ -263,7 +271,7 @@ def _feature(  # noqa: PLR0911 - a table of cases
             return UNCLEAR, 0.0
     if number:
         return UNCLEAR, 0.0
-    if last - first <= 9:
+    if last - first <= _LONGEST_WORD:
         if _is_special(data, first, last, b"nan", b"NaN"):
             return MISSING, 0.0
         bare = first + _IS_SIGN[byte]
@@ -281,16 +289,39 @@ def decimal_spans(data: Bytes, start: Spans, end: Spans, rows: Longs, first: Spa
             first[k] += 1
 
 
-@nb.njit(cache=True, nogil=True)
-def gather_spans(data: Bytes, start: Spans, end: Spans, rows: Longs, taken: Flags) -> tuple[Bytes, Longs]:
-    """The texts of `rows` one after the other, empty where not taken: (uint8[total], int64[n + 1])."""
-    n = rows.shape[0]
-    offsets = np.empty(n + 1, np.int64)
+@compiled
+def _span_offsets(start: Spans, end: Spans, rows: Longs, taken: Flags, offsets: Longs) -> None:
     offsets[0] = 0
-    for k in range(n):
+    for k in range(rows.shape[0]):
         i = rows[k]
         offsets[k + 1] = offsets[k] + (end[i] - start[i] if taken[i] else 0)
-    out = np.empty(offsets[n], np.uint8)
-    for k in range(n):
+
+
+@compiled
+def _copy_spans(data: Bytes, start: Spans, rows: Longs, offsets: Longs, out: Bytes) -> None:
+    for k in range(rows.shape[0]):
         copy_bytes(out, offsets[k], data, start[rows[k]], offsets[k + 1] - offsets[k])
-    return out, offsets
+
+
+def gather_spans(
+    columns: Iterable[tuple[Bytes, Spans, Spans, Flags]], rows: Longs
+) -> list[tuple[Bytes, Longs]]:
+    """The texts of `rows` one after the other, column after column: (uint8[total], int64[n + 1]) of each.
+
+    A column is its bytes, the spans in them, and which rows are taken; the others are empty. What comes back
+    lies in one piece of memory, one column behind the other.
+    """
+    found = []
+    total = 0
+    for data, start, end, taken in columns:
+        offsets = np.empty(len(rows) + 1, np.int64)
+        _span_offsets(start, end, rows, taken, offsets)
+        found.append((data, start, offsets))
+        total += int(offsets[-1])
+    whole = np.empty(total, np.uint8)
+    gathered = []
+    for data, start, offsets in found:
+        out, whole = whole[: offsets[-1]], whole[offsets[-1] :]
+        _copy_spans(data, start, rows, offsets, out)
+        gathered.append((out, offsets))
+    return gathered

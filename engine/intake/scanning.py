@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.digests import xxh64
-from engine.raw import compiled, copy_bytes, word_at
+from engine.raw import compiled, copy_bytes, lowest_bit, text_marks, word_at
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]
@@ -77,24 +77,12 @@ def _after_blanks(data: Bytes, at: int, stop: int, newlines: bool) -> int:
 @compiled
 def _text_end(data: Bytes, at: int, stop: int) -> int:
     """Where the first quote, backslash or control character is, or `stop`."""
-    while at < stop:
-        if at + 8 <= stop:
-            word = word_at(data, at)
-            quotes = word ^ (_ONES * np.uint64(34))
-            slashes = word ^ (_ONES * np.uint64(92))
-            hit = (quotes - _ONES) & ~quotes
-            hit |= (slashes - _ONES) & ~slashes
-            hit |= (word - _ONES * np.uint64(32)) & ~word
-            if hit & _HIGHS == 0:
-                at += 8
-                continue
-            for _ in range(8):
-                if _ENDS_TEXT[data[at]]:
-                    return at
-                at += 1
-            continue
-        if _ENDS_TEXT[data[at]]:
-            return at
+    while at + 32 <= stop:
+        hits = text_marks(data, at)
+        if hits != 0:
+            return at + lowest_bit(hits)
+        at += 32
+    while at < stop and not _ENDS_TEXT[data[at]]:
         at += 1
     return at
 
@@ -244,6 +232,14 @@ def _is_name(data: Bytes, at: int, end: int, column: int, names: Bytes, name_sto
     start = name_stop[column]
     if name_stop[column + 1] - start != end - at:
         return False
+    if end - at >= 8:
+        while at < end - 8:
+            if word_at(names, start) != word_at(data, at):
+                return False
+            start += 8
+            at += 8
+        # The last eight bytes, some of them once more.
+        return word_at(names, start + (end - 8 - at)) == word_at(data, end - 8)
     for k in range(end - at):  # noqa: SIM110 - as above
         if names[start + k] != data[at + k]:
             return False

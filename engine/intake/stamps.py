@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from engine.instants import DAY_US, EARLIEST_US, LATEST_US
 from engine.intake.parsing import trimmed
-from engine.raw import compiled
 from engine.intake.scanning import TEXT
+from engine.raw import compiled
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]

@@ -211,13 +211,13 @@ def _read_columns(block: Block, reading: Reading, clear: Flags) -> SignalBatch:
     symbol_names, symbol = _coded(symbols, rows, reading.symbol)
     source_names, source = _coded(sources, rows, reading.source)
     numbers: dict[str, Floats] = {}
-    texts: dict[str, TextColumn] = {}
     whole = len(rows) == n
     for name, feature in features.items():
         numbers[name] = feature.numbers if whole else feature.numbers[rows]
-        if feature.texts:
-            cells, taken = feature.cells, feature.verdict == TEXTUAL
-            texts[name] = TextColumn(*gather_spans(cells.data, cells.start, cells.end, rows, taken))
+    # In the order in which they are stored.
+    textual = sorted((name, feature) for name, feature in features.items() if feature.texts)
+    gathered = gather_spans([feature.spans for _, feature in textual], rows)
+    texts = {name: TextColumn(*text) for (name, _), text in zip(textual, gathered, strict=True)}
     return SignalBatch.of(
         timestamp_us=timestamp_us[rows], action=action[rows], price=price[rows],
         symbol=symbol, symbols=symbol_names, source=source, sources=source_names,
@@ -275,7 +275,7 @@ def _settle(cells: Cells, out: Floats, verdict: Bytes) -> None:
     first, last = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
     decimal_spans(cells.data, cells.start, cells.end, rows, first, last)
     every = np.ones(len(rows), np.bool_)
-    data, offsets = gather_spans(cells.data, first, last, np.arange(len(rows)), every)
+    ((data, offsets),) = gather_spans([(cells.data, first, last, every)], np.arange(len(rows)))
     out[rows] = TextColumn(data, offsets).to_arrow().cast(pa.float64()).to_numpy(zero_copy_only=False)
     verdict[rows] = NUMERIC
 
@@ -288,8 +288,8 @@ class _Names:
 
     def gather(self, rows: Longs) -> tuple[Bytes, Longs]:
         every = np.ones(len(self.first), np.bool_)
-        data, offsets = gather_spans(self.data, self.first, self.last, rows, every)
-        return data, offsets
+        (gathered,) = gather_spans([(self.data, self.first, self.last, every)], rows)
+        return gathered
 
 
 def _names(cells: Cells | None, limit: int, n: int, clear: Flags) -> _Names | None:
@@ -317,6 +317,11 @@ class _Feature:
     numbers: Floats
     verdict: Bytes
     texts: int
+
+    @property
+    def spans(self) -> tuple[Bytes, Spans, Spans, Flags]:
+        """What `gather_spans` wants of its texts."""
+        return self.cells.data, self.cells.start, self.cells.end, self.verdict == TEXTUAL
 
 
 def _features(block: Block, clear: Flags) -> dict[str, _Feature]:

@@ -1,3 +1,5 @@
+# mypy: disable-error-code="no-any-return,operator"
+# mypy: disallow-untyped-decorators=False
 """Going through bytes by windows: private copies that a scanner may resolve escapes in."""
 
 from dataclasses import dataclass
@@ -8,12 +10,15 @@ import pyarrow as pa
 
 from engine.errors import InputTooLarge
 from engine.intake.single import BOM, unreadable
+from engine.raw import compiled, copy_bytes, word_at
 
 Bytes = npt.NDArray[np.uint8]
 
 BLOCK_ROWS = 16_384
 WINDOW = 32 * 1024 * 1024
 _LARGEST_WINDOW = 256 * 1024 * 1024
+_PIECE = 16 * 1024
+_HIGHS = np.uint64(0x8080808080808080)
 
 _MAGIC = {
     b"\x89PNG": "a PNG image", b"\xff\xd8\xff": "a JPEG image", b"GIF8": "a GIF image",
@@ -44,6 +49,7 @@ class Windows:
         self.at = at
         self._size = size
         self._last = -1
+        self._ascii_until = 0
 
     def next(self) -> Window | None:
         """The next window, larger if the last one did not hold a whole row; None at the end of the source.
@@ -59,12 +65,32 @@ class Windows:
                 raise InputTooLarge(f"the row at byte {self.at} does not end within {self._size // 2} bytes")
         self._last = self.at
         piece = self._source[self.at : self.at + self._size]
-        return Window(self.at, piece, piece.copy(), final=self.at + self._size >= len(self._source))
+        data = np.empty(len(piece), np.uint8)
+        if _copy_text(piece, data):
+            self._ascii_until = self.at + len(piece)
+        return Window(self.at, piece, data, final=self.at + self._size >= len(self._source))
 
     def advance(self, to: int) -> None:
         """Everything before `to` has been read."""
-        check_unicode(self._source, self.at, to)
+        if to > self._ascii_until:
+            check_unicode(self._source, self.at, to)
         self.at = to
+
+
+@compiled
+def _copy_text(source: Bytes, data: Bytes) -> bool:
+    """Copy the bytes; whether all of them are ASCII."""
+    seen = np.uint64(0)
+    size = source.shape[0]
+    for at in range(0, size, _PIECE):
+        count = min(_PIECE, size - at)
+        copy_bytes(data, at, source, at, count)
+        # While they are near: going through all of them once more would cost as much as the copy.
+        for k in range(count // 8):
+            seen |= word_at(source, at + 8 * k)
+        for k in range(count // 8 * 8, count):
+            seen |= np.uint64(source[at + k])
+    return (seen & _HIGHS) == 0
 
 
 def as_bytes(body: bytes | bytearray | memoryview) -> Bytes:
