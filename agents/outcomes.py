@@ -15,8 +15,9 @@ are not scored.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -101,6 +102,13 @@ class Outcomes:
 
     def __len__(self) -> int:
         return len(self.ordinal)
+
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """Several in their order."""
+        return cls(
+            *(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__)
+        )
 
     @property
     def right(self) -> npt.NDArray[np.bool_]:
@@ -238,10 +246,10 @@ class _Rows:
 
     @classmethod
     def none(cls) -> Self:
-        kinds = (np.int64, np.int64, np.int32, np.int8, np.float64, np.bool_)
+        kinds: tuple[Any, ...] = (np.int64, np.int64, np.int32, np.int8, np.float64, np.bool_)
         return cls(*(np.empty(0, kind) for kind in kinds))
 
-    def _columns(self) -> tuple[npt.NDArray[np.generic], ...]:
+    def _columns(self) -> tuple[npt.NDArray[Any], ...]:
         return self.ordinal, self.timestamp_us, self.symbol, self.action, self.price, self.done
 
     @classmethod

@@ -16,6 +16,7 @@
     ├── NotFound                   no such portfolio, signal or file
     ├── Unauthorized               no key, or the wrong one
     ├── SettingsError              a setting that cannot be used, or two that contradict
+    ├── LookAhead                  something was about to be used before it was known; a defect
     └── StoreError                 the journal or its store
         ├── StoreUnavailable       did not answer within its bound; the same call may succeed later
         ├── Fenced                 another writer has taken over; this one must stop
@@ -176,6 +177,10 @@ class Unauthorized(RaysignalError):
 
 class SettingsError(RaysignalError):
     """A setting that cannot be used, or two that contradict each other."""
+
+
+class LookAhead(RaysignalError):
+    """Something was about to be used before it was known: a defect, stopped before it could tell."""
 
 
 class StoreError(RaysignalError):

@@ -1,0 +1,295 @@
+"""What the memory says about a signal, in numbers: statistics before language.
+
+The signals most like it, as of its instant, were right or wrong. Being right is measured against the drift of
+the horizon, not against 50 %: in a market that rose over three horizons of four, a BUY is right three times
+of four without knowing anything. So every past signal counts with what it was right above its own side's
+share of such moves so far, and the posterior of the one that asks is a Beta distribution around its own
+side's share:
+
+    share of side s     up (or down) moves among all known outcomes of the symbol, half and half to begin with
+    hits                sum over the neighbours of (right - their side's share) + n * own side's share
+    posterior           Beta(prior * share + hits * f, prior * (1 - share) + (n - hits) * f)
+
+Neighbours whose horizons overlap tell much the same. `f = effective / n`, where `effective` is the number of
+independent signals that would tell as much: n^2 / sum of the correlations between all pairs (Kish, Survey
+Sampling, 1965), and the correlation at each lag is estimated from all outcomes known so far, begun with the
+one that overlapping windows of a random walk have.
+
+The edge is the mean of what the neighbours' moves went their way, less the drift, in basis points; shrunk
+towards none by the same prior.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from agents.memory import OutcomeMemory, nearest, places_of
+from agents.relevance import Relevance, relate, weigh
+from agents.situations import Singles, Situations
+from engine.digests import Floats, Ints, Words
+
+LAGS = 32
+_COUNTS_FROM = 50.0  # pseudo-counts of a drift of half and half
+_OVERLAP_WORTH = 50.0  # pseudo-counts of the correlation that overlapping windows have
+_BLOCK = 4096
+
+# Columns of what is found out about a signal.
+KNOWN, USED, EFFECTIVE, HITS, SHARE, EDGE, SPREAD, DRIFT, RADIUS = range(9)
+_COLUMNS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """How the memory is asked.
+
+    Attributes:
+        neighbours: at most so many past signals.
+        least: at least so many, as soon as so many are known.
+        part: between the two, this share of all that are known.
+        prior: what the prior weighs, in signals.
+    """
+
+    neighbours: int = 400
+    least: int = 50
+    part: float = 0.15
+    prior: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is known about n signals, each as of its own instant.
+
+    Attributes:
+        known: int64[n], outcomes that were known.
+        used: int64[n], the neighbours among them.
+        effective: float64[n], independent signals that would tell as much.
+        share: float64[n], how often a signal of this side is right without knowing anything.
+        alpha, beta: float64[n], the posterior of being right.
+        edge_bps: float64[n], how far the price is expected to go the signal's way, the drift included.
+        edge_error_bps: float64[n], the standard error of that.
+        radius: float64[n], the distance of the furthest neighbour.
+        neighbours: int64[n, k], ordinals of the neighbours, by place in the stream; -1 behind the last.
+    """
+
+    known: Ints
+    used: Ints
+    effective: Floats
+    share: Floats
+    alpha: Floats
+    beta: Floats
+    edge_bps: Floats
+    edge_error_bps: Floats
+    radius: Floats
+    neighbours: Ints
+
+    @property
+    def p_right(self) -> Floats:
+        """float64[n], the posterior mean of being right."""
+        result: Floats = self.alpha / (self.alpha + self.beta)
+        return result
+
+
+class Witness:
+    """Looks signals up in a memory, in the order of the stream, and keeps the running statistics it needs."""
+
+    __slots__ = ("_consumed", "_correlations", "_drift", "_recent", "recall", "relevance")
+
+    def __init__(self, recall: Recall) -> None:
+        self.recall = recall
+        self._consumed = np.zeros(2, np.int64)  # outcomes taken in, the longest way to an exit so far
+        self._drift = np.zeros((0, 4))  # a symbol: up moves, down moves, sum of moves, outcomes
+        self._recent = np.zeros((0, LAGS + 1))  # a symbol: outcomes, the latest centred hits, a ring
+        # Products by lag, their number; overlaps and their number.
+        self._correlations = np.zeros((3, LAGS + 1))
+        self.relevance = Relevance()
+
+    def look(self, memory: OutcomeMemory, situations: Situations, *, search: bool = True) -> Evidence:
+        """The evidence about the n latest signals of the memory.
+
+        Args:
+            memory: which has them; what they settled is in it already, and is seen from its own row on.
+            situations: of the n signals, which go on from those of the last call.
+            search: False takes the statistics along and looks for no neighbours.
+        """
+        n, stop = len(situations), memory.count
+        first = stop - n
+        missing = int(memory.symbol[first:stop].max(initial=-1)) + 1 - len(self._drift)
+        if missing > 0:
+            self._drift = np.concatenate([self._drift, np.zeros((missing, 4))])
+            self._recent = np.concatenate([self._recent, np.zeros((missing, LAGS + 1))])
+        self.relevance.keep_up(memory.number_names, memory.label_names)
+        table = np.full((n, _COLUMNS), np.nan)
+        neighbours = np.full((n if search else 0, self.recall.neighbours), -1, np.int64)
+        scale = np.zeros((n, len(memory.number_names)), np.float32)
+        scale[:, places_of(situations.number_names, memory.number_names)] = situations.scale
+        _look(
+            memory.numbers, memory.labels, scale, memory.timestamp_us, memory.symbol, memory.action,
+            memory.known_at_us, memory.exit, memory.overlap, memory.side, memory.move_bps, memory.queue,
+            memory.sequence, memory.settled, first, stop, memory.window, self.recall.neighbours,
+            self.recall.least, self.recall.part, search, self._consumed, self._drift, self._recent,
+            self._correlations, self.relevance.by_number, self.relevance.by_label, table, neighbours,
+        )  # fmt: skip
+        return self._evidence(table, neighbours, memory.action[first:stop])
+
+    def _evidence(self, table: Floats, neighbours: Ints, action: npt.NDArray[np.int8]) -> Evidence:
+        prior = self.recall.prior
+        used, effective = table[:, USED], table[:, EFFECTIVE]
+        weight = np.divide(effective, used, out=np.zeros(len(used)), where=used > 0)
+        share, hits = table[:, SHARE], np.clip(table[:, HITS], 0.0, used)
+        trust = effective / (effective + prior)
+        error = np.divide(
+            table[:, SPREAD], np.sqrt(effective), out=np.full(len(used), np.inf), where=effective > 0
+        )
+        return Evidence(
+            known=table[:, KNOWN].astype(np.int64),
+            used=used.astype(np.int64),
+            effective=effective,
+            share=share,
+            alpha=prior * share + hits * weight,
+            beta=prior * (1.0 - share) + (used - hits) * weight,
+            edge_bps=table[:, EDGE] * trust + action * table[:, DRIFT],
+            edge_error_bps=error,
+            radius=table[:, RADIUS],
+            neighbours=neighbours,
+        )
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _share(drift: Floats, side: int) -> float:
+    """How often the price went this way so far, begun with half and half."""
+    went = drift[0] if side > 0 else drift[1]
+    return float((went + 0.5 * _COUNTS_FROM) / (drift[3] + _COUNTS_FROM))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _mean_move(drift: Floats) -> float:
+    return float(drift[2] / (drift[3] + _COUNTS_FROM))
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _take_in(
+    row: int, side: int, move: float, overlap: float, drift: Floats, recent: Floats,
+    correlations: Floats, sequence: Ints, numbers: Singles, labels: Words, by_number: Floats, by_label: Floats,
+) -> None:  # fmt: skip
+    """Take an outcome that became known into the running statistics."""
+    hit = (1.0 if side * move > 0.0 else 0.0) - _share(drift, side)
+    seen = int(recent[0])
+    sequence[row] = seen
+    for lag in range(min(seen, LAGS - 1) + 1):
+        other = hit if lag == 0 else recent[1 + (seen - lag) % LAGS]
+        correlations[0, lag] += hit * other
+        correlations[1, lag] += 1.0
+    recent[1 + seen % LAGS] = hit
+    recent[0] = seen + 1
+    relate(hit, row, numbers, labels, by_number, by_label)
+    correlations[2, 0] += overlap
+    correlations[2, 1] += 1.0
+    drift[0] += move > 0.0
+    drift[1] += move < 0.0
+    drift[2] += move
+    drift[3] += 1.0
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _correlation(correlations: Floats, by_lag: Floats) -> int:
+    """Correlations between outcomes so many outcomes apart, never below 0; how many lags count."""
+    if correlations[2, 1] == 0.0:
+        return 0
+    overlap = correlations[2, 0] / correlations[2, 1]
+    lags = min(int(np.ceil(overlap)), LAGS)
+    variance = correlations[0, 0] / correlations[1, 0]
+    for lag in range(1, lags):
+        worth = max(0.0, 1.0 - lag / overlap) * _OVERLAP_WORTH
+        count = correlations[1, lag]
+        own = correlations[0, lag] / count / variance if count > 0.0 and variance > 0.0 else 0.0
+        by_lag[lag] = max(0.0, (own * count + worth) / (count + _OVERLAP_WORTH))
+    return lags
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _effective(found: Ints, symbol: Any, sequence: Ints, span: int, lags: int, by_lag: Floats) -> float:
+    """Kish's effective number of neighbours that are sorted by their place in the stream."""
+    n = len(found)
+    total = float(n)
+    for one in range(n):
+        for other in range(one + 1, n):
+            if found[other] - found[one] > span:
+                break
+            apart = sequence[found[other]] - sequence[found[one]]
+            if symbol[found[other]] == symbol[found[one]] and 0 < apart < lags:
+                total += 2.0 * by_lag[apart]
+    return n * n / total if n else 0.0
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _sum_up(found: Ints, symbol: Any, side: Any, move: Floats, drift: Floats, line: Floats) -> None:
+    """Hits, edge and spread of the neighbours."""
+    n = len(found)
+    hits = 0.0
+    edge = 0.0
+    for at in range(n):
+        row = found[at]
+        own = drift[symbol[row]]
+        hits += (1.0 if side[row] * move[row] > 0.0 else 0.0) - _share(own, side[row])
+        edge += side[row] * (move[row] - _mean_move(own))
+    squares = 0.0
+    for at in range(n):
+        row = found[at]
+        off = side[row] * (move[row] - _mean_move(drift[symbol[row]])) - edge / n
+        squares += off * off
+    line[HITS] = hits + n * line[SHARE]
+    line[EDGE] = edge / n if n else 0.0
+    line[SPREAD] = np.sqrt(squares / (n - 1.0)) if n > 1 else np.inf
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _look(
+    numbers: Singles, labels: Words, scale: Singles, timestamp_us: Ints, symbol: Any, action: Any, known_at_us: Ints,
+    exits: Ints, overlap: Ints, side: Any, move: Floats, queue: Ints, sequence: Ints, settled: int, first: int,
+    stop: int, window: int, most: int, least: int, part: float, search: bool, consumed: Ints, drift: Floats,
+    recent: Floats, correlations: Floats, by_number: Floats, by_label: Floats, table: Floats, neighbours: Ints,
+) -> None:  # fmt: skip
+    block, distance = np.empty(_BLOCK, np.float32), np.empty(most, np.float32)
+    by_lag = np.zeros(LAGS)
+    weights, label_weights = np.ones(len(numbers), np.float32), np.ones(len(labels), np.float32)
+    query, masks = np.empty(len(numbers), np.float32), np.empty(len(labels), np.uint64)
+    for row in range(first, stop):
+        as_of = timestamp_us[row]
+        while consumed[0] < settled:
+            told = queue[consumed[0]]
+            if exits[told] > row or known_at_us[told] > as_of:
+                break
+            code = symbol[told]
+            _take_in(
+                told, side[told], move[told], overlap[told], drift[code], recent[code], correlations,
+                sequence, numbers, labels, by_number, by_label,
+            )  # fmt: skip
+            consumed[0] += 1
+            consumed[1] = max(consumed[1], exits[told] - told)
+        line = table[row - first]
+        line[KNOWN] = consumed[0]
+        line[USED] = line[EFFECTIVE] = line[EDGE] = line[HITS] = line[SPREAD] = 0.0
+        line[DRIFT] = _mean_move(drift[symbol[row]])
+        line[SHARE] = _share(drift[symbol[row]], action[row])
+        if action[row] == 0 or not search:
+            continue
+        k = min(most, max(least, int(part * consumed[0])))
+        query[:] = numbers[:, row]
+        masks[:] = labels[:, row]
+        found = neighbours[row - first]
+        weigh(by_number, by_label, weights, label_weights)
+        used = nearest(
+            numbers, labels, known_at_us, exits, max(0, row - window), row, row, as_of, query, scale[row - first],
+            masks, weights, label_weights, block, found[:k], distance[:k],
+        )  # fmt: skip
+        line[USED] = used
+        if used:
+            line[RADIUS] = distance[:used].max()
+            near = np.sort(found[:used])
+            found[:used] = near
+            lags = _correlation(correlations, by_lag)
+            line[EFFECTIVE] = _effective(near, symbol, sequence, consumed[1], lags, by_lag)
+            _sum_up(near, symbol, side, move, drift, line)

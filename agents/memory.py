@@ -1,0 +1,335 @@
+"""The memory of outcomes: what happened after the signals that were most like this one, as of an instant.
+
+`OutcomeMemory.recall` is the only read. It ranks exactly, by the distance between situations, and sees an
+outcome from its `known_at` on and never before. As an outcome is known only after its horizon has ended, no
+label that is seen overlaps the horizon of the signal that asks.
+
+The distance between a signal and a past one is a weighted sum: over all numbers of the squared difference in
+standard deviations as of the signal that asks, at most 9, and over all categories of twice the share of labels
+that they do not have in common (Jaccard). What the one that asks lacks counts nothing; what the past one lacks
+counts as much as if the two had nothing to do with each other, 2. Equally distant ones: the earlier first.
+The weights say what has told right from wrong so far (`agents.evidence`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from agents.outcomes import NEVER_US, Codes, Outcomes
+from agents.situations import Singles, Situations
+from engine.digests import Floats, Ints, Words
+from engine.errors import LookAhead
+
+WINDOW = 250_000
+"""So many past signals are searched; older ones are forgotten."""
+
+_FURTHEST = 9.0
+_UNRELATED = 2.0
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """The outcomes most like a signal, as of its instant.
+
+    Attributes:
+        as_of_us: nothing later was seen.
+        ordinal: int64[k], places in the stream, by distance.
+        distance: float32[k].
+    """
+
+    as_of_us: int
+    ordinal: Ints
+    distance: Singles
+
+
+class OutcomeMemory:
+    """Situations and outcomes of a stream of signals, in columns.
+
+    Rows are added in the order of the stream (`add`), and each may be given its outcome later (`settle`).
+
+    Args:
+        window: so many of the latest signals are searched.
+    """
+
+    __slots__ = (
+        "action", "count", "exit", "known_at_us", "label_names", "labels", "move_bps", "net_bps", "number_names",
+        "numbers", "overlap", "queue", "sequence", "settled", "side", "symbol", "timestamp_us", "window",
+    )  # fmt: skip
+
+    def __init__(self, window: int = WINDOW) -> None:
+        self.window = window
+        self.count = 0
+        self.settled = 0
+        self.number_names: tuple[str, ...] = ()
+        self.label_names: tuple[str, ...] = ()
+        self.numbers: Singles = np.empty((0, 0), np.float32)
+        self.labels: Words = np.empty((0, 0), np.uint64)
+        self.timestamp_us: Ints = np.empty(0, np.int64)
+        self.symbol: Codes = np.empty(0, np.int32)
+        self.action: npt.NDArray[np.int8] = np.empty(0, np.int8)
+        self.known_at_us: Ints = np.empty(0, np.int64)
+        self.exit: Ints = np.empty(0, np.int64)
+        self.side: npt.NDArray[np.int8] = np.empty(0, np.int8)
+        self.overlap: Ints = np.empty(0, np.int64)
+        self.move_bps: Floats = np.empty(0)
+        self.net_bps: Floats = np.empty((0, 3))
+        self.queue: Ints = np.empty(0, np.int64)
+        self.sequence: Ints = np.empty(0, np.int64)
+
+    def add(
+        self,
+        ordinal: Ints,
+        timestamp_us: Ints,
+        symbol: Codes,
+        action: npt.NDArray[np.int8],
+        situations: Situations,
+    ) -> None:
+        """Take the next n signals in; their outcomes are not known yet.
+
+        Args:
+            ordinal: int64[n], which must go on from the last one.
+            timestamp_us: int64[n].
+            symbol: int32[n], the encoder's codes.
+            action: int8[n].
+            situations: of the n signals.
+
+        Raises:
+            LookAhead: the ordinals do not go on from the last one.
+        """
+        n = len(ordinal)
+        if n == 0:
+            return
+        if ordinal[0] != self.count:
+            raise LookAhead(f"signal {ordinal[0]} was given to a memory that expects signal {self.count}")
+        self._make_room(self.count + n, situations)
+        new = slice(self.count, self.count + n)
+        self.numbers[places_of(situations.number_names, self.number_names), new] = situations.numbers
+        self.labels[places_of(situations.label_names, self.label_names), new] = situations.labels
+        self.timestamp_us[new] = timestamp_us
+        self.symbol[new] = symbol
+        self.action[new] = action
+        self.count += n
+
+    def settle(self, outcomes: Outcomes) -> None:
+        """Give signals their outcomes, in the order in which these become known.
+
+        Raises:
+            LookAhead: an outcome that is known before its signal, or sooner than the one before it.
+        """
+        if not len(outcomes):
+            return
+        at, queued = outcomes.ordinal, slice(self.settled, self.settled + len(outcomes))
+        before = self.known_at_us[self.queue[self.settled - 1]] if self.settled else outcomes.known_at_us[0]
+        known = outcomes.known_at_us
+        if not ((known > self.timestamp_us[at]) & (outcomes.exit > at)).all():
+            raise LookAhead("an outcome was known no later than its signal")
+        if np.diff(known, prepend=before).min() < 0:
+            raise LookAhead("an outcome was stored after one that was known later")
+        self.known_at_us[at] = known
+        self.exit[at] = outcomes.exit
+        self.overlap[at] = outcomes.overlap
+        self.side[at] = outcomes.side
+        self.move_bps[at] = outcomes.move_bps
+        self.net_bps[at] = outcomes.net_bps
+        self.queue[queued] = at
+        self.settled += len(outcomes)
+
+    def recall(
+        self,
+        situations: Situations,
+        row: int,
+        as_of_us: int,
+        k: int,
+        *,
+        weights: tuple[Singles, Singles] | None = None,
+        before: int | None = None,
+    ) -> Recalled:
+        """The k known outcomes whose signals were most like a row of `situations`, as of an instant.
+
+        Args:
+            situations: of this memory's encoder.
+            row: which of them.
+            as_of_us: outcomes known later are not seen.
+            k: at most so many.
+            weights: of the numbers and of the categories, by this memory's names; None: all the same.
+            before: only what rows up to this place of the stream told is seen; None: all rows there are.
+
+        Raises:
+            LookAhead: what was found was not known then; a defect, and checked all the same.
+        """
+        limit = self.count if before is None else before
+        numbers, scale = np.zeros((2, len(self.number_names)), np.float32)
+        labels = np.zeros(len(self.label_names), np.uint64)
+        places = places_of(situations.number_names, self.number_names)
+        numbers[places], scale[places] = situations.numbers[:, row], situations.scale[row]
+        labels[places_of(situations.label_names, self.label_names)] = situations.labels[:, row]
+        if weights is None:
+            weights = np.ones(len(numbers), np.float32), np.ones(len(labels), np.float32)
+        found, distance = np.empty(k, np.int64), np.empty(k, np.float32)
+        start = max(0, min(limit, self.count) - self.window)
+        used = nearest(
+            self.numbers, self.labels, self.known_at_us, self.exit, start, min(limit, self.count), limit, as_of_us,
+            numbers, scale, labels, *weights, np.empty(_BLOCK, np.float32), found, distance,
+        )  # fmt: skip
+        order = np.lexsort((found[:used], distance[:used]))
+        recalled = Recalled(as_of_us, found[order], distance[order])
+        self.check(recalled)
+        return recalled
+
+    def check(self, recalled: Recalled) -> None:
+        """Raise `LookAhead` if anything recalled was not known at the instant it was recalled for."""
+        late = recalled.ordinal[self.known_at_us[recalled.ordinal] > recalled.as_of_us]
+        if len(late):
+            raise LookAhead(f"the outcome of signal {late[0]} was recalled before it was known")
+
+    def _make_room(self, count: int, situations: Situations) -> None:
+        numbers = tuple(sorted({*self.number_names, *situations.number_names}))
+        labels = tuple(sorted({*self.label_names, *situations.label_names}))
+        capacity = len(self.timestamp_us)
+        room = capacity if count <= capacity else max(1024, 2 * capacity, count)
+        if (numbers, labels, room) == (self.number_names, self.label_names, capacity):
+            return
+        # A fresh table each time: what a name lacked is missing, and an outcome not settled is never known.
+        wider = np.full((len(numbers), room), np.nan, np.float32)
+        wider[places_of(self.number_names, numbers), :capacity] = self.numbers
+        masks = np.zeros((len(labels), room), np.uint64)
+        masks[places_of(self.label_names, labels), :capacity] = self.labels
+        self.numbers, self.labels, self.number_names, self.label_names = wider, masks, numbers, labels
+        for name, missing in _MISSING.items():
+            column = getattr(self, name)
+            longer = np.full((room, *column.shape[1:]), missing, column.dtype)
+            longer[:capacity] = column
+            setattr(self, name, longer)
+
+
+_MISSING = {
+    "timestamp_us": 0, "symbol": 0, "action": 0, "known_at_us": NEVER_US, "exit": NEVER_US, "side": 0,
+    "overlap": 0, "move_bps": np.nan, "net_bps": np.nan, "queue": 0, "sequence": 0,
+}  # fmt: skip
+
+
+def places_of(some: tuple[str, ...], names: tuple[str, ...]) -> Ints:
+    """int64[len(some)], where each stands in `names`; both are sorted."""
+    return (
+        np.searchsorted(np.array(names), np.array(some)).astype(np.int64) if some else np.empty(0, np.int64)
+    )
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _ones(word: np.uint64) -> np.uint64:
+    """How many bits are set."""
+    x = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    x = (x + (x >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return (x * np.uint64(0x0101010101010101)) >> np.uint64(56)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _measure(
+    numbers: Singles,
+    labels: Words,
+    start: int,
+    stop: int,
+    query: Singles,
+    scale: Singles,
+    masks: Words,
+    number_weights: Singles,
+    label_weights: Singles,
+    out: Singles,
+) -> None:
+    """The distances of rows `start` to `stop`, name by name, so that the processor takes several rows at once."""
+    n = stop - start
+    out[:n] = 0.0
+    for name in range(len(query)):
+        value, weight = query[name], number_weights[name]
+        inverse = scale[name] * np.sqrt(weight)
+        if inverse == 0.0 or np.isnan(value):
+            continue
+        furthest, unrelated = np.float32(_FURTHEST) * weight, np.float32(_UNRELATED) * weight
+        column = numbers[name, start:stop]
+        for row in range(n):
+            x = (column[row] - value) * inverse
+            y = x * x
+            y = min(y, furthest)
+            out[row] += y if x == x else unrelated  # noqa: PLR0124 - NaN is not itself
+    for name in range(len(masks)):
+        mask = masks[name]
+        if mask == 0:
+            continue
+        unrelated = np.float32(_UNRELATED) * label_weights[name]
+        marks = labels[name, start:stop]
+        for row in range(n):
+            other = marks[row]
+            if other != mask:
+                shared = np.float32(_ones(other & mask)) / np.float32(_ones(other | mask))
+                out[row] += unrelated * (np.float32(1.0) - shared)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _keep(found: Ints, distance: Singles, used: int, row: int, d: float) -> None:
+    """Put a row into a heap of `used` with the furthest first; into a full one in the furthest one's place."""
+    at = used
+    if used < len(found):
+        while at > 0:
+            up = (at - 1) // 2
+            if distance[up] > d or (distance[up] == d and found[up] > row):
+                break
+            distance[at], found[at] = distance[up], found[up]
+            at = up
+    else:
+        at = 0
+        while 2 * at + 1 < used:
+            down = 2 * at + 1
+            right = down + 1
+            if right < used and (
+                distance[right] > distance[down]
+                or (distance[right] == distance[down] and found[right] > found[down])
+            ):
+                down = right
+            if distance[down] < d or (distance[down] == d and found[down] < row):
+                break
+            distance[at], found[at] = distance[down], found[down]
+            at = down
+    distance[at], found[at] = d, row
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def nearest(
+    numbers: Singles,
+    labels: Words,
+    known_at_us: Ints,
+    exits: Ints,
+    start: int,
+    stop: int,
+    before: int,
+    as_of_us: int,
+    query: Singles,
+    scale: Singles,
+    masks: Words,
+    number_weights: Singles,
+    label_weights: Singles,
+    block: Singles,
+    found: Ints,
+    distance: Singles,
+) -> int:
+    """The nearest rows from `start` to `stop` whose outcomes are known, unsorted; how many there are.
+
+    `found` and `distance` are filled, a heap with the furthest first; of equally distant rows the earlier stay.
+    """
+    k = len(found)
+    used = 0
+    for first in range(start, stop, len(block)):
+        last = min(first + len(block), stop)
+        _measure(numbers, labels, first, last, query, scale, masks, number_weights, label_weights, block)
+        for row in range(first, last):
+            d = block[row - first]
+            if used == k and d >= distance[0]:
+                continue
+            if known_at_us[row] > as_of_us or exits[row] > before:
+                continue
+            _keep(found, distance, used, row, d)
+            used = min(used + 1, k)
+    return used

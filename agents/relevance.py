@@ -1,0 +1,107 @@
+"""What has told right from wrong so far, number by number and category by category.
+
+It weighs more in what is called alike: a number's weight is `1 + max(0, t^2 - 1)`,
+with `t^2 = n r^2 / (1 - r^2)` of its correlation r with the centred hits of all known outcomes; a category's
+the same with the F statistic of its labels in the place of `t^2`. Where nothing tells, all weigh about 1.
+"""
+
+import numpy as np
+from numba import njit
+
+from agents.memory import places_of
+from agents.situations import MOST_LABELS, Singles
+from engine.digests import Floats, Words
+
+_ANY = MOST_LABELS  # the column of rows that have any label
+_TELLS_FROM = 50  # outcomes that a name must have had before its weight is not 1
+
+
+class Relevance:
+    """Running sums over the outcomes known so far.
+
+    Attributes:
+        by_number: float64[d, 6]: count, means of the number and of the centred hits, sums of squares of both,
+            sum of products.
+        by_label: float64[c, 3, 65]: by label, and by row that has any, the rows, hits and squares of hits.
+    """
+
+    __slots__ = ("_label_names", "_number_names", "by_label", "by_number")
+
+    def __init__(self) -> None:
+        self.by_number = np.zeros((0, 6))
+        self.by_label = np.zeros((0, 3, MOST_LABELS + 1))
+        self._number_names: tuple[str, ...] = ()
+        self._label_names: tuple[str, ...] = ()
+
+    def keep_up(self, number_names: tuple[str, ...], label_names: tuple[str, ...]) -> None:
+        """Make room for names that are new; they are sorted, and none is ever taken away."""
+        if self._number_names != number_names:
+            wider = np.zeros((len(number_names), 6))
+            wider[places_of(self._number_names, number_names)] = self.by_number
+            self.by_number, self._number_names = wider, number_names
+        if self._label_names != label_names:
+            more = np.zeros((len(label_names), 3, MOST_LABELS + 1))
+            more[places_of(self._label_names, label_names)] = self.by_label
+            self.by_label, self._label_names = more, label_names
+
+    def weights(self) -> tuple[Singles, Singles]:
+        """What the numbers, float32[d], and the categories, float32[c], weigh now."""
+        numbers, labels = np.ones(len(self.by_number), np.float32), np.ones(len(self.by_label), np.float32)
+        weigh(self.by_number, self.by_label, numbers, labels)
+        return numbers, labels
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def relate(
+    hit: float, row: int, numbers: Singles, labels: Words, by_number: Floats, by_label: Floats
+) -> None:
+    """Take along how a centred hit goes with each number and label of its signal."""
+    for name in range(len(by_number)):
+        value = float(numbers[name, row])
+        if np.isnan(value):
+            continue
+        sums = by_number[name]
+        sums[0] += 1.0
+        off, off_hit = value - sums[1], hit - sums[2]
+        sums[1] += off / sums[0]
+        sums[2] += off_hit / sums[0]
+        sums[3] += off * (value - sums[1])
+        sums[4] += off_hit * (hit - sums[2])
+        sums[5] += off * (hit - sums[2])
+    for name in range(len(by_label)):
+        mask = labels[name, row]
+        if mask == 0:
+            continue
+        by = by_label[name]
+        for label in range(MOST_LABELS + 1):
+            if label == _ANY or (mask >> np.uint64(label)) & np.uint64(1):
+                by[0, label] += 1.0
+                by[1, label] += hit
+                by[2, label] += hit * hit
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def weigh(by_number: Floats, by_label: Floats, weights: Singles, label_weights: Singles) -> None:
+    """What each name weighs by what it has told so far."""
+    for name in range(len(by_number)):
+        sums = by_number[name]
+        weights[name] = 1.0
+        if sums[0] >= _TELLS_FROM and sums[3] > 0.0 and sums[4] > 0.0:
+            squared = sums[5] * sums[5] / (sums[3] * sums[4])
+            told = (sums[0] - 2.0) * squared / max(1.0 - squared, 1e-9)
+            weights[name] = 1.0 + max(0.0, told - 1.0)
+    for name in range(len(by_label)):
+        by = by_label[name]
+        label_weights[name] = 1.0
+        rows, mean = by[0, _ANY], by[1, _ANY] / max(by[0, _ANY], 1.0)
+        total = by[2, _ANY] - rows * mean * mean
+        between = 0.0
+        kinds = 0
+        for label in range(MOST_LABELS):
+            if by[0, label] > 0.0:
+                kinds += 1
+                off = by[1, label] / by[0, label] - mean
+                between += by[0, label] * off * off
+        if rows >= _TELLS_FROM and kinds > 1 and total > 0.0:
+            within = max(total - between, 1e-9 * total) / max(rows - kinds, 1.0)
+            label_weights[name] = 1.0 + max(0.0, between / (kinds - 1.0) / within - 1.0)
