@@ -1,0 +1,46 @@
+"""The child process: answers its owner's calls to one Chroma collection until the owner is gone.
+
+    python -m agents.vectors FD
+
+FD is an inherited socket. A call is (method, seconds, arguments) and gets (True, result) or (False, reason). A
+call that outlasts its seconds ends the process, wherever it is: the alarm keeps its default action.
+"""
+
+import signal
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+from agents.vectors.chroma import Chroma, version
+
+
+def serve(connection: Connection) -> None:
+    """Answer until the owner closes its end."""
+    held: Chroma | None = None
+    while True:
+        try:
+            method, seconds, arguments = connection.recv()
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        result: Any = None
+        try:
+            if method == "version":
+                result = version()
+            elif method == "open":
+                held = Chroma(*arguments)
+            else:
+                result = getattr(held, method)(*arguments)
+        except Exception as error:  # noqa: BLE001 - whatever Chroma raises goes to the owner as a sentence
+            answer = (False, f"{type(error).__name__}: {error}"[:500])
+        else:
+            answer = (True, result)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            connection.send(answer)
+        except BrokenPipeError:
+            return
+
+
+if __name__ == "__main__":
+    serve(Connection(int(sys.argv[1])))

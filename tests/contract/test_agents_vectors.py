@@ -1,0 +1,348 @@
+"""The vector index equals the truth after whatever happened to it, in a directory and in a Chroma server."""
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.vectors import Deadlines, State, VectorIndex
+from agents.vectors.rows import same_facts
+from engine.errors import InvalidField, StoreUnavailable
+from tests.contract.vector_owner import HOUR_US, Settled
+
+pytest.importorskip("chromadb_rust_bindings")
+pytestmark = pytest.mark.timeout(300)
+DISK = 1_100  # Chroma writes its graph out after 1 000
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    place: str
+    name: str = "outcomes"
+
+    def open(self, settled: Settled, *, patience_s: float = 10.0) -> VectorIndex:
+        return VectorIndex.open(
+            self.place, settled, dimensions=settled.dimensions, name=self.name, patience_s=patience_s
+        )
+
+    def opened(self, settled: Settled) -> closing[VectorIndex]:
+        return closing(self.open(settled))
+
+
+@dataclass(slots=True)
+class Server:
+    path: Path
+    port: int
+    process: subprocess.Popen[bytes]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.process = _chroma_run(self.path, self.port)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[Server]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = Server(path, port, _chroma_run(path, port))
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+def _chroma_run(path: Path, port: int) -> subprocess.Popen[bytes]:
+    command = [Path(sys.executable).with_name("chroma"), "run", "--path", path, "--host", "127.0.0.1"]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while process.poll() is None:
+        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return process
+    pytest.fail(f"chroma run ended with {process.returncode}")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(tmp_path_factory.mktemp("server")) as started:
+        yield started
+
+
+@pytest.fixture(params=["folder", "server"])
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
+    if request.param == "folder":
+        return Backend(str(tmp_path / "memory"))
+    return Backend(request.getfixturevalue("server").url, tmp_path.name)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Backend:
+    return Backend(str(tmp_path / "memory"))
+
+
+def assert_equal(index: VectorIndex, settled: Settled) -> None:
+    """Same ids, vectors, facts and answers as a fresh build of the truth."""
+    status = index.status()
+    assert (status.state, status.count, status.behind) == (State.READY, settled.held, 0), status
+    assert index._ask("count") == settled.held
+    truth = settled.read(0, settled.held)
+    for start in range(0, settled.held, 1_000):
+        vectors, facts = index._ask("read", start, min(start + 1_000, settled.held))
+        assert np.array_equal(vectors, truth.vectors[start : start + 1_000])
+        assert same_facts(facts, truth.metadata()[start : start + 1_000])
+    for ordinal in range(0, settled.held, max(1, settled.held // 5)):
+        as_of_us = (ordinal // 2 + 3) * HOUR_US
+        found = index.similar(truth.vectors[ordinal], as_of_us=as_of_us, k=4)
+        assert [entry.ordinal for entry in found] == nearest(truth.vectors, ordinal, ordinal // 2 + 1, 4)
+
+
+def nearest(vectors: np.ndarray, ordinal: int, visible: int, k: int) -> list[int]:
+    distances = np.linalg.norm(vectors[:visible] - vectors[ordinal], axis=1)
+    return np.argsort(distances, kind="stable")[:k].tolist()
+
+
+def test_index_grows_with_the_truth_and_across_owners(backend: Backend) -> None:
+    settled = Settled(0)
+    with backend.opened(settled) as index:
+        assert index.similar(np.zeros(6, np.float32), as_of_us=HOUR_US, k=3) == []
+        settled.held = 90
+        assert index.append(settled.read(0, 50))
+        assert index.append(settled.read(20, 60)), "what is there stays"
+        assert index.append(settled.read(80, 90)), "a gap is filled from the truth"
+        assert_equal(index, settled)
+        settled.held = 95
+        assert index.status().behind == 5
+        assert index.heal()
+        assert_equal(index, settled)
+    settled.held = 140
+    with backend.opened(settled) as index:
+        assert index.status().rebuilt == ""
+        assert_equal(index, settled)
+        assert index.similar(settled.read(0, 1).vectors[0], as_of_us=2 * HOUR_US, k=9) == []
+        assert [entry.ordinal for entry in index.similar(np.zeros(6), as_of_us=3 * HOUR_US, k=9)] == [0]
+    assert index.status().state is State.CLOSED
+    assert not index.append(settled.read(0, 1))
+
+
+def test_index_that_is_no_beginning_of_the_truth_is_built_anew(backend: Backend) -> None:
+    others = [Settled(40), Settled(25), Settled(60, seed=2), Settled(60, dimensions=4)]
+    reasons = [
+        "there was none",
+        "it holds 40 outcomes where 25 are settled",
+        "it is of another history",
+        "it has format 1 and 6 dimensions",
+    ]
+    for settled, reason in zip(others, reasons, strict=True):
+        with backend.opened(settled) as index:
+            assert index.status().rebuilt == reason
+            assert_equal(index, settled)
+
+
+def test_index_of_an_owner_killed_while_appending_is_completed(backend: Backend) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-m", "tests.contract.vector_owner", backend.place, backend.name, "100000"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert owner.stdin is not None
+    assert owner.stdout is not None
+    with owner.stdin, owner.stdout:
+        said = list(itertools.islice(owner.stdout, 30))
+        owner.kill()
+        said += owner.stdout.readlines()
+        owner.wait()
+    settled = Settled(int(said[-1]) + 80)
+    with backend.opened(settled) as index:
+        assert index.status().rebuilt == ""
+        assert_equal(index, settled)
+
+
+def test_row_that_somebody_changed_in_an_unsealed_index_is_found(backend: Backend) -> None:
+    settled = Settled(60)
+    index = backend.open(settled)
+    vectors, facts = settled.read(31, 32).vectors, settled.read(31, 32).metadata()
+    index._ask("write", 31, vectors, [facts[0] | {"right": not facts[0]["right"]}])
+    crash(index)
+    with backend.opened(settled) as healed:
+        assert healed.status().rebuilt == "outcomes 0 to 59 are not what was settled"
+        assert_equal(healed, settled)
+
+
+def test_outcome_that_was_written_without_its_mark_is_written_once_more(backend: Backend) -> None:
+    settled = Settled(50)
+    index = backend.open(settled)
+    settled.held = 70
+    ahead = settled.read(50, 60)
+    index._ask("write", 50, ahead.vectors, ahead.metadata())
+    crash(index)
+    with backend.opened(settled) as completed:
+        assert completed.status().rebuilt == ""
+        assert_equal(completed, settled)
+
+
+def test_owner_goes_on_when_chroma_dies_under_it_and_heals_it_later(backend: Backend) -> None:
+    settled = Settled(50)
+    with backend.opened(settled) as index:
+        os.kill(index._child.pid, signal.SIGSEGV)
+        settled.held = 80
+        assert not index.append(settled.read(50, 80))
+        status = index.status()
+        assert (status.state, status.count, status.behind) == (State.UNAVAILABLE, 50, 30)
+        assert "SIGSEGV" in status.reason
+        with pytest.raises(StoreUnavailable):
+            index.similar(np.zeros(6), as_of_us=0, k=1)
+        assert index.heal()
+        assert index.status().rebuilt == "there was none", "only by the first opening"
+        assert_equal(index, settled)
+
+
+def test_server_that_is_gone_or_hangs_is_done_without_until_it_is_back(tmp_path: Path) -> None:
+    settled = Settled(30)
+    with serving(tmp_path) as server:
+        hasty = Deadlines(query_s=0.3)
+        with closing(VectorIndex.open(server.url, settled, dimensions=6, deadlines=hasty)) as index:
+            os.kill(server.process.pid, signal.SIGSTOP)
+            with pytest.raises(StoreUnavailable, match=r"no answer within 0\.3 s"):
+                index.similar(np.zeros(6), as_of_us=10 * HOUR_US, k=1)
+            server.end()
+            assert not index.heal()
+            assert index.status().state is State.UNAVAILABLE
+            settled.held = 45
+            server.start()
+            assert index.heal()
+            assert_equal(index, settled)
+
+
+def test_second_owner_of_a_directory_is_refused_until_the_first_has_closed(folder: Backend) -> None:
+    settled = Settled(10)
+    with folder.opened(settled), pytest.raises(StoreUnavailable, match=f"held by process {os.getpid()}"):
+        folder.open(settled, patience_s=0)
+    with folder.opened(settled) as index:
+        assert index.status().rebuilt == ""
+
+
+def test_place_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreUnavailable, match="cannot be kept"):
+        Backend(str(tmp_path / "file" / "memory")).open(Settled(1))
+
+
+def test_deleted_directory_is_built_anew(folder: Backend) -> None:
+    settled = Settled(20)
+    folder.open(settled).close()
+    shutil.rmtree(folder.place)
+    with folder.opened(settled) as index:
+        assert_equal(index, settled)
+
+
+def test_stale_copy_is_topped_up_and_a_mixture_is_built_anew(folder: Backend, tmp_path: Path) -> None:
+    settled, place, copy = Settled(20), Path(folder.place), tmp_path / "copy"
+    folder.open(settled).close()
+    shutil.copytree(place, copy)
+    settled.held = 40
+    folder.open(settled).close()
+    shutil.copytree(copy / "chroma", place / "chroma", dirs_exist_ok=True)
+    with folder.opened(settled) as index:
+        assert index.status().rebuilt == "its files are not as they were left"
+        assert_equal(index, settled)
+    shutil.rmtree(place)
+    shutil.copytree(copy, place)
+    with folder.opened(settled) as index:
+        assert index.status().rebuilt == ""
+        assert_equal(index, settled)
+
+
+def crash(index: VectorIndex) -> None:
+    """End an index as a kill of its owner does."""
+    index._child.end()
+    if index._folder is not None:
+        index._folder.close()
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 3)
+
+
+def overwrite(path: Path) -> None:
+    size = path.stat().st_size
+    path.write_bytes(np.random.default_rng(5).bytes(size))
+
+
+FILES = [
+    "chroma.sqlite3", "data_level0.bin", "header.bin", "index_metadata.pickle", "length.bin", "link_lists.bin",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index on disk whose owner did not close it."""
+    place = tmp_path_factory.mktemp("crashed") / "memory"
+    crash(Backend(str(place)).open(Settled(DISK)))
+    return place
+
+
+@pytest.mark.parametrize("damage", [truncate, overwrite])
+@pytest.mark.parametrize("file", FILES)
+def test_damaged_file_of_a_crashed_index_is_survived_and_repaired(
+    crashed: Path, folder: Backend, file: str, damage: Callable[[Path], None]
+) -> None:
+    shutil.copytree(crashed, folder.place)
+    (damaged,) = Path(folder.place).rglob(file)
+    damage(damaged)
+    settled = Settled(DISK)
+    with folder.opened(settled) as index:
+        assert_equal(index, settled)
+
+
+def test_damage_after_a_clean_end_is_seen_and_only_the_last_damaged_files_are_kept(folder: Backend) -> None:
+    settled, place = Settled(30), Path(folder.place)
+    folder.open(settled).close()
+    for number in (1, 2):
+        with (place / "chroma" / "chroma.sqlite3").open("r+b") as file:
+            file.seek(20_000)
+            file.write(b"\0damage\0")
+        with folder.opened(settled) as index:
+            assert index.status().rebuilt == "its files are not as they were left"
+            assert_equal(index, settled)
+        assert [path.name for path in place.glob("*damaged*")] == [f"chroma.damaged-{number}"]
+
+
+def test_seal_that_cannot_be_read_costs_a_rebuild_only(folder: Backend) -> None:
+    settled = Settled(10)
+    folder.open(settled).close()
+    overwrite(Path(folder.place) / "chroma.seal")
+    with folder.opened(settled) as index:
+        assert_equal(index, settled)
+
+
+def test_questions_and_outcomes_that_do_not_fit_are_refused(folder: Backend) -> None:
+    settled = Settled(10)
+    with folder.opened(settled) as index:
+        with pytest.raises(InvalidField, match="vector"):
+            index.similar(np.zeros(5), as_of_us=0, k=1)
+        with pytest.raises(InvalidField, match="k is 0"):
+            index.similar(np.zeros(6), as_of_us=0, k=0)
+        with pytest.raises(InvalidField, match="vector"):
+            index.append(Settled(10, dimensions=5).read(0, 1))
+        with pytest.raises(InvalidField, match="at most 10 outcomes"):
+            index.append(replace(settled.read(9, 10), start=10))
+        assert index.status().state is State.READY
+    with pytest.raises(InvalidField, match="dimensions"):
+        VectorIndex.open(folder.place, settled, dimensions=0)
