@@ -10,7 +10,7 @@ Parquet, alone or in a batch.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
@@ -28,6 +28,7 @@ from engine.digests import (
     derive_ids,
     digest_core,
     digest_texts,
+    digest_twice,
     gather_texts,
 )
 from engine.signals import Action, Signal
@@ -52,9 +53,7 @@ class TextColumn:
     @classmethod
     def of(cls, texts: Iterable[str | None]) -> "TextColumn":
         encoded = [(text or "").encode() for text in texts]
-        offsets = np.zeros(len(encoded) + 1, np.int64)
-        if encoded:
-            np.cumsum([len(text) for text in encoded], out=offsets[1:])
+        offsets = np.array([0, *accumulate(map(len, encoded))], np.int64)
         return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets)
 
     @classmethod
@@ -107,6 +106,11 @@ class TextColumn:
         """XXH64 of every text, uint64[n]."""
         digests: Words = digest_texts(self.data, self.offsets, np.uint64(seed))
         return digests
+
+    def keys(self) -> Words:
+        """XXH64 of every text with the seeds 0 and 1, uint64[n, 2]."""
+        keys: Words = digest_twice(self.data, self.offsets)
+        return keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +194,7 @@ class SignalBatch:
             add_texts(content, _name_digest(name), column.data, column.offsets)
         return cls(
             timestamp_us, action, price, symbol, tuple(symbols), source, tuple(sources), ids, derived,
-            np.stack([ids.digests(0), ids.digests(1)], axis=1), content, kept_numbers, kept_texts,
+            ids.keys(), content, kept_numbers, kept_texts,
             np.arange(n, dtype=np.int64) if row is None else row,
         )  # fmt: skip
 
@@ -310,7 +314,7 @@ class SignalBatch:
         if packed:
             whole = _in_one_piece([column.data for column in texts])
             data = [pa.Codec(_CODEC).compress(b"".join(data) if whole is None else whole, asbytes=True)]
-        fixed = [np.ascontiguousarray(part).data.cast("B") if part.size else b"" for part in parts]
+        fixed = [np.ascontiguousarray(part) for part in parts]
         return b"".join([len(head).to_bytes(4, "little"), head, *fixed, *data])
 
     @classmethod
@@ -377,8 +381,7 @@ _unpack = msgspec.msgpack.Decoder(_Header)
 
 def identity_key(signal_id: str) -> Words:
     """The key of one id, uint64[1, 2], as `SignalBatch.key` has it."""
-    text = TextColumn.of([signal_id])
-    return np.stack([text.digests(0), text.digests(1)], axis=1)
+    return TextColumn.of([signal_id]).keys()
 
 
 def _name_digest(name: str) -> np.uint64:

@@ -85,6 +85,16 @@ def digest_texts(data: Bytes, offsets: Ints, seed: int) -> Words:
 
 
 @nb.njit(cache=True, nogil=True)
+def digest_twice(data: Bytes, offsets: Ints) -> Words:
+    n = offsets.shape[0] - 1
+    digests = np.empty((n, 2), np.uint64)
+    for i in range(n):
+        digests[i, 0] = xxh64(data, offsets[i], offsets[i + 1], np.uint64(0))
+        digests[i, 1] = xxh64(data, offsets[i], offsets[i + 1], np.uint64(1))
+    return digests
+
+
+@nb.njit(cache=True, nogil=True)
 def gather_texts(data: Bytes, offsets: Ints, indices: Ints) -> tuple[Bytes, Ints]:
     gathered = np.empty(indices.shape[0] + 1, np.int64)
     gathered[0] = 0

@@ -71,7 +71,7 @@ class Judgement:
     @property
     def taken(self) -> npt.NDArray[np.int8]:
         """int8[n], a `Taken` each."""
-        if not self.refused:
+        if not any(self.counts[_CONFLICT:]):
             return self.finding  # what is not refused is called alike
         return np.minimum(self.finding, np.int8(Taken.REFUSED))
 
@@ -88,7 +88,7 @@ class Judgement:
             positions: int64[n], the rows' places in the caller's input, named in errors; None: do not name any.
         """
         errors: dict[int, RaysignalError] = {}
-        if not self.refused:
+        if not any(self.counts[_CONFLICT:]):
             return errors
         for index in np.flatnonzero(self.finding > _AGAIN)[:ERRORS_KEPT].tolist():
             row = None if positions is None else int(positions[index])

@@ -47,6 +47,9 @@ from engine.records import Creation, creation_record, intake_record, read_record
 from engine.snapshots import Snapshot
 
 
+_NO_ROWS = LedgerRows.empty(0)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much a shard keeps in memory, and what it believes.
@@ -198,7 +201,7 @@ class Shard:
             raise first if len(batch) == 1 else RowErrors([*errors.values()], len(batch), refused)
         accepted, replayed = judgement.counts[Finding.FRESH], judgement.counts[Finding.AGAIN]
         ordinal, all_fresh = judgement.ordinal, accepted == len(batch)
-        rows, accounts = LedgerRows.empty(0), np.empty((accepted if receipts else 0, ACCOUNT_SIZE))
+        rows, accounts = _NO_ROWS, np.empty((accepted if receipts else 0, ACCOUNT_SIZE))
         if accepted:
             if all_fresh:
                 self.identities.add(keys, ordinal, batch.content)
