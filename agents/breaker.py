@@ -1,0 +1,166 @@
+"""The breaker: it turns the agent off when what it overruled turns out to have cost more than a stated limit.
+
+It watches what each decided signal gained over approving it, as the outcomes become known, signals that were
+left alone counting 0. When the lower bound of the mean over the recent ones falls below the limit, every
+signal stands from then on, until somebody resets it; it does not close by itself, and a restart keeps it.
+"""
+
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.outcomes import Outcomes
+from agents.verdicts import Codes, Verdict
+from engine.digests import Ints
+from engine.errors import InvalidField
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerRules:
+    """When the breaker opens.
+
+    Attributes:
+        limit_bps: the lower bound of the mean gain a signal may not fall below; at most 0.
+        recent: so many judged signals are looked at.
+        least: fewer than so many say nothing.
+        sure: standard errors from the mean to its lower bound; 1.645 leaves 5 % below it.
+    """
+
+    limit_bps: float = -15.0
+    recent: int = 500
+    least: int = 100
+    sure: float = 1.645
+
+    def __post_init__(self) -> None:
+        if not self.limit_bps <= 0.0:
+            raise InvalidField("limit_bps", self.limit_bps, "a number of basis points, at most 0")
+        if not 2 <= self.least <= self.recent:
+            raise InvalidField("least", self.least, f"2 to `recent`, {self.recent}")
+        if not self.sure >= 0.0:
+            raise InvalidField("sure", self.sure, "a number from 0 on")
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """Why the breaker opened.
+
+    Attributes:
+        ordinal: the place of the first signal that stood because of it.
+        at_us: its instant.
+        mean_bps, lower_bps: of the recent gains.
+        judged: how many they were.
+    """
+
+    ordinal: int
+    at_us: int
+    mean_bps: float
+    lower_bps: float
+    judged: int
+
+
+class Breaker:
+    """Watches the decisions of one stream, in its order."""
+
+    __slots__ = ("_gains", "_verdicts", "_waiting", "rules", "trip")
+
+    def __init__(self, rules: BreakerRules) -> None:
+        self.rules = rules
+        self.trip: Trip | None = None
+        self._verdicts: dict[int, int] = {}  # of overruled signals whose outcome is not known yet
+        self._waiting: deque[tuple[int, int, int, tuple[float, float, float]]] = deque()
+        self._gains: deque[float] = deque(maxlen=rules.recent)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether every signal stands."""
+        return self.trip is not None
+
+    def pass_on(
+        self, first: int, timestamp_us: Ints, verdict: Codes, outcomes: Outcomes
+    ) -> npt.NDArray[np.bool_]:
+        """Which of the next n verdicts stand as they are: bool[n]; the others are to be approvals.
+
+        Args:
+            first: the place of the first signal; it goes on from the last call.
+            timestamp_us: int64[n], the signals' instants.
+            verdict: int8[n].
+            outcomes: what these n rows settled.
+        """
+        self._waiting.extend(
+            zip(
+                outcomes.exit.tolist(), outcomes.known_at_us.tolist(), outcomes.ordinal.tolist(),
+                map(tuple, outcomes.net_bps.tolist()), strict=True,
+            )
+        )  # fmt: skip
+        stands = np.ones(len(verdict), np.bool_)
+        for row, (instant, kind) in enumerate(zip(timestamp_us.tolist(), verdict.tolist(), strict=True)):
+            if self._take_known(first + row, instant) and self.trip is None:
+                self._look(first + row, instant)
+            if self.trip is not None:
+                stands[row] = False
+            elif kind != Verdict.APPROVE:
+                self._verdicts[first + row] = kind
+        return stands
+
+    def reset(self) -> None:
+        """Close it; what was gained or lost before is forgotten."""
+        self.trip = None
+        self._gains.clear()
+
+    def status(self) -> dict[str, Any]:
+        """Its state in plain values."""
+        mean, lower = self._bounds() if len(self._gains) > 1 else (None, None)
+        return {
+            "open": self.is_open,
+            "trip": None if self.trip is None else asdict(self.trip),
+            "judged": len(self._gains),
+            "mean_bps": mean,
+            "lower_bps": lower,
+            "limit_bps": self.rules.limit_bps,
+        }
+
+    def dump(self) -> dict[str, Any]:
+        """All of its state, for a snapshot; `load` takes it back."""
+        return {
+            "trip": None if self.trip is None else asdict(self.trip),
+            "verdicts": list(self._verdicts.items()),
+            "waiting": [list(entry) for entry in self._waiting],
+            "gains": list(self._gains),
+        }
+
+    @classmethod
+    def load(cls, rules: BreakerRules, dump: Mapping[str, Any]) -> Self:
+        """The breaker that `dump` described."""
+        breaker = cls(rules)
+        breaker.trip = None if dump["trip"] is None else Trip(**dump["trip"])
+        breaker._verdicts = dict(map(tuple, dump["verdicts"]))
+        breaker._waiting.extend((row, known, at, tuple(net)) for row, known, at, net in dump["waiting"])
+        breaker._gains.extend(dump["gains"])
+        return breaker
+
+    def _take_known(self, row: int, instant: int) -> bool:
+        """Take in the outcomes that are known at a row; whether there were any."""
+        found = False
+        while self._waiting and self._waiting[0][0] <= row and self._waiting[0][1] <= instant:
+            _, _, ordinal, net = self._waiting.popleft()
+            kind = self._verdicts.pop(ordinal, int(Verdict.APPROVE))
+            self._gains.append(net[kind] - net[Verdict.APPROVE])
+            found = True
+        return found
+
+    def _look(self, row: int, instant: int) -> None:
+        if len(self._gains) < self.rules.least:
+            return
+        mean, lower = self._bounds()
+        if lower < self.rules.limit_bps:
+            self.trip = Trip(row, instant, mean, lower, len(self._gains))
+
+    def _bounds(self) -> tuple[float, float]:
+        gains = np.array(self._gains)
+        mean = float(gains.mean())
+        return mean, mean - self.rules.sure * float(gains.std(ddof=1)) / math.sqrt(len(gains))

@@ -1,0 +1,275 @@
+"""The standing arms of an experiment: what each decides about every signal of a stream, and what its portfolio
+makes of that.
+
+    baseline   approves everything
+    memory     the gate, from the memory of outcomes alone
+    model      the gate, and a model for what the gate leaves grey
+    random     as many overrides of each kind as `memory` made, of signals drawn by lot
+    shuffled   the gate on a memory whose outcomes were dealt to other signals
+    canary     looks ahead: it overrules exactly where overruling will pay. It must win, else the run is blind.
+
+All see the identical stream, and their portfolios trade under the identical policy.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from agents.adviser import Adviser, Opinion
+from agents.breaker import Breaker, BreakerRules
+from agents.briefing import IdsOf, brief_of
+from agents.gate import REASONS
+from agents.labels import Labels
+from agents.outcomes import NEVER_US, Settler
+from agents.override import AgentRules, Override
+from agents.situations import LONGEST_LABEL, REGIMES, Encoder
+from agents.verdicts import By, Codes, Reason, Verdict, decided
+from engine.account import ACCOUNT_SIZE
+from engine.columns import SignalBatch
+from engine.digests import Floats
+from engine.ledger import Ledger, LedgerRows
+from engine.performance import Performance
+from engine.policy import Policy
+from experiments.results import FILLS, ArmResult, Kind, Stream
+
+KINDS: dict[str, Kind] = {
+    "baseline": "baseline", "memory": "memory", "model": "model", "random": "control", "shuffled": "control",
+    "canary": "control",
+}  # fmt: skip
+ARMS = tuple(KINDS)
+CHUNK = 512
+MOST_CATEGORIES = 12
+
+Advance = Callable[[int], None]
+"""Called with how many more signals are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Under which rules the arms run.
+
+    Attributes:
+        policy: of every arm's portfolio; outcomes are scored under its costs and its fill.
+        rules: of the agent.
+        breaker: when an agent is turned off; None: never.
+        seed: of what is drawn by lot.
+    """
+
+    policy: Policy = field(default_factory=Policy)
+    rules: AgentRules = field(default_factory=AgentRules)
+    breaker: BreakerRules | None = field(default_factory=BreakerRules)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What an arm decided: columns of n signals, as in `ArmResult`."""
+
+    verdict: Codes
+    by: Codes
+    reason: Codes
+    p_right: Floats
+    usd: float | None = None
+    calls: int = 0
+    tokens: tuple[int, int] = (0, 0)
+
+
+def stream_of(batch: SignalBatch, trial: Trial) -> Stream:
+    """The stream as its evaluation sees it: with what every signal turned out to be worth."""
+    n = len(batch)
+    encoder = Encoder()
+    situations = encoder.encode(batch)
+    outcomes = Settler(trial.policy, trial.rules.horizon).feed(
+        np.arange(n), batch.timestamp_us, encoder.codes(batch), batch.action, batch.price
+    )
+    at = outcomes.ordinal
+    net, gross = np.full((n, 3), np.nan), np.full((n, 3), np.nan)
+    right, judged, known = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.full(n, NEVER_US)
+    net[at], gross[at], right[at], judged[at] = outcomes.net_bps, outcomes.gross_bps, outcomes.right, True
+    known[at] = outcomes.known_at_us
+    return Stream(
+        signal_id=batch.signal_id.to_list(),
+        timestamp_us=batch.timestamp_us,
+        symbol=batch.symbol,
+        symbols=batch.symbols,
+        source=batch.source,
+        sources=batch.sources,
+        action=batch.action,
+        price=batch.price,
+        regime=Labels(situations.regime.astype(np.int32), REGIMES),
+        category=_categories(batch),
+        net_bps=net,
+        gross_bps=gross,
+        right=right,
+        judged=judged,
+        known_at_us=known,
+        horizon=str(trial.rules.horizon),
+    )
+
+
+def baseline(batch: SignalBatch) -> Decided:
+    """Approve everything."""
+    n = len(batch)
+    reason = np.where(batch.action == 0, _code(Reason.HOLD_SIGNAL), _code(Reason.EVIDENCE_UNCLEAR))
+    return Decided(_approvals(n), np.zeros(n, np.int8), reason.astype(np.int8), np.full(n, np.nan))
+
+
+def gated(
+    batch: SignalBatch, trial: Trial, *, shuffle: int | None = None, advance: Advance | None = None
+) -> Decided:
+    """The gate alone; with `shuffle`, a seed, on a memory whose outcomes were dealt anew."""
+    agent = Override(trial.policy, trial.rules, shuffle=shuffle)
+    breaker = None if trial.breaker is None else Breaker(trial.breaker)
+    parts = []
+    for part in _chunks(batch):
+        taken = agent.take(part)
+        ruling = taken.ruling
+        done = Decided(ruling.verdict, ruling.by, ruling.reason, _p_right(taken.evidence, ruling))
+        parts.append(done if breaker is None else _guarded(breaker, part, taken, done))
+        if advance is not None:
+            advance(len(part))
+    return _joined(parts)
+
+
+async def advised(
+    batch: SignalBatch, trial: Trial, adviser: Adviser, *, advance: Advance | None = None
+) -> Decided:
+    """The gate, and a model for what it leaves grey."""
+    agent, ids = Override(trial.policy, trial.rules), IdsOf()
+    breaker = None if trial.breaker is None else Breaker(trial.breaker)
+    parts = []
+    for part in _chunks(batch):
+        ids.add(agent.count, part)
+        taken = agent.take(part)
+        ruling = taken.ruling
+        grey = np.flatnonzero(ruling.grey)
+        briefs = [brief_of(agent, part, taken, int(row), ids) for row in grey]
+        opinions = await adviser.ask_all(briefs, patience_s=float(len(briefs)) * _PATIENCE_S)
+        done = _with_opinions(
+            Decided(ruling.verdict, ruling.by, ruling.reason, _p_right(taken.evidence, ruling)),
+            dict(zip(grey.tolist(), opinions, strict=True)),
+        )
+        parts.append(done if breaker is None else _guarded(breaker, part, taken, done))
+        if advance is not None:
+            advance(len(part))
+    return _joined(parts)
+
+
+def drawn(batch: SignalBatch, like: Codes, seed: int) -> Decided:
+    """As many overrides of each kind as `like` made, of signals drawn by lot."""
+    n = len(batch)
+    verdict = _approvals(n)
+    eligible = np.flatnonzero(batch.action != 0)
+    verdict[eligible] = np.random.default_rng(seed).permutation(like[eligible])
+    return replace(baseline(batch), verdict=verdict)
+
+
+def ahead(batch: SignalBatch, stream: Stream) -> Decided:
+    """Overrule exactly where overruling will pay most."""
+    net = np.where(np.isnan(stream.net_bps), 0.0, stream.net_bps)
+    return replace(baseline(batch), verdict=np.argmax(net, axis=1).astype(np.int8))
+
+
+def result_of(name: str, batch: SignalBatch, trial: Trial, done: Decided) -> ArmResult:
+    """An arm's decisions and what its portfolios became, under both fills."""
+    equity, returns, performance = {}, {}, {}
+    action = decided(batch.action, done.verdict)
+    for fill in FILLS:
+        ledger = Ledger(Policy.from_dict(trial.policy.as_dict() | {"fill": fill}))
+        ledger.ensure_symbols(len(batch.symbols))
+        rows = LedgerRows.empty(len(batch))
+        ledger.run(batch.timestamp_us, batch.symbol, action, batch.price, rows)
+        equity[fill], returns[fill] = rows.equity, rows.signal_return
+        performance[fill] = Performance.of(ledger.account.reshape(ACCOUNT_SIZE)).as_dict()
+    return ArmResult(
+        name=name,
+        kind=KINDS[name],
+        verdict=done.verdict,
+        by=done.by,
+        reason=Labels(done.reason.astype(np.int32), tuple(reason.value for reason in REASONS)),
+        p_right=done.p_right,
+        model_usd=done.usd,
+        model_calls=done.calls,
+        model_tokens=done.tokens,
+        equity=equity,
+        signal_return=returns,
+        performance=performance,
+    )
+
+
+_PATIENCE_S = 10.0  # a question of a batch may wait so long for every one before it: nobody else does
+
+
+def _approvals(n: int) -> Codes:
+    return np.zeros(n, np.int8)
+
+
+def _code(reason: Reason) -> int:
+    return REASONS.index(reason)
+
+
+def _chunks(batch: SignalBatch) -> Iterator[SignalBatch]:
+    for start in range(0, len(batch), CHUNK):
+        yield batch.take(np.arange(start, min(start + CHUNK, len(batch))))
+
+
+def _p_right(evidence: Any, ruling: Any) -> Floats:
+    return np.where(np.isnan(ruling.p_worse), np.nan, evidence.p_right)
+
+
+def _guarded(breaker: Breaker, part: SignalBatch, taken: Any, done: Decided) -> Decided:
+    stands = breaker.pass_on(taken.first, part.timestamp_us, done.verdict, taken.outcomes)
+    off = ~stands & (part.action != 0)
+    return replace(
+        done,
+        verdict=np.where(off, Verdict.APPROVE, done.verdict).astype(np.int8),
+        by=np.where(off, By.SIGNAL, done.by).astype(np.int8),
+        reason=np.where(off, _code(Reason.AGENT_OFF), done.reason).astype(np.int8),
+    )
+
+
+def _with_opinions(done: Decided, opinions: dict[int, Opinion]) -> Decided:
+    verdict, by, reason = done.verdict.copy(), done.by.copy(), done.reason.copy()
+    for row, opinion in opinions.items():
+        verdict[row], reason[row] = opinion.verdict, _code(opinion.reason)
+        by[row] = By.MODEL if opinion.reason is Reason.MODEL_ANSWERED else By.SIGNAL
+    told = opinions.values()
+    usd = [opinion.usd for opinion in told]
+    known = [cost for cost in usd if cost is not None]
+    return replace(
+        done,
+        verdict=verdict,
+        by=by,
+        reason=reason,
+        usd=sum(known) if len(known) == len(usd) else None,
+        calls=len(opinions),
+        tokens=(sum(each.tokens_in or 0 for each in told), sum(each.tokens_out or 0 for each in told)),
+    )
+
+
+def _joined(parts: list[Decided]) -> Decided:
+    costs = [part.usd for part in parts if part.calls]
+    known = [cost for cost in costs if cost is not None]
+    return Decided(
+        verdict=np.concatenate([part.verdict for part in parts]),
+        by=np.concatenate([part.by for part in parts]),
+        reason=np.concatenate([part.reason for part in parts]),
+        p_right=np.concatenate([part.p_right for part in parts]),
+        usd=sum(known) if costs and len(known) == len(costs) else None,
+        calls=sum(part.calls for part in parts),
+        tokens=(sum(part.tokens[0] for part in parts), sum(part.tokens[1] for part in parts)),
+    )
+
+
+def _categories(batch: SignalBatch) -> dict[str, Labels]:
+    """Features that are short words with few values, as cohorts; the letters' case is ignored."""
+    found = {}
+    for name, column in batch.texts.items():
+        if len(column) and int(np.diff(column.offsets).max()) > LONGEST_LABEL:
+            continue
+        labels = Labels.of([text.strip().casefold() for text in column.to_list()])
+        if len(labels.names) <= MOST_CATEGORIES:
+            found[name] = labels
+    return found
