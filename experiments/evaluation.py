@@ -152,13 +152,13 @@ def evaluate(
     )
 
 
-def is_canary(assessment: Assessment) -> bool:
-    """Whether this arm is the control that looks ahead."""
-    return assessment.kind == "control" and CANARY in assessment.arm.lower()
+def is_canary(arm: str, kind: str) -> bool:
+    """Whether the arm of this name is the control that looks ahead."""
+    return kind == "control" and CANARY in arm.lower()
 
 
 def _blind(assessments: Sequence[Assessment]) -> bool | None:
-    canaries = [assessment for assessment in assessments if is_canary(assessment)]
+    canaries = [assessment for assessment in assessments if is_canary(assessment.arm, assessment.kind)]
     if not canaries:
         return None
     return any(canary.judgment is not Judgment.HELPS for canary in canaries)

@@ -1,0 +1,272 @@
+"""The report of a run: one page that needs nothing else, and the same as one picture.
+
+Everything in it comes from the evaluation and the manifest, so that the same run makes the same report. Names,
+reasons and categories are the user's data: the template escapes them, and the charts draw them as plain text.
+"""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from engine.instants import format_instant
+from experiments import charts
+from experiments.evaluation import Evaluation, is_canary
+from experiments.paired import Assessment, Judgment
+from experiments.results import ArmResult, Stream
+from experiments.sentences import bp, headline, not_shown, percent, sentence, shown, where_from
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+_TEMPLATES = Path(__file__).with_name("templates")
+_WIDTH = 6.0  # inches of a chart on the page; text of 9 points in it stays readable on a phone
+_COHORTS = 60
+_PAPER_INK = "#2b2f36"
+_TONE = {Judgment.HELPS: "good", Judgment.HURTS: "bad", Judgment.NO_DIFFERENCE: "plain"}
+_TONE_INK = {"good": "#15724f", "bad": "#b3372a", "plain": _PAPER_INK, "muted": "#5d636c"}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report in its two forms: `html` for `report.html`, `png` for `report.png`."""
+
+    html: str
+    png: bytes
+
+
+def make_report(
+    stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
+) -> Report:
+    """Both forms of the report."""
+    return Report(
+        html_report(stream, arms, evaluation, manifest), png_report(stream, arms, evaluation, manifest)
+    )
+
+
+def html_report(
+    stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
+) -> str:
+    """The page. `manifest` may hold a `title` and a `run_id`; all of it is listed as provenance."""
+    return _template().render(
+        title=title_of(manifest),
+        about=about(stream, evaluation),
+        evaluation=evaluation,
+        headline=headline(evaluation),
+        claims=[_said(evaluation, one) for one in evaluation.claims],
+        controls=[_said(evaluation, one) for one in evaluation.controls],
+        assessments=evaluation.assessments,
+        charts=_page_charts(stream, arms, evaluation),
+        fills=_fills(arms),
+        colours=charts.colours(arms),
+        cohorts=evaluation.accuracy.cohorts[:_COHORTS],
+        cohorts_left=max(0, len(evaluation.accuracy.cohorts) - _COHORTS),
+        patterns=evaluation.accuracy.patterns(),
+        asked=[arm for arm in evaluation.arms if arm.model_calls or arm.kind == "model"],
+        abstained=abstentions(evaluation),
+        shown=shown(evaluation),
+        not_shown=not_shown(evaluation),
+        provenance=list(_leaves(manifest)),
+    )
+
+
+def png_report(
+    stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
+) -> bytes:
+    """The picture: what is said, equity and drawdown under both fills, differences, decisions, calibration."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+
+    out = io.BytesIO()
+    with charts.style(_PAPER_INK):
+        figure = Figure(figsize=(10.0, 14.0), layout="constrained", facecolor="white")
+        heads, lines, forests, rest = figure.subfigures(4, 1, height_ratios=[3.0, 5.4, 2.4, 3.2])
+        _draw_words(heads, stream, evaluation, manifest)
+        _draw_lines(lines, stream, arms)
+        _draw_forests(forests, evaluation, arms, ("selection", "uplift"))
+        left, right = rest.subplots(1, 2, width_ratios=[1.5, 1.0])
+        charts.draw_decisions(left, evaluation)
+        charts.draw_calibration(right, evaluation.calibration, arms, names=True)
+        figure.savefig(out, format="png", dpi=110, metadata={"Software": None})
+    return out.getvalue()
+
+
+def title_of(manifest: Mapping[str, Any]) -> str:
+    """What the report is called: its title, else its run."""
+    return str(manifest.get("title") or f"Experiment {manifest.get('run_id', '')}".strip())
+
+
+def about(stream: Stream, evaluation: Evaluation) -> str:
+    """What was looked at, in one line."""
+    if not len(stream):
+        return "no signals"
+    names = ", ".join(stream.symbols[:4]) + (
+        f" and {len(stream.symbols) - 4} more" if len(stream.symbols) > 4 else ""
+    )
+    first, last = format_instant(int(stream.timestamp_us[0])), format_instant(int(stream.timestamp_us[-1]))
+    return (
+        f"{evaluation.signals:,} signals of {names}, {first[:10]} to {last[:10]}, {evaluation.judged:,} of them judged "
+        f"over {evaluation.horizon}"
+    )
+
+
+def abstentions(evaluation: Evaluation) -> list[tuple[str, list[int]]]:
+    """Reasons with their counts, an arm a column, the most frequent first."""
+    total: dict[str, int] = {}
+    for arm in evaluation.arms:
+        for reason, count in arm.reasons.items():
+            total[reason] = total.get(reason, 0) + count
+    order = sorted(total, key=lambda reason: (-total[reason], reason))
+    return [(reason, [arm.reasons.get(reason, 0) for arm in evaluation.arms]) for reason in order]
+
+
+def _said(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
+    """A sentence with its tag; a control's tag says whether it did what a control has to do."""
+    if is_canary(one.arm, one.kind):
+        good = one.judgment is Judgment.HELPS
+        tag, tone = ("wins, as it must", "plain") if good else ("does not win", "bad")
+    elif one in evaluation.claims:
+        tag, tone = one.judgment.value, _TONE[one.judgment]
+    else:
+        good = one.judgment is Judgment.NO_DIFFERENCE
+        tag, tone = ("no difference, as expected", "plain") if good else (one.judgment.value, "bad")
+    if evaluation.blind and one in evaluation.claims:
+        tag, tone = "not to be relied on", "plain"
+    return {
+        "arm": one.arm, "tag": tag, "tone": tone, "sentence": sentence(evaluation, one),
+        "where_from": where_from(one) if sum(one.overridden.values()) else "",
+    }  # fmt: skip
+
+
+def _page_charts(stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation) -> dict[str, str]:
+    high = 0.34 * max(2, len(charts.compared(arms)))
+    drawn = {
+        "lines": charts.svg((_WIDTH, 7.6), lambda figure: _draw_lines(figure, stream, arms, columns=1)),
+        "differences": charts.svg(
+            (_WIDTH, 1.6 + 2 * high),
+            lambda figure: _draw_forests(figure, evaluation, arms, ("selection", "uplift"), stacked=True),
+        ),
+        "decisions": charts.svg(
+            (_WIDTH, 0.9 + 0.34 * len(evaluation.arms)),
+            lambda figure: charts.draw_decisions(figure.subplots(), evaluation),
+        ),
+    }
+    fills = [fill for fill in _fills(arms) if any(fill in one.returns_bps for one in evaluation.assessments)]
+    if fills:
+        drawn["returns"] = charts.svg(
+            (_WIDTH, 0.5 + len(fills) * (0.5 + high)),
+            lambda figure: _draw_forests(figure, evaluation, arms, fills, stacked=True),
+        )
+    if evaluation.calibration:
+        drawn["calibration"] = charts.svg(
+            (_WIDTH, 3.8),
+            lambda figure: charts.draw_calibration(
+                figure.subplots(), evaluation.calibration, arms, names=True
+            ),
+        )
+    return drawn
+
+
+def _draw_words(figure: Any, stream: Stream, evaluation: Evaluation, manifest: Mapping[str, Any]) -> None:
+    said = [_said(evaluation, one) for one in (*evaluation.claims, *evaluation.controls)]
+    blocks = [
+        (13.0, "bold", "plain", title_of(manifest)),
+        (9.0, "normal", "muted", about(stream, evaluation)),
+    ]
+    blocks.append((12.0, "bold", "bad" if evaluation.blind else "plain", headline(evaluation)))
+    blocks += [(9.0, "normal", one["tone"], one["sentence"]) for one in said]
+    at = 0.97
+    for size, weight, tone, text in blocks:
+        for line in wrap(charts.plain(text), int(1180 / size)):
+            figure.text(0.02, at, line, fontsize=size, weight=weight, color=_TONE_INK[tone], va="top")
+            at -= size * 0.0072
+        at -= 0.02
+
+
+def _draw_lines(figure: Any, stream: Stream, arms: Sequence[ArmResult], *, columns: int = 2) -> None:
+    """Equity and drawdown under every fill: side by side, or one below the other."""
+    fills = _fills(arms)
+    if not fills:
+        return
+    if columns == 1:
+        grid = figure.subplots(
+            2 * len(fills), 1, sharex=True, height_ratios=[2.0, 1.0] * len(fills), squeeze=False
+        )
+        places = [(grid[2 * k, 0], grid[2 * k + 1, 0]) for k in range(len(fills))]
+    else:
+        grid = figure.subplots(2, len(fills), sharex=True, height_ratios=[2.0, 1.0], squeeze=False)
+        places = [(grid[0, k], grid[1, k]) for k in range(len(fills))]
+    for fill, (upper, lower) in zip(fills, places, strict=True):
+        charts.draw_equity(upper, stream, arms, fill)
+        charts.draw_drawdown(lower, stream, arms, fill)
+    charts.draw_legend(figure, arms)
+
+
+_FOREST = {
+    "selection": "Selection, bp per judged signal",
+    "uplift": "Uplift, with what trading less saves, bp",
+    "signal": "Portfolio against baseline, filled at the signal's price, bp per signal",
+    "next": "Portfolio against baseline, filled at the next bar, bp per signal",
+}
+
+
+def _draw_forests(
+    figure: Any,
+    evaluation: Evaluation,
+    arms: Sequence[ArmResult],
+    what: Sequence[str],
+    *,
+    stacked: bool = False,
+) -> None:
+    rows, columns = (len(what), 1) if stacked else (1, len(what))
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, one in zip(grid, what, strict=True):
+        charts.draw_forest(axes, evaluation, arms, one)
+        axes.set_title(_FOREST.get(one, one))
+
+
+def _fills(arms: Sequence[ArmResult]) -> list[str]:
+    return list(dict.fromkeys(fill for arm in arms for fill in arm.equity))
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+
+
+@cache
+def _template() -> "Template":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - slow to import
+
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        bp=lambda value: "" if value is None else bp(value),
+        size=lambda value: "" if value is None else bp(value, sign=False),
+        percent=percent,
+        p=lambda value: f"{value:.3f}" if value >= 0.001 else "< 0.001",
+        figure=_figure,
+        words=lambda value: str(value).replace("_", " "),
+    )
+    return environment.get_template("report.html")
+
+
+def _figure(value: Any) -> str:
+    """A figure of a performance: counts whole, the rest with enough digits to compare."""
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.3f}" if abs(value) < 1000 else f"{value:,.0f}"
