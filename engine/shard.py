@@ -46,7 +46,6 @@ from engine.receipts import Found, Recent, Standing, Submission
 from engine.records import Creation, creation_record, intake_record, read_record
 from engine.snapshots import Snapshot
 
-
 _NO_ROWS = LedgerRows.empty(0)
 
 

@@ -75,13 +75,14 @@ class Identities:
         place = np.zeros(n, np.int64)
         content = np.zeros(n, np.uint64)
         wanted = np.arange(n)
-        self._window.look_up(keys, wanted, place, content)
+        found = self._window.look_up(keys, wanted, place, content)
         sources: tuple[Frozen | Run, ...] = (*self._frozen, *self._runs)
         for source in sources:
-            wanted = np.flatnonzero(place == 0)
+            if found:
+                wanted = np.flatnonzero(place == 0)
             if not wanted.shape[0]:
                 break
-            source.look_up(keys, wanted, place, content)
+            found = source.look_up(keys, wanted, place, content)
         return place - 1, content
 
     def add(self, keys: Words, ordinals: Ints, contents: Words) -> None:

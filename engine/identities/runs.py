@@ -117,11 +117,19 @@ class Run:
         for path in paths:
             self._files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
-    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> None:
-        """Fill `place` and `content` of the rows at `wanted` whose key is here; `JournalDamaged` if unreadable."""
+    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> bool:
+        """Fill `place` and `content` of the rows at `wanted` whose key is here; whether any may be.
+
+        Raises:
+            JournalDamaged: the run can no longer be read.
+        """
         rows, blocks = _candidates(self._sketch.bloom, self._sketch.fences, keys, wanted)
         if not rows.shape[0]:
-            return
+            return False
+        if rows.shape[0] == 1:  # as when the filter took one of a few for somebody it knows
+            records, lengths = self._read_blocks(blocks)
+            _search(records, lengths, keys, rows, np.zeros(1, np.int64), place, content)
+            return True
         distinct, which = np.unique(blocks, return_inverse=True)
         order = np.argsort(which, kind="stable")
         rows, which = rows[order], which[order]
@@ -130,6 +138,7 @@ class Run:
             records, lengths = self._read_blocks(some)
             low, high = np.searchsorted(which, [start, start + some.shape[0]])
             _search(records, lengths, keys, rows[low:high], which[low:high] - start, place, content)
+        return True
 
     def stream(self) -> Iterator[Words]:
         """All records in order, a few thousand at a time."""

@@ -27,9 +27,9 @@ class Frozen:
     table: Words
     count: int
 
-    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> None:
-        """Fill `place` and `content` of the rows at `wanted` whose key is here."""
-        _probe(self.table, keys, wanted, place, content)
+    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> bool:
+        """Fill `place` and `content` of the rows at `wanted` whose key is here; whether any is."""
+        return bool(_probe(self.table, keys, wanted, place, content))
 
     def in_order(self) -> Words:
         """The records sorted by key, uint64[n, 4]."""
@@ -46,10 +46,9 @@ class Window:
         self._table: Words = np.zeros((_SLOTS, RECORD_WORDS), np.uint64)
         self.count = 0
 
-    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> None:
-        """Fill `place` and `content` of the rows at `wanted` whose key is here."""
-        if self.count:
-            _probe(self._table, keys, wanted, place, content)
+    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> bool:
+        """Fill `place` and `content` of the rows at `wanted` whose key is here; whether any is."""
+        return self.count > 0 and bool(_probe(self._table, keys, wanted, place, content))
 
     def add(self, keys: Words, ordinals: Ints, contents: Words) -> None:
         """Take ids in; one that is here already gets the new values."""
@@ -89,16 +88,19 @@ def _insert(table: Words, keys: Words, ordinals: Ints, contents: Words) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _probe(table: Words, keys: Words, wanted: Ints, place: Ints, content: Words) -> None:
+def _probe(table: Words, keys: Words, wanted: Ints, place: Ints, content: Words) -> int:
     mask = np.uint64(table.shape[0] - 1)
+    found = 0
     for row in wanted:
         slot = keys[row, 0] & mask
         while table[slot, PLACE] != 0:
             if table[slot, HIGH] == keys[row, 0] and table[slot, LOW] == keys[row, 1]:
                 place[row] = np.int64(table[slot, PLACE])
                 content[row] = table[slot, CONTENT]
+                found += 1
                 break
             slot = (slot + np.uint64(1)) & mask
+    return found
 
 
 @njit(cache=True, nogil=True)
