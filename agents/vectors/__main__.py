@@ -29,6 +29,10 @@ def serve(connection: Connection) -> None:
                 result = version()
             elif method == "open":
                 held = Chroma(*arguments)
+            elif method == "close":
+                if held is not None:
+                    held.close()
+                held = None
             else:
                 result = getattr(held, method)(*arguments)
         except Exception as error:  # noqa: BLE001 - whatever Chroma raises goes to the owner as a sentence

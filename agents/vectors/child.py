@@ -15,6 +15,7 @@ from typing import Any
 from engine.errors import StoreUnavailable
 
 _GRACE_S = 2.0  # for the answer to arrive after the child's own alarm
+_CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE}
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
 
@@ -34,7 +35,10 @@ class Deadlines:
 
 
 class ChromaFailed(StoreUnavailable):
-    """Chroma raised, did not answer in time, or its process died; the child that was asked has ended."""
+    """Chroma raised, did not answer in time, or its process died; the child that was asked has ended.
+
+    `fields["crashed"]`: whether the process ended itself as damaged files make it (SIGSEGV and its kind).
+    """
 
 
 class Child:
@@ -78,10 +82,10 @@ class Child:
                 raise TimeoutError
             done, result = self._connection.recv()
         except (OSError, EOFError) as error:
-            raise ChromaFailed(self._ended(method, seconds), method=method) from error
+            raise self._ended(method, seconds) from error
         if not done:
             self.end()
-            raise ChromaFailed(f"Chroma's {method} failed: {result}", method=method)
+            raise ChromaFailed(f"Chroma's {method} failed: {result}", crashed=False)
         return result
 
     def end(self) -> None:
@@ -107,14 +111,16 @@ class Child:
             code = None
         self.end()
         if code != 0:
-            raise ChromaFailed(f"Chroma's process did not end in order: {_exit(code)}", method="close")
+            raise ChromaFailed(
+                f"Chroma's process did not end in order: {_exit(code)}", crashed=code in _CRASHES
+            )
 
     def _bound(self, seconds: float) -> None:
         bound = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
 
-    def _ended(self, method: str, seconds: float) -> str:
+    def _ended(self, method: str, seconds: float) -> ChromaFailed:
         try:
             code = self._process.wait(_GRACE_S / 4)
         except subprocess.TimeoutExpired:
@@ -122,8 +128,9 @@ class Child:
         said = "" if self._errors.closed else _last_line(self._errors.fileno())
         self.end()
         if code in {None, -signal.SIGALRM}:
-            return f"Chroma's {method} gave no answer within {seconds:g} s"
-        return f"Chroma's process ended in {method}: {_exit(code)}{said and ', ' + said}"
+            return ChromaFailed(f"Chroma's {method} gave no answer within {seconds:g} s", crashed=False)
+        reason = f"Chroma's process ended in {method}: {_exit(code)}{said and ', ' + said}"
+        return ChromaFailed(reason, crashed=code in _CRASHES)
 
 
 def _environment() -> dict[str, str]:

@@ -71,6 +71,7 @@ class VectorIndex:
         self._child: Child | None = None
         self._batch, self._version = _BATCH, ""
         self._state, self._count, self._reason, self._rebuilt = State.UNAVAILABLE, 0, "not opened yet", ""
+        self._crashed = ""
 
     @classmethod
     def open(
@@ -126,7 +127,7 @@ class VectorIndex:
                     self._start()
                 self._fill()
             except (ChromaFailed, OSError) as error:
-                self._give_up(str(error))
+                self._give_up(error)
             return self._state is State.READY
 
     def append(self, rows: VectorRows) -> bool:
@@ -151,7 +152,7 @@ class VectorIndex:
                 if rows.stop > self._count:
                     self._write(rows.part(self._count, rows.stop))
             except (ChromaFailed, OSError) as error:
-                self._give_up(str(error))
+                self._give_up(error)
             return self._count >= rows.stop
 
     def similar(self, vector: Floats, *, as_of_us: int, k: int) -> list[Similar]:
@@ -178,7 +179,7 @@ class VectorIndex:
                 (found,) = self._ask("nearest", vector, min(k, self._count), where, seconds=seconds)
                 _refuse_later(found, as_of_us)
             except ChromaFailed as error:
-                self._give_up(str(error))
+                self._give_up(error)
                 raise
         return [Similar(*entry) for entry in found]
 
@@ -191,7 +192,7 @@ class VectorIndex:
                     if self._folder is not None:
                         self._folder.seal()
                 except (ChromaFailed, OSError) as error:
-                    self._give_up(str(error))
+                    self._give_up(error)
             if self._child is not None:
                 self._child.end()
             if self._folder is not None:
@@ -204,6 +205,8 @@ class VectorIndex:
         self._new_child()
         if self._folder is not None and not self._folder.files.exists():
             self._build("there was none")
+        elif self._crashed:  # a second look may find nothing: the crash is the evidence
+            self._build(self._crashed)
         elif as_left is False:
             self._build("its files are not as they were left")
         else:
@@ -256,14 +259,15 @@ class VectorIndex:
 
     def _build(self, reason: str) -> None:
         """A collection from nothing; in a server, in the place of the present one."""
-        if self._folder is not None and self._folder.files.exists():
-            if self._child is not None:
-                self._child.end()
+        if self._folder is not None:
+            try:
+                self._ask("close")
+            except ChromaFailed:
+                self._new_child()
             self._folder.set_aside()
-            self._new_child()
         self._ask("open", self._target(), self._name)
         self._ask("create")
-        self._count, self._rebuilt = 0, reason
+        self._count, self._rebuilt, self._crashed = 0, reason, ""
         self._limit()
         self._mark()
         self._fill()
@@ -316,11 +320,13 @@ class VectorIndex:
         if vectors.shape[1] != self._dimensions:
             raise InvalidField("vector", f"{vectors.shape[1]} dimensions", f"{self._dimensions}")
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, error: ChromaFailed | OSError) -> None:
         if self._child is not None:
             with suppress(OSError):
                 self._child.end()
-        self._state, self._reason = State.UNAVAILABLE, reason
+        self._state, self._reason = State.UNAVAILABLE, str(error)
+        if isinstance(error, ChromaFailed) and error.fields.get("crashed"):
+            self._crashed = self._reason
 
 
 def _refuse_later(found: list[tuple[int, float, Facts]], as_of_us: int) -> None:
