@@ -107,8 +107,7 @@ class RateLimiter:
     def wait(self, now_s: float) -> float:
         """Seconds until a call that asks now has its turn; nothing is taken."""
         self._refill(now_s)
-        turn = max(0.0, (1.0 - self._tokens) * 60.0 / self.per_minute)
-        return max(turn, self.held(now_s))
+        return self.held(now_s) + max(0.0, (1.0 - self._tokens) * 60.0 / self.per_minute)
 
     def take(self, now_s: float) -> float:
         """Take the next turn: the seconds to wait for it."""
@@ -121,8 +120,11 @@ class RateLimiter:
         self._tokens = min(self._tokens + 1.0, float(self.burst))
 
     def hold(self, now_s: float, seconds: float) -> None:
-        """The server asked to be left alone: no turn before that, for anyone."""
+        """The server asked to be left alone: no turn before that, for anyone, and no crowd when it is over."""
+        self._refill(now_s)
         self._held_until = max(self._held_until, now_s + seconds)
+        # No turns gather meanwhile.
+        self._latest = max(self._latest, self._held_until)
 
     def held(self, now_s: float) -> float:
         """Seconds for which a server's request still holds everyone."""

@@ -31,7 +31,7 @@ from engine.errors import CassetteMiss, SettingsError, UnreadableInput
 _TRANSIENT = frozenset(
     {Reason.MODEL_TIMEOUT, Reason.MODEL_QUOTA, Reason.MODEL_UNAVAILABLE, Reason.MODEL_BUDGET}
 )
-_DIFF_LINES = 30
+_DIFF_LINES, _DIFF_WIDTH = 30, 200
 
 
 class Mode(StrEnum):
@@ -107,7 +107,8 @@ class Cassette:
         """From a file."""
         return cls(Mode.REPLAY, path)
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """Questions on record."""
         return len(self._calls)
 
@@ -236,7 +237,7 @@ class Cassette:
         if nearest is None:
             return CassetteMiss(request.hash, str(self.path), None, "the cassette is empty")
         difference = difflib.unified_diff(_lines_of(nearest), asked, "recorded", "asked", n=1, lineterm="")
-        shown = list(difference)[:_DIFF_LINES]
+        shown = [line[:_DIFF_WIDTH] for line in list(difference)[:_DIFF_LINES]]
         return CassetteMiss(request.hash, str(self.path), nearest.hash, "\n".join(shown))
 
 

@@ -1,5 +1,6 @@
 """What holds for every test."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,6 +10,17 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 # A deadline would time the machine, not the code.
 settings.register_profile("raysignal", deadline=None)
 settings.load_profile("raysignal")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_model_but_on_loopback() -> Iterator[None]:
+    """No test reaches Google, nor does a process that a test starts: see `agents.gemini.LOOPBACK_ONLY`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAYSIGNAL_MODEL_LOOPBACK_ONLY", "1")
+        for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
+            patch.delenv(name, raising=False)
+        yield
+
 
 # Tests that start clusters run one after another in one worker: a cluster fills a small machine.
 _TOGETHER = ("tests/cluster/", "tests/e2e/")
