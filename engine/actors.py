@@ -14,13 +14,15 @@ import tempfile
 import time
 import zlib
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
 from engine.digests import Ints
+from engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
 from engine.errors import RaysignalError, SettingsError, StoreUnavailable
 from engine.journal.blobs import BlobStore
 from engine.journal.stores import open_stores
@@ -35,6 +37,8 @@ T = TypeVar("T")
 NAMESPACE = "raysignal"
 _PATIENCE_S = 30.0
 _RETRY_S = 0.05
+# Ray carries more than this better, through its object store.
+_DIRECT_BYTES = 64 * 1024
 
 
 class PortfolioActor:
@@ -44,6 +48,7 @@ class PortfolioActor:
         # Background work in Python (history, recall) must not hold up the event loop for long.
         sys.setswitchinterval(0.0005)
         self._mailbox = mailbox_of(Settings(**settings), shard, on_fenced=_die)
+        self._direct: asyncio.Task[DirectServer] | None = None
 
     async def call(self, method: str, *args: Any, **options: Any) -> Any:
         """Call a method of the mailbox; a `RaysignalError` is returned, not raised."""
@@ -54,7 +59,17 @@ class PortfolioActor:
 
     async def observe(self) -> dict[str, Any]:
         """See `Mailbox.observe`."""
-        return self._mailbox.observe() | {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
+        return self._mailbox.observe() | {"pid": os.getpid(), "node": _node()}
+
+    async def direct_line(self) -> tuple[str, str]:
+        """Where submissions may be sent without Ray: the node, and the path of a socket there."""
+        if self._direct is None:
+            self._direct = asyncio.ensure_future(DirectServer.open(self._submit, _session_folder()))
+        return _node(), (await asyncio.shield(self._direct)).path
+
+    async def _submit(self, question: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+        args, options = question
+        return await self.call("submit", *args, **options)
 
 
 def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None]) -> Mailbox:
@@ -105,13 +120,19 @@ def cache_dir(store: str) -> Path:
 class Desk:
     """The way to the portfolios. Methods raise `RaysignalError`s only; `StoreUnavailable` if no actor answers."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, direct: bool = False) -> None:
         self.settings = settings
         self._actors: dict[int, Any] = {}
+        self._lines = DirectLines(self._direct_line) if direct else None
 
     @classmethod
-    def connect(cls, settings: Settings) -> "Desk":
+    def connect(cls, settings: Settings, *, direct: bool = False) -> "Desk":
         """The desk of a configured store; its actors are created where they do not exist.
+
+        Args:
+            settings: of the service.
+            direct: whether submissions go by a direct line to actors on this node, for whoever sends many from
+                one event loop.
 
         Raises:
             SettingsError: a `file:` store on several nodes that is not said to be shared.
@@ -124,7 +145,7 @@ class Desk:
                 "another node would find an empty folder; expected s3://bucket/prefix, or "
                 "RAYSIGNAL_STORE_SHARED=true if every node sees the same folder there"
             )
-        desk = cls(settings)
+        desk = cls(settings, direct=direct)
         for shard in range(settings.shards):
             desk._actor(shard)
         return desk
@@ -140,10 +161,18 @@ class Desk:
         positions: Ints | None = None,
     ) -> Submission:
         """See `Mailbox.submit`."""
-        answer: Submission = await self._call(
-            portfolio, "submit", portfolio, encoded, all_or_nothing=all_or_nothing,
-            accept_price_jump=accept_price_jump, receipts=receipts, positions=positions,
-        )  # fmt: skip
+        options = {
+            "all_or_nothing": all_or_nothing, "accept_price_jump": accept_price_jump, "receipts": receipts,
+            "positions": positions,
+        }  # fmt: skip
+        answer: Submission
+        if self._lines is not None and len(encoded) <= _DIRECT_BYTES:
+            line = self._lines.to(shard_of(portfolio, self.settings.shards))
+            if line is not None:
+                with suppress(LineBroken):
+                    answer = _raised(await line.ask(((portfolio, encoded), options)))
+                    return answer
+        answer = await self._call(portfolio, "submit", portfolio, encoded, **options)
         return answer
 
     async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]:
@@ -191,12 +220,22 @@ class Desk:
 
     async def close(self) -> None:
         """Flush, and end the actors; what is stored stays. They end as well when the store cannot be written."""
+        if self._lines is not None:
+            self._lines.close()
         try:
             await self._all("close")
         finally:
             for actor in self._actors.values():
                 ray.kill(actor)
             self._actors.clear()
+
+    async def _direct_line(self, shard: int) -> DirectLine | None:
+        """A direct line to an actor; None if it is on another node, or does not answer."""
+        try:
+            node, path = await self._patiently(shard, lambda actor: actor.direct_line.remote())
+        except (RaysignalError, RayError):
+            return None  # the ordinary way says what there is to say
+        return await DirectLine.connect(path) if node == _node() else None
 
     async def _call(self, portfolio: str, method: str, *args: Any, **options: Any) -> Any:
         shard = shard_of(portfolio, self.settings.shards)
@@ -230,9 +269,7 @@ class Desk:
             except RayTaskError as error:
                 raise error.cause from error
             else:
-                if isinstance(answer, RaysignalError):
-                    raise answer
-                return answer
+                return _raised(answer)
 
     def _actor(self, shard: int) -> Any:
         if shard not in self._actors:
@@ -251,6 +288,23 @@ class Desk:
                 .remote(shard, _plain(self.settings))
             )
         return self._actors[shard]
+
+
+def _raised(answer: T) -> T:
+    if isinstance(answer, RaysignalError):
+        raise answer
+    return answer
+
+
+def _node() -> str:
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
+
+
+def _session_folder() -> Path:
+    """Ray's folder of this session, which goes when Ray does."""
+    node = ray._private.worker._global_node  # noqa: SLF001 - nothing public tells it
+    return Path(node.get_session_dir_path() if node is not None else tempfile.gettempdir())
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -36,7 +36,8 @@ class Edge:
         access = Access.of(settings)
         refuse_open_door(listening_on(), access)
         warm()
-        routes = Routes(settings, Desk.connect(settings), open_stores(settings.store).blobs, access=access)
+        desk = Desk.connect(settings, direct=True)
+        routes = Routes(settings, desk, open_stores(settings.store).blobs, access=access)
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
         self._asgi = Front(
             build_api(routes, settings),
