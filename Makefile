@@ -10,7 +10,7 @@ N ?= 10000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit lint type sim bench lock clean
+.PHONY: help setup run test unit lint type sim validate bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ type: setup ## mypy strict
 
 sim: setup ## deterministic simulation of faults: make sim N=10000
 	@$(BIN)/python -m tests.simulation --schedules $(N)
+
+validate: setup ## does the instrument find what is there, and nothing where nothing is?
+	@$(BIN)/python -m experiments.validate
 
 bench: setup ## every benchmark, each with its peer in the same run
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.lock
