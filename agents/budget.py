@@ -6,6 +6,7 @@ All are plain and read no clock; `agents/actors.py` puts one allowance behind on
 
 import asyncio
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -89,7 +90,7 @@ class RateLimiter:
     """A token bucket that gives out turns in the order they are asked for.
 
     Args:
-        per_minute: calls a minute, in the long run.
+        per_minute: calls a minute, in the long run; infinite: as fast as they come.
         burst: calls at once after a quiet time.
     """
 
@@ -179,7 +180,7 @@ class Allowance:
 
     Args:
         budget: how many.
-        limiter: how fast; None: as fast as they come.
+        limiter: how fast; None: as fast as they come, but for a server that asks to wait.
         now_us: microseconds of UTC, for the budget's day.
         now_s: seconds of any steady clock, for the limiter.
         keep: where the budget's state is kept over restarts; None: it lives as long as this.
@@ -194,14 +195,14 @@ class Allowance:
         now_s: Callable[[], float],
         keep: "StateFile | None" = None,
     ) -> None:
-        self._budget, self._limiter = budget, limiter
+        self._budget, self._limiter = budget, limiter or RateLimiter(math.inf)
         self._now_us, self._now_s, self._keep = now_us, now_s, keep
         if keep is not None and (state := keep.load()) is not None:
             budget.restore(state)
 
     async def admit(self, patience_s: float) -> Admission:
         """See `Gatekeeper.admit`; the reservation is durable, where it is kept, before this returns."""
-        wait_s = 0.0 if self._limiter is None else self._limiter.wait(self._now_s())
+        wait_s = self._limiter.wait(self._now_s())
         if wait_s > patience_s:
             detail = f"the next turn is in {wait_s:.3g} s, but the decision is due in {patience_s:.3g} s"
             return Admission(reason=Reason.MODEL_QUOTA, detail=detail)
@@ -210,25 +211,22 @@ class Allowance:
             detail = f"all {self._budget.limit} calls of this {self._budget.period} are used"
             return Admission(reason=Reason.MODEL_BUDGET, detail=detail)
         self._save()
-        if self._limiter is not None:
-            self._limiter.take(self._now_s())
+        self._limiter.take(self._now_s())
         return Admission(wait_s, period)
 
     async def held(self) -> float:
         """See `Gatekeeper.held`."""
-        return 0.0 if self._limiter is None else self._limiter.held(self._now_s())
+        return self._limiter.held(self._now_s())
 
     async def hold(self, seconds: float) -> None:
         """See `Gatekeeper.hold`."""
-        if self._limiter is not None:
-            self._limiter.hold(self._now_s(), seconds)
+        self._limiter.hold(self._now_s(), seconds)
 
     async def give_back(self, period: str) -> None:
         """See `Gatekeeper.give_back`."""
         self._budget.give_back(period)
         self._save()
-        if self._limiter is not None:
-            self._limiter.give_back()
+        self._limiter.give_back()
 
     def left(self) -> int:
         """Calls that are left."""

@@ -26,7 +26,7 @@ GOOGLE = "https://generativelanguage.googleapis.com"
 LOOPBACK_ONLY = "RAYSIGNAL_MODEL_LOOPBACK_ONLY"
 """In the environment, it forbids a model at any address but this machine's own; the tests set it."""
 
-_LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
 
 
@@ -84,13 +84,13 @@ class ModelSettings:
             parts = urlsplit(self.base_url)
             if parts.scheme not in {"http", "https"} or not parts.hostname:
                 raise InvalidField("base_url", self.base_url, "an address such as https://host:port")
-            if parts.scheme == "http" and parts.hostname not in _LOOPBACK_HOSTS:
+            if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
                 raise InvalidField("base_url", self.base_url, "https, because the key goes with each request")
 
     @property
     def on_loopback(self) -> bool:
         """Whether the model is on this machine."""
-        return self.base_url is not None and urlsplit(self.base_url).hostname in _LOOPBACK_HOSTS
+        return self.base_url is not None and urlsplit(self.base_url).hostname in LOOPBACK_HOSTS
 
     def generation(self) -> dict[str, Any]:
         """The generation settings that are really sent, as part of a request's hash."""
@@ -205,8 +205,10 @@ class GeminiModel:
 
     async def _connected(self) -> "Wire":
         """The wire of the running loop. LangChain takes seconds to import: a thread does it."""
-        module = await asyncio.to_thread(_import_wire)
         loop = asyncio.get_running_loop()
+        if self._wire is not None and self._loop is loop:
+            return self._wire
+        module = await asyncio.to_thread(_import_wire)
         if self._wire is None or self._loop is not loop:
             base_url = self.settings.base_url or GOOGLE
             self._wire = module.Wire(self.settings.model, base_url, self._api_key)

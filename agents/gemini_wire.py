@@ -19,6 +19,7 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from pydantic import SecretStr
 
 from agents.calls import DETAIL_LIMIT, Failure, Outcome, Request, Response, Usage, judge
+from agents.gemini import LOOPBACK_HOSTS
 from agents.prompting import clean
 from agents.verdicts import Reason
 from engine.errors import SettingsError
@@ -44,9 +45,7 @@ class _Transport(httpx.AsyncBaseTransport, httpx.BaseTransport):
     """
 
     def __init__(self, base_url: str) -> None:
-        parts = urlsplit(base_url)
-        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-        self._inner = httpx.AsyncHTTPTransport(proxy=proxy)
+        self._inner = httpx.AsyncHTTPTransport(proxy=_proxy_for(base_url))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)
@@ -129,6 +128,15 @@ class Wire:
 
     def _detail(self, text: str) -> str:
         return clean(text.replace(self._api_key, "(key)"), DETAIL_LIMIT)
+
+
+def _proxy_for(base_url: str) -> str | None:
+    """The proxy that the environment names for an address; none for this machine itself."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if host in LOOPBACK_HOSTS or proxy_bypass(host):
+        return None
+    return getproxies().get(parts.scheme)
 
 
 def _response_of(message: AIMessage) -> Response:

@@ -174,10 +174,11 @@ async def test_a_batch_waits_for_its_turns_beyond_the_deadline() -> None:
     assert {each.reason for each in opinions} == {Reason.MODEL_ANSWERED}
 
 
-async def test_after_a_429_nobody_asks_before_the_server_said() -> None:
+@pytest.mark.parametrize("limiter", [None, RateLimiter(60_000.0, burst=1_000)])
+async def test_after_a_429_nobody_asks_before_the_server_said(limiter: RateLimiter | None) -> None:
     quota = Failure(Reason.MODEL_QUOTA, "429", usage=Usage(0, 0), retry_after_s=60.0)
     model = Scripted(quota, says())
-    asked = adviser(model, gate=allowance(limiter=RateLimiter(60_000.0, burst=1_000)))
+    asked = adviser(model, gate=allowance(limiter=limiter))
     opinions = [await asked.ask(each) for each in several(5)]
     assert {each.reason for each in opinions} == {Reason.MODEL_QUOTA}
     assert model.asked == 1

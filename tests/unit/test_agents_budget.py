@@ -1,6 +1,7 @@
 """Calls are reserved before they are made, and spaced."""
 
 import asyncio
+import math
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,20 @@ def test_a_server_that_asks_to_wait_holds_everyone() -> None:
     limiter.hold(0.0, 2.0)
     assert limiter.wait(1.0) == 6.0
     assert limiter.wait(7.0) == 0.0
+
+
+def test_after_a_hold_those_who_waited_come_one_by_one() -> None:
+    limiter = RateLimiter(60.0)
+    limiter.take(0.0)
+    limiter.hold(0.0, 100.0)
+    assert [limiter.take(50.0), limiter.take(60.0), limiter.take(101.0)] == [51.0, 42.0, 2.0]
+
+
+def test_without_a_rate_nobody_waits_but_for_the_server() -> None:
+    limiter = RateLimiter(math.inf)
+    assert [limiter.take(0.0) for _ in range(3)] == [0.0] * 3
+    limiter.hold(1.0, 5.0)
+    assert [limiter.take(2.0), limiter.take(6.0)] == [4.0, 0.0]
 
 
 def test_a_clock_that_goes_back_gives_no_turns() -> None:

@@ -132,6 +132,33 @@ async def test_a_mistake_of_ours_raises_before_anything_is_sent(server: Loopback
     assert server.calls == 0
 
 
+async def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    model = GeminiModel(ModelSettings(base_url=server.url), KEY)
+    assert isinstance(await model.call(request_of(), 10.0), Answer)
+    await model.aclose()
+
+
+async def test_the_environment_leads_the_key_to_no_other_host(
+    server: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("LANGSMITH_GATEWAY", "http://127.0.0.1:9")
+    model = GeminiModel(ModelSettings(base_url=server.url), KEY)
+    assert isinstance(await model.call(request_of(), 10.0), Answer)
+    await model.aclose()
+
+
+async def test_an_environment_that_asks_for_vertex_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
+    model = GeminiModel(ModelSettings(base_url="http://127.0.0.1:9"), KEY)
+    with pytest.raises(SettingsError, match="GOOGLE_GENAI_USE_VERTEXAI"):
+        await model.warm()
+
+
 def test_one_model_serves_one_event_loop_after_another(server: Loopback) -> None:
     model = GeminiModel(ModelSettings(base_url=server.url), KEY)
 
