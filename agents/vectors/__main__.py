@@ -20,7 +20,7 @@ def serve(connection: Connection) -> None:
     while True:
         try:
             method, seconds, arguments = connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_REAL, seconds)
         result: Any = None
@@ -42,7 +42,7 @@ def serve(connection: Connection) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             connection.send(answer)
-        except BrokenPipeError:
+        except OSError:
             return
 
 

@@ -60,6 +60,7 @@ class Child:
                 pass_fds=[theirs.fileno()] if lock is None else [theirs.fileno(), lock],
                 cwd="/",  # chromadb reads `.env` where it is started
                 env=_environment(),
+                process_group=0,  # Ctrl-C is for the owner, which then closes in order
             )
         self._socket = ours
         self._connection = Connection(os.dup(ours.fileno()))

@@ -144,7 +144,7 @@ def test_index_grows_with_the_truth_and_across_owners(backend: Backend) -> None:
     assert not index.append(settled.read(0, 1))
 
 
-def test_index_that_is_no_beginning_of_the_truth_is_built_anew(backend: Backend) -> None:
+def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend) -> None:
     others = [Settled(40), Settled(25), Settled(60, seed=2), Settled(60, seed=2, dimensions=4)]
     reasons = [
         "there was none",
@@ -153,7 +153,7 @@ def test_index_that_is_no_beginning_of_the_truth_is_built_anew(backend: Backend)
         "it has format 1 and 6 dimensions",
     ]
     for settled, reason in zip(others, reasons, strict=True):
-        with backend.opened(settled) as index:
+        with folder.opened(settled) as index:
             assert index.status().rebuilt == reason
             assert_equal(index, settled)
 
@@ -301,8 +301,6 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("file", "damage"),
     [
         ("chroma.sqlite3", truncate),
-        ("chroma.sqlite3", overwrite),
-        ("data_level0.bin", truncate),
         ("data_level0.bin", overwrite),
         ("header.bin", overwrite),
         ("index_metadata.pickle", overwrite),
