@@ -314,7 +314,7 @@ class SignalBatch:
         if packed:
             whole = _in_one_piece([column.data for column in texts])
             data = [pa.Codec(_CODEC).compress(b"".join(data) if whole is None else whole, asbytes=True)]
-        fixed = [np.ascontiguousarray(part) for part in parts]
+        fixed: list[Any] = [np.ascontiguousarray(part) for part in parts]
         return b"".join([len(head).to_bytes(4, "little"), head, *fixed, *data])
 
     @classmethod

@@ -1,6 +1,7 @@
 """Compiles every numba function once, at set-up, so that nobody waits for it later: `make setup` runs it."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,8 @@ def warm() -> None:
             stores.journal_store("warm"), stores.blobs, prefix="state/warm", cache_dir=Path(folder) / "cache",
             limits=Limits(), policies={"warm": Policy()},
         )  # fmt: skip
-        for rows in (batch, batch, SignalBatch.of_signals([batch.signal(0)])):
+        later = replace(batch.signal(1), signal_id="", timestamp_us=int(batch.timestamp_us[1]) + 1)
+        for rows in (batch, batch, SignalBatch.of_signals([batch.signal(0), later])):
             shard.submit(
                 "warm", rows.encode(), all_or_nothing=True, accept_price_jump=False, receipts=True
             ).finish()
@@ -48,6 +50,7 @@ def warm() -> None:
         assert checkpoint is not None
         shard.write_checkpoint(checkpoint)
         shard.checkpointed(checkpoint)
+        shard.find("warm", batch.signal_id[0])()
         shard.journal.close()
 
 
