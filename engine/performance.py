@@ -27,7 +27,6 @@ infinite.
 
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -119,10 +118,11 @@ def performance_table(accounts: Floats) -> dict[str, Floats]:
 def performance_dicts(accounts: Floats) -> list[dict[str, Any]]:
     """`Performance.of(account).as_dict()` of many accounts, `float64[n, ACCOUNT_SIZE]`."""
     own = len(_NAMES) - len(_HOLD_NAMES)
+    names = _NAMES[:own]
     dicts = []
     for figures in _table(accounts).T.tolist():
-        values = [value if isfinite(value) else None for value in figures]
-        plain: dict[str, Any] = dict(zip(_NAMES[:own], values, strict=False))
+        values = [value if value == value else None for value in figures]  # noqa: PLR0124 - NaN alone is not
+        plain: dict[str, Any] = dict(zip(names, values, strict=False))
         for name in _COUNTS:
             plain[name] = int(plain[name])
         plain["buy_and_hold"] = dict(zip(_HOLD_NAMES, values[own:], strict=True))

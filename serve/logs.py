@@ -42,8 +42,7 @@ def json_logger(stream: BinaryIO) -> FilteringBoundLogger:
             _as_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger("info"),
-        cache_logger_on_first_use=True,
-    )
+    ).bind()  # bound once, and not at each line
     return logger
 
 

@@ -250,7 +250,11 @@ class Routes:
         return None if text is None else parse_instant(text, self._reading.zone, field=name)
 
     def _reading_now(self) -> Reading:
-        return replace(self._reading, now_us=self._now_us())
+        """As things are read now, give or take a millisecond: making one costs more than a signal can spare."""
+        now_us, then_us = self._now_us(), self._reading.now_us
+        if then_us is None or not 0 <= now_us - then_us < 1000:
+            self._reading = replace(self._reading, now_us=now_us)
+        return self._reading
 
     async def _body(self, request: Request, limit: int) -> bytes:
         """The whole body, refused as soon as it is known to be over the limit, and verified if it is signed."""

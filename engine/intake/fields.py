@@ -150,7 +150,9 @@ def name_of(field: str, name: str, value: object, row: int | None) -> str:
     limit = MAX_ID if field == "signal_id" else MAX_NAME
     if isinstance(value, str):
         bare = value.strip(BLANKS)
-        if 0 < len(bare) <= limit and not any(unicodedata.category(char) in {"Cc", "Cs"} for char in bare):
+        # What is printable holds neither; asking that first is much quicker.
+        clean = bare.isprintable() or not any(unicodedata.category(char) in {"Cc", "Cs"} for char in bare)
+        if 0 < len(bare) <= limit and clean:
             return bare
     raise InvalidField(name, value, EXPECTED[field], row)
 

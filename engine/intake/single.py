@@ -80,7 +80,7 @@ def load_json(body: bytes | memoryview, row: int | None = None) -> Any:
     data = bytes(body)
     try:
         text = data.removeprefix(BOM).decode()
-        return json.loads(text, object_pairs_hook=_unique, parse_int=_integer)
+        return _decode(text)
     except UnicodeDecodeError as error:
         raise unreadable(
             f"the body is not UTF-8: byte {error.start} is {data[error.start]:#04x}", row
@@ -118,3 +118,7 @@ def unreadable(sentence: str, row: int | None = None) -> InputError:
 
 def _integer(digits: str) -> float:
     return int(digits) if len(digits) <= _MAX_DIGITS else float(digits)
+
+
+# Made once: `json.loads` makes a decoder a call when it is given hooks.
+_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer).decode
