@@ -82,8 +82,8 @@ class VectorIndex:
 
         What is there is taken over if it is a sound beginning of the truth, and topped up. After a clean close
         of a directory the digests of its files show that; in all other cases every outcome is read and compared
-        (about 5 s for 100 000). What is absent, damaged, ahead, or of another history, dimension or format is
-        built anew (about 25 s for 100 000). Chroma's failures are not raised.
+        (about 10 s for 100 000). What is absent, damaged, ahead, or of another history, dimension or format is
+        built anew (about a minute for 100 000). Chroma's failures are not raised.
 
         Args:
             place: a directory (made if need be), or the http:// address of a server.
