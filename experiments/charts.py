@@ -60,7 +60,9 @@ def style(ink: str = INK) -> Iterator[None]:
 
     own = {key: ink if value == INK else value for key, value in _STYLE.items()}
     with mpl.rc_context(own), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)  # a name in another script
+        # A name in another script; a time so short that its dates are few.
+        for message in ("Glyph", "AutoDateLocator was unable"):
+            warnings.filterwarnings("ignore", message=message, category=UserWarning)
         yield
 
 
@@ -224,6 +226,17 @@ def draw_calibration(
     axes.grid(visible=True)
 
 
+def visible(values: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
+    """Rows that show all of a line: lowest and highest of every stretch, the first and the last."""
+    n = len(values)
+    if n <= 2 * _POINTS:
+        return np.arange(n)
+    kept = [0, n - 1]
+    for rows in np.array_split(np.arange(n), _POINTS):
+        kept += [int(rows[values[rows].argmin()]), int(rows[values[rows].argmax()])]
+    return np.unique(kept)
+
+
 _FILL = {"signal": "signal's price", "next": "next bar"}
 
 
@@ -236,7 +249,7 @@ def _lines(
     for arm in compared(arms):
         if fill in arm.equity and len(stream):
             own = values(arm)
-            rows = _visible(own)
+            rows = visible(own)
             base = arm.kind == "baseline"
             axes.plot(
                 at[rows],
@@ -246,18 +259,7 @@ def _lines(
                 zorder=3 if base else 2,
             )
     if len(stream):
-        locator = AutoDateLocator(minticks=3, maxticks=6)
+        locator = AutoDateLocator(minticks=3, maxticks=8)
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.grid(visible=True, axis="y")
-
-
-def _visible(values: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
-    """Rows that show all of a line: lowest and highest of every stretch, the first and the last."""
-    n = len(values)
-    if n <= 2 * _POINTS:
-        return np.arange(n)
-    kept = [0, n - 1]
-    for rows in np.array_split(np.arange(n), _POINTS):
-        kept += [int(rows[values[rows].argmin()]), int(rows[values[rows].argmax()])]
-    return np.unique(kept)

@@ -188,7 +188,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list) and value:
         for place, inner in enumerate(value):
             yield from _flat(inner, f"{path}[{_entry(inner, place)}]")
-    else:
+    elif path:
         yield path, value
 
 

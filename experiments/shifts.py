@@ -56,13 +56,15 @@ def shift_test(
         symbol: int[n]; None: all of one.
         lags: of the long-run variance; None: 4 * (n / 100)^(2/9) of the longest symbol, rounded down.
     """
+    if not len(chosen):
+        return ShiftTest(0.0, 0, 1.0, 1.0, 1.0)
     chosen = chosen - chosen.mean(axis=0)
     gains = gains - gains.mean(axis=0)
     parts = [np.arange(len(chosen))] if symbol is None else _rows_by(symbol)
-    longest = max((len(part) for part in parts), default=0)
-    used = np.ptp(chosen, axis=0) > 0.0 if len(chosen) else np.zeros(0, bool)
-    if longest < 2 or not used.any() or not np.ptp(gains[:, used], axis=0).any():
-        return ShiftTest(0.0, max(0, longest - 1), 1.0, 1.0, 1.0)
+    longest = max(len(part) for part in parts)
+    used = np.ptp(chosen, axis=0) > 0.0
+    if not used.any() or not np.ptp(gains[:, used], axis=0).any():
+        return ShiftTest(0.0, longest - 1, 1.0, 1.0, 1.0)
     sums, variances = np.zeros(longest), np.zeros(longest)
     for part in parts:
         own_sums, own_variances = _all_shifts(

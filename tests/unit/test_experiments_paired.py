@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agents.verdicts import Verdict
+from experiments.bootstrap import mean_interval
+from experiments.paired import (
+    Judgment,
+    assess,
+    assess_arms,
+    decompose,
+    detectable,
+    holm,
+    judge,
+    one_sided_level,
+    selection_of,
+    uplift_of,
+)
+from tests.experiment_streams import a_stream, an_arm, net_of, outcomes, some_arms
+
+
+def test_an_uplift_worked_by_hand():
+    # Signals make +10, -10, +20, -20 bp before costs of 5.
+    gross, net = net_of(np.ones(4), np.array([10.0, -10.0, 20.0, -20.0]), cost_bps=5.0)
+    verdict = np.array([Verdict.APPROVE, Verdict.HOLD, Verdict.APPROVE, Verdict.FLIP], np.int8)
+    assert uplift_of(verdict, net) == pytest.approx([0.0, 15.0, 0.0, 40.0])
+    parts = decompose(verdict, net, gross)
+    assert parts.uplift_bps == pytest.approx(13.75)
+    # At random, one of four would have been held, and have saved its cost of 5; a flip costs the same.
+    assert parts.costs_bps == pytest.approx(5.0 / 4)
+    assert parts.direction_bps == pytest.approx(0.0)
+    assert parts.selection_bps == pytest.approx(12.5)
+    assert selection_of(verdict, net).mean() == pytest.approx(12.5)
+
+
+def test_overruling_everything_is_no_selection():
+    gross, net = net_of(np.ones(50), outcomes(np.random.default_rng(1), 50) - 20.0)
+    parts = decompose(np.full(50, Verdict.HOLD, np.int8), net, gross)
+    assert parts.selection_bps == pytest.approx(0.0, abs=1e-9)
+    assert parts.costs_bps == pytest.approx(6.0)
+    assert parts.direction_bps == pytest.approx(-gross[:, Verdict.APPROVE].mean())
+
+
+def test_holm_worked_by_hand():
+    assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+    assert holm([0.2]) == [0.2]
+
+
+@pytest.mark.parametrize(
+    ("shift", "p_greater", "p_less", "judgment"),
+    [
+        (+9.0, 0.01, 0.99, Judgment.HELPS),
+        (+9.0, 0.06, 0.94, Judgment.NO_DIFFERENCE),
+        (+0.0, 0.01, 0.99, Judgment.NO_DIFFERENCE),
+        (-9.0, 0.99, 0.01, Judgment.HURTS),
+        (-9.0, 0.94, 0.06, Judgment.NO_DIFFERENCE),
+    ],
+)
+def test_interval_and_test_must_agree(shift, p_greater, p_less, judgment):
+    interval = mean_interval(np.tile([-10.0, 10.0], 50) + shift, seed=1)
+    assert judge(interval, p_greater, p_less) is judgment
+
+
+def test_more_claims_ask_for_a_larger_effect():
+    assert one_sided_level(1) == 0.025  # the interval leaves no more
+    assert one_sided_level(5) == 0.01
+    assert detectable(1.0, 1) == pytest.approx(1.96 + 0.8416, abs=1e-3)
+    assert detectable(2.0, 5) == pytest.approx(2 * (2.3263 + 0.8416), abs=1e-3)
+
+
+def test_an_arm_that_overrules_nothing_makes_no_difference():
+    stream = a_stream(300)
+    arms = [an_arm(stream, "baseline", "baseline"), an_arm(stream, "memory", "memory")]
+    (found,) = assess_arms(stream, arms)
+    assert found.judgment is Judgment.NO_DIFFERENCE
+    assert found.uplift.estimate == found.uplift.low == found.uplift.high == 0.0
+    assert (found.p_greater, found.p_less) == (1.0, 1.0)
+    assert found.override_rate == 0.0
+    assert found.detectable_bps is None
+    assert found.returns_bps["next"].estimate == 0.0
+
+
+def test_an_arm_that_looks_ahead_helps_and_its_opposite_hurts():
+    stream = a_stream(600)
+    gross = np.nan_to_num(stream.gross_bps[:, Verdict.APPROVE])
+    lost = np.where(gross < 0.0, Verdict.HOLD, Verdict.APPROVE)
+    won = np.where(gross > 0.0, Verdict.HOLD, Verdict.APPROVE)
+    arms = [
+        an_arm(stream, "baseline", "baseline"),
+        an_arm(stream, "seer", "memory", lost),
+        an_arm(stream, "fool", "model", won),
+    ]
+    seer, fool = assess_arms(stream, arms)
+    assert seer.judgment is Judgment.HELPS
+    assert fool.judgment is Judgment.HURTS
+    assert seer.returns_bps["signal"].above_zero
+    assert seer.overridden == {"flip": 0, "hold": int((stream.judged & (gross < 0.0)).sum())}
+
+
+def test_only_judged_signals_count():
+    stream = a_stream(300)
+    verdict = np.full(300, Verdict.HOLD, np.int8)
+    found = assess(verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us)
+    assert found.judged == int(stream.judged.sum()) < found.signals == 300
+    none = np.zeros(300, bool)
+    nothing = assess(verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us, judged=none)
+    assert nothing.judgment is Judgment.NO_DIFFERENCE
+    assert nothing.as_dict()["uplift"]["estimate"] is None
+    assert nothing.parts.uplift_bps == 0.0
+
+
+def test_what_is_found_about_an_arm_does_not_depend_on_arms_that_claim_nothing():
+    stream = a_stream(400)
+    arms = some_arms(stream)
+    alone = assess_arms(stream, arms[:2], replicates=199)
+    beside = assess_arms(stream, [arms[0], arms[4], arms[3], arms[1]], replicates=199)
+    assert beside[-1] == alone[0]
+
+
+def test_p_values_are_corrected_over_the_arms_that_claim_to_help():
+    stream = a_stream(400)
+    arms = some_arms(stream)
+    found = {one.arm: one for one in assess_arms(stream, arms, replicates=99)}
+    raw = [found[name].shifts.greater for name in ("memory", "memory + Gemini")]
+    assert [found["memory"].p_greater, found["memory + Gemini"].p_greater] == holm(raw)
+    assert found["random"].p_greater == found["random"].shifts.greater
+
+
+def test_a_fill_that_only_one_of_the_two_has_is_not_compared():
+    stream = a_stream(100)
+    arm = an_arm(stream, "memory", "memory")
+    base = an_arm(stream, "baseline", "baseline")
+    base = replace(base, signal_return={"signal": base.signal_return["signal"]})
+    (found,) = assess_arms(stream, [base, arm], replicates=99)
+    assert set(found.returns_bps) == {"signal"}
