@@ -58,7 +58,7 @@ def style(ink: str = INK) -> Iterator[None]:
     """The look of every chart, with another ink if told; figures are made, drawn and saved inside."""
     import matplotlib as mpl  # noqa: PLC0415 - slow to import
 
-    own = {key: ink if value == INK else value for key, value in _STYLE.items()}
+    own: Any = {key: ink if value == INK else value for key, value in _STYLE.items()}
     with mpl.rc_context(own), warnings.catch_warnings():
         # A name in another script; a time so short that its dates are few.
         for message in ("Glyph", "AutoDateLocator was unable"):
@@ -243,8 +243,9 @@ _FILL = {"signal": "signal's price", "next": "next bar"}
 def _lines(
     axes: "Axes", stream: Stream, arms: Sequence[ArmResult], fill: str, values: Callable[[ArmResult], Floats]
 ) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415 - slow to import
+    from matplotlib import dates  # noqa: PLC0415 - slow to import
 
+    untyped: Any = dates
     at, colour = stream.timestamp_us.astype("datetime64[us]"), colours(arms)
     for arm in compared(arms):
         if fill in arm.equity and len(stream):
@@ -259,7 +260,7 @@ def _lines(
                 zorder=3 if base else 2,
             )
     if len(stream):
-        locator = AutoDateLocator(minticks=3, maxticks=8)
+        locator = untyped.AutoDateLocator(minticks=3, maxticks=8)
         axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
     axes.grid(visible=True, axis="y")

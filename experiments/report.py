@@ -84,7 +84,8 @@ def png_report(
     out = io.BytesIO()
     with charts.style(_PAPER_INK):
         figure = Figure(figsize=(10.0, 14.0), layout="constrained", facecolor="white")
-        heads, lines, forests, rest = figure.subfigures(4, 1, height_ratios=[3.0, 5.4, 2.4, 3.2])
+        parts: Any = figure.subfigures(4, 1, height_ratios=[3.0, 5.4, 2.4, 3.2])
+        heads, lines, forests, rest = parts
         _draw_words(heads, stream, evaluation, manifest)
         _draw_lines(lines, stream, arms)
         _draw_forests(forests, evaluation, arms, ("selection", "uplift"))
