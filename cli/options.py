@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 URL_VARIABLE = "RAYSIGNAL_URL"
 _READING = "How the file is read"
-_POLICY = "The portfolio's policy, if it is to be created"
+_POLICY = "The portfolio's policy"
 _PLACE = "Where the portfolios are"
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]

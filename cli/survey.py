@@ -100,19 +100,19 @@ class Survey:
     irregular: bool = False
     _marks: dict[str, tuple[int, float]] = field(default_factory=dict)
 
-    def add(self, intake: Intake) -> None:
-        """Take note of one piece; pieces come in time order."""
+    def add(self, intake: Intake) -> SignalBatch:
+        """Take note of one piece, and give the rows of it that can be used; pieces come in time order."""
         self.rows += intake.rows
         self.refused += intake.refused
         self._note(intake.errors)
         batch = intake.batch
         if not len(batch):
-            return
+            return batch
         kept = self._judged(batch)
         self.usable += len(kept)
-        if not len(kept):
-            return
         batch = batch if len(kept) == len(batch) else batch.take(kept)
+        if not len(kept):
+            return batch
         self.first_us = int(batch.timestamp_us[0]) if self.first_us is None else self.first_us
         self.last_us = int(batch.timestamp_us[-1])
         for action in Action:
@@ -123,6 +123,7 @@ class Survey:
             self.features.setdefault(name, Feature()).add_numbers(values)
         for name, column in batch.texts.items():
             self.features.setdefault(name, Feature()).add_texts(column)
+        return batch
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values; `spacing` is the commonest step between two rows of a symbol, a gap any longer one."""

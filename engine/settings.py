@@ -20,6 +20,9 @@ from engine.policy import Policy, check_portfolio_name
 
 PREFIX = "RAYSIGNAL_"
 
+_READ_ELSEWHERE = frozenset({"RAYSIGNAL_MODEL_LOOPBACK_ONLY"})
+"""Variables with the same prefix that configure no service: see `agents.gemini`."""
+
 
 def default_store() -> str:
     """A folder under the working directory, as an address."""
@@ -135,7 +138,7 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     """Settings from the environment; a `RAYSIGNAL_` variable that is none of them raises `SettingsError`."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     for name in environ if environ is not None else os.environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
+        if name.upper().startswith(PREFIX) and name.upper() not in known | _READ_ELSEWHERE:
             raise SettingsError(f"{name} is no setting; expected one of {', '.join(sorted(known))}")
     return Settings(**overrides)
 

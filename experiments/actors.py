@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Asking:
 
     Attributes:
         settings: which model.
-        api_key: None with a loopback model or in a replay.
+        api_key: None in a replay; any text for a loopback model. Not shown.
         mode: live, record or replay.
         cassette: where calls are recorded, or replayed from.
         budget: calls at most.
@@ -45,7 +45,7 @@ class Asking:
     """
 
     settings: ModelSettings
-    api_key: str | None
+    api_key: str | None = field(repr=False)
     mode: Mode
     cassette: Path | None
     budget: int

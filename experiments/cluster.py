@@ -33,6 +33,7 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
         finally:
             ray.shutdown()
         return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # A short path: Ray keeps unix sockets below it, whose paths hold 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="rs-", dir="/tmp" if Path("/tmp").is_dir() else None))  # noqa: S108
     try:

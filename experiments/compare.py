@@ -116,7 +116,7 @@ def compare(
     """
     if not len(batch):
         raise InvalidField("signals", 0, "at least one")
-    config = comparison.config() | {"data": data_hash(batch)}
+    config = config_of(batch, comparison)
     state = open_run(blobs, run_id, config)
     found = {
         name: result
@@ -138,6 +138,11 @@ def compare(
     report = make_report(stream, arms, evaluation, manifest)
     files = _write(blobs, run_id, stream, arms, evaluation, manifest, report)
     return Compared(run_id, evaluation, report, manifest, files)
+
+
+def config_of(batch: SignalBatch, comparison: Comparison) -> dict[str, Any]:
+    """All that decides the results of a comparison on these signals: what a run is held to when it goes on."""
+    return comparison.config() | {"data": data_hash(batch)}
 
 
 def data_hash(batch: SignalBatch) -> str:
