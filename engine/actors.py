@@ -6,6 +6,7 @@ short is sent again, which the identity of signals makes safe.
 """
 
 import asyncio
+import gc
 import hashlib
 import json
 import os
@@ -86,10 +87,13 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         stores = open_stores(settings.store)
         stores.probe()
         check_layout(stores.blobs, settings.shards)
-        return Shard.open(
+        shard = Shard.open(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_dir(settings.store) / name, limits=limits, policies=policies,
         )  # fmt: skip
+        # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.
+        gc.freeze()
+        return shard
 
     return Mailbox(open_shard, clock=time.perf_counter, flush_s=settings.flush_s, on_fenced=on_fenced)
 
