@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.columns import SignalBatch
+from engine.decisions import Decisions
 from engine.digests import Floats, Ints
 from engine.guard import NEVER_US
 from engine.ledger import Ledger, LedgerRows
@@ -25,6 +26,7 @@ class Kept:
         encoded: the same with all features, as it lies in the journal.
         symbol: int32[n], the portfolio's own symbol codes.
         rows: what the kernel made of them.
+        decisions: what was decided about them; None where that was left to them.
     """
 
     first: int
@@ -33,6 +35,12 @@ class Kept:
     encoded: bytes | memoryview
     symbol: npt.NDArray[np.int32]
     rows: LedgerRows
+    decisions: Decisions | None = None
+
+    @property
+    def action(self) -> npt.NDArray[np.int8]:
+        """int8[n], what the ledger was told to do."""
+        return self.batch.action if self.decisions is None else self.decisions.action
 
 
 @dataclass(slots=True)
@@ -102,11 +110,12 @@ class Portfolio:
         sequence: int,
         accounts: Floats | None = None,
         codes: tuple[npt.NDArray[np.int32], list[str]] | None = None,
+        decisions: Decisions | None = None,
     ) -> LedgerRows:
         """Process rows that have been judged; the ledger rows, and the accounts where room for them is given.
 
         Rows are in time order and strictly after the marks of their symbols. `codes` is what `codes(batch)`
-        gives, where that is known already.
+        gives, where that is known already; `decisions` what the ledger is to do instead of what the signals say.
         """
         symbol, new = self.codes(batch) if codes is None else codes
         for name in new:
@@ -115,11 +124,12 @@ class Portfolio:
         self.high_water, self.last_price = self.marks(len(new))
         self.ledger.ensure_symbols(len(self.symbols))
         rows = LedgerRows.empty(len(batch))
-        self.ledger.run(batch.timestamp_us, symbol, batch.action, batch.price, rows, accounts)
+        kept = Kept(self.count, sequence, batch, encoded, symbol, rows, decisions)
+        self.ledger.run(batch.timestamp_us, symbol, kept.action, batch.price, rows, accounts)
         # In time order, so the last assignment to a symbol is its latest.
         self.high_water[symbol] = batch.timestamp_us
         self.last_price[symbol] = batch.price
-        self.open.kept.append(Kept(self.count, sequence, batch, encoded, symbol, rows))
+        self.open.kept.append(kept)
         self.bytes_kept += len(encoded)
         self.count += len(batch)
         return rows

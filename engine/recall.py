@@ -14,13 +14,14 @@ import numpy.typing as npt
 from engine import history
 from engine.account import ACCOUNT_SIZE
 from engine.columns import SignalBatch
+from engine.decisions import SIGNAL, deciders_of, explanations_of
 from engine.digests import Floats, Ints
 from engine.history import HistoryChunk
 from engine.journal.blobs import BlobStore
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
 from engine.portfolio import Portfolio, Stretch
-from engine.receipts import Found
+from engine.receipts import Decided, Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Past:
             stretch.state_before,
             np.concatenate([part.batch.timestamp_us for part in kept]),
             np.concatenate([part.symbol for part in kept]),
-            np.concatenate([part.batch.action for part in kept]),
+            np.concatenate([part.action for part in kept]),
             np.concatenate([part.batch.price for part in kept]),
         )
 
@@ -138,7 +139,11 @@ class MemoryRecall:
         row = ordinal - part.first
         batch = SignalBatch.decode(part.encoded).take(np.array([row]))
         rows, accounts = self.rows()
-        return Found(self._name, self._policy, batch, ordinal, part.sequence, row, rows, accounts[0])
+        decided = Decided(int(part.action[row]))
+        if part.decisions is not None:
+            told = part.decisions
+            decided = Decided(int(part.action[row]), told.names[told.by[row]], told.explanation[row])
+        return Found(self._name, self._policy, batch, ordinal, part.sequence, row, rows, accounts[0], decided)
 
 
 class HistoryRecall:
@@ -175,9 +180,12 @@ class HistoryRecall:
     def found(self, ordinal: int) -> Found:
         """See `Recall.found`."""
         part = history.read_part(self._blobs, self._name, ordinal)
-        batch, sequence, record_row = part.signal_at(ordinal)
+        row = part.row_at(ordinal)
         rows, accounts = self.rows()
-        return Found(self._name, self._policy, batch, ordinal, sequence, record_row, rows, accounts[0])
+        return Found(
+            self._name, self._policy, row.batch, ordinal, row.sequence, row.record_row, rows, accounts[0],
+            Decided(row.decision, row.decided_by, row.explanation),
+        )  # fmt: skip
 
     def _codes(self, part: history.Part) -> npt.NDArray[np.int32]:
         code = {symbol: position for position, symbol in enumerate(self._symbols)}
@@ -194,6 +202,8 @@ def history_chunk(portfolio: Portfolio, stretch: Stretch, skip: int = 0) -> Hist
             for column in zip(*(part.rows.columns().values() for part in stretch.kept), strict=True)
         )
     )
+    told = [(len(part.batch), part.decisions) for part in stretch.kept]
+    decided = any(decisions is not None for _, decisions in told)
     sequence = np.concatenate([np.full(len(part.batch), part.sequence) for part in stretch.kept])
     record_row = np.concatenate([np.arange(len(part.batch), dtype=np.int32) for part in stretch.kept])
     if skip:
@@ -208,8 +218,11 @@ def history_chunk(portfolio: Portfolio, stretch: Stretch, skip: int = 0) -> Hist
         portfolio=portfolio.name,
         first_ordinal=stretch.first + skip,
         batch=batch,
-        decision=batch.action,
-        decided_by="signal",
+        decision=np.concatenate([part.action for part in stretch.kept])[skip:],
+        decided_by=deciders_of(told)[skip:] if decided else SIGNAL,
+        explanation=explanations_of(told).take(np.arange(skip, stretch.end - stretch.first))
+        if decided
+        else None,
         rows=rows,
         sequence=sequence,
         record_row=record_row,

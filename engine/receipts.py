@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from engine.columns import SignalBatch
+from engine.decisions import SIGNAL
 from engine.digests import Floats, Ints
 from engine.errors import RaysignalError
 from engine.instants import format_instant
@@ -93,6 +94,21 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided about a signal.
+
+    Attributes:
+        action: what the ledger was told to do.
+        by: who decided.
+        explanation: JSON, or empty.
+    """
+
+    action: int
+    by: str = SIGNAL
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """One processed signal, found by its id.
 
@@ -103,6 +119,7 @@ class Found:
         sequence, record_row: the journal record it lies in, and its row there.
         rows: its ledger row.
         account: float64[K], the account after it.
+        decided: what was done with it, and by whom.
     """
 
     portfolio: str
@@ -113,6 +130,7 @@ class Found:
     record_row: int
     rows: LedgerRows
     account: Floats
+    decided: Decided
 
     def receipt(self) -> dict[str, Any]:
         """Its first receipt."""
@@ -121,6 +139,7 @@ class Found:
             rows=self.rows, accounts=self.account.reshape(1, -1), taken=np.array([Taken.ACCEPTED], np.int8),
         )  # fmt: skip
         assert made is not None
+        made["decision"] = {"action": _ACTIONS[self.decided.action], "by": self.decided.by}
         return made
 
 
@@ -190,7 +209,7 @@ def made_receipts(
             "signal": action,
             "price": price,
             "replayed": kind == Taken.REPLAYED,
-            "decision": {"action": action, "by": "signal"},
+            "decision": {"action": action, "by": SIGNAL},
             "outcome": outcome,
             "reason": why,
             "fill": _fill(policy, own["fill_quantity"][row], own["fill_price"][row], own["fee"][row]),

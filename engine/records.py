@@ -1,7 +1,9 @@
-"""What a journal record says: a portfolio was created, or signals of one portfolio were taken in.
+"""What a journal record says: a portfolio was created, or signals of one portfolio were taken in, with what
+was decided about them where that was not left to them.
 
 Layout: one kind byte; then for a creation a msgpack map, for signals the length of the portfolio's name in one
-byte, the name, and the batch as `SignalBatch.encode` wrote it.
+byte, the name, and the batch as `SignalBatch.encode` wrote it. Where somebody decided, the length of the
+decisions in four bytes and `Decisions.encode` stand before the batch.
 """
 
 from dataclasses import dataclass
@@ -9,10 +11,12 @@ from typing import Any
 
 import msgspec
 
+from engine.decisions import Decisions
 from engine.policy import Policy
 
 _CREATED = b"P"
 _SIGNALS = b"S"
+_DECIDED = b"D"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +29,11 @@ class Creation:
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """Signals were taken in; `encoded` is the batch."""
+    """Signals were taken in; `encoded` is the batch, `decisions` what was decided about it, if anything was."""
 
     portfolio: str
     encoded: memoryview
+    decisions: Decisions | None = None
 
 
 def creation_record(portfolio: str, policy: Policy) -> list[bytes | memoryview]:
@@ -36,9 +41,14 @@ def creation_record(portfolio: str, policy: Policy) -> list[bytes | memoryview]:
     return [_CREATED, msgspec.msgpack.encode({"portfolio": portfolio, "policy": policy.as_dict()})]
 
 
-def intake_record(portfolio: str, encoded: bytes | memoryview) -> list[bytes | memoryview]:
+def intake_record(
+    portfolio: str, encoded: bytes | memoryview, decisions: Decisions | None = None
+) -> list[bytes | memoryview]:
     """The payload of signals taken in, as buffers; the batch is not copied."""
     name = portfolio.encode()
+    if decisions is not None:
+        told = decisions.encode()
+        return [_DECIDED + bytes([len(name)]) + name + len(told).to_bytes(4, "little") + told, encoded]
     return [_SIGNALS + bytes([len(name)]) + name, encoded]
 
 
@@ -51,4 +61,10 @@ def read_record(payload: memoryview) -> Creation | Intake:
     if kind == _SIGNALS:
         start = 2 + payload[1]
         return Intake(bytes(payload[2:start]).decode(), payload[start:])
+    if kind == _DECIDED:
+        start = 2 + payload[1]
+        told = start + 4 + int.from_bytes(payload[start : start + 4], "little")
+        return Intake(
+            bytes(payload[2:start]).decode(), payload[told:], Decisions.decode(payload[start + 4 : told])
+        )
     raise ValueError(f"a record of kind {kind!r}, which this version does not know")

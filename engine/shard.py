@@ -25,8 +25,10 @@ import numpy as np
 from engine import history, snapshots
 from engine.account import ACCOUNT_SIZE
 from engine.columns import SignalBatch, identity_key
+from engine.decisions import Decisions
 from engine.digests import Floats, Ints
 from engine.errors import (
+    InvalidField,
     JournalDamaged,
     NotFound,
     PortfolioConflict,
@@ -172,6 +174,7 @@ class Shard:
         accept_price_jump: bool,
         receipts: bool,
         positions: Ints | None = None,
+        decisions: bytes | None = None,
     ) -> Pending:
         """Judge the rows of an encoded batch, apply those that are new and right, and queue their record.
 
@@ -182,6 +185,7 @@ class Shard:
             accept_price_jump: believe every price.
             receipts: the answer is to hold every row's ledger row and account.
             positions: int64[n], the rows' places in the caller's input, named in errors; None: do not name any.
+            decisions: `Decisions.encode` of what is to be done with the rows; None: what they say.
 
         Raises:
             NotFound: no such portfolio.
@@ -189,6 +193,9 @@ class Shard:
         """
         portfolio = self.portfolio(name)
         batch = SignalBatch.decode(encoded, features=False)
+        told = None if decisions is None else Decisions.decode(decisions)
+        if told is not None and len(told) != len(batch):
+            raise InvalidField("decisions", len(told), f"one for each of the {len(batch)} signals")
         keys = portfolio_keys(batch.key, name)
         judgement = judge(
             portfolio, batch, keys, self.identities, limit=self.limits.max_price_jump,
@@ -210,8 +217,9 @@ class Shard:
                 self.identities.add(keys[fresh], ordinal[fresh], batch.content[fresh])
                 encoded = SignalBatch.decode(encoded).take(fresh).encode()
                 kept, codes = SignalBatch.decode(encoded, features=False), None
-            self._queue(intake_record(name, encoded))
-            rows = portfolio.apply(kept, encoded, self.sequence, accounts if receipts else None, codes)
+                told = None if told is None else told.take(fresh)
+            self._queue(intake_record(name, encoded, told))
+            rows = portfolio.apply(kept, encoded, self.sequence, accounts if receipts else None, codes, told)
             self.rows_kept += accepted
         answer = Submission(
             judgement.taken, ordinal, errors, portfolio.standing(self.sequence),
@@ -465,7 +473,7 @@ class Shard:
             batch = SignalBatch.decode(encoded, features=False)
             ordinals = portfolio.count + np.arange(len(batch))
             self.identities.add(portfolio_keys(batch.key, portfolio.name), ordinals, batch.content)
-            portfolio.apply(batch, encoded, record.sequence)
+            portfolio.apply(batch, encoded, record.sequence, decisions=content.decisions)
             self.rows_kept += len(batch)
         if self._checkpoint_is_due():
             checkpoint = self._capture()

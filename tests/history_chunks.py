@@ -61,6 +61,7 @@ def chunk_of(
         batch=batch,
         decision=batch.action,
         decided_by="signal",
+        explanation=None,
         rows=rows,
         sequence=np.arange(first, first + len(batch)) // 10,
         record_row=(np.arange(first, first + len(batch)) % 10).astype(np.int32),

@@ -46,6 +46,27 @@ class Page:
     after: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One processed signal, read from the history.
+
+    Attributes:
+        batch: the signal with all its features, a batch of one.
+        decision, decided_by, explanation: what was done with it, who decided, and why (JSON, or empty).
+        sequence, record_row: the journal record it lies in, and its row there.
+    """
+
+    batch: SignalBatch
+    decision: int
+    decided_by: str
+    explanation: str
+    sequence: int
+    record_row: int
+
+
+_OF_A_ROW = ("decision", "decided_by", "explanation", "sequence", "record_row")
+
+
 class Part:
     """One file of the history: the kernel's inputs and the ledger before them.
 
@@ -98,14 +119,15 @@ class Part:
         values: Floats = self._inputs["price"].to_numpy()
         return values
 
-    def signal_at(self, ordinal: int) -> tuple[SignalBatch, int, int]:
-        """The signal as it was taken in, with all features; its journal record, and its row in that."""
+    def row_at(self, ordinal: int) -> Row:
+        """One row as it was taken in; `NotFound` if it is not here."""
         offset = ordinal - self.first
         for group in range(self._file.num_row_groups):
             rows = self._file.metadata.row_group(group).num_rows
             if offset < rows:
                 table = self._file.read_row_group(group).slice(offset, 1)
-                return signals_of(table), table["sequence"][0].as_py(), table["record_row"][0].as_py()
+                told = {name: table[name][0].as_py() for name in _OF_A_ROW if name in table.column_names}
+                return Row(signals_of(table), **told | {"explanation": told.get("explanation") or ""})
             offset -= rows
         raise NotFound(f"there is no row {ordinal} in the history", field="ordinal", value=ordinal)
 

@@ -36,10 +36,12 @@ FIXED = pa.schema(
         pa.field("drawdown", pa.float64(), nullable=False),
         pa.field("sequence", pa.int64(), nullable=False),
         pa.field("record_row", pa.int32(), nullable=False),
+        pa.field("explanation", pa.string()),
     ]
 )
 """What every row has. `decision` is what was done with the signal, `decided_by` who decided; `fill_price` is null
-without a fill; `sequence` and `record_row` say where in the journal the signal lies. Features follow, sorted, as
+without a fill; `sequence` and `record_row` say where in the journal the signal lies; `explanation` is JSON, null
+where the decision was left to the signal. Features follow, sorted, as
 `feature.<name>`: float64 or string, null where missing; the texts of a feature that is also a number in the same
 file are in `feature.<name>.text`. The metadata of a feature's column holds its own name under `feature`."""
 

@@ -41,6 +41,7 @@ class HistoryChunk:
         batch: the n signals, with their features.
         decision: int8[n], the action that was taken, after any override.
         decided_by: who decided: one name for all rows (`signal` for a baseline), or n of them.
+        explanation: n texts, why; None: the decisions were left to the signals.
         rows: what the ledger made of them.
         sequence: int64[n], the journal record of each.
         record_row: int32[n], its row in that record.
@@ -53,6 +54,7 @@ class HistoryChunk:
     batch: SignalBatch
     decision: npt.NDArray[np.int8]
     decided_by: str | Sequence[str]
+    explanation: TextColumn | None
     rows: LedgerRows
     sequence: Ints
     record_row: npt.NDArray[np.int32]
@@ -133,6 +135,9 @@ def _table(chunk: HistoryChunk, start: int, stop: int) -> pa.Table:
         "fill_price": _numbers(rows.fill_price[part]),
         "sequence": pa.array(chunk.sequence[part].astype(np.int64, copy=False)),
         "record_row": pa.array(chunk.record_row[part].astype(np.int32, copy=False)),
+        "explanation": pa.nulls(n, pa.string())
+        if chunk.explanation is None
+        else _texts(chunk.explanation, start, stop, missing=True),
     }
     for field in FIXED:
         if field.name not in columns:

@@ -70,7 +70,7 @@ def test_what_was_written_is_what_is_read(pieces, data):
         assert without_features(part.to_pylist()) == expected[first : last + 1]
 
         for ordinal, signal in enumerate(signals):
-            batch, _, _ = history.read_part(blobs, "baseline", ordinal).signal_at(ordinal)
+            batch = history.read_part(blobs, "baseline", ordinal).row_at(ordinal).batch
             assert batch.signal(0) == signal
 
         answer = query(url, "select * from history order by ordinal").to_pylist()

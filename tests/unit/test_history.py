@@ -112,17 +112,17 @@ def test_a_signal_is_read_back_with_its_features_and_its_place_in_the_journal(bl
     history.write_chunk(blobs, chunk)
 
     for ordinal in (0, 1, 3, 24, 49):
-        batch, sequence, record_row = history.read_part(blobs, "baseline", ordinal).signal_at(ordinal)
-        assert batch.signal(0) == signals[ordinal]
-        assert batch.content[0] == chunk.batch.content[ordinal]
-        assert (sequence, record_row) == (ordinal // 10, ordinal % 10)
+        row = history.read_part(blobs, "baseline", ordinal).row_at(ordinal)
+        assert row.batch.signal(0) == signals[ordinal]
+        assert row.batch.content[0] == chunk.batch.content[ordinal]
+        assert (row.sequence, row.record_row) == (ordinal // 10, ordinal % 10)
 
 
 def test_a_row_behind_the_first_row_group_is_found(blobs):
     signals = some_signals(20_000, step_us=1000)
     history.write_chunk(blobs, chunk_of(signals))
 
-    batch, _, _ = history.read_part(blobs, "baseline", 19_999).signal_at(19_999)
+    batch = history.read_part(blobs, "baseline", 19_999).row_at(19_999).batch
 
     assert batch.signal(0) == signals[-1]
 
@@ -226,7 +226,7 @@ def test_rows_that_two_writers_both_wrote_are_read_once(blobs, tmp_path):
     answer = query(tmp_path.as_uri(), "select * exclude (portfolio, date) from history order by ordinal")
     assert [row["ordinal"] for row in answer.to_pylist()] == list(range(20))
     assert answer["equity"].to_pylist() == [row["equity"] for row in whole]
-    batch, _, _ = history.read_part(blobs, "baseline", 13).signal_at(13)
+    batch = history.read_part(blobs, "baseline", 13).row_at(13).batch
     assert batch.signal(0) == signals[13]
 
 

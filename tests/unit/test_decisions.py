@@ -1,0 +1,148 @@
+"""Portfolios that somebody else decides for: the signal stays, the ledger does what was decided."""
+
+import json
+
+import numpy as np
+import pytest
+
+from engine.columns import SignalBatch, TextColumn
+from engine.decisions import Decisions
+from engine.errors import InvalidField
+from engine.journal.stores import open_stores
+from engine.ledger import Ledger
+from engine.policy import Policy
+from engine.shard import Limits, Shard
+from engine.signals import Action, Signal
+
+DAY = 86_400_000_000
+POLICY = Policy(fee_bps=0.0, side="long-short")
+
+
+def signals(n: int) -> SignalBatch:
+    return SignalBatch.of_signals(
+        [
+            Signal("BTC", DAY + i * 60_000_000, Action.BUY if i % 3 else Action.SELL, 100.0 + i % 7)
+            for i in range(n)
+        ]
+    )
+
+
+def decisions(batch: SignalBatch) -> Decisions:
+    n = len(batch)
+    action = np.where(np.arange(n) % 4 == 0, 0, batch.action).astype(np.int8)
+    return Decisions(
+        action,
+        (action != batch.action).astype(np.int8),
+        ("signal", "gate"),
+        TextColumn.of([json.dumps({"row": i}) if i % 4 == 0 else "" for i in range(n)]),
+    )
+
+
+def opened(folder, *, checkpoint_rows: int = 65_536) -> Shard:
+    stores = open_stores(folder.as_uri())
+    return Shard.open(
+        stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000", cache_dir=folder / "cache",
+        limits=Limits(checkpoint_rows=checkpoint_rows), policies={"enhanced": POLICY},
+    )  # fmt: skip
+
+
+def written(shard: Shard) -> None:
+    while (commit := shard.next_commit()) is not None:
+        shard.write(commit)
+        shard.committed()
+
+
+def taken(shard: Shard, batch: SignalBatch, told: Decisions) -> None:
+    shard.submit(
+        "enhanced", batch.encode(), all_or_nothing=True, accept_price_jump=False, receipts=False,
+        decisions=told.encode(),
+    ).finish()  # fmt: skip
+    written(shard)
+
+
+def test_decisions_come_back_from_their_bytes():
+    told = decisions(signals(9))
+    again = Decisions.decode(told.encode())
+    assert (again.action.tolist(), again.deciders) == (told.action.tolist(), told.deciders)
+    assert again.explanation.to_list() == told.explanation.to_list()
+
+
+def test_the_ledger_does_what_was_decided_and_not_what_the_signals_say(tmp_path):
+    batch = signals(40)
+    told = decisions(batch)
+    shard = opened(tmp_path)
+    taken(shard, batch, told)
+
+    ledger = Ledger(POLICY)
+    ledger.ensure_symbols(1)
+    ledger.run(batch.timestamp_us, batch.symbol, told.action, batch.price)
+    assert shard.standing("enhanced").account.tobytes() == ledger.account.tobytes()
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_after_a_restart_a_decided_signal_is_found_with_its_decision(tmp_path, flushed):
+    batch = signals(40)
+    told = decisions(batch)
+    shard = opened(tmp_path)
+    taken(shard, batch, told)
+    before = shard.standing("enhanced").account.tobytes()
+    if flushed:
+        checkpoint = shard.due_checkpoint(now=True)
+        assert checkpoint is not None
+        shard.write_checkpoint(checkpoint)
+        shard.checkpointed(checkpoint)
+    shard.journal.close()
+
+    again = opened(tmp_path)
+    assert again.standing("enhanced").account.tobytes() == before
+    for row in (0, 1, 4, 39):
+        found = again.find("enhanced", batch.signal_id[row])()
+        assert found.decided.action == told.action[row]
+        assert found.decided.by == ("gate" if row % 4 == 0 else "signal")
+        assert found.decided.explanation == (json.dumps({"row": row}) if row % 4 == 0 else "")
+        assert found.receipt()["signal"] == Action(int(batch.action[row])).name
+        assert found.receipt()["decision"]["action"] == Action(int(told.action[row])).name
+    again.journal.close()
+
+
+def test_a_decided_signal_that_comes_again_counts_once_and_keeps_its_first_decision(tmp_path):
+    batch = signals(12)
+    shard = opened(tmp_path)
+    taken(shard, batch, decisions(batch))
+    before = shard.standing("enhanced").account.tobytes()
+    other = Decisions(batch.action, np.zeros(12, np.int8), ("signal",), TextColumn.empty(12))
+    taken(shard, batch, other)
+    assert shard.standing("enhanced").account.tobytes() == before
+    assert shard.standing("enhanced").count == 12
+    assert shard.find("enhanced", batch.signal_id[0])().decided.by == "gate"
+
+
+def test_of_a_batch_that_is_partly_known_the_new_rows_keep_their_own_decisions(tmp_path):
+    batch = signals(20)
+    told = decisions(batch)
+    shard = opened(tmp_path)
+    taken(shard, batch.take(np.arange(7)), told.take(np.arange(7)))
+    taken(shard, batch, told)
+    ledger = Ledger(POLICY)
+    ledger.ensure_symbols(1)
+    ledger.run(batch.timestamp_us, batch.symbol, told.action, batch.price)
+    assert shard.standing("enhanced").account.tobytes() == ledger.account.tobytes()
+
+
+def test_as_many_decisions_as_signals_are_asked_for_and_nothing_changes(tmp_path):
+    batch = signals(5)
+    shard = opened(tmp_path)
+    with pytest.raises(InvalidField, match="decisions is 4; expected one for each of the 5 signals"):
+        shard.submit(
+            "enhanced", batch.encode(), all_or_nothing=True, accept_price_jump=False, receipts=False,
+            decisions=decisions(batch).take(np.arange(4)).encode(),
+        )  # fmt: skip
+    assert shard.standing("enhanced").count == 0
+
+
+@pytest.mark.parametrize(("action", "by"), [(2, 0), (0, 2), (0, -1)])
+def test_a_decision_that_cannot_be_is_refused(action, by):
+    with pytest.raises(InvalidField):
+        Decisions(
+            np.array([action], np.int8), np.array([by], np.int8), ("signal", "gate"), TextColumn.empty(1)
+        )
