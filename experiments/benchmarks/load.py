@@ -77,6 +77,13 @@ class _Client(asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
+    def connection_lost(self, _error: Exception | None) -> None:
+        """A request that is not answered any more must not be waited for; it counts as `lost`."""
+        if self._sent_for is not None:
+            self._statuses["lost"] += 1
+            self._due.clear()
+            self.idle.set()
+
     def start(self, until: float) -> None:
         """Closed loop until then."""
         self._until = until
@@ -84,6 +91,10 @@ class _Client(asyncio.Protocol):
 
     def send(self, due: float) -> None:
         """Send a request that was due then, or as soon as the one before is answered."""
+        if self._transport.is_closing():
+            self._statuses["lost"] += 1
+            self.idle.set()
+            return
         self.idle.clear()
         if self._sent_for is not None:
             self._due.append(due)
