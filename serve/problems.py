@@ -11,7 +11,7 @@
 | InvalidField, PriceJump, other InputError | 422 |
 | RowErrors | 422; 409 where the state refused every one of its rows |
 | StoreUnavailable, Fenced | 503, with Retry-After: the same request may succeed, and cannot count twice |
-| other StoreError, SettingsError, anything unexpected | 500, with an id that is in the log as well |
+| other StoreError, SettingsError, LookAhead, anything unexpected | 500, with an id that is in the log as well |
 """
 
 from collections.abc import Mapping
@@ -33,6 +33,7 @@ from engine.errors import (
     InvalidField,
     JournalDamaged,
     LateSignal,
+    LookAhead,
     NotFound,
     PortfolioConflict,
     PriceJump,
@@ -72,6 +73,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (UnsafeStore, 500, "The store is not safe to write to"),
     (StoreError, 500, "The store failed"),
     (SettingsError, 500, "The settings cannot be used"),
+    (LookAhead, 500, "Something was about to be used before it was known"),
     (RaysignalError, 500, "Something went wrong"),
 )
 
