@@ -22,6 +22,8 @@ from engine.errors import InvalidField
 RATIONALE_LIMIT = 400
 MARGIN_S = 0.05
 """Of the deadline, kept for putting the outcome on record."""
+CALL_SHARE = 0.5
+"""Of the deadline, kept for the call: who had to wait for longer than the rest does not ask any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Adviser:
         model: who is asked.
         cassette: where calls are recorded, or replayed from.
         gate: how many calls may be made and how fast: `budget.Allowance`, or the cluster's.
-        deadline_s: total seconds of one `ask`, waiting included.
+        deadline_s: total seconds of one `ask`, waiting included; at most half of it is spent waiting.
         concurrency: calls at once.
         prompt: what is asked; None: the current prompt file.
         circuit: None: one with its defaults.
@@ -184,6 +186,10 @@ class Adviser:
     def _now_s(self) -> float:
         return asyncio.get_running_loop().time() if self._clock is None else self._clock()
 
+    def _patience_s(self, until: float) -> float:
+        """How long a call that must end at `until` can still wait before it begins."""
+        return until - self._now_s() - CALL_SHARE * self._deadline_s
+
     async def _timed(self, request: Request, prompt: Prompt, patience_s: float) -> Take:
         began = self._now_s()
         until = began + patience_s + self._deadline_s * (1.0 - min(0.5, MARGIN_S / self._deadline_s))
@@ -197,7 +203,7 @@ class Adviser:
     async def _within(self, until: float, request: Request) -> Outcome:
         """One call, or the reason that there was none, not later than `until`."""
         try:
-            async with asyncio.timeout(until - self._now_s()):
+            async with asyncio.timeout(self._patience_s(until)):
                 await self._turns.acquire()
         except TimeoutError:
             return _not_asked(Reason.MODEL_TIMEOUT, "other calls took all the time")
@@ -209,7 +215,7 @@ class Adviser:
     async def _admitted(self, until: float, request: Request) -> Outcome:
         if (refusal := self._circuit.refusal(self._now_s())) is not None:
             return refusal
-        admission = await pass_through(self._gate, until - self._now_s(), self._now_s)
+        admission = await pass_through(self._gate, self._patience_s(until), self._now_s)
         if admission.period is None:
             return _not_asked(admission.reason, admission.detail)
         left_s = until - self._now_s()

@@ -116,6 +116,7 @@ async def test_several_briefs_are_answered_in_their_order_with_every_third_call_
     server: Loopback,
 ) -> None:
     server.behave("overloaded", every=3)
+    server.retry_after_s = 0
     briefs = several(12)
     async with advising(server.url, circuit=Circuit(0), concurrency=1) as asked:
         opinions = await asked.ask_all(briefs)
@@ -165,6 +166,15 @@ async def test_a_turn_that_comes_after_the_deadline_is_not_waited_for() -> None:
     assert (await asked.ask(several(1)[0])).reason == Reason.MODEL_ANSWERED
     assert (await asked.ask(several(2)[1])).reason == Reason.MODEL_QUOTA
     assert model.asked == 1
+
+
+async def test_a_turn_that_leaves_too_little_time_for_the_call_is_not_taken() -> None:
+    model = Scripted(says())
+    gate = allowance(10, limiter=RateLimiter(12.0))  # a turn every 5 s, of a deadline of 8
+    asked = adviser(model, gate=gate)
+    opinions = [await asked.ask(each) for each in several(2)]
+    assert [each.reason for each in opinions] == [Reason.MODEL_ANSWERED, Reason.MODEL_QUOTA]
+    assert gate.left() == 9
 
 
 async def test_a_batch_waits_for_its_turns_beyond_the_deadline() -> None:
@@ -300,6 +310,7 @@ async def test_a_replay_gives_the_same_bytes_without_a_network_failures_included
     with Loopback() as server:
         for behaviour in ("prose", "overloaded", "blocked"):
             server.behave(behaviour, every=3)
+            server.retry_after_s = 0
             taken = briefs[len(recorded) : len(recorded) + 10]
             cassette = Cassette.record(recording)
             async with advising(
