@@ -29,7 +29,7 @@ from engine.journal.blobs import BlobStore
 from engine.journal.stores import open_stores
 from engine.mailbox import Mailbox
 from engine.policy import Policy
-from engine.receipts import Found, Recent, Standing, Submission
+from engine.receipts import Followed, Found, Recent, Standing, Submission
 from engine.settings import Settings
 from engine.shard import Limits, Shard
 
@@ -163,11 +163,12 @@ class Desk:
         accept_price_jump: bool,
         receipts: bool,
         positions: Ints | None = None,
+        decisions: bytes | None = None,
     ) -> Submission:
         """See `Mailbox.submit`."""
         options = {
             "all_or_nothing": all_or_nothing, "accept_price_jump": accept_price_jump, "receipts": receipts,
-            "positions": positions,
+            "positions": positions, "decisions": decisions,
         }  # fmt: skip
         answer: Submission
         if self._lines is not None and len(encoded) <= _DIRECT_BYTES:
@@ -197,6 +198,11 @@ class Desk:
     async def find(self, portfolio: str, signal_id: str) -> Found:
         """See `Shard.find`."""
         answer: Found = await self._call(portfolio, "find", portfolio, signal_id)
+        return answer
+
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None:
+        """See `Mailbox.follow`."""
+        answer: Followed | None = await self._call(portfolio, "follow", portfolio, first, limit, wait_s)
         return answer
 
     async def recent(self, portfolio: str) -> Recent:

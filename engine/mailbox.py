@@ -10,14 +10,15 @@ from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from engine.digests import Ints
 from engine.errors import Fenced, RaysignalError, StoreError, StoreUnavailable
 from engine.policy import Policy
-from engine.receipts import Found, Recent, Standing, Submission
-from engine.shard import Checkpoint, Shard
+from engine.receipts import Followed, Found, Recent, Standing, Submission
+from engine.shard import Checkpoint, Pending, Shard
 
 T = TypeVar("T")
 
@@ -34,6 +35,7 @@ class Counts:
         commits, records: written and durable.
         commit_s: seconds spent in commits; `commit_buckets` counts them by `COMMIT_BUCKETS_S` and above.
         checkpoints: written.
+        decided: rows that were taken in with somebody's decisions.
     """
 
     received: int = 0
@@ -46,6 +48,15 @@ class Counts:
     commit_s: float = 0.0
     commit_buckets: list[int] = field(default_factory=lambda: [0] * (len(COMMIT_BUCKETS_S) + 1))
     checkpoints: int = 0
+    decided: int = 0
+
+    def take(self, pending: Pending) -> None:
+        """Count what was submitted."""
+        self.received += pending.rows
+        self.accepted += pending.accepted
+        self.replayed += pending.replayed
+        self.executed += pending.executed
+        self.refused.update(pending.refused)
 
     def time_commit(self, seconds: float, records: int) -> None:
         """Count one commit."""
@@ -85,6 +96,7 @@ class Mailbox:
         self._flush_timer: asyncio.TimerHandle | None = None
         self._writer = ThreadPoolExecutor(1, "commit")
         self._background = ThreadPoolExecutor(1, "checkpoint")
+        self._news_now: asyncio.Future[None] | None = None
         self.counts = Counts()
 
     async def submit(
@@ -96,26 +108,29 @@ class Mailbox:
         accept_price_jump: bool,
         receipts: bool,
         positions: Ints | None = None,
+        decisions: bytes | None = None,
     ) -> Submission:
-        """See `Shard.submit`; all that the answer accepts is durable."""
+        """See `Shard.submit`; all that the answer accepts is durable.
+
+        What comes with decisions came in before, for another portfolio: it is counted as decided, nowhere else.
+        """
         shard = await self._opened()
         while shard.crowded and (task := self._checkpointing) is not None:
             await asyncio.shield(task)
         try:
             pending = shard.submit(
                 portfolio, encoded, all_or_nothing=all_or_nothing, accept_price_jump=accept_price_jump,
-                receipts=receipts, positions=positions,
+                receipts=receipts, positions=positions, decisions=decisions,
             )  # fmt: skip
         except RaysignalError as error:
             rows = error.fields.get("rows", 1)
             self.counts.received += rows
             self.counts.refused[type(error).__name__] += rows
             raise
-        self.counts.received += pending.rows
-        self.counts.accepted += pending.accepted
-        self.counts.replayed += pending.replayed
-        self.counts.executed += pending.executed
-        self.counts.refused.update(pending.refused)
+        if decisions is None:
+            self.counts.take(pending)
+        else:
+            self.counts.decided += pending.accepted
         await self._durable(shard, pending.sequence)
         return await self._aside(pending.finish) if pending.blocks else pending.finish()
 
@@ -147,6 +162,26 @@ class Mailbox:
         collect = shard.recent(portfolio)
         await self._durable(shard, shard.sequence)
         return await self._aside(collect)
+
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None:
+        """Rows of a portfolio from ordinal `first` on, at most `limit`, all durable; waits for some.
+
+        Returns:
+            None: there were none within `wait_s` seconds.
+        """
+        shard = await self._opened()
+        look = shard.rows(portfolio, first, limit)
+        if look is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    while look is None:
+                        await asyncio.shield(self._news)
+                        shard = await self._opened()
+                        look = shard.rows(portfolio, first, limit)
+        if look is None:
+            return None
+        await self._durable(shard, shard.sequence)
+        return await self._aside(look)
 
     async def ready(self) -> int:
         """The sequence number of the last durable record, once the shard is open and can commit."""
@@ -222,6 +257,7 @@ class Mailbox:
                     return  # given up meanwhile: nobody waits for it any more
                 shard.committed()
                 self.counts.time_commit(self._clock() - began, len(commit.payloads))
+                self._tell_followers()
                 while self._waiters and self._waiters[0][0] <= shard.durable:
                     _, waiter = self._waiters.popleft()
                     if not waiter.done():
@@ -237,6 +273,18 @@ class Mailbox:
             self._committing = None
             if self._shard is not None and self._shard is not shard:
                 self._commit_soon(self._shard)  # it was opened while this task stood in its way
+
+    @property
+    def _news(self) -> "asyncio.Future[None]":
+        """Done at the next commit."""
+        if self._news_now is None:
+            self._news_now = asyncio.get_running_loop().create_future()
+        return self._news_now
+
+    def _tell_followers(self) -> None:
+        news, self._news_now = self._news_now, None
+        if news is not None:
+            news.set_result(None)
 
     async def _checkpoint_written(self) -> None:
         if (task := self._checkpointing) is not None:

@@ -16,12 +16,13 @@ from engine.account import ACCOUNT_SIZE
 from engine.columns import SignalBatch
 from engine.decisions import SIGNAL, deciders_of, explanations_of
 from engine.digests import Floats, Ints
+from engine.errors import NotFound
 from engine.history import HistoryChunk
 from engine.journal.blobs import BlobStore
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
 from engine.portfolio import Portfolio, Stretch
-from engine.receipts import Decided, Found
+from engine.receipts import Decided, Followed, Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +191,30 @@ class HistoryRecall:
     def _codes(self, part: history.Part) -> npt.NDArray[np.int32]:
         code = {symbol: position for position, symbol in enumerate(self._symbols)}
         return np.array([code[symbol] for symbol in part.symbols], np.int32)[part.symbol]
+
+
+def rows_of_stretch(stretch: Stretch, first: int, stop: int) -> Followed:
+    """Rows `first` to `stop` of a stretch in memory, as far as it goes."""
+    parts = [part for part in stretch.kept if part.first < stop and part.first + len(part.batch) > first]
+    (only, *more) = parts
+    if not more and only.first == first and first + len(only.batch) <= stop:
+        return Followed(first, only.encoded, only.action)
+    batches, actions = [], []
+    for part in parts:
+        chosen = np.arange(max(first - part.first, 0), min(stop - part.first, len(part.batch)))
+        batches.append(SignalBatch.decode(part.encoded).take(chosen))
+        actions.append(part.action[chosen])
+    return Followed(first, SignalBatch.concat(batches).encode(), np.concatenate(actions))
+
+
+def rows_of_history(blobs: BlobStore, name: str, first: int, stop: int) -> Followed:
+    """Rows `first` to `stop` that the history holds."""
+    table = history.read_range(blobs, name, first, stop - 1).combine_chunks()
+    if len(table) != stop - first:
+        raise NotFound(
+            f"the history of {name!r} holds no rows {first} to {stop - 1}", field="ordinal", value=first
+        )
+    return Followed(first, history.signals_of(table).encode(), table["decision"].to_numpy())
 
 
 def history_chunk(portfolio: Portfolio, stretch: Stretch, skip: int = 0) -> HistoryChunk:

@@ -144,6 +144,21 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """Consecutive processed rows of a portfolio, for whoever follows it.
+
+    Attributes:
+        first: the ordinal of the first.
+        encoded: `SignalBatch.encode` of the n signals, with their features.
+        decision: int8[n], what the ledger was told to do.
+    """
+
+    first: int
+    encoded: bytes | memoryview
+    decision: npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
 class Recent:
     """Processed rows that the history does not hold yet: from ordinal `first` on, in the history's columns."""
 

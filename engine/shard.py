@@ -43,8 +43,15 @@ from engine.judgement import Finding, judge
 from engine.ledger import LedgerRows
 from engine.policy import Policy, check_portfolio_name
 from engine.portfolio import Portfolio, Stretch
-from engine.recall import HistoryRecall, MemoryRecall, Recall, history_chunk
-from engine.receipts import Found, Recent, Standing, Submission
+from engine.recall import (
+    HistoryRecall,
+    MemoryRecall,
+    Recall,
+    history_chunk,
+    rows_of_history,
+    rows_of_stretch,
+)
+from engine.receipts import Followed, Found, Recent, Standing, Submission
 from engine.records import Creation, creation_record, intake_record, read_record
 from engine.snapshots import Snapshot
 
@@ -414,6 +421,22 @@ class Shard:
         return lambda: Recent(
             name, first, [history.chunk_table(history_chunk(portfolio, each)) for each in stretches]
         )
+
+    def rows(self, name: str, first: int, limit: int) -> Callable[[], Followed] | None:
+        """How rows from ordinal `first` on are read, at most `limit`; may block. None: there are none yet.
+
+        Raises:
+            NotFound: no such portfolio.
+        """
+        portfolio = self.portfolio(name)
+        if first >= portfolio.count:
+            return None
+        stop = min(first + limit, portfolio.count)
+        for stretch in (portfolio.writing, portfolio.open):
+            if stretch is not None and stretch.first <= first < stretch.end:
+                return partial(rows_of_stretch, replace(stretch, kept=list(stretch.kept)), first, stop)
+        end = portfolio.open.first if portfolio.writing is None else portfolio.writing.first
+        return partial(rows_of_history, self.blobs, name, first, min(stop, end))
 
     # The parts
 

@@ -15,6 +15,7 @@ from engine.history.read import (
     read_page,
     read_part,
     read_range,
+    signals_of,
     written_up_to,
 )
 from engine.history.schema import FIXED
@@ -31,6 +32,7 @@ __all__ = [
     "read_page",
     "read_part",
     "read_range",
+    "signals_of",
     "write_chunk",
     "written_up_to",
 ]

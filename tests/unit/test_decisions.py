@@ -146,3 +146,31 @@ def test_a_decision_that_cannot_be_is_refused(action, by):
         Decisions(
             np.array([action], np.int8), np.array([by], np.int8), ("signal", "gate"), TextColumn.empty(1)
         )
+
+
+def rows(shard: Shard, first: int, limit: int) -> tuple[list[str], list[int]]:
+    look = shard.rows("enhanced", first, limit)
+    assert look is not None
+    found = look()
+    assert found.first == first
+    return SignalBatch.decode(found.encoded).signal_id.to_list(), found.decision.tolist()
+
+
+def test_followers_read_the_same_rows_from_memory_and_from_the_history(tmp_path):
+    batch = signals(30)
+    told = decisions(batch)
+    shard = opened(tmp_path)
+    for start in range(0, 30, 10):
+        chosen = np.arange(start, start + 10)
+        taken(shard, batch.take(chosen), told.take(chosen))
+    asked = [(0, 100), (0, 10), (5, 10), (10, 10), (29, 1), (12, 100)]
+    from_memory = [rows(shard, *each) for each in asked]
+    assert from_memory[0] == (batch.signal_id.to_list(), told.action.tolist())
+    assert from_memory[2] == (batch.signal_id.to_list()[5:15], told.action.tolist()[5:15])
+    assert shard.rows("enhanced", 30, 10) is None
+    checkpoint = shard.due_checkpoint(now=True)
+    assert checkpoint is not None
+    assert [rows(shard, *each) for each in asked] == from_memory  # while it is being written
+    shard.write_checkpoint(checkpoint)
+    shard.checkpointed(checkpoint)
+    assert [rows(shard, *each) for each in asked] == from_memory
