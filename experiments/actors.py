@@ -111,14 +111,16 @@ class ArmActor:
             assert like is not None
             return arms.drawn(batch, like, trial.seed)
         assert self._asking is not None
-        return asyncio.run(self._advised(batch, self._asking))
+        return asyncio.run(_advised(batch, trial, self._asking, self._advance))
 
-    async def _advised(self, batch: SignalBatch, asking: Asking) -> Decided:
-        adviser = asking.adviser()
-        try:
-            return await arms.advised(batch, self._trial, adviser, advance=self._advance)
-        finally:
-            await adviser.aclose()
+
+# No method of the actor: Ray runs every method of a class that has a coroutine on an event loop.
+async def _advised(batch: SignalBatch, trial: Trial, asking: Asking, advance: arms.Advance) -> Decided:
+    adviser = asking.adviser()
+    try:
+        return await arms.advised(batch, trial, adviser, advance=advance)
+    finally:
+        await adviser.aclose()
 
 
 def run_arms(

@@ -1,0 +1,88 @@
+"""The signals of a file as one stream, each as a fresh portfolio would take it, for an experiment."""
+
+import hashlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+
+from cli.files import reading_of, reading_sentences
+from cli.options import ReadingOptions
+from cli.output import Output, errors_table
+from cli.survey import Survey
+from engine.columns import SignalBatch
+from engine.errors import RaysignalError
+from engine.identities.keys import first_in_batch
+from engine.instants import format_instant
+from engine.intake import read_file
+from engine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class FileStream:
+    """A file that was read.
+
+    Attributes:
+        batch: its signals in time, each once; at least one.
+        rows, refused, repeated: of the file.
+        provenance: where the signals came from, for a manifest.
+    """
+
+    batch: SignalBatch
+    rows: int
+    refused: int
+    repeated: int
+    provenance: dict[str, Any]
+
+    @property
+    def sentence(self) -> str:
+        """What is in it."""
+        first, last = (format_instant(int(self.batch.timestamp_us[place])) for place in (0, -1))
+        names = [escape(name) for name in self.batch.symbols[:4]]
+        more = f" and {len(self.batch.symbols) - 4} more" if len(self.batch.symbols) > 4 else ""
+        left = [
+            f"{count:,d} {what}"
+            for count, what in ((self.refused, "refused"), (self.repeated, "repeated"))
+            if count
+        ]
+        out = f"; left out: {', '.join(left)}" if left else ""
+        return f"{len(self.batch):,d} of {', '.join(names)}{more}, {first} to {last}{out}"
+
+
+def read_stream(
+    path: Path, options: ReadingOptions, settings: Settings, *, skip: bool, accept_jump: bool, output: Output
+) -> FileStream:
+    """Read a file whole; rows that a portfolio would refuse are shown, or left out with `skip`.
+
+    Raises:
+        RaysignalError: a row that cannot be used and is not to be left out, or no signal at all.
+    """
+    reading = reading_of(options, settings, now_us=time.time_ns() // 1000)
+    survey = Survey(None if accept_jump else settings.max_price_jump)
+    batch = survey.add(read_file(path, reading))
+    if survey.refused and not skip:
+        output.err.print(errors_table(survey.errors, survey.refused), soft_wrap=False)
+        raise RaysignalError(
+            f"{survey.refused:,d} of {survey.rows:,d} rows of {path} cannot be used; "
+            "leave them out with --on-error skip"
+        )
+    if not len(batch):
+        raise RaysignalError(f"{path} holds no signal; expected at least one row")
+    once = np.flatnonzero(first_in_batch(batch.key) == np.arange(len(batch)))
+    provenance = {
+        "file": path.name,
+        "sha256": _sha256(path),
+        "read": reading_sentences(options, reading),
+        "rows": survey.rows,
+        "refused": survey.refused,
+        "repeated": survey.repeated,
+    }
+    return FileStream(batch.take(once), survey.rows, survey.refused, survey.repeated, provenance)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,83 @@
+"""`metrics.json` read back: the evaluation that it was written from, so that it can be shown again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agents.accuracy import Accuracy, Cohort
+from experiments.bootstrap import Interval
+from experiments.calibration import Bin, Calibration
+from experiments.evaluation import ArmFigures, Evaluation
+from experiments.paired import Assessment, Decomposition, Judgment
+from experiments.plan import Plan, Reach
+from experiments.shifts import ShiftTest
+
+_NAN = float("nan")
+
+
+def evaluation_of(metrics: Mapping[str, Any]) -> Evaluation:
+    """The evaluation whose `as_dict` this is; a number that was not there is NaN again."""
+    accuracy = metrics["accuracy"]
+    return Evaluation(
+        **{
+            name: metrics[name]
+            for name in ("horizon", "signals", "judged", "blind", "seed", "replicates", "alpha")
+        },
+        arms=tuple(
+            ArmFigures(**arm | {"model_tokens": tuple(arm["model_tokens"])}) for arm in metrics["arms"]
+        ),
+        assessments=tuple(_assessment(each) for each in metrics["assessments"]),
+        plan=_plan(metrics["plan"]),
+        accuracy=Accuracy(
+            **_numbers(accuracy, "up_share", "down_share")
+            | {"cohorts": tuple(Cohort(**_numbers(each, *_COHORT)) for each in accuracy["cohorts"])}
+        ),
+        calibration={
+            name: Calibration(**found | {"bins": tuple(Bin(**each) for each in found["bins"])})
+            for name, found in metrics["calibration"].items()
+        },
+    )
+
+
+_COHORT = tuple(name for name, kind in Cohort.__annotations__.items() if kind in {float, "float"})
+_INTERVAL = ("estimate", "low", "high", "se")
+
+
+def _assessment(values: Mapping[str, Any]) -> Assessment:
+    return Assessment(
+        **{
+            name: values[name]
+            for name in (
+                "arm",
+                "kind",
+                "signals",
+                "judged",
+                "overridden",
+                "p_greater",
+                "p_less",
+                "detectable_bps",
+            )
+        },
+        parts=Decomposition(**values["parts"]),
+        uplift=_interval(values["uplift"]),
+        selection=_interval(values["selection"]),
+        shifts=ShiftTest(**values["shifts"]),
+        judgment=Judgment(values["judgment"]),
+        returns_bps={fill: _interval(each) for fill, each in values["returns_bps"].items()},
+    )
+
+
+def _interval(values: Mapping[str, Any]) -> Interval:
+    return Interval(**_numbers(values, *_INTERVAL))
+
+
+def _plan(values: Mapping[str, Any]) -> Plan:
+    reach = tuple(
+        Reach(**row | {"signals_for": {float(bps): count for bps, count in row["signals_for"].items()}})
+        for row in values["reach"]
+    )
+    return Plan(**{**values, "reach": reach})
+
+
+def _numbers(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The values, with NaN where one of these names has none."""
+    return {name: _NAN if value is None and name in names else value for name, value in values.items()}
