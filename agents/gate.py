@@ -96,7 +96,8 @@ def rule(evidence: Evidence, action: Actions, worth: Worth, rules: GateRules) ->
     # The edge is towards the signal's own side; the move that is expected is up for a BUY, down for a SELL.
     expected = worth.verdicts(action, action * evidence.edge_bps)[1]
     expected[~enough] = np.nan
-    modest = worth.verdicts(action, action * (evidence.edge_bps + rules.sure * evidence.edge_error_bps))[1]
+    error = np.where(enough, evidence.edge_error_bps, 0.0)  # without evidence it is infinite
+    modest = worth.verdicts(action, action * (evidence.edge_bps + rules.sure * error))[1]
     flips = enough & (modest[:, Verdict.FLIP] > np.maximum(expected[:, Verdict.APPROVE], 0.0))
     other = np.where(flips, Verdict.FLIP, Verdict.HOLD).astype(np.int8)
     pays = enough & (expected[np.arange(n), other] > expected[:, Verdict.APPROVE])
