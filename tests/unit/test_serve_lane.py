@@ -32,12 +32,14 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.protocol = protocol
         self.closed = False
+        self.written_to_when_closed = False
         self.reading = True
         self._out = b""
         self._more = asyncio.Event()
         protocol.connection_made(self)
 
     def write(self, data: Any) -> None:
+        self.written_to_when_closed |= self.closed
         self._out += data
         self._more.set()
 
@@ -223,6 +225,7 @@ async def test_both_ways_answer_the_same_and_log_the_same(tmp_path: Path, asked:
         (request(headers={"X-Request-Timeout-Seconds": "5"}), 200),
         (request(headers={"content-type": "application/json"}), 200),
         (request(version="1.0"), 200),
+        (request(version="1.0", headers={"Connection": "keep-alive"}), 200),
         (request(BODY + b" " * 4096), 200),
         (request(method="PUT"), 405),
         (request(target="/signals"), 200),
@@ -343,6 +346,7 @@ async def test_a_signal_whose_sender_hangs_up_is_taken_in_all_the_same(tmp_path:
         other = connect()
         other.send(request())
         assert (await other.answer())[2]["replayed"]
+        assert not wire.written_to_when_closed
         assert (await found.desk.standing("baseline")).count == 1
     assert [line["status"] for line in found.lines] == [200, 200]
 
