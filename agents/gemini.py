@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["GeminiModel", "Model", "ModelSettings", "NoModel", "Price", "VerdictIn", "api_key_in"]
 
 GOOGLE = "https://generativelanguage.googleapis.com"
+KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
+"""Where the key is looked for; the first that is set counts."""
 LOOPBACK_ONLY = "RAYSIGNAL_MODEL_LOOPBACK_ONLY"
 """In the environment, it forbids a model at any address but this machine's own; the tests set it."""
 
@@ -140,8 +142,8 @@ class Model(Protocol):
 
 
 def api_key_in(environment: Mapping[str, str]) -> str | None:
-    """The key that an environment holds: GOOGLE_API_KEY, else GEMINI_API_KEY, else None."""
-    for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
+    """The key that an environment holds, by `KEY_VARIABLES`; None: none of them is set."""
+    for name in KEY_VARIABLES:
         if key := environment.get(name, "").strip():
             return key
     return None

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from engine.errors import RaysignalError, StoreError, UnsafeStore
 from engine.settings import PREFIX, Settings
 from serve.service import reachable
 
+_AGENT_MODULES = ("chromadb", "scipy")
 _GIB = 1024**3
 _LITTLE_BYTES, _TOO_LITTLE_BYTES = 2 * _GIB, _GIB // 5
 
@@ -58,6 +60,8 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[Finding]:
         return
     yield Finding("settings", "ok", f"every {PREFIX} variable is known; fingerprint {settings.fingerprint()}")
     yield check_keys(settings)
+    yield check_model_key(os.environ)
+    yield check_agent()
     yield check_port(settings)
     yield check_disk(settings.store)
     yield check_compiled()
@@ -124,6 +128,38 @@ def _has_aws_credentials() -> bool:
     import boto3  # noqa: PLC0415 - only for an S3 store
 
     return boto3.Session().get_credentials() is not None
+
+
+def check_model_key(environment: Mapping[str, str]) -> Finding:
+    """Whether a model can be asked, and what happens if not; the key is not shown."""
+    from agents.gemini import KEY_VARIABLES, api_key_in  # noqa: PLC0415 - for this check alone
+
+    if api_key_in(environment) is None:
+        return Finding(
+            "model",
+            "ok",
+            f"no key in {' or '.join(KEY_VARIABLES)}: no model is asked, the gate decides alone",
+        )
+    found = next(name for name in KEY_VARIABLES if environment.get(name, "").strip())
+    return Finding("model", "ok", f"{found} is set: Gemini is asked about what the gate leaves grey")
+
+
+def check_agent() -> Finding:
+    """Whether what agents and experiments rest on can be imported; signals run without it."""
+    found, missing = [], []
+    for name in _AGENT_MODULES:
+        try:
+            module = import_module(name)
+        except Exception as error:  # noqa: BLE001 - a broken package may raise anything
+            missing.append(f"{name} cannot be imported ({_first_line(error)})")
+        else:
+            found.append(f"{name} {getattr(module, '__version__', '')}".strip())
+    if missing:
+        return Finding(
+            "agent", "warning", f"{'; '.join(missing)}: raysignal compare does not run",
+            "install raysignal[agents,experiments]; make setup does",
+        )  # fmt: skip
+    return Finding("agent", "ok", f"{', '.join(found)} can be imported")
 
 
 def check_port(settings: Settings) -> Finding:

@@ -11,6 +11,7 @@ import numpy as np
 from rich.markup import escape
 
 from cli.compare_plan import plan_of, reach_sentence
+from cli.files import reading_of, reading_sentences
 from cli.hosting import NotStarted
 from cli.options import ReadingOptions
 from cli.output import Output
@@ -81,6 +82,8 @@ class Made:
 
 def run_job(job: Job, settings: Settings, output: Output) -> None:
     """Compare, and show what came out."""
+    reading = reading_of(job.reading, settings, now_us=time.time_ns() // 1000)
+    output.say(f"file      {escape(str(job.path))}: {reading_sentences(job.reading, reading)}")
     made = make(job, settings, output)
     if output.as_json:
         output.json(made.as_dict())
@@ -106,7 +109,6 @@ def make(job: Job, settings: Settings, output: Output) -> Made:
     )
     sided = int(np.count_nonzero(file.batch.action))
     model = job.questions.sentence(asked=asks, signals=sided)
-    output.say(f"file      {escape(str(job.path))}: {file.provenance['read']}")
     output.say(f"signals   {file.sentence}")
     output.say(f"reach     {reach_sentence(plan_of(file, trial, arms), str(trial.rules.horizon))}")
     output.say(f"model     {escape(model)}")
@@ -128,7 +130,7 @@ def make(job: Job, settings: Settings, output: Output) -> Made:
 def show(made: Made, output: Output) -> None:
     """Print what came out."""
     show_results(made.run, made.store, output)
-    output.say(f"run id    {made.run.run_id}; raysignal runs show shows it again")
+    output.say(f"again     raysignal runs show {made.run.run_id} --store {escape(made.store)}")
 
 
 def _opened(run_id: str | None, file: FileStream, comparison: Comparison, blobs: BlobStore) -> RunState:

@@ -1,4 +1,6 @@
-"""What `raysignal run` does: one service, two portfolios, the same signals by two ways, one result."""
+"""What `raysignal run` does: one service, two portfolios, the same signals by two ways, one result; then the arms
+of an experiment on the same signals.
+"""
 
 import asyncio
 import os
@@ -14,6 +16,8 @@ from rich.markup import escape
 
 from cli.asking import sentence_of, service_at
 from cli.client import Client
+from cli.compare_job import Job as Comparison
+from cli.compare_job import make, show
 from cli.files import SignalFile, reading_of, reading_sentences
 from cli.hosting import hosted
 from cli.options import URL_VARIABLE, ReadingOptions, writing_to
@@ -21,6 +25,7 @@ from cli.output import Output, errors_table, performance_table, rows_table
 from cli.ports import free_port
 from cli.replay_job import sending, summary
 from cli.replaying import Pace, Plan, Tally, replay_file
+from cli.trials import Questions
 from data.generator import SAMPLE as _SAMPLE
 from data.generator import SAMPLE_SPEC
 from engine.errors import RaysignalError
@@ -32,6 +37,7 @@ SAMPLE = Path(os.path.relpath(_SAMPLE)) if _SAMPLE.is_relative_to(Path.cwd()) el
 SAMPLE_READING = ReadingOptions(timezone="UTC", bar=SAMPLE_SPEC.bar, label="open")
 _BATCH_ROWS = 1_000_000
 _BATCH_SUFFIX = "-batch"
+_CALLS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,10 @@ class Differs(RaysignalError):
 
 
 def run_job(job: Job, output: Output) -> None:
-    """Run it and show it; exits with status 1 if a row was refused or the two ways differ."""
+    """Run it and show it; exits with status 1 if a row was refused or the two ways differ.
+
+    What the comparison of the arms says does not change the status.
+    """
     file, how = _read(job, output)
     place = fresh_folder(job.folder)
     settings = _settings(place)
@@ -76,18 +85,29 @@ def run_job(job: Job, output: Output) -> None:
         output.err.print(rows_table(("figure", *names), differing), soft_wrap=False)
         raise Differs(f"one by one and in one batch ended differently in {len(differing)} figures")
     rows = dataset(settings.store).count_rows()
+    if not output.as_json:
+        output.say()
+        output.say(sentence_of(standings[0]))
+        output.table(performance_table(standings[:1]))
+    output.say("[bold]does overruling some of these signals help?[/bold]")
+    made = make(_comparison(job), settings, output)
     if output.as_json:
         output.json({
             "file": str(job.path), "read": how, "folder": str(place), "store": settings.store,
             "replays": {"one_by_one": replays[0].as_dict(), "batch": replays[1].as_dict()},
-            "same": True, "standings": standings, "result_rows": rows,
+            "same": True, "standings": standings, "result_rows": rows, "experiment": made.as_dict(),
         })  # fmt: skip
         return
-    output.say()
-    output.say(sentence_of(standings[0]))
-    # Baseline beside buy-and-hold; further arms are further standings of this table.
-    output.table(performance_table(standings[:1]))
+    show(made, output)
     _where(place, settings.store, rows, output)
+
+
+def _comparison(job: Job) -> Comparison:
+    """The standing arms on the same signals; the model is among them if there is a key."""
+    return Comparison(
+        job.path, job.reading, skip=job.skip, accept_price_jump=job.accept_price_jump,
+        questions=Questions(budget=_CALLS),
+    )  # fmt: skip
 
 
 def fresh_folder(parent: Path) -> Path:

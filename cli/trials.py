@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from agents.cassette import Mode
 from agents.evidence import Recall
 from agents.gate import GateRules
-from agents.gemini import LIST_PRICES, ModelSettings, api_key_in
+from agents.gemini import KEY_VARIABLES, LIST_PRICES, ModelSettings, api_key_in
 from agents.outcomes import Horizon
 from agents.override import AgentRules
 from engine.errors import InvalidField, NotFound, SettingsError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from experiments.actors import Asking
 
 BUDGET = 500
-_KEYS = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 _QUESTION_TOKENS = 4_000  # long ones hold half of it
 _LOOPBACK_KEY = "loopback"
 
@@ -140,7 +139,7 @@ class Questions:
         """Who decides the grey zone, and what that costs at most; `signals` are those with a side."""
         settings = self.settings()
         if not asked:
-            why = "left out by --arms" if self.can_be_asked else f"no key ({' or '.join(_KEYS)})"
+            why = "left out by --arms" if self.can_be_asked else f"no key ({' or '.join(KEY_VARIABLES)})"
             return f"{why}: no model is asked, the gate decides alone"
         if self.replay is not None:
             return f"{settings.model}, answers replayed from {self.replay}: nothing is asked, nothing is paid"
@@ -171,11 +170,13 @@ def chosen_arms(rules: Rules, questions: Questions) -> tuple[str, ...]:
     if "model" not in arms and questions.wanted:
         option = questions.wanted[0]
         if rules.arms is None:
-            raise SettingsError(f"{option} needs somebody to ask; expected {' or '.join(_KEYS)} to be set")
+            raise SettingsError(
+                f"{option} needs somebody to ask; expected {' or '.join(KEY_VARIABLES)} to be set"
+            )
         raise InvalidField("arms", rules.arms, f"model among them, which {option} is about")
     if "model" in arms and not questions.can_be_asked:
         raise SettingsError(
-            f"the arm model has nobody to ask; expected {' or '.join(_KEYS)}, --gemini-url or --replay"
+            f"the arm model has nobody to ask; expected {' or '.join(KEY_VARIABLES)}, --gemini-url or --replay"
         )
     return arms
 
