@@ -30,15 +30,16 @@ from agents.memory import OutcomeMemory, nearest, places_of
 from agents.relevance import Relevance, relate, weigh
 from agents.situations import Singles, Situations
 from engine.digests import Floats, Ints, Words
+from engine.errors import InvalidField
 
 LAGS = 32
+MOST_NEIGHBOURS = 10_000
 _COUNTS_FROM = 50.0  # pseudo-counts of a drift of half and half
 _OVERLAP_WORTH = 50.0  # pseudo-counts of the correlation that overlapping windows have
 _BLOCK = 4096
 
-# Columns of what is found out about a signal.
-KNOWN, USED, EFFECTIVE, HITS, SHARE, EDGE, SPREAD, DRIFT, RADIUS = range(9)
-_COLUMNS = 9
+# What is found out about a signal: a line each.
+KNOWN, USED, EFFECTIVE, SHARE, ALPHA, BETA, EDGE, ERROR, RADIUS, _LINES = range(10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +47,29 @@ class Recall:
     """How the memory is asked.
 
     Attributes:
-        neighbours: at most so many past signals.
-        least: at least so many, as soon as so many are known.
-        part: between the two, this share of all that are known.
-        prior: what the prior weighs, in signals.
+        neighbours: at most so many past signals; 1 to 10 000.
+        least: at least so many, as soon as so many are known; 1 or more.
+        part: between the two, this share of all that are known; 0 to 1.
+        prior: what the prior weighs, in signals; above 0.
+
+    Raises:
+        InvalidField: a value outside of these.
     """
 
     neighbours: int = 400
     least: int = 50
     part: float = 0.15
     prior: float = 20.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.neighbours <= MOST_NEIGHBOURS:
+            raise InvalidField("neighbours", self.neighbours, f"1 to {MOST_NEIGHBOURS}")
+        if not self.least >= 1:
+            raise InvalidField("least", self.least, "1 or more")
+        if not 0.0 <= self.part <= 1.0:
+            raise InvalidField("part", self.part, "a share from 0 to 1")
+        if not 0.0 < self.prior < np.inf:
+            raise InvalidField("prior", self.prior, "a finite number above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,40 +135,22 @@ class Witness:
             self._drift = np.concatenate([self._drift, np.zeros((missing, 4))])
             self._recent = np.concatenate([self._recent, np.zeros((missing, LAGS + 1))])
         self.relevance.keep_up(memory.number_names, memory.label_names)
-        table = np.full((n, _COLUMNS), np.nan)
-        neighbours = np.full((n if search else 0, self.recall.neighbours), -1, np.int64)
-        scale = np.zeros((n, len(memory.number_names)), np.float32)
-        scale[:, places_of(situations.number_names, memory.number_names)] = situations.scale
+        ask = self.recall
+        table = np.zeros((_LINES, n))
+        neighbours = np.full((n if search else 0, ask.neighbours), -1, np.int64)
+        scale = situations.scale
+        if situations.number_names != memory.number_names:
+            scale = np.zeros((n, len(memory.number_names)), np.float32)
+            scale[:, places_of(situations.number_names, memory.number_names)] = situations.scale
         _look(
-            memory.numbers, memory.labels, scale, memory.timestamp_us, memory.symbol, memory.action,
-            memory.known_at_us, memory.exit, memory.overlap, memory.side, memory.move_bps, memory.queue,
-            memory.sequence, memory.settled, first, stop, memory.window, self.recall.neighbours,
-            self.recall.least, self.recall.part, search, self._consumed, self._drift, self._recent,
+            memory.numbers, memory.labels, memory.varies, scale, memory.timestamp_us, memory.symbol,
+            memory.action, memory.known_at_us, memory.exit, memory.overlap, memory.side, memory.move_bps,
+            memory.queue, memory.sequence, memory.settled, first, stop, memory.window, ask.neighbours, ask.least,
+            float(ask.part), float(ask.prior), search, self._consumed, self._drift, self._recent,
             self._correlations, self.relevance.by_number, self.relevance.by_label, table, neighbours,
         )  # fmt: skip
-        return self._evidence(table, neighbours, memory.action[first:stop])
-
-    def _evidence(self, table: Floats, neighbours: Ints, action: npt.NDArray[np.int8]) -> Evidence:
-        prior = self.recall.prior
-        used, effective = table[:, USED], table[:, EFFECTIVE]
-        weight = np.divide(effective, used, out=np.zeros(len(used)), where=used > 0)
-        share, hits = table[:, SHARE], np.clip(table[:, HITS], 0.0, used)
-        trust = effective / (effective + prior)
-        error = np.divide(
-            table[:, SPREAD], np.sqrt(effective), out=np.full(len(used), np.inf), where=effective > 0
-        )
-        return Evidence(
-            known=table[:, KNOWN].astype(np.int64),
-            used=used.astype(np.int64),
-            effective=effective,
-            share=share,
-            alpha=prior * share + hits * weight,
-            beta=prior * (1.0 - share) + (used - hits) * weight,
-            edge_bps=table[:, EDGE] * trust + action * table[:, DRIFT],
-            edge_error_bps=error,
-            radius=table[:, RADIUS],
-            neighbours=neighbours,
-        )
+        known, used = table[KNOWN].astype(np.int64), table[USED].astype(np.int64)
+        return Evidence(known, used, *table[EFFECTIVE:_LINES], neighbours)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -195,7 +191,7 @@ def _take_in(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _correlation(correlations: Floats, by_lag: Floats) -> int:
-    """Correlations between outcomes so many outcomes apart, never below 0; how many lags count."""
+    """Correlations between outcomes so many outcomes apart, 0 to 1; how many lags count."""
     if correlations[2, 1] == 0.0:
         return 0
     overlap = correlations[2, 0] / correlations[2, 1]
@@ -205,7 +201,7 @@ def _correlation(correlations: Floats, by_lag: Floats) -> int:
         worth = max(0.0, 1.0 - lag / overlap) * _OVERLAP_WORTH
         count = correlations[1, lag]
         own = correlations[0, lag] / count / variance if count > 0.0 and variance > 0.0 else 0.0
-        by_lag[lag] = max(0.0, (own * count + worth) / (count + _OVERLAP_WORTH))
+        by_lag[lag] = min(1.0, max(0.0, (own * count + worth) / (count + _OVERLAP_WORTH)))
     return lags
 
 
@@ -225,8 +221,10 @@ def _effective(found: Ints, symbol: Any, sequence: Ints, span: int, lags: int, b
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _sum_up(found: Ints, symbol: Any, side: Any, move: Floats, drift: Floats, line: Floats) -> None:
-    """Hits, edge and spread of the neighbours."""
+def _sum_up(
+    found: Ints, symbol: Any, side: Any, move: Floats, drift: Floats, own_share: float
+) -> tuple[float, float, float]:
+    """Hits of the neighbours, the mean of their edges, and the standard deviation of these."""
     n = len(found)
     hits = 0.0
     edge = 0.0
@@ -235,22 +233,23 @@ def _sum_up(found: Ints, symbol: Any, side: Any, move: Floats, drift: Floats, li
         own = drift[symbol[row]]
         hits += (1.0 if side[row] * move[row] > 0.0 else 0.0) - _share(own, side[row])
         edge += side[row] * (move[row] - _mean_move(own))
+    edge /= n
     squares = 0.0
     for at in range(n):
         row = found[at]
-        off = side[row] * (move[row] - _mean_move(drift[symbol[row]])) - edge / n
+        off = side[row] * (move[row] - _mean_move(drift[symbol[row]])) - edge
         squares += off * off
-    line[HITS] = hits + n * line[SHARE]
-    line[EDGE] = edge / n if n else 0.0
-    line[SPREAD] = np.sqrt(squares / (n - 1.0)) if n > 1 else np.inf
+    spread = np.sqrt(squares / (n - 1.0)) if n > 1 else np.inf
+    return min(max(hits + n * own_share, 0.0), float(n)), edge, spread
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _look(
-    numbers: Singles, labels: Words, scale: Singles, timestamp_us: Ints, symbol: Any, action: Any, known_at_us: Ints,
-    exits: Ints, overlap: Ints, side: Any, move: Floats, queue: Ints, sequence: Ints, settled: int, first: int,
-    stop: int, window: int, most: int, least: int, part: float, search: bool, consumed: Ints, drift: Floats,
-    recent: Floats, correlations: Floats, by_number: Floats, by_label: Floats, table: Floats, neighbours: Ints,
+    numbers: Singles, labels: Words, varies: npt.NDArray[np.bool_], scale: Singles, timestamp_us: Ints, symbol: Any,
+    action: Any, known_at_us: Ints, exits: Ints, overlap: Ints, side: Any, move: Floats, queue: Ints,
+    sequence: Ints, settled: int, first: int, stop: int, window: int, most: int, least: int, part: float,
+    prior: float, search: bool, consumed: Ints, drift: Floats, recent: Floats, correlations: Floats,
+    by_number: Floats, by_label: Floats, table: Floats, neighbours: Ints,
 ) -> None:  # fmt: skip
     block, distance = np.empty(_BLOCK, np.float32), np.empty(most, np.float32)
     by_lag = np.zeros(LAGS)
@@ -269,27 +268,35 @@ def _look(
             )  # fmt: skip
             consumed[0] += 1
             consumed[1] = max(consumed[1], exits[told] - told)
-        line = table[row - first]
-        line[KNOWN] = consumed[0]
-        line[USED] = line[EFFECTIVE] = line[EDGE] = line[HITS] = line[SPREAD] = 0.0
-        line[DRIFT] = _mean_move(drift[symbol[row]])
-        line[SHARE] = _share(drift[symbol[row]], action[row])
+        at = row - first
+        own = drift[symbol[row]]
+        share = _share(own, action[row])
+        table[KNOWN, at], table[SHARE, at] = consumed[0], share
+        table[ALPHA, at], table[BETA, at] = prior * share, prior * (1.0 - share)
+        table[EDGE, at] = action[row] * _mean_move(own)
+        table[ERROR, at], table[RADIUS, at] = np.inf, np.nan
         if action[row] == 0 or not search:
             continue
         k = min(most, max(least, int(part * consumed[0])))
         query[:] = numbers[:, row]
         masks[:] = labels[:, row]
-        found = neighbours[row - first]
+        found = neighbours[at]
         weigh(by_number, by_label, weights, label_weights)
         used = nearest(
-            numbers, labels, known_at_us, exits, max(0, row - window), row, row, as_of, query, scale[row - first],
+            numbers, labels, varies, known_at_us, exits, max(0, row - window), row, row, as_of, query, scale[at],
             masks, weights, label_weights, block, found[:k], distance[:k],
         )  # fmt: skip
-        line[USED] = used
-        if used:
-            line[RADIUS] = distance[:used].max()
-            near = np.sort(found[:used])
-            found[:used] = near
-            lags = _correlation(correlations, by_lag)
-            line[EFFECTIVE] = _effective(near, symbol, sequence, consumed[1], lags, by_lag)
-            _sum_up(near, symbol, side, move, drift, line)
+        if used == 0:
+            continue
+        table[USED, at], table[RADIUS, at] = used, distance[:used].max()
+        near = np.sort(found[:used])
+        found[:used] = near
+        lags = _correlation(correlations, by_lag)
+        effective = _effective(near, symbol, sequence, consumed[1], lags, by_lag)
+        hits, edge, spread = _sum_up(near, symbol, side, move, drift, share)
+        counts = effective / used
+        table[EFFECTIVE, at] = effective
+        table[ALPHA, at] += hits * counts
+        table[BETA, at] += (used - hits) * counts
+        table[EDGE, at] += edge * effective / (effective + prior)
+        table[ERROR, at] = spread / np.sqrt(effective)

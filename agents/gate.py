@@ -19,11 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
 from agents.evidence import Evidence
-from agents.outcomes import Actions, Worth
 from agents.verdicts import By, Codes, Reason, Verdict
-from engine.digests import Floats
+from agents.worth import Actions, Worth, earned_long, earned_short
+from engine.digests import Floats, Ints
 from engine.errors import InvalidField
 
 REASONS = tuple(Reason)
@@ -90,38 +91,69 @@ def rule(evidence: Evidence, action: Actions, worth: Worth, rules: GateRules) ->
     from scipy.special import betainc  # noqa: PLC0415 - a tenth of a second to import; paid at first use
 
     n = len(action)
-    enough = (action != 0) & (evidence.effective >= rules.least)
-    p_worse = np.full(n, np.nan)
-    p_worse[enough] = betainc(evidence.alpha[enough], evidence.beta[enough], evidence.share[enough])
-    # The edge is towards the signal's own side; the move that is expected is up for a BUY, down for a SELL.
-    expected = worth.verdicts(action, action * evidence.edge_bps)[1]
-    expected[~enough] = np.nan
-    error = np.where(enough, evidence.edge_error_bps, 0.0)  # without evidence it is infinite
-    modest = worth.verdicts(action, action * (evidence.edge_bps + rules.sure * error))[1]
-    flips = enough & (modest[:, Verdict.FLIP] > np.maximum(expected[:, Verdict.APPROVE], 0.0))
-    other = np.where(flips, Verdict.FLIP, Verdict.HOLD).astype(np.int8)
-    pays = enough & (expected[np.arange(n), other] > expected[:, Verdict.APPROVE])
-    clear = pays & (p_worse >= rules.against)
-    grey = pays & ~clear & (p_worse >= rules.grey)
-    good = enough & (p_worse <= 1.0 - rules.grey)
-    kinds = (action == 0, ~enough, clear, grey, good)
-    reason = np.select(kinds, [_CODE[reason] for reason in _REASON], _CODE[Reason.EVIDENCE_UNCLEAR])
-    by = np.where(clear | good, By.GATE, By.SIGNAL)
-    return Ruling(
-        verdict=np.where(clear, other, Verdict.APPROVE).astype(np.int8),
-        by=by.astype(np.int8),
-        reason=reason.astype(np.int8),
-        grey=grey,
-        other=other,
-        p_worse=p_worse,
-        expected_bps=expected,
-    )
+    sides = np.array(action, np.int8)  # a copy: it may lie in memory that cannot be written
+    enough = (sides != 0) & (evidence.effective >= rules.least)
+    p_worse, expected = np.full(n, np.nan), np.full((n, 3), np.nan)
+    if enough.any():
+        p_worse[enough] = betainc(evidence.alpha[enough], evidence.beta[enough], evidence.share[enough])
+    verdict, by, reason, other = codes = np.zeros((4, n), np.int8)
+    grey = np.zeros(n, np.bool_)
+    _rule(
+        sides, enough, p_worse, evidence.edge_bps, evidence.edge_error_bps, *worth.costs, float(rules.against),
+        float(rules.grey), float(rules.sure), _ROW_CODES, expected, codes, grey,
+    )  # fmt: skip
+    return Ruling(verdict, by, reason, grey, other, p_worse, expected)
 
 
-_REASON = (
-    Reason.HOLD_SIGNAL,
-    Reason.TOO_LITTLE_EVIDENCE,
-    Reason.EVIDENCE_AGAINST,
-    Reason.EVIDENCE_UNCLEAR,
-    Reason.EVIDENCE_FOR,
+_FLIP, _HOLD = int(Verdict.FLIP), int(Verdict.HOLD)
+_BY_GATE = int(By.GATE)
+_AGAINST, _UNCLEAR, _FOR, _LITTLE, _NO_TRADE = range(5)
+_ROW_CODES = np.array(
+    [
+        _CODE[reason]
+        for reason in (
+            Reason.EVIDENCE_AGAINST,
+            Reason.EVIDENCE_UNCLEAR,
+            Reason.EVIDENCE_FOR,
+            Reason.TOO_LITTLE_EVIDENCE,
+            Reason.HOLD_SIGNAL,
+        )
+    ]
 )
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _earned(side: int, edge_bps: float, fee: float, slippage: float, shorts: bool) -> tuple[float, float]:
+    """Net basis points of approving and of flipping, for a move of so much the signal's way."""
+    if side > 0:
+        return earned_long(edge_bps, fee, slippage), earned_short(edge_bps, fee, slippage) if shorts else 0.0
+    return earned_short(-edge_bps, fee, slippage) if shorts else 0.0, earned_long(-edge_bps, fee, slippage)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _rule(
+    action: Actions, enough: npt.NDArray[np.bool_], p_worse: Floats, edge_bps: Floats, error_bps: Floats, fee: float,
+    slippage: float, shorts: bool, against: float, grey_from: float, sure: float, reasons: Ints,
+    expected: Floats, codes: Codes, grey: npt.NDArray[np.bool_],
+) -> None:  # fmt: skip
+    """The table above, row by row; `codes` are verdict, by, reason and the other verdict, all 0 before."""
+    for row in range(len(action)):
+        codes[3, row] = _HOLD
+        if not enough[row]:
+            codes[2, row] = reasons[_LITTLE if action[row] else _NO_TRADE]
+            continue
+        approve, flip = _earned(action[row], edge_bps[row], fee, slippage, shorts)
+        expected[row, 0], expected[row, _FLIP], expected[row, _HOLD] = approve, flip, 0.0
+        _, least = _earned(action[row], edge_bps[row] + sure * error_bps[row], fee, slippage, shorts)
+        if least > max(approve, 0.0):
+            codes[3, row] = _FLIP
+        other = codes[3, row]
+        pays = expected[row, other] > approve
+        if pays and p_worse[row] >= against:
+            codes[0, row], codes[1, row], codes[2, row] = other, _BY_GATE, reasons[_AGAINST]
+        elif pays and p_worse[row] >= grey_from:
+            codes[2, row], grey[row] = reasons[_UNCLEAR], True
+        elif p_worse[row] <= 1.0 - grey_from:
+            codes[1, row], codes[2, row] = _BY_GATE, reasons[_FOR]
+        else:
+            codes[2, row] = reasons[_UNCLEAR]

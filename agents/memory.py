@@ -20,7 +20,7 @@ from numba import njit
 from agents.outcomes import NEVER_US, Codes, Outcomes
 from agents.situations import Singles, Situations
 from engine.digests import Floats, Ints, Words
-from engine.errors import LookAhead
+from engine.errors import InvalidField, LookAhead
 
 WINDOW = 250_000
 """So many past signals are searched; older ones are forgotten."""
@@ -56,7 +56,8 @@ class OutcomeMemory:
 
     __slots__ = (
         "action", "count", "exit", "known_at_us", "label_names", "labels", "move_bps", "net_bps", "number_names",
-        "numbers", "overlap", "queue", "sequence", "settled", "side", "symbol", "timestamp_us", "window",
+        "numbers", "overlap", "queue", "sequence", "settled", "side", "symbol", "timestamp_us", "varies",
+        "window",
     )  # fmt: skip
 
     def __init__(self, window: int = WINDOW) -> None:
@@ -67,6 +68,7 @@ class OutcomeMemory:
         self.label_names: tuple[str, ...] = ()
         self.numbers: Singles = np.empty((0, 0), np.float32)
         self.labels: Words = np.empty((0, 0), np.uint64)
+        self.varies = np.zeros(0, np.bool_)  # a category: not all rows have the same labels
         self.timestamp_us: Ints = np.empty(0, np.int64)
         self.symbol: Codes = np.empty(0, np.int32)
         self.action: npt.NDArray[np.int8] = np.empty(0, np.int8)
@@ -102,12 +104,16 @@ class OutcomeMemory:
         n = len(ordinal)
         if n == 0:
             return
-        if ordinal[0] != self.count:
-            raise LookAhead(f"signal {ordinal[0]} was given to a memory that expects signal {self.count}")
+        if ordinal[0] != self.count or ordinal[-1] != self.count + n - 1:
+            raise LookAhead(
+                f"signals {ordinal[0]} to {ordinal[-1]} were given to a memory that expects {n} signals from "
+                f"{self.count} on"
+            )
         self._make_room(self.count + n, situations)
         new = slice(self.count, self.count + n)
         self.numbers[places_of(situations.number_names, self.number_names), new] = situations.numbers
         self.labels[places_of(situations.label_names, self.label_names), new] = situations.labels
+        self.varies |= (self.labels[:, new] != self.labels[:, :1]).any(axis=1)
         self.timestamp_us[new] = timestamp_us
         self.symbol[new] = symbol
         self.action[new] = action
@@ -117,16 +123,22 @@ class OutcomeMemory:
         """Give signals their outcomes, in the order in which these become known.
 
         Raises:
-            LookAhead: an outcome that is known before its signal, or sooner than the one before it.
+            LookAhead: an outcome that is known no later than its signal, or sooner than the one before it; that a
+                row told which is not here yet; or that a signal had already.
         """
         if not len(outcomes):
             return
         at, queued = outcomes.ordinal, slice(self.settled, self.settled + len(outcomes))
-        before = self.known_at_us[self.queue[self.settled - 1]] if self.settled else outcomes.known_at_us[0]
         known = outcomes.known_at_us
+        if (outcomes.exit >= self.count).any():
+            raise LookAhead("an outcome was stored before the row that told it")
         if not ((known > self.timestamp_us[at]) & (outcomes.exit > at)).all():
             raise LookAhead("an outcome was known no later than its signal")
-        if np.diff(known, prepend=before).min() < 0:
+        if (self.known_at_us[at] != NEVER_US).any():
+            raise LookAhead("a signal was given a second outcome")
+        if self.settled and known[0] < self.known_at_us[self.queue[self.settled - 1]]:
+            raise LookAhead("an outcome was stored after one that was known later")
+        if (known[1:] < known[:-1]).any():
             raise LookAhead("an outcome was stored after one that was known later")
         self.known_at_us[at] = known
         self.exit[at] = outcomes.exit
@@ -158,8 +170,11 @@ class OutcomeMemory:
             before: only what rows up to this place of the stream told is seen; None: all rows there are.
 
         Raises:
+            InvalidField: `k` is below 1.
             LookAhead: what was found was not known then; a defect, and checked all the same.
         """
+        if k < 1:
+            raise InvalidField("k", k, "1 or more")
         limit = self.count if before is None else before
         numbers, scale = np.zeros((2, len(self.number_names)), np.float32)
         labels = np.zeros(len(self.label_names), np.uint64)
@@ -171,8 +186,8 @@ class OutcomeMemory:
         found, distance = np.empty(k, np.int64), np.empty(k, np.float32)
         start = max(0, min(limit, self.count) - self.window)
         used = nearest(
-            self.numbers, self.labels, self.known_at_us, self.exit, start, min(limit, self.count), limit, as_of_us,
-            numbers, scale, labels, *weights, np.empty(_BLOCK, np.float32), found, distance,
+            self.numbers, self.labels, self.varies, self.known_at_us, self.exit, start, min(limit, self.count),
+            limit, as_of_us, numbers, scale, labels, *weights, np.empty(_BLOCK, np.float32), found, distance,
         )  # fmt: skip
         order = np.lexsort((found[:used], distance[:used]))
         recalled = Recalled(as_of_us, found[order], distance[order])
@@ -197,7 +212,10 @@ class OutcomeMemory:
         wider[places_of(self.number_names, numbers), :capacity] = self.numbers
         masks = np.zeros((len(labels), room), np.uint64)
         masks[places_of(self.label_names, labels), :capacity] = self.labels
-        self.numbers, self.labels, self.number_names, self.label_names = wider, masks, numbers, labels
+        varies = np.zeros(len(labels), np.bool_)
+        varies[places_of(self.label_names, labels)] = self.varies
+        self.numbers, self.labels, self.varies = wider, masks, varies
+        self.number_names, self.label_names = numbers, labels
         for name, missing in _MISSING.items():
             column = getattr(self, name)
             longer = np.full((room, *column.shape[1:]), missing, column.dtype)
@@ -213,13 +231,14 @@ _MISSING = {
 
 def places_of(some: tuple[str, ...], names: tuple[str, ...]) -> Ints:
     """int64[len(some)], where each stands in `names`; both are sorted."""
-    return (
-        np.searchsorted(np.array(names), np.array(some)).astype(np.int64) if some else np.empty(0, np.int64)
-    )
+    if some == names:
+        return np.arange(len(names))
+    places = {name: place for place, name in enumerate(names)}
+    return np.array([places[name] for name in some], np.int64)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _ones(word: np.uint64) -> np.uint64:
+def ones(word: np.uint64) -> np.uint64:
     """How many bits are set."""
     x = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     x = (x & np.uint64(0x3333333333333333)) + ((x >> np.uint64(2)) & np.uint64(0x3333333333333333))
@@ -231,6 +250,7 @@ def _ones(word: np.uint64) -> np.uint64:
 def _measure(
     numbers: Singles,
     labels: Words,
+    varies: npt.NDArray[np.bool_],
     start: int,
     stop: int,
     query: Singles,
@@ -257,14 +277,14 @@ def _measure(
             out[row] += y if x == x else unrelated  # noqa: PLR0124 - NaN is not itself
     for name in range(len(masks)):
         mask = masks[name]
-        if mask == 0:
+        if mask == 0 or (not varies[name] and mask == labels[name, 0]):
             continue
         unrelated = np.float32(_UNRELATED) * label_weights[name]
         marks = labels[name, start:stop]
         for row in range(n):
             other = marks[row]
             if other != mask:
-                shared = np.float32(_ones(other & mask)) / np.float32(_ones(other | mask))
+                shared = np.float32(ones(other & mask)) / np.float32(ones(other | mask))
                 out[row] += unrelated * (np.float32(1.0) - shared)
 
 
@@ -300,6 +320,7 @@ def _keep(found: Ints, distance: Singles, used: int, row: int, d: float) -> None
 def nearest(
     numbers: Singles,
     labels: Words,
+    varies: npt.NDArray[np.bool_],
     known_at_us: Ints,
     exits: Ints,
     start: int,
@@ -323,7 +344,9 @@ def nearest(
     used = 0
     for first in range(start, stop, len(block)):
         last = min(first + len(block), stop)
-        _measure(numbers, labels, first, last, query, scale, masks, number_weights, label_weights, block)
+        _measure(
+            numbers, labels, varies, first, last, query, scale, masks, number_weights, label_weights, block
+        )
         for row in range(first, last):
             d = block[row - first]
             if used == k and d >= distance[0]:

@@ -17,21 +17,24 @@ are not scored.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
+from agents.worth import Actions, Worth
 from engine.digests import Floats, Ints
 from engine.errors import InvalidField
-from engine.instants import parse_bar
+from engine.instants import DAY_US, parse_bar
 from engine.policy import Policy
 
 Codes = npt.NDArray[np.int32]
-Actions = npt.NDArray[np.int8]
 
 NEVER_US = np.iinfo(np.int64).max
 MOST_BARS = 10_000
+MOST_TIME_US = 3_660 * DAY_US
+_KINDS = ("bars", "time", "close")
 _BARS = re.compile(r"(\d{1,6})b")
 
 
@@ -43,7 +46,10 @@ class Horizon:
         kind: `bars` (rows of its symbol), `time`, or `close` (until its symbol's first signal of the other side).
         bars: how many, for `bars`.
         time_us: how long, for `time`; it ends with the first row that is as late or later.
-        lag_us: how much later than its end an outcome becomes known.
+        lag_us: how much later than its end an outcome becomes known; 0 or more.
+
+    Raises:
+        InvalidField: a value outside of these: a horizon that ends where it begins would know its own end.
     """
 
     kind: Literal["bars", "time", "close"] = "bars"
@@ -51,27 +57,38 @@ class Horizon:
     time_us: int = 0
     lag_us: int = 0
 
+    def __post_init__(self) -> None:
+        if self.kind not in _KINDS:
+            raise InvalidField("horizon", self.kind, f"one of {', '.join(_KINDS)}")
+        if self.kind == "bars" and not 1 <= self.bars <= MOST_BARS:
+            raise InvalidField("horizon", f"{self.bars}b", f"1b to {MOST_BARS}b")
+        if self.kind == "time" and not 1 <= self.time_us <= MOST_TIME_US:
+            raise InvalidField("horizon", self.time_us, f"1 to {MOST_TIME_US} microseconds, about ten years")
+        if not 0 <= self.lag_us <= MOST_TIME_US:
+            raise InvalidField("lag_us", self.lag_us, f"0 to {MOST_TIME_US} microseconds, about ten years")
+
     @classmethod
     def parse(cls, text: str, *, lag_us: int = 0) -> Self:
         """`6b` (bars), `90m` or `1d` (time), `close`; anything else raises `InvalidField`."""
         if text == "close":
             return cls("close", 0, 0, lag_us)
         if match := _BARS.fullmatch(text):
-            bars = int(match[1])
-            if not 1 <= bars <= MOST_BARS:
-                raise InvalidField("horizon", text, f"1b to {MOST_BARS}b")
-            return cls("bars", bars, 0, lag_us)
+            return cls("bars", int(match[1]), 0, lag_us)
         try:
-            return cls("time", 0, parse_bar(text), lag_us)
+            time_us = parse_bar(text)
         except InvalidField as error:
             raise InvalidField(
                 "horizon", text, "bars such as 6b, a time such as 90m or 1d, or close"
             ) from error
+        return cls("time", 0, time_us, lag_us)
 
     def __str__(self) -> str:
         if self.kind == "bars":
             return f"{self.bars}b"
-        return "close" if self.kind == "close" else f"{self.time_us // 1_000_000}s"
+        if self.kind == "close":
+            return "close"
+        whole = self.time_us % 1_000_000 == 0
+        return f"{self.time_us // 1_000_000}s" if whole else f"{self.time_us}us"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,56 +134,27 @@ class Outcomes:
         return result
 
 
-@dataclass(frozen=True, slots=True)
-class Worth:
-    """What a stake of 1 earns under a policy when the price goes from 1 to `ratio`.
-
-    Attributes:
-        policy: fees, slippage, side.
-    """
-
-    policy: Policy
-
-    def long(self, ratio: Floats) -> Floats:
-        """Net return of buying and selling; the stake is all that is spent, fee included."""
-        fee, slip = self.policy.fee_bps / 1e4, self.policy.slippage_bps / 1e4
-        return ratio * (1.0 - slip) * (1.0 - fee) / ((1.0 + slip) * (1.0 + fee)) - 1.0
-
-    def short(self, ratio: Floats) -> Floats:
-        """Net return of selling and buying back; the stake is the notional and the fee of selling."""
-        fee, slip = self.policy.fee_bps / 1e4, self.policy.slippage_bps / 1e4
-        taken = (1.0 - slip) * (1.0 - fee)
-        result: Floats = (taken - ratio * (1.0 + slip) * (1.0 + fee)) / ((1.0 - slip) * (1.0 + fee))
-        return result
-
-    def verdicts(self, side: Actions, move_bps: Floats) -> tuple[Floats, Floats]:
-        """Gross and net basis points of each verdict, two of float64[m, 3], for moves of m signals."""
-        ratio = 1.0 + move_bps / 1e4
-        shorts = self.policy.side == "long-short"
-        out = np.zeros(len(ratio))
-        long_net, short_net = self.long(ratio) * 1e4, self.short(ratio) * 1e4 if shorts else out
-        short_gross = -move_bps if shorts else out
-        bought = side > 0
-        gross = [np.where(bought, move_bps, short_gross), np.where(bought, short_gross, move_bps), out]
-        net = [np.where(bought, long_net, short_net), np.where(bought, short_net, long_net), out]
-        return np.stack(gross, axis=1), np.stack(net, axis=1)
-
-
 class Settler:
     """Scores a stream of signals as its rows come in; however they are cut into calls, the outcomes are the same.
+
+    Within a symbol the first to come is the first to be settled, whatever the horizon. So what is not settled
+    yet waits in a queue a symbol, and a row costs the same however many wait.
 
     Args:
         policy: the portfolio's fill and cost model.
         horizon: how long a signal is followed.
     """
 
-    __slots__ = ("_fill_next", "_rows", "_worth", "horizon")
+    __slots__ = ("_entry_price", "_fill_next", "_free", "_queues", "_waiting", "_worth", "horizon")
 
     def __init__(self, policy: Policy, horizon: Horizon) -> None:
         self.horizon = horizon
         self._worth = Worth(policy)
         self._fill_next = int(policy.fill == "next")
-        self._rows = _Rows.none()
+        self._queues = np.zeros((0, _QUEUE), np.int64)
+        self._waiting = np.zeros((0, _WAITING), np.int64)
+        self._entry_price = np.zeros(0)
+        self._free = np.array([_NONE, 0])  # the first place that is free, and how many are taken
 
     def feed(
         self, ordinal: Ints, timestamp_us: Ints, symbol: Codes, action: Actions, price: Floats
@@ -180,92 +168,104 @@ class Settler:
             action: int8[n].
             price: float64[n].
         """
-        new = _Rows(ordinal, timestamp_us, symbol, action, price, np.zeros(len(ordinal), np.bool_))
-        rows = _Rows.concat(self._rows, new).by_symbol()
-        last = np.searchsorted(rows.symbol, rows.symbol, side="right")  # the end of each row's own symbol
-        place = np.arange(len(rows))
-        entry = place + self._fill_next
-        leaves = self._exits(rows, place, entry, last)
-        waits = (rows.action != 0) & ~rows.done
-        settled = np.flatnonzero(waits & (leaves < last))
-        settled = settled[np.lexsort((rows.ordinal[settled], rows.ordinal[leaves[settled]]))]
-        outcomes = self._scored(rows, settled, entry[settled], leaves[settled])
-        rows.done[settled] = True
-        self._rows = rows.pending()
-        return outcomes
-
-    def _exits(self, rows: "_Rows", place: Ints, entry: Ints, last: Ints) -> Ints:
-        """The place of the row that settles each row; at or beyond `last` where none does yet."""
-        if self.horizon.kind == "bars":
-            return entry + self.horizon.bars
-        if self.horizon.kind == "time":
-            exits = last.copy()
-            for start in np.flatnonzero(np.diff(rows.symbol, prepend=-1)).tolist():
-                part = slice(start, int(last[start]))
-                ready = np.arange(part.start, part.stop)[entry[part] < part.stop]
-                due = rows.timestamp_us[entry[ready]] + self.horizon.time_us
-                exits[ready] = start + np.searchsorted(rows.timestamp_us[part], due)
-            return exits
-        exits = np.full(len(place), len(place), np.int64)
-        for side in (1, -1):
-            ends = np.where(rows.action == -side, place, len(place))
-            following = np.append(np.minimum.accumulate(ends[::-1])[::-1][1:], len(place))
-            exits = np.where(rows.action == side, following + self._fill_next, exits)
-        return exits
-
-    def _scored(self, rows: "_Rows", settled: Ints, entry: Ints, leaves: Ints) -> Outcomes:
-        side = rows.action[settled]
-        move_bps = (rows.price[leaves] / rows.price[entry] - 1.0) * 1e4
+        # Copies: a batch may lie in memory that cannot be written, which would be another type to compile for.
+        rows = (
+            np.array(ordinal, np.int64), np.array(timestamp_us, np.int64), np.array(symbol, np.int32),
+            np.array(action, np.int8), np.array(price, np.float64),
+        )  # fmt: skip
+        n = len(rows[0])
+        self._make_room(n, int(rows[2].max(initial=-1)) + 1)
+        horizon = self.horizon
+        whole, move_bps = np.empty((5, self._free[1] + n), np.int64), np.empty(self._free[1] + n)
+        side = np.empty(len(move_bps), np.int8)
+        settled = _feed(
+            *rows, _KINDS.index(horizon.kind), horizon.bars, horizon.time_us, self._fill_next, self._queues,
+            self._waiting, self._entry_price, self._free, whole, side, move_bps,
+        )  # fmt: skip
+        at, until, decided, left, overlap = whole[:, :settled].copy()
+        side, move_bps = side[:settled].copy(), move_bps[:settled].copy()
         gross, net = self._worth.verdicts(side, move_bps)
-        return Outcomes(
-            ordinal=rows.ordinal[settled],
-            exit=rows.ordinal[leaves],
-            decided_at_us=rows.timestamp_us[settled],
-            known_at_us=rows.timestamp_us[leaves] + self.horizon.lag_us,
-            side=side,
-            move_bps=move_bps,
-            gross_bps=gross,
-            net_bps=net,
-            overlap=leaves - settled,
-        )
+        return Outcomes(at, until, decided, left + horizon.lag_us, side, move_bps, gross, net, overlap)
+
+    def _make_room(self, more: int, symbols: int) -> None:
+        missing = symbols - len(self._queues)
+        if missing > 0:
+            empty = np.zeros((missing, _QUEUE), np.int64)
+            empty[:, [_HEAD, _TAIL]] = _NONE
+            self._queues = np.concatenate([self._queues, empty])
+        before, needed = len(self._waiting), int(self._free[1]) + more
+        if needed > before:
+            room = max(64, 2 * before, needed)
+            places = np.zeros((room - before, _WAITING), np.int64)
+            places[:, _NEXT] = np.arange(before + 1, room + 1)
+            places[-1, _NEXT] = self._free[0]
+            self._free[0] = before
+            self._waiting = np.concatenate([self._waiting, places])
+            self._entry_price = np.concatenate([self._entry_price, np.zeros(room - before)])
 
 
-@dataclass(slots=True)
-class _Rows:
-    """Rows of a stream; `done` are those whose own signal is settled."""
+_NONE = -1
+# A symbol's queue: its first and its last place, rows so far, the action of the last one.
+_HEAD, _TAIL, _ROWS, _LAST_ACTION, _QUEUE = range(5)
+# A place: the signal's ordinal, instant, action and number within its symbol, the instant of its entry.
+_ORDINAL, _DECIDED, _SIDE, _NUMBER, _ENTERED, _NEXT, _WAITING = range(7)
+_IN_BARS, _IN_TIME = range(2)
 
-    ordinal: Ints
-    timestamp_us: Ints
-    symbol: Codes
-    action: Actions
-    price: Floats
-    done: npt.NDArray[np.bool_]
 
-    def __len__(self) -> int:
-        return len(self.ordinal)
-
-    @classmethod
-    def none(cls) -> Self:
-        kinds: tuple[Any, ...] = (np.int64, np.int64, np.int32, np.int8, np.float64, np.bool_)
-        return cls(*(np.empty(0, kind) for kind in kinds))
-
-    def _columns(self) -> tuple[npt.NDArray[Any], ...]:
-        return self.ordinal, self.timestamp_us, self.symbol, self.action, self.price, self.done
-
-    @classmethod
-    def concat(cls, one: Self, other: Self) -> Self:
-        return cls(*(np.concatenate(pair) for pair in zip(one._columns(), other._columns(), strict=True)))
-
-    def take(self, places: Ints) -> Self:
-        return type(self)(*(column[places] for column in self._columns()))
-
-    def by_symbol(self) -> Self:
-        return self.take(np.lexsort((self.ordinal, self.symbol)))
-
-    def pending(self) -> Self:
-        """The rows that later ones are measured with: from the first unsettled signal of each symbol on."""
-        waits = (self.action != 0) & ~self.done
-        _, group = np.unique(self.symbol, return_inverse=True)
-        first = np.full(int(group.max(initial=-1)) + 1, NEVER_US)
-        np.minimum.at(first, group[waits], self.ordinal[waits])
-        return self.take(np.flatnonzero(self.ordinal >= first[group]))
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _feed(
+    ordinal: Ints, timestamp_us: Ints, symbol: Codes, action: Actions, price: Floats, kind: int, bars: int,
+    time_us: int, fill_next: int, queues: Ints, waiting: Ints, entry_price: Floats, free: Ints, whole: Ints,
+    side: Actions, move_bps: Floats,
+) -> int:  # fmt: skip
+    """Settle what each row settles, then let its own signal wait; how many outcomes there are."""
+    settled = 0
+    for row in range(len(ordinal)):
+        queue = queues[symbol[row]]
+        now, at = timestamp_us[row], price[row]
+        number = queue[_ROWS]
+        tail = queue[_TAIL]
+        if fill_next and tail != _NONE and waiting[tail, _NUMBER] == number - 1:
+            waiting[tail, _ENTERED] = now
+            entry_price[tail] = at
+        # What ends the followed side of a `close`: this row's action, or under `next` the one before it.
+        ends = queue[_LAST_ACTION] if fill_next else action[row]
+        while queue[_HEAD] != _NONE:
+            place = queue[_HEAD]
+            signal = waiting[place]
+            if kind == _IN_BARS:
+                over = number - signal[_NUMBER] >= bars + fill_next
+            elif kind == _IN_TIME:
+                over = number - signal[_NUMBER] >= 1 + fill_next and now - signal[_ENTERED] >= time_us
+            else:
+                over = number - signal[_NUMBER] >= 1 + fill_next and signal[_SIDE] == -ends and ends != 0
+            if not over:
+                break
+            whole[0, settled], whole[1, settled] = signal[_ORDINAL], ordinal[row]
+            whole[2, settled], whole[3, settled] = signal[_DECIDED], now
+            whole[4, settled] = number - signal[_NUMBER]
+            side[settled] = signal[_SIDE]
+            move_bps[settled] = (at / entry_price[place] - 1.0) * 1e4
+            settled += 1
+            queue[_HEAD] = signal[_NEXT]
+            signal[_NEXT] = free[0]
+            free[0] = place
+            free[1] -= 1
+        if queue[_HEAD] == _NONE:
+            queue[_TAIL] = _NONE
+        if action[row] != 0:
+            place = free[0]
+            signal = waiting[place]
+            free[0] = signal[_NEXT]
+            free[1] += 1
+            signal[_ORDINAL], signal[_DECIDED], signal[_ENTERED] = ordinal[row], now, now
+            signal[_SIDE], signal[_NUMBER], signal[_NEXT] = action[row], number, _NONE
+            entry_price[place] = at
+            if queue[_TAIL] == _NONE:
+                queue[_HEAD] = place
+            else:
+                waiting[queue[_TAIL], _NEXT] = place
+            queue[_TAIL] = place
+        queue[_LAST_ACTION] = action[row]
+        queue[_ROWS] = number + 1
+    return settled

@@ -9,12 +9,14 @@ verdict whatever was decided.
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numba import njit
 
 from agents.evidence import Evidence, Recall, Witness
 from agents.gate import GateRules, Ruling, rule
 from agents.memory import WINDOW, OutcomeMemory
-from agents.outcomes import Horizon, Outcomes, Settler, Worth
+from agents.outcomes import Horizon, Outcomes, Settler
 from agents.situations import Encoder, Situations
+from agents.worth import Worth
 from engine.columns import SignalBatch
 from engine.digests import Ints, Words
 from engine.errors import LookAhead
@@ -75,7 +77,7 @@ class Override:
         self._settler = Settler(policy, rules.horizon)
         self._witness = Witness(rules.recall)
         self._shuffle = shuffle
-        self._pool: list[Outcomes] = []
+        self._pool = _Pool()
 
     @property
     def count(self) -> int:
@@ -109,20 +111,52 @@ class Override:
 
     def _shuffled(self, outcomes: Outcomes, seed: int) -> Outcomes:
         """The outcomes, each exchanged for that of a signal settled before or with it."""
-        self._pool = [Outcomes.concat([*self._pool, outcomes])]
-        pool, n = self._pool[0], len(outcomes)
-        number = np.arange(len(pool) - n, len(pool))
+        n = len(outcomes)
+        number = self._pool.add(outcomes)
         other = (_mixed(number, seed) % (number + 1).astype(np.uint64)).astype(np.int64)
+        worth = self._pool.rows[other]
         return replace(
-            outcomes, side=pool.side[other], move_bps=pool.move_bps[other], gross_bps=pool.gross_bps[other],
-            net_bps=pool.net_bps[other],
+            outcomes, side=worth[:, 0].astype(np.int8), move_bps=worth[:, 1].copy(),
+            gross_bps=worth[:, 2:5].reshape(n, 3).copy(), net_bps=worth[:, 5:].reshape(n, 3).copy(),
         )  # fmt: skip
 
     def _check(self, first: int, evidence: Evidence) -> None:
-        known = self.memory.known_at_us[np.maximum(evidence.neighbours, 0)]
-        asked = self.memory.timestamp_us[first : first + len(evidence.used), None]
-        if ((known > asked) & (evidence.neighbours >= 0)).any():
-            raise LookAhead("a decision was about to rest on an outcome that was not known yet")
+        late = _first_late(self.memory.known_at_us, self.memory.timestamp_us, first, evidence.neighbours)
+        if late >= 0:
+            raise LookAhead(f"the decision on signal {late} was about to rest on what was not known yet")
+
+
+class _Pool:
+    """What all outcomes so far were worth: a row each of side, move, gross and net of every verdict."""
+
+    __slots__ = ("count", "rows")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.rows = np.empty((0, 8))
+
+    def add(self, outcomes: Outcomes) -> Ints:
+        """Add some; int64[n], their numbers, from 0 in the order in which they became known."""
+        number = np.arange(self.count, self.count + len(outcomes))
+        self.count += len(outcomes)
+        if self.count > len(self.rows):
+            longer = np.empty((max(1024, 2 * self.count), self.rows.shape[1]))
+            longer[: number[0]] = self.rows[: number[0]]
+            self.rows = longer
+        self.rows[number, 0], self.rows[number, 1] = outcomes.side, outcomes.move_bps
+        self.rows[number, 2:5], self.rows[number, 5:] = outcomes.gross_bps, outcomes.net_bps
+        return number
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _first_late(known_at_us: Ints, timestamp_us: Ints, first: int, neighbours: Ints) -> int:
+    """The first signal from `first` on with a neighbour that was known later than it came; -1: there is none."""
+    for row in range(len(neighbours)):
+        for at in range(neighbours.shape[1]):
+            neighbour = neighbours[row, at]
+            if neighbour >= 0 and known_at_us[neighbour] > timestamp_us[first + row]:
+                return first + row
+    return -1
 
 
 def _mixed(number: Ints, seed: int) -> Words:

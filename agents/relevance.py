@@ -2,13 +2,14 @@
 
 It weighs more in what is called alike: a number's weight is `1 + max(0, t^2 - 1)`,
 with `t^2 = n r^2 / (1 - r^2)` of its correlation r with the centred hits of all known outcomes; a category's
-the same with the F statistic of its labels in the place of `t^2`. Where nothing tells, all weigh about 1.
+the same with the F statistic of its labels in the place of `t^2`; a row that has several labels belongs to each
+by an equal share. Where nothing tells, all weigh about 1.
 """
 
 import numpy as np
 from numba import njit
 
-from agents.memory import places_of
+from agents.memory import ones, places_of
 from agents.situations import MOST_LABELS, Singles
 from engine.digests import Floats, Words
 
@@ -22,7 +23,8 @@ class Relevance:
     Attributes:
         by_number: float64[d, 6]: count, means of the number and of the centred hits, sums of squares of both,
             sum of products.
-        by_label: float64[c, 3, 65]: by label, and by row that has any, the rows, hits and squares of hits.
+        by_label: float64[c, 3, 65]: by label, and last by row that has any, the rows (of several labels a share to
+            each), the hits and their squares.
     """
 
     __slots__ = ("_label_names", "_number_names", "by_label", "by_number")
@@ -58,7 +60,7 @@ def relate(
     """Take along how a centred hit goes with each number and label of its signal."""
     for name in range(len(by_number)):
         value = float(numbers[name, row])
-        if np.isnan(value):
+        if not np.isfinite(value):
             continue
         sums = by_number[name]
         sums[0] += 1.0
@@ -73,11 +75,15 @@ def relate(
         if mask == 0:
             continue
         by = by_label[name]
-        for label in range(MOST_LABELS + 1):
-            if label == _ANY or (mask >> np.uint64(label)) & np.uint64(1):
-                by[0, label] += 1.0
-                by[1, label] += hit
-                by[2, label] += hit * hit
+        by[0, _ANY] += 1.0
+        by[1, _ANY] += hit
+        by[2, _ANY] += hit * hit
+        share = 1.0 / float(ones(mask))
+        for label in range(MOST_LABELS):
+            if (mask >> np.uint64(label)) & np.uint64(1):
+                by[0, label] += share
+                by[1, label] += share * hit
+                by[2, label] += share * hit * hit
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -102,6 +108,6 @@ def weigh(by_number: Floats, by_label: Floats, weights: Singles, label_weights: 
                 kinds += 1
                 off = by[1, label] / by[0, label] - mean
                 between += by[0, label] * off * off
-        if rows >= _TELLS_FROM and kinds > 1 and total > 0.0:
-            within = max(total - between, 1e-9 * total) / max(rows - kinds, 1.0)
+        if rows >= max(_TELLS_FROM, 2 * kinds) and kinds > 1 and total > 0.0:
+            within = max(total - between, 1e-9 * total) / (rows - kinds)
             label_weights[name] = 1.0 + max(0.0, between / (kinds - 1.0) / within - 1.0)

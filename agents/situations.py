@@ -13,8 +13,9 @@ Nothing here looks ahead: a row's situation and the scale it is measured with de
 before it alone, however the stream is cut into calls.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +36,16 @@ MOST_LABELS = 64
 MOST_LABELS_A_FIELD = 8
 LONGEST_LABEL = 32
 
-# Derived names begin with a character that no sorted feature name comes before.
-_DERIVED = tuple(f"\0return_{window:02d}" for window in RETURN_WINDOWS) + tuple(
-    f"\0volatility_{window:02d}" for window in VOLATILITY_WINDOWS
+# Derived names begin with a character that no name sorts before, and no feature that is taken in has.
+_MARK = "\0"
+_DERIVED = tuple(f"{_MARK}return_{window:02d}" for window in RETURN_WINDOWS) + tuple(
+    f"{_MARK}volatility_{window:02d}" for window in VOLATILITY_WINDOWS
 )
+_OWN = (f"{_MARK}action", f"{_MARK}source", f"{_MARK}symbol")
 _RING = 128
+_LONGEST_TEXT = MOST_LABELS_A_FIELD * (LONGEST_LABEL + 2) * 4  # bytes
+_MOST_TEXTS = 16_384  # of a field whose labels are remembered; those of others are read again each time
+_MOST_DEVIATION = 1e30  # what varies more, or less than one over it, is beyond single precision: not compared
 _SCALE_FROM = 8  # values seen before a number is compared at all
 _REGIME_FROM = 72  # returns seen before a symbol has a regime
 _REGIME_WINDOW = VOLATILITY_WINDOWS.index(24)
@@ -70,31 +76,26 @@ class Situations:
 
 
 @dataclass(slots=True)
-class _Number:
-    """A number over the stream: the first value it had; of all values less it the count, the mean, the sum of
-    squares, the last one, and how often one was not above the one before.
-    """
-
-    first: float = np.nan
-    moments: Floats = field(default_factory=lambda: np.zeros(5))
-
-
-@dataclass(slots=True)
 class _Category:
     """The labels that a field has had so far, and what each of its texts amounts to."""
 
     bits: dict[str, int] = field(default_factory=dict)
-    known: dict[str, int] = field(default_factory=dict)
+    known: dict[bytes, int] = field(default_factory=dict)
     free: bool = False
 
 
 class Encoder:
-    """Turns a stream of signals into situations."""
+    """Turns a stream of signals into situations.
 
-    __slots__ = ("_categories", "_numbers", "_prices", "_symbols", "_volatility")
+    A feature that has no name, or one that begins as those of derived numbers do, is left out: nobody outside
+    shall put a value in the place of what was measured here.
+    """
+
+    __slots__ = ("_categories", "_moments", "_number_names", "_prices", "_symbols", "_volatility")
 
     def __init__(self) -> None:
-        self._numbers = {name: _Number() for name in _DERIVED}
+        self._number_names = _DERIVED
+        self._moments = _no_moments(len(_DERIVED))
         self._categories: dict[str, _Category] = {name: _Category() for name in _OWN}
         self._symbols: dict[str, int] = {}
         self._prices = np.zeros((0, _RING + 1))  # count, then the last prices of each symbol, a ring
@@ -115,32 +116,20 @@ class Encoder:
         """The situations of the next n signals of the stream, which are in time order."""
         n = len(batch)
         symbol = self.codes(batch)
-        derived, regime = self._from_prices(symbol, batch.price)
-        values = dict(zip(_DERIVED, derived, strict=True)) | batch.numbers
-        for name in batch.numbers:
-            self._numbers.setdefault(name, _Number())
-        names = tuple(sorted(self._numbers))
+        given = {name: values for name, values in batch.numbers.items() if name[:1] > _MARK}
+        self._make_room(given)
+        names = self._number_names
+        values = np.full((len(names), n), np.nan)
+        for position, name in enumerate(names):
+            if name in given:
+                values[position] = given[name]
+        regime = np.zeros(n, np.int8)
+        price = np.array(batch.price, np.float64)  # a copy: it may lie in memory that cannot be written
+        _derive(symbol, price, self._prices, self._volatility, values, regime)
         numbers = np.full((len(names), n), np.nan, np.float32)
         scale = np.zeros((n, len(names)), np.float32)
         standard = np.zeros((len(names), n), np.float32)
-        for position, name in enumerate(names):
-            number = self._numbers[name]
-            if name not in values:
-                # It may have values again: what it has had still tells its scale.
-                scale[:, position] = _inverse(number.moments)
-                continue
-            column = values[name]
-            if np.isnan(number.first):
-                found = column[~np.isnan(column)]
-                number.first = float(found[0]) if len(found) else np.nan
-            _scale(
-                column,
-                number.first,
-                number.moments,
-                numbers[position],
-                scale[:, position],
-                standard[position],
-            )
+        _scale(values, self._moments, numbers, scale, standard)
         label_names, labels = self._labels(batch)
         return Situations(names, numbers, scale, standard, label_names, labels, regime)
 
@@ -155,38 +144,45 @@ class Encoder:
                 )
         return told
 
-    def _from_prices(self, symbol: Codes, price: Floats) -> tuple[Floats, npt.NDArray[np.int8]]:
+    def _make_room(self, given: Iterable[str]) -> None:
+        """For symbols and numbers that are new."""
         missing = len(self._symbols) - len(self._prices)
         if missing > 0:
             self._prices = np.concatenate([self._prices, np.zeros((missing, _RING + 1))])
             self._volatility = np.concatenate([self._volatility, np.zeros((missing, 3))])
-        derived = np.full((len(_DERIVED), len(price)), np.nan)
-        regime = np.zeros(len(price), np.int8)
-        _derive(symbol, np.ascontiguousarray(price), self._prices, self._volatility, derived, regime)
-        return derived, regime
+        before = self._number_names
+        if not set(given).issubset(before):
+            self._number_names = tuple(sorted({*before, *given}))
+            moments = _no_moments(len(self._number_names))
+            moments[[self._number_names.index(name) for name in before]] = self._moments
+            self._moments = moments
 
     def _labels(self, batch: SignalBatch) -> tuple[tuple[str, ...], Words]:
-        n = len(batch)
         for name in batch.texts:
-            self._categories.setdefault(name, _Category())
-        names = tuple(sorted(self._categories))
-        labels = np.zeros((len(names), n), np.uint64)
-        codes: tuple[npt.NDArray[Any], ...] = (batch.action, batch.source, batch.symbol)
-        own = dict(zip(_OWN, codes, strict=True))
-        words = dict(zip(_OWN, (("0", "1", "-1"), batch.sources, batch.symbols), strict=True))
-        for position, name in enumerate(names):
-            category = self._categories[name]
-            if name in own:
-                table = np.zeros(len(words[name]), np.uint64)
-                for code in dict.fromkeys(own[name].tolist()):
-                    table[code] = _bit_of(category, words[name][code])
-                labels[position] = table[own[name]]
+            if name not in self._categories and name[:1] > _MARK:
+                self._categories[name] = _Category()
+                self._categories = dict(sorted(self._categories.items()))
+        names = tuple(self._categories)
+        labels = np.zeros((len(names), len(batch)), np.uint64)
+        own = (
+            (batch.action, ("0", "1", "-1")), (batch.source, batch.sources), (batch.symbol, batch.symbols)
+        )  # fmt: skip
+        for position, (name, category) in enumerate(self._categories.items()):
+            if position < len(_OWN):
+                codes, words = own[position]
+                table = np.zeros(len(words), np.uint64)
+                for code in dict.fromkeys(codes.tolist()):
+                    table[code] = _bit_of(category, words[code])
+                labels[position] = table[codes]
             elif name in batch.texts and not category.free:
                 _read(category, batch.texts[name], labels[position])
         return names, labels
 
 
-_OWN = ("\0action", "\0source", "\0symbol")
+def _no_moments(numbers: int) -> Floats:
+    moments = np.zeros((numbers, 6))
+    moments[:, _FIRST] = np.nan
+    return moments
 
 
 def _bit_of(category: _Category, label: str) -> int:
@@ -196,19 +192,21 @@ def _bit_of(category: _Category, label: str) -> int:
 
 def _read(category: _Category, column: TextColumn, labels: Words) -> None:
     """The labels of a field, row by row, up to the row that makes it free text."""
-    longest = MOST_LABELS_A_FIELD * (LONGEST_LABEL + 2) * 4
-    too_long = np.flatnonzero(np.diff(column.offsets) > longest)
-    stop = int(too_long[0]) if len(too_long) else len(column)
-    category.free = bool(len(too_long))
-    for row in np.flatnonzero(np.diff(column.offsets[: stop + 1])).tolist():
-        text = column[row]
-        mask = category.known.get(text)
-        if mask is None:
-            mask = _mask(category, text)
+    for row, (start, stop) in enumerate(pairwise(column.offsets.tolist())):
+        if start == stop:
+            continue
+        mask = None
+        if stop - start <= _LONGEST_TEXT:
+            text = column.data[start:stop].tobytes()
+            mask = category.known.get(text)
             if mask is None:
-                category.free = True
-                return
-            category.known[text] = mask
+                mask = _mask(category, text.decode())
+                if mask is not None and len(category.known) < _MOST_TEXTS:
+                    category.known[text] = mask
+        if mask is None:
+            category.free = True
+            category.known.clear()
+            return
         labels[row] = mask
 
 
@@ -227,34 +225,43 @@ def _mask(category: _Category, text: str) -> int | None:
     return mask
 
 
+# Of each number over the stream: its first value; of all values less that one the count, the mean, the sum of
+# squares, the last one, and how often one was not above the one before.
+_FIRST, _COUNT, _MEAN, _SQUARES, _LAST, _NOT_ABOVE = range(6)
+
+
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _inverse(moments: Floats) -> float:
     """One over the standard deviation; 0 where there is none yet, and for what only counts up."""
-    if moments[0] < _SCALE_FROM or moments[2] <= 0.0 or moments[4] == 0.0:
+    if moments[_COUNT] < _SCALE_FROM or moments[_SQUARES] <= 0.0 or moments[_NOT_ABOVE] == 0.0:
         return 0.0
-    deviation = np.sqrt(moments[2] / (moments[0] - 1.0))
-    return float(1.0 / deviation) if deviation > 1e-12 * abs(moments[1]) else 0.0
+    deviation = np.sqrt(moments[_SQUARES] / (moments[_COUNT] - 1.0))
+    if not (1e-12 * abs(moments[_MEAN]) < deviation < _MOST_DEVIATION and deviation > 1.0 / _MOST_DEVIATION):
+        return 0.0
+    return float(1.0 / deviation)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _scale(
-    values: Floats, first: float, moments: Floats, numbers: Singles, scale: Singles, standard: Singles
-) -> None:
+def _scale(values: Floats, all_moments: Floats, numbers: Singles, scale: Singles, standard: Singles) -> None:
     """Take values in one by one (Welford): less the first one, their scale as of each, and standardised."""
-    for row in range(len(values)):
-        value = values[row] - first
-        if not np.isnan(value):
-            moments[4] += moments[0] > 0.0 and value <= moments[3]
-            moments[3] = value
-            moments[0] += 1.0
-            delta = value - moments[1]
-            moments[1] += delta / moments[0]
-            moments[2] += delta * (value - moments[1])
-            numbers[row] = value
-        inverse = _inverse(moments)
-        scale[row] = inverse
-        if not np.isnan(value):
-            standard[row] = (value - moments[1]) * inverse
+    for name in range(len(values)):
+        moments = all_moments[name]
+        for row in range(values.shape[1]):
+            if np.isnan(moments[_FIRST]):
+                moments[_FIRST] = values[name, row]
+            value = values[name, row] - moments[_FIRST]
+            if not np.isnan(value):
+                moments[_NOT_ABOVE] += moments[_COUNT] > 0.0 and value <= moments[_LAST]
+                moments[_LAST] = value
+                moments[_COUNT] += 1.0
+                delta = value - moments[_MEAN]
+                moments[_MEAN] += delta / moments[_COUNT]
+                moments[_SQUARES] += delta * (value - moments[_MEAN])
+                numbers[name, row] = value
+            inverse = _inverse(moments)
+            scale[row, name] = inverse
+            if inverse > 0.0 and not np.isnan(value):
+                standard[name, row] = (value - moments[_MEAN]) * inverse
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -266,7 +273,10 @@ def _derive(
     derived: Floats,
     regime: npt.NDArray[np.int8],
 ) -> None:
-    """Log returns and volatilities of each row's symbol over the windows, and its regime."""
+    """Log returns and volatilities of each row's symbol over the windows, and its regime.
+
+    `derived` is filled from its first line on, in the order of `_DERIVED`.
+    """
     for row in range(len(price)):
         ring = prices[symbol[row]]
         moments = volatility[symbol[row]]
