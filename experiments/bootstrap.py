@@ -19,6 +19,8 @@ from experiments.results import Floats, Ints
 
 REPLICATES = 1_999
 _CHUNK = 256  # replicates drawn at once; fixed, because the draws depend on it
+_WIDTH = 8_192  # blocks drawn at once for each of them; the same
+_MOST_BLOCKS = 8_192
 _SHORTEST = 12  # too few values for a block length to be estimated
 
 
@@ -124,13 +126,15 @@ def mean_interval(
         seed: of the bootstrap.
         level: two-sided coverage; `1 - 2 * alpha` gives the bounds of two one-sided tests at alpha.
         replicates: bootstrap samples.
-        block: mean block length; None estimates it, see `block_length`.
+        block: mean block length; None estimates it, see `block_length`, and takes n // 8192 where that is more.
     """
     n = len(series)
     if n < 2:
         estimate = float(series[0]) if n else float("nan")
         return Interval(estimate, float("nan"), float("nan"), float("nan"), level, 1.0, n)
-    block = block_length(series) if block is None else block
+    if block is None:
+        # Longer blocks than needed cost little where there are thousands of them, shorter ones much time.
+        block = max(block_length(series), n // _MOST_BLOCKS)
     estimate = float(series.mean())
     if _is_constant(series):
         return Interval(estimate, estimate, estimate, 0.0, level, block, n)
@@ -166,14 +170,17 @@ def by_instant(series: Floats, timestamp_us: Ints) -> Floats:
 
 def _block_sums(sums: Floats, n: int, block: float, draws: np.random.Generator) -> Floats:
     """Sums of `_CHUNK` resampled series, from the prefix sums of the series written twice."""
+    total = np.zeros(_CHUNK)
     if block <= 1.0:
         values = np.diff(sums[: n + 1])
-        return np.asarray(values[draws.integers(0, n, (_CHUNK, n), np.int32)].sum(axis=1))
-    total = np.zeros(_CHUNK)
+        for first in range(0, n, _WIDTH):
+            taken = draws.integers(0, n, (_CHUNK, min(_WIDTH, n - first)), np.int32)
+            total += values[taken].sum(axis=1)
+        return total
     left = np.full(_CHUNK, n, np.int64)
-    width = int(n / block + 4.0 * np.sqrt(n / block)) + 4
     decay = -np.log1p(-1.0 / block)
-    while (left > 0).any():
+    while (most := int(left.max()) / block) > 0.0:
+        width = min(_WIDTH, int(most + 4.0 * np.sqrt(most)) + 4)
         starts = draws.integers(0, n, (_CHUNK, width), np.int32)
         waits = draws.standard_exponential((_CHUNK, width), np.float32) / decay
         lengths = np.minimum(waits, n - 1).astype(np.int32) + 1  # an exponential rounded up is geometric

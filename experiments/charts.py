@@ -28,6 +28,7 @@ _PALETTE = ("#8a8f98", "#2f7fd1", "#d9822b", "#1d9a6c", "#c0529b", "#8a63d2", "#
 _VERDICTS = {"approve": "#8a8f98", "flip": "#d9822b", "hold": "#2f7fd1"}
 _POINTS = 500  # of a line, at most twice as many; more cannot be seen
 _SHORT = 28
+_MANY_TIMES = 5.0
 _STYLE: dict[str, Any] = {
     "font.size": 9.0,
     "axes.edgecolor": INK,
@@ -108,6 +109,7 @@ def plain(text: str) -> str:
 def draw_equity(axes: "Axes", stream: Stream, arms: Sequence[ArmResult], fill: str) -> None:
     """Equity of every arm under one fill, the baseline in front."""
     _lines(axes, stream, arms, fill, lambda arm: arm.equity[fill])
+    _in_proportion(axes, [arm.equity[fill] for arm in compared(arms) if fill in arm.equity])
     axes.set_title(f"Equity, filled at the {_FILL.get(fill, fill)}")
 
 
@@ -238,6 +240,19 @@ def visible(values: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
 
 
 _FILL = {"signal": "signal's price", "next": "next bar"}
+
+
+def _in_proportion(axes: "Axes", equities: Sequence[Floats]) -> None:
+    """On a logarithmic scale where the highest equity is several times the lowest."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - slow to import
+
+    low = min((float(equity.min()) for equity in equities if len(equity)), default=0.0)
+    high = max((float(equity.max()) for equity in equities if len(equity)), default=0.0)
+    if low > 0.0 and high > _MANY_TIMES * low:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 100.0 * low else (1.0,)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
 
 
 def _lines(

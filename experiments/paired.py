@@ -1,15 +1,7 @@
 """Did overruling help? The paired difference between an arm and approving everything, signal by signal.
 
-With g[t, k] = net_bps[t, k] - net_bps[t, APPROVE], what verdict k gains on signal t, over the judged signals:
-
-    uplift    = mean over t of g[t, verdict_t]
-    selection = mean over t and sum over k in (FLIP, HOLD) of (1{verdict_t = k} - rate_k) * (g[t, k] - mean g[k])
-    uplift    = selection + sum over k of rate_k * mean g[k]          exactly
-
-The last sum is what as many overrides of each kind would have brought wherever they fell. It has two parts: costs
-(trading less, or at other prices) and direction (the signals on average lost or won before costs). Neither is
-skill; only selection says that the right signals were overruled, and the judgment about an arm rests on it alone: its
-interval by block bootstrap and the shift test must agree.
+What the uplift of an arm is made of is in `experiments.uplift`; the judgment rests on selection alone: its interval
+by block bootstrap and the shift test must agree.
 
 Under "no skill" selection is 0 when the verdicts do not depend on outcomes. Verdicts that follow earlier
 outcomes (overrule more after gains from overruling) make it slightly negative, so that the test errs to "no".
@@ -25,15 +17,24 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from agents.verdicts import Verdict
 from experiments.bootstrap import REPLICATES, Interval, by_instant, mean_interval
 from experiments.results import ArmResult, Codes, Flags, Floats, Ints, Stream, baseline_of, check_arms
 from experiments.shifts import ShiftTest, shift_test
+from experiments.uplift import (
+    OVERRIDES,
+    Decomposition,
+    chosen_kinds,
+    decompose,
+    gains,
+    selection_of,
+    uplift_of,
+)
 
-OVERRIDES = (Verdict.FLIP, Verdict.HOLD)
 CLAIMS = ("memory", "model")
 """The kinds of arms that are claimed to help; p-values are corrected over them. Controls claim nothing."""
 POWER = 0.8
+FEWEST = 10
+"""With fewer signals overruled, or fewer left alone, nothing is shown: a mean of so few has no interval."""
 _BPS = 10_000.0
 
 
@@ -43,16 +44,6 @@ class Judgment(StrEnum):
     HELPS = "helps"
     HURTS = "hurts"
     NO_DIFFERENCE = "no difference shown"
-
-
-@dataclass(frozen=True, slots=True)
-class Decomposition:
-    """Where an uplift comes from, bp per judged signal: `selection + costs + direction`."""
-
-    uplift_bps: float
-    selection_bps: float
-    costs_bps: float
-    direction_bps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +61,7 @@ class Assessment:
         p_greater, p_less: its one-sided p-values after the correction over the claims; a control's are its own.
         judgment: helps or hurts only where the 95 % interval of selection and the corrected test agree.
         detectable_bps: the selection that this experiment would have shown with 80 % power, given how often the
-            arm overruled and how its outcomes varied; None where it overruled nothing.
+            arm overruled and how its outcomes varied; None where it did not overrule `enough`.
         returns_bps: by fill, the paired difference of portfolio returns per signal, bp, with interval.
     """
 
@@ -94,6 +85,12 @@ class Assessment:
         """Share of the judged signals that were overruled."""
         return sum(self.overridden.values()) / self.judged if self.judged else 0.0
 
+    @property
+    def enough(self) -> bool:
+        """Whether enough signals were overruled, and enough left alone, for anything to be shown."""
+        overruled = sum(self.overridden.values())
+        return min(overruled, self.judged - overruled) >= FEWEST
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; None where there is no number."""
         return {
@@ -113,50 +110,6 @@ class Assessment:
             "detectable_bps": self.detectable_bps,
             "returns_bps": {fill: interval.as_dict() for fill, interval in self.returns_bps.items()},
         }
-
-
-def gains(net_bps: Floats) -> Floats:
-    """What each override gains over approving: float64[n, 2] by `OVERRIDES`, from float64[n, 3] by `Verdict`."""
-    return np.asarray(net_bps[:, list(OVERRIDES)] - net_bps[:, [Verdict.APPROVE]], np.float64)
-
-
-def uplift_of(verdict: Codes, net_bps: Floats) -> Floats:
-    """By signal, what the verdict gained over approving, bp; float64[n]."""
-    return np.asarray(
-        np.take_along_axis(net_bps, verdict[:, None].astype(np.intp), axis=1)[:, 0]
-        - net_bps[:, Verdict.APPROVE],
-        np.float64,
-    )
-
-
-def selection_of(verdict: Codes, net_bps: Floats) -> Floats:
-    """By signal, its share in the selection, bp; float64[n], whose mean is the selection."""
-    chosen, gained = chosen_kinds(verdict), gains(net_bps)
-    if not len(verdict):
-        return np.zeros(0)
-    products = (chosen - chosen.mean(axis=0)) * (gained - gained.mean(axis=0))
-    return np.asarray(products.sum(axis=1), np.float64)
-
-
-def chosen_kinds(verdict: Codes) -> Floats:
-    """1 where a kind of override was chosen: float64[n, 2] by `OVERRIDES`."""
-    return np.stack([(verdict == kind).astype(np.float64) for kind in OVERRIDES], axis=1)
-
-
-def decompose(verdict: Codes, net_bps: Floats, gross_bps: Floats) -> Decomposition:
-    """The parts of the uplift of n judged signals; they add up to it."""
-    if not len(verdict):
-        return Decomposition(0.0, 0.0, 0.0, 0.0)
-    rate = chosen_kinds(verdict).mean(axis=0)
-    mechanical = float(rate @ gains(net_bps).mean(axis=0))
-    direction = float(rate @ gains(gross_bps).mean(axis=0))
-    uplift = float(uplift_of(verdict, net_bps).mean())
-    return Decomposition(
-        uplift_bps=uplift,
-        selection_bps=float(selection_of(verdict, net_bps).mean()),
-        costs_bps=mechanical - direction,
-        direction_bps=direction,
-    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -239,8 +192,7 @@ def assess(
     selection = interval(selection_of(own, net), at, "selection")
     shifts = shift_test(chosen_kinds(own), gains(net), None if symbol is None else symbol[rows])
     overridden = {kind.name.lower(): int(np.count_nonzero(own == kind)) for kind in OVERRIDES}
-    p_greater, p_less = min(1.0, claims * shifts.greater), min(1.0, claims * shifts.less)
-    return Assessment(
+    plain = Assessment(
         arm=name,
         kind=kind,
         signals=len(verdict),
@@ -250,14 +202,17 @@ def assess(
         uplift=interval(uplift_of(own, net), at, "uplift"),
         selection=selection,
         shifts=shifts,
-        p_greater=p_greater,
-        p_less=p_less,
-        judgment=judge(selection, p_greater, p_less, alpha=alpha),
-        detectable_bps=detectable(selection.se, claims, alpha=alpha) if selection.se > 0.0 else None,
+        p_greater=1.0,
+        p_less=1.0,
+        judgment=Judgment.NO_DIFFERENCE,
+        detectable_bps=None,
         returns_bps={
             fill: interval(difference, timestamp_us, f"returns {fill}").scaled(_BPS)
             for fill, difference in (returns or {}).items()
         },
+    )
+    return _judged(
+        plain, min(1.0, claims * shifts.greater), min(1.0, claims * shifts.less), claims=claims, alpha=alpha
     )
 
 
@@ -310,19 +265,21 @@ def _corrected(plain: Sequence[Assessment], claims: int, alpha: float) -> list[A
     family = [index for index, assessment in enumerate(plain) if assessment.kind in CLAIMS]
     greater = dict(zip(family, holm([plain[index].shifts.greater for index in family]), strict=True))
     less = dict(zip(family, holm([plain[index].shifts.less for index in family]), strict=True))
-    corrected = []
-    for index, assessment in enumerate(plain):
-        p_greater = greater.get(index, assessment.p_greater)
-        p_less = less.get(index, assessment.p_less)
-        own_claims = claims if index in greater else 1
-        se = assessment.selection.se
-        corrected.append(
-            replace(
-                assessment,
-                p_greater=p_greater,
-                p_less=p_less,
-                judgment=judge(assessment.selection, p_greater, p_less, alpha=alpha),
-                detectable_bps=detectable(se, own_claims, alpha=alpha) if se > 0.0 else None,
-            )
-        )
-    return corrected
+    return [
+        _judged(assessment, greater[index], less[index], claims=claims, alpha=alpha)
+        if index in greater
+        else assessment
+        for index, assessment in enumerate(plain)
+    ]
+
+
+def _judged(one: Assessment, p_greater: float, p_less: float, *, claims: int, alpha: float) -> Assessment:
+    """With corrected p-values, and what they show."""
+    judgment = judge(one.selection, p_greater, p_less, alpha=alpha)
+    return replace(
+        one,
+        p_greater=p_greater,
+        p_less=p_less,
+        judgment=judgment if one.enough else Judgment.NO_DIFFERENCE,
+        detectable_bps=detectable(one.selection.se, claims, alpha=alpha) if one.enough else None,
+    )

@@ -22,8 +22,9 @@ import numpy as np
 from agents.accuracy import long_run_variance
 from agents.verdicts import Verdict
 from experiments.bootstrap import by_instant
-from experiments.paired import OVERRIDES, POWER, detectable, gains, one_sided_level
+from experiments.paired import POWER, detectable, one_sided_level
 from experiments.results import Flags, Floats, Ints
+from experiments.uplift import OVERRIDES, gains
 
 RATES = (0.05, 0.1, 0.2, 0.4)
 EFFECTS_BPS = (1.0, 5.0, 10.0)

@@ -19,7 +19,7 @@ from experiments import charts
 from experiments.evaluation import Evaluation, is_canary
 from experiments.paired import Assessment, Judgment
 from experiments.results import ArmResult, Stream
-from experiments.sentences import bp, headline, not_shown, percent, sentence, shown, where_from
+from experiments.sentences import bp, headline, not_shown, p_value, percent, sentence, shown, where_from
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -257,7 +257,7 @@ def _template() -> "Template":
         bp=lambda value: "" if value is None else bp(value),
         size=lambda value: "" if value is None else bp(value, sign=False),
         percent=percent,
-        p=lambda value: f"{value:.3f}" if value >= 0.001 else "< 0.001",
+        p=p_value,
         figure=_figure,
         words=lambda value: str(value).replace("_", " "),
     )

@@ -18,8 +18,8 @@ from agents.labels import Labels
 from agents.verdicts import By, Verdict
 from engine.errors import NotFound
 from engine.journal.blobs import BlobStore
-from experiments.paired import uplift_of
 from experiments.results import ArmResult, Stream, drawdowns
+from experiments.uplift import uplift_of
 
 FOLDER = "experiments"
 MANIFEST = "manifest.json"

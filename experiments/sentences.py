@@ -1,7 +1,7 @@
 """What an evaluation says, in plain sentences: the same in the report, in its picture and on a terminal."""
 
 from experiments.evaluation import Evaluation, is_canary
-from experiments.paired import Assessment, Judgment
+from experiments.paired import FEWEST, Assessment, Judgment
 
 _MUST_WIN = "looks ahead, and wins, as it must: this experiment can see an effect."
 _BLIND = "looks ahead and still does not win: this experiment cannot see an effect where there is one."
@@ -33,6 +33,8 @@ def sentence(evaluation: Evaluation, assessment: Assessment) -> str:
         return f"{assessment.arm} ({_worth(assessment)}) {says}"
     if not sum(assessment.overridden.values()):
         return f"{assessment.arm} overruled no judged signal, so it is no different from the baseline."
+    if not assessment.enough:
+        return f"No difference shown for {assessment.arm}: {_too_few(assessment)}."
     worth = _worth(assessment)
     prefix = "Not to be relied on: " if evaluation.blind else ""
     if assessment.judgment is Judgment.HELPS:
@@ -123,6 +125,19 @@ def bp(value: float, *, sign: bool = True) -> str:
 def percent(share: float | None, digits: int = 1) -> str:
     """A share as percent."""
     return "unknown" if share is None or share != share else f"{100 * share:.{digits}f} %"  # noqa: PLR0124
+
+
+def p_value(value: float) -> str:
+    """A p-value with three decimals."""
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _too_few(assessment: Assessment) -> str:
+    overruled = sum(assessment.overridden.values())
+    few, what = min((overruled, "overruled"), (assessment.judged - overruled, "left alone"))
+    return (
+        f"{few} judged signal{'s were' if few != 1 else ' was'} {what}, and fewer than {FEWEST} show nothing"
+    )
 
 
 def _worth(assessment: Assessment) -> str:

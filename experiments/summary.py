@@ -10,7 +10,7 @@ from rich.text import Text
 
 from experiments.evaluation import Evaluation
 from experiments.paired import Assessment, Judgment
-from experiments.sentences import bp, headline, percent, sentence, where_from
+from experiments.sentences import bp, headline, p_value, percent, sentence, where_from
 
 _STYLES = {Judgment.HELPS: "green", Judgment.HURTS: "red", Judgment.NO_DIFFERENCE: ""}
 
@@ -109,8 +109,8 @@ def _cells(one: Assessment) -> list[str]:
         bp(one.parts.uplift_bps),
         bp(one.parts.selection_bps),
         f"{bp(one.selection.low)} to {bp(one.selection.high)}",
-        f"{one.p_greater:.3f}",
-        f"{one.p_less:.3f}",
+        p_value(one.p_greater),
+        p_value(one.p_less),
         "" if one.detectable_bps is None else bp(one.detectable_bps, sign=False),
     ]
 

@@ -8,8 +8,9 @@ from hypothesis.extra import numpy as arrays
 
 from agents.verdicts import Verdict
 from experiments.calibration import calibrate
-from experiments.paired import Judgment, assess, decompose, holm, uplift_of
+from experiments.paired import Judgment, assess, holm
 from experiments.shifts import shift_test
+from experiments.uplift import decompose, uplift_of
 from tests.experiment_streams import gathered, net_of, outcomes
 
 bps = st.floats(-1e4, 1e4, allow_subnormal=False)

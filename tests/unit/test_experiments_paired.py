@@ -9,37 +9,12 @@ from experiments.paired import (
     Judgment,
     assess,
     assess_arms,
-    decompose,
     detectable,
     holm,
     judge,
     one_sided_level,
-    selection_of,
-    uplift_of,
 )
 from tests.experiment_streams import a_stream, an_arm, net_of, outcomes, some_arms
-
-
-def test_an_uplift_worked_by_hand():
-    # Signals make +10, -10, +20, -20 bp before costs of 5.
-    gross, net = net_of(np.ones(4), np.array([10.0, -10.0, 20.0, -20.0]), cost_bps=5.0)
-    verdict = np.array([Verdict.APPROVE, Verdict.HOLD, Verdict.APPROVE, Verdict.FLIP], np.int8)
-    assert uplift_of(verdict, net) == pytest.approx([0.0, 15.0, 0.0, 40.0])
-    parts = decompose(verdict, net, gross)
-    assert parts.uplift_bps == pytest.approx(13.75)
-    # At random, one of four would have been held, and have saved its cost of 5; a flip costs the same.
-    assert parts.costs_bps == pytest.approx(5.0 / 4)
-    assert parts.direction_bps == pytest.approx(0.0)
-    assert parts.selection_bps == pytest.approx(12.5)
-    assert selection_of(verdict, net).mean() == pytest.approx(12.5)
-
-
-def test_overruling_everything_is_no_selection():
-    gross, net = net_of(np.ones(50), outcomes(np.random.default_rng(1), 50) - 20.0)
-    parts = decompose(np.full(50, Verdict.HOLD, np.int8), net, gross)
-    assert parts.selection_bps == pytest.approx(0.0, abs=1e-9)
-    assert parts.costs_bps == pytest.approx(6.0)
-    assert parts.direction_bps == pytest.approx(-gross[:, Verdict.APPROVE].mean())
 
 
 def test_holm_worked_by_hand():
@@ -98,6 +73,18 @@ def test_an_arm_that_looks_ahead_helps_and_its_opposite_hurts():
     assert fool.judgment is Judgment.HURTS
     assert seer.returns_bps["signal"].above_zero
     assert seer.overridden == {"flip": 0, "hold": int((stream.judged & (gross < 0.0)).sum())}
+
+
+@pytest.mark.parametrize(("overruled", "judgment"), [(9, Judgment.NO_DIFFERENCE), (10, Judgment.HELPS)])
+def test_a_few_lucky_overrides_show_nothing(overruled, judgment):
+    gross, net = net_of(np.ones(200), outcomes(np.random.default_rng(1), 200, phi=0.0))
+    verdict = np.zeros(200, np.int8)
+    verdict[np.argsort(net[:, Verdict.APPROVE])[:overruled]] = Verdict.HOLD
+    found = assess(verdict, net, gross, timestamp_us=np.arange(200))
+    assert found.selection.above_zero
+    assert found.p_greater <= 0.05
+    assert found.judgment is judgment
+    assert found.enough is (judgment is Judgment.HELPS)
 
 
 def test_only_judged_signals_count():

@@ -165,3 +165,15 @@ def test_a_title_is_taken_from_the_manifest():
 def test_a_label_is_one_short_line():
     assert label("a\nb\x00") == "a?b?"
     assert len(label("x" * 100)) == 28
+
+
+@pytest.mark.parametrize("fall", [0.9999, 0.998, 0.99])
+def test_equity_is_labelled_in_plain_numbers_however_far_it_falls(fall):
+    stream, arms, _ = an_experiment(1_000)
+    arms = [
+        replace(arm, equity={"next": 10_000.0 * fall ** np.arange(1_000)}, signal_return={}) for arm in arms
+    ]
+    evaluation = evaluate(stream, arms, replicates=99)
+    page = html_report(stream, arms, evaluation, MANIFEST)
+    assert ">10,000</text>" in page
+    assert "mathdefault" not in page

@@ -4,8 +4,9 @@ import pytest
 
 from experiments.bootstrap import Interval
 from experiments.evaluation import evaluate
-from experiments.paired import Decomposition, Judgment
+from experiments.paired import Judgment
 from experiments.sentences import bp, headline, not_shown, percent, sentence, shown, where_from
+from experiments.uplift import Decomposition
 from tests.experiment_streams import a_stream, some_arms
 
 
@@ -23,7 +24,7 @@ def judged(evaluation, *judgments, blind=False):
             judgment=judgment,
             selection=Interval(1.5, 0.5, 2.5, 0.5, 0.95, 1.0, 100),
             detectable_bps=1.4,
-            overridden={"flip": 3, "hold": 5},
+            overridden={"flip": 30, "hold": 50},
         )
         for one, judgment in zip(evaluation.assessments, judgments, strict=True)
     ]
@@ -72,6 +73,21 @@ def test_an_arm_that_overruled_nothing_is_the_baseline(evaluation):
     assert sentence(evaluation, one) == (
         "memory overruled no judged signal, so it is no different from the baseline."
     )
+
+
+@pytest.mark.parametrize(
+    ("overridden", "says"),
+    [
+        (1, "No difference shown for memory: 1 judged signal was overruled, and fewer than 10 show nothing."),
+        (
+            91,
+            "No difference shown for memory: 9 judged signals were left alone, and fewer than 10 show nothing.",
+        ),
+    ],
+)
+def test_too_few_overrides_are_said_to_show_nothing(evaluation, overridden, says):
+    one = replace(evaluation.assessments[0], judged=100, overridden={"flip": 0, "hold": overridden})
+    assert sentence(evaluation, one) == says
 
 
 def test_a_control_that_makes_a_difference_is_pointed_out(evaluation):
