@@ -7,9 +7,10 @@ from agents.accuracy import Accuracy, Cohort
 from experiments.bootstrap import Interval
 from experiments.calibration import Bin, Calibration
 from experiments.evaluation import ArmFigures, Evaluation
-from experiments.paired import Assessment, Decomposition, Judgment
+from experiments.paired import Assessment, Judgment
 from experiments.plan import Plan, Reach
 from experiments.shifts import ShiftTest
+from experiments.uplift import Decomposition
 
 _NAN = float("nan")
 
