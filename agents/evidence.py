@@ -39,7 +39,8 @@ _OVERLAP_WORTH = 50.0  # pseudo-counts of the correlation that overlapping windo
 _BLOCK = 4096
 
 # What is found out about a signal: a line each.
-KNOWN, USED, EFFECTIVE, SHARE, ALPHA, BETA, EDGE, ERROR, RADIUS, _LINES = range(10)
+KNOWN, USED, EFFECTIVE, SHARE, ALPHA, BETA, EDGE, ERROR, RADIUS = range(9)
+_LINES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +150,18 @@ class Witness:
             float(ask.part), float(ask.prior), search, self._consumed, self._drift, self._recent,
             self._correlations, self.relevance.by_number, self.relevance.by_label, table, neighbours,
         )  # fmt: skip
-        known, used = table[KNOWN].astype(np.int64), table[USED].astype(np.int64)
-        return Evidence(known, used, *table[EFFECTIVE:_LINES], neighbours)
+        return Evidence(
+            known=table[KNOWN].astype(np.int64),
+            used=table[USED].astype(np.int64),
+            effective=table[EFFECTIVE],
+            share=table[SHARE],
+            alpha=table[ALPHA],
+            beta=table[BETA],
+            edge_bps=table[EDGE],
+            edge_error_bps=table[ERROR],
+            radius=table[RADIUS],
+            neighbours=neighbours,
+        )
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
