@@ -49,7 +49,8 @@ class Behaviour(StrEnum):
     OVERLOADED = "overloaded"  # 503 with Retry-After
     UNAUTHENTICATED = "unauthenticated"  # 401
     FORBIDDEN = "forbidden"  # 403
-    BAD_KEY = "bad_key"  # 400, Google's answer to a key that does not exist
+    BAD_KEY = "bad_key"  # 400, Google's answer to a key that does not exist; here it names the key, too
+    REDIRECT = "redirect"  # 302 to another address
     RESET = "reset"  # the connection is reset
     NOT_JSON = "not_json"  # 200, and a body that is no JSON
     TRUNCATED = "truncated"  # MAX_TOKENS in the middle of the answer
@@ -214,7 +215,8 @@ def _handler_of(loopback: Loopback) -> type[BaseHTTPRequestHandler]:  # noqa: C9
 
         def answer(self, body: dict[str, Any], behaviour: Behaviour) -> None:
             if behaviour in _REFUSALS:
-                return self.refuse(*_REFUSALS[behaviour])
+                code, status, message = _REFUSALS[behaviour]
+                return self.refuse(code, status, message.format(key=self.headers["x-goog-api-key"]))
             if behaviour is Behaviour.SLOW:
                 loopback.wait(_NEVER)
                 self.close_connection = True
@@ -234,6 +236,8 @@ def _handler_of(loopback: Loopback) -> type[BaseHTTPRequestHandler]:  # noqa: C9
             if code == 429:
                 retry_info = "type.googleapis.com/google.rpc.RetryInfo"
                 details = [{"@type": retry_info, "retryDelay": f"{loopback.retry_after_s}s"}]
+            elif code == 302:
+                headers = {"Location": f"{loopback.url}/elsewhere"}
             elif code == 503:
                 headers = {"Retry-After": str(loopback.retry_after_s)}
             self.send_error_json(code, status, message, details, headers)
@@ -294,11 +298,12 @@ def _handler_of(loopback: Loopback) -> type[BaseHTTPRequestHandler]:  # noqa: C9
 
 
 _REFUSALS = {
+    Behaviour.REDIRECT: (302, "FOUND", "The model has moved."),
     Behaviour.QUOTA: (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota."),
     Behaviour.OVERLOADED: (503, "UNAVAILABLE", "The model is overloaded. Please try again later."),
     Behaviour.UNAUTHENTICATED: (401, "UNAUTHENTICATED", "Request had invalid authentication credentials."),
     Behaviour.FORBIDDEN: (403, "PERMISSION_DENIED", "The caller does not have permission."),
-    Behaviour.BAD_KEY: (400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key."),
+    Behaviour.BAD_KEY: (400, "INVALID_ARGUMENT", "API key {key} not valid. Please pass a valid API key."),
 }
 
 

@@ -117,9 +117,7 @@ def clean(text: str, limit: int) -> str:
     are letters and marks that show nothing; white space becomes one space. Cleaning twice changes nothing.
     """
     # One character becomes at most 18 by NFKC; more of the text than this cannot matter.
-    text = text[: 64 * limit]
-    while (step := _visible(text)) != text:
-        text = step
+    text = _visible(text[: 64 * limit])
     return text if len(text) <= limit else text[: limit - len(_CUT) - 1].rstrip() + " " + _CUT
 
 

@@ -59,6 +59,7 @@ REASONS = {
     Behaviour.UNAUTHENTICATED: Reason.MODEL_UNAVAILABLE,
     Behaviour.FORBIDDEN: Reason.MODEL_UNAVAILABLE,
     Behaviour.BAD_KEY: Reason.MODEL_UNAVAILABLE,
+    Behaviour.REDIRECT: Reason.MODEL_UNAVAILABLE,
     Behaviour.RESET: Reason.MODEL_UNAVAILABLE,
     Behaviour.NOT_JSON: Reason.MODEL_UNREADABLE,
     Behaviour.TRUNCATED: Reason.MODEL_TRUNCATED,
@@ -103,6 +104,13 @@ async def test_a_server_that_asks_to_wait_is_heard_and_nothing_is_charged(
     failure = await model.call(request_of(), 10.0)
     assert isinstance(failure, Failure)
     assert (failure.retry_after_s, failure.usage) == (7.0, Usage(0, 0))
+
+
+async def test_the_key_follows_no_redirect(server: Loopback, model: GeminiModel) -> None:
+    server.behave(Behaviour.REDIRECT)
+    failure = await model.call(request_of(), 10.0)
+    assert isinstance(failure, Failure)
+    assert failure.detail.startswith("302 ")
 
 
 async def test_where_nobody_listens_nothing_was_sent() -> None:
