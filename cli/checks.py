@@ -6,7 +6,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -24,7 +24,9 @@ from engine.errors import RaysignalError, StoreError, UnsafeStore
 from engine.settings import PREFIX, Settings
 from serve.service import reachable
 
-_AGENT_MODULES = ("chromadb", "scipy")
+AGENT_MODULES = ("chromadb", "scipy")
+"""What agents and experiments rest on, and running signals does not."""
+
 _GIB = 1024**3
 _LITTLE_BYTES, _TOO_LITTLE_BYTES = 2 * _GIB, _GIB // 5
 
@@ -144,10 +146,10 @@ def check_model_key(environment: Mapping[str, str]) -> Finding:
     return Finding("model", "ok", f"{found} is set: Gemini is asked about what the gate leaves grey")
 
 
-def check_agent() -> Finding:
-    """Whether what agents and experiments rest on can be imported; signals run without it."""
+def check_agent(modules: Iterable[str] = AGENT_MODULES) -> Finding:
+    """Whether agents and experiments would find their packages; signals run without."""
     found, missing = [], []
-    for name in _AGENT_MODULES:
+    for name in modules:
         try:
             module = import_module(name)
         except Exception as error:  # noqa: BLE001 - a broken package may raise anything

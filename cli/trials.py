@@ -4,7 +4,7 @@ Everything that can be wrong with it is said here, before a file is read or anyt
 """
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -101,8 +101,8 @@ class Questions:
 
     def settings(self) -> ModelSettings:
         """Which model; raises `InvalidField`."""
-        given = {} if self.model is None else {"model": self.model}
-        return ModelSettings(base_url=self.url, **given)
+        settings = ModelSettings(base_url=self.url)
+        return settings if self.model is None else replace(settings, model=self.model)
 
     def key(self) -> str | None:
         """The key that is sent; a model on this machine is content with any."""

@@ -82,7 +82,7 @@ class ArmActor:
 
     def run(self, encoded: npt.NDArray[np.uint8], like: Codes | None) -> ArmResult | RaysignalError:
         """The arm's result; an error of the project is returned, not raised, so that Ray does not wrap it."""
-        batch = SignalBatch.decode(memoryview(encoded))
+        batch = SignalBatch.decode(encoded.data)
         try:
             result = arms.result_of(self._name, batch, self._trial, self._decided(batch, like))
         except RaysignalError as error:

@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from cli.checks import check_disk, check_keys, check_packages, check_port, check_store, examine
+from cli.checks import (
+    check_agent,
+    check_disk,
+    check_keys,
+    check_model_key,
+    check_packages,
+    check_port,
+    check_store,
+    examine,
+)
 from cli.ports import free_port, listener_on
 from engine.settings import Settings
 
@@ -51,6 +60,30 @@ def test_s3_without_credentials_fails(monkeypatch, tmp_path):
     found = check_keys(Settings(store="s3://bucket"))
     assert found.status == "ok"
     assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({}, "the gate decides alone"),
+        ({"GOOGLE_API_KEY": " "}, "the gate decides alone"),
+        ({"GEMINI_API_KEY": "hunter2"}, "GEMINI_API_KEY is set"),
+        ({"GEMINI_API_KEY": "hunter2", "GOOGLE_API_KEY": "hunter2"}, "GOOGLE_API_KEY is set"),
+    ],
+)
+def test_the_key_of_a_model_is_named_by_its_variable_and_never_shown(environment, said):
+    finding = check_model_key(environment)
+    assert finding.status == "ok"
+    assert said in finding.detail
+    assert "hunter2" not in str(finding)
+
+
+def test_what_agents_rest_on_can_be_imported_or_is_a_warning_with_a_remedy():
+    assert check_agent().status == "ok"
+    finding = check_agent(["json", "no_such_module_anywhere"])
+    assert finding.status == "warning"
+    assert "no_such_module_anywhere cannot be imported" in finding.detail
+    assert finding.remedy
 
 
 def test_a_free_port_is_free():

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 
-VERBS = ("run", "serve", "replay", "performance", "history", "query", "data", "doctor")
+VERBS = ("run", "serve", "replay", "performance", "history", "query", "compare", "runs", "data", "doctor")
 
 
 def test_help_lists_every_verb():
@@ -45,6 +45,18 @@ def test_version_is_one_line():
         ["performance", "baseline", "--all"],
         ["data", "generate", "x.csv", "--plain", "--edge", "0.5"],
         ["data", "generate", "x.csv", "--format", "parquet"],
+        ["compare", "file.csv", "--record", "a", "--replay", "b"],
+        ["compare", "file.csv", "--budget", "0"],
+        ["compare", "file.csv", "--per-minute", "0"],
+        ["compare", "file.csv", "--deadline", "-1"],
+        ["compare", "file.csv", "--neighbours", "0"],
+        ["compare", "file.csv", "--seed", "-1"],
+        ["compare", "file.csv", "--label", "open"],
+        ["compare", "file.csv", "--fill", "later"],
+        ["compare", "plan"],
+        ["compare", "plan", "file.csv", "--budget", "5"],
+        ["runs", "show"],
+        ["runs", "diff", "one"],
         ["nonsense"],
     ],
     ids=" ".join,
@@ -77,7 +89,15 @@ def test_the_address_of_a_service_is_no_setting_and_is_no_error(monkeypatch, tmp
 
 
 @pytest.mark.parametrize(
-    "arguments", ["['--help']", "['data', 'check', 'data/sample.csv']", "['query', '--help']"]
+    "arguments",
+    [
+        "['--help']",
+        "['data', 'check', 'data/sample.csv']",
+        "['query', '--help']",
+        "['compare', '--help']",
+        "['compare', 'plan', 'data/sample.csv']",
+        "['runs', 'list']",
+    ],
 )
 def test_what_needs_no_ray_does_not_wait_for_it(arguments):
     program = (
