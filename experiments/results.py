@@ -141,6 +141,9 @@ class ArmResult:
         for name in ("equity", "signal_return"):
             for fill, values in getattr(self, name).items():
                 _check_length(f"arm {self.name!r}", f"{name}[{fill!r}]", values, n)
+        for name in ("equity", "signal_return", "performance"):
+            # In one order, so that what was read back is shown as what was just made.
+            object.__setattr__(self, name, _in_order(getattr(self, name)))
         for name, codes, known in (("verdict", self.verdict, Verdict), ("by", self.by, By)):
             if n and not 0 <= int(codes.min()) <= int(codes.max()) < len(known):
                 raise ValueError(
@@ -203,6 +206,11 @@ def drawdowns(equity: Floats, initial: float) -> Floats:
         return equity
     peak = np.maximum.accumulate(np.maximum(equity, initial))
     return np.asarray(1.0 - equity / peak, np.float64)
+
+
+def _in_order(by_fill: Mapping[str, Any]) -> dict[str, Any]:
+    names = [*(fill for fill in FILLS if fill in by_fill), *sorted(by_fill.keys() - set(FILLS))]
+    return {name: by_fill[name] for name in names}
 
 
 def _check_length(owner: str, name: str, values: Any, n: int) -> None:

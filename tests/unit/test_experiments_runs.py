@@ -148,3 +148,13 @@ def test_values_are_compared_with_their_paths():
     ]
     assert differences({"a": None}, {}) == [Difference("a", None, None)]
     assert differences(CONFIG, CONFIG) == []
+
+
+def test_an_arm_that_was_read_back_lists_its_fills_in_the_order_of_one_that_was_just_made(blobs):
+    arm = some_arms(a_stream(30))[0]
+    open_run(blobs, "r", CONFIG)
+    write_arm(blobs, "r", arm)
+    again = read_arm(blobs, "r", arm.name)
+    assert again is not None
+    for name in ("equity", "signal_return", "performance"):
+        assert list(getattr(again, name)) == list(getattr(arm, name)) == ["signal", "next"]
