@@ -7,6 +7,7 @@ from agents.memory import places_of
 from agents.override import Override, Taken
 from engine.columns import SignalBatch
 from engine.digests import Floats, Ints
+from engine.errors import LookAhead
 
 PRECEDENTS = 8
 """So many of the nearest past signals are shown."""
@@ -52,20 +53,23 @@ def brief_of(agent: Override, batch: SignalBatch, taken: Taken, row: int, ids: "
 class IdsOf:
     """The ids of a stream's signals by their place, as far as they were told."""
 
-    __slots__ = ("_firsts", "_parts")
+    __slots__ = ("_ids",)
 
     def __init__(self) -> None:
-        self._firsts: list[int] = []
-        self._parts: list[SignalBatch] = []
+        self._ids: list[str] = []
 
     def add(self, first: int, batch: SignalBatch) -> None:
-        """Tell the ids of the next signals."""
-        self._firsts.append(first)
-        self._parts.append(batch)
+        """Tell the ids of the next signals.
+
+        Raises:
+            LookAhead: they do not go on from the last ones.
+        """
+        if first != len(self._ids):
+            raise LookAhead(f"ids from place {first} on were told where {len(self._ids)} are known")
+        self._ids += batch.signal_id.to_list()
 
     def __getitem__(self, ordinal: int) -> str:
-        part = int(np.searchsorted(self._firsts, ordinal, side="right")) - 1
-        return self._parts[part].signal_id[ordinal - self._firsts[part]]
+        return self._ids[ordinal]
 
 
 def _standardised(taken: Taken, row: int) -> dict[str, float]:

@@ -94,11 +94,11 @@ class Override:
             first, situations, evidence, rule(evidence, batch.action, self.worth, self.rules.gate), outcomes
         )
 
-    def learn(self, batch: SignalBatch) -> Outcomes:
+    def learn(self, batch: SignalBatch) -> tuple[Situations, Outcomes]:
         """Take the next n signals in without deciding them: they were decided before."""
         situations, outcomes = self._learn(batch)
         self._witness.look(self.memory, situations, search=False)
-        return outcomes
+        return situations, outcomes
 
     def _learn(self, batch: SignalBatch) -> tuple[Situations, Outcomes]:
         situations = self.encoder.encode(batch)

@@ -13,19 +13,18 @@ All see the identical stream, and their portfolios trade under the identical pol
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
-from agents.adviser import Adviser, Opinion
-from agents.breaker import Breaker, BreakerRules
-from agents.briefing import IdsOf, brief_of
+from agents.adviser import Adviser
+from agents.breaker import BreakerRules
+from agents.deciding import Begun, Decider, Judged, ask
 from agents.gate import REASONS
 from agents.labels import Labels
 from agents.outcomes import NEVER_US, Settler
-from agents.override import AgentRules, Override
+from agents.override import AgentRules
 from agents.situations import LONGEST_LABEL, REGIMES, Encoder
-from agents.verdicts import By, Codes, Reason, Verdict, decided
+from agents.verdicts import Codes, Reason, decided
 from engine.account import ACCOUNT_SIZE
 from engine.columns import SignalBatch
 from engine.digests import Floats
@@ -120,14 +119,11 @@ def gated(
     batch: SignalBatch, trial: Trial, *, shuffle: int | None = None, advance: Advance | None = None
 ) -> Decided:
     """The gate alone; with `shuffle`, a seed, on a memory whose outcomes were dealt anew."""
-    agent = Override(trial.policy, trial.rules, shuffle=shuffle)
-    breaker = None if trial.breaker is None else Breaker(trial.breaker)
+    decider = Decider(trial.policy, trial.rules, breaker=trial.breaker, shuffle=shuffle)
     parts = []
     for part in _chunks(batch):
-        taken = agent.take(part)
-        ruling = taken.ruling
-        done = Decided(ruling.verdict, ruling.by, ruling.reason, _p_right(taken.evidence, ruling))
-        parts.append(done if breaker is None else _guarded(breaker, part, taken, done))
+        begun = decider.begin(part)
+        parts.append(_done(begun, decider.finish(begun)))
         if advance is not None:
             advance(len(part))
     return _joined(parts)
@@ -137,21 +133,12 @@ async def advised(
     batch: SignalBatch, trial: Trial, adviser: Adviser, *, advance: Advance | None = None
 ) -> Decided:
     """The gate, and a model for what it leaves grey."""
-    agent, ids = Override(trial.policy, trial.rules), IdsOf()
-    breaker = None if trial.breaker is None else Breaker(trial.breaker)
+    decider = Decider(trial.policy, trial.rules, breaker=trial.breaker)
     parts = []
     for part in _chunks(batch):
-        ids.add(agent.count, part)
-        taken = agent.take(part)
-        ruling = taken.ruling
-        grey = np.flatnonzero(ruling.grey)
-        briefs = [brief_of(agent, part, taken, int(row), ids) for row in grey]
-        opinions = await adviser.ask_all(briefs, patience_s=float(len(briefs)) * _PATIENCE_S)
-        done = _with_opinions(
-            Decided(ruling.verdict, ruling.by, ruling.reason, _p_right(taken.evidence, ruling)),
-            dict(zip(grey.tolist(), opinions, strict=True)),
-        )
-        parts.append(done if breaker is None else _guarded(breaker, part, taken, done))
+        begun = decider.begin(part)
+        opinions = await ask(decider, begun, adviser, patience_s=_PATIENCE_S)
+        parts.append(_done(begun, decider.finish(begun, opinions)))
         if advance is not None:
             advance(len(part))
     return _joined(parts)
@@ -215,36 +202,19 @@ def _chunks(batch: SignalBatch) -> Iterator[SignalBatch]:
         yield batch.take(np.arange(start, min(start + CHUNK, len(batch))))
 
 
-def _p_right(evidence: Any, ruling: Any) -> Floats:
-    return np.where(np.isnan(ruling.p_worse), np.nan, evidence.p_right)
-
-
-def _guarded(breaker: Breaker, part: SignalBatch, taken: Any, done: Decided) -> Decided:
-    stands = breaker.pass_on(taken.first, part.timestamp_us, done.verdict, taken.outcomes)
-    off = ~stands & (part.action != 0)
-    return replace(
-        done,
-        verdict=np.where(off, Verdict.APPROVE, done.verdict).astype(np.int8),
-        by=np.where(off, By.SIGNAL, done.by).astype(np.int8),
-        reason=np.where(off, _code(Reason.AGENT_OFF), done.reason).astype(np.int8),
-    )
-
-
-def _with_opinions(done: Decided, opinions: dict[int, Opinion]) -> Decided:
-    verdict, by, reason = done.verdict.copy(), done.by.copy(), done.reason.copy()
-    for row, opinion in opinions.items():
-        verdict[row], reason[row] = opinion.verdict, _code(opinion.reason)
-        by[row] = By.MODEL if opinion.reason is Reason.MODEL_ANSWERED else By.SIGNAL
-    told = opinions.values()
+def _done(begun: Begun, judged: Judged) -> Decided:
+    """The columns of an arm."""
+    evidence, ruling = begun.taken.evidence, begun.taken.ruling
+    told = judged.opinions.values()
     usd = [opinion.usd for opinion in told]
     known = [cost for cost in usd if cost is not None]
-    return replace(
-        done,
-        verdict=verdict,
-        by=by,
-        reason=reason,
-        usd=sum(known) if len(known) == len(usd) else None,
-        calls=len(opinions),
+    return Decided(
+        verdict=judged.verdict,
+        by=judged.by,
+        reason=judged.reason,
+        p_right=np.where(np.isnan(ruling.p_worse), np.nan, evidence.p_right),
+        usd=sum(known) if usd and len(known) == len(usd) else None,
+        calls=len(told),
         tokens=(sum(each.tokens_in or 0 for each in told), sum(each.tokens_out or 0 for each in told)),
     )
 

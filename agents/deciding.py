@@ -1,0 +1,186 @@
+"""From signals to decisions: what the live agent and the arms of an experiment run alike.
+
+    begun = decider.begin(batch)                         situations, evidence, ruling
+    opinions = await ask(decider, begun, adviser)        about what the gate left grey, if there is a model
+    judged = decider.finish(begun, opinions)             the verdicts, after the breaker
+
+However a stream is cut into batches, the decisions are the same.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from agents.adviser import Adviser, Opinion
+from agents.breaker import Breaker, BreakerRules
+from agents.briefing import IdsOf, brief_of
+from agents.gate import REASONS
+from agents.outcomes import Outcomes
+from agents.override import AgentRules, Override, Taken
+from agents.situations import Situations
+from agents.verdicts import By, Codes, Reason, Verdict
+from engine.columns import SignalBatch
+from engine.digests import Ints
+from engine.policy import Policy
+
+NO_OPINIONS: Mapping[int, Opinion] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """n signals that were looked up and ruled about; `batch` has the instants at which they were processed."""
+
+    batch: SignalBatch
+    taken: Taken
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was decided about n signals.
+
+    Attributes:
+        verdict: int8[n], a `Verdict`.
+        by: int8[n], a `By`.
+        reason: int8[n], a position in `gate.REASONS`.
+        opinions: of a model that was asked, by row.
+    """
+
+    verdict: Codes
+    by: Codes
+    reason: Codes
+    opinions: Mapping[int, Opinion]
+
+
+class Decider:
+    """The agent with its breaker over one stream.
+
+    Args:
+        policy: the portfolio's fill and cost model.
+        rules: of the agent.
+        breaker: when it is turned off; None: never.
+        shuffle: see `Override`.
+    """
+
+    __slots__ = ("_instants", "agent", "breaker", "ids")
+
+    def __init__(
+        self, policy: Policy, rules: AgentRules, *, breaker: BreakerRules | None, shuffle: int | None = None
+    ) -> None:
+        self.agent = Override(policy, rules, shuffle=shuffle)
+        self.breaker = None if breaker is None else Breaker(breaker)
+        self.ids = IdsOf()
+        self._instants = Instants()
+
+    @property
+    def count(self) -> int:
+        """Signals taken so far."""
+        return self.agent.count
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the breaker is open: every signal stands."""
+        return self.breaker is not None and self.breaker.is_open
+
+    def begin(self, batch: SignalBatch) -> Begun:
+        """Look the next n signals up and rule about them; `finish` must follow before the next `begin`."""
+        self.ids.add(self.count, batch)
+        batch = self._instants.of(batch)
+        return Begun(batch, self.agent.take(batch))
+
+    def finish(self, begun: Begun, opinions: Mapping[int, Opinion] = NO_OPINIONS) -> Judged:
+        """The decisions, with the opinions there are about grey rows."""
+        taken, action = begun.taken, begun.batch.action
+        ruling = taken.ruling
+        verdict, by, reason = ruling.verdict.copy(), ruling.by.copy(), ruling.reason.copy()
+        for row, opinion in opinions.items():
+            verdict[row], reason[row] = opinion.verdict, REASONS.index(opinion.reason)
+            by[row] = By.MODEL if opinion.reason is Reason.MODEL_ANSWERED else By.SIGNAL
+        if self.breaker is not None:
+            stands = self.breaker.pass_on(taken.first, begun.batch.timestamp_us, verdict, taken.outcomes)
+            off = ~stands & (action != 0)
+            verdict[off], by[off], reason[off] = Verdict.APPROVE, By.SIGNAL, REASONS.index(Reason.AGENT_OFF)
+        return Judged(verdict, by, reason, opinions)
+
+    def learn(self, batch: SignalBatch, verdict: Codes) -> tuple[Situations, Outcomes]:
+        """Take the next n signals in, which were decided before; the memory and the breaker go on as they did."""
+        first = self.count
+        self.ids.add(first, batch)
+        batch = self._instants.of(batch)
+        situations, outcomes = self.agent.learn(batch)
+        if self.breaker is not None:
+            self.breaker.pass_on(first, batch.timestamp_us, verdict, outcomes)
+        return situations, outcomes
+
+
+async def ask(
+    decider: Decider, begun: Begun, adviser: Adviser, *, patience_s: float, newest: int | None = None
+) -> Mapping[int, Opinion]:
+    """The opinions of a model about the grey rows, by row; none while the breaker is open.
+
+    Args:
+        decider: which began with them.
+        begun: the signals.
+        adviser: who asks.
+        patience_s: for each question, seconds that it may wait beside its deadline.
+        newest: only the last so many rows are asked about; None: all.
+    """
+    if decider.is_off:
+        return NO_OPINIONS
+    grey = np.flatnonzero(begun.taken.ruling.grey)
+    if newest is not None:
+        grey = grey[grey >= len(begun.batch) - newest]
+    briefs = [brief_of(decider.agent, begun.batch, begun.taken, int(row), decider.ids) for row in grey]
+    opinions = await adviser.ask_all(briefs, patience_s=len(briefs) * patience_s)
+    return dict(zip(grey.tolist(), opinions, strict=True))
+
+
+def verdict_of(action: Codes, decision: Codes) -> Codes:
+    """The verdicts that made decisions of actions, int8[n]: what `verdicts.decided` is undone by."""
+    turned = np.where(decision == -action, Verdict.FLIP, Verdict.HOLD)
+    return np.where(decision == action, Verdict.APPROVE, turned).astype(np.int8)
+
+
+class Instants:
+    """The instants at which rows are processed, as the agent counts time.
+
+    Signals of one symbol come in increasing time, but those of several symbols need not: one may come with a
+    stamp before that of the row before it. It is processed all the same after that row, when what was known
+    then is known. So a row's instant is its own stamp, or that of the latest row before it; and one
+    microsecond after the last one of its own symbol at least. Over a stream in time order nothing changes.
+    """
+
+    __slots__ = ("_by_symbol", "_latest", "_moved")
+
+    def __init__(self) -> None:
+        self._latest = -1
+        self._moved = False
+        self._by_symbol: dict[str, int] = {}
+
+    def of(self, batch: SignalBatch) -> SignalBatch:
+        """The next n rows of the stream, with these instants in the place of their stamps."""
+        stamps: Ints = batch.timestamp_us
+        if not len(stamps):
+            return batch
+        if not self._moved and stamps[0] >= self._latest and bool((stamps[1:] >= stamps[:-1]).all()):
+            self._note(batch, stamps)
+            return batch
+        moved = self._go(stamps.tolist(), [batch.symbols[code] for code in batch.symbol.tolist()])
+        self._moved = True
+        return replace(batch, timestamp_us=np.array(moved, np.int64))
+
+    def _go(self, stamps: list[int], symbols: list[str]) -> list[int]:
+        found = []
+        for stamp, symbol in zip(stamps, symbols, strict=True):
+            self._latest = max(stamp, self._latest, self._by_symbol.get(symbol, -1) + 1)
+            self._by_symbol[symbol] = self._latest
+            found.append(self._latest)
+        return found
+
+    def _note(self, batch: SignalBatch, stamps: Ints) -> None:
+        self._latest = int(stamps[-1])
+        last = np.full(len(batch.symbols), -1, np.int64)
+        np.maximum.at(last, batch.symbol, stamps)
+        known: dict[str, Any] = dict(zip(batch.symbols, last.tolist(), strict=True))
+        self._by_symbol.update((symbol, stamp) for symbol, stamp in known.items() if stamp >= 0)
