@@ -140,7 +140,7 @@ class Witness:
         table = np.zeros((_LINES, n))
         neighbours = np.full((n if search else 0, ask.neighbours), -1, np.int64)
         scale = situations.scale
-        if situations.number_names != memory.number_names:
+        if n and situations.number_names != memory.number_names:
             scale = np.zeros((n, len(memory.number_names)), np.float32)
             scale[:, places_of(situations.number_names, memory.number_names)] = situations.scale
         _look(

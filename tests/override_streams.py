@@ -118,7 +118,9 @@ def cut(batch: SignalBatch, places: Sequence[int]) -> Iterator[SignalBatch]:
 
 def as_sent(batch: SignalBatch) -> SignalBatch:
     """The batch as one gets it from elsewhere: made of single signals, in memory that cannot be written."""
-    return SignalBatch.decode(SignalBatch.of_signals([batch.signal(row) for row in range(len(batch))]).encode())
+    return SignalBatch.decode(
+        SignalBatch.of_signals([batch.signal(row) for row in range(len(batch))]).encode()
+    )
 
 
 def with_prices_after(batch: SignalBatch, row: int, factor: float) -> SignalBatch:

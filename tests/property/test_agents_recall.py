@@ -51,9 +51,7 @@ def distances(situations: Situations, weights: tuple[np.ndarray, np.ndarray]) ->
 
 
 @settings(max_examples=EXAMPLES)
-@given(
-    shapes(70, least=5), POLICIES, HORIZONS, st.integers(0, 2**32 - 1), st.sampled_from([3, 40, 250_000])
-)
+@given(shapes(70, least=5), POLICIES, HORIZONS, st.integers(0, 2**32 - 1), st.sampled_from([3, 40, 250_000]))
 def test_recall_is_exact_and_never_looks_ahead(shape, policy, horizon, seed, window):
     batch, draws = shape.batch(), np.random.default_rng(seed)
     memory, situations, outcomes = remembered(batch, policy, horizon, window)
@@ -151,7 +149,5 @@ def test_signals_that_do_not_go_on_from_the_last_one_are_not_taken(ordinal):
     memory, situations = OutcomeMemory(), Encoder().encode(Shape(seed=1, rows=3).batch())
 
     with pytest.raises(LookAhead, match="from 0 on"):
-        memory.add(
-            np.array(ordinal), np.arange(3), np.zeros(3, np.int32), np.ones(3, np.int8), situations
-        )
+        memory.add(np.array(ordinal), np.arange(3), np.zeros(3, np.int32), np.ones(3, np.int8), situations)
     assert memory.count == 0
