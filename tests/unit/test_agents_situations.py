@@ -153,7 +153,7 @@ def test_a_field_of_more_labels_than_there_are_bits_is_free_text_from_then_on():
 def test_more_symbols_than_bits_still_have_one_label_each():
     found = Encoder().encode(batch_of(100, symbol=np.arange(100), source=np.arange(100) % 3))
 
-    assert all(bin(label).count("1") == 1 for label in labels(found, "\0symbol"))
+    assert all(label.bit_count() == 1 for label in labels(found, "\0symbol"))
     assert len(set(labels(found, "\0symbol"))) == MOST_LABELS
     assert len(set(labels(found, "\0source"))) == 3
 
