@@ -38,7 +38,7 @@ ENV PATH=/opt/raysignal/bin:$PATH \
     RAY_SERVE_HAPROXY_METRICS_ENABLED=0 \
     RAY_SERVE_HAPROXY_BINARY_PATH=/opt/raysignal/bin/raysignal-haproxy
 # Compiled once here, so that no process of any container does it again.
-RUN python -m engine.warm
+RUN python -m engine.warm && python -m agents.warm
 VOLUME /data
 EXPOSE 8000
 # `serve` needs RAYSIGNAL_API_KEY (or RAYSIGNAL_WEBHOOK_SECRET) as soon as RAYSIGNAL_HOST is not loopback.

@@ -23,6 +23,7 @@ $(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --config-setting editable_mode=compat -e .
 	@$(BIN)/python -m engine.warm
+	@$(BIN)/python -m agents.warm
 	@$(BIN)/python -c "import serve.app"
 	@touch $@
 

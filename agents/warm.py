@@ -1,0 +1,38 @@
+"""Compiles the agents' numba functions once, at set-up, so that nobody waits for it later: `make setup` runs it."""
+
+import numpy as np
+
+from agents.gate import GateRules
+from agents.outcomes import Horizon
+from agents.override import AgentRules, Override
+from agents.relevance import Relevance
+from engine.columns import SignalBatch, TextColumn
+from engine.policy import Policy
+
+_ROWS = 40
+
+
+def warm() -> None:
+    """Decide a few signals, learn some, ask the memory: what that calls is compiled and cached."""
+    rules = AgentRules(horizon=Horizon.parse("1b"), gate=GateRules(least=1.0))
+    agent = Override(Policy(), rules)
+    batch = _batch()
+    half = _ROWS // 2
+    agent.learn(batch.take(np.arange(half)))
+    taken = agent.take(batch.take(np.arange(half, _ROWS)))
+    agent.memory.recall(taken.situations, 0, int(batch.timestamp_us[-1]), 5)
+    Relevance().weights()
+
+
+def _batch() -> SignalBatch:
+    place = np.arange(_ROWS)
+    return SignalBatch.of(
+        timestamp_us=60_000_000 * (place + 1), action=np.where(place % 3, 1, -1).astype(np.int8),
+        price=100.0 + place % 7, symbol=(place % 2).astype(np.int32), symbols=["one", "other"],
+        source=np.zeros(_ROWS, np.int32), sources=["warm"], numbers={"level": np.sin(place)},
+        texts={"mood": TextColumn.of(("calm", "wild")[row % 2] for row in range(_ROWS))},
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    warm()
