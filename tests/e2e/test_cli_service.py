@@ -176,6 +176,10 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
     assert one == other
     assert one["signals"] == 500
     assert found["result_rows"] == 1000
+    experiment = found["experiment"]
+    assert (experiment["signals"], experiment["blind"]) == (500, False)
+    assert experiment["store"] == found["store"]
+    assert (tmp_path / experiment["files"]["report"]).is_file()
     assert seen
     assert still_alive(seen) == []
 
