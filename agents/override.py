@@ -18,7 +18,7 @@ from agents.outcomes import Horizon, Outcomes, Settler
 from agents.situations import Encoder, Situations
 from agents.worth import Worth
 from engine.columns import SignalBatch
-from engine.digests import Ints, Words
+from engine.digests import Floats, Ints, Words
 from engine.errors import LookAhead
 from engine.policy import Policy
 
@@ -63,8 +63,9 @@ class Override:
     Args:
         policy: the portfolio's fill and cost model.
         rules: see `AgentRules`.
-        shuffle: a seed; then each signal is given the outcome of a random earlier one, so that situations tell
-            nothing: a control.
+        shuffle: a seed; then each signal is given the move of a random earlier one, up or down as a coin falls, so
+            that neither situations nor times tell anything: a control. Without the coin, a dealt memory would
+            still know that of late most signals were wrong.
     """
 
     __slots__ = ("_pool", "_settler", "_shuffle", "_witness", "encoder", "memory", "rules", "worth")
@@ -110,15 +111,13 @@ class Override:
         return situations, outcomes
 
     def _shuffled(self, outcomes: Outcomes, seed: int) -> Outcomes:
-        """The outcomes, each exchanged for that of a signal settled before or with it."""
-        n = len(outcomes)
-        number = self._pool.add(outcomes)
+        """The outcomes, each with the move of a signal that was settled before or with it, its way tossed."""
+        number = self._pool.add(outcomes.move_bps)
         other = (_mixed(number, seed) % (number + 1).astype(np.uint64)).astype(np.int64)
-        worth = self._pool.rows[other]
-        return replace(
-            outcomes, side=worth[:, 0].astype(np.int8), move_bps=worth[:, 1].copy(),
-            gross_bps=worth[:, 2:5].reshape(n, 3).copy(), net_bps=worth[:, 5:].reshape(n, 3).copy(),
-        )  # fmt: skip
+        way = 1.0 - 2.0 * (_mixed(number, ~seed % 2**64) >> np.uint64(63)).astype(np.float64)
+        move_bps = way * self._pool.moves_bps[other]
+        gross, net = self.worth.verdicts(outcomes.side, move_bps)
+        return replace(outcomes, move_bps=move_bps, gross_bps=gross, net_bps=net)
 
     def _check(self, first: int, evidence: Evidence) -> None:
         late = _first_late(self.memory.known_at_us, self.memory.timestamp_us, first, evidence.neighbours)
@@ -127,24 +126,23 @@ class Override:
 
 
 class _Pool:
-    """What all outcomes so far were worth: a row each of side, move, gross and net of every verdict."""
+    """The moves of all outcomes so far."""
 
-    __slots__ = ("count", "rows")
+    __slots__ = ("count", "moves_bps")
 
     def __init__(self) -> None:
         self.count = 0
-        self.rows = np.empty((0, 8))
+        self.moves_bps = np.empty(0)
 
-    def add(self, outcomes: Outcomes) -> Ints:
+    def add(self, moves_bps: Floats) -> Ints:
         """Add some; int64[n], their numbers, from 0 in the order in which they became known."""
-        number = np.arange(self.count, self.count + len(outcomes))
-        self.count += len(outcomes)
-        if self.count > len(self.rows):
-            longer = np.empty((max(1024, 2 * self.count), self.rows.shape[1]))
-            longer[: number[0]] = self.rows[: number[0]]
-            self.rows = longer
-        self.rows[number, 0], self.rows[number, 1] = outcomes.side, outcomes.move_bps
-        self.rows[number, 2:5], self.rows[number, 5:] = outcomes.gross_bps, outcomes.net_bps
+        number = np.arange(self.count, self.count + len(moves_bps))
+        self.count += len(moves_bps)
+        if self.count > len(self.moves_bps):
+            longer = np.empty(max(1024, 2 * self.count))
+            longer[: number[0]] = self.moves_bps[: number[0]]
+            self.moves_bps = longer
+        self.moves_bps[number] = moves_bps
         return number
 
 

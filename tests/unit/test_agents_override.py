@@ -99,9 +99,10 @@ def test_a_dealt_outcome_was_known_before_or_with_the_signals_own(seed):
 
     own = (batch.price[1:] / batch.price[:-1] - 1.0) * 1e4
     for row in range(299):
-        dealt = agent.memory.move_bps[row]
-        places = np.flatnonzero((own == dealt) & (batch.action[:-1] == agent.memory.side[row]))
+        places = np.flatnonzero(np.abs(own) == abs(agent.memory.move_bps[row]))
         assert places.min() <= row
+    went = agent.memory.side[:299] * agent.memory.move_bps[:299]
+    assert 0.35 < (went[went != 0.0] > 0.0).mean() < 0.65
 
 
 def test_a_dealt_outcome_stays_whole():
