@@ -68,8 +68,12 @@ def test_on_data_without_an_effect_it_lets_nearly_all_stand(seed):
 
 
 def test_on_a_shuffled_memory_the_regime_tells_nothing():
-    calm, stormy = overruled(*generated(4, regime_effect=True), shuffle=1)
+    batch, truth = generated(4, regime_effect=True)
 
+    # Chance overrules in clusters: one dealing alone may fall mostly into one of the two.
+    found = [overruled(batch, truth, shuffle=seed) for seed in range(5)]
+
+    calm, stormy = np.mean(found, axis=0)
     assert abs(stormy - calm) < 0.1
 
 
