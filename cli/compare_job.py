@@ -26,6 +26,7 @@ from experiments.cluster import ray_session
 from experiments.compare import Comparison, compare, config_of
 from experiments.result_files import blob_name
 from experiments.runs import CONFIG, Run, RunState, check_run_id, load_run, new_run_id, open_run
+from serve.stopping import Stop
 
 _MARKS = 4  # lines an arm where nobody watches
 
@@ -152,23 +153,33 @@ def _carry_out(
     from ray.exceptions import RayError  # noqa: PLC0415 - `experiments.compare` has loaded it
 
     waiting = [name for name in comparison.arms if name not in read]
-    try:
-        with _ray(settings, output), _watching(waiting, len(file.batch), output) as progress:
-            compare(
-                file.batch, comparison, blobs, run_id=run_id, provenance=file.provenance, progress=progress
-            )
-    except RayError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise RaysignalError(
-            f"an arm ended before it was done ({lines[-1]}); go on with --run-id {run_id}"
-        ) from error
-    except KeyboardInterrupt:
-        output.err.print(f"interrupted; what is done is kept: go on with --run-id {run_id}")
-        raise
+    with Stop() as stop:
+        try:
+            with (
+                _ray(settings, stop, output),
+                _watching(waiting, len(file.batch), output) as progress,
+                stop.interruptible(),
+            ):
+                compare(
+                    file.batch,
+                    comparison,
+                    blobs,
+                    run_id=run_id,
+                    provenance=file.provenance,
+                    progress=progress,
+                )
+        except RayError as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise RaysignalError(
+                f"an arm ended before it was done ({lines[-1]}); go on with --run-id {run_id}"
+            ) from error
+        except KeyboardInterrupt:
+            output.err.print(f"interrupted; what is done is kept: go on with --run-id {run_id}")
+            raise
 
 
 @contextmanager
-def _ray(settings: Settings, output: Output) -> Iterator[None]:
+def _ray(settings: Settings, stop: Stop, output: Output) -> Iterator[None]:
     """Within, this process is on the Ray of the settings; what Ray remarks does not reach stdout."""
     where = (
         "starting Ray ..." if settings.ray_address is None else f"joining Ray at {settings.ray_address} ..."
@@ -176,7 +187,8 @@ def _ray(settings: Settings, output: Output) -> Iterator[None]:
     output.err.print(where)
     with remarks_aside() as ending, ExitStack() as stack:
         try:
-            stack.enter_context(ray_session(settings.ray_address))
+            with stop.unchallenged():
+                stack.enter_context(ray_session(settings.ray_address))
         except Exception as error:
             lines = str(error).strip().splitlines() or [type(error).__name__]
             raise NotStarted(
