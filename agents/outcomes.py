@@ -127,6 +127,10 @@ class Outcomes:
             *(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__)
         )
 
+    def take(self, rows: Ints) -> Self:
+        """The named ones, in that order."""
+        return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
     @property
     def right(self) -> npt.NDArray[np.bool_]:
         """bool[m]: the price went where the signal said."""

@@ -87,6 +87,51 @@ class Settings(BaseSettings):
     )
     ray_address: str | None = Field(default=None, description="the Ray cluster to join; none: a local one")
 
+    enhanced: str = Field(
+        default="enhanced",
+        description="the portfolio that follows the primary one and that the agent decides for; empty: no agent",
+    )
+    horizon: str = Field(
+        default="6b",
+        description="how long a signal is followed until it is judged: rows of its symbol (`6b`), a time (`90m`), "
+        "or `close`",
+    )
+    settlement_lag_s: Annotated[float, Field(ge=0.0, le=1e8)] = Field(
+        default=0.0, description="how much later than its horizon's end an outcome becomes known, in seconds"
+    )
+    gate_against: Annotated[float, Field(ge=0.5, lt=1.0)] = Field(
+        default=0.9, description="probability of being worse than drift from which a signal is overruled"
+    )
+    gate_grey: Annotated[float, Field(ge=0.5, lt=1.0)] = Field(
+        default=0.75, description="the same probability from which a model is asked; at most `gate_against`"
+    )
+    gate_least: Annotated[float, Field(gt=0.0)] = Field(
+        default=25.0, description="independent precedents below which every signal stands"
+    )
+    neighbours: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=400, description="past signals that are compared with a new one, at most"
+    )
+    breaker_limit_bps: Annotated[float, Field(le=0.0)] = Field(
+        default=-15.0,
+        description="the agent is turned off when overruling gained less than this a signal, for certain, in bp",
+    )
+    model: str = Field(default="gemini-3.5-flash", description="the model that is asked in unclear cases")
+    model_url: str | None = Field(
+        default=None, description="another host that speaks the Gemini API; none: Google"
+    )
+    model_budget: Annotated[int, Field(ge=0)] = Field(default=1000, description="calls a UTC day, at most")
+    model_per_minute: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, description="calls a minute, at most; none: as fast as they come"
+    )
+    model_deadline_s: Annotated[float, Field(gt=0.0, le=600.0)] = Field(
+        default=8.0, description="seconds that a model has for a decision; then the signal stands"
+    )
+    chroma: str | None = Field(
+        default=None,
+        description="where Chroma keeps the vectors of past signals: a directory, or `http://host:port`; none: a "
+        "folder beside the store",
+    )
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -115,6 +160,16 @@ class Settings(BaseSettings):
                 f"primary is {self.primary!r}; expected one of portfolios: {', '.join(self.portfolios)}"
             )
         self.policies()
+        if self.enhanced:
+            check_portfolio_name(self.enhanced)
+        if self.enhanced in self.portfolios:
+            raise ValueError(
+                f"enhanced is {self.enhanced!r}, one of portfolios; expected another name: the agent decides for it"
+            )
+        if self.gate_grey > self.gate_against:
+            raise ValueError(
+                f"gate_grey is {self.gate_grey}; expected at most gate_against, {self.gate_against}"
+            )
         if not is_loopback(self.host) and self.api_key is None and self.webhook_secret is None:
             raise ValueError(
                 f"host is {self.host!r}, which others can reach; expected {PREFIX}API_KEY or "

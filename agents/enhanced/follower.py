@@ -1,0 +1,264 @@
+"""The core of the live agent: it follows the primary portfolio row by row, and decides for the enhanced one.
+
+The k-th row of the enhanced portfolio is the k-th of the primary one, so how many it has is the cursor. What
+was decided is durable before anything rests on it; whatever is killed in between, the next follower reads both
+portfolios, learns what the last one knew, and goes on with the first row that is not decided.
+
+No Ray, no clock: desk, log and pauses are handed in. When a step fails, the follower is of no more use.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from agents.adviser import Adviser, Opinion
+from agents.deciding import NO_OPINIONS, Begun, Decider, Judged, ask, verdict_of
+from agents.enhanced.explaining import decisions_of
+from agents.enhanced.log import OutcomeLog, Reset
+from agents.enhanced.past import Past
+from agents.enhanced.terms import Terms
+from agents.gate import REASONS
+from agents.outcomes import Outcomes
+from agents.situations import Situations
+from agents.verdicts import Codes
+from engine.columns import SignalBatch
+from engine.decisions import Decisions
+from engine.digests import Ints
+from engine.errors import Conflict, StoreError
+from engine.policy import Policy
+from engine.receipts import Followed, Standing, Submission, Taken
+
+PULL = 512
+"""Rows that are decided together, at most; a row with more than so many behind it is decided without a model."""
+LEARN = 16_384
+"""Rows that are read together at the start."""
+_RETRY_S = 0.5
+
+
+class Book(Protocol):
+    """The portfolios: what of `engine.actors.Desk` is needed here."""
+
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None: ...
+
+    async def submit(
+        self, portfolio: str, encoded: bytes, *, all_or_nothing: bool, accept_price_jump: bool, receipts: bool,
+        positions: Ints | None = None, decisions: bytes | None = None,
+    ) -> Submission: ...  # fmt: skip
+
+    async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]: ...
+
+    async def standing(self, portfolio: str) -> Standing: ...
+
+
+class Misfit(Conflict):
+    """The enhanced portfolio does not hold what the primary one does: something else wrote to it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a follower has, for whoever shows it: consistent, because it is replaced after each step.
+
+    Attributes:
+        rows: decided.
+        settled: outcomes.
+    """
+
+    rows: int
+    settled: int
+
+
+class Follower:
+    """One life of the agent.
+
+    Args:
+        book: the portfolios.
+        terms: see `Terms`.
+        log: the agent's journal, opened.
+        adviser: who asks a model; None: the gate decides alone.
+        pause: sleeps so many seconds before a submission is sent again.
+
+    Attributes:
+        counts: decisions of this life, by reason.
+        shown: what may be read meanwhile.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        terms: Terms,
+        log: OutcomeLog,
+        *,
+        adviser: Adviser | None,
+        pause: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        self._book, self._terms, self._log, self._adviser, self._pause = book, terms, log, adviser, pause
+        self.decider = Decider(terms.policy, terms.rules, breaker=terms.breaker)
+        self.past = Past(terms.policy)
+        self.counts: Counter[str] = Counter()
+        self.shown = Shown(0, 0)
+        self._unlogged: list[Outcomes] = []
+        self._settled = 0
+        self._turn = asyncio.Lock()
+
+    @property
+    def count(self) -> int:
+        """Rows decided."""
+        return self.decider.count
+
+    async def recover(self) -> None:
+        """Learn all that was decided before.
+
+        Raises:
+            PortfolioConflict: the enhanced portfolio exists with another policy.
+            Misfit: it holds other rows than the primary one.
+            StoreError: the store does not answer, or is damaged.
+        """
+        terms = self._terms
+        standing, _ = await self._book.create(terms.portfolio, terms.policy)
+        resets = list(self._log.resets)
+        while self.count < standing.count:
+            self._apply(resets)
+            stop = min([standing.count, *(reset.ordinal for reset in resets)])
+            await self._learn(min(LEARN, stop - self.count))
+        self._apply(resets)
+
+    async def step(self, wait_s: float) -> int:
+        """Decide the next rows, if some come within so many seconds; how many they were, now durable."""
+        followed = await self._book.follow(self._terms.primary, self.count, PULL, wait_s)
+        if followed is None:
+            return 0
+        async with self._turn:
+            batch = SignalBatch.decode(followed.encoded)
+            begun = await asyncio.to_thread(self.decider.begin, batch)
+            judged = self.decider.finish(begun, await self._opinions(begun))
+            decisions = await asyncio.to_thread(decisions_of, self.decider, begun, judged)
+            await self._submit(followed, len(batch), decisions)
+            taken = begun.taken
+            await asyncio.to_thread(
+                self._note, batch, taken.situations, taken.outcomes, judged.verdict,
+                (followed.decision, decisions.action),
+            )  # fmt: skip
+            self._count(judged)
+            return len(batch)
+
+    async def reset(self, now_us: int) -> bool:
+        """Close the breaker, durably; whether it was open."""
+        async with self._turn:
+            breaker = self.decider.breaker
+            if breaker is None or not breaker.is_open:
+                return False
+            await asyncio.to_thread(self._log.reset, self.count, now_us)
+            breaker.reset()
+            return True
+
+    async def record(self) -> None:
+        """Put the outcomes on record that are not yet."""
+        async with self._turn:
+            if self._unlogged:
+                outcomes, self._unlogged = Outcomes.concat(self._unlogged), []
+                await asyncio.to_thread(self._log.append, outcomes)
+
+    async def _learn(self, n: int) -> None:
+        """Read the next rows of both portfolios, at most n, and take them in."""
+        own = await self._book.follow(self._terms.portfolio, self.count, n, 0.0)
+        primary = await self._book.follow(self._terms.primary, self.count, n, 0.0)
+        if own is None or primary is None:
+            raise Misfit(
+                f"portfolio {self._terms.portfolio!r} has more rows than {self._terms.primary!r}, which it follows"
+            )
+        await asyncio.to_thread(self._take_in, own, primary)
+
+    def _take_in(self, own: Followed, primary: Followed) -> None:
+        batch, held = SignalBatch.decode(primary.encoded), SignalBatch.decode(own.encoded, features=False)
+        n = min(len(batch), len(held))
+        if n < len(batch):
+            batch = batch.take(np.arange(n))
+        differs = (batch.key != held.key[:n]).any(axis=1)
+        if differs.any():
+            row = int(differs.argmax())
+            raise Misfit(
+                f"row {self.count + row} of portfolio {self._terms.portfolio!r} is signal {held.signal_id[row]!r}, "
+                f"that of {self._terms.primary!r} is {batch.signal_id[row]!r}; expected the same: name another "
+                "portfolio for the agent"
+            )
+        decision = np.array(own.decision[:n], np.int8)
+        verdict = verdict_of(batch.action, decision)
+        situations, outcomes = self.decider.learn(batch, verdict)
+        self._note(batch, situations, outcomes, verdict, (np.array(primary.decision[:n], np.int8), decision))
+
+    async def _opinions(self, begun: Begun) -> "dict[int, Opinion] | Any":
+        if self._adviser is None:
+            return NO_OPINIONS
+        newest = None
+        stop = begun.taken.first + len(begun.batch)
+        if len(begun.batch) == PULL:
+            behind = (await self._book.standing(self._terms.primary)).count - stop
+            newest = max(0, PULL - behind)
+        return await ask(self.decider, begun, self._adviser, patience_s=0.0, newest=newest)
+
+    async def _submit(self, followed: Followed, n: int, decisions: Decisions) -> None:
+        """Make decisions durable. While the store does not answer they are sent again: they count once."""
+        told = decisions.encode()
+        while True:
+            try:
+                submission = await self._book.submit(
+                    self._terms.portfolio, bytes(followed.encoded), all_or_nothing=True, accept_price_jump=True,
+                    receipts=False, decisions=told,
+                )  # fmt: skip
+            except StoreError:
+                await self._pause(_RETRY_S)
+            else:
+                break
+        if not np.array_equal(submission.ordinal, np.arange(followed.first, followed.first + n)):
+            raise Misfit(
+                f"rows {followed.first} to {followed.first + n - 1} of {self._terms.primary!r} are rows "
+                f"{submission.ordinal[0]} to {submission.ordinal[-1]} of {self._terms.portfolio!r}; expected the same"
+            )
+        if submission.counted(Taken.ACCEPTED) < n:
+            await self._check_own(followed.first, decisions)
+
+    async def _check_own(self, first: int, decisions: Decisions) -> None:
+        """Some rows were there already: by a call of ours that failed to say so, or by somebody else's."""
+        at, end = first, first + len(decisions)
+        while at < end:
+            held = await self._book.follow(self._terms.portfolio, at, end - at, 0.0)
+            assert held is not None
+            stop = at + len(held.decision)
+            if not np.array_equal(held.decision, decisions.action[at - first : stop - first]):
+                raise Misfit(
+                    f"rows {at} to {stop - 1} of {self._terms.portfolio!r} were decided otherwise by somebody else"
+                )
+            at = stop
+
+    def _note(
+        self,
+        batch: SignalBatch,
+        situations: Situations,
+        outcomes: Outcomes,
+        verdict: Codes,
+        decisions: tuple[Codes, Codes],
+    ) -> None:
+        """Take in what is decided and durable."""
+        self.past.add(batch, self.decider.agent.encoder.codes(batch), situations, verdict, decisions)
+        known = self._log.count + sum(map(len, self._unlogged))
+        new = np.arange(max(0, known - self._settled), len(outcomes))
+        if len(new):
+            self._unlogged.append(outcomes.take(new))
+        self._settled += len(outcomes)
+        self.shown = Shown(self.past.count, self._settled)
+
+    def _count(self, judged: Judged) -> None:
+        for code, times in enumerate(np.bincount(judged.reason, minlength=len(REASONS)).tolist()):
+            if times:
+                self.counts[REASONS[code].value] += times
+
+    def _apply(self, resets: list[Reset]) -> None:
+        while resets and resets[0].ordinal <= self.count:
+            breaker = self.decider.breaker
+            assert breaker is not None
+            breaker.reset()
+            del resets[0]

@@ -1,0 +1,191 @@
+"""What is remembered of every row beside the memory: returns of both portfolios, verdicts, cohorts, vectors."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.labels import Labels
+from agents.situations import LONGEST_LABEL, REGIMES, Situations
+from agents.verdicts import Codes
+from engine.columns import SignalBatch
+from engine.digests import Floats
+from engine.ledger import Ledger, LedgerRows
+from engine.policy import Policy
+
+SLOTS = 64
+"""Dimensions of a vector. A number has a slot of its own, by its first appearance; those beyond have none."""
+MOST_CATEGORIES = 12
+"""A feature with more different texts is no cohort."""
+
+Singles = npt.NDArray[np.float32]
+
+
+class Column:
+    """Values that are only ever added to; a view of them stays as it is when more come."""
+
+    __slots__ = ("_data", "count")
+
+    def __init__(self, kind: npt.DTypeLike) -> None:
+        self._data: npt.NDArray[Any] = np.empty(1024, kind)
+        self.count = 0
+
+    def extend(self, values: npt.NDArray[Any]) -> None:
+        """Add some."""
+        stop = self.count + len(values)
+        if stop > len(self._data):
+            longer = np.empty(max(stop, 2 * len(self._data)), self._data.dtype)
+            longer[: self.count] = self._data[: self.count]
+            self._data = longer
+        self._data[self.count : stop] = values
+        self.count = stop
+
+    @property
+    def values(self) -> npt.NDArray[Any]:
+        """All of them."""
+        return self._data[: self.count]
+
+
+class Names:
+    """A column of names as codes; -1 is none."""
+
+    __slots__ = ("_codes", "_places")
+
+    def __init__(self, before: int = 0) -> None:
+        self._places: dict[str, int] = {}
+        self._codes = Column(np.int32)
+        self._codes.extend(np.full(before, -1, np.int32))
+
+    def extend(self, names: Iterable[str]) -> None:
+        """Add some; an empty one is none."""
+        places = self._places
+        self._codes.extend(
+            np.array([places.setdefault(name, len(places)) if name else -1 for name in names], np.int32)
+        )
+
+    @property
+    def distinct(self) -> int:
+        """How many different ones there are."""
+        return len(self._places)
+
+    def labels(self) -> Labels:
+        """All of them."""
+        return Labels(self._codes.values, tuple(self._places))
+
+
+class Past:
+    """Columns over the rows of the stream, in its order.
+
+    Attributes:
+        verdict: int8, what was decided about each.
+        difference: float64, the enhanced portfolio's return at each less that of the primary one, as shares.
+        source: who made each.
+    """
+
+    def __init__(self, policy: Policy) -> None:
+        self.verdict = Column(np.int8)
+        self.difference = Column(np.float64)
+        self.source = Names()
+        self._regime = Column(np.int32)
+        self._categories: dict[str, Names | None] = {}
+        self._slots: dict[str, int] = {}
+        self._vectors: Singles = np.zeros((1024, 16), np.float32)
+        self._both = Ledger(policy), Ledger(policy)
+
+    @property
+    def count(self) -> int:
+        """Rows so far."""
+        return self.verdict.count
+
+    def add(
+        self,
+        batch: SignalBatch,
+        symbol: npt.NDArray[np.int32],
+        situations: Situations,
+        verdict: Codes,
+        decisions: tuple[Codes, Codes],
+    ) -> None:
+        """Take the next n rows in.
+
+        Args:
+            batch: the signals.
+            symbol: int32[n], codes that stay the same over all calls.
+            situations: of them.
+            verdict: int8[n].
+            decisions: two of int8[n], what the ledgers of the primary and of the enhanced portfolio were told.
+        """
+        before = self.count
+        primary, enhanced = (
+            self._returns(ledger, batch, symbol, told)
+            for ledger, told in zip(self._both, decisions, strict=True)
+        )
+        self.difference.extend(enhanced - primary)
+        self.source.extend(batch.sources[code] for code in batch.source.tolist())
+        self._regime.extend(situations.regime)
+        self._take_categories(batch, before)
+        self._take_vectors(situations, before)
+        self.verdict.extend(verdict)
+
+    def vectors(self, ordinals: npt.NDArray[np.int64]) -> Singles:
+        """The standardised numbers of some rows at their decision, float32[m, SLOTS]; 0 where there is none."""
+        held = self._vectors[ordinals]
+        whole = np.zeros((len(ordinals), SLOTS), np.float32)
+        whole[:, : held.shape[1]] = held
+        return whole
+
+    def dimensions(self) -> dict[str, Labels]:
+        """The cohorts that rows belong to, by dimension."""
+        found = {"source": self.source.labels(), "regime": Labels(self._regime.values, REGIMES)}
+        for name, names in sorted(self._categories.items()):
+            if names is not None:
+                found[f"category.{name}"] = names.labels()
+        return found
+
+    @staticmethod
+    def _returns(ledger: Ledger, batch: SignalBatch, symbol: npt.NDArray[np.int32], told: Codes) -> Floats:
+        rows = LedgerRows.empty(len(batch))
+        ledger.ensure_symbols(int(symbol.max(initial=-1)) + 1)
+        ledger.run(batch.timestamp_us, symbol, told, batch.price, rows)
+        return rows.signal_return
+
+    def _take_categories(self, batch: SignalBatch, before: int) -> None:
+        for name in batch.texts:
+            self._categories.setdefault(name, Names(before))
+        for name, names in self._categories.items():
+            if names is None:
+                continue
+            column = batch.texts.get(name)
+            if column is None:
+                names.extend([""] * len(batch))
+                continue
+            if int(np.diff(column.offsets).max(initial=0)) <= LONGEST_LABEL:
+                names.extend(text.strip().casefold() for text in column.to_list())
+                if names.distinct <= MOST_CATEGORIES:
+                    continue
+            self._categories[name] = None  # free text: not compared any more
+
+    def _take_vectors(self, situations: Situations, before: int) -> None:
+        stop = before + len(situations)
+        self._give_slots(situations)
+        places = [self._slots.get(name, SLOTS) for name in situations.number_names]
+        width = min(len(self._slots), SLOTS)
+        rows, columns = self._vectors.shape
+        if stop > rows or width > columns:
+            larger = np.zeros((max(rows, 2 * stop if stop > rows else 0), max(columns, width)), np.float32)
+            larger[:before, :columns] = self._vectors[:before]
+            self._vectors = larger
+        for place, values in zip(places, situations.standard, strict=True):
+            if place < SLOTS:
+                self._vectors[before:stop, place] = values
+
+    def _give_slots(self, situations: Situations) -> None:
+        """In the order of the rows that first have a number, however the stream is cut."""
+        new: list[tuple[int, str]] = []
+        for name, values in zip(situations.number_names, situations.numbers, strict=True):
+            if name not in self._slots:
+                there = ~np.isnan(values)
+                if there.any():
+                    new.append((int(there.argmax()), name))
+        for _, name in sorted(new):
+            self._slots[name] = len(self._slots)

@@ -1,0 +1,105 @@
+"""What is shown of the agent: the comparison with the primary portfolio, and how often signals were right."""
+
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from agents.accuracy import Z_95, Accuracy, accuracy, long_run_variance
+from agents.enhanced.follower import Follower
+from agents.labels import Labels
+from agents.verdicts import Verdict
+from engine.digests import Floats, Ints
+
+LATEST = 100_000
+"""Figures that are estimated anew each time rest on so many of the latest signals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean of dependent values with its 95 % interval, by their long-run variance (`agents.accuracy`)."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Floats) -> "Mean":
+        """Of a series in time order; NaN where there are too few values."""
+        n = len(values)
+        if n < 2:
+            return cls(float(values[0]) if n else float("nan"), float("nan"), float("nan"), n)
+        mean = float(values.mean())
+        half = Z_95 * sqrt(long_run_variance(values) / n)
+        return cls(mean, mean - half, mean + half, n)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; None where there is no number."""
+        return {
+            "mean_bps": _plain(self.estimate),
+            "low_bps": _plain(self.low),
+            "high_bps": _plain(self.high),
+            "n": self.n,
+        }
+
+
+def compared(follower: Follower) -> dict[str, Any]:
+    """The paired difference between both portfolios, and what overruling brought, over the rows both have.
+
+    Returns:
+        `signals`; `difference`: the mean difference of the returns per signal; `uplift`: the mean of what each
+        judged signal earned as decided less what it would have earned approved; `overruled`: how many signals,
+        by verdict, and how many of them are judged.
+    """
+    rows = follower.shown.rows
+    verdict = follower.past.verdict.values[:rows]
+    judged = settled_rows(follower)
+    told = verdict[judged]
+    net = follower.decider.agent.memory.net_bps[judged]
+    gained = net[np.arange(len(judged)), told] - net[:, Verdict.APPROVE]
+    overruled = told != Verdict.APPROVE
+    return {
+        "signals": rows,
+        "difference": Mean.of(follower.past.difference.values[:rows][-LATEST:] * 1e4).as_dict(),
+        "uplift": Mean.of(gained[-LATEST:]).as_dict(),
+        "overruled": {
+            kind.name.lower(): int(np.count_nonzero(verdict == kind)) for kind in (Verdict.FLIP, Verdict.HOLD)
+        }
+        | {"judged": int(np.count_nonzero(overruled))},
+    }
+
+
+def accuracy_of(follower: Follower) -> Accuracy:
+    """How often signals were right, by source, symbol, side, regime and category, as of the last row."""
+    memory = follower.decider.agent.memory
+    rows = follower.shown.rows
+    start = max(0, rows - LATEST)
+    judged = np.zeros(rows, np.bool_)
+    judged[settled_rows(follower)] = True
+    part = slice(start, rows)
+    symbols = tuple(follower.decider.agent.encoder.symbols())
+    dimensions = {"symbol": Labels(memory.symbol[part], symbols)}
+    for name, labels in follower.past.dimensions().items():
+        dimensions[name] = Labels(labels.codes[part], labels.names)
+    side = memory.side[part]
+    return accuracy(
+        memory.action[part].copy(), side * memory.move_bps[part], memory.net_bps[part, Verdict.APPROVE],
+        judged[part], dimensions,
+    )  # fmt: skip
+
+
+def settled_rows(follower: Follower) -> Ints:
+    """int64[m], the rows whose outcome was known at the last row, in their order."""
+    memory, shown = follower.decider.agent.memory, follower.shown
+    if not shown.rows:
+        return np.zeros(0, np.int64)
+    settled: npt.NDArray[np.int64] = memory.queue[: shown.settled]
+    known = memory.known_at_us[settled] <= memory.timestamp_us[shown.rows - 1]
+    return np.sort(settled[known])
+
+
+def _plain(number: float) -> float | None:
+    return number if isfinite(number) else None

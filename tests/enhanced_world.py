@@ -1,0 +1,160 @@
+"""A shard with two portfolios for the tests of the live agent: real judgement, ledger, journal; no Ray, no actor."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from agents.breaker import BreakerRules
+from agents.enhanced.follower import Follower
+from agents.enhanced.log import OutcomeLog
+from agents.enhanced.terms import Terms
+from agents.evidence import Recall
+from agents.gate import GateRules
+from agents.outcomes import Horizon
+from agents.override import AgentRules
+from engine.columns import SignalBatch
+from engine.errors import StoreUnavailable
+from engine.journal.stores import open_stores
+from engine.policy import Policy
+from engine.receipts import Followed, Standing, Submission
+from engine.shard import Limits, Shard
+from engine.signals import Action, Signal
+
+MINUTE = 60_000_000
+POLICY = Policy(side="long-short")
+RULES = AgentRules(
+    horizon=Horizon.parse("2b"),
+    recall=Recall(neighbours=20, least=10, part=0.2, prior=5.0),
+    gate=GateRules(least=5.0, against=0.8, grey=0.6),
+)
+
+
+def terms(*, breaker: BreakerRules | None = None) -> Terms:
+    return Terms("baseline", "enhanced", POLICY, RULES, breaker or BreakerRules(limit_bps=-1e6))
+
+
+def stream(n: int = 400, seed: int = 0, *, turn: int | None = None) -> SignalBatch:
+    """Signals that are mostly wrong while `mood` is bad; from row `turn` on it is the other way round."""
+    rng = np.random.default_rng(seed)
+    price = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.002, n + 2)))
+    bad = (np.arange(n) // 40) % 2 == 1
+    goes = np.sign(price[2:] - price[:-2]).astype(int)
+    right = rng.random(n) < np.where(bad, 0.2, 0.8)
+    action = np.where(rng.random(n) < 0.1, 0, np.where(right, goes, -goes))
+    if turn is not None:
+        action[turn:] *= -1
+    return SignalBatch.of_signals(
+        [
+            Signal(
+                "BTC", (i + 1) * MINUTE, Action(int(action[i])), float(price[i]), source=("desk", "feed")[i % 2],
+                features={"mood": -1.0 if bad[i] else 1.0, "session": ("asia", "us")[i // 7 % 2]},
+            )
+            for i in range(n)
+        ]
+    )  # fmt: skip
+
+
+class CrashError(Exception):
+    """The process ended here."""
+
+
+@dataclass
+class World:
+    """A store, what is open of it, and when to fail.
+
+    Attributes:
+        crash: ends the follower before (`before`) or after (`after`) so many more submissions.
+        refuse: submissions that are told to come again, after they were taken (`taken`) or not.
+    """
+
+    folder: Path
+    crash: tuple[str, int] | None = None
+    refuse: list[bool] = field(default_factory=list)
+    shard: Shard = field(init=False)
+
+    def __post_init__(self) -> None:
+        stores = open_stores(self.folder.as_uri())
+        self.shard = Shard.open(
+            stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000",
+            cache_dir=self.folder / "cache", limits=Limits(checkpoint_rows=150), policies={"baseline": POLICY},
+        )  # fmt: skip
+        self._settle()
+
+    def post(self, batch: SignalBatch, portfolio: str = "baseline") -> None:
+        """Signals come in."""
+        self.shard.submit(
+            portfolio, batch.encode(), all_or_nothing=True, accept_price_jump=True, receipts=False
+        ).finish()
+        self._settle()
+
+    def log(self, own: Terms) -> OutcomeLog:
+        return OutcomeLog.open(
+            open_stores(self.folder.as_uri()).journal_store("agent=enhanced"), own.outcomes()
+        )
+
+    async def begin(self, own: Terms, adviser=None) -> Follower:
+        """A follower that has recovered."""
+
+        async def at_once(_seconds: float) -> None:
+            return None
+
+        follower = Follower(self, own, self.log(own), adviser=adviser, pause=at_once)
+        await follower.recover()
+        return follower
+
+    # The book
+
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None:  # noqa: ARG002 - it never waits
+        look = self.shard.rows(portfolio, first, limit)
+        return None if look is None else look()
+
+    async def submit(self, portfolio: str, encoded: bytes, *, decisions=None, **options) -> Submission:
+        if self.crash is not None:
+            when, left = self.crash
+            self.crash = (when, left - 1)
+            if left == 0 and when == "before":
+                raise CrashError
+        if self.refuse and not self.refuse.pop(0):
+            raise StoreUnavailable("not now")
+        taken = self.shard.submit(portfolio, encoded, decisions=decisions, **options).finish()
+        self._settle()
+        if self.crash is not None and self.crash[1] < 0:
+            raise CrashError
+        if self.refuse and not self.refuse.pop(0):
+            raise StoreUnavailable("taken, but not told")
+        return taken
+
+    async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]:
+        made = self.shard.create(portfolio, policy)
+        self._settle()
+        return made
+
+    async def standing(self, portfolio: str) -> Standing:
+        return self.shard.standing(portfolio)
+
+    def _settle(self) -> None:
+        while (commit := self.shard.next_commit()) is not None:
+            self.shard.write(commit)
+            self.shard.committed()
+            if (checkpoint := self.shard.due_checkpoint()) is not None:
+                self.shard.write_checkpoint(checkpoint)
+                self.shard.checkpointed(checkpoint)
+
+    # What became of it
+
+    def decided(self, portfolio: str = "enhanced") -> list[int]:
+        """What the ledger was told, row by row."""
+        found: list[int] = []
+        while (look := self.shard.rows(portfolio, len(found), 10_000)) is not None:
+            found += look().decision.tolist()
+        return found
+
+    def equity(self, portfolio: str = "enhanced") -> bytes:
+        return self.shard.standing(portfolio).account.tobytes()
+
+
+async def live(follower: Follower) -> None:
+    """Decide all there is."""
+    while await follower.step(0.0):
+        pass
