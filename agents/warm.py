@@ -26,10 +26,11 @@ def warm() -> None:
 
 def _batch() -> SignalBatch:
     place = np.arange(_ROWS)
+    level = np.sin(place.astype(np.float64))
     return SignalBatch.of(
         timestamp_us=60_000_000 * (place + 1), action=np.where(place % 3, 1, -1).astype(np.int8),
-        price=100.0 + place % 7, symbol=(place % 2).astype(np.int32), symbols=["one", "other"],
-        source=np.zeros(_ROWS, np.int32), sources=["warm"], numbers={"level": np.sin(place)},
+        price=100.0 + level, symbol=(place % 2).astype(np.int32), symbols=["one", "other"],
+        source=np.zeros(_ROWS, np.int32), sources=["warm"], numbers={"level": level},
         texts={"mood": TextColumn.of(("calm", "wild")[row % 2] for row in range(_ROWS))},
     )  # fmt: skip
 
