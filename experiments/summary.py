@@ -48,7 +48,7 @@ def arms_table(evaluation: Evaluation) -> Table:
         "p better",
         "p worse",
         "could show",
-        "return",
+        "next-bar return",
     ):
         table.add_column(name, justify="left" if name == "arm" else "right")
     found = {one.arm: one for one in evaluation.assessments}

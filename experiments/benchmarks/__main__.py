@@ -22,7 +22,18 @@ from rich.table import Table
 
 from experiments.benchmarks.figures import Figure
 
-NAMES = ("kernel", "startup", "intake", "core", "identities", "recall", "endurance", "http", "outage")
+NAMES = (
+    "kernel",
+    "startup",
+    "intake",
+    "core",
+    "identities",
+    "recall",
+    "compare",
+    "endurance",
+    "http",
+    "outage",
+)
 
 _CHILD = """
 import dataclasses, importlib, json, sys

@@ -36,7 +36,7 @@ def measure(
     """Milliseconds a decision and a query of the index, signals a second of whole streams."""
     warm()
     # Behind the last that is settled its horizon is open still.
-    batch = _batch(max(stored + 6 + decisions, *streams))
+    batch = generated_batch(max(stored + 6 + decisions, *streams))
     learned, asked = stored + 6, stored + 6 + decisions
     agent = Override(_POLICY, AgentRules())
     for part in _parts(batch, 0, learned):
@@ -65,7 +65,7 @@ _POLICY = Policy(side="long-short")
 _K = AgentRules().recall.neighbours
 
 
-def _batch(rows: int) -> SignalBatch:
+def generated_batch(rows: int) -> SignalBatch:
     """Signals with the features of a generated file, free text left out: it is not compared."""
     spec = GeneratorSpec(rows=rows, seed=3, texts="none")
     frame, truth = generate_with_truth(spec)

@@ -1,0 +1,52 @@
+"""How long a comparison takes, and how that grows: `python -m experiments.benchmarks.compare`.
+
+All arms but the model's on generated signals, from the stream in memory to the report in the store, on a Ray
+with all cores; the start of Ray is apart.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from engine.journal.stores import open_stores
+from engine.policy import Policy
+from experiments.arms import Trial
+from experiments.benchmarks.figures import Figure
+from experiments.benchmarks.recall import generated_batch
+from experiments.cluster import ray_session
+from experiments.compare import Comparison, compare
+
+STREAMS = (1_000, 10_000, 100_000)
+ASKED_ROWS, ASKED_S = 10_000, 60.0
+
+
+def measure(streams: tuple[int, ...] = STREAMS) -> list[Figure]:
+    """Seconds of a comparison by the number of its signals; the first one warms the workers up and is left out."""
+    figures: list[Figure] = []
+    whole = generated_batch(max(streams))
+    comparison = Comparison(Trial(policy=Policy(side="long-short")))
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, ray_session(None):
+        figures.append(_figure("start of Ray", time.perf_counter() - began))
+        blobs = open_stores(Path(folder).as_uri()).blobs
+        for number, rows in enumerate((streams[0], *streams)):
+            batch = whole.take(np.arange(rows))
+            began = time.perf_counter()
+            compare(batch, comparison, blobs, run_id=f"bench-{number}", provenance={})
+            if number:
+                asked = ASKED_S if rows == ASKED_ROWS else None
+                what = f"five arms over {rows:,} signals, report written"
+                figures.append(_figure(what, time.perf_counter() - began, asked))
+    return figures
+
+
+def _figure(what: str, seconds: float, asked: float | None = None) -> Figure:
+    return Figure("compare", what, seconds, "s", asked, "less")
+
+
+if __name__ == "__main__":
+    for found in measure(tuple(map(int, sys.argv[1:])) or STREAMS):
+        print(f"{found.what:<52} {found.shown:>20} {found.asked}")
