@@ -167,6 +167,7 @@ def _settings(place: Path) -> Settings:
         port=free_port(),
         store=(place / "store").resolve().as_uri(),
         ray_address=None,
+        enhanced="",  # the arms are compared below, on the whole file and with their controls
     )
 
 

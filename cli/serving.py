@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import typer
 
+from agents.enhanced.terms import announcement
 from cli.hosting import hosted
 from cli.options import URL_VARIABLE
 from cli.output import Output
@@ -67,6 +68,7 @@ def _say_where(output: Output, service: Service) -> None:
     output.say(f"documentation  {service.url}/docs")
     output.say(f"store          {settings.store}")
     output.say(f"portfolios     {', '.join(settings.portfolios)}; POST /signal goes to {settings.primary}")
+    output.say(f"agent          {announcement(settings, os.environ)}")
     output.say(
         f"cluster        {settings.ray_address or 'its own, on this machine'}; shards {settings.shards}"
     )

@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 
+from agents.enhanced.actors import Agent
 from engine.actors import Desk
 from engine.journal.stores import open_stores
 from engine.settings import Settings, load_settings
@@ -37,7 +38,8 @@ class Edge:
         refuse_open_door(listening_on(), access)
         warm()
         desk = Desk.connect(settings, direct=True)
-        routes = Routes(settings, desk, open_stores(settings.store).blobs, access=access)
+        agent = Agent.connect(settings, os.environ)
+        routes = Routes(settings, desk, open_stores(settings.store).blobs, access=access, agent=agent)
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
         self._asgi = Front(
             build_api(routes, settings),

@@ -41,15 +41,20 @@ _GAUGES = (
 )
 
 
-def metrics_page(shards: Sequence[Mapping[str, Any]], bounds_s: Sequence[float]) -> bytes:
+def metrics_page(
+    shards: Sequence[Mapping[str, Any]], bounds_s: Sequence[float], agent: Mapping[str, Any] | None = None
+) -> bytes:
     """The page in Prometheus' text format.
 
     Args:
         shards: what each shard's mailbox observes of itself, in the order of the shards.
         bounds_s: upper bounds of the commit latency buckets; the observed buckets have one more, above all.
+        agent: what the agent says of itself; None: there is none, or it does not answer.
     """
     registry = CollectorRegistry()
     registry.register(_Observed(shards, bounds_s))
+    if agent is not None:
+        registry.register(_Agent(agent))
     page: bytes = generate_latest(registry)
     return page
 
@@ -90,3 +95,29 @@ class _Observed(Collector):
             sum(shard["commit_s"] for shard in self._shards),
         )
         return family
+
+
+class _Agent(Collector):
+    def __init__(self, status: Mapping[str, Any]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        status = self._status
+        decisions = CounterMetricFamily(
+            "raysignal_agent_decisions", "Decisions of the agent since it began, by reason", labels=["reason"]
+        )
+        for reason, count in sorted(status["decisions"].items()):
+            decisions.add_metric([reason], count)
+        yield decisions
+        gauges = (
+            ("raysignal_agent_behind", "Signals that the agent has not decided yet", status["behind"]),
+            ("raysignal_agent_settled", "Outcomes that the memory holds", status["settled"]),
+            (
+                "raysignal_agent_breaker_open", "1 when the breaker is open and every signal stands",
+                None if status["breaker"] is None else float(status["breaker"]["open"]),
+            ),
+            ("raysignal_agent_chroma_behind", "Outcomes that Chroma does not hold", status["chroma"]["behind"]),
+        )  # fmt: skip
+        for name, text, value in gauges:
+            if value is not None:
+                yield GaugeMetricFamily(name, text, value=value)

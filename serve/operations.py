@@ -165,6 +165,10 @@ OPERATIONS = (
         {200: schemas.StandingBody}, (503,),
     ),
     Operation(
+        "GET", "/performance/compare", "get_compare", "The primary portfolio beside the enhanced one",
+        {200: schemas.CompareBody}, (404, 503),
+    ),
+    Operation(
         "GET", "/performance/{portfolio}", "get_performance", "One portfolio",
         {200: schemas.StandingBody}, (404, 503),
         (_parameter("path", "portfolio", _NAME, "its name", example="baseline"),),
@@ -189,6 +193,21 @@ OPERATIONS = (
             _parameter("path", "signal_id", {"type": "string", "minLength": 1}, "its identity", example="alert-0001"),
             _PORTFOLIO,
         ),
+    ),
+    Operation(
+        "GET", "/memory/accuracy", "get_accuracy", "How often signals were right, by what they have in common",
+        {200: schemas.AccuracyBody}, (404, 503),
+    ),
+    Operation(
+        "GET", "/memory/patterns", "get_patterns", "What has been right or wrong more often than the drift explains",
+        {200: schemas.PatternsBody}, (404, 503),
+    ),
+    Operation(
+        "GET", "/agent", "get_agent", "How the agent stands", {200: schemas.AgentBody}, (503,),
+    ),
+    Operation(
+        "POST", "/agent/reset", "post_agent_reset", "Close the breaker",
+        {200: schemas.ResetBody}, (404, 503),
     ),
     Operation("GET", "/healthz", "get_healthz", "Alive", {200: schemas.StatusBody}, open=True),
     Operation("GET", "/readyz", "get_readyz", "Able to commit", {200: schemas.StatusBody}, (503,)),

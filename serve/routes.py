@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 
 from engine.errors import (
+    Conflict,
     InputTooLarge,
     InvalidField,
     RaysignalError,
@@ -28,6 +29,7 @@ from engine.receipts import Submission, Taken, receipts
 from engine.settings import Settings
 from engine.signals import Action
 from serve.access import Access
+from serve.agent import AgentRoutes, json_answer
 from serve.front import LINE, SIGNATURE
 from serve.gather import Gatherer, Place
 from serve.logs import ids_shown
@@ -37,6 +39,7 @@ from serve.past import Wanted, read_rows
 from serve.query import Query
 
 if TYPE_CHECKING:
+    from agents.enhanced.actors import Agent
     from engine.actors import Desk
     from engine.journal.stores import BlobStore
 
@@ -48,10 +51,11 @@ MAX_PAGE = 10_000
 MAX_POLICY_BYTES = 16 * 1024
 # Smaller bodies are read on the event loop: a thread would cost more than it spares the others.
 ASIDE_BYTES = 32 * 1024
+_COMPARE = "compare"
 _PERFORMANCE_OF_BATCH = ("signals", "as_of", "sequence", "performance")
 
 
-class Routes:
+class Routes(AgentRoutes):
     """Handlers of one replica.
 
     Args:
@@ -59,6 +63,7 @@ class Routes:
         desk: the way to the portfolios.
         blobs: where their history lies.
         access: verifies what the outermost layer could not, because it had not seen the body.
+        agent: the way to the agent; None: there is none.
         now_us: the present, UTC microseconds.
     """
 
@@ -69,10 +74,10 @@ class Routes:
         blobs: "BlobStore",
         *,
         access: Access,
+        agent: "Agent | None" = None,
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        self._settings = settings
-        self._desk = desk
+        super().__init__(settings, desk, agent)
         self._blobs = blobs
         self._access = access
         self._now_us = now_us
@@ -94,12 +99,12 @@ class Routes:
             body, portfolio, accept_price_jump=accept, line=line,
             content_type=headers.get("content-type"), idempotency_key=headers.get("idempotency-key"),
         )  # fmt: skip
-        return _json(self.receipt_of(place, line))
+        return json_answer(self.receipt_of(place, line))
 
     def asked_of_signal(self, query_string: bytes) -> tuple[str, bool]:
         """What the query of a single signal says: the portfolio, and whether a jump of the price is believed."""
         query = Query(query_string, ("portfolio", "accept_price_jump"))
-        return self._portfolio(query), query.flag("accept_price_jump")
+        return self._target(query), query.flag("accept_price_jump")
 
     def enter_signal(
         self,
@@ -136,7 +141,7 @@ class Routes:
         query = Query(
             request.scope["query_string"], ("portfolio", "on_error", "accept_price_jump", "receipts")
         )
-        portfolio = self._portfolio(query)
+        portfolio = self._target(query)
         skip = query.choice("on_error", ("refuse", "skip")) == "skip"
         accept = query.flag("accept_price_jump")
         wants_receipts = query.flag("receipts")
@@ -155,7 +160,7 @@ class Routes:
             portfolio, encoded, all_or_nothing=not skip, accept_price_jump=accept,
             receipts=wants_receipts, positions=intake.batch.row,
         )  # fmt: skip
-        return _json(await _aside(len(body), lambda: _batch_answer(intake, submission)))
+        return json_answer(await _aside(len(body), lambda: _batch_answer(intake, submission)))
 
     def _read_batch(self, body: bytes, content_type: str | None) -> tuple[Intake, bytes]:
         intake = read_batch(body, content_type, self._reading_now())
@@ -166,23 +171,27 @@ class Routes:
     async def put_portfolio(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
         name = check_portfolio_name(request.path_params["name"])
+        if name == self._settings.enhanced:
+            raise self._follower_only(name)
+        if name == _COMPARE:
+            raise InvalidField("portfolio", name, "another name: GET /performance/compare is the comparison")
         body = await self._body(request, MAX_POLICY_BYTES)
         kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if kind != JSON:
             raise UnsupportedMedia(f"the content type is {kind}; expected {JSON}", content_type=kind)
         standing, created = await self._desk.create(name, Policy.from_dict(load_object(body)))
         request.scope[LINE]["portfolio"] = name
-        return _json(standing.as_dict(), 201 if created else 200)
+        return json_answer(standing.as_dict(), 201 if created else 200)
 
     async def get_portfolios(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
-        return _json({"portfolios": [standing.as_dict() for standing in await self._desk.standings()]})
+        return json_answer({"portfolios": [standing.as_dict() for standing in await self._desk.standings()]})
 
     async def get_performance(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
         name = check_portfolio_name(request.path_params.get("portfolio", self._settings.primary))
         request.scope[LINE]["portfolio"] = name
-        return _json((await self._desk.standing(name)).as_dict())
+        return json_answer((await self._desk.standing(name)).as_dict())
 
     # The past
 
@@ -205,16 +214,17 @@ class Routes:
         recent = await self._desk.recent(wanted.portfolio)
         rows, more = await asyncio.to_thread(read_rows, self._blobs, recent, wanted, after=after, limit=limit)
         cursor = None if more is None else wanted.cursor(more)
-        return _json({"portfolio": wanted.portfolio, "rows": rows, "cursor": cursor})
+        return json_answer({"portfolio": wanted.portfolio, "rows": rows, "cursor": cursor})
 
     async def get_decision(self, request: Request) -> Response:
         portfolio = self._portfolio(Query(request.scope["query_string"], ("portfolio",)))
         signal_id = request.path_params["signal_id"]
         request.scope[LINE] |= {"portfolio": portfolio} | ids_shown([signal_id])
         found = await self._desk.find(portfolio, signal_id)
-        return _json({
+        return json_answer({
             "receipt": found.receipt(),
             "features": dict(found.batch.signal(0).features),
+            "explanation": orjson.loads(found.decided.explanation) if found.decided.explanation else None,
             "policy": found.policy.as_dict(),
             "sequence": found.sequence,
             "record_row": found.record_row,
@@ -228,15 +238,16 @@ class Routes:
 
     async def get_healthz(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
-        return _json({"status": "ok"})
+        return json_answer({"status": "ok"})
 
     async def get_readyz(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
-        return _json({"status": "ok", "sequence": await self._desk.ready()})
+        return json_answer({"status": "ok", "sequence": await self._desk.ready()})
 
     async def get_metrics(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
-        page = metrics_page(await self._desk.observe(), COMMIT_BUCKETS_S)
+        shards, agent = await asyncio.gather(self._desk.observe(), self._agent_now())
+        page = metrics_page(shards, COMMIT_BUCKETS_S, agent)
         return Response(page, media_type=CONTENT_TYPE)
 
     # What they share
@@ -244,6 +255,20 @@ class Routes:
     def _portfolio(self, query: Query) -> str:
         name = query.text("portfolio")
         return self._settings.primary if name is None else check_portfolio_name(name)
+
+    def _target(self, query: Query) -> str:
+        """The portfolio that signals are posted to; nobody posts to the one that follows."""
+        name = self._portfolio(query)
+        if name == self._settings.enhanced:
+            raise self._follower_only(name)
+        return name
+
+    def _follower_only(self, name: str) -> Conflict:
+        primary = self._settings.primary
+        return Conflict(
+            f"portfolio {name!r} follows {primary!r}: the agent takes in what is posted there, and nobody posts to it",
+            field="portfolio", value=name, expected=primary,
+        )  # fmt: skip
 
     def _instant(self, query: Query, name: str) -> int | None:
         text = query.text(name)
@@ -319,7 +344,3 @@ def _batch_answer(intake: Intake, submission: Submission) -> dict[str, Any]:
 async def _aside(size: int, work: Callable[[], T]) -> T:
     """Work on `size` bytes: on a thread if they are many, so that other requests go on."""
     return await asyncio.to_thread(work) if size > ASIDE_BYTES else work()
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(value), status, media_type=JSON)

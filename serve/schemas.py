@@ -186,11 +186,62 @@ class HistoryBody(_Shown):
     cursor: Annotated[str | None, Field(description="for the next page; null when there is none now")]
 
 
+Basis = Annotated[float | None, Field(description="basis points; null where there is no number")]
+Word = Literal["approve", "flip", "hold"]
+
+
+class NeighbourBody(_Shown):
+    """A past signal that the decision rests on, and what became of it."""
+
+    signal_id: str
+    signal: Literal["SELL", "BUY"]
+    right: Annotated[bool, Field(description="the price went its way")]
+    net_bps: Annotated[
+        dict[Word, float], Field(description="what each verdict would have earned, after costs")
+    ]
+    age_s: float
+    distance: Annotated[float, Field(description="in standard deviations")]
+
+
+class OpinionBody(_Shown):
+    """What a model said, or why it did not."""
+
+    verdict: Word
+    reason: str
+    confidence: float | None
+    cited: Annotated[list[str], Field(description="ids of neighbours")]
+    rationale: str
+    request_hash: str
+    usd: float | None
+    tokens_in: int | None
+    tokens_out: int | None
+
+
+class ExplanationBody(_Shown):
+    """What a decision of the agent rests on; of a HOLD signal only verdict, by and reason."""
+
+    verdict: Word
+    by: Literal["signal", "gate", "model"]
+    reason: str
+    inputs: Annotated[
+        dict[str, dict[str, float | str]] | None,
+        Field(description="numbers in standard deviations, and categories, as they were compared"),
+    ] = None
+    statistics: dict[str, float | None] | None = None
+    neighbours: Annotated[list[NeighbourBody] | None, Field(description="the nearest, nearest first")] = None
+    allowed: Annotated[list[Word] | None, Field(description="what a model could have answered")] = None
+    opinion: OpinionBody | None = None
+
+
 class DecisionPage(_Shown):
     """Why a signal was traded, or not."""
 
     receipt: ReceiptBody
     features: dict[str, float | str]
+    explanation: Annotated[
+        ExplanationBody | None,
+        Field(description="what an agent's decision rests on; null where the signal was left to itself"),
+    ]
     policy: PolicyBody
     sequence: Annotated[int, Field(description="the journal record that holds it")]
     record_row: Annotated[int, Field(description="its row in that record")]
@@ -201,6 +252,138 @@ class StatusBody(_Shown):
 
     status: Literal["ok"]
     sequence: Annotated[list[int] | None, Field(description="last durable record of every shard")] = None
+
+
+class MeanBody(_Shown):
+    """A mean per signal with its 95 % interval, over the latest signals."""
+
+    mean_bps: Basis
+    low_bps: Basis
+    high_bps: Basis
+    n: int
+
+
+class OverruledBody(_Shown):
+    """How many signals were overruled, and how many of them are judged by now."""
+
+    flip: int
+    hold: int
+    judged: int
+
+
+class CompareBody(_Shown):
+    """The primary portfolio and the one that the agent decides for, on the same signals."""
+
+    baseline: StandingBody
+    enhanced: StandingBody
+    behind: Annotated[int, Field(description="signals that the enhanced portfolio has not taken in yet")]
+    signals: Annotated[int, Field(description="signals that the figures below rest on: those that both have")]
+    difference: Annotated[
+        MeanBody,
+        Field(description="return of the enhanced portfolio less that of the primary one, per signal"),
+    ]
+    uplift: Annotated[
+        MeanBody,
+        Field(description="what a judged signal earned as decided, less what it would have earned approved"),
+    ]
+    overruled: OverruledBody
+
+
+class CohortBody(_Shown):
+    """The judged signals of one name in one dimension."""
+
+    dimension: Annotated[str, Field(examples=["source", "symbol", "side", "regime", "category.mood"])]
+    name: str
+    n: int
+    right: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    drift: Annotated[
+        float, Field(description="the accuracy of signals with the same sides that know nothing")
+    ]
+    effective_n: float
+    net_bps: Basis
+    net_bps_low: Basis
+    net_bps_high: Basis
+    p_value: float
+    q_value: Annotated[float, Field(description="p_value, corrected for how many cohorts were looked at")]
+    flag: Literal["good", "bad"] | None
+
+
+class AccuracyBody(_Shown):
+    """How often the latest signals were right."""
+
+    n: Annotated[int, Field(description="judged signals")]
+    right: int
+    up_share: float | None
+    down_share: float | None
+    cohorts: list[CohortBody]
+
+
+class PatternsBody(_Shown):
+    """Cohorts that differ from the drift by more than chance, the surest first."""
+
+    n: Annotated[int, Field(description="judged signals")]
+    patterns: list[CohortBody]
+
+
+class BreakerBody(_Shown):
+    """What turns the agent off when overruling costs more than the limit."""
+
+    open: bool
+    trip: dict[str, int | float] | None
+    judged: int
+    mean_bps: Basis
+    lower_bps: Basis
+    limit_bps: float
+
+
+class ModelBody(_Shown):
+    """The model that is asked in unclear cases."""
+
+    name: str
+    why_off: Annotated[str | None, Field(description="why it is not asked")]
+    budget: Annotated[int, Field(description="calls a UTC day")]
+    left: int | None
+    opinions: Annotated[dict[str, int], Field(description="by reason, since the agent began")]
+
+
+class ChromaBody(_Shown):
+    """How the vector index stands; no decision waits for it."""
+
+    place: str
+    state: Literal["ready", "unavailable", "closed"]
+    count: int
+    behind: int
+    reason: str
+    rebuilt: Annotated[str, Field(description="why it was last built from nothing")]
+
+
+class AgentBody(_Shown):
+    """How the agent stands; with `on` false there is only `why`."""
+
+    on: bool
+    why: str | None
+    trouble: Annotated[str | None, Field(description="what it is waiting for")] = None
+    primary: str | None = None
+    portfolio: str | None = None
+    mode: Literal["gate", "gate and model"] | None = None
+    model: ModelBody | None = None
+    horizon: str | None = None
+    signals: Annotated[int | None, Field(description="of the primary portfolio")] = None
+    behind: Annotated[int | None, Field(description="of them, not decided yet")] = None
+    settled: Annotated[int | None, Field(description="outcomes that the memory holds")] = None
+    decisions: Annotated[dict[str, int] | None, Field(description="by reason, since the agent began")] = None
+    breaker: BreakerBody | None = None
+    chroma: ChromaBody | None = None
+    pid: int | None = None
+
+
+class ResetBody(_Shown):
+    """What the breaker was before."""
+
+    was_open: bool
 
 
 class ProblemBody(BaseModel):

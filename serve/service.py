@@ -32,11 +32,13 @@ from engine.settings import Settings
 from serve.stopping import Stop
 
 if TYPE_CHECKING:
+    from agents.enhanced.actors import Agent
     from engine.actors import Desk
 
 READY_TIMEOUT_S = 60.0
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
 _HURRIED_CLOSE_S = 0.1
+_AGENT_CLOSE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,14 +219,17 @@ def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[
     from ray.exceptions import RayError  # noqa: PLC0415 - needs Ray
     from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
 
+    from agents.enhanced.actors import Agent  # noqa: PLC0415 - needs Ray
     from engine.actors import Desk  # noqa: PLC0415 - needs Ray
     from serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     served_before = _get_global_client(raise_if_no_controller_running=False) is not None
     desk = Desk.connect(settings)
+    agent = None
     try:
         stop.check()
+        agent = Agent.connect(settings, os.environ)
         serve.start(
             http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
             logging_config={"log_level": "WARNING"},
@@ -243,7 +248,19 @@ def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[
         if settings.ray_address is not None and not served_before:
             with suppress(RuntimeError, RayError):
                 serve.shutdown()  # type: ignore[no-untyped-call]
+        if agent is not None:
+            _stop_agent(agent, stop)
         _close(desk, stop)
+
+
+def _stop_agent(agent: "Agent", stop: Stop) -> None:
+    """Let the agent decide what is there; who is in a hurry leaves it to the next start."""
+    try:
+        with stop.hurriable():
+            asyncio.run(agent.stop(0.0 if stop.hurried else _AGENT_CLOSE_S))
+    except KeyboardInterrupt:
+        if not stop.hurried:
+            raise
 
 
 def _close(desk: "Desk", stop: Stop) -> None:

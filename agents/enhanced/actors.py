@@ -30,7 +30,6 @@ from engine.actors import NAMESPACE, Desk
 from engine.errors import (
     Fenced,
     JournalDamaged,
-    NotFound,
     PortfolioConflict,
     RaysignalError,
     SettingsError,
@@ -336,13 +335,6 @@ class Agent:
                 )
             )
         return self._actor
-
-
-def off(settings: Settings) -> NotFound:
-    """What is answered where there is no agent."""
-    return NotFound(
-        f"this service has no agent: {why_off(settings)}", field="enhanced", value=settings.enhanced
-    )
 
 
 def chroma_place(settings: Settings) -> str:

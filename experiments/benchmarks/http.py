@@ -58,7 +58,8 @@ def measure() -> list[Figure]:
 
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        settings = Settings(store=(Path(folder) / "store").as_uri(), port=_free_port())
+        # Without the agent, whose share is measured by `enhanced`.
+        settings = Settings(store=(Path(folder) / "store").as_uri(), port=_free_port(), enhanced="")
         with local_service(settings, log_path=str(Path(folder) / "log")) as service:
             note("cold start to ready", time.perf_counter() - began, "s")
             with _peer() as plain, _peer(Path(folder) / "peer.db") as durable:
