@@ -240,9 +240,9 @@ def _feed(
             if kind == _IN_BARS:
                 over = number - signal[_NUMBER] >= bars + fill_next
             elif kind == _IN_TIME:
-                over = number - signal[_NUMBER] >= 1 + fill_next and now - signal[_ENTERED] >= time_us
+                over = now - signal[_ENTERED] >= time_us
             else:
-                over = number - signal[_NUMBER] >= 1 + fill_next and signal[_SIDE] == -ends and ends != 0
+                over = signal[_SIDE] == -ends
             if not over:
                 break
             whole[0, settled], whole[1, settled] = signal[_ORDINAL], ordinal[row]

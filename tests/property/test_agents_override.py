@@ -149,9 +149,12 @@ def test_no_decision_rests_on_what_was_not_known(shape, policy, rules, shuffle):
     batch = shape.batch()
     agent = Override(policy, rules, shuffle=shuffle)
 
-    found = agent.take(batch).evidence
+    taken_at_once = agent.take(batch)
+    found, told = taken_at_once.evidence, taken_at_once.outcomes
 
     for row in range(len(batch)):
+        known = (told.known_at_us <= batch.timestamp_us[row]) & (told.exit <= row)
+        assert found.known[row] == known.sum()
         near = found.neighbours[row][found.neighbours[row] >= 0]
         assert len(near) == found.used[row] <= min(found.known[row], rules.recall.neighbours)
         assert (agent.memory.known_at_us[near] <= batch.timestamp_us[row]).all()
