@@ -198,6 +198,22 @@ def test_a_symbol_has_a_drift_of_its_own():
     assert found.share[-1] < 0.1
 
 
+def test_no_more_is_right_than_there_are_neighbours():
+    # One symbol always rises, the other goes up and down and every signal about it knows: right above its drift.
+    n = 400
+    price, action = np.empty(2 * n), np.ones(2 * n, np.int8)
+    price[::2], price[1::2] = 100.0 * 1.001 ** np.arange(n), alternating(n)
+    action[1::2] = np.where(np.arange(n) % 2, -1, 1)
+    everything = Recall(neighbours=2 * n, least=1, part=1.0)
+    agent = Override(FREE, AgentRules(Horizon.parse("1b"), everything))
+
+    found = agent.take(batch_of(price, action, symbols=2)).evidence
+
+    assert found.share[-2] > 0.9
+    assert found.beta[-2] == pytest.approx(everything.prior * (1.0 - found.share[-2]))
+    assert found.alpha[-2] == pytest.approx(everything.prior * found.share[-2] + found.effective[-2])
+
+
 def test_a_witness_that_only_keeps_up_searches_nothing():
     batch = Shape(seed=2, rows=60).batch()
     memory, encoder, settler = OutcomeMemory(), Encoder(), Settler(FREE, Horizon.parse("1b"))
@@ -259,6 +275,18 @@ def test_a_category_weighs_by_the_f_statistic_of_its_labels():
     _, (weight,) = weights_after(hits, labels=1 << kinds)
 
     assert weight == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_row_of_two_labels_belongs_to_each_by_half():
+    draws = np.random.default_rng(2)
+    kinds = draws.integers(0, 2, 300)
+    hits = kinds + draws.standard_normal(300)
+    between = sum((kinds == kind).sum() * (hits[kinds == kind].mean() - hits.mean()) ** 2 for kind in (0, 1))
+    within = ((hits - hits.mean()) ** 2).sum() - between
+
+    _, (weight,) = weights_after(hits, labels=np.where(kinds, 0b0011, 0b1100))
+
+    assert weight == pytest.approx((between / 3.0) / (within / 296.0), rel=1e-5)
 
 
 def test_many_labels_a_row_on_few_rows_weigh_nothing_by_chance():
