@@ -4,7 +4,8 @@ Each seed makes a stream of generated signals and runs the memory gate and its c
 effect (right 60 % of the time in calm, 40 % in a storm) and once without one (50 % everywhere):
 
 - where there is an effect it is found: both intervals of the gate, of its uplift over the baseline and of its
-  selection, lie above zero on nearly every seed; dealt memories and overrides by lot have no selection;
+  selection, lie above zero on nearly every seed; overrides by lot have no selection, and a dealt memory has none on
+  average (on one seed its noise prefers calms or storms, which then is a choice, for better or worse);
 - where there is none, none is found: the one-sided test of 5 % rejects about as often as it says, and what the
   gate does costs on average no more than the trades it makes.
 
@@ -35,6 +36,7 @@ FIRST_SEED = 1
 LEVEL = 0.05
 MOST_REJECTED = 0.07
 LEAST_FOUND = 0.95
+MOST_LEFT = 0.1
 REPLICATES = 1000
 
 
@@ -138,8 +140,12 @@ def criteria(found: Sequence[Found]) -> list[Criterion]:
             share(each.judgment is Judgment.HELPS for each in lots), MOST_REJECTED, at_least=False,
         ),
         Criterion(
-            "effect: a dealt memory seems to select",
-            share(each.judgment is Judgment.HELPS for each in dealt), MOST_REJECTED, at_least=False,
+            "effect: mean selection of a dealt memory, as a share of the gate's",
+            _mean_selection(dealt) / _mean_selection(effect), MOST_LEFT, at_least=False,
+        ),
+        Criterion(
+            "effect: mean selection of overrides by lot, as a share of the gate's",
+            _mean_selection(lots) / _mean_selection(effect), MOST_LEFT, at_least=False,
         ),
         Criterion(
             "null: the one-sided 5 % test of selection rejects",
@@ -223,6 +229,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _try_several(tries: Sequence[tuple[int, bool]], rows: int) -> list[Found]:
     return [try_seed(seed, rows, effect=effect) for seed, effect in tries]
+
+
+def _mean_selection(assessments: Sequence[Assessment]) -> float:
+    return float(np.mean([each.parts.selection_bps for each in assessments]))
 
 
 def _round_trip_bps() -> float:
