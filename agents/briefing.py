@@ -90,18 +90,20 @@ def _precedents(agent: Override, taken: Taken, row: int, ids: IdsOf) -> tuple[Pr
     neighbours = neighbours[neighbours >= 0]
     distances = _apart(agent, taken, row, neighbours)
     nearest = np.lexsort((neighbours, distances))[:PRECEDENTS]
-    asked_us = int(memory.timestamp_us[taken.first + row])
+    chosen = neighbours[nearest]
+    ages = (memory.timestamp_us[taken.first + row] - memory.timestamp_us[chosen]) / 1e6
+    columns = (chosen, memory.side[chosen], memory.move_bps[chosen], memory.net_bps[chosen], ages)
     shown = []
-    for ordinal, distance in zip(neighbours[nearest].tolist(), distances[nearest].tolist(), strict=True):
-        net = memory.net_bps[ordinal].tolist()
-        side = int(memory.side[ordinal])
+    for ordinal, side, move, net, age_s, distance in zip(
+        *(column.tolist() for column in columns), distances[nearest].tolist(), strict=True
+    ):
         shown.append(
             Precedent(
                 id=ids[ordinal],
                 action=side,
-                right=bool(side * memory.move_bps[ordinal] > 0.0),
+                right=side * move > 0.0,
                 net_bps=(net[0], net[1], net[2]),
-                age_s=(asked_us - int(memory.timestamp_us[ordinal])) / 1e6,
+                age_s=age_s,
                 distance=distance,
             )
         )

@@ -4,7 +4,7 @@ A receipt is never stored. A stretch of rows keeps the ledger as it was before i
 the metadata of a Parquet file; the kernel runs over the stretch once more and stops at the rows asked for.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -195,7 +195,9 @@ class HistoryRecall:
 
 def rows_of_stretch(stretch: Stretch, first: int, stop: int) -> Followed:
     """Rows `first` to `stop` of a stretch in memory, as far as it goes."""
-    parts = [part for part in stretch.kept if part.first < stop and part.first + len(part.batch) > first]
+    kept = stretch.kept
+    begin = bisect_right(kept, first, key=lambda part: part.first) - 1
+    parts = kept[begin : bisect_left(kept, stop, key=lambda part: part.first)]
     (only, *more) = parts
     if not more and only.first == first and first + len(only.batch) <= stop:
         return Followed(first, only.encoded, only.action)

@@ -21,7 +21,7 @@ from agents.adviser import Adviser
 from agents.budget import Period
 from agents.cassette import Cassette
 from agents.enhanced import reading
-from agents.enhanced.follower import Follower, Misfit
+from agents.enhanced.follower import PULL, Follower, Misfit
 from agents.enhanced.log import OutcomeLog
 from agents.enhanced.terms import Terms, model_of, why_off
 from agents.enhanced.vectors import Feeder, SettledRows
@@ -40,10 +40,12 @@ from engine.settings import Settings
 
 T = TypeVar("T")
 
-NICENESS = 10
-"""Of the actor's process and of Chroma's: receipts come first."""
+NICENESS = 19
+"""Of what decides and of Chroma: receipts come first."""
 PAUSE_S = 0.02
-"""Between two pulls, so that a burst is decided together."""
+"""Between two pulls, so that a burst is decided together: this, and more for each row of the last one."""
+_PAUSE_A_ROW_S = 0.002
+_LONGEST_PAUSE_S = 0.25
 WAIT_S = 2.0
 RECORD_S = 2.0
 _NAME = "override-agent"
@@ -175,8 +177,9 @@ class OverrideActor:
         loop = asyncio.get_running_loop()
         due = loop.time() + RECORD_S
         while True:
-            if await follower.step(WAIT_S):
-                await asyncio.sleep(PAUSE_S)
+            decided = await follower.step(WAIT_S)
+            if 0 < decided < PULL:
+                await asyncio.sleep(min(PAUSE_S + decided * _PAUSE_A_ROW_S, _LONGEST_PAUSE_S))
             if loop.time() >= due:
                 await follower.record()
                 due = loop.time() + RECORD_S

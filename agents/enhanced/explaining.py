@@ -15,6 +15,7 @@ from engine.columns import TextColumn
 from engine.decisions import Decisions
 
 DECIDERS = tuple(by.name.lower() for by in By)
+_WORDS = tuple(verdict.name.lower() for verdict in Verdict)
 
 
 def decisions_of(decider: Decider, begun: Begun, judged: Judged) -> Decisions:
@@ -35,7 +36,7 @@ def explanation(decider: Decider, begun: Begun, judged: Judged, row: int) -> dic
         asked.
     """
     told: dict[str, Any] = {
-        "verdict": Verdict(int(judged.verdict[row])).name.lower(),
+        "verdict": _WORDS[judged.verdict[row]],
         "by": DECIDERS[judged.by[row]],
         "reason": REASONS[judged.reason[row]].value,
     }
@@ -48,7 +49,7 @@ def explanation(decider: Decider, begun: Begun, judged: Judged, row: int) -> dic
             name: value if np.isfinite(value) else None for name, value in brief.statistics.items()
         },
         "neighbours": [_neighbour(precedent) for precedent in brief.precedents],
-        "allowed": [verdict.name.lower() for verdict in brief.allowed],
+        "allowed": [_WORDS[verdict] for verdict in brief.allowed],
     }
     if (opinion := judged.opinions.get(row)) is not None:
         told["opinion"] = _opinion(opinion)
@@ -60,7 +61,7 @@ def _neighbour(precedent: Precedent) -> dict[str, Any]:
         "signal_id": precedent.id,
         "signal": "BUY" if precedent.action > 0 else "SELL",
         "right": precedent.right,
-        "net_bps": {verdict.name.lower(): round(precedent.net_bps[verdict], 3) for verdict in Verdict},
+        "net_bps": dict(zip(_WORDS, precedent.net_bps, strict=True)),
         "age_s": precedent.age_s,
         "distance": precedent.distance,
     }
@@ -68,7 +69,7 @@ def _neighbour(precedent: Precedent) -> dict[str, Any]:
 
 def _opinion(opinion: Opinion) -> dict[str, Any]:
     return {
-        "verdict": opinion.verdict.name.lower(),
+        "verdict": _WORDS[opinion.verdict],
         "reason": opinion.reason.value,
         "confidence": opinion.confidence,
         "cited": list(opinion.cited),

@@ -59,7 +59,7 @@ def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         # Without the agent, whose share is measured by `enhanced`.
-        settings = Settings(store=(Path(folder) / "store").as_uri(), port=_free_port(), enhanced="")
+        settings = Settings(store=(Path(folder) / "store").as_uri(), port=free_port(), enhanced="")
         with local_service(settings, log_path=str(Path(folder) / "log")) as service:
             note("cold start to ready", time.perf_counter() - began, "s")
             with _peer() as plain, _peer(Path(folder) / "peer.db") as durable:
@@ -143,7 +143,7 @@ def _batches(url: str, features: dict[str, Any], rounds: int) -> float:
 
 @contextlib.contextmanager
 def _peer(database: Path | None = None) -> Iterator[int]:
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "experiments.benchmarks.http_peers", str(port)]
     process = subprocess.Popen(command + (["--sqlite", str(database)] if database else []))
     try:
@@ -158,7 +158,8 @@ def _peer(database: Path | None = None) -> Iterator[int]:
         process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on which nobody listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
