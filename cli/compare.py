@@ -36,11 +36,11 @@ OnError = Annotated[
     typer.Option(help="On a row that cannot be used: stop, or leave it out and go on."),
 ]
 HorizonOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="6b|90m|1d|close",
         rich_help_panel=_AGENT,
-        help="How long a signal is followed: bars, a time, or until the opposite signal.",
+        help="How long a signal is followed: bars, a time, or until the opposite signal (RAYSIGNAL_HORIZON, 6b).",
     ),
 ]
 Lag = Annotated[
@@ -86,7 +86,7 @@ def compare(
     file: File,
     on_error: OnError = "refuse",
     accept_price_jump: options.AcceptPriceJump = False,
-    horizon: HorizonOption = "6b",
+    horizon: HorizonOption = None,
     settlement_lag: Lag = None,
     against: Annotated[
         float | None,
@@ -186,23 +186,34 @@ def compare(
     if not deadline > 0.0:
         raise typer.BadParameter("--deadline is a number of seconds above 0")
     from cli.compare_job import Job, run_job  # noqa: PLC0415 - numba and Ray: only this verb waits for them
-    from cli.trials import Questions, Rules  # noqa: PLC0415 - with the other
+    from cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
 
     policy = options.given(
         initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,
     )  # fmt: skip
     gate = options.given(against=against, grey=grey, least=least_evidence)
+    settings = options.configured(ray_address=ray_address, store=store)
     job = Job(
         path=options.existing_file(file),
         reading=reading,
         skip=on_error == "skip",
         accept_price_jump=accept_price_jump,
-        rules=Rules(policy, horizon, settlement_lag, arms, gate, neighbours, seed),
-        questions=Questions(model, gemini_url, budget, per_minute, deadline, record, replay),
+        rules=Rules(
+            policy, horizon, settlement_lag, arms, gate, neighbours, seed, configured_trial(settings)
+        ),
+        questions=Questions(
+            model or settings.model,
+            gemini_url or settings.model_url,
+            budget,
+            per_minute,
+            deadline,
+            record,
+            replay,
+        ),
         run_id=run_id,
         title=title,
     )
-    run_job(job, options.configured(ray_address=ray_address, store=store), Output(json))
+    run_job(job, settings, Output(json))
 
 
 @app.command("plan")
@@ -210,7 +221,7 @@ def plan(
     file: File,
     on_error: OnError = "refuse",
     accept_price_jump: options.AcceptPriceJump = False,
-    horizon: HorizonOption = "6b",
+    horizon: HorizonOption = None,
     settlement_lag: Lag = None,
     arms: Arms = None,
     gemini_url: GeminiUrl = None,
@@ -231,17 +242,18 @@ def plan(
     """Say how large an effect must be for a comparison on FILE to show it, before anything runs."""
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     from cli.compare_plan import plan_job  # noqa: PLC0415 - numba: only this verb waits for it
-    from cli.trials import Questions, Rules  # noqa: PLC0415 - with the other
+    from cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
 
     policy = options.given(
         initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,
     )  # fmt: skip
+    settings = options.configured()
     plan_job(
         options.existing_file(file),
         reading,
-        Rules(policy, horizon, settlement_lag, arms),
-        Questions(url=gemini_url, replay=replay),
-        options.configured(),
+        Rules(policy, horizon, settlement_lag, arms, base=configured_trial(settings)),
+        Questions(url=gemini_url or settings.model_url, replay=replay),
+        settings,
         Output(json),
         skip=on_error == "skip",
         accept_price_jump=accept_price_jump,

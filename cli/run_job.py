@@ -25,7 +25,7 @@ from cli.output import Output, errors_table, performance_table, rows_table
 from cli.ports import free_port
 from cli.replay_job import sending, summary
 from cli.replaying import Pace, Plan, Tally, replay_file
-from cli.trials import Questions
+from cli.trials import Questions, Rules, configured_trial
 from data.generator import SAMPLE as _SAMPLE
 from data.generator import SAMPLE_SPEC
 from engine.errors import RaysignalError
@@ -90,7 +90,7 @@ def run_job(job: Job, output: Output) -> None:
         output.say(sentence_of(standings[0]))
         output.table(performance_table(standings[:1]))
     output.say("[bold]does overruling some of these signals help?[/bold]")
-    made = make(_comparison(job), settings, output)
+    made = make(_comparison(job, settings), settings, output)
     if output.as_json:
         output.json({
             "file": str(job.path), "read": how, "folder": str(place), "store": settings.store,
@@ -102,11 +102,12 @@ def run_job(job: Job, output: Output) -> None:
     _where(place, settings.store, rows, output)
 
 
-def _comparison(job: Job) -> Comparison:
-    """The standing arms on the same signals; the model is among them if there is a key."""
+def _comparison(job: Job, settings: Settings) -> Comparison:
+    """The standing arms on the same signals, by the rules of the service; with a model if there is a key."""
     return Comparison(
         job.path, job.reading, skip=job.skip, accept_price_jump=job.accept_price_jump,
-        questions=Questions(budget=_CALLS),
+        rules=Rules(base=configured_trial(settings)),
+        questions=Questions(settings.model, settings.model_url, budget=_CALLS),
     )  # fmt: skip
 
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from agents.cassette import Mode
-from agents.evidence import Recall
-from agents.gate import GateRules
+from agents.enhanced.terms import Terms
 from agents.gemini import KEY_VARIABLES, LIST_PRICES, ModelSettings, api_key_in
 from agents.outcomes import Horizon
-from agents.override import AgentRules
 from engine.errors import InvalidField, NotFound, SettingsError
 from engine.instants import parse_bar
 from engine.policy import Policy
+from engine.settings import Settings
 from experiments.arms import ARMS, Trial
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ _LOOPBACK_KEY = "loopback"
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rules as they were said; None: the default of whatever they belong to.
+    """The rules as they were said; what was not said is as in `base`.
 
     Attributes:
         policy: the members of the policy that were given.
@@ -39,25 +38,32 @@ class Rules:
         gate: the members of the gate's rules that were given.
         neighbours: past signals that the memory is asked for.
         seed: of what is drawn by lot.
+        base: the rules that are configured.
     """
 
     policy: dict[str, Any] = field(default_factory=dict)
-    horizon: str = "6b"
+    horizon: str | None = None
     settlement_lag: str | None = None
     arms: str | None = None
     gate: dict[str, float] = field(default_factory=dict)
     neighbours: int | None = None
     seed: int = 0
+    base: Trial = field(default_factory=Trial)
 
     def trial(self) -> Trial:
         """Under which rules the arms run; raises `InvalidField`."""
-        recall = Recall()
+        rules = self.base.rules
+        recall, horizon = rules.recall, rules.horizon
         if self.neighbours is not None:
-            recall = Recall(neighbours=self.neighbours, least=min(recall.least, self.neighbours))
-        horizon = Horizon.parse(self.horizon, lag_us=_lag_us(self.settlement_lag))
-        return Trial(
-            policy=Policy.from_dict(self.policy),
-            rules=AgentRules(horizon=horizon, recall=recall, gate=GateRules(**self.gate)),
+            recall = replace(recall, neighbours=self.neighbours, least=min(recall.least, self.neighbours))
+        if self.horizon is not None:
+            horizon = Horizon.parse(self.horizon, lag_us=horizon.lag_us)
+        if self.settlement_lag is not None:
+            horizon = replace(horizon, lag_us=_lag_us(self.settlement_lag))
+        return replace(
+            self.base,
+            policy=Policy.from_dict(self.base.policy.as_dict() | self.policy),
+            rules=replace(rules, horizon=horizon, recall=recall, gate=replace(rules.gate, **self.gate)),
             seed=self.seed,
         )
 
@@ -189,9 +195,13 @@ def cassette_beside(store: str, run_id: str) -> Path:
     return Path("raysignal-cassettes").resolve() / f"{run_id}.ndjson"
 
 
-def _lag_us(text: str | None) -> int:
-    if text is None:
-        return 0
+def configured_trial(settings: Settings) -> Trial:
+    """The rules that a service with these settings decides by."""
+    terms = Terms.of(settings)
+    return Trial(policy=terms.policy, rules=terms.rules, breaker=terms.breaker)
+
+
+def _lag_us(text: str) -> int:
     try:
         return parse_bar(text)
     except InvalidField as error:

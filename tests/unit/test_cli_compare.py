@@ -8,11 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from agents.loopback import Loopback
+from agents.outcomes import Horizon
 from cli.main import app
 from cli.options import ReadingOptions
 from cli.output import Output
 from cli.stream import read_stream
-from cli.trials import Questions, Rules, cassette_beside, chosen_arms
+from cli.trials import Questions, Rules, cassette_beside, chosen_arms, configured_trial
 from engine.errors import InvalidField, NotFound, RaysignalError, SettingsError
 from engine.journal.stores import open_stores
 from engine.settings import Settings
@@ -230,3 +231,18 @@ def test_rules_become_those_of_the_trial():
     assert Rules().trial() == Trial()
     with pytest.raises(InvalidField, match="horizon"):
         Rules(horizon="").trial()
+
+
+def test_what_is_not_said_is_as_it_is_configured_for_the_service():
+    settings = Settings(
+        portfolios={"baseline": {"fee_bps": 3.0, "side": "long-short"}}, horizon="90m", settlement_lag_s=60.0,
+        gate_against=0.8, gate_least=7.0, neighbours=90, breaker_limit_bps=-4.0,
+    )  # fmt: skip
+    base = configured_trial(settings)
+    trial = Rules({"slippage_bps": 1.0}, neighbours=80, base=base).trial()
+    assert (trial.policy.fee_bps, trial.policy.slippage_bps, trial.policy.side) == (3.0, 1.0, "long-short")
+    assert trial.rules.horizon == Horizon.parse("90m", lag_us=60_000_000)
+    assert (trial.rules.gate.against, trial.rules.gate.least, trial.rules.recall.neighbours) == (0.8, 7.0, 80)
+    assert trial.breaker is not None
+    assert trial.breaker.limit_bps == -4.0
+    assert Rules(horizon="3b", base=base).trial().rules.horizon == Horizon.parse("3b", lag_us=60_000_000)
