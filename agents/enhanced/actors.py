@@ -40,8 +40,6 @@ from engine.settings import Settings
 
 T = TypeVar("T")
 
-NICENESS = 19
-"""Of what decides and of Chroma: receipts come first."""
 PAUSE_S = 0.02
 """Between two pulls, so that a burst is decided together: this, and more for each row of the last one."""
 _PAUSE_A_ROW_S = 0.002
@@ -64,7 +62,7 @@ class OverrideActor:
     """
 
     async def __init__(self, settings: dict[str, Any], api_key: SecretStr | None) -> None:  # type: ignore[misc]
-        os.nice(NICENESS)
+        _stand_back()
         self._settings = Settings(**settings)
         self._terms = Terms.of(self._settings)
         self._api_key = api_key.get_secret_value() if api_key is not None else api_key_in(os.environ)
@@ -338,6 +336,17 @@ class Agent:
                 )
             )
         return self._actor
+
+
+def _stand_back() -> None:
+    """Leave the processor to whoever makes receipts: for this thread, and threads and children that it makes.
+
+    Ray's workers are all made nice alike, so being a little nicer would change little.
+    """
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def chroma_place(settings: Settings) -> str:
