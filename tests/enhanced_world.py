@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from agents.outcomes import Horizon
 from agents.override import AgentRules
 from engine.columns import SignalBatch
 from engine.errors import StoreUnavailable
+from engine.instants import format_instant
 from engine.journal.stores import open_stores
 from engine.policy import Policy
 from engine.receipts import Followed, Standing, Submission
@@ -34,12 +36,20 @@ def terms(*, breaker: BreakerRules | None = None) -> Terms:
     return Terms("baseline", "enhanced", POLICY, RULES, breaker or BreakerRules(limit_bps=-1e6))
 
 
-def stream(n: int = 400, seed: int = 0, *, turn: int | None = None) -> SignalBatch:
+def stream(
+    n: int = 400,
+    seed: int = 0,
+    *,
+    turn: int | None = None,
+    bars: int = 2,
+    volatility: float = 0.002,
+    symbol: str = "BTC",
+) -> SignalBatch:
     """Signals that are mostly wrong while `mood` is bad; from row `turn` on it is the other way round."""
     rng = np.random.default_rng(seed)
-    price = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.002, n + 2)))
+    price = 100.0 * np.exp(np.cumsum(rng.normal(0.0, volatility, n + bars)))
     bad = (np.arange(n) // 40) % 2 == 1
-    goes = np.sign(price[2:] - price[:-2]).astype(int)
+    goes = np.sign(price[bars:] - price[:-bars]).astype(int)
     right = rng.random(n) < np.where(bad, 0.2, 0.8)
     action = np.where(rng.random(n) < 0.1, 0, np.where(right, goes, -goes))
     if turn is not None:
@@ -47,7 +57,7 @@ def stream(n: int = 400, seed: int = 0, *, turn: int | None = None) -> SignalBat
     return SignalBatch.of_signals(
         [
             Signal(
-                "BTC", (i + 1) * MINUTE, Action(int(action[i])), float(price[i]), source=("desk", "feed")[i % 2],
+                symbol, (i + 1) * MINUTE, Action(int(action[i])), float(price[i]), source=("desk", "feed")[i % 2],
                 features={"mood": -1.0 if bad[i] else 1.0, "session": ("asia", "us")[i // 7 % 2]},
             )
             for i in range(n)
@@ -158,3 +168,15 @@ async def live(follower: Follower) -> None:
     """Decide all there is."""
     while await follower.step(0.0):
         pass
+
+
+def bodies(batch: SignalBatch) -> list[dict[str, Any]]:
+    """The signals as they are posted."""
+    rows = (batch.signal(row) for row in range(len(batch)))
+    return [
+        {
+            "signal_id": row.signal_id, "symbol": row.symbol, "source": row.source, "price": row.price,
+            "timestamp": format_instant(row.timestamp_us), "signal": int(row.action), **row.features,
+        }
+        for row in rows
+    ]  # fmt: skip

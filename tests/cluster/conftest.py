@@ -91,7 +91,10 @@ async def open_desk(nodes: Nodes) -> AsyncIterator[Open]:
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A service with two replicas on a cluster of its own; whoever kills it starts it again."""
     folder = tmp_path_factory.mktemp("service")
-    settings = {"store": (folder / "store").as_uri(), "port": free_port(), "snapshot_rows": 200}
+    settings = {
+        "store": (folder / "store").as_uri(), "port": free_port(), "snapshot_rows": 200,
+        "gate_least": 10.0, "neighbours": 50, "breaker_limit_bps": -5.0,
+    }  # fmt: skip
     host = Host(settings, folder / "log")
     host.start()
     try:

@@ -25,7 +25,7 @@ class Host:
     """A service, its process and all that descends from it.
 
     Args:
-        settings: of the service.
+        settings: of the service; also an attribute.
         log: where its stderr goes.
         environment: what its processes find there beside what this one does.
     """
@@ -33,24 +33,24 @@ class Host:
     def __init__(
         self, settings: dict[str, Any], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._environment = dict(environment or {})
         self._log = log
         self._process: subprocess.Popen[str] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._settings['port']}"
+        return f"http://127.0.0.1:{self.settings['port']}"
 
     @property
     def store(self) -> str:
-        return str(self._settings["store"])
+        return str(self.settings["store"])
 
     def start(self) -> None:
         """Return once the service is ready."""
         with self._log.open("a") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.e2e.host", json.dumps(self._settings)],
+                [sys.executable, "-m", "tests.e2e.host", json.dumps(self.settings)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=_ROOT,
                 env={
                     name: value
@@ -79,6 +79,10 @@ class Host:
     def actors(self) -> list[int]:
         """The processes of the portfolio actors."""
         return self._titled("ray::PortfolioActor")
+
+    def agents(self) -> list[int]:
+        """The process of the agent."""
+        return self._titled("ray::OverrideActor")
 
     def replicas(self) -> list[int]:
         """The processes of the HTTP edge."""

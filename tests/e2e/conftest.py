@@ -11,7 +11,7 @@ import select
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def started(log: Path, settings: dict[str, Any]) -> tuple[subprocess.Popen[str], str]:
-    """A host process and the URL of its service."""
+def started(
+    log: Path, settings: dict[str, Any], environment: Mapping[str, str] | None = None
+) -> tuple[subprocess.Popen[str], str]:
+    """A host process and the URL of its service; its environment is this one's and what is given."""
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.e2e.host", json.dumps(settings)],
@@ -39,7 +41,8 @@ def started(log: Path, settings: dict[str, Any]) -> tuple[subprocess.Popen[str],
             stderr=stderr,
             text=True,
             cwd=Path(__file__).parents[2],
-            env={name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")},
+            env={name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")}
+            | dict(environment or {}),
         )
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)

@@ -1,0 +1,174 @@
+"""The agent as its users see it: without a key on the shared service, and with a model on this machine."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agents.loopback import Loopback
+from engine.columns import SignalBatch
+from tests.e2e.conftest import ended, free_port, started
+from tests.enhanced_world import bodies, stream
+
+pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+
+
+@pytest.fixture(scope="module")
+def batch(http: httpx.Client) -> SignalBatch:
+    """600 signals that were posted to the primary portfolio and are decided."""
+    batch = stream(600, symbol="AGENT", bars=6, volatility=0.01)
+    answer = http.post("/signals", json=bodies(batch)).raise_for_status()
+    assert answer.json()["refused"] == 0
+    return batch
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline, pause = time.monotonic() + 100.0, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within 100 s: {what}"
+        pause.wait(0.02)
+
+
+def decided(http: httpx.Client) -> dict[str, Any]:
+    """The agent's state once it has decided all there is."""
+    wait_for(lambda: http.get("/agent").json()["behind"] == 0, "all is decided")
+    state: dict[str, Any] = http.get("/agent").json()
+    return state
+
+
+def test_without_a_key_the_gate_decides_alone_and_it_says_so(http: httpx.Client, batch: SignalBatch) -> None:
+    state = decided(http)
+    assert (state["on"], state["mode"], state["portfolio"]) == (True, "gate", "enhanced")
+    assert "GEMINI_API_KEY" in state["model"]["why_off"]
+    assert sum(state["decisions"].values()) == state["signals"] >= len(batch)
+    assert not state["breaker"]["open"]
+
+
+def test_both_portfolios_are_compared_over_the_signals_they_share(
+    http: httpx.Client, batch: SignalBatch
+) -> None:
+    decided(http)
+    found = http.get("/performance/compare").json()
+    assert (found["baseline"]["portfolio"], found["enhanced"]["portfolio"]) == ("baseline", "enhanced")
+    assert found["baseline"]["policy"] == found["enhanced"]["policy"]
+    assert found["signals"] == found["difference"]["n"] == found["enhanced"]["signals"] >= len(batch)
+    assert (
+        found["difference"]["low_bps"] <= found["difference"]["mean_bps"] <= found["difference"]["high_bps"]
+    )
+    assert found["overruled"]["hold"] + found["overruled"]["flip"] > 0
+
+
+def test_a_decision_says_what_it_rests_on(http: httpx.Client, batch: SignalBatch) -> None:
+    decided(http)
+    rows = http.get("/history", params={"portfolio": "enhanced", "symbol": "AGENT", "limit": 1000}).json()[
+        "rows"
+    ]
+    overruled = next(row for row in rows if row["decision"] != row["signal"])
+    page = http.get(f"/decisions/{overruled['signal_id']}", params={"portfolio": "enhanced"}).json()
+    told = page["explanation"]
+    assert (told["by"], told["reason"]) == ("gate", "evidence_against")
+    assert page["receipt"]["decision"] == {"action": overruled["decision"], "by": "gate"}
+    places = {row["signal_id"]: row["ordinal"] for row in rows}
+    assert len(told["neighbours"]) == 8
+    assert all(places[each["signal_id"]] < overruled["ordinal"] for each in told["neighbours"])
+    assert told["statistics"]["p_worse_than_drift"] >= 0.9
+    own = http.get(f"/decisions/{overruled['signal_id']}").json()
+    assert own["explanation"] is None
+    assert own["receipt"]["decision"]["by"] == "signal"
+
+
+def test_accuracy_and_patterns_are_told(http: httpx.Client, batch: SignalBatch) -> None:
+    decided(http)
+    found = http.get("/memory/accuracy").json()
+    assert {"source", "symbol", "side", "regime", "category.session"} <= {
+        cohort["dimension"] for cohort in found["cohorts"]
+    }
+    patterns = http.get("/memory/patterns").json()
+    assert patterns["n"] == found["n"] > 500
+    assert all(cohort["flag"] in {"good", "bad"} for cohort in patterns["patterns"])
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("POST", "/signal"), ("POST", "/signals"), ("PUT", "/portfolios/enhanced")]
+)
+def test_nobody_posts_to_the_portfolio_that_follows(http: httpx.Client, method: str, path: str) -> None:
+    params = {"portfolio": "enhanced"} if method == "POST" else {}
+    row = {"timestamp": "2025-02-24T00:10:00Z", "signal": "BUY", "price": 1.0}
+    answer = http.request(method, path, params=params, json={} if method == "PUT" else row)
+    assert answer.status_code == 409
+    assert answer.json()["detail"].startswith("portfolio 'enhanced' follows 'baseline'")
+
+
+def test_no_portfolio_is_called_as_the_comparison(http: httpx.Client) -> None:
+    assert http.put("/portfolios/compare", json={}).status_code == 422
+
+
+def test_a_breaker_that_is_closed_stays_closed(http: httpx.Client) -> None:
+    assert http.post("/agent/reset").json() == {"was_open": False}
+
+
+def test_metrics_count_decisions_by_reason(http: httpx.Client, batch: SignalBatch) -> None:
+    state = decided(http)
+    samples = {
+        (sample.name, sample.labels.get("reason", "")): sample.value
+        for family in text_string_to_metric_families(http.get("/metrics").text)
+        for sample in family.samples
+    }
+    for reason, count in state["decisions"].items():
+        assert samples["raysignal_agent_decisions_total", reason] == count
+    assert samples["raysignal_agent_behind", ""] == 0
+    assert samples["raysignal_agent_breaker_open", ""] == 0
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Loopback]]:
+    """A service whose agent asks a model on this machine about much."""
+    folder = tmp_path_factory.mktemp("asked")
+    with Loopback() as loopback:
+        settings = {
+            "store": (folder / "store").as_uri(), "port": free_port(), "model_url": loopback.url,
+            "model_deadline_s": 60.0, "gate_grey": 0.5, "gate_against": 0.999, "gate_least": 5.0, "neighbours": 60,
+        }  # fmt: skip
+        environment = {"GEMINI_API_KEY": "a-key", "RAYSIGNAL_MODEL_LOOPBACK_ONLY": "1"}
+        process, url = started(folder / "log", settings, environment)
+        try:
+            with httpx.Client(base_url=url, timeout=60.0) as client:
+                yield client, loopback
+        finally:
+            ended(process)
+
+
+def test_a_model_decides_unclear_cases_and_no_receipt_waits_for_one_that_hangs(
+    asked: tuple[httpx.Client, Loopback],
+) -> None:
+    http, loopback = asked
+    rows = bodies(stream(400, bars=6, volatility=0.01))
+    http.post("/signals", json=rows[:300]).raise_for_status()
+    state = decided(http)
+    assert state["mode"] == "gate and model"
+    assert state["decisions"]["model_answered"] == loopback.calls > 0
+    assert state["model"]["left"] == state["model"]["budget"] - loopback.calls
+    found = http.get("/history", params={"portfolio": "enhanced"}).json()["rows"]
+    one = next(row for row in found if row["decided_by"] == "model")
+    told = http.get(f"/decisions/{one['signal_id']}", params={"portfolio": "enhanced"}).json()["explanation"]
+    assert told["opinion"]["reason"] == "model_answered"
+    assert set(told["opinion"]["cited"]) <= {each["signal_id"] for each in told["neighbours"]}
+    assert told["opinion"]["usd"] > 0
+    assert "a-key" not in http.get("/agent").text
+
+    loopback.behave("slow")
+    before = loopback.calls
+    for row in rows[300:]:
+        assert http.post("/signal", json=row).status_code == 200
+        if loopback.calls > before:
+            break
+    wait_for(lambda: loopback.calls > before, "the model is asked")
+    last = rows[-1] | {"timestamp": "1970-01-02T00:00:00Z", "signal_id": "while-it-hangs"}
+    assert http.post("/signal", json=last).json()["signal_id"] == "while-it-hangs"
+    missing = http.get("/decisions/while-it-hangs", params={"portfolio": "enhanced"})
+    assert missing.status_code == 404
+    assert http.get("/performance/compare").json()["behind"] > 0
