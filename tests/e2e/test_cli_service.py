@@ -135,7 +135,8 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
         # Asked for.
         standing = answer("performance", **told)
         assert standing["performance"] == first["standing"]["performance"]
-        assert {each["portfolio"] for each in answer("performance", "--all", **told)} == {"baseline", "swing"}
+        portfolios = {each["portfolio"] for each in answer("performance", "--all", **told)}
+        assert portfolios == {"baseline", "enhanced", "swing"}
         shown = raysignal("performance", "swing", "--url", serving.url)
         assert "buy and hold" in shown.stdout
         unknown = raysignal("performance", "nope", **told)

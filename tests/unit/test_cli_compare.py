@@ -29,7 +29,8 @@ SETTINGS = Settings()
 
 def compare(*arguments, store=None):
     more = () if store is None else ("--store", store.as_uri())
-    return CliRunner().invoke(app, ["compare", *map(str, arguments), *more])
+    wide = {"COLUMNS": "200"}  # other tests may have left a narrow terminal behind
+    return CliRunner(env=wide).invoke(app, ["compare", *map(str, arguments), *more])
 
 
 def sample(**options):
