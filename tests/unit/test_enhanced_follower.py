@@ -6,14 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agents.adviser import Adviser
 from agents.breaker import BreakerRules
+from agents.calls import Answer, Outcome, Request, Usage, VerdictIn
+from agents.cassette import Cassette
 from agents.deciding import Decider, Instants, verdict_of
 from agents.enhanced import reading
-from agents.enhanced.follower import Follower, Misfit
+from agents.enhanced.follower import PULL, Follower, Misfit
 from agents.enhanced.log import recorded
 from agents.enhanced.terms import Terms
+from agents.gemini import ModelSettings
 from agents.outcomes import Settler
-from agents.verdicts import decided
+from agents.verdicts import By, decided
 from engine.columns import SignalBatch, TextColumn
 from engine.decisions import Decisions
 from engine.errors import PortfolioConflict
@@ -23,6 +27,7 @@ from engine.policy import Policy
 from engine.signals import Action, Signal
 from experiments import arms
 from experiments.arms import Trial
+from tests.advising import allowance
 from tests.enhanced_world import MINUTE, POLICY, RULES, CrashError, World, live, stream, terms
 
 TRIAL = Trial(policy=POLICY, rules=RULES, breaker=None)
@@ -274,3 +279,63 @@ async def test_accuracy_is_told_by_source_symbol_side_regime_and_category(world,
     }  # fmt: skip
     assert sum(cohort.n for cohort in found.cohorts if cohort.dimension == "source") == found.n
     assert found.n == follower.shown.settled
+
+
+class Thinker:
+    """A model that holds or approves as the question's hash falls."""
+
+    def __init__(self) -> None:
+        self.settings, self.asked = ModelSettings("thinker"), 0
+
+    async def call(self, request: Request, _timeout_s: float) -> Outcome:
+        self.asked += 1
+        verdict = ("hold", "approve")[int(request.hash[:8], 16) % 2]
+        said = {"verdict": verdict, "confidence": 0.5, "evidence": ["E1"], "rationale": "as it falls"}
+        return Answer(VerdictIn.model_validate(said), {}, Usage(10, 10))
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def asking(model: Thinker) -> Adviser:
+    return Adviser(model, Cassette.live(), allowance())
+
+
+async def test_with_a_model_the_decisions_are_those_of_the_arm_that_asks_it(world, batch):
+    model = Thinker()
+    world.post(batch)
+    follower = await world.begin(terms(), asking(model))
+    await live(follower)
+    done = await arms.advised(batch, TRIAL, asking(Thinker()))
+    assert world.decided() == decided(batch.action, done.verdict).tolist()
+    assert world.decided() != expected(batch, terms())
+    assert follower.counts["model_answered"] == done.calls == model.asked > 0
+    row = int(np.flatnonzero(done.by == By.MODEL)[-1])
+    told = json.loads(world.shard.find("enhanced", batch.signal_id[row])().decided.explanation)
+    assert (told["by"], told["opinion"]["reason"]) == ("model", "model_answered")
+    assert told["opinion"]["cited"] == [told["neighbours"][0]["signal_id"]]
+
+
+async def test_no_model_is_asked_about_rows_that_many_wait_behind(world):
+    batch = stream(2 * PULL + 76)
+    model = Thinker()
+    world.post(batch)
+    follower = await world.begin(terms(), asking(model))
+    await follower.step(0.0)
+    assert model.asked == 0
+    await live(follower)
+    assert model.asked > 0
+    ids = batch.signal_id.to_list()
+    by = [world.shard.find("enhanced", ids[row])().decided.by for row in range(len(batch) - PULL)]
+    assert "model" not in by
+    assert follower.counts["evidence_unclear"] > 0
+
+
+async def test_no_model_is_asked_while_the_breaker_is_open(world):
+    batch, own = stream(600, 2, turn=300), terms(breaker=TOUCHY)
+    world.post(batch.take(np.arange(512)))
+    await live(await world.begin(own))
+    world.post(batch.take(np.arange(512, 600)))
+    model = Thinker()
+    await live(await world.begin(own, asking(model)))
+    assert model.asked == 0

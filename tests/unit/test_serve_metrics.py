@@ -53,3 +53,14 @@ def test_depths_are_shown_by_shard() -> None:
     page = samples(metrics_page([shard(queue_depth=3), shard(queue_depth=5)], COMMIT_BUCKETS_S))
     assert page["raysignal_queue_depth", "0"] == 3
     assert page["raysignal_queue_depth", "1"] == 5
+
+
+def test_the_page_for_prometheus_leaves_out_what_the_agent_does_not_know() -> None:
+    status: dict[str, Any] = {
+        "decisions": {"evidence_for": 2}, "behind": None, "settled": 1, "breaker": None, "chroma": {"behind": 0},
+    }  # fmt: skip
+    page = metrics_page([shard()], COMMIT_BUCKETS_S, status).decode()
+    assert 'raysignal_agent_decisions_total{reason="evidence_for"} 2.0' in page
+    assert "raysignal_agent_behind " not in page
+    assert "raysignal_agent_breaker_open" not in page
+    assert "raysignal_agent" not in metrics_page([shard()], COMMIT_BUCKETS_S).decode()
