@@ -149,7 +149,10 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
         assert serving.stopped_by(signal.SIGINT) == (0, [])
 
     # What was acknowledged is there, as Parquet and when it is served again.
-    assert answer("query", "SELECT count(*) AS n FROM history", "--store", store.as_uri()) == [{"n": 1000}]
+    counted = "SELECT portfolio, count(*) AS n FROM history GROUP BY ALL ORDER BY ALL"
+    assert answer("query", counted, "--store", store.as_uri()) == [
+        {"portfolio": name, "n": 500} for name in ("baseline", "enhanced", "swing")
+    ]
     with Serving(store, log) as serving:
         # Only the journal is one record longer: the new writer's takeover.
         assert answer("performance", "--url", serving.url) | {"sequence": standing["sequence"]} == standing
