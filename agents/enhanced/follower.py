@@ -32,8 +32,10 @@ from engine.errors import Conflict, StoreError
 from engine.policy import Policy
 from engine.receipts import Followed, Standing, Submission, Taken
 
-PULL = 512
-"""Rows that are decided together, at most; a row with more than so many behind it is decided without a model."""
+PULL = 128
+"""Rows that are decided together, at most: more would hold up the actor of the portfolios, and receipts with it."""
+NEWEST = 512
+"""A row that has more than so many behind it is decided without a model."""
 LEARN = 16_384
 """Rows that are read together at the start."""
 _RETRY_S = 0.5
@@ -197,7 +199,7 @@ class Follower:
         stop = begun.taken.first + len(begun.batch)
         if len(begun.batch) == PULL:
             behind = (await self._book.standing(self._terms.primary)).count - stop
-            newest = max(0, PULL - behind)
+            newest = max(0, NEWEST - behind)
         return await ask(self.decider, begun, self._adviser, patience_s=0.0, newest=newest)
 
     async def _submit(self, followed: Followed, n: int, decisions: Decisions) -> None:

@@ -12,7 +12,7 @@ from agents.calls import Answer, Outcome, Request, Usage, VerdictIn
 from agents.cassette import Cassette
 from agents.deciding import Decider, Instants, verdict_of
 from agents.enhanced import reading
-from agents.enhanced.follower import PULL, Follower, Misfit
+from agents.enhanced.follower import NEWEST, Follower, Misfit
 from agents.enhanced.log import recorded
 from agents.enhanced.terms import Terms
 from agents.gemini import ModelSettings
@@ -317,7 +317,7 @@ async def test_with_a_model_the_decisions_are_those_of_the_arm_that_asks_it(worl
 
 
 async def test_no_model_is_asked_about_rows_that_many_wait_behind(world):
-    batch = stream(2 * PULL + 76)
+    batch = stream(2 * NEWEST + 76)
     model = Thinker()
     world.post(batch)
     follower = await world.begin(terms(), asking(model))
@@ -326,7 +326,7 @@ async def test_no_model_is_asked_about_rows_that_many_wait_behind(world):
     await live(follower)
     assert model.asked > 0
     ids = batch.signal_id.to_list()
-    by = [world.shard.find("enhanced", ids[row])().decided.by for row in range(len(batch) - PULL)]
+    by = [world.shard.find("enhanced", ids[row])().decided.by for row in range(len(batch) - NEWEST)]
     assert "model" not in by
     assert follower.counts["evidence_unclear"] > 0
 
