@@ -32,6 +32,7 @@ NAMES = (
     "compare",
     "endurance",
     "http",
+    "enhanced",
     "outage",
 )
 
