@@ -36,7 +36,7 @@ test: setup ## every test
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests
 
 unit: setup ## the fast tests: no cluster, no server
-	@$(BIN)/python -m pytest -n 2 tests/unit tests/property tests/contract
+	@$(BIN)/python -m pytest -n 2 tests/unit tests/property
 
 lint: setup ## ruff, format, import-linter
 	@$(BIN)/ruff check .
