@@ -1,0 +1,141 @@
+"""What a market says, as values: the words that venues, books, bars, crossover, orders and recordings share.
+
+Prices and sizes are int64 in units of the instrument's own smallest decimal place (`price_decimals`,
+`size_decimals`), exactly as the venue wrote them: nothing is rounded on the way in. `Instrument` turns them into
+floats for figures and into Decimals for orders. Instants are UTC microseconds; `exchange_us` is the venue's own
+clock, `received_us` this machine's: the two are never subtracted without an estimate of their offset.
+
+Events are msgspec structs and not dataclasses, because a feed makes tens of thousands a second: they are frozen,
+and cost a tenth of a frozen dataclass to make.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+MOST_DECIMALS = 18
+
+
+class Channel(StrEnum):
+    """What can be subscribed to."""
+
+    DEPTH = "depth"
+    TRADES = "trades"
+    QUOTES = "quotes"  # best bid and ask
+    KLINES = "klines"
+
+
+class Instrument(msgspec.Struct, frozen=True):
+    """What is traded, where, and how its numbers are written.
+
+    Attributes:
+        venue: the venue's name, such as `binance-usdm`.
+        symbol: as the venue writes it, such as `BTCUSDT` or `BTC-USDT-SWAP`.
+        price_decimals, size_decimals: digits after the point that its prices and sizes can have, at most.
+        contract_size: units of the base asset (or, for inverse contracts, of the quote) that a size of 1 means.
+    """
+
+    venue: str
+    symbol: str
+    price_decimals: int = 8
+    size_decimals: int = 8
+    contract_size: Decimal = Decimal(1)
+
+    def price(self, ticks: int) -> float:
+        """A price as a float."""
+        return ticks / float(10**self.price_decimals)
+
+    def size(self, lots: int) -> float:
+        """A size as a float."""
+        return lots / float(10**self.size_decimals)
+
+    def exact_price(self, ticks: int) -> Decimal:
+        """A price as a Decimal."""
+        return Decimal(int(ticks)).scaleb(-self.price_decimals)
+
+    def exact_size(self, lots: int) -> Decimal:
+        """A size as a Decimal."""
+        return Decimal(int(lots)).scaleb(-self.size_decimals)
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """One trade.
+
+    Attributes:
+        trade_id: the venue's, unique for the instrument.
+        price, size: ticks and lots of the instrument.
+        side: 1 if the buyer took, -1 if the seller did.
+    """
+
+    instrument: Instrument
+    trade_id: str
+    price: int
+    size: int
+    side: int
+    exchange_us: int
+    received_us: int
+
+
+class Quote(msgspec.Struct, frozen=True, gc=False):
+    """The best bid and ask as the venue itself says them; `update_id` in the same count as the book's, 0 if none.
+
+    `exchange_us` is 0 where the venue does not say it (Binance spot).
+    """
+
+    instrument: Instrument
+    update_id: int
+    bid: int
+    bid_size: int
+    ask: int
+    ask_size: int
+    exchange_us: int
+    received_us: int
+
+
+class Kline(msgspec.Struct, frozen=True, gc=False):
+    """A bar as the venue makes it; `closed` once it can no longer change."""
+
+    instrument: Instrument
+    interval_us: int
+    open_us: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    trades: int
+    closed: bool
+    exchange_us: int
+    received_us: int
+
+
+class BookChange(msgspec.Struct, frozen=True, gc=False):
+    """The order book of an instrument has changed and is in sync; best prices as they are now, 0 for an empty side."""
+
+    instrument: Instrument
+    update_id: int
+    bid: int
+    bid_size: int
+    ask: int
+    ask_size: int
+    exchange_us: int
+    received_us: int
+
+
+class BookLost(msgspec.Struct, frozen=True, gc=False):
+    """The order book of an instrument can no longer be trusted; it is empty until it is in sync again.
+
+    Attributes:
+        reason: `gap`, `crossed`, `malformed`, `disconnected` or `stale_snapshot`.
+        expected, got: the update ids of a gap, as the venue's rule compares them; 0 otherwise.
+    """
+
+    instrument: Instrument
+    reason: str
+    expected: int
+    got: int
+    received_us: int
+
+
+Event = Trade | Quote | Kline | BookChange | BookLost

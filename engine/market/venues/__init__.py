@@ -1,0 +1,1 @@
+"""The exchanges that the feed can follow, one module each; `protocol` says what joins them."""

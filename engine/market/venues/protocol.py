@@ -1,0 +1,148 @@
+"""What the feed needs to know of an exchange: one module a venue implements it, `tests/contract` says when it holds.
+
+A venue is a value without state and without IO: it says which addresses to open, what to send, when to answer, and
+makes the `Tracker` of a connection, which turns raw messages into events. The feed (`engine.market.feed`) does what
+they ask for.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.market.events import Channel, Event, Instrument, Kline
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What is wanted of one instrument.
+
+    Attributes:
+        kline_us: the length of the klines, if `channels` has them.
+    """
+
+    instrument: Instrument
+    channels: frozenset[Channel] = frozenset({Channel.DEPTH, Channel.TRADES, Channel.QUOTES})
+    kline_us: int = 60_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Where a venue is reached: `wss://host[:port]` and `https://host[:port]`, without a path."""
+
+    stream: str
+    rest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How to begin a connection: the path (with query) of the WebSocket, and the texts to send once it is open."""
+
+    path: str
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A GET to the venue's REST side: path with query; its weight in the venue's own count of requests."""
+
+    path: str
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What the venue asks of those who connect.
+
+    Attributes:
+        ping_every_s: send `ping_text` when nothing was sent for so long; None: only protocol pings, answered by
+            the WebSocket library.
+        ping_text: an application's ping, such as `ping` or `{"op":"ping"}`.
+        silence_s: a connection that says nothing at all for so long is taken for dead.
+        lifetime_s: the venue ends a connection after so long; it is renewed before. None: no limit.
+        connects, connects_within_s: that many connection attempts within that time, at most.
+        texts_per_s: messages that may be sent on a connection a second.
+        streams: subscriptions that one connection takes.
+    """
+
+    ping_every_s: float | None
+    ping_text: str | None
+    silence_s: float
+    lifetime_s: float | None
+    connects: int
+    connects_within_s: float
+    texts_per_s: float
+    streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """What a tracker needs to be in sync again, besides time.
+
+    Attributes:
+        request: a REST snapshot of the depth, whose body goes to `Tracker.snapshot`; None: the stream brings it.
+        texts: messages to send on the connection, such as a fresh subscription.
+    """
+
+    instrument: Instrument
+    request: Request | None = None
+    texts: tuple[str, ...] = ()
+
+
+class Tracker(Protocol):
+    """One connection's state: raw messages in, events out. No IO, no clock; a message is never half taken."""
+
+    def receive(self, raw: bytes, received_us: int) -> Sequence[Event]:
+        """One message as it came. What cannot be read is counted (`counts["malformed"]`) and loses the book it
+        may have been about (or, if that cannot be told, every book of the connection); it never raises."""
+
+    def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
+        """The answer to a `Want.request`. One older than what is buffered wants another."""
+
+    def wants(self) -> Sequence[Want]:
+        """What is needed now; each want is given once, until it is answered or lost again."""
+
+    def disconnected(self, received_us: int) -> Sequence[Event]:
+        """The connection is gone: every book is lost, and what `Opening` brings begins anew."""
+
+    def in_sync(self, instrument: Instrument) -> bool:
+        """Whether the book is whole."""
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """`messages`, `events`, `stale` (old updates passed over), `gaps`, `resyncs`, `crossed`, `malformed`,
+        `unknown` (well-formed messages about nothing that was subscribed to), `refused` (the venue's error texts)."""
+
+
+class Venue(Protocol):
+    """An exchange. `name` is unique, lower case, such as `binance`, `binance-usdm`, `okx`."""
+
+    @property
+    def name(self) -> str:
+        """The name in settings, instruments and files."""
+
+    @property
+    def hosts(self) -> Hosts:
+        """The venue's public addresses."""
+
+    @property
+    def manners(self) -> Manners:
+        """See `Manners`."""
+
+    def opening(self, subscriptions: Sequence[Subscription]) -> Opening:
+        """How to open a connection for these."""
+
+    def instruments_request(self, symbols: Sequence[str]) -> Request:
+        """Asks how these symbols' numbers are written."""
+
+    def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
+        """The answer to it, in the order of `symbols`; `InvalidField` names a symbol that the venue does not trade,
+        `UnreadableInput` a body that is no answer."""
+
+    def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
+        """Asks for the last `limit` klines that open before `end_us`; `InvalidField` for an interval it has not."""
+
+    def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
+        """The answer to it, oldest first; `closed` says which can no longer change at `now_us`."""
+
+    def tracker(self, subscriptions: Sequence[Subscription]) -> Tracker:
+        """The state of one connection opened for these."""
