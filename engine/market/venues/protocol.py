@@ -93,7 +93,8 @@ class Tracker(Protocol):
 
     def receive(self, raw: bytes, received_us: int) -> Sequence[Event]:
         """One message as it came. What cannot be read is counted (`counts["malformed"]`) and loses the book it
-        may have been about (or, if that cannot be told, every book of the connection); it never raises."""
+        may have been about (or, if that cannot be told, every book of the connection); it never raises.
+        """
 
     def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
         """The answer to a `Want.request`. One older than what is buffered wants another."""
@@ -110,7 +111,8 @@ class Tracker(Protocol):
     @property
     def counts(self) -> Mapping[str, int]:
         """`messages`, `events`, `stale` (old updates passed over), `gaps`, `resyncs`, `crossed`, `malformed`,
-        `unknown` (well-formed messages about nothing that was subscribed to), `refused` (the venue's error texts)."""
+        `unknown` (well-formed messages about nothing that was subscribed to), `refused` (the venue's error texts).
+        """
 
 
 class Venue(Protocol):
@@ -136,7 +138,8 @@ class Venue(Protocol):
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
         """The answer to it, in the order of `symbols`; `InvalidField` names a symbol that the venue does not trade,
-        `UnreadableInput` a body that is no answer."""
+        `UnreadableInput` a body that is no answer.
+        """
 
     def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
         """Asks for the last `limit` klines that open before `end_us`; `InvalidField` for an interval it has not."""
