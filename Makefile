@@ -33,10 +33,10 @@ run: setup ## the main job on embedded defaults, or on your own file: make run D
 	@$(BIN)/python -m cli run $(if $(DATA),"$(DATA)")
 
 test: setup ## every test
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup tests
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup tests
 
 unit: setup ## the fast tests: no cluster, no server
-	@$(BIN)/python -m pytest -n 2 tests/unit tests/property
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile quick tests/unit tests/property
 
 lint: setup ## ruff, format, import-linter
 	@$(BIN)/ruff check .

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+from tests.effort import QUICK, WHOLE
+
 # A deadline would time the machine, not the code.
-settings.register_profile("raysignal", deadline=None)
+settings.register_profile("raysignal", deadline=None, max_examples=WHOLE)
+settings.register_profile("quick", settings.get_profile("raysignal"), max_examples=QUICK)
 settings.load_profile("raysignal")
 
 
@@ -22,16 +25,40 @@ def no_model_but_on_loopback() -> Iterator[None]:
         yield
 
 
-# Tests that start clusters run one after another in one worker: a cluster fills a small machine.
-_TOGETHER = ("tests/cluster/", "tests/e2e/")
+# What is tried one after another by one worker: it shares a cluster, a service, or an import that takes seconds.
+# The longest come first, so that no worker is left with one at the end.
+_TOGETHER = (
+    ("tests/cluster/",),
+    ("tests/e2e/test_cli_service", "tests/e2e/test_service", "tests/e2e/test_interrupts"),
+    ("tests/e2e/test_cli_",),
+    ("tests/e2e/",),
+    ("tests/contract/test_agents_vectors",),
+    ("tests/unit/test_agents_adviser", "tests/unit/test_agents_gemini", "tests/unit/test_agents_hostile"),
+)
 
 
-class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]
+def _place(nodeid: str) -> int:
+    """Which of these a test belongs to; one more than the last if to none."""
+    return next(
+        (place for place, begins in enumerate(_TOGETHER) if nodeid.startswith(begins)), len(_TOGETHER)
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _place(item.nodeid))
+
+
+class _Together(LoadScopeScheduling):  # type: ignore[misc]
     def _split_scope(self, nodeid: str) -> str:
-        return next((folder for folder in _TOGETHER if nodeid.startswith(folder)), nodeid)
+        place = _place(nodeid)
+        return _TOGETHER[place][0] if place < len(_TOGETHER) else nodeid
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFolder | None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Together | None:
     # xdist writes a test's group into `_nodeid`, which pytest 9.2 does not read any more.
-    return _ByFolder(config, log) if config.getoption("dist") == "loadgroup" else None
+    if config.getoption("dist") != "loadgroup":
+        return None
+    config.option.loadscopereorder = False
+    return _Together(config, log)

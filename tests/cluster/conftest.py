@@ -22,13 +22,13 @@ _numbers = itertools.count()
 BUCKET = "results"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def moto() -> Iterator[Server]:
     with moto_server() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3(moto: Server) -> Iterator[Any]:
     """A client straight to the server, past every gate; boto3 finds the server in the environment, too."""
     with pytest.MonkeyPatch.context() as patch:
@@ -41,7 +41,7 @@ def s3(moto: Server) -> Iterator[Any]:
         client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(moto: Server, s3: Any) -> Iterator[Nodes]:
     with three_nodes(moto.url) as nodes:
         yield nodes
@@ -87,7 +87,7 @@ async def open_desk(nodes: Nodes) -> AsyncIterator[Open]:
         await desk.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """A service with two replicas on a cluster of its own; whoever kills it starts it again."""
     folder = tmp_path_factory.mktemp("service")

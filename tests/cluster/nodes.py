@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import pytest
 import ray
 from ray.cluster_utils import Cluster
 
@@ -151,6 +152,10 @@ def three_nodes(server: str) -> Iterator[Nodes]:
     folder = Path(tempfile.mkdtemp(prefix="rt-", dir="/tmp"))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        # Where Ray notes the address of the newest cluster: not where a user's `ray.init()` would find this one.
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setenv("RAY_TMPDIR", str(folder))
+        (folder / "ray").mkdir()
         cluster = Cluster(shutdown_at_exit=False)
         stack.callback(cluster.shutdown)
         nodes = Nodes(cluster, server, [], stack, folder)

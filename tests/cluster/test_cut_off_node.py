@@ -20,7 +20,7 @@ from tests.cluster.load import a_signal, check_exactly_once, check_same_receipts
 from tests.cluster.nodes import Node, Nodes
 from tests.cluster.waiting import until, until_async
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 async def seen(desk: Desk) -> dict[str, Any]:

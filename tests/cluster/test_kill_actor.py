@@ -11,7 +11,7 @@ from engine.journal.stores import open_stores
 from tests.cluster.conftest import Open
 from tests.cluster.load import check_exactly_once, check_same_receipts, load, through_desk
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 async def pid_of(desk: Desk) -> int:

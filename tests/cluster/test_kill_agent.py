@@ -18,7 +18,7 @@ from tests.cluster.hosting import Host
 from tests.cluster.waiting import until_async
 from tests.enhanced_world import bodies, stream
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 ROWS, RESET = 1_200, 900
 BATCH = stream(ROWS, 1, turn=600, bars=6, volatility=0.01)

@@ -18,7 +18,7 @@ from tests.cluster.load import (
 )
 from tests.cluster.waiting import until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 async def check(host: Host, http: httpx.AsyncClient, portfolio: str, done: Load) -> None:

@@ -16,7 +16,7 @@ from engine.actors import NAMESPACE
 from engine.errors import SettingsError
 from tests.cluster.nodes import Nodes
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 NAME = "budget-of-a-test"
 

@@ -29,7 +29,7 @@ from tests.cluster.nodes import Gate, Nodes
 from tests.cluster.waiting import until
 from tests.servers import CREDENTIALS, Fate, forgetful_server
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("cluster"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 SHARD = "shard=0000"
 

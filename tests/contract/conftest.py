@@ -26,13 +26,13 @@ class Backend:
     blobs: Callable[[], BlobStore]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def moto() -> Iterator[Server]:
     with moto_server() as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def make_client() -> Iterator[Callable[..., Any]]:
     """Makes S3 clients that are closed with the session."""
     made = []
@@ -49,7 +49,7 @@ def make_client() -> Iterator[Callable[..., Any]]:
             client.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def s3(moto: Server, make_client: Callable[..., Any]) -> Any:
     client = make_client(moto.url)
     client.create_bucket(Bucket="results")

@@ -66,12 +66,12 @@ def ended(process: subprocess.Popen[str]) -> int:
         process.stdout.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("service") / "log.jsonl"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def url(tmp_path_factory: pytest.TempPathFactory, service_log: Path) -> Iterator[str]:
     store = tmp_path_factory.mktemp("store")
     process, url = started(
@@ -87,7 +87,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, service_log: Path) -> Iterator
     ended(process)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def http(url: str) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=url, timeout=30.0) as client:
         yield client

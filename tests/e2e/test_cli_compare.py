@@ -26,7 +26,7 @@ from experiments.runs import list_runs
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.servers import CREDENTIALS, moto_server
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 SAMPLE = ("data/sample.csv", "--bar", "10m", "--label", "open")
 SAME = ("decisions.parquet", "equity.parquet", "metrics.json")

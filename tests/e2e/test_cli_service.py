@@ -11,7 +11,7 @@ import pytest
 
 from cli.ports import free_port
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "data" / "sample.csv"

@@ -14,7 +14,7 @@ from engine.columns import SignalBatch
 from tests.e2e.conftest import ended, free_port, started
 from tests.enhanced_world import bodies, stream
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.cluster]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Clie
     folder = tmp_path_factory.mktemp("asked")
     with Loopback() as loopback:
         settings = {
-            "store": (folder / "store").as_uri(), "port": free_port(), "model_url": loopback.url,
+            "store": (folder / "store").as_uri(), "port": free_port(), "ingress_replicas": 1,
+            "model_url": loopback.url,
             "model_deadline_s": 60.0, "gate_grey": 0.5, "gate_against": 0.999, "gate_least": 5.0, "neighbours": 60,
         }  # fmt: skip
         environment = {"GEMINI_API_KEY": "a-key", "RAYSIGNAL_MODEL_LOOPBACK_ONLY": "1"}

@@ -10,7 +10,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.cluster]
 
 ROWS: list[dict[str, Any]] = [
     {

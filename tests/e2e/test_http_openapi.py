@@ -7,10 +7,10 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.cluster]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def document(http: httpx.Client) -> dict[str, Any]:
     answer: dict[str, Any] = http.get("/openapi.json").raise_for_status().json()
     return answer

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.cluster]
 
 
 def rows_of(n: int, start: int = 0) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.cluster]
 
 GOOD = {"timestamp": "2025-02-24T00:10:00Z", "signal": 1, "price": 100.0}
 

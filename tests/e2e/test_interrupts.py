@@ -13,7 +13,7 @@ import pytest
 from cli.ports import free_port
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service"), pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
 
 
 class Starting:
@@ -27,7 +27,8 @@ class Starting:
         with self.log.open("w") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli", "serve", "--port", str(port), "--store", (folder / "store").as_uri()],
-                stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT, env=environment(),
+                stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT,
+                env=environment(RAYSIGNAL_INGRESS_REPLICAS="1"),
             )  # fmt: skip
 
     def until(self, reached: Callable[["Starting"], bool]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.cluster]
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 HOST = "http://127.0.0.1:8000"

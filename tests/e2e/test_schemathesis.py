@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("service")]
+pytestmark = [pytest.mark.cluster]
 
 CHECKS = [
     not_a_server_error,

@@ -12,6 +12,7 @@ from agents.verdicts import Verdict, decided
 from engine.columns import SignalBatch
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
+from tests.effort import examples
 from tests.override_streams import HORIZONS, POLICIES, Shape, cut, rows_of, shapes
 
 CUTS = st.lists(st.integers(0, 200), max_size=12)
@@ -41,7 +42,7 @@ def exits(batch: SignalBatch, horizon: Horizon, fill: str) -> dict[int, tuple[in
     return found
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(shapes(), POLICIES, HORIZONS)
 def test_entry_exit_and_instants_are_those_of_the_slow_reference(shape, policy, horizon):
     batch = shape.batch()
@@ -62,7 +63,7 @@ def test_entry_exit_and_instants_are_those_of_the_slow_reference(shape, policy, 
         assert found.overlap[at] == own.sum() - 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(shapes(), POLICIES, HORIZONS)
 def test_outcomes_come_in_the_order_in_which_they_become_known(shape, policy, horizon):
     found = outcomes_of(shape.batch(), policy, horizon)
@@ -72,7 +73,7 @@ def test_outcomes_come_in_the_order_in_which_they_become_known(shape, policy, ho
     assert (found.known_at_us > found.decided_at_us).all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(shapes(), POLICIES, HORIZONS, CUTS)
 def test_outcomes_do_not_depend_on_how_the_rows_are_cut(shape, policy, horizon, places):
     batch = shape.batch()
@@ -101,7 +102,7 @@ def earned(batch: SignalBatch, rows: list[int], action: int, policy: Policy) -> 
     return float(filled.realised_pnl[-1] / policy.initial_cash * 1e4)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(shapes(30), POLICIES, HORIZONS)
 def test_what_a_verdict_earned_is_what_the_ledger_makes_of_it(shape, policy, horizon):
     batch = shape.batch()

@@ -14,6 +14,7 @@ from agents.override import AgentRules, Override, Taken
 from agents.verdicts import By, Reason, Verdict
 from engine.columns import SignalBatch, TextColumn
 from engine.policy import Policy
+from tests.effort import examples
 from tests.override_streams import HORIZONS, POLICIES, Shape, as_sent, cut, shapes, with_prices_after
 
 CUTS = st.lists(st.integers(0, 200), max_size=12)
@@ -62,7 +63,7 @@ def taken(batch: SignalBatch, agent: Override, places: list[int]) -> list[Taken]
     return [agent.take(piece) for piece in cut(batch, places)]
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(shapes(), POLICIES, RULES, SHUFFLES, CUTS)
 def test_decisions_do_not_depend_on_how_the_stream_is_cut(shape, policy, rules, shuffle, places):
     batch = shape.batch()
@@ -73,7 +74,7 @@ def test_decisions_do_not_depend_on_how_the_stream_is_cut(shape, policy, rules, 
     assert decisions(pieces) == decisions([whole])
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(shapes(40), POLICIES, RULES, SHUFFLES)
 def test_one_by_one_and_as_they_are_sent_is_no_different(shape, policy, rules, shuffle):
     batch = shape.batch()
@@ -86,7 +87,7 @@ def test_one_by_one_and_as_they_are_sent_is_no_different(shape, policy, rules, s
     assert decisions(singles) == decisions([whole])
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(shapes(), POLICIES, RULES, SHUFFLES, CUTS, st.integers(0, 200))
 def test_what_was_learned_is_as_good_as_what_was_decided(shape, policy, rules, shuffle, places, row):
     batch = shape.batch()
@@ -103,7 +104,7 @@ def test_what_was_learned_is_as_good_as_what_was_decided(shape, policy, rules, s
     assert learned.count == decided.count == len(batch)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(shapes(least=2), POLICIES, RULES, SHUFFLES, st.integers(0, 200))
 def test_a_future_cut_off_changes_no_decision_before_it(shape, policy, rules, shuffle, row):
     batch = shape.batch()
@@ -116,7 +117,7 @@ def test_a_future_cut_off_changes_no_decision_before_it(shape, policy, rules, sh
     assert decisions([alone]) == decisions([first_rows(whole, row)])
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     shapes(least=2), POLICIES, RULES, SHUFFLES, st.integers(0, 200),
     st.sampled_from([0.5, 1.001, 3.0]), st.sampled_from([-1, 0, 1]),
@@ -143,7 +144,7 @@ def test_another_future_changes_no_decision_before_it(shape, policy, rules, shuf
     assert decisions([first_rows(one, row + 1)]) == decisions([first_rows(other, row + 1)])
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(shapes(), POLICIES, RULES, SHUFFLES)
 def test_no_decision_rests_on_what_was_not_known(shape, policy, rules, shuffle):
     batch = shape.batch()
@@ -163,7 +164,7 @@ def test_no_decision_rests_on_what_was_not_known(shape, policy, rules, shuffle):
         assert (near >= row - rules.window).all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(shapes(), POLICIES, RULES)
 def test_evidence_and_rulings_are_sound_numbers(shape, policy, rules):
     batch = shape.batch()

@@ -11,6 +11,7 @@ from agents.situations import Encoder, Situations
 from engine.columns import SignalBatch
 from engine.errors import InvalidField, LookAhead
 from engine.policy import Policy
+from tests.effort import examples
 from tests.override_streams import HORIZONS, MINUTE_US, POLICIES, Shape, rows_of, shapes
 
 EXAMPLES, QUERIES = 125, 800  # 100 000 questions
@@ -50,7 +51,7 @@ def distances(situations: Situations, weights: tuple[np.ndarray, np.ndarray]) ->
     return total
 
 
-@settings(max_examples=EXAMPLES)
+@settings(max_examples=examples(EXAMPLES))
 @given(shapes(70, least=5), POLICIES, HORIZONS, st.integers(0, 2**32 - 1), st.sampled_from([3, 40, 250_000]))
 def test_recall_is_exact_and_never_looks_ahead(shape, policy, horizon, seed, window):
     batch, draws = shape.batch(), np.random.default_rng(seed)

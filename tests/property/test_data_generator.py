@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from data.generator import GeneratorSpec, generate, generate_with_truth, write_csv
 from data.texts import FREE_TEXT
+from tests.effort import examples
 
 specs = st.builds(
     GeneratorSpec,
@@ -23,7 +24,7 @@ specs = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(specs)
 def test_every_spec_makes_a_valid_file(spec):
     frame, truth = generate_with_truth(spec)
@@ -35,7 +36,7 @@ def test_every_spec_makes_a_valid_file(spec):
     assert not frame.assign(symbol=frame.get("symbol", "")).duplicated(["datetime", "symbol"]).any()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 @given(specs)
 def test_the_same_spec_gives_the_same_frame_and_texts_change_no_number(spec):
     frame = generate(spec)
@@ -45,7 +46,7 @@ def test_the_same_spec_gives_the_same_frame_and_texts_change_no_number(spec):
     pd.testing.assert_frame_equal(frame.drop(columns=lacking_text), without.drop(columns=lacking_text))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=examples(10))
 @given(specs)
 def test_the_same_spec_writes_the_same_bytes(tmp_path_factory, spec):
     folder = tmp_path_factory.mktemp("files")
@@ -54,7 +55,7 @@ def test_the_same_spec_writes_the_same_bytes(tmp_path_factory, spec):
     assert (folder / "one.csv").read_bytes() == (folder / "other.csv").read_bytes()
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(15))
 @given(specs, st.sampled_from([0.0, 1.0]))
 def test_an_edge_of_one_is_always_right_and_of_zero_never(spec, edge):
     _, truth = generate_with_truth(replace(spec, regime_effect=True, edge=edge, texts="none"))

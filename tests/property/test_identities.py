@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.identities import Frozen, Identities, first_in_batch
+from tests.effort import examples
 from tests.folder_blobs import FolderBlobs
 
 PREFIX = "shard-0/identities/"
@@ -106,7 +107,9 @@ class IdentitiesAgainstADict(RuleBasedStateMachine):
 
 
 TestIdentitiesAgainstADict = IdentitiesAgainstADict.TestCase
-TestIdentitiesAgainstADict.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestIdentitiesAgainstADict.settings = settings(
+    max_examples=examples(60), stateful_step_count=30, deadline=None
+)
 
 
 @settings(deadline=None)  # the first call may compile

@@ -21,6 +21,7 @@ from engine.intake.json_rows import element_blocks, line_blocks, read_array
 from engine.intake.single import load_json, load_object
 from engine.intake.tables import take_in
 from engine.intake.windows import as_bytes
+from tests.effort import examples
 
 READING = Reading(
     zone=ZoneInfo("America/New_York"), now_us=1_800_000_000_000_000, symbol="BTC", source="desk"
@@ -112,7 +113,7 @@ def result(read: object) -> object:
         return type(error)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(
     st.lists(rows, max_size=6),
     st.booleans(),
@@ -127,7 +128,7 @@ def test_ndjson_says_the_same_by_columns_as_by_rows(
     _check_lines(body)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(
     st.lists(good_rows, min_size=1, max_size=3),
     st.lists(
@@ -161,7 +162,7 @@ def test_damaged_json_says_the_same_by_columns_as_by_rows(
         _check_lines(body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(
     st.lists(st.one_of(rows, st.just(1), st.none()), max_size=5), st.booleans(), st.sampled_from([None, 1])
 )
@@ -203,7 +204,7 @@ def _check_array(body: bytes) -> None:
     assert result(lambda: outcome(read_array(as_bytes(body), READING, window=40))) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(
     st.lists(
         st.lists(
@@ -238,7 +239,7 @@ def test_csv_says_the_same_as_its_rows_posted_one_by_one(
     assert outcome(take_in(record_blocks(as_bytes(body), window=16), READING)) == expected
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=examples(100))
 @given(
     st.lists(
         st.tuples(

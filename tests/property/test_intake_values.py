@@ -15,6 +15,7 @@ from engine.intake.fields import number_in
 from engine.intake.parsing import EXACT, NO_DECIMAL, decimal
 from engine.intake.scanning import TEXT
 from engine.intake.stamps import read_stamps, to_instants
+from tests.effort import examples
 
 ZONES = [
     "America/New_York",
@@ -40,7 +41,7 @@ decimals = st.builds(
 )
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000))
 @given(
     st.one_of(
         decimals, st.floats(allow_nan=False, allow_infinity=False).map(repr), st.text("0.-+e x", max_size=6)
@@ -107,7 +108,7 @@ def by_column(texts: list[str], zone: str) -> list[int | None]:
     return [int(instant) if fine else None for instant, fine in zip(instants, clear, strict=True)]
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000))
 @given(st.lists(written_stamps(), min_size=1, max_size=4), st.sampled_from(ZONES))
 def test_a_stamp_that_is_clear_is_the_instant_that_the_reference_reads(texts: list[str], zone: str) -> None:
     for text, instant in zip(texts, by_column(texts, zone), strict=True):
@@ -115,7 +116,7 @@ def test_a_stamp_that_is_clear_is_the_instant_that_the_reference_reads(texts: li
             assert instant == parse_instant(text, UTC if zone == "UTC" else ZoneInfo(zone)), text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(st.integers(1970, 2037), st.sampled_from(ZONES))
 def test_every_half_hour_of_a_year_is_read_as_the_reference_does(year: int, zone: str) -> None:
     start = datetime(year, 1, 1)  # noqa: DTZ001 - local times

@@ -10,6 +10,7 @@ from engine.errors import JournalDamaged
 from engine.journal.frames import Record
 from engine.journal.journal import Journal, damaged, verify
 from engine.journal.local import LocalStore
+from tests.effort import examples
 
 # Without shrinking, which would try each byte again and again.
 _PHASES = (Phase.explicit, Phase.generate)
@@ -21,9 +22,9 @@ payloads = st.binary(max_size=40) | st.builds(
 commits = st.lists(st.lists(payloads, min_size=1, max_size=3), min_size=1, max_size=2)
 histories = st.lists(commits, min_size=1, max_size=3)
 _reused = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-quick = settings(max_examples=25, deadline=None, suppress_health_check=_reused)
+quick = settings(max_examples=examples(25), suppress_health_check=_reused)
 # Every byte of every journal is tried: thousands of recoveries an example.
-exhaustive = settings(max_examples=3, deadline=None, suppress_health_check=_reused, phases=_PHASES)
+exhaustive = settings(max_examples=examples(3), suppress_health_check=_reused, phases=_PHASES)
 
 
 @pytest.fixture

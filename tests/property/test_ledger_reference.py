@@ -13,6 +13,7 @@ from engine import account as at
 from engine.ledger import Ledger, LedgerRows, Outcome, sweep
 from engine.performance import Performance, performance_table
 from engine.policy import Policy
+from tests.effort import examples
 from tests.reference import ReferenceLedger
 
 HOUR_US = 3_600_000_000
@@ -60,7 +61,7 @@ def ledger_of(policy: Policy, taken: Signals) -> Ledger:
 
 
 @given(POLICIES, signals())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_every_row_is_the_reference_bit_for_bit(policy: Policy, taken: Signals) -> None:
     rows = LedgerRows.empty(len(taken))
     ledger_of(policy, taken).run(*arrays(taken), rows=rows)
@@ -78,7 +79,7 @@ def test_every_row_is_the_reference_bit_for_bit(policy: Policy, taken: Signals) 
 
 
 @given(POLICIES, signals())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(300))
 def test_every_figure_is_the_reference(policy: Policy, taken: Signals) -> None:
     ledger = ledger_of(policy, taken)
     ledger.run(*arrays(taken))
@@ -121,7 +122,7 @@ def check_ratios(figures: dict[str, Any], expected: dict[str, Any], returns: lis
 
 
 @given(POLICIES, signals(), st.data())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 def test_any_cut_into_calls_ends_on_the_same_bytes(policy: Policy, taken: Signals, data: Any) -> None:
     columns = arrays(taken)
     whole, whole_rows = ledger_of(policy, taken), LedgerRows.empty(len(taken))
@@ -143,7 +144,7 @@ def test_any_cut_into_calls_ends_on_the_same_bytes(policy: Policy, taken: Signal
 
 
 @given(st.lists(POLICIES, min_size=1, max_size=4), signals())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 def test_a_sweep_is_its_single_runs(policies: list[Policy], taken: Signals) -> None:
     columns = arrays(taken)
     table = sweep(policies, *columns)
@@ -154,7 +155,7 @@ def test_a_sweep_is_its_single_runs(policies: list[Policy], taken: Signals) -> N
 
 
 @given(POLICIES, signals())
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=examples(150))
 def test_equity_is_cash_and_marked_positions_after_every_row(policy: Policy, taken: Signals) -> None:
     ledger, columns = ledger_of(policy, taken), arrays(taken)
     for row in range(len(taken)):
@@ -171,7 +172,7 @@ def test_equity_is_cash_and_marked_positions_after_every_row(policy: Policy, tak
 
 
 @given(POLICIES, signals())
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 def test_a_table_of_accounts_holds_what_each_says_alone(policy: Policy, taken: Signals) -> None:
     accounts = np.empty((len(taken), at.ACCOUNT_SIZE))
     ledger_of(policy, taken).run(*arrays(taken), accounts=accounts)
@@ -185,7 +186,7 @@ def test_a_table_of_accounts_holds_what_each_says_alone(policy: Policy, taken: S
 
 
 @given(POLICIES, signals(longest=20))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=examples(100))
 def test_no_figure_is_ever_infinite_or_nan(policy: Policy, taken: Signals) -> None:
     # A microsecond between the signals makes annual growth overflow.
     close = [(1_740_000_000_000_000 + row, *signal[1:]) for row, signal in enumerate(taken)]

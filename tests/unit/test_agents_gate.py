@@ -12,6 +12,7 @@ from agents.verdicts import By, Reason, Verdict
 from agents.worth import Worth
 from engine.errors import InvalidField
 from engine.policy import Policy
+from tests.effort import examples
 from tests.override_streams import POLICIES
 
 RULES = GateRules(least=25.0, against=0.9, grey=0.75, sure=1.645)
@@ -126,7 +127,7 @@ def test_what_a_model_may_answer_is_approve_hold_and_the_flip_only_where_it_is_s
     assert strong.allowed(0) == (A, H, F)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.lists(
         st.tuples(

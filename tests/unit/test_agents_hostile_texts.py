@@ -85,7 +85,11 @@ def server() -> Iterator[Loopback]:
         yield loopback
 
 
-@pytest_asyncio.fixture
+# One for all: to make a model takes longer than to ask it.
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def asked(server: Loopback) -> AsyncIterator[Adviser]:
     async with advising(server.url) as adviser:
         yield adviser
@@ -95,6 +99,7 @@ def test_there_are_more_than_fifty_of_them() -> None:
     assert len(set(TEXTS)) == 52
 
 
+@in_one_loop
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 async def test_no_text_brings_about_a_verdict_that_is_not_allowed(asked: Adviser, text: str) -> None:
     told = brief(texts={"note": text}, categories={"regime": text}, symbol=text[:1_000] or "x")
@@ -117,10 +122,12 @@ def test_every_text_is_one_quoted_value_on_one_line(text: str) -> None:
         assert json.loads(value) == clean(text, TEXT_LIMIT)
 
 
+@in_one_loop
 async def test_the_same_model_without_a_text_answers_from_the_data(asked: Adviser) -> None:
     assert (await asked.ask(BRIEF)).reason == Reason.MODEL_ANSWERED
 
 
+@in_one_loop
 async def test_where_flipping_is_allowed_a_text_can_only_win_what_the_gate_allows(asked: Adviser) -> None:
     told = brief(texts={"note": TEXTS[0]}, allowed=(Verdict.APPROVE, Verdict.FLIP))
     opinion = await asked.ask(told)

@@ -202,11 +202,15 @@ print(json.dumps({
 
 
 def test_after_warming_nothing_is_left_to_compile():
-    """In a process of its own: here other tests have compiled it. The first one fills the cache, if it is cold."""
-    for _ in range(2):
-        answer = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
-
-    found = json.loads(answer.stdout)
+    """In a process of its own: here other tests have compiled it. A cold cache is filled by the first one."""
+    found = warmed()
+    if found["misses"]:
+        found = warmed()
     assert found["functions"] > 15
     assert found["new"] == []
     assert found["misses"] == 0
+
+
+def warmed():
+    answer = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, check=True)
+    return json.loads(answer.stdout)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from agents.labels import Labels
-from experiments.charts import label, visible
+from experiments.charts import draw_equity, draw_legend, label, svg, visible
 from experiments.evaluation import evaluate
 from experiments.report import about, html_report, make_report, png_report, title_of
 from experiments.sentences import headline, sentence
@@ -50,9 +50,10 @@ def an_experiment(n=300, **changes):
     return stream, arms, evaluate(stream, arms, replicates=99)
 
 
-def test_a_page_says_what_was_found_and_where_it_comes_from():
+def test_a_page_says_what_was_found_where_it_comes_from_and_needs_nothing_else():
     stream, arms, evaluation = an_experiment()
-    text = Page(html_report(stream, arms, evaluation, MANIFEST)).text
+    page = Page(html_report(stream, arms, evaluation, MANIFEST))
+    text = page.text
     assert headline(evaluation) in text
     assert all(sentence(evaluation, one) in text for one in evaluation.assessments)
     assert about(stream, evaluation) in text
@@ -61,9 +62,6 @@ def test_a_page_says_what_was_found_and_where_it_comes_from():
     assert "0.0412" in text  # what the model cost
     assert "model timeout" in text
 
-
-def test_a_page_needs_nothing_else():
-    page = Page(html_report(*an_experiment(), MANIFEST))
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form"} & set(page.tags)
     names = {name for name, _ in page.attributes}
     assert not {"src", "srcset", "action"} & names
@@ -88,11 +86,8 @@ def test_nothing_of_the_users_data_becomes_markup():
 
 
 def test_an_arm_whose_name_begins_with_a_line_is_in_the_legend():
-    stream, arms, _ = an_experiment(60)
-    arms = [replace(arm, name=f"_{arm.name}") for arm in arms]
-    evaluation = evaluate(stream, arms, replicates=99)
-    svg = html_report(stream, arms, evaluation, {}).split("</figure>")[1]
-    assert ">_memory</text>" in svg
+    arms = [replace(arm, name=f"_{arm.name}") for arm in some_arms(a_stream(60))]
+    assert ">_memory</text>" in svg((7.0, 2.0), lambda figure: draw_legend(figure, arms))
 
 
 def test_the_same_run_makes_the_same_report():
@@ -169,11 +164,8 @@ def test_a_label_is_one_short_line():
 
 @pytest.mark.parametrize("fall", [0.9999, 0.998, 0.99])
 def test_equity_is_labelled_in_plain_numbers_however_far_it_falls(fall):
-    stream, arms, _ = an_experiment(1_000)
-    arms = [
-        replace(arm, equity={"next": 10_000.0 * fall ** np.arange(1_000)}, signal_return={}) for arm in arms
-    ]
-    evaluation = evaluate(stream, arms, replicates=99)
-    page = html_report(stream, arms, evaluation, MANIFEST)
-    assert ">10,000</text>" in page
-    assert "mathdefault" not in page
+    stream = a_stream(1_000)
+    arms = [replace(arm, equity={"next": 10_000.0 * fall ** np.arange(1_000)}) for arm in some_arms(stream)]
+    chart = svg((7.0, 3.0), lambda figure: draw_equity(figure.subplots(), stream, arms, "next"))
+    assert ">10,000</text>" in chart
+    assert "mathdefault" not in chart
