@@ -28,6 +28,11 @@ KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
 LOOPBACK_ONLY = "RAYSIGNAL_MODEL_LOOPBACK_ONLY"
 """In the environment, it forbids a model at any address but this machine's own; the tests set it."""
 
+TRACING = "RAYSIGNAL_MODEL_TRACING"
+"""In the environment, it lets LangChain send every prompt and answer to LangSmith, as `LANGSMITH_TRACING` asks it to.
+
+Without it nothing is sent, because that variable may be there for another program's sake."""
+
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
 

@@ -4,6 +4,7 @@ This is the only module that imports LangChain. It asks through a transport of i
 a response has begun: what fails before that is the network's doing or ours, what fails after it the model's.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -16,15 +17,18 @@ import httpx
 from google.genai.errors import APIError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_google_genai import ChatGoogleGenerativeAI
+from langsmith import tracing_context
 from pydantic import SecretStr
 
 from agents.calls import DETAIL_LIMIT, Failure, Outcome, Request, Response, Usage, judge
-from agents.gemini import LOOPBACK_HOSTS
+from agents.gemini import LOOPBACK_HOSTS, TRACING
 from agents.prompting import clean
 from agents.verdicts import Reason
 from engine.errors import SettingsError
 
 _NOTHING = Usage(0, 0)
+_OLD_TRACING = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER")
+"""LangChain refuses every call while one of these is set and newer tracing is off."""
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
 
 
@@ -65,6 +69,10 @@ class Wire:
 
     def __init__(self, model: str, base_url: str, api_key: str) -> None:
         self._api_key = api_key
+        self._traced = bool(os.environ.get(TRACING))
+        if not self._traced:
+            for name in _OLD_TRACING:
+                os.environ.pop(name, None)
         self._chat = ChatGoogleGenerativeAI(
             model=model,
             api_key=SecretStr(api_key),
@@ -87,13 +95,15 @@ class Wire:
         exchange = _Exchange()
         token = _exchange.set(exchange)
         try:
-            message = await self._chat.ainvoke(
-                [SystemMessage(request.system), HumanMessage(request.user)],
-                response_mime_type="application/json",
-                response_json_schema=dict(request.schema),
-                timeout=timeout_s,
-                **request.settings,
-            )
+            # None: as the environment says.
+            with tracing_context(enabled=None if self._traced else False):
+                message = await self._chat.ainvoke(
+                    [SystemMessage(request.system), HumanMessage(request.user)],
+                    response_mime_type="application/json",
+                    response_json_schema=dict(request.schema),
+                    timeout=timeout_s,
+                    **request.settings,
+                )
         except httpx.TransportError as error:
             return self._lost(error)
         except Exception as error:

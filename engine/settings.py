@@ -20,7 +20,7 @@ from engine.policy import Policy, check_portfolio_name
 
 PREFIX = "RAYSIGNAL_"
 
-_READ_ELSEWHERE = frozenset({"RAYSIGNAL_MODEL_LOOPBACK_ONLY"})
+_READ_ELSEWHERE = frozenset({"RAYSIGNAL_MODEL_LOOPBACK_ONLY", "RAYSIGNAL_MODEL_TRACING"})
 """Variables with the same prefix that configure no service: see `agents.gemini`."""
 
 

@@ -1,15 +1,18 @@
 """Gemini through LangChain, against the loopback server."""
 
 import asyncio
+import http.server
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from agents.calls import Answer, Failure, Usage
-from agents.gemini import LOOPBACK_ONLY, GeminiModel, ModelSettings, NoModel, Price, api_key_in
+from agents.gemini import LOOPBACK_ONLY, TRACING, GeminiModel, ModelSettings, NoModel, Price, api_key_in
 from agents.loopback import Behaviour, Loopback
 from agents.verdicts import Reason
 from engine.errors import InvalidField, SettingsError
@@ -241,3 +244,61 @@ def test_a_call_costs_what_its_tokens_cost_and_an_unknown_price_is_not_nothing()
 def test_langchain_is_not_imported_before_it_is_needed() -> None:
     code = "import sys, agents.adviser; sys.exit(any('langchain' in n or 'google' in n for n in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+_ASKS = """
+import asyncio, sys
+from agents.gemini import GeminiModel, ModelSettings
+from langchain_core.tracers.langchain import wait_for_all_tracers
+from tests.advising import KEY, request_of
+
+async def main():
+    model = GeminiModel(ModelSettings(base_url=sys.argv[1]), KEY)
+    print(type(await model.call(request_of(), 20.0)).__name__)
+    await model.aclose()
+
+asyncio.run(main())
+wait_for_all_tracers()
+"""
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """LangSmith, as far as it is told something."""
+
+    def do_GET(self) -> None:
+        self._answered(b"")
+
+    def do_POST(self) -> None:
+        self._answered(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+    def _answered(self, body: bytes) -> None:
+        self.server.told.append(self.path.encode() + body)  # type: ignore[attr-defined]
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("asked_for", [False, True])
+def test_prompts_go_to_nobody_else_unless_it_is_asked_for(server: Loopback, asked_for: bool) -> None:
+    """In a process of its own: LangSmith reads the environment once."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as langsmith:
+        langsmith.told = told = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=langsmith.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        environment = {
+            "LANGSMITH_TRACING": "true", "LANGCHAIN_TRACING_V2": "true", "LANGCHAIN_TRACING": "true",
+            "LANGSMITH_API_KEY": "a-key", "LANGSMITH_ENDPOINT": f"http://127.0.0.1:{langsmith.server_port}",
+        }  # fmt: skip
+        answer = subprocess.run(
+            [sys.executable, "-c", _ASKS, server.url], capture_output=True, text=True, check=False,
+            env=os.environ | environment | ({TRACING: "1"} if asked_for else {}),
+        )  # fmt: skip
+        langsmith.shutdown()
+        thread.join()
+    assert answer.stdout.strip() == "Answer", answer.stderr
+    assert any(b"breakout on the daily chart" in each for each in told) == asked_for
+    assert bool(told) == asked_for
