@@ -26,6 +26,8 @@ from serve.service import reachable
 
 AGENT_MODULES = ("chromadb", "scipy")
 """What agents and experiments rest on, and running signals does not."""
+COMPILED_PARTS = ("engine", "agents")
+"""Packages with compiled functions, each with a module `warm`."""
 
 _GIB = 1024**3
 _LITTLE_BYTES, _TOO_LITTLE_BYTES = 2 * _GIB, _GIB // 5
@@ -217,25 +219,35 @@ def _existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.exists())
 
 
-def check_compiled() -> Finding:
+def check_compiled(parts: Iterable[str] = COMPILED_PARTS) -> Finding:
     """Whether the compiled functions come from numba's cache; those that do not are compiled now."""
-    from engine.warm import warm  # noqa: PLC0415 - loads numba
-
-    warm()
-    loaded = [module for name, module in list(sys.modules.items()) if name.startswith("engine.")]
-    functions = {
-        id(value): value.stats
-        for module in loaded
-        for value in vars(module).values()
-        if hasattr(value, "stats") and hasattr(value, "py_func")
-    }
-    missed = sum(sum(stats.cache_misses.values()) for stats in functions.values())
+    said, missed = [], 0
+    for part in parts:
+        try:
+            import_module(f"{part}.warm").warm()
+        except ImportError as error:
+            said.append(f"those of {part} cannot be tried ({_first_line(error)})")
+            continue
+        functions = _compiled_in(part)
+        said.append(f"{len(functions)} of {part}")
+        missed += sum(sum(stats.cache_misses.values()) for stats in functions.values())
     if missed:
         return Finding(
             "compiled", "warning", f"{missed} functions were not in numba's cache and were compiled now",
             "if it says so again, the cache cannot be written: set NUMBA_CACHE_DIR to a folder that can",
         )  # fmt: skip
-    return Finding("compiled", "ok", f"{len(functions)} functions come from numba's cache")
+    return Finding("compiled", "ok", f"functions from numba's cache: {', '.join(said)}")
+
+
+def _compiled_in(part: str) -> dict[int, Any]:
+    """The compiled functions of a package as far as it is imported: each one's statistics."""
+    loaded = [module for name, module in list(sys.modules.items()) if name.startswith(f"{part}.")]
+    return {
+        id(value): value.stats
+        for module in loaded
+        for value in vars(module).values()
+        if hasattr(value, "stats") and hasattr(value, "py_func") and value.py_func.__module__.startswith(part)
+    }
 
 
 def check_store(store: str) -> Finding:

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from cli.checks import (
+    _compiled_in,
     check_agent,
+    check_compiled,
     check_disk,
     check_keys,
     check_model_key,
@@ -84,6 +86,20 @@ def test_what_agents_rest_on_can_be_imported_or_is_a_warning_with_a_remedy():
     assert finding.status == "warning"
     assert "no_such_module_anywhere cannot be imported" in finding.detail
     assert finding.remedy
+
+
+def test_what_is_compiled_of_the_engine_and_of_the_agents_is_looked_at():
+    check_compiled()  # where the cache is cold, or another test has compiled something, it says so
+    engine, agents = (len(_compiled_in(part)) for part in ("engine", "agents"))
+    assert engine > 20
+    assert agents > 15
+    assert f"{agents} of agents" in check_compiled().detail or check_compiled().status == "warning"
+
+
+def test_agents_that_cannot_be_imported_are_no_failure_of_what_is_compiled():
+    finding = check_compiled(["no_such_package_anywhere"])
+    assert finding.status == "ok"
+    assert "no_such_package_anywhere cannot be tried" in finding.detail
 
 
 def test_a_free_port_is_free():
