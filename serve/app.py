@@ -39,8 +39,10 @@ class Edge:
         warm()
         desk = Desk.connect(settings, direct=True)
         agent = Agent.connect(settings, os.environ)
-        routes = Routes(settings, desk, open_stores(settings.store).blobs, access=access, agent=agent)
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
+        routes = Routes(
+            settings, desk, open_stores(settings.store).blobs, access=access, agent=agent, replica=name
+        )
         self._asgi = Front(
             build_api(routes, settings),
             hot={("POST", "/signal"): routes.post_signal},

@@ -37,6 +37,7 @@ from serve.metrics import CONTENT_TYPE, metrics_page
 from serve.operations import JSON
 from serve.past import Wanted, read_rows
 from serve.query import Query
+from serve.service import REPLICA_HEADER
 
 if TYPE_CHECKING:
     from agents.enhanced.actors import Agent
@@ -64,6 +65,7 @@ class Routes(AgentRoutes):
         blobs: where their history lies.
         access: verifies what the outermost layer could not, because it had not seen the body.
         agent: the way to the agent; None: there is none.
+        replica: the name of the replica that answers, which `GET /healthz` tells in `X-Replica`.
         now_us: the present, UTC microseconds.
     """
 
@@ -75,11 +77,13 @@ class Routes(AgentRoutes):
         *,
         access: Access,
         agent: "Agent | None" = None,
+        replica: str = "",
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
         super().__init__(settings, desk, agent)
         self._blobs = blobs
         self._access = access
+        self._replica = replica
         self._now_us = now_us
         self._gatherer = Gatherer(desk.submit)
         self._reading = Reading(
@@ -238,7 +242,9 @@ class Routes(AgentRoutes):
 
     async def get_healthz(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
-        return json_answer({"status": "ok"})
+        answer = json_answer({"status": "ok"})
+        answer.headers[REPLICA_HEADER] = self._replica
+        return answer
 
     async def get_readyz(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from agents.enhanced.actors import Agent
     from engine.actors import Desk
 
-READY_TIMEOUT_S = 60.0
+READY_TIMEOUT_S = 180.0
+"""How long replicas may take to answer after Ray Serve calls them running, on a machine that is busy otherwise."""
+REPLICA_HEADER = "X-Replica"
+"""Which replica answered `GET /healthz`."""
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
 _HURRIED_CLOSE_S = 0.1
 _AGENT_CLOSE_S = 3.0
@@ -73,6 +76,10 @@ def fast_mode(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_TUNE_BUFSIZE": str(128 * 1024),
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
+        # On a busy machine a proxy takes longer than Ray's 5 s and 30 s, after which it is killed as it starts.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "30",
+        "RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S": "120",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
@@ -216,7 +223,7 @@ def _joined_cluster(address: str, stop: Stop) -> Iterator[None]:
 @contextmanager
 def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[Service]:
     from ray import serve  # noqa: PLC0415 - reads the environment when it is imported
-    from ray.exceptions import RayError  # noqa: PLC0415 - needs Ray
+    from ray.exceptions import RayActorError, RayError  # noqa: PLC0415 - needs Ray
     from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
 
     from agents.enhanced.actors import Agent  # noqa: PLC0415 - needs Ray
@@ -230,16 +237,22 @@ def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[
     try:
         stop.check()
         agent = Agent.connect(settings, os.environ)
-        serve.start(
-            http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
-            logging_config={"log_level": "WARNING"},
-        )
-        with stop.interruptible():
-            serve.run(
-                build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None
+        # Ray Serve waits a minute for its proxy, and not for one that it starts anew; here is where it ends.
+        with suppress(TimeoutError, RayActorError):
+            serve.start(
+                http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
+                logging_config={"log_level": "WARNING"},
             )
+        if _get_global_client(raise_if_no_controller_running=False) is None:
+            raise StoreUnavailable("Ray Serve's controller ended while it was starting; try it again")
+        with stop.interruptible():
+            with suppress(TimeoutError):
+                serve.run(
+                    build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None
+                )
             url = f"http://{reachable(settings.host)}:{settings.port}"
-            _wait_ready(url, desk)
+            wait_for_replicas(url, settings.ingress_replicas, time.monotonic() + READY_TIMEOUT_S)
+            asyncio.run(desk.ready())
         yield Service(url, desk, settings)
     finally:
         # First nobody comes in any more, then what is there is written, then the actors end.
@@ -280,20 +293,42 @@ def reachable(host: str) -> str:
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
-def _wait_ready(url: str, desk: "Desk") -> None:
-    """Wait until the whole way from the port to the journal is open."""
-    deadline = time.monotonic() + READY_TIMEOUT_S
+def wait_for_replicas(url: str, count: int, deadline: float) -> None:
+    """Wait until so many replicas have answered there, each on a connection of its own.
+
+    The proxy closes idle connections whenever it is told of another replica: who waited for the first one alone
+    would hand out an address that drops its callers once more.
+
+    Args:
+        url: of the service, as its callers reach it.
+        count: how many replicas are configured.
+        deadline: `time.monotonic()`.
+
+    Raises:
+        StoreUnavailable: there were fewer by then.
+    """
+    seen: set[str] = set()
     pause = threading.Event()
-    while not _answers(url + "/healthz"):
-        if time.monotonic() > deadline:
-            raise StoreUnavailable(f"{url} did not answer within {READY_TIMEOUT_S:g} s")
-        pause.wait(0.02)
-    asyncio.run(desk.ready())
+    while len(seen) < count:
+        name = _replica_at(url + "/healthz")
+        known = name is None or name in seen
+        if name is not None:
+            seen.add(name)
+        if known and time.monotonic() > deadline:
+            raise StoreUnavailable(
+                f"{len(seen)} of {count} replicas answered at {url} within {READY_TIMEOUT_S:g} s"
+            )
+        if known:
+            pause.wait(0.02)
 
 
-def _answers(url: str) -> bool:
+def _replica_at(url: str) -> str | None:
+    """The name of the replica that answers, empty if it tells none; None: nobody answers."""
     try:
         with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - our own address
-            return bool(answer.status == HTTPStatus.OK)
+            if answer.status != HTTPStatus.OK:
+                return None
+            name: str = answer.headers.get(REPLICA_HEADER, "")
+            return name
     except OSError:
-        return False
+        return None

@@ -52,10 +52,12 @@ def all_gone(processes: list[int]) -> bool:
 
 def test_a_service_that_was_ended_by_sigterm_leaves_nothing_behind_and_all_is_there(tmp_path: Path) -> None:
     store = (tmp_path / "store").as_uri()
-    settings = {"store": store, "port": free_port(), "ingress_replicas": 1}
+    settings = {"store": store, "port": free_port()}
     process, url = started(tmp_path / "log", settings)
     children = family(process.pid)
     assert len(children) > 5
+    # It says that it is ready when the proxy knows both replicas; each request has a connection of its own.
+    assert len({httpx.get(f"{url}/healthz", timeout=30.0).headers["x-replica"] for _ in range(16)}) == 2
     before = httpx.post(f"{url}/signals", json=ROWS, timeout=30.0).json()
     assert before["accepted"] == 40
     process.send_signal(signal.SIGTERM)
