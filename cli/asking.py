@@ -65,7 +65,7 @@ async def _standings(portfolio: str | None, *, every: bool, place: Place) -> lis
         from cli.direct import Direct  # noqa: PLC0415 - Ray: only who names a cluster waits for it
 
         settings = configured(ray_address=place.ray_address)
-        async with Direct.open(settings) as direct:
+        async with Direct.open(settings, take_over=False) as direct:
             if every:
                 return [standing.as_dict() for standing in await direct.desk.standings()]
             return [await direct.standing(portfolio)]

@@ -4,19 +4,23 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import ray
 from ray.util import list_named_actors
 
+from cli.ports import writers_below
 from cli.remarks import remarks_aside
 from cli.ways import Sent, placed
 from engine.actors import NAMESPACE, Desk
 from engine.columns import SignalBatch
-from engine.errors import Conflict, InputError, RowErrors, error_entry
+from engine.errors import Conflict, InputError, RaysignalError, RowErrors, error_entry
+from engine.journal.blobs import JOURNAL_FOLDER
 from engine.policy import Policy
 from engine.receipts import Submission, Taken
 from engine.settings import Settings
@@ -30,10 +34,23 @@ class Direct:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings) -> AsyncIterator["Direct"]:
-        """The actors of the configured store; those that had to be created are flushed and ended on exit."""
-        with remarks_aside() as ending, _cluster(settings.ray_address):
+    async def open(cls, settings: Settings, *, take_over: bool) -> AsyncIterator["Direct"]:
+        """The actors of the configured store; those that had to be created are flushed and ended on exit.
+
+        Args:
+            settings: the store, and the cluster.
+            take_over: whether the journal may be taken from a writer that lives.
+
+        Raises:
+            StoreInUse: somebody else writes the journal, and it was not to be taken over.
+        """
+        with remarks_aside() as ending, ExitStack() as stack:
+            if settings.ray_address is None and not take_over:
+                refuse_store_in_use(settings.store)
+            stack.enter_context(_cluster(settings.ray_address))
             served = any(actor["namespace"] == NAMESPACE for actor in list_named_actors(all_namespaces=True))
+            if not served and not take_over:
+                refuse_store_in_use(settings.store)
             desk = Desk.connect(settings)
             try:
                 await desk.ready()
@@ -76,6 +93,26 @@ class Direct:
         except (InputError, Conflict) as error:
             return Sent(refused=1, errors=[error_entry(error)])
         return _sent(submission, batch)
+
+
+class StoreInUse(RaysignalError):
+    """Another process writes this store's journal."""
+
+
+def refuse_store_in_use(store: str) -> None:
+    """Raise `StoreInUse` if a process of this machine has the journal of a `file:` store open.
+
+    Writers of a bucket, or on another machine, cannot be found; the journal fences whoever is superseded.
+    """
+    parts = urlsplit(store)
+    if parts.scheme != "file":
+        return
+    if writers := writers_below(Path(unquote(parts.path)) / JOURNAL_FOLDER):
+        raise StoreInUse(
+            f"{store} is being written by {', '.join(writers)}; expected nobody, because the direct way would "
+            "take the journal over: end that service, or go through it (--url instead of --direct, or --ray-address "
+            "of its cluster); raysignal replay --take-over does it all the same"
+        )
 
 
 def _sent(submission: Submission, batch: SignalBatch) -> Sent:

@@ -1,4 +1,4 @@
-"""Who listens on a port of this machine, as far as the kernel tells it to us; and a port that nobody has."""
+"""Who has a port or a folder of this machine, as far as the kernel tells it to us; and a port that nobody has."""
 
 import socket
 from collections.abc import Iterator
@@ -27,6 +27,19 @@ def listener_on(port: int) -> str | None:
             name = (process / "comm").read_text().strip()
             return f"{name} (pid {process.name})"
     return None
+
+
+def writers_below(folder: Path) -> list[str]:
+    """The processes that have a file open below a folder, each as `name (pid 123)`.
+
+    Empty if there are none or if it cannot be known: not Linux, not ours, or on another machine.
+    """
+    inside = f"{folder.resolve()}/"
+    return [
+        f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+        for process in Path("/proc").glob("[0-9]*")
+        if any(name.startswith(inside) for name in _descriptors(process))
+    ]
 
 
 def _listeners() -> Iterator[tuple[int, str]]:

@@ -47,6 +47,14 @@ def replay(
             help="Straight to the actors: those of --ray-address, else of a Ray that is started for it.",
         ),
     ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over",
+            rich_help_panel="Where the portfolios are",
+            help="With --direct: even from a process that is writing the store's journal.",
+        ),
+    ] = False,
     ray_address: options.RayAddress = None,
     store: options.Store = None,
     timezone: options.Timezone = None,
@@ -71,6 +79,8 @@ def replay(
     direct = direct or ray_address is not None
     if store is not None and not direct:
         raise typer.BadParameter("--store belongs to --direct; a running service has its own")
+    if take_over and not direct:
+        raise typer.BadParameter("--take-over belongs to --direct; a running service writes its own journal")
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     policy = options.given(
         initial_cash=initial_cash,
@@ -87,6 +97,6 @@ def replay(
     job = Job(
         path=options.existing_file(file), reading=reading, portfolio=portfolio, policy=policy,
         one_by_one=one_by_one or speed is not None, batch_rows=batch_rows, speed=speed, skip=on_error == "skip",
-        accept_price_jump=accept_price_jump, url=url, direct=direct,
+        accept_price_jump=accept_price_jump, url=url, direct=direct, take_over=take_over,
     )  # fmt: skip
     run_job(job, options.configured(ray_address=ray_address, store=store), Output(json))

@@ -30,6 +30,7 @@ class Job:
         portfolio: into which; None: the primary one.
         policy: the members of the policy that were given; none: whatever it has.
         url, direct: the way.
+        take_over: take the journal from a writer that lives, on the direct way.
         The rest as in `Plan` and `Pace`.
     """
 
@@ -44,6 +45,7 @@ class Job:
     accept_price_jump: bool
     url: str | None
     direct: bool
+    take_over: bool
 
 
 def run_job(job: Job, settings: Settings, output: Output) -> None:
@@ -96,7 +98,10 @@ async def _way(job: Job, settings: Settings, output: Output) -> AsyncIterator[Wa
     output.err.print(
         f"starting Ray for {settings.store} ..." if settings.ray_address is None else "joining Ray ..."
     )
-    async with Direct.open(settings) as direct:
+    if settings.store.startswith("s3:"):
+        # Nothing in a bucket tells whether its writer lives.
+        output.err.print("a service elsewhere that writes this store cannot write it from now on")
+    async with Direct.open(settings, take_over=job.take_over) as direct:
         yield direct
 
 
