@@ -22,9 +22,9 @@ $(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.lock \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --config-setting editable_mode=compat -e .
-	@$(BIN)/python -m engine.warm
-	@$(BIN)/python -m agents.warm
-	@$(BIN)/python -c "import serve.app"
+	@echo "compiling what would be compiled at first use ..."
+	@$(BIN)/python -m engine.warm & engine=$$!; $(BIN)/python -m agents.warm & agents=$$!; \
+	  $(BIN)/python -c "import serve.app" && wait $$engine && wait $$agents
 	@touch $@
 
 setup: $(VENV)/.ready ## install the pinned dependencies into .venv

@@ -28,6 +28,7 @@ def no_model_but_on_loopback() -> Iterator[None]:
 # What is tried one after another by one worker: it shares a cluster, a service, or an import that takes seconds.
 # The longest come first, so that no worker is left with one at the end.
 _TOGETHER = (
+    ("tests/cluster/test_kill_agent", "tests/cluster/test_kill_service", "tests/cluster/test_s3_service"),
     ("tests/cluster/",),
     ("tests/e2e/test_cli_service", "tests/e2e/test_service", "tests/e2e/test_interrupts"),
     ("tests/e2e/test_cli_",),

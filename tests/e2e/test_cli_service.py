@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cli.main import app
 from cli.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -23,15 +25,21 @@ def environment(**variables):
     return kept | {"PYTHONPATH": str(ROOT)} | variables
 
 
-def raysignal(*arguments, cwd=ROOT, **variables):
+def raysignal(*arguments, **variables):
+    """In this process, which has imported it: the service, the direct way and one that fails are processes."""
+    shown = CliRunner(env=variables).invoke(app, [str(argument) for argument in arguments])
+    return subprocess.CompletedProcess(arguments, shown.exit_code, shown.stdout, shown.stderr)
+
+
+def as_process(*arguments, cwd=ROOT, **variables):
     return subprocess.run(
         [sys.executable, "-m", "cli", *(str(argument) for argument in arguments)],
         check=False, capture_output=True, text=True, cwd=cwd, env=environment(**variables),
     )  # fmt: skip
 
 
-def answer(*arguments, **options):
-    ended = raysignal(*arguments, "--json", **options)
+def answer(*arguments, run=raysignal, **options):
+    ended = run(*arguments, "--json", **options)
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)
 
@@ -191,7 +199,16 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
 def test_a_direct_replay_starts_a_cluster_of_its_own_and_ends_it(tmp_path):
     store = (tmp_path / "store").as_uri()
     found = answer(
-        "replay", SAMPLE, *AS_MADE, "--direct", "--store", store, "--batch-rows", "200", cwd=tmp_path
+        "replay",
+        SAMPLE,
+        *AS_MADE,
+        "--direct",
+        "--store",
+        store,
+        "--batch-rows",
+        "200",
+        cwd=tmp_path,
+        run=as_process,
     )
     assert (found["replay"]["accepted"], found["standing"]["signals"]) == (500, 500)
     counted = answer("query", "SELECT count(*) AS n, max(ordinal) AS last FROM history", "--store", store)
@@ -199,7 +216,7 @@ def test_a_direct_replay_starts_a_cluster_of_its_own_and_ends_it(tmp_path):
 
 
 def test_nobody_to_ask_is_a_sentence():
-    ended = raysignal("performance", "--url", f"http://127.0.0.1:{free_port()}")
+    ended = as_process("performance", "--url", f"http://127.0.0.1:{free_port()}")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert "raysignal serve" in ended.stderr
     assert "Traceback" not in ended.stderr
