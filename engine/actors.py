@@ -30,7 +30,7 @@ from engine.journal.stores import open_stores
 from engine.mailbox import Mailbox
 from engine.policy import Policy
 from engine.receipts import Followed, Found, Recent, Standing, Submission
-from engine.settings import Settings
+from engine.settings import SECRETS, Settings
 from engine.shard import Limits, Shard
 
 T = TypeVar("T")
@@ -319,7 +319,7 @@ def _session_folder() -> Path:
 
 def _plain(settings: Settings) -> dict[str, Any]:
     """What an actor needs of the settings; secrets stay at the edge."""
-    return settings.model_dump(mode="json", exclude={"api_key", "webhook_secret", "host", "port"})
+    return settings.model_dump(mode="json", exclude={*SECRETS, "host", "port"})
 
 
 def _die() -> None:

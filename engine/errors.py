@@ -17,10 +17,11 @@
     ├── Unauthorized               no key, or the wrong one
     ├── SettingsError              a setting that cannot be used, or two that contradict
     ├── LookAhead                  something was about to be used before it was known; a defect
-    └── StoreError                 the journal or its store
+    └── StoreError                 the journal, its store or the database
         ├── StoreUnavailable       did not answer within its bound; the same call may succeed later
         ├── Fenced                 another writer has taken over; this one must stop
         ├── JournalDamaged         a record that was durable cannot be read
+        ├── DatabaseTooNew         a database whose tables a later version of the code has changed
         └── UnsafeStore            the store does not enforce conditional writes
 
 Every error survives pickling, because actors raise across processes.
@@ -197,6 +198,10 @@ class Fenced(StoreError):
 
 class JournalDamaged(StoreError):
     """A record that was durable cannot be read: `fields` name the record and where it lies."""
+
+
+class DatabaseTooNew(StoreError):
+    """The tables of the database were changed by a later version of the code."""
 
 
 class UnsafeStore(StoreError):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from engine.database.addresses import default_address, kind_of
 from engine.errors import InvalidField, SettingsError
 from engine.instants import zone_named
 from engine.policy import Policy, check_portfolio_name
@@ -32,6 +33,15 @@ def default_store() -> str:
 def default_portfolios() -> dict[str, dict[str, Any]]:
     """One portfolio, the plain policy."""
     return {"baseline": {}}
+
+
+def default_database() -> SecretStr:
+    """`DATABASE_URL`, else a file in the working directory; it may hold a password."""
+    return SecretStr(default_address())
+
+
+SECRETS = frozenset({"api_key", "webhook_secret", "database_url"})
+"""Settings that are never shown, hashed or handed to those who do not need them."""
 
 
 class Settings(BaseSettings):
@@ -132,6 +142,12 @@ class Settings(BaseSettings):
         "folder beside the store",
     )
 
+    database_url: SecretStr = Field(
+        default_factory=default_database,
+        description="where the live market keeps bars, signals and orders: `sqlite:///file` or "
+        "`postgresql://user:password@host:port/name`; none: `DATABASE_URL`, else a file in the working directory",
+    )
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -144,6 +160,15 @@ class Settings(BaseSettings):
     @classmethod
     def _zone_exists(cls, value: str) -> str:
         zone_named(value)
+        return value
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_a_database(cls, value: SecretStr) -> SecretStr:
+        try:
+            kind_of(value.get_secret_value())
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
         return value
 
     @field_validator("symbol", "source")
@@ -185,7 +210,7 @@ class Settings(BaseSettings):
 
     def fingerprint(self) -> str:
         """A hash of every setting that is not a secret: equal settings, equal fingerprint."""
-        values = self.model_dump(mode="json", exclude={"api_key", "webhook_secret"})
+        values = self.model_dump(mode="json", exclude=set(SECRETS))
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 

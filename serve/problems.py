@@ -26,6 +26,7 @@ from starlette.responses import Response
 from engine.errors import (
     CassetteMiss,
     Conflict,
+    DatabaseTooNew,
     Fenced,
     IdentityConflict,
     InputError,
@@ -70,6 +71,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (StoreUnavailable, 503, "The store does not answer"),
     (Fenced, 503, "Another writer has taken over"),
     (JournalDamaged, 500, "The journal is damaged"),
+    (DatabaseTooNew, 500, "The database is from a later version"),
     (UnsafeStore, 500, "The store is not safe to write to"),
     (StoreError, 500, "The store failed"),
     (SettingsError, 500, "The settings cannot be used"),

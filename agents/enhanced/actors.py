@@ -36,7 +36,7 @@ from engine.errors import (
     StoreUnavailable,
 )
 from engine.journal.stores import open_stores
-from engine.settings import Settings
+from engine.settings import SECRETS, Settings
 
 T = TypeVar("T")
 
@@ -317,7 +317,7 @@ class Agent:
 
     def _handle(self) -> Any:
         if self._actor is None:
-            secret = {"api_key", "webhook_secret", "host", "port"}
+            secret = {*SECRETS, "host", "port"}
             self._actor = (
                 ray.remote(OverrideActor)
                 .options(

@@ -1,4 +1,4 @@
-"""The backends that every store contract is tried on; a new one joins by a line in `_BACKENDS`."""
+"""The backends that every store contract is tried on; a new one joins by a line in `_BACKENDS` or `_DATABASES`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from engine.database.database import Database, open_database
 from engine.journal.blobs import BlobStore, DiskBlobs, S3Blobs
 from engine.journal.bucket import Bucket, s3_client
 from engine.journal.journal import JournalStore
 from engine.journal.local import LocalStore
 from engine.journal.s3 import S3Store
+from tests.postgres import Postgres, postgres_server
 from tests.servers import CREDENTIALS, Server, moto_server
 
 _numbers = count(1)
@@ -84,3 +86,37 @@ _BACKENDS = {"local": _local, "s3": _s3}
 @pytest.fixture(params=sorted(_BACKENDS))
 def backend(request: pytest.FixtureRequest) -> Backend:
     return _BACKENDS[request.param](request)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL, for as long as the tests run."""
+    with postgres_server() as server:
+        yield server
+
+
+def _sqlite(request: pytest.FixtureRequest) -> str:
+    path: Path = request.getfixturevalue("tmp_path")
+    return f"sqlite:///{path / 'market.db'}"
+
+
+def _postgresql(request: pytest.FixtureRequest) -> str:
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.empty_database()
+
+
+_DATABASES = {"sqlite": _sqlite, "postgresql": _postgresql}
+
+
+@pytest.fixture(params=sorted(_DATABASES))
+def address(request: pytest.FixtureRequest) -> str:
+    """The address of a database of its own, which is empty."""
+    return _DATABASES[request.param](request)
+
+
+@pytest.fixture
+def database(address: str) -> Iterator[Database]:
+    """A database of its own, open, with empty tables."""
+    opened = open_database(address)
+    yield opened
+    opened.close()

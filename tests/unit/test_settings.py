@@ -47,6 +47,8 @@ def test_a_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("PORTFOLIOS", "{}"),
         ("PRIMARY", "other"),
         ("HOST", "0.0.0.0"),
+        ("DATABASE_URL", "mysql://host/name"),
+        ("DATABASE_URL", "market.db"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused(
@@ -106,3 +108,25 @@ def test_equal_settings_have_equal_fingerprints_and_secrets_do_not_count() -> No
 def test_settings_do_not_change() -> None:
     with pytest.raises(Exception, match="frozen"):
         Settings().port = 1  # type: ignore[misc]
+
+
+def test_the_database_is_named_by_its_own_variable_else_by_the_common_one_else_it_is_a_file_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    assert Settings().database_url.get_secret_value() == f"sqlite:///{tmp_path / 'raysignal-market.db'}"
+    monkeypatch.setenv("DATABASE_URL", "postgres://host/common")
+    assert Settings().database_url.get_secret_value() == "postgres://host/common"
+    monkeypatch.setenv("RAYSIGNAL_DATABASE_URL", "postgres://host/own")
+    assert Settings().database_url.get_secret_value() == "postgres://host/own"
+
+
+def test_the_password_of_the_database_is_neither_shown_nor_counted() -> None:
+    settings = Settings(database_url="postgresql://user:s3cret@host/name")
+    assert "s3cret" not in repr(settings) + settings.model_dump_json()
+    assert settings.fingerprint() == Settings().fingerprint()
+    with pytest.raises(SettingsError) as caught:
+        Settings(database_url="postgresql://user:s3c/ret@host/name")
+    assert "s3c" not in str(caught.value)
+    assert "RAYSIGNAL_DATABASE_URL" in str(caught.value)

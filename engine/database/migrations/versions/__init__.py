@@ -1,0 +1,1 @@
+"""The changes, one module each, in the order of their numbers."""
