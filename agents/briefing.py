@@ -3,17 +3,17 @@
 import numpy as np
 
 from agents.briefs import Brief, Precedent
-from agents.memory import places_of
 from agents.override import Override, Taken
+from agents.precedents import Shown
+from agents.situations import Situations
 from engine.columns import SignalBatch
-from engine.digests import Floats, Ints
+from engine.digests import Floats
 from engine.errors import LookAhead
 
-PRECEDENTS = 8
-"""So many of the nearest past signals are shown."""
 
-
-def brief_of(agent: Override, batch: SignalBatch, taken: Taken, row: int, ids: "IdsOf") -> Brief:
+def brief_of(
+    agent: Override, batch: SignalBatch, taken: Taken, row: int, ids: "IdsOf", shown: Shown
+) -> Brief:
     """The brief about one signal that the gate left grey.
 
     Args:
@@ -22,32 +22,38 @@ def brief_of(agent: Override, batch: SignalBatch, taken: Taken, row: int, ids: "
         taken: what was found about them.
         row: which of them.
         ids: the ids of past signals by their place in the stream.
+        shown: the precedents of the n signals.
     """
     signal = batch.signal(row)
-    evidence, ruling = taken.evidence, taken.ruling
-    expected = ruling.expected_bps[row]
     return Brief(
         signal_id=signal.signal_id,
         symbol=signal.symbol,
         timestamp_us=signal.timestamp_us,
         action=int(signal.action),
         price=signal.price,
-        numbers=_standardised(taken, row),
+        numbers=standardised(taken.situations, row),
         categories=agent.encoder.describe(taken.situations, row),
         texts={name: value for name, value in signal.features.items() if isinstance(value, str)},
-        statistics={
-            "precedents_used": float(evidence.used[row]),
-            "precedents_effective": float(evidence.effective[row]),
-            "p_right": float(evidence.p_right[row]),
-            "p_right_without_knowledge": float(evidence.share[row]),
-            "p_worse_than_drift": float(ruling.p_worse[row]),
-            "expected_net_bps_approve": float(expected[0]),
-            "expected_net_bps_flip": float(expected[1]),
-            "expected_net_bps_hold": float(expected[2]),
-        },
-        precedents=_precedents(agent, taken, row, ids),
-        allowed=ruling.allowed(row),
+        statistics={name: float(values[row]) for name, values in statistics_of(taken).items()},
+        precedents=_precedents(shown, row, ids),
+        allowed=taken.ruling.allowed(row),
     )
+
+
+def statistics_of(taken: Taken) -> dict[str, Floats]:
+    """What the evidence and the ruling say about n signals, n values a name; not finite where there is nothing."""
+    evidence, ruling = taken.evidence, taken.ruling
+    approve, flip, hold = ruling.expected_bps.T
+    return {
+        "precedents_used": evidence.used.astype(np.float64),
+        "precedents_effective": evidence.effective,
+        "p_right": evidence.p_right,
+        "p_right_without_knowledge": evidence.share,
+        "p_worse_than_drift": ruling.p_worse,
+        "expected_net_bps_approve": approve,
+        "expected_net_bps_flip": flip,
+        "expected_net_bps_hold": hold,
+    }
 
 
 class IdsOf:
@@ -72,52 +78,22 @@ class IdsOf:
         return self._ids[ordinal]
 
 
-def _standardised(taken: Taken, row: int) -> dict[str, float]:
-    situations = taken.situations
+def standardised(situations: Situations, row: int) -> dict[str, float]:
+    """The numbers of one row in standard deviations, as far as they could be measured then, by name."""
     return {
-        name.lstrip("\0"): round(float(value), 3)
+        name.lstrip("\0"): round(value, 3)
         for name, value, scale in zip(
-            situations.number_names, situations.standard[:, row], situations.scale[row], strict=True
+            situations.number_names, situations.standard[:, row].tolist(), situations.scale[row].tolist(),
+            strict=True,
         )
         if scale > 0.0
-    }
+    }  # fmt: skip
 
 
-def _precedents(agent: Override, taken: Taken, row: int, ids: IdsOf) -> tuple[Precedent, ...]:
-    """The nearest of the neighbours that the evidence rests on, the nearest first."""
-    memory = agent.memory
-    neighbours = taken.evidence.neighbours[row]
-    neighbours = neighbours[neighbours >= 0]
-    distances = _apart(agent, taken, row, neighbours)
-    nearest = np.lexsort((neighbours, distances))[:PRECEDENTS]
-    chosen = neighbours[nearest]
-    ages = (memory.timestamp_us[taken.first + row] - memory.timestamp_us[chosen]) / 1e6
-    columns = (chosen, memory.side[chosen], memory.move_bps[chosen], memory.net_bps[chosen], ages)
-    shown = []
-    for ordinal, side, move, net, age_s, distance in zip(
-        *(column.tolist() for column in columns), distances[nearest].tolist(), strict=True
-    ):
-        shown.append(
-            Precedent(
-                id=ids[ordinal],
-                action=side,
-                right=side * move > 0.0,
-                net_bps=(net[0], net[1], net[2]),
-                age_s=age_s,
-                distance=distance,
-            )
-        )
-    return tuple(shown)
-
-
-def _apart(agent: Override, taken: Taken, row: int, ordinals: Ints) -> Floats:
-    """How far past signals are, in standard deviations a number (root mean square), all numbers alike."""
-    situations = taken.situations
-    places = places_of(situations.number_names, agent.memory.number_names)
-    scale = situations.scale[row].astype(np.float64)
-    off = agent.memory.numbers[np.ix_(places, ordinals)] - situations.numbers[:, row, None]
-    squares = np.square(off * scale[:, None])
-    told = ~np.isnan(squares) & (scale[:, None] > 0.0)
-    total = np.where(told, squares, 0.0).sum(axis=0)
-    apart: Floats = np.round(np.sqrt(total / np.maximum(told.sum(axis=0), 1)), 3)
-    return apart
+def _precedents(shown: Shown, row: int, ids: IdsOf) -> tuple[Precedent, ...]:
+    columns = (shown.ordinal, shown.side, shown.right, shown.net_bps, shown.age_s, shown.distance)
+    told = (column[row, : shown.count[row]].tolist() for column in columns)
+    return tuple(
+        Precedent(ids[ordinal], side, right, (net[0], net[1], net[2]), age_s, distance)
+        for ordinal, side, right, net, age_s, distance in zip(*told, strict=True)
+    )

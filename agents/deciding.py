@@ -19,6 +19,7 @@ from agents.briefing import IdsOf, brief_of
 from agents.gate import REASONS
 from agents.outcomes import Outcomes
 from agents.override import AgentRules, Override, Taken
+from agents.precedents import shown_of
 from agents.situations import Situations
 from agents.verdicts import By, Codes, Reason, Verdict
 from engine.columns import SignalBatch
@@ -131,7 +132,10 @@ async def ask(
     grey = np.flatnonzero(begun.taken.ruling.grey)
     if newest is not None:
         grey = grey[grey >= len(begun.batch) - newest]
-    briefs = [brief_of(decider.agent, begun.batch, begun.taken, int(row), decider.ids) for row in grey]
+    if not len(grey):
+        return NO_OPINIONS
+    shown = shown_of(decider.agent, begun.taken)
+    briefs = [brief_of(decider.agent, begun.batch, begun.taken, int(row), decider.ids, shown) for row in grey]
     opinions = await adviser.ask_all(briefs, patience_s=len(briefs) * patience_s)
     return dict(zip(grey.tolist(), opinions, strict=True))
 

@@ -217,17 +217,30 @@ def _correlation(correlations: Floats, by_lag: Floats) -> int:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _effective(found: Ints, symbol: Any, sequence: Ints, span: int, lags: int, by_lag: Floats) -> float:
-    """Kish's effective number of neighbours that are sorted by their place in the stream."""
+def _effective(
+    found: Ints, symbol: Any, sequence: Ints, span: int, lags: int, by_lag: Floats, latest: Ints
+) -> float:
+    """Kish's effective number of neighbours that are sorted by their place in the stream.
+
+    `latest` has room for each symbol; it comes and goes filled with -1.
+    """
     n = len(found)
     total = float(n)
+    # The next one of the same symbol: many symbols that take turns are far apart, and few of them go together.
+    following = np.empty(n, np.int64)
+    for one in range(n - 1, -1, -1):
+        code = symbol[found[one]]
+        following[one], latest[code] = latest[code], one
     for one in range(n):
-        for other in range(one + 1, n):
-            if found[other] - found[one] > span:
-                break
-            apart = sequence[found[other]] - sequence[found[one]]
-            if symbol[found[other]] == symbol[found[one]] and 0 < apart < lags:
+        latest[symbol[found[one]]] = -1
+    for one in range(n):
+        place, own = found[one], sequence[found[one]]
+        other = following[one]
+        while other >= 0 and found[other] - place <= span:
+            apart = sequence[found[other]] - own
+            if 0 < apart < lags:
                 total += 2.0 * by_lag[apart]
+            other = following[other]
     return n * n / total if n else 0.0
 
 
@@ -263,7 +276,7 @@ def _look(
     by_number: Floats, by_label: Floats, table: Floats, neighbours: Ints,
 ) -> None:  # fmt: skip
     block, distance = np.empty(_BLOCK, np.float32), np.empty(most, np.float32)
-    by_lag = np.zeros(LAGS)
+    by_lag, latest = np.zeros(LAGS), np.full(len(drift), -1)
     weights, label_weights = np.ones(len(numbers), np.float32), np.ones(len(labels), np.float32)
     query, masks = np.empty(len(numbers), np.float32), np.empty(len(labels), np.uint64)
     for row in range(first, stop):
@@ -300,10 +313,9 @@ def _look(
         if used == 0:
             continue
         table[USED, at], table[RADIUS, at] = used, distance[:used].max()
-        near = np.sort(found[:used])
-        found[:used] = near
+        near = found[:used]
         lags = _correlation(correlations, by_lag)
-        effective = _effective(near, symbol, sequence, consumed[1], lags, by_lag)
+        effective = _effective(near, symbol, sequence, consumed[1], lags, by_lag, latest)
         hits, edge, spread = _sum_up(near, symbol, side, move, drift, share)
         counts = effective / used
         table[EFFECTIVE, at] = effective

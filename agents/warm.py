@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from agents.breaker import Breaker, BreakerRules
 from agents.gate import GateRules
 from agents.outcomes import Horizon
 from agents.override import AgentRules, Override
+from agents.precedents import shown_of
 from agents.relevance import Relevance
 from engine.columns import SignalBatch, TextColumn
 from engine.policy import Policy
@@ -22,6 +24,8 @@ def warm() -> None:
     taken = agent.take(batch.take(np.arange(half, _ROWS)))
     agent.memory.recall(taken.situations, 0, int(batch.timestamp_us[-1]), 5)
     Relevance().weights()
+    shown_of(agent, taken)
+    Breaker.load(BreakerRules(), {"trip": None, "verdicts": [], "waiting": [], "gains": [0.0, 1.0]}).status()
 
 
 def _batch() -> SignalBatch:

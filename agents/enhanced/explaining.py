@@ -1,15 +1,17 @@
 """What a decision rests on, as JSON that lies in the journal beside it."""
 
+from collections.abc import Iterator
+from itertools import islice
+from math import isfinite
 from typing import Any
 
-import numpy as np
 import orjson
 
 from agents.adviser import Opinion
-from agents.briefing import brief_of
-from agents.briefs import Precedent
+from agents.briefing import standardised, statistics_of
 from agents.deciding import Begun, Decider, Judged
 from agents.gate import REASONS
+from agents.precedents import Shown, shown_of
 from agents.verdicts import By, Verdict, decided
 from engine.columns import TextColumn
 from engine.decisions import Decisions
@@ -20,51 +22,63 @@ _WORDS = tuple(verdict.name.lower() for verdict in Verdict)
 
 def decisions_of(decider: Decider, begun: Begun, judged: Judged) -> Decisions:
     """The decisions as the portfolio takes them in, each with its explanation."""
-    texts = [
-        orjson.dumps(explanation(decider, begun, judged, row)).decode() for row in range(len(begun.batch))
-    ]
+    texts = [orjson.dumps(told).decode() for told in explanations(decider, begun, judged)]
     return Decisions(decided(begun.batch.action, judged.verdict), judged.by, DECIDERS, TextColumn.of(texts))
 
 
-def explanation(decider: Decider, begun: Begun, judged: Judged, row: int) -> dict[str, Any]:
-    """Why one signal was decided as it was: a HOLD by itself, others by what the memory told of them.
+def explanations(decider: Decider, begun: Begun, judged: Judged) -> Iterator[dict[str, Any]]:
+    """Why each signal was decided as it was: a HOLD by itself, others by what the memory told of them.
 
-    Returns:
+    Yields:
         `verdict`, `by`, `reason`, and for a BUY or SELL `inputs` (standardised numbers and categories as they
         were compared), `statistics` (None where there was no evidence), `neighbours` (the nearest past signals
         with their outcomes), `allowed` (what a model could have answered), and the model's `opinion` if one was
         asked.
     """
-    told: dict[str, Any] = {
-        "verdict": _WORDS[judged.verdict[row]],
-        "by": DECIDERS[judged.by[row]],
-        "reason": REASONS[judged.reason[row]].value,
-    }
-    if begun.batch.action[row] == 0:
-        return told
-    brief = brief_of(decider.agent, begun.batch, begun.taken, row, decider.ids)
-    told |= {
-        "inputs": {"numbers": brief.numbers, "categories": brief.categories},
-        "statistics": {
-            name: value if np.isfinite(value) else None for name, value in brief.statistics.items()
-        },
-        "neighbours": [_neighbour(precedent) for precedent in brief.precedents],
-        "allowed": [_WORDS[verdict] for verdict in brief.allowed],
-    }
-    if (opinion := judged.opinions.get(row)) is not None:
-        told["opinion"] = _opinion(opinion)
-    return told
+    taken = begun.taken
+    statistics = {name: values.tolist() for name, values in statistics_of(taken).items()}
+    neighbours = _neighbours(decider, shown_of(decider.agent, taken))
+    columns = (begun.batch.action, judged.verdict, judged.by, judged.reason)
+    for row, (action, verdict, by, reason) in enumerate(
+        zip(*(column.tolist() for column in columns), strict=True)
+    ):
+        told = {"verdict": _WORDS[verdict], "by": DECIDERS[by], "reason": REASONS[reason].value}
+        if action:
+            told |= {
+                "inputs": {
+                    "numbers": standardised(taken.situations, row),
+                    "categories": decider.agent.encoder.describe(taken.situations, row),
+                },
+                "statistics": {
+                    name: value if isfinite(value := values[row]) else None
+                    for name, values in statistics.items()
+                },
+                "neighbours": neighbours[row],
+                "allowed": [_WORDS[verdict] for verdict in taken.ruling.allowed(row)],
+            }
+            if (opinion := judged.opinions.get(row)) is not None:
+                told["opinion"] = _opinion(opinion)
+        yield told
 
 
-def _neighbour(precedent: Precedent) -> dict[str, Any]:
-    return {
-        "signal_id": precedent.id,
-        "signal": "BUY" if precedent.action > 0 else "SELL",
-        "right": precedent.right,
-        "net_bps": dict(zip(_WORDS, precedent.net_bps, strict=True)),
-        "age_s": precedent.age_s,
-        "distance": precedent.distance,
-    }
+def _neighbours(decider: Decider, shown: Shown) -> list[list[dict[str, Any]]]:
+    """The precedents of each row, told from whole columns: numpy is slow for one value."""
+    columns = (shown.ordinal, shown.side, shown.right, shown.net_bps, shown.age_s, shown.distance)
+    ids = decider.ids
+    return [
+        [
+            {
+                "signal_id": ids[ordinal],
+                "signal": "BUY" if side > 0 else "SELL",
+                "right": right,
+                "net_bps": dict(zip(_WORDS, net, strict=True)),
+                "age_s": age_s,
+                "distance": distance,
+            }
+            for ordinal, side, right, net, age_s, distance in islice(zip(*row, strict=True), count)
+        ]
+        for count, *row in zip(shown.count.tolist(), *(column.tolist() for column in columns), strict=True)
+    ]
 
 
 def _opinion(opinion: Opinion) -> dict[str, Any]:

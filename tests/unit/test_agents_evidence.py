@@ -103,7 +103,9 @@ def effective(places, overlap, by_lag=None, symbol=None):
     sequence = np.zeros(last, np.int64)
     for code in set(symbol.tolist()):
         sequence[symbol == code] = np.arange((symbol == code).sum())
-    return _effective(found, symbol, sequence, int(overlap), lags, own)
+    return _effective(
+        found, symbol, sequence, int(overlap), lags, own, np.full(symbol.max(initial=0) + 1, -1)
+    )
 
 
 def test_neighbours_whose_horizons_do_not_overlap_count_each():
