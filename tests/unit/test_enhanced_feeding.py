@@ -1,0 +1,18 @@
+"""How much of the processor Chroma is given."""
+
+import pytest
+
+from agents.enhanced.vectors import EVERY_S, pause_s
+
+
+def test_while_signals_come_in_chroma_works_a_twentieth_of_the_time():
+    assert pause_s(0.5, left=4_000, came=10) == pytest.approx(9.5)
+
+
+def test_what_it_fell_behind_is_made_good_at_once_when_nothing_comes_in():
+    assert pause_s(0.5, left=4_000, came=0) == 0.0
+
+
+@pytest.mark.parametrize("came", [0, 10])
+def test_an_index_that_is_whole_is_looked_at_now_and_then(came):
+    assert pause_s(0.01, left=0, came=came) == EVERY_S
