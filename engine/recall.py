@@ -198,15 +198,16 @@ def rows_of_stretch(stretch: Stretch, first: int, stop: int) -> Followed:
     kept = stretch.kept
     begin = bisect_right(kept, first, key=lambda part: part.first) - 1
     parts = kept[begin : bisect_left(kept, stop, key=lambda part: part.first)]
-    (only, *more) = parts
-    if not more and only.first == first and first + len(only.batch) <= stop:
-        return Followed(first, only.encoded, only.action)
-    batches, actions = [], []
+    encoded, actions = [], []
     for part in parts:
-        chosen = np.arange(max(first - part.first, 0), min(stop - part.first, len(part.batch)))
-        batches.append(SignalBatch.decode(part.encoded).take(chosen))
-        actions.append(part.action[chosen])
-    return Followed(first, SignalBatch.concat(batches).encode(), np.concatenate(actions))
+        begin, end = max(first - part.first, 0), min(stop - part.first, len(part.batch))
+        whole = end - begin == len(part.batch)
+        chosen = (
+            part.encoded if whole else SignalBatch.decode(part.encoded).take(np.arange(begin, end)).encode()
+        )
+        encoded.append(bytes(chosen))
+        actions.append(part.action[begin:end])
+    return Followed(first, tuple(encoded), np.concatenate(actions))
 
 
 def rows_of_history(blobs: BlobStore, name: str, first: int, stop: int) -> Followed:
@@ -216,7 +217,7 @@ def rows_of_history(blobs: BlobStore, name: str, first: int, stop: int) -> Follo
         raise NotFound(
             f"the history of {name!r} holds no rows {first} to {stop - 1}", field="ordinal", value=first
         )
-    return Followed(first, history.signals_of(table).encode(), table["decision"].to_numpy())
+    return Followed(first, (history.signals_of(table).encode(),), table["decision"].to_numpy())
 
 
 def history_chunk(portfolio: Portfolio, stretch: Stretch, skip: int = 0) -> HistoryChunk:

@@ -145,17 +145,21 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """Consecutive processed rows of a portfolio, for whoever follows it.
+    """Consecutive processed rows of a portfolio, for whoever follows it and puts them together.
 
     Attributes:
         first: the ordinal of the first.
-        encoded: `SignalBatch.encode` of the n signals, with their features.
+        parts: `SignalBatch.encode` of some of them each, n signals in all, with their features.
         decision: int8[n], what the ledger was told to do.
     """
 
     first: int
-    encoded: bytes | memoryview
+    parts: tuple[bytes, ...]
     decision: npt.NDArray[np.int8]
+
+    def batch(self, *, features: bool = True) -> SignalBatch:
+        """The n signals."""
+        return SignalBatch.concat([SignalBatch.decode(part, features=features) for part in self.parts])
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ class OverrideActor:
         self._settings = Settings(**settings)
         self._terms = Terms.of(self._settings)
         self._api_key = api_key.get_secret_value() if api_key is not None else api_key_in(os.environ)
-        self._desk = Desk.connect(self._settings)
+        self._desk = Desk.connect(self._settings, direct=True)
         self._rows = SettledRows()
         self._feeder = Feeder(
             chroma_place(self._settings), self._rows, name=f"outcomes-{self._terms.portfolio}"

@@ -134,11 +134,11 @@ class Follower:
         if followed is None:
             return 0
         async with self._turn:
-            batch = SignalBatch.decode(followed.encoded)
+            batch = await asyncio.to_thread(followed.batch)
             begun = await asyncio.to_thread(self.decider.begin, batch)
             judged = self.decider.finish(begun, await self._opinions(begun))
             decisions = await asyncio.to_thread(decisions_of, self.decider, begun, judged)
-            await self._submit(followed, len(batch), decisions)
+            await self._submit(followed.first, batch, decisions)
             taken = begun.taken
             await asyncio.to_thread(
                 self._note, batch, taken.situations, taken.outcomes, judged.verdict,
@@ -175,7 +175,7 @@ class Follower:
         await asyncio.to_thread(self._take_in, own, primary)
 
     def _take_in(self, own: Followed, primary: Followed) -> None:
-        batch, held = SignalBatch.decode(primary.encoded), SignalBatch.decode(own.encoded, features=False)
+        batch, held = primary.batch(), own.batch(features=False)
         n = min(len(batch), len(held))
         if n < len(batch):
             batch = batch.take(np.arange(n))
@@ -202,26 +202,26 @@ class Follower:
             newest = max(0, NEWEST - behind)
         return await ask(self.decider, begun, self._adviser, patience_s=0.0, newest=newest)
 
-    async def _submit(self, followed: Followed, n: int, decisions: Decisions) -> None:
+    async def _submit(self, first: int, batch: SignalBatch, decisions: Decisions) -> None:
         """Make decisions durable. While the store does not answer they are sent again: they count once."""
-        told = decisions.encode()
+        n, encoded, told = len(batch), batch.encode(), decisions.encode()
         while True:
             try:
                 submission = await self._book.submit(
-                    self._terms.portfolio, bytes(followed.encoded), all_or_nothing=True, accept_price_jump=True,
+                    self._terms.portfolio, encoded, all_or_nothing=True, accept_price_jump=True,
                     receipts=False, decisions=told,
                 )  # fmt: skip
             except StoreError:
                 await self._pause(_RETRY_S)
             else:
                 break
-        if not np.array_equal(submission.ordinal, np.arange(followed.first, followed.first + n)):
+        if not np.array_equal(submission.ordinal, np.arange(first, first + n)):
             raise Misfit(
-                f"rows {followed.first} to {followed.first + n - 1} of {self._terms.primary!r} are rows "
+                f"rows {first} to {first + n - 1} of {self._terms.primary!r} are rows "
                 f"{submission.ordinal[0]} to {submission.ordinal[-1]} of {self._terms.portfolio!r}; expected the same"
             )
         if submission.counted(Taken.ACCEPTED) < n:
-            await self._check_own(followed.first, decisions)
+            await self._check_own(first, decisions)
 
     async def _check_own(self, first: int, decisions: Decisions) -> None:
         """Some rows were there already: by a call of ours that failed to say so, or by somebody else's."""

@@ -153,7 +153,7 @@ def rows(shard: Shard, first: int, limit: int) -> tuple[list[str], list[int]]:
     assert look is not None
     found = look()
     assert found.first == first
-    return SignalBatch.decode(found.encoded).signal_id.to_list(), found.decision.tolist()
+    return found.batch().signal_id.to_list(), found.decision.tolist()
 
 
 def test_followers_read_the_same_rows_from_memory_and_from_the_history(tmp_path):
