@@ -35,10 +35,16 @@ class Hosts:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """How to begin a connection: the path (with query) of the WebSocket, and the texts to send once it is open."""
+    """One connection: the path (with query) of the WebSocket, and the texts to send once it is open.
+
+    Attributes:
+        subscriptions: what this connection brings; its tracker is made for these. A venue may spread the channels
+            of one instrument over several connections (Binance USD-M and OKX do).
+    """
 
     path: str
-    texts: tuple[str, ...] = ()
+    texts: tuple[str, ...]
+    subscriptions: tuple[Subscription, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +136,8 @@ class Venue(Protocol):
     def manners(self) -> Manners:
         """See `Manners`."""
 
-    def opening(self, subscriptions: Sequence[Subscription]) -> Opening:
-        """How to open a connection for these."""
+    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
+        """The connections that bring these, each with a tracker of its own; `manners.streams` is kept."""
 
     def instruments_request(self, symbols: Sequence[str]) -> Request:
         """Asks how these symbols' numbers are written."""
@@ -148,4 +154,4 @@ class Venue(Protocol):
         """The answer to it, oldest first; `closed` says which can no longer change at `now_us`."""
 
     def tracker(self, subscriptions: Sequence[Subscription]) -> Tracker:
-        """The state of one connection opened for these."""
+        """The state of one connection, made for the subscriptions of an `Opening` (or of a recording)."""
