@@ -36,6 +36,9 @@ ENV PATH=/opt/raysignal/bin:$PATH \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
     RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S=0 \
     RAY_SERVE_HAPROXY_METRICS_ENABLED=0 \
+    RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S=60 \
+    RAY_SERVE_HAPROXY_STARTUP_TIMEOUT_S=120 \
+    RAY_worker_niceness=0 \
     RAY_SERVE_HAPROXY_BINARY_PATH=/opt/raysignal/bin/raysignal-haproxy
 # Compiled once here, so that no process of any container does it again.
 RUN python -m engine.warm && python -m agents.warm

@@ -89,6 +89,8 @@ def fast_mode(folder: Path) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replicas_from + 199),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray runs its workers at 15, where two busy processes of anybody else's leave them next to nothing.
+        "RAY_worker_niceness": "0",
     }
 
 

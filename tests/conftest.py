@@ -25,6 +25,14 @@ def no_model_but_on_loopback() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ray_is_not_nice() -> Iterator[None]:
+    """Ray's workers, at a niceness of 15, would get next to nothing beside tests that compute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        yield
+
+
 # What is tried one after another by one worker: it shares a cluster, a service, or an import that takes seconds.
 # The longest come first, so that no worker is left with one at the end.
 _TOGETHER = (

@@ -15,6 +15,7 @@ from engine.journal.journal import verify
 from engine.journal.stores import open_stores
 from engine.settings import Settings
 from serve.service import local_service, own_stderr, reachable, refuse_used_port
+from tests.cluster.processes import titled
 from tests.e2e.conftest import ended, free_port, started
 
 pytestmark = [pytest.mark.cluster]
@@ -56,6 +57,10 @@ def test_a_service_that_was_ended_by_sigterm_leaves_nothing_behind_and_all_is_th
     process, url = started(tmp_path / "log", settings)
     children = family(process.pid)
     assert len(children) > 5
+    # However busy the machine is, it does not wait behind everybody else's processes.
+    assert {
+        os.getpriority(os.PRIO_PROCESS, replica) for replica in titled(process.pid, "ray::ServeReplica")
+    } == {0}
     # It says that it is ready when the proxy knows both replicas; each request has a connection of its own.
     assert len({httpx.get(f"{url}/healthz", timeout=30.0).headers["x-replica"] for _ in range(16)}) == 2
     before = httpx.post(f"{url}/signals", json=ROWS, timeout=30.0).json()
