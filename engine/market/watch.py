@@ -1,0 +1,104 @@
+"""A crossover that makes signals: bars in, signals out, nothing else.
+
+The signal of a crossing is made by strategy, symbol, bar and action alone: whoever sees the same bars, as often as he
+likes, makes the same signal with the same id, and it counts once.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from engine.errors import InvalidField
+from engine.instants import format_instant
+from engine.intake.fields import MAX_ID, MAX_NAME
+from engine.market.bars import Bar, Basis, bar_name
+from engine.market.crossover import Crossing, Crossover, Gap
+from engine.market.events import Instrument
+from engine.signals import Signal
+
+
+@dataclass(frozen=True, slots=True)
+class MarketSignal:
+    """A signal and the bar that it was made of.
+
+    Attributes:
+        signal: as it is posted; it is known at the end of the bar, and its price is the bar's close.
+        price: the same price, exactly.
+    """
+
+    signal: Signal
+    venue: str
+    bar_open_us: int
+    interval_us: int
+    price: Decimal
+
+
+class Watch:
+    """A crossover on the bars of one instrument.
+
+    Args:
+        instrument: whose bars.
+        symbol: the portfolios' name of it; None: the venue's.
+        strategy: the source of its signals; None: `sma-<fast>-<slow>`.
+
+    Raises:
+        InvalidField: windows, lengths or names that cannot be.
+    """
+
+    def __init__(
+        self,
+        instrument: Instrument,
+        interval_us: int,
+        *,
+        fast: int = 50,
+        slow: int = 200,
+        basis: Basis = Basis.TRADES,
+        symbol: str | None = None,
+        strategy: str | None = None,
+    ) -> None:
+        self.instrument = instrument
+        self.interval_us = interval_us
+        self.basis = basis
+        self.symbol = instrument.symbol if symbol is None else symbol
+        self.strategy = f"sma-{fast}-{slow}" if strategy is None else strategy
+        self.crossover = Crossover(interval_us, fast, slow)
+        for field, value in (("symbol", self.symbol), ("strategy", self.strategy)):
+            if not 1 <= len(value) <= MAX_NAME:
+                raise InvalidField(field, value, f"a text of 1 to {MAX_NAME} characters")
+        longest = self._identity(0, "SELL")
+        if len(longest) > MAX_ID:
+            raise InvalidField(
+                "strategy", self.strategy, f"one that leaves ids of {MAX_ID} characters, not {longest}"
+            )
+
+    def take(self, bar: Bar) -> MarketSignal | Gap | None:
+        """One bar: the signal that it makes, or what is missing before it."""
+        step = self.crossover.take(bar)
+        return self._signal(step) if isinstance(step, Crossing) else step
+
+    def is_about(self, bar: Bar) -> bool:
+        """Whether a bar is one of its own."""
+        held = bar.instrument
+        return (
+            held.symbol == self.instrument.symbol
+            and held.venue == self.instrument.venue
+            and bar.interval_us == self.interval_us
+            and bar.basis is self.basis
+        )
+
+    def _signal(self, crossing: Crossing) -> MarketSignal:
+        bar, action = crossing.bar, crossing.action
+        price = bar.instrument.exact_price(bar.close)
+        signal = Signal(
+            symbol=self.symbol,
+            timestamp_us=bar.end_us,
+            action=action,
+            price=float(price),
+            source=self.strategy,
+            signal_id=self._identity(bar.open_us, action.name),
+            features={"sma_fast": crossing.fast, "sma_slow": crossing.slow},
+        )
+        return MarketSignal(signal, bar.instrument.venue, bar.open_us, bar.interval_us, price)
+
+    def _identity(self, open_us: int, action: str) -> str:
+        place = f"{self.strategy}:{self.instrument.venue}:{self.instrument.symbol}:{self.basis.value}"
+        return f"{place}:{bar_name(self.interval_us)}:{format_instant(open_us)}:{action}"

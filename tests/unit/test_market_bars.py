@@ -1,0 +1,229 @@
+"""Bars from trades and from mid prices, rule by rule."""
+
+import pytest
+
+from engine.errors import InvalidField
+from engine.instants import DAY_US, parse_bar
+from engine.market.bars import REMEMBERED, BarBuilder, Basis, bar_name, bar_of, check_interval, units
+from engine.market.events import BookChange, BookLost, Instrument, Kline, Quote
+from tests.market_bars import INSTRUMENT, SECOND, START_US, trade
+
+
+def builder(lateness_us: int = 0, basis: Basis = Basis.TRADES) -> BarBuilder:
+    return BarBuilder(INSTRUMENT, SECOND, basis, lateness_us=lateness_us)
+
+
+def lost(reason: str = "disconnected") -> BookLost:
+    return BookLost(INSTRUMENT, reason, 0, 0, START_US)
+
+
+def quote(at_us: int, bid: int, ask: int, exchange: bool = True) -> Quote:
+    return Quote(INSTRUMENT, 1, bid, 1, ask, 1, START_US + at_us if exchange else 0, START_US + at_us)
+
+
+@pytest.mark.parametrize("interval_us", [0, -1, 999_999, 7 * SECOND, DAY_US + SECOND, 2 * DAY_US, 1_500_001])
+def test_a_length_that_does_not_divide_a_day_is_refused(interval_us):
+    with pytest.raises(InvalidField, match="bar is"):
+        check_interval(interval_us)
+
+
+@pytest.mark.parametrize("text", ["1s", "90s", "1m", "15m", "1h", "4h", "1d"])
+def test_a_length_is_named_as_it_is_read(text):
+    assert bar_name(check_interval(parse_bar(text))) == text
+
+
+def test_lateness_is_not_negative():
+    with pytest.raises(InvalidField, match="lateness_us"):
+        builder(lateness_us=-1)
+
+
+def test_a_bar_has_the_first_highest_lowest_and_last_price_and_ends_with_a_stamp_at_its_end():
+    bars = builder()
+    for at, price in ((0, 105), (1, 110), (2, 90), (999_999, 101)):
+        assert not bars.trade(trade(at, price, size=3))
+    (made,) = bars.trade(trade(SECOND, 200))
+    assert (made.open, made.high, made.low, made.close, made.volume, made.trades) == (
+        105,
+        110,
+        90,
+        101,
+        12,
+        4,
+    )
+    assert (made.open_us, made.end_us, made.complete) == (START_US, START_US + SECOND, True)
+
+
+def test_open_and_close_go_by_the_stamp_and_among_equals_by_arrival():
+    bars = builder()
+    for number, (at, price) in enumerate(((5, 1), (9, 2), (5, 3), (9, 4), (7, 5))):
+        bars.trade(trade(at, price, trade_id=str(number)))
+    (made,) = bars.trade(trade(SECOND))
+    assert (made.open, made.close) == (1, 4)
+
+
+def test_a_late_trade_goes_where_it_belongs_until_the_lateness_is_over_and_then_changes_nothing():
+    bars = builder(lateness_us=100_000)
+    bars.trade(trade(500_000, 100))
+    assert not bars.trade(trade(SECOND + 99_999, 300))
+    assert not bars.trade(trade(600_000, 200))
+    (made,) = bars.trade(trade(SECOND + 100_000, 300))
+    assert (made.close, made.trades, bars.late) == (200, 2, 0)
+    assert not bars.trade(trade(700_000, 999))
+    assert bars.late == 1
+    (after,) = bars.clock(START_US + 3 * SECOND)[:1]
+    assert (after.high, after.trades) == (300, 2)
+
+
+def test_a_repeated_trade_changes_nothing_within_the_window():
+    bars = builder()
+    bars.trade(trade(0, trade_id="a"))
+    for number in range(REMEMBERED - 1):
+        bars.trade(trade(1, trade_id=str(number)))
+    bars.receive(lost())
+    bars.trade(trade(0, 500, trade_id="a"))
+    assert bars.repeated == 1
+    (made,) = bars.trade(trade(SECOND))
+    assert (made.trades, made.high) == (REMEMBERED, 100)
+
+
+def test_the_memory_of_ids_is_bounded():
+    bars = builder()
+    for number in range(3 * REMEMBERED):
+        bars.trade(trade(1, trade_id=str(number)))
+    assert len(bars._recent) + len(bars._before) <= 2 * REMEMBERED
+
+
+def test_a_stamp_of_the_future_ends_no_bar():
+    bars = builder()
+    bars.trade(trade(0))
+    ahead = trade(1).__class__(INSTRUMENT, "x", 1, 1, 1, START_US + DAY_US, START_US)
+    assert not bars.trade(ahead)
+    assert not bars.receive(BookChange(INSTRUMENT, 1, 1, 1, 2, 1, START_US + DAY_US, START_US))
+    assert bars.ahead == 2
+    assert len(bars.trade(trade(SECOND))) == 1
+
+
+def test_a_bar_without_a_trade_is_flat_at_the_last_close():
+    bars = builder()
+    bars.trade(trade(0, 100))
+    bars.trade(trade(1, 120))
+    made = bars.trade(trade(3 * SECOND, 50))
+    assert [(b.open, b.high, b.low, b.close, b.volume, b.trades, b.complete) for b in made[1:]] == [
+        (120, 120, 120, 120, 0, 0, True)
+    ] * 2
+
+
+def test_no_bar_is_made_before_the_first_price():
+    bars = builder()
+    bars.connected(START_US)
+    assert not bars.clock(START_US + 10 * SECOND)
+    (made,) = [*bars.trade(trade(10 * SECOND)), *bars.trade(trade(11 * SECOND))]
+    assert made.open_us == START_US + 10 * SECOND
+
+
+def test_the_first_bar_is_complete_only_if_the_connection_was_up_at_its_beginning():
+    joined, there = builder(), builder()
+    there.connected(START_US - 1)
+    for bars, complete in ((joined, False), (there, True)):
+        bars.trade(trade(400_000))
+        first, second = bars.trade(trade(2 * SECOND))
+        assert (first.complete, first.close_known, second.complete) == (complete, True, True)
+
+
+def test_bars_that_an_outage_touches_are_incomplete_and_those_it_covers_are_absent():
+    bars = builder()
+    bars.connected(START_US)
+    bars.trade(trade(0, 100))
+    bars.receive(lost())
+    made = list(bars.trade(trade(3 * SECOND + 500_000, 130)))
+    made += bars.trade(trade(5 * SECOND, 140))
+    assert [(b.open_us - START_US) // SECOND for b in made] == [0, 3, 4]
+    assert [(b.complete, b.close_known) for b in made] == [(False, False), (False, True), (True, True)]
+
+
+def test_a_close_is_known_only_by_a_price_after_the_outage():
+    bars = builder()
+    bars.connected(START_US)
+    bars.trade(trade(100_000, 100))
+    bars.lost()
+    bars.connected(START_US + 200_000)
+    made = list(bars.clock(START_US + 2 * SECOND))
+    made += bars.trade(trade(2 * SECOND, 70))
+    made += bars.clock(START_US + 4 * SECOND)
+    assert [(b.close, b.complete, b.close_known) for b in made] == [
+        (100, False, False),
+        (100, False, False),  # flat at a price that may be old
+        (70, True, True),
+        (70, True, True),
+    ]
+
+
+def test_trades_of_before_the_outage_do_not_say_that_it_is_over():
+    bars = builder(lateness_us=SECOND)
+    bars.connected(START_US)
+    bars.trade(trade(0, 100))
+    bars.trade(trade(SECOND, 100))
+    bars.lost()
+    bars.trade(trade(0, 100, trade_id="sent again, with what was before"))
+    made = bars.trade(trade(9 * SECOND, 100))
+    assert [(b.open_us - START_US) // SECOND for b in made] == [0, 1]
+    assert not any(b.complete for b in made)
+
+
+def test_a_year_without_a_connection_is_not_gone_through_second_by_second():
+    bars = builder()
+    bars.trade(trade(0))
+    bars.lost()
+    (made,) = bars.trade(trade(365 * DAY_US))
+    assert made.open_us == START_US
+    (then,) = bars.trade(trade(365 * DAY_US + SECOND))
+    assert then.open_us == START_US + 365 * DAY_US
+
+
+def test_a_lost_book_means_nothing_to_trades_and_an_outage_to_mids():
+    for basis, complete in ((Basis.TRADES, True), (Basis.MIDS, False)):
+        bars = builder(basis=basis)
+        bars.connected(START_US)
+        bars.receive(trade(0) if basis is Basis.TRADES else quote(0, 10, 12))
+        bars.receive(lost("gap"))
+        bars.receive(trade(SECOND - 1) if basis is Basis.TRADES else quote(SECOND - 1, 10, 12))
+        (made,) = bars.receive(quote(SECOND, 10, 12))
+        assert made.complete is complete
+
+
+def test_mid_prices_have_a_digit_more_and_empty_sides_none():
+    bars = builder(basis=Basis.MIDS)
+    for event in (quote(0, 10, 13), quote(1, 0, 13), quote(2, 10, 0), quote(3, 10, 11)):
+        assert not bars.receive(event)
+    (made,) = bars.receive(quote(SECOND, 1, 2, exchange=False))
+    assert str(made.instrument.exact_price(made.open)) == "0.115"
+    assert (made.open, made.close, made.volume, made.trades) == (115, 105, 0, 2)
+
+
+def test_mid_prices_need_a_digit_to_spare():
+    with pytest.raises(InvalidField, match="price_decimals"):
+        BarBuilder(Instrument("v", "s", 18), SECOND, Basis.MIDS)
+
+
+def test_quotes_move_the_clock_of_trades_unless_they_carry_only_our_own():
+    bars = builder()
+    bars.receive(trade(0))
+    assert not bars.receive(quote(5 * SECOND, 1, 2, exchange=False))
+    assert len(bars.receive(quote(SECOND, 1, 2))) == 1
+
+
+def test_a_kline_is_a_bar_once_it_is_closed():
+    def kline(closed: bool) -> Kline:
+        return Kline(INSTRUMENT, SECOND, START_US, 1, 4, 1, 3, 9, 2, closed, 0, 0)
+
+    made = bar_of(kline(closed=True))
+    assert (made.open, made.high, made.low, made.close, made.volume, made.trades) == (1, 4, 1, 3, 9, 2)
+    with pytest.raises(InvalidField, match="closed"):
+        bar_of(kline(closed=False))
+
+
+def test_units_are_exact_whatever_the_length_of_the_number():
+    from decimal import Decimal
+
+    assert units(Decimal("123456789012345678901234567890.12"), 3) == 123456789012345678901234567890120
+    assert units(Decimal("-1E+2"), 1) == -1000
