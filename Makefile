@@ -36,7 +36,7 @@ test: setup ## every test
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup tests
 
 unit: setup ## the fast tests: no cluster, no server
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile quick tests/unit tests/property
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile quick -m "not slow" tests/unit tests/property
 
 lint: setup ## ruff, format, import-linter
 	@$(BIN)/ruff check .

@@ -67,6 +67,7 @@ def test_on_data_without_an_effect_it_lets_nearly_all_stand(seed):
     assert calm < 0.2
 
 
+@pytest.mark.slow
 def test_on_a_shuffled_memory_the_regime_tells_nothing():
     batch, truth = generated(4, regime_effect=True)
 
@@ -201,6 +202,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 def test_after_warming_nothing_is_left_to_compile():
     """In a process of its own: here other tests have compiled it. A cold cache is filled by the first one."""
     found = warmed()

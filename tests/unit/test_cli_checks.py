@@ -88,6 +88,7 @@ def test_what_agents_rest_on_can_be_imported_or_is_a_warning_with_a_remedy():
     assert finding.remedy
 
 
+@pytest.mark.slow
 def test_what_is_compiled_of_the_engine_and_of_the_agents_is_looked_at():
     check_compiled()  # where the cache is cold, or another test has compiled something, it says so
     engine, agents = (len(_compiled_in(part)) for part in ("engine", "agents"))
@@ -106,6 +107,7 @@ def test_a_free_port_is_free():
     assert check_port(Settings(port=free_port())).status == "ok"
 
 
+@pytest.mark.slow
 def test_a_used_port_fails_and_names_who_has_it():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

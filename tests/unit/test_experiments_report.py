@@ -70,6 +70,7 @@ def test_a_page_says_what_was_found_where_it_comes_from_and_needs_nothing_else()
     assert page.tags.count("svg") == 5
 
 
+@pytest.mark.slow
 def test_nothing_of_the_users_data_becomes_markup():
     stream, arms, _ = an_experiment(120)
     stream = replace(
@@ -90,6 +91,7 @@ def test_an_arm_whose_name_begins_with_a_line_is_in_the_legend():
     assert ">_memory</text>" in svg((7.0, 2.0), lambda figure: draw_legend(figure, arms))
 
 
+@pytest.mark.slow
 def test_the_same_run_makes_the_same_report():
     stream, arms, evaluation = an_experiment(100)
     assert make_report(stream, arms, evaluation, MANIFEST) == make_report(stream, arms, evaluation, MANIFEST)
@@ -113,6 +115,7 @@ def test_without_a_canary_the_page_says_that_it_is_not_known():
     assert "No control that looks ahead was run" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [0, 1, 26])
 def test_little_to_show_is_still_a_report(n):
     stream = a_stream(n)

@@ -281,6 +281,7 @@ def test_mixing_the_portfolio_in_keeps_distinct_keys_distinct():
     assert len(np.unique(mixed[:, 0])) == 50_000
 
 
+@pytest.mark.slow
 def test_warming_leaves_no_function_to_compile(tmp_path):
     program = f"""
 from pathlib import Path
