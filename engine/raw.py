@@ -15,6 +15,12 @@ from numba.extending import intrinsic
 # arrays by Python, which holds them. Counting them at every call made the scanners five times slower.
 compiled = njit(cache=True, nogil=True, _nrt=False)
 
+
+def compiled_as(signature: Any) -> Any:
+    """As `compiled`, for one signature: compiled (or taken from the cache) at import, never at a call."""
+    return njit(signature, cache=True, nogil=True, _nrt=False)
+
+
 _WORD, _HALF_WORD = ir.IntType(64), ir.IntType(32)
 _RUN_BYTES = 32
 _RUN = ir.VectorType(ir.IntType(8), _RUN_BYTES)
@@ -60,6 +66,23 @@ def text_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any
         slashes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [92] * _RUN_BYTES))
         controls = builder.icmp_unsigned("<", run, ir.Constant(_RUN, [32] * _RUN_BYTES))
         hits = builder.or_(builder.or_(quotes, slashes), controls)
+        return builder.bitcast(hits, _HALF_WORD)
+
+    return types.uint32(data, at), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def plain_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, Any]:
+    """As `text_marks`, and bytes that are not ASCII as well."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        run = builder.load(builder.bitcast(place, _RUN.as_pointer()), align=1)
+        quotes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [34] * _RUN_BYTES))
+        slashes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [92] * _RUN_BYTES))
+        others = builder.icmp_signed("<", run, ir.Constant(_RUN, [32] * _RUN_BYTES))
+        hits = builder.or_(builder.or_(quotes, slashes), others)
         return builder.bitcast(hits, _HALF_WORD)
 
     return types.uint32(data, at), generate

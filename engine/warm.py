@@ -12,6 +12,7 @@ from engine.identities import warming as identities_warming
 from engine.intake import Reading, read_batch
 from engine.intake import warming as intake_warming
 from engine.journal.stores import open_stores
+from engine.market.venues import sequence
 from engine.policy import Policy
 from engine.shard import Limits, Shard
 
@@ -26,6 +27,7 @@ def warm() -> None:
     ledger.warm()
     performance.warm()
     intake_warming.warm()
+    sequence.warm()
     batch = read_batch(_ROWS, "text/csv", Reading()).batch
     guard.check(
         batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, guard.NEVER_US),

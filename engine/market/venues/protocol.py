@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.market.books import OrderBook
 from engine.market.events import Channel, Event, Instrument, Kline
 
 
@@ -106,7 +107,11 @@ class Tracker(Protocol):
         """The answer to a `Want.request`. One older than what is buffered wants another."""
 
     def wants(self) -> Sequence[Want]:
-        """What is needed now; each want is given once, until it is answered or lost again."""
+        """What is needed now; each want is given once, until it is answered or lost again.
+
+        A snapshot is asked for when the first change has come, so that it is not older than the stream; a request
+        that fails for good may be made again by the feed as it sees fit.
+        """
 
     def disconnected(self, received_us: int) -> Sequence[Event]:
         """The connection is gone: every book is lost, and what `Opening` brings begins anew."""
@@ -114,11 +119,19 @@ class Tracker(Protocol):
     def in_sync(self, instrument: Instrument) -> bool:
         """Whether the book is whole."""
 
+    def book(self, instrument: Instrument) -> OrderBook:
+        """The order book after the last message, to look into (`levels`, `walk`); empty while not in sync."""
+
     @property
     def counts(self) -> Mapping[str, int]:
-        """`messages`, `events`, `stale` (old updates passed over), `gaps`, `resyncs`, `crossed`, `malformed`,
-        `unknown` (well-formed messages about nothing that was subscribed to), `refused` (the venue's error texts).
+        """`messages`, `events`, `stale` (old updates passed over), `gaps`, `resyncs` (books whole again after a
+        loss), `crossed`, `malformed`, `stale_snapshots`, `unknown` (well-formed messages about nothing that was
+        subscribed to), `refused` (the venue's error texts; the last of them is `last_refusal`).
         """
+
+    @property
+    def last_refusal(self) -> str:
+        """What the venue said when it last refused something; empty if it never did."""
 
 
 class Venue(Protocol):

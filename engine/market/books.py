@@ -1,0 +1,287 @@
+# mypy: disable-error-code="arg-type,assignment,no-any-return,operator,misc,return-value"
+# mypy: disallow-untyped-decorators=False
+"""Order books: every price with what rests there, exactly, in sorted int64 arrays.
+
+`Shelf` holds the books of one connection in one array, so that compiled code reaches any of them; `OrderBook` is one
+of them as the rest of the system sees it. A side is a run of keys in ascending order, best last, and a run of sizes:
+most changes happen near the best price, where little has to move. A bid's key is its price, an ask's is its price
+negated, so that both sides are the same code.
+
+A change that does not fit leaves the book as it was (`apply` says so); `Shelf.make_room` then gives it more.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from numba import types
+
+from engine.market.events import Instrument
+from engine.market.shapes import Longs
+from engine.raw import compiled_as
+
+BID, ASK = 0, 1
+
+# A book's row in `Shelf.heads`.
+BID_AT, BID_ROOM, BID_COUNT, ASK_AT, ASK_ROOM, ASK_COUNT = range(6)
+STATE, LAST, BEFORE, UPDATE_ID = 6, 7, 8, 9  # what trackers keep, see venues/sequence.py
+HEAD = 12
+_SIDE = 3
+_START_ROOM = 64
+
+_longs, _long, _pair = types.int64[::1], types.int64, types.UniTuple(types.int64, 2)
+
+
+@compiled_as(_long(_longs, _long, _long, _long))
+def _find(cells: Longs, at: int, count: int, key: int) -> int:
+    """How many of the keys are below `key`; searched from the best on, in growing steps."""
+    if count == 0 or cells[at + count - 1] < key:
+        return count
+    high, step = count - 1, 1
+    while high - step >= 0 and cells[at + high - step] >= key:
+        high -= step
+        step *= 2
+    low = max(high - step + 1, 0)
+    if high - step < 0:
+        low = 0
+    while low < high:
+        middle = (low + high) >> 1
+        if cells[at + middle] < key:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled_as(_long(_longs, _long, _long, _long, _long, _long))
+def _set(cells: Longs, at: int, room: int, count: int, key: int, size: int) -> int:
+    """One level changed, added or (size 0) taken away; how many there are then."""
+    sizes = at + room
+    place = _find(cells, at, count, key)
+    if place < count and cells[at + place] == key:
+        if size != 0:
+            cells[sizes + place] = size
+            return count
+        for k in range(place, count - 1):
+            cells[at + k] = cells[at + k + 1]
+        for k in range(place, count - 1):
+            cells[sizes + k] = cells[sizes + k + 1]
+        return count - 1
+    if size == 0:
+        return count
+    for k in range(count, place, -1):
+        cells[at + k] = cells[at + k - 1]
+    for k in range(count, place, -1):
+        cells[sizes + k] = cells[sizes + k - 1]
+    cells[at + place] = key
+    cells[sizes + place] = size
+    return count + 1
+
+
+@compiled_as(types.boolean(_longs, _longs, _long, _longs, _long, _long, _long, _long))
+def apply(
+    cells: Longs, heads: Longs, book: int, levels: Longs, at: int, room: int, bids: int, asks: int
+) -> bool:
+    """Changes into the book whose head begins at `book`; False, and nothing changed, if they may not fit.
+
+    `levels` holds four runs of `room` from `at` on: bid prices, bid sizes, ask prices, ask sizes.
+    """
+    if heads[book + BID_COUNT] + bids > heads[book + BID_ROOM]:
+        return False
+    if heads[book + ASK_COUNT] + asks > heads[book + ASK_ROOM]:
+        return False
+    for side in range(2):
+        place = book + _SIDE * side
+        begin, space, count = heads[place], heads[place + 1], heads[place + 2]
+        prices = at + 2 * room * side
+        for k in range(asks if side else bids):
+            key = -levels[prices + k] if side else levels[prices + k]
+            count = _set(cells, begin, space, count, key, levels[prices + room + k])
+        heads[place + 2] = count
+    return True
+
+
+@compiled_as(types.void(_longs, _long))
+def clear(heads: Longs, book: int) -> None:
+    """Empty the book whose head begins at `book`."""
+    heads[book + BID_COUNT] = 0
+    heads[book + ASK_COUNT] = 0
+
+
+@compiled_as(types.UniTuple(_long, 4)(_longs, _longs, _long))
+def best(cells: Longs, heads: Longs, book: int) -> tuple[int, int, int, int]:
+    """Best bid, its size, best ask, its size; 0 and 0 for an empty side."""
+    bid, bid_size, ask, ask_size = 0, 0, 0, 0
+    count = heads[book + BID_COUNT]
+    if count > 0:
+        at = heads[book + BID_AT] + count - 1
+        bid, bid_size = cells[at], cells[at + heads[book + BID_ROOM]]
+    count = heads[book + ASK_COUNT]
+    if count > 0:
+        at = heads[book + ASK_AT] + count - 1
+        ask, ask_size = -cells[at], cells[at + heads[book + ASK_ROOM]]
+    return bid, bid_size, ask, ask_size
+
+
+@compiled_as(_long(_longs, _long, _long, _long, _long, _long, _long, _longs, _longs))
+def _walk(
+    cells: Longs,
+    at: int,
+    room: int,
+    count: int,
+    sign: int,
+    size: int,
+    limit: int,
+    prices: Longs,
+    sizes: Longs,
+) -> int:
+    """Take up to `size` from the best on; how many levels it took."""
+    taken = 0
+    for k in range(count - 1, -1, -1):
+        if size <= 0 or (limit > 0 and cells[at + k] < sign * limit):
+            break
+        here = min(size, cells[at + room + k])
+        prices[taken] = sign * cells[at + k]
+        sizes[taken] = here
+        size -= here
+        taken += 1
+    return taken
+
+
+class Shelf:
+    """The books of one connection, in the order of `instruments`.
+
+    `cells` and `heads` (int64) are what compiled callers of `apply` hand on; `cells` is another array after
+    `make_room`.
+    """
+
+    def __init__(self, instruments: list[Instrument]) -> None:
+        self.instruments = instruments
+        count = len(instruments)
+        self.heads = np.zeros(HEAD * max(count, 1), np.int64)
+        self.cells = np.zeros(4 * _START_ROOM * max(count, 1), np.int64)
+        self._used = 0
+        for row in range(count):
+            for side in (BID, ASK):
+                self._place(HEAD * row + _SIDE * side, _START_ROOM)
+
+    def _place(self, head: int, room: int) -> None:
+        """Give a side a new run of cells; what it held moves there."""
+        if self._used + 2 * room > len(self.cells):
+            larger = np.zeros(2 * (self._used + 2 * room), np.int64)
+            larger[: self._used] = self.cells[: self._used]
+            self.cells = larger
+        at, old, count = self.heads[head : head + 3].tolist()
+        for part in range(2):
+            source = at + part * old
+            target = self._used + part * room
+            self.cells[target : target + count] = self.cells[source : source + count]
+        self.heads[head : head + 2] = self._used, room
+        self._used += 2 * room
+
+    def make_room(self, row: int, bids: int, asks: int) -> None:
+        """Let a book take so many more levels a side."""
+        for side, more in ((BID, bids), (ASK, asks)):
+            head = HEAD * row + _SIDE * side
+            needed = int(self.heads[head + 2]) + more
+            if needed > self.heads[head + 1]:
+                self._place(head, 2 * needed)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Close the holes that moved sides left, once they are most of the array."""
+        live = int(sum(self.heads[HEAD * row + _SIDE * side + 1] for row in range(len(self.instruments))
+                       for side in (BID, ASK)))  # fmt: skip
+        if self._used <= 4 * live:
+            return
+        before, self._used = self.cells, 0
+        self.cells = np.zeros(4 * live, np.int64)
+        for row in range(len(self.instruments)):
+            for side in (BID, ASK):
+                head = HEAD * row + _SIDE * side
+                at, room, count = self.heads[head : head + 3].tolist()
+                for part in range(2):
+                    source, target = at + part * room, self._used + part * room
+                    self.cells[target : target + count] = before[source : source + count]
+                self.heads[head] = self._used
+                self._used += 2 * room
+
+    def book(self, row: int) -> "OrderBook":
+        """The book of an instrument; the same one for as long as the shelf lives."""
+        return OrderBook(self.instruments[row], self, row)
+
+
+class OrderBook:
+    """The order book of one instrument: prices in ticks, sizes in lots, both int64.
+
+    Alone (`OrderBook(instrument)`) it has a shelf of its own; a tracker's books share one.
+    """
+
+    def __init__(self, instrument: Instrument, shelf: Shelf | None = None, row: int = 0) -> None:
+        self.instrument = instrument
+        self._shelf = shelf if shelf is not None else Shelf([instrument])
+        self._row = row
+
+    def replace(self, bids: npt.ArrayLike, asks: npt.ArrayLike) -> None:
+        """The whole book anew: (price, size) pairs, in any order; a price given twice keeps the last size."""
+        clear(self._shelf.heads, HEAD * self._row)
+        self.change(bids, asks)
+
+    def clear(self) -> None:
+        """Nothing rests any more."""
+        clear(self._shelf.heads, HEAD * self._row)
+
+    def change(self, bids: npt.ArrayLike, asks: npt.ArrayLike) -> None:
+        """Levels as they are now, as (price, size) pairs; size 0 takes a level away, if it is there."""
+        sides = [np.asarray(levels, np.int64).reshape(-1, 2) for levels in (bids, asks)]
+        if any((levels[:, 0] <= 0).any() or (levels[:, 1] < 0).any() for levels in sides):
+            raise ValueError("a level's price is above 0, its size 0 or more")
+        room = max(len(levels) for levels in sides)
+        runs = np.zeros((4, room), np.int64)
+        for side, levels in enumerate(sides):
+            runs[2 * side : 2 * side + 2, : len(levels)] = levels.T
+        shelf = self._shelf
+        counts = len(sides[0]), len(sides[1])
+        if not apply(shelf.cells, shelf.heads, HEAD * self._row, runs.ravel(), 0, room, *counts):
+            shelf.make_room(self._row, *counts)
+            apply(shelf.cells, shelf.heads, HEAD * self._row, runs.ravel(), 0, room, *counts)
+
+    @property
+    def best(self) -> tuple[int, int, int, int]:
+        """Best bid, its size, best ask, its size; 0 and 0 for an empty side."""
+        found: tuple[int, int, int, int] = best(self._shelf.cells, self._shelf.heads, HEAD * self._row)
+        return found
+
+    @property
+    def crossed(self) -> bool:
+        """Whether the best bid is not below the best ask: no venue's book is ever so."""
+        bid, _, ask, _ = self.best
+        return bid != 0 and ask != 0 and bid >= ask
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many prices there are: bids, asks."""
+        head = HEAD * self._row
+        return int(self._shelf.heads[head + BID_COUNT]), int(self._shelf.heads[head + ASK_COUNT])
+
+    def levels(self, side: int, count: int | None = None) -> tuple[Longs, Longs]:
+        """Prices and sizes of a side (`BID` or `ASK`), best first, at most `count` of them; copies."""
+        head = HEAD * self._row + _SIDE * side
+        at, room, there = self._shelf.heads[head : head + 3].tolist()
+        wanted = there if count is None else min(count, there)
+        keys = self._shelf.cells[at + there - wanted : at + there][::-1]
+        sizes = self._shelf.cells[at + room + there - wanted : at + room + there][::-1]
+        return (keys.copy() if side == BID else -keys), sizes.copy()
+
+    def walk(self, side: int, size: int, limit: int = 0) -> tuple[Longs, Longs]:
+        """What an order that takes `size` lots from a side gets: prices and sizes, best first.
+
+        A buyer takes from `ASK`, a seller from `BID`. `limit` is the worst price that is taken; 0: any. The sizes
+        add up to less than `size` where the book (within the limit) does not have it.
+        """
+        if size <= 0 or limit < 0:
+            raise ValueError("size is above 0, limit 0 or more")
+        head = HEAD * self._row + _SIDE * side
+        at, room, there = self._shelf.heads[head : head + 3].tolist()
+        prices, sizes = np.empty(there, np.int64), np.empty(there, np.int64)
+        sign = 1 if side == BID else -1
+        taken = _walk(self._shelf.cells, at, room, there, sign, size, limit, prices, sizes)
+        return prices[:taken], sizes[:taken]

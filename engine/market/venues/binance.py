@@ -1,0 +1,336 @@
+"""Binance: spot, USD-M futures and COIN-M futures, which differ in addresses, rule and how instruments are listed.
+
+Rules for the order book, from developers.binance.com ("How to manage a local order book correctly"): changes are kept
+until a snapshot is there; on spot the first has U <= lastUpdateId + 1 <= u and each next one U == last u + 1, on
+futures each one's `pu` is the last `u`. Since April 2026 USD-M serves books and best prices under `/public`, trades and
+klines under `/market`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from urllib.parse import quote
+
+from engine.errors import InvalidField, UnreadableInput
+from engine.market.events import Channel, Instrument, Kline
+from engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
+from engine.market.venues.numbers import (
+    DAY_US,
+    HOUR_US,
+    MINUTE_US,
+    SECOND_US,
+    answer,
+    decimals_of,
+    integer,
+    interval_name,
+    kline,
+    part,
+)
+from engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
+from engine.market.venues.sequence import AGGREGATES, CHAIN, COUNT, DEPTH, QUOTES, TRADES
+from engine.market.venues.tracker import Heard, StreamTracker
+
+_INTERVALS = {
+    MINUTE_US: "1m", 3 * MINUTE_US: "3m", 5 * MINUTE_US: "5m", 15 * MINUTE_US: "15m", 30 * MINUTE_US: "30m",
+    HOUR_US: "1h", 2 * HOUR_US: "2h", 4 * HOUR_US: "4h", 6 * HOUR_US: "6h", 8 * HOUR_US: "8h", 12 * HOUR_US: "12h",
+    DAY_US: "1d",
+}  # fmt: skip
+_SIDES = {"true": -1, "false": 1}  # `m`: the buyer was resting, so the seller took
+
+_SYMBOL = Value(Take.SYMBOL, Slot.INSTRUMENT)
+_PASSED = Value(Take.INTEGER, needed=False)
+
+
+def _event(name: str) -> Value:
+    return Value(Take.WORD, words={name: 1})
+
+
+def _depth(*, chained: bool) -> Form:
+    form = {
+        "e": _event("depthUpdate"),
+        "E": Value(Take.INTEGER, Slot.MS),
+        "T": _PASSED,
+        "s": _SYMBOL,
+        "U": Value(Take.INTEGER, Slot.FIRST),
+        "u": Value(Take.INTEGER, Slot.LAST),
+        "pu": Value(Take.INTEGER, Slot.PREVIOUS),
+        "b": Value(Take.BIDS),
+        "a": Value(Take.ASKS),
+    }
+    if not chained:
+        del form["pu"], form["T"]
+    return form
+
+
+def _trade(name: str, trade_id: str) -> Form:
+    return {
+        "e": _event(name),
+        "E": _PASSED,
+        "T": Value(Take.INTEGER, RowSlot.MS),
+        "s": _SYMBOL,
+        trade_id: Value(Take.ID, RowSlot.ID_START),
+        "p": Value(Take.PRICE, RowSlot.PRICE),
+        "q": Value(Take.SIZE, RowSlot.SIZE),
+        "m": Value(Take.FLAG, RowSlot.SIDE, words=_SIDES),
+    }
+
+
+_QUOTE: Form = {
+    "e": Value(Take.WORD, needed=False, words={"bookTicker": 1}),
+    "u": Value(Take.INTEGER, Slot.LAST),
+    "s": _SYMBOL,
+    "b": Value(Take.PRICE, RowSlot.PRICE),
+    "B": Value(Take.SIZE, RowSlot.SIZE),
+    "a": Value(Take.PRICE, RowSlot.ASK),
+    "A": Value(Take.SIZE, RowSlot.ASK_SIZE),
+    "T": _PASSED,
+    "E": Value(Take.INTEGER, Slot.MS, needed=False),
+}
+_KINDS = {"depth": DEPTH, "trade": TRADES, "aggTrade": AGGREGATES, "bookTicker": QUOTES}
+_SNAPSHOT: Form = {
+    "lastUpdateId": Value(Take.INTEGER, Slot.LAST),
+    "E": Value(Take.INTEGER, Slot.MS, needed=False),
+    "bids": Value(Take.BIDS),
+    "asks": Value(Take.ASKS),
+}
+
+
+def _stream(*, chained: bool) -> Form:
+    forms = {
+        DEPTH: _depth(chained=chained),
+        TRADES: _trade("trade", "t"),
+        AGGREGATES: _trade("aggTrade", "a"),
+        QUOTES: _QUOTE,
+    }
+    return {
+        "stream": Value(Take.KIND, Slot.KIND, words=_KINDS, after="@", before="@"),
+        "data": Value(Take.DATA, forms=forms),
+    }
+
+
+_ABOUT = re.compile(rb'\{\s*"stream"\s*:\s*"([a-z0-9_]+)@([a-zA-Z]+)')
+
+
+@dataclass(frozen=True, slots=True)
+class BinanceDialect:
+    """See `engine.market.venues.tracker.Dialect`."""
+
+    rule: int
+    stream: Form
+    depth: Form
+    depth_path: str
+    depth_limit: int
+    depth_weight: int
+
+    def depth_request(self, instrument: Instrument) -> Request:
+        return Request(
+            f"{self.depth_path}?symbol={instrument.symbol}&limit={self.depth_limit}", self.depth_weight
+        )
+
+    def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:  # noqa: ARG002 - snapshots come by request
+        return ()
+
+    def about(self, raw: bytes) -> str | None:
+        found = _ABOUT.match(raw)
+        if found is None:
+            return None
+        return found[1].decode().upper() if found[2] == b"depth" else ""
+
+    def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
+        if not isinstance(message, dict):
+            return None
+        if "stream" in message:
+            name = message["stream"]
+            if isinstance(name, str) and "@kline_" in name:
+                return Heard((_read_kline(part(message, "data"), instruments, received_us),))
+            return None
+        if "result" in message:
+            return Heard()
+        error = message.get("error", message)
+        if isinstance(error, dict) and "msg" in error:
+            return Heard(refused=f"{error.get('code')}: {error['msg']}")
+        return None
+
+
+def _read_kline(data: object, instruments: Mapping[str, Instrument], received_us: int) -> Kline:
+    bar = part(data, "k")
+    symbol = part(data, "s")
+    if symbol not in instruments:
+        raise Elsewhere
+    interval = next((us for us, name in _ALL_INTERVALS.items() if name == part(bar, "i")), None)
+    if interval is None:
+        raise Elsewhere
+    return kline(
+        instruments[symbol], interval, 1000 * integer(part(bar, "t")),
+        (part(bar, "o"), part(bar, "h"), part(bar, "l"), part(bar, "c")), part(bar, "v"), integer(part(bar, "n")),
+        closed=part(bar, "x") is True, exchange_us=1000 * integer(part(data, "E")), received_us=received_us,
+    )  # fmt: skip
+
+
+_ALL_INTERVALS = {SECOND_US: "1s", **_INTERVALS}
+
+
+@dataclass(frozen=True, slots=True)
+class Binance:
+    """One of Binance's markets; see `SPOT`, `USDM`, `COINM`.
+
+    Attributes:
+        roots: where streams are opened, by channel.
+        api: the path before `/depth`, `/exchangeInfo` and `/klines`.
+        trades: the stream of trades: single ones on spot, by taker's order on futures (those are documented there).
+    """
+
+    name: str
+    hosts: Hosts
+    manners: Manners
+    dialect: BinanceDialect
+    roots: Mapping[Channel, str]
+    api: str
+    trades: str
+    intervals: Mapping[int, str]
+    listed_at_once: bool
+
+    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
+        """One for each path and each `manners.streams` streams."""
+        openings = []
+        for root in dict.fromkeys(self.roots.values()):
+            channels = frozenset(channel for channel, path in self.roots.items() if path == root)
+            group: list[Subscription] = []
+            names: list[str] = []
+            for each in subscriptions:
+                wanted = Subscription(each.instrument, each.channels & channels, each.kline_us)
+                streams = self._streams(wanted)
+                if names and len(names) + len(streams) > self.manners.streams:
+                    openings.append(_opening(root, names, group))
+                    group, names = [], []
+                if streams:
+                    group.append(wanted)
+                    names += streams
+            if names:
+                openings.append(_opening(root, names, group))
+        return tuple(openings)
+
+    def _streams(self, each: Subscription) -> list[str]:
+        symbol = each.instrument.symbol.lower()
+        names = {
+            Channel.DEPTH: "depth@100ms",
+            Channel.TRADES: self.trades,
+            Channel.QUOTES: "bookTicker",
+        }
+        if Channel.KLINES in each.channels:
+            names[Channel.KLINES] = f"kline_{interval_name(self.intervals, each.kline_us, self.name)}"
+        return [f"{symbol}@{names[channel]}" for channel in Channel if channel in each.channels]
+
+    def instruments_request(self, symbols: Sequence[str]) -> Request:
+        """`exchangeInfo`, of these symbols where the market can be asked so."""
+        if not self.listed_at_once:
+            return Request(f"{self.api}/exchangeInfo", 1)
+        listed = ",".join(f'"{symbol}"' for symbol in symbols)
+        return Request(f"{self.api}/exchangeInfo?symbols={quote(f'[{listed}]')}", 20)
+
+    def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
+        """Prices get the digits that the asset can have, since orders outlive a change of the tick size."""
+        listed = part(answer(body), "symbols")
+        if not isinstance(listed, list):
+            raise UnreadableInput("exchangeInfo without symbols")
+        found = {part(each, "symbol"): each for each in listed}
+        return [self._instrument(symbol, found.get(symbol)) for symbol in symbols]
+
+    def _instrument(self, symbol: str, row: object) -> Instrument:
+        if row is None:
+            raise InvalidField("symbol", symbol, f"one that {self.name} trades")
+        if self.dialect.rule == CHAIN:
+            size = part(row, "contractSize") if self.name == "binance-coinm" else 1
+            return Instrument(
+                self.name, symbol, integer(part(row, "pricePrecision")), integer(part(row, "quantityPrecision")),
+                Decimal(integer(size)),
+            )  # fmt: skip
+        filters = {part(each, "filterType"): each for each in part(row, "filters")}
+        step = part(filters, "LOT_SIZE", "stepSize")
+        return Instrument(self.name, symbol, integer(part(row, "quotePrecision")), decimals_of(step))
+
+    def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
+        """`klines`; the venue gives at most 1 000 (spot) or 1 500."""
+        name = interval_name(self.intervals, interval_us, self.name)
+        most = 1000 if self.dialect.rule == COUNT else 1500
+        if not 0 < limit <= most:
+            raise InvalidField("limit", limit, f"1 to {most}")
+        last_ms = -(-end_us // 1000) - 1
+        path = f"{self.api}/klines?symbol={instrument.symbol}&interval={name}&endTime={last_ms}&limit={limit}"
+        return Request(path, 2 if self.dialect.rule == COUNT else 10)
+
+    def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
+        """Rows of open time, open, high, low, close, volume, close time, …, trades (the ninth)."""
+        rows = answer(body)
+        if not isinstance(rows, list):
+            raise UnreadableInput(f"klines are no list: {str(rows)[:200]}")
+        klines = []
+        for row in rows:
+            open_us = 1000 * integer(part(row, 0))
+            prices = (part(row, 1), part(row, 2), part(row, 3), part(row, 4))
+            volume, trades = part(row, 5), integer(part(row, 8))
+            closed = open_us + interval_us <= now_us
+            klines.append(
+                kline(
+                    instrument, interval_us, open_us, prices, volume, trades,
+                    closed=closed, exchange_us=0, received_us=now_us,
+                )
+            )  # fmt: skip
+        return klines
+
+    def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
+        """The state of one connection."""
+        return StreamTracker(self.dialect, subscriptions)
+
+
+def _opening(root: str, names: Sequence[str], group: Sequence[Subscription]) -> Opening:
+    return Opening(f"{root}?streams={'/'.join(names)}", (), tuple(group))
+
+
+def _manners(*, texts_per_s: float, streams: int, silence_s: float) -> Manners:
+    """The venue pings (every 20 s on spot, 3 min on futures) and ends a connection after 24 hours."""
+    return Manners(
+        ping_every_s=None, ping_text=None, silence_s=silence_s, lifetime_s=86_400.0, connects=300,
+        connects_within_s=300.0, texts_per_s=texts_per_s, streams=streams,
+    )  # fmt: skip
+
+
+SPOT = Binance(
+    name="binance",
+    hosts=Hosts("wss://stream.binance.com:9443", "https://api.binance.com"),
+    manners=_manners(texts_per_s=5, streams=1024, silence_s=60.0),
+    dialect=BinanceDialect(COUNT, _stream(chained=False), _SNAPSHOT, "/api/v3/depth", 1000, 50),
+    roots=dict.fromkeys(Channel, "/stream"),
+    api="/api/v3",
+    trades="trade",
+    intervals=_ALL_INTERVALS,
+    listed_at_once=True,
+)
+USDM = Binance(
+    name="binance-usdm",
+    hosts=Hosts("wss://fstream.binance.com", "https://fapi.binance.com"),
+    manners=_manners(texts_per_s=10, streams=1024, silence_s=240.0),
+    dialect=BinanceDialect(CHAIN, _stream(chained=True), _SNAPSHOT, "/fapi/v1/depth", 1000, 20),
+    roots={
+        Channel.DEPTH: "/public/stream",
+        Channel.QUOTES: "/public/stream",
+        Channel.TRADES: "/market/stream",
+        Channel.KLINES: "/market/stream",
+    },
+    api="/fapi/v1",
+    trades="aggTrade",
+    intervals=_INTERVALS,
+    listed_at_once=False,
+)
+COINM = Binance(
+    name="binance-coinm",
+    hosts=Hosts("wss://dstream.binance.com", "https://dapi.binance.com"),
+    manners=_manners(texts_per_s=10, streams=200, silence_s=240.0),
+    dialect=BinanceDialect(CHAIN, _stream(chained=True), _SNAPSHOT, "/dapi/v1/depth", 1000, 20),
+    roots=dict.fromkeys(Channel, "/stream"),
+    api="/dapi/v1",
+    trades="aggTrade",
+    intervals=_INTERVALS,
+    listed_at_once=False,
+)

@@ -1,0 +1,75 @@
+"""How venues write numbers and lengths of klines outside the streams."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.errors import InvalidField, UnreadableInput
+from engine.market.events import MOST_DECIMALS, Instrument, Kline
+from engine.market.reader import decode
+from engine.market.shapes import exact
+
+SECOND_US = 1_000_000
+MINUTE_US, HOUR_US, DAY_US = 60 * SECOND_US, 3600 * SECOND_US, 86_400 * SECOND_US
+
+
+def answer(body: bytes) -> Any:
+    """An answer's body, decoded; `UnreadableInput` if it is no JSON."""
+    return decode(body)
+
+
+def part(message: Any, *path: str | int) -> Any:
+    """What lies there in a decoded message; `UnreadableInput` if nothing does."""
+    for step in path:
+        try:
+            message = message[step]
+        except (KeyError, IndexError, TypeError):
+            raise UnreadableInput(f"an answer without {step!r}") from None
+    return message
+
+
+def decimals_of(step: object) -> int:
+    """Digits after the point of a step such as `0.01000000`."""
+    if not isinstance(step, str) or exact(step, MOST_DECIMALS) == 0:
+        raise UnreadableInput(f"{step!r} is no step of a price or size")
+    return len(step.partition(".")[2].rstrip("0"))
+
+
+def integer(number: object) -> int:
+    """A whole number, as one or in quotes."""
+    if isinstance(number, str) and number.isascii() and number.isdecimal():
+        return int(number)
+    if type(number) is int:
+        return number
+    raise UnreadableInput(f"{number!r} is no whole number")
+
+
+def interval_name(names: Mapping[int, str], interval_us: int, venue: str) -> str:
+    """What the venue calls that length; `InvalidField` if it has no such klines."""
+    if interval_us not in names:
+        seconds = ", ".join(str(each // SECOND_US) for each in sorted(names))
+        raise InvalidField("interval_us", interval_us, f"one of {venue}'s, in seconds: {seconds}")
+    return names[interval_us]
+
+
+def kline(
+    instrument: Instrument,
+    interval_us: int,
+    open_us: int,
+    prices: tuple[object, object, object, object],
+    volume: object,
+    trades: int,
+    *,
+    closed: bool,
+    exchange_us: int,
+    received_us: int,
+) -> Kline:
+    """A kline of texts: open, high, low, close and the volume."""
+    first, high, low, last = (exact(price, instrument.price_decimals) for price in prices)
+    if not low <= min(first, last) <= max(first, last) <= high:
+        raise UnreadableInput(
+            f"a kline of {instrument.symbol} whose high and low do not hold its open and close"
+        )
+    return Kline(
+        instrument, interval_us, open_us, first, high, low, last, exact(volume, instrument.size_decimals), trades,
+        closed, exchange_us, received_us,
+    )  # fmt: skip

@@ -1,0 +1,420 @@
+"""A connection's tracker: the same for every venue, which says the rest in a `Dialect`.
+
+A message goes through one compiled call (`sequence.take`) and becomes one event. What the compiled reader refuses is
+decoded by msgspec and either taken through the same forms, or heard as what it is: an acknowledgement, an error, a
+kline. Books that wait for a REST snapshot keep the raw changes that came meanwhile, up to a limit, and go through
+them again when it is there.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from engine.errors import UnreadableInput
+from engine.market.books import HEAD, LAST, STATE, OrderBook, Shelf
+from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
+from engine.market.reader import READ, ROWS_AT, Reader, decode, read
+from engine.market.shapes import ROW_SLOTS, Elsewhere, Form, RowSlot, Slot, Symbol
+from engine.market.venues.protocol import Request, Subscription, Want
+from engine.market.venues.sequence import (
+    BEAT,
+    CHANGED,
+    CROSSED,
+    ELSEWHERE,
+    FRESH,
+    GAP,
+    LIVE,
+    LOST,
+    OLD,
+    QUOTED,
+    ROOM,
+    STALE,
+    TOP,
+    TRADED,
+    UNFOLLOWED,
+    UNREAD,
+    WAIT,
+    Found,
+    begin,
+    settle,
+    take,
+)
+
+MOST_WAITING = 4096
+MOST_WAITING_BYTES = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A message that is no change, trade or quote.
+
+    Attributes:
+        events: klines.
+        refused: the venue's error text; empty: it is none.
+        follows: the symbol whose depth channel was just acknowledged; empty: none was.
+    """
+
+    events: tuple[Event, ...] = ()
+    refused: str = ""
+    follows: str = ""
+
+
+class Dialect(Protocol):
+    """How a venue speaks: what `StreamTracker` has to know of it."""
+
+    @property
+    def rule(self) -> int:
+        """The rule of `sequence` by which its changes follow each other."""
+
+    @property
+    def stream(self) -> Form:
+        """A message of the stream."""
+
+    @property
+    def depth(self) -> Form | None:
+        """The answer to `depth_request`; None: snapshots come by the stream alone."""
+
+    def depth_request(self, instrument: Instrument) -> Request | None:
+        """Asks for a snapshot."""
+
+    def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:
+        """What to send for a snapshot by the stream; nothing where it comes by `depth_request`."""
+
+    def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
+        """A decoded message that is none of the forms'; None: it is for them. `UnreadableInput`: it is neither."""
+
+    def about(self, raw: bytes) -> str | None:
+        """The symbol whose book a message that cannot be read is about; "": no book; None: nobody can tell."""
+
+
+class StreamTracker:
+    """See `engine.market.venues.protocol.Tracker`."""
+
+    def __init__(self, dialect: Dialect, subscriptions: Sequence[Subscription]) -> None:
+        self._dialect = dialect
+        self._rule = dialect.rule
+        self._instruments = [each.instrument for each in subscriptions]
+        self._by_symbol = {each.symbol: each for each in self._instruments}
+        if len(self._by_symbol) != len(self._instruments):
+            raise ValueError("two subscriptions for one symbol")
+        self._rows = {each.symbol: row for row, each in enumerate(self._instruments)}
+        roots = [dialect.stream] if dialect.depth is None else [dialect.stream, dialect.depth]
+        symbols = [Symbol(each.symbol, each.price_decimals, each.size_decimals) for each in self._instruments]
+        self._reader = Reader(roots, symbols)
+        # Books of depth 1, for venues that say the best prices so, stand behind the others.
+        self._tops = len(self._instruments)
+        self._shelf = Shelf(self._instruments * 2)
+        self._depths = [row for row, each in enumerate(subscriptions) if Channel.DEPTH in each.channels]
+        for row in range(self._tops):
+            if row not in set(self._depths):
+                self._shelf.heads[HEAD * row + STATE] = UNFOLLOWED
+        self._books = [self._shelf.book(row) for row in range(self._tops)]
+        self._waiting: list[deque[bytes]] = [deque() for _ in self._instruments]
+        self._waiting_bytes = [0] * self._tops
+        self._asked = [False] * self._tops
+        self._acknowledged = [False] * self._tops
+        self._were_whole: set[int] = set()
+        self._lost_before: set[int] = set()
+        self._wants: list[Want] = []
+        self._messages = self._events = 0
+        self._counts = dict.fromkeys(
+            ("stale", "gaps", "resyncs", "crossed", "malformed", "stale_snapshots", "unknown", "refused"), 0
+        )
+        self.last_refusal = ""
+
+    def receive(self, raw: bytes, received_us: int) -> Sequence[Event]:
+        """One message as it came."""
+        self._messages += 1
+        reader, shelf = self._reader, self._shelf
+        size = len(raw)
+        if size > reader.capacity:
+            try:
+                reader.load(raw)
+            except UnreadableInput:
+                return self._malformed(raw, received_us)
+        reader.view[:size] = raw
+        found = take(
+            reader.text, size, self._rule, self._tops, reader.table, reader.work, shelf.heads, shelf.cells
+        )
+        status, row, a, b, c, d, e, us, _, _ = found
+        if status == QUOTED:
+            self._events += 1
+            return (Quote(self._instruments[row], a, b, c, d, e, us, received_us),)
+        if status == CHANGED and row in self._were_whole:
+            self._events += 1
+            return (BookChange(self._instruments[row], a, b, c, d, e, us, received_us),)
+        if status == UNREAD:
+            return self._slowly(raw, received_us)
+        return self._finish(found, raw, raw, received_us)
+
+    def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
+        """The answer to a `Want.request`."""
+        row = self._rows[instrument.symbol]
+        if self._shelf.heads[HEAD * row + STATE] != LOST:
+            return ()  # it came too late: the stream has brought one
+        self._asked[row] = False
+        try:
+            found = self._begin(row, body)
+        except UnreadableInput:
+            self._counts["malformed"] += 1
+            self._ask(row)
+            return ()
+        if found[0] == CROSSED:
+            return self._lose(row, "crossed", 0, 0, received_us)
+        waiting, self._waiting[row] = self._waiting[row], deque()
+        self._waiting_bytes[row] = 0
+        while waiting:
+            again = self._found(waiting[0])
+            if again[0] in {GAP, OLD, CROSSED}:
+                events = self._broken(again, waiting[0], received_us)
+                if again[0] != CROSSED:
+                    waiting.popleft()
+                for raw in waiting if again[0] != CROSSED else ():
+                    self._keep(row, raw)
+                return events
+            waiting.popleft()
+            if again[0] == STALE:
+                self._counts["stale"] += 1
+            elif again[0] == CHANGED:
+                found = again
+        return self._changed(found, row, received_us)
+
+    def wants(self) -> Sequence[Want]:
+        """What is needed now."""
+        wants, self._wants = self._wants, []
+        return wants
+
+    def disconnected(self, received_us: int) -> Sequence[Event]:
+        """The connection is gone."""
+        events: list[Event] = []
+        for row in self._depths:
+            if self._shelf.heads[HEAD * row + STATE] != LOST:
+                events += self._lose(row, "disconnected", 0, 0, received_us)
+            self._forget(row)
+            self._acknowledged[row] = False
+        for row in range(self._tops, 2 * self._tops):
+            self._shelf.heads[HEAD * row + STATE] = LOST
+        self._wants = []
+        return events
+
+    def in_sync(self, instrument: Instrument) -> bool:
+        """Whether the book is whole."""
+        return bool(self._shelf.heads[HEAD * self._rows[instrument.symbol] + STATE] in {FRESH, LIVE})
+
+    def book(self, instrument: Instrument) -> OrderBook:
+        """The book as it is after the last message; empty while it is not in sync."""
+        return self._books[self._rows[instrument.symbol]]
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """See the protocol."""
+        return {"messages": self._messages, "events": self._events, **self._counts}
+
+    # A message that is not a plain change, trade or quote.
+
+    def _slowly(self, raw: bytes, received_us: int) -> Sequence[Event]:
+        """What the compiled reader does not know."""
+        try:
+            message = decode(raw)
+        except UnreadableInput:
+            return self._malformed(raw, received_us)
+        try:
+            heard = self._dialect.hear(message, self._by_symbol, received_us)
+            if heard is not None:
+                return self._heard(heard)
+            record = self._reader.read_slow(message)
+        except Elsewhere:
+            self._counts["unknown"] += 1
+            return ()
+        except UnreadableInput:
+            return self._malformed(raw, received_us)
+        self._reader.put(record)
+        return self._finish(self._settle(), raw, record.text, received_us)
+
+    def _heard(self, heard: Heard) -> Sequence[Event]:
+        if heard.refused:
+            self._counts["refused"] += 1
+            self.last_refusal = heard.refused
+        row = self._rows.get(heard.follows)
+        if row is not None:
+            self._acknowledged[row] = True
+        self._events += len(heard.events)
+        return heard.events
+
+    def _settle(self) -> Found:
+        reader, shelf = self._reader, self._shelf
+        while True:
+            found: Found = settle(
+                reader.capacity, self._rule, self._tops, reader.work, shelf.heads, shelf.cells
+            )
+            if found[0] != ROOM:
+                return found
+            self._make_room(found[1])
+
+    def _make_room(self, row: int) -> None:
+        work = self._reader.work
+        if work[Slot.KIND] == TOP:
+            row += self._tops
+        self._shelf.make_room(row, int(work[Slot.BIDS]), int(work[Slot.ASKS]))
+
+    def _found(self, raw: bytes) -> Found:
+        """A message that has been read before, once more."""
+        reader, shelf = self._reader, self._shelf
+        size = reader.load(raw)
+        found: Found = take(
+            reader.text, size, self._rule, self._tops, reader.table, reader.work, shelf.heads, shelf.cells
+        )
+        if found[0] == UNREAD:
+            reader.put(reader.read_slow(decode(raw)))
+            found = self._settle()
+        elif found[0] == ROOM:
+            self._make_room(found[1])
+            found = self._settle()
+        return found
+
+    def _begin(self, row: int, body: bytes) -> Found:
+        """A snapshot becomes the book."""
+        reader, shelf = self._reader, self._shelf
+        size = reader.load(body)
+        if read(reader.text, size, reader.roots[1], row, reader.table, reader.work) != READ:
+            try:
+                reader.put(reader.read_slow(decode(body), 1, row))
+            except Elsewhere:
+                raise UnreadableInput("the snapshot is of another symbol") from None
+        while True:
+            found: Found = begin(reader.capacity, reader.work, shelf.heads, shelf.cells)
+            if found[0] != ROOM:
+                return found
+            self._make_room(row)
+
+    def _finish(self, found: Found, raw: bytes, text: bytes, received_us: int) -> Sequence[Event]:
+        """The events of what `settle` found; `text` is where trade ids are."""
+        if found[0] == ROOM:
+            self._make_room(found[1])
+            found = self._settle()
+        status, row = found[0], found[1]
+        if status == TRADED:
+            return self._trades(found, text, received_us)
+        if status == QUOTED:
+            self._events += 1
+            return (Quote(self._instruments[row], *found[2:8], received_us),)
+        if status == CHANGED:
+            return self._changed(found, row, received_us)
+        if status == STALE:
+            self._counts["stale"] += 1
+        elif status == WAIT:
+            self._wait(row, raw)
+        elif status == ELSEWHERE:
+            self._counts["unknown"] += 1
+        elif status != BEAT:
+            return self._broken(found, raw, received_us)
+        return ()
+
+    def _trades(self, found: Found, text: bytes, received_us: int) -> Sequence[Event]:
+        instrument = self._instruments[found[1]]
+        if found[8] == 1:
+            _, _, price, size, side, start, stop, us, _, _ = found
+            rows = [(price, size, start, stop, side, us)]
+        else:
+            work = self._reader.work[ROWS_AT : ROWS_AT + ROW_SLOTS * found[8]].reshape(-1, ROW_SLOTS)
+            rows = [(*each[: RowSlot.MS], 1000 * each[RowSlot.MS]) for each in work.tolist()]
+        # Binance futures say liquidations by insurance fund as trades of nothing.
+        events = tuple(
+            Trade(instrument, text[start:stop].decode(), price, size, side, us, received_us)
+            for price, size, start, stop, side, us in rows
+            if price and size
+        )
+        self._counts["unknown"] += len(rows) - len(events)
+        self._events += len(events)
+        return events
+
+    # The life of a book.
+
+    def _changed(self, found: Found, row: int, received_us: int) -> Sequence[Event]:
+        """The book is whole: it has changed, or is whole again."""
+        if row not in self._were_whole:
+            self._forget(row)
+            if row in self._lost_before:
+                self._counts["resyncs"] += 1
+            self._were_whole.add(row)
+        self._events += 1
+        return (BookChange(self._instruments[row], *found[2:8], received_us),)
+
+    def _broken(self, found: Found, raw: bytes, received_us: int) -> Sequence[Event]:
+        """The venue's rule says that something is missing, or the book is crossed."""
+        status, row, expected, came = found[0], found[1], found[8], found[9]
+        if self._reader.work[Slot.KIND] == TOP:
+            self._shelf.heads[HEAD * (row + self._tops) + STATE] = LOST
+            self._counts["gaps"] += 1
+            self._wants += self._texts(row)
+            return ()
+        reason = {GAP: "gap", OLD: "stale_snapshot", CROSSED: "crossed"}[status]
+        events = self._lose(row, reason, expected, came, received_us)
+        if status != CROSSED:
+            self._wait(row, raw)
+        return events
+
+    def _malformed(self, raw: bytes, received_us: int) -> Sequence[Event]:
+        """A message that cannot be read: the books it may have been about are lost."""
+        self._counts["malformed"] += 1
+        symbol = self._dialect.about(raw)
+        rows = self._depths if symbol is None else [self._rows[symbol]] if symbol in self._rows else []
+        events: list[Event] = []
+        for row in rows:
+            if self._shelf.heads[HEAD * row + STATE] in {FRESH, LIVE}:
+                events += self._lose(row, "malformed", 0, 0, received_us)
+            elif self._shelf.heads[HEAD * row + STATE] == LOST:
+                self._forget(row)
+        return events
+
+    def _lose(self, row: int, reason: str, expected: int, came: int, received_us: int) -> Sequence[Event]:
+        count = {"gap": "gaps", "stale_snapshot": "stale_snapshots"}.get(reason, reason)
+        if count in self._counts:
+            self._counts[count] += 1
+        self._forget(row)
+        self._books[row].clear()
+        self._shelf.heads[HEAD * row + STATE] = LOST
+        self._shelf.heads[HEAD * row + LAST] = 0
+        self._acknowledged[row] = False
+        if row in self._were_whole:
+            self._were_whole.discard(row)
+            self._lost_before.add(row)
+        self._wants += self._texts(row)
+        self._events += 1
+        return (BookLost(self._instruments[row], reason, expected, came, received_us),)
+
+    def _texts(self, row: int) -> list[Want]:
+        texts = self._dialect.resubscribe(self._instruments[row])
+        return [Want(self._instruments[row], texts=texts)] if texts else []
+
+    def _wait(self, row: int, raw: bytes) -> None:
+        """A change that a snapshot has to come before."""
+        if self._dialect.depth is None:
+            self._counts["stale"] += 1  # the snapshot that the stream brings includes it
+            return
+        if self._texts(row) and not self._acknowledged[row]:
+            self._counts["stale"] += 1  # of the subscription that was given up
+            return
+        self._keep(row, raw)
+        if not self._asked[row]:
+            self._ask(row)
+
+    def _ask(self, row: int) -> None:
+        instrument = self._instruments[row]
+        self._asked[row] = True
+        self._wants.append(Want(instrument, request=self._dialect.depth_request(instrument)))
+
+    def _keep(self, row: int, raw: bytes) -> None:
+        """Keep a change; the oldest go when there are too many, and then no snapshot from before them is used."""
+        waiting = self._waiting[row]
+        waiting.append(raw)
+        self._waiting_bytes[row] += len(raw)
+        while len(waiting) > MOST_WAITING or self._waiting_bytes[row] > MOST_WAITING_BYTES:
+            self._waiting_bytes[row] -= len(waiting.popleft())
+
+    def _forget(self, row: int) -> None:
+        self._waiting[row].clear()
+        self._waiting_bytes[row] = 0
+        self._asked[row] = False
+        self._wants = [want for want in self._wants if want.instrument is not self._instruments[row]]
