@@ -21,6 +21,7 @@ from engine.market.venues.numbers import (
     MINUTE_US,
     SECOND_US,
     answer,
+    check_limit,
     decimals_of,
     integer,
     interval_name,
@@ -190,6 +191,7 @@ class Binance:
     trades: str
     intervals: Mapping[int, str]
     listed_at_once: bool
+    most_klines: int
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
         """One for each path and each `manners.streams` streams."""
@@ -251,11 +253,9 @@ class Binance:
         return Instrument(self.name, symbol, integer(part(row, "quotePrecision")), decimals_of(step))
 
     def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
-        """`klines`; the venue gives at most 1 000 (spot) or 1 500."""
+        """`klines`."""
         name = interval_name(self.intervals, interval_us, self.name)
-        most = 1000 if self.dialect.rule == COUNT else 1500
-        if not 0 < limit <= most:
-            raise InvalidField("limit", limit, f"1 to {most}")
+        check_limit(limit, self.most_klines)
         last_ms = -(-end_us // 1000) - 1
         path = f"{self.api}/klines?symbol={instrument.symbol}&interval={name}&endTime={last_ms}&limit={limit}"
         return Request(path, 2 if self.dialect.rule == COUNT else 10)
@@ -306,6 +306,7 @@ SPOT = Binance(
     trades="trade",
     intervals=_ALL_INTERVALS,
     listed_at_once=True,
+    most_klines=1000,
 )
 USDM = Binance(
     name="binance-usdm",
@@ -322,6 +323,7 @@ USDM = Binance(
     trades="aggTrade",
     intervals=_INTERVALS,
     listed_at_once=False,
+    most_klines=1500,
 )
 COINM = Binance(
     name="binance-coinm",
@@ -333,4 +335,5 @@ COINM = Binance(
     trades="aggTrade",
     intervals=_INTERVALS,
     listed_at_once=False,
+    most_klines=1500,
 )

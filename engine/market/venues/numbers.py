@@ -43,6 +43,12 @@ def integer(number: object) -> int:
     raise UnreadableInput(f"{number!r} is no whole number")
 
 
+def check_limit(limit: int, most: int) -> None:
+    """`InvalidField` for more klines than one answer holds."""
+    if not 0 < limit <= most:
+        raise InvalidField("limit", limit, f"1 to {most}")
+
+
 def interval_name(names: Mapping[int, str], interval_us: int, venue: str) -> str:
     """What the venue calls that length; `InvalidField` if it has no such klines."""
     if interval_us not in names:

@@ -160,8 +160,15 @@ class Venue(Protocol):
         `UnreadableInput` a body that is no answer.
         """
 
+    @property
+    def most_klines(self) -> int:
+        """How many klines one answer holds at most."""
+
     def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
-        """Asks for the last `limit` klines that open before `end_us`; `InvalidField` for an interval it has not."""
+        """Asks for the last `limit` klines that open before `end_us`.
+
+        `InvalidField` for an interval it has not, and for more than `most_klines`: ask again with an earlier end.
+        """
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """The answer to it, oldest first; `closed` says which can no longer change at `now_us`."""

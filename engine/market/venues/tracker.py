@@ -145,7 +145,7 @@ class StreamTracker:
             self._events += 1
             return (BookChange(self._instruments[row], a, b, c, d, e, us, received_us),)
         if status == UNREAD:
-            return self._slowly(raw, received_us)
+            return () if raw == b"pong" else self._slowly(raw, received_us)
         return self._finish(found, raw, raw, received_us)
 
     def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:

@@ -1,0 +1,235 @@
+"""Bybit v5: spot and linear contracts, which share their symbols and so are two venues here.
+
+Rules for the order book, from bybit-exchange.github.io (v5, `orderbook`): a snapshot replaces the book whenever one
+comes, also one with `u` 1 after a restart of the service; changes (`delta`) count `u` up by one. The best prices are
+the book of depth 1, followed in the same way. `seq` can be compared between depths, and is the update id of events.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engine.errors import InvalidField, UnreadableInput
+from engine.market.events import Channel, Instrument, Kline
+from engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
+from engine.market.venues.numbers import (
+    DAY_US,
+    HOUR_US,
+    MINUTE_US,
+    answer,
+    check_limit,
+    decimals_of,
+    integer,
+    interval_name,
+    kline,
+    part,
+)
+from engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
+from engine.market.venues.sequence import DEPTH, REPLACED_COUNT, TOP, TRADES
+from engine.market.venues.tracker import Heard, StreamTracker
+
+_INTERVALS = {
+    MINUTE_US: "1", 3 * MINUTE_US: "3", 5 * MINUTE_US: "5", 15 * MINUTE_US: "15", 30 * MINUTE_US: "30",
+    HOUR_US: "60", 2 * HOUR_US: "120", 4 * HOUR_US: "240", 6 * HOUR_US: "360", 12 * HOUR_US: "720", DAY_US: "D",
+}  # fmt: skip
+_TOPICS = {Channel.DEPTH: "orderbook.200", Channel.TRADES: "publicTrade", Channel.QUOTES: "orderbook.1"}
+_ARGUMENTS_A_TEXT = 10  # what the spot service takes
+
+_BOOK: Form = {
+    "s": Value(Take.SYMBOL, Slot.INSTRUMENT),
+    "b": Value(Take.BIDS),
+    "a": Value(Take.ASKS),
+    "u": Value(Take.INTEGER, Slot.LAST),
+    "seq": Value(Take.INTEGER, Slot.SEQUENCE),
+}
+_TRADE: Form = {
+    "T": Value(Take.INTEGER, RowSlot.MS),
+    "s": Value(Take.SYMBOL, Slot.INSTRUMENT),
+    "S": Value(Take.WORD, RowSlot.SIDE, words={"Buy": 1, "Sell": -1}),
+    "v": Value(Take.SIZE, RowSlot.SIZE),
+    "p": Value(Take.PRICE, RowSlot.PRICE),
+    "i": Value(Take.ID, RowSlot.ID_START),
+}
+_KINDS = {"orderbook.200": DEPTH, "orderbook.1": TOP, "publicTrade": TRADES}
+_STREAM: Form = {
+    "topic": Value(Take.KIND, Slot.KIND, words=_KINDS, before="."),
+    "type": Value(Take.WORD, Slot.SNAPSHOT, words={"snapshot": 1, "delta": 0}),
+    "ts": Value(Take.INTEGER, Slot.MS),
+    "data": Value(Take.DATA, forms={DEPTH: _BOOK, TOP: _BOOK, TRADES: _TRADE}, listed=frozenset({TRADES})),
+    "cts": Value(Take.INTEGER, needed=False),
+}
+_ABOUT = re.compile(rb'\{\s*"topic"\s*:\s*"([\w.]+)\.([\w-]+)"')
+
+
+def _text(operation: str, topics: Sequence[str]) -> str:
+    return json.dumps({"op": operation, "args": topics}, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class BybitDialect:
+    """See `engine.market.venues.tracker.Dialect`."""
+
+    rule: int = REPLACED_COUNT
+
+    @property
+    def stream(self) -> Form:
+        return _STREAM
+
+    @property
+    def depth(self) -> None:
+        return None
+
+    def depth_request(self, instrument: Instrument) -> None:  # noqa: ARG002 - snapshots come by the stream
+        return None
+
+    def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:
+        topic = f"{_TOPICS[Channel.DEPTH]}.{instrument.symbol}"
+        return _text("unsubscribe", [topic]), _text("subscribe", [topic])
+
+    def about(self, raw: bytes) -> str | None:
+        found = _ABOUT.match(raw)
+        if found is None:
+            return None
+        return found[2].decode() if found[1].decode() == _TOPICS[Channel.DEPTH] else ""
+
+    def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
+        if not isinstance(message, dict):
+            return None
+        if "topic" in message:
+            topic = message["topic"]
+            if isinstance(topic, str) and topic.startswith("kline."):
+                return Heard(tuple(_klines(topic, message, instruments, received_us)))
+            return None
+        if message.get("success") is False:
+            return Heard(refused=str(message.get("ret_msg")))
+        return Heard() if "op" in message else None
+
+
+def _klines(
+    topic: str, message: object, instruments: Mapping[str, Instrument], received_us: int
+) -> list[Kline]:
+    _, name, symbol = (*topic.split(".", 2), "", "")[:3]
+    interval = next((us for us, known in _INTERVALS.items() if name == known), None)
+    if interval is None or symbol not in instruments:
+        raise Elsewhere
+    exchange_us = 1000 * integer(part(message, "ts"))
+    klines = []
+    rows = part(message, "data")
+    if not isinstance(rows, list):
+        raise UnreadableInput("klines are no list")
+    for row in rows:
+        prices = (part(row, "open"), part(row, "high"), part(row, "low"), part(row, "close"))
+        klines.append(
+            kline(
+                instruments[symbol], interval, 1000 * integer(part(row, "start")), prices, part(row, "volume"), 0,
+                closed=part(row, "confirm") is True, exchange_us=exchange_us, received_us=received_us,
+            )
+        )  # fmt: skip
+    return klines
+
+
+_HOSTS = Hosts("wss://stream.bybit.com", "https://api.bybit.com")
+_MANNERS = Manners(
+    ping_every_s=20.0, ping_text='{"op":"ping"}', silence_s=45.0, lifetime_s=None, connects=500,
+    connects_within_s=300.0, texts_per_s=10.0, streams=200,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Bybit:
+    """See `engine.market.venues.protocol.Venue`. `category` is the venue's own name of the market."""
+
+    name: str
+    category: str
+    hosts: Hosts = _HOSTS
+    manners: Manners = _MANNERS
+    most_klines: int = 1000
+
+    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
+        """One for each `manners.streams` topics."""
+        openings = []
+        group: list[Subscription] = []
+        topics: list[str] = []
+        for each in subscriptions:
+            more = [self._topic(each, channel) for channel in Channel if channel in each.channels]
+            if topics and len(topics) + len(more) > self.manners.streams:
+                openings.append(self._opening(topics, group))
+                group, topics = [], []
+            if more:
+                group.append(each)
+                topics += more
+        if topics:
+            openings.append(self._opening(topics, group))
+        return tuple(openings)
+
+    def _topic(self, each: Subscription, channel: Channel) -> str:
+        if channel is Channel.KLINES:
+            return f"kline.{interval_name(_INTERVALS, each.kline_us, self.name)}.{each.instrument.symbol}"
+        return f"{_TOPICS[channel]}.{each.instrument.symbol}"
+
+    def _opening(self, topics: Sequence[str], group: Sequence[Subscription]) -> Opening:
+        texts = tuple(
+            _text("subscribe", topics[at : at + _ARGUMENTS_A_TEXT])
+            for at in range(0, len(topics), _ARGUMENTS_A_TEXT)
+        )
+        return Opening(f"/v5/public/{self.category}", texts, tuple(group))
+
+    def instruments_request(self, symbols: Sequence[str]) -> Request:
+        """`instruments-info`, of one symbol or of the whole market."""
+        which = f"symbol={symbols[0]}" if len(symbols) == 1 else "limit=1000"
+        return Request(f"/v5/market/instruments-info?category={self.category}&{which}")
+
+    def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
+        """See the protocol."""
+        found = {part(each, "symbol"): each for each in self._listed(body)}
+        return [self._instrument(symbol, found.get(symbol)) for symbol in symbols]
+
+    def _listed(self, body: bytes) -> list[object]:
+        """The list that an answer holds; `UnreadableInput` for an error of the venue's."""
+        message = answer(body)
+        if part(message, "retCode") != 0:
+            raise UnreadableInput(f"{self.name}: {part(message, 'retCode')}: {message.get('retMsg')}")
+        listed = part(message, "result", "list")
+        if not isinstance(listed, list):
+            raise UnreadableInput(f"{self.name}: an answer without a list")
+        return listed
+
+    def _instrument(self, symbol: str, row: object) -> Instrument:
+        if row is None:
+            raise InvalidField("symbol", symbol, f"one that {self.name} trades")
+        step = "basePrecision" if self.category == "spot" else "qtyStep"
+        return Instrument(
+            self.name, symbol, decimals_of(part(row, "priceFilter", "tickSize")),
+            decimals_of(part(row, "lotSizeFilter", step)),
+        )  # fmt: skip
+
+    def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
+        """`kline`."""
+        name = interval_name(_INTERVALS, interval_us, self.name)
+        check_limit(limit, self.most_klines)
+        path = f"/v5/market/kline?category={self.category}&symbol={instrument.symbol}&interval={name}"
+        return Request(f"{path}&end={-(-end_us // 1000) - 1}&limit={limit}")
+
+    def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
+        """The venue gives the newest first, and no count of trades."""
+        klines = []
+        for row in reversed(self._listed(body)):
+            open_us = 1000 * integer(part(row, 0))
+            prices = (part(row, 1), part(row, 2), part(row, 3), part(row, 4))
+            closed = open_us + interval_us <= now_us
+            klines.append(
+                kline(
+                    instrument, interval_us, open_us, prices, part(row, 5), 0,
+                    closed=closed, exchange_us=0, received_us=now_us,
+                )
+            )  # fmt: skip
+        return klines
+
+    def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
+        """The state of one connection."""
+        return StreamTracker(BybitDialect(), subscriptions)
+
+
+SPOT = Bybit("bybit", "spot")
+LINEAR = Bybit("bybit-linear", "linear")

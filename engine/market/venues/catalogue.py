@@ -1,0 +1,17 @@
+"""Every venue by its name; a sixth joins by its module, a line here, and the contract suite."""
+
+from collections.abc import Mapping
+
+from engine.errors import InvalidField
+from engine.market.venues import binance, bybit, okx
+from engine.market.venues.protocol import Venue
+
+_ALL: tuple[Venue, ...] = (binance.SPOT, binance.USDM, binance.COINM, okx.OKX, bybit.SPOT, bybit.LINEAR)
+VENUES: Mapping[str, Venue] = {venue.name: venue for venue in _ALL}
+
+
+def venue_named(name: str) -> Venue:
+    """The venue; `InvalidField` if there is none of that name."""
+    if name not in VENUES:
+        raise InvalidField("venue", name, f"one of {', '.join(sorted(VENUES))}")
+    return VENUES[name]
