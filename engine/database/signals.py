@@ -51,8 +51,8 @@ def store_signal(database: Database, connection: Connection, made: MarketSignal)
         features=json.dumps(dict(signal.features), sort_keys=True, allow_nan=False),
         state=PENDING,
     )
-    stored = connection.execute(statement.on_conflict_do_nothing(index_elements=["signal_id"]))
-    return stored.rowcount == 1
+    inserted = statement.on_conflict_do_nothing(index_elements=["signal_id"]).returning(SIGNALS.c.ordinal)
+    return connection.execute(inserted).first() is not None
 
 
 def pending_signals(connection: Connection, limit: int = 100) -> list[MarketSignal]:

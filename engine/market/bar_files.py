@@ -1,6 +1,6 @@
 """Bars as files: one Parquet file a UTC day in the store, and closes from a CSV to begin with.
 
-    bars/venue=<venue>/symbol=<symbol>/interval=<1m>/basis=<trades|mids>/date=<YYYY-MM-DD>.parquet
+    bars/venue=<venue>/symbol=<symbol>/interval=<1m>/basis=<trades|mids>/date=<YYYY-MM-DD>/bars.parquet
 
 A day is written once, when it is over, and never changed: what is bettered afterwards is bettered in the database.
 Amounts are exact, `decimal(38, 18)`: pandas shows Decimals, DuckDB computes with them.
@@ -38,7 +38,7 @@ COLUMNS = pa.schema(
 def day_name(instrument: Instrument, basis: Basis, interval_us: int, day_us: int) -> str:
     """The name of the file that holds the bars of a UTC day."""
     folder = f"bars/venue={instrument.venue}/symbol={quote(instrument.symbol, safe='')}"
-    return f"{folder}/interval={bar_name(interval_us)}/basis={basis.value}/date={format_date(day_us)}.parquet"
+    return f"{folder}/interval={bar_name(interval_us)}/basis={basis.value}/date={format_date(day_us)}/bars.parquet"
 
 
 def write_day(blobs: BlobStore, bars: Sequence[Bar]) -> str | None:

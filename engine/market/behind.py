@@ -1,0 +1,118 @@
+"""The keeper on a thread of its own, so that no feed waits for a database.
+
+    with Behind(keeper, log=log) as behind:
+        behind.offer(bars)                     # never blocks
+
+What is offered waits in a bounded queue. When the database is away for so long that the queue is full, further bars
+are dropped and counted: the keeper finds them missing and asks the history for them.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from structlog.typing import FilteringBoundLogger
+
+from engine.errors import StoreUnavailable
+from engine.market.bars import Bar
+from engine.market.keeping import Keeper
+
+MOST_WAITING = 20_000
+MOST_AT_ONCE = 2_000
+IDLE_S = 1.0
+
+
+class Behind:
+    """A thread that keeps bars. Once it has failed, `failure` says why, and `offer` takes nothing more.
+
+    Attributes:
+        dropped: bars that were not taken.
+        failure: what ended the thread before `stop`; None: nothing.
+    """
+
+    def __init__(
+        self, keeper: Keeper, *, log: FilteringBoundLogger, most_waiting: int = MOST_WAITING
+    ) -> None:
+        self.dropped = 0
+        self.failure: BaseException | None = None
+        self._keeper = keeper
+        self._log = log
+        self._queue: queue.Queue[Bar | None] = queue.Queue(most_waiting)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="market-keeper", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Bars that are not stored yet, about."""
+        return self._queue.qsize()
+
+    def start(self) -> None:
+        """Begin, with `Keeper.begin`."""
+        self._thread.start()
+
+    def offer(self, bars: Sequence[Bar]) -> int:
+        """Hand over bars; how many were taken."""
+        taken = 0
+        try:
+            while self.failure is None and taken < len(bars):
+                self._queue.put_nowait(bars[taken])
+                taken += 1
+        except queue.Full:
+            pass
+        self.dropped += len(bars) - taken
+        return taken
+
+    def stop(self, timeout_s: float = 30.0) -> None:
+        """Store what was handed over, if the database answers, and end."""
+        self._stopping.set()
+        # Wakes the thread; where the queue is full it is awake.
+        if not self._queue.full():
+            self._queue.put_nowait(None)
+        self._thread.join(timeout_s)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        try:
+            if self._done(self._keeper.begin):
+                while self._round():
+                    pass
+        except Exception as error:  # noqa: BLE001 - a thread has nobody above it: whoever offers is told
+            self.failure = error
+            self._log.error("market_keeper_failed", exc_info=True)
+
+    def _round(self) -> bool:
+        """Keep what has come; False when it is time to end."""
+        bars = self._next()
+        kept = self._done(lambda: self._keeper.keep(bars), lambda: self._keeper.keep(()))
+        return kept and not (self._stopping.is_set() and self._queue.empty())
+
+    def _next(self) -> list[Bar]:
+        """What has come, or nothing after a while."""
+        bars: list[Bar | None] = []
+        try:
+            bars.append(self._queue.get(timeout=IDLE_S))
+            while len(bars) < MOST_AT_ONCE:
+                bars.append(self._queue.get_nowait())
+        except queue.Empty:
+            pass
+        return [bar for bar in bars if bar is not None]
+
+    def _done(self, action: Callable[[], None], again: Callable[[], None] | None = None) -> bool:
+        """Do it until it is done; False if it is not when the thread shall end."""
+        while True:
+            try:
+                action()
+            except (StoreUnavailable, OSError) as error:
+                self._log.warning("market_keeper_waits", reason=str(error))
+                if self._stopping.wait(IDLE_S):
+                    return False
+                action = again or action
+            else:
+                return True

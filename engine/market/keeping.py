@@ -1,0 +1,337 @@
+"""Keeping what the market did: bars, how far the crossovers are, and their signals, stored and then posted.
+
+    keeper = Keeper(database, watches, history=history, post=post, log=log, now_us=now_us)
+    keeper.begin()
+    keeper.keep(bars)                # from one thread; see engine.market.behind for one off the hot path
+
+*In one transaction:* bars, signals and progress. So after a crash at any instant either a bar was seen, with what was
+made of it, or it was not: then history (the database, the venue's klines, a file) has it, and it is taken at the
+start. Nothing is lost that history has.
+
+*Stored, then posted.* A signal that is not yet posted is posted again until it is answered; its id makes that safe,
+also when several instances do it at once. An answer that is an error of the signal (late, a price too far off, ...)
+is recorded as its refusal, and that is that. While the portfolios cannot be reached it waits, in order.
+
+*What is missing* before a bar is asked of the history. While the history has it not, the bars behind it wait; after
+`patience_us` the crossover starts anew, with a warm-up, and the log says so.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from engine.database.bars import read_bars, store_bars
+from engine.database.database import Database
+from engine.database.signals import (
+    mark_posted,
+    mark_refused,
+    pending_signals,
+    read_progress,
+    store_progress,
+    store_signal,
+)
+from engine.errors import Fenced, InvalidField, RaysignalError, StoreUnavailable
+from engine.instants import DAY_US, MICROSECONDS, format_instant
+from engine.journal.blobs import BlobStore
+from engine.market.bar_files import write_day
+from engine.market.bars import Bar, Basis
+from engine.market.crossover import Gap
+from engine.market.events import Instrument
+from engine.market.watch import MarketSignal, Watch
+from engine.signals import Signal
+
+WARM_UP_MORE = 50
+GRACE_US = 600 * MICROSECONDS
+"""So long after midnight a day's bars are still bettered before they are written as a file."""
+
+ASK_EVERY_US = 5 * MICROSECONDS
+"""A history that could not fill a gap is left in peace for so long."""
+
+_WAITS = (StoreUnavailable, Fenced, OSError)
+_Series = tuple[str, str, Basis, int]
+
+
+class History(Protocol):
+    """Where bars come from that were not seen."""
+
+    def __call__(self, instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> Sequence[Bar]:
+        """The bars of trades that open from `from_us` on and before `to_us`, as many of them as there are, in order.
+
+        `StoreUnavailable` or `OSError`: not now.
+        """
+
+
+class Post(Protocol):
+    """The way to the portfolios."""
+
+    def __call__(self, signal: Signal) -> str:
+        """The id of the receipt.
+
+        `StoreUnavailable`, `Fenced` or `OSError`: unknown, the same again later. Any other `RaysignalError`: it is
+        refused for good.
+        """
+
+
+class Keeper:
+    """See the module. For one thread.
+
+    Args:
+        watches: the crossovers; bars of anything else are stored and not watched.
+        blobs: where days are written as files; None: nowhere.
+        now_us: the time, for what is recorded and for how far back history goes.
+        patience_us: how long missing bars are waited for, in the market's time.
+
+    Attributes:
+        restarts: crossovers that had to start anew.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        watches: Sequence[Watch],
+        *,
+        history: History,
+        post: Post,
+        log: FilteringBoundLogger,
+        now_us: Callable[[], int],
+        blobs: BlobStore | None = None,
+        patience_us: int = 60 * MICROSECONDS,
+    ) -> None:
+        self.restarts = 0
+        self._database = database
+        self._watches = tuple(watches)
+        self._history = history
+        self._post = post
+        self._log = log
+        self._now_us = now_us
+        self._blobs = blobs
+        self._patience_us = patience_us
+        self._bars: list[Bar] = []  # to be stored
+        self._to_take: deque[Bar] = deque()
+        self._signals: list[MarketSignal] = []
+        self._moved: set[Watch] = set()
+        # Where something is missing: the end of the first bar that waits for it, and the latest one.
+        self._waiting: dict[Watch, tuple[int, Bar]] = {}
+        self._ask_again_us: dict[Watch, int] = {}
+        self._day_us: dict[_Series, int] = {}  # the first day that is not written as a file
+
+    def begin(self) -> None:
+        """Be where the last one left off, or at the beginning: warmed up by history, with no signal for the past.
+
+        Raises:
+            StoreUnavailable, OSError: the database or the history does not answer; call it again.
+        """
+        for watch in self._watches:
+            self._begin(watch)
+        self.keep(())
+
+    def keep(self, bars: Sequence[Bar]) -> None:
+        """Take new bars, store everything that is to be stored, and post what is to be posted.
+
+        Without bars it tries again what could not be done before.
+
+        Raises:
+            StoreUnavailable: nothing is lost; call it again with what comes next, or with nothing.
+        """
+        self._bars.extend(bars)
+        self._to_take.extend(bars)
+        if not bars:
+            self._to_take.extend(bar for _, bar in self._waiting.values())
+        while self._to_take:
+            for watch in self._watches:
+                if watch.is_about(self._to_take[0]):
+                    self._take(watch, self._to_take[0])
+            # Only now: where the database fails on the way, the bar is taken again, which changes nothing.
+            self._to_take.popleft()
+        self._store()
+        self._write_days(bars)
+        self._deliver()
+
+    def _begin(self, watch: Watch) -> None:
+        now_us = self._now_us()
+        end_us = now_us - now_us % watch.interval_us  # the bar that opens here is not over
+        key = watch.instrument, watch.basis, watch.interval_us
+        with self._database.reading() as connection:
+            progress = read_progress(connection, watch.strategy, *key)
+            held = [] if progress is None else read_bars(
+                connection, *key, progress.first_us, progress.last_us + watch.interval_us
+            )  # fmt: skip
+        if progress is not None:
+            try:
+                watch.crossover.resume(progress, held)
+            except InvalidField as error:
+                self._log.error(
+                    "crossover_starts_anew", watch=watch.strategy, symbol=watch.symbol, reason=str(error)
+                )
+            else:
+                self._catch_up(watch, progress.last_us + watch.interval_us, end_us)
+                return
+        from_us = end_us - (watch.crossover.slow + WARM_UP_MORE) * watch.interval_us
+        for bar in self._known(watch, max(0, from_us), end_us):
+            if isinstance(watch.crossover.take(bar), Gap):
+                watch.crossover.restart()
+                watch.crossover.take(bar)
+            self._bars.append(bar)
+            self._moved.add(watch)
+
+    def _catch_up(self, watch: Watch, from_us: int, to_us: int) -> None:
+        if from_us < to_us:
+            for bar in self._known(watch, from_us, to_us):
+                self._bars.append(bar)
+                self._take(watch, bar)
+
+    def _take(self, watch: Watch, bar: Bar) -> None:
+        step = watch.take(bar)
+        if isinstance(step, Gap):
+            if self._fill(watch, step):
+                step = watch.take(bar)
+            elif self._is_patient(watch, bar):
+                return
+            else:
+                step = self._start_anew(watch, step, bar)
+        self._waiting.pop(watch, None)
+        self._moved.add(watch)
+        if isinstance(step, MarketSignal):
+            self._signals.append(step)
+
+    def _is_patient(self, watch: Watch, bar: Bar) -> bool:
+        since_us, held = self._waiting.get(watch, (bar.end_us, bar))
+        self._waiting[watch] = since_us, bar if bar.open_us > held.open_us else held
+        return bar.end_us - since_us <= max(self._patience_us, 2 * watch.interval_us)
+
+    def _start_anew(self, watch: Watch, gap: Gap, bar: Bar) -> MarketSignal | Gap | None:
+        """Begin with the first of the bars that waited from which on none is missing."""
+        missing = f"no bars from {format_instant(gap.from_us)} on"
+        self._log.warning("crossover_starts_anew", watch=watch.strategy, symbol=watch.symbol, reason=missing)
+        waited = self._ours(watch, gap.from_us, bar.open_us)
+        self.restarts += 1
+        watch.crossover.restart()
+        step: MarketSignal | Gap | None = None
+        for held in [*waited, bar]:
+            if isinstance(step, MarketSignal):
+                self._signals.append(step)
+            step = watch.take(held)
+            if isinstance(step, Gap):
+                watch.crossover.restart()
+                step = watch.take(held)
+        return step
+
+    def _fill(self, watch: Watch, gap: Gap) -> bool:
+        """Take what is missing; whether it is there."""
+        now_us = self._now_us()
+        if now_us < self._ask_again_us.get(watch, now_us):
+            return False
+        self._ask_again_us[watch] = now_us + ASK_EVERY_US
+        try:
+            known = self._known(watch, gap.from_us, gap.to_us)
+        except _WAITS as error:
+            self._log.warning("history_unavailable", symbol=watch.symbol, reason=str(error))
+            return False
+        for bar in known:
+            step = watch.take(bar)
+            if isinstance(step, Gap):
+                break
+            self._bars.append(bar)
+            self._moved.add(watch)
+            if isinstance(step, MarketSignal):
+                self._signals.append(step)
+        progress = watch.crossover.progress
+        if progress is None or progress.last_us + watch.interval_us < gap.to_us:
+            return False
+        del self._ask_again_us[watch]
+        return True
+
+    def _known(self, watch: Watch, from_us: int, to_us: int) -> list[Bar]:
+        """Bars of the past: ours, and the history's where ours are missing or have not seen the close."""
+        found = {bar.open_us: bar for bar in self._ours(watch, from_us, to_us)}
+        if len(found) < (to_us - from_us) // watch.interval_us and watch.basis is Basis.TRADES:
+            theirs = self._history(watch.instrument, watch.interval_us, from_us, to_us)
+            found = {bar.open_us: bar for bar in theirs} | found
+        return [found[open_us] for open_us in sorted(found)]
+
+    def _ours(self, watch: Watch, from_us: int, to_us: int) -> list[Bar]:
+        """Bars that are stored, or about to be, whose close is known."""
+        with self._database.reading() as connection:
+            stored = read_bars(connection, watch.instrument, watch.basis, watch.interval_us, from_us, to_us)
+        new = [bar for bar in self._bars if watch.is_about(bar) and from_us <= bar.open_us < to_us]
+        found = {bar.open_us: bar for bar in [*new, *stored] if bar.close_known}
+        return [found[open_us] for open_us in sorted(found)]
+
+    def _store(self) -> None:
+        if not (self._bars or self._signals or self._moved):
+            return
+        new = []
+        with self._database.writing() as connection:
+            store_bars(self._database, connection, self._bars)
+            new = [made for made in self._signals if store_signal(self._database, connection, made)]
+            for watch in self._moved:
+                if (progress := watch.crossover.progress) is not None:
+                    key = watch.strategy, watch.instrument, watch.basis, watch.interval_us
+                    store_progress(self._database, connection, *key, progress)
+        self._bars.clear()
+        self._signals.clear()
+        self._moved.clear()
+        for made in new:
+            self._log.info("signal", **_shown(made))
+
+    def _deliver(self) -> None:
+        with self._database.reading() as connection:
+            pending = pending_signals(connection)
+        for made in pending:
+            signal_id = made.signal.signal_id
+            try:
+                receipt_id = self._post(made.signal)
+            except _WAITS as error:
+                self._log.warning("signal_not_posted", signal_id=signal_id, reason=str(error))
+                return
+            except RaysignalError as error:
+                refusal = f"{type(error).__name__}: {error}"
+                with self._database.writing() as connection:
+                    mark_refused(connection, signal_id, refusal, self._now_us())
+                self._log.warning("signal_refused", signal_id=signal_id, reason=refusal)
+                continue
+            with self._database.writing() as connection:
+                mark_posted(connection, signal_id, receipt_id, self._now_us())
+            self._log.info("signal_posted", signal_id=signal_id, receipt_id=receipt_id)
+
+    def _write_days(self, bars: Sequence[Bar]) -> None:
+        """Write the days that are over as files; what cannot be written now is tried with the next bar."""
+        if self._blobs is None:
+            return
+        for bar in bars:
+            series = bar.instrument.venue, bar.instrument.symbol, bar.basis, bar.interval_us
+            day_us = bar.open_us - bar.open_us % DAY_US
+            since_us = self._day_us.setdefault(series, day_us - DAY_US)
+            if since_us >= day_us or bar.end_us < day_us + min(GRACE_US, DAY_US):
+                continue
+            try:
+                for start_us in range(since_us, day_us, DAY_US):
+                    self._write_day(bar, start_us)
+                    self._day_us[series] = start_us + DAY_US
+            except _WAITS as error:
+                self._log.warning("day_not_written", symbol=bar.instrument.symbol, reason=str(error))
+
+    def _write_day(self, bar: Bar, day_us: int) -> None:
+        assert self._blobs is not None
+        with self._database.reading() as connection:
+            held = read_bars(connection, bar.instrument, bar.basis, bar.interval_us, day_us, day_us + DAY_US)
+        if held and (name := write_day(self._blobs, held)) is not None:
+            self._log.info("day_written", name=name, bars=len(held))
+
+
+def _shown(made: MarketSignal) -> dict[str, object]:
+    signal = made.signal
+    return {
+        "signal_id": signal.signal_id,
+        "source": signal.source,
+        "venue": made.venue,
+        "symbol": signal.symbol,
+        "action": signal.action.name,
+        "price": str(made.price),
+        "bar": format_instant(made.bar_open_us),
+        "known_at": format_instant(signal.timestamp_us),
+        "state": "pending",
+        **signal.features,
+    }

@@ -1,0 +1,299 @@
+"""Bars, signals and progress in every database, and the keeper that writes them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from engine.database.bars import read_bars, store_bars
+from engine.database.database import Database, open_database
+from engine.database.signals import (
+    mark_posted,
+    mark_refused,
+    pending_signals,
+    read_progress,
+    read_signals,
+    store_progress,
+    store_signal,
+)
+from engine.errors import LateSignal, PriceJump, StoreUnavailable
+from engine.instants import DAY_US
+from engine.journal.blobs import DiskBlobs
+from engine.market.bars import Basis
+from engine.market.crossover import Progress
+from engine.market.watch import MarketSignal
+from engine.signals import Action, Signal
+from tests.market_bars import INSTRUMENT, SECOND, START_US, bar
+from tests.market_keeping import World, world
+
+KEY = (INSTRUMENT, Basis.TRADES, DAY_US)
+CLOSES = [10, 11, 12, 9, 8, 10, 10, 12, 7, 7, 9]
+CROSSED = [(3, Action.SELL), (5, Action.BUY), (8, Action.SELL), (10, Action.BUY)]
+BARS = [bar(number, close) for number, close in enumerate(CLOSES)]
+
+
+def stored_bars(database: Database, to: int = 1_000):
+    with database.reading() as connection:
+        return read_bars(connection, *KEY, START_US, START_US + to * DAY_US)
+
+
+def stored_signals(database: Database):
+    with database.reading() as connection:
+        return read_signals(connection)
+
+
+def crossed(database: Database):
+    return [
+        ((item.made.bar_open_us - START_US) // DAY_US, item.made.signal.action)
+        for item in stored_signals(database)
+    ]
+
+
+def made(number: int = 0, action: Action = Action.BUY, price: str = "1.05") -> MarketSignal:
+    open_us = START_US + number * DAY_US
+    signal = Signal(
+        "BTC", open_us + DAY_US, action, float(price), "sma-1-2", f"{number}:{action.name}", {"sma_fast": 0.1}
+    )
+    return MarketSignal(signal, "binance", open_us, DAY_US, Decimal(price))
+
+
+# Bars
+
+
+def test_bars_are_read_back_as_they_were_stored(database: Database) -> None:
+    bars = [*BARS, bar(11, 5, complete=False), bar(12, 5, complete=False, close_known=False)]
+    with database.writing() as connection:
+        store_bars(database, connection, bars)
+        store_bars(database, connection, bars)
+        store_bars(database, connection, [bar(0, 1, SECOND)])
+    assert stored_bars(database) == bars
+    assert stored_bars(database, 3) == bars[:3]
+
+
+def test_the_best_version_of_a_bar_stays_in_whatever_order_they_come(database: Database) -> None:
+    versions = [
+        replace(bar(0, 1, complete=False, close_known=False), trades=9),
+        replace(bar(0, 2, complete=False), trades=3),
+        replace(bar(0, 3, complete=False), trades=4),
+        bar(0, 4),
+    ]
+    for number, order in enumerate(permutations(versions)):
+        with database.writing() as connection:
+            for version in order:
+                store_bars(database, connection, [replace(version, open_us=START_US + number * DAY_US)])
+    assert {held.close for held in stored_bars(database)} == {4}
+    with database.writing() as connection:
+        store_bars(database, connection, [replace(bar(0, 999), trades=10**6)])
+    assert stored_bars(database)[0].close == 4
+
+
+def test_bars_with_more_digits_than_the_instrument_has_now_keep_them(database: Database) -> None:
+    finer = replace(INSTRUMENT, price_decimals=4, size_decimals=9)
+    with database.writing() as connection:
+        store_bars(database, connection, [replace(bar(0, 12_345), instrument=finer), bar(1, 12_345)])
+    first, second = stored_bars(database)
+    assert (first.close, first.instrument.price_decimals, first.instrument.size_decimals) == (12_345, 4, 9)
+    assert (second.close, second.instrument) == (12_345, INSTRUMENT)
+
+
+# Signals
+
+
+def test_a_signal_is_stored_once_and_read_back_exactly(database: Database) -> None:
+    with database.writing() as connection:
+        assert store_signal(database, connection, made())
+    with database.writing() as connection:
+        assert not store_signal(database, connection, made(price="999"))
+    with database.reading() as connection:
+        assert pending_signals(connection) == [made()]
+
+
+def test_a_signal_is_settled_once(database: Database) -> None:
+    with database.writing() as connection:
+        for number in range(3):
+            store_signal(database, connection, made(number))
+        assert mark_posted(connection, "0:BUY", "r-0", 7)
+        assert mark_refused(connection, "1:BUY", "late", 8)
+        assert not mark_refused(connection, "0:BUY", "late", 9)
+        assert not mark_posted(connection, "1:BUY", "r-1", 9)
+        assert not mark_posted(connection, "unknown", "r", 9)
+    with database.reading() as connection:
+        assert pending_signals(connection) == [made(2)]
+    assert [(s.state, s.receipt_id, s.refusal, s.settled_at_us) for s in stored_signals(database)] == [
+        ("posted", "r-0", None, 7),
+        ("refused", None, "late", 8),
+        ("pending", None, None, None),
+    ]
+
+
+def test_progress_does_not_go_back(database: Database) -> None:
+    steps = [Progress(0, 5, 1), Progress(1, 9, -1), Progress(0, 7, 1), Progress(3, 9, 1)]
+    with database.writing() as connection:
+        assert read_progress(connection, "sma-1-2", *KEY) is None
+        for progress in steps:
+            store_progress(database, connection, "sma-1-2", *KEY, progress)
+    with database.reading() as connection:
+        assert read_progress(connection, "sma-1-2", *KEY) == steps[1]
+        assert read_progress(connection, "other", *KEY) is None
+
+
+# The keeper
+
+
+def test_every_crossing_is_stored_posted_and_logged_once(database: Database) -> None:
+    here = world(database, bars=BARS[:2], now_us=START_US + 2 * DAY_US)
+    here.keeper.begin()
+    for item in [*BARS[2:], *BARS]:
+        here.keeper.keep([item])
+    assert crossed(database) == CROSSED
+    assert {item.state for item in stored_signals(database)} == {"posted"}
+    assert [signal.timestamp_us for signal in here.portfolios.taken] == [
+        START_US + (number + 1) * DAY_US for number, _ in CROSSED
+    ]
+    first = here.portfolios.taken[0]
+    assert (first.source, first.symbol, first.price) == ("sma-1-2", "BTC", 0.09)
+    lines = here.log.events("signal")
+    assert [(line["action"], line["price"]) for line in lines] == [
+        ("SELL", "0.09"), ("BUY", "0.10"), ("SELL", "0.07"), ("BUY", "0.09"),
+    ]  # fmt: skip
+    assert len(here.log.events("signal_posted")) == 4
+    assert stored_bars(database) == BARS
+
+
+def test_history_makes_no_signals_when_a_watch_is_new(database: Database) -> None:
+    here = world(database, bars=BARS, now_us=START_US + len(BARS) * DAY_US)
+    here.keeper.begin()
+    assert crossed(database) == []
+    assert stored_bars(database) == BARS
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_killed_and_restarted_it_makes_the_same_signals(database: Database, every: int) -> None:
+    here = world(database)
+    here.keeper.begin()
+    for number, item in enumerate(BARS):
+        if number % every == 0:
+            here = world(database, now_us=item.open_us)  # the old one is gone, with all that it knew
+            here.keeper.begin()
+        here.keeper.keep([item])
+    assert crossed(database) == CROSSED
+
+
+def test_what_happened_while_it_was_down_is_caught_up_from_history(database: Database) -> None:
+    here = world(database)
+    here.keeper.begin()
+    here.keeper.keep(BARS[:3])
+    later = world(database, bars=BARS, now_us=START_US + len(BARS) * DAY_US + 5)
+    later.keeper.begin()
+    assert crossed(database) == CROSSED
+    assert len(later.portfolios.taken) == 4
+
+
+def test_three_instances_at_once_make_each_signal_once(address: str) -> None:
+    def instance(_: int) -> World:
+        database = open_database(address)
+        here = world(database)
+        here.keeper.begin()
+        for item in BARS:
+            here.keeper.keep([item])
+        database.close()
+        return here
+
+    with ThreadPoolExecutor(3) as pool:
+        worlds = list(pool.map(instance, range(3)))
+    database = open_database(address)
+    assert crossed(database) == CROSSED
+    assert {item.state for item in stored_signals(database)} == {"posted"}
+    assert sum(len(here.log.events("signal")) for here in worlds) == len(CROSSED)
+    ids = {signal.signal_id for here in worlds for signal in here.portfolios.taken}
+    assert len(ids) == len(CROSSED)
+    database.close()
+
+
+def test_a_gap_is_filled_from_history_before_the_bar_is_taken(database: Database) -> None:
+    here = world(database, bars=BARS)
+    here.keeper.begin()
+    here.keeper.keep([*BARS[:2], BARS[10]])
+    assert crossed(database) == CROSSED
+    assert stored_bars(database) == BARS
+
+
+def test_bars_wait_while_the_history_does_not_answer(database: Database) -> None:
+    here = world(database, bars=BARS)
+    here.keeper.begin()
+    here.past.error = StoreUnavailable("not now")
+    here.keeper.keep([*BARS[:3], BARS[4]])
+    assert crossed(database) == []
+    asked = here.past.asked
+    here.keeper.keep(())
+    assert here.past.asked == asked  # left in peace for a while
+    here.past.error = None
+    here.clock.now += 60 * SECOND
+    here.keeper.keep(())
+    assert crossed(database) == CROSSED[:1]
+    assert here.keeper.restarts == 0
+
+
+def test_what_nobody_has_is_a_new_warm_up_and_says_so(database: Database) -> None:
+    here = world(database)
+    here.keeper.begin()
+    here.keeper.keep(BARS[:2])
+    for number, close in enumerate([9, 12, 10, 8, 20]):
+        here.keeper.keep([bar(4 + number, close)])
+    assert here.keeper.restarts == 1
+    assert len(here.log.events("crossover_starts_anew")) == 1
+    # The bars that waited are there: the new warm-up begins with the first of them.
+    assert crossed(database) == [(6, Action.SELL), (8, Action.BUY)]
+
+
+def test_a_bar_that_has_not_seen_its_close_is_replaced_by_the_history(database: Database) -> None:
+    here = world(database, bars=BARS)
+    here.keeper.begin()
+    here.keeper.keep([*BARS[:3], bar(3, 999, complete=False, close_known=False)])
+    assert crossed(database) == CROSSED[:1]
+    assert stored_bars(database) == BARS[:4]
+
+
+def test_a_signal_waits_for_portfolios_that_do_not_answer_and_is_then_posted(database: Database) -> None:
+    here = world(database)
+    here.keeper.begin()
+    here.portfolios.answers = {1: StoreUnavailable("away"), 2: ConnectionRefusedError()}
+    here.keeper.keep(BARS[:6])
+    assert [item.state for item in stored_signals(database)] == ["pending", "pending"]
+    again = world(database, now_us=BARS[6].open_us)
+    again.keeper.begin()  # a new process finds them
+    assert [signal.action for signal in again.portfolios.taken] == [Action.SELL, Action.BUY]
+    assert [item.receipt_id for item in stored_signals(database)] == [
+        f"receipt of {signal.signal_id}" for signal in again.portfolios.taken
+    ]
+
+
+def test_a_refusal_is_recorded_and_not_tried_again(database: Database) -> None:
+    here = world(database)
+    here.keeper.begin()
+    here.portfolios.answers = {1: LateSignal("BTC", "a", "b"), 2: PriceJump("BTC", 9.0, 1.0, 5.0)}
+    here.keeper.keep(BARS)
+    here.keeper.keep(())
+    assert [item.state for item in stored_signals(database)] == ["refused", "refused", "posted", "posted"]
+    assert [(item.refusal or "").partition(":")[0] for item in stored_signals(database)][:2] == [
+        "LateSignal", "PriceJump",
+    ]  # fmt: skip
+    assert here.portfolios.calls == 4
+
+
+def test_a_day_is_written_as_a_file_once_it_is_over(database: Database, tmp_path: Path) -> None:
+    blobs = DiskBlobs(tmp_path / "store")
+    here = world(database, blobs=blobs)
+    hour = 3_600 * SECOND
+    here.keeper.begin()
+    here.keeper.keep([bar(number, number + 1, hour) for number in range(24)])
+    assert blobs.list("") == []
+    here.keeper.keep([bar(24, 25, hour)])
+    (name,) = blobs.list("bars/")
+    assert name == "bars/venue=binance/symbol=BTCUSDT/interval=1h/basis=trades/date=2024-10-04/bars.parquet"
+    here.keeper.keep([bar(25, 25, hour)])
+    assert len(blobs.list("")) == 1
+    assert len(here.log.events("day_written")) == 1
