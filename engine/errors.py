@@ -16,6 +16,11 @@
     ├── NotFound                   no such portfolio, signal or file
     ├── Unauthorized               no key, or the wrong one
     ├── SettingsError              a setting that cannot be used, or two that contradict
+    ├── OrderError                 an order, or the exchange that it goes to
+    │   ├── ImpossibleTransition   an order cannot go from this state to that one; a defect, here or there
+    │   ├── OrderRejected          the exchange does not take it; nothing was done
+    │   ├── ExchangeUnreachable    no answer: what was sent may have been taken
+    │   └── UnexplainedDifference  the stored orders and the exchange disagree; nothing is traded until a person looks
     ├── LookAhead                  something was about to be used before it was known; a defect
     └── StoreError                 the journal, its store or the database
         ├── StoreUnavailable       did not answer within its bound; the same call may succeed later
@@ -178,6 +183,29 @@ class Unauthorized(RaysignalError):
 
 class SettingsError(RaysignalError):
     """A setting that cannot be used, or two that contradict each other."""
+
+
+class OrderError(RaysignalError):
+    """An order, or the exchange that it goes to."""
+
+
+class ImpossibleTransition(OrderError):
+    """An order cannot go from the state it is in to the one that was told; it stays as it was."""
+
+
+class OrderRejected(OrderError):
+    """The exchange does not take the order; nothing was done. `fields["reason"]` is one word."""
+
+    def __init__(self, client_id: str, reason: str, detail: str) -> None:
+        super().__init__(f"order {client_id} is rejected: {detail}", client_id=client_id, reason=reason)
+
+
+class ExchangeUnreachable(OrderError):
+    """The exchange did not answer. What was sent may have been taken: look it up."""
+
+
+class UnexplainedDifference(OrderError):
+    """The stored orders and the exchange disagree, and nothing stored says why; nothing is traded."""
 
 
 class LookAhead(RaysignalError):

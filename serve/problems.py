@@ -11,7 +11,9 @@
 | InvalidField, PriceJump, other InputError | 422 |
 | RowErrors | 422; 409 where the state refused every one of its rows |
 | StoreUnavailable, Fenced | 503, with Retry-After: the same request may succeed, and cannot count twice |
-| other StoreError, SettingsError, LookAhead, anything unexpected | 500, with an id that is in the log as well |
+| OrderRejected | 409 |
+| ExchangeUnreachable | 503, with Retry-After: orders have ids of their own, and cannot count twice |
+| other StoreError and OrderError, SettingsError, LookAhead, anything else | 500, with an id that is in the log, too |
 """
 
 from collections.abc import Mapping
@@ -27,8 +29,10 @@ from engine.errors import (
     CassetteMiss,
     Conflict,
     DatabaseTooNew,
+    ExchangeUnreachable,
     Fenced,
     IdentityConflict,
+    ImpossibleTransition,
     InputError,
     InputTooLarge,
     InvalidField,
@@ -36,6 +40,8 @@ from engine.errors import (
     LateSignal,
     LookAhead,
     NotFound,
+    OrderError,
+    OrderRejected,
     PortfolioConflict,
     PriceJump,
     RaysignalError,
@@ -44,6 +50,7 @@ from engine.errors import (
     StoreError,
     StoreUnavailable,
     Unauthorized,
+    UnexplainedDifference,
     UnreadableInput,
     UnsafeStore,
     UnsupportedMedia,
@@ -74,6 +81,11 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (DatabaseTooNew, 500, "The database is from a later version"),
     (UnsafeStore, 500, "The store is not safe to write to"),
     (StoreError, 500, "The store failed"),
+    (OrderRejected, 409, "The exchange does not take the order"),
+    (ExchangeUnreachable, 503, "The exchange does not answer"),
+    (ImpossibleTransition, 500, "An order cannot go from this state to that one"),
+    (UnexplainedDifference, 500, "The stored orders and the exchange disagree"),
+    (OrderError, 500, "An order failed"),
     (SettingsError, 500, "The settings cannot be used"),
     (LookAhead, 500, "Something was about to be used before it was known"),
     (RaysignalError, 500, "Something went wrong"),
