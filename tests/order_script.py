@@ -1,0 +1,298 @@
+"""A short life of a trader and its exchange that can be killed between any two steps, and goes on from the database.
+
+A step is what can be lost: before a write to the database, with all of it written and nothing committed, after the
+commit; before a call to the exchange and after it. `python -m tests.order_script ADDRESS STEP` lives it in a process
+that ends itself by SIGKILL at that step, and says which event it was at.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from engine.database.database import Database, open_database
+from engine.errors import ExchangeUnreachable
+from engine.orders.exchange import Balances, Exchange, Fill, Report
+from engine.orders.orders import Kind, Side, State, Ticket
+from engine.orders.paper import PaperExchange
+from engine.orders.planning import Instruction, Outcome, Plan
+from engine.orders.store import OrderStore
+from engine.orders.tables import PAPER_ORDERS
+from engine.orders.trader import Trader
+from engine.signals import Action
+from tests.order_world import LISTING, SECOND, PlainBook, instruction, paper, trade
+
+LATENCY_US = SECOND // 10
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing catches a kill."""
+
+
+class Wire:
+    """Counts the steps, and does what is to be done at some of them."""
+
+    def __init__(self, deadly: Sequence[int] = (), kill: Callable[[], None] | None = None) -> None:
+        self.steps = 0
+        self._deadly = frozenset(deadly)
+        self._kill = kill
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps in self._deadly:
+            if self._kill is not None:
+                self._kill()
+            raise Killed
+
+
+class WiredDatabase(Database):
+    """A database whose user can be killed at every write."""
+
+    def __init__(self, inner: Database, wire: Wire) -> None:
+        self.kind, self.shown = inner.kind, inner.shown
+        self._inner, self._wire = inner, wire
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        self._wire.step()
+        with self._inner.writing() as connection:
+            yield connection
+            self._wire.step()
+        self._wire.step()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        with self._inner.reading() as connection:
+            yield connection
+
+
+class WiredExchange:
+    """An exchange whose caller can be killed before and after every call.
+
+    If it is the exchange that is killed, its caller hears nothing, and the next call finds it started anew.
+    """
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self.venue = world.exchange.venue
+
+    def submit(self, ticket: Ticket) -> Report:
+        return self._call(lambda exchange: exchange.submit(ticket))
+
+    def cancel(self, client_id: str) -> Report:
+        return self._call(lambda exchange: exchange.cancel(client_id))
+
+    def order(self, client_id: str) -> Report | None:
+        return self._call(lambda exchange: exchange.order(client_id))
+
+    def open_orders(self) -> Sequence[Report]:
+        return self._call(lambda exchange: exchange.open_orders())
+
+    def balances(self) -> Balances:
+        return self._call(lambda exchange: exchange.balances())
+
+    def fills(self, after: int = 0) -> Sequence[Fill]:
+        return self._call(lambda exchange: exchange.fills(after))
+
+    def _call(self, question: Callable[[Exchange], Any]) -> Any:
+        self._world.trader_wire.step()
+        try:
+            answer = question(self._world.exchange)
+        except Killed:
+            if self._world.trader_wire is self._world.exchange_wire:
+                raise
+            self._world.deaths += 1
+            self._world.start_exchange()
+            raise ExchangeUnreachable("the exchange has died") from None
+        self._world.trader_wire.step()
+        return answer
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """A signal is made."""
+
+    instruction: Instruction
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The book is this."""
+
+    book: PlainBook
+
+
+@dataclass(frozen=True)
+class Traded:
+    """Somebody trades."""
+
+    price: str
+    size: str
+    side: Side
+
+
+Happening = Signalled | Shown | Traded
+
+_WIDE = Shown(PlainBook([("100.00", "3"), ("99.00", "500")], [("101.00", "2"), ("102.00", "500")]))
+
+MARKET_SCRIPT: list[Happening] = [
+    _WIDE,
+    Signalled(instruction("up", Action.BUY, "102")), *[_WIDE] * 4,
+    Signalled(instruction("down", Action.SELL, "100")), *[_WIDE] * 4,
+]  # fmt: skip
+"""Two market orders, of several fills each."""
+
+LIMIT_SCRIPT: list[Happening] = [
+    _WIDE,
+    Signalled(instruction("up", Action.BUY, "100")), _WIDE, _WIDE, _WIDE,
+    Traded("99.90", "5", Side.SELL), Traded("99.90", "3", Side.SELL),
+    Signalled(instruction("down", Action.SELL, "105")), _WIDE, _WIDE, _WIDE, _WIDE,
+    Traded("105.20", "2", Side.BUY), Traded("105.20", "500", Side.BUY), Traded("105.20", "500", Side.BUY),
+]  # fmt: skip
+"""Two limit orders that rest; the first is filled in part when the second signal comes, and is cancelled for it."""
+
+MARKET_PLAN = Plan(resend_after_us=2 * SECOND)
+LIMIT_PLAN = Plan(kind=Kind.LIMIT, offset_bps=Decimal(-5), resend_after_us=2 * SECOND)
+
+
+class World:
+    """The trader and the exchange on one database; see the module.
+
+    Args:
+        trader_wire, exchange_wire: where each can be killed; the same wire kills both at once.
+    """
+
+    def __init__(
+        self, database: Database, account: str, plan: Plan, trader_wire: Wire, exchange_wire: Wire
+    ) -> None:
+        self.account = account
+        self.trader_wire, self.exchange_wire = trader_wire, exchange_wire
+        self._database, self._plan = database, plan
+        self.now_us = 0
+        self.deaths = 0
+        self.exchange: PaperExchange
+        self.trader: Trader
+        self.start_exchange()
+
+    def start_exchange(self) -> None:
+        while True:
+            try:
+                wired = WiredDatabase(self._database, self.exchange_wire)
+                self.exchange = paper(wired, latency_us=LATENCY_US, account=self.account)
+            except Killed:
+                self.deaths += 1
+            else:
+                return
+
+    def start_trader(self) -> None:
+        store = OrderStore(WiredDatabase(self._database, self.trader_wire), self.account)
+        self.trader = Trader(store, WiredExchange(self), {"BTC": LISTING}, self._plan)
+        self.trader.start(self.now_us)
+
+    def live(
+        self, script: Sequence[Happening], first: int = 0, tell: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """Everything that happens, from some event on; whoever is killed starts again and sees to it once more."""
+        self._until_done(self.start_trader)
+        for index, happening in enumerate(script[first:], first):
+            tell(index)
+            self.now_us = (index + 1) * SECOND
+            self._happen(happening)
+            self._until_done(self._work)
+        for _ in range(4):
+            self.now_us += SECOND
+            self._happen(_WIDE)
+            self._until_done(self._work)
+
+    def _work(self) -> None:
+        if self.trader.busy:
+            self.trader.work(self.now_us)
+
+    def _happen(self, happening: Happening) -> None:
+        if isinstance(happening, Signalled):
+            known = Instruction(*(getattr(happening.instruction, name) for name in _FIELDS), self.now_us)  # type: ignore[arg-type]
+            self._until_done(lambda: self.trader.take(known))
+        elif isinstance(happening, Shown):
+            self._market(lambda exchange: exchange.book_changed(happening.book, self.now_us))
+        else:
+            told = trade(happening.price, happening.size, happening.side, at_us=self.now_us)
+            self._market(lambda exchange: exchange.traded(told, self.now_us))
+
+    def _market(self, tell: Callable[[PaperExchange], None]) -> None:
+        """The market speaks to the exchange; if that dies, it has heard or has not, and hears nothing twice."""
+        try:
+            tell(self.exchange)
+        except Killed:
+            self.deaths += 1
+            self.start_exchange()
+
+    def _until_done(self, act: Callable[[], object]) -> None:
+        started = True
+        while True:
+            try:
+                if not started:
+                    self.start_trader()
+                    started = True
+                act()
+            except Killed:
+                self.deaths += 1
+                started = False
+                if self.trader_wire is self.exchange_wire:
+                    self.start_exchange()
+            except ExchangeUnreachable:
+                continue
+            else:
+                return
+
+
+_FIELDS = ("signal_id", "strategy", "symbol", "action", "price")
+
+
+def check(database: Database, account: str) -> list[tuple[str, State, Decimal]]:
+    """What has to hold whatever died where; gives what became of the orders, in the order of their signals."""
+    store, exchange = OrderStore(database, account), paper(database, account=account)
+    stored = store.orders()
+    for order in stored:
+        assert store.history(order.client_id)[-1] == order.last
+        report = exchange.order(order.client_id)
+        assert report is not None, f"{order} never reached the exchange"
+        assert (report.ticket, report.progress) == (order.ticket, order.progress)
+        assert order.state.final
+    with database.reading() as connection:
+        there = set(
+            connection.execute(
+                select(PAPER_ORDERS.c.client_id).where(PAPER_ORDERS.c.account == account)
+            ).scalars()
+        )
+    assert there == {order.client_id for order in stored}
+    assert len(there) == len({order.origin.signal_id for order in stored})
+    assert store.fills() == list(exchange.fills())
+    balances = exchange.balances()
+    assert store.cash() == balances.cash
+    held = {symbol: held.quantity for symbol, held in store.positions().items() if held.quantity}
+    assert held == balances.positions
+    assert set(store.outcomes().values()) == {Outcome.ORDERED}
+    return [(order.origin.signal_id, order.state, order.progress.filled) for order in stored]
+
+
+def _kill_oneself() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(address: str, step: int) -> None:
+    database = open_database(address)
+    wire = Wire([step], _kill_oneself)
+    with suppress(BrokenPipeError):
+        World(database, "main", MARKET_PLAN, wire, wire).live(
+            MARKET_SCRIPT, tell=lambda index: print(index, flush=True)
+        )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

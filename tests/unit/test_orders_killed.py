@@ -1,0 +1,121 @@
+"""Whoever is killed between two steps of an order's life: no order is doubled, none is forgotten."""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import event
+
+from engine.database.database import Database, open_database
+from engine.orders.orders import State
+from tests.effort import examples
+from tests.order_script import (
+    LIMIT_PLAN,
+    LIMIT_SCRIPT,
+    MARKET_PLAN,
+    MARKET_SCRIPT,
+    Happening,
+    Wire,
+    World,
+    check,
+)
+
+_numbers = count(1)
+MARKET = MARKET_SCRIPT, MARKET_PLAN
+LIMIT = LIMIT_SCRIPT, LIMIT_PLAN
+BOTH_FILLED = [("up", State.FILLED, Decimal("97.551")), ("down", State.FILLED, Decimal("97.551"))]
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One for all lives, each in accounts of its own. A kill that is raised leaves the system up: no need to wait for
+    the disk.
+    """
+    opened = open_database(f"sqlite:///{tmp_path_factory.mktemp('killed') / 'market.db'}")
+    event.listen(
+        opened._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
+    )
+    opened.close()
+    yield opened
+    opened.close()
+
+
+def lived(
+    database: Database, life: tuple[Sequence[Happening], object], trader: Wire, exchange: Wire
+) -> World:
+    script, plan = life
+    world = World(database, f"account-{next(_numbers)}", plan, trader, exchange)  # type: ignore[arg-type]
+    world.live(script)
+    return world
+
+
+def test_a_trader_that_is_killed_between_any_two_steps_makes_the_same_orders(database: Database) -> None:
+    for step in count(1):
+        world = lived(database, MARKET, Wire([step]), Wire())
+        assert check(database, world.account) == BOTH_FILLED, step
+        if not world.deaths:
+            break
+    assert step > 40
+
+
+def test_an_exchange_that_is_killed_between_any_two_steps_makes_the_same_orders(database: Database) -> None:
+    for step in count(1):
+        world = lived(database, MARKET, Wire(), Wire([step]))
+        assert check(database, world.account) == BOTH_FILLED, step
+        if not world.deaths:
+            break
+    assert step > 12
+
+
+def test_both_killed_between_any_two_steps_agree_on_orders_that_rest_and_are_cancelled(
+    database: Database,
+) -> None:
+    for step in count(1):
+        wire = Wire([step])
+        world = lived(database, LIMIT, wire, wire)
+        (up, ended, bought), (down, sold_all, sold) = check(database, world.account)
+        assert (up, ended, down, sold_all) == ("up", State.CANCELLED, "down", State.FILLED), step
+        assert bought == sold  # a trade that the exchange did not hear of fills nothing
+        if not world.deaths:
+            break
+    assert step > 90
+
+
+@settings(max_examples=examples(25))
+@given(
+    steps=st.lists(st.integers(1, 120), min_size=2, max_size=8, unique=True),
+    of=st.sampled_from(["trader", "both"]),
+)
+def test_however_often_they_are_killed_the_orders_are_the_same(
+    database: Database, steps: list[int], of: str
+) -> None:
+    trader = Wire(steps)
+    world = lived(database, MARKET, trader, trader if of == "both" else Wire())
+    assert [signal for signal, _, _ in check(database, world.account)] == ["up", "down"]
+
+
+def test_processes_that_are_killed_outright_leave_what_the_next_one_goes_on_from(tmp_path: Path) -> None:
+    steps = (11, 17, 24, 41)
+    addresses = [f"sqlite:///{tmp_path / f'{step}.db'}" for step in steps]
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.order_script", address, str(step)],
+            stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+        )
+        for address, step in zip(addresses, steps, strict=True)
+    ]  # fmt: skip
+    for address, process in zip(addresses, running, strict=True):
+        told, _ = process.communicate(timeout=60)
+        assert process.returncode == -9
+        opened = open_database(address)
+        World(opened, "main", MARKET_PLAN, Wire(), Wire()).live(
+            MARKET_SCRIPT, first=int(("0 " + told).split()[-1])
+        )
+        assert check(opened, "main") == BOTH_FILLED
+        opened.close()
