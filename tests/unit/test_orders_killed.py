@@ -55,6 +55,7 @@ def lived(
     return world
 
 
+@pytest.mark.slow
 def test_a_trader_that_is_killed_between_any_two_steps_makes_the_same_orders(database: Database) -> None:
     for step in count(1):
         world = lived(database, MARKET, Wire([step]), Wire())
@@ -73,6 +74,7 @@ def test_an_exchange_that_is_killed_between_any_two_steps_makes_the_same_orders(
     assert step > 12
 
 
+@pytest.mark.slow
 def test_both_killed_between_any_two_steps_agree_on_orders_that_rest_and_are_cancelled(
     database: Database,
 ) -> None:
@@ -87,6 +89,7 @@ def test_both_killed_between_any_two_steps_agree_on_orders_that_rest_and_are_can
     assert step > 90
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25))
 @given(
     steps=st.lists(st.integers(1, 120), min_size=2, max_size=8, unique=True),
@@ -100,6 +103,7 @@ def test_however_often_they_are_killed_the_orders_are_the_same(
     assert [signal for signal, _, _ in check(database, world.account)] == ["up", "down"]
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed_outright_leave_what_the_next_one_goes_on_from(tmp_path: Path) -> None:
     steps = (11, 17, 24, 41)
     addresses = [f"sqlite:///{tmp_path / f'{step}.db'}" for step in steps]
