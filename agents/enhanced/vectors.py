@@ -76,7 +76,7 @@ class SettledRows:
         )
 
 
-def pause_s(took_s: float, *, left: int, came: int, every_s: float = EVERY_S) -> float:
+def pause_s(took_s: float, *, left: int, quiet_s: float, every_s: float = EVERY_S) -> float:
     """How long Chroma rests after a piece: while signals come in it gets a twentieth of the time at most.
 
     So it falls behind under load, and makes that good as soon as nothing comes in.
@@ -84,10 +84,10 @@ def pause_s(took_s: float, *, left: int, came: int, every_s: float = EVERY_S) ->
     Args:
         took_s: seconds that the piece took.
         left: outcomes that are not in the index yet.
-        came: of these, such as were settled since the piece before.
-        every_s: the pause when there is nothing to do.
+        quiet_s: seconds since one was settled.
+        every_s: the pause when there is nothing to do; it is quiet after as long.
     """
-    if left and not came:
+    if left and quiet_s >= every_s:
         return 0.0
     return max(every_s, _RESTS * took_s)
 
@@ -105,7 +105,7 @@ class Feeder:
     def __init__(self, place: str, rows: SettledRows, *, name: str, every_s: float = EVERY_S) -> None:
         self._place, self._rows, self._name, self._every_s = place, rows, name, every_s
         self._index: VectorIndex | None = None
-        self._seen = 0
+        self._seen, self._seen_at = 0, time.monotonic()
         self._reason = "no outcome is settled yet"
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chroma", daemon=True)
@@ -144,7 +144,8 @@ class Feeder:
         if not self._rows.ready:
             return self._every_s
         began, settled = time.monotonic(), self._rows.count()
-        came, self._seen = settled - self._seen, settled
+        if settled != self._seen:
+            self._seen, self._seen_at = settled, began
         try:
             left = settled - self._put(settled, most)
         except (RaysignalError, ImportError, OSError) as error:
@@ -152,7 +153,8 @@ class Feeder:
         except Exception as error:  # noqa: BLE001 - Chroma may fail in any way, and nobody else shall notice
             self._reason = repr(error)
         else:
-            return pause_s(time.monotonic() - began, left=left, came=came, every_s=self._every_s)
+            took = time.monotonic() - began
+            return pause_s(took, left=left, quiet_s=began - self._seen_at, every_s=self._every_s)
         return self._every_s
 
     def _put(self, settled: int, most: int | None) -> int:
