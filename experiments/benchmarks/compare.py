@@ -26,6 +26,7 @@ ASKED_ROWS, ASKED_S = 10_000, 60.0
 def measure(streams: tuple[int, ...] = STREAMS) -> list[Figure]:
     """Seconds of a comparison by the number of its signals; the first one warms the workers up and is left out."""
     figures: list[Figure] = []
+    before = 0, 0.0
     whole = generated_batch(max(streams))
     comparison = Comparison(Trial(policy=Policy(side="long-short")))
     began = time.perf_counter()
@@ -36,10 +37,14 @@ def measure(streams: tuple[int, ...] = STREAMS) -> list[Figure]:
             batch = whole.take(np.arange(rows))
             began = time.perf_counter()
             compare(batch, comparison, blobs, run_id=f"bench-{number}", provenance={})
+            took = time.perf_counter() - began
             if number:
                 asked = ASKED_S if rows == ASKED_ROWS else None
-                what = f"five arms over {rows:,} signals, report written"
-                figures.append(_figure(what, time.perf_counter() - began, asked))
+                figures.append(_figure(f"five arms over {rows:,} signals, report written", took, asked))
+                if before[0]:
+                    what = f"time of {rows:,} signals to that of {before[0]:,}"
+                    figures.append(Figure("compare", what, took / before[1], "x"))
+                before = rows, took
     return figures
 
 
