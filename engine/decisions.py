@@ -11,11 +11,13 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from engine.columns import TextColumn
 from engine.errors import InvalidField
 
-_FORMAT = 1
+_PLAIN, _FORMAT = 1, 2
+_CODEC = "lz4"
 SIGNAL = "signal"
 """Who decided where nobody overruled the signal."""
 
@@ -58,24 +60,39 @@ class Decisions:
         at = np.asarray(rows, np.int64)
         return type(self)(self.action[at], self.by[at], self.names, self.explanation.take(at))
 
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
+        """One or more with the same `names` as one, in their order."""
+        return cls(
+            np.concatenate([part.action for part in parts]), np.concatenate([part.by for part in parts]),
+            parts[0].names, TextColumn.concat([part.explanation for part in parts]),
+        )  # fmt: skip
+
     def encode(self) -> bytes:
-        """The bytes that lie in the journal before their batch."""
+        """The bytes that lie in the journal before their batch; the texts packed, as they are much alike."""
+        texts: Any = np.ascontiguousarray(self.explanation.data).data
         return msgspec.msgpack.encode(
             (
-                _FORMAT, self.action.tobytes(), self.by.tobytes(), self.names, self.explanation.data.tobytes(),
+                _FORMAT, self.action.tobytes(), self.by.tobytes(), self.names,
+                pa.Codec(_CODEC).compress(texts, asbytes=True),
                 self.explanation.offsets.astype("<i8").tobytes(),
             )
         )  # fmt: skip
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> Self:
-        """What `encode` wrote; `ValueError` for another version's."""
+        """What `encode` wrote, or the version before it did; `ValueError` for a later one's."""
         version, action, by, names, texts, offsets = msgspec.msgpack.decode(data)
-        if version != _FORMAT:
-            raise ValueError(f"decisions of format {version}, this version reads {_FORMAT}")
+        if version not in {_PLAIN, _FORMAT}:
+            raise ValueError(f"decisions of format {version}, this version reads {_PLAIN} and {_FORMAT}")
+        ends = np.frombuffer(offsets, "<i8").astype(np.int64)
+        if version == _FORMAT:
+            texts = pa.Codec(_CODEC).decompress(
+                texts, decompressed_size=int(ends[-1] - ends[0]), asbytes=True
+            )
         return cls(
             np.frombuffer(action, np.int8), np.frombuffer(by, np.int8), tuple(names),
-            TextColumn(np.frombuffer(texts, np.uint8), np.frombuffer(offsets, "<i8").astype(np.int64)),
+            TextColumn(np.frombuffer(texts, np.uint8), ends),
         )  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """The agent as an actor: one for the enhanced portfolio, detached and restarting; and the way to it."""
 
 import asyncio
+import gc
 import os
 import tempfile
 import time
@@ -44,13 +45,31 @@ PAUSE_S = 0.02
 """Between two pulls, so that a burst is decided together: this, and more for each row of the last one."""
 _PAUSE_A_ROW_S = 0.002
 _LONGEST_PAUSE_S = 0.25
+_LONGEST_REST_S = 0.02
 WAIT_S = 2.0
-RECORD_S = 2.0
+RECORD_S = 10.0
 _NAME = "override-agent"
 _PATIENCE_S = 5.0
 _AGAIN_S = 1.0
 _LATER_S = 30.0
 _BURST = 8
+
+
+class Rest:
+    """Rests as long as there was work since the last rest, within a limit.
+
+    Other processes answer receipts meanwhile, on the same cores: the lowest priority gives way to them, but what is
+    shared (caches, the two threads of a core) is slower for as long as the agent works.
+    """
+
+    def __init__(self, longest_s: float = _LONGEST_REST_S) -> None:
+        self._longest_s = longest_s
+        self._since = time.monotonic()
+
+    async def __call__(self) -> None:
+        """Rest."""
+        await asyncio.sleep(min(time.monotonic() - self._since, self._longest_s))
+        self._since = time.monotonic()
 
 
 class OverrideActor:
@@ -167,9 +186,10 @@ class OverrideActor:
         self._adviser = await self._made_adviser()
         store = open_stores(self._settings.store).journal_store(f"agent={self._terms.portfolio}")
         self._log = await asyncio.to_thread(OutcomeLog.open, store, self._terms.outcomes())
-        follower = Follower(self._desk, self._terms, self._log, adviser=self._adviser)
+        follower = Follower(self._desk, self._terms, self._log, adviser=self._adviser, rest=Rest())
         self._trouble = "learning what was decided before"
         await follower.recover()
+        gc.freeze()  # what is there by now stays, and would be searched for garbage again and again
         self._rows.follow(follower)
         self._follower, self._trouble = follower, ""
         loop = asyncio.get_running_loop()

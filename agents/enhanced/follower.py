@@ -9,20 +9,21 @@ No Ray, no clock: desk, log and pauses are handed in. When a step fails, the fol
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from agents.adviser import Adviser, Opinion
-from agents.deciding import NO_OPINIONS, Begun, Decider, Judged, ask, verdict_of
+from agents.deciding import Begun, Decider, Judged, ask, verdict_of
 from agents.enhanced.explaining import decisions_of
 from agents.enhanced.log import OutcomeLog, Reset
 from agents.enhanced.past import Past
 from agents.enhanced.terms import Terms
 from agents.gate import REASONS
 from agents.outcomes import Outcomes
+from agents.override import Taken as Found
 from agents.situations import Situations
 from agents.verdicts import Codes
 from engine.columns import SignalBatch
@@ -34,6 +35,8 @@ from engine.receipts import Followed, Standing, Submission, Taken
 
 PULL = 128
 """Rows that are decided together, at most: more would hold up the actor of the portfolios, and receipts with it."""
+SECTION = 32
+"""Rows that are decided without a rest: a few milliseconds, so that who answers meanwhile does not fall behind."""
 NEWEST = 512
 """A row that has more than so many behind it is decided without a model."""
 LEARN = 16_384
@@ -73,6 +76,20 @@ class Shown:
     settled: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Some of the rows of a step, and what was decided about them."""
+
+    batch: SignalBatch
+    taken: Found
+    judged: Judged
+    decisions: Decisions
+
+
+async def _at_once() -> None:
+    """No rest."""
+
+
 class Follower:
     """One life of the agent.
 
@@ -82,6 +99,7 @@ class Follower:
         log: the agent's journal, opened.
         adviser: who asks a model; None: the gate decides alone.
         pause: sleeps so many seconds before a submission is sent again.
+        rest: waits a little between two sections of work.
 
     Attributes:
         counts: decisions of this life, by reason.
@@ -96,8 +114,10 @@ class Follower:
         *,
         adviser: Adviser | None,
         pause: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+        rest: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._book, self._terms, self._log, self._adviser, self._pause = book, terms, log, adviser, pause
+        self._rest = rest
         self.decider = Decider(terms.policy, terms.rules, breaker=terms.breaker)
         self.past = Past(terms.policy)
         self.counts: Counter[str] = Counter()
@@ -135,16 +155,12 @@ class Follower:
             return 0
         async with self._turn:
             batch = await asyncio.to_thread(followed.batch)
-            begun = await asyncio.to_thread(self.decider.begin, batch)
-            judged = self.decider.finish(begun, await self._opinions(begun))
-            decisions = await asyncio.to_thread(decisions_of, self.decider, begun, judged)
+            pieces = await self._pieces(batch)
+            decisions = Decisions.concat([piece.decisions for piece in pieces])
             await self._submit(followed.first, batch, decisions)
-            taken = begun.taken
-            await asyncio.to_thread(
-                self._note, batch, taken.situations, taken.outcomes, judged.verdict,
-                (followed.decision, decisions.action),
-            )  # fmt: skip
-            self._count(judged)
+            for piece in pieces:
+                await self._rest()
+                await asyncio.to_thread(self._take_note, piece, followed)
             return len(batch)
 
     async def reset(self, now_us: int) -> bool:
@@ -163,6 +179,36 @@ class Follower:
             if self._unlogged:
                 outcomes, self._unlogged = Outcomes.concat(self._unlogged), []
                 await asyncio.to_thread(self._log.append, outcomes)
+
+    async def _pieces(self, batch: SignalBatch) -> list["_Piece"]:
+        """What is decided about the signals; in sections without a model, whose questions go out together."""
+        section = SECTION if self._adviser is None else len(batch)
+        pieces = []
+        for start in range(0, len(batch), section):
+            await self._rest()
+            part = batch.take(np.arange(start, min(start + section, len(batch))))
+            if self._adviser is None:
+                pieces.append(await asyncio.to_thread(self._decide, part))
+                continue
+            begun = await asyncio.to_thread(self.decider.begin, part)
+            judged = self.decider.finish(begun, await self._opinions(begun, self._adviser))
+            decisions = await asyncio.to_thread(decisions_of, self.decider, begun, judged)
+            pieces.append(_Piece(part, begun.taken, judged, decisions))
+        return pieces
+
+    def _decide(self, batch: SignalBatch) -> "_Piece":
+        begun = self.decider.begin(batch)
+        judged = self.decider.finish(begun)
+        return _Piece(batch, begun.taken, judged, decisions_of(self.decider, begun, judged))
+
+    def _take_note(self, piece: "_Piece", followed: Followed) -> None:
+        start = piece.taken.first - followed.first
+        primary = followed.decision[start : start + len(piece.batch)]
+        self._note(
+            piece.batch, piece.taken.situations, piece.taken.outcomes, piece.judged.verdict,
+            (primary, piece.decisions.action),
+        )  # fmt: skip
+        self._count(piece.judged)
 
     async def _learn(self, n: int) -> None:
         """Read the next rows of both portfolios, at most n, and take them in."""
@@ -192,15 +238,13 @@ class Follower:
         situations, outcomes = self.decider.learn(batch, verdict)
         self._note(batch, situations, outcomes, verdict, (np.array(primary.decision[:n], np.int8), decision))
 
-    async def _opinions(self, begun: Begun) -> "dict[int, Opinion] | Any":
-        if self._adviser is None:
-            return NO_OPINIONS
+    async def _opinions(self, begun: Begun, adviser: Adviser) -> Mapping[int, Opinion]:
         newest = None
         stop = begun.taken.first + len(begun.batch)
         if len(begun.batch) == PULL:
             behind = (await self._book.standing(self._terms.primary)).count - stop
             newest = max(0, NEWEST - behind)
-        return await ask(self.decider, begun, self._adviser, patience_s=0.0, newest=newest)
+        return await ask(self.decider, begun, adviser, patience_s=0.0, newest=newest)
 
     async def _submit(self, first: int, batch: SignalBatch, decisions: Decisions) -> None:
         """Make decisions durable. While the store does not answer they are sent again: they count once."""

@@ -2,6 +2,7 @@
 
 import json
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -174,3 +175,23 @@ def test_followers_read_the_same_rows_from_memory_and_from_the_history(tmp_path)
     shard.write_checkpoint(checkpoint)
     shard.checkpointed(checkpoint)
     assert [rows(shard, *each) for each in asked] == from_memory
+
+
+@pytest.mark.parametrize("n", [0, 1, 40])
+def test_decisions_come_back_as_they_were_written(n):
+    told = (
+        decisions(signals(n)) if n else Decisions(*np.zeros((2, 0), np.int8), ("gate",), TextColumn.empty(0))
+    )
+    found = Decisions.decode(told.encode())
+    assert (found.action.tolist(), found.deciders) == (told.action.tolist(), told.deciders)
+    assert found.explanation.to_list() == told.explanation.to_list()
+
+
+def test_decisions_of_the_version_before_are_read_and_later_ones_refused():
+    texts = TextColumn.of(['{"why":1}', ""])
+    columns = [b"\x01\xff", b"\x00\x01", ("signal", "gate"), texts.data.tobytes(), texts.offsets.tobytes()]
+    found = Decisions.decode(msgspec.msgpack.encode((1, *columns)))
+    assert (found.action.tolist(), found.deciders) == ([1, -1], ["signal", "gate"])
+    assert found.explanation.to_list() == ['{"why":1}', ""]
+    with pytest.raises(ValueError, match="format 3"):
+        Decisions.decode(msgspec.msgpack.encode((3, *columns)))
