@@ -122,3 +122,23 @@ def copy_bytes(
         return context.get_dummy_value()
 
     return types.void(out, to, data, at, count), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def move_words(
+    _context: Any, data: types.Array, to: types.Integer, at: types.Integer, count: types.Integer
+) -> tuple[Any, Any]:
+    """`data[to:to + count] = data[at:at + count]` of an int64 array; the two may overlap."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        cgutils.raw_memmove(
+            builder,
+            builder.gep(array.data, [arguments[1]]),
+            builder.gep(array.data, [arguments[2]]),
+            arguments[3],
+            8,
+        )
+        return context.get_dummy_value()
+
+    return types.void(data, to, at, count), generate

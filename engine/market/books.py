@@ -16,7 +16,7 @@ from numba import types
 
 from engine.market.events import Instrument
 from engine.market.shapes import Longs
-from engine.raw import compiled_as
+from engine.raw import compiled_as, move_words
 
 BID, ASK = 0, 1
 
@@ -60,17 +60,13 @@ def _set(cells: Longs, at: int, room: int, count: int, key: int, size: int) -> i
         if size != 0:
             cells[sizes + place] = size
             return count
-        for k in range(place, count - 1):
-            cells[at + k] = cells[at + k + 1]
-        for k in range(place, count - 1):
-            cells[sizes + k] = cells[sizes + k + 1]
+        move_words(cells, at + place, at + place + 1, count - 1 - place)
+        move_words(cells, sizes + place, sizes + place + 1, count - 1 - place)
         return count - 1
     if size == 0:
         return count
-    for k in range(count, place, -1):
-        cells[at + k] = cells[at + k - 1]
-    for k in range(count, place, -1):
-        cells[sizes + k] = cells[sizes + k - 1]
+    move_words(cells, at + place + 1, at + place, count - place)
+    move_words(cells, sizes + place + 1, sizes + place, count - place)
     cells[at + place] = key
     cells[sizes + place] = size
     return count + 1

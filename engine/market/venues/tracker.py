@@ -41,6 +41,7 @@ from engine.market.venues.sequence import (
     take,
 )
 
+_COUNTED = {"gap": "gaps", "stale_snapshot": "stale_snapshots", "crossed": "crossed"}
 MOST_WAITING = 4096
 MOST_WAITING_BYTES = 8 << 20
 
@@ -369,18 +370,18 @@ class StreamTracker:
         return events
 
     def _lose(self, row: int, reason: str, expected: int, came: int, received_us: int) -> Sequence[Event]:
-        count = {"gap": "gaps", "stale_snapshot": "stale_snapshots"}.get(reason, reason)
-        if count in self._counts:
-            self._counts[count] += 1
+        if reason in _COUNTED:
+            self._counts[_COUNTED[reason]] += 1
         self._forget(row)
         self._books[row].clear()
         self._shelf.heads[HEAD * row + STATE] = LOST
         self._shelf.heads[HEAD * row + LAST] = 0
-        self._acknowledged[row] = False
         if row in self._were_whole:
             self._were_whole.discard(row)
             self._lost_before.add(row)
-        self._wants += self._texts(row)
+        if reason != "stale_snapshot":  # there the subscription goes on, and another request is what helps
+            self._acknowledged[row] = False
+            self._wants += self._texts(row)
         self._events += 1
         return (BookLost(self._instruments[row], reason, expected, came, received_us),)
 

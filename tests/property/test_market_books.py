@@ -1,0 +1,112 @@
+"""Order books against a slow, obvious one: two dictionaries."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.market.books import ASK, BID, OrderBook, Shelf
+from engine.market.events import Instrument
+
+ONE = Instrument("binance", "BTCUSDT")
+_LEVEL = st.tuples(st.integers(1, 40) | st.integers(1, 10**17), st.sampled_from([0, 0, 1, 7, 10**17]))
+_CHANGES = st.lists(st.tuples(st.lists(_LEVEL, max_size=30), st.lists(_LEVEL, max_size=30)), max_size=8)
+
+
+class SlowBook:
+    def __init__(self) -> None:
+        self.sides: tuple[dict[int, int], dict[int, int]] = ({}, {})
+
+    def change(self, *changes: list[tuple[int, int]]) -> None:
+        for side, levels in zip(self.sides, changes, strict=True):
+            for price, size in levels:
+                side.pop(price, None)
+                if size:
+                    side[price] = size
+
+    def levels(self, side: int) -> list[tuple[int, int]]:
+        return sorted(self.sides[side].items(), reverse=side == BID)
+
+    def walk(self, side: int, size: int, limit: int) -> list[tuple[int, int]]:
+        fills = []
+        for price, there in self.levels(side):
+            if size <= 0 or (limit and (price < limit if side == BID else price > limit)):
+                break
+            fills.append((price, min(size, there)))
+            size -= there
+        return fills
+
+
+def _pairs(found: tuple[np.ndarray, np.ndarray]) -> list[tuple[int, int]]:
+    return list(zip(found[0].tolist(), found[1].tolist(), strict=True))
+
+
+@given(_CHANGES, st.integers(1, 50), st.integers(0, 50), st.integers(0, 5))
+def test_a_book_is_what_two_dictionaries_are(
+    changes: list[tuple[list[tuple[int, int]], list[tuple[int, int]]]], size: int, limit: int, count: int
+) -> None:
+    book, slow = OrderBook(ONE), SlowBook()
+    for bids, asks in changes:
+        book.change(bids, asks)
+        slow.change(bids, asks)
+        for side in (BID, ASK):
+            assert _pairs(book.levels(side)) == slow.levels(side)
+            assert _pairs(book.levels(side, count)) == slow.levels(side)[:count]
+            assert _pairs(book.walk(side, size, limit)) == slow.walk(side, size, limit)
+        tops = [(slow.levels(side) or [(0, 0)])[0] for side in (BID, ASK)]
+        assert book.best == (*tops[0], *tops[1])
+        assert book.crossed == bool(tops[0][0] and tops[1][0] and tops[0][0] >= tops[1][0])
+        assert book.counts == (len(slow.sides[BID]), len(slow.sides[ASK]))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 400), st.booleans()), max_size=12))
+def test_books_on_one_shelf_do_not_touch_each_other(steps: list[tuple[int, int, bool]]) -> None:
+    shelf = Shelf([ONE] * 4)
+    books, slow = [shelf.book(row) for row in range(4)], [SlowBook() for _ in range(4)]
+    for row, count, fresh in steps:
+        bids = [(price, row + 1) for price in range(1, count)]
+        asks = [(1000 + price, row + 1) for price in range(1, count // 2)]
+        if fresh:
+            slow[row] = SlowBook()
+            books[row].replace(bids, asks)
+        else:
+            books[row].change(bids, asks)
+        slow[row].change(bids, asks)
+        for book, other in zip(books, slow, strict=True):
+            assert _pairs(book.levels(BID)) == other.levels(BID)
+            assert _pairs(book.levels(ASK)) == other.levels(ASK)
+
+
+def test_a_shelf_gives_back_the_room_that_moved_books_left() -> None:
+    shelf = Shelf([ONE] * 2)
+    books = [shelf.book(row) for row in range(2)]
+    for price in range(1, 6_000):
+        books[price % 2].change([(price, 1)], [(10_000 + price, 1)])
+    assert sum(map(sum, (book.counts for book in books))) == 2 * 5_999
+    assert len(shelf.cells) < 20 * 5_999
+
+
+@pytest.mark.parametrize(("bids", "asks"), [([(0, 1)], []), ([(-5, 1)], []), ([], [(5, -1)])])
+def test_levels_that_cannot_be_are_refused_and_change_nothing(
+    bids: list[tuple[int, int]], asks: list[tuple[int, int]]
+) -> None:
+    book = OrderBook(ONE)
+    book.change([(5, 1)], [(7, 2)])
+    with pytest.raises(ValueError, match="price is above 0"):
+        book.change([*bids, (6, 1)], [*asks, (6, 1)])
+    assert book.best == (5, 1, 7, 2)
+
+
+@pytest.mark.parametrize(("size", "limit"), [(0, 0), (-1, 0), (1, -1)])
+def test_an_order_of_nothing_is_refused(size: int, limit: int) -> None:
+    with pytest.raises(ValueError, match="size is above 0"):
+        OrderBook(ONE).walk(ASK, size, limit)
+
+
+def test_what_levels_gives_is_a_copy() -> None:
+    book = OrderBook(ONE)
+    book.change([(5, 1)], [(7, 2)])
+    for side in (BID, ASK):
+        for array in (*book.levels(side), *book.walk(side, 1)):
+            array[:] = 99
+    assert book.best == (5, 1, 7, 2)
