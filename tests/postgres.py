@@ -1,19 +1,25 @@
 """A PostgreSQL for the tests: in a temporary folder, on a socket in it, gone when they are.
 
-with postgres_server() as server:
-    address = server.empty_database()
+    with postgres_server() as server:
+        address = server.empty_database()
+
+A process of its own starts it, reads its standard input and ends it when that does, so that it cannot outlive the
+tests however they end.
 """
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
 import psycopg
-import pytest
 
 _numbers = count(1)
 
@@ -46,21 +52,60 @@ class Postgres:
 
 @contextmanager
 def postgres_server() -> Iterator[Postgres]:
-    # Not pytest's own folder: a socket's path has room for a hundred characters.
-    folder = Path(tempfile.mkdtemp(prefix="pg-"))
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).resolve())],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-            # pgserver locks a file in the user's runtime folder, and warns when it is imported where there is none.
-            patch.setenv("XDG_RUNTIME_DIR", str(folder))
-            warnings.simplefilter("ignore")
-            import pgserver
-
-            server = pgserver.get_server(folder / "data", cleanup_mode="stop")
-        with server:
-            host = str(server.get_postmaster_info().socket_dir)
-            for setting in ("fsync = off", "full_page_writes = off"):
-                server.psql(f"ALTER SYSTEM SET {setting}")
-            server.psql("SELECT pg_reload_conf()")
-            yield Postgres(host, server.get_pid())
+        said = process.stdout.readline().split()
+        assert len(said) == 2, "PostgreSQL did not start"
+        yield Postgres(said[0], int(said[1]))
     finally:
+        process.stdin.close()
+        process.stdout.close()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _serve() -> None:
+    # Not pytest's folder: a socket's path has room for a hundred characters.
+    folder = tempfile.mkdtemp(prefix="raysignal-pg-")
+    # pgserver locks a file in the user's runtime folder, and where there is none it warns and makes one.
+    os.environ["XDG_RUNTIME_DIR"] = folder
+    warnings.simplefilter("ignore")
+    import pgserver
+
+    pid = None
+    try:
+        server = pgserver.get_server(Path(folder) / "data", cleanup_mode=None)
+        pid = server.get_pid()
+        for setting in ("fsync = off", "full_page_writes = off"):
+            server.psql(f"ALTER SYSTEM SET {setting}")
+        server.psql("SELECT pg_reload_conf()")
+        print(server.get_postmaster_info().socket_dir, pid, flush=True)
+        sys.stdin.buffer.read()
+    finally:
+        if pid is not None:
+            _end(pid)
         shutil.rmtree(folder, ignore_errors=True)
+        # What pgserver would do at the end has been done, and would make the folder anew.
+        os._exit(0)
+
+
+def _end(pid: int) -> None:
+    """At once: nobody needs what it holds."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):
+        postmaster = psutil.Process(pid)
+        os.kill(pid, signal.SIGQUIT)
+        postmaster.wait(15)
+
+
+if __name__ == "__main__":
+    _serve()
