@@ -84,7 +84,8 @@ def test_what_venues_say_is_read_by_the_compiled_reader(name: str) -> None:
 _SPLICES = [
     b'"', b"\\", b",", b":", b"{", b"}", b"[", b"]", b"[[", b"]]", b"0", b"-", b".", b"e5", b"1e5", b" ", b"\n",
     b"null", b"true", b"\x00", b"\x7f", b"\x80", b"\xc3\xa9", b"\\u0041", b'""', b'"a":1,',
-    b'"u":1,', b'"x":{"y":[1]},', b'"s":"ETHUSDT",', b'"s":"BTCUSDT",', b"000000000000000000", b"9999999999999999999", b"0.00", b'"b":[],',
+    b'"u":1,', b'"x":{"y":[1]},', b'"s":"ETHUSDT",', b'"s":"BTCUSDT",', b"000000000000000000",
+    b"9999999999999999999", b"0.00", b'"b":[],',
 ]  # fmt: skip
 
 
