@@ -1,7 +1,8 @@
 """Exact arithmetic: prices, quantities, money and fees as Decimals that are never rounded unasked.
 
 Decimal's own context rounds to 28 digits, which a price with 18 decimals times a size with 18 exceeds. Here 100 digits
-are kept, and a result that would need more raises `decimal.Inexact`.
+are kept, and a result that would need more raises `decimal.Inexact`. Operators (`-x` and `abs(x)` among them) use
+Decimal's own context, so none is applied to an amount but to compare.
 """
 
 from collections.abc import Iterable
@@ -37,13 +38,28 @@ def less(amount: Decimal, other: Decimal) -> Decimal:
     return _EXACT.subtract(amount, other)
 
 
+def minus(amount: Decimal) -> Decimal:
+    """The same with the other sign."""
+    return ZERO if amount.is_zero() else amount.copy_negate()
+
+
+def magnitude(amount: Decimal) -> Decimal:
+    """The same without its sign."""
+    return amount.copy_abs()
+
+
+def units(amount: Decimal, decimals: int) -> int:
+    """An amount in units of 10**-decimals, of which it is a whole number."""
+    return int(_EXACT.scaleb(amount, decimals))
+
+
 def share_bps(amount: Decimal, bps: Decimal) -> Decimal:
     """So many basis points of an amount."""
     return _EXACT.scaleb(product(amount, bps), -4)
 
 
 def ratio(amount: Decimal, other: Decimal) -> Decimal:
-    """`amount / other`, to 28 digits: for figures that are shown, and for what is rounded to a step afterwards."""
+    """`amount / other`, to 28 digits: for figures that are shown."""
     return _ROUNDED.divide(amount, other)
 
 
@@ -56,6 +72,11 @@ def up_to_step(amount: Decimal, step: Decimal) -> Decimal:
     """The smallest multiple of `step` that is not below `amount`, which is 0 or more."""
     whole, rest = _EXACT.divmod(amount, step)
     return product(_EXACT.add(whole, Decimal(1)) if rest else whole, step)
+
+
+def affordable(money: Decimal, each: Decimal, step: Decimal) -> Decimal:
+    """The largest multiple of `step` that `money`, 0 or more, buys at `each` a piece."""
+    return product(_EXACT.divide_int(money, product(each, step)), step)
 
 
 def fits_step(amount: Decimal, step: Decimal) -> bool:

@@ -137,8 +137,7 @@ class Turn:
     def cross(self, symbol: str) -> None:
         """Resting orders whose price the opposing book has come to."""
         depth = self._depths[symbol]
-        resting = [order for order in self._orders.values() if order.symbol == symbol and order.arrived]
-        for order in by_priority(resting):
+        for order in by_priority(self._resting(symbol)):
             taken = self._eaten_of(order)
             for piece in list(offers(depth, order.ticket.side, taken, order.limit)):
                 now = self._orders[order.ticket.client_id]
@@ -150,12 +149,18 @@ class Turn:
 
     def take_trade(self, trade: Trade) -> None:
         """What a trade does to the orders that rest."""
-        resting = [order for order in self._orders.values() if order.symbol == trade.instrument.symbol]
-        for order, lots, ahead in touched_by(trade, resting):
+        for order, lots, ahead in touched_by(trade, self._resting(trade.instrument.symbol)):
             now = replace(order, ahead=ahead)
             self._put(now)
             if lots:
                 self._fill(now, now.limit or 0, lots, maker=True)
+
+    def _resting(self, symbol: str) -> list[Resident]:
+        return [
+            order
+            for order in self._orders.values()
+            if order.symbol == symbol and order.arrived and not order.progress.state.final
+        ]
 
     def _check(self, order: Resident) -> None:
         ticket = order.ticket

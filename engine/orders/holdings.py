@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from engine.orders.amounts import ZERO, down_to_step, less, product, ratio, share_bps, total
+from engine.orders.amounts import ZERO, affordable, less, magnitude, minus, product, share_bps, total
 from engine.orders.listings import Listing
 from engine.orders.orders import Side
 
@@ -37,7 +37,7 @@ class Holdings:
     def after(self, symbol: str, side: Side, quantity: Decimal, money: Decimal, fee: Decimal) -> "Holdings":
         """With so much more bought or sold, each unit for `money`."""
         signed = product(Decimal(int(side)), quantity)
-        cash = total((self.cash, -product(signed, money), -fee))
+        cash = total((self.cash, minus(product(signed, money)), minus(fee)))
         held = Held(total((self.quantity(symbol), signed)), money)
         return Holdings(cash, {**self.positions, symbol: held})
 
@@ -50,22 +50,18 @@ class Holdings:
         free = less(self.cash, self._cover(listing.symbol))
         closing = ZERO
         if held * side < 0:
-            closing = abs(held)
-            free = total((free, product(held, money), -product(closing, fee)))
+            closing = magnitude(held)
+            free = total((free, product(held, money), minus(product(closing, fee))))
         elif held < 0:
-            free = less(free, product(Decimal(2), -held, money))
+            free = less(free, product(Decimal(2), minus(held), money))
         if side is Side.SELL and not listing.shorts:
             return closing
-        enlarging = down_to_step(ratio(max(free, ZERO), gross), listing.size_step)
-        # A ratio of 28 digits can be too much by a trace.
-        if product(enlarging, gross) > max(free, ZERO):
-            enlarging = less(enlarging, listing.size_step)
-        return total((closing, enlarging))
+        return total((closing, affordable(max(free, ZERO), gross, listing.size_step)))
 
     def _cover(self, symbol: str) -> Decimal:
         """What the short positions in other symbols lock up."""
         return total(
-            product(Decimal(2), -held.quantity, held.mark)
+            product(Decimal(2), minus(held.quantity), held.mark)
             for other, held in self.positions.items()
             if other != symbol and held.quantity < 0
         )

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.market.events import Instrument, Trade
-from engine.orders.amounts import less
+from engine.orders.amounts import less, units
 from engine.orders.orders import Progress, Side, Ticket
 
 Longs = npt.NDArray[np.int64]
@@ -100,12 +100,12 @@ class Resident:
 
 def ticks_of(instrument: Instrument, price: Decimal) -> int:
     """A price in ticks; it is a whole number of them."""
-    return int(price.scaleb(instrument.price_decimals))
+    return units(price, instrument.price_decimals)
 
 
 def lots_of(instrument: Instrument, size: Decimal) -> int:
     """A size in lots; it is a whole number of them."""
-    return int(size.scaleb(instrument.size_decimals))
+    return units(size, instrument.size_decimals)
 
 
 def resting_side(side: Side) -> int:
@@ -126,6 +126,9 @@ def best_price(depth: Depth, side: Side) -> int | None:
 
 def offers(depth: Depth, side: Side, eaten: Mapping[int, Eaten], limit: int | None) -> Iterator[Slice]:
     """What an order can take, best first, down to its limit."""
+    best = best_price(depth, side)
+    if best is None or (limit is not None and (best - limit) * side > 0):
+        return
     prices, sizes = depth.levels(opposing_side(side))
     for price, shown in zip(prices.tolist(), sizes.tolist(), strict=True):
         if limit is not None and (price - limit) * side > 0:
@@ -138,18 +141,20 @@ def offers(depth: Depth, side: Side, eaten: Mapping[int, Eaten], limit: int | No
 
 def shown_at(depth: Depth, side: int, price: int) -> int:
     """What a level shows; 0 if there is none."""
-    prices, sizes = depth.levels(side)
-    found = np.flatnonzero(prices == price)
-    return int(sizes[found[0]]) if len(found) else 0
+    return _size_at(depth.levels(side), price)
 
 
 def still_eaten(depth: Depth, side: int, eaten: Mapping[int, Eaten]) -> dict[int, Eaten]:
     """Those levels that have not changed since."""
     if not eaten:
         return {}
-    prices, sizes = depth.levels(side)
-    shown = dict(zip(prices.tolist(), sizes.tolist(), strict=True))
-    return {price: gone for price, gone in eaten.items() if shown.get(price) == gone.shown}
+    levels = depth.levels(side)
+    return {price: gone for price, gone in eaten.items() if _size_at(levels, price) == gone.shown}
+
+
+def _size_at(levels: tuple[Longs, Longs], price: int) -> int:
+    found = np.flatnonzero(levels[0] == price)
+    return int(levels[1][found[0]]) if len(found) else 0
 
 
 def by_priority(orders: Iterable[Resident]) -> list[Resident]:
@@ -163,7 +168,7 @@ def touched_by(trade: Trade, orders: Iterable[Resident]) -> list[tuple[Resident,
     """
     hit = Side.SELL if trade.side > 0 else Side.BUY
     left, changes = trade.size, []
-    for order in by_priority(order for order in orders if order.arrived and order.ticket.side is hit):
+    for order in by_priority(order for order in orders if order.ticket.side is hit):
         limit = order.limit
         beyond = (
             0 if limit is None else (limit - trade.price) * hit

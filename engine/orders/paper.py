@@ -155,13 +155,12 @@ class PaperExchange:
         self._depths[symbol] = depth
         self._tell(at_us)
         with self._answering():
-            if not self._concerned(symbol):
-                return
             self._forget_eaten(symbol, depth)
-            turn = self._turn()
-            turn.settle_due(symbol)
-            turn.cross(symbol)
-            self._end(turn)
+            if self._concerned(symbol):
+                turn = self._turn()
+                turn.settle_due(symbol)
+                turn.cross(symbol)
+                self._end(turn)
 
     def traded(self, trade: Trade, at_us: int) -> None:
         """Somebody has traded. An order that is still on its way does not meet the book now: what it shows may be
@@ -210,18 +209,20 @@ class PaperExchange:
         self._kept = after
 
     def _concerned(self, symbol: str) -> bool:
-        kept = self._state()
-        return any(order.symbol == symbol for order in kept.orders.values()) or any(
-            levels for (owner, _), levels in kept.eaten.items() if owner == symbol
-        )
+        return any(order.symbol == symbol for order in self._state().orders.values())
 
     def _forget_eaten(self, symbol: str, depth: Depth) -> None:
         """Levels that have changed are whole again; the database hears of it with the next fill."""
         kept = self._state()
-        eaten = dict(kept.eaten)
+        changed = {}
         for side in (BIDS, ASKS):
-            eaten[symbol, side] = still_eaten(depth, side, kept.eaten.get((symbol, side), {}))
-        self._kept = replace(kept, eaten=eaten)
+            eaten = kept.eaten.get((symbol, side))
+            if eaten:
+                left = still_eaten(depth, side, eaten)
+                if len(left) < len(eaten):
+                    changed[symbol, side] = left
+        if changed:
+            self._kept = replace(kept, eaten={**kept.eaten, **changed})
 
     def _report(self, client_id: str) -> Report:
         report = self._store.report(client_id)

@@ -101,7 +101,7 @@ class PaperStore:
                 held = after.holdings.positions[symbol]
                 values = {"symbol": symbol, "quantity": held.quantity, "mark": held.mark}
                 self._put(connection, PAPER_POSITIONS, ("account", "symbol"), values)
-            if after.eaten != before.eaten:
+            if fills:
                 self._write_depth(connection, after)
 
     def report(self, client_id: str) -> Report | None:

@@ -17,12 +17,13 @@ from engine.instants import DAY_US, MICROSECONDS
 from engine.orders.amounts import (
     BPS,
     ZERO,
+    affordable,
     check_not_negative,
     check_positive,
     down_to_step,
     less,
+    magnitude,
     product,
-    ratio,
     share_bps,
     total,
     up_to_step,
@@ -41,7 +42,7 @@ class Outcome(StrEnum):
     NOTHING_TO_SELL = "nothing_to_sell"  # SELL while flat, long-flat
     TOO_SMALL = "too_small"  # what could be traded is less than the exchange takes
     TOO_OLD = "too_old"  # when it could be acted on, and there was nothing to close
-    LATE = "late"  # a later one of its symbol was acted on
+    LATE = "late"  # a later one of its symbol was decided before
     SUPERSEDED = "superseded"  # a later one of its symbol came while it waited
     NOT_TRADED = "not_traded"  # its symbol is none of the account's
 
@@ -137,7 +138,7 @@ def decide(
     if nothing is not None:
         return nothing
     size = ZERO if closes_only else _size(instruction.price, held, cash, listing, plan)
-    quantity = down_to_step(total((size, abs(held))), listing.size_step)
+    quantity = down_to_step(total((size, magnitude(held))), listing.size_step)
     value = product(listing.money(instruction.price), quantity)
     if quantity < listing.least_size or value < listing.least_value:
         return Outcome.TOO_SMALL
@@ -163,7 +164,7 @@ def _size(price: Decimal, held: Decimal, cash: Decimal, listing: Listing, plan: 
     if free <= 0:
         return ZERO
     each = total((money, share_bps(money, plan.margin_bps)))
-    return down_to_step(ratio(product(free, plan.weight), each), listing.size_step)
+    return affordable(product(free, plan.weight), each, listing.size_step)
 
 
 def _limit(price: Decimal, side: Side, listing: Listing, plan: Plan) -> Decimal:

@@ -21,17 +21,14 @@ class Comparison:
     Attributes:
         differences: a sentence each.
         adjustments: what would make cash and positions agree.
+        can_be_accepted: whether no foreign order is open, which could change the figures again.
         last_fill: the largest ordinal among the exchange's fills.
     """
 
     differences: tuple[str, ...]
     adjustments: tuple[Adjustment, ...]
+    can_be_accepted: bool
     last_fill: int
-
-    @property
-    def can_be_accepted(self) -> bool:
-        """Whether nothing differs but figures: a foreign order that is open can change them again."""
-        return len(self.differences) == len(self.adjustments)
 
 
 def compare(
@@ -47,14 +44,16 @@ def compare(
     """Compare; `orders` are those stored among the ones that the exchange speaks of, by client id."""
     foreign = [_foreign(report, orders.get(report.ticket.client_id)) for report in open_orders]
     found = [sentence for sentence in foreign if sentence]
+    can_be_accepted = not found
     adjustments = []
     told = list(fills)
     unknown = _unknown_fills(told, set(stored_fills))
-    for symbol in sorted({*positions, *balances.positions}):
+    for symbol in sorted({*positions, *balances.positions, *unknown}):
         here = positions.get(symbol, Position()).quantity
         there = balances.positions.get(symbol, ZERO)
         if here != there:
             adjustments.append(Adjustment(symbol, less(there, here), ZERO))
+        if here != there or symbol in unknown:
             found.append(
                 f"position in {symbol}: {plain(there)} at the exchange, {plain(here)} by the stored fills"
                 f"{unknown.get(symbol, '')}"
@@ -65,7 +64,8 @@ def compare(
         found.append(
             f"cash: {plain(balances.cash)} {currency} at the exchange, {plain(cash)} by the stored fills"
         )
-    return Comparison(tuple(found), tuple(adjustments), max((fill.ordinal for fill in told), default=0))
+    last_fill = max((fill.ordinal for fill in told), default=0)
+    return Comparison(tuple(found), tuple(adjustments), can_be_accepted, last_fill)
 
 
 def _foreign(report: Report, order: Order | None) -> str:

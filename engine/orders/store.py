@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, text, updat
 
 from engine.database.database import Database
 from engine.errors import InvalidField, NotFound, OrderError
-from engine.orders.amounts import ZERO, product, total
+from engine.orders.amounts import ZERO, less, minus, product, total
 from engine.orders.exchange import Fill
 from engine.orders.orders import Event, Order, Origin, Purpose, replay
 from engine.orders.planning import Instruction, Outcome
@@ -131,16 +131,17 @@ class OrderStore:
             ).mappings()
             return [_instruction(row) for row in rows]
 
-    def latest_ordered_us(self, symbol: str) -> int:
-        """When the latest signal of a symbol that led to an order was known; 0 if none did."""
+    def latest_decided_us(self, symbol: str) -> int | None:
+        """When the latest signal that said where a symbol's position should be was known; None if none was decided."""
         with self._database.reading() as connection:
-            return connection.execute(
+            found: int | None = connection.execute(
                 select(func.max(ORDER_SIGNALS.c.known_at_us)).where(
                     ORDER_SIGNALS.c.account == self.account,
                     ORDER_SIGNALS.c.symbol == symbol,
-                    ORDER_SIGNALS.c.outcome == Outcome.ORDERED.value,
+                    ORDER_SIGNALS.c.outcome.not_in([Outcome.HOLD.value, Outcome.LATE.value]),
                 )
-            ).scalar_one() or 0  # fmt: skip
+            ).scalar_one()
+        return found
 
     def outcomes(self) -> dict[str, Outcome | None]:
         """What every signal led to, by id; None for those that wait."""
@@ -264,7 +265,7 @@ class OrderStore:
             moved = connection.execute(
                 select(POSITIONS.c.proceeds, POSITIONS.c.fees).where(POSITIONS.c.account == self.account)
             )
-            amounts = [opening, *(total((row.proceeds, -row.fees)) for row in moved)]
+            amounts = [opening, *(less(row.proceeds, row.fees) for row in moved)]
             adjusted = select(ADJUSTMENTS.c.cash).where(ADJUSTMENTS.c.account == self.account)
             return total([*amounts, *connection.execute(adjusted).scalars()])
 
@@ -317,7 +318,7 @@ class OrderStore:
     def _move(self, connection: Connection, order: Order, fill: Fill) -> None:
         signed = product(Decimal(int(fill.side)), fill.quantity)
         money = product(signed, fill.price, order.ticket.instrument.contract_size)
-        self._add(connection, fill.symbol, Position(signed, -money, fill.fee), fill.at_us)
+        self._add(connection, fill.symbol, Position(signed, minus(money), fill.fee), fill.at_us)
 
     def _add(self, connection: Connection, symbol: str, change: Position, at_us: int) -> None:
         new = self._database.insert(POSITIONS).values(

@@ -171,7 +171,8 @@ class Trader:
         return made
 
     def _follow(self, instruction: Instruction, now_us: int) -> list[Order]:
-        if instruction.known_at_us < self._store.latest_ordered_us(instruction.symbol):
+        latest_us = self._store.latest_decided_us(instruction.symbol)
+        if latest_us is not None and instruction.known_at_us < latest_us:
             self._store.leave(instruction.signal_id, Outcome.LATE, now_us)
             return []
         listing = self._listings[instruction.symbol]
