@@ -1,0 +1,223 @@
+"""One connection's conduct, without IO and without a clock: what comes in, what has to be done, when to give it up.
+
+The driver (`engine.market.connection`) reads and writes sockets and does what this says; the runner without sockets
+(`engine.market.loopback.unplugged`) does the same in virtual time. Instants are `now_ns` (UTC, stamped on events) and
+`now_s` (monotonic, for durations).
+
+The sink is called here, in line: no queue, so nothing is dropped and nothing is reordered. While it works nothing is
+read, which TCP passes on to the venue; a call that takes longer than `Terms.slow_sink_s` is counted. An exception from
+it ends the feed: who has missed events cannot go on.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol
+
+from engine.market.backoff import Backoff
+from engine.market.events import BookChange, BookLost, Channel, Event, Instrument
+from engine.market.monitoring.observed import Observed
+from engine.market.staleness import BookWatch, Heartbeat
+from engine.market.venues.protocol import Manners, Opening, Request, Tracker, Venue
+
+Sink = Callable[[Sequence[Event]], None]
+
+
+class Notes(Protocol):
+    """What a recording takes down; see `engine.market.recording.Recorder`."""
+
+    def message(self, received_ns: int, raw: bytes) -> None:
+        """A message of the stream."""
+
+    def answer(self, received_ns: int, symbol: str, body: bytes) -> None:
+        """A REST snapshot."""
+
+    def disconnected(self, received_ns: int) -> None:
+        """The connection ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The feed's own bounds, in seconds of its clock.
+
+    Attributes:
+        open_s, answer_s: how long opening a connection and a REST answer may take.
+        first_delay_s, most_delay_s: of the back-off between connections.
+        lasting_s: a connection that lived so long sets the back-off back.
+        still_s, unsynced_s: see `BookWatch`.
+        ping_s, pong_s: protocol pings, besides the venue's own; and how long an answer may take.
+        renew_share: of the venue's lifetime of a connection; about then it is opened anew.
+        slow_sink_s, late_loop_s: what is counted as slow.
+        start_within_s, mend_within_s: see `HealthWatch`.
+    """
+
+    open_s: float = 10.0
+    answer_s: float = 10.0
+    first_delay_s: float = 0.5
+    most_delay_s: float = 60.0
+    lasting_s: float = 30.0
+    still_s: float = 30.0
+    unsynced_s: float = 60.0
+    ping_s: float = 20.0
+    pong_s: float = 20.0
+    renew_share: float = 0.95
+    slow_sink_s: float = 0.25
+    late_loop_s: float = 0.25
+    start_within_s: float = 120.0
+    mend_within_s: float = 300.0
+
+
+class Conversation:
+    """See the module. `opened` begins it, `closed` ends it; then it can be opened again."""
+
+    def __init__(
+        self, venue: Venue, opening: Opening, sink: Sink, *, terms: Terms, observed: Observed, random: Random,
+        now_s: float, notes: Notes | None = None,
+    ) -> None:  # fmt: skip
+        self.opening = opening
+        self.tracker: Tracker = venue.tracker(opening.subscriptions)
+        self.symbols = tuple(
+            each.instrument.symbol for each in opening.subscriptions if Channel.DEPTH in each.channels
+        )
+        self.open = False
+        self._manners: Manners = venue.manners
+        self._sink, self._terms, self._observed, self._random, self._notes = (
+            sink,
+            terms,
+            observed,
+            random,
+            notes,
+        )
+        self.watch = BookWatch(self.symbols, now_s, still_s=terms.still_s, unsynced_s=terms.unsynced_s)
+        self._patience = {
+            symbol: Backoff(random, first_s=0.2, most_s=10.0) for symbol in self.symbols
+        }  # between requests for one book
+        self._asked: set[str] = set()
+        self._slow_ns = round(terms.slow_sink_s * 1e9)
+        self.opened_s = self._heard_s = self._renew_s = now_s
+        self.ping = Heartbeat(terms.ping_s, terms.pong_s, now_s)
+        self._text_ping = Heartbeat(None, None, now_s)
+
+    def opened(self, now_s: float) -> tuple[str, ...]:
+        """The connection is there; the texts to send."""
+        lifetime = self._manners.lifetime_s
+        self.open = True
+        self.opened_s = self._heard_s = now_s
+        # Some minutes apart, so that connections that were opened together are not renewed together.
+        share = self._terms.renew_share * self._random.uniform(0.9, 1.0)
+        self._renew_s = float("inf") if lifetime is None else now_s + share * lifetime
+        self.ping = Heartbeat(self._terms.ping_s, self._terms.pong_s, now_s)
+        self._text_ping = Heartbeat(self._manners.ping_every_s, None, now_s)
+        self.watch.begun(now_s)
+        return self.opening.texts
+
+    def received(self, raw: bytes, now_ns: int, now_s: float) -> None:
+        """A message."""
+        observed = self._observed
+        observed.messages += 1
+        observed.bytes += len(raw)
+        self._heard_s = now_s
+        if self._notes is not None:
+            self._notes.message(now_ns, raw)
+        begun = time.perf_counter_ns()
+        events = self.tracker.receive(raw, now_ns // 1000)
+        observed.stages["book"].observe(time.perf_counter_ns() - begun)
+        if events:
+            self._pass_on(events, now_s)
+        else:
+            self.watch.heard(now_s)
+
+    def answered(self, instrument: Instrument, body: bytes, now_ns: int, now_s: float) -> None:
+        """The answer to a request of `requests`."""
+        self._asked.discard(instrument.symbol)
+        if self._notes is not None:
+            self._notes.answer(now_ns, instrument.symbol, body)
+        self._pass_on(self.tracker.snapshot(instrument, body, now_ns // 1000), now_s)
+
+    def closed(self, now_ns: int, now_s: float) -> None:
+        """The connection is gone."""
+        self.open = False
+        self._asked.clear()
+        if self._notes is not None:
+            self._notes.disconnected(now_ns)
+        self._pass_on(self.tracker.disconnected(now_ns // 1000), now_s)
+
+    def wants(self) -> tuple[list[str], list[tuple[float, Instrument, Request]]]:
+        """Texts to send, and requests to make with the delay before each.
+
+        A book is asked for once at a time, and later each time that the answer was of no use.
+        """
+        texts: list[str] = []
+        requests: list[tuple[float, Instrument, Request]] = []
+        for want in self.tracker.wants():
+            texts += want.texts
+            symbol = want.instrument.symbol
+            if want.request is not None and symbol not in self._asked:
+                self._asked.add(symbol)
+                patience = self._patience[symbol]
+                delay = patience.failed() if patience.failures else 0.0
+                patience.failures = max(1, patience.failures)
+                requests.append((delay, want.instrument, want.request))
+        return texts, requests
+
+    def text_due(self, now_s: float) -> str | None:
+        """The venue's own ping, if it is time for one."""
+        return self._manners.ping_text if self._text_ping.due(now_s) else None
+
+    def over(self, now_s: float) -> str | None:
+        """Why the connection is to be given up now: `silence`, `still`, or `renewal`; None: it is not."""
+        if now_s - self._heard_s > self._manners.silence_s or self.ping.unanswered(now_s):
+            self._observed.silences += 1
+            return "silence"
+        still = self.watch.still(now_s)
+        if still:
+            self._observed.stale_books += len(still)
+            self.watch.remedied(still)
+            return "still"
+        if now_s >= self._renew_s:
+            self._observed.renewals += 1
+            return "renewal"
+        return None
+
+    def missing(self, now_s: float) -> str:
+        """What is not as it should be, in words; empty: nothing."""
+        if not self.open:
+            return f"{self.opening.path.partition('?')[0]} is not connected"
+        out = [
+            each.instrument.symbol
+            for each in self.opening.subscriptions
+            if Channel.DEPTH in each.channels and not self.tracker.in_sync(each.instrument)
+        ]
+        if out:
+            return f"not in sync: {', '.join(out[:5])}{' …' if len(out) > 5 else ''}"
+        still = self.watch.still(now_s)
+        return f"stands still: {', '.join(still[:5])}" if still else ""
+
+    def _pass_on(self, events: Sequence[Event], now_s: float) -> None:
+        if not events:
+            return
+        watch, observed = self.watch, self._observed
+        watch.heard(now_s)
+        for event in events:
+            if isinstance(event, BookChange):
+                symbol = event.instrument.symbol
+                watch.moved(symbol, now_s)
+                self._patience[symbol].failures = 0
+            elif isinstance(event, BookLost):
+                watch.lost(event.instrument.symbol, now_s)
+        observed.events += len(events)
+        last = events[-1]
+        if not isinstance(last, BookLost) and last.exchange_us:
+            self._timed(last.received_us, last.exchange_us)
+        begun = time.perf_counter_ns()
+        self._sink(events)
+        took = time.perf_counter_ns() - begun
+        observed.stages["decision"].observe(took)
+        if took > self._slow_ns:
+            observed.slow_sinks += 1
+
+    def _timed(self, received_us: int, exchange_us: int) -> None:
+        offset = self._observed.offset
+        offset.observe(received_us, exchange_us)
+        self._observed.stages["arrival"].observe(1000 * (received_us - exchange_us - offset.offset_us()))

@@ -1,0 +1,212 @@
+"""An exchange without sockets: markets, what a client has subscribed to, what its requests are answered.
+
+The server and the runner without sockets are both a way to reach one. Whoever has it can order disturbances
+(`orders`), and look up the truth (`market(symbol).at(update_id)`).
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from engine.errors import InvalidField
+from engine.market.events import Instrument
+from engine.market.loopback import binance, bybit, okx
+from engine.market.loopback.disturbance import Disturbance, Disturber, Orders
+from engine.market.loopback.market import Market, Step
+from engine.market.loopback.speech import Answer, Message, Speech, Stream, dumps
+
+SPEECHES: Mapping[str, Speech] = {
+    "binance": binance.SPOT,
+    "binance-usdm": binance.USDM,
+    "binance-coinm": binance.COINM,
+    "okx": okx.OKX,
+    "bybit": bybit.SPOT,
+    "bybit-linear": bybit.LINEAR,
+}
+SYMBOLS: Mapping[str, tuple[str, ...]] = {
+    "binance": ("BTCUSDT", "ETHUSDT"),
+    "binance-usdm": ("BTCUSDT", "ETHUSDT"),
+    "binance-coinm": ("BTCUSD_PERP", "ETHUSD_PERP"),
+    "okx": ("BTC-USDT", "ETH-USDT"),
+    "bybit": ("BTCUSDT", "ETHUSDT"),
+    "bybit-linear": ("BTCUSDT", "ETHUSDT"),
+}
+"""What each trades unless told otherwise."""
+
+_LIMITED = frozenset({Disturbance.TOO_MANY, Disturbance.UNAVAILABLE})
+
+
+class Exchange(Protocol):
+    """What the server serves: a generated one (below), or one that plays a recording."""
+
+    orders: Orders
+
+    @property
+    def now_us(self) -> int:
+        """The exchange's own time."""
+
+    def connect(self, target: str) -> "Client | None":
+        """A client's connection to a path with query; None: there are no streams there."""
+
+    def get(self, target: str) -> Answer:
+        """The answer to a GET of a path with query."""
+
+    def advance(self, until_us: int) -> bool:
+        """Let what is due by then happen, one step at most; whether anything did."""
+
+
+class Client:
+    """One connection, seen from the exchange: `outbox` is what it is sent, in order."""
+
+    def __init__(self, path: str, exchange: "GeneratedExchange", streams: Sequence[Stream]) -> None:
+        self.path, self._exchange = path, exchange
+        self.streams: dict[str, Stream] = {}
+        self.disturber = Disturber(exchange.orders)
+        self.outbox: list[Message] = []
+        self._begin(streams)
+
+    def hear(self, text: str) -> None:
+        """What the client sent."""
+        if self.disturber.mute or self.disturber.cut:
+            return
+        heard = self._exchange.speech.heard(self.path, text, self._exchange.symbols)
+        self.outbox += [Message(raw, None, "", self._exchange.now_us) for raw in heard.replies]
+        for stream in heard.ended:
+            self.streams.pop(stream.name, None)
+        self._begin(heard.begun)
+
+    def step(self, step: Step, market: Market) -> None:
+        """A step of a market."""
+        symbol, speech = market.instrument.symbol, self._exchange.speech
+        for stream in self.streams.values():
+            if stream.symbol != symbol:
+                continue
+            for raw in speech.step(stream, step, market):
+                message = Message(raw, stream.channel, symbol, step.exchange_us)
+                self.outbox += self.disturber.pass_on(message)
+
+    def take(self) -> list[Message]:
+        """What is to be sent now."""
+        outbox, self.outbox = self.outbox, []
+        return outbox
+
+    def _begin(self, streams: Sequence[Stream]) -> None:
+        speech, exchange = self._exchange.speech, self._exchange
+        for stream in streams:
+            self.disturber.resume(stream.channel, stream.symbol)
+            self.streams[stream.name] = stream
+            self.outbox += [
+                Message(raw, stream.channel, stream.symbol, exchange.now_us)
+                for raw in speech.begin(stream, exchange.market(stream.symbol))
+            ]
+
+
+class GeneratedExchange:
+    """An exchange whose markets are made up.
+
+    Args:
+        symbols: what it trades; None: those of `SYMBOLS`.
+        retry_after_s: what 429 and 503 ask for.
+        price, step_us, levels, volatility, regime_s, trading, keep: see `Market`.
+    """
+
+    def __init__(
+        self,
+        venue: str,
+        *,
+        seed: int,
+        start_us: int,
+        symbols: Sequence[str] | None = None,
+        instruments: Sequence[Instrument] | None = None,
+        retry_after_s: int = 2,
+        price: float = 60_000.0,
+        step_us: int = 100_000,
+        levels: int = 40,
+        volatility: float = 0.6,
+        regime_s: float = 1_800.0,
+        trading: float = 0.35,
+        keep: int = 512,
+    ) -> None:
+        if venue not in SPEECHES:
+            raise InvalidField("venue", venue, f"one of {', '.join(sorted(SPEECHES))}")
+        self.venue, self.speech, self.orders = venue, SPEECHES[venue], Orders()
+        self.retry_after_s = retry_after_s
+        traded = instruments or [made_up(venue, each) for each in symbols or SYMBOLS[venue]]
+        self._markets = {
+            each.symbol: Market(
+                each, seed=seed, start_us=start_us, price=price / 20.0**number, step_us=step_us, levels=levels,
+                volatility=volatility, regime_s=regime_s, trading=trading, keep=keep,
+            )
+            for number, each in enumerate(traded)
+        }  # fmt: skip
+        self.symbols = frozenset(self._markets)
+        self._now_us, self._step_us = start_us, step_us
+        self._clients: list[Client] = []
+
+    @property
+    def now_us(self) -> int:
+        """See `Exchange`."""
+        return self._now_us
+
+    @property
+    def instruments(self) -> list[Instrument]:
+        """What is traded."""
+        return [each.instrument for each in self._markets.values()]
+
+    def market(self, symbol: str) -> Market:
+        """The market of a symbol, which knows the truth."""
+        return self._markets[symbol]
+
+    def connect(self, target: str) -> Client | None:
+        """See `Exchange`."""
+        path, _, query = target.partition("?")
+        streams = self.speech.opened(path, dict(parse_qsl(query)), self.symbols)
+        if streams is None:
+            return None
+        client = Client(path, self, streams)
+        self._clients.append(client)
+        return client
+
+    def disconnect(self, client: Client) -> None:
+        """The client is gone."""
+        self._clients.remove(client)
+
+    def get(self, target: str) -> Answer:
+        """See `Exchange`."""
+        path, _, text = target.partition("?")
+        query = dict(parse_qsl(text))
+        fault = self.orders.for_request(*_LIMITED)
+        if fault is not None:
+            status = 429 if fault is Disturbance.TOO_MANY else 503
+            refusal = self.speech.refusal(status, "Too many requests." if status == 429 else "Busy.")
+            return Answer(status, refusal, (("Retry-After", str(self.retry_after_s)),))
+        symbol = self.speech.depth_of(path, query)
+        if symbol is None:
+            found = self.speech.answer(path, query, self._markets)
+            return found or Answer(404, dumps({"code": 404, "msg": f"{path} is not found"}))
+        if symbol not in self._markets:
+            return Answer(400, self.speech.refusal(-1121, "Invalid symbol."))
+        market = self._markets[symbol]
+        old = self.orders.for_request(Disturbance.STALE_SNAPSHOT)
+        return Answer(200, self.speech.depth(market, market.oldest() if old else market.newest()))
+
+    def advance(self, until_us: int) -> bool:
+        """See `Exchange`: one step of every market."""
+        if self._now_us + self._step_us > until_us:
+            return False
+        self._now_us += self._step_us
+        for market in self._markets.values():
+            step = market.step()
+            for client in self._clients:
+                client.step(step, market)
+        return True
+
+
+def made_up(venue: str, symbol: str) -> Instrument:
+    """How a symbol is written here: two decimals of price, and sizes as such venues have them."""
+    if venue == "binance-coinm":
+        return Instrument(venue, symbol, 1, 0, Decimal(100))
+    if venue == "okx" and symbol.endswith("SWAP"):
+        return Instrument(venue, symbol, 1, 2, Decimal("0.01"))
+    return Instrument(venue, symbol, 2, 5 if venue == "binance" else 3)
