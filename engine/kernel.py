@@ -1,9 +1,18 @@
-"""The compiled loop behind `engine.ledger`: what one signal does to an account and its positions.
+"""The compiled loop behind `engine.ledger`: what signals do to an account and its positions.
 
-Strict IEEE double precision, no fastmath, one order of operations. What has to be kept a signal lives in
-locals, so in registers, and is written back at the end (or each row, where accounts are asked for); what
-changes with a trade only is updated in place. Importing this module imports numba, so `engine.ledger` does it
-at the first use.
+Strict IEEE double precision, no fastmath, one order of operations: the bytes at the end do not depend on how a
+stream was cut into calls, nor into the blocks that a call is cut into here. A block is taken in four passes,
+each of them a short loop that the processor can fill its lanes with, or at least need not guess in:
+
+1. plan: which rows trade. For one symbol that follows from the actions alone, without a branch: where trades
+   come is what a processor cannot predict, and a wrong guess costs more than the trade. Where an order turns
+   out to open nothing, the block ends with that row, and the next one visits every row, as several symbols do.
+2. trades: the rows that trade, one after the other. Money moves here and nowhere else (`execute`).
+3. marks: cash and position at every row's price, for the account and for buy-and-hold.
+4. figures: returns, sums and peaks, added up row by row in the order of the signals.
+
+Importing this module imports numba, so `engine.ledger` does it at the first use. Compiled without numba's
+reference counting (`_nrt`): nothing is allocated here, and counting costs more than a row.
 """
 
 from typing import Any
@@ -15,6 +24,9 @@ from numpy.typing import NDArray
 from engine import account as at
 from engine.account import LATEST_US, Floats
 from engine.policy import Policy
+from engine.prefetch import fetch
+
+Integers = NDArray[np.int64]
 
 # The policy as the loop reads it.
 _FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT = range(7)
@@ -24,6 +36,31 @@ _FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT = range(7)
 HOLD, OPENED, CLOSED_ALL, FLIPPED, HELD, PENDING, NOTHING, NO_CASH, INSOLVENT, CLOSED_ONLY = range(10)
 
 DUST = 1e-9  # a budget of less than this share of equity opens nothing
+
+BLOCK = 256  # rows; what their passes need fits into the first-level cache
+CHECKED = 4096  # rows that are looked at before they are taken in; few enough to be still at hand then
+
+# The workspace of a block: what every row needs, then what every visit needs. The last three hold integers.
+(
+    _LEVEL, _HELD, _CHANGE, _DISTANCE, _SQUARE, _LOSS, _HELD_DISTANCE, _HELD_SQUARE, _HELD_LOSS, _NUMBER,
+    _CASH, _QUANTITY, _REALISED, _TIME, _TRADES, _VISIT,
+) = range(16)  # fmt: skip
+_SPACES = 16
+_LINE = 8  # doubles in a line of the cache
+_APART = 8  # more than a block's rows, so that the spaces do not lie a power of two apart
+
+_JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
+
+
+def workspace(rows: int) -> Floats:
+    """Room for the passes of `advance` over blocks of so many rows or some more; what it holds means nothing.
+
+    Its rows begin with a line of the cache: vectors that lie across two take twice as long.
+    """
+    width = (rows + _APART + _LINE - 1) // _LINE * _LINE
+    room = np.empty(_SPACES * width + _LINE)
+    first = -room.ctypes.data % 64 // 8
+    return room[first : first + _SPACES * width].reshape(_SPACES, width)
 
 
 def policy_vector(policy: Policy) -> Floats:
@@ -90,23 +127,7 @@ def _execute(
     return cash, quantity, basis, outcome, fill_price, fee, notional, profit
 
 
-execute = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(_execute)
-
-
-def _takeable(stamp: int, symbol: int, action: int, price: float, count: int) -> bool:
-    return (
-        (price > 0.0)
-        & (price < np.inf)
-        & (symbol >= 0)
-        & (symbol < count)
-        & (action >= -1)
-        & (action <= 1)
-        & (stamp > -LATEST_US)
-        & (stamp < LATEST_US)
-    )
-
-
-_can_be_taken = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(_takeable)
+execute = njit(**_JIT, forceinline=True)(_execute)
 
 
 def _is_trade(action: int, quantity: float, lowest: int) -> bool:
@@ -118,24 +139,324 @@ def _is_trade(action: int, quantity: float, lowest: int) -> bool:
     return (action != 0) & (action != side) & (action + side >= lowest)
 
 
-is_trade = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(_is_trade)
+is_trade = njit(**_JIT, forceinline=True)(_is_trade)
 
 
 def _left_alone(action: int, quantity: float) -> int:
-    if action == 0:
-        return HOLD
-    held = (action > 0 and quantity > 0.0) or (action < 0 and quantity < 0.0)
-    return HELD if held else NOTHING
+    side = int(quantity > 0.0) - int(quantity < 0.0)
+    stayed = HELD if action == side else NOTHING
+    return HOLD if action == 0 else stayed
 
 
-left_alone = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)(_left_alone)
+left_alone = njit(**_JIT, forceinline=True)(_left_alone)
 
 
-def _advance(  # noqa: C901, PLR0912, PLR0915 - one loop with its state in registers; split, it spills
+def _refused(
+    stamps: Integers, symbols: NDArray[np.int32], actions: NDArray[np.int8], prices: Floats, count: int
+) -> int:
+    """The first row that cannot be taken in, or -1."""
+    good = True
+    for row in range(len(stamps)):
+        good &= (prices[row] > 0.0) & (prices[row] < np.inf)
+        good &= (stamps[row] > -LATEST_US) & (stamps[row] < LATEST_US)
+    # Columns of smaller numbers by themselves: more of them are compared at once.
+    lowest, highest = np.int32(0), np.int32(0)
+    for row in range(len(symbols)):
+        lowest = min(lowest, symbols[row])
+        highest = max(highest, symbols[row])
+    least, most = np.int8(0), np.int8(0)
+    for row in range(len(actions)):
+        least = min(least, actions[row])
+        most = max(most, actions[row])
+    if good & (lowest >= 0) & (highest < count) & (least >= -1) & (most <= 1):
+        return -1
+    for row in range(len(stamps)):
+        priced = (prices[row] > 0.0) & (prices[row] < np.inf)
+        timed = (stamps[row] > -LATEST_US) & (stamps[row] < LATEST_US)
+        known = (symbols[row] >= 0) & (symbols[row] < count)
+        if not (priced & timed & known & (actions[row] >= -1) & (actions[row] <= 1)):
+            return row
+    return -1
+
+
+refused = njit(**_JIT)(_refused)
+
+
+def _join(account: Floats, positions: Floats, symbol: int, stamp: int, price: float) -> None:
+    """Buy-and-hold takes a new symbol in for the same stake as the first.
+
+    The levels it is measured against are linked over (as an index divisor does), so that new money is no
+    return.
+    """
+    hold = account[at.HOLD_VALUE]
+    if hold == 0.0:
+        account[at.HOLD_STAKE] = price
+        account[at.HOLD_BASE] = price
+        account[at.HOLD_PEAK] = price
+        account[at.HOLD_VALUE] = price
+        account[at.FIRST_US] = stamp
+        account[at.LAST_US] = stamp
+        positions[symbol, at.UNITS] = 1.0
+        return
+    units = account[at.HOLD_STAKE] / price
+    others = 0.0
+    for other in range(len(positions)):
+        if other != symbol:
+            others += positions[other, at.UNITS] * positions[other, at.PRICE]
+    joined = others + units * price
+    link = joined / hold
+    account[at.HOLD_BASE] *= link
+    account[at.HOLD_PEAK] *= link
+    account[at.HOLD_VALUE] = joined
+    positions[symbol, at.UNITS] = units
+
+
+join = njit(**_JIT)(_join)
+
+
+def _clock(stamps: Integers, latest: int, times: Integers) -> None:
+    """The latest instant as of each row: `times`."""
+    ordered = stamps[0] >= latest
+    for row in range(1, len(stamps)):
+        ordered &= stamps[row] >= stamps[row - 1]
+    for row in range(len(stamps)):
+        times[row] = stamps[row]
+    if not ordered:
+        for row in range(len(stamps)):
+            latest = max(latest, stamps[row])
+            times[row] = latest
+
+
+clock = njit(**_JIT)(_clock)
+
+
+def _plan(
+    orders: NDArray[np.int8],
+    first: int,
+    side: Any,
+    floor: int,
+    count: int,
+    visits: Integers,
+    trades: Integers,
+) -> None:
+    """Which rows trade, if every order that can open does: `visits`; how many did up to a row: `trades`.
+
+    `orders` are those of the rows from `first` on, before which `count` rows traded and left the position on
+    `side`; `floor` is -1 where it can be short, else 0.
+    """
+    for place in range(len(orders)):
+        order: Any = np.int64(orders[place])
+        after = max(order, floor) if order != 0 else side
+        visits[count] = first + place
+        count += int(after != side)
+        trades[first + place] = count
+        side = after
+
+
+plan = njit(**_JIT)(_plan)
+
+
+def _mark(
+    prices: Floats,
+    units: float,
+    trades: Integers,
+    work: Floats,
+    row_cash: Floats,
+    row_position: Floats,
+    row_realised: Floats,
+) -> None:
+    """The levels of a block of one symbol: cash and position after as many trades as there were, marked."""
+    level, held = work[_LEVEL], work[_HELD]
+    cash, quantity, realised = work[_CASH], work[_QUANTITY], work[_REALISED]
+    shown = len(row_cash) > 0
+    for row in range(len(prices)):
+        done = np.uint64(trades[row])
+        level[row + 1] = cash[done] + quantity[done] * prices[row]
+        if shown:
+            row_cash[row] = cash[done]
+            row_position[row] = quantity[done]
+            row_realised[row] = realised[done]
+    for row in range(len(prices)):
+        held[row + 1] = units * prices[row]
+
+
+mark = njit(**_JIT)(_mark)
+
+
+def _spread(
+    level: Floats, rows: int, anchor: float, change: Floats, distance: Floats, square: Floats, loss: Floats
+) -> None:
+    """What rows add to the sums: the return's distance from the anchor, its square, a loss's square."""
+    for row in range(rows):
+        before = level[row]
+        one = level[row + 1] / before - 1.0 if before > 0.0 else 0.0
+        change[row] = one
+        away = one - anchor
+        distance[row] = away
+        square[row] = away * away
+        below = min(one, 0.0)
+        loss[row] = below * below
+
+
+spread = njit(**_JIT)(_spread)
+
+
+def _extremes(
+    space: int, work: Floats, bits: Integers, rows: int, peak: float, trough: float
+) -> tuple[float, float]:
+    """Peak and trough (the lowest share of its peak that a level fell to) after the levels 1 to `rows`.
+
+    Doubles above zero are in the order of their bits, and whole numbers are compared many at once. Row by row
+    only where a block holds a new peak and may hold a new trough.
+    """
+    level, bit, number = work[space], bits[space], work[_NUMBER]
+    highest = bit[1]
+    lowest = bit[1]
+    for row in range(1, rows + 1):
+        highest = max(highest, bit[row])
+        lowest = min(lowest, bit[row])
+    if lowest >= 0:
+        bits[_NUMBER, 0] = highest
+        bits[_NUMBER, 1] = lowest
+        top = max(peak, number[0])
+        share = number[1] / top
+        if top == peak:
+            return peak, min(trough, share)
+        if share >= trough:
+            return top, trough
+    for row in range(1, rows + 1):
+        peak = max(peak, level[row])
+        trough = min(trough, level[row] / peak)
+    return peak, trough
+
+
+extremes = njit(**_JIT)(_extremes)
+
+
+def _figures(account: Floats, work: Floats, bits: Integers, rows: int, hold: bool) -> None:
+    """Take a block's levels into the account's figures; those of buy-and-hold, too, if asked to."""
+    level, held = work[_LEVEL], work[_HELD]
+    change, distance, square, loss = work[_CHANGE], work[_DISTANCE], work[_SQUARE], work[_LOSS]
+    equity_sum = account[at.EQUITY_SUM]
+    total, squares, losses = account[at.RETURN_SUM], account[at.RETURN_SQUARES], account[at.DOWNSIDE]
+    if hold:
+        held_distance, held_square, held_loss = work[_HELD_DISTANCE], work[_HELD_SQUARE], work[_HELD_LOSS]
+        held_total, held_squares, held_losses = (
+            account[at.HOLD_SUM], account[at.HOLD_SQUARES], account[at.HOLD_DOWNSIDE],
+        )  # fmt: skip
+        # Nobody asks for the single returns of buy-and-hold: those of the account take their place.
+        spread(held, rows, account[at.HOLD_ANCHOR], change, held_distance, held_square, held_loss)
+        spread(level, rows, account[at.RETURN_ANCHOR], change, distance, square, loss)
+        for row in range(rows):
+            equity_sum += level[row + 1]
+            total += distance[row]
+            squares += square[row]
+            losses += loss[row]
+            held_total += held_distance[row]
+            held_squares += held_square[row]
+            held_losses += held_loss[row]
+        account[at.HOLD_VALUE] = held[rows]
+        account[at.HOLD_SUM] = held_total
+        account[at.HOLD_SQUARES] = held_squares
+        account[at.HOLD_DOWNSIDE] = held_losses
+        account[at.HOLD_PEAK], account[at.HOLD_TROUGH] = extremes(
+            _HELD, work, bits, rows, account[at.HOLD_PEAK], account[at.HOLD_TROUGH]
+        )
+    else:
+        spread(level, rows, account[at.RETURN_ANCHOR], change, distance, square, loss)
+        for row in range(rows):
+            equity_sum += level[row + 1]
+            total += distance[row]
+            squares += square[row]
+            losses += loss[row]
+    signals = account[at.SIGNALS] + rows
+    account[at.SIGNALS] = signals
+    account[at.EQUITY] = level[rows]
+    account[at.EQUITY_SUM] = equity_sum
+    account[at.LAST_RETURN] = change[rows - 1]
+    account[at.RETURN_SUM] = total
+    account[at.RETURN_SQUARES] = squares
+    account[at.DOWNSIDE] = losses
+    account[at.PEAK], account[at.TROUGH] = extremes(
+        _LEVEL, work, bits, rows, account[at.PEAK], account[at.TROUGH]
+    )
+
+    # The number of signals has doubled: from here on, distances are measured from the mean so far.
+    counted = np.int64(signals)
+    if counted & (counted - 1) == 0:
+        for anchor, distances, squared in (
+            (at.RETURN_ANCHOR, at.RETURN_SUM, at.RETURN_SQUARES),
+            (at.HOLD_ANCHOR, at.HOLD_SUM, at.HOLD_SQUARES),
+        ):
+            mean = account[distances] / signals
+            account[squared] -= account[distances] * mean
+            account[anchor] += mean
+            account[distances] = 0.0
+
+
+figures = njit(**_JIT)(_figures)
+
+
+def _fill(column: Any, value: Any) -> None:
+    for row in range(len(column)):
+        column[row] = value
+
+
+fill = njit(**_JIT)(_fill)
+
+
+def _copy(values: Floats, column: Floats) -> None:
+    for row in range(len(column)):
+        column[row] = values[row]
+
+
+copy = njit(**_JIT)(_copy)
+
+
+def _outcomes(
+    actions: NDArray[np.int8],
+    positions: Floats,
+    at_next: bool,
+    lowest: int,
+    row_executed: NDArray[np.int8],
+    row_outcome: NDArray[np.int8],
+) -> None:
+    """What became of a block's decisions; `row_executed` says it of those that were executed already."""
+    for row in range(len(actions)):
+        executed = np.int64(row_executed[row])
+        idle = HOLD if at_next else left_alone(np.int64(actions[row]), positions[row])
+        row_executed[row] = idle if executed == PENDING else executed
+    for row in range(len(actions)):
+        action = np.int64(actions[row])
+        waits = is_trade(action, positions[row], lowest)
+        later = PENDING if waits else left_alone(action, positions[row])
+        row_outcome[row] = later if at_next else np.int64(row_executed[row])
+
+
+outcomes = njit(**_JIT)(_outcomes)
+
+
+def _drawdowns(level: Floats, before: float, after: float, peaks: Floats, row_drawdown: Floats) -> None:
+    """Each row's distance from the peak, which was `before` and is `after` the block."""
+    if before == after:
+        for row in range(len(row_drawdown)):
+            row_drawdown[row] = 1.0 - level[row + 1] / after
+        return
+    for row in range(len(row_drawdown)):
+        before = max(before, level[row + 1])
+        peaks[row] = before
+    for row in range(len(row_drawdown)):
+        row_drawdown[row] = 1.0 - level[row + 1] / peaks[row]
+
+
+drawdowns = njit(**_JIT)(_drawdowns)
+
+
+def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the trades in between
     policy: Floats,
     account: Floats,
     positions: Floats,
-    stamps: NDArray[np.int64],
+    stamps: Integers,
     symbols: NDArray[np.int32],
     actions: NDArray[np.int8],
     prices: Floats,
@@ -151,224 +472,224 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - one loop with its state in regis
     row_realised: Floats,
     row_drawdown: Floats,
     accounts: Floats,
+    work: Floats,
+    hold: bool,
 ) -> int:
     """Take the rows in; the `row_*` and `accounts` are filled when they are not empty.
 
-    Gives -1, or the first row that cannot be taken in, and then nothing has changed.
+    `work` is a `workspace`; under `hold` the figures of buy-and-hold are kept, too. Gives -1, or the
+    first row that cannot be taken in: nothing has changed then if it is one of the first `CHECKED`, else some
+    rows before it have been taken in.
     """
     rows = len(stamps)
-    last = rows - 1
     count = len(positions)
     single = count == 1
-    emit = len(row_outcome) > 0
+    shown = len(row_outcome) > 0
     record = len(accounts) > 0
     at_next = policy[_NEXT] != 0.0
-    lowest = -2 if policy[_SHORTS] != 0.0 else 0
+    shorts = policy[_SHORTS] != 0.0
+    lowest = -2 if shorts else 0
+    floor = -1 if shorts else 0
 
-    good = True
-    for row in range(rows):
-        good &= _can_be_taken(stamps[row], symbols[row], actions[row], prices[row], count)
-    if not good:
-        for row in range(rows):
-            if not _can_be_taken(stamps[row], symbols[row], actions[row], prices[row], count):
-                return row
-    if rows == 0:
-        return -1
+    bits = work.view(np.int64)
+    level, held, change = work[_LEVEL], work[_HELD], work[_CHANGE]
+    cash_after, quantity_after, realised_after = work[_CASH], work[_QUANTITY], work[_REALISED]
+    times, trades, visits = bits[_TIME], bits[_TRADES], bits[_VISIT]
+    size = 1 if record else work.shape[1] - _APART
+    doubled: Any = np.int64(1)
+    checked: Any = np.int64(0)
+    sure = True
+    begin: Any = np.int64(0)
+    while begin < rows:
+        if begin == checked:
+            checked = min(begin + CHECKED, rows)
+            bad = refused(
+                stamps[begin:checked], symbols[begin:checked], actions[begin:checked],
+                prices[begin:checked], count,
+            )  # fmt: skip
+            if bad >= 0:
+                return int(begin + bad)
+        signals = np.int64(account[at.SIGNALS])
+        while doubled <= signals:
+            doubled *= 2
+        end = min(begin + size, checked, begin + doubled - signals)
+        symbol = np.int64(symbols[begin])
+        if positions[symbol, at.PRICE] == 0.0:
+            join(account, positions, symbol, stamps[begin], prices[begin])
+        level[0] = account[at.EQUITY]
+        held[0] = account[at.HOLD_VALUE]
 
-    cash = account[at.CASH]
-    equity = account[at.EQUITY]
-    signals = account[at.SIGNALS]
-    equity_sum = account[at.EQUITY_SUM]
-    mean = account[at.RETURN_MEAN]
-    m2 = account[at.RETURN_M2]
-    downside = account[at.DOWNSIDE]
-    peak = account[at.PEAK]
-    trough = account[at.TROUGH]
-    latest = np.int64(account[at.LAST_US])
-    exposed = np.int64(account[at.EXPOSED_US])
-    held = account[at.OPEN]
-    hold = account[at.HOLD_VALUE]
-    hold_mean = account[at.HOLD_MEAN]
-    hold_m2 = account[at.HOLD_M2]
-    hold_downside = account[at.HOLD_DOWNSIDE]
-    hold_peak = account[at.HOLD_PEAK]
-    hold_trough = account[at.HOLD_TROUGH]
+        cash = account[at.CASH]
+        quantity = positions[0, at.QUANTITY]
+        basis = positions[0, at.BASIS]
+        waiting: Any = np.int64(positions[0, at.WAITING])
+        since = np.int64(account[at.LAST_US])
+        clock(stamps[begin:end], since, times)
+        if shown:
+            fetch(row_cash, end, end + BLOCK)
+            fetch(row_position, end, end + BLOCK)
 
-    symbol = np.int64(0)
-    quantity = positions[0, at.QUANTITY]
-    basis = positions[0, at.BASIS]
-    seen = positions[0, at.PRICE] != 0.0
-    waiting = np.int64(positions[0, at.WAITING])
-    units = positions[0, at.UNITS]
-    rest = 0.0
-    cover = 0.0
-    hold_rest = 0.0
-
-    for row in range(rows):
-        price = prices[row]
-        action = np.int64(actions[row])
-        stamp = stamps[row]
-        if not single:
-            symbol = np.int64(symbols[row])
-            quantity = positions[symbol, at.QUANTITY]
-            basis = positions[symbol, at.BASIS]
-            seen = positions[symbol, at.PRICE] != 0.0
-            waiting = np.int64(positions[symbol, at.WAITING])
-            units = positions[symbol, at.UNITS]
-            rest = 0.0
-            cover = 0.0
-            hold_rest = 0.0
-            for other in range(count):
-                if other != symbol:
-                    value = positions[other, at.QUANTITY] * positions[other, at.PRICE]
-                    rest += value
-                    cover -= min(value, 0.0)
-                    hold_rest += positions[other, at.UNITS] * positions[other, at.PRICE]
-            cover *= 2.0
-
-        # Buy-and-hold takes a new symbol in for the same stake as the first; the levels it is measured
-        # against are linked over (as an index divisor does), so that new money is no return.
-        if not seen:
-            seen = True
-            if hold == 0.0:
-                account[at.HOLD_STAKE] = price
-                account[at.HOLD_BASE] = price
-                account[at.FIRST_US] = stamp
-                latest = stamp
-                hold_peak = price
-                units = 1.0
-                hold = price
+        every = not (single and sure)
+        sure = True
+        visited = np.int64(0)
+        if every:
+            visited = end - begin
+            for place in range(visited):
+                visits[place] = place
+                trades[place] = place + 1
+        else:
+            side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
+            if at_next:
+                if is_trade(waiting, quantity, lowest):
+                    side = max(waiting, floor)
+                    visits[0] = 0
+                    visited += 1
+                trades[0] = visited
+                plan(actions[begin : end - 1], 1, side, floor, visited, visits, trades)
             else:
-                units = account[at.HOLD_STAKE] / price
-                joined = hold_rest + units * price
-                link = joined / hold
-                account[at.HOLD_BASE] *= link
-                hold_peak *= link
-                hold = joined
+                plan(actions[begin:end], 0, side, floor, visited, visits, trades)
+            visited = trades[end - begin - 1]
 
-        now = max(latest, stamp)
-        if held != 0.0:
-            exposed += now - latest
-        latest = now
-
-        order = waiting if at_next else action
-        before = quantity
-        executed = PENDING
-        filled = 0.0
-        fill_price = np.nan
-        fee = 0.0
-        if is_trade(order, before, lowest):
-            cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
-                order, price, cash, quantity, basis, rest, cover, policy
-            )
-            filled = quantity - before
-            if filled != 0.0:
-                account[at.TRADES] += 1.0
-                account[at.FEES] += fee
-                account[at.NOTIONAL] += notional
-                held += np.float64(quantity != 0.0) - np.float64(before != 0.0)
-                if before != 0.0:
-                    account[at.CLOSED] += 1.0
-                    account[at.REALISED] += profit
-                    account[at.WINS] += np.float64(profit > 0.0)
-                    account[at.GROSS_PROFIT] += max(profit, 0.0)
-                    account[at.GROSS_LOSS] -= min(profit, 0.0)
-            else:
-                fill_price = np.nan
-
-        before_row = equity
-        equity = cash + (rest + quantity * price)
-        change = equity / before_row - 1.0 if before_row > 0.0 else 0.0
-        hold_before = hold
-        hold = hold_rest + units * price
-        hold_change = hold / hold_before - 1.0
-
-        signals += 1.0
-        share = 1.0 / signals
-        distance = change - mean
-        mean += distance * share
-        m2 += distance * (change - mean)
-        hold_distance = hold_change - hold_mean
-        hold_mean += hold_distance * share
-        hold_m2 += hold_distance * (hold_change - hold_mean)
-        loss = min(change, 0.0)
-        downside += loss * loss
-        hold_loss = min(hold_change, 0.0)
-        hold_downside += hold_loss * hold_loss
-        equity_sum += equity
-
-        peak = max(peak, equity)
-        if equity < peak * trough:
-            trough = min(trough, equity / peak)
-        hold_peak = max(hold_peak, hold)
-        if hold < hold_peak * hold_trough:
-            hold_trough = min(hold_trough, hold / hold_peak)
-
-        if at_next:
-            waiting = action if is_trade(action, quantity, lowest) else np.int64(0)
-
-        if not single:
-            positions[symbol, at.QUANTITY] = quantity
-            positions[symbol, at.BASIS] = basis
-            positions[symbol, at.PRICE] = price
-            positions[symbol, at.STAMP] = stamp
-            positions[symbol, at.WAITING] = waiting
-            positions[symbol, at.UNITS] = units
-        if emit:
-            if executed == PENDING:
-                executed = left_alone(order, before)
-            row_executed[row] = executed
-            if not at_next:
-                row_outcome[row] = executed
-            elif waiting != 0:
-                row_outcome[row] = PENDING
-            else:
-                row_outcome[row] = left_alone(action, quantity)
-            row_quantity[row] = filled
-            row_price[row] = fill_price
-            row_fee[row] = fee
-            row_cash[row] = cash
-            row_position[row] = quantity
-            row_equity[row] = equity
-            row_return[row] = change
-            row_realised[row] = account[at.REALISED]
-            row_drawdown[row] = 1.0 - equity / peak
-        if record or row == last:
+        if shown:
+            fill(row_executed[begin:end], PENDING)
+            fill(row_quantity[begin:end], 0.0)
+            fill(row_price[begin:end], np.nan)
+            fill(row_fee[begin:end], 0.0)
+        rest = 0.0
+        cover = 0.0
+        cash_after[0] = cash
+        quantity_after[0] = quantity
+        realised_after[0] = account[at.REALISED]
+        for visit in range(visited):
+            place = visits[visit]
+            row = begin + place
+            price = prices[row]
+            action = np.int64(actions[row])
             if single:
-                positions[0, at.QUANTITY] = quantity
-                positions[0, at.BASIS] = basis
-                positions[0, at.PRICE] = price
-                positions[0, at.STAMP] = stamp
-                positions[0, at.WAITING] = waiting
-                positions[0, at.UNITS] = units
+                order = action
+                if at_next:
+                    order = np.int64(actions[row - 1]) if place > 0 else waiting
+            else:
+                symbol = np.int64(symbols[row])
+                if place > 0 and positions[symbol, at.PRICE] == 0.0:
+                    end = row
+                    break
+                quantity = positions[symbol, at.QUANTITY]
+                basis = positions[symbol, at.BASIS]
+                waiting = np.int64(positions[symbol, at.WAITING])
+                order = waiting if at_next else action
+                rest = 0.0
+                cover = 0.0
+                hold_rest = 0.0
+                for other in range(count):
+                    if other != symbol:
+                        value = positions[other, at.QUANTITY] * positions[other, at.PRICE]
+                        rest += value
+                        cover -= min(value, 0.0)
+                        hold_rest += positions[other, at.UNITS] * positions[other, at.PRICE]
+                cover *= 2.0
+
+            before = quantity
+            if is_trade(order, before, lowest):
+                cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
+                    order, price, cash, quantity, basis, rest, cover, policy
+                )
+                filled = quantity - before
+                if filled != 0.0:
+                    if account[at.OPEN] != 0.0:
+                        account[at.EXPOSED_US] += times[place] - since
+                    since = times[place]
+                    account[at.TRADES] += 1.0
+                    account[at.FEES] += fee
+                    account[at.NOTIONAL] += notional
+                    account[at.OPEN] += np.float64(quantity != 0.0) - np.float64(before != 0.0)
+                    if before != 0.0:
+                        account[at.CLOSED] += 1.0
+                        account[at.REALISED] += profit
+                        account[at.WINS] += np.float64(profit > 0.0)
+                        account[at.GROSS_PROFIT] += max(profit, 0.0)
+                        account[at.GROSS_LOSS] -= min(profit, 0.0)
+                    if shown:
+                        row_quantity[row] = filled
+                        row_price[row] = fill_price
+                        row_fee[row] = fee
+                if shown:
+                    row_executed[row] = executed
+
+            if single:
+                cash_after[visit + 1] = cash
+                quantity_after[visit + 1] = quantity
+                realised_after[visit + 1] = account[at.REALISED]
+                planned = order > 0 or shorts
+                if not every and planned != (quantity != 0.0):
+                    sure = False
+                    end = row + 1
+                    break
+            else:
+                if at_next:
+                    waiting = action if is_trade(action, quantity, lowest) else np.int64(0)
+                level[place + 1] = cash + (rest + quantity * price)
+                held[place + 1] = hold_rest + positions[symbol, at.UNITS] * price
+                positions[symbol, at.QUANTITY] = quantity
+                positions[symbol, at.BASIS] = basis
+                positions[symbol, at.PRICE] = price
+                positions[symbol, at.STAMP] = stamps[row]
+                positions[symbol, at.WAITING] = waiting
+                if shown:
+                    row_cash[row] = cash
+                    row_position[row] = quantity
+                    row_realised[row] = account[at.REALISED]
+
+        taken = end - begin
+        if shown:
+            fetch(row_realised, end, end + BLOCK)
+            fetch(row_equity, end, end + BLOCK)
+        if single:
+            mark(
+                prices[begin:end], positions[0, at.UNITS], trades, work,
+                row_cash[begin:end], row_position[begin:end], row_realised[begin:end],
+            )  # fmt: skip
+            if at_next:
+                action = np.int64(actions[end - 1])
+                waiting = action if is_trade(action, quantity, lowest) else np.int64(0)
+            positions[0, at.QUANTITY] = quantity
+            positions[0, at.BASIS] = basis
+            positions[0, at.PRICE] = prices[end - 1]
+            positions[0, at.STAMP] = stamps[end - 1]
+            positions[0, at.WAITING] = waiting
+        account[at.CASH] = cash
+        latest = times[taken - 1]
+        if account[at.OPEN] != 0.0:
+            account[at.EXPOSED_US] += latest - since
+        account[at.LAST_US] = latest
+        if shown:
+            fetch(row_return, end, end + BLOCK)
+            fetch(row_drawdown, end, end + BLOCK)
+        peak = account[at.PEAK]
+        figures(account, work, bits, taken, hold)
+
+        if shown:
+            fetch(row_quantity, end, end + BLOCK)
+            fetch(row_price, end, end + BLOCK)
+            fetch(row_fee, end, end + BLOCK)
+            outcomes(
+                actions[begin:end], row_position[begin:end], at_next, lowest,
+                row_executed[begin:end], row_outcome[begin:end],
+            )  # fmt: skip
+            copy(level[1 : taken + 1], row_equity[begin:end])
+            copy(change, row_return[begin:end])
+            drawdowns(level, peak, account[at.PEAK], work[_DISTANCE], row_drawdown[begin:end])
+        if record or end == rows:
             unrealised = 0.0
             for other in range(count):
                 unrealised += (
                     positions[other, at.QUANTITY] * positions[other, at.PRICE] - positions[other, at.BASIS]
                 )
             account[at.UNREALISED] = unrealised
-            account[at.CASH] = cash
-            account[at.EQUITY] = equity
-            account[at.SIGNALS] = signals
-            account[at.EQUITY_SUM] = equity_sum
-            account[at.LAST_RETURN] = change
-            account[at.RETURN_MEAN] = mean
-            account[at.RETURN_M2] = m2
-            account[at.DOWNSIDE] = downside
-            account[at.PEAK] = peak
-            account[at.TROUGH] = trough
-            account[at.LAST_US] = latest
-            account[at.EXPOSED_US] = exposed
-            account[at.OPEN] = held
-            account[at.HOLD_VALUE] = hold
-            account[at.HOLD_MEAN] = hold_mean
-            account[at.HOLD_M2] = hold_m2
-            account[at.HOLD_DOWNSIDE] = hold_downside
-            account[at.HOLD_PEAK] = hold_peak
-            account[at.HOLD_TROUGH] = hold_trough
-            if record:
-                for index in range(len(account)):
-                    accounts[row, index] = account[index]
+        if record:
+            for index in range(len(account)):
+                accounts[begin, index] = account[index]
+        begin = end
     return -1
 
 
@@ -385,9 +706,9 @@ def _input(kind: Any) -> Any:
 _SIGNATURE = (
     _FLOATS, _FLOATS, _TABLE, _input(types.int64), _input(types.int32), _input(types.int8),
     _input(types.float64), _CODES, _CODES, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS,
-    _FLOATS, _FLOATS, _TABLE,
+    _FLOATS, _FLOATS, _TABLE, _TABLE, types.boolean,
 )  # fmt: skip
 
-advance = njit(cache=True, nogil=True, error_model="numpy")(_advance)
+advance = njit(**_JIT)(_advance)
 advance.compile(_SIGNATURE)
 advance.disable_compile()

@@ -157,13 +157,15 @@ class Ledger:
     `engine.account`; a symbol is its row's number. Not for use from two threads at once.
     """
 
-    __slots__ = ("_vector", "account", "policy", "positions")
+    __slots__ = ("_room", "_vector", "_work", "account", "policy", "positions")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.account = new_account(policy.initial_cash)
         self.positions = np.zeros((0, POSITION_SIZE))
         self._vector: Floats | None = None
+        self._work: Floats | None = None
+        self._room = 0  # rows that `_work` has room for
 
     def ensure_symbols(self, count: int) -> None:
         """Make room for symbols 0 to count - 1; never takes room away."""
@@ -179,6 +181,8 @@ class Ledger:
         price: Floats,
         rows: LedgerRows | None = None,
         accounts: Floats | None = None,
+        *,
+        hold: bool = True,
     ) -> None:
         """Take n signals in, in their order. However they are cut into calls, the bytes end the same.
 
@@ -189,6 +193,7 @@ class Ledger:
             price: finite, above 0.
             rows: filled with what each row did, if given; of length n.
             accounts: float64[n, ACCOUNT_SIZE], filled with the account after each row, if given.
+            hold: whether to keep the figures of buy-and-hold, which are the same for every policy.
 
         Raises:
             InvalidField: a row that cannot be taken in, by its position; nothing has changed.
@@ -209,13 +214,20 @@ class Ledger:
             raise ValueError(f"signals, rows and accounts differ in length: {sorted(lengths)}")
         if n == 0:
             return
+        kernel = _kernel()
         if self._vector is None:
-            self._vector = _kernel().policy_vector(self.policy)
-        refused = _kernel().advance(
+            self._vector = kernel.policy_vector(self.policy)
+        if self._room < n and self._room < kernel.BLOCK:
+            self._room = min(n, kernel.BLOCK)
+            self._work = kernel.workspace(self._room)
+        before = self.copy() if n > kernel.CHECKED else None
+        refused = kernel.advance(
             self._vector, self.account, self.positions, *inputs, *outputs,
-            _NO_ACCOUNTS if accounts is None else accounts,
+            _NO_ACCOUNTS if accounts is None else accounts, self._work, hold,
         )  # fmt: skip
         if refused >= 0:
+            if before is not None:
+                self.account[:], self.positions[:] = before.account, before.positions
             raise _refusal(refused, len(self.positions), *(column[refused].item() for column in inputs))
 
     def copy(self) -> "Ledger":
@@ -287,8 +299,9 @@ def sweep(
     for index, policy in enumerate(policies):
         ledger = Ledger(policy)
         ledger.ensure_symbols(count)
-        ledger.run(timestamp_us, symbol, action, price)
+        ledger.run(timestamp_us, symbol, action, price, hold=index == 0)
         accounts[index] = ledger.account
+    accounts[1:, at.HOLD_VALUE :] = accounts[:1, at.HOLD_VALUE :]  # the layout ends with buy-and-hold
     return accounts
 
 
@@ -305,7 +318,10 @@ def _unpacked(n: int, data: bytes) -> LedgerRows:
 
 
 _MAGIC = b"RSLG"
-_VERSION = 1
+_VERSION = 2
+# Version 1 kept mean and squared distances of returns by Welford: sums about the mean, so their sum is 0.
+_FIRST_VERSION = (1, 32, 6)
+_SUMS_IN_FIRST_VERSION = (16, 28)
 _HEADER = struct.Struct("<4sHHHI")
 _CRC_SIZE = 4
 
@@ -314,14 +330,19 @@ def _numbers(data: bytes) -> Floats:
     if len(data) < _HEADER.size + _CRC_SIZE:
         raise JournalDamaged(f"a stored ledger of {len(data)} bytes is shorter than its header")
     magic, version, account_size, position_size, symbols = _HEADER.unpack_from(data)
+    first_version = (version, account_size, position_size) == _FIRST_VERSION
     if magic != _MAGIC:
         raise JournalDamaged(f"a stored ledger begins with {magic!r}; expected {_MAGIC!r}")
-    if (version, account_size, position_size) != (_VERSION, ACCOUNT_SIZE, POSITION_SIZE):
+    if (version, account_size, position_size) != (
+        _VERSION,
+        ACCOUNT_SIZE,
+        POSITION_SIZE,
+    ) and not first_version:
         raise JournalDamaged(
             f"a stored ledger has version {version} ({account_size} by {position_size}); this program reads "
             f"version {_VERSION} ({ACCOUNT_SIZE} by {POSITION_SIZE})"
         )
-    expected = _HEADER.size + 8 * (ACCOUNT_SIZE + symbols * POSITION_SIZE) + _CRC_SIZE
+    expected = _HEADER.size + 8 * (account_size + symbols * position_size) + _CRC_SIZE
     if len(data) != expected:
         raise JournalDamaged(
             f"a stored ledger of {symbols} symbols has {len(data)} bytes; expected {expected}"
@@ -329,7 +350,8 @@ def _numbers(data: bytes) -> Floats:
     body, (crc,) = data[:-_CRC_SIZE], struct.unpack("<I", data[-_CRC_SIZE:])
     if zlib.crc32(body) != crc:
         raise JournalDamaged("a stored ledger does not match its checksum")
-    return np.frombuffer(body, dtype="<f8", offset=_HEADER.size).astype(np.float64)
+    numbers = np.frombuffer(body, dtype="<f8", offset=_HEADER.size).astype(np.float64)
+    return np.insert(numbers, _SUMS_IN_FIRST_VERSION, 0.0) if first_version else numbers
 
 
 def _refusal(

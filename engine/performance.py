@@ -3,8 +3,9 @@
 Every formula is written once, in `_figures`, and compiled: a receipt reads one account with it, a sweep a
 table of them. Conventions, and where they come from:
 
-- Returns are per signal, the first against the initial cash. Mean and variance by Welford (Technometrics 4,
-  1962), variance with n - 1.
+- Returns are per signal, the first against the initial cash. Mean and variance from sums about a shift
+  (Chan, Golub & LeVeque, American Statistician 37, 1983) that is moved to the mean whenever the number of
+  signals has doubled, so that little cancels; variance with n - 1.
 - Annualised by the observed mean spacing of signals, in years of 365 days (these markets do not close).
 - Sharpe: mean / standard deviation * sqrt(signals a year), risk-free rate 0 (Sharpe, J. Portfolio Mgmt 21,
   1994).
@@ -178,15 +179,18 @@ def _figures(accounts: Floats, table: Floats) -> None:
         for held in (False, True):
             if held:
                 level = account[at.HOLD_VALUE] / account[at.HOLD_BASE] if signals > 0.0 else 1.0
-                mean, m2, downside = account[at.HOLD_MEAN], account[at.HOLD_M2], account[at.HOLD_DOWNSIDE]
+                first, downside = at.HOLD_ANCHOR, account[at.HOLD_DOWNSIDE]
                 worst = 1.0 - account[at.HOLD_TROUGH]
                 place = _HELD
             else:
                 level = account[at.EQUITY] / account[at.INITIAL_CASH]
-                mean, m2, downside = account[at.RETURN_MEAN], account[at.RETURN_M2], account[at.DOWNSIDE]
+                first, downside = at.RETURN_ANCHOR, account[at.DOWNSIDE]
                 worst = 1.0 - account[at.TROUGH]
                 place = _OWN
-            deviation = np.sqrt(m2 / (signals - 1.0)) if signals >= 2.0 else 0.0
+            anchor, total, squares = account[first], account[first + 1], account[first + 2]
+            mean = anchor + total / signals if signals >= 2.0 else 0.0
+            apart = max(squares - total * (total / signals), 0.0) if signals >= 2.0 else 0.0
+            deviation = np.sqrt(apart / (signals - 1.0)) if signals >= 2.0 else 0.0
             below = np.sqrt(downside / signals) if signals >= 2.0 else 0.0
             growth = max(level, 0.0) ** (YEAR_US / elapsed_us) - 1.0 if elapsed_us > 0.0 else np.nan
             table[place[0], row] = level - 1.0

@@ -14,7 +14,7 @@ from engine.ledger import Ledger, LedgerRows, Outcome, sweep
 from engine.performance import Performance, performance_table
 from engine.policy import Policy
 from tests.effort import examples
-from tests.reference import ReferenceLedger
+from tests.reference import YEAR_US, ReferenceLedger
 
 HOUR_US = 3_600_000_000
 POLICIES = st.builds(
@@ -141,6 +141,59 @@ def test_any_cut_into_calls_ends_on_the_same_bytes(policy: Policy, taken: Signal
     assert accounts.tobytes() == whole_accounts.tobytes()
     for name, column in rows.columns().items():
         assert column.tobytes() == whole_rows.columns()[name].tobytes(), name
+
+
+def long_stream(symbols: int, seed: int, n: int = 1500) -> tuple[Any, Any, Any, Any]:
+    """More rows than a block holds; some stamps go back, some prices run away, symbols join as time passes."""
+    random = np.random.default_rng(seed)
+    prices = 100.0 * np.exp(np.cumsum(random.normal(0.0, random.choice([1e-3, 0.05, 0.4]), n)))
+    last = np.minimum(np.arange(n) * symbols // (n // 2), symbols - 1)
+    stamps = 1_740_000_000_000_000 + 60_000_000 * np.arange(n) - random.integers(0, 2, n) * 90_000_000
+    actions = np.repeat(random.integers(-1, 2, n), random.integers(1, 9))[:n]
+    return stamps, random.integers(0, last + 1).astype(np.int32), actions.astype(np.int8), prices
+
+
+@given(POLICIES, st.sampled_from([1, 1, 3]), st.integers(0, 2**32))
+@settings(max_examples=examples(40))
+def test_a_long_stream_is_the_reference_bit_for_bit_however_it_is_cut(
+    policy: Policy, symbols: int, seed: int
+) -> None:
+    columns = long_stream(symbols, seed)
+    n = len(columns[0])
+    reference = ReferenceLedger(policy)
+    for signal in zip(*(column.tolist() for column in columns), strict=True):
+        reference.take(*signal)
+
+    whole, rows = Ledger(policy), LedgerRows.empty(n)
+    whole.ensure_symbols(symbols)
+    whole.run(*columns, rows=rows)
+    for name, column in rows.columns().items():
+        expected = [row[name] for row in reference.rows]
+        if name in {"outcome", "executed"}:
+            assert [Outcome(value).name for value in column] == expected, name
+        else:
+            np.testing.assert_array_equal(column, expected, err_msg=name)
+
+    account = whole.account
+    assert account[at.EXPOSED_US] == reference.exposed_us
+    assert 1.0 - account[at.TROUGH] == max(0.0, *rows.drawdown)
+    returns = np.array([row["signal_return"] for row in reference.rows])
+    sharpe = Performance.of(account).sharpe
+    if sharpe is not None:
+        a_year = np.sqrt(YEAR_US / ((reference.times[-1] - reference.times[0]) / (n - 1)))
+        expected = pytest.approx(returns.mean() / returns.std(ddof=1) * a_year, rel=1e-9, abs=1e-9)
+        assert sharpe == expected
+    if symbols == 1:
+        assert account[at.HOLD_TROUGH] == (columns[3] / np.maximum.accumulate(columns[3])).min()
+
+    cuts = np.sort(np.random.default_rng(seed).integers(0, n, 6)).tolist()
+    pieces = Ledger(policy)
+    pieces.ensure_symbols(symbols)
+    accounts = np.empty((n, at.ACCOUNT_SIZE))
+    for start, stop in pairwise([0, *cuts, n]):
+        recorded = accounts[start:stop] if start % 2 else None
+        pieces.run(*(column[start:stop] for column in columns), accounts=recorded)
+    assert pieces.to_bytes() == whole.to_bytes()
 
 
 @given(st.lists(POLICIES, min_size=1, max_size=4), signals())

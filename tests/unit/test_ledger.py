@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine import account as at
 from engine import kernel
 from engine.errors import InvalidField, JournalDamaged
 from engine.ledger import Ledger, LedgerRows, Outcome, reason, sweep
+from engine.performance import Performance
 from engine.policy import Policy
 
 DAY_US = 86_400_000_000
@@ -202,6 +204,18 @@ def test_a_row_that_cannot_be_taken_in_is_named_and_nothing_changes(
     assert ledger.to_bytes() == before
 
 
+def test_a_bad_row_far_down_a_long_call_is_named_and_nothing_changes() -> None:
+    ledger, _ = play(FREE, (BUY, 100.0), (HOLD, 101.0))
+    before = ledger.to_bytes()
+    place = kernel.CHECKED + 77
+    rows = columns([(BUY, 90.0), (SELL, 95.0)] * kernel.CHECKED)
+    rows[3][place] = np.nan
+    with pytest.raises(InvalidField) as caught:
+        ledger.run(*rows)
+    assert (caught.value.fields["field"], caught.value.fields["row"]) == ("price", place)
+    assert ledger.to_bytes() == before
+
+
 def test_arrays_of_different_lengths_are_refused() -> None:
     stamps, symbols, actions, prices = columns([(BUY, 1.0), (SELL, 2.0)])
     ledger = Ledger(FREE)
@@ -283,6 +297,26 @@ def test_a_stored_ledger_of_another_version_is_refused_by_name() -> None:
     body[4] = 9
     with pytest.raises(JournalDamaged, match="version 9"):
         Ledger.from_bytes(FREE, bytes(body) + struct.pack("<I", zlib.crc32(body)))
+
+
+def test_a_ledger_that_the_first_version_stored_is_read_and_goes_on() -> None:
+    ledger, _ = play(FREE, (BUY, 100.0), (HOLD, 120.0), (SELL, 90.0), (BUY, 95.0, 1), (HOLD, 99.0, 1))
+    account = ledger.account
+    for anchor in (at.RETURN_ANCHOR, at.HOLD_ANCHOR):
+        mean = account[anchor + 1] / account[at.SIGNALS]
+        account[anchor + 2] -= account[anchor + 1] * mean
+        account[anchor] += mean
+    first = np.delete(account, [at.RETURN_SUM, at.HOLD_SUM])
+    body = struct.pack("<4sHHHI", b"RSLG", 1, 32, 6, 2) + first.tobytes() + ledger.positions.tobytes()
+    read = Ledger.from_bytes(FREE, body + struct.pack("<I", zlib.crc32(body)))
+
+    whole, _ = play(FREE, (BUY, 100.0), (HOLD, 120.0), (SELL, 90.0), (BUY, 95.0, 1), (HOLD, 99.0, 1))
+    later = columns([(SELL, 70.0), (BUY, 80.0), (HOLD, 75.0), (SELL, 90.0)])
+    for each in (read, whole):
+        each.run(*later)
+    figures, expected = Performance.of(read.account).as_dict(), Performance.of(whole.account).as_dict()
+    assert figures.pop("buy_and_hold") == pytest.approx(expected.pop("buy_and_hold"), rel=1e-12)
+    assert figures == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_ledger_stored_with_other_initial_cash_is_refused() -> None:

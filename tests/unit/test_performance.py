@@ -159,13 +159,33 @@ def test_prices_that_stand_still_have_no_sharpe_sortino_or_calmar() -> None:
 def test_a_deviation_or_drawdown_of_mere_rounding_divides_nothing() -> None:
     account = new_account(1.0)
     account[[at.SIGNALS, at.LAST_US, at.HOLD_VALUE, at.HOLD_BASE]] = [20, DAY_US, 1.5, 1.0]
-    account[[at.RETURN_MEAN, at.HOLD_MEAN]] = 0.1
-    account[[at.RETURN_M2, at.DOWNSIDE, at.HOLD_M2, at.HOLD_DOWNSIDE]] = 1e-31
+    account[[at.RETURN_ANCHOR, at.HOLD_ANCHOR]] = 0.1
+    account[[at.RETURN_SQUARES, at.DOWNSIDE, at.HOLD_SQUARES, at.HOLD_DOWNSIDE]] = 1e-31
     account[[at.TROUGH, at.HOLD_TROUGH]] = 1.0 - 2.0**-53
     figures = Performance.of(account)
     for part in (figures, figures.buy_and_hold):
         assert 0.0 < part.max_drawdown < 1e-15
         assert (part.sharpe, part.sortino, part.calmar) == (None, None, None)
+
+
+def test_rounding_never_makes_a_variance_negative() -> None:
+    account = new_account(1.0)
+    account[[at.SIGNALS, at.LAST_US]] = [3, DAY_US]
+    account[[at.RETURN_SUM, at.RETURN_SQUARES]] = [0.3, np.nextafter(0.03, 0.0)]
+    assert Performance.of(account).sharpe is None
+
+
+def test_a_long_rise_that_hardly_varies_keeps_the_digits_of_its_sharpe() -> None:
+    n = 50_000
+    price = 100.0 * np.exp(np.cumsum(np.random.default_rng(7).normal(1e-5, 1e-8, n)))
+    ledger = Ledger(FREE)
+    ledger.ensure_symbols(1)
+    ledger.run(DAY_US * np.arange(1, n + 1), np.zeros(n, np.int32), np.ones(n, np.int8), price)
+    returns = [0.0, *(price[1:] / price[:-1] - 1.0).tolist()]
+    mean = math.fsum(returns) / n
+    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in returns) / (n - 1))
+    expected = pytest.approx(mean / deviation * math.sqrt(365), rel=1e-11)
+    assert Performance.of(ledger.account).buy_and_hold.sharpe == expected
 
 
 def test_without_a_loss_there_is_no_profit_factor_and_without_a_gain_it_is_zero() -> None:
