@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from cli import compare, data, doctor, history, performance, query, replay, run, runs, serve
+from cli import compare, data, doctor, feed, history, performance, query, replay, run, runs, serve
 from engine.errors import RaysignalError
 
 
@@ -64,6 +64,7 @@ app.command("query")(query.query)
 app.add_typer(compare.app, name="compare")
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
+app.command("feed")(feed.feed)
 app.command("doctor")(doctor.doctor)
 
 

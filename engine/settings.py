@@ -9,14 +9,14 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.database.addresses import default_address, kind_of
 from engine.errors import InvalidField, SettingsError
-from engine.instants import zone_named
+from engine.instants import parse_bar, zone_named
 from engine.policy import Policy, check_portfolio_name
 
 PREFIX = "RAYSIGNAL_"
@@ -148,6 +148,40 @@ class Settings(BaseSettings):
         "`postgresql://user:password@host:port/name`; none: `DATABASE_URL`, else a file in the working directory",
     )
 
+    feeds: tuple[str, ...] = Field(
+        default=(),
+        description='instruments that are followed live, as JSON: `["binance-usdm:BTCUSDT"]`; each venue and '
+        "symbol is an actor",
+    )
+    feed_bar: str = Field(default="1d", description="the length of the bars, 1s to 1d")
+    feed_fast: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=50, description="bars of the crossover's fast moving average"
+    )
+    feed_slow: Annotated[int, Field(ge=2, le=100_000)] = Field(
+        default=200, description="bars of its slow one; more than `feed_fast`"
+    )
+    feed_basis: Literal["trades", "mids"] = Field(
+        default="trades", description="what bars are made of: `trades`, or `mids` of best bid and ask"
+    )
+    feed_hosts: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="other addresses of venues, as JSON: venue to `stream` (`ws://host:port`) and `rest` "
+        "(`http://host:port`)",
+    )
+    feed_portfolio: str | None = Field(
+        default=None, description="the portfolio that crossings are posted to; none: the primary one"
+    )
+    paper_cash: Annotated[float, Field(ge=0.0, le=1e15)] = Field(
+        default=10_000.0,
+        description="what a paper account begins with, one a venue and symbol; 0: nothing is traded",
+    )
+    paper_fee_bps: Annotated[float, Field(ge=0.0, le=1000.0)] = Field(
+        default=10.0, description="fee of the paper exchange on every fill, basis points"
+    )
+    paper_latency_ms: Annotated[float, Field(ge=0.0, le=60_000.0)] = Field(
+        default=50.0, description="how long an order takes to the paper exchange's book, in milliseconds"
+    )
+
     def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
@@ -195,12 +229,32 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"gate_grey is {self.gate_grey}; expected at most gate_against, {self.gate_against}"
             )
+        self._check_feeds()
         if not is_loopback(self.host) and self.api_key is None and self.webhook_secret is None:
             raise ValueError(
                 f"host is {self.host!r}, which others can reach; expected {PREFIX}API_KEY or "
                 f"{PREFIX}WEBHOOK_SECRET to be set, or a loopback address"
             )
         return self
+
+    def _check_feeds(self) -> None:
+        """Raise `ValueError` for feeds that cannot be; which venues there are is the feed's business."""
+        for name in self.feeds:
+            venue, found, symbol = name.partition(":")
+            if not (venue and found and symbol):
+                raise ValueError(f"feeds has {name!r}; expected venue:symbol, such as binance-usdm:BTCUSDT")
+        if len(set(self.feeds)) != len(self.feeds):
+            raise ValueError(f"feeds is {list(self.feeds)}; expected each instrument once")
+        parse_bar(self.feed_bar)
+        if self.feed_fast >= self.feed_slow:
+            raise ValueError(f"feed_fast is {self.feed_fast}; expected less than feed_slow, {self.feed_slow}")
+        for venue, hosts in self.feed_hosts.items():
+            if set(hosts) != {"stream", "rest"}:
+                raise ValueError(f"feed_hosts of {venue!r} has {sorted(hosts)}; expected stream and rest")
+        if self.feed_portfolio and self.feed_portfolio not in self.portfolios:
+            raise ValueError(
+                f"feed_portfolio is {self.feed_portfolio!r}; expected one of portfolios: {', '.join(self.portfolios)}"
+            )
 
     def policies(self) -> dict[str, Policy]:
         """The configured portfolios with their policies."""

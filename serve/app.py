@@ -19,6 +19,7 @@ from engine.settings import Settings, load_settings
 from engine.warm import warm
 from serve.access import Access, refuse_open_door
 from serve.api import build_api
+from serve.feeds import feeds_of
 from serve.front import Front
 from serve.lane import Lane, open_lane
 from serve.logs import open_log
@@ -39,9 +40,16 @@ class Edge:
         warm()
         desk = Desk.connect(settings, direct=True)
         agent = Agent.connect(settings, os.environ)
+        feeds = feeds_of(settings)
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
         routes = Routes(
-            settings, desk, open_stores(settings.store).blobs, access=access, agent=agent, replica=name
+            settings,
+            desk,
+            open_stores(settings.store).blobs,
+            access=access,
+            agent=agent,
+            feeds=feeds,
+            replica=name,
         )
         self._asgi = Front(
             build_api(routes, settings),

@@ -19,6 +19,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from engine.market.monitoring.page import FeedCollector
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 _COUNTERS = (
@@ -42,7 +44,10 @@ _GAUGES = (
 
 
 def metrics_page(
-    shards: Sequence[Mapping[str, Any]], bounds_s: Sequence[float], agent: Mapping[str, Any] | None = None
+    shards: Sequence[Mapping[str, Any]],
+    bounds_s: Sequence[float],
+    agent: Mapping[str, Any] | None = None,
+    feeds: Sequence[Mapping[str, Any]] = (),
 ) -> bytes:
     """The page in Prometheus' text format.
 
@@ -50,11 +55,14 @@ def metrics_page(
         shards: what each shard's mailbox observes of itself, in the order of the shards.
         bounds_s: upper bounds of the commit latency buckets; the observed buckets have one more, above all.
         agent: what the agent says of itself; None: there is none, or it does not answer.
+        feeds: what each live feed says of itself, see `engine.market.feed.Feed.snapshot`.
     """
     registry = CollectorRegistry()
     registry.register(_Observed(shards, bounds_s))
     if agent is not None:
         registry.register(_Agent(agent))
+    if feeds:
+        registry.register(FeedCollector(feeds))
     page: bytes = generate_latest(registry)
     return page
 

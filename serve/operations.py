@@ -209,6 +209,9 @@ OPERATIONS = (
         "POST", "/agent/reset", "post_agent_reset", "Close the breaker",
         {200: schemas.ResetBody}, (404, 503),
     ),
+    Operation(
+        "GET", "/feed", "get_feed", "How the live feeds stand", {200: schemas.FeedsBody},
+    ),
     Operation("GET", "/healthz", "get_healthz", "Alive", {200: schemas.StatusBody}, open=True),
     Operation("GET", "/readyz", "get_readyz", "Able to commit", {200: schemas.StatusBody}, (503,)),
     Operation("GET", "/metrics", "get_metrics", "Counts for Prometheus", {200: None}, (503,)),

@@ -29,7 +29,8 @@ from engine.receipts import Submission, Taken, receipts
 from engine.settings import Settings
 from engine.signals import Action
 from serve.access import Access
-from serve.agent import AgentRoutes, json_answer
+from serve.agent import json_answer
+from serve.feeds import FeedRoutes, observed_feeds
 from serve.front import LINE, SIGNATURE
 from serve.gather import Gatherer, Place
 from serve.logs import ids_shown
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from agents.enhanced.actors import Agent
     from engine.actors import Desk
     from engine.journal.stores import BlobStore
+    from engine.market.actors import Feeds
 
 T = TypeVar("T")
 
@@ -56,7 +58,7 @@ _COMPARE = "compare"
 _PERFORMANCE_OF_BATCH = ("signals", "as_of", "sequence", "performance")
 
 
-class Routes(AgentRoutes):
+class Routes(FeedRoutes):
     """Handlers of one replica.
 
     Args:
@@ -65,6 +67,7 @@ class Routes(AgentRoutes):
         blobs: where their history lies.
         access: verifies what the outermost layer could not, because it had not seen the body.
         agent: the way to the agent; None: there is none.
+        feeds: the way to the live feeds; None: there are none.
         replica: the name of the replica that answers, which `GET /healthz` tells in `X-Replica`.
         now_us: the present, UTC microseconds.
     """
@@ -77,10 +80,11 @@ class Routes(AgentRoutes):
         *,
         access: Access,
         agent: "Agent | None" = None,
+        feeds: "Feeds | None" = None,
         replica: str = "",
         now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        super().__init__(settings, desk, agent)
+        super().__init__(settings, desk, agent, feeds)
         self._blobs = blobs
         self._access = access
         self._replica = replica
@@ -252,8 +256,10 @@ class Routes(AgentRoutes):
 
     async def get_metrics(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
-        shards, agent = await asyncio.gather(self._desk.observe(), self._agent_now())
-        page = metrics_page(shards, COMMIT_BUCKETS_S, agent)
+        shards, agent, feeds = await asyncio.gather(
+            self._desk.observe(), self._agent_now(), self._feeds_now()
+        )
+        page = metrics_page(shards, COMMIT_BUCKETS_S, agent, observed_feeds(feeds))
         return Response(page, media_type=CONTENT_TYPE)
 
     # What they share

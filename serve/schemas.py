@@ -380,6 +380,31 @@ class AgentBody(_Shown):
     pid: int | None = None
 
 
+class FeedHealthBody(BaseModel):
+    """`starting`: wait. `ready`: act on it. `stale`: being mended. `dead`: begun anew."""
+
+    model_config = ConfigDict(extra="allow")
+
+    state: Literal["starting", "ready", "stale", "dead"]
+    reason: str
+
+
+class FeedBody(BaseModel):
+    """One feed: its health, books, clock, latencies by stage, and what its crossover and its paper account did."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: Annotated[str, Field(description="venue:symbol")]
+    health: FeedHealthBody
+    trouble: Annotated[str | None, Field(description="why it is not running; null: it is")]
+
+
+class FeedsBody(_Shown):
+    """Every live feed of the service."""
+
+    feeds: list[FeedBody]
+
+
 class ResetBody(_Shown):
     """What the breaker was before."""
 

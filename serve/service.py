@@ -231,14 +231,16 @@ def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[
     from agents.enhanced.actors import Agent  # noqa: PLC0415 - needs Ray
     from engine.actors import Desk  # noqa: PLC0415 - needs Ray
     from serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
+    from serve.feeds import feeds_of  # noqa: PLC0415 - with the rest
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     served_before = _get_global_client(raise_if_no_controller_running=False) is not None
     desk = Desk.connect(settings)
-    agent = None
+    agent = feeds = None
     try:
         stop.check()
         agent = Agent.connect(settings, os.environ)
+        feeds = feeds_of(settings)
         # Ray Serve waits a minute for its proxy, and not for one that it starts anew; here is where it ends.
         with suppress(TimeoutError, RayActorError):
             serve.start(
@@ -263,6 +265,9 @@ def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[
         if settings.ray_address is not None and not served_before:
             with suppress(RuntimeError, RayError):
                 serve.shutdown()  # type: ignore[no-untyped-call]
+        if feeds is not None:
+            with suppress(RayError, KeyboardInterrupt), stop.hurriable():
+                asyncio.run(feeds.stop())
         if agent is not None:
             _stop_agent(agent, stop)
         _close(desk, stop)

@@ -79,6 +79,8 @@ class Keeper:
 
     Args:
         watches: the crossovers; bars of anything else are stored and not watched.
+        act: told of each signal once it is stored, and again after a crash; it has to know those that it knows. It
+            does not wait for the portfolios. `StoreUnavailable`: the same again later.
         blobs: where days are written as files; None: nowhere.
         now_us: the time, for what is recorded and for how far back history goes.
         patience_us: how long missing bars are waited for, in the market's time.
@@ -96,6 +98,7 @@ class Keeper:
         post: Post,
         log: FilteringBoundLogger,
         now_us: Callable[[], int],
+        act: Callable[[Signal], None] = lambda _: None,
         blobs: BlobStore | None = None,
         patience_us: int = 60 * MICROSECONDS,
     ) -> None:
@@ -104,6 +107,7 @@ class Keeper:
         self._watches = tuple(watches)
         self._history = history
         self._post = post
+        self._act = act
         self._log = log
         self._now_us = now_us
         self._blobs = blobs
@@ -112,6 +116,7 @@ class Keeper:
         self._to_take: deque[Bar] = deque()
         self._signals: list[MarketSignal] = []
         self._moved: set[Watch] = set()
+        self._untold: list[Signal] = []  # stored, and not acted on
         # Where something is missing: the end of the first bar that waits for it, and the latest one.
         self._waiting: dict[Watch, tuple[int, Bar]] = {}
         self._ask_again_us: dict[Watch, int] = {}
@@ -125,6 +130,8 @@ class Keeper:
         """
         for watch in self._watches:
             self._begin(watch)
+        with self._database.reading() as connection:
+            self._untold = [made.signal for made in pending_signals(connection)]
         self.keep(())
 
     def keep(self, bars: Sequence[Bar]) -> None:
@@ -146,6 +153,7 @@ class Keeper:
             # Only now: where the database fails on the way, the bar is taken again, which changes nothing.
             self._to_take.popleft()
         self._store()
+        self._tell()
         self._write_days(bars)
         self._deliver()
 
@@ -275,6 +283,12 @@ class Keeper:
         self._moved.clear()
         for made in new:
             self._log.info("signal", **_shown(made))
+        self._untold += [made.signal for made in new]
+
+    def _tell(self) -> None:
+        while self._untold:
+            self._act(self._untold[0])
+            self._untold.pop(0)
 
     def _deliver(self) -> None:
         with self._database.reading() as connection:

@@ -92,6 +92,11 @@ class PaperExchange:
         return self._venue
 
     @property
+    def listed(self) -> tuple[str, ...]:
+        """The symbols that can be traded."""
+        return tuple(self._rules.listings)
+
+    @property
     def clock_us(self) -> int:
         """The latest instant it was told of."""
         return self._clock_us

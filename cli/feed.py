@@ -1,0 +1,101 @@
+"""`raysignal feed`: follow exchanges, make signals of their moving averages' crossings, trade them on paper."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cli import options
+from cli.output import Output
+
+_WATCH = "What is followed"
+_PAPER = "Orders on paper"
+
+
+def feed(
+    instrument: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--instrument",
+            "-i",
+            metavar="VENUE:SYMBOL",
+            rich_help_panel=_WATCH,
+            help="Such as binance-usdm:BTCUSDT; may be given again (RAYSIGNAL_FEEDS).",
+        ),
+    ] = None,
+    bar: Annotated[
+        str | None,
+        typer.Option(metavar="LENGTH", rich_help_panel=_WATCH, help="Of the bars (RAYSIGNAL_FEED_BAR); 1d."),
+    ] = None,
+    fast: Annotated[
+        int | None, typer.Option(metavar="BARS", rich_help_panel=_WATCH, help="Fast average; 50.")
+    ] = None,
+    slow: Annotated[
+        int | None, typer.Option(metavar="BARS", rich_help_panel=_WATCH, help="Slow average; 200.")
+    ] = None,
+    basis: Annotated[
+        Literal["trades", "mids"] | None,
+        typer.Option(rich_help_panel=_WATCH, help="What bars are made of; trades."),
+    ] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option("--for", metavar="LENGTH", help="End after so long, such as 60s; default: Ctrl-C."),
+    ] = None,
+    loopback: Annotated[
+        bool,
+        typer.Option("--loopback", help="Follow a made-up market on this machine instead of the venue."),
+    ] = False,
+    speed: Annotated[
+        float,
+        typer.Option(
+            metavar="FACTOR", min=1.0, max=1000.0, help="With --loopback: the market's seconds a second."
+        ),
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(metavar="N", help="With --loopback: which market.")] = 1,
+    portfolio: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Where crossings are posted (RAYSIGNAL_FEED_PORTFOLIO); the primary one."
+        ),
+    ] = None,
+    cash: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MONEY", min=0.0, rich_help_panel=_PAPER, help="At the start; 0: no orders; 10000."
+        ),
+    ] = None,
+    fee_bps: Annotated[
+        float | None, typer.Option(metavar="BP", min=0.0, rich_help_panel=_PAPER, help="On every fill; 10.")
+    ] = None,
+    latency_ms: Annotated[
+        float | None, typer.Option(metavar="MS", min=0.0, rich_help_panel=_PAPER, help="Of an order; 50.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="sqlite:///file or postgresql://… (RAYSIGNAL_DATABASE_URL)."),
+    ] = None,
+    url: options.Url = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Append what happens to this file, a line of JSON each."),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Follow exchanges in the foreground: bars, crossings, orders on paper, and how the connections stand.
+
+    Each crossing is stored, then posted to the running service; while there is none, it waits. A service with
+    RAYSIGNAL_FEEDS does the same by itself, an actor for each venue and symbol.
+    """
+    if speed != 1.0 and not loopback:
+        raise typer.BadParameter("--speed is for a made-up market: --loopback")
+    settings = options.configured(
+        feeds=tuple(instrument) if instrument else None, feed_bar=bar, feed_fast=fast, feed_slow=slow,
+        feed_basis=basis, feed_portfolio=portfolio, paper_cash=cash, paper_fee_bps=fee_bps,
+        paper_latency_ms=latency_ms, database_url=database,
+    )  # fmt: skip
+    if not settings.feeds:
+        raise typer.BadParameter("nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
+    from cli.feed_job import Job, Market, follow_until_told  # noqa: PLC0415 - this verb alone waits for it
+
+    job = Job.of(settings, Market(loopback, speed, seed), duration, url, log)
+    follow_until_told(job, Output(json))

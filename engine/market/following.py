@@ -1,0 +1,204 @@
+"""One instrument followed, from its venue to its orders on paper: the parts put together.
+
+async with following("binance-usdm:BTCUSDT", settings, around) as followed:
+    await followed.run()                    # until it fails or is cancelled
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from engine.database.database import Database
+from engine.errors import InvalidField, StoreUnavailable
+from engine.instants import parse_bar
+from engine.journal.blobs import BlobStore
+from engine.market.bars import Bar, Basis, bar_of
+from engine.market.clocks import Clock
+from engine.market.events import Instrument
+from engine.market.feed import Feed, history_of, instruments_of
+from engine.market.limits import VenueLimits
+from engine.market.monitoring.observed import Observed
+from engine.market.rest import RestClient
+from engine.market.station import Station, StationTerms
+from engine.market.venues.catalogue import venue_named
+from engine.market.venues.protocol import Hosts, Venue
+from engine.orders.dealing import Dealer
+from engine.orders.listings import Costs, Listing
+from engine.orders.paper import PaperExchange
+from engine.orders.planning import Plan
+from engine.orders.store import OrderStore
+from engine.orders.trader import Trader
+from engine.settings import Settings
+from engine.signals import Signal
+
+CURRENCY = "quote"
+"""What a paper account of one instrument counts in: whatever its prices are in."""
+
+_HISTORY_S = 60.0
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What a program gives to those that it follows.
+
+    Attributes:
+        post: gives a signal to the portfolios, from a thread; see `engine.market.keeping.Post`.
+        blobs: where bars are written as files, a day each; None: nowhere.
+        limits: of each venue, shared by all its feeds; filled as they are needed.
+    """
+
+    database: Database
+    post: Callable[[Signal], str]
+    log: FilteringBoundLogger
+    clock: Clock
+    random: Random
+    blobs: BlobStore | None
+    limits: dict[str, VenueLimits]
+
+    def now_us(self) -> int:
+        """The market's time."""
+        return self.clock.now_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """One instrument that is followed.
+
+    Attributes:
+        name: `venue:symbol`.
+    """
+
+    name: str
+    feed: Feed
+    station: Station
+
+    def status(self) -> dict[str, Any]:
+        """As in `GET /feed`. Asks the database."""
+        return self.feed.snapshot() | {"name": self.name, "trouble": None, "station": self.station.status()}
+
+    async def run(self) -> None:
+        """Run until cancelled.
+
+        Raises:
+            StoreUnavailable: the feed is dead; begin anew.
+            Exception: what ended the feed, or the keeper behind it.
+        """
+        running = asyncio.create_task(self.feed.run())
+        try:
+            while True:
+                done, _ = await asyncio.wait({running}, timeout=_LOOK_S)
+                if done:
+                    running.result()
+                    return
+                if self.station.failure is not None:
+                    raise self.station.failure
+                health = self.feed.health()
+                if not health.alive:
+                    raise StoreUnavailable(f"the feed is {health.state}: {health.reason}")
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def following(name: str, settings: Settings, around: Around) -> AsyncIterator[Followed]:
+    """An instrument, `venue:symbol`, with keeper and dealer at work; on exit, what was seen is on record.
+
+    Raises:
+        InvalidField: a venue or symbol that is none, windows or a bar that cannot be.
+        StoreUnavailable: the venue does not answer.
+    """
+    venue_name, _, symbol = name.partition(":")
+    venue = venue_named(venue_name)
+    hosts = hosts_of(settings, venue)
+    limits = around.limits.setdefault(venue.name, VenueLimits.of(venue.manners))
+    rest = RestClient(hosts.rest, limits, around.clock, Observed(), around.random)
+    try:
+        (instrument,) = await instruments_of(venue, [symbol], rest)
+        observed: list[Feed] = []
+        dealer = await asyncio.to_thread(
+            _dealer, name, instrument, settings, around,
+            lambda duration_ns: observed[0].observed.stages["order"].observe(duration_ns),  # noqa: PLW0108 - not yet there
+        )  # fmt: skip
+        station = Station(
+            [instrument], terms_of(settings), database=around.database, post=around.post,
+            history=_history(venue, rest, around), log=around.log, now_us=around.now_us, blobs=around.blobs,
+            dealer=dealer,
+        )  # fmt: skip
+        feed = Feed(
+            venue, station.subscriptions, station.take, clock=around.clock, random=around.random, hosts=hosts,
+            limits=limits,
+        )  # fmt: skip
+        observed.append(feed)
+        station.follow(feed.tracker)
+        station.start()
+        try:
+            yield Followed(name, feed, station)
+        finally:
+            await asyncio.to_thread(station.stop)
+    finally:
+        await rest.close()
+
+
+def hosts_of(settings: Settings, venue: Venue) -> Hosts:
+    """Where a venue is reached."""
+    other = settings.feed_hosts.get(venue.name)
+    return venue.hosts if other is None else Hosts(other["stream"], other["rest"])
+
+
+def terms_of(settings: Settings) -> StationTerms:
+    """What the settings say of bars and crossover."""
+    return StationTerms(
+        parse_bar(settings.feed_bar), settings.feed_fast, settings.feed_slow, Basis(settings.feed_basis)
+    )
+
+
+def _dealer(
+    name: str, instrument: Instrument, settings: Settings, around: Around, sent: Callable[[int], None]
+) -> Dealer | None:
+    """Who trades the crossings, if anybody does: an account of its own for each instrument."""
+    if settings.paper_cash == 0.0:
+        return None
+    listing, account = Listing.of(instrument), f"paper:{name}"
+    fee, cash = Decimal(repr(settings.paper_fee_bps)), Decimal(repr(settings.paper_cash))
+    paper = PaperExchange(
+        around.database, account, instrument.venue, CURRENCY, cash, [listing], costs=Costs(fee, fee),
+        latency_us=round(settings.paper_latency_ms * 1000),
+    )  # fmt: skip
+    trader = Trader(OrderStore(around.database, account), paper, {instrument.symbol: listing}, Plan())
+    return Dealer(trader, paper, now_us=around.now_us, log=around.log, sent=sent)
+
+
+def _history(
+    venue: Venue, rest: RestClient, around: Around
+) -> Callable[[Instrument, int, int, int], Sequence[Bar]]:
+    """The venue's own klines as a keeper's history: called from its thread, asked in this loop."""
+    loop = asyncio.get_running_loop()
+
+    async def asked(instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> list[Bar]:
+        now_us = around.now_us()
+        count = max(1, -((from_us - now_us) // interval_us))
+        try:
+            klines = await history_of(venue, instrument, interval_us, count, rest, now_us)
+        except InvalidField:  # the venue makes no klines of this length
+            return []
+        return [bar_of(kline) for kline in klines if from_us <= kline.open_us < to_us]
+
+    def history(instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> Sequence[Bar]:
+        question = asyncio.run_coroutine_threadsafe(asked(instrument, interval_us, from_us, to_us), loop)
+        try:
+            return question.result(_HISTORY_S)
+        except TimeoutError as error:
+            question.cancel()
+            raise StoreUnavailable(
+                f"{venue.name} did not answer within {_HISTORY_S:g} s about its klines"
+            ) from error
+
+    return history

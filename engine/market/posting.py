@@ -1,0 +1,53 @@
+"""The way of a crossover's signal into a portfolio: like any other signal, under its own identity."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as NotInTime
+
+import numpy as np
+
+from engine.columns import SignalBatch, TextColumn
+from engine.errors import StoreUnavailable
+from engine.signals import Signal
+
+PATIENCE_S = 45.0
+
+Submit = Callable[[bytes], Awaitable[object]]
+"""Takes an encoded batch into the portfolio; raises what `engine.actors.Desk.submit` does."""
+
+
+def batch_of(signal: Signal) -> SignalBatch:
+    """One signal, whose features are all numbers, as a batch."""
+    zero = np.zeros(1, np.int32)
+    return SignalBatch.of(
+        timestamp_us=np.array([signal.timestamp_us], np.int64),
+        action=np.array([int(signal.action)], np.int8),
+        price=np.array([signal.price]),
+        symbol=zero,
+        symbols=(signal.symbol,),
+        source=zero,
+        sources=(signal.source,),
+        signal_id=TextColumn.of([signal.signal_id]),
+        numbers={name: np.array([float(value)]) for name, value in signal.features.items()},
+    )
+
+
+def post_from_thread(signal: Signal, submit: Submit, loop: asyncio.AbstractEventLoop) -> str:
+    """Post a signal from a thread that is not the loop's; the id of its receipt, which is the signal's.
+
+    Raises:
+        StoreUnavailable: it is not known whether it was taken; the same again is right.
+        RaysignalError: it is refused for good.
+    """
+
+    async def posted() -> object:
+        return await submit(batch_of(signal).encode())
+
+    future = asyncio.run_coroutine_threadsafe(posted(), loop)
+    try:
+        future.result(PATIENCE_S)
+    except (NotInTime, CancelledError) as error:
+        future.cancel()
+        raise StoreUnavailable(f"the portfolio did not answer within {PATIENCE_S:g} s") from error
+    return signal.signal_id

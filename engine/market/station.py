@@ -1,0 +1,179 @@
+"""What follows a feed: bars, the crossover on them, its signals stored and posted, and their orders on paper.
+
+    station = Station(instruments, terms, database=…, post=…, history=…, log=…, now_us=…, dealer=dealer)
+    feed = Feed(venue, station.subscriptions, station.take, …)
+    station.follow(feed.tracker)
+    station.start()                     # keeper and dealer on threads of their own
+
+`take` is the feed's sink: it runs in the feed's loop, makes bars, and waits for nobody.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from engine.database.database import Database
+from engine.instants import format_instant
+from engine.journal.blobs import BlobStore
+from engine.market.bars import Bar, BarBuilder, Basis, bar_name
+from engine.market.behind import Behind
+from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
+from engine.market.keeping import History, Keeper
+from engine.market.venues.protocol import Subscription, Tracker
+from engine.market.watch import Watch
+from engine.orders.dealing import Dealer, Levels
+from engine.orders.planning import Instruction
+from engine.signals import Signal
+
+
+@dataclass(frozen=True, slots=True)
+class StationTerms:
+    """What is made of a market.
+
+    Attributes:
+        interval_us: the length of the bars.
+        fast, slow: windows of the crossover, in bars.
+        basis: what prices the bars are made of.
+        lateness_us: see `BarBuilder`.
+    """
+
+    interval_us: int
+    fast: int = 50
+    slow: int = 200
+    basis: Basis = Basis.TRADES
+    lateness_us: int = 0
+
+
+class Station:
+    """See the module.
+
+    Args:
+        post: gives a signal to the portfolios; see `engine.market.keeping.Post`.
+        blobs: where bars are written as files, a day each; None: nowhere.
+        now_us: the market's time.
+        dealer: trades the signals on paper; None: nobody does.
+    """
+
+    def __init__(
+        self,
+        instruments: Sequence[Instrument],
+        terms: StationTerms,
+        *,
+        database: Database,
+        post: Callable[[Signal], str],
+        history: History,
+        log: FilteringBoundLogger,
+        now_us: Callable[[], int],
+        blobs: BlobStore | None = None,
+        dealer: Dealer | None = None,
+    ) -> None:
+        self._terms = terms
+        self._watches = [
+            Watch(each, terms.interval_us, fast=terms.fast, slow=terms.slow, basis=terms.basis)
+            for each in instruments
+        ]
+        self._builders = {
+            each.symbol: BarBuilder(each, terms.interval_us, terms.basis, lateness_us=terms.lateness_us)
+            for each in instruments
+        }
+        self._dealer = dealer
+        self._keeper = Keeper(
+            database, self._watches, history=history, post=post, act=self._act, log=log, now_us=now_us, blobs=blobs,
+        )  # fmt: skip
+        self._behind = Behind(self._keeper, log=log)
+        self._tracker: Callable[[Instrument], Tracker] | None = None
+        self._bars: dict[str, Bar] = {}
+        self._best: dict[str, BookChange] = {}
+        self._prices: dict[str, Trade] = {}
+        self.signals = 0
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """What is wanted of the feed."""
+        wanted = frozenset({Channel.DEPTH, Channel.TRADES})
+        return tuple(Subscription(watch.instrument, wanted) for watch in self._watches)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the keeper; None: it goes on."""
+        return self._behind.failure
+
+    def follow(self, tracker: Callable[[Instrument], Tracker]) -> None:
+        """Where books are to be had, for orders: `Feed.tracker`."""
+        self._tracker = tracker
+
+    def take(self, events: Sequence[Event]) -> None:
+        """The events of one message."""
+        for event in events:
+            symbol = event.instrument.symbol
+            builder = self._builders.get(symbol)
+            if builder is None:
+                continue
+            bars = builder.receive(event)
+            if bars:
+                self._bars[symbol] = bars[-1]
+                self._behind.offer(bars)
+            if isinstance(event, BookChange):
+                self._best[symbol] = event
+                if self._dealer is not None and self._dealer.wants(symbol):
+                    self._show(self._dealer, event)
+            elif isinstance(event, Trade):
+                self._prices[symbol] = event
+            elif isinstance(event, BookLost):
+                self._best.pop(symbol, None)
+                if self._dealer is not None:
+                    self._dealer.lost(symbol)
+
+    def status(self) -> dict[str, Any]:
+        """All there is to say, in plain values. May ask the database."""
+        return {
+            "bar": bar_name(self._terms.interval_us),
+            "windows": [self._terms.fast, self._terms.slow],
+            "symbols": {symbol: self._symbol(symbol) for symbol in self._builders},
+            "signals": self.signals,
+            "bars_waiting": self._behind.waiting,
+            "bars_dropped": self._behind.dropped,
+            "crossovers_restarted": self._keeper.restarts,
+            "paper": None if self._dealer is None else self._dealer.status(),
+        }
+
+    def start(self) -> None:
+        """Keeper and dealer begin where the database says that they were."""
+        if self._dealer is not None:
+            self._dealer.start()
+        self._behind.start()
+
+    def stop(self) -> None:
+        """Put on record what was seen, and end. Waits for the database."""
+        self._behind.stop()
+        if self._dealer is not None:
+            self._dealer.stop()
+
+    def _act(self, signal: Signal) -> None:
+        if self._dealer is None or self._dealer.instruct(Instruction.of(signal)):
+            self.signals += 1
+
+    def _show(self, dealer: Dealer, event: BookChange) -> None:
+        assert self._tracker is not None
+        book = self._tracker(event.instrument).book(event.instrument)
+        dealer.book(Levels.of(book), event.received_us)
+
+    def _symbol(self, symbol: str) -> dict[str, Any]:
+        builder, best, trade, bar = (
+            self._builders[symbol], self._best.get(symbol), self._prices.get(symbol), self._bars.get(symbol),
+        )  # fmt: skip
+        return {
+            "bid": None if best is None else best.instrument.price(best.bid),
+            "ask": None if best is None else best.instrument.price(best.ask),
+            "last": None if trade is None else trade.instrument.price(trade.price),
+            "bar": None if bar is None else {
+                "open": format_instant(bar.open_us),
+                "close": bar.instrument.price(bar.close),
+                "trades": bar.trades,
+            },
+            "late": builder.late,
+            "repeated": builder.repeated,
+            "ahead": builder.ahead,
+        }  # fmt: skip

@@ -1,0 +1,203 @@
+"""A trader and its paper exchange on a thread of their own, so that neither a feed nor a keeper waits for orders.
+
+    with Dealer(trader, paper, now_us=now_us, log=log) as dealer:
+        dealer.instruct(Instruction.of(signal))      # durable when it returns
+        if dealer.wants(symbol): dealer.book(depth, at_us)
+
+A paper exchange needs the book only while an order is on its way or open. So the feed asks `wants` first, which costs
+nothing, and hands over copies; of several that wait the newest counts. Between orders no book is kept, and an order
+never meets one that is old: it waits for the next change.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Self
+
+from structlog.typing import FilteringBoundLogger
+
+from engine.errors import ExchangeUnreachable, StoreError, UnexplainedDifference
+from engine.market.books import ASK, BID, OrderBook
+from engine.market.events import Instrument
+from engine.market.shapes import Longs
+from engine.orders.orders import Order, State
+from engine.orders.paper import PaperExchange
+from engine.orders.planning import Instruction
+from engine.orders.trader import Trader
+
+LEVELS = 200
+"""So many levels a side are handed over; an order that eats more finds the rest of the book empty."""
+
+_IDLE_S, _BUSY_S = 1.0, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """A copy of a book, best first; an `engine.orders.matching.Depth`."""
+
+    instrument: Instrument
+    bids: tuple[Longs, Longs]
+    asks: tuple[Longs, Longs]
+
+    @classmethod
+    def of(cls, book: OrderBook) -> "Levels":
+        """The best levels of a book as they are now."""
+        return cls(book.instrument, book.levels(BID, LEVELS), book.levels(ASK, LEVELS))
+
+    def levels(self, side: int, count: int | None = None) -> tuple[Longs, Longs]:
+        """See `Depth`."""
+        prices, sizes = self.bids if side == BID else self.asks
+        return prices[:count], sizes[:count]
+
+
+class Dealer:
+    """See the module.
+
+    Args:
+        now_us: the market's time: what a feed stamps its messages with.
+        sent: told how many nanoseconds after its instruction an order was sent.
+
+    Attributes:
+        trouble: why nothing is traded; empty: it is.
+    """
+
+    def __init__(
+        self,
+        trader: Trader,
+        paper: PaperExchange,
+        *,
+        now_us: Callable[[], int],
+        log: FilteringBoundLogger,
+        sent: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.trouble = "not started"
+        self._trader, self._paper = trader, paper
+        self._now_us, self._log, self._sent = now_us, log, sent
+        self._using = threading.Lock()  # trader and paper: one caller at a time
+        self._wake = threading.Event()
+        self._stopping = False
+        self._books: dict[str, tuple[Levels, int] | None] = {}
+        self._instructed_ns: dict[str, int] = {}
+        self._busy = False
+        self._orders: dict[str, int] = {}
+        self._thread = threading.Thread(target=self._run, name="paper-trader", daemon=True)
+
+    def wants(self, symbol: str) -> bool:  # noqa: ARG002 - which symbols are concerned may be told apart one day
+        """Whether the next change of a book matters."""
+        return self._busy
+
+    def book(self, levels: Levels, at_us: int) -> None:
+        """The book is this now. Never blocks."""
+        self._books[levels.instrument.symbol] = levels, at_us
+        self._wake.set()
+
+    def lost(self, symbol: str) -> None:
+        """The book can no longer be trusted. Never blocks."""
+        if self._busy:
+            self._books[symbol] = None
+            self._wake.set()
+
+    def instruct(self, instruction: Instruction) -> bool:
+        """Store a signal, to be acted on soon; False if it was stored before.
+
+        Raises:
+            StoreUnavailable: the same again later.
+        """
+        with self._using:
+            new = self._trader.take(instruction)
+        self._instructed_ns.setdefault(instruction.signal_id, time.monotonic_ns())
+        self._busy = True
+        self._wake.set()
+        return new
+
+    def status(self) -> dict[str, Any]:
+        """Orders by state since the start, cash and positions as the exchange has them."""
+        try:
+            with self._using:
+                balances = self._paper.balances()
+        except (ExchangeUnreachable, StoreError) as error:
+            return {"trouble": self.trouble or str(error), "orders": dict(self._orders)}
+        return {
+            "trouble": self.trouble or None,
+            "orders": dict(self._orders),
+            "currency": balances.currency,
+            "cash": str(balances.cash),
+            "positions": {symbol: str(quantity) for symbol, quantity in balances.positions.items()},
+        }
+
+    def start(self) -> None:
+        """Compare with the exchange and go on where the last one left off, on the thread."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End after the step under way; what is open goes on with the next start."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                with self._using:
+                    self._round()
+            except UnexplainedDifference as error:
+                self._say(str(error))
+            except (StoreError, ExchangeUnreachable) as error:
+                self._say(f"waits: {error}")
+            self._wake.wait(_BUSY_S if self._busy and not self.trouble else _IDLE_S)
+            self._wake.clear()
+
+    def _round(self) -> None:
+        if self.trouble:
+            started = self._trader.start(self._now_us())
+            for order in started.changed:
+                self._note(order)
+            self.trouble, self._busy = "", True
+        told = False
+        for symbol in list(self._books):
+            found = self._books.pop(symbol)
+            if found is None:
+                self._paper.book_lost(symbol, self._now_us())
+            else:
+                self._paper.book_changed(*found)
+                told = True
+        if self._busy and not told:
+            self._paper.time_passed(self._now_us())
+        for order in self._trader.work(self._now_us()):
+            self._note(order)
+        if self._busy and not self._trader.busy:
+            self._rest()
+
+    def _rest(self) -> None:
+        """No order is open: books that are kept would be old ones by the next."""
+        self._busy = self._trader.busy
+        self._books.clear()
+        for symbol in self._paper.listed:
+            self._paper.book_lost(symbol, self._now_us())
+
+    def _note(self, order: Order) -> None:
+        state = order.state.name.lower()
+        self._orders[state] = self._orders.get(state, 0) + 1
+        signal_id = order.origin.signal_id
+        if order.state is not State.CREATED and signal_id in self._instructed_ns:
+            self._sent(time.monotonic_ns() - self._instructed_ns.pop(signal_id))
+        progress = order.progress
+        self._log.info(
+            "order", client_id=order.client_id, signal_id=signal_id, symbol=order.ticket.instrument.symbol,
+            side=order.ticket.side.name, quantity=str(order.ticket.quantity), state=state,
+            filled=str(progress.filled), fees=str(progress.fees),
+        )  # fmt: skip
+
+    def _say(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self._log.error("orders_wait", reason=trouble)
+        self.trouble = trouble
