@@ -29,9 +29,10 @@ def part(message: Any, *path: str | int) -> Any:
 
 def decimals_of(step: object) -> int:
     """Digits after the point of a step such as `0.01000000`."""
-    if not isinstance(step, str) or exact(step, MOST_DECIMALS) == 0:
+    digits = step.partition(".")[2].rstrip("0") if isinstance(step, str) else ""
+    if len(digits) > MOST_DECIMALS or exact(step, len(digits)) == 0:
         raise UnreadableInput(f"{step!r} is no step of a price or size")
-    return len(step.partition(".")[2].rstrip("0"))
+    return len(digits)
 
 
 def integer(number: object) -> int:
