@@ -12,12 +12,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from pydantic import SecretStr
 from rich.markup import escape
 
 from cli.asking import sentence_of, service_at
 from cli.client import Client
 from cli.compare_job import Job as Comparison
 from cli.compare_job import make, show
+from cli.feed_job import Job as FeedJob
+from cli.feed_job import Market, feeds_table, follow, open_lines, without_buckets
 from cli.files import SignalFile, reading_of, reading_sentences
 from cli.hosting import hosted
 from cli.options import URL_VARIABLE, ReadingOptions, writing_to
@@ -32,12 +35,18 @@ from engine.errors import RaysignalError
 from engine.history.query import dataset
 from engine.policy import Policy
 from engine.settings import Settings, load_settings
+from serve.logs import json_logger
 
 SAMPLE = Path(os.path.relpath(_SAMPLE)) if _SAMPLE.is_relative_to(Path.cwd()) else _SAMPLE
 SAMPLE_READING = ReadingOptions(timezone="UTC", bar=SAMPLE_SPEC.bar, label="open")
 _BATCH_ROWS = 1_000_000
 _BATCH_SUFFIX = "-batch"
 _CALLS = 100
+_MARKET_S, _MARKET_SPEED = 12.0, 100.0
+_MARKET: dict[str, Any] = {
+    "feeds": ("binance-usdm:BTCUSDT",), "feed_bar": "10s", "feed_fast": 5, "feed_slow": 20,
+    "feed_portfolio": "market",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,7 @@ def run_job(job: Job, output: Output) -> None:
         differing = differences(standings[0]["performance"], standings[1]["performance"])
         if not differing:
             output.say("both ended the same: every figure of the performance is equal")
+        market = asyncio.run(_market(settings, service.url, place, output))
         ending()
         output.err.print("writing results, ending the service ...")
     if differing:
@@ -95,7 +105,8 @@ def run_job(job: Job, output: Output) -> None:
         output.json({
             "file": str(job.path), "read": how, "folder": str(place), "store": settings.store,
             "replays": {"one_by_one": replays[0].as_dict(), "batch": replays[1].as_dict()},
-            "same": True, "standings": standings, "result_rows": rows, "experiment": made.as_dict(),
+            "same": True, "standings": standings, "market": [without_buckets(status) for status in market],
+            "result_rows": rows, "experiment": made.as_dict(),
         })  # fmt: skip
         return
     show(made, output)
@@ -200,6 +211,25 @@ async def _replay(
     return tally
 
 
+async def _market(settings: Settings, url: str, place: Path, output: Output) -> list[dict[str, Any]]:
+    """Follow a made-up exchange for a while: its crossings as orders on paper, and as signals in a portfolio."""
+    output.say(
+        f"market    a made-up one, {_MARKET_SPEED:g} times as fast as a real one, for {_MARKET_S:g} s: crossings of "
+        f"{_MARKET['feed_fast']} and {_MARKET['feed_slow']} bars of {_MARKET['feed_bar']}, traded on paper"
+    )
+    followed = settings.model_copy(
+        update=_MARKET | {"database_url": SecretStr(f"sqlite:///{(place / 'market.db').resolve()}")}
+    )
+    async with service_at(url, settings) as client:
+        await client.ensure(_MARKET["feed_portfolio"], Policy())
+    job = FeedJob(followed, Market(loopback=True, speed=_MARKET_SPEED), _MARKET_S, url, place / "market.log")
+    with open_lines(job.log) as stream:
+        statuses = await follow(job, json_logger(stream), asyncio.Event(), lambda _: None)
+    if not output.as_json:
+        output.table(feeds_table(statuses))
+    return statuses
+
+
 def _where(place: Path, store: str, rows: int, output: Output) -> None:
     """Where everything lies, and a query that can be pasted."""
     beside = Path(sys.executable).with_name("raysignal")
@@ -208,5 +238,6 @@ def _where(place: Path, store: str, rows: int, output: Output) -> None:
     output.say()
     output.say(f"results   {place / 'store' / 'history'}, {rows:,d} rows of Parquet, one a processed signal")
     output.say(f"journal   {place / 'store' / 'journal'}, from which all else can be rebuilt")
+    output.say(f"market    {place / 'market.db'}: bars, crossings, orders and fills; {place / 'market.log'}")
     output.say(f"requests  {place / 'requests.log'}, a line of JSON each")
     output.say(f"ask them  {program} query --store {store} {shlex.quote(sql)}")
