@@ -56,7 +56,9 @@ _Series = tuple[str, str, Basis, int]
 class History(Protocol):
     """Where bars come from that were not seen."""
 
-    def __call__(self, instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> Sequence[Bar]:
+    def __call__(
+        self, instrument: Instrument, interval_us: int, from_us: int, to_us: int, /
+    ) -> Sequence[Bar]:
         """The bars of trades that open from `from_us` on and before `to_us`, as many of them as there are, in order.
 
         `StoreUnavailable` or `OSError`: not now.
@@ -66,7 +68,7 @@ class History(Protocol):
 class Post(Protocol):
     """The way to the portfolios."""
 
-    def __call__(self, signal: Signal) -> str:
+    def __call__(self, signal: Signal, /) -> str:
         """The id of the receipt.
 
         `StoreUnavailable`, `Fenced` or `OSError`: unknown, the same again later. Any other `RaysignalError`: it is
