@@ -107,6 +107,11 @@ class Keeper:
         self.restarts = 0
         self._database = database
         self._watches = tuple(watches)
+        self._by_series: dict[_Series, list[Watch]] = {}
+        for watch in self._watches:
+            held = watch.instrument
+            series = held.venue, held.symbol, watch.basis, watch.interval_us
+            self._by_series.setdefault(series, []).append(watch)
         self._history = history
         self._post = post
         self._act = act
@@ -149,9 +154,8 @@ class Keeper:
         if not bars:
             self._to_take.extend(bar for _, bar in self._waiting.values())
         while self._to_take:
-            for watch in self._watches:
-                if watch.is_about(self._to_take[0]):
-                    self._take(watch, self._to_take[0])
+            for watch in self._by_series.get(_series(self._to_take[0]), ()):
+                self._take(watch, self._to_take[0])
             # Only now: where the database fails on the way, the bar is taken again, which changes nothing.
             self._to_take.popleft()
         self._store()
@@ -317,7 +321,7 @@ class Keeper:
         if self._blobs is None:
             return
         for bar in bars:
-            series = bar.instrument.venue, bar.instrument.symbol, bar.basis, bar.interval_us
+            series = _series(bar)
             day_us = bar.open_us - bar.open_us % DAY_US
             since_us = self._day_us.setdefault(series, day_us - DAY_US)
             if since_us >= day_us or bar.end_us < day_us + min(GRACE_US, DAY_US):
@@ -335,6 +339,10 @@ class Keeper:
             held = read_bars(connection, bar.instrument, bar.basis, bar.interval_us, day_us, day_us + DAY_US)
         if held and (name := write_day(self._blobs, held)) is not None:
             self._log.info("day_written", name=name, bars=len(held))
+
+
+def _series(bar: Bar) -> _Series:
+    return bar.instrument.venue, bar.instrument.symbol, bar.basis, bar.interval_us
 
 
 def _shown(made: MarketSignal) -> dict[str, object]:

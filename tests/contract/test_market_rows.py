@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from engine.database.bars import read_bars, store_bars
 from engine.database.database import Database, open_database
+from engine.database.prices import LastPrice, price_at, store_price
 from engine.database.signals import (
     mark_posted,
     mark_refused,
@@ -85,6 +86,11 @@ def test_the_best_version_of_a_bar_stays_in_whatever_order_they_come(database: D
             for version in order:
                 store_bars(database, connection, [replace(version, open_us=START_US + number * DAY_US)])
     assert {held.close for held in stored_bars(database)} == {4}
+    for number, order in enumerate(permutations(versions[:3]), start=100):
+        with database.writing() as connection:
+            for version in order:
+                store_bars(database, connection, [replace(version, open_us=START_US + number * DAY_US)])
+    assert {held.close for held in stored_bars(database)[24:]} == {3}
     with database.writing() as connection:
         store_bars(database, connection, [replace(bar(0, 999), trades=10**6)])
     assert stored_bars(database)[0].close == 4
@@ -97,6 +103,17 @@ def test_bars_with_more_digits_than_the_instrument_has_now_keep_them(database: D
     first, second = stored_bars(database)
     assert (first.close, first.instrument.price_decimals, first.instrument.size_decimals) == (12_345, 4, 9)
     assert (second.close, second.instrument) == (12_345, INSTRUMENT)
+
+
+def test_the_price_at_an_instant_is_the_latest_that_was_known(database: Database) -> None:
+    other = replace(INSTRUMENT, symbol="ETHUSDT")
+    with database.writing() as connection:
+        for at_us, price in ((10, "1.10"), (20, "1.20"), (20, "9"), (30, "1.30")):
+            store_price(database, connection, INSTRUMENT, LastPrice(at_us, Decimal(price)))
+        store_price(database, connection, other, LastPrice(25, Decimal(7)))
+        assert price_at(connection, INSTRUMENT, 9) is None
+        assert price_at(connection, INSTRUMENT, 29) == LastPrice(20, Decimal("1.20"))
+        assert price_at(connection, other, 29) == LastPrice(25, Decimal(7))
 
 
 # Signals
@@ -160,6 +177,8 @@ def test_every_crossing_is_stored_posted_and_logged_once(database: Database) -> 
         ("SELL", "0.09"), ("BUY", "0.10"), ("SELL", "0.07"), ("BUY", "0.09"),
     ]  # fmt: skip
     assert len(here.log.events("signal_posted")) == 4
+    assert not here.keeper._signals  # nothing piles up
+    assert not here.keeper._bars
     assert stored_bars(database) == BARS
 
 
@@ -226,6 +245,7 @@ def test_bars_wait_while_the_history_does_not_answer(database: Database) -> None
     here.keeper.begin()
     here.past.error = StoreUnavailable("not now")
     here.keeper.keep([*BARS[:3], BARS[4]])
+    here.keeper.keep([BARS[5]])
     assert crossed(database) == []
     asked = here.past.asked
     here.keeper.keep(())
@@ -233,7 +253,7 @@ def test_bars_wait_while_the_history_does_not_answer(database: Database) -> None
     here.past.error = None
     here.clock.now += 60 * SECOND
     here.keeper.keep(())
-    assert crossed(database) == CROSSED[:1]
+    assert crossed(database) == CROSSED[:2]
     assert here.keeper.restarts == 0
 
 

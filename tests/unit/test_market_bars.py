@@ -141,6 +141,14 @@ def test_bars_that_an_outage_touches_are_incomplete_and_those_it_covers_are_abse
     assert [(b.complete, b.close_known) for b in made] == [(False, False), (False, True), (True, True)]
 
 
+def test_a_bar_that_ends_when_the_outage_does_is_absent():
+    bars = builder()
+    bars.trade(trade(0))
+    bars.receive(lost())
+    made = [*bars.trade(trade(2 * SECOND)), *bars.trade(trade(3 * SECOND))]
+    assert [((b.open_us - START_US) // SECOND, b.complete) for b in made] == [(0, False), (2, True)]
+
+
 def test_a_close_is_known_only_by_a_price_after_the_outage():
     bars = builder()
     bars.connected(START_US)

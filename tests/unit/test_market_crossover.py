@@ -82,6 +82,9 @@ def test_a_bar_whose_close_is_not_known_is_missing_itself():
     assert crossover.take(guess) == Gap(START_US, START_US + DAY_US)
     assert crossover.progress is None
     assert crossover.take(bar(0, 10, complete=False)) is None
+    assert crossover.take(bar(1, 1, complete=False, close_known=False)) == Gap(
+        START_US + DAY_US, START_US + 2 * DAY_US
+    )
     later = bar(2, 1, complete=False, close_known=False)
     assert crossover.take(later) == Gap(START_US + DAY_US, START_US + 3 * DAY_US)
 

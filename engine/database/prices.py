@@ -1,0 +1,39 @@
+"""Last prices now and then, for those who ask what something is worth without a feed of their own."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import Connection, select
+
+from engine.database.database import Database
+from engine.database.tables import PRICES
+from engine.market.events import Instrument
+
+
+@dataclass(frozen=True, slots=True)
+class LastPrice:
+    """The price that was the last one at an instant, in the quote currency."""
+
+    at_us: int
+    price: Decimal
+
+
+def store_price(database: Database, connection: Connection, instrument: Instrument, last: LastPrice) -> None:
+    """Keep a price; one of the same instant that is there stays."""
+    statement = database.insert(PRICES).values(
+        venue=instrument.venue, symbol=instrument.symbol, at_us=last.at_us, price=last.price
+    )
+    connection.execute(statement.on_conflict_do_nothing())
+
+
+def price_at(connection: Connection, instrument: Instrument, at_us: int) -> LastPrice | None:
+    """The latest that was known at an instant; None if none was."""
+    found = connection.execute(
+        select(PRICES.c.at_us, PRICES.c.price)
+        .where(
+            PRICES.c.venue == instrument.venue, PRICES.c.symbol == instrument.symbol, PRICES.c.at_us <= at_us
+        )
+        .order_by(PRICES.c.at_us.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if found is None else LastPrice(found.at_us, found.price)
