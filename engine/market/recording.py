@@ -1,0 +1,273 @@
+"""Raw messages kept as they came, and played again through the same code.
+
+A recording is a series of gzip files, one connection a series; a line is `<received_ns> <raw message>`. REST snapshots
+stand among the messages where they came. Lines of our own begin with `{"recording":`: one says that the connection
+ended, one which symbol the snapshot on the next line is of. Recordings without such lines are read, too: a line that
+begins with `{"lastUpdateId":` is then a snapshot of the only symbol (or of every symbol that waits for one).
+
+Writing is done in a thread, so that a slow disk does not hold up the feed. When more than `most_waiting` bytes wait,
+messages are left out of the recording, never out of the feed, and counted; on replay the gap is noticed like any
+other. A file whose end is missing, as after a crash, is read up to its last whole line.
+"""
+
+import gzip
+import os
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import orjson
+
+from engine.errors import InvalidField, NotFound, UnreadableInput
+from engine.market.clocks import Clock
+from engine.market.conversation import Sink
+from engine.market.events import Instrument
+from engine.market.monitoring.observed import Observed
+from engine.market.venues.protocol import Subscription, Tracker
+
+DISCONNECTED = b'{"recording":"disconnected"}'
+_OWN, _SNAPSHOT, _BINANCE_SNAPSHOT = (
+    b'{"recording":',
+    b'{"recording":"snapshot","symbol":',
+    b'{"lastUpdateId":',
+)
+_FLUSH_S = 1.0
+_NAME_SECONDS = "%Y%m%dT%H%M%S"
+
+
+class Line(NamedTuple):
+    """One line of a recording."""
+
+    received_ns: int
+    raw: bytes
+
+
+class Recorder:
+    """Writes one connection's recording; see `engine.market.conversation.Notes`. A context manager.
+
+    Args:
+        folder: where the files go; it is made.
+        name: what they begin with, such as `binance-usdm-0`.
+        most_bytes, most_s: a file is closed and the next begun when it holds so much, or for so long.
+        most_waiting: bytes that may wait to be written.
+        observed: counts what had to be left out.
+
+    Raises:
+        InvalidField: a name that is no part of a file's name.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *,
+        observed: Observed,
+        most_bytes: int = 256 << 20,
+        most_s: float = 3600.0,
+        most_waiting: int = 64 << 20,
+        level: int = 4,
+    ) -> None:
+        if not name or name != Path(name).name or name.startswith("."):
+            raise InvalidField("name", name, "a part of a file's name")
+        folder.mkdir(parents=True, exist_ok=True)
+        self.paths: list[Path] = []
+        self.failure: OSError | None = None
+        self._folder, self._name, self._observed, self._level = folder, name, observed, level
+        self._most_bytes, self._most_ns, self._most_waiting = most_bytes, int(most_s * 1e9), most_waiting
+        self._waiting: deque[Line] = deque()
+        self._waiting_bytes = 0
+        self._wake, self._ending = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name=f"recorder {name}", daemon=True)
+        self._thread.start()
+
+    def message(self, received_ns: int, raw: bytes) -> None:
+        """A message of the stream."""
+        self._put(received_ns, raw)
+
+    def answer(self, received_ns: int, symbol: str, body: bytes) -> None:
+        """A REST snapshot; both of its lines or none."""
+        self._put(received_ns, _SNAPSHOT + orjson.dumps(symbol) + b"}\n%d " % received_ns + _one_line(body))
+
+    def disconnected(self, received_ns: int) -> None:
+        """The connection ended."""
+        self._put(received_ns, DISCONNECTED)
+
+    def close(self) -> None:
+        """Write what waits and close the file; raises the OSError that ended the writing, if one did."""
+        self._ending = True
+        self._wake.set()
+        self._thread.join()
+        if self.failure is not None:
+            raise self.failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _put(self, received_ns: int, raw: bytes) -> None:
+        size = len(raw)
+        if self._waiting_bytes + size > self._most_waiting or self.failure is not None:
+            self._observed.unrecorded += 1
+            return
+        self._waiting_bytes += size
+        self._waiting.append(Line(received_ns, raw))
+
+    def _run(self) -> None:
+        try:
+            self._write()
+        except OSError as error:
+            self.failure = error
+
+    def _write(self) -> None:
+        file: gzip.GzipFile | None = None
+        size, begun_ns = 0, 0
+        try:
+            while True:
+                # The end is looked at before the queue, so that what was put before it is written.
+                ending = self._ending
+                while self._waiting:
+                    line = self._waiting.popleft()
+                    if file is not None and (
+                        size >= self._most_bytes or line.received_ns - begun_ns >= self._most_ns
+                    ):
+                        file.close()
+                        file = None
+                    if file is None:
+                        file, size, begun_ns = self._begin(line.received_ns), 0, line.received_ns
+                    raw = line.raw if line.raw.startswith(_SNAPSHOT) else _one_line(line.raw)
+                    size += file.write(b"%d %b\n" % (line.received_ns, raw))
+                    self._waiting_bytes -= len(line.raw)
+                if ending:
+                    return
+                if file is not None:
+                    file.flush()
+                self._wake.wait(_FLUSH_S)
+        finally:
+            if file is not None:
+                file.close()
+
+    def _begin(self, received_ns: int) -> gzip.GzipFile:
+        stamp = time.strftime(_NAME_SECONDS, time.gmtime(received_ns // 10**9))
+        path = self._folder / f"{self._name}-{stamp}-{len(self.paths):04d}-{os.getpid()}.gz"
+        self.paths.append(path)
+        return gzip.open(path, "xb", compresslevel=self._level)
+
+
+def _one_line(raw: bytes) -> bytes:
+    # Outside of texts a line break is as good as a space in JSON, and inside it is not allowed.
+    return raw.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in raw or b"\r" in raw else raw
+
+
+def read_recording(paths: Iterable[Path]) -> Iterator[Line]:
+    """The lines of these files, one after the other; a torn end is left out.
+
+    Raises:
+        NotFound: a file is not there.
+        UnreadableInput: a file that is no gzip, is damaged, or has a line without an instant; names file and line.
+    """
+    for path in paths:
+        number = 0
+        try:
+            with gzip.open(path, "rb") as file:
+                for text in file:
+                    number += 1
+                    if not text.endswith(b"\n"):
+                        break
+                    stamp, _, raw = text[:-1].partition(b" ")
+                    if not stamp.isdigit():
+                        raise UnreadableInput(f"{path}: line {number} begins with no instant in nanoseconds")
+                    yield Line(int(stamp), raw)
+        except FileNotFoundError:
+            raise NotFound(f"{path} is not there") from None
+        except EOFError:
+            continue  # written to until a crash: all whole lines have been read
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise UnreadableInput(f"{path}: damaged after line {number}: {error}") from None
+
+
+class Player:
+    """Plays lines into a tracker, as the feed plays messages; `take` returns once the sink has."""
+
+    def __init__(self, tracker: Tracker, subscriptions: Sequence[Subscription], sink: Sink) -> None:
+        self._tracker, self._sink = tracker, sink
+        self._instruments = {each.instrument.symbol: each.instrument for each in subscriptions}
+        self._next_is_of: str | None = None
+
+    def take(self, line: Line) -> None:
+        """One line."""
+        received_us, raw = line.received_ns // 1000, line.raw
+        if self._next_is_of is not None:
+            symbol, self._next_is_of = self._next_is_of, None
+            if symbol in self._instruments:
+                self._answer([self._instruments[symbol]], raw, received_us)
+        elif raw.startswith(_BINANCE_SNAPSHOT):
+            self._answer(self._waiting(), raw, received_us)
+        elif not raw.startswith(_OWN):
+            self._pass_on(self._tracker.receive(raw, received_us))
+        elif raw.startswith(_SNAPSHOT):
+            self._next_is_of = orjson.loads(raw)["symbol"]
+        else:
+            self._pass_on(self._tracker.disconnected(received_us))
+
+    def _waiting(self) -> list[Instrument]:
+        """Whom a snapshot may be of that does not say so: the only one, or the only one without a book."""
+        out = [each for each in self._instruments.values() if not self._tracker.in_sync(each)]
+        return (
+            out
+            if len(out) == 1
+            else list(self._instruments.values())[:1]
+            if len(self._instruments) == 1
+            else []
+        )
+
+    def _answer(self, instruments: Sequence[Instrument], body: bytes, received_us: int) -> None:
+        for each in instruments:
+            self._pass_on(self._tracker.snapshot(each, body, received_us))
+
+    def _pass_on(self, events: Sequence[object]) -> None:
+        self._tracker.wants()  # answered by what follows in the recording, or not at all
+        if events:
+            self._sink(events)  # type: ignore[arg-type]
+
+
+def replay(paths: Iterable[Path], tracker: Tracker, subscriptions: Sequence[Subscription], sink: Sink) -> int:
+    """Play a recording as fast as it goes; how many lines it had. Instants are the recorded ones."""
+    player, lines = Player(tracker, subscriptions, sink), 0
+    for line in read_recording(paths):
+        player.take(line)
+        lines += 1
+    return lines
+
+
+async def replay_paced(
+    paths: Iterable[Path], tracker: Tracker, subscriptions: Sequence[Subscription], sink: Sink, *,
+    clock: Clock, speed: float, before: Callable[[Line], None] | None = None,
+) -> int:  # fmt: skip
+    """Play a recording `speed` times as fast as it was recorded; how many lines it had.
+
+    `before` is told each line when it is due.
+
+    Raises:
+        InvalidField: a speed that is not above zero.
+    """
+    if not speed > 0:
+        raise InvalidField("speed", speed, "above 0")
+    player, lines, first_ns, begun_s = Player(tracker, subscriptions, sink), 0, 0, clock.monotonic()
+    for line in read_recording(paths):
+        first_ns = first_ns or line.received_ns
+        wait = begun_s + (line.received_ns - first_ns) / 1e9 / speed - clock.monotonic()
+        if wait > 0:
+            await clock.sleep(wait)
+        elif not lines % 256:
+            await clock.sleep(0)  # others of the loop have their turn, too
+        if before is not None:
+            before(line)
+        player.take(line)
+        lines += 1
+    return lines
