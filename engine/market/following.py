@@ -80,7 +80,7 @@ class Followed:
     station: Station
 
     def status(self) -> dict[str, Any]:
-        """As in `GET /feed`. Asks the database."""
+        """As in `GET /feed`."""
         return self.feed.snapshot() | {"name": self.name, "trouble": None, "station": self.station.status()}
 
     async def run(self) -> None:

@@ -127,7 +127,7 @@ class Station:
                     self._dealer.lost(symbol)
 
     def status(self) -> dict[str, Any]:
-        """All there is to say, in plain values. May ask the database."""
+        """All there is to say, in plain values."""
         return {
             "bar": bar_name(self._terms.interval_us),
             "windows": [self._terms.fast, self._terms.slow],

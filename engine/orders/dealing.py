@@ -81,6 +81,7 @@ class Dealer:
         self._instructed_ns: dict[str, int] = {}
         self._busy = False
         self._orders: dict[str, int] = {}
+        self._held: dict[str, Any] = {"currency": None, "cash": None, "positions": {}}
         self._thread = threading.Thread(target=self._run, name="paper-trader", daemon=True)
 
     def wants(self, symbol: str) -> bool:  # noqa: ARG002 - which symbols are concerned may be told apart one day
@@ -112,19 +113,8 @@ class Dealer:
         return new
 
     def status(self) -> dict[str, Any]:
-        """Orders by state since the start, cash and positions as the exchange has them."""
-        try:
-            with self._using:
-                balances = self._paper.balances()
-        except (ExchangeUnreachable, StoreError) as error:
-            return {"trouble": self.trouble or str(error), "orders": dict(self._orders)}
-        return {
-            "trouble": self.trouble or None,
-            "orders": dict(self._orders),
-            "currency": balances.currency,
-            "cash": str(balances.cash),
-            "positions": {symbol: str(quantity) for symbol, quantity in balances.positions.items()},
-        }
+        """Orders by state since the start; cash and positions as the exchange had them last. Waits for nobody."""
+        return {"trouble": self.trouble or None, "orders": dict(self._orders), **self._held}
 
     def start(self) -> None:
         """Compare with the exchange and go on where the last one left off, on the thread."""
@@ -162,6 +152,7 @@ class Dealer:
             for order in started.changed:
                 self._note(order)
             self.trouble, self._busy = "", True
+            self._look()
         told = False
         for symbol in list(self._books):
             found = self._books.pop(symbol)
@@ -172,10 +163,18 @@ class Dealer:
                 told = True
         if self._busy and not told:
             self._paper.time_passed(self._now_us())
-        for order in self._trader.work(self._now_us()):
+        changed = self._trader.work(self._now_us())
+        for order in changed:
             self._note(order)
+        if changed:
+            self._look()
         if self._busy and not self._trader.busy:
             self._rest()
+
+    def _look(self) -> None:
+        balances = self._paper.balances()
+        held = {symbol: str(quantity) for symbol, quantity in balances.positions.items()}
+        self._held = {"currency": balances.currency, "cash": str(balances.cash), "positions": held}
 
     def _rest(self) -> None:
         """No order is open: books that are kept would be old ones by the next."""

@@ -81,7 +81,7 @@ async def test_an_instruction_becomes_an_order_that_the_next_book_fills(database
         assert dealer.wants("BTCUSDT")
         dealer.book(levels(6_000_000), clock.now_us)
         await until(lambda: filled(database) == ["cross-1"], "it is so")
-        assert dealer.status()["positions"] == {"BTCUSDT": "0.165"}
+        await until(lambda: dealer.status()["positions"] == {"BTCUSDT": "0.165"}, "it is held")
 
 
 async def test_an_instruction_that_came_before_makes_no_second_order(database, clock):
@@ -115,7 +115,7 @@ async def test_an_order_never_meets_a_book_from_before_it_was_wanted(database, c
         dealer.book(levels(5_000_000), clock.now_us)
         await until(lambda: len(filled(database)) == 2, "it is so")
         (sale,) = [fill for fill in OrderStore(database, ACCOUNT).fills() if fill.side.name == "SELL"]
-        assert sale.price == Decimal("49999")
+        assert sale.price == Decimal(49999)
 
 
 async def test_what_was_instructed_before_a_death_is_ordered_by_the_next_life(database, clock):

@@ -1,0 +1,135 @@
+"""`raysignal feed` against a made-up exchange on this machine, and the feed actors of a service."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from tests.cluster.waiting import until_async
+from tests.e2e.conftest import ended, free_port, started
+
+NOBODY = "http://127.0.0.1:1"
+
+
+def feed(*options: str, database: Path) -> Any:
+    return CliRunner().invoke(
+        app,
+        ["feed", *options, "--database", f"sqlite:///{database}", "--url", NOBODY, "--json"],
+        env={name: "" for name in os.environ if name.startswith("RAYSIGNAL_")},
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "nothing to follow"),
+        (("-i", "binance:BTCUSDT", "--speed", "2"), "--loopback"),
+        (("-i", "BTCUSDT"), "venue:symbol"),
+        (("-i", "bitmex:XBTUSD", "--loopback"), "bitmex"),
+        (("-i", "binance:BTCUSDT", "--loopback", "--fast", "20", "--slow", "5"), "feed_fast is 20"),
+        (("-i", "binance:BTCUSDT", "--loopback", "--bar", "7s"), "divides a day"),
+        (("-i", "binance:BTCUSDT", "--loopback", "--for", "soon"), "soon"),
+    ],
+)
+def test_what_cannot_be_followed_is_a_sentence(tmp_path, options, said):
+    answer = feed(*options, database=tmp_path / "market.db")
+    assert answer.exit_code != 0
+    assert said in " ".join(answer.output.replace("│", " ").split())
+    assert "Traceback" not in answer.output
+
+
+def test_crossings_of_a_made_up_market_are_stored_and_traded_once_each(tmp_path):
+    database = tmp_path / "market.db"
+    answer = feed(
+        "-i", "okx:BTC-USDT", "--loopback", "--speed", "100", "--bar", "5s", "--fast", "2", "--slow", "5",
+        "--for", "4s", database=database,
+    )  # fmt: skip
+    assert answer.exit_code == 0, answer.output
+    (seen,) = json.loads(answer.stdout)["feeds"]
+    assert seen["health"]["state"] == "ready"
+    assert seen["books"]["gaps"] == seen["books"]["malformed"] == 0
+    crossings = seen["station"]["signals"]
+    assert crossings >= 1
+    with sqlite3.connect(database) as connection:
+        ids = connection.execute("SELECT signal_id, state FROM signals").fetchall()
+        orders = connection.execute("SELECT client_id, state, filled FROM orders ORDER BY 1").fetchall()
+        paper = connection.execute("SELECT client_id, state, filled FROM paper_orders ORDER BY 1").fetchall()
+    connection.close()
+    assert len(ids) >= crossings
+    assert {state for _, state in ids} == {"pending"}  # nobody answers at that address
+    assert orders
+    assert [row[0] for row in orders] == [row[0] for row in paper]
+
+
+@pytest.mark.cluster
+@pytest.mark.xdist_group("feed-actors")
+async def test_a_killed_feed_actor_comes_back_and_doubles_nothing(tmp_path):
+    port, database = free_port(), tmp_path / "market.db"
+    exchange = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
+        [sys.executable, "-m", "engine.market.loopback", "--venue", "binance-usdm", "--port", str(port)],
+        stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    try:
+        assert exchange.stdout is not None
+        exchange.stdout.readline()
+        hosts = {"stream": f"ws://127.0.0.1:{port}", "rest": f"http://127.0.0.1:{port}"}
+        process, url = started(
+            tmp_path / "log",
+            {
+                "store": (tmp_path / "store").as_uri(), "port": free_port(), "ingress_replicas": 1, "enhanced": "",
+                "database_url": f"sqlite:///{database}", "feeds": ["binance-usdm:BTCUSDT"], "feed_bar": "1s",
+                "feed_fast": 2, "feed_slow": 4, "feed_hosts": {"binance-usdm": hosts},
+            },
+        )  # fmt: skip
+        try:
+            await _killed_twice(url)
+        finally:
+            assert ended(process) == 0
+    finally:
+        exchange.terminate()
+        exchange.wait(10)
+        exchange.stdout.close()
+    with sqlite3.connect(database) as connection:
+        posted = connection.execute("SELECT count(*) FROM signals WHERE state = 'posted'").fetchone()[0]
+        orders = connection.execute("SELECT client_id FROM orders ORDER BY 1").fetchall()
+        paper = connection.execute("SELECT client_id FROM paper_orders ORDER BY 1").fetchall()
+        followed = connection.execute("SELECT count(*), count(DISTINCT signal_id) FROM orders").fetchone()
+    connection.close()
+    assert posted >= 3
+    assert orders == paper
+    assert followed[0] == followed[1]
+
+
+async def _killed_twice(url: str) -> None:
+    async with httpx.AsyncClient(base_url=url, timeout=30.0) as http:
+        killed = 0
+        for _ in range(3):
+            seen: dict[str, Any] = {}
+
+            async def at_work(before: int = killed, seen: dict[str, Any] = seen) -> bool:
+                (found,) = (await http.get("/feed")).json()["feeds"]
+                seen.update(found)
+                station = found.get("station") or {}
+                return (
+                    found["health"]["state"] == "ready"
+                    and found.get("pid") != before
+                    and station.get("signals", 0) > 0
+                )
+
+            await until_async(at_work, "the feed has crossed", deadline_s=90.0)
+            killed = seen["pid"]
+            if _ < 2:
+                os.kill(killed, signal.SIGKILL)
+        counted = (await http.get("/performance")).json()["signals"]
+        assert counted >= 3
+        page = (await http.get("/metrics")).text
+        assert 'raysignal_feed_state{feed="binance-usdm:BTCUSDT",state="ready"} 1.0' in page
