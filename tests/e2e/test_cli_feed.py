@@ -75,7 +75,7 @@ def test_crossings_of_a_made_up_market_are_stored_and_traded_once_each(tmp_path)
 async def test_a_killed_feed_actor_comes_back_and_doubles_nothing(tmp_path):
     port, database = free_port(), tmp_path / "market.db"
     exchange = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
-        [sys.executable, "-m", "engine.market.loopback", "--venue", "binance-usdm", "--port", str(port)],
+        [sys.executable, "-m", "engine.market.loopback", "--venue", "binance", "--port", str(port)],
         stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     try:
@@ -86,8 +86,8 @@ async def test_a_killed_feed_actor_comes_back_and_doubles_nothing(tmp_path):
             tmp_path / "log",
             {
                 "store": (tmp_path / "store").as_uri(), "port": free_port(), "ingress_replicas": 1, "enhanced": "",
-                "database_url": f"sqlite:///{database}", "feeds": ["binance-usdm:BTCUSDT"], "feed_bar": "1s",
-                "feed_fast": 2, "feed_slow": 4, "feed_hosts": {"binance-usdm": hosts},
+                "database_url": f"sqlite:///{database}", "feeds": ["binance:BTCUSDT"], "feed_bar": "1s",
+                "feed_fast": 2, "feed_slow": 4, "feed_hosts": {"binance": hosts},
             },
         )  # fmt: skip
         try:
@@ -132,4 +132,4 @@ async def _killed_twice(url: str) -> None:
         counted = (await http.get("/performance")).json()["signals"]
         assert counted >= 3
         page = (await http.get("/metrics")).text
-        assert 'raysignal_feed_state{feed="binance-usdm:BTCUSDT",state="ready"} 1.0' in page
+        assert 'raysignal_feed_state{feed="binance:BTCUSDT",state="ready"} 1.0' in page
