@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 PAUSE_S = 0.02
 """Between two pulls, so that a burst is decided together: this, and more for each row of the last one."""
-_PAUSE_A_ROW_S = 0.002
+_PAUSE_A_ROW_S = 0.01
 _LONGEST_PAUSE_S = 0.25
 _LONGEST_REST_S = 0.02
 WAIT_S = 2.0
