@@ -141,20 +141,26 @@ def offers(depth: Depth, side: Side, eaten: Mapping[int, Eaten], limit: int | No
 
 def shown_at(depth: Depth, side: int, price: int) -> int:
     """What a level shows; 0 if there is none."""
-    return _size_at(depth.levels(side), price)
+    prices, sizes = depth.levels(side)
+    found = np.flatnonzero(prices == price)
+    return int(sizes[found[0]]) if len(found) else 0
 
 
-def still_eaten(depth: Depth, side: int, eaten: Mapping[int, Eaten]) -> dict[int, Eaten]:
+def still_eaten(depth: Depth, side: int, eaten: Mapping[int, Eaten]) -> Mapping[int, Eaten]:
     """Those levels that have not changed since."""
     if not eaten:
-        return {}
+        return eaten
     levels = depth.levels(side)
-    return {price: gone for price, gone in eaten.items() if _size_at(levels, price) == gone.shown}
-
-
-def _size_at(levels: tuple[Longs, Longs], price: int) -> int:
-    found = np.flatnonzero(levels[0] == price)
-    return int(levels[1][found[0]]) if len(found) else 0
+    prices, sizes = levels if side == ASKS else (levels[0][::-1], levels[1][::-1])  # ascending
+    if len(prices) == 0:
+        return {}
+    wanted = np.fromiter(eaten, np.int64, len(eaten))
+    shown = np.fromiter((gone.shown for gone in eaten.values()), np.int64, len(eaten))
+    at = np.minimum(np.searchsorted(prices, wanted), len(prices) - 1)
+    same = (prices[at] == wanted) & (sizes[at] == shown)
+    if same.all():
+        return eaten
+    return {price: eaten[price] for price in wanted[same].tolist()}
 
 
 def by_priority(orders: Iterable[Resident]) -> list[Resident]:

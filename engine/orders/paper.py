@@ -159,6 +159,9 @@ class PaperExchange:
         symbol = depth.instrument.symbol
         self._depths[symbol] = depth
         self._tell(at_us)
+        kept = self._kept
+        if kept is not None and not kept.orders and not kept.eaten:
+            return  # as nearly always: a feed brings thousands of these a second
         with self._answering():
             self._forget_eaten(symbol, depth)
             if self._concerned(symbol):
@@ -194,7 +197,8 @@ class PaperExchange:
                 self._end(turn)
 
     def _tell(self, at_us: int) -> None:
-        self._clock_us = max(self._clock_us, at_us)
+        if at_us > self._clock_us:
+            self._clock_us = at_us
 
     def _state(self) -> Kept:
         if self._kept is None:
@@ -221,13 +225,14 @@ class PaperExchange:
         kept = self._state()
         changed = {}
         for side in (BIDS, ASKS):
-            eaten = kept.eaten.get((symbol, side))
-            if eaten:
-                left = still_eaten(depth, side, eaten)
-                if len(left) < len(eaten):
+            before = kept.eaten.get((symbol, side))
+            if before:
+                left = still_eaten(depth, side, before)
+                if len(left) < len(before):
                     changed[symbol, side] = left
         if changed:
-            self._kept = replace(kept, eaten={**kept.eaten, **changed})
+            eaten = {place: levels for place, levels in {**kept.eaten, **changed}.items() if levels}
+            self._kept = replace(kept, eaten=eaten)
 
     def _report(self, client_id: str) -> Report:
         report = self._store.report(client_id)

@@ -45,6 +45,7 @@ _LOOKS = 3  # at figures that may change while they are read
 
 _NEVER_SEEN = "the exchange never saw it"
 _NO_ANSWER = "no answer"
+_FORGOTTEN = "the exchange does not know it any more"
 _TOO_LATE = "too late to open a position"
 
 
@@ -92,7 +93,7 @@ class Trader:
 
     def start(self, now_us: int, *, accept_differences: bool = False) -> Started:
         """Compare what is stored with the exchange; trade only from then on. With `accept_differences`, take over
-        the exchange's cash and positions, and note by how much they differed.
+        the exchange's cash and positions, and note by how much they differed; orders that it has forgotten are over.
 
         Raises:
             UnexplainedDifference: the figures that differ, and what to do.
@@ -106,7 +107,8 @@ class Trader:
             for order in self._store.orders(open_only=True):
                 if order.state is State.CREATED:
                     continue
-                seen = self._look_up(order, now_us) or self._unknown(order, now_us, _NEVER_SEEN)
+                seen = self._look_up(order, now_us, may_be_forgotten=accept_differences)
+                seen = seen or self._unknown(order, now_us, _NEVER_SEEN)
                 if seen != order:
                     changed[seen.client_id] = seen
             found = self._compare(account)
@@ -227,14 +229,18 @@ class Trader:
             raise self._contradicts(sent, "has an order of this id with another content") from error
         return self._learn(sent, report, now_us)
 
-    def _look_up(self, order: Order, now_us: int) -> Order | None:
-        """An order that was sent, with what the exchange says of it; None if it never saw it."""
+    def _look_up(self, order: Order, now_us: int, *, may_be_forgotten: bool = False) -> Order | None:
+        """An order that was sent, with what the exchange says of it; None if it never saw it. One that it had
+        accepted must not be forgotten, unless a person has said so: then it counts as cancelled.
+        """
         report = self._exchange.order(order.client_id)
         if report is not None:
             return self._learn(order, report, now_us)
-        if order.state not in {State.SENT, State.UNKNOWN}:
-            raise self._contradicts(order, "does not know it any more")
-        return None
+        if order.state in {State.SENT, State.UNKNOWN}:
+            return None
+        if may_be_forgotten:
+            return self._turn(order, State.CANCELLED, now_us, _FORGOTTEN)
+        raise self._contradicts(order, "does not know it any more")
 
     def _unknown(self, order: Order, now_us: int, reason: str) -> Order:
         """An order that nothing was learnt of."""
@@ -323,7 +329,8 @@ class Trader:
     def _contradicts(self, order: Order, what: str) -> UnexplainedDifference:
         return UnexplainedDifference(
             f"order {order.client_id} ({order.ticket}) is stored as {order.state.name}, but {self._exchange.venue} "
-            f"{what}. Nothing is traded. Look at the order at the exchange, then start again",
+            f"{what}. Nothing is traded. Look at the order at the exchange, then start again, with accept_differences "
+            "to go on from the exchange's figures",
             account=self._store.account, client_id=order.client_id,
         )  # fmt: skip
 

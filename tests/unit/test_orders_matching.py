@@ -8,9 +8,11 @@ import pytest
 
 from engine.database.database import Database, open_database
 from engine.errors import ExchangeUnreachable, Fenced, InvalidField, OrderRejected, StoreUnavailable
+from engine.market.books import OrderBook
 from engine.market.events import Instrument
 from engine.orders.exchange import Report
 from engine.orders.listings import Listing
+from engine.orders.matching import ASKS
 from engine.orders.orders import Progress, Side, State, TimeInForce
 from engine.orders.paper import PaperExchange
 from tests.order_script import Wire, WiredDatabase
@@ -322,3 +324,18 @@ def test_an_exchange_whose_commit_is_not_confirmed_is_unreachable_and_knows_afte
     assert now(exchange).progress.state is State.FILLED
     assert len(exchange.fills()) == 1
     assert exchange.submit(market("b", Side.SELL, "1")).progress.state is State.FILLED
+
+
+def test_a_market_order_takes_from_the_feed_s_book_what_the_book_itself_says(database: Database) -> None:
+    shown = OrderBook(BTC)
+    shown.replace([(9_900, 5_000)], [(10_000 + 7 * step, 300 + 100 * step) for step in range(40)])
+    exchange = paper(database, cash="1000000")
+    exchange.book_changed(shown, 1)
+    report = exchange.submit(market("a", Side.BUY, "17.3"))
+    ticks, lots = shown.walk(ASKS, 17_300)
+    assert [(fill.price, fill.quantity) for fill in report.fills] == [
+        (BTC.exact_price(price), BTC.exact_size(size)) for price, size in zip(ticks, lots, strict=True)
+    ]
+    shown.change([], [(10_000, 5_000)])  # the exchange looks at the book as it is when it is told
+    exchange.book_changed(shown, 2)
+    assert prices(exchange.submit(market("b", Side.BUY, "4"))) == [("100.00", "4")]

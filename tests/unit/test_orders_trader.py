@@ -24,11 +24,11 @@ from engine.orders.exchange import Balances, Fill, Report
 from engine.orders.listings import Listing
 from engine.orders.orders import Kind, Progress, Side, State, Ticket
 from engine.orders.paper import PaperExchange
-from engine.orders.planning import Outcome, Plan
+from engine.orders.planning import Instruction, Outcome, Plan
 from engine.orders.store import OrderStore
 from engine.orders.tables import ORDER_EVENTS
 from engine.orders.trader import Trader
-from engine.signals import Action
+from engine.signals import Action, Signal
 from tests.order_script import Wire, WiredDatabase
 from tests.order_world import LISTING, PERP, SECOND, PlainBook, book, instruction, limit, market, paper, trade
 
@@ -427,16 +427,32 @@ def test_a_report_that_does_not_add_up_is_not_taken(desk: Desk) -> None:
         desk.trader.work(4)
 
 
-def test_an_accepted_order_that_the_exchange_forgets_ends_trading(database: Database) -> None:
+def test_an_accepted_order_that_the_exchange_forgets_ends_trading_until_a_person_says_so(
+    database: Database,
+) -> None:
     desk = Desk(database, latency_us=100)
     desk.signal("up", Action.BUY)
     desk.trader.work(1)
     (order,) = desk.store.orders()
     desk.exchange.told[order.client_id] = None
     with pytest.raises(
-        UnexplainedDifference, match="is stored as ACCEPTED, but binance does not know it any more"
+        UnexplainedDifference, match="stored as ACCEPTED, but binance does not know it any more"
     ):
         desk.trader.work(2)
+    desk.exchange.exchange.cancel(order.client_id)
+    desk.exchange.exchange.time_passed(200)
+    again = desk.another()
+    with pytest.raises(UnexplainedDifference, match="accept_differences"):
+        again.start(3)
+    again.start(4, accept_differences=True)
+    assert desk.states() == ["cancelled"]
+    assert again.work(5) == []
+
+
+def test_a_signal_of_a_crossing_is_an_instruction_at_its_exact_price() -> None:
+    signal = Signal("BTC", 7, Action.BUY, 100.1, "sma-50-200", "id")
+    assert Instruction.of(signal) == Instruction("id", "sma-50-200", "BTC", Action.BUY, Decimal("100.1"), 7)
+    assert str(Instruction.of(signal, Decimal("100.10")).price) == "100.10"
 
 
 @pytest.mark.parametrize("step", range(1, 16))
