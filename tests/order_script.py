@@ -1,17 +1,18 @@
 """A short life of a trader and its exchange that can be killed between any two steps, and goes on from the database.
 
 A step is what can be lost: before a write to the database, with all of it written and nothing committed, after the
-commit; before a call to the exchange and after it. `python -m tests.order_script ADDRESS STEP` lives it in a process
-that ends itself by SIGKILL at that step, and says which event it was at.
+commit; before a call to the exchange and after it. `python -m tests.order_script FOLDER STEP…` lives it in processes
+that end themselves by SIGKILL, each at one of the steps.
 """
 
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -285,14 +286,23 @@ def _kill_oneself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(address: str, step: int) -> None:
-    database = open_database(address)
-    wire = Wire([step], _kill_oneself)
-    with suppress(BrokenPipeError):
+def main(folder: Path, steps: Sequence[int]) -> None:
+    """For each step a process that ends itself there; the file `<step>.at` says at which event it was."""
+    for step in steps:
+        if os.fork():
+            _, status = os.wait()
+            assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+            continue
+        database = open_database(f"sqlite:///{folder / str(step)}.db")
+        wire = Wire([step], _kill_oneself)
+        told = folder / f"{step}.at"
+        told.write_text("0")
         World(database, "main", MARKET_PLAN, wire, wire).live(
-            MARKET_SCRIPT, tell=lambda index: print(index, flush=True)
+            MARKET_SCRIPT,
+            tell=lambda index, told=told: told.write_text(str(index)),  # type: ignore[misc]
         )
+        os._exit(1)  # it should not have lived so long
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(Path(sys.argv[1]), [int(step) for step in sys.argv[2:]])

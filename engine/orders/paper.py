@@ -197,8 +197,7 @@ class PaperExchange:
                 self._end(turn)
 
     def _tell(self, at_us: int) -> None:
-        if at_us > self._clock_us:
-            self._clock_us = at_us
+        self._clock_us = max(self._clock_us, at_us)
 
     def _state(self) -> Kept:
         if self._kept is None:

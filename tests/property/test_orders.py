@@ -187,7 +187,7 @@ def _none() -> Any:
     raise AssertionError
 
 
-@settings(max_examples=examples(60))
+@settings(max_examples=examples(40))
 @given(
     what=st.lists(happenings, max_size=25),
     listing=st.sampled_from([LISTING, SHORTS]),
@@ -221,7 +221,7 @@ class Unsteady:
         return call
 
 
-@settings(max_examples=examples(50))
+@settings(max_examples=examples(30))
 @given(
     actions=st.lists(st.sampled_from([Action.BUY, Action.SELL, Action.HOLD]), min_size=1, max_size=6),
     troubles=st.lists(st.sampled_from(["", "", "lost", "unheard"]), max_size=30),
