@@ -97,50 +97,49 @@ class Connection:
         return reason, self._clock.monotonic() - begun, 0.0
 
     async def _talk(self, socket: ClientConnection, begun: float) -> str:
+        """Until the connection ends, and why it did. What the sink raises comes out of here."""
         outgoing: asyncio.Queue[str] = asyncio.Queue()
         ended: list[str] = []
-        helpers = [
-            asyncio.create_task(self._write(socket, outgoing)),
-            asyncio.create_task(self._watch(socket, outgoing, ended)),
-        ]
-        fetching: set[asyncio.Task[None]] = set()
+        politely = True
         try:
-            for text in self.conversation.opened(begun):
-                outgoing.put_nowait(text)
-            await self._read(socket, outgoing, fetching)
-        except ConnectionClosed as closed:
-            came = closed.rcvd
-            return ended[0] if ended else f"closed by the venue: {came.code if came else 'without a word'}"
+            async with asyncio.TaskGroup() as group:
+                for text in self.conversation.opened(begun):
+                    outgoing.put_nowait(text)
+                group.create_task(self._write(socket, outgoing))
+                group.create_task(self._watch(socket, outgoing, ended))
+                await self._read(socket, outgoing, group)
+        except BaseExceptionGroup as failures:
+            others = failures.split(ConnectionClosed)[1]
+            if others is not None:
+                raise others.exceptions[0] from None
+            politely = False
         finally:
-            for task in (*helpers, *fetching):
-                task.cancel()
-            try:
-                self.conversation.closed(self._clock.now_ns(), self._clock.monotonic())
-            finally:
-                socket.transport.abort()
-                await asyncio.gather(*helpers, *fetching, return_exceptions=True)
-        return "read to its end"
+            if politely:
+                with contextlib.suppress(TimeoutError, OSError):
+                    await asyncio.wait_for(socket.close(), 1.0)
+            socket.transport.abort()
+            self.conversation.closed(self._clock.now_ns(), self._clock.monotonic())
+        return ended[0] if ended else f"closed by the venue with {socket.close_code}"
 
     async def _read(
-        self, socket: ClientConnection, outgoing: asyncio.Queue[str], fetching: set[asyncio.Task[None]]
+        self, socket: ClientConnection, outgoing: asyncio.Queue[str], group: asyncio.TaskGroup
     ) -> None:
         receive, clock, conversation = socket.recv, self._clock, self.conversation
         while True:
             raw = await receive(decode=False)
             conversation.received(raw, clock.now_ns(), clock.monotonic())
-            self._follow(outgoing, fetching)
+            self._follow(outgoing, group)
 
-    def _follow(self, outgoing: asyncio.Queue[str], fetching: set[asyncio.Task[None]]) -> None:
+    def _follow(self, outgoing: asyncio.Queue[str], group: asyncio.TaskGroup) -> None:
         texts, requests = self.conversation.wants()
         for text in texts:
             outgoing.put_nowait(text)
         for delay, instrument, request in requests:
-            task = asyncio.create_task(self._fetch(delay, instrument, request, outgoing, fetching))
-            fetching.add(task)
+            group.create_task(self._fetch(delay, instrument, request, outgoing, group))
 
     async def _fetch(
         self, delay: float, instrument: Instrument, request: Request, outgoing: asyncio.Queue[str],
-        fetching: set[asyncio.Task[None]],
+        group: asyncio.TaskGroup,
     ) -> None:  # fmt: skip
         await self._clock.sleep(delay)
         try:
@@ -150,7 +149,7 @@ class Connection:
             self.last_error = str(error)
             return
         self.conversation.answered(instrument, body, self._clock.now_ns(), self._clock.monotonic())
-        self._follow(outgoing, fetching)
+        self._follow(outgoing, group)
 
     async def _write(self, socket: ClientConnection, outgoing: asyncio.Queue[str]) -> None:
         with contextlib.suppress(ConnectionClosed):

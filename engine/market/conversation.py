@@ -94,6 +94,7 @@ class Conversation:
             symbol: Backoff(random, first_s=0.2, most_s=10.0) for symbol in self.symbols
         }  # between requests for one book
         self._asked: set[str] = set()
+        self._sink_failed = False
         self._slow_ns = round(terms.slow_sink_s * 1e9)
         self.opened_s = self._heard_s = self._renew_s = now_s
         self.ping = Heartbeat(terms.ping_s, terms.pong_s, now_s)
@@ -195,7 +196,7 @@ class Conversation:
         return f"stands still: {', '.join(still[:5])}" if still else ""
 
     def _pass_on(self, events: Sequence[Event], now_s: float) -> None:
-        if not events:
+        if not events or self._sink_failed:
             return
         watch, observed = self.watch, self._observed
         watch.heard(now_s)
@@ -211,7 +212,11 @@ class Conversation:
         if not isinstance(last, BookLost) and last.exchange_us:
             self._timed(last.received_us, last.exchange_us)
         begun = time.perf_counter_ns()
-        self._sink(events)
+        try:
+            self._sink(events)
+        except BaseException:
+            self._sink_failed = True
+            raise
         took = time.perf_counter_ns() - begun
         observed.stages["decision"].observe(took)
         if took > self._slow_ns:

@@ -5,26 +5,46 @@ import asyncio
 import contextlib
 import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 
-from engine.market.loopback.exchange import SPEECHES, GeneratedExchange
+from engine.errors import RaysignalError
+from engine.market.events import Instrument
+from engine.market.loopback.exchange import SPEECHES, SYMBOLS, Exchange, GeneratedExchange
+from engine.market.loopback.recorded import RecordedExchange
 from engine.market.loopback.server import Loopback
 
+_DECIMALS = 8  # of a recording's numbers, at most
 
-def main() -> None:
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run a server until it is interrupted."""
     parser = argparse.ArgumentParser(prog="python -m engine.market.loopback")
     parser.add_argument("--venue", choices=sorted(SPEECHES), required=True)
-    parser.add_argument("--port", type=int, default=8920)
+    parser.add_argument("--port", type=int, default=8920, help="0: any that is free")
     parser.add_argument("--speed", type=float, default=1.0, help="exchange's seconds a second")
     parser.add_argument("--symbols", help="separated by commas")
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    exchange = GeneratedExchange(
-        given.venue, seed=given.seed, start_us=time.time_ns() // 1000,
-        symbols=given.symbols.split(",") if given.symbols else None,
-    )  # fmt: skip
+    parser.add_argument("--recording", type=Path, nargs="+", help="files to play instead of a made-up market")
+    given = parser.parse_args(arguments)
+    if not given.speed > 0:
+        parser.error(f"argument --speed: {given.speed:g}; expected above 0")
+    try:
+        exchange = _exchange(given)
+    except RaysignalError as error:
+        parser.error(str(error))
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_serve(Loopback(exchange, speed=given.speed, port=given.port)))
+
+
+def _exchange(given: argparse.Namespace) -> Exchange:
+    symbols = given.symbols.split(",") if given.symbols else None
+    if given.recording:
+        names = symbols or SYMBOLS[given.venue][:1]
+        instruments = [Instrument(given.venue, name, _DECIMALS, _DECIMALS) for name in names]
+        return RecordedExchange(given.venue, given.recording, instruments)
+    start_us = time.time_ns() // 1000
+    return GeneratedExchange(given.venue, seed=given.seed, start_us=start_us, symbols=symbols)
 
 
 async def _serve(loopback: Loopback) -> None:

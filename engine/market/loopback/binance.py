@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import orjson
 
 from engine.market.events import Channel
-from engine.market.loopback.market import Book, Candle, Market, Step
+from engine.market.loopback.market import Book, Candle, Step
 from engine.market.loopback.speech import (
+    About,
     Answer,
     Heard,
+    Shown,
     Stream,
     bars_of,
     dumps,
@@ -79,11 +81,11 @@ class BinanceSpeech:
         done = (dumps({"result": None, "id": number}),)
         return Heard(done, begun=streams) if method == "SUBSCRIBE" else Heard(done, ended=streams)
 
-    def begin(self, stream: Stream, market: Market) -> Sequence[bytes]:  # noqa: ARG002
+    def begin(self, stream: Stream, market: Shown) -> Sequence[bytes]:  # noqa: ARG002
         """Nothing: books come by request."""
         return ()
 
-    def step(self, stream: Stream, step: Step, market: Market) -> Sequence[bytes]:
+    def step(self, stream: Stream, step: Step, market: Shown) -> Sequence[bytes]:
         """The stream's messages, each in its envelope."""
         if stream.channel is Channel.DEPTH:
             events = [self._depth(step, market)] if step.first <= step.last else []
@@ -95,7 +97,7 @@ class BinanceSpeech:
             events = [self._kline(stream, *each, step, market) for each in bars_of(stream, step, market)]
         return [dumps({"stream": stream.name, "data": event}) for event in events]
 
-    def _depth(self, step: Step, market: Market) -> dict[str, object]:
+    def _depth(self, step: Step, market: Shown) -> dict[str, object]:
         ms = step.exchange_us // 1000
         event: dict[str, object] = {"e": "depthUpdate", "E": ms}
         if self.futures:
@@ -105,7 +107,7 @@ class BinanceSpeech:
             event["pu"] = step.previous
         return event | {"b": levels(step.bids, market), "a": levels(step.asks, market)}
 
-    def _quote(self, step: Step, market: Market) -> dict[str, object]:
+    def _quote(self, step: Step, market: Shown) -> dict[str, object]:
         bid, bid_size, ask, ask_size = step.best
         prices = prices_of(market, bid, ask)
         event: dict[str, object] = {"e": "bookTicker"} if self.futures else {}
@@ -116,7 +118,7 @@ class BinanceSpeech:
         ms = step.exchange_us // 1000
         return event | {"T": ms, "E": ms} if self.futures else event
 
-    def _trades(self, stream: Stream, step: Step, market: Market) -> list[dict[str, object]]:
+    def _trades(self, stream: Stream, step: Step, market: Shown) -> list[dict[str, object]]:
         ms, symbol = step.exchange_us // 1000, market.instrument.symbol
         single = stream.name.endswith("@trade")
         events = []
@@ -130,7 +132,7 @@ class BinanceSpeech:
         return events
 
     def _kline(
-        self, stream: Stream, candle: Candle, closed: bool, step: Step, market: Market
+        self, stream: Stream, candle: Candle, closed: bool, step: Step, market: Shown
     ) -> dict[str, object]:
         first, high, low, last = prices_of(market, candle.open, candle.high, candle.low, candle.close)
         bar = {
@@ -141,11 +143,19 @@ class BinanceSpeech:
         }  # fmt: skip
         return {"e": "kline", "E": step.exchange_us // 1000, "s": market.instrument.symbol, "k": bar}
 
+    def about(self, raw: bytes) -> About | None:
+        """By the stream's name; the same stream at another speed is the same."""
+        try:
+            stream = self._stream(orjson.loads(raw)["stream"])
+        except (ValueError, KeyError, TypeError):
+            return None
+        return stream and About(stream.channel, stream.symbol, stream.interval_us)
+
     def depth_of(self, path: str, query: Mapping[str, str]) -> str | None:
         """`/depth`."""
         return query.get("symbol", "") if path == f"{self.api}/depth" else None
 
-    def depth(self, market: Market, book: Book) -> bytes:
+    def depth(self, market: Shown, book: Book) -> bytes:
         """Best first; an instant on futures only."""
         answer: dict[str, object] = {"lastUpdateId": book.update_id}
         if self.futures:
@@ -153,7 +163,7 @@ class BinanceSpeech:
         bids, asks = levels(book.bids, market, best_first=-1), levels(book.asks, market, best_first=1)
         return dumps(answer | {"bids": bids, "asks": asks})
 
-    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Market]) -> Answer | None:
+    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer | None:
         """`exchangeInfo`, `klines`, `time`."""
         if path == f"{self.api}/time":
             return Answer(200, dumps({"serverTime": max(each.now_us for each in markets.values()) // 1000}))
@@ -169,7 +179,7 @@ class BinanceSpeech:
         candles = market.candles(interval_us, end_us, min(number_in(query, "limit", 500), 1500))
         return Answer(200, dumps([_row(each, interval_us, market) for each in candles]))
 
-    def _listing(self, query: Mapping[str, str], markets: Mapping[str, Market]) -> Answer:
+    def _listing(self, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer:
         asked = query.get("symbols") or (f'["{query["symbol"]}"]' if "symbol" in query else "")
         names = orjson.loads(asked) if asked else list(markets)
         if not all(name in markets for name in names):
@@ -177,7 +187,7 @@ class BinanceSpeech:
         rows = [self._listed(markets[name]) for name in names]
         return Answer(200, dumps({"timezone": "UTC", "symbols": rows}))
 
-    def _listed(self, market: Market) -> dict[str, object]:
+    def _listed(self, market: Shown) -> dict[str, object]:
         instrument = market.instrument
         row: dict[str, object] = {
             "symbol": instrument.symbol, "quotePrecision": instrument.price_decimals,
@@ -200,7 +210,7 @@ def _interval_us(name: str) -> int:
     return int(match[1]) * _UNITS_US[match[2]] if match else 0
 
 
-def _row(candle: Candle, interval_us: int, market: Market) -> list[object]:
+def _row(candle: Candle, interval_us: int, market: Shown) -> list[object]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return [
         candle.open_us // 1000, *prices, size_of(market, candle.volume),

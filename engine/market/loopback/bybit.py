@@ -12,10 +12,12 @@ from uuid import UUID
 import orjson
 
 from engine.market.events import Channel
-from engine.market.loopback.market import Book, Candle, Market, Step
+from engine.market.loopback.market import Book, Candle, Step
 from engine.market.loopback.speech import (
+    About,
     Answer,
     Heard,
+    Shown,
     Stream,
     bars_of,
     dumps,
@@ -27,6 +29,7 @@ from engine.market.loopback.speech import (
 )
 
 _TOPIC = re.compile(r"(orderbook\.(?:1|50|200|1000)|publicTrade|kline\.(\w+))\.([\w-]+)")
+_FIRST_U = 2  # 1 would say that the service has begun anew
 _MINUTE_US, _DAY_US = 60_000_000, 86_400_000_000
 
 
@@ -63,7 +66,7 @@ class BybitSpeech:
         done = (_reply(True, "", number, operation),)
         return Heard(done, begun=tuple(good)) if operation == "subscribe" else Heard(done, ended=tuple(good))
 
-    def begin(self, stream: Stream, market: Market) -> Sequence[bytes]:
+    def begin(self, stream: Stream, market: Shown) -> Sequence[bytes]:
         """A snapshot of the book."""
         book = market.newest()
         if stream.channel is Channel.QUOTES:
@@ -73,7 +76,7 @@ class BybitSpeech:
             return [_book(stream, "snapshot", book, book.bids, book.asks, market)]
         return ()
 
-    def step(self, stream: Stream, step: Step, market: Market) -> Sequence[bytes]:
+    def step(self, stream: Stream, step: Step, market: Shown) -> Sequence[bytes]:
         """The stream's messages."""
         if stream.channel is Channel.DEPTH:
             if step.first > step.last:
@@ -94,19 +97,31 @@ class BybitSpeech:
             for candle, closed in bars_of(stream, step, market)
         ]  # fmt: skip
 
+    def about(self, raw: bytes) -> About | None:
+        """By the topic."""
+        try:
+            message = orjson.loads(raw)
+            stream = _stream(message["topic"])
+            if stream is None:
+                return None
+            number = message["data"]["u"] - _FIRST_U if stream.channel is Channel.DEPTH else 0
+        except (ValueError, KeyError, TypeError):
+            return None
+        return About(stream.channel, stream.symbol, stream.interval_us, number)
+
     def depth_of(self, path: str, query: Mapping[str, str]) -> str | None:
         """`orderbook`, which no feed needs."""
         return query.get("symbol", "") if path == "/v5/market/orderbook" else None
 
-    def depth(self, market: Market, book: Book) -> bytes:
+    def depth(self, market: Shown, book: Book) -> bytes:
         """The book as a REST answer."""
         bids, asks = levels(book.bids, market, best_first=-1), levels(book.asks, market, best_first=1)
         return self._good(
             {"s": market.instrument.symbol, "b": bids, "a": asks, "ts": book.exchange_us // 1000,
-             "u": book.number, "seq": book.update_id, "cts": book.exchange_us // 1000}
+             "u": book.number + _FIRST_U, "seq": book.update_id, "cts": book.exchange_us // 1000}
         )  # fmt: skip
 
-    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Market]) -> Answer | None:
+    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer | None:
         """Instruments, klines, time."""
         if path == "/v5/market/time":
             us = max(each.now_us for each in markets.values())
@@ -129,7 +144,7 @@ class BybitSpeech:
         bars = [_row(each, market) for each in reversed(candles)]
         return Answer(200, self._good({"category": self.category, "symbol": symbol, "list": bars}))
 
-    def _listed(self, market: Market) -> dict[str, object]:
+    def _listed(self, market: Shown) -> dict[str, object]:
         step = "basePrecision" if self.category == "spot" else "qtyStep"
         return {
             "symbol": market.instrument.symbol, "status": "Trading",
@@ -170,17 +185,17 @@ def _interval_us(name: str) -> int:
 
 
 def _book(
-    stream: Stream, kind: str, book: Book, bids: Mapping[int, int], asks: Mapping[int, int], market: Market
+    stream: Stream, kind: str, book: Book, bids: Mapping[int, int], asks: Mapping[int, int], market: Shown
 ) -> bytes:
     ms = book.exchange_us // 1000
     data = {
         "s": market.instrument.symbol, "b": levels(bids, market, best_first=-1),
-        "a": levels(asks, market, best_first=1), "u": book.number + 2, "seq": book.update_id,
+        "a": levels(asks, market, best_first=1), "u": book.number + _FIRST_U, "seq": book.update_id,
     }  # fmt: skip
     return dumps({"topic": stream.name, "type": kind, "ts": ms, "data": data, "cts": ms})
 
 
-def _trades(step: Step, market: Market) -> list[dict[str, object]]:
+def _trades(step: Step, market: Shown) -> list[dict[str, object]]:
     return [
         {
             "T": step.exchange_us // 1000, "s": market.instrument.symbol,
@@ -192,7 +207,7 @@ def _trades(step: Step, market: Market) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _bar(stream: Stream, candle: Candle, closed: bool, ms: int, market: Market) -> dict[str, object]:
+def _bar(stream: Stream, candle: Candle, closed: bool, ms: int, market: Shown) -> dict[str, object]:
     first, high, low, last = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return {
         "start": candle.open_us // 1000, "end": (candle.open_us + stream.interval_us) // 1000 - 1,
@@ -202,7 +217,7 @@ def _bar(stream: Stream, candle: Candle, closed: bool, ms: int, market: Market) 
     }  # fmt: skip
 
 
-def _row(candle: Candle, market: Market) -> list[str]:
+def _row(candle: Candle, market: Shown) -> list[str]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return [str(candle.open_us // 1000), *prices, size_of(market, candle.volume), turnover_of(market, candle)]
 

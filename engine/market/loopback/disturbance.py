@@ -165,7 +165,7 @@ class Plan:
 
     Attributes:
         mean_s: mean time of the exchange between two.
-        whats: drawn among these.
+        whats: each of these once a round, in an order drawn anew.
     """
 
     seed: int
@@ -175,10 +175,12 @@ class Plan:
     def instants(self, start_us: int) -> Iterator[tuple[int, Disturbance]]:
         """When, and what; without end."""
         random = Random(self.seed)  # noqa: S311 - a simulation
-        at = float(start_us)
+        at, deck = float(start_us), list(self.whats)
         while True:
-            at += 1e6 * random.expovariate(1 / self.mean_s)
-            yield int(at), random.choice(self.whats)
+            random.shuffle(deck)
+            for what in deck:
+                at += 1e6 * random.expovariate(1 / self.mean_s)
+                yield int(at), what
 
 
 def disturb(messages: Iterable[Message], plan: Plan, start_us: int) -> Iterator[Message]:

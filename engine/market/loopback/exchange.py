@@ -4,17 +4,17 @@ The server and the runner without sockets are both a way to reach one. Whoever h
 (`orders`), and look up the truth (`market(symbol).at(update_id)`).
 """
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Protocol
 from urllib.parse import parse_qsl
 
 from engine.errors import InvalidField
 from engine.market.events import Instrument
 from engine.market.loopback import binance, bybit, okx
 from engine.market.loopback.disturbance import Disturbance, Disturber, Orders
-from engine.market.loopback.market import Market, Step
-from engine.market.loopback.speech import Answer, Message, Speech, Stream, dumps
+from engine.market.loopback.market import Book, Market
+from engine.market.loopback.speech import Answer, Message, Shown, Speech, Stream, dumps
 
 SPEECHES: Mapping[str, Speech] = {
     "binance": binance.SPOT,
@@ -37,29 +37,10 @@ SYMBOLS: Mapping[str, tuple[str, ...]] = {
 _LIMITED = frozenset({Disturbance.TOO_MANY, Disturbance.UNAVAILABLE})
 
 
-class Exchange(Protocol):
-    """What the server serves: a generated one (below), or one that plays a recording."""
-
-    orders: Orders
-
-    @property
-    def now_us(self) -> int:
-        """The exchange's own time."""
-
-    def connect(self, target: str) -> "Client | None":
-        """A client's connection to a path with query; None: there are no streams there."""
-
-    def get(self, target: str) -> Answer:
-        """The answer to a GET of a path with query."""
-
-    def advance(self, until_us: int) -> bool:
-        """Let what is due by then happen, one step at most; whether anything did."""
-
-
 class Client:
     """One connection, seen from the exchange: `outbox` is what it is sent, in order."""
 
-    def __init__(self, path: str, exchange: "GeneratedExchange", streams: Sequence[Stream]) -> None:
+    def __init__(self, path: str, exchange: "Exchange", streams: Sequence[Stream]) -> None:
         self.path, self._exchange = path, exchange
         self.streams: dict[str, Stream] = {}
         self.disturber = Disturber(exchange.orders)
@@ -76,15 +57,9 @@ class Client:
             self.streams.pop(stream.name, None)
         self._begin(heard.begun)
 
-    def step(self, step: Step, market: Market) -> None:
-        """A step of a market."""
-        symbol, speech = market.instrument.symbol, self._exchange.speech
-        for stream in self.streams.values():
-            if stream.symbol != symbol:
-                continue
-            for raw in speech.step(stream, step, market):
-                message = Message(raw, stream.channel, symbol, step.exchange_us)
-                self.outbox += self.disturber.pass_on(message)
+    def send(self, message: Message) -> None:
+        """A message of a stream, through what disturbs it."""
+        self.outbox += self.disturber.pass_on(message)
 
     def take(self) -> list[Message]:
         """What is to be sent now."""
@@ -92,23 +67,104 @@ class Client:
         return outbox
 
     def _begin(self, streams: Sequence[Stream]) -> None:
-        speech, exchange = self._exchange.speech, self._exchange
+        exchange = self._exchange
         for stream in streams:
             self.disturber.resume(stream.channel, stream.symbol)
             self.streams[stream.name] = stream
             self.outbox += [
-                Message(raw, stream.channel, stream.symbol, exchange.now_us)
-                for raw in speech.begin(stream, exchange.market(stream.symbol))
+                Message(raw, stream.channel, stream.symbol, exchange.now_us) for raw in exchange.begin(stream)
             ]
 
 
-class GeneratedExchange:
+class Exchange(ABC):
+    """What both kinds share: clients, and the answers to requests.
+
+    Attributes:
+        now_us: the exchange's own time.
+        clients: those that are connected.
+    """
+
+    def __init__(self, venue: str, symbols: Iterable[str], *, start_us: int, retry_after_s: int) -> None:
+        if venue not in SPEECHES:
+            raise InvalidField("venue", venue, f"one of {', '.join(sorted(SPEECHES))}")
+        self.venue, self.speech, self.orders = venue, SPEECHES[venue], Orders()
+        self.symbols = frozenset(symbols)
+        self.now_us, self.retry_after_s = start_us, retry_after_s
+        self.clients: list[Client] = []
+
+    @abstractmethod
+    def advance(self, until_us: int) -> bool:
+        """Let what is due by then happen, one step at most; whether anything did."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether time stands still, since there is nobody to hear it."""
+        return False
+
+    @abstractmethod
+    def shown(self) -> Mapping[str, Shown]:
+        """The markets by their symbols."""
+
+    @abstractmethod
+    def begin(self, stream: Stream) -> Sequence[bytes]:
+        """What a stream says first."""
+
+    @abstractmethod
+    def book(self, symbol: str, *, old: bool) -> Book | None:
+        """The book that a request is answered with, a long past one if `old`; None: there is none now."""
+
+    @property
+    def instruments(self) -> list[Instrument]:
+        """What is traded."""
+        return [each.instrument for each in self.shown().values()]
+
+    def connect(self, target: str) -> Client | None:
+        """A client's connection to a path with query; None: there are no streams there."""
+        path, _, query = target.partition("?")
+        streams = self.speech.opened(path, dict(parse_qsl(query)), self.symbols)
+        if streams is None:
+            return None
+        client = Client(path, self, streams)
+        self.clients.append(client)
+        return client
+
+    def disconnect(self, client: Client) -> None:
+        """The client is gone."""
+        self.clients.remove(client)
+
+    def get(self, target: str) -> Answer:
+        """The answer to a GET of a path with query."""
+        path, _, text = target.partition("?")
+        query = dict(parse_qsl(text))
+        fault = self.orders.for_request(*_LIMITED)
+        if fault is not None:
+            return self._busy(429 if fault is Disturbance.TOO_MANY else 503)
+        symbol = self.speech.depth_of(path, query)
+        if symbol is None:
+            found = self.speech.answer(path, query, self.shown())
+            return found or Answer(404, dumps({"code": 404, "msg": f"{path} is not found"}))
+        if symbol not in self.symbols:
+            return Answer(400, self.speech.refusal(-1121, "Invalid symbol."))
+        old = self.orders.for_request(Disturbance.STALE_SNAPSHOT) is not None
+        book = self.book(symbol, old=old)
+        if book is None:
+            return self._busy(503)
+        return Answer(200, self.speech.depth(self.shown()[symbol], book))
+
+    def _busy(self, status: int) -> Answer:
+        refusal = self.speech.refusal(status, "Too many requests." if status == 429 else "Busy.")
+        return Answer(status, refusal, (("Retry-After", str(self.retry_after_s)),))
+
+
+class GeneratedExchange(Exchange):
     """An exchange whose markets are made up.
 
     Args:
         symbols: what it trades; None: those of `SYMBOLS`.
+        instruments: the same, with how numbers are written; None: as `made_up` says.
         retry_after_s: what 429 and 503 ask for.
-        price, step_us, levels, volatility, regime_s, trading, keep: see `Market`.
+        price, step_us, levels, volatility, regime_s, trading, keep: see `Market`; each symbol's price is a twentieth
+            of that before it.
     """
 
     def __init__(
@@ -128,11 +184,9 @@ class GeneratedExchange:
         trading: float = 0.35,
         keep: int = 512,
     ) -> None:
-        if venue not in SPEECHES:
-            raise InvalidField("venue", venue, f"one of {', '.join(sorted(SPEECHES))}")
-        self.venue, self.speech, self.orders = venue, SPEECHES[venue], Orders()
-        self.retry_after_s = retry_after_s
-        traded = instruments or [made_up(venue, each) for each in symbols or SYMBOLS[venue]]
+        traded = instruments or [made_up(venue, each) for each in symbols or SYMBOLS.get(venue, ())]
+        names = [each.symbol for each in traded]
+        super().__init__(venue, names, start_us=start_us, retry_after_s=retry_after_s)
         self._markets = {
             each.symbol: Market(
                 each, seed=seed, start_us=start_us, price=price / 20.0**number, step_us=step_us, levels=levels,
@@ -140,66 +194,35 @@ class GeneratedExchange:
             )
             for number, each in enumerate(traded)
         }  # fmt: skip
-        self.symbols = frozenset(self._markets)
-        self._now_us, self._step_us = start_us, step_us
-        self._clients: list[Client] = []
-
-    @property
-    def now_us(self) -> int:
-        """See `Exchange`."""
-        return self._now_us
-
-    @property
-    def instruments(self) -> list[Instrument]:
-        """What is traded."""
-        return [each.instrument for each in self._markets.values()]
+        self._step_us = step_us
 
     def market(self, symbol: str) -> Market:
         """The market of a symbol, which knows the truth."""
         return self._markets[symbol]
 
-    def connect(self, target: str) -> Client | None:
+    def shown(self) -> Mapping[str, Shown]:
         """See `Exchange`."""
-        path, _, query = target.partition("?")
-        streams = self.speech.opened(path, dict(parse_qsl(query)), self.symbols)
-        if streams is None:
-            return None
-        client = Client(path, self, streams)
-        self._clients.append(client)
-        return client
+        return self._markets
 
-    def disconnect(self, client: Client) -> None:
-        """The client is gone."""
-        self._clients.remove(client)
-
-    def get(self, target: str) -> Answer:
+    def begin(self, stream: Stream) -> Sequence[bytes]:
         """See `Exchange`."""
-        path, _, text = target.partition("?")
-        query = dict(parse_qsl(text))
-        fault = self.orders.for_request(*_LIMITED)
-        if fault is not None:
-            status = 429 if fault is Disturbance.TOO_MANY else 503
-            refusal = self.speech.refusal(status, "Too many requests." if status == 429 else "Busy.")
-            return Answer(status, refusal, (("Retry-After", str(self.retry_after_s)),))
-        symbol = self.speech.depth_of(path, query)
-        if symbol is None:
-            found = self.speech.answer(path, query, self._markets)
-            return found or Answer(404, dumps({"code": 404, "msg": f"{path} is not found"}))
-        if symbol not in self._markets:
-            return Answer(400, self.speech.refusal(-1121, "Invalid symbol."))
-        market = self._markets[symbol]
-        old = self.orders.for_request(Disturbance.STALE_SNAPSHOT)
-        return Answer(200, self.speech.depth(market, market.oldest() if old else market.newest()))
+        return self.speech.begin(stream, self._markets[stream.symbol])
+
+    def book(self, symbol: str, *, old: bool) -> Book | None:
+        """See `Exchange`."""
+        return self._markets[symbol].oldest() if old else self._markets[symbol].newest()
 
     def advance(self, until_us: int) -> bool:
         """See `Exchange`: one step of every market."""
-        if self._now_us + self._step_us > until_us:
+        if self.now_us + self._step_us > until_us:
             return False
-        self._now_us += self._step_us
-        for market in self._markets.values():
+        self.now_us += self._step_us
+        for symbol, market in self._markets.items():
             step = market.step()
-            for client in self._clients:
-                client.step(step, market)
+            for client in self.clients:
+                for stream in [each for each in client.streams.values() if each.symbol == symbol]:
+                    for raw in self.speech.step(stream, step, market):
+                        client.send(Message(raw, stream.channel, symbol, step.exchange_us))
         return True
 
 

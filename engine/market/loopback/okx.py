@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import orjson
 
 from engine.market.events import Channel
-from engine.market.loopback.market import Book, Candle, Market, Step
+from engine.market.loopback.market import Book, Candle, Step
 from engine.market.loopback.speech import (
+    About,
     Answer,
     Heard,
+    Shown,
     Stream,
     bars_of,
     dumps,
@@ -72,7 +74,7 @@ class OkxSpeech:
     def _error(self, code: int, message: str) -> bytes:
         return dumps({"event": "error", "code": str(code), "msg": message, "connId": self.connection})
 
-    def begin(self, stream: Stream, market: Market) -> Sequence[bytes]:
+    def begin(self, stream: Stream, market: Shown) -> Sequence[bytes]:
         """The book's snapshot."""
         if stream.channel is not Channel.DEPTH:
             return ()
@@ -81,7 +83,7 @@ class OkxSpeech:
         row = {**sides, "ts": _ms(book.exchange_us), "checksum": 0, "prevSeqId": -1, "seqId": book.update_id}
         return [dumps({"arg": _argument(stream), "action": "snapshot", "data": [row]})]
 
-    def step(self, stream: Stream, step: Step, market: Market) -> Sequence[bytes]:
+    def step(self, stream: Stream, step: Step, market: Shown) -> Sequence[bytes]:
         """The stream's messages."""
         argument = _argument(stream)
         if stream.channel is Channel.DEPTH:
@@ -101,16 +103,27 @@ class OkxSpeech:
             for candle, closed in bars_of(stream, step, market)
         ]
 
+    def about(self, raw: bytes) -> About | None:
+        """By the argument of the subscription."""
+        try:
+            message = orjson.loads(raw)
+            stream = (
+                _stream(message["arg"]["channel"], message["arg"]["instId"]) if "data" in message else None
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return stream and About(stream.channel, stream.symbol, stream.interval_us)
+
     def depth_of(self, path: str, query: Mapping[str, str]) -> str | None:
         """`market/books`."""
         return query.get("instId", "") if path == "/api/v5/market/books" else None
 
-    def depth(self, market: Market, book: Book) -> bytes:
+    def depth(self, market: Shown, book: Book) -> bytes:
         """The book as a REST answer."""
         sides = _sides(levels(book.bids, market, best_first=-1), levels(book.asks, market, best_first=1))
         return _good([{**sides, "ts": _ms(book.exchange_us), "seqId": book.update_id}])
 
-    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Market]) -> Answer | None:
+    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer | None:
         """Instruments, candles, time."""
         if path == "/api/v5/public/time":
             return Answer(200, _good([{"ts": _ms(max(each.now_us for each in markets.values()))}]))
@@ -168,13 +181,13 @@ def _sides(bids: list[list[str]], asks: list[list[str]]) -> dict[str, list[list[
     return {"asks": [[*row, "0", "1"] for row in asks], "bids": [[*row, "0", "1"] for row in bids]}
 
 
-def _best(step: Step, market: Market) -> dict[str, object]:
+def _best(step: Step, market: Shown) -> dict[str, object]:
     bid, bid_size, ask, ask_size = step.best
     sides = _sides(levels({bid: bid_size}, market), levels({ask: ask_size}, market))
     return {**sides, "ts": _ms(step.exchange_us), "seqId": step.last}
 
 
-def _trades(step: Step, market: Market) -> list[dict[str, object]]:
+def _trades(step: Step, market: Shown) -> list[dict[str, object]]:
     return [
         {
             "instId": market.instrument.symbol, "tradeId": str(each.number),
@@ -186,13 +199,13 @@ def _trades(step: Step, market: Market) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _row(candle: Candle, market: Market, *, closed: bool) -> list[str]:
+def _row(candle: Candle, market: Shown, *, closed: bool) -> list[str]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     volume, turnover = size_of(market, candle.volume), turnover_of(market, candle)
     return [_ms(candle.open_us), *prices, volume, volume, turnover, "1" if closed else "0"]
 
 
-def _listed(market: Market, kind: str) -> dict[str, str]:
+def _listed(market: Shown, kind: str) -> dict[str, str]:
     instrument = market.instrument
     return {
         "instType": kind, "instId": instrument.symbol, "tickSz": prices_of(market, market.tick)[0],

@@ -1,6 +1,7 @@
 """An exchange on this machine that a feed connects to as to the real one: WebSocket and REST on one loopback port.
 
     python -m engine.market.loopback --venue binance-usdm --port 8920 [--speed 60] [--symbols BTCUSDT,ETHUSDT]
+                                     [--recording FILE …]
 
     async with Loopback(GeneratedExchange("okx", seed=1, start_us=…), speed=50) as loopback:
         feed = Feed(venue, subscriptions, sink, hosts=loopback.hosts, clock=loopback.clock, …)
@@ -26,7 +27,7 @@ from websockets.http11 import Request, Response
 from engine.errors import RaysignalError
 from engine.market.clocks import FastClock
 from engine.market.loopback.disturbance import Disturbance
-from engine.market.loopback.exchange import Client, GeneratedExchange
+from engine.market.loopback.exchange import Client, Exchange
 from engine.market.loopback.speech import Answer, Message, dumps
 from engine.market.venues.protocol import Hosts
 
@@ -43,7 +44,7 @@ class Loopback:
         port: 0 takes any that is free.
     """
 
-    def __init__(self, exchange: GeneratedExchange, *, speed: float = 1.0, port: int = 0) -> None:
+    def __init__(self, exchange: Exchange, *, speed: float = 1.0, port: int = 0) -> None:
         self.exchange, self.speed = exchange, speed
         self._port = port
         self._clients: dict[ServerConnection, tuple[Client, asyncio.Queue[Message]]] = {}
@@ -103,6 +104,8 @@ class Loopback:
         exchange = self.exchange
         while True:
             await self._going.wait()
+            if exchange.waiting:
+                self._behind_us = self.clock.now_ns() // 1000 - exchange.now_us
             due_us = self.clock.now_ns() // 1000 - self._behind_us
             for _ in range(_STEPS_AT_ONCE):
                 if not exchange.advance(due_us):
@@ -169,7 +172,7 @@ class Loopback:
             "now_us": self.exchange.now_us,
             "connections": len(self._clients),
             "waiting": orders.waiting(),
-            "done": dict(orders.done),
+            "done": {str(what): count for what, count in orders.done.items()},
         }
         return Answer(200, dumps(status))
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from engine.market.events import Channel
-from engine.market.loopback.market import Book, Candle, Market, Step
+from engine.market.events import Channel, Instrument
+from engine.market.loopback.market import Book, Candle, Step
 
 KLINE_EVERY_US = 2_000_000
 """How often a bar that is not over is said again."""
@@ -33,6 +33,48 @@ class Message(NamedTuple):
     channel: Channel | None
     symbol: str
     us: int
+
+
+class Shown(Protocol):
+    """What an exchange shows of a market, made up (`Market`) or recorded."""
+
+    @property
+    def instrument(self) -> Instrument:
+        """What is traded."""
+
+    @property
+    def tick(self) -> int:
+        """The smallest step of the price, in units of its last decimal."""
+
+    @property
+    def now_us(self) -> int:
+        """The market's time."""
+
+    @property
+    def step_us(self) -> int:
+        """Time from one step to the next."""
+
+    @property
+    def best(self) -> tuple[int, int, int, int]:
+        """Best bid, its size, best ask, its size."""
+
+    def newest(self) -> Book:
+        """The book as it is."""
+
+    def candle(self, interval_us: int, open_us: int) -> Candle:
+        """The bar that opens then."""
+
+    def candles(self, interval_us: int, end_us: int, limit: int) -> list[Candle]:
+        """The last bars that open before `end_us`."""
+
+
+class About(NamedTuple):
+    """What a message of a stream is about; `number` counts a book's messages where the venue does (Bybit)."""
+
+    channel: Channel
+    symbol: str
+    interval_us: int = 0
+    number: int = 0
 
 
 class Answer(NamedTuple):
@@ -66,19 +108,22 @@ class Speech(Protocol):
     def heard(self, path: str, text: str, symbols: frozenset[str]) -> Heard:
         """What a client's text asks for."""
 
-    def begin(self, stream: Stream, market: Market) -> Sequence[bytes]:
+    def begin(self, stream: Stream, market: Shown) -> Sequence[bytes]:
         """What a stream says first, before any step."""
 
-    def step(self, stream: Stream, step: Step, market: Market) -> Sequence[bytes]:
+    def step(self, stream: Stream, step: Step, market: Shown) -> Sequence[bytes]:
         """What a stream says of a step that was just made."""
+
+    def about(self, raw: bytes) -> About | None:
+        """What a recorded message is about; None: no message of a stream."""
 
     def depth_of(self, path: str, query: Mapping[str, str]) -> str | None:
         """The symbol whose book a request asks for; None: it asks for something else."""
 
-    def depth(self, market: Market, book: Book) -> bytes:
+    def depth(self, market: Shown, book: Book) -> bytes:
         """The answer to such a request."""
 
-    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Market]) -> Answer | None:
+    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer | None:
         """The answer to any other request; None: there is nothing at this path."""
 
     def refusal(self, status: int, message: str) -> bytes:
@@ -98,31 +143,31 @@ def text_of(units: int, decimals: int) -> str:
     return f"{whole}.{part:0{decimals}d}"
 
 
-def levels(side: Mapping[int, int], market: Market, *, best_first: int = 0) -> list[list[str]]:
+def levels(side: Mapping[int, int], market: Shown, *, best_first: int = 0) -> list[list[str]]:
     """Rows of price and size; `best_first`: 1 for asks, -1 for bids, 0 as they come."""
     prices = sorted(side, key=lambda price: best_first * price) if best_first else list(side)
     price_decimals, size_decimals = market.instrument.price_decimals, market.instrument.size_decimals
     return [[text_of(price, price_decimals), text_of(side[price], size_decimals)] for price in prices]
 
 
-def prices_of(market: Market, *units: int) -> list[str]:
+def prices_of(market: Shown, *units: int) -> list[str]:
     """Prices as texts."""
     return [text_of(each, market.instrument.price_decimals) for each in units]
 
 
-def size_of(market: Market, units: int) -> str:
+def size_of(market: Shown, units: int) -> str:
     """A size as a text."""
     return text_of(units, market.instrument.size_decimals)
 
 
-def turnover_of(market: Market, candle: Candle) -> str:
+def turnover_of(market: Shown, candle: Candle) -> str:
     """What a bar's trades came to, about."""
     return text_of(
         candle.close * candle.volume // 10**market.instrument.size_decimals, market.instrument.price_decimals
     )
 
 
-def bars_of(stream: Stream, step: Step, market: Market) -> list[tuple[Candle, bool]]:
+def bars_of(stream: Stream, step: Step, market: Shown) -> list[tuple[Candle, bool]]:
     """The bars that a stream of klines says at a step, and whether each is over."""
     interval_us, before_us = stream.interval_us, step.exchange_us - market.step_us
     open_us = step.exchange_us - step.exchange_us % interval_us

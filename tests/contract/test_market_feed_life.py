@@ -1,0 +1,263 @@
+"""A feed from its start to its end: what it is given, what it says of itself, and what ends it."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from engine.errors import InvalidField, StoreUnavailable, UnreadableInput
+from engine.market.clocks import FastClock
+from engine.market.conversation import Notes, Sink, Terms
+from engine.market.events import BookChange, BookLost, Channel, Event, Instrument
+from engine.market.feed import Feed, history_of, instruments_of
+from engine.market.limits import VenueLimits
+from engine.market.loopback.disturbance import Disturbance
+from engine.market.loopback.exchange import GeneratedExchange
+from engine.market.loopback.server import Loopback
+from engine.market.monitoring.health import State
+from engine.market.monitoring.observed import Observed
+from engine.market.monitoring.page import feed_metrics_page
+from engine.market.recording import Recorder, replay
+from engine.market.rest import RestClient
+from engine.market.venues import binance
+from engine.market.venues.binance import Binance
+from engine.market.venues.catalogue import VENUES, venue_named
+from engine.market.venues.protocol import Hosts, Request, Subscription
+
+START_US = 1_700_000_000_000_000
+MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
+BOOKS = frozenset({Channel.DEPTH})
+
+
+def exchange_of(venue: str = "binance") -> GeneratedExchange:
+    return GeneratedExchange(venue, seed=5, start_us=START_US)
+
+
+class Sunk:
+    """Keeps the events, and tells who waits."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._called = asyncio.Event()
+
+    def __call__(self, events: Sequence[Event]) -> None:
+        self.events += events
+        self._called.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(15):
+            while not condition():
+                self._called.clear()
+                await self._called.wait()
+
+    def changes(self) -> int:
+        return sum(isinstance(each, BookChange) for each in self.events)
+
+
+def feed_of(
+    loopback: Loopback,
+    sink: Sink,
+    *,
+    venue: Binance = binance.SPOT,
+    terms: Terms | None = None,
+    limits: VenueLimits | None = None,
+    notes_of: Callable[[int], Notes] | None = None,
+) -> Feed:
+    subscriptions = [Subscription(each, BOOKS) for each in loopback.exchange.instruments]
+    return Feed(
+        venue, subscriptions, sink, clock=loopback.clock, random=Random(5), hosts=loopback.hosts, terms=terms,
+        limits=limits, notes_of=notes_of,
+    )  # fmt: skip
+
+
+async def test_a_stopped_feed_has_said_that_every_book_is_lost_and_leaves_the_exchange() -> None:
+    sink = Sunk()
+    async with Loopback(exchange_of(), speed=50) as loopback:
+        feed = feed_of(loopback, sink)
+        async with feed:
+            await sink.until(lambda: feed.health().ready)
+        assert loopback.exchange.clients == []
+        lost = [each for each in sink.events[-2:] if isinstance(each, BookLost)]
+        assert sorted(each.instrument.symbol for each in lost) == ["BTCUSDT", "ETHUSDT"]
+        assert {each.reason for each in lost} == {"disconnected"}
+        assert (feed.health().state, feed.health().reason) == (State.DEAD, "stopped")
+
+
+@pytest.mark.parametrize("after", [1, 2, 40])
+async def test_an_error_of_the_sink_ends_the_feed_and_comes_out(after: int) -> None:
+    calls = 0
+    failed = asyncio.Event()
+
+    def sink(
+        events: Sequence[Event],
+    ) -> None:  # the first calls come of REST snapshots, later ones of messages
+        nonlocal calls
+        calls += 1
+        if calls == after:
+            failed.set()
+            raise ZeroDivisionError("a defect")
+
+    async with Loopback(exchange_of(), speed=50) as loopback:
+        feed = feed_of(loopback, sink)
+        await feed.__aenter__()
+        async with asyncio.timeout(15):
+            await failed.wait()
+            while feed.health().alive:
+                await loopback.clock.sleep(1.0)
+        with pytest.raises(ZeroDivisionError, match="a defect"):
+            await feed.__aexit__()
+        assert feed.health().reason == "ended by ZeroDivisionError: a defect"
+        assert calls == after  # nobody hears anything after an error of his own
+
+
+async def test_a_connection_is_renewed_before_the_venue_would_end_it() -> None:
+    sink = Sunk()
+    venue = replace(binance.SPOT, manners=replace(binance.SPOT.manners, lifetime_s=20.0))
+    async with Loopback(exchange_of(), speed=50) as loopback:
+        async with feed_of(loopback, sink, venue=venue) as feed:
+            await sink.until(lambda: feed.observed.renewals >= 2 and feed.health().ready)
+            assert feed.observed.connect_errors == 0
+            assert feed.counts()["gaps"] == 0
+        lost = [each for each in sink.events if isinstance(each, BookLost)]
+        assert {each.reason for each in lost} == {"disconnected"}
+
+
+async def test_an_exchange_that_is_not_there_is_a_slow_start_first_and_a_dead_feed_then() -> None:
+    sink, clock = Sunk(), FastClock(START_US, 500.0)
+    instrument = exchange_of().instruments[0]
+    feed = Feed(
+        binance.SPOT, [Subscription(instrument)], sink, clock=clock, random=Random(1),
+        hosts=Hosts("ws://127.0.0.1:9", "http://127.0.0.1:9"),
+        terms=Terms(start_within_s=60.0, most_delay_s=10.0),
+    )  # fmt: skip
+    assert feed.health().state is State.STARTING
+    async with feed, asyncio.timeout(15):
+        while feed.health().alive:
+            await clock.sleep(1.0)
+        reason = feed.health().reason
+    assert reason.startswith("not ready within 60 s: /stream is not connected (")
+    assert feed.observed.connect_errors >= 3
+    assert sink.events == []
+
+
+async def test_a_refusal_is_kept_away_from_for_as_long_as_the_venue_says() -> None:
+    exchange, sink = GeneratedExchange("binance", seed=5, start_us=START_US, retry_after_s=30), Sunk()
+    exchange.orders.place(Disturbance.REFUSED)
+    async with Loopback(exchange, speed=50) as loopback:
+        begun = loopback.clock.monotonic()
+        async with feed_of(loopback, sink) as feed:
+            await sink.until(lambda: feed.observed.connects == 1)
+            assert feed.observed.connect_errors == 1
+            assert loopback.clock.monotonic() - begun >= 30.0
+
+
+async def test_a_sink_that_holds_up_reading_is_counted() -> None:
+    sink = Sunk()
+    async with (
+        Loopback(exchange_of(), speed=50) as loopback,
+        feed_of(loopback, sink, terms=Terms(slow_sink_s=0.0)) as feed,
+    ):
+        await sink.until(lambda: feed.observed.slow_sinks > 5)
+        assert feed.snapshot()["latency"]["decision"]["count"] >= feed.observed.slow_sinks
+
+
+async def test_what_a_feed_records_replays_to_what_it_said(tmp_path: Path) -> None:
+    sink, again = Sunk(), Sunk()
+    async with Loopback(exchange_of(), speed=50) as loopback:
+        with Recorder(tmp_path, "binance-0", observed=Observed()) as notes:
+            async with feed_of(loopback, sink, notes_of=lambda _: notes) as feed:
+                await sink.until(lambda: sink.changes() > 50)
+                loopback.exchange.orders.place("drop")
+                loopback.exchange.orders.place("cut")
+                await sink.until(lambda: feed.observed.reconnects == 1 and feed.health().ready)
+        subscriptions = [Subscription(each, BOOKS) for each in loopback.exchange.instruments]
+    replay(notes.paths, binance.SPOT.tracker(subscriptions), subscriptions, again)
+    assert again.events == sink.events
+
+
+async def test_a_feed_says_of_itself_what_prometheus_reads() -> None:
+    sink = Sunk()
+    async with Loopback(exchange_of(), speed=50) as loopback, feed_of(loopback, sink) as feed:
+        await sink.until(lambda: sink.changes() > 20)
+        snapshot = feed.snapshot()
+        assert snapshot["state"] == {
+            "books": 2, "books_in_sync": 2, "connections": 1, "staleness_s": snapshot["state"]["staleness_s"],
+        }  # fmt: skip
+        assert snapshot["counts"]["events"] >= 20
+        assert snapshot["latency"]["arrival"]["below_zero"] == 0
+        assert snapshot["clock"]["basis"] == "fastest message"
+        page = feed_metrics_page([snapshot]).decode()
+    assert f'raysignal_feed_events_total{{feed="binance"}} {float(snapshot["counts"]["events"])}' in page
+    assert 'raysignal_feed_state{feed="binance",state="ready"} 1.0' in page
+
+
+def rest_of(loopback: Loopback, observed: Observed) -> RestClient:
+    limits = VenueLimits.of(binance.SPOT.manners)
+    return RestClient(loopback.hosts.rest, limits, loopback.clock, observed, Random(1))
+
+
+@pytest.mark.parametrize("name", sorted(VENUES))
+async def test_a_venue_is_asked_for_instruments_and_history(name: str) -> None:
+    venue, exchange = venue_named(name), exchange_of(name)
+    async with Loopback(exchange, speed=1000) as loopback:
+        rest = rest_of(loopback, Observed())
+        try:
+            symbols = [each.symbol for each in exchange.instruments]
+            found = await instruments_of(venue, symbols, rest)
+            assert [each.symbol for each in found] == symbols
+            assert [each.contract_size for each in found] == [
+                each.contract_size for each in exchange.instruments
+            ]
+            with pytest.raises((InvalidField, UnreadableInput)):
+                await instruments_of(venue, ["NOSUCH"], rest)
+            # As the venue writes them, so that no digit is lost.
+            instrument = exchange.instruments[0]
+            now_us = exchange.now_us
+            klines = await history_of(venue, instrument, DAY_US, 250, rest, now_us)
+            assert len(klines) == 250
+            today = now_us - now_us % DAY_US
+            assert [each.open_us for each in klines] == [today - (250 - k) * DAY_US for k in range(250)]
+            assert all(each.closed for each in klines)
+            assert all(first.close == second.open for first, second in pairwise(klines))
+        finally:
+            await rest.close()
+
+
+async def test_a_request_that_is_refused_for_good_is_not_made_again() -> None:
+    async with Loopback(exchange_of()) as loopback:
+        observed = Observed()
+        rest = rest_of(loopback, observed)
+        with pytest.raises(UnreadableInput, match=r"/api/v3/depth: 400 .*Invalid symbol"):
+            await rest.get(Request("/api/v3/depth?symbol=NOSUCH"))
+        with pytest.raises(UnreadableInput, match="404"):
+            await rest.get(Request("/nowhere"))
+        assert observed.rest_requests == 2
+        await rest.close()
+
+
+async def test_a_request_is_made_again_within_its_tries_and_everybody_waits_for_a_limit() -> None:
+    async with Loopback(exchange_of(), speed=50) as loopback:
+        observed = Observed()
+        rest, clock = rest_of(loopback, observed), loopback.clock
+        loopback.exchange.orders.place("unavailable", count=3)
+        with pytest.raises(StoreUnavailable, match="503"):
+            await rest.get(Request("/api/v3/time"), tries=3)
+        loopback.exchange.orders.place("too_many")
+        begun = clock.monotonic()
+        await asyncio.gather(*(rest.get(Request("/api/v3/time")) for _ in range(4)))
+        assert clock.monotonic() - begun >= 2.0
+        assert (observed.rest_limited, observed.rest_errors) == (1, 4)
+        await rest.close()
+
+
+def test_the_tracker_of_what_was_not_subscribed_to_is_not_there() -> None:
+    clock = FastClock(START_US, 1.0)
+    instrument = Instrument("binance", "BTCUSDT")
+    feed = Feed(binance.SPOT, [Subscription(instrument)], lambda _: None, clock=clock, random=Random(1))
+    assert feed.tracker(instrument).in_sync(instrument) is False
+    with pytest.raises(KeyError):
+        feed.tracker(Instrument("binance", "ETHUSDT"))
