@@ -143,6 +143,8 @@ class Dealer:
                 self._say(str(error))
             except (StoreError, ExchangeUnreachable) as error:
                 self._say(f"waits: {error}")
+            except Exception as error:  # noqa: BLE001 - a thread has nobody above it: the status tells, and it starts anew
+                self._say(repr(error))
             self._wake.wait(_BUSY_S if self._busy and not self.trouble else _IDLE_S)
             self._wake.clear()
 

@@ -1,8 +1,10 @@
 """The command line as processes: a service is served, fed, asked, stopped and served again; nothing stays behind."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -187,7 +189,13 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
     one, other = (standing["performance"] for standing in found["standings"])
     assert one == other
     assert one["signals"] == 500
-    assert found["result_rows"] == 1000
+    (market,) = found["market"]
+    assert market["health"]["state"] == "ready"
+    assert market["station"]["signals"] >= 1
+    with contextlib.closing(sqlite3.connect(tmp_path / "run/1/market.db")) as database:
+        states = dict(database.execute("SELECT state, count(*) FROM signals GROUP BY 1").fetchall())
+    assert set(states) == {"posted"}
+    assert found["result_rows"] == 1000 + states["posted"]
     experiment = found["experiment"]
     assert (experiment["signals"], experiment["blind"]) == (500, False)
     assert experiment["store"] == found["store"]
