@@ -25,7 +25,8 @@ from serve.routes import Routes
 _MODELS: tuple[type[BaseModel], ...] = (
     schemas.SignalBody, schemas.PolicyBody, schemas.StandingBody, schemas.PortfoliosBody, schemas.ReceiptBody,
     schemas.BatchBody, schemas.HistoryBody, schemas.DecisionPage, schemas.StatusBody, schemas.ProblemBody,
-    schemas.CompareBody, schemas.AccuracyBody, schemas.PatternsBody, schemas.AgentBody, schemas.ResetBody, schemas.FeedsBody,
+    schemas.CompareBody, schemas.AccuracyBody, schemas.PatternsBody, schemas.AgentBody, schemas.ResetBody,
+    schemas.FeedsBody,
 )  # fmt: skip
 
 
