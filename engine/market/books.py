@@ -4,8 +4,10 @@
 
 `Shelf` holds the books of one connection in one array, so that compiled code reaches any of them; `OrderBook` is one
 of them as the rest of the system sees it. A side is a run of keys in ascending order, best last, and a run of sizes:
-most changes happen near the best price, where little has to move. A bid's key is its price, an ask's is its price
-negated, so that both sides are the same code.
+most changes happen near the best price, where little has to move. A level that is taken away leaves its place with
+size 0: it often comes back, and a new one nearby can have the place without moving thousands of others. The last
+place of a run always holds something. A bid's key is its price, an ask's is its price negated, so that both sides are
+the same code.
 
 A change that does not fit leaves the book as it was (`apply` says so); `Shelf.make_room` then gives it more.
 """
@@ -26,22 +28,31 @@ STATE, LAST, BEFORE, UPDATE_ID = 6, 7, 8, 9  # what trackers keep, see venues/se
 HEAD = 12
 _SIDE = 3
 _START_ROOM = 64
+_NEARBY = 16
 
 _longs, _long, _pair = types.int64[::1], types.int64, types.UniTuple(types.int64, 2)
 
 
-@compiled_as(_long(_longs, _long, _long, _long))
-def _find(cells: Longs, at: int, count: int, key: int) -> int:
-    """How many of the keys are below `key`; searched from the best on, in growing steps."""
-    if count == 0 or cells[at + count - 1] < key:
-        return count
-    high, step = count - 1, 1
-    while high - step >= 0 and cells[at + high - step] >= key:
-        high -= step
-        step *= 2
-    low = max(high - step + 1, 0)
-    if high - step < 0:
-        low = 0
+@compiled_as(_long(_longs, _long, _long, _long, _long))
+def _find(cells: Longs, at: int, count: int, key: int, near: int) -> int:
+    """How many of the keys are below `key`; searched from `near` (0 to `count`) on, in growing steps."""
+    step = 1
+    if near < count and cells[at + near] < key:
+        low = near + 1
+        high = low
+        while high < count and cells[at + high] < key:
+            low = high + 1
+            high += step
+            step *= 2
+        high = min(high, count)
+    else:
+        high = near
+        low = near - 1
+        while low >= 0 and cells[at + low] >= key:
+            high = low
+            low -= step
+            step *= 2
+        low = max(low + 1, 0)
     while low < high:
         middle = (low + high) >> 1
         if cells[at + middle] < key:
@@ -51,25 +62,52 @@ def _find(cells: Longs, at: int, count: int, key: int) -> int:
     return low
 
 
-@compiled_as(_long(_longs, _long, _long, _long, _long, _long))
-def _set(cells: Longs, at: int, room: int, count: int, key: int, size: int) -> int:
-    """One level changed, added or (size 0) taken away; how many there are then."""
+@compiled_as(_pair(_longs, _long, _long, _long, _long, _long, _long))
+def _set(cells: Longs, at: int, room: int, count: int, key: int, size: int, near: int) -> tuple[int, int]:
+    """One level changed, added or (size 0) taken away: how long the run is then, and where it was."""
     sizes = at + room
-    place = _find(cells, at, count, key)
+    place = _find(cells, at, count, key, near)
     if place < count and cells[at + place] == key:
-        if size != 0:
-            cells[sizes + place] = size
-            return count
-        move_words(cells, at + place, at + place + 1, count - 1 - place)
-        move_words(cells, sizes + place, sizes + place + 1, count - 1 - place)
-        return count - 1
+        cells[sizes + place] = size
+        if size == 0 and place == count - 1:
+            while count > 0 and cells[sizes + count - 1] == 0:
+                count -= 1
+        return count, min(place, count)
     if size == 0:
-        return count
+        return count, place
+    # A place of nothing nearby is taken, and only what is between moves.
+    for free in range(place, min(place + _NEARBY, count)):
+        if cells[sizes + free] == 0:
+            move_words(cells, at + place + 1, at + place, free - place)
+            move_words(cells, sizes + place + 1, sizes + place, free - place)
+            cells[at + place] = key
+            cells[sizes + place] = size
+            return count, place
+    for free in range(place - 1, max(place - _NEARBY, 0) - 1, -1):
+        if cells[sizes + free] == 0:
+            place -= 1
+            move_words(cells, at + free, at + free + 1, place - free)
+            move_words(cells, sizes + free, sizes + free + 1, place - free)
+            cells[at + place] = key
+            cells[sizes + place] = size
+            return count, place
     move_words(cells, at + place + 1, at + place, count - place)
     move_words(cells, sizes + place + 1, sizes + place, count - place)
     cells[at + place] = key
     cells[sizes + place] = size
-    return count + 1
+    return count + 1, place
+
+
+@compiled_as(_long(_longs, _long, _long, _long))
+def _close(cells: Longs, at: int, room: int, count: int) -> int:
+    """Take the places of nothing out of a run; how long it is then."""
+    kept = 0
+    for k in range(count):
+        if cells[at + room + k] != 0:
+            cells[at + kept] = cells[at + k]
+            cells[at + room + kept] = cells[at + room + k]
+            kept += 1
+    return kept
 
 
 @compiled_as(types.boolean(_longs, _longs, _long, _longs, _long, _long, _long, _long))
@@ -88,9 +126,10 @@ def apply(
         place = book + _SIDE * side
         begin, space, count = heads[place], heads[place + 1], heads[place + 2]
         prices = at + 2 * room * side
+        near = count  # changes come sorted: each is looked for where the one before it was
         for k in range(asks if side else bids):
             key = -levels[prices + k] if side else levels[prices + k]
-            count = _set(cells, begin, space, count, key, levels[prices + room + k])
+            count, near = _set(cells, begin, space, count, key, levels[prices + room + k], near)
         heads[place + 2] = count
     return True
 
@@ -129,15 +168,19 @@ def _walk(
     prices: Longs,
     sizes: Longs,
 ) -> int:
-    """Take up to `size` from the best on; how many levels it took."""
-    taken = 0
+    """Take up to `size` from the best on, `size` 0 all there is; how many levels it took, at most `prices` holds."""
+    taken, rest = 0, size
     for k in range(count - 1, -1, -1):
-        if size <= 0 or (limit > 0 and cells[at + k] < sign * limit):
+        if taken == prices.shape[0] or (size > 0 and rest <= 0):
             break
-        here = min(size, cells[at + room + k])
+        if limit > 0 and cells[at + k] < sign * limit:
+            break
+        there = cells[at + room + k]
+        if there == 0:
+            continue
         prices[taken] = sign * cells[at + k]
-        sizes[taken] = here
-        size -= here
+        sizes[taken] = min(rest, there) if size > 0 else there
+        rest -= there
         taken += 1
     return taken
 
@@ -177,9 +220,12 @@ class Shelf:
         """Let a book take so many more levels a side."""
         for side, more in ((BID, bids), (ASK, asks)):
             head = HEAD * row + _SIDE * side
-            needed = int(self.heads[head + 2]) + more
-            if needed > self.heads[head + 1]:
-                self._place(head, 2 * needed)
+            at, room, count = self.heads[head : head + 3].tolist()
+            if count + more <= room:
+                continue
+            self.heads[head + 2] = count = _close(self.cells, at, room, count)
+            if 2 * (count + more) > room:
+                self._place(head, 2 * (count + more))
         self._tidy()
 
     def _tidy(self) -> None:
@@ -255,17 +301,19 @@ class OrderBook:
     @property
     def counts(self) -> tuple[int, int]:
         """How many prices there are: bids, asks."""
-        head = HEAD * self._row
-        return int(self._shelf.heads[head + BID_COUNT]), int(self._shelf.heads[head + ASK_COUNT])
+        return len(self.levels(BID)[0]), len(self.levels(ASK)[0])
 
     def levels(self, side: int, count: int | None = None) -> tuple[Longs, Longs]:
         """Prices and sizes of a side (`BID` or `ASK`), best first, at most `count` of them; copies."""
-        head = HEAD * self._row + _SIDE * side
-        at, room, there = self._shelf.heads[head : head + 3].tolist()
-        wanted = there if count is None else min(count, there)
-        keys = self._shelf.cells[at + there - wanted : at + there][::-1]
-        sizes = self._shelf.cells[at + room + there - wanted : at + room + there][::-1]
-        return (keys.copy() if side == BID else -keys), sizes.copy()
+        return self._taken(side, 0, 0, count)
+
+    def _taken(self, side: int, size: int, limit: int, most: int | None) -> tuple[Longs, Longs]:
+        at, room, there = self._shelf.heads[HEAD * self._row + _SIDE * side :][:3].tolist()
+        most = there if most is None else min(most, there)
+        prices, sizes = np.empty(most, np.int64), np.empty(most, np.int64)
+        sign = 1 if side == BID else -1
+        taken = _walk(self._shelf.cells, at, room, there, sign, size, limit, prices, sizes)
+        return prices[:taken], sizes[:taken]
 
     def walk(self, side: int, size: int, limit: int = 0) -> tuple[Longs, Longs]:
         """What an order that takes `size` lots from a side gets: prices and sizes, best first.
@@ -275,9 +323,4 @@ class OrderBook:
         """
         if size <= 0 or limit < 0:
             raise ValueError("size is above 0, limit 0 or more")
-        head = HEAD * self._row + _SIDE * side
-        at, room, there = self._shelf.heads[head : head + 3].tolist()
-        prices, sizes = np.empty(there, np.int64), np.empty(there, np.int64)
-        sign = 1 if side == BID else -1
-        taken = _walk(self._shelf.cells, at, room, there, sign, size, limit, prices, sizes)
-        return prices[:taken], sizes[:taken]
+        return self._taken(side, size, limit, None)

@@ -24,6 +24,7 @@ from experiments.benchmarks.figures import Figure
 
 NAMES = (
     "kernel",
+    "feed",
     "startup",
     "intake",
     "core",

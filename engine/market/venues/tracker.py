@@ -138,13 +138,16 @@ class StreamTracker:
         found = take(
             reader.text, size, self._rule, self._tops, reader.table, reader.work, shelf.heads, shelf.cells
         )
-        status, row, a, b, c, d, e, us, _, _ = found
+        status, row, a, b, c, d, e, us, rows, _ = found
         if status == QUOTED:
             self._events += 1
             return (Quote(self._instruments[row], a, b, c, d, e, us, received_us),)
         if status == CHANGED and row in self._were_whole:
             self._events += 1
             return (BookChange(self._instruments[row], a, b, c, d, e, us, received_us),)
+        if status == TRADED and rows == 1 and a and b:
+            self._events += 1
+            return (Trade(self._instruments[row], raw[d:e].decode(), a, b, c, us, received_us),)
         if status == UNREAD:
             return () if raw == b"pong" else self._slowly(raw, received_us)
         return self._finish(found, raw, raw, received_us)
