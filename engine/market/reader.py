@@ -105,14 +105,12 @@ def _integer(text: Bytes, at: int) -> tuple[int, int]:
     start = at
     value = 0
     while True:
-        digit = np.int64(text[at]) - 48
-        if digit < 0 or digit > 9:
+        digit = np.int64(text[at]) ^ 48  # above 9 for all but digits
+        if digit > 9:
             break
         value = value * 10 + digit
         at += 1
-        if at - start > 18:
-            return 0, -1
-    if at == start or (text[start] == 48 and (at - start > 1 or negative)):
+    if at == start or at - start > 18 or (text[start] == 48 and (at - start > 1 or negative)):
         return 0, -1
     return -value if negative else value, at
 
@@ -123,13 +121,11 @@ def _decimal(text: Bytes, at: int, decimals: int) -> tuple[int, int]:
     start = at
     value = 0
     while True:
-        digit = np.int64(text[at]) - 48
-        if digit < 0 or digit > 9:
+        digit = np.int64(text[at]) ^ 48  # above 9 for all but digits
+        if digit > 9:
             break
         value = value * 10 + digit
         at += 1
-        if at - start > 18:
-            return 0, -1
     if at == start or at - start + decimals > 18:
         return 0, -1
     left = decimals
@@ -137,8 +133,8 @@ def _decimal(text: Bytes, at: int, decimals: int) -> tuple[int, int]:
         at += 1
         begin = at
         while left > 0:
-            digit = np.int64(text[at]) - 48
-            if digit < 0 or digit > 9:
+            digit = np.int64(text[at]) ^ 48
+            if digit > 9:
                 break
             value = value * 10 + digit
             left -= 1
