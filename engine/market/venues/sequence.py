@@ -6,6 +6,9 @@ A change is applied, passed over because the book has it already (STALE), kept u
 says that something is missing (GAP, OLD): then the book is given up, never patched. What is passed over as stale is
 only what is certain to be in the book: where a venue's ids can start anew (OKX, Bybit), that is the very message that
 was applied last, since any other low id may come after a reset that was lost.
+
+What is compiled here holds `reader` and `books` within it, and numba's cache looks at this file alone: after a change
+of those, delete `__pycache__/*.nb?` (a fresh checkout has none).
 """
 
 from numba import types
