@@ -35,7 +35,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 def decided(http: httpx.Client) -> dict[str, Any]:
     """The agent's state once it has decided all there is."""
-    wait_for(lambda: http.get("/agent").json()["behind"] == 0, "all is decided")
+    wait_for(lambda: http.get("/agent").json().get("behind") == 0, "all is decided")
     state: dict[str, Any] = http.get("/agent").json()
     return state
 
