@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from engine import account as at
 from engine.account import LATEST_US, Floats
+from engine.cachelines import LINE, fetch, splat
 from engine.policy import Policy
-from engine.prefetch import fetch
 
 Integers = NDArray[np.int64]
 
@@ -37,17 +37,18 @@ HOLD, OPENED, CLOSED_ALL, FLIPPED, HELD, PENDING, NOTHING, NO_CASH, INSOLVENT, C
 
 DUST = 1e-9  # a budget of less than this share of equity opens nothing
 
-BLOCK = 256  # rows; what their passes need fits into the first-level cache
+BLOCK = 192  # rows; what their passes need fits into the first-level cache
+AHEAD = 96  # rows between the end of a block and those that are asked for while it is worked on
 CHECKED = 4096  # rows that are looked at before they are taken in; few enough to be still at hand then
 
 # The workspace of a block: what every row needs, then what every visit needs. The last three hold integers.
 (
     _LEVEL, _HELD, _CHANGE, _DISTANCE, _SQUARE, _LOSS, _HELD_DISTANCE, _HELD_SQUARE, _HELD_LOSS, _NUMBER,
-    _CASH, _QUANTITY, _REALISED, _TIME, _TRADES, _VISIT,
-) = range(16)  # fmt: skip
-_SPACES = 16
-_LINE = 8  # doubles in a line of the cache
-_APART = 8  # more than a block's rows, so that the spaces do not lie a power of two apart
+    _CASH, _QUANTITY, _REALISED, _TIME, _VISIT,
+) = range(15)  # fmt: skip
+_SPACES = 15
+_RUN = 2 * LINE  # rows that are set at once
+_APART = 24  # more than a block's rows, so that the spaces do not lie a power of two apart
 
 _JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
@@ -57,8 +58,8 @@ def workspace(rows: int) -> Floats:
 
     Its rows begin with a line of the cache: vectors that lie across two take twice as long.
     """
-    width = (rows + _APART + _LINE - 1) // _LINE * _LINE
-    room = np.empty(_SPACES * width + _LINE)
+    width = (rows + _APART + LINE - 1) // LINE * LINE
+    room = np.empty(_SPACES * width + LINE)
     first = -room.ctypes.data % 64 // 8
     return room[first : first + _SPACES * width].reshape(_SPACES, width)
 
@@ -230,16 +231,8 @@ def _clock(stamps: Integers, latest: int, times: Integers) -> None:
 clock = njit(**_JIT)(_clock)
 
 
-def _plan(
-    orders: NDArray[np.int8],
-    first: int,
-    side: Any,
-    floor: int,
-    count: int,
-    visits: Integers,
-    trades: Integers,
-) -> None:
-    """Which rows trade, if every order that can open does: `visits`; how many did up to a row: `trades`.
+def _plan(orders: NDArray[np.int8], first: int, side: Any, floor: int, count: int, visits: Integers) -> int:
+    """Which rows trade, if every order that can open does: `visits`; gives their number.
 
     `orders` are those of the rows from `first` on, before which `count` rows traded and left the position on
     `side`; `floor` is -1 where it can be short, else 0.
@@ -249,33 +242,28 @@ def _plan(
         after = max(order, floor) if order != 0 else side
         visits[count] = first + place
         count += int(after != side)
-        trades[first + place] = count
         side = after
+    return count
 
 
 plan = njit(**_JIT)(_plan)
 
 
-def _mark(
-    prices: Floats,
-    units: float,
-    trades: Integers,
-    work: Floats,
-    row_cash: Floats,
-    row_position: Floats,
-    row_realised: Floats,
-) -> None:
-    """The levels of a block of one symbol: cash and position after as many trades as there were, marked."""
-    level, held = work[_LEVEL], work[_HELD]
-    cash, quantity, realised = work[_CASH], work[_QUANTITY], work[_REALISED]
-    shown = len(row_cash) > 0
+def _stretch(column: Floats, begin: int, end: int, value: float) -> None:
+    """Set rows `begin` to `end`, and some more. A processor can guess that they are few, but not how few."""
+    for row in range(begin, end, _RUN):
+        splat(column, row, value)
+        splat(column, row + LINE, value)
+
+
+stretch = njit(**_JIT)(_stretch)
+
+
+def _mark(prices: Floats, units: float, work: Floats) -> None:
+    """The levels of a block of one symbol: cash and position after each row, marked at its price."""
+    level, held, cash, quantity = work[_LEVEL], work[_HELD], work[_CASH], work[_QUANTITY]
     for row in range(len(prices)):
-        done = np.uint64(trades[row])
-        level[row + 1] = cash[done] + quantity[done] * prices[row]
-        if shown:
-            row_cash[row] = cash[done]
-            row_position[row] = quantity[done]
-            row_realised[row] = realised[done]
+        level[row + 1] = cash[row] + quantity[row] * prices[row]
     for row in range(len(prices)):
         held[row + 1] = units * prices[row]
 
@@ -333,10 +321,13 @@ def _extremes(
 extremes = njit(**_JIT)(_extremes)
 
 
-def _figures(account: Floats, work: Floats, bits: Integers, rows: int, hold: bool) -> None:
-    """Take a block's levels into the account's figures; those of buy-and-hold, too, if asked to."""
+def _figures(account: Floats, work: Floats, bits: Integers, rows: int, change: Floats, hold: bool) -> None:
+    """Take a block's levels into the account's figures; those of buy-and-hold, too, if asked to.
+
+    `change` is filled with the returns.
+    """
     level, held = work[_LEVEL], work[_HELD]
-    change, distance, square, loss = work[_CHANGE], work[_DISTANCE], work[_SQUARE], work[_LOSS]
+    distance, square, loss = work[_DISTANCE], work[_SQUARE], work[_LOSS]
     equity_sum = account[at.EQUITY_SUM]
     total, squares, losses = account[at.RETURN_SUM], account[at.RETURN_SQUARES], account[at.DOWNSIDE]
     if hold:
@@ -494,7 +485,7 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
     bits = work.view(np.int64)
     level, held, change = work[_LEVEL], work[_HELD], work[_CHANGE]
     cash_after, quantity_after, realised_after = work[_CASH], work[_QUANTITY], work[_REALISED]
-    times, trades, visits = bits[_TIME], bits[_TRADES], bits[_VISIT]
+    times, visits = bits[_TIME], bits[_VISIT]
     size = 1 if record else work.shape[1] - _APART
     doubled: Any = np.int64(1)
     checked: Any = np.int64(0)
@@ -526,29 +517,31 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
         since = np.int64(account[at.LAST_US])
         clock(stamps[begin:end], since, times)
         if shown:
-            fetch(row_cash, end, end + BLOCK)
-            fetch(row_position, end, end + BLOCK)
+            fetch(row_cash, end + AHEAD, BLOCK)
+            fetch(row_position, end + AHEAD, BLOCK)
 
         every = not (single and sure)
         sure = True
-        visited = np.int64(0)
         if every:
             visited = end - begin
             for place in range(visited):
                 visits[place] = place
-                trades[place] = place + 1
         else:
             side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
             if at_next:
+                visited = np.int64(0)
                 if is_trade(waiting, quantity, lowest):
                     side = max(waiting, floor)
                     visits[0] = 0
                     visited += 1
-                trades[0] = visited
-                plan(actions[begin : end - 1], 1, side, floor, visited, visits, trades)
+                visited = plan(actions[begin : end - 1], 1, side, floor, visited, visits)
             else:
-                plan(actions[begin:end], 0, side, floor, visited, visits, trades)
-            visited = trades[end - begin - 1]
+                visited = plan(actions[begin:end], 0, side, floor, 0, visits)
+            visits[visited] = end - begin
+            stretch(cash_after, 0, visits[0], cash)
+            stretch(quantity_after, 0, visits[0], quantity)
+            if shown:
+                stretch(realised_after, 0, visits[0], account[at.REALISED])
 
         if shown:
             fill(row_executed[begin:end], PENDING)
@@ -557,9 +550,6 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             fill(row_fee[begin:end], 0.0)
         rest = 0.0
         cover = 0.0
-        cash_after[0] = cash
-        quantity_after[0] = quantity
-        realised_after[0] = account[at.REALISED]
         for visit in range(visited):
             place = visits[visit]
             row = begin + place
@@ -616,16 +606,22 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
                 if shown:
                     row_executed[row] = executed
 
-            if single:
-                cash_after[visit + 1] = cash
-                quantity_after[visit + 1] = quantity
-                realised_after[visit + 1] = account[at.REALISED]
+            if every:
+                cash_after[place] = cash
+                quantity_after[place] = quantity
+                realised_after[place] = account[at.REALISED]
+            else:
+                after = visits[visit + 1]
+                stretch(cash_after, place, after, cash)
+                stretch(quantity_after, place, after, quantity)
+                if shown:
+                    stretch(realised_after, place, after, account[at.REALISED])
                 planned = order > 0 or shorts
-                if not every and planned != (quantity != 0.0):
+                if planned != (quantity != 0.0):
                     sure = False
                     end = row + 1
                     break
-            else:
+            if not single:
                 if at_next:
                     waiting = action if is_trade(action, quantity, lowest) else np.int64(0)
                 level[place + 1] = cash + (rest + quantity * price)
@@ -635,20 +631,13 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
                 positions[symbol, at.PRICE] = price
                 positions[symbol, at.STAMP] = stamps[row]
                 positions[symbol, at.WAITING] = waiting
-                if shown:
-                    row_cash[row] = cash
-                    row_position[row] = quantity
-                    row_realised[row] = account[at.REALISED]
 
         taken = end - begin
         if shown:
-            fetch(row_realised, end, end + BLOCK)
-            fetch(row_equity, end, end + BLOCK)
+            fetch(row_realised, end + AHEAD, BLOCK)
+            fetch(row_equity, end + AHEAD, BLOCK)
         if single:
-            mark(
-                prices[begin:end], positions[0, at.UNITS], trades, work,
-                row_cash[begin:end], row_position[begin:end], row_realised[begin:end],
-            )  # fmt: skip
+            mark(prices[begin:end], positions[0, at.UNITS], work)
             if at_next:
                 action = np.int64(actions[end - 1])
                 waiting = action if is_trade(action, quantity, lowest) else np.int64(0)
@@ -663,21 +652,23 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             account[at.EXPOSED_US] += latest - since
         account[at.LAST_US] = latest
         if shown:
-            fetch(row_return, end, end + BLOCK)
-            fetch(row_drawdown, end, end + BLOCK)
+            fetch(row_return, end + AHEAD, BLOCK)
+            fetch(row_drawdown, end + AHEAD, BLOCK)
         peak = account[at.PEAK]
-        figures(account, work, bits, taken, hold)
+        figures(account, work, bits, taken, row_return[begin:end] if shown else change, hold)
 
         if shown:
-            fetch(row_quantity, end, end + BLOCK)
-            fetch(row_price, end, end + BLOCK)
-            fetch(row_fee, end, end + BLOCK)
+            fetch(row_quantity, end + AHEAD, BLOCK)
+            fetch(row_price, end + AHEAD, BLOCK)
+            fetch(row_fee, end + AHEAD, BLOCK)
+            copy(cash_after, row_cash[begin:end])
+            copy(quantity_after, row_position[begin:end])
+            copy(realised_after, row_realised[begin:end])
             outcomes(
                 actions[begin:end], row_position[begin:end], at_next, lowest,
                 row_executed[begin:end], row_outcome[begin:end],
             )  # fmt: skip
             copy(level[1 : taken + 1], row_equity[begin:end])
-            copy(change, row_return[begin:end])
             drawdowns(level, peak, account[at.PEAK], work[_DISTANCE], row_drawdown[begin:end])
         if record or end == rows:
             unrealised = 0.0

@@ -59,6 +59,7 @@ class Connection:
         while True:
             await self._turn()
             reason, lasted_s, asked_s = await self._session()
+            _end_if_cancelled()
             if reason == "renewal":
                 self._backoff.succeeded()
                 continue
@@ -116,7 +117,8 @@ class Connection:
         finally:
             if politely:
                 with contextlib.suppress(TimeoutError, OSError):
-                    await asyncio.wait_for(socket.close(), 1.0)
+                    async with asyncio.timeout(1.0):
+                        await socket.close()
             socket.transport.abort()
             self.conversation.closed(self._clock.now_ns(), self._clock.monotonic())
         return ended[0] if ended else f"closed by the venue with {socket.close_code}"
@@ -188,3 +190,10 @@ class Connection:
     def _ponged(self, answer: asyncio.Future[float]) -> None:
         if not answer.cancelled() and answer.exception() is None:
             self.conversation.ping.answered()
+
+
+def _end_if_cancelled() -> None:
+    """A task group that ends with an error just when it is cancelled forgets the cancellation (until Python 3.13)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

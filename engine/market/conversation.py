@@ -17,11 +17,13 @@ from typing import Protocol
 
 from engine.market.backoff import Backoff
 from engine.market.events import BookChange, BookLost, Channel, Event, Instrument
-from engine.market.monitoring.observed import Observed
+from engine.market.monitoring.observed import STAGES, Observed
 from engine.market.staleness import BookWatch, Heartbeat
 from engine.market.venues.protocol import Manners, Opening, Request, Tracker, Venue
 
 Sink = Callable[[Sequence[Event]], None]
+
+_NOTHING: tuple[tuple[()], tuple[()]] = ((), ())
 
 
 class Notes(Protocol):
@@ -90,11 +92,11 @@ class Conversation:
             notes,
         )
         self.watch = BookWatch(self.symbols, now_s, still_s=terms.still_s, unsynced_s=terms.unsynced_s)
-        self._patience = {
-            symbol: Backoff(random, first_s=0.2, most_s=10.0) for symbol in self.symbols
-        }  # between requests for one book
+        self._impatient: dict[str, Backoff] = {}  # books that were asked for since they last changed
         self._asked: set[str] = set()
         self._sink_failed = False
+        stages = observed.stages
+        self._arrival, self._book, self._decision = (stages[each].observe for each in STAGES[:3])
         self._slow_ns = round(terms.slow_sink_s * 1e9)
         self.opened_s = self._heard_s = self._renew_s = now_s
         self.ping = Heartbeat(terms.ping_s, terms.pong_s, now_s)
@@ -123,9 +125,10 @@ class Conversation:
             self._notes.message(now_ns, raw)
         begun = time.perf_counter_ns()
         events = self.tracker.receive(raw, now_ns // 1000)
-        observed.stages["book"].observe(time.perf_counter_ns() - begun)
+        done = time.perf_counter_ns()
+        self._book(done - begun)
         if events:
-            self._pass_on(events, now_s)
+            self._pass_on(events, now_s, done)
         else:
             self.watch.heard(now_s)
 
@@ -134,7 +137,8 @@ class Conversation:
         self._asked.discard(instrument.symbol)
         if self._notes is not None:
             self._notes.answer(now_ns, instrument.symbol, body)
-        self._pass_on(self.tracker.snapshot(instrument, body, now_ns // 1000), now_s)
+        events = self.tracker.snapshot(instrument, body, now_ns // 1000)
+        self._pass_on(events, now_s, time.perf_counter_ns())
 
     def closed(self, now_ns: int, now_s: float) -> None:
         """The connection is gone."""
@@ -142,24 +146,28 @@ class Conversation:
         self._asked.clear()
         if self._notes is not None:
             self._notes.disconnected(now_ns)
-        self._pass_on(self.tracker.disconnected(now_ns // 1000), now_s)
+        self._pass_on(self.tracker.disconnected(now_ns // 1000), now_s, time.perf_counter_ns())
 
-    def wants(self) -> tuple[list[str], list[tuple[float, Instrument, Request]]]:
+    def wants(self) -> tuple[Sequence[str], Sequence[tuple[float, Instrument, Request]]]:
         """Texts to send, and requests to make with the delay before each.
 
         A book is asked for once at a time, and later each time that the answer was of no use.
         """
+        wants = self.tracker.wants()
+        if not wants:
+            return _NOTHING
         texts: list[str] = []
         requests: list[tuple[float, Instrument, Request]] = []
-        for want in self.tracker.wants():
+        for want in wants:
             texts += want.texts
             symbol = want.instrument.symbol
-            if want.request is not None and symbol not in self._asked:
-                self._asked.add(symbol)
-                patience = self._patience[symbol]
-                delay = patience.failed() if patience.failures else 0.0
-                patience.failures = max(1, patience.failures)
-                requests.append((delay, want.instrument, want.request))
+            if want.request is None or symbol in self._asked:
+                continue
+            self._asked.add(symbol)
+            again = self._impatient.get(symbol)
+            if again is None:
+                self._impatient[symbol] = Backoff(self._random, first_s=0.2, most_s=10.0)
+            requests.append((0.0 if again is None else again.failed(), want.instrument, want.request))
         return texts, requests
 
     def text_due(self, now_s: float) -> str | None:
@@ -195,34 +203,33 @@ class Conversation:
         still = self.watch.still(now_s)
         return f"stands still: {', '.join(still[:5])}" if still else ""
 
-    def _pass_on(self, events: Sequence[Event], now_s: float) -> None:
+    def _pass_on(self, events: Sequence[Event], now_s: float, begun: int) -> None:
         if not events or self._sink_failed:
             return
         watch, observed = self.watch, self._observed
         watch.heard(now_s)
         for event in events:
-            if isinstance(event, BookChange):
-                symbol = event.instrument.symbol
-                watch.moved(symbol, now_s)
-                self._patience[symbol].failures = 0
-            elif isinstance(event, BookLost):
+            kind = type(event)
+            if kind is BookChange:
+                watch.moved(event.instrument.symbol, now_s)
+                if self._impatient:
+                    self._impatient.pop(event.instrument.symbol, None)
+            elif kind is BookLost:
                 watch.lost(event.instrument.symbol, now_s)
         observed.events += len(events)
         last = events[-1]
-        if not isinstance(last, BookLost) and last.exchange_us:
-            self._timed(last.received_us, last.exchange_us)
-        begun = time.perf_counter_ns()
+        exchange_us = getattr(last, "exchange_us", 0)  # a loss has none
+        if exchange_us:
+            received_us = last.received_us
+            offset = observed.offset
+            offset.observe(received_us, exchange_us)
+            self._arrival(1000 * (received_us - exchange_us - offset.offset_us()))
         try:
             self._sink(events)
         except BaseException:
             self._sink_failed = True
             raise
         took = time.perf_counter_ns() - begun
-        observed.stages["decision"].observe(took)
+        self._decision(took)
         if took > self._slow_ns:
             observed.slow_sinks += 1
-
-    def _timed(self, received_us: int, exchange_us: int) -> None:
-        offset = self._observed.offset
-        offset.observe(received_us, exchange_us)
-        self._observed.stages["arrival"].observe(1000 * (received_us - exchange_us - offset.offset_us()))

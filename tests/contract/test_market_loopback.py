@@ -4,14 +4,17 @@ import asyncio
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from engine.market.conversation import Terms
 from engine.market.events import BookChange, Channel, Event
 from engine.market.feed import Feed
 from engine.market.loopback.__main__ import main
@@ -25,6 +28,7 @@ from engine.market.venues.catalogue import VENUES, venue_named
 from engine.market.venues.protocol import Subscription
 
 START_US = 1_700_000_000_000_000
+NEVER = 1e9  # a fast clock makes a busy machine look like a silent venue
 SEEN = frozenset({Channel.DEPTH, Channel.QUOTES})
 
 
@@ -87,6 +91,8 @@ async def test_a_recording_is_played_to_a_feed_that_may_come_back_in_the_middle(
     paths = recorded(venue, tmp_path)
     instruments = GeneratedExchange(venue, seed=4, start_us=START_US).instruments[:1]
     exchange = RecordedExchange(venue, paths, instruments)
+    found: Any = venue_named(venue)
+    patient = replace(found, manners=replace(found.manners, silence_s=NEVER))
     changes: list[BookChange] = []
     called = asyncio.Event()
 
@@ -96,8 +102,8 @@ async def test_a_recording_is_played_to_a_feed_that_may_come_back_in_the_middle(
 
     async with Loopback(exchange, speed=200) as loopback:
         feed = Feed(
-            venue_named(venue), [Subscription(each, SEEN) for each in instruments], sink, clock=loopback.clock,
-            random=Random(1), hosts=loopback.hosts,
+            patient, [Subscription(each, SEEN) for each in instruments], sink, clock=loopback.clock,
+            random=Random(1), hosts=loopback.hosts, terms=Terms(still_s=NEVER, unsynced_s=NEVER, ping_s=NEVER),
         )  # fmt: skip
         async with asyncio.timeout(15), feed:
             while len(changes) < 100:
