@@ -54,7 +54,7 @@ class Access:
             return False
         raise Unauthorized(self._expectation(signable=signable))
 
-    def verify(self, signature: bytes, body: bytes) -> None:
+    def verify(self, signature: bytes, body: bytes | memoryview) -> None:
         """Check the signature of a body; `Unauthorized` if it is another's."""
         assert self.webhook_secret is not None
         expected = _SCHEME + hmac.new(self.webhook_secret, body, hashlib.sha256).hexdigest()

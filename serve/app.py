@@ -61,7 +61,7 @@ class Edge:
         if not foreign_layers():
             lane = Lane(
                 routes, access=access, log=log, name=name, max_body=settings.max_signal_bytes,
-                max_under_way=MAX_ONGOING, loop=asyncio.get_running_loop(),
+                max_batch=settings.max_batch_bytes, max_under_way=MAX_ONGOING, loop=asyncio.get_running_loop(),
             )  # fmt: skip
             open_lane(lane)
 

@@ -21,10 +21,12 @@ from typing import Any
 import orjson
 from structlog.typing import FilteringBoundLogger
 from uvicorn.protocols.http import auto
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from engine.errors import RaysignalError, StoreUnavailable, UnreadableInput
 from serve.access import Access
+from serve.bodies import GATHERED, Gathered
 from serve.front import write_line
 from serve.gather import Place
 from serve.operations import JSON
@@ -33,6 +35,7 @@ from serve.routes import Routes
 
 PATH = "/signal"
 _TARGET = PATH.encode()
+_BATCHES = b"/signals"
 # With one of these a request is not plain: somebody else on the ordinary way has to look at it.
 _NOT_PLAIN = (b"transfer-encoding", b"content-encoding", b"upgrade", b"x-request-timeout-seconds")
 
@@ -103,6 +106,7 @@ class Lane:
         log: where the lines go.
         name: of this replica, for the line.
         max_body: bytes; longer ones go the ordinary way, which refuses them.
+        max_batch: bytes of a batch on the ordinary way, whose body is gathered; see `serve.bodies`.
         max_under_way: requests; more are told to come again.
         loop: the one that `routes` belong to; connections of another one do not use the lane.
         clock: seconds of a clock that only goes forward.
@@ -116,6 +120,7 @@ class Lane:
         log: FilteringBoundLogger,
         name: str,
         max_body: int,
+        max_batch: int,
         max_under_way: int,
         loop: asyncio.AbstractEventLoop,
         clock: Callable[[], float] = time.perf_counter,
@@ -125,6 +130,7 @@ class Lane:
         self._log = log
         self._name = name
         self.max_body = max_body
+        self.max_batch = max_batch
         self._max_under_way = max_under_way
         self._under_way = 0
         self.loop = loop
@@ -210,6 +216,7 @@ class SignalProtocol(HttpToolsProtocol):
     def __init__(self, lane: Lane, **options: Any) -> None:
         super().__init__(**options)
         self._lane: Lane | None = lane if lane.loop is self.loop and not self.root_path else None
+        self._gathered: Gathered | None = None
         self._defaults: tuple[object, bytes] = (None, b"")
 
     @property
@@ -221,10 +228,14 @@ class SignalProtocol(HttpToolsProtocol):
         return self._defaults[1]
 
     def on_headers_complete(self) -> None:
-        """Put a plain signal on the lane; leave everything else to uvicorn."""
+        """Put a plain signal on the lane; leave everything else to uvicorn, but for the body of a batch."""
         passage = self._passage()
         if passage is None:
             super().on_headers_complete()
+            self._gathered = self._batch()
+            if self._gathered is not None:
+                scope: Any = self.scope  # it may hold more than ASGI says
+                scope[GATHERED] = self._gathered
         else:
             cycle: Any = passage  # it has what is asked of a cycle
             self.cycle = cycle
@@ -234,6 +245,9 @@ class SignalProtocol(HttpToolsProtocol):
         cycle: Any = self.cycle
         if type(cycle) is Passage:
             cycle.body += body
+        elif self._gathered is not None:
+            if not cycle.response_complete:
+                self._gathered.add(body)
         else:
             super().on_body(body)
 
@@ -253,6 +267,16 @@ class SignalProtocol(HttpToolsProtocol):
         if type(cycle) is Passage and not cycle.started:
             assert self._lane is not None
             self._lane.abandon(cycle)
+
+    def _batch(self) -> Gathered | None:
+        """Room for the body whose headers have come, if it is a batch that is long enough to gather."""
+        if self._lane is None or self.url.partition(b"?")[0] != _BATCHES or self.parser.should_upgrade():
+            return None
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        if len(lengths) != 1 or not lengths[0].isdigit():
+            return None
+        length = int(lengths[0])
+        return Gathered(length) if HIGH_WATER_LIMIT < length <= self._lane.max_batch else None
 
     def _passage(self) -> Passage | None:
         """The request whose headers have come, if it is one for the lane."""

@@ -7,16 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from engine.errors import (
     Conflict,
-    InputTooLarge,
     InvalidField,
-    RaysignalError,
     RowErrors,
-    UnreadableInput,
     UnsupportedMedia,
     error_entry,
 )
@@ -30,6 +27,7 @@ from engine.settings import Settings
 from engine.signals import Action
 from serve.access import Access
 from serve.agent import json_answer
+from serve.bodies import read_body
 from serve.feeds import FeedRoutes, observed_feeds
 from serve.front import LINE, SIGNATURE
 from serve.gather import Gatherer, Place
@@ -101,7 +99,7 @@ class Routes(FeedRoutes):
 
     async def post_signal(self, request: Request) -> Response:
         portfolio, accept = self.asked_of_signal(request.scope["query_string"])
-        body = await self._body(request, self._settings.max_signal_bytes)
+        body = bytes(await self._body(request, self._settings.max_signal_bytes))
         headers, line = request.headers, request.scope[LINE]
         place = await self.enter_signal(
             body, portfolio, accept_price_jump=accept, line=line,
@@ -170,7 +168,7 @@ class Routes(FeedRoutes):
         )  # fmt: skip
         return json_answer(await _aside(len(body), lambda: _batch_answer(intake, submission)))
 
-    def _read_batch(self, body: bytes, content_type: str | None) -> tuple[Intake, bytes]:
+    def _read_batch(self, body: bytes | memoryview, content_type: str | None) -> tuple[Intake, bytes]:
         intake = read_batch(body, content_type, self._reading_now())
         return intake, intake.batch.encode()
 
@@ -293,45 +291,13 @@ class Routes(FeedRoutes):
             self._reading = replace(self._reading, now_us=now_us)
         return self._reading
 
-    async def _body(self, request: Request, limit: int) -> bytes:
+    async def _body(self, request: Request, limit: int) -> bytes | memoryview:
         """The whole body, refused as soon as it is known to be over the limit, and verified if it is signed."""
         body = await read_body(request, limit)
         signature = request.scope.get(SIGNATURE)
         if signature is not None:
             self._access.verify(signature, body)
         return body
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """A request's body of at most `limit` bytes.
-
-    Raises:
-        InputTooLarge: it says that it is longer, or is.
-        UnsupportedMedia: it is compressed.
-        UnreadableInput: the client went away before its end.
-    """
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"", "identity"}:
-        raise UnsupportedMedia(
-            f"the content encoding is {encoding}; expected none", content_encoding=encoding
-        )
-    stated = request.headers.get("content-length", "")
-    if stated.isdigit() and int(stated) > limit:
-        raise _too_large(limit)
-    chunks, size = [], 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
-    except ClientDisconnect as error:
-        raise UnreadableInput("the client went away before the end of the body") from error
-    return b"".join(chunks)
-
-
-def _too_large(limit: int) -> RaysignalError:
-    return InputTooLarge(f"the body is larger than {limit} bytes, the limit here", limit=limit)
 
 
 def _batch_answer(intake: Intake, submission: Submission) -> dict[str, Any]:

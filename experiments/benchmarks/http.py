@@ -26,6 +26,7 @@ CLIENTS = 64
 ROUNDS = 3
 SECONDS = 4.0
 BATCH = 10_000
+BATCHES = 15
 _MINUTES_A_ROUND = 100_000
 
 # About what a row of a real signal file carries.
@@ -77,13 +78,13 @@ def measure() -> list[Figure]:
             note("p99 at 500 requests/s, open loop", steady["p99_ms"], "ms", 50.0)
             note(
                 "POST /signals, NDJSON of 10 000, plain",
-                _batches(service.url, {}, 8),
+                _batches(service.url, {}, BATCHES),
                 "signals/s",
                 200_000.0,
             )
             note(
                 "POST /signals, NDJSON of 10 000, with features",
-                _batches(service.url, _TEXTS | _NUMBERS, 5), "signals/s", 100_000.0,
+                _batches(service.url, _TEXTS | _NUMBERS, BATCHES), "signals/s", 100_000.0,
             )  # fmt: skip
             began = time.perf_counter()
         note("shut down", time.perf_counter() - began, "s")

@@ -208,7 +208,8 @@ def _journalled(store: str) -> Counter[str]:
     counted: Counter[str] = Counter()
     for record in Journal.read(open_stores(store).journal_store("shard=0000")):
         content = read_record(record.payload)
-        if isinstance(content, Intake):
+        # The portfolio that follows has taken in the same signals: once more, not twice.
+        if isinstance(content, Intake) and content.portfolio == Settings(store=store).primary:
             counted.update(SignalBatch.decode(content.encoded).signal_id.to_list())
     return counted
 
