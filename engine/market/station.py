@@ -121,6 +121,8 @@ class Station:
                     self._show(self._dealer, event)
             elif isinstance(event, Trade):
                 self._prices[symbol] = event
+                if self._dealer is not None and self._dealer.wants(symbol):
+                    self._dealer.traded(event)
             elif isinstance(event, BookLost):
                 self._best.pop(symbol, None)
                 if self._dealer is not None:

@@ -2,15 +2,17 @@
 
     with Dealer(trader, paper, now_us=now_us, log=log) as dealer:
         dealer.instruct(Instruction.of(signal))      # durable when it returns
-        if dealer.wants(symbol): dealer.book(depth, at_us)
+        if dealer.wants(symbol): dealer.book(depth, at_us)      # likewise traded(trade)
 
-A paper exchange needs the book only while an order is on its way or open. So the feed asks `wants` first, which costs
-nothing, and hands over copies; of several that wait the newest counts. Between orders no book is kept, and an order
-never meets one that is old: it waits for the next change.
+A paper exchange needs books and trades only while an order is on its way or open. So the feed asks `wants` first, which
+costs nothing, and hands over copies of books, and trades, in the order in which they came; of several books that wait
+the newest counts, in its own place. Between orders nothing is kept, and an order never meets a book that is old: it
+waits for the next change.
 """
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
@@ -19,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from engine.errors import ExchangeUnreachable, StoreError, UnexplainedDifference
 from engine.market.books import ASK, BID, OrderBook
-from engine.market.events import Instrument
+from engine.market.events import Instrument, Trade
 from engine.market.shapes import Longs
 from engine.orders.orders import Order, State
 from engine.orders.paper import PaperExchange
@@ -28,6 +30,9 @@ from engine.orders.trader import Trader
 
 LEVELS = 200
 """So many levels a side are handed over; an order that eats more finds the rest of the book empty."""
+
+MOST_WAITING = 20_000
+"""So many books and trades wait at most; then the oldest go, and an order that rests may miss a fill."""
 
 _IDLE_S, _BUSY_S = 1.0, 0.05
 
@@ -77,7 +82,11 @@ class Dealer:
         self._using = threading.Lock()  # trader and paper: one caller at a time
         self._wake = threading.Event()
         self._stopping = False
-        self._books: dict[str, tuple[Levels, int] | None] = {}
+        self._books: dict[
+            str, tuple[int, Levels | None, int]
+        ] = {}  # the newest: its number, None if it is lost
+        self._came: deque[tuple[str, int] | Trade] = deque(maxlen=MOST_WAITING)  # books by symbol and number
+        self._shown = 0
         self._instructed_ns: dict[str, int] = {}
         self._busy = False
         self._orders: dict[str, int] = {}
@@ -85,19 +94,21 @@ class Dealer:
         self._thread = threading.Thread(target=self._run, name="paper-trader", daemon=True)
 
     def wants(self, symbol: str) -> bool:  # noqa: ARG002 - which symbols are concerned may be told apart one day
-        """Whether the next change of a book matters."""
+        """Whether the next change of a book, or trade, matters."""
         return self._busy
 
     def book(self, levels: Levels, at_us: int) -> None:
         """The book is this now. Never blocks."""
-        self._books[levels.instrument.symbol] = levels, at_us
-        self._wake.set()
+        self._show(levels.instrument.symbol, levels, at_us)
+
+    def traded(self, trade: Trade) -> None:
+        """Somebody has traded. Never blocks, and wakes nobody: the book that shows it comes soon."""
+        self._came.append(trade)
 
     def lost(self, symbol: str) -> None:
         """The book can no longer be trusted. Never blocks."""
         if self._busy:
-            self._books[symbol] = None
-            self._wake.set()
+            self._show(symbol, None, self._now_us())
 
     def instruct(self, instruction: Instruction) -> bool:
         """Store a signal, to be acted on soon; False if it was stored before.
@@ -134,6 +145,12 @@ class Dealer:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def _show(self, symbol: str, levels: Levels | None, at_us: int) -> None:
+        self._shown += 1
+        self._books[symbol] = self._shown, levels, at_us
+        self._came.append((symbol, self._shown))
+        self._wake.set()
+
     def _run(self) -> None:
         while not self._stopping:
             try:
@@ -156,13 +173,8 @@ class Dealer:
             self.trouble, self._busy = "", True
             self._look()
         told = False
-        for symbol in list(self._books):
-            found = self._books.pop(symbol)
-            if found is None:
-                self._paper.book_lost(symbol, self._now_us())
-            else:
-                self._paper.book_changed(*found)
-                told = True
+        for _ in range(len(self._came)):
+            told |= self._pass_on(self._came.popleft())
         if self._busy and not told:
             self._paper.time_passed(self._now_us())
         changed = self._trader.work(self._now_us())
@@ -173,6 +185,21 @@ class Dealer:
         if self._busy and not self._trader.busy:
             self._rest()
 
+    def _pass_on(self, came: tuple[str, int] | Trade) -> bool:
+        """Tell the exchange; whether it was told of something that has happened."""
+        if isinstance(came, Trade):
+            self._paper.traded(came, came.received_us)
+            return True  # an order on its way waits for the book that shows it
+        symbol, number = came
+        newest, levels, at_us = self._books[symbol]
+        if newest != number:
+            return False  # a newer one waits in its own place
+        if levels is None:
+            self._paper.book_lost(symbol, at_us)
+            return False
+        self._paper.book_changed(levels, at_us)
+        return True
+
     def _look(self) -> None:
         balances = self._paper.balances()
         held = {symbol: str(quantity) for symbol, quantity in balances.positions.items()}
@@ -181,7 +208,7 @@ class Dealer:
     def _rest(self) -> None:
         """No order is open: books that are kept would be old ones by the next."""
         self._busy = self._trader.busy
-        self._books.clear()
+        self._came.clear()
         for symbol in self._paper.listed:
             self._paper.book_lost(symbol, self._now_us())
 

@@ -9,10 +9,10 @@ import structlog
 
 from engine.database.database import Database, open_database
 from engine.market.books import OrderBook
-from engine.market.events import Instrument
-from engine.orders.dealing import Dealer, Levels
+from engine.market.events import Instrument, Trade
+from engine.orders.dealing import MOST_WAITING, Dealer, Levels
 from engine.orders.listings import Costs, Listing
-from engine.orders.orders import State
+from engine.orders.orders import Kind, State
 from engine.orders.paper import PaperExchange
 from engine.orders.planning import Instruction, Plan
 from engine.orders.store import OrderStore
@@ -46,13 +46,15 @@ def clock() -> Clock:
     return Clock()
 
 
-def dealer_of(database: Database, clock: Callable[[], int], *, latency_us: int = 0) -> Dealer:
+def dealer_of(
+    database: Database, clock: Callable[[], int], *, latency_us: int = 0, kind: Kind = Kind.MARKET
+) -> Dealer:
     listing = Listing.of(INSTRUMENT)
     paper = PaperExchange(
         database, ACCOUNT, INSTRUMENT.venue, "quote", Decimal(10_000), [listing],
         costs=Costs(Decimal(10), Decimal(10)), latency_us=latency_us,
     )  # fmt: skip
-    trader = Trader(OrderStore(database, ACCOUNT), paper, {INSTRUMENT.symbol: listing}, Plan())
+    trader = Trader(OrderStore(database, ACCOUNT), paper, {INSTRUMENT.symbol: listing}, Plan(kind=kind))
     return Dealer(trader, paper, now_us=clock, log=structlog.get_logger())
 
 
@@ -82,6 +84,80 @@ async def test_an_instruction_becomes_an_order_that_the_next_book_fills(database
         dealer.book(levels(6_000_000), clock.now_us)
         await until(lambda: filled(database) == ["cross-1"], "it is so")
         await until(lambda: dealer.status()["positions"] == {"BTCUSDT": "0.165"}, "it is held")
+
+
+def sold(price: int, size: int, at_us: int) -> Trade:
+    """Somebody has sold so many lots at a price."""
+    return Trade(INSTRUMENT, f"t{at_us}", price, size, -1, at_us, at_us)
+
+
+async def resting(database: Database, dealer: Dealer, clock: Clock) -> None:
+    """An order to buy at 60 000 that rests behind 5 000 lots of others."""
+    await until(lambda: dealer.trouble == "", "it is so")
+    dealer.instruct(buy(clock.now_us))
+    dealer.book(levels(6_000_100), clock.now_us)  # the best bid is the limit
+    await until(lambda: dealer.status()["orders"] == {"accepted": 1}, "it is there")
+
+
+async def test_trades_fill_an_order_that_rests_once_they_have_taken_what_stood_before_it(database, clock):
+    with dealer_of(database, clock, kind=Kind.LIMIT) as dealer:
+        await resting(database, dealer, clock)
+        dealer.traded(sold(6_000_000, 4_000, clock.now_us + 1))
+        dealer.traded(sold(6_000_000, 1_100, clock.now_us + 2))
+        dealer.book(levels(6_000_100), clock.now_us + 3)
+        await until(lambda: dealer.status()["orders"].get("partially_filled") == 1, "it is so")
+        (order,) = OrderStore(database, ACCOUNT).orders(open_only=True)
+        assert order.progress.filled == Decimal("0.1")
+        dealer.traded(sold(5_999_900, 900, clock.now_us + 4))  # through its price
+        await until(lambda: filled(database) == ["cross-1"], "it is so, without another book")
+
+
+def sent(database: Database, clock: Clock) -> Dealer:
+    """A dealer whose thread does not run, with a limit order on its way."""
+    dealer = dealer_of(database, clock, kind=Kind.LIMIT)
+    dealer._round()
+    dealer.instruct(buy(clock.now_us))
+    dealer._round()
+    return dealer
+
+
+def test_a_trade_from_before_an_order_rests_does_not_fill_it(database, clock):
+    dealer = sent(database, clock)
+    dealer.traded(sold(6_000_000, 9_000, clock.now_us + 1))
+    dealer.book(levels(6_000_100), clock.now_us + 2)
+    dealer.traded(sold(6_000_000, 5_000, clock.now_us + 3))  # what stood before it
+    dealer.traded(sold(6_000_000, 1, clock.now_us + 4))
+    dealer._round()
+    (order,) = OrderStore(database, ACCOUNT).orders(open_only=True)
+    assert order.progress.filled == Decimal("0.001")
+
+
+def test_of_books_that_wait_the_newest_counts_in_its_own_place(database, clock):
+    dealer = sent(database, clock)
+    dealer.book(levels(5_900_000), clock.now_us)  # would fill it, but is over by now
+    dealer.traded(sold(6_000_000, 9_000, clock.now_us + 1))
+    dealer.book(levels(6_000_100), clock.now_us + 2)
+    dealer.traded(sold(6_000_000, 5_007, clock.now_us + 3))
+    dealer._round()
+    (order,) = OrderStore(database, ACCOUNT).orders(open_only=True)
+    assert order.progress.filled == Decimal("0.007")
+
+
+def test_an_order_on_its_way_does_not_meet_a_book_that_a_trade_has_outdated(database, clock):
+    dealer = sent(database, clock)
+    dealer.lost("BTCUSDT")
+    dealer.traded(sold(6_000_000, 1, clock.now_us + 1))
+    dealer._round()
+    (order,) = OrderStore(database, ACCOUNT).orders(open_only=True)
+    assert (order.state, order.progress.filled) == (State.ACCEPTED, 0)
+
+
+def test_trades_that_nobody_goes_through_are_bounded(database, clock):
+    dealer = dealer_of(database, clock)
+    dealer.instruct(buy(clock.now_us))
+    for number in range(MOST_WAITING + 10):
+        dealer.traded(sold(6_000_000, 1, number))
+    assert len(dealer._came) == MOST_WAITING
 
 
 async def test_an_instruction_that_came_before_makes_no_second_order(database, clock):
