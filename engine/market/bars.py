@@ -7,13 +7,21 @@
 after it. Open and close are the prices of the first and the last trade by exchange stamp; among equal stamps, by
 arrival.
 
-*When a bar ends.* As soon as something is seen that the venue stamped at or after the bar's end plus `lateness_us`: a
-trade, a mid price or `clock`. Until then late trades go where they belong, so bars can be open side by side. A trade
-for a bar that has ended is counted (`late`) and changes nothing. No wall clock ends a bar: on a connection that is
-half open nothing may be known of what was traded.
+*When a bar ends.* With the first price that the venue stamped at or after the bar's end plus `lateness_us`. Until then
+late trades go where they belong, so bars can be open side by side. A trade for a bar that has ended is counted (`late`)
+and changes nothing. No wall clock ends a bar: on a connection that is half open nothing may be known of what was
+traded.
+
+*No price after it.* Where the venue's other streams (`clock`) are `QUIET_US` past that and no price has come, a bar
+ends all the same. Then nobody knows whether nothing was traded or the trades have stalled: what follows the last price,
+up to the next, counts as missed, and the venue's klines have the word.
 
 *Repeated trades.* A trade whose id is among the last ones (`REMEMBERED` or more) is counted (`repeated`) and changes
 nothing; a venue sends the last trades once more after a reconnect.
+
+*What was missed.* After `TradesLost` (for mids: `BookLost`), all from the last price on until the next, or until
+`connected`: where books come by the connection whose opening asks for the trades (`told_by_books`), their first change
+says that trades are seen, too. A bar in which a connection begins has not seen all of its time.
 
 *Nothing traded.* A bar without a trade on a connection that was up is there: flat at the last close, volume 0, trades
 0. What is not there is not known: no bar is made before the first price, nor for a bar during which the connection
@@ -31,13 +39,27 @@ import msgspec
 
 from engine.errors import InvalidField
 from engine.instants import DAY_US, MICROSECONDS
-from engine.market.events import MOST_DECIMALS, BookChange, BookLost, Event, Instrument, Kline, Quote, Trade
+from engine.market.events import (
+    MOST_DECIMALS,
+    BookChange,
+    BookLost,
+    Event,
+    Instrument,
+    Kline,
+    Quote,
+    Trade,
+    TradesLost,
+)
 
 REMEMBERED = 4_096
 """So many trade ids are kept at least, and twice as many at most."""
 
 MOST_AHEAD_US = 60 * MICROSECONDS
 """A stamp further ahead of this machine's clock is an error of the venue's, and would end bars that have not begun."""
+
+
+QUIET_US = 10 * MICROSECONDS
+"""No price for so long after a bar's end, and whether there was none is no longer taken for granted."""
 
 
 class Basis(StrEnum):
@@ -152,6 +174,7 @@ class BarBuilder:
         instrument: whose events come; those of others are not for this builder.
         interval_us: `InvalidField` unless `check_interval` takes it.
         lateness_us: how long after its end a bar waits for trades that were delayed or overtaken.
+        told_by_books: with a change of the book trades are seen as well; see the module.
 
     Attributes:
         instrument: that of the bars.
@@ -159,7 +182,13 @@ class BarBuilder:
     """
 
     def __init__(
-        self, instrument: Instrument, interval_us: int, basis: Basis = Basis.TRADES, *, lateness_us: int = 0
+        self,
+        instrument: Instrument,
+        interval_us: int,
+        basis: Basis = Basis.TRADES,
+        *,
+        lateness_us: int = 0,
+        told_by_books: bool = False,
     ) -> None:
         if lateness_us < 0:
             raise InvalidField("lateness_us", lateness_us, "0 or more")
@@ -168,6 +197,7 @@ class BarBuilder:
         self.interval_us = check_interval(interval_us)
         self.late = self.repeated = self.ahead = 0
         self._lateness_us = lateness_us
+        self._told_by_books = told_by_books
         self._open: dict[int, _Open] = {}  # by their beginning
         self._now: _Open | None = None  # the one that the last price went to
         self._now_us = 0  # its beginning
@@ -175,11 +205,12 @@ class BarBuilder:
             None  # the beginning of the first bar that has not ended; None: no price yet
         )
         self._ends_us = 0  # when that one ends, lateness included
-        self._seen_us = -1  # the latest stamp
+        self._seen_us = -1  # the latest stamp of a price
         self._last: tuple[int, int] | None = (
             None  # of the bars that have ended: the last price's stamp, and it
         )
         self._up = False
+        self._fresh = True  # what is not up has not been up since it was connected
         self._down_us = -1  # what came until then is known, if the connection is down
         self._outages: list[tuple[int, int]] = []  # that bars which have not ended may lie in
         self._recent: set[str] = set()
@@ -193,7 +224,8 @@ class BarBuilder:
             return () if self._is_ahead(event) else self.clock(event.exchange_us)
         if isinstance(event, BookChange | Quote):
             return self._best(event)
-        if isinstance(event, BookLost) and (self.basis is Basis.MIDS or event.reason == "disconnected"):
+        if isinstance(event, TradesLost if self.basis is Basis.TRADES else BookLost):
+            self._fresh = event.reason == "disconnected"
             self.lost()
         return ()
 
@@ -213,12 +245,16 @@ class BarBuilder:
         return self._price(at_us, trade.price, trade.size)
 
     def clock(self, exchange_us: int) -> Sequence[Bar]:
-        """The venue's time as the latest message of the connection tells it; the bars that it ends.
+        """The venue's time as a message without a price tells it; the bars that it ends, whatever they have missed.
 
         It must come from a message, not from a clock of ours: see the module.
         """
-        self._seen_us = max(self._seen_us, exchange_us)
-        return () if self._next_us is None or exchange_us < self._ends_us else self._end(exchange_us)
+        quiet_us = exchange_us - QUIET_US
+        if self._next_us is None or quiet_us < self._ends_us:
+            return ()
+        self._fresh = False
+        self.lost()
+        return self._end(quiet_us)
 
     def connected(self, at_us: int) -> None:
         """Everything is seen from `at_us` on, venue's time. Without this it is from the first price on."""
@@ -236,7 +272,16 @@ class BarBuilder:
     def _best(self, event: Quote | BookChange) -> Sequence[Bar]:
         if self._is_ahead(event):
             return ()
-        if self.basis is Basis.TRADES or event.bid <= 0 or event.ask <= 0:
+        if self.basis is Basis.TRADES:
+            if (
+                self._told_by_books
+                and self._fresh
+                and not self._up
+                and event.exchange_us > max(self._down_us, 0)
+            ):
+                self.connected(event.exchange_us)
+            return self.clock(event.exchange_us)
+        if event.bid <= 0 or event.ask <= 0:
             return self.clock(event.exchange_us)
         # Where the venue does not say when (Binance spot), this machine's clock has to do.
         return self._price(event.exchange_us or event.received_us, (event.bid + event.ask) * 5, 0)
@@ -304,13 +349,14 @@ class BarBuilder:
             assert self._last is not None  # the first bar has a price
             last_us, close = self._last
             during = [(down, up) for down, up in outages if down < end_us and up > open_us]
+            close_known = self._close_known(last_us, end_us, outages)
             bars.append(
                 Bar(
                     self.instrument, self.basis, self.interval_us, open_us,
                     *((held.open, held.high, held.low, close, held.volume, held.trades) if held is not None
                       else (close, close, close, close, 0, 0)),
-                    complete=not during and self._close_known(last_us, end_us, outages),
-                    close_known=self._close_known(last_us, end_us, outages),
+                    complete=close_known and not during,
+                    close_known=close_known,
                 )
             )  # fmt: skip
             self._begin(end_us)

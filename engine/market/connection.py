@@ -189,7 +189,7 @@ class Connection:
 
     def _ponged(self, answer: asyncio.Future[float]) -> None:
         if not answer.cancelled() and answer.exception() is None:
-            self.conversation.ping.answered()
+            self.conversation.ponged(self._clock.monotonic())
 
 
 def _end_if_cancelled() -> None:

@@ -16,9 +16,9 @@ from random import Random
 from typing import Protocol
 
 from engine.market.backoff import Backoff
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument
+from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
 from engine.market.monitoring.observed import STAGES, Observed
-from engine.market.staleness import BookWatch, Heartbeat
+from engine.market.staleness import BookWatch, Heartbeat, TradeWatch
 from engine.market.venues.protocol import Manners, Opening, Request, Tracker, Venue
 
 Sink = Callable[[Sequence[Event]], None]
@@ -47,7 +47,7 @@ class Terms:
         open_s, answer_s: how long opening a connection and a REST answer may take.
         first_delay_s, most_delay_s: of the back-off between connections.
         lasting_s: a connection that lived so long sets the back-off back.
-        still_s, unsynced_s: see `BookWatch`.
+        still_s, unsynced_s: see `BookWatch`; the first is for trades, too.
         ping_s, pong_s: protocol pings, besides the venue's own; and how long an answer may take.
         renew_share: of the venue's lifetime of a connection; about then it is opened anew.
         slow_sink_s, late_loop_s: what is counted as slow.
@@ -92,6 +92,9 @@ class Conversation:
             notes,
         )
         self.watch = BookWatch(self.symbols, now_s, still_s=terms.still_s, unsynced_s=terms.unsynced_s)
+        traded = [each.instrument.symbol for each in opening.subscriptions if Channel.TRADES in each.channels]
+        self._trades = TradeWatch(traded, now_s, still_s=terms.still_s)
+        self._ponged_s = now_s
         self._impatient: dict[str, Backoff] = {}  # books that were asked for since they last changed
         self._asked: set[str] = set()
         self._sink_failed = False
@@ -113,6 +116,7 @@ class Conversation:
         self.ping = Heartbeat(self._terms.ping_s, self._terms.pong_s, now_s)
         self._text_ping = Heartbeat(self._manners.ping_every_s, None, now_s)
         self.watch.begun(now_s)
+        self._trades.begun(now_s)
         return self.opening.texts
 
     def received(self, raw: bytes, now_ns: int, now_s: float) -> None:
@@ -170,6 +174,11 @@ class Conversation:
             requests.append((0.0 if again is None else again.failed(), want.instrument, want.request))
         return texts, requests
 
+    def ponged(self, now_s: float) -> None:
+        """A ping was answered."""
+        self.ping.answered()
+        self._ponged_s = now_s
+
     def text_due(self, now_s: float) -> str | None:
         """The venue's own ping, if it is time for one."""
         return self._manners.ping_text if self._text_ping.due(now_s) else None
@@ -179,11 +188,14 @@ class Conversation:
         if now_s - self._heard_s > self._manners.silence_s or self.ping.unanswered(now_s):
             self._observed.silences += 1
             return "silence"
-        still = self.watch.still(now_s)
-        if still:
-            self._observed.stale_books += len(still)
-            self.watch.remedied(still)
-            return "still"
+        alive_s = max(self._heard_s, self._ponged_s)
+        for watch in (self.watch, self._trades):
+            watch.heard(alive_s)
+            still = watch.still(now_s)
+            if still:
+                self._observed.stale_books += len(still)
+                watch.remedied(still)
+                return "still"
         if now_s >= self._renew_s:
             self._observed.renewals += 1
             return "renewal"
@@ -214,6 +226,8 @@ class Conversation:
                 watch.moved(event.instrument.symbol, now_s)
                 if self._impatient:
                     self._impatient.pop(event.instrument.symbol, None)
+            elif kind is Trade:
+                self._trades.moved(event.instrument.symbol, now_s)
             elif kind is BookLost:
                 watch.lost(event.instrument.symbol, now_s)
         observed.events += len(events)

@@ -138,4 +138,19 @@ class BookLost(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
-Event = Trade | Quote | Kline | BookChange | BookLost
+class TradesLost(msgspec.Struct, frozen=True, gc=False):
+    """Trades of an instrument may have been missed: from what came last on, until they are heard again.
+
+    A book that is lost says nothing of trades, nor these of a book: they can come by different connections, and a
+    book may be lost already when its connection ends.
+
+    Attributes:
+        reason: `disconnected`, or `malformed`: a message that may have been a trade.
+    """
+
+    instrument: Instrument
+    reason: str
+    received_us: int
+
+
+Event = Trade | Quote | Kline | BookChange | BookLost | TradesLost

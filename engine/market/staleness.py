@@ -1,9 +1,9 @@
-"""Is the connection alive, and do its books move? Plain judges of times that are handed in, in seconds.
+"""Is the connection alive, do its books move, does anybody trade? Plain judges of times that are handed in, in seconds.
 
 A connection that says nothing at all is dead, whatever TCP believes: a socket whose other end is gone stays open. A
-connection that lives while one of its books stands still for much longer than that book is used to has lost that
-stream. A market may also just be quiet: so the bound grows with the book's own usual pause, and doubles each time that
-a remedy has not helped.
+connection that lives (it speaks, or answers pings) while one of its books stands still for much longer than that book
+is used to has lost that stream; so it is with trades. A market may also just be quiet: so the bound grows with the
+book's own usual pause, and doubles each time that a remedy has not helped.
 """
 
 from collections.abc import Iterable
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 _USUAL_PAUSES = 50.0  # a book is still when it has not moved for so many of its usual pauses
 _FORGET = 0.05  # weight of a new pause in the usual one
 _MOST_DOUBLINGS = 10
+BURST_S = 1.0
 
 
 class Heartbeat:
@@ -110,3 +111,19 @@ class BookWatch:
         if not self._whole[symbol]:
             return self._unsynced_s * 2.0 ** self._doublings[symbol]
         return max(self._still_s, _USUAL_PAUSES * self._usual[symbol]) * 2.0 ** self._doublings[symbol]
+
+
+class TradeWatch(BookWatch):
+    """The same for trades. Nothing is expected before the first trade of a connection, and trades come in bursts: what
+    is usual is told by the pauses from `BURST_S` on.
+    """
+
+    def __init__(self, symbols: Iterable[str], now_s: float, *, still_s: float) -> None:
+        super().__init__(symbols, now_s, still_s=still_s, unsynced_s=float("inf"))
+
+    def moved(self, symbol: str, now_s: float) -> None:
+        """There was a trade."""
+        if self._whole[symbol] and now_s - self._moved[symbol] < BURST_S:
+            self._moved[symbol] = now_s
+        else:
+            super().moved(symbol, now_s)

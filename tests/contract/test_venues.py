@@ -8,7 +8,17 @@ import pytest
 
 from engine.errors import InvalidField, UnreadableInput
 from engine.market.books import ASK, BID
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Kline, Quote, Trade
+from engine.market.events import (
+    BookChange,
+    BookLost,
+    Channel,
+    Event,
+    Instrument,
+    Kline,
+    Quote,
+    Trade,
+    TradesLost,
+)
 from engine.market.venues.catalogue import VENUES, venue_named
 from engine.market.venues.protocol import Subscription, Tracker
 from tests.market_speech import SPEECHES, START_MS, Speech, Step, market
@@ -128,6 +138,29 @@ def test_a_book_is_empty_while_it_is_lost(speech: Speech) -> None:
     assert listener.book() == ({}, {})
     assert list(listener.tracker.wants()) == []
     assert not listener.tracker.disconnected(9)
+
+
+def test_a_connection_that_ends_says_that_trades_are_missed_although_it_had_no_book(speech: Speech) -> None:
+    tracker = speech.tracker(Channel.DEPTH, Channel.TRADES)
+    tracker.receive(b"{}", 8)
+    assert tracker.disconnected(9) == [TradesLost(speech.instrument, "disconnected", 9)]
+    assert not tracker.disconnected(10)  # nothing was heard since
+
+
+def test_trades_come_by_one_connection_that_says_so_when_it_ends(speech: Speech) -> None:
+    channels = frozenset({Channel.DEPTH, Channel.TRADES})
+    said = []
+    for opening in speech.venue.openings([Subscription(speech.instrument, channels)]):
+        tracker = speech.venue.tracker(opening.subscriptions)
+        tracker.receive(b"{}", 1)
+        said += [event for event in tracker.disconnected(2) if isinstance(event, TradesLost)]
+    assert said == [TradesLost(speech.instrument, "disconnected", 2)]
+
+
+def test_a_message_that_cannot_be_read_may_have_been_a_trade(speech: Speech) -> None:
+    tracker = speech.tracker(Channel.TRADES)
+    assert tracker.receive(b'{"half', 9) == [TradesLost(speech.instrument, "malformed", 9)]
+    assert not speech.tracker(Channel.DEPTH).receive(b'{"half', 9)
 
 
 def test_a_connection_that_comes_back_begins_anew(speech: Speech) -> None:

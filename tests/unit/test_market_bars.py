@@ -4,8 +4,17 @@ import pytest
 
 from engine.errors import InvalidField
 from engine.instants import DAY_US, parse_bar
-from engine.market.bars import REMEMBERED, BarBuilder, Basis, bar_name, bar_of, check_interval, units
-from engine.market.events import BookChange, BookLost, Instrument, Kline, Quote
+from engine.market.bars import (
+    QUIET_US,
+    REMEMBERED,
+    BarBuilder,
+    Basis,
+    bar_name,
+    bar_of,
+    check_interval,
+    units,
+)
+from engine.market.events import BookChange, BookLost, Instrument, Kline, Quote, TradesLost
 from tests.market_bars import INSTRUMENT, SECOND, START_US, trade
 
 
@@ -13,8 +22,12 @@ def builder(lateness_us: int = 0, basis: Basis = Basis.TRADES) -> BarBuilder:
     return BarBuilder(INSTRUMENT, SECOND, basis, lateness_us=lateness_us)
 
 
-def lost(reason: str = "disconnected") -> BookLost:
-    return BookLost(INSTRUMENT, reason, 0, 0, START_US)
+def lost() -> TradesLost:
+    return TradesLost(INSTRUMENT, "disconnected", START_US)
+
+
+def book_lost() -> BookLost:
+    return BookLost(INSTRUMENT, "gap", 0, 0, START_US)
 
 
 def quote(at_us: int, bid: int, ask: int, exchange: bool = True) -> Quote:
@@ -70,7 +83,7 @@ def test_a_late_trade_goes_where_it_belongs_until_the_lateness_is_over_and_then_
     assert (made.close, made.trades, bars.late) == (200, 2, 0)
     assert not bars.trade(trade(700_000, 999))
     assert bars.late == 1
-    (after,) = bars.clock(START_US + 3 * SECOND)[:1]
+    (after,) = bars.clock(START_US + QUIET_US + 3 * SECOND)[:1]
     assert (after.high, after.trades) == (300, 2)
 
 
@@ -116,7 +129,7 @@ def test_a_bar_without_a_trade_is_flat_at_the_last_close():
 def test_no_bar_is_made_before_the_first_price():
     bars = builder()
     bars.connected(START_US)
-    assert not bars.clock(START_US + 10 * SECOND)
+    assert not bars.clock(START_US + QUIET_US + 10 * SECOND)
     (made,) = [*bars.trade(trade(10 * SECOND)), *bars.trade(trade(11 * SECOND))]
     assert made.open_us == START_US + 10 * SECOND
 
@@ -155,9 +168,8 @@ def test_a_close_is_known_only_by_a_price_after_the_outage():
     bars.trade(trade(100_000, 100))
     bars.lost()
     bars.connected(START_US + 200_000)
-    made = list(bars.clock(START_US + 2 * SECOND))
-    made += bars.trade(trade(2 * SECOND, 70))
-    made += bars.clock(START_US + 4 * SECOND)
+    made = list(bars.trade(trade(2 * SECOND, 70)))
+    made += bars.trade(trade(4 * SECOND, 70))
     assert [(b.close, b.complete, b.close_known) for b in made] == [
         (100, False, False),
         (100, False, False),  # flat at a price that may be old
@@ -193,9 +205,9 @@ def test_a_lost_book_means_nothing_to_trades_and_an_outage_to_mids():
         bars = builder(basis=basis)
         bars.connected(START_US)
         bars.receive(trade(0) if basis is Basis.TRADES else quote(0, 10, 12))
-        bars.receive(lost("gap"))
+        bars.receive(book_lost())
         bars.receive(trade(SECOND - 1) if basis is Basis.TRADES else quote(SECOND - 1, 10, 12))
-        (made,) = bars.receive(quote(SECOND, 10, 12))
+        (made,) = bars.receive(trade(SECOND) if basis is Basis.TRADES else quote(SECOND, 10, 12))
         assert made.complete is complete
 
 
@@ -213,11 +225,71 @@ def test_mid_prices_need_a_digit_to_spare():
         BarBuilder(Instrument("v", "s", 18), SECOND, Basis.MIDS)
 
 
-def test_quotes_move_the_clock_of_trades_unless_they_carry_only_our_own():
+def book(at_us: int) -> BookChange:
+    return BookChange(INSTRUMENT, 1, 1, 1, 2, 1, START_US + at_us, START_US + at_us)
+
+
+def test_quotes_end_a_bar_of_trades_only_when_it_is_long_over_and_by_the_venues_own_time():
     bars = builder()
     bars.receive(trade(0))
-    assert not bars.receive(quote(5 * SECOND, 1, 2, exchange=False))
-    assert len(bars.receive(quote(SECOND, 1, 2))) == 1
+    assert not bars.receive(quote(QUIET_US + 5 * SECOND, 1, 2, exchange=False))
+    assert not bars.receive(quote(QUIET_US + SECOND - 1, 1, 2))
+    assert len(bars.receive(quote(QUIET_US + SECOND, 1, 2))) == 1
+
+
+def test_while_trades_stall_and_books_go_on_no_bar_is_called_complete():
+    bars = builder()
+    bars.connected(START_US)
+    bars.trade(trade(0, 100))
+    bars.trade(trade(SECOND + 500_000, 110))  # the last before the stall
+    made = [bar for at in range(2, 30) for bar in bars.receive(book(at * SECOND))]
+    made += bars.trade(trade(30 * SECOND + 500_000, 130))  # the first after it
+    made += bars.trade(trade(32 * SECOND, 140))
+    assert [((b.open_us - START_US) // SECOND, b.complete, b.close_known) for b in made] == [
+        (1, False, False),
+        (30, False, True),
+        (31, True, True),
+    ]
+
+
+def test_with_the_first_book_of_a_connection_its_trades_are_seen_if_its_opening_asked_for_them():
+    for told, complete in ((True, True), (False, False)):
+        bars = BarBuilder(INSTRUMENT, SECOND, told_by_books=told)
+        assert not bars.receive(book(-900_000))
+        bars.receive(trade(500_000))
+        (made,) = bars.receive(trade(SECOND))
+        assert made.complete is complete
+
+
+def test_a_book_without_the_venues_stamp_does_not_say_since_when_trades_are_seen():
+    bars = BarBuilder(INSTRUMENT, SECOND, told_by_books=True)
+    bars.receive(BookChange(INSTRUMENT, 1, 1, 1, 2, 1, 0, START_US - 5))
+    bars.receive(trade(500_000))
+    (made,) = bars.receive(trade(SECOND))
+    assert not made.complete
+
+
+@pytest.mark.parametrize(("reason", "complete"), [("disconnected", True), ("malformed", False)])
+def test_a_book_says_that_trades_are_seen_again_only_on_a_new_connection(reason, complete):
+    bars = BarBuilder(INSTRUMENT, SECOND, told_by_books=True)
+    bars.receive(book(-900_000))
+    bars.receive(trade(100_000))
+    bars.receive(TradesLost(INSTRUMENT, reason, START_US))
+    bars.receive(book(200_000))
+    bars.receive(trade(SECOND + 700_000))
+    (made,) = bars.receive(trade(2 * SECOND))[-1:]
+    assert ((made.open_us - START_US) // SECOND, made.complete) == (1, complete)
+
+
+def test_a_book_does_not_end_a_stall_of_trades():
+    bars = BarBuilder(INSTRUMENT, SECOND, told_by_books=True)
+    bars.receive(book(-900_000))
+    bars.receive(trade(100_000))
+    for at in range(30):
+        bars.receive(book(at * SECOND))
+    bars.receive(trade(30 * SECOND + 1))
+    (made,) = bars.receive(trade(31 * SECOND))[-1:]
+    assert ((made.open_us - START_US) // SECOND, made.complete) == (30, False)
 
 
 def test_a_kline_is_a_bar_once_it_is_closed():

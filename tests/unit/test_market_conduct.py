@@ -8,7 +8,7 @@ import pytest
 from engine.market.backoff import Backoff, retry_after_s
 from engine.market.limits import Limiter, VenueLimits
 from engine.market.monitoring.health import HealthWatch, State
-from engine.market.staleness import BookWatch, Heartbeat
+from engine.market.staleness import BookWatch, Heartbeat, TradeWatch
 from engine.market.venues.catalogue import VENUES
 
 
@@ -142,6 +142,38 @@ def test_a_quiet_market_is_given_its_own_time() -> None:
     assert books.still(now + 900.0) == []  # fifty of its usual pauses
     books.heard(now + 1001.0)
     assert books.still(now + 1001.0) == ["A"]
+
+
+def test_trades_that_stop_are_still_and_a_burst_does_not_say_what_is_usual() -> None:
+    trades, now = TradeWatch(["A"], 0.0, still_s=30.0), 0.0
+    for _ in range(100):
+        now += 10.0
+        for _ in range(20):
+            now += 0.001
+            trades.moved("A", now)
+    trades.heard(now + 450.0)
+    assert trades.still(now + 450.0) == []  # fifty pauses of ten seconds
+    trades.heard(now + 510.0)
+    assert trades.still(now + 510.0) == ["A"]
+
+
+def test_trades_without_a_pause_are_still_after_the_shortest_time() -> None:
+    trades = TradeWatch(["A"], 0.0, still_s=30.0)
+    for step in range(100):
+        trades.moved("A", step / 10)
+    trades.heard(60.0)
+    assert trades.still(39.0) == []
+    assert trades.still(41.0) == ["A"]
+
+
+def test_before_the_first_trade_of_a_connection_none_is_expected() -> None:
+    trades = TradeWatch(["A"], 0.0, still_s=30.0)
+    trades.heard(1e6)
+    assert trades.still(1e6) == []
+    trades.moved("A", 1e6)
+    trades.begun(2e6)
+    trades.heard(3e6)
+    assert trades.still(3e6) == []
 
 
 def test_a_book_that_does_not_become_whole_is_still_later() -> None:

@@ -22,6 +22,7 @@ from engine.market.monitoring.observed import Observed
 from engine.market.venues.protocol import Request, Subscription, Tracker, Venue
 
 _LOOK_US = 1_000_000
+_NEVER = (2**62, Disturbance.DROP)
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Unplugged:
         self._requests: list[tuple[int, int, _Connection, int, Instrument, Request]] = []
         self._made = 0
         self._instants: Iterator[tuple[int, Disturbance]] = (
-            plan.instants(self.now_us) if plan else iter([(2**62, Disturbance.DROP)])
+            plan.instants(self.now_us) if plan else iter([_NEVER])
         )
         self._next = next(self._instants)
         self._look_us = self.now_us
@@ -120,6 +121,11 @@ class Unplugged:
             if self.now_us >= self._look_us:
                 self._look_us = self.now_us + _LOOK_US
                 self._look()
+
+    def quiet(self) -> None:
+        """No further disturbances, but those that are ordered already."""
+        self._instants = iter([_NEVER])
+        self._next = next(self._instants)
 
     def end(self) -> None:
         """Close every connection, as a feed that stops does."""
@@ -198,7 +204,7 @@ class Unplugged:
             if text is not None:
                 each.client.hear(text)
             if conversation.ping.due(now_s) and not each.client.disturber.mute:
-                conversation.ping.answered()
+                conversation.ponged(now_s)
             reason = conversation.over(now_s)
             if reason == "renewal":
                 self._close(each, 0.0)

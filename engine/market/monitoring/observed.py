@@ -20,7 +20,7 @@ class Observed:
         renewals: reconnects that were planned, before the venue would have ended the connection.
         connect_errors: connections that did not open.
         rest_requests, rest_errors, rest_limited: requests sent; those that failed; those refused by 429 or 418.
-        stale_books: times that a book stood still while its connection lived.
+        stale_books: times that a book, or trades, stood still while their connection lived.
         silences: times that a connection said nothing for too long.
         slow_sinks: times that the sink took longer than the bound: while it works, nothing is read.
         loop_lags: times that the event loop was late by more than the bound; `worst_lag_s` the most.

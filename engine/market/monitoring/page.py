@@ -24,7 +24,7 @@ _COUNTERS = {
     "rest_requests": "REST requests sent",
     "rest_errors": "REST requests that failed",
     "rest_limited": "REST requests that the venue refused for its limits",
-    "stale_books": "Times that a book stood still while its connection lived",
+    "stale_books": "Times that a book, or trades, stood still while their connection lived",
     "silences": "Times that a connection said nothing for too long",
     "slow_sinks": "Times that what follows the feed held up its reading",
     "loop_lags": "Times that the event loop was late",

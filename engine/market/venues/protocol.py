@@ -100,7 +100,8 @@ class Tracker(Protocol):
 
     def receive(self, raw: bytes, received_us: int) -> Sequence[Event]:
         """One message as it came. What cannot be read is counted (`counts["malformed"]`) and loses the book it
-        may have been about (or, if that cannot be told, every book of the connection); it never raises.
+        may have been about (or, if that cannot be told, every book of the connection), and trades where it may have
+        been one; it never raises.
         """
 
     def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
@@ -114,7 +115,7 @@ class Tracker(Protocol):
         """
 
     def disconnected(self, received_us: int) -> Sequence[Event]:
-        """The connection is gone: every book is lost, and what `Opening` brings begins anew."""
+        """The connection is gone: every book is lost, trades are missed, and what `Opening` brings begins anew."""
 
     def in_sync(self, instrument: Instrument) -> bool:
         """Whether the book is whole."""

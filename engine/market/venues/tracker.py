@@ -13,7 +13,7 @@ from typing import Protocol
 
 from engine.errors import UnreadableInput
 from engine.market.books import HEAD, LAST, STATE, OrderBook, Shelf
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
+from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade, TradesLost
 from engine.market.reader import READ, ROWS_AT, Reader, decode, read
 from engine.market.shapes import ROW_SLOTS, Elsewhere, Form, RowSlot, Slot, Symbol
 from engine.market.venues.protocol import Request, Subscription, Want
@@ -107,6 +107,7 @@ class StreamTracker:
         self._tops = len(self._instruments)
         self._shelf = Shelf(self._instruments * 2)
         self._depths = [row for row, each in enumerate(subscriptions) if Channel.DEPTH in each.channels]
+        self._traded = [each.instrument for each in subscriptions if Channel.TRADES in each.channels]
         for row in range(self._tops):
             if row not in set(self._depths):
                 self._shelf.heads[HEAD * row + STATE] = UNFOLLOWED
@@ -118,7 +119,7 @@ class StreamTracker:
         self._were_whole: set[int] = set()
         self._lost_before: set[int] = set()
         self._wants: list[Want] = []
-        self._messages = self._events = 0
+        self._messages = self._events = self._messages_before = 0
         self._counts = dict.fromkeys(
             ("stale", "gaps", "resyncs", "crossed", "malformed", "stale_snapshots", "unknown", "refused"), 0
         )
@@ -200,6 +201,9 @@ class StreamTracker:
         for row in range(self._tops, 2 * self._tops):
             self._shelf.heads[HEAD * row + STATE] = LOST
         self._wants = []
+        if self._messages != self._messages_before:
+            events += self._miss_trades("disconnected", received_us)
+        self._messages_before = self._messages
         return events
 
     def in_sync(self, instrument: Instrument) -> bool:
@@ -360,7 +364,7 @@ class StreamTracker:
         return events
 
     def _malformed(self, raw: bytes, received_us: int) -> Sequence[Event]:
-        """A message that cannot be read: the books it may have been about are lost."""
+        """A message that cannot be read: the books it may have been about are lost, and trades may have been."""
         self._counts["malformed"] += 1
         symbol = self._dialect.about(raw)
         rows = self._depths if symbol is None else [self._rows[symbol]] if symbol in self._rows else []
@@ -370,7 +374,13 @@ class StreamTracker:
                 events += self._lose(row, "malformed", 0, 0, received_us)
             elif self._shelf.heads[HEAD * row + STATE] == LOST:
                 self._forget(row)
+        if not symbol:
+            events += self._miss_trades("malformed", received_us)
         return events
+
+    def _miss_trades(self, reason: str, received_us: int) -> Sequence[Event]:
+        self._events += len(self._traded)
+        return [TradesLost(each, reason, received_us) for each in self._traded]
 
     def _lose(self, row: int, reason: str, expected: int, came: int, received_us: int) -> Sequence[Event]:
         if reason in _COUNTED:
