@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from engine.instants import DAY_US
-from engine.market.bars import Bar
+from engine.market.bars import Bar, Basis
 from engine.market.events import Instrument
 from engine.market.keeping import Keeper
 from engine.market.watch import Watch
@@ -82,11 +82,18 @@ class World:
 
 
 def world(
-    database: Any, *, bars: Sequence[Bar] = (), fast: int = 1, slow: int = 2, now_us: int = 0, **options: Any
+    database: Any,
+    *,
+    bars: Sequence[Bar] = (),
+    fast: int = 1,
+    slow: int = 2,
+    now_us: int = 0,
+    basis: Basis = Basis.TRADES,
+    **options: Any,
 ) -> World:
     """A keeper that has not begun, with one watch of daily bars."""
     past, portfolios, clock, log = Past(bars), Portfolios(), Clock(now_us), Log()
-    watch = Watch(INSTRUMENT, DAY_US, fast=fast, slow=slow, symbol="BTC")
+    watch = Watch(INSTRUMENT, DAY_US, fast=fast, slow=slow, basis=basis, symbol="BTC")
     keeper = Keeper(
         database, [watch], history=past, post=portfolios, log=log.logger, now_us=clock, **options
     )  # fmt: skip

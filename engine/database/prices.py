@@ -1,9 +1,12 @@
-"""Last prices now and then, for those who ask what something is worth without a feed of their own."""
+"""Last prices now and then, for those who ask what something is worth without a feed of their own.
+
+`engine.market.pricing` says how often one is stored, and for how long.
+"""
 
 from dataclasses import dataclass
 from decimal import Decimal
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select
 
 from engine.database.database import Database
 from engine.database.tables import PRICES
@@ -24,6 +27,17 @@ def store_price(database: Database, connection: Connection, instrument: Instrume
         venue=instrument.venue, symbol=instrument.symbol, at_us=last.at_us, price=last.price
     )
     connection.execute(statement.on_conflict_do_nothing())
+
+
+def forget_prices(connection: Connection, instrument: Instrument, before_us: int) -> None:
+    """Those of an instrument from before an instant go."""
+    connection.execute(
+        delete(PRICES).where(
+            PRICES.c.venue == instrument.venue,
+            PRICES.c.symbol == instrument.symbol,
+            PRICES.c.at_us < before_us,
+        )
+    )
 
 
 def price_at(connection: Connection, instrument: Instrument, at_us: int) -> LastPrice | None:

@@ -28,6 +28,7 @@ class Behind:
 
     Attributes:
         dropped: bars that were not taken.
+        begun: the keeper is where the last one left off.
         failure: what ended the thread before `stop`; None: nothing.
     """
 
@@ -35,7 +36,9 @@ class Behind:
         self, keeper: Keeper, *, log: FilteringBoundLogger, most_waiting: int = MOST_WAITING
     ) -> None:
         self.dropped = 0
+        self.begun = False
         self.failure: BaseException | None = None
+        self._taken = self._kept = 0
         self._keeper = keeper
         self._log = log
         self._queue: queue.Queue[Bar | None] = queue.Queue(most_waiting)
@@ -44,8 +47,8 @@ class Behind:
 
     @property
     def waiting(self) -> int:
-        """Bars that are not stored yet, about."""
-        return self._queue.qsize()
+        """Bars that were taken and have not been gone through yet."""
+        return self._taken - self._kept
 
     def start(self) -> None:
         """Begin, with `Keeper.begin`."""
@@ -60,6 +63,7 @@ class Behind:
                 taken += 1
         except queue.Full:
             pass
+        self._taken += taken
         self.dropped += len(bars) - taken
         return taken
 
@@ -81,6 +85,7 @@ class Behind:
     def _run(self) -> None:
         try:
             if self._done(self._keeper.begin):
+                self.begun = True
                 while self._round():
                     pass
         except Exception as error:  # noqa: BLE001 - a thread has nobody above it: whoever offers is told
@@ -91,6 +96,7 @@ class Behind:
         """Keep what has come; False when it is time to end."""
         bars = self._next()
         kept = self._done(lambda: self._keeper.keep(bars), lambda: self._keeper.keep(()))
+        self._kept += len(bars)
         return kept and not (self._stopping.is_set() and self._queue.empty())
 
     def _next(self) -> list[Bar]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from random import Random
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from engine.market.clocks import Clock
 from engine.market.connection import Connection
@@ -24,7 +24,15 @@ from engine.market.monitoring.observed import Observed
 from engine.market.monitoring.page import BOUNDS_NS
 from engine.market.monitoring.process import ProcessWatch
 from engine.market.rest import RestClient
-from engine.market.venues.protocol import Hosts, Subscription, Tracker, Venue
+from engine.market.venues.protocol import Hosts, Request, Subscription, Tracker, Venue
+
+
+class Answers(Protocol):
+    """A venue's REST side: `engine.market.rest.RestClient`, or what stands for it where there are no sockets."""
+
+    async def get(self, request: Request, *, tries: int | None = None) -> bytes:
+        """See `RestClient.get`."""
+
 
 COUNTS = ("gaps", "resyncs", "crossed", "malformed", "stale", "stale_snapshots", "unknown", "refused")
 
@@ -195,7 +203,7 @@ async def instruments_of(venue: Venue, symbols: Sequence[str], rest: RestClient)
 
 
 async def history_of(
-    venue: Venue, instrument: Instrument, interval_us: int, count: int, rest: RestClient, now_us: int
+    venue: Venue, instrument: Instrument, interval_us: int, count: int, rest: Answers, now_us: int
 ) -> list[Kline]:
     """The last `count` closed klines, oldest first, in as many requests as it takes; fewer if there are no more."""
     found: list[Kline] = []

@@ -21,7 +21,7 @@ from engine.journal.blobs import BlobStore
 from engine.market.bars import Bar, Basis, bar_of
 from engine.market.clocks import Clock
 from engine.market.events import Instrument
-from engine.market.feed import Feed, history_of, instruments_of
+from engine.market.feed import Answers, Feed, history_of, instruments_of
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.observed import Observed
 from engine.market.rest import RestClient
@@ -128,7 +128,7 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
             lambda duration_ns: observed[0].observed.stages["order"].observe(duration_ns),  # noqa: PLW0108 - not yet there
         )  # fmt: skip
         station = Station(
-            [instrument], terms_of(settings), database=around.database, post=around.post,
+            venue, [instrument], terms_of(settings), database=around.database, post=around.post,
             history=_history(venue, rest, around), log=around.log, now_us=around.now_us, blobs=around.blobs,
             dealer=dealer,
         )  # fmt: skip
@@ -160,6 +160,24 @@ def terms_of(settings: Settings) -> StationTerms:
     )
 
 
+async def bars_of_history(
+    venue: Venue,
+    instrument: Instrument,
+    interval_us: int,
+    from_us: int,
+    to_us: int,
+    rest: Answers,
+    now_us: int,
+) -> list[Bar]:
+    """The venue's own klines that open from `from_us` on and before `to_us`, as bars; none of a length it has not."""
+    count = max(1, -((from_us - now_us) // interval_us))
+    try:
+        klines = await history_of(venue, instrument, interval_us, count, rest, now_us)
+    except InvalidField:
+        return []
+    return [bar_of(kline) for kline in klines if from_us <= kline.open_us < to_us]
+
+
 def _dealer(
     name: str, instrument: Instrument, settings: Settings, around: Around, sent: Callable[[int], None]
 ) -> Dealer | None:
@@ -182,17 +200,9 @@ def _history(
     """The venue's own klines as a keeper's history: called from its thread, asked in this loop."""
     loop = asyncio.get_running_loop()
 
-    async def asked(instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> list[Bar]:
-        now_us = around.now_us()
-        count = max(1, -((from_us - now_us) // interval_us))
-        try:
-            klines = await history_of(venue, instrument, interval_us, count, rest, now_us)
-        except InvalidField:  # the venue makes no klines of this length
-            return []
-        return [bar_of(kline) for kline in klines if from_us <= kline.open_us < to_us]
-
     def history(instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> Sequence[Bar]:
-        question = asyncio.run_coroutine_threadsafe(asked(instrument, interval_us, from_us, to_us), loop)
+        asked = bars_of_history(venue, instrument, interval_us, from_us, to_us, rest, around.now_us())
+        question = asyncio.run_coroutine_threadsafe(asked, loop)
         try:
             return question.result(_HISTORY_S)
         except TimeoutError as error:

@@ -14,6 +14,12 @@ is recorded as its refusal, and that is that. While the portfolios cannot be rea
 
 *What is missing* before a bar is asked of the history. While the history has it not, the bars behind it wait; after
 `patience_us` the crossover starts anew, with a warm-up, and the log says so.
+
+*What is not whole* (bars that have not seen all of their time, and bars that are not there although earlier and later
+ones are) is asked of the history as well, ever more seldom, and stored once it is there. Nothing waits for it: a
+crossover needs closes, and a close that is not known is missing.
+
+*Last prices* are stored beside them; see `engine.market.pricing`.
 """
 
 from collections import deque
@@ -38,7 +44,9 @@ from engine.journal.blobs import BlobStore
 from engine.market.bar_files import write_day
 from engine.market.bars import Bar, Basis
 from engine.market.crossover import Gap
-from engine.market.events import Instrument
+from engine.market.events import Instrument, Trade
+from engine.market.mending import Mending
+from engine.market.pricing import Pricing
 from engine.market.watch import MarketSignal, Watch
 from engine.signals import Signal
 
@@ -86,9 +94,11 @@ class Keeper:
         blobs: where days are written as files; None: nowhere.
         now_us: the time, for what is recorded and for how far back history goes.
         patience_us: how long missing bars are waited for, in the market's time.
+        last_trades: the last trade of each instrument, asked for at every turn; may be of any thread.
 
     Attributes:
         restarts: crossovers that had to start anew.
+        mended: bars that were not whole, or not there, and came from the history.
     """
 
     def __init__(
@@ -103,8 +113,9 @@ class Keeper:
         act: Callable[[Signal], None] = lambda _: None,
         blobs: BlobStore | None = None,
         patience_us: int = 60 * MICROSECONDS,
+        last_trades: Callable[[], Sequence[Trade]] = tuple,
     ) -> None:
-        self.restarts = 0
+        self.restarts = self.mended = 0
         self._database = database
         self._watches = tuple(watches)
         self._by_series: dict[_Series, list[Watch]] = {}
@@ -128,6 +139,8 @@ class Keeper:
         self._waiting: dict[Watch, tuple[int, Bar]] = {}
         self._ask_again_us: dict[Watch, int] = {}
         self._day_us: dict[_Series, int] = {}  # the first day that is not written as a file
+        self._mending = {series: Mending(each[0]) for series, each in self._by_series.items()}
+        self._pricing = Pricing(last_trades)
 
     def begin(self) -> None:
         """Be where the last one left off, or at the beginning: warmed up by history, with no signal for the past.
@@ -140,6 +153,9 @@ class Keeper:
         with self._database.reading() as connection:
             self._untold = [made.signal for made in pending_signals(connection)]
         self.keep(())
+        with self._database.reading() as connection:
+            for mending in self._mending.values():
+                mending.begin(connection, self._now_us())
 
     def keep(self, bars: Sequence[Bar]) -> None:
         """Take new bars, store everything that is to be stored, and post what is to be posted.
@@ -151,6 +167,9 @@ class Keeper:
         """
         self._bars.extend(bars)
         self._to_take.extend(bars)
+        for bar in bars:
+            if (mending := self._mending.get(_series(bar))) is not None:
+                mending.note(bar)
         if not bars:
             self._to_take.extend(bar for _, bar in self._waiting.values())
         while self._to_take:
@@ -162,6 +181,12 @@ class Keeper:
         self._tell()
         self._write_days(bars)
         self._deliver()
+        self._mend()
+
+    @property
+    def to_mend(self) -> int:
+        """Bars that are not whole, or not there, and are asked for."""
+        return sum(mending.waiting for mending in self._mending.values())
 
     def _begin(self, watch: Watch) -> None:
         now_us = self._now_us()
@@ -273,17 +298,40 @@ class Keeper:
         found = {bar.open_us: bar for bar in [*new, *stored] if bar.close_known}
         return [found[open_us] for open_us in sorted(found)]
 
+    def _mend(self) -> None:
+        """Ask for what is not whole. Last of all, because a history may take its time."""
+        now_us = self._now_us()
+        for series, mending in self._mending.items():
+            if any(watch in self._waiting for watch in self._by_series[series]):
+                continue  # the crossover itself asks for what it waits for
+            span = mending.due(now_us)
+            if span is None:
+                continue
+            try:
+                found = self._history(mending.watch.instrument, mending.watch.interval_us, *span)
+            except _WAITS as error:
+                self._log.warning("history_unavailable", symbol=mending.watch.symbol, reason=str(error))
+                continue
+            self._bars += mending.wanted(found)
+        self._store()
+
     def _store(self) -> None:
-        if not (self._bars or self._signals or self._moved):
+        prices = self._pricing.due()
+        if not (self._bars or self._signals or self._moved or prices):
             return
         new = []
         with self._database.writing() as connection:
             store_bars(self._database, connection, self._bars)
+            self._pricing.store(self._database, connection, prices)
             new = [made for made in self._signals if store_signal(self._database, connection, made)]
             for watch in self._moved:
                 if (progress := watch.crossover.progress) is not None:
                     key = watch.strategy, watch.instrument, watch.basis, watch.interval_us
                     store_progress(self._database, connection, *key, progress)
+        self._pricing.stored(prices)
+        for bar in self._bars:
+            if bar.complete and (mending := self._mending.get(_series(bar))) is not None:
+                self.mended += mending.stored(bar)
         self._bars.clear()
         self._signals.clear()
         self._moved.clear()

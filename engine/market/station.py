@@ -1,6 +1,6 @@
 """What follows a feed: bars, the crossover on them, its signals stored and posted, and their orders on paper.
 
-    station = Station(instruments, terms, database=…, post=…, history=…, log=…, now_us=…, dealer=dealer)
+    station = Station(venue, instruments, terms, database=…, post=…, history=…, log=…, now_us=…, dealer=dealer)
     feed = Feed(venue, station.subscriptions, station.take, …)
     station.follow(feed.tracker)
     station.start()                     # keeper and dealer on threads of their own
@@ -21,7 +21,7 @@ from engine.market.bars import Bar, BarBuilder, Basis, bar_name
 from engine.market.behind import Behind
 from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
 from engine.market.keeping import History, Keeper
-from engine.market.venues.protocol import Subscription, Tracker
+from engine.market.venues.protocol import Opening, Subscription, Tracker, Venue
 from engine.market.watch import Watch
 from engine.orders.dealing import Dealer, Levels
 from engine.orders.planning import Instruction
@@ -50,6 +50,7 @@ class Station:
     """See the module.
 
     Args:
+        venue: whose instruments they are; its openings say what books tell of trades; see `BarBuilder`.
         post: gives a signal to the portfolios; see `engine.market.keeping.Post`.
         blobs: where bars are written as files, a day each; None: nowhere.
         now_us: the market's time.
@@ -58,6 +59,7 @@ class Station:
 
     def __init__(
         self,
+        venue: Venue,
         instruments: Sequence[Instrument],
         terms: StationTerms,
         *,
@@ -74,19 +76,24 @@ class Station:
             Watch(each, terms.interval_us, fast=terms.fast, slow=terms.slow, basis=terms.basis)
             for each in instruments
         ]
+        openings = venue.openings(self.subscriptions)
         self._builders = {
-            each.symbol: BarBuilder(each, terms.interval_us, terms.basis, lateness_us=terms.lateness_us)
+            each.symbol: BarBuilder(
+                each, terms.interval_us, terms.basis, lateness_us=terms.lateness_us,
+                told_by_books=told_by_books(each, openings),
+            )
             for each in instruments
-        }
+        }  # fmt: skip
         self._dealer = dealer
+        self._prices: dict[str, Trade] = {}
         self._keeper = Keeper(
             database, self._watches, history=history, post=post, act=self._act, log=log, now_us=now_us, blobs=blobs,
+            last_trades=lambda: list(self._prices.values()),
         )  # fmt: skip
         self._behind = Behind(self._keeper, log=log)
         self._tracker: Callable[[Instrument], Tracker] | None = None
         self._bars: dict[str, Bar] = {}
         self._best: dict[str, BookChange] = {}
-        self._prices: dict[str, Trade] = {}
         self.signals = 0
 
     @property
@@ -99,6 +106,20 @@ class Station:
     def failure(self) -> BaseException | None:
         """What ended the keeper; None: it goes on."""
         return self._behind.failure
+
+    @property
+    def begun(self) -> bool:
+        """Whether keeper and dealer are where the last ones left off."""
+        return self._behind.begun and (self._dealer is None or not self._dealer.trouble)
+
+    @property
+    def waiting(self) -> int:
+        """Bars that the keeper has not gone through yet."""
+        return self._behind.waiting
+
+    def last_bar(self, symbol: str) -> Bar | None:
+        """The latest that has ended; None: none has."""
+        return self._bars.get(symbol)
 
     def follow(self, tracker: Callable[[Instrument], Tracker]) -> None:
         """Where books are to be had, for orders: `Feed.tracker`."""
@@ -137,6 +158,8 @@ class Station:
             "signals": self.signals,
             "bars_waiting": self._behind.waiting,
             "bars_dropped": self._behind.dropped,
+            "bars_to_mend": self._keeper.to_mend,
+            "bars_mended": self._keeper.mended,
             "crossovers_restarted": self._keeper.restarts,
             "paper": None if self._dealer is None else self._dealer.status(),
         }
@@ -179,3 +202,13 @@ class Station:
             "repeated": builder.repeated,
             "ahead": builder.ahead,
         }  # fmt: skip
+
+
+def told_by_books(instrument: Instrument, openings: Sequence[Opening]) -> bool:
+    """Whether books come by the connection whose opening, and not a text later on, asks for the trades."""
+    wanted = {Channel.DEPTH, Channel.TRADES}
+    return any(
+        each.instrument == instrument and wanted <= each.channels and not opening.texts
+        for opening in openings
+        for each in opening.subscriptions
+    )

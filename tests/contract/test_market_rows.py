@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import select
 
 from engine.database.bars import read_bars, store_bars
 from engine.database.database import Database, open_database
@@ -20,14 +21,15 @@ from engine.database.signals import (
     store_progress,
     store_signal,
 )
-from engine.errors import LateSignal, PriceJump, StoreUnavailable
+from engine.database.tables import PRICES
+from engine.errors import LateSignal, PriceJump, StoreError, StoreUnavailable
 from engine.instants import DAY_US
 from engine.journal.blobs import DiskBlobs
 from engine.market.bars import Basis
 from engine.market.crossover import Progress
 from engine.market.watch import MarketSignal
 from engine.signals import Action, Signal
-from tests.market_bars import INSTRUMENT, SECOND, START_US, bar
+from tests.market_bars import INSTRUMENT, SECOND, START_US, bar, trade
 from tests.market_keeping import World, world
 
 KEY = (INSTRUMENT, Basis.TRADES, DAY_US)
@@ -317,3 +319,122 @@ def test_a_day_is_written_as_a_file_once_it_is_over(database: Database, tmp_path
     here.keeper.keep([bar(25, 25, hour)])
     assert len(blobs.list("")) == 1
     assert len(here.log.events("day_written")) == 1
+
+
+def holes(database: Database):
+    """Numbers of the bars that are not complete, among those that are stored."""
+    return [(each.open_us - START_US) // DAY_US for each in stored_bars(database) if not each.complete]
+
+
+def test_a_bar_that_has_not_seen_all_of_its_time_is_made_whole_by_the_history(database: Database) -> None:
+    began = world(database, now_us=START_US)
+    began.keeper.begin()
+    began.keeper.keep([replace(bar(0, 10), complete=False, volume=3), bar(1, 11)])
+    assert holes(database) == [0]
+    began.past.bars = [replace(bar(0, 10), volume=9)]
+    began.clock.now += 5_000_000
+    began.keeper.keep(())
+    (whole, _) = stored_bars(database)
+    assert (whole.complete, whole.volume) == (True, 9)
+    assert (began.keeper.mended, began.keeper.to_mend) == (1, 0)
+
+
+def test_bars_that_never_came_are_asked_for_although_the_crossover_has_given_up(database: Database) -> None:
+    began = world(database, now_us=START_US, patience_us=1)
+    began.keeper.begin()
+    began.keeper.keep([bar(0, 10)])
+    for number in range(4, 9):
+        began.keeper.keep([bar(number, 10 + number)])
+    assert (began.keeper.restarts, began.keeper.to_mend) == (1, 3)
+    began.past.bars = [bar(number, 10) for number in range(1, 4)]
+    began.clock.now += 3_600_000_000
+    began.keeper.keep(())
+    assert [(each.open_us - START_US) // DAY_US for each in stored_bars(database)] == list(range(9))
+    assert began.keeper.to_mend == 0
+
+
+def test_a_history_that_has_it_not_is_asked_ever_more_seldom(database: Database) -> None:
+    began = world(database, now_us=START_US)
+    began.keeper.begin()
+    began.keeper.keep([replace(bar(0, 10), complete=False)])
+    asked = began.past.asked
+    for _ in range(3_600):
+        began.clock.now += SECOND
+        began.keeper.keep(())
+    assert 8 <= began.past.asked - asked <= 16  # 5, 10, 20 … 600 s apart
+    assert began.keeper.to_mend == 1
+
+
+def test_a_history_that_does_not_answer_holds_nothing_up(database: Database) -> None:
+    began = world(database, now_us=START_US)
+    began.keeper.begin()
+    began.past.error = StoreUnavailable("away")
+    began.keeper.keep([replace(BARS[0], complete=False), *BARS[1:]])
+    assert crossed(database) == CROSSED
+    assert len(began.portfolios.taken) == len(CROSSED)
+    assert began.keeper.to_mend == 1
+
+
+def test_what_was_not_whole_is_known_after_a_restart(database: Database) -> None:
+    began = world(database, now_us=START_US)
+    began.keeper.begin()
+    began.keeper.keep([bar(0, 10), replace(bar(1, 11), complete=False), bar(2, 12)])
+    again = world(database, now_us=START_US + 3 * DAY_US, bars=[replace(bar(1, 11), volume=7)])
+    again.keeper.begin()
+    assert again.keeper.to_mend == 1
+    again.keeper.keep(())
+    assert (again.keeper.to_mend, holes(database)) == (0, [])
+
+
+def test_bars_of_mids_are_nobody_elses_and_not_asked_for(database: Database) -> None:
+    began = world(database, now_us=START_US, basis=Basis.MIDS)
+    began.keeper.begin()
+    asked = began.past.asked
+    began.keeper.keep([replace(bar(number, 10), basis=Basis.MIDS, complete=False) for number in (0, 2)])
+    assert (began.keeper.to_mend, began.past.asked) == (0, asked)
+
+
+def prices_of(database: Database):
+    with database.reading() as connection:
+        rows = connection.execute(select(PRICES.c.at_us, PRICES.c.price).order_by(PRICES.c.at_us)).all()
+    return [((row.at_us - START_US) / SECOND, str(row.price)) for row in rows]
+
+
+def test_the_last_trade_is_stored_as_a_price_at_most_every_ten_seconds(database: Database) -> None:
+    last = []
+    began = world(database, now_us=START_US, last_trades=lambda: last)
+    began.keeper.begin()
+    began.keeper.keep(())
+    assert prices_of(database) == []
+    for at_s, price in ((1, 101), (1, 101), (10.9, 102), (11, 103), (20, 104), (40, 105)):
+        last[:] = [trade(int(at_s * SECOND), price)]
+        began.keeper.keep(())
+    assert prices_of(database) == [(1, "1.01"), (11, "1.03"), (40, "1.05")]
+
+
+def test_a_price_that_could_not_be_stored_is_stored_later(database: Database) -> None:
+    last = [trade(SECOND, 101)]
+    began = world(database, now_us=START_US, last_trades=lambda: last)
+    with database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE prices RENAME TO elsewhere")
+    with pytest.raises(StoreError):
+        began.keeper.keep(())
+    with database.writing() as connection:
+        connection.exec_driver_sql("ALTER TABLE elsewhere RENAME TO prices")
+    began.keeper.keep(())
+    assert prices_of(database) == [(1, "1.01")]
+
+
+def test_prices_of_more_than_a_week_ago_go(database: Database) -> None:
+    last = []
+    other = replace(INSTRUMENT, symbol="ETHUSDT")
+    with database.writing() as connection:
+        store_price(database, connection, other, LastPrice(START_US, Decimal(7)))
+    began = world(database, now_us=START_US, last_trades=lambda: last)
+    for day in (0, 1, 7, 8):
+        last[:] = [trade(day * DAY_US + 1, 100 + day)]
+        began.keeper.keep(())
+    with database.reading() as connection:
+        assert price_at(connection, INSTRUMENT, START_US + DAY_US) is None
+        assert price_at(connection, INSTRUMENT, START_US + DAY_US + 1) is not None
+        assert price_at(connection, other, START_US) is not None
