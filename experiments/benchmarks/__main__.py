@@ -25,6 +25,7 @@ from experiments.benchmarks.figures import Figure
 NAMES = (
     "kernel",
     "feed",
+    "day",
     "startup",
     "intake",
     "core",
