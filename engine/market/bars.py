@@ -20,8 +20,9 @@ up to the next, counts as missed, and the venue's klines have the word.
 nothing; a venue sends the last trades once more after a reconnect.
 
 *What was missed.* After `TradesLost` (for mids: `BookLost`), all from the last price on until the next, or until
-`connected`: where books come by the connection whose opening asks for the trades (`told_by_books`), their first change
-says that trades are seen, too. A bar in which a connection begins has not seen all of its time.
+`connected`. Where the venue numbers its trades (`numbered`), a number that is left out says the same. Where books come
+by the connection whose opening asks for the trades (`told_by_books`), their first change says that trades are seen,
+too. A bar in which a connection begins has not seen all of its time.
 
 *Nothing traded.* A bar without a trade on a connection that was up is there: flat at the last close, volume 0, trades
 0. What is not there is not known: no bar is made before the first price, nor for a bar during which the connection
@@ -174,6 +175,7 @@ class BarBuilder:
         instrument: whose events come; those of others are not for this builder.
         interval_us: `InvalidField` unless `check_interval` takes it.
         lateness_us: how long after its end a bar waits for trades that were delayed or overtaken.
+        numbered: trade ids count up by one.
         told_by_books: with a change of the book trades are seen as well; see the module.
 
     Attributes:
@@ -188,6 +190,7 @@ class BarBuilder:
         basis: Basis = Basis.TRADES,
         *,
         lateness_us: int = 0,
+        numbered: bool = False,
         told_by_books: bool = False,
     ) -> None:
         if lateness_us < 0:
@@ -197,6 +200,8 @@ class BarBuilder:
         self.interval_us = check_interval(interval_us)
         self.late = self.repeated = self.ahead = 0
         self._lateness_us = lateness_us
+        self._numbered = numbered
+        self._number = 0  # of the next trade, if none is left out; 0: not known
         self._told_by_books = told_by_books
         self._open: dict[int, _Open] = {}  # by their beginning
         self._now: _Open | None = None  # the one that the last price went to
@@ -242,6 +247,8 @@ class BarBuilder:
         self._recent.add(trade_id)
         if len(self._recent) >= REMEMBERED:
             self._before, self._recent = self._recent, set()
+        if self._numbered:
+            self._count(trade_id)
         return self._price(at_us, trade.price, trade.size)
 
     def clock(self, exchange_us: int) -> Sequence[Bar]:
@@ -262,10 +269,26 @@ class BarBuilder:
             self._up = True
             self._outages.append((self._down_us, at_us))
 
+    def _count(self, trade_id: str) -> None:
+        """Is one left out before this?"""
+        try:
+            number = int(trade_id)
+        except ValueError:
+            return
+        wanted = self._number
+        if number == wanted:
+            self._number = number + 1
+        elif number > wanted:
+            if wanted:
+                self.lost()
+                self._fresh = False
+            self._number = number + 1
+
     def lost(self) -> None:
         """The connection is down, or what came of it can no longer be trusted."""
         if self._up:
             self._up = False
+            self._number = 0
             # What overtook others may be here while they are not.
             self._down_us = self._seen_us - self._lateness_us
 

@@ -80,7 +80,7 @@ class Station:
         self._builders = {
             each.symbol: BarBuilder(
                 each, terms.interval_us, terms.basis, lateness_us=terms.lateness_us,
-                told_by_books=told_by_books(each, openings),
+                numbered=venue.numbers_trades, told_by_books=told_by_books(each, openings),
             )
             for each in instruments
         }  # fmt: skip

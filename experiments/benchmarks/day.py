@@ -4,7 +4,7 @@
 
 A generated exchange without sockets (`engine.market.loopback.unplugged`) speaks Binance USD-M, whose books and trades
 come by two connections, or Binance spot, where they come by one. Both are disturbed: books in every way that the
-loopback knows, trades in those that TCP leaves possible. Behind the feed is the real station: bars of a minute, keeper
+loopback knows, trades in all that concern messages. Behind the feed is the real station: bars of a minute, keeper
 with a SQLite database, crossover, dealer, paper exchange, and the venue's klines as history. The market stands still
 only while the keeper or the dealer has something to do, so a day takes as long as the work that it makes.
 
@@ -18,6 +18,7 @@ import os
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -37,12 +38,13 @@ from engine.errors import StoreUnavailable
 from engine.market.bars import Bar, Basis
 from engine.market.events import Channel, Event, Instrument, Trade, TradesLost
 from engine.market.following import bars_of_history
-from engine.market.loopback.disturbance import Disturbance, Plan
+from engine.market.loopback.disturbance import OF_MESSAGES, Disturbance, Plan
 from engine.market.loopback.exchange import GeneratedExchange
 from engine.market.loopback.unplugged import Unplugged
 from engine.market.station import Station, StationTerms
 from engine.market.venues.catalogue import venue_named
 from engine.market.venues.protocol import Request
+from engine.market.watch import MarketSignal
 from engine.orders.dealing import Dealer
 from engine.orders.listings import Costs, Listing
 from engine.orders.orders import Kind
@@ -60,11 +62,6 @@ START_US = 28_333_333 * MINUTE_US
 STEP_US = 100_000
 FAST, SLOW = 2, 5
 ACCOUNT = "paper:day"
-OF_TRADES = (
-    Disturbance.DOUBLE, Disturbance.MALFORMED, Disturbance.STALL, Disturbance.CUT, Disturbance.HALF_OPEN,
-)  # fmt: skip
-"""What a connection over TCP can do to trades. One that is left out or overtaken, nobody could notice in time."""
-
 _SETTLES_US = 2 * HOUR_US
 _MANY_MINUTES = 120
 
@@ -75,7 +72,7 @@ class Terms:
 
     Attributes:
         minutes: how long.
-        mean_s: between two disturbances of books; of trades they are a tenth as many.
+        mean_s: between two disturbances of books; of trades they are a fifth as many.
         klines: whether the venue has klines of the time that is followed.
         kind: of the orders.
     """
@@ -98,16 +95,19 @@ class Seen:
     _ids: dict[int, set[str]] = field(default_factory=dict)
     _last_us: int = START_US
     _down: bool = True
+    _number: int = 0
 
     def take(self, events: Sequence[Event]) -> None:
         """Events of the feed."""
         for event in events:
             if isinstance(event, Trade):
                 self._ids.setdefault(event.exchange_us // MINUTE_US, set()).add(event.trade_id)
-                if self._down:
+                number = int(event.trade_id)
+                if self._down or number > self._number + 1:
                     self.missed.append((self._last_us, event.exchange_us))
                     self._down = False
-                self._last_us = event.exchange_us
+                self._number = max(self._number, number)
+                self._last_us = max(self._last_us, event.exchange_us)
             elif isinstance(event, TradesLost):
                 self._down = True
 
@@ -157,7 +157,7 @@ class Day:
         self.station.follow(self.feed.tracker)
         self._disturbing = self._disturbances_of_trades()
         self._next = next(self._disturbing)
-        self.posted: list[str] = []
+        self._posted: Counter[str] = Counter()
         self.memory: dict[int, float] = {}  # MB by hour
         self.end_us = START_US + terms.minutes * MINUTE_US
         self.seconds = 0.0
@@ -229,10 +229,11 @@ class Day:
         return {bar.open_us // MINUTE_US: bar for bar in self._bars(START_US)}
 
     def crossings(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Bar and action of every signal, as stored, and as all stored closes at once say."""
-        with self.database.reading() as connection:
-            made = [each.made for each in read_signals(connection)]
-        stored = [(each.bar_open_us, int(each.signal.action)) for each in made]
+        """Bar and action of every signal of the day, as stored, and as all stored closes at once say."""
+        made = self._signals()
+        stored = [
+            (each.bar_open_us, int(each.signal.action)) for each in made if each.bar_open_us < self.end_us
+        ]
         bars = self._bars(0)
         closes = np.array([bar.close for bar in bars], np.int64)
         sums = np.concatenate([[0], np.cumsum(closes)])
@@ -242,6 +243,11 @@ class Day:
         turned = told[1:][signs[told[1:]] != signs[told[:-1]]]
         all_at_once = [(bars[n + SLOW - 1].open_us, int(signs[n])) for n in turned.tolist()]
         return stored, [each for each in all_at_once if each[0] >= START_US]
+
+    def posted_otherwise(self) -> int:
+        """How many signals were posted, and are not stored, or the other way round, or more than once."""
+        stored = Counter(each.signal.signal_id for each in self._signals())
+        return sum(abs(stored[name] - self._posted[name]) for name in stored | self._posted)
 
     def order_differences(self) -> list[str]:
         """In what the stored orders, positions and cash are not the paper exchange's."""
@@ -285,13 +291,17 @@ class Day:
         with self.database.reading() as connection:
             return read_bars(connection, self.instrument, Basis.TRADES, MINUTE_US, from_us, self.end_us)
 
+    def _signals(self) -> list[MarketSignal]:
+        with self.database.reading() as connection:
+            return [each.made for each in read_signals(connection)]
+
     def _take(self, events: Sequence[Event]) -> None:
         self.seen.take(events)
         self.station.take(events)
 
     def _post(self, signal: Signal) -> str:
-        self.posted.append(signal.signal_id)
-        return f"receipt-{len(self.posted)}"
+        self._posted[signal.signal_id] += 1
+        return f"receipt-{len(self._posted)}"
 
     def _history(self, instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> Sequence[Bar]:
         bars = asyncio.run(
@@ -300,7 +310,7 @@ class Day:
         return [bar for bar in bars if self.terms.klines or bar.open_us < START_US]
 
     def _disturbances_of_trades(self) -> Iterator[tuple[int, Disturbance]]:
-        plan = Plan(self.terms.seed + 1, 10 * self.terms.mean_s, OF_TRADES)
+        plan = Plan(self.terms.seed + 1, 5 * self.terms.mean_s, OF_MESSAGES)
         return plan.instants(START_US)
 
     def _step(self) -> None:
@@ -375,7 +385,7 @@ def judged(day: Day) -> list[Figure]:
             len(set(signals) ^ set(all_at_once)) + len(signals) - len(set(signals)), target=0,
         ),
         _figure(day, "signals that were not posted exactly once",
-                len(signals) - len(set(day.posted)) + len(day.posted) - len(set(day.posted)), target=0),
+                day.posted_otherwise(), target=0),
         _figure(day, "orders", len(orders)),
         _figure(day, "differences between the orders stored and the paper exchange's",
                 len(day.order_differences()), target=0),

@@ -281,6 +281,41 @@ def test_a_book_says_that_trades_are_seen_again_only_on_a_new_connection(reason,
     assert ((made.open_us - START_US) // SECOND, made.complete) == (1, complete)
 
 
+def numbered(number: int, at_us: int):
+    return trade(at_us, 100 + number, trade_id=str(number))
+
+
+def test_where_trades_are_numbered_one_that_is_left_out_leaves_its_bars_incomplete():
+    for known in (True, False):
+        bars = BarBuilder(INSTRUMENT, SECOND, numbered=known)
+        bars.connected(START_US)
+        made = [*bars.trade(numbered(7, 0)), *bars.trade(numbered(8, 900_000))]
+        made += bars.trade(numbered(10, SECOND + 100_000))  # the ninth may have been of either bar
+        made += [*bars.trade(numbered(11, 2 * SECOND)), *bars.trade(numbered(12, 3 * SECOND))]
+        assert [bar.complete for bar in made] == [not known, not known, True]
+
+
+def test_a_numbered_trade_that_was_overtaken_is_counted_where_it_belongs_and_the_bar_is_in_doubt():
+    bars = BarBuilder(INSTRUMENT, SECOND, numbered=True)
+    bars.connected(START_US)
+    for number, at in ((7, 0), (9, 200_000), (8, 100_000)):
+        bars.trade(numbered(number, at))
+    (made,) = bars.trade(numbered(10, SECOND))
+    assert (made.trades, made.complete, made.close) == (3, False, 109)
+
+
+def test_numbers_begin_anew_with_a_connection_and_ids_that_are_none_say_nothing():
+    bars = BarBuilder(INSTRUMENT, SECOND, numbered=True, told_by_books=True)
+    bars.receive(book(-900_000))
+    bars.receive(numbered(7, 0))
+    bars.receive(lost())
+    bars.receive(book(100_000))
+    bars.receive(numbered(50, SECOND))  # numbers of the outage are no further gap
+    bars.receive(trade(SECOND + 1, trade_id="5a-0"))
+    made = bars.receive(numbered(51, 2 * SECOND))
+    assert [bar.complete for bar in made] == [True]
+
+
 def test_a_book_does_not_end_a_stall_of_trades():
     bars = BarBuilder(INSTRUMENT, SECOND, told_by_books=True)
     bars.receive(book(-900_000))

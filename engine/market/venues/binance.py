@@ -192,6 +192,7 @@ class Binance:
     intervals: Mapping[int, str]
     listed_at_once: bool
     most_klines: int
+    numbers_trades: bool = True
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
         """One for each path and each `manners.streams` streams."""

@@ -145,6 +145,7 @@ class Bybit:
     hosts: Hosts = _HOSTS
     manners: Manners = _MANNERS
     most_klines: int = 1000
+    numbers_trades: bool = False
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
         """One for each `manners.streams` topics."""

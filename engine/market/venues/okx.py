@@ -175,6 +175,7 @@ class Okx:
     hosts: Hosts = _HOSTS
     manners: Manners = _MANNERS
     most_klines: int = 100
+    numbers_trades: bool = False
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
         """Books, trades and best prices at one address, klines at another."""

@@ -162,6 +162,10 @@ class Venue(Protocol):
         """
 
     @property
+    def numbers_trades(self) -> bool:
+        """Whether the ids of an instrument's trades count up by one, so that one that is left out is noticed."""
+
+    @property
     def most_klines(self) -> int:
         """How many klines one answer holds at most."""
 
