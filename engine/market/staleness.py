@@ -123,6 +123,8 @@ class TradeWatch(BookWatch):
 
     def moved(self, symbol: str, now_s: float) -> None:
         """There was a trade."""
+        if symbol not in self._moved:
+            return  # said without being asked for
         if self._whole[symbol] and now_s - self._moved[symbol] < BURST_S:
             self._moved[symbol] = now_s
         else:

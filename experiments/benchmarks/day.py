@@ -62,6 +62,10 @@ START_US = 28_333_333 * MINUTE_US
 STEP_US = 100_000
 FAST, SLOW = 2, 5
 ACCOUNT = "paper:day"
+_UNNOTICED = {Disturbance.DROP, Disturbance.SWAP, Disturbance.DELAY}
+_OF_TRADES = {True: OF_MESSAGES, False: tuple(each for each in OF_MESSAGES if each not in _UNNOTICED)}
+"""What is done to trades, by whether the venue numbers them; else nobody can notice that one is left out."""
+
 _SETTLES_US = 2 * HOUR_US
 _MANY_MINUTES = 120
 
@@ -90,6 +94,7 @@ class Terms:
 class Seen:
     """What came out of the feed, told apart by minute."""
 
+    numbered: bool  # trades count up by one
     trades: dict[int, int] = field(default_factory=dict)  # how many different ones were delivered
     missed: list[tuple[int, int]] = field(default_factory=list)  # from when to when, as the feed itself says
     _ids: dict[int, set[str]] = field(default_factory=dict)
@@ -102,7 +107,7 @@ class Seen:
         for event in events:
             if isinstance(event, Trade):
                 self._ids.setdefault(event.exchange_us // MINUTE_US, set()).add(event.trade_id)
-                number = int(event.trade_id)
+                number = int(event.trade_id) if self.numbered else 0
                 if self._down or number > self._number + 1:
                     self.missed.append((self._last_us, event.exchange_us))
                     self._down = False
@@ -132,7 +137,7 @@ class Day:
         self.exchange = self._market()
         (self.instrument,) = self.exchange.instruments
         self.database: Database = open_database(f"sqlite:///{folder / 'day.db'}")
-        self.seen = Seen()
+        self.seen = Seen(self.venue.numbers_trades)
         self._market_lock = threading.Lock()
         listing = Listing.of(self.instrument)
         self.paper = PaperExchange(
@@ -310,7 +315,7 @@ class Day:
         return [bar for bar in bars if self.terms.klines or bar.open_us < START_US]
 
     def _disturbances_of_trades(self) -> Iterator[tuple[int, Disturbance]]:
-        plan = Plan(self.terms.seed + 1, 5 * self.terms.mean_s, OF_MESSAGES)
+        plan = Plan(self.terms.seed + 1, 5 * self.terms.mean_s, _OF_TRADES[self.venue.numbers_trades])
         return plan.instants(START_US)
 
     def _step(self) -> None:
@@ -394,6 +399,10 @@ def judged(day: Day) -> list[Figure]:
         *(
             _figure(day, f"resident memory at hour {hour}", day.memory[hour], "MB")
             for hour in (1, 6, 12, 24) if hour in day.memory
+        ),
+        *(
+            _figure(day, "resident memory, what the last 23 hours added", day.memory[hour] - day.memory[1], "MB", 20)
+            for hour in (24,) if hour in day.memory
         ),
     ]  # fmt: skip
 

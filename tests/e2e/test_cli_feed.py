@@ -63,7 +63,9 @@ def test_crossings_of_a_made_up_market_are_stored_and_traded_once_each(tmp_path)
         ids = connection.execute("SELECT signal_id, state FROM signals").fetchall()
         orders = connection.execute("SELECT client_id, state, filled FROM orders ORDER BY 1").fetchall()
         paper = connection.execute("SELECT client_id, state, filled FROM paper_orders ORDER BY 1").fetchall()
+        prices = connection.execute("SELECT count(*) FROM prices").fetchone()[0]
     connection.close()
+    assert prices >= 1
     assert len(ids) >= crossings
     assert {state for _, state in ids} == {"pending"}  # nobody answers at that address
     assert orders

@@ -166,6 +166,13 @@ def test_trades_without_a_pause_are_still_after_the_shortest_time() -> None:
     assert trades.still(41.0) == ["A"]
 
 
+def test_trades_that_nobody_asked_for_are_not_watched() -> None:
+    trades = TradeWatch(["A"], 0.0, still_s=30.0)
+    trades.moved("B", 1.0)
+    trades.heard(1e6)
+    assert trades.still(1e6) == []
+
+
 def test_before_the_first_trade_of_a_connection_none_is_expected() -> None:
     trades = TradeWatch(["A"], 0.0, still_s=30.0)
     trades.heard(1e6)

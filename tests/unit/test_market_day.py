@@ -39,10 +39,11 @@ def test_no_bar_is_lost_and_the_orders_stored_are_the_exchanges(
     assert len(day.oracle) == MINUTES
 
 
+@pytest.mark.parametrize("venue", ["binance", "okx"])  # that numbers its trades, and that does not
 def test_without_klines_no_bar_is_wrong_and_those_that_no_outage_touched_are_whole(
-    day_of: Callable[[Terms], Day],
+    day_of: Callable[[Terms], Day], venue: str
 ) -> None:
-    day = day_of(Terms(MINUTES, "binance", mean_s=20.0, klines=False))
+    day = day_of(Terms(MINUTES, venue, mean_s=20.0, klines=False))
     stored, touched = day.stored(), day.seen.missed_minutes()
     whole = {minute for minute, bar in stored.items() if bar.complete}
     assert 3 <= len(touched) <= MINUTES - 3

@@ -169,6 +169,28 @@ def test_every_disturbance_leaves_every_book_right(venue: str) -> None:
     assert feed.tracker(instrument).in_sync(instrument)
 
 
+@pytest.mark.parametrize("venue", sorted(VENUES))
+def test_trades_that_stall_while_all_else_goes_on_are_had_again(venue: str) -> None:
+    feed, kept = unplugged(venue, None)
+    feed.run(START_US + 2 * MINUTE_US)
+    feed.exchange.orders.place(Disturbance.STALL, channel=Channel.TRADES)
+    feed.run(START_US + 5 * MINUTE_US)
+    assert feed.counts()["stale_books"] == 1
+    assert feed.now_us - kept.trades[-1].exchange_us < MINUTE_US / 4
+
+
+def test_a_stream_that_stalls_alone_on_a_connection_that_answers_pings_is_had_again() -> None:
+    exchange = GeneratedExchange("binance-usdm", seed=2, start_us=START_US, symbols=["BTCUSDT"], levels=12)
+    kept = Kept(exchange)
+    wanted = [Subscription(each, frozenset({Channel.DEPTH})) for each in exchange.instruments]
+    feed = kept.feed = Unplugged(exchange, venue_named("binance-usdm"), wanted, kept, seed=2, terms=HASTY)  # type: ignore[assignment]
+    feed.run(START_US + MINUTE_US)
+    exchange.orders.place(Disturbance.STALL)
+    feed.run(START_US + 2 * MINUTE_US)
+    assert (feed.counts()["stale_books"], feed.counts()["silences"]) == (1, 0)
+    assert feed.tracker(exchange.instruments[0]).in_sync(exchange.instruments[0])
+
+
 def test_an_undisturbed_feed_loses_nothing() -> None:
     feed, kept = unplugged("binance", None)
     feed.run(START_US + 10 * MINUTE_US)
