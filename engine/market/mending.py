@@ -1,7 +1,8 @@
 """Which bars of a series are not whole, and when the history is asked for them.
 
 A bar is not whole if it has not seen all of its time, or is not there although earlier and later ones are. It is asked
-for at once, then ever more seldom, and given up when `MOST` bars have come after it.
+for at once, then ever more seldom, and given up when `MOST` bars have come after it. A history that does not answer is
+left in peace just as long, whatever comes to be missing meanwhile: who asks it waits for it.
 """
 
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ class Mending:
         self._last_us: int | None = None  # the latest bar that was noted
         self._ask_us = 0
         self._wait_us = FIRST_US
+        self._answers = True  # the history did when it was asked last
 
     @property
     def waiting(self) -> int:
@@ -58,7 +60,7 @@ class Mending:
             self._last_us = bar.open_us
         if not bar.complete:
             new.add(bar.open_us)
-        if not new <= self._opens:
+        if self._answers and not new <= self._opens:
             self._ask_us, self._wait_us = 0, FIRST_US
         self._opens |= new
 
@@ -78,10 +80,12 @@ class Mending:
         self._opens = {open_us for open_us in self._opens if open_us >= oldest_us}
         if not self._opens:
             return None
+        self._answers = False
         self._ask_us = now_us + self._wait_us
         self._wait_us = min(2 * self._wait_us, LONGEST_US)
         return min(self._opens), max(self._opens) + self._interval_us
 
     def wanted(self, bars: Iterable[Bar]) -> list[Bar]:
-        """Those of the history's bars that are waited for."""
+        """It has answered: those of its bars that are waited for."""
+        self._answers = True
         return [bar for bar in bars if bar.open_us in self._opens and bar.complete]

@@ -375,6 +375,21 @@ def test_a_history_that_does_not_answer_holds_nothing_up(database: Database) -> 
     assert began.keeper.to_mend == 1
 
 
+def test_a_history_that_does_not_answer_is_not_asked_for_every_bar(database: Database) -> None:
+    began = world(database, now_us=START_US)
+    began.keeper.begin()
+    began.past.error = StoreUnavailable("away")
+    asked = began.past.asked
+    for number in range(60):
+        began.clock.now += SECOND
+        began.keeper.keep([replace(bar(number, 10), complete=False)])
+    assert began.past.asked - asked <= 5  # 5, 10, 20, … s apart
+    began.past.error, began.past.bars = None, [bar(number, 10) for number in range(60)]
+    began.clock.now += 600 * SECOND
+    began.keeper.keep(())
+    assert (began.keeper.to_mend, holes(database)) == (0, [])
+
+
 def test_what_was_not_whole_is_known_after_a_restart(database: Database) -> None:
     began = world(database, now_us=START_US)
     began.keeper.begin()
