@@ -8,7 +8,9 @@ import pytest
 
 from engine.errors import InvalidField, UnreadableInput
 from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
+from engine.market.station import told_by_books
 from engine.market.venues import binance, bybit, okx, tracker
+from engine.market.venues.catalogue import venue_named
 from engine.market.venues.protocol import Subscription, Tracker, Venue
 
 SPOT_BTC = Instrument("binance", "BTCUSDT", 2, 3)
@@ -387,3 +389,20 @@ def test_klines_are_read_oldest_first_and_the_last_may_still_change() -> None:
         binance.SPOT.read_klines(
             SPOT_BTC, minute, raw([[0, "5.00", "3.00", "0.50", "2.00", "7", 0, "0", 4]]), 0
         )
+
+
+@pytest.mark.parametrize(
+    ("venue", "told"),
+    [
+        ("binance", True),
+        ("binance-usdm", False),  # two connections
+        ("okx", False),  # asked for by a text, once the connection is there
+        ("bybit", False),
+    ],
+)
+def test_books_say_that_trades_are_seen_only_where_one_opening_asks_for_both(venue: str, told: bool) -> None:
+    channels = frozenset({Channel.DEPTH, Channel.TRADES})
+    instruments = [Instrument(venue, symbol) for symbol in ("BTCUSDT", "ETHUSDT")]
+    openings = venue_named(venue).openings([Subscription(each, channels) for each in instruments])
+    assert [told_by_books(each, openings) for each in instruments] == [told, told]
+    assert not told_by_books(Instrument(venue, "XRPUSDT"), openings)
