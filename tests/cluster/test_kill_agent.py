@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from agents.enhanced.terms import Terms
 from agents.verdicts import decided
 from engine.settings import Settings
 from tests.cluster.hosting import Host
-from tests.cluster.waiting import until_async
+from tests.cluster.waiting import until, until_async
 from tests.enhanced_world import bodies, stream
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
@@ -87,9 +88,12 @@ async def decisions(http: httpx.AsyncClient) -> list[int]:
     return [actions[row["decision"]] for row in page.json()["rows"]]
 
 
-def kill(pids: list[int]) -> None:
-    (pid,) = pids
+async def kill(pids: Callable[[], list[int]]) -> None:
+    """End the one process there is; after the death before this one it may not be back yet."""
+    await until(lambda: len(pids()) == 1, "one process to be there", deadline_s=DEADLINE_S)
+    (pid,) = pids()
     os.kill(pid, signal.SIGKILL)
+    await until(lambda: pid not in pids(), "the process to be gone", deadline_s=DEADLINE_S)
 
 
 def damage(folder: Path) -> None:
@@ -109,23 +113,23 @@ async def test_whatever_is_killed_the_decisions_are_those_of_an_undisturbed_run(
     for start in range(0, RESET, 100):
         await send(http, start, start + 100)
         if start in {200, 600}:
-            kill(host.agents())
+            await kill(host.agents)
         if start == 400:
-            kill(host.actors())
+            await kill(host.actors)
     state = await whole_index(http)
     assert await decisions(http) == expected[:RESET]
     assert state["breaker"]["open"]
     assert state["breaker"]["trip"]["ordinal"] == trip.ordinal
 
     folder = Path(urlsplit(f"{host.store}-chroma").path)
-    kill(host.agents())
+    await kill(host.agents)
     shutil.rmtree(folder)
     state = await whole_index(http)
     assert state["chroma"]["rebuilt"]
     assert state["breaker"]["trip"]["ordinal"] == trip.ordinal
 
     assert (await http.post("/agent/reset")).json() == {"was_open": True}
-    kill(host.agents())
+    await kill(host.agents)
     damage(folder)
     await send(http, RESET, ROWS)
     state = await whole_index(http)
