@@ -46,13 +46,14 @@ async def test_the_death_of_an_ingress_replica_loses_nothing_that_was_acknowledg
 async def test_the_death_of_the_actor_behind_http_loses_nothing_that_was_acknowledged(
     host: Host, http: httpx.AsyncClient, portfolio: str
 ) -> None:
+    await until(lambda: len(host.actors()) == 1, "there is an actor")
     (before,) = host.actors()
     async with load(through_http(http, portfolio)) as running:
         await running.more(200)
         os.kill(before, signal.SIGKILL)
         await running.more(200)
-    (after,) = host.actors()
-    assert after != before
+    await until(lambda: len(host.actors()) == 1, "there is an actor again")
+    assert host.actors() != [before]
     await check(host, http, portfolio, running)
 
 
