@@ -1,0 +1,1 @@
+"""Rules that make signals of bars."""
