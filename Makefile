@@ -64,6 +64,9 @@ lock: setup ## resolve the dependencies again, with hashes and without an index 
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 --python-platform linux $${kind#*:} \
 	    pyproject.toml -o requirements/$${kind%%:*}.lock; done
+	@# A peer that cannot live beside pandas 3: it gets an environment of its own.
+	@echo "nautilus-trader==1.221.*" | $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_35 - -o requirements/nautilus.lock
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis run
