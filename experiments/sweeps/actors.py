@@ -1,0 +1,111 @@
+"""Chunks on Ray: workers that hold the prices, and get one chunk after the other.
+
+The prices lie in the object store once, and every worker of a node reads them there. A worker that dies is started
+again and does its chunk anew; nobody else notices.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+
+from engine.errors import RaysignalError
+from engine.strategies.strategy import Bars
+from experiments.arms import Trial
+from experiments.sweeps.chunks import Marks, run_chunk
+from experiments.sweeps.market import Market
+from experiments.sweeps.space import Axis, Space
+
+LOOK_S = 0.2
+_WARM_BARS = 64
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Chunk:
+    """Configurations `begin` to `end` over the market at place `market`."""
+
+    market: int
+    begin: int
+    end: int
+
+
+class SweepWorker:
+    """One core of a sweep."""
+
+    def __init__(self, markets: Sequence[Any], space: Space, marks: Sequence[Marks], trial: Trial) -> None:
+        self._markets = [ray.get(market) for market in markets]
+        self._space, self._marks, self._trial = space, marks, trial
+
+    def warm(self) -> bool:
+        """Load what is compiled, so that no chunk waits for it."""
+        stamps = np.arange(1, _WARM_BARS + 1, dtype=np.int64) * 60_000_000
+        market = Market("warm", Bars.of_closes(stamps, np.full(_WARM_BARS, 1.0)), np.zeros(_WARM_BARS, np.int8))
+        marks = Marks(np.array([0, _WARM_BARS]), np.array([], np.int64), 1)
+        run_chunk(market, Space("sma", (Axis("sma_fast", (2,)), Axis("sma_slow", (3,)))), 0, 1, marks, self._trial)
+        return True
+
+    def run(self, chunk: Chunk) -> pa.Table | RaysignalError:
+        """See `run_chunk`; an error of the project is returned, not raised, so that Ray does not wrap it."""
+        try:
+            return run_chunk(
+                self._markets[chunk.market], self._space, chunk.begin, chunk.end, self._marks[chunk.market], self._trial
+            )
+        except RaysignalError as error:
+            return error
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Workers that are ready."""
+
+    actors: list[Any]
+
+    def run(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, pa.Table]]:
+        """The results of chunks, in the order in which they are done.
+
+        Raises:
+            RaysignalError: what a chunk met.
+        """
+        waiting = list(reversed(chunks))
+        running: dict[Any, tuple[Chunk, Any]] = {}
+        # Two a worker: one that is done finds the next one waiting.
+        free = [actor for _ in range(2) for actor in self.actors]
+        while waiting or running:
+            while free and waiting:
+                actor, chunk = free.pop(0), waiting.pop()
+                running[actor.run.remote(chunk)] = (chunk, actor)
+            ready, _ = ray.wait([*running], timeout=LOOK_S)
+            for reference in ready:
+                chunk, actor = running.pop(reference)
+                free.append(actor)
+                result = ray.get(reference)
+                if isinstance(result, RaysignalError):
+                    raise result
+                yield chunk, result
+
+
+@contextmanager
+def sweep_workers(
+    markets: Sequence[Market], space: Space, marks: Sequence[Marks], trial: Trial, *, count: int,
+    told: Callable[[str], None] = lambda _what: None,
+) -> Iterator[Workers]:  # fmt: skip
+    """Workers on the cluster of this process, a core each; they end with the block."""
+    references = [ray.put(market) for market in markets]
+    kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(SweepWorker)
+    actors = [kind.remote(references, space, list(marks), trial) for _ in range(count)]
+    try:
+        told(f"{count} {'worker' if count == 1 else 'workers'}")
+        ray.get([actor.warm.remote() for actor in actors])
+        yield Workers(actors)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+
+
+def cores() -> int:
+    """Cores of this process's cluster."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))

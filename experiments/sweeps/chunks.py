@@ -1,0 +1,212 @@
+"""One chunk of a sweep: some configurations over one market, on one core, without Ray.
+
+The figures of a configuration do not depend on which others are in its chunk: they are those of a `Ledger` that takes
+the strategy's actions one by one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from agents.verdicts import decided
+from engine import account as at
+from engine.account import Floats
+from engine.columns import SignalBatch
+from engine.performance import performance_table
+from engine.strategies.strategy import Actions, Bars, Family, family
+from engine.sweeping import Sweep
+from experiments.arms import Trial, gated
+from experiments.sweeps.market import Market
+from experiments.sweeps.space import Configuration, Space
+
+NUMBER = "configuration"
+PERIODS = "period_returns"
+SUMS = "fold_sums"
+_COUNTS = ("signals", "trades", "closed_trades")
+_LEFT_OUT = ("initial_cash", "cash", "signal_return", "drawdown")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Marks:
+    """Where the account is looked at on its way, beside its end.
+
+    Attributes:
+        periods: int64[p + 1], rising bars from 0 to n: the return over each period is kept for `sampled` configurations.
+        folds: int64[f + 1], rising bars: growth, sum and squares of the returns between them are kept for all.
+        sampled: every so many configurations, from number 0 on.
+    """
+
+    periods: NDArray[np.int64]
+    folds: NDArray[np.int64]
+    sampled: int
+
+
+def run_chunk(market: Market, space: Space, begin: int, end: int, marks: Marks, trial: Trial) -> pa.Table:
+    """The configurations `begin` to `end` of a space: number, figures of `engine.performance`, periods and folds.
+
+    Args:
+        market: the prices.
+        space: what is varied.
+        begin, end: numbers of configurations.
+        marks: see there.
+        trial: the agent's rules, for a space with gates.
+
+    Returns:
+        One row a configuration, see `_table`.
+    """
+    configurations = [space[number] for number in range(begin, end)]
+    bars = market.bars
+    leading = bars.slice(0, market.start)
+    acting = _family(configurations, market, trial)
+    if len(leading):
+        acting.advance(leading, np.zeros((len(configurations), len(leading)), np.int8))
+    sweep = Sweep(acting, [one.policy for one in configurations])
+    edges = np.unique(np.concatenate([marks.periods, marks.folds, [0, len(bars) - market.start]]))
+    seen = np.empty((len(edges), _SEEN, len(configurations)))
+    _look(sweep.accounts(), seen[0])
+    for place, (start, stop) in enumerate(pairwise(edges.tolist()), 1):
+        sweep.advance(bars.slice(market.start + start, market.start + stop))
+        _look(sweep.accounts(), seen[place])
+    return _table(configurations, sweep.accounts(), edges, seen, marks)
+
+
+def actions_of(market: Market, configuration: Configuration, trial: Trial) -> Actions:
+    """What a configuration does at each bar of a market, int8[n], those before its start included."""
+    if configuration.strategy is not None:
+        return configuration.strategy.actions(market.bars)
+    if configuration.gate is not None:
+        return _overruled(market, tuple(sorted(configuration.gate.items())), trial)
+    assert market.action is not None
+    return market.action
+
+
+class _Rows:
+    """Strategies of which several configurations have the same: each is worked out once."""
+
+    def __init__(self, inner: Family, rows: int, index: NDArray[np.int64]) -> None:
+        self._inner, self._rows, self._index = inner, rows, index
+
+    def advance(self, bars: Bars, actions: Actions) -> None:
+        """See `Family`."""
+        own = np.zeros((self._rows, len(bars)), np.int8)
+        self._inner.advance(bars, own)
+        np.take(own, self._index, axis=0, out=actions)
+
+
+class _Given:
+    """Actions that are known beforehand, int8[k, n]."""
+
+    def __init__(self, actions: Actions) -> None:
+        self._actions, self._done = actions, 0
+
+    def advance(self, bars: Bars, actions: Actions) -> None:
+        """See `Family`."""
+        actions[:] = self._actions[:, self._done : self._done + len(bars)]
+        self._done += len(bars)
+
+
+def _family(configurations: Sequence[Configuration], market: Market, trial: Trial) -> Family:
+    kinds: dict[Any, int] = {}
+    index = np.array(
+        [kinds.setdefault(_kind(one), len(kinds)) for one in configurations], np.int64
+    )
+    firsts = [configurations[int(np.argmax(index == kind))] for kind in range(len(kinds))]
+    strategies = [one.strategy for one in firsts if one.strategy is not None]
+    if len(strategies) == len(firsts):
+        inner = family(strategies)
+    else:
+        inner = _Given(np.stack([actions_of(market, one, trial) for one in firsts]))
+    return inner if len(firsts) == len(configurations) else _Rows(inner, len(firsts), index)
+
+
+def _kind(configuration: Configuration) -> Any:
+    """What two configurations share that act alike; neighbours share the very strategy."""
+    gate = None if configuration.gate is None else tuple(sorted(configuration.gate.items()))
+    return (None if configuration.strategy is None else id(configuration.strategy), gate)
+
+
+def _overruled(market: Market, gate: tuple[tuple[str, Any], ...], trial: Trial) -> Actions:
+    assert market.encoded is not None
+    batch = SignalBatch.decode(market.encoded.data)
+    return decided(batch.action, _verdicts(_Kept(market.encoded, batch), gate, trial))
+
+
+@dataclass(frozen=True)
+class _Kept:
+    encoded: NDArray[np.uint8]
+    batch: SignalBatch
+
+    def __hash__(self) -> int:
+        return id(self.encoded)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Kept) and other.encoded is self.encoded
+
+
+@lru_cache(maxsize=64)
+def _verdicts(kept: _Kept, gate: tuple[tuple[str, Any], ...], trial: Trial) -> Actions:
+    members = dict(gate)
+    rules = trial.rules
+    recall = rules.recall
+    if "neighbours" in members:
+        most = int(members.pop("neighbours"))
+        recall = replace(recall, neighbours=most, least=min(recall.least, most))
+    rules = replace(rules, recall=recall, gate=replace(rules.gate, **members))
+    return gated(kept.batch, replace(trial, rules=rules)).verdict
+
+
+_SEEN = 4  # equity, signals, sum of returns, sum of their squares
+
+
+def _look(accounts: Floats, seen: Floats) -> None:
+    """Equity, and the returns' number, sum and squares about zero."""
+    count, anchor = accounts[:, at.SIGNALS], accounts[:, at.RETURN_ANCHOR]
+    total, squares = accounts[:, at.RETURN_SUM], accounts[:, at.RETURN_SQUARES]
+    seen[0], seen[1] = accounts[:, at.EQUITY], count
+    seen[2] = count * anchor + total
+    seen[3] = squares + 2.0 * anchor * total + count * anchor * anchor
+
+
+def _table(
+    configurations: Sequence[Configuration], accounts: Floats, edges: NDArray[np.int64], seen: Floats, marks: Marks
+) -> pa.Table:
+    """Number; the figures, null where one is not defined; `PERIODS`, float64[p] where sampled; `SUMS`, float64[f * 3]."""
+    numbers = np.array([one.number for one in configurations], np.int64)
+    columns: dict[str, pa.Array] = {NUMBER: pa.array(numbers)}
+    for name, values in performance_table(accounts).items():
+        if name in _LEFT_OUT or name.startswith("buy_and_hold"):
+            continue
+        if name in _COUNTS:
+            columns[name] = pa.array(values.astype(np.int64))
+        else:
+            columns[name] = pa.array(values, mask=np.isnan(values))
+    equity = seen[np.searchsorted(edges, marks.periods), 0]
+    returns = _growth(equity) - 1.0
+    chosen = numbers % marks.sampled == 0
+    columns[PERIODS] = _lists(returns.T, chosen)
+    there = seen[np.searchsorted(edges, marks.folds)]
+    sums = np.stack([_growth(there[:, 0]), np.diff(there[:, 2], axis=0), np.diff(there[:, 3], axis=0)], axis=-1)
+    columns[SUMS] = _lists(
+        sums.transpose(1, 0, 2).reshape(len(numbers), -1), np.full(len(numbers), len(marks.folds) > 1)
+    )
+    return pa.table(columns)
+
+
+def _growth(equity: Floats) -> Floats:
+    """Each row over the one before; 1 from an equity that is not above 0 on."""
+    before = equity[:-1]
+    return np.divide(equity[1:], before, out=np.ones_like(before), where=before > 0.0)
+
+
+def _lists(values: Floats, there: NDArray[np.bool_]) -> pa.Array:
+    width = values.shape[1]
+    flat = pa.array(np.ascontiguousarray(values[there]).reshape(-1))
+    offsets = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(there * width, out=offsets[1:])
+    return pa.LargeListArray.from_arrays(pa.array(offsets), flat, mask=pa.array(~there))

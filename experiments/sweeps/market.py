@@ -1,0 +1,121 @@
+"""The prices that a sweep runs over: the bars of one symbol, and the signals that came with them."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.columns import SignalBatch
+from engine.errors import InvalidField
+from engine.strategies.strategy import Bars
+
+FEWEST = 2  # a return needs two prices
+_PARTS = ("open", "high", "low")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Market:
+    """The bars of one symbol.
+
+    Attributes:
+        symbol: its name.
+        bars: n of them; closes finite and above 0, instants strictly rising.
+        action: int8[n], the signals that came with the bars; None: there were none.
+        start: the first bar that portfolios see; strategies have seen those before it.
+        encoded: the signals as `SignalBatch.encode` gives them, for an agent that overrules them; None: none.
+
+    Raises:
+        InvalidField: the field and the bar (as `row`) that cannot be.
+    """
+
+    symbol: str
+    bars: Bars
+    action: NDArray[np.int8] | None = None
+    start: int = 0
+    encoded: NDArray[np.uint8] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.bars) - self.start < FEWEST:
+            raise InvalidField(
+                "bars", f"{max(0, len(self.bars) - self.start)} of {self.symbol}", f"at least {FEWEST}"
+            )
+        if self.action is not None and len(self.action) != len(self.bars):
+            raise InvalidField("action", len(self.action), f"{len(self.bars)} values, one a bar")
+        close = self.bars.close
+        bad = ~((close > 0.0) & np.isfinite(close))
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise InvalidField("close", float(close[row]), "a finite number above 0", row=row)
+        late = np.diff(self.bars.known_at_us) <= 0
+        if late.any():
+            row = int(np.argmax(late)) + 1
+            raise InvalidField(
+                "known_at_us", int(self.bars.known_at_us[row]), "an instant after that of the bar before", row=row
+            )
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 over instants, prices and signals."""
+        digest = hashlib.sha256(self.symbol.encode())
+        bars = self.bars
+        for column in (bars.known_at_us, bars.open, bars.high, bars.low, bars.close, bars.volume):
+            digest.update(np.ascontiguousarray(column).data)
+        if self.action is not None:
+            digest.update(np.ascontiguousarray(self.action).data)
+        if self.encoded is not None:
+            digest.update(self.encoded.data)
+        return digest.hexdigest()
+
+
+def markets_of(
+    batch: SignalBatch, *, symbols: tuple[str, ...] = (), from_us: int | None = None, until_us: int | None = None,
+    whole: bool = False,
+) -> tuple[Market, ...]:
+    """The symbols of a stream as markets, in the order of their names.
+
+    A signal is a bar's close; features named open, high, low and volume (in any case) are the rest of it where every
+    row has them.
+
+    Args:
+        batch: in time.
+        symbols: which; none: all.
+        from_us: portfolios begin here; strategies have seen what was before.
+        until_us: the first instant that is left out.
+        whole: keep the signals themselves, too, for an agent.
+
+    Raises:
+        InvalidField: no such symbol, or too few bars.
+    """
+    known = {name: place for place, name in enumerate(batch.symbols)}
+    for name in symbols:
+        if name not in known:
+            raise InvalidField("symbols", name, f"some of {', '.join(sorted(known))}")
+    made = []
+    for name in sorted(symbols or known):
+        rows = np.flatnonzero(batch.symbol == known[name])
+        if until_us is not None:
+            rows = rows[batch.timestamp_us[rows] < until_us]
+        stamps = batch.timestamp_us[rows]
+        start = 0 if from_us is None else int(np.searchsorted(stamps, from_us))
+        close = np.ascontiguousarray(batch.price[rows])
+        parts = {part: _feature(batch, rows, part) for part in (*_PARTS, "volume")}
+        usable = all(parts[part] is not None for part in _PARTS)
+        unknown = np.full(len(rows), np.nan) if parts["volume"] is None else parts["volume"]
+        bars = Bars(
+            np.ascontiguousarray(stamps),
+            *((parts[part] if usable else close) for part in _PARTS),  # type: ignore[arg-type]
+            close,
+            unknown,
+        )
+        encoded = np.frombuffer(batch.take(rows).encode(), np.uint8) if whole else None
+        made.append(Market(name, bars, np.ascontiguousarray(batch.action[rows]), start, encoded))
+    return tuple(made)
+
+
+def _feature(batch: SignalBatch, rows: NDArray[np.int64], name: str) -> NDArray[np.float64] | None:
+    for key, column in batch.numbers.items():
+        if key.casefold() == name:
+            values = np.ascontiguousarray(column[rows])
+            return values if np.isfinite(values).all() else None
+    return None

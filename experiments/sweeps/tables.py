@@ -1,0 +1,118 @@
+"""The tables of a sweep, made of what its chunks found."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from engine.ledger import Ledger, LedgerRows
+from engine.account import Floats
+from experiments.arms import Trial
+from experiments.sweeps.chunks import NUMBER, PERIODS, SUMS, actions_of
+from experiments.sweeps.market import Market
+from experiments.sweeps.space import Space
+
+_NAME = pa.dictionary(pa.int32(), pa.string())
+_INSTANT = pa.timestamp("us", "UTC")
+_FALLING = ("max_drawdown",)
+_CURVE_BLOCK = 131_072
+
+
+def ranks(table: pa.Table, objective: str) -> NDArray[np.int64]:
+    """The place of each configuration, 1 the best; one without the figure comes last, equal ones by number."""
+    values = figures(table, objective)
+    score = np.where(np.isnan(values), -np.inf, -values if objective in _FALLING else values)
+    order = np.lexsort((np.arange(len(score)), -score))
+    places = np.empty(len(order), np.int64)
+    places[order] = np.arange(1, len(order) + 1)
+    return places
+
+
+def figures(table: pa.Table, name: str) -> Floats:
+    """A column of figures, NaN where one is not defined."""
+    column: Floats = table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.float64)
+    return column
+
+
+def sweep_table(market: Market, space: Space, table: pa.Table, rank: NDArray[np.int64]) -> pa.Table:
+    """One row a configuration, in the order of their numbers: symbol, number, rank, parameters, figures."""
+    columns: dict[str, Any] = {
+        "symbol": _same(market.symbol, len(table)),
+        NUMBER: table[NUMBER],
+        "rank": pa.array(rank),
+    }
+    for name, values in space.columns().items():
+        columns[name] = pa.array(values, pa.float64() if _mixed(values) else None)
+    for name in table.column_names:
+        if name not in (NUMBER, PERIODS, SUMS):
+            columns[name] = table[name]
+    return pa.table(columns)
+
+
+def periods_table(market: Market, table: pa.Table, periods: NDArray[np.int64]) -> pa.Table:
+    """One row a sampled configuration and period: its return over the bars after `from` up to `to`."""
+    there = table[PERIODS].combine_chunks()
+    kept = table[NUMBER].combine_chunks().filter(there.is_valid())
+    returns = there.drop_null().flatten()
+    each = len(periods) - 1
+    first, last = periods[:-1], periods[1:] - 1
+    stamps = market.bars.known_at_us
+    return pa.table(
+        {
+            "symbol": _same(market.symbol, len(returns)),
+            NUMBER: pa.array(np.repeat(kept.to_numpy(), each)),
+            "from": pa.array(np.tile(stamps[market.start + first], len(kept))).view(_INSTANT),
+            "to": pa.array(np.tile(stamps[market.start + last], len(kept))).view(_INSTANT),
+            "return": returns,
+        }
+    )
+
+
+def period_returns(table: pa.Table) -> tuple[NDArray[np.int64], Floats]:
+    """The sampled configurations, and their returns, float64[periods, sampled]."""
+    there = table[PERIODS].combine_chunks()
+    numbers = table[NUMBER].combine_chunks().filter(there.is_valid()).to_numpy()
+    flat = there.drop_null().flatten().to_numpy()
+    return numbers, flat.reshape(len(numbers), -1).T
+
+
+def curve(market: Market, space: Space, number: int, trial: Trial) -> pa.Table:
+    """The account of one configuration after every bar, by the ledger that a live portfolio has."""
+    configuration = space[number]
+    actions = actions_of(market, configuration, trial)[market.start :]
+    bars = market.bars.slice(market.start, len(market.bars))
+    n = len(bars)
+    ledger = Ledger(configuration.policy)
+    ledger.ensure_symbols(1)
+    equity, position, drawdown = np.empty(n), np.empty(n), np.empty(n)
+    for start in range(0, n, _CURVE_BLOCK):
+        stop = min(start + _CURVE_BLOCK, n)
+        rows = LedgerRows.empty(stop - start)
+        ledger.run(
+            bars.known_at_us[start:stop], np.zeros(stop - start, np.int32), actions[start:stop], bars.close[start:stop], rows
+        )
+        equity[start:stop], position[start:stop], drawdown[start:stop] = rows.equity, rows.position, rows.drawdown
+    return pa.table(
+        {
+            "symbol": _same(market.symbol, n),
+            NUMBER: pa.array(np.full(n, number, np.int64)),
+            "ordinal": pa.array(np.arange(n, dtype=np.int64)),
+            "timestamp": pa.array(bars.known_at_us).view(_INSTANT),
+            "action": pa.array(actions),
+            "close": pa.array(bars.close),
+            "equity": pa.array(equity),
+            "position": pa.array(position),
+            "drawdown": pa.array(drawdown),
+        }
+    )
+
+
+def _mixed(values: Sequence[Any]) -> bool:
+    kinds = {type(value) for value in values}
+    return kinds == {int, float}
+
+
+def _same(name: str, n: int) -> pa.DictionaryArray:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([name]))
