@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from cli import compare, data, doctor, feed, history, performance, query, replay, run, runs, serve
+from cli import compare, data, doctor, feed, history, performance, query, replay, run, runs, serve, sweep
 from engine.errors import RaysignalError
 
 
@@ -62,6 +62,7 @@ app.command("performance")(performance.performance)
 app.command("history")(history.history)
 app.command("query")(query.query)
 app.add_typer(compare.app, name="compare")
+app.command("sweep")(sweep.sweep)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.command("feed")(feed.feed)

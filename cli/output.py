@@ -56,14 +56,14 @@ class Output:
         """A table for a person."""
         (self.err if self.as_json else self.out).print(table, soft_wrap=False)
 
-    def progress(self) -> Progress:
+    def progress(self, unit: str = "signals") -> Progress:
         """Progress with a rate and the time left; on stderr, and only where somebody watches."""
         return Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            _Rate(),
+            _Rate(unit),
             TimeRemainingColumn(elapsed_when_finished=True),
             console=self.err,
             disable=not self.err.is_terminal,
@@ -80,9 +80,13 @@ def _console(*, to_stderr: bool) -> Console:
 
 
 class _Rate(ProgressColumn):
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} signals/s", style="progress.data.speed")
+        return Text("" if speed is None else f"{speed:,.0f} {self._unit}/s", style="progress.data.speed")
 
 
 # Performance

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +53,17 @@ class FileStream:
 
 
 def read_stream(
-    path: Path, options: ReadingOptions, settings: Settings, *, skip: bool, accept_jump: bool, output: Output
-) -> FileStream:
+    path: Path, options: ReadingOptions, settings: Settings, *, skip: bool, accept_jump: bool, output: Output,
+    prices_only: bool = False,
+) -> FileStream:  # fmt: skip
     """Read a file whole; rows that a portfolio would refuse are shown, or left out with `skip`.
+
+    With `prices_only`, rows need no action: those without are HOLDs.
 
     Raises:
         RaysignalError: a row that cannot be used and is not to be left out, or no signal at all.
     """
-    reading = reading_of(options, settings, now_us=time.time_ns() // 1000)
+    reading = replace(reading_of(options, settings, now_us=time.time_ns() // 1000), prices_only=prices_only)
     survey = Survey(None if accept_jump else settings.max_price_jump)
     batch = survey.add(read_file(path, reading))
     if survey.refused and not skip:

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 
 from engine.errors import InvalidField
+from engine.intake.fields import REQUIRED
 from engine.intake.scanning import BROKEN, MAX_COLUMNS, scan_records
 from engine.intake.single import unreadable
 from engine.intake.tables import Block, Cells, require_columns
@@ -15,14 +16,16 @@ _EXPECTED = "CSV with a header"
 _HEADER_BYTES = 1024 * 1024
 
 
-def record_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
+def record_blocks(
+    source: Bytes, window: int = WINDOW, required: tuple[str, ...] = REQUIRED
+) -> Iterator[Block]:
     """The blocks of CSV; blank lines are no rows.
 
     Raises:
         UnreadableInput: not UTF-8 text, or quotes that do not close.
         InvalidField: a header without a required column, or with a name that stands twice.
     """
-    names, at = _header(source, text_start(source, _EXPECTED))
+    names, at = _header(source, text_start(source, _EXPECTED), required)
     windows = Windows(source, at, window)
     width, first = len(names), 0
     while (piece := windows.next()) is not None:
@@ -48,7 +51,7 @@ def record_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
                 raise unreadable("a quoted cell does not end, or goes on after its closing quote", first)
 
 
-def _header(source: Bytes, at: int) -> tuple[list[str], int]:
+def _header(source: Bytes, at: int, required: tuple[str, ...]) -> tuple[list[str], int]:
     """The names of the columns, and where the records begin."""
     window = source[at : at + _HEADER_BYTES].copy()
     start, end = np.empty((MAX_COLUMNS, 1), np.int32), np.empty((MAX_COLUMNS, 1), np.int32)
@@ -69,7 +72,7 @@ def _header(source: Bytes, at: int) -> tuple[list[str], int]:
             raise InvalidField("header", name, "each column name once")
     if len(names) == 1 and (mark := next((mark for mark in ";\t|" if mark in names[0]), None)):
         raise unreadable(f"the header's cells are apart by {mark!r}; expected commas")
-    require_columns(names)
+    require_columns(names, required)
     return names, at + size
 
 

@@ -73,6 +73,7 @@ class Reading:
         bar_us: the length of the bar that a stamp labels; 0: a stamp is an instant.
         label: which end of its bar a stamp labels; with `open`, the row is known at stamp + bar.
         max_rows: the most rows that are taken at once; None: no bound.
+        prices_only: rows need no action; one that has none is a HOLD.
     """
 
     zone: ZoneInfo | timezone = UTC
@@ -83,6 +84,7 @@ class Reading:
     bar_us: int = 0
     label: Literal["close", "open"] = "close"
     max_rows: int | None = None
+    prices_only: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.bar_us <= 366 * DAY_US:
@@ -94,6 +96,11 @@ class Reading:
     def shift_us(self) -> int:
         """From a stamp to the instant at which its row was known."""
         return self.bar_us if self.label == "open" else 0
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The fields that no row may lack."""
+        return tuple(name for name in REQUIRED if name != "signal" or not self.prices_only)
 
     @property
     def latest_us(self) -> int | None:
@@ -123,7 +130,7 @@ def signal_of(
     name, stamp = given.get("timestamp", ("timestamp", None))
     timestamp_us = _instant(name, stamp, reading, row)
     name, value = given.get("signal", ("signal", None))
-    action = _action(name, value, row)
+    action = Action.HOLD if reading.prices_only and is_missing(value) else _action(name, value, row)
     name, value = given.get("price", ("price", None))
     price = _price(name, value, row)
     symbol = name_of("symbol", *given["symbol"], row) if "symbol" in given else reading.symbol

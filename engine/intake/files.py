@@ -100,7 +100,7 @@ def _blocks(place: Path, source: Bytes, reading: Reading) -> Iterator[Block]:
     kind = _format(place)
     if kind == "Parquet":
         return table_blocks(source, reading)
-    return line_blocks(source) if kind == "NDJSON" else record_blocks(source)
+    return line_blocks(source) if kind == "NDJSON" else record_blocks(source, required=reading.required)
 
 
 def _format(place: Path) -> str:

@@ -45,7 +45,7 @@ def table_blocks(source: Bytes, reading: Reading) -> Iterator[Block]:
     for name in names:
         if names.count(name) > 1:
             raise InvalidField("columns", name, "each column name once")
-    require_columns(names)
+    require_columns(names, reading.required)
     first = 0
     batches = file.iter_batches(batch_size=BLOCK_ROWS, use_threads=False)
     while True:

@@ -177,10 +177,10 @@ def _placed(error: InputError, row: int) -> InputError:
     return placed_error
 
 
-def require_columns(names: Iterable[str]) -> None:
+def require_columns(names: Iterable[str], fields: Iterable[str] = REQUIRED) -> None:
     """Refuse a table that lacks a required column once, and not row by row."""
     present = {FIELD_OF.get(name) for name in names}
-    for required in REQUIRED:
+    for required in fields:
         if required not in present:
             there = shorten(", ".join(names))
             expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
@@ -195,7 +195,7 @@ def _read_columns(block: Block, reading: Reading, clear: Flags) -> SignalBatch:
     action = np.zeros(n, np.int8)
     price = np.ones(n, np.float64)
     if (cells := fields["signal"]) is None:
-        clear[:] = False
+        clear &= reading.prices_only
     else:
         read_actions(cells.data, cells.start, cells.end, cells.kind, cells.values, action, clear)
     if (cells := fields["price"]) is None:

@@ -36,23 +36,31 @@ class Chunk:
 class SweepWorker:
     """One core of a sweep."""
 
-    def __init__(self, markets: Sequence[Any], space: Space, marks: Sequence[Marks], trial: Trial) -> None:
-        self._markets = [ray.get(market) for market in markets]
+    def __init__(self, space: Space, marks: Sequence[Marks], trial: Trial) -> None:
         self._space, self._marks, self._trial = space, marks, trial
 
     def warm(self) -> bool:
         """Load what is compiled, so that no chunk waits for it."""
         stamps = np.arange(1, _WARM_BARS + 1, dtype=np.int64) * 60_000_000
-        market = Market("warm", Bars.of_closes(stamps, np.full(_WARM_BARS, 1.0)), np.zeros(_WARM_BARS, np.int8))
+        market = Market(
+            "warm", Bars.of_closes(stamps, np.full(_WARM_BARS, 1.0)), np.zeros(_WARM_BARS, np.int8)
+        )
         marks = Marks(np.array([0, _WARM_BARS]), np.array([], np.int64), 1)
-        run_chunk(market, Space("sma", (Axis("sma_fast", (2,)), Axis("sma_slow", (3,)))), 0, 1, marks, self._trial)
+        run_chunk(
+            market, Space("sma", (Axis("sma_fast", (2,)), Axis("sma_slow", (3,)))), 0, 1, marks, self._trial
+        )
         return True
 
-    def run(self, chunk: Chunk) -> pa.Table | RaysignalError:
+    def run(self, chunk: Chunk, market: Market) -> pa.Table | RaysignalError:
         """See `run_chunk`; an error of the project is returned, not raised, so that Ray does not wrap it."""
         try:
             return run_chunk(
-                self._markets[chunk.market], self._space, chunk.begin, chunk.end, self._marks[chunk.market], self._trial
+                market,
+                self._space,
+                chunk.begin,
+                chunk.end,
+                self._marks[chunk.market],
+                self._trial,
             )
         except RaysignalError as error:
             return error
@@ -63,6 +71,7 @@ class Workers:
     """Workers that are ready."""
 
     actors: list[Any]
+    markets: list[Any]
 
     def run(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, pa.Table]]:
         """The results of chunks, in the order in which they are done.
@@ -77,7 +86,7 @@ class Workers:
         while waiting or running:
             while free and waiting:
                 actor, chunk = free.pop(0), waiting.pop()
-                running[actor.run.remote(chunk)] = (chunk, actor)
+                running[actor.run.remote(chunk, self.markets[chunk.market])] = (chunk, actor)
             ready, _ = ray.wait([*running], timeout=LOOK_S)
             for reference in ready:
                 chunk, actor = running.pop(reference)
@@ -95,12 +104,12 @@ def sweep_workers(
 ) -> Iterator[Workers]:  # fmt: skip
     """Workers on the cluster of this process, a core each; they end with the block."""
     references = [ray.put(market) for market in markets]
-    kind = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(SweepWorker)
-    actors = [kind.remote(references, space, list(marks), trial) for _ in range(count)]
+    kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(SweepWorker)
+    actors = [kind.remote(space, list(marks), trial) for _ in range(count)]
     try:
         told(f"{count} {'worker' if count == 1 else 'workers'}")
         ray.get([actor.warm.remote() for actor in actors])
-        yield Workers(actors)
+        yield Workers(actors, references)
     finally:
         for actor in actors:
             ray.kill(actor)
@@ -108,4 +117,5 @@ def sweep_workers(
 
 def cores() -> int:
     """Cores of this process's cluster."""
-    return max(1, int(ray.cluster_resources().get("CPU", 1)))
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return max(1, int(resources.get("CPU", 1)))

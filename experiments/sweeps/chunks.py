@@ -37,7 +37,7 @@ class Marks:
     """Where the account is looked at on its way, beside its end.
 
     Attributes:
-        periods: int64[p + 1], rising bars from 0 to n: the return over each period is kept for `sampled` configurations.
+        periods: int64[p + 1], rising bars from 0 to n: returns over these periods are kept for `sampled` ones.
         folds: int64[f + 1], rising bars: growth, sum and squares of the returns between them are kept for all.
         sampled: every so many configurations, from number 0 on.
     """
@@ -53,7 +53,8 @@ def run_chunk(market: Market, space: Space, begin: int, end: int, marks: Marks, 
     Args:
         market: the prices.
         space: what is varied.
-        begin, end: numbers of configurations.
+        begin: the number of the first configuration.
+        end: that of the first after the last.
         marks: see there.
         trial: the agent's rules, for a space with gates.
 
@@ -113,9 +114,7 @@ class _Given:
 
 def _family(configurations: Sequence[Configuration], market: Market, trial: Trial) -> Family:
     kinds: dict[Any, int] = {}
-    index = np.array(
-        [kinds.setdefault(_kind(one), len(kinds)) for one in configurations], np.int64
-    )
+    index = np.array([kinds.setdefault(_kind(one), len(kinds)) for one in configurations], np.int64)
     firsts = [configurations[int(np.argmax(index == kind))] for kind in range(len(kinds))]
     strategies = [one.strategy for one in firsts if one.strategy is not None]
     if len(strategies) == len(firsts):
@@ -174,9 +173,13 @@ def _look(accounts: Floats, seen: Floats) -> None:
 
 
 def _table(
-    configurations: Sequence[Configuration], accounts: Floats, edges: NDArray[np.int64], seen: Floats, marks: Marks
+    configurations: Sequence[Configuration],
+    accounts: Floats,
+    edges: NDArray[np.int64],
+    seen: Floats,
+    marks: Marks,
 ) -> pa.Table:
-    """Number; the figures, null where one is not defined; `PERIODS`, float64[p] where sampled; `SUMS`, float64[f * 3]."""
+    """Number, figures (null where not defined), `PERIODS` (float64[p], where sampled), `SUMS` (float64[f * 3])."""
     numbers = np.array([one.number for one in configurations], np.int64)
     columns: dict[str, pa.Array] = {NUMBER: pa.array(numbers)}
     for name, values in performance_table(accounts).items():
@@ -191,7 +194,9 @@ def _table(
     chosen = numbers % marks.sampled == 0
     columns[PERIODS] = _lists(returns.T, chosen)
     there = seen[np.searchsorted(edges, marks.folds)]
-    sums = np.stack([_growth(there[:, 0]), np.diff(there[:, 2], axis=0), np.diff(there[:, 3], axis=0)], axis=-1)
+    sums = np.stack(
+        [_growth(there[:, 0]), np.diff(there[:, 2], axis=0), np.diff(there[:, 3], axis=0)], axis=-1
+    )
     columns[SUMS] = _lists(
         sums.transpose(1, 0, 2).reshape(len(numbers), -1), np.full(len(numbers), len(marks.folds) > 1)
     )

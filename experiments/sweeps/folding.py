@@ -42,9 +42,7 @@ class Choice:
     best_test: float
 
 
-def choices(
-    market: Market, table: pa.Table, folds: Sequence[Fold], *, by_return: bool
-) -> list[Choice]:
+def choices(market: Market, table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[Choice]:
     """Of each fold; chosen by total return, else by Sharpe ratio (annual)."""
     edges = fold_edges(list(folds))
     lists = table[SUMS].combine_chunks()
@@ -78,7 +76,9 @@ def folds_table(market: Market, folds: Sequence[Fold], chosen: Sequence[Choice])
     n = len(folds)
     return pa.table(
         {
-            "symbol": pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([market.symbol])),
+            "symbol": pa.DictionaryArray.from_arrays(
+                pa.array(np.zeros(n, np.int32)), pa.array([market.symbol])
+            ),
             "fold": pa.array(np.arange(n)),
             "train_from": instants([int(stamps[fold.train[0][0]]) for fold in folds]),
             "train_to": instants([int(stamps[fold.train[-1][1] - 1]) for fold in folds]),
@@ -97,7 +97,12 @@ def folds_table(market: Market, folds: Sequence[Fold], chosen: Sequence[Choice])
 
 
 def _values(
-    sums: Floats, edges: NDArray[np.int64], parts: Sequence[tuple[int, int]], spacing_us: float, *, by_return: bool
+    sums: Floats,
+    edges: NDArray[np.int64],
+    parts: Sequence[tuple[int, int]],
+    spacing_us: float,
+    *,
+    by_return: bool,
 ) -> Floats:
     """Of every configuration over some stretches: total return, or Sharpe ratio (annual), NaN where not defined."""
     chosen = np.zeros(len(edges) - 1, np.bool_)
@@ -116,7 +121,8 @@ def _values(
     apart = np.maximum(squares - total * mean, 0.0)
     deviation = np.sqrt(apart / (bars - 1))
     ratio = np.full(len(sums), np.nan)
-    return np.divide(mean * np.sqrt(YEAR_US / spacing_us), deviation, out=ratio, where=deviation > _NOISE)
+    np.divide(mean * np.sqrt(YEAR_US / spacing_us), deviation, out=ratio, where=deviation > _NOISE)
+    return ratio
 
 
 def _known(values: list[float]) -> pa.Array:

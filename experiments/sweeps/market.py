@@ -51,7 +51,10 @@ class Market:
         if late.any():
             row = int(np.argmax(late)) + 1
             raise InvalidField(
-                "known_at_us", int(self.bars.known_at_us[row]), "an instant after that of the bar before", row=row
+                "known_at_us",
+                int(self.bars.known_at_us[row]),
+                "an instant after that of the bar before",
+                row=row,
             )
 
     @property
@@ -69,7 +72,11 @@ class Market:
 
 
 def markets_of(
-    batch: SignalBatch, *, symbols: tuple[str, ...] = (), from_us: int | None = None, until_us: int | None = None,
+    batch: SignalBatch,
+    *,
+    symbols: tuple[str, ...] = (),
+    from_us: int | None = None,
+    until_us: int | None = None,
     whole: bool = False,
 ) -> tuple[Market, ...]:
     """The symbols of a stream as markets, in the order of their names.

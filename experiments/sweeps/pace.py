@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from experiments.arms import Trial
 from experiments.sweeps.actors import Chunk
 from experiments.sweeps.chunks import Marks, run_chunk
@@ -45,8 +47,6 @@ def measure(
     )  # fmt: skip
     if market.encoded is not None:
         part = market
-    import numpy as np  # noqa: PLC0415 - beside the one use
-
     n = len(part.bars) - part.start
     marks = Marks(np.array([0, n]), np.array([], np.int64), 1)
     count = 1 if market.encoded is not None else min(len(space), _TRIED)
@@ -64,7 +64,5 @@ def cut(markets: tuple[Market, ...], space: Space, pace: Pace, workers: int) -> 
         even = -(-len(space) * len(markets) // (workers * ROUNDS))
         size = max(_LEAST, min(int(CHUNK_S / one_s), even, _MOST))
         size = -(-size // _LEAST) * _LEAST
-        chunks += [
-            Chunk(place, begin, min(begin + size, len(space))) for begin in range(0, len(space), size)
-        ]
+        chunks += [Chunk(place, begin, min(begin + size, len(space))) for begin in range(0, len(space), size)]
     return chunks

@@ -126,7 +126,12 @@ def run_sweep(
 
 
 def _plan(
-    blobs: BlobStore, run_id: str, markets: tuple[Market, ...], spec: SweepSpec, pace: Pace | None, workers: int
+    blobs: BlobStore,
+    run_id: str,
+    markets: tuple[Market, ...],
+    spec: SweepSpec,
+    pace: Pace | None,
+    workers: int,
 ) -> list[Chunk]:
     """How the run is cut: as it was begun, if it was."""
     held = blobs.get(blob_name(run_id, PLAN))

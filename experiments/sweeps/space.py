@@ -3,8 +3,8 @@
     Space.of("sma", ["fee_bps=0:20:1", "sma_fast=5:50:5", "sma_slow=20,50,100,200"], fixed=["weight=0.5"])
 
 A name is a member of the policy (`fee_bps`), a parameter of the strategy with the strategy's name before it
-(`sma_fast`), or of the agent's gate (`gate_against`, only for the signals of a file). Values are `start:stop:step`, both
-ends included, or a list with commas.
+(`sma_fast`), or of the agent's gate (`gate_against`, only for the signals of a file). Values are `start:stop:step`,
+both ends included, or a list with commas.
 
 A configuration's number is its place: strategies that make sense first, in the order of their axes, the last the
 fastest; then gates; then policies. So neighbours in number share their strategy. A strategy that makes no sense (a
@@ -50,8 +50,12 @@ class Axis:
         name, equals, said = text.partition("=")
         name, said = name.strip(), said.strip()
         if not equals or not name or not said:
-            raise InvalidField("grid", text, "name=start:stop:step or name=value,value,…, such as fee_bps=0:20:1")
-        values = _steps(text, said) if ":" in said else tuple(_value(part.strip()) for part in said.split(","))
+            raise InvalidField(
+                "grid", text, "name=start:stop:step or name=value,value,…, such as fee_bps=0:20:1"
+            )
+        values = (
+            _steps(text, said) if ":" in said else tuple(_value(part.strip()) for part in said.split(","))
+        )
         return cls(name, values)
 
     def __post_init__(self) -> None:
@@ -125,7 +129,9 @@ class Space:
             combinations *= len(axis.values)
         if combinations > MOST:
             raise InvalidField(
-                "grid", f"of {combinations:,d} configurations", f"at most {MOST:,d}; --search N tries N of a larger space"
+                "grid",
+                f"of {combinations:,d} configurations",
+                f"at most {MOST:,d}; or a search, --search N, of a larger space",
             )
         for axis in self.axes:
             for value in axis.values:
@@ -159,6 +165,10 @@ class Space:
             "axes": [{"name": axis.name, "values": list(axis.values)} for axis in self.axes],
             "fixed": dict(self.fixed),
         }
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What was worked out stays here.
+        return Space, (self.strategy, self.axes, self.fixed)
 
     def __len__(self) -> int:
         return self.size

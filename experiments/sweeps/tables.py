@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.ledger import Ledger, LedgerRows
 from engine.account import Floats
+from engine.ledger import Ledger, LedgerRows
 from experiments.arms import Trial
 from experiments.sweeps.chunks import NUMBER, PERIODS, SUMS, actions_of
 from experiments.sweeps.market import Market
@@ -90,10 +90,13 @@ def curve(market: Market, space: Space, number: int, trial: Trial) -> pa.Table:
     for start in range(0, n, _CURVE_BLOCK):
         stop = min(start + _CURVE_BLOCK, n)
         rows = LedgerRows.empty(stop - start)
-        ledger.run(
-            bars.known_at_us[start:stop], np.zeros(stop - start, np.int32), actions[start:stop], bars.close[start:stop], rows
+        part = bars.slice(start, stop)
+        ledger.run(part.known_at_us, np.zeros(len(part), np.int32), actions[start:stop], part.close, rows)
+        equity[start:stop], position[start:stop], drawdown[start:stop] = (
+            rows.equity,
+            rows.position,
+            rows.drawdown,
         )
-        equity[start:stop], position[start:stop], drawdown[start:stop] = rows.equity, rows.position, rows.drawdown
     return pa.table(
         {
             "symbol": _same(market.symbol, n),

@@ -1,0 +1,314 @@
+"""What `raysignal sweep` does: says how large it is and how long it takes, runs it, and shows what came out."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from cli.files import reading_of, reading_sentences
+from cli.hosting import NotStarted
+from cli.options import ReadingOptions, existing_file
+from cli.output import Output, rows_table
+from cli.remarks import remarks_aside
+from cli.stream import FileStream, read_stream
+from engine.errors import InvalidField, NotFound, RaysignalError
+from engine.instants import parse_instant, zone_named
+from engine.journal.stores import BlobStore, open_stores
+from engine.settings import Settings
+from experiments.cluster import ray_session
+from experiments.result_files import blob_name
+from experiments.runs import CONFIG, check_run_id, new_run_id
+from experiments.sweeps.market import Market, markets_of
+from experiments.sweeps.pace import Pace, measure
+from experiments.sweeps.running import Swept, run_sweep
+from experiments.sweeps.space import Space
+from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
+from serve.stopping import Stop
+
+_MARKS = 4
+_SHOWN = 5
+_FIGURES = ("total_return", "sharpe", "max_drawdown", "trades")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One sweep as it was asked for; see `cli.sweep.sweep`."""
+
+    path: Path
+    reading: ReadingOptions
+    skip: bool
+    accept_price_jump: bool
+    strategy: str | None
+    grid: tuple[str, ...]
+    fixed: tuple[str, ...]
+    search: int | None
+    objective: str
+    walk_forward: str | None
+    anchored: bool
+    cross_validation: int | None
+    purge: int
+    embargo: int
+    symbols: tuple[str, ...]
+    from_: str | None
+    until: str | None
+    workers: int | None
+    curves: int
+    run_id: str | None
+    seed: int
+    plan: bool
+
+
+def run_job(asked: Asked, settings: Settings, output: Output) -> None:
+    """Sweep, and show what came out; everything that can be refused is refused before anything starts."""
+    spec = _spec(asked)
+    reading = reading_of(asked.reading, settings, now_us=time.time_ns() // 1000)
+    output.say(f"file      {escape(str(asked.path))}: {reading_sentences(asked.reading, reading)}")
+    file = read_stream(
+        existing_file(asked.path), asked.reading, settings, skip=asked.skip, accept_jump=asked.accept_price_jump,
+        output=output, prices_only=True,
+    )  # fmt: skip
+    markets = markets_of(
+        file.batch,
+        symbols=asked.symbols,
+        from_us=_instant(asked.from_, "from", asked, settings),
+        until_us=_instant(asked.until, "until", asked, settings),
+        whole=spec.needs_signals,
+    )
+    for market in markets:
+        spec.check(market)
+    output.say(f"prices    {file.sentence}")
+    pace = measure(markets[0], spec.space, spec.trial)
+    output.say(f"grid      {_grid_sentence(spec.space)}")
+    output.say(f"time      {_time_sentence(markets, spec.space, pace, asked.workers, settings)}")
+    if asked.plan:
+        if output.as_json:
+            output.json(_plan(markets, spec.space, pace))
+        return
+    blobs = open_stores(settings.store).blobs
+    run_id = _run_id(asked, spec, markets, blobs)
+    output.say(f"run       {run_id} in {escape(settings.store)}")
+    swept, seconds = _carry_out(run_id, asked, spec, markets, file, blobs, pace, settings, output)
+    if output.as_json:
+        output.json({"run_id": run_id, "store": settings.store, **swept.metrics})
+        return
+    _show(swept, spec, markets, seconds, settings, output)
+
+
+def _spec(asked: Asked) -> SweepSpec:
+    if not asked.grid:
+        raise InvalidField("grid", "none", "at least one axis, such as --grid fee_bps=0:20:1")
+    if asked.walk_forward is not None and asked.cross_validation is not None:
+        raise InvalidField("walk-forward", asked.walk_forward, "it, or --cross-validation, not both")
+    validation: WalkForward | CrossValidation | None = None
+    if asked.walk_forward is not None:
+        train, test = _pair(asked.walk_forward)
+        validation = WalkForward(train, test, asked.anchored, asked.purge, asked.embargo)
+    elif asked.cross_validation is not None:
+        validation = CrossValidation(asked.cross_validation, asked.purge, asked.embargo)
+    elif asked.purge or asked.embargo or asked.anchored:
+        raise InvalidField(
+            "purge, embargo or anchored", "given", "it beside --walk-forward or --cross-validation"
+        )
+    space = Space.of(asked.strategy, asked.grid, asked.fixed)
+    return SweepSpec(
+        space, objective=asked.objective, validation=validation, curves=asked.curves, seed=asked.seed,
+        title=asked.path.name,
+    )  # fmt: skip
+
+
+def _pair(text: str) -> tuple[int, int]:
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        raise InvalidField(
+            "walk-forward", text, "two numbers of bars, to train and to test, such as 2000,500"
+        )
+    return int(parts[0]), int(parts[1])
+
+
+def _instant(text: str | None, name: str, asked: Asked, settings: Settings) -> int | None:
+    if text is None:
+        return None
+    return parse_instant(text, zone_named(asked.reading.timezone or settings.timezone), field=name)
+
+
+def _run_id(asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], blobs: BlobStore) -> str:
+    if asked.run_id is None:
+        return new_run_id(time.time_ns() // 1000, spec.config(markets))
+    if blobs.get(blob_name(check_run_id(asked.run_id), CONFIG)) is None:
+        raise NotFound(
+            f"there is no run {asked.run_id!r} to go on with; raysignal runs list shows those of a store",
+            run_id=asked.run_id,
+        )
+    return asked.run_id
+
+
+def _grid_sentence(space: Space) -> str:
+    axes = " x ".join(f"{len(axis.values):,d} {axis.name}" for axis in space.axes)
+    left = f"; {space.senseless:,d} that make no sense are left out" if space.senseless else ""
+    return f"{len(space):,d} configurations of {escape(space.strategy)}: {escape(axes)}{left}"
+
+
+def _time_sentence(
+    markets: tuple[Market, ...], space: Space, pace: Pace, workers: int | None, settings: Settings
+) -> str:
+    import os  # noqa: PLC0415 - beside the one use
+
+    bars = sum(len(market.bars) for market in markets)
+    work = pace.seconds(bars, len(space))
+    cores = workers or (os.cpu_count() or 1)
+    where = f"{cores} cores" if settings.ray_address is None or workers else f"{cores} cores, less with more"
+    return (
+        f"{bars:,d} bars x {len(space):,d} configurations at {1 / pace.bar_s / 1e6:,.1f} million a second and core: "
+        f"about {_long(work / cores)} on {where}, start-up apart"
+    )
+
+
+def _plan(markets: tuple[Market, ...], space: Space, pace: Pace) -> dict[str, Any]:
+    return {
+        "configurations": len(space),
+        "senseless": space.senseless,
+        "symbols": {market.symbol: len(market.bars) for market in markets},
+        "core_seconds": pace.seconds(sum(len(market.bars) for market in markets), len(space)),
+    }
+
+
+def _long(seconds: float) -> str:
+    if seconds < 1.0:
+        return "less than a second"
+    if seconds < 120.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200.0 else f"{seconds / 3600:.1f} h"
+
+
+def _carry_out(
+    run_id: str, asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], file: FileStream, blobs: BlobStore,
+    pace: Pace, settings: Settings, output: Output,
+) -> tuple[Swept, float]:  # fmt: skip
+    from ray.exceptions import RayError  # noqa: PLC0415 - `experiments.sweeps` has loaded it
+
+    began = time.monotonic()
+
+    def begun(_what: str) -> None:
+        nonlocal began
+        began = time.monotonic()
+
+    with Stop() as stop:
+        try:
+            with (
+                _ray(settings, asked.workers, stop, output),
+                _watching(output) as progress,
+                stop.interruptible(),
+            ):
+                swept = run_sweep(
+                    markets, spec, blobs, run_id=run_id, provenance=file.provenance, workers=asked.workers, pace=pace,
+                    progress=progress, told=begun,
+                )  # fmt: skip
+        except RayError as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise RaysignalError(
+                f"a chunk ended before it was done ({lines[-1]}); go on with --run-id {run_id}"
+            ) from error
+        except KeyboardInterrupt:
+            output.err.print(f"interrupted; what is done is kept: go on with --run-id {run_id}")
+            raise
+    return swept, time.monotonic() - began
+
+
+@contextmanager
+def _ray(settings: Settings, workers: int | None, stop: Stop, output: Output) -> Iterator[None]:
+    where = (
+        "starting Ray ..." if settings.ray_address is None else f"joining Ray at {settings.ray_address} ..."
+    )
+    output.err.print(where)
+    with remarks_aside() as ending, ExitStack() as stack:
+        try:
+            with stop.unchallenged():
+                stack.enter_context(ray_session(settings.ray_address, cpus=workers))
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise NotStarted(
+                f"Ray could not be reached: {lines[-1]}; `raysignal doctor` shows what works here"
+            ) from error
+        try:
+            yield
+        finally:
+            ending()
+
+
+@contextmanager
+def _watching(output: Output) -> Iterator[Callable[[int, int], None]]:
+    """Within, progress is shown: a bar where somebody watches, else a line now and then."""
+    marked = 0
+    with output.progress("configurations") as bars:
+        task = bars.add_task("sweep", total=None)
+
+        def progress(done: int, whole: int) -> None:
+            nonlocal marked
+            bars.update(task, completed=done, total=whole)
+            mark = _MARKS * done // max(whole, 1)
+            if not output.err.is_terminal and mark > marked:
+                marked = mark
+                output.err.print(f"{done:,d} of {whole:,d} configurations")
+
+        yield progress
+
+
+def _show(
+    swept: Swept,
+    spec: SweepSpec,
+    markets: tuple[Market, ...],
+    seconds: float,
+    settings: Settings,
+    output: Output,
+) -> None:
+    names = [axis.name for axis in spec.space.axes]
+    bars = sum(len(market.bars) for market in markets)
+    output.say(
+        f"swept     {bars * len(spec.space) / seconds / 1e6:,.1f} million bars and configurations a second, "
+        f"{seconds:.1f} s from ready workers to the report"
+    )
+    for market in markets:
+        found = swept.metrics["symbols"][market.symbol]
+        held = found["buy_and_hold"]
+        output.say("")
+        output.say(
+            f"[bold]{escape(market.symbol)}[/bold]: best by {spec.objective} of {found['configurations']:,d}"
+        )
+        shown = dict.fromkeys((spec.objective, *_FIGURES))
+        rows = [
+            [
+                place,
+                *(one["parameters"][name] for name in names),
+                *(_rounded(one["figures"][name]) for name in shown),
+            ]
+            for place, one in enumerate(found["best"][:_SHOWN], 1)
+        ]
+        rows.append(["", *("" for _ in names), *(_rounded(held.get(name)) for name in shown)])
+        rows[-1][0] = "held"
+        output.table(rows_table(["rank", *names, *shown], rows))
+        if found["verdict"] is not None:
+            output.say(f"verdict   {escape(found['verdict']['sentence'])}")
+        if found["validation"] is not None:
+            output.say(f"out of sample  {_validation_sentence(found['validation'], spec.objective)}")
+    report = settings.store.removeprefix("file://") + "/" + blob_name(swept.run_id, "report.html")
+    output.say("")
+    output.say(f"report    {escape(report)}")
+    output.say(f"again     raysignal runs show {swept.run_id} --store {escape(settings.store)}")
+
+
+def _validation_sentence(found: dict[str, Any], objective: str) -> str:
+    what = "total return" if objective == "total_return" else "Sharpe"
+    train = "-" if found["train"] is None else f"{found['train']:.3g}"
+    test = "-" if found["test"] is None else f"{found['test']:.3g}"
+    return (
+        f"{found['folds']} folds: {what} {train} in training, {test} in the tests, where what was chosen earned "
+        f"{found['test_return']:+.2%} and beat {found['beaten']:.0%} of the configurations on average"
+    )
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.5g}") if isinstance(value, float) else value

@@ -1,0 +1,181 @@
+"""The files of a sweep, the manifest last: a run that has one is finished. The same results make the same bytes.
+
+<store>/experiments/<run_id>/sweep.parquet      one row a symbol and configuration: parameters, figures, rank
+                             periods.parquet    returns a period, of up to some thousand configurations
+                             folds.parquet      what was chosen in training, and what became of it
+                             curves.parquet     the whole account of the best
+                             metrics.json report.html report.png manifest.json
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.errors import InvalidField
+from engine.journal.blobs import BlobStore
+from engine.ledger import Ledger
+from engine.performance import Performance
+from engine.policy import Policy
+from experiments.result_files import MANIFEST, METRICS, PICTURE, REPORT, blob_name, json_bytes, parquet_bytes
+from experiments.selection.verdict import judge
+from experiments.sweeps.chunks import Marks, run_chunk
+from experiments.sweeps.folding import Choice, choices, folds_table
+from experiments.sweeps.market import Market
+from experiments.sweeps.report import MarketView, make_sweep_report
+from experiments.sweeps.sweep import SweepSpec
+from experiments.sweeps.tables import curve, figures, period_returns, periods_table, ranks, sweep_table
+
+SWEEP = "sweep.parquet"
+PERIODS = "periods.parquet"
+FOLDS = "folds.parquet"
+CURVES = "curves.parquet"
+
+
+def write_sweep(
+    blobs: BlobStore,
+    run_id: str,
+    markets: tuple[Market, ...],
+    spec: SweepSpec,
+    tables: list[pa.Table],
+    manifest: Mapping[str, Any],
+) -> tuple[dict[str, Any], list[str]]:
+    """Write all files; the metrics, and the names.
+
+    Raises:
+        StoreError: a file of that run holds other bytes.
+        StoreUnavailable: the store did not answer.
+    """
+    whole, periods, folds, curves = [], [], [], []
+    symbols: dict[str, Any] = {}
+    views = []
+    for market, table in zip(markets, tables, strict=True):
+        marks = spec.marks(market)
+        rank = ranks(table, spec.objective)
+        swept = sweep_table(market, spec.space, table, rank)
+        whole.append(swept)
+        periods.append(periods_table(market, table, marks.periods))
+        best = np.argsort(rank)
+        held = _buy_and_hold(market)
+        verdict = _verdict(market, spec, table, marks, int(best[0]))
+        found = spec.folds(market)
+        chosen = choices(market, table, found, by_return=spec.objective == "total_return") if found else []
+        if found:
+            folds.append(folds_table(market, found, chosen))
+        own = [curve(market, spec.space, int(number), spec.trial) for number in best[: spec.curves]]
+        curves += own
+        symbols[market.symbol] = {
+            "configurations": len(table),
+            "bars": len(market.bars) - market.start,
+            "best": [_described(spec, swept, int(number)) for number in best[:10]],
+            "objective": _spread(figures(table, spec.objective)),
+            "buy_and_hold": held,
+            "verdict": verdict,
+            "validation": _validation(chosen) if found else None,
+        }
+        views.append(
+            MarketView(
+                symbol=market.symbol, table=swept, objective=spec.objective, varied=spec.space.varied,
+                verdict=verdict, folds=folds[-1] if found else None, curves=own, buy_and_hold=held,
+            )
+        )  # fmt: skip
+    metrics = {
+        "kind": "sweep",
+        "objective": spec.objective,
+        "strategy": spec.space.strategy,
+        "senseless": spec.space.senseless,
+        "symbols": symbols,
+    }
+    report = make_sweep_report(views, manifest)
+    contents: dict[str, bytes] = {
+        SWEEP: parquet_bytes(_joined(whole)),
+        PERIODS: parquet_bytes(_joined(periods)),
+    }
+    if folds:
+        contents[FOLDS] = parquet_bytes(_joined(folds))
+    if curves:
+        contents[CURVES] = parquet_bytes(_joined(curves))
+    contents |= {
+        METRICS: json_bytes(metrics),
+        REPORT: report.html.encode(),
+        PICTURE: report.png,
+        MANIFEST: json_bytes(manifest),
+    }
+    names = []
+    for name, data in contents.items():
+        names.append(blob_name(run_id, name))
+        blobs.put(names[-1], data)
+    return metrics, names
+
+
+def _verdict(
+    market: Market, spec: SweepSpec, table: pa.Table, marks: Marks, best: int
+) -> dict[str, Any] | None:
+    """Whether the best is more than luck, by its own trials; None where there is too little to say."""
+    numbers, returns = period_returns(table)
+    if best not in numbers:
+        alone = run_chunk(
+            market, spec.space, best, best + 1, Marks(marks.periods, marks.folds, 1), spec.trial
+        )
+        numbers = np.append(numbers, best)
+        returns = np.concatenate([returns, period_returns(alone)[1]], axis=1)
+    try:
+        found = judge(
+            returns, best=int(np.flatnonzero(numbers == best)[0]), trials=len(table), seed=spec.seed
+        )
+    except InvalidField as error:
+        return {"significant": False, "sentence": f"Nothing can be said about luck: {error}."}
+    return found.as_dict()
+
+
+def _buy_and_hold(market: Market) -> dict[str, Any]:
+    bars = market.bars.slice(market.start, len(market.bars))
+    ledger = Ledger(Policy())
+    ledger.ensure_symbols(1)
+    ledger.run(bars.known_at_us, np.zeros(len(bars), np.int32), np.zeros(len(bars), np.int8), bars.close)
+    held: dict[str, Any] = Performance.of(ledger.account).as_dict()["buy_and_hold"]
+    return held
+
+
+def _described(spec: SweepSpec, swept: pa.Table, number: int) -> dict[str, Any]:
+    row = swept.slice(number, 1).to_pylist()[0]
+    parameters = spec.space[number].parameters
+    left_out = {"symbol", "configuration", "rank", *parameters}
+    return {
+        "configuration": number,
+        "parameters": parameters,
+        "figures": {name: value for name, value in row.items() if name not in left_out},
+    }
+
+
+def _spread(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float | None]:
+    known = values[~np.isnan(values)]
+    points = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+    return {
+        f"q{round(point * 100)}": float(np.quantile(known, point)) if len(known) else None for point in points
+    }
+
+
+def _validation(chosen: list[Choice]) -> dict[str, Any]:
+    """The folds together: what was expected of the choices, and what they gave."""
+    train = np.array([choice.train for choice in chosen])
+    test = np.array([choice.test for choice in chosen])
+    growth = float(np.prod([1.0 + choice.test_return for choice in chosen]))
+    return {
+        "folds": len(chosen),
+        "train": _mean(train),
+        "test": _mean(test),
+        "test_return": growth - 1.0,
+        "beaten": float(np.mean([choice.beaten for choice in chosen])),
+        "below_median": float(np.mean([choice.beaten < 0.5 for choice in chosen])),
+    }
+
+
+def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables).unify_dictionaries().combine_chunks()

@@ -1,0 +1,176 @@
+"""`raysignal sweep` on a real Ray: the same bytes on any number of workers, through a death and a stop."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from engine.errors import Conflict
+from experiments.cluster import ray_session
+from experiments.sweeps.pace import Pace
+from experiments.sweeps.running import run_sweep
+from experiments.sweeps.space import Space
+from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
+from tests.e2e.test_cli_service import ROOT
+from tests.folder_blobs import FolderBlobs
+from tests.sweep_markets import market
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+SPACE = Space.of(None, ["sma_fast=2:16:2", "sma_slow=20:60:10", "fee_bps=0,10", "side=long-flat,long-short"])
+SPEC = SweepSpec(SPACE, validation=WalkForward(600, 200))
+MARKETS = (market(2_000, symbol="BTC"), market(1_500, seed=7, symbol="ETH", start=100))
+SMALL = Pace(1e-5)  # so slow that chunks are small
+RUN = "a-sweep"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ray():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
+        with ray_session(None, cpus=8):
+            yield
+
+
+def results(folder):
+    """The files of the run, but for how it was cut."""
+    found = {
+        path.name: path.read_bytes() for path in (folder / "experiments" / RUN).iterdir() if path.is_file()
+    }
+    del found["chunks.json"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The sweep on one worker, in as few pieces as can be."""
+    folder = tmp_path_factory.mktemp("alone")
+    run_sweep(MARKETS, SPEC, FolderBlobs(folder), run_id=RUN, workers=1, pace=Pace(1e-9))
+    return results(folder)
+
+
+def workers_of_this_process():
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.name().startswith("ray::SweepWorker")
+    ]
+
+
+def test_two_and_eight_workers_make_the_same_bytes_with_one_killed_on_the_way(tmp_path, alone):
+    assert set(alone) == {
+        "config.json", "curves.parquet", "folds.parquet", "manifest.json", "metrics.json", "periods.parquet",
+        "report.html", "report.png", "sweep.parquet",
+    }  # fmt: skip
+    for workers in (2, 8):
+        killed = []
+
+        def progress(done, whole, killed=killed):
+            if 0 < done < whole and not killed:
+                victim = workers_of_this_process()[0]
+                os.kill(victim.pid, signal.SIGKILL)
+                killed.append(victim.pid)
+
+        folder = tmp_path / str(workers)
+        run_sweep(
+            MARKETS, SPEC, FolderBlobs(folder), run_id=RUN, workers=workers, pace=SMALL, progress=progress
+        )
+        assert killed
+        assert results(folder) == alone
+
+
+def test_a_sweep_that_was_stopped_goes_on_with_what_is_done(tmp_path, alone):
+    blobs = FolderBlobs(tmp_path)
+
+    def stop(done, whole):
+        if done > whole / 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep(MARKETS, SPEC, blobs, run_id=RUN, workers=2, pace=SMALL, progress=stop)
+    done = set(blobs.list(f"experiments/{RUN}/chunks/"))
+    assert done
+    again = run_sweep(MARKETS, SPEC, blobs, run_id=RUN, workers=2)
+    assert again.found == len(done)
+    assert results(tmp_path) == alone
+    finished = run_sweep(MARKETS, SPEC, blobs, run_id=RUN, workers=2)
+    assert finished.metrics == json.loads(alone["metrics.json"])
+    with pytest.raises(Conflict, match="validation"):
+        run_sweep(MARKETS, SweepSpec(SPACE, validation=CrossValidation(5)), blobs, run_id=RUN)
+
+
+def raysignal(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_a_file_is_swept_from_the_command_line(tmp_path):
+    prices = tmp_path / "prices.csv"
+    bars = MARKETS[0].bars
+    stamps = bars.known_at_us.view("datetime64[us]")
+    rows = (f"{stamp}Z,{close}" for stamp, close in zip(stamps, bars.close, strict=True))
+    prices.write_text("\n".join(["timestamp,close", *rows]))
+    shown = raysignal(
+        "sweep", prices, "--grid", "sma_fast=2:8:2", "--grid", "sma_slow=5,10,20", "--walk-forward", "600,200",
+        "--workers", 2, "--store", f"file://{tmp_path}/store", "--json",
+    )  # fmt: skip
+    assert shown.exit_code == 0, shown.stderr
+    found = json.loads(shown.stdout)
+    assert found["senseless"] == 2
+    own = found["symbols"]["BTC"]
+    assert own["configurations"] == 10
+    assert own["validation"]["folds"] == 7
+    folder = tmp_path / "store" / "experiments" / found["run_id"]
+    table = pq.read_table(folder / "sweep.parquet").to_pandas()
+    best = table.set_index("rank").loc[1]
+    assert (best.sma_fast, best.sma_slow) == tuple(own["best"][0]["parameters"].values())
+    assert best.sharpe == own["best"][0]["figures"]["sharpe"] == table.sharpe.max()
+    curves = pq.read_table(folder / "curves.parquet").to_pandas()
+    assert curves[curves.configuration == best.configuration].equity.iloc[-1] == best.equity
+    plain = raysignal(
+        "sweep",
+        prices,
+        "--grid",
+        "sma_fast=2,4",
+        "--set",
+        "sma_slow=10",
+        "--workers",
+        2,
+        "--store",
+        f"file://{tmp_path}/store",
+    )
+    assert plain.exit_code == 0, plain.stderr
+    assert "best by sharpe of 2" in plain.stdout
+    report = next(
+        line.split(maxsplit=1)[1] for line in plain.stdout.splitlines() if line.startswith("report")
+    )
+    assert Path(report).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "at least one axis"),
+        (("--grid", "sma_fast=50", "--grid", "sma_slow=20"), "fast is 50"),
+        (("--grid", "sma_fast="), "name=start:stop:step"),
+        (("--grid", "weight=0:1:0.5"), "weight is 0"),
+        (("--grid", "fee_bps=0:1000:0.001", "--grid", "slippage_bps=0:999:1"), "at most"),
+        (("--grid", "fee_bps=0,1", "--walk-forward", "600"), "two numbers of bars"),
+        (("--grid", "fee_bps=0,1", "--walk-forward", "600,200", "--cross-validation", "5"), "not both"),
+        (("--grid", "fee_bps=0,1", "--walk-forward", "600000,200"), "600000"),
+        (("--grid", "fee_bps=0,1", "--symbols", "DOGE"), "DOGE"),
+        (("--grid", "fee_bps=0,1", "--run-id", "nobody"), "no run 'nobody'"),
+        (("--grid", "fee_bps=0,1", "--objective", "luck"), "luck"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_starts(tmp_path, arguments, said):
+    store = tmp_path / "store"
+    shown = raysignal("sweep", "data/sample.csv", *arguments, "--store", f"file://{store}")
+    assert shown.exit_code == 1
+    assert said in shown.stderr
+    assert not store.exists() or not [path for path in store.rglob("*") if "experiments" in str(path)]

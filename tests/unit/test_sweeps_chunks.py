@@ -1,0 +1,149 @@
+"""A chunk of a sweep is what ledgers make of the same actions, and does not depend on how the sweep was cut."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engine.errors import InvalidField
+from engine.ledger import Ledger
+from engine.performance import Performance
+from engine.strategies.strategy import Bars
+from experiments.arms import Trial
+from experiments.sweeps.chunks import PERIODS, SUMS, actions_of, run_chunk
+from experiments.sweeps.market import Market
+from experiments.sweeps.pace import Pace, cut
+from experiments.sweeps.space import Space
+from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
+from experiments.sweeps.tables import curve, period_returns, ranks, sweep_table
+from tests.sweep_markets import market
+
+SPACE = Space.of(
+    None, ["sma_fast=2:6:2", "sma_slow=5,11", "fee_bps=0,10", "side=long-flat,long-short", "fill=signal,next"]
+)
+TRIAL = Trial()
+
+
+def performance(where, number):
+    one = SPACE[number]
+    ledger = Ledger(one.policy)
+    ledger.ensure_symbols(1)
+    bars = where.bars.slice(where.start, len(where.bars))
+    ledger.run(
+        bars.known_at_us,
+        np.zeros(len(bars), np.int32),
+        actions_of(where, one, TRIAL)[where.start :],
+        bars.close,
+    )
+    return Performance.of(ledger.account).as_dict()
+
+
+@pytest.mark.parametrize("start", [0, 333])
+def test_every_figure_is_that_of_a_ledger_bit_for_bit(start):
+    where = market(700, start=start)
+    spec = SweepSpec(SPACE, validation=WalkForward(100, 50))
+    table = run_chunk(where, SPACE, 0, len(SPACE), spec.marks(where), TRIAL).to_pylist()
+    assert len(table) == len(SPACE) > 30
+    for row in table:
+        alone = performance(where, row["configuration"])
+        for name in set(alone) & set(row):
+            assert row[name] == alone[name], (name, row["configuration"])
+    assert max(row["trades"] for row in table) > 20
+
+
+def test_what_a_chunk_finds_does_not_depend_on_its_neighbours():
+    where = market(500)
+    marks = SweepSpec(SPACE, validation=CrossValidation(4, purge=3, embargo=2)).marks(where)
+    whole = run_chunk(where, SPACE, 0, len(SPACE), marks, TRIAL)
+    for begin, end in ((0, 1), (5, 6), (7, 20), (len(SPACE) - 3, len(SPACE))):
+        assert run_chunk(where, SPACE, begin, end, marks, TRIAL).equals(
+            whole.slice(begin, end - begin).combine_chunks()
+        )
+
+
+def test_periods_multiply_to_the_whole_and_sums_are_those_of_the_single_returns():
+    where = market(600)
+    spec = SweepSpec(SPACE, validation=WalkForward(200, 100))
+    marks = spec.marks(where)
+    table = run_chunk(where, SPACE, 0, len(SPACE), marks, TRIAL)
+    numbers, returns = period_returns(table)
+    assert numbers.tolist() == list(range(len(SPACE)))
+    assert returns.shape == (256, len(SPACE))
+    assert np.prod(1.0 + returns, axis=0) - 1.0 == pytest.approx(table["total_return"].to_numpy(), abs=1e-9)
+    sums = table[SUMS].combine_chunks().flatten().to_numpy().reshape(len(SPACE), -1, 3)
+    for number in (0, 9, 21):
+        equity = curve(where, SPACE, number, TRIAL)["equity"].to_numpy()
+        change = np.diff(equity, prepend=10_000.0) / np.concatenate([[10_000.0], equity[:-1]])
+        for place, (begin, end) in enumerate(zip(marks.folds[:-1], marks.folds[1:], strict=True)):
+            part = change[begin:end]
+            expected = [np.prod(1.0 + part), part.sum(), (part**2).sum()]
+            assert sums[number, place] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_signals_of_a_file_are_a_strategy_too():
+    space = Space.of("signals", ["fee_bps=0,5,10"])
+    where = market(300)
+    table = run_chunk(where, space, 0, 3, SweepSpec(space).marks(where), TRIAL)
+    assert table["trades"].to_pylist()[0] > 10
+    assert table["equity"].to_pylist() == sorted(table["equity"].to_pylist(), reverse=True)
+
+
+def test_only_every_so_many_keep_their_periods():
+    space = Space.of("signals", ["initial_cash=1:4001:1"])
+    where = market(10)
+    table = run_chunk(where, space, 0, 12, SweepSpec(space).marks(where), TRIAL)
+    kept = table[PERIODS].combine_chunks().is_valid().to_pylist()
+    assert kept == [number % 3 == 0 for number in range(12)]
+
+
+def test_ranks_put_what_is_not_defined_last_and_equals_in_their_order():
+    space = Space.of("signals", ["fee_bps=0,5,10", "weight=1e-9,1"])
+    where = market(300)
+    table = run_chunk(where, space, 0, 6, SweepSpec(space).marks(where), TRIAL)
+    rank = ranks(table, "total_return")
+    assert sorted(rank) == [1, 2, 3, 4, 5, 6]
+    shown = sweep_table(where, space, table, rank)
+    assert shown["weight"].to_pylist() == [1e-9, 1.0] * 3
+    flat = Market("X", Bars.of_closes(where.bars.known_at_us, np.full(300, 5.0)), where.action)
+    still = run_chunk(flat, space, 0, 6, SweepSpec(space).marks(flat), TRIAL)
+    assert still["sharpe"].null_count
+    assert ranks(still, "sharpe")[still["sharpe"].to_pylist().index(None)] > 6 - still["sharpe"].null_count
+
+
+def test_chunks_cover_every_configuration_of_every_market_once():
+    markets = (market(100, symbol="A"), market(5_000, symbol="B"))
+    for workers in (1, 2, 8):
+        for pace in (1e-9, 1e-3):
+            chunks = cut(markets, SPACE, Pace(pace), workers)
+            for place in range(2):
+                own = sorted((one.begin, one.end) for one in chunks if one.market == place)
+                assert own[0][0] == 0
+                assert own[-1][1] == len(SPACE)
+                assert all(left[1] == right[0] for left, right in pairwise(own))
+
+
+@pytest.mark.parametrize(
+    ("field", "closes", "stamps"),
+    [
+        ("bars", [1.0], [1]),
+        ("close", [1.0, float("nan"), 2.0], [1, 2, 3]),
+        ("close", [1.0, -1.0, 2.0], [1, 2, 3]),
+        ("close", [1.0, float("inf"), 2.0], [1, 2, 3]),
+        ("known_at_us", [1.0, 2.0, 3.0], [1, 3, 3]),
+    ],
+)
+def test_prices_that_cannot_be_are_refused_by_field_and_row(field, closes, stamps):
+    with pytest.raises(InvalidField) as refusal:
+        Market("BTC", Bars.of_closes(np.array(stamps, np.int64), np.array(closes)))
+    assert refusal.value.fields["field"] == field
+    assert refusal.value.fields["row"] == (None if field == "bars" else 2 if field == "known_at_us" else 1)
+
+
+def test_a_sweep_that_does_not_fit_its_market_is_refused():
+    where = market(100)
+    with pytest.raises(InvalidField):
+        SweepSpec(SPACE, validation=WalkForward(80, 30)).check(where)
+    with pytest.raises(InvalidField, match="sharpe"):
+        SweepSpec(SPACE, objective="luck")
+    with pytest.raises(InvalidField, match="signals"):
+        SweepSpec(Space.of("signals", ["fee_bps=0,1"])).check(Market("BTC", where.bars))
