@@ -50,6 +50,7 @@ class Terms:
         still_s, unsynced_s: see `BookWatch`; the first is for trades, too.
         ping_s, pong_s: protocol pings, besides the venue's own; and how long an answer may take.
         renew_share: of the venue's lifetime of a connection; about then it is opened anew.
+        time_every_s: how often the venue is asked what time it is.
         slow_sink_s, late_loop_s: what is counted as slow.
         start_within_s, mend_within_s: see `HealthWatch`.
     """
@@ -64,6 +65,7 @@ class Terms:
     ping_s: float = 20.0
     pong_s: float = 20.0
     renew_share: float = 0.95
+    time_every_s: float = 120.0
     slow_sink_s: float = 0.25
     late_loop_s: float = 0.25
     start_within_s: float = 120.0

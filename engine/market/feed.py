@@ -14,6 +14,7 @@ from dataclasses import asdict
 from random import Random
 from typing import Any, Protocol, Self
 
+from engine.errors import RaysignalError
 from engine.market.clocks import Clock
 from engine.market.connection import Connection
 from engine.market.conversation import Conversation, Notes, Sink, Terms
@@ -96,6 +97,7 @@ class Feed:
             async with asyncio.TaskGroup() as group:
                 for connection in self._connections:
                     group.create_task(connection.run())
+                group.create_task(self._keep_asking_the_time(rest))
         except BaseExceptionGroup as group_of:
             error = group_of.exceptions[0]
             self._health.ended(f"ended by {type(error).__name__}: {error}")
@@ -132,6 +134,19 @@ class Feed:
             self._random,
             answer_s=self._terms.answer_s,
         )
+
+    async def _keep_asking_the_time(self, rest: Answers) -> None:
+        """How far the clocks are apart, to within half the time that an answer takes. Nothing hangs on it."""
+        while True:
+            sent_us = self._clock.now_ns() // 1000
+            try:
+                server_us = self.venue.read_time(await rest.get(self.venue.time_request, tries=1))
+            except RaysignalError as error:
+                self.observed.time_refused = str(error)
+            else:
+                self.observed.time_refused = ""
+                self.observed.offset.asked(sent_us, server_us, self._clock.now_ns() // 1000)
+            await self._clock.sleep(self._terms.time_every_s)
 
     def tracker(self, instrument: Instrument) -> Tracker:
         """The tracker that keeps the book of an instrument; KeyError if its depth was not subscribed to."""
@@ -184,6 +199,7 @@ class Feed:
                 "offset_us": None if offset is None else offset.offset_us,
                 "uncertainty_us": None if offset is None else offset.uncertainty_us,
                 "basis": "" if offset is None else offset.basis,
+                "trouble": self.observed.time_refused,
             },
             "latency": {
                 stage: {

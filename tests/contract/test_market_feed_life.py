@@ -24,9 +24,8 @@ from engine.market.monitoring.page import feed_metrics_page
 from engine.market.recording import Recorder, replay
 from engine.market.rest import RestClient
 from engine.market.venues import binance
-from engine.market.venues.binance import Binance
 from engine.market.venues.catalogue import VENUES, venue_named
-from engine.market.venues.protocol import Hosts, Request, Subscription
+from engine.market.venues.protocol import Hosts, Request, Subscription, Venue
 
 START_US = 1_700_000_000_000_000
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
@@ -62,7 +61,7 @@ def feed_of(
     loopback: Loopback,
     sink: Sink,
     *,
-    venue: Binance = binance.SPOT,
+    venue: Venue = binance.SPOT,
     terms: Terms | None = None,
     limits: VenueLimits | None = None,
     notes_of: Callable[[int], Notes] | None = None,
@@ -189,10 +188,34 @@ async def test_a_feed_says_of_itself_what_prometheus_reads() -> None:
         }  # fmt: skip
         assert snapshot["counts"]["events"] >= 20
         assert snapshot["latency"]["arrival"]["below_zero"] == 0
-        assert snapshot["clock"]["basis"] == "fastest message"
+        clock = snapshot["clock"]
+        assert (clock["basis"], clock["trouble"]) == ("server time", "")
+        # One clock, so that they are apart by no more than is said; the venue writes milliseconds.
+        assert abs(clock["offset_us"]) <= clock["uncertainty_us"] + 1000 * loopback.speed
         page = feed_metrics_page([snapshot]).decode()
     assert f'raysignal_feed_events_total{{feed="binance"}} {float(snapshot["counts"]["events"])}' in page
     assert 'raysignal_feed_state{feed="binance",state="ready"} 1.0' in page
+    assert 'raysignal_feed_clock_offset_seconds{basis="server time",feed="binance"}' in page
+    assert (
+        f'raysignal_feed_clock_uncertainty_seconds{{feed="binance"}} {clock["uncertainty_us"] / 1e6}' in page
+    )
+
+
+@pytest.mark.parametrize("name", sorted(VENUES))
+async def test_the_venues_time_is_asked_for_again_and_a_refusal_disturbs_nothing(name: str) -> None:
+    sink, exchange = Sunk(), exchange_of(name)
+    async with Loopback(exchange, speed=50) as loopback:
+        exchange.orders.place("unavailable")
+        async with feed_of(loopback, sink, venue=venue_named(name), terms=Terms(time_every_s=5.0)) as feed:
+            await sink.until(lambda: bool(feed.observed.time_refused))
+            assert "503" in feed.snapshot()["clock"]["trouble"]
+            await sink.until(lambda: feed.snapshot()["clock"]["basis"] == "server time")
+            assert feed.snapshot()["clock"]["trouble"] == ""
+            first = feed.observed.offset.estimate(loopback.clock.now_ns() // 1000)
+            assert first is not None
+            assert first.uncertainty_us is not None
+            await sink.until(lambda: sink.changes() > 20)
+            assert feed.observed.reconnects == 0
 
 
 def rest_of(loopback: Loopback, observed: Observed) -> RestClient:

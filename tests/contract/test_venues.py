@@ -339,4 +339,26 @@ def test_answers_that_are_none_are_refused(speech: Speech, body: bytes) -> None:
     with pytest.raises(UnreadableInput):
         speech.venue.read_klines(speech.instrument, 60_000_000, body, 0)
     with pytest.raises(UnreadableInput):
+        speech.venue.read_time(body)
+    with pytest.raises(UnreadableInput):
         speech.venue.read_instruments([speech.symbol], body)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "body", "us"),
+    [
+        ("binance", "/api/v3/time", b'{"serverTime":1499827319559}', 1_499_827_319_559_000),
+        ("binance-usdm", "/fapi/v1/time", b'{"serverTime":1499827319559}', 1_499_827_319_559_000),
+        ("binance-coinm", "/dapi/v1/time", b'{"serverTime":1499827319559}', 1_499_827_319_559_000),
+        ("okx", "/api/v5/public/time", b'{"code":"0","msg":"","data":[{"ts":"1597026383085"}]}', 1_597_026_383_085_000),
+        (
+            "bybit-linear", "/v5/market/time",
+            b'{"retCode":0,"retMsg":"OK","result":{"timeSecond":"1688639403","timeNano":"1688639403423213947"}}',
+            1_688_639_403_423_213,
+        ),
+    ],
+)  # fmt: skip
+def test_a_venues_time_is_asked_and_read_as_it_writes_it(name: str, path: str, body: bytes, us: int) -> None:
+    venue = venue_named(name)
+    assert venue.time_request.path == path
+    assert venue.read_time(body) == us

@@ -25,7 +25,7 @@ class Observed:
         slow_sinks: times that the sink took longer than the bound: while it works, nothing is read.
         loop_lags: times that the event loop was late by more than the bound; `worst_lag_s` the most.
         unrecorded: messages that a recording lacks because the disk could not follow.
-        offset: the clock's.
+        offset: the clock's; `time_refused` says why the venue's time is not known, empty if it is.
         stages: histograms, by `STAGES`.
     """
 
@@ -45,6 +45,7 @@ class Observed:
     loop_lags: int = 0
     worst_lag_s: float = 0.0
     unrecorded: int = 0
+    time_refused: str = ""
     offset: ClockOffset = field(default_factory=ClockOffset)
     stages: dict[str, Histogram] = field(default_factory=lambda: {stage: Histogram() for stage in STAGES})
 

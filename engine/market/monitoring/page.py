@@ -89,6 +89,11 @@ class FeedCollector(Collector):
             "Estimate: this clock minus the venue's, and with the fastest message's way where it was not asked",
             labels=["feed", "basis"],
         )
+        uncertainty = GaugeMetricFamily(
+            "raysignal_feed_clock_uncertainty_seconds",
+            "At most so far is the clock's offset off: half the time that the venue's answer took",
+            labels=["feed"],
+        )
         latency = HistogramMetricFamily(
             "raysignal_feed_latency_seconds",
             "Time by stage; arrival is above the fastest message",
@@ -102,6 +107,8 @@ class FeedCollector(Collector):
                 state.add_metric([name, each], float(feed["health"]["state"] == each))
             if feed["clock"]["offset_us"] is not None:
                 offset.add_metric([name, feed["clock"]["basis"]], feed["clock"]["offset_us"] / 1e6)
+            if feed["clock"]["uncertainty_us"] is not None:
+                uncertainty.add_metric([name], feed["clock"]["uncertainty_us"] / 1e6)
             for stage, found in feed["latency"].items():
                 buckets = [
                     (f"{bound:g}", count) for bound, count in zip(_BOUNDS_S, found["buckets"], strict=True)
@@ -110,4 +117,4 @@ class FeedCollector(Collector):
             if feed["process"] is not None:
                 cpu.add_metric([name], feed["process"]["cpu_s"])
                 memory.add_metric([name], feed["process"]["memory_bytes"])
-        yield from (state, offset, latency, cpu, memory)
+        yield from (state, offset, uncertainty, latency, cpu, memory)

@@ -280,6 +280,15 @@ class Binance:
             )  # fmt: skip
         return klines
 
+    @property
+    def time_request(self) -> Request:
+        """`time`."""
+        return Request(f"{self.api}/time")
+
+    def read_time(self, body: bytes) -> int:
+        """Milliseconds."""
+        return 1000 * integer(part(answer(body), "serverTime"))
+
     def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
         """The state of one connection."""
         return StreamTracker(self.dialect, subscriptions)

@@ -227,6 +227,15 @@ class Bybit:
             )  # fmt: skip
         return klines
 
+    @property
+    def time_request(self) -> Request:
+        """`time`."""
+        return Request("/v5/market/time")
+
+    def read_time(self, body: bytes) -> int:
+        """Nanoseconds."""
+        return integer(part(answer(body), "result", "timeNano")) // 1000
+
     def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
         """The state of one connection."""
         return StreamTracker(BybitDialect(), subscriptions)

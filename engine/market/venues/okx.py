@@ -247,6 +247,15 @@ class Okx:
             raise UnreadableInput(f"{self.name}: {part(message, 'code')}: {message.get('msg')}")
         return [_kline(instrument, interval_us, row, now_us) for row in reversed(part(message, "data"))]
 
+    @property
+    def time_request(self) -> Request:
+        """`time`."""
+        return Request("/api/v5/public/time")
+
+    def read_time(self, body: bytes) -> int:
+        """Milliseconds."""
+        return 1000 * integer(part(answer(body), "data", 0, "ts"))
+
     def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
         """The state of one connection."""
         return StreamTracker(OkxDialect(), subscriptions)

@@ -178,5 +178,12 @@ class Venue(Protocol):
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """The answer to it, oldest first; `closed` says which can no longer change at `now_us`."""
 
+    @property
+    def time_request(self) -> Request:
+        """Asks what time it is there."""
+
+    def read_time(self, body: bytes) -> int:
+        """The answer to it, UTC microseconds; `UnreadableInput` for a body that is none."""
+
     def tracker(self, subscriptions: Sequence[Subscription]) -> Tracker:
         """The state of one connection, made for the subscriptions of an `Opening` (or of a recording)."""
