@@ -137,7 +137,7 @@ async def _ended(running: Sequence[asyncio.Task[None]]) -> None:
 async def _all_following(job: Job, log: FilteringBoundLogger) -> AsyncIterator[list[Followed]]:
     """Every instrument of the job, with a made-up exchange for each venue if that is what is followed."""
     async with AsyncExitStack() as stack:
-        settings, clock = await _settings(job, stack)
+        settings, clock = await loopback_settings(job, stack)
         database = await asyncio.to_thread(open_database, settings.database_url.get_secret_value())
         stack.callback(database.close)
         post = poster(settings, job.url, asyncio.get_running_loop())
@@ -145,7 +145,7 @@ async def _all_following(job: Job, log: FilteringBoundLogger) -> AsyncIterator[l
         yield [await stack.enter_async_context(following(name, settings, around)) for name in settings.feeds]
 
 
-async def _settings(job: Job, stack: AsyncExitStack) -> tuple[Settings, Clock]:
+async def loopback_settings(job: Job, stack: AsyncExitStack) -> tuple[Settings, Clock]:
     """The settings with the addresses of the made-up exchanges, and the clock that they run by."""
     if not job.market.loopback:
         return job.settings, SystemClock()

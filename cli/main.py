@@ -65,7 +65,7 @@ app.add_typer(compare.app, name="compare")
 app.command("sweep")(sweep.sweep)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
-app.command("feed")(feed.feed)
+app.add_typer(feed.app, name="feed")
 app.command("doctor")(doctor.doctor)
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from experiments.runs import CONFIG, check_run_id, new_run_id
 from experiments.sweeps.market import Market, markets_of
 from experiments.sweeps.pace import Pace, measure
 from experiments.sweeps.running import Swept, run_sweep
-from experiments.sweeps.space import Space
+from experiments.sweeps.space import MOST, Space, Tried
 from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
 from serve.stopping import Stop
 
@@ -81,17 +81,26 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
     for market in markets:
         spec.check(market)
     output.say(f"prices    {file.sentence}")
-    pace = measure(markets[0], spec.space, spec.trial)
-    output.say(f"grid      {_grid_sentence(spec.space)}")
-    output.say(f"time      {_time_sentence(markets, spec.space, pace, asked.workers, settings)}")
+    if isinstance(spec.space, Space) and asked.search is not None:
+        output.say(
+            f"search    {asked.search:,d} trials in {spec.space.combinations:,d} combinations: {_axes(spec.space)}"
+        )
+        pace = Pace(1e-8)
+    else:
+        pace = measure(markets[0], spec.space, spec.trial)
+        output.say(f"grid      {_grid_sentence(spec.space)}")
+        output.say(f"time      {_time_sentence(markets, spec.space, pace, asked.workers, settings)}")
     if asked.plan:
         if output.as_json:
             output.json(_plan(markets, spec.space, pace))
         return
     blobs = open_stores(settings.store).blobs
-    run_id = _run_id(asked, spec, markets, blobs)
-    output.say(f"run       {run_id} in {escape(settings.store)}")
-    swept, seconds = _carry_out(run_id, asked, spec, markets, file, blobs, pace, settings, output)
+    with Stop() as stop, _ray(settings, asked.workers, stop, output):
+        if asked.search is not None:
+            spec = replace(spec, space=_searched(asked, spec, markets, stop, output))
+        run_id = _run_id(asked, spec, markets, blobs)
+        output.say(f"run       {run_id} in {escape(settings.store)}")
+        swept, seconds = _carry_out(run_id, asked, spec, markets, file, blobs, pace, stop, output)
     if output.as_json:
         output.json({"run_id": run_id, "store": settings.store, **swept.metrics})
         return
@@ -113,7 +122,9 @@ def _spec(asked: Asked) -> SweepSpec:
         raise InvalidField(
             "purge, embargo or anchored", "given", "it beside --walk-forward or --cross-validation"
         )
-    space = Space.of(asked.strategy, asked.grid, asked.fixed)
+    space = Space.of(asked.strategy, asked.grid, asked.fixed, most=MOST if asked.search is None else None)
+    if asked.search is not None and asked.run_id is not None:
+        raise InvalidField("run-id", asked.run_id, "a run without --search: a search begins anew")
     return SweepSpec(
         space, objective=asked.objective, validation=validation, curves=asked.curves, seed=asked.seed,
         title=asked.path.name,
@@ -146,14 +157,17 @@ def _run_id(asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], blobs: B
     return asked.run_id
 
 
-def _grid_sentence(space: Space) -> str:
-    axes = " x ".join(f"{len(axis.values):,d} {axis.name}" for axis in space.axes)
+def _grid_sentence(space: Space | Tried) -> str:
     left = f"; {space.senseless:,d} that make no sense are left out" if space.senseless else ""
-    return f"{len(space):,d} configurations of {escape(space.strategy)}: {escape(axes)}{left}"
+    return f"{len(space):,d} configurations of {escape(space.strategy)}: {_axes(space)}{left}"
+
+
+def _axes(space: Space | Tried) -> str:
+    return escape(" x ".join(f"{len(axis.values):,d} {axis.name}" for axis in space.axes))
 
 
 def _time_sentence(
-    markets: tuple[Market, ...], space: Space, pace: Pace, workers: int | None, settings: Settings
+    markets: tuple[Market, ...], space: Space | Tried, pace: Pace, workers: int | None, settings: Settings
 ) -> str:
     import os  # noqa: PLC0415 - beside the one use
 
@@ -167,7 +181,7 @@ def _time_sentence(
     )
 
 
-def _plan(markets: tuple[Market, ...], space: Space, pace: Pace) -> dict[str, Any]:
+def _plan(markets: tuple[Market, ...], space: Space | Tried, pace: Pace) -> dict[str, Any]:
     return {
         "configurations": len(space),
         "senseless": space.senseless,
@@ -184,37 +198,44 @@ def _long(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200.0 else f"{seconds / 3600:.1f} h"
 
 
+def _searched(
+    asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], stop: Stop, output: Output
+) -> Tried:
+    """The places of the space that a search has tried."""
+    from experiments.sweeps.actors import cores  # noqa: PLC0415 - Ray is there by now
+    from experiments.sweeps.search import search  # noqa: PLC0415 - Tune and Optuna take seconds to import
+
+    assert asked.search is not None
+    with _watching("trials", output) as progress, stop.interruptible():
+        return search(markets, spec, asked.search, workers=asked.workers or cores(), progress=progress)
+
+
 def _carry_out(
     run_id: str, asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], file: FileStream, blobs: BlobStore,
-    pace: Pace, settings: Settings, output: Output,
+    pace: Pace, stop: Stop, output: Output,
 ) -> tuple[Swept, float]:  # fmt: skip
     from ray.exceptions import RayError  # noqa: PLC0415 - `experiments.sweeps` has loaded it
 
     began = time.monotonic()
 
-    def begun(_what: str) -> None:
+    def begun(_workers: int) -> None:
         nonlocal began
         began = time.monotonic()
 
-    with Stop() as stop:
-        try:
-            with (
-                _ray(settings, asked.workers, stop, output),
-                _watching(output) as progress,
-                stop.interruptible(),
-            ):
-                swept = run_sweep(
-                    markets, spec, blobs, run_id=run_id, provenance=file.provenance, workers=asked.workers, pace=pace,
-                    progress=progress, told=begun,
-                )  # fmt: skip
-        except RayError as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise RaysignalError(
-                f"a chunk ended before it was done ({lines[-1]}); go on with --run-id {run_id}"
-            ) from error
-        except KeyboardInterrupt:
-            output.err.print(f"interrupted; what is done is kept: go on with --run-id {run_id}")
-            raise
+    try:
+        with _watching("configurations", output) as progress, stop.interruptible():
+            swept = run_sweep(
+                markets, spec, blobs, run_id=run_id, provenance=file.provenance, workers=asked.workers, pace=pace,
+                progress=progress, ready=begun,
+            )  # fmt: skip
+    except RayError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RaysignalError(
+            f"a chunk ended before it was done ({lines[-1]}); go on with --run-id {run_id}"
+        ) from error
+    except KeyboardInterrupt:
+        output.err.print(f"interrupted; what is done is kept: go on with --run-id {run_id}")
+        raise
     return swept, time.monotonic() - began
 
 
@@ -240,11 +261,11 @@ def _ray(settings: Settings, workers: int | None, stop: Stop, output: Output) ->
 
 
 @contextmanager
-def _watching(output: Output) -> Iterator[Callable[[int, int], None]]:
+def _watching(what: str, output: Output) -> Iterator[Callable[[int, int], None]]:
     """Within, progress is shown: a bar where somebody watches, else a line now and then."""
     marked = 0
-    with output.progress("configurations") as bars:
-        task = bars.add_task("sweep", total=None)
+    with output.progress(what) as bars:
+        task = bars.add_task(what, total=None)
 
         def progress(done: int, whole: int) -> None:
             nonlocal marked
@@ -252,7 +273,7 @@ def _watching(output: Output) -> Iterator[Callable[[int, int], None]]:
             mark = _MARKS * done // max(whole, 1)
             if not output.err.is_terminal and mark > marked:
                 marked = mark
-                output.err.print(f"{done:,d} of {whole:,d} configurations")
+                output.err.print(f"{done:,d} of {whole:,d} {what}")
 
         yield progress
 

@@ -124,7 +124,7 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
         (instrument,) = await instruments_of(venue, [symbol], rest)
         observed: list[Feed] = []
         dealer = await asyncio.to_thread(
-            _dealer, name, instrument, settings, around,
+            dealer_of, name, instrument, settings, around,
             lambda duration_ns: observed[0].observed.stages["order"].observe(duration_ns),  # noqa: PLW0108 - not yet there
         )  # fmt: skip
         station = Station(
@@ -178,7 +178,7 @@ async def bars_of_history(
     return [bar_of(kline) for kline in klines if from_us <= kline.open_us < to_us]
 
 
-def _dealer(
+def dealer_of(
     name: str, instrument: Instrument, settings: Settings, around: Around, sent: Callable[[int], None]
 ) -> Dealer | None:
     """Who trades the crossings, if anybody does: an account of its own for each instrument."""

@@ -1,8 +1,9 @@
 """Raw messages kept as they came, and played again through the same code.
 
 A recording is a series of gzip files, one connection a series; a line is `<received_ns> <raw message>`. REST snapshots
-stand among the messages where they came. Lines of our own begin with `{"recording":`: one says that the connection
-ended, one which symbol the snapshot on the next line is of. Recordings without such lines are read, too: a line that
+stand among the messages where they came. Lines of our own begin with `{"recording":`: the first of a file says of what
+it is (`About`), one says that the connection ended, one which symbol the snapshot on the next line is of. Recordings
+without such lines are read, too: a line that
 begins with `{"lastUpdateId":` is then a snapshot of the only symbol (or of every symbol that waits for one).
 
 Writing is done in a thread, so that a slow disk does not hold up the feed. When more than `most_waiting` bytes wait,
@@ -17,6 +18,8 @@ import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -25,18 +28,80 @@ import orjson
 from engine.errors import InvalidField, NotFound, UnreadableInput
 from engine.market.clocks import Clock
 from engine.market.conversation import Sink
-from engine.market.events import Instrument
+from engine.market.events import Channel, Instrument
 from engine.market.monitoring.observed import Observed
 from engine.market.venues.protocol import Subscription, Tracker
 
 DISCONNECTED = b'{"recording":"disconnected"}'
-_OWN, _SNAPSHOT, _BINANCE_SNAPSHOT = (
+_OWN, _OF, _SNAPSHOT, _BINANCE_SNAPSHOT = (
     b'{"recording":',
+    b'{"recording":"of"',
     b'{"recording":"snapshot","symbol":',
     b'{"lastUpdateId":',
 )
 _FLUSH_S = 1.0
 _NAME_SECONDS = "%Y%m%dT%H%M%S"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Of what a recording is.
+
+    Attributes:
+        venue: its name.
+        connection: which of the feed's connections; each has a series of files, and a tracker, of its own.
+        subscriptions: what the connection brought.
+    """
+
+    venue: str
+    connection: int
+    subscriptions: tuple[Subscription, ...]
+
+    def line(self) -> bytes:
+        """As it stands in a file."""
+        return orjson.dumps(
+            {
+                "recording": "of",
+                "venue": self.venue,
+                "connection": self.connection,
+                "subscriptions": [
+                    {
+                        "symbol": each.instrument.symbol,
+                        "price_decimals": each.instrument.price_decimals,
+                        "size_decimals": each.instrument.size_decimals,
+                        "contract_size": str(each.instrument.contract_size),
+                        "channels": sorted(each.channels),
+                        "kline_us": each.kline_us,
+                    }
+                    for each in self.subscriptions
+                ],
+            }
+        )
+
+    @classmethod
+    def read(cls, raw: bytes) -> "About | None":
+        """Of such a line; None: it is another one. `UnreadableInput` if it is one that cannot be read."""
+        if not raw.startswith(_OF):
+            return None
+        try:
+            said = orjson.loads(raw)
+            venue = said["venue"]
+            subscriptions = tuple(
+                Subscription(
+                    Instrument(
+                        venue, each["symbol"], each["price_decimals"], each["size_decimals"],
+                        Decimal(each["contract_size"]),
+                    ),
+                    frozenset(Channel(name) for name in each["channels"]),
+                    each["kline_us"],
+                )
+                for each in said["subscriptions"]
+            )  # fmt: skip
+            return cls(venue, said["connection"], subscriptions)
+        except (ValueError, KeyError, TypeError, ArithmeticError) as error:
+            raise UnreadableInput(
+                f"a recording's first line does not say of what it is: {error!r}"
+            ) from error
 
 
 class Line(NamedTuple):
@@ -52,6 +117,7 @@ class Recorder:
     Args:
         folder: where the files go; it is made.
         name: what they begin with, such as `binance-usdm-0`.
+        about: of what it is, for the first line of every file; None: it is not said.
         most_bytes, most_s: a file is closed and the next begun when it holds so much, or for so long.
         most_waiting: bytes that may wait to be written.
         observed: counts what had to be left out.
@@ -66,6 +132,7 @@ class Recorder:
         name: str,
         *,
         observed: Observed,
+        about: About | None = None,
         most_bytes: int = 256 << 20,
         most_s: float = 3600.0,
         most_waiting: int = 64 << 20,
@@ -78,6 +145,7 @@ class Recorder:
         self.failure: OSError | None = None
         self._folder, self._name, self._observed, self._level = folder, name, observed, level
         self._most_bytes, self._most_ns, self._most_waiting = most_bytes, int(most_s * 1e9), most_waiting
+        self._about = None if about is None else about.line()
         self._waiting: deque[Line] = deque()
         self._waiting_bytes = 0
         self._wake, self._ending = threading.Event(), False
@@ -156,7 +224,10 @@ class Recorder:
         stamp = time.strftime(_NAME_SECONDS, time.gmtime(received_ns // 10**9))
         path = self._folder / f"{self._name}-{stamp}-{len(self.paths):04d}-{os.getpid()}.gz"
         self.paths.append(path)
-        return gzip.open(path, "xb", compresslevel=self._level)
+        file = gzip.open(path, "xb", compresslevel=self._level)  # noqa: SIM115 - the writer closes it
+        if self._about is not None:
+            file.write(b"%d %b\n" % (received_ns, self._about))
+        return file
 
 
 def _one_line(raw: bytes) -> bytes:
@@ -212,7 +283,7 @@ class Player:
             self._pass_on(self._tracker.receive(raw, received_us))
         elif raw.startswith(_SNAPSHOT):
             self._next_is_of = orjson.loads(raw)["symbol"]
-        else:
+        elif raw.startswith(DISCONNECTED):
             self._pass_on(self._tracker.disconnected(received_us))
 
     def _waiting(self) -> list[Instrument]:
