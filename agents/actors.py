@@ -119,9 +119,18 @@ class ClusterAllowance:
         return cls(actor, answer_s=answer_s)
 
     async def admit(self, patience_s: float) -> Admission:
-        """See `Allowance.admit`."""
+        """See `Allowance.admit`. An answer that comes too late, when nobody waits any more, is given back."""
         none = Admission(reason=Reason.MODEL_BUDGET, detail="the budget's actor does not answer")
-        return await self._or(none, self._actor.admit.remote(patience_s), min(self._answer_s, patience_s))
+        answer = asyncio.ensure_future(self._actor.admit.remote(patience_s))
+        try:
+            return await self._or(none, asyncio.shield(answer), min(self._answer_s, patience_s))
+        finally:
+            if not answer.done():
+                answer.add_done_callback(self._unwanted)
+
+    def _unwanted(self, answer: "asyncio.Future[Admission]") -> None:
+        if not answer.cancelled() and answer.exception() is None and answer.result().period is not None:
+            self._actor.give_back.remote(answer.result().period)
 
     async def held(self) -> float:
         """See `Allowance.held`; a turn that was given stays given."""

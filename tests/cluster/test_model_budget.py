@@ -15,6 +15,7 @@ from agents.verdicts import Reason
 from engine.actors import NAMESPACE
 from engine.errors import SettingsError
 from tests.cluster.nodes import Nodes
+from tests.cluster.waiting import until_async
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -116,3 +117,18 @@ async def test_without_its_actor_no_call_is_made_and_nothing_raises(name: str) -
     await gate.hold(1.0)
     await gate.give_back("run")
     assert (await gate.held(), await gate.left()) == (0.0, 0)
+
+
+async def test_a_call_that_was_allowed_too_late_is_given_back(name: str) -> None:
+    gate = ClusterAllowance.connect(Terms(limit=10), name=name, answer_s=60.0)
+    hasty = ClusterAllowance(ray.get_actor(name, NAMESPACE), answer_s=1e-6)
+    late = [await hasty.admit(60.0) for _ in range(4)]
+    assert [admission.reason for admission in late] == [Reason.MODEL_BUDGET] * 4
+    assert all(admission.period is None for admission in late)
+
+    async def all_are_back() -> bool:
+        return await gate.left() == 10
+
+    await until_async(all_are_back, "what came too late is given back")
+    assert (await gate.admit(60.0)).period is not None
+    assert await gate.left() == 9
