@@ -13,8 +13,9 @@ from engine.actors import Desk
 from engine.journal.bucket import s3_client
 from engine.policy import Policy
 from engine.settings import Settings
-from tests.cluster.hosting import Host, free_port
+from tests.cluster.hosting import Host
 from tests.cluster.nodes import Nodes, three_nodes
+from tests.ports import free_port
 from tests.servers import CREDENTIALS, Server, moto_server
 
 _numbers = itertools.count()

@@ -5,7 +5,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.cluster import processes
+from tests.cluster.waiting import until
 
 _START_TIMEOUT_S = 100.0
 _END_TIMEOUT_S = 60.0
@@ -80,6 +80,11 @@ class Host:
         """The processes of the portfolio actors."""
         return self._titled("ray::PortfolioActor")
 
+    async def actor(self) -> int:
+        """The process of the only portfolio actor, once there is one: after a death it takes a while to come back."""
+        await until(lambda: len(self.actors()) == 1, "there is one portfolio actor")
+        return self.actors()[0]
+
     def agents(self) -> list[int]:
         """The process of the agent."""
         return self._titled("ray::OverrideActor")
@@ -106,12 +111,6 @@ class Host:
 
     def _titled(self, beginning: str) -> list[int]:
         return [] if self._process is None else processes.titled(self._process.pid, beginning)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _temp_dir(pid: int) -> str:

@@ -10,10 +10,11 @@ import pytest
 import pytest_asyncio
 
 from engine.journal.stores import open_stores
-from tests.cluster.hosting import Host, free_port
+from tests.cluster.hosting import Host
 from tests.cluster.load import check_exactly_once, check_same_receipts, load, through_http
 from tests.cluster.nodes import Gate
 from tests.cluster.waiting import until_async
+from tests.ports import free_port
 from tests.servers import CREDENTIALS, Server, forgetful_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -48,7 +49,7 @@ async def test_a_store_that_is_down_is_a_503_and_nothing_is_lost_once_it_is_back
 ) -> None:
     assert (await http.put("/portfolios/down", json={})).status_code == 201
     send = through_http(http, "down")
-    (actor,) = service.actors()
+    actor = await service.actor()
     async with load(send, clients=4) as running:
         await running.more(20)
         gate.break_down()
@@ -61,7 +62,7 @@ async def test_a_store_that_is_down_is_a_503_and_nothing_is_lost_once_it_is_back
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert answer.json()["type"].endswith("store-unavailable")
     assert (await http.get("/readyz")).status_code == 200
-    assert service.actors() == [actor], "the actor recovers by itself"
+    assert await service.actor() == actor, "the actor recovers by itself"
     assert running.failed
     await check_same_receipts(send, running)
     journal = open_stores(service.store, client=s3).journal_store("shard=0000")
@@ -77,8 +78,7 @@ async def test_readiness_says_why_a_store_without_conditional_writes_is_refused(
     assert await is_ready()
     with forgetful_server() as server:
         gate.lead_to(server.url)
-        (actor,) = service.actors()
-        os.kill(actor, signal.SIGKILL)
+        os.kill(await service.actor(), signal.SIGKILL)
         refused = await http.get("/readyz")
         posted = await http.post("/signal", json={"timestamp": "2025-02-24", "signal": 1, "price": 1.0})
         gate.lead_to(moto.url)

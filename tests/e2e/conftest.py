@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import select
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -18,15 +17,11 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.ports import free_port
+
 START_TIMEOUT_S = 100.0
 
 _numbers = itertools.count()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def started(

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from tests.cluster.waiting import until_async
-from tests.e2e.conftest import ended, free_port, started
+from tests.e2e.conftest import ended, started
+from tests.ports import free_port
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -51,7 +52,7 @@ def test_crossings_of_a_made_up_market_are_stored_and_traded_once_each(tmp_path)
     database = tmp_path / "market.db"
     answer = feed(
         "-i", "okx:BTC-USDT", "--loopback", "--speed", "100", "--bar", "5s", "--fast", "2", "--slow", "5",
-        "--for", "4s", database=database,
+        "--for", "6s", database=database,
     )  # fmt: skip
     assert answer.exit_code == 0, answer.output
     (seen,) = json.loads(answer.stdout)["feeds"]
@@ -73,6 +74,7 @@ def test_crossings_of_a_made_up_market_are_stored_and_traded_once_each(tmp_path)
 
 
 @pytest.mark.cluster
+@pytest.mark.timeout(400)
 @pytest.mark.xdist_group("feed-actors")
 async def test_a_killed_feed_actor_comes_back_and_doubles_nothing(tmp_path):
     port, database = free_port(), tmp_path / "market.db"
@@ -98,7 +100,7 @@ async def test_a_killed_feed_actor_comes_back_and_doubles_nothing(tmp_path):
             assert ended(process) == 0
     finally:
         exchange.terminate()
-        exchange.wait(10)
+        exchange.wait(60)
         exchange.stdout.close()
     with sqlite3.connect(database) as connection:
         posted = connection.execute("SELECT count(*) FROM signals WHERE state = 'posted'").fetchone()[0]
@@ -118,7 +120,10 @@ async def _killed_twice(url: str) -> None:
             seen: dict[str, Any] = {}
 
             async def at_work(before: int = killed, seen: dict[str, Any] = seen) -> bool:
-                (found,) = (await http.get("/feed")).json()["feeds"]
+                try:
+                    (found,) = (await http.get("/feed")).json()["feeds"]
+                except httpx.HTTPError:
+                    return False
                 seen.update(found)
                 station = found.get("station") or {}
                 return (
@@ -133,5 +138,11 @@ async def _killed_twice(url: str) -> None:
                 os.kill(killed, signal.SIGKILL)
         counted = (await http.get("/performance")).json()["signals"]
         assert counted >= 3
-        page = (await http.get("/metrics")).text
-        assert 'raysignal_feed_state{feed="binance:BTCUSDT",state="ready"} 1.0' in page
+
+        async def is_on_the_page() -> bool:
+            return (
+                'raysignal_feed_state{feed="binance:BTCUSDT",state="ready"} 1.0'
+                in (await http.get("/metrics")).text
+            )
+
+        await until_async(is_on_the_page, "the page says that the feed is ready")

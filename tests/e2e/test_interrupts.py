@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.ports import free_port
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
 

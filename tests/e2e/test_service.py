@@ -16,7 +16,8 @@ from engine.journal.stores import open_stores
 from engine.settings import Settings
 from serve.service import local_service, own_stderr, reachable, refuse_used_port
 from tests.cluster.processes import titled
-from tests.e2e.conftest import ended, free_port, started
+from tests.e2e.conftest import ended, started
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster]
 
@@ -45,7 +46,7 @@ def alive(process: int) -> bool:
 
 
 def all_gone(processes: list[int]) -> bool:
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + 60.0
     while any(alive(process) for process in processes) and time.monotonic() < deadline:
         os.sched_yield()
     return not any(alive(process) for process in processes)

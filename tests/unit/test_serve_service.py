@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.ports import free_port
 from engine.errors import StoreUnavailable
 from serve.service import REPLICA_HEADER, fast_mode, wait_for_replicas
+from tests.ports import free_port
 
 
 @contextmanager
