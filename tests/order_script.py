@@ -1,8 +1,8 @@
 """A short life of a trader and its exchange that can be killed between any two steps, and goes on from the database.
 
 A step is what can be lost: before a write to the database, with all of it written and nothing committed, after the
-commit; before a call to the exchange and after it. `python -m tests.order_script FOLDER STEP…` lives it in processes
-that end themselves by SIGKILL, each at one of the steps.
+commit; before a call to the exchange and after it. `python -m tests.order_script ADDRESS LIFE FOLDER STRIDE` lives it in
+processes that end themselves by SIGKILL, one for every so many steps.
 """
 
 import os
@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, event, select
 
 from engine.database.database import Database, open_database
 from engine.errors import ExchangeUnreachable
@@ -286,23 +287,49 @@ def _kill_oneself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main(folder: Path, steps: Sequence[int]) -> None:
-    """For each step a process that ends itself there; the file `<step>.at` says at which event it was."""
-    for step in steps:
+LIVES: dict[str, tuple[list[Happening], Plan]] = {
+    "market": (MARKET_SCRIPT, MARKET_PLAN), "limit": (LIMIT_SCRIPT, LIMIT_PLAN),
+}  # fmt: skip
+
+
+def opened(address: str) -> Database:
+    """A database that does not wait for the disk: a process that is killed leaves the system up."""
+    database = open_database(address)
+    if database.kind == "sqlite":
+        event.listen(
+            database._engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF")
+        )
+        database.close()
+    return database
+
+
+def main(address: str, life: str, folder: Path, stride: int) -> None:
+    """At every so many steps a process that ends itself there, until one lives to the end; prints its step.
+
+    Each has the account `<life>-<step>`; the file `<step>.at` says at which event it was.
+    """
+    opened(address).close()  # what it imports is imported once
+    for step in count(1, stride):
         if os.fork():
             _, status = os.wait()
-            assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+            code = os.waitstatus_to_exitcode(status)
+            if code == 0:
+                print(step)
+                return
+            assert code == -signal.SIGKILL
             continue
-        database = open_database(f"sqlite:///{folder / str(step)}.db")
+        script, plan = LIVES[life]
+        database = opened(address)
         wire = Wire([step], _kill_oneself)
         told = folder / f"{step}.at"
         told.write_text("0")
-        World(database, "main", MARKET_PLAN, wire, wire).live(
-            MARKET_SCRIPT,
+        World(database, f"{life}-{step}", plan, wire, wire).live(
+            script,
             tell=lambda index, told=told: told.write_text(str(index)),  # type: ignore[misc]
         )
-        os._exit(1)  # it should not have lived so long
+        database.close()
+        os._exit(0)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [int(step) for step in sys.argv[2:]])
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))

@@ -1,11 +1,8 @@
 """Whoever is killed between two steps of an order's life: no order is doubled, none is forgotten."""
 
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from itertools import count
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -16,8 +13,6 @@ from engine.database.database import Database, open_database
 from engine.orders.orders import State
 from tests.effort import examples
 from tests.order_script import (
-    LIMIT_PLAN,
-    LIMIT_SCRIPT,
     MARKET_PLAN,
     MARKET_SCRIPT,
     Happening,
@@ -28,7 +23,6 @@ from tests.order_script import (
 
 _numbers = count(1)
 MARKET = MARKET_SCRIPT, MARKET_PLAN
-LIMIT = LIMIT_SCRIPT, LIMIT_PLAN
 BOTH_FILLED = [("up", State.FILLED, Decimal("97.551")), ("down", State.FILLED, Decimal("97.551"))]
 
 
@@ -75,21 +69,6 @@ def test_an_exchange_that_is_killed_between_any_two_steps_makes_the_same_orders(
 
 
 @pytest.mark.slow
-def test_both_killed_between_any_two_steps_agree_on_orders_that_rest_and_are_cancelled(
-    database: Database,
-) -> None:
-    for step in count(1):
-        wire = Wire([step])
-        world = lived(database, LIMIT, wire, wire)
-        (up, ended, bought), (down, sold_all, sold) = check(database, world.account)
-        assert (up, ended, down, sold_all) == ("up", State.CANCELLED, "down", State.FILLED), step
-        assert bought == sold  # a trade that the exchange did not hear of fills nothing
-        if not world.deaths:
-            break
-    assert step > 90
-
-
-@pytest.mark.slow
 @settings(max_examples=examples(12))
 @given(
     steps=st.lists(st.integers(1, 120), min_size=2, max_size=8, unique=True),
@@ -101,18 +80,3 @@ def test_however_often_they_are_killed_the_orders_are_the_same(
     trader = Wire(steps)
     world = lived(database, MARKET, trader, trader if of == "both" else Wire())
     assert [signal for signal, _, _ in check(database, world.account)] == ["up", "down"]
-
-
-@pytest.mark.slow
-def test_processes_that_are_killed_outright_leave_what_the_next_one_goes_on_from(tmp_path: Path) -> None:
-    steps = ("11", "17", "24", "29", "41", "52")
-    root = Path(__file__).parents[2]
-    subprocess.run(
-        [sys.executable, "-m", "tests.order_script", str(tmp_path), *steps], cwd=root, check=True, timeout=60
-    )
-    for step in steps:
-        opened = open_database(f"sqlite:///{tmp_path / step}.db")
-        first = int((tmp_path / f"{step}.at").read_text())
-        World(opened, "main", MARKET_PLAN, Wire(), Wire()).live(MARKET_SCRIPT, first)
-        assert check(opened, "main") == BOTH_FILLED
-        opened.close()
