@@ -1,8 +1,8 @@
 """A short life of a trader and its exchange that can be killed between any two steps, and goes on from the database.
 
 A step is what can be lost: before a write to the database, with all of it written and nothing committed, after the
-commit; before a call to the exchange and after it. `python -m tests.order_script ADDRESS LIFE FOLDER STRIDE` lives it in
-processes that end themselves by SIGKILL, one for every so many steps.
+commit; before a call to the exchange and after it. `python -m tests.order_script ADDRESS LIFE FOLDER STRIDE` lives it
+in processes that end themselves by SIGKILL, one for every so many steps.
 """
 
 import os

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+import psutil
 import psycopg
 
 _numbers = count(1)
@@ -35,6 +36,27 @@ class Postgres:
     def __init__(self, folder: str, pid: int) -> None:
         self.folder = folder
         self.pid = pid
+        self._command: list[str] = []
+        self._user = 0
+        self._again: subprocess.Popen[bytes] | None = None
+
+    def stop(self) -> None:
+        """At once, as when its machine fails; what was committed stays."""
+        postmaster = psutil.Process(self.pid)
+        self._command, self._user = postmaster.cmdline(), postmaster.uids().real
+        postmaster.send_signal(signal.SIGQUIT)
+        postmaster.wait(15)
+
+    def start(self) -> None:
+        """Again, as it was."""
+        process = subprocess.Popen(self._command, user=self._user, stderr=subprocess.DEVNULL)
+        self.pid, self._again = process.pid, process
+
+    def end(self) -> None:
+        """If it was started again, it is this process's own."""
+        if self._again is not None:
+            self._again.send_signal(signal.SIGQUIT)
+            self._again.wait(15)
 
     def address(self, name: str) -> str:
         """The address of one of its databases."""
@@ -61,7 +83,9 @@ def postgres_server() -> Iterator[Postgres]:
     try:
         said = process.stdout.readline().split()
         assert len(said) == 2, "PostgreSQL did not start"
-        yield Postgres(said[0], int(said[1]))
+        server = Postgres(said[0], int(said[1]))
+        yield server
+        server.end()
     finally:
         process.stdin.close()
         process.stdout.close()
@@ -99,8 +123,6 @@ def _serve() -> None:
 
 def _end(pid: int) -> None:
     """At once: nobody needs what it holds."""
-    import psutil
-
     with suppress(psutil.NoSuchProcess, ProcessLookupError):
         postmaster = psutil.Process(pid)
         os.kill(pid, signal.SIGQUIT)

@@ -9,6 +9,7 @@ are dropped and counted: the keeper finds them missing and asks the history for 
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -30,6 +31,7 @@ class Behind:
         dropped: bars that were not taken.
         begun: the keeper is where the last one left off.
         failure: what ended the thread before `stop`; None: nothing.
+        trouble: why nothing can be kept just now; empty: it can.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Behind:
         self.dropped = 0
         self.begun = False
         self.failure: BaseException | None = None
+        self.trouble = ""
         self._taken = self._kept = 0
         self._keeper = keeper
         self._log = log
@@ -112,13 +115,20 @@ class Behind:
 
     def _done(self, action: Callable[[], None], again: Callable[[], None] | None = None) -> bool:
         """Do it until it is done; False if it is not when the thread shall end."""
+        since_s: float | None = None
         while True:
             try:
                 action()
             except (StoreUnavailable, OSError) as error:
-                self._log.warning("market_keeper_waits", reason=str(error))
+                if str(error) != self.trouble:
+                    self._log.warning("market_keeper_waits", reason=str(error))
+                since_s, self.trouble = since_s or time.monotonic(), str(error)
                 if self._stopping.wait(IDLE_S):
                     return False
                 action = again or action
             else:
+                if since_s is not None:
+                    self.trouble = ""
+                    waited_s = round(time.monotonic() - since_s, 3)
+                    self._log.info("market_keeper_goes_on", waited_s=waited_s, bars_waiting=self.waiting)
                 return True

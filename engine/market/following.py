@@ -81,7 +81,11 @@ class Followed:
 
     def status(self) -> dict[str, Any]:
         """As in `GET /feed`."""
-        return self.feed.snapshot() | {"name": self.name, "trouble": None, "station": self.station.status()}
+        return self.feed.snapshot() | {
+            "name": self.name,
+            "trouble": self.station.trouble or None,
+            "station": self.station.status(),
+        }
 
     async def run(self) -> None:
         """Run until cancelled.

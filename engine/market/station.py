@@ -113,6 +113,11 @@ class Station:
         return self._behind.begun and (self._dealer is None or not self._dealer.trouble)
 
     @property
+    def trouble(self) -> str:
+        """Why nothing that is seen can be kept just now; empty: it can."""
+        return self._behind.trouble
+
+    @property
     def waiting(self) -> int:
         """Bars that the keeper has not gone through yet."""
         return self._behind.waiting

@@ -77,6 +77,7 @@ class Dealer:
         sent: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.trouble = "not started"
+        self._troubled_s: float | None = None
         self._trader, self._paper = trader, paper
         self._now_us, self._log, self._sent = now_us, log, sent
         self._using = threading.Lock()  # trader and paper: one caller at a time
@@ -170,7 +171,9 @@ class Dealer:
             started = self._trader.start(self._now_us())
             for order in started.changed:
                 self._note(order)
-            self.trouble, self._busy = "", True
+            if self._troubled_s is not None:
+                self._log.info("orders_go_on", waited_s=round(time.monotonic() - self._troubled_s, 3))
+            self.trouble, self._troubled_s, self._busy = "", None, True
             self._look()
         told = False
         for _ in range(len(self._came)):
@@ -228,4 +231,5 @@ class Dealer:
     def _say(self, trouble: str) -> None:
         if trouble != self.trouble:
             self._log.error("orders_wait", reason=trouble)
+        self._troubled_s = self._troubled_s or time.monotonic()
         self.trouble = trouble

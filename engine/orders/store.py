@@ -118,8 +118,9 @@ class OrderStore:
                 price=instruction.price,
                 known_at_us=instruction.known_at_us,
             )
-            taken = connection.execute(new.on_conflict_do_nothing(index_elements=["account", "signal_id"]))
-            return taken.rowcount == 1
+            # Asked for, and not counted: where the database makes a number itself, drivers do not count.
+            once = new.on_conflict_do_nothing(index_elements=["account", "signal_id"])
+            return connection.execute(once.returning(ORDER_SIGNALS.c.signal_id)).first() is not None
 
     def waiting(self) -> list[Instruction]:
         """Signals that wait, in the order in which they were known."""

@@ -46,7 +46,7 @@ def fill(ordinal: int, quantity: str, price: str = "100.10", fee: str = "0.1") -
 def store(database: Database) -> OrderStore:
     opened = OrderStore(database, "main")
     opened.open(Account("binance", "USDT", Decimal("1000.000"), 0), 1)
-    opened.take(instruction("up", Action.BUY))
+    assert opened.take(instruction("up", Action.BUY))
     return opened
 
 
