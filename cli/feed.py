@@ -31,6 +31,17 @@ Instruments = Annotated[
         help="Such as binance-usdm:BTCUSDT; may be given again (RAYSIGNAL_FEEDS).",
     ),
 ]
+Order = Annotated[
+    Literal["market", "limit"] | None, typer.Option(rich_help_panel=_PAPER, help="What orders are; market.")
+]
+OffsetBps = Annotated[
+    float | None,
+    typer.Option(
+        metavar="BP",
+        rich_help_panel=_PAPER,
+        help="How much worse than the signal's price a limit is; below 0: better; 0.",
+    ),
+]
 Duration = Annotated[
     str | None,
     typer.Option("--for", metavar="LENGTH", help="End after so long, such as 60s; default: Ctrl-C."),
@@ -85,6 +96,8 @@ def feed(
     fee_bps: Annotated[
         float | None, typer.Option(metavar="BP", min=0.0, rich_help_panel=_PAPER, help="On every fill; 10.")
     ] = None,
+    order: Order = None,
+    offset_bps: OffsetBps = None,
     latency_ms: Annotated[
         float | None, typer.Option(metavar="MS", min=0.0, rich_help_panel=_PAPER, help="Of an order; 50.")
     ] = None,
@@ -111,7 +124,7 @@ def feed(
     settings = options.configured(
         feeds=tuple(instrument) if instrument else None, feed_bar=bar, feed_fast=fast, feed_slow=slow,
         feed_basis=basis, feed_portfolio=portfolio, paper_cash=cash, paper_fee_bps=fee_bps,
-        paper_latency_ms=latency_ms, database_url=database,
+        paper_order=order, paper_offset_bps=offset_bps, paper_latency_ms=latency_ms, database_url=database,
     )  # fmt: skip
     if not settings.feeds:
         raise typer.BadParameter("nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
@@ -193,6 +206,8 @@ def replay(
     fee_bps: Annotated[
         float | None, typer.Option(metavar="BP", min=0.0, rich_help_panel=_PAPER, help="On every fill; 10.")
     ] = None,
+    order: Order = None,
+    offset_bps: OffsetBps = None,
     latency_ms: Annotated[
         float | None, typer.Option(metavar="MS", min=0.0, rich_help_panel=_PAPER, help="Of an order; 50.")
     ] = None,
@@ -211,7 +226,7 @@ def replay(
     """Play recordings through what follows a live feed: book, bars, crossings, orders on paper. Nothing is posted."""
     settings = options.configured(
         feed_bar=bar, feed_fast=fast, feed_slow=slow, feed_basis=basis, paper_cash=cash, paper_fee_bps=fee_bps,
-        paper_latency_ms=latency_ms, database_url=database,
+        paper_order=order, paper_offset_bps=offset_bps, paper_latency_ms=latency_ms, database_url=database,
     )  # fmt: skip
     from cli.recording_job import Replay, replay_files  # noqa: PLC0415 - as above
 

@@ -178,6 +178,14 @@ class Settings(BaseSettings):
     paper_fee_bps: Annotated[float, Field(ge=0.0, le=1000.0)] = Field(
         default=10.0, description="fee of the paper exchange on every fill, basis points"
     )
+    paper_order: Literal["market", "limit"] = Field(
+        "market",
+        description="what a paper order is: `market`, or a `limit` order that rests for an hour at most",
+    )
+    paper_offset_bps: Annotated[float, Field(gt=-10_000.0, lt=10_000.0)] = Field(
+        0.0,
+        description="how much worse than the signal's price the limit of a paper order is; below 0: better",
+    )
     paper_latency_ms: Annotated[float, Field(ge=0.0, le=60_000.0)] = Field(
         default=50.0, description="how long an order takes to the paper exchange's book, in milliseconds"
     )

@@ -30,6 +30,7 @@ from engine.market.venues.catalogue import venue_named
 from engine.market.venues.protocol import Hosts, Venue
 from engine.orders.dealing import Dealer
 from engine.orders.listings import Costs, Listing
+from engine.orders.orders import Kind
 from engine.orders.paper import PaperExchange
 from engine.orders.planning import Plan
 from engine.orders.store import OrderStore
@@ -194,8 +195,16 @@ def dealer_of(
         around.database, account, instrument.venue, CURRENCY, cash, [listing], costs=Costs(fee, fee),
         latency_us=round(settings.paper_latency_ms * 1000),
     )  # fmt: skip
-    trader = Trader(OrderStore(around.database, account), paper, {instrument.symbol: listing}, Plan())
+    trader = Trader(
+        OrderStore(around.database, account), paper, {instrument.symbol: listing}, plan_of(settings)
+    )
     return Dealer(trader, paper, now_us=around.now_us, log=around.log, sent=sent)
+
+
+def plan_of(settings: Settings) -> Plan:
+    """What the settings say of orders."""
+    kind = Kind.LIMIT if settings.paper_order == "limit" else Kind.MARKET
+    return Plan(kind=kind, offset_bps=Decimal(repr(settings.paper_offset_bps)))
 
 
 def _history(

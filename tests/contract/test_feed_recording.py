@@ -4,8 +4,10 @@ import gzip
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +96,18 @@ def test_a_replay_at_a_speed_takes_its_time_and_a_database_keeps_what_it_made(
     assert shown.exit_code == 0
     assert "okx:BTC-USDT" in shown.stdout
     assert "0 gaps" in shown.stdout
+
+
+def test_orders_can_be_limit_orders(recorded: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:
+    folder, _ = recorded
+    database = tmp_path / "market.db"
+    answer = feed(
+        "replay", folder, *BARS, "--order", "limit", "--offset-bps=-1", "--database", f"sqlite:///{database}"
+    )
+    assert answer.exit_code == 0, answer.output
+    with closing(sqlite3.connect(database)) as connection:
+        orders = connection.execute("SELECT kind, limit_price IS NULL FROM orders").fetchall()
+    assert set(orders) == {("limit", 0)}
 
 
 def test_ctrl_c_ends_a_recording_with_files_that_are_whole(tmp_path: Path) -> None:
