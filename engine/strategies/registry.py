@@ -1,0 +1,43 @@
+"""The strategies by their names, for command lines and files."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from engine.errors import InvalidField
+from engine.strategies.rules import Bollinger, Breakout, Macd, Rsi, VolatilityTarget
+from engine.strategies.sma import SmaCrossover
+from engine.strategies.strategy import Strategy
+
+_KINDS: dict[str, Any] = {
+    "sma": SmaCrossover, "rsi": Rsi, "macd": Macd, "bollinger": Bollinger, "breakout": Breakout,
+    "volatility": VolatilityTarget,
+}  # fmt: skip
+
+NAMES = tuple(_KINDS)
+
+
+def kind(name: str) -> Any:
+    """The class of that name; `InvalidField` if there is none."""
+    if name not in _KINDS:
+        raise InvalidField("strategy", name, f"one of {', '.join(NAMES)}")
+    return _KINDS[name]
+
+
+def parameters(name: str) -> tuple[str, ...]:
+    """The names of a strategy's parameters; `InvalidField` for no such strategy."""
+    return tuple(field.name for field in fields(kind(name)))
+
+
+def make(name: str, values: Mapping[str, Any]) -> Strategy:
+    """A strategy with these parameters, its defaults where nothing is said.
+
+    Raises:
+        InvalidField: no such strategy or parameter, or a value that cannot be.
+    """
+    known = parameters(name)
+    for given in values:
+        if given not in known:
+            raise InvalidField(f"{name} parameter", given, f"one of {', '.join(known)}")
+    made: Strategy = kind(name)(**values)
+    return made

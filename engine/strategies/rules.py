@@ -1,0 +1,281 @@
+"""The strategies besides the crossover of two means: each a few lines over its indicators.
+
+An action is said once, when its condition begins to hold; a condition that goes on holding says nothing more.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.columns import SignalBatch
+from engine.errors import InvalidField
+from engine.strategies.indicators import (
+    Bands,
+    Highest,
+    MacdIndicator,
+    Past,
+    RsiIndicator,
+    Volatility,
+    check_window,
+)
+from engine.strategies.strategy import Actions, Bars, Floats, Stream
+
+Flags = NDArray[np.bool_]
+
+
+class Steady:
+    """What a strategy says that is worked out from bars as they come: the sides of `sides_of`, when they change.
+
+    Args:
+        sides_of: int8[n] of the next bars: 1 or -1 where a side is asked for, 0 where nothing is.
+    """
+
+    def __init__(self, sides_of: Callable[[Bars], Actions]) -> None:
+        self._sides_of = sides_of
+        self._last = np.int8(0)
+
+    def advance(self, bars: Bars) -> Actions:
+        """See `Stream`."""
+        sides = self._sides_of(bars)
+        actions = np.zeros(len(sides), np.int8)
+        told = np.flatnonzero(sides)
+        if len(told):
+            said = sides[told]
+            new = said != np.concatenate([[self._last], said[:-1]])
+            actions[told[new]] = said[new]
+            self._last = said[-1]
+        return actions
+
+
+class _Streamed:
+    """A strategy whose vectorised side is its stream, given all bars."""
+
+    def stream(self) -> Stream:
+        raise NotImplementedError
+
+    def actions(self, bars: Bars) -> Actions:
+        """See `Strategy`."""
+        return self.stream().advance(bars)
+
+
+def _sides(buy: Flags, sell: Flags) -> Actions:
+    """1 where to buy, -1 where to sell, 0 where neither or both; a NaN compares as neither."""
+    return buy.astype(np.int8) - sell.astype(np.int8)
+
+
+def _passed(past: Past, values: Floats, level: float) -> tuple[Flags, Flags]:
+    """Where values come to a level from below, and from above."""
+    joined = past.before(values)
+    before, now = joined[:-1], joined[1:]
+    return (before < level) & (now >= level), (before > level) & (now <= level)
+
+
+def _check_number(name: str, value: object, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidField(name, value, f"a number above {low:g} and below {high:g}")
+    if not low < value < high:
+        raise InvalidField(name, value, f"a number above {low:g} and below {high:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rsi(_Streamed):
+    """Buy when the relative strength index comes back up to `low`, sell when it comes back down to `high`."""
+
+    window: int = 14
+    low: float = 30.0
+    high: float = 70.0
+
+    def __post_init__(self) -> None:
+        check_window("window", self.window, 2)
+        _check_number("low", self.low, 0.0, 100.0)
+        _check_number("high", self.high, 0.0, 100.0)
+        if self.low >= self.high:
+            raise InvalidField("low", self.low, f"below high, {self.high:g}")
+
+    @property
+    def warm_up(self) -> int:
+        """The first index is of bar `window + 1`, and it takes two to pass a level."""
+        return self.window + 1
+
+    def stream(self) -> Stream:
+        """See `Strategy`."""
+        index, below, above = RsiIndicator(self.window), Past(1), Past(1)
+
+        def sides_of(bars: Bars) -> Actions:
+            values = index.advance(bars.close)
+            return _sides(_passed(below, values, self.low)[0], _passed(above, values, self.high)[1])
+
+        return Steady(sides_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Macd(_Streamed):
+    """Buy when the MACD comes above its signal, sell when it falls below."""
+
+    fast: int = 12
+    slow: int = 26
+    signal: int = 9
+
+    def __post_init__(self) -> None:
+        MacdIndicator(self.fast, self.slow, self.signal)
+
+    @property
+    def warm_up(self) -> int:
+        """The first signal, and where the MACD then is."""
+        return self.slow + self.signal - 1
+
+    def stream(self) -> Stream:
+        """See `Strategy`."""
+        indicator, past = MacdIndicator(self.fast, self.slow, self.signal), Past(1)
+
+        def sides_of(bars: Bars) -> Actions:
+            difference, signal = indicator.advance(bars.close)
+            up, down = _passed(past, difference - signal, 0.0)
+            return _sides(up, down)
+
+        return Steady(sides_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Bollinger(_Streamed):
+    """Buy below the lower band, sell above the upper one."""
+
+    window: int = 20
+    width: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_window("window", self.window, 2)
+        _check_number("width", self.width, 0.0, 100.0)
+
+    @property
+    def warm_up(self) -> int:
+        """Bars before the first bands."""
+        return self.window - 1
+
+    def stream(self) -> Stream:
+        """See `Strategy`."""
+        bands = Bands(self.window, self.width)
+
+        def sides_of(bars: Bars) -> Actions:
+            lower, _, upper = bands.advance(bars.close)
+            return _sides(bars.close < lower, bars.close > upper)
+
+        return Steady(sides_of)
+
+
+@dataclass(frozen=True, slots=True)
+class Breakout(_Streamed):
+    """Buy when the close is above the highest high of the `window` bars before, sell below their lowest low."""
+
+    window: int = 20
+
+    def __post_init__(self) -> None:
+        check_window("window", self.window)
+
+    @property
+    def warm_up(self) -> int:
+        """Bars that a close is compared with."""
+        return self.window
+
+    def stream(self) -> Stream:
+        """See `Strategy`."""
+        highest, lowest = Highest(self.window), Highest(self.window)
+        highs, lows = Past(1), Past(1)
+
+        def sides_of(bars: Bars) -> Actions:
+            high = highs.before(highest.advance(bars.high))[:-1]
+            low = -lows.before(lowest.advance(-bars.low))[:-1]
+            return _sides(bars.close > high, bars.close < low)
+
+        return Steady(sides_of)
+
+
+@dataclass(frozen=True, slots=True)
+class VolatilityTarget(_Streamed):
+    """Long while realised volatility is at most a target, out of the market while it is above.
+
+    A position's size is the policy's and does not change while it is held: so the target turns it on and off.
+
+    Attributes:
+        window: log returns that volatility is measured over.
+        target: per bar, a share: 0.02 is 2 %.
+    """
+
+    window: int = 20
+    target: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_window("window", self.window, 2)
+        _check_number("target", self.target, 0.0, 10.0)
+
+    @property
+    def warm_up(self) -> int:
+        """Bars before the first volatility."""
+        return self.window
+
+    def stream(self) -> Stream:
+        """See `Strategy`."""
+        volatility = Volatility(self.window)
+
+        def sides_of(bars: Bars) -> Actions:
+            measured = volatility.advance(bars.close)
+            return _sides(measured <= self.target, measured > self.target)
+
+        return Steady(sides_of)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalFile(_Streamed):
+    """Signals that were made before, said at the bars of their instants.
+
+    Attributes:
+        timestamp_us: int64[m], rising.
+        action: int8[m].
+    """
+
+    timestamp_us: NDArray[np.int64]
+    action: Actions
+
+    @classmethod
+    def of(cls, batch: SignalBatch, symbol: str) -> "SignalFile":
+        """Those of one symbol; `InvalidField` if the batch has none of it."""
+        if symbol not in batch.symbols:
+            raise InvalidField("symbol", symbol, f"one of {', '.join(batch.symbols)}")
+        rows = np.flatnonzero(batch.symbol == batch.symbols.index(symbol))
+        return cls(batch.timestamp_us[rows], batch.action[rows])
+
+    def __post_init__(self) -> None:
+        if len(self.timestamp_us) != len(self.action):
+            raise InvalidField("action", len(self.action), f"{len(self.timestamp_us)} values, one an instant")
+        if (np.diff(self.timestamp_us) <= 0).any():
+            row = int(np.argmax(np.diff(self.timestamp_us) <= 0)) + 1
+            raise InvalidField(
+                "timestamp_us", int(self.timestamp_us[row]), "an instant after the one before", row=row
+            )
+
+    @property
+    def warm_up(self) -> int:
+        """None is needed."""
+        return 0
+
+    def stream(self) -> Stream:
+        """See `Strategy`."""
+        return _Told(self.timestamp_us, self.action)
+
+
+class _Told:
+    def __init__(self, timestamp_us: NDArray[np.int64], action: Actions) -> None:
+        self._timestamp_us, self._action = timestamp_us, action
+
+    def advance(self, bars: Bars) -> Actions:
+        """See `Stream`."""
+        if not len(self._timestamp_us):
+            return np.zeros(len(bars), np.int8)
+        places = np.minimum(
+            np.searchsorted(self._timestamp_us, bars.known_at_us), len(self._timestamp_us) - 1
+        )
+        there = self._timestamp_us[places] == bars.known_at_us
+        return np.where(there, self._action[places], 0).astype(np.int8)
