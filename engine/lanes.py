@@ -17,18 +17,18 @@ from engine import account as at
 from engine import marching as to
 from engine.account import Floats
 from engine.kernel import execute, is_trade
-from engine.marching import LANES, march
+from engine.marching import ACTIONS, LANES, lowest_bit, march, told
 
 Integers = NDArray[np.int64]
 
-BLOCK = 256  # rows that are gone through at once; as many trades as a configuration can have in them
+BLOCK = 512  # rows that are gone through at once; as many trades as a configuration can have in them
 
 QUANTITY, BASIS, WAITING, SINCE = range(4)
 """The columns of what is held, float64[configurations, HELD]: `SINCE` is when the account was last looked at."""
 
 HELD = 4
 _FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT = range(7)
-_SILENT = np.uint64(0)
+_SILENT, _ONE = np.uint64(0), np.uint64(1)
 _JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
@@ -81,25 +81,36 @@ def _trades(
         order = np.int64(held[WAITING])
         held[WAITING] = 0.0
         count = trade(
-            order, begin, prices[begin], stamps[begin], policy, account, held, lowest, rows, cash, quantity, count
+            order,
+            begin,
+            prices[begin],
+            stamps[begin],
+            policy,
+            account,
+            held,
+            lowest,
+            rows,
+            cash,
+            quantity,
+            count,
         )
     row = begin
     while row < end:
-        if row + 8 <= end:
-            silent = True
-            for place in range(row, row + 8):
-                silent &= actions[place] == 0
-            if silent:
-                row += 8
-                continue
-        for place in range(row, min(row + 8, end)):
+        if row + ACTIONS <= end:
+            bits = told(actions, row)
+        else:
+            bits = _SILENT
+            for place in range(row, end):
+                bits |= np.uint64(actions[place] != 0) << np.uint64(place - row)
+        while bits != _SILENT:
+            place = row + lowest_bit(bits)
+            bits &= bits - _ONE
             order = np.int64(actions[place])
-            if order == 0:
-                continue
             if not at_next:
                 count = trade(
-                    order, place, prices[place], stamps[place], policy, account, held, lowest, rows, cash, quantity, count
-                )
+                    order, place, prices[place], stamps[place], policy, account, held, lowest, rows, cash, quantity,
+                    count,
+                )  # fmt: skip
             elif place + 1 < end:
                 count = trade(
                     order, place + 1, prices[place + 1], stamps[place + 1], policy, account, held, lowest, rows, cash,
@@ -107,16 +118,27 @@ def _trades(
                 )  # fmt: skip
             elif is_trade(order, held[QUANTITY], lowest):
                 held[WAITING] = np.float64(order)
-        row = min(row + 8, end)
+        row += ACTIONS
     return count
 
 
 trades = njit(**_JIT)(_trades)
 
 
-def _go(state: Any, prices: Floats, begin: int, end: int, counts: Any, rows: Any, cash: Any, quantity: Any) -> None:
+def _go(
+    state: Any,
+    prices: Floats,
+    begin: int,
+    end: int,
+    counts: Any,
+    rows: Any,
+    cash: Any,
+    quantity: Any,
+    done: Any,
+) -> None:
     """Eight accounts through rows `begin` to `end`, with the trades that were noted for each."""
-    done = np.zeros(LANES, np.int64)
+    for lane in range(LANES):
+        done[lane] = 0
     row = begin
     while row < end:
         until = end
@@ -160,7 +182,7 @@ def _advance(
     Args: `policies` float64[k, 7], `accounts` float64[k, ACCOUNT_SIZE], `held` float64[k, HELD], `states`
     float64[groups, ROWS, LANES], `actions` int8[k, n].
     """
-    counts = np.zeros(LANES, np.int64)
+    counts, done = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
     rows = np.zeros((LANES, BLOCK + 1), np.int64)
     cash, quantity = np.zeros((LANES, BLOCK + 1)), np.zeros((LANES, BLOCK + 1))
     n, k = len(prices), len(policies)
@@ -179,7 +201,7 @@ def _advance(
                     begin, end, policies[one], accounts[one], held[one], stamps, actions[one], prices, rows[lane],
                     cash[lane], quantity[lane],
                 )  # fmt: skip
-            go(state, prices, begin, end, counts, rows, cash, quantity)
+            go(state, prices, begin, end, counts, rows, cash, quantity, done)
             if signals + end == doubled:
                 anchor(state, np.float64(doubled))
                 doubled *= 2

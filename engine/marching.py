@@ -53,7 +53,9 @@ def march(
         builder.cbranch(builder.icmp_signed("<", builder.load(at), arguments[3]), body, done)
 
         builder.position_at_end(body)
-        _row(builder, fixed, slots, _everywhere(builder, builder.load(builder.gep(column, [builder.load(at)]))))
+        _row(
+            builder, fixed, slots, _everywhere(builder, builder.load(builder.gep(column, [builder.load(at)])))
+        )
         builder.store(builder.add(builder.load(at), index(1)), at)
         builder.branch(test)
 
@@ -92,13 +94,68 @@ def _row(builder: ir.IRBuilder, fixed: list[Any], slots: dict[int, Any], price: 
     with builder.if_then(any_higher, likely=False):
         lowest, trough = builder.load(slots[LOWEST]), builder.load(slots[TROUGH])
         share = builder.fdiv(lowest, peak)
-        builder.store(
-            builder.select(builder.fcmp_ordered("<", share, trough), share, trough), slots[TROUGH]
-        )
+        builder.store(builder.select(builder.fcmp_ordered("<", share, trough), share, trough), slots[TROUGH])
         builder.store(builder.select(higher, level, peak), slots[PEAK])
         builder.store(builder.select(higher, level, lowest), slots[LOWEST])
     lowest = builder.load(slots[LOWEST])
     builder.store(builder.select(builder.fcmp_ordered("<", level, lowest), level, lowest), slots[LOWEST])
+
+
+ACTIONS = 64
+"""So many actions are looked at at once by `told`."""
+
+_BYTES = ir.VectorType(ir.IntType(8), ACTIONS)
+_BITS = ir.IntType(ACTIONS)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def told(_context: Any, actions: types.Array, row: types.Integer) -> tuple[Any, Callable[..., Any]]:
+    """Which of the 64 actions from a row on are not HOLD: a bit each, the lowest the first. Looks at no bounds."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        column = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(column, [arguments[1]]), _BYTES.as_pointer())
+        found = builder.icmp_unsigned("!=", builder.load(place, align=1), ir.Constant(_BYTES, [0] * ACTIONS))
+        return builder.bitcast(found, _BITS)
+
+    return types.uint64(actions, row), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def lowest_bit(_context: Any, _bits: types.Integer) -> tuple[Any, Callable[..., Any]]:
+    """The number of the lowest bit that is set; one is."""
+
+    def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.uint64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def not_above(
+    _context: Any, left: types.Array, right: types.Array, row: types.Integer, _margin: types.Float
+) -> tuple[Any, Callable[..., Any]]:
+    """Where in 64 rows `left - right > margin * right` does not hold: a bit each. Looks at no bounds."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        columns = [
+            context.make_array(signature.args[place])(context, builder, arguments[place]).data
+            for place in (0, 1)
+        ]
+        by = _everywhere(builder, arguments[3])
+        bits = ir.Constant(_BITS, 0)
+        for part in range(ACTIONS // LANES):
+            at = builder.add(arguments[2], ir.IntType(64)(part * LANES))
+            first, second = (
+                builder.load(builder.bitcast(builder.gep(column, [at]), _VECTOR.as_pointer()), align=8)
+                for column in columns
+            )
+            above = builder.fcmp_ordered(">", builder.fsub(first, second), builder.fmul(by, second))
+            here = builder.zext(builder.bitcast(builder.not_(above), ir.IntType(LANES)), _BITS)
+            bits = builder.or_(bits, builder.shl(here, _BITS(part * LANES)))
+        return bits
+
+    return types.uint64(left, right, row, types.float64), generate
 
 
 def _everywhere(builder: ir.IRBuilder, value: Any) -> Any:

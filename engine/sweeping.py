@@ -40,7 +40,9 @@ class Sweep:
         count = len(policies)
         self._block = max(64, min(BLOCK, _LARGEST // max(1, count)))
         self._policies = _vectors(policies)
-        self._accounts = np.stack([new_account(one.initial_cash) for one in policies]) if count else _nothing()
+        self._accounts = (
+            np.stack([new_account(one.initial_cash) for one in policies]) if count else _nothing()
+        )
         self._held = np.zeros((count, _lanes().HELD))
         groups = -(-count // to.LANES)
         self._states = to.new_state(groups)
@@ -101,7 +103,9 @@ class Sweep:
         late = np.flatnonzero(np.diff(stamps, prepend=stamps[0] - 1 if last is None else last) <= 0)
         if len(late):
             row = int(late[0])
-            raise InvalidField("known_at_us", int(stamps[row]), "an instant after that of the bar before", row=row)
+            raise InvalidField(
+                "known_at_us", int(stamps[row]), "an instant after that of the bar before", row=row
+            )
 
     def _set_lanes(self, rows: Sequence[int], values: Floats) -> None:
         padded = np.ones(len(self._states) * to.LANES)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import guard, ledger, performance
+from engine import guard, ledger, performance, sweeping
 from engine.columns import SignalBatch
 from engine.identities import warming as identities_warming
 from engine.intake import Reading, read_batch
@@ -15,6 +15,9 @@ from engine.journal.stores import open_stores
 from engine.market.venues import sequence
 from engine.policy import Policy
 from engine.shard import Limits, Shard
+from engine.strategies import registry
+from engine.strategies.strategy import Bars
+from engine.sweeping import Sweep
 
 _ROWS = b"""timestamp,price,signal,note,level
 2025-01-01T00:00:00Z,100.0,BUY,one,1.5
@@ -22,10 +25,19 @@ _ROWS = b"""timestamp,price,signal,note,level
 """
 
 
+def _strategies() -> None:
+    """Each of them over some bars, as a sweep takes them."""
+    bars = Bars.of_closes(np.arange(1, 400, dtype=np.int64), np.linspace(1.0, 2.0, 399))
+    for name in registry.NAMES:
+        Sweep([registry.make(name, {})], [Policy()]).advance(bars)
+
+
 def warm() -> None:
     """Take two signals in and again, read them back, checkpoint: what that calls is compiled and cached."""
     ledger.warm()
     performance.warm()
+    sweeping.warm()
+    _strategies()
     intake_warming.warm()
     sequence.warm()
     batch = read_batch(_ROWS, "text/csv", Reading()).batch

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InvalidField
+from engine.marching import ACTIONS, lowest_bit, not_above
 from engine.strategies.compiled import compiled
 from engine.strategies.strategy import Actions, Bars, Floats
 
@@ -26,7 +27,7 @@ Integers = NDArray[np.int64]
 
 MOST_BARS = 100_000
 _BLOCK = 512  # bars that means are worked out of at once: those of a hundred windows stay near the core
-_ABOVE, _BELOW = np.uint64(0x0101010101010101), np.uint64(0xFFFFFFFFFFFFFFFF)  # eight signs of 1, and of -1
+_NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)
 _DIGITS = 8
 _LARGEST = 10.0**12  # of the first close, in units
 _MOST_SUM = 9.0e18
@@ -130,8 +131,6 @@ def _crossings(
     n, longest = len(closes), len(past)
     sums = np.empty(longest + _BLOCK + 1, np.int64)
     means: Floats = np.zeros((len(windows), _BLOCK))
-    signs = np.zeros(_BLOCK, np.int8)
-    words = signs.view(np.uint64)
     for begin in range(0, n, _BLOCK):
         rows = min(_BLOCK, n - begin)
         sums[0] = 0
@@ -140,44 +139,57 @@ def _crossings(
         for row in range(rows):
             sums[longest + row + 1] = sums[longest + row] + closes[begin + row]
         for place in range(len(windows)):
-            window, first = windows[place], longest + 1
+            window, mean = windows[place], means[place]
+            upper, lower = sums[longest + 1 :], sums[longest + 1 - window :]
             for row in range(rows):
-                means[place, row] = (sums[first + row] - sums[first + row - window]) / window
+                mean[row] = (upper[row] - lower[row]) / window
         for pair in range(len(pairs)):
             fast, slow = pairs[pair, 0], pairs[pair, 1]
             warm = max(0, windows[slow] - seen - begin - 1)
             sides[pair] = _scan(
                 means[fast], means[slow], sums, longest, windows[fast], windows[slow], min(warm, rows), rows,
-                sides[pair], signs, words, actions[pair], begin,
+                sides[pair], actions[pair], begin,
             )  # fmt: skip
         _keep(past, closes, begin, rows)
 
 
 @compiled
-def _scan(
+def _scan(  # noqa: C901 - the two ways of looking are worked out once each
     fast: Any, slow: Any, sums: Any, longest: int, fast_window: int, slow_window: int, warm: int, rows: int,
-    side: int, signs: Any, words: Any, actions: Any, begin: int,
+    side: int, actions: Any, begin: int,
 ) -> int:  # fmt: skip
-    """One pair over one block; the side that it ends on. `signs` and `words` are the same bytes."""
+    """One pair over one block; the side that it ends on. The means are as long as whole groups."""
+    said = actions[begin : begin + rows]
     for row in range(rows):
-        actions[begin + row] = 0
-    for row in range(len(fast)):
-        far, near = fast[row] - slow[row], _NEAR * slow[row]
-        signs[row] = np.int8(far > near) - np.int8(far < -near)
-    row = warm
-    while row < rows:
-        # Eight bars that are all on the side already say nothing.
-        if row % 8 == 0 and side != 0 and words[row // 8] == (_ABOVE if side > 0 else _BELOW):
-            row += 8
-            continue
-        sign = int(signs[row])
-        if sign == 0:
-            sign = _sign(sums, longest + row + 1, fast_window, slow_window)
-        if sign not in (0, side):
-            if side != 0:
-                actions[begin + row] = sign
-            side = sign
-        row += 1
+        said[row] = 0
+    for group in range(warm // ACTIONS * ACTIONS, rows, ACTIONS):
+        left = _ALL
+        if group < warm:
+            left &= _ALL << np.uint64(warm - group)
+        if rows - group < ACTIONS:
+            left &= (_ONE << np.uint64(rows - group)) - _ONE
+        # Bars that are surely on the side already say nothing; each way is looked at once.
+        not_up = not_above(fast, slow, group, _NEAR) if side >= 0 else _ALL
+        not_down = not_above(slow, fast, group, _NEAR) if side <= 0 else _ALL
+        both = side == 0
+        while left != _NONE:
+            open_ = left & (not_up if side > 0 else not_down if side < 0 else _ALL)
+            if open_ == _NONE:
+                break
+            place = lowest_bit(open_)
+            left &= _ALL << np.uint64(place)
+            left &= left - _ONE
+            sign = _sign(sums, longest + group + place + 1, fast_window, slow_window)
+            if sign not in (0, side):
+                if side != 0:
+                    actions[begin + group + place] = sign
+                side = sign
+                if not both:
+                    both = True
+                    if side > 0:
+                        not_up = not_above(fast, slow, group, _NEAR)
+                    else:
+                        not_down = not_above(slow, fast, group, _NEAR)
     return side
 
 
