@@ -4,7 +4,7 @@ The prices lie in the object store once, and every worker of a node reads them t
 again and does its chunk anew; nobody else notices.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from engine.strategies.strategy import Bars
 from experiments.arms import Trial
 from experiments.sweeps.chunks import Marks, run_chunk
 from experiments.sweeps.market import Market
-from experiments.sweeps.space import Axis, Space
+from experiments.sweeps.space import Axis, Space, Tried
 
 LOOK_S = 0.2
 _WARM_BARS = 64
@@ -36,7 +36,7 @@ class Chunk:
 class SweepWorker:
     """One core of a sweep."""
 
-    def __init__(self, space: Space, marks: Sequence[Marks], trial: Trial) -> None:
+    def __init__(self, space: Space | Tried, marks: Sequence[Marks], trial: Trial) -> None:
         self._space, self._marks, self._trial = space, marks, trial
 
     def warm(self) -> bool:
@@ -45,7 +45,7 @@ class SweepWorker:
         market = Market(
             "warm", Bars.of_closes(stamps, np.full(_WARM_BARS, 1.0)), np.zeros(_WARM_BARS, np.int8)
         )
-        marks = Marks(np.array([0, _WARM_BARS]), np.array([], np.int64), 1)
+        marks = Marks.ends(_WARM_BARS)
         run_chunk(
             market, Space("sma", (Axis("sma_fast", (2,)), Axis("sma_slow", (3,)))), 0, 1, marks, self._trial
         )
@@ -99,15 +99,13 @@ class Workers:
 
 @contextmanager
 def sweep_workers(
-    markets: Sequence[Market], space: Space, marks: Sequence[Marks], trial: Trial, *, count: int,
-    told: Callable[[str], None] = lambda _what: None,
+    markets: Sequence[Market], space: Space | Tried, marks: Sequence[Marks], trial: Trial, *, count: int,
 ) -> Iterator[Workers]:  # fmt: skip
     """Workers on the cluster of this process, a core each; they end with the block."""
     references = [ray.put(market) for market in markets]
     kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(SweepWorker)
     actors = [kind.remote(space, list(marks), trial) for _ in range(count)]
     try:
-        told(f"{count} {'worker' if count == 1 else 'workers'}")
         ray.get([actor.warm.remote() for actor in actors])
         yield Workers(actors, references)
     finally:

@@ -23,7 +23,7 @@ from engine.strategies.strategy import Actions, Bars, Family, family
 from engine.sweeping import Sweep
 from experiments.arms import Trial, gated
 from experiments.sweeps.market import Market
-from experiments.sweeps.space import Configuration, Space
+from experiments.sweeps.space import Configuration, Space, Tried
 
 NUMBER = "configuration"
 PERIODS = "period_returns"
@@ -46,8 +46,15 @@ class Marks:
     folds: NDArray[np.int64]
     sampled: int
 
+    @classmethod
+    def ends(cls, n: int) -> "Marks":
+        """Of n bars nothing but the ends."""
+        return cls(np.array([0, n], np.int64), np.array([], np.int64), 1)
 
-def run_chunk(market: Market, space: Space, begin: int, end: int, marks: Marks, trial: Trial) -> pa.Table:
+
+def run_chunk(
+    market: Market, space: Space | Tried, begin: int, end: int, marks: Marks, trial: Trial
+) -> pa.Table:
     """The configurations `begin` to `end` of a space: number, figures of `engine.performance`, periods and folds.
 
     Args:

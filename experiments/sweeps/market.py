@@ -109,12 +109,11 @@ def markets_of(
         parts = {part: _feature(batch, rows, part) for part in (*_PARTS, "volume")}
         usable = all(parts[part] is not None for part in _PARTS)
         unknown = np.full(len(rows), np.nan) if parts["volume"] is None else parts["volume"]
-        bars = Bars(
-            np.ascontiguousarray(stamps),
-            *((parts[part] if usable else close) for part in _PARTS),  # type: ignore[arg-type]
-            close,
-            unknown,
-        )
+        opened, high, low = (parts[part] if usable else close for part in _PARTS)
+        assert opened is not None
+        assert high is not None
+        assert low is not None
+        bars = Bars(np.ascontiguousarray(stamps), opened, high, low, close, unknown)
         encoded = np.frombuffer(batch.take(rows).encode(), np.uint8) if whole else None
         made.append(Market(name, bars, np.ascontiguousarray(batch.action[rows]), start, encoded))
     return tuple(made)

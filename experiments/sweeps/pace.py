@@ -4,13 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from experiments.arms import Trial
 from experiments.sweeps.actors import Chunk
 from experiments.sweeps.chunks import Marks, run_chunk
 from experiments.sweeps.market import Market
-from experiments.sweeps.space import Space
+from experiments.sweeps.space import Space, Tried
 
 CHUNK_S = 1.0
 """Seconds of work in a chunk: much more than it costs to hand one out (some ms), and what a dead worker costs."""
@@ -36,7 +34,7 @@ class Pace:
 
 
 def measure(
-    market: Market, space: Space, trial: Trial, *, clock: Callable[[], float] = time.perf_counter
+    market: Market, space: Space | Tried, trial: Trial, *, clock: Callable[[], float] = time.perf_counter
 ) -> Pace:
     """Run some configurations over some bars, twice: the first time what is compiled is loaded."""
     bars = market.bars
@@ -48,7 +46,7 @@ def measure(
     if market.encoded is not None:
         part = market
     n = len(part.bars) - part.start
-    marks = Marks(np.array([0, n]), np.array([], np.int64), 1)
+    marks = Marks.ends(n)
     count = 1 if market.encoded is not None else min(len(space), _TRIED)
     run_chunk(part, space, 0, 1, marks, trial)
     began = clock()
@@ -56,7 +54,7 @@ def measure(
     return Pace((clock() - began) / (count * len(part.bars)))
 
 
-def cut(markets: tuple[Market, ...], space: Space, pace: Pace, workers: int) -> list[Chunk]:
+def cut(markets: tuple[Market, ...], space: Space | Tried, pace: Pace, workers: int) -> list[Chunk]:
     """The chunks, in the order in which they are best handed out."""
     chunks = []
     for place, market in enumerate(markets):

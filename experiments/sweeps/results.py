@@ -121,12 +121,18 @@ def _verdict(
         numbers = np.append(numbers, best)
         returns = np.concatenate([returns, period_returns(alone)[1]], axis=1)
     try:
-        found = judge(
-            returns, best=int(np.flatnonzero(numbers == best)[0]), trials=len(table), seed=spec.seed
-        )
+        own = int(np.flatnonzero(numbers == best)[0])
+        found = judge(returns, _market_returns(market, marks), best=own, trials=len(table), seed=spec.seed)
     except InvalidField as error:
         return {"significant": False, "sentence": f"Nothing can be said about luck: {error}."}
     return found.as_dict()
+
+
+def _market_returns(market: Market, marks: Marks) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Of holding, over each period: from the close before it to its last."""
+    close = market.bars.close[market.start :]
+    last = close[marks.periods[1:] - 1]
+    return last / np.concatenate([close[:1], last[:-1]]) - 1.0
 
 
 def _buy_and_hold(market: Market) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def run_sweep(
     workers: int | None = None,
     pace: Pace | None = None,
     progress: Progress = lambda _done, _all: None,
-    told: Callable[[str], None] = lambda _what: None,
+    ready: Callable[[int], None] = lambda _workers: None,
 ) -> Swept:
     """Run what is not done yet, on this process's Ray, and write the results.
 
@@ -76,7 +76,7 @@ def run_sweep(
         workers: a core each; None: as many as the cluster has.
         pace: of one core; None: measured.
         progress: see `Progress`.
-        told: called with what is about to happen, in a few words.
+        ready: called with the number of workers, once they are ready.
 
     Raises:
         InvalidField: no market, two of one symbol, or one that the sweep cannot run over.
@@ -102,10 +102,9 @@ def run_sweep(
     progress(finished, whole)
     if waiting:
         marks = [spec.marks(market) for market in markets]
-        with sweep_workers(
-            markets, spec.space, marks, spec.trial, count=min(count, len(waiting)), told=told
-        ) as ready:
-            for chunk, table in ready.run(waiting):
+        with sweep_workers(markets, spec.space, marks, spec.trial, count=min(count, len(waiting))) as crew:
+            ready(len(crew.actors))
+            for chunk, table in crew.run(waiting):
                 blobs.put(_name(run_id, chunk), parquet_bytes(table))
                 finished += chunk.end - chunk.begin
                 progress(finished, whole)
@@ -120,7 +119,6 @@ def run_sweep(
         "python": platform.python_version(),
         "packages": {name: version(name) for name in _PACKAGES},
     }
-    told("the verdict and the report")
     metrics, files = write_sweep(blobs, run_id, markets, spec, tables, manifest)
     return Swept(run_id, metrics, manifest, files, len(chunks) - len(waiting))
 

@@ -12,8 +12,9 @@ fast window that is not shorter than the slow one) is left out and counted.
 """
 
 import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
@@ -93,26 +94,30 @@ class Space:
         strategy: a name of `engine.strategies.registry`, or `SIGNALS`.
         axes: what is varied, each name once.
         fixed: what is not, by the same names.
+        most: configurations at most; None: any number, for a search that does not go through them.
 
     Raises:
         InvalidField: a name that is not known here, a value that cannot be, no combination that makes sense, or
-            more than `MOST` of them.
+            too many of them.
     """
 
     strategy: str
     axes: tuple[Axis, ...]
     fixed: dict[str, Value] = field(default_factory=dict)
+    most: int | None = MOST
 
     @classmethod
-    def of(cls, strategy: str | None, grid: Sequence[str], fixed: Sequence[str] = ()) -> "Space":
+    def of(
+        cls, strategy: str | None, grid: Sequence[str], fixed: Sequence[str] = (), *, most: int | None = MOST
+    ) -> "Space":
         """From texts; a strategy that is not named is told from the names of its parameters."""
         axes = tuple(Axis.parse(text) for text in grid)
-        single = [Axis.parse(text) for text in fixed]
-        for axis in single:
+        alone = [Axis.parse(text) for text in fixed]
+        for axis in alone:
             if len(axis.values) != 1:
                 raise InvalidField("set", axis.name, "one value; several belong to --grid")
-        names = [axis.name for axis in (*axes, *single)]
-        return cls(strategy or _told_by(names), axes, {axis.name: axis.values[0] for axis in single})
+        names = [axis.name for axis in (*axes, *alone)]
+        return cls(strategy or _told_by(names), axes, {axis.name: axis.values[0] for axis in alone}, most)
 
     def __post_init__(self) -> None:
         if self.strategy != SIGNALS and self.strategy not in registry.NAMES:
@@ -124,21 +129,24 @@ class Space:
                 raise InvalidField("grid", name, f"for {self.strategy}: {', '.join(known)}")
             if names.count(name) > 1:
                 raise InvalidField("grid", f"{name} given twice", "each name once")
-        combinations = 1
-        for axis in self.axes:
-            combinations *= len(axis.values)
-        if combinations > MOST:
+        if self.most is not None and self.combinations > self.most:
             raise InvalidField(
                 "grid",
-                f"of {combinations:,d} configurations",
-                f"at most {MOST:,d}; or a search, --search N, of a larger space",
+                f"of {self.combinations:,d} configurations",
+                f"at most {self.most:,d}; or a search, --search N, of a larger space",
             )
         for axis in self.axes:
             for value in axis.values:
                 self._try(axis.name, value)
         for name, value in self.fixed.items():
             self._try(name, value)
-        _ = self.size
+        if self.most is not None:
+            _ = self.size
+
+    @property
+    def combinations(self) -> int:
+        """Of all values, those that make no sense among them."""
+        return math.prod(len(axis.values) for axis in self.axes)
 
     @property
     def size(self) -> int:
@@ -148,10 +156,7 @@ class Space:
     @property
     def senseless(self) -> int:
         """Combinations that were left out."""
-        whole = 1
-        for axis in self.axes:
-            whole *= len(axis.values)
-        return whole - self.size
+        return self.combinations - self.size
 
     @property
     def varied(self) -> tuple[str, ...]:
@@ -168,7 +173,7 @@ class Space:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was worked out stays here.
-        return Space, (self.strategy, self.axes, self.fixed)
+        return Space, (self.strategy, self.axes, self.fixed, self.most)
 
     def __len__(self) -> int:
         return self.size
@@ -250,6 +255,52 @@ class Space:
             (values, Policy.from_dict(dict(values)))
             for values in self._combinations(lambda name: name in _POLICY)
         ]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """Configurations that a search has chosen: some places of a space that need not be small.
+
+    Attributes:
+        strategy, axes, fixed: as in `Space`.
+        rows: the parameters of each, its values in the order of the axes; each once.
+    """
+
+    strategy: str
+    axes: tuple[Axis, ...]
+    fixed: dict[str, Value]
+    rows: tuple[tuple[Value, ...], ...]
+
+    senseless = 0
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """Names with more than one value."""
+        return tuple(axis.name for axis in self.axes if len(axis.values) > 1)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for a manifest."""
+        axes = [{"name": axis.name, "values": list(axis.values)} for axis in self.axes]
+        rows = [list(row) for row in self.rows]
+        return {"strategy": self.strategy, "axes": axes, "fixed": dict(self.fixed), "tried": rows}
+
+    def columns(self) -> dict[str, list[Value]]:
+        """The value of every axis at every place."""
+        return {axis.name: [row[place] for row in self.rows] for place, axis in enumerate(self.axes)}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, number: int) -> Configuration:
+        if not 0 <= number < len(self.rows):
+            raise InvalidField("configuration", number, f"a number from 0 to {len(self.rows) - 1}")
+        return replace(single(self, self.rows[number])[0], number=number)
+
+
+def single(where: "Space | Tried", row: Sequence[Value]) -> Space:
+    """The space of one combination; `InvalidField` if it makes no sense."""
+    axes = tuple(Axis(axis.name, (value,)) for axis, value in zip(where.axes, row, strict=True))
+    return Space(where.strategy, axes, where.fixed)
 
 
 def _told_by(names: list[str]) -> str:

@@ -11,7 +11,7 @@ from experiments.arms import Trial
 from experiments.selection.folds import Fold, purged_k_fold, walk_forward
 from experiments.sweeps.chunks import Marks
 from experiments.sweeps.market import Market
-from experiments.sweeps.space import SIGNALS, Space
+from experiments.sweeps.space import SIGNALS, Space, Tried
 
 OBJECTIVES = ("sharpe", "sortino", "calmar", "total_return", "profit_factor", "max_drawdown")
 """What configurations are ranked by; the more the better, but for the drawdown."""
@@ -72,7 +72,7 @@ class SweepSpec:
         title: of the report.
     """
 
-    space: Space
+    space: Space | Tried
     objective: str = "sharpe"
     validation: WalkForward | CrossValidation | None = None
     curves: int = 3

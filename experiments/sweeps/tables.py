@@ -12,7 +12,7 @@ from engine.ledger import Ledger, LedgerRows
 from experiments.arms import Trial
 from experiments.sweeps.chunks import NUMBER, PERIODS, SUMS, actions_of
 from experiments.sweeps.market import Market
-from experiments.sweeps.space import Space
+from experiments.sweeps.space import Space, Tried
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _INSTANT = pa.timestamp("us", "UTC")
@@ -22,12 +22,16 @@ _CURVE_BLOCK = 131_072
 
 def ranks(table: pa.Table, objective: str) -> NDArray[np.int64]:
     """The place of each configuration, 1 the best; one without the figure comes last, equal ones by number."""
-    values = figures(table, objective)
-    score = np.where(np.isnan(values), -np.inf, -values if objective in _FALLING else values)
+    score = score_of(figures(table, objective), objective)
     order = np.lexsort((np.arange(len(score)), -score))
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(1, len(order) + 1)
     return places
+
+
+def score_of(values: Floats, objective: str) -> Floats:
+    """The more the better; minus infinity where the figure is not defined."""
+    return np.where(np.isnan(values), -np.inf, -values if objective in _FALLING else values)
 
 
 def figures(table: pa.Table, name: str) -> Floats:
@@ -36,7 +40,7 @@ def figures(table: pa.Table, name: str) -> Floats:
     return column
 
 
-def sweep_table(market: Market, space: Space, table: pa.Table, rank: NDArray[np.int64]) -> pa.Table:
+def sweep_table(market: Market, space: Space | Tried, table: pa.Table, rank: NDArray[np.int64]) -> pa.Table:
     """One row a configuration, in the order of their numbers: symbol, number, rank, parameters, figures."""
     columns: dict[str, Any] = {
         "symbol": _same(market.symbol, len(table)),
@@ -78,7 +82,7 @@ def period_returns(table: pa.Table) -> tuple[NDArray[np.int64], Floats]:
     return numbers, flat.reshape(len(numbers), -1).T
 
 
-def curve(market: Market, space: Space, number: int, trial: Trial) -> pa.Table:
+def curve(market: Market, space: Space | Tried, number: int, trial: Trial) -> pa.Table:
     """The account of one configuration after every bar, by the ledger that a live portfolio has."""
     configuration = space[number]
     actions = actions_of(market, configuration, trial)[market.start :]
