@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,17 +217,22 @@ def _carry_out(
 ) -> tuple[Swept, float]:  # fmt: skip
     from ray.exceptions import RayError  # noqa: PLC0415 - `experiments.sweeps` has loaded it
 
-    began = time.monotonic()
+    began, seconds = time.monotonic(), 0.0
 
     def begun(_workers: int) -> None:
         nonlocal began
         began = time.monotonic()
 
+    def noted(progress: Callable[[int, int], None], done: int, whole: int) -> None:
+        nonlocal seconds
+        seconds = time.monotonic() - began
+        progress(done, whole)
+
     try:
         with _watching("configurations", output) as progress, stop.interruptible():
             swept = run_sweep(
                 markets, spec, blobs, run_id=run_id, provenance=file.provenance, workers=asked.workers, pace=pace,
-                progress=progress, ready=begun,
+                progress=partial(noted, progress), ready=begun,
             )  # fmt: skip
     except RayError as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -236,7 +242,7 @@ def _carry_out(
     except KeyboardInterrupt:
         output.err.print(f"interrupted; what is done is kept: go on with --run-id {run_id}")
         raise
-    return swept, time.monotonic() - began
+    return swept, seconds
 
 
 @contextmanager
@@ -287,10 +293,10 @@ def _show(
     output: Output,
 ) -> None:
     names = [axis.name for axis in spec.space.axes]
-    bars = sum(len(market.bars) for market in markets)
+    work = sum(len(market.bars) for market in markets) * len(spec.space)
     output.say(
-        f"swept     {bars * len(spec.space) / seconds / 1e6:,.1f} million bars and configurations a second, "
-        f"{seconds:.1f} s from ready workers to the report"
+        f"swept     {work / max(seconds, 1e-9) / 1e6:,.0f} million bars and configurations a second, "
+        f"{seconds:.2f} s from ready workers to the last chunk"
     )
     for market in markets:
         found = swept.metrics["symbols"][market.symbol]

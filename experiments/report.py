@@ -53,7 +53,7 @@ def html_report(
     stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
 ) -> str:
     """The page. `manifest` may hold a `title` and a `run_id`; all of it is listed as provenance."""
-    return _template().render(
+    return template("report.html").render(
         title=title_of(manifest),
         about=about(stream, evaluation),
         evaluation=evaluation,
@@ -71,7 +71,7 @@ def html_report(
         abstained=abstentions(evaluation),
         shown=shown(evaluation),
         not_shown=not_shown(evaluation),
-        provenance=list(_leaves(manifest)),
+        provenance=list(leaves(manifest)),
     )
 
 
@@ -234,16 +234,17 @@ def _fills(arms: Sequence[ArmResult]) -> list[str]:
     return list(dict.fromkeys(fill for arm in arms for fill in arm.equity))
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
-            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+            yield from leaves(inner, f"{path}.{key}" if path else str(key))
     else:
         yield path, value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
 @cache
-def _template() -> "Template":
+def template(name: str) -> "Template":
+    """A page of this folder's templates."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 - slow to import
 
     environment = Environment(
@@ -261,7 +262,7 @@ def _template() -> "Template":
         figure=_figure,
         words=lambda value: str(value).replace("_", " "),
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _figure(value: Any) -> str:

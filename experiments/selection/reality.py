@@ -1,9 +1,9 @@
 """Whether the best of many trials beats a benchmark, with what was chosen taken into account.
 
 White's reality check (Econometrica 68, 2000) and Hansen's test of superior predictive ability (J. of Business &
-Economic Statistics 23, 2005) by `arch`: the null is that no trial is better than the benchmark; the stationary bootstrap
-keeps what is dependent in time, and the trials are resampled together, so that those that are alike count as what they
-are.
+Economic Statistics 23, 2005) by `arch`: the null is that no trial is better than the benchmark. The stationary
+bootstrap keeps what is dependent in time, and the trials are resampled together, so that those that are alike count as
+what they are.
 """
 
 from dataclasses import dataclass

@@ -76,7 +76,8 @@ def write_sweep(
         }
         views.append(
             MarketView(
-                symbol=market.symbol, table=swept, objective=spec.objective, varied=spec.space.varied,
+                symbol=market.symbol, table=swept, objective=spec.objective,
+                names=tuple(axis.name for axis in spec.space.axes), varied=spec.space.varied,
                 verdict=verdict, folds=folds[-1] if found else None, curves=own, buy_and_hold=held,
             )
         )  # fmt: skip
@@ -132,7 +133,8 @@ def _market_returns(market: Market, marks: Marks) -> np.ndarray[Any, np.dtype[np
     """Of holding, over each period: from the close before it to its last."""
     close = market.bars.close[market.start :]
     last = close[marks.periods[1:] - 1]
-    return last / np.concatenate([close[:1], last[:-1]]) - 1.0
+    returns: np.ndarray[Any, np.dtype[np.float64]] = last / np.concatenate([close[:1], last[:-1]]) - 1.0
+    return returns
 
 
 def _buy_and_hold(market: Market) -> dict[str, Any]:

@@ -151,7 +151,7 @@ class Space:
     @property
     def size(self) -> int:
         """Configurations that make sense."""
-        return len(self._strategies) * len(self._gates) * len(self._policies)
+        return len(self._strategies) * len(self._gates) * self._policies
 
     @property
     def senseless(self) -> int:
@@ -181,28 +181,28 @@ class Space:
     def __getitem__(self, number: int) -> Configuration:
         if not 0 <= number < self.size:
             raise InvalidField("configuration", number, f"a number from 0 to {self.size - 1}")
-        rest, policy = divmod(number, len(self._policies))
+        rest, policy = divmod(number, self._policies)
         strategy, gate = divmod(rest, len(self._gates))
         of_strategy, made = self._strategies[strategy]
-        of_policy, its_policy = self._policies[policy]
+        of_policy = self._policy_at(policy)
         of_gate = self._gates[gate]
         values = of_strategy | of_gate | of_policy
         rules = {name.removeprefix(_GATE): value for name, value in values.items() if name.startswith(_GATE)}
-        return Configuration(
-            number, {axis.name: values[axis.name] for axis in self.axes}, made, rules or None, its_policy
-        )
+        parameters = {axis.name: values[axis.name] for axis in self.axes}
+        return Configuration(number, parameters, made, rules or None, Policy.from_dict(of_policy))
 
     def columns(self) -> dict[str, list[Value]]:
         """The value of every axis at every place."""
-        gates, policies = len(self._gates), len(self._policies)
-        found = {}
+        gates, policies = len(self._gates), self._policies
+        found, inner = {}, policies
         for axis in self.axes:
             if axis.name in _POLICY:
-                own = [values[axis.name] for values, _ in self._policies]
-                found[axis.name] = own * (len(self._strategies) * gates)
+                inner //= len(axis.values)
+                own = [value for value in axis.values for _ in range(inner)]
+                found[axis.name] = own * (len(self) // len(own))
             elif axis.name.startswith(_GATE):
-                inner = [values[axis.name] for values in self._gates for _ in range(policies)]
-                found[axis.name] = inner * len(self._strategies)
+                of_gates = [values[axis.name] for values in self._gates for _ in range(policies)]
+                found[axis.name] = of_gates * len(self._strategies)
             else:
                 found[axis.name] = [
                     values[axis.name] for values, _ in self._strategies for _ in range(gates * policies)
@@ -250,11 +250,17 @@ class Space:
         return self._combinations(lambda name: name.startswith(_GATE))
 
     @cached_property
-    def _policies(self) -> list[tuple[dict[str, Value], Policy]]:
-        return [
-            (values, Policy.from_dict(dict(values)))
-            for values in self._combinations(lambda name: name in _POLICY)
-        ]
+    def _policies(self) -> int:
+        """How many there are: each value was tried by itself, and they go with each other."""
+        return math.prod(len(axis.values) for axis in self.axes if axis.name in _POLICY)
+
+    def _policy_at(self, place: int) -> dict[str, Value]:
+        """The members that are given of the policy at a place, the last axis the fastest."""
+        values = {name: value for name, value in self.fixed.items() if name in _POLICY}
+        for axis in reversed([axis for axis in self.axes if axis.name in _POLICY]):
+            place, own = divmod(place, len(axis.values))
+            values[axis.name] = axis.values[own]
+        return values
 
 
 @dataclass(frozen=True)

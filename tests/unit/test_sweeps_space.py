@@ -91,13 +91,7 @@ def test_what_travels_is_what_was_asked_for():
     assert again[7].parameters == space[7].parameters
 
 
-def test_the_largest_grid_is_taken_and_one_more_is_not():
-    Space.of(
-        "sma", [f"initial_cash=1:{MOST // 2}:1", "side=long-flat,long-short"], ["sma_fast=2", "sma_slow=3"]
-    )
+def test_the_largest_grid_is_taken_and_one_more_is_not() -> None:
+    assert len(Space.of("signals", ["weight=0.001:1:0.001", f"initial_cash=1:{MOST // 1000}:1"])) == MOST
     with pytest.raises(InvalidField, match="at most"):
-        Space.of(
-            "sma",
-            [f"initial_cash=1:{MOST // 2 + 1}:1", "side=long-flat,long-short"],
-            ["sma_fast=2", "sma_slow=3"],
-        )
+        Space.of("signals", ["weight=0.001:1:0.001", f"initial_cash=1:{MOST // 1000 + 1}:1"])
