@@ -9,10 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from engine.journal.journal import verify
+from engine.journal.stores import open_stores
+from tests.cluster.processes import titled
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -80,14 +84,14 @@ def still_alive(processes):
 class Serving:
     """`raysignal serve` as a process."""
 
-    def __init__(self, store, log):
+    def __init__(self, store, log, **variables):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.shown = []
         with log.open("a") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli", "serve", "--port", str(port), "--store", store.as_uri()],
-                stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT, env=environment(),
+                stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT, env=environment(**variables),
             )  # fmt: skip
         while not any("Ctrl-C" in line for line in self.shown):
             # Blocks until there is a line or the process has ended; the test's own time-out bounds it.
@@ -117,7 +121,7 @@ class Serving:
 
 def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
-    with Serving(store, log) as serving:
+    with Serving(store, log, RAYSIGNAL_INGRESS_REPLICAS="1") as serving:
         assert any(f"{serving.url}/docs" in line for line in serving.shown)
         told = {"RAYSIGNAL_URL": serving.url}
 
@@ -166,7 +170,15 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
     with Serving(store, log) as serving:
         # Only the journal is one record longer: the new writer's takeover.
         assert answer("performance", "--url", serving.url) | {"sequence": standing["sequence"]} == standing
+        # However busy the machine is, it does not wait behind everybody else's processes.
+        replicas = titled(serving.process.pid, "ray::ServeReplica")
+        assert {os.getpriority(os.PRIO_PROCESS, replica) for replica in replicas} == {0}
+        # It says that it is ready when the proxy knows both replicas; each request has a connection of its own.
+        answered = {httpx.get(f"{serving.url}/healthz", timeout=30.0).headers["x-replica"] for _ in range(16)}
+        assert len(answered) == 2
         assert serving.stopped_by(signal.SIGTERM) == (0, [])
+    assert not list(Path("/tmp").glob(f"rs-*/session_*_{serving.process.pid}"))
+    assert verify(open_stores(store.as_uri()).journal_store("shard=0000")).sequence > standing["sequence"]
 
 
 def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_path):

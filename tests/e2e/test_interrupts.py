@@ -76,7 +76,6 @@ def answers_that_it_is_ready(serving: Starting) -> bool:
     ("moment", "numbers", "statuses"),
     [
         pytest.param(has_said_that_it_starts, [signal.SIGINT], {130}, id="right after the start"),
-        pytest.param(runs("gcs_server"), [signal.SIGINT], {130}, id="while the cluster starts"),
         pytest.param(runs("ServeController"), [signal.SIGTERM], {143}, id="while the service starts"),
         # Ready for its callers may be a moment before ready in its own eyes.
         pytest.param(

@@ -4,7 +4,7 @@ from tests.simulation.faults import KINDS, Faults
 from tests.simulation.mutants import MUTANTS, Mutant, first_failure
 from tests.simulation.runs import ENOUGH, STORES, Outcome, run_many, run_one
 
-SCHEDULES = 500
+SCHEDULES = 250
 A_PART = 25
 
 FOUND = [(9487, "s3")]
