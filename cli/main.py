@@ -12,7 +12,22 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from cli import compare, data, doctor, feed, history, performance, query, replay, run, runs, serve, sweep
+from cli import (
+    check_strategy,
+    compare,
+    data,
+    doctor,
+    feed,
+    history,
+    luck,
+    performance,
+    query,
+    replay,
+    run,
+    runs,
+    serve,
+    sweep,
+)
 from engine.errors import RaysignalError
 
 
@@ -63,6 +78,8 @@ app.command("history")(history.history)
 app.command("query")(query.query)
 app.add_typer(compare.app, name="compare")
 app.command("sweep")(sweep.sweep)
+app.command("luck")(luck.luck)
+app.command("check-strategy")(check_strategy.check_strategy)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")

@@ -46,7 +46,7 @@ _SHOWN_EVERY_S = 5.0
 _LOOK_S = 0.2
 _CHECK_EVERY = 256  # lines
 _AHEAD = 500  # bars that may wait for the database before the recording does
-_TURN_S = 0.001
+_TURN_S, _TURNS = 0.001, 10
 _SETTLE_S = 10.0
 
 
@@ -338,7 +338,10 @@ class _Played:
             if station.waiting > (_AHEAD if dealer is None else 0):
                 self._until(lambda station=station: not station.waiting or station.failure is not None)  # type: ignore[misc]
             if dealer is not None and self._replay.speed is None and dealer.wants(""):
-                self._pause.wait(_TURN_S)
+                for _ in range(_TURNS):
+                    if not dealer.behind:
+                        break
+                    self._pause.wait(_TURN_S / _TURNS)
 
     def _until(self, done: Callable[[], bool]) -> None:
         while not done():

@@ -4,10 +4,13 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from rich.markup import escape
+
 from cli.output import Output, rows_table
 from cli.results import results_dict, show_manifest, show_results
 from engine.journal.stores import open_stores
-from experiments.runs import Difference, diff_runs, list_runs, load_run
+from experiments.result_files import blob_name
+from experiments.runs import Difference, Run, diff_runs, list_runs, load_run
 
 _SHOWN = 30
 _WIDTH = 60
@@ -22,18 +25,52 @@ def list_all(store: str, output: Output) -> None:
     elif not runs:
         output.say(f"there are no runs in {store} yet; raysignal compare FILE makes one")
     else:
-        rows = [(run.run_id, "finished" if run.finished else "begun", ", ".join(run.arms)) for run in runs]
-        output.table(rows_table(("run", "state", "arms that are done"), rows))
+        rows = [
+            (run.run_id, run.kind, "finished" if run.finished else "begun", ", ".join(run.arms))
+            for run in runs
+        ]
+        output.table(rows_table(("run", "kind", "state", "arms that are done"), rows))
 
 
 def show_one(store: str, run_id: str, output: Output) -> None:
     """What came out of a run, and how it was made."""
     run = load_run(open_stores(store).blobs, run_id)
+    if run.kind != "compare":
+        _show_other(run, store, output)
+        return
     if output.as_json:
         output.json(results_dict(run, store))
         return
     show_manifest(run.manifest, output)
     show_results(run, store, output)
+
+
+def _show_other(run: Run, store: str, output: Output) -> None:
+    """What came out of a sweep or of drawn paths."""
+    place = store.removeprefix("file://") + "/" + blob_name(run.run_id, "")
+    if output.as_json:
+        output.json(
+            {"run_id": run.run_id, "store": store, "files": place, **run.metrics, "manifest": run.manifest}
+        )
+        return
+    output.say(
+        f"run       {run.run_id}: {run.kind} of {escape(str(run.manifest['provenance'].get('file', 'prices')))}"
+    )
+    for symbol, found in run.metrics.get("symbols", {}).items():
+        best = found["best"][0]
+        names = [*best["parameters"], run.metrics["objective"], "total_return", "max_drawdown"]
+        rows = [
+            [place, *(one["parameters"].get(name, one["figures"].get(name)) for name in dict.fromkeys(names))]
+            for place, one in enumerate(found["best"], 1)
+        ]
+        output.say(f"{escape(symbol)}: best of {found['configurations']:,d}")
+        output.table(rows_table(("rank", *dict.fromkeys(names)), rows))
+        if found["verdict"] is not None:
+            output.say(f"verdict   {escape(found['verdict']['sentence'])}")
+    if run.kind == "luck":
+        rows = [[name, spread["mean"], spread["error"]] for name, spread in run.metrics["figures"].items()]
+        output.table(rows_table(("figure", "mean", "error"), rows))
+    output.say(f"files     {escape(place)}")
 
 
 def show_differences(store: str, run_id: str, other_id: str, output: Output) -> None:

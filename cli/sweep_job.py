@@ -1,8 +1,7 @@
 """What `raysignal sweep` does: says how large it is and how long it takes, runs it, and shows what came out."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -11,16 +10,14 @@ from typing import Any
 from rich.markup import escape
 
 from cli.files import reading_of, reading_sentences
-from cli.hosting import NotStarted
 from cli.options import ReadingOptions, existing_file
+from cli.orchestrating import on_ray, watching
 from cli.output import Output, rows_table
-from cli.remarks import remarks_aside
 from cli.stream import FileStream, read_stream
 from engine.errors import InvalidField, NotFound, RaysignalError
 from engine.instants import parse_instant, zone_named
 from engine.journal.stores import BlobStore, open_stores
 from engine.settings import Settings
-from experiments.cluster import ray_session
 from experiments.result_files import blob_name
 from experiments.runs import CONFIG, check_run_id, new_run_id
 from experiments.sweeps.market import Market, markets_of
@@ -96,7 +93,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
             output.json(_plan(markets, spec.space, pace))
         return
     blobs = open_stores(settings.store).blobs
-    with Stop() as stop, _ray(settings, asked.workers, stop, output):
+    with Stop() as stop, on_ray(settings, asked.workers, stop, output):
         if asked.search is not None:
             spec = replace(spec, space=_searched(asked, spec, markets, stop, output))
         run_id = _run_id(asked, spec, markets, blobs)
@@ -207,7 +204,7 @@ def _searched(
     from experiments.sweeps.search import search  # noqa: PLC0415 - Tune and Optuna take seconds to import
 
     assert asked.search is not None
-    with _watching("trials", output) as progress, stop.interruptible():
+    with watching("trials", output) as progress, stop.interruptible():
         return search(markets, spec, asked.search, workers=asked.workers or cores(), progress=progress)
 
 
@@ -229,7 +226,7 @@ def _carry_out(
         progress(done, whole)
 
     try:
-        with _watching("configurations", output) as progress, stop.interruptible():
+        with watching("configurations", output) as progress, stop.interruptible():
             swept = run_sweep(
                 markets, spec, blobs, run_id=run_id, provenance=file.provenance, workers=asked.workers, pace=pace,
                 progress=partial(noted, progress), ready=begun,
@@ -243,45 +240,6 @@ def _carry_out(
         output.err.print(f"interrupted; what is done is kept: go on with --run-id {run_id}")
         raise
     return swept, seconds
-
-
-@contextmanager
-def _ray(settings: Settings, workers: int | None, stop: Stop, output: Output) -> Iterator[None]:
-    where = (
-        "starting Ray ..." if settings.ray_address is None else f"joining Ray at {settings.ray_address} ..."
-    )
-    output.err.print(where)
-    with remarks_aside() as ending, ExitStack() as stack:
-        try:
-            with stop.unchallenged():
-                stack.enter_context(ray_session(settings.ray_address, cpus=workers))
-        except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise NotStarted(
-                f"Ray could not be reached: {lines[-1]}; `raysignal doctor` shows what works here"
-            ) from error
-        try:
-            yield
-        finally:
-            ending()
-
-
-@contextmanager
-def _watching(what: str, output: Output) -> Iterator[Callable[[int, int], None]]:
-    """Within, progress is shown: a bar where somebody watches, else a line now and then."""
-    marked = 0
-    with output.progress(what) as bars:
-        task = bars.add_task(what, total=None)
-
-        def progress(done: int, whole: int) -> None:
-            nonlocal marked
-            bars.update(task, completed=done, total=whole)
-            mark = _MARKS * done // max(whole, 1)
-            if not output.err.is_terminal and mark > marked:
-                marked = mark
-                output.err.print(f"{done:,d} of {whole:,d} {what}")
-
-        yield progress
 
 
 def _show(

@@ -52,11 +52,13 @@ class RunState:
         run_id: its id.
         finished: its manifest is there.
         arms: the arms that are done, sorted.
+        kind: `compare`, `sweep` or `luck`.
     """
 
     run_id: str
     finished: bool
     arms: tuple[str, ...]
+    kind: str = "compare"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,11 @@ class Run:
     run_id: str
     manifest: dict[str, Any]
     metrics: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """`compare`, `sweep` or `luck`."""
+        return str(self.manifest.get("kind", "compare"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +210,16 @@ def _entry(inner: Any, place: int) -> str:
 def _state(run_id: str, names: list[str]) -> RunState:
     start = blob_name(run_id, _ARMS)
     arms = (name.removeprefix(start).removesuffix(_END) for name in names if name.startswith(start))
-    return RunState(run_id, blob_name(run_id, MANIFEST) in names, tuple(sorted(unquote(arm) for arm in arms)))
+    done = tuple(sorted(unquote(arm) for arm in arms))
+    return RunState(run_id, blob_name(run_id, MANIFEST) in names, done, _kind(run_id, names))
+
+
+def _kind(run_id: str, names: list[str]) -> str:
+    """By the folders that only it has."""
+    for kind, folder in (("sweep", "chunks/"), ("luck", "paths/")):
+        if any(name.startswith(blob_name(run_id, folder)) for name in names):
+            return kind
+    return "compare"
 
 
 def _other_config(run_id: str, found: list[Difference]) -> Conflict:

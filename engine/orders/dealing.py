@@ -98,6 +98,11 @@ class Dealer:
         """Whether the next change of a book, or trade, matters."""
         return self._busy
 
+    @property
+    def behind(self) -> int:
+        """Books and trades that the exchange has not been told of yet."""
+        return len(self._came)
+
     def book(self, levels: Levels, at_us: int) -> None:
         """The book is this now. Never blocks."""
         self._show(levels.instrument.symbol, levels, at_us)

@@ -24,6 +24,7 @@ from experiments.benchmarks.figures import Figure
 
 NAMES = (
     "kernel",
+    "sweep",
     "feed",
     "day",
     "startup",

@@ -99,10 +99,17 @@ def test_a_replay_at_a_speed_takes_its_time_and_a_database_keeps_what_it_made(
 
 
 def test_orders_can_be_limit_orders(recorded: tuple[Path, list[dict[str, Any]]], tmp_path: Path) -> None:
-    folder, _ = recorded
+    _, found = recorded
     database = tmp_path / "market.db"
     answer = feed(
-        "replay", folder, *BARS, "--order", "limit", "--offset-bps=-1", "--database", f"sqlite:///{database}"
+        "replay",
+        *found[1]["files"],
+        *BARS,
+        "--order",
+        "limit",
+        "--offset-bps=-1",
+        "--database",
+        f"sqlite:///{database}",
     )
     assert answer.exit_code == 0, answer.output
     with closing(sqlite3.connect(database)) as connection:

@@ -174,3 +174,48 @@ def test_nonsense_is_refused_before_anything_starts(tmp_path, arguments, said):
     assert shown.exit_code == 1
     assert said in shown.stderr
     assert not store.exists() or not [path for path in store.rglob("*") if "experiments" in str(path)]
+
+
+def test_paths_are_drawn_kept_and_the_same_on_any_number_of_workers(tmp_path):
+    found = []
+    for workers in (1, 3):
+        store = tmp_path / str(workers)
+        shown = raysignal(
+            "luck", "data/sample.csv", "--bar", "10m", "--label", "open", "--method", "bootstrap", "--paths", 600,
+            "--workers", workers, "--store", f"file://{store}", "--json",
+        )  # fmt: skip
+        assert shown.exit_code == 0, shown.stderr
+        found.append(json.loads(shown.stdout))
+    one, other = (
+        {name: value for name, value in each.items() if name not in {"run_id", "store"}} for each in found
+    )
+    assert one == other
+    assert one["paths"] == 600
+    folder = tmp_path / "1" / "experiments" / found[0]["run_id"]
+    assert len(pq.read_table(folder / "paths.parquet")) == 600
+    assert "nine in ten end between" in (folder / "report.html").read_text()
+    again = raysignal(
+        "luck", "data/sample.csv", "--bar", "10m", "--label", "open", "--paths", 600, "--run-id", found[0]["run_id"],
+        "--store", f"file://{tmp_path}/1",
+    )  # fmt: skip
+    assert again.exit_code == 0, again.stderr
+    assert "of the paths are better" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--paths", "0"), "paths is 0"),
+        (("--ruin", "1.5"), "ruin is 1.5"),
+        (("--method", "magic"), "one of order, trades"),
+        (("--method", "gbm"), "run on other prices"),
+        (("--param", "fast=3"), "--strategy NAME"),
+        (("--strategy", "sma", "--param", "fast=9", "--param", "slow=3"), "fewer bars than slow"),
+        (("--of", "DOGE"), "DOGE"),
+    ],
+)
+def test_luck_that_cannot_be_is_refused_before_anything_starts(tmp_path, arguments, said):
+    shown = raysignal("luck", "data/sample.csv", *arguments, "--store", f"file://{tmp_path}/store")
+    assert shown.exit_code == 1
+    assert said in shown.stderr
+    assert not (tmp_path / "store" / "experiments").exists()

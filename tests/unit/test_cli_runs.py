@@ -52,9 +52,9 @@ def runs(*arguments):
 def test_runs_are_listed_with_how_far_they_are(store):
     found = json.loads(runs("list", "--store", store, "--json").stdout)
     assert found == [
-        {"run_id": "first", "finished": True, "arms": []},
-        {"run_id": "second", "finished": True, "arms": []},
-        {"run_id": "third", "finished": False, "arms": ["baseline"]},
+        {"run_id": "first", "finished": True, "arms": [], "kind": "compare"},
+        {"run_id": "second", "finished": True, "arms": [], "kind": "compare"},
+        {"run_id": "third", "finished": False, "arms": ["baseline"], "kind": "compare"},
     ]
     shown = runs("list", "--store", store).stdout
     assert "begun" in shown

@@ -1,0 +1,44 @@
+"""`raysignal check-strategy`: whether a rule sees the future, says the same again, and warms up as it says."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import options
+from cli.output import Output
+
+Named = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODULE:CLASS|NAME", help="A class of yours, or one of sma, rsi, macd, bollinger, …"
+    ),
+]
+Param = Annotated[
+    list[str] | None,
+    typer.Option("--param", metavar="NAME=VALUE", help="A parameter; as often as there are any."),
+]
+
+
+def check_strategy(
+    strategy: Named,
+    param: Param = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Prices to try it on; default: made up, by the seed.")
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Of the prices, and of where they are cut.")
+    ] = 0,
+    accept_price_jump: options.AcceptPriceJump = False,
+    timezone: options.Timezone = None,
+    bar: options.Bar = None,
+    label: options.Label = "close",
+    symbol: options.Symbol = None,
+    json: options.Json = False,
+) -> None:
+    """Check a strategy by cutting its bars off and changing those that come after; status 1 if it fails."""
+    from cli.checking_strategy import Asked, run_job  # noqa: PLC0415 - numpy and pyarrow: only this verb waits for them
+
+    reading = options.ReadingOptions(timezone=timezone, bar=bar, label=label, symbol=symbol)
+    asked = Asked(strategy, tuple(param or ()), data, reading, accept_price_jump, seed)
+    run_job(asked, options.configured(), Output(json))

@@ -1,0 +1,160 @@
+"""Markets that could have been have the moments of their models; paths are counted as they should be."""
+
+import numpy as np
+import pytest
+
+from engine.errors import InvalidField
+from engine.policy import Policy
+from engine.strategies.sma import SmaCrossover
+from engine.strategies.strategy import Bars
+from experiments.luck.distributions import FIGURES, Spread, path_figures
+from experiments.luck.markets import MODELS, Brownian, Garch, Jumps, Regimes, fitted, generator
+from experiments.luck.paths import METHODS, LuckSpec, run_paths, source_of
+from experiments.luck.resampling import block_length, drawn, shuffled, stationary, trade_growths
+from experiments.sweeps.market import Market
+from tests.sweep_markets import market
+
+N = 40_000
+
+
+def moments(model) -> tuple[float, float, float]:
+    found = model.returns(N, generator(1, 0))
+    away = found - found.mean()
+    return float(found.mean()), float(found.std()), float(np.mean(away**4) / np.mean(away**2) ** 2)
+
+
+def test_generated_markets_have_the_moments_of_their_models() -> None:
+    mean, deviation, kurt = moments(Brownian(0.001, 0.02))
+    assert mean == pytest.approx(0.001, abs=4 * 0.02 / np.sqrt(N))
+    assert deviation == pytest.approx(0.02, rel=0.02)
+    assert kurt == pytest.approx(3.0, abs=0.15)
+    _, deviation, kurt = moments(Garch(0.0, 1e-6, 0.08, 0.9))
+    assert deviation == pytest.approx(np.sqrt(1e-6 / 0.02), rel=0.1)
+    assert kurt > 3.3
+    mean, deviation, _ = moments(Jumps(0.0, 0.01, 0.02, -0.03, 0.05))
+    assert mean == pytest.approx(-0.0006, abs=4e-4)
+    assert deviation == pytest.approx(np.sqrt(0.01**2 + 0.02 * (0.05**2 + 0.03**2) - 0.0006**2), rel=0.05)
+    _, deviation, _ = moments(Regimes((0.0, 0.0), (0.01, 0.03), (0.98, 0.94)))
+    assert deviation == pytest.approx(np.sqrt(0.75 * 0.01**2 + 0.25 * 0.03**2), rel=0.06)
+
+
+def test_a_fitted_model_finds_what_made_the_prices() -> None:
+    def closes(model) -> np.ndarray:
+        return 100.0 * np.exp(np.concatenate([[0.0], np.cumsum(model.returns(8_000, generator(2, 0)))]))
+
+    brownian = fitted("gbm", closes(Brownian(0.0005, 0.01)))
+    assert brownian.deviation == pytest.approx(0.01, rel=0.03)
+    garch = fitted("garch", closes(Garch(0.0, 2e-6, 0.1, 0.85)))
+    assert (garch.alpha, garch.beta) == (pytest.approx(0.1, abs=0.04), pytest.approx(0.85, abs=0.06))
+    jumps = fitted("jumps", closes(Jumps(0.0, 0.01, 0.01, 0.0, 0.1)))
+    assert jumps.chance == pytest.approx(0.0075, abs=0.003)  # the smallest jumps are not told from the rest
+    regimes = fitted("regimes", closes(Regimes((0.0, 0.0), (0.005, 0.03), (0.99, 0.97))))
+    assert regimes.deviations[1] > 2.0 * regimes.deviations[0]
+    for name in MODELS:
+        with pytest.raises(InvalidField, match="more than 50"):
+            fitted(name, np.ones(50))
+    with pytest.raises(InvalidField, match="one of gbm"):
+        fitted("magic", np.ones(99))
+    with pytest.raises(InvalidField, match="less than 1"):
+        Garch(0.0, 1e-6, 0.5, 0.6)
+
+
+def test_a_path_is_the_same_whoever_draws_it() -> None:
+    assert generator(3, 7).random(4).tolist() == generator(3, 7).random(4).tolist()
+    assert generator(3, 7).random() != generator(3, 8).random()
+    assert generator(3, 7).random() != generator(4, 7).random()
+
+
+def brute(level: list[float]) -> tuple[float, int]:
+    peak, worst, longest, since = 1.0, 0.0, 0, 0
+    for value in level:
+        since = since + 1 if value < peak else 0
+        peak = max(peak, value)
+        worst, longest = max(worst, 1.0 - value / peak), max(longest, since)
+    return worst, longest
+
+
+def test_figures_of_a_path_are_counted_step_by_step() -> None:
+    for seed in range(30):
+        growth = np.exp(np.cumsum(np.random.default_rng(seed).normal(0.0, 0.1, 40)))
+        total, worst, under, ruined = path_figures(growth, 0.6)
+        expected, longest = brute(growth.tolist())
+        assert total == growth[-1] - 1.0
+        assert worst == pytest.approx(expected)
+        assert under == longest / 40
+        assert ruined == float(growth.min() <= 0.6)
+
+
+def test_resampling_keeps_what_it_says() -> None:
+    growths = np.array([1.1, 0.9, 1.3, 0.8])
+    draws = generator(0, 0)
+    assert sorted(shuffled(growths, draws)) == sorted(growths)
+    assert set(drawn(growths, draws)) <= set(growths)
+    series = np.arange(1_000.0)
+    found = stationary(series, 20.0, draws)
+    follows = np.mean((np.diff(found) == 1.0) | (np.diff(found) == -999.0))
+    assert follows == pytest.approx(0.95, abs=0.03)
+    assert stationary(series, 1.0, draws).mean() == pytest.approx(499.5, abs=40.0)
+    dependent = np.convolve(np.random.default_rng(1).normal(size=2_000), np.ones(12), mode="valid")
+    assert block_length(dependent) > block_length(np.random.default_rng(1).normal(size=2_000))
+    assert block_length(np.zeros(100)) == 1.0
+
+
+def test_trades_are_what_was_made_between_opening_and_closing() -> None:
+    position = np.array([0.0, 1.0, 1.0, 0.0, -1.0, 1.0, 1.0])
+    equity = np.array([10.0, 9.9, 11.0, 12.0, 11.9, 10.0, 9.0])
+    assert trade_growths(position, equity, 10.0) == pytest.approx([12.0 / 10.0, 10.0 / 12.0])
+    with pytest.raises(InvalidField, match="at least one"):
+        trade_growths(np.ones(5), np.ones(5), 1.0)
+
+
+def test_quantiles_come_with_their_errors() -> None:
+    values = np.random.default_rng(2).normal(size=10_000)
+    spread = Spread.of(values)
+    assert abs(spread.mean) < 4 * spread.error
+    assert spread.error == pytest.approx(0.01, rel=0.05)
+    median, error = spread.quantiles["q0.5"]
+    assert abs(median) < 4 * error
+    assert error == pytest.approx(np.sqrt(np.pi / 2.0) * 0.01, rel=0.4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_paths_are_the_same_however_they_are_cut(method: str) -> None:
+    where, strategy = market(400, trend=0.2), SmaCrossover(3, 9)
+    spec = LuckSpec(method, 12, seed=5, policy=Policy(side="long-short"))
+    source = source_of(where, strategy, spec)
+    figures, levels = run_paths(where, strategy, spec, source, 0, 12)
+    parts = [run_paths(where, strategy, spec, source, begin, end) for begin, end in ((0, 5), (5, 6), (6, 12))]
+    assert np.concatenate([part[0] for part in parts]).tolist() == figures.tolist()
+    assert np.concatenate([part[1] for part in parts]).tolist() == levels.tolist()
+    assert figures.shape == (12, len(FIGURES))
+    assert len(set(figures[:, 1].tolist())) > 1
+    if method == "order":
+        assert np.ptp(figures[:, 0]) < 1e-9  # the end is the same
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"method": "magic", "paths": 1}, "method"),
+        ({"method": "gbm", "paths": 0}, "paths"),
+        ({"method": "gbm", "paths": 1, "ruin": 0.0}, "ruin"),
+        ({"method": "gbm", "paths": 1, "ruin": 1.0}, "ruin"),
+        ({"method": "gbm", "paths": 1, "seed": -1}, "seed"),
+    ],
+)
+def test_nonsense_is_refused_by_name(values: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidField) as refusal:
+        LuckSpec(**values)
+    assert refusal.value.fields["field"] == field
+
+
+def test_what_cannot_be_drawn_is_refused() -> None:
+    where = market(100)
+    silent = Market("BTC", Bars.of_closes(where.bars.known_at_us, where.bars.close))
+    with pytest.raises(InvalidField, match="file with signals"):
+        source_of(silent, None, LuckSpec("bootstrap", 1))
+    with pytest.raises(InvalidField, match="run on other prices"):
+        source_of(where, None, LuckSpec("gbm", 1))
+    with pytest.raises(InvalidField, match="trades is 0"):
+        source_of(silent, SmaCrossover(60, 90), LuckSpec("order", 1))
