@@ -19,8 +19,8 @@ from engine.ledger import Ledger
 from engine.policy import Policy
 from engine.strategies.strategy import Actions, Bars, Family, Strategy, family
 
-BLOCK = 4096  # bars that are worked on at once
-_LARGEST = 64 * 1024 * 1024  # bytes of actions at once
+BLOCK, _LEAST = 4096, 512  # bars that are worked on at once
+_LARGEST = 2 * 1024 * 1024  # bytes of actions at once: they stay near the core
 
 
 class Sweep:
@@ -38,7 +38,7 @@ class Sweep:
             strategies = family(strategies)
         self._family = strategies
         count = len(policies)
-        self._block = max(64, min(BLOCK, _LARGEST // max(1, count)))
+        self._block = max(_LEAST, min(BLOCK, _LARGEST // max(1, count)))
         self._policies = _vectors(policies)
         self._accounts = (
             np.stack([new_account(one.initial_cash) for one in policies]) if count else _nothing()

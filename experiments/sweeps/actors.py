@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 
 from engine.errors import RaysignalError
 from engine.strategies.strategy import Bars
 from experiments.arms import Trial
+from experiments.result_files import parquet_bytes
 from experiments.sweeps.chunks import Marks, run_chunk
 from experiments.sweeps.market import Market
 from experiments.sweeps.space import Axis, Space, Tried
@@ -51,17 +51,11 @@ class SweepWorker:
         )
         return True
 
-    def run(self, chunk: Chunk, market: Market) -> pa.Table | RaysignalError:
-        """See `run_chunk`; an error of the project is returned, not raised, so that Ray does not wrap it."""
+    def run(self, chunk: Chunk, market: Market) -> bytes | RaysignalError:
+        """What `run_chunk` finds, as Parquet; an error of the project is returned, so that Ray does not wrap it."""
         try:
-            return run_chunk(
-                market,
-                self._space,
-                chunk.begin,
-                chunk.end,
-                self._marks[chunk.market],
-                self._trial,
-            )
+            marks = self._marks[chunk.market]
+            return parquet_bytes(run_chunk(market, self._space, chunk.begin, chunk.end, marks, self._trial))
         except RaysignalError as error:
             return error
 
@@ -73,8 +67,8 @@ class Workers:
     actors: list[Any]
     markets: list[Any]
 
-    def run(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, pa.Table]]:
-        """The results of chunks, in the order in which they are done.
+    def run(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, bytes]]:
+        """The results of chunks, as Parquet, in the order in which they are done.
 
         Raises:
             RaysignalError: what a chunk met.

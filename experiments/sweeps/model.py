@@ -22,7 +22,6 @@ import numpy as np
 
 from engine.strategies.strategy import Bars
 from experiments.arms import Trial
-from experiments.result_files import parquet_bytes
 from experiments.sweeps.market import Market
 from experiments.sweeps.pace import CHUNK_S, measure
 from experiments.sweeps.space import Space
@@ -109,21 +108,17 @@ def constants() -> Constants:
             list(crew.run(chunks))
             call_s = (time.perf_counter() - began) / _CALLS
         with sweep_workers([market], space, [spec.marks(market)], Trial(), count=1) as crew:
-            ((_, table),) = crew.run([Chunk(0, 0, 1)])
+            ((_, data),) = crew.run([Chunk(0, 0, _CHUNK)])
         attach: Any = ray.remote(_attach)
         reference = ray.put(market)
         attach_s = min(float(ray.get(attach.remote([reference]))) for _ in range(3))
     with tempfile.TemporaryDirectory(prefix="raysignal-model-") as folder:
         from engine.journal.blobs import DiskBlobs  # noqa: PLC0415 - as above
 
-        blobs, whole = DiskBlobs(Path(folder)), table.slice(0, 1)
-        rows = [whole] * _CHUNK
-        import pyarrow as pa  # noqa: PLC0415 - as above
-
-        chunk = pa.concat_tables(rows)
+        blobs = DiskBlobs(Path(folder))
         began = time.perf_counter()
         for place in range(20):
-            blobs.put(f"experiments/x/{place}", parquet_bytes(chunk))
+            blobs.put(f"experiments/x/{place}", data)
         keep_s = (time.perf_counter() - began) / 20
     unique = {id(column): column.nbytes for column in (stamps, close, market.bars.volume)}
     return Constants(pace.bar_s, call_s, keep_s, sum(unique.values()) / _BARS, attach_s)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import InvalidField
 from engine.journal.blobs import BlobStore
-from experiments.result_files import MANIFEST, METRICS, blob_name, json_bytes, parquet_bytes, read_json
+from experiments.result_files import MANIFEST, METRICS, blob_name, json_bytes, read_json
 from experiments.runs import fingerprint, open_run
 from experiments.sweeps.actors import Chunk, cores, sweep_workers
 from experiments.sweeps.market import Market
@@ -104,8 +104,8 @@ def run_sweep(
         marks = [spec.marks(market) for market in markets]
         with sweep_workers(markets, spec.space, marks, spec.trial, count=min(count, len(waiting))) as crew:
             ready(len(crew.actors))
-            for chunk, table in crew.run(waiting):
-                blobs.put(_name(run_id, chunk), parquet_bytes(table))
+            for chunk, data in crew.run(waiting):
+                blobs.put(_name(run_id, chunk), data)
                 finished += chunk.end - chunk.begin
                 progress(finished, whole)
     tables = [_read(blobs, run_id, place, chunks) for place in range(len(markets))]
