@@ -23,7 +23,7 @@ import numpy as np
 from engine.strategies.strategy import Bars
 from experiments.arms import Trial
 from experiments.sweeps.market import Market
-from experiments.sweeps.pace import CHUNK_S, measure
+from experiments.sweeps.pace import CHUNK_S, measure, rounds
 from experiments.sweeps.space import Space
 
 NODE_CORES = 16
@@ -74,7 +74,7 @@ def predict(
 ) -> Prediction:
     """See the module."""
     work = bars * configurations * constants.bar_s
-    chunk_s = min(CHUNK_S, work / (nodes * cores * 4))
+    chunk_s = min(CHUNK_S, work / (nodes * cores * rounds(nodes * cores)))
     chunks = max(1, round(work / max(chunk_s, 1e-9)))
     transfer = (
         bars * constants.bytes_a_bar / NETWORK_BYTES_S * math.ceil(math.log2(nodes + 1)) if nodes > 1 else 0.0

@@ -14,6 +14,7 @@ CHUNK_S = 1.0
 """Seconds of work in a chunk: much more than it costs to hand one out (some ms), and what a dead worker costs."""
 
 ROUNDS = 4  # chunks a worker, at least: so that the last ones end at about the same time
+MANY = 200  # workers from which on one chunk has to do: who hands them out has some milliseconds of work with each
 _LEAST = 16  # configurations a chunk; they share the lanes of a processor
 _MOST = 4096
 _TRIED = 256
@@ -54,12 +55,17 @@ def measure(
     return Pace((clock() - began) / (count * len(part.bars)))
 
 
+def rounds(workers: int) -> int:
+    """Chunks a worker that are aimed at, where there are configurations enough."""
+    return ROUNDS if workers < MANY else 1
+
+
 def cut(markets: tuple[Market, ...], space: Space | Tried, pace: Pace, workers: int) -> list[Chunk]:
     """The chunks, in the order in which they are best handed out."""
     chunks = []
     for place, market in enumerate(markets):
         one_s = max(pace.seconds(len(market.bars), 1), 1e-9)
-        even = -(-len(space) * len(markets) // (workers * ROUNDS))
+        even = -(-len(space) * len(markets) // (workers * rounds(workers)))
         size = max(_LEAST, min(int(CHUNK_S / one_s), even, _MOST))
         size = -(-size // _LEAST) * _LEAST
         chunks += [Chunk(place, begin, min(begin + size, len(space))) for begin in range(0, len(space), size)]
