@@ -4,8 +4,8 @@ The kernel writes them, `engine.performance` reads the account, `Ledger.to_bytes
 counts and instants (whole microseconds below 2**53) are exact in it.
 
 The compiled code holds these numbers, and numba's cache looks at the date of the compiled file alone: whoever
-changes them changes `Ledger`'s stored version and touches kernel.py and performance.py. The same holds for
-what kernel.py takes from cachelines.py.
+changes them changes `Ledger`'s stored version and touches kernel.py, performance.py and lanes.py. The same holds
+for what kernel.py takes from cachelines.py, and lanes.py from kernel.py and marching.py.
 """
 
 import numpy as np

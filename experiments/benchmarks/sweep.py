@@ -206,6 +206,7 @@ def _over_ray() -> list[Figure]:
     market = Market("BTC", bars)
     space = Space.of("sma", ["sma_fast=5:44:1", "sma_slow=60:180:5"])
     spec = SweepSpec(space, curves=0)
+    longer = SweepSpec(Space.of("sma", ["sma_fast=5:44:1", "sma_slow=60:180:5", "fee_bps=0,1,2,5"]), curves=0)
     strategies = [one for number in range(len(space)) if (one := space[number].strategy) is not None]
     work = LONG_BARS * len(space)
 
@@ -214,9 +215,9 @@ def _over_ray() -> list[Figure]:
         with ThreadPoolExecutor(threads) as pool:
             return best(lambda: list(pool.map(lambda part: swept(bars, part), parts)), repeats=3)
 
-    def over_ray(workers: int) -> float:
+    def over_ray(own: SweepSpec, workers: int, repeats: int) -> float:
         seconds = []
-        for _ in range(3):
+        for _ in range(repeats):
             began = done = 0.0
 
             def ready(_count: int) -> None:
@@ -229,7 +230,7 @@ def _over_ray() -> list[Figure]:
 
             with tempfile.TemporaryDirectory(prefix="raysignal-bench-") as folder:
                 run_sweep(
-                    (market,), spec, DiskBlobs(Path(folder)), run_id="bench", workers=workers, ready=ready,
+                    (market,), own, DiskBlobs(Path(folder)), run_id="bench", workers=workers, ready=ready,
                     progress=progress,
                 )  # fmt: skip
             seconds.append(done - began)
@@ -237,14 +238,19 @@ def _over_ray() -> list[Figure]:
 
     bare_seconds, alone = bare(cores), bare(1)
     with ray_session(None, cpus=cores):
-        ray_seconds = over_ray(cores)
-        ray_alone = over_ray(1)
+        ray_seconds = over_ray(spec, cores, 3)
+        many_seconds, many_alone = over_ray(longer, cores, 2), over_ray(longer, 1, 2)
     return [
         _figure(f"bare loop, 1 000 000 bars x 1 000, {cores} cores", work / bare_seconds, "1/s"),
         _figure("bare loop, one core", work / alone, "1/s"),
         _figure(f"raysignal sweep over Ray, {cores} workers", work / ray_seconds, "1/s"),
         _figure("share of the bare loop on all cores", bare_seconds / ray_seconds, "x", target=0.7),
-        _figure(f"efficiency on {cores} workers against 1", ray_alone / ray_seconds / cores, "x", target=0.9),
+        _figure(
+            f"efficiency on {cores} workers against 1, 1 000 000 bars x 4 000",
+            many_alone / many_seconds / cores,
+            "x",
+            target=0.9,
+        ),
     ]
 
 

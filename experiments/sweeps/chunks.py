@@ -23,7 +23,7 @@ from engine.strategies.strategy import Actions, Bars, Family, family
 from engine.sweeping import Sweep
 from experiments.arms import Trial, gated
 from experiments.sweeps.market import Market
-from experiments.sweeps.space import Configuration, Space, Tried
+from experiments.sweeps.space import GATE, Configuration, Space, Tried
 
 NUMBER = "configuration"
 PERIODS = "period_returns"
@@ -163,7 +163,10 @@ def _verdicts(kept: _Kept, gate: tuple[tuple[str, Any], ...], trial: Trial) -> A
     if "neighbours" in members:
         most = int(members.pop("neighbours"))
         recall = replace(recall, neighbours=most, least=min(recall.least, most))
-    rules = replace(rules, recall=recall, gate=replace(rules.gate, **members))
+    told = {GATE[name]: float(value) for name, value in members.items()}
+    # Nobody is asked about the grey zone here, so it begins where overruling does.
+    grey = min(rules.gate.grey, told.get("against", rules.gate.against))
+    rules = replace(rules, recall=recall, gate=replace(rules.gate, **told, grey=grey))
     return gated(kept.batch, replace(trial, rules=rules)).verdict
 
 

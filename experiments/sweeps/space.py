@@ -19,6 +19,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
 
+from agents.gate import GateRules
 from engine.errors import InvalidField
 from engine.policy import Policy
 from engine.strategies import registry
@@ -32,7 +33,9 @@ SIGNALS = "signals"
 MOST = 2_000_000
 """Configurations of one sweep; a larger space is for a search."""
 
-GATE = ("against", "grey", "least_evidence", "neighbours")
+GATE = {"against": "against", "least_evidence": "least", "neighbours": "neighbours"}
+"""The agent's dials, as on the command line and as in its rules."""
+
 _GATE = "gate_"
 _POLICY = ("initial_cash", "fee_bps", "slippage_bps", "side", "weight", "fill")
 _MOST_VALUES = 1_000_000
@@ -218,6 +221,8 @@ class Space:
         """Refuse a value that can be in no configuration."""
         if name in _POLICY:
             Policy.from_dict({name: value})
+        elif name.startswith(_GATE):
+            _check_dial(name, value)
 
     def _combinations(self, belongs: Any) -> list[dict[str, Value]]:
         axes = [axis for axis in self.axes if belongs(axis.name)]
@@ -307,6 +312,20 @@ def single(where: "Space | Tried", row: Sequence[Value]) -> Space:
     """The space of one combination; `InvalidField` if it makes no sense."""
     axes = tuple(Axis(axis.name, (value,)) for axis, value in zip(where.axes, row, strict=True))
     return Space(where.strategy, axes, where.fixed)
+
+
+def _check_dial(name: str, value: Value) -> None:
+    """Refuse what the agent's rules would."""
+    if isinstance(value, str):
+        raise InvalidField(name, value, "a number")
+    member = GATE[name.removeprefix(_GATE)]
+    if member == "neighbours":
+        if not (isinstance(value, int) and 1 <= value <= 10_000):
+            raise InvalidField(name, value, "a whole number from 1 to 10000")
+    elif member == "against":
+        GateRules(against=float(value), grey=0.5)
+    else:
+        GateRules(least=float(value))
 
 
 def _told_by(names: list[str]) -> str:

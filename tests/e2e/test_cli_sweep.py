@@ -105,6 +105,22 @@ def test_a_sweep_that_was_stopped_goes_on_with_what_is_done(tmp_path, alone):
         run_sweep(MARKETS, SweepSpec(SPACE, validation=CrossValidation(5)), blobs, run_id=RUN)
 
 
+def test_a_search_tries_what_optuna_proposes_and_is_judged_by_all_it_tried(tmp_path):
+    found = []
+    for store in ("one", "other"):
+        shown = raysignal(
+            "sweep", "data/sample.csv", "--bar", "10m", "--label", "open", "--grid", "sma_fast=2:100:1", "--grid",
+            "sma_slow=3:200:1", "--grid", "weight=0.01:1:0.01", "--grid", "fee_bps=0:100:1", "--search", 12,
+            "--workers", 1, "--seed", 3, "--store", f"file://{tmp_path}/{store}", "--json",
+        )  # fmt: skip
+        assert shown.exit_code == 0, shown.stderr
+        found.append(json.loads(shown.stdout)["symbols"])
+    assert found[0] == found[1]  # one worker, one seed
+    (own,) = found[0].values()
+    assert 1 <= own["configurations"] <= 12
+    assert all(one["parameters"]["sma_fast"] < one["parameters"]["sma_slow"] for one in own["best"])
+
+
 def raysignal(*arguments):
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
@@ -166,6 +182,8 @@ def test_a_file_is_swept_from_the_command_line(tmp_path):
         (("--grid", "fee_bps=0,1", "--symbols", "DOGE"), "DOGE"),
         (("--grid", "fee_bps=0,1", "--run-id", "nobody"), "no run 'nobody'"),
         (("--grid", "fee_bps=0,1", "--objective", "luck"), "luck"),
+        (("--grid", "fee_bps=0,1", "--search", "5", "--run-id", "x"), "a search begins anew"),
+        (("--grid", "gate_against=0.2"), "against is 0.2"),
     ],
 )
 def test_nonsense_is_refused_before_anything_starts(tmp_path, arguments, said):

@@ -1,21 +1,24 @@
 """A chunk of a sweep is what ledgers make of the same actions, and does not depend on how the sweep was cut."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from agents.verdicts import decided
 from engine.errors import InvalidField
 from engine.ledger import Ledger
 from engine.performance import Performance
 from engine.strategies.strategy import Bars
-from experiments.arms import Trial
+from experiments.arms import Trial, gated
 from experiments.sweeps.chunks import PERIODS, SUMS, actions_of, run_chunk
-from experiments.sweeps.market import Market
+from experiments.sweeps.market import Market, markets_of
 from experiments.sweeps.pace import Pace, cut
 from experiments.sweeps.space import Space
 from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
 from experiments.sweeps.tables import curve, period_returns, ranks, sweep_table
+from tests.enhanced_world import stream
 from tests.sweep_markets import market
 
 SPACE = Space.of(
@@ -147,3 +150,35 @@ def test_a_sweep_that_does_not_fit_its_market_is_refused():
         SweepSpec(SPACE, objective="luck")
     with pytest.raises(InvalidField, match="signals"):
         SweepSpec(Space.of("signals", ["fee_bps=0,1"])).check(Market("BTC", where.bars))
+
+
+def test_an_agents_gate_is_an_axis_like_any_other() -> None:
+    """Signals as the agent of `raysignal compare` overrules them, with these rules."""
+    batch = stream(900, bars=6, volatility=0.01)
+    (where,) = markets_of(batch, whole=True)
+    space = Space.of("signals", ["gate_against=0.5,0.999", "gate_least_evidence=5", "fee_bps=0,10"])
+    assert len(space) == 4
+    table = run_chunk(where, space, 0, 4, SweepSpec(space).marks(where), TRIAL).to_pylist()
+    for row in table:
+        one = space[row["configuration"]]
+        rules = replace(
+            TRIAL.rules, gate=replace(TRIAL.rules.gate, against=one.gate["against"], least=5.0, grey=0.5)
+        )
+        verdicts = gated(batch, replace(TRIAL, rules=rules)).verdict
+        ledger = Ledger(one.policy)
+        ledger.ensure_symbols(1)
+        acted = decided(batch.action, verdicts)
+        ledger.run(batch.timestamp_us, np.zeros(len(batch), np.int32), acted, batch.price)
+        assert row["equity"] == ledger.equity
+    assert table[0]["equity"] != table[2]["equity"], "the gate matters"
+    with pytest.raises(InvalidField, match="read whole"):
+        SweepSpec(space).check(market(50))
+    for dial in (
+        "gate_against=0.3",
+        "gate_least_evidence=0",
+        "gate_neighbours=0",
+        "gate_neighbours=2.5",
+        "gate_against=x",
+    ):
+        with pytest.raises(InvalidField):
+            Space.of("signals", [dial])
