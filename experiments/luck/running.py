@@ -22,6 +22,7 @@ from engine.account import Floats
 from engine.errors import RaysignalError
 from engine.journal.blobs import BlobStore
 from engine.strategies.strategy import Strategy
+from experiments.cluster import ray_session
 from experiments.luck.distributions import FIGURES, spreads
 from experiments.luck.paths import STEPS, LuckSpec, Source, run_paths, source_of
 from experiments.luck.report import make_luck_report
@@ -63,7 +64,7 @@ def run_luck(
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Lucked:
-    """Draw the paths that are not there yet, on this process's Ray, and write the results.
+    """Draw the paths that are not there yet, and write the results: on this process's Ray, or on one of its own.
 
     Raises:
         InvalidField: what cannot be drawn, see `source_of`.
@@ -78,10 +79,11 @@ def run_luck(
     waiting = [chunk for chunk in chunks if _name(run_id, chunk) not in there]
     done = spec.paths - sum(end - begin for begin, end in waiting)
     progress(done, spec.paths)
-    for chunk, table in _drawn(market, strategy, spec, source, waiting):
-        blobs.put(_name(run_id, chunk), parquet_bytes(table))
-        done += chunk[1] - chunk[0]
-        progress(done, spec.paths)
+    with ray_session(None):
+        for chunk, table in _drawn(market, strategy, spec, source, waiting):
+            blobs.put(_name(run_id, chunk), parquet_bytes(table))
+            done += chunk[1] - chunk[0]
+            progress(done, spec.paths)
     parts = []
     for chunk in chunks:
         data = blobs.get(_name(run_id, chunk))

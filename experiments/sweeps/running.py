@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import InvalidField
 from engine.journal.blobs import BlobStore
+from experiments.cluster import ray_session
 from experiments.result_files import MANIFEST, METRICS, blob_name, json_bytes, read_json
 from experiments.runs import fingerprint, open_run
 from experiments.sweeps.actors import Chunk, cores, sweep_workers
@@ -65,7 +66,7 @@ def run_sweep(
     progress: Progress = lambda _done, _all: None,
     ready: Callable[[int], None] = lambda _workers: None,
 ) -> Swept:
-    """Run what is not done yet, on this process's Ray, and write the results.
+    """Run what is not done yet, and write the results: on this process's Ray, or on one of its own.
 
     Args:
         markets: what to run over, a symbol each.
@@ -93,7 +94,27 @@ def run_sweep(
     state = open_run(blobs, run_id, config)
     if state.finished:
         return Swept(run_id, read_json(blobs, run_id, METRICS), read_json(blobs, run_id, MANIFEST), [], 0)
-    count = workers or cores()
+    with ray_session(None, cpus=workers):
+        tables, found = _tables(blobs, run_id, markets, spec, workers or cores(), pace, progress, ready)
+    manifest = {
+        "run_id": run_id,
+        "kind": "sweep",
+        "title": spec.title,
+        "config": config,
+        "fingerprint": fingerprint(config),
+        "provenance": dict(provenance or {}),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+    metrics, files = write_sweep(blobs, run_id, markets, spec, tables, manifest)
+    return Swept(run_id, metrics, manifest, files, found)
+
+
+def _tables(
+    blobs: BlobStore, run_id: str, markets: tuple[Market, ...], spec: SweepSpec, count: int, pace: Pace | None,
+    progress: Progress, ready: Callable[[int], None],
+) -> tuple[list[pa.Table], int]:  # fmt: skip
+    """What every market's configurations found, and how many chunks were there already."""
     chunks = _plan(blobs, run_id, markets, spec, pace, count)
     done = _done(blobs, run_id)
     waiting = [chunk for chunk in chunks if _name(run_id, chunk) not in done]
@@ -109,18 +130,7 @@ def run_sweep(
                 finished += chunk.end - chunk.begin
                 progress(finished, whole)
     tables = [_read(blobs, run_id, place, chunks) for place in range(len(markets))]
-    manifest = {
-        "run_id": run_id,
-        "kind": "sweep",
-        "title": spec.title,
-        "config": config,
-        "fingerprint": fingerprint(config),
-        "provenance": dict(provenance or {}),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in _PACKAGES},
-    }
-    metrics, files = write_sweep(blobs, run_id, markets, spec, tables, manifest)
-    return Swept(run_id, metrics, manifest, files, len(chunks) - len(waiting))
+    return tables, len(chunks) - len(waiting)
 
 
 def _plan(
