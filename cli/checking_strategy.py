@@ -72,7 +72,7 @@ def _made(named: str, values: dict[str, Any]) -> Any:
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # a module of somebody else's may raise anything
         raise InvalidField("strategy", named, f"a module that can be imported ({error})") from error
     finally:
         sys.path.pop(0)
@@ -81,7 +81,9 @@ def _made(named: str, values: dict[str, Any]) -> Any:
         raise InvalidField("strategy", named, f"a class of {module_name}")
     try:
         return kind(**values)
-    except TypeError as error:
+    except InvalidField:
+        raise
+    except Exception as error:  # as above
         raise InvalidField(
             "param", ", ".join(values) or "none", f"what {class_name} takes ({error})"
         ) from error
@@ -94,6 +96,8 @@ def _bars(asked: Asked, settings: Settings, output: Output) -> Bars:
         existing_file(asked.data), asked.reading, settings, skip=False, accept_jump=asked.accept_price_jump,
         output=output, prices_only=True,
     )  # fmt: skip
+    if len(file.batch.symbols) > 1:
+        raise InvalidField("data", ", ".join(file.batch.symbols), "a file about one symbol")
     return markets_of(file.batch)[0].bars
 
 

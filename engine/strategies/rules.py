@@ -1,6 +1,7 @@
 """The strategies besides the crossover of two means: each a few lines over its indicators.
 
-An action is said once, when its condition begins to hold; a condition that goes on holding says nothing more.
+A side is said once: as long as it is the last that was asked for, nothing more is said, whether its condition goes on
+or comes again.
 """
 
 import math
@@ -31,10 +32,11 @@ class Steady:
 
     Args:
         sides_of: int8[n] of the next bars: 1 or -1 where a side is asked for, 0 where nothing is.
+        crossing: the first side is where it stands, and nothing is said of it.
     """
 
-    def __init__(self, sides_of: Callable[[Bars], Actions]) -> None:
-        self._sides_of = sides_of
+    def __init__(self, sides_of: Callable[[Bars], Actions], *, crossing: bool = False) -> None:
+        self._sides_of, self._crossing = sides_of, crossing
         self._last = np.int8(0)
 
     def advance(self, bars: Bars) -> Actions:
@@ -45,6 +47,8 @@ class Steady:
         if len(told):
             said = sides[told]
             new = said != np.concatenate([[self._last], said[:-1]])
+            if self._crossing and self._last == 0:
+                new[0] = False
             actions[told[new]] = said[new]
             self._last = said[-1]
         return actions
@@ -113,7 +117,7 @@ class Rsi(_Streamed):
 
 @dataclass(frozen=True, slots=True)
 class Macd(_Streamed):
-    """Buy when the MACD comes above its signal, sell when it falls below."""
+    """Buy when the MACD comes above its signal, sell when it falls below; where they are equal, it is on no side."""
 
     fast: int = 12
     slow: int = 26
@@ -129,14 +133,13 @@ class Macd(_Streamed):
 
     def stream(self) -> Stream:
         """See `Strategy`."""
-        indicator, past = MacdIndicator(self.fast, self.slow, self.signal), Past(1)
+        indicator = MacdIndicator(self.fast, self.slow, self.signal)
 
         def sides_of(bars: Bars) -> Actions:
             difference, signal = indicator.advance(bars.close)
-            up, down = _passed(past, difference - signal, 0.0)
-            return _sides(up, down)
+            return _sides(difference > signal, difference < signal)
 
-        return Steady(sides_of)
+        return Steady(sides_of, crossing=True)
 
 
 @dataclass(frozen=True, slots=True)

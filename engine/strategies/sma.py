@@ -28,7 +28,7 @@ Integers = NDArray[np.int64]
 MOST_BARS = 100_000
 _BLOCK = 512  # bars that means are worked out of at once: those of a hundred windows stay near the core
 _NONE, _ONE, _ALL = np.uint64(0), np.uint64(1), np.uint64(0xFFFFFFFFFFFFFFFF)
-_DIGITS = 8
+_DIGITS = 18
 _LARGEST = 10.0**12  # of the first close, in units
 _MOST_SUM = 9.0e18
 _NEAR = 1e-14  # means that differ by less, relatively, may differ by rounding alone
@@ -119,8 +119,8 @@ class SmaStream:
 
 
 def unit_digits(first: float) -> int:
-    """Digits after the point of the unit: 8, or fewer where the first close is so large."""
-    return min(_DIGITS, math.floor(math.log10(_LARGEST / first))) if first > 0.0 else _DIGITS
+    """Digits after the point of the unit: so many that the first close is about 10**12 units, at most 18."""
+    return min(_DIGITS, math.floor(math.log10(_LARGEST / first))) if 0.0 < first < math.inf else 0
 
 
 @compiled

@@ -171,14 +171,15 @@ def _growth() -> list[Figure]:
     return [*figures, _memory()]
 
 
+# Its own high-water mark: getrusage would have that of the process that began it.
 _MEMORY = """
-import resource
+from pathlib import Path
 from experiments.benchmarks.sweep import COST, grid, prices
 from engine.sweeping import Sweep
 bars = prices(10_000_000)
 sweep = Sweep(grid(10_000), [COST] * 10_000)
 sweep.advance(bars.slice(0, 100_000))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
 """
 
 

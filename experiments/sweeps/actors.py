@@ -21,6 +21,9 @@ from experiments.sweeps.market import Market
 from experiments.sweeps.space import Axis, Space, Tried
 
 LOOK_S = 0.2
+START_S = 60.0
+"""How long workers may take to be there; who is not by then is done without."""
+
 _WARM_BARS = 64
 
 
@@ -100,14 +103,25 @@ def sweep_workers(
     kind: Any = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=-1)(SweepWorker)
     actors = [kind.remote(space, list(marks), trial) for _ in range(count)]
     try:
-        ray.get([actor.warm.remote() for actor in actors])
-        yield Workers(actors, references)
+        yield Workers(_ready(actors), references)
     finally:
         for actor in actors:
             ray.kill(actor)
 
 
+def _ready(actors: list[Any]) -> list[Any]:
+    """Those that could be started: cores that others use meanwhile are done without."""
+    warming = {actor.warm.remote(): actor for actor in actors}
+    ready, _ = ray.wait([*warming], num_returns=len(warming), timeout=START_S)
+    if not ready:
+        raise RaysignalError(
+            f"no worker could be started within {START_S:g} s: the cluster has no core free; end what uses its cores"
+        )
+    ray.get(ready)
+    return [warming[reference] for reference in ready]
+
+
 def cores() -> int:
-    """Cores of this process's cluster."""
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    """Cores of this process's cluster that nobody uses."""
+    resources: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     return max(1, int(resources.get("CPU", 1)))

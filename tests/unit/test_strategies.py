@@ -121,10 +121,29 @@ def test_every_strategy_can_be_made_with_its_defaults() -> None:
 
 
 def test_a_close_too_large_for_exact_sums_is_refused_with_its_row() -> None:
-    assert [unit_digits(price) for price in (0.001, 100.0, 61_000.0, 1e9, 1e15)] == [8, 8, 7, 3, -3]
+    assert [unit_digits(price) for price in (1e-9, 0.001, 100.0, 61_000.0, 1e9, 1e15)] == [
+        18,
+        15,
+        10,
+        7,
+        3,
+        -3,
+    ]
     with pytest.raises(InvalidField, match="close") as refusal:
         SmaCrossover(10, 90_000).actions(closes(1e4, 1e4, 1e13))
     assert refusal.value.fields["row"] == 2
+
+
+def test_tiny_prices_cross_like_others() -> None:
+    price = np.array([3.0, 2.0, 1.0, 2.0, 4.0, 5.0, 3.0, 1.0])
+    large, tiny = (SmaCrossover(1, 3).actions(closes(*(price * unit))) for unit in (1.0, 1e-9))
+    assert tiny.tolist() == large.tolist()
+    assert large.any()
+
+
+def test_a_macd_that_touches_its_signal_and_goes_on_says_nothing() -> None:
+    flat = [100.0] * 60
+    assert not registry.make("macd", {"fast": 2, "slow": 4, "signal": 2}).actions(closes(*flat)).any()
 
 
 def test_bars_of_different_lengths_are_refused() -> None:

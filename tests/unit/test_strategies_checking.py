@@ -50,6 +50,21 @@ class NextBar(UserStrategy):
         return np.sign(np.diff(bars.close, append=bars.close[-1:])).astype(np.int8)
 
 
+class Sooner(UserStrategy):
+    """A slow crossover said a bar too soon: it speaks so seldom that a cut anywhere would not meet it."""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        said = registry.make("sma", {"fast": 50, "slow": 200}).actions(bars)
+        return np.concatenate([said[1:], said[:1] * 0])
+
+
+class Fragile(Clean):
+    def actions(self, bars: Bars) -> np.ndarray:
+        if len(bars) < 100:
+            raise ZeroDivisionError("so few bars")
+        return super().actions(bars)
+
+
 class Chance(UserStrategy):
     def actions(self, bars: Bars) -> np.ndarray:
         return np.random.default_rng().integers(-1, 2, len(bars)).astype(np.int8)
@@ -130,6 +145,19 @@ def test_answers_that_are_none_are_told(answer: object, said: str) -> None:
     assert said in found.sentence
 
 
+def test_a_rule_that_peeks_and_speaks_seldom_is_found_on_every_seed() -> None:
+    for seed in range(6):
+        found = {one.check: one for one in check_strategy(Sooner(), made_up(seed), seed=seed)}
+        assert not found["look-ahead"].good, seed
+
+
+def test_a_rule_that_raises_is_told_and_not_passed_on() -> None:
+    found = {one.check: one for one in check_strategy(Fragile(), BARS)}
+    assert "ZeroDivisionError: so few bars" in found["look-ahead"].sentence
+    (only,) = check_strategy(Fragile(), BARS.slice(0, 50))
+    assert "so few bars" in only.sentence
+
+
 def test_what_is_no_strategy_is_refused() -> None:
     with pytest.raises(InvalidField, match="actions"):
         check_strategy(object(), BARS)
@@ -170,6 +198,8 @@ def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
         (("json:Nothing",), "a class of json"),
         (("json:JSONDecoder",), "a class with a method actions"),
         (("sma", "--param", "fast=9", "--param", "slow=3"), "fewer bars than slow"),
+        ((":Class",), "a module that can be imported"),
+        ((".x:Class",), "a module that can be imported"),
         (("sma", "--param", "fast"), "name=start:stop:step"),
         (("json:JSONDecoder", "--param", "nonsense=1"), "what JSONDecoder takes"),
         (("sma", "--data", "nowhere.csv"), "nowhere.csv"),
