@@ -12,6 +12,7 @@ how. A running server is asked and told through `GET /control` and `POST /contro
 import argparse
 import json
 import re
+import signal
 import socket
 import struct
 import sys
@@ -109,10 +110,6 @@ class Loopback:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-    def serve(self) -> None:
-        """Serve until interrupted, in this thread."""
-        self._server.serve_forever()
 
     def note(self, body: dict[str, Any]) -> Behaviour:
         """Count a call, and say how to answer it."""
@@ -366,19 +363,21 @@ def _spoilt(text: str, behaviour: Behaviour) -> str:
 
 
 def main() -> None:
-    """Run the server until it is interrupted."""
+    """Run the server until it is interrupted.
+
+    Signals are waited for and not caught: an exception in the middle of anything can be lost.
+    """
     parser = argparse.ArgumentParser(prog="python -m agents.loopback", description=__doc__)
     parser.add_argument("--port", type=int, default=8900)
     parser.add_argument("--behaviour", choices=[str(each) for each in Behaviour], default="answer")
     parser.add_argument("--every", type=int, default=1)
     given = parser.parse_args()
-    loopback = Loopback(given.behaviour, every=given.every, port=given.port)
-    sys.stdout.write(f"Gemini API on {loopback.url}, behaviour {given.behaviour}\n")
-    sys.stdout.flush()
-    try:
-        loopback.serve()
-    except KeyboardInterrupt:
-        return
+    told = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, told)
+    with Loopback(given.behaviour, every=given.every, port=given.port) as loopback:
+        sys.stdout.write(f"Gemini API on {loopback.url}, behaviour {given.behaviour}\n")
+        sys.stdout.flush()
+        signal.sigwait(told)
 
 
 if __name__ == "__main__":
