@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-WHOLE, QUICK = 100, 20
+WHOLE, QUICK = 100, 10
 """Examples of a property that says no number of its own."""
 
 

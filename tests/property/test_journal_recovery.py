@@ -114,6 +114,7 @@ def test_cut_journal_goes_on_after_its_durable_prefix(
     assert payloads_now == [bytes(r.payload) for r in recovered] + [p for commit in more for p in commit]
 
 
+@pytest.mark.slow
 @exhaustive
 @given(histories, st.integers(1, 255))
 @example([[[b"a"], [b"b", b"c" * 600]], [[b"d", b"e"]]], 1)

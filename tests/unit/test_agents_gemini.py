@@ -283,6 +283,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 @pytest.mark.parametrize("asked_for", [False, True])
 def test_prompts_go_to_nobody_else_unless_it_is_asked_for(server: Loopback, asked_for: bool) -> None:
     """In a process of its own: LangSmith reads the environment once."""

@@ -282,6 +282,7 @@ def test_mixing_the_portfolio_in_keeps_distinct_keys_distinct():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_warming_leaves_no_function_to_compile(tmp_path):
     program = f"""
 from pathlib import Path

@@ -10,6 +10,8 @@ from experiments.benchmarks.day import START_US, Day, Terms, figures_of, judged
 
 MINUTES = 30
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def day_of(tmp_path: Path) -> Iterator[Callable[[Terms], Day]]:

@@ -176,6 +176,7 @@ def test_being_in_a_market_that_goes_up_is_no_timing() -> None:
     assert "may be luck" in verdict.sentence
 
 
+@pytest.mark.slow
 def test_an_edge_is_found_and_a_null_is_not() -> None:
     draws = np.random.default_rng(7)
     market = draws.normal(0.0, 0.02, 256)
@@ -206,6 +207,7 @@ def test_what_cannot_be_judged_is_refused(returns, market, best, trials, said) -
         judge(returns, market, best=best, trials=trials, seed=0)
 
 
+@pytest.mark.slow
 def test_the_calibration_judges_real_sweeps() -> None:
     """One seed of each; `python -m experiments.selection.calibration` has a hundred."""
     assert not calibration.verdict_on(calibration.random_walk(1_000), 0, resamples=200).significant

@@ -32,6 +32,7 @@ def view(grid: list[str], n: int = 600, *, folds: bool = False, symbol: str = "B
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_report_says_what_was_found_and_is_the_same_again() -> None:
     one = view(["sma_fast=2:6:2", "sma_slow=10,20,30", "fee_bps=0,10"], folds=True)
     report = make_sweep_report([one], {"title": "<b>A & B</b>", "run_id": "r"})
@@ -51,6 +52,7 @@ def test_a_report_says_what_was_found_and_is_the_same_again() -> None:
     assert report.png.startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grid", [["sma_fast=3"], ["sma_fast=2,3", "side=long-flat,long-short"]])
 def test_little_to_show_is_still_a_report(grid: list[str]) -> None:
     where, space = market(60), Space.of("sma", grid, ["sma_slow=9"])
