@@ -39,6 +39,15 @@ def generate(
         ),
     ] = None,
     hold_share: Annotated[float | None, typer.Option(metavar="SHARE", help="Share of HOLD; 0.")] = None,
+    buy_share: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Share of BUY among BUY and SELL; 0.5.")
+    ] = None,
+    drift: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="What prices gain a year, such as 0.2 or -0.2; 0.")
+    ] = None,
+    tails: Annotated[
+        float | None, typer.Option(metavar="DEGREES", help="Of the moves' Student t: 4, or 2.5 for fatter tails; 4.")
+    ] = None,
     plain: Annotated[
         bool,
         typer.Option("--plain", help="A large plain file, fast: nothing to find in it, any number of rows."),
@@ -55,6 +64,7 @@ def generate(
     """Write a signal file by seed: realistic bars and texts, and signals whose quality is known."""
     realistic = {
         "--texts": texts, "--regime-effect/--null": regime_effect, "--edge": edge, "--hold-share": hold_share,
+        "--buy-share": buy_share, "--drift": drift, "--tails": tails,
     }  # fmt: skip
     misplaced = [name for name, value in realistic.items() if plain and value is not None]
     if misplaced:
@@ -65,7 +75,8 @@ def generate(
 
     wanted = Wanted(
         path=path, rows=rows, seed=seed, bar=bar, symbols=tuple(symbols.split(",")), texts=texts,
-        regime_effect=regime_effect, edge=edge, hold_share=hold_share, plain=plain, features=features, format=format,
+        regime_effect=regime_effect, edge=edge, hold_share=hold_share, buy_share=buy_share, drift=drift, tails=tails,
+        plain=plain, features=features, format=format,
     )  # fmt: skip
     write_file(wanted, Output(json))
 

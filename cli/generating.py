@@ -30,6 +30,9 @@ class Wanted:
     regime_effect: bool | None
     edge: str | None
     hold_share: float | None
+    buy_share: float | None
+    drift: float | None
+    tails: float | None
     plain: bool
     features: bool
     format: PlainFormat | None
@@ -76,7 +79,7 @@ def _realistic(wanted: Wanted) -> list[str]:
         raise InvalidField("path", str(wanted.path), "an ending of .csv; other formats go with --plain")
     more: dict[str, Any] = given(
         bar=wanted.bar, texts=wanted.texts, regime_effect=wanted.regime_effect, edge=_edges(wanted.edge),
-        hold_share=wanted.hold_share,
+        hold_share=wanted.hold_share, buy_share=wanted.buy_share, drift=wanted.drift, tails=wanted.tails,
     )  # fmt: skip
     spec = GeneratorSpec(rows=wanted.rows, seed=wanted.seed, symbols=wanted.symbols, **more)
     write_csv(spec, wanted.path)

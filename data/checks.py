@@ -25,5 +25,10 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
 
 def check_share(name: str, value: object, high: float) -> None:
     """`InvalidField` unless `value` is a number from 0 to `high`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= high:
-        raise InvalidField(name, value, f"a number from 0 to {high:g}")
+    check_between(name, value, 0.0, high)
+
+
+def check_between(name: str, value: object, low: float, high: float) -> None:
+    """`InvalidField` unless `value` is a number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InvalidField(name, value, f"a number from {low:g} to {high:g}")

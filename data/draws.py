@@ -13,6 +13,10 @@ Ints = npt.NDArray[np.int64]
 
 _LOWEST = 2.0**-54
 _NEWTON_STEPS = 6
+_SMALLEST = 2.0**-30  # of a squared radius
+_ROOT_STEPS = 100
+DEGREES = (4.0, 2.5)
+"""Degrees of freedom that fat-tailed numbers can have."""
 
 
 class Draws:
@@ -35,10 +39,13 @@ class Draws:
         scaled = (self.words(n) >> np.uint64(32)) * np.uint64(limit)
         return (scaled >> np.uint64(32)).astype(np.int64)
 
-    def fat_tailed(self, n: int, cut: float) -> Floats:
-        """Student's t with 4 degrees of freedom, scaled to variance 1 and cut at ± `cut`, float64[n].
+    def fat_tailed(self, n: int, cut: float, degrees: float = 4.0) -> Floats:
+        """Student's t with one of `DEGREES` of freedom, scaled to variance 1 and cut at ± `cut`, float64[n]."""
+        drawn = self._t_of_4(n) if degrees == 4.0 else self._t_of_2_5(n)
+        return np.asarray(drawn / np.sqrt(np.float64(degrees / (degrees - 2.0))), np.float64).clip(-cut, cut)
 
-        By its quantile function: with s = t / sqrt(t² + 4), F(t) = 1/2 + 3s/4 - s³/4, and with e = 1 - |s|
+    def _t_of_4(self, n: int) -> Floats:
+        """By the quantile function: with s = t / sqrt(t² + 4), F(t) = 1/2 + 3s/4 - s³/4, and with e = 1 - |s|
         and q the smaller tail, 3e² - e³ = 4q, which Newton's method solves from below (convex for e < 1).
         """
         u = self.uniform(n)
@@ -47,9 +54,24 @@ class Draws:
         for _ in range(_NEWTON_STEPS):
             e -= (e * e * (3.0 - e) - 4.0 * q) / (3.0 * e * (2.0 - e))
         t = 2.0 * (1.0 - e) / np.sqrt(e * (2.0 - e))
-        standard = t / np.sqrt(np.float64(2.0))
-        signed: Floats = np.where(u < 0.5, -standard, standard).clip(-cut, cut)
-        return signed
+        return np.where(u < 0.5, -t, t)
+
+    def _t_of_2_5(self, n: int) -> Floats:
+        """By the polar method (Bailey, Mathematics of Computation 62, 1994), whose power is a fifth root here.
+
+        With (u, v) in the unit disc and w = u² + v², t = u * sqrt(2.5 * (w^(-4/5) - 1) / w).
+        """
+        found = np.empty(0)
+        while len(found) < n:
+            u, v = 2.0 * self.uniform(2 * n).reshape(2, n) - 1.0
+            w = u * u + v * v
+            inside = (w <= 1.0) & (w > _SMALLEST)
+            w, root = w[inside], np.ones(int(inside.sum()))
+            for _ in range(_ROOT_STEPS):  # Newton's method, from above
+                fourth = root * root * root * root
+                root = (4.0 * root + w * w * w * w / fourth) / 5.0
+            found = np.concatenate([found, u[inside] * np.sqrt(2.5 * (1.0 / root - 1.0) / w)])
+        return found[:n]
 
 
 def running(values: Floats, weight: float, start: float) -> Floats:

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from data.checks import check_share, check_symbols, check_whole
-from data.draws import Draws, Ints
+from data.checks import check_between, check_share, check_symbols, check_whole
+from data.draws import DEGREES, Draws, Ints
 from data.market import REGIMES, make_market
 from data.signals import make_calls
 from data.texts import FREE_TEXT, NewsDesk, TextLength, make_labels
@@ -54,6 +54,10 @@ class GeneratorSpec:
         regime_effect: False makes null data: a signal is right with probability 0.5, whatever `edge` says.
         horizon_bars: how many bars ahead a signal is about; 1 to 10 000.
         hold_share: the probability that a row says HOLD; 0 to 1.
+        buy_share: the share of BUY among the signals that are no HOLD; 0 to 1, and as far from 0 and 1 as `edge` is
+            from 0.5 at least. How often signals are right stays `edge`.
+        drift: what is added to the returns, a year, such as 0.2; -1 to 1.
+        tails: degrees of freedom of the moves' Student t, 4 or 2.5; fewer are fatter.
         texts: free text as long as in the wild (2.8 KB a row), short, or none; labels always stay.
         symbols: distinct names. With more than one, a last column `symbol` says which a row is about.
 
@@ -70,6 +74,9 @@ class GeneratorSpec:
     regime_effect: bool = True
     horizon_bars: int = 6
     hold_share: float = 0.0
+    buy_share: float = 0.5
+    drift: float = 0.0
+    tails: float = 4.0
     texts: TextLength = "long"
     symbols: tuple[str, ...] = ("BTC",)
 
@@ -80,12 +87,21 @@ class GeneratorSpec:
         check_whole("horizon_bars", self.horizon_bars, 1, 10_000)
         check_share("gaps", self.gaps, 0.5)
         check_share("hold_share", self.hold_share, 1.0)
+        check_share("buy_share", self.buy_share, 1.0)
+        check_between("drift", self.drift, -1.0, 1.0)
+        if self.tails not in DEGREES:
+            raise InvalidField("tails", self.tails, " or ".join(f"{degrees:g}" for degrees in DEGREES))
         if self.texts not in get_args(TextLength):
             raise InvalidField("texts", self.texts, "long, short or none")
         for edge in self.edge if isinstance(self.edge, tuple) else (self.edge,):
             check_share("edge", edge, 1.0)
         if isinstance(self.edge, tuple) and len(self.edge) != len(REGIMES):
             raise InvalidField("edge", self.edge, f"one number, or one for each of {', '.join(REGIMES)}")
+        reach = max(abs(edge - 0.5) for edge in self.edges)
+        if not reach <= self.buy_share <= 1.0 - reach:
+            raise InvalidField(
+                "buy_share", self.buy_share, f"from {reach:g} to {1.0 - reach:g}, for signals that are this often right"
+            )
         if self.bar_us % _MINUTE_US or self.bar_us > DAY_US:
             raise InvalidField("bar", self.bar, "whole minutes, at most a day")
         if self.start_us % _MINUTE_US:
@@ -164,11 +180,12 @@ def _facts(spec: GeneratorSpec) -> pd.DataFrame:
 def _facts_of(spec: GeneratorSpec, symbol: int, rows: int) -> pd.DataFrame:
     seed = spec.seed
     market = make_market(
-        rows, start_us=spec.start_us, bar_us=spec.bar_us, gaps=spec.gaps, seed=seed, symbol=symbol
-    )
+        rows, start_us=spec.start_us, bar_us=spec.bar_us, gaps=spec.gaps, seed=seed, symbol=symbol,
+        drift=spec.drift, degrees=float(spec.tails),
+    )  # fmt: skip
     calls = make_calls(
         market, edge=spec.edges, horizon_us=spec.horizon_bars * spec.bar_us, hold_share=spec.hold_share,
-        seed=seed, symbol=symbol,
+        buy_share=spec.buy_share, seed=seed, symbol=symbol,
     )  # fmt: skip
     labels = make_labels(market.mood, seed=seed, symbol=symbol)
     facts = pd.DataFrame({

@@ -2,7 +2,7 @@
 
 Two regimes, calm and stormy, follow each other as a hidden Markov chain. The regime sets the size of the
 moves, the volume and the mood. The direction of a move depends on nothing: up and down are equally likely
-over any horizon, in either regime, whatever came before. Only a signal can know it (`data.signals`).
+over any horizon, in either regime, whatever came before, unless a drift is asked for. Only a signal can know it (`data.signals`).
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ REGIMES = ("calm", "stormy")
 _STAY = (149 / 150, 99 / 100)  # a calm spell lasts 150 bars on average, a storm 100
 _VOLATILITY = (0.0012, 0.0035)  # of a 10-minute bar
 _REFERENCE_BAR_US = 600 * MICROSECONDS
-_CUT = 8.0  # no move beyond 8 standard deviations
+_CUT = {4.0: 8.0, 2.5: 20.0}  # by degrees of freedom, no move beyond so many standard deviations
+_MOOD_CUT = 8.0
+_YEAR_US = 365 * DAY_US
 _FIRST_PRICE = 60_000.0
 
 _VOLUME_OF_A_DAY = (6.0e9, 12.0e9)  # quote currency
@@ -52,14 +54,35 @@ class Market:
     mood: Ints
 
 
-def make_market(rows: int, *, start_us: int, bar_us: int, gaps: float, seed: int, symbol: int) -> Market:
-    """A market of `rows` bars; `gaps` is the probability that bars are missing before a row."""
+def make_market(
+    rows: int,
+    *,
+    start_us: int,
+    bar_us: int,
+    gaps: float,
+    seed: int,
+    symbol: int,
+    drift: float = 0.0,
+    degrees: float = 4.0,
+) -> Market:
+    """A market of `rows` bars.
+
+    Args:
+        rows: of the file.
+        start_us: when the first one opens.
+        bar_us: spacing.
+        gaps: the probability that bars are missing before a row.
+        seed: of the whole file.
+        symbol: position of the symbol in it.
+        drift: what is added to the returns, a year.
+        degrees: of freedom of the moves' Student t, one of `DEGREES`.
+    """
     day = max(1, DAY_US // bar_us)
     kept = day + _bars_kept(Draws(seed, symbol, 0), rows, gaps)
     bars = int(kept[-1]) + 1  # the first day only warms the averages up
     regime = _regimes(Draws(seed, symbol, 1), bars)
-    move = Draws(seed, symbol, 2).fat_tailed(bars, _CUT)
-    price = _prices(move, regime, bar_us)
+    move = Draws(seed, symbol, 2).fat_tailed(bars, _CUT[degrees], degrees)
+    price = _prices(move, regime, bar_us, drift)
     volume = _volumes(Draws(seed, symbol, 3), move, regime, day)
     slow = running(price, _SLOW, float(price[0]))
     momentum = (running(price, _FAST, float(price[0])) - slow) / slow
@@ -91,12 +114,14 @@ def _regimes(draws: Draws, bars: int) -> Ints:
     return np.array(states, np.int64)
 
 
-def _prices(move: Floats, regime: Ints, bar_us: int) -> Floats:
+def _prices(move: Floats, regime: Ints, bar_us: int, drift: float) -> Floats:
     scale = np.array(_VOLATILITY)[regime] * np.sqrt(np.float64(bar_us / _REFERENCE_BAR_US))
     # The move into a bar is as large as the regime before it says: what a row shows is about what follows.
     scale[1:] = scale[:-1].copy()
     # Half the variance on top keeps the typical price where it is, so that up is as likely as down.
-    prices: Floats = _FIRST_PRICE * np.cumprod(1.0 + move * scale + scale * scale / 2.0)
+    prices: Floats = _FIRST_PRICE * np.cumprod(
+        1.0 + move * scale + scale * scale / 2.0 + drift * (bar_us / _YEAR_US)
+    )
     return prices
 
 
@@ -111,7 +136,7 @@ def _volumes(draws: Draws, move: Floats, regime: Ints, day: int) -> Ints:
 
 def _moods(draws: Draws, regime: Ints) -> Ints:
     mean = np.array(_MOOD)[regime]
-    lasting = running(mean + draws.fat_tailed(len(mean), _CUT) * _MOOD_NOISE / (1 - _MOOD_MEMORY),
+    lasting = running(mean + draws.fat_tailed(len(mean), _MOOD_CUT) * _MOOD_NOISE / (1 - _MOOD_MEMORY),
                       1 - _MOOD_MEMORY, float(mean[0]))  # fmt: skip
-    at_once = draws.fat_tailed(len(mean), _CUT) * _MOOD_JUMP
+    at_once = draws.fat_tailed(len(mean), _MOOD_CUT) * _MOOD_JUMP
     return np.rint(lasting + at_once).clip(5, 95).astype(np.int64)

@@ -37,6 +37,7 @@ def make_calls(
     edge: tuple[float, ...],
     horizon_us: int,
     hold_share: float,
+    buy_share: float,
     seed: int,
     symbol: int,
 ) -> Calls:
@@ -47,6 +48,7 @@ def make_calls(
         edge: the probability that a signal is right, for each regime.
         horizon_us: how far it looks: to the first bar that opens this long after its own, or later.
         hold_share: the probability that a row says HOLD instead.
+        buy_share: the share of BUY among the others, where the price rises as often as it falls.
         seed: of the whole file.
         symbol: position of the symbol in it.
     """
@@ -58,8 +60,8 @@ def make_calls(
     settles = end < n
     change = market.price[np.minimum(end, n - 1)] - market.price
     happens = np.where(change > 0, 1, -1)
-    hears = np.where(says_right < probability, happens, -happens)
-    speaks = np.where(settles & (change != 0), hears, np.where(by_luck < 0.5, 1, -1))
+    hears = np.where(says_right < probability + happens * (buy_share - 0.5), happens, -happens)
+    speaks = np.where(settles & (change != 0), hears, np.where(by_luck < buy_share, 1, -1))
     action = np.where(holds < hold_share, 0, speaks).astype(np.int8)
     judged = settles & (action != 0)
     return Calls(action, probability, judged, judged & (action * change > 0))

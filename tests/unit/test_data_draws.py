@@ -30,6 +30,21 @@ def test_fat_tailed_draws_have_the_quantiles_of_students_t(probability, quantile
     assert abs(share - probability) < 5 * (probability * (1 - probability) / 1_000_000) ** 0.5 + 1e-4
 
 
+@pytest.mark.parametrize(
+    # Of Student's t with 2.5 degrees of freedom, by scipy.
+    ("probability", "quantile"), [(0.9, 1.7303), (0.975, 3.5747), (0.99, 5.3531), (0.999, 13.8222)],
+)  # fmt: skip
+def test_fatter_tails_have_the_quantiles_of_students_t(probability, quantile):
+    values = Draws(3, 0).fat_tailed(400_000, 1e9, 2.5) * np.sqrt(5.0)
+    for share in (float((values <= quantile).mean()), float((values >= -quantile).mean())):
+        assert abs(share - probability) < 5 * (probability * (1 - probability) / 400_000) ** 0.5 + 1e-4
+
+
+def test_fatter_tails_are_pinned_to_the_last_bit():
+    values = Draws(2025, 0, 1).fat_tailed(1_000, 20.0, 2.5)
+    assert hashlib.sha256(values.astype("<f8").tobytes()).hexdigest()[:16] == "688c6d71c96885c0"
+
+
 def test_fat_tailed_draws_are_cut():
     values = Draws(3, 0).fat_tailed(100_000, 2.0)
     assert values.min() == -2.0

@@ -213,9 +213,40 @@ def test_without_texts_the_text_columns_are_empty_and_labels_stay():
     assert frame["dominant_sentiment"].notna().all()
 
 
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_the_share_of_buys_is_what_was_asked_for_and_changes_nothing_about_how_often_signals_are_right(share):
+    frame, truth = generate_with_truth(replace(LARGE, buy_share=share))
+    assert (frame["Signal"] == 1).mean() == pytest.approx(share, abs=0.015)
+    for regime, edge in enumerate(LARGE.edges):
+        rows = truth.judged & (truth.regime == regime)
+        assert truth.right[rows].mean() == pytest.approx(edge, abs=0.015)
+
+
+def test_null_signals_with_unequal_shares_are_right_as_often_as_the_price_goes_their_way():
+    frame, truth = generate_with_truth(replace(LARGE, buy_share=0.7, regime_effect=False))
+    for side in (1, -1):
+        rows = truth.judged & (frame["Signal"] == side).to_numpy()
+        assert truth.right[rows].mean() == pytest.approx(0.5, abs=0.015)
+
+
+def test_a_drift_adds_its_share_a_year_to_the_returns():
+    spec = GeneratorSpec(rows=2_000, seed=3, bar="1h", gaps=0.0, texts="none")
+    still, rising = (generate(replace(spec, drift=drift))["close"].to_numpy() for drift in (0.0, 0.2))
+    grown = np.diff(np.log(rising)).sum() - np.diff(np.log(still)).sum()
+    assert grown == pytest.approx(0.2 * 1_999 / (365 * 24), rel=0.01)
+
+
+def test_fatter_tails_change_the_moves_and_not_the_signals_quality():
+    _, truth = generate_with_truth(replace(LARGE, tails=2.5))
+    for regime, edge in enumerate(LARGE.edges):
+        rows = truth.judged & (truth.regime == regime)
+        assert truth.right[rows].mean() == pytest.approx(edge, abs=0.015)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
+        ("buy_share", 0.95), ("buy_share", 1.2), ("drift", 1.5), ("drift", float("nan")), ("tails", 3.0),
         ("rows", 0), ("rows", 1_000_001), ("rows", True), ("seed", -1), ("gaps", 0.6), ("gaps", float("nan")),
         ("edge", 1.2), ("edge", (0.6,)), ("edge", (0.6, "x")), ("hold_share", -0.1), ("horizon_bars", 0),
         ("texts", "loud"), ("symbols", ()), ("symbols", ("A", "A")), ("symbols", ("a,b",)), ("bar", "1s"),
