@@ -13,6 +13,7 @@ from engine.settings import Settings
 from experiments.arms import KINDS, Trial, stream_of
 from experiments.paired import CLAIMS
 from experiments.plan import EFFECTS_BPS, Plan, plan
+from experiments.strata import strata_of
 
 _TYPICAL = 0.1
 
@@ -46,7 +47,10 @@ def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> Plan:
     """What a comparison could show, as its evaluation will say it."""
     stream = stream_of(file.batch, trial)
     claims = sum(KINDS[name] in CLAIMS for name in arms)
-    return plan(stream.net_bps, timestamp_us=stream.timestamp_us, claims=max(1, claims), judged=stream.judged)
+    return plan(
+        stream.net_bps, timestamp_us=stream.timestamp_us, claims=max(1, claims),
+        strata=strata_of(stream.symbol, stream.action), judged=stream.judged,
+    )  # fmt: skip
 
 
 def reach_sentence(found: Plan, horizon: str) -> str:

@@ -2,7 +2,8 @@
 
 Two regimes, calm and stormy, follow each other as a hidden Markov chain. The regime sets the size of the
 moves, the volume and the mood. The direction of a move depends on nothing: up and down are equally likely
-over any horizon, in either regime, whatever came before, unless a drift is asked for. Only a signal can know it (`data.signals`).
+over any horizon, in either regime, whatever came before, unless a drift is asked for. Only a signal can know it
+(`data.signals`).
 """
 
 from dataclasses import dataclass

@@ -4,7 +4,7 @@ makes of that.
     baseline   approves everything
     memory     the gate, from the memory of outcomes alone
     model      the gate, and a model for what the gate leaves grey
-    random     as many overrides of each kind as `memory` made, of signals drawn by lot
+    random     as many overrides of each kind as `memory` made of each symbol and side, of signals drawn by lot
     shuffled   the gate on a memory whose outcomes were dealt to other signals
     canary     looks ahead: it overrules exactly where overruling will pay. It must win, else the run is blind.
 
@@ -32,6 +32,7 @@ from engine.ledger import Ledger, LedgerRows
 from engine.performance import Performance
 from engine.policy import Policy
 from experiments.results import FILLS, ArmResult, Kind, Stream
+from experiments.strata import strata_of
 
 KINDS: dict[str, Kind] = {
     "baseline": "baseline", "memory": "memory", "model": "model", "random": "control", "shuffled": "control",
@@ -145,11 +146,12 @@ async def advised(
 
 
 def drawn(batch: SignalBatch, like: Codes, seed: int) -> Decided:
-    """As many overrides of each kind as `like` made, of signals drawn by lot."""
-    n = len(batch)
-    verdict = _approvals(n)
-    eligible = np.flatnonzero(batch.action != 0)
-    verdict[eligible] = np.random.default_rng(seed).permutation(like[eligible])
+    """As many overrides of each kind as `like` made in each stratum, of signals drawn by lot."""
+    verdict, draws = _approvals(len(batch)), np.random.default_rng(seed)
+    strata = strata_of(batch.symbol, batch.action)
+    for stratum in range(int(strata.max(initial=-1)) + 1):
+        rows = np.flatnonzero(strata == stratum)
+        verdict[rows] = draws.permutation(like[rows])
     return replace(baseline(batch), verdict=verdict)
 
 

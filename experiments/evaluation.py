@@ -14,6 +14,7 @@ from experiments.cohorts import accuracy_of
 from experiments.paired import CLAIMS, Assessment, Judgment, assess_arms
 from experiments.plan import Plan, plan
 from experiments.results import ArmResult, Stream, check_arms
+from experiments.strata import strata_of
 
 CANARY = "canary"
 """The control whose name holds this word looks ahead, and must win."""
@@ -140,6 +141,7 @@ def evaluate(
             stream.net_bps,
             timestamp_us=stream.timestamp_us,
             claims=max(1, sum(arm.kind in CLAIMS for arm in arms)),
+            strata=strata_of(stream.symbol, stream.action),
             judged=stream.judged,
             alpha=alpha,
         ),

@@ -1,10 +1,7 @@
 """Did overruling help? The paired difference between an arm and approving everything, signal by signal.
 
-What the uplift of an arm is made of is in `experiments.uplift`; the judgment rests on selection alone: its interval
-by block bootstrap and the shift test must agree.
-
-Under "no skill" selection is 0 when the verdicts do not depend on outcomes. Verdicts that follow earlier
-outcomes (overrule more after gains from overruling) make it slightly negative, so that the test errs to "no".
+What the uplift of an arm is made of is in `experiments.uplift`. The judgment rests on selection alone: on its interval,
+and on its p-value after the correction over the arms that claim to help.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,23 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from statistics import NormalDist
 from typing import Any
-from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 
-from experiments.bootstrap import REPLICATES, Interval, by_instant, mean_interval
+from agents.intervals import Interval, by_instant, mean_interval
 from experiments.results import ArmResult, Codes, Flags, Floats, Ints, Stream, baseline_of, check_arms
-from experiments.shifts import ShiftTest, shift_test
-from experiments.uplift import (
-    OVERRIDES,
-    Decomposition,
-    chosen_kinds,
-    decompose,
-    gains,
-    selection_of,
-    uplift_of,
-)
+from experiments.strata import strata_of
+from experiments.uplift import OVERRIDES, Decomposition, decompose, selection_of, uplift_of
 
 CLAIMS = ("memory", "model")
 """The kinds of arms that are claimed to help; p-values are corrected over them. Controls claim nothing."""
@@ -57,9 +44,9 @@ class Assessment:
         overridden: how many judged signals were flipped or held, by the verdict's name.
         parts: where the uplift comes from.
         uplift, selection: with 95 % intervals, bp.
-        shifts: the permutation test over which signals were overridden.
-        p_greater, p_less: its one-sided p-values after the correction over the claims; a control's are its own.
-        judgment: helps or hurts only where the 95 % interval of selection and the corrected test agree.
+        p_greater, p_less: one-sided p-values of selection after the correction over the claims; a control's are its
+            own; 1 where nothing is known.
+        judgment: helps or hurts only where the 95 % interval of selection and the corrected p-value agree.
         detectable_bps: the selection that this experiment would have shown with 80 % power, given how often the
             arm overruled and how its outcomes varied; None where it did not overrule `enough`.
         returns_bps: by fill, the paired difference of portfolio returns per signal, bp, with interval.
@@ -73,7 +60,6 @@ class Assessment:
     parts: Decomposition
     uplift: Interval
     selection: Interval
-    shifts: ShiftTest
     p_greater: float
     p_less: float
     judgment: Judgment
@@ -103,7 +89,6 @@ class Assessment:
             "parts": asdict(self.parts),
             "uplift": self.uplift.as_dict(),
             "selection": self.selection.as_dict(),
-            "shifts": asdict(self.shifts),
             "p_greater": self.p_greater,
             "p_less": self.p_less,
             "judgment": self.judgment.value,
@@ -151,14 +136,12 @@ def assess(
     gross_bps: Floats,
     *,
     timestamp_us: Ints,
-    symbol: npt.NDArray[np.int32] | None = None,
+    strata: Ints | None = None,
     judged: Flags | None = None,
     returns: Mapping[str, Floats] | None = None,
     name: str = "arm",
     kind: str = "memory",
-    seed: int = 0,
     claims: int = 1,
-    replicates: int = REPLICATES,
     alpha: float = 0.05,
 ) -> Assessment:
     """Everything about one arm, from arrays; p-values are corrected as the worst case of `claims` claims
@@ -168,29 +151,23 @@ def assess(
         verdict: int8[n].
         net_bps: float64[n, 3] by `Verdict`, after costs.
         gross_bps: the same before costs.
-        timestamp_us: int64[n], not falling; rows of one instant are one draw of the bootstrap.
-        symbol: int32[n]; None: all of one.
+        timestamp_us: int64[n], not falling; rows of one instant count as one, because they share a market.
+        strata: int64[n], see `experiments.strata`; None: all of one.
         judged: bool[n]; None: where `net_bps` is a number.
         returns: by fill, float64[n], the arm's portfolio returns less the baseline's, shares.
-        name: of the arm; the draws depend on it, and not on the other arms.
-        kind: of the arm.
-        seed: of the bootstrap.
+        name, kind: of the arm.
         claims: size of the family.
-        replicates: bootstrap samples of each interval.
         alpha: two-sided level of the intervals and one-sided level of the tests.
     """
     known = np.isfinite(net_bps).all(axis=1) if judged is None else judged
     rows = np.flatnonzero(known)
     own, net, at = verdict[rows], net_bps[rows], timestamp_us[rows]
 
-    def interval(series: Floats, instants: Ints, what: str) -> Interval:
-        draw = np.array([seed, crc32(name.encode()), crc32(what.encode())])
-        return mean_interval(
-            by_instant(series, instants), seed=draw, level=1.0 - alpha, replicates=replicates
-        )
+    def interval(series: Floats, instants: Ints) -> Interval:
+        return mean_interval(by_instant(series, instants), level=1.0 - alpha)
 
-    selection = interval(selection_of(own, net), at, "selection")
-    shifts = shift_test(chosen_kinds(own), gains(net), None if symbol is None else symbol[rows])
+    within = np.zeros(len(rows), np.int64) if strata is None else strata[rows]
+    selection = interval(selection_of(own, net, within), at)
     overridden = {kind.name.lower(): int(np.count_nonzero(own == kind)) for kind in OVERRIDES}
     plain = Assessment(
         arm=name,
@@ -198,31 +175,24 @@ def assess(
         signals=len(verdict),
         judged=len(rows),
         overridden=overridden,
-        parts=decompose(own, net, gross_bps[rows]),
-        uplift=interval(uplift_of(own, net), at, "uplift"),
+        parts=decompose(own, net, gross_bps[rows], within),
+        uplift=interval(uplift_of(own, net), at),
         selection=selection,
-        shifts=shifts,
         p_greater=1.0,
         p_less=1.0,
         judgment=Judgment.NO_DIFFERENCE,
         detectable_bps=None,
         returns_bps={
-            fill: interval(difference, timestamp_us, f"returns {fill}").scaled(_BPS)
+            fill: interval(difference, timestamp_us).scaled(_BPS)
             for fill, difference in (returns or {}).items()
         },
     )
-    return _judged(
-        plain, min(1.0, claims * shifts.greater), min(1.0, claims * shifts.less), claims=claims, alpha=alpha
-    )
+    greater, less = selection.p_values
+    return _judged(plain, min(1.0, claims * greater), min(1.0, claims * less), claims=claims, alpha=alpha)
 
 
 def assess_arms(
-    stream: Stream,
-    arms: Sequence[ArmResult],
-    *,
-    seed: int = 0,
-    replicates: int = REPLICATES,
-    alpha: float = 0.05,
+    stream: Stream, arms: Sequence[ArmResult], *, alpha: float = 0.05
 ) -> list[Assessment]:
     """Every arm but the baseline against it, in their order; Holm's correction over the arms that claim to help.
 
@@ -233,19 +203,18 @@ def assess_arms(
     base = baseline_of(arms)
     others = [arm for arm in arms if arm is not base]
     claims = sum(arm.kind in CLAIMS for arm in others)
+    strata = strata_of(stream.symbol, stream.action)
     plain = [
         assess(
             arm.verdict,
             stream.net_bps,
             stream.gross_bps,
             timestamp_us=stream.timestamp_us,
-            symbol=stream.symbol,
+            strata=strata,
             judged=stream.judged,
             returns=_returns_against(base, arm),
             name=arm.name,
             kind=arm.kind,
-            seed=seed,
-            replicates=replicates,
             alpha=alpha,
         )
         for arm in others
@@ -263,8 +232,9 @@ def _returns_against(base: ArmResult, arm: ArmResult) -> dict[str, Floats]:
 
 def _corrected(plain: Sequence[Assessment], claims: int, alpha: float) -> list[Assessment]:
     family = [index for index, assessment in enumerate(plain) if assessment.kind in CLAIMS]
-    greater = dict(zip(family, holm([plain[index].shifts.greater for index in family]), strict=True))
-    less = dict(zip(family, holm([plain[index].shifts.less for index in family]), strict=True))
+    raw = [plain[index].selection.p_values for index in family]
+    greater = dict(zip(family, holm([pair[0] for pair in raw]), strict=True))
+    less = dict(zip(family, holm([pair[1] for pair in raw]), strict=True))
     return [
         _judged(assessment, greater[index], less[index], claims=claims, alpha=alpha)
         if index in greater

@@ -1,10 +1,12 @@
 """Before anything runs: how large an effect would have to be for this stream to show it.
 
-The selection of an arm that overrules a share r of the signals, blind to their outcomes, has the variance
+The selection of an arm that overrules a share r of the signals of each symbol and side, blind to their outcomes, has the
+variance
 
     r * (1 - r) * s^2 / n
 
-where s^2 is the variance of what the override gains on a signal. How verdicts that gather in time meet outcomes
+where s^2 is the variance of what the override gains on a signal within its symbol and side. Some overrides change nothing
+on one side: under long-flat, holding a SELL. Those signals count among the n and carry nothing, so more are needed. How verdicts that gather in time meet outcomes
 that depend on each other is not known beforehand; the plan takes the larger of the plain and the long-run
 variance, which is that of verdicts that keep for long. So it promises rather too little than too much.
 
@@ -24,6 +26,7 @@ from agents.verdicts import Verdict
 from experiments.bootstrap import by_instant
 from experiments.paired import POWER, detectable, one_sided_level
 from experiments.results import Flags, Floats, Ints
+from experiments.strata import mean_from_on, rows_by
 from experiments.uplift import OVERRIDES, gains
 
 RATES = (0.05, 0.1, 0.2, 0.4)
@@ -36,14 +39,16 @@ class Reach:
 
     Attributes:
         kind: `flip` or `hold`.
-        rate: share of the judged signals that is overruled.
+        share: of the judged signals that this override can change anything about, above 0.
+        rate: share of these that is overruled.
         per_signal_bps: minimum detectable effect, bp per judged signal.
-        per_override_bps: the same per overruled signal: how much more its override must gain than
-            one of a signal that was left alone.
+        per_override_bps: the same per overruled one of these: how much more its override must gain than that of one
+            of its symbol and side that was left alone.
         signals_for: judged signals needed to show an effect of so many bp per overruled signal, by effect.
     """
 
     kind: str
+    share: float
     rate: float
     per_signal_bps: float
     per_override_bps: float
@@ -60,7 +65,7 @@ class Plan:
         level: of each one-sided test, after correction.
         power: how often an effect of the stated size is shown.
         dependence: long-run over plain variance of the outcomes, at least 1: so many signals count as one.
-        reach: by kind and rate; empty where fewer than 2 signals are judged.
+        reach: by kind and rate; nothing where fewer than 2 signals are judged, or for a kind that changes nothing.
     """
 
     judged: int
@@ -83,6 +88,7 @@ def plan(
     *,
     timestamp_us: Ints,
     claims: int,
+    strata: Ints | None = None,
     judged: Flags | None = None,
     rates: Sequence[float] = RATES,
     effects_bps: Sequence[float] = EFFECTS_BPS,
@@ -95,6 +101,7 @@ def plan(
         net_bps: float64[n, 3] by `Verdict`.
         timestamp_us: int64[n], not falling.
         claims: arms that will claim to help, at least 1.
+        strata: int64[n], see `experiments.strata`; None: all of one.
         judged: bool[n]; None: where `net_bps` is a number.
         rates: shares of overruled signals to assume, between 0 and 1.
         effects_bps: per overruled signal, for which the needed number of signals is asked.
@@ -107,18 +114,25 @@ def plan(
     level = one_sided_level(claims, alpha=alpha)
     if n < 2:
         return Plan(n, claims, level, power, 1.0, ())
+    within = np.zeros(n, np.int64) if strata is None else strata[known]
+    apart = gained - mean_from_on(gained, within)
     worst, reach = 1.0, []
     for column, kind in enumerate(OVERRIDES):
-        plain = float(gained[:, column].var())
-        series = by_instant(gained[:, column], at)
+        plain = float((apart[:, column] ** 2).mean())
+        if plain == 0.0:
+            continue
+        series = by_instant(apart[:, column], at)
         variance = max(plain, long_run_variance(series) * n / len(series))
-        worst = max(worst, variance / plain if plain > 0.0 else 1.0)
-        reach += [_reach(kind, rate, variance, n, claims, effects_bps, alpha, power) for rate in rates]
+        worst = max(worst, variance / plain)
+        varying = [rows for rows in rows_by(within) if np.ptp(gained[rows, column]) > 0.0]
+        share = sum(map(len, varying)) / n
+        reach += [_reach(kind, share, rate, variance, n, claims, effects_bps, alpha, power) for rate in rates]
     return Plan(n, claims, level, power, worst, tuple(reach))
 
 
 def _reach(
     kind: Verdict,
+    share: float,
     rate: float,
     variance: float,
     n: int,
@@ -130,10 +144,10 @@ def _reach(
     if not 0.0 < rate < 1.0:
         raise ValueError(f"an assumed override rate is {rate!r}; expected between 0 and 1")
     per_signal = detectable(sqrt(rate * (1.0 - rate) * variance / n), claims, alpha=alpha, power=power)
-    # An override that gains e more than the average of the others moves the selection by rate * (1 - rate) * e.
-    per_override = per_signal / (rate * (1.0 - rate))
+    # An override that gains e more than the average of the others moves the selection by share * rate * (1 - rate) * e.
+    per_override = per_signal / (share * rate * (1.0 - rate))
     needed = {effect: _needed(n, per_override, effect) for effect in effects_bps}
-    return Reach(kind.name.lower(), rate, per_signal, per_override, needed)
+    return Reach(kind.name.lower(), share, rate, per_signal, per_override, needed)
 
 
 def _needed(n: int, per_override: float, effect: float) -> int:

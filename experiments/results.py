@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 Flags = npt.NDArray[np.bool_]
+Symbols = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,11 +3,16 @@
 With g[t, k] = net_bps[t, k] - net_bps[t, APPROVE], what verdict k gains on signal t, over the judged signals:
 
     uplift    = mean over t of g[t, verdict_t]
-    selection = mean over t and sum over k in (FLIP, HOLD) of (1{verdict_t = k} - rate_k) * (g[t, k] - mean g[k])
-    uplift    = selection + sum over k of rate_k * mean g[k]          exactly
+    selection = mean over t and sum over k in (FLIP, HOLD) of (1{verdict_t = k} - r[k]) * (g[t, k] - m[t, k])
 
-The last sum is what as many overrides of each kind would have brought wherever they fell. It has two parts: costs
-(trading less, or at other prices) and direction (the signals on average lost or won before costs). Neither is
+where, in the stratum of signal t (its symbol and side, see `experiments.strata`), r[k] is how often verdict k was chosen,
+and m[t, k] what it gains on average from t on. Where nothing that is known at t tells gains of a stratum apart, all gains
+from t on have one expectation, so that choosing gains nothing, also for verdicts that follow earlier outcomes. (The rate
+makes the difference more exact. It knows how often such an arm will choose later, which leaves its selection a little
+below 0: the test errs to "no".)
+
+What is left of the uplift is what overriding brings wherever it falls. It has two parts: costs (trading less, or at other
+prices) and direction (the signals on average lost or won before costs: the same difference on gross outcomes). Neither is
 skill; only selection says that the right signals were overruled.
 """
 
@@ -16,7 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from agents.verdicts import Verdict
-from experiments.results import Codes, Floats
+from experiments.results import Codes, Floats, Ints
+from experiments.strata import mean_from_on, mean_within
 
 OVERRIDES = (Verdict.FLIP, Verdict.HOLD)
 
@@ -45,12 +51,10 @@ def uplift_of(verdict: Codes, net_bps: Floats) -> Floats:
     )
 
 
-def selection_of(verdict: Codes, net_bps: Floats) -> Floats:
-    """By signal, its share in the selection, bp; float64[n], whose mean is the selection."""
+def selection_of(verdict: Codes, net_bps: Floats, strata: Ints) -> Floats:
+    """By signal, in time order, its share in the selection, bp; float64[n], whose mean is the selection."""
     chosen, gained = chosen_kinds(verdict), gains(net_bps)
-    if not len(verdict):
-        return np.zeros(0)
-    products = (chosen - chosen.mean(axis=0)) * (gained - gained.mean(axis=0))
+    products = (chosen - mean_within(chosen, strata)) * (gained - mean_from_on(gained, strata))
     return np.asarray(products.sum(axis=1), np.float64)
 
 
@@ -59,17 +63,16 @@ def chosen_kinds(verdict: Codes) -> Floats:
     return np.stack([(verdict == kind).astype(np.float64) for kind in OVERRIDES], axis=1)
 
 
-def decompose(verdict: Codes, net_bps: Floats, gross_bps: Floats) -> Decomposition:
+def decompose(verdict: Codes, net_bps: Floats, gross_bps: Floats, strata: Ints) -> Decomposition:
     """The parts of the uplift of n judged signals; they add up to it."""
     if not len(verdict):
         return Decomposition(0.0, 0.0, 0.0, 0.0)
-    rate = chosen_kinds(verdict).mean(axis=0)
-    mechanical = float(rate @ gains(net_bps).mean(axis=0))
-    direction = float(rate @ gains(gross_bps).mean(axis=0))
-    uplift = float(uplift_of(verdict, net_bps).mean())
+    uplift, selection = uplift_of(verdict, net_bps), selection_of(verdict, net_bps, strata)
+    gross = uplift_of(verdict, gross_bps) - selection_of(verdict, gross_bps, strata)
+    direction = float(gross.mean())
     return Decomposition(
-        uplift_bps=uplift,
-        selection_bps=float(selection_of(verdict, net_bps).mean()),
-        costs_bps=mechanical - direction,
+        uplift_bps=float(uplift.mean()),
+        selection_bps=float(selection.mean()),
+        costs_bps=float((uplift - selection).mean()) - direction,
         direction_bps=direction,
     )

@@ -1,0 +1,160 @@
+"""What is said about the memory gate and its controls on streams whose truth is known, and how often that is right."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiments import arms
+from experiments.arms import Trial
+from experiments.paired import Assessment, Judgment, assess
+from experiments.strata import strata_of
+from experiments.validation.cases import CELLS, OTHERS, STANDARD, Case
+from experiments.validation.table import Criterion, Rate
+
+MOST_HELPED = 0.07
+"""Of all streams without an effect, on so many at most something may be said to help."""
+MOST_IN_A_CASE = 0.15
+LEAST_FOUND = 0.95
+MOST_LEFT = 0.1
+ROWS = 4_000
+CONTROLS = ("random", "shuffled")
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One stream to be tried: the place of its case in `ALL`, its seed, and whether an effect is planted."""
+
+    case: int
+    seed: int
+    effect: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came out for one stream: the assessments by arm."""
+
+    case: str
+    seed: int
+    effect: bool
+    assessments: Mapping[str, Assessment]
+
+
+ALL: tuple[Case, ...] = (*(cell.case for cell in CELLS), *OTHERS)
+
+
+def tries(*, cell_seeds: int, other_seeds: int, standard_seeds: int) -> list[Try]:
+    """Every case with so many seeds, with and without an effect; more of the standard stream with it.
+
+    Other shapes get half as many planted ones: they are there for what is said about nothing.
+    """
+    found = []
+    for number, case in enumerate(ALL):
+        null = cell_seeds if number < len(CELLS) else other_seeds
+        planted = null if number < len(CELLS) else (null + 1) // 2
+        if case.name == STANDARD.case.name:
+            planted = max(planted, standard_seeds)
+        found += [Try(number, seed, False) for seed in range(1, null + 1)]
+        found += [Try(number, seed, True) for seed in range(1, planted + 1)]
+    return found
+
+
+def run_try(one: Try, rows: int = ROWS) -> Tried:
+    """Run the gate and its controls over one stream, and assess them."""
+    case = ALL[one.case]
+    batch = case.make(one.seed, rows, one.effect)
+    trial = Trial(policy=case.policy, seed=one.seed)
+    stream = arms.stream_of(batch, trial)
+    gate = arms.gated(batch, trial)
+    decided = {
+        "memory": gate,
+        "random": arms.drawn(batch, gate.verdict, one.seed),
+        "shuffled": arms.gated(batch, trial, shuffle=one.seed),
+    }
+    strata = strata_of(stream.symbol, stream.action)
+    return Tried(
+        case.name,
+        one.seed,
+        one.effect,
+        {
+            name: assess(
+                done.verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us, strata=strata,
+                judged=stream.judged, name=name,
+            )
+            for name, done in decided.items()
+        },
+    )  # fmt: skip
+
+
+def criteria(tried: Sequence[Tried]) -> list[Criterion]:
+    """What must hold over all streams."""
+    null = [one for one in tried if not one.effect]
+    standard = [one for one in tried if one.case == STANDARD.case.name]
+    planted = [one for one in standard if one.effect]
+    worst = max(_by_case(null), key=lambda case: _said(case[1], "memory", Judgment.HELPS).share)
+    lines = [
+        Criterion.of_rate(
+            "effect, standard stream: the gate is said to help", _said(planted, "memory", Judgment.HELPS),
+            LEAST_FOUND, at_least=True,
+        ),
+        Criterion.of_rate(
+            "null, all cases: the gate is said to help", _said(null, "memory", Judgment.HELPS), MOST_HELPED,
+        ),
+        Criterion.of_rate(
+            f"null, worst case ({worst[0]}): the same", _said(worst[1], "memory", Judgment.HELPS), MOST_IN_A_CASE,
+        ),
+        Criterion.of_rate(
+            "null, all cases: the gate is said to hurt", _said(null, "memory", Judgment.HURTS), MOST_HELPED,
+        ),
+    ]  # fmt: skip
+    for arm in CONTROLS:
+        lines.append(
+            Criterion.of_rate(
+                f"null, all cases: {arm} is said to help", _said(null, arm, Judgment.HELPS), MOST_HELPED
+            )
+        )
+        lines.append(
+            Criterion(
+                f"effect, standard stream: mean selection of {arm}, as a share of the gate's",
+                _mean_selection(planted, arm) / _mean_selection(planted, "memory"), MOST_LEFT,
+            )
+        )  # fmt: skip
+    return lines
+
+
+def table(tried: Sequence[Tried], *, effect: bool) -> list[str]:
+    """A line a case: what was said about the gate, with the 95 % interval of the rate, and the means of its parts."""
+    chosen = [one for one in tried if one.effect == effect]
+    lines = [
+        f"{'effect' if effect else 'null':<66}{'streams':>8}{'overruled':>11}{'uplift':>9}{'selection':>11}"
+        f"{'costs':>8}{'  helps':<22}{'hurts':>7}{'random':>8}{'shuffled':>10}"
+    ]
+    for name, own in [*_by_case(chosen), ("all", chosen)]:
+        gates = [one.assessments["memory"] for one in own]
+        helps = _said(own, "memory", Judgment.HELPS)
+        lines.append(
+            f"{name:<66}{len(own):>8}{np.mean([one.override_rate for one in gates]):>11.1%}"
+            f"{np.mean([one.parts.uplift_bps for one in gates]):>9.2f}"
+            f"{np.mean([one.parts.selection_bps for one in gates]):>11.2f}"
+            f"{np.mean([one.parts.costs_bps for one in gates]):>8.2f}"
+            f"  {helps!s:<20}{_said(own, 'memory', Judgment.HURTS).share:>7.1%}"
+            + "".join(
+                f"{_said(own, arm, Judgment.HELPS).share:>{width}.1%}"
+                for arm, width in zip(CONTROLS, (8, 10), strict=True)
+            )
+        )
+    return lines
+
+
+def _by_case(tried: Sequence[Tried]) -> Iterator[tuple[str, list[Tried]]]:
+    for case in ALL:
+        if own := [one for one in tried if one.case == case.name]:
+            yield case.name, own
+
+
+def _said(tried: Sequence[Tried], arm: str, judgment: Judgment) -> Rate:
+    return Rate(sum(one.assessments[arm].judgment is judgment for one in tried), len(tried))
+
+
+def _mean_selection(tried: Sequence[Tried], arm: str) -> float:
+    return float(np.mean([one.assessments[arm].parts.selection_bps for one in tried]))
