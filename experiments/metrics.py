@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents.accuracy import Accuracy, Cohort
-from experiments.bootstrap import Interval
+from agents.intervals import Interval
 from experiments.calibration import Bin, Calibration
 from experiments.evaluation import ArmFigures, Evaluation
 from experiments.paired import Assessment, Judgment
@@ -33,7 +33,10 @@ def evaluation_of(metrics: Mapping[str, Any]) -> Evaluation:
             | {"cohorts": tuple(Cohort(**_numbers(each, *_COHORT)) for each in accuracy["cohorts"])}
         ),
         calibration={
-            name: Calibration(**found | {"bins": tuple(Bin(**each) for each in found["bins"])})
+            name: Calibration(
+                **found
+                | {"bins": tuple(Bin(**_numbers(each, "share_low", "share_high")) for each in found["bins"])}
+            )
             for name, found in metrics["calibration"].items()
         },
     )
@@ -68,7 +71,8 @@ def _assessment(values: Mapping[str, Any]) -> Assessment:
 
 
 def _interval(values: Mapping[str, Any]) -> Interval:
-    return Interval(**_numbers(values, *_INTERVAL))
+    numbers = _numbers(values, *_INTERVAL)
+    return Interval(**{name: numbers[name] for name in Interval.__annotations__})  # earlier runs wrote more
 
 
 def _plan(values: Mapping[str, Any]) -> Plan:

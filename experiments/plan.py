@@ -19,9 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.accuracy import long_run_variance
+from agents.intervals import by_instant, dependence
 from agents.verdicts import Verdict
-from experiments.bootstrap import by_instant
 from experiments.paired import POWER, detectable, one_sided_level
 from experiments.results import Flags, Floats, Ints
 from experiments.uplift import OVERRIDES, gains
@@ -111,7 +110,8 @@ def plan(
     for column, kind in enumerate(OVERRIDES):
         plain = float(gained[:, column].var())
         series = by_instant(gained[:, column], at)
-        variance = max(plain, long_run_variance(series) * n / len(series))
+        long_run = dependence(series).ratio * float(series.var())
+        variance = max(plain, long_run * n / len(series))
         worst = max(worst, variance / plain if plain > 0.0 else 1.0)
         reach += [_reach(kind, rate, variance, n, claims, effects_bps, alpha, power) for rate in rates]
     return Plan(n, claims, level, power, worst, tuple(reach))

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.bootstrap import Interval
+from agents.intervals import Interval
 from experiments.evaluation import evaluate
 from experiments.paired import Judgment
 from experiments.sentences import bp, headline, not_shown, percent, sentence, shown, where_from
@@ -22,7 +22,7 @@ def judged(evaluation, *judgments, blind=False):
         replace(
             one,
             judgment=judgment,
-            selection=Interval(1.5, 0.5, 2.5, 0.5, 0.95, 1.0, 100),
+            selection=Interval(1.5, 0.5, 2.5, 0.5, 0.95, 100),
             detectable_bps=1.4,
             overridden={"flip": 30, "hold": 50},
         )
