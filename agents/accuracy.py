@@ -6,23 +6,31 @@ how often the market moved to their side over all judged signals.
 
 Many cohorts are looked at, so some look good by luck. A cohort is called good or bad only if it stays so after
 the correction of Benjamini and Hochberg (J. Royal Statistical Society B 57, 1995). Outcomes whose horizons
-overlap repeat each other; counts are cut down by how much they do before anything is tested.
+overlap repeat each other; counts are cut down by how much they do before anything is tested
+(`agents.intervals`). A cohort too small to show that is taken to be as dependent as the market's moves are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import erfc, sqrt
+from math import sqrt
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from agents.intervals import (
+    Dependence,
+    Floats,
+    dependence,
+    dependence_of_part,
+    effective_n,
+    mean_interval,
+    share_interval,
+)
 from agents.labels import Labels
 
-Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-Z_95 = 1.959963984540054
 FLAG_FROM = 20
 """Cohorts of fewer judged signals are shown and never called good or bad."""
 FALSE_DISCOVERIES = 0.05
@@ -36,12 +44,12 @@ class Cohort:
         dimension: such as `source` or `category.mood`.
         name: such as `desk`.
         n, right: judged signals, and those that the market followed.
-        accuracy: right / n, with its 95 % Wilson interval at `effective_n`.
+        accuracy: right / n, with its 95 % Wilson interval at `effective_n`; NaN where the dependence is not known,
+            as in a market that went one way all along.
         drift: the accuracy expected of signals with the same sides that know nothing.
         effective_n: independent signals that n dependent ones are worth.
-        net_bps: mean outcome of following the signals, bp after costs, with its 95 % interval (NaN for fewer
-            than 2).
-        p_value: two-sided, of accuracy against drift (score test).
+        net_bps: mean outcome of following the signals, bp after costs, with its 95 % interval (`mean_interval`).
+        p_value: two-sided, of accuracy against drift (score test); 1 where the dependence is not known.
         q_value: the same after correction over all cohorts that were tested; 1 for those below `FLAG_FROM`.
         flag: `good`, `bad` or None.
     """
@@ -132,22 +140,13 @@ def accuracy(
     drift = np.where(side > 0, up, down)
     labelled = {"side": Labels((side < 0).astype(np.int32), ("BUY", "SELL"))}
     labelled |= {name: Labels(labels.codes[rows], labels.names) for name, labels in dimensions.items()}
+    market = dependence((move > 0.0).astype(np.float64))
     cohorts = [
-        _cohort(dimension, labels.names[code], right[own], drift[own], net[own])
+        _cohort(dimension, labels.names[code], right[own], drift[own], net[own], market)
         for dimension, labels in labelled.items()
         for code, own in _members(labels)
     ]
     return Accuracy(len(rows), int(right.sum()), up, down, tuple(_flagged(cohorts)))
-
-
-def wilson(right: float, n: float, z: float = Z_95) -> tuple[float, float]:
-    """The interval of a share (Wilson, JASA 22, 1927); 0 to 1 where n is 0."""
-    if n <= 0.0:
-        return 0.0, 1.0
-    share = right / n
-    centre = (share + z * z / (2.0 * n)) / (1.0 + z * z / n)
-    half = z / (1.0 + z * z / n) * sqrt(share * (1.0 - share) / n + z * z / (4.0 * n * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
@@ -160,31 +159,6 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def dependence(series: Floats) -> float:
-    """How many dependent values count as one: long-run over plain variance, from 1 to n."""
-    plain = float(series.var()) if len(series) else 0.0
-    if plain <= 0.0:
-        return 1.0
-    return min(float(len(series)), max(1.0, long_run_variance(series) / plain))
-
-
-def long_run_variance(series: Floats) -> float:
-    """What n times the variance of the mean of a dependent series comes to; at least 0.
-
-    Newey and West, Econometrica 55, 1987, with Bartlett weights over 1.3 * sqrt(n) lags (Lazarus and others,
-    J. Business & Economic Statistics 36, 2018).
-    """
-    n = len(series)
-    if n < 2:
-        return 0.0
-    deviation = series - series.mean()
-    lags = min(n - 1, int(1.3 * sqrt(n)))
-    total = float(deviation @ deviation)
-    for lag in range(1, lags + 1):
-        total += 2.0 * (1.0 - lag / (lags + 1)) * float(deviation[lag:] @ deviation[:-lag])
-    return max(0.0, total / n)
-
-
 def _members(labels: Labels) -> Iterable[tuple[int, npt.NDArray[np.intp]]]:
     """Codes that occur with their rows, the largest first, then by name."""
     order = np.argsort(labels.codes, kind="stable")
@@ -194,17 +168,19 @@ def _members(labels: Labels) -> Iterable[tuple[int, npt.NDArray[np.intp]]]:
     return sorted(named, key=lambda group: (-len(group[1]), labels.names[group[0]]))
 
 
-def _cohort(dimension: str, name: str, right: Flags, drift: Floats, net: Floats) -> Cohort:
+def _cohort(
+    dimension: str, name: str, right: Flags, drift: Floats, net: Floats, market: Dependence
+) -> Cohort:
     n, hits = len(right), int(right.sum())
     expected, share = float(drift.mean()), hits / n
-    worth = n / dependence(right - drift)
-    low, high = wilson(share * worth, worth)
-    mean = float(net.mean())
-    half = Z_95 * sqrt(float(net.var(ddof=1)) * dependence(net) / n) if n > 1 else float("nan")
+    found = dependence_of_part(right - drift, market)
+    worth = effective_n(n, found)
+    low, high = share_interval(share, n, found)
     spread = sqrt(expected * (1.0 - expected) / worth)
-    p_value = erfc(abs(share - expected) / spread / sqrt(2.0)) if spread > 0.0 else 1.0
+    p_value = found.p_value((share - expected) / spread) if spread > 0.0 and found.known else 1.0
+    mean = mean_interval(net)
     return Cohort(
-        dimension, name, n, hits, share, low, high, expected, worth, mean, mean - half, mean + half,
+        dimension, name, n, hits, share, low, high, expected, worth, mean.estimate, mean.low, mean.high,
         p_value, 1.0, None,
     )  # fmt: skip
 

@@ -28,7 +28,8 @@ class BreakerRules:
         limit_bps: the lower bound of the mean gain a signal may not fall below; at most 0.
         recent: so many judged signals are looked at.
         least: fewer than so many say nothing.
-        sure: standard errors from the mean to its lower bound; 1.645 leaves 5 % below it.
+        sure: standard errors, as of independent gains, from the mean to its lower bound; 1.645 leaves 5 % below it
+            where they are, more where they overlap.
     """
 
     limit_bps: float = -15.0

@@ -46,7 +46,8 @@ def generate(
         float | None, typer.Option(metavar="SHARE", help="What prices gain a year, such as 0.2 or -0.2; 0.")
     ] = None,
     tails: Annotated[
-        float | None, typer.Option(metavar="DEGREES", help="Of the moves' Student t: 4, or 2.5 for fatter tails; 4.")
+        float | None,
+        typer.Option(metavar="DEGREES", help="Of the moves' Student t: 4, or 2.5 for fatter tails; 4."),
     ] = None,
     plain: Annotated[
         bool,

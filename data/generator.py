@@ -100,7 +100,9 @@ class GeneratorSpec:
         reach = max(abs(edge - 0.5) for edge in self.edges)
         if not reach <= self.buy_share <= 1.0 - reach:
             raise InvalidField(
-                "buy_share", self.buy_share, f"from {reach:g} to {1.0 - reach:g}, for signals that are this often right"
+                "buy_share",
+                self.buy_share,
+                f"from {reach:g} to {1.0 - reach:g}, for signals that are this often right",
             )
         if self.bar_us % _MINUTE_US or self.bar_us > DAY_US:
             raise InvalidField("bar", self.bar, "whole minutes, at most a day")

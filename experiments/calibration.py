@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.accuracy import wilson
+from agents.intervals import dependence, dependence_of_part, share_interval
 from experiments.results import ArmResult, Flags, Floats, Stream
 
 BINS = 10
@@ -27,7 +27,8 @@ class Bin:
     Attributes:
         n, right: how many, and how many of them were right.
         mean_p: what they said on average.
-        share: right / n, with its 95 % Wilson interval.
+        share: right / n, with its 95 % Wilson interval at the number of independent rows (`agents.intervals`); NaN
+            where that is not known.
     """
 
     low: float
@@ -72,7 +73,7 @@ def calibrate(p_right: Floats, right: Flags, *, bins: int = BINS) -> Calibration
     """Compare probabilities with what happened; None without any.
 
     Args:
-        p_right: float64[n] in 0 to 1; NaN where there was no forecast.
+        p_right: float64[n] in 0 to 1, in time order; NaN where there was no forecast.
         right: bool[n].
         bins: of equal width.
 
@@ -98,6 +99,7 @@ def calibrate(p_right: Floats, right: Flags, *, bins: int = BINS) -> Calibration
     row_of = np.searchsorted(used, place)
     p_off, o_off = p - mean_p[row_of], happened - share[row_of]
     brier = float(((p - happened) ** 2).mean())
+    whole = dependence(happened)
     uncertainty = base * (1.0 - base)
     return Calibration(
         n=n,
@@ -110,7 +112,15 @@ def calibrate(p_right: Floats, right: Flags, *, bins: int = BINS) -> Calibration
         within_covariance=float(2.0 * (p_off * o_off).mean()),
         skill=1.0 - brier / uncertainty if uncertainty > 0.0 else None,
         bins=tuple(
-            Bin(k / bins, (k + 1) / bins, int(n_in), int(hit), float(mean), float(part), *wilson(hit, n_in))
+            Bin(
+                k / bins,
+                (k + 1) / bins,
+                int(n_in),
+                int(hit),
+                mean,
+                part,
+                *share_interval(part, int(n_in), dependence_of_part(happened[place == k], whole)),
+            )
             for k, n_in, hit, mean, part in zip(
                 used.tolist(), n_k.tolist(), hits.tolist(), mean_p.tolist(), share.tolist(), strict=True
             )

@@ -133,7 +133,7 @@ def compare(
         progress=progress,
     )
     stream, arms = stream_of(batch, comparison.trial), list(results.values())
-    evaluation = evaluate(stream, arms, seed=comparison.trial.seed)
+    evaluation = evaluate(stream, arms)
     manifest = _manifest(comparison, config, run_id, provenance)
     report = make_report(stream, arms, evaluation, manifest)
     files = _write(blobs, run_id, stream, arms, evaluation, manifest, report)

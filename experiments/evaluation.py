@@ -8,7 +8,6 @@ import numpy as np
 
 from agents.accuracy import Accuracy
 from agents.verdicts import By, Verdict
-from experiments.bootstrap import REPLICATES
 from experiments.calibration import Calibration, calibration_of
 from experiments.cohorts import accuracy_of
 from experiments.paired import CLAIMS, Assessment, Judgment, assess_arms
@@ -57,7 +56,7 @@ class Evaluation:
         calibration: by arm, of those that had probabilities.
         blind: the control that looks ahead did not win, so that nothing can be concluded; None where there
             was none.
-        seed, replicates, alpha: what the intervals were made with.
+        alpha: 1 - coverage of the intervals.
     """
 
     horizon: str
@@ -69,8 +68,6 @@ class Evaluation:
     accuracy: Accuracy
     calibration: Mapping[str, Calibration]
     blind: bool | None
-    seed: int
-    replicates: int
     alpha: float
 
     def of(self, arm: str) -> Assessment:
@@ -97,8 +94,6 @@ class Evaluation:
             "signals": self.signals,
             "judged": self.judged,
             "blind": self.blind,
-            "seed": self.seed,
-            "replicates": self.replicates,
             "alpha": self.alpha,
             "arms": [{**asdict(arm), "model_tokens": list(arm.model_tokens)} for arm in self.arms],
             "assessments": [assessment.as_dict() for assessment in self.assessments],
@@ -112,8 +107,6 @@ def evaluate(
     stream: Stream,
     arms: Sequence[ArmResult],
     *,
-    seed: int = 0,
-    replicates: int = REPLICATES,
     alpha: float = 0.05,
 ) -> Evaluation:
     """Evaluate the arms of an experiment against its baseline. The same arguments give the same evaluation.
@@ -121,15 +114,13 @@ def evaluate(
     Args:
         stream: what every arm saw.
         arms: exactly one of them the baseline.
-        seed: of the bootstrap.
-        replicates: bootstrap samples of each interval.
         alpha: 1 - coverage of the intervals, and the one-sided level of the tests.
 
     Raises:
         ValueError: the arms do not belong together, see `check_arms`.
     """
     check_arms(stream, arms)
-    assessments = assess_arms(stream, arms, seed=seed, replicates=replicates, alpha=alpha)
+    assessments = assess_arms(stream, arms, alpha=alpha)
     found = {arm.name: calibration_of(stream, arm) for arm in arms}
     return Evaluation(
         horizon=stream.horizon,
@@ -148,8 +139,6 @@ def evaluate(
         accuracy=accuracy_of(stream),
         calibration={name: calibration for name, calibration in found.items() if calibration is not None},
         blind=_blind(assessments),
-        seed=seed,
-        replicates=replicates,
         alpha=alpha,
     )
 

@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from agents.accuracy import Accuracy, Cohort
-from experiments.bootstrap import Interval
+from agents.intervals import Interval
 from experiments.calibration import Bin, Calibration
 from experiments.evaluation import ArmFigures, Evaluation
 from experiments.paired import Assessment, Judgment
 from experiments.plan import Plan, Reach
-from experiments.shifts import ShiftTest
 from experiments.uplift import Decomposition
 
 _NAN = float("nan")
@@ -19,10 +18,7 @@ def evaluation_of(metrics: Mapping[str, Any]) -> Evaluation:
     """The evaluation whose `as_dict` this is; a number that was not there is NaN again."""
     accuracy = metrics["accuracy"]
     return Evaluation(
-        **{
-            name: metrics[name]
-            for name in ("horizon", "signals", "judged", "blind", "seed", "replicates", "alpha")
-        },
+        **{name: metrics[name] for name in ("horizon", "signals", "judged", "blind", "alpha")},
         arms=tuple(
             ArmFigures(**arm | {"model_tokens": tuple(arm["model_tokens"])}) for arm in metrics["arms"]
         ),
@@ -33,7 +29,10 @@ def evaluation_of(metrics: Mapping[str, Any]) -> Evaluation:
             | {"cohorts": tuple(Cohort(**_numbers(each, *_COHORT)) for each in accuracy["cohorts"])}
         ),
         calibration={
-            name: Calibration(**found | {"bins": tuple(Bin(**each) for each in found["bins"])})
+            name: Calibration(
+                **found
+                | {"bins": tuple(Bin(**_numbers(each, "share_low", "share_high")) for each in found["bins"])}
+            )
             for name, found in metrics["calibration"].items()
         },
     )
@@ -61,14 +60,14 @@ def _assessment(values: Mapping[str, Any]) -> Assessment:
         parts=Decomposition(**values["parts"]),
         uplift=_interval(values["uplift"]),
         selection=_interval(values["selection"]),
-        shifts=ShiftTest(**values["shifts"]),
         judgment=Judgment(values["judgment"]),
         returns_bps={fill: _interval(each) for fill, each in values["returns_bps"].items()},
     )
 
 
 def _interval(values: Mapping[str, Any]) -> Interval:
-    return Interval(**_numbers(values, *_INTERVAL))
+    numbers = _numbers(values, *_INTERVAL)
+    return Interval(**{name: numbers[name] for name in Interval.__annotations__})  # earlier runs wrote more
 
 
 def _plan(values: Mapping[str, Any]) -> Plan:

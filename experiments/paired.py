@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.intervals import Interval, by_instant, mean_interval
+from agents.intervals import Interval, by_instant, mean_interval, mean_p_values
 from experiments.results import ArmResult, Codes, Flags, Floats, Ints, Stream, baseline_of, check_arms
 from experiments.strata import strata_of
 from experiments.uplift import OVERRIDES, Decomposition, decompose, selection_of, uplift_of
@@ -155,7 +155,8 @@ def assess(
         strata: int64[n], see `experiments.strata`; None: all of one.
         judged: bool[n]; None: where `net_bps` is a number.
         returns: by fill, float64[n], the arm's portfolio returns less the baseline's, shares.
-        name, kind: of the arm.
+        name: of the arm.
+        kind: of the arm.
         claims: size of the family.
         alpha: two-sided level of the intervals and one-sided level of the tests.
     """
@@ -167,7 +168,8 @@ def assess(
         return mean_interval(by_instant(series, instants), level=1.0 - alpha)
 
     within = np.zeros(len(rows), np.int64) if strata is None else strata[rows]
-    selection = interval(selection_of(own, net, within), at)
+    selected = selection_of(own, net, within)
+    selection = interval(selected, at)
     overridden = {kind.name.lower(): int(np.count_nonzero(own == kind)) for kind in OVERRIDES}
     plain = Assessment(
         arm=name,
@@ -187,13 +189,11 @@ def assess(
             for fill, difference in (returns or {}).items()
         },
     )
-    greater, less = selection.p_values
+    greater, less = mean_p_values(by_instant(selected, at))
     return _judged(plain, min(1.0, claims * greater), min(1.0, claims * less), claims=claims, alpha=alpha)
 
 
-def assess_arms(
-    stream: Stream, arms: Sequence[ArmResult], *, alpha: float = 0.05
-) -> list[Assessment]:
+def assess_arms(stream: Stream, arms: Sequence[ArmResult], *, alpha: float = 0.05) -> list[Assessment]:
     """Every arm but the baseline against it, in their order; Holm's correction over the arms that claim to help.
 
     Raises:
@@ -232,9 +232,8 @@ def _returns_against(base: ArmResult, arm: ArmResult) -> dict[str, Floats]:
 
 def _corrected(plain: Sequence[Assessment], claims: int, alpha: float) -> list[Assessment]:
     family = [index for index, assessment in enumerate(plain) if assessment.kind in CLAIMS]
-    raw = [plain[index].selection.p_values for index in family]
-    greater = dict(zip(family, holm([pair[0] for pair in raw]), strict=True))
-    less = dict(zip(family, holm([pair[1] for pair in raw]), strict=True))
+    greater = dict(zip(family, holm([plain[index].p_greater for index in family]), strict=True))
+    less = dict(zip(family, holm([plain[index].p_less for index in family]), strict=True))
     return [
         _judged(assessment, greater[index], less[index], claims=claims, alpha=alpha)
         if index in greater

@@ -1,14 +1,15 @@
 """Before anything runs: how large an effect would have to be for this stream to show it.
 
-The selection of an arm that overrules a share r of the signals of each symbol and side, blind to their outcomes, has the
-variance
+The selection of an arm that overrules a share r of the signals of each symbol and side, blind to their outcomes,
+has the variance
 
     r * (1 - r) * s^2 / n
 
-where s^2 is the variance of what the override gains on a signal within its symbol and side. Some overrides change nothing
-on one side: under long-flat, holding a SELL. Those signals count among the n and carry nothing, so more are needed. How verdicts that gather in time meet outcomes
-that depend on each other is not known beforehand; the plan takes the larger of the plain and the long-run
-variance, which is that of verdicts that keep for long. So it promises rather too little than too much.
+where s^2 is the variance of what the override gains on a signal within its symbol and side. Some overrides change
+nothing on one side: under long-flat, holding a SELL. Those signals count among the n and carry nothing, so more are
+needed. How verdicts that gather in time meet outcomes that depend on each other is not known beforehand; the plan
+takes the larger of the plain and the long-run variance, which is that of verdicts that keep for long. So it
+promises rather too little than too much.
 
 The minimum detectable effect is (z of the level + z of the power) standard errors, for a one-sided test at
 `paired.one_sided_level`.
@@ -21,9 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.accuracy import long_run_variance
+from agents.intervals import by_instant, dependence
 from agents.verdicts import Verdict
-from experiments.bootstrap import by_instant
 from experiments.paired import POWER, detectable, one_sided_level
 from experiments.results import Flags, Floats, Ints
 from experiments.strata import mean_from_on, rows_by
@@ -122,7 +122,7 @@ def plan(
         if plain == 0.0:
             continue
         series = by_instant(apart[:, column], at)
-        variance = max(plain, long_run_variance(series) * n / len(series))
+        variance = max(plain, dependence(series).ratio * float(series.var()) * n / len(series))
         worst = max(worst, variance / plain)
         varying = [rows for rows in rows_by(within) if np.ptp(gained[rows, column]) > 0.0]
         share = sum(map(len, varying)) / n

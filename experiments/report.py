@@ -19,7 +19,17 @@ from experiments import charts
 from experiments.evaluation import Evaluation, is_canary
 from experiments.paired import Assessment, Judgment
 from experiments.results import ArmResult, Stream
-from experiments.sentences import bp, headline, not_shown, p_value, percent, sentence, shown, where_from
+from experiments.sentences import (
+    between,
+    bp,
+    headline,
+    not_shown,
+    p_value,
+    percent,
+    sentence,
+    shown,
+    where_from,
+)
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -261,6 +271,7 @@ def template(name: str) -> "Template":
         p=p_value,
         figure=_figure,
         words=lambda value: str(value).replace("_", " "),
+        to=between,
     )
     return environment.get_template(name)
 

@@ -127,6 +127,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "unknown" if share is None or share != share else f"{100 * share:.{digits}f} %"  # noqa: PLR0124
 
 
+def between(low: str, high: str) -> str:
+    """An interval from its written bounds."""
+    return "unknown" if low == "unknown" else f"{low} to {high}"
+
+
 def p_value(value: float) -> str:
     """A p-value with three decimals."""
     return f"{value:.3f}" if value >= 0.001 else "< 0.001"
@@ -142,8 +147,7 @@ def _too_few(assessment: Assessment) -> str:
 
 def _worth(assessment: Assessment) -> str:
     one = assessment.selection
-    between = f"{100 * one.level:.0f} % interval {bp(one.low)} to {bp(one.high)}"
-    return f"{bp(one.estimate)} bp per signal, {between}"
+    return f"{bp(one.estimate)} bp per signal, {100 * one.level:.0f} % interval {between(bp(one.low), bp(one.high))}"
 
 
 def _and(names: list[str]) -> str:

@@ -2,11 +2,12 @@
 
 What an override gains depends on its signal's symbol and side before anything is known about the signal: under
 long-flat holding a BUY saves its costs and holding a SELL saves nothing, and a market that rises pays for flipped
-SELLs. Preferring one side is therefore no skill. Choices and gains are compared within strata of symbol and side only.
+SELLs. Preferring one side is therefore no skill. Choices and gains are compared within strata of symbol and side
+only.
 
-Nor is it a lack of skill to overrule after overruling has paid. Compared with the mean of all signals, earlier and later,
-an arm that learns would seem to choose badly: its choices come after gains that this mean contains. So what an override
-gains is compared with the mean of its stratum from that signal on.
+Nor is it a lack of skill to overrule after overruling has paid. Compared with the mean of all signals, earlier and
+later, an arm that learns would seem to choose badly: its choices come after gains that this mean contains. So what
+an override gains is compared with the mean of its stratum from that signal on.
 """
 
 import numpy as np

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from experiments.evaluation import Evaluation
 from experiments.paired import Assessment, Judgment
-from experiments.sentences import bp, headline, p_value, percent, sentence, where_from
+from experiments.sentences import between, bp, headline, p_value, percent, sentence, where_from
 
 _STYLES = {Judgment.HELPS: "green", Judgment.HURTS: "red", Judgment.NO_DIFFERENCE: ""}
 
@@ -108,7 +108,7 @@ def _cells(one: Assessment) -> list[str]:
         percent(one.override_rate),
         bp(one.parts.uplift_bps),
         bp(one.parts.selection_bps),
-        f"{bp(one.selection.low)} to {bp(one.selection.high)}",
+        between(bp(one.selection.low), bp(one.selection.high)),
         p_value(one.p_greater),
         p_value(one.p_less),
         "" if one.detectable_bps is None else bp(one.detectable_bps, sign=False),

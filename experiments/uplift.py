@@ -5,15 +5,15 @@ With g[t, k] = net_bps[t, k] - net_bps[t, APPROVE], what verdict k gains on sign
     uplift    = mean over t of g[t, verdict_t]
     selection = mean over t and sum over k in (FLIP, HOLD) of (1{verdict_t = k} - r[k]) * (g[t, k] - m[t, k])
 
-where, in the stratum of signal t (its symbol and side, see `experiments.strata`), r[k] is how often verdict k was chosen,
-and m[t, k] what it gains on average from t on. Where nothing that is known at t tells gains of a stratum apart, all gains
-from t on have one expectation, so that choosing gains nothing, also for verdicts that follow earlier outcomes. (The rate
-makes the difference more exact. It knows how often such an arm will choose later, which leaves its selection a little
-below 0: the test errs to "no".)
+where, in the stratum of signal t (its symbol and side, see `experiments.strata`), r[k] is how often verdict k was
+chosen, and m[t, k] what it gains on average from t on. Where nothing that is known at t tells gains of a stratum
+apart, all gains from t on have one expectation, so that choosing gains nothing, also for verdicts that follow
+earlier outcomes. (The rate makes the difference more exact. It knows how often such an arm will choose later, which
+leaves its selection a little below 0: the test errs to "no".)
 
-What is left of the uplift is what overriding brings wherever it falls. It has two parts: costs (trading less, or at other
-prices) and direction (the signals on average lost or won before costs: the same difference on gross outcomes). Neither is
-skill; only selection says that the right signals were overruled.
+What is left of the uplift is what overriding brings wherever it falls. It has two parts: costs (trading less, or at
+other prices) and direction (the signals on average lost or won before costs: the same difference on gross
+outcomes). Neither is skill; only selection says that the right signals were overruled.
 """
 
 from dataclasses import dataclass

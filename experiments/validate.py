@@ -1,7 +1,7 @@
 """Does the instrument work? `python -m experiments.validate` tries it on data whose truth is known.
 
-Each part prints a table and what is asked of it; the last lines say what holds, and the status is 1 where something does
-not.
+Each part prints a table and what is asked of it; the last lines say what holds, and the status is 1 where something
+does not.
 
 - `verdict`: where an effect is planted the gate is said to help, where there is none it is not, whatever the side, the
   costs, the drift, the symbols, the shares of BUY and SELL and the tails; in streams of other shapes than the
@@ -46,9 +46,7 @@ def on_ray(
     import ray  # noqa: PLC0415 - half a second
 
     task: Any = ray.remote(num_cpus=1)(lambda some: [work(one) for one in some])
-    waiting = {
-        task.remote(items[start : start + at_once]): start for start in range(0, len(items), at_once)
-    }
+    waiting = {task.remote(items[start : start + at_once]): start for start in range(0, len(items), at_once)}
     parts: dict[int, list[Any]] = {}
     while waiting:
         ready, _ = ray.wait([*waiting])
@@ -61,11 +59,15 @@ def on_ray(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts and print what came out; 1 if something does not hold."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.validate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="python -m experiments.validate",
+        description=__doc__,
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--only", choices=[*PARTS], action="append", help="a part; all of them by default")
     parser.add_argument("--seeds", type=int, default=60, help="of each case of `verdict`")
-    parser.add_argument("--standard-seeds", type=int, default=200, help="of the standard stream with its effect")
+    parser.add_argument(
+        "--standard-seeds", type=int, default=200, help="of the standard stream with its effect"
+    )
     parser.add_argument("--ray-address", default=None)
     options = parser.parse_args(arguments)
     began, found = time.monotonic(), []

@@ -255,7 +255,7 @@ class StatusBody(_Shown):
 
 
 class MeanBody(_Shown):
-    """A mean per signal with its 95 % interval, over the latest signals."""
+    """A mean per signal with its 95 % interval, over the latest signals; null where they are too few for one."""
 
     mean_bps: Basis
     low_bps: Basis
@@ -297,8 +297,10 @@ class CohortBody(_Shown):
     n: int
     right: int
     accuracy: float
-    accuracy_low: float
-    accuracy_high: float
+    accuracy_low: Annotated[
+        float | None, Field(description="null where too little is known of the dependence")
+    ]
+    accuracy_high: float | None
     drift: Annotated[
         float, Field(description="the accuracy of signals with the same sides that know nothing")
     ]

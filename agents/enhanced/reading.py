@@ -1,49 +1,19 @@
 """What is shown of the agent: the comparison with the primary portfolio, and how often signals were right."""
 
-from dataclasses import dataclass
-from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from agents.accuracy import Z_95, Accuracy, accuracy, long_run_variance
+from agents.accuracy import Accuracy, accuracy
 from agents.enhanced.follower import Follower
+from agents.intervals import mean_interval
 from agents.labels import Labels
 from agents.verdicts import Verdict
 from engine.digests import Floats, Ints
 
 LATEST = 100_000
 """Figures that are estimated anew each time rest on so many of the latest signals."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """A mean of dependent values with its 95 % interval, by their long-run variance (`agents.accuracy`)."""
-
-    estimate: float
-    low: float
-    high: float
-    n: int
-
-    @classmethod
-    def of(cls, values: Floats) -> "Mean":
-        """Of a series in time order; NaN where there are too few values."""
-        n = len(values)
-        if n < 2:
-            return cls(float(values[0]) if n else float("nan"), float("nan"), float("nan"), n)
-        mean = float(values.mean())
-        half = Z_95 * sqrt(long_run_variance(values) / n)
-        return cls(mean, mean - half, mean + half, n)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; None where there is no number."""
-        return {
-            "mean_bps": _plain(self.estimate),
-            "low_bps": _plain(self.low),
-            "high_bps": _plain(self.high),
-            "n": self.n,
-        }
 
 
 def compared(follower: Follower) -> dict[str, Any]:
@@ -63,8 +33,8 @@ def compared(follower: Follower) -> dict[str, Any]:
     overruled = told != Verdict.APPROVE
     return {
         "signals": rows,
-        "difference": Mean.of(follower.past.difference.values[:rows][-LATEST:] * 1e4).as_dict(),
-        "uplift": Mean.of(gained[-LATEST:]).as_dict(),
+        "difference": _mean(follower.past.difference.values[:rows][-LATEST:] * 1e4),
+        "uplift": _mean(gained[-LATEST:]),
         "overruled": {
             kind.name.lower(): int(np.count_nonzero(verdict == kind)) for kind in (Verdict.FLIP, Verdict.HOLD)
         }
@@ -101,5 +71,12 @@ def settled_rows(follower: Follower) -> Ints:
     return np.sort(settled[known])
 
 
-def _plain(number: float) -> float | None:
-    return number if isfinite(number) else None
+def _mean(bps: Floats) -> dict[str, Any]:
+    """A mean of dependent values, bp, with its 95 % interval; None where there is no number."""
+    found = mean_interval(bps).as_dict()
+    return {
+        "mean_bps": found["estimate"],
+        "low_bps": found["low"],
+        "high_bps": found["high"],
+        "n": found["n"],
+    }

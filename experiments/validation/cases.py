@@ -35,7 +35,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A level of each axis: side and fee of the policy; drift a year, symbols, share of BUY, tails and bars of the stream."""
+    """A level of each axis: side and fee of the policy; drift a year, symbols, share of BUY, tails and bars."""
 
     side: str
     fee_bps: float
@@ -84,9 +84,7 @@ _POLICIES = (
 """Each shape is tried under two of these, a long-flat and a long-short one, in turns."""
 
 OTHERS = tuple(
-    Case(
-        f"{shape}: {policy.side} {policy.fee_bps:g} bp, fill {policy.fill}", policy, partial(shaped, shape)
-    )
+    Case(f"{shape}: {policy.side} {policy.fee_bps:g} bp, fill {policy.fill}", policy, partial(shaped, shape))
     for number, shape in enumerate(SHAPES)
     for policy in _POLICIES[2 * (number % 2) : 2 * (number % 2) + 2]
 )

@@ -1,8 +1,9 @@
 """Streams of signals in other shapes than the generator's: other volatility, tails, sides and stamps.
 
-The prices know nothing of the signals. Each stream has four features: two that say nothing (one of them persistent), the
-volatility of late, and a score. Without an effect the score is noise; with one it is higher where the signal will be
-right (`PLANTED` standard deviations apart), so that any shape of signals can carry the same effect.
+The prices know nothing of the signals. Each stream has four features: two that say nothing (one of them
+persistent), the volatility of late, and a score. Without an effect the score is noise; with one it is higher where
+the signal will be right (`PLANTED` standard deviations apart), so that any shape of signals can carry the same
+effect.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ Made = tuple[Floats, Actions]
 
 
 def _volatility(draws: Generator, n: int, persistence: float, spread: float) -> Floats:
-    """exp of an autoregression: stochastic volatility around 1."""
+    """Exp of an autoregression: stochastic volatility around 1."""
     return np.exp(_autoregression(draws, n, persistence) * spread)
 
 

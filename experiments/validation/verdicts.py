@@ -125,10 +125,11 @@ def criteria(tried: Sequence[Tried]) -> list[Criterion]:
 def table(tried: Sequence[Tried], *, effect: bool) -> list[str]:
     """A line a case: what was said about the gate, with the 95 % interval of the rate, and the means of its parts."""
     chosen = [one for one in tried if one.effect == effect]
-    lines = [
+    head = (
         f"{'effect' if effect else 'null':<66}{'streams':>8}{'overruled':>11}{'uplift':>9}{'selection':>11}"
         f"{'costs':>8}{'  helps':<22}{'hurts':>7}{'random':>8}{'shuffled':>10}"
-    ]
+    )
+    lines = [head]
     for name, own in [*_by_case(chosen), ("all", chosen)]:
         gates = [one.assessments["memory"] for one in own]
         helps = _said(own, "memory", Judgment.HELPS)

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from agents.verdicts import Verdict
 from experiments.calibration import calibrate
 from experiments.paired import Judgment, assess, holm
-from experiments.shifts import shift_test
+from experiments.strata import strata_of
 from experiments.uplift import decompose, uplift_of
 from tests.experiment_streams import gathered, net_of, outcomes
 
@@ -28,7 +28,7 @@ def judged(draw, least=1):
 @given(judged())
 def test_the_parts_of_an_uplift_add_up_to_it(rows):
     verdict, gross, net = rows
-    parts = decompose(verdict, net, gross)
+    parts = decompose(verdict, net, gross, np.arange(len(net)) % 3)
     assert parts.uplift_bps == pytest.approx(uplift_of(verdict, net).mean(), abs=1e-6)
     assert parts.selection_bps + parts.costs_bps + parts.direction_bps == pytest.approx(
         parts.uplift_bps, abs=1e-6
@@ -36,25 +36,12 @@ def test_the_parts_of_an_uplift_add_up_to_it(rows):
 
 
 @given(judged(), bps)
-def test_what_every_override_gains_alike_is_no_selection(rows, more):
+def test_what_every_override_of_a_stratum_gains_alike_is_no_selection(rows, more):
     verdict, gross, net = rows
-    dearer = net + np.array([0.0, more, -more])
-    before, after = decompose(verdict, net, gross), decompose(verdict, dearer, gross)
+    strata = np.arange(len(net)) % 2
+    dearer = net + np.array([0.0, more, -more]) * np.where(strata, 1.0, 0.5)[:, None]
+    before, after = (decompose(verdict, each, gross, strata) for each in (net, dearer))
     assert after.selection_bps == pytest.approx(before.selection_bps, abs=1e-6)
-
-
-@settings(deadline=None)
-@given(judged(2), st.integers(1, 39))
-def test_a_shifted_series_of_verdicts_has_a_shifted_rank(rows, by):
-    verdict, _, net = rows
-    chosen = np.stack([verdict == Verdict.FLIP, verdict == Verdict.HOLD], axis=1).astype(float)
-    gains = net[:, 1:] - net[:, :1]
-    one = shift_test(chosen, gains, lags=0)
-    assert 1 / len(net) <= min(one.greater, one.less, one.two_sided)
-    assert one.greater + one.less >= 1.0  # the shift itself counts on both sides
-    # Shifting both is shifting none.
-    both = shift_test(np.roll(chosen, by, axis=0), np.roll(gains, by, axis=0), lags=0)
-    assert both.statistic == pytest.approx(one.statistic, rel=1e-6, abs=1e-6)
 
 
 @given(p_values)
@@ -82,18 +69,24 @@ def test_the_parts_of_a_brier_score_add_up_to_it(forecasts, bins):
 )
 def test_verdicts_that_know_nothing_are_rarely_taken_for_skill(phi, stay, kinds):
     repetitions, n = 100, 600
-    by_shift, helps, hurts = 0, 0, 0
+    below, helps, hurts = 0, 0, 0
     for seed in range(repetitions):
         draws = np.random.default_rng([seed, 17])
         side = np.where(gathered(draws, n, rate=0.5, stay=stay), 1, -1)
         gross, net = net_of(side, outcomes(draws, n, phi=phi))
         overruled = gathered(draws, n, rate=0.25, stay=stay, warm_up=n // 8)
         verdict = np.where(overruled, draws.choice(kinds, n), Verdict.APPROVE).astype(np.int8)
-        found = assess(verdict, net, gross, timestamp_us=np.arange(n), seed=seed, replicates=199)
-        by_shift += found.shifts.greater <= 0.05
+        found = assess(
+            verdict,
+            net,
+            gross,
+            timestamp_us=np.arange(n),
+            strata=strata_of(np.zeros(n, np.int32), side.astype(np.int8)),
+        )
+        below += found.p_greater <= 0.05
         helps += found.judgment is Judgment.HELPS
         hurts += found.judgment is Judgment.HURTS
     # With a level of 6 % more than 16 of 100 has a probability of 1e-5, with 4 % more than 13.
-    assert by_shift <= 16
+    assert below <= 16
     assert helps <= 13
     assert hurts <= 13

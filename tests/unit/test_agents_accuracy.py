@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from agents.accuracy import accuracy, benjamini_hochberg, dependence, wilson
+from agents.accuracy import accuracy, benjamini_hochberg
 from agents.labels import Labels
 
 
@@ -11,13 +11,6 @@ def found_in(sides, moves, cost=5.0, **dimensions):
         sides.astype(np.int8), gross, gross - cost, np.ones(len(sides), bool),
         {name: Labels.of(texts) for name, texts in dimensions.items()},
     )  # fmt: skip
-
-
-def test_wilson_as_published():
-    # Newcombe, Statistics in Medicine 17, 1998, table I: 81 of 263, and 0 of 20.
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_benjamini_and_hochberg_worked_by_hand():
@@ -75,8 +68,9 @@ def test_many_cohorts_without_merit_stay_unflagged():
 
 def test_small_cohorts_are_shown_and_never_flagged():
     sides = np.ones(400)
-    moves = np.where(np.arange(400) < 19, -10.0, 10.0)
-    found = found_in(sides, moves, source=["unlucky" if row < 19 else "other" for row in range(400)])
+    down = np.isin(np.arange(400), np.random.default_rng(1).choice(400, 19, replace=False))
+    moves = np.where(down, -10.0, 10.0)
+    found = found_in(sides, moves, source=["unlucky" if one else "other" for one in down])
     unlucky = next(one for one in found.cohorts if one.name == "unlucky")
     assert unlucky.p_value < 1e-6
     assert (unlucky.q_value, unlucky.flag) == (1.0, None)
@@ -88,7 +82,38 @@ def test_repeated_outcomes_count_once():
     found = found_in(np.ones(1_000), moves, source=["desk"] * 1_000)
     desk = found.cohorts[-1]
     assert desk.effective_n == pytest.approx(100, rel=0.5)
-    assert dependence(np.zeros(10)) == dependence(np.zeros(0)) == 1.0
+
+
+def test_a_small_cohort_of_overlapping_outcomes_is_worth_few_signals():
+    draws = np.random.default_rng(1)
+    moves = np.convolve(draws.standard_normal(1_005), np.ones(6), "valid")
+    sources = np.where(np.isin(np.arange(1_000), np.arange(500, 512)), "fool", "other")
+    sides = np.where(sources == "fool", -np.sign(moves), 1.0)
+    fool = next(one for one in found_in(sides, moves, source=sources).cohorts if one.name == "fool")
+    assert (fool.n, fool.right) == (12, 0)
+    assert 1.0 <= fool.effective_n <= 4.0  # twelve outcomes over six bars, one after the other
+    assert fool.accuracy_low == 0.0
+    assert fool.accuracy_high > 0.45  # Wilson's for 0 of 12 independent ones is 0.24
+    assert fool.p_value > 0.05
+
+
+def test_twelve_independent_outcomes_are_worth_twelve():
+    draws = np.random.default_rng(1)
+    moves = draws.standard_normal(1_000)
+    sources = np.where(np.isin(np.arange(1_000), np.arange(500, 512)), "fool", "other")
+    sides = np.where(sources == "fool", -np.sign(moves), 1.0)
+    fool = next(one for one in found_in(sides, moves, source=sources).cohorts if one.name == "fool")
+    assert fool.effective_n > 8.0
+    assert fool.accuracy_high == pytest.approx(0.25, abs=0.08)
+
+
+def test_a_market_that_went_one_way_all_along_does_not_say_how_sure_a_share_is():
+    found = found_in(np.ones(50), np.full(50, 10.0), source=["bull"] * 50)
+    bull = found.cohorts[-1]
+    assert bull.accuracy == 1.0
+    assert np.isnan(bull.accuracy_low)
+    assert bull.as_dict()["accuracy_high"] is None
+    assert (bull.p_value, bull.flag) == (1.0, None)
 
 
 def test_holds_and_unjudged_signals_and_rows_without_a_name_are_left_out():

@@ -20,6 +20,7 @@ from engine.settings import Settings
 from experiments.arms import ARMS, Trial, stream_of
 from experiments.compare import WITHOUT_MODEL, Comparison, config_of
 from experiments.plan import plan
+from experiments.strata import strata_of
 from experiments.runs import open_run
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample.csv"
@@ -128,7 +129,11 @@ def test_the_plan_is_that_of_the_evaluation():
     found = json.loads(shown.stdout)
     stream = stream_of(sample().batch, Trial())
     expected = plan(
-        stream.net_bps, timestamp_us=stream.timestamp_us, claims=1, judged=stream.judged
+        stream.net_bps,
+        timestamp_us=stream.timestamp_us,
+        claims=1,
+        strata=strata_of(stream.symbol, stream.action),
+        judged=stream.judged,
     ).as_dict()
     assert {name: found[name] for name in expected} == json.loads(json.dumps(expected))
     assert (found["signals"], found["judged"], found["horizon"]) == (

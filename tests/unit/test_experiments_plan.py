@@ -2,8 +2,11 @@ import numpy as np
 import pytest
 
 from agents.verdicts import Verdict
+from agents.worth import Worth
+from engine.policy import Policy
 from experiments.paired import Judgment, assess
 from experiments.plan import plan
+from experiments.strata import strata_of
 from tests.experiment_streams import net_of, outcomes
 
 
@@ -43,6 +46,33 @@ def test_rows_of_one_instant_are_not_taken_for_independent():
     assert together.dependence == pytest.approx(4.0, rel=0.25)
 
 
+def test_under_long_flat_only_buys_can_be_held_with_effect_and_it_takes_twice_the_signals():
+    n = 4_000
+    moves, side = 40.0 * np.random.default_rng(1).standard_normal(n), np.tile([1, -1], n // 2).astype(np.int8)
+    strata = strata_of(np.zeros(n, np.int32), side)
+
+    def held(policy_side):
+        _, net = Worth(Policy(side=policy_side, fee_bps=10.0)).verdicts(side, moves)
+        found = plan(
+            net, timestamp_us=np.arange(n), claims=1, strata=strata, rates=(0.2,), effects_bps=(10.0,)
+        )
+        return next(row for row in found.reach if row.kind == "hold")
+
+    both, buys = held("long-short"), held("long-flat")
+    assert (both.share, buys.share) == (1.0, 0.5)
+    assert buys.signals_for[10.0] == pytest.approx(2 * both.signals_for[10.0], rel=0.15)
+
+
+def test_an_override_that_changes_nothing_has_no_reach():
+    n = 100
+    side = np.full(n, -1, np.int8)
+    _, net = Worth(Policy(side="long-flat")).verdicts(
+        side, 40.0 * np.random.default_rng(1).standard_normal(n)
+    )
+    found = plan(net, timestamp_us=np.arange(n), claims=1)
+    assert {row.kind for row in found.reach} == {"flip"}
+
+
 def test_fewer_than_two_judged_signals_reach_nowhere():
     found = a_plan(outcomes(np.random.default_rng(1), 10), judged=np.arange(10) == 3)
     assert (found.judged, found.reach) == (1, ())
@@ -68,8 +98,6 @@ def test_an_effect_of_the_planned_size_is_shown_about_as_often_as_planned():
             net,
             gross,
             timestamp_us=np.arange(n),
-            seed=seed,
-            replicates=199,
         )
         shown += found.judgment is Judgment.HELPS
     # With a power between 0.75 and 0.93 a count outside has a probability below 1e-4.

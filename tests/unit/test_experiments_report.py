@@ -47,7 +47,7 @@ class Page(HTMLParser):
 def an_experiment(n=300, **changes):
     stream = replace(a_stream(n), **changes)
     arms = some_arms(stream)
-    return stream, arms, evaluate(stream, arms, replicates=99)
+    return stream, arms, evaluate(stream, arms)
 
 
 def test_a_page_says_what_was_found_where_it_comes_from_and_needs_nothing_else():
@@ -78,7 +78,7 @@ def test_nothing_of_the_users_data_becomes_markup():
         category={HOSTILE: Labels.same(HOSTILE, 120)}, horizon=HOSTILE,
     )  # fmt: skip
     arms = [replace(arm, name=f"{arm.name}{HOSTILE}", reason=Labels.same(HOSTILE, 120)) for arm in arms]
-    evaluation = evaluate(stream, arms, replicates=99)
+    evaluation = evaluate(stream, arms)
     report = make_report(stream, arms, evaluation, {"title": HOSTILE, HOSTILE: [HOSTILE]})
     page = Page(report.html)
     assert "script" not in page.tags
@@ -100,7 +100,7 @@ def test_the_same_run_makes_the_same_report():
 def test_a_blind_experiment_has_a_banner_and_no_arm_that_is_called_good():
     stream = a_stream(300)
     arms = [*some_arms(stream)[:3], an_arm(stream, "canary", "control")]
-    evaluation = evaluate(stream, arms, replicates=99)
+    evaluation = evaluate(stream, arms)
     assert evaluation.blind
     page = Page(html_report(stream, arms, evaluation, MANIFEST))
     assert "This experiment is blind." in page.text
@@ -111,7 +111,7 @@ def test_a_blind_experiment_has_a_banner_and_no_arm_that_is_called_good():
 def test_without_a_canary_the_page_says_that_it_is_not_known():
     stream = a_stream(100)
     arms = some_arms(stream)[:2]
-    text = Page(html_report(stream, arms, evaluate(stream, arms, replicates=99), MANIFEST)).text
+    text = Page(html_report(stream, arms, evaluate(stream, arms), MANIFEST)).text
     assert "No control that looks ahead was run" in text
 
 
@@ -129,7 +129,7 @@ def test_little_to_show_is_still_a_report(n):
             )
         ]  # fmt: skip
         stream = empty
-    evaluation = evaluate(stream, arms, replicates=99)
+    evaluation = evaluate(stream, arms)
     report = make_report(stream, arms, evaluation, {})
     assert "Experiment" in Page(report.html).text
     assert report.png.startswith(b"\x89PNG")
@@ -138,7 +138,7 @@ def test_little_to_show_is_still_a_report(n):
 def test_an_experiment_without_portfolios_is_still_a_report():
     stream, arms, _ = an_experiment(60)
     arms = [replace(arm, equity={}, signal_return={}, performance={}) for arm in arms]
-    evaluation = evaluate(stream, arms, replicates=99)
+    evaluation = evaluate(stream, arms)
     page = Page(html_report(stream, arms, evaluation, MANIFEST))
     assert page.tags.count("svg") == 3
     assert "The portfolios" not in page.text

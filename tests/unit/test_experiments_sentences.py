@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.bootstrap import Interval
+from agents.intervals import Interval
 from experiments.evaluation import evaluate
 from experiments.paired import Judgment
 from experiments.sentences import bp, headline, not_shown, percent, sentence, shown, where_from
@@ -13,7 +13,7 @@ from tests.experiment_streams import a_stream, some_arms
 @pytest.fixture(scope="module")
 def evaluation():
     stream = a_stream(300)
-    return evaluate(stream, some_arms(stream), replicates=99)
+    return evaluate(stream, some_arms(stream))
 
 
 def judged(evaluation, *judgments, blind=False):
@@ -22,7 +22,7 @@ def judged(evaluation, *judgments, blind=False):
         replace(
             one,
             judgment=judgment,
-            selection=Interval(1.5, 0.5, 2.5, 0.5, 0.95, 1.0, 100),
+            selection=Interval(1.5, 0.5, 2.5, 0.5, 0.95, 100),
             detectable_bps=1.4,
             overridden={"flip": 30, "hold": 50},
         )

@@ -22,7 +22,7 @@ def printed(value, width=160):
 @pytest.fixture(scope="module")
 def evaluation():
     stream = a_stream(300)
-    return evaluate(stream, some_arms(stream), replicates=99)
+    return evaluate(stream, some_arms(stream))
 
 
 def test_a_terminal_shows_every_arm_and_a_sentence_for_each_that_claims_to_help(evaluation):
@@ -35,7 +35,7 @@ def test_a_terminal_shows_every_arm_and_a_sentence_for_each_that_claims_to_help(
 def test_names_are_not_read_as_markup():
     stream = a_stream(60)
     arms = [an_arm(stream, "baseline", "baseline"), an_arm(stream, "[bold]x[/bold]", "memory")]
-    assert "[bold]x[/bold]" in printed(evaluate(stream, arms, replicates=99))
+    assert "[bold]x[/bold]" in printed(evaluate(stream, arms))
 
 
 def test_the_plan_is_a_table_of_what_can_be_shown(evaluation):
@@ -47,7 +47,7 @@ def test_the_plan_is_a_table_of_what_can_be_shown(evaluation):
 def test_a_blind_experiment_says_so():
     stream = a_stream(60)
     arms = [an_arm(stream, "baseline", "baseline"), an_arm(stream, "canary", "control")]
-    assert "blind" in printed(evaluate(stream, arms, replicates=99))
+    assert "blind" in printed(evaluate(stream, arms))
 
 
 def test_a_program_gets_the_same_as_plain_json(evaluation):

@@ -76,7 +76,12 @@ def test_a_rate_has_wilsons_interval():
 
 @pytest.mark.parametrize(
     ("value", "bound", "at_least", "holds"),
-    [(0.94, 0.95, True, False), (0.08, 0.07, False, False), (0.07, 0.07, False, True), (np.nan, 0.07, False, False)],
+    [
+        (0.94, 0.95, True, False),
+        (0.08, 0.07, False, False),
+        (0.07, 0.07, False, True),
+        (np.nan, 0.07, False, False),
+    ],
 )
 def test_a_criterion_that_is_missed_fails(value, bound, at_least, holds):
     criterion = Criterion("x", value, bound, at_least)
