@@ -20,8 +20,8 @@ from engine.settings import Settings
 from experiments.arms import ARMS, Trial, stream_of
 from experiments.compare import WITHOUT_MODEL, Comparison, config_of
 from experiments.plan import plan
-from experiments.strata import strata_of
 from experiments.runs import open_run
+from experiments.strata import strata_of
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample.csv"
 AS_MADE = ("--bar", "10m", "--label", "open")
