@@ -1,7 +1,7 @@
 """The kinds of streams, and the policies, under which the verdict is tried.
 
 `CELLS` is a design over the axes of the generator and of the policy in which each pair of levels meets at least once
-(a covering array of strength 2), since the full product would have 288 cells. `OTHERS` are streams of other shapes than
+(a covering array of strength 2), since the full product would have 576 cells. `OTHERS` are streams of other shapes than
 the generator's (`experiments.validation.shapes`), under both sides and several costs and fills.
 """
 
@@ -26,16 +26,20 @@ class Case:
         name: of it, unique.
         policy: of every arm's portfolio.
         make: the stream of a seed, of so many rows, with a planted effect or without one.
+        breaker: whether the agent has its breaker, which turns it off after losses.
     """
 
     name: str
     policy: Policy
     make: Callable[[int, int, bool], SignalBatch]
+    breaker: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A level of each axis: side and fee of the policy; drift a year, symbols, share of BUY, tails and bars."""
+    """A level of each axis: the policy's side and fee, the stream's drift a year, symbols, share of BUY, tails and
+    bars, and whether the agent has its breaker.
+    """
 
     side: str
     fee_bps: float
@@ -44,6 +48,7 @@ class Cell:
     buy_share: float
     tails: float
     bar: str
+    breaker: bool
 
     @property
     def case(self) -> Case:
@@ -51,28 +56,28 @@ class Cell:
         name = (
             f"{self.side} {self.fee_bps:g} bp, drift {self.drift:+.0%}, {self.symbols} symbol"
             f"{'s' if self.symbols > 1 else ''}, {self.buy_share:.0%} BUY, t({self.tails:g}), {self.bar}"
+            f"{'' if self.breaker else ', no breaker'}"
         )
-        return Case(
-            name, Policy.from_dict({"side": self.side, "fee_bps": self.fee_bps}), partial(generated, self)
-        )
+        policy = Policy.from_dict({"side": self.side, "fee_bps": self.fee_bps})
+        return Case(name, policy, partial(generated, self), self.breaker)
 
 
-STANDARD = Cell("long-short", 10.0, 0.0, 1, 0.5, 4.0, "10m")
+STANDARD = Cell("long-short", 10.0, 0.0, 1, 0.5, 4.0, "10m", breaker=True)
 """The generator's standard stream under long-short: the effect must be found here."""
 
 CELLS = (
     STANDARD,
-    Cell("long-flat", 10.0, 0.0, 1, 0.5, 4.0, "10m"),
-    Cell("long-flat", 30.0, 0.0, 1, 0.5, 4.0, "10m"),
-    Cell("long-short", 0.0, 0.2, 4, 0.7, 4.0, "1d"),
-    Cell("long-flat", 30.0, -0.2, 4, 0.7, 2.5, "10m"),
-    Cell("long-short", 0.0, -0.2, 1, 0.5, 2.5, "1d"),
-    Cell("long-flat", 30.0, 0.0, 4, 0.5, 2.5, "1d"),
-    Cell("long-flat", 10.0, 0.2, 4, 0.7, 2.5, "10m"),
-    Cell("long-short", 30.0, 0.2, 1, 0.5, 4.0, "10m"),
-    Cell("long-short", 10.0, -0.2, 1, 0.7, 4.0, "1d"),
-    Cell("long-flat", 0.0, 0.0, 4, 0.7, 2.5, "10m"),
-    Cell("long-flat", 0.0, 0.2, 1, 0.5, 4.0, "1d"),
+    Cell("long-flat", 10.0, 0.0, 1, 0.5, 4.0, "10m", breaker=True),
+    Cell("long-flat", 30.0, 0.0, 1, 0.5, 4.0, "10m", breaker=True),
+    Cell("long-short", 0.0, 0.2, 4, 0.7, 4.0, "1d", breaker=True),
+    Cell("long-flat", 30.0, -0.2, 4, 0.7, 2.5, "10m", breaker=True),
+    Cell("long-short", 0.0, -0.2, 1, 0.5, 2.5, "1d", breaker=False),
+    Cell("long-flat", 30.0, 0.0, 4, 0.5, 2.5, "1d", breaker=False),
+    Cell("long-flat", 10.0, 0.2, 4, 0.7, 2.5, "10m", breaker=True),
+    Cell("long-short", 30.0, 0.2, 1, 0.5, 4.0, "10m", breaker=True),
+    Cell("long-short", 10.0, -0.2, 1, 0.7, 4.0, "1d", breaker=False),
+    Cell("long-flat", 0.0, 0.0, 4, 0.7, 2.5, "10m", breaker=False),
+    Cell("long-flat", 0.0, 0.2, 1, 0.5, 4.0, "1d", breaker=False),
 )
 
 _POLICIES = (

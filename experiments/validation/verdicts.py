@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from agents.breaker import BreakerRules
 from experiments import arms
 from experiments.arms import Trial
 from experiments.paired import Assessment, Judgment, assess
@@ -63,7 +64,7 @@ def run_try(one: Try, rows: int = ROWS) -> Tried:
     """Run the gate and its controls over one stream, and assess them."""
     case = ALL[one.case]
     batch = case.make(one.seed, rows, one.effect)
-    trial = Trial(policy=case.policy, seed=one.seed)
+    trial = Trial(policy=case.policy, breaker=BreakerRules() if case.breaker else None, seed=one.seed)
     stream = arms.stream_of(batch, trial)
     gate = arms.gated(batch, trial)
     decided = {
@@ -126,7 +127,7 @@ def table(tried: Sequence[Tried], *, effect: bool) -> list[str]:
     """A line a case: what was said about the gate, with the 95 % interval of the rate, and the means of its parts."""
     chosen = [one for one in tried if one.effect == effect]
     head = (
-        f"{'effect' if effect else 'null':<66}{'streams':>8}{'overruled':>11}{'uplift':>9}{'selection':>11}"
+        f"{'effect' if effect else 'null':<80}{'streams':>8}{'overruled':>11}{'uplift':>9}{'selection':>11}"
         f"{'costs':>8}{'  helps':<22}{'hurts':>7}{'random':>8}{'shuffled':>10}"
     )
     lines = [head]
@@ -134,7 +135,7 @@ def table(tried: Sequence[Tried], *, effect: bool) -> list[str]:
         gates = [one.assessments["memory"] for one in own]
         helps = _said(own, "memory", Judgment.HELPS)
         lines.append(
-            f"{name:<66}{len(own):>8}{np.mean([one.override_rate for one in gates]):>11.1%}"
+            f"{name:<80}{len(own):>8}{np.mean([one.override_rate for one in gates]):>11.1%}"
             f"{np.mean([one.parts.uplift_bps for one in gates]):>9.2f}"
             f"{np.mean([one.parts.selection_bps for one in gates]):>11.2f}"
             f"{np.mean([one.parts.costs_bps for one in gates]):>8.2f}"

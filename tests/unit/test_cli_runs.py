@@ -33,7 +33,8 @@ def store(tmp_path_factory):
         config = CONFIG | {"seed": seed}
         open_run(blobs, run_id, config)
         write_results(
-            blobs, run_id, stream=stream, arms=arms, metrics=evaluate(stream, arms, alpha=0.1 if seed else 0.05).as_dict(),
+            blobs, run_id, stream=stream, arms=arms,
+            metrics=evaluate(stream, arms, alpha=0.1 if seed else 0.05).as_dict(),
             manifest={
                 "run_id": run_id, "title": "Look [here]", "config": config, "cassette": "c" * 64, "python": "3.11",
                 "provenance": {"file": "mine.csv", "sha256": "a" * 64, "read": "in UTC"}, "packages": {"ray": "2.60"},

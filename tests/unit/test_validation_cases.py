@@ -1,10 +1,11 @@
 import hashlib
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
 import pytest
 
-from experiments.validation.cases import CELLS, OTHERS, STANDARD, Cell
+from experiments.validation.cases import CELLS, OTHERS, STANDARD
 from experiments.validation.shapes import SHAPES, shaped
 from experiments.validation.table import Criterion, Rate
 from experiments.validation.verdicts import ALL, tries
@@ -12,6 +13,7 @@ from experiments.validation.verdicts import ALL, tries
 LEVELS = {
     "side": ("long-short", "long-flat"), "fee_bps": (0.0, 10.0, 30.0), "drift": (0.0, 0.2, -0.2), "symbols": (1, 4),
     "buy_share": (0.5, 0.7), "tails": (4.0, 2.5), "bar": ("10m", "1d"),
+    "breaker": (True, False),
 }  # fmt: skip
 
 
@@ -27,7 +29,7 @@ def test_each_pair_of_levels_meets_in_a_cell():
 
 def test_both_sides_of_the_standard_stream_are_cells():
     assert STANDARD in CELLS
-    assert Cell("long-flat", *[getattr(STANDARD, name) for name in LEVELS][1:]) in CELLS
+    assert replace(STANDARD, side="long-flat") in CELLS
 
 
 def test_names_of_cases_are_distinct():
