@@ -61,7 +61,10 @@ def _show_other(run: Run, store: str, output: Output) -> None:
         ranked = found.get("ranked_by", run.metrics["objective"])
         names = [*best["parameters"], ranked, "total_return", "max_drawdown"]
         rows = [
-            [f"{place} ruined" if one["figures"].get("ruined") else str(place), *(one["parameters"].get(name, one["figures"].get(name)) for name in dict.fromkeys(names))]
+            [
+                f"{place} ruined" if one["figures"].get("ruined") else str(place),
+                *(one["parameters"].get(name, one["figures"].get(name)) for name in dict.fromkeys(names)),
+            ]
             for place, one in enumerate(found["best"], 1)
         ]
         output.say(f"{escape(symbol)}: best of {found['configurations']:,d}")

@@ -17,7 +17,9 @@ from numba.extending import intrinsic
 
 LANES = 8
 
-(CASH, QUANTITY, ANCHOR, LEVEL, LEVELS, TOTAL, SQUARES, LOSSES, PEAK, LOWEST, TROUGH, RETURN, BEFORE) = range(13)
+(CASH, QUANTITY, ANCHOR, LEVEL, LEVELS, TOTAL, SQUARES, LOSSES, PEAK, LOWEST, TROUGH, RETURN, BEFORE) = range(
+    13
+)
 """The rows of a state, float64[ROWS, LANES]; the first three are as they are while the others go along.
 
 `LEVEL`, `BEFORE` and `RETURN` are of the last row; sums, peak and troughs are of those before it.

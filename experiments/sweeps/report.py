@@ -90,7 +90,9 @@ def _about(views: Sequence[MarketView]) -> str:
     )
     ruined = sum(int(np.count_nonzero(pictures.numbers(view.table, "ruined"))) for view in views)
     said = f"; {ruined:,d} ended ruined and stand last" if ruined else ""
-    return f"{configurations:,d} configurations over {symbols}, by {views[0].objective.replace('_', ' ')}{said}"
+    return (
+        f"{configurations:,d} configurations over {symbols}, by {views[0].objective.replace('_', ' ')}{said}"
+    )
 
 
 def _page(views: Sequence[MarketView], manifest: Mapping[str, Any]) -> str:
