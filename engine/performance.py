@@ -200,7 +200,7 @@ def _defined(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _figures(accounts: Floats, table: Floats) -> None:
+def _figures(accounts: Floats, table: Floats) -> None:  # noqa: PLR0915 - each formula once, in one compiled loop
     """One column of `table` an account, in the order of `_NAMES`. Compiled; plain Python can run it too."""
     for row in range(len(accounts)):
         account = accounts[row]
