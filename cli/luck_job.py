@@ -115,7 +115,9 @@ def _show(done: Lucked, settings: Settings, output: Output) -> None:
     ]
     output.table(rows_table(columns, rows))
     better = done.metrics["better_than_own"]
-    output.say(f"as it was {done.metrics['own']['total_return']:+.2%}; {better:.0%} of the paths are better")
+    own = done.metrics["own"]
+    ruined = " and ruined on the way" if own.get("ruined") else ""
+    output.say(f"as it was {own['total_return']:+.2%}{ruined}; {better:.0%} of the paths are better")
     report = settings.store.removeprefix("file://") + "/" + blob_name(done.run_id, "report.html")
     output.say(f"report    {escape(report)}")
 

@@ -106,19 +106,25 @@ _SHOWN = (
     ("fees", "fees", _MONEY),
     ("sharpe", "Sharpe (annual)", _RATIO),
     ("sortino", "Sortino (annual)", _RATIO),
+    ("sharpe_per_period", "Sharpe (a period)", _RATIO),
+    ("sortino_per_period", "Sortino (a period)", _RATIO),
     ("max_drawdown", "largest drawdown", _PART),
-    ("calmar", "Calmar", _RATIO),
+    ("calmar", "Calmar (annual)", _RATIO),
+    ("return_over_drawdown", "return over drawdown", _RATIO),
     ("trades", "trades", _WHOLE),
     ("win_rate", "win rate", _PART),
     ("profit_factor", "profit factor", _RATIO),
     ("exposure", "exposure", _PART),
     ("turnover", "turnover", _RATIO),
     ("signals", "signals", _WHOLE),
+    ("periods", "periods", _WHOLE),
+    ("period_s", "seconds a period", "{:,.6g}".format),
 )
 
 
 def performance_table(standings: Sequence[Mapping[str, Any]]) -> Table:
-    """Portfolios side by side, and buy-and-hold beside them; a figure that is not defined is a dash.
+    """Portfolios side by side, and buy-and-hold beside them; a figure that is not defined is a dash. One that is ruined
+    says so above its figures.
 
     Args:
         standings: bodies of `GET /performance/{portfolio}`; buy-and-hold is that of the first.
@@ -130,6 +136,8 @@ def performance_table(standings: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("buy and hold", justify="right")
     held = standings[0]["performance"]["buy_and_hold"]
     held = held | {"equity": standings[0]["performance"]["initial_cash"] * (1.0 + held["total_return"])}
+    if any(standing["performance"]["ruined"] for standing in standings):
+        table.add_row("", *("RUINED" if each["performance"]["ruined"] else "" for each in standings), "")
     for name, shown, write in _SHOWN:
         cells = [_written(standing["performance"][name], write) for standing in standings]
         table.add_row(shown, *cells, _written(held[name], write) if name in held else "")

@@ -58,9 +58,13 @@ def _show_other(run: Run, store: str, output: Output) -> None:
     )
     for symbol, found in run.metrics.get("symbols", {}).items():
         best = found["best"][0]
-        names = [*best["parameters"], run.metrics["objective"], "total_return", "max_drawdown"]
+        ranked = found.get("ranked_by", run.metrics["objective"])
+        names = [*best["parameters"], ranked, "total_return", "max_drawdown"]
         rows = [
-            [place, *(one["parameters"].get(name, one["figures"].get(name)) for name in dict.fromkeys(names))]
+            [
+                f"{place} ruined" if one["figures"].get("ruined") else str(place),
+                *(one["parameters"].get(name, one["figures"].get(name)) for name in dict.fromkeys(names)),
+            ]
             for place, one in enumerate(found["best"], 1)
         ]
         output.say(f"{escape(symbol)}: best of {found['configurations']:,d}")

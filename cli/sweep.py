@@ -46,7 +46,10 @@ Search = Annotated[
 ]  # fmt: skip
 Objective = Annotated[
     str,
-    typer.Option(metavar="FIGURE", help="What configurations are ranked by: sharpe, total_return, calmar, …"),
+    typer.Option(
+        metavar="FIGURE",
+        help="What configurations are ranked by: sharpe, total_return, calmar, …; without a year if prices are short.",
+    ),
 ]
 WalkForward = Annotated[
     str | None,

@@ -261,12 +261,15 @@ def _show(
         held = found["buy_and_hold"]
         output.say("")
         output.say(
-            f"[bold]{escape(market.symbol)}[/bold]: best by {spec.objective} of {found['configurations']:,d}"
+            f"[bold]{escape(market.symbol)}[/bold]: best by {found['ranked_by']} of {found['configurations']:,d}"
+            + (f", of which {found['ruined']:,d} were ruined" if found["ruined"] else "")
         )
-        shown = dict.fromkeys((spec.objective, *_FIGURES))
+        if found["ranked_by"] != spec.objective:
+            output.say(f"these prices are too few or too short for {spec.objective}, a figure of a year")
+        shown = dict.fromkeys((found["ranked_by"], *_FIGURES))
         rows = [
             [
-                place,
+                f"{place} ruined" if one["figures"]["ruined"] else str(place),
                 *(one["parameters"][name] for name in names),
                 *(_rounded(one["figures"][name]) for name in shown),
             ]

@@ -9,7 +9,8 @@ each of them a short loop that the processor can fill its lanes with, or at leas
    out to open nothing, the block ends with that row, and the next one visits every row, as several symbols do.
 2. trades: the rows that trade, one after the other. Money moves here and nowhere else (`execute`).
 3. marks: cash and position at every row's price, for the account and for buy-and-hold.
-4. figures: returns, sums and peaks, added up row by row in the order of the signals.
+4. figures: returns, sums and peaks, added up instant by instant in their order. Mostly every row is an instant of its
+   own; where it is not, the levels of the block are first cut down to the last of each instant (`merge`).
 
 Importing this module imports numba, so `engine.ledger` does it at the first use. Compiled without numba's
 reference counting (`_nrt`): nothing is allocated here, and counting costs more than a row.
@@ -195,6 +196,7 @@ def _join(account: Floats, positions: Floats, symbol: int, stamp: int, price: fl
         account[at.HOLD_BASE] = price
         account[at.HOLD_PEAK] = price
         account[at.HOLD_VALUE] = price
+        account[at.HOLD_BEFORE] = price
         account[at.FIRST_US] = stamp
         account[at.LAST_US] = stamp
         positions[symbol, at.UNITS] = 1.0
@@ -208,6 +210,7 @@ def _join(account: Floats, positions: Floats, symbol: int, stamp: int, price: fl
     link = joined / hold
     account[at.HOLD_BASE] *= link
     account[at.HOLD_PEAK] *= link
+    account[at.HOLD_BEFORE] *= link
     account[at.HOLD_VALUE] = joined
     positions[symbol, at.UNITS] = units
 
@@ -215,17 +218,18 @@ def _join(account: Floats, positions: Floats, symbol: int, stamp: int, price: fl
 join = njit(**_JIT)(_join)
 
 
-def _clock(stamps: Integers, latest: int, times: Integers) -> None:
-    """The latest instant as of each row: `times`."""
-    ordered = stamps[0] >= latest
+def _clock(stamps: Integers, latest: int, times: Integers) -> bool:
+    """The latest instant as of each row: `times`. Gives whether every row begins an instant."""
+    apart = stamps[0] > latest
     for row in range(1, len(stamps)):
-        ordered &= stamps[row] >= stamps[row - 1]
+        apart &= stamps[row] > stamps[row - 1]
     for row in range(len(stamps)):
         times[row] = stamps[row]
-    if not ordered:
+    if not apart:
         for row in range(len(stamps)):
             latest = max(latest, stamps[row])
             times[row] = latest
+    return bool(apart)
 
 
 clock = njit(**_JIT)(_clock)
@@ -263,18 +267,60 @@ def _mark(prices: Floats, units: float, work: Floats) -> None:
     """The levels of a block of one symbol: cash and position after each row, marked at its price."""
     level, held, cash, quantity = work[_LEVEL], work[_HELD], work[_CASH], work[_QUANTITY]
     for row in range(len(prices)):
-        level[row + 1] = cash[row] + quantity[row] * prices[row]
+        level[row + 2] = cash[row] + quantity[row] * prices[row]
     for row in range(len(prices)):
-        held[row + 1] = units * prices[row]
+        held[row + 2] = units * prices[row]
 
 
 mark = njit(**_JIT)(_mark)
 
 
+def _change(level: float, before: float) -> float:
+    """The return; 0 where there was nothing to earn it on."""
+    return level / before - 1.0 if before > 0.0 else 0.0
+
+
+change_of = njit(**_JIT, forceinline=True)(_change)
+
+
+def _changes(level: Floats, row_return: Floats) -> None:
+    """The return of each row, from the levels of a block that is not merged."""
+    for row in range(len(row_return)):
+        row_return[row] = change_of(level[row + 2], level[row + 1])
+
+
+changes = njit(**_JIT)(_changes)
+
+
+def _merge(times: Integers, since: int, rows: int, level: Floats, held: Floats) -> int:
+    """Keep the last level of each instant: the levels from 1 on. Gives how many instants are over by the last row."""
+    place = 1
+    for row in range(rows):
+        place += int(times[row] > since)
+        since = times[row]
+        level[place] = level[row + 2]
+        held[place] = held[row + 2]
+    return place - 1
+
+
+merge = njit(**_JIT)(_merge)
+
+
+def _lowest(level: Floats, rows: int) -> float:
+    """The lowest level before each row; an equity that is not above zero counts within an instant, too."""
+    found = level[1]
+    for row in range(2, rows + 1):
+        found = min(found, level[row])
+    return found
+
+
+lowest_of = njit(**_JIT)(_lowest)
+
+
 def _spread(
     level: Floats, rows: int, anchor: float, change: Floats, distance: Floats, square: Floats, loss: Floats
 ) -> None:
-    """What rows add to the sums: the return's distance from the anchor, its square, a loss's square."""
+    """What periods add to the sums: the return's distance from the anchor, its square, a loss's square."""
     for row in range(rows):
         before = level[row]
         one = level[row + 1] / before - 1.0 if before > 0.0 else 0.0
@@ -297,6 +343,8 @@ def _extremes(
     Doubles above zero are in the order of their bits, and whole numbers are compared many at once. Row by row
     only where a block holds a new peak and may hold a new trough.
     """
+    if rows == 0:
+        return peak, trough
     level, bit, number = work[space], bits[space], work[_NUMBER]
     highest = bit[1]
     lowest = bit[1]
@@ -322,8 +370,9 @@ extremes = njit(**_JIT)(_extremes)
 
 
 def _figures(account: Floats, work: Floats, bits: Integers, rows: int, change: Floats, hold: bool) -> None:
-    """Take a block's levels into the account's figures; those of buy-and-hold, too, if asked to.
+    """Take the instants that are over into the account's figures; those of buy-and-hold, too, if asked to.
 
+    Their levels are 1 to `rows`; level 0 is the one before them, the last one that of the instant that is not over.
     `change` is filled with the returns.
     """
     level, held = work[_LEVEL], work[_HELD]
@@ -346,7 +395,8 @@ def _figures(account: Floats, work: Floats, bits: Integers, rows: int, change: F
             held_total += held_distance[row]
             held_squares += held_square[row]
             held_losses += held_loss[row]
-        account[at.HOLD_VALUE] = held[rows]
+        account[at.HOLD_BEFORE] = held[rows]
+        account[at.HOLD_VALUE] = held[rows + 1]
         account[at.HOLD_SUM] = held_total
         account[at.HOLD_SQUARES] = held_squares
         account[at.HOLD_DOWNSIDE] = held_losses
@@ -360,11 +410,11 @@ def _figures(account: Floats, work: Floats, bits: Integers, rows: int, change: F
             total += distance[row]
             squares += square[row]
             losses += loss[row]
-    signals = account[at.SIGNALS] + rows
-    account[at.SIGNALS] = signals
-    account[at.EQUITY] = level[rows]
+    periods = account[at.PERIODS] + rows
+    account[at.PERIODS] = periods
+    account[at.BEFORE] = level[rows]
+    account[at.EQUITY] = level[rows + 1]
     account[at.EQUITY_SUM] = equity_sum
-    account[at.LAST_RETURN] = change[rows - 1]
     account[at.RETURN_SUM] = total
     account[at.RETURN_SQUARES] = squares
     account[at.DOWNSIDE] = losses
@@ -372,14 +422,14 @@ def _figures(account: Floats, work: Floats, bits: Integers, rows: int, change: F
         _LEVEL, work, bits, rows, account[at.PEAK], account[at.TROUGH]
     )
 
-    # The number of signals has doubled: from here on, distances are measured from the mean so far.
-    counted = np.int64(signals)
-    if counted & (counted - 1) == 0:
+    # The number of periods has doubled: from here on, distances are measured from the mean so far.
+    counted = np.int64(periods)
+    if rows > 0 and counted & (counted - 1) == 0:
         for anchor, distances, squared in (
             (at.RETURN_ANCHOR, at.RETURN_SUM, at.RETURN_SQUARES),
             (at.HOLD_ANCHOR, at.HOLD_SUM, at.HOLD_SQUARES),
         ):
-            mean = account[distances] / signals
+            mean = account[distances] / periods
             account[squared] -= account[distances] * mean
             account[anchor] += mean
             account[distances] = 0.0
@@ -427,20 +477,38 @@ def _outcomes(
 outcomes = njit(**_JIT)(_outcomes)
 
 
-def _drawdowns(level: Floats, before: float, after: float, peaks: Floats, row_drawdown: Floats) -> None:
-    """Each row's distance from the peak, which was `before` and is `after` the block."""
+def _drawdowns(equity: Floats, before: float, after: float, peaks: Floats, row_drawdown: Floats) -> None:
+    """Each row's distance from the peak, which was `before` and is `after` the block. Not more than all is lost."""
     if before == after:
         for row in range(len(row_drawdown)):
-            row_drawdown[row] = 1.0 - level[row + 1] / after
+            row_drawdown[row] = min(1.0 - equity[row] / after, 1.0)
         return
     for row in range(len(row_drawdown)):
-        before = max(before, level[row + 1])
+        before = max(before, equity[row])
         peaks[row] = before
     for row in range(len(row_drawdown)):
-        row_drawdown[row] = 1.0 - level[row + 1] / peaks[row]
+        row_drawdown[row] = min(1.0 - equity[row] / peaks[row], 1.0)
 
 
 drawdowns = njit(**_JIT)(_drawdowns)
+
+
+def _merged_drawdowns(
+    equity: Floats, times: Integers, since: int, last: float, peak: float, row_drawdown: Floats
+) -> None:
+    """The same where rows share instants: a level within one makes no peak, as other prices of it are yet to come.
+
+    `last` is the equity before the first row, `peak` the highest at the end of an instant before that.
+    """
+    for row in range(len(row_drawdown)):
+        if times[row] > since:
+            peak = max(peak, last)
+            since = times[row]
+        last = equity[row]
+        row_drawdown[row] = min(1.0 - last / max(peak, last), 1.0)
+
+
+merged_drawdowns = njit(**_JIT)(_merged_drawdowns)
 
 
 def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the trades in between
@@ -500,22 +568,24 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             )  # fmt: skip
             if bad >= 0:
                 return int(begin + bad)
-        signals = np.int64(account[at.SIGNALS])
-        while doubled <= signals:
+        # So few rows that the number of periods doubles with the last one, if it does.
+        periods = np.int64(account[at.PERIODS])
+        while doubled <= periods:
             doubled *= 2
-        end = min(begin + size, checked, begin + doubled - signals)
+        end = min(begin + size, checked, begin + doubled - periods)
         symbol = np.int64(symbols[begin])
         if positions[symbol, at.PRICE] == 0.0:
             join(account, positions, symbol, stamps[begin], prices[begin])
-        level[0] = account[at.EQUITY]
-        held[0] = account[at.HOLD_VALUE]
+        level[0], level[1] = account[at.BEFORE], account[at.EQUITY]
+        held[0], held[1] = account[at.HOLD_BEFORE], account[at.HOLD_VALUE]
 
         cash = account[at.CASH]
         quantity = positions[0, at.QUANTITY]
         basis = positions[0, at.BASIS]
         waiting: Any = np.int64(positions[0, at.WAITING])
-        since = np.int64(account[at.LAST_US])
-        clock(stamps[begin:end], since, times)
+        latest = np.int64(account[at.LAST_US])
+        since = latest
+        apart = clock(stamps[begin:end], latest, times)
         if shown:
             fetch(row_cash, end + AHEAD, BLOCK)
             fetch(row_position, end + AHEAD, BLOCK)
@@ -624,8 +694,8 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             if not single:
                 if at_next:
                     waiting = action if is_trade(action, quantity, lowest) else np.int64(0)
-                level[place + 1] = cash + (rest + quantity * price)
-                held[place + 1] = hold_rest + positions[symbol, at.UNITS] * price
+                level[place + 2] = cash + (rest + quantity * price)
+                held[place + 2] = hold_rest + positions[symbol, at.UNITS] * price
                 positions[symbol, at.QUANTITY] = quantity
                 positions[symbol, at.BASIS] = basis
                 positions[symbol, at.PRICE] = price
@@ -647,15 +717,26 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             positions[0, at.STAMP] = stamps[end - 1]
             positions[0, at.WAITING] = waiting
         account[at.CASH] = cash
-        latest = times[taken - 1]
         if account[at.OPEN] != 0.0:
-            account[at.EXPOSED_US] += latest - since
-        account[at.LAST_US] = latest
+            account[at.EXPOSED_US] += times[taken - 1] - since
+        account[at.LAST_US] = times[taken - 1]
+        account[at.SIGNALS] += taken
+        account[at.LAST_RETURN] = change_of(level[taken + 1], level[taken])
+        peak = account[at.PEAK]
+        equity = account[at.EQUITY]
         if shown:
             fetch(row_return, end + AHEAD, BLOCK)
             fetch(row_drawdown, end + AHEAD, BLOCK)
-        peak = account[at.PEAK]
-        figures(account, work, bits, taken, row_return[begin:end] if shown else change, hold)
+            copy(level[2 : taken + 2], row_equity[begin:end])
+        over: Any = taken
+        if not apart:
+            if shown:
+                changes(level, row_return[begin:end])
+                merged_drawdowns(row_equity[begin:end], times, latest, equity, peak, row_drawdown[begin:end])
+            if lowest_of(level, taken) <= 0.0:
+                account[at.TROUGH] = min(account[at.TROUGH], 0.0)
+            over = merge(times, latest, taken, level, held)
+        figures(account, work, bits, over, change, hold)
 
         if shown:
             fetch(row_quantity, end + AHEAD, BLOCK)
@@ -668,8 +749,13 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
                 actions[begin:end], row_position[begin:end], at_next, lowest,
                 row_executed[begin:end], row_outcome[begin:end],
             )  # fmt: skip
-            copy(level[1 : taken + 1], row_equity[begin:end])
-            drawdowns(level, peak, account[at.PEAK], work[_DISTANCE], row_drawdown[begin:end])
+            if apart:
+                copy(change[1:taken], row_return[begin : end - 1])
+                row_return[end - 1] = account[at.LAST_RETURN]
+                drawdowns(
+                    row_equity[begin:end], max(peak, equity), max(account[at.PEAK], account[at.EQUITY]),
+                    work[_DISTANCE], row_drawdown[begin:end],
+                )  # fmt: skip
         if record or end == rows:
             unrealised = 0.0
             for other in range(count):

@@ -161,10 +161,10 @@ def _go(
 go = njit(**_JIT)(_go)
 
 
-def _anchor(state: Any, signals: float) -> None:
-    """The number of rows has doubled: from here on, distances are measured from the mean so far."""
+def _anchor(state: Any, periods: float) -> None:
+    """The number of rows that are over has doubled: from here on, distances are measured from the mean so far."""
     for lane in range(LANES):
-        mean = state[to.TOTAL, lane] / signals
+        mean = state[to.TOTAL, lane] / periods
         state[to.SQUARES, lane] -= state[to.TOTAL, lane] * mean
         state[to.ANCHOR, lane] += mean
         state[to.TOTAL, lane] = 0.0
@@ -177,7 +177,7 @@ def _advance(
     policies: Floats, accounts: Floats, held: Floats, states: Any, stamps: Integers, actions: Any, prices: Floats,
     signals: int,
 ) -> None:  # fmt: skip
-    """Take rows in, before which there were `signals` of them.
+    """Take rows in, before which there were `signals` of them. All of them but the last are over.
 
     Args: `policies` float64[k, 7], `accounts` float64[k, ACCOUNT_SIZE], `held` float64[k, HELD], `states`
     float64[groups, ROWS, LANES], `actions` int8[k, n].
@@ -190,11 +190,12 @@ def _advance(
         state = states[group]
         first = group * LANES
         begin = 0
+        over = signals - 1
         doubled = 1
-        while doubled <= signals:
+        while doubled <= over:
             doubled *= 2
         while begin < n:
-            end = min(begin + BLOCK, n, doubled - signals)
+            end = min(begin + BLOCK, n, doubled - over)
             for lane in range(min(LANES, k - first)):
                 one = first + lane
                 counts[lane] = trades(
@@ -202,7 +203,7 @@ def _advance(
                     cash[lane], quantity[lane],
                 )  # fmt: skip
             go(state, prices, begin, end, counts, rows, cash, quantity, done)
-            if signals + end == doubled:
+            if over + end == doubled:
                 anchor(state, np.float64(doubled))
                 doubled *= 2
             begin = end

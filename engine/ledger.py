@@ -16,10 +16,12 @@ What a row does, in this order:
    as much again, stays behind to cover it. So positions never open beyond equity; without shorts `free` is
    the cash.
 3. Equity is cash plus every position at its symbol's last price, summed anew on each row.
-4. The figures take the row in: its return on the equity before it, the peak, and buy-and-hold beside it.
+4. The figures take the row in, and buy-and-hold beside it. All rows of one stamp are one instant and one period:
+   its return is that of the equity after its last row on the equity before its first. A row whose stamp is not
+   later than every one before it belongs to the last instant.
 
 No margin call is simulated: a short whose price explodes takes equity below zero. Nothing opens then (closing
-stays possible), and returns count as zero until equity is above zero again.
+stays possible), returns count as zero until equity is above zero again, and the account is ruined for good.
 
 Timestamps increase strictly within a symbol; that is checked where signals are taken in, not here.
 """
@@ -91,7 +93,7 @@ class LedgerRows:
         equity: after the row.
         signal_return: equity / equity before the row - 1.
         realised_pnl: profit of all positions closed so far, after fees.
-        drawdown: 1 - equity / highest equity so far.
+        drawdown: 1 - equity / highest equity so far, which is that of an instant's last row or of this one; at most 1.
     """
 
     outcome: NDArray[np.int8]
@@ -264,9 +266,16 @@ class Ledger:
         body = header + self.account.astype("<f8").tobytes() + self.positions.astype("<f8").tobytes()
         return body + struct.pack("<I", zlib.crc32(body))
 
+    @staticmethod
+    def is_current(data: bytes) -> bool:
+        """Whether such bytes are of this version; those of one before are read, but counted in another way."""
+        return data[4:6] == struct.pack("<H", _VERSION)
+
     @classmethod
     def from_bytes(cls, policy: Policy, data: bytes) -> "Ledger":
-        """The ledger that `to_bytes` wrote.
+        """The ledger that `to_bytes` wrote, in this version or one before.
+
+        Before version 3 every row counted as a period; rows that are in such a ledger go on doing so.
 
         Raises:
             JournalDamaged: not such bytes, another version, or of a portfolio with other initial cash.
@@ -318,10 +327,9 @@ def _unpacked(n: int, data: bytes) -> LedgerRows:
 
 
 _MAGIC = b"RSLG"
-_VERSION = 2
-# Version 1 kept mean and squared distances of returns by Welford: sums about the mean, so their sum is 0.
-_FIRST_VERSION = (1, 32, 6)
-_SUMS_IN_FIRST_VERSION = (16, 28)
+_VERSION = 3
+_SIZES = {1: (32, 6), 2: (34, 6), _VERSION: (ACCOUNT_SIZE, POSITION_SIZE)}
+"""Of account and position, by stored version."""
 _HEADER = struct.Struct("<4sHHHI")
 _CRC_SIZE = 4
 
@@ -330,17 +338,12 @@ def _numbers(data: bytes) -> Floats:
     if len(data) < _HEADER.size + _CRC_SIZE:
         raise JournalDamaged(f"a stored ledger of {len(data)} bytes is shorter than its header")
     magic, version, account_size, position_size, symbols = _HEADER.unpack_from(data)
-    first_version = (version, account_size, position_size) == _FIRST_VERSION
     if magic != _MAGIC:
         raise JournalDamaged(f"a stored ledger begins with {magic!r}; expected {_MAGIC!r}")
-    if (version, account_size, position_size) != (
-        _VERSION,
-        ACCOUNT_SIZE,
-        POSITION_SIZE,
-    ) and not first_version:
+    if _SIZES.get(version) != (account_size, position_size):
         raise JournalDamaged(
             f"a stored ledger has version {version} ({account_size} by {position_size}); this program reads "
-            f"version {_VERSION} ({ACCOUNT_SIZE} by {POSITION_SIZE})"
+            f"versions 1 to {_VERSION} ({ACCOUNT_SIZE} by {POSITION_SIZE})"
         )
     expected = _HEADER.size + 8 * (account_size + symbols * position_size) + _CRC_SIZE
     if len(data) != expected:
@@ -351,7 +354,28 @@ def _numbers(data: bytes) -> Floats:
     if zlib.crc32(body) != crc:
         raise JournalDamaged("a stored ledger does not match its checksum")
     numbers = np.frombuffer(body, dtype="<f8", offset=_HEADER.size).astype(np.float64)
-    return np.insert(numbers, _SUMS_IN_FIRST_VERSION, 0.0) if first_version else numbers
+    if version == 1:
+        numbers = _second_version(numbers)
+    return _third_version(numbers) if version < _VERSION else numbers
+
+
+def _second_version(numbers: Floats) -> Floats:
+    """Version 1 kept mean and squared distances of returns by Welford: sums about the mean, so their sum is 0."""
+    return np.insert(numbers, (16, 28), 0.0)
+
+
+def _third_version(numbers: Floats) -> Floats:
+    """Version 2 had the return of every row in its sums. The last instant of this one begins with nothing earned, and
+    its return of 0 is taken out of the sums beforehand, so that count, mean and variance stay as they were.
+    """
+    signals, equity, held = numbers[at.SIGNALS], numbers[at.EQUITY], numbers[25]
+    found = np.insert(numbers, (13, 13, 26), (max(signals - 1.0, 0.0), equity, held))
+    if signals > 0.0:
+        found[at.EQUITY_SUM] -= equity
+        for anchor in (at.RETURN_ANCHOR, at.HOLD_ANCHOR):
+            found[anchor + 1] += found[anchor]
+            found[anchor + 2] -= found[anchor] ** 2
+    return found
 
 
 def _refusal(

@@ -17,10 +17,15 @@ from numba.extending import intrinsic
 
 LANES = 8
 
-(CASH, QUANTITY, ANCHOR, LEVEL, LEVELS, TOTAL, SQUARES, LOSSES, PEAK, LOWEST, TROUGH, RETURN) = range(12)
-"""The rows of a state, float64[ROWS, LANES]; the first three are as they are while the others go along."""
+(CASH, QUANTITY, ANCHOR, LEVEL, LEVELS, TOTAL, SQUARES, LOSSES, PEAK, LOWEST, TROUGH, RETURN, BEFORE) = range(
+    13
+)
+"""The rows of a state, float64[ROWS, LANES]; the first three are as they are while the others go along.
 
-ROWS = 12
+`LEVEL`, `BEFORE` and `RETURN` are of the last row; sums, peak and troughs are of those before it.
+"""
+
+ROWS = 13
 _FIXED = 3
 
 _DOUBLE = ir.DoubleType()
@@ -75,30 +80,34 @@ def _row(builder: ir.IRBuilder, fixed: list[Any], slots: dict[int, Any], price: 
     def add(row: int, value: Any) -> None:
         builder.store(builder.fadd(builder.load(slots[row]), value), slots[row])
 
-    level = builder.fadd(cash, builder.fmul(quantity, price))
-    before = builder.load(slots[LEVEL])
-    change = builder.fsub(builder.fdiv(level, before), one)
-    change = builder.select(builder.fcmp_ordered(">", before, nothing), change, nothing)
+    # The row before is over: its level and return are added.
+    last, change = builder.load(slots[LEVEL]), builder.load(slots[RETURN])
     away = builder.fsub(change, anchor)
     below = builder.select(builder.fcmp_ordered("<", change, nothing), change, nothing)
-    add(LEVELS, level)
+    add(LEVELS, last)
     add(TOTAL, away)
     add(SQUARES, builder.fmul(away, away))
     add(LOSSES, builder.fmul(below, below))
-    builder.store(change, slots[RETURN])
-    builder.store(level, slots[LEVEL])
 
     peak = builder.load(slots[PEAK])
-    higher = builder.fcmp_ordered(">", level, peak)
+    higher = builder.fcmp_ordered(">", last, peak)
     any_higher = builder.icmp_unsigned("!=", builder.bitcast(higher, ir.IntType(LANES)), ir.IntType(LANES)(0))
     with builder.if_then(any_higher, likely=False):
         lowest, trough = builder.load(slots[LOWEST]), builder.load(slots[TROUGH])
         share = builder.fdiv(lowest, peak)
         builder.store(builder.select(builder.fcmp_ordered("<", share, trough), share, trough), slots[TROUGH])
-        builder.store(builder.select(higher, level, peak), slots[PEAK])
-        builder.store(builder.select(higher, level, lowest), slots[LOWEST])
+        builder.store(builder.select(higher, last, peak), slots[PEAK])
+        builder.store(builder.select(higher, last, lowest), slots[LOWEST])
     lowest = builder.load(slots[LOWEST])
-    builder.store(builder.select(builder.fcmp_ordered("<", level, lowest), level, lowest), slots[LOWEST])
+    builder.store(builder.select(builder.fcmp_ordered("<", last, lowest), last, lowest), slots[LOWEST])
+
+    # This row is the last one.
+    level = builder.fadd(cash, builder.fmul(quantity, price))
+    earned = builder.fsub(builder.fdiv(level, last), one)
+    earned = builder.select(builder.fcmp_ordered(">", last, nothing), earned, nothing)
+    builder.store(earned, slots[RETURN])
+    builder.store(last, slots[BEFORE])
+    builder.store(level, slots[LEVEL])
 
 
 ACTIONS = 64
@@ -164,9 +173,16 @@ def _everywhere(builder: ir.IRBuilder, value: Any) -> Any:
     return builder.shuffle_vector(one, nothing, ir.Constant(ir.VectorType(_WORD, LANES), [0] * LANES))
 
 
-def new_state(groups: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """States of accounts that hold nothing, `float64[groups, ROWS, LANES]`; levels and peaks are to be set."""
+def new_state(cash: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """States of accounts that hold nothing but cash, float64[accounts]: `float64[groups, ROWS, LANES]`."""
+    groups = -(-len(cash) // LANES)
+    padded = np.ones(groups * LANES)
+    padded[: len(cash)] = cash
     state = np.zeros((groups, ROWS, LANES))
-    state[:, [CASH, LEVEL, PEAK, TROUGH]] = 1.0
+    for row in (CASH, LEVEL, BEFORE, PEAK):
+        state[:, row] = padded.reshape(groups, LANES)
+    # The first row finds none before it that is over: what it adds for that is taken off here.
+    state[:, LEVELS] = -state[:, CASH]
+    state[:, TROUGH] = 1.0
     state[:, LOWEST] = np.inf
     return state

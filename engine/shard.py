@@ -40,7 +40,7 @@ from engine.journal.blobs import BlobStore
 from engine.journal.frames import Position, Record
 from engine.journal.journal import Commit, Journal, JournalStore
 from engine.judgement import Finding, judge
-from engine.ledger import LedgerRows
+from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy, check_portfolio_name
 from engine.portfolio import Portfolio, Stretch
 from engine.recall import (
@@ -472,7 +472,11 @@ class Shard:
         limits: Limits,
         snapshot: Snapshot,
     ) -> "Shard | None":
-        """The shard as a snapshot describes it; None if what it needs beside it is not there."""
+        """The shard as a snapshot describes it; None if what it needs beside it is not there, or if a version wrote it
+        that counted figures in another way: then they are counted anew, from the first record.
+        """
+        if not all(Ledger.is_current(dump["ledger"]) for dump in snapshot.portfolios):
+            return None
         try:
             identities = Identities.load(list(snapshot.runs), blobs, cache_dir)
         except JournalDamaged:

@@ -44,9 +44,7 @@ class Sweep:
             np.stack([new_account(one.initial_cash) for one in policies]) if count else _nothing()
         )
         self._held = np.zeros((count, _lanes().HELD))
-        groups = -(-count // to.LANES)
-        self._states = to.new_state(groups)
-        self._set_lanes((to.CASH, to.LEVEL, to.PEAK), self._accounts[:, at.INITIAL_CASH])
+        self._states = to.new_state(self._accounts[:, at.INITIAL_CASH])
         # Buy-and-hold is the same for all, and clock and checks are a ledger's.
         self._shared = Ledger(Policy())
         self._shared.ensure_symbols(1)
@@ -91,7 +89,7 @@ class Sweep:
         module = _lanes()
         quantity, basis = self._held[:, module.QUANTITY], self._held[:, module.BASIS]
         accounts[:, at.UNREALISED] = 0.0 + (quantity * price - basis)
-        accounts[:, at.SIGNALS] = signals
+        accounts[:, at.SIGNALS], accounts[:, at.PERIODS] = signals, shared[at.PERIODS]
         accounts[:, at.FIRST_US], accounts[:, at.LAST_US] = shared[at.FIRST_US], shared[at.LAST_US]
         open_ = accounts[:, at.OPEN] != 0.0
         accounts[open_, at.EXPOSED_US] += shared[at.LAST_US] - self._held[open_, module.SINCE]
@@ -107,16 +105,11 @@ class Sweep:
                 "known_at_us", int(stamps[row]), "an instant after that of the bar before", row=row
             )
 
-    def _set_lanes(self, rows: Sequence[int], values: Floats) -> None:
-        padded = np.ones(len(self._states) * to.LANES)
-        padded[: len(values)] = values
-        for row in rows:
-            self._states[:, row] = padded.reshape(-1, to.LANES)
-
 
 _LANES_OF = {
-    at.EQUITY: to.LEVEL, at.EQUITY_SUM: to.LEVELS, at.RETURN_ANCHOR: to.ANCHOR, at.RETURN_SUM: to.TOTAL,
-    at.RETURN_SQUARES: to.SQUARES, at.DOWNSIDE: to.LOSSES, at.PEAK: to.PEAK, at.LAST_RETURN: to.RETURN,
+    at.EQUITY: to.LEVEL, at.BEFORE: to.BEFORE, at.EQUITY_SUM: to.LEVELS, at.RETURN_ANCHOR: to.ANCHOR,
+    at.RETURN_SUM: to.TOTAL, at.RETURN_SQUARES: to.SQUARES, at.DOWNSIDE: to.LOSSES, at.PEAK: to.PEAK,
+    at.LAST_RETURN: to.RETURN,
 }  # fmt: skip
 
 

@@ -202,11 +202,11 @@ def baseline_of(arms: Sequence[ArmResult]) -> ArmResult:
 
 
 def drawdowns(equity: Floats, initial: float) -> Floats:
-    """1 - equity / highest equity so far, the initial one included; float64[n]."""
+    """1 - equity / highest equity so far, the initial one included; at most 1, where all is lost. float64[n]."""
     if not len(equity):
         return equity
     peak = np.maximum.accumulate(np.maximum(equity, initial))
-    return np.asarray(1.0 - equity / peak, np.float64)
+    return np.asarray(np.minimum(1.0 - equity / peak, 1.0), np.float64)
 
 
 def _in_order(by_fill: Mapping[str, Any]) -> dict[str, Any]:

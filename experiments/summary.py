@@ -54,7 +54,7 @@ def arms_table(evaluation: Evaluation) -> Table:
     found = {one.arm: one for one in evaluation.assessments}
     for arm in evaluation.arms:
         cells = _cells(found[arm.name]) if arm.name in found else [""] * 7
-        table.add_row(Text(arm.name), *cells, percent(_return(arm.performance)))
+        table.add_row(Text(arm.name), *cells, _return(arm.performance))
     return table
 
 
@@ -87,6 +87,7 @@ def summary_dict(evaluation: Evaluation, manifest: Mapping[str, Any] | None = No
                 "model_usd": arm.model_usd,
                 "model_calls": arm.model_calls,
                 "total_return": {fill: own.get("total_return") for fill, own in arm.performance.items()},
+                "ruined": {fill: own.get("ruined") for fill, own in arm.performance.items()},
                 "assessment": None if assessment is None else assessment.as_dict(),
                 "sentence": None if assessment is None else sentence(evaluation, assessment),
             }
@@ -115,10 +116,10 @@ def _cells(one: Assessment) -> list[str]:
     ]
 
 
-def _return(performance: Mapping[str, Mapping[str, Any]]) -> float | None:
+def _return(performance: Mapping[str, Mapping[str, Any]]) -> str:
     """Of the next-bar fill where there is one: it is the one that can be traded."""
     for fill in ("next", *performance):
         if fill in performance:
-            found = performance[fill].get("total_return")
-            return None if found is None else float(found)
-    return None
+            own = performance[fill]
+            return percent(own.get("total_return")) + (", ruined" if own.get("ruined") else "")
+    return percent(None)

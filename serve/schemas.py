@@ -68,10 +68,17 @@ class BuyAndHoldBody(_Shown):
     sortino: float | None
     max_drawdown: Share
     calmar: float | None
+    sharpe_per_period: float | None
+    sortino_per_period: float | None
+    return_over_drawdown: float | None
 
 
 class PerformanceBody(_Shown):
-    """Cumulative performance; a figure that is not defined yet is null."""
+    """Cumulative performance; a figure that is not defined yet is null.
+
+    Sharpe, Sortino and Calmar are of a year, and null for fewer than 30 returns or less than a week. A period is an
+    instant: all signals of one stamp. Once ruined, an account has no ratios, and its largest drawdown is 1.
+    """
 
     signals: int
     initial_cash: float
@@ -93,6 +100,16 @@ class PerformanceBody(_Shown):
     calmar: float | None
     exposure: float | None
     turnover: float | None
+    sharpe_per_period: float | None
+    sortino_per_period: float | None
+    return_over_drawdown: Annotated[
+        float | None, Field(description="total return over largest drawdown, as Calmar is without the year")
+    ]
+    periods: Annotated[int, Field(description="instants, of which each has a return")]
+    period_s: Annotated[
+        float | None, Field(description="their mean spacing in seconds, which annual figures rest on")
+    ]
+    ruined: Annotated[bool, Field(description="equity was not above zero at some time")]
     buy_and_hold: BuyAndHoldBody
 
 

@@ -8,11 +8,13 @@ buy-and-hold in exact fractions. There the kernel, which keeps running accumulat
 import math
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from engine.policy import Policy
 
 YEAR_US = 365 * 24 * 60 * 60 * 1_000_000
+WEEK_US = 7 * 24 * 60 * 60 * 1_000_000
 
 
 @dataclass
@@ -52,6 +54,8 @@ class ReferenceLedger:
     def take(self, timestamp_us: int, symbol: int, action: int, price: float) -> dict[str, Any]:
         """One signal; gives its row, also kept in `rows`."""
         now = max([timestamp_us, *self.times[-1:]])
+        if self.times and now > self.times[-1]:
+            self.peak = max(self.peak, self.equity)
         if self.times and any(held.quantity for held in self.symbols.values()):
             self.exposed_us += now - self.times[-1]
         self.times.append(now)
@@ -72,17 +76,20 @@ class ReferenceLedger:
 
         before = self.equity
         self.equity = self.cash + (self._rest(symbol) + held.value)
-        self.peak = max(self.peak, self.equity)
         row |= {
             "cash": self.cash,
             "position": held.quantity,
             "equity": self.equity,
             "signal_return": self.equity / before - 1 if before > 0 else 0.0,
             "realised_pnl": self.realised,
-            "drawdown": 1 - self.equity / self.peak,
+            "drawdown": min(1 - self.equity / max(self.peak, self.equity), 1.0),
         }
         self.rows.append(row)
         return row
+
+    def levels(self) -> list[float]:
+        """Initial cash, and the equity at the end of each instant, the last one as it is."""
+        return [self.policy.initial_cash, *last_of_each(self.times, [row["equity"] for row in self.rows])]
 
     def _order(self, symbol: int, action: int, price: float, row: dict[str, Any]) -> str:
         held = self.symbols[symbol]
@@ -166,19 +173,19 @@ class ReferenceLedger:
 
     def figures(self) -> dict[str, Any]:
         """What `Performance.as_dict()` should say."""
-        n = len(self.rows)
-        equities = [row["equity"] for row in self.rows]
+        levels = self.levels()
+        n = len(levels) - 1
         elapsed_us = self.times[-1] - self.times[0]
         lost = math.fsum(-profit for profit in self.profits if profit < 0)
         won = math.fsum(profit for profit in self.profits if profit > 0)
         hold_levels = [Fraction(1)]
         for change in self.hold_returns:
             hold_levels.append(hold_levels[-1] * (1 + change))
-        own = ratios(
-            [self.policy.initial_cash, *equities], [row["signal_return"] for row in self.rows], elapsed_us
-        )
+        held = [Fraction(1), *last_of_each(self.times, hold_levels[1:])]
+        ruined = any(row["equity"] <= 0 for row in self.rows)
+        mean_equity = math.fsum(levels[1:]) / n
         return {
-            "signals": n,
+            "signals": len(self.rows),
             "initial_cash": self.policy.initial_cash,
             "cash": self.cash,
             "equity": self.equity,
@@ -191,43 +198,60 @@ class ReferenceLedger:
             "win_rate": sum(profit > 0 for profit in self.profits) / len(self.profits)
             if self.profits
             else None,
-            "profit_factor": won / lost if lost else None,
-            "drawdown": 1 - self.equity / self.peak,
+            "profit_factor": won / lost if lost > 1e-14 * self.notional and not ruined else None,
+            "drawdown": self.rows[-1]["drawdown"],
             "exposure": self.exposed_us / elapsed_us if elapsed_us else None,
-            "turnover": self.notional / (math.fsum(equities) / n) if math.fsum(equities) > 0 else None,
-            "buy_and_hold": ratios(
-                [float(level) for level in hold_levels],
-                [float(change) for change in self.hold_returns],
-                elapsed_us,
-            ),
-        } | own
+            "turnover": None if ruined else self.notional / mean_equity,
+            "periods": n,
+            "period_s": elapsed_us / (n - 1) / 1e6 if n > 1 else None,
+            "ruined": ruined,
+            "buy_and_hold": ratios([float(level) for level in held], growths(held), elapsed_us, ruined=False),
+        } | ratios(levels, growths(levels), elapsed_us, ruined=ruined)
 
 
-def ratios(levels: list[float], returns: list[float], elapsed_us: int) -> dict[str, float | None]:
+def last_of_each(times: list[int], values: list[Any]) -> list[Any]:
+    """The last of the values of each instant; `times` do not fall."""
+    return list(dict(zip(times, values, strict=True)).values())
+
+
+def growths(levels: list[Any]) -> list[float]:
+    """The return of each period; 0 where there was nothing to earn it on."""
+    return [float(after / before - 1) if before > 0 else 0.0 for before, after in pairwise(levels)]
+
+
+def ratios(
+    levels: list[float], returns: list[float], elapsed_us: int, *, ruined: bool
+) -> dict[str, float | None]:
     """Return, Sharpe, Sortino, largest drawdown and Calmar, from the whole lists."""
     n = len(returns)
-    peak, worst = levels[0], 0.0
+    peak, worst = levels[0], 1.0 if ruined else 0.0
     for level in levels:
         peak = max(peak, level)
-        worst = max(worst, 1 - level / peak)
+        worst = max(worst, min(1 - level / peak, 1.0))
     level = levels[-1] / levels[0]
-    sharpe = sortino = calmar = None
-    if n >= 2 and elapsed_us:
+    sharpe = sortino = calmar = over_drawdown = None
+    long = n >= 30 and elapsed_us >= WEEK_US
+    if n >= 2 and not ruined:
         mean = math.fsum(returns) / n
         deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in returns) / (n - 1))
         below = math.sqrt(math.fsum(min(value, 0) ** 2 for value in returns) / n)
-        a_year = math.sqrt(YEAR_US / (elapsed_us / (n - 1)))
-        sharpe = mean / deviation * a_year if deviation > 1e-14 else None
-        sortino = mean / below * a_year if below > 1e-14 else None
+        sharpe = mean / deviation if deviation > 1e-14 else None
+        sortino = mean / below if below > 1e-14 else None
+    if worst > 1e-14 and not ruined:
+        over_drawdown = (level - 1) / worst
         try:
-            growth = max(level, 0) ** (YEAR_US / elapsed_us) - 1
+            growth = level ** (YEAR_US / elapsed_us) - 1 if long else math.inf
         except OverflowError:
             growth = math.inf
-        calmar = growth / worst if worst > 1e-14 and math.isfinite(growth) else None
+        calmar = growth / worst if growth <= 1000 else None
+    a_year = math.sqrt(YEAR_US / (elapsed_us / (n - 1))) if long else 0.0
     return {
         "total_return": level - 1,
-        "sharpe": sharpe,
-        "sortino": sortino,
+        "sharpe": sharpe * a_year if long and sharpe is not None else None,
+        "sortino": sortino * a_year if long and sortino is not None else None,
         "max_drawdown": worst,
         "calmar": calmar,
+        "sharpe_per_period": sharpe,
+        "sortino_per_period": sortino,
+        "return_over_drawdown": over_drawdown,
     }

@@ -29,6 +29,12 @@ def path_figures(growth: Floats, ruin: float) -> tuple[float, float, float, floa
     return float(level[-1] - 1.0), worst, float(since.max() / max(1, len(growth))), float(level.min() <= ruin)
 
 
+def until_ruin(growth: Floats) -> Floats:
+    """The same path, with nothing left from where its equity is not above zero on: what is lost does not come back."""
+    left: Floats = np.where(np.minimum.accumulate(growth) > 0.0, growth, 0.0)
+    return left
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """One figure over all paths.

@@ -10,7 +10,7 @@ from engine.errors import InvalidField
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
 from engine.strategies.strategy import Bars, Strategy
-from experiments.luck.distributions import FIGURES, path_figures
+from experiments.luck.distributions import FIGURES, path_figures, until_ruin
 from experiments.luck.markets import MODELS, Model, fitted, generator
 from experiments.luck.resampling import block_length, drawn, shuffled, stationary, trade_growths
 from experiments.sweeps.market import Market
@@ -108,7 +108,7 @@ def run_paths(
     figures = np.empty((end - begin, len(FIGURES)))
     drawn_at = np.empty((end - begin, STEPS))
     for row, index in enumerate(range(begin, end)):
-        growth = _path(market, strategy, spec, source, generator(spec.seed, index))
+        growth = until_ruin(_path(market, strategy, spec, source, generator(spec.seed, index)))
         figures[row] = path_figures(growth, spec.ruin)
         drawn_at[row] = growth[np.linspace(0, len(growth) - 1, STEPS).astype(np.int64)]
     return figures, drawn_at

@@ -143,7 +143,7 @@ def _write(
         "kind": "luck",
         "method": spec.method,
         "paths": spec.paths,
-        "own": {"total_return": float(source.own[-1] - 1.0)},
+        "own": {"total_return": float(source.own[-1] - 1.0), "ruined": bool((source.own <= 0.0).any())},
         "better_than_own": float(np.mean(figures[:, 0] > source.own[-1] - 1.0)),
         "figures": {name: asdict(spread) for name, spread in own.items()},
         "ruin": {"share": own["ruined"].mean, "error": own["ruined"].error, "at": spec.ruin},

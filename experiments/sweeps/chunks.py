@@ -18,7 +18,7 @@ from agents.verdicts import decided
 from engine import account as at
 from engine.account import Floats
 from engine.columns import SignalBatch
-from engine.performance import performance_table
+from engine.performance import is_ruined, performance_table, return_sums
 from engine.strategies.strategy import Actions, Bars, Family, family
 from engine.sweeping import Sweep
 from experiments.arms import Trial, gated
@@ -28,7 +28,8 @@ from experiments.sweeps.space import GATE, Configuration, Space, Tried
 NUMBER = "configuration"
 PERIODS = "period_returns"
 SUMS = "fold_sums"
-_COUNTS = ("signals", "trades", "closed_trades")
+RUINED = "ruined"
+_COUNTS = ("signals", "trades", "closed_trades", "periods")
 _LEFT_OUT = ("initial_cash", "cash", "signal_return", "drawdown")
 
 
@@ -38,7 +39,8 @@ class Marks:
 
     Attributes:
         periods: int64[p + 1], rising bars from 0 to n: returns over these periods are kept for `sampled` ones.
-        folds: int64[f + 1], rising bars: growth, sum and squares of the returns between them are kept for all.
+        folds: int64[f + 1], rising bars: growth, sum and squares of the returns between them are kept for all. From
+            where an account is ruined on, growth is 0 and the sums are NaN.
         sampled: every so many configurations, from number 0 on.
     """
 
@@ -170,16 +172,14 @@ def _verdicts(kept: _Kept, gate: tuple[tuple[str, Any], ...], trial: Trial) -> A
     return gated(kept.batch, replace(trial, rules=rules)).verdict
 
 
-_SEEN = 4  # equity, signals, sum of returns, sum of their squares
+_SEEN = 3  # equity, sum of returns, sum of their squares
 
 
 def _look(accounts: Floats, seen: Floats) -> None:
-    """Equity, and the returns' number, sum and squares about zero."""
-    count, anchor = accounts[:, at.SIGNALS], accounts[:, at.RETURN_ANCHOR]
-    total, squares = accounts[:, at.RETURN_SUM], accounts[:, at.RETURN_SQUARES]
-    seen[0], seen[1] = accounts[:, at.EQUITY], count
-    seen[2] = count * anchor + total
-    seen[3] = squares + 2.0 * anchor * total + count * anchor * anchor
+    """An account as it stands; one that is ruined has nothing, whatever it owes or a short brings back later."""
+    ruined = is_ruined(accounts)
+    seen[0] = np.where(ruined, 0.0, accounts[:, at.EQUITY])
+    seen[1:] = np.where(ruined, np.nan, return_sums(accounts))
 
 
 def _table(
@@ -197,15 +197,17 @@ def _table(
             continue
         if name in _COUNTS:
             columns[name] = pa.array(values.astype(np.int64))
+        elif name == RUINED:
+            columns[name] = pa.array(values != 0.0)
         else:
             columns[name] = pa.array(values, mask=np.isnan(values))
     equity = seen[np.searchsorted(edges, marks.periods), 0]
-    returns = _growth(equity) - 1.0
+    returns = np.where(equity[:-1] > 0.0, _growth(equity) - 1.0, 0.0)
     chosen = numbers % marks.sampled == 0
     columns[PERIODS] = _lists(returns.T, chosen)
     there = seen[np.searchsorted(edges, marks.folds)]
     sums = np.stack(
-        [_growth(there[:, 0]), np.diff(there[:, 2], axis=0), np.diff(there[:, 3], axis=0)], axis=-1
+        [_growth(there[:, 0]), np.diff(there[:, 1], axis=0), np.diff(there[:, 2], axis=0)], axis=-1
     )
     columns[SUMS] = _lists(
         sums.transpose(1, 0, 2).reshape(len(numbers), -1), np.full(len(numbers), len(marks.folds) > 1)
@@ -214,9 +216,9 @@ def _table(
 
 
 def _growth(equity: Floats) -> Floats:
-    """Each row over the one before; 1 from an equity that is not above 0 on."""
+    """Each row over the one before; 0 from where there is nothing on."""
     before = equity[:-1]
-    return np.divide(equity[1:], before, out=np.ones_like(before), where=before > 0.0)
+    return np.divide(equity[1:], before, out=np.zeros_like(before), where=before > 0.0)
 
 
 def _lists(values: Floats, there: NDArray[np.bool_]) -> pa.Array:

@@ -91,7 +91,8 @@ def draw_spread(figure: "Figure", table: pa.Table, objective: str, held: Mapping
             if value is not None and np.isfinite(value):
                 axes.axvline(value, color=colour, linewidth=1.6, label=what)
         axes.set_title(name.replace("_", " "))
-        axes.legend(frameon=False, fontsize=8)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
 
 
 def draw_folds(figure: "Figure", folds: pa.Table) -> None:

@@ -30,7 +30,7 @@ class MarketView:
     Attributes:
         symbol: its name.
         table: as in `sweep.parquet`: rank, parameters, figures.
-        objective: what configurations are ranked by.
+        objective: what configurations are ranked by, see `experiments.sweeps.tables.ranked_by`.
         names: the axes.
         varied: those with more than one value.
         verdict: see `experiments.selection.verdict`; None: none was given.
@@ -88,7 +88,11 @@ def _about(views: Sequence[MarketView]) -> str:
     symbols = ", ".join(view.symbol for view in views[:4]) + (
         f" and {len(views) - 4} more" if len(views) > 4 else ""
     )
-    return f"{configurations:,d} configurations over {symbols}, by {views[0].objective.replace('_', ' ')}"
+    ruined = sum(int(np.count_nonzero(pictures.numbers(view.table, "ruined"))) for view in views)
+    said = f"; {ruined:,d} ended ruined and stand last" if ruined else ""
+    return (
+        f"{configurations:,d} configurations over {symbols}, by {views[0].objective.replace('_', ' ')}{said}"
+    )
 
 
 def _page(views: Sequence[MarketView], manifest: Mapping[str, Any]) -> str:
@@ -105,7 +109,7 @@ def _shown(view: MarketView) -> dict[str, Any]:
     figures = tuple(dict.fromkeys((view.objective, *_SHOWN)))
     order = np.argsort(pictures.numbers(view.table, "rank"))[:_BEST]
     rows = [
-        [row["rank"], *(row[name] for name in view.names), *(_figure(row[name]) for name in figures)]
+        [_place(row), *(row[name] for name in view.names), *(_figure(row[name]) for name in figures)]
         for row in view.table.take(order).to_pylist()
     ]
     rows.append(
@@ -126,6 +130,10 @@ def _shown(view: MarketView) -> dict[str, Any]:
             for title, note, high, draw in _charts(view)
         ],
     }
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    return f"{row['rank']:,d}{' (ruined)' if row['ruined'] else ''}"
 
 
 def _charts(view: MarketView) -> list[tuple[str, str, float, Draw]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from engine.errors import InvalidField
 from engine.journal.blobs import BlobStore
@@ -20,12 +21,20 @@ from engine.performance import Performance
 from engine.policy import Policy
 from experiments.result_files import MANIFEST, METRICS, PICTURE, REPORT, blob_name, json_bytes, parquet_bytes
 from experiments.selection.verdict import judge
-from experiments.sweeps.chunks import Marks, run_chunk
+from experiments.sweeps.chunks import RUINED, Marks, run_chunk
 from experiments.sweeps.folding import Choice, choices, folds_table
 from experiments.sweeps.market import Market
 from experiments.sweeps.report import MarketView, make_sweep_report
 from experiments.sweeps.sweep import SweepSpec
-from experiments.sweeps.tables import curve, figures, period_returns, periods_table, ranks, sweep_table
+from experiments.sweeps.tables import (
+    curve,
+    figures,
+    period_returns,
+    periods_table,
+    ranked_by,
+    ranks,
+    sweep_table,
+)
 
 SWEEP = "sweep.parquet"
 PERIODS = "periods.parquet"
@@ -52,7 +61,7 @@ def write_sweep(
     views = []
     for market, table in zip(markets, tables, strict=True):
         marks = spec.marks(market)
-        rank = ranks(table, spec.objective)
+        rank, ranked = ranks(table, spec.objective), ranked_by(table, spec.objective)
         swept = sweep_table(market, spec.space, table, rank)
         whole.append(swept)
         periods.append(periods_table(market, table, marks.periods))
@@ -69,14 +78,16 @@ def write_sweep(
             "configurations": len(table),
             "bars": len(market.bars) - market.start,
             "best": [_described(spec, swept, int(number)) for number in best[:10]],
-            "objective": _spread(figures(table, spec.objective)),
+            "ranked_by": ranked,
+            "objective": _spread(figures(table, ranked)),
+            "ruined": int(pc.sum(table[RUINED]).as_py()),
             "buy_and_hold": held,
             "verdict": verdict,
             "validation": _validation(chosen) if found else None,
         }
         views.append(
             MarketView(
-                symbol=market.symbol, table=swept, objective=spec.objective,
+                symbol=market.symbol, table=swept, objective=ranked,
                 names=tuple(axis.name for axis in spec.space.axes), varied=spec.space.varied,
                 verdict=verdict, folds=folds[-1] if found else None, curves=own, buy_and_hold=held,
             )

@@ -19,10 +19,11 @@ from experiments.sweeps.chunks import Marks, run_chunk
 from experiments.sweeps.market import Market
 from experiments.sweeps.space import Space, Tried, single
 from experiments.sweeps.sweep import SweepSpec
-from experiments.sweeps.tables import figures, score_of
+from experiments.sweeps.tables import scores
 
 MOST_TRIALS = 100_000
 _SENSELESS = -1e12  # worse than any figure; infinity would be no number to Optuna
+_WORST = -1e11  # of one that is ruined or has no figure, which was tried all the same
 _SCORE = "score"
 
 
@@ -120,11 +121,10 @@ def _try(dials: dict[str, int], markets: list[Any], spec: SweepSpec) -> None:
     except InvalidField:
         tune.report({_SCORE: _SENSELESS})
         return
-    scores = []
+    found = []
     for reference in markets:
         market = ray.get(reference)
         n = len(market.bars) - market.start
         table = run_chunk(market, one, 0, 1, Marks.ends(n), spec.trial)
-        scores.append(score_of(figures(table, spec.objective), spec.objective)[0])
-    score = sum(scores) / len(scores)
-    tune.report({_SCORE: max(_SENSELESS, score)})
+        found.append(scores(table, spec.objective)[0])
+    tune.report({_SCORE: max(_WORST, sum(found) / len(found))})

@@ -14,7 +14,7 @@ from experiments.sweeps.market import Market
 from experiments.sweeps.space import SIGNALS, Space, Tried
 
 OBJECTIVES = ("sharpe", "sortino", "calmar", "total_return", "profit_factor", "max_drawdown")
-"""What configurations are ranked by; the more the better, but for the drawdown."""
+"""What configurations are ranked by; the more the better, but for the drawdown. See `tables.ranked_by`."""
 
 PERIODS = 256
 SAMPLED = 2_000

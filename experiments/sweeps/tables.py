@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from engine.account import Floats
 from engine.ledger import Ledger, LedgerRows
 from experiments.arms import Trial
-from experiments.sweeps.chunks import NUMBER, PERIODS, SUMS, actions_of
+from experiments.sweeps.chunks import NUMBER, PERIODS, RUINED, SUMS, actions_of
 from experiments.sweeps.market import Market
 from experiments.sweeps.space import Space, Tried
 
@@ -20,18 +20,40 @@ _FALLING = ("max_drawdown",)
 _CURVE_BLOCK = 131_072
 
 
+RAW = {
+    "sharpe": "sharpe_per_period", "sortino": "sortino_per_period", "calmar": "return_over_drawdown",
+}  # fmt: skip
+"""What stands beside an annual figure, see `engine.performance`."""
+
+
+def ranked_by(table: pa.Table, objective: str) -> str:
+    """The figure that decides: the objective, or what stands beside it where the history is too short for a year.
+
+    That is where some configuration has the figure beside it, but not the annual one. Over the same bars, Sharpe and
+    Sortino a period put configurations in the order in which the annual ones would.
+    """
+    raw = RAW.get(objective, objective)
+    short = np.isnan(figures(table, objective)) & ~np.isnan(figures(table, raw))
+    return raw if short.any() else objective
+
+
 def ranks(table: pa.Table, objective: str) -> NDArray[np.int64]:
-    """The place of each configuration, 1 the best; one without the figure comes last, equal ones by number."""
-    score = score_of(figures(table, objective), objective)
-    order = np.lexsort((np.arange(len(score)), -score))
+    """The place of each configuration, 1 the best: by `ranked_by`, one without the figure behind, then the ruined ones;
+    equal ones by number.
+    """
+    score = scores(table, objective)
+    ruined = table[RUINED].combine_chunks().to_numpy(zero_copy_only=False)
+    order = np.lexsort((np.arange(len(score)), -score, ruined))
     places = np.empty(len(order), np.int64)
     places[order] = np.arange(1, len(order) + 1)
     return places
 
 
-def score_of(values: Floats, objective: str) -> Floats:
-    """The more the better; minus infinity where the figure is not defined."""
-    return np.where(np.isnan(values), -np.inf, -values if objective in _FALLING else values)
+def scores(table: pa.Table, objective: str) -> Floats:
+    """Of each configuration, the more the better; minus infinity where the figure is not defined, or it is ruined."""
+    values = figures(table, ranked_by(table, objective))
+    ruined = table[RUINED].combine_chunks().to_numpy(zero_copy_only=False)
+    return np.where(np.isnan(values) | ruined, -np.inf, -values if objective in _FALLING else values)
 
 
 def figures(table: pa.Table, name: str) -> Floats:

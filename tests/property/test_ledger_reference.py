@@ -14,7 +14,7 @@ from engine.ledger import Ledger, LedgerRows, Outcome, sweep
 from engine.performance import Performance, performance_table
 from engine.policy import Policy
 from tests.effort import examples
-from tests.reference import YEAR_US, ReferenceLedger
+from tests.reference import YEAR_US, ReferenceLedger, growths, last_of_each
 
 HOUR_US = 3_600_000_000
 POLICIES = st.builds(
@@ -31,14 +31,18 @@ Signals = list[tuple[int, int, int, float]]
 
 @st.composite
 def signals(draw: Any, longest: int = 60) -> Signals:
-    """Up to three symbols, each in order of its own time; prices wander, and sometimes explode or collapse."""
+    """Up to three symbols, each in order of its own time; prices wander, and sometimes explode or collapse.
+
+    Stamps of several symbols are often the same, and go back and forth.
+    """
     symbols = draw(st.integers(1, 3))
+    odd = draw(st.sampled_from([0, 999_999]))
     prices = [draw(st.sampled_from([100.0, 0.0375, 61_234.5]))] * symbols
     clocks = [1_740_000_000_000_000] * symbols
     taken = []
     for _ in range(draw(st.integers(1, longest))):
         symbol = draw(st.integers(0, symbols - 1))
-        clocks[symbol] += draw(st.integers(1, 72)) * HOUR_US + draw(st.integers(0, 999_999))
+        clocks[symbol] += draw(st.integers(1, 72)) * HOUR_US + draw(st.integers(0, odd))
         prices[symbol] *= draw(st.sampled_from([1.0, 1.01, 0.99, 1.003, 0.7, 1.5, 3.0, 0.1]))
         taken.append((clocks[symbol], symbol, draw(st.sampled_from([-1, 0, 1])), prices[symbol]))
     return taken
@@ -89,13 +93,14 @@ def test_every_figure_is_the_reference(policy: Policy, taken: Signals) -> None:
     figures, expected = Performance.of(ledger.account).as_dict(), reference.figures()
 
     exact = ("signals", "initial_cash", "cash", "equity", "total_return", "signal_return", "realised_pnl",
-             "fees", "trades", "closed_trades", "win_rate", "drawdown", "exposure")  # fmt: skip
+             "fees", "trades", "closed_trades", "win_rate", "drawdown", "exposure", "periods", "period_s",
+             "ruined")  # fmt: skip
     assert {name: figures[name] for name in exact} == {name: expected[name] for name in exact}
     money = max(policy.initial_cash, *(abs(row["equity"]) + abs(row["cash"]) for row in reference.rows))
     assert figures["unrealised_pnl"] == pytest.approx(expected["unrealised_pnl"], rel=1e-9, abs=1e-12 * money)
     for name in ("profit_factor", "turnover"):
         assert agree(figures[name], expected[name]), name
-    check_ratios(figures, expected, [row["signal_return"] for row in reference.rows])
+    check_ratios(figures, expected, growths(reference.levels()))
     check_ratios(
         figures["buy_and_hold"], expected["buy_and_hold"], [float(r) for r in reference.hold_returns]
     )
@@ -115,10 +120,13 @@ def check_ratios(figures: dict[str, Any], expected: dict[str, Any], returns: lis
     spread = max(abs(value) for value in returns)
     if np.std(returns) > 1e-4 * spread:
         assert agree(figures["sharpe"], expected["sharpe"], 1e-9)
+        assert agree(figures["sharpe_per_period"], expected["sharpe_per_period"], 1e-10)
     if not returns or min(returns) == 0.0 or min(returns) < -1e-9:
         assert agree(figures["sortino"], expected["sortino"], 1e-9)
+        assert agree(figures["sortino_per_period"], expected["sortino_per_period"], 1e-10)
     if expected["max_drawdown"] > 1e-9:
         assert agree(figures["calmar"], expected["calmar"], 1e-9)
+        assert agree(figures["return_over_drawdown"], expected["return_over_drawdown"], 1e-9)
 
 
 @given(POLICIES, signals(), st.data())
@@ -176,15 +184,21 @@ def test_a_long_stream_is_the_reference_bit_for_bit_however_it_is_cut(
 
     account = whole.account
     assert account[at.EXPOSED_US] == reference.exposed_us
-    assert 1.0 - account[at.TROUGH] == max(0.0, *rows.drawdown)
-    returns = np.array([row["signal_return"] for row in reference.rows])
-    sharpe = Performance.of(account).sharpe
+    performance = Performance.of(account)
+    assert performance.ruined == any(row["equity"] <= 0.0 for row in reference.rows)
+    levels = np.array(reference.levels())
+    if not performance.ruined:
+        assert performance.max_drawdown == max(0.0, *(1.0 - levels / np.maximum.accumulate(levels)))
+    returns = np.array(growths(levels.tolist()))
+    sharpe = performance.sharpe
     if sharpe is not None:
-        a_year = np.sqrt(YEAR_US / ((reference.times[-1] - reference.times[0]) / (n - 1)))
+        a_year = np.sqrt(YEAR_US / ((reference.times[-1] - reference.times[0]) / (len(returns) - 1)))
         expected = pytest.approx(returns.mean() / returns.std(ddof=1) * a_year, rel=1e-9, abs=1e-9)
         assert sharpe == expected
     if symbols == 1:
-        assert account[at.HOLD_TROUGH] == (columns[3] / np.maximum.accumulate(columns[3])).min()
+        held = last_of_each(reference.times, columns[3].tolist())
+        falls = held / np.maximum.accumulate([columns[3][0], *held])[1:]
+        assert 1.0 - performance.buy_and_hold.max_drawdown == pytest.approx(min(1.0, *falls), rel=1e-15)
 
     cuts = np.sort(np.random.default_rng(seed).integers(0, n, 6)).tolist()
     pieces = Ledger(policy)

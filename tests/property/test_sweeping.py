@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.account import ACCOUNT_SIZE
 from engine.errors import InvalidField
 from engine.ledger import Ledger
 from engine.policy import Policy
@@ -104,6 +105,6 @@ def test_bars_that_cannot_be_are_refused_by_row_and_change_nothing(close, stamps
 def test_nothing_to_do_is_done() -> None:
     nobody = Sweep([], [])
     nobody.advance(Bars.of_closes(np.array([1, 2]), np.array([1.0, 2.0])))
-    assert nobody.accounts().shape == (0, 34)
+    assert nobody.accounts().shape == (0, ACCOUNT_SIZE)
     with pytest.raises(InvalidField, match="as many as policies"):
         Sweep([SmaCrossover(1, 2)], [])

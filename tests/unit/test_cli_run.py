@@ -91,3 +91,12 @@ def test_a_portfolio_without_signals_is_shown_with_dashes(capsys):
     shown = capsys.readouterr().out
     assert "10,000.00" in shown
     assert "—" in shown
+
+
+def test_a_ruined_portfolio_is_marked_above_its_figures(capsys):
+    one, other = standing(), standing()
+    other["performance"]["ruined"] = True
+    Output().table(performance_table([one, other]))
+    assert capsys.readouterr().out.count("RUINED") == 1
+    Output().table(performance_table([one]))
+    assert "RUINED" not in capsys.readouterr().out

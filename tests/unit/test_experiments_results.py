@@ -98,3 +98,8 @@ def test_arms_need_one_baseline_and_names_of_their_own():
 def test_drawdown_begins_at_the_initial_cash():
     assert drawdowns(np.array([90.0, 110.0, 99.0]), 100.0) == pytest.approx([0.1, 0.0, 0.1])
     assert len(drawdowns(np.array([]), 100.0)) == 0
+
+
+def test_a_drawdown_is_at_most_all_that_there_was():
+    found = drawdowns(np.array([110.0, 55.0, -200.0, 44.0]), 100.0)
+    assert found.tolist() == [0.0, 0.5, 1.0, 0.6]

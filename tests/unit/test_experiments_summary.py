@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import orjson
 import pytest
@@ -58,3 +59,13 @@ def test_a_program_gets_the_same_as_plain_json(evaluation):
     assert [arm["arm"] for arm in found["arms"]] == [arm.name for arm in evaluation.arms]
     assert found["arms"][0]["assessment"] is None
     assert set(found["arms"][1]["total_return"]) == {"signal", "next"}
+
+
+def test_an_arm_whose_portfolio_was_ruined_is_marked():
+    stream = a_stream(60)
+    arms = [an_arm(stream, "baseline", "baseline"), an_arm(stream, "memory", "memory")]
+    figures = {"initial_cash": 10_000.0, "total_return": -2.0, "ruined": True}
+    broke = replace(arms[1], performance={"signal": figures, "next": figures})
+    found = evaluate(stream, [arms[0], broke], replicates=99)
+    assert printed(found, width=400).count("-200.0 %, ruined") == 1
+    assert summary_dict(found)["arms"][1]["ruined"] == {"signal": True, "next": True}

@@ -1,5 +1,6 @@
 """The kernel's behaviour, case by case, with numbers that can be checked by hand."""
 
+import base64
 import pickle
 import struct
 import zlib
@@ -12,7 +13,7 @@ from engine import account as at
 from engine import kernel
 from engine.errors import InvalidField, JournalDamaged
 from engine.ledger import Ledger, LedgerRows, Outcome, reason, sweep
-from engine.performance import Performance
+from engine.performance import Performance, performance_table
 from engine.policy import Policy
 
 DAY_US = 86_400_000_000
@@ -145,7 +146,7 @@ def test_a_short_that_explodes_can_be_closed_and_nothing_opens_after_it() -> Non
     assert rows.fill_quantity == pytest.approx([-100.0, 0.0, 100.0, 0.0, 0.0])
     assert np.isnan(rows.fill_price[3])
     assert rows.signal_return == pytest.approx([0.0, -2.0, 0.0, 0.0, 0.0])
-    assert rows.drawdown[-1] == pytest.approx(2.0)
+    assert rows.drawdown[-1] == 1.0
     assert ledger.cash == pytest.approx(-10_000.0)
 
 
@@ -301,12 +302,21 @@ def test_a_stored_ledger_of_another_version_is_refused_by_name() -> None:
 
 def test_a_ledger_that_the_first_version_stored_is_read_and_goes_on() -> None:
     ledger, _ = play(FREE, (BUY, 100.0), (HOLD, 120.0), (SELL, 90.0), (BUY, 95.0, 1), (HOLD, 99.0, 1))
-    account = ledger.account
-    for anchor in (at.RETURN_ANCHOR, at.HOLD_ANCHOR):
+    account = ledger.account.copy()
+    # As versions before the third had it: with the last instant in the sums.
+    account[at.EQUITY_SUM] += account[at.EQUITY]
+    for value, before, anchor in (
+        (at.EQUITY, at.BEFORE, at.RETURN_ANCHOR), (at.HOLD_VALUE, at.HOLD_BEFORE, at.HOLD_ANCHOR),
+    ):  # fmt: skip
+        last = account[value] / account[before] - 1.0
+        account[anchor + 1] += last - account[anchor]
+        account[anchor + 2] += (last - account[anchor]) ** 2
+        account[anchor + 3] += min(last, 0.0) ** 2
         mean = account[anchor + 1] / account[at.SIGNALS]
         account[anchor + 2] -= account[anchor + 1] * mean
         account[anchor] += mean
-    first = np.delete(account, [at.RETURN_SUM, at.HOLD_SUM])
+    left_out = [at.PERIODS, at.BEFORE, at.HOLD_BEFORE, at.RETURN_SUM, at.HOLD_SUM]
+    first = np.delete(account, left_out)
     body = struct.pack("<4sHHHI", b"RSLG", 1, 32, 6, 2) + first.tobytes() + ledger.positions.tobytes()
     read = Ledger.from_bytes(FREE, body + struct.pack("<I", zlib.crc32(body)))
 
@@ -314,9 +324,77 @@ def test_a_ledger_that_the_first_version_stored_is_read_and_goes_on() -> None:
     later = columns([(SELL, 70.0), (BUY, 80.0), (HOLD, 75.0), (SELL, 90.0)])
     for each in (read, whole):
         each.run(*later)
-    figures, expected = Performance.of(read.account).as_dict(), Performance.of(whole.account).as_dict()
-    assert figures.pop("buy_and_hold") == pytest.approx(expected.pop("buy_and_hold"), rel=1e-12)
-    assert figures == pytest.approx(expected, rel=1e-12)
+    assert numbers(read) == pytest.approx(numbers(whole), rel=1e-12, nan_ok=True)
+
+
+SECOND_VERSION = {
+    # Forty rows that version 2 had taken in and stored: a day apart, and two symbols in turn at two a day.
+    1: (
+        "UlNMRwIAIgAGAAEAAADgUv/gpobBQOBS/+CmhsFAAAAAAACIw0AAAAAAAABEQAAAAAAAADRAAAAAAAAAJEAAAAAAAAAQQJx98FQsG7VA"
+        "3Nfxkt4duUAAAAAAAAAAAABpBfjICpDAAAAAAAAAAAANK3ZZ9eoJQXuGeKlIDRpBAAAAAAAAAACGAsUCNJF8Pxzz3yJrjMy/M+DBUdRv"
+        "1T/+rWnW4FjCP1U/xKF5IcpAZmZmZmZ25T8AgOoVYLsYQwAAKUWixxhDAAAAOE0leUIAAAAAAAAAAAAAAAAAgFxAAAAAAAAAWUAAAAAA"
+        "AABZQDxa6Qgw0Hk/tMAkbdsLxD8UwbuOedjhP6N2G2WZ7M0/AAAAAAAAYEAAAAAAAADpPwAAAAAAAAAAAAAAAAAAAAAAAAAAAIBcQAAA"
+        "KUWixxhDAAAAAAAAAAAAAAAAAADwP7kaGCQ="
+    ),
+    2: (
+        "UlNMRwIAIgAGAAIAAADgUv/gpobBQOBS/+CmhsFAAAAAAACIw0AAAAAAAABEQAAAAAAAADRAAAAAAAAAJEAAAAAAAAAQQJx98FQsG7VA"
+        "3Nfxkt4duUAAAAAAAAAAAABpBfjICpDAAAAAAAAAAAANK3ZZ9eoJQQ8rdln16hlBAAAAAAAAAAAYlYB+8ep3P2G/UWeyLdC/Nsnd498L"
+        "yD8KkAlfwWyyPwAAAAAAAMlAw7HBFepu5j8AgOoVYLsYQwAA2/FYwRhDAAAAOE0laUIAAAAAAAAAAAc3+4VYEWpAAAAAAAAAaUAAAAAA"
+        "AABZQBDdt2dHaF0/MC2LumDMpj+8tNaNxEfDP7x0PkjHELA/N/uFWFE6bkBDTAzn/VvqPwAAAAAAAAAAAAAAAAAAAAAAAAAAAIBZQAAA"
+        "2/FYwRhDAAAAAAAAAAAAAAAAAADwPwAAAAAAAAAAAAAAAAAAAAAAAAAAAIBcQAAA2/FYwRhDAAAAAAAAAAArSuMjE+jtP16Cto0="
+    ),
+}  # fmt: skip
+
+
+def numbers(ledger: Ledger) -> dict[str, float]:
+    """All figures, NaN where one is not defined."""
+    table = performance_table(ledger.account.reshape(1, -1))
+    return {name: float(column[0]) for name, column in table.items()}
+
+
+def forty(symbols: int) -> tuple[Any, Any, Any, Any]:
+    """The rows of `SECOND_VERSION`."""
+    place = np.arange(40)
+    return (
+        START_US + DAY_US * (place // symbols),
+        (place % symbols).astype(np.int32),
+        np.array([(BUY, HOLD, SELL, HOLD)[row % 4] for row in place], dtype=np.int8),
+        100.0 + (7 * place * place) % 31,
+    )
+
+
+def test_a_ledger_that_the_second_version_stored_says_what_it_said_and_goes_on() -> None:
+    stored = base64.b64decode(SECOND_VERSION[1])
+    assert not Ledger.is_current(stored)
+    read, whole = Ledger.from_bytes(FREE, stored), Ledger(FREE)
+    assert Ledger.is_current(read.to_bytes())
+    figures = Performance.of(read.account)
+    assert (figures.signals, figures.periods) == (40, 40)
+    assert figures.sharpe == pytest.approx(0.2888477073932996, rel=1e-12)
+    assert figures.sortino == pytest.approx(0.4463438229692202, rel=1e-12)
+    assert figures.turnover == pytest.approx(19.897064091323408, rel=1e-12)
+    assert figures.buy_and_hold.sharpe == pytest.approx(1.6332981430408025, rel=1e-12)
+    assert figures.buy_and_hold.calmar == pytest.approx(11.010563637546044, rel=1e-12)
+
+    whole.ensure_symbols(1)
+    whole.run(*forty(1))
+    stamps, *rest = columns([(BUY, 70.0), (SELL, 80.0), (HOLD, 75.0), (SELL, 90.0)])
+    for each in (read, whole):
+        each.run(stamps + 40 * DAY_US, *rest)
+    assert numbers(read) == pytest.approx(numbers(whole), rel=1e-11, nan_ok=True)
+
+
+def test_rows_that_the_second_version_took_in_stay_a_period_each() -> None:
+    read = Ledger.from_bytes(FREE, base64.b64decode(SECOND_VERSION[2]))
+    figures = Performance.of(read.account)
+    assert (figures.signals, figures.periods) == (40, 40)
+    assert figures.sharpe_per_period is not None
+    assert figures.sharpe_per_period * np.sqrt(39 * 365 / 19) == pytest.approx(
+        -0.19028416821670466, rel=1e-12
+    )
+    stamps, symbols, actions, prices = forty(2)
+    read.run(stamps + 20 * DAY_US, symbols, actions, prices)
+    assert Performance.of(read.account).periods == 60
 
 
 def test_a_ledger_stored_with_other_initial_cash_is_refused() -> None:

@@ -7,7 +7,7 @@ from engine.errors import InvalidField
 from engine.policy import Policy
 from engine.strategies.sma import SmaCrossover
 from engine.strategies.strategy import Bars
-from experiments.luck.distributions import FIGURES, Spread, path_figures
+from experiments.luck.distributions import FIGURES, Spread, path_figures, until_ruin
 from experiments.luck.markets import MODELS, Brownian, Garch, Jumps, Regimes, fitted, generator
 from experiments.luck.paths import METHODS, LuckSpec, run_paths, source_of
 from experiments.luck.resampling import block_length, drawn, shuffled, stationary, trade_growths
@@ -158,3 +158,26 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         source_of(where, None, LuckSpec("gbm", 1))
     with pytest.raises(InvalidField, match="trades is 0"):
         source_of(silent, SmaCrossover(60, 90), LuckSpec("order", 1))
+
+
+def test_what_a_path_lost_does_not_come_back() -> None:
+    path = until_ruin(np.array([1.1, 0.4, -0.5, 0.25, 2.0]))
+    assert path.tolist() == [1.1, 0.4, 0.0, 0.0, 0.0]
+    figures = dict(zip(FIGURES, path_figures(path, 0.5), strict=True))
+    assert (figures["total_return"], figures["max_drawdown"], figures["ruined"]) == (-1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize("method", ["order", "trades", "bootstrap"])
+def test_a_drawn_path_of_a_ruined_account_is_never_below_zero(method: str) -> None:
+    close = np.array([100.0, 250.0, 240.0, 90.0, 95.0, 300.0, 310.0, 80.0] * 3)
+    action = np.tile(np.array([-1, 1, 0, -1, 0, 1, 0, 1], np.int8), 3)
+    where = Market("X", Bars.of_closes(np.arange(1, 25, dtype=np.int64) * 3_600_000_000, close), action)
+    spec = LuckSpec(method, 50, policy=Policy(fee_bps=0.0, side="long-short"))
+    source = source_of(where, None, spec)
+    assert (source.own <= 0.0).any()
+    figures, levels = run_paths(where, None, spec, source, 0, 50)
+    assert (levels >= 0.0).all()
+    assert (figures[:, FIGURES.index("max_drawdown")] <= 1.0).all()
+    ended = figures[:, FIGURES.index("total_return")] == -1.0
+    assert ended.any()
+    assert (figures[ended, FIGURES.index("ruined")] == 1.0).all()

@@ -21,40 +21,160 @@ def performance(
     policy: Policy, *signals: tuple[int, float] | tuple[int, float, int], spacing_us: int = DAY_US
 ) -> Performance:
     """After (action, price[, symbol]) signals, evenly spaced."""
-    symbols = [signal[2] if len(signal) == 3 else 0 for signal in signals]
+    return played(policy, *((spacing_us * place, *signal) for place, signal in enumerate(signals, 1)))
+
+
+def played(policy: Policy, *signals: tuple[int, int, float] | tuple[int, int, float, int]) -> Performance:
+    """After (microseconds, action, price[, symbol]) signals."""
+    symbols = [signal[3] if len(signal) == 4 else 0 for signal in signals]
     ledger = Ledger(policy)
     ledger.ensure_symbols(max(symbols) + 1)
     ledger.run(
-        spacing_us * np.arange(1, len(signals) + 1, dtype=np.int64),
+        np.array([signal[0] for signal in signals], dtype=np.int64),
         np.array(symbols, dtype=np.int32),
-        np.array([signal[0] for signal in signals], dtype=np.int8),
-        np.array([signal[1] for signal in signals]),
+        np.array([signal[1] for signal in signals], dtype=np.int8),
+        np.array([signal[2] for signal in signals]),
     )
     return Performance.of(ledger.account)
 
 
-def test_sharpe_sortino_and_calmar_of_three_daily_prices() -> None:
+def test_sharpe_sortino_and_return_over_drawdown_of_three_daily_prices() -> None:
     figures = performance(FREE, (BUY, 100.0), (HOLD, 120.0), (HOLD, 90.0))
-    # Returns 0, 0.2 and -0.25; two days lie between the first signal and the last.
+    # Returns 0, 0.2 and -0.25.
     mean = -0.05 / 3
     deviation = math.sqrt((mean**2 + (0.2 - mean) ** 2 + (-0.25 - mean) ** 2) / 2)
-    assert figures.sharpe == pytest.approx(mean / deviation * math.sqrt(365), rel=1e-12)
-    assert figures.sortino == pytest.approx(mean / math.sqrt(0.25**2 / 3) * math.sqrt(365), rel=1e-12)
+    assert (figures.periods, figures.period_s) == (3, 86_400.0)
+    assert figures.sharpe_per_period == pytest.approx(mean / deviation, rel=1e-12)
+    assert figures.sortino_per_period == pytest.approx(mean / math.sqrt(0.25**2 / 3), rel=1e-12)
     assert figures.max_drawdown == figures.drawdown == pytest.approx(0.25, rel=1e-12)
-    assert figures.calmar == pytest.approx((0.9 ** (365 / 2) - 1) / 0.25, rel=1e-12)
+    assert figures.return_over_drawdown == pytest.approx(-0.1 / 0.25, rel=1e-12)
     assert figures.total_return == pytest.approx(-0.1, rel=1e-12)
     assert figures.signal_return == pytest.approx(-0.25, rel=1e-12)
     # A portfolio that bought at the first price without a fee is buy-and-hold.
     assert figures.buy_and_hold.total_return == pytest.approx(figures.total_return, rel=1e-12)
-    for name in ("sharpe", "sortino", "max_drawdown", "calmar"):
+    for name in ("sharpe_per_period", "sortino_per_period", "max_drawdown", "return_over_drawdown"):
         assert getattr(figures.buy_and_hold, name) == pytest.approx(getattr(figures, name), rel=1e-12), name
 
 
-def test_annual_figures_follow_the_observed_spacing_of_signals() -> None:
-    signals = [(BUY, 100.0), (HOLD, 101.0), (HOLD, 100.5), (HOLD, 102.0)]
-    daily, hourly = performance(FREE, *signals), performance(FREE, *signals, spacing_us=DAY_US // 24)
-    assert daily.sharpe is not None
-    assert hourly.sharpe == pytest.approx(daily.sharpe * math.sqrt(24), rel=1e-12)
+def wavering(n: int, spacing_us: int = DAY_US) -> Performance:
+    """Bought once, and n prices that waver and rise."""
+    prices = [100.0 + place % 7 + 0.1 * place for place in range(n)]
+    return performance(FREE, *((BUY, price) for price in prices), spacing_us=spacing_us)
+
+
+def test_annual_figures_are_those_of_a_period_by_the_observed_spacing() -> None:
+    for figures in (daily := wavering(40), wavering(40).buy_and_hold):
+        assert figures.sharpe == pytest.approx(figures.sharpe_per_period * math.sqrt(365), rel=1e-12)
+        assert figures.sortino == pytest.approx(figures.sortino_per_period * math.sqrt(365), rel=1e-12)
+        growth = (1.0 + figures.total_return) ** (365 / 39) - 1.0
+        assert figures.calmar == pytest.approx(growth / figures.max_drawdown, rel=1e-12)
+    six_hours = wavering(40, DAY_US // 4)
+    assert six_hours.sharpe == pytest.approx(daily.sharpe * 2.0, rel=1e-12)
+    assert six_hours.sharpe_per_period == pytest.approx(daily.sharpe_per_period, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "spacing_us", "annual"),
+    [
+        (30, DAY_US, True),
+        (29, DAY_US, False),  # too few returns
+        (30, 7 * DAY_US // 29 + 1, True),
+        (3_000, 60_000_000, False),  # two days of minutes
+        (337, 1_800_000_000, True),  # a week of half hours, to the second
+        (336, 1_800_000_000, False),
+    ],
+)
+def test_figures_of_a_year_take_thirty_returns_and_a_week(n: int, spacing_us: int, annual: bool) -> None:
+    figures = wavering(n, spacing_us)
+    for part in (figures, figures.buy_and_hold):
+        assert (part.sharpe is not None) == annual
+        assert (part.sortino is not None) == annual
+        assert annual or part.calmar is None
+        assert part.sharpe_per_period is not None
+        assert part.sortino_per_period is not None
+        assert part.return_over_drawdown is not None
+
+
+def test_calmar_is_not_defined_where_a_year_would_grow_beyond_a_thousandfold() -> None:
+    prices = [100.0 * 1.3**place - 20.0 * (place == 20) for place in range(31)]
+    figures = performance(FREE, *((BUY, price) for price in prices))
+    assert figures.calmar is None
+    assert figures.buy_and_hold.calmar is None
+    assert figures.sharpe is not None
+
+
+# Instants
+
+
+def many_names(names: int, prices: list[float], actions: list[int], still: int = 0) -> Performance:
+    """The same signals under so many names, at the same stamps, with an equal weight each; and some that never move."""
+    signals = []
+    for day, (price, action) in enumerate(zip(prices, actions, strict=True), 1):
+        signals += [(day * DAY_US, action, price, name) for name in range(names)]
+        signals += [(day * DAY_US, HOLD, 50.0, names + name) for name in range(still)]
+    return played(Policy(fee_bps=0.0, weight=1.0 / names), *signals)
+
+
+def daily(seed: int) -> tuple[list[float], list[int]]:
+    draws = np.random.default_rng(seed)
+    prices = 100.0 * np.exp(np.cumsum(draws.normal(-0.002, 0.02, 120)))
+    return prices.tolist(), np.where(np.arange(120) % 15 == 0, 1, 0).tolist()
+
+
+def test_four_names_of_one_symbol_have_its_sharpe_and_sortino() -> None:
+    prices, actions = daily(3)
+    one, four = many_names(1, prices, actions), many_names(4, prices, actions)
+    assert (one.signals, four.signals) == (120, 480)
+    assert one.periods == four.periods == 120
+    for name in (
+        "sharpe", "sortino", "calmar", "sharpe_per_period", "sortino_per_period", "max_drawdown", "total_return",
+        "turnover", "exposure", "period_s",
+    ):  # fmt: skip
+        assert getattr(four, name) == pytest.approx(getattr(one, name), rel=1e-9), name
+    for name in ("sharpe", "sortino", "calmar", "max_drawdown", "total_return"):
+        held = getattr(four.buy_and_hold, name)
+        assert held == pytest.approx(getattr(one.buy_and_hold, name), rel=1e-9), name
+
+
+def test_symbols_that_never_move_change_no_figure_of_the_account() -> None:
+    prices, actions = daily(4)
+    alone, among = many_names(1, prices, actions), many_names(1, prices, actions, still=5)
+    own, other = alone.as_dict(), among.as_dict()
+    for figures in (own, other):
+        del figures["buy_and_hold"], figures["signals"]
+        del figures["signal_return"]  # of the last signal, which is one of a symbol that stood still
+    assert other == own
+
+
+def test_an_instant_ends_with_the_first_later_stamp_and_earlier_ones_belong_to_it() -> None:
+    back_and_forth = played(
+        FREE, (5 * DAY_US, BUY, 100.0, 0), (3 * DAY_US, HOLD, 50.0, 1), (6 * DAY_US, HOLD, 110.0, 0),
+        (4 * DAY_US, HOLD, 60.0, 1), (6 * DAY_US, HOLD, 61.0, 1), (7 * DAY_US, HOLD, 99.0, 0),
+    )  # fmt: skip
+    in_time = played(
+        FREE, (5 * DAY_US, BUY, 100.0, 0), (5 * DAY_US, HOLD, 50.0, 1), (6 * DAY_US, HOLD, 110.0, 0),
+        (6 * DAY_US, HOLD, 61.0, 1), (7 * DAY_US, HOLD, 99.0, 0),
+    )  # fmt: skip
+    assert back_and_forth.periods == in_time.periods == 3
+    assert back_and_forth.sharpe_per_period == in_time.sharpe_per_period
+    # 0, a tenth up, a tenth down.
+    mean = 0.0
+    deviation = math.sqrt((0.1**2 + 0.1**2) / 2)
+    assert back_and_forth.sharpe_per_period == pytest.approx(mean / deviation, abs=1e-12)
+    assert back_and_forth.buy_and_hold.sharpe_per_period == pytest.approx(
+        in_time.buy_and_hold.sharpe_per_period, rel=1e-12
+    )
+
+
+def test_a_price_within_an_instant_makes_no_peak() -> None:
+    halves = Policy(fee_bps=0.0, weight=0.5)
+    figures = played(
+        halves, (DAY_US, BUY, 100.0, 0), (DAY_US, BUY, 100.0, 1), (2 * DAY_US, HOLD, 150.0, 0),
+        (2 * DAY_US, HOLD, 50.0, 1),
+    )  # fmt: skip
+    # One rose as much as the other fell; only between the two signals was there more.
+    assert figures.equity == pytest.approx(10_000.0)
+    assert figures.max_drawdown == figures.drawdown == 0.0
 
 
 def test_trades_fees_wins_and_turnover_of_two_round_trips() -> None:
@@ -136,32 +256,44 @@ def test_a_symbol_that_joins_later_is_new_money_and_no_return() -> None:
 def test_before_the_first_signal_nothing_is_earned_and_nothing_is_defined() -> None:
     figures = Performance.of(new_account(5_000.0)).as_dict()
     held = figures.pop("buy_and_hold")
-    assert held == {"total_return": 0.0, "sharpe": None, "sortino": None, "max_drawdown": 0.0, "calmar": None}
+    assert {name for name, value in held.items() if value is not None} == {"total_return", "max_drawdown"}
+    assert (held["total_return"], held["max_drawdown"]) == (0.0, 0.0)
     undefined = {name for name, value in figures.items() if value is None}
     assert undefined == {
-        "win_rate", "profit_factor", "sharpe", "sortino", "calmar", "exposure", "turnover",
+        "win_rate", "profit_factor", "sharpe", "sortino", "calmar", "exposure", "turnover", "sharpe_per_period",
+        "sortino_per_period", "return_over_drawdown", "period_s",
     }  # fmt: skip
+    assert (figures["periods"], figures["ruined"]) == (0, False)
     assert figures["equity"] == figures["cash"] == figures["initial_cash"] == 5_000.0
 
 
 def test_one_return_has_no_sharpe() -> None:
     figures = performance(Policy(fee_bps=10.0), (BUY, 100.0))
-    assert figures.sharpe is None
-    assert figures.sortino is None
+    assert figures.sharpe_per_period is None
+    assert figures.sortino_per_period is None
 
 
 def test_prices_that_stand_still_have_no_sharpe_sortino_or_calmar() -> None:
-    figures = performance(FREE, *([(BUY, 100.0)] * 20))
+    figures = performance(FREE, *([(BUY, 100.0)] * 40))
     for part in (figures, figures.buy_and_hold):
         assert (part.sharpe, part.sortino, part.calmar) == (None, None, None)
+        assert (part.sharpe_per_period, part.sortino_per_period) == (None, None)
 
 
 def test_a_deviation_or_drawdown_of_mere_rounding_divides_nothing() -> None:
     account = new_account(1.0)
-    account[[at.SIGNALS, at.LAST_US, at.HOLD_VALUE, at.HOLD_BASE]] = [20, DAY_US, 1.5, 1.0]
+    account[[at.SIGNALS, at.PERIODS, at.LAST_US, at.HOLD_VALUE, at.HOLD_BASE]] = [
+        50,
+        49,
+        100 * DAY_US,
+        1.5,
+        1.0,
+    ]
+    account[[at.EQUITY, at.BEFORE, at.HOLD_BEFORE]] = [1.1, 1.0, 1.5 / 1.1]
     account[[at.RETURN_ANCHOR, at.HOLD_ANCHOR]] = 0.1
     account[[at.RETURN_SQUARES, at.DOWNSIDE, at.HOLD_SQUARES, at.HOLD_DOWNSIDE]] = 1e-31
     account[[at.TROUGH, at.HOLD_TROUGH]] = 1.0 - 2.0**-53
+    account[[at.PEAK, at.HOLD_PEAK]] = [1.0, 1.3]
     figures = Performance.of(account)
     for part in (figures, figures.buy_and_hold):
         assert 0.0 < part.max_drawdown < 1e-15
@@ -170,9 +302,9 @@ def test_a_deviation_or_drawdown_of_mere_rounding_divides_nothing() -> None:
 
 def test_rounding_never_makes_a_variance_negative() -> None:
     account = new_account(1.0)
-    account[[at.SIGNALS, at.LAST_US]] = [3, DAY_US]
-    account[[at.RETURN_SUM, at.RETURN_SQUARES]] = [0.3, np.nextafter(0.03, 0.0)]
-    assert Performance.of(account).sharpe is None
+    account[[at.SIGNALS, at.PERIODS, at.LAST_US, at.EQUITY]] = [3, 2, DAY_US, 1.1]
+    account[[at.RETURN_SUM, at.RETURN_SQUARES]] = [0.2, np.nextafter(0.02, 0.0)]
+    assert Performance.of(account).sharpe_per_period is None
 
 
 def test_a_long_rise_that_hardly_varies_keeps_the_digits_of_its_sharpe() -> None:
@@ -200,20 +332,62 @@ def test_a_position_closed_at_its_price_is_neither_a_win_nor_a_loss() -> None:
     assert figures.profit_factor is None
 
 
-def test_growth_beyond_a_double_leaves_calmar_undefined() -> None:
-    figures = performance(FREE, (BUY, 100.0), (HOLD, 90.0), (HOLD, 300.0), spacing_us=1)
-    assert figures.calmar is None
-    assert figures.buy_and_hold.calmar is None
-    assert figures.sharpe is not None
+def test_a_loss_of_mere_rounding_makes_no_profit_factor() -> None:
+    draws = np.random.default_rng(1)
+    signals = []
+    for price in draws.uniform(90.0, 110.0, 40).tolist():
+        signals += [(BUY, price), (SELL, price)]  # closed at its own price
+    figures = performance(FREE, *signals, (BUY, 100.0), (SELL, 110.0))
+    assert figures.closed_trades == 41
+    assert figures.profit_factor is None
 
 
-def test_an_account_below_zero_lost_everything_and_more() -> None:
+# Ruin
+
+
+def test_an_account_whose_equity_is_not_above_zero_is_ruined() -> None:
     policy = Policy(fee_bps=0.0, side="long-short")
-    figures = performance(policy, (SELL, 100.0), (HOLD, 300.0))
+    figures = performance(policy, (SELL, 100.0), (HOLD, 250.0), (HOLD, 400.0), (HOLD, 300.0))
+    assert figures.ruined is True
+    assert figures.equity == pytest.approx(-10_000.0)
     assert figures.total_return == pytest.approx(-2.0)
-    assert figures.max_drawdown == pytest.approx(2.0)
-    assert figures.calmar == pytest.approx(-1 / 2.0)
-    assert figures.turnover is None
+    assert figures.max_drawdown == figures.drawdown == 1.0
+    for name in (
+        "sharpe", "sortino", "calmar", "sharpe_per_period", "sortino_per_period", "return_over_drawdown", "turnover",
+        "profit_factor",
+    ):  # fmt: skip
+        assert getattr(figures, name) is None, name
+    assert figures.buy_and_hold.calmar is None
+    assert figures.buy_and_hold.return_over_drawdown == pytest.approx(2.0 / 0.25)
+
+
+def test_a_short_that_comes_back_from_below_zero_is_still_ruined() -> None:
+    policy = Policy(fee_bps=0.0, side="long-short")
+    signals = [(SELL, 100.0), (HOLD, 250.0), *((HOLD, 50.0 + place % 3) for place in range(60))]
+    figures = performance(policy, *signals)
+    assert figures.equity > 14_000.0
+    assert figures.ruined is True
+    assert figures.max_drawdown == 1.0
+    assert figures.drawdown < 0.1
+    assert (figures.sharpe, figures.sortino, figures.calmar) == (None, None, None)
+
+
+def test_ruin_within_an_instant_counts() -> None:
+    policy = Policy(fee_bps=0.0, side="long-short", weight=0.5)
+    signals = [(DAY_US, SELL, 100.0, 0), (DAY_US, BUY, 100.0, 1)]
+    figures = played(policy, *signals, (2 * DAY_US, HOLD, 500.0, 0), (2 * DAY_US, HOLD, 900.0, 1))
+    assert figures.equity > 0.0
+    assert figures.ruined is True
+    assert (
+        played(policy, *signals, (2 * DAY_US, HOLD, 900.0, 1), (2 * DAY_US, HOLD, 500.0, 0)).ruined is False
+    )
+
+
+def test_nothing_left_at_all_is_ruin() -> None:
+    policy = Policy(fee_bps=0.0, side="long-short")
+    figures = performance(policy, (SELL, 100.0), (HOLD, 200.0))
+    assert (figures.equity, figures.ruined) == (0.0, True)
+    assert performance(policy, (SELL, 100.0), (HOLD, 199.0)).ruined is False
 
 
 def test_figures_are_plain_json() -> None:
@@ -226,7 +400,7 @@ def test_figures_are_plain_json() -> None:
 
 def test_a_table_holds_nan_where_a_figure_would_be_infinite() -> None:
     account = new_account(1.0)
-    account[[at.SIGNALS, at.LAST_US, at.EQUITY, at.TROUGH]] = [2, 1, 3.0, 0.5]
+    account[[at.SIGNALS, at.PERIODS, at.LAST_US, at.EQUITY, at.TROUGH]] = [50, 49, 8 * DAY_US, 1e300, 0.5]
     assert np.isnan(performance_table(account.reshape(1, -1))["calmar"][0])
 
 

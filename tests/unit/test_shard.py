@@ -1,6 +1,8 @@
 """The core of a portfolio actor, without faults: on real files, restarted where it matters."""
 
 import shutil
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import history
+from engine import account as at
+from engine import history, snapshots
 from engine.columns import SignalBatch
 from engine.errors import (
     Fenced,
@@ -25,6 +28,7 @@ from engine.errors import (
 )
 from engine.journal.stores import open_stores
 from engine.ledger import Ledger, LedgerRows
+from engine.performance import Performance
 from engine.policy import Policy
 from engine.receipts import Submission, Taken, receipt
 from engine.shard import Limits, Shard
@@ -424,6 +428,36 @@ def lose_snapshots(place: Place) -> None:
 
 def damage_the_last_snapshot(place: Place) -> None:
     flip(place.files("snapshots")[-1])
+
+
+def as_the_second_version(data: bytes) -> bytes:
+    """A stored ledger as version 2 laid it out; its sums are not what that would have had."""
+    *_, symbols = struct.unpack_from("<4sHHHI", data)
+    numbers = np.frombuffer(data[:-4], "<f8", offset=14)
+    rest = np.delete(numbers, [at.PERIODS, at.BEFORE, at.HOLD_BEFORE])
+    body = struct.pack("<4sHHHI", b"RSLG", 2, 34, 6, symbols) + rest.tobytes()
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def test_a_snapshot_of_a_version_that_counted_in_another_way_is_counted_anew(place: Place) -> None:
+    names = ("BTC", "ETH")
+    place.send([a_signal(minute, 100.0 + minute, symbol=name) for minute in range(20) for name in names])
+    state = place.state()
+    assert Performance.of(place.shard.portfolio("baseline").ledger.account).periods == 20
+    place.checkpoint()
+    (path,) = place.files("snapshots")
+    kept = snapshots.latest(place.stores.blobs, PREFIX)
+    assert kept is not None
+    dumps = tuple(dump | {"ledger": as_the_second_version(dump["ledger"])} for dump in kept.portfolios)
+    path.unlink()
+    snapshots.put(place.stores.blobs, PREFIX, 1, replace(kept, portfolios=dumps))
+
+    place.restart()
+    assert place.state() == state
+    place.send([a_signal(20, 90.0)])
+    place.checkpoint()
+    place.restart()
+    assert place.shard.portfolio("baseline").count == 41
 
 
 def damage_all_snapshots(place: Place) -> None:

@@ -12,12 +12,12 @@ from engine.ledger import Ledger
 from engine.performance import Performance
 from engine.strategies.strategy import Bars
 from experiments.arms import Trial, gated
-from experiments.sweeps.chunks import PERIODS, SUMS, actions_of, run_chunk
+from experiments.sweeps.chunks import PERIODS, SUMS, Marks, actions_of, run_chunk
 from experiments.sweeps.market import Market, markets_of
 from experiments.sweeps.pace import Pace, cut
 from experiments.sweeps.space import Space
-from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
-from experiments.sweeps.tables import curve, period_returns, ranks, sweep_table
+from experiments.sweeps.sweep import OBJECTIVES, CrossValidation, SweepSpec, WalkForward
+from experiments.sweeps.tables import RAW, curve, period_returns, ranked_by, ranks, sweep_table
 from tests.enhanced_world import stream
 from tests.sweep_markets import market
 
@@ -182,3 +182,57 @@ def test_an_agents_gate_is_an_axis_like_any_other() -> None:
     ):
         with pytest.raises(InvalidField):
             Space.of("signals", [dial])
+
+
+def exploding() -> Market:
+    """A SELL, prices that rise fourfold and fall below where they began, and signals to the end."""
+    close = np.concatenate([[100.0, 250.0, 400.0, 60.0], 60.0 + np.arange(296) % 5])
+    action = np.where(np.arange(300) % 7 == 4, 1, 0).astype(np.int8)
+    action[0] = -1
+    return Market("X", Bars.of_closes(np.arange(1, 301, dtype=np.int64) * 3_600_000_000, close), action)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_ruined_configurations_stand_last_whatever_decides(objective):
+    space, where = Space.of("signals", ["side=long-short,long-flat", "fee_bps=0,10"]), exploding()
+    table = run_chunk(where, space, 0, 4, SweepSpec(space).marks(where), TRIAL)
+    assert table["ruined"].to_pylist() == [True, True, False, False]
+    assert table["equity"][0].as_py() > 10_000.0, "a short that came back"
+    assert sorted(ranks(table, objective)[:2]) == [3, 4]
+    assert sorted(ranks(table, objective)[2:]) == [1, 2]
+    assert table["max_drawdown"].to_pylist()[:2] == [1.0, 1.0]
+    for name in ("sharpe", "sortino", "calmar", "sharpe_per_period", "return_over_drawdown", "profit_factor"):
+        assert table[name].to_pylist()[:2] == [None, None], name
+
+
+def test_from_its_ruin_on_an_account_grows_by_nothing_and_has_no_ratio():
+    space, where = Space.of("signals", ["side=long-short,long-flat"], ["fee_bps=0"]), exploding()
+    marks = Marks(np.array([0, 1, 2, 3, 300]), np.array([0, 1, 2, 100, 300]), 1)
+    table = run_chunk(where, space, 0, 2, marks, TRIAL)
+    _, returns = period_returns(table)
+    assert returns[:, 0].tolist() == [0.0, -1.0, 0.0, 0.0]
+    sums = table[SUMS].combine_chunks().flatten().to_numpy().reshape(2, 4, 3)
+    assert sums[0, 0].tolist() == [1.0, 0.0, 0.0]
+    assert (sums[0, 1:, 0] == 0.0).all()
+    assert np.isnan(sums[0, 1:, 1:]).all()
+    assert np.isfinite(sums[1]).all()
+
+
+@pytest.mark.parametrize("objective", ["sharpe", "sortino", "calmar"])
+def test_short_prices_are_ranked_by_the_figure_without_a_year(objective):
+    spec, where = SweepSpec(SPACE), market(100)  # four days
+    table = run_chunk(where, SPACE, 0, len(SPACE), spec.marks(where), TRIAL)
+    assert table[objective].null_count == len(SPACE)
+    raw = ranked_by(table, objective)
+    assert raw == RAW[objective]
+    assert ranks(table, objective).tolist() == ranks(table, raw).tolist()
+    best = int(np.argmin(ranks(table, objective)))
+    assert table[raw][best].as_py() == max(value for value in table[raw].to_pylist() if value is not None)
+
+
+def test_a_sharpe_ratio_a_period_ranks_as_the_annual_one_does():
+    spec, where = SweepSpec(SPACE), market(400)
+    table = run_chunk(where, SPACE, 0, len(SPACE), spec.marks(where), TRIAL)
+    for objective in ("sharpe", "sortino"):
+        assert ranked_by(table, objective) == objective
+        assert ranks(table, objective).tolist() == ranks(table, RAW[objective]).tolist()
