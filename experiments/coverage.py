@@ -152,9 +152,9 @@ def bursts(draws: Draws, tries: int, rows: int, mean: float) -> Floats:
 def one_sided_bursts(draws: Draws, tries: int, rows: int) -> Floats:
     """The same with one sign a burst, which is as often + as -."""
     on = states(draws, tries, rows, 0.03, 12.0)
-    burst = np.cumsum(np.diff(on, axis=1, prepend=0.0) > 0.0, axis=1)
+    burst = np.cumsum(np.diff(on, axis=1, prepend=0.0) > 0.0, axis=1, dtype=np.int64)
     sign = np.take_along_axis(draws.choice([-1.0, 1.0], (tries, rows + 1)), burst, axis=1)
-    return on * sign * np.abs(fat_tails(draws, tries, rows))
+    return np.asarray(on * sign * np.abs(fat_tails(draws, tries, rows)), np.float64)
 
 
 def selection(
@@ -338,7 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _cell(which: tuple[str, int], *, tries: int, seed: int) -> Cell:
     name, rows = which
-    kind = (KINDS | COHORTS | LIMITS)[name]
+    kind = {**KINDS, **COHORTS, **LIMITS}[name]
     draws = np.random.default_rng([seed, crc32(name.encode()), rows])
     found = np.array([kind.bounds(series) for series in kind.draw(draws, tries, rows)])
     estimate, low, high = found.T

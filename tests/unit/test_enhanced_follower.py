@@ -269,6 +269,16 @@ async def test_the_comparison_is_that_of_both_portfolios(world, batch):
     assert reading.compared(again) == found
 
 
+async def test_eight_signals_are_compared_without_an_interval(world, batch):
+    world.post(batch.take(np.arange(8)))
+    follower = await world.begin(terms())
+    await live(follower)
+    found = reading.compared(follower)
+    assert found["difference"]["n"] == 8
+    assert found["difference"]["mean_bps"] is not None
+    assert found["difference"]["low_bps"] is found["difference"]["high_bps"] is None
+
+
 async def test_accuracy_is_told_by_source_symbol_side_regime_and_category(world, batch):
     world.post(batch)
     follower = await world.begin(terms())

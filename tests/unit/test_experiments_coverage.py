@@ -73,6 +73,6 @@ def test_a_cell_that_does_not_hold_is_named_in_the_table():
 
 @pytest.mark.parametrize("name", [*KINDS, *LIMITS])
 def test_the_truth_is_the_mean_of_many_series(name):
-    kind = (KINDS | LIMITS)[name]
+    kind = {**KINDS, **LIMITS}[name]
     means = kind.draw(np.random.default_rng(1), 400, 300).mean(axis=1)
     assert means.mean() == pytest.approx(kind.truth, abs=4.5 * means.std() / 20.0)

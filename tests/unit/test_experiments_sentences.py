@@ -68,6 +68,13 @@ def test_no_difference_comes_with_what_would_have_been_shown(evaluation):
     assert sentence(found, found.of("memory + Gemini")) in shown(found)
 
 
+def test_an_interval_that_the_data_cannot_carry_is_said_to_be_unknown(evaluation):
+    found = judged(evaluation, N, N, N, H)
+    nan = float("nan")
+    one = replace(found.of("memory"), selection=Interval(1.5, nan, nan, 0.5, 0.95, 40))
+    assert "is worth +1.50 bp per signal, 95 % interval unknown;" in sentence(found, one)
+
+
 def test_an_arm_that_overruled_nothing_is_the_baseline(evaluation):
     one = replace(evaluation.assessments[0], overridden={"flip": 0, "hold": 0})
     assert sentence(evaluation, one) == (
