@@ -19,13 +19,3 @@ def test_what_was_written_is_read_back_in_every_figure(n):
     assert read.blind == evaluation.blind
     assert [one.judgment for one in read.assessments] == [one.judgment for one in evaluation.assessments]
     assert [row.signals_for for row in read.plan.reach] == [row.signals_for for row in evaluation.plan.reach]
-
-
-def test_intervals_that_earlier_runs_wrote_with_a_block_length_are_read():
-    stream = a_stream(300)
-    written = orjson.loads(json_bytes(evaluate(stream, some_arms(stream), replicates=99).as_dict()))
-    read = evaluation_of(written)
-    for one in written["assessments"]:
-        for interval in (one["uplift"], one["selection"], *one["returns_bps"].values()):
-            interval["block"] = 2.5
-    assert json_bytes(evaluation_of(written).as_dict()) == json_bytes(read.as_dict())

@@ -66,6 +66,6 @@ def test_an_arm_whose_portfolio_was_ruined_is_marked():
     arms = [an_arm(stream, "baseline", "baseline"), an_arm(stream, "memory", "memory")]
     figures = {"initial_cash": 10_000.0, "total_return": -2.0, "ruined": True}
     broke = replace(arms[1], performance={"signal": figures, "next": figures})
-    found = evaluate(stream, [arms[0], broke], replicates=99)
+    found = evaluate(stream, [arms[0], broke])
     assert printed(found, width=400).count("-200.0 %, ruined") == 1
     assert summary_dict(found)["arms"][1]["ruined"] == {"signal": True, "next": True}
