@@ -19,7 +19,7 @@ from engine.policy import Policy
 from engine.settings import Settings
 from engine.strategies import registry
 from experiments.luck.paths import LuckSpec, source_of
-from experiments.luck.report import sentence
+from experiments.luck.report import own_sentence, sentence
 from experiments.luck.running import Lucked, run_luck
 from experiments.result_files import blob_name
 from experiments.runs import new_run_id
@@ -60,7 +60,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
         output=output, prices_only=strategy is not None,
     )  # fmt: skip
     market = _market(asked, markets_of(file.batch))
-    source_of(market, strategy, spec)
+    source = source_of(market, strategy, spec)
     blobs = open_stores(settings.store).blobs
     run_id = asked.run_id or new_run_id(time.time_ns() // 1000, spec.config(market, strategy))
     output.say(f"prices    {file.sentence}")
@@ -74,6 +74,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
                     market,
                     strategy,
                     spec,
+                    source,
                     blobs,
                     run_id=run_id,
                     provenance=file.provenance,
@@ -106,7 +107,8 @@ def _market(asked: Asked, markets: tuple[Market, ...]) -> Market:
 
 def _show(done: Lucked, settings: Settings, output: Output) -> None:
     output.say("")
-    output.say(escape(sentence(done.metrics)) + ".")
+    output.say(escape(sentence(done.metrics)))
+    output.say(escape(own_sentence(done.metrics)))
     figures = done.metrics["figures"]
     columns = ["figure", "mean", *next(iter(figures.values()))["quantiles"]]
     rows = [
@@ -114,8 +116,8 @@ def _show(done: Lucked, settings: Settings, output: Output) -> None:
         for name, spread in figures.items()
     ]
     output.table(rows_table(columns, rows))
-    better = done.metrics["better_than_own"]
-    output.say(f"as it was {done.metrics['own']['total_return']:+.2%}; {better:.0%} of the paths are better")
+    for note in done.metrics["notes"]:
+        output.say(f"note      {escape(note)}")
     report = settings.store.removeprefix("file://") + "/" + blob_name(done.run_id, "report.html")
     output.say(f"report    {escape(report)}")
 
