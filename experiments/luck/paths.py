@@ -12,12 +12,21 @@ from engine.policy import Policy
 from engine.strategies.strategy import Bars, Strategy
 from experiments.luck.distributions import FIGURES, path_figures
 from experiments.luck.markets import MODELS, Model, fitted, generator
-from experiments.luck.resampling import block_length, drawn, shuffled, solvent, stationary, trade_growths
+from experiments.luck.resampling import (
+    block_length,
+    compounded,
+    drawn,
+    shuffled,
+    solvent,
+    stationary,
+    trade_growths,
+)
 from experiments.sweeps.market import Market
 
 METHODS = ("order", "trades", "bootstrap", *MODELS)
 MOST_PATHS = 10_000_000
 STEPS = 200  # of a path that is drawn
+_FEW = 250  # returns that hardly decide a model
 _VERSION = 2  # of how paths are drawn: a run of another is not gone on with
 _FURTHEST = (
     300.0  # that the logarithm of a price goes from its beginning, so that it stays a finite number above 0
@@ -58,7 +67,8 @@ class LuckSpec:
         said = None if strategy is None else {type(strategy).__name__: asdict(strategy)}  # type: ignore[call-overload]
         return {
             "kind": "luck", "version": _VERSION, "method": self.method, "paths": self.paths, "seed": self.seed,
-            "ruin": self.ruin, "policy": self.policy.as_dict(), "strategy": said, "data": {market.symbol: market.data_hash},
+            "ruin": self.ruin, "policy": self.policy.as_dict(), "strategy": said,
+            "data": {market.symbol: market.data_hash},
         }  # fmt: skip
 
 
@@ -94,7 +104,7 @@ def source_of(market: Market, strategy: Strategy | None, spec: LuckSpec) -> Sour
     notes = _account_notes(rows, own)
     if spec.method in {"order", "trades"}:
         growths = trade_growths(rows, spec.policy)
-        return Source(np.cumprod(growths), growths=growths, notes=(*_trade_notes(rows, growths), *notes))
+        return Source(compounded(growths), growths=growths, notes=(*_trade_notes(rows, growths), *notes))
     if spec.method == "bootstrap":
         level = np.append(1.0, own)
         lived = int(np.count_nonzero(own > 0.0)) + int(own[-1] == 0.0)  # the fall to 0 is a return, too
@@ -104,7 +114,13 @@ def source_of(market: Market, strategy: Strategy | None, spec: LuckSpec) -> Sour
         raise InvalidField(
             "strategy", "signals", f"a strategy, which can be run on other prices, for {spec.method}"
         )
-    return Source(own, model=fitted(spec.method, market.bars.close), notes=notes)
+    model = fitted(spec.method, market.bars.close)
+    return Source(own, model=model, notes=(*_model_notes(model, len(market.bars) - 1), *notes))
+
+
+def _model_notes(model: Model, n: int) -> tuple[str, ...]:
+    few = f"{n} returns are few to fit a model to: what they say about it is shown by how wide the intervals are."
+    return (f"{model.described()}.", *([few] if n < _FEW else []))
 
 
 def _account_notes(rows: LedgerRows, own: Floats) -> tuple[str, ...]:
@@ -150,12 +166,12 @@ def _path(
     market: Market, strategy: Strategy | None, spec: LuckSpec, source: Source, draws: np.random.Generator
 ) -> Floats:
     if source.growths is not None:
-        path: Floats = np.cumprod((shuffled if spec.method == "order" else drawn)(source.growths, draws))
+        path = compounded((shuffled if spec.method == "order" else drawn)(source.growths, draws))
         if spec.method == "order":
             path[-1] = source.own[-1]  # a product in another order: the same but for its rounding
         return path
     if source.returns is not None:
-        return np.asarray(np.cumprod(1.0 + stationary(source.returns, source.block, draws)), np.float64)
+        return compounded(1.0 + stationary(source.returns, source.block, draws))
     assert source.model is not None
     assert strategy is not None
     bars = market.bars

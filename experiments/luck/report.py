@@ -9,6 +9,7 @@ import numpy as np
 from engine.account import Floats
 from experiments import charts
 from experiments.luck.distributions import FIGURES
+from experiments.luck.fit import STATISTICS
 from experiments.report import Report, leaves, template, title_of
 
 _WIDTH = 6.0
@@ -41,6 +42,9 @@ def make_luck_report(
          lambda figure: _draw_spreads(figure, figures, metrics["own"])),
     ]  # fmt: skip
     html = template("luck.html").render(
+        fit=None if metrics["fit"] is None else {
+            "sentence": fit_sentence(metrics), "columns": FIT_COLUMNS, "rows": fit_rows(metrics)
+        },
         title=title_of(manifest), headline=sentence(metrics), own=own_sentence(metrics), metrics=metrics,
         rows=[(name, spread) for name, spread in metrics["figures"].items()],
         charts=[
@@ -79,6 +83,46 @@ def own_sentence(metrics: Mapping[str, Any]) -> str:
         return f"{began}, as does every path; {fell}"
     ties = f" and {same:.0%} the same" if same > 0.0 else ""
     return f"{began}; {metrics['better_than_own']:.0%} of the paths are better{ties}; {fell}"
+
+
+def fit_sentence(metrics: Mapping[str, Any]) -> str:
+    """Whether the model's markets are like the source, by `STATISTICS`."""
+    unmet = [STATISTICS[name] for name, each in metrics["fit"].items() if not each["met"]]
+    if not unmet:
+        return f"The markets of {metrics['method']} are like the source in all that is compared."
+    return (
+        f"The markets of {metrics['method']} are not like the source in: {'; '.join(unmet)}. What the paths show of "
+        "that is the model's."
+    )
+
+
+def fit_rows(metrics: Mapping[str, Any]) -> list[tuple[str, str, str, str, str, str]]:
+    """A row for each of `STATISTICS`: its name, source, interval, model, where its paths lie, and whether it is met."""
+    return [
+        (
+            STATISTICS[name], _figure(each["source"]), _interval(each["low"], each["high"]), _figure(each["model"]),
+            _interval(each["model_low"], each["model_high"]), "yes" if each["met"] else "no",
+        )
+        for name, each in metrics["fit"].items()
+    ]  # fmt: skip
+
+
+FIT_COLUMNS = (
+    "of a bar's log return",
+    "source",
+    "its 95 % interval",
+    "model",
+    "95 % of its paths",
+    "like the source",
+)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return f"{_figure(low)} to {_figure(high)}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _draw_fan(axes: Any, levels: Floats, fan: Floats, own: Floats) -> None:

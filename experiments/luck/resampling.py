@@ -1,6 +1,7 @@
 """Other histories of the same account: its trades in another order, or its returns in other blocks."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.account import Floats
 from engine.errors import InvalidField
@@ -25,13 +26,18 @@ def stationary(returns: Floats, block: float, draws: np.random.Generator) -> Flo
 
     Blocks of geometric length with that mean, wrapped around the end.
     """
-    n = len(returns)
+    found: Floats = returns[stationary_places(len(returns), block, draws)]
+    return found
+
+
+def stationary_places(n: int, block: float, draws: np.random.Generator) -> NDArray[np.int64]:
+    """Where each of n values is taken from, int64[n]; see `stationary`."""
     begins = draws.random(n) < 1.0 / block
     begins[0] = True
     starts = draws.integers(0, n, n)
-    last = np.maximum.accumulate(np.where(begins, np.arange(n), 0))
-    found: Floats = returns[(starts[last] + np.arange(n) - last) % n]
-    return found
+    places = np.arange(n)
+    last = np.maximum.accumulate(np.where(begins, places, 0))
+    return np.asarray((starts[last] + places - last) % n, np.int64)
 
 
 def block_length(returns: Floats) -> float:
@@ -71,6 +77,11 @@ def trade_growths(rows: LedgerRows, policy: Policy) -> Floats:
     before = rows.cash[opens] + (position + np.abs(position) * policy.fee_bps / 1e4) * price
     growths: Floats = np.append(before[1:], level[-1]) / before
     return growths
+
+
+def compounded(growths: Floats) -> Floats:
+    """Equity over its beginning, after each of these growths."""
+    return np.asarray(np.cumprod(growths), np.float64)
 
 
 def solvent(level: Floats) -> Floats:

@@ -24,6 +24,7 @@ from engine.journal.blobs import BlobStore
 from engine.strategies.strategy import Strategy
 from experiments.cluster import ray_session
 from experiments.luck.distributions import FIGURES, path_figures, shares_beside, spreads
+from experiments.luck.fit import ModelFit, fit_of
 from experiments.luck.paths import STEPS, LuckSpec, Source, at_steps, run_paths
 from experiments.luck.report import make_luck_report
 from experiments.result_files import (
@@ -98,9 +99,8 @@ def run_luck(
         data = blobs.get(_name(run_id, chunk))
         assert data is not None
         parts.append(pq.read_table(io.BytesIO(data)).replace_schema_metadata(None))
-    metrics = _write(
-        blobs, run_id, spec, source, pa.concat_tables(parts).combine_chunks(), config, provenance or {}
-    )
+    table = pa.concat_tables(parts).combine_chunks()
+    metrics = _write(blobs, run_id, spec, source, _fit(market, spec, source), table, config, provenance or {})
     return Lucked(run_id, metrics, len(chunks) - len(waiting))
 
 
@@ -141,7 +141,15 @@ def _chunk(given: Any, chunk: tuple[int, int]) -> pa.Table | RaysignalError:
     return pa.table(columns)
 
 
-def metrics_of(spec: LuckSpec, source: Source, figures: Floats) -> dict[str, Any]:
+def _fit(market: Market, spec: LuckSpec, source: Source) -> ModelFit | None:
+    if source.model is None:
+        return None
+    return fit_of(source.model, np.diff(np.log(market.bars.close)), spec.seed)
+
+
+def metrics_of(
+    spec: LuckSpec, source: Source, figures: Floats, fit: ModelFit | None = None
+) -> dict[str, Any]:
     """What metrics.json holds of the paths with these `FIGURES`, float64[paths, 4]."""
     found = spreads(figures)
     own = dict(zip(FIGURES, path_figures(source.own, spec.ruin), strict=True))
@@ -157,17 +165,18 @@ def metrics_of(spec: LuckSpec, source: Source, figures: Floats) -> dict[str, Any
         "deeper_than_own": shares_beside(figures[:, 1], own["max_drawdown"])[0],
         "figures": {name: asdict(spread) for name, spread in found.items()},
         "ruin": {"share": found["ruined"].mean, "error": found["ruined"].error, "at": spec.ruin},
+        "fit": None if fit is None else {name: asdict(each) for name, each in fit.items()},
         "notes": list(source.notes),
     }
 
 
 def _write(
-    blobs: BlobStore, run_id: str, spec: LuckSpec, source: Source, table: pa.Table, config: dict[str, Any],
-    provenance: Mapping[str, Any],
+    blobs: BlobStore, run_id: str, spec: LuckSpec, source: Source, fit: ModelFit | None, table: pa.Table,
+    config: dict[str, Any], provenance: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     figures: Floats = np.column_stack([table[name].to_numpy() for name in FIGURES])
     levels = table["equity"].combine_chunks().flatten().to_numpy().reshape(-1, STEPS)
-    metrics = metrics_of(spec, source, figures)
+    metrics = metrics_of(spec, source, figures, fit)
     manifest = {
         "run_id": run_id, "kind": "luck", "title": str(provenance.get("file", "")), "config": config,
         "fingerprint": fingerprint(config), "provenance": dict(provenance), "python": platform.python_version(),

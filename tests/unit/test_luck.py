@@ -8,55 +8,11 @@ from engine.policy import Policy
 from engine.strategies.sma import SmaCrossover
 from engine.strategies.strategy import Bars
 from experiments.luck.distributions import FIGURES, Spread, path_figures
-from experiments.luck.markets import MODELS, Brownian, Garch, Jumps, Regimes, fitted, generator
+from experiments.luck.markets import generator
 from experiments.luck.paths import METHODS, LuckSpec, run_paths, source_of
 from experiments.luck.resampling import block_length, drawn, shuffled, stationary
 from experiments.sweeps.market import Market
 from tests.sweep_markets import market
-
-N = 40_000
-
-
-def moments(model) -> tuple[float, float, float]:
-    found = model.returns(N, generator(1, 0))
-    away = found - found.mean()
-    return float(found.mean()), float(found.std()), float(np.mean(away**4) / np.mean(away**2) ** 2)
-
-
-def test_generated_markets_have_the_moments_of_their_models() -> None:
-    mean, deviation, kurt = moments(Brownian(0.001, 0.02))
-    assert mean == pytest.approx(0.001, abs=4 * 0.02 / np.sqrt(N))
-    assert deviation == pytest.approx(0.02, rel=0.02)
-    assert kurt == pytest.approx(3.0, abs=0.15)
-    _, deviation, kurt = moments(Garch(0.0, 1e-6, 0.08, 0.9))
-    assert deviation == pytest.approx(np.sqrt(1e-6 / 0.02), rel=0.1)
-    assert kurt > 3.3
-    mean, deviation, _ = moments(Jumps(0.0, 0.01, 0.02, -0.03, 0.05))
-    assert mean == pytest.approx(-0.0006, abs=4e-4)
-    assert deviation == pytest.approx(np.sqrt(0.01**2 + 0.02 * (0.05**2 + 0.03**2) - 0.0006**2), rel=0.05)
-    _, deviation, _ = moments(Regimes((0.0, 0.0), (0.01, 0.03), (0.98, 0.94)))
-    assert deviation == pytest.approx(np.sqrt(0.75 * 0.01**2 + 0.25 * 0.03**2), rel=0.06)
-
-
-def test_a_fitted_model_finds_what_made_the_prices() -> None:
-    def closes(model) -> np.ndarray:
-        return 100.0 * np.exp(np.concatenate([[0.0], np.cumsum(model.returns(8_000, generator(2, 0)))]))
-
-    brownian = fitted("gbm", closes(Brownian(0.0005, 0.01)))
-    assert brownian.deviation == pytest.approx(0.01, rel=0.03)
-    garch = fitted("garch", closes(Garch(0.0, 2e-6, 0.1, 0.85)))
-    assert (garch.alpha, garch.beta) == (pytest.approx(0.1, abs=0.04), pytest.approx(0.85, abs=0.06))
-    jumps = fitted("jumps", closes(Jumps(0.0, 0.01, 0.01, 0.0, 0.1)))
-    assert jumps.chance == pytest.approx(0.0075, abs=0.003)  # the smallest jumps are not told from the rest
-    regimes = fitted("regimes", closes(Regimes((0.0, 0.0), (0.005, 0.03), (0.99, 0.97))))
-    assert regimes.deviations[1] > 2.0 * regimes.deviations[0]
-    for name in MODELS:
-        with pytest.raises(InvalidField, match="more than 50"):
-            fitted(name, np.ones(50))
-    with pytest.raises(InvalidField, match="one of gbm"):
-        fitted("magic", np.ones(99))
-    with pytest.raises(InvalidField, match="less than 1"):
-        Garch(0.0, 1e-6, 0.5, 0.6)
 
 
 def test_a_path_is_the_same_whoever_draws_it() -> None:

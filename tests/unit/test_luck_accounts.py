@@ -95,8 +95,9 @@ def streams(draw: st.DrawFn) -> tuple[Market, Policy]:
     return market(list(100.0 * np.exp(np.cumsum(moves))), actions), policy
 
 
+@pytest.mark.slow
 @given(streams(), st.integers(0, 5))
-@settings(max_examples=300)
+@settings(max_examples=150)
 def test_the_product_of_trades_is_the_account_and_so_is_every_order(
     stream: tuple[Market, Policy], seed: int
 ) -> None:
@@ -210,6 +211,7 @@ def test_the_bootstrap_of_an_open_position_has_its_last_bar() -> None:
     assert source.own[-1] == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_the_report_draws_the_account_among_its_paths() -> None:
     spec = LuckSpec("trades", 30, policy=LONG_SHORT)
     source, figures, levels = drawn(market(*FLIPS), spec)
