@@ -19,7 +19,7 @@ from engine.policy import Policy
 from engine.settings import Settings
 from engine.strategies import registry
 from experiments.luck.paths import LuckSpec, source_of
-from experiments.luck.report import sentence
+from experiments.luck.report import FIT_COLUMNS, fit_rows, fit_sentence, own_sentence, sentence
 from experiments.luck.running import Lucked, run_luck
 from experiments.result_files import blob_name
 from experiments.runs import new_run_id
@@ -60,10 +60,10 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
         output=output, prices_only=strategy is not None,
     )  # fmt: skip
     market = _market(asked, markets_of(file.batch))
-    source_of(market, strategy, spec)
+    output.say(f"prices    {file.sentence}")
+    source = source_of(market, strategy, spec)
     blobs = open_stores(settings.store).blobs
     run_id = asked.run_id or new_run_id(time.time_ns() // 1000, spec.config(market, strategy))
-    output.say(f"prices    {file.sentence}")
     output.say(f"run       {run_id} in {escape(settings.store)}")
     with Stop() as stop, on_ray(settings, asked.workers, stop, output):
         from ray.exceptions import RayError  # noqa: PLC0415 - Ray is there by now
@@ -74,6 +74,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
                     market,
                     strategy,
                     spec,
+                    source,
                     blobs,
                     run_id=run_id,
                     provenance=file.provenance,
@@ -106,7 +107,8 @@ def _market(asked: Asked, markets: tuple[Market, ...]) -> Market:
 
 def _show(done: Lucked, settings: Settings, output: Output) -> None:
     output.say("")
-    output.say(escape(sentence(done.metrics)) + ".")
+    output.say(escape(sentence(done.metrics)))
+    output.say(escape(own_sentence(done.metrics)))
     figures = done.metrics["figures"]
     columns = ["figure", "mean", *next(iter(figures.values()))["quantiles"]]
     rows = [
@@ -114,10 +116,11 @@ def _show(done: Lucked, settings: Settings, output: Output) -> None:
         for name, spread in figures.items()
     ]
     output.table(rows_table(columns, rows))
-    better = done.metrics["better_than_own"]
-    own = done.metrics["own"]
-    ruined = " and ruined on the way" if own.get("ruined") else ""
-    output.say(f"as it was {own['total_return']:+.2%}{ruined}; {better:.0%} of the paths are better")
+    if done.metrics["fit"] is not None:
+        output.say(escape(fit_sentence(done.metrics)))
+        output.table(rows_table(FIT_COLUMNS, fit_rows(done.metrics)))
+    for note in done.metrics["notes"]:
+        output.say(f"note      {escape(note)}")
     report = settings.store.removeprefix("file://") + "/" + blob_name(done.run_id, "report.html")
     output.say(f"report    {escape(report)}")
 

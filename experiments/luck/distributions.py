@@ -29,12 +29,6 @@ def path_figures(growth: Floats, ruin: float) -> tuple[float, float, float, floa
     return float(level[-1] - 1.0), worst, float(since.max() / max(1, len(growth))), float(level.min() <= ruin)
 
 
-def until_ruin(growth: Floats) -> Floats:
-    """The same path, with nothing left from where its equity is not above zero on: what is lost does not come back."""
-    left: Floats = np.where(np.minimum.accumulate(growth) > 0.0, growth, 0.0)
-    return left
-
-
 @dataclass(frozen=True, slots=True)
 class Spread:
     """One figure over all paths.
@@ -59,8 +53,18 @@ class Spread:
                 ordered[int(np.clip(round(n * share + side * reach), 0, n - 1))] for side in (-1.0, 1.0)
             )
             found[f"q{share:g}"] = float(np.quantile(ordered, share)), float(high - low) / 2.0
-        error = float(values.std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+        error = 0.0 if ordered[0] == ordered[-1] else float(values.std(ddof=1) / np.sqrt(n))
         return cls(float(values.mean()), error, found)
+
+
+ROUNDING = 1e-9
+"""Relative to the larger of two figures: what is nearer than this is the same."""
+
+
+def shares_beside(values: Floats, own: float) -> tuple[float, float]:
+    """The share of values above `own`, and of those that are the same but for rounding."""
+    same = np.isclose(values, own, rtol=ROUNDING, atol=ROUNDING)
+    return float(np.mean((values > own) & ~same)), float(np.mean(same))
 
 
 def spreads(figures: Floats, names: Sequence[str] = FIGURES) -> dict[str, Spread]:

@@ -10,14 +10,27 @@ from engine.errors import InvalidField
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
 from engine.strategies.strategy import Bars, Strategy
-from experiments.luck.distributions import FIGURES, path_figures, until_ruin
+from experiments.luck.distributions import FIGURES, path_figures
 from experiments.luck.markets import MODELS, Model, fitted, generator
-from experiments.luck.resampling import block_length, drawn, shuffled, stationary, trade_growths
+from experiments.luck.resampling import (
+    block_length,
+    compounded,
+    drawn,
+    shuffled,
+    solvent,
+    stationary,
+    trade_growths,
+)
 from experiments.sweeps.market import Market
 
 METHODS = ("order", "trades", "bootstrap", *MODELS)
 MOST_PATHS = 10_000_000
 STEPS = 200  # of a path that is drawn
+_FEW = 250  # returns that hardly decide a model
+_VERSION = 2  # of how paths are drawn: a run of another is not gone on with
+_FURTHEST = (
+    300.0  # that the logarithm of a price goes from its beginning, so that it stays a finite number above 0
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +38,8 @@ class LuckSpec:
     """What is asked for.
 
     Attributes:
-        method: `order` (the same trades in another order), `trades` (drawn from them), `bootstrap` (blocks of the
-            returns), or a model of `markets.MODELS` fitted to the prices.
+        method: `order` (the same trades in another order), `trades` (as many, drawn from them), `bootstrap`
+            (blocks of the returns), or a model of `markets.MODELS` fitted to the prices.
         paths: how many.
         seed: of all of them.
         ruin: share of the beginning at which a path is ruined.
@@ -53,8 +66,9 @@ class LuckSpec:
         """What decides the results, in plain values."""
         said = None if strategy is None else {type(strategy).__name__: asdict(strategy)}  # type: ignore[call-overload]
         return {
-            "kind": "luck", "method": self.method, "paths": self.paths, "seed": self.seed, "ruin": self.ruin,
-            "policy": self.policy.as_dict(), "strategy": said, "data": {market.symbol: market.data_hash},
+            "kind": "luck", "version": _VERSION, "method": self.method, "paths": self.paths, "seed": self.seed,
+            "ruin": self.ruin, "policy": self.policy.as_dict(), "strategy": said,
+            "data": {market.symbol: market.data_hash},
         }  # fmt: skip
 
 
@@ -63,42 +77,70 @@ class Source:
     """What paths are drawn from; made once, by `source_of`.
 
     Attributes:
-        own: growth of the account as it was, float64[n].
+        own: equity of the account as it was over its beginning, at the steps that paths have: float64[trades] after
+            each trade for `order` and `trades`, else float64[bars].
         growths: of its trades, for `order` and `trades`.
         returns, block: of the account, for `bootstrap`.
         model: of the market.
+        notes: what a reader of the results has to know, a sentence each.
     """
 
     own: Floats
-    growths: Floats | None
-    returns: Floats | None
-    block: float
-    model: Model | None
+    growths: Floats | None = None
+    returns: Floats | None = None
+    block: float = 1.0
+    model: Model | None = None
+    notes: tuple[str, ...] = ()
 
 
 def source_of(market: Market, strategy: Strategy | None, spec: LuckSpec) -> Source:
     """Run the account as it was, and fit what is to be fitted.
 
     Raises:
-        InvalidField: a market without signals and no strategy, no closed trade, or too few bars for a model.
+        InvalidField: a market without signals and no strategy, no trade, or too few bars for a model.
     """
-    equity, position = _account(market.bars, _actions(market, strategy), spec.policy)
-    own = equity / spec.policy.initial_cash
-    growths = returns = model = None
-    block = 1.0
+    rows = _account(market.bars, _actions(market, strategy), spec.policy)
+    own = solvent(rows.equity / spec.policy.initial_cash)
+    notes = _account_notes(rows, own)
     if spec.method in {"order", "trades"}:
-        growths = trade_growths(position, equity, spec.policy.initial_cash)
-    elif spec.method == "bootstrap":
-        level = np.concatenate([[1.0], own])
-        returns = level[1:] / level[:-1] - 1.0
-        block = block_length(returns)
-    else:
-        if strategy is None:
-            raise InvalidField(
-                "strategy", "signals", f"a strategy, which can be run on other prices, for {spec.method}"
-            )
-        model = fitted(spec.method, market.bars.close)
-    return Source(own, growths, returns, block, model)
+        growths = trade_growths(rows, spec.policy)
+        return Source(compounded(growths), growths=growths, notes=(*_trade_notes(rows, growths), *notes))
+    if spec.method == "bootstrap":
+        level = np.append(1.0, own)
+        lived = int(np.count_nonzero(own > 0.0)) + int(own[-1] == 0.0)  # the fall to 0 is a return, too
+        returns = level[1 : lived + 1] / level[:lived] - 1.0
+        return Source(own, returns=returns, block=block_length(returns), notes=notes)
+    if strategy is None:
+        raise InvalidField(
+            "strategy", "signals", f"a strategy, which can be run on other prices, for {spec.method}"
+        )
+    model = fitted(spec.method, market.bars.close)
+    return Source(own, model=model, notes=(*_model_notes(model, len(market.bars) - 1), *notes))
+
+
+def _model_notes(model: Model, n: int) -> tuple[str, ...]:
+    few = f"{n} returns are few to fit a model to: what they say about it is shown by how wide the intervals are."
+    return (f"{model.described()}.", *([few] if n < _FEW else []))
+
+
+def _account_notes(rows: LedgerRows, own: Floats) -> tuple[str, ...]:
+    if own[-1] == 0.0:
+        bar = int(np.argmax(own <= 0.0)) + 1
+        fell = f"its equity fell to {rows.equity[bar - 1]:,.2f} at bar {bar:,d}"
+        lost = "It counts as lost from there on, as does every path that falls to 0."
+        return (f"The account is ruined: {fell}. {lost}",)
+    return () if rows.position.any() else ("The account never held anything.",)
+
+
+def _trade_notes(rows: LedgerRows, growths: Floats) -> tuple[str, ...]:
+    found = ["Equity is seen where trades end: what it fell by within a trade is in no drawdown here."]
+    if rows.position[-1] != 0.0 and growths[-1] > 0.0:
+        found.append(
+            "The last trade is still open: it counts as one that closes at the last price, without a fee."
+        )
+    if len(growths) == 1:
+        found.append("There is one trade, so every path is the same.")
+    return tuple(found)
 
 
 def run_paths(
@@ -108,29 +150,35 @@ def run_paths(
     figures = np.empty((end - begin, len(FIGURES)))
     drawn_at = np.empty((end - begin, STEPS))
     for row, index in enumerate(range(begin, end)):
-        growth = until_ruin(_path(market, strategy, spec, source, generator(spec.seed, index)))
+        growth = _path(market, strategy, spec, source, generator(spec.seed, index))
         figures[row] = path_figures(growth, spec.ruin)
-        drawn_at[row] = growth[np.linspace(0, len(growth) - 1, STEPS).astype(np.int64)]
+        drawn_at[row] = at_steps(growth)
     return figures, drawn_at
+
+
+def at_steps(path: Floats) -> Floats:
+    """A path at `STEPS` places, evenly over its length."""
+    found: Floats = path[np.linspace(0, len(path) - 1, STEPS).astype(np.int64)]
+    return found
 
 
 def _path(
     market: Market, strategy: Strategy | None, spec: LuckSpec, source: Source, draws: np.random.Generator
 ) -> Floats:
     if source.growths is not None:
-        resampled = (shuffled if spec.method == "order" else drawn)(source.growths, draws)
-        return np.asarray(np.cumprod(resampled), np.float64)
+        path = compounded((shuffled if spec.method == "order" else drawn)(source.growths, draws))
+        if spec.method == "order":
+            path[-1] = source.own[-1]  # a product in another order: the same but for its rounding
+        return path
     if source.returns is not None:
-        return np.asarray(np.cumprod(1.0 + stationary(source.returns, source.block, draws)), np.float64)
+        return compounded(1.0 + stationary(source.returns, source.block, draws))
     assert source.model is not None
     assert strategy is not None
     bars = market.bars
-    moved = source.model.returns(len(bars) - 1, draws)
-    close = bars.close[0] * np.exp(np.concatenate([[0.0], np.cumsum(moved)]))
-    made = Bars.of_closes(bars.known_at_us, np.clip(close, 1e-9, 1e12))
-    equity, _ = _account(made, strategy.actions(made), spec.policy)
-    growth: Floats = equity / spec.policy.initial_cash
-    return growth
+    moved = np.cumsum(source.model.returns(len(bars) - 1, draws))
+    close = bars.close[0] * np.exp(np.clip(np.append(0.0, moved), -_FURTHEST, _FURTHEST))
+    made = Bars.of_closes(bars.known_at_us, close)
+    return solvent(_account(made, strategy.actions(made), spec.policy).equity / spec.policy.initial_cash)
 
 
 def _actions(market: Market, strategy: Strategy | None) -> Any:
@@ -141,8 +189,8 @@ def _actions(market: Market, strategy: Strategy | None) -> Any:
     return market.action
 
 
-def _account(bars: Bars, actions: Any, policy: Policy) -> tuple[Floats, Floats]:
+def _account(bars: Bars, actions: Any, policy: Policy) -> LedgerRows:
     ledger, rows = Ledger(policy), LedgerRows.empty(len(bars))
     ledger.ensure_symbols(1)
     ledger.run(bars.known_at_us, np.zeros(len(bars), np.int32), actions, bars.close, rows)
-    return rows.equity, rows.position
+    return rows

@@ -1,9 +1,12 @@
 """Other histories of the same account: its trades in another order, or its returns in other blocks."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.account import Floats
 from engine.errors import InvalidField
+from engine.ledger import LedgerRows
+from engine.policy import Policy
 
 
 def shuffled(growths: Floats, draws: np.random.Generator) -> Floats:
@@ -23,13 +26,18 @@ def stationary(returns: Floats, block: float, draws: np.random.Generator) -> Flo
 
     Blocks of geometric length with that mean, wrapped around the end.
     """
-    n = len(returns)
+    found: Floats = returns[stationary_places(len(returns), block, draws)]
+    return found
+
+
+def stationary_places(n: int, block: float, draws: np.random.Generator) -> NDArray[np.int64]:
+    """Where each of n values is taken from, int64[n]; see `stationary`."""
     begins = draws.random(n) < 1.0 / block
     begins[0] = True
     starts = draws.integers(0, n, n)
-    last = np.maximum.accumulate(np.where(begins, np.arange(n), 0))
-    found: Floats = returns[(starts[last] + np.arange(n) - last) % n]
-    return found
+    places = np.arange(n)
+    last = np.maximum.accumulate(np.where(begins, places, 0))
+    return np.asarray((starts[last] + places - last) % n, np.int64)
 
 
 def block_length(returns: Floats) -> float:
@@ -42,24 +50,41 @@ def block_length(returns: Floats) -> float:
     return float(np.clip(found, 1.0, len(returns) / 3.0)) if np.isfinite(found) else 1.0
 
 
-def trade_growths(position: Floats, equity: Floats, initial: float) -> Floats:
-    """What each trade made of the equity: its equity when it was closed over that before it was opened.
+def trade_growths(rows: LedgerRows, policy: Policy) -> Floats:
+    """What each trade made of the equity, from its opening to its closing, both fees included.
+
+    A flip closes one trade and opens the next at the same price: its bar counts once. Between trades the account is
+    cash, which earns nothing, so the product of the growths is the account's own. A trade that is still open is
+    closed at the last price; one in which equity falls to 0 or below is the last, and its growth is 0.
 
     Args:
-        position: float64[n] after each bar.
-        equity: float64[n] after each bar.
-        initial: before the first.
+        rows: what the ledger did at each bar of one symbol.
+        policy: of that ledger.
+
+    Returns:
+        float64[trades], in their order.
 
     Raises:
-        InvalidField: there is no closed trade.
+        InvalidField: there is no trade.
     """
-    side = np.sign(position)
-    before = np.concatenate([[0.0], side[:-1]])
-    ends = np.flatnonzero((before != 0.0) & (side != before))
-    opens = np.flatnonzero((side != 0.0) & (side != before))
-    if not len(ends):
-        raise InvalidField("trades", 0, "at least one that was closed")
-    opens = opens[: len(ends)]
-    at_open = np.where(opens > 0, equity[np.maximum(opens - 1, 0)], initial)
-    growths: Floats = equity[ends] / at_open
+    level = solvent(rows.equity)
+    side = np.sign(rows.position)
+    opens = np.flatnonzero((side != np.append(0.0, side[:-1])) & (side != 0.0) & (level > 0.0))
+    if not len(opens):
+        raise InvalidField("trades", 0, "at least one that was opened")
+    # What opening spent, back in cash: a long its price, a short less than nothing, and both their fee.
+    position, price = rows.position[opens], rows.fill_price[opens]
+    before = rows.cash[opens] + (position + np.abs(position) * policy.fee_bps / 1e4) * price
+    growths: Floats = np.append(before[1:], level[-1]) / before
     return growths
+
+
+def compounded(growths: Floats) -> Floats:
+    """Equity over its beginning, after each of these growths."""
+    return np.asarray(np.cumprod(growths), np.float64)
+
+
+def solvent(level: Floats) -> Floats:
+    """Equity that stays at 0 from where it first is at or below it: nothing is opened any more."""
+    found: Floats = np.where(np.minimum.accumulate(level) > 0.0, level, 0.0)
+    return found

@@ -23,8 +23,9 @@ from engine.errors import RaysignalError
 from engine.journal.blobs import BlobStore
 from engine.strategies.strategy import Strategy
 from experiments.cluster import ray_session
-from experiments.luck.distributions import FIGURES, spreads
-from experiments.luck.paths import STEPS, LuckSpec, Source, run_paths, source_of
+from experiments.luck.distributions import FIGURES, path_figures, shares_beside, spreads
+from experiments.luck.fit import ModelFit, fit_of
+from experiments.luck.paths import STEPS, LuckSpec, Source, at_steps, run_paths
 from experiments.luck.report import make_luck_report
 from experiments.result_files import (
     MANIFEST,
@@ -58,6 +59,7 @@ def run_luck(
     market: Market,
     strategy: Strategy | None,
     spec: LuckSpec,
+    source: Source,
     blobs: BlobStore,
     *,
     run_id: str,
@@ -66,11 +68,19 @@ def run_luck(
 ) -> Lucked:
     """Draw the paths that are not there yet, and write the results: on this process's Ray, or on one of its own.
 
+    Args:
+        market: the bars, with their signals.
+        strategy: what trades on them; None: those signals.
+        spec: what is asked for.
+        source: what they are drawn from, by `source_of` of the three.
+        blobs: where the run is kept.
+        run_id: its name; what is there already under it is not drawn again.
+        provenance: for the manifest.
+        progress: called with the paths that are done, and how many there will be.
+
     Raises:
-        InvalidField: what cannot be drawn, see `source_of`.
         Conflict: the id belongs to a run of something else.
     """
-    source = source_of(market, strategy, spec)
     config = spec.config(market, strategy)
     if open_run(blobs, run_id, config).finished:
         return Lucked(run_id, read_json(blobs, run_id, METRICS), 0)
@@ -89,9 +99,8 @@ def run_luck(
         data = blobs.get(_name(run_id, chunk))
         assert data is not None
         parts.append(pq.read_table(io.BytesIO(data)).replace_schema_metadata(None))
-    metrics = _write(
-        blobs, run_id, spec, source, pa.concat_tables(parts).combine_chunks(), config, provenance or {}
-    )
+    table = pa.concat_tables(parts).combine_chunks()
+    metrics = _write(blobs, run_id, spec, source, _fit(market, spec, source), table, config, provenance or {})
     return Lucked(run_id, metrics, len(chunks) - len(waiting))
 
 
@@ -132,22 +141,42 @@ def _chunk(given: Any, chunk: tuple[int, int]) -> pa.Table | RaysignalError:
     return pa.table(columns)
 
 
-def _write(
-    blobs: BlobStore, run_id: str, spec: LuckSpec, source: Source, table: pa.Table, config: dict[str, Any],
-    provenance: Mapping[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    figures: Floats = np.column_stack([table[name].to_numpy() for name in FIGURES])
-    levels = table["equity"].combine_chunks().flatten().to_numpy().reshape(-1, STEPS)
-    own = spreads(figures)
-    metrics = {
+def _fit(market: Market, spec: LuckSpec, source: Source) -> ModelFit | None:
+    if source.model is None:
+        return None
+    return fit_of(source.model, np.diff(np.log(market.bars.close)), spec.seed)
+
+
+def metrics_of(
+    spec: LuckSpec, source: Source, figures: Floats, fit: ModelFit | None = None
+) -> dict[str, Any]:
+    """What metrics.json holds of the paths with these `FIGURES`, float64[paths, 4]."""
+    found = spreads(figures)
+    own = dict(zip(FIGURES, path_figures(source.own, spec.ruin), strict=True))
+    better, same = shares_beside(figures[:, 0], own["total_return"])
+    return {
         "kind": "luck",
         "method": spec.method,
         "paths": spec.paths,
-        "own": {"total_return": float(source.own[-1] - 1.0), "ruined": bool((source.own <= 0.0).any())},
-        "better_than_own": float(np.mean(figures[:, 0] > source.own[-1] - 1.0)),
-        "figures": {name: asdict(spread) for name, spread in own.items()},
-        "ruin": {"share": own["ruined"].mean, "error": own["ruined"].error, "at": spec.ruin},
+        "trades": None if source.growths is None else len(source.growths),
+        "own": own,
+        "better_than_own": better,
+        "equal_to_own": same,
+        "deeper_than_own": shares_beside(figures[:, 1], own["max_drawdown"])[0],
+        "figures": {name: asdict(spread) for name, spread in found.items()},
+        "ruin": {"share": found["ruined"].mean, "error": found["ruined"].error, "at": spec.ruin},
+        "fit": None if fit is None else {name: asdict(each) for name, each in fit.items()},
+        "notes": list(source.notes),
     }
+
+
+def _write(
+    blobs: BlobStore, run_id: str, spec: LuckSpec, source: Source, fit: ModelFit | None, table: pa.Table,
+    config: dict[str, Any], provenance: Mapping[str, Any],
+) -> dict[str, Any]:  # fmt: skip
+    figures: Floats = np.column_stack([table[name].to_numpy() for name in FIGURES])
+    levels = table["equity"].combine_chunks().flatten().to_numpy().reshape(-1, STEPS)
+    metrics = metrics_of(spec, source, figures, fit)
     manifest = {
         "run_id": run_id, "kind": "luck", "title": str(provenance.get("file", "")), "config": config,
         "fingerprint": fingerprint(config), "provenance": dict(provenance), "python": platform.python_version(),
@@ -155,7 +184,7 @@ def _write(
     }  # fmt: skip
     every = max(1, len(levels) // _DRAWN)
     fan = np.quantile(levels, (0.05, 0.5, 0.95), axis=0)
-    report = make_luck_report(metrics, manifest, figures, levels[::every], fan)
+    report = make_luck_report(metrics, manifest, figures, levels[::every], fan, at_steps(source.own))
     contents = {
         PATHS: parquet_bytes(table.drop_columns(["equity"])),
         METRICS: json_bytes(metrics),
