@@ -87,12 +87,13 @@ def _value(text: str) -> int | float | str | bool:
 def _bars(asked: Asked, output: Output) -> Bars:
     if asked.data is None:
         return random_walk(asked.seed)
+    path = existing_file(asked.data)
     # Seconds, for pyarrow, numba and scipy: only who has a file waits for them.
     from cli.stream import read_stream  # noqa: PLC0415
     from experiments.sweeps.market import markets_of  # noqa: PLC0415
 
     file = read_stream(
-        existing_file(asked.data), asked.reading, configured(), skip=False, accept_jump=asked.accept_price_jump,
+        path, asked.reading, configured(), skip=False, accept_jump=asked.accept_price_jump,
         output=output, prices_only=True,
     )  # fmt: skip
     if len(file.batch.symbols) > 1:

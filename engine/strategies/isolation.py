@@ -84,7 +84,8 @@ class StrategyAnswer:
         actions, streams: int8[n] for each of those of the run.
         warm_up: what the strategy says of itself; 0 where it says nothing.
         has_stream: whether it has a method `stream`.
-        written: files that it opened for writing, but for bytecode, numba's cache and what lies in TMPDIR.
+        written, read: files that it opened for writing, and others, while it was asked; without code, what is
+            installed, and what lies in `TMPDIR`.
         modules: what it imported that the server had not.
     """
 
@@ -93,6 +94,7 @@ class StrategyAnswer:
     warm_up: int
     has_stream: bool
     written: tuple[str, ...]
+    read: tuple[str, ...]
     modules: tuple[str, ...]
 
 
@@ -179,7 +181,7 @@ def _answer(header: dict[str, Any], actions: bytes, run: StrategyRun) -> Strateg
     parts = np.split(np.frombuffer(actions, np.int8), np.cumsum(lengths)[:-1])
     return StrategyAnswer(
         actions=parts[: len(run.actions)], streams=parts[len(run.actions) :], warm_up=header["warm_up"],
-        has_stream=header["has_stream"], written=tuple(header["written"]), modules=tuple(header["modules"]),
+        has_stream=header["has_stream"], written=tuple(header["written"]), read=tuple(header["read"]), modules=tuple(header["modules"]),
     )  # fmt: skip
 
 

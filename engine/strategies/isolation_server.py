@@ -9,10 +9,11 @@ import gc
 import importlib
 import json
 import multiprocessing
-import operator
+import numbers
 import os
 import pickle
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -30,6 +31,11 @@ from engine.strategies.strategy import Actions, Bars
 
 _FORK = multiprocessing.get_context("fork")
 _ENDING_S = 5.0  # for a process that has closed its pipe
+_INSTALLED = (sys.prefix + os.sep, sys.base_prefix + os.sep)
+_SYSTEM = ("/dev/", "/etc/", "/proc/", "/sys/", "/usr/share/")
+_CODE = re.compile(
+    r"__pycache__|\.pyc?$|\.nb[ic]\b"
+)  # Python's, and what numba compiled: it says nothing of the bars
 _COLUMNS = ("known_at_us", "open", "high", "low", "close", "volume")
 
 
@@ -44,7 +50,7 @@ class _Wrong(Exception):
 def main(descriptor: int) -> None:
     """Serve requests until the other side is closed."""
     caller = Connection(descriptor)
-    with contextlib.suppress(EOFError, OSError):
+    with contextlib.suppress(EOFError, ConnectionError):
         while True:
             kind, *values = caller.recv()
             if kind == "preload":
@@ -127,20 +133,21 @@ def _answered(job: bytes, scratch: str) -> bytes:
     known = len(sys.modules)
     name, parameters, run = pickle.loads(job)  # noqa: S301 - from the caller's own process
     strategy = _made(name, parameters)
-    written = _files_written(scratch) if run.about else []
+    opened = _FilesOpened(scratch) if run.about else None
     try:
         actions, streams = _run(strategy, run)
-        about = {
-            "warm_up": operator.index(getattr(strategy, "warm_up", 0)),
-            "has_stream": callable(getattr(strategy, "stream", None)),
-        }
+        warm_up = getattr(strategy, "warm_up", 0)
     except _Wrong:
         raise
     except BaseException as error:
         raise _Wrong(f"it raises {_named(error)}") from error
+    if not isinstance(warm_up, numbers.Integral):
+        raise _Wrong(f"its warm_up is {warm_up!r}; expected a whole number of bars")
     header = _encoded(
-        **about,
-        written=sorted(set(written)),
+        warm_up=int(warm_up),
+        has_stream=callable(getattr(strategy, "stream", None)),
+        written=sorted(opened.written) if opened else [],
+        read=sorted(opened.read - opened.written) if opened else [],
         modules=_installed(list(sys.modules)[known:], strategy) if run.about else [],
     )
     return header + b"\n" + b"".join(one.tobytes() for one in (*actions, *streams))
@@ -222,33 +229,32 @@ def _check_actions(answer: Any, n: int) -> None:
         raise _Wrong(f"action {answer[bar]} at bar {bar}; expected -1, 0 or 1", bar)
 
 
-def _files_written(scratch: str) -> list[str]:
-    """A list that from now on is given the name of every file that Python opens for writing."""
-    written: list[str] = []
-    own = (os.path.realpath(scratch) + os.sep, os.devnull)
+class _FilesOpened:
+    """The files that Python opens from now on, but for code, what the system has, and what lies in a folder."""
 
-    def hook(event: str, values: tuple[Any, ...]) -> None:
-        if event == "open" and isinstance(values[0], (str, bytes)) and values[2] & (os.O_WRONLY | os.O_RDWR):
-            path = os.path.realpath(os.fsdecode(values[0]))
-            # Bytecode and numba's machine code say nothing of the bars.
-            if (
-                not path.startswith(own)
-                and "__pycache__" not in path
-                and not {".nbi", ".nbc"} & set(Path(path).suffixes)
-            ):
-                written.append(path)
+    def __init__(self, scratch: str) -> None:
+        self.written: set[str] = set()
+        self.read: set[str] = set()
+        self._ours = (os.path.realpath(scratch) + os.sep, *_SYSTEM, *_INSTALLED)
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, values: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(values[0], (str, bytes)):
+            self._add(values[0], writes=bool(values[2] & (os.O_WRONLY | os.O_RDWR)))
         elif event == "sqlite3.connect" and str(values[0]) != ":memory:":
-            written.append(os.path.realpath(os.fsdecode(values[0])))
+            self._add(values[0], writes=True)
 
-    sys.addaudithook(hook)
-    return written
+    def _add(self, name: str | bytes, *, writes: bool) -> None:
+        path = os.path.realpath(os.fsdecode(name))
+        if not path.startswith(self._ours) and not _CODE.search(path):
+            (self.written if writes else self.read).add(path)
 
 
 def _installed(names: Sequence[str], strategy: Any) -> list[str]:
     """Of modules those that are nobody's strategy: Python's, installed packages and the engine."""
     own = type(strategy).__module__.partition(".")[0]
     ours = "engine.strategies" if own == "engine" else own
-    places = tuple({sys.prefix + os.sep, sys.base_prefix + os.sep, str(Path(__file__).parents[1]) + os.sep})
+    places = (*_INSTALLED, str(Path(__file__).parents[1]) + os.sep)
     return sorted(
         name for name in names
         if (getattr(sys.modules[name], "__file__", None) or "").startswith(places)

@@ -23,7 +23,8 @@ def mean(values: Floats, bars: int) -> Floats:
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(0, ends - bars)
-    return (sums[ends] - sums[begins]) / (ends - begins)
+    means: Floats = (sums[ends] - sums[begins]) / (ends - begins)
+    return means
 
 
 def smooth(values: Floats, weight: float) -> Floats:
