@@ -32,9 +32,9 @@ def check_strategy(
     tries: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, help="How many cuts are tried: more find a rule that looks ahead seldom."
+            metavar="N", min=1, help="How many cuts are tried: more find a rule that seldom looks ahead."
         ),
-    ] = 72,
+    ] = 24,
     time_limit: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.01, help="For one run of the strategy.")
     ] = 60.0,

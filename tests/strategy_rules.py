@@ -82,7 +82,7 @@ class SharedChance(UserStrategy):
     """Draws from the generator of numpy that all share, which a fork has from its parent."""
 
     def actions(self, bars: Bars) -> np.ndarray:
-        return np.random.randint(-1, 2, len(bars)).astype(np.int8)
+        return np.random.randint(-1, 2, len(bars)).astype(np.int8)  # noqa: NPY002 - what is tried
 
 
 class Counting(Clean):

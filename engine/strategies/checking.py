@@ -11,7 +11,6 @@ cannot hide in the next that it saw the future.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,10 +26,10 @@ from engine.strategies.isolation import (
 )
 from engine.strategies.strategy import Actions, Bars
 
-TRIES = 72
+TRIES = 24
+_GROWING = 4  # times as many cuts in one process
 _LEAST = 8  # bars
 _SINGLY = 64  # bars at the start that a stream is given one by one
-_STREAMS = 6
 _NOISE = 0.05  # of a bar's logarithmic return, in prices that go on otherwise
 _MOST_NOISE = 5.0  # at the end of them
 _MOST_LOG = 20.0  # by which they differ from the last price that is kept
@@ -116,8 +115,9 @@ def check_strategy(
         bars: at least 8, with closes above 0.
         parameters: of the class, by name.
         seed: of where the bars are cut and how they go on otherwise.
-        tries: how many cuts are tried, two thirds of them right after an action. A rule that looks ahead at one
-            action in k is missed with a probability of about (1 - 1/k) ** (2/3 * tries).
+        tries: how many cuts are tried in a process of their own, and four times as many in one process that is
+            given more and more bars; two thirds of them right after an action. So a rule that looks a bar ahead at
+            one action in k is missed with a probability of about (1 - 1/k) ** (8/3 * tries).
         time_limit_s: for one run.
         runs: the processes to take, with their time limit, for many checks in a row; None: those of this check alone.
 
@@ -188,7 +188,7 @@ class _Check:
         if ":" not in self._source.name:
             self._runs.preload(("numba",))  # each of the registry's needs it
         try:
-            answer = self._run(StrategyRun(actions=(self._bars,), about=True))
+            answer = self._run(StrategyRun(self._bars, actions=(len(self._bars),), about=True))
         except StrategyFailed as failed:
             return [Finding("actions", good=False, sentence=str(failed), bar=failed.fields["bar"])]
         (whole,) = answer.actions
@@ -221,7 +221,7 @@ class _Check:
     def _determinism(self, whole: Actions) -> Finding:
         """By an object in another process, and by the same one once more."""
         bars = self._bars
-        again = self._run(StrategyRun(actions=(bars, bars))).actions
+        again = self._run(StrategyRun(bars, actions=(len(bars), len(bars)))).actions
         for found, when in zip(again, ("in another process", "for the second time"), strict=True):
             bar = _first_difference(whole, found)
             if bar is not None:
@@ -230,11 +230,12 @@ class _Check:
         return Finding("determinism", good=True, sentence="the same bars give the same actions")
 
     def _look_ahead(self, whole: Actions) -> Finding:
-        """By bars that are cut off, bars that go on otherwise, and more bars at the end; the first that shows one."""
-        compared, runs = np.zeros(len(whole), np.bool_), 0
-        for probe in self._probes(whole):
+        """By bars that are cut off, go on otherwise, or grow; what is told is the first that shows it."""
+        compared = np.zeros(len(whole), np.bool_)
+        probes = list(self._probes(whole))
+        for probe in probes:
             try:
-                (found,) = self._run(StrategyRun(actions=(probe.shown,))).actions
+                (found,) = self._run(StrategyRun(probe.shown, actions=(len(probe.shown),))).actions
             except StrategyFailed as failed:
                 sentence = f"{probe.how}, {failed}"
                 if len(probe.shown) == probe.cut:
@@ -245,25 +246,35 @@ class _Check:
                 sentence = f"{probe.how}, {_told(self._bars, whole, found, bar)}"
                 return Finding("look-ahead", good=False, sentence=sentence, bar=bar)
             compared[: probe.cut] |= whole[: probe.cut] != 0
-            runs += 1
+        growing = tuple(sorted(self._cuts(whole, _GROWING * self._tries)))
+        for cut, found in zip(
+            growing, self._run(StrategyRun(self._bars, actions=growing)).actions, strict=True
+        ):
+            bar = _first_difference(whole[:cut], found)
+            if bar is not None:
+                told = _told(self._bars, whole, found, bar)
+                return Finding("look-ahead", good=False, sentence=f"{self._cut_off(cut)}, {told}", bar=bar)
+            compared[:cut] |= whole[:cut] != 0
         many = int(np.count_nonzero(compared))
-        actions = f"{many} action{'s' if many != 1 else ''}"
-        sentence = f"nothing changes with what comes after it: {actions} compared in {runs} runs"
+        sentence = (
+            f"nothing changes with what comes after it: {many} action{'s' if many != 1 else ''} compared in "
+            f"{len(probes) + len(growing)} tries"
+        )
         return Finding("look-ahead", good=True, sentence=sentence)
 
     def _stream(self, whole: Actions) -> Finding:
+        """By one bar after another, pieces anywhere, and a second stream of the object after one of all bars."""
         bars, n = self._bars, len(self._bars)
-        for place in range(_STREAMS):
-            cuts = sorted({0, n, *self._draws.integers(0, n, 5).tolist()})
-            if place == 0:
-                cuts = sorted({*range(min(n, _SINGLY) + 1), n})
-            pieces = tuple(bars.slice(begin, end) for begin, end in pairwise(cuts))
-            # The last object has had a stream before.
-            before = ((bars,),) if place == _STREAMS - 1 else ()
-            found = self._run(StrategyRun(streams=(*before, pieces))).streams[-1]
+        pieces = [tuple(sorted({0, n, *self._draws.integers(0, n, 5).tolist()})) for _ in range(3)]
+        singly = (*range(min(n, _SINGLY)), n)
+        for streams, how in (
+            ((singly,), "in pieces"),
+            *(((edges,), "in pieces") for edges in pieces),
+            (((0, n), pieces[0]), "in the second stream of an object"),
+        ):
+            found = self._run(StrategyRun(bars, streams=streams)).streams[-1]
             bar = _first_difference(whole, found)
             if bar is not None:
-                how = "in the second stream of an object" if before else "in pieces"
                 sentence = f"{how}, {_told(bars, whole, found, bar)}"
                 return Finding("stream", good=False, sentence=sentence, bar=bar)
         return Finding(
@@ -271,29 +282,35 @@ class _Check:
         )
 
     def _probes(self, whole: Actions) -> Iterator[_Probe]:
-        """Every cut with the rest cut off, every second one with another future, and more bars at the end."""
+        """At every cut the rest cut off and another future, and then more bars at the end."""
         bars, n = self._bars, len(self._bars)
-        for place, cut in enumerate(self._cuts(whole)):
-            last = format_instant(int(bars.known_at_us[cut - 1]))
-            yield _Probe(cut, bars.slice(0, cut), f"with the bars after {last} cut off")
-            if place % 2 == 0:
-                future = _FUTURES[place // 2 % len(_FUTURES)]
-                how = f"with the bars after {last} {future.words}"
-                yield _Probe(cut, _going_on(bars, cut, future, self._draws), how)
+        for place, cut in enumerate(self._cuts(whole, self._tries)):
+            yield _Probe(cut, bars.slice(0, cut), self._cut_off(cut))
+            future = _FUTURES[place % len(_FUTURES)]
+            how = f"with the bars after {self._instant(cut - 1)} {future.words}"
+            yield _Probe(cut, _going_on(bars, cut, future, self._draws), how)
         longer = _joined(bars, _repeated(bars))
         for future in _FUTURES:
             how = f"with {len(longer) - n} more bars after the last, {future.words}"
             yield _Probe(n, _going_on(longer, n, future, self._draws), how)
 
-    def _cuts(self, whole: Actions) -> list[int]:
+    def _cuts(self, whole: Actions, tries: int) -> list[int]:
         """Right after actions (a rule that peeks acts too soon), where windows fill, and anywhere; in any order."""
         n, acted = len(whole), np.flatnonzero(whole) + 1
-        after = self._draws.permutation(acted[acted < n])[: self._tries - self._tries // 3]
-        anywhere = self._tries - len(after)
+        after = self._draws.permutation(acted[acted < n])[: tries - tries // 3]
+        anywhere = tries - len(after)
         early = self._draws.integers(1, max(2, n // 4), anywhere // 2)
         late = self._draws.integers(1, n, anywhere - anywhere // 2)
-        cuts = {1, *after.tolist(), *early.tolist(), *late.tolist()}
-        return [int(cut) for cut in self._draws.permutation(sorted(cuts))]
+        return [
+            int(cut)
+            for cut in self._draws.permutation(sorted({*after.tolist(), *early.tolist(), *late.tolist()}))
+        ]
+
+    def _cut_off(self, cut: int) -> str:
+        return f"with the bars after {self._instant(cut - 1)} cut off"
+
+    def _instant(self, bar: int) -> str:
+        return format_instant(int(self._bars.known_at_us[bar]))
 
 
 _NOTHING = (

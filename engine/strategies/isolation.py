@@ -66,13 +66,15 @@ class StrategyRun:
     """What one process is asked.
 
     Attributes:
-        actions: bars whose actions one object is asked for, one after another.
-        streams: bars in pieces, for one stream of that object each, one after another.
-        about: whether it is told, too, which files are written and which modules imported.
+        bars: n of them; the object is given copies.
+        actions: numbers of first bars whose actions one object is asked for, one after another.
+        streams: for each stream of that object, one after another, the edges of its pieces, from 0 to n.
+        about: whether it is told, too, which files are opened and which modules imported.
     """
 
-    actions: tuple[Bars, ...] = ()
-    streams: tuple[tuple[Bars, ...], ...] = ()
+    bars: Bars
+    actions: tuple[int, ...] = ()
+    streams: tuple[tuple[int, ...], ...] = ()
     about: bool = False
 
 
@@ -81,7 +83,7 @@ class StrategyAnswer:
     """What one process answered.
 
     Attributes:
-        actions, streams: int8[n] for each of those of the run.
+        actions, streams: int8 for each of those of the run, as long as its bars.
         warm_up: what the strategy says of itself; 0 where it says nothing.
         has_stream: whether it has a method `stream`.
         written, read: files that it opened for writing, and others, while it was asked; without code, what is
@@ -176,13 +178,17 @@ def _answer(header: dict[str, Any], actions: bytes, run: StrategyRun) -> Strateg
         raise InputError(header["invalid"], **header["fields"])
     if "failed" in header:
         raise StrategyFailed(header["failed"], bar=header.get("bar"))
-    lengths = [len(bars) for bars in run.actions]
-    lengths += [sum(map(len, pieces)) for pieces in run.streams]
+    lengths = [*run.actions, *(edges[-1] for edges in run.streams)]
     parts = np.split(np.frombuffer(actions, np.int8), np.cumsum(lengths)[:-1])
     return StrategyAnswer(
-        actions=parts[: len(run.actions)], streams=parts[len(run.actions) :], warm_up=header["warm_up"],
-        has_stream=header["has_stream"], written=tuple(header["written"]), read=tuple(header["read"]), modules=tuple(header["modules"]),
-    )  # fmt: skip
+        actions=parts[: len(run.actions)],
+        streams=parts[len(run.actions) :],
+        warm_up=header["warm_up"],
+        has_stream=header["has_stream"],
+        written=tuple(header["written"]),
+        read=tuple(header["read"]),
+        modules=tuple(header["modules"]),
+    )
 
 
 def _importable(kind: type) -> str:

@@ -17,7 +17,9 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -36,7 +38,6 @@ _SYSTEM = ("/dev/", "/etc/", "/proc/", "/sys/", "/usr/share/")
 _CODE = re.compile(
     r"__pycache__|\.pyc?$|\.nb[ic]\b"
 )  # Python's, and what numba compiled: it says nothing of the bars
-_COLUMNS = ("known_at_us", "open", "high", "low", "close", "volume")
 
 
 class _Wrong(Exception):
@@ -185,25 +186,20 @@ def _made(name: str, parameters: dict[str, Any]) -> Any:
 def _run(strategy: Any, run: StrategyRun) -> tuple[list[Actions], list[Actions]]:
     given: list[tuple[Actions, Actions]] = []
 
-    def checked(answer: Any, bars: Bars, before: tuple[bytes, ...]) -> Actions:
-        """The answer's own copy, once it is known to be actions."""
-        _check_actions(answer, len(bars))
-        for column, content in zip(_COLUMNS, before, strict=True):
-            if getattr(bars, column).tobytes() != content:
-                raise _Wrong(f"it changes the bars that it is given: {column}")
+    def asked(method: Callable[[Bars], Any], begin: int, end: int) -> Actions:
+        """A copy of the answer, once it is known to be actions."""
+        bars = _copy(run.bars, begin, end)
+        answer = method(bars)
+        _check_actions(answer, end - begin)
+        _check_unchanged(bars, _copy(run.bars, begin, end))
         given.append((answer, answer.copy()))
         return given[-1][1]
 
-    actions = [
-        checked(strategy.actions(bars), bars, before) for bars in run.actions for before in [_content(bars)]
-    ]
+    actions = [asked(strategy.actions, 0, end) for end in run.actions]
     streams = []
-    for pieces in run.streams:
-        stream = strategy.stream()
-        parts = [
-            checked(stream.advance(bars), bars, before) for bars in pieces for before in [_content(bars)]
-        ]
-        streams.append(np.concatenate(parts))
+    for edges in run.streams:
+        advance = strategy.stream().advance
+        streams.append(np.concatenate([asked(advance, begin, end) for begin, end in pairwise(edges)]))
     for answer, copy in given:
         if not np.array_equal(answer, copy):
             bar = int(np.flatnonzero(answer != copy)[0])
@@ -213,8 +209,14 @@ def _run(strategy: Any, run: StrategyRun) -> tuple[list[Actions], list[Actions]]
     return actions, streams
 
 
-def _content(bars: Bars) -> tuple[bytes, ...]:
-    return tuple(getattr(bars, column).tobytes() for column in _COLUMNS)
+def _copy(bars: Bars, begin: int, end: int) -> Bars:
+    return Bars(*(getattr(bars, each.name)[begin:end].copy() for each in fields(Bars)))
+
+
+def _check_unchanged(bars: Bars, before: Bars) -> None:
+    for name in (each.name for each in fields(Bars)):
+        if getattr(bars, name).tobytes() != getattr(before, name).tobytes():
+            raise _Wrong(f"it changes the bars that it is given: {name}")
 
 
 def _check_actions(answer: Any, n: int) -> None:

@@ -226,10 +226,9 @@ def test_a_rule_that_refuses_its_bars_has_failed_and_is_not_refused(runs) -> Non
 
 def test_no_run_finds_what_another_left_in_memory(runs) -> None:
     source = StrategySource.of(f"{strategy_rules.__name__}.fit_in_module:Leaking")
-    cut = BARS.slice(0, 300)
-    (whole,) = runs.run(source, StrategyRun(actions=(BARS,))).actions
-    (fresh,) = runs.run(source, StrategyRun(actions=(cut,))).actions
-    _, kept = runs.run(source, StrategyRun(actions=(BARS, cut))).actions
+    (whole,) = runs.run(source, StrategyRun(BARS, actions=(600,))).actions
+    (fresh,) = runs.run(source, StrategyRun(BARS.slice(0, 300), actions=(300,))).actions
+    _, kept = runs.run(source, StrategyRun(BARS, actions=(600, 300))).actions
     assert (kept == whole[:300]).all()
     assert not (fresh == kept).all()
 
@@ -351,4 +350,4 @@ def test_a_server_that_is_gone_is_a_sentence() -> None:
     runs = IsolatedRuns()
     runs.close()
     with pytest.raises(RaysignalError, match="has ended"):
-        runs.run(StrategySource("sma"), StrategyRun())
+        runs.run(StrategySource("sma"), StrategyRun(BARS))
