@@ -35,9 +35,8 @@ _FORK = multiprocessing.get_context("fork")
 _ENDING_S = 5.0  # for a process that has closed its pipe
 _INSTALLED = (sys.prefix + os.sep, sys.base_prefix + os.sep)
 _SYSTEM = ("/dev/", "/etc/", "/proc/", "/sys/", "/usr/share/")
-_CODE = re.compile(
-    r"__pycache__|\.pyc?$|\.nb[ic]\b"
-)  # Python's, and what numba compiled: it says nothing of the bars
+# Python's code, and what numba compiled: they say nothing of the bars.
+_CODE = re.compile(r"__pycache__|\.pyc?$|\.nb[ic]\b")
 
 
 class _Wrong(Exception):
