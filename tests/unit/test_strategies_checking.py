@@ -275,6 +275,14 @@ def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
     assert "passed" in clean.stdout
 
 
+def test_the_rule_of_the_readme_passes(tmp_path, monkeypatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (rule,) = [block.split("```")[0] for block in readme.split("```python\n") if "(UserStrategy)" in block]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(rule)
+    assert raysignal("mine:Momentum").exit_code == 0
+
+
 def test_what_a_rule_prints_is_not_shown(capfd) -> None:
     ended = raysignal("tests.strategy_rules:Printing", "--json", "--tries", "3")
     assert ended.exit_code == 0
@@ -298,6 +306,7 @@ def test_what_a_rule_prints_is_not_shown(capfd) -> None:
         (("sma", "--param", "fast=1", "--param", "fast=2"), "fast once"),
         (("tests.strategy_rules:Clean", "--param", "nonsense=1"), "what Clean takes"),
         (("sma", "--data", "nowhere.csv"), "nowhere.csv"),
+        (("sma", "--tries", "0"), "greater than or equal to 1"),
     ],
 )
 def test_what_cannot_be_checked_is_a_sentence_and_status_2(arguments: tuple[str, ...], said: str) -> None:
