@@ -118,7 +118,7 @@ def check_strategy(
         tries: how many cuts are tried in a process of their own, and four times as many in one process that is
             given more and more bars; two thirds of them right after an action. So a rule that looks a bar ahead at
             one action in k is missed with a probability of about (1 - 1/k) ** (8/3 * tries).
-        time_limit_s: for one run.
+        time_limit_s: for one call of the strategy.
         runs: the processes to take, with their time limit, for many checks in a row; None: those of this check alone.
 
     Raises:
