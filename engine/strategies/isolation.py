@@ -77,11 +77,6 @@ class StrategyRun:
     streams: tuple[tuple[int, ...], ...] = ()
     about: bool = False
 
-    @property
-    def calls(self) -> int:
-        """How often the strategy is asked for actions."""
-        return len(self.actions) + sum(len(edges) - 1 for edges in self.streams)
-
 
 @dataclass(frozen=True, slots=True)
 class StrategyAnswer:
@@ -113,8 +108,7 @@ class IsolatedRuns:
     find: see `StrategyAnswer.written`.
 
     Args:
-        time_limit_s: for the first call of a run with the import of the strategy's module, and as much for every
-            further call.
+        time_limit_s: for one call of the strategy; the first has the import of its module in it.
     """
 
     def __init__(self, *, time_limit_s: float = TIME_LIMIT_S) -> None:
@@ -164,7 +158,7 @@ class IsolatedRuns:
         except Exception as error:  # a parameter of somebody else's may raise anything
             expected = f"values that another process can be given ({error})"
             raise InvalidField("parameters", ", ".join(source.parameters), expected) from error
-        self._send(("run", job, self._time_limit_s * max(1, run.calls)))
+        self._send(("run", job, self._time_limit_s))
         try:
             answer = self._connection.recv_bytes()
         except (EOFError, OSError) as error:

@@ -88,15 +88,19 @@ def _forked(caller: Connection, job: bytes, time_limit_s: float) -> bytes:
 
 
 def _received(caller: Connection, receiver: Connection, child: BaseProcess, time_limit_s: float) -> bytes:
-    ready = wait([receiver, caller], time_limit_s)
-    if caller in ready:  # it asks for one thing at a time: this is its end
-        raise EOFError
-    if not ready:
-        return _encoded(failed=f"it gives no answer within {time_limit_s:g} s")
-    try:
-        return receiver.recv_bytes()
-    except (EOFError, OSError):
-        return _encoded(failed=_ending(child))
+    """The first message that is not empty; an empty one says that a call is done."""
+    while True:
+        ready = wait([receiver, caller], time_limit_s)
+        if caller in ready:  # it asks for one thing at a time: this is its end
+            raise EOFError
+        if not ready:
+            return _encoded(failed=f"it gives no answer within {time_limit_s:g} s")
+        try:
+            message = receiver.recv_bytes()
+        except (EOFError, OSError):
+            return _encoded(failed=_ending(child))
+        if message:
+            return message
 
 
 def _ending(child: BaseProcess) -> str:
@@ -120,7 +124,7 @@ def _child(caller: Connection, sender: Connection, job: bytes, scratch: str) -> 
     np.random.seed(os.getpid())  # noqa: NPY002 - the state that a strategy may draw from
     sys.path.insert(0, str(Path.cwd()))  # as python -m has it
     try:
-        answer = _answered(job, scratch)
+        answer = _answered(job, scratch, lambda: sender.send_bytes(b""))
     except InvalidField as error:
         answer = _encoded(invalid=str(error), fields=error.fields)
     except _Wrong as error:
@@ -128,14 +132,14 @@ def _child(caller: Connection, sender: Connection, job: bytes, scratch: str) -> 
     sender.send_bytes(answer)
 
 
-def _answered(job: bytes, scratch: str) -> bytes:
-    """A line of JSON about the strategy, and the actions, int8."""
+def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
+    """A line of JSON about the strategy, and the actions, int8; `done` is called after each call of it."""
     known = len(sys.modules)
     name, parameters, run = pickle.loads(job)  # noqa: S301 - from the caller's own process
     strategy = _made(name, parameters)
     opened = _FilesOpened(scratch) if run.about else None
     try:
-        actions, streams = _run(strategy, run)
+        actions, streams = _run(strategy, run, done)
         warm_up = getattr(strategy, "warm_up", 0)
     except _Wrong:
         raise
@@ -182,13 +186,14 @@ def _made(name: str, parameters: dict[str, Any]) -> Any:
         raise InvalidField("param", given, f"what {class_name} takes ({_named(error)})") from error
 
 
-def _run(strategy: Any, run: StrategyRun) -> tuple[list[Actions], list[Actions]]:
+def _run(strategy: Any, run: StrategyRun, done: Callable[[], None]) -> tuple[list[Actions], list[Actions]]:
     given: list[tuple[Actions, Actions]] = []
 
     def asked(method: Callable[[Bars], Any], begin: int, end: int) -> Actions:
         """A copy of the answer, once it is known to be actions."""
         bars = _copy(run.bars, begin, end)
         answer = method(bars)
+        done()
         _check_actions(answer, end - begin)
         _check_unchanged(bars, _copy(run.bars, begin, end))
         given.append((answer, answer.copy()))
