@@ -29,6 +29,15 @@ def check_strategy(
     seed: Annotated[
         int, typer.Option(metavar="N", min=0, help="Of the prices, and of where they are cut.")
     ] = 0,
+    tries: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="How many cuts are tried: more find a rule that seldom looks ahead."
+        ),
+    ] = 24,
+    time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.01, help="For one call of the strategy.")
+    ] = 60.0,
     accept_price_jump: options.AcceptPriceJump = False,
     timezone: options.Timezone = None,
     bar: options.Bar = None,
@@ -36,9 +45,14 @@ def check_strategy(
     symbol: options.Symbol = None,
     json: options.Json = False,
 ) -> None:
-    """Check a strategy by cutting its bars off and changing those that come after; status 1 if it fails."""
-    from cli.checking_strategy import Asked, run_job  # noqa: PLC0415 - numpy and pyarrow: only this verb waits for them
+    """Check a strategy by cutting its bars off and letting them go on otherwise, each in a process of its own.
+
+    Status 0: it passed; 1: it failed; 2: it could not be checked (no such strategy, parameter or file).
+    """
+    from cli.checking_strategy import Asked, run_job  # noqa: PLC0415 - numpy: only this verb waits for it
 
     reading = options.ReadingOptions(timezone=timezone, bar=bar, label=label, symbol=symbol)
-    asked = Asked(strategy, tuple(param or ()), data, reading, accept_price_jump, seed)
-    run_job(asked, options.configured(), Output(json))
+    run_job(
+        Asked(strategy, tuple(param or ()), data, reading, accept_price_jump, seed, tries, time_limit),
+        Output(json),
+    )

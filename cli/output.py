@@ -52,6 +52,10 @@ class Output:
         """A sentence for a person: on stdout, or on stderr when stdout is for a program."""
         (self.err if self.as_json else self.out).print(sentence)
 
+    def error(self, error: Exception) -> None:
+        """What went wrong, as one sentence on stderr."""
+        self.err.print(f"[red]error:[/red] {escape(str(error))}")
+
     def table(self, table: Table) -> None:
         """A table for a person."""
         (self.err if self.as_json else self.out).print(table, soft_wrap=False)

@@ -22,6 +22,7 @@
     │   ├── ExchangeUnreachable    no answer: what was sent may have been taken
     │   └── UnexplainedDifference  the stored orders and the exchange disagree; nothing is traded until a person looks
     ├── LookAhead                  something was about to be used before it was known; a defect
+    ├── StrategyFailed             a strategy of a user's own raised, hung, ended its process or answered no actions
     └── StoreError                 the journal, its store or the database
         ├── StoreUnavailable       did not answer within its bound; the same call may succeed later
         ├── Fenced                 another writer has taken over; this one must stop
@@ -210,6 +211,16 @@ class UnexplainedDifference(OrderError):
 
 class LookAhead(RaysignalError):
     """Something was about to be used before it was known: a defect, stopped before it could tell."""
+
+
+class StrategyFailed(RaysignalError):
+    """A strategy raised, hung, ended its process, or what it answered are no actions.
+
+    `fields["bar"]` is the bar at which what it answered is wrong, or None.
+    """
+
+    def __init__(self, message: str, bar: int | None = None) -> None:
+        super().__init__(message, bar=bar)
 
 
 class StoreError(RaysignalError):

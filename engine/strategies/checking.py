@@ -2,22 +2,38 @@
 
 Nothing is asked of a strategy but `actions`; one that has a `stream` as well is held to it. `Rerun` gives a stream to
 one that has none.
+
+What a strategy says of a prefix of the bars, and of bars that go on otherwise, is compared with what it says of all of
+them. Each is a run in a process of its own (`engine.strategies.isolation`), so that what a strategy keeps from one run
+cannot hide in the next that it saw the future.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 
-from engine.errors import InvalidField
+from engine.errors import InvalidField, StrategyFailed
+from engine.instants import format_instant
+from engine.strategies.isolation import (
+    TIME_LIMIT_S,
+    IsolatedRuns,
+    StrategyAnswer,
+    StrategyRun,
+    StrategySource,
+)
 from engine.strategies.strategy import Actions, Bars
 
 TRIES = 24
+_GROWING = 4  # times as many cuts in one process
 _LEAST = 8  # bars
 _SINGLY = 64  # bars at the start that a stream is given one by one
-_SPEAKING = 64  # bars that speak, right after which the rest is cut off
+_NOISE = 0.05  # of a bar's logarithmic return, in prices that go on otherwise
+_MOST_NOISE = 5.0  # at the end of them
+_MOST_LOG = 20.0  # by which they differ from the last price that is kept
+_WORDS = {1: "BUY", 0: "HOLD", -1: "SELL"}
 
 
 class Vectorised(Protocol):
@@ -36,7 +52,7 @@ class Finding:
         check: its name.
         good: whether the strategy passed.
         sentence: for people.
-        bar: the first bar at which something is wrong; None: nothing is.
+        bar: the first bar at which something is wrong, in the run that showed it; None: nothing is.
     """
 
     check: str
@@ -81,178 +97,289 @@ class UserStrategy:
         return Rerun(self)
 
 
-def check_strategy(strategy: Any, bars: Bars, *, seed: int = 0, tries: int = TRIES) -> list[Finding]:
+def check_strategy(
+    strategy: object,
+    bars: Bars,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    tries: int = TRIES,
+    time_limit_s: float = TIME_LIMIT_S,
+    runs: IsolatedRuns | None = None,
+) -> list[Finding]:
     """Every check, in an order in which the first that fails explains the others.
 
     Args:
-        strategy: what is checked.
-        bars: at least 8.
-        seed: of where the bars are cut and changed.
-        tries: how many cuts are tried.
+        strategy: a name of `engine.strategies.registry`, `module:Class`, a class, or an object of a frozen dataclass;
+            every run imports the module and makes the object anew.
+        bars: at least 8, with closes above 0.
+        parameters: of the class, by name.
+        seed: of where the bars are cut and how they go on otherwise.
+        tries: how many cuts are tried in a process of their own, and four times as many in one process that is
+            given more and more bars; two thirds of them right after an action. So a rule that looks a bar ahead at
+            one action in k is missed with a probability of about (1 - 1/k) ** (8/3 * tries).
+        time_limit_s: for one call of the strategy.
+        runs: the processes to take, with their time limit, for many checks in a row; None: those of this check alone.
 
     Raises:
-        InvalidField: too few bars, or no strategy.
+        InputError: too few bars, a close that is no price, no such strategy, or parameters that it does not take.
     """
     if len(bars) < _LEAST:
         raise InvalidField("bars", len(bars), f"at least {_LEAST}")
-    if not callable(getattr(strategy, "actions", None)):
-        raise InvalidField("strategy", type(strategy).__name__, "a class with a method actions(bars)")
-    try:
-        whole = strategy.actions(bars)
-    except Exception as error:  # noqa: BLE001 - a rule of somebody else's
-        return [Finding("actions", good=False, sentence=f"it raises {type(error).__name__}: {error}")]
-    shape = _shape(whole, len(bars))
-    if not shape.good:
-        return [shape]
-    draws = np.random.default_rng(seed)
-    checks: list[tuple[str, Callable[[], Finding]]] = [
-        ("determinism", lambda: _same_again(strategy, bars, whole)),
-        ("look-ahead", lambda: _no_look_ahead(strategy, bars, whole, draws, tries)),
-        ("warm-up", lambda: _warm_up(strategy, whole)),
-    ]
-    if callable(getattr(strategy, "stream", None)):
-        checks.append(("stream", lambda: _streams(strategy, bars, whole, draws, tries)))
-    return [shape, *(_held(check) for check in checks)]
+    bad = ~((bars.close > 0.0) & np.isfinite(bars.close))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InvalidField("close", float(bars.close[row]), "a finite number above 0", row=row)
+    source = StrategySource.of(strategy, parameters)
+    with nullcontext(runs) if runs is not None else IsolatedRuns(time_limit_s=time_limit_s) as processes:
+        return _Check(processes, source, bars, np.random.default_rng(seed), tries).findings()
 
 
-def _held(check: tuple[str, Callable[[], Finding]]) -> Finding:
-    """What a check found, or what the rule raised on fewer bars, or bars in pieces."""
-    name, found = check
-    try:
-        return found()
-    except Exception as error:  # noqa: BLE001 - a rule of somebody else's
-        return Finding(name, good=False, sentence=f"it raises {type(error).__name__}: {error}")
+@dataclass(frozen=True, slots=True)
+class _Probe:
+    """Bars that are the same until a cut.
+
+    Attributes:
+        cut: how many bars are the same.
+        shown: what the strategy is given.
+        how: what was done to the bars, for a sentence.
+    """
+
+    cut: int
+    shown: Bars
+    how: str
 
 
-def _shape(whole: Any, n: int) -> Finding:
-    name = "actions"
-    if not isinstance(whole, np.ndarray) or whole.shape != (n,):
-        shape = getattr(whole, "shape", type(whole).__name__)
-        return Finding(name, good=False, sentence=f"actions are {shape}; expected an array of {n}, one a bar")
-    if whole.dtype != np.int8:
-        return Finding(name, good=False, sentence=f"actions are {whole.dtype}; expected int8")
-    wrong = np.flatnonzero((whole < -1) | (whole > 1))
-    if len(wrong):
-        at = int(wrong[0])
-        return Finding(
-            name, good=False, sentence=f"action {whole[at]} at bar {at}; expected -1, 0 or 1", bar=at
-        )
-    said = {side: int(np.count_nonzero(whole == side)) for side in (1, -1)}
-    return Finding(name, good=True, sentence=f"{said[1]} BUY and {said[-1]} SELL in {n} bars")
+@dataclass(frozen=True, slots=True)
+class _Future:
+    """How prices go on otherwise, besides noise.
+
+    Attributes:
+        words: for a sentence.
+        level: the factor of all prices.
+        volatility: the factor of all returns.
+        late: whether the bars are three times as far apart, and their volume is not known.
+    """
+
+    words: str
+    level: float = 1.0
+    volatility: float = 1.0
+    late: bool = False
 
 
-def _same_again(strategy: Vectorised, bars: Bars, whole: Actions) -> Finding:
-    again = np.asarray(strategy.actions(bars))
-    if len(again) != len(whole):
-        sentence = f"the same bars give {len(again)} actions instead of {len(whole)}"
-        return Finding("determinism", good=False, sentence=sentence, bar=min(len(again), len(whole)))
-    at = _first_difference(whole, again)
-    if at is None:
-        return Finding("determinism", good=True, sentence="the same bars give the same actions")
-    return Finding(
-        "determinism",
-        good=False,
-        sentence=f"the same bars give {again[at]} instead of {whole[at]} at bar {at}",
-        bar=at,
-    )
+_FUTURES = (
+    _Future("ten times as high", level=10.0),
+    _Future("a tenth as high", level=0.1),
+    _Future("five times as volatile", volatility=5.0),
+    _Future("three times as far apart and without volume", late=True),
+)
 
 
-def _no_look_ahead(
-    strategy: Vectorised, bars: Bars, whole: Actions, draws: np.random.Generator, tries: int
-) -> Finding:
-    """By bars that are cut off, and by bars that become others."""
-    worst: int | None = None
-    cuts = _cuts(whole, draws, tries)
-    for cut in cuts:
-        for shown in (bars.slice(0, cut), _other_future(bars, cut, draws)):
-            found = np.asarray(strategy.actions(shown))[:cut]
-            at = _first_difference(whole[:cut], found)
-            if at is not None:
-                worst = at if worst is None else min(worst, at)
-    if worst is None:
-        return Finding(
-            "look-ahead",
-            good=True,
-            sentence=f"no action changes with what comes after it, in {len(cuts)} tries",
-        )
-    return Finding(
-        "look-ahead",
-        good=False,
-        sentence=f"the action at bar {worst} (or sooner) changes with bars that come after it",
-        bar=worst,
-    )
+class _Check:
+    """One check of one strategy on some bars."""
 
+    def __init__(
+        self, runs: IsolatedRuns, source: StrategySource, bars: Bars, draws: np.random.Generator, tries: int
+    ) -> None:
+        self._runs, self._source, self._bars = runs, source, bars
+        self._draws, self._tries = draws, tries
 
-def _warm_up(strategy: Any, whole: Actions) -> Finding:
-    warm_up = getattr(strategy, "warm_up", 0)
-    said = np.flatnonzero(whole)
-    first = int(said[0]) if len(said) else None
-    if first is not None and first < warm_up:
-        return Finding(
-            "warm-up",
-            good=False,
-            sentence=f"it says something at bar {first}; its warm-up is {warm_up} bars",
-            bar=first,
-        )
-    shown = "it never says anything here" if first is None else f"the first action is at bar {first}"
-    return Finding("warm-up", good=True, sentence=f"its warm-up is {warm_up} bars, {shown}")
-
-
-def _streams(strategy: Any, bars: Bars, whole: Actions, draws: np.random.Generator, tries: int) -> Finding:
-    n, worst = len(bars), None
-    for place in range(max(1, tries // 4)):
-        cuts = sorted({0, n, *draws.integers(0, n, 5).tolist()})
-        if place == 0:
-            cuts = [*range(min(n, _SINGLY) + 1), n] if n > _SINGLY else list(range(n + 1))
-        stream = strategy.stream()
-        parts = [
-            np.asarray(part)
-            for part in [stream.advance(bars.slice(begin, end)) for begin, end in pairwise(cuts)]
+    def findings(self) -> list[Finding]:
+        if ":" not in self._source.name:
+            self._runs.preload(("numba",))  # each of the registry's needs it
+        try:
+            answer = self._run(StrategyRun(self._bars, actions=(len(self._bars),), about=True))
+        except StrategyFailed as failed:
+            return [Finding("actions", good=False, sentence=str(failed), bar=failed.fields["bar"])]
+        (whole,) = answer.actions
+        said = {side: int(np.count_nonzero(whole == side)) for side in (1, -1)}
+        if not any(said.values()):
+            return [Finding("actions", good=False, sentence=_NOTHING.format(n=len(whole)))]
+        self._runs.preload(answer.modules)
+        sentence = f"{said[1]} BUY and {said[-1]} SELL in {len(whole)} bars"
+        checks: list[tuple[str, Callable[[Actions], Finding]]] = [
+            ("determinism", self._determinism),
+            ("look-ahead", self._look_ahead),
         ]
-        if any(part.dtype != np.int8 for part in parts):
-            return Finding("stream", good=False, sentence="its stream gives other than int8")
-        at = _first_difference(whole, np.concatenate(parts))
-        if at is not None:
-            worst = at if worst is None else min(worst, at)
-    if worst is None:
+        found = [Finding("actions", good=True, sentence=sentence), _files(answer)]
+        found += [self._held(name, check, whole) for name, check in checks]
+        found.append(_warm_up(answer.warm_up, whole))
+        if answer.has_stream:
+            found.append(self._held("stream", self._stream, whole))
+        return found
+
+    def _run(self, run: StrategyRun) -> StrategyAnswer:
+        return self._runs.run(self._source, run)
+
+    def _held(self, name: str, check: Callable[[Actions], Finding], whole: Actions) -> Finding:
+        """What a check found, or how the strategy failed in it."""
+        try:
+            return check(whole)
+        except StrategyFailed as failed:
+            return Finding(name, good=False, sentence=str(failed), bar=failed.fields["bar"])
+
+    def _determinism(self, whole: Actions) -> Finding:
+        """By an object in another process, and by the same one once more."""
+        bars = self._bars
+        again = self._run(StrategyRun(bars, actions=(len(bars), len(bars)))).actions
+        for found, when in zip(again, ("in another process", "for the second time"), strict=True):
+            bar = _first_difference(whole, found)
+            if bar is not None:
+                sentence = f"with the same bars {when}, {_told(bars, whole, found, bar)}"
+                return Finding("determinism", good=False, sentence=sentence, bar=bar)
+        return Finding("determinism", good=True, sentence="the same bars give the same actions")
+
+    def _look_ahead(self, whole: Actions) -> Finding:
+        """By bars that are cut off, go on otherwise, or grow; what is told is the first that shows it."""
+        compared = np.zeros(len(whole), np.bool_)
+        probes = list(self._probes(whole))
+        for probe in probes:
+            try:
+                (found,) = self._run(StrategyRun(probe.shown, actions=(len(probe.shown),))).actions
+            except StrategyFailed as failed:
+                sentence = f"{probe.how}, {failed}"
+                if len(probe.shown) == probe.cut:
+                    sentence += "; expected HOLD where there are too few bars"
+                return Finding("look-ahead", good=False, sentence=sentence, bar=failed.fields["bar"])
+            bar = _first_difference(whole[: probe.cut], found[: probe.cut])
+            if bar is not None:
+                sentence = f"{probe.how}, {_told(self._bars, whole, found, bar)}"
+                return Finding("look-ahead", good=False, sentence=sentence, bar=bar)
+            compared[: probe.cut] |= whole[: probe.cut] != 0
+        growing = tuple(sorted(self._cuts(whole, _GROWING * self._tries)))
+        for cut, found in zip(
+            growing, self._run(StrategyRun(self._bars, actions=growing)).actions, strict=True
+        ):
+            bar = _first_difference(whole[:cut], found)
+            if bar is not None:
+                told = _told(self._bars, whole, found, bar)
+                return Finding("look-ahead", good=False, sentence=f"{self._cut_off(cut)}, {told}", bar=bar)
+            compared[:cut] |= whole[:cut] != 0
+        many = int(np.count_nonzero(compared))
+        sentence = (
+            f"nothing changes with what comes after it: {many} action{'s' if many != 1 else ''} compared in "
+            f"{len(probes) + len(growing)} tries"
+        )
+        return Finding("look-ahead", good=True, sentence=sentence)
+
+    def _stream(self, whole: Actions) -> Finding:
+        """By one bar after another, pieces anywhere, and a second stream of the object after one of all bars."""
+        bars, n = self._bars, len(self._bars)
+        pieces = [tuple(sorted({0, n, *self._draws.integers(0, n, 5).tolist()})) for _ in range(3)]
+        singly = (*range(min(n, _SINGLY)), n)
+        for streams, how in (
+            ((singly,), "in pieces"),
+            *(((edges,), "in pieces") for edges in pieces),
+            (((0, n), pieces[0]), "in the second stream of an object"),
+        ):
+            found = self._run(StrategyRun(bars, streams=streams)).streams[-1]
+            bar = _first_difference(whole, found)
+            if bar is not None:
+                sentence = f"{how}, {_told(bars, whole, found, bar)}"
+                return Finding("stream", good=False, sentence=sentence, bar=bar)
         return Finding(
             "stream", good=True, sentence="one by one and in pieces it says the same as all at once"
         )
-    return Finding(
-        "stream", good=False, sentence=f"in pieces it says something else at bar {worst}", bar=worst
-    )
+
+    def _probes(self, whole: Actions) -> Iterator[_Probe]:
+        """At every cut the rest cut off and another future, and then more bars at the end."""
+        bars, n = self._bars, len(self._bars)
+        for place, cut in enumerate(self._cuts(whole, self._tries)):
+            yield _Probe(cut, bars.slice(0, cut), self._cut_off(cut))
+            future = _FUTURES[place % len(_FUTURES)]
+            how = f"with the bars after {self._instant(cut - 1)} {future.words}"
+            yield _Probe(cut, _going_on(bars, cut, future, self._draws), how)
+        longer = _joined(bars, _repeated(bars))
+        for future in _FUTURES:
+            how = f"with {len(longer) - n} more bars after the last, {future.words}"
+            yield _Probe(n, _going_on(longer, n, future, self._draws), how)
+
+    def _cuts(self, whole: Actions, tries: int) -> list[int]:
+        """Right after actions (a rule that peeks acts too soon), where windows fill, and anywhere; in any order."""
+        n, acted = len(whole), np.flatnonzero(whole) + 1
+        after = self._draws.permutation(acted[acted < n])[: tries - tries // 3]
+        anywhere = tries - len(after)
+        early = self._draws.integers(1, max(2, n // 4), anywhere // 2)
+        late = self._draws.integers(1, n, anywhere - anywhere // 2)
+        return [
+            int(cut)
+            for cut in self._draws.permutation(sorted({*after.tolist(), *early.tolist(), *late.tolist()}))
+        ]
+
+    def _cut_off(self, cut: int) -> str:
+        return f"with the bars after {self._instant(cut - 1)} cut off"
+
+    def _instant(self, bar: int) -> str:
+        return format_instant(int(self._bars.known_at_us[bar]))
 
 
-def _cuts(whole: Actions, draws: np.random.Generator, tries: int) -> list[int]:
-    """Right after bars that speak (a rule that peeks speaks too soon), where windows fill, and anywhere."""
-    n, spoke = len(whole), np.flatnonzero(whole)
-    after = (
-        spoke[np.linspace(0, len(spoke) - 1, min(len(spoke), _SPEAKING)).astype(np.int64)] + 1
-        if len(spoke)
-        else spoke
-    )
-    anywhere = [*draws.integers(1, max(2, n // 4), tries // 3), *draws.integers(1, n, tries - tries // 3)]
-    return sorted({int(cut) for cut in (*after, *anywhere)})
+_NOTHING = (
+    "it never acts in {n} bars: nothing was checked; try other prices (--data, --seed) or other parameters"
+)
 
 
-def _other_future(bars: Bars, cut: int, draws: np.random.Generator) -> Bars:
-    """The same until a bar, and then prices that go on otherwise."""
-    n = len(bars)
-    factor = np.ones(n)
-    factor[cut:] = np.exp(np.cumsum(draws.normal(0.0, 0.05, n - cut)))
+def _files(answer: StrategyAnswer) -> Finding:
+    if answer.written:
+        sentence = (
+            f"it writes {answer.written[0]}: what one run keeps there another can read, so that look-ahead cannot be "
+            "seen; delete it, and write nothing where actions are asked for"
+        )
+        return Finding("files", good=False, sentence=sentence)
+    if answer.read:
+        sentence = (
+            f"it writes no file; it reads {answer.read[0]}, which may know the future: that cannot be seen"
+        )
+        return Finding("files", good=True, sentence=sentence)
+    return Finding("files", good=True, sentence="it reads and writes no file")
+
+
+def _warm_up(warm_up: int, whole: Actions) -> Finding:
+    first = int(np.flatnonzero(whole)[0])
+    if first < warm_up:
+        sentence = f"it acts at bar {first}; its warm-up is {warm_up} bars"
+        return Finding("warm-up", good=False, sentence=sentence, bar=first)
+    sentence = f"its warm-up is {warm_up} bars, the first action is at bar {first}"
+    return Finding("warm-up", good=True, sentence=sentence)
+
+
+def _going_on(bars: Bars, cut: int, future: _Future, draws: np.random.Generator) -> Bars:
+    """The same until a bar, and then prices, volumes and, where it is late, instants that go on otherwise."""
+    n = len(bars) - cut
+    last = max(0, cut - 1)
+    was = np.log(bars.close[cut:] / bars.close[last])
+    noise = np.cumsum(draws.normal(0.0, min(_NOISE, _MOST_NOISE / np.sqrt(max(1, n))), n))
+    becomes = np.clip(future.volatility * was + noise + np.log(future.level), -_MOST_LOG, _MOST_LOG)
+    factor, of_volume, stamps = np.ones(len(bars)), np.ones(len(bars)), bars.known_at_us.copy()
+    factor[cut:] = np.exp(becomes - was)
+    of_volume[cut:] = np.nan if future.late else np.exp(draws.normal(0.0, 1.0, n)) * future.level
+    if future.late:
+        stamps[cut:] = stamps[last] + (stamps[cut:] - stamps[last]) * 3
     return Bars(
-        bars.known_at_us,
-        bars.open * factor,
-        bars.high * factor,
-        bars.low * factor,
-        bars.close * factor,
-        bars.volume,
+        stamps, bars.open * factor, bars.high * factor, bars.low * factor, bars.close * factor,
+        bars.volume * of_volume,
+    )  # fmt: skip
+
+
+def _repeated(bars: Bars) -> Bars:
+    """What could come after the last bar: the first quarter once more, from the last price on."""
+    first = bars.slice(0, max(_LEAST // 2, len(bars) // 4))
+    factor = bars.close[-1] / first.open[0]
+    stamps = bars.known_at_us
+    return Bars(
+        stamps[-1] + (stamps[-1] - stamps[-2]) + first.known_at_us - first.known_at_us[0],
+        first.open * factor, first.high * factor, first.low * factor, first.close * factor, first.volume,
+    )  # fmt: skip
+
+
+def _told(bars: Bars, whole: Actions, found: Actions, bar: int) -> str:
+    """What differs at a bar, for a sentence."""
+    when = format_instant(int(bars.known_at_us[bar]))
+    return (
+        f"the action at bar {bar} ({when}) is {_WORDS[int(found[bar])]} instead of {_WORDS[int(whole[bar])]}"
     )
 
 
 def _first_difference(one: Actions, other: Actions) -> int | None:
-    if len(one) != len(other):
-        return min(len(one), len(other))
     apart = np.flatnonzero(one != other)
     return int(apart[0]) if len(apart) else None
 

@@ -1,133 +1,120 @@
 """A rule that sees the future is found, wherever it hides; a clean one passes."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cli.checking_strategy import made_up
 from cli.main import app
-from engine.errors import InvalidField
+from data.bars import random_walk
+from engine.errors import InputError, InvalidField, RaysignalError
 from engine.strategies import registry
-from engine.strategies.checking import UserStrategy, check_strategy
+from engine.strategies.checking import _FUTURES, Finding, _going_on, check_strategy
+from engine.strategies.isolation import IsolatedRuns, StrategyRun, StrategySource
 from engine.strategies.strategy import Bars
+from experiments import check_validation, strategy_rules
+from tests import strategy_rules as rules
 
-BARS = made_up(0).slice(0, 600)
-
-
-def crossed(values: np.ndarray, level: np.ndarray) -> np.ndarray:
-    side = np.sign(values - level)
-    return np.where(np.diff(side, prepend=side[:1]) != 0, side, 0).astype(np.int8)
-
-
-class Clean(UserStrategy):
-    warm_up = 5
-
-    def actions(self, bars: Bars) -> np.ndarray:
-        mean = np.array([bars.close[max(0, at - 4) : at + 1].mean() for at in range(len(bars))])
-        said = crossed(bars.close, mean)
-        said[: self.warm_up] = 0
-        return said
+BARS = random_walk(0).slice(0, 600)
+FEW = 12  # cuts, where any shows it
+CHECKS = ["actions", "files", "determinism", "look-ahead", "warm-up", "stream"]
 
 
-class Normalised(UserStrategy):
-    """Against the mean of all bars: the classic."""
-
-    def actions(self, bars: Bars) -> np.ndarray:
-        return crossed(bars.close, np.full(len(bars), bars.close.mean()))
-
-
-class Centred(UserStrategy):
-    """A smooth line whose window reaches two bars into the future."""
-
-    def actions(self, bars: Bars) -> np.ndarray:
-        return crossed(bars.close, np.convolve(bars.close, np.ones(5) / 5.0, mode="full")[2 : len(bars) + 2])
+@pytest.fixture(scope="module")
+def runs() -> Iterator[IsolatedRuns]:
+    with IsolatedRuns() as processes:
+        yield processes
 
 
-class NextBar(UserStrategy):
-    def actions(self, bars: Bars) -> np.ndarray:
-        return np.sign(np.diff(bars.close, append=bars.close[-1:])).astype(np.int8)
+def checked(runs: IsolatedRuns, strategy: object, bars: Bars = BARS, **options) -> dict[str, Finding]:
+    options = {"tries": FEW} | options
+    return {one.check: one for one in check_strategy(strategy, bars, runs=runs, **options)}
 
 
-class Sooner(UserStrategy):
-    """A slow crossover said a bar too soon: it speaks so seldom that a cut anywhere would not meet it."""
-
-    def actions(self, bars: Bars) -> np.ndarray:
-        said = registry.make("sma", {"fast": 50, "slow": 200}).actions(bars)
-        return np.concatenate([said[1:], said[:1] * 0])
-
-
-class Fragile(Clean):
-    def actions(self, bars: Bars) -> np.ndarray:
-        if len(bars) < 100:
-            raise ZeroDivisionError("so few bars")
-        return super().actions(bars)
-
-
-class Chance(UserStrategy):
-    def actions(self, bars: Bars) -> np.ndarray:
-        return np.random.default_rng().integers(-1, 2, len(bars)).astype(np.int8)
-
-
-class Hasty(Clean):
-    warm_up = 0
-
-    @property
-    def claimed(self) -> int:
-        return 100
-
-    def __init__(self) -> None:
-        self.warm_up = 100
-
-    def actions(self, bars: Bars) -> np.ndarray:
-        return crossed(bars.close, np.concatenate([bars.close[:1], bars.close[:-1]]))
-
-
-class OtherStream(Clean):
-    def stream(self) -> object:
-        class Silent:
-            def advance(self, bars: Bars) -> np.ndarray:
-                return np.zeros(len(bars), np.int8)
-
-        return Silent()
-
-
-class Wrong:
-    def __init__(self, answer: object) -> None:
-        self.answer = answer
-
-    def actions(self, _bars: Bars) -> object:
-        return self.answer
+def failing(found: dict[str, Finding]) -> list[str]:
+    return [name for name, one in found.items() if not one.good]
 
 
 @pytest.mark.parametrize("name", registry.NAMES)
-def test_our_own_strategies_pass(name: str) -> None:
-    assert all(one.good for one in check_strategy(registry.make(name, {}), BARS))
+def test_our_own_strategies_pass(runs, name: str) -> None:
+    assert failing(checked(runs, name)) == []
 
 
-def test_a_clean_rule_of_ten_lines_passes() -> None:
-    found = check_strategy(Clean(), BARS)
-    assert [one.check for one in found] == ["actions", "determinism", "look-ahead", "warm-up", "stream"]
-    assert all(one.good for one in found)
+def test_a_clean_rule_of_ten_lines_passes(runs) -> None:
+    found = checked(runs, rules.Clean)
+    assert list(found) == CHECKS
+    assert failing(found) == []
 
 
 @pytest.mark.parametrize(
-    ("strategy", "check"),
+    ("kind", "check"),
     [
-        (Normalised(), "look-ahead"),
-        (Centred(), "look-ahead"),
-        (NextBar(), "look-ahead"),
-        (Chance(), "determinism"),
-        (Hasty(), "warm-up"),
-        (OtherStream(), "stream"),
+        (rules.Chance, "determinism"),
+        (rules.SharedChance, "determinism"),
+        (rules.Counting, "determinism"),
+        (rules.Hasty, "warm-up"),
+        (rules.OtherStream, "stream"),
+        (rules.OneStream, "stream"),
+        (rules.StreamAfterActions, "stream"),
+        (rules.FitInEnvironment, "look-ahead"),
+        (rules.FitOnOthersModule, "look-ahead"),
+        (rules.FitInFile, "look-ahead"),
+        (rules.FirstUnknownVolume, "look-ahead"),
     ],
 )
-def test_what_cannot_be_believed_is_found_with_its_bar(strategy: UserStrategy, check: str) -> None:
-    found = {one.check: one for one in check_strategy(strategy, BARS)}
-    assert not found[check].good
-    assert found[check].bar is not None
-    assert str(found[check].bar) in found[check].sentence
+def test_what_cannot_be_believed_is_found_with_its_bar(runs, kind: type, check: str) -> None:
+    found = checked(runs, kind)[check]
+    assert not found.good
+    assert found.bar is not None
+    assert f"bar {found.bar}" in found.sentence
+
+
+def test_views_show_nothing_of_what_they_were_cut_from(runs) -> None:
+    assert "look-ahead" in failing(checked(runs, rules.Base))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", check_validation.RULES)
+def test_look_ahead_is_found_and_its_honest_twin_passes_on_every_seed(rule: str) -> None:
+    (result,) = check_validation.validate_check(3, rules=(rule,), workers=1)
+    assert result.wrong == ()
+    assert result.holds
+
+
+def test_every_way_to_see_the_future_has_its_twin() -> None:
+    assert len(check_validation.RULES) >= 18
+    results = [check_validation.RuleResult(rule, 4, 4, 3, ("one fails",)) for rule in check_validation.RULES]
+    assert not results[0].holds
+    table = check_validation.result_table(results)
+    assert "3 of 4 [19.4%, 99.4%]" in table
+    assert f"{4 * len(results)} of {4 * len(results)}" in table
+
+
+def test_the_sentence_says_what_was_done_and_what_differs_where(runs) -> None:
+    found = checked(runs, f"{strategy_rules.__name__}.next_bar:Leaking")["look-ahead"]
+    assert "cut off, the action at bar" in found.sentence or "more bars after the last" in found.sentence
+    assert "is HOLD instead of" in found.sentence
+    assert f"bar {found.bar} (20" in found.sentence
+
+
+def test_a_rule_that_never_acts_fails_since_nothing_was_checked(runs) -> None:
+    (found,) = checked(runs, rules.Silent).values()
+    assert not found.good
+    assert "nothing was checked" in found.sentence
+
+
+def test_how_many_actions_were_compared_is_said(runs) -> None:
+    assert "1 action compared" in checked(runs, rules.Once)["look-ahead"].sentence
 
 
 @pytest.mark.parametrize(
@@ -139,30 +126,134 @@ def test_what_cannot_be_believed_is_found_with_its_bar(strategy: UserStrategy, c
         (np.full(600, 2, np.int8), "expected -1, 0 or 1"),
     ],
 )
-def test_answers_that_are_none_are_told(answer: object, said: str) -> None:
-    (found,) = check_strategy(Wrong(answer), BARS)
+def test_answers_that_are_none_are_told(runs, answer: object, said: str) -> None:
+    (found,) = checked(runs, rules.Wrong, parameters={"answer": answer}).values()
     assert not found.good
     assert said in found.sentence
 
 
-def test_a_rule_that_peeks_and_speaks_seldom_is_found_on_every_seed() -> None:
-    for seed in range(6):
-        found = {one.check: one for one in check_strategy(Sooner(), made_up(seed), seed=seed)}
-        assert not found["look-ahead"].good, seed
-
-
-def test_a_rule_that_raises_is_told_and_not_passed_on() -> None:
-    found = {one.check: one for one in check_strategy(Fragile(), BARS)}
-    assert "ZeroDivisionError: so few bars" in found["look-ahead"].sentence
-    (only,) = check_strategy(Fragile(), BARS.slice(0, 50))
+def test_a_rule_that_raises_on_few_bars_is_told_that_it_should_hold(runs) -> None:
+    found = checked(runs, rules.Fragile)["look-ahead"]
+    assert "cut off, it raises ZeroDivisionError: so few bars; expected HOLD" in found.sentence
+    (only,) = checked(runs, rules.Fragile, BARS.slice(0, 50)).values()
     assert "so few bars" in only.sentence
 
 
-def test_what_is_no_strategy_is_refused() -> None:
-    with pytest.raises(InvalidField, match="actions"):
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("exit", "raises SystemExit: 3"),
+        ("_exit", "ends with status 3"),
+        ("signal", "ends by SIGSEGV"),
+        ("hang", "no answer within 3 s"),
+        ("server", "has ended"),
+    ],
+)
+def test_a_rule_that_ends_its_process_or_hangs_is_told(how: str, said: str) -> None:
+    (found,) = check_strategy(rules.Ending(how), BARS, time_limit_s=3.0)
+    assert not found.good
+    assert said in found.sentence
+
+
+def test_a_rule_that_ends_its_process_on_a_cut_alone_is_told(runs) -> None:
+    found = checked(runs, rules.Ending("_exit", below=len(BARS)))
+    assert "cut off, its process ends with status 3" in found["look-ahead"].sentence
+    assert failing(found) == ["look-ahead", "stream"]
+
+
+def test_a_rule_that_writes_a_file_fails_and_one_that_reads_is_told(runs, tmp_path) -> None:
+    first = checked(runs, rules.FitInFile, parameters={"folder": str(tmp_path)})
+    assert failing(first)[0] == "files"
+    assert str(tmp_path / "mean.pickle") in first["files"].sentence
+    again = checked(runs, rules.FitInFile, parameters={"folder": str(tmp_path)})
+    assert f"it reads {tmp_path / 'mean.pickle'}" in again["files"].sentence
+
+
+@pytest.mark.parametrize(
+    ("kind", "check", "said"),
+    [
+        (rules.SameArray, "determinism", "what it answered changes afterwards"),
+        (rules.ChangesBars, "actions", "it changes the bars that it is given: close"),
+        (rules.NamedWarmUp, "actions", "its warm_up is 'ten'"),
+    ],
+)
+def test_a_rule_that_breaks_what_it_is_given_or_gave_is_told(runs, kind: type, check: str, said: str) -> None:
+    found = checked(runs, kind)[check]
+    assert not found.good
+    assert said in found.sentence
+
+
+def test_what_is_no_strategy_is_refused(runs) -> None:
+    with pytest.raises(InvalidField, match="a class with a method actions"):
         check_strategy(object(), BARS)
     with pytest.raises(InvalidField, match="at least 8"):
-        check_strategy(Clean(), BARS.slice(0, 7))
+        check_strategy(rules.Clean, BARS.slice(0, 7))
+    with pytest.raises(InvalidField, match="row 1: close is -1"):
+        check_strategy(rules.Clean, Bars.of_closes(np.arange(8), np.where(np.arange(8) == 1, -1.0, 1.0)))
+    with pytest.raises(InvalidField, match="time_limit_s"):
+        check_strategy(rules.Clean, BARS, time_limit_s=0.0)
+    with pytest.raises(InputError, match="param is 'nonsense'"):
+        checked(runs, rules.Clean, parameters={"nonsense": 1})
+    with pytest.raises(InvalidField, match="parameters is 'answer'"):
+        checked(runs, rules.Wrong, parameters={"answer": lambda: 0})
+
+
+def test_an_object_is_made_anew_from_its_fields(runs) -> None:
+    assert failing(checked(runs, rules.Momentum(bars=3))) == []
+    assert failing(checked(runs, registry.make("sma", {"fast": 3, "slow": 9}))) == []
+    assert failing(checked(runs, rules.Outer.Nested)) == []
+
+
+def test_what_cannot_be_made_anew_is_refused() -> None:
+    class Local(rules.Clean):
+        pass
+
+    for strategy, expected in (
+        (rules.Clean(), "its class, Clean, with parameters"),
+        (rules.Listed(), "'Listed with a list as seen'; expected its class"),
+        (Local, "put it into a file of its own"),
+    ):
+        with pytest.raises(InvalidField, match=expected):
+            check_strategy(strategy, BARS)
+    with pytest.raises(InvalidField, match="none beside an object"):
+        check_strategy(rules.Momentum(), BARS, parameters={"bars": 3})
+
+
+def test_a_rule_that_refuses_its_bars_has_failed_and_is_not_refused(runs) -> None:
+    (found,) = checked(runs, rules.Momentum(bars=-1)).values()
+    assert "it raises InvalidField: bars is -1" in found.sentence
+
+
+def test_a_run_answers_for_each_of_its_calls(runs) -> None:
+    run = StrategyRun(BARS, actions=(300, 600), streams=((0, 1, 600), (0, 600)))
+    answer = runs.run(StrategySource.of(rules.Clean), run)
+    assert [len(each) for each in (*answer.actions, *answer.streams)] == [300, 600, 600, 600]
+
+
+def test_no_run_finds_what_another_left_in_memory(runs) -> None:
+    source = StrategySource.of(f"{strategy_rules.__name__}.fit_in_module:Leaking")
+    (whole,) = runs.run(source, StrategyRun(BARS, actions=(600,))).actions
+    (fresh,) = runs.run(source, StrategyRun(BARS.slice(0, 300), actions=(300,))).actions
+    _, kept = runs.run(source, StrategyRun(BARS, actions=(600, 300))).actions
+    assert (kept == whole[:300]).all()
+    assert not (fresh == kept).all()
+
+
+@settings(max_examples=40)
+@given(
+    n=st.integers(8, 60), share=st.floats(0.0, 1.0), future=st.sampled_from(_FUTURES), seed=st.integers(0, 99)
+)
+def test_another_future_keeps_the_past_and_is_one_that_could_be(n, share, future, seed) -> None:
+    bars = random_walk(seed, n)
+    cut = max(1, min(n - 1, int(share * n)))
+    other = _going_on(bars, cut, future, np.random.default_rng(seed))
+    for name in ("known_at_us", "open", "high", "low", "close", "volume"):
+        assert (getattr(other, name)[:cut] == getattr(bars, name)[:cut]).all()
+        assert not (getattr(other, name)[cut:] == getattr(bars, name)[cut:]).all() or name == "known_at_us"
+    assert (np.diff(other.known_at_us) > 0).all()
+    assert (other.low <= np.minimum(other.open, other.close)).all()
+    assert (np.maximum(other.open, other.close) <= other.high).all()
+    assert (other.close > 0.0).all()
 
 
 def raysignal(*arguments: str) -> object:
@@ -185,9 +276,24 @@ def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
     found = json.loads(peeked.stdout)
     assert not found["good"]
     assert "look-ahead" in [one["check"] for one in found["checks"] if not one["good"]]
-    clean = raysignal("sma", "--param", "fast=3", "--param", "slow=9")
+    clean = raysignal("sma", "--param", "fast=3", "--param", "slow=9", "--tries", "6")
     assert clean.exit_code == 0
     assert "passed" in clean.stdout
+
+
+def test_the_rule_of_the_readme_passes(tmp_path, monkeypatch) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (rule,) = [block.split("```")[0] for block in readme.split("```python\n") if "(UserStrategy)" in block]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(rule)
+    assert raysignal("mine:Momentum").exit_code == 0
+
+
+def test_what_a_rule_prints_is_not_shown(capfd) -> None:
+    ended = raysignal("tests.strategy_rules:Printing", "--json", "--tries", "3")
+    assert ended.exit_code == 0
+    assert json.loads(ended.stdout)["good"]
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -195,17 +301,68 @@ def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
     [
         (("magic",), "one of sma"),
         (("no_such_module:Class",), "a module that can be imported"),
+        (("tests.strategy_rules.py:Clean",), "its name is without .py"),
         (("json:Nothing",), "a class of json"),
         (("json:JSONDecoder",), "a class with a method actions"),
         (("sma", "--param", "fast=9", "--param", "slow=3"), "fewer bars than slow"),
+        (("sma", "--param", "quick=9"), "one of fast, slow"),
         ((":Class",), "a module that can be imported"),
         ((".x:Class",), "a module that can be imported"),
-        (("sma", "--param", "fast"), "name=start:stop:step"),
-        (("json:JSONDecoder", "--param", "nonsense=1"), "what JSONDecoder takes"),
+        (("sma", "--param", "fast"), "name=value, such as fast=10"),
+        (("sma", "--param", "fast=1", "--param", "fast=2"), "fast once"),
+        (("tests.strategy_rules:Clean", "--param", "nonsense=1"), "what Clean takes"),
         (("sma", "--data", "nowhere.csv"), "nowhere.csv"),
+        (("sma", "--tries", "0"), "greater than or equal to 1"),
     ],
 )
-def test_what_cannot_be_checked_is_a_sentence(arguments: tuple[str, ...], said: str) -> None:
+def test_what_cannot_be_checked_is_a_sentence_and_status_2(arguments: tuple[str, ...], said: str) -> None:
     ended = raysignal(*arguments)
-    assert ended.exit_code == 1
+    assert ended.exit_code == 2
     assert said in ended.stderr
+
+
+@contextlib.contextmanager
+def named_pipe(folder: Path) -> Iterator[tuple[Path, int]]:
+    """A named pipe and its end for reading, which ends when the last process that has it open for writing has."""
+    path = folder / "held"
+    os.mkfifo(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    try:
+        yield path, descriptor
+    finally:
+        os.close(descriptor)
+
+
+def test_what_a_rule_starts_ends_with_its_run(tmp_path) -> None:
+    with named_pipe(tmp_path) as (path, descriptor):
+        found = check_strategy(rules.LeavesProcess(str(path)), BARS, tries=1)
+        assert "files" in [one.check for one in found if not one.good]
+        while os.read(descriptor, 1000):
+            pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_nothing_is_left_of_a_check_that_is_stopped(tmp_path, number: signal.Signals) -> None:
+    with named_pipe(tmp_path) as (path, descriptor):
+        command = ["check-strategy", "tests.strategy_rules:LeavesProcess"]
+        holder = os.open(path, os.O_WRONLY)  # so that reading waits for the first byte
+        check = subprocess.Popen(
+            [sys.executable, "-m", "cli", *command, "--param", f"pipe={path}", "--param", "hang=true"],
+            stderr=subprocess.PIPE,
+        )
+        assert os.read(descriptor, 1) == b"!"
+        os.close(holder)
+        check.send_signal(number)
+        check.communicate()
+        assert check.returncode != 0
+        while os.read(descriptor, 1000):
+            pass
+
+
+def test_a_server_that_is_gone_is_a_sentence() -> None:
+    runs = IsolatedRuns()
+    runs.close()
+    with pytest.raises(RaysignalError, match="has ended"):
+        runs.run(StrategySource("sma"), StrategyRun(BARS))

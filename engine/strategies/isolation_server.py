@@ -1,0 +1,280 @@
+"""The program behind `engine.strategies.isolation`: it forks a process for every run of a strategy.
+
+It is given the descriptor of a connection, takes one request after another from it, and ends when the other side is
+closed; a run that is under way then is killed. It has one thread, so that it can be forked safely.
+"""
+
+import contextlib
+import gc
+import importlib
+import json
+import multiprocessing
+import numbers
+import os
+import pickle
+import random
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from itertools import pairwise
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.errors import InvalidField
+from engine.strategies.isolation import StrategyRun
+from engine.strategies.strategy import Actions, Bars
+
+_FORK = multiprocessing.get_context("fork")
+_ENDING_S = 5.0  # for a process that has closed its pipe
+_INSTALLED = (sys.prefix + os.sep, sys.base_prefix + os.sep)
+_SYSTEM = ("/dev/", "/etc/", "/proc/", "/sys/", "/usr/share/")
+# Python's code, and what numba compiled: they say nothing of the bars.
+_CODE = re.compile(r"__pycache__|\.pyc?$|\.nb[ic]\b")
+
+
+class _Wrong(Exception):
+    """What a strategy answered that cannot be used: a sentence, and the bar."""
+
+    def __init__(self, sentence: str, bar: int | None = None) -> None:
+        super().__init__(sentence)
+        self.bar = bar
+
+
+def main(descriptor: int) -> None:
+    """Serve requests until the other side is closed."""
+    caller = Connection(descriptor)
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            kind, *values = caller.recv()
+            if kind == "preload":
+                _preload(*values)
+            else:
+                caller.send_bytes(_forked(caller, *values))
+
+
+def _preload(modules: Sequence[str]) -> None:
+    for name in modules:
+        with contextlib.suppress(Exception):  # what cannot be imported alone is imported by the run
+            importlib.import_module(name)
+    if "numba" in sys.modules:
+        from numba import njit  # noqa: PLC0415 - a second, for those alone whose strategy needs it
+
+        njit(lambda: 0)()  # the first function takes a second: numba reads its tables
+    gc.freeze()  # what is there is not touched by collections in the children, so its pages stay shared
+
+
+def _forked(caller: Connection, job: bytes, time_limit_s: float) -> bytes:
+    """The answer of a process that is forked for it, as `_answered` gives it, or how that ended."""
+    receiver, sender = _FORK.Pipe(duplex=False)
+    with tempfile.TemporaryDirectory(prefix="raysignal-strategy-", ignore_cleanup_errors=True) as scratch:
+        child = _FORK.Process(target=_child, args=(caller, sender, job, scratch))
+        child.start()
+        sender.close()
+        try:
+            return _received(caller, receiver, child, time_limit_s)
+        finally:
+            receiver.close()
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid or 0, signal.SIGKILL)  # with whatever it started
+            child.kill()
+            child.join()
+
+
+def _received(caller: Connection, receiver: Connection, child: BaseProcess, time_limit_s: float) -> bytes:
+    """The first message that is not empty; an empty one says that a call is done."""
+    while True:
+        ready = wait([receiver, caller], time_limit_s)
+        if caller in ready:  # it asks for one thing at a time: this is its end
+            raise EOFError
+        if not ready:
+            return _encoded(failed=f"it gives no answer within {time_limit_s:g} s")
+        try:
+            message = receiver.recv_bytes()
+        except (EOFError, OSError):
+            return _encoded(failed=_ending(child))
+        if message:
+            return message
+
+
+def _ending(child: BaseProcess) -> str:
+    child.join(_ENDING_S)
+    code = child.exitcode
+    if code is None:
+        return "its process closes its files and gives no answer"
+    how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+    return f"its process ends {how} before there is an answer"
+
+
+def _child(caller: Connection, sender: Connection, job: bytes, scratch: str) -> None:
+    caller.close()
+    os.setpgid(0, 0)
+    with Path(os.devnull).open("r+b") as nothing:
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing.fileno(), descriptor)
+    os.environ["TMPDIR"] = tempfile.tempdir = scratch
+    # Forks have the state of the server; chance must be chance.
+    random.seed()
+    np.random.seed(os.getpid())  # noqa: NPY002 - the state that a strategy may draw from
+    sys.path.insert(0, str(Path.cwd()))  # as python -m has it
+    try:
+        answer = _answered(job, scratch, lambda: sender.send_bytes(b""))
+    except InvalidField as error:
+        answer = _encoded(invalid=str(error), fields=error.fields)
+    except _Wrong as error:
+        answer = _encoded(failed=str(error), bar=error.bar)
+    sender.send_bytes(answer)
+
+
+def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
+    """A line of JSON about the strategy, and the actions, int8; `done` is called after each call of it."""
+    known = len(sys.modules)
+    name, parameters, run = pickle.loads(job)  # noqa: S301 - from the caller's own process
+    strategy = _made(name, parameters)
+    opened = _FilesOpened(scratch) if run.about else None
+    try:
+        actions, streams = _run(strategy, run, done)
+        warm_up = getattr(strategy, "warm_up", 0)
+    except _Wrong:
+        raise
+    except BaseException as error:
+        raise _Wrong(f"it raises {_named(error)}") from error
+    if not isinstance(warm_up, numbers.Integral):
+        raise _Wrong(f"its warm_up is {warm_up!r}; expected a whole number of bars")
+    header = _encoded(
+        warm_up=int(warm_up),
+        has_stream=callable(getattr(strategy, "stream", None)),
+        written=sorted(opened.written) if opened else [],
+        read=sorted(opened.read - opened.written) if opened else [],
+        modules=_installed(list(sys.modules)[known:], strategy) if run.about else [],
+    )
+    return header + b"\n" + b"".join(one.tobytes() for one in (*actions, *streams))
+
+
+def _made(name: str, parameters: dict[str, Any]) -> Any:
+    module_name, colon, class_name = name.partition(":")
+    if not colon:
+        from engine.strategies import registry  # noqa: PLC0415 - the strategies: never in the server
+
+        return registry.make(name, parameters)
+    try:
+        module = importlib.import_module(module_name)
+    except BaseException as error:  # a module of somebody else's may raise anything
+        hint = "; its name is without .py" if module_name.endswith(".py") else ""
+        raise InvalidField(
+            "strategy", name, f"a module that can be imported ({_named(error)}{hint})"
+        ) from error
+    kind: Any = module
+    for part in class_name.split("."):
+        kind = getattr(kind, part, None)
+    if not isinstance(kind, type):
+        raise InvalidField("strategy", name, f"a class of {module_name}")
+    if not callable(getattr(kind, "actions", None)):
+        raise InvalidField("strategy", name, "a class with a method actions(bars)")
+    try:
+        return kind(**parameters)
+    except InvalidField:
+        raise
+    except BaseException as error:  # as above
+        given = ", ".join(parameters) or "none"
+        raise InvalidField("param", given, f"what {class_name} takes ({_named(error)})") from error
+
+
+def _run(strategy: Any, run: StrategyRun, done: Callable[[], None]) -> tuple[list[Actions], list[Actions]]:
+    given: list[tuple[Actions, Actions]] = []
+
+    def asked(method: Callable[[Bars], Any], begin: int, end: int) -> Actions:
+        """A copy of the answer, once it is known to be actions."""
+        bars = _copy(run.bars, begin, end)
+        answer = method(bars)
+        done()
+        _check_actions(answer, end - begin)
+        _check_unchanged(bars, _copy(run.bars, begin, end))
+        given.append((answer, answer.copy()))
+        return given[-1][1]
+
+    actions = [asked(strategy.actions, 0, end) for end in run.actions]
+    streams = []
+    for edges in run.streams:
+        advance = strategy.stream().advance
+        streams.append(np.concatenate([asked(advance, begin, end) for begin, end in pairwise(edges)]))
+    for answer, copy in given:
+        if not np.array_equal(answer, copy):
+            bar = int(np.flatnonzero(answer != copy)[0])
+            raise _Wrong(
+                f"what it answered changes afterwards, at bar {bar}; it must give a new array each time", bar
+            )
+    return actions, streams
+
+
+def _copy(bars: Bars, begin: int, end: int) -> Bars:
+    return Bars(*(getattr(bars, each.name)[begin:end].copy() for each in fields(Bars)))
+
+
+def _check_unchanged(bars: Bars, before: Bars) -> None:
+    for name in (each.name for each in fields(Bars)):
+        if getattr(bars, name).tobytes() != getattr(before, name).tobytes():
+            raise _Wrong(f"it changes the bars that it is given: {name}")
+
+
+def _check_actions(answer: Any, n: int) -> None:
+    if not isinstance(answer, np.ndarray) or answer.shape != (n,):
+        shape = getattr(answer, "shape", type(answer).__name__)
+        raise _Wrong(f"actions are {shape}; expected an array of {n}, one a bar")
+    if answer.dtype != np.int8:
+        raise _Wrong(f"actions are {answer.dtype}; expected int8")
+    wrong = np.flatnonzero((answer < -1) | (answer > 1))
+    if len(wrong):
+        bar = int(wrong[0])
+        raise _Wrong(f"action {answer[bar]} at bar {bar}; expected -1, 0 or 1", bar)
+
+
+class _FilesOpened:
+    """The files that Python opens from now on, but for code, what the system has, and what lies in a folder."""
+
+    def __init__(self, scratch: str) -> None:
+        self.written: set[str] = set()
+        self.read: set[str] = set()
+        self._ours = (os.path.realpath(scratch) + os.sep, *_SYSTEM, *_INSTALLED)
+        sys.addaudithook(self._hook)
+
+    def _hook(self, event: str, values: tuple[Any, ...]) -> None:
+        if event == "open" and isinstance(values[0], (str, bytes)):
+            self._add(values[0], writes=bool(values[2] & (os.O_WRONLY | os.O_RDWR)))
+        elif event == "sqlite3.connect" and str(values[0]) != ":memory:":
+            self._add(values[0], writes=True)
+
+    def _add(self, name: str | bytes, *, writes: bool) -> None:
+        path = os.path.realpath(os.fsdecode(name))
+        if not path.startswith(self._ours) and not _CODE.search(path):
+            (self.written if writes else self.read).add(path)
+
+
+def _installed(names: Sequence[str], strategy: Any) -> list[str]:
+    """Of modules those that are nobody's strategy: Python's, installed packages and the engine."""
+    own = type(strategy).__module__.partition(".")[0]
+    ours = "engine.strategies" if own == "engine" else own
+    places = (*_INSTALLED, str(Path(__file__).parents[1]) + os.sep)
+    return sorted(
+        name for name in names
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(places)
+        and name != ours and not name.startswith(ours + ".")
+    )  # fmt: skip
+
+
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _encoded(**values: Any) -> bytes:
+    return json.dumps(values).encode()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,23 @@
+"""A moving mean."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import crossed
+
+
+class Leaking(UserStrategy):
+    """A smooth line whose window reaches two bars into the future."""
+
+    def actions(self, bars: Bars) -> Actions:
+        padded = np.concatenate([np.full(2, bars.close[0]), bars.close, np.full(2, bars.close[-1])])
+        return crossed(bars.close, np.convolve(padded, np.full(5, 0.2), mode="valid"))
+
+
+class Honest(UserStrategy):
+    """A smooth line whose window ends with the bar."""
+
+    def actions(self, bars: Bars) -> Actions:
+        padded = np.concatenate([np.full(4, bars.close[0]), bars.close])
+        return crossed(bars.close, np.convolve(padded, np.full(5, 0.2), mode="valid"))

@@ -1,0 +1,24 @@
+"""A scale that hardly matters."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import beyond, fitted, mean, returns
+
+
+class Leaking(UserStrategy):
+    """A fixed threshold that the volatility of all bars moves by 2 % at most."""
+
+    def actions(self, bars: Bars) -> Actions:
+        faint = 0.98 + 0.04 * fitted(bars) / (fitted(bars) + 0.03)
+        return beyond(returns(bars.close, 5), 0.03 * faint)
+
+
+class Honest(UserStrategy):
+    """A threshold that the volatility so far moves by 2 % at most."""
+
+    def actions(self, bars: Bars) -> Actions:
+        values = returns(bars.close, 5)
+        scale = np.sqrt(mean(values**2, len(bars)))
+        return beyond(values, 0.03 * (0.98 + 0.04 * scale / (scale + 0.03)))

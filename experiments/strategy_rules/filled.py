@@ -1,0 +1,25 @@
+"""Gaps that are filled."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import crossed, mean
+
+
+class Leaking(UserStrategy):
+    """Closes of days with little volume are taken from the next day that has more."""
+
+    def actions(self, bars: Bars) -> Actions:
+        trusted = np.flatnonzero(~(bars.volume < 30.0))
+        places = np.searchsorted(trusted, np.arange(len(bars)))
+        filled = np.append(bars.close[trusted], bars.close[-1])[places]
+        return crossed(filled, mean(bars.close, 20))
+
+
+class Honest(UserStrategy):
+    """Closes of days with little volume are taken from the last day that had more."""
+
+    def actions(self, bars: Bars) -> Actions:
+        trusted = np.maximum.accumulate(np.where(~(bars.volume < 30.0), np.arange(len(bars)), 0))
+        return crossed(bars.close[trusted], mean(bars.close, 20))

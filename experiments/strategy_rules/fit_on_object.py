@@ -1,0 +1,35 @@
+"""A fit that is kept on the object."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import FIRST, after_first, beyond, fitted, returns
+
+
+class Leaking(UserStrategy):
+    """Fits once, on all it is shown, and keeps that on itself."""
+
+    def __init__(self) -> None:
+        self._scale: float | None = None
+
+    def actions(self, bars: Bars) -> Actions:
+        if self._scale is None:
+            self._scale = fitted(bars)
+        return beyond(returns(bars.close, 5), self._scale)
+
+
+class Honest(UserStrategy):
+    """Fits once, on the first bars, is silent in them, and keeps that on itself."""
+
+    warm_up = FIRST
+
+    def __init__(self) -> None:
+        self._scale: float | None = None
+
+    def actions(self, bars: Bars) -> Actions:
+        if len(bars) < FIRST:
+            return np.zeros(len(bars), np.int8)
+        if self._scale is None:
+            self._scale = fitted(bars.slice(0, FIRST))
+        return after_first(beyond(returns(bars.close, 5), self._scale))

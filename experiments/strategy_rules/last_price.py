@@ -1,0 +1,21 @@
+"""A price that all others are compared with."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import crossed, mean
+
+
+class Leaking(UserStrategy):
+    """Buys below the last price there is, and sells above it."""
+
+    def actions(self, bars: Bars) -> Actions:
+        return crossed(np.full(len(bars), bars.close[-1]), mean(bars.close, 5))
+
+
+class Honest(UserStrategy):
+    """Buys below the first price there is, and sells above it."""
+
+    def actions(self, bars: Bars) -> Actions:
+        return crossed(np.full(len(bars), bars.close[0]), mean(bars.close, 5))

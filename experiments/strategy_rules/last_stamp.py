@@ -1,0 +1,25 @@
+"""The last stamp of the data."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import crossed, mean
+
+_WEEK_US = 7 * 86_400_000_000
+
+
+class Leaking(UserStrategy):
+    """Trades faster in the last year before the end."""
+
+    def actions(self, bars: Bars) -> Actions:
+        near_us = bars.known_at_us[-1] - bars.known_at_us < 52 * _WEEK_US
+        return crossed(bars.close, np.where(near_us, mean(bars.close, 10), mean(bars.close, 40)))
+
+
+class Honest(UserStrategy):
+    """Trades faster in the first year after the start."""
+
+    def actions(self, bars: Bars) -> Actions:
+        near_us = bars.known_at_us - bars.known_at_us[0] < 52 * _WEEK_US
+        return crossed(bars.close, np.where(near_us, mean(bars.close, 10), mean(bars.close, 40)))

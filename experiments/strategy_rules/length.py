@@ -1,0 +1,19 @@
+"""The length of the data."""
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import crossed, mean
+
+
+class Leaking(UserStrategy):
+    """Its window is a share of all bars there are."""
+
+    def actions(self, bars: Bars) -> Actions:
+        return crossed(bars.close, mean(bars.close, max(2, len(bars) // 50)))
+
+
+class Honest(UserStrategy):
+    """Its window is a number of bars."""
+
+    def actions(self, bars: Bars) -> Actions:
+        return crossed(bars.close, mean(bars.close, 40))

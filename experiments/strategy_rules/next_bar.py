@@ -1,0 +1,20 @@
+"""The move of one bar."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+
+
+class Leaking(UserStrategy):
+    """The next bar's move: `shift(-1)`."""
+
+    def actions(self, bars: Bars) -> Actions:
+        return np.sign(np.diff(bars.close, append=bars.close[-1:])).astype(np.int8)
+
+
+class Honest(UserStrategy):
+    """The last bar's move: `shift(1)`."""
+
+    def actions(self, bars: Bars) -> Actions:
+        return np.sign(np.diff(bars.close, prepend=bars.close[:1])).astype(np.int8)

@@ -1,0 +1,25 @@
+"""A quantile as a threshold."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import FIRST, after_first, beyond, returns
+
+
+class Leaking(UserStrategy):
+    """Acts where volume is in the upper fifth of all bars."""
+
+    def actions(self, bars: Bars) -> Actions:
+        much = bars.volume > np.nan_to_num(np.quantile(bars.volume, 0.8))
+        return np.where(much, beyond(returns(bars.close), 0.0), 0).astype(np.int8)
+
+
+class Honest(UserStrategy):
+    """Acts where volume is in the upper fifth of the first bars."""
+
+    warm_up = FIRST
+
+    def actions(self, bars: Bars) -> Actions:
+        much = bars.volume > np.nan_to_num(np.quantile(bars.volume[:FIRST], 0.8))
+        return after_first(np.where(much, beyond(returns(bars.close), 0.0), 0).astype(np.int8))

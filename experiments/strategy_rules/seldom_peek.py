@@ -1,0 +1,28 @@
+"""A look ahead at few actions."""
+
+import numpy as np
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import crossed, mean
+
+
+class Leaking(UserStrategy):
+    """A crossover that takes the next bar's move for its side, where a bar is wider than most before it."""
+
+    def actions(self, bars: Bars) -> Actions:
+        said = crossed(mean(bars.close, 3), mean(bars.close, 12))
+        wide = (bars.high - bars.low) / bars.close
+        peeks = wide > 1.6 * mean(wide, 100)
+        following = np.sign(np.diff(bars.close, append=bars.close[-1:]))
+        return np.where((said != 0) & peeks & (following != 0), following, said).astype(np.int8)
+
+
+class Honest(UserStrategy):
+    """A crossover that takes the bar's own move for its side, where a bar is wider than most before it."""
+
+    def actions(self, bars: Bars) -> Actions:
+        said = crossed(mean(bars.close, 3), mean(bars.close, 12))
+        wide = (bars.high - bars.low) / bars.close
+        own = np.sign(np.diff(bars.close, prepend=bars.close[:1]))
+        return np.where((said != 0) & (wide > 1.6 * mean(wide, 100)), own, said).astype(np.int8)

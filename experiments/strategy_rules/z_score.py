@@ -1,0 +1,20 @@
+"""A z-score."""
+
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Actions, Bars
+from experiments.strategy_rules.helpers import beyond, returns, scaled
+
+
+class Leaking(UserStrategy):
+    """Against mean and standard deviation of all bars."""
+
+    def actions(self, bars: Bars) -> Actions:
+        values = returns(bars.close, 5)
+        return beyond((values - values.mean()) / max(float(values.std()), 1e-9), 1.0)
+
+
+class Honest(UserStrategy):
+    """Against mean and standard deviation of the bars so far."""
+
+    def actions(self, bars: Bars) -> Actions:
+        return beyond(scaled(returns(bars.close, 5)), 1.0)

@@ -1,0 +1,270 @@
+"""Rules that `check_strategy` is tried on besides `experiments.strategy_rules`; each run imports this module anew."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from engine.errors import InvalidField
+from engine.strategies import strategy
+from engine.strategies.checking import UserStrategy
+from engine.strategies.strategy import Bars
+
+_told = np.zeros(100_000, np.int8)
+
+
+def crossed(values: np.ndarray, level: np.ndarray) -> np.ndarray:
+    side = np.sign(values - level)
+    return np.where(np.diff(side, prepend=side[:1]) != 0, side, 0).astype(np.int8)
+
+
+class Clean(UserStrategy):
+    warm_up = 5
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        mean = np.array([bars.close[max(0, at - 4) : at + 1].mean() for at in range(len(bars))])
+        said = crossed(bars.close, mean)
+        said[: self.warm_up] = 0
+        return said
+
+
+@dataclass(frozen=True)
+class Momentum(UserStrategy):
+    bars: int = 5
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        if self.bars < 0:
+            raise InvalidField("bars", self.bars, "at least 1")
+        before = np.concatenate([np.full(min(self.bars, len(bars)), np.nan), bars.close[: -self.bars]])
+        return np.nan_to_num(np.sign(bars.close - before)).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class Listed(Momentum):
+    seen: list = field(default_factory=list)
+
+
+class Outer:
+    class Nested(Clean):
+        pass
+
+
+class Silent(UserStrategy):
+    def actions(self, bars: Bars) -> np.ndarray:
+        return np.zeros(len(bars), np.int8)
+
+
+class Once(UserStrategy):
+    def actions(self, bars: Bars) -> np.ndarray:
+        return (np.arange(len(bars)) == 300).astype(np.int8)
+
+
+class Fragile(Clean):
+    def actions(self, bars: Bars) -> np.ndarray:
+        if len(bars) < 100:
+            raise ZeroDivisionError("so few bars")
+        return super().actions(bars)
+
+
+class Chance(UserStrategy):
+    def actions(self, bars: Bars) -> np.ndarray:
+        return np.random.default_rng().integers(-1, 2, len(bars)).astype(np.int8)
+
+
+class SharedChance(UserStrategy):
+    """Draws from the generator of numpy that all share, which a fork has from its parent."""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        return np.random.randint(-1, 2, len(bars)).astype(np.int8)  # noqa: NPY002 - what is tried
+
+
+class Counting(Clean):
+    """Says something else when it is asked again."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        self.asked += 1
+        return np.roll(super().actions(bars), self.asked - 1)
+
+
+class Hasty(Clean):
+    warm_up = 100
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        return crossed(bars.close, np.concatenate([bars.close[:1], bars.close[:-1]]))
+
+
+class NamedWarmUp(Clean):
+    @property
+    def warm_up(self) -> str:
+        return "ten"
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        return np.sign(bars.close - 50.0).astype(np.int8)
+
+
+class OtherStream(Clean):
+    def stream(self) -> object:
+        class Silence:
+            def advance(self, bars: Bars) -> np.ndarray:
+                return np.zeros(len(bars), np.int8)
+
+        return Silence()
+
+
+class OneStream(Momentum):
+    """Gives the same stream whoever asks."""
+
+    def stream(self) -> object:
+        if not hasattr(type(self), "only"):
+            type(self).only = super().stream()
+        return type(self).only
+
+
+class StreamAfterActions(UserStrategy):
+    """A stream that knows what `actions` saw: in one process it would look right."""
+
+    seen = None
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        said = crossed(bars.close, np.full(len(bars), bars.close[0]))
+        StreamAfterActions.seen = said
+        return said
+
+    def stream(self) -> object:
+        class Told:
+            place = 0
+
+            def advance(self, bars: Bars) -> np.ndarray:
+                if StreamAfterActions.seen is None:
+                    return np.zeros(len(bars), np.int8)
+                self.place += len(bars)
+                return StreamAfterActions.seen[self.place - len(bars) : self.place]
+
+        return Told()
+
+
+class Wrong:
+    def __init__(self, answer: object) -> None:
+        self.answer = answer
+
+    def actions(self, _bars: Bars) -> object:
+        return self.answer
+
+
+class SameArray(Clean):
+    """Fills one array again and again."""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        answer = _told[: len(bars)]
+        answer[:] = np.roll(super().actions(bars), int(_told[-1]))
+        _told[-1] += 1
+        return answer
+
+
+class ChangesBars(Clean):
+    def actions(self, bars: Bars) -> np.ndarray:
+        said = super().actions(bars)
+        bars.close[3:] *= 2.0
+        return said
+
+
+class Printing(Momentum):
+    def actions(self, bars: Bars) -> np.ndarray:
+        print("here", len(bars), flush=True)
+        os.write(1, b"and here")
+        print("there", file=sys.stderr, flush=True)
+        return super().actions(bars)
+
+
+@dataclass(frozen=True)
+class Ending(UserStrategy):
+    """Ends its process; on few bars alone where it is told so."""
+
+    how: str
+    below: int = 1_000_000
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        if len(bars) < self.below:
+            if self.how == "exit":
+                sys.exit(3)
+            if self.how == "_exit":
+                os._exit(3)
+            if self.how == "signal":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            if self.how == "hang":
+                threading.Event().wait()
+            if self.how == "server":
+                os.kill(os.getppid(), signal.SIGKILL)
+        return np.sign(bars.close - 50.0).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class LeavesProcess(UserStrategy):
+    """Starts a program that holds a named pipe open and never ends; hangs itself if it is told so."""
+
+    pipe: str
+    hang: bool = False
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        descriptor = os.open(self.pipe, os.O_WRONLY)
+        program = "import os, signal, sys; os.write(int(sys.argv[1]), b'!'); signal.pause()"
+        subprocess.Popen([sys.executable, "-c", program, str(descriptor)], pass_fds=[descriptor])
+        if self.hang:
+            threading.Event().wait()
+        return np.sign(bars.close - 50.0).astype(np.int8)
+
+
+@dataclass(frozen=True)
+class FitInFile(UserStrategy):
+    """Fits once, on all it is shown, and keeps that in a file: of a folder, or where temporary files are."""
+
+    folder: str = ""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        path = Path(self.folder or tempfile.gettempdir()) / "mean.pickle"
+        if not path.exists():
+            path.write_bytes(pickle.dumps(float(bars.close.mean())))
+        return crossed(bars.close, np.full(len(bars), pickle.loads(path.read_bytes())))
+
+
+class FitInEnvironment(UserStrategy):
+    def actions(self, bars: Bars) -> np.ndarray:
+        level = float(os.environ.setdefault("MEAN_OF_THE_CLOSES", str(bars.close.mean())))
+        return crossed(bars.close, np.full(len(bars), level))
+
+
+class FitOnOthersModule(UserStrategy):
+    """Keeps its fit in a module that is not its own."""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        if not hasattr(strategy, "fit_of_another"):
+            strategy.fit_of_another = bars.close.mean()
+        return crossed(bars.close, np.full(len(bars), strategy.fit_of_another))
+
+
+class FirstUnknownVolume(UserStrategy):
+    """Keeps out before the first bar whose volume nobody knows."""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        said = crossed(bars.close, np.full(len(bars), bars.close[0]))
+        return np.where(np.isnan(bars.volume).any(), 0, said).astype(np.int8)
+
+
+class Base(UserStrategy):
+    """Looks through the views that it is given at what they are views of."""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        whole = bars.close
+        while isinstance(whole.base, np.ndarray) and whole.base.dtype == whole.dtype:
+            whole = whole.base
+        return crossed(bars.close, np.full(len(bars), whole[-1]))
