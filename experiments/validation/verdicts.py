@@ -1,7 +1,18 @@
-"""What is said about the memory gate and its controls on streams whose truth is known, and how often that is right."""
+"""What is said about the memory gate on streams whose truth is known: `python -m experiments.validation.verdicts`.
 
-from collections.abc import Iterator, Mapping, Sequence
+Where an effect is planted the gate is to be said to help, where there is none not, whatever the side, the costs, the
+drift, the symbols, the shares of BUY and SELL and the tails, and in streams of other shapes than the generator's. Its
+controls run beside it. Streams are tried in several processes; the result does not depend on how many.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 import numpy as np
 
@@ -44,19 +55,39 @@ class Tried:
 ALL: tuple[Case, ...] = (*(cell.case for cell in CELLS), *OTHERS)
 
 
-def tries(*, cell_seeds: int, other_seeds: int, standard_seeds: int) -> list[Try]:
+def tries(*, seeds: int, standard_seeds: int) -> list[Try]:
     """Every case with so many seeds, with and without an effect; more of the standard stream with it.
 
     Other shapes get half as many planted ones: they are there for what is said about nothing.
     """
     found = []
     for number, case in enumerate(ALL):
-        null = cell_seeds if number < len(CELLS) else other_seeds
-        planted = null if number < len(CELLS) else (null + 1) // 2
+        planted = seeds if number < len(CELLS) else (seeds + 1) // 2
         if case.name == STANDARD.case.name:
             planted = max(planted, standard_seeds)
-        found += [Try(number, seed, False) for seed in range(1, null + 1)]
+        found += [Try(number, seed, False) for seed in range(1, seeds + 1)]
         found += [Try(number, seed, True) for seed in range(1, planted + 1)]
+    return found
+
+
+def run_tries(
+    planned: Sequence[Try],
+    *,
+    workers: int | None = None,
+    told: Callable[[int, int], None] = lambda _done, _of: None,
+) -> list[Tried]:
+    """All of them, in their order.
+
+    Args:
+        planned: what to try.
+        workers: processes; None: one a processor.
+        told: called with how many are done, and of how many.
+    """
+    found = []
+    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
+        for one in pool.map(run_try, planned, chunksize=4):
+            found.append(one)
+            told(len(found), len(planned))
     return found
 
 
@@ -160,3 +191,32 @@ def _said(tried: Sequence[Tried], arm: str, judgment: Judgment) -> Rate:
 
 def _mean_selection(tried: Sequence[Tried], arm: str) -> float:
     return float(np.mean([one.assessments[arm].parts.selection_bps for one in tried]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try all cases and print what came out; 1 if something does not hold."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.validation.verdicts", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=60, help="of each case")
+    parser.add_argument(
+        "--standard-seeds", type=int, default=200, help="of the standard stream with its effect"
+    )
+    parser.add_argument("--workers", type=int, default=None)
+    options = parser.parse_args(arguments)
+    began = time.monotonic()
+    planned = tries(seeds=options.seeds, standard_seeds=options.standard_seeds)
+    tried = run_tries(planned, workers=options.workers, told=lambda done, of: _tell(done, of, began))
+    sys.stderr.write("\n")
+    print(f"{len(tried):,d} streams of {ROWS:,d} signals, {time.monotonic() - began:.0f} s\n")
+    print("\n".join([*table(tried, effect=False), "", *table(tried, effect=True)]), end="\n\n")
+    results = criteria(tried)
+    print("\n".join(map(str, results)))
+    return 0 if all(one.holds for one in results) else 1
+
+
+def _tell(done: int, of: int, began: float) -> None:
+    sys.stderr.write(f"\r{done} of {of} streams, {time.monotonic() - began:.0f} s ")
+    sys.stderr.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

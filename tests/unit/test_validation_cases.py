@@ -37,7 +37,7 @@ def test_names_of_cases_are_distinct():
 
 
 def test_every_case_is_tried_with_and_without_an_effect():
-    planned = tries(cell_seeds=3, other_seeds=2, standard_seeds=5)
+    planned = tries(seeds=3, standard_seeds=5)
     assert {(one.case, one.effect) for one in planned} == {
         (case, effect) for case in range(len(ALL)) for effect in (True, False)
     }
