@@ -16,10 +16,24 @@ import orjson
 
 from engine.instants import format_instant
 from experiments import charts
-from experiments.evaluation import Evaluation, is_canary
-from experiments.paired import Assessment, Judgment
+from experiments.accounts import FILLED, held_return
+from experiments.controls import control_clause, control_meanings, odd_controls
+from experiments.evaluation import ArmFigures, Evaluation, is_canary
+from experiments.formats import NONE, bp, counted, horizon_words, interval, percent, total_return
+from experiments.paired import FEWEST, Assessment, Judgment
 from experiments.results import ArmResult, Stream
-from experiments.sentences import bp, headline, not_shown, p_value, percent, sentence, shown, where_from
+from experiments.sentences import (
+    JUDGED_WORDS,
+    model_note,
+    money,
+    not_shown,
+    scoring,
+    sentence,
+    shown,
+    verdict,
+    where_from,
+)
+from experiments.summary import account_cells, odd_p
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -57,17 +71,27 @@ def html_report(
         title=title_of(manifest),
         about=about(stream, evaluation),
         evaluation=evaluation,
-        headline=headline(evaluation),
+        verdict=verdict(evaluation),
+        careful=control_clause(evaluation),
+        money=money(evaluation),
+        odd=control_meanings(evaluation),
+        scoring=scoring(evaluation),
+        horizon=horizon_words(evaluation.horizon),
+        fewest=FEWEST,
         claims=[_said(evaluation, one) for one in evaluation.claims],
         controls=[_said(evaluation, one) for one in evaluation.controls],
-        assessments=evaluation.assessments,
+        choices=[_choice(evaluation, one) for one in evaluation.assessments],
+        earned=[(arm.name, account_cells(arm)) for arm in evaluation.arms],
+        held=[(fill, held) for fill in _fills(arms) if (held := held_return(_baseline(evaluation), fill))],
         charts=_page_charts(stream, arms, evaluation),
         fills=_fills(arms),
         colours=charts.colours(arms),
         cohorts=evaluation.accuracy.cohorts[:_COHORTS],
         cohorts_left=max(0, len(evaluation.accuracy.cohorts) - _COHORTS),
         patterns=evaluation.accuracy.patterns(),
-        asked=[arm for arm in evaluation.arms if arm.model_calls or arm.kind == "model"],
+        asked=[
+            (arm, model_note(arm)) for arm in evaluation.arms if arm.model_calls or arm.kind == "model"
+        ],
         abstained=abstentions(evaluation),
         shown=shown(evaluation),
         not_shown=not_shown(evaluation),
@@ -110,8 +134,8 @@ def about(stream: Stream, evaluation: Evaluation) -> str:
     )
     first, last = format_instant(int(stream.timestamp_us[0])), format_instant(int(stream.timestamp_us[-1]))
     return (
-        f"{evaluation.signals:,} signals of {names}, {first[:10]} to {last[:10]}, {evaluation.judged:,} of them judged "
-        f"over {evaluation.horizon}"
+        f"{counted(evaluation.signals, 'signal')} of {names}, {first[:10]} to {last[:10]}, {evaluation.judged:,d} of "
+        f"them judged {horizon_words(evaluation.horizon)}"
     )
 
 
@@ -131,16 +155,41 @@ def _said(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
         good = one.judgment is Judgment.HELPS
         tag, tone = ("wins, as it must", "plain") if good else ("does not win", "bad")
     elif one in evaluation.claims:
-        tag, tone = one.judgment.value, _TONE[one.judgment]
+        tag, tone = JUDGED_WORDS[one.judgment], _TONE[one.judgment]
+    elif not one.enough:
+        tag, tone = "too few overruled to be tested", "plain"
     else:
-        good = one.judgment is Judgment.NO_DIFFERENCE
-        tag, tone = ("no difference, as expected", "plain") if good else (one.judgment.value, "bad")
+        odd = next((odd for odd in odd_controls(evaluation) if odd.assessment is one), None)
+        if odd is None:
+            tag, tone = "no difference, as it should be", "plain"
+        else:
+            tag, tone = ("more than luck", "bad") if odd.beyond_luck else ("as luck would have it", "plain")
     if evaluation.blind and one in evaluation.claims:
         tag, tone = "not to be relied on", "plain"
+    claim = one in evaluation.claims
     return {
         "arm": one.arm, "tag": tag, "tone": tone, "sentence": sentence(evaluation, one),
-        "where_from": where_from(one) if sum(one.overridden.values()) else "",
+        "where_from": where_from(one) if claim and one.enough else "",
     }  # fmt: skip
+
+
+def _choice(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
+    """A row of the table of choices, as texts; dashes where too few signals were overruled for anything to be shown."""
+    parts = one.parts
+    figures = [bp(value) for value in (parts.uplift_bps, parts.costs_bps, parts.direction_bps, parts.selection_bps)]
+    return {
+        "arm": one.arm,
+        "overruled": percent(one.override_rate),
+        "figures": figures if one.enough else [NONE] * len(figures),
+        "interval": interval(one.selection) if one.enough else NONE,
+        "p_better": odd_p(evaluation, one, one.p_greater),
+        "p_worse": odd_p(evaluation, one, one.p_less),
+        "would_show": bp(one.detectable_bps, sign=False),
+    }
+
+
+def _baseline(evaluation: Evaluation) -> ArmFigures:
+    return next(arm for arm in evaluation.arms if arm.kind == "baseline")
 
 
 def _page_charts(stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation) -> dict[str, str]:
@@ -178,7 +227,11 @@ def _draw_words(figure: Any, stream: Stream, evaluation: Evaluation, manifest: M
         (13.0, "bold", "plain", title_of(manifest)),
         (9.0, "normal", "muted", about(stream, evaluation)),
     ]
-    blocks.append((12.0, "bold", "bad" if evaluation.blind else "plain", headline(evaluation)))
+    blocks.append((12.0, "bold", "bad" if evaluation.blind else "plain", verdict(evaluation)))
+    if careful := control_clause(evaluation):
+        blocks.append((9.0, "bold", "bad", careful))
+    if earned := money(evaluation):
+        blocks.append((9.0, "bold", "plain", earned))
     blocks += [(9.0, "normal", one["tone"], one["sentence"]) for one in said]
     at = 0.97
     for size, weight, tone, text in blocks:
@@ -209,7 +262,7 @@ def _draw_lines(figure: Any, stream: Stream, arms: Sequence[ArmResult], *, colum
 
 _FOREST = {
     "selection": "Selection, bp per judged signal",
-    "uplift": "Uplift, with what trading less saves, bp",
+    "uplift": "Uplift, with what trading less saves, bp per judged signal",
     "signal": "Portfolio against baseline, filled at the signal's price, bp per signal",
     "next": "Portfolio against baseline, filled at the next bar, bp per signal",
 }
@@ -255,10 +308,11 @@ def template(name: str) -> "Template":
         lstrip_blocks=True,
     )
     environment.filters.update(
-        bp=lambda value: "" if value is None else bp(value),
-        size=lambda value: "" if value is None else bp(value, sign=False),
+        bp=bp,
+        size=lambda value: bp(value, sign=False),
         percent=percent,
-        p=p_value,
+        total_return=total_return,
+        filled=lambda fill: FILLED.get(fill, fill).removeprefix("at the "),
         figure=_figure,
         words=lambda value: str(value).replace("_", " "),
     )
