@@ -23,7 +23,9 @@ def account_sentence(evaluation: Evaluation) -> str:
 
 
 def fee_sentence(evaluation: Evaluation) -> str:
-    """What the trades of each claim bring, and the fee at which its account would earn; of the baseline without claims."""
+    """What the trades of each claim bring, and the fee at which its account would earn; of the baseline without "
+    "claims.
+    """
     arms = [arm for arm in evaluation.arms if arm.kind in CLAIMS and "next" in arm.performance]
     arms = arms or [arm for arm in evaluation.arms if arm.kind == "baseline" and "next" in arm.performance]
     return " ".join(_fee_sentence(evaluation, arm) for arm in arms)
@@ -46,18 +48,18 @@ def _in_short(arms: Sequence[ArmFigures], fill: str) -> str:
     """Who earned and who lost."""
     ends = {arm.name: arm.performance[fill] for arm in arms}
     lost = [name for name, figures in ends.items() if (figures.get("total_return") or 0.0) < 0.0]
-    every = {1: "The account", 2: "Both accounts"}.get(len(ends), "All accounts")
-    many = len(ends) > 1
     if len(lost) == len(ends):
-        if any(is_ruined(figures) for figures in ends.values()):
-            ruined = [name for name, figures in ends.items() if is_ruined(figures)]
-            return f"{every} {'lose' if many else 'loses'}, and {listed(ruined)} {'is' if len(ruined) == 1 else 'are'} ruined"
+        every = {1: "The account loses", 2: "Both accounts lose"}.get(len(ends), "All accounts lose")
+        if ruined := [name for name, figures in ends.items() if is_ruined(figures)]:
+            return f"{every}, and {listed(ruined)} {'is' if len(ruined) == 1 else 'are'} ruined"
         nearly = all((figures.get("total_return") or 0.0) <= _NEARLY_ALL for figures in ends.values())
-        return f"{every} {'lose' if many else 'loses'}{' nearly everything' if nearly else ' money'}"
+        return f"{every} {'nearly everything' if nearly else 'money'}"
     if lost:
         earned = [name for name in ends if name not in lost]
         return f"The account of {listed(earned)} does not lose, that of {listed(lost)} does"
-    return f"{'Neither account' if len(ends) == 2 else 'No account'} loses money"
+    return {1: "The account does not lose", 2: "Neither account loses"}.get(
+        len(ends), "No account loses"
+    ) + " money"
 
 
 def _fee_sentence(evaluation: Evaluation, arm: ArmFigures) -> str:
@@ -65,7 +67,9 @@ def _fee_sentence(evaluation: Evaluation, arm: ArmFigures) -> str:
     if not (figures.get("trades") or earns.trades):
         return f"The account of {arm.name} trades nothing."
     fee = earns.account_break_even_fee_bps
-    here = f"{policy.fee_bps:g} bp" + (f" beside {policy.slippage_bps:g} bp of slippage" if policy.slippage_bps else "")
+    here = f"{policy.fee_bps:g} bp" + (
+        f" beside {policy.slippage_bps:g} bp of slippage" if policy.slippage_bps else ""
+    )
     if fee is None:
         said = "its account would not earn at a fee of 0 either"
     elif (figures.get("total_return") or 0.0) > 0.0:
@@ -75,6 +79,6 @@ def _fee_sentence(evaluation: Evaluation, arm: ArmFigures) -> str:
     if not earns.trades:
         return f"{arm.name} has no judged trade; {said}."
     return (
-        f"Followed {horizon_words(evaluation.horizon)}, a trade of {arm.name} brings {bp(earns.gross_bps)} bp before costs "
-        f"and {bp(earns.net_bps)} bp after; {said}."
+        f"Followed {horizon_words(evaluation.horizon)}, a trade of {arm.name} brings {bp(earns.gross_bps)} bp before "
+        f"costs and {bp(earns.net_bps)} bp after; {said}."
     )

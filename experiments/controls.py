@@ -6,9 +6,9 @@ two controls and 5 % in 19 of 100. So that alone says nothing. Where the smalles
 still at most alpha, luck is no explanation any more, and the reader has to know what is:
 
 - `random` draws its overrides by lot. There is nothing that it could know; the test calls too much significant here.
-- `shuffled` has the gate's rules and a memory of moves dealt at random. It knows nothing of outcomes either, but what it
-  overrules still goes by the signal's situation; where situations differ in what they are worth, to overrule some of
-  them for no reason is right or wrong by accident, and with another seed the other way round.
+- `shuffled` has the gate's rules and a memory of moves dealt at random. It knows nothing of outcomes either, but what
+  it overrules still goes by the signal's situation; where situations differ in what they are worth, to overrule some
+  of them for no reason is right or wrong by accident, and with another seed the other way round.
 """
 
 from dataclasses import dataclass
@@ -81,7 +81,9 @@ def control_clause(evaluation: Evaluation) -> str:
         return ""
     names = listed([one.assessment.arm for one in beyond])
     verb, noun = ("do", "controls") if len(beyond) > 1 else ("does", "a control")
-    return f"Careful: {names}, {noun} without knowledge, {verb} not look like chance either (explained below)."
+    return (
+        f"Careful: {names}, {noun} without knowledge, {verb} not look like chance either (explained below)."
+    )
 
 
 def _meaning(evaluation: Evaluation, odd: OddControl) -> str:
@@ -90,20 +92,21 @@ def _meaning(evaluation: Evaluation, odd: OddControl) -> str:
     controls = len(null_controls(evaluation))
     if not odd.beyond_luck:
         return (
-            f"{looks}, and that means nothing: with {counted(controls, 'control')} of this kind, at least one does so "
-            f"in {100 * share_with_an_odd_one(evaluation):.0f} of 100 runs by luck."
+            f"{looks}, and that means nothing: of {counted(controls, 'control')} without knowledge at least one looks "
+            f"so much better or worse in {100 * share_with_an_odd_one(evaluation):.0f} of 100 runs by luck."
         )
     luck = f"luck alone explains that in at most {_in_hundred(odd.corrected)} of 100 runs"
     if DRAWN in one.arm.lower():
         return (
-            f"{looks}, though its overrides were drawn by lot; {luck}. Run again with other seeds (--seed): if it stays "
-            f"so, the test finds too much on this file, and nothing that is shown for {_claims(evaluation)} counts."
+            f"{looks}, though its overrides were drawn by lot; {luck}. Run again with other seeds (--seed): if it "
+            f"stays so, the test finds too much on this file: do not rely on what is shown for {_claims(evaluation)}."
         )
     return (
         f"{looks}, though the outcomes that it remembers were dealt at random; {luck}. It overrules by a signal's "
-        "situation all the same, and where some situations are worth more than others, overruling some of them for no "
-        "reason is right or wrong by accident. Run again with other seeds (--seed): an accident changes its sign; what "
-        f"keeps it comes from when is overruled and not from what is remembered.{_beside(evaluation, one)}"
+        "situation all the same, and where some situations are worth more than others, to overrule some of them for no "
+        "reason is right or wrong by accident. Run again with other seeds (--seed): an accident changes its sign from "
+        "seed to seed. If the sign stays, what is gained or lost needs no memory of outcomes, only the times and kinds "
+        f"of signals that are overruled.{_beside(evaluation, one)}"
     )
 
 
@@ -114,8 +117,8 @@ def _beside(evaluation: Evaluation, control: Assessment) -> str:
         return ""
     figures = listed([f"{bp(one.selection.estimate)} bp for {one.arm}" for one in shown])
     return (
-        f" Until then count only what goes beyond it: {figures}, against {bp(control.selection.estimate)} bp for "
-        f"{control.arm}."
+        f" Until that is known, count only what goes beyond it: {figures}, against {bp(control.selection.estimate)} bp "
+        f"for {control.arm}."
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.bootstrap import Interval
 
-NONE = "–"
+NONE = "—"
 """Where there is no number."""
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _ALL_BUT = -0.9995  # from here on it would be rounded to -100.0%
@@ -39,7 +39,7 @@ def p_equals(value: float) -> str:
 
 def interval(one: Interval) -> str:
     """From one end to the other, bp; a dash where there is none."""
-    return NONE if one.low != one.low else f"{bp(one.low)} to {bp(one.high)}"  # noqa: PLR0124
+    return NONE if one.low != one.low else f"{bp(one.low)} to {bp(one.high)}"
 
 
 def total_return(figures: Mapping[str, Any]) -> str:

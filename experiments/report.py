@@ -40,6 +40,11 @@ if TYPE_CHECKING:
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _WIDTH = 6.0  # inches of a chart on the page; text of 9 points in it stays readable on a phone
+_CHARTS_HIGH, _MARGIN, _GAP = (
+    11.0,
+    0.2,
+    0.06,
+)  # of the picture, inches: its charts, around and between its texts
 _COHORTS = 60
 _PAPER_INK = "#2b2f36"
 _TONE = {Judgment.HELPS: "good", Judgment.HURTS: "bad", Judgment.NO_DIFFERENCE: "plain"}
@@ -82,16 +87,16 @@ def html_report(
         controls=[_said(evaluation, one) for one in evaluation.controls],
         choices=[_choice(evaluation, one) for one in evaluation.assessments],
         earned=[(arm.name, account_cells(arm)) for arm in evaluation.arms],
-        held=[(fill, held) for fill in _fills(arms) if (held := held_return(_baseline(evaluation), fill))],
+        held=next(
+            (held for fill in _fills(arms) if (held := held_return(_baseline(evaluation), fill))), None
+        ),
         charts=_page_charts(stream, arms, evaluation),
         fills=_fills(arms),
         colours=charts.colours(arms),
         cohorts=evaluation.accuracy.cohorts[:_COHORTS],
         cohorts_left=max(0, len(evaluation.accuracy.cohorts) - _COHORTS),
         patterns=evaluation.accuracy.patterns(),
-        asked=[
-            (arm, model_note(arm)) for arm in evaluation.arms if arm.model_calls or arm.kind == "model"
-        ],
+        asked=[(arm, model_note(arm)) for arm in evaluation.arms if arm.model_calls or arm.kind == "model"],
         abstained=abstentions(evaluation),
         shown=shown(evaluation),
         not_shown=not_shown(evaluation),
@@ -106,11 +111,16 @@ def png_report(
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     out = io.BytesIO()
+    words = _words(stream, evaluation, manifest)
+    high = sum(line.high for line in words) + _MARGIN
     with charts.style(_PAPER_INK):
-        figure = Figure(figsize=(10.0, 14.0), layout="constrained", facecolor="white")
-        parts: Any = figure.subfigures(4, 1, height_ratios=[3.0, 5.4, 2.4, 3.2])
+        figure = Figure(figsize=(10.0, high + _CHARTS_HIGH), layout="constrained", facecolor="white")
+        shares = [5.4, 2.4, 3.2]
+        parts: Any = figure.subfigures(
+            4, 1, height_ratios=[high, *(_CHARTS_HIGH * each / sum(shares) for each in shares)]
+        )
         heads, lines, forests, rest = parts
-        _draw_words(heads, stream, evaluation, manifest)
+        _draw_words(heads, words, high)
         _draw_lines(lines, stream, arms)
         _draw_forests(forests, evaluation, arms, ("selection", "uplift"))
         left, right = rest.subplots(1, 2, width_ratios=[1.5, 1.0])
@@ -176,7 +186,9 @@ def _said(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
 def _choice(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
     """A row of the table of choices, as texts; dashes where too few signals were overruled for anything to be shown."""
     parts = one.parts
-    figures = [bp(value) for value in (parts.uplift_bps, parts.costs_bps, parts.direction_bps, parts.selection_bps)]
+    figures = [
+        bp(value) for value in (parts.uplift_bps, parts.costs_bps, parts.direction_bps, parts.selection_bps)
+    ]
     return {
         "arm": one.arm,
         "overruled": percent(one.override_rate),
@@ -221,24 +233,50 @@ def _page_charts(stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluati
     return drawn
 
 
-def _draw_words(figure: Any, stream: Stream, evaluation: Evaluation, manifest: Mapping[str, Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of text on the picture: points, weight, tone, and the height that it takes, in inches."""
+
+    text: str
+    size: float
+    weight: str
+    tone: str
+    high: float
+
+
+def _words(stream: Stream, evaluation: Evaluation, manifest: Mapping[str, Any]) -> list[_Line]:
+    """What the picture says, wrapped to its width."""
     said = [_said(evaluation, one) for one in (*evaluation.claims, *evaluation.controls)]
     blocks = [
         (13.0, "bold", "plain", title_of(manifest)),
         (9.0, "normal", "muted", about(stream, evaluation)),
+        (12.0, "bold", "bad" if evaluation.blind else "plain", verdict(evaluation)),
+        (9.0, "bold", "bad", control_clause(evaluation)),
+        (9.0, "normal", "plain", money(evaluation)),
+        *((9.0, "normal", one["tone"], one["sentence"]) for one in said),
     ]
-    blocks.append((12.0, "bold", "bad" if evaluation.blind else "plain", verdict(evaluation)))
-    if careful := control_clause(evaluation):
-        blocks.append((9.0, "bold", "bad", careful))
-    if earned := money(evaluation):
-        blocks.append((9.0, "bold", "plain", earned))
-    blocks += [(9.0, "normal", one["tone"], one["sentence"]) for one in said]
-    at = 0.97
+    lines = []
     for size, weight, tone, text in blocks:
-        for line in wrap(charts.plain(text), int(1180 / size)):
-            figure.text(0.02, at, line, fontsize=size, weight=weight, color=_TONE_INK[tone], va="top")
-            at -= size * 0.0072
-        at -= 0.02
+        wrapped = wrap(charts.plain(text), int((1060 if weight == "bold" else 1180) / size))
+        for place, line in enumerate(wrapped, 1):
+            gap = _GAP if place == len(wrapped) else 0.0
+            lines.append(_Line(line, size, weight, tone, 1.5 * size / 72 + gap))
+    return lines
+
+
+def _draw_words(figure: Any, lines: Sequence[_Line], high: float) -> None:
+    at = high - _MARGIN / 2
+    for line in lines:
+        figure.text(
+            0.02,
+            at / high,
+            line.text,
+            fontsize=line.size,
+            weight=line.weight,
+            color=_TONE_INK[line.tone],
+            va="top",
+        )
+        at -= line.high
 
 
 def _draw_lines(figure: Any, stream: Stream, arms: Sequence[ArmResult], *, columns: int = 2) -> None:
@@ -262,7 +300,7 @@ def _draw_lines(figure: Any, stream: Stream, arms: Sequence[ArmResult], *, colum
 
 _FOREST = {
     "selection": "Selection, bp per judged signal",
-    "uplift": "Uplift, with what trading less saves, bp per judged signal",
+    "uplift": "Uplift, saved costs in it, bp per judged signal",
     "signal": "Portfolio against baseline, filled at the signal's price, bp per signal",
     "next": "Portfolio against baseline, filled at the next bar, bp per signal",
 }
@@ -312,7 +350,7 @@ def template(name: str) -> "Template":
         size=lambda value: bp(value, sign=False),
         percent=percent,
         total_return=total_return,
-        filled=lambda fill: FILLED.get(fill, fill).removeprefix("at the "),
+        filled=lambda fill: FILLED.get(str(fill), str(fill)).removeprefix("at the "),
         figure=_figure,
         words=lambda value: str(value).replace("_", " "),
     )

@@ -64,7 +64,8 @@ def sentence(evaluation: Evaluation, assessment: Assessment) -> str:
     if not _overruled(assessment):
         said = f"{assessment.arm} overruled no judged signal, so it is no different from the baseline."
     elif not assessment.enough:
-        said = f"No difference shown for {assessment.arm}: {_too_few(assessment)}."
+        known = "No difference shown for" if assessment in evaluation.claims else "Nothing can be said of"
+        said = f"{known} {assessment.arm}: {_too_few(assessment)}."
     elif assessment in evaluation.claims:
         said = f"{'Not to be relied on: ' if evaluation.blind else ''}{_tested(assessment)}"
     else:
@@ -82,7 +83,8 @@ def where_from(assessment: Assessment) -> str:
         f"Overruling {percent(assessment.override_rate)} of them changed the outcome by {bp(parts.uplift_bps)} bp per "
         f"judged signal ({_level(assessment)} interval {interval(assessment.uplift)}): "
         f"{bp(parts.selection_bps)} by choosing which of a symbol and side, {bp(parts.costs_bps)} by costs that were "
-        f"{paid}, {bp(parts.direction_bps)} because the average signal of these symbols and sides {average} before costs."
+        f"{paid}, {bp(parts.direction_bps)} because the average signal of these symbols and sides {average} before "
+        "costs."
     )
 
 
@@ -154,8 +156,8 @@ def not_shown(evaluation: Evaluation) -> list[str]:
         )
     sentences += control_meanings(evaluation)
     sentences.append(
-        "Whether an account earns: better choices than chance can lose money, and a gain from trading less is no skill, "
-        "since a random choice of as many signals of the same symbols and sides would have had it too."
+        "Whether an account earns: better choices than chance can lose money, and a gain from trading less is no "
+        "skill, since a random choice of as many signals of the same symbols and sides would have had it too."
     )
     sentences.append(
         f"Outcomes are measured {horizon_words(evaluation.horizon)} on this stream alone; other markets and times are "
@@ -213,8 +215,8 @@ def _too_few(assessment: Assessment) -> str:
     overruled = _overruled(assessment)
     few, what = min((overruled, "overruled"), (assessment.judged - overruled, "left alone"))
     return (
-        f"{few} of {counted(assessment.judged, 'judged signal')} {'was' if few == 1 else 'were'} {what}, and fewer than "
-        f"{FEWEST} show nothing"
+        f"{few} of {counted(assessment.judged, 'judged signal')} {'was' if few == 1 else 'were'} {what}, and fewer "
+        f"than {FEWEST} show nothing"
     )
 
 
@@ -233,9 +235,7 @@ def _few_words(one: Assessment) -> str:
 
 def _at_a_loss(found: list[Assessment]) -> str:
     """Better choices that lost all the same: flips pay costs, and sides drift."""
-    lost = [
-        one for one in found if one.judgment is Judgment.HELPS and one.parts.uplift_bps < 0.0
-    ]
+    lost = [one for one in found if one.judgment is Judgment.HELPS and one.parts.uplift_bps < 0.0]
     if not lost:
         return ""
     figures = listed([f"{bp(one.parts.uplift_bps)} bp" for one in lost])

@@ -49,10 +49,19 @@ def choices_table(evaluation: Evaluation) -> Table:
     table = _table(
         f"What choosing was worth, bp per judged signal ({evaluation.judged:,d} judged "
         f"{horizon_words(evaluation.horizon)})",
-        "Selection: what overruling these signals brought beyond overruling as many others of the same symbol and side. "
-        "p: the share of other places in time at which the same verdicts would have done as well (better) or as badly "
-        f"(worse). Would show: the selection that 4 of 5 such runs would have shown. {NONE}: too few overruled, or left.",
-        ("arm", "overruled", "selection", f"{100 * (1 - evaluation.alpha):.0f}% interval", "p better", "p worse", "would show"),
+        "Selection: what overruling these signals brought beyond overruling as many others of the same symbol and "
+        "side. p: the share of other places in time at which the same verdicts would have done as well (better) or as "
+        f"badly (worse). Would show: the selection that 4 of 5 such runs would have shown. {NONE}: too few overruled, "
+        "or left.",
+        (
+            "arm",
+            "overruled",
+            "selection",
+            f"{100 * (1 - evaluation.alpha):.0f}% interval",
+            "p better",
+            "p worse",
+            "would show",
+        ),
     )
     for one in evaluation.assessments:
         table.add_row(Text(one.arm), *_choice_cells(evaluation, one))
@@ -64,9 +73,9 @@ def accounts_table(evaluation: Evaluation) -> Table:
     policy = evaluation.policy
     table = _table(
         f"What it earned ({policy.side}, fee {policy.fee_bps:g} bp and slippage {policy.slippage_bps:g} bp a fill)",
-        f"Trades: one a judged signal, {horizon_words(evaluation.horizon)}, bp of its stake. The account holds until the "
-        "opposite signal, and so breaks even at another fee (filled at the next bar). None: it earns nothing at a fee of 0 "
-        "either.",
+        f"Trades: one a judged signal, {horizon_words(evaluation.horizon)}, bp of its stake. The account holds until "
+        "the opposite signal, and so breaks even at another fee (filled at the next bar). None: it earns nothing at a "
+        "fee of 0 either.",
         (
             "arm", "trades", "before costs, bp", "after costs, bp", "fee to break even, bp", "account, next bar",
             "account, signal's price", "fee to break even, bp",
@@ -88,7 +97,10 @@ def account_cells(arm: ArmFigures) -> list[str]:
         bp(earns.gross_bps),
         bp(earns.net_bps),
         fee_cell(earns.break_even_fee_bps),
-        *(total_return(arm.performance[fill]) if fill in arm.performance else NONE for fill in ("next", "signal")),
+        *(
+            total_return(arm.performance[fill]) if fill in arm.performance else NONE
+            for fill in ("next", "signal")
+        ),
         fee_cell(earns.account_break_even_fee_bps),
     ]
 
@@ -153,7 +165,12 @@ def _choice_cells(evaluation: Evaluation, one: Assessment) -> list[str]:
 def _table(title: str, caption: str, columns: Sequence[str]) -> Table:
     """A table with its terms explained below it; figures to the right."""
     table = Table(
-        box=SIMPLE_HEAD, title=title, title_justify="left", caption=caption, caption_justify="left", padding=(0, 1, 0, 0)
+        box=SIMPLE_HEAD,
+        title=title,
+        title_justify="left",
+        caption=caption,
+        caption_justify="left",
+        padding=(0, 1, 0, 0),
     )
     for place, name in enumerate(columns):
         table.add_column(name, justify="right" if place else "left", overflow="fold")
