@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from experiments.bootstrap import Interval
-
 NONE = "—"
 """Where there is no number."""
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -37,9 +35,14 @@ def p_equals(value: float) -> str:
     return f"p {p_value(value)}"
 
 
-def interval(one: Interval) -> str:
+def interval(low: float, high: float) -> str:
     """From one end to the other, bp; a dash where there is none."""
-    return NONE if one.low != one.low else f"{bp(one.low)} to {bp(one.high)}"
+    return _between(bp(low), bp(high))
+
+
+def share_interval(low: float, high: float) -> str:
+    """The same of shares, in whole percent."""
+    return _between(percent(low, 0), percent(high, 0))
 
 
 def total_return(figures: Mapping[str, Any]) -> str:
@@ -82,3 +85,7 @@ def counted(count: int, noun: str) -> str:
 def listed(names: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+
+
+def _between(low: str, high: str) -> str:
+    return NONE if NONE in {low, high} else f"{low} to {high}"

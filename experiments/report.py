@@ -19,7 +19,16 @@ from experiments import charts
 from experiments.accounts import FILLED, held_return
 from experiments.controls import control_clause, control_meanings, odd_controls
 from experiments.evaluation import ArmFigures, Evaluation, is_canary
-from experiments.formats import NONE, bp, counted, horizon_words, interval, percent, total_return
+from experiments.formats import (
+    NONE,
+    bp,
+    counted,
+    horizon_words,
+    interval,
+    percent,
+    share_interval,
+    total_return,
+)
 from experiments.paired import FEWEST, Assessment, Judgment
 from experiments.results import ArmResult, Stream
 from experiments.sentences import (
@@ -193,7 +202,7 @@ def _choice(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
         "arm": one.arm,
         "overruled": percent(one.override_rate),
         "figures": figures if one.enough else [NONE] * len(figures),
-        "interval": interval(one.selection) if one.enough else NONE,
+        "interval": interval(one.selection.low, one.selection.high) if one.enough else NONE,
         "p_better": odd_p(evaluation, one, one.p_greater),
         "p_worse": odd_p(evaluation, one, one.p_less),
         "would_show": bp(one.detectable_bps, sign=False),
@@ -349,6 +358,8 @@ def template(name: str) -> "Template":
         bp=bp,
         size=lambda value: bp(value, sign=False),
         percent=percent,
+        interval=interval,
+        share_interval=share_interval,
         total_return=total_return,
         filled=lambda fill: FILLED.get(str(fill), str(fill)).removeprefix("at the "),
         figure=_figure,

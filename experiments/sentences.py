@@ -8,7 +8,7 @@ from experiments.accounts import account_sentence, fee_sentence
 from experiments.controls import control_clause, control_meaning, control_meanings
 from experiments.earnings import HoldGain
 from experiments.evaluation import ArmFigures, Evaluation, is_canary
-from experiments.formats import bp, counted, horizon_words, interval, listed, p_equals, percent
+from experiments.formats import NONE, bp, counted, horizon_words, interval, listed, p_equals, percent
 from experiments.paired import FEWEST, Assessment, Judgment
 
 JUDGED_WORDS = {
@@ -81,7 +81,7 @@ def where_from(assessment: Assessment) -> str:
     average = "lost" if parts.direction_bps > 0.0 else "won"
     return (
         f"Overruling {percent(assessment.override_rate)} of them changed the outcome by {bp(parts.uplift_bps)} bp per "
-        f"judged signal ({_level(assessment)} interval {interval(assessment.uplift)}): "
+        f"judged signal ({_interval(assessment.uplift.level, assessment.uplift.low, assessment.uplift.high)}): "
         f"{bp(parts.selection_bps)} by choosing which of a symbol and side, {bp(parts.costs_bps)} by costs that were "
         f"{paid}, {bp(parts.direction_bps)} because the average signal of these symbols and sides {average} before "
         "costs."
@@ -179,7 +179,7 @@ def _tested(one: Assessment) -> str:
     if one.judgment is not Judgment.NO_DIFFERENCE:
         return f"{one.arm} {JUDGED_WORDS[one.judgment]}: {what}."
     reach = ""
-    if one.detectable_bps is not None:
+    if bp(one.detectable_bps) != NONE:
         reach = f" Four of five such runs would have shown {bp(one.detectable_bps, sign=False)} bp."
     return f"No difference shown for {one.arm}: {what}.{_disagreement(one)}{reach}"
 
@@ -200,11 +200,14 @@ def _figures(one: Assessment) -> str:
     if not one.enough:
         return figures
     side = min(one.p_greater, one.p_less)
-    return f"{figures}, {_level(one)} interval {interval(one.selection)}, {p_equals(side)}"
+    return f"{figures}, {_interval(one.selection.level, one.selection.low, one.selection.high)}, {p_equals(side)}"
 
 
-def _level(one: Assessment) -> str:
-    return f"{100 * one.selection.level:.0f}%"
+def _interval(level: float, low: float, high: float) -> str:
+    written = interval(low, high)
+    if written == NONE:
+        return f"no {100 * level:.0f}% interval, which these signals cannot carry"
+    return f"{100 * level:.0f}% interval {written}"
 
 
 def _overruled(one: Assessment) -> int:

@@ -12,7 +12,7 @@ from rich.text import Text
 from experiments.accounts import held_return
 from experiments.controls import control_clause, control_meaning, control_meanings
 from experiments.evaluation import ArmFigures, Evaluation
-from experiments.formats import NONE, bp, horizon_words, interval, p_value, percent, total_return
+from experiments.formats import NONE, bp, horizon_words, interval, is_ruined, p_value, percent, total_return
 from experiments.paired import Assessment, Judgment
 from experiments.sentences import headline, money, scoring, sentence, verdict, where_from
 
@@ -131,6 +131,7 @@ def summary_dict(evaluation: Evaluation, manifest: Mapping[str, Any] | None = No
                 "model_usd": arm.model_usd,
                 "model_calls": arm.model_calls,
                 "total_return": {fill: own.get("total_return") for fill, own in arm.performance.items()},
+                "ruined": {fill: is_ruined(own) for fill, own in arm.performance.items()},
                 "buy_and_hold": (held_return(arm, "next") or {}).get("total_return"),
                 "earnings": asdict(arm.earnings),
                 "assessment": None if assessment is None else assessment.as_dict(),
@@ -155,7 +156,7 @@ def _choice_cells(evaluation: Evaluation, one: Assessment) -> list[str]:
     return [
         percent(one.override_rate),
         bp(one.selection.estimate) if one.enough else NONE,
-        interval(one.selection) if one.enough else NONE,
+        interval(one.selection.low, one.selection.high) if one.enough else NONE,
         odd_p(evaluation, one, one.p_greater),
         odd_p(evaluation, one, one.p_less),
         bp(one.detectable_bps, sign=False),

@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.bootstrap import Interval
 from experiments.controls import (
     control_clause,
     control_meaning,
@@ -32,7 +31,7 @@ def with_p(evaluation, *, overridden=100, **p_values):
             replace(
                 one, p_greater=greater, p_less=less, overridden={"flip": 0, "hold": overridden}, judged=300,
                 judgment=Judgment.HELPS if helps else Judgment.NO_DIFFERENCE,
-                selection=Interval(3.91 if helps else 0.88, 0.5, 4.5, 0.2, 0.95, 1.0, 300),
+                selection=replace(one.selection, estimate=3.91 if helps else 0.88),
             )
         )  # fmt: skip
     return replace(evaluation, assessments=tuple(found), blind=False)

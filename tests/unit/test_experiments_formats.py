@@ -1,6 +1,5 @@
 import pytest
 
-from experiments.bootstrap import Interval
 from experiments.formats import (
     bp,
     counted,
@@ -10,6 +9,7 @@ from experiments.formats import (
     listed,
     p_value,
     percent,
+    share_interval,
     total_return,
 )
 
@@ -27,8 +27,8 @@ def test_numbers_are_written_for_people():
 
 def test_where_there_is_no_number_none_is_shown():
     assert [bp(None), bp(NAN), percent(None), percent(NAN), total_return({})] == ["—"] * 5
-    assert interval(Interval(1.0, NAN, NAN, NAN, 0.95, 1.0, 1)) == "—"
-    assert interval(Interval(1.0, 0.5, 1.5, 0.2, 0.95, 1.0, 9)) == "+0.50 to +1.50"
+    assert [interval(NAN, NAN), share_interval(NAN, NAN)] == ["—"] * 2
+    assert [interval(0.5, 1.5), share_interval(0.4, 0.61)] == ["+0.50 to +1.50", "40% to 61%"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ from dataclasses import replace
 import pytest
 
 from engine.policy import Policy
-from experiments.bootstrap import Interval
 from experiments.earnings import HoldGain
 from experiments.evaluation import evaluate
 from experiments.paired import Judgment
@@ -35,7 +34,7 @@ def judged(evaluation, *judgments, blind=False, **changes):
             one,
             judgment=judgment,
             judged=400,
-            selection=Interval(1.5, 0.5, 2.5, 0.5, 0.95, 1.0, 100),
+            selection=replace(one.selection, estimate=1.5, low=0.5, high=2.5),
             detectable_bps=1.4,
             overridden={"flip": 30, "hold": 50},
             p_greater={Judgment.HELPS: 0.01, Judgment.HURTS: 0.99, Judgment.NO_DIFFERENCE: 0.2}[judgment],
@@ -159,13 +158,21 @@ def test_no_difference_comes_with_what_would_have_been_shown_and_what_did_not_ag
 
 
 def test_a_significant_test_whose_interval_holds_zero_is_said_to_be_one_of_two(evaluation):
-    one = replace(
-        judged(evaluation, N, N, N, H).of("memory"), p_greater=0.01,
-        selection=Interval(1.5, -0.1, 2.5, 0.5, 0.95, 1.0, 100),
-    )  # fmt: skip
+    one = judged(evaluation, N, N, N, H).of("memory")
+    one = replace(one, p_greater=0.01, selection=replace(one.selection, low=-0.1))
     found = replace(evaluation, assessments=(one, *evaluation.assessments[1:]), blind=False)
     assert "The permutation test is significant, the interval holds 0; both are asked for." in sentence(
         found, one
+    )
+
+
+def test_an_interval_that_the_signals_cannot_carry_is_said_to_be_none(evaluation):
+    nan = float("nan")
+    one = judged(evaluation, N, N, N, H).of("memory")
+    one = replace(one, selection=replace(one.selection, low=nan, high=nan), detectable_bps=nan)
+    found = replace(evaluation, assessments=(one, *evaluation.assessments[1:]), blind=False)
+    assert sentence(found, one).endswith(
+        "brought +1.50 bp per judged signal, no 95% interval, which these signals cannot carry, p 0.200."
     )
 
 
@@ -274,7 +281,7 @@ def test_an_uplift_is_told_with_its_parts(evaluation):
         judged=200,
         overridden={"flip": 5, "hold": 15},
         parts=Decomposition(2.0, -0.5, 3.0, -0.5),
-        uplift=Interval(2.0, 1.0, 3.0, 0.5, 0.95, 1.0, 100),
+        uplift=replace(evaluation.assessments[0].uplift, estimate=2.0, low=1.0, high=3.0),
     )
     assert where_from(one) == (
         "Overruling 10.0% of them changed the outcome by +2.00 bp per judged signal (95% interval +1.00 to +3.00): "

@@ -97,5 +97,18 @@ def test_a_program_gets_the_same_as_plain_json(evaluation):
     assert found["arms"][0]["assessment"] is None
     assert set(found["arms"][1]["total_return"]) == {"signal", "next"}
     assert found["arms"][1]["earnings"]["trades"] == evaluation.arms[1].earnings.trades
+    assert found["arms"][1]["ruined"] == {"signal": False, "next": False}
     assert found["odd_controls"] == []
     assert found["scoring"] == scoring(evaluation)
+
+
+def test_an_arm_whose_portfolio_was_ruined_is_marked():
+    stream = a_stream(60)
+    arms = [an_arm(stream, "baseline", "baseline"), an_arm(stream, "memory", "memory")]
+    figures = {"initial_cash": 10_000.0, "total_return": -2.0, "ruined": True}
+    broke = replace(arms[1], performance={"signal": figures, "next": figures})
+    found = evaluate(stream, [arms[0], broke], replicates=99)
+    text = printed(found, width=400)
+    assert "memory is ruined: filled at the next bar, memory ruined" in text
+    assert "-200" not in text
+    assert summary_dict(found)["arms"][1]["ruined"] == {"signal": True, "next": True}
