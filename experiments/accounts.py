@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.earnings import Earnings
 from experiments.evaluation import ArmFigures, Evaluation
 from experiments.formats import bp, horizon_words, is_ruined, listed, total_return
 from experiments.paired import CLAIMS
@@ -28,7 +29,10 @@ def fee_sentence(evaluation: Evaluation) -> str:
     """
     arms = [arm for arm in evaluation.arms if arm.kind in CLAIMS and "next" in arm.performance]
     arms = arms or [arm for arm in evaluation.arms if arm.kind == "baseline" and "next" in arm.performance]
-    return " ".join(_fee_sentence(evaluation, arm) for arm in arms)
+    alike: dict[tuple[Earnings, bool], list[ArmFigures]] = {}
+    for arm in arms:
+        alike.setdefault((arm.earnings, _earned(arm)), []).append(arm)
+    return " ".join(_fee_sentence(evaluation, group) for group in alike.values())
 
 
 def held_return(arm: ArmFigures, fill: str) -> Mapping[str, Any] | None:
@@ -62,23 +66,27 @@ def _in_short(arms: Sequence[ArmFigures], fill: str) -> str:
     ) + " money"
 
 
-def _fee_sentence(evaluation: Evaluation, arm: ArmFigures) -> str:
-    earns, figures, policy = arm.earnings, arm.performance["next"], evaluation.policy
-    if not (figures.get("trades") or earns.trades):
-        return f"The account of {arm.name} trades nothing."
+def _fee_sentence(evaluation: Evaluation, arms: Sequence[ArmFigures]) -> str:
+    """Of arms that earn the same."""
+    earns, policy, names = arms[0].earnings, evaluation.policy, listed([arm.name for arm in arms])
+    if not (arms[0].performance["next"].get("trades") or earns.trades):
+        return f"The account of {names} trades nothing."
     fee = earns.account_break_even_fee_bps
-    here = f"{policy.fee_bps:g} bp" + (
-        f" beside {policy.slippage_bps:g} bp of slippage" if policy.slippage_bps else ""
-    )
+    slippage = f" beside {policy.slippage_bps:g} bp of slippage" if policy.slippage_bps else ""
+    here = f"here it is {policy.fee_bps:g} bp{slippage}"
     if fee is None:
         said = "its account would not earn at a fee of 0 either"
-    elif (figures.get("total_return") or 0.0) > 0.0:
-        said = f"its account would earn up to a fee of {fee:,.2f} bp a fill (here it is {here})"
+    elif _earned(arms[0]):
+        said = f"its account would earn up to a fee of {fee:,.2f} bp a fill ({here})"
     else:
-        said = f"to earn, its account would need a fee below {fee:,.2f} bp a fill (here it is {here})"
+        said = f"to earn, its account would need a fee below {fee:,.2f} bp a fill ({here})"
     if not earns.trades:
-        return f"{arm.name} has no judged trade; {said}."
+        return f"{names} has no judged trade; {said}."
     return (
-        f"Followed {horizon_words(evaluation.horizon)}, a trade of {arm.name} brings {bp(earns.gross_bps)} bp before "
+        f"Followed {horizon_words(evaluation.horizon)}, a trade of {names} brings {bp(earns.gross_bps)} bp before "
         f"costs and {bp(earns.net_bps)} bp after; {said}."
     )
+
+
+def _earned(arm: ArmFigures) -> bool:
+    return (arm.performance["next"].get("total_return") or 0.0) > 0.0

@@ -67,7 +67,7 @@ def sentence(evaluation: Evaluation, assessment: Assessment) -> str:
         known = "No difference shown for" if assessment in evaluation.claims else "Nothing can be said of"
         said = f"{known} {assessment.arm}: {_too_few(assessment)}."
     elif assessment in evaluation.claims:
-        said = f"{'Not to be relied on: ' if evaluation.blind else ''}{_tested(assessment)}"
+        said = f"{'Not to be relied on: ' if evaluation.blind else ''}{_tested(evaluation, assessment)}"
     else:
         said = _control(evaluation, assessment)
     note = model_note(evaluation.figures(assessment.arm))
@@ -121,8 +121,8 @@ def model_note(arm: ArmFigures) -> str:
         }
         why = ", ".join(f"{count:,d} {name}" for name, count in refused.items())
         return (
-            f"No answer of the model could be used ({why or 'of ' + counted(arm.model_calls, 'call')}): every decision "
-            f"of {arm.name} is its gate's."
+            f"No answer of the model could be used ({why or 'of ' + counted(arm.model_calls, 'question')}): every "
+            f"decision of {arm.name} is its gate's."
         )
     if not arm.overruled_by["model"]:
         return f"The model overruled no judged signal: what {arm.name} overruled was its gate's choice."
@@ -173,15 +173,16 @@ def _control(evaluation: Evaluation, one: Assessment) -> str:
     return f"{one.arm} makes no difference, as it should: {_figures(one)}."
 
 
-def _tested(one: Assessment) -> str:
+def _tested(evaluation: Evaluation, one: Assessment) -> str:
+    name = _credited(evaluation, one)
     overruled = f"overruling these {_overruled(one):,d} of {one.judged:,d} judged signals"
     what = f"{overruled}, and not others of the same symbol and side, brought {_figures(one)}"
     if one.judgment is not Judgment.NO_DIFFERENCE:
-        return f"{one.arm} {JUDGED_WORDS[one.judgment]}: {what}."
+        return f"{name} {JUDGED_WORDS[one.judgment]}: {what}."
     reach = ""
     if bp(one.detectable_bps) != NONE:
         reach = f" Four of five such runs would have shown {bp(one.detectable_bps, sign=False)} bp."
-    return f"No difference shown for {one.arm}: {what}.{_disagreement(one)}{reach}"
+    return f"No difference shown for {name}: {what}.{_disagreement(one)}{reach}"
 
 
 def _disagreement(one: Assessment) -> str:

@@ -106,3 +106,15 @@ def test_slippage_is_told_beside_the_fee(evaluation):
         policy=Policy(fee_bps=10.0, slippage_bps=2.0),
     )  # fmt: skip
     assert fee_sentence(found).endswith("(here it is 10 bp beside 2 bp of slippage).")
+
+
+def test_arms_that_earn_the_same_are_told_together(evaluation):
+    twin = replace(evaluation.arms[1], name="model", kind="model")
+    found = came_to(
+        replace(evaluation, arms=(*evaluation.arms, twin)), baseline=(-0.8, -0.8), memory=(-0.7, -0.7),
+        model=(-0.7, -0.7), earnings=Earnings(9, 2.0, -20.0, 1.0, None),
+    )  # fmt: skip
+    assert fee_sentence(found) == (
+        "Followed over 6 bars, a trade of memory and model brings +2.00 bp before costs and -20.0 bp after; its "
+        "account would not earn at a fee of 0 either."
+    )

@@ -267,6 +267,9 @@ def test_a_model_is_credited_with_what_it_decided_alone(evaluation, changes, say
 
 def test_a_model_that_overruled_nothing_is_not_credited_in_the_headline(evaluation):
     found = with_model(judged(evaluation, N, H, N, H), overruled_by={"signal": 0, "gate": 80, "model": 0})
+    assert sentence(found, found.of("memory + Gemini")).startswith(
+        "the gate of memory + Gemini chooses better"
+    )
     assert verdict(found) == (
         "the gate of memory + Gemini chooses better than chance which of 400 judged signals to overrule."
     )
