@@ -11,6 +11,7 @@ from cli.stream import FileStream, read_stream
 from cli.trials import Questions, Rules, chosen_arms
 from engine.settings import Settings
 from experiments.arms import KINDS, Trial, stream_of
+from experiments.formats import counted, horizon_words
 from experiments.paired import CLAIMS
 from experiments.plan import EFFECTS_BPS, Plan, plan
 from experiments.strata import strata_of
@@ -38,8 +39,10 @@ def plan_job(
     if found.reach:
         output.table(_table(found))
         output.say(
-            f"An effect of that size would be shown {found.power:.0%} of the time, by a one-sided test at "
-            f"{found.level:.3g}, for {_arms(found.claims)}. Dependence: {found.dependence:.1f} signals count as one."
+            f"Differences between overruled and other signals, bp, that {found.judged:,d} judged signals show "
+            f"{found.power:.0%} of the time, and how many judged signals it takes to show others. One-sided test at "
+            f"{found.level:.3g}, for {_arms(found.claims)}. Neighbouring outcomes overlap: {found.dependence:.1f} of "
+            "them count as one."
         )
 
 
@@ -55,21 +58,34 @@ def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> Plan:
 
 def reach_sentence(found: Plan, horizon: str) -> str:
     """What could be shown, by the example of an arm that holds a tenth of the signals."""
+    judged = f"{counted(found.judged, 'signal')} can be followed {horizon_words(horizon)}"
     typical = next((row for row in found.reach if row.kind == "hold" and row.rate == _TYPICAL), None)
     if typical is None:
-        return f"{found.judged:,d} signals can be judged over {horizon}: nothing can be shown"
+        return f"{judged}: nothing can be shown"
+    effect, count = max(typical.signals_for.items())
+    if typical.share < 1.0:
+        judged += f", and holding changes what becomes of {typical.share:.0%} of them"
     return (
-        f"{found.judged:,d} signals can be judged over {horizon}; who holds {_TYPICAL:.0%} of them must choose ones "
-        f"that gain {typical.per_override_bps:,.1f} bp more than the rest to be shown {found.power:.0%} of the time"
+        f"{judged}. If an arm holds one in ten of these, and they are worth {typical.per_override_bps:,.1f} bp less "
+        f"than others of their symbol and side, the comparison shows it {found.power:.0%} of the time, and a smaller "
+        f"difference less often. To show {effect:g} bp takes {counted(count, 'such signal')}"
     )
 
 
 def _table(found: Plan) -> Any:
     needed = [f"signals for {effect:g} bp" for effect in EFFECTS_BPS]
-    columns = ("override", "of the signals", "bp per signal", "bp per overruled one", *needed)
+    columns = (
+        "override",
+        "can change",
+        "overruled of these",
+        "bp per judged signal",
+        "bp per overruled one",
+        *needed,
+    )
     rows = [
         (
             row.kind,
+            f"{row.share:.0%}",
             f"{row.rate:.0%}",
             f"{row.per_signal_bps:.2f}",
             f"{row.per_override_bps:.1f}",
@@ -77,7 +93,10 @@ def _table(found: Plan) -> Any:
         )
         for row in found.reach
     ]
-    return rows_table(columns, rows)
+    table = rows_table(columns, rows)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
 
 
 def _arms(claims: int) -> str:

@@ -106,6 +106,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> Stream:
         judged=judged,
         known_at_us=known,
         horizon=str(trial.rules.horizon),
+        policy=trial.policy,
     )
 
 

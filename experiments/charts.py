@@ -14,6 +14,7 @@ import numpy as np
 
 from experiments.calibration import Calibration
 from experiments.evaluation import Evaluation, is_canary
+from experiments.formats import is_ruined
 from experiments.paired import CLAIMS
 from experiments.results import ArmResult, Floats, Stream, drawdowns
 
@@ -130,26 +131,34 @@ def draw_legend(figure: "Figure", arms: Sequence[ArmResult]) -> None:
     blank = [str(place) for place in range(len(handles))]  # a name that begins with _ would be left out
     legend = figure.legend(handles, blank, loc="outside lower left", ncols=3, frameon=False)
     for text, arm in zip(legend.get_texts(), drawn, strict=True):
-        text.set_text(label(arm.name))
+        ruined = any(is_ruined(figures) for figures in arm.performance.values())
+        text.set_text(f"{label(arm.name)} (ruined)" if ruined else label(arm.name))
 
 
 def draw_forest(axes: "Axes", evaluation: Evaluation, arms: Sequence[ArmResult], what: str) -> None:
-    """`selection`, `uplift`, or the portfolio difference under a fill, with intervals, an arm a line."""
+    """`selection`, `uplift`, or the portfolio difference under a fill, with intervals, an arm a line.
+
+    An arm that overruled too few signals, or left too few, has a line and no figure.
+    """
     rows = []
     for assessment in evaluation.assessments:
         if is_canary(assessment.arm, assessment.kind):
             continue
         if what in {"selection", "uplift"}:
-            rows.append((assessment.arm, getattr(assessment, what)))
+            rows.append((assessment, getattr(assessment, what)))
         elif what in assessment.returns_bps:
-            rows.append((assessment.arm, assessment.returns_bps[what]))
+            rows.append((assessment, assessment.returns_bps[what]))
     colour = colours(arms)
-    for place, (name, interval) in enumerate(rows):
+    names = [label(one.arm) if one.enough else f"{label(one.arm)}\n(too few)" for one, _ in rows]
+    for place, (one, interval) in enumerate(rows):
+        name = one.arm
+        if not one.enough:
+            continue
         if np.isfinite(interval.low):
             axes.plot([interval.low, interval.high], [place, place], color=colour[name], linewidth=2.5)
         axes.plot([interval.estimate], [place], marker="o", markersize=6, color=colour[name])
     axes.axvline(0.0, color=INK, linewidth=1.0, linestyle=":")
-    axes.set_yticks(range(len(rows)), [label(name) for name, _ in rows])
+    axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(visible=True, axis="x")
     axes.tick_params(axis="y", length=0)

@@ -8,8 +8,10 @@ import numpy as np
 
 from agents.accuracy import Accuracy
 from agents.verdicts import By, Verdict
+from engine.policy import Policy
 from experiments.calibration import Calibration, calibration_of
 from experiments.cohorts import accuracy_of
+from experiments.earnings import Earnings, HoldGain, earnings_of, hold_gains
 from experiments.paired import CLAIMS, Assessment, Judgment, assess_arms
 from experiments.plan import Plan, plan
 from experiments.results import ArmResult, Stream, check_arms
@@ -27,6 +29,9 @@ class ArmFigures:
         verdicts: signals by verdict, HOLD signals left out.
         deciders: the same signals by who decided.
         reasons: all signals by reason.
+        overruled_by: judged signals that were flipped or held, by who decided.
+        overruled_side: the same by their side, `buy` and `sell`.
+        earnings: of the decisions, trade by trade and in the account.
         model_usd: None where it is not known, or no model was asked.
         performance: by fill.
     """
@@ -36,6 +41,9 @@ class ArmFigures:
     verdicts: Mapping[str, int]
     deciders: Mapping[str, int]
     reasons: Mapping[str, int]
+    overruled_by: Mapping[str, int]
+    overruled_side: Mapping[str, int]
+    earnings: Earnings
     model_usd: float | None
     model_calls: int
     model_tokens: tuple[int, int]
@@ -47,7 +55,9 @@ class Evaluation:
     """The evaluation of an experiment.
 
     Attributes:
-        horizon: over which outcomes were measured, in words.
+        horizon: over which outcomes were measured, such as `6b`, `5400s` or `close`.
+        policy: of every portfolio; outcomes are scored under its side and costs.
+        hold_gains: what holding a signal would have gained on average, of BUYs and of SELLs.
         signals, judged: rows of the stream, and those with an outcome.
         arms: figures of every arm, in their order.
         assessments: of every arm but the baseline, in their order.
@@ -60,6 +70,8 @@ class Evaluation:
     """
 
     horizon: str
+    policy: Policy
+    hold_gains: tuple[HoldGain, ...]
     signals: int
     judged: int
     arms: tuple[ArmFigures, ...]
@@ -69,6 +81,13 @@ class Evaluation:
     calibration: Mapping[str, Calibration]
     blind: bool | None
     alpha: float
+
+    def figures(self, arm: str) -> ArmFigures:
+        """The figures of one arm; `KeyError` if there is no such arm."""
+        for figures in self.arms:
+            if figures.name == arm:
+                return figures
+        raise KeyError(arm)
 
     def of(self, arm: str) -> Assessment:
         """The assessment of one arm; `KeyError` if it has none."""
@@ -91,6 +110,8 @@ class Evaluation:
         """Plain values for JSON; None where there is no number."""
         return {
             "horizon": self.horizon,
+            "policy": self.policy.as_dict(),
+            "hold_gains": [asdict(each) for each in self.hold_gains],
             "signals": self.signals,
             "judged": self.judged,
             "blind": self.blind,
@@ -124,6 +145,8 @@ def evaluate(
     found = {arm.name: calibration_of(stream, arm) for arm in arms}
     return Evaluation(
         horizon=stream.horizon,
+        policy=stream.policy,
+        hold_gains=hold_gains(stream),
         signals=len(stream),
         judged=int(np.count_nonzero(stream.judged)),
         arms=tuple(_figures(stream, arm) for arm in arms),
@@ -157,12 +180,19 @@ def _blind(assessments: Sequence[Assessment]) -> bool | None:
 
 def _figures(stream: Stream, arm: ArmResult) -> ArmFigures:
     traded = stream.action != 0
+    overruled = stream.judged & (arm.verdict != Verdict.APPROVE)
     return ArmFigures(
         name=arm.name,
         kind=arm.kind,
         verdicts=_counts(arm.verdict[traded], Verdict),
         deciders=_counts(arm.by[traded], By),
         reasons=arm.reasons.counts(),
+        overruled_by=_counts(arm.by[overruled], By),
+        overruled_side={
+            name: int(np.count_nonzero(stream.action[overruled] == side))
+            for name, side in (("buy", 1), ("sell", -1))
+        },
+        earnings=earnings_of(stream, arm.verdict),
         model_usd=arm.model_usd,
         model_calls=arm.model_calls,
         model_tokens=arm.model_tokens,

@@ -5,7 +5,10 @@ from typing import Any
 
 from agents.accuracy import Accuracy, Cohort
 from agents.intervals import Interval
+from engine.errors import RaysignalError
+from engine.policy import Policy
 from experiments.calibration import Bin, Calibration
+from experiments.earnings import Earnings, HoldGain
 from experiments.evaluation import ArmFigures, Evaluation
 from experiments.paired import Assessment, Judgment
 from experiments.plan import Plan, Reach
@@ -15,13 +18,21 @@ _NAN = float("nan")
 
 
 def evaluation_of(metrics: Mapping[str, Any]) -> Evaluation:
-    """The evaluation whose `as_dict` this is; a number that was not there is NaN again."""
+    """The evaluation whose `as_dict` this is; a number that was not there is NaN again.
+
+    Raises:
+        RaysignalError: an earlier version wrote it.
+    """
+    if "hold_gains" not in metrics:
+        raise RaysignalError(
+            "metrics.json of this run lacks hold_gains; expected what this version writes: compare the file again"
+        )
     accuracy = metrics["accuracy"]
     return Evaluation(
         **{name: metrics[name] for name in ("horizon", "signals", "judged", "blind", "alpha")},
-        arms=tuple(
-            ArmFigures(**arm | {"model_tokens": tuple(arm["model_tokens"])}) for arm in metrics["arms"]
-        ),
+        policy=Policy.from_dict(metrics["policy"]),
+        hold_gains=tuple(HoldGain(**each) for each in metrics["hold_gains"]),
+        arms=tuple(_arm(each) for each in metrics["arms"]),
         assessments=tuple(_assessment(each) for each in metrics["assessments"]),
         plan=_plan(metrics["plan"]),
         accuracy=Accuracy(
@@ -40,6 +51,11 @@ def evaluation_of(metrics: Mapping[str, Any]) -> Evaluation:
 
 _COHORT = tuple(name for name, kind in Cohort.__annotations__.items() if kind in {float, "float"})
 _INTERVAL = ("estimate", "low", "high", "se")
+
+
+def _arm(values: Mapping[str, Any]) -> ArmFigures:
+    read = {"model_tokens": tuple(values["model_tokens"]), "earnings": Earnings(**values["earnings"])}
+    return ArmFigures(**{**values, **read})
 
 
 def _assessment(values: Mapping[str, Any]) -> Assessment:

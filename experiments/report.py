@@ -16,26 +16,44 @@ import orjson
 
 from engine.instants import format_instant
 from experiments import charts
-from experiments.evaluation import Evaluation, is_canary
-from experiments.paired import Assessment, Judgment
+from experiments.accounts import FILLED, held_return
+from experiments.controls import control_clause, control_meanings, odd_controls
+from experiments.evaluation import ArmFigures, Evaluation, is_canary
+from experiments.formats import (
+    NONE,
+    bp,
+    counted,
+    horizon_words,
+    interval,
+    percent,
+    share_interval,
+    total_return,
+)
+from experiments.paired import FEWEST, Assessment, Judgment
 from experiments.results import ArmResult, Stream
 from experiments.sentences import (
-    between,
-    bp,
-    headline,
+    JUDGED_WORDS,
+    model_note,
+    money,
     not_shown,
-    p_value,
-    percent,
+    scoring,
     sentence,
     shown,
+    verdict,
     where_from,
 )
+from experiments.summary import account_cells, odd_p
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _WIDTH = 6.0  # inches of a chart on the page; text of 9 points in it stays readable on a phone
+_CHARTS_HIGH, _MARGIN, _GAP = (
+    11.0,
+    0.2,
+    0.06,
+)  # of the picture, inches: its charts, around and between its texts
 _COHORTS = 60
 _PAPER_INK = "#2b2f36"
 _TONE = {Judgment.HELPS: "good", Judgment.HURTS: "bad", Judgment.NO_DIFFERENCE: "plain"}
@@ -67,17 +85,27 @@ def html_report(
         title=title_of(manifest),
         about=about(stream, evaluation),
         evaluation=evaluation,
-        headline=headline(evaluation),
+        verdict=verdict(evaluation),
+        careful=control_clause(evaluation),
+        money=money(evaluation),
+        odd=control_meanings(evaluation),
+        scoring=scoring(evaluation),
+        horizon=horizon_words(evaluation.horizon),
+        fewest=FEWEST,
         claims=[_said(evaluation, one) for one in evaluation.claims],
         controls=[_said(evaluation, one) for one in evaluation.controls],
-        assessments=evaluation.assessments,
+        choices=[_choice(evaluation, one) for one in evaluation.assessments],
+        earned=[(arm.name, account_cells(arm)) for arm in evaluation.arms],
+        held=next(
+            (held for fill in _fills(arms) if (held := held_return(_baseline(evaluation), fill))), None
+        ),
         charts=_page_charts(stream, arms, evaluation),
         fills=_fills(arms),
         colours=charts.colours(arms),
         cohorts=evaluation.accuracy.cohorts[:_COHORTS],
         cohorts_left=max(0, len(evaluation.accuracy.cohorts) - _COHORTS),
         patterns=evaluation.accuracy.patterns(),
-        asked=[arm for arm in evaluation.arms if arm.model_calls or arm.kind == "model"],
+        asked=[(arm, model_note(arm)) for arm in evaluation.arms if arm.model_calls or arm.kind == "model"],
         abstained=abstentions(evaluation),
         shown=shown(evaluation),
         not_shown=not_shown(evaluation),
@@ -92,11 +120,16 @@ def png_report(
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
     out = io.BytesIO()
+    words = _words(stream, evaluation, manifest)
+    high = sum(line.high for line in words) + _MARGIN
     with charts.style(_PAPER_INK):
-        figure = Figure(figsize=(10.0, 14.0), layout="constrained", facecolor="white")
-        parts: Any = figure.subfigures(4, 1, height_ratios=[3.0, 5.4, 2.4, 3.2])
+        figure = Figure(figsize=(10.0, high + _CHARTS_HIGH), layout="constrained", facecolor="white")
+        shares = [5.4, 2.4, 3.2]
+        parts: Any = figure.subfigures(
+            4, 1, height_ratios=[high, *(_CHARTS_HIGH * each / sum(shares) for each in shares)]
+        )
         heads, lines, forests, rest = parts
-        _draw_words(heads, stream, evaluation, manifest)
+        _draw_words(heads, words, high)
         _draw_lines(lines, stream, arms)
         _draw_forests(forests, evaluation, arms, ("selection", "uplift"))
         left, right = rest.subplots(1, 2, width_ratios=[1.5, 1.0])
@@ -120,8 +153,8 @@ def about(stream: Stream, evaluation: Evaluation) -> str:
     )
     first, last = format_instant(int(stream.timestamp_us[0])), format_instant(int(stream.timestamp_us[-1]))
     return (
-        f"{evaluation.signals:,} signals of {names}, {first[:10]} to {last[:10]}, {evaluation.judged:,} of them judged "
-        f"over {evaluation.horizon}"
+        f"{counted(evaluation.signals, 'signal')} of {names}, {first[:10]} to {last[:10]}, {evaluation.judged:,d} of "
+        f"them judged {horizon_words(evaluation.horizon)}"
     )
 
 
@@ -141,16 +174,43 @@ def _said(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
         good = one.judgment is Judgment.HELPS
         tag, tone = ("wins, as it must", "plain") if good else ("does not win", "bad")
     elif one in evaluation.claims:
-        tag, tone = one.judgment.value, _TONE[one.judgment]
+        tag, tone = JUDGED_WORDS[one.judgment], _TONE[one.judgment]
+    elif not one.enough:
+        tag, tone = "too few overruled to be tested", "plain"
     else:
-        good = one.judgment is Judgment.NO_DIFFERENCE
-        tag, tone = ("no difference, as expected", "plain") if good else (one.judgment.value, "bad")
+        odd = next((odd for odd in odd_controls(evaluation) if odd.assessment is one), None)
+        if odd is None:
+            tag, tone = "no difference, as it should be", "plain"
+        else:
+            tag, tone = ("more than luck", "bad") if odd.beyond_luck else ("as luck would have it", "plain")
     if evaluation.blind and one in evaluation.claims:
         tag, tone = "not to be relied on", "plain"
+    claim = one in evaluation.claims
     return {
         "arm": one.arm, "tag": tag, "tone": tone, "sentence": sentence(evaluation, one),
-        "where_from": where_from(one) if sum(one.overridden.values()) else "",
+        "where_from": where_from(one) if claim and one.enough else "",
     }  # fmt: skip
+
+
+def _choice(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
+    """A row of the table of choices, as texts; dashes where too few signals were overruled for anything to be shown."""
+    parts = one.parts
+    figures = [
+        bp(value) for value in (parts.uplift_bps, parts.costs_bps, parts.direction_bps, parts.selection_bps)
+    ]
+    return {
+        "arm": one.arm,
+        "overruled": percent(one.override_rate),
+        "figures": figures if one.enough else [NONE] * len(figures),
+        "interval": interval(one.selection.low, one.selection.high) if one.enough else NONE,
+        "p_better": odd_p(evaluation, one, one.p_greater),
+        "p_worse": odd_p(evaluation, one, one.p_less),
+        "would_show": bp(one.detectable_bps, sign=False),
+    }
+
+
+def _baseline(evaluation: Evaluation) -> ArmFigures:
+    return next(arm for arm in evaluation.arms if arm.kind == "baseline")
 
 
 def _page_charts(stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation) -> dict[str, str]:
@@ -182,20 +242,50 @@ def _page_charts(stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluati
     return drawn
 
 
-def _draw_words(figure: Any, stream: Stream, evaluation: Evaluation, manifest: Mapping[str, Any]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """A line of text on the picture: points, weight, tone, and the height that it takes, in inches."""
+
+    text: str
+    size: float
+    weight: str
+    tone: str
+    high: float
+
+
+def _words(stream: Stream, evaluation: Evaluation, manifest: Mapping[str, Any]) -> list[_Line]:
+    """What the picture says, wrapped to its width."""
     said = [_said(evaluation, one) for one in (*evaluation.claims, *evaluation.controls)]
     blocks = [
         (13.0, "bold", "plain", title_of(manifest)),
         (9.0, "normal", "muted", about(stream, evaluation)),
+        (12.0, "bold", "bad" if evaluation.blind else "plain", verdict(evaluation)),
+        (9.0, "bold", "bad", control_clause(evaluation)),
+        (9.0, "normal", "plain", money(evaluation)),
+        *((9.0, "normal", one["tone"], one["sentence"]) for one in said),
     ]
-    blocks.append((12.0, "bold", "bad" if evaluation.blind else "plain", headline(evaluation)))
-    blocks += [(9.0, "normal", one["tone"], one["sentence"]) for one in said]
-    at = 0.97
+    lines = []
     for size, weight, tone, text in blocks:
-        for line in wrap(charts.plain(text), int(1180 / size)):
-            figure.text(0.02, at, line, fontsize=size, weight=weight, color=_TONE_INK[tone], va="top")
-            at -= size * 0.0072
-        at -= 0.02
+        wrapped = wrap(charts.plain(text), int((1060 if weight == "bold" else 1180) / size))
+        for place, line in enumerate(wrapped, 1):
+            gap = _GAP if place == len(wrapped) else 0.0
+            lines.append(_Line(line, size, weight, tone, 1.5 * size / 72 + gap))
+    return lines
+
+
+def _draw_words(figure: Any, lines: Sequence[_Line], high: float) -> None:
+    at = high - _MARGIN / 2
+    for line in lines:
+        figure.text(
+            0.02,
+            at / high,
+            line.text,
+            fontsize=line.size,
+            weight=line.weight,
+            color=_TONE_INK[line.tone],
+            va="top",
+        )
+        at -= line.high
 
 
 def _draw_lines(figure: Any, stream: Stream, arms: Sequence[ArmResult], *, columns: int = 2) -> None:
@@ -219,7 +309,7 @@ def _draw_lines(figure: Any, stream: Stream, arms: Sequence[ArmResult], *, colum
 
 _FOREST = {
     "selection": "Selection, bp per judged signal",
-    "uplift": "Uplift, with what trading less saves, bp",
+    "uplift": "Uplift, saved costs in it, bp per judged signal",
     "signal": "Portfolio against baseline, filled at the signal's price, bp per signal",
     "next": "Portfolio against baseline, filled at the next bar, bp per signal",
 }
@@ -265,13 +355,15 @@ def template(name: str) -> "Template":
         lstrip_blocks=True,
     )
     environment.filters.update(
-        bp=lambda value: "" if value is None else bp(value),
-        size=lambda value: "" if value is None else bp(value, sign=False),
+        bp=bp,
+        size=lambda value: bp(value, sign=False),
         percent=percent,
-        p=p_value,
+        interval=interval,
+        share_interval=share_interval,
+        total_return=total_return,
+        filled=lambda fill: FILLED.get(str(fill), str(fill)).removeprefix("at the "),
         figure=_figure,
         words=lambda value: str(value).replace("_", " "),
-        to=between,
     )
     return environment.get_template(name)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from agents.labels import Labels
 from agents.verdicts import By, Verdict, decided
+from engine.policy import Policy
 
 Kind = Literal["baseline", "memory", "model", "control"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -44,7 +45,8 @@ class Stream:
         right: bool[n], the move over the horizon had the sign of the action.
         judged: bool[n], the outcome is known; a HOLD never is.
         known_at_us: int64[n], when it became known.
-        horizon: in words, such as `24 bars`.
+        horizon: as it was asked for, such as `6b`, `5400s` or `close`.
+        policy: under whose side, fees and slippage the outcomes were scored.
 
     Raises:
         ValueError: a column of another length, time that falls, or a judged signal without an outcome.
@@ -66,6 +68,7 @@ class Stream:
     judged: Flags
     known_at_us: Ints
     horizon: str
+    policy: Policy
 
     def __post_init__(self) -> None:
         n = len(self.signal_id)

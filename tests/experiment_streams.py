@@ -6,11 +6,13 @@ import numpy as np
 
 from agents.labels import Labels
 from agents.verdicts import By, Reason, Verdict
+from engine.policy import Policy
 from experiments.results import FILLS, ArmResult, Kind, Stream
 
 START_US = 1_740_355_200 * 1_000_000  # 2025-02-24T00:00:00Z
 HOUR_US = 3_600 * 1_000_000
 COST_BPS = 6.0
+POLICY = Policy(fee_bps=COST_BPS / 2, side="long-short")
 CASH = 10_000.0
 
 
@@ -73,7 +75,8 @@ def a_stream(n: int = 600, *, seed: int = 1, symbols: tuple[str, ...] = ("BTC", 
         right=judged & (gross[:, Verdict.APPROVE] > 0.0),
         judged=judged,
         known_at_us=(at + 24 * HOUR_US).astype(np.int64),
-        horizon="24 bars",
+        horizon="24b",
+        policy=POLICY,
     )
 
 

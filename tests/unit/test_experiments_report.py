@@ -9,10 +9,11 @@ import pytest
 from PIL import Image
 
 from agents.labels import Labels
+from engine.policy import Policy
 from experiments.charts import draw_equity, draw_legend, label, svg, visible
 from experiments.evaluation import evaluate
 from experiments.report import about, html_report, make_report, png_report, title_of
-from experiments.sentences import headline, sentence
+from experiments.sentences import headline, scoring, sentence
 from tests.experiment_streams import a_stream, an_arm, some_arms
 
 MANIFEST = {
@@ -83,12 +84,45 @@ def test_nothing_of_the_users_data_becomes_markup():
     page = Page(report.html)
     assert "script" not in page.tags
     assert "<script>alert('x')</script>" in page.text
-    assert Image.open(io.BytesIO(report.png)).size == (1100, 1540)
+    assert Image.open(io.BytesIO(report.png)).width == 1100
 
 
 def test_an_arm_whose_name_begins_with_a_line_is_in_the_legend():
     arms = [replace(arm, name=f"_{arm.name}") for arm in some_arms(a_stream(60))]
     assert ">_memory</text>" in svg((7.0, 2.0), lambda figure: draw_legend(figure, arms))
+
+
+def test_the_picture_grows_with_what_there_is_to_say():
+    stream, arms, evaluation = an_experiment(60)
+    few = Image.open(io.BytesIO(png_report(stream, arms[:2], evaluate(stream, arms[:2]), MANIFEST)))
+    many = Image.open(io.BytesIO(png_report(stream, arms, evaluation, MANIFEST)))
+    assert few.height < many.height
+
+
+def test_a_page_explains_the_small_p_value_of_a_control():
+    stream, arms, evaluation = an_experiment()
+    found = [replace(one, p_less=0.0004) if one.arm == "random" else one for one in evaluation.assessments]
+    text = Page(html_report(stream, arms, replace(evaluation, assessments=tuple(found)), MANIFEST)).text
+    assert "Careful: random, a control without knowledge" in text
+    assert "< 0.001*" in text
+    assert "* random looks worse than chance (p < 0.001), though its overrides were drawn by lot" in text
+
+
+def test_a_page_says_how_verdicts_are_scored_and_at_which_fee_arms_break_even():
+    stream, arms, evaluation = an_experiment(policy=Policy(fee_bps=10.0))
+    text = Page(html_report(stream, arms, evaluation, MANIFEST)).text
+    assert scoring(evaluation) in text
+    assert "a HOLD of a SELL is worth 0 always" in text
+    assert "fee to break even, bp" in text
+
+
+def test_a_ruined_account_is_called_so_in_the_legend_and_the_tables():
+    stream, arms, _ = an_experiment(60)
+    ruined = {"next": {"initial_cash": 10_000.0, "total_return": -2.0, "max_drawdown": None}}
+    arms = [replace(arm, performance=ruined) if arm.kind == "memory" else arm for arm in arms]
+    assert ">memory (ruined)</text>" in svg((7.0, 2.0), lambda figure: draw_legend(figure, arms))
+    page = Page(html_report(stream, arms, evaluate(stream, arms), MANIFEST))
+    assert "ruined" in page.texts
 
 
 @pytest.mark.slow
