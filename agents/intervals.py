@@ -85,7 +85,7 @@ class Dependence:
             that of an autoregression of order 1.
         variance: the long-run variance, n times the variance of the mean.
         degrees: of freedom of its estimate, for Student's t.
-        skewness: of the mean, estimated from the means of blocks of 2 * `ratio` rows.
+        skewness: of the mean, estimated from the means of blocks of `ratio` rows.
         blocks: how many of these blocks the variation comes from: (sum d^2)^2 / sum d^4, 1 where one has it all.
     """
 
@@ -213,8 +213,7 @@ def dependence(series: Floats) -> Dependence:
             break
         degrees = fewer
     ratio = min(ratio, float(n))
-    # Twice the ratio: a burst of rows lies in one block or two.
-    skewness, blocks = _of_blocks(series, min(ceil(2.0 * ratio), n // FEWEST_ROWS))
+    skewness, blocks = _of_blocks(series, min(ceil(ratio), n // FEWEST_ROWS))
     return Dependence(ratio, float(spectrum[:degrees].mean()), degrees, skewness, blocks)
 
 

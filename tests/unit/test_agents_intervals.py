@@ -68,6 +68,12 @@ def test_one_row_or_one_burst_that_is_not_zero_carries_no_interval(carried_by):
     assert np.isfinite(mean_interval(series).low)
 
 
+def test_values_that_alternate_have_a_narrow_interval_and_not_none():
+    found = mean_interval(np.tile([-10.0, 10.0], 50) + 9.0)
+    assert found.above_zero
+    assert found.high - found.low < 2.0
+
+
 @pytest.mark.parametrize("n", range(10))
 def test_fewer_than_ten_rows_have_no_interval(n):
     series = np.random.default_rng(n).standard_normal(n)
