@@ -10,6 +10,9 @@ from engine.account import Floats
 FIGURES = ("total_return", "max_drawdown", "under_water", "ruined")
 """Of a path: shares, the longest time below a former high as a share of the path, and 1 if it was ruined."""
 
+COLUMNS = (*FIGURES, "halted")
+"""What is kept of a path: its figures, and 1 if its market was halted."""
+
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 

@@ -10,7 +10,7 @@ from engine.errors import InvalidField
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
 from engine.strategies.strategy import Bars, Strategy
-from experiments.luck.distributions import FIGURES, path_figures
+from experiments.luck.distributions import COLUMNS, path_figures
 from experiments.luck.markets import MODELS, Model, fitted, generator
 from experiments.luck.resampling import (
     block_length,
@@ -146,12 +146,12 @@ def _trade_notes(rows: LedgerRows, growths: Floats) -> tuple[str, ...]:
 def run_paths(
     market: Market, strategy: Strategy | None, spec: LuckSpec, source: Source, begin: int, end: int
 ) -> tuple[Floats, Floats]:
-    """Paths `begin` to `end`: `FIGURES`, float64[paths, 4], and equity at `STEPS` places, float64[paths, STEPS]."""
-    figures = np.empty((end - begin, len(FIGURES)))
+    """Paths `begin` to `end`: `COLUMNS`, float64[paths, 5], and equity at `STEPS` places, float64[paths, STEPS]."""
+    figures = np.empty((end - begin, len(COLUMNS)))
     drawn_at = np.empty((end - begin, STEPS))
     for row, index in enumerate(range(begin, end)):
-        growth = _path(market, strategy, spec, source, generator(spec.seed, index))
-        figures[row] = path_figures(growth, spec.ruin)
+        growth, halted = _path(market, strategy, spec, source, generator(spec.seed, index))
+        figures[row] = (*path_figures(growth, spec.ruin), halted)
         drawn_at[row] = at_steps(growth)
     return figures, drawn_at
 
@@ -164,21 +164,39 @@ def at_steps(path: Floats) -> Floats:
 
 def _path(
     market: Market, strategy: Strategy | None, spec: LuckSpec, source: Source, draws: np.random.Generator
-) -> Floats:
+) -> tuple[Floats, bool]:
+    """Equity over its beginning, and whether the market was halted."""
     if source.growths is not None:
         path = compounded((shuffled if spec.method == "order" else drawn)(source.growths, draws))
         if spec.method == "order":
             path[-1] = source.own[-1]  # a product in another order: the same but for its rounding
-        return path
+        return path, False
     if source.returns is not None:
-        return compounded(1.0 + stationary(source.returns, source.block, draws))
+        return compounded(1.0 + stationary(source.returns, source.block, draws)), False
     assert source.model is not None
     assert strategy is not None
     bars = market.bars
     moved = np.cumsum(source.model.returns(len(bars) - 1, draws))
     close = bars.close[0] * np.exp(np.clip(np.append(0.0, moved), -_FURTHEST, _FURTHEST))
-    made = Bars.of_closes(bars.known_at_us, close)
-    return solvent(_account(made, strategy.actions(made), spec.policy).equity / spec.policy.initial_cash)
+    made, actions, halted = _acted(strategy, Bars.of_closes(bars.known_at_us, close))
+    return solvent(_account(made, actions, spec.policy).equity / spec.policy.initial_cash), halted
+
+
+def _acted(strategy: Strategy, bars: Bars) -> tuple[Bars, Any, bool]:
+    """What the strategy does on these bars.
+
+    Prices that have grown beyond what it can compute with (exact means have a largest price) stand still from there on:
+    the market is halted.
+    """
+    try:
+        return bars, strategy.actions(bars), False
+    except InvalidField as refusal:
+        row = refusal.fields.get("row")
+        if refusal.fields["field"] != "close" or not row:
+            raise
+    close = np.append(bars.close[:row], np.full(len(bars) - row, bars.close[row - 1]))
+    still = Bars.of_closes(bars.known_at_us, close)
+    return still, strategy.actions(still), True
 
 
 def _actions(market: Market, strategy: Strategy | None) -> Any:

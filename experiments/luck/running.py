@@ -23,7 +23,7 @@ from engine.errors import RaysignalError
 from engine.journal.blobs import BlobStore
 from engine.strategies.strategy import Strategy
 from experiments.cluster import ray_session
-from experiments.luck.distributions import FIGURES, path_figures, shares_beside, spreads
+from experiments.luck.distributions import COLUMNS, FIGURES, path_figures, shares_beside, spreads
 from experiments.luck.fit import ModelFit, fit_of
 from experiments.luck.paths import STEPS, LuckSpec, Source, at_steps, run_paths
 from experiments.luck.report import make_luck_report
@@ -42,7 +42,11 @@ from experiments.sweeps.market import Market
 
 PATHS = "paths.parquet"
 CHUNK = 250
-_PACKAGES = ("raysignal", "arch", "numba", "numpy", "pyarrow", "ray")
+_PACKAGES = ("raysignal", "arch", "numba", "numpy", "pyarrow", "ray", "scipy")
+_HALTED = (
+    "In {:.1%} of the paths prices grew beyond what the strategy can compute with: they stand still from there on, "
+    "which makes the highest returns lower."
+)
 _DRAWN = 200  # paths that a report draws
 
 
@@ -136,7 +140,7 @@ def _chunk(given: Any, chunk: tuple[int, int]) -> pa.Table | RaysignalError:
     except RaysignalError as error:
         return error
     columns: dict[str, Any] = {"path": pa.array(np.arange(*chunk, dtype=np.int64))}
-    columns |= {name: pa.array(figures[:, place]) for place, name in enumerate(FIGURES)}
+    columns |= {name: pa.array(figures[:, place]) for place, name in enumerate(COLUMNS)}
     columns["equity"] = pa.FixedSizeListArray.from_arrays(pa.array(levels.reshape(-1)), STEPS)
     return pa.table(columns)
 
@@ -150,8 +154,9 @@ def _fit(market: Market, spec: LuckSpec, source: Source) -> ModelFit | None:
 def metrics_of(
     spec: LuckSpec, source: Source, figures: Floats, fit: ModelFit | None = None
 ) -> dict[str, Any]:
-    """What metrics.json holds of the paths with these `FIGURES`, float64[paths, 4]."""
+    """What metrics.json holds of the paths with these `COLUMNS`, float64[paths, 5]."""
     found = spreads(figures)
+    halted = float(figures[:, -1].mean())
     own = dict(zip(FIGURES, path_figures(source.own, spec.ruin), strict=True))
     better, same = shares_beside(figures[:, 0], own["total_return"])
     return {
@@ -166,7 +171,8 @@ def metrics_of(
         "figures": {name: asdict(spread) for name, spread in found.items()},
         "ruin": {"share": found["ruined"].mean, "error": found["ruined"].error, "at": spec.ruin},
         "fit": None if fit is None else {name: asdict(each) for name, each in fit.items()},
-        "notes": list(source.notes),
+        "halted": halted,
+        "notes": [*source.notes, *([_HALTED.format(halted)] if halted > 0.0 else [])],
     }
 
 
@@ -174,7 +180,7 @@ def _write(
     blobs: BlobStore, run_id: str, spec: LuckSpec, source: Source, fit: ModelFit | None, table: pa.Table,
     config: dict[str, Any], provenance: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    figures: Floats = np.column_stack([table[name].to_numpy() for name in FIGURES])
+    figures: Floats = np.column_stack([table[name].to_numpy() for name in COLUMNS])
     levels = table["equity"].combine_chunks().flatten().to_numpy().reshape(-1, STEPS)
     metrics = metrics_of(spec, source, figures, fit)
     manifest = {

@@ -7,7 +7,7 @@ from engine.errors import InvalidField
 from engine.policy import Policy
 from engine.strategies.sma import SmaCrossover
 from engine.strategies.strategy import Bars
-from experiments.luck.distributions import FIGURES, Spread, path_figures
+from experiments.luck.distributions import COLUMNS, Spread, path_figures
 from experiments.luck.markets import generator
 from experiments.luck.paths import METHODS, LuckSpec, run_paths, source_of
 from experiments.luck.resampling import block_length, drawn, shuffled, stationary
@@ -75,7 +75,7 @@ def test_paths_are_the_same_however_they_are_cut(method: str) -> None:
     parts = [run_paths(where, strategy, spec, source, begin, end) for begin, end in ((0, 5), (5, 6), (6, 12))]
     assert np.concatenate([part[0] for part in parts]).tolist() == figures.tolist()
     assert np.concatenate([part[1] for part in parts]).tolist() == levels.tolist()
-    assert figures.shape == (12, len(FIGURES))
+    assert figures.shape == (12, len(COLUMNS))
     assert len(set(figures[:, 1].tolist())) > 1
     if method == "order":
         assert np.ptp(figures[:, 0]) == 0.0  # the end is the same

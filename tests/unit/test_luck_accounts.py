@@ -9,7 +9,7 @@ from engine.errors import InvalidField
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
 from engine.strategies.strategy import Bars
-from experiments.luck.distributions import FIGURES, Spread, path_figures, shares_beside
+from experiments.luck.distributions import COLUMNS, Spread, path_figures, shares_beside
 from experiments.luck.paths import LuckSpec, Source, run_paths, source_of
 from experiments.luck.report import make_luck_report, own_sentence, sentence
 from experiments.luck.resampling import solvent, trade_growths
@@ -221,5 +221,5 @@ def test_the_report_draws_the_account_among_its_paths() -> None:
     assert own_sentence(found) in report.html
     for note in source.notes:
         assert note in report.html
-    assert len(FIGURES) == figures.shape[1]
+    assert len(COLUMNS) == figures.shape[1]
     assert report.png.startswith(b"\x89PNG")

@@ -12,7 +12,7 @@ from engine.strategies.sma import SmaCrossover
 from engine.strategies.strategy import Bars
 from experiments.luck.fit import STATISTICS, fit_of, statistics
 from experiments.luck.markets import MODELS, Brownian, Model, fitted, generator
-from experiments.luck.paths import LuckSpec, run_paths, source_of
+from experiments.luck.paths import LuckSpec, Source, run_paths, source_of
 from experiments.luck.regimes import MOST_REGIMES, Regimes, _expected
 from experiments.luck.report import fit_rows, fit_sentence, make_luck_report
 from experiments.luck.running import metrics_of
@@ -303,3 +303,15 @@ def test_prices_of_any_size_are_made_into_markets() -> None:
         found.append(run_paths(where, strategy, spec, source_of(where, strategy, spec), 0, 10)[0])
     assert found[1] == pytest.approx(found[0], rel=1e-6)
     assert np.ptp(found[1][:, 0]) > 0.0
+
+
+def test_prices_beyond_what_a_strategy_can_compute_with_stand_still() -> None:
+    where, strategy = market_of(Brownian(0.0, 0.01).returns(400, generator(1, 0))), SmaCrossover(5, 50)
+    spec = LuckSpec("gbm", 8, policy=Policy(fee_bps=0.0))
+    steep = Source(np.ones(401), model=Brownian(0.05, 0.01))
+    figures, levels = run_paths(where, strategy, spec, steep, 0, 8)
+    assert figures[:, -1].tolist() == [1.0] * 8
+    assert levels[:, -1] == pytest.approx(levels[:, -20])
+    found = metrics_of(spec, steep, figures)
+    assert found["halted"] == 1.0
+    assert found["notes"][-1].startswith("In 100.0% of the paths prices grew beyond")
