@@ -281,21 +281,11 @@ def _show(
         if found["verdict"] is not None:
             output.say(f"verdict   {escape(found['verdict']['sentence'])}")
         if found["validation"] is not None:
-            output.say(f"out of sample  {_validation_sentence(found['validation'], spec.objective)}")
+            output.say(f"out of sample  {escape(found['validation']['sentence'])}")
     report = settings.store.removeprefix("file://") + "/" + blob_name(swept.run_id, "report.html")
     output.say("")
     output.say(f"report    {escape(report)}")
     output.say(f"again     raysignal runs show {swept.run_id} --store {escape(settings.store)}")
-
-
-def _validation_sentence(found: dict[str, Any], objective: str) -> str:
-    what = "total return" if objective == "total_return" else "Sharpe"
-    train = "-" if found["train"] is None else f"{found['train']:.3g}"
-    test = "-" if found["test"] is None else f"{found['test']:.3g}"
-    return (
-        f"{found['folds']} folds: {what} {train} in training, {test} in the tests, where what was chosen earned "
-        f"{found['test_return']:+.2%} and beat {found['beaten']:.0%} of the configurations on average"
-    )
 
 
 def _rounded(value: Any) -> Any:

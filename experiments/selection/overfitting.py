@@ -16,6 +16,7 @@ from engine.errors import InvalidField
 
 GROUPS = 12
 _AT_ONCE = 64  # choices that are worked on together
+_EQUAL = 1e-9  # ratios that differ by less are ties: what is the same strategy twice may differ by rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +64,11 @@ def overfitting(returns: Floats, groups: int = GROUPS) -> Overfitting:
         chosen_ratio, other_ratio = (
             _ratios(half @ counts, half @ sums, half @ squares) for half in (own, there)
         )
-        best = np.argmax(chosen_ratio, axis=1)
+        best = np.argmax(chosen_ratio >= chosen_ratio.max(axis=1, keepdims=True) - _EQUAL, axis=1)
         rows = np.arange(len(best))
         value = other_ratio[rows, best]
-        below = np.sum(other_ratio < value[:, None], axis=1)
-        ties = np.sum(other_ratio == value[:, None], axis=1) - 1
+        below = np.sum(other_ratio < value[:, None] - _EQUAL, axis=1)
+        ties = np.sum(np.abs(other_ratio - value[:, None]) <= _EQUAL, axis=1) - 1
         rank = (below + ties / 2.0 + 1.0) / (trials + 1.0)
         logits.append(np.log(rank / (1.0 - rank)))
         inside.append(chosen_ratio[rows, best])
@@ -84,4 +85,6 @@ def _ratios(counts: Floats, sums: Floats, squares: Floats) -> Floats:
     mean = sums / counts[:, None]
     apart = np.maximum(squares - sums * mean, 0.0)
     deviation = np.sqrt(apart / (counts[:, None] - 1.0))
-    return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 1e-14)
+    # A deviation that rounding may have made is none: of what stands still, or is the same in every period.
+    varying = (deviation > 1e-14) & (apart > 1e-12 * squares)
+    return np.divide(mean, deviation, out=np.zeros_like(mean), where=varying)

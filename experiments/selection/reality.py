@@ -13,6 +13,7 @@ from arch.bootstrap import SPA, optimal_block_length
 
 from engine.account import Floats
 from engine.errors import InvalidField
+from experiments.selection.deflated import varies
 
 RESAMPLES = 1_000
 
@@ -44,7 +45,7 @@ def reality_check(returns: Floats, benchmark: Floats, *, seed: int, resamples: i
     if len(benchmark) != periods:
         raise InvalidField("benchmark", len(benchmark), f"{periods} returns, one a period")
     # Losses: less is better. Trials that never differ from the benchmark have no variance to be tested by.
-    moving = returns[:, (returns - benchmark[:, None]).std(axis=0) > 1e-14]
+    moving = returns[:, varies(returns - benchmark[:, None])]
     if not moving.shape[1]:
         return Reality(1.0, 1.0, 1.0)
     excess = moving - benchmark[:, None]

@@ -1,11 +1,17 @@
 """What a validation found: what was best in training, and what became of it in the test.
 
 Sharpe ratios and returns of a stretch of bars come from the sums that every configuration kept there (`SUMS`): its
-position is carried from one stretch to the next, as the one run over all bars has it.
+position is carried from one stretch to the next, as the one run over all bars has it. What it costs to change from one
+fold's choice to the next is not in them.
+
+The folds together are one account: the tests' returns one after the other, each of what its fold had chosen. Its Sharpe
+ratio is worked out from all these returns; a mean of the folds' ratios would weigh a calm fold as a wild one, and
+could be below 0 where the account gained.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +35,8 @@ class Choice:
     Attributes:
         configuration: the best in training.
         train, test: its value of what was chosen by, on either side; NaN where not defined.
-        test_return: what it earned in the test, a share.
+        test_return: what it earned in the test, a share; -1 where it was ruined by then.
+        test_sums: bars of the test, sum of its returns there and of their squares.
         beaten: share of the configurations that did worse than it in the test, ties as half.
         best_test: the best value of any configuration in the test.
     """
@@ -38,8 +45,76 @@ class Choice:
     train: float
     test: float
     test_return: float
+    test_sums: tuple[float, float, float]
     beaten: float
     best_test: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfSample:
+    """The tests of all folds as one account.
+
+    Attributes:
+        folds: how many.
+        bars: of all tests.
+        total_return: of the returns one after the other, a share; -1 where a fold's choice was ruined.
+        sharpe: of all these returns, annual; None where not defined.
+        train, test: lowest, median and highest of what the choices were chosen by, fold by fold; None where no fold
+            has it.
+        beaten: the mean share of the configurations that did worse in a fold's test.
+        below_median: share of the folds whose choice was below the median of its test.
+        sentence: for people.
+    """
+
+    folds: int
+    bars: int
+    total_return: float
+    sharpe: float | None
+    train: tuple[float, float, float] | None
+    test: tuple[float, float, float] | None
+    beaten: float
+    below_median: float
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def out_of_sample(market: Market, chosen: Sequence[Choice], *, by_return: bool) -> OutOfSample:
+    """The folds together: tests that do not overlap, in time; chosen by total return, else by Sharpe ratio."""
+    bars, total, squares = (float(sum(part)) for part in zip(*(one.test_sums for one in chosen), strict=True))
+    growth = float(np.prod([1.0 + one.test_return for one in chosen]))
+    ratio = float(_sharpe(np.array([total]), np.array([squares]), int(bars), _spacing_us(market))[0])
+    together = OutOfSample(
+        folds=len(chosen),
+        bars=int(bars),
+        total_return=growth - 1.0,
+        sharpe=None if growth <= 0.0 or np.isnan(ratio) else ratio,
+        train=_spread([one.train for one in chosen]),
+        test=_spread([one.test for one in chosen]),
+        beaten=float(np.mean([one.beaten for one in chosen])),
+        below_median=float(np.mean([one.beaten < 0.5 for one in chosen])),
+        sentence="",
+    )
+    return replace(together, sentence=_sentence(together, "total return" if by_return else "Sharpe"))
+
+
+def _sentence(one: OutOfSample, chosen_by: str) -> str:
+    def said(spread: tuple[float, float, float] | None) -> str:
+        return "not defined" if spread is None else "median {1:.3g}, from {0:.3g} to {2:.3g}".format(*spread)
+
+    ratio = "not defined" if one.sharpe is None else f"{one.sharpe:.3g}"
+    return (
+        f"what was chosen earned {one.total_return:+.2%} in the tests of {one.folds:,d} folds together, Sharpe {ratio};"
+        f" fold by fold {chosen_by} was {said(one.test)} (in training {said(one.train)}), and it beat {one.beaten:.0%} "
+        "of the configurations on average"
+    )
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float, float] | None:
+    known = np.array(values)[~np.isnan(values)]
+    return (float(known.min()), float(np.median(known)), float(known.max())) if len(known) else None
 
 
 def choices(market: Market, table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[Choice]:
@@ -47,7 +122,7 @@ def choices(market: Market, table: pa.Table, folds: Sequence[Fold], *, by_return
     edges = fold_edges(list(folds))
     lists = table[SUMS].combine_chunks()
     sums = lists.flatten().to_numpy().reshape(len(table), len(edges) - 1, 3)
-    spacing_us = float(np.mean(np.diff(market.bars.known_at_us[market.start :])))
+    spacing_us = _spacing_us(market)
     found = []
     for fold in folds:
         train = _values(sums, edges, fold.train, spacing_us, by_return=by_return)
@@ -56,10 +131,11 @@ def choices(market: Market, table: pa.Table, folds: Sequence[Fold], *, by_return
         best = int(np.argmax(ranked))
         known = np.where(np.isnan(test), -np.inf, test)
         worse = float(np.mean(known < known[best]) + np.mean(known == known[best]) / 2)
-        earned = _values(sums[best : best + 1], edges, fold.test, spacing_us, by_return=True)
+        own = _Stretch.of(sums[best : best + 1], edges, fold.test)
         found.append(
             Choice(
-                best, float(train[best]), float(test[best]), float(earned[0]), worse,
+                best, float(train[best]), float(test[best]), float(own.growth[0] - 1.0),
+                (float(own.bars), float(own.total[0]), float(own.squares[0])), worse,
                 float(np.nanmax(test)) if np.isfinite(test).any() else float("nan"),
             )
         )  # fmt: skip
@@ -96,6 +172,28 @@ def folds_table(market: Market, folds: Sequence[Fold], chosen: Sequence[Choice])
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Some stretches of bars together: their number, and each configuration's growth and sums of returns there."""
+
+    bars: int
+    growth: Floats
+    total: Floats
+    squares: Floats
+
+    @classmethod
+    def of(cls, sums: Floats, edges: NDArray[np.int64], parts: Sequence[tuple[int, int]]) -> "_Stretch":
+        chosen = np.zeros(len(edges) - 1, np.bool_)
+        for start, stop in parts:
+            chosen[np.searchsorted(edges, start) : np.searchsorted(edges, stop)] = True
+        own = sums[:, chosen]
+        # Equity that fell to 0 or below stays there: what comes after a ruin, or makes good for it, is nobody's.
+        ruined = np.logical_or.accumulate(sums[:, :, 0] <= 0.0, axis=1)[:, chosen].any(axis=1)
+        growth = np.where(ruined, 0.0, np.prod(own[:, :, 0], axis=1))
+        bars = sum(stop - start for start, stop in parts)
+        return cls(bars, growth, own[:, :, 1].sum(axis=1), own[:, :, 2].sum(axis=1))
+
+
 def _values(
     sums: Floats,
     edges: NDArray[np.int64],
@@ -105,24 +203,27 @@ def _values(
     by_return: bool,
 ) -> Floats:
     """Of every configuration over some stretches: total return, or Sharpe ratio (annual), NaN where not defined."""
-    chosen = np.zeros(len(edges) - 1, np.bool_)
-    bars = 0
-    for start, stop in parts:
-        chosen[np.searchsorted(edges, start) : np.searchsorted(edges, stop)] = True
-        bars += stop - start
-    own = sums[:, chosen]
+    own = _Stretch.of(sums, edges, parts)
     if by_return:
-        growth: Floats = np.prod(own[:, :, 0], axis=1) - 1.0
-        return growth
-    total, squares = own[:, :, 1].sum(axis=1), own[:, :, 2].sum(axis=1)
+        return own.growth - 1.0
+    ratio = _sharpe(own.total, own.squares, own.bars, spacing_us)
+    return np.where(own.growth > 0.0, ratio, np.nan)
+
+
+def _sharpe(total: Floats, squares: Floats, bars: int, spacing_us: float) -> Floats:
+    """Annual, from sums of the returns and of their squares; NaN where nothing varies."""
+    ratio = np.full(len(total), np.nan)
     if bars < 2:
-        return np.full(len(sums), np.nan)
+        return ratio
     mean = total / bars
-    apart = np.maximum(squares - total * mean, 0.0)
-    deviation = np.sqrt(apart / (bars - 1))
-    ratio = np.full(len(sums), np.nan)
+    deviation = np.sqrt(np.maximum(squares - total * mean, 0.0) / (bars - 1))
     np.divide(mean * np.sqrt(YEAR_US / spacing_us), deviation, out=ratio, where=deviation > _NOISE)
     return ratio
+
+
+def _spacing_us(market: Market) -> float:
+    """Between two bars, on average."""
+    return float(np.mean(np.diff(market.bars.known_at_us[market.start :])))
 
 
 def _known(values: list[float]) -> pa.Array:

@@ -35,6 +35,7 @@ class MarketView:
         varied: those with more than one value.
         verdict: see `experiments.selection.verdict`; None: none was given.
         folds: as in `folds.parquet`; None: there are none.
+        out_of_sample: what became of the folds' choices, in a sentence; None: there are no folds.
         curves: whole accounts of the best, as in `curves.parquet`.
         buy_and_hold: figures of holding.
     """
@@ -46,6 +47,7 @@ class MarketView:
     varied: tuple[str, ...]
     verdict: Mapping[str, Any] | None
     folds: pa.Table | None
+    out_of_sample: str | None
     curves: Sequence[pa.Table]
     buy_and_hold: Mapping[str, Any]
 
@@ -70,17 +72,6 @@ def headline(views: Sequence[MarketView]) -> str:
     if len(views) == 1:
         return "The best configuration is more than luck, as far as these prices tell"
     return f"More than luck, as far as these prices tell: {', '.join(sure[:4])}"
-
-
-def out_of_sample(folds: pa.Table) -> str:
-    """What the choices of the folds gave, in a sentence."""
-    earned = float(np.prod(1.0 + np.nan_to_num(pictures.numbers(folds, "test_return"))) - 1.0)
-    beaten = np.nanmean(pictures.numbers(folds, "beaten"))
-    train, test = (np.nanmean(pictures.numbers(folds, name)) for name in ("train", "test"))
-    return (
-        f"{len(folds)} folds: {train:.3g} in training became {test:.3g} in the tests; what was chosen earned "
-        f"{earned:+.1%} there and beat {beaten:.0%} of the configurations on average."
-    )
 
 
 def _about(views: Sequence[MarketView]) -> str:
@@ -123,7 +114,7 @@ def _shown(view: MarketView) -> dict[str, Any]:
         "figures": figures,
         "rows": rows,
         "verdict": view.verdict,
-        "out_of_sample": None if view.folds is None else out_of_sample(view.folds),
+        "out_of_sample": view.out_of_sample,
         "folds": None if view.folds is None else _fold_rows(view.folds),
         "charts": [
             {"title": title, "note": note, "svg": charts.svg((_WIDTH, high), draw)}
@@ -191,8 +182,8 @@ def _picture(views: Sequence[MarketView], manifest: Mapping[str, Any]) -> bytes:
     view = views[0]
     drawn = _charts(view)
     said = [view.verdict["sentence"]] if view.verdict else []
-    if view.folds is not None:
-        said.append(out_of_sample(view.folds))
+    if view.out_of_sample is not None:
+        said.append(f"Out of sample: {view.out_of_sample}.")
     out = io.BytesIO()
     with charts.style(_PAPER_INK):
         heights = [1.9, *(high for *_, high, _ in drawn)]

@@ -22,7 +22,7 @@ from engine.policy import Policy
 from experiments.result_files import MANIFEST, METRICS, PICTURE, REPORT, blob_name, json_bytes, parquet_bytes
 from experiments.selection.verdict import judge
 from experiments.sweeps.chunks import RUINED, Marks, run_chunk
-from experiments.sweeps.folding import Choice, choices, folds_table
+from experiments.sweeps.folding import OutOfSample, choices, folds_table, out_of_sample
 from experiments.sweeps.market import Market
 from experiments.sweeps.report import MarketView, make_sweep_report
 from experiments.sweeps.sweep import SweepSpec
@@ -69,8 +69,11 @@ def write_sweep(
         held = _buy_and_hold(market)
         verdict = _verdict(market, spec, table, marks, int(best[0]))
         found = spec.folds(market)
-        chosen = choices(market, table, found, by_return=spec.objective == "total_return") if found else []
+        together: OutOfSample | None = None
         if found:
+            by_return = spec.objective == "total_return"
+            chosen = choices(market, table, found, by_return=by_return)
+            together = out_of_sample(market, chosen, by_return=by_return)
             folds.append(folds_table(market, found, chosen))
         own = [curve(market, spec.space, int(number), spec.trial) for number in best[: spec.curves]]
         curves += own
@@ -83,13 +86,14 @@ def write_sweep(
             "ruined": int(pc.sum(table[RUINED]).as_py()),
             "buy_and_hold": held,
             "verdict": verdict,
-            "validation": _validation(chosen) if found else None,
+            "validation": None if together is None else together.as_dict(),
         }
         views.append(
             MarketView(
                 symbol=market.symbol, table=swept, objective=ranked,
                 names=tuple(axis.name for axis in spec.space.axes), varied=spec.space.varied,
-                verdict=verdict, folds=folds[-1] if found else None, curves=own, buy_and_hold=held,
+                verdict=verdict, folds=folds[-1] if found else None,
+                out_of_sample=None if together is None else together.sentence, curves=own, buy_and_hold=held,
             )
         )  # fmt: skip
     metrics = {
@@ -174,26 +178,6 @@ def _spread(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, float | 
     return {
         f"q{round(point * 100)}": float(np.quantile(known, point)) if len(known) else None for point in points
     }
-
-
-def _validation(chosen: list[Choice]) -> dict[str, Any]:
-    """The folds together: what was expected of the choices, and what they gave."""
-    train = np.array([choice.train for choice in chosen])
-    test = np.array([choice.test for choice in chosen])
-    growth = float(np.prod([1.0 + choice.test_return for choice in chosen]))
-    return {
-        "folds": len(chosen),
-        "train": _mean(train),
-        "test": _mean(test),
-        "test_return": growth - 1.0,
-        "beaten": float(np.mean([choice.beaten for choice in chosen])),
-        "below_median": float(np.mean([choice.beaten < 0.5 for choice in chosen])),
-    }
-
-
-def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:

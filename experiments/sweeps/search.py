@@ -19,7 +19,7 @@ from experiments.sweeps.chunks import Marks, run_chunk
 from experiments.sweeps.market import Market
 from experiments.sweeps.space import Space, Tried, single
 from experiments.sweeps.sweep import SweepSpec
-from experiments.sweeps.tables import scores
+from experiments.sweeps.tables import worst_score
 
 MOST_TRIALS = 100_000
 _SENSELESS = -1e12  # worse than any figure; infinity would be no number to Optuna
@@ -37,7 +37,8 @@ def search(
 ) -> Tried:
     """Try `trials` places of the sweep's space, on this process's Ray; those that make sense, each once.
 
-    The score is the sweep's objective, its mean over the markets.
+    The score is the sweep's objective on the market where it is worst: a mean of ratios is no ratio of anything, and
+    one market where it is very good would make up for all others.
 
     Args:
         markets: what to run over.
@@ -121,10 +122,9 @@ def _try(dials: dict[str, int], markets: list[Any], spec: SweepSpec) -> None:
     except InvalidField:
         tune.report({_SCORE: _SENSELESS})
         return
-    found = []
+    tables = []
     for reference in markets:
         market = ray.get(reference)
         n = len(market.bars) - market.start
-        table = run_chunk(market, one, 0, 1, Marks.ends(n), spec.trial)
-        found.append(scores(table, spec.objective)[0])
-    tune.report({_SCORE: max(_WORST, sum(found) / len(found))})
+        tables.append(run_chunk(market, one, 0, 1, Marks.ends(n), spec.trial))
+    tune.report({_SCORE: max(_WORST, worst_score(tables, spec.objective))})

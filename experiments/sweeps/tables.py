@@ -56,6 +56,11 @@ def scores(table: pa.Table, objective: str) -> Floats:
     return np.where(np.isnan(values) | ruined, -np.inf, -values if objective in _FALLING else values)
 
 
+def worst_score(tables: Sequence[pa.Table], objective: str) -> float:
+    """Of the first configuration of each table, a market each: the score where it is worst; see `scores`."""
+    return min(float(scores(table, objective)[0]) for table in tables)
+
+
 def figures(table: pa.Table, name: str) -> Floats:
     """A column of figures, NaN where one is not defined."""
     column: Floats = table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.float64)

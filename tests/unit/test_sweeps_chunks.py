@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from agents.verdicts import decided
@@ -17,7 +18,15 @@ from experiments.sweeps.market import Market, markets_of
 from experiments.sweeps.pace import Pace, cut
 from experiments.sweeps.space import Space
 from experiments.sweeps.sweep import OBJECTIVES, CrossValidation, SweepSpec, WalkForward
-from experiments.sweeps.tables import RAW, curve, period_returns, ranked_by, ranks, sweep_table
+from experiments.sweeps.tables import (
+    RAW,
+    curve,
+    period_returns,
+    ranked_by,
+    ranks,
+    sweep_table,
+    worst_score,
+)
 from tests.enhanced_world import stream
 from tests.sweep_markets import market
 
@@ -111,6 +120,19 @@ def test_ranks_put_what_is_not_defined_last_and_equals_in_their_order():
     still = run_chunk(flat, space, 0, 6, SweepSpec(space).marks(flat), TRIAL)
     assert still["sharpe"].null_count
     assert ranks(still, "sharpe")[still["sharpe"].to_pylist().index(None)] > 6 - still["sharpe"].null_count
+
+
+def test_over_several_markets_a_search_goes_by_the_worst_and_not_by_a_mean_of_ratios():
+
+    def swept(ratio, drawdown, *, ruined=False):
+        ratios = {name: pa.array([ratio], pa.float64()) for name in ("sharpe", "sharpe_per_period")}
+        return pa.table({**ratios, "max_drawdown": [drawdown], "ruined": [ruined]})
+
+    tables = [swept(9.0, 0.1), swept(-0.5, 0.4), swept(1.0, 0.2)]
+    assert worst_score(tables, "sharpe") == -0.5
+    assert worst_score(tables, "max_drawdown") == -0.4
+    assert worst_score([*tables, swept(None, 0.0)], "sharpe") == -np.inf
+    assert worst_score([*tables, swept(9.0, 1.0, ruined=True)], "sharpe") == -np.inf
 
 
 def test_chunks_cover_every_configuration_of_every_market_once():

@@ -8,7 +8,7 @@ import pytest
 from experiments.arms import Trial
 from experiments.selection.verdict import judge
 from experiments.sweeps.chunks import run_chunk
-from experiments.sweeps.folding import choices, folds_table
+from experiments.sweeps.folding import choices, folds_table, out_of_sample
 from experiments.sweeps.report import MarketView, make_sweep_report
 from experiments.sweeps.space import Space
 from experiments.sweeps.sweep import SweepSpec, WalkForward
@@ -24,10 +24,12 @@ def view(grid: list[str], n: int = 600, *, folds: bool = False, symbol: str = "B
     _, returns = period_returns(table)
     found = spec.folds(where)
     best = int(np.argmin(rank))
+    chosen = choices(where, table, found, by_return=False) if found else []
     return MarketView(
         symbol, sweep_table(where, space, table, rank), "sharpe", tuple(axis.name for axis in space.axes), space.varied,
         judge(returns, np.zeros(len(returns)), best=best, trials=len(space), seed=0, resamples=50).as_dict(),
-        folds_table(where, found, choices(where, table, found, by_return=False)) if found else None,
+        folds_table(where, found, chosen) if found else None,
+        out_of_sample(where, chosen, by_return=False).sentence if found else None,
         [curve(where, space, best, Trial())], {"total_return": 0.1, "sharpe": None, "max_drawdown": 0.2},
     )  # fmt: skip
 
@@ -59,5 +61,5 @@ def test_little_to_show_is_still_a_report(grid: list[str]) -> None:
     table = run_chunk(where, space, 0, len(space), SweepSpec(space).marks(where), Trial())
     names = tuple(axis.name for axis in space.axes)
     shown = sweep_table(where, space, table, ranks(table, "sharpe"))
-    one = MarketView("A&B", shown, "sharpe", names, space.varied, None, None, (), {})
+    one = MarketView("A&B", shown, "sharpe", names, space.varied, None, None, None, (), {})
     assert "A&amp;B" in make_sweep_report([one, one], {"title": "t"}).html
