@@ -9,7 +9,13 @@ from experiments.results import Stream
 
 
 def accuracy_of(stream: Stream) -> Accuracy:
-    """The accuracy of the signals as they came, by side, source, symbol, regime and category."""
+    """The accuracy of the signals as they came, by side, source, symbol, regime and category.
+
+    Right is where the market followed, whether or not the policy opens a trade there: a SELL of long-flat earns nothing
+    and can be right. The move is what the verdict that buys earns before costs, a flip where the signal is a SELL.
+    """
+    bought = stream.gross_bps[:, [Verdict.APPROVE, Verdict.FLIP]]
+    move_bps = np.where(stream.action > 0, bought[:, 0], bought[:, 1])
     dimensions = {
         "source": Labels(stream.source.astype(np.int32, copy=False), tuple(stream.sources)),
         "symbol": Labels(stream.symbol.astype(np.int32, copy=False), tuple(stream.symbols)),
@@ -18,7 +24,7 @@ def accuracy_of(stream: Stream) -> Accuracy:
     }
     return accuracy(
         stream.action,
-        stream.gross_bps[:, Verdict.APPROVE],
+        stream.action * move_bps,
         stream.net_bps[:, Verdict.APPROVE],
         stream.judged,
         dimensions,
