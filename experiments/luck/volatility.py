@@ -177,8 +177,10 @@ class Jumps:
             if found is None or rough.fun < found.fun:
                 found = rough
         assert found is not None
-        shift, *rest = _jump_parameters(found.x)
-        model = cls(mean + shift * deviation, deviation, *rest)
+        _, *rest = _jump_parameters(
+            found.x
+        )  # the mean of the paths is that of the returns, as in every model
+        model = cls(mean, deviation, *rest)
         return replace(model, deviation=level(model, returns))
 
 

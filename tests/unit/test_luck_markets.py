@@ -185,6 +185,15 @@ def test_a_fitted_model_has_the_moments_and_the_clustering_of_its_source(name: s
     assert found["squares_lag_1"].low > 0.0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fitted_model_drifts_as_its_source_does(name: str) -> None:
+    returns = JUMPS.returns(2_000, generator(12, 0)) + 0.003
+    model = fitted_to(name, returns)
+    mean = model.shares @ np.array(model.means) if name == "regimes" else model.mean
+    assert mean == pytest.approx(returns.mean(), abs=1e-4)
+
+
 def test_brownian_paths_are_said_to_have_neither_tails_nor_clustering() -> None:
     returns = THREE.returns(3_000, generator(11, 0))
     model = fitted_to("gbm", returns)
