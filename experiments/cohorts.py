@@ -24,7 +24,7 @@ def accuracy_of(stream: Stream) -> Accuracy:
     }
     return accuracy(
         stream.action,
-        stream.action * move_bps,
+        np.asarray(stream.action * move_bps, np.float64),
         stream.net_bps[:, Verdict.APPROVE],
         stream.judged,
         dimensions,
