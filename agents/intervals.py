@@ -8,7 +8,7 @@ that strong dependence gets few coefficients and a wide interval. A bound on the
 out by Hall's transformation (J. Royal Statistical Society B 54, 1992), as in Skart (Tafazzoli and Wilson, INFORMS J.
 on Computing 23, 2011).
 
-`python -m experiments.coverage` prints how often the intervals hold the truth. What no sample shows they cannot
+`python -m experiments.validation.intervals` prints how often the intervals hold the truth. What no sample shows they cannot
 know: slow dependence under much noise, and shocks so rare that none has come yet, are in nobody's interval.
 """
 
@@ -28,9 +28,9 @@ FEWEST_ROWS = 10
 FEWEST_BLOCKS = 2.0
 """Nor have those whose variation comes from fewer blocks than this: one burst, or one row that is not zero."""
 ENOUGH_ROWS = 100
-"""From so many rows on, the intervals of `experiments.coverage` hold the truth as often as promised."""
+"""From so many rows on, the intervals of `experiments.validation.intervals` hold the truth as often as promised."""
 _COEFFICIENTS = (
-    0.7  # times (n / ratio)^(2/3); by `experiments.coverage` the most that keep coverage at 100 rows
+    0.7  # times (n / ratio)^(2/3); by `experiments.validation.intervals` the most that keep coverage at 100 rows
 )
 
 

@@ -1,9 +1,9 @@
 """Does the instrument work? `python -m experiments.validate` tries each part of it on data whose truth is known.
 
 - `verdict`: what a comparison says about an arm (`experiments.validation.verdicts`);
-- `intervals`: how often intervals hold the truth (`experiments.coverage`);
-- `strategies`: whether check-strategy finds look-ahead (`experiments.check_validation`);
-- `sweeps`: whether the best of a sweep is called more than luck (`experiments.selection.calibration`).
+- `intervals`: how often intervals hold the truth (`experiments.validation.intervals`);
+- `strategies`: whether check-strategy finds look-ahead (`experiments.validation.strategies`);
+- `sweeps`: whether the best of a sweep is called more than luck (`experiments.validation.sweeps`).
 
 Each prints its table and what holds; the status is 1 where something does not. Each can be run by itself, in full or
 in short.
@@ -14,15 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments import check_validation, coverage
-from experiments.selection import calibration
-from experiments.validation import verdicts
+from experiments.validation import intervals, strategies, sweeps, verdicts
 
-PARTS: Mapping[str, Callable[[], int]] = {
-    "verdict": lambda: verdicts.main([]),
-    "intervals": lambda: coverage.main([]),
-    "strategies": lambda: check_validation.main([]),
-    "sweeps": calibration.main,
+PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
+    "verdict": verdicts.main,
+    "intervals": intervals.main,
+    "strategies": strategies.main,
+    "sweeps": sweeps.main,
 }
 
 
@@ -38,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     began, failed = time.monotonic(), []
     for name in options.only or PARTS:
         print(f"# {name}\n", flush=True)
-        if PARTS[name]():
+        if PARTS[name]([]):
             failed.append(name)
         print(f"\n{time.monotonic() - began:.0f} s since the start\n", flush=True)
     print(f"does not hold: {', '.join(failed)}" if failed else "all holds")

@@ -10,7 +10,7 @@ rest: it was below the median there less than half of the time, and lost there l
 The deflated Sharpe ratio counts the trials by the effective rank of their correlation, and any choice as one among two
 at least. It is given for the larger count by their expected best, too: the truth lies between. Trials that are all but
 the same (a grid over fees alone) rank alike in every part of the time; the probability of overfitting would be near 0
-whatever they earn, so none is given. `python -m experiments.selection.calibration` shows how often each part errs.
+whatever they earn, so none is given. `python -m experiments.validation.sweeps` shows how often each part errs.
 """
 
 from dataclasses import asdict, dataclass, replace

@@ -11,7 +11,7 @@ from agents.intervals import (
     share_interval,
     wilson,
 )
-from experiments import coverage
+from experiments.validation import intervals
 from tests.experiment_streams import outcomes
 
 
@@ -25,7 +25,7 @@ def test_the_standard_error_of_independent_rows_is_that_of_the_textbook():
 
 def test_the_long_run_variance_of_an_autoregression_is_found():
     # (1 + phi) / (1 - phi) times the plain one: 4 for 0.6. With 68 degrees the estimate is off by a sixth.
-    series = coverage.autoregression(np.random.default_rng(1), 40, 4_000, 0.6)
+    series = intervals.autoregression(np.random.default_rng(1), 40, 4_000, 0.6)
     found = [dependence(one) for one in series]
     assert np.mean([one.variance for one in found]) == pytest.approx(4.0, rel=0.1)
     assert np.mean([one.degrees for one in found]) == pytest.approx(68, rel=0.1)
@@ -33,7 +33,7 @@ def test_the_long_run_variance_of_an_autoregression_is_found():
 
 
 def test_strong_dependence_in_a_short_series_leaves_few_degrees_and_a_wide_interval():
-    series = coverage.autoregression(np.random.default_rng(1), 200, 100, 0.9)
+    series = intervals.autoregression(np.random.default_rng(1), 200, 100, 0.9)
     found = [dependence(one) for one in series]
     assert np.median([one.degrees for one in found]) <= 2
     # An oracle's is 2 * 1.96 * sqrt(19 / 100) = 1.7 wide.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidField
-from experiments.selection import calibration
+from experiments.validation import sweeps
 from experiments.selection.deflated import (
     deflated_sharpe,
     effective_trials,
@@ -344,18 +344,18 @@ def test_what_cannot_be_judged_is_refused(returns, market, best, trials, said) -
 
 
 def test_the_calibration_pairs_every_grid_market_side_and_length() -> None:
-    nulls = [cell for cell in calibration.CELLS if not cell.edge and cell.grid != "1,000 crossovers"]
+    nulls = [cell for cell in sweeps.CELLS if not cell.edge and cell.grid != "1,000 crossovers"]
     for one, other in combinations(("grid", "market", "side", "periods"), 2):
         met = {(getattr(cell, one), getattr(cell, other)) for cell in nulls}
         every = {getattr(cell, one) for cell in nulls}, {getattr(cell, other) for cell in nulls}
         assert met == set(product(*every))
-    assert {cell.grid for cell in calibration.CELLS} == set(calibration.GRIDS)
-    assert {cell.market for cell in calibration.CELLS} == set(calibration.MARKETS)
+    assert {cell.grid for cell in sweeps.CELLS} == set(sweeps.GRIDS)
+    assert {cell.market for cell in sweeps.CELLS} == set(sweeps.MARKETS)
 
 
 def test_a_line_fails_where_a_part_passes_its_bound() -> None:
     def line(edge=False, bound=0.07, most=None, **counts):
-        return calibration.Line("x", edge, calibration.Tally(seeds=100, **counts), bound, most)
+        return sweeps.Line("x", edge, sweeps.Tally(seeds=100, **counts), bound, most)
 
     assert line(deflated=7, significant=7, reality=30).holds
     assert not line(deflated=8).holds
@@ -371,9 +371,9 @@ def test_a_line_fails_where_a_part_passes_its_bound() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_no_part_of_the_verdict_finds_an_edge_where_there_is_none() -> None:
-    """Few seeds of every kind; `python -m experiments.selection.calibration` has a hundred."""
-    cells = [cell for cell in calibration.CELLS if not cell.edge]
-    *lines, whole = calibration.calibrate(4, cells=cells)
+    """Few seeds of every kind; `python -m experiments.validation.sweeps` has a hundred."""
+    cells = [cell for cell in sweeps.CELLS if not cell.edge]
+    *lines, whole = sweeps.calibrate(4, cells=cells)
     assert [line.name for line in lines] == [cell.name for cell in cells]
     assert all(line.holds for line in lines), [line.shown for line in lines if not line.holds]
     assert whole.tally.seeds == 4 * len(cells)
@@ -382,5 +382,5 @@ def test_no_part_of_the_verdict_finds_an_edge_where_there_is_none() -> None:
 
 @pytest.mark.slow
 def test_an_edge_is_found_in_a_sweep() -> None:
-    (cell,) = (cell for cell in calibration.CELLS if cell.least is not None)
-    assert [calibration.verdict_on(cell, seed).significant for seed in (0, 3, 4)] == [True] * 3
+    (cell,) = (cell for cell in sweeps.CELLS if cell.least is not None)
+    assert [sweeps.verdict_on(cell, seed).significant for seed in (0, 3, 4)] == [True] * 3

@@ -22,7 +22,7 @@ from engine.strategies import registry
 from engine.strategies.checking import _FUTURES, Finding, _going_on, check_strategy
 from engine.strategies.isolation import IsolatedRuns, StrategyRun, StrategySource
 from engine.strategies.strategy import Bars
-from experiments import check_validation, strategy_rules
+from experiments.validation import strategies, strategy_rules
 from tests import strategy_rules as rules
 
 BARS = random_walk(0).slice(0, 600)
@@ -84,18 +84,18 @@ def test_views_show_nothing_of_what_they_were_cut_from(runs) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", check_validation.RULES)
+@pytest.mark.parametrize("rule", strategies.RULES)
 def test_look_ahead_is_found_and_its_honest_twin_passes_on_every_seed(rule: str) -> None:
-    (result,) = check_validation.validate_check(3, rules=(rule,), workers=1)
+    (result,) = strategies.validate_check(3, rules=(rule,), workers=1)
     assert result.wrong == ()
     assert result.holds
 
 
 def test_every_way_to_see_the_future_has_its_twin() -> None:
-    assert len(check_validation.RULES) >= 18
-    results = [check_validation.RuleResult(rule, 4, 4, 3, ("one fails",)) for rule in check_validation.RULES]
+    assert len(strategies.RULES) >= 18
+    results = [strategies.RuleResult(rule, 4, 4, 3, ("one fails",)) for rule in strategies.RULES]
     assert not results[0].holds
-    table = check_validation.result_table(results)
+    table = strategies.result_table(results)
     assert "3 of 4 [19.4%, 99.4%]" in table
     assert f"{4 * len(results)} of {4 * len(results)}" in table
 

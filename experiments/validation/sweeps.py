@@ -1,4 +1,4 @@
-"""How often the verdict of a sweep errs, part by part: `python -m experiments.selection.calibration [SEEDS]`.
+"""How often the verdict of a sweep errs, part by part: `python -m experiments.validation.sweeps`.
 
 Sweeps over markets whose truth is known, and the best of each judged as `raysignal sweep` does it. Grids: a thousand
 crossovers of moving averages; 2 to 10 of them; 25 that are nearly equal; one under 21 fees; and rules that trade
@@ -11,6 +11,7 @@ more than luck, on at most 7 % of the seeds, in every cell; Hansen's test may re
 cells together (it is exact, so that single cells lie on both sides of 5 %).
 """
 
+import argparse
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -344,9 +345,11 @@ def _share(count: int, seeds: int) -> str:
     return f"{count / seeds:.1%} ({100 * interval.low:.0f}-{100 * interval.high:.0f})"
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a line fails."""
-    seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    parser = argparse.ArgumentParser(prog="python -m experiments.validation.sweeps", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100, help="of each cell")
+    seeds = parser.parse_args(arguments).seeds
     print(f"{seeds} seeds a cell; shares in %, with their 95 % intervals\n{HEAD}", flush=True)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         lines = calibrate(seeds, spread=pool.map, told=lambda line: print(line.shown, flush=True))

@@ -1,6 +1,6 @@
-"""Does `raysignal check-strategy` find look-ahead? `python -m experiments.check_validation` tries it on known rules.
+"""Does `raysignal check-strategy` find look-ahead? `python -m experiments.validation.strategies` tries it on known rules.
 
-Each module of `experiments.strategy_rules` has a rule that sees the future and one that does the same without it. On
+Each module of `experiments.validation.strategy_rules` has a rule that sees the future and one that does the same without it. On
 the bars of every seed the check must fail the first for look-ahead and pass the second.
 """
 
@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from data.bars import random_walk
 from engine.strategies.checking import Finding, check_strategy
 from engine.strategies.isolation import IsolatedRuns
-from experiments import strategy_rules
+from experiments.validation import strategy_rules
 
 SEEDS = 100
 FIRST_SEED = 1
@@ -60,7 +60,7 @@ def validate_check(
 
     Args:
         seeds: how many, from `FIRST_SEED` on.
-        rules: names of modules of `experiments.strategy_rules`.
+        rules: names of modules of `experiments.validation.strategy_rules`.
         workers: how many modules are tried at once, each in processes of its own; None: one a processor.
         told: called with how many modules are done, and of how many.
     """
@@ -87,7 +87,7 @@ def result_table(results: Sequence[RuleResult]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it and print what came out; 1 if a leaking rule was not found, or an honest one did not pass."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.check_validation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.validation.strategies", description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args(arguments)

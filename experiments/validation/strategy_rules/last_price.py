@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.strategies.checking import UserStrategy
 from engine.strategies.strategy import Actions, Bars
-from experiments.strategy_rules.helpers import crossed, mean
+from experiments.validation.strategy_rules.helpers import crossed, mean
 
 
 class Leaking(UserStrategy):

@@ -2,7 +2,7 @@
 
 from engine.strategies.checking import UserStrategy
 from engine.strategies.strategy import Actions, Bars
-from experiments.strategy_rules.helpers import beyond, returns, scaled
+from experiments.validation.strategy_rules.helpers import beyond, returns, scaled
 
 
 class Leaking(UserStrategy):

@@ -1,4 +1,4 @@
-"""How often do the intervals hold the truth? `python -m experiments.coverage` counts, on series whose mean is known.
+"""How often do the intervals hold the truth? `python -m experiments.validation.intervals` counts, on series whose mean is known.
 
 A cell is a kind of series at a length. Its line says in how many of the tries there was an interval, how many of
 those held the truth, and how wide they were on average beside an oracle that knows the standard deviation of the
@@ -327,7 +327,7 @@ def table(cells: Sequence[Cell]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 where a promise is not kept."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.coverage", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.validation.intervals", description=__doc__)
     parser.add_argument("--tries", type=int, default=TRIES)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)

@@ -4,7 +4,7 @@ import numpy as np
 
 from engine.strategies.checking import UserStrategy
 from engine.strategies.strategy import Actions, Bars
-from experiments.strategy_rules.helpers import crossed, mean
+from experiments.validation.strategy_rules.helpers import crossed, mean
 
 _WEEK_US = 7 * 86_400_000_000
 

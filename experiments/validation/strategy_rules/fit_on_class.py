@@ -2,7 +2,7 @@
 
 from engine.strategies.checking import UserStrategy
 from engine.strategies.strategy import Actions, Bars
-from experiments.strategy_rules.helpers import FIRST, after_first, beyond, fitted, returns
+from experiments.validation.strategy_rules.helpers import FIRST, after_first, beyond, fitted, returns
 
 
 class Leaking(UserStrategy):

@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.strategies.checking import UserStrategy
 from engine.strategies.strategy import Actions, Bars
-from experiments.strategy_rules.helpers import FIRST, after_first, beyond, fitted, returns
+from experiments.validation.strategy_rules.helpers import FIRST, after_first, beyond, fitted, returns
 
 
 class _AnyBars:

@@ -1,5 +1,0 @@
-"""Rules that see the future, each in its own way, and honest ones that do the same without it.
-
-`experiments.check_validation` tries `raysignal check-strategy` on them. Each class of `leaking` has a twin of the same
-name in `honest`.
-"""
