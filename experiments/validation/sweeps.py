@@ -8,7 +8,8 @@ every market, both sides and few and many periods, in pairs.
 
 On a market without an edge the printed deflated Sharpe ratio may be above 95 %, and the verdict be that the best is
 more than luck, on at most 7 % of the seeds, in every cell; Hansen's test may reject at 5 % on at most 7 % over all
-cells together (it is exact, so that single cells lie on both sides of 5 %).
+cells together. Its level is 5 %, so single cells lie on both sides of it; where rules that trade against the last moves
+meet a strong drift, it rejects more often (see decision 0016).
 """
 
 import argparse
