@@ -29,9 +29,7 @@ FEWEST_BLOCKS = 2.0
 """Nor have those whose variation comes from fewer blocks than this: one burst, or one row that is not zero."""
 ENOUGH_ROWS = 100
 """From so many rows on, the intervals of `experiments.validation.intervals` hold the truth as often as promised."""
-_COEFFICIENTS = (
-    0.7  # times (n / ratio)^(2/3); by `experiments.validation.intervals` the most that keep coverage at 100 rows
-)
+_COEFFICIENTS = 0.7  # times (n / ratio)^(2/3); by `experiments.validation.intervals` the most that keep coverage at 100 rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,13 +18,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from engine.account import Floats
+from engine.performance import FEWEST_RETURNS, WEEK_US, YEAR_US
 from experiments.selection.folds import Fold
 from experiments.sweeps.chunks import SUMS
 from experiments.sweeps.market import Market
 from experiments.sweeps.sweep import fold_edges
 
 _INSTANT = pa.timestamp("us", "UTC")
-YEAR_US = 365 * 24 * 3600 * 1_000_000
 _NOISE = 1e-14
 
 
@@ -58,9 +58,10 @@ class OutOfSample:
         folds: how many.
         bars: of all tests.
         total_return: of the returns one after the other, a share; -1 where a fold's choice was ruined.
-        sharpe: of all these returns, annual; None where not defined.
-        train, test: lowest, median and highest of what the choices were chosen by, fold by fold; None where no fold
-            has it.
+        sharpe: of all these returns, annual; None where not defined, as for fewer than 30 or less than a week.
+        sharpe_per_bar: the same, not annual.
+        train, test: lowest, median and highest of what the choices were chosen by, total return or Sharpe ratio a bar,
+            fold by fold; None where no fold has it.
         beaten: the mean share of the configurations that did worse in a fold's test.
         below_median: share of the folds whose choice was below the median of its test.
         sentence: for people.
@@ -70,6 +71,7 @@ class OutOfSample:
     bars: int
     total_return: float
     sharpe: float | None
+    sharpe_per_bar: float | None
     train: tuple[float, float, float] | None
     test: tuple[float, float, float] | None
     beaten: float
@@ -85,26 +87,34 @@ def out_of_sample(market: Market, chosen: Sequence[Choice], *, by_return: bool) 
     """The folds together: tests that do not overlap, in time; chosen by total return, else by Sharpe ratio."""
     bars, total, squares = (float(sum(part)) for part in zip(*(one.test_sums for one in chosen), strict=True))
     growth = float(np.prod([1.0 + one.test_return for one in chosen]))
-    ratio = float(_sharpe(np.array([total]), np.array([squares]), int(bars), _spacing_us(market))[0])
+    ratio = float(_sharpe(np.array([total]), np.array([squares]), int(bars))[0])
+    per_bar = None if growth <= 0.0 or np.isnan(ratio) else ratio
+    spacing_us = float(np.mean(np.diff(market.bars.known_at_us[market.start :])))
+    is_long = bars >= FEWEST_RETURNS and bars * spacing_us >= WEEK_US
     together = OutOfSample(
         folds=len(chosen),
         bars=int(bars),
         total_return=growth - 1.0,
-        sharpe=None if growth <= 0.0 or np.isnan(ratio) else ratio,
+        sharpe=per_bar * float(np.sqrt(YEAR_US / spacing_us)) if is_long and per_bar is not None else None,
+        sharpe_per_bar=per_bar,
         train=_spread([one.train for one in chosen]),
         test=_spread([one.test for one in chosen]),
         beaten=float(np.mean([one.beaten for one in chosen])),
         below_median=float(np.mean([one.beaten < 0.5 for one in chosen])),
         sentence="",
     )
-    return replace(together, sentence=_sentence(together, "total return" if by_return else "Sharpe"))
+    return replace(together, sentence=_sentence(together, "total return" if by_return else "Sharpe a bar"))
 
 
 def _sentence(one: OutOfSample, chosen_by: str) -> str:
     def said(spread: tuple[float, float, float] | None) -> str:
         return "not defined" if spread is None else "median {1:.3g}, from {0:.3g} to {2:.3g}".format(*spread)
 
-    ratio = "not defined" if one.sharpe is None else f"{one.sharpe:.3g}"
+    ratio = "not defined"
+    if one.sharpe is not None:
+        ratio = f"{one.sharpe:.3g}"
+    elif one.sharpe_per_bar is not None:
+        ratio = f"{one.sharpe_per_bar:.3g} a bar (too short for a year)"
     return (
         f"what was chosen earned {one.total_return:+.2%} in the tests of {one.folds:,d} folds together, Sharpe {ratio};"
         f" fold by fold {chosen_by} was {said(one.test)} (in training {said(one.train)}), and it beat {one.beaten:.0%} "
@@ -118,15 +128,14 @@ def _spread(values: Sequence[float]) -> tuple[float, float, float] | None:
 
 
 def choices(market: Market, table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[Choice]:
-    """Of each fold; chosen by total return, else by Sharpe ratio (annual)."""
+    """Of each fold; chosen by total return, else by Sharpe ratio (a bar)."""
     edges = fold_edges(list(folds))
     lists = table[SUMS].combine_chunks()
     sums = lists.flatten().to_numpy().reshape(len(table), len(edges) - 1, 3)
-    spacing_us = _spacing_us(market)
     found = []
     for fold in folds:
-        train = _values(sums, edges, fold.train, spacing_us, by_return=by_return)
-        test = _values(sums, edges, fold.test, spacing_us, by_return=by_return)
+        train = _values(sums, edges, fold.train, by_return=by_return)
+        test = _values(sums, edges, fold.test, by_return=by_return)
         ranked = np.where(np.isnan(train), -np.inf, train)
         best = int(np.argmax(ranked))
         known = np.where(np.isnan(test), -np.inf, test)
@@ -198,32 +207,26 @@ def _values(
     sums: Floats,
     edges: NDArray[np.int64],
     parts: Sequence[tuple[int, int]],
-    spacing_us: float,
     *,
     by_return: bool,
 ) -> Floats:
-    """Of every configuration over some stretches: total return, or Sharpe ratio (annual), NaN where not defined."""
+    """Of every configuration over some stretches: total return, or Sharpe ratio (a bar), NaN where not defined."""
     own = _Stretch.of(sums, edges, parts)
     if by_return:
         return own.growth - 1.0
-    ratio = _sharpe(own.total, own.squares, own.bars, spacing_us)
+    ratio = _sharpe(own.total, own.squares, own.bars)
     return np.where(own.growth > 0.0, ratio, np.nan)
 
 
-def _sharpe(total: Floats, squares: Floats, bars: int, spacing_us: float) -> Floats:
-    """Annual, from sums of the returns and of their squares; NaN where nothing varies."""
+def _sharpe(total: Floats, squares: Floats, bars: int) -> Floats:
+    """A bar, from sums of the returns and of their squares; NaN where nothing varies."""
     ratio = np.full(len(total), np.nan)
     if bars < 2:
         return ratio
     mean = total / bars
     deviation = np.sqrt(np.maximum(squares - total * mean, 0.0) / (bars - 1))
-    np.divide(mean * np.sqrt(YEAR_US / spacing_us), deviation, out=ratio, where=deviation > _NOISE)
+    np.divide(mean, deviation, out=ratio, where=deviation > _NOISE)
     return ratio
-
-
-def _spacing_us(market: Market) -> float:
-    """Between two bars, on average."""
-    return float(np.mean(np.diff(market.bars.known_at_us[market.start :])))
 
 
 def _known(values: list[float]) -> pa.Array:

@@ -59,19 +59,20 @@ def test_the_ratio_out_of_sample_is_that_of_the_stitched_returns_and_agrees_with
 
     # By hand: 1.1 * 0.98 * 1.04 * 1.04 * 0.999 ** 3 * 0.9989, and the eight returns' mean over their deviation.
     assert found.total_return == pytest.approx(0.161192, abs=1e-6)
-    assert found.sharpe == pytest.approx(0.0194875 / 0.0388515 * math.sqrt(HOURS_A_YEAR), rel=1e-5)
+    assert found.sharpe_per_bar == pytest.approx(0.0194875 / 0.0388515, rel=1e-5)
+    assert found.sharpe is None  # eight hours are no year
     stitched = np.array(wild + calm)
-    assert found.sharpe == pytest.approx(stitched.mean() / stitched.std(ddof=1) * math.sqrt(HOURS_A_YEAR))
+    assert found.sharpe_per_bar == pytest.approx(stitched.mean() / stitched.std(ddof=1))
     assert found.bars == 8
-    assert np.mean([one.test for one in chosen]) < 0.0 < found.sharpe  # what was shown before
+    assert np.mean([one.test for one in chosen]) < 0.0 < found.sharpe_per_bar  # what was shown before
     assert found.test == (
         chosen[1].test,
         pytest.approx(np.mean([one.test for one in chosen])),
         chosen[0].test,
     )
     assert (
-        f"earned {found.total_return:+.2%} in the tests of 2 folds together, Sharpe {found.sharpe:.3g}; "
-        in (found.sentence)
+        f"earned {found.total_return:+.2%} in the tests of 2 folds together, Sharpe {found.sharpe_per_bar:.3g} a bar (too "
+        "short for a year); " in (found.sentence)
     )
 
 
