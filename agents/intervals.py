@@ -5,11 +5,12 @@ coefficients squared, which leaves Student's t with as many degrees of freedom a
 equal-weighted cosine estimator of Lazarus, Lewis, Stock and Watson, J. Business & Economic Statistics 36, 2018).
 They take 0.4 n^(2/3) coefficients for a series of n rows; here n is first divided by how many rows count as one, so
 that strong dependence gets few coefficients and a wide interval. A bound on the side of the longer tail is moved
-out by Hall's transformation (J. Royal Statistical Society B 54, 1992), as in Skart (Tafazzoli and Wilson, INFORMS J.
-on Computing 23, 2011).
+out by Hall's transformation (J. Royal Statistical Society B 54, 1992), as in Skart (Tafazzoli and Wilson, INFORMS
+J. on Computing 23, 2011).
 
-`python -m experiments.validation.intervals` prints how often the intervals hold the truth. What no sample shows they cannot
-know: slow dependence under much noise, and shocks so rare that none has come yet, are in nobody's interval.
+`python -m experiments.validation.intervals` prints how often the intervals hold the truth. What no sample shows
+they cannot know: slow dependence under much noise, and shocks so rare that none has come yet, are in nobody's
+interval.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +30,7 @@ FEWEST_BLOCKS = 2.0
 """Nor have those whose variation comes from fewer blocks than this: one burst, or one row that is not zero."""
 ENOUGH_ROWS = 100
 """From so many rows on, the intervals of `experiments.validation.intervals` hold the truth as often as promised."""
-_COEFFICIENTS = 0.7  # times (n / ratio)^(2/3); by `experiments.validation.intervals` the most that keep coverage at 100 rows
+_COEFFICIENTS = 0.7  # times (n / ratio)^(2/3): the most that cover at 100 rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,6 +49,7 @@ from engine.errors import (
     SettingsError,
     StoreError,
     StoreUnavailable,
+    StrategyFailed,
     Unauthorized,
     UnexplainedDifference,
     UnreadableInput,
@@ -87,6 +88,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (UnexplainedDifference, 500, "The stored orders and the exchange disagree"),
     (OrderError, 500, "An order failed"),
     (SettingsError, 500, "The settings cannot be used"),
+    (StrategyFailed, 422, "The strategy failed"),
     (LookAhead, 500, "Something was about to be used before it was known"),
     (RaysignalError, 500, "Something went wrong"),
 )

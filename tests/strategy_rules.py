@@ -1,4 +1,4 @@
-"""Rules that `check_strategy` is tried on besides `experiments.validation.strategy_rules`; each run imports this module anew."""
+"""Rules that `check_strategy` is tried on beside the leaking ones; each run imports this module anew."""
 
 import os
 import pickle

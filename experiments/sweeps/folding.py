@@ -127,7 +127,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float, float] | None:
     return (float(known.min()), float(np.median(known)), float(known.max())) if len(known) else None
 
 
-def choices(market: Market, table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[Choice]:
+def choices(table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[Choice]:
     """Of each fold; chosen by total return, else by Sharpe ratio (a bar)."""
     edges = fold_edges(list(folds))
     lists = table[SUMS].combine_chunks()

@@ -72,7 +72,7 @@ def write_sweep(
         together: OutOfSample | None = None
         if found:
             by_return = spec.objective == "total_return"
-            chosen = choices(market, table, found, by_return=by_return)
+            chosen = choices(table, found, by_return=by_return)
             together = out_of_sample(market, chosen, by_return=by_return)
             folds.append(folds_table(market, found, chosen))
         own = [curve(market, spec.space, int(number), spec.trial) for number in best[: spec.curves]]

@@ -1,4 +1,4 @@
-"""How often do the intervals hold the truth? `python -m experiments.validation.intervals` counts, on series whose mean is known.
+"""How often do the intervals hold the truth? `python -m experiments.validation.intervals` counts it.
 
 A cell is a kind of series at a length. Its line says in how many of the tries there was an interval, how many of
 those held the truth, and how wide they were on average beside an oracle that knows the standard deviation of the

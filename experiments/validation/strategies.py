@@ -1,7 +1,7 @@
-"""Does `raysignal check-strategy` find look-ahead? `python -m experiments.validation.strategies` tries it on known rules.
+"""Does `raysignal check-strategy` find look-ahead? `python -m experiments.validation.strategies` tries known rules.
 
-Each module of `experiments.validation.strategy_rules` has a rule that sees the future and one that does the same without it. On
-the bars of every seed the check must fail the first for look-ahead and pass the second.
+Each module of `experiments.validation.strategy_rules` has a rule that sees the future and one that does the same
+without it. On the bars of every seed the check must fail the first for look-ahead and pass the second.
 """
 
 import argparse

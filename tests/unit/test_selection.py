@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import InvalidField
-from experiments.validation import sweeps
 from experiments.selection.deflated import (
     deflated_sharpe,
     effective_trials,
@@ -23,6 +22,7 @@ from experiments.selection.folds import Fold, combinatorial, purged_k_fold, walk
 from experiments.selection.overfitting import overfitting
 from experiments.selection.reality import reality_check
 from experiments.selection.verdict import judge, timed
+from experiments.validation import sweeps
 
 
 def bars(ranges) -> set[int]:

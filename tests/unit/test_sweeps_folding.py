@@ -53,7 +53,7 @@ def test_the_ratio_out_of_sample_is_that_of_the_stitched_returns_and_agrees_with
     folds = walk_forward(12, 4, 4)
     where = hourly(12)
     table = table_of(np.stack([other, chosen_one]), fold_edges(folds))
-    chosen = choices(where, table, folds, by_return=False)
+    chosen = choices(table, folds, by_return=False)
     assert [one.configuration for one in chosen] == [1, 1]
     found = out_of_sample(where, chosen, by_return=False)
 
@@ -71,8 +71,8 @@ def test_the_ratio_out_of_sample_is_that_of_the_stitched_returns_and_agrees_with
         chosen[0].test,
     )
     assert (
-        f"earned {found.total_return:+.2%} in the tests of 2 folds together, Sharpe {found.sharpe_per_bar:.3g} a bar (too "
-        "short for a year); " in (found.sentence)
+        f"earned {found.total_return:+.2%} in the tests of 2 folds together, Sharpe {found.sharpe_per_bar:.3g} a bar "
+        "(too short for a year); " in found.sentence
     )
 
 
@@ -83,7 +83,7 @@ def test_stitched_figures_are_those_of_the_accounts_bar_by_bar(validation, by_re
     spec = SweepSpec(space, validation=validation)
     table = run_chunk(where, space, 0, len(space), spec.marks(where), Trial())
     folds = spec.folds(where)
-    chosen = choices(where, table, folds, by_return=by_return)
+    chosen = choices(table, folds, by_return=by_return)
     parts = []
     for fold, one in zip(folds, chosen, strict=True):
         equity = curve(where, space, one.configuration, Trial())["equity"].to_numpy()
@@ -95,6 +95,7 @@ def test_stitched_figures_are_those_of_the_accounts_bar_by_bar(validation, by_re
     assert found.total_return == pytest.approx(np.prod(1.0 + stitched) - 1.0, abs=1e-9)
     ratio = stitched.mean() / stitched.std(ddof=1) * math.sqrt(HOURS_A_YEAR)
     assert found.sharpe == pytest.approx(ratio, rel=1e-6)
+    assert found.sharpe_per_bar == pytest.approx(ratio / math.sqrt(HOURS_A_YEAR), rel=1e-6)
 
 
 @pytest.mark.parametrize("by_return", [False, True])
@@ -105,9 +106,9 @@ def test_a_configuration_that_was_ruined_is_not_chosen_and_does_not_come_back(by
     folds = walk_forward(12, 4, 4)
     where = hourly(12)
     table = table_of(np.stack([ruined, meek]), fold_edges(folds))
-    chosen = choices(where, table, folds, by_return=by_return)
+    chosen = choices(table, folds, by_return=by_return)
     assert [one.configuration for one in chosen] == [1, 1]
-    alone = choices(where, table.slice(0, 1), folds, by_return=by_return)
+    alone = choices(table.slice(0, 1), folds, by_return=by_return)
     assert [one.test_return for one in alone] == [-1.0, -1.0]
     together = out_of_sample(where, alone, by_return=by_return)
     assert together.total_return == -1.0
@@ -120,14 +121,14 @@ def test_two_ruins_do_not_multiply_to_a_gain() -> None:
     returns[0, [5, 9]] = -2.0
     folds = walk_forward(12, 4, 4)
     where = hourly(12)
-    chosen = choices(where, table_of(returns, fold_edges(folds)), folds, by_return=True)
+    chosen = choices(table_of(returns, fold_edges(folds)), folds, by_return=True)
     assert out_of_sample(where, chosen, by_return=True).total_return == -1.0
 
 
 def test_prices_that_never_move_have_no_ratio_out_of_sample() -> None:
     folds = walk_forward(12, 4, 4)
     where = hourly(12)
-    chosen = choices(where, table_of(np.zeros((2, 12)), fold_edges(folds)), folds, by_return=False)
+    chosen = choices(table_of(np.zeros((2, 12)), fold_edges(folds)), folds, by_return=False)
     found = out_of_sample(where, chosen, by_return=False)
     assert (found.total_return, found.sharpe, found.train, found.test) == (0.0, None, None, None)
     assert folds_table(where, folds, chosen)["test"].null_count == 2
