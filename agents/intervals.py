@@ -213,7 +213,9 @@ def dependence(series: Floats) -> Dependence:
         degrees = fewer
     ratio = min(ratio, float(n))
     skewness, blocks = _of_blocks(series, min(ceil(ratio), n // FEWEST_ROWS))
-    return Dependence(ratio, float(spectrum[:degrees].mean()), degrees, skewness, blocks)
+    # One coefficient alone can be near 0, which would look like certainty.
+    variance = ratio * plain if degrees == 1 else float(spectrum[:degrees].mean())
+    return Dependence(ratio, variance, degrees, skewness, blocks)
 
 
 def dependence_of_part(part: Floats, whole: Dependence) -> Dependence:

@@ -40,8 +40,8 @@ def plan_job(
         output.table(_table(found))
         output.say(
             f"Differences between overruled and other signals, bp, that {found.judged:,d} judged signals show "
-            f"{found.power:.0%} of the time, and how many judged signals it takes to show others. One-sided test at "
-            f"{found.level:.3g}, for {_arms(found.claims)}. Neighbouring outcomes overlap: {found.dependence:.1f} of "
+            f"about {found.power:.0%} of the time, and how many judged signals it takes to show others. One-sided test "
+            f"at {found.level:.3g}, for {_arms(found.claims)}. Neighbouring outcomes overlap: {found.dependence:.1f} of "
             "them count as one."
         )
 
@@ -67,8 +67,8 @@ def reach_sentence(found: Plan, horizon: str) -> str:
         judged += f", and holding changes what becomes of {typical.share:.0%} of them"
     return (
         f"{judged}. If an arm holds one in ten of these, and they are worth {typical.per_override_bps:,.1f} bp less "
-        f"than others of their symbol and side, the comparison shows it {found.power:.0%} of the time, and a smaller "
-        f"difference less often. To show {effect:g} bp takes {counted(count, 'such signal')}"
+        f"than others of their symbol and side, the comparison shows it about {found.power:.0%} of the time, and a "
+        f"smaller difference less often. To show {effect:g} bp takes {counted(count, 'such signal')}"
     )
 
 

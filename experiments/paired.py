@@ -48,7 +48,9 @@ class Assessment:
             own; 1 where nothing is known.
         judgment: helps or hurts only where the 95 % interval of selection and the corrected p-value agree.
         detectable_bps: the selection that this experiment would have shown with 80 % power, given how often the
-            arm overruled and how its outcomes varied; None where it did not overrule `enough`.
+            arm overruled and how its outcomes varied: as far below the estimate as the interval at the level of the
+            test reaches, and so many standard errors more; None where it did not overrule `enough`, or where nothing
+            is known.
         returns_bps: by fill, the paired difference of portfolio returns per signal, bp, with interval.
     """
 
@@ -250,5 +252,15 @@ def _judged(one: Assessment, p_greater: float, p_less: float, *, claims: int, al
         p_greater=p_greater,
         p_less=p_less,
         judgment=judgment if one.enough else Judgment.NO_DIFFERENCE,
-        detectable_bps=detectable(one.selection.se, claims, alpha=alpha) if one.enough else None,
+        detectable_bps=_would_show(one.selection, claims, alpha) if one.enough else None,
     )
+
+
+def _would_show(selection: Interval, claims: int, alpha: float, *, power: float = POWER) -> float | None:
+    """The effect that an interval of this width shows with the given power; None where there is no interval."""
+    normal = NormalDist()
+    below = selection.estimate - selection.low
+    if not np.isfinite(below):
+        return None
+    corrected = normal.inv_cdf(1.0 - one_sided_level(claims, alpha=alpha)) / normal.inv_cdf(1.0 - alpha / 2)
+    return below * corrected + normal.inv_cdf(power) * selection.se

@@ -14,8 +14,12 @@ import numpy as np
 
 from experiments.results import Codes, Floats, Ints, Symbols
 
-FEWEST = 20
-"""Signals of one symbol and side below which they share a stratum with those of other such symbols on that side."""
+FEWEST = 100
+"""Signals of one symbol and side below which they share a stratum with those of other such symbols on that side.
+
+The rate of overruling in a stratum knows what an arm that learns does later, so that many small strata would make it
+look worse than chance.
+"""
 
 
 def strata_of(symbol: Symbols, action: Codes, *, fewest: int = FEWEST) -> Ints:

@@ -156,7 +156,7 @@ def test_a_plan_for_a_person_says_what_could_be_shown():
     assert (
         "446 signals can be followed over 6 bars, and holding changes what becomes of 48% of them. If an arm holds one "
         "in ten of these, and they are worth 40.4 bp less than others of their symbol and side, the comparison shows "
-        "it 80% of the time"
+        "it about 80% of the time"
     ) in shown.stdout
     assert "To show 10 bp takes 7,281 such signals" in shown.stdout
     assert "bp per overruled one" in shown.stdout

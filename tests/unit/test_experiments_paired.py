@@ -127,6 +127,17 @@ def test_a_fill_that_only_one_of_the_two_has_is_not_compared():
     assert set(found.returns_bps) == {"signal"}
 
 
+def test_what_would_have_been_shown_is_never_less_than_the_interval_reaches():
+    draws = np.random.default_rng(11)
+    for n in (150, 250, 600):
+        gross, net = net_of(np.ones(n), outcomes(draws, n, phi=0.9))
+        verdict = np.where(gathered(draws, n, stay=0.98), Verdict.FLIP, Verdict.APPROVE).astype(np.int8)
+        found = assess(verdict, net, gross, timestamp_us=np.arange(n))
+        if found.detectable_bps is not None:
+            assert found.detectable_bps > found.selection.estimate - found.selection.low
+        assert (found.detectable_bps is None) == (not found.enough or np.isnan(found.selection.low))
+
+
 def test_a_preference_for_one_side_is_no_skill():
     stream = a_stream(600)
     net = stream.net_bps.copy()

@@ -5,17 +5,17 @@ from experiments.strata import mean_from_on, mean_within, rows_by, strata_of
 
 
 def test_signals_of_one_symbol_and_side_are_a_stratum():
-    symbol, action = np.repeat([3, 7], 60).astype(np.int32), np.tile([1, -1], 60).astype(np.int8)
+    symbol, action = np.repeat([3, 7], 240).astype(np.int32), np.tile([1, -1], 240).astype(np.int8)
     strata = strata_of(symbol, action)
-    assert sorted(np.bincount(strata).tolist()) == [30, 30, 30, 30]
+    assert sorted(np.bincount(strata).tolist()) == [120, 120, 120, 120]
     assert all(len(set(zip(symbol[rows], action[rows], strict=True))) == 1 for rows in rows_by(strata))
 
 
 def test_symbols_with_few_signals_share_a_stratum_a_side():
-    symbol = np.concatenate([np.zeros(50), [1, 2, 3, 1]]).astype(np.int32)
-    action = np.concatenate([np.ones(50), [1, 1, -1, -1]]).astype(np.int8)
+    symbol = np.concatenate([np.zeros(150), [1, 2, 3, 1]]).astype(np.int32)
+    action = np.concatenate([np.ones(150), [1, 1, -1, -1]]).astype(np.int8)
     strata = strata_of(symbol, action)
-    assert strata[50] == strata[51] != strata[52] == strata[53]
+    assert strata[150] == strata[151] != strata[152] == strata[153]
     assert len({*strata.tolist()}) == 3
     assert strata.min() == 0
 
