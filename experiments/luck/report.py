@@ -144,7 +144,10 @@ def _draw_spreads(figure: Any, figures: Floats, own: Mapping[str, float]) -> Non
     for place, (axes, name) in enumerate(zip(figure.subplots(1, 3), FIGURES, strict=False)):
         values = figures[:, place]
         low, high = np.quantile(values, (0.0, 0.995))
-        axes.hist(values[values <= high] if high > low else values, bins=40, color=_BLUE, alpha=0.7)
+        shown = values[values <= high] if high > low else values
+        # Such as the drawdowns of one losing trade in every order: they differ by rounding, which bins cannot.
+        equal = np.ptp(shown) <= 1e-9 * max(1.0, abs(high))
+        axes.hist(shown, bins=40, range=(low - 0.5, low + 0.5) if equal else None, color=_BLUE, alpha=0.7)
         axes.axvline(own[name], color=_ORANGE, linewidth=1.4)
         axes.set_title(name.replace("_", " "))
         axes.set_yticks([])

@@ -223,3 +223,14 @@ def test_the_report_draws_the_account_among_its_paths() -> None:
         assert note in report.html
     assert len(COLUMNS) == figures.shape[1]
     assert report.png.startswith(b"\x89PNG")
+
+
+def test_figures_that_differ_by_rounding_alone_can_be_drawn() -> None:
+    spec = LuckSpec("order", 50, policy=Policy(fee_bps=0.0))
+    where = market([100.0, 105.0, 100.0, 90.0, 95.0, 100.0, 110.0], [1, -1, 1, -1, 0, 1, 0])
+    source, figures, levels = drawn(where, spec)
+    assert 0.0 < np.ptp(figures[:, 1]) < 1e-12  # every order has the one trade that loses
+    fan = np.quantile(levels, (0.05, 0.5, 0.95), axis=0)
+    found = metrics_of(spec, source, figures)
+    report = make_luck_report(found, {"run_id": "r"}, figures, levels, fan, levels[0])
+    assert report.png.startswith(b"\x89PNG")
