@@ -53,6 +53,11 @@ class Interval:
     n: int
 
     @property
+    def is_known(self) -> bool:
+        """Whether there are bounds."""
+        return bool(np.isfinite(self.low))
+
+    @property
     def above_zero(self) -> bool:
         return self.low > 0.0
 

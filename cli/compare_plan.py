@@ -41,8 +41,8 @@ def plan_job(
         output.say(
             f"Differences between overruled and other signals, bp, that {found.judged:,d} judged signals show "
             f"about {found.power:.0%} of the time, and how many judged signals it takes to show others. One-sided test "
-            f"at {found.level:.3g}, for {_arms(found.claims)}. Neighbouring outcomes overlap: {found.dependence:.1f} of "
-            "them count as one."
+            f"at {found.level:.3g}, for {_arms(found.claims)}. Neighbouring outcomes overlap: {found.dependence:.1f} "
+            "of them count as one."
         )
 
 

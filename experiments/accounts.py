@@ -52,6 +52,12 @@ def _in_short(arms: Sequence[ArmFigures], fill: str) -> str:
     """Who earned and who lost."""
     ends = {arm.name: arm.performance[fill] for arm in arms}
     lost = [name for name, figures in ends.items() if (figures.get("total_return") or 0.0) < 0.0]
+    other = [
+        name for name, arm in zip(ends, arms, strict=True) for figures in arm.performance.values()
+        if ((figures.get("total_return") or 0.0) < 0.0) is not (name in lost)
+    ]  # fmt: skip
+    if other:
+        return "Whether an account loses depends on its fills"
     if len(lost) == len(ends):
         every = {1: "The account loses", 2: "Both accounts lose"}.get(len(ends), "All accounts lose")
         if ruined := [name for name, figures in ends.items() if is_ruined(figures)]:

@@ -65,7 +65,7 @@ class Evaluation:
         accuracy: of the signals as they came.
         calibration: by arm, of those that had probabilities.
         blind: the control that looks ahead did not win, so that nothing can be concluded; None where there
-            was none.
+            was none, or what it is worth is not known.
         alpha: 1 - coverage of the intervals.
     """
 
@@ -172,7 +172,11 @@ def is_canary(arm: str, kind: str) -> bool:
 
 
 def _blind(assessments: Sequence[Assessment]) -> bool | None:
-    canaries = [assessment for assessment in assessments if is_canary(assessment.arm, assessment.kind)]
+    canaries = [
+        one
+        for one in assessments
+        if is_canary(one.arm, one.kind) and (one.selection.is_known or not one.enough)
+    ]
     if not canaries:
         return None
     return any(canary.judgment is not Judgment.HELPS for canary in canaries)

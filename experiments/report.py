@@ -173,6 +173,8 @@ def _said(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
     if is_canary(one.arm, one.kind):
         good = one.judgment is Judgment.HELPS
         tag, tone = ("wins, as it must", "plain") if good else ("does not win", "bad")
+        if one.enough and not one.selection.is_known:
+            tag, tone = "not known", "plain"
     elif one in evaluation.claims:
         tag, tone = JUDGED_WORDS[one.judgment], _TONE[one.judgment]
     elif not one.enough:

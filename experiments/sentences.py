@@ -17,6 +17,10 @@ JUDGED_WORDS = {
     Judgment.NO_DIFFERENCE: "no difference shown",
 }
 _MUST_WIN = "looks ahead, and wins, as it must: this experiment can see an effect"
+_UNSURE = (
+    "looks ahead, and what that is worth comes from so few stretches of time that it is not known whether this "
+    "experiment can see an effect"
+)
 _BLIND = "looks ahead and still does not win: this experiment cannot see an effect where there is one"
 
 
@@ -60,6 +64,8 @@ def sentence(evaluation: Evaluation, assessment: Assessment) -> str:
     """What is known about the choice of one arm; see also `where_from`."""
     if is_canary(assessment.arm, assessment.kind):
         says = _MUST_WIN if assessment.judgment is Judgment.HELPS else _BLIND
+        if assessment.enough and not assessment.selection.is_known:
+            says = _UNSURE
         return f"{assessment.arm} {says} ({_figures(assessment)})."
     if not _overruled(assessment):
         said = f"{assessment.arm} overruled no judged signal, so it is no different from the baseline."
@@ -151,9 +157,7 @@ def not_shown(evaluation: Evaluation) -> list[str]:
         if evaluation.blind or one.judgment is Judgment.NO_DIFFERENCE
     ]
     if evaluation.blind is None:
-        sentences.append(
-            "No control that looks ahead was run, so it is not known whether an effect would be seen."
-        )
+        sentences.append("No control that looks ahead tells whether an effect would be seen.")
     sentences += control_meanings(evaluation)
     sentences.append(
         "Whether an account earns: better choices than chance can lose money, and a gain from trading less is no "

@@ -112,7 +112,7 @@ def fee_cell(fee_bps: float | None) -> str:
 
 def odd_p(evaluation: Evaluation, one: Assessment, value: float) -> str:
     """A p-value; marked where it is the small one of a control that knows nothing; a dash where nothing is tested."""
-    if not one.enough:
+    if not (one.enough and one.selection.is_known):
         return NONE
     odd = value <= evaluation.alpha and control_meaning(evaluation, one)
     return p_value(value) + (_ODD if odd else "")

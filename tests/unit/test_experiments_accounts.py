@@ -36,6 +36,13 @@ def test_accounts_that_lose_are_said_to_lose_under_both_fills_and_beside_holding
     )
 
 
+def test_an_account_that_loses_under_one_fill_alone_is_not_said_to_lose_nothing(evaluation):
+    found = account_sentence(came_to(evaluation, baseline=(0.0, -0.001), memory=(0.0, -0.001)))
+    assert found.startswith(
+        "Whether an account loses depends on its fills: filled at the next bar, memory 0.0%"
+    )
+
+
 @pytest.mark.parametrize(
     ("memory", "baseline", "begins"),
     [

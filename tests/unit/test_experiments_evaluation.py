@@ -1,5 +1,9 @@
+from dataclasses import replace
+
+import numpy as np
 import orjson
 
+from agents.verdicts import Verdict
 from experiments.evaluation import evaluate
 from experiments.paired import Judgment
 from tests.experiment_streams import a_stream, an_arm, some_arms
@@ -52,3 +56,18 @@ def test_a_stream_without_a_judged_signal_shows_nothing():
     assert {one.judgment for one in found.assessments} == {Judgment.NO_DIFFERENCE}
     assert found.blind is True
     assert found.calibration == {}
+
+
+def test_a_canary_whose_worth_is_not_known_makes_no_experiment_blind():
+    """The selection of a choice that looks ahead, nearly all of it on one signal of 400."""
+    stream = a_stream(400, symbols=("BTC",))
+    row = int(np.flatnonzero(np.nan_to_num(stream.net_bps[:, Verdict.APPROVE]) < -10.0)[20])
+    net = stream.net_bps * np.where(np.arange(400) == row, 200.0, 1e-3)[:, None]
+    stream = replace(stream, net_bps=net)
+    ahead = np.where(np.nan_to_num(net[:, Verdict.APPROVE]) < 0.0, Verdict.FLIP, Verdict.APPROVE)
+    found = evaluate(
+        stream, [an_arm(stream, "baseline", "baseline"), an_arm(stream, "canary", "control", ahead)]
+    )
+    assert found.of("canary").enough
+    assert not found.of("canary").selection.is_known
+    assert found.blind is None

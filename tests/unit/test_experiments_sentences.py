@@ -228,7 +228,7 @@ def test_a_control_that_makes_a_difference_is_explained_wherever_it_is_shown(eva
 
 def test_a_missing_canary_is_pointed_out(evaluation):
     assert any(
-        "No control that looks ahead was run" in one for one in not_shown(replace(evaluation, blind=None))
+        "No control that looks ahead tells" in one for one in not_shown(replace(evaluation, blind=None))
     )
 
 
