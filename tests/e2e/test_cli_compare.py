@@ -69,11 +69,19 @@ def reference(store):
     return compared(store)
 
 
-def test_a_comparison_sees_an_effect_and_says_what_it_could_not_show(reference):
-    assert reference["blind"] is False
+def test_a_comparison_says_whether_it_can_see_an_effect(tmp_path, reference):
+    # Under long-flat one storm carries nearly all that a choice that looks ahead is worth: no interval, no verdict.
+    assert reference["blind"] is None
+    both = compared(tmp_path.as_uri(), "--side", "long-short", "--arms", "baseline,memory,canary")
+    assert both["blind"] is False
+    assert both["arms"][2]["assessment"]["judgment"] == "helps"
+
+
+def test_a_comparison_shows_every_arm_and_says_what_it_read(reference):
     arms = {arm["arm"]: arm["assessment"] for arm in reference["arms"]}
     assert list(arms) == ["baseline", "memory", "random", "shuffled", "canary"]
-    assert arms["canary"]["judgment"] == "helps"
+    assert arms["canary"]["selection"]["low"] is None
+    assert arms["canary"]["uplift"]["low"] > 0.0
     assert reference["judged"] == reference["plan"]["judged"] > 0
     assert "no model is asked" in reference["model"]
     assert reference["arms_read"] == []
