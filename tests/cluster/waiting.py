@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 _PAUSE_S = 0.02
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from tests.ports import free_port
 
-START_TIMEOUT_S = 100.0
+START_TIMEOUT_S = 200.0
 
 _numbers = itertools.count()
 

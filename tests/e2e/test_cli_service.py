@@ -192,7 +192,7 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
             if line.startswith("service"):
                 seen = family(program.pid)
                 break
-        stdout, stderr = program.communicate(timeout=200)
+        stdout, stderr = program.communicate(timeout=280)
     assert program.returncode == 0, stderr
     found = json.loads(stdout)
     assert found["same"]
