@@ -369,7 +369,7 @@ def test_a_line_fails_where_a_part_passes_its_bound() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_no_part_of_the_verdict_finds_an_edge_where_there_is_none() -> None:
     """Few seeds of every kind; `python -m experiments.validation.sweeps` has a hundred."""
     cells = [cell for cell in sweeps.CELLS if not cell.edge]
