@@ -3,8 +3,8 @@
 The variance of a mean comes from the spectrum of the series near frequency 0: the average of its first cosine
 coefficients squared, which leaves Student's t with as many degrees of freedom as there were coefficients (the
 equal-weighted cosine estimator of Lazarus, Lewis, Stock and Watson, J. Business & Economic Statistics 36, 2018).
-They take 0.4 n^(2/3) coefficients for a series of n rows; here n is first divided by how many rows count as one, so
-that strong dependence gets few coefficients and a wide interval. A bound on the side of the longer tail is moved
+There are 0.7 (n / ratio)^(2/3) coefficients for a series of n rows of which `ratio` count as one, so that strong
+dependence gets few of them and a wide interval. A bound on the side of the longer tail is moved
 out by Hall's transformation (J. Royal Statistical Society B 54, 1992), as in Skart (Tafazzoli and Wilson, INFORMS
 J. on Computing 23, 2011).
 
