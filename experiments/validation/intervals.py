@@ -56,7 +56,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class CoverageCell:
     """What came out for one kind at one length.
 
     Attributes:
@@ -288,7 +288,7 @@ def coverage(
     kinds: Sequence[str] | None = None,
     seed: int = 1,
     workers: int = 1,
-) -> list[Cell]:
+) -> list[CoverageCell]:
     """Every kind at every length, cohorts at their own sizes.
 
     Args:
@@ -307,7 +307,7 @@ def coverage(
         return list(pool.map(count, cells))
 
 
-def table(cells: Sequence[Cell]) -> str:
+def table(cells: Sequence[CoverageCell]) -> str:
     """A line a kind; at each length coverage with its 95 % half width, the width, and how many had an interval."""
     parts = [
         _lines([cell for cell in cells if cell.kind in group], title)
@@ -336,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(cell.holds for cell in cells) else 1
 
 
-def _cell(which: tuple[str, int], *, tries: int, seed: int) -> Cell:
+def _cell(which: tuple[str, int], *, tries: int, seed: int) -> CoverageCell:
     name, rows = which
     kind = {**KINDS, **COHORTS, **LIMITS}[name]
     draws = np.random.default_rng([seed, crc32(name.encode()), rows])
@@ -346,7 +346,7 @@ def _cell(which: tuple[str, int], *, tries: int, seed: int) -> Cell:
     held = (low <= kind.truth) & (kind.truth <= high)
     n, hit = int(shown.sum()), int(held.sum())
     oracle = 2.0 * _Z * float(estimate.std())
-    return Cell(
+    return CoverageCell(
         kind=name,
         rows=rows,
         tries=tries,
@@ -359,7 +359,7 @@ def _cell(which: tuple[str, int], *, tries: int, seed: int) -> Cell:
     )
 
 
-def _lines(cells: Sequence[Cell], title: str) -> str:
+def _lines(cells: Sequence[CoverageCell], title: str) -> str:
     if not cells:
         return ""
     lengths = sorted({cell.rows for cell in cells})
@@ -374,7 +374,7 @@ def _lines(cells: Sequence[Cell], title: str) -> str:
     )
 
 
-def _written(cell: Cell | None) -> str:
+def _written(cell: CoverageCell | None) -> str:
     if cell is None:
         return ""
     if not cell.shown:

@@ -47,7 +47,7 @@ Side = Literal["long-flat", "long-short"]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class SweepCell:
     """One kind of sweep.
 
     Attributes:
@@ -149,7 +149,7 @@ HEAD = (
     f"{'Hansen < 5 %':>16}{'not luck':>16}"
 )
 
-Task = tuple[Cell, int, int]
+Task = tuple[SweepCell, int, int]
 
 
 class Spread(Protocol):
@@ -163,7 +163,7 @@ class Spread(Protocol):
 def calibrate(
     seeds: int,
     *,
-    cells: Sequence[Cell] | None = None,
+    cells: Sequence[SweepCell] | None = None,
     spread: Spread = map,
     told: Callable[[Line], None] = lambda _: None,
 ) -> list[Line]:
@@ -215,7 +215,7 @@ def try_seeds(task: Task) -> Tally:
     return tally
 
 
-def verdict_on(cell: Cell, seed: int) -> Verdict:
+def verdict_on(cell: SweepCell, seed: int) -> Verdict:
     """Of the best of a cell's grid, by its Sharpe ratio over the periods."""
     bars = cell.periods * BARS_A_PERIOD
     close = 100.0 * np.exp(np.cumsum(MARKETS[cell.market](_FIRST_SEED + seed, bars)))
@@ -326,17 +326,17 @@ _PAIRS: tuple[tuple[str, Side, int], ...] = (
 )  # fmt: skip
 CELLS = (
     *(
-        Cell(grid, *pair)
+        SweepCell(grid, *pair)
         for grid in ("21 fees", "2 to 10 crossovers", "25 near-equal", "18 RSI under fees")
         for pair in _PAIRS
     ),
-    Cell("1,000 crossovers", "random walk", "long-short", MANY_PERIODS),
-    Cell("1,000 crossovers", "drift", "long-flat", MANY_PERIODS),
-    Cell("1,000 crossovers", "changing volatility", "long-short", MANY_PERIODS),
-    Cell("1,000 crossovers", "fat tails", "long-flat", FEW_PERIODS),
-    Cell("1,000 crossovers", "momentum", "long-short", MANY_PERIODS, LEAST_FOUND),
-    Cell("1,000 crossovers", "momentum", "long-flat", MANY_PERIODS),
-    Cell("2 to 10 crossovers", "momentum", "long-short", MANY_PERIODS),
+    SweepCell("1,000 crossovers", "random walk", "long-short", MANY_PERIODS),
+    SweepCell("1,000 crossovers", "drift", "long-flat", MANY_PERIODS),
+    SweepCell("1,000 crossovers", "changing volatility", "long-short", MANY_PERIODS),
+    SweepCell("1,000 crossovers", "fat tails", "long-flat", FEW_PERIODS),
+    SweepCell("1,000 crossovers", "momentum", "long-short", MANY_PERIODS, LEAST_FOUND),
+    SweepCell("1,000 crossovers", "momentum", "long-flat", MANY_PERIODS),
+    SweepCell("2 to 10 crossovers", "momentum", "long-short", MANY_PERIODS),
 )
 """Each pair of grid, market, side and periods that a null is asked of, and the edges."""
 
