@@ -24,7 +24,7 @@ def view(grid: list[str], n: int = 600, *, folds: bool = False, symbol: str = "B
     _, returns = period_returns(table)
     found = spec.folds(where)
     best = int(np.argmin(rank))
-    chosen = choices(where, table, found, by_return=False) if found else []
+    chosen = choices(table, found, by_return=False) if found else []
     return MarketView(
         symbol, sweep_table(where, space, table, rank), "sharpe", tuple(axis.name for axis in space.axes), space.varied,
         judge(returns, np.zeros(len(returns)), best=best, trials=len(space), seed=0, resamples=50).as_dict(),
