@@ -7,11 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from rich.markup import escape
-
 from cli.client import Client
 from cli.options import Place, configured
 from cli.output import Output, performance_table, policy_sentence, rows_table
+from cli.texts import escape
 from engine.settings import Settings
 from serve.service import reachable
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 
 from cli.files import reading_of, reading_sentences
 from cli.options import ReadingOptions
 from cli.output import Output, errors_table, rows_table
 from cli.survey import survey_file
+from cli.texts import escape
 from engine.settings import Settings
 
 

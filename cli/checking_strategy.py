@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 
 from cli.options import ReadingOptions, configured, existing_file
 from cli.output import Output, rows_table
+from cli.texts import escape
 from data.bars import random_walk
 from engine.errors import InvalidField, RaysignalError
 from engine.strategies.checking import check_strategy

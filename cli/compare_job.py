@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 
 from cli.compare_plan import plan_of, reach_sentence
 from cli.files import reading_of, reading_sentences
@@ -18,6 +17,7 @@ from cli.output import Output
 from cli.remarks import remarks_aside
 from cli.results import results_dict, show_results
 from cli.stream import FileStream, read_stream
+from cli.texts import escape
 from cli.trials import Questions, Rules, cassette_beside, chosen_arms
 from engine.errors import NotFound, RaysignalError
 from engine.journal.stores import BlobStore, open_stores

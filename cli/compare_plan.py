@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from cli.options import ReadingOptions
 from cli.output import Output, rows_table
 from cli.stream import FileStream, read_stream
+from cli.texts import escape
 from cli.trials import Questions, Rules, chosen_arms
 from engine.settings import Settings
 from experiments.arms import KINDS, Trial, stream_of

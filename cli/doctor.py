@@ -21,9 +21,8 @@ def doctor(
 
     Exit status 1 if something failed.
     """
-    from rich.markup import escape  # noqa: PLC0415 - with the next
-
     from cli.checks import examine  # noqa: PLC0415 - the checks load what they check
+    from cli.texts import escape  # noqa: PLC0415 - with the next
 
     output = Output(json)
     findings = []

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.markup import escape
-
 from cli.options import given, writing_to
 from cli.output import Output
+from cli.texts import escape
 from data.generator import GeneratorSpec, write_csv
 from data.plain import PlainFormat, write_plain
 from engine.errors import InvalidField

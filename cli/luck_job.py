@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from cli.checking_strategy import values_of
 from cli.files import reading_of, reading_sentences
 from cli.options import ReadingOptions, existing_file
 from cli.orchestrating import on_ray, watching
 from cli.output import Output, rows_table
 from cli.stream import read_stream
+from cli.texts import escape
 from engine.errors import InvalidField, RaysignalError
 from engine.journal.stores import open_stores
 from engine.policy import Policy

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from cli import (
@@ -28,6 +27,7 @@ from cli import (
     serve,
     sweep,
 )
+from cli.texts import escape
 from engine.errors import RaysignalError
 
 

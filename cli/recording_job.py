@@ -12,13 +12,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 from structlog.typing import FilteringBoundLogger
 
 from cli.feed_job import Job, loopback_settings, open_lines
 from cli.options import writing_to
 from cli.output import Output, rows_table
+from cli.texts import escape
 from engine.database.database import Database, open_database
 from engine.errors import InvalidField
 from engine.market.clocks import Clock, SystemClock

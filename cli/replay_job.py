@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.markup import escape
 
 from cli.asking import sentence_of, service_at
 from cli.files import SignalFile, reading_of, reading_sentences
 from cli.options import ReadingOptions
 from cli.output import Output, errors_table, performance_table
 from cli.replaying import Pace, Plan, Tally, replay_file
+from cli.texts import escape
 from cli.ways import Way
 from engine.policy import Policy
 from engine.settings import Settings

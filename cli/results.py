@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from rich.markup import escape
-
 from cli.output import Output, policy_sentence
+from cli.texts import escape
 from experiments.metrics import evaluation_of
 from experiments.result_files import DECISIONS, EQUITY, MANIFEST, METRICS, PICTURE, REPORT, blob_name
 from experiments.runs import Run

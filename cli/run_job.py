@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from rich.markup import escape
 
 from cli.asking import sentence_of, service_at
 from cli.client import Client
@@ -28,6 +27,7 @@ from cli.output import Output, errors_table, performance_table, rows_table
 from cli.ports import free_port
 from cli.replay_job import sending, summary
 from cli.replaying import Pace, Plan, Tally, replay_file
+from cli.texts import escape
 from cli.trials import Questions, Rules, configured_trial
 from data.generator import SAMPLE as _SAMPLE
 from data.generator import SAMPLE_SPEC

@@ -4,10 +4,9 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from rich.markup import escape
-
 from cli.output import Output, rows_table
 from cli.results import results_dict, show_manifest, show_results
+from cli.texts import escape
 from engine.journal.stores import open_stores
 from experiments.result_files import blob_name
 from experiments.runs import Difference, Run, diff_runs, list_runs, load_run

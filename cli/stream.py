@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.markup import escape
 
 from cli.files import reading_of, reading_sentences
 from cli.options import ReadingOptions
 from cli.output import Output, errors_table
 from cli.survey import Survey
+from cli.texts import escape
 from engine.columns import SignalBatch
 from engine.errors import RaysignalError
 from engine.identities.keys import first_in_batch

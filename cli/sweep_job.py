@@ -7,13 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
-
 from cli.files import reading_of, reading_sentences
 from cli.options import ReadingOptions, existing_file
 from cli.orchestrating import on_ray, watching
 from cli.output import Output, rows_table
 from cli.stream import FileStream, read_stream
+from cli.texts import escape
 from engine.errors import InvalidField, NotFound, RaysignalError
 from engine.instants import parse_instant, zone_named
 from engine.journal.stores import BlobStore, open_stores
@@ -264,6 +263,8 @@ def _show(
             f"[bold]{escape(market.symbol)}[/bold]: best by {found['ranked_by']} of {found['configurations']:,d}"
             + (f", of which {found['ruined']:,d} were ruined" if found["ruined"] else "")
         )
+        if found["best"][0]["figures"][found["ranked_by"]] is None:
+            output.say(f"none has a {found['ranked_by']}: they stand in the order of the grid")
         if found["ranked_by"] != spec.objective:
             output.say(f"these prices are too few or too short for {spec.objective}, a figure of a year")
         shown = dict.fromkeys((found["ranked_by"], *_FIGURES))

@@ -140,6 +140,7 @@ def assess(
     timestamp_us: Ints,
     strata: Ints | None = None,
     judged: Flags | None = None,
+    known_at_us: Ints | None = None,
     returns: Mapping[str, Floats] | None = None,
     name: str = "arm",
     kind: str = "memory",
@@ -156,6 +157,9 @@ def assess(
         timestamp_us: int64[n], not falling; rows of one instant count as one, because they share a market.
         strata: int64[n], see `experiments.strata`; None: all of one.
         judged: bool[n]; None: where `net_bps` is a number.
+        known_at_us: int64[n], when an outcome was known; where fewer than `FEWEST` of them follow one another without
+            overlap there is no interval, because the file saw the market move over the horizon too seldom. None:
+            outcomes do not overlap.
         returns: by fill, float64[n], the arm's portfolio returns less the baseline's, shares.
         name: of the arm.
         kind: of the arm.
@@ -163,15 +167,21 @@ def assess(
         alpha: two-sided level of the intervals and one-sided level of the tests.
     """
     known = np.isfinite(net_bps).all(axis=1) if judged is None else judged
-    rows = np.flatnonzero(known)
+    rows, nan = np.flatnonzero(known), float("nan")
     own, net, at = verdict[rows], net_bps[rows], timestamp_us[rows]
+
+    seldom = known_at_us is not None and not _follow_one_another(at, known_at_us[rows])
 
     def interval(series: Floats, instants: Ints) -> Interval:
         return mean_interval(by_instant(series, instants), level=1.0 - alpha)
 
+    def of_outcomes(series: Floats) -> Interval:
+        found = interval(series, at)
+        return replace(found, low=nan, high=nan) if seldom else found
+
     within = np.zeros(len(rows), np.int64) if strata is None else strata[rows]
     selected = selection_of(own, net, within)
-    selection = interval(selected, at)
+    selection = of_outcomes(selected)
     overridden = {kind.name.lower(): int(np.count_nonzero(own == kind)) for kind in OVERRIDES}
     plain = Assessment(
         arm=name,
@@ -180,7 +190,7 @@ def assess(
         judged=len(rows),
         overridden=overridden,
         parts=decompose(own, net, gross_bps[rows], within),
-        uplift=interval(uplift_of(own, net), at),
+        uplift=of_outcomes(uplift_of(own, net)),
         selection=selection,
         p_greater=1.0,
         p_less=1.0,
@@ -191,8 +201,18 @@ def assess(
             for fill, difference in (returns or {}).items()
         },
     )
-    greater, less = mean_p_values(by_instant(selected, at))
+    greater, less = (1.0, 1.0) if seldom else mean_p_values(by_instant(selected, at))
     return _judged(plain, min(1.0, claims * greater), min(1.0, claims * less), claims=claims, alpha=alpha)
+
+
+def _follow_one_another(decided_at_us: Ints, known_at_us: Ints) -> bool:
+    """Whether `FEWEST` outcomes follow one another, each decided when the one before was known."""
+    row = 0
+    for _ in range(FEWEST):
+        if row >= len(decided_at_us):
+            return False
+        row = int(np.searchsorted(decided_at_us, known_at_us[row]))
+    return True
 
 
 def assess_arms(stream: Stream, arms: Sequence[ArmResult], *, alpha: float = 0.05) -> list[Assessment]:
@@ -214,6 +234,7 @@ def assess_arms(stream: Stream, arms: Sequence[ArmResult], *, alpha: float = 0.0
             timestamp_us=stream.timestamp_us,
             strata=strata,
             judged=stream.judged,
+            known_at_us=stream.known_at_us,
             returns=_returns_against(base, arm),
             name=arm.name,
             kind=arm.kind,

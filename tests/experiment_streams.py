@@ -74,8 +74,8 @@ def a_stream(n: int = 600, *, seed: int = 1, symbols: tuple[str, ...] = ("BTC", 
         gross_bps=gross,
         right=judged & (gross[:, Verdict.APPROVE] > 0.0),
         judged=judged,
-        known_at_us=(at + 24 * HOUR_US).astype(np.int64),
-        horizon="24b",
+        known_at_us=(at + 6 * HOUR_US).astype(np.int64),
+        horizon="6b",
         policy=POLICY,
     )
 

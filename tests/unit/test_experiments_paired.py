@@ -88,6 +88,18 @@ def test_a_few_lucky_overrides_show_nothing(overruled, judgment):
     assert found.enough is (judgment is Judgment.HELPS)
 
 
+@pytest.mark.parametrize(("span", "known"), [(66, True), (67, False)])
+def test_a_file_of_fewer_than_ten_horizons_carries_no_interval(span, known):
+    gross, net = net_of(np.ones(600), outcomes(np.random.default_rng(1), 600, phi=0.0))
+    verdict = np.where(gross[:, Verdict.APPROVE] < 0.0, Verdict.HOLD, Verdict.APPROVE).astype(np.int8)
+    at = np.arange(600)
+    found = assess(verdict, net, gross, timestamp_us=at, known_at_us=at + span)
+    assert (found.selection.is_known, found.uplift.is_known) == (known, known)
+    assert found.judgment is (Judgment.HELPS if known else Judgment.NO_DIFFERENCE)
+    assert found.selection.estimate == assess(verdict, net, gross, timestamp_us=at).selection.estimate
+    assert (found.detectable_bps is not None) is known
+
+
 def test_only_judged_signals_count():
     stream = a_stream(300)
     verdict = np.full(300, Verdict.HOLD, np.int8)
@@ -101,7 +113,7 @@ def test_only_judged_signals_count():
 
 
 def test_what_is_found_about_an_arm_does_not_depend_on_arms_that_claim_nothing():
-    stream = a_stream(400)
+    stream = a_stream(600)
     arms = some_arms(stream)
     alone = assess_arms(stream, arms[:2])
     beside = assess_arms(stream, [arms[0], arms[4], arms[3], arms[1]])

@@ -120,7 +120,7 @@ def test_nothing_judged_is_said_instead_of_a_verdict():
     stream = a_stream(24)
     arms = [an_arm(stream, "baseline", "baseline"), an_arm(stream, "memory", "memory")]
     assert verdict(evaluate(stream, arms)) == (
-        "Nothing can be shown: no signal could be followed over 24 bars."
+        "Nothing can be shown: no signal could be followed over 6 bars."
     )
 
 
