@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         default="enhanced",
         description="the portfolio that follows the primary one and that the agent decides for; empty: no agent",
     )
+    agent_priority: Literal["idle", "normal"] = Field(
+        default="idle",
+        description="`idle`: the agent decides in what time the processor has left, and stands still where it has "
+        "none; `normal`: it takes its share beside those who post",
+    )
     horizon: str = Field(
         default="6b",
         description="how long a signal is followed until it is judged: rows of its symbol (`6b`), a time (`90m`), "

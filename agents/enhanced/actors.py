@@ -81,8 +81,9 @@ class OverrideActor:
     """
 
     async def __init__(self, settings: dict[str, Any], api_key: SecretStr | None) -> None:  # type: ignore[misc]
-        _stand_back()
         self._settings = Settings(**settings)
+        if self._settings.agent_priority == "idle":
+            _stand_back()
         self._terms = Terms.of(self._settings)
         self._api_key = api_key.get_secret_value() if api_key is not None else api_key_in(os.environ)
         self._desk = Desk.connect(self._settings, direct=True)
@@ -361,7 +362,8 @@ class Agent:
 def _stand_back() -> None:
     """Leave the processor to whoever makes receipts: for this thread, and threads and children that it makes.
 
-    Ray's workers are all made nice alike, so being a little nicer would change little.
+    Ray's workers are all made nice alike, so being a little nicer would change little. Where others keep the processor
+    busy, nothing is left.
     """
     os.nice(19)
     if hasattr(os, "SCHED_IDLE"):

@@ -1,6 +1,8 @@
 """Waiting for a condition, with a deadline."""
 
 import asyncio
+import threading
+import time
 from collections.abc import Awaitable, Callable
 
 DEADLINE_S = 120.0
@@ -25,3 +27,11 @@ async def until_async(
     while not await condition():
         assert loop.time() < deadline, f"not within {deadline_s:g} s: {what}"
         await asyncio.sleep(_PAUSE_S)
+
+
+def wait_for(condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:
+    """The same without a loop."""
+    deadline, pause = time.monotonic() + deadline_s, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {deadline_s:g} s: {what}"
+        pause.wait(_PAUSE_S)

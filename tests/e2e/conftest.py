@@ -76,6 +76,7 @@ def url(tmp_path_factory: pytest.TempPathFactory, service_log: Path) -> Iterator
             "port": free_port(),
             "max_batch_bytes": 64 * 1024 * 1024,
             "snapshot_rows": 500,
+            "agent_priority": "normal",  # other tests keep the processor busy
         },
     )
     yield url

@@ -17,6 +17,7 @@ from cli.main import app
 from engine.journal.journal import verify
 from engine.journal.stores import open_stores
 from tests.cluster.processes import titled
+from tests.cluster.waiting import wait_for
 from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -121,7 +122,7 @@ class Serving:
 
 def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
-    with Serving(store, log, RAYSIGNAL_INGRESS_REPLICAS="1") as serving:
+    with Serving(store, log, RAYSIGNAL_INGRESS_REPLICAS="1", RAYSIGNAL_AGENT_PRIORITY="normal") as serving:
         assert any(f"{serving.url}/docs" in line for line in serving.shown)
         told = {"RAYSIGNAL_URL": serving.url}
 
@@ -160,6 +161,8 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
         assert [row["signal"] for row in rows] == ["BUY"] * 3
         assert all(row["timestamp"] >= "2025-01-07" for row in rows)
 
+        # The agent decides behind them, when the processor has time for it.
+        wait_for(lambda: httpx.get(f"{serving.url}/agent").json().get("behind") == 0, "all is decided")
         assert serving.stopped_by(signal.SIGINT) == (0, [])
 
     # What was acknowledged is there, as Parquet and when it is served again.
