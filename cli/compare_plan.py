@@ -11,11 +11,12 @@ from cli.trials import Questions, Rules, chosen_arms
 from engine.settings import Settings
 from experiments.arms import KINDS, Trial, stream_of
 from experiments.formats import counted, horizon_words
-from experiments.paired import CLAIMS
-from experiments.plan import EFFECTS_BPS, Plan, plan
+from experiments.paired import CLAIMS, FEWEST
+from experiments.plan import EFFECTS_BPS, RATES, Plan, plan
 from experiments.strata import strata_of
 
 _TYPICAL = 0.1
+_SHARES = {0.05: "one in twenty", 0.1: "one in ten", 0.2: "one in five", 0.4: "two in five"}
 
 
 def plan_job(
@@ -52,23 +53,35 @@ def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> Plan:
     return plan(
         stream.net_bps, timestamp_us=stream.timestamp_us, claims=max(1, claims),
         strata=strata_of(stream.symbol, stream.action), judged=stream.judged,
+        known_at_us=stream.known_at_us,
     )  # fmt: skip
 
 
 def reach_sentence(found: Plan, horizon: str) -> str:
-    """What could be shown, by the example of an arm that holds a tenth of the signals."""
+    """What could be shown, by the example of an arm that holds a tenth of the signals, or what comes nearest to it."""
     judged = f"{counted(found.judged, 'signal')} can be followed {horizon_words(horizon)}"
-    typical = next((row for row in found.reach if row.kind == "hold" and row.rate == _TYPICAL), None)
-    if typical is None:
-        return f"{judged}: nothing can be shown"
+    if not found.reach:
+        return f"{judged}: nothing can be shown, because {_why(found)}"
+    typical = min(found.reach, key=lambda row: (row.kind != "hold", abs(row.rate - _TYPICAL)))
     effect, count = max(typical.signals_for.items())
     if typical.share < 1.0:
-        judged += f", and holding changes what becomes of {typical.share:.0%} of them"
+        changes = {"hold": "holding", "flip": "flipping"}[typical.kind]
+        judged += f", and {changes} changes what becomes of {typical.share:.0%} of them"
     return (
-        f"{judged}. If an arm holds one in ten of these, and they are worth {typical.per_override_bps:,.1f} bp less "
-        f"than others of their symbol and side, the comparison shows it about {found.power:.0%} of the time, and a "
-        f"smaller difference less often. To show {effect:g} bp takes {counted(count, 'such signal')}"
+        f"{judged}. If an arm {typical.kind}s {_SHARES[typical.rate]} of these, and they are worth "
+        f"{typical.per_override_bps:,.1f} bp less than others of their symbol and side, the comparison shows it about "
+        f"{found.power:.0%} of the time, and a smaller difference less often. To show {effect:g} bp takes "
+        f"{counted(count, 'such signal')}"
     )
+
+
+def _why(found: Plan) -> str:
+    few = f"{found.judged * max(RATES):g}"
+    if found.seldom:
+        return f"fewer than {FEWEST} outcomes follow one another without overlap: take a shorter horizon, or a longer file"
+    if found.judged * max(RATES) < FEWEST:
+        return f"two in five of them are {few}, and fewer than {FEWEST} overruled signals show nothing"
+    return "no override changes what becomes of enough of them"
 
 
 def _table(found: Plan) -> Any:

@@ -157,6 +157,7 @@ def evaluate(
             claims=max(1, sum(arm.kind in CLAIMS for arm in arms)),
             strata=strata_of(stream.symbol, stream.action),
             judged=stream.judged,
+            known_at_us=stream.known_at_us,
             alpha=alpha,
         ),
         accuracy=accuracy_of(stream),

@@ -170,7 +170,7 @@ def assess(
     rows, nan = np.flatnonzero(known), float("nan")
     own, net, at = verdict[rows], net_bps[rows], timestamp_us[rows]
 
-    seldom = known_at_us is not None and not _follow_one_another(at, known_at_us[rows])
+    seldom = known_at_us is not None and not follow_one_another(at, known_at_us[rows])
 
     def interval(series: Floats, instants: Ints) -> Interval:
         return mean_interval(by_instant(series, instants), level=1.0 - alpha)
@@ -205,7 +205,7 @@ def assess(
     return _judged(plain, min(1.0, claims * greater), min(1.0, claims * less), claims=claims, alpha=alpha)
 
 
-def _follow_one_another(decided_at_us: Ints, known_at_us: Ints) -> bool:
+def follow_one_another(decided_at_us: Ints, known_at_us: Ints) -> bool:
     """Whether `FEWEST` outcomes follow one another, each decided when the one before was known."""
     row = 0
     for _ in range(FEWEST):

@@ -24,13 +24,14 @@ import numpy as np
 
 from agents.intervals import by_instant, dependence
 from agents.verdicts import Verdict
-from experiments.paired import POWER, detectable, one_sided_level
+from experiments.paired import FEWEST, POWER, detectable, follow_one_another, one_sided_level
 from experiments.results import Flags, Floats, Ints
 from experiments.strata import mean_from_on, rows_by
 from experiments.uplift import OVERRIDES, gains
 
 RATES = (0.05, 0.1, 0.2, 0.4)
 EFFECTS_BPS = (1.0, 5.0, 10.0)
+_ROUNDING_BPS = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class Plan:
         level: of each one-sided test, after correction.
         power: how often an effect of the stated size is shown.
         dependence: long-run over plain variance of the outcomes, at least 1: so many signals count as one.
-        reach: by kind and rate; nothing where fewer than 2 signals are judged, or for a kind that changes nothing.
+        reach: by kind and rate, of those that overrule `FEWEST` signals or more; nothing where there are none, where a
+            kind changes nothing, and where it is `seldom`.
+        seldom: fewer than `FEWEST` outcomes follow one another without overlap: there are no intervals.
     """
 
     judged: int
@@ -74,6 +77,7 @@ class Plan:
     power: float
     dependence: float
     reach: tuple[Reach, ...]
+    seldom: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON; effects are written as texts."""
@@ -90,6 +94,7 @@ def plan(
     claims: int,
     strata: Ints | None = None,
     judged: Flags | None = None,
+    known_at_us: Ints | None = None,
     rates: Sequence[float] = RATES,
     effects_bps: Sequence[float] = EFFECTS_BPS,
     alpha: float = 0.05,
@@ -103,30 +108,38 @@ def plan(
         claims: arms that will claim to help, at least 1.
         strata: int64[n], see `experiments.strata`; None: all of one.
         judged: bool[n]; None: where `net_bps` is a number.
+        known_at_us: int64[n], see `paired.assess`.
         rates: shares of overruled signals to assume, between 0 and 1.
         effects_bps: per overruled signal, for which the needed number of signals is asked.
         alpha: one-sided, before correction over the claims.
         power: wanted.
     """
+    if wrong := [rate for rate in rates if not 0.0 < rate < 1.0]:
+        raise ValueError(f"an assumed override rate is {wrong[0]!r}; expected between 0 and 1")
     known = np.isfinite(net_bps).all(axis=1) if judged is None else judged
     gained, at = gains(net_bps[known]), timestamp_us[known]
     n = len(gained)
     level = one_sided_level(claims, alpha=alpha)
-    if n < 2:
-        return Plan(n, claims, level, power, 1.0, ())
+    seldom = known_at_us is not None and not follow_one_another(at, known_at_us[known])
+    if n < 2 or seldom:
+        return Plan(n, claims, level, power, 1.0, (), seldom)
     within = np.zeros(n, np.int64) if strata is None else strata[known]
     apart = gained - mean_from_on(gained, within)
     worst, reach = 1.0, []
     for column, kind in enumerate(OVERRIDES):
-        plain = float((apart[:, column] ** 2).mean())
-        if plain == 0.0:
+        varying = [rows for rows in rows_by(within) if np.ptp(gained[rows, column]) > _ROUNDING_BPS]
+        if not varying:
             continue
+        plain = float((apart[:, column] ** 2).mean())
         series = by_instant(apart[:, column], at)
         variance = max(plain, dependence(series).ratio * float(series.var()) * n / len(series))
         worst = max(worst, variance / plain)
-        varying = [rows for rows in rows_by(within) if np.ptp(gained[rows, column]) > 0.0]
         share = sum(map(len, varying)) / n
-        reach += [_reach(kind, share, rate, variance, n, claims, effects_bps, alpha, power) for rate in rates]
+        reach += [
+            _reach(kind, share, rate, variance, n, claims, effects_bps, alpha, power)
+            for rate in rates
+            if n * share * min(rate, 1.0 - rate) >= FEWEST
+        ]
     return Plan(n, claims, level, power, worst, tuple(reach))
 
 
@@ -141,8 +154,6 @@ def _reach(
     alpha: float,
     power: float,
 ) -> Reach:
-    if not 0.0 < rate < 1.0:
-        raise ValueError(f"an assumed override rate is {rate!r}; expected between 0 and 1")
     per_signal = detectable(sqrt(rate * (1.0 - rate) * variance / n), claims, alpha=alpha, power=power)
     # An override that gains e more than the average of the others moves the selection by share * rate * (1 - rate) * e.
     per_override = per_signal / (share * rate * (1.0 - rate))

@@ -179,6 +179,8 @@ def _said(evaluation: Evaluation, one: Assessment) -> dict[str, Any]:
         tag, tone = JUDGED_WORDS[one.judgment], _TONE[one.judgment]
     elif not one.enough:
         tag, tone = "too few overruled to be tested", "plain"
+    elif not one.selection.is_known:
+        tag, tone = "not known", "plain"
     else:
         odd = next((odd for odd in odd_controls(evaluation) if odd.assessment is one), None)
         if odd is None:

@@ -32,13 +32,13 @@ def headline(evaluation: Evaluation) -> str:
 
 def verdict(evaluation: Evaluation) -> str:
     """What is shown about the choices of the arms, in one sentence."""
+    if not evaluation.judged:
+        return f"Nothing can be shown: no signal could be followed {horizon_words(evaluation.horizon)}."
     if evaluation.blind:
         return "This experiment is blind: nothing can be concluded from it."
     if not evaluation.claims:
         return "No arm was there that claims to help."
     judged = counted(evaluation.judged, "judged signal")
-    if not evaluation.judged:
-        return f"Nothing can be shown: no signal could be followed {horizon_words(evaluation.horizon)}."
     parts = []
     for judgment, how in ((Judgment.HELPS, "better"), (Judgment.HURTS, "worse")):
         found = [one for one in evaluation.claims if one.judgment is judgment]
@@ -171,6 +171,8 @@ def not_shown(evaluation: Evaluation) -> list[str]:
 
 
 def _control(evaluation: Evaluation, one: Assessment) -> str:
+    if not one.selection.is_known:
+        return f"Nothing can be said of {one.arm}: {_figures(one)}."
     meaning = control_meaning(evaluation, one)
     if meaning:
         return f"{one.arm}: {_figures(one)}. {meaning}"
@@ -204,14 +206,14 @@ def _figures(one: Assessment) -> str:
     figures = f"{bp(one.selection.estimate)} bp per judged signal"
     if not one.enough:
         return figures
-    side = min(one.p_greater, one.p_less)
-    return f"{figures}, {_interval(one.selection.level, one.selection.low, one.selection.high)}, {p_equals(side)}"
+    figures += f", {_interval(one.selection.level, one.selection.low, one.selection.high)}"
+    return f"{figures}, {p_equals(min(one.p_greater, one.p_less))}" if one.selection.is_known else figures
 
 
 def _interval(level: float, low: float, high: float) -> str:
     written = interval(low, high)
     if written == NONE:
-        return f"no {100 * level:.0f}% interval, which these signals cannot carry"
+        return f"no {100 * level:.0f}% interval, since they come from too few stretches of time"
     return f"{100 * level:.0f}% interval {written}"
 
 

@@ -52,7 +52,7 @@ def choices_table(evaluation: Evaluation) -> Table:
         "Selection: what overruling these signals brought beyond overruling as many others of the same symbol and "
         "side. p: how often an arm that knows nothing would seem to choose this well (better) or this badly "
         f"(worse). Would show: the selection that 4 of 5 such runs would have shown. {NONE}: too few overruled, "
-        "or left.",
+        "or left, or from too few stretches of time.",
         (
             "arm",
             "overruled",

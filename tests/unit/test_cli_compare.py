@@ -169,6 +169,23 @@ def test_nothing_to_judge_is_said(tmp_path):
     assert json.loads(compare("plan", file, "--json").stdout)["reach"] == []
 
 
+def test_a_horizon_that_is_too_long_for_the_file_is_said():
+    shown = compare("plan", SAMPLE, "--horizon", "1d")
+    assert (
+        "nothing can be shown, because fewer than 10 outcomes follow one another without overlap: take a shorter "
+        "horizon, or a longer file"
+    ) in " ".join(shown.stdout.split())
+
+
+def test_where_only_flips_change_anything_flips_are_the_example(tmp_path):
+    file = tmp_path / "sells.csv"
+    prices = 100.0 * np.exp(np.cumsum(np.random.default_rng(1).standard_normal(400)) / 100.0)
+    stamps = np.datetime64("2025-01-01T00:00:00") + np.arange(400) * np.timedelta64(10, "m")
+    rows = [f"{stamp}Z,{price},-1" for stamp, price in zip(stamps, prices, strict=True)]
+    file.write_text("\n".join(["timestamp,price,signal", *rows]))
+    assert "If an arm flips one in ten of these" in " ".join(compare("plan", file).stdout.split())
+
+
 # Who is asked
 
 

@@ -102,3 +102,19 @@ def test_an_effect_of_the_planned_size_is_shown_about_as_often_as_planned():
         shown += found.judgment is Judgment.HELPS
     # With a power between 0.75 and 0.93 a count outside has a probability below 1e-4.
     assert 57 <= shown <= 99
+
+
+def test_outcomes_that_never_differ_have_no_reach():
+    bought = np.arange(600) % 3 > 0
+    _, net = Worth(Policy(fee_bps=10.0)).verdicts(np.where(bought, 1, -1).astype(np.int8), np.zeros(600))
+    assert plan(net, timestamp_us=np.arange(600), claims=1, strata=bought.astype(np.int64)).reach == ()
+
+
+def test_a_plan_promises_nothing_that_no_verdict_will_say():
+    moves = outcomes(np.random.default_rng(1), 180)
+    # A twentieth of 180 is 9, and fewer than 10 overruled signals show nothing.
+    assert {row.rate for row in a_plan(moves).reach} == {0.1, 0.2, 0.4}
+    at = np.arange(180)
+    assert not a_plan(moves, timestamp_us=at, known_at_us=at + 19).seldom
+    seldom = a_plan(moves, timestamp_us=at, known_at_us=at + 20)
+    assert (seldom.seldom, seldom.reach) == (True, ())

@@ -174,8 +174,12 @@ def test_an_interval_that_the_signals_cannot_carry_is_said_to_be_none(evaluation
     one = replace(one, selection=replace(one.selection, low=nan, high=nan), detectable_bps=nan)
     found = replace(evaluation, assessments=(one, *evaluation.assessments[1:]), blind=False)
     assert sentence(found, one).endswith(
-        "brought +1.50 bp per judged signal, no 95% interval, which these signals cannot carry, p 0.200."
+        "brought +1.50 bp per judged signal, no 95% interval, since they come from too few stretches of time."
     )
+    control = evaluation.of("random")
+    control = replace(control, selection=replace(control.selection, low=nan, high=nan))
+    assert sentence(evaluation, control).startswith("Nothing can be said of random: ")
+    assert sentence(evaluation, control).endswith("since they come from too few stretches of time.")
 
 
 def test_an_arm_that_overruled_nothing_is_the_baseline(evaluation):
