@@ -78,7 +78,8 @@ def reach_sentence(found: Plan, horizon: str) -> str:
 def _why(found: Plan) -> str:
     few = f"{found.judged * max(RATES):g}"
     if found.seldom:
-        return f"fewer than {FEWEST} outcomes follow one another without overlap: take a shorter horizon, or a longer file"
+        shorter = "take a shorter horizon, or a longer file"
+        return f"fewer than {FEWEST} outcomes follow one another without overlap: {shorter}"
     if found.judged * max(RATES) < FEWEST:
         return f"two in five of them are {few}, and fewer than {FEWEST} overruled signals show nothing"
     return "no override changes what becomes of enough of them"

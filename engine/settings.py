@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from engine.database.addresses import default_address, kind_of
 from engine.errors import InvalidField, SettingsError
 from engine.instants import parse_bar, zone_named
+from engine.journal.addresses import split_store
 from engine.policy import Policy, check_portfolio_name
 
 PREFIX = "RAYSIGNAL_"
@@ -202,6 +203,15 @@ class Settings(BaseSettings):
             raise SettingsError(_sentence(error)) from error
         except InvalidField as error:
             raise SettingsError(str(error)) from error
+
+    @field_validator("store")
+    @classmethod
+    def _is_a_store(cls, value: str) -> str:
+        try:
+            split_store(value)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return value
 
     @field_validator("timezone")
     @classmethod

@@ -36,7 +36,7 @@ class SignalBody(BaseModel):
         Field(description='also `Signal` or `action`; any case, 1 or "1"'),
     ]
     price: Annotated[
-        float, Field(gt=0, le=1e15, description="also `close`; a number or a text that holds one")
+        float, Field(ge=1e-15, le=1e15, description="also `close`; a number or a text that holds one")
     ]
     symbol: Annotated[str, Field(description="also `ticker`; the configured one if missing")] = "BTC"
     source: Annotated[str, Field(description="who made it")] = "default"

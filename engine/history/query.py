@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from engine.errors import InputError, SettingsError, StoreUnavailable
 from engine.history.schema import PARTITIONS, Span, cover, unified_schema
+from engine.journal.addresses import split_store
 
 _READERS = 16
 _SCHEMAS_KEPT = 100_000
@@ -146,16 +147,14 @@ def _distinct(schemas: Iterable[pa.Schema]) -> list[pa.Schema]:
 
 
 def _open(store_url: str) -> tuple[pafs.FileSystem, str]:
-    address = urlsplit(store_url)
+    address = split_store(store_url)
     if address.scheme == "file":
         return pafs.LocalFileSystem(), str(Path(unquote(address.path)))
-    if address.scheme == "s3":
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        place = urlsplit(endpoint) if endpoint else None
-        filesystem = pafs.S3FileSystem(
-            region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
-            endpoint_override=place.netloc if place else None,
-            scheme=place.scheme if place else "https",
-        )
-        return filesystem, f"{address.netloc}{address.path}".rstrip("/")
-    raise SettingsError(f"store is {store_url!r}; expected file:///dir or s3://bucket/prefix")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    place = urlsplit(endpoint) if endpoint else None
+    filesystem = pafs.S3FileSystem(
+        region=os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1",
+        endpoint_override=place.netloc if place else None,
+        scheme=place.scheme if place else "https",
+    )
+    return filesystem, f"{address.netloc}{address.path}".rstrip("/")

@@ -34,7 +34,8 @@ REQUIRED = ("timestamp", "signal", "price")
 UNNAMED = "unnamed"
 _NAMELESS = frozenset({"", "Unnamed: 0"})
 
-MAX_PRICE = 1e15
+MIN_PRICE, MAX_PRICE = 1e-15, 1e15
+"""Between them no quantity, and no figure of an account, is too large for a number."""
 MAX_NAME = 64
 MAX_ID = 128
 MAX_FEATURES = 256
@@ -51,7 +52,7 @@ _WORDS = {"SELL": Action.SELL, "HOLD": Action.HOLD, "BUY": Action.BUY}
 
 EXPECTED = {
     "timestamp": EXPECTED_STAMP,
-    "price": f"a number above 0 and at most {MAX_PRICE:g}, without thousands separators",
+    "price": f"a number above 0, from {MIN_PRICE:g} to {MAX_PRICE:g}, without thousands separators",
     "signal": "-1, 0 or 1, or SELL, HOLD or BUY",
     "symbol": f"a text of at most {MAX_NAME} characters without control characters",
     "source": f"a text of at most {MAX_NAME} characters without control characters",
@@ -227,7 +228,7 @@ def _price(name: str, value: object, row: int | None) -> float:
         number = number_in(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         number = as_float(value)
-    if number is None or not 0.0 < number <= MAX_PRICE:
+    if number is None or not MIN_PRICE <= number <= MAX_PRICE:
         raise InvalidField(name, value, EXPECTED["price"], row)
     return number
 

@@ -22,6 +22,7 @@ from engine.intake.fields import (
     MAX_NAME,
     MAX_PRICE,
     MAX_TEXT_BYTES,
+    MIN_PRICE,
     REQUIRED,
     Reading,
     check_feature_name,
@@ -265,7 +266,7 @@ def _prices(cells: Cells, clear: Flags) -> Floats:
     price, verdict = np.empty(len(clear), np.float64), np.empty(len(clear), np.uint8)
     if read_numbers(cells.data, cells.start, cells.end, cells.kind, cells.values, price, verdict):
         _settle(cells, price, verdict)
-    clear &= (verdict == NUMERIC) & (price > 0.0) & (price <= MAX_PRICE)
+    clear &= (verdict == NUMERIC) & (price >= MIN_PRICE) & (price <= MAX_PRICE)
     return price
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
-from engine.errors import SettingsError
+from engine.journal.addresses import split_store
 from engine.journal.blobs import JOURNAL_FOLDER, BlobStore, DiskBlobs, S3Blobs, check_blob_name
 from engine.journal.bucket import Bucket, S3Client, s3_client
 from engine.journal.disk import Disk
@@ -62,8 +62,7 @@ def open_stores(url: str, *, client: S3Client | None = None, disk: Disk | None =
     """The stores behind an address. Nothing is read or written yet.
 
     Args:
-        url: `file:///dir` or `s3://bucket/prefix`. A relative path is refused: processes with other working
-            directories would each have a store of their own.
+        url: `file:///dir` or `s3://bucket/prefix`, see `split_store`.
         client: what to reach S3 with; None makes one from the environment, which honours
             `AWS_ENDPOINT_URL_S3`.
         disk: what to reach files with; None is the real one.
@@ -71,17 +70,10 @@ def open_stores(url: str, *, client: S3Client | None = None, disk: Disk | None =
     Raises:
         SettingsError: the address is none of these.
     """
-    parts = urlsplit(url)
-    if parts.query or parts.fragment:
-        raise SettingsError(f"the store {url!r} holds a ? or a #; write them as %3F and %23")
-    if parts.scheme == "s3" and parts.netloc and "@" not in parts.netloc and ":" not in parts.netloc:
+    parts = split_store(url)
+    if parts.scheme == "s3":
         return _in_bucket(url, parts.netloc, parts.path.strip("/"), s3_client() if client is None else client)
-    if parts.scheme == "file" and parts.netloc in {"", "localhost"} and parts.path.startswith("/"):
-        return _in_directory(url, Path(unquote(parts.path)), disk)
-    hint = ""
-    if parts.scheme in {"", "file"} and parts.netloc in {"", "."}:
-        hint = f"; for this path, file://{quote(str(Path(parts.netloc + parts.path).resolve()))}"
-    raise SettingsError(f"the store {url!r} is neither file:///full/path nor s3://bucket/prefix{hint}")
+    return _in_directory(url, Path(unquote(parts.path)), disk)
 
 
 def _in_directory(url: str, root: Path, disk: Disk | None) -> Stores:

@@ -29,7 +29,7 @@ class SignalIn(BaseModel):
 
     timestamp: datetime
     signal: Literal[-1, 0, 1, "SELL", "HOLD", "BUY"]
-    price: Annotated[float, Field(gt=0, le=1e15, allow_inf_nan=False)]
+    price: Annotated[float, Field(ge=1e-15, le=1e15, allow_inf_nan=False)]
     symbol: Annotated[str, Field(min_length=1, max_length=64)] = "BTC"
     signal_id: Annotated[str, Field(max_length=128)] = ""
 

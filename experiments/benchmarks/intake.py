@@ -37,7 +37,7 @@ class SignalModel(BaseModel):
 
     timestamp: Annotated[datetime, Field(validation_alias=AliasChoices("timestamp", "datetime"))]
     price: Annotated[
-        float, Field(gt=0, le=1e15, allow_inf_nan=False, validation_alias=AliasChoices("price", "close"))
+        float, Field(ge=1e-15, le=1e15, allow_inf_nan=False, validation_alias=AliasChoices("price", "close"))
     ]
     signal: Annotated[
         Literal[-1, 0, 1, "SELL", "HOLD", "BUY"], Field(validation_alias=AliasChoices("signal", "Signal"))

@@ -104,4 +104,4 @@ def test_an_empty_store_has_no_rows_and_says_so(tmp_path):
 def test_a_store_of_no_kind_is_a_sentence_with_status_1():
     shown = ask("ftp://elsewhere", "SELECT 1")
     assert shown.exit_code == 1
-    assert "expected file:///" in shown.stderr
+    assert "neither file:///full/path nor s3://bucket/prefix" in shown.stderr

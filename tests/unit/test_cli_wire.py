@@ -19,7 +19,7 @@ _SIGNALS = st.lists(
         symbol=st.sampled_from(["BTC", "ETH"]),
         timestamp_us=st.integers(0, 7_000_000_000_000_000),
         action=st.sampled_from(Action),
-        price=st.floats(min_value=1e-300, max_value=1e15, allow_subnormal=False),
+        price=st.floats(min_value=1e-15, max_value=1e15, allow_subnormal=False),
         source=st.sampled_from(["default", "desk"]),
         signal_id=st.sampled_from(["", "", "alert-1", "alert-2"]),
         features=st.dictionaries(

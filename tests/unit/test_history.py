@@ -379,5 +379,5 @@ def test_aligned_tables_have_every_feature_of_each_and_keep_its_name():
 
 
 def test_an_address_that_is_no_store_is_refused():
-    with pytest.raises(SettingsError, match="expected file:"):
+    with pytest.raises(SettingsError, match="neither file:"):
         dataset("gs://bucket/prefix")

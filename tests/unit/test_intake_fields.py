@@ -99,7 +99,7 @@ def test_another_action_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "price"), [(1, 1.0), ("95439.81", 95439.81), (" 1e3 ", 1000.0), (1e15, 1e15), (5e-324, 5e-324)]
+    ("value", "price"), [(1, 1.0), ("95439.81", 95439.81), (" 1e3 ", 1000.0), (1e15, 1e15), (1e-15, 1e-15)]
 )
 def test_a_price_is_a_number_or_its_text(value: object, price: float) -> None:
     assert read(price=value).price == price
@@ -114,6 +114,8 @@ def test_a_price_is_a_number_or_its_text(value: object, price: float) -> None:
         math.nan,
         math.inf,
         1.01e15,
+        9.9e-16,
+        5e-324,
         10**400,
         "95,439.81",
         "1_000",

@@ -49,6 +49,9 @@ def test_a_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("HOST", "0.0.0.0"),
         ("DATABASE_URL", "mysql://host/name"),
         ("DATABASE_URL", "market.db"),
+        ("STORE", "./raysignal-store"),
+        ("STORE", "ftp://elsewhere"),
+        ("STORE", "s3://"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused(
