@@ -12,7 +12,6 @@ import typer
 
 from cli.options import ReadingOptions, configured, existing_file
 from cli.output import Output, rows_table
-from cli.texts import escape
 from data.bars import random_walk
 from engine.errors import InvalidField, RaysignalError
 from engine.strategies.checking import check_strategy
@@ -53,7 +52,7 @@ def run_job(asked: Asked, output: Output) -> None:
     if output.as_json:
         output.json({"strategy": asked.strategy, "good": good, "checks": [asdict(one) for one in found]})
     else:
-        rows = [("passed" if one.good else "FAILED", one.check, escape(one.sentence)) for one in found]
+        rows = [("passed" if one.good else "FAILED", one.check, one.sentence) for one in found]
         output.table(rows_table(("", "check", "what was found"), rows))
     if not good:
         raise typer.Exit(FAILED)
