@@ -8,6 +8,7 @@ them. Each is a run in a process of its own (`engine.strategies.isolation`), so 
 cannot hide in the next that it saw the future.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -27,7 +28,9 @@ from engine.strategies.isolation import (
 from engine.strategies.strategy import Actions, Bars
 
 TRIES = 24
-_GROWING = 4  # times as many cuts in one process
+# Cuts, each times as many as are tried: right after actions, right after bars without one, and where windows fill.
+_SINGLE_CUTS = (2 / 3, 1 / 6, 1 / 6)
+_GROWING_CUTS = (8 / 3, 8 / 3, 2 / 3)  # in one process
 _LEAST = 8  # bars
 _SINGLY = 64  # bars at the start that a stream is given one by one
 _NOISE = 0.05  # of a bar's logarithmic return, in prices that go on otherwise
@@ -115,9 +118,10 @@ def check_strategy(
         bars: at least 8, with closes above 0.
         parameters: of the class, by name.
         seed: of where the bars are cut and how they go on otherwise.
-        tries: how many cuts are tried in a process of their own, and four times as many in one process that is
-            given more and more bars; two thirds of them right after an action. So a rule that looks a bar ahead at
-            one action in k is missed with a probability of about (1 - 1/k) ** (8/3 * tries).
+        tries: how many cuts are tried in a process of their own, and six times as many in one process that is
+            given more and more bars; of these, 8/3 times `tries` are right after an action, and as many right after a
+            bar without one. So a rule that owes one action in k to the next bar, or one in k of the bars at which it
+            says HOLD, is missed with a probability of at most about (1 - 1/k) ** (8/3 * tries).
         time_limit_s: for one call of the strategy.
         runs: the processes to take, with their time limit, for many checks in a row; None: those of this check alone.
 
@@ -246,7 +250,7 @@ class _Check:
                 sentence = f"{probe.how}, {_told(self._bars, whole, found, bar)}"
                 return Finding("look-ahead", good=False, sentence=sentence, bar=bar)
             compared[: probe.cut] |= whole[: probe.cut] != 0
-        growing = tuple(sorted(self._cuts(whole, _GROWING * self._tries)))
+        growing = tuple(sorted(self._cuts(whole, _GROWING_CUTS)))
         for cut, found in zip(
             growing, self._run(StrategyRun(self._bars, actions=growing)).actions, strict=True
         ):
@@ -284,7 +288,7 @@ class _Check:
     def _probes(self, whole: Actions) -> Iterator[_Probe]:
         """At every cut the rest cut off and another future, and then more bars at the end."""
         bars, n = self._bars, len(self._bars)
-        for place, cut in enumerate(self._cuts(whole, self._tries)):
+        for place, cut in enumerate(self._cuts(whole, _SINGLE_CUTS)):
             yield _Probe(cut, bars.slice(0, cut), self._cut_off(cut))
             future = _FUTURES[place % len(_FUTURES)]
             how = f"with the bars after {self._instant(cut - 1)} {future.words}"
@@ -294,17 +298,19 @@ class _Check:
             how = f"with {len(longer) - n} more bars after the last, {future.words}"
             yield _Probe(n, _going_on(longer, n, future, self._draws), how)
 
-    def _cuts(self, whole: Actions, tries: int) -> list[int]:
-        """Right after actions (a rule that peeks acts too soon), where windows fill, and anywhere; in any order."""
-        n, acted = len(whole), np.flatnonzero(whole) + 1
-        after = self._draws.permutation(acted[acted < n])[: tries - tries // 3]
-        anywhere = tries - len(after)
-        early = self._draws.integers(1, max(2, n // 4), anywhere // 2)
-        late = self._draws.integers(1, n, anywhere - anywhere // 2)
-        return [
-            int(cut)
-            for cut in self._draws.permutation(sorted({*after.tolist(), *early.tolist(), *late.tolist()}))
-        ]
+    def _cuts(self, whole: Actions, shares: tuple[float, float, float]) -> list[int]:
+        """Right after actions (a rule that peeks acts too soon), right after other bars (or leaves out what it would
+        have said), and where windows fill; in any order. Where there are too few of the first, more of the second, and
+        the other way round.
+        """
+        after, silent, early = (math.ceil(share * self._tries) for share in shares)
+        acted, quiet = (
+            self._draws.permutation(np.flatnonzero(kind) + 1) for kind in (whole[:-1] != 0, whole[:-1] == 0)
+        )
+        first = acted[: max(after, after + silent - len(quiet))]
+        second = quiet[: after + silent - len(first)]
+        filling = self._draws.integers(1, max(2, len(whole) // 4), early)
+        return [int(cut) for cut in self._draws.permutation(np.unique([*first, *second, *filling]))]
 
     def _cut_off(self, cut: int) -> str:
         return f"with the bars after {self._instant(cut - 1)} cut off"
