@@ -36,7 +36,7 @@ def check_strategy(
         ),
     ] = 24,
     time_limit: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.01, help="For one call of the strategy.")
+        float, typer.Option(metavar="SECONDS", help="For one call of the strategy; at most a day.")
     ] = 60.0,
     accept_price_jump: options.AcceptPriceJump = False,
     timezone: options.Timezone = None,

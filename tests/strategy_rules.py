@@ -1,5 +1,7 @@
 """Rules that `check_strategy` is tried on beside the leaking ones; each run imports this module anew."""
 
+import contextlib
+import multiprocessing
 import os
 import pickle
 import signal
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -110,6 +113,28 @@ class NamedWarmUp(Clean):
 
     def actions(self, bars: Bars) -> np.ndarray:
         return np.sign(bars.close - 50.0).astype(np.int8)
+
+
+class NegativeWarmUp(Clean):
+    warm_up = -5
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        return np.sign(bars.close - 50.0).astype(np.int8)
+
+
+class Marked(UserStrategy):
+    def actions(self, _bars: Bars) -> np.ndarray:
+        raise ValueError("[bold]x[/bold]\u202e\x1b[2J")
+
+
+class Vetoing(Momentum):
+    """Leaves out, at one bar in ten, what the next one contradicts."""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        said = super().actions(bars)
+        following = np.sign(np.diff(bars.close, append=bars.close[-1:]))
+        said[(np.arange(len(bars)) % 10 == 0) & (following == -said)] = 0
+        return said
 
 
 class OtherStream(Clean):
@@ -268,3 +293,73 @@ class Base(UserStrategy):
         while isinstance(whole.base, np.ndarray) and whole.base.dtype == whole.dtype:
             whole = whole.base
         return crossed(bars.close, np.full(len(bars), whole[-1]))
+
+
+def _make_folder(place: Path) -> None:
+    place.mkdir()
+
+
+def _make_and_open_elsewhere(place: Path) -> None:
+    os.chdir(tempfile.gettempdir())
+    folder = os.open(place.parent, os.O_RDONLY)
+    os.close(os.open(place.name, os.O_WRONLY | os.O_CREAT, dir_fd=folder))
+
+
+def _fork_and_write(place: Path) -> None:
+    if os.fork() == 0:
+        try:
+            place.write_text("1")
+        finally:
+            os._exit(0)
+    os.wait()
+
+
+# Ways to keep something at a place, or on the file `there` beside it.
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "bytecode": lambda place: place.with_suffix(".pyc").write_bytes(b"1"),
+    "source": lambda place: place.with_suffix(".py").write_text("level = 1"),
+    "created": lambda place: os.close(os.open(place, os.O_RDONLY | os.O_CREAT)),
+    "elsewhere": _make_and_open_elsewhere,
+    "forked": _fork_and_write,
+    "folder": _make_folder,
+    "link": lambda place: place.symlink_to("1"),
+    "hard link": lambda place: place.hardlink_to(place.with_name("there")),
+    "renamed": lambda place: place.with_name("there").rename(place),
+    "removed": lambda place: place.with_name("there").unlink(),
+    "mode": lambda place: place.with_name("there").chmod(0o600),
+    "time": lambda place: os.utime(place.with_name("there"), (1, 1)),
+    "length": lambda place: os.truncate(place.with_name("there"), 1),
+}
+
+
+@dataclass(frozen=True)
+class Changing(Momentum):
+    """Changes files, in one of the ways of `CHANGES`."""
+
+    how: str = ""
+    place: str = ""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
+            CHANGES[self.how](Path(self.place))
+        return super().actions(bars)
+
+
+class ReadingWhenMade(Momentum):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        Path(path).read_text()
+
+
+class Pooled(Momentum):
+    """Does what honest rules do: processes, locks, temporary files, and what is there already."""
+
+    def actions(self, bars: Bars) -> np.ndarray:
+        Path(__file__).parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Path(folder) / "kept"
+            kept.write_text("1")
+            kept.rename(kept.with_name("renamed")).unlink()
+        with Path(os.devnull).open("w") as nothing, multiprocessing.get_context("fork").Pool(2) as pool:
+            print("here", file=nothing)
+            return pool.map(Momentum(self.bars).actions, [bars])[0]

@@ -24,6 +24,7 @@ from engine.errors import InputError, InvalidField, StrategyFailed
 from engine.strategies.strategy import Actions, Bars
 
 TIME_LIMIT_S = 60.0
+MOST_TIME_S = 86_400.0
 _SERVER = "engine.strategies.isolation_server"
 _PATIENCE_S = 5.0  # for a server that is told to end
 
@@ -86,8 +87,8 @@ class StrategyAnswer:
         actions, streams: int8 for each of those of the run, as long as its bars.
         warm_up: what the strategy says of itself; 0 where it says nothing.
         has_stream: whether it has a method `stream`.
-        written, read: files that it opened for writing, and others, while it was asked; without code, what is
-            installed, and what lies in `TMPDIR`.
+        written, read: files that it changed, made, renamed or removed, and others that it opened, from the import of
+            its module on; neither those in `TMPDIR` nor devices, and none of those read that are code or installed.
         modules: what it imported that the server had not.
     """
 
@@ -112,8 +113,8 @@ class IsolatedRuns:
     """
 
     def __init__(self, *, time_limit_s: float = TIME_LIMIT_S) -> None:
-        if not time_limit_s > 0.0:
-            raise InvalidField("time_limit_s", time_limit_s, "seconds, above 0")
+        if not 0.0 < time_limit_s <= MOST_TIME_S:
+            raise InvalidField("time_limit_s", time_limit_s, f"seconds, above 0 and at most {MOST_TIME_S:g}")
         self._time_limit_s = time_limit_s
         self._connection, theirs = Pipe()
         # -P: the folder of the caller is not searched for what the server itself imports.

@@ -34,9 +34,29 @@ from engine.strategies.strategy import Actions, Bars
 _FORK = multiprocessing.get_context("fork")
 _ENDING_S = 5.0  # for a process that has closed its pipe
 _INSTALLED = (sys.prefix + os.sep, sys.base_prefix + os.sep)
-_SYSTEM = ("/dev/", "/etc/", "/proc/", "/sys/", "/usr/share/")
-# Python's code, and what numba compiled: they say nothing of the bars.
-_CODE = re.compile(r"__pycache__|\.pyc?$|\.nb[ic]\b")
+_DEVICES = ("/dev/", "/proc/", "/memfd:")
+_SYSTEM = ("/etc/", "/sys/", "/usr/lib/", "/usr/share/")
+# They say nothing of the bars, unless the rule wrote them.
+_CODE = re.compile(r"__pycache__|\.pyc?$|\.nb[ic]\b|\.so\b|/(site|dist)-packages/")
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+# Of audit events that change a file: where the path is among the values, and where the folder that it starts from.
+_CHANGES = {
+    "os.chmod": ((0, 2),),
+    "os.chown": ((0, 3),),
+    "os.utime": ((0, 3),),
+    "os.truncate": ((0, None),),
+    "os.setxattr": ((0, None),),
+    "os.removexattr": ((0, None),),
+}
+# As above, of a name in a folder; a link with that name is not followed.
+_NAMES = {
+    "os.mkdir": ((0, 2),),
+    "os.rmdir": ((0, 1),),
+    "os.remove": ((0, 1),),
+    "os.symlink": ((1, 2),),
+    "os.link": ((0, 2), (1, 3)),
+    "os.rename": ((0, 2), (1, 3)),
+}
 
 
 class _Wrong(Exception):
@@ -122,6 +142,7 @@ def _child(caller: Connection, sender: Connection, job: bytes, scratch: str) -> 
     # Forks have the state of the server; chance must be chance.
     random.seed()
     np.random.seed(os.getpid())  # noqa: NPY002 - the state that a strategy may draw from
+    sys.dont_write_bytecode = True
     sys.path.insert(0, str(Path.cwd()))  # as python -m has it
     try:
         answer = _answered(job, scratch, lambda: sender.send_bytes(b""))
@@ -136,8 +157,15 @@ def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
     """A line of JSON about the strategy, and the actions, int8; `done` is called after each call of it."""
     known = len(sys.modules)
     name, parameters, run = pickle.loads(job)  # noqa: S301 - from the caller's own process
+    ours = ":" not in name or name.startswith(
+        "engine."
+    )  # it may take what numba compiled before, and keep it
+    if not ours:
+        _compile_into(str(Path(scratch, "numba")))
+    opened = _FilesOpened(scratch, compiles=ours) if run.about else None
     strategy = _made(name, parameters)
-    opened = _FilesOpened(scratch) if run.about else None
+    if ours and opened:
+        opened.written.clear()  # by which numba tries whether it may write
     try:
         actions, streams = _run(strategy, run, done)
         warm_up = getattr(strategy, "warm_up", 0)
@@ -147,6 +175,10 @@ def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
         raise _Wrong(f"it raises {_named(error)}") from error
     if not isinstance(warm_up, numbers.Integral):
         raise _Wrong(f"its warm_up is {warm_up!r}; expected a whole number of bars")
+    if warm_up < 0:
+        raise _Wrong(f"its warm_up is {warm_up}; expected 0 or more bars")
+    if opened:
+        opened.gather()
     header = _encoded(
         warm_up=int(warm_up),
         has_stream=callable(getattr(strategy, "stream", None)),
@@ -235,25 +267,88 @@ def _check_actions(answer: Any, n: int) -> None:
         raise _Wrong(f"action {answer[bar]} at bar {bar}; expected -1, 0 or 1", bar)
 
 
-class _FilesOpened:
-    """The files that Python opens from now on, but for code, what the system has, and what lies in a folder."""
+def _compile_into(folder: str) -> None:
+    """Have numba keep what it compiles there: what it kept for another run may hold a number that was fitted then."""
+    os.environ["NUMBA_CACHE_DIR"] = folder
+    if "numba" in sys.modules:
+        from numba import config  # noqa: PLC0415 - it is there
 
-    def __init__(self, scratch: str) -> None:
+        config.CACHE_DIR = folder
+
+
+class _FilesOpened:
+    """The files that Python reads and changes from now on, but for those in a folder, devices, and code that is read.
+
+    A process that is forked from this one tells it what it reads, and may change nothing: it could do so later.
+
+    Args:
+        scratch: the folder.
+        compiles: whether code that is written is left out, too.
+    """
+
+    def __init__(self, scratch: str, *, compiles: bool) -> None:
+        self._compiles = compiles
         self.written: set[str] = set()
         self.read: set[str] = set()
-        self._ours = (os.path.realpath(scratch) + os.sep, *_SYSTEM, *_INSTALLED)
+        self._ours = (os.path.realpath(scratch) + os.sep, *_DEVICES)
+        self._pid = os.getpid()
+        self._told, self._tell = os.pipe()
+        for descriptor in (self._told, self._tell):
+            os.set_blocking(descriptor, False)
         sys.addaudithook(self._hook)
 
-    def _hook(self, event: str, values: tuple[Any, ...]) -> None:
-        if event == "open" and isinstance(values[0], (str, bytes)):
-            self._add(values[0], writes=bool(values[2] & (os.O_WRONLY | os.O_RDWR)))
-        elif event == "sqlite3.connect" and str(values[0]) != ":memory:":
-            self._add(values[0], writes=True)
+    def gather(self) -> None:
+        """Add what forked processes told."""
+        with contextlib.suppress(OSError):  # nothing more
+            while told := os.read(self._told, 1 << 16):
+                for each in told.split(b"\0")[:-1]:
+                    (self.written if each[:1] == b"w" else self.read).add(os.fsdecode(each[1:]))
 
-    def _add(self, name: str | bytes, *, writes: bool) -> None:
-        path = os.path.realpath(os.fsdecode(name))
-        if not path.startswith(self._ours) and not _CODE.search(path):
+    def _hook(self, event: str, values: tuple[Any, ...]) -> None:
+        if event == "open":
+            name, mode, flags = values
+            if not isinstance(name, int):
+                path = os.fsdecode(name)
+                # What os.open names may start from another folder, which is not told.
+                anywhere = mode is None and not path.startswith(os.sep)
+                self._add(os.path.realpath(path), writes=bool(flags & _WRITES), anywhere=anywhere)
+        elif event == "sqlite3.connect":
+            if str(values[0]) != ":memory:":
+                self._add(os.path.realpath(os.fsdecode(values[0])), writes=True)
+        elif event in _CHANGES:
+            for name, folder in _CHANGES[event]:
+                path = _path(values[name], -1 if folder is None else values[folder])
+                self._add(os.path.realpath(path), writes=True)
+        elif event in _NAMES:
+            for name, folder in _NAMES[event]:
+                parent, last = os.path.split(_path(values[name], values[folder]).rstrip(os.sep))
+                place = Path(os.path.realpath(parent), last)
+                if event != "os.mkdir" or not place.is_dir():
+                    self._add(str(place), writes=True)
+
+    def _add(self, path: str, *, writes: bool, anywhere: bool = False) -> None:
+        if writes:
+            if (path + os.sep).startswith(self._ours) and not anywhere:
+                return
+            if self._compiles and _CODE.search(path):
+                return
+        elif (path + os.sep).startswith((*self._ours, *_SYSTEM, *_INSTALLED)) or _CODE.search(path):
+            return
+        if os.getpid() == self._pid:
             (self.written if writes else self.read).add(path)
+            return
+        with contextlib.suppress(OSError):  # full of others
+            os.write(self._tell, (b"w" if writes else b"r") + os.fsencode(path) + b"\0")
+        if writes:
+            raise PermissionError(f"a process that a rule starts may write no file: {path}")
+
+
+def _path(name: Any, folder: int) -> str:
+    """Of a descriptor, or of a name and the descriptor of the folder that it starts from, -1 for the current one."""
+    if isinstance(name, int):
+        return f"/proc/self/fd/{name}"
+    path = os.fsdecode(name)
+    return path if folder < 0 else str(Path(f"/proc/self/fd/{folder}", path))
 
 
 def _installed(names: Sequence[str], strategy: Any) -> list[str]:

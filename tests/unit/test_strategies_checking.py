@@ -19,7 +19,15 @@ from cli.main import app
 from data.bars import random_walk
 from engine.errors import InputError, InvalidField, RaysignalError
 from engine.strategies import registry
-from engine.strategies.checking import _FUTURES, Finding, _going_on, check_strategy
+from engine.strategies.checking import (
+    _FUTURES,
+    _GROWING_CUTS,
+    _SINGLE_CUTS,
+    Finding,
+    _Check,
+    _going_on,
+    check_strategy,
+)
 from engine.strategies.isolation import IsolatedRuns, StrategyRun, StrategySource
 from engine.strategies.strategy import Bars
 from experiments.validation import strategies, strategy_rules
@@ -169,12 +177,91 @@ def test_a_rule_that_writes_a_file_fails_and_one_that_reads_is_told(runs, tmp_pa
     assert f"it reads {tmp_path / 'mean.pickle'}" in again["files"].sentence
 
 
+@pytest.mark.parametrize("how", rules.CHANGES)
+def test_a_rule_that_changes_files_in_any_way_fails_and_the_file_is_named(runs, how: str, tmp_path) -> None:
+    (tmp_path / "there").write_text("there")
+    found = checked(runs, rules.Changing, parameters={"how": how, "place": str(tmp_path / "kept")}, tries=1)
+    assert failing(found)[0] == "files"
+    folder = "/" if how == "elsewhere" else f"{tmp_path}/"  # where os.open starts from is not told
+    assert f"it writes {folder}" in found["files"].sentence
+
+
+def test_a_rule_with_processes_and_temporary_files_passes(runs) -> None:
+    found = checked(runs, rules.Pooled, tries=1)
+    assert failing(found) == []
+    assert found["files"].sentence == "it reads and writes no file"
+
+
+def test_a_file_that_is_read_before_actions_are_asked_for_is_named(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made.txt").write_text("1")
+    (tmp_path / "imported.txt").write_text("1")
+    (tmp_path / "reads_at_import.py").write_text(
+        "import json\n"
+        "from tests.strategy_rules import Momentum\n"
+        "class Rule(Momentum):\n"
+        "    level = json.load(open('imported.txt'))\n"
+    )
+    for name, parameters, file in (
+        ("reads_at_import:Rule", None, "imported.txt"),
+        ("tests.strategy_rules:ReadingWhenMade", {"path": "made.txt"}, "made.txt"),
+    ):
+        found = {one.check: one for one in check_strategy(name, BARS, parameters=parameters, tries=1)}
+        assert found["files"].good
+        assert f"it writes no file; it reads {tmp_path / file}," in found["files"].sentence
+    assert not (tmp_path / "__pycache__").exists()
+
+
+def test_a_number_that_numba_compiled_in_is_not_kept_for_the_next_run(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compiled_fit.py").write_text(
+        "import numpy as np\n"
+        "from numba import njit\n"
+        "from tests.strategy_rules import UserStrategy, crossed\n"
+        "_level = 0.0\n"
+        "@njit(cache=True)\n"
+        "def level():\n"
+        "    return _level\n"
+        "class Fit(UserStrategy):\n"
+        "    def actions(self, bars):\n"
+        "        global _level\n"
+        "        _level = float(bars.close.mean())\n"
+        "        return crossed(bars.close, np.full(len(bars), level()))\n"
+    )
+    found = {one.check: one for one in check_strategy("compiled_fit:Fit", BARS, tries=1)}
+    assert found["files"].sentence == "it reads and writes no file"
+    assert not found["look-ahead"].good
+
+
+@pytest.mark.parametrize("density", [0.05, 0.5, 0.95])
+def test_one_in_ten_of_the_actions_or_of_the_silent_bars_is_missed_in_less_than_one_check_of_800(
+    density,
+) -> None:
+    missed = {0: 0, 1: 0}
+    for seed in range(2000):
+        draws = np.random.default_rng(seed)
+        whole = (draws.random(2000) < density).astype(np.int8)
+        check = _Check(None, StrategySource("sma"), BARS, draws, 24)
+        ends = np.array(check._cuts(whole, _SINGLE_CUTS) + check._cuts(whole, _GROWING_CUTS)) - 1
+        peeks = draws.random(2000) < 0.1
+        for kind in missed:
+            missed[kind] += not (peeks & (whole == kind))[ends].any()
+    assert max(missed.values()) / 2000 < 1 / 800
+
+
+def test_an_action_that_is_left_out_for_the_next_bar_is_found_on_every_seed(runs) -> None:
+    for seed in range(8):
+        found = checked(runs, rules.Vetoing, random_walk(seed), seed=seed, tries=24)
+        assert failing(found)[0] == "look-ahead"
+
+
 @pytest.mark.parametrize(
     ("kind", "check", "said"),
     [
         (rules.SameArray, "determinism", "what it answered changes afterwards"),
         (rules.ChangesBars, "actions", "it changes the bars that it is given: close"),
         (rules.NamedWarmUp, "actions", "its warm_up is 'ten'"),
+        (rules.NegativeWarmUp, "actions", "its warm_up is -5; expected 0 or more bars"),
     ],
 )
 def test_a_rule_that_breaks_what_it_is_given_or_gave_is_told(runs, kind: type, check: str, said: str) -> None:
@@ -190,8 +277,9 @@ def test_what_is_no_strategy_is_refused(runs) -> None:
         check_strategy(rules.Clean, BARS.slice(0, 7))
     with pytest.raises(InvalidField, match="row 1: close is -1"):
         check_strategy(rules.Clean, Bars.of_closes(np.arange(8), np.where(np.arange(8) == 1, -1.0, 1.0)))
-    with pytest.raises(InvalidField, match="time_limit_s"):
-        check_strategy(rules.Clean, BARS, time_limit_s=0.0)
+    for seconds in (0.0, -1.0, float("nan"), float("inf"), 86_401.0):
+        with pytest.raises(InvalidField, match=r"time_limit_s is .*above 0 and at most 86400"):
+            check_strategy(rules.Clean, BARS, time_limit_s=seconds)
     with pytest.raises(InputError, match="param is 'nonsense'"):
         checked(runs, rules.Clean, parameters={"nonsense": 1})
     with pytest.raises(InvalidField, match="parameters is 'answer'"):
@@ -289,6 +377,12 @@ def test_the_rule_of_the_readme_passes(tmp_path, monkeypatch) -> None:
     assert raysignal("mine:Momentum").exit_code == 0
 
 
+def test_what_a_rule_raises_is_shown_as_it_is() -> None:
+    ended = raysignal("tests.strategy_rules:Marked", "--tries", "1")
+    assert ended.exit_code == 1
+    assert r"it raises ValueError: [bold]x[/bold]\u202e\x1b[2J" in " ".join(ended.stdout.split())
+
+
 def test_what_a_rule_prints_is_not_shown(capfd) -> None:
     ended = raysignal("tests.strategy_rules:Printing", "--json", "--tries", "3")
     assert ended.exit_code == 0
@@ -313,6 +407,13 @@ def test_what_a_rule_prints_is_not_shown(capfd) -> None:
         (("tests.strategy_rules:Clean", "--param", "nonsense=1"), "what Clean takes"),
         (("sma", "--data", "nowhere.csv"), "nowhere.csv"),
         (("sma", "--tries", "0"), "greater than or equal to 1"),
+        *(
+            (
+                ("sma", "--time-limit", value),
+                f"time_limit_s is {said}; expected seconds, above 0 and at most 86400",
+            )
+            for value, said in (("inf", "inf"), ("nan", "nan"), ("1e12", "1000000000000.0"), ("0", "0.0"))
+        ),
     ],
 )
 def test_what_cannot_be_checked_is_a_sentence_and_status_2(arguments: tuple[str, ...], said: str) -> None:
