@@ -1,13 +1,23 @@
 """How often signals were right, by where they came from: source, symbol, side, regime, category.
 
 A cohort is measured against the drift and not against 50 %: in a market where two moves of three go up, a BUY that
-is right two times of three knows nothing. The expected share of a cohort is the mean, over its signals, of
-how often the market moved to their side over all judged signals.
+is right two times of three knows nothing. The drift of a signal is how often its own symbol moved to its side, over
+all judged signals about that symbol; a move of 0 is to neither side. Shares over all symbols would call a cohort good
+for being about a symbol that rises, or bad for one that often stands still. The drift of a cohort is the mean over its
+signals.
+
+A share of few rows is mostly those rows themselves: a signal that is alone with its symbol would be as right as
+expected, always. So symbols of fewer than `FEWEST` judged signals have one share together. What is left of this makes
+a cohort that is most of its symbol differ less from the drift than it should. And the share knows the whole file: sides
+that lean against what their symbol has done so far seem a little better than they are, sides that follow it a little
+worse, by half a standard error where they do nothing else.
 
 Many cohorts are looked at, so some look good by luck. A cohort is called good or bad only if it stays so after
 the correction of Benjamini and Hochberg (J. Royal Statistical Society B 57, 1995). Outcomes whose horizons
 overlap repeat each other; counts are cut down by how much they do before anything is tested
-(`agents.intervals`). A cohort too small to show that is taken to be as dependent as the market's moves are.
+(`agents.intervals`). What is tested is how much more often signals were right than expected, row by row, and so it is
+the dependence of that which counts. A cohort too small to show it is taken to be as dependent as signals about every
+row would be that are all on one side, the more dependent of the two.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,6 +44,8 @@ Flags = npt.NDArray[np.bool_]
 FLAG_FROM = 20
 """Cohorts of fewer judged signals are shown and never called good or bad."""
 FALSE_DISCOVERIES = 0.05
+FEWEST = 100
+"""Judged signals of one symbol below which it shares its drift with the other such symbols."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +58,7 @@ class Cohort:
         n, right: judged signals, and those that the market followed.
         accuracy: right / n, with its 95 % Wilson interval at `effective_n`; NaN where the dependence is not known,
             as in a market that went one way all along.
-        drift: the accuracy expected of signals with the same sides that know nothing.
+        drift: the accuracy expected of signals about the same symbols with the same sides that know nothing.
         effective_n: independent signals that n dependent ones are worth.
         net_bps: mean outcome of following the signals, bp after costs, with its 95 % interval (`mean_interval`).
         p_value: two-sided, of accuracy against drift (score test); 1 where the dependence is not known.
@@ -84,7 +96,7 @@ class Accuracy:
 
     Attributes:
         n, right: of all of them.
-        up_share: share of moves that went up: the drift of a BUY; that of a SELL is `down_share`.
+        up_share, down_share: share of moves that went up, and down, over all symbols.
         cohorts: by dimension as asked for, then by size.
     """
 
@@ -115,6 +127,7 @@ def accuracy(
     gross_bps: Floats,
     net_bps: Floats,
     judged: Flags,
+    symbol: npt.NDArray[np.int32],
     dimensions: Mapping[str, Labels],
 ) -> Accuracy:
     """The accuracy of signals, in time order, by every dimension and by side.
@@ -124,29 +137,33 @@ def accuracy(
         gross_bps: float64[n], what following the signal brought before costs: action times the move.
         net_bps: float64[n], after costs.
         judged: bool[n]; where False, the other figures are not read.
+        symbol: int32[n], a code a symbol.
         dimensions: n labels each, by name; a row without a label is in no cohort of that dimension.
 
     Raises:
-        ValueError: a dimension with another number of rows.
+        ValueError: a dimension, or the symbols, with another number of rows.
     """
+    if len(symbol) != len(action):
+        raise ValueError(f"symbol has {len(symbol)} rows; expected {len(action)}")
     for name, labels in dimensions.items():
         if len(labels) != len(action):
             raise ValueError(f"dimension {name!r} has {len(labels)} rows; expected {len(action)}")
     rows = np.flatnonzero(judged & (action != 0))
     side, gross, net = action[rows], gross_bps[rows], net_bps[rows]
     move = side * gross
-    up, down = _share(move > 0.0), _share(move < 0.0)
-    right = gross > 0.0
-    drift = np.where(side > 0, up, down)
+    up, down, right = move > 0.0, move < 0.0, gross > 0.0
+    own_up, own_down = _shares_by_symbol(symbol[rows], up, down)
+    drift = np.where(side > 0, own_up, own_down)
     labelled = {"side": Labels((side < 0).astype(np.int32), ("BUY", "SELL"))}
     labelled |= {name: Labels(labels.codes[rows], labels.names) for name, labels in dimensions.items()}
-    market = dependence((move > 0.0).astype(np.float64))
+    one_sided = dependence(up - own_up), dependence(down - own_down)
+    market = max(one_sided, key=lambda found: (found.known, found.ratio))
     cohorts = [
         _cohort(dimension, labels.names[code], right[own], drift[own], net[own], market)
         for dimension, labels in labelled.items()
         for code, own in _members(labels)
     ]
-    return Accuracy(len(rows), int(right.sum()), up, down, tuple(_flagged(cohorts)))
+    return Accuracy(len(rows), int(right.sum()), _share(up), _share(down), tuple(_flagged(cohorts)))
 
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
@@ -176,7 +193,7 @@ def _cohort(
     found = dependence_of_part(right - drift, market)
     worth = effective_n(n, found)
     low, high = share_interval(share, n, found)
-    spread = sqrt(expected * (1.0 - expected) / worth)
+    spread = sqrt(float((drift * (1.0 - drift)).mean()) / worth)
     p_value = found.p_value((share - expected) / spread) if spread > 0.0 and found.known else 1.0
     mean = mean_interval(net)
     return Cohort(
@@ -198,6 +215,17 @@ def _with_q(cohort: Cohort, q_value: float) -> Cohort:
     if q_value <= FALSE_DISCOVERIES:
         flag = "good" if cohort.accuracy > cohort.drift else "bad"
     return replace(cohort, q_value=q_value, flag=flag)
+
+
+def _shares_by_symbol(symbol: npt.NDArray[np.int32], up: Flags, down: Flags) -> tuple[Floats, Floats]:
+    """By row, how often its symbol went up and how often down: float64[n] both."""
+    _, place, count = np.unique(symbol, return_inverse=True, return_counts=True)
+    place = np.where(count[place] < FEWEST, len(count), place)  # the last one is that of the small together
+    signals = np.maximum(np.bincount(place), 1)
+    return (
+        (np.bincount(place, weights=up, minlength=len(signals)) / signals)[place],
+        (np.bincount(place, weights=down, minlength=len(signals)) / signals)[place],
+    )
 
 
 def _share(flags: Flags) -> float:

@@ -27,5 +27,6 @@ def accuracy_of(stream: Stream) -> Accuracy:
         np.asarray(stream.action * move_bps, np.float64),
         stream.net_bps[:, Verdict.APPROVE],
         stream.judged,
+        dimensions["symbol"].codes,
         dimensions,
     )

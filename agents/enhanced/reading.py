@@ -57,7 +57,7 @@ def accuracy_of(follower: Follower) -> Accuracy:
     side = memory.side[part]
     return accuracy(
         memory.action[part].copy(), side * memory.move_bps[part], memory.net_bps[part, Verdict.APPROVE],
-        judged[part], dimensions,
+        judged[part], memory.symbol[part], dimensions,
     )  # fmt: skip
 
 

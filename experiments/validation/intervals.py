@@ -219,7 +219,7 @@ def cohort_bounds(stream: Floats) -> Bounds:
     of_cohort[np.flatnonzero(side > 0.0)[50 : 50 + size]] = 1
     found = accuracy(
         side.astype(np.int8), side * move, side * move, np.ones(1_000, np.bool_),
-        {"source": Labels(of_cohort, ("others", "cohort"))},
+        np.zeros(1_000, np.int32), {"source": Labels(of_cohort, ("others", "cohort"))},
     )  # fmt: skip
     one = next(one for one in found.cohorts if one.name == "cohort")
     return one.accuracy, one.accuracy_low, one.accuracy_high
