@@ -56,7 +56,7 @@ class GeneratorSpec:
         hold_share: the probability that a row says HOLD; 0 to 1.
         buy_share: the share of BUY among the signals that are no HOLD; 0 to 1, and as far from 0 and 1 as `edge` is
             from 0.5 at least. How often signals are right stays `edge`.
-        drift: what is added to the returns, a year, such as 0.2; -1 to 1.
+        drift: the logarithmic growth of prices a year, such as 0.2, which is +22 %; -1 (-63 %) to 1 (+172 %).
         tails: degrees of freedom of the moves' Student t, 4 or 2.5; fewer are fatter.
         texts: free text as long as in the wild (2.8 KB a row), short, or none; labels always stay.
         symbols: distinct names. With more than one, a last column `symbol` says which a row is about.
