@@ -2,7 +2,8 @@
 
 A cell is a kind of series at a length. Its line says in how many of the tries there was an interval, how many of
 those held the truth, and how wide they were on average beside an oracle that knows the standard deviation of the
-mean. From 100 rows on at least 92 % of the intervals of 95 % hold it; the kinds in `LIMITS` show where that ends.
+mean. From 100 rows on at least 92 % of the intervals of 95 % are to hold it, and a cell fails where its tries rule that
+out; the kinds in `LIMITS` show where that ends.
 """
 
 import argparse

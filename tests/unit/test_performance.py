@@ -106,13 +106,15 @@ def test_calmar_is_not_defined_where_a_year_would_grow_beyond_a_thousandfold() -
 # Instants
 
 
-def many_names(names: int, prices: list[float], actions: list[int], still: int = 0) -> Performance:
+def many_names(
+    names: int, prices: list[float], actions: list[int], still: int = 0, fee_bps: float = 0.0
+) -> Performance:
     """The same signals under so many names, at the same stamps, with an equal weight each; and some that never move."""
     signals = []
     for day, (price, action) in enumerate(zip(prices, actions, strict=True), 1):
         signals += [(day * DAY_US, action, price, name) for name in range(names)]
         signals += [(day * DAY_US, HOLD, 50.0, names + name) for name in range(still)]
-    return played(Policy(fee_bps=0.0, weight=1.0 / names), *signals)
+    return played(Policy(fee_bps=fee_bps, weight=1.0 / names), *signals)
 
 
 def daily(seed: int) -> tuple[list[float], list[int]]:
@@ -134,6 +136,15 @@ def test_four_names_of_one_symbol_have_its_sharpe_and_sortino() -> None:
     for name in ("sharpe", "sortino", "calmar", "max_drawdown", "total_return"):
         held = getattr(four.buy_and_hold, name)
         assert held == pytest.approx(getattr(one.buy_and_hold, name), rel=1e-9), name
+
+
+def test_four_names_of_one_symbol_have_its_figures_to_within_the_fee() -> None:
+    # Each buys a quarter of the equity that the fee of the name before it has left.
+    prices, actions = daily(3)
+    one, four = (many_names(names, prices, actions, fee_bps=100.0) for names in (1, 4))
+    for name in ("sharpe", "sortino", "max_drawdown", "turnover"):
+        assert getattr(four, name) == pytest.approx(getattr(one, name), rel=0.01), name
+    assert four.turnover != pytest.approx(one.turnover, rel=0.001)
 
 
 def test_symbols_that_never_move_change_no_figure_of_the_account() -> None:
