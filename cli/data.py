@@ -43,7 +43,8 @@ def generate(
         float | None, typer.Option(metavar="SHARE", help="Share of BUY among BUY and SELL; 0.5.")
     ] = None,
     drift: Annotated[
-        float | None, typer.Option(metavar="GROWTH", help="Logarithmic, a year: 0.2 is +22 %, -1 is -63 %; 0.")
+        float | None,
+        typer.Option(metavar="GROWTH", help="Logarithmic, a year: 0.2 is +22 %, -1 is -63 %; 0."),
     ] = None,
     tails: Annotated[
         float | None,

@@ -319,7 +319,10 @@ class CohortBody(_Shown):
     ]
     accuracy_high: float | None
     drift: Annotated[
-        float, Field(description="the accuracy of signals about the same symbols with the same sides that know nothing")
+        float,
+        Field(
+            description="the accuracy of signals about the same symbols with the same sides that know nothing"
+        ),
     ]
     effective_n: float
     net_bps: Basis

@@ -98,6 +98,17 @@ def test_a_small_cohort_of_overlapping_outcomes_is_worth_few_signals():
     assert fool.p_value > 0.05
 
 
+def test_a_small_cohort_depends_as_the_side_whose_moves_do():
+    # Rises come one by one, falls in runs of ten; between them nothing moves.
+    draws = np.random.default_rng(1)
+    falls = np.repeat(draws.random(200) < 0.3, 10)
+    moves = np.where(falls, -10.0, np.where(draws.random(2_000) < 0.4, 10.0, 0.0))
+    sources = np.where(np.isin(np.arange(2_000), np.arange(500, 540)), "desk", "other")
+    desk = next(one for one in found_in(-np.ones(2_000), moves, source=sources).cohorts if one.name == "desk")
+    assert desk.n == 40
+    assert desk.effective_n < 8.0
+
+
 def test_twelve_independent_outcomes_are_worth_twelve():
     draws = np.random.default_rng(1)
     moves = draws.standard_normal(1_000)
@@ -122,7 +133,9 @@ def test_holds_and_unjudged_signals_and_rows_without_a_name_are_left_out():
     moves = np.full(4, 10.0)
     judged = np.array([True, True, False, True])
     labels = {"mood": Labels(np.array([0, 0, 0, -1], np.int32), ("calm",))}
-    found = accuracy(sides, np.where(judged, sides * moves, np.nan), sides * moves, judged, np.zeros(4, int), labels)
+    found = accuracy(
+        sides, np.where(judged, sides * moves, np.nan), sides * moves, judged, np.zeros(4, int), labels
+    )
     assert found.n == 2
     assert [(one.name, one.n) for one in found.cohorts if one.dimension == "mood"] == [("calm", 1)]
 
@@ -209,7 +222,9 @@ def flagged_streams(moves_of, share_of_buy):
 def test_a_symbol_that_often_stands_still_makes_nobody_bad():
     def moves_of(draws):
         coarse = over_six(draws, 2_000)
-        return np.where(np.abs(coarse) < 0.6745 * 6**0.5, 0.0, coarse), over_six(draws, 2_000)  # half of them 0
+        return np.where(np.abs(coarse) < 0.6745 * 6**0.5, 0.0, coarse), over_six(
+            draws, 2_000
+        )  # half of them 0
 
     # Expected at most 1 of 20; more than 4 has a probability below 0.003.
     assert flagged_streams(moves_of, (0.5, 0.5)) <= 4
@@ -227,7 +242,11 @@ def test_small_cohorts_of_symbols_that_drift_apart_stay_unflagged():
         symbols = np.tile([0, 1], 1_000)
         moves = np.where(draws.random(2_000) < np.array([0.8, 0.2])[symbols], 10.0, -10.0)
         sides = np.where(draws.random(2_000) < np.array([0.9, 0.1])[symbols], 1.0, -1.0)
-        return bool(found_in(sides, moves, symbols=symbols, source=draws.integers(0, 40, 2_000).astype(str)).patterns())
+        return bool(
+            found_in(
+                sides, moves, symbols=symbols, source=draws.integers(0, 40, 2_000).astype(str)
+            ).patterns()
+        )
 
     assert sum(flagged(draws) for draws in map(np.random.default_rng, range(20))) <= 4
 

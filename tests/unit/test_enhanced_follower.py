@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agents.accuracy import FEWEST
 from agents.adviser import Adviser
 from agents.breaker import BreakerRules
 from agents.calls import Answer, Outcome, Request, Usage, VerdictIn
@@ -289,6 +290,23 @@ async def test_accuracy_is_told_by_source_symbol_side_regime_and_category(world,
     }  # fmt: skip
     assert sum(cohort.n for cohort in found.cohorts if cohort.dimension == "source") == found.n
     assert found.n == follower.shown.settled
+
+
+async def test_the_drift_of_a_symbol_is_its_own(world, batch):
+    world.post(batch)
+    world.post(stream(seed=1, symbol="ETH"))
+    follower = await world.begin(terms())
+    await live(follower)
+    found, memory = reading.accuracy_of(follower), follower.decider.agent.memory
+    rows = reading.settled_rows(follower)
+    rows = rows[memory.action[rows] != 0]
+    drifts = {one.name: one.drift for one in found.cohorts if one.dimension == "symbol"}
+    assert len(drifts) > 1
+    for code, name in enumerate(follower.decider.agent.encoder.symbols()):
+        own = rows[memory.symbol[rows] == code]
+        assert len(own) >= FEWEST
+        move, buys = memory.move_bps[own], (memory.side[own] > 0).mean()
+        assert drifts[name] == pytest.approx(buys * (move > 0).mean() + (1.0 - buys) * (move < 0).mean())
 
 
 class Thinker:

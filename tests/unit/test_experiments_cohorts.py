@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from agents.accuracy import FEWEST
 from agents.worth import Worth
 from engine.policy import Policy
 from experiments.cohorts import accuracy_of
@@ -29,6 +30,19 @@ def test_a_signal_is_right_where_the_market_followed_it_whether_or_not_it_opened
         "BUY": (2, 3),
         "SELL": (1, 2),
     }
+
+
+def test_the_drift_of_a_symbol_is_its_own():
+    stream = a_stream(600)
+    found = accuracy_of(stream)
+    for code, name in enumerate(stream.symbols):
+        own = stream.judged & (stream.symbol == code)
+        side, right = stream.action[own], stream.right[own]
+        assert len(right) >= FEWEST
+        up = np.where(side > 0, right, ~right).mean()  # no move is 0
+        (cohort,) = (one for one in found.cohorts if one.name == name)
+        assert cohort.drift == pytest.approx(np.where(side > 0, up, 1.0 - up).mean())
+    assert len({one.drift for one in found.cohorts if one.dimension == "symbol"}) == 2
 
 
 def test_what_a_sell_of_long_flat_brings_is_nothing_however_right_it_was():
