@@ -76,12 +76,11 @@ def reach_sentence(found: Plan, horizon: str) -> str:
 
 
 def _why(found: Plan) -> str:
-    few = f"{found.judged * max(RATES):g}"
     if found.seldom:
         shorter = "take a shorter horizon, or a longer file"
         return f"fewer than {FEWEST} outcomes follow one another without overlap: {shorter}"
-    if found.judged * max(RATES) < FEWEST:
-        return f"two in five of them are {few}, and fewer than {FEWEST} overruled signals show nothing"
+    if (most := found.judged * max(RATES)) < FEWEST:
+        return f"{_SHARES[max(RATES)]} of them are {most:g}, and fewer than {FEWEST} overruled signals show nothing"
     return "no override changes what becomes of enough of them"
 
 

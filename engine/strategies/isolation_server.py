@@ -157,9 +157,8 @@ def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
     """A line of JSON about the strategy, and the actions, int8; `done` is called after each call of it."""
     known = len(sys.modules)
     name, parameters, run = pickle.loads(job)  # noqa: S301 - from the caller's own process
-    ours = ":" not in name or name.startswith(
-        "engine."
-    )  # it may take what numba compiled before, and keep it
+    # One of ours may take what numba compiled before, and keep it.
+    ours = ":" not in name or name.startswith("engine.")
     if not ours:
         _compile_into(str(Path(scratch, "numba")))
     opened = _FilesOpened(scratch, compiles=ours) if run.about else None
