@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from agents.adviser import Adviser
 from agents.budget import Allowance, Budget, RateLimiter, StateFile
 from agents.cassette import Cassette, Mode
-from agents.gemini import GeminiModel, ModelSettings, NoModel
+from agents.gemini import GeminiModel, Model, ModelSettings, NoModel
 from agents.verdicts import Codes
 from engine.columns import SignalBatch
 from engine.errors import RaysignalError
@@ -53,10 +53,17 @@ class Asking:
     deadline_s: float = 8.0
     concurrency: int = 8
 
-    def adviser(self) -> Adviser:
-        """The adviser of these terms; it belongs to the event loop that it is used on."""
+    async def adviser(self) -> Adviser:
+        """The adviser of these terms; it belongs to the running event loop.
+
+        The client library is imported here: it takes seconds, which no question's deadline pays for.
+        """
         replays = self.mode is Mode.REPLAY
-        model = NoModel(self.settings) if replays else GeminiModel(self.settings, self.api_key)
+        model: Model = NoModel(self.settings)
+        if not replays:
+            gemini = GeminiModel(self.settings, self.api_key)
+            await gemini.warm()
+            model = gemini
         keep = None
         if self.cassette is not None and not replays:
             keep = StateFile(self.cassette.with_suffix(".budget.json"))
@@ -116,7 +123,7 @@ class ArmActor:
 
 # No method of the actor: Ray runs every method of a class that has a coroutine on an event loop.
 async def _advised(batch: SignalBatch, trial: Trial, asking: Asking, advance: arms.Advance) -> Decided:
-    adviser = asking.adviser()
+    adviser = await asking.adviser()
     try:
         return await arms.advised(batch, trial, adviser, advance=advance)
     finally:
