@@ -95,6 +95,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     settings = {
         "store": (folder / "store").as_uri(), "port": free_port(), "snapshot_rows": 200,
         "gate_least": 10.0, "neighbours": 50, "breaker_limit_bps": -5.0,
+        "agent_priority": "normal",  # other tests keep the processor busy
     }  # fmt: skip
     host = Host(settings, folder / "log")
     host.start()
