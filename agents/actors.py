@@ -12,8 +12,8 @@ from ray.exceptions import RayError
 
 from agents.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile
 from agents.verdicts import Reason
-from engine.actors import NAMESPACE
 from engine.errors import SettingsError
+from engine.local_cluster import NAMESPACE
 
 T = TypeVar("T")
 

@@ -1,6 +1,5 @@
 """The checks of `raysignal doctor`: each a function that tries one thing and says what it found."""
 
-import logging
 import os
 import shutil
 import socket
@@ -22,6 +21,7 @@ from cli.ports import listener_on
 from cli.remarks import remarks_aside
 from engine.errors import RaysignalError, StoreError, UnsafeStore
 from engine.settings import PREFIX, Settings
+from experiments.cluster import ray_session
 from serve.service import reachable
 
 AGENT_MODULES = ("chromadb", "scipy")
@@ -273,24 +273,17 @@ def check_ray(address: str | None) -> Finding:
     """Whether a Ray cluster can be started here, or joined."""
     import ray  # noqa: PLC0415 - a second, for this check alone
 
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if address is None:
-        options |= {"num_cpus": 1, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     what = "cannot start a cluster here" if address is None else f"cannot join {address}"
     try:
-        with remarks_aside():
-            ray.init(address=address or "local", **options)
-        nodes = len([node for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
+        with remarks_aside(), ray_session(address, cpus=1):
+            nodes = len([node for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
     except Exception as error:  # noqa: BLE001 - whatever Ray raises is the finding
         remedy = (
-            "look into the newest folder of /tmp/ray, or set RAYSIGNAL_RAY_ADDRESS"
+            "look at free memory and disk, or set RAYSIGNAL_RAY_ADDRESS"
             if address is None
             else "check the address; a cluster with tokens wants RAY_AUTH_MODE=token and its token"
         )
         return Finding("ray", "failed", f"Ray {ray.__version__} {what}: {_first_line(error)}", remedy)
-    finally:
-        ray.shutdown()
     did = "starts a cluster here" if address is None else f"joins {address}, {nodes} nodes alive"
     return Finding("ray", "ok", f"Ray {ray.__version__} {did}")
 

@@ -1,29 +1,29 @@
 """Straight to the portfolio actors: on a Ray cluster by its address, or on one that is started for the purpose."""
 
 import asyncio
-import logging
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-import ray
 from ray.util import list_named_actors
 
 from cli.ports import writers_below
 from cli.remarks import remarks_aside
 from cli.ways import Sent, placed
-from engine.actors import NAMESPACE, Desk
+from engine.actors import Desk
 from engine.columns import SignalBatch
 from engine.errors import Conflict, InputError, RaysignalError, RowErrors, error_entry
 from engine.journal.blobs import JOURNAL_FOLDER
+from engine.local_cluster import NAMESPACE
 from engine.policy import Policy
 from engine.receipts import Submission, Taken
 from engine.settings import Settings
+from experiments.cluster import ray_session
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Direct:
         with remarks_aside() as ending, ExitStack() as stack:
             if settings.ray_address is None and not take_over:
                 refuse_store_in_use(settings.store)
-            stack.enter_context(_cluster(settings.ray_address))
+            stack.enter_context(ray_session(settings.ray_address, cpus=max(os.cpu_count() or 1, 2)))
             served = any(actor["namespace"] == NAMESPACE for actor in list_named_actors(all_namespaces=True))
             if not served and not take_over:
                 refuse_store_in_use(settings.store)
@@ -122,24 +122,3 @@ def _sent(submission: Submission, batch: SignalBatch) -> Sent:
         submission.counted(Taken.REFUSED),
         [placed(error_entry(error), int(batch.row[index])) for index, error in submission.errors.items()],
     )
-
-
-@contextmanager
-def _cluster(address: str | None) -> Iterator[None]:
-    """A connection to Ray; what was started for it ends with it."""
-    quiet: dict[str, Any] = {
-        "namespace": NAMESPACE, "log_to_driver": False, "logging_level": logging.ERROR,
-    }  # fmt: skip
-    if address is None:
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        cpus = max(os.cpu_count() or 1, 2)
-        ray.init(
-            address="local", num_cpus=cpus, num_gpus=0, include_dashboard=False,
-            _node_ip_address="127.0.0.1", **quiet,
-        )  # fmt: skip
-    else:
-        ray.init(address=address, **quiet)
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -27,6 +27,7 @@ from engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
 from engine.errors import RaysignalError, SettingsError, StoreUnavailable
 from engine.journal.blobs import BlobStore
 from engine.journal.stores import open_stores
+from engine.local_cluster import NAMESPACE
 from engine.mailbox import Mailbox
 from engine.policy import Policy
 from engine.receipts import Followed, Found, Recent, Standing, Submission
@@ -35,7 +36,6 @@ from engine.shard import Limits, Shard
 
 T = TypeVar("T")
 
-NAMESPACE = "raysignal"
 _PATIENCE_S = 30.0
 _RETRY_S = 0.05
 # Ray carries more than this better, through its object store.

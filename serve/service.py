@@ -13,10 +13,8 @@ import asyncio
 import logging
 import os
 import secrets
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -28,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import SettingsError, StoreUnavailable
+from engine.local_cluster import NAMESPACE, environment, private_folder, start_ray
 from engine.settings import Settings
 from serve.stopping import Stop
 
@@ -39,7 +38,6 @@ READY_TIMEOUT_S = 180.0
 """How long replicas may take to answer after Ray Serve calls them running, on a machine that is busy otherwise."""
 REPLICA_HEADER = "X-Replica"
 """Which replica answered `GET /healthz`."""
-OBJECT_STORE_BYTES = 512 * 1024 * 1024
 _HURRIED_CLOSE_S = 0.1
 _AGENT_CLOSE_S = 3.0
 
@@ -88,7 +86,6 @@ def fast_mode(folder: Path) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replicas_from),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replicas_from + 199),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
-        "RAY_USAGE_STATS_ENABLED": "0",
         # Ray runs its workers at 15, where two busy processes of anybody else's leave them next to nothing.
         "RAY_worker_niceness": "0",
     }
@@ -162,47 +159,27 @@ def own_stderr() -> str | None:
 
 @contextmanager
 def _own_cluster(stop: Stop) -> Iterator[None]:
-    import ray  # noqa: PLC0415 - reads the environment that is set here
+    import ray  # noqa: PLC0415 - half a second; only who starts a service pays it
 
     stop.check()
     if ray.is_initialized():
         raise SettingsError(
             "this process is already connected to Ray; expected none, or RAYSIGNAL_RAY_ADDRESS"
         )
-    # A short path: Ray keeps unix sockets below it, whose paths hold 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="rs-", dir="/tmp" if Path("/tmp").is_dir() else None))  # noqa: S108
-    wrapper = folder / "haproxy"
-    haproxy = Path(__file__).with_name("haproxy.py")
-    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "{haproxy}" "$@"\n')
-    wrapper.chmod(0o700)
-    environment = fast_mode(folder) | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper)}
-    before = {name: os.environ.get(name) for name in environment}
-    os.environ.update(environment)
-    try:
-        # Cut off half-way it would leave processes that nobody knows: it is waited for.
-        with stop.unchallenged(), stop.hurriable():
-            ray.init(
-                address="local",
-                num_cpus=max(os.cpu_count() or 1, 2),
-                num_gpus=0,
-                include_dashboard=False,
-                namespace="raysignal",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=OBJECT_STORE_BYTES,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(folder),
-            )
-        stop.check()
-        yield
-    finally:
-        ray.shutdown()
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-        shutil.rmtree(folder, ignore_errors=True)
+    with private_folder() as folder:
+        wrapper = folder / "haproxy"
+        haproxy = Path(__file__).with_name("haproxy.py")
+        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "{haproxy}" "$@"\n')
+        wrapper.chmod(0o700)
+        with environment(fast_mode(folder) | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper)}):
+            try:
+                # Cut off half-way it would leave processes that nobody knows: it is waited for.
+                with stop.unchallenged(), stop.hurriable():
+                    start_ray(folder, cpus=max(os.cpu_count() or 1, 2))
+                stop.check()
+                yield
+            finally:
+                ray.shutdown()
 
 
 @contextmanager
@@ -214,7 +191,7 @@ def _joined_cluster(address: str, stop: Stop) -> Iterator[None]:
         if mine:
             with stop.unchallenged(), stop.interruptible():
                 ray.init(
-                    address=address, namespace="raysignal", log_to_driver=False, logging_level=logging.ERROR
+                    address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR
                 )
         yield
     finally:

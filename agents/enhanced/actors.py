@@ -27,7 +27,7 @@ from agents.enhanced.log import OutcomeLog
 from agents.enhanced.terms import Terms, model_of, why_off
 from agents.enhanced.vectors import Feeder, SettledRows
 from agents.gemini import KEY_VARIABLES, GeminiModel, api_key_in
-from engine.actors import NAMESPACE, Desk
+from engine.actors import Desk
 from engine.errors import (
     Fenced,
     JournalDamaged,
@@ -37,6 +37,7 @@ from engine.errors import (
     StoreUnavailable,
 )
 from engine.journal.stores import open_stores
+from engine.local_cluster import NAMESPACE
 from engine.settings import SECRETS, Settings
 
 T = TypeVar("T")

@@ -18,10 +18,11 @@ from pydantic import SecretStr
 from ray.exceptions import RayError
 from structlog.typing import FilteringBoundLogger
 
-from engine.actors import NAMESPACE, Desk
+from engine.actors import Desk
 from engine.database.database import open_database
 from engine.errors import InvalidField, RaysignalError
 from engine.journal.stores import open_stores
+from engine.local_cluster import NAMESPACE
 from engine.market.clocks import SystemClock
 from engine.market.following import Around, Followed, following
 from engine.market.limits import VenueLimits

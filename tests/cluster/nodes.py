@@ -16,7 +16,7 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from engine.actors import NAMESPACE
+from engine.local_cluster import NAMESPACE
 from tests.ports import free_port
 from tests.servers import CREDENTIALS, Fate, FaultyProxy
 

@@ -12,8 +12,8 @@ from ray.exceptions import RayActorError
 
 from agents.actors import ClusterAllowance, Terms
 from agents.verdicts import Reason
-from engine.actors import NAMESPACE
 from engine.errors import SettingsError
+from engine.local_cluster import NAMESPACE
 from tests.cluster.nodes import Nodes
 from tests.cluster.waiting import until_async
 

@@ -180,7 +180,7 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
         answered = {httpx.get(f"{serving.url}/healthz", timeout=30.0).headers["x-replica"] for _ in range(16)}
         assert len(answered) == 2
         assert serving.stopped_by(signal.SIGTERM) == (0, [])
-    assert not list(Path("/tmp").glob(f"rs-*/session_*_{serving.process.pid}"))
+    assert not list(Path("/tmp").glob(f"rs-*/ray/session_*_{serving.process.pid}"))
     assert verify(open_stores(store.as_uri()).journal_store("shard=0000")).sequence > standing["sequence"]
 
 

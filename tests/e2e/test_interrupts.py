@@ -99,4 +99,4 @@ def test_a_service_told_to_end_ends_and_leaves_no_process(
     assert status in statuses, serving.log.read_text()
     assert ("stopped;" in shown) == (status == 0)
     assert still_alive(serving.seen) == []
-    assert not list(Path("/tmp").glob(f"rs-*/session_*_{serving.process.pid}"))
+    assert not list(Path("/tmp").glob(f"rs-*/ray/session_*_{serving.process.pid}"))

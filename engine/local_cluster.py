@@ -1,0 +1,133 @@
+"""A Ray of this process's own, which no other user of the machine reaches, and which ends with it."""
+
+import fcntl
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from engine.errors import SettingsError
+
+NAMESPACE = "raysignal"
+OBJECT_STORE_BYTES = 512 * 1024 * 1024
+_PREFIX = "rs-"
+_LOCK = "owner"
+_MODE = "RAY_AUTH_MODE"
+
+
+@contextmanager
+def local_ray(*, cpus: int) -> Iterator[None]:
+    """A Ray to which this process is connected, see `start_ray`; it ends with the context."""
+    import ray  # noqa: PLC0415 - half a second; only who works with Ray pays it
+
+    with private_folder() as folder:
+        try:
+            start_ray(folder, cpus=cpus)
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder that its owner alone enters, gone afterwards; what processes that were killed left goes too.
+
+    Ray opens the folder that it is given to everybody, so it gets one inside, see `start_ray`. What Ray runs, such as a
+    proxy, lies beside that one. The path is short, because Ray keeps sockets below it, whose paths hold 107 bytes.
+    """
+    parent = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+    with (folder / _LOCK).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for left in parent.glob(f"{_PREFIX}*"):
+            if _is_left(left):
+                shutil.rmtree(left, ignore_errors=True)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """With these variables in the environment, and as it was before afterwards."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def start_ray(folder: Path, *, cpus: int) -> None:
+    """Start Ray, and connect this process to it; `ray.shutdown` ends it.
+
+    Its ports answer whoever knows the token in the user's `~/.ray/auth_token`, and nobody else.
+
+    Args:
+        folder: of `private_folder`.
+        cpus: processors that its workers may use.
+
+    Raises:
+        SettingsError: `RAY_AUTH_MODE` asks for a Ray that obeys everybody who reaches its ports.
+    """
+    import ray  # noqa: PLC0415 - as above
+
+    mode = os.environ.get(_MODE, "token")
+    if mode.lower() != "token":
+        raise SettingsError(
+            f"{_MODE} is {mode!r}; expected token, or unset: some of Ray's ports listen on all addresses, and "
+            "without a token whoever reaches one runs commands as this user"
+        )
+    _protect_token()
+    with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            num_gpus=0,
+            include_dashboard=False,
+            namespace=NAMESPACE,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            object_store_memory=OBJECT_STORE_BYTES,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder / "ray"),
+        )
+    if os.environ.get(_MODE, "").lower() != "token":
+        ray.shutdown()
+        raise SettingsError(
+            f"Ray {ray.__version__} started without a token; expected a version that asks for one"
+        )
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether the folder is this user's, and whoever made it is dead."""
+    with suppress(OSError):
+        if folder.stat().st_uid == os.geteuid():
+            with (folder / _LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+    return False
+
+
+def _protect_token() -> None:
+    """Make the file of the token that Ray reads, readable for its owner alone: Ray makes it readable for everybody."""
+    if os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        return
+    folder = Path.home() / ".ray"
+    path = folder / "auth_token"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    folder.chmod(0o700)
+    path.chmod(0o600)

@@ -1,0 +1,115 @@
+"""A Ray of one's own: who else reaches it, and what is left when its owner is killed."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.errors import SettingsError
+from engine.local_cluster import private_folder, start_ray
+
+NOBODY = 65_534
+
+_HOLDS = """
+import sys
+from engine.local_cluster import private_folder
+with private_folder() as folder:
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+_RUNS = """
+import json, os, sys
+from pathlib import Path
+import ray
+from engine.local_cluster import local_ray
+os.umask(0)
+with local_ray(cpus=1):
+    session = Path(ray._private.worker._global_node.get_session_dir_path())
+    print(json.dumps([ray.get_runtime_context().gcs_address, str(session)]), flush=True)
+    sys.stdin.read()
+"""
+
+_JOINS = """
+import sys
+import ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+print(len(ray.nodes()))
+"""
+
+
+def holding() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _HOLDS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_living_one_is_not():
+    with holding() as killed, holding() as living:
+        left, kept = (Path(process.stdout.readline().strip()) for process in (killed, living))
+        killed.send_signal(signal.SIGKILL)
+        killed.wait()
+        assert left.is_dir()
+        with private_folder() as own:
+            assert (left.exists(), kept.is_dir(), own.is_dir()) == (False, True, True)
+        assert not own.exists()
+        living.stdin.close()
+        living.wait()
+    assert not kept.exists()
+
+
+@pytest.mark.cluster
+def test_nobody_else_reaches_a_cluster_of_ones_own(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    environment["HOME"] = str(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", _RUNS],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        address, session = json.loads(process.stdout.readline())
+        folder = Path(session).parents[1]
+        reached = [Path(session), *(Path(session) / "sockets").iterdir()]
+        assert len(reached) > 2
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (folder, tmp_path / ".ray")] == [0o700, 0o700]
+        assert stat.S_IMODE((tmp_path / ".ray" / "auth_token").stat().st_mode) == 0o600
+        if os.geteuid() == 0:
+            for path in (folder, *reached):
+                shown = subprocess.run(
+                    ["/bin/ls", path],
+                    user=NOBODY,
+                    group=NOBODY,
+                    extra_groups=[],
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert (shown.returncode, "Permission denied" in shown.stderr) == (2, True)
+
+        # A stranger without the token is told so; whoever has it comes in.
+        strange = subprocess.run(
+            [sys.executable, "-c", _JOINS, address],
+            env=environment | {"RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (strange.returncode, "token is missing or incorrect" in strange.stderr) == (1, True)
+        known = subprocess.run(
+            [sys.executable, "-c", _JOINS, address],
+            env=environment | {"RAY_AUTH_MODE": "token"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert known.stdout.strip() == "1", known.stderr[-2000:]
+        process.stdin.close()
+        assert process.wait() == 0
+    assert not folder.exists()
+
+
+def test_a_cluster_that_would_obey_everybody_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    with pytest.raises(SettingsError, match="RAY_AUTH_MODE is 'disabled'; expected token, or unset"):
+        start_ray(tmp_path, cpus=1)
