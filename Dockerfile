@@ -1,37 +1,44 @@
-# One image for head, worker and service: the pinned dependencies, the code, nothing to compile at start.
-#   docker build -t raysignal .
+# One image for the service, and one for the nodes of a Ray cluster; nothing is compiled at their start.
+#   docker build -t raysignal .                            the service; `docker run raysignal doctor` is any verb
+#   docker build -t raysignal-node --target node .         the same without an entry point, for ray-cluster.yaml
 #   docker run -p 8000:8000 -e RAYSIGNAL_HOST=0.0.0.0 -e RAYSIGNAL_API_KEY=… -v raysignal:/data raysignal
-FROM python:3.11-slim AS dependencies
+FROM python:3.11-slim AS installed
 COPY requirements/bootstrap.lock requirements/service.lock /requirements/
 RUN python -m venv /opt/raysignal \
- && /opt/raysignal/bin/pip install --no-cache-dir --require-hashes -r /requirements/bootstrap.lock \
+ && /opt/raysignal/bin/python -m pip install --no-cache-dir --require-hashes -r /requirements/bootstrap.lock \
  && /opt/raysignal/bin/uv pip install --no-cache --python /opt/raysignal/bin/python \
-      --require-hashes -r /requirements/service.lock \
- && /opt/raysignal/bin/uv pip uninstall --python /opt/raysignal/bin/python uv
-# The two programs of pyproject.toml; the code itself stands under /app, as a folder.
-RUN printf '#!/bin/sh\nexec /opt/raysignal/bin/python -m cli "$@"\n' > /opt/raysignal/bin/raysignal \
- && printf '#!/bin/sh\nexec /opt/raysignal/bin/python /app/serve/haproxy.py "$@"\n' \
-      > /opt/raysignal/bin/raysignal-haproxy \
- && chmod 755 /opt/raysignal/bin/raysignal /opt/raysignal/bin/raysignal-haproxy
+      --compile-bytecode --require-hashes -r /requirements/service.lock
+COPY LICENSE README.md pyproject.toml /source/
+COPY engine /source/engine
+COPY agents /source/agents
+COPY serve /source/serve
+COPY experiments /source/experiments
+COPY cli /source/cli
+COPY data /source/data
+# The package with its metadata and programs; then what only builds and tests need goes.
+RUN /opt/raysignal/bin/uv pip install --no-cache --python /opt/raysignal/bin/python --compile-bytecode --no-deps /source \
+ && /opt/raysignal/bin/uv pip uninstall --python /opt/raysignal/bin/python uv pip \
+ && find /opt/raysignal/lib -depth \( -type d \( -name tests -o -name test \) \
+      -o -type f \( -name '*.pyx' -o -name '*.pxd' -o -name '*.a' -o -name '*.h' -o -name '*.jar' \) \) \
+      -not -path '*/numpy/*' -exec rm -rf {} +
 
-FROM python:3.11-slim
+FROM python:3.11-slim AS node
 RUN useradd --create-home --uid 1000 raysignal \
- && mkdir -p /data /app && chown raysignal:raysignal /data /app
-COPY --from=dependencies /opt/raysignal /opt/raysignal
+ && mkdir -p /data /app && chown raysignal:raysignal /data /app && chmod 700 /data \
+ && apt-get update && apt-get install --yes --no-install-recommends openssh-client rsync \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=installed /opt/raysignal /opt/raysignal
+# A login shell, such as Ray's cluster launcher starts, forgets PATH; it knows this folder.
+RUN ln -s /opt/raysignal/bin/ray /opt/raysignal/bin/serve /opt/raysignal/bin/raysignal \
+      /opt/raysignal/bin/raysignal-haproxy /usr/local/bin/
 USER raysignal
 WORKDIR /app
-COPY --chown=raysignal:raysignal LICENSE README.md pyproject.toml ./
-COPY --chown=raysignal:raysignal engine engine
-COPY --chown=raysignal:raysignal agents agents
-COPY --chown=raysignal:raysignal serve serve
-COPY --chown=raysignal:raysignal experiments experiments
-COPY --chown=raysignal:raysignal cli cli
-COPY --chown=raysignal:raysignal data data
+COPY --chown=raysignal:raysignal serve/config.yaml serve/config.yaml
 ENV PATH=/opt/raysignal/bin:$PATH \
-    PYTHONPATH=/app \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/app/.numba \
     RAYSIGNAL_STORE=file:///data \
+    RAY_AUTH_MODE=token \
     RAY_SERVE_ENABLE_HA_PROXY=1 \
     RAY_SERVE_THROUGHPUT_OPTIMIZED=1 \
     RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S=0 \
@@ -42,6 +49,9 @@ ENV PATH=/opt/raysignal/bin:$PATH \
     RAY_SERVE_HAPROXY_BINARY_PATH=/opt/raysignal/bin/raysignal-haproxy
 # Compiled once here, so that no process of any container does it again.
 RUN python -m engine.warm && python -m agents.warm
+CMD ["bash"]
+
+FROM node
 VOLUME /data
 EXPOSE 8000
 # `serve` needs RAYSIGNAL_API_KEY (or RAYSIGNAL_WEBHOOK_SECRET) as soon as RAYSIGNAL_HOST is not loopback.

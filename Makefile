@@ -10,10 +10,10 @@ N ?= 10000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit lint type sim validate bench lock clean
+.PHONY: help setup run test unit lint type sim validate image-check bench lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 $(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,9 @@ sim: setup ## deterministic simulation of faults: make sim N=10000
 
 validate: setup ## does the instrument find what is there, and nothing where nothing is?
 	@$(BIN)/python -m experiments.validate
+
+image-check: setup ## build the image, start it, and start a cluster of it; as root, with buildah
+	@$(BIN)/python -m tests.image $(IMAGE_CHECK)
 
 bench: setup ## every benchmark, each with its peer in the same run
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.lock

@@ -22,8 +22,11 @@ from engine.policy import Policy, check_portfolio_name
 
 PREFIX = "RAYSIGNAL_"
 
-_READ_ELSEWHERE = frozenset({"RAYSIGNAL_MODEL_LOOPBACK_ONLY", "RAYSIGNAL_MODEL_TRACING"})
-"""Variables with the same prefix that configure no service: see `agents.gemini`."""
+SECRETS_DIR = "RAYSIGNAL_SECRETS_DIR"
+"""The variable that names a folder of secrets, as container runtimes mount it: a file `raysignal_api_key` there holds
+what `RAYSIGNAL_API_KEY` would; what the environment says goes before."""
+_READ_ELSEWHERE = frozenset({"RAYSIGNAL_MODEL_LOOPBACK_ONLY", "RAYSIGNAL_MODEL_TRACING", SECRETS_DIR})
+"""Variables with the same prefix that are no settings of the service: see `agents.gemini` for the first two."""
 
 
 def default_store() -> str:
@@ -198,7 +201,7 @@ class Settings(BaseSettings):
 
     def __init__(self, **values: Any) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(_secrets_dir=_secrets_folder(), **values)
         except ValidationError as error:
             raise SettingsError(_sentence(error)) from error
         except InvalidField as error:
@@ -308,6 +311,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def _secrets_folder() -> Path | None:
+    if not (named := os.environ.get(SECRETS_DIR)):
+        return None
+    if not Path(named).is_dir():
+        raise SettingsError(
+            f"{SECRETS_DIR} is {named!r}, which is no folder; expected one with files such as raysignal_api_key"
+        )
+    return Path(named)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -81,6 +81,15 @@ class Access:
         return f"no credentials; expected {' or '.join(ways)}"
 
 
+def check_host(configured: str, listening: str) -> None:
+    """Raise `SettingsError` where Ray Serve listens elsewhere than the settings say."""
+    if configured != listening:
+        raise SettingsError(
+            f"{PREFIX}HOST is {configured!r}, but Ray Serve listens on {listening!r}, as the `http_options` say "
+            "it was started with; expected the same address in both"
+        )
+
+
 def refuse_open_door(host: str, access: Access) -> None:
     """Raise `SettingsError` where others could reach the service and nobody would ask them who they are."""
     if access.open and not is_loopback(host):

@@ -15,9 +15,10 @@ from starlette.types import ASGIApp
 from agents.enhanced.actors import Agent
 from engine.actors import Desk
 from engine.journal.stores import open_stores
+from engine.private_files import restrict_new_files
 from engine.settings import Settings, load_settings
 from engine.warm import warm
-from serve.access import Access, refuse_open_door
+from serve.access import Access, check_host, refuse_open_door
 from serve.api import build_api
 from serve.feeds import feeds_of
 from serve.front import Front
@@ -33,10 +34,12 @@ class Edge:
     """One replica: a desk, the routes over it, and the layer around them."""
 
     def __init__(self, settings: Settings, log_path: str | None) -> None:
+        restrict_new_files()
         # Batches are read on a thread; single signals shall not wait long for the interpreter.
         sys.setswitchinterval(0.001)
         access = Access.of(settings)
         refuse_open_door(listening_on(), access)
+        check_host(settings.host, listening_on())
         warm()
         desk = Desk.connect(settings, direct=True)
         agent = Agent.connect(settings, os.environ)

@@ -5,7 +5,7 @@ import pytest
 
 from engine.errors import SettingsError, Unauthorized
 from engine.settings import Settings
-from serve.access import Access, refuse_open_door
+from serve.access import Access, check_host, refuse_open_door
 
 KEY, SECRET = b"key-1", b"secret-1"
 BOTH = Access(KEY, SECRET)
@@ -100,3 +100,9 @@ def test_an_open_door_to_others_is_refused_whatever_the_settings_say() -> None:
     refuse_open_door("0.0.0.0", BOTH)
     with pytest.raises(SettingsError, match="API_KEY"):
         refuse_open_door("0.0.0.0", Access(None, None))
+
+
+def test_an_address_that_ray_serve_does_not_listen_on_is_refused():
+    check_host("0.0.0.0", "0.0.0.0")
+    with pytest.raises(SettingsError, match=r"HOST is '0\.0\.0\.0', but Ray Serve listens on '127\.0\.0\.1'"):
+        check_host("0.0.0.0", "127.0.0.1")

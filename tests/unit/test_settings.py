@@ -133,3 +133,17 @@ def test_the_password_of_the_database_is_neither_shown_nor_counted() -> None:
         Settings(database_url="postgresql://user:s3c/ret@host/name")
     assert "s3c" not in str(caught.value)
     assert "RAYSIGNAL_DATABASE_URL" in str(caught.value)
+
+
+def test_secrets_lie_in_files_of_a_folder_and_the_environment_goes_before(tmp_path, monkeypatch):
+    (tmp_path / "raysignal_api_key").write_text("from-a-file\n")
+    monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path))
+    assert load_settings().api_key.get_secret_value() == "from-a-file"
+    monkeypatch.setenv("RAYSIGNAL_API_KEY", "from-the-environment")
+    assert load_settings().api_key.get_secret_value() == "from-the-environment"
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path / "away"))
+    with pytest.raises(SettingsError, match=r"RAYSIGNAL_SECRETS_DIR is .*away', which is no folder"):
+        load_settings()
