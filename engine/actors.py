@@ -7,16 +7,13 @@ short is sent again, which the identity of signals makes safe.
 
 import asyncio
 import gc
-import hashlib
 import json
 import os
 import sys
-import tempfile
 import time
 import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -30,9 +27,11 @@ from engine.journal.stores import open_stores
 from engine.local_cluster import NAMESPACE
 from engine.mailbox import Mailbox
 from engine.policy import Policy
+from engine.private_files import cache_folder, restrict_new_files
 from engine.receipts import Followed, Found, Recent, Standing, Submission
 from engine.settings import SECRETS, Settings
 from engine.shard import Limits, Shard
+from engine.submission_messages import decode_answer, decode_request, encode_answer, encode_request
 
 T = TypeVar("T")
 
@@ -46,6 +45,7 @@ class PortfolioActor:
     """The mailbox of one shard, as an actor. Errors of the project travel as values, so that none is wrapped."""
 
     def __init__(self, shard: int, settings: dict[str, Any]) -> None:
+        restrict_new_files()
         # Background work in Python (history, recall) must not hold up the event loop for long.
         sys.setswitchinterval(0.0005)
         self._mailbox = mailbox_of(Settings(**settings), shard, on_fenced=_die)
@@ -65,12 +65,14 @@ class PortfolioActor:
     async def direct_line(self) -> tuple[str, str]:
         """Where submissions may be sent without Ray: the node, and the path of a socket there."""
         if self._direct is None:
-            self._direct = asyncio.ensure_future(DirectServer.open(self._submit, _session_folder()))
+            self._direct = asyncio.ensure_future(DirectServer.open(self._submit))
         return _node(), (await asyncio.shield(self._direct)).path
 
-    async def _submit(self, question: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
-        args, options = question
-        return await self.call("submit", *args, **options)
+    async def _submit(self, message: bytes) -> bytes:
+        request = decode_request(message)
+        return encode_answer(
+            await self.call("submit", request.portfolio, request.encoded, **request.options())
+        )
 
 
 def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None]) -> Mailbox:
@@ -89,7 +91,7 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         check_layout(stores.blobs, settings.shards)
         shard = Shard.open(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
-            cache_dir=cache_dir(settings.store) / name, limits=limits, policies=policies,
+            cache_dir=cache_folder("index", settings.store) / name, limits=limits, policies=policies,
         )  # fmt: skip
         # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.
         gc.freeze()
@@ -114,11 +116,6 @@ def check_layout(blobs: BlobStore, shards: int) -> None:
             f"RAYSIGNAL_SHARDS is {shards}, but this store was made with {stored}, which says where each "
             f"portfolio's journal lies; expected {stored}, or another store"
         )
-
-
-def cache_dir(store: str) -> Path:
-    """Where copies of what lies in a remote store are kept on this machine; they may be deleted at any time."""
-    return Path(tempfile.gettempdir()) / f"raysignal-cache-{hashlib.sha256(store.encode()).hexdigest()[:12]}"
 
 
 class Desk:
@@ -166,7 +163,7 @@ class Desk:
         decisions: bytes | None = None,
     ) -> Submission:
         """See `Mailbox.submit`."""
-        options = {
+        options: dict[str, Any] = {
             "all_or_nothing": all_or_nothing, "accept_price_jump": accept_price_jump, "receipts": receipts,
             "positions": positions, "decisions": decisions,
         }  # fmt: skip
@@ -175,8 +172,9 @@ class Desk:
             line = self._lines.to(shard_of(portfolio, self.settings.shards))
             if line is not None:
                 with suppress(LineBroken):
-                    answer = _raised(await line.ask(((portfolio, encoded), options)))
-                    return answer
+                    return _raised(
+                        decode_answer(await line.ask(encode_request(portfolio, encoded, **options)))
+                    )
         answer = await self._call(portfolio, "submit", portfolio, encoded, **options)
         return answer
 
@@ -300,7 +298,7 @@ class Desk:
         return self._actors[shard]
 
 
-def _raised(answer: T) -> T:
+def _raised(answer: T | RaysignalError) -> T:
     if isinstance(answer, RaysignalError):
         raise answer
     return answer
@@ -309,12 +307,6 @@ def _raised(answer: T) -> T:
 def _node() -> str:
     node: str = ray.get_runtime_context().get_node_id()
     return node
-
-
-def _session_folder() -> Path:
-    """Ray's folder of this session, which goes when Ray does."""
-    node = ray._private.worker._global_node  # noqa: SLF001 - nothing public tells it
-    return Path(node.get_session_dir_path() if node is not None else tempfile.gettempdir())
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

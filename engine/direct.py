@@ -4,23 +4,24 @@ A Ray call costs about half a millisecond on either side, a question on a line a
 less: it may break at any time, whether a question was answered or not. Who asks then asks again the ordinary
 way, by a Ray call, which the identity of signals makes safe.
 
-A frame is a length and a number (both unsigned, 4 bytes, little-endian) and a pickle of that length: a question,
-or the answer to the question of that number. The socket lies in a folder that only its owner can enter, because
-a pickle can do whatever its reader can.
+A frame is a length and a number (both unsigned, 4 bytes, little-endian) and a message of that length: a question, or
+the answer to the question of that number, which is empty where there is none. The socket lies in a folder that only
+its owner enters, and both sides hang up on another user's process.
 """
 
 import asyncio
-import pickle
+import os
+import socket
 import struct
-import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack
 from itertools import count
-from pathlib import Path
 from typing import Any
 
+from engine.local_cluster import private_folder
+
 _HEAD = struct.Struct("<II")
-_MAX_PATH = 100  # the kernel takes 107 bytes
+_PEER = struct.Struct("3i")  # of a socket's other side: process, user, group
 
 
 class LineBroken(Exception):
@@ -34,22 +35,23 @@ class DirectServer:
         path: of the socket.
     """
 
-    def __init__(self, answer: Callable[[Any], Awaitable[Any]], path: str) -> None:
-        self.path = path
+    def __init__(self, answer: Callable[[bytes], Awaitable[bytes]], owned: ExitStack) -> None:
+        self.path = str(owned.enter_context(private_folder()) / "s")
         self._answer = answer
+        self._owned = owned
         self._server: asyncio.AbstractServer | None = None
         self._connections: set[_Frames] = set()
         self._running: set[asyncio.Task[None]] = set()
 
     @classmethod
-    async def open(cls, answer: Callable[[Any], Awaitable[Any]], folder: Path) -> "DirectServer":
-        """A server on the running loop.
+    async def open(cls, answer: Callable[[bytes], Awaitable[bytes]]) -> "DirectServer":
+        """A server on the running loop, at a socket in a folder of its own.
 
         Args:
-            answer: makes the answer to a question. When it raises, the one who asked is told to ask elsewhere.
-            folder: where a folder for the socket is made; another one is taken where its path is too long.
+            answer: makes the answer to a question, which is not empty. When it raises, the one who asked is told to
+                ask elsewhere.
         """
-        server = cls(answer, f"{_private_folder(folder)}/s")
+        server = cls(answer, ExitStack())
         loop = asyncio.get_running_loop()
         server._server = await loop.create_unix_server(server._connected, server.path)
         return server
@@ -62,7 +64,7 @@ class DirectServer:
             connection.close()
         for task in self._running:
             task.cancel()
-        _remove(Path(self.path))
+        self._owned.close()
 
     def _connected(self) -> "_Frames":
         connection = _Frames(self._asked, self._connections.discard)
@@ -77,10 +79,10 @@ class DirectServer:
 
     async def _reply(self, connection: "_Frames", number: int, payload: bytes) -> None:
         try:
-            found = pickle.dumps((True, await self._answer(pickle.loads(payload))), 5)  # noqa: S301 - our own, see above
+            answer = await self._answer(payload)
         except Exception:  # noqa: BLE001 - asked elsewhere, it is raised where it can be told
-            found = pickle.dumps((False, None), 5)
-        connection.send(number, found)
+            answer = b""
+        connection.send(number, answer)
 
 
 class DirectLine:
@@ -89,7 +91,7 @@ class DirectLine:
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._frames = _Frames(self._answered, self._lost)
-        self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._waiting: dict[int, asyncio.Future[bytes]] = {}
         self._numbers = count()
         self._open = True
 
@@ -101,6 +103,8 @@ class DirectLine:
             await line.loop.create_unix_connection(lambda: line._frames, path)
         except OSError as error:
             raise LineBroken(f"nobody listens at {path}: {error}") from error
+        if not line._frames.trusted:
+            raise LineBroken(f"the process that listens at {path} is another user's")
         return line
 
     @property
@@ -108,14 +112,15 @@ class DirectLine:
         """Whether it is open, and of the running loop."""
         return self._open and asyncio.get_running_loop() is self.loop
 
-    async def ask(self, question: Any) -> Any:
-        """The answer to a question that can be pickled; `LineBroken` if there is none."""
+    async def ask(self, question: bytes) -> bytes:
+        """The answer to a question; `LineBroken` if there is none."""
         if not self._open:
             raise LineBroken("the line is closed")
         number = next(self._numbers) & 0xFFFFFFFF
-        waiting = self._waiting[number] = self.loop.create_future()
+        waiting: asyncio.Future[bytes] = self.loop.create_future()
+        self._waiting[number] = waiting
         try:
-            self._frames.send(number, pickle.dumps(question, 5))
+            self._frames.send(number, question)
             return await waiting
         finally:
             del self._waiting[number]
@@ -130,9 +135,8 @@ class DirectLine:
         waiting = self._waiting.get(number)
         if waiting is None or waiting.done():
             return  # nobody waits for it any more
-        answered, value = pickle.loads(payload)  # noqa: S301 - our own, see above
-        if answered:
-            waiting.set_result(value)
+        if payload:
+            waiting.set_result(payload)
         else:
             waiting.set_exception(LineBroken("the other side has no answer to this"))
 
@@ -198,6 +202,7 @@ class _Frames(asyncio.Protocol):
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
         self._closed = False
+        self.trusted = False
 
     def send(self, number: int, payload: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -210,10 +215,13 @@ class _Frames(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
-        if self._closed:
-            transport.close()
+        self.trusted = _user_of(transport.get_extra_info("socket")) in {None, os.geteuid()}
+        if self._closed or not self.trusted:
+            transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if not self.trusted:
+            return
         buffer = self._buffer
         buffer += data
         at = 0
@@ -231,16 +239,10 @@ class _Frames(asyncio.Protocol):
         self._lost(self)
 
 
-def _private_folder(folder: Path) -> str:
-    """A new folder that only its owner can enter, in `folder` unless that is not there or its path is too long."""
-    with suppress(OSError):
-        own = tempfile.mkdtemp(prefix="line-", dir=folder)
-        if len(own) <= _MAX_PATH:
-            return own
-        Path(own).rmdir()
-    return tempfile.mkdtemp(prefix="raysignal-line-")
-
-
-def _remove(socket: Path) -> None:
-    socket.unlink(missing_ok=True)
-    socket.parent.rmdir()
+def _user_of(connection: socket.socket) -> int | None:
+    """The user whose process is at the other side; None where the system does not tell."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return None
+    _, user, _ = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, option, _PEER.size))
+    return int(user)

@@ -45,10 +45,11 @@ class RaysignalError(Exception):
         self.fields = fields
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, self.fields)
+        return rebuild, (type(self), self.args, self.fields)
 
 
-def _rebuild(kind: type[RaysignalError], args: tuple[Any, ...], fields: dict[str, Any]) -> RaysignalError:
+def rebuild(kind: type[RaysignalError], args: tuple[Any, ...], fields: dict[str, Any]) -> RaysignalError:
+    """An error as it was in another process; its class's own arguments are not needed again."""
     error = kind.__new__(kind)
     Exception.__init__(error, *args)
     error.fields = fields

@@ -124,10 +124,18 @@ class LedgerRows:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As one run of bytes: eleven arrays a receipt would cost more to send than all they say.
-        return _unpacked, (
-            len(self),
-            b"".join([column.tobytes() for column in (*_figures(self), *_codes(self))]),
-        )
+        return LedgerRows.from_bytes, (len(self), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """All columns, one after another."""
+        return b"".join([column.tobytes() for column in (*_figures(self), *_codes(self))])
+
+    @classmethod
+    def from_bytes(cls, n: int, data: bytes) -> "LedgerRows":
+        """The n rows that `to_bytes` wrote; the arrays are read-only."""
+        figures = np.frombuffer(data, np.float64, len(_FIGURES) * n).reshape(len(_FIGURES), n)
+        codes = np.frombuffer(data, np.int8, len(_CODES) * n, figures.nbytes).reshape(len(_CODES), n)
+        return cls(*codes, *figures)
 
     def slice(self, start: int, stop: int) -> "LedgerRows":
         """Rows `start` to `stop` as views: filling them fills these."""
@@ -317,13 +325,6 @@ def sweep(
 def warm() -> None:
     """Load the compiled step, compiling it (some seconds) where no cache holds it yet."""
     _kernel()
-
-
-def _unpacked(n: int, data: bytes) -> LedgerRows:
-    """Rows that were pickled; the arrays are read-only."""
-    figures = np.frombuffer(data, np.float64, len(_FIGURES) * n).reshape(len(_FIGURES), n)
-    codes = np.frombuffer(data, np.int8, len(_CODES) * n, figures.nbytes).reshape(len(_CODES), n)
-    return LedgerRows(*codes, *figures)
 
 
 _MAGIC = b"RSLG"
