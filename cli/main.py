@@ -4,6 +4,9 @@ One module a verb. A verb's module is light; what it does lies in the modules th
 so that help and small verbs answer at once.
 """
 
+import os
+import sys
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -29,6 +32,8 @@ from cli import (
 )
 from cli.texts import escape
 from engine.errors import RaysignalError
+from engine.local_cluster import ON_LOOPBACK
+from engine.private_files import restrict_new_files
 
 
 class Verbs(TyperGroup):
@@ -87,5 +92,14 @@ app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:
-    """The entry point."""
+    """The entry point. What the program writes, its user alone reads; a Ray that it starts listens on loopback."""
+    restrict_new_files()
+    if not joins_cluster(sys.argv[1:], os.environ):
+        os.environ.update(ON_LOOPBACK)  # before anything imports Ray
     app()
+
+
+def joins_cluster(arguments: Sequence[str], environ: Mapping[str, str]) -> bool:
+    """Whether a command line or its environment names a Ray cluster."""
+    named = any(argument.split("=")[0] == "--ray-address" for argument in arguments)
+    return named or any(name.upper() == "RAYSIGNAL_RAY_ADDRESS" and value for name, value in environ.items())

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 
 from engine.errors import SettingsError
 
@@ -17,19 +18,28 @@ OBJECT_STORE_BYTES = 512 * 1024 * 1024
 _PREFIX = "rs-"
 _LOCK = "owner"
 _MODE = "RAY_AUTH_MODE"
+ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray's switch for machines where open ports are a nuisance: a Ray of one node then listens on loopback alone. Read
+when Ray is imported; where that has happened before, Ray listens on all addresses, and its token keeps others out."""
 
 
 @contextmanager
 def local_ray(*, cpus: int) -> Iterator[None]:
     """A Ray to which this process is connected, see `start_ray`; it ends with the context."""
-    import ray  # noqa: PLC0415 - half a second; only who works with Ray pays it
-
+    ray = import_ray()
     with private_folder() as folder:
         try:
             start_ray(folder, cpus=cpus)
             yield
         finally:
             ray.shutdown()
+
+
+def import_ray() -> ModuleType:
+    """Ray, for a process that starts one of its own. It takes half a second at first."""
+    with environment(ON_LOOPBACK):
+        import ray  # noqa: PLC0415 - only who works with Ray pays for it
+    return ray
 
 
 @contextmanager
@@ -41,8 +51,10 @@ def private_folder() -> Iterator[Path]:
     """
     parent = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())  # noqa: S108
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    with (folder / _LOCK).open("w") as held:
+    unlocked = folder / "new"
+    with unlocked.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
+        unlocked.rename(folder / _LOCK)  # only now: who finds it without a lock takes its owner for dead
         for left in parent.glob(f"{_PREFIX}*"):
             if _is_left(left):
                 shutil.rmtree(left, ignore_errors=True)
@@ -79,16 +91,15 @@ def start_ray(folder: Path, *, cpus: int) -> None:
     Raises:
         SettingsError: `RAY_AUTH_MODE` asks for a Ray that obeys everybody who reaches its ports.
     """
-    import ray  # noqa: PLC0415 - as above
-
+    ray = import_ray()
     mode = os.environ.get(_MODE, "token")
     if mode.lower() != "token":
         raise SettingsError(
-            f"{_MODE} is {mode!r}; expected token, or unset: some of Ray's ports listen on all addresses, and "
-            "without a token whoever reaches one runs commands as this user"
+            f"{_MODE} is {mode!r}; expected token, or unset: without a token whoever reaches a port of Ray, as every "
+            "user of this machine does, runs commands as this user"
         )
     _protect_token()
-    with environment({"RAY_USAGE_STATS_ENABLED": "0"}):
+    with environment({"RAY_USAGE_STATS_ENABLED": "0"} | ON_LOOPBACK):
         ray.init(
             address="local",
             num_cpus=cpus,

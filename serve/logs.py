@@ -27,7 +27,7 @@ def open_log(path: str | None) -> FilteringBoundLogger:
     """
     if path is None:
         return json_logger(sys.stderr.buffer)
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     return json_logger(os.fdopen(descriptor, "ab", buffering=0))
 
 

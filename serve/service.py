@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.errors import SettingsError, StoreUnavailable
-from engine.local_cluster import NAMESPACE, environment, private_folder, start_ray
+from engine.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
 from engine.settings import Settings
 from serve.stopping import Stop
 
@@ -159,9 +159,8 @@ def own_stderr() -> str | None:
 
 @contextmanager
 def _own_cluster(stop: Stop) -> Iterator[None]:
-    import ray  # noqa: PLC0415 - half a second; only who starts a service pays it
-
     stop.check()
+    ray = import_ray()
     if ray.is_initialized():
         raise SettingsError(
             "this process is already connected to Ray; expected none, or RAYSIGNAL_RAY_ADDRESS"

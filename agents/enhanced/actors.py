@@ -3,11 +3,9 @@
 import asyncio
 import gc
 import os
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -38,6 +36,7 @@ from engine.errors import (
 )
 from engine.journal.stores import open_stores
 from engine.local_cluster import NAMESPACE
+from engine.private_files import cache_folder, restrict_new_files
 from engine.settings import SECRETS, Settings
 
 T = TypeVar("T")
@@ -82,6 +81,7 @@ class OverrideActor:
     """
 
     async def __init__(self, settings: dict[str, Any], api_key: SecretStr | None) -> None:  # type: ignore[misc]
+        restrict_new_files()
         self._settings = Settings(**settings)
         if self._settings.agent_priority == "idle":
             _stand_back()
@@ -378,7 +378,7 @@ def chroma_place(settings: Settings) -> str:
         return settings.chroma
     if (folder := _store_folder(settings.store)) is not None:
         return str(folder.with_name(f"{folder.name}-chroma"))
-    return str(_machine_folder(settings.store) / "chroma")
+    return str(cache_folder("vectors", settings.store))
 
 
 def budget_file(settings: Settings) -> str | None:
@@ -390,7 +390,3 @@ def budget_file(settings: Settings) -> str | None:
 def _store_folder(store: str) -> Path | None:
     parts = urlsplit(store)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
-
-
-def _machine_folder(store: str) -> Path:
-    return Path(tempfile.gettempdir()) / f"raysignal-agent-{sha256(store.encode()).hexdigest()[:12]}"

@@ -81,7 +81,7 @@ class Folder:
 
 
 def _locked(path: Path, patience_s: float) -> int:
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     until = time.monotonic() + patience_s
     while True:
         try:

@@ -118,7 +118,7 @@ class RealDisk:
 
     def open_append(self, path: Path) -> AppendFile:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        return _RealAppendFile(os.open(path, flags, 0o644))
+        return _RealAppendFile(os.open(path, flags, 0o600))
 
     def sync(self, path: Path) -> None:
         _sync(path, os.O_RDONLY)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
+from cli.main import app, joins_cluster
 
 VERBS = ("run", "serve", "replay", "performance", "history", "query", "compare", "runs", "data", "doctor")
 
@@ -107,3 +107,17 @@ for line in sys.stdin:
         [sys.executable, "-c", program], check=False, capture_output=True, text=True, input="\n".join(lines)
     )
     assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "joins"),
+    [
+        (["serve"], {}, False),
+        (["serve"], {"RAYSIGNAL_RAY_ADDRESS": ""}, False),
+        (["serve"], {"raysignal_ray_address": "head:6379"}, True),
+        (["compare", "f.csv", "--ray-address", "auto"], {}, True),
+        (["compare", "f.csv", "--ray-address=auto"], {}, True),
+    ],
+)
+def test_a_command_joins_a_cluster_where_it_or_its_environment_names_one(arguments, environ, joins):
+    assert joins_cluster(arguments, environ) is joins

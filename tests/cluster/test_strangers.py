@@ -1,0 +1,175 @@
+"""A running service with an API key, as another user of the machine and a stranger without key or token see it."""
+
+import ipaddress
+import stat
+from pathlib import Path
+
+import grpc
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.test_cli_service import Serving
+from tests.strangers import Stranger, as_root
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.xdist_group("strangers")]
+
+KEY = "a-key-that-no-stranger-has"
+SIGNAL = {"timestamp": "2026-01-05T00:00:00Z", "symbol": "SECRETCOIN", "signal": "BUY", "price": 100.0}
+PATHS = (
+    "/",
+    "/metrics",
+    "/performance",
+    "/history",
+    "/api/version",
+    "/api/jobs/",
+    "/api/serve/applications/",
+    "/stats",
+)
+CALLS = (
+    "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
+    "/ray.rpc.ActorInfoGcsService/GetAllActorInfo",
+    "/ray.rpc.InternalKVGcsService/InternalKVKeys",
+    "/ray.rpc.JobInfoGcsService/GetAllJobInfo",
+    "/ray.rpc.NodeManagerService/GetNodeStats",
+    "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
+    "/ray.rpc.ReporterService/GetTraceback",
+    "/ray.serve.ASGIService/HandleRequest",
+)
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("strangers")
+    variables = {"RAYSIGNAL_API_KEY": KEY, "RAYSIGNAL_INGRESS_REPLICAS": "1", "HOME": str(folder / "home")}
+    (folder / "home").mkdir()
+    with Serving(folder / "store", folder / "log", **variables) as service:
+        service.folder = folder
+        told = httpx.post(f"{service.url}/signal", json=SIGNAL, headers={"Authorization": f"Bearer {KEY}"})
+        assert told.status_code == 200, told.text
+        yield service
+
+
+def family(serving):
+    parent = psutil.Process(serving.process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def listening(serving):
+    """Every TCP address at which a process of the service listens, as (address, port, its process)."""
+    return {
+        (each.laddr.ip, each.laddr.port, " ".join(process.cmdline())[:80])
+        for process in family(serving)
+        for each in process.net_connections("tcp")
+        if each.status == psutil.CONN_LISTEN
+    }
+
+
+def test_every_port_listens_on_loopback_alone_but_one_that_asks_for_the_token(serving):
+    found = listening(serving)
+    assert len(found) > 5
+    outside = [(port, name) for ip, port, name in found if not loopback(ip)]
+    # Ray Serve gives a replica's calls from others an address that cannot be chosen.
+    assert [name.split(":")[2] for _, name in outside] == ["ServeReplica"]
+    assert refusal(outside[0][0], "/ray.serve.ASGIService/HandleRequest") is grpc.StatusCode.UNAUTHENTICATED
+
+
+def loopback(ip):
+    address = ipaddress.ip_address(ip)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def test_no_port_tells_a_stranger_anything_of_the_portfolios(serving):
+    for _, port, _ in sorted(listening(serving)):
+        for path in PATHS:
+            try:
+                answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5)
+            except httpx.HTTPError:
+                continue  # it does not speak HTTP
+            assert "SECRETCOIN" not in answer.text
+            if f":{port}" in serving.url:
+                assert answer.status_code in {401, 404}, (path, answer.text[:300])
+            if not answer.text.startswith("# HELP") and path in {
+                "/performance",
+                "/history",
+                "/api/jobs/",
+                "/api/serve/applications/",
+            }:
+                assert answer.status_code in {401, 403, 404, 405, 503}, (port, path, answer.text[:300])
+
+
+def test_no_port_runs_a_job_of_a_stranger(serving, tmp_path):
+    proof = tmp_path / "proof"
+    job = {"entrypoint": f"touch {proof}"}
+    for _, port, _ in sorted(listening(serving)):
+        for path in ("/api/jobs/", "/api/job_agent/jobs/"):
+            try:
+                answer = httpx.post(f"http://127.0.0.1:{port}{path}", json=job, timeout=5)
+            except httpx.HTTPError:
+                continue
+            assert answer.status_code in {401, 403, 404, 405, 503}, (port, path, answer.text[:300])
+    assert not proof.exists()
+
+
+def test_no_remote_call_of_a_stranger_is_answered(serving):
+    """None of Ray's own calls, at any port: the token is asked for first."""
+    refused = 0
+    for _, port, _ in sorted(listening(serving)):
+        refused += sum(refusal(port, call) is grpc.StatusCode.UNAUTHENTICATED for call in CALLS)
+    assert refused >= len(CALLS)
+
+
+def refusal(port, call):
+    """How a call without the token is refused; an answer fails the test."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, pytest.raises(grpc.RpcError) as told:
+        channel.unary_unary(call)(b"", timeout=3)
+    return told.value.code()
+
+
+@as_root
+def test_another_user_enters_no_folder_of_the_service(serving):
+    folders = {
+        Path(word).parts[2]
+        for process in family(serving)
+        for word in words(process)
+        if word.startswith("/tmp/rs-")
+    }
+    assert folders
+    places = [Path("/tmp", name) for name in folders] + [
+        serving.folder / "store",
+        serving.folder / "home" / ".ray",
+    ]
+    for place in places:
+        assert Stranger(lambda place=place: list(place.iterdir())).said() == "PermissionError", place
+        assert stat.S_IMODE(place.stat().st_mode) == 0o700, place
+
+
+def words(process):
+    return " ".join(process.cmdline()).replace("=", " ").split()
+
+
+@as_root
+def test_another_user_reaches_no_socket_file_of_the_service(serving):
+    pids = {process.pid for process in family(serving)}
+    paths = {
+        each.laddr
+        for pid in pids
+        for each in psutil.Process(pid).net_connections("unix")
+        if isinstance(each.laddr, str) and each.laddr.startswith("/")
+    }
+    assert paths
+    for path in sorted(paths):
+        # Not even whether it is there.
+        assert Stranger(lambda path=path: Path(path).stat()).said() in {
+            "PermissionError",
+            "FileNotFoundError",
+        }, path
+
+
+def test_what_the_service_writes_is_for_its_user_alone(serving):
+    store = serving.folder / "store"
+    written = [store, *store.rglob("*")]
+    assert any(each.is_file() for each in written)
+    open_to_others = [str(each) for each in written if each.stat().st_mode & 0o077]
+    assert open_to_others == []
+    assert stat.S_IMODE((serving.folder / "home" / ".ray" / "auth_token").stat().st_mode) == 0o600
