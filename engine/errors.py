@@ -15,6 +15,7 @@
     │   └── PortfolioConflict      the portfolio exists with another policy
     ├── NotFound                   no such portfolio, signal or file
     ├── Unauthorized               no key, or the wrong one
+    ├── Forbidden                  for another host, or from a page of another program
     ├── SettingsError              a setting that cannot be used, or two that contradict
     ├── OrderError                 an order, or the exchange that it goes to
     │   ├── ImpossibleTransition   an order cannot go from this state to that one; a defect, here or there
@@ -181,6 +182,10 @@ class NotFound(RaysignalError):
 
 class Unauthorized(RaysignalError):
     """No key, or the wrong one."""
+
+
+class Forbidden(RaysignalError):
+    """A request without a key that names another host, or that a page of another program has sent."""
 
 
 class SettingsError(RaysignalError):

@@ -7,6 +7,7 @@ import hashlib
 import ipaddress
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -98,6 +99,19 @@ class Settings(BaseSettings):
     )
     webhook_secret: SecretStr | None = Field(
         default=None, description="secret of the HMAC-SHA256 signature that a webhook may carry instead"
+    )
+    webhook_strict: bool = Field(
+        default=False,
+        description="take `X-Signature-V2` alone, which signs more than the body; unset, `X-Signature` is taken, too",
+    )
+    webhook_window_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = Field(
+        default=300.0,
+        description="how far the time of an `X-Signature-V2` may be from this machine's, in seconds",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="names, beside those of loopback, under which a service without a key is reached and whose pages "
+        'may post to it, as JSON: `["trading.local"]`',
     )
     ray_address: str | None = Field(default=None, description="the Ray cluster to join; none: a local one")
 
@@ -236,6 +250,16 @@ class Settings(BaseSettings):
     def _not_blank(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("expected a text that is not empty")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*", name):
+                raise ValueError(
+                    f"has {name!r}; expected names of hosts in lower case, without scheme and port"
+                )
         return value
 
     @model_validator(mode="after")

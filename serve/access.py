@@ -1,29 +1,83 @@
-"""Who may come in: a bearer token, or for webhooks an HMAC-SHA256 signature of the body.
+"""Who may come in: a bearer token, or for webhooks an HMAC-SHA256 signature; without either, this machine alone.
 
-Without any secret configured everybody may: the settings allow that on loopback alone. With one, every route
-but the health check asks for credentials. A signature opens only the two routes that webhooks post to; a
-service that has a webhook secret and no API key therefore takes signals in, and shows nothing.
+Without any secret configured nobody is asked for one: the settings allow that on loopback alone. A browser on this
+machine could then be made to act by any page that it shows, so the request must name this machine as its host, and
+one that changes something must not come from a page of somebody else.
+
+With a secret, every route but the health check and the documentation asks for credentials. A signature opens only
+the two routes that webhooks post to; a service that has a webhook secret and no API key therefore takes signals
+in, and shows nothing.
+
+| header | signs |
+|---|---|
+| `X-Signature: sha256=<hex>` | the body; taken until `webhook_strict` is set |
+| `X-Signature-V2: t=<unix seconds>,sha256=<hex>` | time, method, path, query, `Idempotency-Key`, body: `signed_text` |
 """
 
 import hashlib
 import hmac
+import re
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
-from engine.errors import SettingsError, Unauthorized
+from engine.errors import Forbidden, SettingsError, Unauthorized, shorten
 from engine.settings import PREFIX, Settings, is_loopback
 
-OPEN_PATHS = frozenset({"/healthz"})
+OPEN_PATHS = frozenset({"/healthz", "/", "/docs", "/openapi.json"})
 SIGNED_PATHS = frozenset({"/signal", "/signals"})
 SIGNATURE_HEADER = "X-Signature"
-_SCHEME = "sha256="
+SIGNATURE_V2_HEADER = "X-Signature-V2"
+SIGNATURE_FORM = {
+    SIGNATURE_HEADER: "sha256= and the hex HMAC-SHA256 of the raw body",
+    SIGNATURE_V2_HEADER: (
+        "t=<unix seconds>,sha256=<hex HMAC-SHA256 of time, method, path, query and Idempotency-Key, each with a "
+        "newline after it, and the raw body>"
+    ),
+}
+"""What each header holds, as the end of a sentence."""
+WINDOW_S = 300.0
+_READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
+_V1 = re.compile(rb"sha256=([0-9a-f]{64})")
+_V2 = re.compile(rb"t=([0-9]{1,12}),sha256=([0-9a-f]{64})")
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\[\]]+)(?::[0-9]{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A signature that is still to be verified, because the body that it signs has not been read.
+
+    Attributes:
+        header: which one it came in.
+        digest: hexadecimal, lower case.
+        before: what is signed before the body.
+    """
+
+    header: str
+    digest: bytes
+    before: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The secrets of one service; comparisons take the same time whatever is wrong."""
+    """The secrets of one service; comparisons take the same time whatever is wrong.
+
+    Attributes:
+        api_key: what a bearer token is compared with; None: there is none.
+        webhook_secret: what signatures are made with; None: there is none.
+        allowed_hosts: names under which a service without a secret is reached, beside those of loopback.
+        webhook_strict: only `X-Signature-V2` is taken.
+        webhook_window_s: how far its time may be from this machine's.
+        now_s: the present, Unix seconds.
+    """
 
     api_key: bytes | None
     webhook_secret: bytes | None
+    allowed_hosts: frozenset[str] = frozenset()
+    webhook_strict: bool = False
+    webhook_window_s: float = WINDOW_S
+    now_s: Callable[[], float] = time.time
 
     @classmethod
     def of(cls, settings: Settings) -> "Access":
@@ -31,38 +85,80 @@ class Access:
         return cls(
             key.get_secret_value().encode() if key else None,
             secret.get_secret_value().encode() if secret else None,
+            frozenset(settings.allowed_hosts),
+            settings.webhook_strict,
+            settings.webhook_window_s,
         )
 
     @property
     def open(self) -> bool:
-        """Whether nobody is asked for anything."""
+        """Whether nobody is asked for a secret."""
         return self.api_key is None and self.webhook_secret is None
 
-    def admit(self, method: str, path: str, authorization: bytes | None, signature: bytes | None) -> bool:
-        """Whether the request may go on; False: only once `verify` has seen its body.
+    def admit(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Claim | None:
+        """None if the request may go on; a claim if it may once `verify` has seen its body.
+
+        Args:
+            method: in upper case.
+            path: without the query.
+            query: as it came.
+            headers: by name, in lower case.
 
         Raises:
             Unauthorized: neither key nor signature, or one that cannot be right.
+            Forbidden: no secret is asked for, and the request is for another host or from another's page.
         """
-        if self.open or path in OPEN_PATHS:
-            return True
+        if self.open:
+            self._check_local(method, headers)
+            return None
+        if path in OPEN_PATHS and method in _READ_ONLY:
+            return None
+        authorization = headers.get(b"authorization")
         if authorization is not None:
             self._check_bearer(authorization)
-            return True
+            return None
         signable = self.webhook_secret is not None and method == "POST" and path in SIGNED_PATHS
-        if signable and signature is not None:
-            return False
-        raise Unauthorized(self._expectation(signable=signable))
+        claim = self._claim(method, path, query, headers) if signable else None
+        if claim is None:
+            raise Unauthorized(self._expectation(signable=signable))
+        return claim
 
-    def verify(self, signature: bytes, body: bytes | memoryview) -> None:
+    def verify(self, claim: Claim, body: bytes | memoryview) -> None:
         """Check the signature of a body; `Unauthorized` if it is another's."""
         assert self.webhook_secret is not None
-        expected = _SCHEME + hmac.new(self.webhook_secret, body, hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(expected.encode(), signature.strip().lower()):
+        made = hmac.new(self.webhook_secret, claim.before, hashlib.sha256)
+        made.update(body)
+        if not hmac.compare_digest(made.hexdigest().encode(), claim.digest):
+            signed = "body" if claim.header == SIGNATURE_HEADER else "request"
             raise Unauthorized(
-                f"{SIGNATURE_HEADER} does not sign this body; expected sha256= and the hex HMAC-SHA256 of the "
-                "raw body"
+                f"{claim.header} does not sign this {signed}; expected {SIGNATURE_FORM[claim.header]}"
             )
+
+    def _check_local(self, method: str, headers: Mapping[bytes, bytes]) -> None:
+        host = headers.get(b"host", b"").decode("latin-1").lower()
+        if not self._is_own(host):
+            raise Forbidden(
+                f"Host is {shorten(host)}; expected localhost, an address of loopback, or a name that "
+                f"{PREFIX}ALLOWED_HOSTS has: this service has no key, and a page elsewhere could reach it by a name "
+                "of its own",
+                field="Host", value=shorten(host), expected="a name of this machine",
+            )  # fmt: skip
+        origin = headers.get(b"origin")
+        if origin is None or method in _READ_ONLY:
+            return
+        scheme, _, authority = origin.decode("latin-1").lower().partition("://")
+        if scheme in {"http", "https"} and (authority == host or host_name(authority) in self.allowed_hosts):
+            return
+        raise Forbidden(
+            f"Origin is {shorten(origin.decode('latin-1'))}, a page of another program; expected none, this "
+            f"service's own, or one whose host {PREFIX}ALLOWED_HOSTS has: this service has no key, and a browser "
+            "sends what any page tells it to",
+            field="Origin", value=shorten(origin.decode("latin-1")), expected=f"http://{host}",
+        )  # fmt: skip
+
+    def _is_own(self, host: str) -> bool:
+        name = host_name(host)
+        return name is not None and (name in self.allowed_hosts or is_loopback(name))
 
     def _check_bearer(self, authorization: bytes) -> None:
         scheme, _, token = authorization.partition(b" ")
@@ -70,12 +166,43 @@ class Access:
         if scheme.lower() != b"bearer" or not right:
             raise Unauthorized("the bearer token is not the one of this service")
 
+    def _claim(self, method: str, path: str, query: bytes, headers: Mapping[bytes, bytes]) -> Claim | None:
+        """What the headers claim to have signed; None: they hold no signature."""
+        second, first = headers.get(b"x-signature-v2"), headers.get(b"x-signature")
+        if second is not None:
+            match = _V2.fullmatch(second.strip().lower())
+            if match is None:
+                raise Unauthorized(
+                    f"{SIGNATURE_V2_HEADER} is no signature; expected {SIGNATURE_FORM[SIGNATURE_V2_HEADER]}"
+                )
+            signed_at = int(match[1])
+            if abs(self.now_s() - signed_at) > self.webhook_window_s:
+                raise Unauthorized(
+                    f"{SIGNATURE_V2_HEADER} was made at {signed_at}; expected a time within "
+                    f"{self.webhook_window_s:g} s of this service's clock: sign the request anew, and set the clock"
+                )
+            key = headers.get(b"idempotency-key", b"")
+            return Claim(SIGNATURE_V2_HEADER, match[2], signed_text(signed_at, method, path, query, key))
+        if first is None:
+            return None
+        if self.webhook_strict:
+            raise Unauthorized(
+                f"{SIGNATURE_HEADER} signs the body alone, and {PREFIX}WEBHOOK_STRICT is set; expected "
+                f"{SIGNATURE_V2_HEADER}: {SIGNATURE_FORM[SIGNATURE_V2_HEADER]}"
+            )
+        match = _V1.fullmatch(first.strip().lower())
+        if match is None:
+            raise Unauthorized(
+                f"{SIGNATURE_HEADER} is no signature; expected {SIGNATURE_FORM[SIGNATURE_HEADER]}"
+            )
+        return Claim(SIGNATURE_HEADER, match[1], b"")
+
     def _expectation(self, *, signable: bool) -> str:
         ways = []
         if self.api_key is not None:
             ways.append("the header Authorization: Bearer with the API key")
         if signable:
-            ways.append(f"the header {SIGNATURE_HEADER}: sha256= with the HMAC of the body")
+            ways.append(f"the header {SIGNATURE_V2_HEADER}: {SIGNATURE_FORM[SIGNATURE_V2_HEADER]}")
         if not ways:
             return f"this service takes signed signals only; set {PREFIX}API_KEY to read from it"
         return f"no credentials; expected {' or '.join(ways)}"
@@ -88,6 +215,20 @@ def check_host(configured: str, listening: str) -> None:
             f"{PREFIX}HOST is {configured!r}, but Ray Serve listens on {listening!r}, as the `http_options` say "
             "it was started with; expected the same address in both"
         )
+
+
+def signed_text(signed_at: int, method: str, path: str, query: bytes, idempotency_key: bytes) -> bytes:
+    """What `X-Signature-V2` signs before the body: five lines, none of which can hold a line's end."""
+    return b"%d\n%s\n%s\n%s\n%s\n" % (
+        signed_at, method.encode("latin-1"), path.encode("latin-1", "replace"), query, idempotency_key.strip(),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def host_name(host: str) -> str | None:
+    """The name in a `Host` header or an origin, in lower case and without port; None: it is none."""
+    match = _HOST.fullmatch(host)
+    return None if match is None else match[1].strip("[]").removesuffix(".")
 
 
 def refuse_open_door(host: str, access: Access) -> None:

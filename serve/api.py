@@ -15,7 +15,7 @@ from starlette.responses import Response
 from engine.errors import RaysignalError
 from engine.settings import Settings
 from serve import schemas
-from serve.access import SIGNATURE_HEADER
+from serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER
 from serve.front import LINE
 from serve.operations import OPERATIONS, Operation
 from serve.page import docs_page
@@ -104,8 +104,14 @@ def _extra(operation: Operation, settings: Settings, *, secured: bool) -> dict[s
     if secured and not operation.open:
         extra["security"] = [{"key": []}] if settings.api_key is not None else []
         if operation.signed and settings.webhook_secret is not None:
-            extra["security"].append({"signature": []})
+            extra["security"] += [{name: []} for name in _signatures(settings)]
     return extra
+
+
+def _signatures(settings: Settings) -> dict[str, str]:
+    """The signatures that are taken: name of the scheme to header."""
+    names = {"signature_v2": SIGNATURE_V2_HEADER, "signature": SIGNATURE_HEADER}
+    return {"signature_v2": SIGNATURE_V2_HEADER} if settings.webhook_strict else names
 
 
 def _completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
@@ -119,10 +125,9 @@ def _completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
     if settings.api_key is not None:
         schemes["key"] = {"type": "http", "scheme": "bearer"}
     if settings.webhook_secret is not None:
-        schemes["signature"] = {
-            "type": "apiKey", "in": "header", "name": SIGNATURE_HEADER,
-            "description": "sha256= and the hex HMAC-SHA256 of the raw body under the webhook secret",
-        }  # fmt: skip
+        for name, header in _signatures(settings).items():
+            form = SIGNATURE_FORM[header]
+            schemes[name] = {"type": "apiKey", "in": "header", "name": header, "description": form}
     if schemes:
         components["securitySchemes"] = schemes
     return document

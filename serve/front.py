@@ -16,7 +16,7 @@ from serve.problems import Problem, problem_of, problem_unexpected
 
 # Where a handler puts what the line shall say, and where it finds a signature that is still to be verified.
 LINE = "raysignal.line"
-SIGNATURE = "raysignal.signature"
+CLAIM = "raysignal.claim"
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -82,11 +82,7 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
-        if not self._access.open:
-            headers = dict(scope["headers"])
-            signature = headers.get(b"x-signature")
-            if not self._access.admit(method, path, headers.get(b"authorization"), signature):
-                scope[SIGNATURE] = signature
+        scope[CLAIM] = self._access.admit(method, path, scope["query_string"], dict(scope["headers"]))
         handler = self._hot.get((method, path))
         if handler is None:
             await self._app(scope, receive, send)

@@ -163,16 +163,11 @@ class Lane:
                 f"{self._max_under_way} signals are under way at this replica, as many as it takes; "
                 "the same request may be sent again, and cannot count twice"
             )
-        headers = passage.headers
-        signature = headers.get(b"x-signature")
-        admitted = self._access.open or self._access.admit(
-            "POST", PATH, headers.get(b"authorization"), signature
-        )
+        claim = self._access.admit("POST", PATH, passage.query, passage.headers)
         portfolio, accept = self._routes.asked_of_signal(passage.query)
         body = bytes(passage.body)
-        if not admitted:
-            assert signature is not None
-            self._access.verify(signature, body)
+        if claim is not None:
+            self._access.verify(claim, body)
         return self._routes.enter_signal(
             body, portfolio, accept_price_jump=accept, line=passage.line,
             content_type=passage.text(b"content-type"), idempotency_key=passage.text(b"idempotency-key"),

@@ -14,6 +14,7 @@ JSON = "application/json"
 MEANING = {
     400: "not what the content type says, or cut off",
     401: "no credentials, or wrong ones",
+    403: "for another host, or from a page of another program",
     404: "no such portfolio or signal",
     409: "the state refuses it (late, or the same identity with other content); nothing changed",
     413: "the body is over the limit",
@@ -55,7 +56,8 @@ class Operation:
         described: dict[int | str, dict[str, Any]] = {
             status: _answer(model) for status, model in self.answers.items()
         }
-        refusals = {*self.problems, 422, 500} | ({401} if secured and not self.open else set())
+        asked = {401} if not self.open else set()
+        refusals = {*self.problems, 422, 500} | (asked if secured else {403})
         return described | {status: _problem(status) for status in sorted(refusals)}
 
 

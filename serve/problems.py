@@ -4,6 +4,7 @@
 |---|---|
 | UnreadableInput | 400 |
 | Unauthorized | 401, with WWW-Authenticate |
+| Forbidden | 403 |
 | NotFound | 404 |
 | Conflict (IdentityConflict, LateSignal, PortfolioConflict) | 409 |
 | InputTooLarge | 413, and the connection is closed |
@@ -31,6 +32,7 @@ from engine.errors import (
     DatabaseTooNew,
     ExchangeUnreachable,
     Fenced,
+    Forbidden,
     IdentityConflict,
     ImpossibleTransition,
     InputError,
@@ -76,6 +78,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (Conflict, 409, "The state does not allow it"),
     (NotFound, 404, "There is no such thing"),
     (Unauthorized, 401, "A key is needed"),
+    (Forbidden, 403, "The request is for another host, or from a page of another program"),
     (StoreUnavailable, 503, "The store does not answer"),
     (Fenced, 503, "Another writer has taken over"),
     (JournalDamaged, 500, "The journal is damaged"),

@@ -29,7 +29,7 @@ from serve.access import Access
 from serve.agent import json_answer
 from serve.bodies import read_body
 from serve.feeds import FeedRoutes, observed_feeds
-from serve.front import LINE, SIGNATURE
+from serve.front import CLAIM, LINE
 from serve.gather import Gatherer, Place
 from serve.logs import ids_shown
 from serve.metrics import CONTENT_TYPE, metrics_page
@@ -294,9 +294,9 @@ class Routes(FeedRoutes):
     async def _body(self, request: Request, limit: int) -> bytes | memoryview:
         """The whole body, refused as soon as it is known to be over the limit, and verified if it is signed."""
         body = await read_body(request, limit)
-        signature = request.scope.get(SIGNATURE)
-        if signature is not None:
-            self._access.verify(signature, body)
+        claim = request.scope[CLAIM]
+        if claim is not None:
+            self._access.verify(claim, body)
         return body
 
 

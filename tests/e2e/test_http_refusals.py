@@ -256,7 +256,7 @@ def test_a_client_that_hangs_up_in_the_middle_changes_nothing(
     assert parts.hostname is not None
     with socket.create_connection((parts.hostname, parts.port or 80), 5.0) as connection:
         connection.sendall(
-            f"POST /signal?portfolio={portfolio} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"POST /signal?portfolio={portfolio} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(as_json())}\r\n\r\n".encode()
             + as_json()[:20]
         )

@@ -1,27 +1,134 @@
 import hashlib
 import hmac
+from typing import Any
 
 import pytest
 
-from engine.errors import SettingsError, Unauthorized
+from engine.errors import Forbidden, SettingsError, Unauthorized
 from engine.settings import Settings
-from serve.access import Access, check_host, refuse_open_door
+from serve.access import Access, Claim, check_host, refuse_open_door, signed_text
 
-KEY, SECRET = b"key-1", b"secret-1"
-BOTH = Access(KEY, SECRET)
+KEY, SECRET, NOW_S = b"key-1", b"secret-1", 1_764_000_000
+BOTH = Access(KEY, SECRET, now_s=lambda: NOW_S)
+KEYLESS = Access(None, None)
+
+
+def digest(text: bytes, secret: bytes = SECRET) -> bytes:
+    return hmac.new(secret, text, hashlib.sha256).hexdigest().encode()
 
 
 def signature(body: bytes, secret: bytes = SECRET) -> bytes:
-    return b"sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest().encode()
+    return b"sha256=" + digest(body, secret)
 
 
-def test_without_secrets_everybody_may() -> None:
-    assert Access(None, None).admit("POST", "/signal", None, None)
+def signature_v2(
+    body: bytes, *, query: bytes = b"", key: bytes = b"", signed_at: int = NOW_S, path: str = "/signal"
+) -> bytes:
+    signed = signed_text(signed_at, "POST", path, query, key) + body
+    return b"t=%d,sha256=%s" % (signed_at, digest(signed))
+
+
+def admit(
+    access: Access, method: str = "POST", path: str = "/signal", query: bytes = b"", **headers: Any
+) -> Claim | None:
+    named = {name.replace("_", "-").encode(): value for name, value in headers.items() if value is not None}
+    return access.admit(method, path, query, named)
+
+
+def take(access: Access, body: bytes, query: bytes = b"", path: str = "/signal", **headers: Any) -> None:
+    claim = admit(access, path=path, query=query, **headers)
+    assert claim is not None
+    access.verify(claim, body)
+
+
+# Without a key
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"127.0.0.1:8000",
+        b"127.0.0.1",
+        b"localhost:9000",
+        b"LOCALHOST",
+        b"localhost.",
+        b"[::1]:8000",
+        b"127.9.9.9",
+    ],
+)
+def test_a_service_without_a_key_answers_for_every_name_of_loopback(host: bytes) -> None:
+    assert admit(KEYLESS, host=host) is None
+    assert admit(KEYLESS, "GET", "/performance", host=host) is None
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        None, b"", b"evil.example", b"evil.example:8000", b"127.0.0.1.evil.example", b"127.0.0.1@evil.example",
+        b"localhost.evil.example", b"10.0.0.1", b"0.0.0.0", b"[::1", b"localhost:8000:1", b"\xff", b"localhost/x",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("method", "path"), [("POST", "/signal"), ("GET", "/performance"), ("GET", "/docs")])
+def test_another_host_is_refused_whatever_is_asked(host: bytes | None, method: str, path: str) -> None:
+    with pytest.raises(Forbidden, match="Host"):
+        admit(KEYLESS, method, path, host=host)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"https://evil.example",
+        b"null",
+        b"",
+        b"http://127.0.0.1:3000",
+        b"http://localhost:8000",
+        b"file://127.0.0.1:8000",
+    ],
+)
+def test_a_page_of_another_program_changes_nothing(method: str, origin: bytes) -> None:
+    with pytest.raises(Forbidden, match="Origin"):
+        admit(KEYLESS, method, "/signal", host=b"127.0.0.1:8000", origin=origin)
+
+
+def test_a_page_of_the_service_may_post_and_any_may_read() -> None:
+    assert admit(KEYLESS, host=b"127.0.0.1:8000", origin=b"http://127.0.0.1:8000") is None
+    assert admit(KEYLESS, host=b"localhost:9000", origin=b"http://LOCALHOST:9000") is None
+    # What a page of another program reads, the browser does not give to it.
+    assert (
+        admit(KEYLESS, "GET", "/performance", host=b"127.0.0.1:8000", origin=b"https://evil.example") is None
+    )
+
+
+def test_configured_names_are_taken_as_host_and_as_origin() -> None:
+    access = Access.of(Settings(allowed_hosts=["trading.local"]))
+    assert admit(access, host=b"trading.local:8000", origin=b"https://trading.local") is None
+    assert admit(access, host=b"127.0.0.1:8000", origin=b"http://trading.local:3000") is None
+    with pytest.raises(Forbidden):
+        admit(access, host=b"other.local:8000")
+
+
+@pytest.mark.parametrize("name", ["", "Trading.local", "http://a", "a:8000", "a/b", "*"])
+def test_an_allowed_host_that_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match="ALLOWED_HOSTS"):
+        Settings(allowed_hosts=[name])
+
+
+def test_with_a_key_host_and_origin_do_not_matter() -> None:
+    asked: dict[str, Any] = {
+        "authorization": b"Bearer key-1",
+        "host": b"evil.example",
+        "origin": b"https://evil.example",
+    }
+    assert admit(BOTH, **asked) is None
+
+
+# With a key
 
 
 def test_the_right_bearer_opens_every_route() -> None:
-    assert BOTH.admit("GET", "/performance", b"Bearer key-1", None)
-    assert BOTH.admit("POST", "/signal", b"bearer key-1", None)
+    assert admit(BOTH, "GET", "/performance", authorization=b"Bearer key-1") is None
+    assert admit(BOTH, authorization=b"bearer key-1") is None
 
 
 @pytest.mark.parametrize(
@@ -40,16 +147,24 @@ def test_the_right_bearer_opens_every_route() -> None:
 )
 def test_anything_but_the_right_bearer_is_refused(authorization: bytes | None) -> None:
     with pytest.raises(Unauthorized):
-        BOTH.admit("GET", "/performance", authorization, None)
+        admit(BOTH, "GET", "/performance", authorization=authorization)
 
 
-def test_the_health_check_is_open() -> None:
-    assert BOTH.admit("GET", "/healthz", None, None)
+@pytest.mark.parametrize("path", ["/healthz", "/docs", "/openapi.json", "/"])
+def test_the_health_check_and_the_documentation_are_open(path: str) -> None:
+    assert admit(BOTH, "GET", path) is None
+    assert admit(BOTH, "HEAD", path) is None
+    with pytest.raises(Unauthorized):
+        admit(BOTH, "POST", path)
+
+
+# Signatures
 
 
 @pytest.mark.parametrize("path", ["/signal", "/signals"])
 def test_a_signed_post_waits_for_its_body(path: str) -> None:
-    assert not BOTH.admit("POST", path, None, b"sha256=00")
+    assert admit(BOTH, path=path, x_signature=signature(b"{}")) is not None
+    assert admit(BOTH, path=path, x_signature_v2=signature_v2(b"{}", path=path)) is not None
 
 
 @pytest.mark.parametrize(
@@ -57,27 +172,27 @@ def test_a_signed_post_waits_for_its_body(path: str) -> None:
 )
 def test_a_signature_opens_no_other_route(method: str, path: str) -> None:
     with pytest.raises(Unauthorized):
-        BOTH.admit(method, path, None, b"sha256=00")
+        admit(BOTH, method, path, x_signature=signature(b"{}"), x_signature_v2=signature_v2(b"{}"))
 
 
 def test_a_signature_is_worth_nothing_without_a_webhook_secret() -> None:
     with pytest.raises(Unauthorized):
-        Access(KEY, None).admit("POST", "/signal", None, b"sha256=00")
+        admit(Access(KEY, None), x_signature=signature(b"{}"))
 
 
 def test_with_a_webhook_secret_alone_nothing_can_be_read() -> None:
     with pytest.raises(Unauthorized, match="API_KEY"):
-        Access(None, SECRET).admit("GET", "/performance", None, None)
+        admit(Access(None, SECRET), "GET", "/performance")
 
 
 def test_a_bearer_cannot_be_right_when_there_is_no_key() -> None:
     with pytest.raises(Unauthorized):
-        Access(None, SECRET).admit("GET", "/performance", b"Bearer ", None)
+        admit(Access(None, SECRET), "GET", "/performance", authorization=b"Bearer ")
 
 
 def test_the_signature_of_the_body_is_taken_in_either_case() -> None:
-    BOTH.verify(signature(b"{}"), b"{}")
-    BOTH.verify(signature(b"{}").upper().replace(b"SHA256", b"sha256"), b"{}")
+    take(BOTH, b"{}", x_signature=signature(b"{}"))
+    take(BOTH, b"{}", x_signature=signature(b"{}").upper())
 
 
 @pytest.mark.parametrize(
@@ -86,23 +201,70 @@ def test_the_signature_of_the_body_is_taken_in_either_case() -> None:
 )
 def test_another_signature_is_refused(wrong: bytes) -> None:
     with pytest.raises(Unauthorized):
-        BOTH.verify(wrong, b"{}")
+        take(BOTH, b"{}", x_signature=wrong)
+
+
+def test_the_second_signature_covers_time_path_query_key_and_body() -> None:
+    query, key = b"portfolio=swing&accept_price_jump=true", b"alert-77"
+    signed = signature_v2(b"{}", query=query, key=key)
+    take(BOTH, b"{}", query, x_signature_v2=signed, idempotency_key=key)
+    take(BOTH, b"{}", query, x_signature_v2=signed.upper(), idempotency_key=b" alert-77 ")
+    moved = signed.replace(b"t=%d" % NOW_S, b"t=%d" % (NOW_S + 1))
+    for body, asked, named, header, path in (
+        (b"{} ", query, key, signed, "/signal"),
+        (b"{}", b"portfolio=other", key, signed, "/signal"),
+        (b"{}", b"", key, signed, "/signal"),
+        (b"{}", query, b"alert-78", signed, "/signal"),
+        (b"{}", query, b"", signed, "/signal"),
+        (b"{}", query, key, moved, "/signal"),
+        (b"{}", query, key, signed, "/signals"),
+    ):
+        with pytest.raises(Unauthorized, match="X-Signature-V2 does not sign"):
+            take(BOTH, body, asked, path, x_signature_v2=header, idempotency_key=named)
+
+
+def test_a_byte_cannot_move_from_one_signed_part_to_the_next() -> None:
+    assert signed_text(1, "POST", "/signal", b"ab", b"c") != signed_text(1, "POST", "/signal", b"a", b"bc")
+    assert signed_text(1, "POST", "/signal", b"a", b"") + b"b\n" != signed_text(
+        1, "POST", "/signal", b"a", b"b\n"
+    )
+
+
+@pytest.mark.parametrize("late_s", [-301, 301, 86_400])
+def test_a_second_signature_of_another_time_is_refused(late_s: int) -> None:
+    with pytest.raises(Unauthorized, match="300 s"):
+        take(BOTH, b"{}", x_signature_v2=signature_v2(b"{}", signed_at=NOW_S + late_s))
+    take(BOTH, b"{}", x_signature_v2=signature_v2(b"{}", signed_at=NOW_S + (300 if late_s > 0 else -300)))
+
+
+@pytest.mark.parametrize("wrong", [b"", b"t=1", b"sha256=" + b"0" * 64, b"t=-1,sha256=" + b"0" * 64, b"\xff"])
+def test_a_second_signature_that_is_none_is_refused_even_beside_a_right_first(wrong: bytes) -> None:
+    with pytest.raises(Unauthorized, match="X-Signature-V2 is no signature"):
+        admit(BOTH, x_signature_v2=wrong, x_signature=signature(b"{}"))
+
+
+def test_a_strict_service_takes_the_second_signature_alone() -> None:
+    strict = Access(KEY, SECRET, webhook_strict=True, now_s=lambda: NOW_S)
+    with pytest.raises(Unauthorized, match="WEBHOOK_STRICT"):
+        admit(strict, x_signature=signature(b"{}"))
+    take(strict, b"{}", x_signature_v2=signature_v2(b"{}"))
 
 
 def test_secrets_come_from_the_settings() -> None:
-    access = Access.of(Settings(api_key="a", webhook_secret="b"))
+    access = Access.of(Settings(api_key="a", webhook_secret="b", webhook_strict=True, webhook_window_s=60))
     assert (access.api_key, access.webhook_secret) == (b"a", b"b")
+    assert (access.webhook_strict, access.webhook_window_s) == (True, 60.0)
     assert Access.of(Settings()).open
 
 
 def test_an_open_door_to_others_is_refused_whatever_the_settings_say() -> None:
-    refuse_open_door("127.0.0.1", Access(None, None))
+    refuse_open_door("127.0.0.1", KEYLESS)
     refuse_open_door("0.0.0.0", BOTH)
     with pytest.raises(SettingsError, match="API_KEY"):
-        refuse_open_door("0.0.0.0", Access(None, None))
+        refuse_open_door("0.0.0.0", KEYLESS)
 
 
-def test_an_address_that_ray_serve_does_not_listen_on_is_refused():
+def test_an_address_that_ray_serve_does_not_listen_on_is_refused() -> None:
     check_host("0.0.0.0", "0.0.0.0")
     with pytest.raises(SettingsError, match=r"HOST is '0\.0\.0\.0', but Ray Serve listens on '127\.0\.0\.1'"):
         check_host("0.0.0.0", "127.0.0.1")

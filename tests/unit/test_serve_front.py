@@ -28,7 +28,7 @@ async def running(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Desk]]:
     async with replica(folder, **settings) as found:
         transport = httpx.ASGITransport(found.front)
-        async with httpx.AsyncClient(transport=transport, base_url="http://service") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client, found.desk
     if lines is not None:
         lines += found.lines
@@ -43,7 +43,7 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "path",
-    ["/performance", "/history", "/portfolios", "/metrics", "/docs", "/openapi.json", "/readyz", "/nothing"],
+    ["/performance", "/history", "/portfolios", "/metrics", "/readyz", "/nothing", "/docs/", "/agent"],
 )
 async def test_with_a_key_nothing_is_shown_to_who_has_none(tmp_path: Path, path: str) -> None:
     async with running(tmp_path, api_key=KEY) as (http, _):
@@ -52,6 +52,39 @@ async def test_with_a_key_nothing_is_shown_to_who_has_none(tmp_path: Path, path:
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert (await http.get(path, headers={"Authorization": "Bearer key-2"})).status_code == 401
+
+
+async def test_the_documentation_is_open_and_asks_for_the_key(tmp_path: Path) -> None:
+    async with running(tmp_path, api_key=KEY) as (http, _):
+        page, document = await http.get("/docs"), await http.get("/openapi.json")
+        assert (page.status_code, document.status_code) == (200, 200)
+        assert 'id="key"' in page.text
+        assert document.json()["components"]["securitySchemes"] == {
+            "key": {"type": "http", "scheme": "bearer"}
+        }
+        assert KEY not in page.text + document.text
+        assert (await http.get("/")).headers["location"] == "/docs"
+
+
+async def test_without_a_key_only_this_machine_is_answered_and_no_page_of_others_acts(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, desk):
+        for path in ("/performance", "/history", "/metrics", "/openapi.json", "/healthz", "/nothing"):
+            answer = await http.get(path, headers={"Host": "evil.example"})
+            assert (answer.status_code, answer.json()["field"]) == (403, "Host")
+            assert answer.headers["content-type"] == "application/problem+json"
+        from_page = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
+        for method, path in (
+            ("POST", "/signal"),
+            ("POST", "/signals"),
+            ("PUT", "/portfolios/x"),
+            ("POST", "/agent/reset"),
+        ):
+            answer = await http.request(method, path, content=orjson.dumps(SIGNAL), headers=from_page)
+            assert (answer.status_code, answer.json()["field"]) == (403, "Origin")
+        assert (await desk.standing("baseline")).count == 0
+        own = {"Origin": "http://localhost", "Content-Type": "text/plain"}
+        assert (await http.post("/signal", content=orjson.dumps(SIGNAL), headers=own)).status_code == 200
+        assert (await http.get("/performance", headers=from_page)).status_code == 200
 
 
 async def test_the_key_opens_and_the_health_check_is_open(tmp_path: Path) -> None:
@@ -81,10 +114,14 @@ async def test_the_document_says_how_to_prove_who_one_is_only_where_one_must(tmp
     async with running(tmp_path / "a") as (http, _):
         plain = (await http.get("/openapi.json")).json()
     async with running(tmp_path / "b", api_key=KEY, webhook_secret=SECRET) as (http, _):
-        secured = (await http.get("/openapi.json", headers={"Authorization": f"Bearer {KEY}"})).json()
+        secured = (await http.get("/openapi.json")).json()
     assert "securitySchemes" not in plain["components"]
     assert "401" not in plain["paths"]["/signal"]["post"]["responses"]
-    assert secured["paths"]["/signal"]["post"]["security"] == [{"key": []}, {"signature": []}]
+    assert secured["paths"]["/signal"]["post"]["security"] == [
+        {"key": []},
+        {"signature_v2": []},
+        {"signature": []},
+    ]
     assert secured["paths"]["/performance"]["get"]["security"] == [{"key": []}]
     assert "security" not in secured["paths"]["/healthz"]["get"]
     assert "401" in secured["paths"]["/signal"]["post"]["responses"]

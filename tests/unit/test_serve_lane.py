@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from engine.errors import StoreUnavailable
+from serve.access import signed_text
 from serve.lane import Lane, SignalProtocol, open_lane
 from tests.one_replica import Replica, replica
 
@@ -128,8 +130,9 @@ def request(
     version: str = "1.1",
     length: bool = True,
 ) -> bytes:
-    lines = [f"{method} {target} HTTP/{version}", "Host: service"]
-    lines += [f"{name}: {value}" for name, value in (JSON_TYPE | (headers or {})).items()]
+    lines = [f"{method} {target} HTTP/{version}"]
+    named = {"Host": "localhost"} | JSON_TYPE | (headers or {})
+    lines += [f"{name}: {value}" for name, value in named.items()]
     lines += [f"Content-Length: {len(body)}"] if length else []
     return "\r\n".join([*lines, "", ""]).encode() + body
 
@@ -192,6 +195,9 @@ REQUESTS = [
     request(target="/signal?accept_price_jump=yes"),
     request(target="/signal?portfoli=x"),
     request(target="/signal?portfolio=a&portfolio=b"),
+    request(headers={"Host": "evil.example"}),
+    request(headers={"Origin": "https://evil.example", "Content-Type": "text/plain"}),
+    request(headers={"Origin": "http://localhost"}),
 ]
 
 
@@ -281,6 +287,16 @@ async def test_only_who_has_the_key_or_signs_comes_in(tmp_path: Path) -> None:
         for headers in ({"Authorization": f"Bearer {KEY}"}, {"X-Signature": signature(BODY, SECRET)}):
             wire.send(request(headers=headers))
             assert (await wire.answer())[0] == 200
+        now_s = int(time.time())
+        signed = signed_text(now_s, "POST", "/signal", b"portfolio=baseline", b"key-7") + BODY
+        headers = {"X-Signature-V2": f"t={now_s},{signature(signed, SECRET)}", "Idempotency-Key": "key-7"}
+        for target, status in (
+            ("/signal?portfolio=baseline", 409),
+            ("/signal?portfolio=other", 401),
+            ("/signal", 401),
+        ):
+            wire.send(request(headers=headers, target=target))
+            assert (await wire.answer())[0] == status  # 409: the signal itself is late under another identity
         assert (await found.desk.standing("baseline")).count == 1
 
 
