@@ -24,6 +24,7 @@ from engine.policy import Policy
 from engine.receipts import Submission, Taken
 from engine.settings import Settings
 from experiments.cluster import ray_session
+from serve.startup import held_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Direct:
         with remarks_aside() as ending, ExitStack() as stack:
             if settings.ray_address is None and not take_over:
                 refuse_store_in_use(settings.store)
+                stack.enter_context(held_store(settings.store, doing="raysignal replay --direct"))
             stack.enter_context(ray_session(settings.ray_address, cpus=max(os.cpu_count() or 1, 2)))
             served = any(actor["namespace"] == NAMESPACE for actor in list_named_actors(all_namespaces=True))
             if not served and not take_over:

@@ -16,7 +16,11 @@ class NotStarted(RaysignalError):
 
 @contextmanager
 def hosted(
-    settings: Settings, log_path: str | None, stop: Stop | None = None
+    settings: Settings,
+    log_path: str | None,
+    stop: Stop | None = None,
+    *,
+    take_over: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[Service, Callable[[], None]]]:
     """A running service, as `local_service` gives it, and what to call when its end begins, see `remarks_aside`.
 
@@ -27,7 +31,9 @@ def hosted(
     """
     with remarks_aside() as ending, ExitStack() as stack:
         try:
-            service = stack.enter_context(local_service(settings, log_path=log_path, stop=stop))
+            service = stack.enter_context(
+                local_service(settings, log_path=log_path, stop=stop, take_over=take_over)
+            )
         except RaysignalError:
             raise
         except Exception as error:

@@ -37,6 +37,12 @@ def serve(
     log: Annotated[
         str | None, typer.Option(metavar="FILE", help="Append the request log to this file; default: stderr.")
     ] = None,
+    take_over: Annotated[
+        bool,
+        typer.Option(
+            "--take-over", help="Where another service works on the store, wait until it has ended."
+        ),
+    ] = False,
 ) -> None:
     """Run the service until Ctrl-C or SIGTERM; what was acknowledged is on disk before it ends.
 
@@ -49,4 +55,4 @@ def serve(
     with Stop() as stop:
         from cli.serving import serve_until_told  # noqa: PLC0415 - half a second, after the settings are checked
 
-        serve_until_told(settings, log, stop)
+        serve_until_told(settings, log, stop, take_over=take_over)

@@ -9,13 +9,16 @@ from agents.enhanced.terms import announcement
 from cli.hosting import hosted
 from cli.options import URL_VARIABLE
 from cli.output import Output
+from cli.texts import escape
 from engine.errors import RaysignalError
 from engine.settings import PREFIX, Settings
 from serve.service import Service
 from serve.stopping import Stop
 
 
-def serve_until_told(settings: Settings, log_path: str | None, stop: Stop) -> None:
+def serve_until_told(
+    settings: Settings, log_path: str | None, stop: Stop, *, take_over: bool = False
+) -> None:
     """Serve until SIGINT or SIGTERM, then flush and leave nothing behind.
 
     Told once the service is ready, this returns. Told before, it puts away what has started, and exits with
@@ -25,6 +28,7 @@ def serve_until_told(settings: Settings, log_path: str | None, stop: Stop) -> No
         settings: of the service.
         log_path: where the request log goes; None: stderr.
         stop: notes the signals, from before this is called until the process ends.
+        take_over: wait for the end of a service that works on the store; else it is refused.
 
     Raises:
         SettingsError, StoreError, NotStarted: the service cannot start.
@@ -34,8 +38,12 @@ def serve_until_told(settings: Settings, log_path: str | None, stop: Stop) -> No
     os.environ.pop(URL_VARIABLE, None)
     output.err.print(f"starting on {settings.host}:{settings.port} ...")
     served = False
+
+    def wait(holder: str) -> None:
+        output.err.print(f"the store is held by {escape(holder)}; waiting for its end ...")
+
     try:
-        with hosted(settings, log_path, stop) as (service, ending):
+        with hosted(settings, log_path, stop, take_over=wait if take_over else None) as (service, ending):
             # From here on a signal is the way to end, and no failure.
             served = True
             try:

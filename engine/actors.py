@@ -7,7 +7,6 @@ short is sent again, which the identity of signals makes safe.
 
 import asyncio
 import gc
-import json
 import os
 import sys
 import time
@@ -22,7 +21,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 from engine.digests import Ints
 from engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
 from engine.errors import RaysignalError, SettingsError, StoreUnavailable
-from engine.journal.blobs import BlobStore
+from engine.journal.layout import write_layout
 from engine.journal.stores import open_stores
 from engine.local_cluster import NAMESPACE
 from engine.mailbox import Mailbox
@@ -88,7 +87,7 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
     def open_shard() -> Shard:
         stores = open_stores(settings.store)
         stores.probe()
-        check_layout(stores.blobs, settings.shards)
+        write_layout(stores.blobs, settings.shards, settings.store)
         shard = Shard.open(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_folder("index", settings.store) / name, limits=limits, policies=policies,
@@ -103,19 +102,6 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
 def shard_of(portfolio: str, shards: int) -> int:
     """The shard that a portfolio belongs to."""
     return zlib.crc32(portfolio.encode()) % shards
-
-
-def check_layout(blobs: BlobStore, shards: int) -> None:
-    """Write down in how many shards a store is kept; `SettingsError` if it says otherwise already."""
-    name = "state/layout.json"
-    blobs_say = blobs.get(name)
-    if blobs_say is None:
-        blobs.put(name, json.dumps({"shards": shards}).encode())
-    elif (stored := json.loads(blobs_say)["shards"]) != shards:
-        raise SettingsError(
-            f"RAYSIGNAL_SHARDS is {shards}, but this store was made with {stored}, which says where each "
-            f"portfolio's journal lies; expected {stored}, or another store"
-        )
 
 
 class Desk:

@@ -26,6 +26,7 @@
     ├── StrategyFailed             a strategy of a user's own raised, hung, ended its process or answered no actions
     └── StoreError                 the journal, its store or the database
         ├── StoreUnavailable       did not answer within its bound; the same call may succeed later
+        ├── StoreHeld             another process of this machine works on the store
         ├── Fenced                 another writer has taken over; this one must stop
         ├── JournalDamaged         a record that was durable cannot be read
         ├── DatabaseTooNew         a database whose tables a later version of the code has changed
@@ -235,6 +236,22 @@ class StoreError(RaysignalError):
 
 class StoreUnavailable(StoreError):
     """The store did not answer within its bound; the same call may succeed later."""
+
+
+class StoreHeld(StoreError):
+    """Another process of this machine works on the store; nothing was begun.
+
+    Args:
+        store: its address.
+        holder: who that is, as the end of "held by …".
+    """
+
+    def __init__(self, store: str, holder: str) -> None:
+        super().__init__(
+            f"the store {store} is held by {holder}; expected one that nobody else works on. End that process, let "
+            "raysignal serve wait for its end with --take-over, or name another store with --store or RAYSIGNAL_STORE",
+            store=store, holder=holder,
+        )  # fmt: skip
 
 
 class Fenced(StoreError):

@@ -16,9 +16,10 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from engine.database.addresses import default_address, kind_of
-from engine.errors import InvalidField, SettingsError
+from engine.errors import InvalidField, SettingsError, shorten
 from engine.instants import parse_bar, zone_named
 from engine.journal.addresses import split_store
+from engine.market.venues.names import VENUE_NAMES
 from engine.policy import Policy, check_portfolio_name
 
 PREFIX = "RAYSIGNAL_"
@@ -288,17 +289,19 @@ class Settings(BaseSettings):
         return self
 
     def _check_feeds(self) -> None:
-        """Raise `ValueError` for feeds that cannot be; which venues there are is the feed's business."""
+        """Raise `ValueError` for feeds that cannot be; which symbols a venue has is the venue's business."""
         for name in self.feeds:
             venue, found, symbol = name.partition(":")
             if not (venue and found and symbol):
                 raise ValueError(f"feeds has {name!r}; expected venue:symbol, such as binance-usdm:BTCUSDT")
+            _check_venue("feeds", name, venue)
         if len(set(self.feeds)) != len(self.feeds):
             raise ValueError(f"feeds is {list(self.feeds)}; expected each instrument once")
         parse_bar(self.feed_bar)
         if self.feed_fast >= self.feed_slow:
             raise ValueError(f"feed_fast is {self.feed_fast}; expected less than feed_slow, {self.feed_slow}")
         for venue, hosts in self.feed_hosts.items():
+            _check_venue("feed_hosts", venue, venue)
             if set(hosts) != {"stream", "rest"}:
                 raise ValueError(f"feed_hosts of {venue!r} has {sorted(hosts)}; expected stream and rest")
         if self.feed_portfolio and self.feed_portfolio not in self.portfolios:
@@ -347,10 +350,22 @@ def _secrets_folder() -> Path | None:
     return Path(named)
 
 
+def _check_venue(setting: str, given: str, venue: str) -> None:
+    if venue not in VENUE_NAMES:
+        raise ValueError(
+            f"{setting} has {given!r}, and {venue!r} is no venue; expected one of {', '.join(VENUE_NAMES)}"
+        )
+
+
 def _sentence(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"])
-        place = f"{PREFIX}{name.upper()}: " if name else ""
-        parts.append(place + item["msg"].removeprefix("Value error, "))
+        place = f"{PREFIX}{name.upper()}" if name else ""
+        said = item["msg"]
+        if item["type"] == "value_error":
+            said = said.removeprefix("Value error, ")
+        elif item["loc"] and str(item["loc"][0]) not in SECRETS:
+            place, said = f"{place} is {shorten(item['input'])}", said[0].lower() + said[1:]
+        parts.append(f"{place}: {said}" if place else said)
     return "; ".join(parts)

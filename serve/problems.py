@@ -11,7 +11,7 @@
 | UnsupportedMedia | 415 |
 | InvalidField, PriceJump, other InputError | 422 |
 | RowErrors | 422; 409 where the state refused every one of its rows |
-| StoreUnavailable, Fenced | 503, with Retry-After: the same request may succeed, and cannot count twice |
+| StoreUnavailable, Fenced, StoreHeld | 503, with Retry-After: the same request may succeed, and cannot count twice |
 | OrderRejected | 409 |
 | ExchangeUnreachable | 503, with Retry-After: orders have ids of their own, and cannot count twice |
 | other StoreError and OrderError, SettingsError, LookAhead, anything else | 500, with an id that is in the log, too |
@@ -50,6 +50,7 @@ from engine.errors import (
     RowErrors,
     SettingsError,
     StoreError,
+    StoreHeld,
     StoreUnavailable,
     StrategyFailed,
     Unauthorized,
@@ -81,6 +82,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (Forbidden, 403, "The request is for another host, or from a page of another program"),
     (StoreUnavailable, 503, "The store does not answer"),
     (Fenced, 503, "Another writer has taken over"),
+    (StoreHeld, 503, "Another process works on the store"),
     (JournalDamaged, 500, "The journal is damaged"),
     (DatabaseTooNew, 500, "The database is from a later version"),
     (UnsafeStore, 500, "The store is not safe to write to"),

@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -28,11 +28,13 @@ from typing import TYPE_CHECKING
 from engine.errors import SettingsError, StoreUnavailable
 from engine.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
 from engine.settings import Settings
+from serve.startup import check_database, check_settings, check_store, held_store
 from serve.stopping import Stop
 
 if TYPE_CHECKING:
     from agents.enhanced.actors import Agent
     from engine.actors import Desk
+    from engine.market.actors import Feeds
 
 READY_TIMEOUT_S = 180.0
 """How long replicas may take to answer after Ray Serve calls them running, on a machine that is busy otherwise."""
@@ -93,7 +95,11 @@ def fast_mode(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def local_service(
-    settings: Settings, *, log_path: str | None = None, stop: Stop | None = None
+    settings: Settings,
+    *,
+    log_path: str | None = None,
+    stop: Stop | None = None,
+    take_over: Callable[[str], None] | None = None,
 ) -> Iterator[Service]:
     """A running service.
 
@@ -103,22 +109,32 @@ def local_service(
             a cluster of its own, the stderr of the replicas for one that is joined.
         stop: who notes SIGINT and SIGTERM, already entered; then they do not disturb the body, which has to
             look. None: within the body, too, they raise.
+        take_over: called with who works on the store, whose end is then waited for; None: the start is refused.
 
     Raises:
         KeyboardInterrupt: told to end before it was ready; `SystemExit(143)` for SIGTERM without a `stop`.
-        SettingsError: the port is in use, or the settings do not fit the cluster.
+        SettingsError: the port is in use, or the settings do not fit the file system, the store or the cluster.
+        StoreHeld: another service works on the store.
+        StoreError: the store or the database cannot be used; nothing was started.
         StoreUnavailable: the service did not become ready.
     """
     with ExitStack() as stack:
         heeding = stop is None
         stop = stop or stack.enter_context(Stop())
+        check_settings(settings, log_path)
+        url = f"http://{reachable(settings.host)}:{settings.port}"
+        stack.enter_context(
+            held_store(settings.store, doing=f"listening on {url}", stop=stop, take_over=take_over)
+        )
+        check_store(settings)
+        check_database(settings)
         if settings.ray_address is None:
             refuse_used_port(settings.host, settings.port)
             stack.enter_context(_own_cluster(stop))
             log_path = log_path or own_stderr()
         else:
             stack.enter_context(_joined_cluster(settings.ray_address, stop))
-        service = stack.enter_context(_deployed(settings, log_path, stop))
+        service = stack.enter_context(_deployed(settings, url, log_path, stop))
         if heeding:
             with stop.interruptible():
                 yield service
@@ -199,9 +215,9 @@ def _joined_cluster(address: str, stop: Stop) -> Iterator[None]:
 
 
 @contextmanager
-def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[Service]:
+def _deployed(settings: Settings, url: str, log_path: str | None, stop: Stop) -> Iterator[Service]:
     from ray import serve  # noqa: PLC0415 - reads the environment when it is imported
-    from ray.exceptions import RayActorError, RayError  # noqa: PLC0415 - needs Ray
+    from ray.exceptions import RayActorError  # noqa: PLC0415 - needs Ray
     from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
 
     from agents.enhanced.actors import Agent  # noqa: PLC0415 - needs Ray
@@ -210,9 +226,12 @@ def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[
     from serve.feeds import feeds_of  # noqa: PLC0415 - with the rest
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    served_before = _get_global_client(raise_if_no_controller_running=False) is not None
+    joined_idle = settings.ray_address is not None and (
+        _get_global_client(raise_if_no_controller_running=False) is None
+    )
     desk = Desk.connect(settings)
-    agent = feeds = None
+    agent: Agent | None = None
+    feeds: Feeds | None = None
     try:
         stop.check()
         agent = Agent.connect(settings, os.environ)
@@ -223,30 +242,52 @@ def _deployed(settings: Settings, log_path: str | None, stop: Stop) -> Iterator[
                 http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
                 logging_config={"log_level": "WARNING"},
             )
-        if _get_global_client(raise_if_no_controller_running=False) is None:
-            raise StoreUnavailable("Ray Serve's controller ended while it was starting; try it again")
+        _check_controller()
         with stop.interruptible():
+            # What keeps a store from opening is said by its actor; Ray Serve would say that a deployment failed.
+            asyncio.run(desk.ready())
             with suppress(TimeoutError):
                 serve.run(
                     build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None
                 )
-            url = f"http://{reachable(settings.host)}:{settings.port}"
             wait_for_replicas(url, settings.ingress_replicas, time.monotonic() + READY_TIMEOUT_S)
             asyncio.run(desk.ready())
         yield Service(url, desk, settings)
-    finally:
-        # First nobody comes in any more, then what is there is written, then the actors end.
-        with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
-            serve.delete(APP_NAME)
-        if settings.ray_address is not None and not served_before:
-            with suppress(RuntimeError, RayError):
-                serve.shutdown()  # type: ignore[no-untyped-call]
-        if feeds is not None:
-            with suppress(RayError, KeyboardInterrupt), stop.hurriable():
-                asyncio.run(feeds.stop())
-        if agent is not None:
-            _stop_agent(agent, stop)
-        _close(desk, stop)
+    except BaseException:
+        # What went wrong first is what its user has to read, whatever else goes wrong on the way out.
+        with suppress(Exception):
+            _put_away(desk, agent, feeds, stop, serves=joined_idle)
+        raise
+    _put_away(desk, agent, feeds, stop, serves=joined_idle)
+
+
+def _check_controller() -> None:
+    from ray.serve.context import _get_global_client  # noqa: PLC0415 - as above
+
+    if _get_global_client(raise_if_no_controller_running=False) is None:
+        raise StoreUnavailable("Ray Serve's controller ended while it was starting; try it again")
+
+
+def _put_away(
+    desk: "Desk", agent: "Agent | None", feeds: "Feeds | None", stop: Stop, *, serves: bool
+) -> None:
+    """First nobody comes in any more, then what is there is written, then the actors end; `serves`: Ray Serve, too."""
+    from ray import serve  # noqa: PLC0415 - as above
+    from ray.exceptions import RayError  # noqa: PLC0415 - as above
+
+    from serve.app import APP_NAME  # noqa: PLC0415 - as above
+
+    with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
+        serve.delete(APP_NAME)
+    if serves:
+        with suppress(RuntimeError, RayError):
+            serve.shutdown()  # type: ignore[no-untyped-call]
+    if feeds is not None:
+        with suppress(RayError, KeyboardInterrupt), stop.hurriable():
+            asyncio.run(feeds.stop())
+    if agent is not None:
+        _stop_agent(agent, stop)
+    _close(desk, stop)
 
 
 def _stop_agent(agent: "Agent", stop: Stop) -> None:

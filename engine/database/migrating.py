@@ -14,13 +14,13 @@ from sqlalchemy import Connection, Engine, text
 
 from engine.errors import DatabaseTooNew
 
-_FOLDER = Path(__file__).parent / "migrations"
+FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x7261_7973  # any number that only we use
 
 
 def head_revision() -> str:
     """What the tables are like in this version of the code."""
-    head = ScriptDirectory(_FOLDER).get_current_head()
+    head = ScriptDirectory(FOLDER).get_current_head()
     assert head is not None
     return head
 
@@ -31,7 +31,7 @@ def upgrade(engine: Engine, shown: str, revision: str = "head") -> None:
     Raises:
         DatabaseTooNew: the database knows changes that this code does not.
     """
-    scripts = ScriptDirectory(_FOLDER)
+    scripts = ScriptDirectory(FOLDER)
     with engine.connect() as connection:
         if _current(connection) == scripts.get_current_head() and revision == "head":
             return
@@ -51,7 +51,7 @@ def upgrade(engine: Engine, shown: str, revision: str = "head") -> None:
                 "that made it"
             )
         config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+        config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
         command.upgrade(config, revision)
 
 

@@ -10,7 +10,8 @@ from engine.errors import InvalidField, UnreadableInput
 from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
 from engine.market.station import told_by_books
 from engine.market.venues import binance, bybit, okx, tracker
-from engine.market.venues.catalogue import venue_named
+from engine.market.venues.catalogue import VENUES, venue_named
+from engine.market.venues.names import VENUE_NAMES
 from engine.market.venues.protocol import Subscription, Tracker, Venue
 
 SPOT_BTC = Instrument("binance", "BTCUSDT", 2, 3)
@@ -18,6 +19,10 @@ USDM_BTC = Instrument("binance-usdm", "BTCUSDT", 2, 3)
 OKX_BTC = Instrument("okx", "BTC-USDT", 1, 2)
 BYBIT_BTC = Instrument("bybit", "BTCUSDT", 2, 3)
 DEPTH = frozenset({Channel.DEPTH})
+
+
+def test_the_names_that_settings_know_are_the_venues_that_there_are():
+    assert sorted(VENUES) == list(VENUE_NAMES)
 
 
 def follow(venue: Venue, instrument: Instrument) -> Tracker:

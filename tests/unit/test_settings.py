@@ -49,6 +49,10 @@ def test_a_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("HOST", "0.0.0.0"),
         ("DATABASE_URL", "mysql://host/name"),
         ("DATABASE_URL", "market.db"),
+        ("FEEDS", '["kraken:XBT"]'),
+        ("FEEDS", '["binance"]'),
+        ("FEEDS", '["binance:BTCUSDT", "binance:BTCUSDT"]'),
+        ("FEED_HOSTS", '{"kraken": {"stream": "ws://127.0.0.1:1", "rest": "http://127.0.0.1:1"}}'),
         ("STORE", "./raysignal-store"),
         ("STORE", "ftp://elsewhere"),
         ("STORE", "s3://"),
@@ -62,9 +66,16 @@ def test_a_setting_that_cannot_be_used_is_refused(
         load_settings()
 
 
-def test_a_refusal_names_the_variable() -> None:
-    with pytest.raises(SettingsError, match="RAYSIGNAL_PORT"):
+def test_a_refusal_names_the_variable_and_the_value() -> None:
+    with pytest.raises(SettingsError, match=r"RAYSIGNAL_PORT is 0: .*greater than or equal to 1"):
         Settings(port=0)
+
+
+def test_a_refusal_shows_no_secret() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings(api_key=["hunter2"])  # type: ignore[arg-type]
+    assert "RAYSIGNAL_API_KEY" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["RAYSIGNAL_PROT", "raysignal_prot"])
