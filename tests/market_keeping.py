@@ -24,9 +24,10 @@ class Past:
     bars: Sequence[Bar] = ()
     error: Exception | None = None
     asked: int = 0
+    instrument: Instrument = INSTRUMENT
 
     def __call__(self, instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> list[Bar]:
-        assert (instrument, interval_us) == (INSTRUMENT, DAY_US)
+        assert (instrument, interval_us) == (self.instrument, DAY_US)
         self.asked += 1
         if self.error is not None:
             raise self.error
@@ -89,11 +90,12 @@ def world(
     slow: int = 2,
     now_us: int = 0,
     basis: Basis = Basis.TRADES,
+    instrument: Instrument = INSTRUMENT,
     **options: Any,
 ) -> World:
     """A keeper that has not begun, with one watch of daily bars."""
-    past, portfolios, clock, log = Past(bars), Portfolios(), Clock(now_us), Log()
-    watch = Watch(INSTRUMENT, DAY_US, fast=fast, slow=slow, basis=basis, symbol="BTC")
+    past, portfolios, clock, log = Past(bars, instrument=instrument), Portfolios(), Clock(now_us), Log()
+    watch = Watch(instrument, DAY_US, fast=fast, slow=slow, basis=basis)
     keeper = Keeper(
         database, [watch], history=past, post=portfolios, log=log.logger, now_us=clock, **options
     )  # fmt: skip

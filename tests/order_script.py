@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -218,13 +218,15 @@ class World:
 
     def _happen(self, happening: Happening) -> None:
         if isinstance(happening, Signalled):
-            known = Instruction(*(getattr(happening.instruction, name) for name in _FIELDS), self.now_us)  # type: ignore[arg-type]
+            told = happening.instruction
+            # A signal is one account's: each life has its own.
+            known = replace(told, signal_id=f"{self.account}:{told.signal_id}", known_at_us=self.now_us)
             self._until_done(lambda: self.trader.take(known))
         elif isinstance(happening, Shown):
             self._market(lambda exchange: exchange.book_changed(happening.book, self.now_us))
         else:
-            told = trade(happening.price, happening.size, happening.side, at_us=self.now_us)
-            self._market(lambda exchange: exchange.traded(told, self.now_us))
+            traded = trade(happening.price, happening.size, happening.side, at_us=self.now_us)
+            self._market(lambda exchange: exchange.traded(traded, self.now_us))
 
     def _market(self, tell: Callable[[PaperExchange], None]) -> None:
         """The market speaks to the exchange; if that dies, it has heard or has not, and hears nothing twice."""
@@ -253,9 +255,6 @@ class World:
                 return
 
 
-_FIELDS = ("signal_id", "strategy", "symbol", "action", "price")
-
-
 def check(database: Database, account: str) -> list[tuple[str, State, Decimal]]:
     """What has to hold whatever died where; gives what became of the orders, in the order of their signals."""
     store, exchange = OrderStore(database, account), paper(database, account=account)
@@ -280,7 +279,10 @@ def check(database: Database, account: str) -> list[tuple[str, State, Decimal]]:
     held = {symbol: held.quantity for symbol, held in store.positions().items() if held.quantity}
     assert held == balances.positions
     assert set(store.outcomes().values()) == {Outcome.ORDERED}
-    return [(order.origin.signal_id, order.state, order.progress.filled) for order in stored]
+    return [
+        (order.origin.signal_id.removeprefix(f"{account}:"), order.state, order.progress.filled)
+        for order in stored
+    ]
 
 
 def _kill_oneself() -> None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from engine.database.database import Database
 from engine.database.tables import SIGNALS, WATCHES
@@ -55,10 +55,19 @@ def store_signal(database: Database, connection: Connection, made: MarketSignal)
     return connection.execute(inserted).first() is not None
 
 
-def pending_signals(connection: Connection, limit: int = 100) -> list[MarketSignal]:
-    """Those that were neither posted nor refused, oldest first."""
-    rows = select(SIGNALS).where(SIGNALS.c.state == PENDING).order_by(SIGNALS.c.ordinal).limit(limit)
-    return [_made(row) for row in connection.execute(rows)]
+def pending_signals(
+    connection: Connection, identity: str, *, newest_first: bool = False, limit: int | None = None
+) -> list[MarketSignal]:
+    """The signals of a watch (`Watch.identity`) that were neither posted nor refused, in the order of their bars or
+    the other way round; at most `limit` of them.
+    """
+    known = SIGNALS.c.known_at_us, SIGNALS.c.ordinal
+    rows = (
+        select(SIGNALS)
+        .where(SIGNALS.c.state == PENDING, func.substr(SIGNALS.c.signal_id, 1, len(identity)) == identity)
+        .order_by(*(column.desc() for column in known) if newest_first else known)
+    )
+    return [_made(row) for row in connection.execute(rows.limit(limit))]
 
 
 def read_signals(connection: Connection, strategy: str | None = None) -> list[StoredSignal]:

@@ -78,5 +78,6 @@ SIGNALS = Table(
     Index("signals_pending", "ordinal", sqlite_where=text("state = 'pending'"),
           postgresql_where=text("state = 'pending'")),
 )  # fmt: skip
-"""A signal, stored before it is posted. `symbol` is the portfolios' name of it; `price` the close of its bar;
-`known_at_us` the end of its bar; `settled_at_us` when it was posted or refused."""
+"""A signal, stored before it is posted. `symbol` is the portfolios' name of it, `venue:symbol` (what was posted before
+version 0003 of the tables has the venue's own); `price` the close of its bar; `known_at_us` the end of its bar;
+`settled_at_us` when it was posted or refused."""

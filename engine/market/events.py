@@ -42,6 +42,11 @@ class Instrument(msgspec.Struct, frozen=True):
     size_decimals: int = 8
     contract_size: Decimal = Decimal(1)
 
+    @property
+    def name(self) -> str:
+        """`venue:symbol`: its name wherever venues meet, such as in settings, signals and portfolios."""
+        return f"{self.venue}:{self.symbol}"
+
     def price(self, ticks: int) -> float:
         """A price as a float."""
         return ticks / float(10**self.price_decimals)

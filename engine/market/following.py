@@ -196,7 +196,7 @@ def dealer_of(
         latency_us=round(settings.paper_latency_ms * 1000),
     )  # fmt: skip
     trader = Trader(
-        OrderStore(around.database, account), paper, {instrument.symbol: listing}, plan_of(settings)
+        OrderStore(around.database, account), paper, {instrument.name: listing}, plan_of(settings)
     )
     return Dealer(trader, paper, now_us=around.now_us, log=around.log, sent=sent)
 

@@ -12,6 +12,9 @@ start. Nothing is lost that history has.
 also when several instances do it at once. An answer that is an error of the signal (late, a price too far off, ...)
 is recorded as its refusal, and that is that. While the portfolios cannot be reached it waits, in order.
 
+*Its own.* A keeper posts, and acts on, signals of its own watches alone: same strategy, venue, symbol and bars. What
+other keepers have stored in the same database is theirs.
+
 *What is missing* before a bar is asked of the history. While the history has it not, the bars behind it wait; after
 `patience_us` the crossover starts anew, with a warm-up, and the log says so.
 
@@ -57,6 +60,7 @@ GRACE_US = 600 * MICROSECONDS
 ASK_EVERY_US = 5 * MICROSECONDS
 """A history that could not fill a gap is left in peace for so long."""
 
+_POSTED_AT_ONCE = 100
 _WAITS = (StoreUnavailable, Fenced, OSError)
 _Series = tuple[str, str, Basis, int]
 
@@ -150,8 +154,15 @@ class Keeper:
         """
         for watch in self._watches:
             self._begin(watch)
+        # The newest first: it says where the position should be, and of what is older nothing is traded any more.
         with self._database.reading() as connection:
-            self._untold = [made.signal for made in pending_signals(connection)]
+            self._untold = [
+                made.signal
+                for watch in self._watches
+                for made in pending_signals(connection, watch.identity, newest_first=True)
+            ]
+        if self._untold:
+            self._log.info("signals_pending", signals=len(self._untold), newest=self._untold[0].signal_id)
         self.keep(())
         with self._database.reading() as connection:
             for mending in self._mending.values():
@@ -345,24 +356,34 @@ class Keeper:
             self._untold.pop(0)
 
     def _deliver(self) -> None:
+        for watch in self._watches:
+            while pending := self._pending(watch):
+                for made in pending:
+                    if not self._deliver_one(made.signal):
+                        return
+
+    def _pending(self, watch: Watch) -> list[MarketSignal]:
         with self._database.reading() as connection:
-            pending = pending_signals(connection)
-        for made in pending:
-            signal_id = made.signal.signal_id
-            try:
-                receipt_id = self._post(made.signal)
-            except _WAITS as error:
-                self._log.warning("signal_not_posted", signal_id=signal_id, reason=str(error))
-                return
-            except RaysignalError as error:
-                refusal = f"{type(error).__name__}: {error}"
-                with self._database.writing() as connection:
-                    mark_refused(connection, signal_id, refusal, self._now_us())
-                self._log.warning("signal_refused", signal_id=signal_id, reason=refusal)
-                continue
+            return pending_signals(connection, watch.identity, limit=_POSTED_AT_ONCE)
+
+    def _deliver_one(self, signal: Signal) -> bool:
+        """Post a signal and record the answer; False if the portfolios do not answer."""
+        signal_id = signal.signal_id
+        try:
+            receipt_id = self._post(signal)
+        except _WAITS as error:
+            self._log.warning("signal_not_posted", signal_id=signal_id, reason=str(error))
+            return False
+        except RaysignalError as error:
+            refusal = f"{type(error).__name__}: {error}"
             with self._database.writing() as connection:
-                mark_posted(connection, signal_id, receipt_id, self._now_us())
-            self._log.info("signal_posted", signal_id=signal_id, receipt_id=receipt_id)
+                mark_refused(connection, signal_id, refusal, self._now_us())
+            self._log.warning("signal_refused", signal_id=signal_id, reason=refusal)
+            return True
+        with self._database.writing() as connection:
+            mark_posted(connection, signal_id, receipt_id, self._now_us())
+        self._log.info("signal_posted", signal_id=signal_id, receipt_id=receipt_id)
+        return True
 
     def _write_days(self, bars: Sequence[Bar]) -> None:
         """Write the days that are over as files; what cannot be written now is tried with the next bar."""

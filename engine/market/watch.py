@@ -37,7 +37,7 @@ class Watch:
 
     Args:
         instrument: whose bars.
-        symbol: the portfolios' name of it; None: the venue's.
+        symbol: the portfolios' name of it; None: `venue:symbol`.
         strategy: the source of its signals; None: `sma-<fast>-<slow>`.
 
     Raises:
@@ -58,7 +58,7 @@ class Watch:
         self.instrument = instrument
         self.interval_us = interval_us
         self.basis = basis
-        self.symbol = instrument.symbol if symbol is None else symbol
+        self.symbol = instrument.name if symbol is None else symbol
         self.strategy = f"sma-{fast}-{slow}" if strategy is None else strategy
         self.crossover = Crossover(interval_us, fast, slow)
         for field, value in (("symbol", self.symbol), ("strategy", self.strategy)):
@@ -85,6 +85,12 @@ class Watch:
             and bar.basis is self.basis
         )
 
+    @property
+    def identity(self) -> str:
+        """What the ids of its signals begin with: strategy, venue, symbol and bars, so no other watch's do."""
+        place = f"{self.strategy}:{self.instrument.name}:{self.basis.value}"
+        return f"{place}:{bar_name(self.interval_us)}:"
+
     def _signal(self, crossing: Crossing) -> MarketSignal:
         bar, action = crossing.bar, crossing.action
         price = bar.instrument.exact_price(bar.close)
@@ -100,5 +106,4 @@ class Watch:
         return MarketSignal(signal, bar.instrument.venue, bar.open_us, bar.interval_us, price)
 
     def _identity(self, open_us: int, action: str) -> str:
-        place = f"{self.strategy}:{self.instrument.venue}:{self.instrument.symbol}:{self.basis.value}"
-        return f"{place}:{bar_name(self.interval_us)}:{format_instant(open_us)}:{action}"
+        return f"{self.identity}{format_instant(open_us)}:{action}"

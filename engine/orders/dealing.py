@@ -210,7 +210,7 @@ class Dealer:
 
     def _look(self) -> None:
         balances = self._paper.balances()
-        held = {symbol: str(quantity) for symbol, quantity in balances.positions.items()}
+        held = {f"{self._paper.venue}:{symbol}": str(held) for symbol, held in balances.positions.items()}
         self._held = {"currency": balances.currency, "cash": str(balances.cash), "positions": held}
 
     def _rest(self) -> None:
@@ -228,7 +228,7 @@ class Dealer:
             self._sent(time.monotonic_ns() - self._instructed_ns.pop(signal_id))
         progress = order.progress
         self._log.info(
-            "order", client_id=order.client_id, signal_id=signal_id, symbol=order.ticket.instrument.symbol,
+            "order", client_id=order.client_id, signal_id=signal_id, symbol=order.ticket.instrument.name,
             side=order.ticket.side.name, quantity=str(order.ticket.quantity), state=state,
             filled=str(progress.filled), fees=str(progress.fees),
         )  # fmt: skip

@@ -34,6 +34,7 @@ from engine.orders.tables import (
     ORDER_SIGNALS,
     ORDERS,
     POSITIONS,
+    TRADED_SIGNALS,
     TRADING_ACCOUNTS,
 )
 from engine.signals import Action
@@ -107,8 +108,19 @@ class OrderStore:
             connection.execute(new.on_conflict_do_nothing(index_elements=["account"]))
 
     def take(self, instruction: Instruction) -> bool:
-        """Note a signal that waits to be acted on; False if one of this id is there, which stays as it is."""
+        """Note a signal that waits to be acted on; False if one of this id is there, which stays as it is, or if
+        another account has taken it.
+        """
         with self._database.writing() as connection:
+            ours = self._database.insert(TRADED_SIGNALS).values(
+                signal_id=instruction.signal_id, account=self.account
+            )
+            connection.execute(ours.on_conflict_do_nothing(index_elements=["signal_id"]))
+            owner = connection.execute(
+                select(TRADED_SIGNALS.c.account).where(TRADED_SIGNALS.c.signal_id == instruction.signal_id)
+            ).scalar_one()
+            if owner != self.account:
+                return False
             new = self._database.insert(ORDER_SIGNALS).values(
                 account=self.account,
                 signal_id=instruction.signal_id,

@@ -2,6 +2,7 @@
 
 trading_accounts  an account at an exchange, and how far it was compared with it
 order_signals     every signal that was given to a trader, and what it led to
+traded_signals    whose signal it is: one account's, in all of the database
 orders            every order as it is now
 order_events      every step of every order; only ever added to
 fills             every execution that was heard of
@@ -89,6 +90,14 @@ ORDER_SIGNALS = Table(
           postgresql_where=text("outcome IS NULL")),
 )  # fmt: skip
 """`outcome`: `ordered` (with the order's `client_id`), or why there is no order; none while it is not decided."""
+
+TRADED_SIGNALS = Table(
+    "traded_signals",
+    METADATA,
+    Column("signal_id", Text, primary_key=True),
+    Column("account", Text, nullable=False),
+)
+"""The account that a signal was given to first, and that alone may make an order of it."""
 
 ORDERS = Table(
     "orders",

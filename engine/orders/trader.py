@@ -126,7 +126,7 @@ class Trader:
         return Started(tuple(changed.values()), found.differences)
 
     def take(self, instruction: Instruction) -> bool:
-        """Store a signal, to be acted on by `work`; False if it is stored already."""
+        """Store a signal, to be acted on by `work`; False if it is stored already, here or for another account."""
         self._idle = False
         return self._store.take(instruction)
 

@@ -127,7 +127,7 @@ def test_a_signal_is_stored_once_and_read_back_exactly(database: Database) -> No
     with database.writing() as connection:
         assert not store_signal(database, connection, made(price="999"))
     with database.reading() as connection:
-        assert pending_signals(connection) == [made()]
+        assert pending_signals(connection, "") == [made()]
 
 
 def test_a_signal_is_settled_once(database: Database) -> None:
@@ -140,7 +140,7 @@ def test_a_signal_is_settled_once(database: Database) -> None:
         assert not mark_posted(connection, "1:BUY", "r-1", 9)
         assert not mark_posted(connection, "unknown", "r", 9)
     with database.reading() as connection:
-        assert pending_signals(connection) == [made(2)]
+        assert pending_signals(connection, "") == [made(2)]
     assert [(s.state, s.receipt_id, s.refusal, s.settled_at_us) for s in stored_signals(database)] == [
         ("posted", "r-0", None, 7),
         ("refused", None, "late", 8),
@@ -173,7 +173,7 @@ def test_every_crossing_is_stored_posted_and_logged_once(database: Database) -> 
         START_US + (number + 1) * DAY_US for number, _ in CROSSED
     ]
     first = here.portfolios.taken[0]
-    assert (first.source, first.symbol, first.price) == ("sma-1-2", "BTC", 0.09)
+    assert (first.source, first.symbol, first.price) == ("sma-1-2", "binance:BTCUSDT", 0.09)
     lines = here.log.events("signal")
     assert [(line["action"], line["price"]) for line in lines] == [
         ("SELL", "0.09"), ("BUY", "0.10"), ("SELL", "0.07"), ("BUY", "0.09"),
@@ -291,6 +291,54 @@ def test_a_signal_waits_for_portfolios_that_do_not_answer_and_is_then_posted(dat
     assert [item.receipt_id for item in stored_signals(database)] == [
         f"receipt of {signal.signal_id}" for signal in again.portfolios.taken
     ]
+
+
+def test_a_keeper_acts_on_and_posts_the_signals_of_its_own_feed_alone(database: Database) -> None:
+    away = {number: StoreUnavailable("away") for number in range(1, 100)}
+    others = [
+        world(database, instrument=replace(INSTRUMENT, venue="bybit")),
+        world(database, instrument=replace(INSTRUMENT, symbol="BTCUSDTX")),
+        world(database, fast=2, slow=3),
+    ]
+    for other in others:
+        other.portfolios.answers = away
+        other.keeper.begin()
+        other.keeper.keep([replace(each, instrument=other.watch.instrument) for each in BARS])
+        assert not other.portfolios.taken
+    before = {item.made.signal.signal_id: item.state for item in stored_signals(database)}
+    assert len(before) >= 3
+    acted: list[Signal] = []
+    here = world(database, act=acted.append)
+    here.keeper.begin()
+    here.keeper.keep(BARS)
+    assert acted == here.portfolios.taken
+    assert [signal.symbol for signal in acted] == ["binance:BTCUSDT"] * len(CROSSED)
+    assert not before.keys() & {signal.signal_id for signal in acted}
+    after = {item.made.signal.signal_id: item.state for item in stored_signals(database)}
+    assert {signal_id: after[signal_id] for signal_id in before} == before
+    later = world(database, instrument=others[0].watch.instrument, now_us=BARS[-1].end_us)
+    later.keeper.begin()
+    assert [signal.symbol for signal in later.portfolios.taken] == ["bybit:BTCUSDT"] * len(CROSSED)
+
+
+def test_of_many_signals_that_wait_the_newest_is_acted_on_first_and_none_is_left_out(
+    database: Database,
+) -> None:
+    here = world(database)
+    many = [bar(number, 10 + (-1) ** number) for number in range(153)]
+    here.portfolios.answers = {number: StoreUnavailable("away") for number in range(1, 1_000)}
+    here.keeper.begin()
+    here.keeper.keep(many)
+    waiting = [item.made.signal for item in stored_signals(database)]
+    assert len(waiting) == 151
+    acted: list[Signal] = []
+    again = world(database, now_us=many[-1].end_us, act=acted.append)
+    again.keeper.begin()
+    assert acted == waiting[::-1]
+    assert again.portfolios.taken == waiting
+    assert {item.state for item in stored_signals(database)} == {"posted"}
+    (line,) = again.log.events("signals_pending")
+    assert (line["signals"], line["newest"]) == (151, waiting[-1].signal_id)
 
 
 def test_a_refusal_is_recorded_and_not_tried_again(database: Database) -> None:

@@ -99,13 +99,23 @@ def test_accounts_do_not_see_each_other(store: OrderStore, database: Database) -
     store.create(ORDER)
     other = OrderStore(database, "other")
     other.open(Account("okx", "USD", Decimal(5), 0), 1)
-    other.take(instruction("up", Action.SELL))
+    other.take(instruction("down", Action.SELL))
     assert other.orders() == []
     assert other.order("a") is None
     assert len(other.waiting()) == 1
     assert other.cash() == 5
     with pytest.raises(NotFound, match="other has no order a"):
         other.history("a")
+
+
+def test_a_signal_leads_to_an_order_of_one_account_whichever_asks_first(
+    store: OrderStore, database: Database
+) -> None:
+    other = OrderStore(database, "other")
+    assert not other.take(instruction("up", Action.BUY))
+    assert other.outcomes() == {}
+    assert not other.create(create(market("b", Side.BUY, "2"), Origin("other", "sma-50-200", "up"), 5))
+    assert store.create(ORDER)
 
 
 def test_an_order_for_a_signal_that_was_not_taken_is_not_stored(store: OrderStore) -> None:

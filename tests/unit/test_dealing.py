@@ -83,7 +83,7 @@ async def test_an_instruction_becomes_an_order_that_the_next_book_fills(database
         assert dealer.wants("BTCUSDT")
         dealer.book(levels(6_000_000), clock.now_us)
         await until(lambda: filled(database) == ["cross-1"], "it is so")
-        await until(lambda: dealer.status()["positions"] == {"BTCUSDT": "0.165"}, "it is held")
+        await until(lambda: dealer.status()["positions"] == {"binance-usdm:BTCUSDT": "0.165"}, "it is held")
 
 
 def sold(price: int, size: int, at_us: int) -> Trade:

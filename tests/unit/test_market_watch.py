@@ -26,7 +26,7 @@ def test_a_crossing_becomes_a_signal_known_at_the_end_of_its_bar():
 
 def test_the_default_is_fifty_and_two_hundred():
     watch = Watch(INSTRUMENT, DAY_US)
-    assert (watch.strategy, watch.symbol, watch.crossover.missing) == ("sma-50-200", "BTCUSDT", 200)
+    assert (watch.strategy, watch.symbol, watch.crossover.missing) == ("sma-50-200", "binance:BTCUSDT", 200)
 
 
 def test_what_is_missing_is_handed_on():
@@ -51,7 +51,7 @@ def test_names_that_no_signal_can_have_are_refused(values):
 
 def test_an_identity_that_would_be_too_long_is_refused():
     with pytest.raises(InvalidField, match="128 characters"):
-        Watch(Instrument("v" * 60, "s" * 30), DAY_US)
+        Watch(Instrument("v" * 60, "s" * 30), DAY_US, symbol="BTC")
 
 
 class Kept:
