@@ -158,22 +158,25 @@ async def _recorded(
     venue = venue_named(venue_name)
     hosts, random = hosts_of(settings, venue), Random()  # noqa: S311 - jitter
     its_limits = limits.setdefault(venue.name, VenueLimits.of(venue.manners))
-    rest = RestClient(hosts.rest, its_limits, clock, Observed(), random)
+    observed, recorders = Observed(), []
+    rest = RestClient(hosts.rest, its_limits, clock, observed, random)
     try:
         (instrument,) = await instruments_of(venue, [symbol], rest)
+        subscription = Subscription(instrument, channels)
+        for number, opening in enumerate(venue.openings([subscription])):
+            about = About(venue.name, number, opening.subscriptions)
+            recorder = Recorder(
+                folder, f"{venue.name}-{symbol.lower()}-{number}", observed=observed, about=about
+            )
+            stack.callback(recorder.close)
+            recorders.append(recorder)
+        feed = Feed(
+            venue, [subscription], lambda _events: None, clock=clock, random=random, hosts=hosts, limits=its_limits,
+            observed=observed, notes_of=recorders.__getitem__,
+        )  # fmt: skip
+        await feed.ask_the_time(rest)  # so that the first message is stamped as the last
     finally:
         await rest.close()
-    subscription = Subscription(instrument, channels)
-    observed, recorders = Observed(), []
-    for number, opening in enumerate(venue.openings([subscription])):
-        about = About(venue.name, number, opening.subscriptions)
-        recorder = Recorder(folder, f"{venue.name}-{symbol.lower()}-{number}", observed=observed, about=about)
-        stack.callback(recorder.close)
-        recorders.append(recorder)
-    feed = Feed(
-        venue, [subscription], lambda _events: None, clock=clock, random=random, hosts=hosts, limits=its_limits,
-        notes_of=recorders.__getitem__,
-    )  # fmt: skip
     return Recorded(name, feed, recorders)
 
 

@@ -56,8 +56,11 @@ REMEMBERED = 4_096
 """So many trade ids are kept at least, and twice as many at most."""
 
 MOST_AHEAD_US = 60 * MICROSECONDS
-"""A stamp further ahead of this machine's clock is an error of the venue's, and would end bars that have not begun."""
+"""A stamp further ahead of the clock is an error of the venue's, and would end bars that have not begun.
 
+The clock is this machine's, set right by the venue's (`engine.market.monitoring.offset`): if it were not, a clock that
+is slow by a minute would have every trade left out.
+"""
 
 QUIET_US = 10 * MICROSECONDS
 """No price for so long after a bar's end, and whether there was none is no longer taken for granted."""
@@ -181,6 +184,8 @@ class BarBuilder:
     Attributes:
         instrument: that of the bars.
         late, repeated, ahead: what was passed over: too late, seen before, stamped in the future.
+        left_out: prices that were too late or of the future since the last that was taken.
+        ahead_us: how far ahead the last of these was; 0: it was late.
     """
 
     def __init__(
@@ -199,6 +204,7 @@ class BarBuilder:
         self.instrument = instrument if basis is Basis.TRADES else mid_instrument(instrument)
         self.interval_us = check_interval(interval_us)
         self.late = self.repeated = self.ahead = 0
+        self.left_out = self.ahead_us = 0
         self._lateness_us = lateness_us
         self._numbered = numbered
         self._number = 0  # of the next trade, if none is left out; 0: not known
@@ -242,7 +248,7 @@ class BarBuilder:
             return ()
         at_us = trade.exchange_us
         if at_us - trade.received_us > MOST_AHEAD_US:
-            self.ahead += 1
+            self._leave_out(trade)
             return ()
         self._recent.add(trade_id)
         if len(self._recent) >= REMEMBERED:
@@ -294,6 +300,8 @@ class BarBuilder:
 
     def _best(self, event: Quote | BookChange) -> Sequence[Bar]:
         if self._is_ahead(event):
+            if self.basis is Basis.MIDS:
+                self._leave_out(event)
             return ()
         if self.basis is Basis.TRADES:
             if (
@@ -310,9 +318,15 @@ class BarBuilder:
         return self._price(event.exchange_us or event.received_us, (event.bid + event.ask) * 5, 0)
 
     def _is_ahead(self, event: Trade | Quote | BookChange) -> bool:
-        ahead = event.exchange_us - event.received_us > MOST_AHEAD_US
-        self.ahead += ahead
-        return ahead
+        return event.exchange_us - event.received_us > MOST_AHEAD_US
+
+    def _leave_out(self, event: Trade | Quote | BookChange) -> None:
+        """A price of the future: what it was, and when, is not known, so that it is missed."""
+        self.ahead += 1
+        self.left_out += 1
+        self.ahead_us = event.exchange_us - event.received_us
+        self._fresh = False
+        self.lost()
 
     def _price(self, at_us: int, price: int, size: int) -> Sequence[Bar]:
         if at_us > self._seen_us:  # noqa: PLR1730 - max() takes three times as long
@@ -322,7 +336,10 @@ class BarBuilder:
             bar = self._turn_to(at_us, price)
             if bar is None:
                 self.late += 1
+                self.left_out += 1
+                self.ahead_us = 0
                 return ()
+        self.left_out = self.ahead_us = 0
         if at_us >= bar.last_us:
             bar.last_us, bar.close = at_us, price
         elif at_us < bar.first_us:

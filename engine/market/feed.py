@@ -22,6 +22,7 @@ from engine.market.events import Channel, Instrument, Kline
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.health import Health, HealthWatch
 from engine.market.monitoring.observed import Observed
+from engine.market.monitoring.offset import VenueClock
 from engine.market.monitoring.page import BOUNDS_NS
 from engine.market.monitoring.process import ProcessWatch
 from engine.market.rest import RestClient
@@ -45,6 +46,8 @@ class Feed:
         sink: takes the events; see `engine.market.conversation`.
         hosts: where to connect; None: the venue's own addresses.
         limits: shared with the venue's other feeds of this process; None: this feed is the only one.
+        observed: where it counts; None: it makes its own. Its offset sets the clock right by which messages are
+            stamped.
         notes_of: makes the recording of a connection, by its number; None: nothing is recorded.
     """
 
@@ -59,10 +62,12 @@ class Feed:
         terms: Terms | None = None,
         hosts: Hosts | None = None,
         limits: VenueLimits | None = None,
+        observed: Observed | None = None,
         notes_of: Callable[[int], Notes] | None = None,
     ) -> None:
-        self.venue, self.observed = venue, Observed()
-        self._clock, self._terms = clock, terms or Terms()
+        self.venue, self.observed = venue, observed or Observed()
+        self._own_clock, self._terms = clock, terms or Terms()
+        self._clock = VenueClock(clock, self.observed.offset)
         self._hosts = hosts or venue.hosts
         self._limits = limits or VenueLimits.of(venue.manners)
         now_s = clock.monotonic()
@@ -135,17 +140,20 @@ class Feed:
             answer_s=self._terms.answer_s,
         )
 
+    async def ask_the_time(self, rest: Answers) -> None:
+        """How far the clocks are apart, to within half the time that an answer takes; raises nothing."""
+        sent_us = self._own_clock.now_ns() // 1000
+        try:
+            server_us = self.venue.read_time(await rest.get(self.venue.time_request, tries=1))
+        except RaysignalError as error:
+            self.observed.time_refused = str(error)
+        else:
+            self.observed.time_refused = ""
+            self.observed.offset.asked(sent_us, server_us, self._own_clock.now_ns() // 1000)
+
     async def _keep_asking_the_time(self, rest: Answers) -> None:
-        """How far the clocks are apart, to within half the time that an answer takes. Nothing hangs on it."""
         while True:
-            sent_us = self._clock.now_ns() // 1000
-            try:
-                server_us = self.venue.read_time(await rest.get(self.venue.time_request, tries=1))
-            except RaysignalError as error:
-                self.observed.time_refused = str(error)
-            else:
-                self.observed.time_refused = ""
-                self.observed.offset.asked(sent_us, server_us, self._clock.now_ns() // 1000)
+            await self.ask_the_time(rest)
             await self._clock.sleep(self._terms.time_every_s)
 
     def tracker(self, instrument: Instrument) -> Tracker:
@@ -174,7 +182,7 @@ class Feed:
 
     def snapshot(self) -> dict[str, Any]:
         """All there is to say, in plain values: for `GET /feed`, and for `feed_metrics_page`."""
-        now_s, now_us = self._clock.monotonic(), self._clock.now_ns() // 1000
+        now_s, now_us = self._clock.monotonic(), self._own_clock.now_ns() // 1000
         health, offset = self.health(), self.observed.offset.estimate(now_us)
         stillness = [each.watch.longest_s(now_s) for each in self._conversations if each.symbols]
         refusals = [each.tracker.last_refusal for each in self._conversations if each.tracker.last_refusal]
@@ -186,7 +194,7 @@ class Feed:
         ]
         return {
             "name": self.venue.name,
-            "health": {**asdict(health), "alive": health.alive, "ready": health.ready},
+            "health": health.as_dict(),
             "state": {
                 "books": len(books),
                 "books_in_sync": sum(books),
@@ -199,6 +207,7 @@ class Feed:
                 "offset_us": None if offset is None else offset.offset_us,
                 "uncertainty_us": None if offset is None else offset.uncertainty_us,
                 "basis": "" if offset is None else offset.basis,
+                "corrected_us": self.observed.offset.correction_us,
                 "trouble": self.observed.time_refused,
             },
             "latency": {

@@ -7,7 +7,7 @@ async with following("binance-usdm:BTCUSDT", settings, around) as followed:
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -23,7 +23,9 @@ from engine.market.clocks import Clock
 from engine.market.events import Instrument
 from engine.market.feed import Answers, Feed, history_of, instruments_of
 from engine.market.limits import VenueLimits
+from engine.market.monitoring.health import Health, State
 from engine.market.monitoring.observed import Observed
+from engine.market.monitoring.offset import VenueClock
 from engine.market.rest import RestClient
 from engine.market.station import Station, StationTerms
 from engine.market.venues.catalogue import venue_named
@@ -77,13 +79,23 @@ class Followed:
     """
 
     name: str
+    instrument: Instrument
     feed: Feed
     station: Station
+
+    def health(self) -> Health:
+        """How the feed stands, and what follows it: ready if both are."""
+        health = self.feed.health()
+        missing = self.station.missing() if health.ready else ""
+        if missing and self.feed.observed.time_refused:
+            missing += f" (the venue does not say its time: {self.feed.observed.time_refused})"
+        return Health(State.STALE, missing, health.since_s) if missing else health
 
     def status(self) -> dict[str, Any]:
         """As in `GET /feed`."""
         return self.feed.snapshot() | {
             "name": self.name,
+            "health": self.health().as_dict(),
             "trouble": self.station.trouble or None,
             "station": self.station.status(),
         }
@@ -124,28 +136,29 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
     venue = venue_named(venue_name)
     hosts = hosts_of(settings, venue)
     limits = around.limits.setdefault(venue.name, VenueLimits.of(venue.manners))
-    rest = RestClient(hosts.rest, limits, around.clock, Observed(), around.random)
+    observed = Observed()
+    here, around = around.clock, replace(around, clock=VenueClock(around.clock, observed.offset))
+    rest = RestClient(hosts.rest, limits, around.clock, observed, around.random)
     try:
         (instrument,) = await instruments_of(venue, [symbol], rest)
-        observed: list[Feed] = []
         dealer = await asyncio.to_thread(
-            dealer_of, name, instrument, settings, around,
-            lambda duration_ns: observed[0].observed.stages["order"].observe(duration_ns),  # noqa: PLW0108 - not yet there
-        )  # fmt: skip
+            dealer_of, name, instrument, settings, around, observed.stages["order"].observe
+        )
         station = Station(
             venue, [instrument], terms_of(settings), database=around.database, post=around.post,
             history=_history(venue, rest, around), log=around.log, now_us=around.now_us, blobs=around.blobs,
             dealer=dealer,
         )  # fmt: skip
         feed = Feed(
-            venue, station.subscriptions, station.take, clock=around.clock, random=around.random, hosts=hosts,
-            limits=limits,
+            venue, station.subscriptions, station.take, clock=here, random=around.random, hosts=hosts,
+            limits=limits, observed=observed,
         )  # fmt: skip
-        observed.append(feed)
+        # Before anything is asked of the past: a clock that is fast takes the venue's bar of now for one that is over.
+        await feed.ask_the_time(rest)
         station.follow(feed.tracker)
         station.start()
         try:
-            yield Followed(name, feed, station)
+            yield Followed(name, instrument, feed, station)
         finally:
             await asyncio.to_thread(station.stop)
     finally:

@@ -27,6 +27,9 @@ from engine.orders.dealing import Dealer, Levels
 from engine.orders.planning import Instruction
 from engine.signals import Signal
 
+LEFT_OUT = 10
+"""So many prices in a row that are left out, and nothing that is made of them can be believed."""
+
 
 @dataclass(frozen=True, slots=True)
 class StationTerms:
@@ -126,6 +129,15 @@ class Station:
         """The latest that has ended; None: none has."""
         return self._bars.get(symbol)
 
+    def missing(self) -> str:
+        """What is not as it should be although the feed is, in words; empty: nothing."""
+        left_out = [
+            f"the last {builder.left_out} prices of {symbol} are left out, {_why_left_out(builder)}"
+            for symbol, builder in self._builders.items()
+            if builder.left_out >= LEFT_OUT
+        ]
+        return "; ".join(left_out)
+
     def follow(self, tracker: Callable[[Instrument], Tracker]) -> None:
         """Where books are to be had, for orders: `Feed.tracker`."""
         self._tracker = tracker
@@ -207,6 +219,12 @@ class Station:
             "repeated": builder.repeated,
             "ahead": builder.ahead,
         }  # fmt: skip
+
+
+def _why_left_out(builder: BarBuilder) -> str:
+    if builder.ahead_us > 0:
+        return f"being stamped {builder.ahead_us / 1e6:,.0f} s ahead of the clock; expected a clock that is right"
+    return "being of bars that have ended: was a price before them stamped too late?"
 
 
 def told_by_books(instrument: Instrument, openings: Sequence[Opening]) -> bool:

@@ -5,9 +5,10 @@ from random import Random
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.market.clocks import FastClock
 from engine.market.monitoring.histogram import Histogram, upper_bound_ns
 from engine.market.monitoring.observed import STAGES, Observed
-from engine.market.monitoring.offset import ClockOffset
+from engine.market.monitoring.offset import ClockOffset, Offset, VenueClock
 from engine.market.monitoring.page import BOUNDS_NS, feed_metrics_page
 from engine.market.monitoring.process import ProcessWatch
 
@@ -82,6 +83,44 @@ def test_a_question_bounds_the_offset_and_the_tightest_answer_counts() -> None:
     later = offset.estimate(3_010_000 + 601_000_000)
     assert later is not None
     assert later.basis == "fastest message"
+
+
+def asked(offset: ClockOffset, ahead_us: int, at_us: int = 10**12, takes_us: int = 20_000) -> None:
+    """A question to the venue whose clock this machine's is ahead of by so much."""
+    offset.asked(at_us, at_us + takes_us // 2 - ahead_us, at_us + takes_us)
+
+
+@pytest.mark.parametrize("ahead_us", [-61_000_000, 600_000_000, -3_600_000_000])
+def test_a_clock_that_is_wrong_is_set_right_by_the_venues(ahead_us: int) -> None:
+    offset = ClockOffset()
+    clock = VenueClock(FastClock(10**12, 1.0), offset)
+    asked(offset, ahead_us)
+    assert offset.correction_us == ahead_us
+    assert abs(clock.now_ns() // 1000 - (10**12 - ahead_us)) < 10_000_000
+    found = offset.estimate(10**12)
+    assert found is not None
+    assert (found.offset_us, found.basis) == (ahead_us, "server time")
+    asked(offset, 0)  # somebody has set it
+    assert offset.correction_us == 0
+    assert offset.estimate(10**12 + 60_000_000) == Offset(0, 10_000, "server time")
+
+
+def test_a_clock_that_is_as_right_as_an_answer_can_tell_is_left_alone() -> None:
+    offset = ClockOffset()
+    asked(offset, 900_000)
+    asked(offset, 3_000_000, takes_us=5_000_000)  # to within 2.5 s
+    assert offset.correction_us == 0
+
+
+def test_what_was_observed_by_a_wrong_clock_is_forgotten_when_it_is_set_right() -> None:
+    offset = ClockOffset()
+    offset.observe(10**12 - 61_000_000, 10**12 - 30_000)
+    asked(offset, -61_000_000)
+    assert offset.offset_us() == 0
+    offset.observe(10**12 + 30_000, 10**12)
+    assert offset.offset_us() == 30_000
+    later = offset.estimate(2 * 10**12)
+    assert later == Offset(30_000 - 61_000_000, None, "fastest message")
 
 
 def test_before_anything_was_observed_there_is_no_estimate() -> None:

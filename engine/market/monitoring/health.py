@@ -11,6 +11,7 @@ Liveness is "not dead", readiness is "ready". Bounds are of the caller's clock.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class State(StrEnum):
@@ -29,6 +30,13 @@ class Health:
     state: State
     reason: str
     since_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """In plain values."""
+        return {
+            "state": self.state, "reason": self.reason, "since_s": self.since_s, "alive": self.alive,
+            "ready": self.ready,
+        }  # fmt: skip
 
     @property
     def alive(self) -> bool:

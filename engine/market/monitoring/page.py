@@ -78,7 +78,20 @@ class FeedCollector(Collector):
                 if feed["state"][name] is not None:
                     gauge.add_metric([feed["name"]], feed["state"][name])
             yield gauge
+        yield self._left_out()
         yield from self._own()
+
+    def _left_out(self) -> Metric:
+        family = CounterMetricFamily(
+            "raysignal_feed_prices_left_out",
+            "Prices that no bar is made of: of the future, of bars that have ended, seen before",
+            labels=["feed", "reason"],
+        )
+        for feed in self._feeds:
+            symbols = feed.get("station", {}).get("symbols", {}).values()
+            for reason in ("ahead", "late", "repeated") if symbols else ():
+                family.add_metric([feed["name"], reason], sum(symbol[reason] for symbol in symbols))
+        return family
 
     def _own(self) -> Iterator[Metric]:
         state = GaugeMetricFamily(

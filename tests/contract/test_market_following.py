@@ -1,0 +1,101 @@
+"""An instrument that is followed, on exchanges, clocks and databases that are not as they should be."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from engine.database.bars import read_bars
+from engine.market.bars import Bar, Basis
+from engine.market.following import Followed, following
+from engine.market.loopback.server import Loopback
+from engine.market.loopback.speech import Answer
+from engine.market.monitoring.health import State
+from engine.market.monitoring.page import feed_metrics_page
+from tests.market_following import START_US, Refusing, WrongClock, around_of, settings_of
+
+SYMBOL = {"binance": "BTCUSDT", "okx": "BTC-USDT", "bybit": "BTCUSDT"}
+TIME = {"binance": "/time", "okx": "/public/time", "bybit": "/market/time"}
+
+
+async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
+    """Look again each turn of the loop that something happened in."""
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110 - of another thread's work, too, which tells nobody
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def running(followed: Followed) -> AsyncIterator[Callable[[Callable[[], bool]], Awaitable[None]]]:
+    """It runs; gives a wait for a condition, which fails with what has ended it."""
+    task = asyncio.create_task(followed.run())
+
+    async def wait(condition: Callable[[], bool]) -> None:
+        await until(lambda: task.done() or condition())
+        if task.done():
+            task.result()
+
+    try:
+        yield wait
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.parametrize("ahead_s", [-61.0, 600.0])
+@pytest.mark.parametrize("venue", sorted(SYMBOL))
+async def test_a_clock_that_is_wrong_makes_the_same_bars(venue: str, ahead_s: float, tmp_path: Path) -> None:
+    symbol = SYMBOL[venue]
+    async with (
+        Loopback(Refusing(venue, symbols=[symbol]), speed=10) as loopback,
+        around_of(loopback, tmp_path, WrongClock(loopback.clock, ahead_s)) as around,
+        following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), around) as followed,
+        running(followed) as wait,
+    ):
+
+        def whole() -> list[Bar]:
+            with around.database.reading() as connection:
+                bars = read_bars(
+                    connection, followed.instrument, Basis.TRADES, 1_000_000, START_US, 2 * START_US
+                )
+            assert all(bar.end_us <= loopback.exchange.now_us for bar in bars)  # none that was not over
+            return [bar for bar in bars if bar.complete]
+
+        await wait(lambda: len(whole()) >= 3 and followed.health().ready)
+        status = followed.status()
+        assert status["health"]["state"] == "ready"
+        assert abs(status["clock"]["corrected_us"] - ahead_s * 1e6) < 1e6
+        (shown,) = status["station"]["symbols"].values()
+        assert (shown["ahead"], shown["late"]) == (0, 0)
+
+
+@pytest.mark.parametrize("venue", sorted(SYMBOL))
+async def test_a_feed_that_leaves_out_every_price_is_not_ready_and_says_why(
+    venue: str, tmp_path: Path
+) -> None:
+    symbol, exchange = SYMBOL[venue], Refusing(venue, symbols=[SYMBOL[venue]])
+    exchange.answers[TIME[venue]] = Answer(503, b"closed for today")
+    async with (
+        Loopback(exchange, speed=10) as loopback,
+        around_of(loopback, tmp_path, WrongClock(loopback.clock, -61.0)) as around,
+        following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), around) as followed,
+        running(followed) as wait,
+    ):
+        await wait(lambda: followed.feed.health().ready and not followed.health().ready)
+        status, health = followed.status(), followed.health()
+        page = feed_metrics_page([status]).decode()
+        assert health.state is not State.READY
+        assert f"prices of {symbol} are left out, being stamped 61 s ahead of the clock" in health.reason
+        assert "closed for today" in health.reason
+        assert status["health"]["reason"] == health.reason
+        left_out = f'raysignal_feed_prices_left_out_total{{feed="{venue}:{symbol}",reason="ahead"}} '
+        (line,) = [line for line in page.splitlines() if line.startswith(left_out)]
+        assert float(line.rpartition(" ")[2]) >= 10
+        exchange.answers.clear()  # the venue says its time again
+        rest = followed.feed.rest_client()
+        await followed.feed.ask_the_time(rest)
+        await rest.close()
+        await wait(lambda: followed.health().ready)
