@@ -51,7 +51,7 @@ ENV PATH=/opt/raysignal/bin:$PATH \
 RUN python -m engine.warm && python -m agents.warm
 CMD ["bash"]
 
-FROM node
+FROM node AS service
 VOLUME /data
 EXPOSE 8000
 # `serve` needs RAYSIGNAL_API_KEY (or RAYSIGNAL_WEBHOOK_SECRET) as soon as RAYSIGNAL_HOST is not loopback.

@@ -51,7 +51,7 @@ def check_settings(settings: Settings, log_path: str | None = None) -> None:
 def _check_log(path: str) -> None:
     try:
         # A pipe that nobody reads would hold up whoever opens it: it is refused instead.
-        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o640))
+        os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600))
     except OSError as error:
         raise SettingsError(
             f"the request log {path!r} cannot be written ({error.strerror}); expected a file in a folder that exists"
