@@ -5,6 +5,7 @@
     │   ├── UnreadableInput        not JSON, not CSV, not what the content type says
     │   ├── UnsupportedMedia       a content type that is not taken
     │   ├── InputTooLarge          over a stated limit
+    │   ├── InputTooSlow           not there within its time
     │   ├── InvalidField           one field: its name, its value, what was expected, its row
     │   ├── CassetteMiss           a replay was asked what is not on record
     │   ├── PriceJump              a price too far from the last one to be believed unasked
@@ -72,6 +73,10 @@ class UnsupportedMedia(InputError):
 
 class InputTooLarge(InputError):
     """Over a stated limit."""
+
+
+class InputTooSlow(InputError):
+    """The rest of the input did not come within its time."""
 
 
 class InvalidField(InputError):

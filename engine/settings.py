@@ -95,6 +95,10 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: Annotated[int, Field(ge=1, le=65_535)] = Field(default=8000, description="the port to listen on")
+    connections_per_client: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=512,
+        description="connections that one client address may have at once; a proxy before the service is one address",
+    )
     api_key: SecretStr | None = Field(
         default=None, description="bearer token that every request must carry; needed off loopback"
     )

@@ -42,9 +42,11 @@ def build_api(routes: Routes, settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     for operation in OPERATIONS:
+        path = operation.path.replace("{signal_id}", "{signal_id:path}")  # an id may hold slashes
+        handler = getattr(routes, operation.handler)
         api.add_api_route(
-            operation.path.replace("{signal_id}", "{signal_id:path}"),  # an id may hold slashes
-            getattr(routes, operation.handler),
+            path,
+            handler,
             methods=[operation.method],
             summary=operation.summary,
             operation_id=_operation_id(operation),
@@ -53,6 +55,9 @@ def build_api(routes: Routes, settings: Settings) -> FastAPI:
             response_class=Response,
             openapi_extra=_extra(operation, settings, secured=secured),
         )
+        if operation.method == "GET":
+            # The server leaves the body out; what is described is GET.
+            api.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
     own_document = api.openapi
 
     @cache
@@ -63,8 +68,8 @@ def build_api(routes: Routes, settings: Settings) -> FastAPI:
         return Response(docs_page(document()), media_type="text/html")
 
     api.openapi = document  # type: ignore[method-assign]
-    api.add_api_route("/", routes.get_root, methods=["GET"], include_in_schema=False)
-    api.add_api_route("/docs", get_docs, methods=["GET"], include_in_schema=False)
+    api.add_api_route("/", routes.get_root, methods=["GET", "HEAD"], include_in_schema=False)
+    api.add_api_route("/docs", get_docs, methods=["GET", "HEAD"], include_in_schema=False)
     api.add_exception_handler(RaysignalError, _refuse)
     api.add_exception_handler(HTTPException, _refuse_route)
     api.add_exception_handler(Exception, _answer_unexpected)

@@ -11,6 +11,7 @@ from typing import Any
 from ray import serve
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
+from structlog.typing import FilteringBoundLogger
 
 from agents.enhanced.actors import Agent
 from engine.actors import Desk
@@ -22,12 +23,15 @@ from serve.access import Access, check_host, refuse_open_door
 from serve.api import build_api
 from serve.feeds import feeds_of
 from serve.front import Front
+from serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
 from serve.lane import Lane, open_lane
 from serve.logs import open_log
 from serve.routes import Routes
 
 APP_NAME = "raysignal"
 MAX_ONGOING = 1024
+LANE_BYTES = 64 * 1024
+"""What HAProxy holds back until it is whole; longer bodies go the ordinary way, which has a time for them."""
 
 
 class Edge:
@@ -54,6 +58,7 @@ class Edge:
             feeds=feeds,
             replica=name,
         )
+        warn_of_few_descriptors(log, descriptors())
         self._asgi = Front(
             build_api(routes, settings),
             hot={("POST", "/signal"): routes.post_signal},
@@ -63,13 +68,24 @@ class Edge:
         )
         if not foreign_layers():
             lane = Lane(
-                routes, access=access, log=log, name=name, max_body=settings.max_signal_bytes,
+                routes, access=access, log=log, name=name, max_body=min(settings.max_signal_bytes, LANE_BYTES),
                 max_batch=settings.max_batch_bytes, max_under_way=MAX_ONGOING, loop=asyncio.get_running_loop(),
             )  # fmt: skip
             open_lane(lane)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._asgi
+
+
+def warn_of_few_descriptors(log: FilteringBoundLogger, allowed: int) -> None:
+    """Say in the log where the limit of open files leaves fewer connections than HAProxy would take."""
+    connections = connections_within(allowed)
+    if connections < MAX_CONNECTIONS:
+        log.warning(
+            "few_file_descriptors", allowed=allowed, connections=connections,
+            detail=f"{allowed} open files allow {connections} connections; for {MAX_CONNECTIONS}, raise the hard "
+            f"limit to {descriptors_for(MAX_CONNECTIONS)}: ulimit -n, or --ulimit nofile= of a container",
+        )  # fmt: skip
 
 
 def build(settings: Settings, *, log_path: str | None = None) -> serve.Application:

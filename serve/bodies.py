@@ -5,15 +5,21 @@ piece, and copies the piece for it. Whoever reads a batch wants all of it: where
 puts the pieces to where they belong as they come, and the body is there, once, when it is complete.
 """
 
+import asyncio
 from typing import Any
 
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from engine.errors import InputTooLarge, RaysignalError, UnreadableInput, UnsupportedMedia
+from engine.errors import InputTooLarge, InputTooSlow, RaysignalError, UnreadableInput, UnsupportedMedia
 
 GATHERED = "raysignal.body"
 """Where a request's scope holds the body that is gathered beside it."""
+
+
+BODY_S = 30.0
+"""How long any body may take, beside what its length takes at `SLOWEST_BYTES_S`."""
+SLOWEST_BYTES_S = 64 * 1024
 
 
 class Gathered:
@@ -39,11 +45,12 @@ class Gathered:
         return self._bytes
 
 
-async def read_body(request: Request, limit: int) -> bytes | memoryview:
-    """A request's body of at most `limit` bytes.
+async def read_body(request: Request, limit: int, *, base_s: float = BODY_S) -> bytes | memoryview:
+    """A request's body of at most `limit` bytes, which comes within `base_s` and the time that its length takes.
 
     Raises:
         InputTooLarge: it says that it is longer, or is.
+        InputTooSlow: it did not come within its time.
         UnsupportedMedia: it is compressed.
         UnreadableInput: the client went away before its end.
     """
@@ -55,13 +62,20 @@ async def read_body(request: Request, limit: int) -> bytes | memoryview:
     stated = request.headers.get("content-length", "")
     if stated.isdigit() and int(stated) > limit:
         raise _too_large(limit)
+    length = int(stated) if stated.isdigit() else limit
+    allowed_s = base_s + length / SLOWEST_BYTES_S
     chunks, size = [], 0
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise _too_large(limit)
-            chunks.append(chunk)
+        async with asyncio.timeout(allowed_s):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > limit:
+                    raise _too_large(limit)
+                chunks.append(chunk)
+    except TimeoutError as error:
+        raise InputTooSlow(
+            f"the body was not there within {allowed_s:.0f} s; expected its {length} bytes, or less in one request"
+        ) from error
     except ClientDisconnect as error:
         raise UnreadableInput("the client went away before the end of the body") from error
     gathered: Gathered | None = request.scope.get(GATHERED)

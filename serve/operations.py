@@ -16,6 +16,7 @@ MEANING = {
     401: "no credentials, or wrong ones",
     403: "for another host, or from a page of another program",
     404: "no such portfolio or signal",
+    408: "the body did not come to its end within its time",
     409: "the state refuses it (late, or the same identity with other content); nothing changed",
     413: "the body is over the limit",
     415: "a content type that is not taken",
@@ -56,8 +57,9 @@ class Operation:
         described: dict[int | str, dict[str, Any]] = {
             status: _answer(model) for status, model in self.answers.items()
         }
+        slow = {408} if self.body is not None else set()
         asked = {401} if not self.open else set()
-        refusals = {*self.problems, 422, 500} | (asked if secured else {403})
+        refusals = {*self.problems, 422, 500} | slow | (asked if secured else {403})
         return described | {status: _problem(status) for status in sorted(refusals)}
 
 

@@ -7,6 +7,7 @@
 | Forbidden | 403 |
 | NotFound | 404 |
 | Conflict (IdentityConflict, LateSignal, PortfolioConflict) | 409 |
+| InputTooSlow | 408, and the connection is closed |
 | InputTooLarge | 413, and the connection is closed |
 | UnsupportedMedia | 415 |
 | InvalidField, PriceJump, other InputError | 422 |
@@ -37,6 +38,7 @@ from engine.errors import (
     ImpossibleTransition,
     InputError,
     InputTooLarge,
+    InputTooSlow,
     InvalidField,
     JournalDamaged,
     LateSignal,
@@ -67,6 +69,7 @@ RETRY_AFTER_S = 1
 TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (UnreadableInput, 400, "The input is not what it says it is"),
     (UnsupportedMedia, 415, "This content type is not taken"),
+    (InputTooSlow, 408, "The request did not come to its end"),
     (InputTooLarge, 413, "The input is over a limit"),
     (InvalidField, 422, "A field cannot be used"),
     (PriceJump, 422, "The price is too far from the last one"),
@@ -128,7 +131,7 @@ def problem_of(error: RaysignalError) -> Problem:
         headers["www-authenticate"] = 'Bearer realm="raysignal"'
     elif status == 503:
         headers["retry-after"] = str(RETRY_AFTER_S)
-    elif status == 413:
+    elif status in {408, 413}:
         headers["connection"] = "close"
     return Problem(status, body, headers)
 

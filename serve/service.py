@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 from engine.errors import SettingsError, StoreUnavailable
 from engine.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
 from engine.settings import Settings
+from serve.haproxy import PER_CLIENT_VARIABLE
 from serve.startup import check_database, check_settings, check_store, held_store
 from serve.stopping import Stop
 
@@ -130,7 +131,7 @@ def local_service(
         check_database(settings)
         if settings.ray_address is None:
             refuse_used_port(settings.host, settings.port)
-            stack.enter_context(_own_cluster(stop))
+            stack.enter_context(_own_cluster(settings, stop))
             log_path = log_path or own_stderr()
         else:
             stack.enter_context(_joined_cluster(settings.ray_address, stop))
@@ -174,7 +175,7 @@ def own_stderr() -> str | None:
 
 
 @contextmanager
-def _own_cluster(stop: Stop) -> Iterator[None]:
+def _own_cluster(settings: Settings, stop: Stop) -> Iterator[None]:
     stop.check()
     ray = import_ray()
     if ray.is_initialized():
@@ -186,7 +187,11 @@ def _own_cluster(stop: Stop) -> Iterator[None]:
         haproxy = Path(__file__).with_name("haproxy.py")
         wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I "{haproxy}" "$@"\n')
         wrapper.chmod(0o700)
-        with environment(fast_mode(folder) | {"RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper)}):
+        own = {
+            "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
+            PER_CLIENT_VARIABLE: str(settings.connections_per_client),
+        }
+        with environment(fast_mode(folder) | own):
             try:
                 # Cut off half-way it would leave processes that nobody knows: it is waited for.
                 with stop.unchallenged(), stop.hurriable():

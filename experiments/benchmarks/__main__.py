@@ -37,6 +37,7 @@ NAMES = (
     "http",
     "enhanced",
     "outage",
+    "half_open",
 )
 
 _CHILD = """

@@ -1,13 +1,17 @@
 """Long batches, gathered off a connection: what comes of them is what comes of them the ordinary way."""
 
+import asyncio
 import hashlib
 import hmac
 from pathlib import Path
 
 import orjson
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
-from serve.bodies import Gathered
+from engine.errors import InputTooSlow
+from serve.bodies import Gathered, read_body
 from tests.unit.test_serve_lane import comparable, connected, request
 
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -82,3 +86,16 @@ def test_a_body_is_whole_when_all_of_it_has_come() -> None:
     for piece in (b"ab", b"", b"cde"):
         body.add(piece)
     assert bytes(body.whole()) == b"abcde"
+
+
+async def test_a_body_that_stops_coming_is_given_up() -> None:
+    parts: list[Message] = [{"type": "http.request", "body": b"a", "more_body": True}]
+
+    async def receive() -> Message:
+        if not parts:
+            await asyncio.Event().wait()
+        return parts.pop()
+
+    scope = {"type": "http", "method": "POST", "path": "/signals", "headers": [(b"content-length", b"2")]}
+    with pytest.raises(InputTooSlow, match="expected its 2 bytes"):
+        await read_body(Request(scope, receive), 100, base_s=0.01)

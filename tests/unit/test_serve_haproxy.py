@@ -1,98 +1,107 @@
+"""The configuration that HAProxy runs with, as text; `tests/contract/test_haproxy.py` runs it."""
+
 import json
 from pathlib import Path
 
-from serve.haproxy import ANSWER, http_answer, trimmed
+import pytest
 
-CONFIG = """global
-    log 127.0.0.1:514 local0 info
-    maxconn 4096
-defaults
-    mode http
-    option log-health-checks
-    log global
-    option httplog
-    option redispatch 1
-    errorfile 502 /tmp/x/500.http
-    errorfile 503 /tmp/x/500.http
-    balance leastconn
-frontend prometheus
-    bind :9101
-    mode http
-    http-request use-service prometheus-exporter if { path /metrics }
-    no log
-frontend http_frontend
-    bind 127.0.0.1:8000
-    use_backend http-raysignal if is_http-raysignal
-    default_backend default_backend
-backend default_backend
-    http-request return status 404 content-type text/plain lf-string "Path \'%[path]\' not found."
-backend http-raysignal
-    log global
-    server replica 127.0.0.1:30000 check
-listen stats
-  bind *:8404
-  stats enable
-  stats uri /stats
-"""
+from serve.haproxy import (
+    UNAVAILABLE,
+    connections_within,
+    http_answer,
+    own_config,
+    write_answers,
+)
+from tests.haproxy_config import CONFIG
 
 
-def lines(config: str) -> list[str]:
-    return [line.strip() for line in trimmed(config, Path("/run/503.http")).splitlines()]
+def own(config: str = CONFIG, *, connections: int = 4096) -> str:
+    return own_config(config, Path("/run"), connections=connections, per_client=512)
+
+
+def lines(*, connections: int = 4096) -> list[str]:
+    return [line.strip() for line in own(connections=connections).splitlines()]
 
 
 def test_the_ports_that_are_open_to_all_are_gone() -> None:
-    kept = lines(CONFIG)
+    kept = lines()
     assert [line for line in kept if line.startswith("bind")] == ["bind 127.0.0.1:8000"]
     assert not any("8404" in line or "9101" in line or line.startswith("stats uri") for line in kept)
 
 
+def test_the_socket_that_commands_haproxy_is_its_owners_alone() -> None:
+    sockets = [line for line in lines() if line.startswith("stats socket")]
+    assert len(sockets) == 1
+    assert " mode 600 level admin " in sockets[0]
+
+
 def test_what_carries_the_requests_stays() -> None:
-    kept = lines(CONFIG)
-    for line in (
-        "maxconn 4096",
-        "option redispatch 1",
-        "balance leastconn",
-        "server replica 127.0.0.1:30000 check",
-    ):
+    kept = lines()
+    for line in ("option redispatch 1", "balance leastconn", "timeout connect 5s"):
         assert line in kept
+    assert any(line.startswith("server replica 127.0.0.1:30000 check") for line in kept)
     assert "use_backend http-raysignal if is_http-raysignal" in kept
 
 
+def test_nothing_stands_in_for_replicas_that_are_gone() -> None:
+    assert "backup" in CONFIG
+    assert not any("backup" in line for line in lines())
+
+
 def test_requests_are_logged_by_the_service_alone() -> None:
-    assert not any(line.startswith(("log ", "option httplog")) for line in lines(CONFIG))
+    assert not any(line.startswith(("log ", "option httplog")) for line in lines())
 
 
 def test_a_failure_is_answered_as_a_problem_and_not_as_rays_500() -> None:
-    kept = lines(CONFIG)
-    assert "errorfile 503 /run/503.http" in kept
-    assert "errorfile 502 /run/503.http" in kept
+    kept = lines()
+    for status in (500, 502, 503, 504):
+        assert f"errorfile {status} /run/503.http" in kept
     assert not any("500.http" in line for line in kept)
 
 
 def test_replicas_do_not_watch_for_clients_that_hang_up() -> None:
-    kept = lines(CONFIG)
-    assert kept[kept.index("frontend http_frontend") + 1].endswith("x-request-disconnect-disabled ?1")
+    assert "http-request set-header x-request-disconnect-disabled ?1" in lines()
 
 
-def test_a_request_before_the_application_is_there_may_be_sent_again() -> None:
-    kept = lines(CONFIG)
+def test_a_request_before_or_after_the_application_is_there_may_be_sent_again() -> None:
+    kept = lines()
     assert not any("404" in line for line in kept)
     place = kept.index("backend default_backend")
     assert kept[place + 1] == "http-request return status 503 errorfile /run/503.http"
 
 
-def test_a_trimmed_configuration_can_be_trimmed_again() -> None:
-    once = trimmed(CONFIG, Path("/run/503.http"))
-    assert once.count("errorfile 503") == 1
-    assert trimmed(once, Path("/run/503.http")).count("errorfile 503") == 1
+def test_clients_have_seconds_and_not_an_hour() -> None:
+    timeouts = [line for line in lines() if line.startswith("timeout") and "connect" not in line]
+    assert timeouts == ["timeout client 30s", "timeout http-request 10s", "timeout http-keep-alive 30s"]
 
 
-def test_the_answer_is_well_formed_http() -> None:
-    head, _, body = http_answer().partition("\r\n\r\n")
-    status, *headers = head.split("\r\n")
-    fields = dict(header.split(": ", 1) for header in headers)
-    assert status == "HTTP/1.1 503 Service Unavailable"
-    assert int(fields["Content-Length"]) == len(body.encode())
-    assert fields["Content-Type"] == "application/problem+json"
-    assert fields["Retry-After"]
-    assert json.loads(body) == ANSWER
+def test_a_configuration_that_was_made_before_is_made_again_and_not_twice() -> None:
+    assert sorted(own(own()).splitlines()) == sorted(own().splitlines())
+    again = own(own(connections=100)).splitlines()
+    assert [line.strip() for line in again if "maxconn" in line] == ["maxconn 4096"]
+
+
+@pytest.mark.parametrize(
+    ("descriptors", "connections"), [(64, 16), (1024, 345), (4096, 1574), (20_000, 4096), (10**9, 4096)]
+)
+def test_connections_fit_the_file_descriptors(descriptors: int, connections: int) -> None:
+    assert connections_within(descriptors) == connections
+
+
+def test_no_client_can_have_more_than_half_of_the_connections() -> None:
+    assert "tcp-request connection reject if { sc0_conn_cur gt 172 }" in lines(connections=345)
+    assert "tcp-request connection reject if { sc0_conn_cur gt 512 }" in lines()
+
+
+def test_the_answers_are_well_formed_http(tmp_path: Path) -> None:
+    write_answers(tmp_path)
+    for status in (408, 503):
+        head, _, body = (tmp_path / f"{status}.http").read_bytes().decode().partition("\r\n\r\n")
+        first, *headers = head.split("\r\n")
+        fields = dict(header.split(": ", 1) for header in headers)
+        assert first.startswith(f"HTTP/1.1 {status} ")
+        assert int(fields["Content-Length"]) == len(body.encode())
+        assert fields["Content-Type"] == "application/problem+json"
+        assert json.loads(body)["status"] == status
+        assert ("Retry-After" in fields) == (status == 503)
+    assert json.loads(http_answer(UNAVAILABLE).partition("\r\n\r\n")[2]) == UNAVAILABLE

@@ -68,6 +68,16 @@ class Wire(asyncio.Transport):
         for part in parts:
             self.protocol.data_received(part)
 
+    async def head(self) -> int:
+        """The status of the next answer, which has no body."""
+        while b"\r\n\r\n" not in self._out:
+            assert not self.closed, self._out
+            self._more.clear()
+            await self._more.wait()
+        head, _, self._out = self._out.partition(b"\r\n\r\n")
+        assert not self._out
+        return int(head.split()[1])
+
     async def answer(self) -> tuple[int, dict[str, str], Any]:
         """Status, headers and body of the next answer, `100 Continue` left out."""
         while True:
@@ -437,3 +447,14 @@ async def test_a_server_of_another_kind_is_left_as_it_is(
     async with replica(tmp_path) as found:
         assert not open_lane(lane_of(found))
         assert auto.AutoHTTPProtocol is asyncio.Protocol
+
+
+async def test_head_works_where_get_does_and_has_no_body(tmp_path: Path) -> None:
+    async with connected(tmp_path) as (_, connect):
+        wire = connect()
+        for path, status in (
+            ("/performance", 200), ("/healthz", 200), ("/readyz", 200), ("/docs", 200), ("/openapi.json", 200),
+            ("/", 307), ("/nothing", 404), ("/signal", 405),
+        ):  # fmt: skip
+            wire.send(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            assert await wire.head() == status, path
