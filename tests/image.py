@@ -165,7 +165,7 @@ def check_service() -> None:
         stack.callback(other.remove)
         check(other.output("id", "-u").strip() == "1000", "it runs as an ordinary user")
         container.output("doctor")
-        process = container.start("serve", descriptors=20_000)
+        process = container.start("serve", descriptors=1024)
         wait_until_ready(process)
         check_signal()
         serving = next(pid for pid in processes() if title(pid).endswith("raysignal serve"))
