@@ -115,7 +115,7 @@ def feed(
     """Follow exchanges in the foreground: bars, crossings, orders on paper, and how the connections stand.
 
     Each crossing is stored, then posted to the running service; while there is none, it waits. A service with
-    RAYSIGNAL_FEEDS does the same by itself, an actor for each venue and symbol.
+    RAYSIGNAL_FEEDS does the same by itself, an actor for each venue.
     """
     if context.invoked_subcommand is not None:
         return

@@ -424,6 +424,10 @@ def _show(found: Mapping[str, Any], output: Output) -> None:
         f"{found['messages']:,d} messages{rate}; {books['gaps']} gaps, {books['resyncs']} resyncs, "
         f"{books['crossed']} crossed books, {books['malformed']} messages that could not be read"
     )
+    compared = books["agreed"] + books["differed"]
+    output.say(
+        f"{books['agreed']:,d} of {compared:,d} of the venue's own best prices are those of the book at the same update"
+    )
 
 
 def _best(change: BookChange | None) -> dict[str, float] | None:

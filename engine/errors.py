@@ -7,6 +7,7 @@
     │   ├── InputTooLarge          over a stated limit
     │   ├── InputTooSlow           not there within its time
     │   ├── InvalidField           one field: its name, its value, what was expected, its row
+    │   ├── VenueRefusal           an exchange refuses a request for good, in its own words
     │   ├── CassetteMiss           a replay was asked what is not on record
     │   ├── PriceJump              a price too far from the last one to be believed unasked
     │   └── RowErrors              several rows of a batch, each with its own error
@@ -96,6 +97,10 @@ class InvalidField(InputError):
             f"{place}{field} is {shown}; expected {expected}",
             field=field, value=shown, expected=expected, row=row,
         )  # fmt: skip
+
+
+class VenueRefusal(InputError):
+    """An exchange refuses a request for good: the same again is refused again."""
 
 
 class PriceJump(InputError):

@@ -178,8 +178,8 @@ class Settings(BaseSettings):
 
     feeds: tuple[str, ...] = Field(
         default=(),
-        description='instruments that are followed live, as JSON: `["binance-usdm:BTCUSDT"]`; each venue and '
-        "symbol is an actor",
+        description='instruments that are followed live, as JSON: `["binance-usdm:BTCUSDT"]`; the symbols '
+        "of a venue share an actor",
     )
     feed_bar: str = Field(default="1d", description="the length of the bars, 1s to 1d")
     feed_fast: Annotated[int, Field(ge=1, le=100_000)] = Field(

@@ -56,16 +56,10 @@ def feeds_of(settings: "Settings") -> "Feeds | None":
     return Feeds.connect(settings)
 
 
-def observed_feeds(statuses: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those that have figures, for the metrics."""
-    return [status for status in statuses if "counts" in status]
-
-
 def _shown(status: dict[str, Any]) -> dict[str, Any]:
     """Without the buckets, which are for Prometheus."""
     latency = {
         stage: {name: value for name, value in figures.items() if name not in {"buckets", "total_s"}}
         for stage, figures in status.get("latency", {}).items()
     }
-    health = status.get("health") or {"state": "starting", "reason": status.get("trouble") or ""}
-    return status | {"health": health} | ({"latency": latency} if latency else {})
+    return status | ({"latency": latency} if latency else {})

@@ -28,7 +28,7 @@ from engine.signals import Action
 from serve.access import Access
 from serve.agent import json_answer
 from serve.bodies import read_body
-from serve.feeds import FeedRoutes, observed_feeds
+from serve.feeds import FeedRoutes
 from serve.front import CLAIM, LINE
 from serve.gather import Gatherer, Place
 from serve.logs import ids_shown
@@ -257,7 +257,7 @@ class Routes(FeedRoutes):
         shards, agent, feeds = await asyncio.gather(
             self._desk.observe(), self._agent_now(), self._feeds_now()
         )
-        page = metrics_page(shards, COMMIT_BUCKETS_S, agent, observed_feeds(feeds))
+        page = metrics_page(shards, COMMIT_BUCKETS_S, agent, feeds)
         return Response(page, media_type=CONTENT_TYPE)
 
     # What they share

@@ -403,11 +403,11 @@ class AgentBody(_Shown):
 
 
 class FeedHealthBody(BaseModel):
-    """`starting`: wait. `ready`: act on it. `stale`: being mended. `dead`: begun anew."""
+    """`starting`: wait. `failed`: see why. `ready`: act on it. `stale`: being mended. `dead`: begun anew."""
 
     model_config = ConfigDict(extra="allow")
 
-    state: Literal["starting", "ready", "stale", "dead"]
+    state: Literal["starting", "failed", "ready", "stale", "dead"]
     reason: str
 
 

@@ -301,6 +301,16 @@ SPEECHES: dict[str, type[Speech]] = {
 }
 
 
+CLOSES = {
+    "binance": b'{"e":"serverShutdown","E":1770123456789}',
+    "binance-usdm": b'{"event":{"e":"serverShutdown","E":1770123456789}}',
+    "binance-coinm": b'{"stream":"!connection","data":{"e":"serverShutdown","E":1770123456789}}',
+    "okx": b'{"event":"notice","code":"64008","msg":"The connection will soon be closed for a service upgrade. '
+    b'Please reconnect.","connId":"a4d3ae55"}',
+}
+"""How venues announce that they will end a connection."""
+
+
 def market(speech: Speech, seed: int, steps: int) -> Iterator[Step]:
     """A random market, never crossed; the first step is the book that the market begins with."""
     random_ = random.Random(seed)

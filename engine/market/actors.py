@@ -1,14 +1,17 @@
-"""Feeds as Ray actors: one a venue and symbol, detached and restarting; and the way to them.
+"""Feeds as Ray actors: one a venue, for all of its symbols, detached and restarting; and the way to them.
 
-An actor asks the venue how its numbers are written, opens the database, and runs a feed with its station. Whatever
-fails, it begins anew where the database says it was: bars that are missing come from the venue's klines, signals that
-were not posted are posted, orders whose fate is not known are looked up.
+An actor asks the venue how its numbers are written, opens the database, and runs a feed with its station for each
+symbol. What can heal is begun anew (`engine.market.supervising`) where the database says it was: bars that are missing
+come from the venue's klines, signals that were not posted are posted, orders whose fate is not known are looked up.
 """
 
 import asyncio
 import os
 import sys
-from contextlib import suppress
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -19,64 +22,63 @@ from ray.exceptions import RayError
 from structlog.typing import FilteringBoundLogger
 
 from engine.actors import Desk
-from engine.database.database import open_database
-from engine.errors import InvalidField, RaysignalError
+from engine.database.database import Database, open_database
+from engine.errors import RaysignalError
 from engine.journal.stores import open_stores
 from engine.local_cluster import NAMESPACE
 from engine.market.clocks import SystemClock
 from engine.market.following import Around, Followed, following
 from engine.market.limits import VenueLimits
+from engine.market.monitoring.health import HealthWatch
 from engine.market.posting import post_from_thread
+from engine.market.supervising import START_WITHIN_S, Supervisor
 from engine.market.venues.catalogue import venue_named
 from engine.settings import SECRETS, Settings
 from engine.signals import Signal
 
-_AGAIN_S = 1.0
-_LATER_S = 30.0
 _PATIENCE_S = 2.0
+_LIVES = "feeds/lives"
 
 
 class FeedActor:
-    """The mailbox of one feed, and the loop that keeps it going."""
+    """The feeds of one venue, and the way to ask them."""
 
-    async def __init__(self, settings: dict[str, Any], database_url: SecretStr, name: str) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, settings: dict[str, Any], database_url: SecretStr, names: Sequence[str]
+    ) -> None:
         self._settings = Settings(**settings, database_url=database_url)
-        self._name = name
-        self._log = json_lines(name)
         self._limits: dict[str, VenueLimits] = {}
-        self._followed: Followed | None = None
-        self._trouble, self._lives = "starting", 0
-        self._living = asyncio.create_task(self._live())
+        self._database: Database | None = None
+        self._opening = asyncio.Lock()
+        self._feeds: dict[str, tuple[Supervisor, asyncio.Task[None]]] = {}
+        await self.follow(names)  # here, because Ray makes a killed actor anew by this alone
 
-    async def status(self) -> dict[str, Any]:
+    async def follow(self, names: Sequence[str]) -> None:
+        """Follow these, each `venue:symbol`, and nothing else."""
+        for name in [name for name in self._feeds if name not in names]:
+            await _ended(self._feeds.pop(name)[1])
+        for name in names:
+            if name not in self._feeds:
+                supervisor = Supervisor(
+                    name, partial(self._following, name), clock=SystemClock(), random=Random(),  # noqa: S311 - jitter
+                    log=json_lines(name), begun=partial(self._count_life, name),
+                )  # fmt: skip
+                self._feeds[name] = supervisor, asyncio.create_task(supervisor.run())
+
+    async def statuses(self) -> list[dict[str, Any]]:
         """See `GET /feed`."""
-        found = {"name": self._name, "trouble": self._trouble or None}
-        if self._followed is not None:
-            found |= await asyncio.to_thread(self._followed.status)
-        return found | {"lives": self._lives, "pid": os.getpid()}
+        found = [await asyncio.to_thread(supervisor.status) for supervisor, _ in list(self._feeds.values())]
+        return [status | {"pid": os.getpid()} for status in found]
 
     async def stop(self) -> None:
         """Put on record what was seen, and end."""
-        self._living.cancel()
-        await asyncio.gather(self._living, return_exceptions=True)
+        await asyncio.gather(*(_ended(task) for _, task in self._feeds.values()))
+        self._feeds.clear()
+        if self._database is not None:
+            self._database.close()
 
-    async def _live(self) -> None:
-        """Follow, whatever happens."""
-        while True:
-            again_s = _AGAIN_S
-            try:
-                await self._follow()
-            except InvalidField as error:  # a symbol that is not traded, windows that cannot be
-                self._trouble, again_s = str(error), _LATER_S
-            except RaysignalError as error:
-                self._trouble = str(error)
-            except Exception as error:  # noqa: BLE001 - told by the status; the next life may do better
-                self._trouble = repr(error)
-            self._followed = None
-            self._log.error("feed_begins_anew", reason=self._trouble)
-            await asyncio.sleep(again_s)
-
-    async def _follow(self) -> None:
+    @asynccontextmanager
+    async def _following(self, name: str) -> AsyncIterator[Followed]:
         settings, loop = self._settings, asyncio.get_running_loop()
         desk = Desk.connect(settings)
 
@@ -89,19 +91,41 @@ class FeedActor:
         def post(signal: Signal) -> str:
             return post_from_thread(signal, submit, loop)
 
-        address = settings.database_url.get_secret_value()
-        database = await asyncio.to_thread(open_database, address)
         around = Around(
-            database, post, self._log, SystemClock(), Random(), open_stores(settings.store).blobs,  # noqa: S311
-            self._limits,
+            await self._opened(), post, json_lines(name), SystemClock(), Random(),  # noqa: S311 - jitter
+            open_stores(settings.store).blobs, self._limits,
         )  # fmt: skip
+        async with following(name, settings, around) as followed:
+            yield followed
+
+    async def _opened(self) -> Database:
+        """The database, which all feeds share."""
+        async with self._opening:
+            if self._database is None:
+                address = self._settings.database_url.get_secret_value()
+                self._database = await asyncio.to_thread(open_database, address)
+        return self._database
+
+    def _count_life(self, name: str) -> int:
+        """The number of the life that begins, kept in the store so that a killed process goes on counting.
+
+        A store that does not answer is no reason not to live: then it is 0.
+        """
         try:
-            async with following(self._name, settings, around) as followed:
-                self._followed, self._trouble = followed, ""
-                self._lives += 1
-                await followed.run()
-        finally:
-            database.close()
+            blobs = open_stores(self._settings.store).blobs
+            held = sorted(int(each.rpartition("/")[2]) for each in blobs.list(f"{_LIVES}/{name}/"))
+            life = held[-1] + 1 if held else 1
+            blobs.put(f"{_LIVES}/{name}/{life}", b"")
+            for before in held:
+                blobs.delete(f"{_LIVES}/{name}/{before}")
+        except (RaysignalError, OSError, ValueError):
+            return 0
+        return life
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 class Feeds:
@@ -109,7 +133,13 @@ class Feeds:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._venues: dict[str, list[str]] = {}
+        for name in settings.feeds:
+            self._venues.setdefault(name.partition(":")[0], []).append(name)
         self._actors: dict[str, Any] = {}
+        self._health = {
+            name: HealthWatch(time.monotonic(), start_within_s=START_WITHIN_S) for name in settings.feeds
+        }
 
     @classmethod
     def connect(cls, settings: Settings) -> "Feeds":
@@ -119,44 +149,54 @@ class Feeds:
             InvalidField: a venue that is none.
         """
         feeds = cls(settings)
-        for name in settings.feeds:
-            venue_named(name.partition(":")[0])
-        for name in settings.feeds:
-            feeds._actor(name)
+        for venue in feeds._venues:
+            venue_named(venue)
+        for venue in feeds._venues:
+            feeds._actor(venue)
         return feeds
 
     async def statuses(self) -> list[dict[str, Any]]:
-        """What each says of itself, in the order of the settings; one that does not answer says so."""
-        return list(await asyncio.gather(*(self._status(name) for name in self._settings.feeds)))
+        """What each says of itself, in the order of the settings; one that does not answer has a state and a reason."""
+        answers = await asyncio.gather(*(self._answer(venue) for venue in self._venues))
+        found = {status["name"]: status for answer in answers for status in answer}
+        return [found[name] for name in self._settings.feeds]
 
     async def stop(self) -> None:
         """End every feed; what they have seen is on record, or can be had again."""
-        for name in self._settings.feeds:
-            actor = self._actor(name)
+        for venue in self._venues:
+            actor = self._actor(venue)
             with suppress(RayError, TimeoutError):
                 async with asyncio.timeout(10.0):
                     await actor.stop.remote()
             ray.kill(actor)
         self._actors.clear()
 
-    async def _status(self, name: str) -> dict[str, Any]:
+    async def _answer(self, venue: str) -> list[dict[str, Any]]:
+        """What an actor says, of all of its feeds."""
+        found: dict[str, dict[str, Any]] = {}
+        trouble = "its actor has not begun with it yet"
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                found: dict[str, Any] = await self._actor(name).status.remote()
+                found = {status["name"]: status for status in await self._actor(venue).statuses.remote()}
         except RayError as error:
-            self._actors.pop(name, None)
-            return {"name": name, "trouble": f"its actor is away: {type(error).__name__}"}
+            self._actors.pop(venue, None)
+            trouble = f"its actor is away: {type(error).__name__}"
         except TimeoutError:
-            return {"name": name, "trouble": f"its actor did not answer within {_PATIENCE_S:g} s"}
-        return found
+            trouble = f"its actor did not answer within {_PATIENCE_S:g} s"
+        names, now_s = self._venues[venue], time.monotonic()
+        for name in names:
+            health = self._health[name].judge("" if name in found else trouble, now_s)
+            if name not in found:
+                found[name] = {"name": name, "health": health.as_dict(), "trouble": trouble}
+        return [found[name] for name in names]
 
-    def _actor(self, name: str) -> Any:
-        if name not in self._actors:
+    def _actor(self, venue: str) -> Any:
+        if venue not in self._actors:
             secret = {*SECRETS, "host", "port"}
-            self._actors[name] = (
+            actor: Any = (
                 ray.remote(FeedActor)
                 .options(
-                    name=f"feed-{name}",
+                    name=f"feeds-{venue}",
                     namespace=NAMESPACE,
                     lifetime="detached",
                     get_if_exists=True,
@@ -166,10 +206,13 @@ class Feeds:
                     max_concurrency=1_000,
                 )
                 .remote(
-                    self._settings.model_dump(mode="json", exclude=secret), self._settings.database_url, name
+                    self._settings.model_dump(mode="json", exclude=secret), self._settings.database_url,
+                    self._venues[venue],
                 )
-            )
-        return self._actors[name]
+            )  # fmt: skip
+            actor.follow.remote(self._venues[venue])  # one that is there already may follow others
+            self._actors[venue] = actor
+        return self._actors[venue]
 
 
 def json_lines(name: str) -> FilteringBoundLogger:

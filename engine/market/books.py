@@ -294,9 +294,9 @@ class OrderBook:
 
     @property
     def crossed(self) -> bool:
-        """Whether the best bid is not below the best ask: no venue's book is ever so."""
+        """Whether the best bid is above the best ask: no venue's book is ever so. (Equal: it is locked.)"""
         bid, _, ask, _ = self.best
-        return bid != 0 and ask != 0 and bid >= ask
+        return bid != 0 and ask != 0 and bid > ask
 
     @property
     def counts(self) -> tuple[int, int]:

@@ -48,8 +48,10 @@ class Terms:
         first_delay_s, most_delay_s: of the back-off between connections.
         lasting_s: a connection that lived so long sets the back-off back.
         still_s, unsynced_s: see `BookWatch`; the first is for trades, too.
+        quiet_s: a book that has not changed for so long, and for fifty of its usual pauses, is not ready.
         ping_s, pong_s: protocol pings, besides the venue's own; and how long an answer may take.
         renew_share: of the venue's lifetime of a connection; about then it is opened anew.
+        leave_s: a connection whose end the venue announces is opened anew within so long.
         time_every_s: how often the venue is asked what time it is.
         slow_sink_s, late_loop_s: what is counted as slow.
         start_within_s, mend_within_s: see `HealthWatch`.
@@ -62,9 +64,11 @@ class Terms:
     lasting_s: float = 30.0
     still_s: float = 30.0
     unsynced_s: float = 60.0
-    ping_s: float = 20.0
-    pong_s: float = 20.0
+    quiet_s: float = 5.0
+    ping_s: float = 10.0
+    pong_s: float = 10.0
     renew_share: float = 0.95
+    leave_s: float = 60.0
     time_every_s: float = 120.0
     slow_sink_s: float = 0.25
     late_loop_s: float = 0.25
@@ -84,7 +88,7 @@ class Conversation:
         self.symbols = tuple(
             each.instrument.symbol for each in opening.subscriptions if Channel.DEPTH in each.channels
         )
-        self.open = False
+        self.open = self._closing = False
         self._manners: Manners = venue.manners
         self._sink, self._terms, self._observed, self._random, self._notes = (
             sink,
@@ -110,7 +114,7 @@ class Conversation:
     def opened(self, now_s: float) -> tuple[str, ...]:
         """The connection is there; the texts to send."""
         lifetime = self._manners.lifetime_s
-        self.open = True
+        self.open, self._closing = True, False
         self.opened_s = self._heard_s = now_s
         # Some minutes apart, so that connections that were opened together are not renewed together.
         share = self._terms.renew_share * self._random.uniform(0.9, 1.0)
@@ -198,6 +202,10 @@ class Conversation:
                 self._observed.stale_books += len(still)
                 watch.remedied(still)
                 return "still"
+        if self.tracker.closing and not self._closing:
+            self._closing = True
+            # Some seconds apart: others were told at the same instant, and each loses its books for a moment.
+            self._renew_s = min(self._renew_s, now_s + self._random.uniform(0.1, 1.0) * self._terms.leave_s)
         if now_s >= self._renew_s:
             self._observed.renewals += 1
             return "renewal"
@@ -213,9 +221,9 @@ class Conversation:
             if Channel.DEPTH in each.channels and not self.tracker.in_sync(each.instrument)
         ]
         if out:
-            return f"not in sync: {', '.join(out[:5])}{' …' if len(out) > 5 else ''}"
-        still = self.watch.still(now_s)
-        return f"stands still: {', '.join(still[:5])}" if still else ""
+            return f"not in sync: {_listed(out)}"
+        quiet = self.watch.quiet(now_s, self._terms.quiet_s)
+        return f"stands still: {_listed(quiet)}" if quiet else ""
 
     def _pass_on(self, events: Sequence[Event], now_s: float, begun: int) -> None:
         if not events or self._sink_failed:
@@ -249,3 +257,7 @@ class Conversation:
         self._decision(took)
         if took > self._slow_ns:
             observed.slow_sinks += 1
+
+
+def _listed(symbols: Sequence[str]) -> str:
+    return f"{', '.join(symbols[:5])}{' …' if len(symbols) > 5 else ''}"

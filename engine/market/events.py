@@ -132,7 +132,8 @@ class BookLost(msgspec.Struct, frozen=True, gc=False):
     """The order book of an instrument can no longer be trusted; it is empty until it is in sync again.
 
     Attributes:
-        reason: `gap`, `crossed`, `malformed`, `disconnected` or `stale_snapshot`.
+        reason: `gap`, `crossed`, `malformed`, `disconnected`, `stale_snapshot`, or `differs`: its best prices are not
+            those that the venue says.
         expected, got: the update ids of a gap, as the venue's rule compares them; 0 otherwise.
     """
 

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from random import Random
 from typing import Any, Protocol, Self
 
-from engine.errors import RaysignalError
+from engine.errors import InvalidField, RaysignalError, VenueRefusal
 from engine.market.clocks import Clock
 from engine.market.connection import Connection
 from engine.market.conversation import Conversation, Notes, Sink, Terms
@@ -27,6 +27,7 @@ from engine.market.monitoring.page import BOUNDS_NS
 from engine.market.monitoring.process import ProcessWatch
 from engine.market.rest import RestClient
 from engine.market.venues.protocol import Hosts, Request, Subscription, Tracker, Venue
+from engine.market.venues.tracker import COUNTS
 
 
 class Answers(Protocol):
@@ -34,9 +35,6 @@ class Answers(Protocol):
 
     async def get(self, request: Request, *, tries: int | None = None) -> bytes:
         """See `RestClient.get`."""
-
-
-COUNTS = ("gaps", "resyncs", "crossed", "malformed", "stale", "stale_snapshots", "unknown", "refused")
 
 
 class Feed:
@@ -156,6 +154,11 @@ class Feed:
             await self.ask_the_time(rest)
             await self._clock.sleep(self._terms.time_every_s)
 
+    @property
+    def was_ready(self) -> bool:
+        """Whether it was ready once."""
+        return self._health.was_ready
+
     def tracker(self, instrument: Instrument) -> Tracker:
         """The tracker that keeps the book of an instrument; KeyError if its depth was not subscribed to."""
         for each in self._conversations:
@@ -223,8 +226,20 @@ class Feed:
 
 
 async def instruments_of(venue: Venue, symbols: Sequence[str], rest: RestClient) -> list[Instrument]:
-    """How these symbols are written at the venue, asked of it; `InvalidField` for one that it does not trade."""
-    return venue.read_instruments(symbols, await rest.get(venue.instruments_request(symbols), tries=5))
+    """How these symbols are written at the venue, asked of it.
+
+    Raises:
+        InvalidField: one that it does not trade, with what it says.
+        StoreUnavailable: it does not answer.
+        UnreadableInput: its answer is none.
+    """
+    try:
+        return venue.read_instruments(symbols, await rest.get(venue.instruments_request(symbols), tries=5))
+    except VenueRefusal as error:
+        listed = ", ".join(symbols)
+        raise InvalidField(
+            "symbol", listed, f"one that {venue.name} trades, written as it does; it answered {error}"
+        ) from error
 
 
 async def history_of(

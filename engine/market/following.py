@@ -15,7 +15,7 @@ from typing import Any
 from structlog.typing import FilteringBoundLogger
 
 from engine.database.database import Database
-from engine.errors import InvalidField, StoreUnavailable
+from engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
 from engine.instants import parse_bar
 from engine.journal.blobs import BlobStore
 from engine.market.bars import Bar, Basis, bar_of
@@ -193,6 +193,9 @@ async def bars_of_history(
         klines = await history_of(venue, instrument, interval_us, count, rest, now_us)
     except InvalidField:
         return []
+    except (UnreadableInput, VenueRefusal) as error:
+        # What follows the market goes on without its past, and asks for it again later.
+        raise StoreUnavailable(f"{venue.name} does not give its klines: {error}") from error
     return [bar_of(kline) for kline in klines if from_us <= kline.open_us < to_us]
 
 

@@ -18,10 +18,10 @@ from typing import NamedTuple
 from engine.errors import InvalidField, NotFound, UnreadableInput
 from engine.market.conversation import Sink
 from engine.market.events import Channel, Instrument
-from engine.market.feed import COUNTS
 from engine.market.recording import About, Line, Player, read_recording
 from engine.market.venues.catalogue import venue_named
 from engine.market.venues.protocol import Subscription, Tracker
+from engine.market.venues.tracker import COUNTS
 
 _ENDINGS = (".gz",)
 

@@ -5,16 +5,18 @@ from random import Random
 
 import httpx
 
-from engine.errors import StoreUnavailable, UnreadableInput
+from engine.errors import StoreUnavailable, UnreadableInput, VenueRefusal
 from engine.market.backoff import Backoff, retry_after_s
 from engine.market.clocks import Clock
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.observed import Observed
 from engine.market.venues.protocol import Request
 
-_LIMITED = frozenset({418, 429})
+_LIMITED = frozenset({403, 418, 429})
+_BANS = frozenset({403, 418})
 _TRIED_AGAIN = frozenset({408, 425, 500, 502, 503, 504})
-_BAN_S, _LIMITED_S = 120.0, 10.0  # without Retry-After: 418 is a ban that grows with every further request
+# Without Retry-After: 418 is a ban that grows with every further request, 403 that of a firewall or of Bybit.
+_BAN_S, _LIMITED_S = 120.0, 10.0
 _MOST_BYTES = 64 << 20
 
 
@@ -34,7 +36,8 @@ class RestClient:
         """The body of a 200, waited for; `tries`: at most so many, None: until it comes.
 
         Raises:
-            UnreadableInput: the venue refuses this request for good (a 4xx that is none of its limits).
+            VenueRefusal: the venue refuses this request for good (a 4xx that is none of its limits).
+            UnreadableInput: an answer that is too long.
             StoreUnavailable: no answer within `tries`.
         """
         backoff = Backoff(self._random, first_s=0.5, most_s=30.0)
@@ -77,9 +80,9 @@ class RestClient:
         status, asked = answer.status_code, retry_after_s(answer.headers.get("Retry-After"))
         if status in _LIMITED:
             self._observed.rest_limited += 1
-            wait = asked if asked is not None else _BAN_S if status == 418 else _LIMITED_S
+            wait = asked if asked is not None else _BAN_S if status in _BANS else _LIMITED_S
             self._limits.weight.pause(self._clock.monotonic() + wait)
             return wait
         if status in _TRIED_AGAIN or status >= 500:
             return asked or 0.0
-        raise UnreadableInput(f"{self._base}{answer.request.url.path}: {status} {answer.text[:200]}")
+        raise VenueRefusal(f"{self._base}{answer.request.url.path}: {status} {answer.text[:200]}")

@@ -98,6 +98,18 @@ class BookWatch:
             if now_s - moved_s > (bound := self._bound_s(symbol)) and self._heard_s > moved_s + bound
         ]
 
+    def quiet(self, now_s: float, least_s: float) -> list[str]:
+        """Books that have not changed for `least_s` and many of their usual pauses.
+
+        That is sooner than they are called still, and whether the connection speaks or not: no reason to connect anew,
+        but not to act on them.
+        """
+        return [
+            symbol
+            for symbol, moved_s in self._moved.items()
+            if now_s - moved_s > max(least_s, _USUAL_PAUSES * self._usual[symbol])
+        ]
+
     def remedied(self, symbols: Iterable[str]) -> None:
         """Something is being done about these; should it not help, the next time comes later."""
         for symbol in symbols:

@@ -19,7 +19,7 @@ from engine.instants import format_instant
 from engine.journal.blobs import BlobStore
 from engine.market.bars import Bar, BarBuilder, Basis, bar_name
 from engine.market.behind import Behind
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
+from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
 from engine.market.keeping import History, Keeper
 from engine.market.venues.protocol import Opening, Subscription, Tracker, Venue
 from engine.market.watch import Watch
@@ -101,8 +101,8 @@ class Station:
 
     @property
     def subscriptions(self) -> tuple[Subscription, ...]:
-        """What is wanted of the feed."""
-        wanted = frozenset({Channel.DEPTH, Channel.TRADES})
+        """What is wanted of the feed; the venue's own best prices only to hold the book against them."""
+        wanted = frozenset({Channel.DEPTH, Channel.TRADES, Channel.QUOTES})
         return tuple(Subscription(watch.instrument, wanted) for watch in self._watches)
 
     @property
@@ -147,7 +147,7 @@ class Station:
         for event in events:
             symbol = event.instrument.symbol
             builder = self._builders.get(symbol)
-            if builder is None:
+            if builder is None or isinstance(event, Quote):
                 continue
             bars = builder.receive(event)
             if bars:
@@ -202,13 +202,22 @@ class Station:
         book = self._tracker(event.instrument).book(event.instrument)
         dealer.book(Levels.of(book), event.received_us)
 
+    def _known(self, instrument: Instrument) -> tuple[int, int]:
+        assert self._tracker is not None
+        return self._tracker(instrument).known(instrument)
+
     def _symbol(self, symbol: str) -> dict[str, Any]:
         builder, best, trade, bar = (
             self._builders[symbol], self._best.get(symbol), self._prices.get(symbol), self._bars.get(symbol),
         )  # fmt: skip
+        low, high = (0, 0) if best is None or self._tracker is None else self._known(best.instrument)
         return {
             "bid": None if best is None else best.instrument.price(best.bid),
             "ask": None if best is None else best.instrument.price(best.ask),
+            "known": None if best is None else {
+                "bid_from": best.instrument.price(low) if low else None,
+                "ask_to": best.instrument.price(high) if high else None,
+            },
             "last": None if trade is None else trade.instrument.price(trade.price),
             "bar": None if bar is None else {
                 "open": format_instant(bar.open_us),

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from engine.errors import InvalidField, StoreUnavailable, UnreadableInput
+from engine.errors import InvalidField, StoreUnavailable, VenueRefusal
 from engine.market.clocks import FastClock
 from engine.market.conversation import Notes, Sink, Terms
 from engine.market.events import BookChange, BookLost, Channel, Event, Instrument
@@ -125,7 +125,7 @@ async def test_a_connection_is_renewed_before_the_venue_would_end_it() -> None:
         assert {each.reason for each in lost} == {"disconnected"}
 
 
-async def test_an_exchange_that_is_not_there_is_a_slow_start_first_and_a_dead_feed_then() -> None:
+async def test_an_exchange_that_is_not_there_is_a_slow_start_first_and_a_failed_feed_then() -> None:
     sink, clock = Sunk(), FastClock(START_US, 100.0)
     instrument = exchange_of().instruments[0]
     feed = Feed(
@@ -138,6 +138,7 @@ async def test_an_exchange_that_is_not_there_is_a_slow_start_first_and_a_dead_fe
         while feed.health().alive or feed.observed.connect_errors < 3:
             await clock.sleep(1.0)
         reason = feed.health().reason
+        assert feed.health().state is State.FAILED
     assert reason.startswith("not ready within 60 s: /stream is not connected (")
     assert feed.observed.connect_errors >= 3
     assert sink.events == []
@@ -235,7 +236,7 @@ async def test_a_venue_is_asked_for_instruments_and_history(name: str) -> None:
             assert [each.contract_size for each in found] == [
                 each.contract_size for each in exchange.instruments
             ]
-            with pytest.raises((InvalidField, UnreadableInput)):
+            with pytest.raises(InvalidField, match="symbol is 'NOSUCH'; expected one that"):
                 await instruments_of(venue, ["NOSUCH"], rest)
             # As the venue writes them, so that no digit is lost.
             instrument = exchange.instruments[0]
@@ -254,9 +255,9 @@ async def test_a_request_that_is_refused_for_good_is_not_made_again() -> None:
     async with Loopback(exchange_of()) as loopback:
         observed = Observed()
         rest = rest_of(loopback, observed)
-        with pytest.raises(UnreadableInput, match=r"/api/v3/depth: 400 .*Invalid symbol"):
+        with pytest.raises(VenueRefusal, match=r"/api/v3/depth: 400 .*Invalid symbol"):
             await rest.get(Request("/api/v3/depth?symbol=NOSUCH"))
-        with pytest.raises(UnreadableInput, match="404"):
+        with pytest.raises(VenueRefusal, match="404"):
             await rest.get(Request("/nowhere"))
         assert observed.rest_requests == 2
         await rest.close()

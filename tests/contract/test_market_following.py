@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -14,6 +15,7 @@ from engine.market.loopback.server import Loopback
 from engine.market.loopback.speech import Answer
 from engine.market.monitoring.health import State
 from engine.market.monitoring.page import feed_metrics_page
+from engine.market.supervising import Supervisor
 from tests.market_following import START_US, Refusing, WrongClock, around_of, settings_of
 
 SYMBOL = {"binance": "BTCUSDT", "okx": "BTC-USDT", "bybit": "BTCUSDT"}
@@ -24,7 +26,7 @@ async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
     """Look again each turn of the loop that something happened in."""
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - of another thread's work, too, which tells nobody
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -99,3 +101,29 @@ async def test_a_feed_that_leaves_out_every_price_is_not_ready_and_says_why(
         await followed.feed.ask_the_time(rest)
         await rest.close()
         await wait(lambda: followed.health().ready)
+
+
+@pytest.mark.parametrize("symbol", ["NOSUCH", "btcusdt"])
+@pytest.mark.parametrize("venue", ["binance", "binance-usdm", "okx", "bybit"])
+async def test_a_symbol_that_the_venue_refuses_is_asked_for_once_and_has_failed_with_its_words(
+    venue: str, symbol: str, tmp_path: Path
+) -> None:
+    exchange, name = Refusing(venue), f"{venue}:{symbol}"
+    async with Loopback(exchange) as loopback, around_of(loopback, tmp_path) as around:
+        settings = settings_of(loopback, tmp_path, symbol)
+        supervisor = Supervisor(
+            name,
+            lambda: following(name, settings, around),
+            clock=loopback.clock,
+            random=Random(1),
+            log=around.log,
+        )
+        async with asyncio.timeout(20):
+            await supervisor.run()
+    health = supervisor.health()
+    assert health.state is State.FAILED
+    assert f"symbol is '{symbol}'; expected one that {venue} trades" in health.reason
+    assert [
+        path for path in exchange.asked if "nstrument" in path or "exchangeInfo" in path
+    ] == exchange.asked
+    assert len(exchange.asked) == 1

@@ -21,7 +21,7 @@ from engine.market.events import (
 )
 from engine.market.venues.catalogue import VENUES, venue_named
 from engine.market.venues.protocol import Subscription, Tracker
-from tests.market_speech import SPEECHES, START_MS, Speech, Step, market
+from tests.market_speech import CLOSES, SPEECHES, START_MS, Speech, Step, market
 
 STEPS = 40
 PLACES = 60
@@ -195,7 +195,8 @@ def test_a_crossed_book_is_given_up(speech: Speech) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"{", b"\xff\xfe", b"null", b"[]", b"17", b'"text"', b'{"a":1}', b"{}"]
+    "damage",
+    [b"", b"{", b"\xff\xfe", b"null", b"[]", b"17", b'"text"', b'{"stream":5}{', b'{"stream":"btcusdt@dep'],
 )
 def test_what_cannot_be_read_loses_every_book_and_nothing_else(speech: Speech, damage: bytes) -> None:
     steps = list(market(speech, 5, 10))
@@ -210,6 +211,84 @@ def test_what_cannot_be_read_loses_every_book_and_nothing_else(speech: Speech, d
     for index in range(2, 6):
         listener.hear(index)
     assert _right(listener, 5)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"{}",
+        b'{"a":1}',
+        b'{"e":"maintenance","E":1770123456789}',
+        b'{"type":"COMMAND_RESP","success":true,"ret_msg":"","data":{"failTopics":[],"successTopics":["x"]}}',
+        b'{"event":"notice","code":"1"}',
+        b'{"id":3,"status":200,"rateLimits":[]}',
+    ],
+)
+def test_an_object_about_no_stream_is_passed_over_and_loses_nothing(speech: Speech, said: bytes) -> None:
+    listener = Listener(speech, list(market(speech, 5, 10)))
+    listener.hear(1)
+    tracker = listener.tracker
+    assert not tracker.receive(said, 1)
+    assert not speech.tracker(Channel.TRADES).receive(said, 1)
+    assert tracker.in_sync(speech.instrument)
+    assert tracker.counts["malformed"] == tracker.counts["refused"] == tracker.counts["closes"] == 0
+    assert not tracker.closing
+
+
+def test_an_announced_close_is_counted_and_loses_nothing_before_it_comes(speech: Speech) -> None:
+    if speech.name not in CLOSES:
+        pytest.skip("the venue announces none")
+    steps = list(market(speech, 5, 10))
+    listener = Listener(speech, steps)
+    listener.hear(1)
+    tracker = listener.tracker
+    assert not tracker.receive(CLOSES[speech.name], 1)
+    assert tracker.closing
+    assert tracker.counts["closes"] == 1
+    assert tracker.counts["unknown"] == tracker.counts["malformed"] == 0
+    listener.hear(2)
+    assert _right(listener, 2)
+    tracker.disconnected(1)
+    assert not tracker.closing
+
+
+def test_a_damaged_quote_or_kline_loses_neither_book_nor_trades(speech: Speech) -> None:
+    steps = list(market(speech, 5, 10))
+    tracker = speech.tracker()
+    for raw in speech.snapshot(steps[0]) if not speech.by_request else ():
+        tracker.receive(raw, 1)
+    whole = tracker.in_sync(speech.instrument)
+    for raw in (
+        speech.quote(99_999, 3, 100_001, 4, 815, START_MS),
+        speech.kline(START_MS, (100, 120, 90, 110), 5, closed=True),
+    ):
+        assert not tracker.receive(raw[:-4], 1)
+        assert not tracker.receive(raw[:-1] + b"]", 1)
+    assert tracker.counts["malformed"] == 4
+    assert tracker.in_sync(speech.instrument) == whole
+
+
+def test_a_damaged_trade_is_missed_of_its_own_symbol_alone(speech: Speech) -> None:
+    other = Instrument(speech.name, "ETH-USDT" if speech.name == "okx" else "ETHUSDT", 2, 3)
+    channels = frozenset({Channel.TRADES})
+    tracker = speech.venue.tracker([Subscription(each, channels) for each in (speech.instrument, other)])
+    raw = speech.trade("17", 100_000, 5, 1, START_MS)
+    assert tracker.receive(raw[:-4], 9) == [TradesLost(speech.instrument, "malformed", 9)]
+    assert len(tracker.receive(raw[:7], 9)) == 2  # of whom nobody can tell
+
+
+def test_a_book_whose_bid_equals_its_ask_is_kept(speech: Speech) -> None:
+    steps = list(market(speech, 4, 10))
+    listener = Listener(speech, steps)
+    for index in range(1, 5):
+        listener.hear(index)
+    locked = min(steps[4].asks)
+    speech.ids = dict(steps[4].ids)
+    speech.step(random.Random(1), empty=False)
+    (event,) = listener.tracker.receive(speech.change({locked: 5}, {}, START_MS), 1)
+    assert isinstance(event, BookChange)
+    assert (event.bid, event.ask) == (locked, locked)
+    assert listener.tracker.counts["crossed"] == 0
 
 
 def test_a_damaged_trade_does_not_lose_the_book(speech: Speech) -> None:

@@ -144,6 +144,17 @@ def test_a_quiet_market_is_given_its_own_time() -> None:
     assert books.still(now + 1001.0) == ["A"]
 
 
+def test_a_book_is_quiet_after_seconds_whether_the_connection_speaks_or_not() -> None:
+    books = watch("A")
+    for step in range(1, 101):
+        books.moved("A", step / 10)
+    assert books.quiet(15.0, 5.0) == []
+    assert books.quiet(15.1, 5.0) == ["A"]
+    books.moved("A", 15.2)  # a pause of five seconds, and it is given its time
+    assert books.quiet(27.0, 5.0) == []
+    assert books.quiet(60.0, 5.0) == ["A"]
+
+
 def test_trades_that_stop_are_still_and_a_burst_does_not_say_what_is_usual() -> None:
     trades, now = TradeWatch(["A"], 0.0, still_s=30.0), 0.0
     for _ in range(100):
@@ -214,12 +225,12 @@ def test_a_lost_book_gets_the_time_of_a_new_one() -> None:
     assert books.still(81.0) == ["A"]
 
 
-def test_health_tells_a_slow_start_from_a_dead_feed() -> None:
+def test_health_tells_a_slow_start_from_one_that_failed() -> None:
     health = HealthWatch(0.0, start_within_s=120.0, mend_within_s=300.0)
     slow = health.judge("not in sync: A", 119.0)
     assert (slow.state, slow.alive, slow.ready, slow.since_s) == (State.STARTING, True, False, 0.0)
     dead = health.judge("not in sync: A", 121.0)
-    assert (dead.state, dead.alive) == (State.DEAD, False)
+    assert (dead.state, dead.alive) == (State.FAILED, False)
     assert dead.reason == "not ready within 120 s: not in sync: A"
     assert health.judge("", 130.0).ready
 

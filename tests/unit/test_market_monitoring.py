@@ -11,6 +11,7 @@ from engine.market.monitoring.observed import STAGES, Observed
 from engine.market.monitoring.offset import ClockOffset, Offset, VenueClock
 from engine.market.monitoring.page import BOUNDS_NS, feed_metrics_page
 from engine.market.monitoring.process import ProcessWatch
+from engine.market.venues.tracker import COUNTS
 
 
 def filled(values: list[int]) -> Histogram:
@@ -140,9 +141,7 @@ def snapshot(name: str, observed: Observed) -> dict[str, object]:
         "health": {"state": "stale"},
         "state": {"books": 2, "books_in_sync": 1, "connections": 1, "staleness_s": 12.5},
         "counts": observed.counts(),
-        "books": dict.fromkeys(
-            ("gaps", "resyncs", "crossed", "malformed", "stale", "stale_snapshots", "unknown", "refused"), 3
-        ),
+        "books": dict.fromkeys(COUNTS, 3),
         "clock": {"offset_us": -1_270_000, "uncertainty_us": None, "basis": "fastest message"},
         "latency": {
             stage: {

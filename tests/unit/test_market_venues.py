@@ -1,6 +1,7 @@
 """The venues' own rules, one by one, in messages written by hand."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -411,3 +412,105 @@ def test_books_say_that_trades_are_seen_only_where_one_opening_asks_for_both(ven
     openings = venue_named(venue).openings([Subscription(each, channels) for each in instruments])
     assert [told_by_books(each, openings) for each in instruments] == [told, told]
     assert not told_by_books(Instrument(venue, "XRPUSDT"), openings)
+
+
+SHORT = replace(binance.SPOT, dialect=replace(binance.SPOT.dialect, depth_limit=4))
+"""A venue whose snapshots show four levels of a side."""
+
+
+def change_of(first: int, last: int, bids: Any = (), asks: Any = ()) -> bytes:
+    data = {"e": "depthUpdate", "E": 5, "s": "BTCUSDT", "U": first, "u": last, "b": bids, "a": asks}
+    return raw({"stream": "btcusdt@depth@100ms", "data": data})
+
+
+def four_levels(last: int, best_bid: int) -> bytes:
+    bids = [[f"{best_bid - step}.00", "1"] for step in range(4)]
+    asks = [[f"{best_bid + 1 + step}.00", "1"] for step in range(4)]
+    return raw({"lastUpdateId": last, "bids": bids, "asks": asks})
+
+
+def test_a_book_is_known_as_far_as_its_snapshot_and_asked_for_anew_before_the_price_is_there() -> None:
+    tracker_ = follow(SHORT, SPOT_BTC)
+    tracker_.receive(change_of(101, 103), 1)
+    tracker_.wants()
+    tracker_.snapshot(SPOT_BTC, four_levels(102, 100), 1)
+    assert tracker_.known(SPOT_BTC) == (9_700, 10_400)
+    tracker_.receive(change_of(104, 104, [["100.00", "0"], ["99.00", "0"]]), 1)
+    assert not tracker_.wants()  # 98, and 97.75 is where a quarter is left
+    assert kinds(tracker_.receive(change_of(105, 105, [["98.00", "0"]]), 1)) == ["BookChange"]
+    (want,) = tracker_.wants()
+    assert want.request is not None
+    assert tracker_.in_sync(SPOT_BTC)
+    assert kinds(tracker_.receive(change_of(106, 106, [["96.50", "7"]]), 1)) == ["BookChange"]
+    assert not tracker_.wants()
+    (event,) = tracker_.snapshot(SPOT_BTC, four_levels(105, 97), 1)
+    assert isinstance(event, BookChange)
+    assert (event.update_id, event.bid) == (106, 9_700)
+    assert tracker_.book(SPOT_BTC).levels(0)[0].tolist() == [9_700, 9_650, 9_600, 9_500, 9_400]
+    assert tracker_.known(SPOT_BTC) == (9_400, 10_100)
+    assert kinds(tracker_.receive(change_of(107, 108), 1)) == ["BookChange"]
+    assert not tracker_.wants()
+    counts = tracker_.counts
+    assert (counts["refreshes"], counts["gaps"], counts["resyncs"], counts["stale_snapshots"]) == (1, 0, 0, 0)
+
+
+def test_a_snapshot_that_cannot_be_read_leaves_the_book_that_it_was_to_refresh() -> None:
+    tracker_ = follow(SHORT, SPOT_BTC)
+    tracker_.receive(change_of(101, 103), 1)
+    tracker_.snapshot(SPOT_BTC, four_levels(102, 100), 1)
+    tracker_.receive(change_of(104, 104, asks=[[f"{101 + step}.00", "0"] for step in range(3)]), 1)
+    tracker_.wants()
+    assert not tracker_.snapshot(SPOT_BTC, b"<html>", 1)
+    assert tracker_.in_sync(SPOT_BTC)
+    assert len(tracker_.wants()) == 1
+    assert kinds(tracker_.snapshot(SPOT_BTC, four_levels(104, 102), 1)) == ["BookChange"]
+    assert tracker_.known(SPOT_BTC) == (9_900, 10_600)
+
+
+def test_a_snapshot_that_shows_less_than_it_could_is_the_whole_book() -> None:
+    tracker_ = follow(binance.SPOT, SPOT_BTC)
+    tracker_.receive(spot(101, 103), 1)
+    tracker_.snapshot(SPOT_BTC, rest(102), 1)
+    assert tracker_.known(SPOT_BTC) == (0, 0)
+
+
+def best_of(update_id: int, bid: str, ask: str) -> bytes:
+    data = {"u": update_id, "s": "BTCUSDT", "b": bid, "B": "1", "a": ask, "A": "2"}
+    return raw({"stream": "btcusdt@bookTicker", "data": data})
+
+
+def held_against_the_venue() -> Tracker:
+    tracker_ = binance.SPOT.tracker([Subscription(SPOT_BTC, DEPTH | {Channel.QUOTES})])
+    tracker_.receive(spot(101, 103), 1)
+    tracker_.snapshot(SPOT_BTC, rest(102), 1)
+    return tracker_
+
+
+def test_a_book_is_held_against_the_venues_own_best_prices_of_the_same_update() -> None:
+    tracker_ = held_against_the_venue()
+    tracker_.receive(best_of(103, "100.00", "101.00"), 1)  # after the book
+    tracker_.receive(best_of(104, "99.50", "101.00"), 1)  # of an update within the next message
+    tracker_.receive(best_of(105, "100.20", "101.00"), 1)  # before the book
+    tracker_.receive(spot(104, 105, "100.20"), 1)
+    assert (tracker_.counts["agreed"], tracker_.counts["differed"]) == (2, 0)
+    for number in range(106, 3_000):
+        tracker_.receive(best_of(10 * number, "100.20", "101.00"), 1)
+    assert len(tracker_._quotes[0]) <= 1_024  # type: ignore[attr-defined]
+
+
+def test_a_book_that_differs_from_the_venues_best_prices_again_and_again_is_given_up() -> None:
+    tracker_ = held_against_the_venue()
+    for number in (104, 105):
+        tracker_.receive(spot(number, number), 1)
+        assert kinds(tracker_.receive(best_of(number, "100.10", "101.00"), 1)) == ["Quote"]
+    tracker_.receive(spot(106, 106), 1)
+    assert kinds(tracker_.receive(best_of(106, "100.00", "101.00"), 1)) == ["Quote"]  # right: it begins anew
+    for number in (107, 108):
+        tracker_.receive(spot(number, number), 1)
+        tracker_.receive(best_of(number, "100.10", "101.00"), 1)
+    tracker_.receive(best_of(109, "100.10", "101.00"), 1)
+    assert kinds(tracker_.receive(spot(109, 109), 1)) == ["BookChange", "differs"]
+    assert not tracker_.in_sync(SPOT_BTC)
+    assert (tracker_.counts["agreed"], tracker_.counts["differed"]) == (1, 5)
+    tracker_.receive(spot(110, 110), 1)
+    assert len(tracker_.wants()) == 1

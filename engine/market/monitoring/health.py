@@ -1,12 +1,13 @@
 """Alive, ready, or why not: tells a slow start from a dead feed.
 
     starting   not every book has been whole yet, and it is not late: wait
+    failed     it has not become ready within its bound, or what was asked for is refused for good
     ready      every book is whole and moves
     stale      it was ready, and a book is lost, stands still or its connection is gone: do not trade on it; it is
                being mended
-    dead       it has ended, or has not become ready within its bounds: restart it
+    dead       it has ended, or has not become ready again within its bound: it is begun anew
 
-Liveness is "not dead", readiness is "ready". Bounds are of the caller's clock.
+Liveness is "neither dead nor failed", readiness is "ready". Bounds are of the caller's clock.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ class State(StrEnum):
     """See the module."""
 
     STARTING = "starting"
+    FAILED = "failed"
     READY = "ready"
     STALE = "stale"
     DEAD = "dead"
@@ -41,7 +43,7 @@ class Health:
     @property
     def alive(self) -> bool:
         """Whether there is still hope without a restart."""
-        return self.state is not State.DEAD
+        return self.state not in {State.DEAD, State.FAILED}
 
     @property
     def ready(self) -> bool:
@@ -50,16 +52,16 @@ class Health:
 
 
 class HealthWatch:
-    """Judges what is missing now.
+    """Judges what is missing now; `was_ready` says whether nothing was once.
 
     Args:
-        start_within_s: not ready for so long after the start is dead.
+        start_within_s: not ready for so long after the start is failed.
         mend_within_s: not ready again for so long is dead.
     """
 
     def __init__(self, now_s: float, *, start_within_s: float = 120.0, mend_within_s: float = 300.0) -> None:
         self._start_within_s, self._mend_within_s = start_within_s, mend_within_s
-        self._was_ready = False
+        self.was_ready = False
         self._ended: str | None = None
         self._health = Health(State.STARTING, "nothing has happened yet", now_s)
         self._unready_since_s = now_s
@@ -73,14 +75,15 @@ class HealthWatch:
         if self._ended is not None:
             return self._become(State.DEAD, self._ended, now_s)
         if not missing:
-            self._was_ready, self._unready_since_s = True, now_s
+            self.was_ready, self._unready_since_s = True, now_s
             return self._become(State.READY, "", now_s)
-        bound = self._mend_within_s if self._was_ready else self._start_within_s
+        bound = self._mend_within_s if self.was_ready else self._start_within_s
         waited = now_s - self._unready_since_s
         if waited > bound:
-            verb = "ready again" if self._was_ready else "ready"
-            return self._become(State.DEAD, f"not {verb} within {bound:g} s: {missing}", now_s)
-        return self._become(State.STALE if self._was_ready else State.STARTING, missing, now_s)
+            verb = "ready again" if self.was_ready else "ready"
+            state = State.DEAD if self.was_ready else State.FAILED
+            return self._become(state, f"not {verb} within {bound:g} s: {missing}", now_s)
+        return self._become(State.STALE if self.was_ready else State.STARTING, missing, now_s)
 
     def _become(self, state: State, reason: str, now_s: float) -> Health:
         since = self._health.since_s if self._health.state is state else now_s

@@ -1,4 +1,7 @@
-"""The feeds' part of the page that Prometheus reads: exact numbers, from the snapshots of those who own them."""
+"""The feeds' part of the page that Prometheus reads: exact numbers, from the snapshots of those who own them.
+
+Each feed has a state from the first second on; what else there is to say comes once it lives.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -37,8 +40,12 @@ _BOOKS = {
     "malformed": "Messages that could not be read",
     "stale": "Changes passed over because the book had them",
     "stale_snapshots": "Snapshots older than the changes kept",
-    "unknown": "Messages about nothing that was subscribed to",
+    "unknown": "Messages about nothing that was subscribed to, or of a kind that is not known",
     "refused": "Refusals of the venue",
+    "refreshes": "Snapshots asked for anew because the price came to the edge of what the last one showed",
+    "agreed": "Best prices of the venue's own that are those of the book after the same update",
+    "differed": "Best prices of the venue's own that are not those of the book after the same update",
+    "closes": "Times that the venue announced that it will end the connection",
 }
 _GAUGES = {
     "books": "Books followed",
@@ -70,12 +77,13 @@ class FeedCollector(Collector):
             for name, text in texts.items():
                 family = CounterMetricFamily(f"raysignal_feed_{name}", text, labels=["feed"])
                 for feed in self._feeds:
-                    family.add_metric([feed["name"]], feed[part][name])
+                    if part in feed:
+                        family.add_metric([feed["name"]], feed[part][name])
                 yield family
         for name, text in _GAUGES.items():
             gauge = GaugeMetricFamily(f"raysignal_feed_{name}", text, labels=["feed"])
             for feed in self._feeds:
-                if feed["state"][name] is not None:
+                if feed.get("state", {}).get(name) is not None:
                     gauge.add_metric([feed["name"]], feed["state"][name])
             yield gauge
         yield self._left_out()
@@ -114,10 +122,17 @@ class FeedCollector(Collector):
         )
         cpu = CounterMetricFamily("raysignal_feed_cpu_seconds", "CPU time of the process", labels=["feed"])
         memory = GaugeMetricFamily("raysignal_feed_memory_bytes", "Resident memory", labels=["feed"])
+        lives = CounterMetricFamily(
+            "raysignal_feed_lives", "Times that it was begun, over restarts of its process", labels=["feed"]
+        )
         for feed in self._feeds:
             name = feed["name"]
             for each in State:
                 state.add_metric([name, each], float(feed["health"]["state"] == each))
+            if "lives" in feed:
+                lives.add_metric([name], feed["lives"])
+            if "clock" not in feed:
+                continue  # it does not live just now, and has a state all the same
             if feed["clock"]["offset_us"] is not None:
                 offset.add_metric([name, feed["clock"]["basis"]], feed["clock"]["offset_us"] / 1e6)
             if feed["clock"]["uncertainty_us"] is not None:
@@ -130,4 +145,4 @@ class FeedCollector(Collector):
             if feed["process"] is not None:
                 cpu.add_metric([name], feed["process"]["cpu_s"])
                 memory.add_metric([name], feed["process"]["memory_bytes"])
-        yield from (state, offset, uncertainty, latency, cpu, memory)
+        yield from (state, lives, offset, uncertainty, latency, cpu, memory)

@@ -110,7 +110,11 @@ def _stream(*, chained: bool) -> Form:
     }
 
 
-_ABOUT = re.compile(rb'\{\s*"stream"\s*:\s*"([a-z0-9_]+)@([a-zA-Z]+)')
+_ABOUT = re.compile(rb'\{\s*"stream"\s*:\s*"([a-z0-9_]+)@([a-zA-Z]+)["@_]')
+_CHANNELS = {
+    b"depth": Channel.DEPTH, b"trade": Channel.TRADES, b"aggTrade": Channel.TRADES, b"bookTicker": Channel.QUOTES,
+    b"kline": Channel.KLINES,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,10 @@ class BinanceDialect:
     depth_limit: int
     depth_weight: int
 
+    @property
+    def levels(self) -> int:
+        return self.depth_limit
+
     def depth_request(self, instrument: Instrument) -> Request:
         return Request(
             f"{self.depth_path}?symbol={instrument.symbol}&limit={self.depth_limit}", self.depth_weight
@@ -132,15 +140,15 @@ class BinanceDialect:
     def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:  # noqa: ARG002 - snapshots come by request
         return ()
 
-    def about(self, raw: bytes) -> str | None:
+    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
         found = _ABOUT.match(raw)
-        if found is None:
-            return None
-        return found[1].decode().upper() if found[2] == b"depth" else ""
+        return None if found is None else (_CHANNELS.get(found[2]), found[1].decode().upper())
 
     def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
         if not isinstance(message, dict):
             return None
+        if _announces_a_close(message):
+            return Heard(closing=True)
         if "stream" in message:
             name = message["stream"]
             if isinstance(name, str) and "@kline_" in name:
@@ -149,9 +157,14 @@ class BinanceDialect:
         if "result" in message:
             return Heard()
         error = message.get("error", message)
-        if isinstance(error, dict) and "msg" in error:
-            return Heard(refused=f"{error.get('code')}: {error['msg']}")
-        return None
+        refused = f"{error.get('code')}: {error['msg']}" if isinstance(error, dict) and "msg" in error else ""
+        return Heard(refused=refused, unknown=not refused)
+
+
+def _announces_a_close(message: Mapping[str, object]) -> bool:
+    """`serverShutdown`, alone or within a stream's message: the connection is closed ten minutes later."""
+    said = message.get("data", message.get("event", message))
+    return isinstance(said, dict) and said.get("e") == "serverShutdown"
 
 
 def _read_kline(data: object, instruments: Mapping[str, Instrument], received_us: int) -> Kline:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.errors import InvalidField, UnreadableInput
+from engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
 from engine.market.events import Channel, Instrument, Kline
 from engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
 from engine.market.venues.numbers import (
@@ -34,6 +34,7 @@ _INTERVALS = {
     HOUR_US: "60", 2 * HOUR_US: "120", 4 * HOUR_US: "240", 6 * HOUR_US: "360", 12 * HOUR_US: "720", DAY_US: "D",
 }  # fmt: skip
 _TOPICS = {Channel.DEPTH: "orderbook.200", Channel.TRADES: "publicTrade", Channel.QUOTES: "orderbook.1"}
+_REFUSALS = frozenset({10001, 10029, 110023})  # parameters that are wrong, a symbol that is none; others pass
 _ARGUMENTS_A_TEXT = 10  # what the spot service takes
 
 _BOOK: Form = {
@@ -59,6 +60,7 @@ _STREAM: Form = {
     "data": Value(Take.DATA, forms={DEPTH: _BOOK, TOP: _BOOK, TRADES: _TRADE}, listed=frozenset({TRADES})),
     "cts": Value(Take.INTEGER, needed=False),
 }
+_CHANNELS = {topic: channel for channel, topic in _TOPICS.items()}
 _ABOUT = re.compile(rb'\{\s*"topic"\s*:\s*"([\w.]+)\.([\w-]+)"')
 
 
@@ -71,6 +73,7 @@ class BybitDialect:
     """See `engine.market.venues.tracker.Dialect`."""
 
     rule: int = REPLACED_COUNT
+    levels: int = 200
 
     @property
     def stream(self) -> Form:
@@ -87,11 +90,9 @@ class BybitDialect:
         topic = f"{_TOPICS[Channel.DEPTH]}.{instrument.symbol}"
         return _text("unsubscribe", [topic]), _text("subscribe", [topic])
 
-    def about(self, raw: bytes) -> str | None:
+    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
         found = _ABOUT.match(raw)
-        if found is None:
-            return None
-        return found[2].decode() if found[1].decode() == _TOPICS[Channel.DEPTH] else ""
+        return None if found is None else (_CHANNELS.get(found[1].decode()), found[2].decode())
 
     def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
         if not isinstance(message, dict):
@@ -103,7 +104,11 @@ class BybitDialect:
             return None
         if message.get("success") is False:
             return Heard(refused=str(message.get("ret_msg")))
-        return Heard() if "op" in message else None
+        if message.get("type") == "COMMAND_RESP":
+            data = message.get("data")
+            failed = data.get("failTopics") if isinstance(data, dict) else None
+            return Heard(refused=f"topics that failed: {failed}" if failed else "")
+        return Heard(unknown="op" not in message)
 
 
 def _klines(
@@ -187,10 +192,12 @@ class Bybit:
         return [self._instrument(symbol, found.get(symbol)) for symbol in symbols]
 
     def _listed(self, body: bytes) -> list[object]:
-        """The list that an answer holds; `UnreadableInput` for an error of the venue's."""
+        """The list that an answer holds. Raises what the venue's code means."""
         message = answer(body)
-        if part(message, "retCode") != 0:
-            raise UnreadableInput(f"{self.name}: {part(message, 'retCode')}: {message.get('retMsg')}")
+        code = part(message, "retCode")
+        if code != 0:
+            said = f"{self.name}: {code}: {message.get('retMsg')}"
+            raise (VenueRefusal if code in _REFUSALS else StoreUnavailable)(said)
         listed = part(message, "result", "list")
         if not isinstance(listed, list):
             raise UnreadableInput(f"{self.name}: an answer without a list")

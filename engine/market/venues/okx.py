@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
-from engine.errors import InvalidField, UnreadableInput
+from engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
 from engine.market.events import Channel, Instrument, Kline
 from engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
 from engine.market.venues.numbers import (
@@ -46,6 +46,8 @@ _PATHS = {
     "/ws/v5/business": frozenset({Channel.KLINES}),
 }
 _ARGUMENTS_A_TEXT = 100
+_LEVELS_SHOWN = 400
+_CLOSING = "64008"  # the notice that the connection will be closed for an upgrade of the service
 
 _LEVELS: Form = {
     "asks": Value(Take.ASKS),
@@ -82,6 +84,7 @@ _SNAPSHOT: Form = {
     "code": Value(Take.KIND, Slot.KIND, words={"0": DEPTH}),
     "data": Value(Take.DATA, forms={DEPTH: _BEST}, listed=frozenset({DEPTH})),
 }
+_KNOWN_CHANNELS = {name: channel for channel, name in _CHANNELS.items()}
 _ABOUT = re.compile(rb'\{\s*"arg"\s*:\s*\{\s*"channel"\s*:\s*"([\w-]+)"\s*,\s*"instId"\s*:\s*"([\w-]+)"')
 
 
@@ -94,6 +97,7 @@ class OkxDialect:
     """See `engine.market.venues.tracker.Dialect`."""
 
     rule: int = RESETTING_CHAIN
+    levels: int = _LEVELS_SHOWN
 
     @property
     def stream(self) -> Form:
@@ -104,34 +108,38 @@ class OkxDialect:
         return _SNAPSHOT
 
     def depth_request(self, instrument: Instrument) -> Request:
-        return Request(f"/api/v5/market/books?instId={instrument.symbol}&sz=400")
+        return Request(f"/api/v5/market/books?instId={instrument.symbol}&sz={self.levels}")
 
     def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:
         argument = {"channel": "books", "instId": instrument.symbol}
         return _text("unsubscribe", [argument]), _text("subscribe", [argument])
 
-    def about(self, raw: bytes) -> str | None:
+    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
         found = _ABOUT.match(raw)
-        if found is None:
-            return None
-        return found[2].decode() if found[1] == b"books" else ""
+        return None if found is None else (_KNOWN_CHANNELS.get(found[1].decode()), found[2].decode())
 
     def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
         if not isinstance(message, dict):
             return None
         argument = message.get("arg")
         channel = argument.get("channel") if isinstance(argument, dict) else None
-        if "event" in message:
-            if message["event"] == "error":
-                return Heard(refused=f"{message.get('code')}: {message.get('msg')}")
-            if message["event"] == "subscribe" and channel == "books":
-                return Heard(follows=str(part(argument, "instId")))
-            return Heard()
+        if "event" in message or "arg" not in message:
+            return _hear_event(message, argument, channel)
         if not isinstance(channel, str) or not channel.startswith("candle"):
             return None
         return Heard(
             tuple(_klines(channel, part(argument, "instId"), part(message, "data"), instruments, received_us))
         )
+
+
+def _hear_event(message: Mapping[str, object], argument: object, channel: object) -> Heard:
+    """A message about the connection or a subscription, and not of a stream."""
+    event, code = message.get("event"), message.get("code")
+    if event == "error":
+        return Heard(refused=f"{code}: {message.get('msg')}")
+    if event == "subscribe" and channel == "books":
+        return Heard(follows=str(part(argument, "instId")))
+    return Heard(closing=event == "notice" and str(code) == _CLOSING, unknown=event is None)
 
 
 def _klines(
@@ -215,9 +223,7 @@ class Okx:
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
         """Sizes of swaps and futures are contracts."""
-        listed = part(answer(body), "data")
-        if not isinstance(listed, list):
-            raise UnreadableInput("instruments are no list")
+        listed = self._data(body)
         found = {part(each, "instId"): each for each in listed}
         return [self._instrument(symbol, found.get(symbol)) for symbol in symbols]
 
@@ -242,10 +248,20 @@ class Okx:
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """The venue gives the newest first."""
+        return [_kline(instrument, interval_us, row, now_us) for row in reversed(self._data(body))]
+
+    def _data(self, body: bytes) -> list[object]:
+        """The list that an answer holds. Raises what the code means: 50… passes, 51… is wrong in the request."""
         message = answer(body)
-        if part(message, "code") != "0":
-            raise UnreadableInput(f"{self.name}: {part(message, 'code')}: {message.get('msg')}")
-        return [_kline(instrument, interval_us, row, now_us) for row in reversed(part(message, "data"))]
+        code, listed = part(message, "code"), part(message, "data")
+        if code == "0" and isinstance(listed, list):
+            return listed
+        said = f"{self.name}: {code}: {message.get('msg')}"
+        if str(code).startswith("51"):
+            raise VenueRefusal(said)
+        if str(code).startswith("50"):
+            raise StoreUnavailable(said)
+        raise UnreadableInput(said)
 
     @property
     def time_request(self) -> Request:

@@ -99,9 +99,9 @@ class Tracker(Protocol):
     """One connection's state: raw messages in, events out. No IO, no clock; a message is never half taken."""
 
     def receive(self, raw: bytes, received_us: int) -> Sequence[Event]:
-        """One message as it came. What cannot be read is counted (`counts["malformed"]`) and loses the book it
-        may have been about (or, if that cannot be told, every book of the connection), and trades where it may have
-        been one; it never raises.
+        """One message as it came. What cannot be read is counted (`counts["malformed"]`) and loses the book or the
+        trades that it was about (or, if that cannot be told, all of the connection); a JSON object that is about no
+        stream is counted (`counts["unknown"]`) and loses nothing. It never raises.
         """
 
     def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
@@ -123,16 +123,28 @@ class Tracker(Protocol):
     def book(self, instrument: Instrument) -> OrderBook:
         """The order book after the last message, to look into (`levels`, `walk`); empty while not in sync."""
 
+    def known(self, instrument: Instrument) -> tuple[int, int]:
+        """Ticks of the lowest bid and the highest ask that the book is known to; 0: to its end, or as far as the
+        stream itself shows the book.
+        """
+
     @property
     def counts(self) -> Mapping[str, int]:
         """`messages`, `events`, `stale` (old updates passed over), `gaps`, `resyncs` (books whole again after a
         loss), `crossed`, `malformed`, `stale_snapshots`, `unknown` (well-formed messages about nothing that was
-        subscribed to), `refused` (the venue's error texts; the last of them is `last_refusal`).
+        subscribed to, or of a kind that is not known), `refused` (the venue's error texts; the last of them is
+        `last_refusal`), `refreshes` (snapshots asked for anew because the price came to the edge of what the last one
+        showed), `agreed` and `differed` (best prices of the venue's own beside the book's after the same update),
+        `closes` (times that the venue announced that it will end the connection).
         """
 
     @property
     def last_refusal(self) -> str:
         """What the venue said when it last refused something; empty if it never did."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether the venue has announced that it will end this connection."""
 
 
 class Venue(Protocol):

@@ -98,7 +98,8 @@ def _result(
 ) -> tuple[int, ...]:
     """The book's best prices behind a status; without a change, what was expected and what came."""
     bid, bid_size, ask, ask_size = best(cells, heads, book)
-    if status == CHANGED and bid != 0 and ask != 0 and bid >= ask:
+    # Equal ones are a book that is locked: venues show that for moments, and it is right.
+    if status == CHANGED and bid != 0 and ask != 0 and bid > ask:
         status = CROSSED
     return (
         status, work[_INSTRUMENT], heads[book + UPDATE_ID], bid, bid_size, ask, ask_size, 1000 * work[_MS],

@@ -1,5 +1,10 @@
 """A connection's tracker: the same for every venue, which says the rest in a `Dialect`.
 
+A snapshot that is asked for shows some levels of a side, and changes tell of others only when they change: the book is
+exact from the lowest bid to the highest ask of its snapshot (`known`), and asked for anew, while it goes on, before its
+best price comes to that edge. Where the venue says its own best prices (`Channel.QUOTES`), those that are of the same
+update as the book are compared: a book that differs again and again is given up.
+
 A message goes through one compiled call (`sequence.take`) and becomes one event. What the compiled reader refuses is
 decoded by msgspec and either taken through the same forms, or heard as what it is: an acknowledgement, an error, a
 kline. Books that wait for a REST snapshot keep the raw changes that came meanwhile, up to a limit, and go through
@@ -12,7 +17,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from engine.errors import UnreadableInput
-from engine.market.books import HEAD, LAST, STATE, OrderBook, Shelf
+from engine.market.books import ASK, BID, HEAD, LAST, STATE, OrderBook, Shelf
 from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade, TradesLost
 from engine.market.reader import READ, ROWS_AT, Reader, decode, read
 from engine.market.shapes import ROW_SLOTS, Elsewhere, Form, RowSlot, Slot, Symbol
@@ -42,6 +47,14 @@ from engine.market.venues.sequence import (
 )
 
 _COUNTED = {"gap": "gaps", "stale_snapshot": "stale_snapshots", "crossed": "crossed"}
+COUNTS = (
+    "stale", "gaps", "resyncs", "crossed", "malformed", "stale_snapshots", "refreshes", "unknown", "refused", "closes",
+    "agreed", "differed",
+)  # fmt: skip
+MOST_DIFFERING = 3  # in a row: one may be a best price that the venue itself was late with
+_QUOTES_KEPT = 1024
+_EDGE_SHARE = 4  # a snapshot is asked for anew when a quarter of what it knew beyond the best price is left
+_NO_EDGE = 2**63 - 1
 MOST_WAITING = 4096
 MOST_WAITING_BYTES = 8 << 20
 
@@ -54,11 +67,15 @@ class Heard:
         events: klines.
         refused: the venue's error text; empty: it is none.
         follows: the symbol whose depth channel was just acknowledged; empty: none was.
+        closing: the venue will end the connection soon.
+        unknown: it is of a kind that is not known here, and about no stream.
     """
 
     events: tuple[Event, ...] = ()
     refused: str = ""
     follows: str = ""
+    closing: bool = False
+    unknown: bool = False
 
 
 class Dialect(Protocol):
@@ -73,6 +90,10 @@ class Dialect(Protocol):
         """A message of the stream."""
 
     @property
+    def levels(self) -> int:
+        """How many levels of a side a snapshot shows at most."""
+
+    @property
     def depth(self) -> Form | None:
         """The answer to `depth_request`; None: snapshots come by the stream alone."""
 
@@ -85,8 +106,11 @@ class Dialect(Protocol):
     def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
         """A decoded message that is none of the forms'; None: it is for them. `UnreadableInput`: it is neither."""
 
-    def about(self, raw: bytes) -> str | None:
-        """The symbol whose book a message that cannot be read is about; "": no book; None: nobody can tell."""
+    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
+        """The channel (None: one that is not followed) and symbol that a message that cannot be read is about.
+
+        None: nobody can tell.
+        """
 
 
 class StreamTracker:
@@ -120,10 +144,16 @@ class StreamTracker:
         self._lost_before: set[int] = set()
         self._wants: list[Want] = []
         self._messages = self._events = self._messages_before = 0
-        self._counts = dict.fromkeys(
-            ("stale", "gaps", "resyncs", "crossed", "malformed", "stale_snapshots", "unknown", "refused"), 0
-        )
+        self._counts = dict.fromkeys(COUNTS, 0)
+        # Lowest bid and highest ask that are known of each book, and the best prices that are too near to them.
+        self._known = [(0, _NO_EDGE)] * self._tops
+        self._edges = [(0, _NO_EDGE)] * self._tops
+        self._refreshing: set[int] = set()  # books that are whole and wait for another snapshot
+        self._best: list[tuple[int, int, int]] = [(0, 0, 0)] * self._tops  # update id, bid, ask of each book
+        self._quotes: list[dict[int, tuple[int, int]]] = [{} for _ in self._instruments]
+        self._differing = [0] * self._tops  # in a row
         self.last_refusal = ""
+        self.closing = False
 
     def receive(self, raw: bytes, received_us: int) -> Sequence[Event]:
         """One message as it came."""
@@ -142,10 +172,12 @@ class StreamTracker:
         status, row, a, b, c, d, e, us, rows, _ = found
         if status == QUOTED:
             self._events += 1
-            return (Quote(self._instruments[row], a, b, c, d, e, us, received_us),)
+            quote = Quote(self._instruments[row], a, b, c, d, e, us, received_us)
+            return (quote, *self._quoted(row, a, b, d, received_us))
         if status == CHANGED and row in self._were_whole:
             self._events += 1
-            return (BookChange(self._instruments[row], a, b, c, d, e, us, received_us),)
+            change = BookChange(self._instruments[row], a, b, c, d, e, us, received_us)
+            return (change, *self._noted(row, a, b, d, raw, received_us))
         if status == TRADED and rows == 1 and a and b:
             self._events += 1
             return (Trade(self._instruments[row], raw[d:e].decode(), a, b, c, us, received_us),)
@@ -156,7 +188,7 @@ class StreamTracker:
     def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
         """The answer to a `Want.request`."""
         row = self._rows[instrument.symbol]
-        if self._shelf.heads[HEAD * row + STATE] != LOST:
+        if self._shelf.heads[HEAD * row + STATE] != LOST and row not in self._refreshing:
             return ()  # it came too late: the stream has brought one
         self._asked[row] = False
         try:
@@ -165,6 +197,9 @@ class StreamTracker:
             self._counts["malformed"] += 1
             self._ask(row)
             return ()
+        self._counts["refreshes"] += row in self._refreshing
+        self._refreshing.discard(row)
+        self._know(row)
         if found[0] == CROSSED:
             return self._lose(row, "crossed", 0, 0, received_us)
         waiting, self._waiting[row] = self._waiting[row], deque()
@@ -183,7 +218,7 @@ class StreamTracker:
                 self._counts["stale"] += 1
             elif again[0] == CHANGED:
                 found = again
-        return self._changed(found, row, received_us)
+        return self._changed(found, row, b"", received_us)
 
     def wants(self) -> Sequence[Want]:
         """What is needed now."""
@@ -201,8 +236,9 @@ class StreamTracker:
         for row in range(self._tops, 2 * self._tops):
             self._shelf.heads[HEAD * row + STATE] = LOST
         self._wants = []
+        self.closing = False
         if self._messages != self._messages_before:
-            events += self._miss_trades("disconnected", received_us)
+            events += self._miss_trades(self._traded, "disconnected", received_us)
         self._messages_before = self._messages
         return events
 
@@ -213,6 +249,11 @@ class StreamTracker:
     def book(self, instrument: Instrument) -> OrderBook:
         """The book as it is after the last message; empty while it is not in sync."""
         return self._books[self._rows[instrument.symbol]]
+
+    def known(self, instrument: Instrument) -> tuple[int, int]:
+        """Ticks of the lowest bid and the highest ask that the book is known to; 0: to its end."""
+        low, high = self._known[self._rows[instrument.symbol]]
+        return low, 0 if high == _NO_EDGE else high
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -244,6 +285,9 @@ class StreamTracker:
         if heard.refused:
             self._counts["refused"] += 1
             self.last_refusal = heard.refused
+        self._counts["unknown"] += heard.unknown
+        self._counts["closes"] += heard.closing
+        self.closing |= heard.closing
         row = self._rows.get(heard.follows)
         if row is not None:
             self._acknowledged[row] = True
@@ -306,9 +350,10 @@ class StreamTracker:
             return self._trades(found, text, received_us)
         if status == QUOTED:
             self._events += 1
-            return (Quote(self._instruments[row], *found[2:8], received_us),)
+            quote = Quote(self._instruments[row], *found[2:8], received_us)
+            return (quote, *self._quoted(row, found[2], found[3], found[5], received_us))
         if status == CHANGED:
-            return self._changed(found, row, received_us)
+            return self._changed(found, row, raw, received_us)
         if status == STALE:
             self._counts["stale"] += 1
         elif status == WAIT:
@@ -339,7 +384,7 @@ class StreamTracker:
 
     # The life of a book.
 
-    def _changed(self, found: Found, row: int, received_us: int) -> Sequence[Event]:
+    def _changed(self, found: Found, row: int, raw: bytes, received_us: int) -> Sequence[Event]:
         """The book is whole: it has changed, or is whole again."""
         if row not in self._were_whole:
             self._forget(row)
@@ -347,7 +392,56 @@ class StreamTracker:
                 self._counts["resyncs"] += 1
             self._were_whole.add(row)
         self._events += 1
-        return (BookChange(self._instruments[row], *found[2:8], received_us),)
+        change = BookChange(self._instruments[row], *found[2:8], received_us)
+        return (change, *self._noted(row, found[2], found[3], found[5], raw, received_us))
+
+    def _noted(
+        self, row: int, update_id: int, bid: int, ask: int, raw: bytes, received_us: int
+    ) -> Sequence[Event]:
+        """The book is this now: does its snapshot know it so far, and does the venue say the same best prices?"""
+        self._best[row] = update_id, bid, ask
+        low, high = self._edges[row]
+        if (bid < low or ask > high) and not self._asked[row]:
+            self._refreshing.add(row)
+            self._ask(row)
+        if row in self._refreshing and raw:
+            self._keep(row, raw)
+        quotes = self._quotes[row]
+        if not quotes:
+            return ()
+        quote = quotes.pop(update_id, None)
+        return () if quote is None else self._compared(row, quote == (bid, ask), received_us)
+
+    def _quoted(self, row: int, update_id: int, bid: int, ask: int, received_us: int) -> Sequence[Event]:
+        """The venue says that these are the best prices after an update; kept until the book has come to it."""
+        best = self._best[row]
+        if update_id == best[0]:
+            return self._compared(row, best == (update_id, bid, ask), received_us) if update_id else ()
+        if update_id > best[0]:
+            quotes = self._quotes[row]
+            quotes[update_id] = bid, ask
+            if len(quotes) > _QUOTES_KEPT:
+                del quotes[next(iter(quotes))]
+        return ()
+
+    def _compared(self, row: int, agreed: bool, received_us: int) -> Sequence[Event]:
+        self._counts["agreed" if agreed else "differed"] += 1
+        self._differing[row] = 0 if agreed else self._differing[row] + 1
+        if self._differing[row] < MOST_DIFFERING:
+            return ()
+        return self._lose(row, "differs", 0, 0, received_us)
+
+    def _know(self, row: int) -> None:
+        """The book is what its snapshot showed: everything of a side, if that was less than a snapshot can show."""
+        bids, asks = (self._books[row].levels(side)[0] for side in (BID, ASK))
+        low, high, low_edge, high_edge = 0, _NO_EDGE, 0, _NO_EDGE
+        if len(bids) >= self._dialect.levels:
+            low = int(bids[-1])
+            low_edge = low + (int(bids[0]) - low) // _EDGE_SHARE
+        if len(asks) >= self._dialect.levels:
+            high = int(asks[-1])
+            high_edge = high - (high - int(asks[0])) // _EDGE_SHARE
+        self._known[row], self._edges[row] = (low, high), (low_edge, high_edge)
 
     def _broken(self, found: Found, raw: bytes, received_us: int) -> Sequence[Event]:
         """The venue's rule says that something is missing, or the book is crossed."""
@@ -364,28 +458,36 @@ class StreamTracker:
         return events
 
     def _malformed(self, raw: bytes, received_us: int) -> Sequence[Event]:
-        """A message that cannot be read: the books it may have been about are lost, and trades may have been."""
+        """A message that cannot be read: the books and trades that it may have been about are lost."""
         self._counts["malformed"] += 1
-        symbol = self._dialect.about(raw)
-        rows = self._depths if symbol is None else [self._rows[symbol]] if symbol in self._rows else []
+        channel, symbol = self._dialect.about(raw) or (None, None)
+        books = channel is Channel.DEPTH or symbol is None
+        trades = channel is Channel.TRADES or symbol is None
         events: list[Event] = []
-        for row in rows:
+        for row in self._depths if books else ():
+            if symbol not in {None, self._instruments[row].symbol}:
+                continue
             if self._shelf.heads[HEAD * row + STATE] in {FRESH, LIVE}:
                 events += self._lose(row, "malformed", 0, 0, received_us)
             elif self._shelf.heads[HEAD * row + STATE] == LOST:
                 self._forget(row)
-        if not symbol:
-            events += self._miss_trades("malformed", received_us)
-        return events
+        missed = [each for each in self._traded if symbol in {None, each.symbol}] if trades else []
+        return [*events, *self._miss_trades(missed, "malformed", received_us)]
 
-    def _miss_trades(self, reason: str, received_us: int) -> Sequence[Event]:
-        self._events += len(self._traded)
-        return [TradesLost(each, reason, received_us) for each in self._traded]
+    def _miss_trades(
+        self, instruments: Sequence[Instrument], reason: str, received_us: int
+    ) -> Sequence[Event]:
+        self._events += len(instruments)
+        return [TradesLost(each, reason, received_us) for each in instruments]
 
     def _lose(self, row: int, reason: str, expected: int, came: int, received_us: int) -> Sequence[Event]:
         if reason in _COUNTED:
             self._counts[_COUNTED[reason]] += 1
         self._forget(row)
+        self._known[row] = self._edges[row] = 0, _NO_EDGE
+        self._best[row] = 0, 0, 0
+        self._quotes[row].clear()
+        self._differing[row] = 0
         self._books[row].clear()
         self._shelf.heads[HEAD * row + STATE] = LOST
         self._shelf.heads[HEAD * row + LAST] = 0
@@ -431,4 +533,5 @@ class StreamTracker:
         self._waiting[row].clear()
         self._waiting_bytes[row] = 0
         self._asked[row] = False
+        self._refreshing.discard(row)
         self._wants = [want for want in self._wants if want.instrument is not self._instruments[row]]
