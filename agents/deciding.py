@@ -104,6 +104,11 @@ class Decider:
             verdict[off], by[off], reason[off] = Verdict.APPROVE, By.SIGNAL, REASONS.index(Reason.AGENT_OFF)
         return Judged(verdict, by, reason, opinions)
 
+    def rename(self, old: str, new: str) -> None:
+        """From the next signal on a symbol has another name; what is known of it stays."""
+        self._instants.rename(old, new)
+        self.agent.encoder.rename(old, new)
+
     def learn(self, batch: SignalBatch, verdict: Codes) -> tuple[Situations, Outcomes]:
         """Take the next n signals in, which were decided before; the memory and the breaker go on as they did."""
         first = self.count
@@ -173,6 +178,11 @@ class Instants:
         moved = self._go(stamps.tolist(), [batch.symbols[code] for code in batch.symbol.tolist()])
         self._moved = True
         return replace(batch, timestamp_us=np.array(moved, np.int64))
+
+    def rename(self, old: str, new: str) -> None:
+        """A symbol goes on under another name."""
+        if old in self._by_symbol:
+            self._by_symbol.setdefault(new, self._by_symbol.pop(old))
 
     def _go(self, stamps: list[int], symbols: list[str]) -> list[int]:
         found = []

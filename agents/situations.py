@@ -108,6 +108,11 @@ class Encoder:
             table[code] = self._symbols.setdefault(batch.symbols[code], len(self._symbols))
         return table[batch.symbol]
 
+    def rename(self, old: str, new: str) -> None:
+        """A symbol goes on under another name; nothing happens where the old one is not known, or the new one is."""
+        if old in self._symbols and new not in self._symbols:
+            self._symbols = {new if name == old else name: code for name, code in self._symbols.items()}
+
     def symbols(self) -> list[str]:
         """The symbols by their codes."""
         return list(self._symbols)

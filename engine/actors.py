@@ -169,6 +169,11 @@ class Desk:
         answer: tuple[Standing, bool] = await self._call(portfolio, "create", portfolio, policy)
         return answer
 
+    async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool:
+        """See `Mailbox.rename_symbol`."""
+        answer: bool = await self._call(portfolio, "rename_symbol", portfolio, old, new)
+        return answer
+
     async def standing(self, portfolio: str) -> Standing:
         """One portfolio as it stands."""
         answer: list[Standing] = await self._call(portfolio, "standings", portfolio)

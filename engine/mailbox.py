@@ -141,6 +141,13 @@ class Mailbox:
         await self._durable(shard, standing.sequence)
         return standing, new
 
+    async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool:
+        """See `Shard.rename_symbol`; what it answers is durable."""
+        shard = await self._opened()
+        renamed = shard.rename_symbol(portfolio, old, new)
+        await self._durable(shard, shard.sequence)
+        return renamed
+
     async def standings(self, portfolio: str | None = None) -> list[Standing]:
         """Every portfolio as it stands, or the one named; what they tell is durable."""
         shard = await self._opened()

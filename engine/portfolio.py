@@ -1,11 +1,12 @@
 """One portfolio: its ledger, the marks that later signals are judged by, the rows not yet in the history."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from engine import account as at
 from engine.columns import SignalBatch
 from engine.decisions import Decisions
 from engine.digests import Floats, Ints
@@ -57,12 +58,21 @@ class Stretch:
         return self.kept[-1].first + len(self.kept[-1].batch) if self.kept else self.first
 
 
+class Renamed(NamedTuple):
+    """A symbol that got another name: rows before `ordinal` have the old one."""
+
+    ordinal: int
+    code: int
+    old: str
+    new: str
+
+
 class Portfolio:
-    """The state of one portfolio; only `apply` changes it."""
+    """The state of one portfolio; only `apply` and `rename` change it."""
 
     __slots__ = (
-        "_code", "bytes_kept", "count", "high_water", "last_price", "ledger", "name", "open", "policy", "symbols",
-        "writing",
+        "_code", "bytes_kept", "count", "high_water", "last_price", "ledger", "name", "open", "policy",
+        "renamed", "symbols", "writing",
     )  # fmt: skip
 
     def __init__(self, name: str, policy: Policy) -> None:
@@ -71,6 +81,7 @@ class Portfolio:
         self.ledger = Ledger(policy)
         self.symbols: list[str] = []
         self._code: dict[str, int] = {}
+        self.renamed: list[Renamed] = []
         self.high_water: Ints = np.empty(0, np.int64)
         self.last_price: Floats = np.empty(0, np.float64)
         self.count = 0
@@ -134,6 +145,23 @@ class Portfolio:
         self.count += len(batch)
         return rows
 
+    def rename(self, old: str, new: str) -> bool:
+        """Let an open position go on under another name of its symbol, with the symbol's marks.
+
+        False, and nothing changed, where nothing is held under the old name, or the new one has been seen.
+        """
+        code = self._code.get(old)
+        if (
+            code is None
+            or new in self._code
+            or not self.ledger.positions[code, [at.QUANTITY, at.WAITING]].any()
+        ):
+            return False
+        self.symbols[code] = new
+        self._code[new] = self._code.pop(old)
+        self.renamed.append(Renamed(self.count, code, old, new))
+        return True
+
     def standing(self, sequence: int) -> Standing:
         """The portfolio as it stands after journal record `sequence`."""
         return Standing(
@@ -162,6 +190,7 @@ class Portfolio:
             "name": self.name,
             "policy": self.policy.as_dict(),
             "symbols": list(self.symbols),
+            "renamed": list(self.renamed),
             "high_water": self.high_water.tobytes(),
             "last_price": self.last_price.tobytes(),
             "count": self.count,
@@ -174,6 +203,7 @@ class Portfolio:
         portfolio = cls(dump["name"], Policy.from_dict(dump["policy"]))
         portfolio.ledger = Ledger.from_bytes(portfolio.policy, dump["ledger"])
         portfolio.symbols = list(dump["symbols"])
+        portfolio.renamed = [Renamed(*each) for each in dump.get("renamed", ())]
         portfolio._code = {symbol: code for code, symbol in enumerate(portfolio.symbols)}
         portfolio.high_water = np.frombuffer(dump["high_water"], np.int64).copy()
         portfolio.last_price = np.frombuffer(dump["last_price"], np.float64).copy()

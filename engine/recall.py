@@ -155,6 +155,7 @@ class HistoryRecall:
     def __init__(self, portfolio: Portfolio, blobs: BlobStore, places: Ints, ordinals: Ints) -> None:
         self.places = places
         self._policy, self._symbols = portfolio.policy, tuple(portfolio.symbols)
+        self._renamed = tuple(portfolio.renamed)
         self._name = portfolio.name
         self._blobs = blobs
         self._ordinals = ordinals
@@ -190,7 +191,14 @@ class HistoryRecall:
 
     def _codes(self, part: history.Part) -> npt.NDArray[np.int32]:
         code = {symbol: position for position, symbol in enumerate(self._symbols)}
-        return np.array([code[symbol] for symbol in part.symbols], np.int32)[part.symbol]
+        codes = np.array([code.get(symbol, -1) for symbol in part.symbols], np.int32)[part.symbol]
+        ordinal = part.first + np.arange(len(codes))
+        # Backwards: of several symbols that had a name one after the other, a row has the earliest that fits.
+        for renamed in reversed(self._renamed):
+            if renamed.old in part.symbols:
+                held = part.symbol == part.symbols.index(renamed.old)
+                codes[held & (ordinal < renamed.ordinal)] = renamed.code
+        return codes
 
 
 def rows_of_stretch(stretch: Stretch, first: int, stop: int) -> Followed:

@@ -151,11 +151,13 @@ class Followed:
         first: the ordinal of the first.
         parts: `SignalBatch.encode` of some of them each, n signals in all, with their features.
         decision: int8[n], what the ledger was told to do.
+        renamed: symbols that got another name just before these rows, as (old, new); never between them.
     """
 
     first: int
     parts: tuple[bytes, ...]
     decision: npt.NDArray[np.int8]
+    renamed: tuple[tuple[str, str], ...] = ()
 
     def batch(self, *, features: bool = True) -> SignalBatch:
         """The n signals."""

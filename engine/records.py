@@ -1,8 +1,8 @@
-"""What a journal record says: a portfolio was created, or signals of one portfolio were taken in, with what
-was decided about them where that was not left to them.
+"""What a journal record says: a portfolio was created, one of its symbols got another name, or signals of one
+portfolio were taken in, with what was decided about them where that was not left to them.
 
-Layout: one kind byte; then for a creation a msgpack map, for signals the length of the portfolio's name in one
-byte, the name, and the batch as `SignalBatch.encode` wrote it. Where somebody decided, the length of the
+Layout: one kind byte; then for a creation and for a renaming a msgpack map, for signals the length of the portfolio's
+name in one byte, the name, and the batch as `SignalBatch.encode` wrote it. Where somebody decided, the length of the
 decisions in four bytes and `Decisions.encode` stand before the batch.
 """
 
@@ -15,6 +15,7 @@ from engine.decisions import Decisions
 from engine.policy import Policy
 
 _CREATED = b"P"
+_RENAMED = b"R"
 _SIGNALS = b"S"
 _DECIDED = b"D"
 
@@ -25,6 +26,15 @@ class Creation:
 
     portfolio: str
     policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Renaming:
+    """A symbol of a portfolio goes on under another name."""
+
+    portfolio: str
+    old: str
+    new: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,11 @@ def creation_record(portfolio: str, policy: Policy) -> list[bytes | memoryview]:
     return [_CREATED, msgspec.msgpack.encode({"portfolio": portfolio, "policy": policy.as_dict()})]
 
 
+def renaming_record(portfolio: str, old: str, new: str) -> list[bytes | memoryview]:
+    """The payload of a renaming, as buffers."""
+    return [_RENAMED, msgspec.msgpack.encode({"portfolio": portfolio, "old": old, "new": new})]
+
+
 def intake_record(
     portfolio: str, encoded: bytes | memoryview, decisions: Decisions | None = None
 ) -> list[bytes | memoryview]:
@@ -52,12 +67,15 @@ def intake_record(
     return [_SIGNALS + bytes([len(name)]) + name, encoded]
 
 
-def read_record(payload: memoryview) -> Creation | Intake:
+def read_record(payload: memoryview) -> Creation | Renaming | Intake:
     """What a payload says; `ValueError` if this version does not know its kind."""
     kind = bytes(payload[:1])
     if kind == _CREATED:
         values: dict[str, Any] = msgspec.msgpack.decode(payload[1:])
         return Creation(values["portfolio"], Policy.from_dict(values["policy"]))
+    if kind == _RENAMED:
+        names: dict[str, str] = msgspec.msgpack.decode(payload[1:])
+        return Renaming(names["portfolio"], names["old"], names["new"])
     if kind == _SIGNALS:
         start = 2 + payload[1]
         return Intake(bytes(payload[2:start]).decode(), payload[start:])

@@ -52,7 +52,14 @@ from engine.recall import (
     rows_of_stretch,
 )
 from engine.receipts import Followed, Found, Recent, Standing, Submission
-from engine.records import Creation, creation_record, intake_record, read_record
+from engine.records import (
+    Creation,
+    Renaming,
+    creation_record,
+    intake_record,
+    read_record,
+    renaming_record,
+)
 from engine.snapshots import Snapshot
 
 _NO_ROWS = LedgerRows.empty(0)
@@ -269,6 +276,19 @@ class Shard:
         portfolio = self.portfolios[name] = Portfolio(name, policy)
         return portfolio.standing(self.sequence), True
 
+    def rename_symbol(self, name: str, old: str, new: str) -> bool:
+        """Let a portfolio's open position in a symbol go on under another name; see `Portfolio.rename`.
+
+        The record of it waits to be written. False, and nothing changed, where there is nothing to rename.
+
+        Raises:
+            NotFound: no such portfolio.
+        """
+        if not self.portfolio(name).rename(old, new):
+            return False
+        self._queue(renaming_record(name, old, new))
+        return True
+
     def portfolio(self, name: str) -> Portfolio:
         """The portfolio of that name; `NotFound` if there is none."""
         portfolio = self.portfolios.get(name)
@@ -431,12 +451,17 @@ class Shard:
         portfolio = self.portfolio(name)
         if first >= portfolio.count:
             return None
-        stop = min(first + limit, portfolio.count)
+        later = [each.ordinal for each in portfolio.renamed if each.ordinal > first]
+        renamed = tuple((each.old, each.new) for each in portfolio.renamed if each.ordinal == first)
+        stop = min([first + limit, portfolio.count, *later])
         for stretch in (portfolio.writing, portfolio.open):
             if stretch is not None and stretch.first <= first < stretch.end:
-                return partial(rows_of_stretch, replace(stretch, kept=list(stretch.kept)), first, stop)
-        end = portfolio.open.first if portfolio.writing is None else portfolio.writing.first
-        return partial(rows_of_history, self.blobs, name, first, min(stop, end))
+                look = partial(rows_of_stretch, replace(stretch, kept=list(stretch.kept)), first, stop)
+                break
+        else:
+            end = portfolio.open.first if portfolio.writing is None else portfolio.writing.first
+            look = partial(rows_of_history, self.blobs, name, first, min(stop, end))
+        return (lambda: replace(look(), renamed=renamed)) if renamed else look
 
     # The parts
 
@@ -494,6 +519,8 @@ class Shard:
         content = read_record(record.payload)
         if isinstance(content, Creation):
             self.portfolios[content.portfolio] = Portfolio(content.portfolio, content.policy)
+        elif isinstance(content, Renaming):
+            self.portfolios[content.portfolio].rename(content.old, content.new)
         else:
             portfolio = self.portfolios[content.portfolio]
             encoded = bytes(content.encoded)

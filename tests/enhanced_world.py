@@ -140,6 +140,11 @@ class World:
         self._settle()
         return made
 
+    async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool:
+        renamed = self.shard.rename_symbol(portfolio, old, new)
+        self._settle()
+        return renamed
+
     async def standing(self, portfolio: str) -> Standing:
         return self.shard.standing(portfolio)
 

@@ -51,6 +51,24 @@ class Portfolios:
 
 
 @dataclass
+class Names:
+    """Renames symbols; `answers` says, by number of the call, what is raised instead."""
+
+    known: set[str] = field(default_factory=set)
+    answers: dict[int, Exception] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def __call__(self, old: str, new: str) -> bool:
+        self.asked.append((old, new))
+        if (error := self.answers.get(len(self.asked))) is not None:
+            raise error
+        if old not in self.known:
+            return False
+        self.known = self.known - {old} | {new}
+        return True
+
+
+@dataclass
 class Clock:
     now: int = 0
 

@@ -58,6 +58,8 @@ class Book(Protocol):
 
     async def standing(self, portfolio: str) -> Standing: ...
 
+    async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool: ...
+
 
 class Misfit(Conflict):
     """The enhanced portfolio does not hold what the primary one does: something else wrote to it."""
@@ -155,6 +157,8 @@ class Follower:
             return 0
         async with self._turn:
             batch = await asyncio.to_thread(followed.batch)
+            for old, new in followed.renamed:
+                await self._rename(old, new)
             pieces = await self._pieces(batch)
             decisions = Decisions.concat([piece.decisions for piece in pieces])
             await self._submit(followed.first, batch, decisions)
@@ -162,6 +166,17 @@ class Follower:
                 await self._rest()
                 await asyncio.to_thread(self._take_note, piece, followed)
             return len(batch)
+
+    async def _rename(self, old: str, new: str) -> None:
+        """A symbol of the primary portfolio goes on under another name: in the enhanced one and in the memory, too."""
+        while True:
+            try:
+                await self._book.rename_symbol(self._terms.portfolio, old, new)
+            except StoreError:
+                await self._pause(_RETRY_S)
+            else:
+                break
+        self.decider.rename(old, new)
 
     async def reset(self, now_us: int) -> bool:
         """Close the breaker, durably; whether it was open."""
@@ -226,6 +241,8 @@ class Follower:
         if n < len(batch):
             batch = batch.take(np.arange(n))
         differs = (batch.key != held.key[:n]).any(axis=1)
+        for old, new in primary.renamed:
+            self.decider.rename(old, new)
         if differs.any():
             row = int(differs.argmax())
             raise Misfit(

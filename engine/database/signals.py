@@ -81,6 +81,19 @@ def read_signals(connection: Connection, strategy: str | None = None) -> list[St
     ]
 
 
+def last_under_its_own_name(connection: Connection, symbol: str) -> str | None:
+    """The venue of the latest signal that went to the portfolios under a venue's own symbol, as those from before
+    version 0003 of the tables did; None if none did.
+    """
+    found: str | None = connection.execute(
+        select(SIGNALS.c.venue)
+        .where(SIGNALS.c.symbol == symbol, SIGNALS.c.state == POSTED)
+        .order_by(SIGNALS.c.known_at_us.desc(), SIGNALS.c.ordinal.desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    return found
+
+
 def mark_posted(connection: Connection, signal_id: str, receipt_id: str, at_us: int) -> bool:
     """It was taken; False if that, or a refusal, was known already."""
     return _settle(connection, signal_id, at_us, state=POSTED, receipt_id=receipt_id)

@@ -30,7 +30,7 @@ from engine.market.clocks import SystemClock
 from engine.market.following import Around, Followed, following
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.health import HealthWatch
-from engine.market.posting import post_from_thread
+from engine.market.posting import answer_from_thread, post_from_thread
 from engine.market.supervising import START_WITHIN_S, Supervisor
 from engine.market.venues.catalogue import venue_named
 from engine.settings import SECRETS, Settings
@@ -84,16 +84,21 @@ class FeedActor:
 
         async def submit(batch: bytes) -> object:
             return await desk.submit(
-                settings.feed_portfolio or settings.primary, batch, all_or_nothing=True,
+                portfolio, batch, all_or_nothing=True,
                 accept_price_jump=False, receipts=False,
             )  # fmt: skip
 
         def post(signal: Signal) -> str:
             return post_from_thread(signal, submit, loop)
 
+        portfolio = settings.feed_portfolio or settings.primary
+
+        def rename(old: str, new: str) -> bool:
+            return answer_from_thread(lambda: desk.rename_symbol(portfolio, old, new), loop)
+
         around = Around(
             await self._opened(), post, json_lines(name), SystemClock(), Random(),  # noqa: S311 - jitter
-            open_stores(settings.store).blobs, self._limits,
+            open_stores(settings.store).blobs, self._limits, rename,
         )  # fmt: skip
         async with following(name, settings, around) as followed:
             yield followed

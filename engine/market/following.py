@@ -22,6 +22,7 @@ from engine.market.bars import Bar, Basis, bar_of
 from engine.market.clocks import Clock
 from engine.market.events import Instrument
 from engine.market.feed import Answers, Feed, history_of, instruments_of
+from engine.market.keeping import Rename, nothing_to_rename
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.health import Health, State
 from engine.market.monitoring.observed import Observed
@@ -55,6 +56,7 @@ class Around:
         post: gives a signal to the portfolios, from a thread; see `engine.market.keeping.Post`.
         blobs: where bars are written as files, a day each; None: nowhere.
         limits: of each venue, shared by all its feeds; filled as they are needed.
+        rename: renames a symbol of the portfolio; see `engine.market.keeping.Rename`.
     """
 
     database: Database
@@ -64,6 +66,7 @@ class Around:
     random: Random
     blobs: BlobStore | None
     limits: dict[str, VenueLimits]
+    rename: Rename = nothing_to_rename
 
     def now_us(self) -> int:
         """The market's time."""
@@ -147,7 +150,7 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
         station = Station(
             venue, [instrument], terms_of(settings), database=around.database, post=around.post,
             history=_history(venue, rest, around), log=around.log, now_us=around.now_us, blobs=around.blobs,
-            dealer=dealer,
+            dealer=dealer, rename=around.rename,
         )  # fmt: skip
         feed = Feed(
             venue, station.subscriptions, station.take, clock=here, random=around.random, hosts=hosts,

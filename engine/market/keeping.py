@@ -15,6 +15,10 @@ is recorded as its refusal, and that is that. While the portfolios cannot be rea
 *Its own.* A keeper posts, and acts on, signals of its own watches alone: same strategy, venue, symbol and bars. What
 other keepers have stored in the same database is theirs.
 
+*An old name.* Feeds once posted under the venue's own symbol. A position that the portfolio still has under that goes
+on under `venue:symbol`: before the first signal under it is posted, the portfolio is asked to rename, which it does
+once. Where feeds of several venues had one name, the one that posted last has the position.
+
 *What is missing* before a bar is asked of the history. While the history has it not, the bars behind it wait; after
 `patience_us` the crossover starts anew, with a warm-up, and the log says so.
 
@@ -34,6 +38,7 @@ from structlog.typing import FilteringBoundLogger
 from engine.database.bars import read_bars, store_bars
 from engine.database.database import Database
 from engine.database.signals import (
+    last_under_its_own_name,
     mark_posted,
     mark_refused,
     pending_signals,
@@ -88,6 +93,18 @@ class Post(Protocol):
         """
 
 
+class Rename(Protocol):
+    """The way to the names of a portfolio's symbols."""
+
+    def __call__(self, old: str, new: str, /) -> bool:
+        """Let an open position go on under another name; whether there was one to rename. Raises what `Post` does."""
+
+
+def nothing_to_rename(_old: str, _new: str) -> bool:
+    """The `Rename` of those whose portfolios know no old name."""
+    return False
+
+
 class Keeper:
     """See the module. For one thread.
 
@@ -99,6 +116,7 @@ class Keeper:
         now_us: the time, for what is recorded and for how far back history goes.
         patience_us: how long missing bars are waited for, in the market's time.
         last_trades: the last trade of each instrument, asked for at every turn; may be of any thread.
+        rename: renames a symbol of the portfolio that signals are posted to.
 
     Attributes:
         restarts: crossovers that had to start anew.
@@ -118,6 +136,7 @@ class Keeper:
         blobs: BlobStore | None = None,
         patience_us: int = 60 * MICROSECONDS,
         last_trades: Callable[[], Sequence[Trade]] = tuple,
+        rename: Rename = nothing_to_rename,
     ) -> None:
         self.restarts = self.mended = 0
         self._database = database
@@ -129,6 +148,8 @@ class Keeper:
             self._by_series.setdefault(series, []).append(watch)
         self._history = history
         self._post = post
+        self._rename = rename
+        self._to_rename = set(self._watches)
         self._act = act
         self._log = log
         self._now_us = now_us
@@ -163,6 +184,8 @@ class Keeper:
             ]
         if self._untold:
             self._log.info("signals_pending", signals=len(self._untold), newest=self._untold[0].signal_id)
+        for watch in self._watches:
+            self._go_on(watch)
         self.keep(())
         with self._database.reading() as connection:
             for mending in self._mending.values():
@@ -355,9 +378,31 @@ class Keeper:
             self._act(self._untold[0])
             self._untold.pop(0)
 
+    def _go_on(self, watch: Watch) -> bool:
+        """Let a position under the venue's own symbol go on under the watch's; False if nobody answers."""
+        if watch not in self._to_rename:
+            return True
+        old, new = watch.instrument.symbol, watch.symbol
+        with self._database.reading() as connection:
+            is_its_own = last_under_its_own_name(connection, old) == watch.instrument.venue
+        try:
+            renamed = is_its_own and self._rename(old, new)
+        except _WAITS as error:
+            self._log.warning("position_not_renamed", was=old, symbol=new, reason=str(error))
+            return False
+        except RaysignalError as error:
+            self._log.error("position_not_renamed", was=old, symbol=new, reason=str(error))
+            renamed = False
+        self._to_rename.discard(watch)
+        if renamed:
+            self._log.info("position_goes_on", was=old, symbol=new)
+        return True
+
     def _deliver(self) -> None:
         for watch in self._watches:
             while pending := self._pending(watch):
+                if not self._go_on(watch):
+                    return
                 for made in pending:
                     if not self._deliver_one(made.signal):
                         return

@@ -1,9 +1,10 @@
 """The way of a crossover's signal into a portfolio: like any other signal, under its own identity."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as NotInTime
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from engine.errors import StoreUnavailable
 from engine.signals import Signal
 
 PATIENCE_S = 45.0
+
+T = TypeVar("T")
 
 Submit = Callable[[bytes], Awaitable[object]]
 """Takes an encoded batch into the portfolio; raises what `engine.actors.Desk.submit` does."""
@@ -44,10 +47,20 @@ def post_from_thread(signal: Signal, submit: Submit, loop: asyncio.AbstractEvent
     async def posted() -> object:
         return await submit(batch_of(signal).encode())
 
-    future = asyncio.run_coroutine_threadsafe(posted(), loop)
+    answer_from_thread(posted, loop)
+    return signal.signal_id
+
+
+def answer_from_thread(ask: Callable[[], Coroutine[Any, Any, T]], loop: asyncio.AbstractEventLoop) -> T:
+    """What a portfolio answers, asked in the loop from a thread that is not the loop's.
+
+    Raises:
+        StoreUnavailable: it does not answer; the same again is right.
+        Exception: what `ask` raises.
+    """
+    future = asyncio.run_coroutine_threadsafe(ask(), loop)
     try:
-        future.result(PATIENCE_S)
+        return future.result(PATIENCE_S)
     except (NotInTime, CancelledError) as error:
         future.cancel()
         raise StoreUnavailable(f"the portfolio did not answer within {PATIENCE_S:g} s") from error
-    return signal.signal_id

@@ -20,7 +20,7 @@ from engine.journal.blobs import BlobStore
 from engine.market.bars import Bar, BarBuilder, Basis, bar_name
 from engine.market.behind import Behind
 from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
-from engine.market.keeping import History, Keeper
+from engine.market.keeping import History, Keeper, Rename, nothing_to_rename
 from engine.market.venues.protocol import Opening, Subscription, Tracker, Venue
 from engine.market.watch import Watch
 from engine.orders.dealing import Dealer, Levels
@@ -58,6 +58,7 @@ class Station:
         blobs: where bars are written as files, a day each; None: nowhere.
         now_us: the market's time.
         dealer: trades the signals on paper; None: nobody does.
+        rename: see `engine.market.keeping.Rename`.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Station:
         now_us: Callable[[], int],
         blobs: BlobStore | None = None,
         dealer: Dealer | None = None,
+        rename: Rename = nothing_to_rename,
     ) -> None:
         self._terms = terms
         self._watches = [
@@ -91,7 +93,7 @@ class Station:
         self._prices: dict[str, Trade] = {}
         self._keeper = Keeper(
             database, self._watches, history=history, post=post, act=self._act, log=log, now_us=now_us, blobs=blobs,
-            last_trades=lambda: list(self._prices.values()),
+            last_trades=lambda: list(self._prices.values()), rename=rename,
         )  # fmt: skip
         self._behind = Behind(self._keeper, log=log)
         self._tracker: Callable[[Instrument], Tracker] | None = None

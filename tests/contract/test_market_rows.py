@@ -1,5 +1,6 @@
 """Bars, signals and progress in every database, and the keeper that writes them."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import permutations
@@ -30,7 +31,7 @@ from engine.market.crossover import Progress
 from engine.market.watch import MarketSignal
 from engine.signals import Action, Signal
 from tests.market_bars import INSTRUMENT, SECOND, START_US, bar, trade
-from tests.market_keeping import World, world
+from tests.market_keeping import Names, World, world
 
 KEY = (INSTRUMENT, Basis.TRADES, DAY_US)
 CLOSES = [10, 11, 12, 9, 8, 10, 10, 12, 7, 7, 9]
@@ -339,6 +340,48 @@ def test_of_many_signals_that_wait_the_newest_is_acted_on_first_and_none_is_left
     assert {item.state for item in stored_signals(database)} == {"posted"}
     (line,) = again.log.events("signals_pending")
     assert (line["signals"], line["newest"]) == (151, waiting[-1].signal_id)
+
+
+def posted_before(database: Database, venue: str, number: int) -> None:
+    """A signal that a feed posted under the venue's own symbol, as feeds once did."""
+    old = made(number)
+    signal = dataclasses.replace(old.signal, symbol="BTCUSDT", signal_id=f"{venue}:{number}")
+    with database.writing() as connection:
+        store_signal(database, connection, dataclasses.replace(old, signal=signal, venue=venue))
+        mark_posted(connection, signal.signal_id, "r", 7)
+
+
+def test_a_position_under_the_old_name_goes_on_under_the_new_one_before_anything_is_posted(
+    database: Database,
+) -> None:
+    posted_before(database, "bybit", -9)
+    posted_before(database, "binance", -8)
+    names = Names({"BTCUSDT"}, {1: StoreUnavailable("away"), 2: StoreUnavailable("away")})
+    here = world(database, rename=names)
+    here.keeper.begin()
+    here.keeper.keep(BARS[:4])
+    assert not here.portfolios.taken  # the first signal under the new name waits for it
+    here.keeper.keep(BARS[4:])
+    assert len(here.portfolios.taken) == len(CROSSED)
+    assert names.asked == [("BTCUSDT", "binance:BTCUSDT")] * 3
+    (line,) = here.log.events("position_goes_on")
+    assert (line["was"], line["symbol"]) == ("BTCUSDT", "binance:BTCUSDT")
+    again = world(database, rename=names, now_us=BARS[-1].end_us)
+    again.keeper.begin()
+    assert not again.log.events("position_goes_on")
+    other = world(database, instrument=replace(INSTRUMENT, venue="bybit"), rename=Names())
+    other.keeper.begin()
+    assert names.known == {"binance:BTCUSDT"}
+
+
+def test_a_feed_that_never_posted_under_an_old_name_asks_for_no_renaming(database: Database) -> None:
+    posted_before(database, "bybit", -9)
+    names = Names({"BTCUSDT"})
+    here = world(database, rename=names)
+    here.keeper.begin()
+    here.keeper.keep(BARS)
+    assert not names.asked
+    assert len(here.portfolios.taken) == len(CROSSED)
 
 
 def test_a_refusal_is_recorded_and_not_tried_again(database: Database) -> None:

@@ -108,6 +108,35 @@ async def test_a_restart_after_every_pull_changes_nothing(world, batch):
     assert world.decided() == expected(batch, terms())
 
 
+@pytest.mark.parametrize("late", [0, 30])
+async def test_a_position_that_goes_on_under_another_name_does_so_in_the_enhanced_portfolio(
+    world, batch, late
+):
+    """Also where the agent is some rows behind when it happens, and in every follower after it."""
+    follower = await world.begin(terms())
+    half = 200 + int(np.flatnonzero(batch.action[200:])[0]) + 1  # something is held
+    for some in (np.arange(half - late), np.arange(half - late, half)):
+        await live(follower)
+        world.post(batch.take(some))
+    if not late:
+        await live(follower)
+    assert await world.rename_symbol("baseline", "BTC", "binance:BTC")
+    renamed = replace(batch.take(np.arange(half, len(batch))), symbols=("binance:BTC",))
+    world.post(renamed)
+    await live(follower)
+    for name in ("baseline", "enhanced"):
+        assert world.shard.portfolios[name].symbols == ["binance:BTC"]
+        ledger = Ledger(POLICY)
+        ledger.ensure_symbols(1)
+        told = np.array(world.decided(name), np.int8)
+        ledger.run(batch.timestamp_us, np.zeros(len(batch), np.int32), told, batch.price)
+        assert world.shard.portfolios[name].ledger.account.tobytes() == ledger.account.tobytes()
+    assert len(follower.decider.agent.encoder.symbols()) == 1
+    again = await world.begin(terms())
+    assert again.past.difference.values.tobytes() == follower.past.difference.values.tobytes()
+    assert again.decider.agent.encoder.symbols() == ["binance:BTC"]
+
+
 @pytest.mark.parametrize("taken", [False, True])
 async def test_a_submission_that_the_store_did_not_confirm_is_sent_again_and_counts_once(world, batch, taken):
     world.post(batch)

@@ -678,3 +678,72 @@ def test_zeros_of_a_torn_write_do_not_excuse_damage_in_the_record_before(place: 
     segment.write_bytes(bytes(data) + bytes(1024))
     with pytest.raises(JournalDamaged):
         place.open()
+
+
+# Symbols that get another name
+
+
+def test_an_open_position_goes_on_under_another_name_and_the_journal_says_so(tmp_path):
+    place = Place(tmp_path, Limits())
+    place.send([a_signal(0, 100.0, 1), a_signal(1, 110.0, 1)])
+    held = place.shard.portfolio("baseline").ledger.positions.copy()
+    assert place.shard.rename_symbol("baseline", "BTC", "binance:BTC")
+    assert not place.shard.rename_symbol("baseline", "BTC", "binance:BTC")  # once
+    commit(place.shard)
+    assert place.shard.portfolio("baseline").ledger.positions.tobytes() == held.tobytes()
+    assert place.shard.standing("baseline").symbols == ("binance:BTC",)
+    with pytest.raises(LateSignal):
+        place.send([a_signal(1, 110.0, -1, symbol="binance:BTC")])
+    place.send([a_signal(2, 120.0, -1, symbol="binance:BTC")])
+    assert place.shard.portfolio("baseline").ledger.account[at.OPEN] == 0
+    state = place.state()
+    place.restart()
+    assert place.state() == state
+
+
+def test_what_is_not_held_or_has_the_new_name_already_is_not_renamed(tmp_path):
+    place = Place(tmp_path, Limits())
+    place.send([a_signal(0, 100.0, 1), a_signal(1, 100.0, -1), a_signal(2, 5.0, 1, symbol="ETH")])
+    place.send([a_signal(3, 5.0, 0, symbol="binance:ETH")])
+    before = place.shard.sequence
+    for old, new in (("BTC", "binance:BTC"), ("ETH", "binance:ETH"), ("XRP", "binance:XRP")):
+        assert not place.shard.rename_symbol("baseline", old, new)
+    assert place.shard.sequence == before
+    with pytest.raises(NotFound):
+        place.shard.rename_symbol("nobody", "BTC", "binance:BTC")
+
+
+@pytest.mark.parametrize("where", ["memory", "history"])
+def test_signals_from_before_a_renaming_have_their_receipts_although_the_old_name_is_used_again(
+    tmp_path, where
+):
+    place = Place(tmp_path, Limits())
+    sent = [
+        [a_signal(0, 100.0, 1), a_signal(1, 110.0, 1)],
+        [a_signal(2, 120.0, -1, symbol="binance:BTC"), a_signal(3, 7.0, 1)],
+        [a_signal(4, 130.0, 1, symbol="binance:BTC"), a_signal(5, 7.5, 0)],
+    ]
+    receipts = [place.receipts(sent[0])]
+    assert place.shard.rename_symbol("baseline", "BTC", "binance:BTC")
+    receipts.append(place.receipts(sent[1]))
+    assert place.shard.rename_symbol("baseline", "BTC", "bybit:BTC")
+    receipts.append(place.receipts(sent[2]))
+    assert place.shard.standing("baseline").symbols == ("binance:BTC", "bybit:BTC", "BTC")
+    if where == "history":
+        place.checkpoint()
+    place.restart()
+    assert [place.receipts(each) for each in sent] == receipts
+    assert place.receipts(sent[1] + sent[0] + sent[2]) == receipts[0] + receipts[1] + receipts[2]
+
+
+def test_who_follows_is_told_of_a_renaming_between_rows_and_never_within_them(tmp_path):
+    place = Place(tmp_path, Limits())
+    place.send([a_signal(0, 100.0, 1), a_signal(1, 110.0, 1)])
+    place.shard.rename_symbol("baseline", "BTC", "binance:BTC")
+    place.send([a_signal(2, 120.0, 0, symbol="binance:BTC")])
+    for _ in range(2):
+        first, second = (place.shard.rows("baseline", number, 100)() for number in (0, 2))
+        assert (len(first.decision), first.renamed) == (2, ())
+        assert (len(second.decision), second.renamed) == (1, (("BTC", "binance:BTC"),))
+        if place.shard.rows_kept:
+            place.checkpoint()
