@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from cli.output import Output, rows_table
-from engine.history.query import dataset, query
+from engine.history.query import query
 from engine.instants import format_instant, instant_of
 
 Form = Literal["table", "json", "csv"]
@@ -30,7 +30,7 @@ def answer(store: str, sql: str, form: Form, output: Output) -> None:
 
 def describe(store: str, form: Form, output: Output) -> None:
     """Write the view's columns and their types: one row a column."""
-    schema = dataset(store).schema
+    schema = query(store, "SELECT * FROM history LIMIT 0").schema
     columns = pa.table({"column": schema.names, "type": [str(_plain(each)) for each in schema.types]})
     if form == "table":
         output.say(f"view [bold]history[/bold] of {store}: one row a processed signal")
@@ -57,7 +57,7 @@ def write(table: pa.Table, form: Form, output: Output, *, shown: int = _SHOWN_RO
 def _remark(store: str, rows: int, output: Output) -> None:
     if rows > _SHOWN_ROWS:
         output.say(f"the first {_SHOWN_ROWS} of {rows:,d} rows; --json and --csv write all of them")
-    elif rows == 0 and not dataset(store).count_rows():
+    elif rows == 0 and not len(query(store, "SELECT 1 FROM history LIMIT 1")):
         output.say(f"there are no results in {store} yet")
 
 

@@ -14,15 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.errors import InvalidField
-from engine.history import align_tables, read_page
+from engine.history import join_tables, read_page
 from engine.instants import format_instant
 from engine.receipts import Recent
 from engine.signals import Action
 
 if TYPE_CHECKING:
     from engine.journal.stores import BlobStore
-
-_FEATURE = "feature."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,31 +83,22 @@ def read_rows(
     # A row that was written since `recent` was asked for stands in both.
     last = int(written["ordinal"][-1].as_py()) if len(written) else after
     fresh = [_fitting(table, wanted, last) for table in recent.tables]
-    table = align_tables([written, *(part for part in fresh if len(part))])
+    table = join_tables([written, *(part for part in fresh if len(part))])
     rows = rows_of(table.slice(0, limit))
     return rows, rows[-1]["ordinal"] if len(table) > limit else None
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     """Rows of the history as plain JSON values: instants as texts, actions by name, features of their own."""
-    plain = [name for name in table.column_names if not name.startswith(_FEATURE)]
-    features = {
-        name: field.metadata[b"feature"].decode()
-        for name, field in zip(table.column_names, table.schema, strict=True)
-        if name.startswith(_FEATURE)
-    }
     stamps = table["timestamp"].cast(pa.int64()).to_pylist()
     names = {action.value: action.name for action in Action}
-    rows: list[dict[str, Any]] = table.select(plain).drop_columns(["timestamp"]).to_pylist()
+    rows: list[dict[str, Any]] = table.drop_columns(["timestamp"]).to_pylist()
     for row, stamp in zip(rows, stamps, strict=True):
         row["timestamp"] = format_instant(stamp)
         row["signal"] = names[row["signal"]]
         row["decision"] = names[row["decision"]]
-        row["features"] = {}
-    for column, name in features.items():
-        for row, value in zip(rows, table[column].to_pylist(), strict=True):
-            if value is not None:
-                row["features"][name] = value
+        features = row.pop("feature_numbers") + row.pop("feature_texts")
+        row["features"] = dict(sorted(features))
     return rows
 
 

@@ -3,14 +3,15 @@
     history/portfolio=<name>/date=<YYYY-MM-DD>/<from>-<to>.parquet
 
 `date` is the UTC date of every row in the file, `<from>` and `<to>` are the ordinals of the first and the last
-row. A file's metadata holds the ledger as it was before its first row, so that any receipt can be computed again.
+row. Every file has the columns of `FIXED`, whatever features its rows have. A file's metadata holds the ledger as it
+was before its first row, so that any receipt can be computed again.
 SQL over all of it is in `engine.history.query`, apart because it brings DuckDB along.
 """
 
 from engine.history.read import (
     Page,
     Part,
-    align_tables,
+    join_tables,
     locate,
     read_page,
     read_part,
@@ -26,8 +27,8 @@ __all__ = [
     "HistoryChunk",
     "Page",
     "Part",
-    "align_tables",
     "chunk_table",
+    "join_tables",
     "locate",
     "read_page",
     "read_part",

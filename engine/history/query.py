@@ -1,11 +1,13 @@
-"""The whole history as a pyarrow dataset, and SQL over it by DuckDB.
+"""SQL over the whole history by DuckDB, with a column `feature.<name>` for each feature.
 
-DuckDB sees the dataset and nothing else: no file, no network, no extension, no setting can be reached from a query.
+DuckDB sees a pyarrow dataset and nothing else: no file, no network, no extension, no setting can be reached from a
+query.
 """
 
+import json
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -17,14 +19,13 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from engine.errors import InputError, SettingsError, StoreUnavailable
-from engine.history.schema import PARTITIONS, Span, cover, unified_schema
+from engine.history.format1 import current
+from engine.history.schema import FIXED, FORMAT, PARTITIONS, Span, cover
 from engine.journal.addresses import split_store
 
 _READERS = 16
-_SCHEMAS_KEPT = 100_000
-
-_schemas: dict[tuple[str, str, int, int], pa.Schema] = {}
-"""What a file's footer said, by store, path, size and time of writing: files never change."""
+_FOOTERS_KEPT = 100_000
+_SCHEMA = pa.schema([*PARTITIONS, *FIXED])
 
 _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
@@ -47,9 +48,10 @@ def query(store_url: str, sql: str) -> pa.Table:
         InputError: the query is wrong, or asks for what it may not reach.
         StoreUnavailable: the store cannot be read.
     """
-    source = dataset(store_url)
+    rows, features = _open(store_url)
     with duckdb.connect(config=_CLOSED) as connection:
-        connection.register("history", source)
+        connection.register("rows_of_files", rows)
+        connection.execute(_view(features))
         try:
             answer = connection.sql(sql)
             if answer is None:
@@ -61,14 +63,47 @@ def query(store_url: str, sql: str) -> pa.Table:
             raise InputError(f"the query cannot be run: {str(error).strip()}", field="sql") from error
 
 
-def dataset(store_url: str) -> ds.Dataset:
-    """Every row of every portfolio, with `portfolio` and `date` as columns; empty where nothing is written yet.
+@dataclass(frozen=True, slots=True)
+class _Footer:
+    """What the footer of a file says: its format, and which features its rows have."""
+
+    current: bool
+    numbers: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+_footers: dict[tuple[str, str, int, int], _Footer] = {}
+"""By store, path, size and time of writing: files never change."""
+
+
+def _view(features: dict[str, bool]) -> str:
+    """The view `history`: the fixed columns, then `feature.<name>`, a text where it is one in any row.
+
+    Args:
+        features: by name whether any row has it as a text.
+    """
+    columns = ["* EXCLUDE (feature_numbers, feature_texts)"]
+    for name, is_text in sorted(features.items()):
+        key = "'" + name.replace("'", "''") + "'"
+        number, text = f"feature_numbers[{key}]", f"feature_texts[{key}]"
+        # A whole number is written as it came, 5 and not 5.0.
+        as_text = f"coalesce({text}, regexp_replace(CAST({number} AS VARCHAR), '\\.0$', ''))"
+        columns.append(f"{as_text if is_text else number} AS {_quoted('feature.' + name)}")
+    return "CREATE TEMP VIEW history AS SELECT " + ", ".join(columns) + " FROM rows_of_files"  # noqa: S608 - names are quoted
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _open(store_url: str) -> tuple[ds.Dataset, dict[str, bool]]:
+    """Every row of every portfolio, and the features that they have: by name whether any is a text.
 
     Raises:
         SettingsError: an address that is neither `file:` nor `s3:`, or a bucket that does not exist.
         StoreUnavailable: the store cannot be read.
     """
-    filesystem, root = _open(store_url)
+    filesystem, root = _filesystem(store_url)
     try:
         files = filesystem.get_file_info(
             pafs.FileSelector(f"{root}/history", recursive=True, allow_not_found=True)
@@ -80,8 +115,8 @@ def dataset(store_url: str) -> ds.Dataset:
             raise SettingsError(f"store is {store_url!r}, and there is no such bucket")
         spans = [span for covered in cover(infos).values() for span in covered]
         with ThreadPoolExecutor(_READERS) as readers:
-            schemas = list(readers.map(lambda span: _schema(store_url, filesystem, infos[span.name]), spans))
-        return _dataset(filesystem, root, spans, schemas)
+            footers = list(readers.map(lambda span: _footer(store_url, filesystem, infos[span.name]), spans))
+        return _dataset(filesystem, root, spans, footers)
     except OSError as error:
         raise StoreUnavailable(f"the history in {store_url} cannot be read: {error}") from error
 
@@ -94,59 +129,63 @@ def _bucket_is_missing(filesystem: pafs.FileSystem, root: str) -> bool:
 
 
 def _dataset(
-    filesystem: pafs.FileSystem, root: str, spans: list[Span], schemas: list[pa.Schema]
-) -> ds.Dataset:
-    fixed = unified_schema(_distinct(schemas))
-    schema = pa.schema([*PARTITIONS, *fixed])
-    whole = [span for span in spans if span.starts == span.first]
+    filesystem: pafs.FileSystem, root: str, spans: list[Span], footers: list[_Footer]
+) -> tuple[ds.Dataset, dict[str, bool]]:
+    # Rows that two files hold are left out of the second, which is rare; files of the old format have other columns,
+    # until they are rewritten. Both are read now.
+    plain: list[Span] = []
+    others: list[Span] = []
+    for span, footer in zip(spans, footers, strict=True):
+        (plain if footer.current and span.starts == span.first else others).append(span)
+    tables = [_rows(filesystem, root, span) for span in others]
+    features = dict.fromkeys((name for footer in footers for name in footer.numbers), False)
+    features |= dict.fromkeys((name for footer in footers for name in footer.texts), True)
+    for table in tables:
+        features |= dict.fromkeys(_keys(table["feature_numbers"]) - features.keys(), False)
+        features |= dict.fromkeys(_keys(table["feature_texts"]), True)
     files = ds.FileSystemDataset.from_paths(
-        [f"{root}/{span.name}" for span in whole],
-        schema=schema,
+        [f"{root}/{span.name}" for span in plain],
+        schema=_SCHEMA,
         format=ds.ParquetFileFormat(),
         filesystem=filesystem,
         partitions=[
             (ds.field("portfolio") == span.portfolio) & (ds.field("date") == date.fromisoformat(span.date))
-            for span in whole
+            for span in plain
         ],
     )
-    cut = [span for span in spans if span.starts != span.first]
-    if not cut:
-        return files
-    # Rows that two files hold are left out of the second: rare, and small, so they are read now.
-    rest = pa.concat_tables([_cut(filesystem, root, span, schema) for span in cut])
-    return ds.UnionDataset(schema, [files, ds.InMemoryDataset(rest)])
+    if not tables:
+        return files, features
+    return ds.UnionDataset(_SCHEMA, [files, ds.InMemoryDataset(pa.concat_tables(tables))]), features
 
 
-def _cut(filesystem: pafs.FileSystem, root: str, span: Span, schema: pa.Schema) -> pa.Table:
+def _rows(filesystem: pafs.FileSystem, root: str, span: Span) -> pa.Table:
     with filesystem.open_input_file(f"{root}/{span.name}") as file:
-        table = pq.read_table(file).slice(span.first - span.starts)
+        table = current(pq.read_table(file)).slice(span.first - span.starts)
     known = {"portfolio": pa.scalar(span.portfolio), "date": pa.scalar(date.fromisoformat(span.date))}
-    columns = []
-    for field in schema:
-        if field.name in known:
-            columns.append(pa.repeat(known[field.name], len(table)).cast(field.type))
-        elif field.name in table.column_names:
-            columns.append(table[field.name].cast(field.type))
-        else:
-            columns.append(pa.nulls(len(table), field.type))
-    return pa.table(columns, schema=schema)
+    columns = [pa.repeat(known[field.name], len(table)).cast(field.type) for field in PARTITIONS]
+    return pa.table([*columns, *table.columns], schema=_SCHEMA)
 
 
-def _schema(store_url: str, filesystem: pafs.FileSystem, info: pafs.FileInfo) -> pa.Schema:
+def _keys(maps: pa.ChunkedArray) -> set[str]:
+    return {name for chunk in maps.chunks for name in chunk.keys.unique().to_pylist()}
+
+
+def _footer(store_url: str, filesystem: pafs.FileSystem, info: pafs.FileInfo) -> _Footer:
     key = (store_url, info.path, info.size, info.mtime_ns)
-    if key not in _schemas:
-        if len(_schemas) >= _SCHEMAS_KEPT:
-            _schemas.clear()
+    if key not in _footers:
+        if len(_footers) >= _FOOTERS_KEPT:
+            _footers.clear()
         with filesystem.open_input_file(info.path) as file:
-            _schemas[key] = pq.read_schema(file).remove_metadata()
-    return _schemas[key]
+            said = pq.read_metadata(file).metadata or {}
+        if said.get(b"raysignal.format") == FORMAT:
+            numbers, texts = json.loads(said[b"raysignal.numbers"]), json.loads(said[b"raysignal.texts"])
+            _footers[key] = _Footer(True, tuple(numbers), tuple(texts))
+        else:
+            _footers[key] = _Footer(False)
+    return _footers[key]
 
 
-def _distinct(schemas: Iterable[pa.Schema]) -> list[pa.Schema]:
-    return list({schema.to_string(): schema for schema in schemas}.values())
-
-
-def _open(store_url: str) -> tuple[pafs.FileSystem, str]:
+def _filesystem(store_url: str) -> tuple[pafs.FileSystem, str]:
     address = split_store(store_url)
     if address.scheme == "file":
         return pafs.LocalFileSystem(), str(Path(unquote(address.path)))

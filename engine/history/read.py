@@ -20,7 +20,9 @@ import pyarrow.parquet as pq
 from engine.columns import SignalBatch, TextColumn
 from engine.digests import Floats, Ints
 from engine.errors import InvalidField, JournalDamaged, NotFound
-from engine.history.schema import FEATURE, Span, cover, folder_of, unified_schema
+from engine.history.features import numbers_of, texts_of
+from engine.history.format1 import current
+from engine.history.schema import FIXED, Span, cover, folder_of
 from engine.instants import format_date
 from engine.signals import Action
 
@@ -125,9 +127,9 @@ class Part:
         for group in range(self._file.num_row_groups):
             rows = self._file.metadata.row_group(group).num_rows
             if offset < rows:
-                table = self._file.read_row_group(group).slice(offset, 1)
-                told = {name: table[name][0].as_py() for name in _OF_A_ROW if name in table.column_names}
-                return Row(signals_of(table), **told | {"explanation": told.get("explanation") or ""})
+                table = current(self._file.read_row_group(group)).slice(offset, 1)
+                told = {name: table[name][0].as_py() for name in _OF_A_ROW}
+                return Row(signals_of(table), **told | {"explanation": told["explanation"] or ""})
             offset -= rows
         raise NotFound(f"there is no row {ordinal} in the history", field="ordinal", value=ordinal)
 
@@ -168,7 +170,7 @@ def read_range(blobs: BlobStore, portfolio: str, first: int, last: int) -> pa.Ta
         for span in _list(blobs, portfolio)
         if span.first <= last and span.last >= first
     ]
-    return align_tables(tables)
+    return join_tables(tables)
 
 
 def read_page(
@@ -202,30 +204,21 @@ def read_page(
         if span.last <= after or not _may_fit(span, start_us, end_us):
             continue
         if scanned >= _SCANNED_A_PAGE:
-            return Page(align_tables(tables), span.first - 1)
+            return Page(join_tables(tables), span.first - 1)
         for rows in _groups(blobs, span, max(after + 1, span.first)):
             scanned += len(rows)
             fitting = rows.filter(_fits(rows, start_us, end_us, action, symbol))
             if found + len(fitting) > limit:
                 fitting = fitting.slice(0, limit - found)
                 tables.append(fitting)
-                return Page(align_tables(tables), align_tables(tables)["ordinal"][-1].as_py())
+                return Page(join_tables(tables), join_tables(tables)["ordinal"][-1].as_py())
             found += len(fitting)
             tables.append(fitting)
-    return Page(align_tables(tables), None)
+    return Page(join_tables(tables), None)
 
 
 def signals_of(table: pa.Table) -> SignalBatch:
     """The signals as they were taken in, with the features they had; the inverse of `chunk_table`."""
-    numbers: dict[str, Floats] = {}
-    texts: dict[str, TextColumn] = {}
-    for field in table.schema:
-        if field.name.startswith(FEATURE):
-            name = field.metadata[b"feature"].decode()
-            if field.type == pa.string():
-                texts[name] = TextColumn.of_arrow(table[field.name])
-            else:
-                numbers[name] = table[field.name].fill_null(np.nan).to_numpy()
     symbol, source = _dictionary(table["symbol"]), _dictionary(table["source"])
     return SignalBatch.of(
         timestamp_us=table["timestamp"].cast(pa.int64()).to_numpy(),
@@ -236,27 +229,14 @@ def signals_of(table: pa.Table) -> SignalBatch:
         source=source.indices.to_numpy(),
         sources=source.dictionary.to_pylist(),
         signal_id=TextColumn.of_arrow(table["signal_id"]),
-        numbers=numbers,
-        texts=texts,
+        numbers=numbers_of(table["feature_numbers"]),
+        texts=texts_of(table["feature_texts"]),
     )
 
 
-def align_tables(tables: Sequence[pa.Table]) -> pa.Table:
-    """Tables of the history as one: a feature that one lacks is null there; no tables, no rows."""
-    schema = unified_schema([table.schema for table in tables])
-    if not tables:
-        return schema.empty_table()
-    return pa.concat_tables([_in_schema(table, schema) for table in tables])
-
-
-def _in_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(len(table), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
+def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """Tables of the history as one; no tables, no rows."""
+    return pa.concat_tables([FIXED.empty_table(), *tables])
 
 
 def _list(blobs: BlobStore, portfolio: str) -> list[Span]:
@@ -266,7 +246,7 @@ def _list(blobs: BlobStore, portfolio: str) -> list[Span]:
 
 
 def _rows(blobs: BlobStore, span: Span, first: int, last: int) -> pa.Table:
-    table = _open(blobs, span).read()
+    table = current(_open(blobs, span).read())
     return table.slice(first - span.starts, last - first + 1)
 
 
@@ -277,7 +257,7 @@ def _groups(blobs: BlobStore, span: Span, first: int) -> Iterator[pa.Table]:
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows
         if at + rows > first:
-            table = file.read_row_group(group)
+            table = current(file.read_row_group(group))
             yield table.slice(max(first - at, 0))
         at += rows
 

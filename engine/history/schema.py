@@ -1,14 +1,12 @@
 """The columns of the history, and the names of its files."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-FORMAT = b"1"
-FEATURE = "feature."
-TEXT = ".text"
+FORMAT = b"2"
 
 _NAMED = pa.dictionary(pa.int32(), pa.string())
 
@@ -37,16 +35,17 @@ FIXED = pa.schema(
         pa.field("sequence", pa.int64(), nullable=False),
         pa.field("record_row", pa.int32(), nullable=False),
         pa.field("explanation", pa.string()),
+        pa.field("feature_numbers", pa.map_(pa.string(), pa.float64()), nullable=False),
+        pa.field("feature_texts", pa.map_(pa.string(), pa.string()), nullable=False),
     ]
 )
-"""What every row has. `decision` is what was done with the signal, `decided_by` who decided; `fill_price` is null
-without a fill; `sequence` and `record_row` say where in the journal the signal lies; `explanation` is JSON, null
-where the decision was left to the signal. Features follow, sorted, as
-`feature.<name>`: float64 or string, null where missing; the texts of a feature that is also a number in the same
-file are in `feature.<name>.text`. The metadata of a feature's column holds its own name under `feature`."""
+"""The columns of every file, for ever: what reads one reads all. `decision` is what was done with the signal,
+`decided_by` who decided; `fill_price` is null without a fill; `sequence` and `record_row` say where in the journal
+the signal lies; `explanation` is JSON, null where the decision was left to the signal. `feature_numbers` and
+`feature_texts` are the signal's features by name: whatever came as a number, whatever came as a text."""
 
 PARTITIONS = (pa.field("portfolio", pa.string()), pa.field("date", pa.date32()))
-"""What the path of a file says of its rows; `dataset` and `query` give them as columns."""
+"""What the path of a file says of its rows; `query` gives them as columns."""
 
 _NAME = re.compile(r"history/portfolio=([^/]+)/date=(\d{4}-\d{2}-\d{2})/(\d{12,})-(\d{12,})\.parquet")
 
@@ -77,6 +76,12 @@ def file_name(portfolio: str, date: str, first: int, last: int) -> str:
     return f"{folder_of(portfolio)}date={date}/{first:012d}-{last:012d}.parquet"
 
 
+TEXT_PORTFOLIOS = f"{folder_of('~')}date=1970-01-01/columns.parquet"
+"""A file without rows, under a portfolio that cannot be. Whoever reads the folder and guesses from all paths
+whether `portfolio` is a number (pandas, DuckDB) finds that it is a text, also where portfolios are named 007 or
+2024."""
+
+
 def cover(names: Iterable[str]) -> dict[str, list[Span]]:
     """By portfolio the files that hold its history without a gap from the first row on, in order.
 
@@ -94,18 +99,3 @@ def cover(names: Iterable[str]) -> dict[str, list[Span]]:
         if starts <= end <= last:
             kept.append(Span(name, portfolio, date, starts, end, last))
     return spans
-
-
-def unified_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """One schema for many files: the fixed columns, then every feature that one of them has.
-
-    A feature that is a number in some files and a text in others is a text.
-    """
-    features: dict[str, pa.Field] = {}
-    for schema in schemas:
-        for field in schema:
-            if field.name.startswith(FEATURE):
-                known = features.setdefault(field.name, field)
-                if known.type != field.type:
-                    features[field.name] = known.with_type(pa.string())
-    return pa.schema([*FIXED, *(features[name] for name in sorted(features))])

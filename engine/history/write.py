@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,7 +20,8 @@ import pyarrow.parquet as pq
 
 from engine.columns import SignalBatch, TextColumn
 from engine.digests import Ints
-from engine.history.schema import FEATURE, FIXED, FORMAT, TEXT, file_name
+from engine.history.features import number_map, text_map
+from engine.history.schema import FIXED, FORMAT, TEXT_PORTFOLIOS, file_name
 from engine.instants import DAY_US, format_date
 from engine.ledger import LedgerRows, Outcome
 
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _OUTCOMES = tuple(outcome.name for outcome in Outcome)
 _ROW_GROUP = 16_384
 _NAMED = ("source", "symbol", "decided_by", "outcome", "executed")
+_MAPS = ("feature_numbers.key_value.key", "feature_texts.key_value.key", "feature_texts.key_value.value")
+_FORMAT = b"raysignal.format"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ def write_chunk(blobs: BlobStore, chunk: HistoryChunk) -> list[str]:
     Raises:
         StoreUnavailable: the store did not answer.
     """
+    if chunk.first_ordinal == 0:
+        blobs.put(TEXT_PORTFOLIOS, _written(FIXED.empty_table().replace_schema_metadata({_FORMAT: FORMAT})))
     names = []
     day = chunk.batch.timestamp_us // DAY_US
     cuts = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(chunk)]
@@ -91,18 +97,24 @@ def write_chunk(blobs: BlobStore, chunk: HistoryChunk) -> list[str]:
 
 
 def _file(chunk: HistoryChunk, start: int, stop: int) -> bytes:
-    table = _table(chunk, start, stop).replace_schema_metadata(
-        {
-            b"raysignal.format": FORMAT,
-            b"raysignal.portfolio": chunk.portfolio.encode(),
-            b"raysignal.from": str(chunk.first_ordinal + start).encode(),
-            b"raysignal.to": str(chunk.first_ordinal + stop - 1).encode(),
-            b"raysignal.state_before": base64.b64encode(chunk.state_at(start)),
-        }
+    table = _table(chunk, start, stop)
+    return _written(
+        table.replace_schema_metadata(
+            {
+                _FORMAT: FORMAT,
+                b"raysignal.portfolio": chunk.portfolio.encode(),
+                b"raysignal.from": str(chunk.first_ordinal + start).encode(),
+                b"raysignal.to": str(chunk.first_ordinal + stop - 1).encode(),
+                b"raysignal.state_before": base64.b64encode(chunk.state_at(start)),
+                # What `query` makes columns of, without reading the maps.
+                b"raysignal.numbers": _feature_names(table["feature_numbers"]),
+                b"raysignal.texts": _feature_names(table["feature_texts"]),
+            }
+        )
     )
-    texts = [
-        field.name for field in table.schema if field.name.startswith(FEATURE) and field.type == pa.string()
-    ]
+
+
+def _written(table: pa.Table) -> bytes:
     out = io.BytesIO()
     pq.write_table(
         table,
@@ -110,9 +122,9 @@ def _file(chunk: HistoryChunk, start: int, stop: int) -> bytes:
         compression="zstd",
         compression_level=1,
         row_group_size=_ROW_GROUP,
-        use_dictionary=[*_NAMED, *texts],
-        # The extremes of long texts help nobody and swell the footer.
-        write_statistics=[name for name in table.column_names if name not in texts],
+        use_dictionary=[*_NAMED, *_MAPS],
+        # The extremes of features help nobody and swell the footer.
+        write_statistics=[name for name in FIXED.names if not name.startswith("feature_")],
     )
     return out.getvalue()
 
@@ -138,36 +150,24 @@ def _table(chunk: HistoryChunk, start: int, stop: int) -> pa.Table:
         "explanation": pa.nulls(n, pa.string())
         if chunk.explanation is None
         else _texts(chunk.explanation, start, stop, missing=True),
+        "feature_numbers": number_map({name: values[part] for name, values in batch.numbers.items()}, n),
+        "feature_texts": text_map(
+            {
+                name: TextColumn(values.data, values.offsets[start : stop + 1])
+                for name, values in batch.texts.items()
+            },
+            n,
+        ),
     }
     for field in FIXED:
         if field.name not in columns:
             columns[field.name] = pa.array(getattr(rows, field.name)[part])
-    features = _features(batch, start, stop)
-    schema = pa.schema([*FIXED, *(field for field, _ in features)])
-    arrays = [*(columns[field.name] for field in FIXED), *(values for _, values in features)]
-    assert all(len(array) == n for array in arrays)
-    return pa.table(arrays, schema=schema)
+    assert all(len(column) == n for column in columns.values())
+    return pa.table([columns[name] for name in FIXED.names], schema=FIXED)
 
 
-def _features(batch: SignalBatch, start: int, stop: int) -> list[tuple[pa.Field, pa.Array]]:
-    """The features that these rows have, sorted by column; each column remembers its feature's own name."""
-    numbers = {name: _numbers(values[start:stop]) for name, values in batch.numbers.items()}
-    texts = {name: _texts(values, start, stop, missing=True) for name, values in batch.texts.items()}
-    numbers = {name: values for name, values in numbers.items() if values.null_count < len(values)}
-    texts = {name: values for name, values in texts.items() if values.null_count < len(values)}
-    columns: dict[str, tuple[str, pa.Array]] = {
-        FEATURE + name: (name, values) for name, values in numbers.items()
-    }
-    # Those that keep their plain name first: only then is it known which names are free.
-    for name in sorted(texts, key=lambda name: (name in numbers, name)):
-        column = FEATURE + name
-        while column in columns:
-            column += TEXT
-        columns[column] = (name, texts[name])
-    return [
-        (pa.field(column, values.type, metadata={b"feature": name.encode()}), values)
-        for column, (name, values) in sorted(columns.items())
-    ]
+def _feature_names(maps: pa.ChunkedArray) -> bytes:
+    return json.dumps(sorted(maps.chunk(0).keys.unique().to_pylist())).encode()
 
 
 def _numbers(values: npt.NDArray[np.float64]) -> pa.Array:

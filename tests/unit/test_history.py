@@ -3,13 +3,15 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine import history
 from engine.errors import InputError, InvalidField, JournalDamaged, NotFound, SettingsError
-from engine.history.query import dataset, query
+from engine.history.query import query
 from engine.history.schema import cover, file_name
 from engine.ledger import Ledger
 from engine.policy import Policy
@@ -50,14 +52,15 @@ def test_rows_come_back_as_they_were_written(blobs):
     assert math.isclose(first["fill_quantity"] * first["fill_price"] * 1.001, 10_000.0)
     assert first["cash"] == 0.0
     assert first["timestamp"].isoformat() == "2025-02-24T00:00:00+00:00"
-    assert (first["feature.rsi"], first["feature.mood"], first["feature.note"]) == (30.0, 0.0, "row 0")
+    assert first["feature_numbers"] == [("mood", 0.0), ("rsi", 30.0)]
+    assert first["feature_texts"] == [("note", "row 0")]
 
 
-def test_a_row_without_a_fill_or_a_feature_says_null(blobs):
+def test_a_row_without_a_fill_says_null_and_one_without_a_feature_has_none_of_it(blobs):
     rows = history.chunk_table(chunk_of(some_signals(3))).to_pylist()
 
     assert (rows[1]["outcome"], rows[1]["fill_quantity"], rows[1]["fill_price"]) == ("HOLD", 0.0, None)
-    assert rows[1]["feature.mood"] is None
+    assert rows[1]["feature_numbers"] == [("rsi", 31.0)]
 
 
 def test_a_chunk_is_cut_at_midnight_utc_and_every_file_tells_its_date_and_rows(blobs):
@@ -127,21 +130,20 @@ def test_a_row_behind_the_first_row_group_is_found(blobs):
     assert batch.signal(0) == signals[-1]
 
 
-def test_texts_beside_numbers_and_names_that_clash_get_columns_of_their_own():
+def test_a_feature_is_a_number_in_one_row_and_a_text_in_another():
     first, second = some_signals(2)
-    table = history.chunk_table(
-        chunk_of(
-            [
-                replace(first, features={"x": 1.5, "x.text": "a"}),
-                replace(second, features={"x": "b"}),
-            ]
-        )
-    )
+    signals = [
+        replace(first, features={"x": 1.5, "x.text": "a", "": 2.0}),
+        replace(second, features={"x": "b"}),
+    ]
 
-    assert table["feature.x"].to_pylist() == [1.5, None]
-    assert table["feature.x.text"].to_pylist() == ["a", None]
-    assert table["feature.x.text.text"].to_pylist() == [None, "b"]
-    assert history.read.signals_of(table).signal(1).features == {"x": "b"}
+    table = history.chunk_table(chunk_of(signals))
+
+    assert table["feature_numbers"].to_pylist() == [[("", 2.0), ("x", 1.5)], []]
+    assert table["feature_texts"].to_pylist() == [[("x.text", "a")], [("x", "b")]]
+    batch = history.read.signals_of(table)
+    assert [batch.signal(row) for row in (0, 1)] == signals
+    assert history.read.signals_of(table.slice(1)).signal(0) == signals[1]
 
 
 def test_one_name_decides_for_all_rows_or_every_row_has_its_own():
@@ -301,21 +303,69 @@ def test_sql_sees_every_portfolio_with_its_date_and_its_features(blobs, tmp_path
         ("baseline", 19, "BTC"),
         ("other", 4, "BTC"),
     ]
-    assert dataset(tmp_path.as_uri()).count_rows() == 55
+    assert query(tmp_path.as_uri(), "select count(*) from history")[0].to_pylist() == [55]
 
 
-def test_a_feature_that_is_a_number_in_one_file_and_a_text_in_another_is_a_text_in_sql(blobs, tmp_path):
-    first, second = some_signals(2)
+def number_one_day_and_text_the_next(blobs: FolderBlobs, portfolio: str = "baseline") -> None:
     ledger = Ledger(Policy())
-    history.write_chunk(blobs, chunk_of([replace(first, features={"x": 1.5})], ledger=ledger))
-    history.write_chunk(blobs, chunk_of([replace(second, features={"x": "high"})], first=1, ledger=ledger))
+    days = (
+        {"x": 250.0, "only 'here'": 1.0}, {"x": "high"}, {}, {"x": 1.5, 'o"dd': "text"}
+    )  # fmt: skip
+    for day, features in enumerate(days):
+        signals = [replace(each, features=features) for each in some_signals(2, first=24 * day)]
+        chunk = renamed(chunk_of(signals, first=2 * day, ledger=ledger), portfolio)
+        history.write_chunk(blobs, chunk)
 
-    answer = query(tmp_path.as_uri(), 'select "feature.x" as x from history order by ordinal')
 
-    assert answer["x"].to_pylist() == ["1.5", "high"]
-    table = history.read_range(blobs, "baseline", 0, 1)
-    assert table["feature.x"].to_pylist() == ["1.5", "high"]
-    assert table.schema.field("feature.x").metadata == {b"feature": b"x"}
+def test_a_feature_that_is_a_number_one_day_and_a_text_the_next_is_a_text_in_sql(blobs, tmp_path):
+    number_one_day_and_text_the_next(blobs)
+
+    answer = query(tmp_path.as_uri(), "select * from history order by ordinal")
+
+    assert answer["feature.x"].to_pylist()[::2] == ["250", "high", None, "1.5"]
+    assert answer["feature.only 'here'"].to_pylist()[::2] == [1.0, None, None, None]
+    assert answer['feature.o"dd'].to_pylist()[::2] == [None, None, None, "text"]
+    assert not any(name.startswith("feature_") for name in answer.column_names)
+
+
+def test_every_file_has_the_same_columns_whatever_features_its_rows_have(blobs):
+    number_one_day_and_text_the_next(blobs)
+
+    schemas = [pq.read_schema(path) for path in sorted(blobs.folder.rglob("*.parquet"))]
+
+    assert len(schemas) == 5
+    assert all(schema.equals(history.FIXED, check_metadata=False) for schema in schemas)
+
+
+PORTFOLIOS = ["007", "2024", "1e5", "2025-01-01"]
+
+
+@pytest.mark.parametrize("portfolios", [*([name] for name in PORTFOLIOS), PORTFOLIOS], ids=str)
+def test_pandas_and_duckdb_read_the_folder_as_it_is(blobs, portfolios):
+    for name in portfolios:
+        number_one_day_and_text_the_next(blobs, name)
+    folder = blobs.folder / "history"
+
+    frame = pd.read_parquet(folder)
+    with duckdb.connect() as connection:
+        rows = connection.sql(
+            f"""select portfolio, date::varchar, feature_numbers['x'], feature_texts['x']
+                from '{folder}/**/*.parquet' where ordinal % 2 = 0 order by portfolio, ordinal"""
+        ).fetchall()
+
+    assert frame["portfolio"].unique().tolist() == sorted(portfolios)
+    frame = frame[frame["ordinal"] % 2 == 0].sort_values(["portfolio", "ordinal"])
+    days = ["2025-02-24", "2025-02-25", "2025-02-26", "2025-02-27"]
+    values = [(250.0, None), (None, "high"), (None, None), (1.5, None)]
+    assert rows == [
+        (name, day, *value) for name in sorted(portfolios) for day, value in zip(days, values, strict=True)
+    ]
+    assert frame["date"].tolist() == days * len(portfolios)
+    read = [
+        (dict(numbers).get("x"), dict(texts).get("x"))
+        for numbers, texts in zip(frame["feature_numbers"], frame["feature_texts"], strict=True)
+    ]
+    assert read == values * len(portfolios)
 
 
 @pytest.mark.parametrize(
@@ -363,21 +413,6 @@ def test_sql_cannot_reach_the_variables_of_the_program(tmp_path):
     assert len(secret) == 1
 
 
-def test_aligned_tables_have_every_feature_of_each_and_keep_its_name():
-    first, second = some_signals(2)
-    table = history.align_tables(
-        [
-            history.chunk_table(chunk_of([replace(first, features={"b": 1.0})])),
-            history.chunk_table(chunk_of([replace(second, features={"a": "t"})], first=1)),
-        ]
-    )
-
-    assert table.column_names[-2:] == ["feature.a", "feature.b"]
-    assert table["feature.a"].to_pylist() == [None, "t"]
-    assert table["feature.b"].to_pylist() == [1.0, None]
-    assert table.schema.field("feature.a").metadata == {b"feature": b"a"}
-
-
 def test_an_address_that_is_no_store_is_refused():
     with pytest.raises(SettingsError, match="neither file:"):
-        dataset("gs://bucket/prefix")
+        query("gs://bucket/prefix", "select 1")

@@ -3,16 +3,21 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.history import FIXED
+from engine.history import FIXED, write_chunk
+from engine.journal.blobs import DiskBlobs
 from engine.settings import PREFIX, Settings
 from serve.access import Access
+from tests.history_chunks import chunk_of, some_signals
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+RESULTS = README[README.index("## Results") : README.index("## Configuration")]
 
 
 def test_configuration_table_names_every_setting_with_its_meaning_and_no_other():
@@ -27,9 +32,8 @@ def test_configuration_table_shows_the_defaults():
 
 
 def test_results_table_names_every_column_of_the_history():
-    section = README[README.index("| column | what |") : README.index("## Configuration")]
     named = set(
-        re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in section.splitlines() if "|" in line))
+        re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in RESULTS.splitlines() if "|" in line))
     )
     assert named == set(FIXED.names)
 
@@ -45,6 +49,25 @@ def test_the_webhook_example_signs_what_the_service_verifies():
     access = Access(None, b"secret-1")
     claim = access.admit("POST", "/signal", b"", {b"x-signature-v2": header.encode()})
     access.verify(claim, body.encode())
+
+
+def test_python_example_reads_results_whose_features_change_their_kind(tmp_path, monkeypatch):
+    blobs = DiskBlobs(tmp_path / "raysignal-store")
+    for portfolio in ("007", "2024", "1e5"):
+        for day, rsi in enumerate((30.5, "high", None, 70.0)):
+            (signal,) = some_signals(1, first=24 * day)
+            signal = replace(signal, features={} if rsi is None else {"rsi": rsi})
+            write_chunk(blobs, chunk_of([signal], first=day, portfolio=portfolio))
+    monkeypatch.chdir(tmp_path)
+    (example,) = re.findall(r"```python\n(.*?)```", RESULTS, re.DOTALL)
+
+    values: dict[str, Any] = {}
+    exec(example, values)
+
+    rows = values["rows"].assign(rsi=values["rsi"]).sort_values(["portfolio", "ordinal"])
+    assert rows["portfolio"].tolist() == [name for name in ("007", "1e5", "2024") for _ in range(4)]
+    assert rows["ordinal"].tolist() == [0, 1, 2, 3] * 3
+    assert rows["rsi"].fillna(-1.0).tolist() == [30.5, -1.0, -1.0, 70.0] * 3
 
 
 @pytest.mark.parametrize(

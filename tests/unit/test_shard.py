@@ -119,7 +119,9 @@ class Place:
         return [portfolio.dump() for portfolio in self.shard.portfolios.values()]
 
     def files(self, kind: str) -> list[Path]:
-        folder = {"history": self.root / "history"}.get(kind, self.root / PREFIX / kind)
+        folder = self.root / PREFIX / kind
+        if kind == "history":
+            folder = self.root / "history" / "portfolio=baseline"
         return sorted(path for path in folder.rglob("*") if path.is_file())
 
 

@@ -1,0 +1,48 @@
+"""Files of format 1, which had a column for each feature: read as if they had the columns of today.
+
+`feature.<name>` held numbers or texts, whichever the rows of the file had; the texts of a feature that was also a
+number in the same file were in `feature.<name>.text`. A column's metadata holds the feature's own name.
+"""
+
+import numpy as np
+import pyarrow as pa
+
+from engine.columns import TextColumn
+from engine.digests import Floats
+from engine.history.features import number_map, text_map
+from engine.history.schema import FIXED
+
+_FEATURE = "feature."
+
+
+def is_current(schema: pa.Schema) -> bool:
+    """Whether a table or file of these columns is of today's format."""
+    return "feature_numbers" in schema.names
+
+
+def current(table: pa.Table) -> pa.Table:
+    """The rows of a table of either format, in today's columns."""
+    if is_current(table.schema):
+        return table.select(FIXED.names).cast(FIXED)
+    numbers: dict[str, Floats] = {}
+    texts: dict[str, TextColumn] = {}
+    for field in table.schema:
+        if field.name.startswith(_FEATURE):
+            name = field.metadata[b"feature"].decode()
+            if field.type == pa.string():
+                texts[name] = TextColumn.of_arrow(table[field.name])
+            else:
+                numbers[name] = table[field.name].fill_null(np.nan).to_numpy()
+    features = {
+        "feature_numbers": number_map(numbers, len(table)),
+        "feature_texts": text_map(texts, len(table)),
+    }
+    columns = []
+    for field in FIXED:
+        if field.name in features:
+            columns.append(features[field.name])
+        elif field.name in table.column_names:
+            columns.append(table[field.name].cast(field.type))
+        else:
+            columns.append(pa.nulls(len(table), field.type))
+    return pa.table(columns, schema=FIXED)
