@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from agents.verdicts import Verdict
 from engine.errors import InvalidField
+from engine.secrets import is_secret_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ class Brief:
         if len(set(ids)) != len(ids):
             raise InvalidField("precedents", ids, "each precedent once")
         for name in ("numbers", "categories", "texts", "statistics"):
-            object.__setattr__(self, name, dict(getattr(self, name)))
+            told = {key: value for key, value in getattr(self, name).items() if not is_secret_name(key)}
+            object.__setattr__(self, name, told)
 
 
 def _check_side(field: str, action: int) -> None:

@@ -40,6 +40,8 @@ Every error survives pickling, because actors raise across processes.
 from collections.abc import Sequence
 from typing import Any
 
+from engine.secrets import HIDDEN, is_secret_name, without_secrets
+
 
 class RaysignalError(Exception):
     """The root. `fields` are what a program may read; `str()` is the sentence a person reads."""
@@ -85,14 +87,14 @@ class InvalidField(InputError):
 
     Args:
         field: the field as the caller named it.
-        value: what was given (shortened when long).
+        value: what was given (shortened when long, and without secrets).
         expected: what would have been right, as the end of "expected …".
         row: its position in the input, counted from 0, or None for a single one.
     """
 
     def __init__(self, field: str, value: object, expected: str, row: int | None = None) -> None:
         place = "" if row is None else f"row {row}: "
-        shown = shorten(value)
+        shown = HIDDEN if is_secret_name(field) else shorten(value)
         super().__init__(
             f"{place}{field} is {shown}; expected {expected}",
             field=field, value=shown, expected=expected, row=row,
@@ -281,8 +283,8 @@ class UnsafeStore(StoreError):
 
 
 def shorten(value: object, limit: int = 80) -> str:
-    """`repr(value)`, at most `limit` characters."""
-    text = repr(value)
+    """`repr(value)` without what stands under the name of a secret in it, at most `limit` characters."""
+    text = repr(without_secrets(value) if isinstance(value, (dict, list, tuple)) else value)
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

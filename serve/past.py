@@ -17,6 +17,7 @@ from engine.errors import InvalidField
 from engine.history import join_tables, read_page
 from engine.instants import format_instant
 from engine.receipts import Recent
+from engine.secrets import is_secret_name
 from engine.signals import Action
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
         row["signal"] = names[row["signal"]]
         row["decision"] = names[row["decision"]]
         features = row.pop("feature_numbers") + row.pop("feature_texts")
-        row["features"] = dict(sorted(features))
+        # Versions before kept what was sent under a secret name.
+        row["features"] = {name: value for name, value in sorted(features) if not is_secret_name(name)}
     return rows
 
 

@@ -23,6 +23,7 @@ from engine.intake.single import load_object
 from engine.mailbox import COMMIT_BUCKETS_S
 from engine.policy import Policy, check_portfolio_name
 from engine.receipts import Submission, Taken, receipts
+from engine.secrets import is_secret_name
 from engine.settings import Settings
 from engine.signals import Action
 from serve.access import Access
@@ -229,7 +230,12 @@ class Routes(FeedRoutes):
         found = await self._desk.find(portfolio, signal_id)
         return json_answer({
             "receipt": found.receipt(),
-            "features": dict(found.batch.signal(0).features),
+            # Versions before kept what was sent under the name of a secret.
+            "features": {
+                name: value
+                for name, value in found.batch.signal(0).features.items()
+                if not is_secret_name(name)
+            },
             "explanation": orjson.loads(found.decided.explanation) if found.decided.explanation else None,
             "policy": found.policy.as_dict(),
             "sequence": found.sequence,

@@ -16,9 +16,10 @@ from zoneinfo import ZoneInfo
 
 from engine.errors import InvalidField
 from engine.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
+from engine.secrets import is_secret_name
 from engine.signals import Action, Signal
 
-# Each field with the names it may come under; a name that is none of them is a feature.
+# Each field with the names it may come under; a name that is none of them, nor that of a secret, is a feature.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "timestamp": ("timestamp", "datetime", "time"),
     "price": ("price", "close"),
@@ -244,7 +245,7 @@ def as_float(value: float) -> float:
 def _features(values: Mapping[str, object], row: int | None) -> dict[str, float | str]:
     features: dict[str, float | str] = {}
     for name, value in values.items():
-        if name in FIELD_OF:
+        if name in FIELD_OF or is_secret_name(name):
             continue
         kept_as = check_feature_name(name, row)
         kept = _feature(name or UNNAMED, value, row)

@@ -42,6 +42,7 @@ from engine.intake.parsing import (
 )
 from engine.intake.scanning import ABSENT, MAX_COLUMNS
 from engine.intake.stamps import read_stamps, to_instants
+from engine.secrets import is_secret_name
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]
@@ -329,7 +330,7 @@ def _features(block: Block, clear: Flags) -> dict[str, _Feature]:
     features: dict[str, _Feature] = {}
     valued = np.zeros(block.rows, np.int32)
     for name, cells in block.columns.items():
-        if name in FIELD_OF:
+        if name in FIELD_OF or is_secret_name(name):
             continue
         try:
             kept_as = check_feature_name(name, None)

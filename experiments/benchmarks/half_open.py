@@ -1,7 +1,7 @@
 """Posts beside a client that opens connections and finishes nothing: `python -m experiments.benchmarks half_open`.
 
-5 000 connections from 127.0.0.2, half of them silent and half with half a body, each opened again when the service
-closes it; meanwhile posts from 127.0.0.1 are measured, at a steady rate.
+5 000 connections from 127.0.0.2, half of them silent and half with half a body, each opened again some seconds after
+the service closed it; meanwhile posts from 127.0.0.1 are measured, at a steady rate.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ OTHER = "127.0.0.2"
 CLIENTS = 16
 RATE = 200.0
 SECONDS = 20.0
-_AGAIN_S = 1.0
+_AGAIN_S = 5.0
 _BEGUN = b'POST /signal HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"timestamp"'
 
 
