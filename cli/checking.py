@@ -1,16 +1,21 @@
 """What `raysignal data check` does: reads a file as the service would, and shows what is in it."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import typer
 
 from cli.files import reading_of, reading_sentences
+from cli.lines import with_lines
 from cli.options import ReadingOptions
 from cli.output import Output, errors_table, rows_table
-from cli.survey import survey_file
+from cli.survey import Survey, remark_sentences, survey_file
 from cli.texts import escape
+from engine.errors import InvalidField
+from engine.intake import Reading
 from engine.settings import Settings
 
 
@@ -20,7 +25,10 @@ def check_file(
     """Show what is in a file; exits with status 1 if a fresh portfolio would refuse a row of it."""
     reading = reading_of(options, settings, now_us=time.time_ns() // 1000)
     limit = None if accept_jump else settings.max_price_jump
-    found = survey_file(path, reading, max_price_jump=limit).as_dict()
+    survey, prices_only = surveyed(path, reading, limit)
+    remarks = remark_sentences(path, survey.remarks())
+    found = survey.as_dict() | {"prices_only": prices_only, "remarks": remarks}
+    found["errors"] = with_lines(path, found["errors"])
     how = reading_sentences(options, reading)
     if output.as_json:
         output.json({"file": str(path), "read": how} | found)
@@ -28,6 +36,22 @@ def check_file(
         _show(path, how, found, output)
     if found["refused"]:
         raise typer.Exit(1)
+
+
+def surveyed(path: Path, reading: Reading, limit: float | None) -> tuple[Survey, bool]:
+    """What is in a file, and whether it has prices and no signals at all, as for `sweep` and `luck`."""
+    try:
+        survey = survey_file(path, reading, max_price_jump=limit)
+        if survey.usable or not survey.errors or not all(_lacks_signal(entry) for entry in survey.errors):
+            return survey, False
+    except InvalidField as error:
+        if not _lacks_signal(error.fields):
+            raise
+    return survey_file(path, replace(reading, prices_only=True), max_price_jump=limit), True
+
+
+def _lacks_signal(fields: Mapping[str, Any]) -> bool:
+    return bool(fields["field"] == "signal" and fields["value"] == repr(None))
 
 
 def _show(path: Path, how: str, found: dict[str, Any], output: Output) -> None:
@@ -39,7 +63,7 @@ def _show(path: Path, how: str, found: dict[str, Any], output: Output) -> None:
         ("period", f"{found['from']} to {found['to']}" if found["from"] else "—"),
         ("spacing", found["spacing"] or "—"),
         ("gaps", _gaps(found["gaps"])),
-        ("signals", ", ".join(f"{name} {count:,d}" for name, count in found["actions"].items())),
+        ("signals", _signals(found)),
         ("symbols", _counts(found["symbols"])),
         ("sources", _counts(found["sources"])),
     ]
@@ -60,8 +84,16 @@ def _show(path: Path, how: str, found: dict[str, Any], output: Output) -> None:
         output.table(rows_table(("feature", "type", "missing", "least", "most", "example"), rows))
     if found["refused"]:
         output.table(errors_table(found["errors"], found["refused"]))
-    else:
-        output.say("nothing wrong with it")
+    for remark in found["remarks"]:
+        output.say(f"  note     {escape(remark)}")
+    if not found["refused"]:
+        output.say("no row would be refused" if found["remarks"] else "nothing wrong with it")
+
+
+def _signals(found: dict[str, Any]) -> str:
+    if found["prices_only"]:
+        return "none: prices alone, for raysignal sweep, luck and check-strategy"
+    return ", ".join(f"{name} {count:,d}" for name, count in found["actions"].items())
 
 
 def _repeats(count: int) -> str:

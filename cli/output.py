@@ -166,19 +166,23 @@ def policy_sentence(policy: Mapping[str, Any]) -> str:
 
 
 def errors_table(errors: Sequence[Mapping[str, Any]], total: int) -> Table:
-    """The first refused rows: place, field, value, what was expected; rows count from 0, as in the errors."""
+    """The first refused rows: place, field, value, what was expected.
+
+    The place is the line, from 1, where every error has one (`cli.lines`); else the row, from 0, as in the errors.
+    """
+    place = "line" if errors and all(error.get("line") is not None for error in errors) else "row"
     table = Table(
         header_style="bold", pad_edge=False, box=SIMPLE_HEAD, title_justify="left", title_style="bold",
         title=f"{total:,d} refused {'row' if total == 1 else 'rows'}"
         + (f", the first {_SHOWN_ERRORS}" if total > _SHOWN_ERRORS else ""),
     )  # fmt: skip
-    for name in ("row", "field", "value", "expected"):
-        table.add_column(name, justify="right" if name == "row" else "left", overflow="fold")
+    for name in (place, "field", "value", "expected"):
+        table.add_column(name, justify="right" if name == place else "left", overflow="fold")
     for error in errors[:_SHOWN_ERRORS]:
         if error["field"] is None:
-            table.add_row(_text(error["row"]), "", "", escape(str(error["detail"])))
+            table.add_row(_text(error[place]), "", "", escape(str(error["detail"])))
         else:
-            table.add_row(*(_text(error[name]) for name in ("row", "field", "value", "expected")))
+            table.add_row(*(_text(error[name]) for name in (place, "field", "value", "expected")))
     return table
 
 

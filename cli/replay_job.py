@@ -12,6 +12,7 @@ import typer
 
 from cli.asking import sentence_of, service_at
 from cli.files import SignalFile, reading_of, reading_sentences
+from cli.lines import with_lines
 from cli.options import ReadingOptions
 from cli.output import Output, errors_table, performance_table
 from cli.replaying import Pace, Plan, Tally, replay_file
@@ -55,16 +56,18 @@ def run_job(job: Job, settings: Settings, output: Output) -> None:
     output.say(f"reading {escape(str(job.path))}: {reading_sentences(job.reading, reading)}")
     file = SignalFile.survey(job.path, reading)
     if file.refused and not job.skip:
-        _refused(Tally(file.rows, refused=file.refused, errors=file.errors, complete=False), None, output)
+        _refused(
+            job.path, Tally(file.rows, refused=file.refused, errors=file.errors, complete=False), None, output
+        )
     tally, standing = asyncio.run(_replay(job, file, settings, policy, output))
     if not tally.complete:
-        _refused(tally, standing, output)
+        _refused(job.path, tally, standing, output)
     if output.as_json:
         output.json({"replay": tally.as_dict(), "standing": standing})
         return
     output.say(summary(tally))
     if tally.refused:
-        output.table(errors_table(tally.errors, tally.refused))
+        output.table(errors_table(with_lines(job.path, tally.errors), tally.refused))
     output.say(sentence_of(standing))
     output.table(performance_table([standing]))
 
@@ -125,12 +128,12 @@ def summary(tally: Tally) -> str:
     return f"{tally.rows:,d} rows: {', '.join(parts)}{took if tally.seconds else ''}"
 
 
-def _refused(tally: Tally, standing: dict[str, Any] | None, output: Output) -> None:
+def _refused(path: Path, tally: Tally, standing: dict[str, Any] | None, output: Output) -> None:
     """Say what was refused and what that means, and exit with status 1."""
     if output.as_json:
         output.json({"replay": tally.as_dict(), "standing": standing})
     else:
-        output.err.print(errors_table(tally.errors, tally.refused), soft_wrap=False)
+        output.err.print(errors_table(with_lines(path, tally.errors), tally.refused), soft_wrap=False)
     taken = tally.accepted + tally.replayed
     if standing is None:
         said = f"{tally.refused:,d} of {tally.rows:,d} rows cannot be used, and nothing was sent"

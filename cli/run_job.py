@@ -22,6 +22,7 @@ from cli.feed_job import Job as FeedJob
 from cli.feed_job import Market, feeds_table, follow, open_lines, without_buckets
 from cli.files import SignalFile, reading_of, reading_sentences
 from cli.hosting import hosted
+from cli.lines import with_lines
 from cli.options import URL_VARIABLE, ReadingOptions, writing_to
 from cli.output import Output, errors_table, performance_table, rows_table
 from cli.ports import free_port
@@ -155,7 +156,7 @@ def _read(job: Job, output: Output) -> tuple[SignalFile, str]:
     output.say(f"file      {escape(str(job.path))}: {how}")
     file = SignalFile.survey(job.path, reading)
     if file.refused and not job.skip:
-        output.err.print(errors_table(file.errors, file.refused), soft_wrap=False)
+        output.err.print(errors_table(with_lines(job.path, file.errors), file.refused), soft_wrap=False)
         raise RaysignalError(
             f"{file.refused:,d} of {file.rows:,d} rows of {job.path} cannot be used; "
             "leave them out with --on-error skip"
@@ -206,7 +207,7 @@ async def _replay(
         tally = await replay_file(file, client, plan, pace, advanced=advanced)
     output.say(f"replayed  {way}, into {name}: {summary(tally)}")
     if not tally.complete:
-        output.err.print(errors_table(tally.errors, tally.refused), soft_wrap=False)
+        output.err.print(errors_table(with_lines(job.path, tally.errors), tally.refused), soft_wrap=False)
         raise RaysignalError(f"a row of {job.path} was refused; leave refused rows out with --on-error skip")
     return tally
 

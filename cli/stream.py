@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from cli.files import reading_of, reading_sentences
+from cli.lines import with_lines
 from cli.options import ReadingOptions
 from cli.output import Output, errors_table
-from cli.survey import Survey
+from cli.survey import Survey, remark_sentences
 from cli.texts import escape
 from engine.columns import SignalBatch
 from engine.errors import RaysignalError
@@ -64,10 +65,14 @@ def read_stream(
         RaysignalError: a row that cannot be used and is not to be left out, or no signal at all.
     """
     reading = replace(reading_of(options, settings, now_us=time.time_ns() // 1000), prices_only=prices_only)
-    survey = Survey(None if accept_jump else settings.max_price_jump)
+    survey = Survey(
+        None if accept_jump else settings.max_price_jump, zone=reading.zone, shift_us=reading.shift_us
+    )
     batch = survey.add(read_file(path, reading))
+    for sentence in remark_sentences(path, survey.remarks()):
+        output.err.print(f"note: {escape(sentence)}")
     if survey.refused and not skip:
-        output.err.print(errors_table(survey.errors, survey.refused), soft_wrap=False)
+        output.err.print(errors_table(with_lines(path, survey.errors), survey.refused), soft_wrap=False)
         raise RaysignalError(
             f"{survey.refused:,d} of {survey.rows:,d} rows of {path} cannot be used; "
             "leave them out with --on-error skip"

@@ -3,23 +3,32 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, timezone
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from cli.files import CHUNK_ROWS, ERRORS_KEPT
+from cli.lines import line_numbers, place
 from engine import guard
 from engine.columns import SignalBatch, TextColumn
 from engine.digests import Floats, Ints
-from engine.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError, error_entry
+from engine.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError, error_entry, shorten
 from engine.identities.keys import first_in_batch
-from engine.instants import DAY_US, MICROSECONDS, format_instant
+from engine.instants import DAY_US, MICROSECONDS, clock_change_at, format_instant
 from engine.intake import Intake, Reading, read_file_chunks
-from engine.signals import Action
+from engine.signals import Action, Signal
 
 _EXAMPLE = 40
 _MOST_STEPS = 100_000
+_FIRST_PRICES, _LEAST_PRICES = 9, 4
+_USUAL, _HOLE = 3, 10
+"""A gap that comes three times is usual; a hole is ten spacings long, and twice the longest usual gap."""
+_SPLIT, _OUTSTANDING, _NEAR = float(np.log(1.4)), 10.0, 0.1
+"""From a 3-for-2 split on, and ten times a usual step; within a tenth of a whole number it is called after it."""
+_MOVES_KEPT = 20
 _UNITS = (
     ("d", DAY_US), ("h", 3_600 * MICROSECONDS), ("m", 60 * MICROSECONDS), ("s", MICROSECONDS), ("ms", 1_000), ("us", 1),
 )  # fmt: skip
@@ -71,6 +80,83 @@ class Feature:
 
 
 @dataclass(slots=True)
+class PriceMoves:
+    """The steps of a symbol's price from row to row, and those that stand out: a split, or a damaged row.
+
+    Attributes:
+        count, total: of the absolute logarithmic steps that are smaller than `_SPLIT`.
+        large: of the others: row, price before, price.
+        more: how many of the others are not kept.
+    """
+
+    count: int = 0
+    total: float = 0.0
+    large: list[tuple[int, float, float]] = field(default_factory=list)
+    more: int = 0
+
+    def add(self, prices: Floats, rows: Ints) -> None:
+        """Take note of prices in time; `rows` says where all but the first of them stand."""
+        steps = np.abs(np.diff(np.log(prices)))
+        wide = np.flatnonzero(steps > _SPLIT)
+        self.count += len(steps) - len(wide)
+        self.total += float(steps.sum() - steps[wide].sum())
+        kept = wide[: _MOVES_KEPT - len(self.large)]
+        self.large += [(int(rows[at]), float(prices[at]), float(prices[at + 1])) for at in kept.tolist()]
+        self.more += len(wide) - len(kept)
+
+    def remark(self, symbol: str) -> "Remark | None":
+        """The first step that stands out; None: there is none, or prices move like that all the time."""
+        usual = self.total / self.count if self.count else 0.0
+        found = [one for one in self.large if abs(np.log(one[2] / one[1])) > _OUTSTANDING * usual]
+        if not found or len(found) + self.more > max(_MOVES_KEPT, self.count // 100):
+            return None
+        row, before, price = found[0]
+        others = f"; {len(found) + self.more - 1:,d} more steps like it" if len(found) + self.more > 1 else ""
+        return Remark(
+            row,
+            f"the price of {symbol} steps {_step(before, price)}, where a usual step is {usual:.2%}: adjust the prices "
+            f"before it, or leave the row out if it is damaged{others}",
+        )
+
+
+def _step(before: float, price: float) -> str:
+    factor = max(price / before, before / price)
+    near = round(factor)
+    kind = "split" if price < before else "reverse split"
+    like = f", as after a {near}-for-1 {kind}" if abs(factor / near - 1.0) < _NEAR else ""
+    return f"from {before:,.10g} to {price:,.10g}, a factor of {factor:,.4g}{like}"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What is not refused, and yet not as it should be.
+
+    Attributes:
+        row: where it shows; None: nowhere in particular.
+        sentence: what it is, and what to do about it.
+    """
+
+    row: int | None
+    sentence: str
+
+
+@dataclass(slots=True)
+class Stuck:
+    """Rows that are refused since a step of the price, because it stays where it went.
+
+    Attributes:
+        row: the first of them.
+        before, price: on both sides of the step.
+        count: how many there are.
+    """
+
+    row: int
+    before: float
+    price: float
+    count: int
+
+
+@dataclass(slots=True)
 class Survey:
     """What is in the pieces seen so far; a fresh portfolio would refuse the rows in `errors`.
 
@@ -81,6 +167,8 @@ class Survey:
         steps: how often which spacing occurs, in microseconds.
         wide: for each of them, the symbol and the instant before its first occurrence.
         irregular: there are so many different spacings that none is counted.
+        disordered_row: one that stands in the file after a later one of its symbol; None: there is none.
+        zone, shift_us: as in `Reading`; how stamps became instants.
     """
 
     max_price_jump: float | None
@@ -98,7 +186,14 @@ class Survey:
     steps: Counter[int] = field(default_factory=Counter)
     wide: dict[int, tuple[str, int]] = field(default_factory=dict)
     irregular: bool = False
+    disordered_row: int | None = None
+    zone: ZoneInfo | timezone = UTC
+    shift_us: int = 0
     _marks: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _latest_row: dict[str, int] = field(default_factory=dict)
+    _moves: dict[str, PriceMoves] = field(default_factory=dict)
+    _damaged_first: dict[str, int] = field(default_factory=dict)
+    _stuck: dict[str, Stuck] = field(default_factory=dict)
 
     def add(self, intake: Intake) -> SignalBatch:
         """Take note of one piece, and give the rows of it that can be used; pieces come in time order."""
@@ -108,6 +203,7 @@ class Survey:
         batch = intake.batch
         if not len(batch):
             return batch
+        self._look_for_disorder(batch)
         kept = self._judged(batch)
         self.usable += len(kept)
         batch = batch if len(kept) == len(batch) else batch.take(kept)
@@ -142,6 +238,7 @@ class Survey:
             "symbols": dict(self.symbols.most_common()),
             "sources": dict(self.sources.most_common()),
             "features": [feature.as_dict(name, self.usable) for name, feature in self.features.items()],
+            "in_order": self.disordered_row is None,
             "errors": sorted(self.errors, key=lambda entry: (entry["row"] is None, entry["row"] or 0)),
         }
 
@@ -154,7 +251,10 @@ class Survey:
         first = first_in_batch(batch.key)
         repeats = first != np.arange(len(batch))
         conflicts = repeats & (batch.content != batch.content[first])
-        marks = [self._marks.get(symbol, (guard.NEVER_US, np.nan)) for symbol in batch.symbols]
+        marks = [
+            self._marks.get(symbol) or (guard.NEVER_US, self._expected_first(batch, code, repeats))
+            for code, symbol in enumerate(batch.symbols)
+        ]
         verdicts = guard.check(
             batch.timestamp_us, batch.symbol, batch.price, repeats,
             np.array([mark for mark, _ in marks], np.int64), np.array([price for _, price in marks], np.float64),
@@ -164,12 +264,13 @@ class Survey:
         self.refused += len(bad)
         self.repeated += int(np.count_nonzero(repeats & ~conflicts))
         self._note([
-            IdentityConflict(batch.signal_id[index], int(batch.row[index]))
+            self._conflict(batch, index, int(first[index]))
             if conflicts[index]
-            else _error(batch, verdicts, index, self.max_price_jump)
+            else self._error(batch, verdicts, index)
             for index in bad[:ERRORS_KEPT].tolist()
         ])  # fmt: skip
         self._move(batch, np.flatnonzero((verdicts.verdict == guard.OK) & ~repeats))
+        self._note_stuck(batch, verdicts, repeats)
         return np.flatnonzero((verdicts.verdict == guard.OK) & ~conflicts)
 
     def _move(self, batch: SignalBatch, moving: Ints) -> None:
@@ -178,9 +279,13 @@ class Survey:
             rows = moving[batch.symbol[moving] == code]
             if not len(rows):
                 continue
-            instants = batch.timestamp_us[rows]
+            self._stuck.pop(symbol, None)
+            instants, prices = batch.timestamp_us[rows], batch.price[rows]
             if symbol in self._marks:
                 instants = np.concatenate([[self._marks[symbol][0]], instants])
+                prices = np.concatenate([[self._marks[symbol][1]], prices])
+            places = batch.row[rows[len(rows) - len(prices) + 1 :]]
+            self._moves.setdefault(symbol, PriceMoves()).add(prices, places)
             steps, first, counts = np.unique(np.diff(instants), return_index=True, return_counts=True)
             for step, position, count in self._counted(steps, first, counts):
                 self.steps[step] += count
@@ -195,31 +300,170 @@ class Survey:
             self.wide.clear()
         return () if self.irregular else zip(steps.tolist(), first.tolist(), counts.tolist(), strict=True)
 
+    def _expected_first(self, batch: SignalBatch, code: int, repeats: Any) -> float:
+        """What the first price of a symbol is held against: NaN, nothing; or, where it alone is far from those after
+        it, the middle of these. A portfolio takes it, and then refuses every good row.
+        """
+        rows = np.flatnonzero((batch.symbol == code) & ~repeats)[:_FIRST_PRICES]
+        prices = batch.price[rows]
+        if self.max_price_jump is None or len(prices) < _LEAST_PRICES:
+            return np.nan
+        middle = float(np.median(prices[1:]))
+        apart = np.maximum(prices / middle, middle / prices) > self.max_price_jump
+        if not apart[0] or apart[1:].any():
+            return np.nan
+        self._damaged_first[batch.symbols[code]] = int(batch.row[rows[0]])
+        return middle
+
+    def _look_for_disorder(self, batch: SignalBatch) -> None:
+        """Find the first row that stands in the file after a later one of its symbol."""
+        for code, symbol in enumerate(batch.symbols):
+            rows = batch.row[batch.symbol == code]
+            if self.disordered_row is not None or not len(rows):
+                continue
+            furthest = np.maximum.accumulate(np.concatenate([[self._latest_row.get(symbol, -1)], rows]))
+            if len(early := np.flatnonzero(rows < furthest[:-1])):
+                self.disordered_row = int(furthest[early[0]])
+            self._latest_row[symbol] = int(furthest[-1])
+
+    def _conflict(self, batch: SignalBatch, index: int, twin: int) -> RaysignalError:
+        """Two rows of one identity: both, and the first field in which they differ."""
+        remark = clock_change_at(int(batch.timestamp_us[index]) - self.shift_us, self.zone)
+        error = IdentityConflict(batch.signal_id[index], int(batch.row[index]), remark=remark)
+        name, here, there = difference(batch.signal(index), batch.signal(twin))
+        error.fields |= {
+            "field": name, "value": shorten(here), "expected": shorten(there), "other_row": int(batch.row[twin]),
+        }  # fmt: skip
+        return error
+
+    def _error(self, batch: SignalBatch, verdicts: guard.Verdicts, index: int) -> RaysignalError:
+        row, symbol = int(batch.row[index]), batch.symbols[batch.symbol[index]]
+        if verdicts.verdict[index] == guard.LATE:
+            late, mark = int(batch.timestamp_us[index]), int(verdicts.high_water_us[index])
+            remark = (
+                clock_change_at(late - self.shift_us, self.zone) if mark - late < 3_600 * MICROSECONDS else ""
+            )
+            return LateSignal(symbol, format_instant(late), format_instant(mark), row, remark=remark)
+        assert self.max_price_jump is not None
+        price, last = float(batch.price[index]), float(verdicts.last_price[index])
+        return PriceJump(symbol, price, last, self.max_price_jump, row)
+
+    def remarks(self) -> list[Remark]:
+        """What is not refused, and yet not as it should be."""
+        found = [
+            Remark(
+                row,
+                f"the first price of {symbol} is far from all those after it: a service that takes it refuses every "
+                "other row, so leave it out",
+            )
+            for symbol, row in self._damaged_first.items()
+        ]
+        found += [
+            Remark(
+                stuck.row,
+                f"the price of {symbol} steps {_step(stuck.before, stuck.price)}, and stays there: {stuck.count:,d} "
+                "rows are refused for it. Adjust the prices before it, or believe it with --accept-price-jump",
+            )
+            for symbol, stuck in self._stuck.items()
+            if stuck.count >= _LEAST_PRICES
+        ]
+        found += [
+            remark for symbol, moves in self._moves.items() if (remark := moves.remark(symbol)) is not None
+        ]
+        if self.disordered_row is not None:
+            found.append(
+                Remark(
+                    self.disordered_row,
+                    "rows are not in the order of time: this one stands after a later one of its symbol. They are "
+                    "read in that order; sent one by one as they stand, a service would refuse the late ones",
+                )
+            )
+        if hole := self._hole():
+            found.append(hole)
+        return found
+
+    def _note_stuck(self, batch: SignalBatch, verdicts: guard.Verdicts, repeats: Any) -> None:
+        """Keep, for each symbol, the rows that are refused for a step of its price since one was taken."""
+        for code in np.unique(batch.symbol[verdicts.verdict == guard.JUMP]).tolist():
+            symbol = batch.symbols[code]
+            rows = np.flatnonzero((batch.symbol == code) & ~repeats)
+            taken = np.flatnonzero(verdicts.verdict[rows] == guard.OK)
+            rows = rows[taken[-1] + 1 :] if len(taken) else rows
+            jumps = rows[verdicts.verdict[rows] == guard.JUMP]
+            if len(jumps) and symbol in self._stuck:
+                self._stuck[symbol].count += len(jumps)
+            elif len(jumps):
+                at = int(jumps[0])
+                self._stuck[symbol] = Stuck(
+                    int(batch.row[at]), float(verdicts.last_price[at]), float(batch.price[at]), len(jumps)
+                )
+
+    def _hole(self) -> Remark | None:
+        """The largest gap, where it is longer than those that come again, such as nights and weekends."""
+        if self.irregular or not self.steps:
+            return None
+        spacing = max(self.steps, key=lambda step: (self.steps[step], -step))
+        largest = max(self.steps)
+        usual = max((step for step, count in self.steps.items() if count >= _USUAL), default=spacing)
+        regular = 2 * self.steps[spacing] > sum(self.steps.values())
+        if not regular or largest <= _HOLE * spacing or largest <= 2 * usual:
+            return None
+        gap = self._gap(largest)
+        return Remark(
+            None,
+            f"{gap['symbol']} has no row for {length(largest)} after {gap['after']}, where one comes every "
+            f"{length(spacing)}: what is computed over rows takes the hole for one step",
+        )
+
     def _note(self, errors: Sequence[RaysignalError]) -> None:
-        self.errors += [error_entry(error) for error in errors[: ERRORS_KEPT - len(self.errors)]]
+        for error in errors[: ERRORS_KEPT - len(self.errors)]:
+            entry = error_entry(error)
+            if (other := error.fields.get("other_row")) is not None:
+                entry["other_row"] = other
+            self.errors.append(entry)
 
 
 def survey_file(path: Path, reading: Reading, *, max_price_jump: float | None) -> Survey:
     """Read a file through; raises what `read_file_chunks` raises."""
-    survey = Survey(max_price_jump)
+    survey = Survey(max_price_jump, zone=reading.zone, shift_us=reading.shift_us)
     for intake in read_file_chunks(path, reading, CHUNK_ROWS):
         survey.add(intake)
     return survey
 
 
 def length(span_us: int) -> str:
-    """A span in the largest unit that it is a whole number of, such as `10m`."""
-    unit, size = next((unit, size) for unit, size in _UNITS if span_us % size == 0)
-    return f"{span_us // size}{unit}"
+    """A span in the largest unit that it is a whole number of, such as `10m`; from two days on as `29d 10m`."""
+    if span_us < 2 * DAY_US:
+        unit, size = next((unit, size) for unit, size in _UNITS if span_us % size == 0)
+        return f"{span_us // size}{unit}"
+    parts = []
+    for unit, size in _UNITS:
+        count, span_us = divmod(span_us, size)
+        parts += [f"{count}{unit}"] if count else []
+    return " ".join(parts)
 
 
-def _error(batch: SignalBatch, verdicts: guard.Verdicts, index: int, limit: float | None) -> RaysignalError:
-    row, symbol = int(batch.row[index]), batch.symbols[batch.symbol[index]]
-    if verdicts.verdict[index] == guard.LATE:
-        mark = format_instant(int(verdicts.high_water_us[index]))
-        return LateSignal(symbol, format_instant(int(batch.timestamp_us[index])), mark, row)
-    assert limit is not None
-    return PriceJump(symbol, float(batch.price[index]), float(verdicts.last_price[index]), limit, row)
+def remark_sentences(path: Path, remarks: Sequence[Remark]) -> list[str]:
+    """Remarks about a file as sentences that say where, by its lines where it has any."""
+    lines = line_numbers(path, [remark.row for remark in remarks if remark.row is not None])
+    return [
+        remark.sentence if remark.row is None else f"{place(remark.row, lines)}: {remark.sentence}"
+        for remark in remarks
+    ]
+
+
+def difference(one: Signal, other: Signal) -> tuple[str, Any, Any]:
+    """The first field in which two signals differ, and what each has there."""
+    for name in ("timestamp_us", "price", "action", "symbol", "source"):
+        here, there = getattr(one, name), getattr(other, name)
+        if here != there:
+            if name == "timestamp_us":
+                return "timestamp", format_instant(here), format_instant(there)
+            return ("signal", here.name, there.name) if name == "action" else (name, here, there)
+    for name in sorted({*one.features, *other.features}):
+        if one.features.get(name) != other.features.get(name):
+            return name, one.features.get(name), other.features.get(name)
+    return "signal_id", one.signal_id, other.signal_id
 
 
 def _count(counts: Counter[str], codes: Any, names: tuple[str, ...]) -> None:

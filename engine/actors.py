@@ -21,6 +21,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayT
 from engine.digests import Ints
 from engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
 from engine.errors import RaysignalError, SettingsError, StoreUnavailable
+from engine.instants import zone_named
 from engine.journal.layout import write_layout
 from engine.journal.stores import open_stores
 from engine.local_cluster import NAMESPACE
@@ -76,7 +77,10 @@ class PortfolioActor:
 
 def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None]) -> Mailbox:
     """The mailbox of one shard of a configured store; nothing is opened before its first call."""
-    limits = Limits(max_price_jump=settings.max_price_jump, checkpoint_rows=settings.snapshot_rows)
+    limits = Limits(
+        max_price_jump=settings.max_price_jump, checkpoint_rows=settings.snapshot_rows,
+        zone=zone_named(settings.timezone),
+    )  # fmt: skip
     policies = {
         name: policy
         for name, policy in settings.policies().items()

@@ -162,24 +162,33 @@ class Conflict(RaysignalError):
 
 
 class IdentityConflict(Conflict):
-    """The same signal id with other content."""
+    """The same signal id with other content.
 
-    def __init__(self, signal_id: str, row: int | None = None) -> None:
+    Args:
+        signal_id: of the caller, or derived.
+        row: its position in the input.
+        remark: what else is known of the cause, as a sentence.
+    """
+
+    def __init__(self, signal_id: str, row: int | None = None, *, remark: str = "") -> None:
         place = "" if row is None else f"row {row}: "
         super().__init__(
-            f"{place}signal_id {signal_id!r} was already taken in with other content",
+            f"{place}signal_id {signal_id!r} was already taken in with other content{remark and '. ' + remark}",
             field="signal_id", value=repr(signal_id), signal_id=signal_id, row=row,
             expected="the content it was first sent with, or another id",
         )  # fmt: skip
 
 
 class LateSignal(Conflict):
-    """A signal that is not after the last one of its portfolio and symbol."""
+    """A signal that is not after the last one of its portfolio and symbol; `remark` as above."""
 
-    def __init__(self, symbol: str, timestamp: str, high_water: str, row: int | None = None) -> None:
+    def __init__(
+        self, symbol: str, timestamp: str, high_water: str, row: int | None = None, *, remark: str = ""
+    ) -> None:
         place = "" if row is None else f"row {row}: "
         super().__init__(
-            f"{place}timestamp {timestamp} of {symbol} is not after {high_water}, the last one processed",
+            f"{place}timestamp {timestamp} of {symbol} is not after {high_water}, the last one processed"
+            f"{remark and '. ' + remark}",
             field="timestamp", value=timestamp, expected=f"later than {high_water}", row=row,
             symbol=symbol, high_water_mark=high_water,
         )  # fmt: skip

@@ -99,6 +99,23 @@ def parse_instant(
     return instant_us
 
 
+def clock_change_at(instant_us: int, zone: ZoneInfo | timezone) -> str:
+    """What there is to say of an instant whose local time the zone's clocks show twice, as in autumn; else nothing.
+
+    Two rows an hour apart, without an offset, are one instant then: the second is not after the first, or another
+    content under its identity.
+    """
+    local = (_EPOCH + instant_us * _MICROSECOND).astimezone(zone)
+    first, second = (local.replace(fold=fold).utcoffset() for fold in (0, 1))
+    if first is None or second is None or first <= second:
+        return ""
+    return (
+        f"The clocks of {zone} went back, and showed {local.replace(tzinfo=None).isoformat(' ')} twice: without an "
+        "offset it means the first time. Write stamps of that hour with theirs, such as "
+        f"{local.replace(fold=1).isoformat()}"
+    )
+
+
 def _read(text: str) -> datetime | None:
     try:
         if match := _US_STYLE.fullmatch(text):

@@ -6,7 +6,9 @@ The body is numba's language: it checks the types when it compiles it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, timezone
 from enum import IntEnum
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +19,13 @@ from engine.columns import SignalBatch
 from engine.digests import Floats, Ints, Words
 from engine.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError
 from engine.identities import Identities, first_in_batch
-from engine.instants import format_instant
+from engine.instants import MICROSECONDS, clock_change_at, format_instant
 from engine.portfolio import Portfolio
 from engine.receipts import Taken
 
 ERRORS_KEPT = 1000
 """So many refused rows get a sentence of their own; all are counted."""
+_HOUR_US = 3_600 * MICROSECONDS
 
 
 class Finding(IntEnum):
@@ -80,11 +83,14 @@ class Judgement:
         """How many rows are refused, by the name of their error."""
         return {name: count for finding, name in _REFUSALS.items() if (count := self.counts[finding])}
 
-    def errors(self, batch: SignalBatch, positions: Ints | None) -> dict[int, RaysignalError]:
+    def errors(
+        self, batch: SignalBatch, positions: Ints | None, zone: ZoneInfo | timezone = UTC
+    ) -> dict[int, RaysignalError]:
         """The sentences for the first refused rows, by row.
 
         Args:
             batch: what was judged.
+            zone: that stamps without one were read in: its clocks may have gone back.
             positions: int64[n], the rows' places in the caller's input, named in errors; None: do not name any.
         """
         errors: dict[int, RaysignalError] = {}
@@ -96,10 +102,14 @@ class Judgement:
             met = int(self.first[index])
             symbol = batch.symbols[batch.symbol[index]]
             if self.finding[index] == _CONFLICT:
-                errors[index] = IdentityConflict(batch.signal_id[index], row)
+                remark = clock_change_at(int(batch.timestamp_us[index]), zone)
+                errors[index] = IdentityConflict(batch.signal_id[index], row, remark=remark)
             elif self.finding[index] == _LATE:
-                late, mark = batch.timestamp_us[index], self.high_water_us[met]
-                errors[index] = LateSignal(symbol, format_instant(late), format_instant(mark), row)
+                late, mark = int(batch.timestamp_us[index]), int(self.high_water_us[met])
+                remark = clock_change_at(late, zone) if mark - late < _HOUR_US else ""
+                errors[index] = LateSignal(
+                    symbol, format_instant(late), format_instant(mark), row, remark=remark
+                )
             else:
                 price, last = float(batch.price[index]), float(self.last_price[met])
                 errors[index] = PriceJump(symbol, price, last, self.limit, row)

@@ -16,9 +16,11 @@ When a write fails, the shard is of no more use: what it applied may not be dura
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -73,11 +75,13 @@ class Limits:
         max_price_jump: the largest believable factor between two prices of a symbol.
         checkpoint_rows: processed rows after which a checkpoint is due.
         checkpoint_bytes: bytes of journalled rows after which one is due.
+        zone: that stamps without one were read in.
     """
 
     max_price_jump: float = 5.0
     checkpoint_rows: int = 65_536
     checkpoint_bytes: int = 32 * 1024 * 1024
+    zone: ZoneInfo | timezone = UTC
 
 
 @dataclass(slots=True)
@@ -215,7 +219,7 @@ class Shard:
             portfolio, batch, keys, self.identities, limit=self.limits.max_price_jump,
             accept_price_jump=accept_price_jump,
         )  # fmt: skip
-        errors = judgement.errors(batch, positions)
+        errors = judgement.errors(batch, positions, self.limits.zone)
         if all_or_nothing and errors:
             (first, *_), refused = errors.values(), sum(judgement.refused.values())
             raise first if len(batch) == 1 else RowErrors([*errors.values()], len(batch), refused)

@@ -1,6 +1,7 @@
 """`raysignal data`: files made by seed, and what a check says about them."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
@@ -138,6 +139,185 @@ def test_check_finds_what_a_portfolio_would_refuse(tmp_path):
         (3, "PriceJump"),
         (5, "IdentityConflict"),
     ]
+
+
+def test_two_rows_of_one_identity_are_both_named_by_their_lines_with_field_and_values(tmp_path):
+    path = written(
+        tmp_path,
+        "timestamp,price,signal,note\n"
+        '2025-01-01T00:00:00Z,100,1,"a note\nof two lines"\n'
+        "\n"
+        "2025-01-01T00:10:00Z,104,1,\n"
+        "2025-01-01T00:20:00Z,105,1,\n"
+        "2025-01-01T00:10:00Z,77,1,\n",
+    )
+    (error,) = checked(path, status=1)["errors"]
+    assert (error["row"], error["line"], error["other_row"], error["other_line"]) == (3, 7, 1, 5)
+    assert (error["type"], error["field"], error["value"]) == ("IdentityConflict", "price", "77.0")
+    assert error["expected"] == "104.0, as in line 5, or another signal_id"
+    assert error["detail"].startswith(
+        "line 7 and line 5 are one signal, with price 77.0 here and 104.0 there"
+    )
+    table = invoke("check", path).stdout
+    assert "104.0, as in line 5" in table
+    assert any(line.split()[:3] == ["7", "price", "77.0"] for line in table.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "field", "values"),
+    [
+        ({"signal_id": "a", "signal": 1}, {"signal_id": "a", "signal": -1}, "signal", ("'SELL'", "'BUY'")),
+        ({"mood": "calm"}, {"mood": "wild"}, "mood", ("'wild'", "'calm'")),
+        ({"rsi": 30}, {}, "rsi", ("None", "30.0")),
+        (
+            {"signal_id": "a"},
+            {"signal_id": "a", "timestamp": "2025-01-01T00:10:00Z"},
+            "timestamp",
+            ("'2025-01-01T00:10:00Z'", "'2025-01-01T00:00:00Z'"),
+        ),
+    ],
+)
+def test_what_differs_between_two_rows_of_one_identity_is_the_field_that_is_named(
+    tmp_path, first, second, field, values
+):
+    row = {"timestamp": "2025-01-01T00:00:00Z", "price": 100, "signal": 1}
+    path = written(
+        tmp_path, json.dumps(row | first) + "\n\n" + json.dumps(row | second) + "\n", "signals.ndjson"
+    )
+    (error,) = checked(path, status=1)["errors"]
+    assert (error["field"], error["value"]) == (field, values[0])
+    assert error["expected"] == f"{values[1]}, as in line 1, or another signal_id"
+    assert error["line"] == 3
+
+
+def rows_of(prices, start_minutes=None):
+    """CSV rows ten minutes apart, or at the minutes that are given."""
+    minutes = range(0, 10 * len(prices), 10) if start_minutes is None else start_minutes
+    began = datetime(2025, 1, 1, tzinfo=UTC)
+    return "".join(
+        f"{(began + timedelta(minutes=at)).isoformat()},{price},{(-1) ** number}\n"
+        for number, (at, price) in enumerate(zip(minutes, prices, strict=True))
+    )
+
+
+def test_a_first_row_that_is_damaged_is_refused_alone(tmp_path):
+    found = checked(
+        written(tmp_path, HEADER + rows_of([100_000, *[100 + i % 3 for i in range(60)]])), status=1
+    )
+    assert (found["usable"], found["refused"]) == (60, 1)
+    assert [(error["line"], error["field"], error["value"]) for error in found["errors"]] == [
+        (2, "price", "100000.0")
+    ]
+    (remark,) = found["remarks"]
+    assert remark.startswith("line 2: the first price of BTC is far from all those after it")
+
+
+def test_a_first_row_is_believed_where_those_after_it_disagree(tmp_path):
+    found = checked(written(tmp_path, HEADER + rows_of([100, 101, 9_000, 102, 103])), status=1)
+    assert [error["line"] for error in found["errors"]] == [4]
+    assert found["remarks"] == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [(1200, 120, "as after a 10-for-1 split"), (3, 90, "as after a 30-for-1 reverse split")],
+)
+def test_a_split_beyond_the_believable_factor_is_told_at_its_row(tmp_path, before, after, said):
+    prices = [before * (1 + i % 5 / 1000) for i in range(50)] + [
+        after * (1 + i % 5 / 1000) for i in range(50)
+    ]
+    path = written(tmp_path, HEADER + rows_of(prices))
+    found = checked(path, status=1)
+    assert found["refused"] == 50
+    (remark,) = found["remarks"]
+    assert remark.startswith("line 52: the price of BTC steps from")
+    assert said in remark
+    assert "50 rows are refused for it" in remark
+    believed = checked(path, "--accept-price-jump")
+    assert believed["refused"] == 0
+    (remark,) = believed["remarks"]
+    assert remark.startswith("line 52: the price of BTC steps from")
+    assert said in remark
+
+
+def test_a_split_within_the_believable_factor_is_told(tmp_path):
+    prices = [100 + i % 4 / 10 for i in range(50)] + [50 + i % 4 / 20 for i in range(50)]
+    (remark,) = checked(written(tmp_path, HEADER + rows_of(prices)))["remarks"]
+    assert "as after a 2-for-1 split" in remark
+    shown = invoke("check", tmp_path / "signals.csv")
+    assert "nothing wrong" not in shown.stdout
+
+
+def test_prices_that_move_much_all_the_time_have_no_split(tmp_path):
+    found = checked(written(tmp_path, HEADER + rows_of([100 * 1.6 ** (i % 2) for i in range(60)])))
+    assert found["remarks"] == []
+
+
+def test_rows_that_are_not_in_the_order_of_time_are_told(tmp_path):
+    path = written(tmp_path, HEADER + rows_of([100, 101, 102, 103], [0, 20, 30, 10]))
+    found = checked(path)
+    assert found["in_order"] is False
+    assert found["remarks"][0].startswith("line 5: rows are not in the order of time")
+    assert "nothing wrong" not in invoke("check", path).stdout
+
+
+def test_symbols_one_after_the_other_are_in_order(tmp_path):
+    lines = [
+        f"2025-01-01T00:{at:02d}:00Z,{symbol},100,1\n" for symbol in ("BTC", "ETH") for at in (0, 10, 20)
+    ]
+    found = checked(written(tmp_path, "timestamp,symbol,price,signal\n" + "".join(lines)))
+    assert (found["in_order"], found["remarks"]) == (True, [])
+
+
+def test_a_hole_of_29_days_in_rows_of_10_minutes_is_told(tmp_path):
+    minutes = [10 * i for i in range(60)] + [29 * 1440 + 10 * i for i in range(60, 120)]
+    found = checked(written(tmp_path, HEADER + rows_of([100] * 120, minutes)))
+    (remark,) = found["remarks"]
+    assert "BTC has no row for 29d 10m after 2025-01-01T09:50:00Z, where one comes every 10m" in remark
+
+
+def test_nights_and_weekends_are_no_holes(tmp_path):
+    # Five days a week, 40 rows of 10 minutes a day, one holiday.
+    days = [day for day in range(60) if day % 7 < 5 and day != 28]
+    minutes = [1440 * day + 10 * i for day in days for i in range(40)]
+    found = checked(written(tmp_path, HEADER + rows_of([100] * len(minutes), minutes)))
+    assert found["gaps"]["count"] == len(days) - 1
+    assert found["remarks"] == []
+
+
+@pytest.mark.parametrize("name", ["prices.csv", "prices.ndjson"])
+def test_a_file_with_prices_alone_is_checked(tmp_path, name):
+    rows = [{"timestamp": f"2025-01-01T00:{at:02d}:00Z", "price": 100 + at} for at in range(0, 60, 10)]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if name.endswith("csv"):
+        text = "timestamp,price\n" + "".join(f"{row['timestamp']},{row['price']}\n" for row in rows)
+    found = checked(written(tmp_path, text, name))
+    assert (found["prices_only"], found["usable"], found["refused"]) == (True, 6, 0)
+    assert "prices alone" in invoke("check", tmp_path / name).stdout
+
+
+def test_a_file_in_which_some_signals_are_missing_is_no_file_of_prices(tmp_path):
+    path = written(tmp_path, HEADER + "2025-01-01T00:00:00Z,100,1\n2025-01-01T00:10:00Z,100,\n")
+    found = checked(path, status=1)
+    assert (found["prices_only"], found["refused"]) == (False, 1)
+
+
+def test_two_contents_in_autumns_double_hour_name_the_clock_change(tmp_path):
+    path = written(
+        tmp_path,
+        HEADER
+        + "2025-11-02 00:30,100,1\n2025-11-02 01:30,101,1\n2025-11-02 01:30,102,1\n2025-11-02 01:30,103,-1\n",
+    )
+    errors = checked(path, "--timezone", "America/New_York", status=1)["errors"]
+    assert [error["type"] for error in errors] == ["IdentityConflict", "LateSignal"]
+    for error in errors:
+        assert (
+            "The clocks of America/New_York went back, and showed 2025-11-02 01:30:00 twice"
+            in error["detail"]
+        )
+        assert "2025-11-02T01:30:00-05:00" in error["detail"]
+    for error in checked(path, status=1)["errors"]:
+        assert "clocks" not in error["detail"]
 
 
 def test_check_believes_prices_on_request(tmp_path):

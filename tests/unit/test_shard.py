@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from engine.errors import (
     RaysignalError,
     RowErrors,
 )
+from engine.instants import parse_instant
 from engine.journal.stores import open_stores
 from engine.ledger import Ledger, LedgerRows
 from engine.performance import Performance
@@ -229,6 +231,23 @@ def test_a_late_signal_is_refused_with_the_mark_it_met_and_changes_nothing(place
     assert place.state() == before
     with pytest.raises(NotFound):
         place.shard.find("baseline", "late")
+
+
+def test_a_refusal_in_autumns_double_hour_names_the_clock_change(tmp_path: Path) -> None:
+    place = Place(tmp_path, Limits(zone=ZoneInfo("America/New_York")))
+    half_past_one = parse_instant("2025-11-02 01:30", place.limits.zone)
+    first = Signal("BTC", half_past_one, Action.BUY, 100.0)
+    place.send([first])
+
+    with pytest.raises(IdentityConflict, match="clocks of America/New_York went back"):
+        place.send([replace(first, price=101.0)])
+    with pytest.raises(LateSignal, match=r"showed 2025-11-02 01:30:00 twice: .*2025-11-02T01:30:00-05:00"):
+        place.send([replace(first, action=Action.SELL)])
+
+    place.send([replace(first, timestamp_us=half_past_one + 2 * 3_600_000_000)])
+    with pytest.raises(LateSignal) as late_for_another_reason:
+        place.send([replace(first, action=Action.SELL)])
+    assert "clocks" not in str(late_for_another_reason.value)
 
 
 def test_another_symbol_and_another_portfolio_have_marks_of_their_own(place: Place) -> None:
