@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from cli.extras import require_extras
 from cli.options import ReadingOptions, configured, existing_file
 from cli.output import Output, rows_table
 from data.bars import random_walk
@@ -87,6 +88,7 @@ def _bars(asked: Asked, output: Output) -> Bars:
     if asked.data is None:
         return random_walk(asked.seed)
     path = existing_file(asked.data)
+    require_extras("check-strategy --data", "experiments")
     # Seconds, for pyarrow, numba and scipy: only who has a file waits for them.
     from cli.stream import read_stream  # noqa: PLC0415
     from experiments.sweeps.market import markets_of  # noqa: PLC0415

@@ -7,6 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import options
+from cli.extras import require_extras
 from cli.output import Output
 
 _AGENT = "The agent: memory and gate"
@@ -185,6 +186,7 @@ def compare(
         raise typer.BadParameter("--per-minute is a number of calls above 0")
     if not deadline > 0.0:
         raise typer.BadParameter("--deadline is a number of seconds above 0")
+    require_extras("compare", "experiments")
     from cli.compare_job import Job, run_job  # noqa: PLC0415 - numba and Ray: only this verb waits for them
     from cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
 
@@ -241,6 +243,7 @@ def plan(
 ) -> None:
     """Say how large an effect must be for a comparison on FILE to show it, before anything runs."""
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
+    require_extras("compare plan", "experiments")
     from cli.compare_plan import plan_job  # noqa: PLC0415 - numba: only this verb waits for it
     from cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import options
+from cli.extras import require_extras
 from cli.output import Output
 
 _WATCH = "What is followed"
@@ -128,6 +129,7 @@ def feed(
     )  # fmt: skip
     if not settings.feeds:
         raise typer.BadParameter("nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
+    require_extras("feed", "feeds")
     from cli.feed_job import Job, Market, follow_until_told  # noqa: PLC0415 - this verb alone waits for it
 
     job = Job.of(settings, Market(loopback, speed, seed), duration, url, log)
@@ -156,6 +158,7 @@ def record(
     settings = options.configured(feeds=tuple(instrument) if instrument else None)
     if not settings.feeds:
         raise typer.BadParameter("nothing to record; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
+    require_extras("feed record", "feeds")
     from cli.feed_job import Job, Market  # noqa: PLC0415 - as above
     from cli.recording_job import record_until_told  # noqa: PLC0415 - as above
 
@@ -228,6 +231,7 @@ def replay(
         feed_bar=bar, feed_fast=fast, feed_slow=slow, feed_basis=basis, paper_cash=cash, paper_fee_bps=fee_bps,
         paper_order=order, paper_offset_bps=offset_bps, paper_latency_ms=latency_ms, database_url=database,
     )  # fmt: skip
+    require_extras("feed replay", "feeds")
     from cli.recording_job import Replay, replay_files  # noqa: PLC0415 - as above
 
     replay_files(

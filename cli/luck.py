@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import options
+from cli.extras import require_extras
 from cli.output import Output
 
 _ACCOUNT = "Whose luck"
@@ -81,6 +82,7 @@ def luck(
     json: options.Json = False,
 ) -> None:
     """Draw many paths that an account could have taken, and show how they spread."""
+    require_extras("luck", "experiments")
     from cli.luck_job import Asked, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
 
     policy = options.given(

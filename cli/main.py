@@ -30,6 +30,7 @@ from cli import (
     serve,
     sweep,
 )
+from cli.extras import missing_module
 from cli.texts import escape
 from engine.errors import RaysignalError
 from engine.local_cluster import ON_LOOPBACK
@@ -44,9 +45,18 @@ class Verbs(TyperGroup):
         try:
             return super().invoke(ctx)
         except RaysignalError as error:
-            console = Console(stderr=True, highlight=False, soft_wrap=True)
-            console.print(f"[red]error:[/red] {escape(str(error))}")
+            _say(error)
             raise typer.Exit(1) from error
+        except ModuleNotFoundError as error:
+            if (said := missing_module(error)) is None:
+                raise
+            _say(said)
+            raise typer.Exit(1) from error
+
+
+def _say(error: RaysignalError) -> None:
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(f"[red]error:[/red] {escape(str(error))}")
 
 
 app = typer.Typer(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import options
+from cli.extras import require_extras
 from cli.output import Output
 
 
@@ -35,6 +36,7 @@ def run(
     both must end the same, in every figure.
     """
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
+    require_extras("run", "feeds", "experiments")
     from cli.run_job import SAMPLE, SAMPLE_READING, Job, run_job  # noqa: PLC0415 - loads the service: this verb alone
 
     if file is None:

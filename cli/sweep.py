@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import options
+from cli.extras import require_extras
 from cli.output import Output
 
 _SPACE = "What is varied"
@@ -146,6 +147,7 @@ def sweep(
     json: options.Json = False,
 ) -> None:
     """Run every configuration of a grid over the prices of a file, on all cores or a Ray cluster."""
+    require_extras("sweep", "experiments")
     from cli.sweep_job import Asked, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
 
     asked = Asked(

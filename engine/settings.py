@@ -21,6 +21,7 @@ from engine.instants import parse_bar, zone_named
 from engine.journal.addresses import split_store
 from engine.market.venues.names import VENUE_NAMES
 from engine.policy import Policy, check_portfolio_name
+from engine.ray_address import check_ray_address
 
 PREFIX = "RAYSIGNAL_"
 
@@ -234,6 +235,14 @@ class Settings(BaseSettings):
         except SettingsError as error:
             raise ValueError(str(error)) from None
         return value
+
+    @field_validator("ray_address")
+    @classmethod
+    def _is_a_ray_address(cls, value: str | None) -> str | None:
+        try:
+            return value if value is None else check_ray_address(value)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("timezone")
     @classmethod

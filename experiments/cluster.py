@@ -5,7 +5,23 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from engine.errors import SettingsError
 from engine.local_cluster import NAMESPACE, local_ray
+from engine.ray_address import EXPECTED_RAY_ADDRESS, refuse_silent_head
+
+
+def _join(address: str) -> None:
+    import ray  # noqa: PLC0415 - as below
+
+    refuse_silent_head(address)
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SettingsError(
+            f"the Ray cluster at {address} cannot be joined: {lines[-1]}; expected {EXPECTED_RAY_ADDRESS}, and "
+            "RAY_AUTH_MODE=token with its token where it asks for one"
+        ) from error
 
 
 @contextmanager
@@ -17,6 +33,9 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
     Args:
         address: such as `host:6379`, or `auto`.
         cpus: of a Ray of one's own; None: all there are.
+
+    Raises:
+        SettingsError: no cluster is there, or it does not let this process in.
     """
     import ray  # noqa: PLC0415 - half a second; only who runs an experiment pays it
 
@@ -24,7 +43,7 @@ def ray_session(address: str | None, *, cpus: int | None = None) -> Iterator[Non
         yield
         return
     if address is not None:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
+        _join(address)
         try:
             yield
         finally:

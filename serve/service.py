@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import SettingsError, StoreUnavailable
 from engine.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
+from engine.ray_address import refuse_silent_head
 from engine.settings import Settings
 from serve.haproxy import PER_CLIENT_VARIABLE
 from serve.startup import check_database, check_settings, check_store, held_store
@@ -134,6 +135,7 @@ def local_service(
             stack.enter_context(_own_cluster(settings, stop))
             log_path = log_path or own_stderr()
         else:
+            refuse_silent_head(settings.ray_address)
             stack.enter_context(_joined_cluster(settings.ray_address, stop))
         service = stack.enter_context(_deployed(settings, url, log_path, stop))
         if heeding:

@@ -49,6 +49,9 @@ def test_a_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch)
         ("HOST", "0.0.0.0"),
         ("DATABASE_URL", "mysql://host/name"),
         ("DATABASE_URL", "market.db"),
+        ("RAY_ADDRESS", "x"),
+        ("RAY_ADDRESS", "host:port"),
+        ("RAY_ADDRESS", "http://host:6379/path"),
         ("FEEDS", '["kraken:XBT"]'),
         ("FEEDS", '["binance"]'),
         ("FEEDS", '["binance:BTCUSDT", "binance:BTCUSDT"]'),
@@ -110,6 +113,11 @@ def test_off_loopback_a_secret_is_needed(secret: str) -> None:
 )
 def test_loopback_is_what_only_this_machine_can_reach(host: str, answer: bool) -> None:
     assert is_loopback(host) is answer
+
+
+@pytest.mark.parametrize("address", ["auto", "head:6379", "10.0.0.1:6379", "[::1]:6379", "ray://head:10001"])
+def test_the_address_of_a_cluster_is_a_host_with_its_port_or_auto(address: str) -> None:
+    assert Settings(ray_address=address).ray_address == address
 
 
 def test_equal_settings_have_equal_fingerprints_and_secrets_do_not_count() -> None:
