@@ -33,7 +33,7 @@ from cli.trials import Questions, Rules, configured_trial
 from data.generator import SAMPLE as _SAMPLE
 from data.generator import SAMPLE_SPEC
 from engine.errors import RaysignalError
-from engine.history.query import dataset
+from engine.history.query import query
 from engine.policy import Policy
 from engine.settings import Settings, load_settings
 from serve.logs import json_logger
@@ -95,7 +95,7 @@ def run_job(job: Job, output: Output) -> None:
         names = [standing["portfolio"] for standing in standings]
         output.err.print(rows_table(("figure", *names), differing), soft_wrap=False)
         raise Differs(f"one by one and in one batch ended differently in {len(differing)} figures")
-    rows = dataset(settings.store).count_rows()
+    rows = query(settings.store, "SELECT count(*) AS rows FROM history")["rows"][0].as_py()
     if not output.as_json:
         output.say()
         output.say(sentence_of(standings[0]))
