@@ -10,12 +10,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO
 
+import typer
 from rich.table import Table
 from structlog.typing import FilteringBoundLogger
 
 from cli.asking import service_at
 from cli.options import writing_to
 from cli.output import Output
+from cli.texts import escape
 from cli.ways import Sent
 from engine.columns import SignalBatch
 from engine.database.database import open_database
@@ -25,6 +27,7 @@ from engine.market.clocks import Clock, SystemClock
 from engine.market.following import Around, Followed, following
 from engine.market.loopback.exchange import GeneratedExchange
 from engine.market.loopback.server import Loopback
+from engine.market.monitoring.health import State
 from engine.market.posting import batch_of
 from engine.settings import Settings
 from engine.signals import Signal
@@ -76,13 +79,22 @@ class Job:
 
 
 def follow_until_told(job: Job, output: Output) -> None:
-    """Follow until SIGINT, SIGTERM or the job's end; then show what was seen."""
+    """Follow until SIGINT, SIGTERM or the job's end; then show what was seen.
+
+    Raises:
+        typer.Exit: with 1 if a feed ended in trouble, or never was ready.
+    """
     with open_lines(job.log) as stream:
         statuses = asyncio.run(_follow_until_told(job, json_logger(stream), output))
     if output.as_json:
         output.json({"feeds": [without_buckets(status) for status in statuses]})
     else:
         output.table(feeds_table(statuses))
+    failures = [failure for status in statuses if (failure := failure_of(status))]
+    for failure in failures:
+        output.err.print(f"error: {escape(failure)}")
+    if failures:
+        raise typer.Exit(1)
 
 
 def open_lines(log: Path | None) -> BinaryIO:
@@ -187,6 +199,16 @@ def poster(settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop)
         return signal.signal_id
 
     return post
+
+
+def failure_of(status: Mapping[str, Any]) -> str:
+    """Why what a feed has done is not what was asked for; empty: it is. A book that is being mended is no failure."""
+    health = status["health"]
+    if status["trouble"]:
+        return f"{status['name']}: {status['trouble']}"
+    if health["state"] in {State.READY, State.STALE}:
+        return ""
+    return f"{status['name']} is {health['state']}: {health['reason']}"
 
 
 def without_buckets(status: Mapping[str, Any]) -> dict[str, Any]:

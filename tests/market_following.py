@@ -7,6 +7,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from structlog.typing import FilteringBoundLogger
+
 from engine.database.database import open_database
 from engine.market.clocks import Clock
 from engine.market.following import Around
@@ -54,11 +56,13 @@ def settings_of(loopback: Loopback, folder: Path, *symbols: str, **values: Any) 
 
 
 @asynccontextmanager
-async def around_of(loopback: Loopback, folder: Path, clock: Clock | None = None) -> AsyncIterator[Around]:
+async def around_of(
+    loopback: Loopback, folder: Path, clock: Clock | None = None, log: FilteringBoundLogger | None = None
+) -> AsyncIterator[Around]:
     database = open_database(f"sqlite:///{folder}/market.db")
     try:
         yield Around(
-            database, lambda signal: signal.signal_id, json_logger(BytesIO()),
+            database, lambda signal: signal.signal_id, log or json_logger(BytesIO()),
             clock or loopback.clock, Random(5), None, {},
         )  # fmt: skip
     finally:

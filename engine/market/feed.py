@@ -10,7 +10,7 @@ Events come to `sink` in the order of their messages, connection by connection, 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from random import Random
 from typing import Any, Protocol, Self
 
@@ -35,6 +35,9 @@ class Answers(Protocol):
 
     async def get(self, request: Request, *, tries: int | None = None) -> bytes:
         """See `RestClient.get`."""
+
+
+_LEAST_S = 2.0
 
 
 class Feed:
@@ -64,7 +67,7 @@ class Feed:
         notes_of: Callable[[int], Notes] | None = None,
     ) -> None:
         self.venue, self.observed = venue, observed or Observed()
-        self._own_clock, self._terms = clock, terms or Terms()
+        self._own_clock, self._terms = clock, _keepable(terms or Terms(), clock)
         self._clock = VenueClock(clock, self.observed.offset)
         self._hosts = hosts or venue.hosts
         self._limits = limits or VenueLimits.of(venue.manners)
@@ -223,6 +226,12 @@ class Feed:
             "last_refusal": refusals[-1] if refusals else "",
             "process": asdict(self._process.read()),
         }  # fmt: skip
+
+
+def _keepable(terms: Terms, clock: Clock) -> Terms:
+    """Bounds that hang on how soon this machine reads are of its own seconds, too, however fast the clock runs."""
+    least_s = _LEAST_S / clock.real(1.0)
+    return replace(terms, quiet_s=max(terms.quiet_s, least_s), pong_s=max(terms.pong_s, least_s))
 
 
 async def instruments_of(venue: Venue, symbols: Sequence[str], rest: RestClient) -> list[Instrument]:

@@ -89,17 +89,22 @@ class Followed:
     def health(self) -> Health:
         """How the feed stands, and what follows it: ready if both are."""
         health = self.feed.health()
-        missing = self.station.missing() if health.ready else ""
+        missing = self.missing()
+        return Health(State.STALE, missing, health.since_s) if health.ready and missing else health
+
+    def missing(self) -> str:
+        """What is not as it should be of what follows the feed, in words; empty: nothing."""
+        missing = self.station.missing()
         if missing and self.feed.observed.time_refused:
             missing += f" (the venue does not say its time: {self.feed.observed.time_refused})"
-        return Health(State.STALE, missing, health.since_s) if missing else health
+        return missing
 
     def status(self) -> dict[str, Any]:
         """As in `GET /feed`."""
         return self.feed.snapshot() | {
             "name": self.name,
             "health": self.health().as_dict(),
-            "trouble": self.station.trouble or None,
+            "trouble": self.missing() or None,
             "station": self.station.status(),
         }
 

@@ -118,11 +118,6 @@ class Station:
         return self._behind.begun and (self._dealer is None or not self._dealer.trouble)
 
     @property
-    def trouble(self) -> str:
-        """Why nothing that is seen can be kept just now; empty: it can."""
-        return self._behind.trouble
-
-    @property
     def waiting(self) -> int:
         """Bars that the keeper has not gone through yet."""
         return self._behind.waiting
@@ -133,12 +128,17 @@ class Station:
 
     def missing(self) -> str:
         """What is not as it should be although the feed is, in words; empty: nothing."""
+        troubles = []
+        if self._behind.trouble:
+            troubles.append(f"bars and signals are not kept: {self._behind.trouble}")
+        if self._dealer is not None and self._dealer.trouble:
+            troubles.append(f"orders wait: {self._dealer.trouble}")
         left_out = [
             f"the last {builder.left_out} prices of {symbol} are left out, {_why_left_out(builder)}"
             for symbol, builder in self._builders.items()
             if builder.left_out >= LEFT_OUT
         ]
-        return "; ".join(left_out)
+        return "; ".join([*troubles, *left_out])
 
     def follow(self, tracker: Callable[[Instrument], Tracker]) -> None:
         """Where books are to be had, for orders: `Feed.tracker`."""

@@ -1,14 +1,17 @@
 """An instrument that is followed, on exchanges, clocks and databases that are not as they should be."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from engine.database.bars import read_bars
+from engine.database.database import Database
 from engine.market.bars import Bar, Basis
 from engine.market.following import Followed, following
 from engine.market.loopback.server import Loopback
@@ -17,6 +20,7 @@ from engine.market.monitoring.health import State
 from engine.market.monitoring.page import feed_metrics_page
 from engine.market.supervising import Supervisor
 from tests.market_following import START_US, Refusing, WrongClock, around_of, settings_of
+from tests.market_keeping import Log
 
 SYMBOL = {"binance": "BTCUSDT", "okx": "BTC-USDT", "bybit": "BTCUSDT"}
 TIME = {"binance": "/time", "okx": "/public/time", "bybit": "/market/time"}
@@ -127,3 +131,47 @@ async def test_a_symbol_that_the_venue_refuses_is_asked_for_once_and_has_failed_
         path for path in exchange.asked if "nstrument" in path or "exchangeInfo" in path
     ] == exchange.asked
     assert len(exchange.asked) == 1
+
+
+async def test_a_full_disk_is_trouble_until_there_is_room_and_is_logged_once(tmp_path: Path) -> None:
+    exchange, log = Refusing("okx", symbols=["BTC-USDT"]), Log()
+    async with (
+        Loopback(exchange, speed=10) as loopback,
+        around_of(loopback, tmp_path, log=log.logger) as around,
+        following("okx:BTC-USDT", settings_of(loopback, tmp_path, "BTC-USDT"), around) as followed,
+        running(followed) as wait,
+    ):
+        await wait(lambda: followed.health().ready and followed.station.begun)
+        with full_disk(around.database):
+            await wait(lambda: not followed.health().ready)
+            since_us = exchange.now_us
+            await wait(lambda: exchange.now_us > since_us + 30_000_000)
+            status = followed.status()
+            assert status["health"]["state"] == "stale"
+            assert "full" in status["trouble"]
+            assert status["health"]["reason"] == status["trouble"]
+            troubles = [
+                (line["event"], line["reason"]) for line in log.events() if "full" in line.get("reason", "")
+            ]
+            assert 1 <= len(troubles) <= 4
+            assert len(set(troubles)) == len(troubles)
+        await wait(lambda: followed.health().ready and followed.station.begun)
+        assert followed.status()["trouble"] is None
+
+
+@contextmanager
+def full_disk(database: Database) -> Iterator[None]:
+    """The file of the database cannot grow."""
+
+    def limit(connection: Any, *_: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+
+    def unlimit(connection: Any, *_: object) -> None:
+        connection.execute("PRAGMA max_page_count = 1000000")
+
+    event.listen(database._engine, "checkout", limit)
+    try:
+        yield
+    finally:
+        event.remove(database._engine, "checkout", limit)
+        event.listen(database._engine, "checkout", unlimit)

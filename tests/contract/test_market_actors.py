@@ -1,0 +1,71 @@
+"""The actor of a venue's feeds, without Ray: what it follows, what it says, and what it knows after it was killed."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.market import actors
+from engine.market.actors import FeedActor
+from engine.market.loopback.server import Loopback
+from engine.settings import SECRETS
+from tests.market_following import Refusing, settings_of
+
+NAMES = ["binance:BTCUSDT", "binance:ETHUSDT", "binance:NOSUCH"]
+
+
+class Portfolios:
+    """Takes whatever is posted."""
+
+    @classmethod
+    def connect(cls, _: object) -> "Portfolios":
+        return cls()
+
+    async def submit(self, *_: object, **__: object) -> None:
+        return None
+
+
+@asynccontextmanager
+async def actor_of(loopback: Loopback, folder: Path, names: list[str]) -> AsyncIterator[FeedActor]:
+    settings = settings_of(loopback, folder, *(name.partition(":")[2] for name in names))
+    actor = object.__new__(FeedActor)
+    await actor.__init__(settings.model_dump(mode="json", exclude=set(SECRETS)), settings.database_url, names)  # type: ignore[misc]
+    try:
+        yield actor
+    finally:
+        await actor.stop()
+
+
+async def stand(actor: FeedActor, states: list[str]) -> list[dict[str, Any]]:
+    """What the feeds say once they stand so."""
+    async with asyncio.timeout(60):
+        while True:
+            statuses = await actor.statuses()
+            if [status["health"]["state"] for status in statuses] == states:
+                return statuses
+            await asyncio.sleep(0.05)
+
+
+async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "Desk", Portfolios)
+    async with Loopback(Refusing("binance"), speed=5) as loopback:
+        async with actor_of(loopback, tmp_path, NAMES) as actor:
+            statuses = await stand(actor, ["ready", "ready", "failed"])
+            assert [status["name"] for status in statuses] == NAMES
+            assert [status["lives"] for status in statuses] == [1, 1, 1]
+            assert len({status["pid"] for status in statuses}) == 1
+            assert "Invalid symbol" in statuses[2]["trouble"]
+            assert [status["trouble"] for status in statuses[:2]] == [None, None]
+            await actor.follow(NAMES[1:])
+            assert [status["name"] for status in await actor.statuses()] == NAMES[1:]
+            await actor.follow(NAMES[:2])
+            statuses = await stand(actor, ["ready", "ready"])
+            assert {status["name"]: status["lives"] for status in statuses} == {NAMES[0]: 2, NAMES[1]: 1}
+        async with actor_of(loopback, tmp_path, NAMES[:2]) as actor:
+            statuses = await stand(actor, ["ready", "ready"])
+            assert [status["lives"] for status in statuses] == [3, 2]
