@@ -32,7 +32,7 @@ from engine.market.recording import About, Recorder
 from engine.market.replaying import Series, Together, series_of
 from engine.market.rest import RestClient
 from engine.market.station import Station
-from engine.market.venues.catalogue import venue_named
+from engine.market.venues.catalogue import is_inverse, venue_named
 from engine.market.venues.protocol import Subscription
 from engine.orders.dealing import Dealer
 from engine.settings import Settings
@@ -207,7 +207,9 @@ class Replay:
             venue, _, symbol = instrument.partition(":")
             if not symbol:
                 raise InvalidField("instrument", instrument, "venue:symbol, such as binance-usdm:BTCUSDT")
-            told = Subscription(Instrument(venue_named(venue).name, symbol))
+            told = Subscription(
+                Instrument(venue_named(venue).name, symbol, inverse=is_inverse(venue, symbol))
+            )
         return cls(tuple(places), told, _speed(speed), keeps)
 
 
@@ -361,7 +363,7 @@ def _station(
     name = f"{instrument.venue}:{instrument.symbol}"
     clock = _Recorded(together)
     around = Around(database, lambda signal: signal.signal_id, log, clock, Random(0), None, {})  # noqa: S311 - unused
-    dealer = dealer_of(name, instrument, settings, around, lambda _duration_ns: None)
+    dealer = dealer_of(name, instrument, None, settings, around, lambda _duration_ns: None)
     station = Station(
         venue_named(instrument.venue), [instrument], terms_of(settings), database=database, post=around.post,
         history=lambda _instrument, _interval_us, _from_us, _to_us: (), log=log, now_us=around.now_us, dealer=dealer,

@@ -34,6 +34,7 @@ class Instrument(msgspec.Struct, frozen=True):
         symbol: as the venue writes it, such as `BTCUSDT` or `BTC-USDT-SWAP`.
         price_decimals, size_decimals: digits after the point that its prices and sizes can have, at most.
         contract_size: units of the base asset (or, for inverse contracts, of the quote) that a size of 1 means.
+        inverse: whether it is a contract that is margined and settled in its base asset, as the venue says.
     """
 
     venue: str
@@ -41,6 +42,7 @@ class Instrument(msgspec.Struct, frozen=True):
     price_decimals: int = 8
     size_decimals: int = 8
     contract_size: Decimal = Decimal(1)
+    inverse: bool = False
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from engine.journal.blobs import BlobStore
 from engine.market.bars import Bar, Basis, bar_of
 from engine.market.clocks import Clock
 from engine.market.events import Instrument
-from engine.market.feed import Answers, Feed, history_of, instruments_of
+from engine.market.feed import Answers, Feed, history_of
 from engine.market.keeping import Rename, nothing_to_rename
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.health import Health, State
@@ -148,9 +148,9 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
     here, around = around.clock, replace(around, clock=VenueClock(around.clock, observed.offset))
     rest = RestClient(hosts.rest, limits, around.clock, observed, around.random)
     try:
-        (instrument,) = await instruments_of(venue, [symbol], rest)
+        instrument, listing = await _listed(venue, symbol, rest)
         dealer = await asyncio.to_thread(
-            dealer_of, name, instrument, settings, around, observed.stages["order"].observe
+            dealer_of, name, instrument, listing, settings, around, observed.stages["order"].observe
         )
         station = Station(
             venue, [instrument], terms_of(settings), database=around.database, post=around.post,
@@ -207,13 +207,32 @@ async def bars_of_history(
     return [bar_of(kline) for kline in klines if from_us <= kline.open_us < to_us]
 
 
+async def _listed(venue: Venue, symbol: str, rest: Answers) -> tuple[Instrument, Listing | None]:
+    """How a symbol is written, and what the venue asks of orders in it; None for an inverse contract."""
+    body = await rest.get(venue.instruments_request([symbol]), tries=5)
+    (instrument,) = venue.read_instruments([symbol], body)
+    return instrument, None if instrument.inverse else venue.read_listings([symbol], body)[0]
+
+
 def dealer_of(
-    name: str, instrument: Instrument, settings: Settings, around: Around, sent: Callable[[int], None]
+    name: str,
+    instrument: Instrument,
+    listing: Listing | None,
+    settings: Settings,
+    around: Around,
+    sent: Callable[[int], None],
 ) -> Dealer | None:
-    """Who trades the crossings, if anybody does: an account of its own for each instrument."""
+    """Who trades the crossings, if anybody does: an account of its own for each instrument.
+
+    `listing` is what the venue asks of orders; None: it is not known, as for a recording.
+    """
     if settings.paper_cash == 0.0:
         return None
-    listing, account = Listing.of(instrument), f"paper:{name}"
+    if instrument.inverse:
+        around.log.info("no_paper_orders", feed=name, reason="it is an inverse contract")
+        return None
+    account = f"paper:{name}"
+    listing = Listing.of(instrument) if listing is None else listing
     fee, cash = Decimal(repr(settings.paper_fee_bps)), Decimal(repr(settings.paper_cash))
     paper = PaperExchange(
         around.database, account, instrument.venue, CURRENCY, cash, [listing], costs=Costs(fee, fee),

@@ -30,6 +30,7 @@ from engine.market.clocks import Clock
 from engine.market.conversation import Sink
 from engine.market.events import Channel, Instrument
 from engine.market.monitoring.observed import Observed
+from engine.market.venues.catalogue import is_inverse
 from engine.market.venues.protocol import Subscription, Tracker
 
 DISCONNECTED = b'{"recording":"disconnected"}'
@@ -70,6 +71,7 @@ class About:
                         "price_decimals": each.instrument.price_decimals,
                         "size_decimals": each.instrument.size_decimals,
                         "contract_size": str(each.instrument.contract_size),
+                        "inverse": each.instrument.inverse,
                         "channels": sorted(each.channels),
                         "kline_us": each.kline_us,
                     }
@@ -90,7 +92,7 @@ class About:
                 Subscription(
                     Instrument(
                         venue, each["symbol"], each["price_decimals"], each["size_decimals"],
-                        Decimal(each["contract_size"]),
+                        Decimal(each["contract_size"]), each.get("inverse", is_inverse(venue, each["symbol"])),
                     ),
                     frozenset(Channel(name) for name in each["channels"]),
                     each["kline_us"],

@@ -56,7 +56,7 @@ class Holdings:
             free = less(free, product(Decimal(2), minus(held), money))
         if side is Side.SELL and not listing.shorts:
             return closing
-        return total((closing, affordable(max(free, ZERO), gross, listing.size_step)))
+        return total((closing, affordable(max(free, ZERO), gross, listing.limit.step)))
 
     def _cover(self, symbol: str) -> Decimal:
         """What the short positions in other symbols lock up."""

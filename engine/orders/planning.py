@@ -138,15 +138,15 @@ def decide(
     if nothing is not None:
         return nothing
     size = ZERO if closes_only else _size(instruction.price, held, cash, listing, plan)
-    quantity = down_to_step(total((size, magnitude(held))), listing.size_step)
-    value = product(listing.money(instruction.price), quantity)
-    if quantity < listing.least_size or value < listing.least_value:
+    limit = None if plan.kind is Kind.MARKET else _limit(instruction.price, side, listing, plan)
+    price = instruction.price if limit is None else limit
+    quantity = _tradable(total((size, magnitude(held))), price, listing, plan)
+    if quantity is None:
         return Outcome.TOO_SMALL
     origin = Origin(account, instruction.strategy, instruction.signal_id)
     identity = client_id(listing.instrument.venue, listing.symbol, origin)
-    if plan.kind is Kind.MARKET:
+    if limit is None:
         return Ticket(identity, listing.instrument, side, Kind.MARKET, quantity), origin
-    limit = _limit(instruction.price, side, listing, plan)
     return Ticket(identity, listing.instrument, side, Kind.LIMIT, quantity, limit, TimeInForce.GTC), origin
 
 
@@ -164,7 +164,17 @@ def _size(price: Decimal, held: Decimal, cash: Decimal, listing: Listing, plan: 
     if free <= 0:
         return ZERO
     each = total((money, share_bps(money, plan.margin_bps)))
-    return affordable(product(free, plan.weight), each, listing.size_step)
+    return affordable(product(free, plan.weight), each, listing.rules(plan.kind).step)
+
+
+def _tradable(quantity: Decimal, price: Decimal, listing: Listing, plan: Plan) -> Decimal | None:
+    """The quantity as the exchange takes it, never more than that; None where it takes none so small."""
+    rules, money = listing.rules(plan.kind), listing.money(price)
+    most = [quantity] + ([] if rules.most is None else [rules.most])
+    if rules.most_value is not None:
+        most.append(affordable(rules.most_value, money, rules.step))
+    rounded = down_to_step(min(most), rules.step)
+    return None if rounded < rules.least or product(money, rounded) < rules.least_value else rounded
 
 
 def _limit(price: Decimal, side: Side, listing: Listing, plan: Plan) -> Decimal:

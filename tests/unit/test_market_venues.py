@@ -14,6 +14,7 @@ from engine.market.venues import binance, bybit, okx, tracker
 from engine.market.venues.catalogue import VENUES, venue_named
 from engine.market.venues.names import VENUE_NAMES
 from engine.market.venues.protocol import Subscription, Tracker, Venue
+from engine.orders.listings import OrderRules
 
 SPOT_BTC = Instrument("binance", "BTCUSDT", 2, 3)
 USDM_BTC = Instrument("binance-usdm", "BTCUSDT", 2, 3)
@@ -338,9 +339,16 @@ def test_instruments_are_read_as_each_venue_lists_them() -> None:
     assert binance.SPOT.read_instruments(["BTCUSDT"], listed) == [Instrument("binance", "BTCUSDT", 8, 3)]
     row = {"symbol": "BTCUSD_PERP", "pricePrecision": 1, "quantityPrecision": 0, "contractSize": 100}
     assert binance.COINM.read_instruments(["BTCUSD_PERP"], raw({"symbols": [row]})) == [
-        Instrument("binance-coinm", "BTCUSD_PERP", 1, 0, Decimal(100))
+        Instrument("binance-coinm", "BTCUSD_PERP", 1, 0, Decimal(100), inverse=True)
     ]
-    row = {"instId": "BTC-USDT-SWAP", "tickSz": "0.1", "lotSz": "0.01", "ctVal": "0.01", "ctMult": "1"}
+    row = {
+        "instId": "BTC-USDT-SWAP",
+        "tickSz": "0.1",
+        "lotSz": "0.01",
+        "ctVal": "0.01",
+        "ctMult": "1",
+        "ctType": "linear",
+    }
     assert okx.OKX.read_instruments(["BTC-USDT-SWAP"], raw({"code": "0", "data": [row]})) == [
         Instrument("okx", "BTC-USDT-SWAP", 1, 2, Decimal("0.01"))
     ]
@@ -354,6 +362,126 @@ def test_instruments_are_read_as_each_venue_lists_them() -> None:
     ):
         with pytest.raises(InvalidField, match="symbol is 'NOPE'"):
             venue.read_instruments(["NOPE"], answer)
+
+
+def okx_row(symbol: str, **more: str) -> dict[str, str]:
+    return {"instId": symbol, "tickSz": "0.1", "lotSz": "1", "ctVal": "100", "ctMult": "1", **more}
+
+
+@pytest.mark.parametrize(("kind", "inverse"), [("linear", False), ("inverse", True)])
+def test_okx_says_itself_whether_a_contract_is_inverse(kind: str, inverse: bool) -> None:
+    body = raw({"code": "0", "data": [okx_row("BTC-USD-SWAP", ctType=kind)]})
+    (found,) = okx.OKX.read_instruments(["BTC-USD-SWAP"], body)
+    assert (found.inverse, found.contract_size) == (inverse, 100)
+    if inverse:
+        with pytest.raises(InvalidField, match="inverse"):
+            okx.OKX.read_listings(["BTC-USD-SWAP"], body)
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"ctType": ""}, {"ctType": "quanto"}, {"ctType": "linear", "ctVal": "0"}]
+)
+def test_a_contract_of_okx_of_no_known_kind_or_size_is_not_read(more: dict[str, str]) -> None:
+    body = raw({"code": "0", "data": [okx_row("BTC-USD-SWAP", **more)]})
+    with pytest.raises(UnreadableInput, match=r"BTC-USD-SWAP|ctType"):
+        okx.OKX.read_instruments(["BTC-USD-SWAP"], body)
+
+
+def test_a_futures_contract_that_is_margined_in_its_base_asset_is_inverse() -> None:
+    row = {"symbol": "BTCUSD", "pricePrecision": 1, "quantityPrecision": 0, "baseAsset": "BTC"}
+    for margin, inverse in (("BTC", True), ("USDT", False)):
+        body = raw({"symbols": [row | {"marginAsset": margin}]})
+        assert binance.USDM.read_instruments(["BTCUSD"], body)[0].inverse is inverse
+    body = raw(
+        {"retCode": 0, "result": {"list": [
+            {"symbol": "BTCUSD", "contractType": "InversePerpetual", "priceFilter": {"tickSize": "0.10"},
+             "lotSizeFilter": {"qtyStep": "1"}},
+        ]}}
+    )  # fmt: skip
+    assert bybit.LINEAR.read_instruments(["BTCUSD"], body)[0].inverse
+
+
+def exact(*values: str | None) -> tuple[Decimal | None, ...]:
+    return tuple(None if value is None else Decimal(value) for value in values)
+
+
+def rules_of(rules: OrderRules) -> tuple[Decimal | None, ...]:
+    return rules.step, rules.least, rules.most, rules.least_value, rules.most_value
+
+
+def test_the_order_rules_of_binance_are_its_filters() -> None:
+    """As api.binance.com and fapi.binance.com answer for BTCUSDT."""
+    price = {"filterType": "PRICE_FILTER", "minPrice": "0.01000000", "maxPrice": "1000000.00000000",
+             "tickSize": "0.01000000"}  # fmt: skip
+    lot = {
+        "filterType": "LOT_SIZE",
+        "minQty": "0.00001000",
+        "maxQty": "9000.00000000",
+        "stepSize": "0.00001000",
+    }
+    market = {
+        "filterType": "MARKET_LOT_SIZE",
+        "minQty": "0.00000000",
+        "maxQty": "92.76",
+        "stepSize": "0.00000000",
+    }
+    notional = {"filterType": "NOTIONAL", "minNotional": "5.00000000", "applyMinToMarket": True,
+                "maxNotional": "9000000.00000000", "applyMaxToMarket": False, "avgPriceMins": 5}  # fmt: skip
+    row = {"symbol": "BTCUSDT", "status": "TRADING", "quotePrecision": 8,
+           "filters": [price, lot, {"filterType": "ICEBERG_PARTS", "limit": 10}, market, notional]}  # fmt: skip
+    (listing,) = binance.SPOT.read_listings(["BTCUSDT"], raw({"symbols": [row]}))
+    assert (listing.price_step, listing.least_price, listing.most_price) == exact("0.01", "0.01", "1000000")
+    assert rules_of(listing.limit) == exact("0.00001", "0.00001", "9000", "5", "9000000")
+    assert rules_of(listing.market) == exact("0.00001", "0.00001", "92.76", "5", None)
+    assert listing.halted == ""
+    (halted,) = binance.SPOT.read_listings(["BTCUSDT"], raw({"symbols": [row | {"status": "BREAK"}]}))
+    assert halted.halted == "BREAK"
+    price = {"filterType": "PRICE_FILTER", "minPrice": "556.80", "maxPrice": "4529764", "tickSize": "0.10"}
+    lot = {"filterType": "LOT_SIZE", "minQty": "0.001", "maxQty": "1000", "stepSize": "0.001"}
+    market = {"filterType": "MARKET_LOT_SIZE", "minQty": "0.001", "maxQty": "120", "stepSize": "0.001"}
+    row = {"symbol": "BTCUSDT", "status": "TRADING", "pricePrecision": 2, "quantityPrecision": 3,
+           "filters": [price, lot, market, {"filterType": "MIN_NOTIONAL", "notional": "100"}]}  # fmt: skip
+    (listing,) = binance.USDM.read_listings(["BTCUSDT"], raw({"symbols": [row]}))
+    assert (listing.price_step, listing.least_price, listing.most_price) == exact("0.1", "556.8", "4529764")
+    assert rules_of(listing.limit) == exact("0.001", "0.001", "1000", "100", None)
+    assert rules_of(listing.market) == exact("0.001", "0.001", "120", "100", None)
+
+
+def test_the_order_rules_of_okx_and_bybit_are_those_that_they_list() -> None:
+    row = {"instId": "BTC-USDT", "tickSz": "0.1", "lotSz": "0.00000001", "minSz": "0.00001", "maxLmtSz": "9999999999",
+           "maxMktSz": "1000000", "state": "live"}  # fmt: skip
+    (listing,) = okx.OKX.read_listings(["BTC-USDT"], raw({"code": "0", "data": [row]}))
+    assert rules_of(listing.limit) == exact("0.00000001", "0.00001", "9999999999", "0", None)
+    assert rules_of(listing.market) == exact("0.00000001", "0.00001", None, "0", "1000000")
+    swap = row | {"instId": "BTC-USDT-SWAP", "lotSz": "0.01", "minSz": "0.01", "maxMktSz": "12000",
+                  "ctType": "linear", "ctVal": "0.01", "ctMult": "1", "state": "suspend"}  # fmt: skip
+    (listing,) = okx.OKX.read_listings(["BTC-USDT-SWAP"], raw({"code": "0", "data": [swap]}))
+    assert rules_of(listing.market) == exact("0.01", "0.01", "12000", "0", None)
+    assert listing.halted == "suspend"
+    row = {"symbol": "BTCUSDT", "status": "Trading", "priceFilter": {"tickSize": "0.01"},
+           "lotSizeFilter": {"basePrecision": "0.000001", "quotePrecision": "0.0000001", "minOrderQty": "0.000048",
+                             "maxOrderQty": "71.7", "minOrderAmt": "5", "maxOrderAmt": "4000000",
+                             "maxLimitOrderQty": "83", "maxMarketOrderQty": "41.5"}}  # fmt: skip
+    body = raw({"retCode": 0, "result": {"list": [row]}})
+    (listing,) = bybit.SPOT.read_listings(["BTCUSDT"], body)
+    assert rules_of(listing.limit) == exact("0.000001", "0.000001", "83", "5", "4000000")
+    assert rules_of(listing.market) == exact("0.000001", "0.000001", "41.5", "5", "4000000")
+    row = {"symbol": "BTCUSDT", "status": "PreLaunch", "contractType": "LinearPerpetual",
+           "priceFilter": {"minPrice": "0.10", "maxPrice": "1999999.80", "tickSize": "0.10"},
+           "lotSizeFilter": {"qtyStep": "0.001", "minOrderQty": "0.001", "maxOrderQty": "1190.000",
+                             "maxMktOrderQty": "500.000", "minNotionalValue": "5"}}  # fmt: skip
+    (listing,) = bybit.LINEAR.read_listings(["BTCUSDT"], raw({"retCode": 0, "result": {"list": [row]}}))
+    assert (listing.price_step, listing.least_price, listing.most_price) == exact("0.1", "0.1", "1999999.8")
+    assert rules_of(listing.limit) == exact("0.001", "0.001", "1190", "5", None)
+    assert rules_of(listing.market) == exact("0.001", "0.001", "500", "5", None)
+    assert listing.halted == "PreLaunch"
+
+
+@pytest.mark.parametrize("step", ["-0.01", "1e-2", "", "NaN", 0.01, "٣"])
+def test_a_rule_that_is_no_amount_is_not_read(step: object) -> None:
+    row = {"instId": "BTC-USDT", "tickSz": "0.1", "lotSz": "0.01", "minSz": "0.01", "maxLmtSz": step or "x"}
+    with pytest.raises(UnreadableInput, match="is no amount"):
+        okx.OKX.read_listings(["BTC-USDT"], raw({"code": "0", "data": [row]}))
 
 
 def test_symbols_of_several_okx_types_are_not_asked_for_at_once() -> None:

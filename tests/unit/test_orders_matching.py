@@ -1,6 +1,7 @@
 """How the paper exchange fills orders from a market that does not know of them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from engine.errors import ExchangeUnreachable, Fenced, InvalidField, OrderReject
 from engine.market.books import OrderBook
 from engine.market.events import Instrument
 from engine.orders.exchange import Report
-from engine.orders.listings import Listing
+from engine.orders.listings import Listing, OrderRules
 from engine.orders.matching import ASKS
 from engine.orders.orders import Progress, Side, State, TimeInForce
 from engine.orders.paper import PaperExchange
 from tests.order_script import Wire, WiredDatabase
-from tests.order_world import BTC, PERP, SECOND, PlainBook, book, limit, market, paper, trade
+from tests.order_world import BTC, LISTING, PERP, SECOND, PlainBook, book, limit, market, paper, trade
 
 SHORTS = Listing.of(PERP, shorts=True)
 
@@ -244,8 +245,14 @@ def test_a_short_position_is_covered_twice_and_a_flip_is_one_order(database: Dat
     assert exchange.balances().positions == {}
 
 
-def test_least_value_and_least_size_are_the_listing_s(database: Database) -> None:
-    listing = Listing(BTC, Decimal("0.5"), Decimal("0.01"), Decimal("0.05"), Decimal(10))
+def rules(step: str, least: str, **more: Decimal) -> OrderRules:
+    return OrderRules(Decimal(step), Decimal(least), **more)
+
+
+def test_an_order_that_breaks_a_rule_of_the_listing_is_refused_by_its_name(database: Database) -> None:
+    limits = rules("0.01", "0.05", most=Decimal(50), least_value=Decimal(10), most_value=Decimal(4000))
+    markets = rules("0.01", "0.05", most=Decimal(20), least_value=Decimal(10))
+    listing = Listing(BTC, Decimal("0.5"), limits, markets, least_price=Decimal(50), most_price=Decimal(5000))
     exchange = paper(database, listings=[listing])
     exchange.book_changed(book("100"), 1)
     for ticket, reason in (
@@ -254,6 +261,11 @@ def test_least_value_and_least_size_are_the_listing_s(database: Database) -> Non
         (market("c", Side.BUY, "0.09"), "least_value"),
         (limit("d", Side.BUY, "0.1", "99"), "least_value"),
         (limit("e", Side.BUY, "1", "99.25"), "price_step"),
+        (limit("e1", Side.BUY, "1", "49.5"), "price_range"),
+        (limit("e2", Side.BUY, "1", "5000.5"), "price_range"),
+        (limit("e3", Side.BUY, "40.5", "99"), "most_value"),
+        (limit("e4", Side.BUY, "50.01", "50"), "most_size"),
+        (market("e5", Side.BUY, "20.01"), "most_size"),
         (market("f", Side.BUY, "1", PERP), "not_listed"),
     ):
         with pytest.raises(OrderRejected) as refused:
@@ -262,14 +274,35 @@ def test_least_value_and_least_size_are_the_listing_s(database: Database) -> Non
     assert exchange.submit(limit("g", Side.BUY, "0.2", "99.5", TimeInForce.IOC)).progress.filled == 0
 
 
+def test_a_price_finer_than_the_tick_is_refused_as_the_venue_refuses_it(database: Database) -> None:
+    btc = Instrument("binance", "BTCUSDT", price_decimals=8, size_decimals=5)
+    listing = Listing(btc, Decimal("0.01"), rules("0.00001", "0.00001"), rules("0.00001", "0.00001"))
+    exchange = paper(database, listings=[listing], cash="100000")
+    with pytest.raises(OrderRejected, match=r"in steps of 0\.01") as refused:
+        exchange.submit(limit("a", Side.BUY, "1", "60026.12345678", instrument=btc))
+    assert refused.value.fields["reason"] == "price_step"
+    assert exchange.submit(limit("b", Side.BUY, "1", "60026.12", instrument=btc)).progress.filled == 0
+
+
+def test_an_instrument_that_its_venue_has_halted_takes_no_order(database: Database) -> None:
+    exchange = paper(database, listings=[replace(LISTING, halted="BREAK")])
+    exchange.book_changed(book("100"), 1)
+    with pytest.raises(OrderRejected, match="status of BTCUSDT is BREAK") as refused:
+        exchange.submit(market("a", Side.BUY, "1"))
+    assert refused.value.fields["reason"] == "not_trading"
+
+
 @pytest.mark.parametrize(
     ("field", "make"),
     [
-        ("price_step", lambda: Listing(BTC, Decimal("0.001"), Decimal("0.001"), Decimal("0.001"))),
-        ("size_step", lambda: Listing(BTC, Decimal("0.01"), Decimal(0), Decimal("0.001"))),
-        ("least_size", lambda: Listing(BTC, Decimal("0.01"), Decimal("0.001"), Decimal(-1))),
-        ("least_value", lambda: Listing(BTC, Decimal("0.01"), Decimal("0.001"), Decimal(1), Decimal("NaN"))),
-        ("instrument", lambda: Listing.of(Instrument("binance-coinm", "BTCUSD_PERP"))),
+        ("price_step", lambda: replace(LISTING, price_step=Decimal("0.001"))),
+        ("limit.step", lambda: replace(LISTING, limit=rules("0.0001", "0.001"))),
+        ("market.step", lambda: replace(LISTING, market=rules("0.0001", "0.001"))),
+        ("step", lambda: rules("0", "0.001")),
+        ("least", lambda: rules("0.001", "-1")),
+        ("most", lambda: rules("0.001", "1", most=Decimal(0))),
+        ("least_value", lambda: rules("0.001", "1", least_value=Decimal("NaN"))),
+        ("instrument", lambda: Listing.of(Instrument("binance-coinm", "BTCUSD_PERP", inverse=True))),
     ],
 )
 def test_a_listing_that_cannot_be_is_refused_by_field(field: str, make: object) -> None:

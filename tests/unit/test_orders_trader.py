@@ -21,7 +21,7 @@ from engine.errors import (
 from engine.market.events import Instrument
 from engine.orders.amounts import units
 from engine.orders.exchange import Balances, Fill, Report
-from engine.orders.listings import Listing
+from engine.orders.listings import Listing, OrderRules
 from engine.orders.orders import Kind, Progress, Side, State, Ticket
 from engine.orders.paper import PaperExchange
 from engine.orders.planning import Instruction, Outcome, Plan
@@ -300,6 +300,32 @@ def test_an_order_that_rests_is_cancelled_for_the_next_signal_or_after_its_time(
     assert desk.states() == ["cancelled", "cancelled"]
     assert desk.held() == 1
     assert desk.store.positions()["BTCUSDT"].quantity == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "quantity"),
+    [
+        (Kind.MARKET, OrderRules(Decimal("0.5"), Decimal("0.5")), "99.5"),
+        (Kind.MARKET, OrderRules(Decimal("0.4"), Decimal(1), most=Decimal("7.1")), "6.8"),
+        (Kind.MARKET, OrderRules(Decimal(1), Decimal(1), most_value=Decimal(350)), "3"),
+        (Kind.LIMIT, OrderRules(Decimal("0.5"), Decimal("0.5"), most=Decimal(20)), "20"),
+        (Kind.MARKET, OrderRules(Decimal(1), Decimal(100)), None),
+        (Kind.LIMIT, OrderRules(Decimal(1), Decimal(1), least_value=Decimal(10_000)), None),
+    ],
+)
+def test_an_order_is_as_large_as_the_venue_takes_it(
+    database: Database, kind: Kind, rules: OrderRules, quantity: str | None
+) -> None:
+    other = OrderRules(Decimal("0.001"), Decimal("0.001"))
+    both = {"market": rules, "limit": other} if kind is Kind.MARKET else {"market": other, "limit": rules}
+    desk = Desk(database, Plan(kind=kind), replace(LISTING, **both))
+    desk.signal("up", Action.BUY)
+    desk.trader.work(1)
+    assert [order.ticket.quantity for order in desk.store.orders()] == (
+        [] if quantity is None else [Decimal(quantity)]
+    )
+    assert desk.states() == ([] if quantity is None else ["filled"])
+    assert desk.store.outcomes() == {"up": Outcome.TOO_SMALL if quantity is None else Outcome.ORDERED}
 
 
 def test_amounts_of_more_digits_than_decimal_keeps_are_stored_and_added_exactly(database: Database) -> None:

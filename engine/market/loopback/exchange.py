@@ -229,7 +229,9 @@ class GeneratedExchange(Exchange):
 def made_up(venue: str, symbol: str) -> Instrument:
     """How a symbol is written here: two decimals of price, and sizes as such venues have them."""
     if venue == "binance-coinm":
-        return Instrument(venue, symbol, 1, 0, Decimal(100))
+        return Instrument(venue, symbol, 1, 0, Decimal(100), inverse=True)
+    if venue == "okx" and symbol.endswith("-USD-SWAP"):
+        return Instrument(venue, symbol, 1, 0, Decimal(100), inverse=True)
     if venue == "okx" and symbol.endswith("SWAP"):
         return Instrument(venue, symbol, 1, 2, Decimal("0.01"))
     return Instrument(venue, symbol, 2, 5 if venue == "binance" else 3)

@@ -210,7 +210,7 @@ def _listed(market: Shown, kind: str) -> dict[str, str]:
     return {
         "instType": kind, "instId": instrument.symbol, "tickSz": prices_of(market, market.tick)[0],
         "lotSz": size_of(market, 1), "minSz": size_of(market, 1), "ctVal": str(instrument.contract_size),
-        "ctMult": "1", "state": "live",
+        "ctMult": "1", "state": "live", "ctType": "inverse" if instrument.inverse else "linear",
     }  # fmt: skip
 
 

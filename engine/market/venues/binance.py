@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 from urllib.parse import quote
 
 from engine.errors import InvalidField, UnreadableInput
@@ -20,6 +21,7 @@ from engine.market.venues.numbers import (
     HOUR_US,
     MINUTE_US,
     SECOND_US,
+    amount_in,
     answer,
     check_limit,
     decimals_of,
@@ -31,6 +33,7 @@ from engine.market.venues.numbers import (
 from engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
 from engine.market.venues.sequence import AGGREGATES, CHAIN, COUNT, DEPTH, QUOTES, TRADES
 from engine.market.venues.tracker import Heard, StreamTracker
+from engine.orders.listings import Listing, OrderRules
 
 _INTERVALS = {
     MINUTE_US: "1m", 3 * MINUTE_US: "3m", 5 * MINUTE_US: "5m", 15 * MINUTE_US: "15m", 30 * MINUTE_US: "30m",
@@ -247,20 +250,47 @@ class Binance:
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
         """Prices get the digits that the asset can have, since orders outlive a change of the tick size."""
+        return [self._instrument(symbol, row) for symbol, row in self._rows(symbols, body)]
+
+    def read_listings(self, symbols: Sequence[str], body: bytes) -> list[Listing]:
+        """The filters of `exchangeInfo`. A step or bound of 0 is no rule; market orders keep LOT_SIZE, too."""
+        return [self._listing(symbol, row) for symbol, row in self._rows(symbols, body)]
+
+    def _rows(self, symbols: Sequence[str], body: bytes) -> list[tuple[str, Any]]:
         listed = part(answer(body), "symbols")
         if not isinstance(listed, list):
             raise UnreadableInput("exchangeInfo without symbols")
         found = {part(each, "symbol"): each for each in listed}
-        return [self._instrument(symbol, found.get(symbol)) for symbol in symbols]
+        for symbol in symbols:
+            if symbol not in found:
+                raise InvalidField("symbol", symbol, f"one that {self.name} trades")
+        return [(symbol, found[symbol]) for symbol in symbols]
 
-    def _instrument(self, symbol: str, row: object) -> Instrument:
-        if row is None:
-            raise InvalidField("symbol", symbol, f"one that {self.name} trades")
+    def _listing(self, symbol: str, row: Any) -> Listing:
+        instrument = self._instrument(symbol, row)
+        filters = {part(each, "filterType"): each for each in part(row, "filters")}
+        price, lot = filters.get("PRICE_FILTER", {}), filters.get("LOT_SIZE", {})
+        status = row.get("contractStatus") or row.get("status") or "TRADING"
+        return Listing(
+            instrument,
+            amount_in(price, "tickSize") or instrument.exact_price(1),
+            _order_rules(instrument, [lot], *_values(filters, market=False)),
+            _order_rules(
+                instrument, [lot, filters.get("MARKET_LOT_SIZE", {})], *_values(filters, market=True)
+            ),
+            least_price=amount_in(price, "minPrice"),
+            most_price=amount_in(price, "maxPrice") or None,
+            halted="" if status == "TRADING" else str(status),
+        )
+
+    def _instrument(self, symbol: str, row: Any) -> Instrument:
         if self.dialect.rule == CHAIN:
-            size = part(row, "contractSize") if self.name == "binance-coinm" else 1
+            coin_margined = self.name == "binance-coinm"
+            base = row.get("baseAsset")
             return Instrument(
                 self.name, symbol, integer(part(row, "pricePrecision")), integer(part(row, "quantityPrecision")),
-                Decimal(integer(size)),
+                Decimal(integer(part(row, "contractSize")) if coin_margined else 1),
+                coin_margined or (base is not None and row.get("marginAsset") == base),
             )  # fmt: skip
         filters = {part(each, "filterType"): each for each in part(row, "filters")}
         step = part(filters, "LOT_SIZE", "stepSize")
@@ -305,6 +335,34 @@ class Binance:
     def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
         """The state of one connection."""
         return StreamTracker(self.dialect, subscriptions)
+
+
+def _order_rules(
+    instrument: Instrument, lots: Sequence[Mapping[str, object]], least_value: Decimal, most_value: Decimal
+) -> OrderRules:
+    """What all of these filters of a lot ask for together."""
+    smallest = instrument.exact_size(1)
+    return OrderRules(
+        max(smallest, *(amount_in(lot, "stepSize") for lot in lots)),
+        max(smallest, *(amount_in(lot, "minQty") for lot in lots)),
+        min((most for lot in lots if (most := amount_in(lot, "maxQty"))), default=None),
+        least_value,
+        most_value or None,
+    )
+
+
+def _values(filters: Mapping[str, Mapping[str, object]], *, market: bool) -> tuple[Decimal, Decimal]:
+    """The least and the most that an order is worth: NOTIONAL or MIN_NOTIONAL of spot, MIN_NOTIONAL of futures."""
+    least = [Decimal(0)]
+    most = Decimal(0)
+    old, new = filters.get("MIN_NOTIONAL", {}), filters.get("NOTIONAL", {})
+    if not market or old.get("applyToMarket", True) is True:
+        least += [amount_in(old, "minNotional"), amount_in(old, "notional")]
+    if not market or new.get("applyMinToMarket") is True:
+        least.append(amount_in(new, "minNotional"))
+    if not market or new.get("applyMaxToMarket") is True:
+        most = amount_in(new, "maxNotional")
+    return max(least), most
 
 
 def _opening(root: str, names: Sequence[str], group: Sequence[Subscription]) -> Opening:

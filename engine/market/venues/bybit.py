@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
 from engine.market.events import Channel, Instrument, Kline
@@ -17,6 +18,8 @@ from engine.market.venues.numbers import (
     DAY_US,
     HOUR_US,
     MINUTE_US,
+    amount,
+    amount_in,
     answer,
     check_limit,
     decimals_of,
@@ -28,6 +31,7 @@ from engine.market.venues.numbers import (
 from engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
 from engine.market.venues.sequence import DEPTH, REPLACED_COUNT, TOP, TRADES
 from engine.market.venues.tracker import Heard, StreamTracker
+from engine.orders.listings import Listing, OrderRules
 
 _INTERVALS = {
     MINUTE_US: "1", 3 * MINUTE_US: "3", 5 * MINUTE_US: "5", 15 * MINUTE_US: "15", 30 * MINUTE_US: "30",
@@ -188,8 +192,40 @@ class Bybit:
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
         """See the protocol."""
+        return [self._instrument(symbol, row) for symbol, row in self._rows(symbols, body)]
+
+    def read_listings(self, symbols: Sequence[str], body: bytes) -> list[Listing]:
+        """`lotSizeFilter` and `priceFilter`; spot has no least size, but a least value."""
+        return [self._listing(symbol, row) for symbol, row in self._rows(symbols, body)]
+
+    def _rows(self, symbols: Sequence[str], body: bytes) -> list[tuple[str, Any]]:
         found = {part(each, "symbol"): each for each in self._listed(body)}
-        return [self._instrument(symbol, found.get(symbol)) for symbol in symbols]
+        for symbol in symbols:
+            if symbol not in found:
+                raise InvalidField("symbol", symbol, f"one that {self.name} trades")
+        return [(symbol, found[symbol]) for symbol in symbols]
+
+    def _listing(self, symbol: str, row: Any) -> Listing:
+        instrument, price, lot = self._instrument(symbol, row), row["priceFilter"], row["lotSizeFilter"]
+        spot = self.category == "spot"
+        step = amount(part(lot, "basePrecision" if spot else "qtyStep"))
+        least = step if spot else amount_in(lot, "minOrderQty") or step
+        least_value = amount_in(lot, "minOrderAmt" if spot else "minNotionalValue")
+        most_value = amount_in(lot, "maxOrderAmt") or None if spot else None
+        limit, market = (
+            ("maxLimitOrderQty", "maxMarketOrderQty") if spot else ("maxOrderQty", "maxMktOrderQty")
+        )
+        most = amount_in(lot, "maxOrderQty") or None
+        status = row.get("status", "Trading")
+        return Listing(
+            instrument,
+            amount(part(price, "tickSize")),
+            OrderRules(step, least, amount_in(lot, limit) or most, least_value, most_value),
+            OrderRules(step, least, amount_in(lot, market) or most, least_value, most_value),
+            least_price=amount_in(price, "minPrice"),
+            most_price=amount_in(price, "maxPrice") or None,
+            halted="" if status == "Trading" else str(status),
+        )
 
     def _listed(self, body: bytes) -> list[object]:
         """The list that an answer holds. Raises what the venue's code means."""
@@ -203,13 +239,12 @@ class Bybit:
             raise UnreadableInput(f"{self.name}: an answer without a list")
         return listed
 
-    def _instrument(self, symbol: str, row: object) -> Instrument:
-        if row is None:
-            raise InvalidField("symbol", symbol, f"one that {self.name} trades")
+    def _instrument(self, symbol: str, row: Any) -> Instrument:
         step = "basePrecision" if self.category == "spot" else "qtyStep"
         return Instrument(
             self.name, symbol, decimals_of(part(row, "priceFilter", "tickSize")),
             decimals_of(part(row, "lotSizeFilter", step)),
+            inverse=str(row.get("contractType", "")).startswith("Inverse"),
         )  # fmt: skip
 
     def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:

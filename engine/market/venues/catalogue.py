@@ -10,6 +10,12 @@ _ALL: tuple[Venue, ...] = (binance.SPOT, binance.USDM, binance.COINM, okx.OKX, b
 VENUES: Mapping[str, Venue] = {venue.name: venue for venue in _ALL}
 
 
+def is_inverse(venue: str, symbol: str) -> bool:
+    """Whether a contract is inverse, as its name shows: for recordings that do not say so."""
+    parts = symbol.split("-")
+    return venue == binance.COINM.name or (venue == okx.OKX.name and len(parts) > 2 and parts[1] == "USD")
+
+
 def venue_named(name: str) -> Venue:
     """The venue; `InvalidField` if there is none of that name."""
     if name not in VENUES:

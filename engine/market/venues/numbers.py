@@ -1,12 +1,16 @@
 """How venues write numbers and lengths of klines outside the streams."""
 
+import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from engine.errors import InvalidField, UnreadableInput
 from engine.market.events import MOST_DECIMALS, Instrument, Kline
 from engine.market.reader import decode
 from engine.market.shapes import exact
+
+_AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 SECOND_US = 1_000_000
 MINUTE_US, HOUR_US, DAY_US = 60 * SECOND_US, 3600 * SECOND_US, 86_400 * SECOND_US
@@ -33,6 +37,19 @@ def decimals_of(step: object) -> int:
     if len(digits) > MOST_DECIMALS or exact(step, len(digits)) == 0:
         raise UnreadableInput(f"{step!r} is no step of a price or size")
     return len(digits)
+
+
+def amount(text: object) -> Decimal:
+    """A decimal text of 0 or more, exactly; `UnreadableInput` for anything else."""
+    if not isinstance(text, str) or _AMOUNT.fullmatch(text) is None:
+        raise UnreadableInput(f"{text!r} is no amount")
+    return Decimal(text)
+
+
+def amount_in(row: Mapping[str, object], name: str) -> Decimal:
+    """An amount that may be left out, or be empty: then 0."""
+    text = row.get(name)
+    return Decimal(0) if text in {None, ""} else amount(text)
 
 
 def integer(number: object) -> int:

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
 from engine.market.events import Channel, Instrument, Kline
@@ -22,6 +22,8 @@ from engine.market.venues.numbers import (
     HOUR_US,
     MINUTE_US,
     SECOND_US,
+    amount,
+    amount_in,
     answer,
     check_limit,
     decimals_of,
@@ -33,6 +35,8 @@ from engine.market.venues.numbers import (
 from engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
 from engine.market.venues.sequence import BEST, DEPTH, RESETTING_CHAIN, TRADES
 from engine.market.venues.tracker import Heard, StreamTracker
+from engine.orders.amounts import product
+from engine.orders.listings import Listing, OrderRules
 
 # From six hours on the venue's plain bars begin at midnight in Hong Kong.
 _INTERVALS = {
@@ -222,22 +226,44 @@ class Okx:
         return Request(f"/api/v5/public/instruments?instType={kinds.pop()}{one}")
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
-        """Sizes of swaps and futures are contracts."""
+        """Sizes of swaps and futures are contracts, linear or inverse as `ctType` says."""
+        return [self._instrument(symbol, row) for symbol, row in self._rows(symbols, body)]
+
+    def read_listings(self, symbols: Sequence[str], body: bytes) -> list[Listing]:
+        """Lots, ticks and largest sizes; the venue has no least value. `maxMktSz` of spot is in dollars."""
+        return [self._listing(symbol, row) for symbol, row in self._rows(symbols, body)]
+
+    def _rows(self, symbols: Sequence[str], body: bytes) -> list[tuple[str, Any]]:
         listed = self._data(body)
         found = {part(each, "instId"): each for each in listed}
-        return [self._instrument(symbol, found.get(symbol)) for symbol in symbols]
+        for symbol in symbols:
+            if symbol not in found:
+                raise InvalidField("symbol", symbol, f"one that {self.name} trades")
+        return [(symbol, found[symbol]) for symbol in symbols]
 
-    def _instrument(self, symbol: str, row: object) -> Instrument:
-        if row is None:
-            raise InvalidField("symbol", symbol, f"one that {self.name} trades")
-        size = Decimal(1)
-        if _type_of(symbol) != "SPOT":
-            try:
-                size = Decimal(part(row, "ctVal")) * Decimal(part(row, "ctMult"))
-            except (InvalidOperation, TypeError, ValueError):
-                raise UnreadableInput(f"{symbol}: a contract without a size") from None
+    def _listing(self, symbol: str, row: Any) -> Listing:
+        step, status = amount(part(row, "lotSz")), row.get("state", "live")
+        least, most = amount_in(row, "minSz") or step, amount_in(row, "maxMktSz") or None
+        spot = _type_of(symbol) == "SPOT"
+        return Listing(
+            self._instrument(symbol, row),
+            amount(part(row, "tickSz")),
+            OrderRules(step, least, amount_in(row, "maxLmtSz") or None),
+            OrderRules(step, least, None if spot else most, most_value=most if spot else None),
+            halted="" if status == "live" else str(status),
+        )
+
+    def _instrument(self, symbol: str, row: Any) -> Instrument:
         prices, sizes = decimals_of(part(row, "tickSz")), decimals_of(part(row, "lotSz"))
-        return Instrument(self.name, symbol, prices, sizes, size)
+        if _type_of(symbol) == "SPOT":
+            return Instrument(self.name, symbol, prices, sizes)
+        kind = part(row, "ctType")
+        if kind not in {"linear", "inverse"}:
+            raise UnreadableInput(f"{symbol}: ctType is {kind!r}; expected linear or inverse")
+        size = product(amount(part(row, "ctVal")), amount(part(row, "ctMult")))
+        if not size:
+            raise UnreadableInput(f"{symbol}: a contract without a size")
+        return Instrument(self.name, symbol, prices, sizes, size, kind == "inverse")
 
     def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
         """`history-candles`."""

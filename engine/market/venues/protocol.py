@@ -11,6 +11,7 @@ from typing import Protocol
 
 from engine.market.books import OrderBook
 from engine.market.events import Channel, Event, Instrument, Kline
+from engine.orders.listings import Listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,11 @@ class Venue(Protocol):
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
         """The answer to it, in the order of `symbols`; `InvalidField` names a symbol that the venue does not trade,
         `UnreadableInput` a body that is no answer.
+        """
+
+    def read_listings(self, symbols: Sequence[str], body: bytes) -> list[Listing]:
+        """What the same answer says of orders in these symbols; raises as `read_instruments`, and `InvalidField` for an
+        inverse contract. A rule that the venue does not state is none.
         """
 
     @property

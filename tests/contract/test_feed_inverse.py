@@ -1,0 +1,53 @@
+"""A feed of an inverse contract with the settings as they are: signals, and no order on paper."""
+
+import asyncio
+from io import BytesIO
+from pathlib import Path
+from random import Random
+
+import orjson
+import pytest
+
+from engine.database.database import open_database
+from engine.market.following import Around, following
+from engine.market.loopback.exchange import GeneratedExchange
+from engine.market.loopback.server import Loopback
+from engine.orders.store import OrderStore
+from engine.settings import Settings
+from engine.signals import Signal
+from serve.logs import json_logger
+from tests.cluster.waiting import until
+
+
+@pytest.mark.parametrize(("venue", "symbol"), [("binance-coinm", "BTCUSD_PERP"), ("okx", "BTC-USD-SWAP")])
+async def test_an_inverse_contract_makes_signals_and_no_orders(
+    venue: str, symbol: str, tmp_path: Path
+) -> None:
+    name = f"{venue}:{symbol}"
+    database, lines = open_database(f"sqlite:///{tmp_path / 'market.db'}"), BytesIO()
+    posted: list[Signal] = []
+
+    def post(signal: Signal) -> str:
+        posted.append(signal)
+        return signal.signal_id
+
+    exchange = GeneratedExchange(venue, seed=3, start_us=1_700_000_000_000_000, symbols=[symbol])
+    async with Loopback(exchange, speed=30) as loopback:
+        settings = Settings(
+            feeds=(name,), feed_bar="5s", feed_fast=2, feed_slow=5,
+            feed_hosts={venue: {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}},
+        )  # fmt: skip
+        around = Around(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
+        async with following(name, settings, around) as followed:
+            running = asyncio.create_task(followed.run())
+
+            await until(lambda: len(posted) >= 2, "it has crossed twice", deadline_s=180.0)
+            assert followed.status()["station"]["paper"] is None
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert {signal.symbol for signal in posted} == {name}
+    assert OrderStore(database, f"paper:{name}").opened() is None
+    said = [orjson.loads(line) for line in lines.getvalue().splitlines()]
+    reasons = [line["reason"] for line in said if line["event"] == "no_paper_orders"]
+    assert reasons == ["it is an inverse contract"]
+    database.close()
