@@ -146,7 +146,7 @@ class Day:
         )  # fmt: skip
         self.orders = OrderStore(self.database, ACCOUNT)
         plan = OrderPlan(kind=terms.kind, rest_us=5 * MINUTE_US)
-        self.trader = Trader(self.orders, self.paper, {listing.symbol: listing}, plan)
+        self.trader = Trader(self.orders, self.paper, {listing.instrument.name: listing}, plan)
         log = structlog.wrap_logger(
             structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger("critical")
         )
