@@ -55,10 +55,12 @@ class Database:
         shown: its address without the password.
     """
 
-    def __init__(self, engine: Engine, kind: str, shown: str) -> None:
+    def __init__(self, engine: Engine, kind: str, shown: str, path: Path | None = None) -> None:
         self.kind = kind
         self.shown = shown
         self._engine = engine
+        self._path = path
+        self._file = None if path is None else _file_at(path)
         level = {} if kind == SQLITE else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         self._reader = engine.execution_options(**{_READING: True}, **level)
 
@@ -71,12 +73,16 @@ class Database:
                 may be written; the same again is right.
             StoreError: it refuses, by a constraint or because it is damaged; nothing is written.
         """
+        self._check_file()
         with self._errors(), self._engine.begin() as connection:
             yield connection
+        # What was committed to a file that is not there any more will not be found again.
+        self._check_file()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One view of the data: what others commit meanwhile is not seen. Raises what `writing` does."""
+        self._check_file()
         with self._errors(), self._reader.connect() as connection:
             yield connection
 
@@ -87,6 +93,18 @@ class Database:
     def close(self) -> None:
         """Close every connection that is not in use."""
         self._engine.dispose()
+
+    def _check_file(self) -> None:
+        """`StoreUnavailable` if SQLite's file was removed or replaced: open connections would not notice it."""
+        if self._path is None or (found := _file_at(self._path)) == self._file:
+            return
+        happened = (
+            "is not there any more" if found is None else "is another file than the one that was opened"
+        )
+        raise StoreUnavailable(
+            f"{self.shown}: the file {happened}, so what is written is lost. Put the one that was opened back, or "
+            "start the service anew"
+        )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -106,14 +124,15 @@ def open_database(address: str) -> Database:
     """
     kind = kind_of(address)
     shown = shown_address(address)
-    engine = _sqlite_engine(sqlite_path(address)) if kind == SQLITE else _postgresql_engine(address, shown)
+    path = sqlite_path(address) if kind == SQLITE else None
+    engine = _postgresql_engine(address, shown) if path is None else _sqlite_engine(path)
     try:
         with database_errors(shown):
             upgrade(engine, shown)
     except BaseException:
         engine.dispose()
         raise
-    return Database(engine, kind, shown)
+    return Database(engine, kind, shown, path)
 
 
 @contextmanager
@@ -146,6 +165,17 @@ def _passes(cause: BaseException) -> bool:
         # psycopg has no state where the server was not reached, or did not let us in.
         return type(cause).__name__ in {"OperationalError", "InterfaceError", "ConnectionTimeout"}
     return str(state).startswith(_PASSING_STATES)
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file lies there; None: none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreUnavailable(f"{path}: {error.strerror}") from error
+    return found.st_dev, found.st_ino
 
 
 def _sqlite_engine(path: Path) -> Engine:

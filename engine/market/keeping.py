@@ -164,6 +164,7 @@ class Keeper:
         self._waiting: dict[Watch, tuple[int, Bar]] = {}
         self._ask_again_us: dict[Watch, int] = {}
         self._day_us: dict[_Series, int] = {}  # the first day that is not written as a file
+        self._said: dict[str, str] = {}  # of what waits, the reason that was logged last
         self._mending = {series: Mending(each[0]) for series, each in self._by_series.items()}
         self._pricing = Pricing(last_trades)
 
@@ -300,8 +301,9 @@ class Keeper:
         try:
             known = self._known(watch, gap.from_us, gap.to_us)
         except _WAITS as error:
-            self._log.warning("history_unavailable", symbol=watch.symbol, reason=str(error))
+            self._waits("history_unavailable", str(error), symbol=watch.symbol)
             return False
+        self._said.pop("history_unavailable", None)
         for bar in known:
             step = watch.take(bar)
             if isinstance(step, Gap):
@@ -344,8 +346,9 @@ class Keeper:
             try:
                 found = self._history(mending.watch.instrument, mending.watch.interval_us, *span)
             except _WAITS as error:
-                self._log.warning("history_unavailable", symbol=mending.watch.symbol, reason=str(error))
+                self._waits("history_unavailable", str(error), symbol=mending.watch.symbol)
                 continue
+            self._said.pop("history_unavailable", None)
             self._bars += mending.wanted(found)
         self._store()
 
@@ -388,7 +391,7 @@ class Keeper:
         try:
             renamed = is_its_own and self._rename(old, new)
         except _WAITS as error:
-            self._log.warning("position_not_renamed", was=old, symbol=new, reason=str(error))
+            self._waits("position_not_renamed", str(error), was=old, symbol=new)
             return False
         except RaysignalError as error:
             self._log.error("position_not_renamed", was=old, symbol=new, reason=str(error))
@@ -417,7 +420,7 @@ class Keeper:
         try:
             receipt_id = self._post(signal)
         except _WAITS as error:
-            self._log.warning("signal_not_posted", signal_id=signal_id, reason=str(error))
+            self._waits("signal_not_posted", str(error), signal_id=signal_id)
             return False
         except RaysignalError as error:
             refusal = f"{type(error).__name__}: {error}"
@@ -427,6 +430,7 @@ class Keeper:
             return True
         with self._database.writing() as connection:
             mark_posted(connection, signal_id, receipt_id, self._now_us())
+        self._said.pop("signal_not_posted", None)
         self._log.info("signal_posted", signal_id=signal_id, receipt_id=receipt_id)
         return True
 
@@ -445,7 +449,15 @@ class Keeper:
                     self._write_day(bar, start_us)
                     self._day_us[series] = start_us + DAY_US
             except _WAITS as error:
-                self._log.warning("day_not_written", symbol=bar.instrument.symbol, reason=str(error))
+                self._waits("day_not_written", str(error), symbol=bar.instrument.name)
+            else:
+                self._said.pop("day_not_written", None)
+
+    def _waits(self, event: str, reason: str, **about: str) -> None:
+        """Log that something waits, once for as long as the reason is the same."""
+        if self._said.get(event) != reason:
+            self._said[event] = reason
+            self._log.warning(event, **about, reason=reason)
 
     def _write_day(self, bar: Bar, day_us: int) -> None:
         assert self._blobs is not None

@@ -82,7 +82,7 @@ class Dealer:
         self._now_us, self._log, self._sent = now_us, log, sent
         self._using = threading.Lock()  # trader and paper: one caller at a time
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._books: dict[
             str, tuple[int, Levels | None, int]
         ] = {}  # the newest: its number, None if it is lost
@@ -139,7 +139,7 @@ class Dealer:
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End after the step under way; what is open goes on with the next start."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
@@ -158,27 +158,34 @@ class Dealer:
         self._wake.set()
 
     def _run(self) -> None:
-        while not self._stopping:
-            try:
-                with self._using:
-                    self._round()
-            except UnexplainedDifference as error:
-                self._say(str(error))
-            except (StoreError, ExchangeUnreachable) as error:
-                self._say(f"waits: {error}")
-            except Exception as error:  # noqa: BLE001 - a thread has nobody above it: the status tells, and it starts anew
-                self._say(repr(error))
-            self._wake.wait(_BUSY_S if self._busy and not self.trouble else _IDLE_S)
+        while not self._stopping.is_set():
+            self._try_round()
+            if self.trouble:
+                # Books come many times a second; what failed is not tried again for each of them.
+                self._stopping.wait(_IDLE_S)
+            else:
+                self._wake.wait(_BUSY_S if self._busy else _IDLE_S)
             self._wake.clear()
+
+    def _try_round(self) -> None:
+        try:
+            with self._using:
+                self._round()
+        except UnexplainedDifference as error:
+            self._say(str(error))
+        except (StoreError, ExchangeUnreachable) as error:
+            self._say(f"waits: {error}")
+        except Exception as error:  # noqa: BLE001 - a thread has nobody above it: the status tells, and it starts anew
+            self._say(repr(error))
+        else:
+            self._recover()
 
     def _round(self) -> None:
         if self.trouble:
             started = self._trader.start(self._now_us())
             for order in started.changed:
                 self._note(order)
-            if self._troubled_s is not None:
-                self._log.info("orders_go_on", waited_s=round(time.monotonic() - self._troubled_s, 3))
-            self.trouble, self._troubled_s, self._busy = "", None, True
+            self._busy = True
             self._look()
         told = False
         for _ in range(len(self._came)):
@@ -232,6 +239,12 @@ class Dealer:
             side=order.ticket.side.name, quantity=str(order.ticket.quantity), state=state,
             filled=str(progress.filled), fees=str(progress.fees),
         )  # fmt: skip
+
+    def _recover(self) -> None:
+        """A whole round has gone well: to be read from is less than to be written to."""
+        if self._troubled_s is not None:
+            self._log.info("orders_go_on", waited_s=round(time.monotonic() - self._troubled_s, 3))
+        self.trouble, self._troubled_s = "", None
 
     def _say(self, trouble: str) -> None:
         if trouble != self.trouble:

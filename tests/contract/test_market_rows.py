@@ -384,6 +384,19 @@ def test_a_feed_that_never_posted_under_an_old_name_asks_for_no_renaming(databas
     assert len(here.portfolios.taken) == len(CROSSED)
 
 
+def test_portfolios_that_are_away_are_told_of_once(database: Database) -> None:
+    here = world(database)
+    here.portfolios.answers = {number: StoreUnavailable("away") for number in range(1, 30)}
+    here.portfolios.answers |= {number: StoreUnavailable("still away") for number in range(30, 50)}
+    here.keeper.begin()
+    here.keeper.keep(BARS[:4])
+    while here.portfolios.calls < 49:
+        here.keeper.keep(())
+    assert [line["reason"] for line in here.log.events("signal_not_posted")] == ["away", "still away"]
+    here.keeper.keep(())
+    assert len(here.portfolios.taken) == 1
+
+
 def test_a_refusal_is_recorded_and_not_tried_again(database: Database) -> None:
     here = world(database)
     here.keeper.begin()

@@ -118,6 +118,36 @@ def test_a_file_that_somebody_else_has_locked_is_unavailable(tmp_path, monkeypat
     database.close()
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_removed_under_a_database_is_noticed_and_one_put_back_goes_on(tmp_path, replaced):
+    path = tmp_path / "market.db"
+    database = open_database(f"sqlite:///{path}")
+    with database.writing():
+        path.rename(tmp_path / "aside.db")
+        path.with_name("aside.db").rename(path)
+    path.rename(tmp_path / "aside.db")
+    said = "is not there any more"
+    if replaced:
+        path.write_bytes(b"")
+        said = "is another file"
+    for opened in (database.writing, database.reading):
+        with pytest.raises(StoreUnavailable, match=said), opened():
+            pass
+    assert path.exists() == replaced  # nothing makes a new one in its place
+    path.unlink(missing_ok=True)
+    (tmp_path / "aside.db").rename(path)
+    with database.writing():
+        pass
+    database.close()
+
+
+def test_a_commit_to_a_file_that_was_removed_meanwhile_is_not_taken_for_stored(tmp_path):
+    database = open_database(f"sqlite:///{tmp_path}/market.db")
+    with pytest.raises(StoreUnavailable, match="not there any more"), database.writing():
+        (tmp_path / "market.db").unlink()
+    database.close()
+
+
 def test_every_commit_reaches_the_disk_and_foreign_keys_are_kept(tmp_path):
     database = open_database(f"sqlite:///{tmp_path}/market.db")
     with database.reading() as connection:

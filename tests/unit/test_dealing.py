@@ -1,13 +1,17 @@
 """The dealer: orders on a thread of their own, durable before anything else, never on an old book."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+from sqlalchemy import Connection
 
 from engine.database.database import Database, open_database
+from engine.errors import StoreUnavailable
 from engine.market.books import OrderBook
 from engine.market.events import Instrument, Trade
 from engine.orders.dealing import MOST_WAITING, Dealer, Levels
@@ -19,6 +23,7 @@ from engine.orders.store import OrderStore
 from engine.orders.trader import Trader
 from engine.signals import Action
 from tests.cluster.waiting import until
+from tests.market_keeping import Log
 
 INSTRUMENT = Instrument("binance-usdm", "BTCUSDT", 2, 3)
 ACCOUNT = "paper:test"
@@ -47,7 +52,12 @@ def clock() -> Clock:
 
 
 def dealer_of(
-    database: Database, clock: Callable[[], int], *, latency_us: int = 0, kind: Kind = Kind.MARKET
+    database: Database,
+    clock: Callable[[], int],
+    *,
+    latency_us: int = 0,
+    kind: Kind = Kind.MARKET,
+    log: Any = None,
 ) -> Dealer:
     listing = Listing.of(INSTRUMENT)
     paper = PaperExchange(
@@ -55,7 +65,7 @@ def dealer_of(
         costs=Costs(Decimal(10), Decimal(10)), latency_us=latency_us,
     )  # fmt: skip
     trader = Trader(OrderStore(database, ACCOUNT), paper, {INSTRUMENT.symbol: listing}, Plan(kind=kind))
-    return Dealer(trader, paper, now_us=clock, log=structlog.get_logger())
+    return Dealer(trader, paper, now_us=clock, log=log or structlog.get_logger())
 
 
 def levels(price: int) -> Levels:
@@ -115,9 +125,9 @@ async def test_trades_fill_an_order_that_rests_once_they_have_taken_what_stood_b
 def sent(database: Database, clock: Clock) -> Dealer:
     """A dealer whose thread does not run, with a limit order on its way."""
     dealer = dealer_of(database, clock, kind=Kind.LIMIT)
-    dealer._round()
+    dealer._try_round()
     dealer.instruct(buy(clock.now_us))
-    dealer._round()
+    dealer._try_round()
     return dealer
 
 
@@ -127,7 +137,7 @@ def test_a_trade_from_before_an_order_rests_does_not_fill_it(database, clock):
     dealer.book(levels(6_000_100), clock.now_us + 2)
     dealer.traded(sold(6_000_000, 5_000, clock.now_us + 3))  # what stood before it
     dealer.traded(sold(6_000_000, 1, clock.now_us + 4))
-    dealer._round()
+    dealer._try_round()
     (order,) = OrderStore(database, ACCOUNT).orders(open_only=True)
     assert order.progress.filled == Decimal("0.001")
 
@@ -138,7 +148,7 @@ def test_of_books_that_wait_the_newest_counts_in_its_own_place(database, clock):
     dealer.traded(sold(6_000_000, 9_000, clock.now_us + 1))
     dealer.book(levels(6_000_100), clock.now_us + 2)
     dealer.traded(sold(6_000_000, 5_007, clock.now_us + 3))
-    dealer._round()
+    dealer._try_round()
     (order,) = OrderStore(database, ACCOUNT).orders(open_only=True)
     assert order.progress.filled == Decimal("0.007")
 
@@ -147,7 +157,7 @@ def test_an_order_on_its_way_does_not_meet_a_book_that_a_trade_has_outdated(data
     dealer = sent(database, clock)
     dealer.lost("BTCUSDT")
     dealer.traded(sold(6_000_000, 1, clock.now_us + 1))
-    dealer._round()
+    dealer._try_round()
     (order,) = OrderStore(database, ACCOUNT).orders(open_only=True)
     assert (order.state, order.progress.filled) == (State.ACCEPTED, 0)
 
@@ -192,6 +202,45 @@ async def test_an_order_never_meets_a_book_from_before_it_was_wanted(database, c
         await until(lambda: len(filled(database)) == 2, "it is so")
         (sale,) = [fill for fill in OrderStore(database, ACCOUNT).fills() if fill.side.name == "SELL"]
         assert sale.price == Decimal(49999)
+
+
+class Full(Database):
+    """A database that can be read, and written while there is room."""
+
+    def __init__(self, inner: Database) -> None:
+        self.kind, self.shown, self._inner, self.room = inner.kind, inner.shown, inner, True
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        with self._inner.writing() as connection:
+            if not self.room:
+                raise StoreUnavailable("market.db: OperationalError: database or disk is full")
+            yield connection
+
+    def reading(self):
+        return self._inner.reading()
+
+
+def test_a_full_disk_is_told_once_and_not_at_every_book(database, clock):
+    full, log = Full(database), Log()
+    dealer = dealer_of(full, clock, log=log.logger)
+    dealer.instruct(buy(clock.now_us))
+    dealer._try_round()
+    full.room = False
+    for number in range(50):
+        dealer.book(levels(6_000_000 + number), clock.now_us + number)
+        dealer._try_round()
+        assert "disk is full" in dealer.status()["trouble"]
+    assert [line["event"] for line in log.events() if line["event"].startswith("orders_")] == ["orders_wait"]
+    full.room = True
+    dealer.book(levels(6_000_000), clock.now_us + 100)
+    dealer._try_round()
+    assert not dealer.trouble
+    dealer.book(levels(6_000_000), clock.now_us + 101)
+    dealer._try_round()
+    assert filled(database) == ["cross-1"]
+    lines = [line["event"] for line in log.events() if line["event"].startswith("orders_")]
+    assert lines == ["orders_wait", "orders_go_on"]
 
 
 async def test_what_was_instructed_before_a_death_is_ordered_by_the_next_life(database, clock):
