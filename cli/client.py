@@ -114,6 +114,12 @@ class Client:
         path = f"/portfolios/{quote(portfolio, safe='')}"
         return await self._ask("PUT", path, json=policy.as_dict()), portfolio not in known
 
+    async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool:
+        """Let an open position go on under another name of its symbol; whether there was one to rename."""
+        path = f"/portfolios/{quote(portfolio, safe='')}/symbols"
+        answer = await self._ask("POST", path, json={"formerly": old, "symbol": new})
+        return bool(answer["renamed"])
+
     async def send_one(
         self, portfolio: str, batch: SignalBatch, index: int, *, accept_price_jump: bool
     ) -> Sent:

@@ -15,6 +15,7 @@ from rich.table import Table
 from structlog.typing import FilteringBoundLogger
 
 from cli.asking import service_at
+from cli.client import ServiceError
 from cli.options import writing_to
 from cli.output import Output
 from cli.texts import escape
@@ -28,7 +29,7 @@ from engine.market.following import Around, Followed, following
 from engine.market.loopback.exchange import GeneratedExchange
 from engine.market.loopback.server import Loopback
 from engine.market.monitoring.health import State
-from engine.market.posting import batch_of
+from engine.market.posting import answer_from_thread, batch_of
 from engine.settings import Settings
 from engine.signals import Signal
 from serve.logs import json_logger
@@ -153,7 +154,8 @@ async def _all_following(job: Job, log: FilteringBoundLogger) -> AsyncIterator[l
         database = await asyncio.to_thread(open_database, settings.database_url.get_secret_value())
         stack.callback(database.close)
         post = poster(settings, job.url, asyncio.get_running_loop())
-        around = Around(database, post, log, clock, Random(job.market.seed), None, {})  # noqa: S311 - jitter
+        rename = renamer(settings, job.url, asyncio.get_running_loop())
+        around = Around(database, post, log, clock, Random(job.market.seed), None, {}, rename)  # noqa: S311 - jitter
         yield [await stack.enter_async_context(following(name, settings, around)) for name in settings.feeds]
 
 
@@ -209,6 +211,25 @@ def failure_of(status: Mapping[str, Any]) -> str:
     if health["state"] in {State.READY, State.STALE}:
         return ""
     return f"{status['name']} is {health['state']}: {health['reason']}"
+
+
+def renamer(
+    settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop
+) -> Callable[[str, str], bool]:
+    """How a keeper's thread renames a symbol of a service's portfolio, see `engine.market.keeping.Rename`."""
+    portfolio = settings.feed_portfolio or settings.primary
+
+    async def renamed(old: str, new: str) -> bool:
+        async with service_at(url, settings) as client:
+            return await client.rename_symbol(portfolio, old, new)
+
+    def rename(old: str, new: str) -> bool:
+        try:
+            return answer_from_thread(lambda: renamed(old, new), loop)
+        except ServiceError as error:
+            raise StoreUnavailable(str(error)) from error
+
+    return rename
 
 
 def without_buckets(status: Mapping[str, Any]) -> dict[str, Any]:

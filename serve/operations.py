@@ -139,6 +139,13 @@ def _policy_body() -> dict[str, Any]:
     }
 
 
+def _symbol_body() -> dict[str, Any]:
+    return {
+        "required": True,
+        "content": {JSON: {"schema": ref(schemas.SymbolBody), "example": schemas.SYMBOL_EXAMPLE}},
+    }
+
+
 OPERATIONS = (
     Operation(
         "POST", "/signal", "post_signal", "Take one signal in",
@@ -163,6 +170,11 @@ OPERATIONS = (
         "PUT", "/portfolios/{name}", "put_portfolio", "Create a portfolio",
         {201: schemas.StandingBody, 200: schemas.StandingBody}, (400, 409, 413, 415, 503),
         (_parameter("path", "name", _NAME, "its name", example="swing"),), _policy_body(),
+    ),
+    Operation(
+        "POST", "/portfolios/{name}/symbols", "post_symbol", "Let a position go on under another name of its symbol",
+        {200: schemas.RenamedBody}, (400, 404, 409, 413, 415, 503),
+        (_parameter("path", "name", _NAME, "the portfolio", example="baseline"),), _symbol_body(),
     ),
     Operation(
         "GET", "/performance", "get_performance", "The primary portfolio",

@@ -19,6 +19,7 @@ from engine.errors import (
 )
 from engine.instants import parse_instant, zone_named
 from engine.intake import Intake, Reading, read_batch, read_signal
+from engine.intake.fields import MAX_NAME
 from engine.intake.single import load_object
 from engine.mailbox import COMMIT_BUCKETS_S
 from engine.policy import Policy, check_portfolio_name
@@ -182,13 +183,35 @@ class Routes(FeedRoutes):
             raise self._follower_only(name)
         if name == _COMPARE:
             raise InvalidField("portfolio", name, "another name: GET /performance/compare is the comparison")
+        policy = Policy.from_dict(await self._object(request))
+        standing, created = await self._desk.create(name, policy)
+        request.scope[LINE]["portfolio"] = name
+        return json_answer(standing.as_dict(), 201 if created else 200)
+
+    async def post_symbol(self, request: Request) -> Response:
+        """Let a portfolio's open position go on under another name of its symbol."""
+        Query(request.scope["query_string"], ())
+        name = check_portfolio_name(request.path_params["name"])
+        if name == self._settings.enhanced:
+            raise self._follower_only(name)
+        asked = await self._object(request)
+        for field in ("formerly", "symbol", *asked):
+            value = asked.get(field)
+            if field not in {"formerly", "symbol"}:
+                raise InvalidField(field, value, "nothing but formerly and symbol")
+            if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME or not value.isprintable():
+                raise InvalidField(field, value, f"a symbol of 1 to {MAX_NAME} characters")
+        renamed = await self._desk.rename_symbol(name, asked["formerly"], asked["symbol"])
+        request.scope[LINE]["portfolio"] = name
+        return json_answer({"portfolio": name, **asked, "renamed": renamed})
+
+    async def _object(self, request: Request) -> dict[str, Any]:
+        """The JSON object that a request about a portfolio brings."""
         body = await self._body(request, MAX_POLICY_BYTES)
         kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
         if kind != JSON:
             raise UnsupportedMedia(f"the content type is {kind}; expected {JSON}", content_type=kind)
-        standing, created = await self._desk.create(name, Policy.from_dict(load_object(body)))
-        request.scope[LINE]["portfolio"] = name
-        return json_answer(standing.as_dict(), 201 if created else 200)
+        return load_object(body)
 
     async def get_portfolios(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())

@@ -60,6 +60,20 @@ class PolicyBody(_Shown):
     fill: Literal["signal", "next"] = "signal"
 
 
+class SymbolBody(_Shown):
+    """Another name of a symbol, under which an open position goes on."""
+
+    formerly: Annotated[str, Field(min_length=1, max_length=64)]
+    symbol: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class RenamedBody(SymbolBody):
+    """Whether there was something to rename: a position under the old name, and none known under the new one."""
+
+    portfolio: PortfolioName
+    renamed: bool
+
+
 class BuyAndHoldBody(_Shown):
     """The same figures for buying at the first price and keeping it."""
 
@@ -499,4 +513,5 @@ BATCH_EXAMPLES: dict[str, tuple[str, Any]] = {
     ),
 }
 
+SYMBOL_EXAMPLE: dict[str, Any] = {"formerly": "BTCUSDT", "symbol": "binance:BTCUSDT"}
 POLICY_EXAMPLE: dict[str, Any] = {"fee_bps": 4.0, "side": "long-short"}

@@ -32,6 +32,9 @@ class Desk:
             raise self.broken
         return await self._mailbox.submit(*args, **options)
 
+    async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool:
+        return await self._mailbox.rename_symbol(portfolio, old, new)
+
     async def standing(self, portfolio: str) -> Any:
         return (await self._mailbox.standings(portfolio))[0]
 

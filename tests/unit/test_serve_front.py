@@ -87,6 +87,29 @@ async def test_without_a_key_only_this_machine_is_answered_and_no_page_of_others
         assert (await http.get("/performance", headers=from_page)).status_code == 200
 
 
+async def test_an_open_position_is_renamed_once_by_a_post(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, _):
+        await http.post("/signal", json={**SIGNAL, "symbol": "BTCUSDT"})
+        asked = {"formerly": "BTCUSDT", "symbol": "binance:BTCUSDT"}
+        answers = [await http.post("/portfolios/baseline/symbols", json=asked) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert [answer.json() for answer in answers] == [
+            {"portfolio": "baseline", **asked, "renamed": renamed} for renamed in (True, False)
+        ]
+        assert (await http.get("/performance")).json()["symbols"] == ["binance:BTCUSDT"]
+        assert (await http.post("/portfolios/nobody/symbols", json=asked)).status_code == 404
+        assert (await http.post("/portfolios/enhanced/symbols", json=asked)).status_code == 409
+        for wrong in (
+            {"formerly": "BTC"},
+            {**asked, "symbol": ""},
+            {**asked, "more": 1},
+            {**asked, "symbol": 7},
+        ):
+            answer = await http.post("/portfolios/baseline/symbols", json=wrong)
+            assert answer.status_code == 422, answer.text
+            assert answer.json()["field"] in {"symbol", "more"}
+
+
 async def test_the_key_opens_and_the_health_check_is_open(tmp_path: Path) -> None:
     async with running(tmp_path, api_key=KEY) as (http, _):
         headers = {"Authorization": f"Bearer {KEY}"}
