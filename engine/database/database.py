@@ -124,7 +124,7 @@ def open_database(address: str) -> Database:
     """
     kind = kind_of(address)
     shown = shown_address(address)
-    path = sqlite_path(address) if kind == SQLITE else None
+    path = sqlite_path(address).absolute() if kind == SQLITE else None
     engine = _postgresql_engine(address, shown) if path is None else _sqlite_engine(path)
     try:
         with database_errors(shown):
