@@ -20,6 +20,9 @@ _COLUMNS = (
     "signal_return",
 )  # fmt: skip
 
+# What goes first where a table has no room.
+_LEAST = ("fill_quantity", "fee", "fill_price", "signal_return", "outcome", "symbol", "price")
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -82,7 +85,12 @@ def show_history(wanted: Wanted, *, place: Place, output: Output) -> None:
         output.json(rows)
         return
     columns = [name for name in _COLUMNS if not rows or name in rows[0]]
-    output.table(rows_table(columns, [[row.get(name) for name in columns] for row in rows]))
+    shown = output.fitting(columns, rows, _LEAST)
+    output.table(rows_table(shown, [[row.get(name) for name in shown] for row in rows]))
+    if len(shown) < len(columns):
+        output.say(
+            f"left out, for want of room: {', '.join(name for name in columns if name not in shown)}; --json"
+        )
     if not rows:
         output.say("no processed signal fits")
     elif more:

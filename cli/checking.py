@@ -34,7 +34,7 @@ def check_file(
         output.json({"file": str(path), "read": how} | found)
     else:
         _show(path, how, found, output)
-    if found["refused"]:
+    if found["refused"] or not found["rows"]:
         raise typer.Exit(1)
 
 
@@ -86,7 +86,9 @@ def _show(path: Path, how: str, found: dict[str, Any], output: Output) -> None:
         output.table(errors_table(found["errors"], found["refused"]))
     for remark in found["remarks"]:
         output.say(f"  note     {escape(remark)}")
-    if not found["refused"]:
+    if not found["rows"]:
+        output.say("it has no row at all; expected at least one")
+    elif not found["refused"]:
         output.say("no row would be refused" if found["remarks"] else "nothing wrong with it")
 
 

@@ -19,10 +19,11 @@ from packaging.requirements import Requirement
 from cli.options import configured
 from cli.ports import listener_on
 from cli.remarks import remarks_aside
-from engine.errors import RaysignalError, StoreError, UnsafeStore
+from engine.errors import JournalDamaged, RaysignalError, StoreError, UnsafeStore
 from engine.settings import PREFIX, Settings
 from experiments.cluster import ray_session
 from serve.service import reachable
+from serve.startup import store_folder
 
 AGENT_MODULES = ("chromadb", "scipy")
 """What agents and experiments rest on, and running signals does not."""
@@ -70,6 +71,7 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[Finding]:
     yield check_disk(settings.store)
     yield check_compiled()
     yield check_store(settings.store)
+    yield check_database(settings)
     yield check_ray(settings.ray_address)
 
 
@@ -251,22 +253,63 @@ def _compiled_in(part: str) -> dict[int, Any]:
 
 
 def check_store(store: str) -> Finding:
-    """Whether the store can be reached and written, and enforces conditional writes."""
-    from engine.journal.stores import open_stores  # noqa: PLC0415 - loads boto3
+    """Whether the store can be written, and enforces conditional writes; one that is missing is not made."""
+    from engine.journal.layout import stored_shards  # noqa: PLC0415 - loads boto3
+    from engine.journal.stores import open_stores  # noqa: PLC0415 - as above
 
     try:
-        open_stores(store).probe()
+        folder = store_folder(store)
+        stores = open_stores(store)
+        if folder is None:
+            stores.probe()
+        else:
+            _try_folder(_existing(folder))
+        shards = stored_shards(stores.blobs, store)
     except UnsafeStore as error:
         return Finding(
             "store", "failed", str(error), "use a store that enforces If-None-Match, such as AWS S3 or MinIO"
         )
+    except JournalDamaged as error:
+        return Finding("store", "failed", str(error), "repair the file as it says")
     except (StoreError, OSError) as error:
         return Finding(
             "store", "failed", f"{store}: {error}", f"make it reachable and writable, or set {PREFIX}STORE"
         )
     except RaysignalError as error:
         return Finding("store", "failed", str(error), f"set {PREFIX}STORE")
-    return Finding("store", "ok", f"{store} is reachable and writable, and enforces conditional writes")
+    state = "holds no signals yet" if shards is None else f"is kept in {shards} shard{'s' * (shards > 1)}"
+    return Finding(
+        "store", "ok", f"{store} {state}; it is reachable and writable, and enforces conditional writes"
+    )
+
+
+def _try_folder(place: Path) -> None:
+    """Write as a journal does, in a folder that is gone afterwards."""
+    from engine.journal.local import LocalStore  # noqa: PLC0415 - as above
+
+    if not place.is_dir():
+        raise StoreError(f"{place} is a file; expected a folder, or a path where one can be made")
+    with tempfile.TemporaryDirectory(prefix=".raysignal-doctor-", dir=place) as folder:
+        LocalStore(Path(folder)).probe()
+
+
+def check_database(settings: Settings) -> Finding:
+    """Whether the database of the feeds can be used; one that is missing is not made."""
+    needed = bool(settings.feeds)
+    remedy = f"set {PREFIX}DATABASE_URL to one that is there"
+    try:
+        from engine.database.checking import check_address  # noqa: PLC0415 - needs the extra `feeds`
+
+        found = check_address(settings.database_url.get_secret_value())
+    except ImportError as error:
+        said, remedy = f"{error.name} is not installed", "pip install 'raysignal[feeds]'"
+    except RaysignalError as error:
+        said = str(error)
+    else:
+        return Finding("database", "ok", found if needed else f"{found} (no feeds are configured)")
+    if needed:
+        return Finding("database", "failed", said, remedy)
+    return Finding("database", "warning", f"{said}: raysignal feed does not run", remedy)
 
 
 def check_ray(address: str | None) -> Finding:

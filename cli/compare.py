@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
 from cli import options
+from cli.commands import Verb, VerbGroup, reading_options
 from cli.extras import require_extras
 from cli.output import Output
 
@@ -15,18 +15,20 @@ _MODEL = "The model that is asked about the grey zone"
 _RUN = "The run"
 
 
-class FileFirst(TyperGroup):
+class FileFirst(VerbGroup):
     """A group whose first argument may be a file: what is no subcommand is an argument of `run`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put `run` before arguments that name no subcommand."""
-        if not args or args[0] not in self.commands:
-            args = ["run", *(args or ["--help"])]
+        if args and args[0] not in self.commands:
+            args = ["run", *args]
         return super().parse_args(ctx, args)
 
 
 app = typer.Typer(
-    cls=FileFirst, help="Compare what an agent makes of the signals of a file with the signals alone."
+    cls=FileFirst,
+    help="Compare what an agent makes of the signals of a file with the signals alone.",
+    no_args_is_help=True,
 )
 
 File = Annotated[
@@ -82,7 +84,7 @@ Replay = Annotated[
 ]
 
 
-@app.command("run")
+@app.command("run", cls=Verb)
 def compare(
     file: File,
     on_error: OnError = "refuse",
@@ -195,30 +197,31 @@ def compare(
     )  # fmt: skip
     gate = options.given(against=against, grey=grey, least=least_evidence)
     settings = options.configured(ray_address=ray_address, store=store)
-    job = Job(
-        path=options.existing_file(file),
-        reading=reading,
-        skip=on_error == "skip",
-        accept_price_jump=accept_price_jump,
-        rules=Rules(
-            policy, horizon, settlement_lag, arms, gate, neighbours, seed, configured_trial(settings)
-        ),
-        questions=Questions(
-            model or settings.model,
-            gemini_url or settings.model_url,
-            budget,
-            per_minute,
-            deadline,
-            record,
-            replay,
-        ),
-        run_id=run_id,
-        title=title,
-    )
+    with reading_options():
+        job = Job(
+            path=options.existing_file(file),
+            reading=reading,
+            skip=on_error == "skip",
+            accept_price_jump=accept_price_jump,
+            rules=Rules(
+                policy, horizon, settlement_lag, arms, gate, neighbours, seed, configured_trial(settings)
+            ),
+            questions=Questions(
+                model or settings.model,
+                gemini_url or settings.model_url,
+                budget,
+                per_minute,
+                deadline,
+                record,
+                replay,
+            ),
+            run_id=run_id,
+            title=title,
+        )
     run_job(job, settings, Output(json))
 
 
-@app.command("plan")
+@app.command("plan", cls=Verb)
 def plan(
     file: File,
     on_error: OnError = "refuse",

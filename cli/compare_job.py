@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cli.commands import reading_options
 from cli.compare_plan import plan_of, reach_sentence
 from cli.files import reading_of, reading_sentences
 from cli.hosting import NotStarted
@@ -101,9 +102,10 @@ def make(job: Job, settings: Settings, output: Output) -> Made:
         Conflict: that run is one of something else.
         RaysignalError: a row that cannot be used; what an arm or the store met.
     """
-    trial, arms = job.rules.trial(), chosen_arms(job.rules, job.questions)
-    asks = "model" in arms
-    comparison = Comparison(trial, arms, job.questions.asking() if asks else None, job.title)
+    with reading_options():
+        trial, arms = job.rules.trial(), chosen_arms(job.rules, job.questions)
+        asks = "model" in arms
+        comparison = Comparison(trial, arms, job.questions.asking() if asks else None, job.title)
     blobs = open_stores(settings.store).blobs
     file = read_stream(
         job.path, job.reading, settings, skip=job.skip, accept_jump=job.accept_price_jump, output=output

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from cli.commands import reading_options
 from cli.options import ReadingOptions
 from cli.output import Output, rows_table
 from cli.stream import FileStream, read_stream
@@ -24,7 +25,8 @@ def plan_job(
     *, skip: bool, accept_price_jump: bool,
 ) -> None:  # fmt: skip
     """Show what a comparison on a file could show."""
-    trial, arms = rules.trial(), chosen_arms(rules, questions)
+    with reading_options():
+        trial, arms = rules.trial(), chosen_arms(rules, questions)
     file = read_stream(path, reading, settings, skip=skip, accept_jump=accept_price_jump, output=output)
     found = plan_of(file, trial, arms)
     if output.as_json:

@@ -6,12 +6,15 @@ from typing import Annotated, Literal
 import typer
 
 from cli import options
+from cli.commands import Verb, VerbGroup
 from cli.output import Output
 
-app = typer.Typer(help="Make signal files, and check them before they are sent.", no_args_is_help=True)
+app = typer.Typer(
+    cls=VerbGroup, help="Make signal files, and check them before they are sent.", no_args_is_help=True
+)
 
 
-@app.command("generate")
+@app.command("generate", cls=Verb)
 def generate(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The file to write; replaced if it is there.")],
     rows: Annotated[int, typer.Option(min=1, metavar="N", help="Rows in all.")] = 500,
@@ -20,7 +23,8 @@ def generate(
         str | None, typer.Option(metavar="LENGTH", help="Spacing of the bars; 10m, plain files 1s.")
     ] = None,
     symbols: Annotated[
-        str, typer.Option(metavar="NAMES", help="One or more, with commas between them.")
+        str,
+        typer.Option("--symbol", "--symbols", metavar="NAMES", help="One or more, with commas between them."),
     ] = "BTC",
     texts: Annotated[
         Literal["long", "short", "none"] | None, typer.Option(help="Length of the free texts; long.")
@@ -83,7 +87,7 @@ def generate(
     write_file(wanted, Output(json))
 
 
-@app.command("check")
+@app.command("check", cls=Verb)
 def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV, NDJSON, JSON or Parquet.")],
     timezone: options.Timezone = None,
@@ -96,7 +100,7 @@ def check(
 ) -> None:
     """Read a file as the service would, and say what is in it and what is wrong with it.
 
-    Exit status 1 if there is a row that a portfolio would refuse.
+    Exit status 1 if there is a row that a portfolio would refuse, or no row at all.
     """
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     from cli.checking import check_file  # noqa: PLC0415 - numba and pyarrow: only this verb waits for them

@@ -17,7 +17,7 @@ def doctor(
     ray_address: options.RayAddress = None,
     json: options.Json = False,
 ) -> None:
-    """Check what the service needs: settings, Ray, store, keys, port, disk, compiled code, packages.
+    """Check what the service needs: settings, Ray, store, database, keys, port, disk, compiled code, packages.
 
     Exit status 1 if something failed.
     """

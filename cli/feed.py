@@ -6,13 +6,14 @@ from typing import Annotated, Literal
 import typer
 
 from cli import options
+from cli.commands import Verb, VerbGroup
 from cli.extras import require_extras
 from cli.output import Output
 
 _WATCH = "What is followed"
 _PAPER = "Orders on paper"
 
-app = typer.Typer(help="Follow exchanges, or record and replay what they say.")
+app = typer.Typer(cls=VerbGroup, help="Follow exchanges, or record and replay what they say.")
 
 Channels = Annotated[
     str,
@@ -136,7 +137,7 @@ def feed(
     follow_until_told(job, Output(json))
 
 
-@app.command("record")
+@app.command("record", cls=Verb)
 def record(
     folder: Annotated[
         Path,
@@ -166,7 +167,7 @@ def record(
     record_until_told(job, folder, channels, Output(json))
 
 
-@app.command("replay")
+@app.command("replay", cls=Verb)
 def replay(
     recordings: Annotated[
         list[Path], typer.Argument(metavar="FILE…", help="Recordings, or folders of them.")

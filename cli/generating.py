@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cli.commands import reading_options
 from cli.options import given, writing_to
 from cli.output import Output
 from cli.texts import escape
@@ -43,7 +44,7 @@ def write_file(wanted: Wanted, output: Output) -> None:
     Raises:
         InvalidField: something that the generator does not do.
     """
-    with writing_to(wanted.path):
+    with writing_to(wanted.path), reading_options():
         hint = _plain(wanted) if wanted.plain else _realistic(wanted)
         size = wanted.path.stat().st_size
     if output.as_json:

@@ -16,7 +16,9 @@ def history(
         str | None,
         typer.Option("--from", metavar="INSTANT", help="No earlier than this, such as 2025-02-24."),
     ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="INSTANT", help="Earlier than this.")] = None,
+    end: Annotated[
+        str | None, typer.Option("--until", "--to", metavar="INSTANT", help="Earlier than this.")
+    ] = None,
     action: Annotated[
         Literal["SELL", "HOLD", "BUY"] | None,
         typer.Option(case_sensitive=False, help="These signals only."),

@@ -32,10 +32,14 @@ def luck(
         list[str] | None,
         typer.Option("--param", metavar="NAME=VALUE", rich_help_panel=_ACCOUNT, help="Of the strategy."),
     ] = None,
-    symbol_of: Annotated[
+    symbol: Annotated[
         str | None,
         typer.Option(
-            "--of", metavar="SYMBOL", rich_help_panel=_ACCOUNT, help="Which of the file; its only one."
+            "--symbol",
+            "--of",
+            metavar="NAME",
+            rich_help_panel=_ACCOUNT,
+            help="Which of the file; default: its only one. It is that of rows that name none, too.",
         ),
     ] = None,
     initial_cash: options.InitialCash = None,
@@ -75,7 +79,6 @@ def luck(
     timezone: options.Timezone = None,
     bar: options.Bar = None,
     label: options.Label = "close",
-    symbol: options.Symbol = None,
     source: options.Source = None,
     ray_address: options.RayAddress = None,
     store: options.Store = None,
@@ -100,7 +103,7 @@ def luck(
         accept_price_jump=accept_price_jump,
         strategy=strategy,
         param=tuple(param or ()),
-        symbol=symbol_of,
+        symbol=symbol,
         policy=policy,
         method=method,
         paths=paths,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.checking_strategy import values_of
+from cli.commands import reading_options
 from cli.files import reading_of, reading_sentences
 from cli.options import ReadingOptions, existing_file
 from cli.orchestrating import on_ray, watching
@@ -48,14 +49,16 @@ class Asked:
 
 def run_job(asked: Asked, settings: Settings, output: Output) -> None:
     """Draw, and show what came out; everything that can be refused is refused before anything starts."""
-    spec = LuckSpec(asked.method, asked.paths, asked.seed, asked.ruin, Policy.from_dict(asked.policy))
-    if asked.param and asked.strategy is None:
-        raise InvalidField("param", ", ".join(asked.param), "a strategy that it is of: --strategy NAME")
-    strategy = None if asked.strategy is None else registry.make(asked.strategy, values_of(asked.param))
+    existing_file(asked.path)
+    with reading_options():
+        spec = LuckSpec(asked.method, asked.paths, asked.seed, asked.ruin, Policy.from_dict(asked.policy))
+        if asked.param and asked.strategy is None:
+            raise InvalidField("param", ", ".join(asked.param), "a strategy that it is of: --strategy NAME")
+        strategy = None if asked.strategy is None else registry.make(asked.strategy, values_of(asked.param))
     reading = reading_of(asked.reading, settings, now_us=time.time_ns() // 1000)
     output.say(f"file      {escape(str(asked.path))}: {reading_sentences(asked.reading, reading)}")
     file = read_stream(
-        existing_file(asked.path), asked.reading, settings, skip=asked.skip, accept_jump=asked.accept_price_jump,
+        asked.path, asked.reading, settings, skip=asked.skip, accept_jump=asked.accept_price_jump,
         output=output, prices_only=strategy is not None,
     )  # fmt: skip
     market = _market(asked, markets_of(file.batch))
@@ -97,10 +100,10 @@ def _market(asked: Asked, markets: tuple[Market, ...]) -> Market:
     named = {market.symbol: market for market in markets}
     if asked.symbol is None:
         if len(markets) > 1:
-            raise InvalidField("of", "not given", f"one of {', '.join(named)}")
+            raise InvalidField("symbol", "not given", f"one of {', '.join(named)}")
         return markets[0]
     if asked.symbol not in named:
-        raise InvalidField("of", asked.symbol, f"one of {', '.join(named)}")
+        raise InvalidField("symbol", asked.symbol, f"one of {', '.join(named)}")
     return named[asked.symbol]
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 from cli import (
     check_strategy,
@@ -30,6 +29,7 @@ from cli import (
     serve,
     sweep,
 )
+from cli.commands import Verb, VerbGroup, WrongUsage
 from cli.extras import missing_module
 from cli.texts import escape
 from engine.errors import RaysignalError
@@ -37,8 +37,8 @@ from engine.local_cluster import ON_LOOPBACK
 from engine.private_files import restrict_new_files
 
 
-class Verbs(TyperGroup):
-    """Errors of the project end a verb with one sentence on stderr and status 1."""
+class Verbs(VerbGroup):
+    """Errors of the project end a verb with one sentence on stderr and status 1, of an option's value with status 2."""
 
     def invoke(self, ctx: Any) -> Any:
         """Invoke the verb."""
@@ -46,7 +46,7 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except RaysignalError as error:
             _say(error)
-            raise typer.Exit(1) from error
+            raise typer.Exit(2 if isinstance(error, WrongUsage) else 1) from error
         except ModuleNotFoundError as error:
             if (said := missing_module(error)) is None:
                 raise
@@ -85,20 +85,20 @@ def _raysignal(
     pass
 
 
-app.command("run")(run.run)
-app.command("serve")(serve.serve)
-app.command("replay")(replay.replay)
-app.command("performance")(performance.performance)
-app.command("history")(history.history)
-app.command("query")(query.query)
+app.command("run", cls=Verb)(run.run)
+app.command("serve", cls=Verb)(serve.serve)
+app.command("replay", cls=Verb)(replay.replay)
+app.command("performance", cls=Verb)(performance.performance)
+app.command("history", cls=Verb)(history.history)
+app.command("query", cls=Verb)(query.query)
 app.add_typer(compare.app, name="compare")
-app.command("sweep")(sweep.sweep)
-app.command("luck")(luck.luck)
-app.command("check-strategy")(check_strategy.check_strategy)
+app.command("sweep", cls=Verb)(sweep.sweep)
+app.command("luck", cls=Verb)(luck.luck)
+app.command("check-strategy", cls=Verb)(check_strategy.check_strategy)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")
-app.command("doctor")(doctor.doctor)
+app.command("doctor", cls=Verb)(doctor.doctor)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from engine.errors import NotFound, RaysignalError
+from engine.policy import MAX_CASH, MIN_CASH
 
 if TYPE_CHECKING:
     from engine.settings import Settings
@@ -84,15 +85,36 @@ AcceptPriceJump = Annotated[
     typer.Option("--accept-price-jump", help="Believe prices however far they are from the last one."),
 ]
 
+
+def _above_zero(value: float | None) -> float | None:
+    if value is not None and not value > 0.0:
+        raise typer.BadParameter(f"{value:g} is not above 0")
+    return value
+
+
 InitialCash = Annotated[
-    float | None, typer.Option(metavar="MONEY", rich_help_panel=_POLICY, help="Money at the start; 10000.")
+    float | None,
+    typer.Option(
+        metavar="MONEY",
+        min=MIN_CASH,
+        max=MAX_CASH,
+        rich_help_panel=_POLICY,
+        help="Money at the start; 10000.",
+    ),
 ]
 FeeBps = Annotated[
-    float | None, typer.Option(metavar="BP", rich_help_panel=_POLICY, help="Fee on every fill; 10.")
+    float | None,
+    typer.Option(metavar="BP", min=0.0, max=1000.0, rich_help_panel=_POLICY, help="Fee on every fill; 10."),
 ]
 SlippageBps = Annotated[
     float | None,
-    typer.Option(metavar="BP", rich_help_panel=_POLICY, help="How much worse a fill is than the price; 0."),
+    typer.Option(
+        metavar="BP",
+        min=0.0,
+        max=1000.0,
+        rich_help_panel=_POLICY,
+        help="How much worse a fill is than the price; 0.",
+    ),
 ]
 Side = Annotated[
     Literal["long-flat", "long-short"] | None,
@@ -100,7 +122,13 @@ Side = Annotated[
 ]
 Weight = Annotated[
     float | None,
-    typer.Option(metavar="SHARE", rich_help_panel=_POLICY, help="Share of equity in a position; 1."),
+    typer.Option(
+        metavar="SHARE",
+        rich_help_panel=_POLICY,
+        callback=_above_zero,
+        max=1.0,
+        help="Share of equity in a position; 1.",
+    ),
 ]
 Fill = Annotated[
     Literal["signal", "next"] | None,

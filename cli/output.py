@@ -61,6 +61,19 @@ class Output:
         """A table for a person."""
         (self.err if self.as_json else self.out).print(table, soft_wrap=False)
 
+    def fitting(
+        self, columns: Sequence[str], rows: Sequence[Mapping[str, Any]], least: Sequence[str]
+    ) -> list[str]:
+        """Those of the columns that fit side by side, without folding; those named in `least` go first, in order."""
+        console = self.err if self.as_json else self.out
+        kept = list(columns)
+        for name in least:
+            table = rows_table(kept, [[row.get(column) for column in kept] for row in rows])
+            if console.measure(table).maximum <= console.width:
+                break
+            kept = [column for column in kept if column != name]
+        return kept
+
     def progress(self, unit: str = "signals") -> Progress:
         """Progress with a rate and the time left; on stderr, and only where somebody watches."""
         return Progress(

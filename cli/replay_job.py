@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from cli.asking import sentence_of, service_at
+from cli.commands import reading_options
 from cli.files import SignalFile, reading_of, reading_sentences
 from cli.lines import with_lines
 from cli.options import ReadingOptions
@@ -18,6 +19,7 @@ from cli.output import Output, errors_table, performance_table
 from cli.replaying import Pace, Plan, Tally, replay_file
 from cli.texts import escape
 from cli.ways import Way
+from engine.errors import RaysignalError
 from engine.policy import Policy
 from engine.settings import Settings
 
@@ -52,9 +54,12 @@ class Job:
 def run_job(job: Job, settings: Settings, output: Output) -> None:
     """Replay, and show the summary; exits with status 1 if a refusal ended it."""
     reading = reading_of(job.reading, settings, now_us=time.time_ns() // 1000)
-    policy = Policy.from_dict(job.policy) if job.policy else None
+    with reading_options():
+        policy = Policy.from_dict(job.policy) if job.policy else None
     output.say(f"reading {escape(str(job.path))}: {reading_sentences(job.reading, reading)}")
     file = SignalFile.survey(job.path, reading)
+    if not file.rows:
+        raise RaysignalError(f"{job.path} holds no signal; expected at least one row")
     if file.refused and not job.skip:
         _refused(
             job.path, Tally(file.rows, refused=file.refused, errors=file.errors, complete=False), None, output

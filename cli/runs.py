@@ -5,16 +5,19 @@ from typing import Annotated
 import typer
 
 from cli import options
+from cli.commands import Verb, VerbGroup
 from cli.output import Output
 
 app = typer.Typer(
-    help="The runs of raysignal compare in a store: which, what came out, what differs.", no_args_is_help=True
+    cls=VerbGroup,
+    help="The runs of raysignal compare in a store: which, what came out, what differs.",
+    no_args_is_help=True,
 )
 
 RunId = Annotated[str, typer.Argument(metavar="ID", help="A run, as raysignal runs list shows it.")]
 
 
-@app.command("list")
+@app.command("list", cls=Verb)
 def list_runs(store: options.Store = None, json: options.Json = False) -> None:
     """List the runs of a store, the oldest first."""
     from cli.runs_job import list_all  # noqa: PLC0415 - pyarrow and boto3: only this verb waits for them
@@ -22,7 +25,7 @@ def list_runs(store: options.Store = None, json: options.Json = False) -> None:
     list_all(options.configured(store=store).store, Output(json))
 
 
-@app.command("show")
+@app.command("show", cls=Verb)
 def show(run: RunId, store: options.Store = None, json: options.Json = False) -> None:
     """Show what came out of a run, where its files are, and how it was made."""
     from cli.runs_job import show_one  # noqa: PLC0415 - as above
@@ -30,7 +33,7 @@ def show(run: RunId, store: options.Store = None, json: options.Json = False) ->
     show_one(options.configured(store=store).store, run, Output(json))
 
 
-@app.command("diff")
+@app.command("diff", cls=Verb)
 def diff(run: RunId, other: RunId, store: options.Store = None, json: options.Json = False) -> None:
     """Show what differs between two runs, in how they were made and in what came out."""
     from cli.runs_job import show_differences  # noqa: PLC0415 - as above

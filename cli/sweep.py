@@ -28,7 +28,13 @@ Grid = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", rich_help_panel=_SPACE, help="The same name with one value."),
+    typer.Option(
+        "--param",
+        "--set",
+        metavar="NAME=VALUE",
+        rich_help_panel=_SPACE,
+        help="One value of what could be an axis, under the same name.",
+    ),
 ]
 Strategy = Annotated[
     str | None,
@@ -97,9 +103,15 @@ def sweep(
     cross_validation: CrossValidation = None,
     purge: Purge = 0,
     embargo: Embargo = 0,
-    symbols: Annotated[
+    symbol: Annotated[
         str | None,
-        typer.Option(metavar="NAMES", rich_help_panel=_RUN, help="With commas; default: all of the file."),
+        typer.Option(
+            "--symbol",
+            "--symbols",
+            metavar="NAMES",
+            rich_help_panel=_RUN,
+            help="Which of the file, with commas; default: all. One alone is that of rows that name none, too.",
+        ),
     ] = None,
     from_: Annotated[
         str | None,
@@ -140,7 +152,6 @@ def sweep(
     timezone: options.Timezone = None,
     bar: options.Bar = None,
     label: options.Label = "close",
-    symbol: options.Symbol = None,
     source: options.Source = None,
     ray_address: options.RayAddress = None,
     store: options.Store = None,
@@ -150,9 +161,16 @@ def sweep(
     require_extras("sweep", "experiments")
     from cli.sweep_job import Asked, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
 
+    names = tuple(name.strip() for name in symbol.split(",")) if symbol else ()
     asked = Asked(
         path=file,
-        reading=options.ReadingOptions(timezone=timezone, bar=bar, label=label, symbol=symbol, source=source),
+        reading=options.ReadingOptions(
+            timezone=timezone,
+            bar=bar,
+            label=label,
+            source=source,
+            symbol=names[0] if len(names) == 1 else None,
+        ),
         skip=on_error == "skip",
         accept_price_jump=accept_price_jump,
         strategy=strategy,
@@ -165,7 +183,7 @@ def sweep(
         cross_validation=cross_validation,
         purge=purge,
         embargo=embargo,
-        symbols=tuple(name.strip() for name in symbols.split(",")) if symbols else (),
+        symbols=names,
         from_=from_,
         until=until,
         workers=workers,

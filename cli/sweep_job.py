@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cli.commands import reading_options
 from cli.files import reading_of, reading_sentences
 from cli.options import ReadingOptions, existing_file
 from cli.orchestrating import on_ray, watching
@@ -61,11 +62,13 @@ class Asked:
 
 def run_job(asked: Asked, settings: Settings, output: Output) -> None:
     """Sweep, and show what came out; everything that can be refused is refused before anything starts."""
-    spec = _spec(asked)
+    existing_file(asked.path)
+    with reading_options():
+        spec = _spec(asked)
     reading = reading_of(asked.reading, settings, now_us=time.time_ns() // 1000)
     output.say(f"file      {escape(str(asked.path))}: {reading_sentences(asked.reading, reading)}")
     file = read_stream(
-        existing_file(asked.path), asked.reading, settings, skip=asked.skip, accept_jump=asked.accept_price_jump,
+        asked.path, asked.reading, settings, skip=asked.skip, accept_jump=asked.accept_price_jump,
         output=output, prices_only=True,
     )  # fmt: skip
     markets = markets_of(

@@ -12,13 +12,15 @@ FillAt = Literal["signal", "next"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
+MIN_CASH, MAX_CASH = 1e-9, 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A portfolio's policy.
 
     Attributes:
-        initial_cash: money at the start, in the quote currency; > 0.
+        initial_cash: money at the start, in the quote currency; 1e-9 to 1e15: below, quantities would lose digits.
         fee_bps: fee on the notional of every fill, in basis points; 0 to 1000.
         slippage_bps: how much worse than the price a fill is, in basis points; 0 to 1000.
         side: `long-flat` (SELL closes) or `long-short` (SELL closes and opens the other side).
@@ -34,7 +36,7 @@ class Policy:
     fill: FillAt = "signal"
 
     def __post_init__(self) -> None:
-        _within(self, "initial_cash", low=0.0, high=1e15, open_low=True)
+        _within(self, "initial_cash", low=MIN_CASH, high=MAX_CASH)
         _within(self, "fee_bps", low=0.0, high=1000.0)
         _within(self, "slippage_bps", low=0.0, high=1000.0)
         _within(self, "weight", low=0.0, high=1.0, open_low=True)

@@ -36,6 +36,7 @@ from engine.errors import (
     PortfolioConflict,
     RowErrors,
     StoreUnavailable,
+    shorten,
 )
 from engine.identities import Frozen, Identities, portfolio_keys
 from engine.journal.blobs import BlobStore
@@ -299,7 +300,9 @@ class Shard:
         if portfolio is None:
             known = ", ".join(sorted(self.portfolios)) or "none"
             raise NotFound(
-                f"there is no portfolio {name!r}; there are: {known}", field="portfolio", value=name
+                f"there is no portfolio {shorten(name)}; there are: {known}",
+                field="portfolio",
+                value=shorten(name),
             )
         return portfolio
 
@@ -428,7 +431,9 @@ class Shard:
         ordinals, _ = self.identities.lookup(key)
         if ordinals[0] < 0:
             raise NotFound(
-                f"portfolio {name!r} has no signal {signal_id!r}", field="signal_id", value=signal_id
+                f"portfolio {name!r} has no signal {shorten(signal_id)}",
+                field="signal_id",
+                value=shorten(signal_id),
             )
         (recall,) = self._recalls(portfolio, ordinals)
         return lambda: recall.found(int(ordinals[0]))

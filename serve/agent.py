@@ -72,6 +72,21 @@ class AgentRoutes:
                     return await self._agent.status()
         return None
 
+    async def _agent_behind(self) -> int | None:
+        """Signals that the agent has not decided yet, as the portfolios say it: a busy agent answers late.
+
+        None: there is no agent, or they did not answer at once.
+        """
+        if self._agent is not None:
+            with suppress(RaysignalError, TimeoutError):
+                async with asyncio.timeout(_METRICS_PATIENCE_S):
+                    primary, enhanced = await asyncio.gather(
+                        self._desk.standing(self._settings.primary),
+                        self._desk.standing(self._settings.enhanced),
+                    )
+                    return max(0, primary.count - enhanced.count)
+        return None
+
     def _asked(self) -> "Agent":
         if self._agent is None:
             raise NotFound(

@@ -279,7 +279,8 @@ class Routes(FeedRoutes):
 
     async def get_readyz(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())
-        return json_answer({"status": "ok", "sequence": await self._desk.ready()})
+        sequence, behind = await asyncio.gather(self._desk.ready(), self._agent_behind())
+        return json_answer({"status": "ok", "sequence": sequence, "agent_behind": behind})
 
     async def get_metrics(self, request: Request) -> Response:
         Query(request.scope["query_string"], ())

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.policy import MAX_CASH, MIN_CASH
+
 Instant = Annotated[
     str, Field(examples=["2025-02-24T00:10:00Z"], description="ISO 8601, UTC, to the microsecond")
 ]
@@ -52,7 +54,7 @@ class SignalBody(BaseModel):
 class PolicyBody(_Shown):
     """What a portfolio does with a signal; missing members take these values."""
 
-    initial_cash: Annotated[float, Field(gt=0, le=1e15)] = 10_000.0
+    initial_cash: Annotated[float, Field(ge=MIN_CASH, le=MAX_CASH)] = 10_000.0
     fee_bps: Annotated[float, Field(ge=0, le=1000)] = 10.0
     slippage_bps: Annotated[float, Field(ge=0, le=1000)] = 0.0
     side: Literal["long-flat", "long-short"] = "long-flat"
@@ -283,6 +285,10 @@ class StatusBody(_Shown):
 
     status: Literal["ok"]
     sequence: Annotated[list[int] | None, Field(description="last durable record of every shard")] = None
+    agent_behind: Annotated[
+        int | None,
+        Field(description="signals that the agent has not decided yet; null: no agent, or not known"),
+    ] = None
 
 
 class MeanBody(_Shown):

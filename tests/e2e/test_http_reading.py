@@ -176,6 +176,7 @@ def test_alive_and_ready(http: httpx.Client) -> None:
     ready = http.get("/readyz")
     assert ready.status_code == 200
     assert len(ready.json()["sequence"]) == 1
+    assert ready.json()["agent_behind"] >= 0
 
 
 def test_the_docs_need_nothing_from_elsewhere(http: httpx.Client) -> None:

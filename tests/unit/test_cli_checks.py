@@ -13,6 +13,7 @@ from cli.checks import (
     _compiled_in,
     check_agent,
     check_compiled,
+    check_database,
     check_disk,
     check_keys,
     check_model_key,
@@ -138,8 +139,55 @@ def test_room_is_measured_where_the_store_will_be(tmp_path):
     assert not (tmp_path / "not").exists()
 
 
-def test_a_store_that_keeps_conditional_writes_is_ok(tmp_path):
-    assert check_store((tmp_path / "store").as_uri()).status == "ok"
+@pytest.mark.parametrize("name", ["store", "not/yet/there"])
+def test_a_store_that_is_not_there_can_be_made_and_is_not(tmp_path, name):
+    found = check_store((tmp_path / name).as_uri())
+    assert found.status == "ok"
+    assert "holds no signals yet" in found.detail
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_is_left_as_it_is_by_the_check(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "layout.json").write_text('{"shards": 2}')
+    before = sorted(tmp_path.rglob("*"))
+    found = check_store(tmp_path.as_uri())
+    assert found.status == "ok"
+    assert "is kept in 2 shards" in found.detail
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_store_with_a_damaged_layout_fails_and_names_the_file(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "layout.json").write_text("{")
+    found = check_store(tmp_path.as_uri())
+    assert found.status == "failed"
+    assert "state/layout.json" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("feeds", "address", "status"),
+    [
+        (("binance:BTCUSDT",), "market.db", "ok"),
+        (("binance:BTCUSDT",), "nowhere/market.db", "failed"),
+        ((), "nowhere/market.db", "warning"),
+        ((), "market.db", "ok"),
+    ],
+)
+def test_the_database_is_checked_and_not_made(tmp_path, feeds, address, status):
+    found = check_database(Settings(feeds=feeds, database_url=f"sqlite:///{tmp_path / address}"))
+    assert found.status == status
+    assert (found.remedy is None) == (status == "ok")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_without_the_extra_is_a_failure_only_where_there_are_feeds(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "engine.database.checking", raising=False)
+    address = f"sqlite:///{tmp_path / 'market.db'}"
+    assert check_database(Settings(database_url=address)).status == "warning"
+    found = check_database(Settings(database_url=address, feeds=("binance:BTCUSDT",)))
+    assert (found.status, found.remedy) == ("failed", "pip install 'raysignal[feeds]'")
 
 
 def test_a_store_that_cannot_be_written_fails_with_a_remedy(tmp_path):

@@ -39,6 +39,12 @@ def sample(**options):
     return read_stream(SAMPLE, reading, SETTINGS, skip=False, accept_jump=False, output=Output(), **options)
 
 
+NOT_OF_AN_OPTION = (
+    "nobody to ask", "needs somebody", "is no file", "there is no run", "run_id is", "timezone is",
+)  # fmt: skip
+"""What ends with status 1: it depends on the environment, the files or the store."""
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -53,7 +59,6 @@ def sample(**options):
         (["--against", "0.3"], "against is 0.3; expected a probability"),
         (["--grey", "0.95"], "grey is 0.95; expected a probability"),
         (["--least-evidence", "0"], "least is 0.0; expected a number above 0"),
-        (["--fee-bps", "-1"], "fee_bps is -1.0"),
         (["--replay", "absent.ndjson"], "absent.ndjson is no file; expected a cassette"),
         (["--record", "calls.ndjson"], "--record needs somebody to ask; expected GOOGLE_API_KEY"),
         (["--record", "."], "record is '.'; expected a file"),
@@ -71,7 +76,8 @@ def sample(**options):
 def test_what_cannot_be_is_one_sentence_before_anything_starts(monkeypatch, tmp_path, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     shown = compare(SAMPLE, *AS_MADE, *arguments, store=tmp_path / "store")
-    assert (shown.exit_code, "starting" in shown.stderr) == (1, False)
+    of_an_option = not any(part in sentence for part in NOT_OF_AN_OPTION)
+    assert (shown.exit_code, "starting" in shown.stderr) == (2 if of_an_option else 1, False)
     assert sentence in shown.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 

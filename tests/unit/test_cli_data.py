@@ -72,13 +72,20 @@ def test_a_plain_file_has_the_format_of_its_ending_and_checks_clean(tmp_path, en
         (["x.csv", "--hold-share", "1.5"], "hold_share is 1.5"),
         (["x.txt", "--plain"], "an ending of"),
         (["x.parquet"], "an ending of .csv"),
-        (["no/such/folder/x.csv"], "No such file or directory"),
     ],
 )
-def test_what_cannot_be_generated_is_said_with_status_1(tmp_path, arguments, sentence):
-    shown = invoke("generate", tmp_path / arguments[0], *arguments[1:])
-    assert shown.exit_code == 1
+def test_what_cannot_be_generated_is_wrong_usage(tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = invoke("generate", *arguments)
+    assert shown.exit_code == 2
     assert sentence in shown.stderr
+
+
+def test_a_file_that_cannot_be_written_is_said_with_status_1(tmp_path):
+    shown = invoke("generate", tmp_path / "no" / "such" / "x.csv")
+    assert shown.exit_code == 1
+    assert "No such file or directory" in shown.stderr
 
 
 def test_check_says_what_is_in_a_file(tmp_path):
@@ -344,10 +351,16 @@ def test_check_takes_rows_in_any_order_and_measures_gaps_per_symbol(tmp_path):
     }
 
 
-def test_a_file_with_a_header_alone_is_empty_and_not_wrong(tmp_path):
-    found = checked(written(tmp_path, HEADER))
+def test_a_file_with_a_header_alone_has_nothing_to_send_and_says_so(tmp_path):
+    path = written(tmp_path, HEADER)
+    found = checked(path, status=1)
     assert (found["rows"], found["from"], found["spacing"], found["features"]) == (0, None, None, [])
-    assert invoke("check", tmp_path / "signals.csv").exit_code == 0
+    shown = invoke("check", path)
+    assert "it has no row at all" in shown.stdout
+    assert "nothing wrong" not in shown.stdout
+    replayed = CliRunner().invoke(app, ["replay", str(path)])
+    assert replayed.exit_code == 1
+    assert "holds no signal; expected at least one row" in replayed.stderr
 
 
 @pytest.mark.parametrize(

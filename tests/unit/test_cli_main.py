@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.main import app, joins_cluster
@@ -51,6 +52,31 @@ def test_version_is_one_line():
         ["compare", "file.csv", "--deadline", "-1"],
         ["compare", "file.csv", "--neighbours", "0"],
         ["compare", "file.csv", "--seed", "-1"],
+        ["compare", "FILE", "--against", "2"],
+        ["compare", "FILE", "--horizon", "soon"],
+        ["compare", "FILE", "--settlement-lag", "soon"],
+        ["compare", "plan", "FILE", "--arms", "nobody"],
+        ["replay", "FILE", "--portfolio", "p", "--fee-bps", "-1"],
+        ["replay", "FILE", "--portfolio", "p", "--slippage-bps", "1001"],
+        ["replay", "FILE", "--portfolio", "p", "--weight", "0"],
+        ["replay", "FILE", "--portfolio", "p", "--weight", "1.5"],
+        ["replay", "FILE", "--portfolio", "p", "--initial-cash", "5e-324"],
+        ["replay", "FILE", "--portfolio", "p", "--initial-cash", "nan"],
+        ["sweep", "FILE"],
+        ["sweep", "FILE", "--grid", "sma_fast=5:1:1"],
+        ["sweep", "FILE", "--grid", "fee_bps=-5:20:5"],
+        ["sweep", "FILE", "--grid", "sma_fast=2:5:1", "--walk-forward", "0,5"],
+        ["sweep", "FILE", "--grid", "sma_fast=2:5:1", "--purge", "5"],
+        ["sweep", "FILE", "--grid", "sma_fast=2:5:1", "--objective", "luck"],
+        ["luck", "FILE", "--paths", "0"],
+        ["luck", "FILE", "--ruin", "2"],
+        ["luck", "FILE", "--method", "magic"],
+        ["luck", "FILE", "--strategy", "nobody"],
+        ["luck", "FILE", "--param", "fast=1"],
+        ["data", "generate", "x.csv", "--hold-share", "1.5"],
+        ["data", "generate", "x.csv", "--edge", "high"],
+        ["serve", "--port", "0"],
+        ["feed", "--speed", "2"],
         ["compare", "file.csv", "--label", "open"],
         ["compare", "file.csv", "--fill", "later"],
         ["compare", "plan"],
@@ -61,10 +87,72 @@ def test_version_is_one_line():
     ],
     ids=" ".join,
 )
-def test_wrong_usage_ends_with_status_2_and_nothing_on_stdout(arguments):
-    shown = CliRunner().invoke(app, arguments)
-    assert (shown.exit_code, shown.stdout) == (2, "")
+def test_wrong_usage_ends_with_status_2_and_nothing_on_stdout(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAYSIGNAL_STORE", (tmp_path / "store").as_uri())
+    (tmp_path / "FILE").with_suffix(".csv").write_text("timestamp,price,signal\n2025-01-01T00:00:00Z,100,1\n")
+    shown = CliRunner().invoke(app, [one.replace("FILE", "FILE.csv") for one in arguments])
+    assert shown.exit_code == 2
+    assert "Traceback" not in shown.stderr
     assert shown.stderr
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize("group", [[], ["compare"], ["data"], ["runs"], ["feed"]], ids=" ".join)
+def test_without_arguments_a_group_shows_what_there_is_and_ends_with_status_2(group, monkeypatch):
+    monkeypatch.delenv("RAYSIGNAL_FEEDS", raising=False)
+    shown = CliRunner().invoke(app, group)
+    assert shown.exit_code == 2
+    assert shown.output
+
+
+def verbs_below(command, path=()):
+    """Every command with its path."""
+    yield path, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from verbs_below(below, (*path, name))
+
+
+def test_help_shows_no_type_for_flags():
+    for path, _ in verbs_below(get_command(app)):
+        shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
+        assert shown.exit_code == 0
+        assert "<bool>" not in shown.stdout, path
+        assert "--help" in shown.stdout
+
+
+def test_one_thing_has_one_name_and_the_names_of_before_are_taken():
+    found = {
+        path: {tuple(param.opts) for param in verb.params} for path, verb in verbs_below(get_command(app))
+    }
+    assert ("--until", "--to") in found["history",]
+    assert ("--until",) in found["sweep",]
+    assert ("--param", "--set") in found["sweep",]
+    assert ("--param",) in found["luck",] & found["check-strategy",]
+    assert ("--symbol", "--symbols") in found["sweep",] & found["data", "generate"]
+    assert ("--symbol", "--of") in found["luck",]
+    for path, names in found.items():
+        every = [name for opts in names for name in opts]
+        assert len(every) == len(set(every)), path
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sweep", "absent.csv", "--grid", "nonsense"],
+        ["sweep", "absent.csv"],
+        ["luck", "absent.csv", "--method", "magic"],
+        ["compare", "absent.csv", "--arms", "nobody"],
+        ["replay", "absent.csv"],
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_is_missing_is_named_before_anything_else(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 1
+    assert "absent.csv is no file" in shown.stderr
+    assert "nonsense" not in shown.stderr
 
 
 def test_an_error_of_the_project_is_one_sentence_on_stderr_with_status_1(tmp_path):

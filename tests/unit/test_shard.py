@@ -665,6 +665,16 @@ def test_a_signal_is_found_by_its_id_with_its_features_and_its_record(place: Pla
     assert found.account.tobytes() == first.accounts[0].tobytes()
 
 
+def test_what_is_not_found_is_named_and_cut_short(place: Place) -> None:
+    for look in (
+        lambda: place.shard.find("baseline", "x" * 10_000),
+        lambda: place.shard.find("y" * 10_000, "x"),
+    ):
+        with pytest.raises(NotFound) as raised:
+            look()
+        assert len(str(raised.value)) + len(str(raised.value.fields["value"])) < 300
+
+
 def test_a_signal_of_another_portfolio_is_not_found(place: Place) -> None:
     place.send([a_signal(0, name="a")], "short")
 
