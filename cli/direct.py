@@ -51,7 +51,7 @@ class Direct:
                 stack.enter_context(held_store(settings.store, doing="raysignal replay --direct"))
             stack.enter_context(ray_session(settings.ray_address, cpus=max(os.cpu_count() or 1, 2)))
             served = any(actor["namespace"] == NAMESPACE for actor in list_named_actors(all_namespaces=True))
-            if not served and not take_over:
+            if not served and not take_over and settings.ray_address is not None:
                 refuse_store_in_use(settings.store)
             desk = Desk.connect(settings)
             try:

@@ -179,7 +179,7 @@ def test_a_file_is_swept_from_the_command_line(tmp_path):
         (("--grid", "fee_bps=0,1", "--walk-forward", "600"), "two numbers of bars"),
         (("--grid", "fee_bps=0,1", "--walk-forward", "600,200", "--cross-validation", "5"), "not both"),
         (("--grid", "fee_bps=0,1", "--walk-forward", "600000,200"), "600200; expected at most the 500 bars"),
-        (("--grid", "fee_bps=0,1", "--symbols", "DOGE"), "DOGE"),
+        (("--grid", "fee_bps=0,1", "--symbols", "BTC,DOGE"), "DOGE"),
         (("--grid", "fee_bps=0,1", "--run-id", "nobody"), "no run 'nobody'"),
         (("--grid", "fee_bps=0,1", "--objective", "luck"), "luck"),
         (("--grid", "fee_bps=0,1", "--search", "5", "--run-id", "x"), "a search begins anew"),
@@ -229,11 +229,23 @@ def test_paths_are_drawn_kept_and_the_same_on_any_number_of_workers(tmp_path):
         (("--method", "gbm"), "run on other prices"),
         (("--param", "fast=3"), "--strategy NAME"),
         (("--strategy", "sma", "--param", "fast=9", "--param", "slow=3"), "fewer bars than slow"),
-        (("--of", "DOGE"), "DOGE"),
     ],
 )
 def test_luck_that_cannot_be_is_refused_before_anything_starts(tmp_path, arguments, said):
     shown = raysignal("luck", "data/sample.csv", *arguments, "--store", f"file://{tmp_path}/store")
-    assert shown.exit_code == (1 if said in {"DOGE", "run on other prices"} else 2)
+    assert shown.exit_code == (1 if said == "run on other prices" else 2)
     assert said in shown.stderr
     assert not (tmp_path / "store" / "experiments").exists()
+
+
+@pytest.mark.parametrize("option", ["--symbol", "--of"])
+def test_a_symbol_that_the_file_does_not_have_is_refused(tmp_path, option):
+    path = tmp_path / "named.csv"
+    rows = [
+        f"2025-01-01T00:{minute:02d}:00Z,{symbol},100,1" for minute in range(9) for symbol in ("BTC", "ETH")
+    ]
+    path.write_text("\n".join(["timestamp,symbol,price,signal", *rows]) + "\n")
+    shown = raysignal("luck", path, option, "DOGE", "--store", f"file://{tmp_path}/store")
+    assert shown.exit_code == 1
+    assert "symbol is 'DOGE'; expected one of BTC, ETH" in shown.stderr
+    assert not (tmp_path / "store").exists()
