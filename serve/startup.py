@@ -9,6 +9,7 @@ Each raises the sentence that its user has to read. Found by an actor or a repli
 minute, and as what Ray Serve says of a deployment that failed.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -32,6 +33,7 @@ from serve.stopping import Stop
 
 LOCK_NAME = "service.lock"
 _LOOK_EVERY_S = 0.2
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 def check_settings(settings: Settings, log_path: str | None = None) -> None:
@@ -108,6 +110,10 @@ def _locked(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        # A file system without locks: the journal alone keeps writers apart, as between machines.
     return True
 
 

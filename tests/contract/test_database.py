@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import func, insert, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
+from engine.database.checking import check_address
 from engine.database.database import Database, open_database
 from engine.database.migrating import head_revision
 from engine.database.tables import METADATA, PRICES
@@ -42,6 +43,22 @@ def test_opening_again_finds_what_was_stored(address: str) -> None:
     second = open_database(address)
     assert stored(second) == 1
     second.close()
+
+
+def test_a_look_from_outside_says_what_is_there_and_changes_nothing(address: str) -> None:
+    assert "has no tables yet" in check_address(address)
+    assert "has no tables yet" in check_address(address)
+    open_database(address).close()
+    assert "has the tables of this version" in check_address(address)
+
+
+def test_a_look_from_outside_finds_a_later_version(address: str) -> None:
+    database = open_database(address)
+    with database.writing() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    database.close()
+    with pytest.raises(DatabaseTooNew, match="9999"):
+        check_address(address)
 
 
 def test_many_may_open_a_new_database_at_once(address: str) -> None:

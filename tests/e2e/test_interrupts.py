@@ -10,8 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from engine.shard import Limits
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.ports import free_port
+from tests.unit.test_shard import Place, some
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
 
@@ -19,10 +21,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
 class Starting:
     """A `raysignal serve` that has just been started, and what can be seen of it from outside."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, log_folder: Path | None = None) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.log = folder / "log"
+        self.log = (log_folder or folder) / "log"
         self.seen: dict[int, str] = {}
         with self.log.open("w") as stderr:
             self.process = subprocess.Popen(
@@ -100,3 +102,45 @@ def test_a_service_told_to_end_ends_and_leaves_no_process(
     assert ("stopped;" in shown) == (status == 0)
     assert still_alive(serving.seen) == []
     assert not list(Path("/tmp").glob(f"rs-*/ray/session_*_{serving.process.pid}"))
+
+
+# Starts that cannot be
+
+
+def ended_by_itself(serving: Starting) -> tuple[int, str]:
+    """Its exit status, and the errors that its user reads."""
+    serving.process.communicate(timeout=90)
+    lines = serving.log.read_text().splitlines()
+    return serving.process.returncode, "\n".join(line for line in lines if line.startswith("error:"))
+
+
+def test_a_second_service_on_a_store_is_refused_and_the_first_one_goes_on(tmp_path: Path) -> None:
+    first = Starting(tmp_path)
+    first.until(answers_that_it_is_ready)
+    (tmp_path / "second").mkdir()
+    second = Starting(tmp_path, tmp_path / "second")
+    status, said = ended_by_itself(second)
+    assert status == 1
+    assert f"is held by process {first.process.pid} of " in said
+    assert first.url in said
+    posted = httpx.post(
+        f"{first.url}/signal",
+        json={"timestamp": "2025-01-01T00:00:00Z", "price": 1.0, "signal": 1},
+        timeout=30.0,
+    )
+    assert posted.status_code == 200
+    assert first.ended_by(signal.SIGTERM)[0] in {0, 143}
+
+
+def test_a_journal_that_cannot_be_opened_is_what_its_user_reads(tmp_path: Path) -> None:
+    place = Place(tmp_path, Limits())
+    place.send(some(3))
+    place.shard.journal.close()
+    (segment,) = (tmp_path / "store" / "journal").rglob("*.segment")
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"baseline")] ^= 1
+    segment.write_bytes(data)
+    status, said = ended_by_itself(Starting(tmp_path))
+    assert status == 1
+    assert segment.name in said
+    assert "Edge" not in said

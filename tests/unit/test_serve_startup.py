@@ -1,5 +1,6 @@
 """What would keep a service from running is said before anything of it starts, and as the first cause."""
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -175,6 +176,15 @@ def test_a_second_service_that_takes_over_waits_for_the_end_of_the_first(tmp_pat
             assert first.wait(10) == 0
     assert len(told) == 1
     assert f"process {first.pid} of " in told[0]
+
+
+def test_a_file_system_without_locks_holds_nobody_up(tmp_path, monkeypatch):
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("serve.startup.fcntl.flock", no_locks)
+    with held_store(tmp_path.as_uri(), doing=URL), held_store(tmp_path.as_uri(), doing=URL):
+        pass
 
 
 # The database
