@@ -53,7 +53,7 @@ async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actors, "Desk", Portfolios)
-    async with Loopback(Refusing("binance"), speed=5) as loopback:
+    async with Loopback(Refusing("binance")) as loopback:
         async with actor_of(loopback, tmp_path, NAMES) as actor:
             statuses = await stand(actor, ["ready", "ready", "failed"])
             assert [status["name"] for status in statuses] == NAMES
@@ -69,3 +69,20 @@ async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_it
         async with actor_of(loopback, tmp_path, NAMES[:2]) as actor:
             statuses = await stand(actor, ["ready", "ready"])
             assert [status["lives"] for status in statuses] == [3, 2]
+
+
+async def test_a_further_symbol_takes_less_than_sixty_megabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actors, "Desk", Portfolios)
+    symbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
+    names = [f"binance:{symbol}" for symbol in symbols]
+    async with (
+        Loopback(Refusing("binance", symbols=symbols)) as loopback,
+        actor_of(loopback, tmp_path, names[:1]) as actor,
+    ):
+        (alone,) = await stand(actor, ["ready"])
+        await actor.follow(names)
+        together = await stand(actor, ["ready"] * 4)
+    grown = together[0]["process"]["memory_bytes"] - alone["process"]["memory_bytes"]
+    assert grown / 3 < 60e6

@@ -1,0 +1,59 @@
+"""What `raysignal feed` ends with."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from cli import feed_job
+from cli.feed_job import Job, Market, failure_of, follow_until_told
+from cli.output import Output
+from engine.market.monitoring.health import Health, State
+from engine.settings import Settings
+
+
+def status(state: State, reason: str = "", trouble: str | None = None) -> dict[str, Any]:
+    return {
+        "name": "okx:BTC-USDT",
+        "health": Health(state, reason, 0.0).as_dict(),
+        "trouble": trouble,
+        "latency": {},
+    }
+
+
+FULL = "bars and signals are not kept: database or disk is full"
+
+
+@pytest.mark.parametrize(
+    ("shown", "failure"),
+    [
+        (status(State.READY), ""),
+        (status(State.STALE, "not in sync: BTC-USDT"), ""),  # being mended, as always now and then
+        (status(State.STALE, FULL, FULL), f"okx:BTC-USDT: {FULL}"),
+        (status(State.READY, "", "orders wait: [a difference]"), "okx:BTC-USDT: orders wait: [a difference]"),
+        (status(State.STARTING, "not in sync: BTC-USDT"), "okx:BTC-USDT is starting: not in sync: BTC-USDT"),
+        (status(State.FAILED, "no answer"), "okx:BTC-USDT is failed: no answer"),
+        (status(State.DEAD, "no answer"), "okx:BTC-USDT is dead: no answer"),
+    ],
+)
+def test_a_feed_that_did_not_do_what_was_asked_for_ends_with_its_reason_and_status_1(
+    shown: dict[str, Any],
+    failure: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    async def followed(*_: object) -> list[dict[str, Any]]:
+        return [shown]
+
+    monkeypatch.setattr(feed_job, "_follow_until_told", followed)
+    job = Job(Settings(store=tmp_path.as_uri(), _env_file=None), Market(), None, None, None)
+    assert failure_of(shown) == failure
+    if not failure:
+        follow_until_told(job, Output(as_json=True))
+        return
+    with pytest.raises(typer.Exit) as ended:
+        follow_until_told(job, Output(as_json=True))
+    assert ended.value.exit_code == 1
+    assert f"error: {failure}" in " ".join(capsys.readouterr().err.split())
