@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+_ALTERNATING_FLUSHES = 10
+"""How many times `flush_s` rows wait that alternate between dates: a file a date would be written each time."""
+
 
 @dataclass(slots=True)
 class Counts:
@@ -94,6 +97,7 @@ class Mailbox:
         self._committing: asyncio.Task[None] | None = None
         self._checkpointing: asyncio.Task[None] | None = None
         self._flush_timer: asyncio.TimerHandle | None = None
+        self._flushes_put_off = 0
         self._writer = ThreadPoolExecutor(1, "commit")
         self._background = ThreadPoolExecutor(1, "checkpoint")
         self._news_now: asyncio.Future[None] | None = None
@@ -325,7 +329,10 @@ class Mailbox:
         shard = self._shard
         if shard is None:
             return
-        self._checkpoint(shard, now=True)
+        self._flushes_put_off += 1
+        if not shard.alternates or self._flushes_put_off >= _ALTERNATING_FLUSHES:
+            self._flushes_put_off = 0
+            self._checkpoint(shard, now=True)
         self._flush_later(shard)
 
     def _give_up(self, shard: Shard, error: StoreError) -> None:

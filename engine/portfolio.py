@@ -11,6 +11,7 @@ from engine.columns import SignalBatch
 from engine.decisions import Decisions
 from engine.digests import Floats, Ints
 from engine.guard import NEVER_US
+from engine.instants import DAY_US
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy
 from engine.receipts import Standing
@@ -46,16 +47,33 @@ class Kept:
 
 @dataclass(slots=True)
 class Stretch:
-    """Consecutive kept rows, with the ledger as it was before the first: any row's account follows from it."""
+    """Consecutive kept rows, with the ledger as it was before the first: any row's account follows from it.
+
+    Attributes:
+        dates: the UTC days that they have.
+        alternates: whether they came back to one of these from another.
+    """
 
     first: int
     state_before: bytes
     kept: list[Kept] = field(default_factory=list)
+    dates: set[int] = field(default_factory=set)
+    alternates: bool = False
 
     @property
     def end(self) -> int:
         """The ordinal after the last row."""
         return self.kept[-1].first + len(self.kept[-1].batch) if self.kept else self.first
+
+    def keep(self, kept: Kept) -> None:
+        """Add the next rows, which are in time order."""
+        before = int(self.kept[-1].batch.timestamp_us[-1]) // DAY_US if self.kept else None
+        stamps = kept.batch.timestamp_us
+        first, last = int(stamps[0]) // DAY_US, int(stamps[-1]) // DAY_US
+        days = {first} if first == last else {*np.unique(stamps // DAY_US).tolist()}
+        self.alternates = self.alternates or not self.dates.isdisjoint(days - {before})
+        self.dates |= days
+        self.kept.append(kept)
 
 
 class Renamed(NamedTuple):
@@ -140,7 +158,7 @@ class Portfolio:
         # In time order, so the last assignment to a symbol is its latest.
         self.high_water[symbol] = batch.timestamp_us
         self.last_price[symbol] = batch.price
-        self.open.kept.append(kept)
+        self.open.keep(kept)
         self.bytes_kept += len(encoded)
         self.count += len(batch)
         return rows

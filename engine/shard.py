@@ -66,6 +66,8 @@ from engine.records import (
 from engine.snapshots import Snapshot
 
 _NO_ROWS = LedgerRows.empty(0)
+_ROWS_A_FILE = 4096
+_MOST_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Limits:
 
     Attributes:
         max_price_jump: the largest believable factor between two prices of a symbol.
-        checkpoint_rows: processed rows after which a checkpoint is due.
+        checkpoint_rows: processed rows after which a checkpoint is due; more where they alternate between dates.
         checkpoint_bytes: bytes of journalled rows after which one is due.
         zone: that stamps without one were read in.
     """
@@ -342,10 +344,15 @@ class Shard:
     # Checkpoints
 
     @property
+    def alternates(self) -> bool:
+        """Whether kept rows go back and forth between dates: written early, they make many small files."""
+        return any(portfolio.open.alternates for portfolio in self.portfolios.values())
+
+    @property
     def crowded(self) -> bool:
         """Whether so much waits for a checkpoint that new submissions had better wait, too."""
         return self._checkpointing and (
-            self.rows_kept > 2 * self.limits.checkpoint_rows
+            self.rows_kept > 2 * self._checkpoint_rows
             or sum(portfolio.bytes_kept for portfolio in self.portfolios.values())
             > 2 * self.limits.checkpoint_bytes
         )
@@ -369,7 +376,7 @@ class Shard:
         assert checkpoint.position is not None
         self.journal.check_current()
         for portfolio, stretch in checkpoint.stretches:
-            done = history.written_up_to(self.blobs, portfolio.name)
+            done = history.resume(self.blobs, portfolio.name)
             skip = max(done - stretch.first, 0)
             if stretch.first + skip < stretch.end:
                 history.write_chunk(self.blobs, history_chunk(portfolio, stretch, skip))
@@ -395,10 +402,16 @@ class Shard:
 
     def _checkpoint_is_due(self) -> bool:
         return not self._checkpointing and (
-            self.rows_kept >= self.limits.checkpoint_rows
+            self.rows_kept >= self._checkpoint_rows
             or sum(portfolio.bytes_kept for portfolio in self.portfolios.values())
             >= self.limits.checkpoint_bytes
         )
+
+    @property
+    def _checkpoint_rows(self) -> int:
+        """How many rows make a checkpoint due: more while signals alternate between dates, each a file."""
+        wanted = max((len(p.open.dates) for p in self.portfolios.values() if p.open.alternates), default=0)
+        return max(self.limits.checkpoint_rows, min(wanted * _ROWS_A_FILE, _MOST_ROWS))
 
     def _capture(self) -> Checkpoint:
         self._checkpointing = True

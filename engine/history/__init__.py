@@ -3,8 +3,10 @@
     history/portfolio=<name>/date=<YYYY-MM-DD>/<from>-<to>.parquet
 
 `date` is the UTC date of every row in the file, `<from>` and `<to>` are the ordinals of the first and the last
-row. Every file has the columns of `FIXED`, whatever features its rows have. A file's metadata holds the ledger as it
-was before its first row, so that any receipt can be computed again.
+row. Where signals
+alternate between dates, their rows `<from>` to `<to>` lie in a file a date, `<from>-<to>.<n>-of-<files>.parquet`, and
+count once all of these are there. Every file has the columns of `FIXED`, whatever features its rows have. A file's
+metadata holds the ledger as it was before row `<from>`, so that any receipt can be computed again.
 SQL over all of it is in `engine.history.query`, apart because it brings DuckDB along.
 """
 
@@ -16,6 +18,7 @@ from engine.history.read import (
     read_page,
     read_part,
     read_range,
+    resume,
     signals_of,
     written_up_to,
 )
@@ -33,6 +36,7 @@ __all__ = [
     "read_page",
     "read_part",
     "read_range",
+    "resume",
     "signals_of",
     "write_chunk",
     "written_up_to",

@@ -20,6 +20,11 @@ def is_current(schema: pa.Schema) -> bool:
     return "feature_numbers" in schema.names
 
 
+def is_of_format_1(schema: pa.Schema) -> bool:
+    """Whether a file says that it is of the format of before, which had no checksums."""
+    return bool((schema.metadata or {}).get(b"raysignal.format") == b"1")
+
+
 def current(table: pa.Table) -> pa.Table:
     """The rows of a table of either format, in today's columns."""
     if is_current(table.schema):

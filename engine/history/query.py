@@ -14,18 +14,22 @@ from urllib.parse import unquote, urlsplit
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from engine.errors import InputError, SettingsError, StoreUnavailable
+from engine.history.checksums import is_intact
 from engine.history.format1 import current
+from engine.history.read import damaged
 from engine.history.schema import FIXED, FORMAT, PARTITIONS, Span, cover
 from engine.journal.addresses import split_store
 
 _READERS = 16
 _FOOTERS_KEPT = 100_000
 _SCHEMA = pa.schema([*PARTITIONS, *FIXED])
+_CHECKED = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
 
 _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
@@ -105,19 +109,20 @@ def _open(store_url: str) -> tuple[ds.Dataset, dict[str, bool]]:
     """
     filesystem, root = _filesystem(store_url)
     try:
-        files = filesystem.get_file_info(
+        found = filesystem.get_file_info(
             pafs.FileSelector(f"{root}/history", recursive=True, allow_not_found=True)
         )
         infos = {
-            info.path.removeprefix(f"{root}/"): info for info in files if info.type == pafs.FileType.File
+            info.path.removeprefix(f"{root}/"): info for info in found if info.type == pafs.FileType.File
         }
-        if not files and _bucket_is_missing(filesystem, root):
+        if not found and _bucket_is_missing(filesystem, root):
             raise SettingsError(f"store is {store_url!r}, and there is no such bucket")
         spans = [span for covered in cover(infos).values() for span in covered]
+        files = [(span, name, date) for span in spans for name, date in span.files]
         with ThreadPoolExecutor(_READERS) as readers:
-            footers = list(readers.map(lambda span: _footer(store_url, filesystem, infos[span.name]), spans))
-        return _dataset(filesystem, root, spans, footers)
-    except OSError as error:
+            footers = list(readers.map(lambda each: _footer(store_url, filesystem, infos[each[1]]), files))
+        return _dataset(filesystem, root, files, footers)
+    except (OSError, pa.ArrowException) as error:
         raise StoreUnavailable(f"the history in {store_url} cannot be read: {error}") from error
 
 
@@ -129,45 +134,54 @@ def _bucket_is_missing(filesystem: pafs.FileSystem, root: str) -> bool:
 
 
 def _dataset(
-    filesystem: pafs.FileSystem, root: str, spans: list[Span], footers: list[_Footer]
+    filesystem: pafs.FileSystem, root: str, files: list[tuple[Span, str, str]], footers: list[_Footer]
 ) -> tuple[ds.Dataset, dict[str, bool]]:
     # Rows that two files hold are left out of the second, which is rare; files of the old format have other columns,
     # until they are rewritten. Both are read now.
-    plain: list[Span] = []
-    others: list[Span] = []
-    for span, footer in zip(spans, footers, strict=True):
-        (plain if footer.current and span.starts == span.first else others).append(span)
-    tables = [_rows(filesystem, root, span) for span in others]
+    plain, tables = [], []
+    for (span, name, day), footer in zip(files, footers, strict=True):
+        if footer.current and span.starts == span.first:
+            plain.append((name, (ds.field("portfolio") == span.portfolio) & (ds.field("date") == _date(day))))
+        else:
+            tables.append(_rows(filesystem, root, span, name, day))
     features = dict.fromkeys((name for footer in footers for name in footer.numbers), False)
     features |= dict.fromkeys((name for footer in footers for name in footer.texts), True)
     for table in tables:
         features |= dict.fromkeys(_keys(table["feature_numbers"]) - features.keys(), False)
         features |= dict.fromkeys(_keys(table["feature_texts"]), True)
-    files = ds.FileSystemDataset.from_paths(
-        [f"{root}/{span.name}" for span in plain],
+    whole = ds.FileSystemDataset.from_paths(
+        [f"{root}/{name}" for name, _ in plain],
         schema=_SCHEMA,
-        format=ds.ParquetFileFormat(),
+        format=ds.ParquetFileFormat(default_fragment_scan_options=_CHECKED),
         filesystem=filesystem,
-        partitions=[
-            (ds.field("portfolio") == span.portfolio) & (ds.field("date") == date.fromisoformat(span.date))
-            for span in plain
-        ],
+        partitions=[said for _, said in plain],
     )
     if not tables:
-        return files, features
-    return ds.UnionDataset(_SCHEMA, [files, ds.InMemoryDataset(pa.concat_tables(tables))]), features
+        return whole, features
+    return ds.UnionDataset(_SCHEMA, [whole, ds.InMemoryDataset(pa.concat_tables(tables))]), features
 
 
-def _rows(filesystem: pafs.FileSystem, root: str, span: Span) -> pa.Table:
-    with filesystem.open_input_file(f"{root}/{span.name}") as file:
-        table = current(pq.read_table(file)).slice(span.first - span.starts)
-    known = {"portfolio": pa.scalar(span.portfolio), "date": pa.scalar(date.fromisoformat(span.date))}
+def _rows(filesystem: pafs.FileSystem, root: str, span: Span, name: str, day: str) -> pa.Table:
+    with filesystem.open_input_file(f"{root}/{name}") as file:
+        table = current(pq.read_table(file, page_checksum_verification=True))
+    table = table.filter(pc.greater_equal(table["ordinal"], span.first))
+    known = {"portfolio": pa.scalar(span.portfolio), "date": pa.scalar(_date(day))}
     columns = [pa.repeat(known[field.name], len(table)).cast(field.type) for field in PARTITIONS]
     return pa.table([*columns, *table.columns], schema=_SCHEMA)
 
 
+def _date(text: str) -> date:
+    return date.fromisoformat(text)
+
+
 def _keys(maps: pa.ChunkedArray) -> set[str]:
     return {name for chunk in maps.chunks for name in chunk.keys.unique().to_pylist()}
+
+
+def _all_of(file: pa.NativeFile) -> bytes:
+    file.seek(0)
+    data: bytes = file.read()
+    return data
 
 
 def _footer(store_url: str, filesystem: pafs.FileSystem, info: pafs.FileInfo) -> _Footer:
@@ -177,6 +191,10 @@ def _footer(store_url: str, filesystem: pafs.FileSystem, info: pafs.FileInfo) ->
             _footers.clear()
         with filesystem.open_input_file(info.path) as file:
             said = pq.read_metadata(file).metadata or {}
+            # Of a bucket the pages that are read are checked, and not the whole file a second time.
+            local = isinstance(filesystem, pafs.LocalFileSystem)
+            if said.get(b"raysignal.format") != b"1" and local and not is_intact(_all_of(file)):
+                raise damaged(info.path)
         if said.get(b"raysignal.format") == FORMAT:
             numbers, texts = json.loads(said[b"raysignal.numbers"]), json.loads(said[b"raysignal.texts"])
             _footers[key] = _Footer(True, tuple(numbers), tuple(texts))

@@ -20,9 +20,10 @@ import pyarrow.parquet as pq
 from engine.columns import SignalBatch, TextColumn
 from engine.digests import Floats, Ints
 from engine.errors import InvalidField, JournalDamaged, NotFound
+from engine.history.checksums import is_intact
 from engine.history.features import numbers_of, texts_of
-from engine.history.format1 import current
-from engine.history.schema import FIXED, Span, cover, folder_of
+from engine.history.format1 import current, is_current, is_of_format_1
+from engine.history.schema import FIXED, Span, cover, folder_of, unfinished
 from engine.instants import format_date
 from engine.signals import Action
 
@@ -70,26 +71,29 @@ _OF_A_ROW = ("decision", "decided_by", "explanation", "sequence", "record_row")
 
 
 class Part:
-    """One file of the history: the kernel's inputs and the ledger before them.
+    """One span of the history: the kernel's inputs and the ledger before them.
 
     Attributes:
         first, end: the ordinals of its rows: `first` and the one behind the last.
         state_before: the ledger before row `first`, as `HistoryChunk.state_at` gave it.
     """
 
-    def __init__(self, span: Span, data: bytes) -> None:
+    def __init__(self, span: Span, files: list[bytes]) -> None:
+        self._names = [name for name, _ in span.files]
+        self._files = [_opened(data, name) for data, name in zip(files, self._names, strict=True)]
         try:
-            self._file = pq.ParquetFile(io.BytesIO(data))
-            metadata = self._file.schema_arrow.metadata
+            metadata = self._files[0].schema_arrow.metadata
             self.state_before: bytes = base64.b64decode(metadata[b"raysignal.state_before"])
-        except (pa.ArrowException, KeyError, TypeError, ValueError) as error:
-            raise _damaged(span.name) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise damaged(self._names[0]) from error
         self.first = span.starts
         self.end = span.last + 1
 
     @cached_property
     def _inputs(self) -> pa.Table:
-        return self._file.read(columns=["timestamp", "symbol", "decision", "price"]).combine_chunks()
+        columns = ["ordinal", "timestamp", "symbol", "decision", "price"]
+        tables = [_table(file, name, columns) for file, name in zip(self._files, self._names, strict=True)]
+        return _in_order(tables).combine_chunks()
 
     @property
     def timestamp_us(self) -> Ints:
@@ -123,25 +127,31 @@ class Part:
 
     def row_at(self, ordinal: int) -> Row:
         """One row as it was taken in; `NotFound` if it is not here."""
-        offset = ordinal - self.first
-        for group in range(self._file.num_row_groups):
-            rows = self._file.metadata.row_group(group).num_rows
-            if offset < rows:
-                table = current(self._file.read_row_group(group)).slice(offset, 1)
+        for file, name in zip(self._files, self._names, strict=True):
+            ordinals = _table(file, name, ["ordinal"])["ordinal"].to_numpy()
+            at = int(np.searchsorted(ordinals, ordinal))
+            if at < len(ordinals) and ordinals[at] == ordinal:
+                table = current(_table(file, name)).slice(at, 1)
                 told = {name: table[name][0].as_py() for name in _OF_A_ROW}
                 return Row(signals_of(table), **told | {"explanation": told["explanation"] or ""})
-            offset -= rows
         raise NotFound(f"there is no row {ordinal} in the history", field="ordinal", value=ordinal)
 
 
 def written_up_to(blobs: BlobStore, portfolio: str) -> int:
-    """How many rows the history holds without a gap from the first on: the ordinal to write next."""
+    """How many rows the history holds without a gap from the first on."""
     spans = _list(blobs, portfolio)
     return spans[-1].last + 1 if spans else 0
 
 
+def resume(blobs: BlobStore, portfolio: str) -> int:
+    """The ordinal to write next; what a writer left behind that was cut off within a span is removed."""
+    for name in unfinished(blobs.list(folder_of(portfolio))):
+        blobs.delete(name)
+    return written_up_to(blobs, portfolio)
+
+
 def locate(blobs: BlobStore, portfolio: str, ordinal: int) -> Span | None:
-    """The file that holds a row; None if none does. The store is listed only when the row was not known before."""
+    """The span that holds a row; None if none does. The store is listed only when the row was not known before."""
     for spans in (_known.get(blobs, {}).get(portfolio, []), None):
         here = _list(blobs, portfolio) if spans is None else spans
         position = bisect_right(here, ordinal, key=lambda span: span.first) - 1
@@ -151,7 +161,7 @@ def locate(blobs: BlobStore, portfolio: str, ordinal: int) -> Span | None:
 
 
 def read_part(blobs: BlobStore, portfolio: str, ordinal: int) -> Part:
-    """The file that holds a row.
+    """The span that holds a row.
 
     Raises:
         NotFound: the history does not hold it.
@@ -160,7 +170,7 @@ def read_part(blobs: BlobStore, portfolio: str, ordinal: int) -> Part:
     span = locate(blobs, portfolio, ordinal)
     if span is None:
         raise NotFound(f"the history of {portfolio!r} holds no row {ordinal}", field="ordinal", value=ordinal)
-    return Part(span, _bytes(blobs, span))
+    return Part(span, [_bytes(blobs, name) for name, _ in span.files])
 
 
 def read_range(blobs: BlobStore, portfolio: str, first: int, last: int) -> pa.Table:
@@ -201,11 +211,11 @@ def read_page(
     tables: list[pa.Table] = []
     found = scanned = 0
     for span in _list(blobs, portfolio):
-        if span.last <= after or not _may_fit(span, start_us, end_us):
+        if span.last <= after or not any(_may_fit(date, start_us, end_us) for _, date in span.files):
             continue
         if scanned >= _SCANNED_A_PAGE:
             return Page(join_tables(tables), span.first - 1)
-        for rows in _groups(blobs, span, max(after + 1, span.first)):
+        for rows in _groups(blobs, span, max(after + 1, span.first), start_us, end_us):
             scanned += len(rows)
             fitting = rows.filter(_fits(rows, start_us, end_us, action, symbol))
             if found + len(fitting) > limit:
@@ -246,25 +256,39 @@ def _list(blobs: BlobStore, portfolio: str) -> list[Span]:
 
 
 def _rows(blobs: BlobStore, span: Span, first: int, last: int) -> pa.Table:
-    table = current(_open(blobs, span).read())
-    return table.slice(first - span.starts, last - first + 1)
+    tables = [current(_table(_opened(_bytes(blobs, name), name), name)) for name, _ in span.files]
+    return _in_order(tables).slice(first - span.starts, last - first + 1)
 
 
-def _groups(blobs: BlobStore, span: Span, first: int) -> Iterator[pa.Table]:
-    """The rows of a file from ordinal `first` on, a row group at a time."""
-    file = _open(blobs, span)
-    at = span.starts
+def _groups(
+    blobs: BlobStore, span: Span, first: int, start_us: int | None, end_us: int | None
+) -> Iterator[pa.Table]:
+    """The rows of a span from ordinal `first` on, of dates that may fit: a row group of a file at a time."""
+    names = [name for name, date in span.files if _may_fit(date, start_us, end_us)]
+    if len(names) > 1:
+        tables = [current(_table(_opened(_bytes(blobs, name), name), name)) for name in names]
+        rows = _in_order(tables)
+        yield rows.filter(pc.greater_equal(rows["ordinal"], first))
+        return
+    (name,) = names
+    file = _opened(_bytes(blobs, name), name)
     for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if at + rows > first:
-            table = current(file.read_row_group(group))
-            yield table.slice(max(first - at, 0))
-        at += rows
+        rows = current(_table(file, name, group=group))
+        if len(rows) and rows["ordinal"][-1].as_py() >= first:
+            yield rows.filter(pc.greater_equal(rows["ordinal"], first))
 
 
-def _may_fit(span: Span, start_us: int | None, end_us: int | None) -> bool:
-    return (start_us is None or span.date >= format_date(start_us)) and (
-        end_us is None or span.date <= format_date(end_us)
+def _in_order(tables: list[pa.Table]) -> pa.Table:
+    """Rows of a span's files in the order of their ordinals."""
+    if len(tables) == 1:
+        return tables[0]
+    rows = pa.concat_tables(tables).unify_dictionaries()
+    return rows.take(pc.sort_indices(rows["ordinal"]))
+
+
+def _may_fit(date: str, start_us: int | None, end_us: int | None) -> bool:
+    return (start_us is None or date >= format_date(start_us)) and (
+        end_us is None or date <= format_date(end_us)
     )
 
 
@@ -284,18 +308,29 @@ def _fits(
     return fitting
 
 
-def _bytes(blobs: BlobStore, span: Span) -> bytes:
-    data: bytes | None = blobs.get(span.name)
+def _bytes(blobs: BlobStore, name: str) -> bytes:
+    data: bytes | None = blobs.get(name)
     if data is None:
-        raise _damaged(span.name)
+        raise damaged(name)
     return data
 
 
-def _open(blobs: BlobStore, span: Span) -> Any:
+def _opened(data: bytes, name: str) -> Any:
     try:
-        return pq.ParquetFile(io.BytesIO(_bytes(blobs, span)))
-    except pa.ArrowException as error:
-        raise _damaged(span.name) from error
+        file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(name) from error
+    if not (is_intact(data) if is_current(file.schema_arrow) else is_of_format_1(file.schema_arrow)):
+        raise damaged(name)
+    return file
+
+
+def _table(file: Any, name: str, columns: list[str] | None = None, group: int | None = None) -> pa.Table:
+    """Columns of an open file (None: all), of one row group or of all."""
+    try:
+        return file.read(columns=columns) if group is None else file.read_row_group(group, columns)
+    except (pa.ArrowException, OSError) as error:
+        raise damaged(name) from error
 
 
 def _dictionary(column: pa.ChunkedArray) -> Any:
@@ -303,7 +338,9 @@ def _dictionary(column: pa.ChunkedArray) -> Any:
     return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
-def _damaged(name: str) -> JournalDamaged:
+def damaged(name: str) -> JournalDamaged:
+    """The error that names a file of the history."""
     return JournalDamaged(
-        f"history file {name} cannot be read; delete it, and it is written again", record=name
+        f"history file {name} is damaged or missing; raysignal store rebuild writes it again from the journal",
+        record=name,
     )

@@ -47,20 +47,24 @@ the signal lies; `explanation` is JSON, null where the decision was left to the 
 PARTITIONS = (pa.field("portfolio", pa.string()), pa.field("date", pa.date32()))
 """What the path of a file says of its rows; `query` gives them as columns."""
 
-_NAME = re.compile(r"history/portfolio=([^/]+)/date=(\d{4}-\d{2}-\d{2})/(\d{12,})-(\d{12,})\.parquet")
+_NAME = re.compile(
+    r"history/portfolio=([^/]+)/date=(\d{4}-\d{2}-\d{2})/(\d{12,})-(\d{12,})(?:\.(\d+)-of-(\d+))?\.parquet"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A file of the history and which of its rows count: `first` to `last`, both included.
+    """Consecutive rows of the history, which of them count, and the files they lie in.
 
-    Where two files hold the same rows (a writer that was cut off and its successor may both have written them),
-    the later one counts from where the earlier one ends; `starts` is the first row that it holds.
+    Mostly it is one file of one date. Where signals alternate between dates it is a file a date, and together they
+    hold every row of the span. `first` to `last` count, both included: where two spans hold the same rows (a writer
+    that was cut off and its successor may both have written them), the later one counts from where the earlier one
+    ends; `starts` is the first row that it holds.
     """
 
-    name: str
     portfolio: str
-    date: str
+    files: tuple[tuple[str, str], ...]
+    """Name and date of each."""
     starts: int
     first: int
     last: int
@@ -71,9 +75,13 @@ def folder_of(portfolio: str) -> str:
     return f"history/portfolio={portfolio}/"
 
 
-def file_name(portfolio: str, date: str, first: int, last: int) -> str:
-    """The name of the file that holds rows `first` to `last`, all of one UTC date."""
-    return f"{folder_of(portfolio)}date={date}/{first:012d}-{last:012d}.parquet"
+def file_name(portfolio: str, date: str, first: int, last: int, *, part: int = 1, parts: int = 1) -> str:
+    """The name of the file that holds the rows of one UTC date among rows `first` to `last`.
+
+    `part` of `parts`, from 1, says which of the files it is that hold these rows together.
+    """
+    suffix = f".{part}-of-{parts}" if parts > 1 else ""
+    return f"{folder_of(portfolio)}date={date}/{first:012d}-{last:012d}{suffix}.parquet"
 
 
 TEXT_PORTFOLIOS = f"{folder_of('~')}date=1970-01-01/columns.parquet"
@@ -83,19 +91,38 @@ whether `portfolio` is a number (pandas, DuckDB) finds that it is a text, also w
 
 
 def cover(names: Iterable[str]) -> dict[str, list[Span]]:
-    """By portfolio the files that hold its history without a gap from the first row on, in order.
+    """By portfolio the spans that hold its history without a gap from the first row on, in order.
 
-    Files behind a gap are left out: rows come back with the journal, not in pieces.
+    Spans behind a gap are left out: rows come back with the journal, not in pieces. So are spans of which a file is
+    missing: their writer was cut off.
     """
-    found = [
-        (match[1], int(match[3]), int(match[4]), match[2], name)
-        for name in names
-        if (match := _NAME.fullmatch(name))
-    ]
     spans: dict[str, list[Span]] = {}
-    for portfolio, starts, last, date, name in sorted(found, key=lambda file: (file[0], file[1], -file[2])):
+    for (portfolio, starts, _, last), files in sorted(_whole(names).items()):
         kept = spans.setdefault(portfolio, [])
         end = kept[-1].last + 1 if kept else 0
         if starts <= end <= last:
-            kept.append(Span(name, portfolio, date, starts, end, last))
+            kept.append(Span(portfolio, files, starts, end, last))
     return spans
+
+
+def unfinished(names: Iterable[str]) -> list[str]:
+    """The files of spans of which another file is missing."""
+    names = list(names)
+    whole = {name for files in _whole(names).values() for name, _ in files}
+    return [name for name in names if _NAME.fullmatch(name) and name not in whole]
+
+
+def _whole(names: Iterable[str]) -> dict[tuple[str, int, int, int], tuple[tuple[str, str], ...]]:
+    """The spans that are there in full: by portfolio, first row, -last row and last row their files."""
+    found: dict[tuple[str, int, int, int], dict[int, list[tuple[int, str, str]]]] = {}
+    for name in names:
+        if match := _NAME.fullmatch(name):
+            portfolio, date, starts, last, part, parts = match.groups("1")
+            span = found.setdefault((portfolio, int(starts), -int(last), int(last)), {})
+            span.setdefault(int(parts), []).append((int(part), name, date))
+    return {
+        key: tuple((name, date) for _, name, date in sorted(files))
+        for key, by_parts in found.items()
+        for parts, files in by_parts.items()
+        if [part for part, _, _ in sorted(files)] == [*range(1, parts + 1)]
+    }

@@ -1,6 +1,7 @@
-"""Writing the history: consecutive rows of one portfolio, cut at midnight UTC, a file a day.
+"""Writing the history: consecutive rows of one portfolio, a file a UTC date.
 
-The same rows make the same bytes, whatever was written beside them.
+Rows whose dates follow one another are cut at midnight, and the same rows make the same bytes, whatever was written
+beside them. Rows that go back and forth between dates are one span of several files, one a date.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from engine.columns import SignalBatch, TextColumn
 from engine.digests import Ints
+from engine.history.checksums import UNSEALED, seal
 from engine.history.features import number_map, text_map
 from engine.history.schema import FIXED, FORMAT, TEXT_PORTFOLIOS, file_name
 from engine.instants import DAY_US, format_date
@@ -33,6 +35,8 @@ _ROW_GROUP = 16_384
 _NAMED = ("source", "symbol", "decided_by", "outcome", "executed")
 _MAPS = ("feature_numbers.key_value.key", "feature_texts.key_value.key", "feature_texts.key_value.value")
 _FORMAT = b"raysignal.format"
+_MOST_DATES = 400
+"""Of one span: to compute a receipt again, all of its files are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +78,9 @@ def chunk_table(chunk: HistoryChunk) -> pa.Table:
 
 
 def write_chunk(blobs: BlobStore, chunk: HistoryChunk) -> list[str]:
-    """Write the rows, one file for each stretch of one UTC date; the names, in order.
+    """Write the rows, no file with rows of two UTC dates; the names, in order.
 
-    When it fails half-way, the files written so far are whole, and `written_up_to` says where to go on.
+    When it fails half-way, the files written so far are whole, and `resume` says where to go on.
 
     Raises:
         StoreUnavailable: the store did not answer.
@@ -84,31 +88,56 @@ def write_chunk(blobs: BlobStore, chunk: HistoryChunk) -> list[str]:
     if chunk.first_ordinal == 0:
         blobs.put(TEXT_PORTFOLIOS, _written(FIXED.empty_table().replace_schema_metadata({_FORMAT: FORMAT})))
     names = []
-    day = chunk.batch.timestamp_us // DAY_US
-    cuts = [0, *(np.flatnonzero(np.diff(day)) + 1).tolist(), len(chunk)]
-    for start, stop in pairwise(cuts):
-        if start == stop:
-            continue
+    days = chunk.batch.timestamp_us // DAY_US
+    for start, stop, dates in _spans(days):
         first, last = chunk.first_ordinal + start, chunk.first_ordinal + stop - 1
-        name = file_name(chunk.portfolio, format_date(int(day[start]) * DAY_US), first, last)
-        blobs.put(name, _file(chunk, start, stop))
-        names.append(name)
+        table, state_before = _table(chunk, start, stop), chunk.state_at(start)
+        for part, date in enumerate(dates, 1):
+            rows = table if len(dates) == 1 else table.filter(pa.array(days[start:stop] == date))
+            name = file_name(
+                chunk.portfolio, format_date(date * DAY_US), first, last, part=part, parts=len(dates)
+            )
+            blobs.put(name, _file(rows, chunk.portfolio, first, last, state_before))
+            names.append(name)
     return names
 
 
-def _file(chunk: HistoryChunk, start: int, stop: int) -> bytes:
-    table = _table(chunk, start, stop)
+def _spans(days: Ints) -> Iterator[tuple[int, int, list[int]]]:
+    """Consecutive rows `start` to `stop` that are written together, and their dates, a file each."""
+    cuts = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
+    runs: list[tuple[int, int, int]] = []
+    dates: set[int] = set()
+    for start, stop in pairwise(cuts):
+        if start == stop:
+            continue
+        date = int(days[start])
+        if date not in dates and len(dates) == _MOST_DATES:
+            yield from _joined(runs, dates)
+            runs, dates = [], set()
+        runs.append((start, stop, date))
+        dates.add(date)
+    yield from _joined(runs, dates)
+
+
+def _joined(runs: list[tuple[int, int, int]], dates: set[int]) -> Iterator[tuple[int, int, list[int]]]:
+    if len(runs) == len(dates):
+        yield from ((start, stop, [date]) for start, stop, date in runs)
+    else:
+        yield runs[0][0], runs[-1][1], sorted(dates)
+
+
+def _file(rows: pa.Table, portfolio: str, first: int, last: int, state_before: bytes) -> bytes:
     return _written(
-        table.replace_schema_metadata(
+        rows.replace_schema_metadata(
             {
                 _FORMAT: FORMAT,
-                b"raysignal.portfolio": chunk.portfolio.encode(),
-                b"raysignal.from": str(chunk.first_ordinal + start).encode(),
-                b"raysignal.to": str(chunk.first_ordinal + stop - 1).encode(),
-                b"raysignal.state_before": base64.b64encode(chunk.state_at(start)),
+                b"raysignal.portfolio": portfolio.encode(),
+                b"raysignal.from": str(first).encode(),
+                b"raysignal.to": str(last).encode(),
+                b"raysignal.state_before": base64.b64encode(state_before),
                 # What `query` makes columns of, without reading the maps.
-                b"raysignal.numbers": _feature_names(table["feature_numbers"]),
-                b"raysignal.texts": _feature_names(table["feature_texts"]),
+                b"raysignal.numbers": _feature_names(rows["feature_numbers"]),
+                b"raysignal.texts": _feature_names(rows["feature_texts"]),
             }
         )
     )
@@ -116,17 +145,19 @@ def _file(chunk: HistoryChunk, start: int, stop: int) -> bytes:
 
 def _written(table: pa.Table) -> bytes:
     out = io.BytesIO()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         out,
+        table.schema,
         compression="zstd",
         compression_level=1,
-        row_group_size=_ROW_GROUP,
         use_dictionary=[*_NAMED, *_MAPS],
         # The extremes of features help nobody and swell the footer.
         write_statistics=[name for name in FIXED.names if not name.startswith("feature_")],
-    )
-    return out.getvalue()
+        write_page_checksum=True,
+    ) as writer:
+        writer.write_table(table, row_group_size=_ROW_GROUP)
+        writer.add_key_value_metadata(UNSEALED)
+    return seal(out.getvalue())
 
 
 def _table(chunk: HistoryChunk, start: int, stop: int) -> pa.Table:

@@ -34,6 +34,11 @@ def written(draw: st.DrawFn) -> list[list[Signal]]:
     n = draw(st.integers(0, 40))
     step = draw(st.sampled_from([HOUR_US // 60, 7 * HOUR_US, 30 * HOUR_US]))
     signals = [replace(signal, features=draw(features)) for signal in some_signals(n, step_us=step)]
+    back = draw(st.sampled_from([0, 0, 3 * 24 * HOUR_US]))  # days that come again
+    signals = [
+        replace(signal, timestamp_us=signal.timestamp_us - row % 3 * back)
+        for row, signal in enumerate(signals)
+    ]
     cuts = sorted({0, n, *draw(st.lists(st.integers(0, n), max_size=4))})
     return [signals[start:stop] for start, stop in itertools.pairwise(cuts)]
 

@@ -2,20 +2,22 @@ import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from engine import history
-from engine.errors import InputError, InvalidField, JournalDamaged, NotFound, SettingsError
+from engine.errors import InputError, InvalidField, JournalDamaged, NotFound, SettingsError, StoreUnavailable
 from engine.history.query import query
 from engine.history.schema import cover, file_name
 from engine.ledger import Ledger
 from engine.policy import Policy
-from engine.signals import Action
+from engine.signals import Action, Signal
 from tests.folder_blobs import FolderBlobs
 from tests.history_chunks import HOUR_US, START_US, chunk_of, renamed, some_signals
 
@@ -79,20 +81,75 @@ def test_a_chunk_is_cut_at_midnight_utc_and_every_file_tells_its_date_and_rows(b
         assert days == {name.split("date=")[1][:10]}
 
 
-def test_time_that_goes_back_between_symbols_makes_files_of_their_own(blobs):
-    signals = [*some_signals(30), *some_signals(30)[:3]]
-    chunk = chunk_of(some_signals(33))
-    stamps = [signal.timestamp_us for signal in signals]
-    chunk = replace(chunk, batch=replace(chunk.batch, timestamp_us=pa.array(stamps).to_numpy()))
+def alternating(n: int, days: int) -> list[Signal]:
+    """n signals, each about the day after that of the one before; after the last day comes the first again."""
+    return [
+        replace(each, timestamp_us=START_US + row % days * 24 * HOUR_US + row)
+        for row, each in enumerate(some_signals(n))
+    ]
+
+
+def test_rows_that_alternate_between_days_make_a_file_a_day_and_come_back_in_order(blobs, tmp_path):
+    signals = alternating(50, 3)
+    chunk = chunk_of(signals)
 
     names = history.write_chunk(blobs, chunk)
 
     assert [name.split("date=")[1] for name in names] == [
-        "2025-02-24/000000000000-000000000023.parquet",
-        "2025-02-25/000000000024-000000000029.parquet",
-        "2025-02-24/000000000030-000000000032.parquet",
+        "2025-02-24/000000000000-000000000049.1-of-3.parquet",
+        "2025-02-25/000000000000-000000000049.2-of-3.parquet",
+        "2025-02-26/000000000000-000000000049.3-of-3.parquet",
     ]
-    assert ordinals(history.read_range(blobs, "baseline", 0, 99)) == list(range(33))
+    assert pq.read_table(blobs.folder / names[1], partitioning=None)["ordinal"].to_pylist() == [
+        *range(1, 50, 3)
+    ]
+    whole = history.chunk_table(chunk).to_pylist()
+    assert history.read_range(blobs, "baseline", 0, 99).to_pylist() == whole
+    assert history.read_range(blobs, "baseline", 7, 20).to_pylist() == whole[7:21]
+    assert history.read_page(blobs, "baseline", limit=9, after=10).table.to_pylist() == whole[11:20]
+    day = {"start_us": START_US + 24 * HOUR_US, "end_us": START_US + 48 * HOUR_US}
+    assert ordinals(history.read_page(blobs, "baseline", limit=99, **day).table) == [*range(1, 50, 3)]
+    part = history.read_part(blobs, "baseline", 31)
+    assert (part.first, part.end, part.state_before) == (0, 50, chunk.state_at(0))
+    assert part.timestamp_us.tolist() == [signal.timestamp_us for signal in signals]
+    assert [part.symbols[code] for code in part.symbol] == [signal.symbol for signal in signals]
+    assert [part.row_at(row).batch.signal(0) for row in range(50)] == signals
+    answer = query(
+        tmp_path.as_uri(),
+        "select date, count(*) as n, min(ordinal) as first from history group by 1 order by 1",
+    )
+    assert [(row["n"], row["first"]) for row in answer.to_pylist()] == [(17, 0), (17, 1), (16, 2)]
+
+
+def test_days_that_follow_one_another_keep_files_that_need_no_other(blobs):
+    signals = [*some_signals(30), *alternating(4, 2)[2:]]
+    stamps = [signal.timestamp_us for signal in signals]
+    chunk = chunk_of(some_signals(32))
+    history.write_chunk(blobs, replace(chunk, batch=replace(chunk.batch, timestamp_us=np.array(stamps))))
+    history.write_chunk(blobs, renamed(chunk_of(some_signals(30)), "ordered"))
+
+    assert len(blobs.list("history/portfolio=baseline/")) == 2
+    assert [name[-33:] for name in blobs.list("history/portfolio=ordered/")] == [
+        "000000000000-000000000023.parquet", "000000000024-000000000029.parquet",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_rows_of_which_a_file_is_missing_do_not_count_and_are_written_anew(blobs, tmp_path, lost):
+    ledger = Ledger(Policy())
+    history.write_chunk(blobs, chunk_of(some_signals(5), ledger=ledger))
+    chunk = chunk_of(alternating(30, 3), first=5, ledger=ledger)
+    names = history.write_chunk(blobs, chunk)
+    blobs.delete(names[lost])
+
+    assert history.written_up_to(blobs, "baseline") == 5
+    assert history.locate(blobs, "baseline", 6) is None
+    assert len(query(tmp_path.as_uri(), "select * from history")) == 5
+
+    assert history.resume(blobs, "baseline") == 5
+    assert [name for name in names if blobs.get(name)] == []
+    assert history.write_chunk(blobs, chunk) == names
+    assert history.written_up_to(blobs, "baseline") == 35
 
 
 def test_the_ledger_before_every_file_is_kept_in_it(blobs):
@@ -286,6 +343,39 @@ def test_a_damaged_file_is_named(blobs, damage):
     ):
         with pytest.raises(JournalDamaged, match=name):
             read()
+
+
+def test_no_flipped_bit_is_shown_as_truth(blobs, tmp_path):
+    (name,) = history.write_chunk(blobs, chunk_of(some_signals(5)))
+    path = blobs.folder / name
+    whole = path.read_bytes()
+    reads = (
+        lambda: history.read_range(blobs, "baseline", 0, 4),
+        lambda: history.read_page(blobs, "baseline", limit=9),
+        lambda: history.read_part(blobs, "baseline", 0),
+        lambda: query(tmp_path.as_uri(), "select * from history"),
+    )
+    rng = Random(7)
+    for flip in range(200):
+        data = bytearray(whole)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        path.write_bytes(data)
+        with pytest.raises((JournalDamaged, StoreUnavailable)):
+            reads[flip % len(reads)]()
+    path.write_bytes(whole)
+    assert len(query(tmp_path.as_uri(), "select * from history")) == 5
+
+
+def test_readers_that_check_pages_find_a_flipped_bit(blobs):
+    (name,) = history.write_chunk(blobs, chunk_of(some_signals(500, step_us=1000)))
+    path = blobs.folder / name
+    data = bytearray(path.read_bytes())
+    column = pq.read_metadata(path).row_group(0).column(6)
+    data[column.data_page_offset + column.total_compressed_size // 2] ^= 1
+    path.write_bytes(data)
+
+    with pytest.raises(OSError, match="CRC"):
+        pd.read_parquet(path, page_checksum_verification=True)
 
 
 def test_sql_sees_every_portfolio_with_its_date_and_its_features(blobs, tmp_path):

@@ -293,6 +293,30 @@ async def test_a_flush_moves_everything_to_the_history_and_receipts_stay_the_sam
     assert bench.mailbox.counts.checkpoints == 1
 
 
+async def test_rows_that_alternate_between_days_wait_for_ten_flushes(make: Callable[..., Bench]) -> None:
+    bench = make()
+    day = 24 * 60
+    for number, minute in enumerate((0, day, 1, day + 1)):
+        symbol = f"S{minute >= day}"
+        signal = Signal(symbol, START_US + minute * 60_000_000, Action.BUY, 100.0, signal_id=f"s{number}")
+        await bench.mailbox.submit(
+            "baseline", SignalBatch.of_signals([signal]).encode(), all_or_nothing=True, accept_price_jump=False,
+            receipts=False,
+        )  # fmt: skip
+
+    for _ in range(9):
+        bench.mailbox._flush_if_idle()
+    assert (await bench.mailbox.recent("baseline")).first == 0
+
+    bench.mailbox._flush_if_idle()
+    await bench.mailbox._checkpoint_written()
+    assert (await bench.mailbox.recent("baseline")).first == 4
+    await bench.send(2 * day)
+    bench.mailbox._flush_if_idle()
+    await bench.mailbox._checkpoint_written()
+    assert (await bench.mailbox.recent("baseline")).first == 5
+
+
 async def test_a_flush_whose_checkpoint_fails_says_so(make: Callable[..., Bench]) -> None:
     bench = make()
     await bench.send(0)

@@ -589,6 +589,50 @@ def test_a_checkpoint_is_due_after_so_many_rows_and_bounds_the_memory(busy: Plac
     assert history.written_up_to(busy.stores.blobs, "baseline") == 7
 
 
+def alternating(count: int, days: int) -> list[Signal]:
+    """Signals of a symbol a day, each of the day after that of the one before."""
+    return [
+        a_signal(
+            row % days * 1440 + row // days,
+            100.0 + row % 7,
+            row % 3 - 1,
+            symbol=f"S{row % days}",
+            rsi=float(row),
+        )
+        for row in range(count)
+    ]
+
+
+@pytest.mark.slow
+def test_signals_that_alternate_between_days_make_few_files(tmp_path: Path) -> None:
+    place = Place(tmp_path, Limits(checkpoint_rows=100))
+    signals = alternating(16_000, 8)
+    for first in range(0, 16_000, 50):
+        for signal in signals[first : first + 50]:
+            place.shard.submit(
+                "baseline", SignalBatch.of_signals([signal]).encode(), all_or_nothing=True, accept_price_jump=False,
+                receipts=False,
+            )  # fmt: skip
+        commit(place.shard)
+    place.checkpoint()
+
+    assert len(place.files("history")) <= 40
+    assert all_rows(place) == list(range(16_000))
+
+
+def test_receipts_of_signals_that_alternate_between_days_are_the_first_ones(busy: Place) -> None:
+    signals = alternating(60, 3)
+    first = [busy.receipts([signal])[0] for signal in signals]
+    busy.checkpoint()
+    busy.restart()
+
+    assert len(busy.files("history")) == 3
+    assert [busy.receipts([signal])[0] for signal in signals] == first
+    assert busy.receipts(sorted(signals, key=lambda each: each.timestamp_us)) == sorted(
+        first, key=lambda each: each["timestamp"]
+    )
+
+
 def test_a_checkpoint_is_due_after_so_many_bytes(tmp_path: Path) -> None:
     place = Place(tmp_path, Limits(checkpoint_bytes=2000))
     place.send([a_signal(0, note="x" * 3000)])
