@@ -29,6 +29,7 @@ from cli.texts import escape
 
 _SHOWN_ERRORS = 10
 _WIDE = 160
+_UNBOUNDED = 10_000
 _EXACT = 1e15
 
 
@@ -67,9 +68,10 @@ class Output:
         """Those of the columns that fit side by side, without folding; those named in `least` go first, in order."""
         console = self.err if self.as_json else self.out
         kept = list(columns)
+        unbounded = console.options.update(width=_UNBOUNDED)
         for name in least:
             table = rows_table(kept, [[row.get(column) for column in kept] for row in rows])
-            if console.measure(table).maximum <= console.width:
+            if console.measure(table, options=unbounded).maximum <= console.width:
                 break
             kept = [column for column in kept if column != name]
         return kept
