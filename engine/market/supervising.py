@@ -31,7 +31,7 @@ class Supervisor:
 
     Args:
         follow: one life of the feed, from its venue to its orders.
-        begun: told that a life begins; gives its number, over restarts of the process.
+        begun: told that a life has begun; gives its number, over restarts of the process.
         start_within_s: a feed that has not been ready by then has failed; it is tried again all the same.
     """
 
@@ -59,7 +59,6 @@ class Supervisor:
     async def run(self) -> None:
         """Follow, whatever happens, until it is refused for good."""
         while not self._refused:
-            self.lives = self.lives + 1 if self._begun is None else await asyncio.to_thread(self._begun)
             began_s = self._clock.monotonic()
             trouble = await self._live()
             if trouble != self._trouble or self._refused:
@@ -98,6 +97,9 @@ class Supervisor:
             async with self._follow() as followed:
                 self._followed = followed
                 try:
+                    self.lives = (
+                        self.lives + 1 if self._begun is None else await asyncio.to_thread(self._begun)
+                    )
                     await followed.run()
                 finally:
                     self._was_ready |= followed.feed.was_ready

@@ -57,7 +57,7 @@ async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_it
         async with actor_of(loopback, tmp_path, NAMES) as actor:
             statuses = await stand(actor, ["ready", "ready", "failed"])
             assert [status["name"] for status in statuses] == NAMES
-            assert [status["lives"] for status in statuses] == [1, 1, 1]
+            assert [status["lives"] for status in statuses] == [1, 1, 0]
             assert len({status["pid"] for status in statuses}) == 1
             assert "Invalid symbol" in statuses[2]["trouble"]
             assert [status["trouble"] for status in statuses[:2]] == [None, None]

@@ -207,7 +207,7 @@ async def test_the_venues_time_is_asked_for_again_and_a_refusal_disturbs_nothing
     sink, exchange = Sunk(), exchange_of(name)
     async with Loopback(exchange, speed=50) as loopback:
         exchange.orders.place("unavailable")
-        async with feed_of(loopback, sink, venue=venue_named(name), terms=Terms(time_every_s=5.0)) as feed:
+        async with feed_of(loopback, sink, venue=venue_named(name), terms=Terms(time_every_s=60.0)) as feed:
             await sink.until(lambda: bool(feed.observed.time_refused))
             assert "503" in feed.snapshot()["clock"]["trouble"]
             await sink.until(lambda: feed.snapshot()["clock"]["basis"] == "server time")
