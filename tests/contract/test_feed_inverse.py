@@ -1,6 +1,5 @@
 """A feed of an inverse contract with the settings as they are: signals, and no order on paper."""
 
-import asyncio
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -9,6 +8,7 @@ import orjson
 import pytest
 
 from engine.database.database import open_database
+from engine.market.events import Trade
 from engine.market.following import Around, following
 from engine.market.loopback.exchange import GeneratedExchange
 from engine.market.loopback.server import Loopback
@@ -17,6 +17,8 @@ from engine.settings import Settings
 from engine.signals import Signal
 from serve.logs import json_logger
 from tests.cluster.waiting import until
+
+SECOND = 1_000_000
 
 
 @pytest.mark.parametrize(("venue", "symbol"), [("binance-coinm", "BTCUSD_PERP"), ("okx", "BTC-USD-SWAP")])
@@ -31,20 +33,24 @@ async def test_an_inverse_contract_makes_signals_and_no_orders(
         posted.append(signal)
         return signal.signal_id
 
-    exchange = GeneratedExchange(venue, seed=3, start_us=1_700_000_000_000_000, symbols=[symbol])
-    async with Loopback(exchange, speed=30) as loopback:
+    exchange = GeneratedExchange(venue, seed=3, start_us=1_700_000_000 * SECOND, symbols=[symbol])
+    async with Loopback(exchange) as loopback:
         settings = Settings(
-            feeds=(name,), feed_bar="5s", feed_fast=2, feed_slow=5,
+            feeds=(name,), feed_bar="5s", feed_fast=2, feed_slow=4,
             feed_hosts={venue: {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}},
         )  # fmt: skip
         around = Around(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
         async with following(name, settings, around) as followed:
-            running = asyncio.create_task(followed.run())
-
-            await until(lambda: len(posted) >= 2, "it has crossed twice", deadline_s=180.0)
+            await until(lambda: followed.station.begun, "it has begun")
             assert followed.status()["station"]["paper"] is None
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            instrument = followed.station.subscriptions[0].instrument
+            assert instrument.inverse
+            # A trade a bar, up and down.
+            start_us = around.now_us() // SECOND * SECOND
+            for number, price in enumerate([10, 11, 12, 13, 14, 9, 7, 5, 8, 12, 16, 9, 4, 3]):
+                at_us = start_us + 5 * SECOND * number
+                followed.station.take([Trade(instrument, str(number), 1000 * price, 1, 1, at_us, at_us)])
+            await until(lambda: len(posted) >= 2, "it has crossed")
     assert {signal.symbol for signal in posted} == {name}
     assert OrderStore(database, f"paper:{name}").opened() is None
     said = [orjson.loads(line) for line in lines.getvalue().splitlines()]
