@@ -65,7 +65,7 @@ def test_version_is_one_line():
         ["sweep", "FILE"],
         ["sweep", "FILE", "--grid", "sma_fast=5:1:1"],
         ["sweep", "FILE", "--grid", "fee_bps=-5:20:5"],
-        ["sweep", "FILE", "--grid", "sma_fast=2:5:1", "--walk-forward", "0,5"],
+        ["sweep", "FILE", "--grid", "sma_fast=2:5:1", "--walk-forward", "600"],
         ["sweep", "FILE", "--grid", "sma_fast=2:5:1", "--purge", "5"],
         ["sweep", "FILE", "--grid", "sma_fast=2:5:1", "--objective", "luck"],
         ["luck", "FILE", "--paths", "0"],
