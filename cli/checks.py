@@ -72,6 +72,8 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[Finding]:
     yield check_compiled()
     yield check_store(settings.store)
     yield check_database(settings)
+    if overrides.get("store"):
+        yield check_journal(settings)
     yield check_ray(settings.ray_address)
     yield check_doors()
 
@@ -311,6 +313,23 @@ def check_database(settings: Settings) -> Finding:
     if needed:
         return Finding("database", "failed", said, remedy)
     return Finding("database", "warning", f"{said}: raysignal feed does not run", remedy)
+
+
+def check_journal(settings: Settings) -> Finding:
+    """Whether every record of the journals and every file of the history can be read."""
+    from engine.journal.stores import open_stores  # noqa: PLC0415 - loads boto3
+    from engine.rebuilding import look_over  # noqa: PLC0415 - loads numba
+
+    try:
+        found, wrong = look_over(open_stores(settings.store), settings.shards)
+    except RaysignalError as error:
+        return Finding("journal", "failed", str(error), f"make {settings.store} readable")
+    if wrong:
+        return Finding(
+            "journal", "failed", "; ".join(wrong),
+            "raysignal store rebuild writes history anew; put damaged files of the journal back from a backup",
+        )  # fmt: skip
+    return Finding("journal", "ok", "; ".join(found))
 
 
 def check_ray(address: str | None) -> Finding:

@@ -27,6 +27,7 @@ from cli import (
     run,
     runs,
     serve,
+    store,
     sweep,
 )
 from cli.commands import Verb, VerbGroup, WrongUsage
@@ -98,6 +99,7 @@ app.command("check-strategy", cls=Verb)(check_strategy.check_strategy)
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")
+app.add_typer(store.app, name="store")
 app.command("doctor", cls=Verb)(doctor.doctor)
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import ray
+import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
 from engine.digests import Ints
@@ -86,7 +87,7 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         for name, policy in settings.policies().items()
         if shard_of(name, settings.shards) == shard
     }
-    name = f"shard={shard:04d}"
+    name, number = f"shard={shard:04d}", shard
 
     def open_shard() -> Shard:
         stores = open_stores(settings.store)
@@ -95,12 +96,27 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         shard = Shard.open(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_folder("index", settings.store) / name, limits=limits, policies=policies,
+            owns=lambda portfolio: shard_of(portfolio, settings.shards) == number,
         )  # fmt: skip
+        tell_found(name, shard)
         # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.
         gc.freeze()
         return shard
 
     return Mailbox(open_shard, clock=time.perf_counter, flush_s=settings.flush_s, on_fenced=on_fenced)
+
+
+def tell_found(name: str, shard: Shard) -> None:
+    """Write to the log what a start found in the journal."""
+    found = shard.found
+    structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
+    ).info(
+        "journal opened", journal=name, files=found.files, records=found.last, bytes_cut=found.cut,
+        last_file=found.file, epoch=shard.journal.epoch,
+        signals={portfolio: each.count for portfolio, each in shard.portfolios.items()}, beyond_the_journal=0,
+    )  # fmt: skip
 
 
 def shard_of(portfolio: str, shards: int) -> int:

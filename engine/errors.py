@@ -31,6 +31,7 @@
         ├── StoreHeld             another process of this machine works on the store
         ├── Fenced                 another writer has taken over; this one must stop
         ├── JournalDamaged         a record that was durable cannot be read
+        │   └── JournalBehind      records that are known to have been durable are not in the journal
         ├── DatabaseTooNew         a database whose tables a later version of the code has changed
         └── UnsafeStore            the store does not enforce conditional writes
 
@@ -281,6 +282,10 @@ class Fenced(StoreError):
 
 class JournalDamaged(StoreError):
     """A record that was durable cannot be read: `fields` name the record and where it lies."""
+
+
+class JournalBehind(JournalDamaged):
+    """Records that are known to have been durable are not in the journal: it was removed, cut or replaced."""
 
 
 class DatabaseTooNew(StoreError):

@@ -31,6 +31,7 @@ from engine.decisions import Decisions
 from engine.digests import Floats, Ints
 from engine.errors import (
     InvalidField,
+    JournalBehind,
     JournalDamaged,
     NotFound,
     PortfolioConflict,
@@ -41,7 +42,7 @@ from engine.errors import (
 from engine.identities import Frozen, Identities, portfolio_keys
 from engine.journal.blobs import BlobStore
 from engine.journal.frames import Position, Record
-from engine.journal.journal import Commit, Journal, JournalStore
+from engine.journal.journal import Commit, Journal, JournalEnd, JournalStore
 from engine.judgement import Finding, judge
 from engine.ledger import Ledger, LedgerRows
 from engine.policy import Policy, check_portfolio_name
@@ -141,6 +142,8 @@ class Shard:
         self._captured: Checkpoint | None = None
         self._checkpointing = False
         self.rows_kept = 0
+        self.found = JournalEnd()
+        """What the journal held when it was opened."""
 
     @classmethod
     def open(
@@ -152,6 +155,7 @@ class Shard:
         cache_dir: Path,
         limits: Limits,
         policies: Mapping[str, Policy],
+        owns: Callable[[str], bool] = lambda _: True,
     ) -> "Shard":
         """Take the journal over and rebuild the state: from the latest snapshot, or from the first record.
 
@@ -164,12 +168,24 @@ class Shard:
             cache_dir: a local folder for copies of runs.
             limits: see `Limits`.
             policies: the portfolios that are to exist.
+            owns: whether a portfolio belongs to this shard, by its name.
 
         Raises:
+            JournalBehind: history or snapshot hold records that the journal does not.
             Fenced, StoreUnavailable, JournalDamaged: see `Journal.open`.
             PortfolioConflict: a portfolio exists with another policy.
         """
         snapshot = snapshots.latest(blobs, prefix)
+        # Before anything is taken over: a refusal changes nothing. The history first: a writer that lives may go on.
+        written = {
+            name: history.written_up_to(blobs, name) for name in history.portfolios(blobs) if owns(name)
+        }
+        known = {name: history.last_sequence(blobs, name) for name in written}
+        end = store.end(snapshot.position.sequence if snapshot else 0)
+        for name, sequence in known.items():
+            if sequence > end.last:
+                more = sequence - end.last
+                raise behind(f"the history of {name!r} holds records up to {sequence}, {more} more", end)
         journal = Journal.open(store, after=snapshot.position if snapshot else None)
         shard = None
         if snapshot is not None:
@@ -179,6 +195,13 @@ class Shard:
             shard = cls(journal, blobs, prefix, Identities.create(cache_dir), limits)
         for record in journal.replay(snapshot.position if snapshot else None):
             shard._replay(record)
+        shard.found = end
+        for name, rows in written.items():
+            counted = shard.portfolios[name].count if name in shard.portfolios else 0
+            if rows > counted:
+                journal.close()
+                what = f"the history of {name!r} holds {rows} signals, {rows - counted} more than the journal"
+                raise behind(what, end)
         shard.identities.sweep_orphans(blobs, f"{prefix}/identities/")
         for name, policy in policies.items():
             shard.create(name, policy)
@@ -556,6 +579,16 @@ class Shard:
             checkpoint.position = record.position
             self.write_checkpoint(checkpoint)
             self.checkpointed(checkpoint)
+
+
+def behind(what: str, end: JournalEnd) -> JournalBehind:
+    """The error of a journal that lacks records which were acknowledged."""
+    return JournalBehind(
+        f"{what}, and the journal ends with record {end.last}: records that were acknowledged are lost from it. "
+        "Expected the journal that this store was written with: put its files back from a backup. "
+        "raysignal store rebuild --accept-loss sets aside what the journal does not hold, and goes on without it",
+        reason="behind", last=end.last,
+    )  # fmt: skip
 
 
 def _with_rows(

@@ -150,6 +150,38 @@ def resume(blobs: BlobStore, portfolio: str) -> int:
     return written_up_to(blobs, portfolio)
 
 
+def portfolios(blobs: BlobStore) -> list[str]:
+    """The portfolios that the history holds rows of."""
+    return sorted(name for name, spans in cover(blobs.list("history/")).items() if spans)
+
+
+def damage(blobs: BlobStore, portfolio: str) -> Iterator[str]:
+    """A sentence for each file of the history that cannot be read or has other bytes than were written."""
+    for span in _list(blobs, portfolio):
+        for name, _ in span.files:
+            try:
+                _table(_opened(_bytes(blobs, name), name), name)
+            except JournalDamaged as error:
+                yield str(error)
+
+
+def last_sequence(blobs: BlobStore, portfolio: str) -> int:
+    """The journal record that the last row lies in; 0 where there is none, or where its file cannot be read."""
+    spans = _list(blobs, portfolio)
+    if not spans:
+        return 0
+    last = 0
+    for name, _ in spans[-1].files:
+        try:
+            last = max(
+                last,
+                pc.max(_table(_opened(_bytes(blobs, name), name), name, ["sequence"])["sequence"]).as_py(),
+            )
+        except JournalDamaged:
+            continue
+    return last
+
+
 def locate(blobs: BlobStore, portfolio: str, ordinal: int) -> Span | None:
     """The span that holds a row; None if none does. The store is listed only when the row was not known before."""
     for spans in (_known.get(blobs, {}).get(portfolio, []), None):

@@ -32,6 +32,23 @@ class Block:
     records: list[Record]
 
 
+@dataclass(frozen=True, slots=True)
+class JournalEnd:
+    """What a journal holds, as far as its end tells.
+
+    Attributes:
+        files: how many files it lies in; None where counting them means listing a bucket.
+        last: the sequence number of the last record, and so how many records there are; 0: none.
+        cut: bytes of a torn write behind it, which do not count.
+        file: where the last record lies.
+    """
+
+    files: int | None = 0
+    last: int = 0
+    cut: int = 0
+    file: str | None = None
+
+
 class JournalWriter(Protocol):
     """The right to append, as one epoch holds it."""
 
@@ -82,6 +99,9 @@ class JournalStore(Protocol):
             JournalDamaged: the last records cannot be read.
             StoreUnavailable: the store did not answer within its bound.
         """
+
+    def end(self, hint: int) -> JournalEnd:
+        """What there is, taking nothing over; see `take_over` for `hint` and what it raises."""
 
     def read(self, start: int) -> Iterator[Block]:
         """Every record from sequence number `start` (1 or more) on, checksums verified, in order.

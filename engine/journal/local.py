@@ -44,7 +44,7 @@ system that gives this.
 import errno
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +52,7 @@ from engine.errors import Fenced, StoreError, StoreUnavailable, UnsafeStore
 from engine.journal.disk import AppendFile, Disk, RealDisk
 from engine.journal.frames import (
     GENESIS,
+    HEADER_SIZE,
     Bytes,
     Fault,
     Position,
@@ -61,7 +62,7 @@ from engine.journal.frames import (
     previous_epoch_of,
     scan,
 )
-from engine.journal.journal import Block, damaged
+from engine.journal.journal import Block, JournalEnd, damaged
 
 SECTOR = 512
 SEGMENT_SIZE = 64 * 1024 * 1024
@@ -132,6 +133,18 @@ class LocalStore:
                 self.disk.sync(self.directory / last[0].name)
                 self.disk.sync_dir(self.directory)
             return LocalWriter(self, epoch, None if last is None else last[1])
+
+    def end(self, hint: int) -> JournalEnd:  # noqa: ARG002 - the end is found without it
+        """See `JournalStore.end`."""
+        with disk_errors():
+            files = len(_segments(self.disk.list(self.directory)))
+            found = self._last_record()
+            if found is None:
+                return JournalEnd(files)
+            segment, last = found
+            end = last.offset + HEADER_SIZE + len(last.payload)
+            cut = self.disk.size(self.directory / segment.name) - (end + -end % SECTOR)
+            return JournalEnd(files, last.sequence, max(cut, 0), segment.name)
 
     def read(self, start: int) -> Iterator[Block]:
         """See `JournalStore.read`."""
@@ -323,12 +336,24 @@ class LocalWriter:
             self.close()
             self._file, self._size = disk.open_append(directory / _Segment(self._epoch, first).name), 0
         assert self._file is not None
-        self._file.append([*buffers, b"\xff" * padding])
+        try:
+            self._file.append([*buffers, b"\xff" * padding])
+        except OSError:
+            if begins:
+                self._drop_empty(directory / _Segment(self._epoch, first).name)
+            raise
         self._file.sync()
         if begins:
             disk.sync_dir(directory)
         self._size += size + padding
         self._check_not_fenced()
+
+    def _drop_empty(self, path: Path) -> None:
+        """Remove a segment that nothing was written to: a full disk would fill with one a try."""
+        with suppress(OSError):
+            if self._store.disk.size(path) == 0:
+                self.close()
+                self._store.disk.unlink(path)
 
     def _check_not_fenced(self) -> None:
         store = self._store

@@ -29,7 +29,7 @@ from typing import NamedTuple
 from engine.errors import Fenced, StoreUnavailable
 from engine.journal.bucket import Bucket
 from engine.journal.frames import GENESIS, LAST_OF_COMMIT, Bytes, Position, Record, encode_takeover, scan
-from engine.journal.journal import Block, damaged
+from engine.journal.journal import Block, JournalEnd, damaged
 
 _COMMIT = re.compile(r"(\d{20})\.commit")
 _AHEAD_BYTES = 64 * 1024 * 1024
@@ -79,6 +79,11 @@ class S3Store:
         raise StoreUnavailable(
             f"another writer keeps committing to s3://{self.bucket.name}/{self.bucket.prefix}"
         )
+
+    def end(self, hint: int) -> JournalEnd:
+        """See `JournalStore.end`."""
+        last = self._last_record(hint)
+        return JournalEnd(None) if last is None else JournalEnd(None, last.sequence)
 
     def read(self, start: int) -> Iterator[Block]:
         """See `JournalStore.read`."""
