@@ -38,6 +38,7 @@
 Every error survives pickling, because actors raise across processes.
 """
 
+import errno
 from collections.abc import Sequence
 from typing import Any
 
@@ -294,6 +295,16 @@ class DatabaseTooNew(StoreError):
 
 class UnsafeStore(StoreError):
     """The store does not enforce conditional writes, so two writers could both believe they own it."""
+
+
+def store_failure_reason(error: StoreError) -> str:
+    """One word for why the store failed: the disk's own error, such as ENOSPC for a full one, else the error's name."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno is not None:
+            return errno.errorcode.get(cause.errno, str(cause.errno))
+        cause = cause.__cause__
+    return type(error).__name__
 
 
 def shorten(value: object, limit: int = 80) -> str:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from engine.digests import Ints
-from engine.errors import Fenced, RaysignalError, StoreError, StoreUnavailable
+from engine.errors import Fenced, RaysignalError, StoreError, StoreUnavailable, store_failure_reason
 from engine.policy import Policy
 from engine.receipts import Followed, Found, Recent, Standing, Submission
 from engine.shard import Checkpoint, Pending, Shard
@@ -39,6 +39,7 @@ class Counts:
         commit_s: seconds spent in commits; `commit_buckets` counts them by `COMMIT_BUCKETS_S` and above.
         checkpoints: written.
         decided: rows that were taken in with somebody's decisions.
+        store_failures: commits, checkpoints and openings that failed, by `store_failure_reason`.
     """
 
     received: int = 0
@@ -52,6 +53,7 @@ class Counts:
     commit_buckets: list[int] = field(default_factory=lambda: [0] * (len(COMMIT_BUCKETS_S) + 1))
     checkpoints: int = 0
     decided: int = 0
+    store_failures: Counter[str] = field(default_factory=Counter)
 
     def take(self, pending: Pending) -> None:
         """Count what was submitted."""
@@ -226,6 +228,7 @@ class Mailbox:
         shard = self._shard
         return asdict(self.counts) | {
             "refused": dict(self.counts.refused),
+            "store_failures": dict(self.counts.store_failures),
             "queue_depth": len(self._waiters),
             "rows_kept": 0 if shard is None else shard.rows_kept,
             "durable_sequence": 0 if shard is None else shard.durable,
@@ -236,7 +239,11 @@ class Mailbox:
         if self._shard is None:
             async with self._opening:
                 if self._shard is None:
-                    self._shard = await self._aside(self._open_shard)
+                    try:
+                        self._shard = await self._aside(self._open_shard)
+                    except StoreError as error:
+                        self.counts.store_failures[store_failure_reason(error)] += 1
+                        raise
                     self._commit_soon(self._shard)
         return self._shard
 
@@ -340,6 +347,7 @@ class Mailbox:
         if shard is not self._shard:
             return  # given up before; if it was fenced, then by the one that was opened in its place
         self._shard = None
+        self.counts.store_failures[store_failure_reason(error)] += 1
         # Behind a commit that is still being written, on the thread that writes it.
         asyncio.get_running_loop().run_in_executor(self._writer, shard.journal.close)
         waiters, self._waiters = self._waiters, deque()

@@ -16,10 +16,10 @@ from engine.errors import RaysignalError
 from engine.settings import Settings
 from serve import schemas
 from serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER
-from serve.front import LINE
+from serve.front import LINE, noted_problem
 from serve.operations import OPERATIONS, Operation
 from serve.page import docs_page
-from serve.problems import Problem, problem_of, problem_of_http, problem_unexpected
+from serve.problems import Problem, problem_of_http, problem_unexpected
 from serve.routes import Routes
 
 _MODELS: tuple[type[BaseModel], ...] = (
@@ -78,7 +78,7 @@ def build_api(routes: Routes, settings: Settings) -> FastAPI:
 
 async def _refuse(request: Request, error: Exception) -> Response:
     assert isinstance(error, RaysignalError)
-    return _told(problem_of(error), request)
+    return noted_problem(error, request.scope[LINE]).response()
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:

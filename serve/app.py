@@ -25,7 +25,7 @@ from serve.feeds import feeds_of
 from serve.front import Front
 from serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
 from serve.lane import Lane, open_lane
-from serve.logs import open_log
+from serve.logs import StoreLog, open_log
 from serve.routes import Routes
 
 APP_NAME = "raysignal"
@@ -58,18 +58,21 @@ class Edge:
             feeds=feeds,
             replica=name,
         )
+        store_log = StoreLog(log, name)
         warn_of_few_descriptors(log, descriptors())
         self._asgi = Front(
             build_api(routes, settings),
             hot={("POST", "/signal"): routes.post_signal},
             access=access,
             log=log,
+            store_log=store_log,
             name=name,
         )
         if not foreign_layers():
             lane = Lane(
-                routes, access=access, log=log, name=name, max_body=min(settings.max_signal_bytes, LANE_BYTES),
-                max_batch=settings.max_batch_bytes, max_under_way=MAX_ONGOING, loop=asyncio.get_running_loop(),
+                routes, access=access, log=log, store_log=store_log, name=name,
+                max_body=min(settings.max_signal_bytes, LANE_BYTES), max_batch=settings.max_batch_bytes,
+                max_under_way=MAX_ONGOING, loop=asyncio.get_running_loop(),
             )  # fmt: skip
             open_lane(lane)
 

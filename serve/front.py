@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 from secrets import token_hex
 from typing import Any
 
@@ -10,13 +11,17 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from engine.errors import RaysignalError
+from engine.errors import RaysignalError, StoreError
 from serve.access import Access
+from serve.logs import StoreLog
 from serve.problems import Problem, problem_of, problem_unexpected
 
 # Where a handler puts what the line shall say, and where it finds a signature that is still to be verified.
 LINE = "raysignal.line"
 CLAIM = "raysignal.claim"
+
+_STORE_ERROR = "store_error"
+_DURABLE = frozenset({("POST", "/signal"), ("POST", "/signals")})
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -30,6 +35,7 @@ class Front:
             what a handler does, and a busy service spends its time on one route.
         access: who may come in.
         log: where the lines go.
+        store_log: where those about the store go.
         name: of this replica, for the line.
         clock: seconds of a clock that only goes forward.
     """
@@ -41,6 +47,7 @@ class Front:
         hot: Mapping[tuple[str, str], Handler],
         access: Access,
         log: FilteringBoundLogger,
+        store_log: StoreLog,
         name: str,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -48,6 +55,7 @@ class Front:
         self._hot = hot
         self._access = access
         self._log = log
+        self._store_log = store_log
         self._name = name
         self._clock = clock
 
@@ -69,15 +77,15 @@ class Front:
         try:
             await self._answer(scope, receive, noting)
         except RaysignalError as error:
-            await self._refuse(problem_of(error), line, status, scope, receive, noting)
+            await self._refuse(noted_problem(error, line), line, status, scope, receive, noting)
         except Exception:  # noqa: BLE001 - the last one who can answer; it is logged with its traceback
             error_id = line.setdefault("error_id", token_hex(8))
             self._log.exception("unexpected", error_id=error_id)
             await self._refuse(problem_unexpected(error_id), line, status, scope, receive, noting)
         finally:
             write_line(
-                self._log, method=scope["method"], path=scope["path"], status=status, replica=self._name,
-                seconds=self._clock() - started, line=line,
+                self._log, self._store_log, method=scope["method"], path=scope["path"], status=status,
+                replica=self._name, seconds=self._clock() - started, line=line,
             )  # fmt: skip
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -99,8 +107,18 @@ class Front:
             await problem.response()(scope, receive, send)
 
 
+def noted_problem(error: RaysignalError, line: dict[str, Any]) -> Problem:
+    """The problem that an error is; the line is told of it."""
+    problem = problem_of(error)
+    line["problem"] = problem.body["type"]
+    if isinstance(error, StoreError):
+        line[_STORE_ERROR] = error
+    return problem
+
+
 def write_line(
     log: FilteringBoundLogger,
+    store_log: StoreLog,
     *,
     method: str,
     path: str,
@@ -109,7 +127,12 @@ def write_line(
     seconds: float,
     line: dict[str, Any],
 ) -> None:
-    """The one line of a request; `line` holds what its handler says about it."""
+    """The one line of a request; `line` holds what its handler says about it. None where the store goes on failing."""
+    error = line.pop(_STORE_ERROR, None)
+    if error is not None and not store_log.failed(error):
+        return
+    if status == HTTPStatus.OK and (method, path) in _DURABLE:
+        store_log.worked()
     log.info(
         "request", method=method, path=path, status=status, latency_ms=round(seconds * 1e3, 3),
         replica=replica, **line,

@@ -27,10 +27,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from engine.errors import RaysignalError, StoreUnavailable, UnreadableInput
 from serve.access import Access
 from serve.bodies import GATHERED, Gathered
-from serve.front import write_line
+from serve.front import noted_problem, write_line
 from serve.gather import Place
+from serve.logs import StoreLog
 from serve.operations import JSON
-from serve.problems import PROBLEM_JSON, Problem, problem_of, problem_unexpected
+from serve.problems import PROBLEM_JSON, Problem, problem_unexpected
 from serve.routes import Routes
 
 PATH = "/signal"
@@ -104,6 +105,7 @@ class Lane:
         routes: what single signals are posted to.
         access: who may come in.
         log: where the lines go.
+        store_log: where those about the store go.
         name: of this replica, for the line.
         max_body: bytes; longer ones go the ordinary way, which refuses them.
         max_batch: bytes of a batch on the ordinary way, whose body is gathered; see `serve.bodies`.
@@ -118,6 +120,7 @@ class Lane:
         *,
         access: Access,
         log: FilteringBoundLogger,
+        store_log: StoreLog,
         name: str,
         max_body: int,
         max_batch: int,
@@ -128,6 +131,7 @@ class Lane:
         self._routes = routes
         self._access = access
         self._log = log
+        self._store_log = store_log
         self._name = name
         self.max_body = max_body
         self.max_batch = max_batch
@@ -184,12 +188,12 @@ class Lane:
     def _refuse(self, passage: Passage, error: Exception) -> None:
         problem: Problem
         if isinstance(error, RaysignalError):
-            problem = problem_of(error)
+            problem = noted_problem(error, passage.line)
         else:
             error_id = passage.line["error_id"] = token_hex(8)
             self._log.error("unexpected", error_id=error_id, exc_info=error)
             problem = problem_unexpected(error_id)
-        passage.line["problem"] = problem.body["type"]
+            passage.line["problem"] = problem.body["type"]
         self._finish(passage, problem.status, PROBLEM_JSON, orjson.dumps(problem.body), problem.headers)
 
     def _finish(
@@ -200,7 +204,7 @@ class Lane:
             passage.answer(status, media_type, body, headers)
         finally:
             write_line(
-                self._log, method="POST", path=PATH, status=status, replica=self._name,
+                self._log, self._store_log, method="POST", path=PATH, status=status, replica=self._name,
                 seconds=self._clock() - passage.started, line=passage.line,
             )  # fmt: skip
 

@@ -14,6 +14,8 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from engine.errors import StoreError
+
 SHOWN_IDS = 10
 FLUSH_S = 0.05
 
@@ -44,6 +46,34 @@ def json_logger(stream: BinaryIO) -> FilteringBoundLogger:
         wrapper_class=structlog.make_filtering_bound_logger("info"),
     ).bind()  # bound once, and not at each line
     return logger
+
+
+class StoreLog:
+    """The lines about a store that fails: one when it begins to, with the cause, and one when it works again.
+
+    In between, requests that meet the failure have no line of their own: they say nothing new, and a busy sender
+    would fill the disk that the log lies on, too.
+    """
+
+    def __init__(self, log: FilteringBoundLogger, replica: str) -> None:
+        self._log = log
+        self._replica = replica
+        self._met = 0
+
+    def failed(self, error: StoreError) -> bool:
+        """Note a request that met the failure; whether it is the first, which is logged with its cause."""
+        self._met += 1
+        if self._met == 1:
+            self._log.warning(
+                "store_failed", cause=str(error), problem=type(error).__name__, replica=self._replica
+            )
+        return self._met == 1
+
+    def worked(self) -> None:
+        """Note a signal that was made durable."""
+        if self._met:
+            self._log.warning("store_works_again", requests_failed=self._met, replica=self._replica)
+            self._met = 0
 
 
 class _Lines:

@@ -31,6 +31,14 @@ _COUNTERS = (
     ("records", "raysignal_journal_records", "Journal records made durable"),
     ("checkpoints", "raysignal_checkpoints", "Checkpoints written: history, identities and snapshot"),
 )
+_BY_REASON = (
+    ("refused", "raysignal_signals_refused", "Signals refused, by the name of their error"),
+    (
+        "store_failures",
+        "raysignal_store_failures",
+        "Commits, checkpoints and openings of a journal that failed, by the disk's error (ENOSPC: it is full)",
+    ),
+)
 _GAUGES = (
     ("queue_depth", "raysignal_queue_depth", "Calls that wait for their record to become durable"),
     (
@@ -75,15 +83,14 @@ class _Observed(Collector):
     def collect(self) -> Iterator[Metric]:
         for key, name, text in _COUNTERS:
             yield CounterMetricFamily(name, text, value=sum(shard[key] for shard in self._shards))
-        refused = CounterMetricFamily(
-            "raysignal_signals_refused", "Signals refused, by the name of their error", labels=["reason"]
-        )
-        totals: Counter[str] = Counter()
-        for shard in self._shards:
-            totals.update(shard["refused"])
-        for reason, count in sorted(totals.items()):
-            refused.add_metric([reason], count)
-        yield refused
+        for key, name, text in _BY_REASON:
+            family = CounterMetricFamily(name, text, labels=["reason"])
+            totals: Counter[str] = Counter()
+            for shard in self._shards:
+                totals.update(shard[key])
+            for reason, count in sorted(totals.items()):
+                family.add_metric([reason], count)
+            yield family
         yield self._commits()
         for key, name, text in _GAUGES:
             gauge = GaugeMetricFamily(name, text, labels=["shard"])

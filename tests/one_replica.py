@@ -17,6 +17,7 @@ from engine.shard import Limits, Shard
 from serve.access import Access
 from serve.api import build_api
 from serve.front import Front
+from serve.logs import StoreLog
 from serve.routes import Routes
 
 
@@ -56,6 +57,7 @@ class Replica:
     desk: Desk
     access: Access
     log: Any
+    store_log: StoreLog
     lines: list[Any]
 
 
@@ -76,12 +78,14 @@ async def replica(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
     routes: Any = Routes(chosen, desk, stores.blobs, access=access)  # type: ignore[arg-type]
     captured = structlog.testing.LogCapture()
     log = structlog.wrap_logger(None, processors=[captured])
+    store_log = StoreLog(log, "r1")
     front = Front(
         build_api(routes, chosen),
         hot={("POST", "/signal"): routes.post_signal},
         access=access,
         log=log,
+        store_log=store_log,
         name="r1",
     )
-    yield Replica(front, routes, desk, access, log, captured.entries)
+    yield Replica(front, routes, desk, access, log, store_log, captured.entries)
     await mailbox.close()

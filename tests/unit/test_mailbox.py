@@ -215,6 +215,7 @@ async def test_a_failed_write_tells_everyone_who_waits_and_the_shard_is_opened_a
     told = await asyncio.gather(*calls, return_exceptions=True)
 
     assert [type(error) for error in told] == [StoreUnavailable] * 3
+    assert bench.mailbox.observe()["store_failures"] == {"EIO": 1}
     assert (await bench.send(1, 2, 3)).taken.tolist() == [Taken.ACCEPTED] * 3
     assert bench.opened == 2
     assert (await bench.send(0)).taken.tolist() == [Taken.REPLAYED]

@@ -162,6 +162,26 @@ async def test_a_store_that_does_not_answer_is_503_and_says_when_to_try_again(tm
         assert (await http.post("/signal", json=SIGNAL)).status_code == 200
 
 
+async def test_a_store_that_fails_is_logged_once_with_its_cause_and_once_when_it_works_again(
+    tmp_path: Path,
+) -> None:
+    lines: list[dict[str, Any]] = []
+    async with running(tmp_path, lines) as (http, desk):
+        desk.broken = StoreUnavailable("the store's disk failed: [Errno 28] No space left on device")
+        for _ in range(20):
+            assert (await http.post("/signal", json=SIGNAL)).status_code == 503
+            assert (await http.post("/signals", json=[SIGNAL])).status_code == 503
+            assert (await http.get("/readyz")).status_code == 503
+        assert (await http.get("/performance")).status_code == 200
+        desk.broken = None
+        assert (await http.post("/signal", json=SIGNAL)).status_code == 200
+    told = [line for line in lines if line["event"] != "request"]
+    assert [line["event"] for line in told] == ["store_failed", "store_works_again"]
+    assert "No space left" in told[0]["cause"]
+    assert told[1]["requests_failed"] == 60
+    assert [line["status"] for line in lines if line["event"] == "request"] == [503, 200, 200]
+
+
 @pytest.mark.parametrize(("path", "body"), [("/signal", SIGNAL), ("/signals", [SIGNAL])])
 async def test_what_nobody_foresaw_is_a_problem_whose_id_is_in_the_log(
     tmp_path: Path, path: str, body: Any

@@ -126,7 +126,7 @@ async def connected(folder: Path, **settings: Any) -> AsyncIterator[tuple[Replic
 
 def lane_of(found: Replica, max_under_way: int = 8, loop: Any = None) -> Lane:
     return Lane(
-        found.routes, access=found.access, log=found.log, name="r1", max_body=4096,
+        found.routes, access=found.access, log=found.log, store_log=found.store_log, name="r1", max_body=4096,
         max_batch=1 << 20, max_under_way=max_under_way, loop=loop or asyncio.get_running_loop(),
     )  # fmt: skip
 

@@ -35,6 +35,13 @@ def test_refusals_are_counted_by_their_reason() -> None:
     assert page["raysignal_signals_refused_total", "PriceJump"] == 5
 
 
+def test_failures_of_the_store_are_counted_by_their_reason() -> None:
+    shards = [shard(store_failures={"ENOSPC": 2}), shard(store_failures={"ENOSPC": 1, "Fenced": 1})]
+    page = samples(metrics_page(shards, COMMIT_BUCKETS_S))
+    assert page["raysignal_store_failures_total", "ENOSPC"] == 3
+    assert page["raysignal_store_failures_total", "Fenced"] == 1
+
+
 def test_commit_latency_is_a_cumulative_histogram() -> None:
     counts = Counts()
     for seconds in (0.0004, 0.0004, 0.03, 9.0):
