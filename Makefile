@@ -10,7 +10,7 @@ N ?= 10000
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit lint type sim validate image-check bench lock clean
+.PHONY: help setup run test unit lint type sim validate image-check bench client lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -60,6 +60,10 @@ bench: setup ## every benchmark, each with its peer in the same run
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.lock
 	@$(BIN)/python -m experiments.benchmarks --markdown docs/benchmarks.md
 
+client: setup ## the program that makes typed clients, in an environment of its own; its test then runs
+	@$(PYTHON) -m venv .venv-client
+	@$(BIN)/uv pip sync --quiet --python .venv-client/bin/python --require-hashes requirements/client.lock
+
 lock: setup ## resolve the dependencies again, with hashes and without an index address
 	@for kind in "service:--extra agents --extra feeds --extra experiments" \
 	    "dev:--extra agents --extra feeds --extra experiments --extra test --extra lint" \
@@ -70,6 +74,9 @@ lock: setup ## resolve the dependencies again, with hashes and without an index 
 	@# A peer that cannot live beside pandas 3: it gets an environment of its own.
 	@echo "nautilus-trader==1.221.*" | $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_35 - -o requirements/nautilus.lock
+	@# The typed client's generator wants an older typer.
+	@echo "openapi-python-client==0.29.*" | $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url \
+	  --no-header --python-version 3.11 --python-platform linux - -o requirements/client.lock
 
 clean: ## remove what was made here
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis run

@@ -33,8 +33,9 @@ class SignalBody(BaseModel):
             description="also `datetime` or `time`: ISO 8601 or M/D/YYYY H:MM; without a zone, the configured one"
         ),
     ]
+    # Two enumerations, because makers of typed clients leave out one of texts and numbers.
     signal: Annotated[
-        Literal[-1, 0, 1, "SELL", "HOLD", "BUY"],
+        Literal["SELL", "HOLD", "BUY"] | Literal[-1, 0, 1],  # noqa: PYI030, RUF100
         Field(description='also `Signal` or `action`; any case, 1 or "1"'),
     ]
     price: Annotated[
