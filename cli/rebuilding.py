@@ -1,32 +1,45 @@
 """What `raysignal store rebuild` does, shard by shard."""
 
+from collections.abc import Callable
+
 from cli.direct import refuse_store_in_use
 from cli.output import Output
-from engine.actors import cache_dir, check_layout, shard_of
+from engine.actors import shard_of
+from engine.journal.layout import check_layout
 from engine.journal.stores import open_stores
+from engine.private_files import cache_folder
 from engine.rebuilding import rebuild
 from engine.settings import Settings
 from engine.shard import Limits
+from serve.startup import held_store
 
 
 def rebuild_store(settings: Settings, *, accept_loss: bool, output: Output) -> None:
     """Rebuild every shard, and say what was found.
 
     Raises:
-        StoreInUse: a process of this machine writes the store.
+        StoreInUse, StoreHeld: a process of this machine uses the store.
         JournalDamaged, JournalBehind: see `rebuild`.
     """
     refuse_store_in_use(settings.store)
+    with held_store(settings.store, doing="raysignal store rebuild"):
+        _rebuild(settings, accept_loss=accept_loss, output=output)
+
+
+def _rebuild(settings: Settings, *, accept_loss: bool, output: Output) -> None:
     stores = open_stores(settings.store)
-    check_layout(stores.blobs, settings.shards)
+    check_layout(stores.blobs, settings.shards, settings.store)
+
+    def owner(number: int) -> Callable[[str], bool]:
+        return lambda portfolio: shard_of(portfolio, settings.shards) == number
+
     told = []
     for number in range(settings.shards):
         name = f"shard={number:04d}"
         made = rebuild(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
-            cache_dir=cache_dir(settings.store) / name, limits=Limits(checkpoint_rows=settings.snapshot_rows),
-            owns=lambda portfolio, number=number: shard_of(portfolio, settings.shards) == number,
-            accept_loss=accept_loss,
+            cache_dir=cache_folder("index", settings.store) / name,
+            limits=Limits(checkpoint_rows=settings.snapshot_rows), owns=owner(number), accept_loss=accept_loss,
         )  # fmt: skip
         told.append({"journal": name, "records": made.records, "signals": made.signals, "lost": made.lost})
         output.say(f"{name}: {made.records:,d} records, {sum(made.signals.values()):,d} signals written anew")
