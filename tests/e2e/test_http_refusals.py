@@ -216,7 +216,6 @@ def test_a_parameter_that_is_not_known_or_not_right_is_422(http: httpx.Client, p
         ("DELETE", "/signals", 405),
         ("PATCH", "/portfolios/x", 405),
         ("OPTIONS", "/signal", 405),
-        ("HEAD", "/performance", 405),
         ("POST", "/signal/", 404),
         ("GET", "/performance/NOBODY", 422),
         ("GET", "/performance/nobody", 404),
