@@ -51,6 +51,7 @@ class Stretch:
 
     Attributes:
         dates: the UTC days that they have.
+        last_day: that of the last row; None: there is none.
         alternates: whether they came back to one of these from another.
     """
 
@@ -58,6 +59,7 @@ class Stretch:
     state_before: bytes
     kept: list[Kept] = field(default_factory=list)
     dates: set[int] = field(default_factory=set)
+    last_day: int | None = None
     alternates: bool = False
 
     @property
@@ -66,13 +68,15 @@ class Stretch:
         return self.kept[-1].first + len(self.kept[-1].batch) if self.kept else self.first
 
     def keep(self, kept: Kept) -> None:
-        """Add the next rows, which are in time order."""
-        before = int(self.kept[-1].batch.timestamp_us[-1]) // DAY_US if self.kept else None
-        stamps = kept.batch.timestamp_us
-        first, last = int(stamps[0]) // DAY_US, int(stamps[-1]) // DAY_US
-        days = {first} if first == last else {*np.unique(stamps // DAY_US).tolist()}
-        self.alternates = self.alternates or not self.dates.isdisjoint(days - {before})
-        self.dates |= days
+        """Add the next rows; those of several symbols may go back and forth in time."""
+        days = kept.batch.timestamp_us // DAY_US
+        if len(days):
+            runs = days[np.flatnonzero(np.diff(days, prepend=days[0] - 1))].tolist()
+            entered = runs[1:] if runs[0] == self.last_day else runs
+            if len(set(entered)) < len(entered) or not self.dates.isdisjoint(entered):
+                self.alternates = True
+            self.dates.update(runs)
+            self.last_day = runs[-1]
         self.kept.append(kept)
 
 

@@ -55,7 +55,7 @@ def test_a_book_is_what_two_dictionaries_are(
             assert _pairs(book.walk(side, size, limit)) == slow.walk(side, size, limit)
         tops = [(slow.levels(side) or [(0, 0)])[0] for side in (BID, ASK)]
         assert book.best == (*tops[0], *tops[1])
-        assert book.crossed == bool(tops[0][0] and tops[1][0] and tops[0][0] >= tops[1][0])
+        assert book.crossed == bool(tops[0][0] and tops[1][0] and tops[0][0] > tops[1][0])
         assert book.counts == (len(slow.sides[BID]), len(slow.sides[ASK]))
 
 
