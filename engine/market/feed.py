@@ -9,7 +9,8 @@ Events come to `sink` in the order of their messages, connection by connection, 
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from random import Random
 from typing import Any, Protocol, Self
@@ -242,8 +243,15 @@ async def instruments_of(venue: Venue, symbols: Sequence[str], rest: RestClient)
         StoreUnavailable: it does not answer.
         UnreadableInput: its answer is none.
     """
-    try:
+    with naming_symbols(venue, symbols):
         return venue.read_instruments(symbols, await rest.get(venue.instruments_request(symbols), tries=5))
+
+
+@contextmanager
+def naming_symbols(venue: Venue, symbols: Sequence[str]) -> Iterator[None]:
+    """Within, what the venue refuses is `InvalidField` of these symbols, with what it says."""
+    try:
+        yield
     except VenueRefusal as error:
         listed = ", ".join(symbols)
         raise InvalidField(

@@ -21,7 +21,7 @@ from engine.journal.blobs import BlobStore
 from engine.market.bars import Bar, Basis, bar_of
 from engine.market.clocks import Clock
 from engine.market.events import Instrument
-from engine.market.feed import Answers, Feed, history_of
+from engine.market.feed import Answers, Feed, history_of, naming_symbols
 from engine.market.keeping import Rename, nothing_to_rename
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.health import Health, State
@@ -209,9 +209,10 @@ async def bars_of_history(
 
 async def _listed(venue: Venue, symbol: str, rest: Answers) -> tuple[Instrument, Listing | None]:
     """How a symbol is written, and what the venue asks of orders in it; None for an inverse contract."""
-    body = await rest.get(venue.instruments_request([symbol]), tries=5)
-    (instrument,) = venue.read_instruments([symbol], body)
-    return instrument, None if instrument.inverse else venue.read_listings([symbol], body)[0]
+    with naming_symbols(venue, [symbol]):
+        body = await rest.get(venue.instruments_request([symbol]), tries=5)
+        (instrument,) = venue.read_instruments([symbol], body)
+        return instrument, None if instrument.inverse else venue.read_listings([symbol], body)[0]
 
 
 def dealer_of(
