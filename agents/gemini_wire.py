@@ -6,7 +6,8 @@ a response has begun: what fails before that is the network's doing or ours, wha
 
 import os
 import re
-from collections.abc import Mapping
+import zlib
+from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,9 @@ from agents.prompting import clean
 from agents.verdicts import Reason
 from engine.errors import SettingsError
 
+MAX_ANSWER_BYTES = 1024 * 1024
+"""Of a response as it comes over the wire, and again after it was decompressed; answers have some thousand."""
+
 _NOTHING = Usage(0, 0)
 _OLD_TRACING = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER")
 """LangChain refuses every call while one of these is set and newer tracing is off."""
@@ -43,7 +47,10 @@ _exchange: ContextVar[_Exchange] = ContextVar("exchange")
 
 
 class _Transport(httpx.AsyncBaseTransport, httpx.BaseTransport):
-    """httpx's own, which notes when a response begins; it is handed to a blocking client that is never used.
+    """httpx's own, which notes when a response begins, and gives up what is longer than an answer can be.
+
+    It decompresses by itself, because httpx does so without a bound. It is handed to a blocking client, too, that
+    is never used.
 
     With aiohttp, the SDK's other way, an answer 503 that is no JSON looks like an unreadable answer 200.
     """
@@ -52,12 +59,51 @@ class _Transport(httpx.AsyncBaseTransport, httpx.BaseTransport):
         self._inner = httpx.AsyncHTTPTransport(proxy=_proxy_for(base_url))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.headers["accept-encoding"] = "gzip"
         response = await self._inner.handle_async_request(request)
         _exchange.get().status = response.status_code
-        return response
+        encoding = response.headers.pop("content-encoding", "identity").strip().lower()
+        response.headers.pop("content-length", None)  # of the compressed bytes
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        bounded = _BoundedStream(response.stream, encoding)
+        return httpx.Response(
+            response.status_code, headers=response.headers, stream=bounded, extensions=response.extensions
+        )
 
     async def aclose(self) -> None:
         await self._inner.aclose()
+
+
+class _BoundedStream(httpx.AsyncByteStream):
+    """The body of a response, decompressed; `_UnusableBody` as soon as it is over a limit."""
+
+    def __init__(self, stream: httpx.AsyncByteStream, encoding: str) -> None:
+        self._stream = stream
+        self._encoding = encoding
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._encoding not in {"identity", "gzip"}:
+            raise _UnusableBody(
+                f"the answer's content encoding is {self._encoding[:40]!r}; expected gzip or none"
+            )
+        decoder = zlib.decompressobj(wbits=31) if self._encoding == "gzip" else None
+        received = decoded = 0
+        async for chunk in self._stream:
+            received += len(chunk)
+            if received > MAX_ANSWER_BYTES:
+                raise _UnusableBody(f"the answer is longer than {MAX_ANSWER_BYTES} bytes")
+            plain = chunk if decoder is None else decoder.decompress(chunk, MAX_ANSWER_BYTES - decoded + 1)
+            decoded += len(plain)
+            if decoded > MAX_ANSWER_BYTES:
+                raise _UnusableBody(f"the answer, decompressed, is longer than {MAX_ANSWER_BYTES} bytes")
+            yield plain
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _UnusableBody(Exception):
+    """A response whose body is not read to its end."""
 
 
 class Wire:

@@ -10,6 +10,7 @@ how. A running server is asked and told through `GET /control` and `POST /contro
 """
 
 import argparse
+import gzip
 import json
 import re
 import signal
@@ -54,6 +55,10 @@ class Behaviour(StrEnum):
     REDIRECT = "redirect"  # 302 to another address
     RESET = "reset"  # the connection is reset
     NOT_JSON = "not_json"  # 200, and a body that is no JSON
+    GZIPPED = "gzipped"  # a right answer, compressed
+    HUGE = "huge"  # a right answer behind 64 MB of blanks
+    BOMB = "bomb"  # the same, compressed to 64 KB
+    BROTLI = "brotli"  # compressed by what was not asked for
     TRUNCATED = "truncated"  # MAX_TOKENS in the middle of the answer
     CLOSED_EARLY = "closed_early"  # MAX_TOKENS, and yet the text is a whole answer
     PROSE = "prose"
@@ -221,6 +226,12 @@ def _handler_of(loopback: Loopback) -> type[BaseHTTPRequestHandler]:  # noqa: C9
                 self.drip()
             elif behaviour is Behaviour.RESET:
                 self.reset()
+            elif behaviour in _ENCODED:
+                blanks, encoding = _ENCODED[behaviour]
+                content = b" " * blanks + json.dumps(_response_to(body, behaviour)).encode()
+                headers = {"Content-Encoding": encoding} if encoding else {}
+                packed = gzip.compress(content) if encoding == "gzip" else content
+                self.send_bytes(200, packed, "application/json", headers)
             elif behaviour is Behaviour.NOT_JSON:
                 self.send_bytes(200, b"<html>It works!</html>", "text/html")
             else:
@@ -293,6 +304,14 @@ def _handler_of(loopback: Loopback) -> type[BaseHTTPRequestHandler]:  # noqa: C9
 
     return Handler
 
+
+_ENCODED = {
+    Behaviour.GZIPPED: (0, "gzip"),
+    Behaviour.HUGE: (64 * 1024 * 1024, ""),
+    Behaviour.BOMB: (64 * 1024 * 1024, "gzip"),
+    Behaviour.BROTLI: (0, "br"),
+}
+"""By behaviour: blanks before the answer, and its content encoding."""
 
 _REFUSALS = {
     Behaviour.REDIRECT: (302, "FOUND", "The model has moved."),

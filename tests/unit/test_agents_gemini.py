@@ -65,6 +65,9 @@ REASONS = {
     Behaviour.REDIRECT: Reason.MODEL_UNAVAILABLE,
     Behaviour.RESET: Reason.MODEL_UNAVAILABLE,
     Behaviour.NOT_JSON: Reason.MODEL_UNREADABLE,
+    Behaviour.HUGE: Reason.MODEL_UNREADABLE,
+    Behaviour.BOMB: Reason.MODEL_UNREADABLE,
+    Behaviour.BROTLI: Reason.MODEL_UNREADABLE,
     Behaviour.TRUNCATED: Reason.MODEL_TRUNCATED,
     Behaviour.CLOSED_EARLY: Reason.MODEL_TRUNCATED,
     Behaviour.PROSE: Reason.MODEL_UNREADABLE,
@@ -86,6 +89,30 @@ async def test_each_way_to_fail_has_its_reason_after_one_attempt(
     assert (failure.reason, failure.sent) == (reason, True)
     assert KEY not in failure.detail
     assert server.calls == 1
+
+
+async def test_an_answer_may_be_compressed(server: Loopback, model: GeminiModel) -> None:
+    server.behave(Behaviour.GZIPPED)
+    answer = await model.call(request_of(), 10.0)
+    assert isinstance(answer, Answer)
+    assert answer.verdict.verdict == "hold"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (Behaviour.HUGE, "the answer is longer than 1048576 bytes"),
+        (Behaviour.BOMB, "the answer, decompressed, is longer than 1048576 bytes"),
+        (Behaviour.BROTLI, "content encoding is 'br'"),
+    ],
+)
+async def test_an_answer_has_a_limit_before_it_is_decompressed_and_after(
+    server: Loopback, model: GeminiModel, behaviour: Behaviour, said: str
+) -> None:
+    server.behave(behaviour)
+    failure = await model.call(request_of(), 10.0)
+    assert isinstance(failure, Failure)
+    assert said in failure.detail
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour.SLOW, Behaviour.DRIP])
