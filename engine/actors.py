@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -89,13 +90,16 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
     }
     name, number = f"shard={shard:04d}", shard
 
+    def cache_dir() -> Path:
+        return cache_folder("index", settings.store) / name
+
     def open_shard() -> Shard:
         stores = open_stores(settings.store)
         stores.probe()
         write_layout(stores.blobs, settings.shards, settings.store)
         shard = Shard.open(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
-            cache_dir=cache_folder("index", settings.store) / name, limits=limits, policies=policies,
+            cache_dir=cache_dir(), limits=limits, policies=policies,
             owns=lambda portfolio: shard_of(portfolio, settings.shards) == number,
         )  # fmt: skip
         tell_found(name, shard)
@@ -103,7 +107,16 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         gc.freeze()
         return shard
 
-    return Mailbox(open_shard, clock=time.perf_counter, flush_s=settings.flush_s, on_fenced=on_fenced)
+    def view_shard(last: int | None) -> Shard:
+        stores = open_stores(settings.store)
+        return Shard.view(
+            stores.journal_store(name), stores.blobs, prefix=f"state/{name}", cache_dir=cache_dir(),
+            limits=limits, last=last,
+        )  # fmt: skip
+
+    return Mailbox(
+        open_shard, view_shard, clock=time.perf_counter, flush_s=settings.flush_s, on_fenced=on_fenced
+    )
 
 
 def tell_found(name: str, shard: Shard) -> None:

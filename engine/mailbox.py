@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+_VIEW_S = 1.0
 _ALTERNATING_FLUSHES = 10
 """How many times `flush_s` rows wait that alternate between dates: a file a date would be written each time."""
 
@@ -76,6 +77,8 @@ class Mailbox:
 
     Args:
         open_shard: opens the shard; blocking; called again after a failure.
+        view_shard: the shard to be read alone, up to a record (None: all there is), for as long as it cannot be
+            opened; blocking.
         clock: seconds, monotonic; only measures.
         flush_s: how long processed rows wait for a checkpoint when nothing else makes one due.
         on_fenced: called once another writer has taken over; this mailbox answers nothing from then on.
@@ -84,16 +87,21 @@ class Mailbox:
     def __init__(
         self,
         open_shard: Callable[[], Shard],
+        view_shard: Callable[[int | None], Shard],
         *,
         clock: Callable[[], float],
         flush_s: float,
         on_fenced: Callable[[], None],
     ) -> None:
         self._open_shard = open_shard
+        self._view_shard = view_shard
         self._clock = clock
         self._flush_s = flush_s
         self._on_fenced = on_fenced
         self._shard: Shard | None = None
+        self._view: Shard | None = None
+        self._view_until = 0.0
+        self._durable_before: int | None = None
         self._opening = asyncio.Lock()
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._committing: asyncio.Task[None] | None = None
@@ -156,7 +164,7 @@ class Mailbox:
 
     async def standings(self, portfolio: str | None = None) -> list[Standing]:
         """Every portfolio as it stands, or the one named; what they tell is durable."""
-        shard = await self._opened()
+        shard = await self._readable()
         names = sorted(shard.portfolios) if portfolio is None else [portfolio]
         standings = [shard.standing(name) for name in names]
         await self._durable(shard, shard.sequence)
@@ -164,14 +172,14 @@ class Mailbox:
 
     async def find(self, portfolio: str, signal_id: str) -> Found:
         """See `Shard.find`."""
-        shard = await self._opened()
+        shard = await self._readable()
         look = shard.find(portfolio, signal_id)
         await self._durable(shard, shard.sequence)
         return await self._aside(look)
 
     async def recent(self, portfolio: str) -> Recent:
         """See `Shard.recent`."""
-        shard = await self._opened()
+        shard = await self._readable()
         collect = shard.recent(portfolio)
         await self._durable(shard, shard.sequence)
         return await self._aside(collect)
@@ -244,13 +252,32 @@ class Mailbox:
                     except StoreError as error:
                         self.counts.store_failures[store_failure_reason(error)] += 1
                         raise
+                    self._view = None
                     self._commit_soon(self._shard)
         return self._shard
+
+    async def _readable(self) -> Shard:
+        """The shard, or while the store takes no writes what its journal tells; looked at again after a second."""
+        now_s = asyncio.get_running_loop().time()
+        if self._shard is None and self._view is not None and now_s < self._view_until:
+            return self._view
+        try:
+            return await self._opened()
+        except StoreUnavailable as error:
+            if self._view is None:
+                try:
+                    self._view = await self._aside(lambda: self._view_shard(self._durable_before))
+                except StoreError:
+                    raise error from None
+            self._view_until = now_s + _VIEW_S
+            return self._view
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._background, work)
 
     async def _durable(self, shard: Shard, sequence: int) -> None:
+        if shard is self._view:
+            return
         if shard is not self._shard:
             raise StoreUnavailable("the journal was opened anew while this call waited; send it again")
         if sequence <= shard.durable:
@@ -346,7 +373,7 @@ class Mailbox:
         """Tell everyone who waits, and forget what may not be durable."""
         if shard is not self._shard:
             return  # given up before; if it was fenced, then by the one that was opened in its place
-        self._shard = None
+        self._shard, self._durable_before = None, shard.durable
         self.counts.store_failures[store_failure_reason(error)] += 1
         # Behind a commit that is still being written, on the thread that writes it.
         asyncio.get_running_loop().run_in_executor(self._writer, shard.journal.close)

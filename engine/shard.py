@@ -14,6 +14,7 @@ journal is the truth: `Shard.open` rebuilds everything else from it.
 When a write fails, the shard is of no more use: what it applied may not be durable. Open it anew.
 """
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, timezone
@@ -187,14 +188,7 @@ class Shard:
                 more = sequence - end.last
                 raise behind(f"the history of {name!r} holds records up to {sequence}, {more} more", end)
         journal = Journal.open(store, after=snapshot.position if snapshot else None)
-        shard = None
-        if snapshot is not None:
-            shard = cls._restored(journal, blobs, prefix, cache_dir, limits, snapshot)
-        if shard is None:
-            snapshot = None
-            shard = cls(journal, blobs, prefix, Identities.create(cache_dir), limits)
-        for record in journal.replay(snapshot.position if snapshot else None):
-            shard._replay(record)
+        shard = cls._rebuilt(journal, blobs, prefix, cache_dir, limits, snapshot)
         shard.found = end
         for name, rows in written.items():
             counted = shard.portfolios[name].count if name in shard.portfolios else 0
@@ -206,6 +200,30 @@ class Shard:
         for name, policy in policies.items():
             shard.create(name, policy)
         return shard
+
+    @classmethod
+    def view(
+        cls,
+        store: JournalStore,
+        blobs: BlobStore,
+        *,
+        prefix: str,
+        cache_dir: Path,
+        limits: Limits,
+        last: int | None = None,
+    ) -> "Shard":
+        """The state as the journal tells it, to be read alone: nothing is taken over, and nothing is written.
+
+        For as long as the store takes no writes. `last` is the sequence number of the last record that counts; None:
+        all that is there. The rest is as in `open`.
+
+        Raises:
+            StoreUnavailable, JournalDamaged: see `Journal.view`.
+        """
+        snapshot = snapshots.latest(blobs, prefix)
+        journal = Journal.view(store, after=snapshot.position if snapshot else None, last=last)
+        limits = replace(limits, checkpoint_rows=sys.maxsize, checkpoint_bytes=sys.maxsize)
+        return cls._rebuilt(journal, blobs, prefix, cache_dir, limits, snapshot)
 
     # Submitting
 
@@ -531,6 +549,27 @@ class Shard:
         return recalls
 
     # Opening
+
+    @classmethod
+    def _rebuilt(
+        cls,
+        journal: Journal,
+        blobs: BlobStore,
+        prefix: str,
+        cache_dir: Path,
+        limits: Limits,
+        snapshot: Snapshot | None,
+    ) -> "Shard":
+        """The shard at the end of its journal."""
+        shard = None
+        if snapshot is not None:
+            shard = cls._restored(journal, blobs, prefix, cache_dir, limits, snapshot)
+        if shard is None:
+            snapshot = None
+            shard = cls(journal, blobs, prefix, Identities.create(cache_dir), limits)
+        for record in journal.replay(snapshot.position if snapshot else None):
+            shard._replay(record)
+        return shard
 
     @classmethod
     def _restored(

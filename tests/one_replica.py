@@ -73,7 +73,13 @@ async def replica(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
             cache_dir=folder / "cache", limits=Limits(), policies={"baseline": Policy()},
         )  # fmt: skip
 
-    mailbox = Mailbox(open_shard, clock=time.perf_counter, flush_s=3600.0, on_fenced=lambda: None)
+    def view_shard(last: int | None) -> Shard:
+        return Shard.view(
+            stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000", cache_dir=folder / "cache",
+            limits=Limits(), last=last,
+        )  # fmt: skip
+
+    mailbox = Mailbox(open_shard, view_shard, clock=time.perf_counter, flush_s=3600.0, on_fenced=lambda: None)
     desk, access = Desk(mailbox), Access.of(chosen)
     routes: Any = Routes(chosen, desk, stores.blobs, access=access)  # type: ignore[arg-type]
     captured = structlog.testing.LogCapture()

@@ -150,6 +150,20 @@ class Journal:
         """
         return cls(store.take_over(0 if after is None else after.sequence))
 
+    @classmethod
+    def view(cls, store: JournalStore, *, after: Position | None = None, last: int | None = None) -> Self:
+        """The journal as it stands, to be read alone: nothing is taken over, and whoever writes goes on.
+
+        Args:
+            store: where the records lie.
+            after: the position a snapshot holds, if there is one.
+            last: the sequence number of the last record that counts; None: all that is there.
+
+        Raises:
+            JournalDamaged: a record cannot be read, or the journal does not contain `after`.
+        """
+        return cls(_Reader(store, GENESIS if after is None else after, last))
+
     @staticmethod
     def read(store: JournalStore, after: Position | None = None) -> Iterator[Record]:
         """Every payload record after a position, taking nothing over.
@@ -252,6 +266,36 @@ class Journal:
             raise Fenced(str(self._failure), **self._failure.fields)
         if self._failure is not None:
             raise StoreUnavailable(f"this journal must be opened anew: {self._failure}")
+
+
+class _Reader:
+    """A `JournalWriter` that writes nothing."""
+
+    epoch = 0
+
+    def __init__(self, store: JournalStore, begin: Position, last: int | None) -> None:
+        self._store = store
+        self.position = begin
+        for record in _chained(store.read(max(begin.sequence, 1)), begin):
+            if last is not None and record.sequence > last:
+                break
+            self.position = record.position
+
+    def append(self, first: int, buffers: Sequence[Bytes]) -> None:
+        raise StoreUnavailable(
+            f"{len(buffers)} buffers from record {first} on cannot be written: the journal is open for reading alone"
+        )
+
+    def read(self, start: int) -> Iterator[Block]:
+        return self._store.read(start)
+
+    def check_current(self, next_sequence: int) -> None:
+        raise StoreUnavailable(
+            f"record {next_sequence} cannot be written: the journal is open for reading alone"
+        )
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
 def verify(store: JournalStore) -> Position:

@@ -1,6 +1,7 @@
 """The mailbox around a shard: many callers, group commit, failures of the store. Real files, no cluster."""
 
 import asyncio
+import errno
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.columns import SignalBatch
-from engine.errors import Fenced, LateSignal, NotFound, PortfolioConflict, StoreUnavailable
+from engine.errors import Fenced, JournalDamaged, LateSignal, NotFound, PortfolioConflict, StoreUnavailable
 from engine.journal.blobs import DiskBlobs
 from engine.journal.disk import AppendFile, RealDisk
 from engine.journal.local import LocalStore
@@ -29,6 +30,7 @@ class GatedDisk(RealDisk):
         self.gates: dict[str, threading.Event] = {}
         self.waiting: dict[str, threading.Semaphore] = {}
         self.failures: list[str] = []
+        self.full = False
 
     def open_append(self, path: Path) -> AppendFile:
         return _GatedFile(self, path.name, super().open_append(path))
@@ -47,6 +49,8 @@ class GatedDisk(RealDisk):
         return self.gates.pop(kind)
 
     def enter(self, name: str) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device", name)
         for kind, gate in list(self.gates.items()):
             if kind in name and not gate.is_set():
                 self.waiting[kind].release()
@@ -81,13 +85,19 @@ class Bench:
         self.disk = GatedDisk()
         self.opened = 0
         self.fenced = 0
-        self.mailbox = Mailbox(self.open, clock=lambda: 0.0, flush_s=3600.0, on_fenced=self._count)
+        self.mailbox = Mailbox(self.open, self.view, clock=lambda: 0.0, flush_s=3600.0, on_fenced=self._count)
 
     def open(self) -> Shard:
         self.opened += 1
         return Shard.open(
             LocalStore(self.folder / "journal", self.disk), DiskBlobs(self.folder / "blobs", self.disk),
             prefix="state", cache_dir=self.folder / "cache", limits=self.limits, policies={"baseline": Policy()},
+        )  # fmt: skip
+
+    def view(self, last: int | None) -> Shard:
+        return Shard.view(
+            LocalStore(self.folder / "journal", self.disk), DiskBlobs(self.folder / "blobs", self.disk),
+            prefix="state", cache_dir=self.folder / "cache", limits=self.limits, last=last,
         )  # fmt: skip
 
     def _count(self) -> None:
@@ -357,3 +367,61 @@ async def test_closing_keeps_everything_for_the_next_one(make: Callable[..., Ben
     again = make()
     assert (await again.mailbox.standings("baseline"))[0].count == 2
     assert again.mailbox.observe()["rows_kept"] == 0
+
+
+@pytest.mark.parametrize("checkpoint_rows", [2, 1_000])
+async def test_while_the_disk_is_full_reads_tell_what_was_acknowledged_and_nothing_else(
+    make: Callable[..., Bench], checkpoint_rows: int
+) -> None:
+    bench = make(checkpoint_rows=checkpoint_rows)
+    await bench.send(0, 1, 2)
+    await bench.mailbox.flush()
+    await bench.send(3)
+    bench.disk.full = True
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match="No space"):
+            await bench.send(4)
+        (standing,) = await bench.mailbox.standings()
+        assert standing.count == 4
+        assert (await bench.mailbox.find("baseline", "s3")).ordinal == 3
+        with pytest.raises(NotFound, match="s4"):
+            await bench.mailbox.find("baseline", "s4")
+        assert sum(len(table) for table in (await bench.mailbox.recent("baseline")).tables) == 1
+        with pytest.raises(StoreUnavailable):
+            await bench.mailbox.ready()
+    bench.disk.full = False
+    await bench.send(4)
+    (standing,) = await bench.mailbox.standings()
+    assert standing.count == 5
+
+
+async def test_a_disk_that_is_full_at_the_start_is_read_all_the_same(make: Callable[..., Bench]) -> None:
+    bench = make()
+    await bench.send(0, 1)
+    await bench.mailbox.close()
+    again = make()
+    again.disk.full = True
+    (standing,) = await again.mailbox.standings("baseline")
+    assert standing.count == 2
+    with pytest.raises(StoreUnavailable):
+        await again.send(2)
+    again.disk.full = False
+    await again.send(2)
+
+
+async def test_a_store_that_cannot_be_read_either_says_why_it_cannot_be_written(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make()
+    await bench.send(0)
+    await bench.mailbox.close()
+    again = make()
+    again.disk.full = True
+    (segment,) = [each for each in (again.folder / "journal").iterdir() if SEGMENT in each.name]
+    content = bytearray(segment.read_bytes())
+    content[content.index(b"baseline")] ^= 1
+    segment.write_bytes(content)
+    with pytest.raises((StoreUnavailable, JournalDamaged)):
+        await again.mailbox.standings()
+    segment.unlink()
+    again.disk.full = False
