@@ -183,6 +183,8 @@ class Shard:
         }
         known = {name: history.last_sequence(blobs, name) for name in written}
         end = store.end(snapshot.position.sequence if snapshot else 0)
+        if snapshot is not None and snapshot.position.sequence > end.last:
+            raise behind(f"a snapshot holds records up to {snapshot.position.sequence}", end)
         for name, sequence in known.items():
             if sequence > end.last:
                 more = sequence - end.last

@@ -33,6 +33,7 @@ from engine.market.monitoring.health import HealthWatch
 from engine.market.posting import answer_from_thread, post_from_thread
 from engine.market.supervising import START_WITHIN_S, Supervisor
 from engine.market.venues.catalogue import venue_named
+from engine.private_files import restrict_new_files
 from engine.settings import SECRETS, Settings
 from engine.signals import Signal
 
@@ -46,6 +47,7 @@ class FeedActor:
     async def __init__(  # type: ignore[misc]
         self, settings: dict[str, Any], database_url: SecretStr, names: Sequence[str]
     ) -> None:
+        restrict_new_files()
         self._settings = Settings(**settings, database_url=database_url)
         self._limits: dict[str, VenueLimits] = {}
         self._database: Database | None = None

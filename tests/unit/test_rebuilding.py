@@ -100,6 +100,21 @@ def test_a_start_refuses_while_the_history_is_ahead_and_changes_nothing(stores, 
     assert (finding.status, "signals that the journal does not" in finding.detail) == ("failed", True)
 
 
+def test_a_snapshot_that_is_ahead_refuses_before_anything_is_taken_over(stores, folder):
+    shutil.rmtree(folder / "store" / "history")
+    (segment,) = journal_of(folder).glob("*.segment")
+    segment.write_bytes(segment.read_bytes()[: segment.stat().st_size // 2])
+    before = names_in(folder / "store")
+
+    for _ in range(3):
+        with pytest.raises(
+            JournalBehind, match="holds records up to 21, and the journal ends with record 13"
+        ):
+            reopened(stores, folder)
+
+    assert names_in(folder / "store") == before
+
+
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__.replace("_", " "))
 def test_the_named_command_sets_aside_what_the_journal_lacks_and_the_store_goes_on(stores, folder, harm):
     held = len(history.read_range(stores.blobs, "baseline", 0, 99))
