@@ -1,8 +1,7 @@
-"""Who has a port or a folder of this machine, as far as the kernel tells it to us; and a port that nobody has."""
+"""Who has a port or a folder of this machine, as far as the kernel tells it to us."""
 
 import ipaddress
 import re
-import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,14 +31,6 @@ class Listener:
         """Whether this machine alone reaches it."""
         address = ipaddress.ip_address(self.host)
         return (getattr(address, "ipv4_mapped", None) or address).is_loopback
-
-
-def free_port() -> int:
-    """A port of the loopback address that was free a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def listener_on(port: int) -> str | None:

@@ -25,7 +25,6 @@ from cli.hosting import hosted
 from cli.lines import with_lines
 from cli.options import URL_VARIABLE, ReadingOptions, writing_to
 from cli.output import Output, errors_table, performance_table, rows_table
-from cli.ports import free_port
 from cli.replay_job import sending, summary
 from cli.replaying import Pace, Plan, Tally, replay_file
 from cli.texts import escape
@@ -35,6 +34,7 @@ from data.generator import SAMPLE_SPEC
 from engine.errors import RaysignalError
 from engine.history.query import query
 from engine.policy import Policy
+from engine.ports import free_port
 from engine.settings import Settings, load_settings
 from serve.logs import json_logger
 

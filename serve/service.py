@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from engine.errors import SettingsError, StoreUnavailable
 from engine.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
+from engine.ports import free_port
 from engine.ray_address import refuse_silent_head
 from engine.settings import Settings
 from serve.haproxy import PER_CLIENT_VARIABLE
@@ -89,7 +90,7 @@ def fast_mode(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(replicas_from),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(replicas_from + 199),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port()),
         # Ray runs its workers at 15, where two busy processes of anybody else's leave them next to nothing.
         "RAY_worker_niceness": "0",
     }
@@ -157,13 +158,6 @@ def refuse_used_port(host: str, port: int) -> None:
                 f"port {port} of {host} cannot be listened on ({error.strerror}); expected a free one: set "
                 "RAYSIGNAL_PORT"
             ) from error
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def own_stderr() -> str | None:

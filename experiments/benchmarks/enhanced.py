@@ -15,9 +15,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from engine.ports import free_port
 from engine.settings import Settings
 from experiments.benchmarks.figures import Figure
-from experiments.benchmarks.http import free_port
 from experiments.benchmarks.load import Plan, run
 from serve.service import Service, local_service
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+from engine.ports import free_port
 from engine.settings import Settings
 from experiments.benchmarks.figures import Figure
-from experiments.benchmarks.http import free_port
 from experiments.benchmarks.load import Plan, run
 from serve.service import local_service
 

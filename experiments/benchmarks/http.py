@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from engine.ports import free_port
 from engine.settings import Settings
 from experiments.benchmarks.figures import Figure
 from experiments.benchmarks.load import Plan, run
@@ -157,13 +158,6 @@ def _peer(database: Path | None = None) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait()
-
-
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

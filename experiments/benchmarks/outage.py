@@ -10,7 +10,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from engine.columns import SignalBatch
 from engine.instants import format_instant
 from engine.journal.journal import Journal
 from engine.journal.stores import open_stores
+from engine.ports import free_port
 from engine.records import Intake, read_record
 from engine.settings import Settings
 from experiments.benchmarks.figures import Figure
@@ -44,7 +44,7 @@ _OK = 200
 def measure() -> list[Figure]:
     """Outages, failed requests, and what was lost or doubled."""
     with tempfile.TemporaryDirectory() as folder:
-        service = _Service((Path(folder) / "store").as_uri(), _free_port(), Path(folder) / "log")
+        service = _Service((Path(folder) / "store").as_uri(), free_port(), Path(folder) / "log")
         service.start()
         try:
             figures, acknowledged = asyncio.run(_outages(service))
@@ -233,12 +233,6 @@ def _title(pid: int) -> str:
 
 def _figure(what: str, value: float, unit: str, target: float | None = None) -> Figure:
     return Figure("outage", what, value, unit, target, "less")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _host(store: str, port: int) -> None:

@@ -12,10 +12,10 @@ import pytest_asyncio
 from engine.actors import Desk
 from engine.journal.bucket import s3_client
 from engine.policy import Policy
+from engine.ports import free_port
 from engine.settings import Settings
 from tests.cluster.hosting import Host
 from tests.cluster.nodes import Nodes, three_nodes
-from tests.ports import free_port
 from tests.servers import CREDENTIALS, Server, moto_server
 
 _numbers = itertools.count()

@@ -17,7 +17,7 @@ import ray
 from ray.cluster_utils import Cluster
 
 from engine.local_cluster import NAMESPACE
-from tests.ports import free_port
+from engine.ports import free_port
 from tests.servers import CREDENTIALS, Fate, FaultyProxy
 
 # Loopback, but not 127.0.0.1, which Ray takes for a wish to be told the address of a real interface.

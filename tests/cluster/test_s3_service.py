@@ -10,11 +10,11 @@ import pytest
 import pytest_asyncio
 
 from engine.journal.stores import open_stores
+from engine.ports import free_port
 from tests.cluster.hosting import Host
 from tests.cluster.load import check_exactly_once, check_same_receipts, load, through_http
 from tests.cluster.nodes import Gate
 from tests.cluster.waiting import until_async
-from tests.ports import free_port
 from tests.servers import CREDENTIALS, Server, forgetful_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]

@@ -19,6 +19,7 @@ import pytest
 from agents.vectors import Deadlines, State, VectorIndex
 from agents.vectors.rows import same_facts
 from engine.errors import InvalidField, StoreUnavailable
+from engine.ports import free_port
 from tests.contract.vector_owner import HOUR_US, Settled
 
 pytest.importorskip("chromadb_rust_bindings")
@@ -60,9 +61,7 @@ class Server:
 
 @contextmanager
 def serving(path: Path) -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = Server(path, port, _chroma_run(path, port))
     try:
         yield server

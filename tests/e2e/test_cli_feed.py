@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from engine.ports import free_port
 from tests.cluster.waiting import until_async
 from tests.e2e.conftest import ended, started
-from tests.ports import free_port
 
 NOBODY = "http://127.0.0.1:1"
 

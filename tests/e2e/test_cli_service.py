@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from cli.main import app
 from engine.journal.journal import verify
 from engine.journal.stores import open_stores
+from engine.ports import free_port
 from tests.cluster.processes import titled
 from tests.cluster.waiting import wait_for
-from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

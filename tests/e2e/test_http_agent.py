@@ -9,10 +9,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agents.loopback import Loopback
 from engine.columns import SignalBatch
+from engine.ports import free_port
 from tests.cluster.waiting import wait_for
 from tests.e2e.conftest import ended, started
 from tests.enhanced_world import bodies, stream
-from tests.ports import free_port
 
 pytestmark = [pytest.mark.cluster]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from engine.ports import free_port
 from engine.shard import Limits
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
-from tests.ports import free_port
 from tests.unit.test_shard import Place, some
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]

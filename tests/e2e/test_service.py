@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from engine.errors import SettingsError
+from engine.ports import free_port
 from engine.settings import Settings
 from serve.service import local_service, own_stderr, reachable, refuse_used_port
-from tests.ports import free_port
 
 
 def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from cli.checks import (
     check_store,
     examine,
 )
-from cli.ports import free_port, listener_on, own_listeners
+from cli.ports import listener_on, own_listeners
+from engine.ports import free_port
 from engine.settings import Settings
 
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cli.extras import EXTRAS, require_extras
 from cli.main import app
 from engine.errors import SettingsError
-from tests.ports import free_port
+from engine.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"langchain-google-genai": "langchain_google_genai", "psycopg[binary]": "psycopg"}

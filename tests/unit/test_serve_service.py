@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from engine.errors import StoreUnavailable
+from engine.ports import free_port
 from serve.service import REPLICA_HEADER, fast_mode, wait_for_replicas
-from tests.ports import free_port
 
 
 @contextmanager

@@ -23,10 +23,10 @@ from engine.errors import (
     StoreHeld,
     StoreUnavailable,
 )
+from engine.ports import free_port
 from engine.settings import PREFIX, Settings
 from serve.startup import check_database, check_settings, check_store, held_store
 from serve.stopping import Stop
-from tests.ports import free_port
 
 URL = "http://127.0.0.1:8000"
 

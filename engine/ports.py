@@ -1,4 +1,4 @@
-"""Ports for what tests start."""
+"""TCP ports of this machine that nobody has."""
 
 import random
 import socket
@@ -8,7 +8,7 @@ _LOW, _HIGH = 20_000, 32_768
 
 
 def free_port() -> int:
-    """A port on loopback that nothing listens on."""
+    """A port of the loopback address that nothing listens on."""
     while True:
         port = random.SystemRandom().randrange(_LOW, _HIGH)
         with socket.socket() as probe:
