@@ -15,6 +15,7 @@ import pytest
 
 from tests.cluster import processes
 from tests.cluster.waiting import until
+from tests.starting import one_start_at_a_time
 
 _START_TIMEOUT_S = 100.0
 _END_TIMEOUT_S = 60.0
@@ -48,6 +49,10 @@ class Host:
 
     def start(self) -> None:
         """Return once the service is ready."""
+        with one_start_at_a_time():
+            self._start()
+
+    def _start(self) -> None:
         with self._log.open("a") as stderr:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.e2e.host", json.dumps(self.settings)],

@@ -19,6 +19,7 @@ from ray.cluster_utils import Cluster
 from engine.local_cluster import NAMESPACE
 from engine.ports import free_port
 from tests.servers import CREDENTIALS, Fate, FaultyProxy
+from tests.starting import one_start_at_a_time
 
 # Loopback, but not 127.0.0.1, which Ray takes for a wish to be told the address of a real interface.
 _ADDRESS = "127.0.0.2"
@@ -160,12 +161,13 @@ def three_nodes(server: str) -> Iterator[Nodes]:
         stack.callback(cluster.shutdown)
         nodes = Nodes(cluster, server, [], stack, folder)
         # Ray tries the port even without a dashboard, and leaves a socket open when somebody has it.
-        nodes.add(_system_config=_SYSTEM_CONFIG, dashboard_port=free_port())
-        ray.init(
-            address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
-            _node_ip_address=_ADDRESS,
-        )  # fmt: skip
-        stack.callback(ray.shutdown)
-        nodes.add()
-        nodes.add()
+        with one_start_at_a_time():
+            nodes.add(_system_config=_SYSTEM_CONFIG, dashboard_port=free_port())
+            ray.init(
+                address=cluster.address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR,
+                _node_ip_address=_ADDRESS,
+            )  # fmt: skip
+            stack.callback(ray.shutdown)
+            nodes.add()
+            nodes.add()
         yield nodes

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.e2e.test_cli_service import ROOT, Serving, environment
+from tests.starting import one_start_at_a_time
 from tests.strangers import Stranger, as_root
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.xdist_group("strangers")]
@@ -56,6 +57,7 @@ _TWO_RAYLETS = """
 import sys
 from engine.local_cluster import private_folder
 from ray.cluster_utils import Cluster
+from tests.starting import one_start_at_a_time
 with private_folder() as folder:
     cluster = Cluster()
     for _ in range(2):
@@ -73,11 +75,13 @@ def raylets(tmp_path_factory):
     variables = environment(
         HOME=str(home), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a-token-that-no-stranger-has"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", _TWO_RAYLETS], env=variables, cwd=ROOT, text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    with one_start_at_a_time():
+        process = subprocess.Popen(
+            [sys.executable, "-c", _TWO_RAYLETS], env=variables, cwd=ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
         assert process.stdout.readline() == "ready\n"
+    with process:
         yield process.pid
         process.stdin.close()
 

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from engine.ports import free_port
+from tests.starting import one_start_at_a_time
 
 START_TIMEOUT_S = 200.0
 
@@ -28,6 +29,13 @@ def started(
     log: Path, settings: dict[str, Any], environment: Mapping[str, str] | None = None
 ) -> tuple[subprocess.Popen[str], str]:
     """A host process and the URL of its service; its environment is this one's and what is given."""
+    with one_start_at_a_time():
+        return _started(log, settings, dict(environment or {}))
+
+
+def _started(
+    log: Path, settings: dict[str, Any], environment: dict[str, str]
+) -> tuple[subprocess.Popen[str], str]:
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.e2e.host", json.dumps(settings)],
@@ -37,7 +45,7 @@ def started(
             text=True,
             cwd=Path(__file__).parents[2],
             env={name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")}
-            | dict(environment or {}),
+            | environment,
         )
     assert process.stdout is not None
     ready, _, _ = select.select([process.stdout], [], [], START_TIMEOUT_S)

@@ -19,6 +19,7 @@ from engine.journal.stores import open_stores
 from engine.ports import free_port
 from tests.cluster.processes import titled
 from tests.cluster.waiting import wait_for
+from tests.starting import one_start_at_a_time
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -89,6 +90,10 @@ class Serving:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.shown = []
+        with one_start_at_a_time():
+            self._start(port, store, log, variables)
+
+    def _start(self, port, store, log, variables):
         with log.open("a") as stderr:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli", "serve", "--port", str(port), "--store", store.as_uri()],
@@ -185,16 +190,18 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
 
 
 def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_path):
-    with subprocess.Popen(
-        [sys.executable, "-m", "cli", "run", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(),
-    ) as program:  # fmt: skip
+    with one_start_at_a_time():
+        program = subprocess.Popen(
+            [sys.executable, "-m", "cli", "run", "--json"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(),
+        )  # fmt: skip
         seen = {}
         for line in program.stderr:
             # The first sentence after the start; by then everything that it starts is there.
             if line.startswith("service"):
                 seen = family(program.pid)
                 break
+    with program:
         stdout, stderr = program.communicate(timeout=280)
     assert program.returncode == 0, stderr
     found = json.loads(stdout)
