@@ -259,6 +259,15 @@ class Settings(BaseSettings):
             raise ValueError(str(error)) from None
         return value
 
+    @field_validator("api_key", "webhook_secret")
+    @classmethod
+    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError(
+                "expected a secret, which is not empty; leave the variable away where there is none"
+            )
+        return value
+
     @field_validator("symbol", "source")
     @classmethod
     def _not_blank(cls, value: str) -> str:

@@ -18,11 +18,12 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from engine.errors import Forbidden, SettingsError, Unauthorized, shorten
+from engine.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput, shorten
 from engine.settings import PREFIX, Settings, is_loopback
 
 OPEN_PATHS = frozenset({"/healthz", "/", "/docs", "/openapi.json"})
@@ -38,10 +39,34 @@ SIGNATURE_FORM = {
 }
 """What each header holds, as the end of a sentence."""
 WINDOW_S = 300.0
+_ONCE = frozenset(
+    {
+        b"authorization", b"content-encoding", b"content-type", b"host", b"idempotency-key", b"origin",
+        SIGNATURE_HEADER.lower().encode(), SIGNATURE_V2_HEADER.lower().encode(),
+    }
+)  # fmt: skip
+"""Headers that something is decided by: of two, one part of a service could believe the first, and another the last."""
 _READ_ONLY = frozenset({"GET", "HEAD", "OPTIONS"})
 _V1 = re.compile(rb"sha256=([0-9a-f]{64})")
 _V2 = re.compile(rb"t=([0-9]{1,12}),sha256=([0-9a-f]{64})")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^\s:@/\[\]]+)(?::[0-9]{1,5})?")
+
+
+def headers_by_name(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The headers of a request by their names, which are in lower case.
+
+    Raises:
+        UnreadableInput: one of those that decide something comes more than once.
+    """
+    found = dict(headers)
+    if len(found) < len(headers):
+        counts = Counter(name for name, _ in headers)
+        for name in sorted(_ONCE):
+            if counts[name] > 1:
+                raise UnreadableInput(
+                    f"the header {name.decode()} comes {counts[name]} times; expected it once"
+                )
+    return found
 
 
 @dataclass(frozen=True, slots=True)

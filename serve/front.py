@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from engine.errors import RaysignalError, StoreError
-from serve.access import Access
+from serve.access import Access, headers_by_name
 from serve.logs import StoreLog
 from serve.problems import Problem, problem_of, problem_unexpected
 
@@ -90,7 +90,8 @@ class Front:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"].removeprefix(scope.get("root_path", ""))
-        scope[CLAIM] = self._access.admit(method, path, scope["query_string"], dict(scope["headers"]))
+        headers = headers_by_name(scope["headers"])
+        scope[CLAIM] = self._access.admit(method, path, scope["query_string"], headers)
         handler = self._hot.get((method, path))
         if handler is None:
             await self._app(scope, receive, send)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import Forbidden, SettingsError, Unauthorized
+from engine.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput
 from engine.settings import Settings
-from serve.access import Access, Claim, check_host, refuse_open_door, signed_text
+from serve.access import Access, Claim, check_host, headers_by_name, refuse_open_door, signed_text
 
 KEY, SECRET, NOW_S = b"key-1", b"secret-1", 1_764_000_000
 BOTH = Access(KEY, SECRET, now_s=lambda: NOW_S)
@@ -268,3 +268,20 @@ def test_an_address_that_ray_serve_does_not_listen_on_is_refused() -> None:
     check_host("0.0.0.0", "0.0.0.0")
     with pytest.raises(SettingsError, match=r"HOST is '0\.0\.0\.0', but Ray Serve listens on '127\.0\.0\.1'"):
         check_host("0.0.0.0", "127.0.0.1")
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+@pytest.mark.parametrize("name", ["api_key", "webhook_secret"])
+def test_an_empty_secret_is_no_secret_and_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"(?i){name}: expected a secret"):
+        Settings(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "name", [b"idempotency-key", b"x-signature", b"x-signature-v2", b"authorization", b"host", b"origin"]
+)
+def test_a_header_that_decides_something_is_given_once(name: bytes) -> None:
+    given = [(b"accept", b"a"), (name, b"1"), (b"accept", b"b")]
+    assert headers_by_name(given) == {b"accept": b"b", name: b"1"}
+    with pytest.raises(UnreadableInput, match=f"{name.decode()} comes 2 times"):
+        headers_by_name([*given, (name, b"1")])

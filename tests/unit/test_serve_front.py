@@ -281,3 +281,13 @@ def test_a_log_without_an_event_loop_is_written_at_once() -> None:
     stream = io.BytesIO()
     json_logger(stream).info("request")
     assert json.loads(stream.getvalue())["event"] == "request"
+
+
+async def test_a_second_key_beside_a_signed_one_is_refused_and_nothing_is_taken(tmp_path: Path) -> None:
+    body = json.dumps(SIGNAL).encode()
+    async with running(tmp_path, webhook_secret=SECRET, api_key=KEY) as (http, _):
+        headers = [*signed(body).items(), ("Idempotency-Key", "another's"), ("Idempotency-Key", "own")]
+        answer = await http.post("/signal", content=body, headers=headers)
+        assert (answer.status_code, "idempotency-key comes 2 times" in answer.json()["detail"]) == (400, True)
+        shown = await http.get("/performance/baseline", headers={"Authorization": f"Bearer {KEY}"})
+        assert shown.json()["performance"]["signals"] == 0
