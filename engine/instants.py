@@ -63,6 +63,13 @@ def parse_bar(text: str) -> int:
     return int(match[1]) * _BAR_UNITS[match[2]]
 
 
+def check_interval(interval_us: int) -> int:
+    """The interval itself, if bars of it can be made: 1 s to 1 d, a whole number of them in a day."""
+    if not MICROSECONDS <= interval_us <= DAY_US or DAY_US % interval_us:
+        raise InvalidField("bar", f"{interval_us} us", "a length from 1s to 1d that divides a day")
+    return interval_us
+
+
 def parse_instant(
     value: object,
     zone: ZoneInfo | timezone = UTC,

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from engine.database.addresses import default_address, kind_of
 from engine.errors import InvalidField, SettingsError, shorten
-from engine.instants import parse_bar, zone_named
+from engine.instants import check_interval, parse_bar, zone_named
 from engine.journal.addresses import split_store
 from engine.market.venues.names import VENUE_NAMES
 from engine.policy import Policy, check_portfolio_name
@@ -54,7 +55,7 @@ SECRETS = frozenset({"api_key", "webhook_secret", "database_url"})
 class Settings(BaseSettings):
     """Everything that can be configured; each field is the variable `RAYSIGNAL_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, allow_inf_nan=False)
 
     store: str = Field(default_factory=default_store, description="`file:///dir` or `s3://bucket/prefix`")
     store_shared: bool = Field(
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     portfolios: dict[str, dict[str, Any]] = Field(
         default_factory=default_portfolios,
         description="the portfolios that exist from the start: name to policy, as JSON",
+        examples=['{"baseline": {"fee_bps": 10}}'],
     )
     primary: str = Field(default="baseline", description="the portfolio that `POST /signal` goes to")
     timezone: str = Field(default="UTC", description="the zone that stamps without one are read in")
@@ -118,6 +120,7 @@ class Settings(BaseSettings):
         default=(),
         description="names, beside those of loopback, under which a service without a key is reached and whose pages "
         'may post to it, as JSON: `["trading.local"]`',
+        examples=['["trading.local"]'],
     )
     ray_address: str | None = Field(default=None, description="the Ray cluster to join; none: a local one")
 
@@ -181,6 +184,7 @@ class Settings(BaseSettings):
         default=(),
         description='instruments that are followed live, as JSON: `["binance-usdm:BTCUSDT"]`; the symbols '
         "of a venue share an actor",
+        examples=['["binance-usdm:BTCUSDT"]'],
     )
     feed_bar: str = Field(default="1d", description="the length of the bars, 1s to 1d")
     feed_fast: Annotated[int, Field(ge=1, le=100_000)] = Field(
@@ -196,6 +200,7 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="other addresses of venues, as JSON: venue to `stream` (`ws://host:port`) and `rest` "
         "(`http://host:port`)",
+        examples=['{"bybit": {"stream": "ws://127.0.0.1:9000", "rest": "http://127.0.0.1:9000"}}'],
     )
     feed_portfolio: str | None = Field(
         default=None, description="the portfolio that crossings are posted to; none: the primary one"
@@ -224,6 +229,8 @@ class Settings(BaseSettings):
             super().__init__(_secrets_dir=_secrets_folder(), **values)
         except ValidationError as error:
             raise SettingsError(_sentence(error)) from error
+        except UnreadableSetting as error:
+            raise SettingsError(_no_json(error)) from error
         except InvalidField as error:
             raise SettingsError(str(error)) from error
 
@@ -270,10 +277,14 @@ class Settings(BaseSettings):
 
     @field_validator("symbol", "source")
     @classmethod
-    def _not_blank(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("expected a text that is not empty")
-        return value
+    def _is_one_that_signals_have(cls, value: str, info: ValidationInfo) -> str:
+        from engine.intake.fields import name_of  # noqa: PLC0415 - compiled code, for those who set it
+
+        assert info.field_name is not None
+        try:
+            return name_of(info.field_name, PREFIX + info.field_name.upper(), value, None)
+        except InvalidField as error:
+            raise ValueError(str(error)) from None
 
     @field_validator("allowed_hosts")
     @classmethod
@@ -319,7 +330,7 @@ class Settings(BaseSettings):
             _check_venue("feeds", name, venue)
         if len(set(self.feeds)) != len(self.feeds):
             raise ValueError(f"feeds is {list(self.feeds)}; expected each instrument once")
-        parse_bar(self.feed_bar)
+        check_interval(parse_bar(self.feed_bar))
         if self.feed_fast >= self.feed_slow:
             raise ValueError(f"feed_fast is {self.feed_fast}; expected less than feed_slow, {self.feed_slow}")
         for venue, hosts in self.feed_hosts.items():
@@ -377,6 +388,15 @@ def _check_venue(setting: str, given: str, venue: str) -> None:
         raise ValueError(
             f"{setting} has {given!r}, and {venue!r} is no venue; expected one of {', '.join(VENUE_NAMES)}"
         )
+
+
+def _no_json(error: UnreadableSetting) -> str:
+    """What to say of a variable that holds no JSON. Its exception names the field in its text alone."""
+    for name, field in Settings.model_fields.items():
+        if field.examples and f'"{name}"' in str(error):
+            given = {key.upper(): value for key, value in os.environ.items()}.get(PREFIX + name.upper(), "")
+            return f"{PREFIX}{name.upper()} is {shorten(given)}; expected JSON, such as {field.examples[0]}"
+    return str(error)
 
 
 def _sentence(error: ValidationError) -> str:

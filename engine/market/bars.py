@@ -39,7 +39,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.errors import InvalidField
-from engine.instants import DAY_US, MICROSECONDS
+from engine.instants import DAY_US, MICROSECONDS, check_interval
 from engine.market.events import (
     MOST_DECIMALS,
     BookChange,
@@ -122,13 +122,6 @@ def mid_instrument(instrument: Instrument) -> Instrument:
             "price_decimals", instrument.price_decimals, f"less than {MOST_DECIMALS} for mid prices"
         )
     return msgspec.structs.replace(instrument, price_decimals=instrument.price_decimals + 1)
-
-
-def check_interval(interval_us: int) -> int:
-    """The interval itself, if bars of it can be made: 1 s to 1 d, a whole number of them in a day."""
-    if not MICROSECONDS <= interval_us <= DAY_US or DAY_US % interval_us:
-        raise InvalidField("bar", f"{interval_us} us", "a length from 1s to 1d that divides a day")
-    return interval_us
 
 
 def bar_name(interval_us: int) -> str:

@@ -25,7 +25,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.errors import InvalidField
-from engine.market.bars import Bar, check_interval
+from engine.instants import check_interval
+from engine.market.bars import Bar
 from engine.market.events import MOST_DECIMALS
 from engine.signals import Action
 

@@ -3,7 +3,7 @@
 import pytest
 
 from engine.errors import InvalidField
-from engine.instants import DAY_US, parse_bar
+from engine.instants import DAY_US, check_interval, parse_bar
 from engine.market.bars import (
     QUIET_US,
     REMEMBERED,
@@ -11,7 +11,6 @@ from engine.market.bars import (
     Basis,
     bar_name,
     bar_of,
-    check_interval,
     units,
 )
 from engine.market.events import BookChange, BookLost, Instrument, Kline, Quote, TradesLost

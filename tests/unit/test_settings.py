@@ -74,6 +74,51 @@ def test_a_refusal_names_the_variable_and_the_value() -> None:
         Settings(port=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "example"),
+    [
+        ("FEEDS", "binance:BTCUSDT", r'\["binance-usdm:BTCUSDT"\]'),
+        ("PORTFOLIOS", "{baseline: {}}", '{"baseline": '),
+        ("FEED_HOSTS", "x", '{"bybit": '),
+        ("ALLOWED_HOSTS", "a.local", r'\["trading.local"\]'),
+    ],
+)
+def test_a_setting_that_is_no_json_is_refused_with_an_example(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, example: str
+) -> None:
+    monkeypatch.setenv(PREFIX + name, value)
+    with pytest.raises(SettingsError, match=f"{PREFIX}{name} is '{value}'; expected JSON, such as {example}"):
+        load_settings()
+
+
+def test_examples_of_settings_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = {name: field.examples[0] for name, field in Settings.model_fields.items() if field.examples}
+    for name, example in shown.items():
+        monkeypatch.setenv(PREFIX + name.upper(), example)
+    assert set(shown) == {"portfolios", "feeds", "feed_hosts", "allowed_hosts"}
+    assert load_settings().feeds == ("binance-usdm:BTCUSDT",)
+
+
+@pytest.mark.parametrize("value", ["7s", "2d", "500ms", "7h"])
+def test_a_bar_that_does_not_divide_a_day_is_refused_before_anything_starts(value: str) -> None:
+    with pytest.raises(SettingsError, match="bar"):
+        Settings(feed_bar=value)
+
+
+@pytest.mark.parametrize("name", sorted(n for n, f in Settings.model_fields.items() if f.annotation is float))
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_a_number_is_finite(name: str, value: float) -> None:
+    with pytest.raises(SettingsError, match=f"{PREFIX}{name.upper()}"):
+        Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["symbol", "source"])
+@pytest.mark.parametrize("value", ["", " ", "a" * 65, "a\nb"])
+def test_the_name_of_who_names_none_is_one_that_signals_may_have(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{PREFIX}{name.upper()}.*at most 64"):
+        Settings(**{name: value})
+
+
 def test_a_refusal_shows_no_secret() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings(api_key=["hunter2"])  # type: ignore[arg-type]
