@@ -19,7 +19,7 @@ from engine.errors import (
 )
 from engine.instants import parse_instant, zone_named
 from engine.intake import Intake, Reading, read_batch, read_signal
-from engine.intake.fields import MAX_NAME
+from engine.intake.fields import name_of
 from engine.intake.single import load_object
 from engine.mailbox import COMMIT_BUCKETS_S
 from engine.policy import Policy, check_portfolio_name
@@ -195,15 +195,13 @@ class Routes(FeedRoutes):
         if name == self._settings.enhanced:
             raise self._follower_only(name)
         asked = await self._object(request)
-        for field in ("formerly", "symbol", *asked):
-            value = asked.get(field)
-            if field not in {"formerly", "symbol"}:
-                raise InvalidField(field, value, "nothing but formerly and symbol")
-            if not isinstance(value, str) or not 1 <= len(value) <= MAX_NAME or not value.isprintable():
-                raise InvalidField(field, value, f"a symbol of 1 to {MAX_NAME} characters")
-        renamed = await self._desk.rename_symbol(name, asked["formerly"], asked["symbol"])
+        for field in asked.keys() - {"formerly", "symbol"}:
+            raise InvalidField(field, asked[field], "nothing but formerly and symbol")
+        # As signals name them, without the blanks around.
+        old, new = (name_of("symbol", field, asked.get(field), None) for field in ("formerly", "symbol"))
+        renamed = await self._desk.rename_symbol(name, old, new)
         request.scope[LINE]["portfolio"] = name
-        return json_answer({"portfolio": name, **asked, "renamed": renamed})
+        return json_answer({"portfolio": name, "formerly": old, "symbol": new, "renamed": renamed})
 
     async def _object(self, request: Request) -> dict[str, Any]:
         """The JSON object that a request about a portfolio brings."""

@@ -91,7 +91,8 @@ async def test_an_open_position_is_renamed_once_by_a_post(tmp_path: Path) -> Non
     async with running(tmp_path) as (http, _):
         await http.post("/signal", json={**SIGNAL, "symbol": "BTCUSDT"})
         asked = {"formerly": "BTCUSDT", "symbol": "binance:BTCUSDT"}
-        answers = [await http.post("/portfolios/baseline/symbols", json=asked) for _ in range(2)]
+        blanks = {"formerly": " BTCUSDT", "symbol": "binance:BTCUSDT "}
+        answers = [await http.post("/portfolios/baseline/symbols", json=body) for body in (blanks, asked)]
         assert [answer.status_code for answer in answers] == [200, 200]
         assert [answer.json() for answer in answers] == [
             {"portfolio": "baseline", **asked, "renamed": renamed} for renamed in (True, False)
