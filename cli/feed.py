@@ -46,7 +46,12 @@ OffsetBps = Annotated[
 ]
 Duration = Annotated[
     str | None,
-    typer.Option("--for", metavar="LENGTH", help="End after so long, such as 60s; default: Ctrl-C."),
+    typer.Option(
+        "--for",
+        metavar="LENGTH",
+        callback=options.a_length,
+        help="End after so long, such as 60s; default: Ctrl-C.",
+    ),
 ]
 Loopback = Annotated[
     bool,
@@ -67,13 +72,20 @@ def feed(
     instrument: Instruments = None,
     bar: Annotated[
         str | None,
-        typer.Option(metavar="LENGTH", rich_help_panel=_WATCH, help="Of the bars (RAYSIGNAL_FEED_BAR); 1d."),
+        typer.Option(
+            metavar="LENGTH",
+            rich_help_panel=_WATCH,
+            callback=options.a_bar,
+            help="Of the bars (RAYSIGNAL_FEED_BAR); 1d.",
+        ),
     ] = None,
     fast: Annotated[
-        int | None, typer.Option(metavar="BARS", rich_help_panel=_WATCH, help="Fast average; 50.")
+        int | None,
+        typer.Option(metavar="BARS", min=1, max=100_000, rich_help_panel=_WATCH, help="Fast average; 50."),
     ] = None,
     slow: Annotated[
-        int | None, typer.Option(metavar="BARS", rich_help_panel=_WATCH, help="Slow average; 200.")
+        int | None,
+        typer.Option(metavar="BARS", min=1, max=100_000, rich_help_panel=_WATCH, help="Slow average; 200."),
     ] = None,
     basis: Annotated[
         Literal["trades", "mids"] | None,
@@ -92,16 +104,22 @@ def feed(
     cash: Annotated[
         float | None,
         typer.Option(
-            metavar="MONEY", min=0.0, rich_help_panel=_PAPER, help="At the start; 0: no orders; 10000."
+            metavar="MONEY",
+            min=0.0,
+            max=1e15,
+            rich_help_panel=_PAPER,
+            help="At the start; 0: no orders; 10000.",
         ),
     ] = None,
     fee_bps: Annotated[
-        float | None, typer.Option(metavar="BP", min=0.0, rich_help_panel=_PAPER, help="On every fill; 10.")
+        float | None,
+        typer.Option(metavar="BP", min=0.0, max=1000.0, rich_help_panel=_PAPER, help="On every fill; 10."),
     ] = None,
     order: Order = None,
     offset_bps: OffsetBps = None,
     latency_ms: Annotated[
-        float | None, typer.Option(metavar="MS", min=0.0, rich_help_panel=_PAPER, help="Of an order; 50.")
+        float | None,
+        typer.Option(metavar="MS", min=0.0, max=60_000.0, rich_help_panel=_PAPER, help="Of an order; 50."),
     ] = None,
     database: Annotated[
         str | None,
@@ -189,13 +207,18 @@ def replay(
         ),
     ] = "max",
     bar: Annotated[
-        str | None, typer.Option(metavar="LENGTH", rich_help_panel=_WATCH, help="Of the bars; 1m.")
+        str | None,
+        typer.Option(
+            metavar="LENGTH", rich_help_panel=_WATCH, callback=options.a_bar, help="Of the bars; 1m."
+        ),
     ] = "1m",
     fast: Annotated[
-        int | None, typer.Option(metavar="BARS", rich_help_panel=_WATCH, help="Fast average; 5.")
+        int | None,
+        typer.Option(metavar="BARS", min=1, max=100_000, rich_help_panel=_WATCH, help="Fast average; 5."),
     ] = 5,
     slow: Annotated[
-        int | None, typer.Option(metavar="BARS", rich_help_panel=_WATCH, help="Slow average; 20.")
+        int | None,
+        typer.Option(metavar="BARS", min=1, max=100_000, rich_help_panel=_WATCH, help="Slow average; 20."),
     ] = 20,
     basis: Annotated[
         Literal["trades", "mids"] | None,
@@ -204,16 +227,22 @@ def replay(
     cash: Annotated[
         float | None,
         typer.Option(
-            metavar="MONEY", min=0.0, rich_help_panel=_PAPER, help="At the start; 0: no orders; 10000."
+            metavar="MONEY",
+            min=0.0,
+            max=1e15,
+            rich_help_panel=_PAPER,
+            help="At the start; 0: no orders; 10000.",
         ),
     ] = None,
     fee_bps: Annotated[
-        float | None, typer.Option(metavar="BP", min=0.0, rich_help_panel=_PAPER, help="On every fill; 10.")
+        float | None,
+        typer.Option(metavar="BP", min=0.0, max=1000.0, rich_help_panel=_PAPER, help="On every fill; 10."),
     ] = None,
     order: Order = None,
     offset_bps: OffsetBps = None,
     latency_ms: Annotated[
-        float | None, typer.Option(metavar="MS", min=0.0, rich_help_panel=_PAPER, help="Of an order; 50.")
+        float | None,
+        typer.Option(metavar="MS", min=0.0, max=60_000.0, rich_help_panel=_PAPER, help="Of an order; 50."),
     ] = None,
     database: Annotated[
         str | None,

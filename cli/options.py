@@ -4,7 +4,7 @@ Everything imported here is light: `raysignal --help` reads it.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from engine.errors import NotFound, RaysignalError
+from engine.errors import InvalidField, NotFound, RaysignalError
+from engine.instants import check_interval, parse_bar, zone_named
 from engine.policy import MAX_CASH, MIN_CASH
 
 if TYPE_CHECKING:
@@ -47,18 +48,46 @@ Store = Annotated[
     typer.Option(metavar="STORE", help="file:///dir or s3://bucket/prefix (RAYSIGNAL_STORE)."),
 ]
 
+
+def a_length(value: str | None) -> str | None:
+    """The length itself, such as `10m`; wrong usage if it is none."""
+    return _checked(value, parse_bar)
+
+
+def a_bar(value: str | None) -> str | None:
+    """The length itself, if bars of it can be made; wrong usage if not."""
+    return _checked(value, lambda text: check_interval(parse_bar(text)))
+
+
+def _a_zone(value: str | None) -> str | None:
+    return _checked(value, zone_named)
+
+
+def _checked(value: str | None, read: Callable[[str], object]) -> str | None:
+    if value is not None:
+        try:
+            read(value)
+        except InvalidField as error:
+            raise typer.BadParameter(f"{value!r}; expected {error.fields['expected']}") from error
+    return value
+
+
 Timezone = Annotated[
     str | None,
     typer.Option(
         metavar="ZONE",
         rich_help_panel=_READING,
+        callback=_a_zone,
         help="The zone of stamps that name none, such as America/New_York (RAYSIGNAL_TIMEZONE, else UTC).",
     ),
 ]
 Bar = Annotated[
     str | None,
     typer.Option(
-        metavar="LENGTH", rich_help_panel=_READING, help="The bar that a stamp labels, such as 10m or 1d."
+        metavar="LENGTH",
+        rich_help_panel=_READING,
+        callback=a_length,
+        help="The bar that a stamp labels, such as 10m or 1d.",
     ),
 ]
 Label = Annotated[
