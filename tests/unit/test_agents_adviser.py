@@ -75,6 +75,9 @@ FAILING = {
     Behaviour.REDIRECT: Reason.MODEL_UNAVAILABLE,
     Behaviour.RESET: Reason.MODEL_UNAVAILABLE,
     Behaviour.NOT_JSON: Reason.MODEL_UNREADABLE,
+    Behaviour.HUGE: Reason.MODEL_UNREADABLE,
+    Behaviour.BOMB: Reason.MODEL_UNREADABLE,
+    Behaviour.BROTLI: Reason.MODEL_UNREADABLE,
     Behaviour.TRUNCATED: Reason.MODEL_TRUNCATED,
     Behaviour.CLOSED_EARLY: Reason.MODEL_TRUNCATED,
     Behaviour.PROSE: Reason.MODEL_UNREADABLE,
@@ -90,7 +93,7 @@ FAILING = {
 
 
 def test_every_misbehaviour_has_a_case_here() -> None:
-    assert set(FAILING) == set(Behaviour) - {Behaviour.ANSWER}
+    assert set(FAILING) == set(Behaviour) - {Behaviour.ANSWER, Behaviour.GZIPPED}
 
 
 @pytest.mark.parametrize(("behaviour", "reason"), FAILING.items(), ids=str)
