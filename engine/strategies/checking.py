@@ -187,12 +187,14 @@ class _Check:
     ) -> None:
         self._runs, self._source, self._bars = runs, source, bars
         self._draws, self._tries = draws, tries
+        self._written: set[str] = set()
+        self._read: set[str] = set()
 
     def findings(self) -> list[Finding]:
         if ":" not in self._source.name:
             self._runs.preload(("numba",))  # each of the registry's needs it
         try:
-            answer = self._run(StrategyRun(self._bars, actions=(len(self._bars),), about=True))
+            answer = self._run(StrategyRun(self._bars, actions=(len(self._bars),)))
         except StrategyFailed as failed:
             return [Finding("actions", good=False, sentence=str(failed), bar=failed.fields["bar"])]
         (whole,) = answer.actions
@@ -205,15 +207,19 @@ class _Check:
             ("determinism", self._determinism),
             ("look-ahead", self._look_ahead),
         ]
-        found = [Finding("actions", good=True, sentence=sentence), _files(answer)]
-        found += [self._held(name, check, whole) for name, check in checks]
+        found = [self._held(name, check, whole) for name, check in checks]
         found.append(_warm_up(answer.warm_up, whole))
         if answer.has_stream:
             found.append(self._held("stream", self._stream, whole))
-        return found
+        # Of all runs: a rule may write when it is asked a second time, or for so many bars.
+        files = _files(sorted(self._written), sorted(self._read - self._written))
+        return [Finding("actions", good=True, sentence=sentence), files, *found]
 
     def _run(self, run: StrategyRun) -> StrategyAnswer:
-        return self._runs.run(self._source, run)
+        answer = self._runs.run(self._source, run)
+        self._written.update(answer.written)
+        self._read.update(answer.read)
+        return answer
 
     def _held(self, name: str, check: Callable[[Actions], Finding], whole: Actions) -> Finding:
         """What a check found, or how the strategy failed in it."""
@@ -324,17 +330,15 @@ _NOTHING = (
 )
 
 
-def _files(answer: StrategyAnswer) -> Finding:
-    if answer.written:
+def _files(written: list[str], read: list[str]) -> Finding:
+    if written:
         sentence = (
-            f"it writes {answer.written[0]}: what one run keeps there another can read, so that look-ahead cannot be "
+            f"it writes {written[0]}: what one run keeps there another can read, so that look-ahead cannot be "
             "seen; delete it, and write nothing where actions are asked for"
         )
         return Finding("files", good=False, sentence=sentence)
-    if answer.read:
-        sentence = (
-            f"it writes no file; it reads {answer.read[0]}, which may know the future: that cannot be seen"
-        )
+    if read:
+        sentence = f"it writes no file; it reads {read[0]}, which may know the future: that cannot be seen"
         return Finding("files", good=True, sentence=sentence)
     return Finding("files", good=True, sentence="it reads and writes no file")
 

@@ -70,13 +70,11 @@ class StrategyRun:
         bars: n of them; the object is given copies.
         actions: numbers of first bars whose actions one object is asked for, one after another.
         streams: for each stream of that object, one after another, the edges of its pieces, from 0 to n.
-        about: whether it is told, too, which files are opened and which modules imported.
     """
 
     bars: Bars
     actions: tuple[int, ...] = ()
     streams: tuple[tuple[int, ...], ...] = ()
-    about: bool = False
 
 
 @dataclass(frozen=True, slots=True)

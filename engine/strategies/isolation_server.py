@@ -161,9 +161,9 @@ def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
     ours = ":" not in name or name.startswith("engine.")
     if not ours:
         _compile_into(str(Path(scratch, "numba")))
-    opened = _FilesOpened(scratch, compiles=ours) if run.about else None
+    opened = _FilesOpened(scratch, compiles=ours)
     strategy = _made(name, parameters)
-    if ours and opened:
+    if ours:
         opened.written.clear()  # by which numba tries whether it may write
     try:
         actions, streams = _run(strategy, run, done)
@@ -176,14 +176,13 @@ def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
         raise _Wrong(f"its warm_up is {warm_up!r}; expected a whole number of bars")
     if warm_up < 0:
         raise _Wrong(f"its warm_up is {warm_up}; expected 0 or more bars")
-    if opened:
-        opened.gather()
+    opened.gather()
     header = _encoded(
         warm_up=int(warm_up),
         has_stream=callable(getattr(strategy, "stream", None)),
-        written=sorted(opened.written) if opened else [],
-        read=sorted(opened.read - opened.written) if opened else [],
-        modules=_installed(list(sys.modules)[known:], strategy) if run.about else [],
+        written=sorted(opened.written),
+        read=sorted(opened.read - opened.written),
+        modules=_installed(list(sys.modules)[known:], strategy),
     )
     return header + b"\n" + b"".join(one.tobytes() for one in (*actions, *streams))
 

@@ -177,6 +177,14 @@ def test_a_rule_that_writes_a_file_fails_and_one_that_reads_is_told(runs, tmp_pa
     assert f"it reads {tmp_path / 'mean.pickle'}" in again["files"].sentence
 
 
+@pytest.mark.parametrize("many", [len(BARS), 10**9], ids=["for more bars", "when it is asked again"])
+def test_a_rule_that_writes_a_file_later_than_at_first_fails(runs, many: int, tmp_path) -> None:
+    later = {"folder": str(tmp_path), "many": many}
+    found = checked(runs, rules.FitInFileLater, parameters=later)
+    assert "files" in failing(found)
+    assert f"it writes {tmp_path / 'mean.pickle'}" in found["files"].sentence
+
+
 @pytest.mark.parametrize("how", rules.CHANGES)
 def test_a_rule_that_changes_files_in_any_way_fails_and_the_file_is_named(runs, how: str, tmp_path) -> None:
     (tmp_path / "there").write_text("there")
