@@ -380,5 +380,5 @@ def test_what_is_no_signal_file_is_said_so(tmp_path, name, content, sentence):
 
 def test_a_zone_that_does_not_exist_is_said_so(tmp_path):
     shown = invoke("check", written(tmp_path, HEADER), "--timezone", "Atlantis/Centre")
-    assert shown.exit_code == 1
+    assert shown.exit_code == 2
     assert "Atlantis/Centre" in shown.stderr
