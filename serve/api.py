@@ -26,7 +26,7 @@ _MODELS: tuple[type[BaseModel], ...] = (
     schemas.SignalBody, schemas.PolicyBody, schemas.StandingBody, schemas.PortfoliosBody, schemas.ReceiptBody,
     schemas.BatchBody, schemas.HistoryBody, schemas.DecisionPage, schemas.StatusBody, schemas.ProblemBody,
     schemas.CompareBody, schemas.AccuracyBody, schemas.PatternsBody, schemas.AgentBody, schemas.ResetBody,
-    schemas.FeedsBody, schemas.RenamedBody,
+    schemas.FeedsBody, schemas.RenamedBody, schemas.SymbolBody,
 )  # fmt: skip
 
 
