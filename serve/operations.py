@@ -100,7 +100,7 @@ def _query(name: str, schema: dict[str, Any], text: str) -> Parameter:
 
 
 _NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}
-_INSTANT = {"type": "string", "format": "date-time"}
+_INSTANT = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|20[0-9]{2}|21[0-9]{2})-"}
 _FLAG = {"type": "boolean", "default": False}
 _PORTFOLIO = _query("portfolio", _NAME, "the portfolio; the primary one if missing")
 _ACCEPT = _query("accept_price_jump", _FLAG, "believe prices however far they are from the last one")

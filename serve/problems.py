@@ -40,6 +40,7 @@ from engine.errors import (
     InputTooLarge,
     InputTooSlow,
     InvalidField,
+    JournalBehind,
     JournalDamaged,
     LateSignal,
     LookAhead,
@@ -60,6 +61,7 @@ from engine.errors import (
     UnreadableInput,
     UnsafeStore,
     UnsupportedMedia,
+    VenueRefusal,
 )
 
 PROBLEM_JSON = "application/problem+json"
@@ -73,6 +75,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (InputTooLarge, 413, "The input is over a limit"),
     (InvalidField, 422, "A field cannot be used"),
     (PriceJump, 422, "The price is too far from the last one"),
+    (VenueRefusal, 422, "The venue refuses what it was asked"),
     (CassetteMiss, 422, "The replay has no record of this question"),
     (RowErrors, 422, "Rows of the batch cannot be used"),
     (InputError, 422, "The input cannot be used"),
@@ -86,6 +89,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (StoreUnavailable, 503, "The store does not answer"),
     (Fenced, 503, "Another writer has taken over"),
     (StoreHeld, 503, "Another process works on the store"),
+    (JournalBehind, 500, "The journal lacks records that were acknowledged"),
     (JournalDamaged, 500, "The journal is damaged"),
     (DatabaseTooNew, 500, "The database is from a later version"),
     (UnsafeStore, 500, "The store is not safe to write to"),

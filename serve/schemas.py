@@ -18,6 +18,10 @@ Share = Annotated[float, Field(description="a share, not percent: 0.01 is one pe
 PortfolioName = Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,62}$", examples=["baseline"])]
 
 
+NAME_PATTERN = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$"
+"""No control characters, and something that is no blank."""
+
+
 class _Shown(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -66,8 +70,8 @@ class PolicyBody(_Shown):
 class SymbolBody(_Shown):
     """Another name of a symbol, under which an open position goes on."""
 
-    formerly: Annotated[str, Field(min_length=1, max_length=64)]
-    symbol: Annotated[str, Field(min_length=1, max_length=64)]
+    formerly: Annotated[str, Field(min_length=1, max_length=64, pattern=NAME_PATTERN)]
+    symbol: Annotated[str, Field(min_length=1, max_length=64, pattern=NAME_PATTERN)]
 
 
 class RenamedBody(SymbolBody):

@@ -138,8 +138,9 @@ def signal_of(
     symbol = name_of("symbol", *given["symbol"], row) if "symbol" in given else reading.symbol
     source = name_of("source", *given["source"], row) if "source" in given else reading.source
     signal_id = name_of("signal_id", *given["signal_id"], row) if "signal_id" in given else ""
-    if not signal_id and not is_missing(idempotency_key):
-        signal_id = name_of("signal_id", "Idempotency-Key", idempotency_key, row)
+    if not is_missing(idempotency_key):
+        key = name_of("signal_id", "Idempotency-Key", idempotency_key, row)
+        signal_id = signal_id or key
     return Signal(symbol, timestamp_us, action, price, source, signal_id, _features(values, row))
 
 

@@ -70,7 +70,8 @@ async def test_a_feed_outlives_its_database_and_ends_where_an_undisturbed_one_wo
             await asyncio.to_thread(server.stop)
             await until(lambda: bool(status()["trouble"]), "it says that the database is away")
             await until(lambda: status()["station"]["bars_waiting"] >= 20, "bars wait meanwhile")
-            assert status()["health"]["ready"], "books are followed all the same"
+            assert status()["health"]["state"] == "stale"
+            assert followed.feed.health().ready, "books are followed all the same"
             assert "unused" not in str(status()) + lines.getvalue().decode(), "the password is shown nowhere"
             await asyncio.to_thread(server.start)
             before = sum(posted.values())

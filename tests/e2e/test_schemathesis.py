@@ -1,13 +1,20 @@
-"""Every operation of the OpenAPI document, fuzzed: no 500, no status or body that the document does not know."""
+"""Every operation of the OpenAPI document, fuzzed: no 500, no status or body that the document does not know.
+
+What the document allows is taken and what it forbids is refused, but where no schema can tell: that the stamps of
+signals go on, that a text is CSV or JSON, that a cursor is one of a page.
+"""
 
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    negative_data_rejection,
+    positive_data_acceptance,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
@@ -16,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 pytestmark = [pytest.mark.cluster]
 
-CHECKS = [
+ANSWERS = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
@@ -24,12 +31,21 @@ CHECKS = [
     response_schema_conformance,
     unsupported_method,
 ]
+BEYOND_SCHEMAS = {"POST /signal", "POST /signals", "GET /history"}
 
 
-def test_every_answer_to_fuzzed_input_is_one_that_is_described(url: str) -> None:
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_every_answer_to_fuzzed_input_is_one_that_is_described(url: str, mode: GenerationMode) -> None:
     document = schemathesis.openapi.from_url(f"{url}/openapi.json")
     fuzzed = 0
     for found in document.get_all_operations():
+        operation = found.ok()
+        positive = mode is GenerationMode.POSITIVE
+        if not positive and not (operation.path_parameters or operation.query or operation.body):
+            continue  # there is nothing that could be wrong
+        checks: list[Any] = [*ANSWERS] if positive else [*ANSWERS, negative_data_rejection]
+        if positive and operation.label not in BEYOND_SCHEMAS:
+            checks.append(positive_data_acceptance)
 
         @settings(
             max_examples=100,
@@ -39,10 +55,10 @@ def test_every_answer_to_fuzzed_input_is_one_that_is_described(url: str) -> None
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(case=found.ok().as_strategy())
+        @given(case=operation.as_strategy(generation_mode=mode))
         def fuzz(case: Any) -> None:
-            case.call_and_validate(checks=CHECKS)
+            case.call_and_validate(checks=checks)  # noqa: B023 - called before the loop goes on
 
         fuzz()
         fuzzed += 1
-    assert fuzzed >= 11
+    assert fuzzed >= (11 if mode is GenerationMode.POSITIVE else 6)
