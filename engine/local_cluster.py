@@ -6,6 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ NAMESPACE = "raysignal"
 OBJECT_STORE_BYTES = 512 * 1024 * 1024
 _PREFIX = "rs-"
 _LOCK = "owner"
+_MAKING_S = 600.0
 _MODE = "RAY_AUTH_MODE"
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray's switch for machines where open ports are a nuisance: a Ray of one node then listens on loopback alone. Read
@@ -120,12 +122,19 @@ def start_ray(folder: Path, *, cpus: int) -> None:
 
 
 def _is_left(folder: Path) -> bool:
-    """Whether the folder is this user's, and whoever made it is dead."""
+    """Whether the folder is this user's, and whoever made it is dead.
+
+    Without a lock it is being made, or a part of Ray that ended later than the rest made it anew.
+    """
     with suppress(OSError):
-        if folder.stat().st_uid == os.geteuid():
-            with (folder / _LOCK).open() as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return True
+        status = folder.stat()
+        if status.st_uid != os.geteuid():
+            return False
+        if not (folder / _LOCK).exists():
+            return time.time() - status.st_mtime > _MAKING_S
+        with (folder / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
     return False
 
 

@@ -6,6 +6,8 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,15 @@ def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_living_one_is_n
         living.stdin.close()
         living.wait()
     assert not kept.exists()
+
+
+def test_a_folder_without_an_owner_is_removed_once_nobody_can_be_making_it():
+    old, new = (Path(tempfile.mkdtemp(prefix="rs-", dir="/tmp")) for _ in range(2))
+    (old / "ray").mkdir()
+    os.utime(old, (time.time() - 3_600, time.time() - 3_600))
+    with private_folder():
+        assert (old.exists(), new.exists()) == (False, True)
+    new.rmdir()
 
 
 @pytest.mark.cluster

@@ -235,7 +235,8 @@ def test_what_listens_is_told_with_its_address_and_whom_it_answers(address, show
         [sys.executable, "-c", program, address, "raysignal"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:  # fmt: skip
         port = int(process.stdout.readline())
-        (found,) = [each for each in own_listeners() if each.port == port]
+        own = f"(pid {process.pid})"
+        (found,) = [each for each in own_listeners() if each.port == port and own in each.process]
         assert (found.host, found.on_loopback) == (shown, alone)
         assert found.process.endswith(f"(pid {process.pid})")
         assert (f"at {shown} port {port}" in check_doors().detail) is not alone

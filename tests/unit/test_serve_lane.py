@@ -239,7 +239,7 @@ async def test_both_ways_answer_the_same_and_log_the_same(tmp_path: Path, asked:
         (request(headers={"Content-Encoding": "gzip"}), 415),
         (request(headers={"Connection": "close"}), 200),
         (request(headers={"X-Request-Timeout-Seconds": "5"}), 200),
-        (request(headers={"content-type": "application/json"}), 200),
+        (request(headers={"content-type": "application/json"}), 400),  # a second one
         (request(version="1.0"), 200),
         (request(version="1.0", headers={"Connection": "keep-alive"}), 200),
         (request(BODY + b" " * 4096), 200),
