@@ -35,8 +35,11 @@ class Query:
             self._values[name] = value
 
     def text(self, name: str) -> str | None:
-        """The value as it came; None if it was not given."""
-        return self._values.get(name)
+        """The value as it came, which is not empty; None if it was not given."""
+        value = self._values.get(name)
+        if value == "":
+            raise InvalidField(name, value, "a value, or no such parameter")
+        return value
 
     def flag(self, name: str) -> bool:
         """`true` or `false`; false if it was not given."""

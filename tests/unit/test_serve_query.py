@@ -41,3 +41,8 @@ def test_a_whole_number_lies_within_its_bounds(value: str) -> None:
     query = Query(f"n={value}".encode(), ("n",))
     with pytest.raises(InvalidField):
         query.whole("n", 1, low=1, high=10)
+
+
+def test_an_empty_value_is_refused() -> None:
+    with pytest.raises(InvalidField, match="a is ''"):
+        Query(b"a=", ("a",)).text("a")
