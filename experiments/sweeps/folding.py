@@ -25,7 +25,9 @@ from experiments.sweeps.market import Market
 from experiments.sweeps.sweep import fold_edges
 
 _INSTANT = pa.timestamp("us", "UTC")
-_NOISE = 1e-14
+# Sums of a stretch are differences of running ones: of so small a share of all squares nothing is known but rounding.
+_ROUNDING = 1e-12
+_EQUAL = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +139,10 @@ def choices(table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[
         train = _values(sums, edges, fold.train, by_return=by_return)
         test = _values(sums, edges, fold.test, by_return=by_return)
         ranked = np.where(np.isnan(train), -np.inf, train)
-        best = int(np.argmax(ranked))
+        best = int(np.argmax(_equal(ranked, ranked.max())))
         known = np.where(np.isnan(test), -np.inf, test)
-        worse = float(np.mean(known < known[best]) + np.mean(known == known[best]) / 2)
+        ties = _equal(known, known[best])
+        worse = float(np.mean((known < known[best]) & ~ties) + np.mean(ties) / 2)
         own = _Stretch.of(sums[best : best + 1], edges, fold.test)
         found.append(
             Choice(
@@ -200,7 +203,9 @@ class _Stretch:
         ruined = np.logical_or.accumulate(sums[:, :, 0] <= 0.0, axis=1)[:, chosen].any(axis=1)
         growth = np.where(ruined, 0.0, np.prod(own[:, :, 0], axis=1))
         bars = sum(stop - start for start, stop in parts)
-        return cls(bars, growth, own[:, :, 1].sum(axis=1), own[:, :, 2].sum(axis=1))
+        squares = own[:, :, 2].sum(axis=1)
+        flat = squares <= _ROUNDING * sums[:, :, 2].sum(axis=1)
+        return cls(bars, growth, np.where(flat, 0.0, own[:, :, 1].sum(axis=1)), np.where(flat, 0.0, squares))
 
 
 def _values(
@@ -225,8 +230,13 @@ def _sharpe(total: Floats, squares: Floats, bars: int) -> Floats:
         return ratio
     mean = total / bars
     deviation = np.sqrt(np.maximum(squares - total * mean, 0.0) / (bars - 1))
-    np.divide(mean, deviation, out=ratio, where=deviation > _NOISE)
+    np.divide(mean, deviation, out=ratio, where=deviation > _EQUAL * np.abs(mean))
     return ratio
+
+
+def _equal(values: Floats, value: float) -> NDArray[np.bool_]:
+    """Which values are the same but for rounding."""
+    return np.isclose(values, value, rtol=_EQUAL, atol=_ROUNDING)
 
 
 def _known(values: list[float]) -> pa.Array:

@@ -132,3 +132,28 @@ def test_prices_that_never_move_have_no_ratio_out_of_sample() -> None:
     found = out_of_sample(where, chosen, by_return=False)
     assert (found.total_return, found.sharpe, found.train, found.test) == (0.0, None, None, None)
     assert folds_table(where, folds, chosen)["test"].null_count == 2
+
+
+@pytest.mark.parametrize("by_return", [False, True])
+def test_configurations_that_hold_nothing_in_a_test_are_ties(by_return: bool) -> None:
+    """The sums of a stretch are differences, which carry the rounding of what came before it."""
+    draws = np.random.default_rng(0)
+    returns = np.concatenate([draws.normal(0.002, 0.01, 300), draws.normal(-0.004, 0.01, 300)])
+    close = np.round(100.0 * np.exp(np.cumsum(returns)), 2)
+    stamps = 1_600_000_000_000_000 + np.arange(600) * 86_400_000_000
+    market = Market("X", Bars.of_closes(stamps, close))
+    space = Space.of("sma", ["sma_fast=5:30:5", "sma_slow=40:120:10"])
+    spec = SweepSpec(space, validation=WalkForward(200, 50))
+    table = run_chunk(market, space, 0, len(space), spec.marks(market), Trial())
+    folds = spec.folds(market)
+    held = np.array([curve(market, space, k, Trial())["position"].to_numpy() != 0 for k in range(len(space))])
+    found = 0
+    for fold, chosen in zip(folds, choices(table, folds, by_return=by_return), strict=True):
+        ((start, stop),) = fold.test
+        flat = ~held[:, start - 1 : stop].any(axis=1)
+        if flat.all():
+            assert chosen.beaten == 0.5
+            assert chosen.test_return == pytest.approx(0.0, abs=1e-12)
+            assert by_return or np.isnan(chosen.test)
+            found += 1
+    assert found
