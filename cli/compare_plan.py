@@ -43,8 +43,8 @@ def plan_job(
         output.say(
             f"Differences between overruled and other signals, bp, that {found.judged:,d} judged signals show "
             f"about {found.power:.0%} of the time, and how many judged signals it takes to show others. One-sided test "
-            f"at {found.level:.3g}, for {_arms(found.claims)}. Neighbouring outcomes overlap: {found.dependence:.1f} "
-            "of them count as one."
+            f"at {found.level:.3g}, for {_arms(found.claims)}, where the overruled ones lie scattered. "
+            f"Neighbouring outcomes overlap: {found.dependence:.1f} of them count as one."
         )
 
 
@@ -72,7 +72,8 @@ def reach_sentence(found: Plan, horizon: str) -> str:
     return (
         f"{judged}. If an arm {typical.kind}s {_SHARES[typical.rate]} of these, and they are worth "
         f"{typical.per_override_bps:,.1f} bp less than others of their symbol and side, the comparison shows it about "
-        f"{found.power:.0%} of the time, and a smaller difference less often. To show {effect:g} bp takes "
+        f"{found.power:.0%} of the time; less often a smaller difference, or the same of signals that lie together. To "
+        f"show {effect:g} bp takes "
         f"{counted(count, 'such signal')}"
     )
 
