@@ -1,7 +1,7 @@
 """What is in a signal file, gathered piece by piece: memory does not grow with the file."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, timezone
 from pathlib import Path
@@ -22,13 +22,14 @@ from engine.intake import Intake, Reading, read_file_chunks
 from engine.signals import Action, Signal
 
 _EXAMPLE = 40
-_MOST_STEPS = 100_000
+_MOST_STEPS = 200_000
 _FIRST_PRICES, _LEAST_PRICES = 9, 4
 _USUAL, _HOLE = 3, 10
 """A gap that comes three times is usual; a hole is ten spacings long, and twice the longest usual gap."""
 _SPLIT, _OUTSTANDING, _NEAR = float(np.log(1.4)), 10.0, 0.1
 """From a 3-for-2 split on, and ten times a usual step; within a tenth of a whole number it is called after it."""
 _MOVES_KEPT = 20
+_NAMED = 5
 _UNITS = (
     ("d", DAY_US), ("h", 3_600 * MICROSECONDS), ("m", 60 * MICROSECONDS), ("s", MICROSECONDS), ("ms", 1_000), ("us", 1),
 )  # fmt: skip
@@ -119,6 +120,56 @@ class PriceMoves:
         )
 
 
+@dataclass(slots=True)
+class Spacing:
+    """The steps of a symbol's time from row to row.
+
+    Attributes:
+        steps: how often which step occurs, in microseconds.
+        after_us: for each of them, the instant before its first occurrence.
+        irregular: there are so many different steps that they are not counted.
+    """
+
+    steps: Counter[int] = field(default_factory=Counter)
+    after_us: dict[int, int] = field(default_factory=dict)
+    irregular: bool = False
+
+    def add(self, instants: Ints) -> None:
+        """Take note of instants that follow each other."""
+        if self.irregular:
+            return
+        steps, first, counts = np.unique(np.diff(instants), return_index=True, return_counts=True)
+        for step, position, count in zip(steps.tolist(), first.tolist(), counts.tolist(), strict=True):
+            self.steps[step] += count
+            self.after_us.setdefault(step, int(instants[position]))
+
+    def give_up(self) -> None:
+        """Count no steps any more."""
+        self.irregular = True
+        self.steps.clear()
+        self.after_us.clear()
+
+    @property
+    def usual(self) -> int | None:
+        """The commonest step; None before the second row, and where steps are not counted."""
+        return max(self.steps, key=lambda step: (self.steps[step], -step), default=None)
+
+    def gaps(self) -> dict[int, int]:
+        """The steps that are longer than the usual one, and how often each occurs."""
+        usual = self.usual
+        return {} if usual is None else {step: count for step, count in self.steps.items() if step > usual}
+
+    def hole(self) -> int | None:
+        """The largest gap, where it is longer than those that come again, such as nights and weekends."""
+        spacing = self.usual
+        if spacing is None:
+            return None
+        largest = max(self.steps)
+        again = max((step for step, count in self.steps.items() if count >= _USUAL), default=spacing)
+        regular = 2 * self.steps[spacing] > self.steps.total()
+        return largest if regular and largest > max(_HOLE * spacing, 2 * again) else None
+
+
 def _step(before: float, price: float) -> str:
     factor = max(price / before, before / price)
     near = round(factor)
@@ -164,9 +215,7 @@ class Survey:
         max_price_jump: a larger factor between two prices is refused; None: every price is believed.
         rows, usable, refused, repeated: rows; the repeated are among the usable.
         errors: the first refused rows, as `error_entry` shows them.
-        steps: how often which spacing occurs, in microseconds.
-        wide: for each of them, the symbol and the instant before its first occurrence.
-        irregular: there are so many different spacings that none is counted.
+        spacings: the time from row to row, by symbol.
         disordered_row: one that stands in the file after a later one of its symbol; None: there is none.
         zone, shift_us: as in `Reading`; how stamps became instants.
     """
@@ -183,9 +232,7 @@ class Survey:
     symbols: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     features: dict[str, Feature] = field(default_factory=dict)
-    steps: Counter[int] = field(default_factory=Counter)
-    wide: dict[int, tuple[str, int]] = field(default_factory=dict)
-    irregular: bool = False
+    spacings: dict[str, Spacing] = field(default_factory=dict)
     disordered_row: int | None = None
     zone: ZoneInfo | timezone = UTC
     shift_us: int = 0
@@ -222,9 +269,9 @@ class Survey:
         return batch
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values; `spacing` is the commonest step between two rows of a symbol, a gap any longer one."""
-        spacing = max(self.steps, key=lambda step: (self.steps[step], -step), default=None)
-        gaps = {step: count for step, count in self.steps.items() if spacing is not None and step > spacing}
+        """Plain values; `spacing` is the commonest step between two rows of a symbol, a gap any longer one of its."""
+        gaps = {symbol: spacing.gaps() for symbol, spacing in self.spacings.items()}
+        largest = max(((step, symbol) for symbol, steps in gaps.items() for step in steps), default=None)
         return {
             "rows": self.rows,
             "usable": self.usable,
@@ -232,8 +279,11 @@ class Survey:
             "repeated": self.repeated,
             "from": None if self.first_us is None else format_instant(self.first_us),
             "to": None if self.last_us is None else format_instant(self.last_us),
-            "spacing": "irregular" if self.irregular else None if spacing is None else length(spacing),
-            "gaps": {"count": sum(gaps.values()), "largest": self._gap(max(gaps)) if gaps else None},
+            "spacing": self._spacing(),
+            "gaps": {
+                "count": sum(sum(steps.values()) for steps in gaps.values()),
+                "largest": None if largest is None else self._gap(largest[1], largest[0]),
+            },
             "actions": {action.name: self.actions[action.name] for action in Action},
             "symbols": dict(self.symbols.most_common()),
             "sources": dict(self.sources.most_common()),
@@ -242,9 +292,18 @@ class Survey:
             "errors": sorted(self.errors, key=lambda entry: (entry["row"] is None, entry["row"] or 0)),
         }
 
-    def _gap(self, step: int) -> dict[str, Any]:
-        symbol, before_us = self.wide[step]
-        return {"length": length(step), "symbol": symbol, "after": format_instant(before_us)}
+    def _spacing(self) -> str | None:
+        """The usual step of all symbols: one, or from the shortest to the longest."""
+        if any(spacing.irregular for spacing in self.spacings.values()):
+            return "irregular"
+        usual = [step for spacing in self.spacings.values() if (step := spacing.usual) is not None]
+        if not usual:
+            return None
+        return " to ".join(length(step) for step in sorted({min(usual), max(usual)}))
+
+    def _gap(self, symbol: str, step: int) -> dict[str, Any]:
+        after = format_instant(self.spacings[symbol].after_us[step])
+        return {"length": length(step), "symbol": symbol, "after": after}
 
     def _judged(self, batch: SignalBatch) -> Ints:
         """The rows that a fresh portfolio would take, or take as repeated; the others are noted."""
@@ -286,19 +345,18 @@ class Survey:
                 prices = np.concatenate([[self._marks[symbol][1]], prices])
             places = batch.row[rows[len(rows) - len(prices) + 1 :]]
             self._moves.setdefault(symbol, PriceMoves()).add(prices, places)
-            steps, first, counts = np.unique(np.diff(instants), return_index=True, return_counts=True)
-            for step, position, count in self._counted(steps, first, counts):
-                self.steps[step] += count
-                self.wide.setdefault(step, (symbol, int(instants[position])))
+            self.spacings.setdefault(symbol, Spacing()).add(instants)
             self._marks[symbol] = (int(instants[-1]), float(batch.price[rows[-1]]))
+        self._bound_steps()
 
-    def _counted(self, steps: Ints, first: Ints, counts: Ints) -> Iterable[tuple[int, int, int]]:
-        """The steps to count: none once there are so many that no spacing is to be found."""
-        if not self.irregular and len(self.steps) + len(steps) > _MOST_STEPS:
-            self.irregular = True
-            self.steps.clear()
-            self.wide.clear()
-        return () if self.irregular else zip(steps.tolist(), first.tolist(), counts.tolist(), strict=True)
+    def _bound_steps(self) -> None:
+        """Where there are too many different steps to keep, give those symbols up that have the most."""
+        kept = sum(len(spacing.steps) for spacing in self.spacings.values())
+        for spacing in sorted(self.spacings.values(), key=lambda spacing: -len(spacing.steps)):
+            if kept <= _MOST_STEPS:
+                break
+            kept -= len(spacing.steps)
+            spacing.give_up()
 
     def _expected_first(self, batch: SignalBatch, code: int, repeats: Any) -> float:
         """What the first price of a symbol is held against: NaN, nothing; or, where it alone is far from those after
@@ -378,9 +436,7 @@ class Survey:
                     "read in that order; sent one by one as they stand, a service would refuse the late ones",
                 )
             )
-        if hole := self._hole():
-            found.append(hole)
-        return found
+        return found + self._holes()
 
     def _note_stuck(self, batch: SignalBatch, verdicts: guard.Verdicts, repeats: Any) -> None:
         """Keep, for each symbol, the rows that are refused for a step of its price since one was taken."""
@@ -398,22 +454,22 @@ class Survey:
                     int(batch.row[at]), float(verdicts.last_price[at]), float(batch.price[at]), len(jumps)
                 )
 
-    def _hole(self) -> Remark | None:
-        """The largest gap, where it is longer than those that come again, such as nights and weekends."""
-        if self.irregular or not self.steps:
-            return None
-        spacing = max(self.steps, key=lambda step: (self.steps[step], -step))
-        largest = max(self.steps)
-        usual = max((step for step, count in self.steps.items() if count >= _USUAL), default=spacing)
-        regular = 2 * self.steps[spacing] > sum(self.steps.values())
-        if not regular or largest <= _HOLE * spacing or largest <= 2 * usual:
-            return None
-        gap = self._gap(largest)
-        return Remark(
-            None,
-            f"{gap['symbol']} has no row for {length(largest)} after {gap['after']}, where one comes every "
-            f"{length(spacing)}: what is computed over rows takes the hole for one step",
-        )
+    def _holes(self) -> list[Remark]:
+        """The hole of every symbol that has one; symbols that are away at the same time have one sentence."""
+        away: dict[tuple[int, int, int], list[str]] = {}
+        for symbol, spacing in self.spacings.items():
+            if (hole := spacing.hole()) is not None:
+                assert spacing.usual is not None
+                away.setdefault((hole, spacing.after_us[hole], spacing.usual), []).append(symbol)
+        return [
+            Remark(
+                None,
+                f"{_enumerated(symbols)} {'has' if len(symbols) == 1 else 'have'} no row for {length(hole)} after "
+                f"{format_instant(after_us)}, where one comes every {length(usual)}: what is computed over rows takes "
+                "the hole for one step",
+            )
+            for (hole, after_us, usual), symbols in away.items()
+        ]
 
     def _note(self, errors: Sequence[RaysignalError]) -> None:
         for error in errors[: ERRORS_KEPT - len(self.errors)]:
@@ -464,6 +520,13 @@ def difference(one: Signal, other: Signal) -> tuple[str, Any, Any]:
         if one.features.get(name) != other.features.get(name):
             return name, one.features.get(name), other.features.get(name)
     return "signal_id", one.signal_id, other.signal_id
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    """Names as a sentence lists them, the first of many."""
+    more = len(names) - _NAMED
+    listed = [*names[:_NAMED], f"{more:,d} more"] if more > 0 else names
+    return " and ".join(part for part in (", ".join(listed[:-1]), listed[-1]) if part)
 
 
 def _count(counts: Counter[str], codes: Any, names: tuple[str, ...]) -> None:

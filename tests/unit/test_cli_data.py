@@ -207,6 +207,14 @@ def rows_of(prices, start_minutes=None):
     )
 
 
+def of_symbols(tmp_path, minutes):
+    """A file in the order of time; `minutes` says when each symbol has a row."""
+    began = datetime(2025, 1, 1, tzinfo=UTC)
+    stamps = sorted((at, symbol) for symbol, each in minutes.items() for at in each)
+    lines = [f"{(began + timedelta(minutes=at)).isoformat()},{symbol},100,1\n" for at, symbol in stamps]
+    return written(tmp_path, "timestamp,symbol,price,signal\n" + "".join(lines))
+
+
 def test_a_first_row_that_is_damaged_is_refused_alone(tmp_path):
     found = checked(
         written(tmp_path, HEADER + rows_of([100_000, *[100 + i % 3 for i in range(60)]])), status=1
@@ -281,6 +289,47 @@ def test_a_hole_of_29_days_in_rows_of_10_minutes_is_told(tmp_path):
     found = checked(written(tmp_path, HEADER + rows_of([100] * 120, minutes)))
     (remark,) = found["remarks"]
     assert "BTC has no row for 29d 10m after 2025-01-01T09:50:00Z, where one comes every 10m" in remark
+
+
+def test_a_hole_that_several_symbols_have_is_told_once_and_names_them(tmp_path):
+    stamps = [10 * i for i in range(60)] + [29 * 1440 + 10 * i for i in range(60, 120)]
+    for symbols, told in (
+        ("AB", "A and B have no row for 29d 10m after 2025-01-01T09:50:00Z, where one comes every 10m"),
+        ("ABC", "A, B and C have no row for 29d 10m after"),
+        ("ABCDEFG", "A, B, C, D, E and 2 more have no row for 29d 10m after"),
+    ):
+        found = checked(of_symbols(tmp_path, dict.fromkeys(symbols, stamps)))
+        (remark,) = found["remarks"]
+        assert told in remark
+        assert (found["spacing"], found["gaps"]["count"]) == ("10m", len(symbols))
+
+
+def test_holes_of_different_symbols_have_a_sentence_each(tmp_path):
+    early = [10 * i for i in range(30)] + [1440 + 10 * i for i in range(90)]
+    late = [10 * i for i in range(90)] + [2870 + 10 * i for i in range(30)]
+    found = checked(of_symbols(tmp_path, {"A": early, "B": late}))
+    assert [remark[:17] for remark in found["remarks"]] == ["A has no row for ", "B has no row for "]
+    assert found["gaps"]["largest"] == {"length": "33h", "symbol": "B", "after": "2025-01-01T14:50:00Z"}
+
+
+def test_the_rows_of_a_daily_symbol_are_no_gaps_beside_one_of_ten_minutes(tmp_path):
+    often = [10 * i for i in range(500)]
+    found = checked(of_symbols(tmp_path, {"A": often, "D": [1440 * i for i in range(4)]}))
+    assert (found["spacing"], found["gaps"]["count"], found["remarks"]) == ("10m to 1d", 0, [])
+    # And its own hole is not hidden by the many short steps of the other.
+    days = [1440 * i for i in [*range(20), *range(60, 80)]]
+    (remark,) = checked(of_symbols(tmp_path, {"A": often, "D": days}))["remarks"]
+    assert "D has no row for 41d after 2025-01-20T00:00:00Z, where one comes every 1d" in remark
+
+
+def test_a_symbol_without_a_spacing_hides_no_hole_of_another(monkeypatch, tmp_path):
+    monkeypatch.setattr("cli.survey._MOST_STEPS", 50)
+    wild = [i * (i + 1) // 2 for i in range(1, 80)]
+    holed = [10 * i for i in range(60)] + [1440 + 10 * i for i in range(60)]
+    found = checked(of_symbols(tmp_path, {"WILD": wild, "A": holed}))
+    assert found["spacing"] == "irregular"
+    (remark,) = found["remarks"]
+    assert remark.startswith("A has no row for")
 
 
 def test_nights_and_weekends_are_no_holes(tmp_path):
