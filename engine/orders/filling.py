@@ -106,6 +106,14 @@ class Turn:
         self._put(order)
         return None
 
+    def expire_unlisted(self) -> None:
+        """End the orders whose instrument is not listed as it was when they came: books and trades count in other ticks
+        and lots than theirs.
+        """
+        for order in list(self._orders.values()):
+            if not self._listed(order.ticket):
+                self._turn(order, State.EXPIRED, "instrument_changed")
+
     def ask_to_cancel(self, order: Resident) -> None:
         """Let an order be cancelled once the request has arrived."""
         if order.cancels_us is None:
@@ -162,12 +170,16 @@ class Turn:
             if order.symbol == symbol and order.arrived and not order.progress.state.final
         ]
 
+    def _listed(self, ticket: Ticket) -> bool:
+        listing = self._rules.listings.get(ticket.instrument.symbol)
+        return listing is not None and listing.instrument == ticket.instrument
+
     def _check(self, order: Resident) -> None:
         ticket = order.ticket
-        listing = self._rules.listings.get(order.symbol)
-        if listing is None or listing.instrument != ticket.instrument:
+        if not self._listed(ticket):
             text = f"{order.symbol} of {ticket.instrument.venue} is not traded here in this form"
             raise OrderRejected(ticket.client_id, "not_listed", text)
+        listing = self._rules.listings[order.symbol]
         listing.check(ticket)
         if order.held_price is None:
             return

@@ -12,7 +12,8 @@ at the exchange at once (ACCEPTED) and meets the first book that is known at or 
 brings, or, if the book stands still, the one that holds when `time_passed` says so. While the book is lost it waits.
 A request to cancel takes as long.
 
-*Filling* by depth and queue: see `engine.orders.matching`. What a market order does not find expires.
+*Filling* by depth and queue: see `engine.orders.matching`. What a market order does not find expires. So does an order
+whose instrument has another tick, lot or contract size when the account is opened again, or is not listed any more.
 
 *Money*: see `engine.orders.holdings`. What open orders could cost is set aside. An order that the account cannot pay
 for is rejected; if prices move between, it is filled as far as the money goes, and the rest expires.
@@ -83,7 +84,7 @@ class PaperExchange:
         self._opening = Holdings(cash)
         self._store = PaperStore(database, account)
         self._depths: dict[str, Depth] = {}
-        self._kept: Kept | None = self._store.open(venue, currency, self._opening)
+        self._kept: Kept | None = self._open()
         self._clock_us = self._kept.clock_us
 
     @property
@@ -201,8 +202,19 @@ class PaperExchange:
 
     def _state(self) -> Kept:
         if self._kept is None:
-            self._kept = self._store.open(self._venue, self._currency, self._opening)
+            self._kept = self._open()
         return self._kept
+
+    def _open(self) -> Kept:
+        """What is kept, without orders in an instrument that is written otherwise now."""
+        kept = self._store.open(self._venue, self._currency, self._opening)
+        turn = Turn(kept, self._rules, {}, kept.clock_us)
+        turn.expire_unlisted()
+        if not turn.changed:
+            return kept
+        after = turn.end()
+        self._store.write(kept, after, turn.changed, [])
+        return after
 
     def _turn(self) -> Turn:
         return Turn(self._state(), self._rules, self._depths, self._clock_us)

@@ -325,6 +325,40 @@ def test_arguments_that_cannot_be_are_refused_by_field(database: Database) -> No
         paper(database, listings=[SHORTS])
 
 
+@pytest.mark.parametrize("change", [{"price_decimals": 1}, {"price_decimals": 3}, {"size_decimals": 4}])
+def test_orders_of_an_instrument_that_is_written_otherwise_now_expire(
+    database: Database, change: dict[str, int]
+) -> None:
+    exchange = paper(database, latency_us=100)
+    exchange.book_changed(PlainBook([("99.90", "5")], [("100.00", "5")]), 1)
+    exchange.submit(market("held", Side.BUY, "2"))
+    exchange.time_passed(101)
+    for name, side, price in (("high", Side.SELL, "105"), ("low", Side.BUY, "95")):
+        exchange.submit(limit(name, side, "1", price))
+    exchange.time_passed(202)
+    exchange.submit(market("onitsway", Side.BUY, "1"))
+    btc = Instrument("binance", "BTCUSDT", **{"price_decimals": 2, "size_decimals": 3} | change)
+    again = paper(database, listings=[Listing.of(btc)])
+    for name in ("high", "low", "onitsway"):
+        assert now(again, name).progress == Progress(State.EXPIRED, reason="instrument_changed")
+    again.book_changed(PlainBook([("99.9", "5")], [("100.0", "5")], btc), 300)
+    again.book_changed(PlainBook([("89.0", "5")], [("90.0", "5")], btc), 400)
+    assert [fill.client_id for fill in again.fills()] == ["held"]
+    # What was set aside for them is free, and what is held can be sold.
+    assert again.submit(market("sale", Side.SELL, "2", btc)).progress.state is State.FILLED
+    assert paper(database, listings=[Listing.of(btc)]).open_orders() == []
+
+
+def test_an_open_order_in_a_symbol_that_is_not_listed_any_more_expires(database: Database) -> None:
+    exchange = paper(database, listings=[LISTING, Listing.of(Instrument("binance", "ETHUSDT", 2, 3))])
+    exchange.submit(limit("a", Side.BUY, "1", "50"))
+    eth = Instrument("binance", "ETHUSDT", 2, 3)
+    again = paper(database, listings=[Listing.of(eth)])
+    assert now(again).progress == Progress(State.EXPIRED, reason="instrument_changed")
+    again.book_changed(book("100", instrument=eth), 1)
+    assert again.submit(market("b", Side.BUY, "1", eth)).progress.state is State.FILLED
+
+
 def test_an_account_that_exists_keeps_its_cash(database: Database) -> None:
     paper(database, cash="5")
     assert paper(database, cash="7").balances().cash == 5
