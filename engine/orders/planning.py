@@ -2,9 +2,10 @@
 
 A BUY wants a long position; a SELL wants none (long-flat) or a short one (long-short). The size of a position is
 `weight` of what is free in the account (cash, and this symbol's own position at the signal's price), less a margin for
-fees and for prices that move. A position that is on the wanted side already is left alone. A signal that is too old
-opens nothing any more, but still closes what it says should not be held. Each signal leads to one order at most, and
-to one `Outcome`, which is stored.
+fees and for prices that move. A position that is on the wanted side already is left alone, unless it is so small that
+the venue takes no order for it: it could never be closed, so it counts as none and becomes a part of the new one. A
+signal that is too old opens nothing any more, but still closes what it says should not be held. Each signal leads to
+one order at most, and to one `Outcome`, which is stored.
 """
 
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from engine.orders.amounts import (
     check_positive,
     down_to_step,
     less,
-    magnitude,
     product,
     share_bps,
     total,
@@ -134,13 +134,15 @@ def decide(
     side = Side(int(instruction.action))
     old = now_us - instruction.known_at_us > plan.good_for_us
     closes_only = old or (side is Side.SELL and plan.side == "long-flat")
-    nothing = _nothing_to_do(side, held, old=old, closes_only=closes_only)
-    if nothing is not None:
-        return nothing
-    size = ZERO if closes_only else _size(instruction.price, held, cash, listing, plan)
     limit = None if plan.kind is Kind.MARKET else _limit(instruction.price, side, listing, plan)
     price = instruction.price if limit is None else limit
-    quantity = _tradable(total((size, magnitude(held))), price, listing, plan)
+    on_its_side = product(held, Decimal(int(side)))
+    if on_its_side > 0 and _tradable(on_its_side, price, listing, plan) is not None:
+        return Outcome.ALREADY_HELD
+    if closes_only and on_its_side >= 0:
+        return Outcome.TOO_OLD if old else Outcome.NOTHING_TO_SELL
+    size = ZERO if closes_only else _size(instruction.price, held, cash, listing, plan)
+    quantity = _tradable(max(less(size, on_its_side), ZERO), price, listing, plan)
     if quantity is None:
         return Outcome.TOO_SMALL
     origin = Origin(account, instruction.strategy, instruction.signal_id)
@@ -148,14 +150,6 @@ def decide(
     if limit is None:
         return Ticket(identity, listing.instrument, side, Kind.MARKET, quantity), origin
     return Ticket(identity, listing.instrument, side, Kind.LIMIT, quantity, limit, TimeInForce.GTC), origin
-
-
-def _nothing_to_do(side: Side, held: Decimal, *, old: bool, closes_only: bool) -> Outcome | None:
-    if held * side > 0:
-        return Outcome.ALREADY_HELD
-    if closes_only and held == 0:
-        return Outcome.TOO_OLD if old else Outcome.NOTHING_TO_SELL
-    return None
 
 
 def _size(price: Decimal, held: Decimal, cash: Decimal, listing: Listing, plan: Plan) -> Decimal:

@@ -328,6 +328,63 @@ def test_an_order_is_as_large_as_the_venue_takes_it(
     assert desk.store.outcomes() == {"up": Outcome.TOO_SMALL if quantity is None else Outcome.ORDERED}
 
 
+@pytest.mark.parametrize("kind", [Kind.MARKET, Kind.LIMIT])
+def test_a_rest_that_is_too_small_to_be_sold_does_not_keep_a_buy_from_opening(
+    database: Database, kind: Kind
+) -> None:
+    rules = OrderRules(Decimal("0.001"), Decimal("0.001"), least_value=Decimal(5))
+    desk = Desk(database, Plan(kind=kind, rest_us=1), replace(LISTING, market=rules, limit=rules))
+    desk.signal("up", Action.BUY, at_us=1)
+    desk.trader.work(1)
+    whole = desk.held()
+    assert whole == Decimal("99.502")
+    desk.show(book("100.01", str(whole - Decimal("0.01"))), 2)  # what is bid for is all but 0.01
+    desk.signal("down", Action.SELL, at_us=2)
+    desk.trader.work(3)
+    desk.trader.work(4)
+    assert desk.held() == Decimal("0.01")
+    assert not desk.trader.busy
+    desk.show(book("100", "1000"), 5)
+    desk.signal("down again", Action.SELL, at_us=5)
+    desk.signal("old", Action.BUY, at_us=5 - 2 * DAY)
+    desk.trader.work(6)
+    desk.signal("up again", Action.BUY, at_us=7)
+    desk.trader.work(8)
+    assert desk.held() == Decimal("99.304")  # of 9 979.1006 in cash and the rest, and not the rest on top
+    desk.signal("held", Action.BUY, at_us=9)
+    desk.trader.work(10)
+    desk.signal("down at last", Action.SELL, "99.99", at_us=11)
+    desk.trader.work(12)
+    assert desk.held() == 0
+    outcomes = {
+        name: outcome for name, outcome in desk.store.outcomes().items() if outcome is not Outcome.ORDERED
+    }
+    assert outcomes == {
+        "down again": Outcome.TOO_SMALL, "old": Outcome.SUPERSEDED, "held": Outcome.ALREADY_HELD,
+    }  # fmt: skip
+
+
+def test_a_short_rest_does_not_keep_a_sell_from_opening_and_an_old_signal_leaves_it(
+    database: Database,
+) -> None:
+    rules = OrderRules(Decimal("0.001"), Decimal(1))
+    listing = replace(Listing.of(PERP, shorts=True), market=rules)
+    desk = Desk(database, Plan(side="long-short"), listing)
+    desk.signal("down", Action.SELL, at_us=1)
+    desk.trader.work(1)
+    desk.show(book("100", "99.002", instrument=PERP), 2)
+    desk.signal("up", Action.BUY, at_us=2)
+    desk.trader.work(3)
+    assert desk.held() == Decimal("-0.5")
+    desk.show(book("100", "1000", instrument=PERP), 4)
+    desk.signal("late", Action.SELL, at_us=4)
+    desk.trader.work(4 + 2 * DAY)
+    desk.signal("down again", Action.SELL, at_us=5 + 2 * DAY)
+    desk.trader.work(6 + 2 * DAY)
+    assert desk.store.outcomes()["late"] is Outcome.TOO_OLD
+    assert desk.held() < -99
+
+
 def test_amounts_of_more_digits_than_decimal_keeps_are_stored_and_added_exactly(database: Database) -> None:
     tiny = Instrument("binance", "TINYUSDT", price_decimals=10, size_decimals=10)
     listing = Listing.of(tiny)
