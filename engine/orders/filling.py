@@ -207,6 +207,10 @@ class Turn:
     def _meet(self, order: Resident, depth: Depth) -> None:
         """An order that has arrived takes what it can, and rests or ends."""
         ticket, name = order.ticket, order.ticket.client_id
+        wrong = self._wrong_value(order, depth)
+        if wrong:
+            self._turn(order, State.EXPIRED, wrong)
+            return
         reason = "no_depth" if ticket.kind is Kind.MARKET else "limit_not_met"
         for piece in list(offers(depth, ticket.side, self._eaten_of(order), order.limit)):
             now = self._orders[name]
@@ -227,6 +231,19 @@ class Turn:
             return
         ahead = shown_at(depth, resting_side(ticket.side), left.limit or 0)
         self._put(replace(left, arrived=True, ahead=ahead))
+
+    def _wrong_value(self, order: Resident, depth: Depth) -> str:
+        """Why an order is worth too little or too much, if no book could say so when it came; else empty."""
+        best = best_price(depth, order.ticket.side)
+        if order.held_price is not None or best is None:
+            return ""
+        try:
+            self._rules.listings[order.symbol].check_value(
+                order.ticket, order.ticket.instrument.exact_price(best)
+            )
+        except OrderRejected as error:
+            return str(error.fields["reason"])
+        return ""
 
     def _fill(self, order: Resident, price: int, lots: int, *, maker: bool) -> None:
         ticket, before = order.ticket, order.progress

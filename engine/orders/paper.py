@@ -12,7 +12,8 @@ at the exchange at once (ACCEPTED) and meets the first book that is known at or 
 brings, or, if the book stands still, the one that holds when `time_passed` says so. While the book is lost it waits.
 A request to cancel takes as long.
 
-*Filling* by depth and queue: see `engine.orders.matching`. What a market order does not find expires. So does an order
+*Filling* by depth and queue: see `engine.orders.matching`. What a market order does not find expires; all of it, where
+no book was known when it came and its value at the first one's best price is not what the venue takes. So does an order
 whose instrument has another tick, lot or contract size when the account is opened again, or is not listed any more.
 
 *Money*: see `engine.orders.holdings`. What open orders could cost is set aside. An order that the account cannot pay

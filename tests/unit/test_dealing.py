@@ -15,7 +15,7 @@ from engine.errors import StoreUnavailable
 from engine.market.books import OrderBook
 from engine.market.events import Instrument, Trade
 from engine.orders.dealing import MOST_WAITING, Dealer, Levels
-from engine.orders.listings import Costs, Listing
+from engine.orders.listings import Costs, Listing, OrderRules
 from engine.orders.orders import Kind, State
 from engine.orders.paper import PaperExchange
 from engine.orders.planning import Instruction, Plan
@@ -26,6 +26,7 @@ from tests.cluster.waiting import until
 from tests.market_keeping import Log
 
 INSTRUMENT = Instrument("binance-usdm", "BTCUSDT", 2, 3)
+LISTING = Listing.of(INSTRUMENT)
 ACCOUNT = "paper:test"
 
 
@@ -58,8 +59,8 @@ def dealer_of(
     latency_us: int = 0,
     kind: Kind = Kind.MARKET,
     log: Any = None,
+    listing: Listing = LISTING,
 ) -> Dealer:
-    listing = Listing.of(INSTRUMENT)
     paper = PaperExchange(
         database, ACCOUNT, INSTRUMENT.venue, "quote", Decimal(10_000), [listing],
         costs=Costs(Decimal(10), Decimal(10)), latency_us=latency_us,
@@ -94,6 +95,20 @@ async def test_an_instruction_becomes_an_order_that_the_next_book_fills(database
         dealer.book(levels(6_000_000), clock.now_us)
         await until(lambda: filled(database) == ["cross-1"], "it is so")
         await until(lambda: dealer.status()["positions"] == {"binance-usdm:BTCUSDT": "0.165"}, "it is held")
+
+
+def test_a_market_order_worth_less_than_the_venue_takes_is_not_filled(database, clock):
+    rules = OrderRules(Decimal("0.001"), Decimal("0.001"), least_value=Decimal(500))
+    listing = Listing(INSTRUMENT, Decimal("0.01"), rules, rules)
+    dealer = dealer_of(database, clock, listing=listing, latency_us=50_000)
+    dealer._try_round()
+    dealer.instruct(buy(clock.now_us))  # at 60 000, and the price is 3 000 now
+    dealer._try_round()
+    clock.now_us += 100_000
+    dealer.book(levels(300_000), clock.now_us)
+    dealer._try_round()
+    (order,) = OrderStore(database, ACCOUNT).orders()
+    assert (order.state, order.progress.reason) == (State.EXPIRED, "least_value")
 
 
 def sold(price: int, size: int, at_us: int) -> Trade:

@@ -274,6 +274,21 @@ def test_an_order_that_breaks_a_rule_of_the_listing_is_refused_by_its_name(datab
     assert exchange.submit(limit("g", Side.BUY, "0.2", "99.5", TimeInForce.IOC)).progress.filled == 0
 
 
+@pytest.mark.parametrize(
+    ("best", "reason"), [("20", "least_value"), ("600", "most_value"), ("100", ""), ("50", ""), ("500", "")]
+)
+def test_the_value_of_a_market_order_that_came_before_any_book_is_that_at_the_first_one(
+    database: Database, best: str, reason: str
+) -> None:
+    bounded = rules("0.001", "0.001", least_value=Decimal(5), most_value=Decimal(50))
+    exchange = paper(database, listings=[replace(LISTING, market=bounded)], latency_us=100)
+    assert exchange.submit(market("a", Side.BUY, "0.1")).progress == Progress(State.ACCEPTED)
+    exchange.book_changed(book(best), 200)
+    expected = State.EXPIRED if reason else State.FILLED
+    assert (now(exchange).progress.state, now(exchange).progress.reason) == (expected, reason)
+    assert exchange.balances().positions == ({} if reason else {"BTCUSDT": Decimal("0.1")})
+
+
 def test_a_price_finer_than_the_tick_is_refused_as_the_venue_refuses_it(database: Database) -> None:
     btc = Instrument("binance", "BTCUSDT", price_decimals=8, size_decimals=5)
     listing = Listing(btc, Decimal("0.01"), rules("0.00001", "0.00001"), rules("0.00001", "0.00001"))
