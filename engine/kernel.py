@@ -34,9 +34,15 @@ _FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT = range(7)
 
 # The outcomes as plain integers: an enum would be looked up (engine.ledger.Outcome; a test holds them
 # together).
-HOLD, OPENED, CLOSED_ALL, FLIPPED, HELD, PENDING, NOTHING, NO_CASH, INSOLVENT, CLOSED_ONLY = range(10)
+HOLD, OPENED, CLOSED_ALL, FLIPPED, HELD, PENDING, NOTHING, NO_CASH, INSOLVENT, CLOSED_ONLY, TOO_LARGE = range(
+    11
+)
 
 DUST = 1e-9  # a budget of less than this share of equity opens nothing
+
+# An equity above this opens nothing. Prices lie within a factor of 1e30 (engine.intake.fields), so neither what is held
+# then nor a sum over all rows is too large for a double.
+MOST_EQUITY = 1e250
 
 BLOCK = 192  # rows; what their passes need fits into the first-level cache
 AHEAD = 96  # rows between the end of a block and those that are asked for while it is worked on
@@ -110,6 +116,8 @@ def _execute(
         budget = min(policy[_WEIGHT] * equity, cash - cover)
         if equity <= 0.0:
             outcome = CLOSED_ONLY if closed else INSOLVENT
+        elif equity > MOST_EQUITY:
+            outcome = TOO_LARGE
         elif budget <= DUST * equity:
             outcome = CLOSED_ONLY if closed else NO_CASH
         else:

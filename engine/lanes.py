@@ -21,6 +21,9 @@ from engine.marching import ACTIONS, LANES, lowest_bit, march, told
 
 Integers = NDArray[np.int64]
 
+# numba takes machine code from its cache until this very file changes, whatever happens to those that it imports. So
+# count this up with every change to `execute` or `is_trade`: 2.
+
 BLOCK = 512  # rows that are gone through at once; as many trades as a configuration can have in them
 
 QUANTITY, BASIS, WAITING, SINCE = range(4)

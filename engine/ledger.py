@@ -57,6 +57,7 @@ class Outcome(IntEnum):
     NO_CASH = 7
     INSOLVENT = 8
     CLOSED_ONLY = 9
+    TOO_LARGE = 10
 
 
 _REASONS: dict[int, str] = {
@@ -67,6 +68,7 @@ _REASONS: dict[int, str] = {
     Outcome.NO_CASH: "no cash is free, other positions take all of it",
     Outcome.INSOLVENT: "equity is not above zero, so nothing can be opened",
     Outcome.CLOSED_ONLY: "the position was closed, but nothing is left to open the other side with",
+    Outcome.TOO_LARGE: "equity is above 1e250, so nothing is opened: its figures could be too large for a number",
 }
 
 

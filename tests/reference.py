@@ -143,6 +143,8 @@ class ReferenceLedger:
         budget = min(self.policy.weight * equity, self.cash - 2 * shorts)
         if equity <= 0:
             return 0.0, "INSOLVENT"
+        if equity > 1e250:
+            return 0.0, "TOO_LARGE"
         if budget <= 1e-9 * equity:
             return 0.0, "NO_CASH"
         quantity = budget / (fill_price * (1 + self.fee))

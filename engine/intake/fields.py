@@ -36,7 +36,7 @@ UNNAMED = "unnamed"
 _NAMELESS = frozenset({"", "Unnamed: 0"})
 
 MIN_PRICE, MAX_PRICE = 1e-15, 1e15
-"""Between them no quantity, and no figure of an account, is too large for a number."""
+"""Between them no quantity, and no figure of an account, is too large for a number: see `engine.kernel.MOST_EQUITY`."""
 MAX_NAME = 64
 MAX_ID = 128
 MAX_FEATURES = 256

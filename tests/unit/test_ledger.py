@@ -402,6 +402,53 @@ def test_a_ledger_stored_with_other_initial_cash_is_refused() -> None:
         Ledger.from_bytes(Policy(initial_cash=5.0), ledger_of_one_symbol().to_bytes())
 
 
+@pytest.mark.parametrize(
+    ("policy", "below", "above"),
+    [
+        (Policy(), 100.0, 499.0),
+        (Policy(side="long-short"), 100.0, 499.0),
+        (Policy(fill="next", weight=0.9), 499.0, 100.0),
+        (Policy(initial_cash=1e15, fee_bps=0.0), 1e-15, 1e15),
+        (Policy(initial_cash=1e15, fee_bps=0.0, side="long-short"), 1e-15, 1e15),
+    ],
+)  # fmt: skip
+def test_no_signals_make_figures_that_are_too_large_for_a_number(
+    policy: Policy, below: float, above: float
+) -> None:
+    signals = [(BUY, below), (SELL, above)] * 1_000
+    ledger, rows = play(policy, *signals)
+    assert Outcome.TOO_LARGE in rows.executed
+    for name in (
+        "equity",
+        "cash",
+        "position",
+        "fee",
+        "fill_quantity",
+        "signal_return",
+        "realised_pnl",
+        "drawdown",
+    ):
+        assert np.isfinite(getattr(rows, name)).all(), name
+    assert 1e250 < ledger.equity < 1e290
+    assert ledger.account[at.OPEN] == 0.0
+    figures = Performance.of(ledger.account).as_dict()
+    assert None not in [figures[name] for name in ("cash", "equity", "fees", "total_return", "turnover")]
+    # A sweep, and one call a row, say the same.
+    stamps, symbols, actions, prices = columns(signals)
+    assert sweep([policy], stamps, symbols, actions, prices)[0].tobytes() == ledger.account.tobytes()
+
+
+def test_an_account_that_is_too_large_closes_what_it_has_and_says_why_it_opens_nothing() -> None:
+    policy = Policy(initial_cash=1e15, fee_bps=0.0, side="long-short")
+    ledger, rows = play(policy, *[(BUY, 1e-15), (SELL, 1e15)] * 8, (BUY, 1.0), (SELL, 1.0))
+    closing = outcomes(rows).index(Outcome.TOO_LARGE)
+    assert (rows.position[closing - 1] > 0, rows.position[closing]) == (True, 0.0)
+    assert rows.fill_quantity[closing] < 0
+    assert set(outcomes(rows)[closing:]) == {Outcome.TOO_LARGE}
+    assert "1e250" in (reason(Outcome.TOO_LARGE) or "")
+    assert ledger.equity == rows.equity[closing]
+
+
 def test_the_stored_form_is_little_endian_and_starts_with_its_name() -> None:
     data = ledger_of_one_symbol().to_bytes()
     assert data[:4] == b"RSLG"
@@ -422,10 +469,12 @@ def test_the_kernel_and_the_outcomes_agree_on_their_numbers() -> None:
     codes = [
         kernel.HOLD, kernel.OPENED, kernel.CLOSED_ALL, kernel.FLIPPED, kernel.HELD, kernel.PENDING,
         kernel.NOTHING, kernel.NO_CASH, kernel.INSOLVENT, kernel.CLOSED_ONLY,
+        kernel.TOO_LARGE,
     ]  # fmt: skip
     assert codes == [
         Outcome.HOLD, Outcome.OPENED, Outcome.CLOSED, Outcome.FLIPPED, Outcome.ALREADY_HELD,
         Outcome.PENDING, Outcome.NOTHING_TO_SELL, Outcome.NO_CASH, Outcome.INSOLVENT, Outcome.CLOSED_ONLY,
+        Outcome.TOO_LARGE,
     ]  # fmt: skip
 
 
