@@ -64,10 +64,13 @@ def _with_line(entry: Mapping[str, Any], lines: Mapping[int, int]) -> dict[str, 
     row = entry.get("row")
     placed = dict(entry) | {"line": lines.get(row) if row is not None else None}
     if (other := entry.get("other_row")) is not None:
-        placed |= {
-            "other_line": lines.get(other),
-            "expected": f"{entry['expected']}, as in {place(other, lines)}, or another signal_id",
-            "detail": f"{place(row or 0, lines)} and {place(other, lines)} are one signal, with {entry['field']} "
-            f"{entry['value']} here and {entry['expected']} there. {entry['detail']}",
-        }
+        there = place(other, lines)
+        placed |= {"other_line": lines.get(other)}
+        if entry["field"] == "signal_id":  # which field differs is not known
+            placed["expected"] = f"what {there} says, or another signal_id"
+            differ = "not the same in both"
+        else:
+            placed["expected"] = f"{entry['expected']}, as in {there}, or another signal_id"
+            differ = f"with {entry['field']} {entry['value']} here and {entry['expected']} there"
+        placed["detail"] = f"{place(row or 0, lines)} and {there} are one signal, {differ}. {entry['detail']}"
     return placed

@@ -1,4 +1,4 @@
-"""What is in a signal file, gathered piece by piece: memory does not grow with the file."""
+"""What is in a signal file, gathered piece by piece: of its rows, memory holds the ids that they name, and no more."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from engine.columns import SignalBatch, TextColumn
 from engine.digests import Floats, Ints
 from engine.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError, error_entry, shorten
 from engine.identities.keys import first_in_batch
+from engine.identities.window import Window
 from engine.instants import DAY_US, MICROSECONDS, clock_change_at, format_instant
 from engine.intake import Intake, Reading, read_file_chunks
 from engine.signals import Action, Signal
@@ -239,6 +240,7 @@ class Survey:
     _marks: dict[str, tuple[int, float]] = field(default_factory=dict)
     _latest_row: dict[str, int] = field(default_factory=dict)
     _moves: dict[str, PriceMoves] = field(default_factory=dict)
+    _seen: Window = field(default_factory=Window)
     _damaged_first: dict[str, int] = field(default_factory=dict)
     _stuck: dict[str, Stuck] = field(default_factory=dict)
 
@@ -309,7 +311,13 @@ class Survey:
         """The rows that a fresh portfolio would take, or take as repeated; the others are noted."""
         first = first_in_batch(batch.key)
         repeats = first != np.arange(len(batch))
-        conflicts = repeats & (batch.content != batch.content[first])
+        twin, content = batch.row[first], batch.content[first]
+        before, content_before = np.zeros(len(batch), np.int64), np.zeros(len(batch), np.uint64)
+        if self._seen.look_up(batch.key, np.arange(len(batch)), before, content_before):
+            seen = before > 0
+            repeats |= seen
+            twin, content = np.where(seen, before - 1, twin), np.where(seen, content_before, content)
+        conflicts = repeats & (batch.content != content)
         marks = [
             self._marks.get(symbol) or (guard.NEVER_US, self._expected_first(batch, code, repeats))
             for code, symbol in enumerate(batch.symbols)
@@ -323,14 +331,22 @@ class Survey:
         self.refused += len(bad)
         self.repeated += int(np.count_nonzero(repeats & ~conflicts))
         self._note([
-            self._conflict(batch, index, int(first[index]))
+            self._conflict(batch, index, int(first[index]), int(twin[index]))
             if conflicts[index]
             else self._error(batch, verdicts, index)
             for index in bad[:ERRORS_KEPT].tolist()
         ])  # fmt: skip
-        self._move(batch, np.flatnonzero((verdicts.verdict == guard.OK) & ~repeats))
+        taken = np.flatnonzero((verdicts.verdict == guard.OK) & ~repeats)
+        self._move(batch, taken)
+        self._remember(batch, taken)
         self._note_stuck(batch, verdicts, repeats)
         return np.flatnonzero((verdicts.verdict == guard.OK) & ~conflicts)
+
+    def _remember(self, batch: SignalBatch, taken: Ints) -> None:
+        """Keep the ids that may come again in a later piece: one that was derived comes at its own instant alone."""
+        again = taken[~batch.derived[taken] | (batch.timestamp_us[taken] == batch.timestamp_us[-1])]
+        if len(again):
+            self._seen.add(batch.key[again], batch.row[again], batch.content[again])
 
     def _move(self, batch: SignalBatch, moving: Ints) -> None:
         """Carry the marks of every symbol forward over the rows that were taken, and count their spacing."""
@@ -384,14 +400,14 @@ class Survey:
                 self.disordered_row = int(furthest[early[0]])
             self._latest_row[symbol] = int(furthest[-1])
 
-    def _conflict(self, batch: SignalBatch, index: int, twin: int) -> RaysignalError:
-        """Two rows of one identity: both, and the first field in which they differ."""
+    def _conflict(self, batch: SignalBatch, index: int, twin: int, other_row: int) -> RaysignalError:
+        """Two rows of one identity: both, and the first field in which they differ, if the other is of this piece."""
         remark = clock_change_at(int(batch.timestamp_us[index]) - self.shift_us, self.zone)
         error = IdentityConflict(batch.signal_id[index], int(batch.row[index]), remark=remark)
-        name, here, there = difference(batch.signal(index), batch.signal(twin))
-        error.fields |= {
-            "field": name, "value": shorten(here), "expected": shorten(there), "other_row": int(batch.row[twin]),
-        }  # fmt: skip
+        error.fields["other_row"] = other_row
+        if batch.row[twin] == other_row:
+            name, here, there = difference(batch.signal(index), batch.signal(twin))
+            error.fields |= {"field": name, "value": shorten(here), "expected": shorten(there)}
         return error
 
     def _error(self, batch: SignalBatch, verdicts: guard.Verdicts, index: int) -> RaysignalError:

@@ -376,6 +376,36 @@ def test_two_contents_in_autumns_double_hour_name_the_clock_change(tmp_path):
         assert "clocks" not in error["detail"]
 
 
+def in_pieces(monkeypatch, rows):
+    """Files are read in pieces of so many rows."""
+    monkeypatch.setattr("cli.survey.CHUNK_ROWS", rows)
+    monkeypatch.setattr("engine.intake.csv_rows.BLOCK_ROWS", rows)
+
+
+def test_one_id_with_two_contents_is_refused_however_far_apart_its_rows_are(monkeypatch, tmp_path):
+    in_pieces(monkeypatch, 50)
+    began = datetime(2025, 1, 1, tzinfo=UTC)
+    rows = [
+        f"{(began + timedelta(minutes=at)).isoformat()},{100 + at % 7},1,{'dup' if at in {10, 350} else at}\n"
+        for at in range(400)
+    ]
+    found = checked(written(tmp_path, "timestamp,price,signal,signal_id\n" + "".join(rows)), status=1)
+    (error,) = found["errors"]
+    assert (found["refused"], found["repeated"]) == (1, 0)
+    assert (error["type"], error["line"], error["other_line"]) == ("IdentityConflict", 352, 12)
+    assert error["expected"] == "what line 12 says, or another signal_id"
+    assert "line 352 and line 12 are one signal, not the same in both" in error["detail"]
+
+
+def test_a_row_that_repeats_the_last_of_the_piece_before_it_counts_once(monkeypatch, tmp_path):
+    in_pieces(monkeypatch, 50)
+    minutes = [*range(50), 49, *range(50, 120)]
+    lines = rows_of([100] * 120, range(120)).splitlines(keepends=True)
+    path = written(tmp_path, HEADER + "".join(lines[at] for at in minutes))
+    found = checked(path)
+    assert (found["usable"], found["refused"], found["repeated"], found["remarks"]) == (121, 0, 1, [])
+
+
 def test_check_believes_prices_on_request(tmp_path):
     path = written(tmp_path, HEADER + "2025-01-01T00:00:00Z,100,1\n2025-01-01T00:10:00Z,100000,1\n")
     assert checked(path, status=1)["refused"] == 1
