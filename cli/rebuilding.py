@@ -1,11 +1,8 @@
 """What `raysignal store rebuild` does, shard by shard."""
 
-from collections.abc import Callable
-
 from cli.direct import refuse_store_in_use
 from cli.output import Output
-from engine.actors import shard_of
-from engine.journal.layout import check_layout
+from engine.journal.layout import check_layout, owner
 from engine.journal.stores import open_stores
 from engine.private_files import cache_folder
 from engine.rebuilding import rebuild
@@ -30,22 +27,25 @@ def _rebuild(settings: Settings, *, accept_loss: bool, output: Output) -> None:
     stores = open_stores(settings.store)
     check_layout(stores.blobs, settings.shards, settings.store)
 
-    def owner(number: int) -> Callable[[str], bool]:
-        return lambda portfolio: shard_of(portfolio, settings.shards) == number
-
     told = []
     for number in range(settings.shards):
         name = f"shard={number:04d}"
         made = rebuild(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_folder("index", settings.store) / name,
-            limits=Limits(checkpoint_rows=settings.snapshot_rows), owns=owner(number), accept_loss=accept_loss,
+            limits=Limits(checkpoint_rows=settings.snapshot_rows), owns=owner(number, settings.shards),
+            accept_loss=accept_loss,
         )  # fmt: skip
-        told.append({"journal": name, "records": made.records, "signals": made.signals, "lost": made.lost})
+        told.append(
+            {
+                "journal": name, "records": made.records, "signals": made.signals, "lost": made.lost,
+                "set_aside": made.set_aside,
+            }
+        )  # fmt: skip
         output.say(f"{name}: {made.records:,d} records, {sum(made.signals.values()):,d} signals written anew")
         for portfolio, rows in made.lost.items():
             output.say(
-                f"{portfolio}: {rows:,d} signals that only the history held lie under lost/history now"
+                f"{portfolio}: {rows:,d} signals that only the history held lie in {made.set_aside} now"
             )
     if output.as_json:
         output.json(told)

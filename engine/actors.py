@@ -10,7 +10,6 @@ import gc
 import os
 import sys
 import time
-import zlib
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from engine.digests import Ints
 from engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
 from engine.errors import RaysignalError, SettingsError, StoreUnavailable
 from engine.instants import zone_named
-from engine.journal.layout import write_layout
+from engine.journal.layout import owner, shard_of, write_layout
 from engine.journal.stores import open_stores
 from engine.local_cluster import NAMESPACE
 from engine.mailbox import Mailbox
@@ -100,7 +99,7 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         shard = Shard.open(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_dir(), limits=limits, policies=policies,
-            owns=lambda portfolio: shard_of(portfolio, settings.shards) == number,
+            owns=owner(number, settings.shards),
         )  # fmt: skip
         tell_found(name, shard)
         # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.
@@ -130,11 +129,6 @@ def tell_found(name: str, shard: Shard) -> None:
         last_file=found.file, epoch=shard.journal.epoch,
         signals={portfolio: each.count for portfolio, each in shard.portfolios.items()}, beyond_the_journal=0,
     )  # fmt: skip
-
-
-def shard_of(portfolio: str, shards: int) -> int:
-    """The shard that a portfolio belongs to."""
-    return zlib.crc32(portfolio.encode()) % shards
 
 
 class Desk:

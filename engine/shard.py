@@ -28,11 +28,11 @@ import numpy as np
 from engine import history, snapshots
 from engine.account import ACCOUNT_SIZE
 from engine.columns import SignalBatch, identity_key
+from engine.consistency import compare, journal_behind
 from engine.decisions import Decisions
 from engine.digests import Floats, Ints
 from engine.errors import (
     InvalidField,
-    JournalBehind,
     JournalDamaged,
     NotFound,
     PortfolioConflict,
@@ -172,32 +172,25 @@ class Shard:
             owns: whether a portfolio belongs to this shard, by its name.
 
         Raises:
-            JournalBehind: history or snapshot hold records that the journal does not.
+            JournalBehind: history or snapshot hold records that the journal does not; nothing was changed.
             Fenced, StoreUnavailable, JournalDamaged: see `Journal.open`.
             PortfolioConflict: a portfolio exists with another policy.
         """
         snapshot = snapshots.latest(blobs, prefix)
-        # Before anything is taken over: a refusal changes nothing. The history first: a writer that lives may go on.
-        written = {
-            name: history.written_up_to(blobs, name) for name in history.portfolios(blobs) if owns(name)
-        }
-        known = {name: history.last_sequence(blobs, name) for name in written}
-        end = store.end(snapshot.position.sequence if snapshot else 0)
-        if snapshot is not None and snapshot.position.sequence > end.last:
-            raise behind(f"a snapshot holds records up to {snapshot.position.sequence}", end)
-        for name, sequence in known.items():
-            if sequence > end.last:
-                more = sequence - end.last
-                raise behind(f"the history of {name!r} holds records up to {sequence}, {more} more", end)
+        named = {name: history.extent(blobs, name) for name in history.portfolios(blobs) if owns(name)}
+        # Before anything is taken over: a refusal changes nothing.
+        comparison = compare(store, blobs, snapshot, owns)
+        comparison.check()
         journal = Journal.open(store, after=snapshot.position if snapshot else None)
         shard = cls._rebuilt(journal, blobs, prefix, cache_dir, limits, snapshot)
-        shard.found = end
-        for name, rows in written.items():
+        shard.found = comparison.end
+        # Where the last file cannot be read, its name still tells how many rows there were.
+        for name, rows in named.items():
             counted = shard.portfolios[name].count if name in shard.portfolios else 0
             if rows > counted:
                 journal.close()
                 what = f"the history of {name!r} holds {rows} signals, {rows - counted} more than the journal"
-                raise behind(what, end)
+                raise journal_behind(what, comparison.end)
         shard.identities.sweep_orphans(blobs, f"{prefix}/identities/")
         for name, policy in policies.items():
             shard.create(name, policy)
@@ -620,16 +613,6 @@ class Shard:
             checkpoint.position = record.position
             self.write_checkpoint(checkpoint)
             self.checkpointed(checkpoint)
-
-
-def behind(what: str, end: JournalEnd) -> JournalBehind:
-    """The error of a journal that lacks records which were acknowledged."""
-    return JournalBehind(
-        f"{what}, and the journal ends with record {end.last}: records that were acknowledged are lost from it. "
-        "Expected the journal that this store was written with: put its files back from a backup. "
-        "raysignal store rebuild --accept-loss sets aside what the journal does not hold, and goes on without it",
-        reason="behind", last=end.last,
-    )  # fmt: skip
 
 
 def _with_rows(

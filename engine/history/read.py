@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -23,7 +24,7 @@ from engine.errors import InvalidField, JournalDamaged, NotFound
 from engine.history.checksums import is_intact
 from engine.history.features import numbers_of, texts_of
 from engine.history.format1 import current, is_current, is_of_format_1
-from engine.history.schema import FIXED, Span, cover, folder_of, unfinished
+from engine.history.schema import FIXED, Span, cover, folder_of, newest_first, portfolio_of, uncounted
 from engine.instants import format_date
 from engine.signals import Action
 
@@ -54,11 +55,13 @@ class Row:
     """One processed signal, read from the history.
 
     Attributes:
+        ordinal: its place in the portfolio's history.
         batch: the signal with all its features, a batch of one.
         decision, decided_by, explanation: what was done with it, who decided, and why (JSON, or empty).
         sequence, record_row: the journal record it lies in, and its row there.
     """
 
+    ordinal: int
     batch: SignalBatch
     decision: int
     decided_by: str
@@ -66,8 +69,14 @@ class Row:
     sequence: int
     record_row: int
 
+    @classmethod
+    def of(cls, table: pa.Table) -> Row:
+        """The row of a table that has one."""
+        told = {name: table[name][0].as_py() for name in _OF_A_ROW}
+        return cls(batch=signals_of(table), **told | {"explanation": told["explanation"] or ""})
 
-_OF_A_ROW = ("decision", "decided_by", "explanation", "sequence", "record_row")
+
+_OF_A_ROW = ("ordinal", "decision", "decided_by", "explanation", "sequence", "record_row")
 
 
 class Part:
@@ -131,9 +140,7 @@ class Part:
             ordinals = _table(file, name, ["ordinal"])["ordinal"].to_numpy()
             at = int(np.searchsorted(ordinals, ordinal))
             if at < len(ordinals) and ordinals[at] == ordinal:
-                table = current(_table(file, name)).slice(at, 1)
-                told = {name: table[name][0].as_py() for name in _OF_A_ROW}
-                return Row(signals_of(table), **told | {"explanation": told["explanation"] or ""})
+                return Row.of(current(_table(file, name)).slice(at, 1))
         raise NotFound(f"there is no row {ordinal} in the history", field="ordinal", value=ordinal)
 
 
@@ -143,43 +150,55 @@ def written_up_to(blobs: BlobStore, portfolio: str) -> int:
     return spans[-1].last + 1 if spans else 0
 
 
+def extent(blobs: BlobStore, portfolio: str) -> int:
+    """How many rows there are up to the last that any file is named for, also behind a gap."""
+    return max((last + 1 for last, _ in newest_first(blobs.list(folder_of(portfolio)))), default=0)
+
+
 def resume(blobs: BlobStore, portfolio: str) -> int:
-    """The ordinal to write next; what a writer left behind that was cut off within a span is removed."""
-    for name in unfinished(blobs.list(folder_of(portfolio))):
+    """The ordinal to write next, once every file that does not count was removed.
+
+    Such files are what a writer that was cut off left of a span, files behind one that was deleted, and files whose
+    rows a longer one holds: beside what is written next, whoever reads the folder would find their rows twice.
+    """
+    for name in uncounted(blobs.list(folder_of(portfolio))):
         blobs.delete(name)
     return written_up_to(blobs, portfolio)
 
 
 def portfolios(blobs: BlobStore) -> list[str]:
-    """The portfolios that the history holds rows of."""
-    return sorted(name for name, spans in cover(blobs.list("history/")).items() if spans)
+    """The portfolios that the history has files of, also where these do not count."""
+    return sorted({name for file in blobs.list("history/") if (name := portfolio_of(file)) is not None})
+
+
+def files(blobs: BlobStore, portfolio: str) -> list[str]:
+    """The names of all files of a portfolio, those with the last rows first."""
+    return [name for _, name in newest_first(blobs.list(folder_of(portfolio)))]
 
 
 def damage(blobs: BlobStore, portfolio: str) -> Iterator[str]:
     """A sentence for each file of the history that cannot be read or has other bytes than were written."""
-    for span in _list(blobs, portfolio):
-        for name, _ in span.files:
-            try:
-                _table(_opened(_bytes(blobs, name), name), name)
-            except JournalDamaged as error:
-                yield str(error)
-
-
-def last_sequence(blobs: BlobStore, portfolio: str) -> int:
-    """The journal record that the last row lies in; 0 where there is none, or where its file cannot be read."""
-    spans = _list(blobs, portfolio)
-    if not spans:
-        return 0
-    last = 0
-    for name, _ in spans[-1].files:
+    for name in reversed(files(blobs, portfolio)):
         try:
-            last = max(
-                last,
-                pc.max(_table(_opened(_bytes(blobs, name), name), name, ["sequence"])["sequence"]).as_py(),
-            )
-        except JournalDamaged:
-            continue
-    return last
+            _table(_opened(_bytes(blobs, name), name), name)
+        except JournalDamaged as error:
+            yield str(error)
+
+
+def last_row(blobs: BlobStore, portfolio: str) -> Row | None:
+    """The last row that can be read, also where its file does not count; None where there is none."""
+    for _, named in groupby(newest_first(blobs.list(folder_of(portfolio))), key=lambda each: each[0]):
+        tables = []
+        for _, name in named:
+            try:
+                file = _opened(_bytes(blobs, name), name)
+                table = current(_table(file, name, group=file.num_row_groups - 1))
+                tables.append(table.slice(len(table) - 1))
+            except JournalDamaged:
+                continue
+        if tables:
+            return Row.of(max(tables, key=lambda table: table["ordinal"][0].as_py()))
+    return None
 
 
 def locate(blobs: BlobStore, portfolio: str, ordinal: int) -> Span | None:

@@ -105,11 +105,23 @@ def cover(names: Iterable[str]) -> dict[str, list[Span]]:
     return spans
 
 
-def unfinished(names: Iterable[str]) -> list[str]:
-    """The files of spans of which another file is missing."""
+def uncounted(names: Iterable[str]) -> list[str]:
+    """The files of rows that are in no span of `cover`."""
     names = list(names)
-    whole = {name for files in _whole(names).values() for name, _ in files}
-    return [name for name in names if _NAME.fullmatch(name) and name not in whole]
+    counted = {name for spans in cover(names).values() for span in spans for name, _ in span.files}
+    return [name for name in names if _NAME.fullmatch(name) and name not in counted]
+
+
+def newest_first(names: Iterable[str]) -> list[tuple[int, str]]:
+    """The files of rows, each with the last ordinal that its span holds, from the highest to the lowest."""
+    found = [(int(match[4]), name) for name in names if (match := _NAME.fullmatch(name))]
+    return sorted(found, reverse=True)
+
+
+def portfolio_of(name: str) -> str | None:
+    """The portfolio that a file holds rows of; None for a file of no rows."""
+    match = _NAME.fullmatch(name)
+    return match[1] if match else None
 
 
 def _whole(names: Iterable[str]) -> dict[tuple[str, int, int, int], tuple[tuple[str, str], ...]]:

@@ -1,6 +1,8 @@
 """In how many shards a store is kept, which says where each portfolio's journal lies: `state/layout.json`."""
 
 import json
+import zlib
+from collections.abc import Callable
 
 from engine.errors import JournalDamaged, SettingsError
 from engine.journal.blobs import BlobStore
@@ -54,3 +56,13 @@ def write_layout(blobs: BlobStore, shards: int, store: str) -> None:
     if blobs.get(LAYOUT) is None:
         blobs.put(LAYOUT, json.dumps({"shards": shards}).encode())
     check_layout(blobs, shards, store)
+
+
+def shard_of(portfolio: str, shards: int) -> int:
+    """The shard that a portfolio belongs to."""
+    return zlib.crc32(portfolio.encode()) % shards
+
+
+def owner(shard: int, shards: int) -> Callable[[str], bool]:
+    """Whether a portfolio belongs to a shard, as a function of its name."""
+    return lambda portfolio: shard_of(portfolio, shards) == shard

@@ -7,7 +7,7 @@ import pytest
 
 from engine.errors import Fenced, JournalDamaged, StoreError, StoreUnavailable
 from engine.journal.frames import GENESIS, Position
-from engine.journal.journal import Journal, JournalStore, verify
+from engine.journal.journal import Journal, JournalStore, records_at, verify
 from tests.contract.conftest import Backend
 
 
@@ -96,6 +96,22 @@ def test_replay_after_any_position_gives_exactly_the_rest(backend: Backend) -> N
         assert list(journal.replay(GENESIS)) == everything
         for index, record in enumerate(everything):
             assert list(journal.replay(record.position)) == everything[index + 1 :]
+
+
+def test_records_are_found_by_their_numbers_and_what_is_not_there_is_left_out(backend: Backend) -> None:
+    large = bytes(range(256)) * 8_000
+    for epoch in range(3):
+        with opened(backend.journal()) as journal:
+            for number in range(9):
+                commit(journal, b"%d a" % number, large if number == 4 else b"%d b %d" % (number, epoch))
+    every = {record.sequence: record for block in backend.journal().read(1) for record in block.records}
+    assert len(every) == 57
+
+    wanted = [[sequence] for sequence in every] + [[57, 3, 3, 30], [1, 58], [58, 900], [], [*every, 99]]
+
+    for sequences in wanted:
+        found = list(records_at(backend.journal(), sequences))
+        assert found == [every[each] for each in sorted(set(sequences)) if each in every]
 
 
 def test_opening_with_any_position_as_a_hint_finds_the_same_end(backend: Backend) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -13,11 +14,16 @@ from cli.checks import check_journal
 from cli.main import app
 from engine import history
 from engine.errors import JournalBehind, JournalDamaged
+from engine.journal.blobs import BlobStore
 from engine.journal.disk import AppendFile, RealDisk
+from engine.journal.frames import Bytes
 from engine.journal.local import LocalStore
 from engine.journal.stores import Stores, open_stores
+from engine.policy import Policy
+from engine.rebuilding import Rebuilt, rebuild
 from engine.settings import Settings
-from engine.shard import Shard
+from engine.shard import Limits, Shard
+from tests.unit.test_shard import Place, a_signal
 from tests.unit.test_stores_of_before import (
     expected,
     folder,
@@ -212,3 +218,182 @@ def test_a_full_disk_leaves_no_empty_segments(tmp_path):
 
     assert list(tmp_path.glob("*.segment")) == []
     assert LocalStore(tmp_path).take_over(0).position.sequence == 1
+
+
+class Killed(BaseException):
+    """What a process that is killed does not handle."""
+
+
+class Dying:
+    """A blob store whose process is killed before its `changes` + 1st change."""
+
+    def __init__(self, blobs: BlobStore, changes: int) -> None:
+        self._blobs = blobs
+        self.left = changes
+        self.get, self.get_range = blobs.get, blobs.get_range
+        self.list, self.local_copy = blobs.list, blobs.local_copy
+
+    def put(self, name: str, data: Bytes) -> None:
+        self._change()
+        self._blobs.put(name, data)
+
+    def delete(self, name: str) -> None:
+        self._change()
+        self._blobs.delete(name)
+
+    def _change(self) -> None:
+        if self.left == 0:
+            raise Killed
+        self.left -= 1
+
+
+PARTS, A_DAY = 4, 24 * 60
+
+
+@pytest.fixture
+def gold(tmp_path: Path) -> Place:
+    """Twenty signals of two days, a commit and a file each five; in a folder to be copied.
+
+    Written at once, they are a file a day.
+    """
+    place = Place(tmp_path / "gold", Limits(), {"baseline": Policy()})
+    for part in range(PARTS):
+        minute = part // 2 * A_DAY + part % 2 * 60
+        place.send(
+            [a_signal(minute + row, 100.0 + part, row % 3 - 1, f"old-{part}-{row}") for row in range(5)]
+        )
+        place.checkpoint()
+    place.shard.journal.close()
+    return place
+
+
+def cut_journal(store: Path) -> None:
+    """Leave the records of two commits: ten signals."""
+    shutil.rmtree(store / "state")
+    (segment,) = (store / "journal" / "shard=0000").glob("*.segment")
+    data = segment.read_bytes()
+    segment.write_bytes(data[: data.index(b"old-2-0") // 512 * 512])
+
+
+def rebuilt_until_killed(folder: Path, changes: int, *, accept_loss: bool) -> Rebuilt | None:
+    stores = open_stores((folder / "store").as_uri())
+    try:
+        return rebuild(
+            stores.journal_store("shard=0000"), Dying(stores.blobs, changes), prefix="state/shard=0000",
+            cache_dir=folder / "cache", limits=Limits(), owns=lambda _: True, accept_loss=accept_loss,
+        )  # fmt: skip
+    except Killed:
+        return None
+
+
+def go_on(folder: Path) -> None:
+    """Start, take five signals in, and put them into the history."""
+    place = Place(folder, Limits(), {"baseline": Policy()})
+    place.send([a_signal(9 * A_DAY + row, 104.0, 0, f"new-{row}") for row in range(5)])
+    place.checkpoint()
+    place.shard.journal.close()
+
+
+def ids_in_files(folder: Path) -> list[str]:
+    """The signals that somebody finds who reads the folder of the history."""
+    return sorted(pd.read_parquet(folder / "store" / "history")["signal_id"])
+
+
+OLD = [f"old-{part}-{row}" for part in range(PARTS) for row in range(5)]
+NEW = [f"new-{row}" for row in range(5)]
+
+
+def test_a_rebuild_that_accepts_loss_can_be_killed_anywhere(gold, tmp_path):
+    cut_journal(gold.root)
+    made, changes, refused = None, 0, 0
+    while made is None:
+        folder = tmp_path / f"killed after {changes}"
+        shutil.copytree(tmp_path / "gold", folder)
+        made = rebuilt_until_killed(folder, changes, accept_loss=True)
+        try:
+            go_on(folder)
+        except JournalBehind:
+            refused += 1
+            assert rebuilt_until_killed(folder, 10_000, accept_loss=True) is not None
+            go_on(folder)
+        assert ids_in_files(folder) == sorted(OLD[:10] + NEW)
+        aside = {each for file in (folder / "store" / "lost").rglob("*.parquet") for each in ids_of(file)}
+        assert aside == set(OLD)
+        changes += 1
+
+    assert made.lost == {"baseline": 10}
+    assert (refused > 2, changes > refused + 4) == (True, True)
+
+
+def ids_of(file: Path) -> list[str]:
+    return pq.read_table(file, columns=["signal_id"], partitioning=None)["signal_id"].to_pylist()
+
+
+def test_a_rebuild_of_a_store_that_lost_nothing_can_be_killed_anywhere(gold, tmp_path):
+    made, changes = None, 0
+    while made is None:
+        folder = tmp_path / f"killed after {changes}"
+        shutil.copytree(tmp_path / "gold", folder)
+        made = rebuilt_until_killed(folder, changes, accept_loss=False)
+        go_on(folder)
+        assert ids_in_files(folder) == sorted(OLD + NEW)
+        changes += 1
+
+    assert made == Rebuilt(made.records, {"baseline": 20}, {}, None)
+    assert changes > PARTS
+
+
+def test_a_store_can_lose_its_journal_twice(gold, tmp_path):
+    folder = tmp_path / "gold"
+    for loss in ("0001", "0002"):
+        if loss == "0002":
+            go_on(folder)
+        remove_journal_and_state(folder)
+
+        made = rebuilt_until_killed(folder, 10_000, accept_loss=True)
+
+        assert made.set_aside == f"lost/{loss}"
+    aside = {
+        loss: sorted(
+            each
+            for file in (folder / "store" / "lost" / loss / "history").rglob("*.parquet")
+            for each in ids_of(file)
+        )
+        for loss in ("0001", "0002")
+    }
+    assert aside == {"0001": sorted(OLD), "0002": sorted(NEW)}
+
+
+def test_a_replaced_journal_is_refused_by_a_rebuild_too_and_its_history_set_aside(gold, tmp_path):
+    other = Place(tmp_path / "other", Limits(), {"baseline": Policy()})
+    for each in range(30):
+        other.send([a_signal(each, 50.0, name=f"other-{each}")])
+    other.shard.journal.close()
+    shutil.rmtree(gold.root / "journal")
+    shutil.copytree(other.root / "journal", gold.root / "journal")
+    before = names_in(gold.root)
+
+    refused = store_command(tmp_path / "gold")
+    assert (refused.exit_code, "ends with signal 'old-3-4'" in refused.stderr) == (1, True)
+    assert [name for name in names_in(gold.root) if name != "journal/service.lock"] == before
+
+    shown = store_command(tmp_path / "gold", "--accept-loss")
+    assert "baseline: 20 signals that only the history held lie in lost/0001 now" in shown.stdout
+    assert ids_in_files(tmp_path / "gold") == sorted(f"other-{each}" for each in range(30))
+
+
+@pytest.mark.parametrize("lost", range(PARTS))
+def test_a_file_of_the_history_that_was_deleted_comes_back_and_no_row_is_there_twice(gold, tmp_path, lost):
+    sorted((gold.root / "history" / "portfolio=baseline").rglob("*.parquet"))[lost].unlink()
+
+    go_on(tmp_path / "gold")
+
+    assert ids_in_files(tmp_path / "gold") == sorted(OLD + NEW)
+
+
+def test_a_deleted_first_file_hides_no_loss(gold, tmp_path):
+    cut_journal(gold.root)
+    min((gold.root / "history" / "portfolio=baseline").rglob("*.parquet")).unlink()
+
+    with pytest.raises(JournalBehind, match="holds records up to"):
+        go_on(tmp_path / "gold")
