@@ -7,7 +7,7 @@ COPY requirements/bootstrap.lock requirements/service.lock /requirements/
 RUN python -m venv /opt/raysignal \
  && /opt/raysignal/bin/python -m pip install --no-cache-dir --require-hashes -r /requirements/bootstrap.lock \
  && /opt/raysignal/bin/uv pip install --no-cache --python /opt/raysignal/bin/python \
-      --compile-bytecode --require-hashes -r /requirements/service.lock
+      --compile-bytecode --no-deps --require-hashes -r /requirements/service.lock
 COPY LICENSE README.md pyproject.toml /source/
 COPY engine /source/engine
 COPY agents /source/agents

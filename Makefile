@@ -20,7 +20,7 @@ $(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
 	@echo "installing the pinned dependencies into $(VENV) ..."
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.lock \
-	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --config-setting editable_mode=compat -e .
 	@echo "compiling what would be compiled at first use ..."
 	@$(BIN)/python -m engine.warm & engine=$$!; $(BIN)/python -m agents.warm & agents=$$!; \
@@ -57,7 +57,7 @@ image-check: setup ## build the image, start it, and start a cluster of it; as r
 	@$(BIN)/python -m tests.image $(IMAGE_CHECK)
 
 bench: setup ## every benchmark, each with its peer in the same run
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/bench.lock
+	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --require-hashes -r requirements/bench.lock
 	@$(BIN)/python -m experiments.benchmarks --markdown docs/benchmarks.md
 
 client: setup ## the program that makes typed clients, in an environment of its own; its test then runs
