@@ -56,6 +56,6 @@ VOLUME /data
 EXPOSE 8000
 # `serve` needs RAYSIGNAL_API_KEY (or RAYSIGNAL_WEBHOOK_SECRET) as soon as RAYSIGNAL_HOST is not loopback.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-  CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('RAYSIGNAL_PORT', '8000') + '/healthz', timeout=4)"]
+  CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('RAYSIGNAL_PORT', '8000') + '/healthz', timeout=4)"]
 ENTRYPOINT ["raysignal"]
 CMD ["serve"]

@@ -1,7 +1,9 @@
 """What `raysignal query` does: asks DuckDB, and writes the answer as a table, JSON or CSV."""
 
 import csv
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from itertools import count
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -43,15 +45,30 @@ def write(table: pa.Table, form: Form, output: Output, *, shown: int = _SHOWN_RO
     """Write a table: for a person its first rows, as JSON an array of objects, as CSV with a header."""
     match form:
         case "json":
-            output.json([_as_json(row) for row in table.to_pylist()])
+            names = _distinct(table.column_names)
+            output.json([_as_json(dict(zip(names, row, strict=True))) for row in _rows(table)])
         case "csv":
             writer = csv.writer(output.out.file, lineterminator="\n")
             writer.writerow(table.column_names)
             for batch in table.to_batches(max_chunksize=10_000):
                 writer.writerows(zip(*(map(_as_text, column.to_pylist()) for column in batch), strict=True))
         case "table":
-            rows = [[_as_text(value) for value in row.values()] for row in table.slice(0, shown).to_pylist()]
+            rows = [[_as_text(value) for value in row] for row in _rows(table.slice(0, shown))]
             output.table(rows_table(table.column_names, rows))
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """By position, because a query may give two columns one name."""
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """The names, with `_1`, `_2` and so on behind those that came before."""
+    found: list[str] = []
+    for name in names:
+        other = (f"{name}_{number}" for number in count(1) if f"{name}_{number}" not in {*found, *names})
+        found.append(next(other) if name in found else name)
+    return found
 
 
 def _remark(store: str, rows: int, output: Output) -> None:

@@ -144,10 +144,16 @@ def _protect_token() -> None:
         return
     folder = Path.home() / ".ray"
     path = folder / "auth_token"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with suppress(FileExistsError):
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
-    folder.chmod(0o700)
-    path.chmod(0o600)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(secrets.token_hex(32))
+        folder.chmod(0o700)
+        path.chmod(0o600)
+    except OSError as error:
+        raise SettingsError(
+            f"the token that Ray asks for cannot be kept at {path} ({error.strerror}); expected HOME to be a folder of "
+            "this user's own, or RAY_AUTH_TOKEN_PATH to name a file that holds one"
+        ) from error

@@ -3,21 +3,24 @@
 Senders that can set no header put a password beside the signal. It is dropped where the signal is read.
 """
 
+import re
 from functools import lru_cache
 
 SECRET_NAMES = frozenset({
-    "secret", "token", "passphrase", "password", "key",
-    "api_key", "apikey", "api_secret", "apisecret", "access_token", "auth_token", "client_secret", "private_key",
-    "webhook_secret",
+    "secret", "token", "passphrase", "password", "passwd", "pwd", "key",
+    "apikey", "apisecret", "accesstoken", "authtoken", "bearertoken", "refreshtoken", "clientsecret", "privatekey",
+    "secretkey", "webhooksecret",
 })  # fmt: skip
+"""In lower case, without what stands between their words."""
 HIDDEN = "(not shown)"
 _DEEPEST = 4
+_BETWEEN_WORDS = re.compile(r"[\s_.-]+")
 
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name holds a secret; case, blanks around it, and `-` for `_` do not matter."""
-    return name.strip().lower().replace("-", "_") in SECRET_NAMES
+    """Whether a field of this name holds a secret: `api_key`, `apiKey`, `API-Key` and `api key` are the same name."""
+    return _BETWEEN_WORDS.sub("", name).lower() in SECRET_NAMES
 
 
 def without_secrets(value: object, depth: int = 0) -> object:

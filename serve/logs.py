@@ -104,7 +104,8 @@ class _Lines:
 
     def _flush(self) -> None:
         lines, self._waiting = self._waiting, []
-        with suppress(BrokenPipeError):
+        # Whoever reads it has gone, or its disk is full: requests are answered all the same.
+        with suppress(OSError):
             self._stream.write(b"\n".join([*lines, b""]))
             self._stream.flush()
 

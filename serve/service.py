@@ -10,6 +10,7 @@ are put away and the cluster stays.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import secrets
@@ -154,6 +155,10 @@ def refuse_used_port(host: str, port: int) -> None:
         try:
             probe.bind((host.strip("[]"), port))
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise SettingsError(
+                    f"host is {host!r} ({error.strerror}); expected an address of this machine: set RAYSIGNAL_HOST"
+                ) from error
             raise SettingsError(
                 f"port {port} of {host} cannot be listened on ({error.strerror}); expected a free one: set "
                 "RAYSIGNAL_PORT"
@@ -349,8 +354,9 @@ def wait_for_replicas(url: str, count: int, deadline: float) -> None:
 
 def _replica_at(url: str) -> str | None:
     """The name of the replica that answers, empty if it tells none; None: nobody answers."""
+    directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # whatever http_proxy says
     try:
-        with urllib.request.urlopen(url, timeout=2.0) as answer:  # noqa: S310 - our own address
+        with directly.open(url, timeout=2.0) as answer:
             if answer.status != HTTPStatus.OK:
                 return None
             name: str = answer.headers.get(REPLICA_HEADER, "")

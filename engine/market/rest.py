@@ -11,6 +11,7 @@ from engine.market.clocks import Clock
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.observed import Observed
 from engine.market.venues.protocol import Request
+from engine.settings import is_loopback
 
 _LIMITED = frozenset({403, 418, 429})
 _BANS = frozenset({403, 418})
@@ -29,7 +30,12 @@ class RestClient:
     ) -> None:  # fmt: skip
         self._limits, self._clock, self._observed, self._random = limits, clock, observed, random
         self._base, self._answer_s = base, answer_s
-        self._client = httpx.AsyncClient(base_url=base, timeout=max(1.0, clock.real(answer_s)))
+        # A proxy of the environment is for venues, not for an exchange of this machine.
+        self._client = httpx.AsyncClient(
+            base_url=base,
+            timeout=max(1.0, clock.real(answer_s)),
+            trust_env=not is_loopback(httpx.URL(base).host),
+        )
         self._at_once = asyncio.Semaphore(limits.at_once)
 
     async def get(self, request: Request, *, tries: int | None = None) -> bytes:

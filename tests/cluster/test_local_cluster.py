@@ -73,6 +73,14 @@ def test_a_folder_without_an_owner_is_removed_once_nobody_can_be_making_it():
     new.rmdir()
 
 
+def test_a_home_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SettingsError, match=f"{tmp_path}/nobody/.ray/auth_token.*expected HOME"):
+        start_ray(tmp_path, cpus=1)
+
+
 @pytest.mark.cluster
 def test_nobody_else_reaches_a_cluster_of_ones_own(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}

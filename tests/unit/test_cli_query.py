@@ -105,3 +105,15 @@ def test_a_store_of_no_kind_is_a_sentence_with_status_1():
     shown = ask("ftp://elsewhere", "SELECT 1")
     assert shown.exit_code == 1
     assert "neither file:///full/path nor s3://bucket/prefix" in shown.stderr
+
+
+def test_columns_of_one_name_are_all_there(store):
+    sql = (
+        "SELECT a.symbol, b.symbol, a.ordinal AS symbol_1 FROM history a JOIN history b ON b.ordinal = a.ordinal + 1 "
+        "ORDER BY a.ordinal"
+    )
+    rows = json.loads(ask(store, sql, "--json").stdout)
+    assert rows[2] == {"symbol": "BTC", "symbol_2": "ETH", "symbol_1": 2}
+    shown = ask(store, "SELECT min(price), max(price), min(price) FROM history")
+    assert shown.exit_code == 0, shown.stderr
+    assert shown.stdout.count("min(price)") == 2

@@ -20,7 +20,10 @@ from tests.one_replica import replica
 
 SECRET = "hunter2-7f3a"
 SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
-NAMES = ("secret", "token", "passphrase", "password", "key", "Secret", " KEY ", "API-Key", "webhook_secret")
+NAMES = (
+    "secret", "token", "passphrase", "password", "key", "Secret", " KEY ", "API-Key", "webhook_secret", "authToken",
+    "accessToken", "secretKey", "api key", "pass-phrase", "pwd",
+)  # fmt: skip
 READING = Reading()
 
 

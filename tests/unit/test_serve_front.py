@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,11 @@ async def test_a_second_key_beside_a_signed_one_is_refused_and_nothing_is_taken(
         assert (answer.status_code, "idempotency-key comes 2 times" in answer.json()["detail"]) == (400, True)
         shown = await http.get("/performance/baseline", headers={"Authorization": f"Bearer {KEY}"})
         assert shown.json()["performance"]["signals"] == 0
+
+
+def test_a_full_disk_of_the_request_log_disturbs_nobody() -> None:
+    with FileIO("/dev/full", "w") as full:
+        log = json_logger(full)
+        log.error("refused")
+        with pytest.raises(OSError, match="No space left"):
+            full.write(b"it is full")

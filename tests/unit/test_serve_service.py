@@ -67,6 +67,13 @@ def test_a_port_where_nobody_listens_is_no_replica() -> None:
         wait_for_replicas(f"http://127.0.0.1:{free_port()}", 1, time.monotonic())
 
 
+def test_a_proxy_of_the_environment_does_not_stand_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with answering(lambda _: "r1") as (url, _):
+        wait_for_replicas(url, 1, time.monotonic() + 60.0)
+
+
 def test_every_variable_of_the_fast_mode_is_one_that_ray_reads(tmp_path: Path) -> None:
     package = Path(str(find_spec("ray").origin)).parent
     source = "".join(path.read_text() for path in (package / "serve" / "_private").glob("*.py"))

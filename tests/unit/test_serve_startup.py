@@ -25,6 +25,7 @@ from engine.errors import (
 )
 from engine.ports import free_port
 from engine.settings import PREFIX, Settings
+from serve.service import refuse_used_port
 from serve.startup import check_database, check_settings, check_store, held_store
 from serve.stopping import Stop
 
@@ -287,3 +288,9 @@ def test_errors_of_two_stores_survive_the_way_between_processes():
     error = pickle.loads(pickle.dumps(StoreHeld("file:///x", "process 1 of here")))
     assert isinstance(error, RaysignalError)
     assert error.fields == {"store": "file:///x", "holder": "process 1 of here"}
+
+
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
+def test_a_host_that_is_not_of_this_machine_is_named_and_not_the_port(host: str) -> None:
+    with pytest.raises(SettingsError, match=f"host is '{host}'.*RAYSIGNAL_HOST"):
+        refuse_used_port(host, free_port())
