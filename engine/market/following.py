@@ -240,8 +240,9 @@ def dealer_of(
         latency_us=round(settings.paper_latency_ms * 1000),
     )  # fmt: skip
     trader = Trader(
-        OrderStore(around.database, account), paper, {instrument.name: listing}, plan_of(settings)
-    )
+        OrderStore(around.database, account), paper, {instrument.name: listing}, plan_of(settings),
+        identity=terms_of(settings).watch(instrument).identity,
+    )  # fmt: skip
     return Dealer(trader, paper, now_us=around.now_us, log=around.log, sent=sent)
 
 

@@ -48,6 +48,10 @@ class StationTerms:
     basis: Basis = Basis.TRADES
     lateness_us: int = 0
 
+    def watch(self, instrument: Instrument) -> Watch:
+        """The crossover on the bars of an instrument."""
+        return Watch(instrument, self.interval_us, fast=self.fast, slow=self.slow, basis=self.basis)
+
 
 class Station:
     """See the module.
@@ -77,10 +81,7 @@ class Station:
         rename: Rename = nothing_to_rename,
     ) -> None:
         self._terms = terms
-        self._watches = [
-            Watch(each, terms.interval_us, fast=terms.fast, slow=terms.slow, basis=terms.basis)
-            for each in instruments
-        ]
+        self._watches = [terms.watch(each) for each in instruments]
         openings = venue.openings(self.subscriptions)
         self._builders = {
             each.symbol: BarBuilder(

@@ -134,12 +134,16 @@ class OrderStore:
             once = new.on_conflict_do_nothing(index_elements=["account", "signal_id"])
             return connection.execute(once.returning(ORDER_SIGNALS.c.signal_id)).first() is not None
 
-    def waiting(self) -> list[Instruction]:
-        """Signals that wait, in the order in which they were known."""
+    def waiting(self, identity: str = "") -> list[Instruction]:
+        """Signals that wait and whose ids begin with `identity`, in the order in which they were known."""
         with self._database.reading() as connection:
             rows = connection.execute(
                 select(ORDER_SIGNALS)
-                .where(ORDER_SIGNALS.c.account == self.account, ORDER_SIGNALS.c.outcome.is_(None))
+                .where(
+                    ORDER_SIGNALS.c.account == self.account,
+                    ORDER_SIGNALS.c.outcome.is_(None),
+                    func.substr(ORDER_SIGNALS.c.signal_id, 1, len(identity)) == identity,
+                )
                 .order_by(ORDER_SIGNALS.c.known_at_us, ORDER_SIGNALS.c.ordinal)
             ).mappings()
             return [_instruction(row) for row in rows]

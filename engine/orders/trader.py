@@ -67,10 +67,18 @@ class Trader:
 
     Args:
         listings: what is traded, by the name that signals give it.
+        identity: what the ids of the signals begin with that it acts on, such as `Watch.identity`; others of the
+            account wait for another trader.
     """
 
     def __init__(
-        self, store: OrderStore, exchange: Exchange, listings: Mapping[str, Listing], plan: Plan
+        self,
+        store: OrderStore,
+        exchange: Exchange,
+        listings: Mapping[str, Listing],
+        plan: Plan,
+        *,
+        identity: str = "",
     ) -> None:
         for name, listing in listings.items():
             if listing.instrument.venue != exchange.venue:
@@ -83,6 +91,7 @@ class Trader:
         self._exchange = exchange
         self._listings = dict(listings)
         self._plan = plan
+        self._identity = identity
         self._ready = False
         self._idle = False
 
@@ -144,7 +153,7 @@ class Trader:
             )
         changed = []
         try:
-            waiting = self._store.waiting()
+            waiting = self._store.waiting(self._identity)
             wanted = {self._exchange_symbol(instruction) for instruction in waiting}
             for order in self._store.orders(open_only=True):
                 after = self._pursue(order, now_us, wanted)
@@ -154,7 +163,7 @@ class Trader:
         except UnexplainedDifference:
             self._ready = False
             raise
-        self._idle = not self._store.waiting() and not self._store.orders(open_only=True)
+        self._idle = not self._store.waiting(self._identity) and not self._store.orders(open_only=True)
         return changed
 
     def _act(self, waiting: list[Instruction], now_us: int) -> list[Order]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -12,8 +13,11 @@ from sqlalchemy import Connection
 
 from engine.database.database import Database, open_database
 from engine.errors import StoreUnavailable
+from engine.market import following
 from engine.market.books import OrderBook
+from engine.market.clocks import SystemClock
 from engine.market.events import Instrument, Trade
+from engine.market.following import Around
 from engine.orders.dealing import MOST_WAITING, Dealer, Levels
 from engine.orders.listings import Costs, Listing, OrderRules
 from engine.orders.orders import Kind, State
@@ -21,6 +25,7 @@ from engine.orders.paper import PaperExchange
 from engine.orders.planning import Instruction, Plan
 from engine.orders.store import OrderStore
 from engine.orders.trader import Trader
+from engine.settings import Settings
 from engine.signals import Action
 from tests.cluster.waiting import until
 from tests.market_keeping import Log
@@ -109,6 +114,30 @@ def test_a_market_order_worth_less_than_the_venue_takes_is_not_filled(database, 
     dealer._try_round()
     (order,) = OrderStore(database, ACCOUNT).orders()
     assert (order.state, order.progress.reason) == (State.EXPIRED, "least_value")
+
+
+def test_a_feed_does_not_trade_what_one_with_other_settings_left_waiting(database, clock):
+    around = Around(
+        database, lambda signal: signal.signal_id, Log().logger, SystemClock(), Random(1), None, {}
+    )
+
+    def dealer(**values: Any) -> Dealer:
+        settings = Settings(database_url="sqlite:///unused.db", **values)
+        made = following.dealer_of("binance-usdm:BTCUSDT", INSTRUMENT, None, settings, around, lambda _: None)
+        assert made is not None
+        made._try_round()
+        return made
+
+    first = {"feed_bar": "1s", "feed_fast": 2, "feed_slow": 4}
+    signal_id = "sma-2-4:binance-usdm:BTCUSDT:trades:1s:2025-01-01T00:00:00Z:BUY"
+    dealer(**first).instruct(
+        Instruction(signal_id, "sma-2-4", INSTRUMENT.name, Action.BUY, Decimal(60_000), around.now_us())
+    )
+    store = OrderStore(database, "paper:binance-usdm:BTCUSDT")
+    dealer(feed_bar="1m", feed_fast=5, feed_slow=20)._try_round()
+    assert (store.outcomes(), store.orders()) == ({signal_id: None}, [])
+    dealer(**first)._try_round()
+    assert store.outcomes() == {signal_id: "ordered"}
 
 
 def sold(price: int, size: int, at_us: int) -> Trade:

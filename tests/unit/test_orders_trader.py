@@ -237,6 +237,30 @@ def test_a_side_that_is_held_is_left_alone_and_an_unknown_symbol_is_not_traded(d
     }  # fmt: skip
 
 
+def test_signals_of_another_strategy_wait_until_there_is_one_for_them_again(desk: Desk) -> None:
+    for name, action, at_us in (
+        ("fast:1s:1", Action.BUY, 1),
+        ("slow:1m:1", Action.SELL, 2),
+        ("fast:1s:2", Action.BUY, 3),
+    ):
+        desk.signal(name, action, at_us=at_us)
+    traders = {
+        name: Trader(desk.store, desk.exchange, {"BTC": desk.listing}, desk.plan, identity=name)
+        for name in ("slow:1m:", "fast:1s:")
+    }
+    for name, trader in traders.items():
+        trader.start(3)
+        trader.work(4)
+        assert not trader.busy
+        if name == "slow:1m:":
+            assert desk.store.outcomes() == {
+                "fast:1s:1": None, "slow:1m:1": Outcome.NOTHING_TO_SELL, "fast:1s:2": None,
+            }  # fmt: skip
+    assert desk.store.outcomes() == {
+        "fast:1s:1": Outcome.SUPERSEDED, "slow:1m:1": Outcome.NOTHING_TO_SELL, "fast:1s:2": Outcome.ORDERED,
+    }  # fmt: skip
+
+
 def test_of_several_signals_that_wait_the_last_counts_and_one_from_before_is_late(desk: Desk) -> None:
     desk.signal("second", Action.SELL, at_us=2)
     desk.signal("first", Action.BUY, at_us=1)
