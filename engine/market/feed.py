@@ -10,12 +10,12 @@ Events come to `sink` in the order of their messages, connection by connection, 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from random import Random
 from typing import Any, Protocol, Self
 
-from engine.errors import InvalidField, RaysignalError, VenueRefusal
+from engine.errors import InvalidField, RaysignalError, StoreUnavailable, VenueRefusal
 from engine.market.clocks import Clock
 from engine.market.connection import Connection
 from engine.market.conversation import Conversation, Notes, Sink, Terms
@@ -143,15 +143,9 @@ class Feed:
         )
 
     async def ask_the_time(self, rest: Answers) -> None:
-        """How far the clocks are apart, to within half the time that an answer takes; raises nothing."""
-        sent_us = self._own_clock.now_ns() // 1000
-        try:
-            server_us = self.venue.read_time(await rest.get(self.venue.time_request, tries=1))
-        except RaysignalError as error:
-            self.observed.time_refused = str(error)
-        else:
-            self.observed.time_refused = ""
-            self.observed.offset.asked(sent_us, server_us, self._own_clock.now_ns() // 1000)
+        """Learn how far the clocks are apart, where the venue says so; raises nothing."""
+        with suppress(StoreUnavailable):
+            await learn_the_time(self.venue, rest, self._own_clock, self.observed)
 
     async def _keep_asking_the_time(self, rest: Answers) -> None:
         while True:
@@ -233,6 +227,23 @@ def _keepable(terms: Terms, clock: Clock) -> Terms:
     """Bounds that hang on how soon this machine reads are of its own seconds, too, however fast the clock runs."""
     least_s = _LEAST_S / clock.real(1.0)
     return replace(terms, quiet_s=max(terms.quiet_s, least_s), pong_s=max(terms.pong_s, least_s))
+
+
+async def learn_the_time(venue: Venue, rest: Answers, own_clock: Clock, observed: Observed) -> int:
+    """Learn how far the clocks are apart, to within half the time that an answer takes; gives what the venue said.
+
+    Raises:
+        StoreUnavailable: the venue does not say what time it is.
+    """
+    sent_us = own_clock.now_ns() // 1000
+    try:
+        server_us = venue.read_time(await rest.get(venue.time_request, tries=1))
+    except RaysignalError as error:
+        observed.time_refused = str(error)
+        raise StoreUnavailable(f"{venue.name} does not say what time it is: {error}") from error
+    observed.time_refused = ""
+    observed.offset.asked(sent_us, server_us, own_clock.now_ns() // 1000)
+    return server_us
 
 
 async def instruments_of(venue: Venue, symbols: Sequence[str], rest: RestClient) -> list[Instrument]:

@@ -21,7 +21,7 @@ from engine.journal.blobs import BlobStore
 from engine.market.bars import Bar, Basis, bar_of
 from engine.market.clocks import Clock
 from engine.market.events import Instrument
-from engine.market.feed import Answers, Feed, history_of, naming_symbols
+from engine.market.feed import Answers, Feed, history_of, learn_the_time, naming_symbols
 from engine.market.keeping import Rename, nothing_to_rename
 from engine.market.limits import VenueLimits
 from engine.market.monitoring.health import Health, State
@@ -95,7 +95,7 @@ class Followed:
     def missing(self) -> str:
         """What is not as it should be of what follows the feed, in words; empty: nothing."""
         missing = self.station.missing()
-        if missing and self.feed.observed.time_refused:
+        if missing and self.feed.observed.time_refused not in missing:
             missing += f" (the venue does not say its time: {self.feed.observed.time_refused})"
         return missing
 
@@ -154,14 +154,13 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
         )
         station = Station(
             venue, [instrument], terms_of(settings), database=around.database, post=around.post,
-            history=_history(venue, rest, around), log=around.log, now_us=around.now_us, blobs=around.blobs,
+            history=_history(venue, rest, here, observed), log=around.log, now_us=around.now_us, blobs=around.blobs,
             dealer=dealer, rename=around.rename,
         )  # fmt: skip
         feed = Feed(
             venue, station.subscriptions, station.take, clock=here, random=around.random, hosts=hosts,
             limits=limits, observed=observed,
         )  # fmt: skip
-        # Before anything is asked of the past: a clock that is fast takes the venue's bar of now for one that is over.
         await feed.ask_the_time(rest)
         station.follow(feed.tracker)
         station.start()
@@ -253,14 +252,19 @@ def plan_of(settings: Settings) -> Plan:
 
 
 def _history(
-    venue: Venue, rest: RestClient, around: Around
+    venue: Venue, rest: RestClient, own_clock: Clock, observed: Observed
 ) -> Callable[[Instrument, int, int, int], Sequence[Bar]]:
     """The venue's own klines as a keeper's history: called from its thread, asked in this loop."""
     loop = asyncio.get_running_loop()
 
+    async def asked(instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> list[Bar]:
+        # By a clock that is fast the venue's bar of now is over, and would be stored as whole for good. What the venue
+        # said before is not later than its now, however wrong this machine's clock is.
+        venue_us = await learn_the_time(venue, rest, own_clock, observed)
+        return await bars_of_history(venue, instrument, interval_us, from_us, to_us, rest, venue_us)
+
     def history(instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> Sequence[Bar]:
-        asked = bars_of_history(venue, instrument, interval_us, from_us, to_us, rest, around.now_us())
-        question = asyncio.run_coroutine_threadsafe(asked, loop)
+        question = asyncio.run_coroutine_threadsafe(asked(instrument, interval_us, from_us, to_us), loop)
         try:
             return question.result(_HISTORY_S)
         except TimeoutError as error:
