@@ -126,12 +126,12 @@ class Turn:
         due = [
             (order.arrives_us, order.ordinal, False, name)
             for name, order in self._orders.items()
-            if order.symbol == symbol and not order.arrived and order.arrives_us <= self._at_us
+            if order.symbol == symbol and not order.arrived and self._has_come(order.arrives_us)
         ]
         due += [
             (order.cancels_us, order.ordinal, True, name)
             for name, order in self._orders.items()
-            if order.symbol == symbol and order.cancels_us is not None and order.cancels_us <= self._at_us
+            if order.symbol == symbol and order.cancels_us is not None and self._has_come(order.cancels_us)
         ]
         for _, _, cancels, name in sorted(due):
             order = self._orders[name]
@@ -141,6 +141,10 @@ class Turn:
                 self._turn(order, State.CANCELLED, "")
             elif arrivals and symbol in self._depths:
                 self._meet(order, self._depths[symbol])
+
+    def _has_come(self, instant_us: int) -> bool:
+        """Whether an instant of arrival is over, or so far ahead that the clock has been put back since."""
+        return not 0 < instant_us - self._at_us <= self._rules.latency_us
 
     def cross(self, symbol: str) -> None:
         """Resting orders whose price the opposing book has come to."""

@@ -10,7 +10,7 @@ transaction a command, so whoever was killed can ask it afterwards what became o
 *Time* is that of the market's events, as handed in; the wall clock is never read. An order that is submitted at t is
 at the exchange at once (ACCEPTED) and meets the first book that is known at or after t + latency: one that the feed
 brings, or, if the book stands still, the one that holds when `time_passed` says so. While the book is lost it waits.
-A request to cancel takes as long.
+A request to cancel takes as long. Where the market's time is put back, what was on its way has arrived.
 
 *Filling* by depth and queue: see `engine.orders.matching`. What a market order does not find expires; all of it, where
 no book was known when it came and its value at the first one's best price is not what the venue takes. So does an order
@@ -46,6 +46,9 @@ from engine.orders.listings import USUAL_COSTS, Costs, Listing
 from engine.orders.matching import ASKS, BIDS, Depth, still_eaten
 from engine.orders.orders import State, Ticket
 from engine.orders.paper_store import Kept, PaperStore
+
+PUT_BACK_US = 5_000_000
+"""Instants go back by less where messages overtake each other; by more where the clock was wrong and was put right."""
 
 
 class PaperExchange:
@@ -100,7 +103,7 @@ class PaperExchange:
 
     @property
     def clock_us(self) -> int:
-        """The latest instant it was told of."""
+        """The latest instant it was told of; one that is long before it counts as the new time."""
         return self._clock_us
 
     def submit(self, ticket: Ticket) -> Report:
@@ -199,7 +202,8 @@ class PaperExchange:
                 self._end(turn)
 
     def _tell(self, at_us: int) -> None:
-        self._clock_us = max(self._clock_us, at_us)
+        if at_us > self._clock_us or at_us < self._clock_us - PUT_BACK_US:
+            self._clock_us = at_us
 
     def _state(self) -> Kept:
         if self._kept is None:

@@ -62,6 +62,40 @@ def test_an_order_meets_the_first_book_at_or_after_its_latency(database: Databas
     assert now(exchange).fills[0].at_us == 1_101
 
 
+def test_an_order_meets_the_next_book_after_a_clock_that_was_ahead_is_put_back(database: Database) -> None:
+    exchange = paper(database, latency_us=100)
+    exchange.book_changed(book("100"), 3_600 * SECOND)
+    exchange.submit(market("a", Side.BUY, "1"))
+    exchange.book_changed(book("101"), 60 * SECOND)
+    assert prices(now(exchange)) == [("101.00", "1")]
+    exchange.submit(market("b", Side.BUY, "1"))
+    exchange.book_changed(book("102"), 60 * SECOND + 99)
+    assert now(exchange, "b").progress.filled == 0
+    exchange.book_changed(book("103"), 60 * SECOND + 100)
+    assert prices(now(exchange, "b")) == [("103.00", "1")]
+    exchange.book_changed(book("103"), 7_200 * SECOND)
+    exchange.submit(limit("c", Side.BUY, "1", "90"))
+    exchange.time_passed(7_200 * SECOND + 100)
+    exchange.cancel("c")
+    again = paper(database, latency_us=100)  # a restart has the wrong time of before
+    again.book_changed(book("103"), 70 * SECOND)
+    assert now(again, "c").progress.state is State.CANCELLED
+    again.submit(market("d", Side.SELL, "2"))
+    again.book_changed(book("104"), 70 * SECOND + 100)
+    assert now(again, "d").progress.state is State.FILLED
+
+
+def test_a_message_that_was_overtaken_does_not_put_the_clock_back(database: Database) -> None:
+    exchange = paper(database, latency_us=2 * SECOND)
+    exchange.book_changed(book("100"), 100 * SECOND)
+    exchange.submit(market("a", Side.BUY, "1"))
+    exchange.book_changed(book("101"), 96 * SECOND)
+    assert exchange.clock_us == 100 * SECOND
+    assert now(exchange).progress.filled == 0
+    exchange.book_changed(book("102"), 102 * SECOND)
+    assert prices(now(exchange)) == [("102.00", "1")]
+
+
 def test_a_book_that_stands_still_is_met_when_time_has_passed(database: Database) -> None:
     exchange = paper(database, latency_us=100)
     exchange.book_changed(book("100"), 1_000)
