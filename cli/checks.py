@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from cli.options import configured
 from cli.ports import listener_on, own_listeners
 from cli.remarks import remarks_aside
-from engine.errors import JournalDamaged, RaysignalError, StoreError, UnsafeStore
+from engine.errors import JournalDamaged, RaysignalError, SettingsError, StoreError, UnsafeStore
 from engine.settings import PREFIX, Settings
 from experiments.cluster import ray_session
 from serve.service import reachable
@@ -267,7 +267,7 @@ def check_store(store: str) -> Finding:
             stores.probe()
         else:
             _try_folder(_existing(folder))
-        shards = stored_shards(stores.blobs, store)
+        shards = stored_shards(stores)
     except UnsafeStore as error:
         return Finding(
             "store", "failed", str(error), "use a store that enforces If-None-Match, such as AWS S3 or MinIO"
@@ -317,11 +317,16 @@ def check_database(settings: Settings) -> Finding:
 
 def check_journal(settings: Settings) -> Finding:
     """Whether every record of the journals and every file of the history can be read."""
-    from engine.journal.stores import open_stores  # noqa: PLC0415 - loads boto3
+    from engine.journal.layout import check_layout  # noqa: PLC0415 - loads boto3
+    from engine.journal.stores import open_stores  # noqa: PLC0415 - as above
     from engine.rebuilding import look_over  # noqa: PLC0415 - loads numba
 
     try:
-        found, wrong = look_over(open_stores(settings.store), settings.shards)
+        stores = open_stores(settings.store)
+        check_layout(stores, settings.shards)
+        found, wrong = look_over(stores, settings.shards)
+    except SettingsError as error:
+        return Finding("journal", "failed", str(error), f"set {PREFIX}SHARDS or {PREFIX}STORE")
     except RaysignalError as error:
         return Finding("journal", "failed", str(error), f"make {settings.store} readable")
     if wrong:

@@ -25,7 +25,7 @@ def rebuild_store(settings: Settings, *, accept_loss: bool, output: Output) -> N
 
 def _rebuild(settings: Settings, *, accept_loss: bool, output: Output) -> None:
     stores = open_stores(settings.store)
-    check_layout(stores.blobs, settings.shards, settings.store)
+    check_layout(stores, settings.shards)
 
     told = []
     for number in range(settings.shards):

@@ -95,7 +95,7 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
     def open_shard() -> Shard:
         stores = open_stores(settings.store)
         stores.probe()
-        write_layout(stores.blobs, settings.shards, settings.store)
+        write_layout(stores, settings.shards)
         shard = Shard.open(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_dir(), limits=limits, policies=policies,

@@ -163,7 +163,7 @@ def check_store(settings: Settings) -> None:
         stores.probe()
     except StoreUnavailable as error:
         raise StoreUnavailable(f"the store {settings.store} cannot be used: {error}") from error
-    check_layout(stores.blobs, settings.shards, settings.store)
+    check_layout(stores, settings.shards)
 
 
 def check_database(settings: Settings) -> None:

@@ -5,57 +5,64 @@ import zlib
 from collections.abc import Callable
 
 from engine.errors import JournalDamaged, SettingsError
-from engine.journal.blobs import BlobStore
+from engine.journal.stores import Stores
 
 LAYOUT = "state/layout.json"
 
 
-def stored_shards(blobs: BlobStore, store: str) -> int | None:
-    """The number of shards of a store; None: it has not been made yet.
+def stored_shards(stores: Stores) -> int | None:
+    """The number of shards of a store, as its layout says; where that was removed, one for each journal that is there.
 
-    Args:
-        blobs: of the store.
-        store: its address, for the sentence.
+    None: the store has not been made yet.
 
     Raises:
         JournalDamaged: the file does not say it.
     """
-    data = blobs.get(LAYOUT)
+    data = stores.blobs.get(LAYOUT)
     if data is None:
-        return None
+        return max(stores.journal_numbers(), default=-1) + 1 or None
     try:
         shards = json.loads(data)["shards"]
     except (ValueError, KeyError, TypeError):
         shards = None
     if not isinstance(shards, int) or isinstance(shards, bool) or shards < 1:
+        store = stores.url.rstrip("/")
         raise JournalDamaged(
-            f'{store.rstrip("/")}/{LAYOUT} is {data[:80]!r}; expected {{"shards": N}}, with as many as there are '
-            f"folders shard=… in {store.rstrip('/')}/journal. Write it anew so",
+            f'{store}/{LAYOUT} is {data[:80]!r}; expected {{"shards": N}}, with as many as there are '
+            f"folders shard=… in {store}/journal. Write it anew so",
             file=LAYOUT,
         )
     return shards
 
 
-def check_layout(blobs: BlobStore, shards: int, store: str) -> None:
+def check_layout(stores: Stores, shards: int) -> None:
     """Hold the settings against the store; one that has not been made yet is none to differ from.
 
     Raises:
         SettingsError: it was made with another number of shards.
         JournalDamaged: see `stored_shards`.
     """
-    stored = stored_shards(blobs, store)
-    if stored is not None and stored != shards:
+    stored = stored_shards(stores)
+    if stored is None or stored == shards:
+        return
+    store = stores.url.rstrip("/")
+    if stores.blobs.get(LAYOUT) is None:
         raise SettingsError(
-            f"RAYSIGNAL_SHARDS is {shards}, but the store {store} was made with {stored}, which says where each "
-            f"portfolio's journal lies; expected {stored}, or another store"
+            f"RAYSIGNAL_SHARDS is {shards}, but {store}/journal holds the journals of {stored}, and {LAYOUT}, which "
+            f"says how many there are, was removed; expected {stored}. If the store was made with {shards}, write "
+            f'{{"shards": {shards}}} to {store}/{LAYOUT}'
         )
+    raise SettingsError(
+        f"RAYSIGNAL_SHARDS is {shards}, but the store {stores.url} was made with {stored}, which says where each "
+        f"portfolio's journal lies; expected {stored}, or another store"
+    )
 
 
-def write_layout(blobs: BlobStore, shards: int, store: str) -> None:
+def write_layout(stores: Stores, shards: int) -> None:
     """Write down in how many shards a store is kept; raises what `check_layout` does if it says otherwise already."""
-    if blobs.get(LAYOUT) is None:
-        blobs.put(LAYOUT, json.dumps({"shards": shards}).encode())
-    check_layout(blobs, shards, store)
+    check_layout(stores, shards)
+    if stores.blobs.get(LAYOUT) is None:
+        stores.blobs.put(LAYOUT, json.dumps({"shards": shards}).encode())
 
 
 def shard_of(portfolio: str, shards: int) -> int:

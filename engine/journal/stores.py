@@ -7,6 +7,7 @@ s3://bucket/prefix             a bucket, or a part of one
 <store>/…                      the blobs
 """
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,14 +19,16 @@ from urllib.parse import unquote
 from engine.journal.addresses import split_store
 from engine.journal.blobs import JOURNAL_FOLDER, BlobStore, DiskBlobs, S3Blobs, check_blob_name
 from engine.journal.bucket import Bucket, S3Client, s3_client
-from engine.journal.disk import Disk
+from engine.journal.disk import Disk, RealDisk
 from engine.journal.journal import JournalStore
-from engine.journal.local import LocalStore
+from engine.journal.local import LocalStore, disk_errors
 from engine.journal.s3 import S3Store
 
 __all__ = ["BlobStore", "DiskBlobs", "S3Blobs", "Stores", "open_stores"]
 
 Kind = Literal["file", "s3"]
+
+_SHARD = re.compile(r"shard=(\d{4,})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +40,22 @@ class Stores:
         kind: `file` (one machine, unless the directory is said to be shared) or `s3`.
         blobs: what lies beside the journals.
         journal: gives the store of one shard's journal; see `journal_store`.
+        folders: lists what there is in the folder of the journals.
     """
 
     url: str
     kind: Kind
     blobs: BlobStore
     journal: Callable[[str], JournalStore]
+    folders: Callable[[], list[str]]
 
     def journal_store(self, shard: str) -> JournalStore:
         """The store of one journal; `shard` is a relative path such as `shard-0`."""
         return self.journal(check_blob_name(shard))
+
+    def journal_numbers(self) -> list[int]:
+        """The numbers of the shards that have a journal, by what lies there."""
+        return [int(match[1]) for name in self.folders() if (match := _SHARD.fullmatch(name))]
 
     def probe(self) -> None:
         """Find out at start-up what would be found out too late.
@@ -77,17 +86,35 @@ def open_stores(url: str, *, client: S3Client | None = None, disk: Disk | None =
 
 
 def _in_directory(url: str, root: Path, disk: Disk | None) -> Stores:
+    place, journals = RealDisk() if disk is None else disk, root / JOURNAL_FOLDER
+
+    def folders() -> list[str]:
+        with disk_errors():
+            return [
+                name[:-1] for name in place.list(journals) if name[-1] == "/" and place.list(journals / name)
+            ]
+
     return Stores(
-        url, "file", DiskBlobs(root, disk), lambda shard: LocalStore(root / JOURNAL_FOLDER / shard, disk)
+        url, "file", DiskBlobs(root, disk), lambda shard: LocalStore(journals / shard, disk), folders
     )
 
 
 def _in_bucket(url: str, name: str, prefix: str, client: S3Client) -> Stores:
     bucket = Bucket(client, name, f"{prefix}/" if prefix else "")
     token = partial(secrets.token_bytes, 16)
+    journals = bucket.under(f"{JOURNAL_FOLDER}/")
+
+    def folders() -> list[str]:
+        found: list[str] = []
+        # Not object by object: behind the first one of a folder the next folder is asked for. "0" comes after "/".
+        while (entry := next(journals.list(after=f"{found[-1]}0" if found else ""), None)) is not None:
+            found.append(entry.key.split("/", 1)[0])
+        return found
+
     return Stores(
         url,
         "s3",
         S3Blobs(bucket),
-        lambda shard: S3Store(bucket.under(f"{JOURNAL_FOLDER}/{shard}/"), token=token),
+        lambda shard: S3Store(journals.under(f"{shard}/"), token=token),
+        folders,
     )

@@ -43,6 +43,25 @@ def test_bucket_holds_the_journals_and_the_blobs_beside_them(s3: Any, prefix: st
     assert open_stores(url, client=s3).kind == "s3"
 
 
+@pytest.mark.parametrize("kind", ["file", "s3"])
+def test_the_numbers_of_the_shards_are_those_of_the_journals_that_hold_something(
+    request: pytest.FixtureRequest, tmp_path: Path, prefix: str, kind: str
+) -> None:
+    if kind == "file":
+        stores = open_stores(tmp_path.as_uri())
+    else:
+        stores = open_stores(f"s3://results/{prefix}", client=request.getfixturevalue("s3"))
+    assert stores.journal_numbers() == []
+    stores.probe()
+    stores.blobs.put("state/shard=0005/a", b"no journal")
+    for shard in ("shard=0000", "shard=0003", "shard=0012", "shard=1000"):
+        for _ in range(2):
+            with Journal.open(stores.journal_store(shard)) as journal:
+                assert journal.position.sequence > 0
+
+    assert stores.journal_numbers() == [0, 3, 12, 1000]
+
+
 def test_bucket_is_reached_where_the_environment_says(
     moto: Server, s3: Any, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from cli.checks import check_journal
+from cli.checks import check_store as doctor_of_store
 from cli.main import app
 from engine.errors import (
     DatabaseTooNew,
@@ -22,6 +24,9 @@ from engine.errors import (
     StoreHeld,
     StoreUnavailable,
 )
+from engine.journal.journal import Journal
+from engine.journal.layout import write_layout
+from engine.journal.stores import open_stores
 from engine.ports import free_port
 from engine.settings import PREFIX, Settings
 from serve.service import refuse_used_port
@@ -117,6 +122,30 @@ def test_a_store_of_another_number_of_shards_is_refused_with_both(tmp_path):
     check_store(settings_of(tmp_path, shards=3))
     with pytest.raises(SettingsError, match=r"RAYSIGNAL_SHARDS is 2.* made with 3"):
         check_store(settings_of(tmp_path, shards=2))
+
+
+def test_a_store_whose_layout_was_removed_is_held_against_the_journals_that_are_there(tmp_path):
+    stores = open_stores(tmp_path.as_uri())
+    stores.probe()
+    for number in (0, 2):
+        Journal.open(stores.journal_store(f"shard={number:04d}")).close()
+    (tmp_path / "journal" / "shard=0007").mkdir()
+
+    for shards in (1, 4):
+        for refused in (lambda n=shards: check_store(settings_of(tmp_path, shards=n)),
+                        lambda n=shards: write_layout(stores, n)):  # fmt: skip
+            with pytest.raises(
+                SettingsError, match=rf"SHARDS is {shards}.* journals of 3.*expected 3"
+            ) as raised:
+                refused()
+        assert f'{{"shards": {shards}}} to {tmp_path.as_uri()}/state/layout.json' in str(raised.value)
+        finding = check_journal(settings_of(tmp_path, shards=shards))
+        assert (finding.status, "expected 3" in finding.detail) == ("failed", True)
+    assert "is kept in 3 shards" in doctor_of_store(tmp_path.as_uri()).detail
+    assert not (tmp_path / "state").exists()
+    write_layout(stores, 3)
+    check_store(settings_of(tmp_path, shards=3))
+    assert (tmp_path / "state" / "layout.json").read_text() == '{"shards": 3}'
 
 
 # Two services
