@@ -1,15 +1,21 @@
 """SQL over the whole history by DuckDB, with a column `feature.<name>` for each feature.
 
+To SQL, `feature.RSI` and `feature.rsi` are one name. Where names differ in case alone, no column has it: they are
+`feature.RSI~111` and `feature.rsi~000`, with a digit for each letter from A to Z, 1 for a capital one.
+
 DuckDB sees a pyarrow dataset and nothing else: no file, no network, no extension, no setting can be reached from a
 query.
 """
 
 import json
 import os
+from collections import Counter
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from string import ascii_letters, ascii_lowercase, ascii_uppercase
 from urllib.parse import unquote, urlsplit
 
 import duckdb
@@ -30,6 +36,8 @@ _READERS = 16
 _FOOTERS_KEPT = 100_000
 _SCHEMA = pa.schema([*PARTITIONS, *FIXED])
 _CHECKED = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+
+_FOLDING = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",
@@ -64,7 +72,8 @@ def query(store_url: str, sql: str) -> pa.Table:
                 )
             return answer.to_arrow_table()
         except duckdb.Error as error:
-            raise InputError(f"the query cannot be run: {str(error).strip()}", field="sql") from error
+            said = f"the query cannot be run: {str(error).strip()}{_alike_in(sql, features)}"
+            raise InputError(said, field="sql") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +96,48 @@ def _view(features: dict[str, bool]) -> str:
         features: by name whether any row has it as a text.
     """
     columns = ["* EXCLUDE (feature_numbers, feature_texts)"]
+    column_of = _column_names(features)
     for name, is_text in sorted(features.items()):
         key = "'" + name.replace("'", "''") + "'"
         number, text = f"feature_numbers[{key}]", f"feature_texts[{key}]"
         # A whole number is written as it came, 5 and not 5.0.
         as_text = f"coalesce({text}, regexp_replace(CAST({number} AS VARCHAR), '\\.0$', ''))"
-        columns.append(f"{as_text if is_text else number} AS {_quoted('feature.' + name)}")
+        columns.append(f"{as_text if is_text else number} AS {_quoted(column_of[name])}")
     return "CREATE TEMP VIEW history AS SELECT " + ", ".join(columns) + " FROM rows_of_files"  # noqa: S608 - names are quoted
+
+
+def _column_names(features: Collection[str]) -> dict[str, str]:
+    """By feature the name of its column; no two of them are the same to SQL."""
+    alike = Counter(_folded(name) for name in features)
+    names = {}
+    for name in features:
+        mark = ""
+        if alike[_folded(name)] > 1:
+            mark = "~" + "".join("01"[letter.isupper()] for letter in name if letter in ascii_letters)
+            while _folded(name + mark) in alike:
+                mark = "~" + mark
+        names[name] = f"feature.{name}{mark}"
+    return names
+
+
+def _alike_in(sql: str, features: Collection[str]) -> str:
+    """A sentence about features in a query whose names differ in case alone; empty where there are none."""
+    alike = Counter(_folded(name) for name in features)
+    columns = [
+        _quoted(column)
+        for name, column in sorted(_column_names(features).items())
+        if alike[_folded(name)] > 1 and f"feature.{_folded(name)}" in _folded(sql)
+    ]
+    return (
+        f". Of features whose names differ in case alone, the columns are {', '.join(columns)}"
+        if columns
+        else ""
+    )
+
+
+def _folded(name: str) -> str:
+    """A name as DuckDB compares it: A to Z are a to z, other letters are themselves."""
+    return name.translate(_FOLDING)
 
 
 def _quoted(name: str) -> str:

@@ -407,6 +407,37 @@ def number_one_day_and_text_the_next(blobs: FolderBlobs, portfolio: str = "basel
         history.write_chunk(blobs, chunk)
 
 
+def test_features_whose_names_differ_in_case_alone_have_columns_of_their_own_in_sql(blobs, tmp_path):
+    features = [
+        {"RSI": 30.0, "rsi": 31.0},
+        {"rsi": "high"},
+        {"Rsi": 50.0, "rsi~000": 1.0},
+        {"ä": 1.0, "Ä": 2.0},
+    ]
+    signals = [replace(each, features=own) for each, own in zip(some_signals(4), features, strict=True)]
+    history.write_chunk(blobs, chunk_of(signals))
+
+    answer = query(tmp_path.as_uri(), "select * from history order by ordinal")
+
+    columns = [name for name in answer.column_names if name.startswith("feature.")]
+    assert {name: answer[name].to_pylist() for name in columns} == {
+        "feature.RSI~111": [30.0, None, None, None],
+        "feature.Rsi~100": [None, None, 50.0, None],
+        "feature.rsi~~000": ["31", "high", None, None],
+        "feature.rsi~000": [None, None, 1.0, None],
+        "feature.ä": [None, None, None, 1.0],
+        "feature.Ä": [None, None, None, 2.0],
+    }
+    for name in ("feature.rsi", "feature.RSI", "FEATURE.Rsi"):
+        with pytest.raises(
+            InputError, match=r'the columns are "feature.RSI~111", "feature.Rsi~100", "feature.rsi~~000"'
+        ):
+            query(tmp_path.as_uri(), f'select "{name}" from history')
+    with pytest.raises(InputError) as raised:
+        query(tmp_path.as_uri(), 'select "feature.mood" from history')
+    assert "differ in case" not in str(raised.value)
+
+
 def test_a_feature_that_is_a_number_one_day_and_a_text_the_next_is_a_text_in_sql(blobs, tmp_path):
     number_one_day_and_text_the_next(blobs)
 
