@@ -19,6 +19,7 @@ import ray
 import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
+from engine.consistency import check_acknowledged
 from engine.digests import Ints
 from engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
 from engine.errors import RaysignalError, SettingsError, StoreUnavailable
@@ -92,8 +93,10 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
     def cache_dir() -> Path:
         return cache_folder("index", settings.store) / name
 
-    def open_shard() -> Shard:
+    def open_shard(durable: int) -> Shard:
         stores = open_stores(settings.store)
+        # Before anything is made: where the store's folder is away, its place is no store that has not been made yet.
+        check_acknowledged(stores.journal_store(name), durable)
         stores.probe()
         write_layout(stores, settings.shards)
         shard = Shard.open(

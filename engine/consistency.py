@@ -80,6 +80,14 @@ def compare(
     return Comparison(end, ahead, missing)
 
 
+def check_acknowledged(store: JournalStore, sequence: int) -> None:
+    """Raise `JournalBehind` where a journal ends before a record that this process has acknowledged."""
+    if sequence:
+        end = store.end(sequence)
+        if end.last < sequence:
+            raise journal_behind(f"this process has acknowledged records up to {sequence}", end)
+
+
 def journal_behind(what: str, end: JournalEnd) -> JournalBehind:
     """The error of a journal that lacks records which were acknowledged."""
     return JournalBehind(

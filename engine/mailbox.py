@@ -76,7 +76,8 @@ class Mailbox:
     """Serves one shard to many callers on one event loop.
 
     Args:
-        open_shard: opens the shard; blocking; called again after a failure.
+        open_shard: opens the shard; blocking; called again after a failure, with the sequence number of the last
+            record that is known to be durable (0: none), which the journal must hold.
         view_shard: the shard to be read alone, up to a record (None: all there is), for as long as it cannot be
             opened; blocking.
         clock: seconds, monotonic; only measures.
@@ -86,7 +87,7 @@ class Mailbox:
 
     def __init__(
         self,
-        open_shard: Callable[[], Shard],
+        open_shard: Callable[[int], Shard],
         view_shard: Callable[[int | None], Shard],
         *,
         clock: Callable[[], float],
@@ -248,7 +249,8 @@ class Mailbox:
             async with self._opening:
                 if self._shard is None:
                     try:
-                        self._shard = await self._aside(self._open_shard)
+                        durable = self._durable_before or 0
+                        self._shard = await self._aside(lambda: self._open_shard(durable))
                     except StoreError as error:
                         self.counts.store_failures[store_failure_reason(error)] += 1
                         raise

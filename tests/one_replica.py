@@ -67,7 +67,7 @@ async def replica(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
     chosen = Settings(store=(folder / "store").as_uri(), **settings)
     stores = open_stores(chosen.store)
 
-    def open_shard() -> Shard:
+    def open_shard(_durable: int) -> Shard:
         return Shard.open(
             stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000",
             cache_dir=folder / "cache", limits=Limits(), policies={"baseline": Policy()},

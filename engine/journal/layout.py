@@ -23,7 +23,7 @@ def stored_shards(stores: Stores) -> int | None:
         return max(stores.journal_numbers(), default=-1) + 1 or None
     try:
         shards = json.loads(data)["shards"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         shards = None
     if not isinstance(shards, int) or isinstance(shards, bool) or shards < 1:
         store = stores.url.rstrip("/")

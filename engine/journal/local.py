@@ -288,6 +288,7 @@ class LocalWriter:
         # Made once: each commit asks for them.
         self._claim, self._next_claim = store.claim(epoch), store.claim(epoch + 1)
         self._file: AppendFile | None = None
+        self._segment = store.directory
         self._size = 0
         before = GENESIS if last is None else last.position
         takeover, self._position = encode_takeover(epoch, before, 0 if last is None else last.epoch, b"")
@@ -334,19 +335,21 @@ class LocalWriter:
         begins = self._file is None or self._size >= self._store.segment_size
         if begins:
             self.close()
-            self._file, self._size = disk.open_append(directory / _Segment(self._epoch, first).name), 0
+            self._segment = directory / _Segment(self._epoch, first).name
+            self._file, self._size = disk.open_append(self._segment), 0
         assert self._file is not None
         try:
             self._file.append([*buffers, b"\xff" * padding])
         except OSError:
             if begins:
-                self._drop_empty(directory / _Segment(self._epoch, first).name)
+                self._drop_empty(self._segment)
             raise
         self._file.sync()
         if begins:
             disk.sync_dir(directory)
         self._size += size + padding
         self._check_not_fenced()
+        self._check_whole()
 
     def _drop_empty(self, path: Path) -> None:
         """Remove a segment that nothing was written to: a full disk would fill with one a try."""
@@ -363,6 +366,14 @@ class LocalWriter:
             )
         if not store.disk.exists(self._claim):
             raise StoreUnavailable(f"the journal's directory {store.directory} was removed under its writer")
+
+    def _check_whole(self) -> None:
+        """Whoever removed or cut the segment under its writer would take what is appended to it along."""
+        if (size := self._store.disk.size(self._segment)) != self._size:
+            raise StoreUnavailable(
+                f"the journal's file {self._segment} has {size} bytes; expected {self._size}, as its writer left it: "
+                "somebody else changed it"
+            )
 
 
 def link_new(disk: Disk, path: Path, content: Sequence[Bytes]) -> bool:

@@ -2,12 +2,15 @@
 
 import asyncio
 import errno
+import os
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
+from engine.actors import mailbox_of
 from engine.columns import SignalBatch
 from engine.errors import Fenced, JournalDamaged, LateSignal, NotFound, PortfolioConflict, StoreUnavailable
 from engine.journal.blobs import DiskBlobs
@@ -16,6 +19,7 @@ from engine.journal.local import LocalStore
 from engine.mailbox import Mailbox
 from engine.policy import Policy
 from engine.receipts import Submission, Taken
+from engine.settings import Settings
 from engine.shard import Limits, Shard
 from engine.signals import Action, Signal
 
@@ -87,7 +91,7 @@ class Bench:
         self.fenced = 0
         self.mailbox = Mailbox(self.open, self.view, clock=lambda: 0.0, flush_s=3600.0, on_fenced=self._count)
 
-    def open(self) -> Shard:
+    def open(self, _durable: int) -> Shard:
         self.opened += 1
         return Shard.open(
             LocalStore(self.folder / "journal", self.disk), DiskBlobs(self.folder / "blobs", self.disk),
@@ -425,3 +429,62 @@ async def test_a_store_that_cannot_be_read_either_says_why_it_cannot_be_written(
         await again.mailbox.standings()
     segment.unlink()
     again.disk.full = False
+
+
+def move_store(store: Path) -> None:
+    store.rename(store.with_name("elsewhere"))
+
+
+def empty_store(store: Path) -> None:
+    """As a mount point looks whose disk is away."""
+    move_store(store)
+    store.mkdir()
+
+
+def remove_journal(store: Path) -> None:
+    shutil.rmtree(store / "journal")
+
+
+def remove_segments(store: Path) -> None:
+    for path in store.rglob("*.segment"):
+        path.unlink()
+
+
+def empty_segments(store: Path) -> None:
+    for path in store.rglob("*.segment"):
+        os.truncate(path, 0)
+
+
+@pytest.mark.parametrize("harm", [move_store, empty_store, remove_journal, remove_segments, empty_segments])
+async def test_nothing_is_acknowledged_or_told_once_the_journal_was_removed_under_its_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: Callable[[Path], None]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store = tmp_path / "store"
+    mailbox = mailbox_of(Settings(store=store.as_uri(), flush_s=3600.0), 0, on_fenced=lambda: None)
+
+    async def send(minute: int) -> Submission:
+        signal = Signal("BTC", START_US + minute * 60_000_000, Action.BUY, 100.0, signal_id=f"s{minute}")
+        return await mailbox.submit(
+            "baseline", SignalBatch.of_signals([signal]).encode(), all_or_nothing=True, accept_price_jump=False,
+            receipts=False,
+        )  # fmt: skip
+
+    for minute in range(3):
+        await send(minute)
+    shutil.copytree(store, tmp_path / "copy")
+    harm(store)
+
+    with pytest.raises(StoreUnavailable):
+        await send(3)
+    left = sorted(path for path in store.rglob("*") if path.suffix != ".tmp")
+    for call in (lambda: send(3), mailbox.standings, mailbox.ready):
+        with pytest.raises(JournalDamaged):
+            await call()
+    if harm in {move_store, empty_store, remove_journal}:
+        assert sorted(store.rglob("*")) == left
+
+    shutil.rmtree(store, ignore_errors=True)
+    (tmp_path / "copy").rename(store)
+    assert (await send(3)).standing.count == 4
+    await mailbox.close()
