@@ -165,25 +165,20 @@ class Mailbox:
 
     async def standings(self, portfolio: str | None = None) -> list[Standing]:
         """Every portfolio as it stands, or the one named; what they tell is durable."""
-        shard = await self._readable()
-        names = sorted(shard.portfolios) if portfolio is None else [portfolio]
-        standings = [shard.standing(name) for name in names]
-        await self._durable(shard, shard.sequence)
-        return standings
+        return await self._read(
+            lambda shard: [
+                shard.standing(name)
+                for name in (sorted(shard.portfolios) if portfolio is None else [portfolio])
+            ]
+        )
 
     async def find(self, portfolio: str, signal_id: str) -> Found:
         """See `Shard.find`."""
-        shard = await self._readable()
-        look = shard.find(portfolio, signal_id)
-        await self._durable(shard, shard.sequence)
-        return await self._aside(look)
+        return await self._aside(await self._read(lambda shard: shard.find(portfolio, signal_id)))
 
     async def recent(self, portfolio: str) -> Recent:
         """See `Shard.recent`."""
-        shard = await self._readable()
-        collect = shard.recent(portfolio)
-        await self._durable(shard, shard.sequence)
-        return await self._aside(collect)
+        return await self._aside(await self._read(lambda shard: shard.recent(portfolio)))
 
     async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None:
         """Rows of a portfolio from ordinal `first` on, at most `limit`, all durable; waits for some.
@@ -273,6 +268,18 @@ class Mailbox:
                     raise error from None
             self._view_until = now_s + _VIEW_S
             return self._view
+
+    async def _read(self, look: Callable[[Shard], T]) -> T:
+        """What a shard says, once all that it rests on is durable; if that fails, what was durable before."""
+        shard = await self._readable()
+        said = look(shard)
+        try:
+            await self._durable(shard, shard.sequence)
+        except StoreUnavailable:
+            shard = await self._readable()
+            said = look(shard)
+            await self._durable(shard, shard.sequence)
+        return said
 
     async def _aside(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._background, work)

@@ -399,6 +399,39 @@ async def test_while_the_disk_is_full_reads_tell_what_was_acknowledged_and_nothi
     assert standing.count == 5
 
 
+@pytest.mark.parametrize("full", [True, False])
+async def test_a_read_that_waits_beside_a_commit_that_fails_tells_what_was_acknowledged(
+    make: Callable[..., Bench], full: bool
+) -> None:
+    bench = make()
+    await bench.send(0, 1, 2)
+    bench.disk.hold(SEGMENT)
+    post = asyncio.ensure_future(bench.send(3))
+    await bench.held_up(SEGMENT)
+    reads = [
+        asyncio.ensure_future(each)
+        for each in (
+            bench.mailbox.standings(),
+            bench.mailbox.find("baseline", "s1"),
+            bench.mailbox.recent("baseline"),
+        )
+    ]
+    unknown = asyncio.ensure_future(bench.mailbox.find("baseline", "s3"))
+    await asyncio.wait([*reads, unknown], timeout=0)
+    bench.disk.failures.append(SEGMENT)
+    bench.disk.full = full
+    bench.disk.release(SEGMENT)
+
+    with pytest.raises(StoreUnavailable):
+        await post
+    with pytest.raises(NotFound, match="s3"):
+        await unknown
+    (standing,), found, recent = await asyncio.gather(*reads)
+    assert (standing.count, found.ordinal, sum(len(table) for table in recent.tables)) == (3, 1, 3)
+    bench.disk.full = False
+    assert (await bench.send(3)).standing.count == 4
+
+
 async def test_a_disk_that_is_full_at_the_start_is_read_all_the_same(make: Callable[..., Bench]) -> None:
     bench = make()
     await bench.send(0, 1)
