@@ -116,14 +116,14 @@ def check_bars_and_crossings(database: Database, instrument: Instrument, posted:
 
 
 def check_orders(database: Database, instrument: Instrument) -> None:
-    account, listing = f"paper:{NAME}", Listing.of(instrument)
-    store = OrderStore(database, account)
+    store = OrderStore(database, account := f"paper:{NAME}")
+    orders = store.orders()
+    assert orders
+    listing = Listing.of(orders[0].ticket.instrument)  # as the venue wrote it
     paper = PaperExchange(
         database, account, instrument.venue, CURRENCY, Decimal(10_000), [listing],
         costs=Costs(Decimal(10), Decimal(10)), latency_us=50_000,
     )  # fmt: skip
-    orders = store.orders()
-    assert orders
     with database.reading() as connection:
         there = set(connection.execute(select(PAPER_ORDERS.c.client_id)).scalars())
     assert there == {order.client_id for order in orders}

@@ -32,6 +32,7 @@ ANSWERS = [
     unsupported_method,
 ]
 BEYOND_SCHEMAS = {"POST /signal", "POST /signals", "GET /history"}
+SKIPS_ROWS = "POST /signals"  # with on_error=skip it takes what is right beside what is wrong
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
@@ -43,7 +44,9 @@ def test_every_answer_to_fuzzed_input_is_one_that_is_described(url: str, mode: G
         positive = mode is GenerationMode.POSITIVE
         if not positive and not (operation.path_parameters or operation.query or operation.body):
             continue  # there is nothing that could be wrong
-        checks: list[Any] = [*ANSWERS] if positive else [*ANSWERS, negative_data_rejection]
+        checks: list[Any] = [*ANSWERS]
+        if not positive and operation.label != SKIPS_ROWS:
+            checks.append(negative_data_rejection)
         if positive and operation.label not in BEYOND_SCHEMAS:
             checks.append(positive_data_acceptance)
 
