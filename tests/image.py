@@ -15,6 +15,7 @@ import os
 import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,13 +144,22 @@ def wait_until_ready(process: subprocess.Popen[str] | None = None) -> None:
     raise SystemExit(f"the service was not ready within {PATIENCE_S:g} s")
 
 
+def wait_for_port(port: int) -> None:
+    """Wait until somebody listens there."""
+    deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+            return
+        pause.wait(0.2)
+    raise SystemExit(f"nobody listened on port {port} within {PATIENCE_S:g} s")
+
+
 def check_signal() -> None:
     """A signal is taken in, and its portfolio shows it."""
     receipt = call("/signal", SIGNAL)
     check(receipt["replayed"] is False, "POST /signal takes a signal in", receipt)
     shown = call("/performance")
-    (baseline,) = [each for each in shown["portfolios"] if each["portfolio"] == "baseline"]
-    check(baseline["signals"] == 1, "GET /performance shows it", shown)
+    check((shown["portfolio"], shown["signals"]) == ("baseline", 1), "GET /performance shows it", shown)
 
 
 def check_service() -> None:
@@ -168,7 +178,11 @@ def check_service() -> None:
         process = container.start("serve", descriptors=1024)
         wait_until_ready(process)
         check_signal()
-        serving = next(pid for pid in processes() if title(pid).endswith("raysignal serve"))
+        # A replica answers before all of them do, which is when the service has started.
+        assert process.stdout is not None
+        check(any("Ctrl-C" in line for line in process.stdout), "it says that it has started")
+        command = "/opt/raysignal/bin/python /opt/raysignal/bin/raysignal serve"
+        (serving,) = [pid for pid in processes() if title(pid) == command]
         os.kill(serving, signal.SIGTERM)
         process.communicate(timeout=PATIENCE_S)
         check(process.returncode == 0, "SIGTERM ends it with 0", process.returncode)
@@ -213,13 +227,24 @@ def check_cluster() -> None:
                 node.put(path, "0123456789abcdef" * 4 if "token" in local else KEY)
         head, worker = nodes
         for node, commands in ((head, "head_start_ray_commands"), (worker, "worker_start_ray_commands")):
+            lines = []
             for command in cluster[commands]:
+                if node is worker and command.strip() == "ray stop":
+                    continue  # it would end the head, whose processes it sees here
                 # There is no cloud here for the autoscaler to ask, and limits cannot be raised.
                 here = command.replace("--autoscaling-config=~/ray_bootstrap_config.yaml", "").replace(
                     "ulimit -n 65536;", ""
                 )
-                told = "export RAY_HEAD_IP=127.0.0.1;" + here
-                node.output("/bin/bash", "-c", " ".join(_with_interactive(told)))
+                lines.append(" ".join(_with_interactive("export RAY_HEAD_IP=127.0.0.1;" + here)))
+            # What a command left running ends with it here, and goes on in a container of the launcher's.
+            process = node.start("/bin/bash", "-c", " && ".join([*lines, "sleep infinity"]))
+            stack.callback(process.kill)
+            wait_for_port(6379)
+        deadline, pause = time.monotonic() + PATIENCE_S, threading.Event()
+        while head.output("bash", "--login", "-c", "ray status || true").count("node_") < 2:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the nodes did not find each other within {PATIENCE_S:g} s")
+            pause.wait(1.0)
         alive = head.output("bash", "--login", "-c", "ray status")
         check(alive.count("node_") == 2, "two nodes are there", alive)
         strange = worker.start("env", "RAY_AUTH_MODE=disabled", "ray", "status")
