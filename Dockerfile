@@ -9,6 +9,7 @@ RUN python -m venv /opt/raysignal \
  && /opt/raysignal/bin/uv pip install --no-cache --python /opt/raysignal/bin/python \
       --compile-bytecode --no-deps --require-hashes -r /requirements/service.lock
 COPY LICENSE README.md pyproject.toml /source/
+COPY raysignal /source/raysignal
 COPY engine /source/engine
 COPY agents /source/agents
 COPY serve /source/serve
@@ -48,7 +49,7 @@ ENV PATH=/opt/raysignal/bin:$PATH \
     RAY_worker_niceness=0 \
     RAY_SERVE_HAPROXY_BINARY_PATH=/opt/raysignal/bin/raysignal-haproxy
 # Compiled once here, so that no process of any container does it again.
-RUN python -m engine.warm && python -m agents.warm
+RUN python -m raysignal.engine.warm && python -m raysignal.agents.warm
 CMD ["bash"]
 
 FROM node AS service

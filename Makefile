@@ -21,16 +21,16 @@ $(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 	@echo "installing the pinned dependencies into $(VENV) ..."
 	@$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.lock \
 	  || $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.lock
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --config-setting editable_mode=compat -e .
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@echo "compiling what would be compiled at first use ..."
-	@$(BIN)/python -m engine.warm & engine=$$!; $(BIN)/python -m agents.warm & agents=$$!; \
-	  $(BIN)/python -c "import serve.app" && wait $$engine && wait $$agents
+	@$(BIN)/python -m raysignal.engine.warm & engine=$$!; $(BIN)/python -m raysignal.agents.warm & agents=$$!; \
+	  $(BIN)/python -c "import raysignal.serve.app" && wait $$engine && wait $$agents
 	@touch $@
 
 setup: $(VENV)/.ready ## install the pinned dependencies into .venv
 
 run: setup ## the main job on embedded defaults, or on your own file: make run DATA=path
-	@$(BIN)/python -m cli run $(if $(DATA),"$(DATA)")
+	@$(BIN)/python -m raysignal.cli run $(if $(DATA),"$(DATA)")
 
 test: setup ## every test
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup tests
@@ -51,14 +51,14 @@ sim: setup ## deterministic simulation of faults: make sim N=10000
 	@$(BIN)/python -m tests.simulation --schedules $(N)
 
 validate: setup ## does the instrument find what is there, and nothing where nothing is?
-	@$(BIN)/python -m experiments.validate
+	@$(BIN)/python -m raysignal.experiments.validate
 
 image-check: setup ## build the image, start it, and start a cluster of it; as root, with buildah
 	@$(BIN)/python -m tests.image $(IMAGE_CHECK)
 
 bench: setup ## every benchmark, each with its peer in the same run
 	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --require-hashes -r requirements/bench.lock
-	@$(BIN)/python -m experiments.benchmarks --markdown docs/benchmarks.md
+	@$(BIN)/python -m benchmarks --markdown docs/benchmarks.md
 
 client: setup ## the program that makes typed clients, in an environment of its own; its test then runs
 	@$(PYTHON) -m venv .venv-client

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from agents.intervals import (
+from raysignal.agents.intervals import (
     Dependence,
     Floats,
     dependence,
@@ -37,7 +37,7 @@ from agents.intervals import (
     mean_interval,
     share_interval,
 )
-from agents.labels import Labels
+from raysignal.agents.labels import Labels
 
 Flags = npt.NDArray[np.bool_]
 

@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from agents.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile
-from agents.verdicts import Reason
-from engine.errors import SettingsError
-from engine.local_cluster import NAMESPACE
+from raysignal.agents.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile
+from raysignal.agents.verdicts import Reason
+from raysignal.engine.errors import SettingsError
+from raysignal.engine.local_cluster import NAMESPACE
 
 T = TypeVar("T")
 

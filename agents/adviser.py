@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from agents.briefs import Brief
-from agents.budget import Gatekeeper, pass_through
-from agents.calls import Answer, Failure, Outcome, Request, Usage
-from agents.cassette import Cassette, Take
-from agents.gemini import Model
-from agents.prompting import Prompt, PromptFile, clean, load_prompt
-from agents.verdicts import Reason, Verdict
-from engine.errors import InvalidField
+from raysignal.agents.briefs import Brief
+from raysignal.agents.budget import Gatekeeper, pass_through
+from raysignal.agents.calls import Answer, Failure, Outcome, Request, Usage
+from raysignal.agents.cassette import Cassette, Take
+from raysignal.agents.gemini import Model
+from raysignal.agents.prompting import Prompt, PromptFile, clean, load_prompt
+from raysignal.agents.verdicts import Reason, Verdict
+from raysignal.engine.errors import InvalidField
 
 RATIONALE_LIMIT = 400
 MARGIN_S = 0.05

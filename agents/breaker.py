@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from agents.outcomes import Outcomes
-from agents.verdicts import Codes, Verdict
-from engine.digests import Floats, Ints
-from engine.errors import InvalidField
+from raysignal.agents.outcomes import Outcomes
+from raysignal.agents.verdicts import Codes, Verdict
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.errors import InvalidField
 
 
 @dataclass(frozen=True, slots=True)

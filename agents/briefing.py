@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from agents.briefs import Brief, Precedent
-from agents.override import Override, Taken
-from agents.precedents import Shown
-from agents.situations import Situations
-from engine.columns import SignalBatch
-from engine.digests import Floats
-from engine.errors import LookAhead
+from raysignal.agents.briefs import Brief, Precedent
+from raysignal.agents.override import Override, Taken
+from raysignal.agents.precedents import Shown
+from raysignal.agents.situations import Situations
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.digests import Floats
+from raysignal.engine.errors import LookAhead
 
 
 def brief_of(

@@ -8,9 +8,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agents.verdicts import Verdict
-from engine.errors import InvalidField
-from engine.secrets import is_secret_name
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.secrets import is_secret_name
 
 
 @dataclass(frozen=True, slots=True)

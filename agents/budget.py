@@ -14,9 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-from agents.verdicts import Reason
-from engine.errors import InvalidField, UnreadableInput
-from engine.instants import format_date
+from raysignal.agents.verdicts import Reason
+from raysignal.engine.errors import InvalidField, UnreadableInput
+from raysignal.engine.instants import format_date
 
 RUN = "run"
 _NEVER_US = -1

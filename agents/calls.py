@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agents.prompting import Prompt, clean
-from agents.verdicts import Reason
+from raysignal.agents.prompting import Prompt, clean
+from raysignal.agents.verdicts import Reason
 
 RAW_LIMIT = 65_536
 DETAIL_LIMIT = 240

@@ -24,9 +24,9 @@ from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
-from agents.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn, canonical, digest
-from agents.verdicts import Reason
-from engine.errors import CassetteMiss, SettingsError, UnreadableInput
+from raysignal.agents.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn, canonical, digest
+from raysignal.agents.verdicts import Reason
+from raysignal.engine.errors import CassetteMiss, SettingsError, UnreadableInput
 
 _TRANSIENT = frozenset(
     {Reason.MODEL_TIMEOUT, Reason.MODEL_QUOTA, Reason.MODEL_UNAVAILABLE, Reason.MODEL_BUDGET}

@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from agents.adviser import Adviser, Opinion
-from agents.breaker import Breaker, BreakerRules
-from agents.briefing import IdsOf, brief_of
-from agents.gate import REASONS
-from agents.outcomes import Outcomes
-from agents.override import AgentRules, Override, Taken
-from agents.precedents import shown_of
-from agents.situations import Situations
-from agents.verdicts import By, Codes, Reason, Verdict
-from engine.columns import SignalBatch
-from engine.digests import Ints
-from engine.policy import Policy
+from raysignal.agents.adviser import Adviser, Opinion
+from raysignal.agents.breaker import Breaker, BreakerRules
+from raysignal.agents.briefing import IdsOf, brief_of
+from raysignal.agents.gate import REASONS
+from raysignal.agents.outcomes import Outcomes
+from raysignal.agents.override import AgentRules, Override, Taken
+from raysignal.agents.precedents import shown_of
+from raysignal.agents.situations import Situations
+from raysignal.agents.verdicts import By, Codes, Reason, Verdict
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.digests import Ints
+from raysignal.engine.policy import Policy
 
 NO_OPINIONS: Mapping[int, Opinion] = {}
 

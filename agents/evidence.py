@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from agents.memory import OutcomeMemory, nearest, places_of
-from agents.relevance import Relevance, relate, weigh
-from agents.situations import Singles, Situations
-from engine.digests import Floats, Ints, Words
-from engine.errors import InvalidField
+from raysignal.agents.memory import OutcomeMemory, nearest, places_of
+from raysignal.agents.relevance import Relevance, relate, weigh
+from raysignal.agents.situations import Singles, Situations
+from raysignal.engine.digests import Floats, Ints, Words
+from raysignal.engine.errors import InvalidField
 
 LAGS = 32
 MOST_NEIGHBOURS = 10_000

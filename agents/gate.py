@@ -21,11 +21,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from agents.evidence import Evidence
-from agents.verdicts import By, Codes, Reason, Verdict
-from agents.worth import Actions, Worth, earned_long, earned_short
-from engine.digests import Floats, Ints
-from engine.errors import InvalidField
+from raysignal.agents.evidence import Evidence
+from raysignal.agents.verdicts import By, Codes, Reason, Verdict
+from raysignal.agents.worth import Actions, Worth, earned_long, earned_short
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.errors import InvalidField
 
 REASONS = tuple(Reason)
 _CODE = {reason: code for code, reason in enumerate(REASONS)}

@@ -21,11 +21,11 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langsmith import tracing_context
 from pydantic import SecretStr
 
-from agents.calls import DETAIL_LIMIT, Failure, Outcome, Request, Response, Usage, judge
-from agents.gemini import LOOPBACK_HOSTS, TRACING
-from agents.prompting import clean
-from agents.verdicts import Reason
-from engine.errors import SettingsError
+from raysignal.agents.calls import DETAIL_LIMIT, Failure, Outcome, Request, Response, Usage, judge
+from raysignal.agents.gemini import LOOPBACK_HOSTS, TRACING
+from raysignal.agents.prompting import clean
+from raysignal.agents.verdicts import Reason
+from raysignal.engine.errors import SettingsError
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Of a response as it comes over the wire, and again after it was decompressed; answers have some thousand."""

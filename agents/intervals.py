@@ -8,8 +8,8 @@ dependence gets few of them and a wide interval. A bound on the side of the long
 out by Hall's transformation (J. Royal Statistical Society B 54, 1992), as in Skart (Tafazzoli and Wilson, INFORMS
 J. on Computing 23, 2011).
 
-`python -m experiments.validation.intervals` prints how often the intervals hold the truth. What no sample shows
-they cannot know: slow dependence under much noise, and shocks so rare that none has come yet, are in nobody's
+`python -m raysignal.experiments.validation.intervals` prints how often the intervals hold the truth. What no sample
+shows they cannot know: slow dependence under much noise, and shocks so rare that none has come yet, are in nobody's
 interval.
 """
 

@@ -1,6 +1,6 @@
 """A server on this machine that speaks the Gemini API: for tests, and for users without a key.
 
-    python -m agents.loopback --port 8900 [--behaviour NAME] [--every K]
+    python -m raysignal.agents.loopback --port 8900 [--behaviour NAME] [--every K]
 
 It takes `POST /v1beta/models/{model}:generateContent` as Google does, refuses what Google would refuse, and
 answers a verdict that follows from the precedents in the prompt: the allowed verdict with the best mean net,
@@ -23,7 +23,7 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from agents.prompting import data_in
+from raysignal.agents.prompting import data_in
 
 _PATH = re.compile(r"/v1beta/models/([A-Za-z0-9._-]+):generateContent")
 _BODY_LIMIT = 4_000_000
@@ -386,7 +386,7 @@ def main() -> None:
 
     Signals are waited for and not caught: an exception in the middle of anything can be lost.
     """
-    parser = argparse.ArgumentParser(prog="python -m agents.loopback", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m raysignal.agents.loopback", description=__doc__)
     parser.add_argument("--port", type=int, default=8900)
     parser.add_argument("--behaviour", choices=[str(each) for each in Behaviour], default="answer")
     parser.add_argument("--every", type=int, default=1)

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from agents.outcomes import NEVER_US, Codes, Outcomes
-from agents.situations import Singles, Situations
-from engine.digests import Floats, Ints, Words
-from engine.errors import InvalidField, LookAhead
+from raysignal.agents.outcomes import NEVER_US, Codes, Outcomes
+from raysignal.agents.situations import Singles, Situations
+from raysignal.engine.digests import Floats, Ints, Words
+from raysignal.engine.errors import InvalidField, LookAhead
 
 WINDOW = 250_000
 """So many past signals are searched; older ones are forgotten."""

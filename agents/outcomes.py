@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from agents.worth import Actions, Worth
-from engine.digests import Floats, Ints
-from engine.errors import InvalidField
-from engine.instants import DAY_US, parse_bar
-from engine.policy import Policy
+from raysignal.agents.worth import Actions, Worth
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import DAY_US, parse_bar
+from raysignal.engine.policy import Policy
 
 Codes = npt.NDArray[np.int32]
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numba import njit
 
-from agents.evidence import Evidence, Recall, Witness
-from agents.gate import GateRules, Ruling, rule
-from agents.memory import WINDOW, OutcomeMemory
-from agents.outcomes import Horizon, Outcomes, Settler
-from agents.situations import Encoder, Situations
-from agents.worth import Worth
-from engine.columns import SignalBatch
-from engine.digests import Floats, Ints, Words
-from engine.errors import LookAhead
-from engine.policy import Policy
+from raysignal.agents.evidence import Evidence, Recall, Witness
+from raysignal.agents.gate import GateRules, Ruling, rule
+from raysignal.agents.memory import WINDOW, OutcomeMemory
+from raysignal.agents.outcomes import Horizon, Outcomes, Settler
+from raysignal.agents.situations import Encoder, Situations
+from raysignal.agents.worth import Worth
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.digests import Floats, Ints, Words
+from raysignal.engine.errors import LookAhead
+from raysignal.engine.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from agents.memory import places_of
-from agents.override import Override, Taken
-from agents.situations import Singles
-from engine.digests import Floats, Ints
+from raysignal.agents.memory import places_of
+from raysignal.agents.override import Override, Taken
+from raysignal.agents.situations import Singles
+from raysignal.engine.digests import Floats, Ints
 
 PRECEDENTS = 8
 """So many of the nearest past signals are shown."""

@@ -9,9 +9,9 @@ by an equal share. Where nothing tells, all weigh about 1.
 import numpy as np
 from numba import njit
 
-from agents.memory import ones, places_of
-from agents.situations import MOST_LABELS, Singles
-from engine.digests import Floats, Words
+from raysignal.agents.memory import ones, places_of
+from raysignal.agents.situations import MOST_LABELS, Singles
+from raysignal.engine.digests import Floats, Words
 
 _ANY = MOST_LABELS  # the column of rows that have any label
 _TELLS_FROM = 50  # outcomes that a name must have had before its weight is not 1

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from agents.breaker import Breaker, BreakerRules
-from agents.gate import GateRules
-from agents.outcomes import Horizon
-from agents.override import AgentRules, Override
-from agents.precedents import shown_of
-from agents.relevance import Relevance
-from engine.columns import SignalBatch, TextColumn
-from engine.policy import Policy
+from raysignal.agents.breaker import Breaker, BreakerRules
+from raysignal.agents.gate import GateRules
+from raysignal.agents.outcomes import Horizon
+from raysignal.agents.override import AgentRules, Override
+from raysignal.agents.precedents import shown_of
+from raysignal.agents.relevance import Relevance
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.policy import Policy
 
 _ROWS = 40
 

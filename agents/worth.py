@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.digests import Floats
-from engine.policy import Policy
+from raysignal.engine.digests import Floats
+from raysignal.engine.policy import Policy
 
 Actions = npt.NDArray[np.int8]
 

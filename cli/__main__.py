@@ -1,6 +1,6 @@
-"""`python -m cli` is `raysignal`."""
+"""`python -m raysignal.cli` is `raysignal`."""
 
-from cli.main import main
+from raysignal.cli.main import main
 
 if __name__ == "__main__":
     main()

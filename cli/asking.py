@@ -7,12 +7,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cli.client import Client
-from cli.options import Place, configured
-from cli.output import Output, performance_table, policy_sentence, rows_table
-from cli.texts import escape
-from engine.settings import Settings
-from serve.service import reachable
+from raysignal.cli.client import Client
+from raysignal.cli.options import Place, configured
+from raysignal.cli.output import Output, performance_table, policy_sentence, rows_table
+from raysignal.cli.texts import escape
+from raysignal.engine.settings import Settings
+from raysignal.serve.service import reachable
 
 _PAGE = 1_000
 _COLUMNS = (
@@ -64,7 +64,7 @@ def sentence_of(standing: dict[str, Any]) -> str:
 
 async def _standings(portfolio: str | None, *, every: bool, place: Place) -> list[dict[str, Any]]:
     if place.ray_address is not None:
-        from cli.direct import Direct  # noqa: PLC0415 - Ray: only who names a cluster waits for it
+        from raysignal.cli.direct import Direct  # noqa: PLC0415 - Ray: only who names a cluster waits for it
 
         settings = configured(ray_address=place.ray_address)
         async with Direct.open(settings, take_over=False) as direct:

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from cli import options
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.output import Output
 
 Named = Annotated[
     str,
@@ -49,7 +49,7 @@ def check_strategy(
 
     Status 0: it passed; 1: it failed; 2: it could not be checked (no such strategy, parameter or file).
     """
-    from cli.checking_strategy import Asked, run_job  # noqa: PLC0415 - numpy: only this verb waits for it
+    from raysignal.cli.checking_strategy import Asked, run_job  # noqa: PLC0415 - numpy: only this verb waits for it
 
     reading = options.ReadingOptions(timezone=timezone, bar=bar, label=label, symbol=symbol)
     run_job(

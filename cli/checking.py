@@ -8,15 +8,15 @@ from typing import Any
 
 import typer
 
-from cli.files import reading_of, reading_sentences
-from cli.lines import with_lines
-from cli.options import ReadingOptions
-from cli.output import Output, errors_table, rows_table
-from cli.survey import Survey, remark_sentences, survey_file
-from cli.texts import escape
-from engine.errors import InvalidField
-from engine.intake import Reading
-from engine.settings import Settings
+from raysignal.cli.files import reading_of, reading_sentences
+from raysignal.cli.lines import with_lines
+from raysignal.cli.options import ReadingOptions
+from raysignal.cli.output import Output, errors_table, rows_table
+from raysignal.cli.survey import Survey, remark_sentences, survey_file
+from raysignal.cli.texts import escape
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.intake import Reading
+from raysignal.engine.settings import Settings
 
 
 def check_file(

@@ -10,14 +10,14 @@ from typing import Any
 
 import typer
 
-from cli.extras import require_extras
-from cli.options import ReadingOptions, configured, existing_file
-from cli.output import Output, rows_table
-from data.bars import random_walk
-from engine.errors import InvalidField, RaysignalError
-from engine.strategies.checking import check_strategy
-from engine.strategies.isolation import IsolatedRuns
-from engine.strategies.strategy import Bars
+from raysignal.cli.extras import require_extras
+from raysignal.cli.options import ReadingOptions, configured, existing_file
+from raysignal.cli.output import Output, rows_table
+from raysignal.data.bars import random_walk
+from raysignal.engine.errors import InvalidField, RaysignalError
+from raysignal.engine.strategies.checking import check_strategy
+from raysignal.engine.strategies.isolation import IsolatedRuns
+from raysignal.engine.strategies.strategy import Bars
 
 FAILED = 1
 NOT_CHECKED = 2
@@ -90,8 +90,8 @@ def _bars(asked: Asked, output: Output) -> Bars:
     path = existing_file(asked.data)
     require_extras("check-strategy --data", "experiments")
     # Seconds, for pyarrow, numba and scipy: only who has a file waits for them.
-    from cli.stream import read_stream  # noqa: PLC0415
-    from experiments.sweeps.market import markets_of  # noqa: PLC0415
+    from raysignal.cli.stream import read_stream  # noqa: PLC0415
+    from raysignal.experiments.sweeps.market import markets_of  # noqa: PLC0415
 
     file = read_stream(
         path, asked.reading, configured(), skip=False, accept_jump=asked.accept_price_jump,

@@ -16,18 +16,18 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from packaging.requirements import Requirement
 
-from cli.options import configured
-from cli.ports import listener_on, own_listeners
-from cli.remarks import remarks_aside
-from engine.errors import JournalDamaged, RaysignalError, SettingsError, StoreError, UnsafeStore
-from engine.settings import PREFIX, Settings
-from experiments.cluster import ray_session
-from serve.service import reachable
-from serve.startup import store_folder
+from raysignal.cli.options import configured
+from raysignal.cli.ports import listener_on, own_listeners
+from raysignal.cli.remarks import remarks_aside
+from raysignal.engine.errors import JournalDamaged, RaysignalError, SettingsError, StoreError, UnsafeStore
+from raysignal.engine.settings import PREFIX, Settings
+from raysignal.experiments.cluster import ray_session
+from raysignal.serve.service import reachable
+from raysignal.serve.startup import store_folder
 
 AGENT_MODULES = ("chromadb", "scipy")
 """What agents and experiments rest on, and running signals does not."""
-COMPILED_PARTS = ("engine", "agents")
+COMPILED_PARTS = ("raysignal.engine", "raysignal.agents")
 """Packages with compiled functions, each with a module `warm`."""
 
 _GIB = 1024**3
@@ -141,7 +141,7 @@ def _has_aws_credentials() -> bool:
 
 def check_model_key(environment: Mapping[str, str]) -> Finding:
     """Whether a model can be asked, and what happens if not; the key is not shown."""
-    from agents.gemini import KEY_VARIABLES, api_key_in  # noqa: PLC0415 - for this check alone
+    from raysignal.agents.gemini import KEY_VARIABLES, api_key_in  # noqa: PLC0415 - for this check alone
 
     if api_key_in(environment) is None:
         return Finding(
@@ -234,7 +234,7 @@ def check_compiled(parts: Iterable[str] = COMPILED_PARTS) -> Finding:
             said.append(f"those of {part} cannot be tried ({_first_line(error)})")
             continue
         functions = _compiled_in(part)
-        said.append(f"{len(functions)} of {part}")
+        said.append(f"{len(functions)} of {part.removeprefix('raysignal.')}")
         missed += sum(sum(stats.cache_misses.values()) for stats in functions.values())
     if missed:
         return Finding(
@@ -257,8 +257,8 @@ def _compiled_in(part: str) -> dict[int, Any]:
 
 def check_store(store: str) -> Finding:
     """Whether the store can be written, and enforces conditional writes; one that is missing is not made."""
-    from engine.journal.layout import stored_shards  # noqa: PLC0415 - loads boto3
-    from engine.journal.stores import open_stores  # noqa: PLC0415 - as above
+    from raysignal.engine.journal.layout import stored_shards  # noqa: PLC0415 - loads boto3
+    from raysignal.engine.journal.stores import open_stores  # noqa: PLC0415 - as above
 
     try:
         folder = store_folder(store)
@@ -288,7 +288,7 @@ def check_store(store: str) -> Finding:
 
 def _try_folder(place: Path) -> None:
     """Write as a journal does, in a folder that is gone afterwards."""
-    from engine.journal.local import LocalStore  # noqa: PLC0415 - as above
+    from raysignal.engine.journal.local import LocalStore  # noqa: PLC0415 - as above
 
     if not place.is_dir():
         raise StoreError(f"{place} is a file; expected a folder, or a path where one can be made")
@@ -301,7 +301,7 @@ def check_database(settings: Settings) -> Finding:
     needed = bool(settings.feeds)
     remedy = f"set {PREFIX}DATABASE_URL to one that is there"
     try:
-        from engine.database.checking import check_address  # noqa: PLC0415 - needs the extra `feeds`
+        from raysignal.engine.database.checking import check_address  # noqa: PLC0415 - needs the extra `feeds`
 
         found = check_address(settings.database_url.get_secret_value())
     except ImportError as error:
@@ -317,9 +317,9 @@ def check_database(settings: Settings) -> Finding:
 
 def check_journal(settings: Settings) -> Finding:
     """Whether every record of the journals and every file of the history can be read."""
-    from engine.journal.layout import check_layout  # noqa: PLC0415 - loads boto3
-    from engine.journal.stores import open_stores  # noqa: PLC0415 - as above
-    from engine.rebuilding import look_over  # noqa: PLC0415 - loads numba
+    from raysignal.engine.journal.layout import check_layout  # noqa: PLC0415 - loads boto3
+    from raysignal.engine.journal.stores import open_stores  # noqa: PLC0415 - as above
+    from raysignal.engine.rebuilding import look_over  # noqa: PLC0415 - loads numba
 
     try:
         stores = open_stores(settings.store)

@@ -11,12 +11,19 @@ from urllib.parse import quote
 
 import httpx
 
-from cli.ways import Sent, placed
-from cli.wire import PARQUET, batch_parquet, signal_json
-from engine import errors
-from engine.columns import SignalBatch
-from engine.errors import Conflict, InputError, InputTooLarge, NotFound, RaysignalError, StoreUnavailable
-from engine.policy import Policy
+from raysignal.cli.ways import Sent, placed
+from raysignal.cli.wire import PARQUET, batch_parquet, signal_json
+from raysignal.engine import errors
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import (
+    Conflict,
+    InputError,
+    InputTooLarge,
+    NotFound,
+    RaysignalError,
+    StoreUnavailable,
+)
+from raysignal.engine.policy import Policy
 
 _PATIENCE_S = 30.0
 _PAUSE_S = 0.2

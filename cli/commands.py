@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from engine.errors import InvalidField, RaysignalError
+from raysignal.engine.errors import InvalidField, RaysignalError
 
 
 class Verb(TyperCommand):

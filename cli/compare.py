@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli import options
-from cli.commands import Verb, VerbGroup, reading_options
-from cli.extras import require_extras
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.commands import Verb, VerbGroup, reading_options
+from raysignal.cli.extras import require_extras
+from raysignal.cli.output import Output
 
 _AGENT = "The agent: memory and gate"
 _MODEL = "The model that is asked about the grey zone"
@@ -73,7 +73,7 @@ GeminiUrl = Annotated[
     typer.Option(
         metavar="URL",
         rich_help_panel=_MODEL,
-        help="Another host that speaks the Gemini API, such as python -m agents.loopback.",
+        help="Another host that speaks the Gemini API, such as python -m raysignal.agents.loopback.",
     ),
 ]
 Replay = Annotated[
@@ -189,8 +189,8 @@ def compare(
     if not deadline > 0.0:
         raise typer.BadParameter("--deadline is a number of seconds above 0")
     require_extras("compare", "experiments")
-    from cli.compare_job import Job, run_job  # noqa: PLC0415 - numba and Ray: only this verb waits for them
-    from cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
+    from raysignal.cli.compare_job import Job, run_job  # noqa: PLC0415 - numba and Ray: only this verb waits for them
+    from raysignal.cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
 
     policy = options.given(
         initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,
@@ -247,8 +247,8 @@ def plan(
     """Say how large an effect must be for a comparison on FILE to show it, before anything runs."""
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     require_extras("compare plan", "experiments")
-    from cli.compare_plan import plan_job  # noqa: PLC0415 - numba: only this verb waits for it
-    from cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
+    from raysignal.cli.compare_plan import plan_job  # noqa: PLC0415 - numba: only this verb waits for it
+    from raysignal.cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
 
     policy = options.given(
         initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,

@@ -9,25 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from cli.commands import reading_options
-from cli.compare_plan import plan_of, reach_sentence
-from cli.files import reading_of, reading_sentences
-from cli.hosting import NotStarted
-from cli.options import ReadingOptions
-from cli.output import Output
-from cli.remarks import remarks_aside
-from cli.results import results_dict, show_results
-from cli.stream import FileStream, read_stream
-from cli.texts import escape
-from cli.trials import Questions, Rules, cassette_beside, chosen_arms
-from engine.errors import NotFound, RaysignalError
-from engine.journal.stores import BlobStore, open_stores
-from engine.settings import Settings
-from experiments.cluster import ray_session
-from experiments.compare import Comparison, compare, config_of
-from experiments.result_files import blob_name
-from experiments.runs import CONFIG, Run, RunState, check_run_id, load_run, new_run_id, open_run
-from serve.stopping import Stop
+from raysignal.cli.commands import reading_options
+from raysignal.cli.compare_plan import plan_of, reach_sentence
+from raysignal.cli.files import reading_of, reading_sentences
+from raysignal.cli.hosting import NotStarted
+from raysignal.cli.options import ReadingOptions
+from raysignal.cli.output import Output
+from raysignal.cli.remarks import remarks_aside
+from raysignal.cli.results import results_dict, show_results
+from raysignal.cli.stream import FileStream, read_stream
+from raysignal.cli.texts import escape
+from raysignal.cli.trials import Questions, Rules, cassette_beside, chosen_arms
+from raysignal.engine.errors import NotFound, RaysignalError
+from raysignal.engine.journal.stores import BlobStore, open_stores
+from raysignal.engine.settings import Settings
+from raysignal.experiments.cluster import ray_session
+from raysignal.experiments.compare import Comparison, compare, config_of
+from raysignal.experiments.result_files import blob_name
+from raysignal.experiments.runs import CONFIG, Run, RunState, check_run_id, load_run, new_run_id, open_run
+from raysignal.serve.stopping import Stop
 
 _MARKS = 4  # lines an arm where nobody watches
 

@@ -3,18 +3,18 @@
 from pathlib import Path
 from typing import Any
 
-from cli.commands import reading_options
-from cli.options import ReadingOptions
-from cli.output import Output, rows_table
-from cli.stream import FileStream, read_stream
-from cli.texts import escape
-from cli.trials import Questions, Rules, chosen_arms
-from engine.settings import Settings
-from experiments.arms import KINDS, Trial, stream_of
-from experiments.formats import counted, horizon_words
-from experiments.paired import CLAIMS, FEWEST
-from experiments.plan import EFFECTS_BPS, RATES, Plan, plan
-from experiments.strata import strata_of
+from raysignal.cli.commands import reading_options
+from raysignal.cli.options import ReadingOptions
+from raysignal.cli.output import Output, rows_table
+from raysignal.cli.stream import FileStream, read_stream
+from raysignal.cli.texts import escape
+from raysignal.cli.trials import Questions, Rules, chosen_arms
+from raysignal.engine.settings import Settings
+from raysignal.experiments.arms import KINDS, Trial, stream_of
+from raysignal.experiments.formats import counted, horizon_words
+from raysignal.experiments.paired import CLAIMS, FEWEST
+from raysignal.experiments.plan import EFFECTS_BPS, RATES, Plan, plan
+from raysignal.experiments.strata import strata_of
 
 _TYPICAL = 0.1
 _SHARES = {0.05: "one in twenty", 0.1: "one in ten", 0.2: "one in five", 0.4: "two in five"}

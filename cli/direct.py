@@ -12,19 +12,19 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 from ray.util import list_named_actors
 
-from cli.ports import writers_below
-from cli.remarks import remarks_aside
-from cli.ways import Sent, placed
-from engine.actors import Desk
-from engine.columns import SignalBatch
-from engine.errors import Conflict, InputError, RaysignalError, RowErrors, error_entry
-from engine.journal.blobs import JOURNAL_FOLDER
-from engine.local_cluster import NAMESPACE
-from engine.policy import Policy
-from engine.receipts import Submission, Taken
-from engine.settings import Settings
-from experiments.cluster import ray_session
-from serve.startup import held_store
+from raysignal.cli.ports import writers_below
+from raysignal.cli.remarks import remarks_aside
+from raysignal.cli.ways import Sent, placed
+from raysignal.engine.actors import Desk
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import Conflict, InputError, RaysignalError, RowErrors, error_entry
+from raysignal.engine.journal.blobs import JOURNAL_FOLDER
+from raysignal.engine.local_cluster import NAMESPACE
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Submission, Taken
+from raysignal.engine.settings import Settings
+from raysignal.experiments.cluster import ray_session
+from raysignal.serve.startup import held_store
 
 
 @dataclass(frozen=True, slots=True)

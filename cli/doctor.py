@@ -2,8 +2,8 @@
 
 import typer
 
-from cli import options
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.output import Output
 
 _MARKS = {
     "ok": "[green]ok[/green]     ",
@@ -21,8 +21,8 @@ def doctor(
 
     Exit status 1 if something failed.
     """
-    from cli.checks import examine  # noqa: PLC0415 - the checks load what they check
-    from cli.texts import escape  # noqa: PLC0415 - with the next
+    from raysignal.cli.checks import examine  # noqa: PLC0415 - the checks load what they check
+    from raysignal.cli.texts import escape  # noqa: PLC0415 - with the next
 
     output = Output(json)
     findings = []

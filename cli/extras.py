@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from engine.errors import SettingsError
+from raysignal.engine.errors import SettingsError
 
 EXTRAS = {
     "agents": ("chromadb", "langchain_google_genai", "scipy"),

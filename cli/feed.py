@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import options
-from cli.commands import Verb, VerbGroup
-from cli.extras import require_extras
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.commands import Verb, VerbGroup
+from raysignal.cli.extras import require_extras
+from raysignal.cli.output import Output
 
 _WATCH = "What is followed"
 _PAPER = "Orders on paper"
@@ -149,7 +149,7 @@ def feed(
     if not settings.feeds:
         raise typer.BadParameter("nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
     require_extras("feed", "feeds")
-    from cli.feed_job import Job, Market, follow_until_told  # noqa: PLC0415 - this verb alone waits for it
+    from raysignal.cli.feed_job import Job, Market, follow_until_told  # noqa: PLC0415 - this verb alone waits for it
 
     job = Job.of(settings, Market(loopback, speed, seed), duration, url, log)
     follow_until_told(job, Output(json))
@@ -178,8 +178,8 @@ def record(
     if not settings.feeds:
         raise typer.BadParameter("nothing to record; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
     require_extras("feed record", "feeds")
-    from cli.feed_job import Job, Market  # noqa: PLC0415 - as above
-    from cli.recording_job import record_until_told  # noqa: PLC0415 - as above
+    from raysignal.cli.feed_job import Job, Market  # noqa: PLC0415 - as above
+    from raysignal.cli.recording_job import record_until_told  # noqa: PLC0415 - as above
 
     job = Job.of(settings, Market(loopback, speed, seed), duration, None, None)
     record_until_told(job, folder, channels, Output(json))
@@ -262,7 +262,7 @@ def replay(
         paper_order=order, paper_offset_bps=offset_bps, paper_latency_ms=latency_ms, database_url=database,
     )  # fmt: skip
     require_extras("feed replay", "feeds")
-    from cli.recording_job import Replay, replay_files  # noqa: PLC0415 - as above
+    from raysignal.cli.recording_job import Replay, replay_files  # noqa: PLC0415 - as above
 
     replay_files(
         Replay.of(recordings, instrument, speed, keeps=database is not None), settings, log, Output(json)

@@ -14,25 +14,25 @@ import typer
 from rich.table import Table
 from structlog.typing import FilteringBoundLogger
 
-from cli.asking import service_at
-from cli.client import ServiceError
-from cli.options import writing_to
-from cli.output import Output
-from cli.texts import escape
-from cli.ways import Sent
-from engine.columns import SignalBatch
-from engine.database.database import open_database
-from engine.errors import InputError, RaysignalError, StoreUnavailable
-from engine.instants import MICROSECONDS, parse_bar
-from engine.market.clocks import Clock, SystemClock
-from engine.market.following import Around, Followed, following
-from engine.market.loopback.exchange import GeneratedExchange
-from engine.market.loopback.server import Loopback
-from engine.market.monitoring.health import State
-from engine.market.posting import answer_from_thread, batch_of
-from engine.settings import Settings
-from engine.signals import Signal
-from serve.logs import json_logger
+from raysignal.cli.asking import service_at
+from raysignal.cli.client import ServiceError
+from raysignal.cli.options import writing_to
+from raysignal.cli.output import Output
+from raysignal.cli.texts import escape
+from raysignal.cli.ways import Sent
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.database.database import open_database
+from raysignal.engine.errors import InputError, RaysignalError, StoreUnavailable
+from raysignal.engine.instants import MICROSECONDS, parse_bar
+from raysignal.engine.market.clocks import Clock, SystemClock
+from raysignal.engine.market.following import Around, Followed, following
+from raysignal.engine.market.loopback.exchange import GeneratedExchange
+from raysignal.engine.market.loopback.server import Loopback
+from raysignal.engine.market.monitoring.health import State
+from raysignal.engine.market.posting import answer_from_thread, batch_of
+from raysignal.engine.settings import Settings
+from raysignal.engine.signals import Signal
+from raysignal.serve.logs import json_logger
 
 _REQUEST_S = 45.0
 _SHOWN_EVERY_S = 5.0

@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cli.options import ReadingOptions
-from engine.errors import InputError, error_entry
-from engine.instants import parse_bar, zone_named
-from engine.intake import Intake, Reading, read_file_chunks
-from engine.settings import Settings
+from raysignal.cli.options import ReadingOptions
+from raysignal.engine.errors import InputError, error_entry
+from raysignal.engine.instants import parse_bar, zone_named
+from raysignal.engine.intake import Intake, Reading, read_file_chunks
+from raysignal.engine.settings import Settings
 
 ERRORS_KEPT = 100
 CHUNK_ROWS = 131_072

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cli.commands import reading_options
-from cli.options import given, writing_to
-from cli.output import Output
-from cli.texts import escape
-from data.generator import GeneratorSpec, write_csv
-from data.plain import PlainFormat, write_plain
-from engine.errors import InvalidField
+from raysignal.cli.commands import reading_options
+from raysignal.cli.options import given, writing_to
+from raysignal.cli.output import Output
+from raysignal.cli.texts import escape
+from raysignal.data.generator import GeneratorSpec, write_csv
+from raysignal.data.plain import PlainFormat, write_plain
+from raysignal.engine.errors import InvalidField
 
 _ENDINGS: dict[str, PlainFormat] = {
     ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet", ".pq": "parquet",

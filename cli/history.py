@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import options
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.output import Output
 
 
 def history(
@@ -32,7 +32,7 @@ def history(
 
     For more than a look, ask the results themselves: raysignal query.
     """
-    from cli.asking import Wanted, show_history  # noqa: PLC0415 - httpx: only a verb that asks waits
+    from raysignal.cli.asking import Wanted, show_history  # noqa: PLC0415 - httpx: only a verb that asks waits
 
     wanted = Wanted(portfolio, start, end, action, symbol, limit)
     show_history(wanted, place=options.Place(url, None), output=Output(json))

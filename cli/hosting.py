@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from cli.remarks import remarks_aside
-from engine.errors import RaysignalError
-from engine.settings import Settings
-from serve.service import Service, local_service
-from serve.stopping import Stop
+from raysignal.cli.remarks import remarks_aside
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.settings import Settings
+from raysignal.serve.service import Service, local_service
+from raysignal.serve.stopping import Stop
 
 
 class NotStarted(RaysignalError):

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import options
-from cli.extras import require_extras
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.extras import require_extras
+from raysignal.cli.output import Output
 
 _ACCOUNT = "Whose luck"
 _PATHS = "The paths"
@@ -86,7 +86,7 @@ def luck(
 ) -> None:
     """Draw many paths that an account could have taken, and show how they spread."""
     require_extras("luck", "experiments")
-    from cli.luck_job import Asked, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
+    from raysignal.cli.luck_job import Asked, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
 
     policy = options.given(
         initial_cash=initial_cash,

@@ -5,26 +5,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.checking_strategy import values_of
-from cli.commands import reading_options
-from cli.files import reading_of, reading_sentences
-from cli.options import ReadingOptions, existing_file
-from cli.orchestrating import on_ray, watching
-from cli.output import Output, rows_table
-from cli.stream import read_stream
-from cli.texts import escape
-from engine.errors import InvalidField, RaysignalError
-from engine.journal.stores import open_stores
-from engine.policy import Policy
-from engine.settings import Settings
-from engine.strategies import registry
-from experiments.luck.paths import LuckSpec, source_of
-from experiments.luck.report import FIT_COLUMNS, fit_rows, fit_sentence, own_sentence, sentence
-from experiments.luck.running import Lucked, run_luck
-from experiments.result_files import blob_name
-from experiments.runs import new_run_id
-from experiments.sweeps.market import Market, markets_of
-from serve.stopping import Stop
+from raysignal.cli.checking_strategy import values_of
+from raysignal.cli.commands import reading_options
+from raysignal.cli.files import reading_of, reading_sentences
+from raysignal.cli.options import ReadingOptions, existing_file
+from raysignal.cli.orchestrating import on_ray, watching
+from raysignal.cli.output import Output, rows_table
+from raysignal.cli.stream import read_stream
+from raysignal.cli.texts import escape
+from raysignal.engine.errors import InvalidField, RaysignalError
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.policy import Policy
+from raysignal.engine.settings import Settings
+from raysignal.engine.strategies import registry
+from raysignal.experiments.luck.paths import LuckSpec, source_of
+from raysignal.experiments.luck.report import FIT_COLUMNS, fit_rows, fit_sentence, own_sentence, sentence
+from raysignal.experiments.luck.running import Lucked, run_luck
+from raysignal.experiments.result_files import blob_name
+from raysignal.experiments.runs import new_run_id
+from raysignal.experiments.sweeps.market import Market, markets_of
+from raysignal.serve.stopping import Stop
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from cli import (
+from raysignal.cli import (
     check_strategy,
     compare,
     data,
@@ -30,12 +30,12 @@ from cli import (
     store,
     sweep,
 )
-from cli.commands import Verb, VerbGroup, WrongUsage
-from cli.extras import missing_module
-from cli.texts import escape
-from engine.errors import RaysignalError
-from engine.local_cluster import ON_LOOPBACK
-from engine.private_files import restrict_new_files
+from raysignal.cli.commands import Verb, VerbGroup, WrongUsage
+from raysignal.cli.extras import missing_module
+from raysignal.cli.texts import escape
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.local_cluster import ON_LOOPBACK
+from raysignal.engine.private_files import restrict_new_files
 
 
 class Verbs(VerbGroup):

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from cli.hosting import NotStarted
-from cli.output import Output
-from cli.remarks import remarks_aside
-from engine.settings import Settings
-from experiments.cluster import ray_session
-from serve.stopping import Stop
+from raysignal.cli.hosting import NotStarted
+from raysignal.cli.output import Output
+from raysignal.cli.remarks import remarks_aside
+from raysignal.engine.settings import Settings
+from raysignal.experiments.cluster import ray_session
+from raysignal.serve.stopping import Stop
 
 MARKS = 4
 """Lines of progress where nobody watches."""

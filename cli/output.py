@@ -25,7 +25,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from cli.texts import escape
+from raysignal.cli.texts import escape
 
 _SHOWN_ERRORS = 10
 _WIDE = 160

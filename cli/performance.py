@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from cli import options
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.output import Output
 
 
 def performance(
@@ -21,6 +21,6 @@ def performance(
     """Show what a portfolio has earned, beside buy-and-hold."""
     if every and portfolio is not None:
         raise typer.BadParameter("expected a portfolio or --all, not both")
-    from cli.asking import show_performance  # noqa: PLC0415 - httpx and settings: only a verb that asks waits
+    from raysignal.cli.asking import show_performance  # noqa: PLC0415 - httpx and settings: only a verb that asks waits
 
     show_performance(portfolio, every=every, place=options.Place(url, ray_address), output=Output(json))

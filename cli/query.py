@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import options
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.output import Output
 
 
 def query(
@@ -28,7 +28,7 @@ def query(
         raise typer.BadParameter('expected either SQL or --schema: raysignal query "SELECT * FROM history"')
     if csv and json:
         raise typer.BadParameter("expected --csv or --json, not both")
-    from cli.querying import answer, describe  # noqa: PLC0415 - DuckDB and pyarrow: only this verb waits for them
+    from raysignal.cli.querying import answer, describe  # noqa: PLC0415 - DuckDB and pyarrow: only this verb waits for them
 
     url = options.configured(store=store).store
     form: Literal["csv", "json", "table"] = "csv" if csv else "json" if json else "table"

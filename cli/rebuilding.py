@@ -1,14 +1,14 @@
 """What `raysignal store rebuild` does, shard by shard."""
 
-from cli.direct import refuse_store_in_use
-from cli.output import Output
-from engine.journal.layout import check_layout, owner
-from engine.journal.stores import open_stores
-from engine.private_files import cache_folder
-from engine.rebuilding import rebuild
-from engine.settings import Settings
-from engine.shard import Limits
-from serve.startup import held_store
+from raysignal.cli.direct import refuse_store_in_use
+from raysignal.cli.output import Output
+from raysignal.engine.journal.layout import check_layout, owner
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.private_files import cache_folder
+from raysignal.engine.rebuilding import rebuild
+from raysignal.engine.settings import Settings
+from raysignal.engine.shard import Limits
+from raysignal.serve.startup import held_store
 
 
 def rebuild_store(settings: Settings, *, accept_loss: bool, output: Output) -> None:

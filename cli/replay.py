@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import options
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.output import Output
 
 
 def replay(
@@ -92,7 +92,7 @@ def replay(
     )
     if policy and portfolio is None:
         raise typer.BadParameter("a policy belongs to a portfolio: --portfolio NAME")
-    from cli.replay_job import Job, run_job  # noqa: PLC0415 - readers and HTTP: only this verb waits for them
+    from raysignal.cli.replay_job import Job, run_job  # noqa: PLC0415 - readers and HTTP: only this verb waits for them
 
     job = Job(
         path=options.existing_file(file), reading=reading, portfolio=portfolio, policy=policy,

@@ -10,18 +10,18 @@ from typing import Any
 
 import typer
 
-from cli.asking import sentence_of, service_at
-from cli.commands import reading_options
-from cli.files import SignalFile, reading_of, reading_sentences
-from cli.lines import with_lines
-from cli.options import ReadingOptions
-from cli.output import Output, errors_table, performance_table
-from cli.replaying import Pace, Plan, Tally, replay_file
-from cli.texts import escape
-from cli.ways import Way
-from engine.errors import RaysignalError
-from engine.policy import Policy
-from engine.settings import Settings
+from raysignal.cli.asking import sentence_of, service_at
+from raysignal.cli.commands import reading_options
+from raysignal.cli.files import SignalFile, reading_of, reading_sentences
+from raysignal.cli.lines import with_lines
+from raysignal.cli.options import ReadingOptions
+from raysignal.cli.output import Output, errors_table, performance_table
+from raysignal.cli.replaying import Pace, Plan, Tally, replay_file
+from raysignal.cli.texts import escape
+from raysignal.cli.ways import Way
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.policy import Policy
+from raysignal.engine.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ async def _way(job: Job, settings: Settings, output: Output) -> AsyncIterator[Wa
         async with service_at(job.url, settings) as client:
             yield client
         return
-    from cli.direct import Direct  # noqa: PLC0415 - Ray: only a direct replay waits for it
+    from raysignal.cli.direct import Direct  # noqa: PLC0415 - Ray: only a direct replay waits for it
 
     output.err.print(
         f"starting Ray for {settings.store} ..." if settings.ray_address is None else "joining Ray ..."

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cli.files import ERRORS_KEPT, SignalFile
-from cli.ways import Sent, Way
-from engine.columns import SignalBatch
-from engine.instants import MICROSECONDS
+from raysignal.cli.files import ERRORS_KEPT, SignalFile
+from raysignal.cli.ways import Sent, Way
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.instants import MICROSECONDS
 
 
 @dataclass(slots=True)

@@ -5,12 +5,20 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cli.output import Output, policy_sentence
-from cli.texts import escape
-from experiments.metrics import evaluation_of
-from experiments.result_files import DECISIONS, EQUITY, MANIFEST, METRICS, PICTURE, REPORT, blob_name
-from experiments.runs import Run
-from experiments.summary import summary, summary_dict
+from raysignal.cli.output import Output, policy_sentence
+from raysignal.cli.texts import escape
+from raysignal.experiments.metrics import evaluation_of
+from raysignal.experiments.result_files import (
+    DECISIONS,
+    EQUITY,
+    MANIFEST,
+    METRICS,
+    PICTURE,
+    REPORT,
+    blob_name,
+)
+from raysignal.experiments.runs import Run
+from raysignal.experiments.summary import summary, summary_dict
 
 FILES = {
     "report": REPORT,

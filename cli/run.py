@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import options
-from cli.extras import require_extras
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.extras import require_extras
+from raysignal.cli.output import Output
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
     """
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     require_extras("run", "feeds", "experiments")
-    from cli.run_job import SAMPLE, SAMPLE_READING, Job, run_job  # noqa: PLC0415 - loads the service: this verb alone
+    from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, Job, run_job  # noqa: PLC0415 - loads the service: this verb alone
 
     if file is None:
         if reading != options.ReadingOptions():

@@ -14,29 +14,29 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from cli.asking import sentence_of, service_at
-from cli.client import Client
-from cli.compare_job import Job as Comparison
-from cli.compare_job import make, show
-from cli.feed_job import Job as FeedJob
-from cli.feed_job import Market, feeds_table, follow, open_lines, without_buckets
-from cli.files import SignalFile, reading_of, reading_sentences
-from cli.hosting import hosted
-from cli.lines import with_lines
-from cli.options import URL_VARIABLE, ReadingOptions, writing_to
-from cli.output import Output, errors_table, performance_table, rows_table
-from cli.replay_job import sending, summary
-from cli.replaying import Pace, Plan, Tally, replay_file
-from cli.texts import escape
-from cli.trials import Questions, Rules, configured_trial
-from data.generator import SAMPLE as _SAMPLE
-from data.generator import SAMPLE_SPEC
-from engine.errors import RaysignalError
-from engine.history.query import query
-from engine.policy import Policy
-from engine.ports import free_port
-from engine.settings import Settings, load_settings
-from serve.logs import json_logger
+from raysignal.cli.asking import sentence_of, service_at
+from raysignal.cli.client import Client
+from raysignal.cli.compare_job import Job as Comparison
+from raysignal.cli.compare_job import make, show
+from raysignal.cli.feed_job import Job as FeedJob
+from raysignal.cli.feed_job import Market, feeds_table, follow, open_lines, without_buckets
+from raysignal.cli.files import SignalFile, reading_of, reading_sentences
+from raysignal.cli.hosting import hosted
+from raysignal.cli.lines import with_lines
+from raysignal.cli.options import URL_VARIABLE, ReadingOptions, writing_to
+from raysignal.cli.output import Output, errors_table, performance_table, rows_table
+from raysignal.cli.replay_job import sending, summary
+from raysignal.cli.replaying import Pace, Plan, Tally, replay_file
+from raysignal.cli.texts import escape
+from raysignal.cli.trials import Questions, Rules, configured_trial
+from raysignal.data.generator import SAMPLE as _SAMPLE
+from raysignal.data.generator import SAMPLE_SPEC
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.history.query import query
+from raysignal.engine.policy import Policy
+from raysignal.engine.ports import free_port
+from raysignal.engine.settings import Settings, load_settings
+from raysignal.serve.logs import json_logger
 
 SAMPLE = Path(os.path.relpath(_SAMPLE)) if _SAMPLE.is_relative_to(Path.cwd()) else _SAMPLE
 SAMPLE_READING = ReadingOptions(timezone="UTC", bar=SAMPLE_SPEC.bar, label="open")

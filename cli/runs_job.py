@@ -4,12 +4,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from cli.output import Output, rows_table
-from cli.results import results_dict, show_manifest, show_results
-from cli.texts import escape
-from engine.journal.stores import open_stores
-from experiments.result_files import blob_name
-from experiments.runs import Difference, Run, diff_runs, list_runs, load_run
+from raysignal.cli.output import Output, rows_table
+from raysignal.cli.results import results_dict, show_manifest, show_results
+from raysignal.cli.texts import escape
+from raysignal.engine.journal.stores import open_stores
+from raysignal.experiments.result_files import blob_name
+from raysignal.experiments.runs import Difference, Run, diff_runs, list_runs, load_run
 
 _SHOWN = 30
 _WIDTH = 60

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from cli import options
-from serve.stopping import Stop
+from raysignal.cli import options
+from raysignal.serve.stopping import Stop
 
 
 def serve(
@@ -53,6 +53,6 @@ def serve(
         ray_address=ray_address,
     )  # fmt: skip
     with Stop() as stop:
-        from cli.serving import serve_until_told  # noqa: PLC0415 - half a second, after the settings are checked
+        from raysignal.cli.serving import serve_until_told  # noqa: PLC0415 - half a second, after the settings are checked
 
         serve_until_told(settings, log, stop, take_over=take_over)

@@ -5,15 +5,15 @@ from contextlib import suppress
 
 import typer
 
-from agents.enhanced.terms import announcement
-from cli.hosting import hosted
-from cli.options import URL_VARIABLE
-from cli.output import Output
-from cli.texts import escape
-from engine.errors import RaysignalError
-from engine.settings import PREFIX, Settings
-from serve.service import Service
-from serve.stopping import Stop
+from raysignal.agents.enhanced.terms import announcement
+from raysignal.cli.hosting import hosted
+from raysignal.cli.options import URL_VARIABLE
+from raysignal.cli.output import Output
+from raysignal.cli.texts import escape
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.settings import PREFIX, Settings
+from raysignal.serve.service import Service
+from raysignal.serve.stopping import Stop
 
 
 def serve_until_told(

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from cli import options
-from cli.commands import Verb, VerbGroup
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.commands import Verb, VerbGroup
+from raysignal.cli.output import Output
 
 app = typer.Typer(cls=VerbGroup, no_args_is_help=True, help="What lies beside the journal of a store.")
 
@@ -32,6 +32,6 @@ def rebuild(
 
     The journal is read in full before anything is removed. No service may use the store meanwhile.
     """
-    from cli.rebuilding import rebuild_store  # noqa: PLC0415 - Ray and numba: only this verb waits for them
+    from raysignal.cli.rebuilding import rebuild_store  # noqa: PLC0415 - Ray and numba: only this verb waits for them
 
     rebuild_store(options.configured(store=store), accept_loss=accept_loss, output=Output(json))

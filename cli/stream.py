@@ -8,18 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from cli.files import reading_of, reading_sentences
-from cli.lines import with_lines
-from cli.options import ReadingOptions
-from cli.output import Output, errors_table
-from cli.survey import Survey, remark_sentences
-from cli.texts import escape
-from engine.columns import SignalBatch
-from engine.errors import RaysignalError
-from engine.identities.keys import first_in_batch
-from engine.instants import format_instant
-from engine.intake import read_file
-from engine.settings import Settings
+from raysignal.cli.files import reading_of, reading_sentences
+from raysignal.cli.lines import with_lines
+from raysignal.cli.options import ReadingOptions
+from raysignal.cli.output import Output, errors_table
+from raysignal.cli.survey import Survey, remark_sentences
+from raysignal.cli.texts import escape
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.identities.keys import first_in_batch
+from raysignal.engine.instants import format_instant
+from raysignal.engine.intake import read_file
+from raysignal.engine.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

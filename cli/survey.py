@@ -10,17 +10,24 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from cli.files import CHUNK_ROWS, ERRORS_KEPT
-from cli.lines import line_numbers, place
-from engine import guard
-from engine.columns import SignalBatch, TextColumn
-from engine.digests import Floats, Ints
-from engine.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError, error_entry, shorten
-from engine.identities.keys import first_in_batch
-from engine.identities.window import Window
-from engine.instants import DAY_US, MICROSECONDS, clock_change_at, format_instant
-from engine.intake import Intake, Reading, read_file_chunks
-from engine.signals import Action, Signal
+from raysignal.cli.files import CHUNK_ROWS, ERRORS_KEPT
+from raysignal.cli.lines import line_numbers, place
+from raysignal.engine import guard
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.errors import (
+    IdentityConflict,
+    LateSignal,
+    PriceJump,
+    RaysignalError,
+    error_entry,
+    shorten,
+)
+from raysignal.engine.identities.keys import first_in_batch
+from raysignal.engine.identities.window import Window
+from raysignal.engine.instants import DAY_US, MICROSECONDS, clock_change_at, format_instant
+from raysignal.engine.intake import Intake, Reading, read_file_chunks
+from raysignal.engine.signals import Action, Signal
 
 _EXAMPLE = 40
 _MOST_STEPS = 200_000

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import options
-from cli.extras import require_extras
-from cli.output import Output
+from raysignal.cli import options
+from raysignal.cli.extras import require_extras
+from raysignal.cli.output import Output
 
 _SPACE = "What is varied"
 _HONEST = "How the choice is tried out of sample"
@@ -159,7 +159,7 @@ def sweep(
 ) -> None:
     """Run every configuration of a grid over the prices of a file, on all cores or a Ray cluster."""
     require_extras("sweep", "experiments")
-    from cli.sweep_job import Asked, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
+    from raysignal.cli.sweep_job import Asked, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
 
     names = tuple(name.strip() for name in symbol.split(",")) if symbol else ()
     asked = Asked(

@@ -7,25 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cli.commands import reading_options
-from cli.files import reading_of, reading_sentences
-from cli.options import ReadingOptions, existing_file
-from cli.orchestrating import on_ray, watching
-from cli.output import Output, rows_table
-from cli.stream import FileStream, read_stream
-from cli.texts import escape
-from engine.errors import InvalidField, NotFound, RaysignalError
-from engine.instants import parse_instant, zone_named
-from engine.journal.stores import BlobStore, open_stores
-from engine.settings import Settings
-from experiments.result_files import blob_name
-from experiments.runs import CONFIG, check_run_id, new_run_id
-from experiments.sweeps.market import Market, markets_of
-from experiments.sweeps.pace import Pace, measure
-from experiments.sweeps.running import Swept, run_sweep
-from experiments.sweeps.space import MOST, Space, Tried
-from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
-from serve.stopping import Stop
+from raysignal.cli.commands import reading_options
+from raysignal.cli.files import reading_of, reading_sentences
+from raysignal.cli.options import ReadingOptions, existing_file
+from raysignal.cli.orchestrating import on_ray, watching
+from raysignal.cli.output import Output, rows_table
+from raysignal.cli.stream import FileStream, read_stream
+from raysignal.cli.texts import escape
+from raysignal.engine.errors import InvalidField, NotFound, RaysignalError
+from raysignal.engine.instants import parse_instant, zone_named
+from raysignal.engine.journal.stores import BlobStore, open_stores
+from raysignal.engine.settings import Settings
+from raysignal.experiments.result_files import blob_name
+from raysignal.experiments.runs import CONFIG, check_run_id, new_run_id
+from raysignal.experiments.sweeps.market import Market, markets_of
+from raysignal.experiments.sweeps.pace import Pace, measure
+from raysignal.experiments.sweeps.running import Swept, run_sweep
+from raysignal.experiments.sweeps.space import MOST, Space, Tried
+from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
+from raysignal.serve.stopping import Stop
 
 _MARKS = 4
 _SHOWN = 5
@@ -202,8 +202,8 @@ def _searched(
     asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], stop: Stop, output: Output
 ) -> Tried:
     """The places of the space that a search has tried."""
-    from experiments.sweeps.actors import cores  # noqa: PLC0415 - Ray is there by now
-    from experiments.sweeps.search import search  # noqa: PLC0415 - Tune and Optuna take seconds to import
+    from raysignal.experiments.sweeps.actors import cores  # noqa: PLC0415 - Ray is there by now
+    from raysignal.experiments.sweeps.search import search  # noqa: PLC0415 - Tune and Optuna take seconds to import
 
     assert asked.search is not None
     with watching("trials", output) as progress, stop.interruptible():

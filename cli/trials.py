@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from agents.cassette import Mode
-from agents.enhanced.terms import Terms
-from agents.gemini import KEY_VARIABLES, LIST_PRICES, ModelSettings, api_key_in
-from agents.outcomes import Horizon
-from engine.errors import InvalidField, NotFound, SettingsError
-from engine.instants import parse_bar
-from engine.policy import Policy
-from engine.settings import Settings
-from experiments.arms import ARMS, Trial
+from raysignal.agents.cassette import Mode
+from raysignal.agents.enhanced.terms import Terms
+from raysignal.agents.gemini import KEY_VARIABLES, LIST_PRICES, ModelSettings, api_key_in
+from raysignal.agents.outcomes import Horizon
+from raysignal.engine.errors import InvalidField, NotFound, SettingsError
+from raysignal.engine.instants import parse_bar
+from raysignal.engine.policy import Policy
+from raysignal.engine.settings import Settings
+from raysignal.experiments.arms import ARMS, Trial
 
 if TYPE_CHECKING:
-    from experiments.actors import Asking
+    from raysignal.experiments.actors import Asking
 
 BUDGET = 500
 _QUESTION_TOKENS = 4_000  # long ones hold half of it
@@ -128,7 +128,7 @@ class Questions:
 
     def asking(self) -> "Asking":
         """How the arm `model` asks; without a cassette where none was named, see `cassette_beside`."""
-        from experiments.actors import Asking  # noqa: PLC0415 - Ray: only who asks needs it here
+        from raysignal.experiments.actors import Asking  # noqa: PLC0415 - Ray: only who asks needs it here
 
         replays, cassette = self.replay is not None, self.replay or self.record
         return Asking(

@@ -12,8 +12,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.columns import SignalBatch
-from engine.instants import format_instant
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.instants import format_instant
 
 PARQUET = "application/vnd.apache.parquet"
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from engine.instants import DAY_US
-from engine.strategies.strategy import Bars
+from raysignal.engine.instants import DAY_US
+from raysignal.engine.strategies.strategy import Bars
 
 COUNT = 2_000
 _START_US = 1_577_836_800_000_000  # 2020-01-01

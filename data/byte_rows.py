@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from data.draws import Ints
-from engine.instants import MICROSECONDS
+from raysignal.data.draws import Ints
+from raysignal.engine.instants import MICROSECONDS
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -1,4 +1,4 @@
-"""Realistic signal files by seed: `python -m data.generator` writes the committed sample again.
+"""Realistic signal files by seed: `python -m raysignal.data.generator` writes the committed sample again.
 
     GeneratorSpec(rows=5_000, seed=7)                        right 60 % of the time in calm, 40 % in a storm
     GeneratorSpec(rows=5_000, seed=7, regime_effect=False)   null data: 50 % everywhere
@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from data.checks import check_between, check_share, check_symbols, check_whole
-from data.draws import DEGREES, Draws, Ints
-from data.market import REGIMES, make_market
-from data.signals import make_calls
-from data.texts import FREE_TEXT, NewsDesk, TextLength, make_labels
-from engine.errors import InvalidField
-from engine.instants import DAY_US, LATEST_US, MICROSECONDS, parse_bar, parse_instant
+from raysignal.data.checks import check_between, check_share, check_symbols, check_whole
+from raysignal.data.draws import DEGREES, Draws, Ints
+from raysignal.data.market import REGIMES, make_market
+from raysignal.data.signals import make_calls
+from raysignal.data.texts import FREE_TEXT, NewsDesk, TextLength, make_labels
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import DAY_US, LATEST_US, MICROSECONDS, parse_bar, parse_instant
 
 COLUMNS = (
     "datetime", "close", "mvrv_btc_momentum", "spot_volume_daily_sum", "Signal", "summary",

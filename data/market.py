@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data.draws import Draws, Floats, Ints, running
-from engine.instants import DAY_US, MICROSECONDS
+from raysignal.data.draws import Draws, Floats, Ints, running
+from raysignal.engine.instants import DAY_US, MICROSECONDS
 
 REGIMES = ("calm", "stormy")
 

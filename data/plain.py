@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data import phrases
-from data.byte_rows import Bytes, decimal, digits, joined, stamps, without_leading_zeros, words
-from data.checks import check_symbols, check_whole
-from data.draws import Draws, Ints
-from engine.errors import InvalidField
-from engine.instants import LATEST_US, MICROSECONDS, parse_bar, parse_instant
+from raysignal.data import phrases
+from raysignal.data.byte_rows import Bytes, decimal, digits, joined, stamps, without_leading_zeros, words
+from raysignal.data.checks import check_symbols, check_whole
+from raysignal.data.draws import Draws, Ints
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import LATEST_US, MICROSECONDS, parse_bar, parse_instant
 
 PlainFormat = Literal["csv", "ndjson", "parquet"]
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data.draws import Draws
-from data.market import Market
+from raysignal.data.draws import Draws
+from raysignal.data.market import Market
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from data import phrases
-from data.draws import Draws, Ints, position_in_blocks
+from raysignal.data import phrases
+from raysignal.data.draws import Draws, Ints, position_in_blocks
 
 TextLength = Literal["long", "short", "none"]
 FREE_TEXT = ("summary", "next_news_prediction", "key_factors", "psychology_explanation")

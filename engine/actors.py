@@ -19,21 +19,21 @@ import ray
 import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
-from engine.consistency import check_acknowledged
-from engine.digests import Ints
-from engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
-from engine.errors import RaysignalError, SettingsError, StoreUnavailable
-from engine.instants import zone_named
-from engine.journal.layout import owner, shard_of, write_layout
-from engine.journal.stores import open_stores
-from engine.local_cluster import NAMESPACE
-from engine.mailbox import Mailbox
-from engine.policy import Policy
-from engine.private_files import cache_folder, restrict_new_files
-from engine.receipts import Followed, Found, Recent, Standing, Submission
-from engine.settings import SECRETS, Settings
-from engine.shard import Limits, Shard
-from engine.submission_messages import decode_answer, decode_request, encode_answer, encode_request
+from raysignal.engine.consistency import check_acknowledged
+from raysignal.engine.digests import Ints
+from raysignal.engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
+from raysignal.engine.errors import RaysignalError, SettingsError, StoreUnavailable
+from raysignal.engine.instants import zone_named
+from raysignal.engine.journal.layout import owner, shard_of, write_layout
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.local_cluster import NAMESPACE
+from raysignal.engine.mailbox import Mailbox
+from raysignal.engine.policy import Policy
+from raysignal.engine.private_files import cache_folder, restrict_new_files
+from raysignal.engine.receipts import Followed, Found, Recent, Standing, Submission
+from raysignal.engine.settings import SECRETS, Settings
+from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.submission_messages import decode_answer, decode_request, encode_answer, encode_request
 
 T = TypeVar("T")
 

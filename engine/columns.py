@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.digests import (
+from raysignal.engine.digests import (
     Bytes,
     Floats,
     Ints,
@@ -31,7 +31,7 @@ from engine.digests import (
     digest_twice,
     gather_texts,
 )
-from engine.signals import Action, Signal
+from raysignal.engine.signals import Action, Signal
 
 _FORMAT = 1
 _COMPRESS_FROM = 32 * 1024

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from engine import history
-from engine.columns import SignalBatch
-from engine.errors import JournalBehind
-from engine.journal.blobs import BlobStore
-from engine.journal.frames import Record
-from engine.journal.journal import JournalEnd, JournalStore, records_at
-from engine.records import Intake, read_record
-from engine.snapshots import Snapshot
+from raysignal.engine import history
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import JournalBehind
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.journal.frames import Record
+from raysignal.engine.journal.journal import JournalEnd, JournalStore, records_at
+from raysignal.engine.records import Intake, read_record
+from raysignal.engine.snapshots import Snapshot
 
 
 @dataclass(frozen=True, slots=True)

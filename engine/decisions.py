@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.columns import TextColumn
-from engine.errors import InvalidField
+from raysignal.engine.columns import TextColumn
+from raysignal.engine.errors import InvalidField
 
 _PLAIN, _FORMAT = 1, 2
 _CODEC = "lz4"

@@ -7,7 +7,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from engine.raw import compiled, copy_bytes, half_word_at, word_at
+from raysignal.engine.raw import compiled, copy_bytes, half_word_at, word_at
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from itertools import count
 from typing import Any
 
-from engine.local_cluster import private_folder
+from raysignal.engine.local_cluster import private_folder
 
 _HEAD = struct.Struct("<II")
 _PEER = struct.Struct("3i")  # of a socket's other side: process, user, group

@@ -42,7 +42,7 @@ import errno
 from collections.abc import Sequence
 from typing import Any
 
-from engine.secrets import HIDDEN, is_secret_name, without_secrets
+from raysignal.engine.secrets import HIDDEN, is_secret_name, without_secrets
 
 
 class RaysignalError(Exception):

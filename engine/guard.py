@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.digests import Floats, Ints
+from raysignal.engine.digests import Floats, Ints
 
 OK, LATE, JUMP = 0, 1, 2
 

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from engine.errors import InvalidField
+from raysignal.engine.errors import InvalidField
 
 MICROSECONDS = 1_000_000
 DAY_US = 86_400 * MICROSECONDS

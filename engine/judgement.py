@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine import guard
-from engine.columns import SignalBatch
-from engine.digests import Floats, Ints, Words
-from engine.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError
-from engine.identities import Identities, first_in_batch
-from engine.instants import MICROSECONDS, clock_change_at, format_instant
-from engine.portfolio import Portfolio
-from engine.receipts import Taken
+from raysignal.engine import guard
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.digests import Floats, Ints, Words
+from raysignal.engine.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError
+from raysignal.engine.identities import Identities, first_in_batch
+from raysignal.engine.instants import MICROSECONDS, clock_change_at, format_instant
+from raysignal.engine.portfolio import Portfolio
+from raysignal.engine.receipts import Taken
 
 ERRORS_KEPT = 1000
 """So many refused rows get a sentence of their own; all are counted."""

@@ -22,10 +22,10 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from engine import account as at
-from engine.account import LATEST_US, Floats
-from engine.cachelines import LINE, fetch, splat
-from engine.policy import Policy
+from raysignal.engine import account as at
+from raysignal.engine.account import LATEST_US, Floats
+from raysignal.engine.cachelines import LINE, fetch, splat
+from raysignal.engine.policy import Policy
 
 Integers = NDArray[np.int64]
 

@@ -13,11 +13,11 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from engine import account as at
-from engine import marching as to
-from engine.account import Floats
-from engine.kernel import execute, is_trade
-from engine.marching import ACTIONS, LANES, lowest_bit, march, told
+from raysignal.engine import account as at
+from raysignal.engine import marching as to
+from raysignal.engine.account import Floats
+from raysignal.engine.kernel import execute, is_trade
+from raysignal.engine.marching import ACTIONS, LANES, lowest_bit, march, told
 
 Integers = NDArray[np.int64]
 

@@ -38,10 +38,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from engine import account as at
-from engine.account import ACCOUNT_SIZE, POSITION_SIZE, Floats, new_account
-from engine.errors import InvalidField, JournalDamaged
-from engine.policy import Policy
+from raysignal.engine import account as at
+from raysignal.engine.account import ACCOUNT_SIZE, POSITION_SIZE, Floats, new_account
+from raysignal.engine.errors import InvalidField, JournalDamaged
+from raysignal.engine.policy import Policy
 
 
 class Outcome(IntEnum):
@@ -397,6 +397,6 @@ def _refusal(
 
 @cache
 def _kernel() -> Any:
-    from engine import kernel  # noqa: PLC0415 - imports numba, half a second; paid at first use
+    from raysignal.engine import kernel  # noqa: PLC0415 - imports numba, half a second; paid at first use
 
     return kernel

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 
-from engine.errors import SettingsError
+from raysignal.engine.errors import SettingsError
 
 NAMESPACE = "raysignal"
 OBJECT_STORE_BYTES = 512 * 1024 * 1024

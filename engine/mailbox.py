@@ -14,11 +14,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from engine.digests import Ints
-from engine.errors import Fenced, RaysignalError, StoreError, StoreUnavailable, store_failure_reason
-from engine.policy import Policy
-from engine.receipts import Followed, Found, Recent, Standing, Submission
-from engine.shard import Checkpoint, Pending, Shard
+from raysignal.engine.digests import Ints
+from raysignal.engine.errors import Fenced, RaysignalError, StoreError, StoreUnavailable, store_failure_reason
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Followed, Found, Recent, Standing, Submission
+from raysignal.engine.shard import Checkpoint, Pending, Shard
 
 T = TypeVar("T")
 

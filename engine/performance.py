@@ -39,8 +39,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine import account as at
-from engine.account import ACCOUNT_SIZE, Floats
+from raysignal.engine import account as at
+from raysignal.engine.account import ACCOUNT_SIZE, Floats
 
 NOISE = 1e-14  # deviations and drawdowns up to here are rounding: the figure over them is not defined
 WEEK_US = 7 * 24 * 3600 * 1_000_000

@@ -5,7 +5,7 @@ import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from engine.errors import InvalidField
+from raysignal.engine.errors import InvalidField
 
 Side = Literal["long-flat", "long-short"]
 FillAt = Literal["signal", "next"]

@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from engine import account as at
-from engine.columns import SignalBatch
-from engine.decisions import Decisions
-from engine.digests import Floats, Ints
-from engine.guard import NEVER_US
-from engine.instants import DAY_US
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
-from engine.receipts import Standing
+from raysignal.engine import account as at
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.decisions import Decisions
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.guard import NEVER_US
+from raysignal.engine.instants import DAY_US
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Standing
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from engine.errors import SettingsError
+from raysignal.engine.errors import SettingsError
 
 
 def restrict_new_files() -> None:

@@ -3,7 +3,7 @@
 import re
 import socket
 
-from engine.errors import SettingsError
+from raysignal.engine.errors import SettingsError
 
 EXPECTED_RAY_ADDRESS = "host:port of the cluster's head, such as 10.0.0.1:6379, or auto"
 _PLACE = re.compile(r"(?:ray://)?(?P<host>\[[0-9a-fA-F:.]+\]|[^\s:/\[\]@]+):(?P<port>\d{1,5})")

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import history, snapshots
-from engine.columns import SignalBatch
-from engine.consistency import Comparison, compare, journal_behind
-from engine.errors import JournalDamaged
-from engine.journal.blobs import BlobStore
-from engine.journal.journal import Journal, JournalStore
-from engine.journal.layout import owner
-from engine.journal.stores import Stores
-from engine.records import Intake, read_record
-from engine.shard import Limits, Shard
+from raysignal.engine import history, snapshots
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.consistency import Comparison, compare, journal_behind
+from raysignal.engine.errors import JournalDamaged
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.journal.journal import Journal, JournalStore
+from raysignal.engine.journal.layout import owner
+from raysignal.engine.journal.stores import Stores
+from raysignal.engine.records import Intake, read_record
+from raysignal.engine.shard import Limits, Shard
 
 SET_ASIDE = "lost"
 

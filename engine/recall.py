@@ -11,18 +11,18 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine import history
-from engine.account import ACCOUNT_SIZE
-from engine.columns import SignalBatch
-from engine.decisions import SIGNAL, deciders_of, explanations_of
-from engine.digests import Floats, Ints
-from engine.errors import NotFound
-from engine.history import HistoryChunk
-from engine.journal.blobs import BlobStore
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
-from engine.portfolio import Portfolio, Stretch
-from engine.receipts import Decided, Followed, Found
+from raysignal.engine import history
+from raysignal.engine.account import ACCOUNT_SIZE
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.decisions import SIGNAL, deciders_of, explanations_of
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.errors import NotFound
+from raysignal.engine.history import HistoryChunk
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.portfolio import Portfolio, Stretch
+from raysignal.engine.receipts import Decided, Followed, Found
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.columns import SignalBatch
-from engine.decisions import SIGNAL
-from engine.digests import Floats, Ints
-from engine.errors import RaysignalError
-from engine.instants import format_instant
-from engine.ledger import LedgerRows, Outcome, reason
-from engine.performance import Performance, performance_dicts
-from engine.policy import Policy
-from engine.signals import Action
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.decisions import SIGNAL
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.instants import format_instant
+from raysignal.engine.ledger import LedgerRows, Outcome, reason
+from raysignal.engine.performance import Performance, performance_dicts
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action
 
 
 class Taken(IntEnum):

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from engine.decisions import Decisions
-from engine.policy import Policy
+from raysignal.engine.decisions import Decisions
+from raysignal.engine.policy import Policy
 
 _CREATED = b"P"
 _RENAMED = b"R"

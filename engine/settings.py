@@ -16,13 +16,13 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from engine.database.addresses import default_address, kind_of
-from engine.errors import InvalidField, SettingsError, shorten
-from engine.instants import check_interval, parse_bar, zone_named
-from engine.journal.addresses import split_store
-from engine.market.venues.names import VENUE_NAMES
-from engine.policy import Policy, check_portfolio_name
-from engine.ray_address import check_ray_address
+from raysignal.engine.database.addresses import default_address, kind_of
+from raysignal.engine.errors import InvalidField, SettingsError, shorten
+from raysignal.engine.instants import check_interval, parse_bar, zone_named
+from raysignal.engine.journal.addresses import split_store
+from raysignal.engine.market.venues.names import VENUE_NAMES
+from raysignal.engine.policy import Policy, check_portfolio_name
+from raysignal.engine.ray_address import check_ray_address
 
 PREFIX = "RAYSIGNAL_"
 
@@ -278,7 +278,7 @@ class Settings(BaseSettings):
     @field_validator("symbol", "source")
     @classmethod
     def _is_one_that_signals_have(cls, value: str, info: ValidationInfo) -> str:
-        from engine.intake.fields import name_of  # noqa: PLC0415 - compiled code, for those who set it
+        from raysignal.engine.intake.fields import name_of  # noqa: PLC0415 - compiled code, for those who set it
 
         assert info.field_name is not None
         try:

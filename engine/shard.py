@@ -25,13 +25,13 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from engine import history, snapshots
-from engine.account import ACCOUNT_SIZE
-from engine.columns import SignalBatch, identity_key
-from engine.consistency import compare, journal_behind
-from engine.decisions import Decisions
-from engine.digests import Floats, Ints
-from engine.errors import (
+from raysignal.engine import history, snapshots
+from raysignal.engine.account import ACCOUNT_SIZE
+from raysignal.engine.columns import SignalBatch, identity_key
+from raysignal.engine.consistency import compare, journal_behind
+from raysignal.engine.decisions import Decisions
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.errors import (
     InvalidField,
     JournalDamaged,
     NotFound,
@@ -40,15 +40,15 @@ from engine.errors import (
     StoreUnavailable,
     shorten,
 )
-from engine.identities import Frozen, Identities, portfolio_keys
-from engine.journal.blobs import BlobStore
-from engine.journal.frames import Position, Record
-from engine.journal.journal import Commit, Journal, JournalEnd, JournalStore
-from engine.judgement import Finding, judge
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy, check_portfolio_name
-from engine.portfolio import Portfolio, Stretch
-from engine.recall import (
+from raysignal.engine.identities import Frozen, Identities, portfolio_keys
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.journal.frames import Position, Record
+from raysignal.engine.journal.journal import Commit, Journal, JournalEnd, JournalStore
+from raysignal.engine.judgement import Finding, judge
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy, check_portfolio_name
+from raysignal.engine.portfolio import Portfolio, Stretch
+from raysignal.engine.recall import (
     HistoryRecall,
     MemoryRecall,
     Recall,
@@ -56,8 +56,8 @@ from engine.recall import (
     rows_of_history,
     rows_of_stretch,
 )
-from engine.receipts import Followed, Found, Recent, Standing, Submission
-from engine.records import (
+from raysignal.engine.receipts import Followed, Found, Recent, Standing, Submission
+from raysignal.engine.records import (
     Creation,
     Renaming,
     creation_record,
@@ -65,7 +65,7 @@ from engine.records import (
     read_record,
     renaming_record,
 )
-from engine.snapshots import Snapshot
+from raysignal.engine.snapshots import Snapshot
 
 _NO_ROWS = LedgerRows.empty(0)
 _ROWS_A_FILE = 4096

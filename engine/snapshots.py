@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from engine.journal.blobs import BlobStore
-from engine.journal.frames import Position
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.journal.frames import Position
 
 _MAGIC = b"RSSNAP1\n"
 _KEPT = 2

@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from engine import errors
-from engine.account import ACCOUNT_SIZE
-from engine.digests import Ints
-from engine.errors import RaysignalError
-from engine.ledger import LedgerRows
-from engine.policy import Policy
-from engine.receipts import Standing, Submission
+from raysignal.engine import errors
+from raysignal.engine.account import ACCOUNT_SIZE
+from raysignal.engine.digests import Ints
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.ledger import LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Standing, Submission
 
 
 class SubmitRequest(msgspec.Struct, array_like=True, frozen=True):

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from engine import account as at
-from engine import marching as to
-from engine.account import ACCOUNT_SIZE, Floats, new_account
-from engine.errors import InvalidField
-from engine.ledger import Ledger
-from engine.policy import Policy
-from engine.strategies.strategy import Actions, Bars, Family, Strategy, family
+from raysignal.engine import account as at
+from raysignal.engine import marching as to
+from raysignal.engine.account import ACCOUNT_SIZE, Floats, new_account
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.policy import Policy
+from raysignal.engine.strategies.strategy import Actions, Bars, Family, Strategy, family
 
 BLOCK, _LEAST = 4096, 512  # bars that are worked on at once
 _LARGEST = 2 * 1024 * 1024  # bytes of actions at once: they stay near the core
@@ -123,7 +123,7 @@ def _nothing() -> Floats:
 
 
 def _vectors(policies: Sequence[Policy]) -> Floats:
-    from engine.kernel import policy_vector  # noqa: PLC0415 - imports numba; paid at first use
+    from raysignal.engine.kernel import policy_vector  # noqa: PLC0415 - imports numba; paid at first use
 
     if not policies:
         return np.zeros((0, 7))
@@ -136,6 +136,6 @@ def _vectors(policies: Sequence[Policy]) -> Floats:
 
 @cache
 def _lanes() -> Any:
-    from engine import lanes  # noqa: PLC0415 - imports numba, and compiles or loads; paid at first use
+    from raysignal.engine import lanes  # noqa: PLC0415 - imports numba, and compiles or loads; paid at first use
 
     return lanes

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from engine import guard, ledger, performance, sweeping
-from engine.columns import SignalBatch
-from engine.identities import warming as identities_warming
-from engine.intake import Reading, read_batch
-from engine.intake import warming as intake_warming
-from engine.journal.stores import open_stores
-from engine.market.venues import sequence
-from engine.policy import Policy
-from engine.shard import Limits, Shard
-from engine.strategies import registry
-from engine.strategies.strategy import Bars
-from engine.sweeping import Sweep
+from raysignal.engine import guard, ledger, performance, sweeping
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.identities import warming as identities_warming
+from raysignal.engine.intake import Reading, read_batch
+from raysignal.engine.intake import warming as intake_warming
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.market.venues import sequence
+from raysignal.engine.policy import Policy
+from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.strategies import registry
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.engine.sweeping import Sweep
 
 _ROWS = b"""timestamp,price,signal,note,level
 2025-01-01T00:00:00Z,100.0,BUY,one,1.5

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.earnings import Earnings
-from experiments.evaluation import ArmFigures, Evaluation
-from experiments.formats import bp, horizon_words, is_ruined, listed, total_return
-from experiments.paired import CLAIMS
+from raysignal.experiments.earnings import Earnings
+from raysignal.experiments.evaluation import ArmFigures, Evaluation
+from raysignal.experiments.formats import bp, horizon_words, is_ruined, listed, total_return
+from raysignal.experiments.paired import CLAIMS
 
 FILLED = {"signal": "at the signal's own price", "next": "at the next bar"}
 _NEARLY_ALL = -0.99

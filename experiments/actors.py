@@ -12,16 +12,16 @@ import numpy.typing as npt
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from agents.adviser import Adviser
-from agents.budget import Allowance, Budget, RateLimiter, StateFile
-from agents.cassette import Cassette, Mode
-from agents.gemini import GeminiModel, Model, ModelSettings, NoModel
-from agents.verdicts import Codes
-from engine.columns import SignalBatch
-from engine.errors import RaysignalError
-from experiments import arms
-from experiments.arms import Decided, Trial
-from experiments.results import ArmResult
+from raysignal.agents.adviser import Adviser
+from raysignal.agents.budget import Allowance, Budget, RateLimiter, StateFile
+from raysignal.agents.cassette import Cassette, Mode
+from raysignal.agents.gemini import GeminiModel, Model, ModelSettings, NoModel
+from raysignal.agents.verdicts import Codes
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import RaysignalError
+from raysignal.experiments import arms
+from raysignal.experiments.arms import Decided, Trial
+from raysignal.experiments.results import ArmResult
 
 LOOK_S = 0.1
 """How often arms are asked how far they are."""

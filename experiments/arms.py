@@ -16,23 +16,23 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from agents.adviser import Adviser
-from agents.breaker import BreakerRules
-from agents.deciding import Begun, Decider, Judged, ask
-from agents.gate import REASONS
-from agents.labels import Labels
-from agents.outcomes import NEVER_US, Settler
-from agents.override import AgentRules
-from agents.situations import LONGEST_LABEL, REGIMES, Encoder
-from agents.verdicts import Codes, Reason, decided
-from engine.account import ACCOUNT_SIZE
-from engine.columns import SignalBatch
-from engine.digests import Floats
-from engine.ledger import Ledger, LedgerRows
-from engine.performance import Performance
-from engine.policy import Policy
-from experiments.results import FILLS, ArmResult, Kind, Stream
-from experiments.strata import strata_of
+from raysignal.agents.adviser import Adviser
+from raysignal.agents.breaker import BreakerRules
+from raysignal.agents.deciding import Begun, Decider, Judged, ask
+from raysignal.agents.gate import REASONS
+from raysignal.agents.labels import Labels
+from raysignal.agents.outcomes import NEVER_US, Settler
+from raysignal.agents.override import AgentRules
+from raysignal.agents.situations import LONGEST_LABEL, REGIMES, Encoder
+from raysignal.agents.verdicts import Codes, Reason, decided
+from raysignal.engine.account import ACCOUNT_SIZE
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.digests import Floats
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.performance import Performance
+from raysignal.engine.policy import Policy
+from raysignal.experiments.results import FILLS, ArmResult, Kind, Stream
+from raysignal.experiments.strata import strata_of
 
 KINDS: dict[str, Kind] = {
     "baseline": "baseline", "memory": "memory", "model": "model", "random": "control", "shuffled": "control",

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from agents.intervals import dependence, dependence_of_part, share_interval
-from experiments.results import ArmResult, Flags, Floats, Stream
+from raysignal.agents.intervals import dependence, dependence_of_part, share_interval
+from raysignal.experiments.results import ArmResult, Flags, Floats, Stream
 
 BINS = 10
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from experiments.calibration import Calibration
-from experiments.evaluation import Evaluation, is_canary
-from experiments.formats import is_ruined
-from experiments.paired import CLAIMS
-from experiments.results import ArmResult, Floats, Stream, drawdowns
+from raysignal.experiments.calibration import Calibration
+from raysignal.experiments.evaluation import Evaluation, is_canary
+from raysignal.experiments.formats import is_ruined
+from raysignal.experiments.paired import CLAIMS
+from raysignal.experiments.results import ArmResult, Floats, Stream, drawdowns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

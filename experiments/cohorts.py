@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from agents.accuracy import Accuracy, accuracy
-from agents.labels import Labels
-from agents.verdicts import Verdict
-from experiments.results import Stream
+from raysignal.agents.accuracy import Accuracy, accuracy
+from raysignal.agents.labels import Labels
+from raysignal.agents.verdicts import Verdict
+from raysignal.experiments.results import Stream
 
 
 def accuracy_of(stream: Stream) -> Accuracy:

@@ -12,17 +12,17 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from agents.prompting import load_prompt
-from engine.columns import SignalBatch
-from engine.errors import InvalidField
-from engine.journal.blobs import BlobStore
-from experiments.actors import Asking, run_arms
-from experiments.arms import ARMS, Trial, stream_of
-from experiments.evaluation import Evaluation, evaluate
-from experiments.report import Report, make_report
-from experiments.result_files import write_results
-from experiments.results import ArmResult, Stream
-from experiments.runs import fingerprint, open_run, read_arm, write_arm
+from raysignal.agents.prompting import load_prompt
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.experiments.actors import Asking, run_arms
+from raysignal.experiments.arms import ARMS, Trial, stream_of
+from raysignal.experiments.evaluation import Evaluation, evaluate
+from raysignal.experiments.report import Report, make_report
+from raysignal.experiments.result_files import write_results
+from raysignal.experiments.results import ArmResult, Stream
+from raysignal.experiments.runs import fingerprint, open_run, read_arm, write_arm
 
 WITHOUT_MODEL = tuple(name for name in ARMS if name != "model")
 _PACKAGES = ("raysignal", "numpy", "numba", "scipy", "arch", "ray", "pyarrow", "langchain-google-genai")
@@ -184,7 +184,7 @@ def _manifest(
 
 
 def _cassette_hash(asking: Asking) -> str:
-    from agents.cassette import Cassette  # noqa: PLC0415 - beside the one use
+    from raysignal.agents.cassette import Cassette  # noqa: PLC0415 - beside the one use
 
     assert asking.cassette is not None
     with Cassette.replay(asking.cassette) as recorded:

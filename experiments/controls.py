@@ -13,9 +13,9 @@ still at most alpha, luck is no explanation any more, and the reader has to know
 
 from dataclasses import dataclass
 
-from experiments.evaluation import Evaluation, is_canary
-from experiments.formats import bp, counted, listed, p_equals
-from experiments.paired import Assessment, Judgment
+from raysignal.experiments.evaluation import Evaluation, is_canary
+from raysignal.experiments.formats import bp, counted, listed, p_equals
+from raysignal.experiments.paired import Assessment, Judgment
 
 DRAWN = "random"
 """The control whose name holds this word draws its overrides by lot."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.verdicts import Verdict, decided
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
-from experiments.results import Codes, Floats, Stream
+from raysignal.agents.verdicts import Verdict, decided
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.experiments.results import Codes, Floats, Stream
 
 MOST_FEE_BPS = 1000.0
 """The highest fee that a policy can have."""

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from agents.accuracy import Accuracy
-from agents.verdicts import By, Verdict
-from engine.policy import Policy
-from experiments.calibration import Calibration, calibration_of
-from experiments.cohorts import accuracy_of
-from experiments.earnings import Earnings, HoldGain, earnings_of, hold_gains
-from experiments.paired import CLAIMS, Assessment, Judgment, assess_arms
-from experiments.plan import Plan, plan
-from experiments.results import ArmResult, Stream, check_arms
-from experiments.strata import strata_of
+from raysignal.agents.accuracy import Accuracy
+from raysignal.agents.verdicts import By, Verdict
+from raysignal.engine.policy import Policy
+from raysignal.experiments.calibration import Calibration, calibration_of
+from raysignal.experiments.cohorts import accuracy_of
+from raysignal.experiments.earnings import Earnings, HoldGain, earnings_of, hold_gains
+from raysignal.experiments.paired import CLAIMS, Assessment, Judgment, assess_arms
+from raysignal.experiments.plan import Plan, plan
+from raysignal.experiments.results import ArmResult, Stream, check_arms
+from raysignal.experiments.strata import strata_of
 
 CANARY = "canary"
 """The control whose name holds this word looks ahead, and must win."""

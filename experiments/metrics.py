@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from typing import Any
 
-from agents.accuracy import Accuracy, Cohort
-from agents.intervals import Interval
-from engine.errors import RaysignalError
-from engine.policy import Policy
-from experiments.calibration import Bin, Calibration
-from experiments.earnings import Earnings, HoldGain
-from experiments.evaluation import ArmFigures, Evaluation
-from experiments.paired import Assessment, Judgment
-from experiments.plan import Plan, Reach
-from experiments.uplift import Decomposition
+from raysignal.agents.accuracy import Accuracy, Cohort
+from raysignal.agents.intervals import Interval
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.policy import Policy
+from raysignal.experiments.calibration import Bin, Calibration
+from raysignal.experiments.earnings import Earnings, HoldGain
+from raysignal.experiments.evaluation import ArmFigures, Evaluation
+from raysignal.experiments.paired import Assessment, Judgment
+from raysignal.experiments.plan import Plan, Reach
+from raysignal.experiments.uplift import Decomposition
 
 _NAN = float("nan")
 

@@ -12,10 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from agents.intervals import Interval, by_instant, mean_interval, mean_p_values
-from experiments.results import ArmResult, Codes, Flags, Floats, Ints, Stream, baseline_of, check_arms
-from experiments.strata import strata_of
-from experiments.uplift import OVERRIDES, Decomposition, decompose, selection_of, uplift_of
+from raysignal.agents.intervals import Interval, by_instant, mean_interval, mean_p_values
+from raysignal.experiments.results import (
+    ArmResult,
+    Codes,
+    Flags,
+    Floats,
+    Ints,
+    Stream,
+    baseline_of,
+    check_arms,
+)
+from raysignal.experiments.strata import strata_of
+from raysignal.experiments.uplift import OVERRIDES, Decomposition, decompose, selection_of, uplift_of
 
 CLAIMS = ("memory", "model")
 """The kinds of arms that are claimed to help; p-values are corrected over them. Controls claim nothing."""

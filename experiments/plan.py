@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from agents.intervals import by_instant, dependence
-from agents.verdicts import Verdict
-from experiments.paired import FEWEST, POWER, detectable, follow_one_another, one_sided_level
-from experiments.results import Flags, Floats, Ints
-from experiments.strata import mean_from_on, rows_by
-from experiments.uplift import OVERRIDES, gains
+from raysignal.agents.intervals import by_instant, dependence
+from raysignal.agents.verdicts import Verdict
+from raysignal.experiments.paired import FEWEST, POWER, detectable, follow_one_another, one_sided_level
+from raysignal.experiments.results import Flags, Floats, Ints
+from raysignal.experiments.strata import mean_from_on, rows_by
+from raysignal.experiments.uplift import OVERRIDES, gains
 
 RATES = (0.05, 0.1, 0.2, 0.4)
 EFFECTS_BPS = (1.0, 5.0, 10.0)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from engine.instants import format_instant
-from experiments import charts
-from experiments.accounts import FILLED, held_return
-from experiments.controls import control_clause, control_meanings, odd_controls
-from experiments.evaluation import ArmFigures, Evaluation, is_canary
-from experiments.formats import (
+from raysignal.engine.instants import format_instant
+from raysignal.experiments import charts
+from raysignal.experiments.accounts import FILLED, held_return
+from raysignal.experiments.controls import control_clause, control_meanings, odd_controls
+from raysignal.experiments.evaluation import ArmFigures, Evaluation, is_canary
+from raysignal.experiments.formats import (
     NONE,
     bp,
     counted,
@@ -29,9 +29,9 @@ from experiments.formats import (
     share_interval,
     total_return,
 )
-from experiments.paired import FEWEST, Assessment, Judgment
-from experiments.results import ArmResult, Stream
-from experiments.sentences import (
+from raysignal.experiments.paired import FEWEST, Assessment, Judgment
+from raysignal.experiments.results import ArmResult, Stream
+from raysignal.experiments.sentences import (
     JUDGED_WORDS,
     model_note,
     money,
@@ -42,7 +42,7 @@ from experiments.sentences import (
     verdict,
     where_from,
 )
-from experiments.summary import account_cells, odd_p
+from raysignal.experiments.summary import account_cells, odd_p
 
 if TYPE_CHECKING:
     from jinja2 import Template

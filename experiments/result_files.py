@@ -14,12 +14,12 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agents.labels import Labels
-from agents.verdicts import By, Verdict
-from engine.errors import NotFound
-from engine.journal.blobs import BlobStore
-from experiments.results import ArmResult, Stream, drawdowns
-from experiments.uplift import uplift_of
+from raysignal.agents.labels import Labels
+from raysignal.agents.verdicts import By, Verdict
+from raysignal.engine.errors import NotFound
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.experiments.results import ArmResult, Stream, drawdowns
+from raysignal.experiments.uplift import uplift_of
 
 FOLDER = "experiments"
 MANIFEST = "manifest.json"

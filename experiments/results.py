@@ -11,9 +11,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from agents.labels import Labels
-from agents.verdicts import By, Verdict, decided
-from engine.policy import Policy
+from raysignal.agents.labels import Labels
+from raysignal.agents.verdicts import By, Verdict, decided
+from raysignal.engine.policy import Policy
 
 Kind = Literal["baseline", "memory", "model", "control"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -22,10 +22,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agents.labels import Labels
-from engine.errors import Conflict, InvalidField, NotFound
-from engine.journal.blobs import BlobStore
-from experiments.result_files import (
+from raysignal.agents.labels import Labels
+from raysignal.engine.errors import Conflict, InvalidField, NotFound
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.experiments.result_files import (
     FOLDER,
     MANIFEST,
     METRICS,
@@ -35,7 +35,7 @@ from experiments.result_files import (
     parquet_bytes,
     read_json,
 )
-from experiments.results import ArmResult, Floats
+from raysignal.experiments.results import ArmResult, Floats
 
 CONFIG = "config.json"
 _ARMS = "arms/"

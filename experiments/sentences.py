@@ -4,12 +4,21 @@ The verdict speaks of one thing: whether an arm chose better or worse than chanc
 account earns is another, so the headline says both.
 """
 
-from experiments.accounts import account_sentence, fee_sentence
-from experiments.controls import control_clause, control_meaning, control_meanings
-from experiments.earnings import HoldGain
-from experiments.evaluation import ArmFigures, Evaluation, is_canary
-from experiments.formats import NONE, bp, counted, horizon_words, interval, listed, p_equals, percent
-from experiments.paired import FEWEST, Assessment, Judgment
+from raysignal.experiments.accounts import account_sentence, fee_sentence
+from raysignal.experiments.controls import control_clause, control_meaning, control_meanings
+from raysignal.experiments.earnings import HoldGain
+from raysignal.experiments.evaluation import ArmFigures, Evaluation, is_canary
+from raysignal.experiments.formats import (
+    NONE,
+    bp,
+    counted,
+    horizon_words,
+    interval,
+    listed,
+    p_equals,
+    percent,
+)
+from raysignal.experiments.paired import FEWEST, Assessment, Judgment
 
 JUDGED_WORDS = {
     Judgment.HELPS: "chooses better than chance",

@@ -12,7 +12,7 @@ an override gains is compared with the mean of its stratum from that signal on.
 
 import numpy as np
 
-from experiments.results import Codes, Floats, Ints, Symbols
+from raysignal.experiments.results import Codes, Floats, Ints, Symbols
 
 FEWEST = 100
 """Signals of one symbol and side below which they share a stratum with those of other such symbols on that side.

@@ -9,12 +9,21 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.accounts import held_return
-from experiments.controls import control_clause, control_meaning, control_meanings
-from experiments.evaluation import ArmFigures, Evaluation
-from experiments.formats import NONE, bp, horizon_words, interval, is_ruined, p_value, percent, total_return
-from experiments.paired import Assessment, Judgment
-from experiments.sentences import headline, money, scoring, sentence, verdict, where_from
+from raysignal.experiments.accounts import held_return
+from raysignal.experiments.controls import control_clause, control_meaning, control_meanings
+from raysignal.experiments.evaluation import ArmFigures, Evaluation
+from raysignal.experiments.formats import (
+    NONE,
+    bp,
+    horizon_words,
+    interval,
+    is_ruined,
+    p_value,
+    percent,
+    total_return,
+)
+from raysignal.experiments.paired import Assessment, Judgment
+from raysignal.experiments.sentences import headline, money, scoring, sentence, verdict, where_from
 
 _STYLES = {Judgment.HELPS: "green", Judgment.HURTS: "red", Judgment.NO_DIFFERENCE: ""}
 _ODD = "*"

@@ -20,9 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agents.verdicts import Verdict
-from experiments.results import Codes, Floats, Ints
-from experiments.strata import mean_from_on, mean_within
+from raysignal.agents.verdicts import Verdict
+from raysignal.experiments.results import Codes, Floats, Ints
+from raysignal.experiments.strata import mean_from_on, mean_within
 
 OVERRIDES = (Verdict.FLIP, Verdict.HOLD)
 

@@ -1,4 +1,6 @@
-"""Does the instrument work? `python -m experiments.validate` tries each part of it on data whose truth is known.
+"""Does the instrument work? Each part of it is tried on data whose truth is known.
+
+    python -m raysignal.experiments.validate
 
 - `verdict`: what a comparison says about an arm (`experiments.validation.verdicts`);
 - `intervals`: how often intervals hold the truth (`experiments.validation.intervals`);
@@ -14,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from experiments.validation import intervals, strategies, sweeps, verdicts
+from raysignal.experiments.validation import intervals, strategies, sweeps, verdicts
 
 PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "verdict": verdicts.main,
@@ -27,7 +29,7 @@ PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the parts; 1 if something does not hold in one of them."""
     parser = argparse.ArgumentParser(
-        prog="python -m experiments.validate",
+        prog="python -m raysignal.experiments.validate",
         description=__doc__,
         formatter_class=argparse.RawTextHelpFormatter,
     )

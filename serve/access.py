@@ -23,8 +23,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from engine.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput, shorten
-from engine.settings import PREFIX, Settings, is_loopback
+from raysignal.engine.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput, shorten
+from raysignal.engine.settings import PREFIX, Settings, is_loopback
 
 OPEN_PATHS = frozenset({"/healthz", "/", "/docs", "/openapi.json"})
 SIGNED_PATHS = frozenset({"/signal", "/signals"})

@@ -8,15 +8,15 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from agents.enhanced.terms import why_off
-from engine.errors import NotFound, RaysignalError
-from engine.settings import Settings
-from serve.operations import JSON
-from serve.query import Query
+from raysignal.agents.enhanced.terms import why_off
+from raysignal.engine.errors import NotFound, RaysignalError
+from raysignal.engine.settings import Settings
+from raysignal.serve.operations import JSON
+from raysignal.serve.query import Query
 
 if TYPE_CHECKING:
-    from agents.enhanced.actors import Agent
-    from engine.actors import Desk
+    from raysignal.agents.enhanced.actors import Agent
+    from raysignal.engine.actors import Desk
 
 _METRICS_PATIENCE_S = 1.0
 

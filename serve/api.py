@@ -12,15 +12,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from engine.errors import RaysignalError
-from engine.settings import Settings
-from serve import schemas
-from serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER
-from serve.front import LINE, noted_problem
-from serve.operations import OPERATIONS, Operation
-from serve.page import docs_page
-from serve.problems import Problem, problem_of_http, problem_unexpected
-from serve.routes import Routes
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.settings import Settings
+from raysignal.serve import schemas
+from raysignal.serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER
+from raysignal.serve.front import LINE, noted_problem
+from raysignal.serve.operations import OPERATIONS, Operation
+from raysignal.serve.page import docs_page
+from raysignal.serve.problems import Problem, problem_of_http, problem_unexpected
+from raysignal.serve.routes import Routes
 
 _MODELS: tuple[type[BaseModel], ...] = (
     schemas.SignalBody, schemas.PolicyBody, schemas.StandingBody, schemas.PortfoliosBody, schemas.ReceiptBody,

@@ -13,20 +13,20 @@ from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from agents.enhanced.actors import Agent
-from engine.actors import Desk
-from engine.journal.stores import open_stores
-from engine.private_files import restrict_new_files
-from engine.settings import Settings, load_settings
-from engine.warm import warm
-from serve.access import Access, check_host, refuse_open_door
-from serve.api import build_api
-from serve.feeds import feeds_of
-from serve.front import Front
-from serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
-from serve.lane import Lane, open_lane
-from serve.logs import StoreLog, open_log
-from serve.routes import Routes
+from raysignal.agents.enhanced.actors import Agent
+from raysignal.engine.actors import Desk
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.private_files import restrict_new_files
+from raysignal.engine.settings import Settings, load_settings
+from raysignal.engine.warm import warm
+from raysignal.serve.access import Access, check_host, refuse_open_door
+from raysignal.serve.api import build_api
+from raysignal.serve.feeds import feeds_of
+from raysignal.serve.front import Front
+from raysignal.serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
+from raysignal.serve.lane import Lane, open_lane
+from raysignal.serve.logs import StoreLog, open_log
+from raysignal.serve.routes import Routes
 
 APP_NAME = "raysignal"
 MAX_ONGOING = 1024

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from engine.errors import InputTooLarge, InputTooSlow, RaysignalError, UnreadableInput, UnsupportedMedia
+from raysignal.engine.errors import (
+    InputTooLarge,
+    InputTooSlow,
+    RaysignalError,
+    UnreadableInput,
+    UnsupportedMedia,
+)
 
 GATHERED = "raysignal.body"
 """Where a request's scope holds the body that is gathered beside it."""

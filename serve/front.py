@@ -11,10 +11,10 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from engine.errors import RaysignalError, StoreError
-from serve.access import Access, headers_by_name
-from serve.logs import StoreLog
-from serve.problems import Problem, problem_of, problem_unexpected
+from raysignal.engine.errors import RaysignalError, StoreError
+from raysignal.serve.access import Access, headers_by_name
+from raysignal.serve.logs import StoreLog
+from raysignal.serve.problems import Problem, problem_of, problem_unexpected
 
 # Where a handler puts what the line shall say, and where it finds a signature that is still to be verified.
 LINE = "raysignal.line"

@@ -10,9 +10,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from engine.columns import SignalBatch
-from engine.receipts import Submission, receipts
-from engine.signals import Signal
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.receipts import Submission, receipts
+from raysignal.engine.signals import Signal
 
 MAX_ROWS = 512
 

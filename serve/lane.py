@@ -24,15 +24,15 @@ from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from engine.errors import RaysignalError, StoreUnavailable, UnreadableInput
-from serve.access import Access
-from serve.bodies import GATHERED, Gathered
-from serve.front import noted_problem, write_line
-from serve.gather import Place
-from serve.logs import StoreLog
-from serve.operations import JSON
-from serve.problems import PROBLEM_JSON, Problem, problem_unexpected
-from serve.routes import Routes
+from raysignal.engine.errors import RaysignalError, StoreUnavailable, UnreadableInput
+from raysignal.serve.access import Access
+from raysignal.serve.bodies import GATHERED, Gathered
+from raysignal.serve.front import noted_problem, write_line
+from raysignal.serve.gather import Place
+from raysignal.serve.logs import StoreLog
+from raysignal.serve.operations import JSON
+from raysignal.serve.problems import PROBLEM_JSON, Problem, problem_unexpected
+from raysignal.serve.routes import Routes
 
 PATH = "/signal"
 _TARGET = PATH.encode()

@@ -5,9 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from serve import schemas
-from serve.metrics import CONTENT_TYPE
-from serve.problems import PROBLEM_JSON
+from raysignal.serve import schemas
+from raysignal.serve.metrics import CONTENT_TYPE
+from raysignal.serve.problems import PROBLEM_JSON
 
 JSON = "application/json"
 

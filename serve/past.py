@@ -13,15 +13,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.errors import InvalidField
-from engine.history import join_tables, read_page
-from engine.instants import format_instant
-from engine.receipts import Recent
-from engine.secrets import is_secret_name
-from engine.signals import Action
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.history import join_tables, read_page
+from raysignal.engine.instants import format_instant
+from raysignal.engine.receipts import Recent
+from raysignal.engine.secrets import is_secret_name
+from raysignal.engine.signals import Action
 
 if TYPE_CHECKING:
-    from engine.journal.stores import BlobStore
+    from raysignal.engine.journal.stores import BlobStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,41 +10,41 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from engine.errors import (
+from raysignal.engine.errors import (
     Conflict,
     InvalidField,
     RowErrors,
     UnsupportedMedia,
     error_entry,
 )
-from engine.instants import parse_instant, zone_named
-from engine.intake import Intake, Reading, read_batch, read_signal
-from engine.intake.fields import name_of
-from engine.intake.single import load_object
-from engine.mailbox import COMMIT_BUCKETS_S
-from engine.policy import Policy, check_portfolio_name
-from engine.receipts import Submission, Taken, receipts
-from engine.secrets import is_secret_name
-from engine.settings import Settings
-from engine.signals import Action
-from serve.access import Access
-from serve.agent import json_answer
-from serve.bodies import read_body
-from serve.feeds import FeedRoutes
-from serve.front import CLAIM, LINE
-from serve.gather import Gatherer, Place
-from serve.logs import ids_shown
-from serve.metrics import CONTENT_TYPE, metrics_page
-from serve.operations import JSON
-from serve.past import Wanted, read_rows
-from serve.query import Query
-from serve.service import REPLICA_HEADER
+from raysignal.engine.instants import parse_instant, zone_named
+from raysignal.engine.intake import Intake, Reading, read_batch, read_signal
+from raysignal.engine.intake.fields import name_of
+from raysignal.engine.intake.single import load_object
+from raysignal.engine.mailbox import COMMIT_BUCKETS_S
+from raysignal.engine.policy import Policy, check_portfolio_name
+from raysignal.engine.receipts import Submission, Taken, receipts
+from raysignal.engine.secrets import is_secret_name
+from raysignal.engine.settings import Settings
+from raysignal.engine.signals import Action
+from raysignal.serve.access import Access
+from raysignal.serve.agent import json_answer
+from raysignal.serve.bodies import read_body
+from raysignal.serve.feeds import FeedRoutes
+from raysignal.serve.front import CLAIM, LINE
+from raysignal.serve.gather import Gatherer, Place
+from raysignal.serve.logs import ids_shown
+from raysignal.serve.metrics import CONTENT_TYPE, metrics_page
+from raysignal.serve.operations import JSON
+from raysignal.serve.past import Wanted, read_rows
+from raysignal.serve.query import Query
+from raysignal.serve.service import REPLICA_HEADER
 
 if TYPE_CHECKING:
-    from agents.enhanced.actors import Agent
-    from engine.actors import Desk
-    from engine.journal.stores import BlobStore
-    from engine.market.actors import Feeds
+    from raysignal.agents.enhanced.actors import Agent
+    from raysignal.engine.actors import Desk
+    from raysignal.engine.journal.stores import BlobStore
+    from raysignal.engine.market.actors import Feeds
 
 T = TypeVar("T")
 

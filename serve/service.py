@@ -26,19 +26,19 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.errors import SettingsError, StoreUnavailable
-from engine.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
-from engine.ports import free_port
-from engine.ray_address import refuse_silent_head
-from engine.settings import Settings
-from serve.haproxy import PER_CLIENT_VARIABLE
-from serve.startup import check_database, check_settings, check_store, held_store
-from serve.stopping import Stop
+from raysignal.engine.errors import SettingsError, StoreUnavailable
+from raysignal.engine.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
+from raysignal.engine.ports import free_port
+from raysignal.engine.ray_address import refuse_silent_head
+from raysignal.engine.settings import Settings
+from raysignal.serve.haproxy import PER_CLIENT_VARIABLE
+from raysignal.serve.startup import check_database, check_settings, check_store, held_store
+from raysignal.serve.stopping import Stop
 
 if TYPE_CHECKING:
-    from agents.enhanced.actors import Agent
-    from engine.actors import Desk
-    from engine.market.actors import Feeds
+    from raysignal.agents.enhanced.actors import Agent
+    from raysignal.engine.actors import Desk
+    from raysignal.engine.market.actors import Feeds
 
 READY_TIMEOUT_S = 180.0
 """How long replicas may take to answer after Ray Serve calls them running, on a machine that is busy otherwise."""
@@ -226,10 +226,10 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Stop) ->
     from ray.exceptions import RayActorError  # noqa: PLC0415 - needs Ray
     from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
 
-    from agents.enhanced.actors import Agent  # noqa: PLC0415 - needs Ray
-    from engine.actors import Desk  # noqa: PLC0415 - needs Ray
-    from serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
-    from serve.feeds import feeds_of  # noqa: PLC0415 - with the rest
+    from raysignal.agents.enhanced.actors import Agent  # noqa: PLC0415 - needs Ray
+    from raysignal.engine.actors import Desk  # noqa: PLC0415 - needs Ray
+    from raysignal.serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
+    from raysignal.serve.feeds import feeds_of  # noqa: PLC0415 - with the rest
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     joined_idle = settings.ray_address is not None and (
@@ -281,7 +281,7 @@ def _put_away(
     from ray import serve  # noqa: PLC0415 - as above
     from ray.exceptions import RayError  # noqa: PLC0415 - as above
 
-    from serve.app import APP_NAME  # noqa: PLC0415 - as above
+    from raysignal.serve.app import APP_NAME  # noqa: PLC0415 - as above
 
     with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
         serve.delete(APP_NAME)

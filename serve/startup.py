@@ -21,15 +21,15 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import unquote
 
-from agents.enhanced.terms import Terms, model_of, why_off
-from engine.errors import SettingsError, StoreError, StoreHeld, StoreUnavailable
-from engine.journal.addresses import split_store
-from engine.journal.blobs import JOURNAL_FOLDER
-from engine.journal.disk import RealDisk
-from engine.journal.layout import check_layout
-from engine.journal.stores import open_stores
-from engine.settings import PREFIX, Settings
-from serve.stopping import Stop
+from raysignal.agents.enhanced.terms import Terms, model_of, why_off
+from raysignal.engine.errors import SettingsError, StoreError, StoreHeld, StoreUnavailable
+from raysignal.engine.journal.addresses import split_store
+from raysignal.engine.journal.blobs import JOURNAL_FOLDER
+from raysignal.engine.journal.disk import RealDisk
+from raysignal.engine.journal.layout import check_layout
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.settings import PREFIX, Settings
+from raysignal.serve.stopping import Stop
 
 LOCK_NAME = "service.lock"
 _LOOK_EVERY_S = 0.2
@@ -176,7 +176,7 @@ def check_database(settings: Settings) -> None:
     if not settings.feeds:
         return
     try:
-        from engine.database.checking import check_address  # noqa: PLC0415 - needs the extra `feeds`
+        from raysignal.engine.database.checking import check_address  # noqa: PLC0415 - needs the extra `feeds`
     except ImportError as error:
         raise SettingsError(
             f"{PREFIX}FEEDS is {list(settings.feeds)}, but {error.name} is not installed; expected the extra: "

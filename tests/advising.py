@@ -6,14 +6,14 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from agents.adviser import Adviser
-from agents.briefs import Brief, Precedent
-from agents.budget import Allowance, Budget, RateLimiter
-from agents.calls import Request
-from agents.cassette import Cassette
-from agents.gemini import GeminiModel, ModelSettings
-from agents.prompting import load_prompt
-from agents.verdicts import Verdict
+from raysignal.agents.adviser import Adviser
+from raysignal.agents.briefs import Brief, Precedent
+from raysignal.agents.budget import Allowance, Budget, RateLimiter
+from raysignal.agents.calls import Request
+from raysignal.agents.cassette import Cassette
+from raysignal.agents.gemini import GeminiModel, ModelSettings
+from raysignal.agents.prompting import load_prompt
+from raysignal.agents.verdicts import Verdict
 
 KEY = "a-key-for-tests"
 # Holding is best on average: approve -4, flip -6, hold 0.

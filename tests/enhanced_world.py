@@ -6,22 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from agents.breaker import BreakerRules
-from agents.enhanced.follower import Follower
-from agents.enhanced.log import OutcomeLog
-from agents.enhanced.terms import Terms
-from agents.evidence import Recall
-from agents.gate import GateRules
-from agents.outcomes import Horizon
-from agents.override import AgentRules
-from engine.columns import SignalBatch
-from engine.errors import StoreUnavailable
-from engine.instants import format_instant
-from engine.journal.stores import open_stores
-from engine.policy import Policy
-from engine.receipts import Followed, Standing, Submission
-from engine.shard import Limits, Shard
-from engine.signals import Action, Signal
+from raysignal.agents.breaker import BreakerRules
+from raysignal.agents.enhanced.follower import Follower
+from raysignal.agents.enhanced.log import OutcomeLog
+from raysignal.agents.enhanced.terms import Terms
+from raysignal.agents.evidence import Recall
+from raysignal.agents.gate import GateRules
+from raysignal.agents.outcomes import Horizon
+from raysignal.agents.override import AgentRules
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.instants import format_instant
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Followed, Standing, Submission
+from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.signals import Action, Signal
 
 MINUTE = 60_000_000
 POLICY = Policy(side="long-short")

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from agents.labels import Labels
-from agents.verdicts import By, Reason, Verdict
-from engine.policy import Policy
-from experiments.results import FILLS, ArmResult, Kind, Stream
+from raysignal.agents.labels import Labels
+from raysignal.agents.verdicts import By, Reason, Verdict
+from raysignal.engine.policy import Policy
+from raysignal.experiments.results import FILLS, ArmResult, Kind, Stream
 
 START_US = 1_740_355_200 * 1_000_000  # 2025-02-24T00:00:00Z
 HOUR_US = 3_600 * 1_000_000

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from engine.columns import SignalBatch
-from engine.history import HistoryChunk
-from engine.instants import MICROSECONDS
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
-from engine.signals import Action, Signal
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.history import HistoryChunk
+from raysignal.engine.instants import MICROSECONDS
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action, Signal
 
 START_US = 1_740_355_200 * MICROSECONDS  # 2025-02-24T00:00:00Z
 HOUR_US = 3_600 * MICROSECONDS

@@ -30,7 +30,7 @@ from typing import Any
 
 import yaml
 
-from engine.journal.bucket import s3_client
+from raysignal.engine.journal.bucket import s3_client
 from tests.servers import CREDENTIALS, moto_server
 
 ROOT = Path(__file__).parents[1]

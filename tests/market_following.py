@@ -9,14 +9,14 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from engine.database.database import open_database
-from engine.market.clocks import Clock
-from engine.market.following import Around
-from engine.market.loopback.exchange import GeneratedExchange
-from engine.market.loopback.server import Loopback
-from engine.market.loopback.speech import Answer
-from engine.settings import Settings
-from serve.logs import json_logger
+from raysignal.engine.database.database import open_database
+from raysignal.engine.market.clocks import Clock
+from raysignal.engine.market.following import Around
+from raysignal.engine.market.loopback.exchange import GeneratedExchange
+from raysignal.engine.market.loopback.server import Loopback
+from raysignal.engine.market.loopback.speech import Answer
+from raysignal.engine.settings import Settings
+from raysignal.serve.logs import json_logger
 
 START_US = 1_700_000_000_000_000
 

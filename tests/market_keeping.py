@@ -7,13 +7,13 @@ from typing import Any
 
 import orjson
 
-from engine.instants import DAY_US
-from engine.market.bars import Bar, Basis
-from engine.market.events import Instrument
-from engine.market.keeping import Keeper
-from engine.market.watch import Watch
-from engine.signals import Signal
-from serve.logs import json_logger
+from raysignal.engine.instants import DAY_US
+from raysignal.engine.market.bars import Bar, Basis
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.keeping import Keeper
+from raysignal.engine.market.watch import Watch
+from raysignal.engine.signals import Signal
+from raysignal.serve.logs import json_logger
 from tests.market_bars import INSTRUMENT
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from engine.market.events import Channel, Instrument
-from engine.market.venues.catalogue import VENUES
-from engine.market.venues.protocol import Subscription, Tracker, Venue
+from raysignal.engine.market.events import Channel, Instrument
+from raysignal.engine.market.venues.catalogue import VENUES
+from raysignal.engine.market.venues.protocol import Subscription, Tracker, Venue
 
 Levels = dict[int, int]
 START_MS = 1_700_000_000_000

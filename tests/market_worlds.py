@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Self
 
-from engine.market.conversation import Terms
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument
-from engine.market.feed import Feed
-from engine.market.loopback.exchange import GeneratedExchange
-from engine.market.loopback.market import Market
-from engine.market.loopback.server import Loopback
-from engine.market.venues.catalogue import venue_named
-from engine.market.venues.protocol import Subscription, Tracker
+from raysignal.engine.market.conversation import Terms
+from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument
+from raysignal.engine.market.feed import Feed
+from raysignal.engine.market.loopback.exchange import GeneratedExchange
+from raysignal.engine.market.loopback.market import Market
+from raysignal.engine.market.loopback.server import Loopback
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.market.venues.protocol import Subscription, Tracker
 
 START_US = 1_700_000_000_000_000
 ALL = frozenset(Channel)

@@ -9,16 +9,16 @@ from typing import Any
 
 import structlog
 
-from engine.journal.stores import open_stores
-from engine.mailbox import Mailbox
-from engine.policy import Policy
-from engine.settings import Settings
-from engine.shard import Limits, Shard
-from serve.access import Access
-from serve.api import build_api
-from serve.front import Front
-from serve.logs import StoreLog
-from serve.routes import Routes
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.mailbox import Mailbox
+from raysignal.engine.policy import Policy
+from raysignal.engine.settings import Settings
+from raysignal.engine.shard import Limits, Shard
+from raysignal.serve.access import Access
+from raysignal.serve.api import build_api
+from raysignal.serve.front import Front
+from raysignal.serve.logs import StoreLog
+from raysignal.serve.routes import Routes
 
 
 class Desk:

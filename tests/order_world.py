@@ -6,14 +6,14 @@ from decimal import Decimal
 
 import numpy as np
 
-from engine.database.database import Database
-from engine.market.events import Instrument, Trade
-from engine.orders.listings import Costs, Listing
-from engine.orders.matching import Longs
-from engine.orders.orders import Kind, Side, Ticket, TimeInForce
-from engine.orders.paper import PaperExchange
-from engine.orders.planning import Instruction
-from engine.signals import Action
+from raysignal.engine.database.database import Database
+from raysignal.engine.market.events import Instrument, Trade
+from raysignal.engine.orders.listings import Costs, Listing
+from raysignal.engine.orders.matching import Longs
+from raysignal.engine.orders.orders import Kind, Side, Ticket, TimeInForce
+from raysignal.engine.orders.paper import PaperExchange
+from raysignal.engine.orders.planning import Instruction
+from raysignal.engine.signals import Action
 
 BTC = Instrument("binance", "BTCUSDT", price_decimals=2, size_decimals=3)
 PERP = Instrument("binance-usdm", "BTCUSDT", price_decimals=1, size_decimals=3)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import InvalidField
-from engine.strategies import strategy
-from engine.strategies.checking import UserStrategy
-from engine.strategies.strategy import Bars
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies import strategy
+from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.strategy import Bars
 
 _told = np.zeros(100_000, np.int8)
 

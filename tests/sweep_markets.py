@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from engine.strategies.strategy import Bars
-from experiments.sweeps.market import Market
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.sweeps.market import Market
 
 
 def market(

@@ -14,19 +14,19 @@ import ray
 from pydantic import SecretStr
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
-from agents.actors import ClusterAllowance
-from agents.actors import Terms as BudgetTerms
-from agents.adviser import Adviser
-from agents.budget import Period
-from agents.cassette import Cassette
-from agents.enhanced import reading
-from agents.enhanced.follower import PULL, Follower, Misfit
-from agents.enhanced.log import OutcomeLog
-from agents.enhanced.terms import Terms, model_of, why_off
-from agents.enhanced.vectors import Feeder, SettledRows
-from agents.gemini import KEY_VARIABLES, GeminiModel, api_key_in
-from engine.actors import Desk
-from engine.errors import (
+from raysignal.agents.actors import ClusterAllowance
+from raysignal.agents.actors import Terms as BudgetTerms
+from raysignal.agents.adviser import Adviser
+from raysignal.agents.budget import Period
+from raysignal.agents.cassette import Cassette
+from raysignal.agents.enhanced import reading
+from raysignal.agents.enhanced.follower import PULL, Follower, Misfit
+from raysignal.agents.enhanced.log import OutcomeLog
+from raysignal.agents.enhanced.terms import Terms, model_of, why_off
+from raysignal.agents.enhanced.vectors import Feeder, SettledRows
+from raysignal.agents.gemini import KEY_VARIABLES, GeminiModel, api_key_in
+from raysignal.engine.actors import Desk
+from raysignal.engine.errors import (
     Fenced,
     JournalDamaged,
     PortfolioConflict,
@@ -34,10 +34,10 @@ from engine.errors import (
     SettingsError,
     StoreUnavailable,
 )
-from engine.journal.stores import open_stores
-from engine.local_cluster import NAMESPACE
-from engine.private_files import cache_folder, restrict_new_files
-from engine.settings import SECRETS, Settings
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.local_cluster import NAMESPACE
+from raysignal.engine.private_files import cache_folder, restrict_new_files
+from raysignal.engine.settings import SECRETS, Settings
 
 T = TypeVar("T")
 

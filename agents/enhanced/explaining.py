@@ -7,14 +7,14 @@ from typing import Any
 
 import orjson
 
-from agents.adviser import Opinion
-from agents.briefing import standardised, statistics_of
-from agents.deciding import Begun, Decider, Judged
-from agents.gate import REASONS
-from agents.precedents import Shown, shown_of
-from agents.verdicts import By, Verdict, decided
-from engine.columns import TextColumn
-from engine.decisions import Decisions
+from raysignal.agents.adviser import Opinion
+from raysignal.agents.briefing import standardised, statistics_of
+from raysignal.agents.deciding import Begun, Decider, Judged
+from raysignal.agents.gate import REASONS
+from raysignal.agents.precedents import Shown, shown_of
+from raysignal.agents.verdicts import By, Verdict, decided
+from raysignal.engine.columns import TextColumn
+from raysignal.engine.decisions import Decisions
 
 DECIDERS = tuple(by.name.lower() for by in By)
 _WORDS = tuple(verdict.name.lower() for verdict in Verdict)

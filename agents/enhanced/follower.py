@@ -15,23 +15,23 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from agents.adviser import Adviser, Opinion
-from agents.deciding import Begun, Decider, Judged, ask, verdict_of
-from agents.enhanced.explaining import decisions_of
-from agents.enhanced.log import OutcomeLog, Reset
-from agents.enhanced.past import Past
-from agents.enhanced.terms import Terms
-from agents.gate import REASONS
-from agents.outcomes import Outcomes
-from agents.override import Taken as Found
-from agents.situations import Situations
-from agents.verdicts import Codes
-from engine.columns import SignalBatch
-from engine.decisions import Decisions
-from engine.digests import Ints
-from engine.errors import Conflict, StoreError
-from engine.policy import Policy
-from engine.receipts import Followed, Standing, Submission, Taken
+from raysignal.agents.adviser import Adviser, Opinion
+from raysignal.agents.deciding import Begun, Decider, Judged, ask, verdict_of
+from raysignal.agents.enhanced.explaining import decisions_of
+from raysignal.agents.enhanced.log import OutcomeLog, Reset
+from raysignal.agents.enhanced.past import Past
+from raysignal.agents.enhanced.terms import Terms
+from raysignal.agents.gate import REASONS
+from raysignal.agents.outcomes import Outcomes
+from raysignal.agents.override import Taken as Found
+from raysignal.agents.situations import Situations
+from raysignal.agents.verdicts import Codes
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.decisions import Decisions
+from raysignal.engine.digests import Ints
+from raysignal.engine.errors import Conflict, StoreError
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Followed, Standing, Submission, Taken
 
 PULL = 128
 """Rows that are decided together, at most: more would hold up the actor of the portfolios, and receipts with it."""

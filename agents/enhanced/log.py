@@ -15,9 +15,9 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
-from agents.outcomes import Outcomes
-from engine.errors import JournalDamaged
-from engine.journal.journal import Journal, JournalStore
+from raysignal.agents.outcomes import Outcomes
+from raysignal.engine.errors import JournalDamaged
+from raysignal.engine.journal.journal import Journal, JournalStore
 
 _COLUMNS = (
     ("ordinal", "<i8", 1), ("decided_at_us", "<i8", 1), ("known_at_us", "<i8", 1), ("gross_bps", "<f8", 3),

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.labels import Labels
-from agents.situations import LONGEST_LABEL, REGIMES, Situations
-from agents.verdicts import Codes
-from engine.columns import SignalBatch
-from engine.digests import Floats
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
+from raysignal.agents.labels import Labels
+from raysignal.agents.situations import LONGEST_LABEL, REGIMES, Situations
+from raysignal.agents.verdicts import Codes
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.digests import Floats
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
 
 SLOTS = 64
 """Dimensions of a vector. A number has a slot of its own, by its first appearance; those beyond have none."""

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agents.accuracy import Accuracy, accuracy
-from agents.enhanced.follower import Follower
-from agents.intervals import mean_interval
-from agents.labels import Labels
-from agents.verdicts import Verdict
-from engine.digests import Floats, Ints
+from raysignal.agents.accuracy import Accuracy, accuracy
+from raysignal.agents.enhanced.follower import Follower
+from raysignal.agents.intervals import mean_interval
+from raysignal.agents.labels import Labels
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.digests import Floats, Ints
 
 LATEST = 100_000
 """Figures that are estimated anew each time rest on so many of the latest signals."""

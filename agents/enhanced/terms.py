@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import Any
 
-from agents.breaker import BreakerRules
-from agents.evidence import Recall
-from agents.gate import GateRules
-from agents.gemini import KEY_VARIABLES, ModelSettings, api_key_in
-from agents.outcomes import Horizon
-from agents.override import AgentRules
-from engine.errors import InvalidField, SettingsError
-from engine.policy import Policy
-from engine.settings import PREFIX, Settings
+from raysignal.agents.breaker import BreakerRules
+from raysignal.agents.evidence import Recall
+from raysignal.agents.gate import GateRules
+from raysignal.agents.gemini import KEY_VARIABLES, ModelSettings, api_key_in
+from raysignal.agents.outcomes import Horizon
+from raysignal.agents.override import AgentRules
+from raysignal.engine.errors import InvalidField, SettingsError
+from raysignal.engine.policy import Policy
+from raysignal.engine.settings import PREFIX, Settings
 
 
 @dataclass(frozen=True, slots=True)

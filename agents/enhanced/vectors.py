@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from agents.enhanced.follower import Follower
-from agents.enhanced.past import SLOTS
-from agents.vectors import VectorIndex, VectorRows
-from agents.verdicts import Verdict
-from engine.errors import RaysignalError
+from raysignal.agents.enhanced.follower import Follower
+from raysignal.agents.enhanced.past import SLOTS
+from raysignal.agents.vectors import VectorIndex, VectorRows
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.errors import RaysignalError
 
 EVERY_S = 3.0
 """How often what was settled meanwhile is put into the index."""

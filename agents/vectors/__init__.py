@@ -2,7 +2,7 @@
 
 The truth is a list of settled outcomes that the owner can always produce again (`Rows`); the index follows it.
 What decides about a signal is ranked exactly elsewhere: Chroma may be behind, damaged or gone, and its owner
-goes on. For that reason Chroma runs in a child process (`python -m agents.vectors`), because a damaged index
+goes on. For that reason Chroma runs in a child process (`python -m raysignal.agents.vectors`), because a damaged index
 file can end the process that reads it, and a server that is asked may never answer.
 
     index = VectorIndex.open("memory", rows, dimensions=24)      # or "http://127.0.0.1:8000"
@@ -10,8 +10,8 @@ file can end the process that reads it, and a server that is asked may never ans
     index.similar(vector, as_of_us=now_us, k=10)
 """
 
-from agents.vectors.child import Deadlines
-from agents.vectors.index import Similar, State, Status, VectorIndex
-from agents.vectors.rows import Rows, VectorRows
+from raysignal.agents.vectors.child import Deadlines
+from raysignal.agents.vectors.index import Similar, State, Status, VectorIndex
+from raysignal.agents.vectors.rows import Rows, VectorRows
 
 __all__ = ["Deadlines", "Rows", "Similar", "State", "Status", "VectorIndex", "VectorRows"]

@@ -1,6 +1,6 @@
 """The child process: answers its owner's calls to one Chroma collection until the owner is gone.
 
-    python -m agents.vectors FD
+    python -m raysignal.agents.vectors FD
 
 FD is an inherited socket. A call is (method, seconds, arguments) and gets (True, result) or (False, reason). A
 call that outlasts its seconds ends the process, wherever it is: the alarm keeps its default action.
@@ -11,7 +11,7 @@ import sys
 from multiprocessing.connection import Connection
 from typing import Any
 
-from agents.vectors.chroma import Chroma, version
+from raysignal.agents.vectors.chroma import Chroma, version
 
 
 def serve(connection: Connection) -> None:

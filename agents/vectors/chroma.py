@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from agents.vectors.rows import Facts, Floats
+from raysignal.agents.vectors.rows import Facts, Floats
 
 Found = list[tuple[int, float, Facts]]
 _CONFIGURATION = {"hnsw": {"space": "l2", "ef_construction": 100, "ef_search": 200, "max_neighbors": 16}}

@@ -12,10 +12,10 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import Connection, Row, and_, case, or_, select
 
-from engine.database.database import Database
-from engine.database.tables import BARS
-from engine.market.bars import Bar, Basis, decimals_of, units
-from engine.market.events import Instrument
+from raysignal.engine.database.database import Database
+from raysignal.engine.database.tables import BARS
+from raysignal.engine.market.bars import Bar, Basis, decimals_of, units
+from raysignal.engine.market.events import Instrument
 
 _KEY = [column.name for column in BARS.primary_key]
 

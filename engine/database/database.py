@@ -23,9 +23,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
-from engine.database.addresses import SQLITE, kind_of, shown_address, sqlite_path
-from engine.database.migrating import upgrade
-from engine.errors import SettingsError, StoreError, StoreUnavailable
+from raysignal.engine.database.addresses import SQLITE, kind_of, shown_address, sqlite_path
+from raysignal.engine.database.migrating import upgrade
+from raysignal.engine.errors import SettingsError, StoreError, StoreUnavailable
 
 WAIT_S = 15.0
 """How long a statement waits for a lock, a connection or a server before it is given up."""

@@ -8,9 +8,9 @@ from decimal import Decimal
 
 from sqlalchemy import Connection, delete, select
 
-from engine.database.database import Database
-from engine.database.tables import PRICES
-from engine.market.events import Instrument
+from raysignal.engine.database.database import Database
+from raysignal.engine.database.tables import PRICES
+from raysignal.engine.market.events import Instrument
 
 
 @dataclass(frozen=True, slots=True)

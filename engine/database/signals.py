@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, func, select, update
 
-from engine.database.database import Database
-from engine.database.tables import SIGNALS, WATCHES
-from engine.market.bars import Basis
-from engine.market.crossover import Progress
-from engine.market.events import Instrument
-from engine.market.watch import MarketSignal
-from engine.signals import Action, Signal
+from raysignal.engine.database.database import Database
+from raysignal.engine.database.tables import SIGNALS, WATCHES
+from raysignal.engine.market.bars import Basis
+from raysignal.engine.market.crossover import Progress
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.watch import MarketSignal
+from raysignal.engine.signals import Action, Signal
 
 PENDING, POSTED, REFUSED = "pending", "posted", "refused"
 

@@ -8,7 +8,7 @@ signals   what it made of them, and what became of that at the portfolios
 
 from sqlalchemy import Boolean, Column, Index, MetaData, SmallInteger, Table, Text, text
 
-from engine.database.columns import Exact, Int64
+from raysignal.engine.database.columns import Exact, Int64
 
 METADATA = MetaData()
 

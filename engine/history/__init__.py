@@ -10,7 +10,7 @@ metadata holds the ledger as it was before row `<from>`, so that any receipt can
 SQL over all of it is in `engine.history.query`, apart because it brings DuckDB along.
 """
 
-from engine.history.read import (
+from raysignal.engine.history.read import (
     Page,
     Part,
     Row,
@@ -28,8 +28,8 @@ from engine.history.read import (
     signals_of,
     written_up_to,
 )
-from engine.history.schema import FIXED
-from engine.history.write import HistoryChunk, chunk_table, write_chunk
+from raysignal.engine.history.schema import FIXED
+from raysignal.engine.history.write import HistoryChunk, chunk_table, write_chunk
 
 __all__ = [
     "FIXED",

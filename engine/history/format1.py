@@ -7,10 +7,10 @@ number in the same file were in `feature.<name>.text`. A column's metadata holds
 import numpy as np
 import pyarrow as pa
 
-from engine.columns import TextColumn
-from engine.digests import Floats
-from engine.history.features import number_map, text_map
-from engine.history.schema import FIXED
+from raysignal.engine.columns import TextColumn
+from raysignal.engine.digests import Floats
+from raysignal.engine.history.features import number_map, text_map
+from raysignal.engine.history.schema import FIXED
 
 _FEATURE = "feature."
 

@@ -25,12 +25,12 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from engine.errors import InputError, SettingsError, StoreUnavailable
-from engine.history.checksums import is_intact
-from engine.history.format1 import current
-from engine.history.read import damaged
-from engine.history.schema import FIXED, FORMAT, PARTITIONS, Span, cover
-from engine.journal.addresses import split_store
+from raysignal.engine.errors import InputError, SettingsError, StoreUnavailable
+from raysignal.engine.history.checksums import is_intact
+from raysignal.engine.history.format1 import current
+from raysignal.engine.history.read import damaged
+from raysignal.engine.history.schema import FIXED, FORMAT, PARTITIONS, Span, cover
+from raysignal.engine.journal.addresses import split_store
 
 _READERS = 16
 _FOOTERS_KEPT = 100_000

@@ -18,18 +18,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from engine.columns import SignalBatch, TextColumn
-from engine.digests import Floats, Ints
-from engine.errors import InvalidField, JournalDamaged, NotFound
-from engine.history.checksums import is_intact
-from engine.history.features import numbers_of, texts_of
-from engine.history.format1 import current, is_current, is_of_format_1
-from engine.history.schema import FIXED, Span, cover, folder_of, newest_first, portfolio_of, uncounted
-from engine.instants import format_date
-from engine.signals import Action
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.errors import InvalidField, JournalDamaged, NotFound
+from raysignal.engine.history.checksums import is_intact
+from raysignal.engine.history.features import numbers_of, texts_of
+from raysignal.engine.history.format1 import current, is_current, is_of_format_1
+from raysignal.engine.history.schema import (
+    FIXED,
+    Span,
+    cover,
+    folder_of,
+    newest_first,
+    portfolio_of,
+    uncounted,
+)
+from raysignal.engine.instants import format_date
+from raysignal.engine.signals import Action
 
 if TYPE_CHECKING:
-    from engine.journal.blobs import BlobStore
+    from raysignal.engine.journal.blobs import BlobStore
 
 _SCANNED_A_PAGE = 1_000_000
 

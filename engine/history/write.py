@@ -19,16 +19,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.columns import SignalBatch, TextColumn
-from engine.digests import Ints
-from engine.history.checksums import UNSEALED, seal
-from engine.history.features import number_map, text_map
-from engine.history.schema import FIXED, FORMAT, TEXT_PORTFOLIOS, file_name
-from engine.instants import DAY_US, format_date
-from engine.ledger import LedgerRows, Outcome
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.digests import Ints
+from raysignal.engine.history.checksums import UNSEALED, seal
+from raysignal.engine.history.features import number_map, text_map
+from raysignal.engine.history.schema import FIXED, FORMAT, TEXT_PORTFOLIOS, file_name
+from raysignal.engine.instants import DAY_US, format_date
+from raysignal.engine.ledger import LedgerRows, Outcome
 
 if TYPE_CHECKING:
-    from engine.journal.blobs import BlobStore
+    from raysignal.engine.journal.blobs import BlobStore
 
 _OUTCOMES = tuple(outcome.name for outcome in Outcome)
 _ROW_GROUP = 16_384

@@ -5,8 +5,8 @@ blob store, and runs are merged as in a log-structured merge tree, so that few e
 Bloom filter (10 bits a key, 1.25 MB a million) and one key of every 128; its records are read from a local file.
 """
 
-from engine.identities.index import Identities
-from engine.identities.keys import first_in_batch, portfolio_keys
-from engine.identities.window import Frozen
+from raysignal.engine.identities.index import Identities
+from raysignal.engine.identities.keys import first_in_batch, portfolio_keys
+from raysignal.engine.identities.window import Frozen
 
 __all__ = ["Frozen", "Identities", "first_in_batch", "portfolio_keys"]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.digests import Ints, Words
-from engine.identities.merging import merge
-from engine.identities.runs import Run, open_runs, write_run
-from engine.identities.window import Frozen, Window
+from raysignal.engine.digests import Ints, Words
+from raysignal.engine.identities.merging import merge
+from raysignal.engine.identities.runs import Run, open_runs, write_run
+from raysignal.engine.identities.window import Frozen, Window
 
 if TYPE_CHECKING:
-    from engine.journal.blobs import BlobStore
+    from raysignal.engine.journal.blobs import BlobStore
 
 FAN_OUT = 8
 """As many runs of one level are merged into one of the next."""

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
-from engine.columns import TextColumn
-from engine.digests import Ints, Words
+from raysignal.engine.columns import TextColumn
+from raysignal.engine.digests import Ints, Words
 
 _ODD = np.uint64(0xC2B2AE3D27D4EB4F)
 _PORTFOLIO_SEED = 3

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.digests import Ints, Words
-from engine.identities.window import HIGH, LOW, RECORD_WORDS
+from raysignal.engine.digests import Ints, Words
+from raysignal.engine.identities.window import HIGH, LOW, RECORD_WORDS
 
 _OUT_RECORDS = 32_768
 

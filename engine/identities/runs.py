@@ -25,12 +25,12 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from engine.digests import Ints, Words
-from engine.errors import JournalDamaged, NotFound
-from engine.identities.window import CONTENT, HIGH, LOW, PLACE, RECORD_WORDS
+from raysignal.engine.digests import Ints, Words
+from raysignal.engine.errors import JournalDamaged, NotFound
+from raysignal.engine.identities.window import CONTENT, HIGH, LOW, PLACE, RECORD_WORDS
 
 if TYPE_CHECKING:
-    from engine.journal.blobs import BlobStore
+    from raysignal.engine.journal.blobs import BlobStore
 
 PART_RECORDS = 1 << 18
 _FENCE_EVERY = 128

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engine.identities.index import FAN_OUT, Identities
-from engine.identities.keys import first_in_batch, portfolio_keys
+from raysignal.engine.identities.index import FAN_OUT, Identities
+from raysignal.engine.identities.keys import first_in_batch, portfolio_keys
 
 if TYPE_CHECKING:
-    from engine.journal.blobs import BlobStore
+    from raysignal.engine.journal.blobs import BlobStore
 
 _MORE_THAN_A_WINDOW = 140_000
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from engine.digests import Ints, Words
+from raysignal.engine.digests import Ints, Words
 
 HIGH, LOW, PLACE, CONTENT = range(4)
 """The columns of a record; `PLACE` is the ordinal plus one."""

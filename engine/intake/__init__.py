@@ -9,10 +9,10 @@ json_rows, csv_rows, parquet_rows     how each format finds its cells
 scanning, parsing, stamps             compiled
 """
 
-from engine.intake.body import read_batch
-from engine.intake.fields import Reading
-from engine.intake.files import read_file, read_file_chunks
-from engine.intake.single import read_signal
-from engine.intake.tables import Intake
+from raysignal.engine.intake.body import read_batch
+from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.files import read_file, read_file_chunks
+from raysignal.engine.intake.single import read_signal
+from raysignal.engine.intake.tables import Intake
 
 __all__ = ["Intake", "Reading", "read_batch", "read_file", "read_file_chunks", "read_signal"]

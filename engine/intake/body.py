@@ -1,13 +1,13 @@
 """A batch from one body, by its content type."""
 
-from engine.errors import UnsupportedMedia
-from engine.intake.csv_rows import record_blocks
-from engine.intake.fields import Reading
-from engine.intake.json_rows import element_blocks, line_blocks, read_array
-from engine.intake.parquet_rows import MAGIC, table_blocks
-from engine.intake.single import BOM, load_object, media_type
-from engine.intake.tables import Intake, take_in
-from engine.intake.windows import Bytes, as_bytes, text_start
+from raysignal.engine.errors import UnsupportedMedia
+from raysignal.engine.intake.csv_rows import record_blocks
+from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
+from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
+from raysignal.engine.intake.single import BOM, load_object, media_type
+from raysignal.engine.intake.tables import Intake, take_in
+from raysignal.engine.intake.windows import Bytes, as_bytes, text_start
 
 LINE_TYPES = frozenset(
     f"application/{prefix}{name}"

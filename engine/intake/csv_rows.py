@@ -5,12 +5,12 @@ from functools import partial
 
 import numpy as np
 
-from engine.errors import InvalidField
-from engine.intake.fields import REQUIRED
-from engine.intake.scanning import BROKEN, MAX_COLUMNS, scan_records
-from engine.intake.single import unreadable
-from engine.intake.tables import Block, Cells, require_columns
-from engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Windows, text_start
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.intake.fields import REQUIRED
+from raysignal.engine.intake.scanning import BROKEN, MAX_COLUMNS, scan_records
+from raysignal.engine.intake.single import unreadable
+from raysignal.engine.intake.tables import Block, Cells, require_columns
+from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Windows, text_start
 
 _EXPECTED = "CSV with a header"
 _HEADER_BYTES = 1024 * 1024

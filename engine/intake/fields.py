@@ -14,10 +14,10 @@ from datetime import UTC, timezone
 from typing import Literal, NoReturn
 from zoneinfo import ZoneInfo
 
-from engine.errors import InvalidField
-from engine.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
-from engine.secrets import is_secret_name
-from engine.signals import Action, Signal
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
+from raysignal.engine.secrets import is_secret_name
+from raysignal.engine.signals import Action, Signal
 
 # Each field with the names it may come under; a name that is none of them, nor that of a secret, is a feature.
 ALIASES: Mapping[str, tuple[str, ...]] = {

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.errors import InvalidField, NotFound
-from engine.intake.body import read_json
-from engine.intake.csv_rows import record_blocks
-from engine.intake.fields import Reading
-from engine.intake.json_rows import line_blocks
-from engine.intake.parquet_rows import MAGIC, table_blocks
-from engine.intake.single import unreadable
-from engine.intake.tables import Block, Intake, instants_of, take_in
-from engine.intake.windows import Bytes, as_bytes
+from raysignal.engine.errors import InvalidField, NotFound
+from raysignal.engine.intake.body import read_json
+from raysignal.engine.intake.csv_rows import record_blocks
+from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.json_rows import line_blocks
+from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
+from raysignal.engine.intake.single import unreadable
+from raysignal.engine.intake.tables import Block, Intake, instants_of, take_in
+from raysignal.engine.intake.windows import Bytes, as_bytes
 
 CHUNK_ROWS = 262_144
 

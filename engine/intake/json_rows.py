@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.errors import UnreadableInput
-from engine.intake.fields import Reading
-from engine.intake.scanning import (
+from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.scanning import (
     BROKEN,
     END,
     MAX_COLUMNS,
@@ -20,9 +20,9 @@ from engine.intake.scanning import (
     scan_elements,
     scan_lines,
 )
-from engine.intake.single import as_object, load_json, load_object, unreadable
-from engine.intake.tables import Block, Cells, Intake, take_in
-from engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Window, Windows, text_start
+from raysignal.engine.intake.single import as_object, load_json, load_object, unreadable
+from raysignal.engine.intake.tables import Block, Cells, Intake, take_in
+from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Window, Windows, text_start
 
 _EXPECTED_LINES = "one JSON object a line"
 _EXPECTED_ARRAY = "a JSON array of objects"

@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from engine.errors import InputTooLarge, InvalidField
-from engine.intake.fields import Reading
-from engine.intake.scanning import ABSENT, FALSE, MAX_COLUMNS, NULL, TEXT, TRUE, VALUE
-from engine.intake.single import unreadable
-from engine.intake.tables import Block, Cells, require_columns
-from engine.intake.windows import BLOCK_ROWS, Bytes
+from raysignal.engine.errors import InputTooLarge, InvalidField
+from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.scanning import ABSENT, FALSE, MAX_COLUMNS, NULL, TEXT, TRUE, VALUE
+from raysignal.engine.intake.single import unreadable
+from raysignal.engine.intake.tables import Block, Cells, require_columns
+from raysignal.engine.intake.windows import BLOCK_ROWS, Bytes
 
 MAGIC = b"PAR1"
 _LARGEST_BLOCK = 2**31 - 1

@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from engine.instants import DAY_US, EARLIEST_US, LATEST_US
-from engine.intake.parsing import trimmed
-from engine.intake.scanning import TEXT
-from engine.raw import compiled
+from raysignal.engine.instants import DAY_US, EARLIEST_US, LATEST_US
+from raysignal.engine.intake.parsing import trimmed
+from raysignal.engine.intake.scanning import TEXT
+from raysignal.engine.raw import compiled
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.columns import SignalBatch, TextColumn
-from engine.errors import InputError, InputTooLarge, InvalidField, shorten
-from engine.intake.fields import (
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.errors import InputError, InputTooLarge, InvalidField, shorten
+from raysignal.engine.intake.fields import (
     ALIASES,
     FIELD_OF,
     MAX_FEATURES,
@@ -28,7 +28,7 @@ from engine.intake.fields import (
     check_feature_name,
     signal_of,
 )
-from engine.intake.parsing import (
+from raysignal.engine.intake.parsing import (
     NUMERIC,
     PENDING,
     TEXTUAL,
@@ -40,9 +40,9 @@ from engine.intake.parsing import (
     read_numbers,
     trim_names,
 )
-from engine.intake.scanning import ABSENT, MAX_COLUMNS
-from engine.intake.stamps import read_stamps, to_instants
-from engine.secrets import is_secret_name
+from raysignal.engine.intake.scanning import ABSENT, MAX_COLUMNS
+from raysignal.engine.intake.stamps import read_stamps, to_instants
+from raysignal.engine.secrets import is_secret_name
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]

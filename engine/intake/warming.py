@@ -2,8 +2,8 @@
 
 import json
 
-from engine.intake.body import read_batch
-from engine.intake.fields import Reading
+from raysignal.engine.intake.body import read_batch
+from raysignal.engine.intake.fields import Reading
 
 _ROW = {
     "timestamp": "2025-01-01 00:00", "price": "100.12345678901234567", "signal": "BUY", "symbol": "BTC",

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from engine.errors import InputTooLarge
-from engine.intake.single import BOM, unreadable
-from engine.raw import compiled, copy_bytes, word_at
+from raysignal.engine.errors import InputTooLarge
+from raysignal.engine.intake.single import BOM, unreadable
+from raysignal.engine.raw import compiled, copy_bytes, word_at
 
 Bytes = npt.NDArray[np.uint8]
 

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from engine.errors import NotFound, StoreError, StoreUnavailable
-from engine.journal.bucket import Bucket
-from engine.journal.disk import Disk, RealDisk
-from engine.journal.frames import Bytes
-from engine.journal.local import disk_errors, link_new
+from raysignal.engine.errors import NotFound, StoreError, StoreUnavailable
+from raysignal.engine.journal.bucket import Bucket
+from raysignal.engine.journal.disk import Disk, RealDisk
+from raysignal.engine.journal.frames import Bytes
+from raysignal.engine.journal.local import disk_errors, link_new
 
 JOURNAL_FOLDER = "journal"
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from engine.journal.frames import Bytes
+from raysignal.engine.journal.frames import Bytes
 
 _JOIN_BELOW = 256 * 1024
 _BUFFERS_A_CALL = 1024  # IOV_MAX on Linux

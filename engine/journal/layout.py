@@ -4,8 +4,8 @@ import json
 import zlib
 from collections.abc import Callable
 
-from engine.errors import JournalDamaged, SettingsError
-from engine.journal.stores import Stores
+from raysignal.engine.errors import JournalDamaged, SettingsError
+from raysignal.engine.journal.stores import Stores
 
 LAYOUT = "state/layout.json"
 

@@ -48,9 +48,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.errors import Fenced, StoreError, StoreUnavailable, UnsafeStore
-from engine.journal.disk import AppendFile, Disk, RealDisk
-from engine.journal.frames import (
+from raysignal.engine.errors import Fenced, StoreError, StoreUnavailable, UnsafeStore
+from raysignal.engine.journal.disk import AppendFile, Disk, RealDisk
+from raysignal.engine.journal.frames import (
     GENESIS,
     HEADER_SIZE,
     Bytes,
@@ -62,7 +62,7 @@ from engine.journal.frames import (
     previous_epoch_of,
     scan,
 )
-from engine.journal.journal import Block, JournalEnd, damaged
+from raysignal.engine.journal.journal import Block, JournalEnd, damaged
 
 SECTOR = 512
 SEGMENT_SIZE = 64 * 1024 * 1024

@@ -26,10 +26,18 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from engine.errors import Fenced, StoreUnavailable
-from engine.journal.bucket import Bucket
-from engine.journal.frames import GENESIS, LAST_OF_COMMIT, Bytes, Position, Record, encode_takeover, scan
-from engine.journal.journal import Block, JournalEnd, damaged
+from raysignal.engine.errors import Fenced, StoreUnavailable
+from raysignal.engine.journal.bucket import Bucket
+from raysignal.engine.journal.frames import (
+    GENESIS,
+    LAST_OF_COMMIT,
+    Bytes,
+    Position,
+    Record,
+    encode_takeover,
+    scan,
+)
+from raysignal.engine.journal.journal import Block, JournalEnd, damaged
 
 _COMMIT = re.compile(r"(\d{20})\.commit")
 _AHEAD_BYTES = 64 * 1024 * 1024

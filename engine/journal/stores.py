@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from engine.journal.addresses import split_store
-from engine.journal.blobs import JOURNAL_FOLDER, BlobStore, DiskBlobs, S3Blobs, check_blob_name
-from engine.journal.bucket import Bucket, S3Client, s3_client
-from engine.journal.disk import Disk, RealDisk
-from engine.journal.journal import JournalStore
-from engine.journal.local import LocalStore, disk_errors
-from engine.journal.s3 import S3Store
+from raysignal.engine.journal.addresses import split_store
+from raysignal.engine.journal.blobs import JOURNAL_FOLDER, BlobStore, DiskBlobs, S3Blobs, check_blob_name
+from raysignal.engine.journal.bucket import Bucket, S3Client, s3_client
+from raysignal.engine.journal.disk import Disk, RealDisk
+from raysignal.engine.journal.journal import JournalStore
+from raysignal.engine.journal.local import LocalStore, disk_errors
+from raysignal.engine.journal.s3 import S3Store
 
 __all__ = ["BlobStore", "DiskBlobs", "S3Blobs", "Stores", "open_stores"]
 

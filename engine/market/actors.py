@@ -21,21 +21,21 @@ from pydantic import SecretStr
 from ray.exceptions import RayError
 from structlog.typing import FilteringBoundLogger
 
-from engine.actors import Desk
-from engine.database.database import Database, open_database
-from engine.errors import RaysignalError
-from engine.journal.stores import open_stores
-from engine.local_cluster import NAMESPACE
-from engine.market.clocks import SystemClock
-from engine.market.following import Around, Followed, following
-from engine.market.limits import VenueLimits
-from engine.market.monitoring.health import HealthWatch
-from engine.market.posting import answer_from_thread, post_from_thread
-from engine.market.supervising import START_WITHIN_S, Supervisor
-from engine.market.venues.catalogue import venue_named
-from engine.private_files import restrict_new_files
-from engine.settings import SECRETS, Settings
-from engine.signals import Signal
+from raysignal.engine.actors import Desk
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.local_cluster import NAMESPACE
+from raysignal.engine.market.clocks import SystemClock
+from raysignal.engine.market.following import Around, Followed, following
+from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.monitoring.health import HealthWatch
+from raysignal.engine.market.posting import answer_from_thread, post_from_thread
+from raysignal.engine.market.supervising import START_WITHIN_S, Supervisor
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.private_files import restrict_new_files
+from raysignal.engine.settings import SECRETS, Settings
+from raysignal.engine.signals import Signal
 
 _PATIENCE_S = 2.0
 _LIVES = "feeds/lives"

@@ -38,9 +38,9 @@ from enum import StrEnum
 
 import msgspec
 
-from engine.errors import InvalidField
-from engine.instants import DAY_US, MICROSECONDS, check_interval
-from engine.market.events import (
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import DAY_US, MICROSECONDS, check_interval
+from raysignal.engine.market.events import (
     MOST_DECIMALS,
     BookChange,
     BookLost,

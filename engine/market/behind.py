@@ -15,9 +15,9 @@ from typing import Self
 
 from structlog.typing import FilteringBoundLogger
 
-from engine.errors import StoreUnavailable
-from engine.market.bars import Bar
-from engine.market.keeping import Keeper
+from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.market.bars import Bar
+from raysignal.engine.market.keeping import Keeper
 
 MOST_WAITING = 20_000
 MOST_AT_ONCE = 2_000

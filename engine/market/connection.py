@@ -13,15 +13,15 @@ from random import Random
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from engine.errors import RaysignalError
-from engine.market.backoff import Backoff, retry_after_s
-from engine.market.clocks import Clock
-from engine.market.conversation import Conversation, Terms
-from engine.market.events import Instrument
-from engine.market.limits import Limiter, VenueLimits
-from engine.market.monitoring.observed import Observed
-from engine.market.rest import RestClient
-from engine.market.venues.protocol import Request
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.market.backoff import Backoff, retry_after_s
+from raysignal.engine.market.clocks import Clock
+from raysignal.engine.market.conversation import Conversation, Terms
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.limits import Limiter, VenueLimits
+from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.rest import RestClient
+from raysignal.engine.market.venues.protocol import Request
 
 _LIMITED = frozenset({418, 429})
 _MOST_MESSAGE = 16 << 20

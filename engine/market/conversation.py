@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
-from engine.market.backoff import Backoff
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
-from engine.market.monitoring.observed import STAGES, Observed
-from engine.market.staleness import BookWatch, Heartbeat, TradeWatch
-from engine.market.venues.protocol import Manners, Opening, Request, Tracker, Venue
+from raysignal.engine.market.backoff import Backoff
+from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
+from raysignal.engine.market.monitoring.observed import STAGES, Observed
+from raysignal.engine.market.staleness import BookWatch, Heartbeat, TradeWatch
+from raysignal.engine.market.venues.protocol import Manners, Opening, Request, Tracker, Venue
 
 Sink = Callable[[Sequence[Event]], None]
 

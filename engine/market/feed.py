@@ -15,20 +15,20 @@ from dataclasses import asdict, replace
 from random import Random
 from typing import Any, Protocol, Self
 
-from engine.errors import InvalidField, RaysignalError, StoreUnavailable, VenueRefusal
-from engine.market.clocks import Clock
-from engine.market.connection import Connection
-from engine.market.conversation import Conversation, Notes, Sink, Terms
-from engine.market.events import Channel, Instrument, Kline
-from engine.market.limits import VenueLimits
-from engine.market.monitoring.health import Health, HealthWatch
-from engine.market.monitoring.observed import Observed
-from engine.market.monitoring.offset import VenueClock
-from engine.market.monitoring.page import BOUNDS_NS
-from engine.market.monitoring.process import ProcessWatch
-from engine.market.rest import RestClient
-from engine.market.venues.protocol import Hosts, Request, Subscription, Tracker, Venue
-from engine.market.venues.tracker import COUNTS
+from raysignal.engine.errors import InvalidField, RaysignalError, StoreUnavailable, VenueRefusal
+from raysignal.engine.market.clocks import Clock
+from raysignal.engine.market.connection import Connection
+from raysignal.engine.market.conversation import Conversation, Notes, Sink, Terms
+from raysignal.engine.market.events import Channel, Instrument, Kline
+from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.monitoring.health import Health, HealthWatch
+from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.offset import VenueClock
+from raysignal.engine.market.monitoring.page import BOUNDS_NS
+from raysignal.engine.market.monitoring.process import ProcessWatch
+from raysignal.engine.market.rest import RestClient
+from raysignal.engine.market.venues.protocol import Hosts, Request, Subscription, Tracker, Venue
+from raysignal.engine.market.venues.tracker import COUNTS
 
 
 class Answers(Protocol):

@@ -14,32 +14,32 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from engine.database.database import Database
-from engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
-from engine.instants import parse_bar
-from engine.journal.blobs import BlobStore
-from engine.market.bars import Bar, Basis, bar_of
-from engine.market.clocks import Clock
-from engine.market.events import Instrument
-from engine.market.feed import Answers, Feed, history_of, learn_the_time, naming_symbols
-from engine.market.keeping import Rename, nothing_to_rename
-from engine.market.limits import VenueLimits
-from engine.market.monitoring.health import Health, State
-from engine.market.monitoring.observed import Observed
-from engine.market.monitoring.offset import VenueClock
-from engine.market.rest import RestClient
-from engine.market.station import Station, StationTerms
-from engine.market.venues.catalogue import venue_named
-from engine.market.venues.protocol import Hosts, Venue
-from engine.orders.dealing import Dealer
-from engine.orders.listings import Costs, Listing
-from engine.orders.orders import Kind
-from engine.orders.paper import PaperExchange
-from engine.orders.planning import Plan
-from engine.orders.store import OrderStore
-from engine.orders.trader import Trader
-from engine.settings import Settings
-from engine.signals import Signal
+from raysignal.engine.database.database import Database
+from raysignal.engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
+from raysignal.engine.instants import parse_bar
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.market.bars import Bar, Basis, bar_of
+from raysignal.engine.market.clocks import Clock
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.feed import Answers, Feed, history_of, learn_the_time, naming_symbols
+from raysignal.engine.market.keeping import Rename, nothing_to_rename
+from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.monitoring.health import Health, State
+from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.offset import VenueClock
+from raysignal.engine.market.rest import RestClient
+from raysignal.engine.market.station import Station, StationTerms
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.market.venues.protocol import Hosts, Venue
+from raysignal.engine.orders.dealing import Dealer
+from raysignal.engine.orders.listings import Costs, Listing
+from raysignal.engine.orders.orders import Kind
+from raysignal.engine.orders.paper import PaperExchange
+from raysignal.engine.orders.planning import Plan
+from raysignal.engine.orders.store import OrderStore
+from raysignal.engine.orders.trader import Trader
+from raysignal.engine.settings import Settings
+from raysignal.engine.signals import Signal
 
 CURRENCY = "quote"
 """What a paper account of one instrument counts in: whatever its prices are in."""

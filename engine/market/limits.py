@@ -7,7 +7,7 @@ the venue's 429.
 from collections import deque
 from dataclasses import dataclass
 
-from engine.market.venues.protocol import Manners
+from raysignal.engine.market.venues.protocol import Manners
 
 REST_SHARE = 0.5  # of what venues allow: others live behind the same address
 

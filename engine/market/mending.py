@@ -9,10 +9,10 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from engine.database.bars import read_bars
-from engine.instants import MICROSECONDS
-from engine.market.bars import Bar, Basis
-from engine.market.watch import Watch
+from raysignal.engine.database.bars import read_bars
+from raysignal.engine.instants import MICROSECONDS
+from raysignal.engine.market.bars import Bar, Basis
+from raysignal.engine.market.watch import Watch
 
 MOST = 1_000
 FIRST_US = 5 * MICROSECONDS

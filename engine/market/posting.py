@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from engine.columns import SignalBatch, TextColumn
-from engine.errors import StoreUnavailable
-from engine.signals import Signal
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.signals import Signal
 
 PATIENCE_S = 45.0
 

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from engine.errors import UnreadableInput
-from engine.market.shapes import (
+from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.market.shapes import (
     CHOICE,
     DECIMALS_AT,
     ENTRY,
@@ -39,7 +39,7 @@ from engine.market.shapes import (
     compile_forms,
     read_slowly,
 )
-from engine.raw import compiled_as, lowest_bit, plain_marks, word_at
+from raysignal.engine.raw import compiled_as, lowest_bit, plain_marks, word_at
 
 Bytes = npt.NDArray[np.uint8]
 

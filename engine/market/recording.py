@@ -25,13 +25,13 @@ from typing import NamedTuple, Self
 
 import orjson
 
-from engine.errors import InvalidField, NotFound, UnreadableInput
-from engine.market.clocks import Clock
-from engine.market.conversation import Sink
-from engine.market.events import Channel, Instrument
-from engine.market.monitoring.observed import Observed
-from engine.market.venues.catalogue import is_inverse
-from engine.market.venues.protocol import Subscription, Tracker
+from raysignal.engine.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.market.clocks import Clock
+from raysignal.engine.market.conversation import Sink
+from raysignal.engine.market.events import Channel, Instrument
+from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.venues.catalogue import is_inverse
+from raysignal.engine.market.venues.protocol import Subscription, Tracker
 
 DISCONNECTED = b'{"recording":"disconnected"}'
 _OWN, _OF, _SNAPSHOT, _BINANCE_SNAPSHOT = (

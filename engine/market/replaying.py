@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.errors import InvalidField, NotFound, UnreadableInput
-from engine.market.conversation import Sink
-from engine.market.events import Channel, Instrument
-from engine.market.recording import About, Line, Player, read_recording
-from engine.market.venues.catalogue import venue_named
-from engine.market.venues.protocol import Subscription, Tracker
-from engine.market.venues.tracker import COUNTS
+from raysignal.engine.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.market.conversation import Sink
+from raysignal.engine.market.events import Channel, Instrument
+from raysignal.engine.market.recording import About, Line, Player, read_recording
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.market.venues.protocol import Subscription, Tracker
+from raysignal.engine.market.venues.tracker import COUNTS
 
 _ENDINGS = (".gz",)
 

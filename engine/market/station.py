@@ -14,18 +14,18 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from engine.database.database import Database
-from engine.instants import format_instant
-from engine.journal.blobs import BlobStore
-from engine.market.bars import Bar, BarBuilder, Basis, bar_name
-from engine.market.behind import Behind
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
-from engine.market.keeping import History, Keeper, Rename, nothing_to_rename
-from engine.market.venues.protocol import Opening, Subscription, Tracker, Venue
-from engine.market.watch import Watch
-from engine.orders.dealing import Dealer, Levels
-from engine.orders.planning import Instruction
-from engine.signals import Signal
+from raysignal.engine.database.database import Database
+from raysignal.engine.instants import format_instant
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.market.bars import Bar, BarBuilder, Basis, bar_name
+from raysignal.engine.market.behind import Behind
+from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
+from raysignal.engine.market.keeping import History, Keeper, Rename, nothing_to_rename
+from raysignal.engine.market.venues.protocol import Opening, Subscription, Tracker, Venue
+from raysignal.engine.market.watch import Watch
+from raysignal.engine.orders.dealing import Dealer, Levels
+from raysignal.engine.orders.planning import Instruction
+from raysignal.engine.signals import Signal
 
 LEFT_OUT = 10
 """So many prices in a row that are left out, and nothing that is made of them can be believed."""

@@ -13,11 +13,11 @@ from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
-from engine.errors import DatabaseTooNew, InvalidField, RaysignalError, SettingsError, UnsafeStore
-from engine.market.backoff import Backoff
-from engine.market.clocks import Clock
-from engine.market.following import Followed
-from engine.market.monitoring.health import Health, State
+from raysignal.engine.errors import DatabaseTooNew, InvalidField, RaysignalError, SettingsError, UnsafeStore
+from raysignal.engine.market.backoff import Backoff
+from raysignal.engine.market.clocks import Clock
+from raysignal.engine.market.following import Followed
+from raysignal.engine.market.monitoring.health import Health, State
 
 FOR_GOOD = (InvalidField, SettingsError, DatabaseTooNew, UnsafeStore)
 """What no repetition mends: a symbol that is not traded, windows that cannot be, a database of a later version."""

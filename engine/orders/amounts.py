@@ -8,7 +8,7 @@ Decimal's own context, so none is applied to an amount but to compare.
 from collections.abc import Iterable
 from decimal import Clamped, Context, Decimal, Inexact, InvalidOperation
 
-from engine.errors import InvalidField
+from raysignal.engine.errors import InvalidField
 
 ZERO = Decimal(0)
 BPS = Decimal(10_000)

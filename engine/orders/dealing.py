@@ -19,14 +19,14 @@ from typing import Any, Self
 
 from structlog.typing import FilteringBoundLogger
 
-from engine.errors import ExchangeUnreachable, StoreError, UnexplainedDifference
-from engine.market.books import ASK, BID, OrderBook
-from engine.market.events import Instrument, Trade
-from engine.market.shapes import Longs
-from engine.orders.orders import Order, State
-from engine.orders.paper import PaperExchange
-from engine.orders.planning import Instruction
-from engine.orders.trader import Trader
+from raysignal.engine.errors import ExchangeUnreachable, StoreError, UnexplainedDifference
+from raysignal.engine.market.books import ASK, BID, OrderBook
+from raysignal.engine.market.events import Instrument, Trade
+from raysignal.engine.market.shapes import Longs
+from raysignal.engine.orders.orders import Order, State
+from raysignal.engine.orders.paper import PaperExchange
+from raysignal.engine.orders.planning import Instruction
+from raysignal.engine.orders.trader import Trader
 
 LEVELS = 200
 """So many levels a side are handed over; an order that eats more finds the rest of the book empty."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from engine.errors import OrderError
-from engine.orders.amounts import product, total
-from engine.orders.orders import Progress, Side, Ticket
+from raysignal.engine.errors import OrderError
+from raysignal.engine.orders.amounts import product, total
+from raysignal.engine.orders.orders import Progress, Side, Ticket
 
 
 @dataclass(frozen=True, slots=True)

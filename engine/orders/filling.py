@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from engine.errors import OrderRejected
-from engine.market.events import Trade
-from engine.orders.amounts import plain, product, share_bps, total
-from engine.orders.exchange import Fill
-from engine.orders.holdings import Holdings
-from engine.orders.listings import Costs, Listing
-from engine.orders.matching import (
+from raysignal.engine.errors import OrderRejected
+from raysignal.engine.market.events import Trade
+from raysignal.engine.orders.amounts import plain, product, share_bps, total
+from raysignal.engine.orders.exchange import Fill
+from raysignal.engine.orders.holdings import Holdings
+from raysignal.engine.orders.listings import Costs, Listing
+from raysignal.engine.orders.matching import (
     Depth,
     Eaten,
     Resident,
@@ -27,8 +27,8 @@ from engine.orders.matching import (
     shown_at,
     touched_by,
 )
-from engine.orders.orders import Kind, Progress, State, Ticket, TimeInForce, check_step
-from engine.orders.paper_store import Kept
+from raysignal.engine.orders.orders import Kind, Progress, State, Ticket, TimeInForce, check_step
+from raysignal.engine.orders.paper_store import Kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from engine.orders.amounts import ZERO, affordable, less, magnitude, minus, product, share_bps, total
-from engine.orders.listings import Listing
-from engine.orders.orders import Side
+from raysignal.engine.orders.amounts import (
+    ZERO,
+    affordable,
+    less,
+    magnitude,
+    minus,
+    product,
+    share_bps,
+    total,
+)
+from raysignal.engine.orders.listings import Listing
+from raysignal.engine.orders.orders import Side
 
 
 @dataclass(frozen=True, slots=True)

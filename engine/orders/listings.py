@@ -3,10 +3,17 @@
 from dataclasses import dataclass
 from decimal import Decimal
 
-from engine.errors import InvalidField, OrderRejected
-from engine.market.events import Instrument
-from engine.orders.amounts import ZERO, check_not_negative, check_positive, fits_step, plain, product
-from engine.orders.orders import Kind, Ticket
+from raysignal.engine.errors import InvalidField, OrderRejected
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.orders.amounts import (
+    ZERO,
+    check_not_negative,
+    check_positive,
+    fits_step,
+    plain,
+    product,
+)
+from raysignal.engine.orders.orders import Kind, Ticket
 
 
 @dataclass(frozen=True, slots=True)

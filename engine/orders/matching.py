@@ -18,9 +18,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from engine.market.events import Instrument, Trade
-from engine.orders.amounts import less, units
-from engine.orders.orders import Progress, Side, Ticket
+from raysignal.engine.market.events import Instrument, Trade
+from raysignal.engine.orders.amounts import less, units
+from raysignal.engine.orders.orders import Progress, Side, Ticket
 
 Longs = npt.NDArray[np.int64]
 BIDS, ASKS = 0, 1

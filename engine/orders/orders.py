@@ -25,9 +25,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 
-from engine.errors import ImpossibleTransition, InvalidField
-from engine.market.events import Instrument
-from engine.orders.amounts import ZERO, check_positive, plain, ratio
+from raysignal.engine.errors import ImpossibleTransition, InvalidField
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.orders.amounts import ZERO, check_positive, plain, ratio
 
 ID_LENGTH = 32
 """Characters of a client id, letters and digits only: the most that OKX takes (Binance and Bybit: 36)."""

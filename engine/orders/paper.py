@@ -28,8 +28,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
 
-from engine.database.database import Database
-from engine.errors import (
+from raysignal.engine.database.database import Database
+from raysignal.engine.errors import (
     ExchangeUnreachable,
     IdentityConflict,
     InvalidField,
@@ -37,15 +37,15 @@ from engine.errors import (
     OrderRejected,
     StoreUnavailable,
 )
-from engine.market.events import Trade
-from engine.orders.amounts import check_not_negative
-from engine.orders.exchange import Balances, Fill, Report
-from engine.orders.filling import Rules, Turn
-from engine.orders.holdings import Holdings
-from engine.orders.listings import USUAL_COSTS, Costs, Listing
-from engine.orders.matching import ASKS, BIDS, Depth, still_eaten
-from engine.orders.orders import State, Ticket
-from engine.orders.paper_store import Kept, PaperStore
+from raysignal.engine.market.events import Trade
+from raysignal.engine.orders.amounts import check_not_negative
+from raysignal.engine.orders.exchange import Balances, Fill, Report
+from raysignal.engine.orders.filling import Rules, Turn
+from raysignal.engine.orders.holdings import Holdings
+from raysignal.engine.orders.listings import USUAL_COSTS, Costs, Listing
+from raysignal.engine.orders.matching import ASKS, BIDS, Depth, still_eaten
+from raysignal.engine.orders.orders import State, Ticket
+from raysignal.engine.orders.paper_store import Kept, PaperStore
 
 PUT_BACK_US = 5_000_000
 """Instants go back by less where messages overtake each other; by more where the clock was wrong and was put right."""

@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, select, text, update
 
-from engine.database.database import Database
-from engine.errors import Fenced, InvalidField
-from engine.orders.exchange import Fill, Report
-from engine.orders.holdings import Held, Holdings
-from engine.orders.matching import Eaten, Resident
-from engine.orders.rows import (
+from raysignal.engine.database.database import Database
+from raysignal.engine.errors import Fenced, InvalidField
+from raysignal.engine.orders.exchange import Fill, Report
+from raysignal.engine.orders.holdings import Held, Holdings
+from raysignal.engine.orders.matching import Eaten, Resident
+from raysignal.engine.orders.rows import (
     fill_of,
     fill_values,
     progress_of,
@@ -19,7 +19,7 @@ from engine.orders.rows import (
     ticket_of,
     ticket_values,
 )
-from engine.orders.tables import (
+from raysignal.engine.orders.tables import (
     OPEN_STATES,
     PAPER_ACCOUNTS,
     PAPER_DEPTH,

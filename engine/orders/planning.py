@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from engine import policy
-from engine.errors import InvalidField
-from engine.instants import DAY_US, MICROSECONDS
-from engine.orders.amounts import (
+from raysignal.engine import policy
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import DAY_US, MICROSECONDS
+from raysignal.engine.orders.amounts import (
     BPS,
     ZERO,
     affordable,
@@ -28,9 +28,9 @@ from engine.orders.amounts import (
     total,
     up_to_step,
 )
-from engine.orders.listings import Listing
-from engine.orders.orders import Kind, Origin, Side, Ticket, TimeInForce, client_id
-from engine.signals import Action, Signal
+from raysignal.engine.orders.listings import Listing
+from raysignal.engine.orders.orders import Kind, Origin, Side, Ticket, TimeInForce, client_id
+from raysignal.engine.signals import Action, Signal
 
 
 class Outcome(StrEnum):

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from engine.orders.amounts import ZERO, less, plain
-from engine.orders.exchange import Balances, Fill, Report
-from engine.orders.orders import Order
-from engine.orders.store import Adjustment, Position
+from raysignal.engine.orders.amounts import ZERO, less, plain
+from raysignal.engine.orders.exchange import Balances, Fill, Report
+from raysignal.engine.orders.orders import Order
+from raysignal.engine.orders.store import Adjustment, Position
 
 
 @dataclass(frozen=True, slots=True)

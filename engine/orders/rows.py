@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.market.events import Instrument
-from engine.orders.exchange import Fill
-from engine.orders.orders import Kind, Progress, Side, State, Ticket, TimeInForce
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.orders.exchange import Fill
+from raysignal.engine.orders.orders import Kind, Progress, Side, State, Ticket, TimeInForce
 
 
 def ticket_values(ticket: Ticket) -> dict[str, Any]:

@@ -12,13 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, text, update
 
-from engine.database.database import Database
-from engine.errors import InvalidField, NotFound, OrderError
-from engine.orders.amounts import ZERO, less, minus, product, total
-from engine.orders.exchange import Fill
-from engine.orders.orders import Event, Order, Origin, Purpose, replay
-from engine.orders.planning import Instruction, Outcome
-from engine.orders.rows import (
+from raysignal.engine.database.database import Database
+from raysignal.engine.errors import InvalidField, NotFound, OrderError
+from raysignal.engine.orders.amounts import ZERO, less, minus, product, total
+from raysignal.engine.orders.exchange import Fill
+from raysignal.engine.orders.orders import Event, Order, Origin, Purpose, replay
+from raysignal.engine.orders.planning import Instruction, Outcome
+from raysignal.engine.orders.rows import (
     fill_of,
     fill_values,
     progress_of,
@@ -26,7 +26,7 @@ from engine.orders.rows import (
     ticket_of,
     ticket_values,
 )
-from engine.orders.tables import (
+from raysignal.engine.orders.tables import (
     ADJUSTMENTS,
     FILLS,
     OPEN_STATES,
@@ -37,7 +37,7 @@ from engine.orders.tables import (
     TRADED_SIGNALS,
     TRADING_ACCOUNTS,
 )
-from engine.signals import Action
+from raysignal.engine.signals import Action
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ paper_*           the same side of the world as an exchange sees it
 
 from sqlalchemy import Boolean, Column, Index, Integer, SmallInteger, Table, Text, UniqueConstraint, text
 
-from engine.database.columns import Exact, Int64
-from engine.database.tables import METADATA
+from raysignal.engine.database.columns import Exact, Int64
+from raysignal.engine.database.tables import METADATA
 
 OPEN_STATES = "state IN ('created', 'sent', 'unknown', 'accepted', 'partially_filled')"
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from engine.errors import (
+from raysignal.engine.errors import (
     ExchangeUnreachable,
     IdentityConflict,
     InvalidField,
@@ -33,13 +33,13 @@ from engine.errors import (
     OrderRejected,
     UnexplainedDifference,
 )
-from engine.orders.amounts import ZERO, less, product, total
-from engine.orders.exchange import Exchange, Report, check_report
-from engine.orders.listings import Listing
-from engine.orders.orders import Order, State, create
-from engine.orders.planning import Instruction, Outcome, Plan, decide
-from engine.orders.reconciling import Comparison, compare
-from engine.orders.store import Account, OrderStore, Position
+from raysignal.engine.orders.amounts import ZERO, less, product, total
+from raysignal.engine.orders.exchange import Exchange, Report, check_report
+from raysignal.engine.orders.listings import Listing
+from raysignal.engine.orders.orders import Order, State, create
+from raysignal.engine.orders.planning import Instruction, Outcome, Plan, decide
+from raysignal.engine.orders.reconciling import Comparison, compare
+from raysignal.engine.orders.store import Account, OrderStore, Position
 
 _LOOKS = 3  # at figures that may change while they are read
 

@@ -16,16 +16,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.errors import InvalidField, StrategyFailed
-from engine.instants import format_instant
-from engine.strategies.isolation import (
+from raysignal.engine.errors import InvalidField, StrategyFailed
+from raysignal.engine.instants import format_instant
+from raysignal.engine.strategies.isolation import (
     TIME_LIMIT_S,
     IsolatedRuns,
     StrategyAnswer,
     StrategyRun,
     StrategySource,
 )
-from engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Actions, Bars
 
 TRIES = 24
 # Cuts, each times as many as are tried: right after actions, right after bars without one, and where windows fill.

@@ -8,9 +8,9 @@ realised volatility, the standard deviation (n - 1) of log returns over a window
 
 import numpy as np
 
-from engine.errors import InvalidField
-from engine.strategies.compiled import compiled
-from engine.strategies.strategy import Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies.compiled import compiled
+from raysignal.engine.strategies.strategy import Floats
 
 MOST_BARS = 100_000
 

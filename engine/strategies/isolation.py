@@ -20,12 +20,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from engine.errors import InputError, InvalidField, StrategyFailed
-from engine.strategies.strategy import Actions, Bars
+from raysignal.engine.errors import InputError, InvalidField, StrategyFailed
+from raysignal.engine.strategies.strategy import Actions, Bars
 
 TIME_LIMIT_S = 60.0
 MOST_TIME_S = 86_400.0
-_SERVER = "engine.strategies.isolation_server"
+_SERVER = "raysignal.engine.strategies.isolation_server"
 _PATIENCE_S = 5.0  # for a server that is told to end
 
 

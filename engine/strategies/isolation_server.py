@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.errors import InvalidField
-from engine.strategies.isolation import StrategyRun
-from engine.strategies.strategy import Actions, Bars
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies.isolation import StrategyRun
+from raysignal.engine.strategies.strategy import Actions, Bars
 
 _FORK = multiprocessing.get_context("fork")
 _ENDING_S = 5.0  # for a process that has closed its pipe
@@ -158,7 +158,7 @@ def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
     known = len(sys.modules)
     name, parameters, run = pickle.loads(job)  # noqa: S301 - from the caller's own process
     # One of ours may take what numba compiled before, and keep it.
-    ours = ":" not in name or name.startswith("engine.")
+    ours = ":" not in name or name.startswith("raysignal.engine.")
     if not ours:
         _compile_into(str(Path(scratch, "numba")))
     opened = _FilesOpened(scratch, compiles=ours)
@@ -190,7 +190,7 @@ def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
 def _made(name: str, parameters: dict[str, Any]) -> Any:
     module_name, colon, class_name = name.partition(":")
     if not colon:
-        from engine.strategies import registry  # noqa: PLC0415 - the strategies: never in the server
+        from raysignal.engine.strategies import registry  # noqa: PLC0415 - the strategies: never in the server
 
         return registry.make(name, parameters)
     try:
@@ -352,7 +352,7 @@ def _path(name: Any, folder: int) -> str:
 def _installed(names: Sequence[str], strategy: Any) -> list[str]:
     """Of modules those that are nobody's strategy: Python's, installed packages and the engine."""
     own = type(strategy).__module__.partition(".")[0]
-    ours = "engine.strategies" if own == "engine" else own
+    ours = "raysignal.engine.strategies" if own == "raysignal" else own
     places = (*_INSTALLED, str(Path(__file__).parents[1]) + os.sep)
     return sorted(
         name for name in names

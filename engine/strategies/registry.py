@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from engine.errors import InvalidField
-from engine.strategies.rules import Bollinger, Breakout, Macd, Rsi, VolatilityTarget
-from engine.strategies.sma import SmaCrossover
-from engine.strategies.strategy import Strategy
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies.rules import Bollinger, Breakout, Macd, Rsi, VolatilityTarget
+from raysignal.engine.strategies.sma import SmaCrossover
+from raysignal.engine.strategies.strategy import Strategy
 
 _KINDS: dict[str, Any] = {
     "sma": SmaCrossover, "rsi": Rsi, "macd": Macd, "bollinger": Bollinger, "breakout": Breakout,

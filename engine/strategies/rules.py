@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.columns import SignalBatch
-from engine.errors import InvalidField
-from engine.strategies.indicators import (
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies.indicators import (
     Bands,
     Highest,
     MacdIndicator,
@@ -22,7 +22,7 @@ from engine.strategies.indicators import (
     Volatility,
     check_window,
 )
-from engine.strategies.strategy import Actions, Bars, Floats, Stream
+from raysignal.engine.strategies.strategy import Actions, Bars, Floats, Stream
 
 Flags = NDArray[np.bool_]
 

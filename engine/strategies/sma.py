@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import InvalidField
-from engine.marching import ACTIONS, lowest_bit, not_above
-from engine.strategies.compiled import compiled
-from engine.strategies.strategy import Actions, Bars, Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.marching import ACTIONS, lowest_bit, not_above
+from raysignal.engine.strategies.compiled import compiled
+from raysignal.engine.strategies.strategy import Actions, Bars, Floats
 
 Integers = NDArray[np.int64]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.account import Floats
-from experiments.luck.markets import Model, generator
-from experiments.luck.resampling import block_length, stationary_places
+from raysignal.engine.account import Floats
+from raysignal.experiments.luck.markets import Model, generator
+from raysignal.experiments.luck.resampling import block_length, stationary_places
 
 STATISTICS: Mapping[str, str] = {
     "deviation": "standard deviation a bar",

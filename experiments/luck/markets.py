@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from engine.account import Floats
-from engine.errors import InvalidField
-from experiments.luck.regimes import Regimes
-from experiments.luck.volatility import Garch, Jumps
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.experiments.luck.regimes import Regimes
+from raysignal.experiments.luck.volatility import Garch, Jumps
 
 _FEWEST = 50  # returns that a model is fitted to
 

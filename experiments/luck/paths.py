@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.account import Floats
-from engine.errors import InvalidField
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
-from engine.strategies.strategy import Bars, Strategy
-from experiments.luck.distributions import COLUMNS, path_figures
-from experiments.luck.markets import MODELS, Model, fitted, generator
-from experiments.luck.resampling import (
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.strategies.strategy import Bars, Strategy
+from raysignal.experiments.luck.distributions import COLUMNS, path_figures
+from raysignal.experiments.luck.markets import MODELS, Model, fitted, generator
+from raysignal.experiments.luck.resampling import (
     block_length,
     compounded,
     drawn,
@@ -21,7 +21,7 @@ from experiments.luck.resampling import (
     stationary,
     trade_growths,
 )
-from experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.market import Market
 
 METHODS = ("order", "trades", "bootstrap", *MODELS)
 MOST_PATHS = 10_000_000

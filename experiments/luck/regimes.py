@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.account import Floats
-from engine.errors import InvalidField
-from engine.strategies.compiled import compiled
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies.compiled import compiled
 
 MOST_REGIMES = 7
 _ROUNDS = 500  # of the fit, at most

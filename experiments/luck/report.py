@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.account import Floats
-from experiments import charts
-from experiments.luck.distributions import FIGURES
-from experiments.luck.fit import STATISTICS
-from experiments.report import Report, leaves, template, title_of
+from raysignal.engine.account import Floats
+from raysignal.experiments import charts
+from raysignal.experiments.luck.distributions import FIGURES
+from raysignal.experiments.luck.fit import STATISTICS
+from raysignal.experiments.report import Report, leaves, template, title_of
 
 _WIDTH = 6.0
 _BLUE, _ORANGE, _GREY = "#2f7fd1", "#d9822b", "#8a8f98"

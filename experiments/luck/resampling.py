@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.account import Floats
-from engine.errors import InvalidField
-from engine.ledger import LedgerRows
-from engine.policy import Policy
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.ledger import LedgerRows
+from raysignal.engine.policy import Policy
 
 
 def shuffled(growths: Floats, draws: np.random.Generator) -> Floats:

@@ -18,16 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from engine.account import Floats
-from engine.errors import RaysignalError
-from engine.journal.blobs import BlobStore
-from engine.strategies.strategy import Strategy
-from experiments.cluster import ray_session
-from experiments.luck.distributions import COLUMNS, FIGURES, path_figures, shares_beside, spreads
-from experiments.luck.fit import ModelFit, fit_of
-from experiments.luck.paths import STEPS, LuckSpec, Source, at_steps, run_paths
-from experiments.luck.report import make_luck_report
-from experiments.result_files import (
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.strategies.strategy import Strategy
+from raysignal.experiments.cluster import ray_session
+from raysignal.experiments.luck.distributions import COLUMNS, FIGURES, path_figures, shares_beside, spreads
+from raysignal.experiments.luck.fit import ModelFit, fit_of
+from raysignal.experiments.luck.paths import STEPS, LuckSpec, Source, at_steps, run_paths
+from raysignal.experiments.luck.report import make_luck_report
+from raysignal.experiments.result_files import (
     MANIFEST,
     METRICS,
     PICTURE,
@@ -37,8 +37,8 @@ from experiments.result_files import (
     parquet_bytes,
     read_json,
 )
-from experiments.runs import fingerprint, open_run
-from experiments.sweeps.market import Market
+from raysignal.experiments.runs import fingerprint, open_run
+from raysignal.experiments.sweeps.market import Market
 
 PATHS = "paths.parquet"
 CHUNK = 250

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from engine.account import Floats
-from engine.errors import InvalidField
-from engine.strategies.compiled import compiled
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies.compiled import compiled
 
 MOST_PERSISTENT = 0.999
 _FREEDOM = (2.05, 300.0)  # that `arch` has for Student's t

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import kurtosis, norm, skew
 
-from engine.account import Floats
-from engine.errors import InvalidField
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import InvalidField
 
 _EULER = 0.5772156649015329
 _DRAWS = 1_000

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from arch.bootstrap import SPA, optimal_block_length
 
-from engine.account import Floats
-from engine.errors import InvalidField
-from experiments.selection.deflated import varies
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.experiments.selection.deflated import varies
 
 RESAMPLES = 1_000
 

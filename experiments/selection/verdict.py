@@ -10,7 +10,8 @@ rest: it was below the median there less than half of the time, and lost there l
 The deflated Sharpe ratio counts the trials by the effective rank of their correlation, and any choice as one among two
 at least. It is given for the larger count by their expected best, too: the truth lies between. Trials that are all but
 the same (a grid over fees alone) rank alike in every part of the time; the probability of overfitting would be near 0
-whatever they earn, so none is given. `python -m experiments.validation.sweeps` shows how often each part errs.
+whatever they earn, so none is given. `python -m raysignal.experiments.validation.sweeps` shows how often
+each part errs.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -18,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.account import Floats
-from engine.errors import InvalidField
-from experiments.selection.deflated import deflated_sharpe, effective_trials, trials_by_best
-from experiments.selection.overfitting import GROUPS, overfitting
-from experiments.selection.reality import RESAMPLES, reality_check
+from raysignal.engine.account import Floats
+from raysignal.engine.errors import InvalidField
+from raysignal.experiments.selection.deflated import deflated_sharpe, effective_trials, trials_by_best
+from raysignal.experiments.selection.overfitting import GROUPS, overfitting
+from raysignal.experiments.selection.reality import RESAMPLES, reality_check
 
 LEVEL = 0.05
 CONFIDENCE = 0.95

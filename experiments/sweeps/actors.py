@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import ray
 
-from engine.errors import RaysignalError
-from engine.strategies.strategy import Bars
-from experiments.arms import Trial
-from experiments.result_files import parquet_bytes
-from experiments.sweeps.chunks import Marks, run_chunk
-from experiments.sweeps.market import Market
-from experiments.sweeps.space import Axis, Space, Tried
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.result_files import parquet_bytes
+from raysignal.experiments.sweeps.chunks import Marks, run_chunk
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.space import Axis, Space, Tried
 
 LOOK_S = 0.2
 START_S = 60.0

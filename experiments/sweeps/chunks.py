@@ -14,16 +14,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from agents.verdicts import decided
-from engine import account as at
-from engine.account import Floats
-from engine.columns import SignalBatch
-from engine.performance import is_ruined, performance_table, return_sums
-from engine.strategies.strategy import Actions, Bars, Family, family
-from engine.sweeping import Sweep
-from experiments.arms import Trial, gated
-from experiments.sweeps.market import Market
-from experiments.sweeps.space import GATE, Configuration, Space, Tried
+from raysignal.agents.verdicts import decided
+from raysignal.engine import account as at
+from raysignal.engine.account import Floats
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.performance import is_ruined, performance_table, return_sums
+from raysignal.engine.strategies.strategy import Actions, Bars, Family, family
+from raysignal.engine.sweeping import Sweep
+from raysignal.experiments.arms import Trial, gated
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.space import GATE, Configuration, Space, Tried
 
 NUMBER = "configuration"
 PERIODS = "period_returns"

@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.account import Floats
-from engine.performance import FEWEST_RETURNS, WEEK_US, YEAR_US
-from experiments.selection.folds import Fold
-from experiments.sweeps.chunks import SUMS
-from experiments.sweeps.market import Market
-from experiments.sweeps.sweep import fold_edges
+from raysignal.engine.account import Floats
+from raysignal.engine.performance import FEWEST_RETURNS, WEEK_US, YEAR_US
+from raysignal.experiments.selection.folds import Fold
+from raysignal.experiments.sweeps.chunks import SUMS
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.sweep import fold_edges
 
 _INSTANT = pa.timestamp("us", "UTC")
 # Sums of a stretch are differences of running ones: of so small a share of all squares nothing is known but rounding.

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.columns import SignalBatch
-from engine.errors import InvalidField
-from engine.strategies.strategy import Bars
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies.strategy import Bars
 
 FEWEST = 2  # a return needs two prices
 _PARTS = ("open", "high", "low")

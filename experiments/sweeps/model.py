@@ -1,4 +1,6 @@
-"""What a sweep would take on more nodes than there are here: `python -m experiments.sweeps.model [--markdown FILE]`.
+"""What a sweep would take on more nodes than there are here.
+
+    python -m raysignal.experiments.sweeps.model [--markdown FILE]
 
 Three things bound it. *Work*: bars times configurations over what all cores do. *The driver*: it hands out every chunk,
 takes its result in and keeps it, one after the other. *The beginning and the end*: prices reach every node once, each
@@ -20,11 +22,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.strategies.strategy import Bars
-from experiments.arms import Trial
-from experiments.sweeps.market import Market
-from experiments.sweeps.pace import CHUNK_S, measure, rounds
-from experiments.sweeps.space import Space
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.pace import CHUNK_S, measure, rounds
+from raysignal.experiments.sweeps.space import Space
 
 NODE_CORES = 16
 NETWORK_BYTES_S = 1.25e9
@@ -89,9 +91,9 @@ def constants() -> Constants:
     """Measured on this machine."""
     import ray  # noqa: PLC0415 - for this command alone
 
-    from experiments.cluster import ray_session  # noqa: PLC0415 - as above
-    from experiments.sweeps.actors import Chunk, sweep_workers  # noqa: PLC0415 - as above
-    from experiments.sweeps.sweep import SweepSpec  # noqa: PLC0415 - as above
+    from raysignal.experiments.cluster import ray_session  # noqa: PLC0415 - as above
+    from raysignal.experiments.sweeps.actors import Chunk, sweep_workers  # noqa: PLC0415 - as above
+    from raysignal.experiments.sweeps.sweep import SweepSpec  # noqa: PLC0415 - as above
 
     close = np.round(100.0 * np.exp(np.cumsum(np.random.default_rng(1).normal(0.0, 1e-3, _BARS))), 2)
     stamps = np.arange(1, _BARS + 1, dtype=np.int64) * 60_000_000
@@ -113,7 +115,7 @@ def constants() -> Constants:
         reference = ray.put(market)
         attach_s = min(float(ray.get(attach.remote([reference]))) for _ in range(3))
     with tempfile.TemporaryDirectory(prefix="raysignal-model-") as folder:
-        from engine.journal.blobs import DiskBlobs  # noqa: PLC0415 - as above
+        from raysignal.engine.journal.blobs import DiskBlobs  # noqa: PLC0415 - as above
 
         blobs = DiskBlobs(Path(folder))
         began = time.perf_counter()
@@ -137,8 +139,8 @@ def report(found: Constants) -> str:
     lines = [
         "# How a sweep scales",
         "",
-        "Written by `python -m experiments.sweeps.model --markdown docs/scaling.md`. Model and assumptions are in",
-        "`experiments/sweeps/model.py`; nothing here was run on more than one node.",
+        "Written by `python -m raysignal.experiments.sweeps.model --markdown docs/scaling.md`. Model and assumptions",
+        "are in `experiments/sweeps/model.py`; nothing here was run on more than one node.",
         "",
         "| measured here | |",
         "|---|---:|",
@@ -164,7 +166,7 @@ def report(found: Constants) -> str:
 
 def main() -> None:
     """Measure, predict, print."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.sweeps.model")
+    parser = argparse.ArgumentParser(prog="python -m raysignal.experiments.sweeps.model")
     parser.add_argument("--markdown", type=Path, help="write it into this file as well")
     given = parser.parse_args()
     text = report(constants())

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from experiments.arms import Trial
-from experiments.sweeps.actors import Chunk
-from experiments.sweeps.chunks import Marks, run_chunk
-from experiments.sweeps.market import Market
-from experiments.sweeps.space import Space, Tried
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.sweeps.actors import Chunk
+from raysignal.experiments.sweeps.chunks import Marks, run_chunk
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.space import Space, Tried
 
 CHUNK_S = 1.0
 """Seconds of work in a chunk: much more than it costs to hand one out (some ms), and what a dead worker costs."""

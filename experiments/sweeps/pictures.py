@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from engine.account import Floats
-from experiments.charts import INK, label, visible
+from raysignal.engine.account import Floats
+from raysignal.experiments.charts import INK, label, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from experiments import charts
-from experiments.report import Report, leaves, template, title_of
-from experiments.sweeps import pictures
+from raysignal.experiments import charts
+from raysignal.experiments.report import Report, leaves, template, title_of
+from raysignal.experiments.sweeps import pictures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,19 +14,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.errors import InvalidField
-from engine.journal.blobs import BlobStore
-from engine.ledger import Ledger
-from engine.performance import Performance
-from engine.policy import Policy
-from experiments.result_files import MANIFEST, METRICS, PICTURE, REPORT, blob_name, json_bytes, parquet_bytes
-from experiments.selection.verdict import judge
-from experiments.sweeps.chunks import RUINED, Marks, run_chunk
-from experiments.sweeps.folding import OutOfSample, choices, folds_table, out_of_sample
-from experiments.sweeps.market import Market
-from experiments.sweeps.report import MarketView, make_sweep_report
-from experiments.sweeps.sweep import SweepSpec
-from experiments.sweeps.tables import (
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.performance import Performance
+from raysignal.engine.policy import Policy
+from raysignal.experiments.result_files import (
+    MANIFEST,
+    METRICS,
+    PICTURE,
+    REPORT,
+    blob_name,
+    json_bytes,
+    parquet_bytes,
+)
+from raysignal.experiments.selection.verdict import judge
+from raysignal.experiments.sweeps.chunks import RUINED, Marks, run_chunk
+from raysignal.experiments.sweeps.folding import OutOfSample, choices, folds_table, out_of_sample
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.report import MarketView, make_sweep_report
+from raysignal.experiments.sweeps.sweep import SweepSpec
+from raysignal.experiments.sweeps.tables import (
     curve,
     figures,
     period_returns,

@@ -17,16 +17,16 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.errors import InvalidField
-from engine.journal.blobs import BlobStore
-from experiments.cluster import ray_session
-from experiments.result_files import MANIFEST, METRICS, blob_name, json_bytes, read_json
-from experiments.runs import fingerprint, open_run
-from experiments.sweeps.actors import Chunk, cores, sweep_workers
-from experiments.sweeps.market import Market
-from experiments.sweeps.pace import Pace, cut, measure
-from experiments.sweeps.results import write_sweep
-from experiments.sweeps.sweep import SweepSpec
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.experiments.cluster import ray_session
+from raysignal.experiments.result_files import MANIFEST, METRICS, blob_name, json_bytes, read_json
+from raysignal.experiments.runs import fingerprint, open_run
+from raysignal.experiments.sweeps.actors import Chunk, cores, sweep_workers
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.pace import Pace, cut, measure
+from raysignal.experiments.sweeps.results import write_sweep
+from raysignal.experiments.sweeps.sweep import SweepSpec
 
 PLAN = "chunks.json"
 _CHUNKS = "chunks/"

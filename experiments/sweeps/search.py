@@ -14,12 +14,12 @@ import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from engine.errors import InvalidField
-from experiments.sweeps.chunks import Marks, run_chunk
-from experiments.sweeps.market import Market
-from experiments.sweeps.space import Space, Tried, single
-from experiments.sweeps.sweep import SweepSpec
-from experiments.sweeps.tables import RAW, worst_score
+from raysignal.engine.errors import InvalidField
+from raysignal.experiments.sweeps.chunks import Marks, run_chunk
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.space import Space, Tried, single
+from raysignal.experiments.sweeps.sweep import SweepSpec
+from raysignal.experiments.sweeps.tables import RAW, worst_score
 
 MOST_TRIALS = 100_000
 _SENSELESS = -1e12  # worse than any figure; infinity would be no number to Optuna

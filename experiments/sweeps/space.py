@@ -19,11 +19,11 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
 
-from agents.gate import GateRules
-from engine.errors import InvalidField
-from engine.policy import Policy
-from engine.strategies import registry
-from engine.strategies.strategy import Strategy
+from raysignal.agents.gate import GateRules
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.policy import Policy
+from raysignal.engine.strategies import registry
+from raysignal.engine.strategies.strategy import Strategy
 
 Value = int | float | str
 

@@ -6,12 +6,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import InvalidField
-from experiments.arms import Trial
-from experiments.selection.folds import Fold, purged_k_fold, walk_forward
-from experiments.sweeps.chunks import Marks
-from experiments.sweeps.market import Market
-from experiments.sweeps.space import SIGNALS, Space, Tried
+from raysignal.engine.errors import InvalidField
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.selection.folds import Fold, purged_k_fold, walk_forward
+from raysignal.experiments.sweeps.chunks import Marks
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.space import SIGNALS, Space, Tried
 
 OBJECTIVES = ("sharpe", "sortino", "calmar", "total_return", "profit_factor", "max_drawdown")
 """What configurations are ranked by; the more the better, but for the drawdown. See `tables.ranked_by`."""

@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from engine.account import Floats
-from engine.ledger import Ledger, LedgerRows
-from experiments.arms import Trial
-from experiments.sweeps.chunks import NUMBER, PERIODS, RUINED, SUMS, actions_of
-from experiments.sweeps.market import Market
-from experiments.sweeps.space import Space, Tried
+from raysignal.engine.account import Floats
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.sweeps.chunks import NUMBER, PERIODS, RUINED, SUMS, actions_of
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.space import Space, Tried
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _INSTANT = pa.timestamp("us", "UTC")

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from data.generator import GeneratorSpec, generate
-from engine.columns import SignalBatch
-from engine.intake import Reading, read_batch
-from engine.policy import Policy
-from experiments.validation.shapes import SHAPES, shaped
+from raysignal.data.generator import GeneratorSpec, generate
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.intake import Reading, read_batch
+from raysignal.engine.policy import Policy
+from raysignal.experiments.validation.shapes import SHAPES, shaped
 
 SYMBOLS = ("BTC", "ETH", "SOL", "XRP")
 

@@ -1,4 +1,4 @@
-"""How often do the intervals hold the truth? `python -m experiments.validation.intervals` counts it.
+"""How often do the intervals hold the truth? `python -m raysignal.experiments.validation.intervals` counts it.
 
 A cell is a kind of series at a length. Its line says in how many of the tries there was an interval, how many of
 those held the truth, and how wide they were on average beside an oracle that knows the standard deviation of the
@@ -18,8 +18,8 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from agents.accuracy import accuracy
-from agents.intervals import (
+from raysignal.agents.accuracy import accuracy
+from raysignal.agents.intervals import (
     ENOUGH_ROWS,
     Floats,
     by_instant,
@@ -28,7 +28,7 @@ from agents.intervals import (
     share_interval,
     wilson,
 )
-from agents.labels import Labels
+from raysignal.agents.labels import Labels
 
 LENGTHS = (30, 100, 300, 1_000, 4_000)
 TRIES = 1_000
@@ -328,7 +328,9 @@ def table(cells: Sequence[CoverageCell]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 where a promise is not kept."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.validation.intervals", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m raysignal.experiments.validation.intervals", description=__doc__
+    )
     parser.add_argument("--tries", type=int, default=TRIES)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from engine.columns import SignalBatch
-from engine.intake import Reading, read_batch
-from experiments.results import Floats
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.intake import Reading, read_batch
+from raysignal.experiments.results import Floats
 
 HORIZON = 6
 PLANTED = 0.6

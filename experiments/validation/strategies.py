@@ -1,4 +1,6 @@
-"""Does `raysignal check-strategy` find look-ahead? `python -m experiments.validation.strategies` tries known rules.
+"""Does `raysignal check-strategy` find look-ahead? It is tried on known rules.
+
+    python -m raysignal.experiments.validation.strategies
 
 Each module of `experiments.validation.strategy_rules` has a rule that sees the future and one that does the same
 without it. On the bars of every seed the check must fail the first for look-ahead and pass the second.
@@ -15,10 +17,10 @@ from pkgutil import iter_modules
 
 from scipy.stats import binomtest
 
-from data.bars import random_walk
-from engine.strategies.checking import Finding, check_strategy
-from engine.strategies.isolation import IsolatedRuns
-from experiments.validation import strategy_rules
+from raysignal.data.bars import random_walk
+from raysignal.engine.strategies.checking import Finding, check_strategy
+from raysignal.engine.strategies.isolation import IsolatedRuns
+from raysignal.experiments.validation import strategy_rules
 
 SEEDS = 100
 FIRST_SEED = 1
@@ -87,7 +89,9 @@ def result_table(results: Sequence[RuleResult]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it and print what came out; 1 if a leaking rule was not found, or an honest one did not pass."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.validation.strategies", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m raysignal.experiments.validation.strategies", description=__doc__
+    )
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""How often the verdict of a sweep errs, part by part: `python -m experiments.validation.sweeps`.
+"""How often the verdict of a sweep errs, part by part: `python -m raysignal.experiments.validation.sweeps`.
 
 Sweeps over markets whose truth is known, and the best of each judged as `raysignal sweep` does it. Grids: a thousand
 crossovers of moving averages; 2 to 10 of them; 25 that are nearly equal; one under 21 fees; and rules that trade
@@ -25,15 +25,15 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy.stats import binomtest
 
-from engine import account as at
-from engine.account import Floats
-from engine.policy import Policy
-from engine.strategies.rules import Rsi
-from engine.strategies.sma import SmaCrossover
-from engine.strategies.strategy import Bars, Strategy
-from engine.sweeping import Sweep
-from experiments.selection.deflated import sharpe
-from experiments.selection.verdict import CONFIDENCE, LEVEL, Verdict, judge
+from raysignal.engine import account as at
+from raysignal.engine.account import Floats
+from raysignal.engine.policy import Policy
+from raysignal.engine.strategies.rules import Rsi
+from raysignal.engine.strategies.sma import SmaCrossover
+from raysignal.engine.strategies.strategy import Bars, Strategy
+from raysignal.engine.sweeping import Sweep
+from raysignal.experiments.selection.deflated import sharpe
+from raysignal.experiments.selection.verdict import CONFIDENCE, LEVEL, Verdict, judge
 
 MOST_ON_NULL = 0.07
 LEAST_FOUND = 0.80
@@ -348,7 +348,9 @@ def _share(count: int, seeds: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if a line fails."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.validation.sweeps", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m raysignal.experiments.validation.sweeps", description=__doc__
+    )
     parser.add_argument("--seeds", type=int, default=100, help="of each cell")
     seeds = parser.parse_args(arguments).seeds
     print(f"{seeds} seeds a cell; shares in %, with their 95 % intervals\n{HEAD}", flush=True)

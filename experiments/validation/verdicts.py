@@ -1,4 +1,6 @@
-"""What is said about the memory gate on streams whose truth is known: `python -m experiments.validation.verdicts`.
+"""What is said about the memory gate on streams whose truth is known.
+
+    python -m raysignal.experiments.validation.verdicts
 
 Where an effect is planted the gate is to be said to help, where there is none not, whatever the side, the costs, the
 drift, the symbols, the shares of BUY and SELL and the tails, and in streams of other shapes than the generator's. Its
@@ -16,13 +18,13 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from agents.breaker import BreakerRules
-from experiments import arms
-from experiments.arms import Trial
-from experiments.paired import Assessment, Judgment, assess
-from experiments.strata import strata_of
-from experiments.validation.cases import CELLS, OTHERS, STANDARD, Case
-from experiments.validation.table import Criterion, Rate
+from raysignal.agents.breaker import BreakerRules
+from raysignal.experiments import arms
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.paired import Assessment, Judgment, assess
+from raysignal.experiments.strata import strata_of
+from raysignal.experiments.validation.cases import CELLS, OTHERS, STANDARD, Case
+from raysignal.experiments.validation.table import Criterion, Rate
 
 MOST_HELPED = 0.07
 """Of all streams without an effect, on so many at most something may be said to help."""
@@ -195,7 +197,9 @@ def _mean_selection(tried: Sequence[Tried], arm: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try all cases and print what came out; 1 if something does not hold."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.validation.verdicts", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m raysignal.experiments.validation.verdicts", description=__doc__
+    )
     parser.add_argument("--seeds", type=int, default=60, help="of each case")
     parser.add_argument(
         "--standard-seeds", type=int, default=200, help="of the standard stream with its effect"

@@ -9,15 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.actors import Desk
-from engine.columns import SignalBatch
-from engine.errors import Fenced, StoreUnavailable
-from engine.instants import format_instant
-from engine.journal.journal import Journal, JournalStore
-from engine.policy import Policy
-from engine.receipts import receipt
-from engine.records import Intake, read_record
-from engine.signals import Action, Signal
+from raysignal.engine.actors import Desk
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import Fenced, StoreUnavailable
+from raysignal.engine.instants import format_instant
+from raysignal.engine.journal.journal import Journal, JournalStore
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import receipt
+from raysignal.engine.records import Intake, read_record
+from raysignal.engine.signals import Action, Signal
 from tests.cluster.waiting import until
 from tests.reference import ReferenceLedger
 

@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from agents.deciding import Decider
-from agents.enhanced.terms import Terms
-from agents.verdicts import decided
-from engine.settings import Settings
+from raysignal.agents.deciding import Decider
+from raysignal.agents.enhanced.terms import Terms
+from raysignal.agents.verdicts import decided
+from raysignal.engine.settings import Settings
 from tests.cluster.hosting import Host
 from tests.cluster.waiting import until, until_async
 from tests.enhanced_world import bodies, stream

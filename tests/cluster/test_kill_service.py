@@ -7,7 +7,7 @@ import signal
 import httpx
 import pytest
 
-from engine.journal.stores import open_stores
+from raysignal.engine.journal.stores import open_stores
 from tests.cluster.hosting import Host
 from tests.cluster.load import (
     Load,

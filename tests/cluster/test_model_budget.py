@@ -10,10 +10,10 @@ import pytest
 import ray
 from ray.exceptions import RayActorError
 
-from agents.actors import ClusterAllowance, Terms
-from agents.verdicts import Reason
-from engine.errors import SettingsError
-from engine.local_cluster import NAMESPACE
+from raysignal.agents.actors import ClusterAllowance, Terms
+from raysignal.agents.verdicts import Reason
+from raysignal.engine.errors import SettingsError
+from raysignal.engine.local_cluster import NAMESPACE
 from tests.cluster.nodes import Nodes
 from tests.cluster.waiting import until_async
 

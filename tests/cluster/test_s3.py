@@ -9,12 +9,12 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
 
-from engine.actors import Desk
-from engine.columns import SignalBatch
-from engine.errors import StoreUnavailable, UnsafeStore
-from engine.history.query import query
-from engine.journal.stores import open_stores
-from engine.receipts import Taken
+from raysignal.engine.actors import Desk
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import StoreUnavailable, UnsafeStore
+from raysignal.engine.history.query import query
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.receipts import Taken
 from tests.cluster import processes
 from tests.cluster.conftest import Open
 from tests.cluster.load import (

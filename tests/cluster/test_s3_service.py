@@ -9,8 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from engine.journal.stores import open_stores
-from engine.ports import free_port
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.ports import free_port
 from tests.cluster.hosting import Host
 from tests.cluster.load import check_exactly_once, check_same_receipts, load, through_http
 from tests.cluster.nodes import Gate

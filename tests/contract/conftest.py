@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from engine.database.database import Database, open_database
-from engine.journal.blobs import BlobStore, DiskBlobs, S3Blobs
-from engine.journal.bucket import Bucket, s3_client
-from engine.journal.journal import JournalStore
-from engine.journal.local import LocalStore
-from engine.journal.s3 import S3Store
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.journal.blobs import BlobStore, DiskBlobs, S3Blobs
+from raysignal.engine.journal.bucket import Bucket, s3_client
+from raysignal.engine.journal.journal import JournalStore
+from raysignal.engine.journal.local import LocalStore
+from raysignal.engine.journal.s3 import S3Store
 from tests.postgres import Postgres, postgres_server
 from tests.servers import CREDENTIALS, Server, moto_server
 

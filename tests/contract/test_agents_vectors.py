@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.vectors import Deadlines, State, VectorIndex
-from agents.vectors.rows import same_facts
-from engine.errors import InvalidField, StoreUnavailable
-from engine.ports import free_port
+from raysignal.agents.vectors import Deadlines, State, VectorIndex
+from raysignal.agents.vectors.rows import same_facts
+from raysignal.engine.errors import InvalidField, StoreUnavailable
+from raysignal.engine.ports import free_port
 from tests.contract.vector_owner import HOUR_US, Settled
 
 pytest.importorskip("chromadb_rust_bindings")

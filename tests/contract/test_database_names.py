@@ -2,13 +2,13 @@
 
 from sqlalchemy import create_engine, event, text
 
-from engine.database.addresses import SQLITE, kind_of, sqlite_path
-from engine.database.database import open_database
-from engine.database.migrating import upgrade
-from engine.database.signals import pending_signals
-from engine.orders.planning import Outcome
-from engine.orders.store import OrderStore
-from engine.signals import Action
+from raysignal.engine.database.addresses import SQLITE, kind_of, sqlite_path
+from raysignal.engine.database.database import open_database
+from raysignal.engine.database.migrating import upgrade
+from raysignal.engine.database.signals import pending_signals
+from raysignal.engine.orders.planning import Outcome
+from raysignal.engine.orders.store import OrderStore
+from raysignal.engine.signals import Action
 from tests.order_world import instruction
 
 _SIGNAL = text(

@@ -7,15 +7,15 @@ from random import Random
 import orjson
 import pytest
 
-from engine.database.database import open_database
-from engine.market.events import Trade
-from engine.market.following import Around, following
-from engine.market.loopback.exchange import GeneratedExchange
-from engine.market.loopback.server import Loopback
-from engine.orders.store import OrderStore
-from engine.settings import Settings
-from engine.signals import Signal
-from serve.logs import json_logger
+from raysignal.engine.database.database import open_database
+from raysignal.engine.market.events import Trade
+from raysignal.engine.market.following import Around, following
+from raysignal.engine.market.loopback.exchange import GeneratedExchange
+from raysignal.engine.market.loopback.server import Loopback
+from raysignal.engine.orders.store import OrderStore
+from raysignal.engine.settings import Settings
+from raysignal.engine.signals import Signal
+from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until
 
 SECOND = 1_000_000

@@ -13,22 +13,22 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from engine.database.bars import read_bars
-from engine.database.database import Database, open_database
-from engine.database.signals import read_signals
-from engine.errors import StoreError
-from engine.market.bars import Basis
-from engine.market.events import Instrument
-from engine.market.following import CURRENCY, Around, following
-from engine.market.loopback.exchange import GeneratedExchange
-from engine.market.loopback.server import Loopback
-from engine.orders.listings import Costs, Listing
-from engine.orders.paper import PaperExchange
-from engine.orders.store import OrderStore
-from engine.orders.tables import PAPER_ORDERS
-from engine.settings import Settings
-from engine.signals import Signal
-from serve.logs import json_logger
+from raysignal.engine.database.bars import read_bars
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.database.signals import read_signals
+from raysignal.engine.errors import StoreError
+from raysignal.engine.market.bars import Basis
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.following import CURRENCY, Around, following
+from raysignal.engine.market.loopback.exchange import GeneratedExchange
+from raysignal.engine.market.loopback.server import Loopback
+from raysignal.engine.orders.listings import Costs, Listing
+from raysignal.engine.orders.paper import PaperExchange
+from raysignal.engine.orders.store import OrderStore
+from raysignal.engine.orders.tables import PAPER_ORDERS
+from raysignal.engine.settings import Settings
+from raysignal.engine.signals import Signal
+from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until
 from tests.postgres import Postgres, postgres_server
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from engine.market.recording import About, read_recording
+from raysignal.cli.main import app
+from raysignal.engine.market.recording import About, read_recording
 
 BARS = ("--bar", "5s", "--fast", "2", "--slow", "5")
 
@@ -119,7 +119,10 @@ def test_orders_can_be_limit_orders(recorded: tuple[Path, list[dict[str, Any]]],
 
 def test_ctrl_c_ends_a_recording_with_files_that_are_whole(tmp_path: Path) -> None:
     recording = subprocess.Popen(
-        [sys.executable, "-m", "cli", "feed", "record", str(tmp_path), "-i", "okx:BTC-USDT", "--loopback", "--json"],
+        [
+            sys.executable, "-m", "raysignal.cli", "feed", "record", str(tmp_path), "-i", "okx:BTC-USDT", "--loopback",
+            "--json",
+        ],
         env={name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")},
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip

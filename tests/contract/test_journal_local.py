@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Fenced, JournalDamaged, StoreUnavailable, UnsafeStore
-from engine.journal.disk import AppendFile, RealDisk
-from engine.journal.frames import GENESIS
-from engine.journal.journal import Journal, verify
-from engine.journal.local import LocalStore
+from raysignal.engine.errors import Fenced, JournalDamaged, StoreUnavailable, UnsafeStore
+from raysignal.engine.journal.disk import AppendFile, RealDisk
+from raysignal.engine.journal.frames import GENESIS
+from raysignal.engine.journal.journal import Journal, verify
+from raysignal.engine.journal.local import LocalStore
 
 SECTOR = 512
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from engine.errors import Fenced, JournalDamaged, StoreUnavailable, UnsafeStore
-from engine.journal.blobs import S3Blobs
-from engine.journal.bucket import Bucket
-from engine.journal.journal import Journal, verify
-from engine.journal.s3 import S3Store
+from raysignal.engine.errors import Fenced, JournalDamaged, StoreUnavailable, UnsafeStore
+from raysignal.engine.journal.blobs import S3Blobs
+from raysignal.engine.journal.bucket import Bucket
+from raysignal.engine.journal.journal import Journal, verify
+from raysignal.engine.journal.s3 import S3Store
 from tests.contract.conftest import _token
 from tests.servers import Fate, FaultyProxy, Server, faulty_proxy, forgetful_server
 

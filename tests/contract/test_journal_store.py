@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from engine.errors import Fenced, JournalDamaged, StoreError, StoreUnavailable
-from engine.journal.frames import GENESIS, Position
-from engine.journal.journal import Journal, JournalStore, records_at, verify
+from raysignal.engine.errors import Fenced, JournalDamaged, StoreError, StoreUnavailable
+from raysignal.engine.journal.frames import GENESIS, Position
+from raysignal.engine.journal.journal import Journal, JournalStore, records_at, verify
 from tests.contract.conftest import Backend
 
 

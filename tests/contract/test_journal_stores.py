@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from engine.errors import SettingsError
-from engine.journal.journal import Journal
-from engine.journal.stores import Stores, open_stores
+from raysignal.engine.errors import SettingsError
+from raysignal.engine.journal.journal import Journal
+from raysignal.engine.journal.stores import Stores, open_stores
 from tests.servers import CREDENTIALS, Server
 
 

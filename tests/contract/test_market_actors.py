@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from engine.market import actors
-from engine.market.actors import FeedActor
-from engine.market.loopback.server import Loopback
-from engine.settings import SECRETS
+from raysignal.engine.market import actors
+from raysignal.engine.market.actors import FeedActor
+from raysignal.engine.market.loopback.server import Loopback
+from raysignal.engine.settings import SECRETS
 from tests.market_following import Refusing, settings_of
 
 NAMES = ["binance:BTCUSDT", "binance:ETHUSDT", "binance:NOSUCH"]

@@ -9,23 +9,23 @@ from random import Random
 
 import pytest
 
-from engine.errors import InvalidField, StoreUnavailable, VenueRefusal
-from engine.market.clocks import FastClock
-from engine.market.conversation import Notes, Sink, Terms
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument
-from engine.market.feed import Feed, history_of, instruments_of
-from engine.market.limits import VenueLimits
-from engine.market.loopback.disturbance import Disturbance
-from engine.market.loopback.exchange import GeneratedExchange
-from engine.market.loopback.server import Loopback
-from engine.market.monitoring.health import State
-from engine.market.monitoring.observed import Observed
-from engine.market.monitoring.page import feed_metrics_page
-from engine.market.recording import Recorder, replay
-from engine.market.rest import RestClient
-from engine.market.venues import binance
-from engine.market.venues.catalogue import VENUES, venue_named
-from engine.market.venues.protocol import Hosts, Request, Subscription, Venue
+from raysignal.engine.errors import InvalidField, StoreUnavailable, VenueRefusal
+from raysignal.engine.market.clocks import FastClock
+from raysignal.engine.market.conversation import Notes, Sink, Terms
+from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument
+from raysignal.engine.market.feed import Feed, history_of, instruments_of
+from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.loopback.disturbance import Disturbance
+from raysignal.engine.market.loopback.exchange import GeneratedExchange
+from raysignal.engine.market.loopback.server import Loopback
+from raysignal.engine.market.monitoring.health import State
+from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.page import feed_metrics_page
+from raysignal.engine.market.recording import Recorder, replay
+from raysignal.engine.market.rest import RestClient
+from raysignal.engine.market.venues import binance
+from raysignal.engine.market.venues.catalogue import VENUES, venue_named
+from raysignal.engine.market.venues.protocol import Hosts, Request, Subscription, Venue
 
 START_US = 1_700_000_000_000_000
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000

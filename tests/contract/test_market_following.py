@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from engine.database.bars import read_bars
-from engine.database.database import Database
-from engine.market.bars import Bar, Basis
-from engine.market.following import Followed, following
-from engine.market.loopback.server import Loopback
-from engine.market.loopback.speech import Answer
-from engine.market.monitoring.health import State
-from engine.market.monitoring.page import feed_metrics_page
-from engine.market.supervising import Supervisor
+from raysignal.engine.database.bars import read_bars
+from raysignal.engine.database.database import Database
+from raysignal.engine.market.bars import Bar, Basis
+from raysignal.engine.market.following import Followed, following
+from raysignal.engine.market.loopback.server import Loopback
+from raysignal.engine.market.loopback.speech import Answer
+from raysignal.engine.market.monitoring.health import State
+from raysignal.engine.market.monitoring.page import feed_metrics_page
+from raysignal.engine.market.supervising import Supervisor
 from tests.market_following import START_US, Refusing, WrongClock, around_of, settings_of
 from tests.market_keeping import Log
 

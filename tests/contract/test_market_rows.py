@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from engine.database.bars import read_bars, store_bars
-from engine.database.database import Database, open_database
-from engine.database.prices import LastPrice, price_at, store_price
-from engine.database.signals import (
+from raysignal.engine.database.bars import read_bars, store_bars
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.database.prices import LastPrice, price_at, store_price
+from raysignal.engine.database.signals import (
     mark_posted,
     mark_refused,
     pending_signals,
@@ -22,14 +22,14 @@ from engine.database.signals import (
     store_progress,
     store_signal,
 )
-from engine.database.tables import PRICES
-from engine.errors import LateSignal, PriceJump, StoreError, StoreUnavailable
-from engine.instants import DAY_US
-from engine.journal.blobs import DiskBlobs
-from engine.market.bars import Basis
-from engine.market.crossover import Progress
-from engine.market.watch import MarketSignal
-from engine.signals import Action, Signal
+from raysignal.engine.database.tables import PRICES
+from raysignal.engine.errors import LateSignal, PriceJump, StoreError, StoreUnavailable
+from raysignal.engine.instants import DAY_US
+from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.engine.market.bars import Basis
+from raysignal.engine.market.crossover import Progress
+from raysignal.engine.market.watch import MarketSignal
+from raysignal.engine.signals import Action, Signal
 from tests.market_bars import INSTRUMENT, SECOND, START_US, bar, trade
 from tests.market_keeping import Names, World, world
 

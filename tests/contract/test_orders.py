@@ -5,14 +5,14 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import inspect
 
-from engine.database.database import Database, open_database
-from engine.errors import NotFound, OrderError, StoreError
-from engine.orders import tables
-from engine.orders.exchange import Fill
-from engine.orders.orders import Origin, Progress, Side, State, create
-from engine.orders.planning import Outcome
-from engine.orders.store import Account, Adjustment, OrderStore, Position
-from engine.signals import Action
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.errors import NotFound, OrderError, StoreError
+from raysignal.engine.orders import tables
+from raysignal.engine.orders.exchange import Fill
+from raysignal.engine.orders.orders import Origin, Progress, Side, State, create
+from raysignal.engine.orders.planning import Outcome
+from raysignal.engine.orders.store import Account, Adjustment, OrderStore, Position
+from raysignal.engine.signals import Action
 from tests.order_script import (
     LIMIT_PLAN,
     LIMIT_SCRIPT,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.orders.orders import State
+from raysignal.engine.orders.orders import State
 from tests.order_script import LIVES, Wire, World, check, opened
 
 FILLED = Decimal("97.551")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from engine.errors import InvalidField, UnreadableInput
-from engine.market.books import ASK, BID
-from engine.market.events import (
+from raysignal.engine.errors import InvalidField, UnreadableInput
+from raysignal.engine.market.books import ASK, BID
+from raysignal.engine.market.events import (
     BookChange,
     BookLost,
     Channel,
@@ -19,8 +19,8 @@ from engine.market.events import (
     Trade,
     TradesLost,
 )
-from engine.market.venues.catalogue import VENUES, venue_named
-from engine.market.venues.protocol import Subscription, Tracker
+from raysignal.engine.market.venues.catalogue import VENUES, venue_named
+from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from tests.market_speech import CLOSES, SPEECHES, START_MS, Speech, Step, market
 
 STEPS = 40

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from agents.vectors import VectorIndex, VectorRows
+from raysignal.agents.vectors import VectorIndex, VectorRows
 
 HOUR_US = 3_600_000_000
 SESSIONS = ("asia", "europe", "us")

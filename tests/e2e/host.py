@@ -3,8 +3,8 @@
 import json
 import sys
 
-from engine.settings import Settings
-from serve.service import local_service
+from raysignal.engine.settings import Settings
+from raysignal.serve.service import local_service
 
 
 def main() -> None:

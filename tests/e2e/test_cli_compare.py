@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from agents.loopback import Loopback
-from cli.main import app
-from engine.journal.bucket import s3_client
-from engine.journal.stores import open_stores
-from experiments.cluster import ray_session
-from experiments.runs import list_runs
+from raysignal.agents.loopback import Loopback
+from raysignal.cli.main import app
+from raysignal.engine.journal.bucket import s3_client
+from raysignal.engine.journal.stores import open_stores
+from raysignal.experiments.cluster import ray_session
+from raysignal.experiments.runs import list_runs
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.servers import CREDENTIALS, moto_server
 
@@ -100,7 +100,7 @@ def test_a_run_that_was_killed_goes_on_with_what_is_done(tmp_path, reference):
     folder, pause = tmp_path / "store", threading.Event()
     with (tmp_path / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "compare", *SAMPLE, "--store", folder.as_uri()],
+            [sys.executable, "-m", "raysignal.cli", "compare", *SAMPLE, "--store", folder.as_uri()],
             stdout=log, stderr=log, cwd=ROOT, env=environment(),
         )  # fmt: skip
     while not (done := list(folder.glob("experiments/*/arms/*.parquet"))):

@@ -13,10 +13,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from engine.journal.journal import verify
-from engine.journal.stores import open_stores
-from engine.ports import free_port
+from raysignal.cli.main import app
+from raysignal.engine.journal.journal import verify
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.ports import free_port
 from tests.cluster.processes import titled
 from tests.cluster.waiting import wait_for
 from tests.starting import one_start_at_a_time
@@ -41,7 +41,7 @@ def raysignal(*arguments, **variables):
 
 def as_process(*arguments, cwd=ROOT, **variables):
     return subprocess.run(
-        [sys.executable, "-m", "cli", *(str(argument) for argument in arguments)],
+        [sys.executable, "-m", "raysignal.cli", *(str(argument) for argument in arguments)],
         check=False, capture_output=True, text=True, cwd=cwd, env=environment(**variables),
     )  # fmt: skip
 
@@ -96,7 +96,7 @@ class Serving:
     def _start(self, port, store, log, variables):
         with log.open("a") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "serve", "--port", str(port), "--store", store.as_uri()],
+                [sys.executable, "-m", "raysignal.cli", "serve", "--port", str(port), "--store", store.as_uri()],
                 stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT, env=environment(**variables),
             )  # fmt: skip
         while not any("Ctrl-C" in line for line in self.shown):
@@ -192,7 +192,7 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
 def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_path):
     with one_start_at_a_time():
         program = subprocess.Popen(
-            [sys.executable, "-m", "cli", "run", "--json"],
+            [sys.executable, "-m", "raysignal.cli", "run", "--json"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(),
         )  # fmt: skip
         seen = {}

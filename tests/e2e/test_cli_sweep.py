@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from engine.errors import Conflict
-from experiments.cluster import ray_session
-from experiments.sweeps.pace import Pace
-from experiments.sweeps.running import run_sweep
-from experiments.sweeps.space import Space
-from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
+from raysignal.cli.main import app
+from raysignal.engine.errors import Conflict
+from raysignal.experiments.cluster import ray_session
+from raysignal.experiments.sweeps.pace import Pace
+from raysignal.experiments.sweeps.running import run_sweep
+from raysignal.experiments.sweeps.space import Space
+from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
 from tests.e2e.test_cli_service import ROOT
 from tests.folder_blobs import FolderBlobs
 from tests.sweep_markets import market

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.ports import free_port
-from engine.shard import Limits
+from raysignal.engine.ports import free_port
+from raysignal.engine.shard import Limits
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.unit.test_shard import Place, some
 
@@ -28,7 +28,10 @@ class Starting:
         self.seen: dict[int, str] = {}
         with self.log.open("w") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "serve", "--port", str(port), "--store", (folder / "store").as_uri()],
+                [
+                    sys.executable, "-m", "raysignal.cli", "serve", "--port", str(port),
+                    "--store", (folder / "store").as_uri(),
+                ],
                 stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT,
                 env=environment(RAYSIGNAL_INGRESS_REPLICAS="1"),
             )  # fmt: skip

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import SettingsError
-from engine.ports import free_port
-from engine.settings import Settings
-from serve.service import local_service, own_stderr, reachable, refuse_used_port
+from raysignal.engine.errors import SettingsError
+from raysignal.engine.ports import free_port
+from raysignal.engine.settings import Settings
+from raysignal.serve.service import local_service, own_stderr, reachable, refuse_used_port
 
 
 def test_a_port_in_use_is_said_before_anything_starts(tmp_path: Path) -> None:

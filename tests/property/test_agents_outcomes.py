@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.outcomes import Horizon, Outcomes, Settler
-from agents.verdicts import Verdict, decided
-from engine.columns import SignalBatch
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
+from raysignal.agents.outcomes import Horizon, Outcomes, Settler
+from raysignal.agents.verdicts import Verdict, decided
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
 from tests.effort import examples
 from tests.override_streams import HORIZONS, POLICIES, Shape, cut, rows_of, shapes
 

@@ -7,13 +7,13 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.evidence import Evidence, Recall
-from agents.gate import REASONS, GateRules, Ruling
-from agents.outcomes import Horizon, Outcomes
-from agents.override import AgentRules, Override, Taken
-from agents.verdicts import By, Reason, Verdict
-from engine.columns import SignalBatch, TextColumn
-from engine.policy import Policy
+from raysignal.agents.evidence import Evidence, Recall
+from raysignal.agents.gate import REASONS, GateRules, Ruling
+from raysignal.agents.outcomes import Horizon, Outcomes
+from raysignal.agents.override import AgentRules, Override, Taken
+from raysignal.agents.verdicts import By, Reason, Verdict
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.policy import Policy
 from tests.effort import examples
 from tests.override_streams import HORIZONS, POLICIES, Shape, as_sent, cut, shapes, with_prices_after
 

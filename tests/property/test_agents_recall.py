@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.memory import OutcomeMemory
-from agents.outcomes import Horizon, Outcomes, Settler
-from agents.situations import Encoder, Situations
-from engine.columns import SignalBatch
-from engine.errors import InvalidField, LookAhead
-from engine.policy import Policy
+from raysignal.agents.memory import OutcomeMemory
+from raysignal.agents.outcomes import Horizon, Outcomes, Settler
+from raysignal.agents.situations import Encoder, Situations
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import InvalidField, LookAhead
+from raysignal.engine.policy import Policy
 from tests.effort import examples
 from tests.override_streams import HORIZONS, MINUTE_US, POLICIES, Shape, rows_of, shapes
 

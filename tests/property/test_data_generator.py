@@ -5,8 +5,8 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.generator import GeneratorSpec, generate, generate_with_truth, write_csv
-from data.texts import FREE_TEXT
+from raysignal.data.generator import GeneratorSpec, generate, generate_with_truth, write_csv
+from raysignal.data.texts import FREE_TEXT
 from tests.effort import examples
 
 specs = st.builds(

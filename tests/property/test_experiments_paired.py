@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from agents.verdicts import Verdict
-from experiments.calibration import calibrate
-from experiments.paired import Judgment, assess, holm
-from experiments.strata import strata_of
-from experiments.uplift import decompose, uplift_of
+from raysignal.agents.verdicts import Verdict
+from raysignal.experiments.calibration import calibrate
+from raysignal.experiments.paired import Judgment, assess, holm
+from raysignal.experiments.strata import strata_of
+from raysignal.experiments.uplift import decompose, uplift_of
 from tests.experiment_streams import gathered, net_of, outcomes
 
 bps = st.floats(-1e4, 1e4, allow_subnormal=False)

@@ -9,11 +9,11 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import history
-from engine.history.query import query
-from engine.ledger import Ledger
-from engine.policy import Policy
-from engine.signals import Action, Signal
+from raysignal.engine import history
+from raysignal.engine.history.query import query
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action, Signal
 from tests.effort import examples
 from tests.folder_blobs import FolderBlobs
 from tests.history_chunks import HOUR_US, START_US, chunk_of, some_signals

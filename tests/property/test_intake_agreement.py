@@ -12,15 +12,15 @@ import pyarrow.parquet as pq
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.columns import SignalBatch
-from engine.errors import InputError, RaysignalError
-from engine.intake import Intake, Reading, read_batch
-from engine.intake.csv_rows import record_blocks
-from engine.intake.fields import signal_of
-from engine.intake.json_rows import element_blocks, line_blocks, read_array
-from engine.intake.single import load_json, load_object
-from engine.intake.tables import take_in
-from engine.intake.windows import as_bytes
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import InputError, RaysignalError
+from raysignal.engine.intake import Intake, Reading, read_batch
+from raysignal.engine.intake.csv_rows import record_blocks
+from raysignal.engine.intake.fields import signal_of
+from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
+from raysignal.engine.intake.single import load_json, load_object
+from raysignal.engine.intake.tables import take_in
+from raysignal.engine.intake.windows import as_bytes
 from tests.effort import examples
 
 READING = Reading(

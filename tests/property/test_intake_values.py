@@ -9,12 +9,12 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import InvalidField
-from engine.instants import parse_instant
-from engine.intake.fields import number_in
-from engine.intake.parsing import EXACT, NO_DECIMAL, decimal
-from engine.intake.scanning import TEXT
-from engine.intake.stamps import read_stamps, to_instants
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import parse_instant
+from raysignal.engine.intake.fields import number_in
+from raysignal.engine.intake.parsing import EXACT, NO_DECIMAL, decimal
+from raysignal.engine.intake.scanning import TEXT
+from raysignal.engine.intake.stamps import read_stamps, to_instants
 from tests.effort import examples
 
 ZONES = [

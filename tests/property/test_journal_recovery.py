@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from engine.errors import JournalDamaged
-from engine.journal.frames import Record
-from engine.journal.journal import Journal, damaged, verify
-from engine.journal.local import LocalStore
+from raysignal.engine.errors import JournalDamaged
+from raysignal.engine.journal.frames import Record
+from raysignal.engine.journal.journal import Journal, damaged, verify
+from raysignal.engine.journal.local import LocalStore
 from tests.effort import examples
 
 # Without shrinking, which would try each byte again and again.

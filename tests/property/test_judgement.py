@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.columns import SignalBatch
-from engine.identities import Identities, portfolio_keys
-from engine.judgement import Finding, Judgement, judge
-from engine.policy import Policy
-from engine.portfolio import Portfolio
-from engine.receipts import Taken
-from engine.signals import Action, Signal
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.identities import Identities, portfolio_keys
+from raysignal.engine.judgement import Finding, Judgement, judge
+from raysignal.engine.policy import Policy
+from raysignal.engine.portfolio import Portfolio
+from raysignal.engine.receipts import Taken
+from raysignal.engine.signals import Action, Signal
 
 LIMIT = 5.0
 NAME = "baseline"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import account as at
-from engine.ledger import Ledger, LedgerRows, Outcome, sweep
-from engine.performance import Performance, performance_table
-from engine.policy import Policy
+from raysignal.engine import account as at
+from raysignal.engine.ledger import Ledger, LedgerRows, Outcome, sweep
+from raysignal.engine.performance import Performance, performance_table
+from raysignal.engine.policy import Policy
 from tests.effort import examples
 from tests.reference import YEAR_US, ReferenceLedger, growths, last_of_each
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.market.bars import Bar, BarBuilder
+from raysignal.engine.market.bars import Bar, BarBuilder
 from tests.market_bars import INSTRUMENT, SECOND, START_US, reference_bars, trade
 
 STEPS = st.lists(

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.instants import DAY_US
-from engine.market.crossover import Crossing, Crossover
+from raysignal.engine.instants import DAY_US
+from raysignal.engine.market.crossover import Crossing, Crossover
 from tests.market_bars import bar
 
 CLOSES = st.lists(st.one_of(st.integers(1, 5), st.integers(10**9, 10**9 + 3)), max_size=120)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import UnreadableInput
-from engine.market.reader import Reader, decode
-from engine.market.shapes import Elsewhere, Record, Symbol, exact
-from engine.market.venues.binance import SPOT, USDM
-from engine.market.venues.bybit import BybitDialect
-from engine.market.venues.okx import OkxDialect
+from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.market.reader import Reader, decode
+from raysignal.engine.market.shapes import Elsewhere, Record, Symbol, exact
+from raysignal.engine.market.venues.binance import SPOT, USDM
+from raysignal.engine.market.venues.bybit import BybitDialect
+from raysignal.engine.market.venues.okx import OkxDialect
 from tests.effort import examples
 from tests.market_speech import SPEECHES, START_MS, Speech, market
 

@@ -6,8 +6,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.budget import Budget, Period, RateLimiter
-from engine.instants import DAY_US
+from raysignal.agents.budget import Budget, Period, RateLimiter
+from raysignal.engine.instants import DAY_US
 
 STEPS = st.lists(
     st.sampled_from(["reserve", "reserve", "reserve", "give back", "restart", "next day"]), max_size=60

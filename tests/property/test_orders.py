@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from engine.database.database import Database, open_database
-from engine.errors import ExchangeUnreachable, OrderRejected
-from engine.orders.amounts import (
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.errors import ExchangeUnreachable, OrderRejected
+from raysignal.engine.orders.amounts import (
     affordable,
     down_to_step,
     fits_step,
@@ -24,14 +24,14 @@ from engine.orders.amounts import (
     units,
     up_to_step,
 )
-from engine.orders.exchange import check_report
-from engine.orders.listings import Listing
-from engine.orders.orders import Kind, Side, State, Ticket, TimeInForce
-from engine.orders.paper import PaperExchange
-from engine.orders.planning import Plan
-from engine.orders.store import OrderStore
-from engine.orders.trader import Trader
-from engine.signals import Action
+from raysignal.engine.orders.exchange import check_report
+from raysignal.engine.orders.listings import Listing
+from raysignal.engine.orders.orders import Kind, Side, State, Ticket, TimeInForce
+from raysignal.engine.orders.paper import PaperExchange
+from raysignal.engine.orders.planning import Plan
+from raysignal.engine.orders.store import OrderStore
+from raysignal.engine.orders.trader import Trader
+from raysignal.engine.signals import Action
 from tests.effort import examples
 from tests.order_world import LISTING, PERP, SECOND, PlainBook, instruction, paper, trade
 

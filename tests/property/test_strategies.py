@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.market.crossover import Crossing, Crossover
-from engine.strategies import registry
-from engine.strategies.sma import SmaCrossover, SmaFamily
-from engine.strategies.strategy import Bars, Singly, family
+from raysignal.engine.market.crossover import Crossing, Crossover
+from raysignal.engine.strategies import registry
+from raysignal.engine.strategies.sma import SmaCrossover, SmaFamily
+from raysignal.engine.strategies.strategy import Bars, Singly, family
 from tests.effort import examples
 from tests.market_bars import INSTRUMENT, bar
 

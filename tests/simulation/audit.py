@@ -3,10 +3,10 @@
 from random import Random
 from typing import Any
 
-from engine import history
-from engine.policy import Policy
-from engine.receipts import Taken, receipt
-from engine.shard import Shard
+from raysignal.engine import history
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Taken, receipt
+from raysignal.engine.shard import Shard
 from tests.simulation.oracle import Acknowledged, Model, Reference, check, imprint, receipt_bytes
 
 

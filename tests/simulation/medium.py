@@ -3,7 +3,7 @@
 from pathlib import Path
 from random import Random
 
-from engine.journal.blobs import DiskBlobs
+from raysignal.engine.journal.blobs import DiskBlobs
 from tests.simulation.bucket import Objects
 from tests.simulation.disk import Platter, SimDisk
 

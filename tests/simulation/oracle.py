@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.account import ACCOUNT_SIZE
-from engine.columns import SignalBatch
-from engine.journal.frames import Record
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
-from engine.receipts import made_receipts
-from engine.records import Creation, read_record
+from raysignal.engine.account import ACCOUNT_SIZE
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.journal.frames import Record
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import made_receipts
+from raysignal.engine.records import Creation, read_record
 from tests.simulation.workload import Message
 
 

@@ -3,9 +3,9 @@
 import random
 from dataclasses import dataclass, replace
 
-from engine.columns import SignalBatch
-from engine.policy import Policy
-from engine.signals import Action, Signal
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action, Signal
 
 POLICIES = (
     Policy(),

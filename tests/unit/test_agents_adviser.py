@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from agents.adviser import RATIONALE_LIMIT, Adviser, Circuit
-from agents.budget import RateLimiter
-from agents.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn
-from agents.cassette import Cassette
-from agents.gemini import ModelSettings, NoModel, Price
-from agents.loopback import Behaviour, Loopback
-from agents.prompting import load_prompt, read_prompt
-from agents.verdicts import Reason, Verdict
-from engine.errors import CassetteMiss, InvalidField
+from raysignal.agents.adviser import RATIONALE_LIMIT, Adviser, Circuit
+from raysignal.agents.budget import RateLimiter
+from raysignal.agents.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn
+from raysignal.agents.cassette import Cassette
+from raysignal.agents.gemini import ModelSettings, NoModel, Price
+from raysignal.agents.loopback import Behaviour, Loopback
+from raysignal.agents.prompting import load_prompt, read_prompt
+from raysignal.agents.verdicts import Reason, Verdict
+from raysignal.engine.errors import CassetteMiss, InvalidField
 from tests.advising import BRIEF, advising, allowance, brief, several
 
 
@@ -350,7 +350,7 @@ async def test_a_prompt_that_was_changed_is_a_miss_that_shows_the_change(
     async with advising(server.url, cassette=Cassette.record(recording)) as asked:
         await asked.ask(BRIEF)
     no_network(monkeypatch)
-    file = (resources.files("agents") / "prompts" / "override_v1.md").read_bytes()
+    file = (resources.files("raysignal.agents") / "prompts" / "override_v1.md").read_bytes()
     changed = read_prompt(file.replace(b"Do not invent labels.", b"Be brave."))
     with pytest.raises(CassetteMiss, match=r"\n-5\. .* Do not invent labels\.\n\+5\. .* Be brave\.\n"):
         await replaying(recording, server.url, prompt=changed).ask(BRIEF)

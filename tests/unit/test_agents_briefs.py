@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from agents.briefs import Precedent
-from agents.verdicts import Verdict
-from engine.errors import InvalidField
+from raysignal.agents.briefs import Precedent
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.errors import InvalidField
 from tests.advising import BRIEF, PRECEDENTS, brief
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile, pass_through
-from agents.verdicts import Reason
-from engine.errors import InvalidField, UnreadableInput
-from engine.instants import DAY_US
+from raysignal.agents.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile, pass_through
+from raysignal.agents.verdicts import Reason
+from raysignal.engine.errors import InvalidField, UnreadableInput
+from raysignal.engine.instants import DAY_US
 
 
 class Clock:

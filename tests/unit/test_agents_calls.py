@@ -5,9 +5,18 @@ from typing import Any
 
 import pytest
 
-from agents.calls import RAW_LIMIT, Answer, Failure, Response, Usage, judge, read_verdict, response_schema
-from agents.prompting import load_prompt
-from agents.verdicts import Reason, Verdict
+from raysignal.agents.calls import (
+    RAW_LIMIT,
+    Answer,
+    Failure,
+    Response,
+    Usage,
+    judge,
+    read_verdict,
+    response_schema,
+)
+from raysignal.agents.prompting import load_prompt
+from raysignal.agents.verdicts import Reason, Verdict
 from tests.advising import brief, request_of
 
 GOOD = {"verdict": "hold", "confidence": 0.7, "evidence": ["E1"], "rationale": "losses"}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agents.calls import Answer, Failure, Request, Usage, VerdictIn
-from agents.cassette import Cassette, Take
-from agents.verdicts import Reason
-from engine.errors import CassetteMiss, SettingsError, UnreadableInput
+from raysignal.agents.calls import Answer, Failure, Request, Usage, VerdictIn
+from raysignal.agents.cassette import Cassette, Take
+from raysignal.agents.verdicts import Reason
+from raysignal.engine.errors import CassetteMiss, SettingsError, UnreadableInput
 from tests.advising import brief, request_of
 
 ANSWER = Take(

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from agents.evidence import LAGS, Recall, Witness, _correlation, _effective
-from agents.gate import GateRules
-from agents.memory import OutcomeMemory
-from agents.outcomes import Horizon, Settler
-from agents.override import AgentRules, Override
-from agents.relevance import Relevance, relate
-from agents.situations import MOST_LABELS, Encoder
-from agents.verdicts import Verdict
-from engine.columns import SignalBatch
-from engine.errors import InvalidField
-from engine.policy import Policy
+from raysignal.agents.evidence import LAGS, Recall, Witness, _correlation, _effective
+from raysignal.agents.gate import GateRules
+from raysignal.agents.memory import OutcomeMemory
+from raysignal.agents.outcomes import Horizon, Settler
+from raysignal.agents.override import AgentRules, Override
+from raysignal.agents.relevance import Relevance, relate
+from raysignal.agents.situations import MOST_LABELS, Encoder
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.policy import Policy
 from tests.override_streams import MINUTE_US, Shape, rows_of
 
 FREE = Policy(fee_bps=0.0, side="long-short")

@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from agents.evidence import Evidence
-from agents.gate import REASONS, GateRules, rule
-from agents.verdicts import By, Reason, Verdict
-from agents.worth import Worth
-from engine.errors import InvalidField
-from engine.policy import Policy
+from raysignal.agents.evidence import Evidence
+from raysignal.agents.gate import REASONS, GateRules, rule
+from raysignal.agents.verdicts import By, Reason, Verdict
+from raysignal.agents.worth import Worth
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.policy import Policy
 from tests.effort import examples
 from tests.override_streams import POLICIES
 

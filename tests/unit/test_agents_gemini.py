@@ -11,11 +11,19 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from agents.calls import Answer, Failure, Usage
-from agents.gemini import LOOPBACK_ONLY, TRACING, GeminiModel, ModelSettings, NoModel, Price, api_key_in
-from agents.loopback import Behaviour, Loopback
-from agents.verdicts import Reason
-from engine.errors import InvalidField, SettingsError
+from raysignal.agents.calls import Answer, Failure, Usage
+from raysignal.agents.gemini import (
+    LOOPBACK_ONLY,
+    TRACING,
+    GeminiModel,
+    ModelSettings,
+    NoModel,
+    Price,
+    api_key_in,
+)
+from raysignal.agents.loopback import Behaviour, Loopback
+from raysignal.agents.verdicts import Reason
+from raysignal.engine.errors import InvalidField, SettingsError
 from tests.advising import KEY, request_of
 
 
@@ -269,13 +277,13 @@ def test_a_call_costs_what_its_tokens_cost_and_an_unknown_price_is_not_nothing()
 
 
 def test_langchain_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, agents.adviser; sys.exit(any('langchain' in n or 'google' in n for n in sys.modules))"
+    code = "import sys, raysignal.agents.adviser; sys.exit(any('langchain' in n or 'google' in n for n in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 _ASKS = """
 import asyncio, sys
-from agents.gemini import GeminiModel, ModelSettings
+from raysignal.agents.gemini import GeminiModel, ModelSettings
 from langchain_core.tracers.langchain import wait_for_all_tracers
 from tests.advising import KEY, request_of
 

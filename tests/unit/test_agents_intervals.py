@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from agents.intervals import (
+from raysignal.agents.intervals import (
     by_instant,
     dependence,
     dependence_of_part,
@@ -11,7 +11,7 @@ from agents.intervals import (
     share_interval,
     wilson,
 )
-from experiments.validation import intervals
+from raysignal.experiments.validation import intervals
 from tests.experiment_streams import outcomes
 
 

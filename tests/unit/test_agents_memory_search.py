@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from agents.memory import OutcomeMemory
-from agents.outcomes import Horizon, Settler
-from agents.situations import Encoder
-from engine.columns import SignalBatch
-from engine.policy import Policy
+from raysignal.agents.memory import OutcomeMemory
+from raysignal.agents.outcomes import Horizon, Settler
+from raysignal.agents.situations import Encoder
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.policy import Policy
 
 ROWS = 12_000
 MINUTE_US = 60_000_000

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from agents.outcomes import MOST_BARS, MOST_TIME_US, Horizon, Outcomes, Settler
-from agents.verdicts import Verdict
-from agents.worth import Worth
-from engine.errors import InvalidField
-from engine.policy import Policy
+from raysignal.agents.outcomes import MOST_BARS, MOST_TIME_US, Horizon, Outcomes, Settler
+from raysignal.agents.verdicts import Verdict
+from raysignal.agents.worth import Worth
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.policy import Policy
 
 FREE = Policy(fee_bps=0.0, side="long-short")
 

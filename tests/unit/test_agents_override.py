@@ -8,15 +8,15 @@ from functools import cache
 import numpy as np
 import pytest
 
-from agents.evidence import Recall
-from agents.gate import GateRules
-from agents.outcomes import Horizon
-from agents.override import AgentRules, Override
-from agents.verdicts import By, Reason, Verdict
-from data.generator import GeneratorSpec, Truth, generate_with_truth
-from engine.columns import SignalBatch, TextColumn
-from engine.errors import LookAhead
-from engine.policy import Policy
+from raysignal.agents.evidence import Recall
+from raysignal.agents.gate import GateRules
+from raysignal.agents.outcomes import Horizon
+from raysignal.agents.override import AgentRules, Override
+from raysignal.agents.verdicts import By, Reason, Verdict
+from raysignal.data.generator import GeneratorSpec, Truth, generate_with_truth
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.errors import LookAhead
+from raysignal.engine.policy import Policy
 from tests.override_streams import Shape
 
 SHORTS = Policy(side="long-short", fee_bps=1.0)
@@ -159,12 +159,12 @@ def test_a_decision_on_what_was_not_known_is_refused():
 _PROGRAM = """
 import json, sys
 import numpy as np
-from agents import evidence, gate, memory, outcomes, override, relevance, situations, warm, worth
-from agents.evidence import Recall
-from agents.gate import GateRules
-from agents.outcomes import Horizon
-from agents.override import AgentRules, Override
-from engine.policy import Policy
+from raysignal.agents import evidence, gate, memory, outcomes, override, relevance, situations, warm, worth
+from raysignal.agents.evidence import Recall
+from raysignal.agents.gate import GateRules
+from raysignal.agents.outcomes import Horizon
+from raysignal.agents.override import AgentRules, Override
+from raysignal.engine.policy import Policy
 
 modules = (evidence, gate, memory, outcomes, override, relevance, situations, worth)
 compiled = {

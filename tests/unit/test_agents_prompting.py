@@ -6,8 +6,8 @@ from importlib import resources
 
 import pytest
 
-from agents.briefs import Precedent
-from agents.prompting import (
+from raysignal.agents.briefs import Precedent
+from raysignal.agents.prompting import (
     FIELDS_LIMIT,
     PRECEDENTS_LIMIT,
     TEXT_LIMIT,
@@ -16,8 +16,8 @@ from agents.prompting import (
     load_prompt,
     read_prompt,
 )
-from agents.verdicts import Verdict
-from engine.errors import InvalidField, UnreadableInput
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.errors import InvalidField, UnreadableInput
 from tests.advising import BRIEF, brief
 
 PROMPT = load_prompt()
@@ -29,7 +29,7 @@ def test_the_same_brief_gives_the_same_bytes_in_whatever_order_its_fields_came()
 
 
 def test_a_prompt_names_its_version_and_the_hash_of_its_file() -> None:
-    content = (resources.files("agents") / "prompts" / "override_v1.md").read_bytes()
+    content = (resources.files("raysignal.agents") / "prompts" / "override_v1.md").read_bytes()
     prompt = PROMPT.render(BRIEF)
     assert prompt.version == "override/1"
     assert prompt.hash == hashlib.sha256(content).hexdigest()

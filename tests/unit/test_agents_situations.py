@@ -3,8 +3,15 @@
 import numpy as np
 import pytest
 
-from agents.situations import LONGEST_LABEL, MOST_LABELS, REGIMES, RETURN_WINDOWS, VOLATILITY_WINDOWS, Encoder
-from engine.columns import SignalBatch, TextColumn
+from raysignal.agents.situations import (
+    LONGEST_LABEL,
+    MOST_LABELS,
+    REGIMES,
+    RETURN_WINDOWS,
+    VOLATILITY_WINDOWS,
+    Encoder,
+)
+from raysignal.engine.columns import SignalBatch, TextColumn
 from tests.override_streams import MINUTE_US, Shape, as_sent, cut
 
 

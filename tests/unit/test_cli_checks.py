@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.checks import (
+from raysignal.cli.checks import (
     _compiled_in,
     check_agent,
     check_compiled,
@@ -23,9 +23,9 @@ from cli.checks import (
     check_store,
     examine,
 )
-from cli.ports import listener_on, own_listeners
-from engine.ports import free_port
-from engine.settings import Settings
+from raysignal.cli.ports import listener_on, own_listeners
+from raysignal.engine.ports import free_port
+from raysignal.engine.settings import Settings
 
 
 def test_packages_that_are_there_are_shown_with_their_versions():
@@ -94,7 +94,7 @@ def test_what_agents_rest_on_can_be_imported_or_is_a_warning_with_a_remedy():
 @pytest.mark.slow
 def test_what_is_compiled_of_the_engine_and_of_the_agents_is_looked_at():
     check_compiled()  # where the cache is cold, or another test has compiled something, it says so
-    engine, agents = (len(_compiled_in(part)) for part in ("engine", "agents"))
+    engine, agents = (len(_compiled_in(part)) for part in ("raysignal.engine", "raysignal.agents"))
     assert engine > 20
     assert agents > 15
     assert f"{agents} of agents" in check_compiled().detail or check_compiled().status == "warning"
@@ -185,7 +185,7 @@ def test_the_database_is_checked_and_not_made(tmp_path, feeds, address, status):
 
 def test_a_database_without_the_extra_is_a_failure_only_where_there_are_feeds(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "engine.database.checking", raising=False)
+    monkeypatch.delitem(sys.modules, "raysignal.engine.database.checking", raising=False)
     address = f"sqlite:///{tmp_path / 'market.db'}"
     assert check_database(Settings(database_url=address)).status == "warning"
     found = check_database(Settings(database_url=address, feeds=("binance:BTCUSDT",)))

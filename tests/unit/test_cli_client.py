@@ -8,12 +8,12 @@ import httpx
 import numpy as np
 import pytest
 
-from cli.client import Client, ServiceError
-from engine.columns import SignalBatch
-from engine.errors import LateSignal, NotFound, RowErrors, StoreUnavailable, Unauthorized
-from engine.policy import Policy
-from engine.signals import Action, Signal
-from serve.problems import problem_of
+from raysignal.cli.client import Client, ServiceError
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import LateSignal, NotFound, RowErrors, StoreUnavailable, Unauthorized
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action, Signal
+from raysignal.serve.problems import problem_of
 
 
 def answering(handler, *, key=None, pauses=None):

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from data.generator import GeneratorSpec, write_csv
+from raysignal.cli.main import app
+from raysignal.data.generator import GeneratorSpec, write_csv
 
 HEADER = "timestamp,price,signal\n"
 
@@ -323,7 +323,7 @@ def test_the_rows_of_a_daily_symbol_are_no_gaps_beside_one_of_ten_minutes(tmp_pa
 
 
 def test_a_symbol_without_a_spacing_hides_no_hole_of_another(monkeypatch, tmp_path):
-    monkeypatch.setattr("cli.survey._MOST_STEPS", 50)
+    monkeypatch.setattr("raysignal.cli.survey._MOST_STEPS", 50)
     wild = [i * (i + 1) // 2 for i in range(1, 80)]
     holed = [10 * i for i in range(60)] + [1440 + 10 * i for i in range(60)]
     found = checked(of_symbols(tmp_path, {"WILD": wild, "A": holed}))
@@ -378,8 +378,8 @@ def test_two_contents_in_autumns_double_hour_name_the_clock_change(tmp_path):
 
 def in_pieces(monkeypatch, rows):
     """Files are read in pieces of so many rows."""
-    monkeypatch.setattr("cli.survey.CHUNK_ROWS", rows)
-    monkeypatch.setattr("engine.intake.csv_rows.BLOCK_ROWS", rows)
+    monkeypatch.setattr("raysignal.cli.survey.CHUNK_ROWS", rows)
+    monkeypatch.setattr("raysignal.engine.intake.csv_rows.BLOCK_ROWS", rows)
 
 
 def test_one_id_with_two_contents_is_refused_however_far_apart_its_rows_are(monkeypatch, tmp_path):

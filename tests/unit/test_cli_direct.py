@@ -8,13 +8,14 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from cli.ports import writers_below
-from engine.journal.journal import Journal
-from engine.journal.stores import open_stores
+from raysignal.cli.main import app
+from raysignal.cli.ports import writers_below
+from raysignal.engine.journal.journal import Journal
+from raysignal.engine.journal.stores import open_stores
 
 WRITER = (
-    "import sys\nfrom engine.journal.journal import Journal\nfrom engine.journal.stores import open_stores\n"
+    "import sys\nfrom raysignal.engine.journal.journal import Journal\n"
+    "from raysignal.engine.journal.stores import open_stores\n"
     "with Journal.open(open_stores(sys.argv[1]).journal_store('shard=0000')):\n"
     "    print('open', flush=True)\n    sys.stdin.read()"
 )

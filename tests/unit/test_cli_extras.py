@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.extras import EXTRAS, require_extras
-from cli.main import app
-from engine.errors import SettingsError
-from engine.ports import free_port
+from raysignal.cli.extras import EXTRAS, require_extras
+from raysignal.cli.main import app
+from raysignal.engine.errors import SettingsError
+from raysignal.engine.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"langchain-google-genai": "langchain_google_genai", "psycopg[binary]": "psycopg"}
@@ -70,7 +70,7 @@ def test_a_verb_without_its_extra_says_what_to_install(
 
 @pytest.mark.usefixtures("base")
 def test_feeds_of_a_service_without_their_extra_are_a_sentence(tmp_path, monkeypatch):
-    for name in [name for name in sys.modules if name.startswith("engine.database.")]:
+    for name in [name for name in sys.modules if name.startswith("raysignal.engine.database.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setenv("RAYSIGNAL_FEEDS", '["binance:BTCUSDT"]')
     shown = CliRunner().invoke(

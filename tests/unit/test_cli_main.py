@@ -7,7 +7,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cli.main import app, joins_cluster
+from raysignal.cli.main import app, joins_cluster
 
 VERBS = ("run", "serve", "replay", "performance", "history", "query", "compare", "runs", "data", "doctor")
 
@@ -188,7 +188,7 @@ def test_what_needs_no_ray_does_not_wait_for_it():
     """In a process of its own, where nothing has imported it yet."""
     program = """
 import sys
-from cli.main import app
+from raysignal.cli.main import app
 for line in sys.stdin:
     try:
         app(line.split())

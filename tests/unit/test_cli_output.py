@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from cli.asking import _COLUMNS, _LEAST
-from cli.output import Output, rows_table
+from raysignal.cli.asking import _COLUMNS, _LEAST
+from raysignal.cli.output import Output, rows_table
 
 ROW = {
     "timestamp": "2025-01-01T00:00:00.123456Z", "symbol": "BTCUSDT", "signal": "SELL", "price": 84250.512345,

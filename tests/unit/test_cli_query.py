@@ -7,12 +7,12 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from engine.columns import SignalBatch
-from engine.journal.stores import open_stores
-from engine.policy import Policy
-from engine.shard import Limits, Shard
-from engine.signals import Action, Signal
+from raysignal.cli.main import app
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.policy import Policy
+from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.signals import Action, Signal
 
 HOUR_US = 3_600_000_000
 

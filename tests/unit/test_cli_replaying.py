@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from cli.files import SignalFile
-from cli.replaying import Pace, Plan, replay_file
-from cli.ways import Sent
-from engine.intake import Reading
+from raysignal.cli.files import SignalFile
+from raysignal.cli.replaying import Pace, Plan, replay_file
+from raysignal.cli.ways import Sent
+from raysignal.engine.intake import Reading
 
 STEP_US = 600_000_000
 

@@ -5,14 +5,14 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from cli.output import Output, performance_table
-from cli.run_job import SAMPLE, SAMPLE_READING, differences, fresh_folder
-from engine.account import ACCOUNT_SIZE
-from engine.errors import RaysignalError
-from engine.ledger import Ledger
-from engine.policy import Policy
-from engine.receipts import Standing
+from raysignal.cli.main import app
+from raysignal.cli.output import Output, performance_table
+from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, differences, fresh_folder
+from raysignal.engine.account import ACCOUNT_SIZE
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Standing
 
 
 def standing():

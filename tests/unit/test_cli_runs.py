@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.main import app
-from cli.results import files_of
-from engine.journal.stores import open_stores
-from engine.policy import Policy
-from experiments.evaluation import evaluate
-from experiments.result_files import write_results
-from experiments.runs import open_run, write_arm
+from raysignal.cli.main import app
+from raysignal.cli.results import files_of
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.policy import Policy
+from raysignal.experiments.evaluation import evaluate
+from raysignal.experiments.result_files import write_results
+from raysignal.experiments.runs import open_run, write_arm
 from tests.experiment_streams import a_stream, some_arms
 
 CONFIG = {

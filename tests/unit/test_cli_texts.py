@@ -3,7 +3,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from cli.texts import escape
+from raysignal.cli.texts import escape
 
 
 def shown(text: str) -> str:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cli.checks import check_journal
-from engine import history
-from engine.errors import JournalBehind, JournalDamaged
-from engine.policy import Policy
-from engine.rebuilding import rebuild
-from engine.settings import Settings
-from engine.shard import Limits, Shard
+from raysignal.cli.checks import check_journal
+from raysignal.engine import history
+from raysignal.engine.errors import JournalBehind, JournalDamaged
+from raysignal.engine.policy import Policy
+from raysignal.engine.rebuilding import rebuild
+from raysignal.engine.settings import Settings
+from raysignal.engine.shard import Limits, Shard
 from tests.unit.test_shard import PREFIX, Place, a_signal, commit, some
 
 DAY = 24 * 60

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from data.draws import Draws
+from raysignal.data.draws import Draws
 
 
 def test_the_raw_words_of_a_stream_are_pinned():

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data.generator import (
+from raysignal.data.generator import (
     COLUMNS,
     LACKING,
     SAMPLE,
@@ -17,8 +17,8 @@ from data.generator import (
     generate_with_truth,
     write_csv,
 )
-from data.texts import FREE_TEXT
-from engine.errors import InvalidField
+from raysignal.data.texts import FREE_TEXT
+from raysignal.engine.errors import InvalidField
 
 LARGE = GeneratorSpec(rows=30_000, seed=11, texts="none")
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from data import plain
-from data.plain import write_plain
-from engine.errors import InvalidField
-from engine.instants import parse_instant
+from raysignal.data import plain
+from raysignal.data.plain import write_plain
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import parse_instant
 
 FEATURES = [
     "mvrv_btc_momentum", "spot_volume_daily_sum", "sentiment", "index", "dominant_sentiment", "intensity",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.database.addresses import default_address, kind_of, shown_address, sqlite_path
-from engine.database.database import open_database
-from engine.errors import SettingsError, StoreError, StoreUnavailable
+from raysignal.engine.database.addresses import default_address, kind_of, shown_address, sqlite_path
+from raysignal.engine.database.database import open_database
+from raysignal.engine.errors import SettingsError, StoreError, StoreUnavailable
 
 SECRET = "p4ssw0rd"
 
@@ -106,7 +106,7 @@ def test_a_server_that_is_not_there_is_unavailable_and_the_password_is_not_told(
 
 
 def test_a_file_that_somebody_else_has_locked_is_unavailable(tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.database.database.WAIT_S", 0.01)
+    monkeypatch.setattr("raysignal.engine.database.database.WAIT_S", 0.01)
     address = f"sqlite:///{tmp_path}/market.db"
     database = open_database(address)
     with closing(sqlite3.connect(tmp_path / "market.db", isolation_level=None)) as other:

@@ -11,22 +11,22 @@ import pytest
 import structlog
 from sqlalchemy import Connection
 
-from engine.database.database import Database, open_database
-from engine.errors import StoreUnavailable
-from engine.market import following
-from engine.market.books import OrderBook
-from engine.market.clocks import SystemClock
-from engine.market.events import Instrument, Trade
-from engine.market.following import Around
-from engine.orders.dealing import MOST_WAITING, Dealer, Levels
-from engine.orders.listings import Costs, Listing, OrderRules
-from engine.orders.orders import Kind, State
-from engine.orders.paper import PaperExchange
-from engine.orders.planning import Instruction, Plan
-from engine.orders.store import OrderStore
-from engine.orders.trader import Trader
-from engine.settings import Settings
-from engine.signals import Action
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.market import following
+from raysignal.engine.market.books import OrderBook
+from raysignal.engine.market.clocks import SystemClock
+from raysignal.engine.market.events import Instrument, Trade
+from raysignal.engine.market.following import Around
+from raysignal.engine.orders.dealing import MOST_WAITING, Dealer, Levels
+from raysignal.engine.orders.listings import Costs, Listing, OrderRules
+from raysignal.engine.orders.orders import Kind, State
+from raysignal.engine.orders.paper import PaperExchange
+from raysignal.engine.orders.planning import Instruction, Plan
+from raysignal.engine.orders.store import OrderStore
+from raysignal.engine.orders.trader import Trader
+from raysignal.engine.settings import Settings
+from raysignal.engine.signals import Action
 from tests.cluster.waiting import until
 from tests.market_keeping import Log
 

@@ -6,14 +6,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.columns import SignalBatch, TextColumn
-from engine.decisions import Decisions
-from engine.errors import InvalidField
-from engine.journal.stores import open_stores
-from engine.ledger import Ledger
-from engine.policy import Policy
-from engine.shard import Limits, Shard
-from engine.signals import Action, Signal
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.decisions import Decisions
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.policy import Policy
+from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.signals import Action, Signal
 
 DAY = 86_400_000_000
 POLICY = Policy(fee_bps=0.0, side="long-short")

@@ -6,28 +6,28 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents.accuracy import FEWEST
-from agents.adviser import Adviser
-from agents.breaker import BreakerRules
-from agents.calls import Answer, Outcome, Request, Usage, VerdictIn
-from agents.cassette import Cassette
-from agents.deciding import Decider, Instants, verdict_of
-from agents.enhanced import reading
-from agents.enhanced.follower import NEWEST, Follower, Misfit
-from agents.enhanced.log import recorded
-from agents.enhanced.terms import Terms
-from agents.gemini import ModelSettings
-from agents.outcomes import Settler
-from agents.verdicts import By, decided
-from engine.columns import SignalBatch, TextColumn
-from engine.decisions import Decisions
-from engine.errors import PortfolioConflict
-from engine.journal.stores import open_stores
-from engine.ledger import Ledger
-from engine.policy import Policy
-from engine.signals import Action, Signal
-from experiments import arms
-from experiments.arms import Trial
+from raysignal.agents.accuracy import FEWEST
+from raysignal.agents.adviser import Adviser
+from raysignal.agents.breaker import BreakerRules
+from raysignal.agents.calls import Answer, Outcome, Request, Usage, VerdictIn
+from raysignal.agents.cassette import Cassette
+from raysignal.agents.deciding import Decider, Instants, verdict_of
+from raysignal.agents.enhanced import reading
+from raysignal.agents.enhanced.follower import NEWEST, Follower, Misfit
+from raysignal.agents.enhanced.log import recorded
+from raysignal.agents.enhanced.terms import Terms
+from raysignal.agents.gemini import ModelSettings
+from raysignal.agents.outcomes import Settler
+from raysignal.agents.verdicts import By, decided
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.decisions import Decisions
+from raysignal.engine.errors import PortfolioConflict
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action, Signal
+from raysignal.experiments import arms
+from raysignal.experiments.arms import Trial
 from tests.advising import allowance
 from tests.enhanced_world import MINUTE, POLICY, RULES, CrashError, World, live, stream, terms
 

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from agents.enhanced import terms
-from agents.enhanced.terms import Terms, announcement, model_of, why_off
-from engine.errors import NotFound, SettingsError
-from engine.settings import Settings
+from raysignal.agents.enhanced import terms
+from raysignal.agents.enhanced.terms import Terms, announcement, model_of, why_off
+from raysignal.engine.errors import NotFound, SettingsError
+from raysignal.engine.settings import Settings
 from tests.one_replica import replica
 
 

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine.policy import Policy
-from experiments.accounts import account_sentence, fee_sentence
-from experiments.earnings import Earnings
-from experiments.evaluation import evaluate
+from raysignal.engine.policy import Policy
+from raysignal.experiments.accounts import account_sentence, fee_sentence
+from raysignal.experiments.earnings import Earnings
+from raysignal.experiments.evaluation import evaluate
 from tests.experiment_streams import a_stream, an_arm
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 _MAKES_ADVISER = """
 import asyncio, sys
 from pathlib import Path
-from agents.cassette import Mode
-from agents.gemini import ModelSettings
-from experiments.actors import Asking
+from raysignal.agents.cassette import Mode
+from raysignal.agents.gemini import ModelSettings
+from raysignal.experiments.actors import Asking
 
 async def main():
     settings = ModelSettings(base_url="http://127.0.0.1:9")

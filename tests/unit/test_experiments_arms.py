@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents.breaker import BreakerRules
-from agents.evidence import Recall
-from agents.gate import REASONS, GateRules
-from agents.outcomes import Horizon
-from agents.override import AgentRules
-from agents.verdicts import By, Reason, Verdict, decided
-from engine.columns import SignalBatch
-from engine.ledger import Ledger
-from engine.performance import Performance
-from engine.policy import Policy
-from engine.signals import Action, Signal
-from experiments import arms
-from experiments.arms import Trial
+from raysignal.agents.breaker import BreakerRules
+from raysignal.agents.evidence import Recall
+from raysignal.agents.gate import REASONS, GateRules
+from raysignal.agents.outcomes import Horizon
+from raysignal.agents.override import AgentRules
+from raysignal.agents.verdicts import By, Reason, Verdict, decided
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.performance import Performance
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action, Signal
+from raysignal.experiments import arms
+from raysignal.experiments.arms import Trial
 
 MINUTE = 60_000_000
 EAGER = AgentRules(

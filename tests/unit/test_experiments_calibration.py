@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.calibration import calibrate, calibration_of
+from raysignal.experiments.calibration import calibrate, calibration_of
 from tests.experiment_streams import a_stream, an_arm
 
 

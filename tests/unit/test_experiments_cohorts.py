@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents.accuracy import FEWEST
-from agents.worth import Worth
-from engine.policy import Policy
-from experiments.cohorts import accuracy_of
+from raysignal.agents.accuracy import FEWEST
+from raysignal.agents.worth import Worth
+from raysignal.engine.policy import Policy
+from raysignal.experiments.cohorts import accuracy_of
 from tests.experiment_streams import a_stream
 
 

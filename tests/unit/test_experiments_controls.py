@@ -2,15 +2,15 @@ from dataclasses import replace
 
 import pytest
 
-from experiments.controls import (
+from raysignal.experiments.controls import (
     control_clause,
     control_meaning,
     control_meanings,
     odd_controls,
     share_with_an_odd_one,
 )
-from experiments.evaluation import evaluate
-from experiments.paired import Judgment
+from raysignal.experiments.evaluation import evaluate
+from raysignal.experiments.paired import Judgment
 from tests.experiment_streams import a_stream, an_arm, some_arms
 
 

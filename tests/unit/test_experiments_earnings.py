@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.verdicts import Verdict
-from agents.worth import Worth
-from engine.policy import Policy
-from experiments.earnings import (
+from raysignal.agents.verdicts import Verdict
+from raysignal.agents.worth import Worth
+from raysignal.engine.policy import Policy
+from raysignal.experiments.earnings import (
     MOST_FEE_BPS,
     account_break_even_fee_bps,
     earnings_of,

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import orjson
 
-from agents.verdicts import Verdict
-from experiments.evaluation import evaluate
-from experiments.paired import Judgment
+from raysignal.agents.verdicts import Verdict
+from raysignal.experiments.evaluation import evaluate
+from raysignal.experiments.paired import Judgment
 from tests.experiment_streams import a_stream, an_arm, some_arms
 
 

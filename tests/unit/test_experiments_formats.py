@@ -1,6 +1,6 @@
 import pytest
 
-from experiments.formats import (
+from raysignal.experiments.formats import (
     bp,
     counted,
     horizon_words,

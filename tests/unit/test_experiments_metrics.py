@@ -3,9 +3,9 @@
 import orjson
 import pytest
 
-from experiments.evaluation import evaluate
-from experiments.metrics import evaluation_of
-from experiments.result_files import json_bytes
+from raysignal.experiments.evaluation import evaluate
+from raysignal.experiments.metrics import evaluation_of
+from raysignal.experiments.result_files import json_bytes
 from tests.experiment_streams import a_stream, an_arm, some_arms
 
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents.intervals import mean_interval
-from agents.verdicts import Verdict
-from experiments.paired import (
+from raysignal.agents.intervals import mean_interval
+from raysignal.agents.verdicts import Verdict
+from raysignal.experiments.paired import (
     Judgment,
     assess,
     assess_arms,

@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from agents.verdicts import Verdict
-from agents.worth import Worth
-from engine.policy import Policy
-from experiments.paired import Judgment, assess
-from experiments.plan import plan
-from experiments.strata import strata_of
+from raysignal.agents.verdicts import Verdict
+from raysignal.agents.worth import Worth
+from raysignal.engine.policy import Policy
+from raysignal.experiments.paired import Judgment, assess
+from raysignal.experiments.plan import plan
+from raysignal.experiments.strata import strata_of
 from tests.experiment_streams import net_of, outcomes
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.labels import Labels
-from engine.policy import Policy
-from experiments.charts import draw_equity, draw_legend, label, svg, visible
-from experiments.evaluation import evaluate
-from experiments.report import about, html_report, make_report, png_report, title_of
-from experiments.sentences import headline, scoring, sentence
+from raysignal.agents.labels import Labels
+from raysignal.engine.policy import Policy
+from raysignal.experiments.charts import draw_equity, draw_legend, label, svg, visible
+from raysignal.experiments.evaluation import evaluate
+from raysignal.experiments.report import about, html_report, make_report, png_report, title_of
+from raysignal.experiments.sentences import headline, scoring, sentence
 from tests.experiment_streams import a_stream, an_arm, some_arms
 
 MANIFEST = {

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from agents.verdicts import Verdict
-from engine.errors import NotFound, StoreError
-from engine.journal.blobs import DiskBlobs
-from experiments.result_files import (
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.errors import NotFound, StoreError
+from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.experiments.result_files import (
     DECISION_COLUMNS,
     DECISIONS,
     EQUITY,

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agents.labels import Labels
-from experiments.results import baseline_of, check_arms, drawdowns
+from raysignal.agents.labels import Labels
+from raysignal.experiments.results import baseline_of, check_arms, drawdowns
 from tests.experiment_streams import a_stream, an_arm, some_arms
 
 

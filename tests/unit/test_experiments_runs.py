@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine.errors import Conflict, InvalidField, NotFound, StoreError
-from engine.journal.blobs import DiskBlobs
-from experiments.result_files import write_results
-from experiments.runs import (
+from raysignal.engine.errors import Conflict, InvalidField, NotFound, StoreError
+from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.experiments.result_files import write_results
+from raysignal.experiments.runs import (
     Difference,
     RunState,
     diff_runs,

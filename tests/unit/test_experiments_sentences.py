@@ -2,11 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from engine.policy import Policy
-from experiments.earnings import HoldGain
-from experiments.evaluation import evaluate
-from experiments.paired import Judgment
-from experiments.sentences import (
+from raysignal.engine.policy import Policy
+from raysignal.experiments.earnings import HoldGain
+from raysignal.experiments.evaluation import evaluate
+from raysignal.experiments.paired import Judgment
+from raysignal.experiments.sentences import (
     headline,
     model_note,
     money,
@@ -17,7 +17,7 @@ from experiments.sentences import (
     verdict,
     where_from,
 )
-from experiments.uplift import Decomposition
+from raysignal.experiments.uplift import Decomposition
 from tests.experiment_streams import a_stream, an_arm, some_arms
 
 

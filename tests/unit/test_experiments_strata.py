@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.strata import mean_from_on, mean_within, rows_by, strata_of
+from raysignal.experiments.strata import mean_from_on, mean_within, rows_by, strata_of
 
 
 def test_signals_of_one_symbol_and_side_are_a_stratum():

@@ -7,10 +7,10 @@ import orjson
 import pytest
 from rich.console import Console
 
-from agents.verdicts import Verdict
-from experiments.evaluation import evaluate
-from experiments.sentences import headline, money, scoring, sentence, verdict
-from experiments.summary import print_summary, summary_dict
+from raysignal.agents.verdicts import Verdict
+from raysignal.experiments.evaluation import evaluate
+from raysignal.experiments.sentences import headline, money, scoring, sentence, verdict
+from raysignal.experiments.summary import print_summary, summary_dict
 from tests.experiment_streams import a_stream, an_arm, some_arms
 
 

@@ -3,11 +3,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from agents.verdicts import Verdict
-from agents.worth import Worth
-from engine.policy import Policy
-from experiments.strata import mean_from_on, strata_of
-from experiments.uplift import decompose, gains, selection_of, uplift_of
+from raysignal.agents.verdicts import Verdict
+from raysignal.agents.worth import Worth
+from raysignal.engine.policy import Policy
+from raysignal.experiments.strata import mean_from_on, strata_of
+from raysignal.experiments.uplift import decompose, gains, selection_of, uplift_of
 from tests.experiment_streams import net_of, outcomes
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.journal.frames import (
+from raysignal.engine.journal.frames import (
     GENESIS,
     HEADER_SIZE,
     Position,

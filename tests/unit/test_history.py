@@ -11,13 +11,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine import history
-from engine.errors import InputError, InvalidField, JournalDamaged, NotFound, SettingsError, StoreUnavailable
-from engine.history.query import query
-from engine.history.schema import cover, file_name
-from engine.ledger import Ledger
-from engine.policy import Policy
-from engine.signals import Action, Signal
+from raysignal.engine import history
+from raysignal.engine.errors import (
+    InputError,
+    InvalidField,
+    JournalDamaged,
+    NotFound,
+    SettingsError,
+    StoreUnavailable,
+)
+from raysignal.engine.history.query import query
+from raysignal.engine.history.schema import cover, file_name
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action, Signal
 from tests.folder_blobs import FolderBlobs
 from tests.history_chunks import HOUR_US, START_US, chunk_of, renamed, some_signals
 

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.errors import InputError, InputTooLarge, InvalidField, UnreadableInput, UnsupportedMedia
-from engine.instants import parse_instant
-from engine.intake import Intake, Reading, read_batch
-from engine.intake.json_rows import line_blocks
-from engine.intake.tables import Block, take_in
-from engine.intake.windows import BLOCK_ROWS, as_bytes
+from raysignal.engine.errors import InputError, InputTooLarge, InvalidField, UnreadableInput, UnsupportedMedia
+from raysignal.engine.instants import parse_instant
+from raysignal.engine.intake import Intake, Reading, read_batch
+from raysignal.engine.intake.json_rows import line_blocks
+from raysignal.engine.intake.tables import Block, take_in
+from raysignal.engine.intake.windows import BLOCK_ROWS, as_bytes
 
 READING = Reading()
 ROWS: list[dict[str, object]] = [

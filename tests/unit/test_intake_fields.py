@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from engine.errors import InvalidField
-from engine.instants import parse_instant
-from engine.intake.fields import Reading, signal_of
-from engine.signals import Action, Signal
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import parse_instant
+from raysignal.engine.intake.fields import Reading, signal_of
+from raysignal.engine.signals import Action, Signal
 
 READING = Reading()
 STAMP = "2025-02-24T00:00:00Z"

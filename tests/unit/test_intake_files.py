@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from engine.columns import SignalBatch
-from engine.errors import InvalidField, NotFound, UnreadableInput
-from engine.intake import Reading, read_file, read_file_chunks
-from engine.intake.windows import BLOCK_ROWS
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.intake import Reading, read_file, read_file_chunks
+from raysignal.engine.intake.windows import BLOCK_ROWS
 
 READING = Reading()
 HEADER = "datetime,close,Signal,mood\r\n"

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from engine.errors import UnreadableInput
-from engine.intake import Reading, read_batch
-from engine.intake.json_rows import line_blocks
-from engine.intake.tables import take_in
-from engine.intake.windows import as_bytes
+from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.intake import Reading, read_batch
+from raysignal.engine.intake.json_rows import line_blocks
+from raysignal.engine.intake.tables import take_in
+from raysignal.engine.intake.windows import as_bytes
 
 READING = Reading()
 LONGEST = 100

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine import account as at
-from engine import kernel
-from engine.errors import InvalidField, JournalDamaged
-from engine.ledger import Ledger, LedgerRows, Outcome, reason, sweep
-from engine.performance import Performance, performance_table
-from engine.policy import Policy
+from raysignal.engine import account as at
+from raysignal.engine import kernel
+from raysignal.engine.errors import InvalidField, JournalDamaged
+from raysignal.engine.ledger import Ledger, LedgerRows, Outcome, reason, sweep
+from raysignal.engine.performance import Performance, performance_table
+from raysignal.engine.policy import Policy
 
 DAY_US = 86_400_000_000
 START_US = 1_740_355_200_000_000

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from engine.errors import InvalidField
-from engine.policy import Policy
-from engine.strategies.sma import SmaCrossover
-from engine.strategies.strategy import Bars
-from experiments.luck.distributions import COLUMNS, Spread, path_figures
-from experiments.luck.markets import generator
-from experiments.luck.paths import METHODS, LuckSpec, run_paths, source_of
-from experiments.luck.resampling import block_length, drawn, shuffled, stationary
-from experiments.sweeps.market import Market
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.policy import Policy
+from raysignal.engine.strategies.sma import SmaCrossover
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.luck.distributions import COLUMNS, Spread, path_figures
+from raysignal.experiments.luck.markets import generator
+from raysignal.experiments.luck.paths import METHODS, LuckSpec, run_paths, source_of
+from raysignal.experiments.luck.resampling import block_length, drawn, shuffled, stationary
+from raysignal.experiments.sweeps.market import Market
 from tests.sweep_markets import market
 
 

@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import InvalidField
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
-from engine.strategies.strategy import Bars
-from experiments.luck.distributions import COLUMNS, Spread, path_figures, shares_beside
-from experiments.luck.paths import LuckSpec, Source, run_paths, source_of
-from experiments.luck.report import make_luck_report, own_sentence, sentence
-from experiments.luck.resampling import solvent, trade_growths
-from experiments.luck.running import metrics_of
-from experiments.sweeps.market import Market
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.luck.distributions import COLUMNS, Spread, path_figures, shares_beside
+from raysignal.experiments.luck.paths import LuckSpec, Source, run_paths, source_of
+from raysignal.experiments.luck.report import make_luck_report, own_sentence, sentence
+from raysignal.experiments.luck.resampling import solvent, trade_growths
+from raysignal.experiments.luck.running import metrics_of
+from raysignal.experiments.sweeps.market import Market
 
 DAY_US = 86_400_000_000
 LONG_SHORT = Policy(side="long-short", fee_bps=0.0)

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.errors import InvalidField
-from engine.policy import Policy
-from engine.strategies.sma import SmaCrossover
-from engine.strategies.strategy import Bars
-from experiments.luck.fit import STATISTICS, fit_of, statistics
-from experiments.luck.markets import MODELS, Brownian, Model, fitted, generator
-from experiments.luck.paths import LuckSpec, Source, run_paths, source_of
-from experiments.luck.regimes import MOST_REGIMES, Regimes, _expected
-from experiments.luck.report import fit_rows, fit_sentence, make_luck_report
-from experiments.luck.running import metrics_of
-from experiments.luck.volatility import Garch, Jumps, _jump_likelihood
-from experiments.sweeps.market import Market
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.policy import Policy
+from raysignal.engine.strategies.sma import SmaCrossover
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.luck.fit import STATISTICS, fit_of, statistics
+from raysignal.experiments.luck.markets import MODELS, Brownian, Model, fitted, generator
+from raysignal.experiments.luck.paths import LuckSpec, Source, run_paths, source_of
+from raysignal.experiments.luck.regimes import MOST_REGIMES, Regimes, _expected
+from raysignal.experiments.luck.report import fit_rows, fit_sentence, make_luck_report
+from raysignal.experiments.luck.running import metrics_of
+from raysignal.experiments.luck.volatility import Garch, Jumps, _jump_likelihood
+from raysignal.experiments.sweeps.market import Market
 
 N = 40_000
 CALM_AND_WILD = Regimes((0.0, 0.0), (0.01, 0.03), ((0.98, 0.02), (0.06, 0.94)))

@@ -10,18 +10,25 @@ from pathlib import Path
 
 import pytest
 
-from engine.actors import mailbox_of
-from engine.columns import SignalBatch
-from engine.errors import Fenced, JournalDamaged, LateSignal, NotFound, PortfolioConflict, StoreUnavailable
-from engine.journal.blobs import DiskBlobs
-from engine.journal.disk import AppendFile, RealDisk
-from engine.journal.local import LocalStore
-from engine.mailbox import Mailbox
-from engine.policy import Policy
-from engine.receipts import Submission, Taken
-from engine.settings import Settings
-from engine.shard import Limits, Shard
-from engine.signals import Action, Signal
+from raysignal.engine.actors import mailbox_of
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import (
+    Fenced,
+    JournalDamaged,
+    LateSignal,
+    NotFound,
+    PortfolioConflict,
+    StoreUnavailable,
+)
+from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.engine.journal.disk import AppendFile, RealDisk
+from raysignal.engine.journal.local import LocalStore
+from raysignal.engine.mailbox import Mailbox
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Submission, Taken
+from raysignal.engine.settings import Settings
+from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.signals import Action, Signal
 
 SEGMENT, PARQUET = ".segment", ".parquet"
 START_US = 1_700_000_000_000_000

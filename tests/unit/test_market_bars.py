@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.errors import InvalidField
-from engine.instants import DAY_US, check_interval, parse_bar
-from engine.market.bars import (
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import DAY_US, check_interval, parse_bar
+from raysignal.engine.market.bars import (
     QUIET_US,
     REMEMBERED,
     BarBuilder,
@@ -13,7 +13,7 @@ from engine.market.bars import (
     bar_of,
     units,
 )
-from engine.market.events import BookChange, BookLost, Instrument, Kline, Quote, TradesLost
+from raysignal.engine.market.events import BookChange, BookLost, Instrument, Kline, Quote, TradesLost
 from tests.market_bars import INSTRUMENT, SECOND, START_US, trade
 
 

@@ -5,11 +5,11 @@ from random import Random
 
 import pytest
 
-from engine.market.backoff import Backoff, retry_after_s
-from engine.market.limits import Limiter, VenueLimits
-from engine.market.monitoring.health import HealthWatch, State
-from engine.market.staleness import BookWatch, Heartbeat, TradeWatch
-from engine.market.venues.catalogue import VENUES
+from raysignal.engine.market.backoff import Backoff, retry_after_s
+from raysignal.engine.market.limits import Limiter, VenueLimits
+from raysignal.engine.market.monitoring.health import HealthWatch, State
+from raysignal.engine.market.staleness import BookWatch, Heartbeat, TradeWatch
+from raysignal.engine.market.venues.catalogue import VENUES
 
 
 def backoff(seed: int = 1, lasting_s: float = 30.0) -> Backoff:

@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from engine.market.conversation import Conversation, Terms
-from engine.market.events import Channel, Event
-from engine.market.monitoring.observed import Observed
-from engine.market.venues.protocol import Subscription
+from raysignal.engine.market.conversation import Conversation, Terms
+from raysignal.engine.market.events import Channel, Event
+from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.venues.protocol import Subscription
 from tests.market_speech import CLOSES, SPEECHES, Step, market
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from engine.errors import InvalidField
-from engine.instants import DAY_US
-from engine.market.crossover import Crossing, Crossover, Gap, Progress
-from engine.signals import Action
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.instants import DAY_US
+from raysignal.engine.market.crossover import Crossing, Crossover, Gap, Progress
+from raysignal.engine.signals import Action
 from tests.market_bars import SECOND, START_US, bar
 
 

@@ -1,12 +1,12 @@
-"""Half an hour of a disturbed market through all that follows it; `python -m experiments.benchmarks day` has a day."""
+"""Half an hour of a disturbed market through all that follows it; `python -m benchmarks day` has a day."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.orders.orders import Kind, State
-from experiments.benchmarks.day import START_US, Day, Terms, figures_of, judged
+from benchmarks.day import START_US, Day, Terms, figures_of, judged
+from raysignal.engine.orders.orders import Kind, State
 
 MINUTES = 30
 

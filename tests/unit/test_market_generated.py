@@ -8,16 +8,32 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.errors import InvalidField
-from engine.market.conversation import Terms
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Kline, Quote, Trade
-from engine.market.loopback.disturbance import OF_MESSAGES, Disturbance, Disturber, Orders, Plan, disturb
-from engine.market.loopback.exchange import SYMBOLS, GeneratedExchange, made_up
-from engine.market.loopback.market import MINUTE_US, Market
-from engine.market.loopback.speech import Message
-from engine.market.loopback.unplugged import Unplugged, generate
-from engine.market.venues.catalogue import VENUES, venue_named
-from engine.market.venues.protocol import Subscription
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.market.conversation import Terms
+from raysignal.engine.market.events import (
+    BookChange,
+    BookLost,
+    Channel,
+    Event,
+    Instrument,
+    Kline,
+    Quote,
+    Trade,
+)
+from raysignal.engine.market.loopback.disturbance import (
+    OF_MESSAGES,
+    Disturbance,
+    Disturber,
+    Orders,
+    Plan,
+    disturb,
+)
+from raysignal.engine.market.loopback.exchange import SYMBOLS, GeneratedExchange, made_up
+from raysignal.engine.market.loopback.market import MINUTE_US, Market
+from raysignal.engine.market.loopback.speech import Message
+from raysignal.engine.market.loopback.unplugged import Unplugged, generate
+from raysignal.engine.market.venues.catalogue import VENUES, venue_named
+from raysignal.engine.market.venues.protocol import Subscription
 
 START_US = 1_700_000_000_000_000
 # So that outages are short where disturbances are many.

@@ -5,13 +5,13 @@ from random import Random
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.market.clocks import FastClock
-from engine.market.monitoring.histogram import Histogram, upper_bound_ns
-from engine.market.monitoring.observed import STAGES, Observed
-from engine.market.monitoring.offset import ClockOffset, Offset, VenueClock
-from engine.market.monitoring.page import BOUNDS_NS, feed_metrics_page
-from engine.market.monitoring.process import ProcessWatch
-from engine.market.venues.tracker import COUNTS
+from raysignal.engine.market.clocks import FastClock
+from raysignal.engine.market.monitoring.histogram import Histogram, upper_bound_ns
+from raysignal.engine.market.monitoring.observed import STAGES, Observed
+from raysignal.engine.market.monitoring.offset import ClockOffset, Offset, VenueClock
+from raysignal.engine.market.monitoring.page import BOUNDS_NS, feed_metrics_page
+from raysignal.engine.market.monitoring.process import ProcessWatch
+from raysignal.engine.market.venues.tracker import COUNTS
 
 
 def filled(values: list[int]) -> Histogram:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from engine.errors import UnreadableInput
-from engine.market.venues.numbers import decimals_of
+from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.market.venues.numbers import decimals_of
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from engine.errors import InvalidField, UnreadableInput
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
-from engine.market.station import told_by_books
-from engine.market.venues import binance, bybit, okx, tracker
-from engine.market.venues.catalogue import VENUES, venue_named
-from engine.market.venues.names import VENUE_NAMES
-from engine.market.venues.protocol import Subscription, Tracker, Venue
-from engine.orders.listings import OrderRules
+from raysignal.engine.errors import InvalidField, UnreadableInput
+from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
+from raysignal.engine.market.station import told_by_books
+from raysignal.engine.market.venues import binance, bybit, okx, tracker
+from raysignal.engine.market.venues.catalogue import VENUES, venue_named
+from raysignal.engine.market.venues.names import VENUE_NAMES
+from raysignal.engine.market.venues.protocol import Subscription, Tracker, Venue
+from raysignal.engine.orders.listings import OrderRules
 
 SPOT_BTC = Instrument("binance", "BTCUSDT", 2, 3)
 USDM_BTC = Instrument("binance-usdm", "BTCUSDT", 2, 3)

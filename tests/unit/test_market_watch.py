@@ -2,14 +2,14 @@
 
 import pytest
 
-from engine.errors import InvalidField, StoreUnavailable
-from engine.instants import DAY_US
-from engine.market.bars import Basis
-from engine.market.behind import Behind
-from engine.market.crossover import Gap
-from engine.market.events import Instrument
-from engine.market.watch import Watch
-from engine.signals import Action
+from raysignal.engine.errors import InvalidField, StoreUnavailable
+from raysignal.engine.instants import DAY_US
+from raysignal.engine.market.bars import Basis
+from raysignal.engine.market.behind import Behind
+from raysignal.engine.market.crossover import Gap
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.watch import Watch
+from raysignal.engine.signals import Action
 from tests.market_bars import INSTRUMENT, SECOND, START_US, bar
 from tests.market_keeping import Log
 
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_dropped_and_counted():
 
 
 def test_a_database_that_is_away_is_waited_for_and_nothing_is_taken_twice(monkeypatch):
-    monkeypatch.setattr("engine.market.behind.IDLE_S", 0.001)
+    monkeypatch.setattr("raysignal.engine.market.behind.IDLE_S", 0.001)
     keeper = Kept(StoreUnavailable("away"), None, StoreUnavailable("away"), OSError("away"))
     log = Log()
     behind = Behind(keeper, log=log.logger)

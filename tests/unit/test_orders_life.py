@@ -6,9 +6,9 @@ from itertools import product
 
 import pytest
 
-from engine.errors import ImpossibleTransition, InvalidField
-from engine.orders import orders
-from engine.orders.orders import (
+from raysignal.engine.errors import ImpossibleTransition, InvalidField
+from raysignal.engine.orders import orders
+from raysignal.engine.orders.orders import (
     FOLLOWS,
     ID_LENGTH,
     Event,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from engine.database.database import Database, open_database
-from engine.errors import (
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.errors import (
     ExchangeUnreachable,
     ImpossibleTransition,
     InvalidField,
@@ -18,17 +18,17 @@ from engine.errors import (
     StoreUnavailable,
     UnexplainedDifference,
 )
-from engine.market.events import Instrument
-from engine.orders.amounts import units
-from engine.orders.exchange import Balances, Fill, Report
-from engine.orders.listings import Listing, OrderRules
-from engine.orders.orders import Kind, Progress, Side, State, Ticket
-from engine.orders.paper import PaperExchange
-from engine.orders.planning import Instruction, Outcome, Plan
-from engine.orders.store import OrderStore
-from engine.orders.tables import ORDER_EVENTS
-from engine.orders.trader import Trader
-from engine.signals import Action, Signal
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.orders.amounts import units
+from raysignal.engine.orders.exchange import Balances, Fill, Report
+from raysignal.engine.orders.listings import Listing, OrderRules
+from raysignal.engine.orders.orders import Kind, Progress, Side, State, Ticket
+from raysignal.engine.orders.paper import PaperExchange
+from raysignal.engine.orders.planning import Instruction, Outcome, Plan
+from raysignal.engine.orders.store import OrderStore
+from raysignal.engine.orders.tables import ORDER_EVENTS
+from raysignal.engine.orders.trader import Trader
+from raysignal.engine.signals import Action, Signal
 from tests.order_script import Wire, WiredDatabase
 from tests.order_world import LISTING, PERP, SECOND, PlainBook, book, instruction, limit, market, paper, trade
 

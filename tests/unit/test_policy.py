@@ -2,9 +2,9 @@
 
 import pytest
 
-from engine.errors import InvalidField
-from engine.policy import MAX_CASH, MIN_CASH, Policy
-from serve.schemas import PolicyBody
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.policy import MAX_CASH, MIN_CASH, Policy
+from raysignal.serve.schemas import PolicyBody
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from engine.history import FIXED, write_chunk
-from engine.journal.blobs import DiskBlobs
-from engine.settings import PREFIX, Settings
-from serve.access import Access
+from raysignal.engine.history import FIXED, write_chunk
+from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.engine.settings import PREFIX, Settings
+from raysignal.serve.access import Access
 from tests.history_chunks import chunk_of, some_signals
 
 ROOT = Path(__file__).parents[2]

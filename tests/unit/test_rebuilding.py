@@ -10,19 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from cli.checks import check_journal
-from cli.main import app
-from engine import history
-from engine.errors import JournalBehind, JournalDamaged
-from engine.journal.blobs import BlobStore
-from engine.journal.disk import AppendFile, RealDisk
-from engine.journal.frames import Bytes
-from engine.journal.local import LocalStore
-from engine.journal.stores import Stores, open_stores
-from engine.policy import Policy
-from engine.rebuilding import Rebuilt, rebuild
-from engine.settings import Settings
-from engine.shard import Limits, Shard
+from raysignal.cli.checks import check_journal
+from raysignal.cli.main import app
+from raysignal.engine import history
+from raysignal.engine.errors import JournalBehind, JournalDamaged
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.journal.disk import AppendFile, RealDisk
+from raysignal.engine.journal.frames import Bytes
+from raysignal.engine.journal.local import LocalStore
+from raysignal.engine.journal.stores import Stores, open_stores
+from raysignal.engine.policy import Policy
+from raysignal.engine.rebuilding import Rebuilt, rebuild
+from raysignal.engine.settings import Settings
+from raysignal.engine.shard import Limits, Shard
 from tests.unit.test_shard import Place, a_signal
 from tests.unit.test_stores_of_before import (
     expected,

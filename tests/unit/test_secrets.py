@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agents.prompting import load_prompt
-from engine.errors import InvalidField, RowErrors
-from engine.intake import Reading, read_batch, read_signal
-from engine.secrets import HIDDEN, is_secret_name
+from raysignal.agents.prompting import load_prompt
+from raysignal.engine.errors import InvalidField, RowErrors
+from raysignal.engine.intake import Reading, read_batch, read_signal
+from raysignal.engine.secrets import HIDDEN, is_secret_name
 from tests.advising import brief
 from tests.one_replica import replica
 

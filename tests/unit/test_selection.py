@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.errors import InvalidField
-from experiments.selection.deflated import (
+from raysignal.engine.errors import InvalidField
+from raysignal.experiments.selection.deflated import (
     deflated_sharpe,
     effective_trials,
     expected_best,
@@ -18,11 +18,11 @@ from experiments.selection.deflated import (
     sharpe,
     trials_by_best,
 )
-from experiments.selection.folds import Fold, combinatorial, purged_k_fold, walk_forward
-from experiments.selection.overfitting import overfitting
-from experiments.selection.reality import reality_check
-from experiments.selection.verdict import judge, timed
-from experiments.validation import sweeps
+from raysignal.experiments.selection.folds import Fold, combinatorial, purged_k_fold, walk_forward
+from raysignal.experiments.selection.overfitting import overfitting
+from raysignal.experiments.selection.reality import reality_check
+from raysignal.experiments.selection.verdict import judge, timed
+from raysignal.experiments.validation import sweeps
 
 
 def bars(ranges) -> set[int]:
@@ -371,7 +371,7 @@ def test_a_line_fails_where_a_part_passes_its_bound() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_part_of_the_verdict_finds_an_edge_where_there_is_none() -> None:
-    """Few seeds of every kind; `python -m experiments.validation.sweeps` has a hundred."""
+    """Few seeds of every kind; `python -m raysignal.experiments.validation.sweeps` has a hundred."""
     cells = [cell for cell in sweeps.CELLS if not cell.edge]
     *lines, whole = sweeps.calibrate(2, cells=cells)
     assert [line.name for line in lines] == [cell.name for cell in cells]

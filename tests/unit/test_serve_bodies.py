@@ -10,8 +10,8 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from engine.errors import InputTooSlow
-from serve.bodies import Gathered, read_body
+from raysignal.engine.errors import InputTooSlow
+from raysignal.serve.bodies import Gathered, read_body
 from tests.unit.test_serve_lane import comparable, connected, request
 
 LINES = {"Content-Type": "application/x-ndjson"}

@@ -15,8 +15,8 @@ import httpx
 import orjson
 import pytest
 
-from engine.errors import StoreUnavailable
-from serve.logs import json_logger
+from raysignal.engine.errors import StoreUnavailable
+from raysignal.serve.logs import json_logger
 from tests.one_replica import Desk, replica
 
 SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}

@@ -5,14 +5,14 @@ import asyncio
 import numpy as np
 import pytest
 
-from engine.account import ACCOUNT_SIZE
-from engine.columns import SignalBatch
-from engine.errors import LateSignal, StoreUnavailable
-from engine.ledger import Ledger, LedgerRows
-from engine.policy import Policy
-from engine.receipts import Standing, Submission, Taken
-from engine.signals import Action, Signal
-from serve.gather import Gatherer
+from raysignal.engine.account import ACCOUNT_SIZE
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import LateSignal, StoreUnavailable
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Standing, Submission, Taken
+from raysignal.engine.signals import Action, Signal
+from raysignal.serve.gather import Gatherer
 
 
 class Desk:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.haproxy import (
+from raysignal.serve.haproxy import (
     UNAVAILABLE,
     check_place,
     connections_within,

@@ -16,9 +16,9 @@ from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from engine.errors import StoreUnavailable
-from serve.access import signed_text
-from serve.lane import Lane, SignalProtocol, open_lane
+from raysignal.engine.errors import StoreUnavailable
+from raysignal.serve.access import signed_text
+from raysignal.serve.lane import Lane, SignalProtocol, open_lane
 from tests.one_replica import Replica, replica
 
 SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}

@@ -2,8 +2,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.mailbox import COMMIT_BUCKETS_S, Counts
-from serve.metrics import metrics_page
+from raysignal.engine.mailbox import COMMIT_BUCKETS_S, Counts
+from raysignal.serve.metrics import metrics_page
 
 
 def shard(**changed: Any) -> dict[str, Any]:

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import InvalidField
-from engine.history import chunk_table, write_chunk
-from engine.ledger import Ledger
-from engine.policy import Policy
-from engine.receipts import Recent
-from engine.signals import Action
-from serve.past import Wanted, read_rows
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.history import chunk_table, write_chunk
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Recent
+from raysignal.engine.signals import Action
+from raysignal.serve.past import Wanted, read_rows
 from tests.folder_blobs import FolderBlobs
 from tests.history_chunks import HOUR_US, START_US, chunk_of, some_signals
 

@@ -4,8 +4,8 @@ import orjson
 import pytest
 from starlette.exceptions import HTTPException
 
-from engine import errors
-from engine.errors import (
+from raysignal.engine import errors
+from raysignal.engine.errors import (
     Fenced,
     IdentityConflict,
     InputTooLarge,
@@ -25,7 +25,7 @@ from engine.errors import (
     UnsafeStore,
     UnsupportedMedia,
 )
-from serve.problems import problem_of, problem_of_http, problem_unexpected
+from raysignal.serve.problems import problem_of, problem_of_http, problem_unexpected
 
 LATE = LateSignal("BTC", "2025-01-01T00:00:00Z", "2025-01-02T00:00:00Z")
 FIELD = InvalidField("price", -1, "a number above 0")
@@ -66,7 +66,7 @@ def test_every_error_has_its_status(error: RaysignalError, status: int) -> None:
 
 
 def test_every_kind_of_error_in_the_tree_has_a_row_of_its_own_in_the_table() -> None:
-    from serve.problems import TABLE
+    from raysignal.serve.problems import TABLE
 
     tree = {
         kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, RaysignalError)
@@ -75,7 +75,7 @@ def test_every_kind_of_error_in_the_tree_has_a_row_of_its_own_in_the_table() -> 
 
 
 def test_no_row_of_the_table_hides_a_later_one() -> None:
-    from serve.problems import TABLE
+    from raysignal.serve.problems import TABLE
 
     for index, (kind, _, _) in enumerate(TABLE):
         assert not any(issubclass(kind, earlier) for earlier, _, _ in TABLE[:index])

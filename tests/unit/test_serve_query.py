@@ -1,7 +1,7 @@
 import pytest
 
-from engine.errors import InvalidField
-from serve.query import Query
+from raysignal.engine.errors import InvalidField
+from raysignal.serve.query import Query
 
 
 def test_values_are_unquoted() -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import StoreUnavailable
-from engine.ports import free_port
-from serve.service import REPLICA_HEADER, fast_mode, wait_for_replicas
+from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.ports import free_port
+from raysignal.serve.service import REPLICA_HEADER, fast_mode, wait_for_replicas
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cli.checks import check_journal
-from cli.checks import check_store as doctor_of_store
-from cli.main import app
-from engine.errors import (
+from raysignal.cli.checks import check_journal
+from raysignal.cli.checks import check_store as doctor_of_store
+from raysignal.cli.main import app
+from raysignal.engine.errors import (
     DatabaseTooNew,
     JournalDamaged,
     RaysignalError,
@@ -24,14 +24,14 @@ from engine.errors import (
     StoreHeld,
     StoreUnavailable,
 )
-from engine.journal.journal import Journal
-from engine.journal.layout import write_layout
-from engine.journal.stores import open_stores
-from engine.ports import free_port
-from engine.settings import PREFIX, Settings
-from serve.service import refuse_used_port
-from serve.startup import check_database, check_settings, check_store, held_store
-from serve.stopping import Stop
+from raysignal.engine.journal.journal import Journal
+from raysignal.engine.journal.layout import write_layout
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.ports import free_port
+from raysignal.engine.settings import PREFIX, Settings
+from raysignal.serve.service import refuse_used_port
+from raysignal.serve.startup import check_database, check_settings, check_store, held_store
+from raysignal.serve.stopping import Stop
 
 URL = "http://127.0.0.1:8000"
 
@@ -157,8 +157,8 @@ def test_a_store_whose_layout_was_removed_is_held_against_the_journals_that_are_
 def holder_of(store: str) -> Iterator[subprocess.Popen[str]]:
     """A process that holds a store, and ends when it is told so."""
     program = (
-        "import sys\nfrom serve.startup import held_store\n"
-        "from serve.stopping import Stop\n"
+        "import sys\nfrom raysignal.serve.startup import held_store\n"
+        "from raysignal.serve.stopping import Stop\n"
         "with Stop() as stop, held_store(sys.argv[1], doing=sys.argv[2], stop=stop):\n"
         "    print('holds', flush=True)\n    sys.stdin.read()\n"
     )
@@ -213,7 +213,7 @@ def test_a_file_system_without_locks_holds_nobody_up(tmp_path, monkeypatch):
     def no_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("serve.startup.fcntl.flock", no_locks)
+    monkeypatch.setattr("raysignal.serve.startup.fcntl.flock", no_locks)
     with held_store(tmp_path.as_uri(), doing=URL), held_store(tmp_path.as_uri(), doing=URL):
         pass
 
@@ -258,7 +258,7 @@ def test_a_database_of_a_later_version_is_refused(tmp_path):
 
 
 def test_a_database_of_this_version_is_fine(tmp_path):
-    from engine.database.database import open_database
+    from raysignal.engine.database.database import open_database
 
     address = f"sqlite:///{tmp_path / 'market.db'}"
     open_database(address).close()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import SettingsError
-from engine.settings import PREFIX, Settings, is_loopback, load_settings
+from raysignal.engine.errors import SettingsError
+from raysignal.engine.settings import PREFIX, Settings, is_loopback, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from engine import account as at
-from engine import history, snapshots
-from engine.columns import SignalBatch
-from engine.errors import (
+from raysignal.engine import account as at
+from raysignal.engine import history, snapshots
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.errors import (
     Fenced,
     IdentityConflict,
     InvalidField,
@@ -27,14 +27,14 @@ from engine.errors import (
     RaysignalError,
     RowErrors,
 )
-from engine.instants import parse_instant
-from engine.journal.stores import open_stores
-from engine.ledger import Ledger, LedgerRows
-from engine.performance import Performance
-from engine.policy import Policy
-from engine.receipts import Submission, Taken, receipt
-from engine.shard import Limits, Shard
-from engine.signals import Action, Signal
+from raysignal.engine.instants import parse_instant
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.performance import Performance
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Submission, Taken, receipt
+from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.signals import Action, Signal
 
 START_US = 1_700_000_000_000_000
 MINUTE_US = 60_000_000

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from engine import history
-from engine.history.query import query
-from engine.journal.stores import Stores, open_stores
-from engine.shard import Limits, Shard
-from serve.past import rows_of
+from raysignal.engine import history
+from raysignal.engine.history.query import query
+from raysignal.engine.journal.stores import Stores, open_stores
+from raysignal.engine.shard import Limits, Shard
+from raysignal.serve.past import rows_of
 from tests.history_chunks import some_signals
 
 FORMAT_1 = Path(__file__).parents[1] / "stores" / "format-1.tar.gz"

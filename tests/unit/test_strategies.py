@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import talib
 
-from engine.errors import InvalidField
-from engine.strategies import indicators, registry
-from engine.strategies.rules import Bollinger, Breakout, Rsi, SignalFile, VolatilityTarget
-from engine.strategies.sma import SmaCrossover, unit_digits
-from engine.strategies.strategy import Bars
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.strategies import indicators, registry
+from raysignal.engine.strategies.rules import Bollinger, Breakout, Rsi, SignalFile, VolatilityTarget
+from raysignal.engine.strategies.sma import SmaCrossover, unit_digits
+from raysignal.engine.strategies.strategy import Bars
 from tests.property.test_strategies import bars
 
 MARKET = bars(3, 400, step=0.02)

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cli.main import app
-from data.bars import random_walk
-from engine.errors import InputError, InvalidField, RaysignalError
-from engine.strategies import registry
-from engine.strategies.checking import (
+from raysignal.cli.main import app
+from raysignal.data.bars import random_walk
+from raysignal.engine.errors import InputError, InvalidField, RaysignalError
+from raysignal.engine.strategies import registry
+from raysignal.engine.strategies.checking import (
     _FUTURES,
     _GROWING_CUTS,
     _SINGLE_CUTS,
@@ -28,9 +28,9 @@ from engine.strategies.checking import (
     _going_on,
     check_strategy,
 )
-from engine.strategies.isolation import IsolatedRuns, StrategyRun, StrategySource
-from engine.strategies.strategy import Bars
-from experiments.validation import strategies, strategy_rules
+from raysignal.engine.strategies.isolation import IsolatedRuns, StrategyRun, StrategySource
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.validation import strategies, strategy_rules
 from tests import strategy_rules as rules
 
 BARS = random_walk(0).slice(0, 600)
@@ -360,7 +360,7 @@ def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_that_peeks.py").write_text(
         "import numpy as np\n"
-        "from engine.strategies.checking import UserStrategy\n"
+        "from raysignal.engine.strategies.checking import UserStrategy\n"
         "class Peek(UserStrategy):\n"
         "    def __init__(self, bars=1):\n"
         "        self.bars = bars\n"
@@ -458,7 +458,16 @@ def test_nothing_is_left_of_a_check_that_is_stopped(tmp_path, number: signal.Sig
         command = ["check-strategy", "tests.strategy_rules:LeavesProcess"]
         holder = os.open(path, os.O_WRONLY)  # so that reading waits for the first byte
         check = subprocess.Popen(
-            [sys.executable, "-m", "cli", *command, "--param", f"pipe={path}", "--param", "hang=true"],
+            [
+                sys.executable,
+                "-m",
+                "raysignal.cli",
+                *command,
+                "--param",
+                f"pipe={path}",
+                "--param",
+                "hang=true",
+            ],
             stderr=subprocess.PIPE,
         )
         assert os.read(descriptor, 1) == b"!"

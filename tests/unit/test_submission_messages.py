@@ -4,12 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from engine.account import ACCOUNT_SIZE
-from engine.errors import IdentityConflict, InvalidField, LateSignal, RaysignalError, RowErrors
-from engine.ledger import LedgerRows
-from engine.policy import Policy
-from engine.receipts import Standing, Submission
-from engine.submission_messages import decode_answer, decode_request, encode_answer, encode_request
+from raysignal.engine.account import ACCOUNT_SIZE
+from raysignal.engine.errors import IdentityConflict, InvalidField, LateSignal, RaysignalError, RowErrors
+from raysignal.engine.ledger import LedgerRows
+from raysignal.engine.policy import Policy
+from raysignal.engine.receipts import Standing, Submission
+from raysignal.engine.submission_messages import decode_answer, decode_request, encode_answer, encode_request
 
 
 @pytest.mark.parametrize("positions", [None, np.array([3, 1], dtype=np.int64)])

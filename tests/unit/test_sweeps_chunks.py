@@ -7,18 +7,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from agents.verdicts import decided
-from engine.errors import InvalidField
-from engine.ledger import Ledger
-from engine.performance import Performance
-from engine.strategies.strategy import Bars
-from experiments.arms import Trial, gated
-from experiments.sweeps.chunks import PERIODS, SUMS, Marks, actions_of, run_chunk
-from experiments.sweeps.market import Market, markets_of
-from experiments.sweeps.pace import Pace, cut
-from experiments.sweeps.space import Space
-from experiments.sweeps.sweep import OBJECTIVES, CrossValidation, SweepSpec, WalkForward
-from experiments.sweeps.tables import (
+from raysignal.agents.verdicts import decided
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.performance import Performance
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.arms import Trial, gated
+from raysignal.experiments.sweeps.chunks import PERIODS, SUMS, Marks, actions_of, run_chunk
+from raysignal.experiments.sweeps.market import Market, markets_of
+from raysignal.experiments.sweeps.pace import Pace, cut
+from raysignal.experiments.sweeps.space import Space
+from raysignal.experiments.sweeps.sweep import OBJECTIVES, CrossValidation, SweepSpec, WalkForward
+from raysignal.experiments.sweeps.tables import (
     RAW,
     curve,
     period_returns,

@@ -7,15 +7,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from engine.strategies.strategy import Bars
-from experiments.arms import Trial
-from experiments.selection.folds import walk_forward
-from experiments.sweeps.chunks import SUMS, run_chunk
-from experiments.sweeps.folding import choices, folds_table, out_of_sample
-from experiments.sweeps.market import Market
-from experiments.sweeps.space import Space
-from experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward, fold_edges
-from experiments.sweeps.tables import curve
+from raysignal.engine.strategies.strategy import Bars
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.selection.folds import walk_forward
+from raysignal.experiments.sweeps.chunks import SUMS, run_chunk
+from raysignal.experiments.sweeps.folding import choices, folds_table, out_of_sample
+from raysignal.experiments.sweeps.market import Market
+from raysignal.experiments.sweeps.space import Space
+from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward, fold_edges
+from raysignal.experiments.sweeps.tables import curve
 from tests.sweep_markets import market
 
 HOURS_A_YEAR = 365 * 24

@@ -5,14 +5,14 @@ import re
 import numpy as np
 import pytest
 
-from experiments.arms import Trial
-from experiments.selection.verdict import judge
-from experiments.sweeps.chunks import run_chunk
-from experiments.sweeps.folding import choices, folds_table, out_of_sample
-from experiments.sweeps.report import MarketView, make_sweep_report
-from experiments.sweeps.space import Space
-from experiments.sweeps.sweep import SweepSpec, WalkForward
-from experiments.sweeps.tables import curve, period_returns, ranks, sweep_table
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.selection.verdict import judge
+from raysignal.experiments.sweeps.chunks import run_chunk
+from raysignal.experiments.sweeps.folding import choices, folds_table, out_of_sample
+from raysignal.experiments.sweeps.report import MarketView, make_sweep_report
+from raysignal.experiments.sweeps.space import Space
+from raysignal.experiments.sweeps.sweep import SweepSpec, WalkForward
+from raysignal.experiments.sweeps.tables import curve, period_returns, ranks, sweep_table
 from tests.sweep_markets import market
 
 

@@ -4,8 +4,8 @@ import pickle
 
 import pytest
 
-from engine.errors import InvalidField
-from experiments.sweeps.space import MOST, Axis, Space
+from raysignal.engine.errors import InvalidField
+from raysignal.experiments.sweeps.space import MOST, Axis, Space
 
 SMA = ["sma_fast=5:15:5", "sma_slow=10,20"]
 

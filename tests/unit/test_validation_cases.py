@@ -5,10 +5,10 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from experiments.validation.cases import CELLS, OTHERS, STANDARD
-from experiments.validation.shapes import SHAPES, shaped
-from experiments.validation.table import Criterion, Rate
-from experiments.validation.verdicts import ALL, tries
+from raysignal.experiments.validation.cases import CELLS, OTHERS, STANDARD
+from raysignal.experiments.validation.shapes import SHAPES, shaped
+from raysignal.experiments.validation.table import Criterion, Rate
+from raysignal.experiments.validation.verdicts import ALL, tries
 
 LEVELS = {
     "side": ("long-short", "long-flat"), "fee_bps": (0.0, 10.0, 30.0), "drift": (0.0, 0.2, -0.2), "symbols": (1, 4),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.validation.intervals import COHORTS, KINDS, LEAST, LENGTHS, LIMITS, coverage, table
+from raysignal.experiments.validation.intervals import COHORTS, KINDS, LEAST, LENGTHS, LIMITS, coverage, table
 
 
 @pytest.fixture(scope="module")

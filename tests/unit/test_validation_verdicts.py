@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.paired import Judgment
-from experiments.validation import verdicts
-from experiments.validation.cases import STANDARD
+from raysignal.experiments.paired import Judgment
+from raysignal.experiments.validation import verdicts
+from raysignal.experiments.validation.cases import STANDARD
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -1,4 +1,4 @@
-"""`python -m engine.market.loopback`: an exchange on this machine, until interrupted; see `server`."""
+"""`python -m raysignal.engine.market.loopback`: an exchange on this machine, until interrupted; see `server`."""
 
 import argparse
 import asyncio
@@ -8,18 +8,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.errors import RaysignalError
-from engine.market.events import Instrument
-from engine.market.loopback.exchange import SPEECHES, SYMBOLS, Exchange, GeneratedExchange
-from engine.market.loopback.recorded import RecordedExchange
-from engine.market.loopback.server import Loopback
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.loopback.exchange import SPEECHES, SYMBOLS, Exchange, GeneratedExchange
+from raysignal.engine.market.loopback.recorded import RecordedExchange
+from raysignal.engine.market.loopback.server import Loopback
 
 _DECIMALS = 8  # of a recording's numbers, at most
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a server until it is interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m engine.market.loopback")
+    parser = argparse.ArgumentParser(prog="python -m raysignal.engine.market.loopback")
     parser.add_argument("--venue", choices=sorted(SPEECHES), required=True)
     parser.add_argument("--port", type=int, default=8920, help="0: any that is free")
     parser.add_argument("--speed", type=float, default=1.0, help="exchange's seconds a second")

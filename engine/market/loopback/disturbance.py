@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
 
-from engine.errors import InvalidField
-from engine.market.events import Channel
-from engine.market.loopback.speech import Message
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.market.events import Channel
+from raysignal.engine.market.loopback.speech import Message
 
 _BY = 5  # messages of its stream that overtake a delayed one
 

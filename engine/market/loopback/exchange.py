@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from urllib.parse import parse_qsl
 
-from engine.errors import InvalidField
-from engine.market.events import Instrument
-from engine.market.loopback import binance, bybit, okx
-from engine.market.loopback.disturbance import Disturbance, Disturber, Orders
-from engine.market.loopback.market import Book, Market
-from engine.market.loopback.speech import Answer, Message, Shown, Speech, Stream, dumps
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.loopback import binance, bybit, okx
+from raysignal.engine.market.loopback.disturbance import Disturbance, Disturber, Orders
+from raysignal.engine.market.loopback.market import Book, Market
+from raysignal.engine.market.loopback.speech import Answer, Message, Shown, Speech, Stream, dumps
 
 SPEECHES: Mapping[str, Speech] = {
     "binance": binance.SPOT,

@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from random import Random
 
-from engine.market.events import Instrument
+from raysignal.engine.market.events import Instrument
 
 SECOND_US, MINUTE_US = 1_000_000, 60_000_000
 _YEAR_S = 365 * 86_400

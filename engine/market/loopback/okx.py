@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import orjson
 
-from engine.market.events import Channel
-from engine.market.loopback.market import Book, Candle, Step
-from engine.market.loopback.speech import (
+from raysignal.engine.market.events import Channel
+from raysignal.engine.market.loopback.market import Book, Candle, Step
+from raysignal.engine.market.loopback.speech import (
     About,
     Answer,
     Heard,

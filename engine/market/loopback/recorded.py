@@ -8,14 +8,14 @@ recorded: there are no klines of before, and channels that were not recorded are
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from engine.errors import UnreadableInput
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument
-from engine.market.loopback.exchange import Client, Exchange
-from engine.market.loopback.market import Book, Candle
-from engine.market.loopback.speech import About, Message, Shown, Stream
-from engine.market.recording import Player, read_recording
-from engine.market.venues.catalogue import venue_named
-from engine.market.venues.protocol import Subscription, Tracker
+from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument
+from raysignal.engine.market.loopback.exchange import Client, Exchange
+from raysignal.engine.market.loopback.market import Book, Candle
+from raysignal.engine.market.loopback.speech import About, Message, Shown, Stream
+from raysignal.engine.market.recording import Player, read_recording
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.market.venues.protocol import Subscription, Tracker
 
 _FOLLOWED = frozenset({Channel.DEPTH})
 

@@ -1,6 +1,6 @@
 """An exchange on this machine that a feed connects to as to the real one: WebSocket and REST on one loopback port.
 
-    python -m engine.market.loopback --venue binance-usdm --port 8920 [--speed 60] [--symbols BTCUSDT,ETHUSDT]
+    python -m raysignal.engine.market.loopback --venue binance-usdm --port 8920 [--speed 60] [--symbols BTCUSDT,ETHUSDT]
                                      [--recording FILE …]
 
     async with Loopback(GeneratedExchange("okx", seed=1, start_us=…), speed=50) as loopback:
@@ -24,12 +24,12 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from engine.errors import RaysignalError
-from engine.market.clocks import FastClock
-from engine.market.loopback.disturbance import Disturbance
-from engine.market.loopback.exchange import Client, Exchange
-from engine.market.loopback.speech import Answer, Message, dumps
-from engine.market.venues.protocol import Hosts
+from raysignal.engine.errors import RaysignalError
+from raysignal.engine.market.clocks import FastClock
+from raysignal.engine.market.loopback.disturbance import Disturbance
+from raysignal.engine.market.loopback.exchange import Client, Exchange
+from raysignal.engine.market.loopback.speech import Answer, Message, dumps
+from raysignal.engine.market.venues.protocol import Hosts
 
 _MOST_WAITING = 20_000  # messages that a client may lag behind
 _STEPS_AT_ONCE = 8

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 import orjson
 
-from engine.market.events import Channel, Instrument
-from engine.market.loopback.market import Book, Candle, Step
+from raysignal.engine.market.events import Channel, Instrument
+from raysignal.engine.market.loopback.market import Book, Candle, Step
 
 KLINE_EVERY_US = 2_000_000
 """How often a bar that is not over is said again."""

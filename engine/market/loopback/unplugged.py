@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from random import Random
 
-from engine.market.backoff import Backoff, retry_after_s
-from engine.market.conversation import Conversation, Notes, Sink, Terms
-from engine.market.events import Instrument
-from engine.market.loopback.disturbance import Disturbance, Plan
-from engine.market.loopback.exchange import Client, GeneratedExchange
-from engine.market.loopback.speech import Message
-from engine.market.monitoring.observed import Observed
-from engine.market.venues.protocol import Request, Subscription, Tracker, Venue
+from raysignal.engine.market.backoff import Backoff, retry_after_s
+from raysignal.engine.market.conversation import Conversation, Notes, Sink, Terms
+from raysignal.engine.market.events import Instrument
+from raysignal.engine.market.loopback.disturbance import Disturbance, Plan
+from raysignal.engine.market.loopback.exchange import Client, GeneratedExchange
+from raysignal.engine.market.loopback.speech import Message
+from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.venues.protocol import Request, Subscription, Tracker, Venue
 
 _LOOK_US = 1_000_000
 _NEVER = (2**62, Disturbance.DROP)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from engine.market.monitoring.histogram import Histogram
-from engine.market.monitoring.offset import ClockOffset
+from raysignal.engine.market.monitoring.histogram import Histogram
+from raysignal.engine.market.monitoring.offset import ClockOffset
 
 STAGES = ("arrival", "book", "decision", "order")
 """exchange's stamp to receipt; reading and book; what the sink does with it; from decision to order."""

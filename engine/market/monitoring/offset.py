@@ -12,7 +12,7 @@ with the venue's stamps, which a wrong clock makes look like trades of the futur
 from collections import deque
 from dataclasses import dataclass
 
-from engine.market.clocks import Clock
+from raysignal.engine.market.clocks import Clock
 
 _PARTS = 6
 CORRECTED_FROM_US = 1_000_000

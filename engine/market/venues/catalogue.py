@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from engine.errors import InvalidField
-from engine.market.venues import binance, bybit, okx
-from engine.market.venues.protocol import Venue
+from raysignal.engine.errors import InvalidField
+from raysignal.engine.market.venues import binance, bybit, okx
+from raysignal.engine.market.venues.protocol import Venue
 
 _ALL: tuple[Venue, ...] = (binance.SPOT, binance.USDM, binance.COINM, okx.OKX, bybit.SPOT, bybit.LINEAR)
 VENUES: Mapping[str, Venue] = {venue.name: venue for venue in _ALL}

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from engine.errors import InvalidField, UnreadableInput
-from engine.market.events import MOST_DECIMALS, Instrument, Kline
-from engine.market.reader import decode
-from engine.market.shapes import exact
+from raysignal.engine.errors import InvalidField, UnreadableInput
+from raysignal.engine.market.events import MOST_DECIMALS, Instrument, Kline
+from raysignal.engine.market.reader import decode
+from raysignal.engine.market.shapes import exact
 
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
 

@@ -13,7 +13,7 @@ of those, delete `__pycache__/*.nb?` (a fresh checkout has none).
 
 from numba import types
 
-from engine.market.books import (
+from raysignal.engine.market.books import (
     BEFORE,
     HEAD,
     LAST,
@@ -23,9 +23,9 @@ from engine.market.books import (
     best,
     clear,
 )
-from engine.market.reader import READ, ROWS_AT, SLACK, Bytes, levels_of, read
-from engine.market.shapes import STREAM_AT, Longs, RowSlot, Slot
-from engine.raw import compiled_as
+from raysignal.engine.market.reader import READ, ROWS_AT, SLACK, Bytes, levels_of, read
+from raysignal.engine.market.shapes import STREAM_AT, Longs, RowSlot, Slot
+from raysignal.engine.raw import compiled_as
 
 # Rules: a chain of `pu` (Binance futures), ids without holes (Binance spot), a chain whose ids may start anew (OKX),
 # a count whose snapshots replace (Bybit).

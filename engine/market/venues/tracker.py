@@ -16,13 +16,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from engine.errors import UnreadableInput
-from engine.market.books import ASK, BID, HEAD, LAST, STATE, OrderBook, Shelf
-from engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade, TradesLost
-from engine.market.reader import READ, ROWS_AT, Reader, decode, read
-from engine.market.shapes import ROW_SLOTS, Elsewhere, Form, RowSlot, Slot, Symbol
-from engine.market.venues.protocol import Request, Subscription, Want
-from engine.market.venues.sequence import (
+from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.market.books import ASK, BID, HEAD, LAST, STATE, OrderBook, Shelf
+from raysignal.engine.market.events import (
+    BookChange,
+    BookLost,
+    Channel,
+    Event,
+    Instrument,
+    Quote,
+    Trade,
+    TradesLost,
+)
+from raysignal.engine.market.reader import READ, ROWS_AT, Reader, decode, read
+from raysignal.engine.market.shapes import ROW_SLOTS, Elsewhere, Form, RowSlot, Slot, Symbol
+from raysignal.engine.market.venues.protocol import Request, Subscription, Want
+from raysignal.engine.market.venues.sequence import (
     BEAT,
     CHANGED,
     CROSSED,

@@ -1,8 +1,14 @@
 """A fit that is kept in a global of the module."""
 
-from engine.strategies.checking import UserStrategy
-from engine.strategies.strategy import Actions, Bars
-from experiments.validation.strategy_rules.helpers import FIRST, after_first, beyond, fitted, returns
+from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.experiments.validation.strategy_rules.helpers import (
+    FIRST,
+    after_first,
+    beyond,
+    fitted,
+    returns,
+)
 
 _scale: float | None = None
 _scales: dict[bytes, float] = {}

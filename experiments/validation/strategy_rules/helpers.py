@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Actions, Bars
 
 Floats = NDArray[np.float64]
 

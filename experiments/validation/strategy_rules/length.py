@@ -1,8 +1,8 @@
 """The length of the data."""
 
-from engine.strategies.checking import UserStrategy
-from engine.strategies.strategy import Actions, Bars
-from experiments.validation.strategy_rules.helpers import crossed, mean
+from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
 class Leaking(UserStrategy):

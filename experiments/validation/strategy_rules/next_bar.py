@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from engine.strategies.checking import UserStrategy
-from engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.strategy import Actions, Bars
 
 
 class Leaking(UserStrategy):

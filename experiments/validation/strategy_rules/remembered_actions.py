@@ -2,9 +2,15 @@
 
 import numpy as np
 
-from engine.strategies.checking import UserStrategy
-from engine.strategies.strategy import Actions, Bars
-from experiments.validation.strategy_rules.helpers import FIRST, after_first, beyond, fitted, returns
+from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.experiments.validation.strategy_rules.helpers import (
+    FIRST,
+    after_first,
+    beyond,
+    fitted,
+    returns,
+)
 
 _longest: Actions | None = None
 _last: tuple[Bars, Actions] | None = None

@@ -1,8 +1,8 @@
 """A line that is smoothed twice."""
 
-from engine.strategies.checking import UserStrategy
-from engine.strategies.strategy import Actions, Bars
-from experiments.validation.strategy_rules.helpers import Floats, crossed, smooth
+from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.experiments.validation.strategy_rules.helpers import Floats, crossed, smooth
 
 
 class Leaking(UserStrategy):

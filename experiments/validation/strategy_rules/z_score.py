@@ -1,8 +1,8 @@
 """A z-score."""
 
-from engine.strategies.checking import UserStrategy
-from engine.strategies.strategy import Actions, Bars
-from experiments.validation.strategy_rules.helpers import beyond, returns, scaled
+from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.experiments.validation.strategy_rules.helpers import beyond, returns, scaled
 
 
 class Leaking(UserStrategy):

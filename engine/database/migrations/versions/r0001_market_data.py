@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from engine.database.columns import Exact, Int64
+from raysignal.engine.database.columns import Exact, Int64
 
 revision = "0001"
 down_revision = None

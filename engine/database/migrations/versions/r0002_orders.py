@@ -5,7 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-from engine.database.columns import Exact, Int64
+from raysignal.engine.database.columns import Exact, Int64
 
 revision = "0002"
 down_revision = "0001"

@@ -1,6 +1,6 @@
 """Raw bytes to an updated book to a decision, beside cryptofeed and ccxt.pro on the very same messages.
 
-    python -m experiments.benchmarks.feed [--recording PATH]
+    python -m benchmarks.feed [--recording PATH]
 
 The input is a recording of Binance USD-M (also by RAYSIGNAL_BENCH_RECORDING), else a generated stream of its shape.
 Everybody reads every message, keeps the whole book and makes events of trades and best prices; at the end the best
@@ -21,14 +21,14 @@ from statistics import quantiles
 import msgspec
 import orjson
 
-from engine.market.bars import BarBuilder, Basis
-from engine.market.crossover import Crossover
-from engine.market.events import BookChange, Instrument
-from engine.market.venues.binance import USDM
-from engine.market.venues.protocol import Subscription, Tracker
-from experiments.benchmarks.feed_input import SYMBOL, Stream, generated, recorded
-from experiments.benchmarks.feed_peers import Best, Ccxt, Cryptofeed
-from experiments.benchmarks.figures import Figure
+from benchmarks.feed_input import SYMBOL, Stream, generated, recorded
+from benchmarks.feed_peers import Best, Ccxt, Cryptofeed
+from benchmarks.figures import Figure
+from raysignal.engine.market.bars import BarBuilder, Basis
+from raysignal.engine.market.crossover import Crossover
+from raysignal.engine.market.events import BookChange, Instrument
+from raysignal.engine.market.venues.binance import USDM
+from raysignal.engine.market.venues.protocol import Subscription, Tracker
 
 RECORDING = "RAYSIGNAL_BENCH_RECORDING"
 INSTRUMENT = Instrument(USDM.name, SYMBOL, 2, 3)
@@ -219,7 +219,7 @@ def _as(raw: bytes, symbol: bytes) -> bytes:
 
 def main() -> None:
     """Print the figures, one a line."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks.feed", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.feed", description=__doc__)
     parser.add_argument("--recording", help="a gzip file of `<received_ns> <raw json>` lines")
     for found in measure(parser.parse_args().recording):
         print(f"{found.what:<76} {found.shown:>20} {found.asked}")

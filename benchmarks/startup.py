@@ -1,6 +1,6 @@
 """How long the core keeps a program waiting: import, and the first signal through the compiled parts.
 
-    python -m experiments.benchmarks.startup
+    python -m benchmarks.startup
 
 Each figure is the best of several fresh processes, with bytecode and numba's cache in place, as `make setup`
 leaves them. An import is measured inside the process, so that the interpreter's own start is not in it.
@@ -9,7 +9,7 @@ leaves them. An import is measured inside the process, so that the interpreter's
 import subprocess
 import sys
 
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
 
 _PROCESSES = 5
 
@@ -23,17 +23,17 @@ print(time.perf_counter() - began)
 _FIRST_SIGNAL = """
 import tempfile, time
 from pathlib import Path
-import engine.shard
-from engine.columns import SignalBatch
-from engine.journal.stores import open_stores
-from engine.policy import Policy
-from engine.signals import Action, Signal
+import raysignal.engine.shard
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.policy import Policy
+from raysignal.engine.signals import Action, Signal
 with tempfile.TemporaryDirectory() as folder:
     began = time.perf_counter()
     stores = open_stores(Path(folder).as_uri())
-    shard = engine.shard.Shard.open(
+    shard = raysignal.engine.shard.Shard.open(
         stores.journal_store("first"), stores.blobs, prefix="state/first", cache_dir=Path(folder) / "cache",
-        limits=engine.shard.Limits(), policies={"first": Policy()},
+        limits=raysignal.engine.shard.Limits(), policies={"first": Policy()},
     )
     batch = SignalBatch.of_signals([Signal("BTC", 1, Action.BUY, 100.0)])
     pending = shard.submit(
@@ -50,11 +50,15 @@ with tempfile.TemporaryDirectory() as folder:
 def measure() -> list[Figure]:
     """The figures, in seconds."""
     return [
-        _figure("import engine", _IMPORT.format(module="engine"), target=0.5),
+        _figure("import engine", _IMPORT.format(module="raysignal.engine"), target=0.5),
         _figure(
-            "import engine.ledger, the kernel's face", _IMPORT.format(module="engine.ledger"), target=0.5
+            "import raysignal.engine.ledger, the kernel's face",
+            _IMPORT.format(module="raysignal.engine.ledger"),
+            target=0.5,
         ),
-        _figure("import engine.shard, all of the core", _IMPORT.format(module="engine.shard")),
+        _figure(
+            "import raysignal.engine.shard, all of the core", _IMPORT.format(module="raysignal.engine.shard")
+        ),
         _figure("first signal of a process, opened, taken in and durable", _FIRST_SIGNAL),
     ]
 

@@ -1,4 +1,4 @@
-"""How long a comparison takes, and how that grows: `python -m experiments.benchmarks.compare`.
+"""How long a comparison takes, and how that grows: `python -m benchmarks.compare`.
 
 All arms but the model's on generated signals, from the stream in memory to the report in the store, on a Ray
 with all cores; the start of Ray is apart.
@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.journal.stores import open_stores
-from engine.policy import Policy
-from experiments.arms import Trial
-from experiments.benchmarks.figures import Figure
-from experiments.benchmarks.recall import generated_batch
-from experiments.cluster import ray_session
-from experiments.compare import Comparison, compare
+from benchmarks.figures import Figure
+from benchmarks.recall import generated_batch
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.policy import Policy
+from raysignal.experiments.arms import Trial
+from raysignal.experiments.cluster import ray_session
+from raysignal.experiments.compare import Comparison, compare
 
 STREAMS = (1_000, 10_000, 100_000)
 ASKED_ROWS, ASKED_S = 10_000, 60.0

@@ -1,6 +1,6 @@
 """How fast many configurations, and a single one, go through prices; and the same work done by peers.
 
-    python -m experiments.benchmarks.sweep
+    python -m benchmarks.sweep
 
 *Many.* 100 000 bars and 1 000 pairs of moving averages, long or flat, filled at the close with a fee: this project's
 `Sweep` with all figures of `engine.performance`, and vectorbt's `Portfolio.from_signals` with total return, Sharpe
@@ -29,14 +29,14 @@ from typing import Any
 
 import numpy as np
 
-from engine.ledger import Ledger
-from engine.performance import Performance, performance_table
-from engine.policy import Policy
-from engine.strategies.sma import SmaCrossover
-from engine.strategies.strategy import Actions, Bars, Floats
-from engine.sweeping import Sweep, warm
-from experiments.benchmarks.figures import Figure
-from experiments.benchmarks.kernel import best
+from benchmarks.figures import Figure
+from benchmarks.kernel import best
+from raysignal.engine.ledger import Ledger
+from raysignal.engine.performance import Performance, performance_table
+from raysignal.engine.policy import Policy
+from raysignal.engine.strategies.sma import SmaCrossover
+from raysignal.engine.strategies.strategy import Actions, Bars, Floats
+from raysignal.engine.sweeping import Sweep, warm
 
 BARS, CONFIGURATIONS = 100_000, 1_000
 LONG_BARS = 1_000_000
@@ -174,8 +174,8 @@ def _growth() -> list[Figure]:
 # Its own high-water mark: getrusage would have that of the process that began it.
 _MEMORY = """
 from pathlib import Path
-from experiments.benchmarks.sweep import COST, grid, prices
-from engine.sweeping import Sweep
+from benchmarks.sweep import COST, grid, prices
+from raysignal.engine.sweeping import Sweep
 bars = prices(10_000_000)
 sweep = Sweep(grid(10_000), [COST] * 10_000)
 sweep.advance(bars.slice(0, 100_000))
@@ -196,12 +196,12 @@ def _memory() -> Figure:
 
 
 def _over_ray() -> list[Figure]:
-    from engine.journal.blobs import DiskBlobs  # noqa: PLC0415 - Ray and its orchestration, for this part alone
-    from experiments.cluster import ray_session  # noqa: PLC0415 - as above
-    from experiments.sweeps.market import Market  # noqa: PLC0415 - as above
-    from experiments.sweeps.running import run_sweep  # noqa: PLC0415 - as above
-    from experiments.sweeps.space import Space  # noqa: PLC0415 - as above
-    from experiments.sweeps.sweep import SweepSpec  # noqa: PLC0415 - as above
+    from raysignal.engine.journal.blobs import DiskBlobs  # noqa: PLC0415 - Ray and its orchestration, for this part alone
+    from raysignal.experiments.cluster import ray_session  # noqa: PLC0415 - as above
+    from raysignal.experiments.sweeps.market import Market  # noqa: PLC0415 - as above
+    from raysignal.experiments.sweeps.running import run_sweep  # noqa: PLC0415 - as above
+    from raysignal.experiments.sweeps.space import Space  # noqa: PLC0415 - as above
+    from raysignal.experiments.sweeps.sweep import SweepSpec  # noqa: PLC0415 - as above
 
     bars, cores = prices(LONG_BARS), os.cpu_count() or 1
     market = Market("BTC", bars)

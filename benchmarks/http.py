@@ -1,4 +1,4 @@
-"""The service against its peers, in one run: `python -m experiments.benchmarks.http`.
+"""The service against its peers, in one run: `python -m benchmarks.http`.
 
 Every figure is of this machine, with the load generator on it. Peers take turns with the service, a few rounds
 of each; what is compared is the median of the rounds.
@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.ports import free_port
-from engine.settings import Settings
-from experiments.benchmarks.figures import Figure
-from experiments.benchmarks.load import Plan, run
-from serve.service import local_service
+from benchmarks.figures import Figure
+from benchmarks.load import Plan, run
+from raysignal.engine.ports import free_port
+from raysignal.engine.settings import Settings
+from raysignal.serve.service import local_service
 
 CLIENTS = 64
 ROUNDS = 3
@@ -146,7 +146,7 @@ def _batches(url: str, features: dict[str, Any], rounds: int) -> float:
 @contextlib.contextmanager
 def _peer(database: Path | None = None) -> Iterator[int]:
     port = free_port()
-    command = [sys.executable, "-m", "experiments.benchmarks.http_peers", str(port)]
+    command = [sys.executable, "-m", "benchmarks.http_peers", str(port)]
     process = subprocess.Popen(command + (["--sqlite", str(database)] if database else []))
     try:
         while True:

@@ -1,6 +1,6 @@
 """A day of a live market through everything that follows it, at full speed, with every disturbance there is.
 
-    python -m experiments.benchmarks day
+    python -m benchmarks day
 
 A generated exchange without sockets (`engine.market.loopback.unplugged`) speaks Binance USD-M, whose books and trades
 come by two connections, or Binance spot, where they come by one. Both are disturbed: books in every way that the
@@ -30,32 +30,32 @@ import numpy as np
 import structlog
 from sqlalchemy import func, select
 
-from engine.database.bars import read_bars
-from engine.database.database import Database, open_database
-from engine.database.signals import read_signals
-from engine.database.tables import PRICES
-from engine.errors import StoreUnavailable
-from engine.market.bars import Bar, Basis
-from engine.market.events import Channel, Event, Instrument, Trade, TradesLost
-from engine.market.following import bars_of_history
-from engine.market.loopback.disturbance import OF_MESSAGES, Disturbance, Plan
-from engine.market.loopback.exchange import GeneratedExchange
-from engine.market.loopback.unplugged import Unplugged
-from engine.market.station import Station, StationTerms
-from engine.market.venues.catalogue import venue_named
-from engine.market.venues.protocol import Request
-from engine.market.watch import MarketSignal
-from engine.orders.dealing import Dealer
-from engine.orders.listings import Costs, Listing
-from engine.orders.orders import Kind
-from engine.orders.paper import PaperExchange
-from engine.orders.planning import Plan as OrderPlan
-from engine.orders.store import OrderStore
-from engine.orders.tables import PAPER_ORDERS
-from engine.orders.trader import Trader
-from engine.signals import Signal
-from experiments.benchmarks.endurance import resident_mb
-from experiments.benchmarks.figures import Figure
+from benchmarks.endurance import resident_mb
+from benchmarks.figures import Figure
+from raysignal.engine.database.bars import read_bars
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.database.signals import read_signals
+from raysignal.engine.database.tables import PRICES
+from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.market.bars import Bar, Basis
+from raysignal.engine.market.events import Channel, Event, Instrument, Trade, TradesLost
+from raysignal.engine.market.following import bars_of_history
+from raysignal.engine.market.loopback.disturbance import OF_MESSAGES, Disturbance, Plan
+from raysignal.engine.market.loopback.exchange import GeneratedExchange
+from raysignal.engine.market.loopback.unplugged import Unplugged
+from raysignal.engine.market.station import Station, StationTerms
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.market.venues.protocol import Request
+from raysignal.engine.market.watch import MarketSignal
+from raysignal.engine.orders.dealing import Dealer
+from raysignal.engine.orders.listings import Costs, Listing
+from raysignal.engine.orders.orders import Kind
+from raysignal.engine.orders.paper import PaperExchange
+from raysignal.engine.orders.planning import Plan as OrderPlan
+from raysignal.engine.orders.store import OrderStore
+from raysignal.engine.orders.tables import PAPER_ORDERS
+from raysignal.engine.orders.trader import Trader
+from raysignal.engine.signals import Signal
 
 MINUTE_US, HOUR_US = 60_000_000, 3_600_000_000
 START_US = 28_333_333 * MINUTE_US

@@ -1,6 +1,6 @@
 """How many signals a second one core takes through the kernel, and the same work done by vectorbt.
 
-    python -m experiments.benchmarks.kernel
+    python -m benchmarks.kernel
 
 One million signals of one symbol, every figure of `engine.performance` included. Two streams: one that trades
 as often as a real signal file does (36 fills in 276 signals), and the hardest one for a processor, where
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.ledger import Ledger, LedgerRows, sweep
-from engine.ledger import warm as warm_ledger
-from engine.performance import Performance
-from engine.performance import warm as warm_performance
-from engine.policy import Policy
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
+from raysignal.engine.ledger import Ledger, LedgerRows, sweep
+from raysignal.engine.ledger import warm as warm_ledger
+from raysignal.engine.performance import Performance
+from raysignal.engine.performance import warm as warm_performance
+from raysignal.engine.policy import Policy
 
 SIGNALS = 1_000_000
 SPACING_US = 600_000_000

@@ -1,4 +1,4 @@
-"""What a death costs: parts of a service are killed under load, `python -m experiments.benchmarks.outage`.
+"""What a death costs: parts of a service are killed under load, `python -m benchmarks.outage`.
 
 Callers send signals one after another, each with its identity, and send again what was not acknowledged. The
 outage is the longest time without a successful answer from the kill on; what was acknowledged is looked up in
@@ -23,14 +23,14 @@ from typing import Any
 
 import httpx
 
-from engine.columns import SignalBatch
-from engine.instants import format_instant
-from engine.journal.journal import Journal
-from engine.journal.stores import open_stores
-from engine.ports import free_port
-from engine.records import Intake, read_record
-from engine.settings import Settings
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.instants import format_instant
+from raysignal.engine.journal.journal import Journal
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.ports import free_port
+from raysignal.engine.records import Intake, read_record
+from raysignal.engine.settings import Settings
 
 CLIENTS = 20
 RATE = 200.0
@@ -74,7 +74,7 @@ class _Service:
         """Return once it is ready."""
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.benchmarks.outage", self.store, str(self.port)],
+                [sys.executable, "-m", "benchmarks.outage", self.store, str(self.port)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
             )  # fmt: skip
         assert self._process.stdout is not None
@@ -236,7 +236,7 @@ def _figure(what: str, value: float, unit: str, target: float | None = None) -> 
 
 
 def _host(store: str, port: int) -> None:
-    from serve.service import local_service  # noqa: PLC0415 - the one who measures needs no Ray
+    from raysignal.serve.service import local_service  # noqa: PLC0415 - the one who measures needs no Ray
 
     with local_service(Settings(store=store, port=port), log_path=os.devnull) as service:
         sys.stdout.write(service.url + "\n")

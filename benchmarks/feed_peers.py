@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from experiments.benchmarks.feed_input import SYMBOL, Stream
+from benchmarks.feed_input import SYMBOL, Stream
 
 Handler = Callable[[str], None]
 Best = tuple[Decimal, Decimal]

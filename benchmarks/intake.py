@@ -1,4 +1,4 @@
-"""How fast bytes become batches, beside pydantic validating the same rows: `python -m experiments.benchmarks.intake`.
+"""How fast bytes become batches, beside pydantic validating the same rows: `python -m benchmarks.intake`.
 
 Both read the same 10 000 rows on one core; the peer is given them as the JSON array that it reads fastest, and
 parses, validates and keeps a model a row. It derives no identity and no digest, and makes no columns.
@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, TypeAdapter
 
-from data.generator import GeneratorSpec, write_csv
-from data.plain import write_plain
-from engine.intake import Reading, read_batch, read_signal
-from engine.intake.warming import warm
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
+from raysignal.data.generator import GeneratorSpec, write_csv
+from raysignal.data.plain import write_plain
+from raysignal.engine.intake import Reading, read_batch, read_signal
+from raysignal.engine.intake.warming import warm
 
 _ROWS = 10_000
 _ROUNDS = 15

@@ -1,4 +1,4 @@
-"""NautilusTrader's side of `experiments.benchmarks.sweep`: run by its own Python, which has nothing of ours.
+"""NautilusTrader's side of `benchmarks.sweep`: run by its own Python, which has nothing of ours.
 
     python nautilus_run.py BARS.npz CASH FEE_BPS
 

@@ -1,4 +1,4 @@
-"""What a small submission costs on its way: `python -m experiments.benchmarks.core`.
+"""What a small submission costs on its way: `python -m benchmarks.core`.
 
 Under load an actor gets batches of some ten signals, each of another symbol, and answers with receipts. Here a
 real shard takes such batches in one process, and the time that is counted is the processor's. Its files are
@@ -14,17 +14,17 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from engine.columns import SignalBatch
-from engine.instants import format_instant
-from engine.intake import Reading, read_signal
-from engine.journal.disk import AppendFile, RealDisk
-from engine.journal.frames import Bytes
-from engine.journal.local import LocalStore
-from engine.journal.stores import open_stores
-from engine.policy import Policy
-from engine.shard import Limits, Shard
-from engine.signals import Action, Signal
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
+from raysignal.engine.columns import SignalBatch
+from raysignal.engine.instants import format_instant
+from raysignal.engine.intake import Reading, read_signal
+from raysignal.engine.journal.disk import AppendFile, RealDisk
+from raysignal.engine.journal.frames import Bytes
+from raysignal.engine.journal.local import LocalStore
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.policy import Policy
+from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.signals import Action, Signal
 
 SIZES = (1, 8, 32, 64)
 SYMBOLS = 64

@@ -1,6 +1,6 @@
 """A load generator for HTTP/1.1: keep-alive connections, prepared requests, nothing between it and the socket.
 
-It runs in a process of its own, `python -m experiments.benchmarks.load`, reads a plan on stdin and prints what
+It runs in a process of its own, `python -m benchmarks.load`, reads a plan on stdin and prints what
 it measured, so that whoever is measured does not share an interpreter with it.
 
 Two ways: `clients` connections that each send their next request when the answer is there (closed loop), or
@@ -48,7 +48,7 @@ class Plan:
 def run(plan: Plan) -> dict[str, Any]:
     """The plan in a process of its own: requests, statuses, requests_s, p50_ms, p99_ms, max_ms."""
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.benchmarks.load"],
+        [sys.executable, "-m", "benchmarks.load"],
         input=json.dumps(asdict(plan)),
         capture_output=True,
         text=True,

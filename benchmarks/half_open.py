@@ -1,4 +1,4 @@
-"""Posts beside a client that opens connections and finishes nothing: `python -m experiments.benchmarks half_open`.
+"""Posts beside a client that opens connections and finishes nothing: `python -m benchmarks half_open`.
 
 5 000 connections from 127.0.0.2, half of them silent and half with half a body, each opened again some seconds after
 the service closed it; meanwhile posts from 127.0.0.1 are measured, at a steady rate.
@@ -12,11 +12,11 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from engine.ports import free_port
-from engine.settings import Settings
-from experiments.benchmarks.figures import Figure
-from experiments.benchmarks.load import Plan, run
-from serve.service import local_service
+from benchmarks.figures import Figure
+from benchmarks.load import Plan, run
+from raysignal.engine.ports import free_port
+from raysignal.engine.settings import Settings
+from raysignal.serve.service import local_service
 
 CONNECTIONS = 5000
 OTHER = "127.0.0.2"

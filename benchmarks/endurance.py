@@ -1,6 +1,6 @@
 """What a long life costs: the actor's memory over millions of signals, and how soon it is back after an end.
 
-    python -m experiments.benchmarks.endurance
+    python -m benchmarks.endurance
 
 A local Ray cluster, a local store, signals of one portfolio in batches of 10 000 straight to the actor. Half of
 the ids are the caller's own, so the index of ids has to be asked for them; the other half is derived. At one and
@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import ray
 
-from engine.actors import Desk
-from engine.columns import SignalBatch, TextColumn
-from engine.receipts import Submission, Taken
-from engine.settings import Settings
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
+from raysignal.engine.actors import Desk
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.receipts import Submission, Taken
+from raysignal.engine.settings import Settings
 
 MILLION = 1_000_000
 BATCH = 10_000

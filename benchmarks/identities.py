@@ -1,4 +1,4 @@
-"""How fast ids are found, written and merged, and what memory they take: `python -m experiments.benchmarks.identities`.
+"""How fast ids are found, written and merged, and what memory they take: `python -m benchmarks.identities`.
 
 The store under it is the local one, in a temporary folder; sizes and times are of this machine.
 """
@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.digests import Words
-from engine.identities import Identities, first_in_batch, portfolio_keys
-from engine.journal.blobs import BlobStore
-from engine.journal.stores import open_stores
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
+from raysignal.engine.digests import Words
+from raysignal.engine.identities import Identities, first_in_batch, portfolio_keys
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.journal.stores import open_stores
 
 _SEALED_AT = 65_536
 _BATCH = 10_000

@@ -1,4 +1,4 @@
-"""What the agent costs whoever posts: `python -m experiments.benchmarks.enhanced`.
+"""What the agent costs whoever posts: `python -m benchmarks.enhanced`.
 
 One service with its agent. Posts to the primary portfolio, which the agent follows, take turns with posts to
 one that nobody follows: same replicas, same actor, same journal. Each round has both, in turns the one and the
@@ -15,11 +15,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from engine.ports import free_port
-from engine.settings import Settings
-from experiments.benchmarks.figures import Figure
-from experiments.benchmarks.load import Plan, run
-from serve.service import Service, local_service
+from benchmarks.figures import Figure
+from benchmarks.load import Plan, run
+from raysignal.engine.ports import free_port
+from raysignal.engine.settings import Settings
+from raysignal.serve.service import Service, local_service
 
 CLIENTS = 64
 RATES = (200.0, 500.0)

@@ -1,4 +1,4 @@
-"""What a gated decision costs, and what the vector index would: `python -m experiments.benchmarks.recall`.
+"""What a gated decision costs, and what the vector index would: `python -m benchmarks.recall`.
 
 One decision is everything from the signal to the ruling: situation, settlement, exact search of the memory,
 statistics, gate. The peer is a filtered query of Chroma for as many neighbours among the same rows; it is
@@ -12,14 +12,14 @@ from typing import Any
 import chromadb
 import numpy as np
 
-from agents.override import AgentRules, Override
-from agents.situations import Singles
-from agents.warm import warm
-from data.generator import GeneratorSpec, generate_with_truth
-from engine.columns import SignalBatch, TextColumn
-from engine.digests import Words
-from engine.policy import Policy
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
+from raysignal.agents.override import AgentRules, Override
+from raysignal.agents.situations import Singles
+from raysignal.agents.warm import warm
+from raysignal.data.generator import GeneratorSpec, generate_with_truth
+from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.digests import Words
+from raysignal.engine.policy import Policy
 
 STORED = 100_000
 STREAMS = (1_000, 10_000, 100_000)

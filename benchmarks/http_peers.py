@@ -4,7 +4,7 @@ It reads the same body, keeps the same kind of portfolio (long/flat, a fee, seve
 figures that a plain implementation keeps along. With `--sqlite FILE` each signal is committed before it is
 answered (WAL, synchronous=FULL). Nothing is idempotent, late signals are not looked for.
 
-    python -m experiments.benchmarks.http_peers PORT [--sqlite FILE]
+    python -m benchmarks.http_peers PORT [--sqlite FILE]
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Every benchmark, each in a process of its own: `python -m experiments.benchmarks [NAME …] [--markdown FILE]`.
+"""Every benchmark, each in a process of its own: `python -m benchmarks [NAME …] [--markdown FILE]`.
 
 `make bench` runs all of them and writes `docs/benchmarks.md`, so that every figure there is one that a command
 printed. Run it on a machine that does nothing else.
@@ -20,7 +20,7 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.figures import Figure
+from benchmarks.figures import Figure
 
 NAMES = (
     "kernel",
@@ -42,7 +42,7 @@ NAMES = (
 
 _CHILD = """
 import dataclasses, importlib, json, sys
-figures = importlib.import_module("experiments.benchmarks." + sys.argv[1]).measure()
+figures = importlib.import_module("benchmarks." + sys.argv[1]).measure()
 with open(sys.argv[2], "w") as file:
     json.dump([dataclasses.asdict(figure) for figure in figures], file)
 """
@@ -50,7 +50,7 @@ with open(sys.argv[2], "w") as file:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks that are named, or all; 0 when each could be run, whatever its figures."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)}; all if none is named"
     )

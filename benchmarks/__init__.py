@@ -1,0 +1,1 @@
+"""Benchmarks: one module each, `measure()` gives its figures; `python -m benchmarks` runs them."""

@@ -1,1 +1,0 @@
-"""Benchmarks: one module each, `measure()` gives its figures; `python -m experiments.benchmarks` runs them."""
