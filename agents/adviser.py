@@ -17,7 +17,7 @@ from raysignal.agents.cassette import Cassette, Take
 from raysignal.agents.gemini import Model
 from raysignal.agents.prompting import Prompt, PromptFile, clean, load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 RATIONALE_LIMIT = 400
 MARGIN_S = 0.05

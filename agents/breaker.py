@@ -16,8 +16,8 @@ from numba import njit
 
 from raysignal.agents.outcomes import Outcomes
 from raysignal.agents.verdicts import Codes, Verdict
-from raysignal.engine.digests import Floats, Ints
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.errors import InvalidField
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from raysignal.agents.briefs import Brief, Precedent
 from raysignal.agents.override import Override, Taken
 from raysignal.agents.precedents import Shown
 from raysignal.agents.situations import Situations
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.digests import Floats
-from raysignal.engine.errors import LookAhead
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.digests import Floats
+from raysignal.engine.core.errors import LookAhead
 
 
 def brief_of(

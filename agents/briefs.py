@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.secrets import is_secret_name
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.secrets import is_secret_name
 
 
 @dataclass(frozen=True, slots=True)

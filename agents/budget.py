@@ -1,7 +1,8 @@
 """How many calls may be made, and how fast: reserved before a call, never after it.
 
 A `Budget` counts calls of a run or of a UTC day, a `RateLimiter` spaces them, an `Allowance` asks both at once.
-All are plain and read no clock; `agents/actors.py` puts one allowance behind one mailbox for a whole cluster.
+All are plain and read no clock; `runtime/model_budget_actor.py` puts one allowance behind one mailbox for a whole
+cluster.
 """
 
 import asyncio
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.errors import InvalidField, UnreadableInput
-from raysignal.engine.instants import format_date
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.instants import format_date
 
 RUN = "run"
 _NEVER_US = -1
@@ -156,7 +157,7 @@ class Admission:
 
 
 class Gatekeeper(Protocol):
-    """Whoever lets calls through: an `Allowance` here, or the cluster's through `agents.actors`."""
+    """Whoever lets calls through: an `Allowance` here, or the cluster's through `runtime.model_budget_actor`."""
 
     async def admit(self, patience_s: float) -> Admission:
         """Reserve one call that need not wait longer than `patience_s`; never raises for a lack of calls."""

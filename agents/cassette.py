@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 from raysignal.agents.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn, canonical, digest
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.errors import CassetteMiss, SettingsError, UnreadableInput
+from raysignal.engine.core.errors import CassetteMiss, SettingsError, UnreadableInput
 
 _TRANSIENT = frozenset(
     {Reason.MODEL_TIMEOUT, Reason.MODEL_QUOTA, Reason.MODEL_UNAVAILABLE, Reason.MODEL_BUDGET}

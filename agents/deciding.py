@@ -22,9 +22,9 @@ from raysignal.agents.override import AgentRules, Override, Taken
 from raysignal.agents.precedents import shown_of
 from raysignal.agents.situations import Situations
 from raysignal.agents.verdicts import By, Codes, Reason, Verdict
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.digests import Ints
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.digests import Ints
+from raysignal.engine.core.policy import Policy
 
 NO_OPINIONS: Mapping[int, Opinion] = {}
 

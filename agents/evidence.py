@@ -29,8 +29,8 @@ from numba import njit
 from raysignal.agents.memory import OutcomeMemory, nearest, places_of
 from raysignal.agents.relevance import Relevance, relate, weigh
 from raysignal.agents.situations import Singles, Situations
-from raysignal.engine.digests import Floats, Ints, Words
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.digests import Floats, Ints, Words
+from raysignal.engine.core.errors import InvalidField
 
 LAGS = 32
 MOST_NEIGHBOURS = 10_000

@@ -24,8 +24,8 @@ from numba import njit
 from raysignal.agents.evidence import Evidence
 from raysignal.agents.verdicts import By, Codes, Reason, Verdict
 from raysignal.agents.worth import Actions, Worth, earned_long, earned_short
-from raysignal.engine.digests import Floats, Ints
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.errors import InvalidField
 
 REASONS = tuple(Reason)
 _CODE = {reason: code for code, reason in enumerate(REASONS)}

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from raysignal.agents.calls import Failure, Outcome, Request, Usage, VerdictIn, response_schema
 from raysignal.agents.prompting import Prompt
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.errors import InvalidField, SettingsError
+from raysignal.engine.core.errors import InvalidField, SettingsError
 
 if TYPE_CHECKING:
     from raysignal.agents.gemini_wire import Wire

@@ -25,7 +25,7 @@ from raysignal.agents.calls import DETAIL_LIMIT, Failure, Outcome, Request, Resp
 from raysignal.agents.gemini import LOOPBACK_HOSTS, TRACING
 from raysignal.agents.prompting import clean
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.errors import SettingsError
+from raysignal.engine.core.errors import SettingsError
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Of a response as it comes over the wire, and again after it was decompressed; answers have some thousand."""

@@ -20,8 +20,8 @@ from numba import njit
 
 from raysignal.agents.outcomes import NEVER_US, Codes, Outcomes
 from raysignal.agents.situations import Singles, Situations
-from raysignal.engine.digests import Floats, Ints, Words
-from raysignal.engine.errors import InvalidField, LookAhead
+from raysignal.engine.core.digests import Floats, Ints, Words
+from raysignal.engine.core.errors import InvalidField, LookAhead
 
 WINDOW = 250_000
 """So many past signals are searched; older ones are forgotten."""

@@ -24,10 +24,10 @@ import numpy.typing as npt
 from numba import njit
 
 from raysignal.agents.worth import Actions, Worth
-from raysignal.engine.digests import Floats, Ints
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import DAY_US, parse_bar
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import DAY_US, parse_bar
+from raysignal.engine.core.policy import Policy
 
 Codes = npt.NDArray[np.int32]
 

@@ -17,10 +17,10 @@ from raysignal.agents.memory import WINDOW, OutcomeMemory
 from raysignal.agents.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.situations import Encoder, Situations
 from raysignal.agents.worth import Worth
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.digests import Floats, Ints, Words
-from raysignal.engine.errors import LookAhead
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.digests import Floats, Ints, Words
+from raysignal.engine.core.errors import LookAhead
+from raysignal.engine.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from numba import njit
 from raysignal.agents.memory import places_of
 from raysignal.agents.override import Override, Taken
 from raysignal.agents.situations import Singles
-from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.core.digests import Floats, Ints
 
 PRECEDENTS = 8
 """So many of the nearest past signals are shown."""

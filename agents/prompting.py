@@ -20,7 +20,7 @@ from typing import Any
 
 from raysignal.agents.briefs import Brief, Precedent
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
 
 NAME_LIMIT = 40
 CATEGORY_LIMIT = 60

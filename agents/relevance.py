@@ -11,7 +11,7 @@ from numba import njit
 
 from raysignal.agents.memory import ones, places_of
 from raysignal.agents.situations import MOST_LABELS, Singles
-from raysignal.engine.digests import Floats, Words
+from raysignal.engine.core.digests import Floats, Words
 
 _ANY = MOST_LABELS  # the column of rows that have any label
 _TELLS_FROM = 50  # outcomes that a name must have had before its weight is not 1

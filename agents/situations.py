@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.digests import Floats, Words
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.digests import Floats, Words
 
 Codes = npt.NDArray[np.int32]
 Singles = npt.NDArray[np.float32]

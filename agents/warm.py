@@ -8,8 +8,8 @@ from raysignal.agents.outcomes import Horizon
 from raysignal.agents.override import AgentRules, Override
 from raysignal.agents.precedents import shown_of
 from raysignal.agents.relevance import Relevance
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.policy import Policy
 
 _ROWS = 40
 

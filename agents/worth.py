@@ -4,7 +4,7 @@
     BUY       long           short or out    out
     SELL      short or out   long            out
 
-The formulas are those of the kernel (`engine.kernel`) for a position that is opened by a portfolio without
+The formulas are those of the kernel (`engine.portfolio.kernel`) for a position that is opened by a portfolio without
 any and closed again: a test holds them against the ledger itself.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.engine.digests import Floats
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.digests import Floats
+from raysignal.engine.core.policy import Policy
 
 Actions = npt.NDArray[np.int8]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.recall import generated_batch
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.policy import Policy
 from raysignal.experiments.arms import Trial
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.compare import Comparison, compare

@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import Reading, read_signal
 from raysignal.engine.journal.disk import AppendFile, RealDisk
 from raysignal.engine.journal.frames import Bytes
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.policy import Policy
-from raysignal.engine.shard import Limits, Shard
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.shard import Limits, Shard
 
 SIZES = (1, 8, 32, 64)
 SYMBOLS = 64

@@ -2,7 +2,7 @@
 
     python -m benchmarks day
 
-A generated exchange without sockets (`engine.market.loopback.unplugged`) speaks Binance USD-M, whose books and trades
+A generated exchange without sockets (`loopback.exchanges.unplugged`) speaks Binance USD-M, whose books and trades
 come by two connections, or Binance spot, where they come by one. Both are disturbed: books in every way that the
 loopback knows, trades in all that concern messages. Behind the feed is the real station: bars of a minute, keeper
 with a SQLite database, crossover, dealer, paper exchange, and the venue's klines as history. The market stands still
@@ -32,30 +32,30 @@ from sqlalchemy import func, select
 
 from benchmarks.endurance import resident_mb
 from benchmarks.figures import Figure
-from raysignal.engine.database.bars import read_bars
+from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.engine.core.listings import Costs, Listing
+from raysignal.engine.core.market_events import Channel, Event, Instrument, Trade, TradesLost
+from raysignal.engine.core.orders import Kind
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.database.signals import read_signals
-from raysignal.engine.database.tables import PRICES
-from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.execution.dealing import Dealer
+from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.planning import Plan as OrderPlan
+from raysignal.engine.execution.store import OrderStore
+from raysignal.engine.execution.tables import PAPER_ORDERS
+from raysignal.engine.execution.trader import Trader
+from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.events import Channel, Event, Instrument, Trade, TradesLost
-from raysignal.engine.market.following import bars_of_history
-from raysignal.engine.market.loopback.disturbance import OF_MESSAGES, Disturbance, Plan
-from raysignal.engine.market.loopback.exchange import GeneratedExchange
-from raysignal.engine.market.loopback.unplugged import Unplugged
-from raysignal.engine.market.station import Station, StationTerms
+from raysignal.engine.market.signal_rows import read_signals
+from raysignal.engine.market.tables import PRICES
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Request
 from raysignal.engine.market.watch import MarketSignal
-from raysignal.engine.orders.dealing import Dealer
-from raysignal.engine.orders.listings import Costs, Listing
-from raysignal.engine.orders.orders import Kind
-from raysignal.engine.orders.paper import PaperExchange
-from raysignal.engine.orders.planning import Plan as OrderPlan
-from raysignal.engine.orders.store import OrderStore
-from raysignal.engine.orders.tables import PAPER_ORDERS
-from raysignal.engine.orders.trader import Trader
-from raysignal.engine.signals import Signal
+from raysignal.engine.pipeline.station import Station, StationTerms
+from raysignal.loopback.exchanges.disturbance import OF_MESSAGES, Disturbance, Plan
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.unplugged import Unplugged
+from raysignal.runtime.following import bars_of_history
 
 MINUTE_US, HOUR_US = 60_000_000, 3_600_000_000
 START_US = 28_333_333 * MINUTE_US

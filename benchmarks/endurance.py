@@ -21,10 +21,10 @@ import numpy as np
 import ray
 
 from benchmarks.figures import Figure
-from raysignal.engine.actors import Desk
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.receipts import Submission, Taken
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.portfolio.receipts import Submission, Taken
+from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.settings import Settings
 
 MILLION = 1_000_000
 BATCH = 10_000

@@ -17,8 +17,8 @@ from typing import Any
 
 from benchmarks.figures import Figure
 from benchmarks.load import Plan, run
-from raysignal.engine.ports import free_port
-from raysignal.engine.settings import Settings
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.settings import Settings
 from raysignal.serve.service import Service, local_service
 
 CLIENTS = 64

@@ -24,9 +24,9 @@ import orjson
 from benchmarks.feed_input import SYMBOL, Stream, generated, recorded
 from benchmarks.feed_peers import Best, Ccxt, Cryptofeed
 from benchmarks.figures import Figure
+from raysignal.engine.core.market_events import BookChange, Instrument
 from raysignal.engine.market.bars import BarBuilder, Basis
 from raysignal.engine.market.crossover import Crossover
-from raysignal.engine.market.events import BookChange, Instrument
 from raysignal.engine.market.venues.binance import USDM
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 

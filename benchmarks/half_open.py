@@ -14,8 +14,8 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 from benchmarks.load import Plan, run
-from raysignal.engine.ports import free_port
-from raysignal.engine.settings import Settings
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.settings import Settings
 from raysignal.serve.service import local_service
 
 CONNECTIONS = 5000

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Figure
-from raysignal.engine.digests import Words
-from raysignal.engine.identities import Identities, first_in_batch, portfolio_keys
+from raysignal.engine.core.digests import Words
 from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.journal.dedup import Identities, first_in_batch, portfolio_keys
 from raysignal.engine.journal.stores import open_stores
 
 _SEALED_AT = 65_536

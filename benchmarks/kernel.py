@@ -2,7 +2,7 @@
 
     python -m benchmarks.kernel
 
-One million signals of one symbol, every figure of `engine.performance` included. Two streams: one that trades
+One million signals of one symbol, every figure of `engine.portfolio.performance` included. Two streams: one that trades
 as often as a real signal file does (36 fills in 276 signals), and the hardest one for a processor, where
 nothing tells which of BUY, HOLD and SELL comes next. The peer gets the first stream, fills it at the same
 prices, and is asked for the same figures; both must agree on them to 1e-9 before anything is timed. Each time
@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.figures import Figure
-from raysignal.engine.ledger import Ledger, LedgerRows, sweep
-from raysignal.engine.ledger import warm as warm_ledger
-from raysignal.engine.performance import Performance
-from raysignal.engine.performance import warm as warm_performance
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.ledger import Ledger, sweep
+from raysignal.engine.portfolio.ledger import warm as warm_ledger
+from raysignal.engine.portfolio.performance import Performance
+from raysignal.engine.portfolio.performance import warm as warm_performance
 
 SIGNALS = 1_000_000
 SPACING_US = 600_000_000

@@ -24,13 +24,13 @@ from typing import Any
 import httpx
 
 from benchmarks.figures import Figure
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.instants import format_instant
 from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.ports import free_port
-from raysignal.engine.records import Intake, read_record
-from raysignal.engine.settings import Settings
+from raysignal.engine.portfolio.records import Intake, read_record
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.settings import Settings
 
 CLIENTS = 20
 RATE = 200.0

@@ -17,9 +17,9 @@ from raysignal.agents.override import AgentRules, Override
 from raysignal.agents.situations import Singles
 from raysignal.agents.warm import warm
 from raysignal.data.generator import GeneratorSpec, generate_with_truth
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.digests import Words
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.digests import Words
+from raysignal.engine.core.policy import Policy
 
 STORED = 100_000
 STREAMS = (1_000, 10_000, 100_000)

@@ -23,17 +23,17 @@ print(time.perf_counter() - began)
 _FIRST_SIGNAL = """
 import tempfile, time
 from pathlib import Path
-import raysignal.engine.shard
-from raysignal.engine.columns import SignalBatch
+import raysignal.engine.portfolio.shard
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.policy import Policy
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 with tempfile.TemporaryDirectory() as folder:
     began = time.perf_counter()
     stores = open_stores(Path(folder).as_uri())
-    shard = raysignal.engine.shard.Shard.open(
+    shard = raysignal.engine.portfolio.shard.Shard.open(
         stores.journal_store("first"), stores.blobs, prefix="state/first", cache_dir=Path(folder) / "cache",
-        limits=raysignal.engine.shard.Limits(), policies={"first": Policy()},
+        limits=raysignal.engine.portfolio.shard.Limits(), policies={"first": Policy()},
     )
     batch = SignalBatch.of_signals([Signal("BTC", 1, Action.BUY, 100.0)])
     pending = shard.submit(
@@ -52,12 +52,13 @@ def measure() -> list[Figure]:
     return [
         _figure("import engine", _IMPORT.format(module="raysignal.engine"), target=0.5),
         _figure(
-            "import raysignal.engine.ledger, the kernel's face",
-            _IMPORT.format(module="raysignal.engine.ledger"),
+            "import raysignal.engine.portfolio.ledger, the kernel's face",
+            _IMPORT.format(module="raysignal.engine.portfolio.ledger"),
             target=0.5,
         ),
         _figure(
-            "import raysignal.engine.shard, all of the core", _IMPORT.format(module="raysignal.engine.shard")
+            "import raysignal.engine.portfolio.shard, all of the core",
+            _IMPORT.format(module="raysignal.engine.portfolio.shard"),
         ),
         _figure("first signal of a process, opened, taken in and durable", _FIRST_SIGNAL),
     ]

@@ -3,9 +3,9 @@
     python -m benchmarks.sweep
 
 *Many.* 100 000 bars and 1 000 pairs of moving averages, long or flat, filled at the close with a fee: this project's
-`Sweep` with all figures of `engine.performance`, and vectorbt's `Portfolio.from_signals` with total return, Sharpe
-ratio and drawdown of every column. The peer is given its signals' arrays, a hundred columns at a time; what both say of
-fills and figures must agree before anything is timed.
+`Sweep` with all figures of `engine.portfolio.performance`, and vectorbt's `Portfolio.from_signals` with total return,
+Sharpe ratio and drawdown of every column. The peer is given its signals' arrays, a hundred columns at a time; what
+both say of fills and figures must agree before anything is timed.
 
 *Over Ray.* 1 000 000 bars and 1 000 configurations by `raysignal sweep`'s own workers, from ready workers to the last
 chunk, beside the bare loop on as many cores. *One.* A single run with an order at every tenth bar,
@@ -31,12 +31,12 @@ import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.kernel import best
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.performance import Performance, performance_table
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.performance import Performance, performance_table
+from raysignal.engine.portfolio.sweep import Sweep, warm
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Actions, Bars, Floats
-from raysignal.engine.sweeping import Sweep, warm
 
 BARS, CONFIGURATIONS = 100_000, 1_000
 LONG_BARS = 1_000_000
@@ -175,7 +175,7 @@ def _growth() -> list[Figure]:
 _MEMORY = """
 from pathlib import Path
 from benchmarks.sweep import COST, grid, prices
-from raysignal.engine.sweeping import Sweep
+from raysignal.engine.portfolio.sweep import Sweep
 bars = prices(10_000_000)
 sweep = Sweep(grid(10_000), [COST] * 10_000)
 sweep.advance(bars.slice(0, 100_000))

@@ -11,7 +11,7 @@ from raysignal.cli.client import Client
 from raysignal.cli.options import Place, configured
 from raysignal.cli.output import Output, performance_table, policy_sentence, rows_table
 from raysignal.cli.texts import escape
-from raysignal.engine.settings import Settings
+from raysignal.runtime.settings import Settings
 from raysignal.serve.service import reachable
 
 _PAGE = 1_000

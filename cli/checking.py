@@ -14,9 +14,9 @@ from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output, errors_table, rows_table
 from raysignal.cli.survey import Survey, remark_sentences, survey_file
 from raysignal.cli.texts import escape
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.intake import Reading
-from raysignal.engine.settings import Settings
+from raysignal.runtime.settings import Settings
 
 
 def check_file(

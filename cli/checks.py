@@ -19,9 +19,15 @@ from packaging.requirements import Requirement
 from raysignal.cli.options import configured
 from raysignal.cli.ports import listener_on, own_listeners
 from raysignal.cli.remarks import remarks_aside
-from raysignal.engine.errors import JournalDamaged, RaysignalError, SettingsError, StoreError, UnsafeStore
-from raysignal.engine.settings import PREFIX, Settings
+from raysignal.engine.core.errors import (
+    JournalDamaged,
+    RaysignalError,
+    SettingsError,
+    StoreError,
+    UnsafeStore,
+)
 from raysignal.experiments.cluster import ray_session
+from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.service import reachable
 from raysignal.serve.startup import store_folder
 
@@ -319,7 +325,7 @@ def check_journal(settings: Settings) -> Finding:
     """Whether every record of the journals and every file of the history can be read."""
     from raysignal.engine.journal.layout import check_layout  # noqa: PLC0415 - loads boto3
     from raysignal.engine.journal.stores import open_stores  # noqa: PLC0415 - as above
-    from raysignal.engine.rebuilding import look_over  # noqa: PLC0415 - loads numba
+    from raysignal.engine.portfolio.rebuilding import look_over  # noqa: PLC0415 - loads numba
 
     try:
         stores = open_stores(settings.store)

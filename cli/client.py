@@ -13,9 +13,9 @@ import httpx
 
 from raysignal.cli.ways import Sent, placed
 from raysignal.cli.wire import PARQUET, batch_parquet, signal_json
-from raysignal.engine import errors
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import (
+from raysignal.engine.core import errors
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import (
     Conflict,
     InputError,
     InputTooLarge,
@@ -23,7 +23,7 @@ from raysignal.engine.errors import (
     RaysignalError,
     StoreUnavailable,
 )
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 
 _PATIENCE_S = 30.0
 _PAUSE_S = 0.2

@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
-from raysignal.engine.errors import InvalidField, RaysignalError
+from raysignal.engine.core.errors import InvalidField, RaysignalError
 
 
 class Verb(TyperCommand):

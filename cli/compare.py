@@ -73,7 +73,7 @@ GeminiUrl = Annotated[
     typer.Option(
         metavar="URL",
         rich_help_panel=_MODEL,
-        help="Another host that speaks the Gemini API, such as python -m raysignal.agents.loopback.",
+        help="Another host that speaks the Gemini API, such as python -m raysignal.loopback.gemini.",
     ),
 ]
 Replay = Annotated[

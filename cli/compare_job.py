@@ -20,13 +20,13 @@ from raysignal.cli.results import results_dict, show_results
 from raysignal.cli.stream import FileStream, read_stream
 from raysignal.cli.texts import escape
 from raysignal.cli.trials import Questions, Rules, cassette_beside, chosen_arms
-from raysignal.engine.errors import NotFound, RaysignalError
+from raysignal.engine.core.errors import NotFound, RaysignalError
 from raysignal.engine.journal.stores import BlobStore, open_stores
-from raysignal.engine.settings import Settings
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.compare import Comparison, compare, config_of
 from raysignal.experiments.result_files import blob_name
 from raysignal.experiments.runs import CONFIG, Run, RunState, check_run_id, load_run, new_run_id, open_run
+from raysignal.runtime.settings import Settings
 from raysignal.serve.stopping import Stop
 
 _MARKS = 4  # lines an arm where nobody watches

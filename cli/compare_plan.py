@@ -9,12 +9,12 @@ from raysignal.cli.output import Output, rows_table
 from raysignal.cli.stream import FileStream, read_stream
 from raysignal.cli.texts import escape
 from raysignal.cli.trials import Questions, Rules, chosen_arms
-from raysignal.engine.settings import Settings
 from raysignal.experiments.arms import KINDS, Trial, stream_of
 from raysignal.experiments.formats import counted, horizon_words
 from raysignal.experiments.paired import CLAIMS, FEWEST
 from raysignal.experiments.plan import EFFECTS_BPS, RATES, Plan, plan
 from raysignal.experiments.strata import strata_of
+from raysignal.runtime.settings import Settings
 
 _TYPICAL = 0.1
 _SHARES = {0.05: "one in twenty", 0.1: "one in ten", 0.2: "one in five", 0.4: "two in five"}

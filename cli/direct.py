@@ -15,15 +15,15 @@ from ray.util import list_named_actors
 from raysignal.cli.ports import writers_below
 from raysignal.cli.remarks import remarks_aside
 from raysignal.cli.ways import Sent, placed
-from raysignal.engine.actors import Desk
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import Conflict, InputError, RaysignalError, RowErrors, error_entry
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import Conflict, InputError, RaysignalError, RowErrors, error_entry
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.blobs import JOURNAL_FOLDER
-from raysignal.engine.local_cluster import NAMESPACE
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Submission, Taken
-from raysignal.engine.settings import Settings
+from raysignal.engine.portfolio.receipts import Submission, Taken
 from raysignal.experiments.cluster import ray_session
+from raysignal.runtime.local_cluster import NAMESPACE
+from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.settings import Settings
 from raysignal.serve.startup import held_store
 
 

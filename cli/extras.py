@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-from raysignal.engine.errors import SettingsError
+from raysignal.engine.core.errors import SettingsError
 
 EXTRAS = {
     "agents": ("chromadb", "langchain_google_genai", "scipy"),

@@ -20,18 +20,18 @@ from raysignal.cli.options import writing_to
 from raysignal.cli.output import Output
 from raysignal.cli.texts import escape
 from raysignal.cli.ways import Sent
-from raysignal.engine.columns import SignalBatch
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InputError, RaysignalError, StoreUnavailable
+from raysignal.engine.core.instants import MICROSECONDS, parse_bar
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import open_database
-from raysignal.engine.errors import InputError, RaysignalError, StoreUnavailable
-from raysignal.engine.instants import MICROSECONDS, parse_bar
 from raysignal.engine.market.clocks import Clock, SystemClock
-from raysignal.engine.market.following import Around, Followed, following
-from raysignal.engine.market.loopback.exchange import GeneratedExchange
-from raysignal.engine.market.loopback.server import Loopback
 from raysignal.engine.market.monitoring.health import State
 from raysignal.engine.market.posting import answer_from_thread, batch_of
-from raysignal.engine.settings import Settings
-from raysignal.engine.signals import Signal
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.server import Loopback
+from raysignal.runtime.following import Around, Followed, following
+from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 
 _REQUEST_S = 45.0

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from raysignal.cli.options import ReadingOptions
-from raysignal.engine.errors import InputError, error_entry
-from raysignal.engine.instants import parse_bar, zone_named
+from raysignal.engine.core.errors import InputError, error_entry
+from raysignal.engine.core.instants import parse_bar, zone_named
 from raysignal.engine.intake import Intake, Reading, read_file_chunks
-from raysignal.engine.settings import Settings
+from raysignal.runtime.settings import Settings
 
 ERRORS_KEPT = 100
 CHUNK_ROWS = 131_072

@@ -10,7 +10,7 @@ from raysignal.cli.output import Output
 from raysignal.cli.texts import escape
 from raysignal.data.generator import GeneratorSpec, write_csv
 from raysignal.data.plain import PlainFormat, write_plain
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 _ENDINGS: dict[str, PlainFormat] = {
     ".csv": "csv", ".ndjson": "ndjson", ".jsonl": "ndjson", ".parquet": "parquet", ".pq": "parquet",

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from raysignal.cli.remarks import remarks_aside
-from raysignal.engine.errors import RaysignalError
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.runtime.settings import Settings
 from raysignal.serve.service import Service, local_service
 from raysignal.serve.stopping import Stop
 

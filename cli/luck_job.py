@@ -13,10 +13,9 @@ from raysignal.cli.orchestrating import on_ray, watching
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.stream import read_stream
 from raysignal.cli.texts import escape
-from raysignal.engine.errors import InvalidField, RaysignalError
+from raysignal.engine.core.errors import InvalidField, RaysignalError
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.policy import Policy
-from raysignal.engine.settings import Settings
 from raysignal.engine.strategies import registry
 from raysignal.experiments.luck.paths import LuckSpec, source_of
 from raysignal.experiments.luck.report import FIT_COLUMNS, fit_rows, fit_sentence, own_sentence, sentence
@@ -24,6 +23,7 @@ from raysignal.experiments.luck.running import Lucked, run_luck
 from raysignal.experiments.result_files import blob_name
 from raysignal.experiments.runs import new_run_id
 from raysignal.experiments.sweeps.market import Market, markets_of
+from raysignal.runtime.settings import Settings
 from raysignal.serve.stopping import Stop
 
 

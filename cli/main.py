@@ -33,9 +33,9 @@ from raysignal.cli import (
 from raysignal.cli.commands import Verb, VerbGroup, WrongUsage
 from raysignal.cli.extras import missing_module
 from raysignal.cli.texts import escape
-from raysignal.engine.errors import RaysignalError
-from raysignal.engine.local_cluster import ON_LOOPBACK
-from raysignal.engine.private_files import restrict_new_files
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.private_files import restrict_new_files
+from raysignal.runtime.local_cluster import ON_LOOPBACK
 
 
 class Verbs(VerbGroup):

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from raysignal.engine.errors import InvalidField, NotFound, RaysignalError
-from raysignal.engine.instants import check_interval, parse_bar, zone_named
-from raysignal.engine.policy import MAX_CASH, MIN_CASH
+from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError
+from raysignal.engine.core.instants import check_interval, parse_bar, zone_named
+from raysignal.engine.core.policy import MAX_CASH, MIN_CASH
 
 if TYPE_CHECKING:
-    from raysignal.engine.settings import Settings
+    from raysignal.runtime.settings import Settings
 
 URL_VARIABLE = "RAYSIGNAL_URL"
 _READING = "How the file is read"
@@ -206,7 +206,7 @@ def configured(**overrides: Any) -> "Settings":
 
     `RAYSIGNAL_URL` is the command line's own and no setting of a service.
     """
-    from raysignal.engine.settings import load_settings  # noqa: PLC0415 - pydantic: only a verb that needs it waits for it
+    from raysignal.runtime.settings import load_settings  # noqa: PLC0415 - pydantic: only a verb that needs it waits for it
 
     return load_settings({name: "" for name in os.environ if name != URL_VARIABLE}, **given(**overrides))
 

@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 from raysignal.cli.hosting import NotStarted
 from raysignal.cli.output import Output
 from raysignal.cli.remarks import remarks_aside
-from raysignal.engine.settings import Settings
 from raysignal.experiments.cluster import ray_session
+from raysignal.runtime.settings import Settings
 from raysignal.serve.stopping import Stop
 
 MARKS = 4

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from raysignal.cli.output import Output, rows_table
+from raysignal.engine.core.instants import format_instant, instant_of
 from raysignal.engine.history.query import query
-from raysignal.engine.instants import format_instant, instant_of
 
 Form = Literal["table", "json", "csv"]
 

@@ -2,12 +2,12 @@
 
 from raysignal.cli.direct import refuse_store_in_use
 from raysignal.cli.output import Output
+from raysignal.engine.core.private_files import cache_folder
 from raysignal.engine.journal.layout import check_layout, owner
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.private_files import cache_folder
-from raysignal.engine.rebuilding import rebuild
-from raysignal.engine.settings import Settings
-from raysignal.engine.shard import Limits
+from raysignal.engine.portfolio.rebuilding import rebuild
+from raysignal.engine.portfolio.shard import Limits
+from raysignal.runtime.settings import Settings
 from raysignal.serve.startup import held_store
 
 

@@ -19,23 +19,23 @@ from raysignal.cli.feed_job import Job, loopback_settings, open_lines
 from raysignal.cli.options import writing_to
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.texts import escape
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.market_events import BookChange, Channel, Event, Instrument
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.execution.dealing import Dealer
 from raysignal.engine.market.clocks import Clock, SystemClock
 from raysignal.engine.market.conversation import Sink
-from raysignal.engine.market.events import BookChange, Channel, Event, Instrument
 from raysignal.engine.market.feed import Feed, instruments_of
-from raysignal.engine.market.following import Around, dealer_of, hosts_of, terms_of
 from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.observed import Observed
 from raysignal.engine.market.recording import About, Recorder
 from raysignal.engine.market.replaying import Series, Together, series_of
 from raysignal.engine.market.rest import RestClient
-from raysignal.engine.market.station import Station
 from raysignal.engine.market.venues.catalogue import is_inverse, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
-from raysignal.engine.orders.dealing import Dealer
-from raysignal.engine.settings import Settings
+from raysignal.engine.pipeline.station import Station
+from raysignal.runtime.following import Around, dealer_of, hosts_of, terms_of
+from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 from raysignal.serve.stopping import Stop
 

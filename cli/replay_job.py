@@ -19,9 +19,9 @@ from raysignal.cli.output import Output, errors_table, performance_table
 from raysignal.cli.replaying import Pace, Plan, Tally, replay_file
 from raysignal.cli.texts import escape
 from raysignal.cli.ways import Way
-from raysignal.engine.errors import RaysignalError
-from raysignal.engine.policy import Policy
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.policy import Policy
+from raysignal.runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

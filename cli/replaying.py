@@ -13,8 +13,8 @@ import numpy as np
 
 from raysignal.cli.files import ERRORS_KEPT, SignalFile
 from raysignal.cli.ways import Sent, Way
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.instants import MICROSECONDS
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.instants import MICROSECONDS
 
 
 @dataclass(slots=True)

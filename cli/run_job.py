@@ -31,11 +31,11 @@ from raysignal.cli.texts import escape
 from raysignal.cli.trials import Questions, Rules, configured_trial
 from raysignal.data.generator import SAMPLE as _SAMPLE
 from raysignal.data.generator import SAMPLE_SPEC
-from raysignal.engine.errors import RaysignalError
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.history.query import query
-from raysignal.engine.policy import Policy
-from raysignal.engine.ports import free_port
-from raysignal.engine.settings import Settings, load_settings
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.settings import Settings, load_settings
 from raysignal.serve.logs import json_logger
 
 SAMPLE = Path(os.path.relpath(_SAMPLE)) if _SAMPLE.is_relative_to(Path.cwd()) else _SAMPLE

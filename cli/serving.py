@@ -5,13 +5,13 @@ from contextlib import suppress
 
 import typer
 
-from raysignal.agents.enhanced.terms import announcement
 from raysignal.cli.hosting import hosted
 from raysignal.cli.options import URL_VARIABLE
 from raysignal.cli.output import Output
 from raysignal.cli.texts import escape
-from raysignal.engine.errors import RaysignalError
-from raysignal.engine.settings import PREFIX, Settings
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.runtime.agent_settings import announcement
+from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.service import Service
 from raysignal.serve.stopping import Stop
 

@@ -14,12 +14,12 @@ from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output, errors_table
 from raysignal.cli.survey import Survey, remark_sentences
 from raysignal.cli.texts import escape
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import RaysignalError
-from raysignal.engine.identities.keys import first_in_batch
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.instants import format_instant
 from raysignal.engine.intake import read_file
-from raysignal.engine.settings import Settings
+from raysignal.engine.journal.dedup.keys import first_in_batch
+from raysignal.runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,9 @@ import numpy as np
 
 from raysignal.cli.files import CHUNK_ROWS, ERRORS_KEPT
 from raysignal.cli.lines import line_numbers, place
-from raysignal.engine import guard
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.digests import Floats, Ints
-from raysignal.engine.errors import (
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.errors import (
     IdentityConflict,
     LateSignal,
     PriceJump,
@@ -23,11 +22,12 @@ from raysignal.engine.errors import (
     error_entry,
     shorten,
 )
-from raysignal.engine.identities.keys import first_in_batch
-from raysignal.engine.identities.window import Window
-from raysignal.engine.instants import DAY_US, MICROSECONDS, clock_change_at, format_instant
+from raysignal.engine.core.instants import DAY_US, MICROSECONDS, clock_change_at, format_instant
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import Intake, Reading, read_file_chunks
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.journal.dedup.keys import first_in_batch
+from raysignal.engine.journal.dedup.window import Window
+from raysignal.engine.portfolio import price_jumps as guard
 
 _EXAMPLE = 40
 _MOST_STEPS = 200_000

@@ -14,10 +14,9 @@ from raysignal.cli.orchestrating import on_ray, watching
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.stream import FileStream, read_stream
 from raysignal.cli.texts import escape
-from raysignal.engine.errors import InvalidField, NotFound, RaysignalError
-from raysignal.engine.instants import parse_instant, zone_named
+from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError
+from raysignal.engine.core.instants import parse_instant, zone_named
 from raysignal.engine.journal.stores import BlobStore, open_stores
-from raysignal.engine.settings import Settings
 from raysignal.experiments.result_files import blob_name
 from raysignal.experiments.runs import CONFIG, check_run_id, new_run_id
 from raysignal.experiments.sweeps.market import Market, markets_of
@@ -25,6 +24,7 @@ from raysignal.experiments.sweeps.pace import Pace, measure
 from raysignal.experiments.sweeps.running import Swept, run_sweep
 from raysignal.experiments.sweeps.space import MOST, Space, Tried
 from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
+from raysignal.runtime.settings import Settings
 from raysignal.serve.stopping import Stop
 
 _MARKS = 4

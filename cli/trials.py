@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from raysignal.agents.cassette import Mode
-from raysignal.agents.enhanced.terms import Terms
 from raysignal.agents.gemini import KEY_VARIABLES, LIST_PRICES, ModelSettings, api_key_in
 from raysignal.agents.outcomes import Horizon
-from raysignal.engine.errors import InvalidField, NotFound, SettingsError
-from raysignal.engine.instants import parse_bar
-from raysignal.engine.policy import Policy
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError
+from raysignal.engine.core.instants import parse_bar
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.arms import ARMS, Trial
+from raysignal.runtime.agent_settings import terms_of
+from raysignal.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from raysignal.experiments.actors import Asking
@@ -197,7 +197,7 @@ def cassette_beside(store: str, run_id: str) -> Path:
 
 def configured_trial(settings: Settings) -> Trial:
     """The rules that a service with these settings decides by."""
-    terms = Terms.of(settings)
+    terms = terms_of(settings)
     return Trial(policy=terms.policy, rules=terms.rules, breaker=terms.breaker)
 
 

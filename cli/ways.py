@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)

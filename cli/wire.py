@@ -12,8 +12,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.instants import format_instant
 
 PARQUET = "application/vnd.apache.parquet"
 

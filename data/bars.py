@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raysignal.engine.instants import DAY_US
+from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.strategies.strategy import Bars
 
 COUNT = 2_000

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysignal.data.draws import Ints
-from raysignal.engine.instants import MICROSECONDS
+from raysignal.engine.core.instants import MICROSECONDS
 
 Bytes = npt.NDArray[np.uint8]
 

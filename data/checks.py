@@ -2,7 +2,7 @@
 
 import re
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 _SYMBOL = re.compile(r"[A-Za-z0-9._/:-]{1,32}")
 

@@ -23,8 +23,8 @@ from raysignal.data.draws import DEGREES, Draws, Ints
 from raysignal.data.market import REGIMES, make_market
 from raysignal.data.signals import make_calls
 from raysignal.data.texts import FREE_TEXT, NewsDesk, TextLength, make_labels
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import DAY_US, LATEST_US, MICROSECONDS, parse_bar, parse_instant
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import DAY_US, LATEST_US, MICROSECONDS, parse_bar, parse_instant
 
 COLUMNS = (
     "datetime", "close", "mvrv_btc_momentum", "spot_volume_daily_sum", "Signal", "summary",

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysignal.data.draws import Draws, Floats, Ints, running
-from raysignal.engine.instants import DAY_US, MICROSECONDS
+from raysignal.engine.core.instants import DAY_US, MICROSECONDS
 
 REGIMES = ("calm", "stormy")
 

@@ -22,8 +22,8 @@ from raysignal.data import phrases
 from raysignal.data.byte_rows import Bytes, decimal, digits, joined, stamps, without_leading_zeros, words
 from raysignal.data.checks import check_symbols, check_whole
 from raysignal.data.draws import Draws, Ints
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import LATEST_US, MICROSECONDS, parse_bar, parse_instant
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import LATEST_US, MICROSECONDS, parse_bar, parse_instant
 
 PlainFormat = Literal["csv", "ndjson", "parquet"]
 

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from raysignal.engine import guard, ledger, performance, sweeping
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.identities import warming as identities_warming
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.engine.intake import warming as intake_warming
+from raysignal.engine.journal.dedup import warming as identities_warming
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.market.venues import sequence
-from raysignal.engine.policy import Policy
-from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.portfolio import ledger, performance
+from raysignal.engine.portfolio import price_jumps as guard
+from raysignal.engine.portfolio import sweep as sweeping
+from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies import registry
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.engine.sweeping import Sweep
 
 _ROWS = b"""timestamp,price,signal,note,level
 2025-01-01T00:00:00Z,100.0,BUY,one,1.5

@@ -17,8 +17,8 @@ from raysignal.agents.budget import Allowance, Budget, RateLimiter, StateFile
 from raysignal.agents.cassette import Cassette, Mode
 from raysignal.agents.gemini import GeminiModel, Model, ModelSettings, NoModel
 from raysignal.agents.verdicts import Codes
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import RaysignalError
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import RaysignalError
 from raysignal.experiments import arms
 from raysignal.experiments.arms import Decided, Trial
 from raysignal.experiments.results import ArmResult

@@ -25,12 +25,13 @@ from raysignal.agents.outcomes import NEVER_US, Settler
 from raysignal.agents.override import AgentRules
 from raysignal.agents.situations import LONGEST_LABEL, REGIMES, Encoder
 from raysignal.agents.verdicts import Codes, Reason, decided
-from raysignal.engine.account import ACCOUNT_SIZE
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.digests import Floats
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.performance import Performance
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.digests import Floats
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.performance import Performance
 from raysignal.experiments.results import FILLS, ArmResult, Kind, Stream
 from raysignal.experiments.strata import strata_of
 

@@ -5,9 +5,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from raysignal.engine.errors import SettingsError
-from raysignal.engine.local_cluster import NAMESPACE, local_ray
-from raysignal.engine.ray_address import EXPECTED_RAY_ADDRESS, refuse_silent_head
+from raysignal.engine.core.errors import SettingsError
+from raysignal.runtime.local_cluster import NAMESPACE, local_ray
+from raysignal.runtime.ray_address import EXPECTED_RAY_ADDRESS, refuse_silent_head
 
 
 def _join(address: str) -> None:

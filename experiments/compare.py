@@ -13,8 +13,8 @@ from importlib.metadata import version
 from typing import Any
 
 from raysignal.agents.prompting import load_prompt
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.actors import Asking, run_arms
 from raysignal.experiments.arms import ARMS, Trial, stream_of

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysignal.agents.verdicts import Verdict, decided
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.experiments.results import Codes, Floats, Stream
 
 MOST_FEE_BPS = 1000.0

@@ -8,7 +8,7 @@ import numpy as np
 
 from raysignal.agents.accuracy import Accuracy
 from raysignal.agents.verdicts import By, Verdict
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.calibration import Calibration, calibration_of
 from raysignal.experiments.cohorts import accuracy_of
 from raysignal.experiments.earnings import Earnings, HoldGain, earnings_of, hold_gains

@@ -5,8 +5,8 @@ from typing import Any
 
 from raysignal.agents.accuracy import Accuracy, Cohort
 from raysignal.agents.intervals import Interval
-from raysignal.engine.errors import RaysignalError
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.calibration import Bin, Calibration
 from raysignal.experiments.earnings import Earnings, HoldGain
 from raysignal.experiments.evaluation import ArmFigures, Evaluation

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.instants import format_instant
 from raysignal.experiments import charts
 from raysignal.experiments.accounts import FILLED, held_return
 from raysignal.experiments.controls import control_clause, control_meanings, odd_controls

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from raysignal.agents.labels import Labels
 from raysignal.agents.verdicts import By, Verdict
-from raysignal.engine.errors import NotFound
+from raysignal.engine.core.errors import NotFound
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.results import ArmResult, Stream, drawdowns
 from raysignal.experiments.uplift import uplift_of

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from raysignal.agents.labels import Labels
 from raysignal.agents.verdicts import By, Verdict, decided
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 
 Kind = Literal["baseline", "memory", "model", "control"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

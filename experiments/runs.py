@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysignal.agents.labels import Labels
-from raysignal.engine.errors import Conflict, InvalidField, NotFound
+from raysignal.engine.core.errors import Conflict, InvalidField, NotFound
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.result_files import (
     FOLDER,

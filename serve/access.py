@@ -23,8 +23,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from raysignal.engine.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput, shorten
-from raysignal.engine.settings import PREFIX, Settings, is_loopback
+from raysignal.engine.core.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput, shorten
+from raysignal.engine.core.hosts import is_loopback
+from raysignal.runtime.settings import PREFIX, Settings
 
 OPEN_PATHS = frozenset({"/healthz", "/", "/docs", "/openapi.json"})
 SIGNED_PATHS = frozenset({"/signal", "/signals"})

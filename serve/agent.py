@@ -8,15 +8,15 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from raysignal.agents.enhanced.terms import why_off
-from raysignal.engine.errors import NotFound, RaysignalError
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import NotFound, RaysignalError
+from raysignal.runtime.agent_settings import why_off
+from raysignal.runtime.settings import Settings
 from raysignal.serve.operations import JSON
 from raysignal.serve.query import Query
 
 if TYPE_CHECKING:
-    from raysignal.agents.enhanced.actors import Agent
-    from raysignal.engine.actors import Desk
+    from raysignal.runtime.agent_actors import Agent
+    from raysignal.runtime.portfolio_actors import Desk
 
 _METRICS_PATIENCE_S = 1.0
 

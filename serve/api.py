@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from raysignal.engine.errors import RaysignalError
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.runtime.settings import Settings
 from raysignal.serve import schemas
 from raysignal.serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER
 from raysignal.serve.front import LINE, noted_problem

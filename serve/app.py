@@ -13,12 +13,12 @@ from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from raysignal.agents.enhanced.actors import Agent
-from raysignal.engine.actors import Desk
+from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.private_files import restrict_new_files
-from raysignal.engine.settings import Settings, load_settings
 from raysignal.engine.warm import warm
+from raysignal.runtime.agent_actors import Agent
+from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.settings import Settings, load_settings
 from raysignal.serve.access import Access, check_host, refuse_open_door
 from raysignal.serve.api import build_api
 from raysignal.serve.feeds import feeds_of

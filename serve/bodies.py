@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
-from raysignal.engine.errors import (
+from raysignal.engine.core.errors import (
     InputTooLarge,
     InputTooSlow,
     RaysignalError,

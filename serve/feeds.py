@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from raysignal.engine.errors import SettingsError
+from raysignal.engine.core.errors import SettingsError
 from raysignal.serve.agent import AgentRoutes, json_answer
 from raysignal.serve.query import Query
 
 if TYPE_CHECKING:
-    from raysignal.agents.enhanced.actors import Agent
-    from raysignal.engine.actors import Desk
-    from raysignal.engine.market.actors import Feeds
-    from raysignal.engine.settings import Settings
+    from raysignal.runtime.agent_actors import Agent
+    from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.portfolio_actors import Desk
+    from raysignal.runtime.settings import Settings
 
 
 class FeedRoutes(AgentRoutes):
@@ -48,7 +48,7 @@ def feeds_of(settings: "Settings") -> "Feeds | None":
     if not settings.feeds:
         return None
     try:
-        from raysignal.engine.market.actors import Feeds  # noqa: PLC0415 - needs the extra `feeds`
+        from raysignal.runtime.feed_actors import Feeds  # noqa: PLC0415 - needs the extra `feeds`
     except ImportError as error:
         raise SettingsError(
             f"feeds is {list(settings.feeds)}, but {error.name} is not installed; expected the extra `feeds`"

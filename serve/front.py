@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
-from raysignal.engine.errors import RaysignalError, StoreError
+from raysignal.engine.core.errors import RaysignalError, StoreError
 from raysignal.serve.access import Access, headers_by_name
 from raysignal.serve.logs import StoreLog
 from raysignal.serve.problems import Problem, problem_of, problem_unexpected

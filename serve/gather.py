@@ -10,9 +10,9 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.receipts import Submission, receipts
-from raysignal.engine.signals import Signal
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.signals import Signal
+from raysignal.engine.portfolio.receipts import Submission, receipts
 
 MAX_ROWS = 512
 

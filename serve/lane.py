@@ -24,7 +24,7 @@ from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from raysignal.engine.errors import RaysignalError, StoreUnavailable, UnreadableInput
+from raysignal.engine.core.errors import RaysignalError, StoreUnavailable, UnreadableInput
 from raysignal.serve.access import Access
 from raysignal.serve.bodies import GATHERED, Gathered
 from raysignal.serve.front import noted_problem, write_line

@@ -14,7 +14,7 @@ import orjson
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from raysignal.engine.errors import StoreError
+from raysignal.engine.core.errors import StoreError
 
 SHOWN_IDS = 10
 FLUSH_S = 0.05

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.signals import Action
 from raysignal.engine.history import join_tables, read_page
-from raysignal.engine.instants import format_instant
-from raysignal.engine.receipts import Recent
-from raysignal.engine.secrets import is_secret_name
-from raysignal.engine.signals import Action
+from raysignal.engine.portfolio.receipts import Recent
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore

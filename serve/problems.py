@@ -27,7 +27,7 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from raysignal.engine.errors import (
+from raysignal.engine.core.errors import (
     CassetteMiss,
     Conflict,
     DatabaseTooNew,

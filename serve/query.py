@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 from urllib.parse import parse_qsl
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 _Choice = TypeVar("_Choice", bound=str)
 

@@ -10,23 +10,23 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from raysignal.engine.errors import (
+from raysignal.engine.core.errors import (
     Conflict,
     InvalidField,
     RowErrors,
     UnsupportedMedia,
     error_entry,
 )
-from raysignal.engine.instants import parse_instant, zone_named
+from raysignal.engine.core.instants import parse_instant, zone_named
+from raysignal.engine.core.policy import Policy, check_portfolio_name
+from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.signals import Action
 from raysignal.engine.intake import Intake, Reading, read_batch, read_signal
 from raysignal.engine.intake.fields import name_of
 from raysignal.engine.intake.single import load_object
-from raysignal.engine.mailbox import COMMIT_BUCKETS_S
-from raysignal.engine.policy import Policy, check_portfolio_name
-from raysignal.engine.receipts import Submission, Taken, receipts
-from raysignal.engine.secrets import is_secret_name
-from raysignal.engine.settings import Settings
-from raysignal.engine.signals import Action
+from raysignal.engine.portfolio.mailbox import COMMIT_BUCKETS_S
+from raysignal.engine.portfolio.receipts import Submission, Taken, receipts
+from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Access
 from raysignal.serve.agent import json_answer
 from raysignal.serve.bodies import read_body
@@ -41,10 +41,10 @@ from raysignal.serve.query import Query
 from raysignal.serve.service import REPLICA_HEADER
 
 if TYPE_CHECKING:
-    from raysignal.agents.enhanced.actors import Agent
-    from raysignal.engine.actors import Desk
     from raysignal.engine.journal.stores import BlobStore
-    from raysignal.engine.market.actors import Feeds
+    from raysignal.runtime.agent_actors import Agent
+    from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.portfolio_actors import Desk
 
 T = TypeVar("T")
 

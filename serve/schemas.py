@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysignal.engine.policy import MAX_CASH, MIN_CASH
+from raysignal.engine.core.policy import MAX_CASH, MIN_CASH
 
 Instant = Annotated[
     str, Field(examples=["2025-02-24T00:10:00Z"], description="ISO 8601, UTC, to the microsecond")

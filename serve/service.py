@@ -26,19 +26,19 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from raysignal.engine.errors import SettingsError, StoreUnavailable
-from raysignal.engine.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
-from raysignal.engine.ports import free_port
-from raysignal.engine.ray_address import refuse_silent_head
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import SettingsError, StoreUnavailable
+from raysignal.runtime.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.ray_address import refuse_silent_head
+from raysignal.runtime.settings import Settings
 from raysignal.serve.haproxy import PER_CLIENT_VARIABLE
 from raysignal.serve.startup import check_database, check_settings, check_store, held_store
 from raysignal.serve.stopping import Stop
 
 if TYPE_CHECKING:
-    from raysignal.agents.enhanced.actors import Agent
-    from raysignal.engine.actors import Desk
-    from raysignal.engine.market.actors import Feeds
+    from raysignal.runtime.agent_actors import Agent
+    from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.portfolio_actors import Desk
 
 READY_TIMEOUT_S = 180.0
 """How long replicas may take to answer after Ray Serve calls them running, on a machine that is busy otherwise."""
@@ -226,8 +226,8 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Stop) ->
     from ray.exceptions import RayActorError  # noqa: PLC0415 - needs Ray
     from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
 
-    from raysignal.agents.enhanced.actors import Agent  # noqa: PLC0415 - needs Ray
-    from raysignal.engine.actors import Desk  # noqa: PLC0415 - needs Ray
+    from raysignal.runtime.agent_actors import Agent  # noqa: PLC0415 - needs Ray
+    from raysignal.runtime.portfolio_actors import Desk  # noqa: PLC0415 - needs Ray
     from raysignal.serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
     from raysignal.serve.feeds import feeds_of  # noqa: PLC0415 - with the rest
 

@@ -21,14 +21,14 @@ from pathlib import Path
 from threading import Event
 from urllib.parse import unquote
 
-from raysignal.agents.enhanced.terms import Terms, model_of, why_off
-from raysignal.engine.errors import SettingsError, StoreError, StoreHeld, StoreUnavailable
+from raysignal.engine.core.errors import SettingsError, StoreError, StoreHeld, StoreUnavailable
 from raysignal.engine.journal.addresses import split_store
 from raysignal.engine.journal.blobs import JOURNAL_FOLDER
 from raysignal.engine.journal.disk import RealDisk
 from raysignal.engine.journal.layout import check_layout
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.settings import PREFIX, Settings
+from raysignal.runtime.agent_settings import model_of, terms_of, why_off
+from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.stopping import Stop
 
 LOCK_NAME = "service.lock"
@@ -44,7 +44,7 @@ def check_settings(settings: Settings, log_path: str | None = None) -> None:
             need is not installed.
     """
     if why_off(settings) is None:
-        Terms.of(settings)
+        terms_of(settings)
         model_of(settings)
     if log_path is not None:
         _check_log(log_path)

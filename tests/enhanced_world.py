@@ -14,14 +14,14 @@ from raysignal.agents.evidence import Recall
 from raysignal.agents.gate import GateRules
 from raysignal.agents.outcomes import Horizon
 from raysignal.agents.override import AgentRules
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import StoreUnavailable
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Followed, Standing, Submission
-from raysignal.engine.shard import Limits, Shard
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.receipts import Followed, Standing, Submission
+from raysignal.engine.portfolio.shard import Limits, Shard
 
 MINUTE = 60_000_000
 POLICY = Policy(side="long-short")

@@ -6,7 +6,7 @@ import numpy as np
 
 from raysignal.agents.labels import Labels
 from raysignal.agents.verdicts import By, Reason, Verdict
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.results import FILLS, ArmResult, Kind, Stream
 
 START_US = 1_740_355_200 * 1_000_000  # 2025-02-24T00:00:00Z

@@ -5,12 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from raysignal.engine.columns import SignalBatch
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.instants import MICROSECONDS
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.history import HistoryChunk
-from raysignal.engine.instants import MICROSECONDS
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.policy import Policy
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.ledger import Ledger
 
 START_US = 1_740_355_200 * MICROSECONDS  # 2025-02-24T00:00:00Z
 HOUR_US = 3_600 * MICROSECONDS

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from raysignal.engine.instants import DAY_US, MICROSECONDS
+from raysignal.engine.core.instants import DAY_US, MICROSECONDS
+from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.events import Instrument, Trade
 
 INSTRUMENT = Instrument("binance", "BTCUSDT", 2, 5)
 SECOND = MICROSECONDS

@@ -11,11 +11,11 @@ from structlog.typing import FilteringBoundLogger
 
 from raysignal.engine.database.database import open_database
 from raysignal.engine.market.clocks import Clock
-from raysignal.engine.market.following import Around
-from raysignal.engine.market.loopback.exchange import GeneratedExchange
-from raysignal.engine.market.loopback.server import Loopback
-from raysignal.engine.market.loopback.speech import Answer
-from raysignal.engine.settings import Settings
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.speech import Answer
+from raysignal.runtime.following import Around
+from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 
 START_US = 1_700_000_000_000_000

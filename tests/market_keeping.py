@@ -7,12 +7,12 @@ from typing import Any
 
 import orjson
 
-from raysignal.engine.instants import DAY_US
+from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.events import Instrument
 from raysignal.engine.market.keeping import Keeper
 from raysignal.engine.market.watch import Watch
-from raysignal.engine.signals import Signal
 from raysignal.serve.logs import json_logger
 from tests.market_bars import INSTRUMENT
 

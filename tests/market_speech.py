@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from raysignal.engine.market.events import Channel, Instrument
+from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.market.venues.catalogue import VENUES
 from raysignal.engine.market.venues.protocol import Subscription, Tracker, Venue
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Self
 
+from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument
 from raysignal.engine.market.conversation import Terms
-from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument
 from raysignal.engine.market.feed import Feed
-from raysignal.engine.market.loopback.exchange import GeneratedExchange
-from raysignal.engine.market.loopback.market import Market
-from raysignal.engine.market.loopback.server import Loopback
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.market import Market
+from raysignal.loopback.exchanges.server import Loopback
 
 START_US = 1_700_000_000_000_000
 ALL = frozenset(Channel)

@@ -9,11 +9,11 @@ from typing import Any
 
 import structlog
 
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.mailbox import Mailbox
-from raysignal.engine.policy import Policy
-from raysignal.engine.settings import Settings
-from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.portfolio.mailbox import Mailbox
+from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Access
 from raysignal.serve.api import build_api
 from raysignal.serve.front import Front

@@ -18,16 +18,16 @@ from typing import Any
 
 from sqlalchemy import Connection, event, select
 
+from raysignal.engine.core.errors import ExchangeUnreachable
+from raysignal.engine.core.orders import Kind, Side, State, Ticket
+from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.errors import ExchangeUnreachable
-from raysignal.engine.orders.exchange import Balances, Exchange, Fill, Report
-from raysignal.engine.orders.orders import Kind, Side, State, Ticket
-from raysignal.engine.orders.paper import PaperExchange
-from raysignal.engine.orders.planning import Instruction, Outcome, Plan
-from raysignal.engine.orders.store import OrderStore
-from raysignal.engine.orders.tables import PAPER_ORDERS
-from raysignal.engine.orders.trader import Trader
-from raysignal.engine.signals import Action
+from raysignal.engine.execution.exchange import Balances, Exchange, Fill, Report
+from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.planning import Instruction, Outcome, Plan
+from raysignal.engine.execution.store import OrderStore
+from raysignal.engine.execution.tables import PAPER_ORDERS
+from raysignal.engine.execution.trader import Trader
 from tests.order_world import LISTING, SECOND, PlainBook, instruction, paper, trade
 
 LATENCY_US = SECOND // 10

@@ -6,14 +6,14 @@ from decimal import Decimal
 
 import numpy as np
 
+from raysignal.engine.core.listings import Costs, Listing
+from raysignal.engine.core.market_events import Instrument, Trade
+from raysignal.engine.core.orders import Kind, Side, Ticket, TimeInForce
+from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database
-from raysignal.engine.market.events import Instrument, Trade
-from raysignal.engine.orders.listings import Costs, Listing
-from raysignal.engine.orders.matching import Longs
-from raysignal.engine.orders.orders import Kind, Side, Ticket, TimeInForce
-from raysignal.engine.orders.paper import PaperExchange
-from raysignal.engine.orders.planning import Instruction
-from raysignal.engine.signals import Action
+from raysignal.engine.execution.matching import Longs
+from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.planning import Instruction
 
 BTC = Instrument("binance", "BTCUSDT", price_decimals=2, size_decimals=3)
 PERP = Instrument("binance-usdm", "BTCUSDT", price_decimals=1, size_decimals=3)

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from raysignal.agents.outcomes import Horizon
 from raysignal.agents.worth import Actions
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.digests import Floats, Ints
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.policy import Policy
 
 MINUTE_US = 60_000_000
 _FROM_US = 1_740_000_000_000_000

@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 
 YEAR_US = 365 * 24 * 60 * 60 * 1_000_000
 WEEK_US = 7 * 24 * 60 * 60 * 1_000_000

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies import strategy
 from raysignal.engine.strategies.checking import UserStrategy
 from raysignal.engine.strategies.strategy import Bars

@@ -13,8 +13,8 @@ from raysignal.agents.deciding import Begun, Decider, Judged
 from raysignal.agents.gate import REASONS
 from raysignal.agents.precedents import Shown, shown_of
 from raysignal.agents.verdicts import By, Verdict, decided
-from raysignal.engine.columns import TextColumn
-from raysignal.engine.decisions import Decisions
+from raysignal.engine.core.columns import TextColumn
+from raysignal.engine.portfolio.decisions import Decisions
 
 DECIDERS = tuple(by.name.lower() for by in By)
 _WORDS = tuple(verdict.name.lower() for verdict in Verdict)

@@ -26,12 +26,12 @@ from raysignal.agents.outcomes import Outcomes
 from raysignal.agents.override import Taken as Found
 from raysignal.agents.situations import Situations
 from raysignal.agents.verdicts import Codes
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.decisions import Decisions
-from raysignal.engine.digests import Ints
-from raysignal.engine.errors import Conflict, StoreError
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Followed, Standing, Submission, Taken
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.digests import Ints
+from raysignal.engine.core.errors import Conflict, StoreError
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.decisions import Decisions
+from raysignal.engine.portfolio.receipts import Followed, Standing, Submission, Taken
 
 PULL = 128
 """Rows that are decided together, at most: more would hold up the actor of the portfolios, and receipts with it."""
@@ -45,7 +45,7 @@ _RETRY_S = 0.5
 
 
 class Book(Protocol):
-    """The portfolios: what of `engine.actors.Desk` is needed here."""
+    """The portfolios: what of `runtime.portfolio_actors.Desk` is needed here."""
 
     async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None: ...
 

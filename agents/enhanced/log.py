@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from raysignal.agents.outcomes import Outcomes
-from raysignal.engine.errors import JournalDamaged
+from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.journal.journal import Journal, JournalStore
 
 _COLUMNS = (

@@ -9,10 +9,11 @@ import numpy.typing as npt
 from raysignal.agents.labels import Labels
 from raysignal.agents.situations import LONGEST_LABEL, REGIMES, Situations
 from raysignal.agents.verdicts import Codes
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.digests import Floats
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.digests import Floats
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.ledger import Ledger
 
 SLOTS = 64
 """Dimensions of a vector. A number has a slot of its own, by its first appearance; those beyond have none."""

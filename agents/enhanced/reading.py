@@ -10,7 +10,7 @@ from raysignal.agents.enhanced.follower import Follower
 from raysignal.agents.intervals import mean_interval
 from raysignal.agents.labels import Labels
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.core.digests import Floats, Ints
 
 LATEST = 100_000
 """Figures that are estimated anew each time rest on so many of the latest signals."""

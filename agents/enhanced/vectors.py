@@ -12,7 +12,7 @@ from raysignal.agents.enhanced.follower import Follower
 from raysignal.agents.enhanced.past import SLOTS
 from raysignal.agents.vectors import VectorIndex, VectorRows
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.errors import RaysignalError
+from raysignal.engine.core.errors import RaysignalError
 
 EVERY_S = 3.0
 """How often what was settled meanwhile is put into the index."""

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.core.errors import StoreUnavailable
 
 _GRACE_S = 2.0  # for the answer to arrive after the child's own alarm
 _CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE}

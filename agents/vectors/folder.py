@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.core.errors import StoreUnavailable
 
 
 class Folder:

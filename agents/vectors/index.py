@@ -12,7 +12,7 @@ import numpy as np
 from raysignal.agents.vectors.child import Child, ChromaFailed, Deadlines
 from raysignal.agents.vectors.folder import Folder
 from raysignal.agents.vectors.rows import KNOWN_AT, Facts, Floats, Rows, VectorRows, same_facts
-from raysignal.engine.errors import InvalidField, StoreUnavailable
+from raysignal.engine.core.errors import InvalidField, StoreUnavailable
 
 FORMAT = 1
 _BATCH = 2_000  # outcomes in one write or read, at most

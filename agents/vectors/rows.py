@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 Floats = npt.NDArray[np.float32]
 Column = Sequence[Any] | npt.NDArray[Any]

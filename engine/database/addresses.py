@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from raysignal.engine.errors import SettingsError
+from raysignal.engine.core.errors import SettingsError
 
 SQLITE = "sqlite"
 POSTGRESQL = "postgresql"

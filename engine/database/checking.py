@@ -8,9 +8,9 @@ from pathlib import Path
 import psycopg
 from alembic.script import ScriptDirectory
 
+from raysignal.engine.core.errors import DatabaseTooNew, SettingsError, StoreError, StoreUnavailable
 from raysignal.engine.database.addresses import POSTGRESQL, SQLITE, kind_of, shown_address, sqlite_path
 from raysignal.engine.database.migrating import FOLDER, head_revision
-from raysignal.engine.errors import DatabaseTooNew, SettingsError, StoreError, StoreUnavailable
 
 _PATIENCE_S = 2
 _VERSION = "SELECT version_num FROM alembic_version"

@@ -1,4 +1,4 @@
-"""A database that is open: transactions, and what can go wrong with them in the words of `engine.errors`.
+"""A database that is open: transactions, and what can go wrong with them in the words of `engine.core.errors`.
 
     with database.writing() as connection: ...     all of it or nothing, durable once the block is left
     with database.reading() as connection: ...     one view of the data, changes nothing
@@ -23,9 +23,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
+from raysignal.engine.core.errors import SettingsError, StoreError, StoreUnavailable
 from raysignal.engine.database.addresses import SQLITE, kind_of, shown_address, sqlite_path
 from raysignal.engine.database.migrating import upgrade
-from raysignal.engine.errors import SettingsError, StoreError, StoreUnavailable
 
 WAIT_S = 15.0
 """How long a statement waits for a lock, a connection or a server before it is given up."""

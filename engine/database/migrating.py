@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
-from raysignal.engine.errors import DatabaseTooNew
+from raysignal.engine.core.errors import DatabaseTooNew
 
 FOLDER = Path(__file__).parent / "migrations"
 _LOCK = 0x7261_7973  # any number that only we use

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raysignal.engine.columns import TextColumn
-from raysignal.engine.digests import Floats, Ints
+from raysignal.engine.core.columns import TextColumn
+from raysignal.engine.core.digests import Floats, Ints
 
 
 def number_map(numbers: Mapping[str, Floats], n: int) -> pa.MapArray:

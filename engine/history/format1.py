@@ -7,8 +7,8 @@ number in the same file were in `feature.<name>.text`. A column's metadata holds
 import numpy as np
 import pyarrow as pa
 
-from raysignal.engine.columns import TextColumn
-from raysignal.engine.digests import Floats
+from raysignal.engine.core.columns import TextColumn
+from raysignal.engine.core.digests import Floats
 from raysignal.engine.history.features import number_map, text_map
 from raysignal.engine.history.schema import FIXED
 

@@ -25,7 +25,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from raysignal.engine.errors import InputError, SettingsError, StoreUnavailable
+from raysignal.engine.core.errors import InputError, SettingsError, StoreUnavailable
 from raysignal.engine.history.checksums import is_intact
 from raysignal.engine.history.format1 import current
 from raysignal.engine.history.read import damaged

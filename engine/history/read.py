@@ -18,9 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.digests import Floats, Ints
-from raysignal.engine.errors import InvalidField, JournalDamaged, NotFound
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.errors import InvalidField, JournalDamaged, NotFound
+from raysignal.engine.core.instants import format_date
+from raysignal.engine.core.signals import Action
 from raysignal.engine.history.checksums import is_intact
 from raysignal.engine.history.features import numbers_of, texts_of
 from raysignal.engine.history.format1 import current, is_current, is_of_format_1
@@ -33,8 +35,6 @@ from raysignal.engine.history.schema import (
     portfolio_of,
     uncounted,
 )
-from raysignal.engine.instants import format_date
-from raysignal.engine.signals import Action
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.blobs import BlobStore

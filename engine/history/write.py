@@ -19,13 +19,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.digests import Ints
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.digests import Ints
+from raysignal.engine.core.instants import DAY_US, format_date
+from raysignal.engine.core.ledger_rows import LedgerRows, Outcome
 from raysignal.engine.history.checksums import UNSEALED, seal
 from raysignal.engine.history.features import number_map, text_map
 from raysignal.engine.history.schema import FIXED, FORMAT, TEXT_PORTFOLIOS, file_name
-from raysignal.engine.instants import DAY_US, format_date
-from raysignal.engine.ledger import LedgerRows, Outcome
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.blobs import BlobStore

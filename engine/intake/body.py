@@ -1,6 +1,6 @@
 """A batch from one body, by its content type."""
 
-from raysignal.engine.errors import UnsupportedMedia
+from raysignal.engine.core.errors import UnsupportedMedia
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array

@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.intake.fields import REQUIRED
 from raysignal.engine.intake.scanning import BROKEN, MAX_COLUMNS, scan_records
 from raysignal.engine.intake.single import unreadable

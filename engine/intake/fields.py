@@ -14,10 +14,10 @@ from datetime import UTC, timezone
 from typing import Literal, NoReturn
 from zoneinfo import ZoneInfo
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
-from raysignal.engine.secrets import is_secret_name
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
+from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.signals import Action, Signal
 
 # Each field with the names it may come under; a name that is none of them, nor that of a secret, is a feature.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -36,7 +36,8 @@ UNNAMED = "unnamed"
 _NAMELESS = frozenset({"", "Unnamed: 0"})
 
 MIN_PRICE, MAX_PRICE = 1e-15, 1e15
-"""Between them no quantity, and no figure of an account, is too large for a number: see `engine.kernel.MOST_EQUITY`."""
+"""Between them no quantity, and no figure of an account, is too large for a number: see
+`engine.portfolio.kernel.MOST_EQUITY`."""
 MAX_NAME = 64
 MAX_ID = 128
 MAX_FEATURES = 256

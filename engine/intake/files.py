@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from raysignal.engine.errors import InvalidField, NotFound
+from raysignal.engine.core.errors import InvalidField, NotFound
 from raysignal.engine.intake.body import read_json
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import Reading

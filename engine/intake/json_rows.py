@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.scanning import (
     BROKEN,

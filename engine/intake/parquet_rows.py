@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from raysignal.engine.errors import InputTooLarge, InvalidField
+from raysignal.engine.core.errors import InputTooLarge, InvalidField
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.scanning import ABSENT, FALSE, MAX_COLUMNS, NULL, TEXT, TRUE, VALUE
 from raysignal.engine.intake.single import unreadable

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from raysignal.engine.core.raw import compiled, copy_bytes
 from raysignal.engine.intake.scanning import ABSENT, FALSE, NULL, NUMBER, TEXT, TRUE, VALUE, marks
-from raysignal.engine.raw import compiled, copy_bytes
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]

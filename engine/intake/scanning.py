@@ -14,8 +14,8 @@ and read again from the source by the reference. The bodies are numba's language
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.engine.digests import xxh64
-from raysignal.engine.raw import compiled, copy_bytes, lowest_bit, text_marks, word_at
+from raysignal.engine.core.digests import xxh64
+from raysignal.engine.core.raw import compiled, copy_bytes, lowest_bit, text_marks, word_at
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]

@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from raysignal.engine.errors import InputError, InvalidField, UnreadableInput, UnsupportedMedia, shorten
+from raysignal.engine.core.errors import InputError, InvalidField, UnreadableInput, UnsupportedMedia, shorten
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake.fields import Reading, shown_name, signal_of
-from raysignal.engine.signals import Signal
 
 BOM = b"\xef\xbb\xbf"
 # Longer digit strings than any float has are not worth a big integer, and Python refuses them from 4300 on.

@@ -2,7 +2,7 @@
 # mypy: disallow-untyped-decorators=False
 """Stamps by the column: the common ways of writing a time, and a zone's offsets by the day.
 
-`engine.instants.parse_instant` is the reference. What is written in another way than the ones read here, and
+`engine.core.instants.parse_instant` is the reference. What is written in another way than the ones read here, and
 local times on a day when the zone's clocks change, are left to it.
 """
 
@@ -13,10 +13,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.engine.instants import DAY_US, EARLIEST_US, LATEST_US
+from raysignal.engine.core.instants import DAY_US, EARLIEST_US, LATEST_US
+from raysignal.engine.core.raw import compiled
 from raysignal.engine.intake.parsing import trimmed
 from raysignal.engine.intake.scanning import TEXT
-from raysignal.engine.raw import compiled
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.errors import InputError, InputTooLarge, InvalidField, shorten
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField, shorten
+from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.intake.fields import (
     ALIASES,
     FIELD_OF,
@@ -42,7 +43,6 @@ from raysignal.engine.intake.parsing import (
 )
 from raysignal.engine.intake.scanning import ABSENT, MAX_COLUMNS
 from raysignal.engine.intake.stamps import read_stamps, to_instants
-from raysignal.engine.secrets import is_secret_name
 
 Bytes = npt.NDArray[np.uint8]
 Spans = npt.NDArray[np.int32]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from raysignal.engine.errors import InputTooLarge
+from raysignal.engine.core.errors import InputTooLarge
+from raysignal.engine.core.raw import compiled, copy_bytes, word_at
 from raysignal.engine.intake.single import BOM, unreadable
-from raysignal.engine.raw import compiled, copy_bytes, word_at
 
 Bytes = npt.NDArray[np.uint8]
 

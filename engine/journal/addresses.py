@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit
 
-from raysignal.engine.errors import SettingsError
+from raysignal.engine.core.errors import SettingsError
 
 
 def split_store(url: str) -> SplitResult:

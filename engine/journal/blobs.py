@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-from raysignal.engine.errors import NotFound, StoreError, StoreUnavailable
+from raysignal.engine.core.errors import NotFound, StoreError, StoreUnavailable
 from raysignal.engine.journal.bucket import Bucket
 from raysignal.engine.journal.disk import Disk, RealDisk
 from raysignal.engine.journal.frames import Bytes

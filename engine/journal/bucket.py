@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
-from raysignal.engine.errors import StoreUnavailable, UnsafeStore
+from raysignal.engine.core.errors import StoreUnavailable, UnsafeStore
 
 T = TypeVar("T")
 

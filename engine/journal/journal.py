@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from raysignal.engine.errors import Fenced, JournalDamaged, StoreUnavailable
+from raysignal.engine.core.errors import Fenced, JournalDamaged, StoreUnavailable
 from raysignal.engine.journal.frames import GENESIS, Bytes, Payload, Position, Record, encode
 
 _READ_ON_BYTES = 16 * 1024 * 1024

@@ -4,7 +4,7 @@ import json
 import zlib
 from collections.abc import Callable
 
-from raysignal.engine.errors import JournalDamaged, SettingsError
+from raysignal.engine.core.errors import JournalDamaged, SettingsError
 from raysignal.engine.journal.stores import Stores
 
 LAYOUT = "state/layout.json"

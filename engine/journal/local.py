@@ -48,7 +48,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from raysignal.engine.errors import Fenced, StoreError, StoreUnavailable, UnsafeStore
+from raysignal.engine.core.errors import Fenced, StoreError, StoreUnavailable, UnsafeStore
 from raysignal.engine.journal.disk import AppendFile, Disk, RealDisk
 from raysignal.engine.journal.frames import (
     GENESIS,

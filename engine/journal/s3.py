@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from raysignal.engine.errors import Fenced, StoreUnavailable
+from raysignal.engine.core.errors import Fenced, StoreUnavailable
 from raysignal.engine.journal.bucket import Bucket
 from raysignal.engine.journal.frames import (
     GENESIS,

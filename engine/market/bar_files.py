@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from msgspec.structs import replace
 
-from raysignal.engine.errors import InvalidField, StoreError, StoreUnavailable, UnreadableInput
-from raysignal.engine.instants import DAY_US, format_date, parse_instant
+from raysignal.engine.core.errors import InvalidField, StoreError, StoreUnavailable, UnreadableInput
+from raysignal.engine.core.instants import DAY_US, format_date, parse_instant
+from raysignal.engine.core.market_events import MOST_DECIMALS, Instrument
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.market.bars import Bar, Basis, bar_name, decimals_of, units
-from raysignal.engine.market.events import MOST_DECIMALS, Instrument
 
 _AMOUNT = pa.decimal128(38, MOST_DECIMALS)
 COLUMNS = pa.schema(

@@ -38,9 +38,9 @@ from enum import StrEnum
 
 import msgspec
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import DAY_US, MICROSECONDS, check_interval
-from raysignal.engine.market.events import (
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import DAY_US, MICROSECONDS, check_interval
+from raysignal.engine.core.market_events import (
     MOST_DECIMALS,
     BookChange,
     BookLost,

@@ -15,7 +15,7 @@ from typing import Self
 
 from structlog.typing import FilteringBoundLogger
 
-from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.market.bars import Bar
 from raysignal.engine.market.keeping import Keeper
 

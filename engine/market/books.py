@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from raysignal.engine.market.events import Instrument
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.raw import compiled_as, move_words
 from raysignal.engine.market.shapes import Longs
-from raysignal.engine.raw import compiled_as, move_words
 
 BID, ASK = 0, 1
 

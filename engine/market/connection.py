@@ -13,11 +13,11 @@ from random import Random
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
-from raysignal.engine.errors import RaysignalError
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.market.backoff import Backoff, retry_after_s
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.conversation import Conversation, Terms
-from raysignal.engine.market.events import Instrument
 from raysignal.engine.market.limits import Limiter, VenueLimits
 from raysignal.engine.market.monitoring.observed import Observed
 from raysignal.engine.market.rest import RestClient

@@ -1,7 +1,7 @@
 """One connection's conduct, without IO and without a clock: what comes in, what has to be done, when to give it up.
 
 The driver (`engine.market.connection`) reads and writes sockets and does what this says; the runner without sockets
-(`engine.market.loopback.unplugged`) does the same in virtual time. Instants are `now_ns` (UTC, stamped on events) and
+(`loopback.exchanges.unplugged`) does the same in virtual time. Instants are `now_ns` (UTC, stamped on events) and
 `now_s` (monotonic, for durations).
 
 The sink is called here, in line: no queue, so nothing is dropped and nothing is reordered. While it works nothing is
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol
 
+from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument, Trade
 from raysignal.engine.market.backoff import Backoff
-from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
 from raysignal.engine.market.monitoring.observed import STAGES, Observed
 from raysignal.engine.market.staleness import BookWatch, Heartbeat, TradeWatch
 from raysignal.engine.market.venues.protocol import Manners, Opening, Request, Tracker, Venue

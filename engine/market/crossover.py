@@ -24,11 +24,11 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import check_interval
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import check_interval
+from raysignal.engine.core.market_events import MOST_DECIMALS
+from raysignal.engine.core.signals import Action
 from raysignal.engine.market.bars import Bar
-from raysignal.engine.market.events import MOST_DECIMALS
-from raysignal.engine.signals import Action
 
 UNIT = 10**MOST_DECIMALS
 MOST_BARS = 100_000

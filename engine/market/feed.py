@@ -15,11 +15,11 @@ from dataclasses import asdict, replace
 from random import Random
 from typing import Any, Protocol, Self
 
-from raysignal.engine.errors import InvalidField, RaysignalError, StoreUnavailable, VenueRefusal
+from raysignal.engine.core.errors import InvalidField, RaysignalError, StoreUnavailable, VenueRefusal
+from raysignal.engine.core.market_events import Channel, Instrument, Kline
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.connection import Connection
 from raysignal.engine.market.conversation import Conversation, Notes, Sink, Terms
-from raysignal.engine.market.events import Channel, Instrument, Kline
 from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.health import Health, HealthWatch
 from raysignal.engine.market.monitoring.observed import Observed

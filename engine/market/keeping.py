@@ -35,9 +35,19 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from raysignal.engine.database.bars import read_bars, store_bars
+from raysignal.engine.core.errors import Fenced, InvalidField, RaysignalError, StoreUnavailable
+from raysignal.engine.core.instants import DAY_US, MICROSECONDS, format_instant
+from raysignal.engine.core.market_events import Instrument, Trade
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database
-from raysignal.engine.database.signals import (
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.market.bar_files import write_day
+from raysignal.engine.market.bar_rows import read_bars, store_bars
+from raysignal.engine.market.bars import Bar, Basis
+from raysignal.engine.market.crossover import Gap
+from raysignal.engine.market.mending import Mending
+from raysignal.engine.market.pricing import Pricing
+from raysignal.engine.market.signal_rows import (
     last_under_its_own_name,
     mark_posted,
     mark_refused,
@@ -46,17 +56,7 @@ from raysignal.engine.database.signals import (
     store_progress,
     store_signal,
 )
-from raysignal.engine.errors import Fenced, InvalidField, RaysignalError, StoreUnavailable
-from raysignal.engine.instants import DAY_US, MICROSECONDS, format_instant
-from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.market.bar_files import write_day
-from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.crossover import Gap
-from raysignal.engine.market.events import Instrument, Trade
-from raysignal.engine.market.mending import Mending
-from raysignal.engine.market.pricing import Pricing
 from raysignal.engine.market.watch import MarketSignal, Watch
-from raysignal.engine.signals import Signal
 
 WARM_UP_MORE = 50
 GRACE_US = 600 * MICROSECONDS

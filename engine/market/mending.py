@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from raysignal.engine.database.bars import read_bars
-from raysignal.engine.instants import MICROSECONDS
+from raysignal.engine.core.instants import MICROSECONDS
+from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
 from raysignal.engine.market.watch import Watch
 

@@ -8,16 +8,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.errors import StoreUnavailable
-from raysignal.engine.signals import Signal
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.engine.core.signals import Signal
 
 PATIENCE_S = 45.0
 
 T = TypeVar("T")
 
 Submit = Callable[[bytes], Awaitable[object]]
-"""Takes an encoded batch into the portfolio; raises what `engine.actors.Desk.submit` does."""
+"""Takes an encoded batch into the portfolio; raises what `runtime.portfolio_actors.Desk.submit` does."""
 
 
 def batch_of(signal: Signal) -> SignalBatch:

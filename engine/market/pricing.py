@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from sqlalchemy import Connection
 
+from raysignal.engine.core.instants import DAY_US, MICROSECONDS
+from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.database.database import Database
-from raysignal.engine.database.prices import LastPrice, forget_prices, store_price
-from raysignal.engine.instants import DAY_US, MICROSECONDS
-from raysignal.engine.market.events import Instrument, Trade
+from raysignal.engine.market.price_rows import LastPrice, forget_prices, store_price
 
 EVERY_US = 10 * MICROSECONDS
 KEPT_US = 7 * DAY_US

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
-from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.core.errors import UnreadableInput
+from raysignal.engine.core.raw import compiled_as, lowest_bit, plain_marks, word_at
 from raysignal.engine.market.shapes import (
     CHOICE,
     DECIMALS_AT,
@@ -39,7 +40,6 @@ from raysignal.engine.market.shapes import (
     compile_forms,
     read_slowly,
 )
-from raysignal.engine.raw import compiled_as, lowest_bit, plain_marks, word_at
 
 Bytes = npt.NDArray[np.uint8]
 

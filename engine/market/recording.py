@@ -25,10 +25,10 @@ from typing import NamedTuple, Self
 
 import orjson
 
-from raysignal.engine.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.conversation import Sink
-from raysignal.engine.market.events import Channel, Instrument
 from raysignal.engine.market.monitoring.observed import Observed
 from raysignal.engine.market.venues.catalogue import is_inverse
 from raysignal.engine.market.venues.protocol import Subscription, Tracker

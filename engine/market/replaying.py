@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from raysignal.engine.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.market.conversation import Sink
-from raysignal.engine.market.events import Channel, Instrument
 from raysignal.engine.market.recording import About, Line, Player, read_recording
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker

@@ -5,13 +5,13 @@ from random import Random
 
 import httpx
 
-from raysignal.engine.errors import StoreUnavailable, UnreadableInput, VenueRefusal
+from raysignal.engine.core.errors import StoreUnavailable, UnreadableInput, VenueRefusal
+from raysignal.engine.core.hosts import is_loopback
 from raysignal.engine.market.backoff import Backoff, retry_after_s
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.observed import Observed
 from raysignal.engine.market.venues.protocol import Request
-from raysignal.engine.settings import is_loopback
 
 _LIMITED = frozenset({403, 418, 429})
 _BANS = frozenset({403, 418})

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.core.errors import UnreadableInput
 
 Longs = npt.NDArray[np.int64]
 

@@ -7,13 +7,13 @@ likes, makes the same signal with the same id, and it counts once.
 from dataclasses import dataclass
 from decimal import Decimal
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake.fields import MAX_ID, MAX_NAME
 from raysignal.engine.market.bars import Bar, Basis, bar_name
 from raysignal.engine.market.crossover import Crossing, Crossover, Gap
-from raysignal.engine.market.events import Instrument
-from raysignal.engine.signals import Signal
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from raysignal.engine.errors import InvalidField, StrategyFailed
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.errors import InvalidField, StrategyFailed
+from raysignal.engine.core.instants import format_instant
 from raysignal.engine.strategies.isolation import (
     TIME_LIMIT_S,
     IsolatedRuns,

@@ -8,7 +8,7 @@ realised volatility, the standard deviation (n - 1) of log returns over a window
 
 import numpy as np
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.compiled import compiled
 from raysignal.engine.strategies.strategy import Floats
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from raysignal.engine.errors import InputError, InvalidField, StrategyFailed
+from raysignal.engine.core.errors import InputError, InvalidField, StrategyFailed
 from raysignal.engine.strategies.strategy import Actions, Bars
 
 TIME_LIMIT_S = 60.0

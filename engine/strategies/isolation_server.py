@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.isolation import StrategyRun
 from raysignal.engine.strategies.strategy import Actions, Bars
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.rules import Bollinger, Breakout, Macd, Rsi, VolatilityTarget
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Strategy

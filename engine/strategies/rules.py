@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.indicators import (
     Bands,
     Highest,

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.marching import ACTIONS, lowest_bit, not_above
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.simd import ACTIONS, lowest_bit, not_above
 from raysignal.engine.strategies.compiled import compiled
 from raysignal.engine.strategies.strategy import Actions, Bars, Floats
 

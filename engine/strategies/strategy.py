@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 Floats = NDArray[np.float64]
 Actions = NDArray[np.int8]

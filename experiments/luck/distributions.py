@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysignal.engine.account import Floats
+from raysignal.engine.portfolio.account import Floats
 
 FIGURES = ("total_return", "max_drawdown", "under_water", "ruined")
 """Of a path: shares, the longest time below a former high as a share of the path, and 1 if it was ruined."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysignal.engine.account import Floats
+from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments.luck.markets import Model, generator
 from raysignal.experiments.luck.resampling import block_length, stationary_places
 

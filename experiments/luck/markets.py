@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments.luck.regimes import Regimes
 from raysignal.experiments.luck.volatility import Garch, Jumps
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.strategies.strategy import Bars, Strategy
 from raysignal.experiments.luck.distributions import COLUMNS, path_figures
 from raysignal.experiments.luck.markets import MODELS, Model, fitted, generator

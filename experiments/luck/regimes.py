@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.strategies.compiled import compiled
 
 MOST_REGIMES = 7

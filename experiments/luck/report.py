@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.engine.account import Floats
+from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments import charts
 from raysignal.experiments.luck.distributions import FIGURES
 from raysignal.experiments.luck.fit import STATISTICS

@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.ledger import LedgerRows
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.account import Floats
 
 
 def shuffled(growths: Floats, draws: np.random.Generator) -> Floats:

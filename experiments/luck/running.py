@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import RaysignalError
+from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.strategies.strategy import Strategy
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.luck.distributions import COLUMNS, FIGURES, path_figures, shares_beside, spreads

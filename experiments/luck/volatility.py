@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.strategies.compiled import compiled
 
 MOST_PERSISTENT = 0.999

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import kurtosis, norm, skew
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.portfolio.account import Floats
 
 _EULER = 0.5772156649015329
 _DRAWS = 1_000

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 Ranges = tuple[tuple[int, int], ...]
 

@@ -11,8 +11,8 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.portfolio.account import Floats
 
 GROUPS = 12
 _AT_ONCE = 64  # choices that are worked on together

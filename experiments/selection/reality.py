@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from arch.bootstrap import SPA, optimal_block_length
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments.selection.deflated import varies
 
 RESAMPLES = 1_000

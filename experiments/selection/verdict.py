@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.engine.account import Floats
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments.selection.deflated import deflated_sharpe, effective_trials, trials_by_best
 from raysignal.experiments.selection.overfitting import GROUPS, overfitting
 from raysignal.experiments.selection.reality import RESAMPLES, reality_check

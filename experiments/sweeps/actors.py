@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from raysignal.engine.errors import RaysignalError
+from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.arms import Trial
 from raysignal.experiments.result_files import parquet_bytes

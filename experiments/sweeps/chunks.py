@@ -15,12 +15,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysignal.agents.verdicts import decided
-from raysignal.engine import account as at
-from raysignal.engine.account import Floats
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.performance import is_ruined, performance_table, return_sums
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.portfolio.performance import is_ruined, performance_table, return_sums
+from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies.strategy import Actions, Bars, Family, family
-from raysignal.engine.sweeping import Sweep
 from raysignal.experiments.arms import Trial, gated
 from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.sweeps.space import GATE, Configuration, Space, Tried
@@ -57,7 +57,7 @@ class Marks:
 def run_chunk(
     market: Market, space: Space | Tried, begin: int, end: int, marks: Marks, trial: Trial
 ) -> pa.Table:
-    """The configurations `begin` to `end` of a space: number, figures of `engine.performance`, periods and folds.
+    """The configurations `begin` to `end` of a space: number, figures (`engine.portfolio.performance`), periods, folds.
 
     Args:
         market: the prices.

@@ -17,8 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raysignal.engine.account import Floats
-from raysignal.engine.performance import FEWEST_RETURNS, WEEK_US, YEAR_US
+from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.portfolio.performance import FEWEST_RETURNS, WEEK_US, YEAR_US
 from raysignal.experiments.selection.folds import Fold
 from raysignal.experiments.sweeps.chunks import SUMS
 from raysignal.experiments.sweeps.market import Market

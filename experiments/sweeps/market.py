@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.strategy import Bars
 
 FEWEST = 2  # a return needs two prices

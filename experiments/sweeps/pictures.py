@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from raysignal.engine.account import Floats
+from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments.charts import INK, label, visible
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.performance import Performance
-from raysignal.engine.policy import Policy
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.performance import Performance
 from raysignal.experiments.result_files import (
     MANIFEST,
     METRICS,

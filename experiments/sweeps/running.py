@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.result_files import MANIFEST, METRICS, blob_name, json_bytes, read_json

@@ -14,7 +14,7 @@ import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.experiments.sweeps.chunks import Marks, run_chunk
 from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.sweeps.space import Space, Tried, single

@@ -20,8 +20,8 @@ from functools import cached_property
 from typing import Any
 
 from raysignal.agents.gate import GateRules
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.strategies import registry
 from raysignal.engine.strategies.strategy import Strategy
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.experiments.arms import Trial
 from raysignal.experiments.selection.folds import Fold, purged_k_fold, walk_forward
 from raysignal.experiments.sweeps.chunks import Marks

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raysignal.engine.account import Floats
-from raysignal.engine.ledger import Ledger, LedgerRows
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.experiments.arms import Trial
 from raysignal.experiments.sweeps.chunks import NUMBER, PERIODS, RUINED, SUMS, actions_of
 from raysignal.experiments.sweeps.market import Market
@@ -23,7 +24,7 @@ _CURVE_BLOCK = 131_072
 RAW = {
     "sharpe": "sharpe_per_period", "sortino": "sortino_per_period", "calmar": "return_over_drawdown",
 }  # fmt: skip
-"""What stands beside an annual figure, see `engine.performance`."""
+"""What stands beside an annual figure, see `engine.portfolio.performance`."""
 
 
 def ranked_by(table: pa.Table, objective: str) -> str:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from raysignal.data.generator import GeneratorSpec, generate
-from raysignal.engine.columns import SignalBatch
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.intake import Reading, read_batch
-from raysignal.engine.policy import Policy
 from raysignal.experiments.validation.shapes import SHAPES, shaped
 
 SYMBOLS = ("BTC", "ETH", "SOL", "XRP")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
-from raysignal.engine.columns import SignalBatch
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.experiments.results import Floats
 

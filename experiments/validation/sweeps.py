@@ -25,13 +25,13 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy.stats import binomtest
 
-from raysignal.engine import account as at
-from raysignal.engine.account import Floats
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies.rules import Rsi
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Bars, Strategy
-from raysignal.engine.sweeping import Sweep
 from raysignal.experiments.selection.deflated import sharpe
 from raysignal.experiments.selection.verdict import CONFIDENCE, LEVEL, Verdict, judge
 

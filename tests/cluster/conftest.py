@@ -9,11 +9,11 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from raysignal.engine.actors import Desk
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.bucket import s3_client
-from raysignal.engine.policy import Policy
-from raysignal.engine.ports import free_port
-from raysignal.engine.settings import Settings
+from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.settings import Settings
 from tests.cluster.hosting import Host
 from tests.cluster.nodes import Nodes, three_nodes
 from tests.servers import CREDENTIALS, Server, moto_server

@@ -9,15 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from raysignal.engine.actors import Desk
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import Fenced, StoreUnavailable
-from raysignal.engine.instants import format_instant
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import Fenced, StoreUnavailable
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.journal import Journal, JournalStore
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import receipt
-from raysignal.engine.records import Intake, read_record
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.receipts import receipt
+from raysignal.engine.portfolio.records import Intake, read_record
+from raysignal.runtime.portfolio_actors import Desk
 from tests.cluster.waiting import until
 from tests.reference import ReferenceLedger
 

@@ -16,8 +16,8 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from raysignal.engine.local_cluster import NAMESPACE
-from raysignal.engine.ports import free_port
+from raysignal.runtime.local_cluster import NAMESPACE
+from raysignal.runtime.ports import free_port
 from tests.servers import CREDENTIALS, Fate, FaultyProxy
 from tests.starting import one_start_at_a_time
 

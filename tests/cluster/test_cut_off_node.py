@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from raysignal.engine.actors import Desk
-from raysignal.engine.errors import SettingsError
+from raysignal.engine.core.errors import SettingsError
 from raysignal.engine.journal.bucket import Bucket
 from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.s3 import S3Store
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.settings import Settings
+from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.settings import Settings
 from tests.cluster import processes
 from tests.cluster.conftest import BUCKET, Open
 from tests.cluster.load import a_signal, check_exactly_once, check_same_receipts, load, through_desk

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.actors import Desk
 from raysignal.engine.journal.stores import open_stores
+from raysignal.runtime.portfolio_actors import Desk
 from tests.cluster.conftest import Open
 from tests.cluster.load import check_exactly_once, check_same_receipts, load, through_desk
 

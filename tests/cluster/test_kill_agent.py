@@ -14,7 +14,8 @@ import pytest
 from raysignal.agents.deciding import Decider
 from raysignal.agents.enhanced.terms import Terms
 from raysignal.agents.verdicts import decided
-from raysignal.engine.settings import Settings
+from raysignal.runtime.agent_settings import terms_of
+from raysignal.runtime.settings import Settings
 from tests.cluster.hosting import Host
 from tests.cluster.waiting import until, until_async
 from tests.enhanced_world import bodies, stream
@@ -107,7 +108,7 @@ def damage(folder: Path) -> None:
 async def test_whatever_is_killed_the_decisions_are_those_of_an_undisturbed_run(
     host: Host, http: httpx.AsyncClient
 ) -> None:
-    own = Terms.of(Settings(**host.settings))
+    own = terms_of(Settings(**host.settings))
     expected, trip = undisturbed(own)
     assert trip is not None
     for start in range(0, RESET, 100):

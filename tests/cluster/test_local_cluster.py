@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import SettingsError
-from raysignal.engine.local_cluster import private_folder, start_ray
+from raysignal.engine.core.errors import SettingsError
+from raysignal.runtime.local_cluster import private_folder, start_ray
 from tests.strangers import Stranger
 
 _HOLDS = """
 import sys
-from raysignal.engine.local_cluster import private_folder
+from raysignal.runtime.local_cluster import private_folder
 with private_folder() as folder:
     print(folder, flush=True)
     sys.stdin.read()
@@ -28,7 +28,7 @@ _RUNS = """
 import json, os, sys
 from pathlib import Path
 import ray
-from raysignal.engine.local_cluster import local_ray
+from raysignal.runtime.local_cluster import local_ray
 os.umask(0)
 with local_ray(cpus=1):
     session = Path(ray._private.worker._global_node.get_session_dir_path())

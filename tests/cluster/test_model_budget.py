@@ -10,10 +10,10 @@ import pytest
 import ray
 from ray.exceptions import RayActorError
 
-from raysignal.agents.actors import ClusterAllowance, Terms
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.errors import SettingsError
-from raysignal.engine.local_cluster import NAMESPACE
+from raysignal.engine.core.errors import SettingsError
+from raysignal.runtime.local_cluster import NAMESPACE
+from raysignal.runtime.model_budget_actor import ClusterAllowance, Terms
 from tests.cluster.nodes import Nodes
 from tests.cluster.waiting import until_async
 

@@ -9,12 +9,12 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pytest
 
-from raysignal.engine.actors import Desk
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import StoreUnavailable, UnsafeStore
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import StoreUnavailable, UnsafeStore
 from raysignal.engine.history.query import query
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.receipts import Taken
+from raysignal.engine.portfolio.receipts import Taken
+from raysignal.runtime.portfolio_actors import Desk
 from tests.cluster import processes
 from tests.cluster.conftest import Open
 from tests.cluster.load import (

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.ports import free_port
+from raysignal.runtime.ports import free_port
 from tests.cluster.hosting import Host
 from tests.cluster.load import check_exactly_once, check_same_receipts, load, through_http
 from tests.cluster.nodes import Gate

@@ -55,7 +55,7 @@ def serving(tmp_path_factory):
 
 _TWO_RAYLETS = """
 import sys
-from raysignal.engine.local_cluster import private_folder
+from raysignal.runtime.local_cluster import private_folder
 from ray.cluster_utils import Cluster
 from tests.starting import one_start_at_a_time
 with private_folder() as folder:

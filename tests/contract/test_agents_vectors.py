@@ -18,8 +18,8 @@ import pytest
 
 from raysignal.agents.vectors import Deadlines, State, VectorIndex
 from raysignal.agents.vectors.rows import same_facts
-from raysignal.engine.errors import InvalidField, StoreUnavailable
-from raysignal.engine.ports import free_port
+from raysignal.engine.core.errors import InvalidField, StoreUnavailable
+from raysignal.runtime.ports import free_port
 from tests.contract.vector_owner import HOUR_US, Settled
 
 pytest.importorskip("chromadb_rust_bindings")

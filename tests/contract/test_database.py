@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy import func, insert, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
+from raysignal.engine.core.errors import DatabaseTooNew, StoreError
 from raysignal.engine.database.checking import check_address
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.database.migrating import head_revision
-from raysignal.engine.database.tables import METADATA, PRICES
-from raysignal.engine.errors import DatabaseTooNew, StoreError
+from raysignal.engine.market.tables import METADATA, PRICES
 
 
 def price(at_us: int, value: str = "1", symbol: str = "BTCUSDT") -> dict[str, object]:

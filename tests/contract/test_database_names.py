@@ -2,13 +2,13 @@
 
 from sqlalchemy import create_engine, event, text
 
+from raysignal.engine.core.signals import Action
 from raysignal.engine.database.addresses import SQLITE, kind_of, sqlite_path
 from raysignal.engine.database.database import open_database
 from raysignal.engine.database.migrating import upgrade
-from raysignal.engine.database.signals import pending_signals
-from raysignal.engine.orders.planning import Outcome
-from raysignal.engine.orders.store import OrderStore
-from raysignal.engine.signals import Action
+from raysignal.engine.execution.planning import Outcome
+from raysignal.engine.execution.store import OrderStore
+from raysignal.engine.market.signal_rows import pending_signals
 from tests.order_world import instruction
 
 _SIGNAL = text(

@@ -9,11 +9,11 @@ from decimal import Decimal
 
 import pytest
 
+from raysignal.engine.core.amounts import total
+from raysignal.engine.core.errors import IdentityConflict, NotFound, OrderRejected
+from raysignal.engine.core.orders import Side, State, TimeInForce
 from raysignal.engine.database.database import Database
-from raysignal.engine.errors import IdentityConflict, NotFound, OrderRejected
-from raysignal.engine.orders.amounts import total
-from raysignal.engine.orders.exchange import Exchange, check_report
-from raysignal.engine.orders.orders import Side, State, TimeInForce
+from raysignal.engine.execution.exchange import Exchange, check_report
 from tests.order_world import PlainBook, book, limit, market, paper
 
 

@@ -7,14 +7,14 @@ from random import Random
 import orjson
 import pytest
 
+from raysignal.engine.core.market_events import Trade
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import open_database
-from raysignal.engine.market.events import Trade
-from raysignal.engine.market.following import Around, following
-from raysignal.engine.market.loopback.exchange import GeneratedExchange
-from raysignal.engine.market.loopback.server import Loopback
-from raysignal.engine.orders.store import OrderStore
-from raysignal.engine.settings import Settings
-from raysignal.engine.signals import Signal
+from raysignal.engine.execution.store import OrderStore
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.server import Loopback
+from raysignal.runtime.following import Around, following
+from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until
 

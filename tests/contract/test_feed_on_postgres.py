@@ -13,21 +13,21 @@ import orjson
 import pytest
 from sqlalchemy import select
 
-from raysignal.engine.database.bars import read_bars
+from raysignal.engine.core.errors import StoreError
+from raysignal.engine.core.listings import Costs, Listing
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.database.signals import read_signals
-from raysignal.engine.errors import StoreError
+from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.store import OrderStore
+from raysignal.engine.execution.tables import PAPER_ORDERS
+from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Basis
-from raysignal.engine.market.events import Instrument
-from raysignal.engine.market.following import CURRENCY, Around, following
-from raysignal.engine.market.loopback.exchange import GeneratedExchange
-from raysignal.engine.market.loopback.server import Loopback
-from raysignal.engine.orders.listings import Costs, Listing
-from raysignal.engine.orders.paper import PaperExchange
-from raysignal.engine.orders.store import OrderStore
-from raysignal.engine.orders.tables import PAPER_ORDERS
-from raysignal.engine.settings import Settings
-from raysignal.engine.signals import Signal
+from raysignal.engine.market.signal_rows import read_signals
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.server import Loopback
+from raysignal.runtime.following import CURRENCY, Around, following
+from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until
 from tests.postgres import Postgres, postgres_server

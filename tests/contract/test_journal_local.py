@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import Fenced, JournalDamaged, StoreUnavailable, UnsafeStore
+from raysignal.engine.core.errors import Fenced, JournalDamaged, StoreUnavailable, UnsafeStore
 from raysignal.engine.journal.disk import AppendFile, RealDisk
 from raysignal.engine.journal.frames import GENESIS
 from raysignal.engine.journal.journal import Journal, verify

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysignal.engine.errors import Fenced, JournalDamaged, StoreUnavailable, UnsafeStore
+from raysignal.engine.core.errors import Fenced, JournalDamaged, StoreUnavailable, UnsafeStore
 from raysignal.engine.journal.blobs import S3Blobs
 from raysignal.engine.journal.bucket import Bucket
 from raysignal.engine.journal.journal import Journal, verify

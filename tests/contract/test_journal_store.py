@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from raysignal.engine.errors import Fenced, JournalDamaged, StoreError, StoreUnavailable
+from raysignal.engine.core.errors import Fenced, JournalDamaged, StoreError, StoreUnavailable
 from raysignal.engine.journal.frames import GENESIS, Position
 from raysignal.engine.journal.journal import Journal, JournalStore, records_at, verify
 from tests.contract.conftest import Backend

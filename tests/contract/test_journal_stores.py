@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysignal.engine.errors import SettingsError
+from raysignal.engine.core.errors import SettingsError
 from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.stores import Stores, open_stores
 from tests.servers import CREDENTIALS, Server

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from raysignal.engine.market import actors
-from raysignal.engine.market.actors import FeedActor
-from raysignal.engine.market.loopback.server import Loopback
-from raysignal.engine.settings import SECRETS
+from raysignal.loopback.exchanges.server import Loopback
+from raysignal.runtime import feed_actors as actors
+from raysignal.runtime.feed_actors import FeedActor
+from raysignal.runtime.settings import SECRETS
 from tests.market_following import Refusing, settings_of
 
 NAMES = ["binance:BTCUSDT", "binance:ETHUSDT", "binance:NOSUCH"]

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from raysignal.engine.market.loopback.disturbance import Disturbance
+from raysignal.loopback.exchanges.disturbance import Disturbance
 from tests.market_worlds import World
 
 # COIN-M and linear differ from these in addresses and names; without sockets they go through the same.

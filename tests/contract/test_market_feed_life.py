@@ -9,15 +9,12 @@ from random import Random
 
 import pytest
 
-from raysignal.engine.errors import InvalidField, StoreUnavailable, VenueRefusal
+from raysignal.engine.core.errors import InvalidField, StoreUnavailable, VenueRefusal
+from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument
 from raysignal.engine.market.clocks import FastClock
 from raysignal.engine.market.conversation import Notes, Sink, Terms
-from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument
 from raysignal.engine.market.feed import Feed, history_of, instruments_of
 from raysignal.engine.market.limits import VenueLimits
-from raysignal.engine.market.loopback.disturbance import Disturbance
-from raysignal.engine.market.loopback.exchange import GeneratedExchange
-from raysignal.engine.market.loopback.server import Loopback
 from raysignal.engine.market.monitoring.health import State
 from raysignal.engine.market.monitoring.observed import Observed
 from raysignal.engine.market.monitoring.page import feed_metrics_page
@@ -26,6 +23,9 @@ from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues import binance
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Request, Subscription, Venue
+from raysignal.loopback.exchanges.disturbance import Disturbance
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.server import Loopback
 
 START_US = 1_700_000_000_000_000
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000

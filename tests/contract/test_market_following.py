@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from raysignal.engine.database.bars import read_bars
 from raysignal.engine.database.database import Database
+from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.following import Followed, following
-from raysignal.engine.market.loopback.server import Loopback
-from raysignal.engine.market.loopback.speech import Answer
 from raysignal.engine.market.monitoring.health import State
 from raysignal.engine.market.monitoring.page import feed_metrics_page
-from raysignal.engine.market.supervising import Supervisor
+from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.speech import Answer
+from raysignal.runtime.following import Followed, following
+from raysignal.runtime.supervising import Supervisor
 from tests.market_following import START_US, Refusing, WrongClock, around_of, settings_of
 from tests.market_keeping import Log
 

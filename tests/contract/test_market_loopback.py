@@ -15,19 +15,19 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
+from raysignal.engine.core.market_events import BookChange, Channel, Event
 from raysignal.engine.market.conversation import Terms
-from raysignal.engine.market.events import BookChange, Channel, Event
 from raysignal.engine.market.feed import Feed
-from raysignal.engine.market.loopback.__main__ import main
-from raysignal.engine.market.loopback.disturbance import Disturbance
-from raysignal.engine.market.loopback.exchange import SYMBOLS, GeneratedExchange
-from raysignal.engine.market.loopback.recorded import RecordedExchange
-from raysignal.engine.market.loopback.server import Loopback
-from raysignal.engine.market.loopback.unplugged import Unplugged
 from raysignal.engine.market.monitoring.observed import Observed
 from raysignal.engine.market.recording import Recorder
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
+from raysignal.loopback.exchanges.__main__ import main
+from raysignal.loopback.exchanges.disturbance import Disturbance
+from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange
+from raysignal.loopback.exchanges.recorded import RecordedExchange
+from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.unplugged import Unplugged
 from tests.cluster.waiting import until
 
 START_US = 1_700_000_000_000_000
@@ -155,7 +155,7 @@ def test_what_cannot_be_run_is_said_in_a_line(
 
 async def test_the_command_serves_until_it_is_interrupted() -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "raysignal.engine.market.loopback", "--venue", "bybit", "--port", "0", "--speed", "10",
+        sys.executable, "-m", "raysignal.loopback.exchanges", "--venue", "bybit", "--port", "0", "--speed", "10",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None

@@ -10,10 +10,16 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from raysignal.engine.database.bars import read_bars, store_bars
+from raysignal.engine.core.errors import LateSignal, PriceJump, StoreError, StoreUnavailable
+from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.database.prices import LastPrice, price_at, store_price
-from raysignal.engine.database.signals import (
+from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.engine.market.bar_rows import read_bars, store_bars
+from raysignal.engine.market.bars import Basis
+from raysignal.engine.market.crossover import Progress
+from raysignal.engine.market.price_rows import LastPrice, price_at, store_price
+from raysignal.engine.market.signal_rows import (
     mark_posted,
     mark_refused,
     pending_signals,
@@ -22,14 +28,8 @@ from raysignal.engine.database.signals import (
     store_progress,
     store_signal,
 )
-from raysignal.engine.database.tables import PRICES
-from raysignal.engine.errors import LateSignal, PriceJump, StoreError, StoreUnavailable
-from raysignal.engine.instants import DAY_US
-from raysignal.engine.journal.blobs import DiskBlobs
-from raysignal.engine.market.bars import Basis
-from raysignal.engine.market.crossover import Progress
+from raysignal.engine.market.tables import PRICES
 from raysignal.engine.market.watch import MarketSignal
-from raysignal.engine.signals import Action, Signal
 from tests.market_bars import INSTRUMENT, SECOND, START_US, bar, trade
 from tests.market_keeping import Names, World, world
 

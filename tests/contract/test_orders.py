@@ -5,14 +5,14 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import inspect
 
+from raysignal.engine.core.errors import NotFound, OrderError, StoreError
+from raysignal.engine.core.orders import Origin, Progress, Side, State, create
+from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.errors import NotFound, OrderError, StoreError
-from raysignal.engine.orders import tables
-from raysignal.engine.orders.exchange import Fill
-from raysignal.engine.orders.orders import Origin, Progress, Side, State, create
-from raysignal.engine.orders.planning import Outcome
-from raysignal.engine.orders.store import Account, Adjustment, OrderStore, Position
-from raysignal.engine.signals import Action
+from raysignal.engine.execution import tables
+from raysignal.engine.execution.exchange import Fill
+from raysignal.engine.execution.planning import Outcome
+from raysignal.engine.execution.store import Account, Adjustment, OrderStore, Position
 from tests.order_script import (
     LIMIT_PLAN,
     LIMIT_SCRIPT,

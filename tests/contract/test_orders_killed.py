@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.orders.orders import State
+from raysignal.engine.core.orders import State
 from tests.order_script import LIVES, Wire, World, check, opened
 
 FILLED = Decimal("97.551")

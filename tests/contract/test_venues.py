@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from raysignal.engine.errors import InvalidField, UnreadableInput
-from raysignal.engine.market.books import ASK, BID
-from raysignal.engine.market.events import (
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.market_events import (
     BookChange,
     BookLost,
     Channel,
@@ -19,6 +18,7 @@ from raysignal.engine.market.events import (
     Trade,
     TradesLost,
 )
+from raysignal.engine.market.books import ASK, BID
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from tests.market_speech import CLOSES, SPEECHES, START_MS, Speech, Step, market

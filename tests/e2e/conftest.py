@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from raysignal.engine.ports import free_port
+from raysignal.runtime.ports import free_port
 from tests.starting import one_start_at_a_time
 
 START_TIMEOUT_S = 200.0

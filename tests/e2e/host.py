@@ -3,7 +3,7 @@
 import json
 import sys
 
-from raysignal.engine.settings import Settings
+from raysignal.runtime.settings import Settings
 from raysignal.serve.service import local_service
 
 

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from raysignal.agents.loopback import Loopback
 from raysignal.cli.main import app
 from raysignal.engine.journal.bucket import s3_client
 from raysignal.engine.journal.stores import open_stores
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.runs import list_runs
+from raysignal.loopback.gemini import Loopback
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.servers import CREDENTIALS, moto_server
 

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.engine.ports import free_port
+from raysignal.runtime.ports import free_port
 from tests.cluster.waiting import until_async
 from tests.e2e.conftest import ended, started
 
@@ -79,7 +79,7 @@ def test_crossings_of_a_made_up_market_are_stored_and_traded_once_each(tmp_path)
 async def test_a_killed_feed_actor_comes_back_and_doubles_nothing(tmp_path):
     port, database = free_port(), tmp_path / "market.db"
     exchange = subprocess.Popen(  # noqa: ASYNC220 - nothing else runs yet
-        [sys.executable, "-m", "raysignal.engine.market.loopback", "--venue", "binance", "--port", str(port)],
+        [sys.executable, "-m", "raysignal.loopback.exchanges", "--venue", "binance", "--port", str(port)],
         stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     try:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from raysignal.cli.main import app
 from raysignal.engine.journal.journal import verify
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.ports import free_port
+from raysignal.runtime.ports import free_port
 from tests.cluster.processes import titled
 from tests.cluster.waiting import wait_for
 from tests.starting import one_start_at_a_time

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.engine.errors import Conflict
+from raysignal.engine.core.errors import Conflict
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.sweeps.pace import Pace
 from raysignal.experiments.sweeps.running import run_sweep

@@ -7,9 +7,9 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from raysignal.agents.loopback import Loopback
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.ports import free_port
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.loopback.gemini import Loopback
+from raysignal.runtime.ports import free_port
 from tests.cluster.waiting import wait_for
 from tests.e2e.conftest import ended, started
 from tests.enhanced_world import bodies, stream

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from raysignal.engine.ports import free_port
-from raysignal.engine.shard import Limits
+from raysignal.engine.portfolio.shard import Limits
+from raysignal.runtime.ports import free_port
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.unit.test_shard import Place, some
 

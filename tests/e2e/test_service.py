@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import SettingsError
-from raysignal.engine.ports import free_port
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import SettingsError
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.settings import Settings
 from raysignal.serve.service import local_service, own_stderr, reachable, refuse_used_port
 
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from raysignal.agents.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.verdicts import Verdict, decided
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.ledger import Ledger
 from tests.effort import examples
 from tests.override_streams import HORIZONS, POLICIES, Shape, cut, rows_of, shapes
 

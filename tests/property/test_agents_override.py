@@ -12,8 +12,8 @@ from raysignal.agents.gate import REASONS, GateRules, Ruling
 from raysignal.agents.outcomes import Horizon, Outcomes
 from raysignal.agents.override import AgentRules, Override, Taken
 from raysignal.agents.verdicts import By, Reason, Verdict
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.policy import Policy
 from tests.effort import examples
 from tests.override_streams import HORIZONS, POLICIES, Shape, as_sent, cut, shapes, with_prices_after
 

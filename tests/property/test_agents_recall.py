@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from raysignal.agents.memory import OutcomeMemory
 from raysignal.agents.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.situations import Encoder, Situations
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import InvalidField, LookAhead
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InvalidField, LookAhead
+from raysignal.engine.core.policy import Policy
 from tests.effort import examples
 from tests.override_streams import HORIZONS, MINUTE_US, POLICIES, Shape, rows_of, shapes
 

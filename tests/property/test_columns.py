@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.signals import Action, Signal
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 features = st.dictionaries(

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysignal.engine import history
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.history.query import query
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.policy import Policy
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.ledger import Ledger
 from tests.effort import examples
 from tests.folder_blobs import FolderBlobs
 from tests.history_chunks import HOUR_US, START_US, chunk_of, some_signals

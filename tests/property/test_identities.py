@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from raysignal.engine.identities import Frozen, Identities, first_in_batch
+from raysignal.engine.journal.dedup import Frozen, Identities, first_in_batch
 from tests.effort import examples
 from tests.folder_blobs import FolderBlobs
 

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import InputError, RaysignalError
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InputError, RaysignalError
 from raysignal.engine.intake import Intake, Reading, read_batch
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import signal_of

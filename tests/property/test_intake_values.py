@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import parse_instant
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.intake.fields import number_in
 from raysignal.engine.intake.parsing import EXACT, NO_DECIMAL, decimal
 from raysignal.engine.intake.scanning import TEXT

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.errors import JournalDamaged
+from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.journal.frames import Record
 from raysignal.engine.journal.journal import Journal, damaged, verify
 from raysignal.engine.journal.local import LocalStore

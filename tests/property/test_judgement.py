@@ -6,13 +6,13 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.identities import Identities, portfolio_keys
-from raysignal.engine.judgement import Finding, Judgement, judge
-from raysignal.engine.policy import Policy
-from raysignal.engine.portfolio import Portfolio
-from raysignal.engine.receipts import Taken
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.journal.dedup import Identities, portfolio_keys
+from raysignal.engine.portfolio.admission import Finding, Judgement, judge
+from raysignal.engine.portfolio.portfolio import Portfolio
+from raysignal.engine.portfolio.receipts import Taken
 
 LIMIT = 5.0
 NAME = "baseline"

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine import account as at
-from raysignal.engine.ledger import Ledger, LedgerRows, Outcome, sweep
-from raysignal.engine.performance import Performance, performance_table
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.ledger_rows import LedgerRows, Outcome
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.ledger import Ledger, sweep
+from raysignal.engine.portfolio.performance import Performance, performance_table
 from tests.effort import examples
 from tests.reference import YEAR_US, ReferenceLedger, growths, last_of_each
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.market.books import ASK, BID, OrderBook, Shelf
-from raysignal.engine.market.events import Instrument
 
 ONE = Instrument("binance", "BTCUSDT")
 _LEVEL = st.tuples(st.integers(1, 40) | st.integers(1, 10**17), st.sampled_from([0, 0, 1, 7, 10**17]))

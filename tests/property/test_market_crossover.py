@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.engine.instants import DAY_US
+from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.market.crossover import Crossing, Crossover
 from tests.market_bars import bar
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.market.reader import Reader, decode
 from raysignal.engine.market.shapes import Elsewhere, Record, Symbol, exact
 from raysignal.engine.market.venues.binance import SPOT, USDM

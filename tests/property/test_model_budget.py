@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysignal.agents.budget import Budget, Period, RateLimiter
-from raysignal.engine.instants import DAY_US
+from raysignal.engine.core.instants import DAY_US
 
 STEPS = st.lists(
     st.sampled_from(["reserve", "reserve", "reserve", "give back", "restart", "next day"]), max_size=60

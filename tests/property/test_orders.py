@@ -10,9 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.errors import ExchangeUnreachable, OrderRejected
-from raysignal.engine.orders.amounts import (
+from raysignal.engine.core.amounts import (
     affordable,
     down_to_step,
     fits_step,
@@ -24,14 +22,16 @@ from raysignal.engine.orders.amounts import (
     units,
     up_to_step,
 )
-from raysignal.engine.orders.exchange import check_report
-from raysignal.engine.orders.listings import Listing
-from raysignal.engine.orders.orders import Kind, Side, State, Ticket, TimeInForce
-from raysignal.engine.orders.paper import PaperExchange
-from raysignal.engine.orders.planning import Plan
-from raysignal.engine.orders.store import OrderStore
-from raysignal.engine.orders.trader import Trader
-from raysignal.engine.signals import Action
+from raysignal.engine.core.errors import ExchangeUnreachable, OrderRejected
+from raysignal.engine.core.listings import Listing
+from raysignal.engine.core.orders import Kind, Side, State, Ticket, TimeInForce
+from raysignal.engine.core.signals import Action
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.execution.exchange import check_report
+from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.planning import Plan
+from raysignal.engine.execution.store import OrderStore
+from raysignal.engine.execution.trader import Trader
 from tests.effort import examples
 from tests.order_world import LISTING, PERP, SECOND, PlainBook, instruction, paper, trade
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.account import ACCOUNT_SIZE
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Actions, Bars
-from raysignal.engine.sweeping import Sweep
 from tests.effort import examples
 
 POLICIES = st.builds(

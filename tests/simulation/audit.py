@@ -4,9 +4,9 @@ from random import Random
 from typing import Any
 
 from raysignal.engine import history
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Taken, receipt
-from raysignal.engine.shard import Shard
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.receipts import Taken, receipt
+from raysignal.engine.portfolio.shard import Shard
 from tests.simulation.oracle import Acknowledged, Model, Reference, check, imprint, receipt_bytes
 
 

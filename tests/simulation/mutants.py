@@ -7,10 +7,10 @@ from unittest.mock import patch
 
 import numpy as np
 
-from raysignal.engine.identities import Identities
+from raysignal.engine.journal.dedup import Identities
 from raysignal.engine.journal.local import LocalStore, LocalWriter
-from raysignal.engine.recall import Past
-from raysignal.engine.shard import Shard
+from raysignal.engine.portfolio.recall import Past
+from raysignal.engine.portfolio.shard import Shard
 from tests.simulation.bucket import Objects
 from tests.simulation.disk import SimAppendFile, SimDisk
 from tests.simulation.runs import Failure, run_one

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.engine.account import ACCOUNT_SIZE
-from raysignal.engine.columns import SignalBatch
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.frames import Record
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import made_receipts
-from raysignal.engine.records import Creation, read_record
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.receipts import made_receipts
+from raysignal.engine.portfolio.records import Creation, read_record
 from tests.simulation.workload import Message
 
 
@@ -28,7 +29,7 @@ def check(condition: object, promise: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What must become of a row: `taken`, as `engine.receipts.Taken`; its ordinal; the error's name."""
+    """What must become of a row: `taken`, as `engine.portfolio.receipts.Taken`; its ordinal; the error's name."""
 
     taken: int
     ordinal: int

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from raysignal.engine.identities import index, window
+from raysignal.engine.journal.dedup import index, window
 from tests.simulation.faults import KINDS
 from tests.simulation.settling import settle
 from tests.simulation.world import World

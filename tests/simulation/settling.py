@@ -1,7 +1,7 @@
 """The end of a schedule: the faults are over, everything is sent again, everything is compared."""
 
 from raysignal.engine.journal.journal import Journal
-from raysignal.engine.shard import Shard
+from raysignal.engine.portfolio.shard import Shard
 from tests.simulation.audit import answers_as_ever, history_is_whole, portfolios_of
 from tests.simulation.faults import HARM_KINDS
 from tests.simulation.oracle import Model, Violated, check

@@ -3,9 +3,9 @@
 import random
 from dataclasses import dataclass, replace
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.policy import Policy
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 
 POLICIES = (
     Policy(),

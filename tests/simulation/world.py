@@ -14,8 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raysignal.engine import snapshots
-from raysignal.engine.errors import (
+from raysignal.engine.core.errors import (
     Fenced,
     JournalDamaged,
     RaysignalError,
@@ -23,13 +22,14 @@ from raysignal.engine.errors import (
     StoreError,
     StoreUnavailable,
 )
+from raysignal.engine.journal import snapshots
 from raysignal.engine.journal.blobs import JOURNAL_FOLDER, BlobStore, S3Blobs
 from raysignal.engine.journal.bucket import Bucket
 from raysignal.engine.journal.journal import Commit, JournalStore, verify
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.journal.s3 import S3Store
-from raysignal.engine.receipts import Submission, Taken, receipt
-from raysignal.engine.shard import Limits, Pending, Shard
+from raysignal.engine.portfolio.receipts import Submission, Taken, receipt
+from raysignal.engine.portfolio.shard import Limits, Pending, Shard
 from tests.simulation.audit import opened_well, state_of
 from tests.simulation.bucket import Objects, SimS3
 from tests.simulation.disk import Platter, SimDisk

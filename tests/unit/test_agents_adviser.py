@@ -14,10 +14,10 @@ from raysignal.agents.budget import RateLimiter
 from raysignal.agents.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn
 from raysignal.agents.cassette import Cassette
 from raysignal.agents.gemini import ModelSettings, NoModel, Price
-from raysignal.agents.loopback import Behaviour, Loopback
 from raysignal.agents.prompting import load_prompt, read_prompt
 from raysignal.agents.verdicts import Reason, Verdict
-from raysignal.engine.errors import CassetteMiss, InvalidField
+from raysignal.engine.core.errors import CassetteMiss, InvalidField
+from raysignal.loopback.gemini import Behaviour, Loopback
 from tests.advising import BRIEF, advising, allowance, brief, several
 
 

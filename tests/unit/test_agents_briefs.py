@@ -6,7 +6,7 @@ import pytest
 
 from raysignal.agents.briefs import Precedent
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from tests.advising import BRIEF, PRECEDENTS, brief
 
 

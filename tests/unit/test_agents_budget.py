@@ -8,8 +8,8 @@ import pytest
 
 from raysignal.agents.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile, pass_through
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.errors import InvalidField, UnreadableInput
-from raysignal.engine.instants import DAY_US
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.instants import DAY_US
 
 
 class Clock:

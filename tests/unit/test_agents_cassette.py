@@ -11,7 +11,7 @@ import pytest
 from raysignal.agents.calls import Answer, Failure, Request, Usage, VerdictIn
 from raysignal.agents.cassette import Cassette, Take
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.errors import CassetteMiss, SettingsError, UnreadableInput
+from raysignal.engine.core.errors import CassetteMiss, SettingsError, UnreadableInput
 from tests.advising import brief, request_of
 
 ANSWER = Take(

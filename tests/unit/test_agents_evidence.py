@@ -12,9 +12,9 @@ from raysignal.agents.override import AgentRules, Override
 from raysignal.agents.relevance import Relevance, relate
 from raysignal.agents.situations import MOST_LABELS, Encoder
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
 from tests.override_streams import MINUTE_US, Shape, rows_of
 
 FREE = Policy(fee_bps=0.0, side="long-short")

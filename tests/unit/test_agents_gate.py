@@ -10,8 +10,8 @@ from raysignal.agents.evidence import Evidence
 from raysignal.agents.gate import REASONS, GateRules, rule
 from raysignal.agents.verdicts import By, Reason, Verdict
 from raysignal.agents.worth import Worth
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
 from tests.effort import examples
 from tests.override_streams import POLICIES
 

@@ -21,9 +21,9 @@ from raysignal.agents.gemini import (
     Price,
     api_key_in,
 )
-from raysignal.agents.loopback import Behaviour, Loopback
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.errors import InvalidField, SettingsError
+from raysignal.engine.core.errors import InvalidField, SettingsError
+from raysignal.loopback.gemini import Behaviour, Loopback
 from tests.advising import KEY, request_of
 
 

@@ -10,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from raysignal.agents.adviser import Adviser
-from raysignal.agents.loopback import Loopback
 from raysignal.agents.prompting import CLOSING, OPENING, TEXT_LIMIT, clean, load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
+from raysignal.loopback.gemini import Loopback
 from tests.advising import BRIEF, advising, brief
 
 FAKE = '{"verdict": "flip", "confidence": 1.0, "evidence": ["E1"], "rationale": "sure"}'

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from raysignal.agents.loopback import Behaviour, Loopback, fault_in, verdict_from
 from raysignal.agents.prompting import data_in, load_prompt
+from raysignal.loopback.gemini import Behaviour, Loopback, fault_in, verdict_from
 from tests.advising import BRIEF
 
 PATH = "/v1beta/models/gemini-3.5-flash:generateContent"
@@ -109,7 +109,7 @@ def test_a_good_request_has_no_fault() -> None:
 
 
 def test_the_program_serves_until_it_is_interrupted() -> None:
-    program = [sys.executable, "-m", "raysignal.agents.loopback", "--port", "0", "--behaviour", "forbidden"]
+    program = [sys.executable, "-m", "raysignal.loopback.gemini", "--port", "0", "--behaviour", "forbidden"]
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

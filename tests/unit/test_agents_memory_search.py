@@ -6,8 +6,8 @@ import pytest
 from raysignal.agents.memory import OutcomeMemory
 from raysignal.agents.outcomes import Horizon, Settler
 from raysignal.agents.situations import Encoder
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.policy import Policy
 
 ROWS = 12_000
 MINUTE_US = 60_000_000

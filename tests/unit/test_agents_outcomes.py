@@ -6,8 +6,8 @@ import pytest
 from raysignal.agents.outcomes import MOST_BARS, MOST_TIME_US, Horizon, Outcomes, Settler
 from raysignal.agents.verdicts import Verdict
 from raysignal.agents.worth import Worth
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
 
 FREE = Policy(fee_bps=0.0, side="long-short")
 

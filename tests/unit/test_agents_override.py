@@ -14,9 +14,9 @@ from raysignal.agents.outcomes import Horizon
 from raysignal.agents.override import AgentRules, Override
 from raysignal.agents.verdicts import By, Reason, Verdict
 from raysignal.data.generator import GeneratorSpec, Truth, generate_with_truth
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.errors import LookAhead
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.errors import LookAhead
+from raysignal.engine.core.policy import Policy
 from tests.override_streams import Shape
 
 SHORTS = Policy(side="long-short", fee_bps=1.0)
@@ -164,7 +164,7 @@ from raysignal.agents.evidence import Recall
 from raysignal.agents.gate import GateRules
 from raysignal.agents.outcomes import Horizon
 from raysignal.agents.override import AgentRules, Override
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 
 modules = (evidence, gate, memory, outcomes, override, relevance, situations, worth)
 compiled = {

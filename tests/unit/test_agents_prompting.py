@@ -17,7 +17,7 @@ from raysignal.agents.prompting import (
     read_prompt,
 )
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
 from tests.advising import BRIEF, brief
 
 PROMPT = load_prompt()

@@ -11,7 +11,7 @@ from raysignal.agents.situations import (
     VOLATILITY_WINDOWS,
     Encoder,
 )
-from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.core.columns import SignalBatch, TextColumn
 from tests.override_streams import MINUTE_US, Shape, as_sent, cut
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from raysignal.agents.vectors import VectorRows
 from raysignal.agents.vectors.rows import same_facts
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 values = st.one_of(
     st.none(), st.text(max_size=4), st.integers(-(2**63), 2**63 - 1), st.floats(), st.booleans()

@@ -24,8 +24,8 @@ from raysignal.cli.checks import (
     examine,
 )
 from raysignal.cli.ports import listener_on, own_listeners
-from raysignal.engine.ports import free_port
-from raysignal.engine.settings import Settings
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.settings import Settings
 
 
 def test_packages_that_are_there_are_shown_with_their_versions():

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from raysignal.cli.client import Client, ServiceError
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import LateSignal, NotFound, RowErrors, StoreUnavailable, Unauthorized
-from raysignal.engine.policy import Policy
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import LateSignal, NotFound, RowErrors, StoreUnavailable, Unauthorized
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.serve.problems import problem_of
 
 

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from raysignal.agents.loopback import Loopback
 from raysignal.agents.outcomes import Horizon
 from raysignal.cli.main import app
 from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output
 from raysignal.cli.stream import read_stream
 from raysignal.cli.trials import Questions, Rules, cassette_beside, chosen_arms, configured_trial
-from raysignal.engine.errors import InvalidField, NotFound, RaysignalError, SettingsError
+from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError, SettingsError
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.settings import Settings
 from raysignal.experiments.arms import ARMS, Trial, stream_of
 from raysignal.experiments.compare import WITHOUT_MODEL, Comparison, config_of
 from raysignal.experiments.plan import plan
 from raysignal.experiments.runs import open_run
 from raysignal.experiments.strata import strata_of
+from raysignal.loopback.gemini import Loopback
+from raysignal.runtime.settings import Settings
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample.csv"
 AS_MADE = ("--bar", "10m", "--label", "open")

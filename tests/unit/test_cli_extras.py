@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from raysignal.cli.extras import EXTRAS, require_extras
 from raysignal.cli.main import app
-from raysignal.engine.errors import SettingsError
-from raysignal.engine.ports import free_port
+from raysignal.engine.core.errors import SettingsError
+from raysignal.runtime.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"langchain-google-genai": "langchain_google_genai", "psycopg[binary]": "psycopg"}

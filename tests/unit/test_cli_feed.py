@@ -10,7 +10,7 @@ from raysignal.cli import feed_job
 from raysignal.cli.feed_job import Job, Market, failure_of, follow_until_told
 from raysignal.cli.output import Output
 from raysignal.engine.market.monitoring.health import Health, State
-from raysignal.engine.settings import Settings
+from raysignal.runtime.settings import Settings
 
 
 def status(state: State, reason: str = "", trouble: str | None = None) -> dict[str, Any]:

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.engine.columns import SignalBatch
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.policy import Policy
-from raysignal.engine.shard import Limits, Shard
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.shard import Limits, Shard
 
 HOUR_US = 3_600_000_000
 

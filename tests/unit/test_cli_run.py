@@ -8,11 +8,11 @@ from typer.testing import CliRunner
 from raysignal.cli.main import app
 from raysignal.cli.output import Output, performance_table
 from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, differences, fresh_folder
-from raysignal.engine.account import ACCOUNT_SIZE
-from raysignal.engine.errors import RaysignalError
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Standing
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.receipts import Standing
 
 
 def standing():

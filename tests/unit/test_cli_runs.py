@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from raysignal.cli.main import app
 from raysignal.cli.results import files_of
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.policy import Policy
 from raysignal.experiments.evaluation import evaluate
 from raysignal.experiments.result_files import write_results
 from raysignal.experiments.runs import open_run, write_arm

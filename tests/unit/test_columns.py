@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from raysignal.engine.columns import SignalBatch, TextColumn
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import Reading, read_batch
-from raysignal.engine.signals import Action, Signal
 
 SIGNALS = [
     Signal("BTC", 3_000_000, Action.BUY, 95439.81, features={"rsi": 30.5, "mood": "calm"}),

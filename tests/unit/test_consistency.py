@@ -8,11 +8,11 @@ import pytest
 
 from raysignal.cli.checks import check_journal
 from raysignal.engine import history
-from raysignal.engine.errors import JournalBehind, JournalDamaged
-from raysignal.engine.policy import Policy
-from raysignal.engine.rebuilding import rebuild
-from raysignal.engine.settings import Settings
-from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.core.errors import JournalBehind, JournalDamaged
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.rebuilding import rebuild
+from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.runtime.settings import Settings
 from tests.unit.test_shard import PREFIX, Place, a_signal, commit, some
 
 DAY = 24 * 60

@@ -18,7 +18,7 @@ from raysignal.data.generator import (
     write_csv,
 )
 from raysignal.data.texts import FREE_TEXT
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 
 LARGE = GeneratorSpec(rows=30_000, seed=11, texts="none")
 

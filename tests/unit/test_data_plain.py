@@ -7,8 +7,8 @@ import pytest
 
 from raysignal.data import plain
 from raysignal.data.plain import write_plain
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import parse_instant
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import parse_instant
 
 FEATURES = [
     "mvrv_btc_momentum", "spot_volume_daily_sum", "sentiment", "index", "dominant_sentiment", "intensity",

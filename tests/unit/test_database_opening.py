@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from raysignal.engine.core.errors import SettingsError, StoreError, StoreUnavailable
 from raysignal.engine.database.addresses import default_address, kind_of, shown_address, sqlite_path
 from raysignal.engine.database.database import open_database
-from raysignal.engine.errors import SettingsError, StoreError, StoreUnavailable
 
 SECRET = "p4ssw0rd"
 

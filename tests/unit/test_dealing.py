@@ -11,22 +11,22 @@ import pytest
 import structlog
 from sqlalchemy import Connection
 
+from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.engine.core.listings import Costs, Listing, OrderRules
+from raysignal.engine.core.market_events import Instrument, Trade
+from raysignal.engine.core.orders import Kind, State
+from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.errors import StoreUnavailable
-from raysignal.engine.market import following
+from raysignal.engine.execution.dealing import MOST_WAITING, Dealer, Levels
+from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.planning import Instruction, Plan
+from raysignal.engine.execution.store import OrderStore
+from raysignal.engine.execution.trader import Trader
 from raysignal.engine.market.books import OrderBook
 from raysignal.engine.market.clocks import SystemClock
-from raysignal.engine.market.events import Instrument, Trade
-from raysignal.engine.market.following import Around
-from raysignal.engine.orders.dealing import MOST_WAITING, Dealer, Levels
-from raysignal.engine.orders.listings import Costs, Listing, OrderRules
-from raysignal.engine.orders.orders import Kind, State
-from raysignal.engine.orders.paper import PaperExchange
-from raysignal.engine.orders.planning import Instruction, Plan
-from raysignal.engine.orders.store import OrderStore
-from raysignal.engine.orders.trader import Trader
-from raysignal.engine.settings import Settings
-from raysignal.engine.signals import Action
+from raysignal.runtime import following
+from raysignal.runtime.following import Around
+from raysignal.runtime.settings import Settings
 from tests.cluster.waiting import until
 from tests.market_keeping import Log
 

@@ -6,14 +6,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.decisions import Decisions
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.policy import Policy
-from raysignal.engine.shard import Limits, Shard
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.decisions import Decisions
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.shard import Limits, Shard
 
 DAY = 86_400_000_000
 POLICY = Policy(fee_bps=0.0, side="long-short")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from raysignal.engine.direct import DirectLine, DirectLines, DirectServer, LineBroken
+from raysignal.runtime.direct import DirectLine, DirectLines, DirectServer, LineBroken
 from tests.cluster.waiting import until
 from tests.strangers import Stranger, as_root
 

@@ -19,13 +19,13 @@ from raysignal.agents.enhanced.terms import Terms
 from raysignal.agents.gemini import ModelSettings
 from raysignal.agents.outcomes import Settler
 from raysignal.agents.verdicts import By, decided
-from raysignal.engine.columns import SignalBatch, TextColumn
-from raysignal.engine.decisions import Decisions
-from raysignal.engine.errors import PortfolioConflict
+from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.errors import PortfolioConflict
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.policy import Policy
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.decisions import Decisions
+from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.experiments import arms
 from raysignal.experiments.arms import Trial
 from tests.advising import allowance

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from raysignal.agents.enhanced import terms
-from raysignal.agents.enhanced.terms import Terms, announcement, model_of, why_off
-from raysignal.engine.errors import NotFound, SettingsError
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import NotFound, SettingsError
+from raysignal.runtime.agent_settings import announcement, model_of, terms_of, why_off
+from raysignal.runtime.settings import Settings
 from tests.one_replica import replica
 
 
@@ -16,7 +16,7 @@ class Request:
 
 
 def test_the_default_settings_are_the_default_terms():
-    own = Terms.of(Settings())
+    own = terms_of(Settings())
     assert (own.primary, own.portfolio) == ("baseline", "enhanced")
     assert own.rules == type(own.rules)()
     assert own.breaker == type(own.breaker)()
@@ -25,7 +25,7 @@ def test_the_default_settings_are_the_default_terms():
 @pytest.mark.parametrize("horizon", ["", "0b", "99999b", "six bars", "-5m"])
 def test_a_horizon_that_cannot_be_is_refused_by_name(horizon):
     with pytest.raises(SettingsError, match="RAYSIGNAL_HORIZON"):
-        Terms.of(Settings(horizon=horizon))
+        terms_of(Settings(horizon=horizon))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.accounts import account_sentence, fee_sentence
 from raysignal.experiments.earnings import Earnings
 from raysignal.experiments.evaluation import evaluate

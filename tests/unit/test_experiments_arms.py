@@ -11,11 +11,11 @@ from raysignal.agents.gate import REASONS, GateRules
 from raysignal.agents.outcomes import Horizon
 from raysignal.agents.override import AgentRules
 from raysignal.agents.verdicts import By, Reason, Verdict, decided
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.performance import Performance
-from raysignal.engine.policy import Policy
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.performance import Performance
 from raysignal.experiments import arms
 from raysignal.experiments.arms import Trial
 

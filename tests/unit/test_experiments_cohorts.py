@@ -5,7 +5,7 @@ import pytest
 
 from raysignal.agents.accuracy import FEWEST
 from raysignal.agents.worth import Worth
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.cohorts import accuracy_of
 from tests.experiment_streams import a_stream
 

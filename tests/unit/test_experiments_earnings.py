@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from raysignal.agents.verdicts import Verdict
 from raysignal.agents.worth import Worth
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.earnings import (
     MOST_FEE_BPS,
     account_break_even_fee_bps,

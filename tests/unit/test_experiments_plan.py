@@ -3,7 +3,7 @@ import pytest
 
 from raysignal.agents.verdicts import Verdict
 from raysignal.agents.worth import Worth
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.paired import Judgment, assess
 from raysignal.experiments.plan import plan
 from raysignal.experiments.strata import strata_of

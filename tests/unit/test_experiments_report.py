@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from raysignal.agents.labels import Labels
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.charts import draw_equity, draw_legend, label, svg, visible
 from raysignal.experiments.evaluation import evaluate
 from raysignal.experiments.report import about, html_report, make_report, png_report, title_of

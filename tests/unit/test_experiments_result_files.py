@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.errors import NotFound, StoreError
+from raysignal.engine.core.errors import NotFound, StoreError
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.experiments.result_files import (
     DECISION_COLUMNS,

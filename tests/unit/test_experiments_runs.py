@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raysignal.engine.errors import Conflict, InvalidField, NotFound, StoreError
+from raysignal.engine.core.errors import Conflict, InvalidField, NotFound, StoreError
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.experiments.result_files import write_results
 from raysignal.experiments.runs import (

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.earnings import HoldGain
 from raysignal.experiments.evaluation import evaluate
 from raysignal.experiments.paired import Judgment

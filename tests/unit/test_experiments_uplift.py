@@ -5,7 +5,7 @@ import pytest
 
 from raysignal.agents.verdicts import Verdict
 from raysignal.agents.worth import Worth
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
 from raysignal.experiments.strata import mean_from_on, strata_of
 from raysignal.experiments.uplift import decompose, gains, selection_of, uplift_of
 from tests.experiment_streams import net_of, outcomes

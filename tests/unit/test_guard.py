@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.guard import JUMP, LATE, NEVER_US, OK, Verdicts, check
+from raysignal.engine.portfolio.price_jumps import JUMP, LATE, NEVER_US, OK, Verdicts, check
 
 
 def judge(

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysignal.engine import history
-from raysignal.engine.errors import (
+from raysignal.engine.core.errors import (
     InputError,
     InvalidField,
     JournalDamaged,
@@ -20,11 +20,11 @@ from raysignal.engine.errors import (
     SettingsError,
     StoreUnavailable,
 )
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.history.query import query
 from raysignal.engine.history.schema import cover, file_name
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.policy import Policy
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.ledger import Ledger
 from tests.folder_blobs import FolderBlobs
 from tests.history_chunks import HOUR_US, START_US, chunk_of, renamed, some_signals
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysignal.engine.errors import JournalDamaged
-from raysignal.engine.identities import Identities, first_in_batch, portfolio_keys, runs
-from raysignal.engine.identities.index import FAN_OUT
+from raysignal.engine.core.errors import JournalDamaged
+from raysignal.engine.journal.dedup import Identities, first_in_batch, portfolio_keys, runs
+from raysignal.engine.journal.dedup.index import FAN_OUT
 from tests.folder_blobs import FolderBlobs
 
 PREFIX = "shard-0/identities/"
@@ -286,7 +286,7 @@ def test_mixing_the_portfolio_in_keeps_distinct_keys_distinct():
 def test_warming_leaves_no_function_to_compile(tmp_path):
     program = f"""
 from pathlib import Path
-from raysignal.engine.identities import keys, merging, runs, warming, window
+from raysignal.engine.journal.dedup import keys, merging, runs, warming, window
 from tests.folder_blobs import FolderBlobs
 warming.warm(FolderBlobs(Path({str(tmp_path)!r}) / "store"), Path({str(tmp_path)!r}) / "cache")
 functions = [each for module in (keys, merging, runs, window) for each in vars(module).values()]

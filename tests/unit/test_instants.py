@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import (
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import (
     EARLIEST_US,
     LATEST_US,
     format_date,

@@ -11,8 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysignal.engine.errors import InputError, InputTooLarge, InvalidField, UnreadableInput, UnsupportedMedia
-from raysignal.engine.instants import parse_instant
+from raysignal.engine.core.errors import (
+    InputError,
+    InputTooLarge,
+    InvalidField,
+    UnreadableInput,
+    UnsupportedMedia,
+)
+from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.intake import Intake, Reading, read_batch
 from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.tables import Block, take_in

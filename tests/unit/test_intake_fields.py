@@ -6,10 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import parse_instant
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import parse_instant
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake.fields import Reading, signal_of
-from raysignal.engine.signals import Action, Signal
 
 READING = Reading()
 STAMP = "2025-02-24T00:00:00Z"

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.intake import Reading, read_file, read_file_chunks
 from raysignal.engine.intake.windows import BLOCK_ROWS
 

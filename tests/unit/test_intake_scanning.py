@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.tables import take_in

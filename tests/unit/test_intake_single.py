@@ -5,9 +5,9 @@ import pickle
 
 import pytest
 
-from raysignal.engine.errors import InvalidField, UnreadableInput, UnsupportedMedia
+from raysignal.engine.core.errors import InvalidField, UnreadableInput, UnsupportedMedia
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake import Reading, read_signal
-from raysignal.engine.signals import Signal
 
 READING = Reading()
 ROW = {"datetime": "2025-02-24T00:00:00Z", "close": 95439.81, "Signal": 1}

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysignal.engine import account as at
-from raysignal.engine import kernel
-from raysignal.engine.errors import InvalidField, JournalDamaged
-from raysignal.engine.ledger import Ledger, LedgerRows, Outcome, reason, sweep
-from raysignal.engine.performance import Performance, performance_table
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField, JournalDamaged
+from raysignal.engine.core.ledger_rows import LedgerRows, Outcome, reason
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio import kernel
+from raysignal.engine.portfolio.ledger import Ledger, sweep
+from raysignal.engine.portfolio.performance import Performance, performance_table
 
 DAY_US = 86_400_000_000
 START_US = 1_740_355_200_000_000

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.luck.distributions import COLUMNS, Spread, path_figures

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.luck.distributions import COLUMNS, Spread, path_figures, shares_beside
 from raysignal.experiments.luck.paths import LuckSpec, Source, run_paths, source_of

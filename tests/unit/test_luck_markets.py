@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.luck.fit import STATISTICS, fit_of, statistics

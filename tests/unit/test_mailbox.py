@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.actors import mailbox_of
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import (
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import (
     Fenced,
     JournalDamaged,
     LateSignal,
@@ -20,15 +19,16 @@ from raysignal.engine.errors import (
     PortfolioConflict,
     StoreUnavailable,
 )
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.engine.journal.disk import AppendFile, RealDisk
 from raysignal.engine.journal.local import LocalStore
-from raysignal.engine.mailbox import Mailbox
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Submission, Taken
-from raysignal.engine.settings import Settings
-from raysignal.engine.shard import Limits, Shard
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio.mailbox import Mailbox
+from raysignal.engine.portfolio.receipts import Submission, Taken
+from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.runtime.portfolio_actors import mailbox_of
+from raysignal.runtime.settings import Settings
 
 SEGMENT, PARQUET = ".segment", ".parquet"
 START_US = 1_700_000_000_000_000

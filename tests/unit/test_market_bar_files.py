@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from raysignal.engine.errors import InvalidField, StoreUnavailable, UnreadableInput
-from raysignal.engine.instants import DAY_US
+from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput
+from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.engine.market.bar_files import day_name, read_closes, write_day
 from raysignal.engine.market.bars import Basis
-from raysignal.engine.market.events import Instrument
 from tests.market_bars import INSTRUMENT, SECOND, START_US, bar
 
 HOURS = [bar(number, 12_345 + number, 3_600 * SECOND) for number in range(24)]

@@ -2,8 +2,9 @@
 
 import pytest
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import DAY_US, check_interval, parse_bar
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import DAY_US, check_interval, parse_bar
+from raysignal.engine.core.market_events import BookChange, BookLost, Instrument, Kline, Quote, TradesLost
 from raysignal.engine.market.bars import (
     QUIET_US,
     REMEMBERED,
@@ -13,7 +14,6 @@ from raysignal.engine.market.bars import (
     bar_of,
     units,
 )
-from raysignal.engine.market.events import BookChange, BookLost, Instrument, Kline, Quote, TradesLost
 from tests.market_bars import INSTRUMENT, SECOND, START_US, trade
 
 

@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
+from raysignal.engine.core.market_events import Channel, Event
 from raysignal.engine.market.conversation import Conversation, Terms
-from raysignal.engine.market.events import Channel, Event
 from raysignal.engine.market.monitoring.observed import Observed
 from raysignal.engine.market.venues.protocol import Subscription
 from tests.market_speech import CLOSES, SPEECHES, Step, market

@@ -2,10 +2,10 @@
 
 import pytest
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.instants import DAY_US
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.core.signals import Action
 from raysignal.engine.market.crossover import Crossing, Crossover, Gap, Progress
-from raysignal.engine.signals import Action
 from tests.market_bars import SECOND, START_US, bar
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.day import START_US, Day, Terms, figures_of, judged
-from raysignal.engine.orders.orders import Kind, State
+from raysignal.engine.core.orders import Kind, State
 
 MINUTES = 30
 

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.market.conversation import Terms
-from raysignal.engine.market.events import (
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.market_events import (
     BookChange,
     BookLost,
     Channel,
@@ -20,7 +19,10 @@ from raysignal.engine.market.events import (
     Quote,
     Trade,
 )
-from raysignal.engine.market.loopback.disturbance import (
+from raysignal.engine.market.conversation import Terms
+from raysignal.engine.market.venues.catalogue import VENUES, venue_named
+from raysignal.engine.market.venues.protocol import Subscription
+from raysignal.loopback.exchanges.disturbance import (
     OF_MESSAGES,
     Disturbance,
     Disturber,
@@ -28,12 +30,10 @@ from raysignal.engine.market.loopback.disturbance import (
     Plan,
     disturb,
 )
-from raysignal.engine.market.loopback.exchange import SYMBOLS, GeneratedExchange, made_up
-from raysignal.engine.market.loopback.market import MINUTE_US, Market
-from raysignal.engine.market.loopback.speech import Message
-from raysignal.engine.market.loopback.unplugged import Unplugged, generate
-from raysignal.engine.market.venues.catalogue import VENUES, venue_named
-from raysignal.engine.market.venues.protocol import Subscription
+from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange, made_up
+from raysignal.loopback.exchanges.market import MINUTE_US, Market
+from raysignal.loopback.exchanges.speech import Message
+from raysignal.loopback.exchanges.unplugged import Unplugged, generate
 
 START_US = 1_700_000_000_000_000
 # So that outages are short where disturbances are many.

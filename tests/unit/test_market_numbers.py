@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysignal.engine.errors import UnreadableInput
+from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.market.venues.numbers import decimals_of
 
 

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
+from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event
 from raysignal.engine.market.clocks import FastClock
-from raysignal.engine.market.events import BookChange, BookLost, Channel, Event
-from raysignal.engine.market.loopback.disturbance import Plan
-from raysignal.engine.market.loopback.exchange import SYMBOLS, GeneratedExchange
-from raysignal.engine.market.loopback.unplugged import Unplugged
 from raysignal.engine.market.monitoring.observed import Observed
 from raysignal.engine.market.recording import Line, Recorder, read_recording, replay, replay_paced
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
+from raysignal.loopback.exchanges.disturbance import Plan
+from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange
+from raysignal.loopback.exchanges.unplugged import Unplugged
 
 START_US = 1_700_000_000_000_000
 

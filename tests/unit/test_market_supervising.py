@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from raysignal.engine.errors import DatabaseTooNew, InvalidField, StoreUnavailable, UnreadableInput
+from raysignal.engine.core.errors import DatabaseTooNew, InvalidField, StoreUnavailable, UnreadableInput
 from raysignal.engine.market.monitoring.health import Health, State
 from raysignal.engine.market.monitoring.page import feed_metrics_page
-from raysignal.engine.market.supervising import Supervisor
+from raysignal.runtime.supervising import Supervisor
 from tests.market_keeping import Log
 
 NAME = "binance:BTCUSDT"

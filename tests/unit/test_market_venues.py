@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from raysignal.engine.errors import InvalidField, UnreadableInput
-from raysignal.engine.market.events import BookChange, BookLost, Channel, Event, Instrument, Trade
-from raysignal.engine.market.station import told_by_books
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.listings import OrderRules
+from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument, Trade
 from raysignal.engine.market.venues import binance, bybit, okx, tracker
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.names import VENUE_NAMES
 from raysignal.engine.market.venues.protocol import Subscription, Tracker, Venue
-from raysignal.engine.orders.listings import OrderRules
+from raysignal.engine.pipeline.station import told_by_books
 
 SPOT_BTC = Instrument("binance", "BTCUSDT", 2, 3)
 USDM_BTC = Instrument("binance-usdm", "BTCUSDT", 2, 3)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from raysignal.engine.errors import InvalidField, StoreUnavailable
-from raysignal.engine.instants import DAY_US
+from raysignal.engine.core.errors import InvalidField, StoreUnavailable
+from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.signals import Action
 from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.behind import Behind
 from raysignal.engine.market.crossover import Gap
-from raysignal.engine.market.events import Instrument
 from raysignal.engine.market.watch import Watch
-from raysignal.engine.signals import Action
 from tests.market_bars import INSTRUMENT, SECOND, START_US, bar
 from tests.market_keeping import Log
 

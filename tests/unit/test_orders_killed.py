@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
+from raysignal.engine.core.orders import State
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.orders.orders import State
 from tests.effort import examples
 from tests.order_script import (
     MARKET_PLAN,

@@ -6,9 +6,9 @@ from itertools import product
 
 import pytest
 
-from raysignal.engine.errors import ImpossibleTransition, InvalidField
-from raysignal.engine.orders import orders
-from raysignal.engine.orders.orders import (
+from raysignal.engine.core import orders
+from raysignal.engine.core.errors import ImpossibleTransition, InvalidField
+from raysignal.engine.core.orders import (
     FOLLOWS,
     ID_LENGTH,
     Event,

@@ -7,15 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from raysignal.engine.core.errors import (
+    ExchangeUnreachable,
+    Fenced,
+    InvalidField,
+    OrderRejected,
+    StoreUnavailable,
+)
+from raysignal.engine.core.listings import Listing, OrderRules
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.orders import Progress, Side, State, TimeInForce
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.errors import ExchangeUnreachable, Fenced, InvalidField, OrderRejected, StoreUnavailable
+from raysignal.engine.execution.exchange import Report
+from raysignal.engine.execution.matching import ASKS
+from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.market.books import OrderBook
-from raysignal.engine.market.events import Instrument
-from raysignal.engine.orders.exchange import Report
-from raysignal.engine.orders.listings import Listing, OrderRules
-from raysignal.engine.orders.matching import ASKS
-from raysignal.engine.orders.orders import Progress, Side, State, TimeInForce
-from raysignal.engine.orders.paper import PaperExchange
 from tests.order_script import Wire, WiredDatabase
 from tests.order_world import BTC, LISTING, PERP, SECOND, PlainBook, book, limit, market, paper, trade
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
-from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.errors import (
+from raysignal.engine.core.amounts import units
+from raysignal.engine.core.errors import (
     ExchangeUnreachable,
     ImpossibleTransition,
     InvalidField,
@@ -18,17 +18,17 @@ from raysignal.engine.errors import (
     StoreUnavailable,
     UnexplainedDifference,
 )
-from raysignal.engine.market.events import Instrument
-from raysignal.engine.orders.amounts import units
-from raysignal.engine.orders.exchange import Balances, Fill, Report
-from raysignal.engine.orders.listings import Listing, OrderRules
-from raysignal.engine.orders.orders import Kind, Progress, Side, State, Ticket
-from raysignal.engine.orders.paper import PaperExchange
-from raysignal.engine.orders.planning import Instruction, Outcome, Plan
-from raysignal.engine.orders.store import OrderStore
-from raysignal.engine.orders.tables import ORDER_EVENTS
-from raysignal.engine.orders.trader import Trader
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.listings import Listing, OrderRules
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.orders import Kind, Progress, Side, State, Ticket
+from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.execution.exchange import Balances, Fill, Report
+from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.planning import Instruction, Outcome, Plan
+from raysignal.engine.execution.store import OrderStore
+from raysignal.engine.execution.tables import ORDER_EVENTS
+from raysignal.engine.execution.trader import Trader
 from tests.order_script import Wire, WiredDatabase
 from tests.order_world import LISTING, PERP, SECOND, PlainBook, book, instruction, limit, market, paper, trade
 

@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from raysignal.engine import account as at
-from raysignal.engine.account import ACCOUNT_SIZE, new_account
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.performance import Performance, performance_dicts, performance_table
-from raysignal.engine.policy import Policy
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE, new_account
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.performance import Performance, performance_dicts, performance_table
 
 DAY_US = 86_400_000_000
 BUY, HOLD, SELL = 1, 0, -1

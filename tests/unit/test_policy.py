@@ -2,8 +2,8 @@
 
 import pytest
 
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.policy import MAX_CASH, MIN_CASH, Policy
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import MAX_CASH, MIN_CASH, Policy
 from raysignal.serve.schemas import PolicyBody
 
 

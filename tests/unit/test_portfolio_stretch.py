@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from raysignal.engine.instants import DAY_US
-from raysignal.engine.portfolio import Stretch
+from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.portfolio.portfolio import Stretch
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import SettingsError
-from raysignal.engine.private_files import cache_folder
+from raysignal.engine.core.errors import SettingsError
+from raysignal.engine.core.private_files import cache_folder
 from tests.strangers import NOBODY, as_root
 
 
 def test_files_of_a_process_that_restricts_them_are_for_its_user_alone(tmp_path):
     program = (
-        "from pathlib import Path; from raysignal.engine.private_files import restrict_new_files; restrict_new_files();"
+        "from pathlib import Path; from raysignal.engine.core.private_files import restrict_new_files;"
+        "restrict_new_files();"
         "Path('folder').mkdir(); Path('folder/file').write_text('x')"
     )
     root = str(Path.cwd())

@@ -11,7 +11,7 @@ import pytest
 
 from raysignal.engine.history import FIXED, write_chunk
 from raysignal.engine.journal.blobs import DiskBlobs
-from raysignal.engine.settings import PREFIX, Settings
+from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.access import Access
 from tests.history_chunks import chunk_of, some_signals
 

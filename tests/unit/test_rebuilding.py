@@ -13,16 +13,16 @@ from typer.testing import CliRunner
 from raysignal.cli.checks import check_journal
 from raysignal.cli.main import app
 from raysignal.engine import history
-from raysignal.engine.errors import JournalBehind, JournalDamaged
+from raysignal.engine.core.errors import JournalBehind, JournalDamaged
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.journal.disk import AppendFile, RealDisk
 from raysignal.engine.journal.frames import Bytes
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.journal.stores import Stores, open_stores
-from raysignal.engine.policy import Policy
-from raysignal.engine.rebuilding import Rebuilt, rebuild
-from raysignal.engine.settings import Settings
-from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.portfolio.rebuilding import Rebuilt, rebuild
+from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.runtime.settings import Settings
 from tests.unit.test_shard import Place, a_signal
 from tests.unit.test_stores_of_before import (
     expected,

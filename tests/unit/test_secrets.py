@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysignal.agents.prompting import load_prompt
-from raysignal.engine.errors import InvalidField, RowErrors
+from raysignal.engine.core.errors import InvalidField, RowErrors
+from raysignal.engine.core.secrets import HIDDEN, is_secret_name
 from raysignal.engine.intake import Reading, read_batch, read_signal
-from raysignal.engine.secrets import HIDDEN, is_secret_name
 from tests.advising import brief
 from tests.one_replica import replica
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.experiments.selection.deflated import (
     deflated_sharpe,
     effective_trials,

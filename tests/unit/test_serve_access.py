@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from raysignal.engine.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput
-from raysignal.engine.settings import Settings
+from raysignal.engine.core.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput
+from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Access, Claim, check_host, headers_by_name, refuse_open_door, signed_text
 
 KEY, SECRET, NOW_S = b"key-1", b"secret-1", 1_764_000_000

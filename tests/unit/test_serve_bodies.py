@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from raysignal.engine.errors import InputTooSlow
+from raysignal.engine.core.errors import InputTooSlow
 from raysignal.serve.bodies import Gathered, read_body
 from tests.unit.test_serve_lane import comparable, connected, request
 

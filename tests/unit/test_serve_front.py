@@ -15,7 +15,7 @@ import httpx
 import orjson
 import pytest
 
-from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.serve.logs import json_logger
 from tests.one_replica import Desk, replica
 

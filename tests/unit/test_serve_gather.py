@@ -5,13 +5,14 @@ import asyncio
 import numpy as np
 import pytest
 
-from raysignal.engine.account import ACCOUNT_SIZE
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import LateSignal, StoreUnavailable
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Standing, Submission, Taken
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import LateSignal, StoreUnavailable
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.receipts import Standing, Submission, Taken
 from raysignal.serve.gather import Gatherer
 
 

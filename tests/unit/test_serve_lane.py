@@ -16,7 +16,7 @@ from uvicorn.protocols.http import auto
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from raysignal.engine.errors import StoreUnavailable
+from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.serve.access import signed_text
 from raysignal.serve.lane import Lane, SignalProtocol, open_lane
 from tests.one_replica import Replica, replica

@@ -2,7 +2,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from raysignal.engine.mailbox import COMMIT_BUCKETS_S, Counts
+from raysignal.engine.portfolio.mailbox import COMMIT_BUCKETS_S, Counts
 from raysignal.serve.metrics import metrics_page
 
 

@@ -3,12 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action
 from raysignal.engine.history import chunk_table, write_chunk
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Recent
-from raysignal.engine.signals import Action
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.receipts import Recent
 from raysignal.serve.past import Wanted, read_rows
 from tests.folder_blobs import FolderBlobs
 from tests.history_chunks import HOUR_US, START_US, chunk_of, some_signals

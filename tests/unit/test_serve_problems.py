@@ -4,8 +4,8 @@ import orjson
 import pytest
 from starlette.exceptions import HTTPException
 
-from raysignal.engine import errors
-from raysignal.engine.errors import (
+from raysignal.engine.core import errors
+from raysignal.engine.core.errors import (
     Fenced,
     IdentityConflict,
     InputTooLarge,

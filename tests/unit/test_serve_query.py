@@ -1,6 +1,6 @@
 import pytest
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.serve.query import Query
 
 

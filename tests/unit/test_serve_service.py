@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import StoreUnavailable
-from raysignal.engine.ports import free_port
+from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.runtime.ports import free_port
 from raysignal.serve.service import REPLICA_HEADER, fast_mode, wait_for_replicas
 
 

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from raysignal.cli.checks import check_journal
 from raysignal.cli.checks import check_store as doctor_of_store
 from raysignal.cli.main import app
-from raysignal.engine.errors import (
+from raysignal.engine.core.errors import (
     DatabaseTooNew,
     JournalDamaged,
     RaysignalError,
@@ -27,8 +27,8 @@ from raysignal.engine.errors import (
 from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.layout import write_layout
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.ports import free_port
-from raysignal.engine.settings import PREFIX, Settings
+from raysignal.runtime.ports import free_port
+from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.service import refuse_used_port
 from raysignal.serve.startup import check_database, check_settings, check_store, held_store
 from raysignal.serve.stopping import Stop

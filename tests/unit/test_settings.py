@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.errors import SettingsError
-from raysignal.engine.settings import PREFIX, Settings, is_loopback, load_settings
+from raysignal.engine.core.errors import SettingsError
+from raysignal.engine.core.hosts import is_loopback
+from raysignal.runtime.settings import PREFIX, Settings, load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -12,10 +12,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from raysignal.engine import account as at
-from raysignal.engine import history, snapshots
-from raysignal.engine.columns import SignalBatch
-from raysignal.engine.errors import (
+from raysignal.engine import history
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import (
     Fenced,
     IdentityConflict,
     InvalidField,
@@ -27,14 +26,17 @@ from raysignal.engine.errors import (
     RaysignalError,
     RowErrors,
 )
-from raysignal.engine.instants import parse_instant
+from raysignal.engine.core.instants import parse_instant
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.journal import snapshots
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.ledger import Ledger, LedgerRows
-from raysignal.engine.performance import Performance
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Submission, Taken, receipt
-from raysignal.engine.shard import Limits, Shard
-from raysignal.engine.signals import Action, Signal
+from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.performance import Performance
+from raysignal.engine.portfolio.receipts import Submission, Taken, receipt
+from raysignal.engine.portfolio.shard import Limits, Shard
 
 START_US = 1_700_000_000_000_000
 MINUTE_US = 60_000_000

@@ -10,7 +10,7 @@ import pytest
 from raysignal.engine import history
 from raysignal.engine.history.query import query
 from raysignal.engine.journal.stores import Stores, open_stores
-from raysignal.engine.shard import Limits, Shard
+from raysignal.engine.portfolio.shard import Limits, Shard
 from raysignal.serve.past import rows_of
 from tests.history_chunks import some_signals
 

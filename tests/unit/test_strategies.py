@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import talib
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies import indicators, registry
 from raysignal.engine.strategies.rules import Bollinger, Breakout, Rsi, SignalFile, VolatilityTarget
 from raysignal.engine.strategies.sma import SmaCrossover, unit_digits

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from raysignal.cli.main import app
 from raysignal.data.bars import random_walk
-from raysignal.engine.errors import InputError, InvalidField, RaysignalError
+from raysignal.engine.core.errors import InputError, InvalidField, RaysignalError
 from raysignal.engine.strategies import registry
 from raysignal.engine.strategies.checking import (
     _FUTURES,

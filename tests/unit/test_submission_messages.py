@@ -4,12 +4,12 @@ import msgspec
 import numpy as np
 import pytest
 
-from raysignal.engine.account import ACCOUNT_SIZE
-from raysignal.engine.errors import IdentityConflict, InvalidField, LateSignal, RaysignalError, RowErrors
-from raysignal.engine.ledger import LedgerRows
-from raysignal.engine.policy import Policy
-from raysignal.engine.receipts import Standing, Submission
-from raysignal.engine.submission_messages import decode_answer, decode_request, encode_answer, encode_request
+from raysignal.engine.core.errors import IdentityConflict, InvalidField, LateSignal, RaysignalError, RowErrors
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE
+from raysignal.engine.portfolio.receipts import Standing, Submission
+from raysignal.runtime.submission_messages import decode_answer, decode_request, encode_answer, encode_request
 
 
 @pytest.mark.parametrize("positions", [None, np.array([3, 1], dtype=np.int64)])

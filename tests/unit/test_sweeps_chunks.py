@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from raysignal.agents.verdicts import decided
-from raysignal.engine.errors import InvalidField
-from raysignal.engine.ledger import Ledger
-from raysignal.engine.performance import Performance
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.performance import Performance
 from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.arms import Trial, gated
 from raysignal.experiments.sweeps.chunks import PERIODS, SUMS, Marks, actions_of, run_chunk

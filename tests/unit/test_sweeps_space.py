@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.experiments.sweeps.space import MOST, Axis, Space
 
 SMA = ["sma_fast=5:15:5", "sma_slow=10,20"]

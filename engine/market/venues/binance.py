@@ -13,8 +13,9 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
-from raysignal.engine.errors import InvalidField, UnreadableInput
-from raysignal.engine.market.events import Channel, Instrument, Kline
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.listings import Listing, OrderRules
+from raysignal.engine.core.market_events import Channel, Instrument, Kline
 from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
 from raysignal.engine.market.venues.numbers import (
     DAY_US,
@@ -33,7 +34,6 @@ from raysignal.engine.market.venues.numbers import (
 from raysignal.engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
 from raysignal.engine.market.venues.sequence import AGGREGATES, CHAIN, COUNT, DEPTH, QUOTES, TRADES
 from raysignal.engine.market.venues.tracker import Heard, StreamTracker
-from raysignal.engine.orders.listings import Listing, OrderRules
 
 _INTERVALS = {
     MINUTE_US: "1m", 3 * MINUTE_US: "3m", 5 * MINUTE_US: "5m", 15 * MINUTE_US: "15m", 30 * MINUTE_US: "30m",

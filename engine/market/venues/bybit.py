@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysignal.engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
-from raysignal.engine.market.events import Channel, Instrument, Kline
+from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
+from raysignal.engine.core.listings import Listing, OrderRules
+from raysignal.engine.core.market_events import Channel, Instrument, Kline
 from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
 from raysignal.engine.market.venues.numbers import (
     DAY_US,
@@ -31,7 +32,6 @@ from raysignal.engine.market.venues.numbers import (
 from raysignal.engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
 from raysignal.engine.market.venues.sequence import DEPTH, REPLACED_COUNT, TOP, TRADES
 from raysignal.engine.market.venues.tracker import Heard, StreamTracker
-from raysignal.engine.orders.listings import Listing, OrderRules
 
 _INTERVALS = {
     MINUTE_US: "1", 3 * MINUTE_US: "3", 5 * MINUTE_US: "5", 15 * MINUTE_US: "15", 30 * MINUTE_US: "30",

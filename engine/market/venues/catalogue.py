@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from raysignal.engine.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.market.venues import binance, bybit, okx
 from raysignal.engine.market.venues.protocol import Venue
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from raysignal.engine.errors import InvalidField, UnreadableInput
-from raysignal.engine.market.events import MOST_DECIMALS, Instrument, Kline
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.market_events import MOST_DECIMALS, Instrument, Kline
 from raysignal.engine.market.reader import decode
 from raysignal.engine.market.shapes import exact
 

@@ -14,8 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raysignal.engine.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
-from raysignal.engine.market.events import Channel, Instrument, Kline
+from raysignal.engine.core.amounts import product
+from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
+from raysignal.engine.core.listings import Listing, OrderRules
+from raysignal.engine.core.market_events import Channel, Instrument, Kline
 from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
 from raysignal.engine.market.venues.numbers import (
     DAY_US,
@@ -35,8 +37,6 @@ from raysignal.engine.market.venues.numbers import (
 from raysignal.engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
 from raysignal.engine.market.venues.sequence import BEST, DEPTH, RESETTING_CHAIN, TRADES
 from raysignal.engine.market.venues.tracker import Heard, StreamTracker
-from raysignal.engine.orders.amounts import product
-from raysignal.engine.orders.listings import Listing, OrderRules
 
 # From six hours on the venue's plain bars begin at midnight in Hong Kong.
 _INTERVALS = {

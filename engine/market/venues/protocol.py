@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from raysignal.engine.core.listings import Listing
+from raysignal.engine.core.market_events import Channel, Event, Instrument, Kline
 from raysignal.engine.market.books import OrderBook
-from raysignal.engine.market.events import Channel, Event, Instrument, Kline
-from raysignal.engine.orders.listings import Listing
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ of those, delete `__pycache__/*.nb?` (a fresh checkout has none).
 
 from numba import types
 
+from raysignal.engine.core.raw import compiled_as
 from raysignal.engine.market.books import (
     BEFORE,
     HEAD,
@@ -25,7 +26,6 @@ from raysignal.engine.market.books import (
 )
 from raysignal.engine.market.reader import READ, ROWS_AT, SLACK, Bytes, levels_of, read
 from raysignal.engine.market.shapes import STREAM_AT, Longs, RowSlot, Slot
-from raysignal.engine.raw import compiled_as
 
 # Rules: a chain of `pu` (Binance futures), ids without holes (Binance spot), a chain whose ids may start anew (OKX),
 # a count whose snapshots replace (Bybit).

@@ -16,9 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raysignal.engine.errors import UnreadableInput
-from raysignal.engine.market.books import ASK, BID, HEAD, LAST, STATE, OrderBook, Shelf
-from raysignal.engine.market.events import (
+from raysignal.engine.core.errors import UnreadableInput
+from raysignal.engine.core.market_events import (
     BookChange,
     BookLost,
     Channel,
@@ -28,6 +27,7 @@ from raysignal.engine.market.events import (
     Trade,
     TradesLost,
 )
+from raysignal.engine.market.books import ASK, BID, HEAD, LAST, STATE, OrderBook, Shelf
 from raysignal.engine.market.reader import READ, ROWS_AT, Reader, decode, read
 from raysignal.engine.market.shapes import ROW_SLOTS, Elsewhere, Form, RowSlot, Slot, Symbol
 from raysignal.engine.market.venues.protocol import Request, Subscription, Want

@@ -1,0 +1,10 @@
+"""Types of arrays, by what they hold."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+Int64Array = NDArray[np.int64]
+Int32Array = NDArray[np.int32]
+Int8Array = NDArray[np.int8]
+BoolArray = NDArray[np.bool_]

@@ -1,0 +1,84 @@
+"""What a portfolio does with a signal: the one set of parameters that the kernel reads."""
+
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from raysignal.engine.core.errors import InvalidField
+
+Side = Literal["long-flat", "long-short"]
+FillAt = Literal["signal", "next"]
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+
+MIN_CASH, MAX_CASH = 1e-9, 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A portfolio's policy.
+
+    Attributes:
+        initial_cash: money at the start, in the quote currency; 1e-9 to 1e15: below, quantities would lose digits.
+        fee_bps: fee on the notional of every fill, in basis points; 0 to 1000.
+        slippage_bps: how much worse than the price a fill is, in basis points; 0 to 1000.
+        side: `long-flat` (SELL closes) or `long-short` (SELL closes and opens the other side).
+        weight: share of equity that a position takes; 0 < weight <= 1.
+        fill: `signal` fills at the signal's own price, `next` at the price of the symbol's next signal.
+    """
+
+    initial_cash: float = 10_000.0
+    fee_bps: float = 10.0
+    slippage_bps: float = 0.0
+    side: Side = "long-flat"
+    weight: float = 1.0
+    fill: FillAt = "signal"
+
+    def __post_init__(self) -> None:
+        _within(self, "initial_cash", low=MIN_CASH, high=MAX_CASH)
+        _within(self, "fee_bps", low=0.0, high=1000.0)
+        _within(self, "slippage_bps", low=0.0, high=1000.0)
+        _within(self, "weight", low=0.0, high=1.0, open_low=True)
+        _one_of(self, "side", ("long-flat", "long-short"))
+        _one_of(self, "fill", ("signal", "next"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, in the order of the fields."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Policy":
+        """From plain values; an unknown name raises `InvalidField`."""
+        known = {field.name for field in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                raise InvalidField(name, value, f"one of {', '.join(sorted(known))}")
+        return cls(**values)
+
+
+def check_portfolio_name(name: object) -> str:
+    """The name itself, if it can be a folder and a part of an address; else `InvalidField`."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidField(
+            "portfolio", name, "1 to 63 of a-z, 0-9, - and _, beginning with a letter or digit"
+        )
+    return name
+
+
+def _within(policy: Policy, name: str, *, low: float, high: float, open_low: bool = False) -> None:
+    value = getattr(policy, name)
+    bounds = (
+        f"a number {'above' if open_low else 'from'} {low:g} {'and at most' if open_low else 'to'} {high:g}"
+    )
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidField(name, value, bounds)
+    if value > high or value < low or (open_low and value == low):
+        raise InvalidField(name, value, bounds)
+    object.__setattr__(policy, name, float(value))
+
+
+def _one_of(policy: Policy, name: str, allowed: tuple[str, ...]) -> None:
+    value = getattr(policy, name)
+    if value not in allowed:
+        raise InvalidField(name, value, " or ".join(allowed))

@@ -1,0 +1,5 @@
+"""What all tables belong to, whoever defines them."""
+
+from sqlalchemy import MetaData
+
+METADATA = MetaData()

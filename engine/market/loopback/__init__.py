@@ -1,1 +1,0 @@
-"""An exchange on this machine: for tests, and for users without a network; see `engine.market.loopback.server`."""

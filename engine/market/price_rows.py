@@ -1,0 +1,53 @@
+"""Last prices now and then, for those who ask what something is worth without a feed of their own.
+
+`engine.market.pricing` says how often one is stored, and for how long.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from sqlalchemy import Connection, delete, select
+
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.database.database import Database
+from raysignal.engine.market.tables import PRICES
+
+
+@dataclass(frozen=True, slots=True)
+class LastPrice:
+    """The price that was the last one at an instant, in the quote currency."""
+
+    at_us: int
+    price: Decimal
+
+
+def store_price(database: Database, connection: Connection, instrument: Instrument, last: LastPrice) -> None:
+    """Keep a price; one of the same instant that is there stays."""
+    statement = database.insert(PRICES).values(
+        venue=instrument.venue, symbol=instrument.symbol, at_us=last.at_us, price=last.price
+    )
+    connection.execute(statement.on_conflict_do_nothing())
+
+
+def forget_prices(connection: Connection, instrument: Instrument, before_us: int) -> None:
+    """Those of an instrument from before an instant go."""
+    connection.execute(
+        delete(PRICES).where(
+            PRICES.c.venue == instrument.venue,
+            PRICES.c.symbol == instrument.symbol,
+            PRICES.c.at_us < before_us,
+        )
+    )
+
+
+def price_at(connection: Connection, instrument: Instrument, at_us: int) -> LastPrice | None:
+    """The latest that was known at an instant; None if none was."""
+    found = connection.execute(
+        select(PRICES.c.at_us, PRICES.c.price)
+        .where(
+            PRICES.c.venue == instrument.venue, PRICES.c.symbol == instrument.symbol, PRICES.c.at_us <= at_us
+        )
+        .order_by(PRICES.c.at_us.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if found is None else LastPrice(found.at_us, found.price)

@@ -1,0 +1,249 @@
+"""What follows a feed: bars, the crossover on them, its signals stored and posted, and their orders on paper.
+
+    station = Station(venue, instruments, terms, database=…, post=…, history=…, log=…, now_us=…, dealer=dealer)
+    feed = Feed(venue, station.subscriptions, station.take, …)
+    station.follow(feed.tracker)
+    station.start()                     # keeper and dealer on threads of their own
+
+`take` is the feed's sink: it runs in the feed's loop, makes bars, and waits for nobody.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from structlog.typing import FilteringBoundLogger
+
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
+from raysignal.engine.core.signals import Signal
+from raysignal.engine.database.database import Database
+from raysignal.engine.execution.dealing import Dealer, Levels
+from raysignal.engine.execution.planning import Instruction
+from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.market.bars import Bar, BarBuilder, Basis, bar_name
+from raysignal.engine.market.behind import Behind
+from raysignal.engine.market.keeping import History, Keeper, Rename, nothing_to_rename
+from raysignal.engine.market.venues.protocol import Opening, Subscription, Tracker, Venue
+from raysignal.engine.market.watch import Watch
+
+LEFT_OUT = 10
+"""So many prices in a row that are left out, and nothing that is made of them can be believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StationTerms:
+    """What is made of a market.
+
+    Attributes:
+        interval_us: the length of the bars.
+        fast, slow: windows of the crossover, in bars.
+        basis: what prices the bars are made of.
+        lateness_us: see `BarBuilder`.
+    """
+
+    interval_us: int
+    fast: int = 50
+    slow: int = 200
+    basis: Basis = Basis.TRADES
+    lateness_us: int = 0
+
+    def watch(self, instrument: Instrument) -> Watch:
+        """The crossover on the bars of an instrument."""
+        return Watch(instrument, self.interval_us, fast=self.fast, slow=self.slow, basis=self.basis)
+
+
+class Station:
+    """See the module.
+
+    Args:
+        venue: whose instruments they are; its openings say what books tell of trades; see `BarBuilder`.
+        post: gives a signal to the portfolios; see `engine.market.keeping.Post`.
+        blobs: where bars are written as files, a day each; None: nowhere.
+        now_us: the market's time.
+        dealer: trades the signals on paper; None: nobody does.
+        rename: see `engine.market.keeping.Rename`.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        instruments: Sequence[Instrument],
+        terms: StationTerms,
+        *,
+        database: Database,
+        post: Callable[[Signal], str],
+        history: History,
+        log: FilteringBoundLogger,
+        now_us: Callable[[], int],
+        blobs: BlobStore | None = None,
+        dealer: Dealer | None = None,
+        rename: Rename = nothing_to_rename,
+    ) -> None:
+        self._terms = terms
+        self._watches = [terms.watch(each) for each in instruments]
+        openings = venue.openings(self.subscriptions)
+        self._builders = {
+            each.symbol: BarBuilder(
+                each, terms.interval_us, terms.basis, lateness_us=terms.lateness_us,
+                numbered=venue.numbers_trades, told_by_books=told_by_books(each, openings),
+            )
+            for each in instruments
+        }  # fmt: skip
+        self._dealer = dealer
+        self._prices: dict[str, Trade] = {}
+        self._keeper = Keeper(
+            database, self._watches, history=history, post=post, act=self._act, log=log, now_us=now_us, blobs=blobs,
+            last_trades=lambda: list(self._prices.values()), rename=rename,
+        )  # fmt: skip
+        self._behind = Behind(self._keeper, log=log)
+        self._tracker: Callable[[Instrument], Tracker] | None = None
+        self._bars: dict[str, Bar] = {}
+        self._best: dict[str, BookChange] = {}
+        self.signals = 0
+
+    @property
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """What is wanted of the feed; the venue's own best prices only to hold the book against them."""
+        wanted = frozenset({Channel.DEPTH, Channel.TRADES, Channel.QUOTES})
+        return tuple(Subscription(watch.instrument, wanted) for watch in self._watches)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """What ended the keeper; None: it goes on."""
+        return self._behind.failure
+
+    @property
+    def begun(self) -> bool:
+        """Whether keeper and dealer are where the last ones left off."""
+        return self._behind.begun and (self._dealer is None or not self._dealer.trouble)
+
+    @property
+    def waiting(self) -> int:
+        """Bars that the keeper has not gone through yet."""
+        return self._behind.waiting
+
+    def last_bar(self, symbol: str) -> Bar | None:
+        """The latest that has ended; None: none has."""
+        return self._bars.get(symbol)
+
+    def missing(self) -> str:
+        """What is not as it should be although the feed is, in words; empty: nothing."""
+        troubles = []
+        if self._behind.trouble:
+            troubles.append(f"bars and signals are not kept: {self._behind.trouble}")
+        if self._dealer is not None and self._dealer.trouble:
+            troubles.append(f"orders wait: {self._dealer.trouble}")
+        left_out = [
+            f"the last {builder.left_out} prices of {symbol} are left out, {_why_left_out(builder)}"
+            for symbol, builder in self._builders.items()
+            if builder.left_out >= LEFT_OUT
+        ]
+        return "; ".join([*troubles, *left_out])
+
+    def follow(self, tracker: Callable[[Instrument], Tracker]) -> None:
+        """Where books are to be had, for orders: `Feed.tracker`."""
+        self._tracker = tracker
+
+    def take(self, events: Sequence[Event]) -> None:
+        """The events of one message."""
+        for event in events:
+            symbol = event.instrument.symbol
+            builder = self._builders.get(symbol)
+            if builder is None or isinstance(event, Quote):
+                continue
+            bars = builder.receive(event)
+            if bars:
+                self._bars[symbol] = bars[-1]
+                self._behind.offer(bars)
+            if isinstance(event, BookChange):
+                self._best[symbol] = event
+                if self._dealer is not None and self._dealer.wants(symbol):
+                    self._show(self._dealer, event)
+            elif isinstance(event, Trade):
+                self._prices[symbol] = event
+                if self._dealer is not None and self._dealer.wants(symbol):
+                    self._dealer.traded(event)
+            elif isinstance(event, BookLost):
+                self._best.pop(symbol, None)
+                if self._dealer is not None:
+                    self._dealer.lost(symbol)
+
+    def status(self) -> dict[str, Any]:
+        """All there is to say, in plain values."""
+        return {
+            "bar": bar_name(self._terms.interval_us),
+            "windows": [self._terms.fast, self._terms.slow],
+            "symbols": {symbol: self._symbol(symbol) for symbol in self._builders},
+            "signals": self.signals,
+            "bars_waiting": self._behind.waiting,
+            "bars_dropped": self._behind.dropped,
+            "bars_to_mend": self._keeper.to_mend,
+            "bars_mended": self._keeper.mended,
+            "crossovers_restarted": self._keeper.restarts,
+            "paper": None if self._dealer is None else self._dealer.status(),
+        }
+
+    def start(self) -> None:
+        """Keeper and dealer begin where the database says that they were."""
+        if self._dealer is not None:
+            self._dealer.start()
+        self._behind.start()
+
+    def stop(self) -> None:
+        """Put on record what was seen, and end. Waits for the database."""
+        self._behind.stop()
+        if self._dealer is not None:
+            self._dealer.stop()
+
+    def _act(self, signal: Signal) -> None:
+        if self._dealer is None or self._dealer.instruct(Instruction.of(signal)):
+            self.signals += 1
+
+    def _show(self, dealer: Dealer, event: BookChange) -> None:
+        assert self._tracker is not None
+        book = self._tracker(event.instrument).book(event.instrument)
+        dealer.book(Levels.of(book), event.received_us)
+
+    def _known(self, instrument: Instrument) -> tuple[int, int]:
+        assert self._tracker is not None
+        return self._tracker(instrument).known(instrument)
+
+    def _symbol(self, symbol: str) -> dict[str, Any]:
+        builder, best, trade, bar = (
+            self._builders[symbol], self._best.get(symbol), self._prices.get(symbol), self._bars.get(symbol),
+        )  # fmt: skip
+        low, high = (0, 0) if best is None or self._tracker is None else self._known(best.instrument)
+        return {
+            "bid": None if best is None else best.instrument.price(best.bid),
+            "ask": None if best is None else best.instrument.price(best.ask),
+            "known": None if best is None else {
+                "bid_from": best.instrument.price(low) if low else None,
+                "ask_to": best.instrument.price(high) if high else None,
+            },
+            "last": None if trade is None else trade.instrument.price(trade.price),
+            "bar": None if bar is None else {
+                "open": format_instant(bar.open_us),
+                "close": bar.instrument.price(bar.close),
+                "trades": bar.trades,
+            },
+            "late": builder.late,
+            "repeated": builder.repeated,
+            "ahead": builder.ahead,
+        }  # fmt: skip
+
+
+def _why_left_out(builder: BarBuilder) -> str:
+    if builder.ahead_us > 0:
+        return f"being stamped {builder.ahead_us / 1e6:,.0f} s ahead of the clock; expected a clock that is right"
+    return "being of bars that have ended: was a price before them stamped too late?"
+
+
+def told_by_books(instrument: Instrument, openings: Sequence[Opening]) -> bool:
+    """Whether books come by the connection whose opening, and not a text later on, asks for the trades."""
+    wanted = {Channel.DEPTH, Channel.TRADES}
+    return any(
+        each.instrument == instrument and wanted <= each.channels and not opening.texts
+        for opening in openings
+        for each in opening.subscriptions
+    )

@@ -1,0 +1,198 @@
+"""What each submitted row is, found out before anything changes: new, seen before, or to be refused and why.
+
+The body is numba's language: it checks the types when it compiles it.
+"""
+# mypy: allow-untyped-decorators
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, timezone
+from enum import IntEnum
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.digests import Floats, Ints, Words
+from raysignal.engine.core.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError
+from raysignal.engine.core.instants import MICROSECONDS, clock_change_at, format_instant
+from raysignal.engine.journal.dedup import Identities, first_in_batch
+from raysignal.engine.portfolio import price_jumps as guard
+from raysignal.engine.portfolio.portfolio import Portfolio
+from raysignal.engine.portfolio.receipts import Taken
+
+ERRORS_KEPT = 1000
+"""So many refused rows get a sentence of their own; all are counted."""
+_HOUR_US = 3_600 * MICROSECONDS
+
+
+class Finding(IntEnum):
+    """What a row is; what is above `AGAIN` is refused."""
+
+    FRESH = 0
+    AGAIN = 1
+    CONFLICT = 2
+    LATE = 3
+    JUMP = 4
+
+
+# The findings as plain integers, for the compiled code, and what reads it row by row.
+_FRESH, _AGAIN, _CONFLICT, _LATE, _JUMP = (int(finding) for finding in Finding)
+_REFUSALS = {_CONFLICT: IdentityConflict.__name__, _LATE: LateSignal.__name__, _JUMP: PriceJump.__name__}
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The findings about n rows.
+
+    Attributes:
+        finding: int8[n], a `Finding` each.
+        ordinal: int64[n], the row's place in the portfolio's history once the fresh rows are processed, or the
+            place of the row that it repeats; -1 when it is refused.
+        counts: how many rows each `Finding` has.
+        codes: as `Portfolio.codes` gives them.
+        first: int64[n], the first row of the submission with its identity; mostly itself.
+        high_water_us, last_price: int64[n] and float64[n], the marks that each row was measured against.
+        limit: the largest believable factor between two prices.
+    """
+
+    finding: npt.NDArray[np.int8]
+    ordinal: Ints
+    counts: Sequence[int]
+    codes: tuple[npt.NDArray[np.int32], list[str]]
+    first: Ints
+    high_water_us: Ints
+    last_price: Floats
+    limit: float
+
+    def rows(self, finding: Finding) -> Ints:
+        """The rows that are found to be so."""
+        return np.flatnonzero(self.finding == finding.value)
+
+    @property
+    def taken(self) -> npt.NDArray[np.int8]:
+        """int8[n], a `Taken` each."""
+        if not any(self.counts[_CONFLICT:]):
+            return self.finding  # what is not refused is called alike
+        return np.minimum(self.finding, np.int8(Taken.REFUSED))
+
+    @property
+    def refused(self) -> dict[str, int]:
+        """How many rows are refused, by the name of their error."""
+        return {name: count for finding, name in _REFUSALS.items() if (count := self.counts[finding])}
+
+    def errors(
+        self, batch: SignalBatch, positions: Ints | None, zone: ZoneInfo | timezone = UTC
+    ) -> dict[int, RaysignalError]:
+        """The sentences for the first refused rows, by row.
+
+        Args:
+            batch: what was judged.
+            zone: that stamps without one were read in: its clocks may have gone back.
+            positions: int64[n], the rows' places in the caller's input, named in errors; None: do not name any.
+        """
+        errors: dict[int, RaysignalError] = {}
+        if not any(self.counts[_CONFLICT:]):
+            return errors
+        for index in np.flatnonzero(self.finding > _AGAIN)[:ERRORS_KEPT].tolist():
+            row = None if positions is None else int(positions[index])
+            # What repeats a refused row met the marks that that one met.
+            met = int(self.first[index])
+            symbol = batch.symbols[batch.symbol[index]]
+            if self.finding[index] == _CONFLICT:
+                remark = clock_change_at(int(batch.timestamp_us[index]), zone)
+                errors[index] = IdentityConflict(batch.signal_id[index], row, remark=remark)
+            elif self.finding[index] == _LATE:
+                late, mark = int(batch.timestamp_us[index]), int(self.high_water_us[met])
+                remark = clock_change_at(late, zone) if mark - late < _HOUR_US else ""
+                errors[index] = LateSignal(
+                    symbol, format_instant(late), format_instant(mark), row, remark=remark
+                )
+            else:
+                price, last = float(batch.price[index]), float(self.last_price[met])
+                errors[index] = PriceJump(symbol, price, last, self.limit, row)
+        return errors
+
+
+def judge(
+    portfolio: Portfolio,
+    batch: SignalBatch,
+    keys: Words,
+    identities: Identities,
+    *,
+    limit: float,
+    accept_price_jump: bool,
+) -> Judgement:
+    """Judge rows in time order as if each accepted one had been processed before the next; nothing changes.
+
+    Args:
+        portfolio: whose marks they are measured against.
+        batch: the rows.
+        keys: uint64[n, 2], their identities in this portfolio.
+        identities: who has been seen.
+        limit: the largest believable factor between two prices of a symbol.
+        accept_price_jump: believe every price.
+    """
+    n = len(batch)
+    symbol, new = portfolio.codes(batch)
+    high_water, last_price = portfolio.marks(len(new))
+    ordinal, content = identities.lookup(keys)
+    finding, counts = np.empty(n, np.int8), np.zeros(len(Finding), np.int64)
+    met_high_water, met_price = np.empty(n, np.int64), np.empty(n, np.float64)
+    first = first_in_batch(keys)
+    _judge(
+        batch.timestamp_us, symbol, batch.price, batch.content, first, content, high_water, last_price, float(limit),
+        accept_price_jump, portfolio.count, ordinal, finding, met_high_water, met_price, counts,
+    )  # fmt: skip
+    return Judgement(
+        finding, ordinal, counts.tolist(), (symbol, new), first, met_high_water, met_price, limit
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _judge(
+    timestamp_us: Ints,
+    symbol_code: npt.NDArray[np.int32],
+    price: Floats,
+    content: Words,
+    first: Ints,
+    known_content: Words,
+    high_water: Ints,
+    last_price: Floats,
+    limit: float,
+    accept_jump: bool,
+    count: int,
+    ordinal: Ints,
+    finding: npt.NDArray[np.int8],
+    met_high_water: Ints,
+    met_price: Floats,
+    counts: Ints,
+) -> None:
+    latest = high_water.copy()
+    reference = last_price.copy()
+    for row in range(finding.shape[0]):
+        symbol = symbol_code[row]
+        met_high_water[row] = latest[symbol]
+        met_price[row] = reference[symbol]
+        twin = first[row]
+        if ordinal[row] >= 0:
+            found = _AGAIN if known_content[row] == content[row] else _CONFLICT
+        elif twin < row:
+            # What repeats a row that is refused is refused as that one is.
+            found = max(finding[twin], _AGAIN) if content[twin] == content[row] else _CONFLICT
+            ordinal[row] = ordinal[twin]
+        else:
+            verdict = guard.weigh(
+                timestamp_us[row], price[row], latest[symbol], reference[symbol], limit, accept_jump
+            )
+            found = _LATE if verdict == guard.LATE else _JUMP if verdict == guard.JUMP else _FRESH
+            if found == _FRESH:
+                latest[symbol] = timestamp_us[row]
+                reference[symbol] = price[row]
+                ordinal[row] = count + counts[_FRESH]
+        if found > _AGAIN:
+            ordinal[row] = -1
+        finding[row] = found
+        counts[found] += 1

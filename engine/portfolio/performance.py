@@ -1,0 +1,295 @@
+"""What a portfolio has earned, as a pure function of its account vector (`engine.portfolio.account`).
+
+Every formula is written once, in `_figures`, and compiled: a receipt reads one account with it, a sweep a
+table of them. Conventions, and where they come from:
+
+- Returns are per period, the first against the initial cash. A period is an instant: all signals of one stamp count
+  as one (`engine.portfolio.account` says which those are). Mean and variance from sums about a shift (Chan, Golub &
+  LeVeque, American Statistician 37, 1983) that is moved to the mean whenever the number of periods has doubled, so
+  that little cancels; variance with n - 1.
+- Sharpe: mean / standard deviation, risk-free rate 0 (Sharpe, J. Portfolio Mgmt 21, 1994).
+- Sortino: mean / downside deviation, target 0, the deviation over all returns and not only the negative ones
+  (Sortino & Price, J. of Investing 3, 1994).
+- Annual figures are those of a period times sqrt(periods a year), by the observed mean spacing of instants, in years of
+  365 days (these markets do not close).
+- Drawdown: 1 - equity / highest equity so far, at the end of each instant, the initial cash included; at most 1.
+  Calmar: annual compound return over the time from the first signal to the last / largest drawdown (Young,
+  Futures 20, 1991, over the whole period). Return over drawdown: total return / largest drawdown.
+- Sharpe, Sortino and Calmar of a year are not defined for fewer than `FEWEST_RETURNS` returns or less than a week from
+  the first signal to the last: a few days say nothing of a year. Nor is Calmar beyond `MOST_GROWTH`. Those of a
+  period stand beside them.
+- Ruined: equity was not above zero after some signal. That is for good, whatever a short brings back later: the largest
+  drawdown is 1, and no ratio is defined.
+- Profit factor: gross profit / gross loss; win rate: share of closed positions with a profit. A position's
+  profit is after the fees of opening and of closing it.
+- Exposure: share of the time from the first signal to the last with a position open.
+- Turnover: notional of all fills / mean equity at the end of each instant.
+- Buy-and-hold: the same stake in each symbol, from its first price on, no fee; a symbol that joins later is
+  new money and no return (time-weighted return, as GIPS asks for).
+
+A figure that is not defined (a Sharpe of fewer than 2 returns or without variance, a profit factor without a
+loss, a win rate without a closed position, a return beyond what a double holds) is None, in tables NaN; never
+infinite.
+"""
+
+from dataclasses import asdict, dataclass, fields
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE, Floats
+
+NOISE = 1e-14  # deviations and drawdowns up to here are rounding: the figure over them is not defined
+WEEK_US = 7 * 24 * 3600 * 1_000_000
+YEAR_US = 365 * 24 * 3600 * 1_000_000
+
+FEWEST_RETURNS = 30
+"""Returns that an annual figure takes, and a week of them."""
+
+MOST_GROWTH = 1000.0
+"""Annual growth beyond which Calmar is not defined: a few good weeks to their fiftieth power are nobody's year."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuyAndHold:
+    """The same figures for buying every symbol at its first price and keeping it. Shares, not percent."""
+
+    total_return: float
+    sharpe: float | None
+    sortino: float | None
+    max_drawdown: float
+    calmar: float | None
+    sharpe_per_period: float | None
+    sortino_per_period: float | None
+    return_over_drawdown: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """The cumulative performance of one account. Money in the quote currency, shares and not percent.
+
+    Attributes:
+        signals: signals taken in, HOLD included.
+        signal_return: the return of the last signal alone.
+        realised_pnl, unrealised_pnl: `equity = initial_cash + realised_pnl + unrealised_pnl`.
+        trades: executed decisions; a flip is one.
+        closed_trades: positions closed, which `win_rate` and `profit_factor` are about.
+        sharpe, sortino, calmar: of a year; None where the history is too short to say so.
+        sharpe_per_period, sortino_per_period, return_over_drawdown: the same without a year in them.
+        periods: instants, of which each has a return.
+        period_s: their mean spacing in seconds, which annual figures rest on; None before the second.
+        ruined: equity was not above zero at some time.
+    """
+
+    signals: int
+    initial_cash: float
+    cash: float
+    equity: float
+    total_return: float
+    signal_return: float
+    realised_pnl: float
+    unrealised_pnl: float
+    fees: float
+    trades: int
+    closed_trades: int
+    win_rate: float | None
+    profit_factor: float | None
+    sharpe: float | None
+    sortino: float | None
+    max_drawdown: float
+    drawdown: float
+    calmar: float | None
+    exposure: float | None
+    turnover: float | None
+    sharpe_per_period: float | None
+    sortino_per_period: float | None
+    return_over_drawdown: float | None
+    periods: int
+    period_s: float | None
+    ruined: bool
+    buy_and_hold: BuyAndHold
+
+    @classmethod
+    def of(cls, account: Floats) -> "Performance":
+        """The performance of one account vector, `float64[ACCOUNT_SIZE]`."""
+        figures = _table(account.reshape(1, ACCOUNT_SIZE))[:, 0].tolist()
+        plain = dict(zip(_NAMES, figures, strict=True))
+        values: dict[str, Any] = {name: _defined(value) for name, value in plain.items()}
+        for name, kind in _WHOLE.items():
+            values[name] = kind(plain[name])
+        held = BuyAndHold(**{name: values.pop(_HOLD + name) for name in _HOLD_NAMES})
+        return cls(**values, buy_and_hold=held)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, buy-and-hold as a dict inside; None where a figure is not defined."""
+        return asdict(self)
+
+
+_HOLD = "buy_and_hold_"
+_HOLD_NAMES = [field.name for field in fields(BuyAndHold)]
+_NAMES = [field.name for field in fields(Performance)][:-1] + [_HOLD + name for name in _HOLD_NAMES]
+_OWN = tuple(_NAMES.index(name) for name in _HOLD_NAMES)
+_HELD = tuple(_NAMES.index(_HOLD + name) for name in _HOLD_NAMES)
+(
+    _SIGNALS, _INITIAL_CASH, _CASH, _EQUITY, _TOTAL_RETURN, _SIGNAL_RETURN, _REALISED, _UNREALISED, _FEES, _TRADES,
+    _CLOSED, _WIN_RATE, _PROFIT_FACTOR, _SHARPE, _SORTINO, _MAX_DRAWDOWN, _DRAWDOWN, _CALMAR, _EXPOSURE, _TURNOVER,
+    _SHARPE_PER_PERIOD, _SORTINO_PER_PERIOD, _RETURN_OVER_DRAWDOWN, _PERIODS, _PERIOD_S, _RUINED,
+) = range(len(_NAMES) - len(_HOLD_NAMES))  # fmt: skip
+_WHOLE: dict[str, Any] = {"signals": int, "trades": int, "closed_trades": int, "periods": int, "ruined": bool}
+"""The figures that are not floats."""
+
+
+def return_sums(accounts: Floats) -> tuple[Floats, Floats]:
+    """Sum and sum of squares of all returns, the last instant's included: float64[n] each.
+
+    Args:
+        accounts: float64[n, ACCOUNT_SIZE].
+    """
+    over, anchor, before = accounts[:, at.PERIODS], accounts[:, at.RETURN_ANCHOR], accounts[:, at.BEFORE]
+    total, squares = accounts[:, at.RETURN_SUM], accounts[:, at.RETURN_SQUARES]
+    last = np.divide(accounts[:, at.EQUITY], before, out=np.ones(len(accounts)), where=before > 0.0) - 1.0
+    return (
+        over * anchor + total + last,
+        squares + 2.0 * anchor * total + over * anchor * anchor + last * last,
+    )
+
+
+def is_ruined(accounts: Floats) -> NDArray[np.bool_]:
+    """Whether equity was not above zero at some time, bool[n], of float64[n, ACCOUNT_SIZE]."""
+    return (accounts[:, at.TROUGH] <= 0.0) | (accounts[:, at.EQUITY] <= 0.0)
+
+
+def performance_table(accounts: Floats) -> dict[str, Floats]:
+    """The figures of many accounts, `float64[n, ACCOUNT_SIZE]`: an array of length n each, NaN if undefined.
+
+    Named as in `Performance`, those of buy-and-hold with `buy_and_hold_` before.
+    """
+    return dict(zip(_NAMES, _table(accounts), strict=True))
+
+
+def performance_dicts(accounts: Floats) -> list[dict[str, Any]]:
+    """`Performance.of(account).as_dict()` of many accounts, `float64[n, ACCOUNT_SIZE]`."""
+    own = len(_NAMES) - len(_HOLD_NAMES)
+    names = _NAMES[:own]
+    dicts = []
+    for figures in _table(accounts).T.tolist():
+        values = [value if value == value else None for value in figures]  # noqa: PLR0124 - NaN alone is not
+        plain: dict[str, Any] = dict(zip(names, values, strict=False))
+        for name, kind in _WHOLE.items():
+            plain[name] = kind(plain[name])
+        plain["buy_and_hold"] = dict(zip(_HOLD_NAMES, values[own:], strict=True))
+        dicts.append(plain)
+    return dicts
+
+
+def warm() -> None:
+    """Load the compiled formulas, compiling them where no cache holds them yet."""
+    _table(np.zeros((1, ACCOUNT_SIZE)))
+
+
+def _table(accounts: Floats) -> Floats:
+    table = np.empty((len(_NAMES), len(accounts)))
+    _compiled()(np.ascontiguousarray(accounts, dtype=np.float64), table)
+    return table
+
+
+def _defined(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _figures(accounts: Floats, table: Floats) -> None:  # noqa: PLR0915 - each formula once, in one compiled loop
+    """One column of `table` an account, in the order of `_NAMES`. Compiled; plain Python can run it too."""
+    for row in range(len(accounts)):
+        account = accounts[row]
+        begun = account[at.SIGNALS] > 0.0
+        periods = account[at.PERIODS] + 1.0 if begun else 0.0
+        elapsed_us = account[at.LAST_US] - account[at.FIRST_US]
+        a_year = (periods - 1.0) * YEAR_US / elapsed_us if elapsed_us > 0.0 else np.nan
+        is_long = periods >= FEWEST_RETURNS and elapsed_us >= WEEK_US
+        equity_sum = account[at.EQUITY_SUM] + account[at.EQUITY]
+        ruined = account[at.TROUGH] <= 0.0 or account[at.EQUITY] <= 0.0
+
+        table[_SIGNALS, row] = account[at.SIGNALS]
+        table[_INITIAL_CASH, row] = account[at.INITIAL_CASH]
+        table[_CASH, row] = account[at.CASH]
+        table[_EQUITY, row] = account[at.EQUITY]
+        table[_SIGNAL_RETURN, row] = account[at.LAST_RETURN]
+        table[_REALISED, row] = account[at.REALISED]
+        table[_UNREALISED, row] = account[at.UNREALISED]
+        table[_FEES, row] = account[at.FEES]
+        table[_TRADES, row] = account[at.TRADES]
+        table[_CLOSED, row] = account[at.CLOSED]
+        table[_WIN_RATE, row] = account[at.WINS] / account[at.CLOSED] if account[at.CLOSED] > 0.0 else np.nan
+        # Positions that were closed at their own price lose what rounding takes, and no more.
+        lost = account[at.GROSS_LOSS] > NOISE * account[at.NOTIONAL]
+        table[_PROFIT_FACTOR, row] = (
+            account[at.GROSS_PROFIT] / account[at.GROSS_LOSS] if lost and not ruined else np.nan
+        )
+        table[_DRAWDOWN, row] = min(1.0 - account[at.EQUITY] / max(account[at.PEAK], account[at.EQUITY]), 1.0)
+        table[_EXPOSURE, row] = account[at.EXPOSED_US] / elapsed_us if elapsed_us > 0.0 else np.nan
+        table[_TURNOVER, row] = (
+            account[at.NOTIONAL] / (equity_sum / periods) if begun and not ruined else np.nan
+        )
+        table[_PERIODS, row] = periods
+        table[_PERIOD_S, row] = elapsed_us / (periods - 1.0) / 1e6 if periods > 1.0 else np.nan
+        table[_RUINED, row] = 1.0 if ruined else 0.0
+
+        for held in (False, True):
+            if held:
+                value, before = account[at.HOLD_VALUE], account[at.HOLD_BEFORE]
+                level = value / account[at.HOLD_BASE] if begun else 1.0
+                first, downside = at.HOLD_ANCHOR, account[at.HOLD_DOWNSIDE]
+                peak, trough = account[at.HOLD_PEAK], account[at.HOLD_TROUGH]
+                place = _HELD
+            else:
+                value, before = account[at.EQUITY], account[at.BEFORE]
+                level = value / account[at.INITIAL_CASH]
+                first, downside = at.RETURN_ANCHOR, account[at.DOWNSIDE]
+                peak, trough = account[at.PEAK], account[at.TROUGH]
+                place = _OWN
+            # The last instant is not in the sums yet.
+            anchor, total, squares = account[first], account[first + 1], account[first + 2]
+            last = value / before - 1.0 if before > 0.0 else 0.0
+            total += last - anchor
+            squares += (last - anchor) ** 2
+            downside += min(last, 0.0) ** 2
+            if begun:
+                trough = min(trough, value / max(peak, value))
+            worst = 1.0 - max(trough, 0.0)
+
+            several = periods >= 2.0 and trough > 0.0
+            mean = anchor + total / periods if several else 0.0
+            apart = max(squares - total * (total / periods), 0.0) if several else 0.0
+            deviation = np.sqrt(apart / (periods - 1.0)) if several else 0.0
+            below = np.sqrt(downside / periods) if several else 0.0
+            sharpe = mean / deviation if deviation > NOISE else np.nan
+            sortino = mean / below if below > NOISE else np.nan
+            falls = worst > NOISE and trough > 0.0
+            growth = level ** (YEAR_US / elapsed_us) - 1.0 if is_long and trough > 0.0 else np.nan
+            growth = growth if growth <= MOST_GROWTH else np.nan
+            table[place[0], row] = level - 1.0
+            table[place[1], row] = sharpe * np.sqrt(a_year) if is_long else np.nan
+            table[place[2], row] = sortino * np.sqrt(a_year) if is_long else np.nan
+            table[place[3], row] = worst
+            table[place[4], row] = growth / worst if falls else np.nan
+            table[place[5], row] = sharpe
+            table[place[6], row] = sortino
+            table[place[7], row] = (level - 1.0) / worst if falls else np.nan
+
+        for index in range(len(table)):
+            if not np.isfinite(table[index, row]):
+                table[index, row] = np.nan
+
+
+@cache
+def _compiled() -> Any:
+    from numba import njit, types  # noqa: PLC0415 - takes half a second to import; paid at first use
+
+    compiled = njit(cache=True, nogil=True, error_model="numpy")(_figures)
+    grid = types.Array(types.float64, 2, "C")
+    compiled.compile((types.Array(types.float64, 2, "C", readonly=True), grid))
+    compiled.disable_compile()
+    return compiled

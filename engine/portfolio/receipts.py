@@ -1,0 +1,258 @@
+"""What comes back: the answer to a submission, a portfolio's standing, and the receipt that a person reads.
+
+An actor answers with arrays; the edge turns the rows it needs into receipts. A receipt is a pure function of
+the signal, its ledger row and its account vector, so the first receipt of a signal can be made again at any
+later time, to the byte.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.ledger_rows import LedgerRows, Outcome, reason
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action
+from raysignal.engine.portfolio.decisions import SIGNAL
+from raysignal.engine.portfolio.performance import Performance, performance_dicts
+
+
+class Taken(IntEnum):
+    """What became of a submitted row."""
+
+    ACCEPTED = 0
+    REPLAYED = 1
+    REFUSED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A portfolio as it stands.
+
+    Attributes:
+        portfolio: its name.
+        policy: its policy.
+        symbols: the symbols it has seen, in the order of their first signal.
+        count: how many signals it has processed.
+        last_us: the instant of the latest of them; None before the first.
+        sequence: the journal record up to which this holds; that record is durable.
+        account: float64[K], the kernel's account vector, from which `Performance.of` reads.
+    """
+
+    portfolio: str
+    policy: Policy
+    symbols: tuple[str, ...]
+    count: int
+    last_us: int | None
+    sequence: int
+    account: Floats
+
+    def as_dict(self) -> dict[str, Any]:
+        """The body of `GET /performance/{portfolio}`."""
+        return {
+            "portfolio": self.portfolio,
+            "policy": self.policy.as_dict(),
+            "symbols": list(self.symbols),
+            "signals": self.count,
+            "as_of": None if self.last_us is None else format_instant(self.last_us),
+            "sequence": self.sequence,
+            "performance": Performance.of(self.account).as_dict(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The answer to n submitted rows, in the order they were submitted; all that it accepts is durable.
+
+    Attributes:
+        taken: int8[n], a `Taken` each.
+        ordinal: int64[n], the row's place in the portfolio's history, from 0; -1 when refused.
+        errors: why a row was refused, by its place in the submission.
+        rows: n ledger rows (of the first time, for a replayed one), when receipts were asked for.
+        accounts: float64[n, K], the account after each row, when receipts were asked for.
+        standing: the portfolio after the submission.
+    """
+
+    taken: npt.NDArray[np.int8]
+    ordinal: Ints
+    errors: Mapping[int, RaysignalError]
+    standing: Standing
+    rows: LedgerRows | None = None
+    accounts: Floats | None = field(default=None, repr=False)
+
+    def counted(self, kind: Taken) -> int:
+        """How many rows were taken so."""
+        return int(np.count_nonzero(self.taken == kind))
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided about a signal.
+
+    Attributes:
+        action: what the ledger was told to do.
+        by: who decided.
+        explanation: JSON, or empty.
+    """
+
+    action: int
+    by: str = SIGNAL
+    explanation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One processed signal, found by its id.
+
+    Attributes:
+        portfolio, policy: whose it is.
+        batch: the signal with its features, a batch of one.
+        ordinal: its place in the portfolio's history, from 0.
+        sequence, record_row: the journal record it lies in, and its row there.
+        rows: its ledger row.
+        account: float64[K], the account after it.
+        decided: what was done with it, and by whom.
+    """
+
+    portfolio: str
+    policy: Policy
+    batch: SignalBatch
+    ordinal: int
+    sequence: int
+    record_row: int
+    rows: LedgerRows
+    account: Floats
+    decided: Decided
+
+    def receipt(self) -> dict[str, Any]:
+        """Its first receipt."""
+        (made,) = made_receipts(
+            portfolio=self.portfolio, policy=self.policy, batch=self.batch, ordinal=np.array([self.ordinal]),
+            rows=self.rows, accounts=self.account.reshape(1, -1), taken=np.array([Taken.ACCEPTED], np.int8),
+        )  # fmt: skip
+        assert made is not None
+        made["decision"] = {"action": _ACTIONS[self.decided.action], "by": self.decided.by}
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """Consecutive processed rows of a portfolio, for whoever follows it and puts them together.
+
+    Attributes:
+        first: the ordinal of the first.
+        parts: `SignalBatch.encode` of some of them each, n signals in all, with their features.
+        decision: int8[n], what the ledger was told to do.
+        renamed: symbols that got another name just before these rows, as (old, new); never between them.
+    """
+
+    first: int
+    parts: tuple[bytes, ...]
+    decision: npt.NDArray[np.int8]
+    renamed: tuple[tuple[str, str], ...] = ()
+
+    def batch(self, *, features: bool = True) -> SignalBatch:
+        """The n signals."""
+        return SignalBatch.concat([SignalBatch.decode(part, features=features) for part in self.parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Processed rows that the history does not hold yet: from ordinal `first` on, in the history's columns."""
+
+    portfolio: str
+    first: int
+    tables: list[pa.Table]
+
+
+def receipts(batch: SignalBatch, submission: Submission) -> list[dict[str, Any] | None]:
+    """The receipts of all rows as plain JSON values; None for a row that was refused."""
+    assert submission.rows is not None
+    assert submission.accounts is not None
+    standing = submission.standing
+    return made_receipts(
+        portfolio=standing.portfolio,
+        policy=standing.policy,
+        batch=batch,
+        ordinal=submission.ordinal,
+        rows=submission.rows,
+        accounts=submission.accounts,
+        taken=submission.taken,
+    )
+
+
+def receipt(batch: SignalBatch, submission: Submission, index: int) -> dict[str, Any]:
+    """The receipt of the row at `index`, which was not refused."""
+    made = receipts(batch, submission)[index]
+    assert made is not None
+    return made
+
+
+def made_receipts(
+    *,
+    portfolio: str,
+    policy: Policy,
+    batch: SignalBatch,
+    ordinal: Ints,
+    rows: LedgerRows,
+    accounts: Floats,
+    taken: npt.NDArray[np.int8],
+) -> list[dict[str, Any] | None]:
+    """Receipts from their parts, n of each; None where `taken` says refused."""
+    # Lists, because reading an array value by value costs more than all the rest.
+    figures = iter(performance_dicts(accounts[taken != Taken.REFUSED]))
+    own = {name: column.tolist() for name, column in rows.columns().items()}
+    signals = zip(
+        batch.signal_id.to_list(), batch.symbol.tolist(), batch.timestamp_us.tolist(), batch.action.tolist(),
+        batch.price.tolist(), ordinal.tolist(), taken.tolist(), strict=True,
+    )  # fmt: skip
+    made: list[dict[str, Any] | None] = []
+    for row, (signal_id, symbol, timestamp_us, action_code, price, place, kind) in enumerate(signals):
+        if kind == Taken.REFUSED:
+            made.append(None)
+            continue
+        action = _ACTIONS[action_code]
+        outcome, why = _OUTCOMES[own["outcome"][row]]
+        made.append({
+            "signal_id": signal_id,
+            "portfolio": portfolio,
+            "ordinal": place,
+            "symbol": batch.symbols[symbol],
+            "timestamp": format_instant(timestamp_us),
+            "signal": action,
+            "price": price,
+            "replayed": kind == Taken.REPLAYED,
+            "decision": {"action": action, "by": SIGNAL},
+            "outcome": outcome,
+            "reason": why,
+            "fill": _fill(policy, own["fill_quantity"][row], own["fill_price"][row], own["fee"][row]),
+            "return": own["signal_return"][row],
+            "performance": next(figures),
+        })  # fmt: skip
+    return made
+
+
+_ACTIONS = {int(action): action.name for action in Action}
+_OUTCOMES = {int(outcome): (outcome.name.lower(), reason(outcome)) for outcome in Outcome}
+
+
+def _fill(policy: Policy, quantity: float, price: float, fee: float) -> dict[str, Any] | None:
+    if quantity == 0.0:
+        return None
+    return {
+        "side": "BUY" if quantity > 0 else "SELL",
+        "quantity": abs(quantity),
+        "price": price,
+        "notional": abs(quantity) * price,
+        "fee": fee,
+        # With the policy `fill: next`, what is filled here is what the symbol's signal before decided.
+        "decided_by": "previous signal" if policy.fill == "next" else "this signal",
+    }

@@ -1,0 +1,392 @@
+"""The agent as an actor: one for the enhanced portfolio, detached and restarting; and the way to it."""
+
+import asyncio
+import gc
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import ray
+from pydantic import SecretStr
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+
+from raysignal.agents.adviser import Adviser
+from raysignal.agents.budget import Period
+from raysignal.agents.cassette import Cassette
+from raysignal.agents.enhanced import reading
+from raysignal.agents.enhanced.follower import PULL, Follower, Misfit
+from raysignal.agents.enhanced.log import OutcomeLog
+from raysignal.agents.enhanced.vectors import Feeder, SettledRows
+from raysignal.agents.gemini import KEY_VARIABLES, GeminiModel, api_key_in
+from raysignal.engine.core.errors import (
+    Fenced,
+    JournalDamaged,
+    PortfolioConflict,
+    RaysignalError,
+    SettingsError,
+    StoreUnavailable,
+)
+from raysignal.engine.core.private_files import cache_folder, restrict_new_files
+from raysignal.engine.journal.stores import open_stores
+from raysignal.runtime.agent_settings import model_of, terms_of, why_off
+from raysignal.runtime.local_cluster import NAMESPACE
+from raysignal.runtime.model_budget_actor import ClusterAllowance
+from raysignal.runtime.model_budget_actor import Terms as BudgetTerms
+from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.settings import SECRETS, Settings
+
+T = TypeVar("T")
+
+PAUSE_S = 0.02
+"""Between two pulls, so that a burst is decided together: this, and more for each row of the last one."""
+_PAUSE_A_ROW_S = 0.01
+_LONGEST_PAUSE_S = 0.25
+_LONGEST_REST_S = 0.02
+WAIT_S = 2.0
+RECORD_S = 10.0
+_NAME = "override-agent"
+_PATIENCE_S = 5.0
+_AGAIN_S = 1.0
+_LATER_S = 30.0
+_BURST = 8
+
+
+class Rest:
+    """Rests as long as there was work since the last rest, within a limit.
+
+    Other processes answer receipts meanwhile, on the same cores: the lowest priority gives way to them, but what is
+    shared (caches, the two threads of a core) is slower for as long as the agent works.
+    """
+
+    def __init__(self, longest_s: float = _LONGEST_REST_S) -> None:
+        self._longest_s = longest_s
+        self._since = time.monotonic()
+
+    async def __call__(self) -> None:
+        """Rest."""
+        await asyncio.sleep(min(time.monotonic() - self._since, self._longest_s))
+        self._since = time.monotonic()
+
+
+class OverrideActor:
+    """The mailbox of the agent, and the loop that keeps it going.
+
+    Args:
+        settings: the service's, as plain values.
+        api_key: of the model; None: as this process's environment has it.
+    """
+
+    async def __init__(self, settings: dict[str, Any], api_key: SecretStr | None) -> None:  # type: ignore[misc]
+        restrict_new_files()
+        self._settings = Settings(**settings)
+        if self._settings.agent_priority == "idle":
+            _stand_back()
+        self._terms = terms_of(self._settings)
+        self._api_key = api_key.get_secret_value() if api_key is not None else api_key_in(os.environ)
+        self._desk = Desk.connect(self._settings, direct=True)
+        self._rows = SettledRows()
+        self._feeder = Feeder(
+            chroma_place(self._settings), self._rows, name=f"outcomes-{self._terms.portfolio}"
+        )
+        self._feeder.start()
+        self._follower: Follower | None = None
+        self._log: OutcomeLog | None = None
+        self._trouble, self._mode = "starting", ""
+        self._allowance: ClusterAllowance | None = None
+        self._model_off = ""
+        self._adviser: Adviser | None = None
+        self._shown: dict[str, tuple[int, Any]] = {}
+        self._living = asyncio.create_task(self._live())
+
+    async def status(self) -> dict[str, Any]:
+        """See `GET /agent`."""
+        follower = self._follower
+        breaker = None if follower is None else follower.decider.breaker
+        primary, behind = await self._behind(follower)
+        return {
+            "on": True,
+            "why": None,
+            "trouble": self._trouble or None,
+            "primary": self._terms.primary,
+            "portfolio": self._terms.portfolio,
+            "mode": "gate" if self._adviser is None else "gate and model",
+            "model": await self._model_status(),
+            "horizon": self._settings.horizon,
+            "signals": primary,
+            "behind": behind,
+            "settled": 0 if follower is None else follower.shown.settled,
+            "decisions": {} if follower is None else dict(sorted(follower.counts.items())),
+            "breaker": None if breaker is None else breaker.status(),
+            "chroma": self._feeder.status(),
+            "pid": os.getpid(),
+        }
+
+    async def read(self, what: str) -> Any:
+        """`compare`, `accuracy` or `patterns`; a `RaysignalError` is returned, not raised."""
+        follower = self._follower
+        if follower is None:
+            return StoreUnavailable(f"the agent is not ready: {self._trouble}")
+        if what == "compare":
+            return await self._once("compare", follower, lambda: reading.compared(follower))
+        found = await self._once("accuracy", follower, lambda: reading.accuracy_of(follower))
+        if what == "accuracy":
+            return found.as_dict()
+        return {"n": found.n, "patterns": [cohort.as_dict() for cohort in found.patterns()]}
+
+    async def reset(self) -> Any:
+        """Close the breaker; whether it was open. A `RaysignalError` is returned, not raised."""
+        follower = self._follower
+        if follower is None:
+            return StoreUnavailable(f"the agent is not ready: {self._trouble}")
+        try:
+            return await follower.reset(time.time_ns() // 1000)
+        except RaysignalError as error:
+            return error
+
+    async def stop(self, patience_s: float) -> None:
+        """Decide what is there, put everything on record, and end; what takes longer is left to the next start."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience_s
+        while loop.time() < deadline and await self._is_behind():  # noqa: ASYNC110 - asked of another actor
+            await asyncio.sleep(PAUSE_S)
+        self._living.cancel()
+        await asyncio.gather(self._living, return_exceptions=True)
+        with suppress(RaysignalError):
+            if self._follower is not None:
+                await self._follower.record()
+        if self._log is not None:
+            self._log.close()
+        await asyncio.to_thread(self._feeder.close, max(0.5, deadline - loop.time()))
+        if self._allowance is not None:
+            self._allowance.end()
+
+    async def _live(self) -> None:
+        """Follow, whatever happens; after a failure a new follower goes on where the portfolios are."""
+        while True:
+            again_s = _AGAIN_S
+            try:
+                await self._follow()
+            except Fenced:
+                os._exit(1)  # another actor is the agent now; if this is still the one, Ray starts it anew
+            except (Misfit, PortfolioConflict, JournalDamaged, SettingsError) as error:
+                self._trouble, again_s = str(error), _LATER_S
+            except RaysignalError as error:
+                self._trouble = str(error)
+            except Exception as error:  # noqa: BLE001 - told by the status; the next life may do better
+                self._trouble = repr(error)
+            self._rows.follow(None)
+            self._follower = None
+            if self._log is not None:
+                self._log.close()
+            await asyncio.sleep(again_s)
+
+    async def _follow(self) -> None:
+        self._adviser = await self._made_adviser()
+        store = open_stores(self._settings.store).journal_store(f"agent={self._terms.portfolio}")
+        self._log = await asyncio.to_thread(OutcomeLog.open, store, self._terms.outcomes())
+        follower = Follower(self._desk, self._terms, self._log, adviser=self._adviser, rest=Rest())
+        self._trouble = "learning what was decided before"
+        await follower.recover()
+        gc.freeze()  # what is there by now stays, and would be searched for garbage again and again
+        self._rows.follow(follower)
+        self._follower, self._trouble = follower, ""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + RECORD_S
+        while True:
+            decided = await follower.step(WAIT_S)
+            if 0 < decided < PULL:
+                await asyncio.sleep(min(PAUSE_S + decided * _PAUSE_A_ROW_S, _LONGEST_PAUSE_S))
+            if loop.time() >= due:
+                await follower.record()
+                due = loop.time() + RECORD_S
+
+    async def _made_adviser(self) -> Adviser | None:
+        """Who asks the model; None, with the reason kept, if nobody can."""
+        settings = self._settings
+        if not self._api_key:
+            self._model_off = f"{' or '.join(KEY_VARIABLES)} is not set"
+            return None
+        if self._adviser is not None:
+            return self._adviser
+        try:
+            model = GeminiModel(model_of(settings), self._api_key)
+            await model.warm()
+            self._allowance = await asyncio.to_thread(
+                ClusterAllowance.connect,
+                BudgetTerms(
+                    settings.model_budget,
+                    Period.DAY,
+                    settings.model_per_minute,
+                    _BURST,
+                    budget_file(settings),
+                ),
+                name=f"model-budget-{self._terms.portfolio}",
+            )
+        except (ImportError, RaysignalError) as error:
+            self._model_off = str(error)
+            return None
+        return Adviser(
+            model, Cassette.live(), self._allowance, deadline_s=settings.model_deadline_s, concurrency=_BURST
+        )
+
+    async def _model_status(self) -> dict[str, Any]:
+        settings, adviser = self._settings, self._adviser
+        told: dict[str, Any] = {"name": settings.model, "why_off": self._model_off or None}
+        if adviser is None or self._allowance is None:
+            return told | {"budget": settings.model_budget, "left": None, "opinions": {}}
+        opinions = {reason.value: count for reason, count in sorted(adviser.counts.items())}
+        return told | {
+            "budget": settings.model_budget, "left": await self._allowance.left(), "opinions": opinions,
+        }  # fmt: skip
+
+    async def _behind(self, follower: Follower | None) -> tuple[int | None, int | None]:
+        """Signals of the primary portfolio, and how many of them are not decided yet."""
+        try:
+            async with asyncio.timeout(_PATIENCE_S / 2):
+                primary = (await self._desk.standing(self._terms.primary)).count
+        except (TimeoutError, RaysignalError):
+            return None, None
+        return primary, None if follower is None else max(0, primary - follower.shown.rows)
+
+    async def _is_behind(self) -> bool:
+        """Whether there is something left to be decided; not if the store does not say so."""
+        if self._follower is None:
+            return False
+        _, behind = await self._behind(self._follower)
+        return bool(behind)
+
+    async def _once(self, what: str, follower: Follower, work: Callable[[], T]) -> T:
+        """A result that is kept until there is more to say; one thread works it out."""
+        rows = follower.shown.rows
+        kept = self._shown.get(what)
+        if kept is None or kept[0] != rows:
+            kept = rows, await asyncio.to_thread(work)
+            self._shown[what] = kept
+        found: T = kept[1]
+        return found
+
+
+class Agent:
+    """The way to the agent of a service. Methods raise `RaysignalError`s only."""
+
+    def __init__(self, settings: Settings, api_key: str | None) -> None:
+        self._settings, self._api_key = settings, api_key
+        self._actor: Any = None
+
+    @classmethod
+    def connect(cls, settings: Settings, environ: Mapping[str, str]) -> "Agent | None":
+        """The agent, whose actor is made where there is none; None: there is none (`agent_settings.why_off`).
+
+        Raises:
+            SettingsError: a setting of the agent cannot be used.
+        """
+        if why_off(settings) is not None:
+            return None
+        terms_of(settings)
+        model_of(settings)
+        agent = cls(settings, api_key_in(environ))
+        agent._handle()
+        return agent
+
+    async def status(self) -> dict[str, Any]:
+        """See `OverrideActor.status`."""
+        answer: dict[str, Any] = await self._ask(lambda actor: actor.status.remote())
+        return answer
+
+    async def read(self, what: str) -> Any:
+        """See `OverrideActor.read`."""
+        return await self._ask(lambda actor: actor.read.remote(what))
+
+    async def reset(self) -> bool:
+        """See `OverrideActor.reset`."""
+        was_open: bool = await self._ask(lambda actor: actor.reset.remote())
+        return was_open
+
+    async def stop(self, patience_s: float) -> None:
+        """Put the agent away; it is ended even if it does not answer."""
+        actor = self._handle()
+        with suppress(RayError, TimeoutError):
+            async with asyncio.timeout(patience_s + 3.0):
+                await actor.stop.remote(patience_s)
+        ray.kill(actor)
+        self._actor = None
+
+    async def _ask(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE_S
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    answer = await call(self._handle())
+            except (ActorDiedError, ActorUnavailableError) as error:
+                if isinstance(error, ActorDiedError):
+                    self._actor = None
+                if loop.time() > deadline:
+                    raise StoreUnavailable(f"the agent did not come back: {error}") from error
+                await asyncio.sleep(0.05)
+            except TimeoutError as error:
+                raise StoreUnavailable(f"the agent did not answer within {_PATIENCE_S:g} s") from error
+            except RayTaskError as error:
+                raise error.cause from error
+            else:
+                if isinstance(answer, RaysignalError):
+                    raise answer
+                return answer
+
+    def _handle(self) -> Any:
+        if self._actor is None:
+            secret = {*SECRETS, "host", "port"}
+            self._actor = (
+                ray.remote(OverrideActor)
+                .options(
+                    name=f"{_NAME}-{self._settings.enhanced}",
+                    namespace=NAMESPACE,
+                    lifetime="detached",
+                    get_if_exists=True,
+                    num_cpus=0,
+                    max_restarts=-1,
+                    max_task_retries=0,
+                    max_concurrency=1_000,
+                )
+                .remote(
+                    self._settings.model_dump(mode="json", exclude=secret),
+                    None if self._api_key is None else SecretStr(self._api_key),
+                )
+            )
+        return self._actor
+
+
+def _stand_back() -> None:
+    """Leave the processor to whoever makes receipts: for this thread, and threads and children that it makes.
+
+    Ray's workers are all made nice alike, so being a little nicer would change little. Where others keep the processor
+    busy, nothing is left.
+    """
+    os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):
+        with suppress(PermissionError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def chroma_place(settings: Settings) -> str:
+    """Where the vectors lie."""
+    if settings.chroma:
+        return settings.chroma
+    if (folder := _store_folder(settings.store)) is not None:
+        return str(folder.with_name(f"{folder.name}-chroma"))
+    return str(cache_folder("vectors", settings.store))
+
+
+def budget_file(settings: Settings) -> str | None:
+    """Where the calls of the day are counted over restarts; None: nowhere, and a restart allows none that day."""
+    folder = _store_folder(settings.store)
+    return None if folder is None else str(folder / "state" / "model-budget.json")
+
+
+def _store_folder(store: str) -> Path | None:
+    parts = urlsplit(store)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None

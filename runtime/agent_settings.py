@@ -1,0 +1,60 @@
+"""What the settings say of the agent: its terms, its model, and whether there is one."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from raysignal.agents.breaker import BreakerRules
+from raysignal.agents.enhanced.terms import Terms
+from raysignal.agents.evidence import Recall
+from raysignal.agents.gate import GateRules
+from raysignal.agents.gemini import KEY_VARIABLES, ModelSettings, api_key_in
+from raysignal.agents.outcomes import Horizon
+from raysignal.agents.override import AgentRules
+from raysignal.engine.core.errors import InvalidField, SettingsError
+from raysignal.runtime.settings import PREFIX, Settings
+
+
+def terms_of(settings: Settings) -> Terms:
+    """The terms of a service's settings; `SettingsError` for values that cannot be."""
+    try:
+        rules = AgentRules(
+            horizon=Horizon.parse(settings.horizon, lag_us=round(settings.settlement_lag_s * 1e6)),
+            recall=Recall(neighbours=settings.neighbours),
+            gate=GateRules(least=settings.gate_least, against=settings.gate_against, grey=settings.gate_grey),
+        )
+    except InvalidField as error:
+        raise SettingsError(f"{PREFIX}{str(error.fields['field']).upper()}: {error}") from error
+    return Terms(
+        settings.primary, settings.enhanced, settings.policies()[settings.primary], rules,
+        BreakerRules(limit_bps=settings.breaker_limit_bps),
+    )  # fmt: skip
+
+
+def why_off(settings: Settings) -> str | None:
+    """Why a service with these settings has no agent; None: it has one."""
+    if not settings.enhanced:
+        return f"{PREFIX}ENHANCED is empty"
+    if find_spec("scipy") is None:
+        return "scipy is not installed; `pip install raysignal[agents]` brings what the agent needs"
+    return None
+
+
+def model_of(settings: Settings) -> ModelSettings:
+    """The model of the settings; `SettingsError` for one that cannot be."""
+    try:
+        return ModelSettings(model=settings.model, base_url=settings.model_url)
+    except InvalidField as error:
+        raise SettingsError(f"{PREFIX}{_VARIABLE[str(error.fields['field'])]}: {error}") from error
+
+
+def announcement(settings: Settings, environ: Mapping[str, str]) -> str:
+    """What the agent is going to do, in a line for people."""
+    if (why := why_off(settings)) is not None:
+        return f"off: {why}"
+    follows = f"{settings.enhanced} follows {settings.primary}"
+    if api_key_in(environ) is None:
+        return f"{follows}; the gate decides alone ({' or '.join(KEY_VARIABLES)} is not set)"
+    return f"{follows}; the gate decides, and {settings.model} in unclear cases"
+
+
+_VARIABLE = {"model": "MODEL", "base_url": "MODEL_URL"}

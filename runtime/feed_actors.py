@@ -1,0 +1,237 @@
+"""Feeds as Ray actors: one a venue, for all of its symbols, detached and restarting; and the way to them.
+
+An actor asks the venue how its numbers are written, opens the database, and runs a feed with its station for each
+symbol. What can heal is begun anew (`runtime.supervising`) where the database says it was: bars that are missing
+come from the venue's klines, signals that were not posted are posted, orders whose fate is not known are looked up.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from random import Random
+from typing import Any
+
+import ray
+import structlog
+from pydantic import SecretStr
+from ray.exceptions import RayError
+from structlog.typing import FilteringBoundLogger
+
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.private_files import restrict_new_files
+from raysignal.engine.core.signals import Signal
+from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.market.clocks import SystemClock
+from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.monitoring.health import HealthWatch
+from raysignal.engine.market.posting import answer_from_thread, post_from_thread
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.runtime.following import Around, Followed, following
+from raysignal.runtime.local_cluster import NAMESPACE
+from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.settings import SECRETS, Settings
+from raysignal.runtime.supervising import START_WITHIN_S, Supervisor
+
+_PATIENCE_S = 2.0
+_LIVES = "feeds/lives"
+
+
+class FeedActor:
+    """The feeds of one venue, and the way to ask them."""
+
+    async def __init__(  # type: ignore[misc]
+        self, settings: dict[str, Any], database_url: SecretStr, names: Sequence[str]
+    ) -> None:
+        restrict_new_files()
+        self._settings = Settings(**settings, database_url=database_url)
+        self._limits: dict[str, VenueLimits] = {}
+        self._database: Database | None = None
+        self._opening = asyncio.Lock()
+        self._feeds: dict[str, tuple[Supervisor, asyncio.Task[None]]] = {}
+        await self.follow(names)  # here, because Ray makes a killed actor anew by this alone
+
+    async def follow(self, names: Sequence[str]) -> None:
+        """Follow these, each `venue:symbol`, and nothing else."""
+        for name in [name for name in self._feeds if name not in names]:
+            await _ended(self._feeds.pop(name)[1])
+        for name in names:
+            if name not in self._feeds:
+                supervisor = Supervisor(
+                    name, partial(self._following, name), clock=SystemClock(), random=Random(),  # noqa: S311 - jitter
+                    log=json_lines(name), begun=partial(self._count_life, name),
+                )  # fmt: skip
+                self._feeds[name] = supervisor, asyncio.create_task(supervisor.run())
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        """See `GET /feed`."""
+        found = [await asyncio.to_thread(supervisor.status) for supervisor, _ in list(self._feeds.values())]
+        return [status | {"pid": os.getpid()} for status in found]
+
+    async def stop(self) -> None:
+        """Put on record what was seen, and end."""
+        await asyncio.gather(*(_ended(task) for _, task in self._feeds.values()))
+        self._feeds.clear()
+        if self._database is not None:
+            self._database.close()
+
+    @asynccontextmanager
+    async def _following(self, name: str) -> AsyncIterator[Followed]:
+        settings, loop = self._settings, asyncio.get_running_loop()
+        desk = Desk.connect(settings)
+
+        async def submit(batch: bytes) -> object:
+            return await desk.submit(
+                portfolio, batch, all_or_nothing=True,
+                accept_price_jump=False, receipts=False,
+            )  # fmt: skip
+
+        def post(signal: Signal) -> str:
+            return post_from_thread(signal, submit, loop)
+
+        portfolio = settings.feed_portfolio or settings.primary
+
+        def rename(old: str, new: str) -> bool:
+            return answer_from_thread(lambda: desk.rename_symbol(portfolio, old, new), loop)
+
+        around = Around(
+            await self._opened(), post, json_lines(name), SystemClock(), Random(),  # noqa: S311 - jitter
+            open_stores(settings.store).blobs, self._limits, rename,
+        )  # fmt: skip
+        async with following(name, settings, around) as followed:
+            yield followed
+
+    async def _opened(self) -> Database:
+        """The database, which all feeds share."""
+        async with self._opening:
+            if self._database is None:
+                address = self._settings.database_url.get_secret_value()
+                self._database = await asyncio.to_thread(open_database, address)
+        return self._database
+
+    def _count_life(self, name: str) -> int:
+        """The number of the life that begins, kept in the store so that a killed process goes on counting.
+
+        A store that does not answer is no reason not to live: then it is 0.
+        """
+        try:
+            blobs = open_stores(self._settings.store).blobs
+            held = sorted(int(each.rpartition("/")[2]) for each in blobs.list(f"{_LIVES}/{name}/"))
+            life = held[-1] + 1 if held else 1
+            blobs.put(f"{_LIVES}/{name}/{life}", b"")
+            for before in held:
+                blobs.delete(f"{_LIVES}/{name}/{before}")
+        except (RaysignalError, OSError, ValueError):
+            return 0
+        return life
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class Feeds:
+    """The way to the feeds of a service."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._venues: dict[str, list[str]] = {}
+        for name in settings.feeds:
+            self._venues.setdefault(name.partition(":")[0], []).append(name)
+        self._actors: dict[str, Any] = {}
+        self._health = {
+            name: HealthWatch(time.monotonic(), start_within_s=START_WITHIN_S) for name in settings.feeds
+        }
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Feeds":
+        """The feeds that the settings name; their actors are made where there are none.
+
+        Raises:
+            InvalidField: a venue that is none.
+        """
+        feeds = cls(settings)
+        for venue in feeds._venues:
+            venue_named(venue)
+        for venue in feeds._venues:
+            feeds._actor(venue)
+        return feeds
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        """What each says of itself, in the order of the settings; one that does not answer has a state and a reason."""
+        answers = await asyncio.gather(*(self._answer(venue) for venue in self._venues))
+        found = {status["name"]: status for answer in answers for status in answer}
+        return [found[name] for name in self._settings.feeds]
+
+    async def stop(self) -> None:
+        """End every feed; what they have seen is on record, or can be had again."""
+        for venue in self._venues:
+            actor = self._actor(venue)
+            with suppress(RayError, TimeoutError):
+                async with asyncio.timeout(10.0):
+                    await actor.stop.remote()
+            ray.kill(actor)
+        self._actors.clear()
+
+    async def _answer(self, venue: str) -> list[dict[str, Any]]:
+        """What an actor says, of all of its feeds."""
+        found: dict[str, dict[str, Any]] = {}
+        trouble = "its actor has not begun with it yet"
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                found = {status["name"]: status for status in await self._actor(venue).statuses.remote()}
+        except RayError as error:
+            self._actors.pop(venue, None)
+            trouble = f"its actor is away: {type(error).__name__}"
+        except TimeoutError:
+            trouble = f"its actor did not answer within {_PATIENCE_S:g} s"
+        names, now_s = self._venues[venue], time.monotonic()
+        for name in names:
+            health = self._health[name].judge("" if name in found else trouble, now_s)
+            if name not in found:
+                found[name] = {"name": name, "health": health.as_dict(), "trouble": trouble}
+        return [found[name] for name in names]
+
+    def _actor(self, venue: str) -> Any:
+        if venue not in self._actors:
+            secret = {*SECRETS, "host", "port"}
+            actor: Any = (
+                ray.remote(FeedActor)
+                .options(
+                    name=f"feeds-{venue}",
+                    namespace=NAMESPACE,
+                    lifetime="detached",
+                    get_if_exists=True,
+                    num_cpus=0,
+                    max_restarts=-1,
+                    max_task_retries=0,
+                    max_concurrency=1_000,
+                )
+                .remote(
+                    self._settings.model_dump(mode="json", exclude=secret), self._settings.database_url,
+                    self._venues[venue],
+                )
+            )  # fmt: skip
+            actor.follow.remote(self._venues[venue])  # one that is there already may follow others
+            self._actors[venue] = actor
+        return self._actors[venue]
+
+
+def json_lines(name: str) -> FilteringBoundLogger:
+    """A logger that writes a line of JSON an event to stderr, which is this worker's log file."""
+    logger: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+    ).bind(feed=name)
+    return logger

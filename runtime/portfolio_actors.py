@@ -1,0 +1,340 @@
+"""Portfolios as Ray actors, and the desk through which everyone talks to them.
+
+An actor is a mailbox with an address: one a shard, detached, restarting, found by name. Portfolios are spread
+over the shards by a hash of their name. The desk hides shards and restarts: a call that an actor's death cut
+short is sent again, which the identity of signals makes safe.
+"""
+
+import asyncio
+import gc
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+import structlog
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+
+from raysignal.engine.core.digests import Ints
+from raysignal.engine.core.errors import RaysignalError, SettingsError, StoreUnavailable
+from raysignal.engine.core.instants import zone_named
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.private_files import cache_folder, restrict_new_files
+from raysignal.engine.journal.layout import owner, shard_of, write_layout
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.portfolio.consistency import check_acknowledged
+from raysignal.engine.portfolio.mailbox import Mailbox
+from raysignal.engine.portfolio.receipts import Followed, Found, Recent, Standing, Submission
+from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.runtime.direct import DirectLine, DirectLines, DirectServer, LineBroken
+from raysignal.runtime.local_cluster import NAMESPACE
+from raysignal.runtime.settings import SECRETS, Settings
+from raysignal.runtime.submission_messages import decode_answer, decode_request, encode_answer, encode_request
+
+T = TypeVar("T")
+
+_PATIENCE_S = 30.0
+_RETRY_S = 0.05
+# Ray carries more than this better, through its object store.
+_DIRECT_BYTES = 64 * 1024
+
+
+class PortfolioActor:
+    """The mailbox of one shard, as an actor. Errors of the project travel as values, so that none is wrapped."""
+
+    def __init__(self, shard: int, settings: dict[str, Any]) -> None:
+        restrict_new_files()
+        # Background work in Python (history, recall) must not hold up the event loop for long.
+        sys.setswitchinterval(0.0005)
+        self._mailbox = mailbox_of(Settings(**settings), shard, on_fenced=_die)
+        self._direct: asyncio.Task[DirectServer] | None = None
+
+    async def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """Call a method of the mailbox; a `RaysignalError` is returned, not raised."""
+        try:
+            return await getattr(self._mailbox, method)(*args, **options)
+        except RaysignalError as error:
+            return error
+
+    async def observe(self) -> dict[str, Any]:
+        """See `Mailbox.observe`."""
+        return self._mailbox.observe() | {"pid": os.getpid(), "node": _node()}
+
+    async def direct_line(self) -> tuple[str, str]:
+        """Where submissions may be sent without Ray: the node, and the path of a socket there."""
+        if self._direct is None:
+            self._direct = asyncio.ensure_future(DirectServer.open(self._submit))
+        return _node(), (await asyncio.shield(self._direct)).path
+
+    async def _submit(self, message: bytes) -> bytes:
+        request = decode_request(message)
+        return encode_answer(
+            await self.call("submit", request.portfolio, request.encoded, **request.options())
+        )
+
+
+def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None]) -> Mailbox:
+    """The mailbox of one shard of a configured store; nothing is opened before its first call."""
+    limits = Limits(
+        max_price_jump=settings.max_price_jump, checkpoint_rows=settings.snapshot_rows,
+        zone=zone_named(settings.timezone),
+    )  # fmt: skip
+    policies = {
+        name: policy
+        for name, policy in settings.policies().items()
+        if shard_of(name, settings.shards) == shard
+    }
+    name, number = f"shard={shard:04d}", shard
+
+    def cache_dir() -> Path:
+        return cache_folder("index", settings.store) / name
+
+    def open_shard(durable: int) -> Shard:
+        stores = open_stores(settings.store)
+        # Before anything is made: where the store's folder is away, its place is no store that has not been made yet.
+        check_acknowledged(stores.journal_store(name), durable)
+        stores.probe()
+        write_layout(stores, settings.shards)
+        shard = Shard.open(
+            stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
+            cache_dir=cache_dir(), limits=limits, policies=policies,
+            owns=owner(number, settings.shards),
+        )  # fmt: skip
+        tell_found(name, shard)
+        # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.
+        gc.freeze()
+        return shard
+
+    def view_shard(last: int | None) -> Shard:
+        stores = open_stores(settings.store)
+        return Shard.view(
+            stores.journal_store(name), stores.blobs, prefix=f"state/{name}", cache_dir=cache_dir(),
+            limits=limits, last=last,
+        )  # fmt: skip
+
+    return Mailbox(
+        open_shard, view_shard, clock=time.perf_counter, flush_s=settings.flush_s, on_fenced=on_fenced
+    )
+
+
+def tell_found(name: str, shard: Shard) -> None:
+    """Write to the log what a start found in the journal."""
+    found = shard.found
+    structlog.wrap_logger(
+        structlog.WriteLogger(sys.stderr),
+        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
+    ).info(
+        "journal opened", journal=name, files=found.files, records=found.last, bytes_cut=found.cut,
+        last_file=found.file, epoch=shard.journal.epoch,
+        signals={portfolio: each.count for portfolio, each in shard.portfolios.items()}, beyond_the_journal=0,
+    )  # fmt: skip
+
+
+class Desk:
+    """The way to the portfolios. Methods raise `RaysignalError`s only; `StoreUnavailable` if no actor answers."""
+
+    def __init__(self, settings: Settings, *, direct: bool = False) -> None:
+        self.settings = settings
+        self._actors: dict[int, Any] = {}
+        self._lines = DirectLines(self._direct_line) if direct else None
+
+    @classmethod
+    def connect(cls, settings: Settings, *, direct: bool = False) -> "Desk":
+        """The desk of a configured store; its actors are created where they do not exist.
+
+        Args:
+            settings: of the service.
+            direct: whether submissions go by a direct line to actors on this node, for whoever sends many from
+                one event loop.
+
+        Raises:
+            SettingsError: a `file:` store on several nodes that is not said to be shared.
+        """
+        every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        nodes = [node for node in every if node["Alive"]]
+        if len(nodes) > 1 and settings.store.startswith("file:") and not settings.store_shared:
+            raise SettingsError(
+                f"store is {settings.store!r} on a cluster of {len(nodes)} nodes, where an actor that restarts on "
+                "another node would find an empty folder; expected s3://bucket/prefix, or "
+                "RAYSIGNAL_STORE_SHARED=true if every node sees the same folder there"
+            )
+        desk = cls(settings, direct=direct)
+        for shard in range(settings.shards):
+            desk._actor(shard)
+        return desk
+
+    async def submit(
+        self,
+        portfolio: str,
+        encoded: bytes,
+        *,
+        all_or_nothing: bool,
+        accept_price_jump: bool,
+        receipts: bool,
+        positions: Ints | None = None,
+        decisions: bytes | None = None,
+    ) -> Submission:
+        """See `Mailbox.submit`."""
+        options: dict[str, Any] = {
+            "all_or_nothing": all_or_nothing, "accept_price_jump": accept_price_jump, "receipts": receipts,
+            "positions": positions, "decisions": decisions,
+        }  # fmt: skip
+        answer: Submission
+        if self._lines is not None and len(encoded) <= _DIRECT_BYTES:
+            line = self._lines.to(shard_of(portfolio, self.settings.shards))
+            if line is not None:
+                with suppress(LineBroken):
+                    return _raised(
+                        decode_answer(await line.ask(encode_request(portfolio, encoded, **options)))
+                    )
+        answer = await self._call(portfolio, "submit", portfolio, encoded, **options)
+        return answer
+
+    async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]:
+        """See `Mailbox.create`."""
+        answer: tuple[Standing, bool] = await self._call(portfolio, "create", portfolio, policy)
+        return answer
+
+    async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool:
+        """See `Mailbox.rename_symbol`."""
+        answer: bool = await self._call(portfolio, "rename_symbol", portfolio, old, new)
+        return answer
+
+    async def standing(self, portfolio: str) -> Standing:
+        """One portfolio as it stands."""
+        answer: list[Standing] = await self._call(portfolio, "standings", portfolio)
+        return answer[0]
+
+    async def standings(self) -> list[Standing]:
+        """Every portfolio as it stands, by name."""
+        parts: list[list[Standing]] = await self._all("standings")
+        return sorted((standing for part in parts for standing in part), key=lambda each: each.portfolio)
+
+    async def find(self, portfolio: str, signal_id: str) -> Found:
+        """See `Shard.find`."""
+        answer: Found = await self._call(portfolio, "find", portfolio, signal_id)
+        return answer
+
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None:
+        """See `Mailbox.follow`."""
+        answer: Followed | None = await self._call(portfolio, "follow", portfolio, first, limit, wait_s)
+        return answer
+
+    async def recent(self, portfolio: str) -> Recent:
+        """See `Shard.recent`."""
+        answer: Recent = await self._call(portfolio, "recent", portfolio)
+        return answer
+
+    async def ready(self) -> list[int]:
+        """The last durable record of every shard; raises when one cannot commit."""
+        answer: list[int] = await self._all("ready")
+        return answer
+
+    async def flush(self) -> None:
+        """Write all that is durable to the history, with a snapshot."""
+        await self._all("flush")
+
+    async def observe(self) -> list[dict[str, Any]]:
+        """Counts and depths of every shard, see `Mailbox.observe`."""
+        shards = range(self.settings.shards)
+        return list(
+            await asyncio.gather(
+                *(self._patiently(shard, lambda actor: actor.observe.remote()) for shard in shards)
+            )
+        )
+
+    async def close(self) -> None:
+        """Flush, and end the actors; what is stored stays. They end as well when the store cannot be written."""
+        if self._lines is not None:
+            self._lines.close()
+        try:
+            await self._all("close")
+        finally:
+            for actor in self._actors.values():
+                ray.kill(actor)
+            self._actors.clear()
+
+    async def _direct_line(self, shard: int) -> DirectLine | None:
+        """A direct line to an actor; None if it is on another node, or does not answer."""
+        try:
+            node, path = await self._patiently(shard, lambda actor: actor.direct_line.remote())
+        except (RaysignalError, RayError):
+            return None  # the ordinary way says what there is to say
+        return await DirectLine.connect(path) if node == _node() else None
+
+    async def _call(self, portfolio: str, method: str, *args: Any, **options: Any) -> Any:
+        shard = shard_of(portfolio, self.settings.shards)
+        return await self._patiently(shard, lambda actor: actor.call.remote(method, *args, **options))
+
+    async def _all(self, method: str) -> list[Any]:
+        return list(
+            await asyncio.gather(
+                *(
+                    self._patiently(shard, lambda actor: actor.call.remote(method))
+                    for shard in range(self.settings.shards)
+                )
+            )
+        )
+
+    async def _patiently(self, shard: int, call: Callable[[Any], Awaitable[T]]) -> T:
+        """Call an actor; while it restarts, call again, for as long as patience lasts."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _PATIENCE_S
+        while True:
+            try:
+                answer = await call(self._actor(shard))
+            except (ActorDiedError, ActorUnavailableError) as error:
+                if isinstance(error, ActorDiedError):
+                    self._actors.pop(shard, None)
+                if loop.time() > deadline:
+                    raise StoreUnavailable(
+                        f"the portfolio actor of shard {shard} did not come back within {_PATIENCE_S:g} s: {error}"
+                    ) from error
+                await asyncio.sleep(_RETRY_S)
+            except RayTaskError as error:
+                raise error.cause from error
+            else:
+                return _raised(answer)
+
+    def _actor(self, shard: int) -> Any:
+        if shard not in self._actors:
+            self._actors[shard] = (
+                ray.remote(PortfolioActor)
+                .options(
+                    name=f"portfolios-{shard}",
+                    namespace=NAMESPACE,
+                    lifetime="detached",
+                    get_if_exists=True,
+                    num_cpus=0,
+                    max_restarts=-1,
+                    max_task_retries=0,
+                    max_concurrency=10_000,
+                )
+                .remote(shard, _plain(self.settings))
+            )
+        return self._actors[shard]
+
+
+def _raised(answer: T | RaysignalError) -> T:
+    if isinstance(answer, RaysignalError):
+        raise answer
+    return answer
+
+
+def _node() -> str:
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """What an actor needs of the settings; secrets stay at the edge."""
+    return settings.model_dump(mode="json", exclude={*SECRETS, "host", "port"})
+
+
+def _die() -> None:
+    """A writer that was superseded has nothing more to say; Ray starts it anew if it is still the one."""
+    os._exit(1)
