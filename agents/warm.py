@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from raysignal.agents.breaker import Breaker, BreakerRules
-from raysignal.agents.gate import GateRules
-from raysignal.agents.outcomes import Horizon
-from raysignal.agents.override import AgentRules, Override
-from raysignal.agents.precedents import shown_of
-from raysignal.agents.relevance import Relevance
+from raysignal.agents.override.agent import AgentRules, Override
+from raysignal.agents.override.breaker import Breaker, BreakerRules
+from raysignal.agents.override.gate import GateRules
+from raysignal.agents.override.outcomes import Horizon
+from raysignal.agents.override.precedents import shown_of
+from raysignal.agents.override.relevance import Relevance
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.policy import Policy
 

@@ -13,8 +13,8 @@ import chromadb
 import numpy as np
 
 from benchmarks.figures import Figure
-from raysignal.agents.override import AgentRules, Override
-from raysignal.agents.situations import Singles
+from raysignal.agents.override.agent import AgentRules, Override
+from raysignal.agents.override.situations import Singles
 from raysignal.agents.warm import warm
 from raysignal.data.generator import GeneratorSpec, generate_with_truth
 from raysignal.engine.core.columns import SignalBatch, TextColumn

@@ -147,7 +147,7 @@ def _has_aws_credentials() -> bool:
 
 def check_model_key(environment: Mapping[str, str]) -> Finding:
     """Whether a model can be asked, and what happens if not; the key is not shown."""
-    from raysignal.agents.gemini import KEY_VARIABLES, api_key_in  # noqa: PLC0415 - for this check alone
+    from raysignal.agents.llm.gemini import KEY_VARIABLES, api_key_in  # noqa: PLC0415 - for this check alone
 
     if api_key_in(environment) is None:
         return Finding(

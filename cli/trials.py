@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from raysignal.agents.cassette import Mode
-from raysignal.agents.gemini import KEY_VARIABLES, LIST_PRICES, ModelSettings, api_key_in
-from raysignal.agents.outcomes import Horizon
+from raysignal.agents.llm.cassette import Mode
+from raysignal.agents.llm.gemini import KEY_VARIABLES, LIST_PRICES, ModelSettings, api_key_in
+from raysignal.agents.override.outcomes import Horizon
 from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError
 from raysignal.engine.core.instants import parse_bar
 from raysignal.engine.core.policy import Policy

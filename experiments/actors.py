@@ -12,10 +12,10 @@ import numpy.typing as npt
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raysignal.agents.adviser import Adviser
-from raysignal.agents.budget import Allowance, Budget, RateLimiter, StateFile
-from raysignal.agents.cassette import Cassette, Mode
-from raysignal.agents.gemini import GeminiModel, Model, ModelSettings, NoModel
+from raysignal.agents.llm.adviser import Adviser
+from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter, StateFile
+from raysignal.agents.llm.cassette import Cassette, Mode
+from raysignal.agents.llm.gemini import GeminiModel, Model, ModelSettings, NoModel
 from raysignal.agents.verdicts import Codes
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import RaysignalError

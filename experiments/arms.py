@@ -16,14 +16,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from raysignal.agents.adviser import Adviser
-from raysignal.agents.breaker import BreakerRules
-from raysignal.agents.deciding import Begun, Decider, Judged, ask
-from raysignal.agents.gate import REASONS
 from raysignal.agents.labels import Labels
-from raysignal.agents.outcomes import NEVER_US, Settler
-from raysignal.agents.override import AgentRules
-from raysignal.agents.situations import LONGEST_LABEL, REGIMES, Encoder
+from raysignal.agents.llm.adviser import Adviser
+from raysignal.agents.override.agent import AgentRules
+from raysignal.agents.override.breaker import BreakerRules
+from raysignal.agents.override.deciding import Begun, Decider, Judged, ask
+from raysignal.agents.override.gate import REASONS
+from raysignal.agents.override.outcomes import NEVER_US, Settler
+from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
 from raysignal.agents.verdicts import Codes, Reason, decided
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Floats

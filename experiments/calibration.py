@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.agents.intervals import dependence, dependence_of_part, share_interval
+from raysignal.agents.override.intervals import dependence, dependence_of_part, share_interval
 from raysignal.experiments.results import ArmResult, Flags, Floats, Stream
 
 BINS = 10
@@ -27,7 +27,8 @@ class Bin:
     Attributes:
         n, right: how many, and how many of them were right.
         mean_p: what they said on average.
-        share: right / n, with its 95 % Wilson interval at the number of independent rows (`agents.intervals`); NaN
+        share: right / n, with its 95 % Wilson interval at the number of independent rows
+        (`agents.override.intervals`); NaN
             where that is not known.
     """
 

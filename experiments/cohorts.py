@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from raysignal.agents.accuracy import Accuracy, accuracy
 from raysignal.agents.labels import Labels
+from raysignal.agents.override.accuracy import Accuracy, accuracy
 from raysignal.agents.verdicts import Verdict
 from raysignal.experiments.results import Stream
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from raysignal.agents.prompting import load_prompt
+from raysignal.agents.llm.prompting import load_prompt
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
@@ -184,7 +184,7 @@ def _manifest(
 
 
 def _cassette_hash(asking: Asking) -> str:
-    from raysignal.agents.cassette import Cassette  # noqa: PLC0415 - beside the one use
+    from raysignal.agents.llm.cassette import Cassette  # noqa: PLC0415 - beside the one use
 
     assert asking.cassette is not None
     with Cassette.replay(asking.cassette) as recorded:

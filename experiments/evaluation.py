@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.agents.accuracy import Accuracy
+from raysignal.agents.override.accuracy import Accuracy
 from raysignal.agents.verdicts import By, Verdict
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.calibration import Calibration, calibration_of

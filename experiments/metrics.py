@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raysignal.agents.accuracy import Accuracy, Cohort
-from raysignal.agents.intervals import Interval
+from raysignal.agents.override.accuracy import Accuracy, Cohort
+from raysignal.agents.override.intervals import Interval
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.calibration import Bin, Calibration

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.agents.intervals import Interval, by_instant, mean_interval, mean_p_values
+from raysignal.agents.override.intervals import Interval, by_instant, mean_interval, mean_p_values
 from raysignal.experiments.results import (
     ArmResult,
     Codes,

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.agents.intervals import by_instant, dependence
+from raysignal.agents.override.intervals import by_instant, dependence
 from raysignal.agents.verdicts import Verdict
 from raysignal.experiments.paired import FEWEST, POWER, detectable, follow_one_another, one_sided_level
 from raysignal.experiments.results import Flags, Floats, Ints

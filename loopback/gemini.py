@@ -23,7 +23,7 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from raysignal.agents.prompting import data_in
+from raysignal.agents.llm.prompting import data_in
 
 _PATH = re.compile(r"/v1beta/models/([A-Za-z0-9._-]+):generateContent")
 _BODY_LIMIT = 4_000_000

@@ -14,14 +14,14 @@ import ray
 from pydantic import SecretStr
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
-from raysignal.agents.adviser import Adviser
-from raysignal.agents.budget import Period
-from raysignal.agents.cassette import Cassette
-from raysignal.agents.enhanced import reading
-from raysignal.agents.enhanced.follower import PULL, Follower, Misfit
-from raysignal.agents.enhanced.log import OutcomeLog
-from raysignal.agents.enhanced.vectors import Feeder, SettledRows
-from raysignal.agents.gemini import KEY_VARIABLES, GeminiModel, api_key_in
+from raysignal.agents.llm.adviser import Adviser
+from raysignal.agents.llm.budget import Period
+from raysignal.agents.llm.cassette import Cassette
+from raysignal.agents.llm.gemini import KEY_VARIABLES, GeminiModel, api_key_in
+from raysignal.agents.override import reading
+from raysignal.agents.override.follower import PULL, Follower, Misfit
+from raysignal.agents.override.log import OutcomeLog
+from raysignal.agents.override.outcome_vectors import Feeder, SettledRows
 from raysignal.engine.core.errors import (
     Fenced,
     JournalDamaged,

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from raysignal.agents.breaker import BreakerRules
-from raysignal.agents.enhanced.terms import Terms
-from raysignal.agents.evidence import Recall
-from raysignal.agents.gate import GateRules
-from raysignal.agents.gemini import KEY_VARIABLES, ModelSettings, api_key_in
-from raysignal.agents.outcomes import Horizon
-from raysignal.agents.override import AgentRules
+from raysignal.agents.llm.gemini import KEY_VARIABLES, ModelSettings, api_key_in
+from raysignal.agents.override.agent import AgentRules
+from raysignal.agents.override.breaker import BreakerRules
+from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.gate import GateRules
+from raysignal.agents.override.outcomes import Horizon
+from raysignal.agents.override.terms import Terms
 from raysignal.engine.core.errors import InvalidField, SettingsError
 from raysignal.runtime.settings import PREFIX, Settings
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError
 
-from raysignal.agents.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile
+from raysignal.agents.llm.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import SettingsError
 from raysignal.runtime.local_cluster import NAMESPACE

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from raysignal.agents.adviser import Adviser
-from raysignal.agents.briefs import Brief, Precedent
-from raysignal.agents.budget import Allowance, Budget, RateLimiter
-from raysignal.agents.calls import Request
-from raysignal.agents.cassette import Cassette
-from raysignal.agents.gemini import GeminiModel, ModelSettings
-from raysignal.agents.prompting import load_prompt
+from raysignal.agents.llm.adviser import Adviser
+from raysignal.agents.llm.briefs import Brief, Precedent
+from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter
+from raysignal.agents.llm.calls import Request
+from raysignal.agents.llm.cassette import Cassette
+from raysignal.agents.llm.gemini import GeminiModel, ModelSettings
+from raysignal.agents.llm.prompting import load_prompt
 from raysignal.agents.verdicts import Verdict
 
 KEY = "a-key-for-tests"

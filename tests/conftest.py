@@ -17,7 +17,7 @@ settings.load_profile("raysignal")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_model_but_on_loopback() -> Iterator[None]:
-    """No test reaches Google, nor does a process that a test starts: see `agents.gemini.LOOPBACK_ONLY`."""
+    """No test reaches Google, nor does a process that a test starts: see `agents.llm.gemini.LOOPBACK_ONLY`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSIGNAL_MODEL_LOOPBACK_ONLY", "1")
         for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.agents.breaker import BreakerRules
-from raysignal.agents.enhanced.follower import Follower
-from raysignal.agents.enhanced.log import OutcomeLog
-from raysignal.agents.enhanced.terms import Terms
-from raysignal.agents.evidence import Recall
-from raysignal.agents.gate import GateRules
-from raysignal.agents.outcomes import Horizon
-from raysignal.agents.override import AgentRules
+from raysignal.agents.override.agent import AgentRules
+from raysignal.agents.override.breaker import BreakerRules
+from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.follower import Follower
+from raysignal.agents.override.gate import GateRules
+from raysignal.agents.override.log import OutcomeLog
+from raysignal.agents.override.outcomes import Horizon
+from raysignal.agents.override.terms import Terms
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.core.instants import format_instant

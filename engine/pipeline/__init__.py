@@ -1,0 +1,1 @@
+"""The decision path: from market events to signals, orders and positions."""

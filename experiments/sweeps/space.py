@@ -19,7 +19,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any
 
-from raysignal.agents.gate import GateRules
+from raysignal.agents.override.gate import GateRules
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.strategies import registry

@@ -18,8 +18,9 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.agents.accuracy import accuracy
-from raysignal.agents.intervals import (
+from raysignal.agents.labels import Labels
+from raysignal.agents.override.accuracy import accuracy
+from raysignal.agents.override.intervals import (
     ENOUGH_ROWS,
     Floats,
     by_instant,
@@ -28,7 +29,6 @@ from raysignal.agents.intervals import (
     share_interval,
     wilson,
 )
-from raysignal.agents.labels import Labels
 
 LENGTHS = (30, 100, 300, 1_000, 4_000)
 TRIES = 1_000

@@ -18,7 +18,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from raysignal.agents.breaker import BreakerRules
+from raysignal.agents.override.breaker import BreakerRules
 from raysignal.experiments import arms
 from raysignal.experiments.arms import Trial
 from raysignal.experiments.paired import Assessment, Judgment, assess

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from raysignal.agents.deciding import Decider
-from raysignal.agents.enhanced.terms import Terms
+from raysignal.agents.override.deciding import Decider
+from raysignal.agents.override.terms import Terms
 from raysignal.agents.verdicts import decided
 from raysignal.runtime.agent_settings import terms_of
 from raysignal.runtime.settings import Settings

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.agents.outcomes import Horizon, Outcomes, Settler
+from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.verdicts import Verdict, decided
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.ledger_rows import LedgerRows

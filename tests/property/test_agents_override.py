@@ -7,10 +7,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.agents.evidence import Evidence, Recall
-from raysignal.agents.gate import REASONS, GateRules, Ruling
-from raysignal.agents.outcomes import Horizon, Outcomes
-from raysignal.agents.override import AgentRules, Override, Taken
+from raysignal.agents.override.agent import AgentRules, Override, Taken
+from raysignal.agents.override.evidence import Evidence, Recall
+from raysignal.agents.override.gate import REASONS, GateRules, Ruling
+from raysignal.agents.override.outcomes import Horizon, Outcomes
 from raysignal.agents.verdicts import By, Reason, Verdict
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.policy import Policy

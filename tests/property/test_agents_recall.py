@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.agents.memory import OutcomeMemory
-from raysignal.agents.outcomes import Horizon, Outcomes, Settler
-from raysignal.agents.situations import Encoder, Situations
+from raysignal.agents.override.memory import OutcomeMemory
+from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
+from raysignal.agents.override.situations import Encoder, Situations
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField, LookAhead
 from raysignal.engine.core.policy import Policy

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from raysignal.agents.intervals import by_instant, dependence, mean_interval, share_interval
+from raysignal.agents.override.intervals import by_instant, dependence, mean_interval, share_interval
 
 rows = st.integers(0, 80)
 series = rows.flatmap(lambda n: arrays.arrays(np.float64, n, elements=st.integers(-1_000, 1_000).map(float)))

@@ -6,7 +6,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.agents.budget import Budget, Period, RateLimiter
+from raysignal.agents.llm.budget import Budget, Period, RateLimiter
 from raysignal.engine.core.instants import DAY_US
 
 STEPS = st.lists(

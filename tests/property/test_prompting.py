@@ -6,7 +6,15 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.agents.prompting import CLOSING, NAME_LIMIT, OPENING, TEXT_LIMIT, clean, data_in, load_prompt
+from raysignal.agents.llm.prompting import (
+    CLOSING,
+    NAME_LIMIT,
+    OPENING,
+    TEXT_LIMIT,
+    clean,
+    data_in,
+    load_prompt,
+)
 from tests.advising import BRIEF, brief
 
 # Text as feeds send it, surrogates included, and much of what is special to prompts and to Unicode.

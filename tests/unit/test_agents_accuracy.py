@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.accuracy import accuracy, benjamini_hochberg
 from raysignal.agents.labels import Labels
+from raysignal.agents.override.accuracy import accuracy, benjamini_hochberg
 
 
 def found_in(sides, moves, cost=5.0, symbols=None, **dimensions):

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from raysignal.agents.adviser import RATIONALE_LIMIT, Adviser, Circuit
-from raysignal.agents.budget import RateLimiter
-from raysignal.agents.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn
-from raysignal.agents.cassette import Cassette
-from raysignal.agents.gemini import ModelSettings, NoModel, Price
-from raysignal.agents.prompting import load_prompt, read_prompt
+from raysignal.agents.llm.adviser import RATIONALE_LIMIT, Adviser, Circuit
+from raysignal.agents.llm.budget import RateLimiter
+from raysignal.agents.llm.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn
+from raysignal.agents.llm.cassette import Cassette
+from raysignal.agents.llm.gemini import ModelSettings, NoModel, Price
+from raysignal.agents.llm.prompting import load_prompt, read_prompt
 from raysignal.agents.verdicts import Reason, Verdict
 from raysignal.engine.core.errors import CassetteMiss, InvalidField
 from raysignal.loopback.gemini import Behaviour, Loopback
@@ -350,7 +350,7 @@ async def test_a_prompt_that_was_changed_is_a_miss_that_shows_the_change(
     async with advising(server.url, cassette=Cassette.record(recording)) as asked:
         await asked.ask(BRIEF)
     no_network(monkeypatch)
-    file = (resources.files("raysignal.agents") / "prompts" / "override_v1.md").read_bytes()
+    file = (resources.files("raysignal.agents.llm") / "prompts" / "override_v1.md").read_bytes()
     changed = read_prompt(file.replace(b"Do not invent labels.", b"Be brave."))
     with pytest.raises(CassetteMiss, match=r"\n-5\. .* Do not invent labels\.\n\+5\. .* Be brave\.\n"):
         await replaying(recording, server.url, prompt=changed).ask(BRIEF)

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.agents.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile, pass_through
+from raysignal.agents.llm.budget import (
+    Admission,
+    Allowance,
+    Budget,
+    Period,
+    RateLimiter,
+    StateFile,
+    pass_through,
+)
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
 from raysignal.engine.core.instants import DAY_US

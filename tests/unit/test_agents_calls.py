@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raysignal.agents.calls import (
+from raysignal.agents.llm.calls import (
     RAW_LIMIT,
     Answer,
     Failure,
@@ -15,7 +15,7 @@ from raysignal.agents.calls import (
     read_verdict,
     response_schema,
 )
-from raysignal.agents.prompting import load_prompt
+from raysignal.agents.llm.prompting import load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
 from tests.advising import brief, request_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.agents.calls import Answer, Failure, Request, Usage, VerdictIn
-from raysignal.agents.cassette import Cassette, Take
+from raysignal.agents.llm.calls import Answer, Failure, Request, Usage, VerdictIn
+from raysignal.agents.llm.cassette import Cassette, Take
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import CassetteMiss, SettingsError, UnreadableInput
 from tests.advising import brief, request_of

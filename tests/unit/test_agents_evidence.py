@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from scipy.stats import beta
 
-from raysignal.agents.evidence import LAGS, Recall, Witness, _correlation, _effective
-from raysignal.agents.gate import GateRules
-from raysignal.agents.memory import OutcomeMemory
-from raysignal.agents.outcomes import Horizon, Settler
-from raysignal.agents.override import AgentRules, Override
-from raysignal.agents.relevance import Relevance, relate
-from raysignal.agents.situations import MOST_LABELS, Encoder
+from raysignal.agents.override.agent import AgentRules, Override
+from raysignal.agents.override.evidence import LAGS, Recall, Witness, _correlation, _effective
+from raysignal.agents.override.gate import GateRules
+from raysignal.agents.override.memory import OutcomeMemory
+from raysignal.agents.override.outcomes import Horizon, Settler
+from raysignal.agents.override.relevance import Relevance, relate
+from raysignal.agents.override.situations import MOST_LABELS, Encoder
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import beta
 
-from raysignal.agents.evidence import Evidence
-from raysignal.agents.gate import REASONS, GateRules, rule
+from raysignal.agents.override.evidence import Evidence
+from raysignal.agents.override.gate import REASONS, GateRules, rule
+from raysignal.agents.override.worth import Worth
 from raysignal.agents.verdicts import By, Reason, Verdict
-from raysignal.agents.worth import Worth
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from tests.effort import examples

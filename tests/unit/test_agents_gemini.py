@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from raysignal.agents.calls import Answer, Failure, Usage
-from raysignal.agents.gemini import (
+from raysignal.agents.llm.calls import Answer, Failure, Usage
+from raysignal.agents.llm.gemini import (
     LOOPBACK_ONLY,
     TRACING,
     GeminiModel,
@@ -277,13 +277,14 @@ def test_a_call_costs_what_its_tokens_cost_and_an_unknown_price_is_not_nothing()
 
 
 def test_langchain_is_not_imported_before_it_is_needed() -> None:
-    code = "import sys, raysignal.agents.adviser; sys.exit(any('langchain' in n or 'google' in n for n in sys.modules))"
+    code = "import sys, raysignal.agents.llm.adviser; "
+    code += "sys.exit(any('langchain' in name or 'google' in name for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
 
 _ASKS = """
 import asyncio, sys
-from raysignal.agents.gemini import GeminiModel, ModelSettings
+from raysignal.agents.llm.gemini import GeminiModel, ModelSettings
 from langchain_core.tracers.langchain import wait_for_all_tracers
 from tests.advising import KEY, request_of
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from raysignal.agents.adviser import Adviser
-from raysignal.agents.prompting import CLOSING, OPENING, TEXT_LIMIT, clean, load_prompt
+from raysignal.agents.llm.adviser import Adviser
+from raysignal.agents.llm.prompting import CLOSING, OPENING, TEXT_LIMIT, clean, load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
 from raysignal.loopback.gemini import Loopback
 from tests.advising import BRIEF, advising, brief

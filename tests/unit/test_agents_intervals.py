@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.intervals import (
+from raysignal.agents.override.intervals import (
     by_instant,
     dependence,
     dependence_of_part,

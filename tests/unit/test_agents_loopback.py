@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from raysignal.agents.prompting import data_in, load_prompt
+from raysignal.agents.llm.prompting import data_in, load_prompt
 from raysignal.loopback.gemini import Behaviour, Loopback, fault_in, verdict_from
 from tests.advising import BRIEF
 

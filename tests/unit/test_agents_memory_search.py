@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.memory import OutcomeMemory
-from raysignal.agents.outcomes import Horizon, Settler
-from raysignal.agents.situations import Encoder
+from raysignal.agents.override.memory import OutcomeMemory
+from raysignal.agents.override.outcomes import Horizon, Settler
+from raysignal.agents.override.situations import Encoder
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.outcomes import MOST_BARS, MOST_TIME_US, Horizon, Outcomes, Settler
+from raysignal.agents.override.outcomes import MOST_BARS, MOST_TIME_US, Horizon, Outcomes, Settler
+from raysignal.agents.override.worth import Worth
 from raysignal.agents.verdicts import Verdict
-from raysignal.agents.worth import Worth
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 

@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 import pytest
 
-from raysignal.agents.evidence import Recall
-from raysignal.agents.gate import GateRules
-from raysignal.agents.outcomes import Horizon
-from raysignal.agents.override import AgentRules, Override
+from raysignal.agents.override.agent import AgentRules, Override
+from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.gate import GateRules
+from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.verdicts import By, Reason, Verdict
 from raysignal.data.generator import GeneratorSpec, Truth, generate_with_truth
 from raysignal.engine.core.columns import SignalBatch, TextColumn
@@ -159,11 +159,19 @@ def test_a_decision_on_what_was_not_known_is_refused():
 _PROGRAM = """
 import json, sys
 import numpy as np
-from raysignal.agents import evidence, gate, memory, outcomes, override, relevance, situations, warm, worth
-from raysignal.agents.evidence import Recall
-from raysignal.agents.gate import GateRules
-from raysignal.agents.outcomes import Horizon
-from raysignal.agents.override import AgentRules, Override
+from raysignal.agents import warm
+from raysignal.agents.override import evidence
+from raysignal.agents.override import gate
+from raysignal.agents.override import memory
+from raysignal.agents.override import outcomes
+from raysignal.agents.override import agent as override
+from raysignal.agents.override import relevance
+from raysignal.agents.override import situations
+from raysignal.agents.override import worth
+from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.gate import GateRules
+from raysignal.agents.override.outcomes import Horizon
+from raysignal.agents.override.agent import AgentRules, Override
 from raysignal.engine.core.policy import Policy
 
 modules = (evidence, gate, memory, outcomes, override, relevance, situations, worth)

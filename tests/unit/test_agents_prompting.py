@@ -6,8 +6,8 @@ from importlib import resources
 
 import pytest
 
-from raysignal.agents.briefs import Precedent
-from raysignal.agents.prompting import (
+from raysignal.agents.llm.briefs import Precedent
+from raysignal.agents.llm.prompting import (
     FIELDS_LIMIT,
     PRECEDENTS_LIMIT,
     TEXT_LIMIT,
@@ -29,7 +29,7 @@ def test_the_same_brief_gives_the_same_bytes_in_whatever_order_its_fields_came()
 
 
 def test_a_prompt_names_its_version_and_the_hash_of_its_file() -> None:
-    content = (resources.files("raysignal.agents") / "prompts" / "override_v1.md").read_bytes()
+    content = (resources.files("raysignal.agents.llm") / "prompts" / "override_v1.md").read_bytes()
     prompt = PROMPT.render(BRIEF)
     assert prompt.version == "override/1"
     assert prompt.hash == hashlib.sha256(content).hexdigest()

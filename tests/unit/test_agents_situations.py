@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.situations import (
+from raysignal.agents.override.situations import (
     LONGEST_LABEL,
     MOST_LABELS,
     REGIMES,

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from raysignal.agents.outcomes import Horizon
+from raysignal.agents.override.outcomes import Horizon
 from raysignal.cli.main import app
 from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raysignal.agents.enhanced.vectors import EVERY_S, pause_s
+from raysignal.agents.override.outcome_vectors import EVERY_S, pause_s
 
 
 def test_while_signals_come_in_chroma_works_a_twentieth_of_the_time():

@@ -6,18 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raysignal.agents.accuracy import FEWEST
-from raysignal.agents.adviser import Adviser
-from raysignal.agents.breaker import BreakerRules
-from raysignal.agents.calls import Answer, Outcome, Request, Usage, VerdictIn
-from raysignal.agents.cassette import Cassette
-from raysignal.agents.deciding import Decider, Instants, verdict_of
-from raysignal.agents.enhanced import reading
-from raysignal.agents.enhanced.follower import NEWEST, Follower, Misfit
-from raysignal.agents.enhanced.log import recorded
-from raysignal.agents.enhanced.terms import Terms
-from raysignal.agents.gemini import ModelSettings
-from raysignal.agents.outcomes import Settler
+from raysignal.agents.llm.adviser import Adviser
+from raysignal.agents.llm.calls import Answer, Outcome, Request, Usage, VerdictIn
+from raysignal.agents.llm.cassette import Cassette
+from raysignal.agents.llm.gemini import ModelSettings
+from raysignal.agents.override import reading
+from raysignal.agents.override.accuracy import FEWEST
+from raysignal.agents.override.breaker import BreakerRules
+from raysignal.agents.override.deciding import Decider, Instants, verdict_of
+from raysignal.agents.override.follower import NEWEST, Follower, Misfit
+from raysignal.agents.override.log import recorded
+from raysignal.agents.override.outcomes import Settler
+from raysignal.agents.override.terms import Terms
 from raysignal.agents.verdicts import By, decided
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import PortfolioConflict

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from raysignal.agents.enhanced import terms
+from raysignal.agents.override import terms
 from raysignal.engine.core.errors import NotFound, SettingsError
 from raysignal.runtime.agent_settings import announcement, model_of, terms_of, why_off
 from raysignal.runtime.settings import Settings

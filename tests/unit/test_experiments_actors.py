@@ -7,8 +7,8 @@ from pathlib import Path
 _MAKES_ADVISER = """
 import asyncio, sys
 from pathlib import Path
-from raysignal.agents.cassette import Mode
-from raysignal.agents.gemini import ModelSettings
+from raysignal.agents.llm.cassette import Mode
+from raysignal.agents.llm.gemini import ModelSettings
 from raysignal.experiments.actors import Asking
 
 async def main():

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raysignal.agents.breaker import BreakerRules
-from raysignal.agents.evidence import Recall
-from raysignal.agents.gate import REASONS, GateRules
-from raysignal.agents.outcomes import Horizon
-from raysignal.agents.override import AgentRules
+from raysignal.agents.override.agent import AgentRules
+from raysignal.agents.override.breaker import BreakerRules
+from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.gate import REASONS, GateRules
+from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.verdicts import By, Reason, Verdict, decided
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy

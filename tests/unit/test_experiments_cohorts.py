@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raysignal.agents.accuracy import FEWEST
-from raysignal.agents.worth import Worth
+from raysignal.agents.override.accuracy import FEWEST
+from raysignal.agents.override.worth import Worth
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.cohorts import accuracy_of
 from tests.experiment_streams import a_stream

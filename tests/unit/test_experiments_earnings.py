@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raysignal.agents.override.worth import Worth
 from raysignal.agents.verdicts import Verdict
-from raysignal.agents.worth import Worth
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.earnings import (
     MOST_FEE_BPS,

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raysignal.agents.intervals import mean_interval
+from raysignal.agents.override.intervals import mean_interval
 from raysignal.agents.verdicts import Verdict
 from raysignal.experiments.paired import (
     Judgment,

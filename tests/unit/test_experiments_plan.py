@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from raysignal.agents.override.worth import Worth
 from raysignal.agents.verdicts import Verdict
-from raysignal.agents.worth import Worth
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.paired import Judgment, assess
 from raysignal.experiments.plan import plan

@@ -3,8 +3,8 @@ from itertools import product
 import numpy as np
 import pytest
 
+from raysignal.agents.override.worth import Worth
 from raysignal.agents.verdicts import Verdict
-from raysignal.agents.worth import Worth
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.strata import mean_from_on, strata_of
 from raysignal.experiments.uplift import decompose, gains, selection_of, uplift_of

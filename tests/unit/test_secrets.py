@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from raysignal.agents.prompting import load_prompt
+from raysignal.agents.llm.prompting import load_prompt
 from raysignal.engine.core.errors import InvalidField, RowErrors
 from raysignal.engine.core.secrets import HIDDEN, is_secret_name
 from raysignal.engine.intake import Reading, read_batch, read_signal

@@ -15,9 +15,9 @@ worse, by half a standard error where they do nothing else.
 Many cohorts are looked at, so some look good by luck. A cohort is called good or bad only if it stays so after
 the correction of Benjamini and Hochberg (J. Royal Statistical Society B 57, 1995). Outcomes whose horizons
 overlap repeat each other; counts are cut down by how much they do before anything is tested
-(`agents.intervals`). What is tested is how much more often signals were right than expected, row by row, and so it is
-the dependence of that which counts. A cohort too small to show it is taken to be as dependent as signals about every
-row would be that are all on one side, the more dependent of the two.
+(`agents.override.intervals`). What is tested is how much more often signals were right than expected, row by row, and
+so it is the dependence of that which counts. A cohort too small to show it is taken to be as dependent as signals
+about every row would be that are all on one side, the more dependent of the two.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +28,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.agents.intervals import (
+from raysignal.agents.labels import Labels
+from raysignal.agents.override.intervals import (
     Dependence,
     Floats,
     dependence,
@@ -37,7 +38,6 @@ from raysignal.agents.intervals import (
     mean_interval,
     share_interval,
 )
-from raysignal.agents.labels import Labels
 
 Flags = npt.NDArray[np.bool_]
 

@@ -24,7 +24,7 @@ from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
-from raysignal.agents.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn, canonical, digest
+from raysignal.agents.llm.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn, canonical, digest
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import CassetteMiss, SettingsError, UnreadableInput
 

@@ -9,8 +9,8 @@ by an equal share. Where nothing tells, all weigh about 1.
 import numpy as np
 from numba import njit
 
-from raysignal.agents.memory import ones, places_of
-from raysignal.agents.situations import MOST_LABELS, Singles
+from raysignal.agents.override.memory import ones, places_of
+from raysignal.agents.override.situations import MOST_LABELS, Singles
 from raysignal.engine.core.digests import Floats, Words
 
 _ANY = MOST_LABELS  # the column of rows that have any label

@@ -8,7 +8,7 @@ The distance between a signal and a past one is a weighted sum: over all numbers
 standard deviations as of the signal that asks, at most 9, and over all categories of twice the share of labels
 that they do not have in common (Jaccard). What the one that asks lacks counts nothing; what the past one lacks
 counts as much as if the two had nothing to do with each other, 2. Equally distant ones: the earlier first.
-The weights say what has told right from wrong so far (`agents.evidence`).
+The weights say what has told right from wrong so far (`agents.override.evidence`).
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.outcomes import NEVER_US, Codes, Outcomes
-from raysignal.agents.situations import Singles, Situations
+from raysignal.agents.override.outcomes import NEVER_US, Codes, Outcomes
+from raysignal.agents.override.situations import Singles, Situations
 from raysignal.engine.core.digests import Floats, Ints, Words
 from raysignal.engine.core.errors import InvalidField, LookAhead
 

@@ -18,7 +18,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from raysignal.agents.briefs import Brief, Precedent
+from raysignal.agents.llm.briefs import Brief, Precedent
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
 
@@ -87,7 +87,7 @@ class PromptFile:
 
 def load_prompt(name: str = "override_v1") -> PromptFile:
     """Read a prompt file of this package; `InvalidField` if there is none, `UnreadableInput` if it is no prompt."""
-    path = resources.files("raysignal.agents") / "prompts" / f"{name}.md"
+    path = resources.files("raysignal.agents.llm") / "prompts" / f"{name}.md"
     if not re.fullmatch(r"\w+", name) or not path.is_file():
         raise InvalidField("prompt", name, "a file of agents/prompts, such as override_v1")
     return read_prompt(path.read_bytes())

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from raysignal.agents.breaker import BreakerRules
-from raysignal.agents.override import AgentRules
+from raysignal.agents.override.agent import AgentRules
+from raysignal.agents.override.breaker import BreakerRules
 from raysignal.engine.core.policy import Policy
 
 

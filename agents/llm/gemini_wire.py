@@ -21,9 +21,9 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langsmith import tracing_context
 from pydantic import SecretStr
 
-from raysignal.agents.calls import DETAIL_LIMIT, Failure, Outcome, Request, Response, Usage, judge
-from raysignal.agents.gemini import LOOPBACK_HOSTS, TRACING
-from raysignal.agents.prompting import clean
+from raysignal.agents.llm.calls import DETAIL_LIMIT, Failure, Outcome, Request, Response, Usage, judge
+from raysignal.agents.llm.gemini import LOOPBACK_HOSTS, TRACING
+from raysignal.agents.llm.prompting import clean
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import SettingsError
 

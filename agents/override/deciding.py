@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.agents.adviser import Adviser, Opinion
-from raysignal.agents.breaker import Breaker, BreakerRules
-from raysignal.agents.briefing import IdsOf, brief_of
-from raysignal.agents.gate import REASONS
-from raysignal.agents.outcomes import Outcomes
-from raysignal.agents.override import AgentRules, Override, Taken
-from raysignal.agents.precedents import shown_of
-from raysignal.agents.situations import Situations
+from raysignal.agents.llm.adviser import Adviser, Opinion
+from raysignal.agents.override.agent import AgentRules, Override, Taken
+from raysignal.agents.override.breaker import Breaker, BreakerRules
+from raysignal.agents.override.briefing import IdsOf, brief_of
+from raysignal.agents.override.gate import REASONS
+from raysignal.agents.override.outcomes import Outcomes
+from raysignal.agents.override.precedents import shown_of
+from raysignal.agents.override.situations import Situations
 from raysignal.agents.verdicts import By, Codes, Reason, Verdict
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Ints

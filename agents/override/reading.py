@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.agents.accuracy import Accuracy, accuracy
-from raysignal.agents.enhanced.follower import Follower
-from raysignal.agents.intervals import mean_interval
 from raysignal.agents.labels import Labels
+from raysignal.agents.override.accuracy import Accuracy, accuracy
+from raysignal.agents.override.follower import Follower
+from raysignal.agents.override.intervals import mean_interval
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.digests import Floats, Ints
 

@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from raysignal.agents.briefs import Brief
-from raysignal.agents.budget import Gatekeeper, pass_through
-from raysignal.agents.calls import Answer, Failure, Outcome, Request, Usage
-from raysignal.agents.cassette import Cassette, Take
-from raysignal.agents.gemini import Model
-from raysignal.agents.prompting import Prompt, PromptFile, clean, load_prompt
+from raysignal.agents.llm.briefs import Brief
+from raysignal.agents.llm.budget import Gatekeeper, pass_through
+from raysignal.agents.llm.calls import Answer, Failure, Outcome, Request, Usage
+from raysignal.agents.llm.cassette import Cassette, Take
+from raysignal.agents.llm.gemini import Model
+from raysignal.agents.llm.prompting import Prompt, PromptFile, clean, load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
 from raysignal.engine.core.errors import InvalidField
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysignal.agents.labels import Labels
-from raysignal.agents.situations import LONGEST_LABEL, REGIMES, Situations
+from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Situations
 from raysignal.agents.verdicts import Codes
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Floats

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from raysignal.agents.calls import Failure, Outcome, Request, Usage, VerdictIn, response_schema
-from raysignal.agents.prompting import Prompt
+from raysignal.agents.llm.calls import Failure, Outcome, Request, Usage, VerdictIn, response_schema
+from raysignal.agents.llm.prompting import Prompt
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import InvalidField, SettingsError
 
 if TYPE_CHECKING:
-    from raysignal.agents.gemini_wire import Wire
+    from raysignal.agents.llm.gemini_wire import Wire
 
 __all__ = ["GeminiModel", "Model", "ModelSettings", "NoModel", "Price", "VerdictIn", "api_key_in"]
 
@@ -252,7 +252,7 @@ class NoModel:
 
 
 def _import_wire() -> Any:
-    from raysignal.agents import gemini_wire  # noqa: PLC0415  LangChain takes more than a second
+    from raysignal.agents.llm import gemini_wire  # noqa: PLC0415  LangChain takes more than a second
 
     return gemini_wire
 

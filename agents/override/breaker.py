@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.outcomes import Outcomes
+from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.verdicts import Codes, Verdict
 from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import InvalidField

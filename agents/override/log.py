@@ -15,7 +15,7 @@ from typing import Any, Self
 import msgspec
 import numpy as np
 
-from raysignal.agents.outcomes import Outcomes
+from raysignal.agents.override.outcomes import Outcomes
 from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.journal.journal import Journal, JournalStore
 

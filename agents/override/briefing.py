@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from raysignal.agents.briefs import Brief, Precedent
-from raysignal.agents.override import Override, Taken
-from raysignal.agents.precedents import Shown
-from raysignal.agents.situations import Situations
+from raysignal.agents.llm.briefs import Brief, Precedent
+from raysignal.agents.override.agent import Override, Taken
+from raysignal.agents.override.precedents import Shown
+from raysignal.agents.override.situations import Situations
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Floats
 from raysignal.engine.core.errors import LookAhead

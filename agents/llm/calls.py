@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from raysignal.agents.prompting import Prompt, clean
+from raysignal.agents.llm.prompting import Prompt, clean
 from raysignal.agents.verdicts import Reason
 
 RAW_LIMIT = 65_536

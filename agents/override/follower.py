@@ -15,16 +15,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from raysignal.agents.adviser import Adviser, Opinion
-from raysignal.agents.deciding import Begun, Decider, Judged, ask, verdict_of
-from raysignal.agents.enhanced.explaining import decisions_of
-from raysignal.agents.enhanced.log import OutcomeLog, Reset
-from raysignal.agents.enhanced.past import Past
-from raysignal.agents.enhanced.terms import Terms
-from raysignal.agents.gate import REASONS
-from raysignal.agents.outcomes import Outcomes
-from raysignal.agents.override import Taken as Found
-from raysignal.agents.situations import Situations
+from raysignal.agents.llm.adviser import Adviser, Opinion
+from raysignal.agents.override.agent import Taken as Found
+from raysignal.agents.override.deciding import Begun, Decider, Judged, ask, verdict_of
+from raysignal.agents.override.explaining import decisions_of
+from raysignal.agents.override.gate import REASONS
+from raysignal.agents.override.log import OutcomeLog, Reset
+from raysignal.agents.override.outcomes import Outcomes
+from raysignal.agents.override.past import Past
+from raysignal.agents.override.situations import Situations
+from raysignal.agents.override.terms import Terms
 from raysignal.agents.verdicts import Codes
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Ints

@@ -26,9 +26,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.memory import OutcomeMemory, nearest, places_of
-from raysignal.agents.relevance import Relevance, relate, weigh
-from raysignal.agents.situations import Singles, Situations
+from raysignal.agents.override.memory import OutcomeMemory, nearest, places_of
+from raysignal.agents.override.relevance import Relevance, relate, weigh
+from raysignal.agents.override.situations import Singles, Situations
 from raysignal.engine.core.digests import Floats, Ints, Words
 from raysignal.engine.core.errors import InvalidField
 

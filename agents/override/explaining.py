@@ -7,11 +7,11 @@ from typing import Any
 
 import orjson
 
-from raysignal.agents.adviser import Opinion
-from raysignal.agents.briefing import standardised, statistics_of
-from raysignal.agents.deciding import Begun, Decider, Judged
-from raysignal.agents.gate import REASONS
-from raysignal.agents.precedents import Shown, shown_of
+from raysignal.agents.llm.adviser import Opinion
+from raysignal.agents.override.briefing import standardised, statistics_of
+from raysignal.agents.override.deciding import Begun, Decider, Judged
+from raysignal.agents.override.gate import REASONS
+from raysignal.agents.override.precedents import Shown, shown_of
 from raysignal.agents.verdicts import By, Verdict, decided
 from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.portfolio.decisions import Decisions

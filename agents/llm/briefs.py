@@ -1,7 +1,7 @@
 """What the model is told about one signal: the signal, its features, the statistics, the precedents.
 
 A brief is made from data of a feed, which is hostile until proven otherwise. It keeps that data as it came;
-`agents/prompting.py` is the only way from a brief to a prompt, and cleans it there.
+`agents/llm/prompting.py` is the only way from a brief to a prompt, and cleans it there.
 """
 
 import math

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numba import njit
 
-from raysignal.agents.evidence import Evidence, Recall, Witness
-from raysignal.agents.gate import GateRules, Ruling, rule
-from raysignal.agents.memory import WINDOW, OutcomeMemory
-from raysignal.agents.outcomes import Horizon, Outcomes, Settler
-from raysignal.agents.situations import Encoder, Situations
-from raysignal.agents.worth import Worth
+from raysignal.agents.override.evidence import Evidence, Recall, Witness
+from raysignal.agents.override.gate import GateRules, Ruling, rule
+from raysignal.agents.override.memory import WINDOW, OutcomeMemory
+from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
+from raysignal.agents.override.situations import Encoder, Situations
+from raysignal.agents.override.worth import Worth
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Floats, Ints, Words
 from raysignal.engine.core.errors import LookAhead

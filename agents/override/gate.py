@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.evidence import Evidence
+from raysignal.agents.override.evidence import Evidence
+from raysignal.agents.override.worth import Actions, Worth, earned_long, earned_short
 from raysignal.agents.verdicts import By, Codes, Reason, Verdict
-from raysignal.agents.worth import Actions, Worth, earned_long, earned_short
 from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import InvalidField
 

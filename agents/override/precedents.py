@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.memory import places_of
-from raysignal.agents.override import Override, Taken
-from raysignal.agents.situations import Singles
+from raysignal.agents.override.agent import Override, Taken
+from raysignal.agents.override.memory import places_of
+from raysignal.agents.override.situations import Singles
 from raysignal.engine.core.digests import Floats, Ints
 
 PRECEDENTS = 8
