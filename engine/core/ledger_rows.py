@@ -89,7 +89,7 @@ class LedgerRows:
 
     def arrays(self) -> tuple[NDArray[Any], ...]:
         """The arrays in the order of the fields."""
-        return _arrays(self)  # type: ignore[no-any-return]
+        return _arrays(self)
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The arrays by name, in the order of the fields."""
