@@ -10,7 +10,7 @@ only while the keeper or the dealer has something to do, so a day takes as long 
 
 Afterwards everything is compared with what it must be. Bars: with those of a second market of the same seed, made from
 its trades, of which nothing was lost. Crossings: with those of all stored closes at once. Orders: with what the paper
-exchange says of each. `tests/unit/test_market_day.py` does the same with an hour.
+exchange says of each. `tests/unit/benchmarks/test_day.py` does the same with an hour.
 """
 
 import asyncio

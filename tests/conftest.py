@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from tests.effort import QUICK, WHOLE
+from tests.support.effort import QUICK, WHOLE
 
 # A deadline would time the machine, not the code.
 settings.register_profile("raysignal", deadline=None, max_examples=WHOLE)
@@ -42,7 +42,11 @@ _TOGETHER = (
     ("tests/e2e/test_cli_",),
     ("tests/e2e/",),
     ("tests/contract/test_agents_vectors",),
-    ("tests/unit/test_agents_adviser", "tests/unit/test_agents_gemini", "tests/unit/test_agents_hostile"),
+    (
+        "tests/unit/agents/llm/test_adviser",
+        "tests/unit/agents/llm/test_gemini",
+        "tests/unit/agents/llm/test_hostile",
+    ),
 )
 
 

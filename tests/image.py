@@ -31,7 +31,7 @@ from typing import Any
 import yaml
 
 from raysignal.engine.journal.bucket import s3_client
-from tests.servers import CREDENTIALS, moto_server
+from tests.support.servers import CREDENTIALS, moto_server
 
 ROOT = Path(__file__).parents[1]
 BASE = "docker.io/library/python:3.11-slim"

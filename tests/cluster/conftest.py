@@ -16,7 +16,7 @@ from raysignal.runtime.ports import free_port
 from raysignal.runtime.settings import Settings
 from tests.cluster.hosting import Host
 from tests.cluster.nodes import Nodes, three_nodes
-from tests.servers import CREDENTIALS, Server, moto_server
+from tests.support.servers import CREDENTIALS, Server, moto_server
 
 _numbers = itertools.count()
 

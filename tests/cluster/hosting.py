@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster import processes
 from tests.cluster.waiting import until
-from tests.starting import one_start_at_a_time
+from tests.support.starting import one_start_at_a_time
 
 _START_TIMEOUT_S = 100.0
 _END_TIMEOUT_S = 60.0

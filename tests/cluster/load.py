@@ -19,7 +19,7 @@ from raysignal.engine.portfolio.receipts import receipt
 from raysignal.engine.portfolio.records import Intake, read_record
 from raysignal.runtime.portfolio_actors import Desk
 from tests.cluster.waiting import until
-from tests.reference import ReferenceLedger
+from tests.support.reference import ReferenceLedger
 
 START_US = 1_740_355_200_000_000
 MINUTE_US = 60_000_000

@@ -18,8 +18,8 @@ from ray.cluster_utils import Cluster
 
 from raysignal.runtime.local_cluster import NAMESPACE
 from raysignal.runtime.ports import free_port
-from tests.servers import CREDENTIALS, Fate, FaultyProxy
-from tests.starting import one_start_at_a_time
+from tests.support.servers import CREDENTIALS, Fate, FaultyProxy
+from tests.support.starting import one_start_at_a_time
 
 # Loopback, but not 127.0.0.1, which Ray takes for a wish to be told the address of a real interface.
 _ADDRESS = "127.0.0.2"

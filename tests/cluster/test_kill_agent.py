@@ -18,7 +18,7 @@ from raysignal.runtime.agent_settings import terms_of
 from raysignal.runtime.settings import Settings
 from tests.cluster.hosting import Host
 from tests.cluster.waiting import until, until_async
-from tests.enhanced_world import bodies, stream
+from tests.support.enhanced_world import bodies, stream
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 

@@ -14,7 +14,7 @@ import pytest
 
 from raysignal.engine.core.errors import SettingsError
 from raysignal.runtime.local_cluster import private_folder, start_ray
-from tests.strangers import Stranger
+from tests.support.strangers import Stranger
 
 _HOLDS = """
 import sys

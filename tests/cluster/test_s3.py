@@ -27,7 +27,7 @@ from tests.cluster.load import (
 )
 from tests.cluster.nodes import Gate, Nodes
 from tests.cluster.waiting import until
-from tests.servers import CREDENTIALS, Fate, forgetful_server
+from tests.support.servers import CREDENTIALS, Fate, forgetful_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

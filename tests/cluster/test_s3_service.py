@@ -15,7 +15,7 @@ from tests.cluster.hosting import Host
 from tests.cluster.load import check_exactly_once, check_same_receipts, load, through_http
 from tests.cluster.nodes import Gate
 from tests.cluster.waiting import until_async
-from tests.servers import CREDENTIALS, Server, forgetful_server
+from tests.support.servers import CREDENTIALS, Server, forgetful_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tests.e2e.test_cli_service import ROOT, Serving, environment
-from tests.starting import one_start_at_a_time
-from tests.strangers import Stranger, as_root
+from tests.support.starting import one_start_at_a_time
+from tests.support.strangers import Stranger, as_root
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.xdist_group("strangers")]
 
@@ -57,7 +57,7 @@ _TWO_RAYLETS = """
 import sys
 from raysignal.runtime.local_cluster import private_folder
 from ray.cluster_utils import Cluster
-from tests.starting import one_start_at_a_time
+from tests.support.starting import one_start_at_a_time
 with private_folder() as folder:
     cluster = Cluster()
     for _ in range(2):

@@ -14,8 +14,8 @@ from raysignal.engine.journal.bucket import Bucket, s3_client
 from raysignal.engine.journal.journal import JournalStore
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.journal.s3 import S3Store
-from tests.postgres import Postgres, postgres_server
-from tests.servers import CREDENTIALS, Server, moto_server
+from tests.support.postgres import Postgres, postgres_server
+from tests.support.servers import CREDENTIALS, Server, moto_server
 
 _numbers = count(1)
 

@@ -9,7 +9,7 @@ from raysignal.engine.database.migrating import upgrade
 from raysignal.engine.execution.planning import Outcome
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.market.signal_rows import pending_signals
-from tests.order_world import instruction
+from tests.support.order_world import instruction
 
 _SIGNAL = text(
     "INSERT INTO signals (signal_id, strategy, venue, symbol, bar_open_us, interval_us, action, price, known_at_us,"

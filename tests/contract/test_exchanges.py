@@ -14,7 +14,7 @@ from raysignal.engine.core.errors import IdentityConflict, NotFound, OrderReject
 from raysignal.engine.core.orders import Side, State, TimeInForce
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.exchange import Exchange, check_report
-from tests.order_world import PlainBook, book, limit, market, paper
+from tests.support.order_world import PlainBook, book, limit, market, paper
 
 
 @dataclass

@@ -30,7 +30,7 @@ from raysignal.runtime.following import CURRENCY, Around, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until
-from tests.postgres import Postgres, postgres_server
+from tests.support.postgres import Postgres, postgres_server
 
 NAME, SYMBOL = "okx:BTC-USDT", "BTC-USDT"
 START_US, BAR_US = 1_700_000_000_000_000, 5_000_000

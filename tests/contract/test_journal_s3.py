@@ -11,7 +11,7 @@ from raysignal.engine.journal.bucket import Bucket
 from raysignal.engine.journal.journal import Journal, verify
 from raysignal.engine.journal.s3 import S3Store
 from tests.contract.conftest import _token
-from tests.servers import Fate, FaultyProxy, Server, faulty_proxy, forgetful_server
+from tests.support.servers import Fate, FaultyProxy, Server, faulty_proxy, forgetful_server
 
 MakeClient = Callable[..., Any]
 TRANSIENT: list[Fate] = ["refuse", "lose", "refuse-after", "lose-after"]

@@ -8,7 +8,7 @@ import pytest
 from raysignal.engine.core.errors import SettingsError
 from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.stores import Stores, open_stores
-from tests.servers import CREDENTIALS, Server
+from tests.support.servers import CREDENTIALS, Server
 
 
 def use(stores: Stores) -> None:

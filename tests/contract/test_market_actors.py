@@ -12,7 +12,7 @@ from raysignal.loopback.exchanges.server import Loopback
 from raysignal.runtime import feed_actors as actors
 from raysignal.runtime.feed_actors import FeedActor
 from raysignal.runtime.settings import SECRETS
-from tests.market_following import Refusing, settings_of
+from tests.support.market_following import Refusing, settings_of
 
 NAMES = ["binance:BTCUSDT", "binance:ETHUSDT", "binance:NOSUCH"]
 

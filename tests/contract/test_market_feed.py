@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 
 from raysignal.loopback.exchanges.disturbance import Disturbance
-from tests.market_worlds import World
+from tests.support.market_worlds import World
 
 # COIN-M and linear differ from these in addresses and names; without sockets they go through the same.
 VENUES = ("binance", "binance-usdm", "okx", "bybit")

@@ -19,8 +19,8 @@ from raysignal.loopback.exchanges.server import Loopback
 from raysignal.loopback.exchanges.speech import Answer
 from raysignal.runtime.following import Followed, following
 from raysignal.runtime.supervising import Supervisor
-from tests.market_following import START_US, Refusing, WrongClock, around_of, settings_of
-from tests.market_keeping import Log
+from tests.support.market_following import START_US, Refusing, WrongClock, around_of, settings_of
+from tests.support.market_keeping import Log
 
 SYMBOL = {"binance": "BTCUSDT", "okx": "BTC-USDT", "bybit": "BTCUSDT"}
 TIME = {"binance": "/time", "okx": "/public/time", "bybit": "/market/time"}

@@ -30,8 +30,8 @@ from raysignal.engine.market.signal_rows import (
 )
 from raysignal.engine.market.tables import PRICES
 from raysignal.engine.market.watch import MarketSignal
-from tests.market_bars import INSTRUMENT, SECOND, START_US, bar, trade
-from tests.market_keeping import Names, World, world
+from tests.support.market_bars import INSTRUMENT, SECOND, START_US, bar, trade
+from tests.support.market_keeping import Names, World, world
 
 KEY = (INSTRUMENT, Basis.TRADES, DAY_US)
 CLOSES = [10, 11, 12, 9, 8, 10, 10, 12, 7, 7, 9]

@@ -13,7 +13,7 @@ from raysignal.engine.execution import tables
 from raysignal.engine.execution.exchange import Fill
 from raysignal.engine.execution.planning import Outcome
 from raysignal.engine.execution.store import Account, Adjustment, OrderStore, Position
-from tests.order_script import (
+from tests.support.order_script import (
     LIMIT_PLAN,
     LIMIT_SCRIPT,
     MARKET_PLAN,
@@ -22,7 +22,7 @@ from tests.order_script import (
     World,
     check,
 )
-from tests.order_world import instruction, market
+from tests.support.order_world import instruction, market
 
 ORIGIN = Origin("main", "sma-50-200", "up")
 ORDER = create(market("a", Side.BUY, "2"), ORIGIN, 5)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from raysignal.engine.core.orders import State
-from tests.order_script import LIVES, Wire, World, check, opened
+from tests.support.order_script import LIVES, Wire, World, check, opened
 
 FILLED = Decimal("97.551")
 
@@ -23,7 +23,7 @@ def test_whoever_is_killed_at_whichever_step_the_next_one_ends_with_the_same_ord
 ) -> None:
     stride = 1 if address.startswith("sqlite") or os.environ.get("RAYSIGNAL_TEST_EVERY_STEP") else 7
     told = subprocess.run(
-        [sys.executable, "-m", "tests.order_script", address, life, str(tmp_path), str(stride)],
+        [sys.executable, "-m", "tests.support.order_script", address, life, str(tmp_path), str(stride)],
         cwd=Path(__file__).parents[2], check=True, timeout=100, stdout=subprocess.PIPE, text=True,
     ).stdout  # fmt: skip
     survived = int(told)

@@ -13,7 +13,7 @@ import httpx
 import orjson
 import pytest
 
-from tests.one_replica import replica
+from tests.support.one_replica import replica
 
 ROOT = Path(__file__).parents[2]
 GENERATOR = shutil.which(

@@ -21,7 +21,7 @@ from raysignal.engine.core.market_events import (
 from raysignal.engine.market.books import ASK, BID
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
-from tests.market_speech import CLOSES, SPEECHES, START_MS, Speech, Step, market
+from tests.support.market_speech import CLOSES, SPEECHES, START_MS, Speech, Step, market
 
 STEPS = 40
 PLACES = 60

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from raysignal.runtime.ports import free_port
-from tests.starting import one_start_at_a_time
+from tests.support.starting import one_start_at_a_time
 
 START_TIMEOUT_S = 200.0
 

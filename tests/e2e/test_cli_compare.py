@@ -24,7 +24,7 @@ from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.runs import list_runs
 from raysignal.loopback.gemini import Loopback
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
-from tests.servers import CREDENTIALS, moto_server
+from tests.support.servers import CREDENTIALS, moto_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

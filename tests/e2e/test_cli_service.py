@@ -19,7 +19,7 @@ from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.ports import free_port
 from tests.cluster.processes import titled
 from tests.cluster.waiting import wait_for
-from tests.starting import one_start_at_a_time
+from tests.support.starting import one_start_at_a_time
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -18,8 +18,8 @@ from raysignal.experiments.sweeps.running import run_sweep
 from raysignal.experiments.sweeps.space import Space
 from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
 from tests.e2e.test_cli_service import ROOT
-from tests.folder_blobs import FolderBlobs
-from tests.sweep_markets import market
+from tests.support.folder_blobs import FolderBlobs
+from tests.support.sweep_markets import market
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -12,7 +12,7 @@ from raysignal.loopback.gemini import Loopback
 from raysignal.runtime.ports import free_port
 from tests.cluster.waiting import wait_for
 from tests.e2e.conftest import ended, started
-from tests.enhanced_world import bodies, stream
+from tests.support.enhanced_world import bodies, stream
 
 pytestmark = [pytest.mark.cluster]
 

@@ -13,7 +13,7 @@ import pytest
 from raysignal.engine.portfolio.shard import Limits
 from raysignal.runtime.ports import free_port
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
-from tests.unit.test_shard import Place, some
+from tests.unit.engine.portfolio.test_shard import Place, some
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
 

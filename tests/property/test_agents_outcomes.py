@@ -13,8 +13,8 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger
-from tests.effort import examples
-from tests.override_streams import HORIZONS, POLICIES, Shape, cut, rows_of, shapes
+from tests.support.effort import examples
+from tests.support.override_streams import HORIZONS, POLICIES, Shape, cut, rows_of, shapes
 
 CUTS = st.lists(st.integers(0, 200), max_size=12)
 

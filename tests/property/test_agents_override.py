@@ -14,8 +14,8 @@ from raysignal.agents.override.outcomes import Horizon, Outcomes
 from raysignal.agents.verdicts import By, Reason, Verdict
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.policy import Policy
-from tests.effort import examples
-from tests.override_streams import HORIZONS, POLICIES, Shape, as_sent, cut, shapes, with_prices_after
+from tests.support.effort import examples
+from tests.support.override_streams import HORIZONS, POLICIES, Shape, as_sent, cut, shapes, with_prices_after
 
 CUTS = st.lists(st.integers(0, 200), max_size=12)
 # They speak up after a few signals, so that decisions do depend on the memory.

@@ -11,8 +11,8 @@ from raysignal.agents.override.situations import Encoder, Situations
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField, LookAhead
 from raysignal.engine.core.policy import Policy
-from tests.effort import examples
-from tests.override_streams import HORIZONS, MINUTE_US, POLICIES, Shape, rows_of, shapes
+from tests.support.effort import examples
+from tests.support.override_streams import HORIZONS, MINUTE_US, POLICIES, Shape, rows_of, shapes
 
 EXAMPLES, QUERIES = 125, 800  # 100 000 questions
 

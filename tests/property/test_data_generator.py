@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from raysignal.data.generator import GeneratorSpec, generate, generate_with_truth, write_csv
 from raysignal.data.texts import FREE_TEXT
-from tests.effort import examples
+from tests.support.effort import examples
 
 specs = st.builds(
     GeneratorSpec,

@@ -11,7 +11,7 @@ from raysignal.experiments.calibration import calibrate
 from raysignal.experiments.paired import Judgment, assess, holm
 from raysignal.experiments.strata import strata_of
 from raysignal.experiments.uplift import decompose, uplift_of
-from tests.experiment_streams import gathered, net_of, outcomes
+from tests.support.experiment_streams import gathered, net_of, outcomes
 
 bps = st.floats(-1e4, 1e4, allow_subnormal=False)
 p_values = st.lists(st.floats(1e-6, 1.0), max_size=8)

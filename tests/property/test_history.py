@@ -14,9 +14,9 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.history.query import query
 from raysignal.engine.portfolio.ledger import Ledger
-from tests.effort import examples
-from tests.folder_blobs import FolderBlobs
-from tests.history_chunks import HOUR_US, START_US, chunk_of, some_signals
+from tests.support.effort import examples
+from tests.support.folder_blobs import FolderBlobs
+from tests.support.history_chunks import HOUR_US, START_US, chunk_of, some_signals
 
 features = st.dictionaries(
     st.sampled_from(["x", "x.text", "mood", "größe"]),

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from raysignal.engine.journal.dedup import Frozen, Identities, first_in_batch
-from tests.effort import examples
-from tests.folder_blobs import FolderBlobs
+from tests.support.effort import examples
+from tests.support.folder_blobs import FolderBlobs
 
 PREFIX = "shard-0/identities/"
 

@@ -21,7 +21,7 @@ from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_
 from raysignal.engine.intake.single import load_json, load_object
 from raysignal.engine.intake.tables import take_in
 from raysignal.engine.intake.windows import as_bytes
-from tests.effort import examples
+from tests.support.effort import examples
 
 READING = Reading(
     zone=ZoneInfo("America/New_York"), now_us=1_800_000_000_000_000, symbol="BTC", source="desk"

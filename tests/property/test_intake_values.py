@@ -15,7 +15,7 @@ from raysignal.engine.intake.fields import number_in
 from raysignal.engine.intake.parsing import EXACT, NO_DECIMAL, decimal
 from raysignal.engine.intake.scanning import TEXT
 from raysignal.engine.intake.stamps import read_stamps, to_instants
-from tests.effort import examples
+from tests.support.effort import examples
 
 ZONES = [
     "America/New_York",

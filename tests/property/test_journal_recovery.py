@@ -10,7 +10,7 @@ from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.journal.frames import Record
 from raysignal.engine.journal.journal import Journal, damaged, verify
 from raysignal.engine.journal.local import LocalStore
-from tests.effort import examples
+from tests.support.effort import examples
 
 # Without shrinking, which would try each byte again and again.
 _PHASES = (Phase.explicit, Phase.generate)

@@ -14,8 +14,8 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.ledger import Ledger, sweep
 from raysignal.engine.portfolio.performance import Performance, performance_table
-from tests.effort import examples
-from tests.reference import YEAR_US, ReferenceLedger, growths, last_of_each
+from tests.support.effort import examples
+from tests.support.reference import YEAR_US, ReferenceLedger, growths, last_of_each
 
 HOUR_US = 3_600_000_000
 POLICIES = st.builds(

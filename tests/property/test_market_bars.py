@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysignal.engine.market.bars import Bar, BarBuilder
-from tests.market_bars import INSTRUMENT, SECOND, START_US, reference_bars, trade
+from tests.support.market_bars import INSTRUMENT, SECOND, START_US, reference_bars, trade
 
 STEPS = st.lists(
     st.tuples(st.integers(-2_500_000, 2_500_000), st.integers(1, 50), st.integers(1, 9)),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.market.crossover import Crossing, Crossover
-from tests.market_bars import bar
+from tests.support.market_bars import bar
 
 CLOSES = st.lists(st.one_of(st.integers(1, 5), st.integers(10**9, 10**9 + 3)), max_size=120)
 WINDOWS = st.tuples(st.integers(1, 6), st.integers(1, 8)).map(lambda pair: (pair[0], sum(pair)))

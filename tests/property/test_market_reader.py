@@ -13,8 +13,8 @@ from raysignal.engine.market.shapes import Elsewhere, Record, Symbol, exact
 from raysignal.engine.market.venues.binance import SPOT, USDM
 from raysignal.engine.market.venues.bybit import BybitDialect
 from raysignal.engine.market.venues.okx import OkxDialect
-from tests.effort import examples
-from tests.market_speech import SPEECHES, START_MS, Speech, market
+from tests.support.effort import examples
+from tests.support.market_speech import SPEECHES, START_MS, Speech, market
 
 DIALECTS = {
     "binance": SPOT.dialect,

@@ -32,8 +32,8 @@ from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.planning import Plan
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
-from tests.effort import examples
-from tests.order_world import LISTING, PERP, SECOND, PlainBook, instruction, paper, trade
+from tests.support.effort import examples
+from tests.support.order_world import LISTING, PERP, SECOND, PlainBook, instruction, paper, trade
 
 _numbers = count(1)
 SHORTS = Listing.of(PERP, shorts=True)

@@ -15,7 +15,7 @@ from raysignal.agents.llm.prompting import (
     data_in,
     load_prompt,
 )
-from tests.advising import BRIEF, brief
+from tests.support.advising import BRIEF, brief
 
 # Text as feeds send it, surrogates included, and much of what is special to prompts and to Unicode.
 HOSTILE = st.text(max_size=400) | st.lists(

@@ -11,8 +11,8 @@ from raysignal.engine.market.crossover import Crossing, Crossover
 from raysignal.engine.strategies import registry
 from raysignal.engine.strategies.sma import SmaCrossover, SmaFamily
 from raysignal.engine.strategies.strategy import Bars, Singly, family
-from tests.effort import examples
-from tests.market_bars import INSTRUMENT, bar
+from tests.support.effort import examples
+from tests.support.market_bars import INSTRUMENT, bar
 
 DAY_US = 86_400_000_000
 KINDS = [

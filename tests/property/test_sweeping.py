@@ -14,7 +14,7 @@ from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Actions, Bars
-from tests.effort import examples
+from tests.support.effort import examples
 
 POLICIES = st.builds(
     Policy,

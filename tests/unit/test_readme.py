@@ -13,7 +13,7 @@ from raysignal.engine.history import FIXED, write_chunk
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.access import Access
-from tests.history_chunks import chunk_of, some_signals
+from tests.support.history_chunks import chunk_of, some_signals
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

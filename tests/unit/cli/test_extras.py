@@ -1,0 +1,110 @@
+"""The command line on the base package alone: what a verb lacks is a sentence, before anything starts."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from raysignal.cli.extras import EXTRAS, require_extras
+from raysignal.cli.main import app
+from raysignal.engine.core.errors import SettingsError
+from raysignal.runtime.ports import free_port
+
+ROOT = Path(__file__).parents[3]
+MODULES = {"langchain-google-genai": "langchain_google_genai", "psycopg[binary]": "psycopg"}
+
+
+@pytest.fixture
+def base(monkeypatch):
+    """As if no extra were installed, and nobody could start Ray."""
+    for module in {module for modules in EXTRAS.values() for module in modules} | {"ray"}:
+        monkeypatch.setitem(sys.modules, module, None)
+
+
+@pytest.fixture
+def prices(tmp_path):
+    path = tmp_path / "prices.csv"
+    path.write_text("timestamp,price\n2025-01-01T00:00:00Z,100\n2025-01-01T00:10:00Z,101\n")
+    return path
+
+
+def test_the_modules_of_an_extra_are_those_that_it_installs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for name, modules in EXTRAS.items():
+        distributions = {re.split(r"[>=<~]", each)[0] for each in project[name]}
+        # Ray is there without an extra; this one adds to it.
+        assert {MODULES.get(each, each) for each in distributions} - {"ray[tune]"} == set(modules)
+
+
+@pytest.mark.usefixtures("base")
+@pytest.mark.parametrize(
+    ("arguments", "extra", "status"),
+    [
+        (["sweep", "FILE", "--grid", "sma_fast=5:50:5"], "experiments", 1),
+        (["luck", "FILE"], "experiments", 1),
+        (["compare", "FILE"], "experiments", 1),
+        (["compare", "plan", "FILE"], "experiments", 1),
+        (["check-strategy", "sma", "--data", "FILE"], "experiments", 2),
+        (["run", "FILE"], "feeds,experiments", 1),
+        (["feed", "-i", "binance:BTCUSDT"], "feeds", 1),
+        (["feed", "record", "FOLDER", "-i", "binance:BTCUSDT"], "feeds", 1),
+        (["feed", "replay", "FILE", "-i", "binance:BTCUSDT"], "feeds", 1),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_verb_without_its_extra_says_what_to_install(
+    prices, tmp_path, monkeypatch, arguments, extra, status
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAYSIGNAL_STORE", (tmp_path / "store").as_uri())
+    places = {"FILE": str(prices), "FOLDER": str(tmp_path / "folder")}
+    shown = CliRunner().invoke(app, [places.get(one, one) for one in arguments])
+    assert (shown.exit_code, shown.stdout) == (status, "")
+    assert f"pip install 'raysignal[{extra}]'" in shown.stderr
+    assert shown.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["prices.csv"]
+
+
+@pytest.mark.usefixtures("base")
+def test_feeds_of_a_service_without_their_extra_are_a_sentence(tmp_path, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("raysignal.engine.database.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("RAYSIGNAL_FEEDS", '["binance:BTCUSDT"]')
+    shown = CliRunner().invoke(
+        app, ["serve", "--store", (tmp_path / "store").as_uri(), "--port", str(free_port())]
+    )
+    assert shown.exit_code == 1
+    assert "pip install 'raysignal[feeds]'" in shown.stderr
+
+
+def test_what_is_installed_is_not_asked_for():
+    require_extras("sweep", *EXTRAS)
+
+
+def test_several_extras_are_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "arch", None)
+    monkeypatch.setitem(sys.modules, "websockets", None)
+    with pytest.raises(
+        SettingsError, match=r"raysignal run needs arch, websockets, .*raysignal\[feeds,experiments\]"
+    ):
+        require_extras("run", "feeds", "experiments")
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [("x", "the Ray address is 'x'; expected host:port"), (None, "no Ray cluster answers at 127.0.0.1:")],
+)
+@pytest.mark.parametrize("verb", ["performance", "serve", "replay"])
+def test_a_ray_cluster_that_is_none_is_a_sentence(tmp_path, prices, verb, address, said):
+    address = address or f"127.0.0.1:{free_port()}"
+    arguments = {"performance": [], "serve": ["--store", (tmp_path / "s").as_uri()], "replay": [str(prices)]}[
+        verb
+    ]
+    prices.write_text("timestamp,price,signal\n2025-01-01T00:00:00Z,100,1\n")
+    shown = CliRunner().invoke(app, [verb, *arguments, "--ray-address", address])
+    assert shown.exit_code == 1
+    assert said in shown.stderr
+    assert "Traceback" not in shown.stderr

@@ -1,0 +1,73 @@
+"""The agent's terms and what is said of it; the edge of a service without one."""
+
+import json
+
+import pytest
+
+from raysignal.agents.override import terms
+from raysignal.engine.core.errors import NotFound, SettingsError
+from raysignal.runtime.agent_settings import announcement, model_of, terms_of, why_off
+from raysignal.runtime.settings import Settings
+from tests.support.one_replica import replica
+
+
+class Request:
+    scope = {"query_string": b""}  # noqa: RUF012
+
+
+def test_the_default_settings_are_the_default_terms():
+    own = terms_of(Settings())
+    assert (own.primary, own.portfolio) == ("baseline", "enhanced")
+    assert own.rules == type(own.rules)()
+    assert own.breaker == type(own.breaker)()
+
+
+@pytest.mark.parametrize("horizon", ["", "0b", "99999b", "six bars", "-5m"])
+def test_a_horizon_that_cannot_be_is_refused_by_name(horizon):
+    with pytest.raises(SettingsError, match="RAYSIGNAL_HORIZON"):
+        terms_of(Settings(horizon=horizon))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("model", "no such model!"), ("model_url", "ftp://x"), ("model_url", "http://1.2.3.4")],
+)
+def test_a_model_that_cannot_be_is_refused_by_name(setting, value):
+    with pytest.raises(SettingsError, match=f"RAYSIGNAL_{setting.upper()}:"):
+        model_of(Settings(**{setting: value}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"enhanced": "baseline"},
+        {"enhanced": "Not A Name"},
+        {"gate_grey": 0.95},
+        {"breaker_limit_bps": 1.0},
+        {"neighbours": 0},
+    ],
+)
+def test_settings_of_the_agent_are_checked(values):
+    with pytest.raises(SettingsError):
+        Settings(**values)
+
+
+def test_it_is_said_who_decides():
+    assert "the gate decides alone" in announcement(Settings(), {})
+    assert "gemini" in announcement(Settings(), {"GEMINI_API_KEY": "secret"})
+    assert "secret" not in announcement(Settings(), {"GEMINI_API_KEY": "secret"})
+    assert announcement(Settings(enhanced=""), {}) == "off: RAYSIGNAL_ENHANCED is empty"
+
+
+def test_without_the_extra_there_is_no_agent_and_it_says_why(monkeypatch):
+    monkeypatch.setattr(terms, "find_spec", lambda _name: None)
+    assert "pip install raysignal[agents]" in str(why_off(Settings()))
+
+
+async def test_a_service_without_an_agent_says_so(tmp_path):
+    async with replica(tmp_path, enhanced="") as one:
+        answer = await one.routes.get_agent(Request())
+        assert json.loads(answer.body) == {"on": False, "why": "RAYSIGNAL_ENHANCED is empty"}
+        for handler in ("get_compare", "get_accuracy", "get_patterns", "post_agent_reset"):
+            with pytest.raises(NotFound, match="no agent"):
+                await getattr(one.routes, handler)(Request())

@@ -1,0 +1,303 @@
+"""The application in one process over a real shard on disk: access, lines, and what only goes wrong inside."""
+
+import asyncio
+import hashlib
+import hmac
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.serve.logs import json_logger
+from tests.support.one_replica import Desk, replica
+
+SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
+KEY, SECRET = "key-1", "secret-1"
+
+
+@asynccontextmanager
+async def running(
+    folder: Path, lines: list[dict[str, Any]] | None = None, **settings: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, Desk]]:
+    async with replica(folder, **settings) as found:
+        transport = httpx.ASGITransport(found.front)
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            yield client, found.desk
+    if lines is not None:
+        lines += found.lines
+
+
+def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
+    return {
+        "X-Signature": "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
+        "Content-Type": "application/json",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/performance", "/history", "/portfolios", "/metrics", "/readyz", "/nothing", "/docs/", "/agent"],
+)
+async def test_with_a_key_nothing_is_shown_to_who_has_none(tmp_path: Path, path: str) -> None:
+    async with running(tmp_path, api_key=KEY) as (http, _):
+        answer = await http.get(path)
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert (await http.get(path, headers={"Authorization": "Bearer key-2"})).status_code == 401
+
+
+async def test_the_documentation_is_open_and_asks_for_the_key(tmp_path: Path) -> None:
+    async with running(tmp_path, api_key=KEY) as (http, _):
+        page, document = await http.get("/docs"), await http.get("/openapi.json")
+        assert (page.status_code, document.status_code) == (200, 200)
+        assert 'id="key"' in page.text
+        assert document.json()["components"]["securitySchemes"] == {
+            "key": {"type": "http", "scheme": "bearer"}
+        }
+        assert KEY not in page.text + document.text
+        assert (await http.get("/")).headers["location"] == "/docs"
+
+
+async def test_without_a_key_only_this_machine_is_answered_and_no_page_of_others_acts(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, desk):
+        for path in ("/performance", "/history", "/metrics", "/openapi.json", "/healthz", "/nothing"):
+            answer = await http.get(path, headers={"Host": "evil.example"})
+            assert (answer.status_code, answer.json()["field"]) == (403, "Host")
+            assert answer.headers["content-type"] == "application/problem+json"
+        from_page = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
+        for method, path in (
+            ("POST", "/signal"),
+            ("POST", "/signals"),
+            ("PUT", "/portfolios/x"),
+            ("POST", "/agent/reset"),
+        ):
+            answer = await http.request(method, path, content=orjson.dumps(SIGNAL), headers=from_page)
+            assert (answer.status_code, answer.json()["field"]) == (403, "Origin")
+        assert (await desk.standing("baseline")).count == 0
+        own = {"Origin": "http://localhost", "Content-Type": "text/plain"}
+        assert (await http.post("/signal", content=orjson.dumps(SIGNAL), headers=own)).status_code == 200
+        assert (await http.get("/performance", headers=from_page)).status_code == 200
+
+
+async def test_an_open_position_is_renamed_once_by_a_post(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, _):
+        await http.post("/signal", json={**SIGNAL, "symbol": "BTCUSDT"})
+        asked = {"formerly": "BTCUSDT", "symbol": "binance:BTCUSDT"}
+        blanks = {"formerly": " BTCUSDT", "symbol": "binance:BTCUSDT "}
+        answers = [await http.post("/portfolios/baseline/symbols", json=body) for body in (blanks, asked)]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert [answer.json() for answer in answers] == [
+            {"portfolio": "baseline", **asked, "renamed": renamed} for renamed in (True, False)
+        ]
+        assert (await http.get("/performance")).json()["symbols"] == ["binance:BTCUSDT"]
+        assert (await http.post("/portfolios/nobody/symbols", json=asked)).status_code == 404
+        assert (await http.post("/portfolios/enhanced/symbols", json=asked)).status_code == 409
+        for wrong in (
+            {"formerly": "BTC"},
+            {**asked, "symbol": ""},
+            {**asked, "more": 1},
+            {**asked, "symbol": 7},
+        ):
+            answer = await http.post("/portfolios/baseline/symbols", json=wrong)
+            assert answer.status_code == 422, answer.text
+            assert answer.json()["field"] in {"symbol", "more"}
+
+
+async def test_the_key_opens_and_the_health_check_is_open(tmp_path: Path) -> None:
+    async with running(tmp_path, api_key=KEY) as (http, _):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        assert (await http.post("/signal", json=SIGNAL)).status_code == 401
+        assert (await http.post("/signal", json=SIGNAL, headers=headers)).status_code == 200
+        assert (await http.get("/performance", headers=headers)).json()["signals"] == 1
+        assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_webhook_signs_its_body(tmp_path: Path) -> None:
+    body = orjson.dumps(SIGNAL)
+    async with running(tmp_path, api_key=KEY, webhook_secret=SECRET) as (http, desk):
+        for headers in (signed(body, "other"), signed(body + b" "), {"X-Signature": "sha256="}):
+            assert (await http.post("/signal", content=body, headers=headers)).status_code == 401
+        assert (await desk.standing("baseline")).count == 0
+        assert (await http.post("/signal", content=body, headers=signed(body))).status_code == 200
+        rows = b"[" + body + b"]"
+        batch = await http.post("/signals", content=rows, headers=signed(rows))
+        assert batch.json()["replayed"] == 1
+        assert (await http.put("/portfolios/x", content=b"{}", headers=signed(b"{}"))).status_code == 401
+        assert (await http.get("/performance", headers=signed(b""))).status_code == 401
+
+
+async def test_the_document_says_how_to_prove_who_one_is_only_where_one_must(tmp_path: Path) -> None:
+    async with running(tmp_path / "a") as (http, _):
+        plain = (await http.get("/openapi.json")).json()
+    async with running(tmp_path / "b", api_key=KEY, webhook_secret=SECRET) as (http, _):
+        secured = (await http.get("/openapi.json")).json()
+    assert "securitySchemes" not in plain["components"]
+    assert "401" not in plain["paths"]["/signal"]["post"]["responses"]
+    assert secured["paths"]["/signal"]["post"]["security"] == [
+        {"key": []},
+        {"signature_v2": []},
+        {"signature": []},
+    ]
+    assert secured["paths"]["/performance"]["get"]["security"] == [{"key": []}]
+    assert "security" not in secured["paths"]["/healthz"]["get"]
+    assert "401" in secured["paths"]["/signal"]["post"]["responses"]
+
+
+async def test_a_store_that_does_not_answer_is_503_and_says_when_to_try_again(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, desk):
+        desk.broken = StoreUnavailable("the bucket does not answer")
+        for answer in (await http.post("/signal", json=SIGNAL), await http.get("/readyz")):
+            assert answer.status_code == 503
+            assert answer.headers["retry-after"] == "1"
+            assert answer.json()["detail"] == "the bucket does not answer"
+        assert (await http.get("/healthz")).status_code == 200
+        desk.broken = None
+        assert (await http.post("/signal", json=SIGNAL)).status_code == 200
+
+
+async def test_a_store_that_fails_is_logged_once_with_its_cause_and_once_when_it_works_again(
+    tmp_path: Path,
+) -> None:
+    lines: list[dict[str, Any]] = []
+    async with running(tmp_path, lines) as (http, desk):
+        desk.broken = StoreUnavailable("the store's disk failed: [Errno 28] No space left on device")
+        for _ in range(20):
+            assert (await http.post("/signal", json=SIGNAL)).status_code == 503
+            assert (await http.post("/signals", json=[SIGNAL])).status_code == 503
+            assert (await http.get("/readyz")).status_code == 503
+        assert (await http.get("/performance")).status_code == 200
+        desk.broken = None
+        assert (await http.post("/signal", json=SIGNAL)).status_code == 200
+    told = [line for line in lines if line["event"] != "request"]
+    assert [line["event"] for line in told] == ["store_failed", "store_works_again"]
+    assert "No space left" in told[0]["cause"]
+    assert told[1]["requests_failed"] == 60
+    assert [line["status"] for line in lines if line["event"] == "request"] == [503, 200, 200]
+
+
+@pytest.mark.parametrize(("path", "body"), [("/signal", SIGNAL), ("/signals", [SIGNAL])])
+async def test_what_nobody_foresaw_is_a_problem_whose_id_is_in_the_log(
+    tmp_path: Path, path: str, body: Any
+) -> None:
+    lines: list[dict[str, Any]] = []
+    async with running(tmp_path, lines) as (http, desk):
+        desk.broken = ZeroDivisionError("a secret of the inside")
+        answer = await http.post(path, json=body)
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    assert [line["error_id"] for line in lines if "error_id" in line] == [answer.json()["error_id"]] * 2
+
+
+async def test_one_line_a_request_with_what_it_was_about(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = []
+    async with running(tmp_path, lines, api_key=KEY) as (http, _):
+        headers = {"Authorization": f"Bearer {KEY}"}
+        await http.post("/signal", json=SIGNAL | {"signal_id": "a", "note": "private"}, headers=headers)
+        await http.post("/signal", json=SIGNAL | {"price": -1}, headers=headers)
+        await http.post("/signals", json=[SIGNAL], headers=headers)
+        await http.get("/nothing")
+    assert [(line["method"], line["path"], line["status"]) for line in lines] == [
+        ("POST", "/signal", 200),
+        ("POST", "/signal", 422),
+        ("POST", "/signals", 409),
+        ("GET", "/nothing", 401),
+    ]
+    assert lines[0]["signal_id"] == "a"
+    assert lines[2]["rows"] == 1
+    assert all(line["latency_ms"] >= 0 and line["replica"] == "r1" for line in lines)
+    shown = json.dumps(lines)
+    assert KEY not in shown
+    assert "private" not in shown
+
+
+async def test_a_body_is_refused_before_it_is_read_when_it_says_that_it_is_too_long(tmp_path: Path) -> None:
+    async with running(tmp_path, max_signal_bytes=256) as (http, _):
+        answer = await http.post("/signal", content=b" " * 257, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 413
+        assert answer.headers["connection"] == "close"
+        assert answer.json()["limit"] == 256
+
+
+async def test_naive_stamps_symbols_and_sources_are_read_as_configured(tmp_path: Path) -> None:
+    zone: dict[str, Any] = {
+        "timezone": "America/New_York",
+        "symbol": "XAU",
+        "source": "desk",
+        "portfolios": {"gold": {"fee_bps": 4}},
+    }
+    async with running(tmp_path / "x", primary="gold", **zone) as (http, _):
+        answer = await http.post("/signal?portfolio=baseline", json=SIGNAL | {"timestamp": "2/24/2025 0:00"})
+    assert answer.json()["timestamp"] == "2025-02-24T05:00:00Z"
+    assert answer.json()["symbol"] == "XAU"
+
+
+async def test_many_signals_at_once_are_joined_and_each_gets_its_own_receipt(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, desk):
+        answers = await asyncio.gather(
+            *(http.post("/signal", json=SIGNAL | {"symbol": f"S{n}", "signal": 0}) for n in range(150))
+        )
+        observed = (await desk.observe())[0]
+    assert [answer.json()["symbol"] for answer in answers] == [f"S{n}" for n in range(150)]
+    assert observed["accepted"] == 150
+    assert observed["records"] < 20
+
+
+class Stream(io.BytesIO):
+    """Tells when something was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = asyncio.Event()
+
+    def write(self, data: Any) -> int:
+        self.written.set()
+        return super().write(data)
+
+
+async def test_lines_of_a_short_while_are_written_together_and_whole() -> None:
+    stream = Stream()
+    log = json_logger(stream)
+    for number in range(50):
+        log.info("request", number=number)
+    assert not stream.getvalue()
+    log.error("at once")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line.get("number") for line in lines] == [*range(50), None]
+    stream.written.clear()
+    log.info("later")
+    await stream.written.wait()
+    assert len(stream.getvalue().splitlines()) == 52
+
+
+def test_a_log_without_an_event_loop_is_written_at_once() -> None:
+    stream = io.BytesIO()
+    json_logger(stream).info("request")
+    assert json.loads(stream.getvalue())["event"] == "request"
+
+
+async def test_a_second_key_beside_a_signed_one_is_refused_and_nothing_is_taken(tmp_path: Path) -> None:
+    body = json.dumps(SIGNAL).encode()
+    async with running(tmp_path, webhook_secret=SECRET, api_key=KEY) as (http, _):
+        headers = [*signed(body).items(), ("Idempotency-Key", "another's"), ("Idempotency-Key", "own")]
+        answer = await http.post("/signal", content=body, headers=headers)
+        assert (answer.status_code, "idempotency-key comes 2 times" in answer.json()["detail"]) == (400, True)
+        shown = await http.get("/performance/baseline", headers={"Authorization": f"Bearer {KEY}"})
+        assert shown.json()["performance"]["signals"] == 0
+
+
+def test_a_full_disk_of_the_request_log_disturbs_nobody() -> None:
+    with FileIO("/dev/full", "w") as full:
+        log = json_logger(full)
+        log.error("refused")
+        with pytest.raises(OSError, match="No space left"):
+            full.write(b"it is full")
