@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from raysignal.agents.override import terms
 from raysignal.engine.core.errors import NotFound, SettingsError
+from raysignal.runtime import agent_settings
 from raysignal.runtime.agent_settings import announcement, model_of, terms_of, why_off
 from raysignal.runtime.settings import Settings
 from tests.support.one_replica import replica
@@ -60,7 +60,7 @@ def test_it_is_said_who_decides():
 
 
 def test_without_the_extra_there_is_no_agent_and_it_says_why(monkeypatch):
-    monkeypatch.setattr(terms, "find_spec", lambda _name: None)
+    monkeypatch.setattr(agent_settings, "find_spec", lambda _name: None)
     assert "pip install raysignal[agents]" in str(why_off(Settings()))
 
 
