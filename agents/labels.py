@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Labels:
+class CategoryColumn:
     """n names. `codes` is int32[n] into `names`; -1 means that the row has none.
 
     Raises:
@@ -26,14 +26,14 @@ class Labels:
             )
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> "Labels":
+    def of(cls, texts: Sequence[str]) -> "CategoryColumn":
         """From one name a row, in the order in which they first occur; an empty one is none."""
         places: dict[str, int] = {}
         codes = [places.setdefault(text, len(places)) if text else -1 for text in texts]
         return cls(np.array(codes, np.int32), tuple(places))
 
     @classmethod
-    def same(cls, name: str, n: int) -> "Labels":
+    def same(cls, name: str, n: int) -> "CategoryColumn":
         """The same name n times."""
         return cls(np.zeros(n, np.int32), (name,))
 

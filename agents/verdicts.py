@@ -20,7 +20,7 @@ class Verdict(IntEnum):
     HOLD = 2
 
 
-class By(IntEnum):
+class DecidedBy(IntEnum):
     """Who decided."""
 
     SIGNAL = 0  # nobody had a reason to overrule it: the signal stands

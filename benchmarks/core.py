@@ -24,7 +24,7 @@ from raysignal.engine.journal.disk import AppendFile, RealDisk
 from raysignal.engine.journal.frames import Bytes
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 
 SIZES = (1, 8, 32, 64)
 SYMBOLS = 64
@@ -32,7 +32,7 @@ _SIGNALS = 6_400
 _ROUNDS = 7
 _BEGIN_US = 1_700_000_000_000_000
 _MINUTE_US = 60_000_000
-_LIMITS = Limits(checkpoint_rows=1 << 40, checkpoint_bytes=1 << 60)
+_LIMITS = ShardLimits(checkpoint_rows=1 << 40, checkpoint_bytes=1 << 60)
 
 
 def measure(signals: int = _SIGNALS, rounds: int = _ROUNDS) -> list[Figure]:

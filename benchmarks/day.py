@@ -35,12 +35,12 @@ from benchmarks.figures import Figure
 from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Channel, Event, Instrument, Trade, TradesLost
-from raysignal.engine.core.orders import Kind
+from raysignal.engine.core.orders import OrderType
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.dealing import Dealer
+from raysignal.engine.execution.dealing import TradingThread
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import Plan as OrderPlan
+from raysignal.engine.execution.planning import ExecutionPolicy
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.tables import PAPER_ORDERS
 from raysignal.engine.execution.trader import Trader
@@ -49,10 +49,10 @@ from raysignal.engine.market.bars import Bar, Basis
 from raysignal.engine.market.signal_rows import read_signals
 from raysignal.engine.market.tables import PRICES
 from raysignal.engine.market.venues.catalogue import venue_named
-from raysignal.engine.market.venues.protocol import Request
+from raysignal.engine.market.venues.protocol import RestRequest
 from raysignal.engine.market.watch import MarketSignal
-from raysignal.engine.pipeline.station import Station, StationTerms
-from raysignal.loopback.exchanges.disturbance import OF_MESSAGES, Disturbance, Plan
+from raysignal.engine.pipeline.station import MarketPipeline, PipelineOptions
+from raysignal.loopback.exchanges.disturbance import OF_MESSAGES, Disturbance, DisturbancePlan
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.unplugged import Unplugged
 from raysignal.runtime.following import bars_of_history
@@ -86,7 +86,7 @@ class Terms:
     seed: int = 3
     mean_s: float = 60.0
     klines: bool = True
-    kind: Kind = Kind.MARKET
+    kind: OrderType = OrderType.MARKET
     regime_s: float = 900.0
 
 
@@ -145,19 +145,19 @@ class Day:
             costs=Costs(Decimal(2), Decimal(5)), latency_us=50_000,
         )  # fmt: skip
         self.orders = OrderStore(self.database, ACCOUNT)
-        plan = OrderPlan(kind=terms.kind, rest_us=5 * MINUTE_US)
+        plan = ExecutionPolicy(kind=terms.kind, rest_us=5 * MINUTE_US)
         self.trader = Trader(self.orders, self.paper, {listing.instrument.name: listing}, plan)
         log = structlog.wrap_logger(
             structlog.PrintLogger(), wrapper_class=structlog.make_filtering_bound_logger("critical")
         )
-        self.dealer = Dealer(self.trader, self.paper, now_us=self.now_us, log=log)
-        self.station = Station(
-            self.venue, [self.instrument], StationTerms(MINUTE_US, FAST, SLOW), database=self.database,
+        self.dealer = TradingThread(self.trader, self.paper, now_us=self.now_us, log=log)
+        self.station = MarketPipeline(
+            self.venue, [self.instrument], PipelineOptions(MINUTE_US, FAST, SLOW), database=self.database,
             post=self._post, history=self._history, log=log, now_us=self.now_us, dealer=self.dealer,
         )  # fmt: skip
         self.feed = Unplugged(
             self.exchange, self.venue, self.station.subscriptions, self._take, seed=terms.seed,
-            plan=Plan(terms.seed, terms.mean_s),
+            plan=DisturbancePlan(terms.seed, terms.mean_s),
         )  # fmt: skip
         self.station.follow(self.feed.tracker)
         self._disturbing = self._disturbances_of_trades()
@@ -171,7 +171,7 @@ class Day:
         """The market's time."""
         return self.feed.now_us if hasattr(self, "feed") else START_US
 
-    async def get(self, request: Request, *, tries: int | None = None) -> bytes:
+    async def get(self, request: RestRequest, *, tries: int | None = None) -> bytes:
         """An `engine.market.feed.Answers` of the exchange."""
         del tries
         with self._market_lock:
@@ -315,7 +315,9 @@ class Day:
         return [bar for bar in bars if self.terms.klines or bar.open_us < START_US]
 
     def _disturbances_of_trades(self) -> Iterator[tuple[int, Disturbance]]:
-        plan = Plan(self.terms.seed + 1, 5 * self.terms.mean_s, _OF_TRADES[self.venue.numbers_trades])
+        plan = DisturbancePlan(
+            self.terms.seed + 1, 5 * self.terms.mean_s, _OF_TRADES[self.venue.numbers_trades]
+        )
         return plan.instants(START_US)
 
     def _step(self) -> None:

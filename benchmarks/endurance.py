@@ -22,8 +22,8 @@ import ray
 
 from benchmarks.figures import Figure
 from raysignal.engine.core.columns import SignalBatch, TextColumn
-from raysignal.engine.portfolio.receipts import Submission, Taken
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.engine.portfolio.receipts import RowResult, Submission
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 
 MILLION = 1_000_000
@@ -43,7 +43,7 @@ def measure(checkpoints: tuple[int, ...] = (MILLION, 5 * MILLION)) -> list[Figur
 
 
 async def _measure(folder: Path, checkpoints: tuple[int, ...]) -> list[Figure]:
-    desk = Desk.connect(Settings(store=(folder / "store").as_uri()))
+    desk = PortfolioClient.connect(Settings(store=(folder / "store").as_uri()))
     await desk.ready()
     results = []
     sent, seconds = 0, 0.0
@@ -55,7 +55,7 @@ async def _measure(folder: Path, checkpoints: tuple[int, ...]) -> list[Figure]:
         seconds += time.perf_counter() - began
         sent = checkpoint
         again = await submit(desk, first, receipts=True)
-        assert again.counted(Taken.REPLAYED) == BATCH
+        assert again.counted(RowResult.REPLAYED) == BATCH
         if receipts is not None:
             assert receipts.accounts is not None
             assert again.accounts is not None
@@ -79,7 +79,7 @@ async def _measure(folder: Path, checkpoints: tuple[int, ...]) -> list[Figure]:
     return results
 
 
-async def _restarts(desk: Desk, folder: Path) -> list[Figure]:
+async def _restarts(desk: PortfolioClient, folder: Path) -> list[Figure]:
     results = [
         figure(
             "restart to ready, 1 million signals in the journal, flushed before",
@@ -104,7 +104,7 @@ async def _restarts(desk: Desk, folder: Path) -> list[Figure]:
     return results
 
 
-async def _restart(desk: Desk) -> float:
+async def _restart(desk: PortfolioClient) -> float:
     (before,) = await desk.observe()
     os.kill(before["pid"], signal.SIGKILL)
     began = time.perf_counter()
@@ -115,13 +115,13 @@ async def _restart(desk: Desk) -> float:
     return seconds
 
 
-async def _send(desk: Desk, starts: range) -> None:
+async def _send(desk: PortfolioClient, starts: range) -> None:
     for start in starts:
         answer = await submit(desk, batch_from(start), receipts=False)
-        assert answer.counted(Taken.ACCEPTED) == BATCH, answer.errors
+        assert answer.counted(RowResult.ACCEPTED) == BATCH, answer.errors
 
 
-async def submit(desk: Desk, batch: SignalBatch, *, receipts: bool) -> Submission:
+async def submit(desk: PortfolioClient, batch: SignalBatch, *, receipts: bool) -> Submission:
     """Send a batch to the primary portfolio."""
     return await desk.submit(
         "baseline", batch.encode(), all_or_nothing=True, accept_price_jump=False, receipts=receipts

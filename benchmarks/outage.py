@@ -28,7 +28,7 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.records import Intake, read_record
+from raysignal.engine.portfolio.records import IntakeRecord, read_record
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.settings import Settings
 
@@ -209,7 +209,7 @@ def _journalled(store: str) -> Counter[str]:
     for record in Journal.read(open_stores(store).journal_store("shard=0000")):
         content = read_record(record.payload)
         # The portfolio that follows has taken in the same signals: once more, not twice.
-        if isinstance(content, Intake) and content.portfolio == Settings(store=store).primary:
+        if isinstance(content, IntakeRecord) and content.portfolio == Settings(store=store).primary:
             counted.update(SignalBatch.decode(content.encoded).signal_id.to_list())
     return counted
 

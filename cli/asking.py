@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from raysignal.cli.client import Client
-from raysignal.cli.options import Place, configured
+from raysignal.cli.client import ServiceClient
+from raysignal.cli.options import PortfolioAddress, configured
 from raysignal.cli.output import Output, performance_table, policy_sentence, rows_table
 from raysignal.cli.texts import escape
 from raysignal.runtime.settings import Settings
@@ -25,7 +25,7 @@ _LEAST = ("fill_quantity", "fee", "fill_price", "signal_return", "outcome", "sym
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class HistoryFilter:
     """Which rows of the history; None: any."""
 
     portfolio: str | None
@@ -37,15 +37,15 @@ class Wanted:
 
 
 @asynccontextmanager
-async def service_at(url: str | None, settings: Settings) -> AsyncIterator[Client]:
+async def service_at(url: str | None, settings: Settings) -> AsyncIterator[ServiceClient]:
     """The service at an address, or the one that these settings would start on this machine."""
     key = settings.api_key.get_secret_value() if settings.api_key else None
     address = url or f"http://{reachable(settings.host)}:{settings.port}"
-    async with Client.open(address, api_key=key, clock=time.monotonic, sleep=asyncio.sleep) as client:
+    async with ServiceClient.open(address, api_key=key, clock=time.monotonic, sleep=asyncio.sleep) as client:
         yield client
 
 
-def show_performance(portfolio: str | None, *, every: bool, place: Place, output: Output) -> None:
+def show_performance(portfolio: str | None, *, every: bool, place: PortfolioAddress, output: Output) -> None:
     """Show one portfolio or all of them, beside buy-and-hold."""
     standings = asyncio.run(_standings(portfolio, every=every, place=place))
     if output.as_json:
@@ -62,12 +62,12 @@ def sentence_of(standing: dict[str, Any]) -> str:
     return f"[bold]{escape(standing['portfolio'])}[/bold]: {as_of}; {policy_sentence(standing['policy'])}"
 
 
-async def _standings(portfolio: str | None, *, every: bool, place: Place) -> list[dict[str, Any]]:
+async def _standings(portfolio: str | None, *, every: bool, place: PortfolioAddress) -> list[dict[str, Any]]:
     if place.ray_address is not None:
-        from raysignal.cli.direct import Direct  # noqa: PLC0415 - Ray: only who names a cluster waits for it
+        from raysignal.cli.direct import DirectGateway  # noqa: PLC0415 - Ray: only who names a cluster waits for it
 
         settings = configured(ray_address=place.ray_address)
-        async with Direct.open(settings, take_over=False) as direct:
+        async with DirectGateway.open(settings, take_over=False) as direct:
             if every:
                 return [standing.as_dict() for standing in await direct.desk.standings()]
             return [await direct.standing(portfolio)]
@@ -78,7 +78,7 @@ async def _standings(portfolio: str | None, *, every: bool, place: Place) -> lis
         return [await client.standing(portfolio)]
 
 
-def show_history(wanted: Wanted, *, place: Place, output: Output) -> None:
+def show_history(wanted: HistoryFilter, *, place: PortfolioAddress, output: Output) -> None:
     """Show the rows that are wanted, oldest first."""
     rows, more = asyncio.run(_history(wanted, place))
     if output.as_json:
@@ -97,7 +97,7 @@ def show_history(wanted: Wanted, *, place: Place, output: Output) -> None:
         output.say(f"the first {len(rows):,d}; there are more: --limit, --from")
 
 
-async def _history(wanted: Wanted, place: Place) -> tuple[list[dict[str, Any]], bool]:
+async def _history(wanted: HistoryFilter, place: PortfolioAddress) -> tuple[list[dict[str, Any]], bool]:
     """At most as many rows as are wanted, page by page, and whether there are more."""
     rows: list[dict[str, Any]] = []
     cursor: str | None = None

@@ -12,7 +12,7 @@ from raysignal.cli.files import reading_of, reading_sentences
 from raysignal.cli.lines import with_lines
 from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output, errors_table, rows_table
-from raysignal.cli.survey import Survey, remark_sentences, survey_file
+from raysignal.cli.survey import SignalFileReport, remark_sentences, survey_file
 from raysignal.cli.texts import escape
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.intake import Reading
@@ -38,7 +38,7 @@ def check_file(
         raise typer.Exit(1)
 
 
-def surveyed(path: Path, reading: Reading, limit: float | None) -> tuple[Survey, bool]:
+def surveyed(path: Path, reading: Reading, limit: float | None) -> tuple[SignalFileReport, bool]:
     """What is in a file, and whether it has prices and no signals at all, as for `sweep` and `luck`."""
     try:
         survey = survey_file(path, reading, max_price_jump=limit)

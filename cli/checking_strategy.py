@@ -24,7 +24,7 @@ NOT_CHECKED = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CheckStrategyConfig:
     """One check as it was asked for; see `cli.check_strategy.check_strategy`."""
 
     strategy: str
@@ -37,7 +37,7 @@ class Asked:
     time_limit: float
 
 
-def run_job(asked: Asked, output: Output) -> None:
+def run_job(asked: CheckStrategyConfig, output: Output) -> None:
     """Check and show what was found; ends with `FAILED` if something was, and `NOT_CHECKED` if it could not be."""
     try:
         parameters = values_of(asked.param)
@@ -84,7 +84,7 @@ def _value(text: str) -> int | float | str | bool:
     return int(number) if number == number.to_integral_value() else float(number)
 
 
-def _bars(asked: Asked, output: Output) -> Bars:
+def _bars(asked: CheckStrategyConfig, output: Output) -> Bars:
     if asked.data is None:
         return random_walk(asked.seed)
     path = existing_file(asked.data)

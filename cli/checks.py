@@ -41,7 +41,7 @@ _LITTLE_BYTES, _TOO_LITTLE_BYTES = 2 * _GIB, _GIB // 5
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """One line of the doctor.
 
     Attributes:
@@ -61,15 +61,17 @@ class Finding:
         return asdict(self)
 
 
-def examine(overrides: Mapping[str, Any]) -> Iterator[Finding]:
+def examine(overrides: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     """All checks, one after another; those that need settings are left out where there are none."""
     yield check_packages(requires("raysignal") or [])
     try:
         settings = configured(**overrides)
     except RaysignalError as error:
-        yield Finding("settings", "failed", str(error), "set the variable as it says, or unset it")
+        yield DoctorFinding("settings", "failed", str(error), "set the variable as it says, or unset it")
         return
-    yield Finding("settings", "ok", f"every {PREFIX} variable is known; fingerprint {settings.fingerprint()}")
+    yield DoctorFinding(
+        "settings", "ok", f"every {PREFIX} variable is known; fingerprint {settings.fingerprint()}"
+    )
     yield check_keys(settings)
     yield check_model_key(os.environ)
     yield check_agent()
@@ -84,7 +86,7 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[Finding]:
     yield check_doors()
 
 
-def check_packages(requirements: list[str]) -> Finding:
+def check_packages(requirements: list[str]) -> DoctorFinding:
     """Whether what the service needs is installed, in versions that it was made for."""
     wanted = [Requirement(text) for text in requirements]
     wrong, found = [], {}
@@ -100,17 +102,17 @@ def check_packages(requirements: list[str]) -> Finding:
             wrong.append(f"{requirement.name} is {found[requirement.name]}, expected {requirement.specifier}")
     python = ".".join(str(part) for part in sys.version_info[:3])
     if wrong:
-        return Finding(
+        return DoctorFinding(
             "packages",
             "failed",
             f"Python {python}; {'; '.join(wrong)}",
             "make setup installs the pinned ones",
         )
     listed = ", ".join(f"{name} {number}" for name, number in sorted(found.items()))
-    return Finding("packages", "ok", f"Python {python}, {listed}")
+    return DoctorFinding("packages", "ok", f"Python {python}, {listed}")
 
 
-def check_keys(settings: Settings) -> Finding:
+def check_keys(settings: Settings) -> DoctorFinding:
     """Which secrets are there, without showing any."""
     present = [
         f"{name} {'is set' if value is not None else 'is not set'}"
@@ -123,20 +125,22 @@ def check_keys(settings: Settings) -> Finding:
     if settings.store.startswith("s3:"):
         present.append(f"AWS credentials {'are missing' if missing_for_s3 else 'are found'}")
     if missing_for_s3:
-        return Finding(
+        return DoctorFinding(
             "keys",
             "failed",
             "; ".join(present),
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role",
         )
     if settings.api_key is None and settings.webhook_secret is None:
-        return Finding("keys", "ok", f"{'; '.join(present)}: fine on loopback, where the service then stays")
+        return DoctorFinding(
+            "keys", "ok", f"{'; '.join(present)}: fine on loopback, where the service then stays"
+        )
     if settings.api_key is None:
-        return Finding(
+        return DoctorFinding(
             "keys", "warning", f"{'; '.join(present)}: signals come in, and nothing can be read",
             f"set {PREFIX}API_KEY as well",
         )  # fmt: skip
-    return Finding("keys", "ok", "; ".join(present))
+    return DoctorFinding("keys", "ok", "; ".join(present))
 
 
 def _has_aws_credentials() -> bool:
@@ -145,21 +149,21 @@ def _has_aws_credentials() -> bool:
     return boto3.Session().get_credentials() is not None
 
 
-def check_model_key(environment: Mapping[str, str]) -> Finding:
+def check_model_key(environment: Mapping[str, str]) -> DoctorFinding:
     """Whether a model can be asked, and what happens if not; the key is not shown."""
     from raysignal.agents.llm.gemini import KEY_VARIABLES, api_key_in  # noqa: PLC0415 - for this check alone
 
     if api_key_in(environment) is None:
-        return Finding(
+        return DoctorFinding(
             "model",
             "ok",
             f"no key in {' or '.join(KEY_VARIABLES)}: no model is asked, the gate decides alone",
         )
     found = next(name for name in KEY_VARIABLES if environment.get(name, "").strip())
-    return Finding("model", "ok", f"{found} is set: Gemini is asked about what the gate leaves grey")
+    return DoctorFinding("model", "ok", f"{found} is set: Gemini is asked about what the gate leaves grey")
 
 
-def check_agent(modules: Iterable[str] = AGENT_MODULES) -> Finding:
+def check_agent(modules: Iterable[str] = AGENT_MODULES) -> DoctorFinding:
     """Whether agents and experiments would find their packages; signals run without."""
     found, missing = [], []
     for name in modules:
@@ -170,14 +174,14 @@ def check_agent(modules: Iterable[str] = AGENT_MODULES) -> Finding:
         else:
             found.append(f"{name} {getattr(module, '__version__', '')}".strip())
     if missing:
-        return Finding(
+        return DoctorFinding(
             "agent", "warning", f"{'; '.join(missing)}: raysignal compare does not run",
             "install raysignal[agents,experiments]; make setup does",
         )  # fmt: skip
-    return Finding("agent", "ok", f"{', '.join(found)} can be imported")
+    return DoctorFinding("agent", "ok", f"{', '.join(found)} can be imported")
 
 
-def check_port(settings: Settings) -> Finding:
+def check_port(settings: Settings) -> DoctorFinding:
     """Whether the service could listen, or who does."""
     host, port = settings.host, settings.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -187,16 +191,16 @@ def check_port(settings: Settings) -> Finding:
             probe.bind((host.strip("[]"), port))
         except OSError as error:
             return _used_port(host, port, error)
-    return Finding("port", "ok", f"{port} of {host} is free")
+    return DoctorFinding("port", "ok", f"{port} of {host} is free")
 
 
-def _used_port(host: str, port: int, error: OSError) -> Finding:
+def _used_port(host: str, port: int, error: OSError) -> DoctorFinding:
     owner = listener_on(port)
     by = f", which {owner} listens on" if owner else ""
     url = f"http://{reachable(host)}:{port}"
     if _is_service(url):
-        return Finding("port", "ok", f"a raysignal service answers at {url}")
-    return Finding(
+        return DoctorFinding("port", "ok", f"a raysignal service answers at {url}")
+    return DoctorFinding(
         "port", "failed", f"{port} of {host} cannot be listened on ({error.strerror}){by}",
         f"set {PREFIX}PORT to another one, or end what listens there",
     )  # fmt: skip
@@ -210,7 +214,7 @@ def _is_service(url: str) -> bool:
         return False
 
 
-def check_disk(store: str) -> Finding:
+def check_disk(store: str) -> DoctorFinding:
     """Whether there is room where the store and Ray's files lie."""
     places = {"temporary files": Path(tempfile.gettempdir())}
     if store.startswith("file:"):
@@ -219,18 +223,18 @@ def check_disk(store: str) -> Finding:
     said = ", ".join(f"{count / _GIB:,.1f} GiB free for {name}" for name, count in free.items())
     least = min(free.values())
     if least < _LITTLE_BYTES:
-        return Finding(
+        return DoctorFinding(
             "disk", "failed" if least < _TOO_LITTLE_BYTES else "warning", said,
             f"make room, or point {PREFIX}STORE and TMPDIR at a larger disk",
         )  # fmt: skip
-    return Finding("disk", "ok", said)
+    return DoctorFinding("disk", "ok", said)
 
 
 def _existing(path: Path) -> Path:
     return next(place for place in (path, *path.parents) if place.exists())
 
 
-def check_compiled(parts: Iterable[str] = COMPILED_PARTS) -> Finding:
+def check_compiled(parts: Iterable[str] = COMPILED_PARTS) -> DoctorFinding:
     """Whether the compiled functions come from numba's cache; those that do not are compiled now."""
     said, missed = [], 0
     for part in parts:
@@ -243,11 +247,11 @@ def check_compiled(parts: Iterable[str] = COMPILED_PARTS) -> Finding:
         said.append(f"{len(functions)} of {part.removeprefix('raysignal.')}")
         missed += sum(sum(stats.cache_misses.values()) for stats in functions.values())
     if missed:
-        return Finding(
+        return DoctorFinding(
             "compiled", "warning", f"{missed} functions were not in numba's cache and were compiled now",
             "if it says so again, the cache cannot be written: set NUMBA_CACHE_DIR to a folder that can",
         )  # fmt: skip
-    return Finding("compiled", "ok", f"functions from numba's cache: {', '.join(said)}")
+    return DoctorFinding("compiled", "ok", f"functions from numba's cache: {', '.join(said)}")
 
 
 def _compiled_in(part: str) -> dict[int, Any]:
@@ -261,7 +265,7 @@ def _compiled_in(part: str) -> dict[int, Any]:
     }
 
 
-def check_store(store: str) -> Finding:
+def check_store(store: str) -> DoctorFinding:
     """Whether the store can be written, and enforces conditional writes; one that is missing is not made."""
     from raysignal.engine.journal.layout import stored_shards  # noqa: PLC0415 - loads boto3
     from raysignal.engine.journal.stores import open_stores  # noqa: PLC0415 - as above
@@ -275,19 +279,19 @@ def check_store(store: str) -> Finding:
             _try_folder(_existing(folder))
         shards = stored_shards(stores)
     except UnsafeStore as error:
-        return Finding(
+        return DoctorFinding(
             "store", "failed", str(error), "use a store that enforces If-None-Match, such as AWS S3 or MinIO"
         )
     except JournalDamaged as error:
-        return Finding("store", "failed", str(error), "repair the file as it says")
+        return DoctorFinding("store", "failed", str(error), "repair the file as it says")
     except (StoreError, OSError) as error:
-        return Finding(
+        return DoctorFinding(
             "store", "failed", f"{store}: {error}", f"make it reachable and writable, or set {PREFIX}STORE"
         )
     except RaysignalError as error:
-        return Finding("store", "failed", str(error), f"set {PREFIX}STORE")
+        return DoctorFinding("store", "failed", str(error), f"set {PREFIX}STORE")
     state = "holds no signals yet" if shards is None else f"is kept in {shards} shard{'s' * (shards > 1)}"
-    return Finding(
+    return DoctorFinding(
         "store", "ok", f"{store} {state}; it is reachable and writable, and enforces conditional writes"
     )
 
@@ -302,7 +306,7 @@ def _try_folder(place: Path) -> None:
         LocalStore(Path(folder)).probe()
 
 
-def check_database(settings: Settings) -> Finding:
+def check_database(settings: Settings) -> DoctorFinding:
     """Whether the database of the feeds can be used; one that is missing is not made."""
     needed = bool(settings.feeds)
     remedy = f"set {PREFIX}DATABASE_URL to one that is there"
@@ -315,13 +319,13 @@ def check_database(settings: Settings) -> Finding:
     except RaysignalError as error:
         said = str(error)
     else:
-        return Finding("database", "ok", found if needed else f"{found} (no feeds are configured)")
+        return DoctorFinding("database", "ok", found if needed else f"{found} (no feeds are configured)")
     if needed:
-        return Finding("database", "failed", said, remedy)
-    return Finding("database", "warning", f"{said}: raysignal feed does not run", remedy)
+        return DoctorFinding("database", "failed", said, remedy)
+    return DoctorFinding("database", "warning", f"{said}: raysignal feed does not run", remedy)
 
 
-def check_journal(settings: Settings) -> Finding:
+def check_journal(settings: Settings) -> DoctorFinding:
     """Whether every record of the journals and every file of the history can be read."""
     from raysignal.engine.journal.layout import check_layout  # noqa: PLC0415 - loads boto3
     from raysignal.engine.journal.stores import open_stores  # noqa: PLC0415 - as above
@@ -332,18 +336,18 @@ def check_journal(settings: Settings) -> Finding:
         check_layout(stores, settings.shards)
         found, wrong = look_over(stores, settings.shards)
     except SettingsError as error:
-        return Finding("journal", "failed", str(error), f"set {PREFIX}SHARDS or {PREFIX}STORE")
+        return DoctorFinding("journal", "failed", str(error), f"set {PREFIX}SHARDS or {PREFIX}STORE")
     except RaysignalError as error:
-        return Finding("journal", "failed", str(error), f"make {settings.store} readable")
+        return DoctorFinding("journal", "failed", str(error), f"make {settings.store} readable")
     if wrong:
-        return Finding(
+        return DoctorFinding(
             "journal", "failed", "; ".join(wrong),
             "raysignal store rebuild writes history anew; put damaged files of the journal back from a backup",
         )  # fmt: skip
-    return Finding("journal", "ok", "; ".join(found))
+    return DoctorFinding("journal", "ok", "; ".join(found))
 
 
-def check_ray(address: str | None) -> Finding:
+def check_ray(address: str | None) -> DoctorFinding:
     """Whether a Ray cluster can be started here, or joined."""
     import ray  # noqa: PLC0415 - a second, for this check alone
 
@@ -357,22 +361,22 @@ def check_ray(address: str | None) -> Finding:
             if address is None
             else "check the address; a cluster with tokens wants RAY_AUTH_MODE=token and its token"
         )
-        return Finding("ray", "failed", f"Ray {ray.__version__} {what}: {_first_line(error)}", remedy)
+        return DoctorFinding("ray", "failed", f"Ray {ray.__version__} {what}: {_first_line(error)}", remedy)
     did = "starts a cluster here" if address is None else f"joins {address}, {nodes} nodes alive"
-    return Finding("ray", "ok", f"Ray {ray.__version__} {did}")
+    return DoctorFinding("ray", "ok", f"Ray {ray.__version__} {did}")
 
 
-def check_doors() -> Finding:
+def check_doors() -> DoctorFinding:
     """What of raysignal and of Ray listens on this machine now, and whom it answers."""
     listeners = own_listeners()
     outside = [each for each in listeners if not each.on_loopback]
     if not listeners:
-        return Finding("doors", "ok", "no process of raysignal or Ray listens here now")
+        return DoctorFinding("doors", "ok", "no process of raysignal or Ray listens here now")
     inside = f"{len(listeners) - len(outside)} ports answer this machine alone"
     if not outside:
-        return Finding("doors", "ok", inside)
+        return DoctorFinding("doors", "ok", inside)
     named = ", ".join(f"{each.process} at {each.host} port {each.port}" for each in outside)
-    return Finding(
+    return DoctorFinding(
         "doors",
         "ok",
         f"{inside}; others reach {named}, where the service asks for its key and Ray for its token",

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from raysignal.cli.ways import Sent, placed
+from raysignal.cli.ways import SendResult, placed
 from raysignal.cli.wire import PARQUET, batch_parquet, signal_json
 from raysignal.engine.core import errors
 from raysignal.engine.core.columns import SignalBatch
@@ -41,7 +41,7 @@ class ServiceError(RaysignalError):
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ServiceClient:
     """The way to the portfolios through HTTP.
 
     Attributes:
@@ -105,13 +105,13 @@ class Client:
         return await self._ask("GET", path, params={k: v for k, v in params.items() if v is not None})
 
     async def standing(self, portfolio: str | None) -> dict[str, Any]:
-        """See `Way.standing`."""
+        """See `PortfolioGateway.standing`."""
         return await self.get(
             "/performance" if portfolio is None else f"/performance/{quote(portfolio, safe='')}"
         )
 
     async def ensure(self, portfolio: str, policy: Policy | None) -> tuple[dict[str, Any], bool]:
-        """See `Way.ensure`."""
+        """See `PortfolioGateway.ensure`."""
         if policy is None:
             try:
                 return await self.standing(portfolio), False
@@ -129,8 +129,8 @@ class Client:
 
     async def send_one(
         self, portfolio: str, batch: SignalBatch, index: int, *, accept_price_jump: bool
-    ) -> Sent:
-        """See `Way.send_one`."""
+    ) -> SendResult:
+        """See `PortfolioGateway.send_one`."""
         try:
             receipt = await self._ask(
                 "POST", "/signal", content=signal_json(batch, index),
@@ -138,13 +138,13 @@ class Client:
             )  # fmt: skip
         except (InputError, Conflict) as error:
             entry = errors.error_entry(error)
-            return Sent(refused=1, errors=[placed(entry, int(batch.row[index]))])
-        return Sent(accepted=int(not receipt["replayed"]), replayed=int(receipt["replayed"]))
+            return SendResult(refused=1, errors=[placed(entry, int(batch.row[index]))])
+        return SendResult(accepted=int(not receipt["replayed"]), replayed=int(receipt["replayed"]))
 
     async def send_batch(
         self, portfolio: str, batch: SignalBatch, *, skip: bool, accept_price_jump: bool
-    ) -> Sent:
-        """See `Way.send_batch`."""
+    ) -> SendResult:
+        """See `PortfolioGateway.send_batch`."""
         params = _params(portfolio, accept_price_jump) | {"on_error": "skip" if skip else "refuse"}
         try:
             answer = await self._ask(
@@ -158,8 +158,8 @@ class Client:
             raise
         except (InputError, Conflict) as error:
             entries = error.fields.get("errors") or [errors.error_entry(error)]
-            return Sent(refused=error.fields.get("refused") or 1, errors=_in_file(entries, batch))
-        return Sent(
+            return SendResult(refused=error.fields.get("refused") or 1, errors=_in_file(entries, batch))
+        return SendResult(
             answer["accepted"], answer["replayed"], answer["refused"], _in_file(answer["errors"], batch)
         )
 

@@ -189,8 +189,8 @@ def compare(
     if not deadline > 0.0:
         raise typer.BadParameter("--deadline is a number of seconds above 0")
     require_extras("compare", "experiments")
-    from raysignal.cli.compare_job import Job, run_job  # noqa: PLC0415 - numba and Ray: only this verb waits for them
-    from raysignal.cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
+    from raysignal.cli.compare_job import CompareConfig, run_job  # noqa: PLC0415 - numba and Ray: only this verb waits for them
+    from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial  # noqa: PLC0415 - with the other
 
     policy = options.given(
         initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,
@@ -198,15 +198,15 @@ def compare(
     gate = options.given(against=against, grey=grey, least=least_evidence)
     settings = options.configured(ray_address=ray_address, store=store)
     with reading_options():
-        job = Job(
+        job = CompareConfig(
             path=options.existing_file(file),
             reading=reading,
             skip=on_error == "skip",
             accept_price_jump=accept_price_jump,
-            rules=Rules(
+            rules=ArmOptions(
                 policy, horizon, settlement_lag, arms, gate, neighbours, seed, configured_trial(settings)
             ),
-            questions=Questions(
+            questions=ModelOptions(
                 model or settings.model,
                 gemini_url or settings.model_url,
                 budget,
@@ -248,7 +248,7 @@ def plan(
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     require_extras("compare plan", "experiments")
     from raysignal.cli.compare_plan import plan_job  # noqa: PLC0415 - numba: only this verb waits for it
-    from raysignal.cli.trials import Questions, Rules, configured_trial  # noqa: PLC0415 - with the other
+    from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial  # noqa: PLC0415 - with the other
 
     policy = options.given(
         initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,
@@ -257,8 +257,8 @@ def plan(
     plan_job(
         options.existing_file(file),
         reading,
-        Rules(policy, horizon, settlement_lag, arms, base=configured_trial(settings)),
-        Questions(url=gemini_url or settings.model_url, replay=replay),
+        ArmOptions(policy, horizon, settlement_lag, arms, base=configured_trial(settings)),
+        ModelOptions(url=gemini_url or settings.model_url, replay=replay),
         settings,
         Output(json),
         skip=on_error == "skip",

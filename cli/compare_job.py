@@ -19,7 +19,7 @@ from raysignal.cli.remarks import remarks_aside
 from raysignal.cli.results import results_dict, show_results
 from raysignal.cli.stream import FileStream, read_stream
 from raysignal.cli.texts import escape
-from raysignal.cli.trials import Questions, Rules, cassette_beside, chosen_arms
+from raysignal.cli.trials import ArmOptions, ModelOptions, cassette_beside, chosen_arms
 from raysignal.engine.core.errors import NotFound, RaysignalError
 from raysignal.engine.journal.stores import BlobStore, open_stores
 from raysignal.experiments.cluster import ray_session
@@ -27,13 +27,13 @@ from raysignal.experiments.compare import Comparison, compare, config_of
 from raysignal.experiments.result_files import blob_name
 from raysignal.experiments.runs import CONFIG, Run, RunState, check_run_id, load_run, new_run_id, open_run
 from raysignal.runtime.settings import Settings
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 _MARKS = 4  # lines an arm where nobody watches
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class CompareConfig:
     """One comparison as it was asked for.
 
     Attributes:
@@ -49,14 +49,14 @@ class Job:
     reading: ReadingOptions
     skip: bool = False
     accept_price_jump: bool = False
-    rules: Rules = field(default_factory=Rules)
-    questions: Questions = field(default_factory=Questions)
+    rules: ArmOptions = field(default_factory=ArmOptions)
+    questions: ModelOptions = field(default_factory=ModelOptions)
     run_id: str | None = None
     title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class FinishedCompare:
     """A comparison that is done.
 
     Attributes:
@@ -82,7 +82,7 @@ class Made:
         }
 
 
-def run_job(job: Job, settings: Settings, output: Output) -> None:
+def run_job(job: CompareConfig, settings: Settings, output: Output) -> None:
     """Compare, and show what came out."""
     reading = reading_of(job.reading, settings, now_us=time.time_ns() // 1000)
     output.say(f"file      {escape(str(job.path))}: {reading_sentences(job.reading, reading)}")
@@ -93,7 +93,7 @@ def run_job(job: Job, settings: Settings, output: Output) -> None:
         show(made, output)
 
 
-def make(job: Job, settings: Settings, output: Output) -> Made:
+def make(job: CompareConfig, settings: Settings, output: Output) -> FinishedCompare:
     """Compare; everything that can be refused is refused before anything starts.
 
     Raises:
@@ -127,10 +127,10 @@ def make(job: Job, settings: Settings, output: Output) -> Made:
         output.say(f"calls     recorded in {escape(str(cassette))}")
     if not state.finished:
         _carry_out(state.run_id, file, comparison, blobs, read, settings, output)
-    return Made(load_run(blobs, state.run_id), settings.store, read, model, cassette)
+    return FinishedCompare(load_run(blobs, state.run_id), settings.store, read, model, cassette)
 
 
-def show(made: Made, output: Output) -> None:
+def show(made: FinishedCompare, output: Output) -> None:
     """Print what came out."""
     show_results(made.run, made.store, output)
     output.say(f"again     raysignal runs show {made.run.run_id} --store {escape(made.store)}")
@@ -155,7 +155,7 @@ def _carry_out(
     from ray.exceptions import RayError  # noqa: PLC0415 - `experiments.compare` has loaded it
 
     waiting = [name for name in comparison.arms if name not in read]
-    with Stop() as stop:
+    with ShutdownSignal() as stop:
         try:
             with (
                 _ray(settings, stop, output),
@@ -181,7 +181,7 @@ def _carry_out(
 
 
 @contextmanager
-def _ray(settings: Settings, stop: Stop, output: Output) -> Iterator[None]:
+def _ray(settings: Settings, stop: ShutdownSignal, output: Output) -> Iterator[None]:
     """Within, this process is on the Ray of the settings; what Ray remarks does not reach stdout."""
     where = (
         "starting Ray ..." if settings.ray_address is None else f"joining Ray at {settings.ray_address} ..."

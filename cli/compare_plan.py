@@ -8,11 +8,11 @@ from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.stream import FileStream, read_stream
 from raysignal.cli.texts import escape
-from raysignal.cli.trials import Questions, Rules, chosen_arms
+from raysignal.cli.trials import ArmOptions, ModelOptions, chosen_arms
 from raysignal.experiments.arms import KINDS, Trial, stream_of
 from raysignal.experiments.formats import counted, horizon_words
 from raysignal.experiments.paired import CLAIMS, FEWEST
-from raysignal.experiments.plan import EFFECTS_BPS, RATES, Plan, plan
+from raysignal.experiments.plan import EFFECTS_BPS, RATES, PowerPlan, plan
 from raysignal.experiments.strata import strata_of
 from raysignal.runtime.settings import Settings
 
@@ -21,7 +21,7 @@ _SHARES = {0.05: "one in twenty", 0.1: "one in ten", 0.2: "one in five", 0.4: "t
 
 
 def plan_job(
-    path: Path, reading: ReadingOptions, rules: Rules, questions: Questions, settings: Settings, output: Output,
+    path: Path, reading: ReadingOptions, rules: ArmOptions, questions: ModelOptions, settings: Settings, output: Output,
     *, skip: bool, accept_price_jump: bool,
 ) -> None:  # fmt: skip
     """Show what a comparison on a file could show."""
@@ -48,7 +48,7 @@ def plan_job(
         )
 
 
-def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> Plan:
+def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> PowerPlan:
     """What a comparison could show, as its evaluation will say it."""
     stream = stream_of(file.batch, trial)
     claims = sum(KINDS[name] in CLAIMS for name in arms)
@@ -59,7 +59,7 @@ def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> Plan:
     )  # fmt: skip
 
 
-def reach_sentence(found: Plan, horizon: str) -> str:
+def reach_sentence(found: PowerPlan, horizon: str) -> str:
     """What could be shown, by the example of an arm that holds a tenth of the signals, or what comes nearest to it."""
     judged = f"{counted(found.judged, 'signal')} can be followed {horizon_words(horizon)}"
     if not found.reach:
@@ -78,7 +78,7 @@ def reach_sentence(found: Plan, horizon: str) -> str:
     )
 
 
-def _why(found: Plan) -> str:
+def _why(found: PowerPlan) -> str:
     if found.seldom:
         shorter = "take a shorter horizon, or a longer file"
         return f"fewer than {FEWEST} outcomes follow one another without overlap: {shorter}"
@@ -87,7 +87,7 @@ def _why(found: Plan) -> str:
     return "no override changes what becomes of enough of them"
 
 
-def _table(found: Plan) -> Any:
+def _table(found: PowerPlan) -> Any:
     needed = [f"signals for {effect:g} bp" for effect in EFFECTS_BPS]
     columns = (
         "override",

@@ -77,9 +77,9 @@ def generate(
         raise typer.BadParameter(f"{misplaced[0]} does not go with --plain, whose signals are random")
     if not plain and (features or format is not None):
         raise typer.BadParameter("--features and --format go with --plain")
-    from raysignal.cli.generating import Wanted, write_file  # noqa: PLC0415 - pandas: only this verb waits for it
+    from raysignal.cli.generating import GeneratorOptions, write_file  # noqa: PLC0415 - pandas: only this verb waits for it
 
-    wanted = Wanted(
+    wanted = GeneratorOptions(
         path=path, rows=rows, seed=seed, bar=bar, symbols=tuple(symbols.split(",")), texts=texts,
         regime_effect=regime_effect, edge=edge, hold_share=hold_share, buy_share=buy_share, drift=drift, tails=tails,
         plain=plain, features=features, format=format,

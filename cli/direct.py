@@ -14,28 +14,28 @@ from ray.util import list_named_actors
 
 from raysignal.cli.ports import writers_below
 from raysignal.cli.remarks import remarks_aside
-from raysignal.cli.ways import Sent, placed
+from raysignal.cli.ways import SendResult, placed
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import Conflict, InputError, RaysignalError, RowErrors, error_entry
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.blobs import JOURNAL_FOLDER
-from raysignal.engine.portfolio.receipts import Submission, Taken
+from raysignal.engine.portfolio.receipts import RowResult, Submission
 from raysignal.experiments.cluster import ray_session
 from raysignal.runtime.local_cluster import NAMESPACE
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 from raysignal.serve.startup import held_store
 
 
 @dataclass(frozen=True, slots=True)
-class Direct:
+class DirectGateway:
     """The way to the portfolios without HTTP."""
 
-    desk: Desk
+    desk: PortfolioClient
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, *, take_over: bool) -> AsyncIterator["Direct"]:
+    async def open(cls, settings: Settings, *, take_over: bool) -> AsyncIterator["DirectGateway"]:
         """The actors of the configured store; those that had to be created are flushed and ended on exit.
 
         Args:
@@ -53,7 +53,7 @@ class Direct:
             served = any(actor["namespace"] == NAMESPACE for actor in list_named_actors(all_namespaces=True))
             if not served and not take_over and settings.ray_address is not None:
                 refuse_store_in_use(settings.store)
-            desk = Desk.connect(settings)
+            desk = PortfolioClient.connect(settings)
             try:
                 await desk.ready()
                 yield cls(desk)
@@ -63,11 +63,11 @@ class Direct:
                     await desk.close()
 
     async def standing(self, portfolio: str | None) -> dict[str, Any]:
-        """See `Way.standing`."""
+        """See `PortfolioGateway.standing`."""
         return (await self.desk.standing(portfolio or self.desk.settings.primary)).as_dict()
 
     async def ensure(self, portfolio: str, policy: Policy | None) -> tuple[dict[str, Any], bool]:
-        """See `Way.ensure`."""
+        """See `PortfolioGateway.ensure`."""
         known = {standing.portfolio: standing for standing in await self.desk.standings()}
         if policy is None and portfolio in known:
             return known[portfolio].as_dict(), False
@@ -76,24 +76,24 @@ class Direct:
 
     async def send_one(
         self, portfolio: str, batch: SignalBatch, index: int, *, accept_price_jump: bool
-    ) -> Sent:
-        """See `Way.send_one`."""
+    ) -> SendResult:
+        """See `PortfolioGateway.send_one`."""
         one = batch.take(np.array([index]))
         return await self.send_batch(portfolio, one, skip=True, accept_price_jump=accept_price_jump)
 
     async def send_batch(
         self, portfolio: str, batch: SignalBatch, *, skip: bool, accept_price_jump: bool
-    ) -> Sent:
-        """See `Way.send_batch`."""
+    ) -> SendResult:
+        """See `PortfolioGateway.send_batch`."""
         try:
             submission = await self.desk.submit(
                 portfolio, await asyncio.to_thread(batch.encode), all_or_nothing=not skip,
                 accept_price_jump=accept_price_jump, receipts=False, positions=batch.row,
             )  # fmt: skip
         except RowErrors as error:
-            return Sent(refused=error.fields["refused"], errors=error.fields["errors"])
+            return SendResult(refused=error.fields["refused"], errors=error.fields["errors"])
         except (InputError, Conflict) as error:
-            return Sent(refused=1, errors=[error_entry(error)])
+            return SendResult(refused=1, errors=[error_entry(error)])
         return _sent(submission, batch)
 
 
@@ -117,10 +117,10 @@ def refuse_store_in_use(store: str) -> None:
         )
 
 
-def _sent(submission: Submission, batch: SignalBatch) -> Sent:
-    return Sent(
-        submission.counted(Taken.ACCEPTED),
-        submission.counted(Taken.REPLAYED),
-        submission.counted(Taken.REFUSED),
+def _sent(submission: Submission, batch: SignalBatch) -> SendResult:
+    return SendResult(
+        submission.counted(RowResult.ACCEPTED),
+        submission.counted(RowResult.REPLAYED),
+        submission.counted(RowResult.REFUSED),
         [placed(error_entry(error), int(batch.row[index])) for index, error in submission.errors.items()],
     )

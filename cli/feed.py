@@ -149,9 +149,9 @@ def feed(
     if not settings.feeds:
         raise typer.BadParameter("nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
     require_extras("feed", "feeds")
-    from raysignal.cli.feed_job import Job, Market, follow_until_told  # noqa: PLC0415 - this verb alone waits for it
+    from raysignal.cli.feed_job import FeedConfig, FollowedMarket, follow_until_told  # noqa: PLC0415 - this verb alone waits for it
 
-    job = Job.of(settings, Market(loopback, speed, seed), duration, url, log)
+    job = FeedConfig.of(settings, FollowedMarket(loopback, speed, seed), duration, url, log)
     follow_until_told(job, Output(json))
 
 
@@ -178,10 +178,10 @@ def record(
     if not settings.feeds:
         raise typer.BadParameter("nothing to record; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
     require_extras("feed record", "feeds")
-    from raysignal.cli.feed_job import Job, Market  # noqa: PLC0415 - as above
+    from raysignal.cli.feed_job import FeedConfig, FollowedMarket  # noqa: PLC0415 - as above
     from raysignal.cli.recording_job import record_until_told  # noqa: PLC0415 - as above
 
-    job = Job.of(settings, Market(loopback, speed, seed), duration, None, None)
+    job = FeedConfig.of(settings, FollowedMarket(loopback, speed, seed), duration, None, None)
     record_until_told(job, folder, channels, Output(json))
 
 

@@ -19,18 +19,18 @@ from raysignal.cli.client import ServiceError
 from raysignal.cli.options import writing_to
 from raysignal.cli.output import Output
 from raysignal.cli.texts import escape
-from raysignal.cli.ways import Sent
+from raysignal.cli.ways import SendResult
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, RaysignalError, StoreUnavailable
 from raysignal.engine.core.instants import MICROSECONDS, parse_bar
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import open_database
 from raysignal.engine.market.clocks import Clock, SystemClock
-from raysignal.engine.market.monitoring.health import State
+from raysignal.engine.market.monitoring.health import FeedState
 from raysignal.engine.market.posting import answer_from_thread, batch_of
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.runtime.following import Around, Followed, following
+from raysignal.runtime.following import FeedContext, FollowedInstrument, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 
@@ -40,7 +40,7 @@ _DASH = "—"
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class FollowedMarket:
     """Whose market is followed.
 
     Attributes:
@@ -54,7 +54,7 @@ class Market:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FeedConfig:
     """What is asked for.
 
     Attributes:
@@ -64,22 +64,27 @@ class Job:
     """
 
     settings: Settings
-    market: Market
+    market: FollowedMarket
     seconds: float | None
     url: str | None
     log: Path | None
 
     @classmethod
     def of(
-        cls, settings: Settings, market: Market, duration: str | None, url: str | None, log: Path | None
-    ) -> "Job":
+        cls,
+        settings: Settings,
+        market: FollowedMarket,
+        duration: str | None,
+        url: str | None,
+        log: Path | None,
+    ) -> "FeedConfig":
         """With a duration such as `60s`."""
         return cls(
             settings, market, None if duration is None else parse_bar(duration) / MICROSECONDS, url, log
         )
 
 
-def follow_until_told(job: Job, output: Output) -> None:
+def follow_until_told(job: FeedConfig, output: Output) -> None:
     """Follow until SIGINT, SIGTERM or the job's end; then show what was seen.
 
     Raises:
@@ -105,7 +110,9 @@ def open_lines(log: Path | None) -> BinaryIO:
         return path.open("ab", buffering=0)
 
 
-async def _follow_until_told(job: Job, log: FilteringBoundLogger, output: Output) -> list[dict[str, Any]]:
+async def _follow_until_told(
+    job: FeedConfig, log: FilteringBoundLogger, output: Output
+) -> list[dict[str, Any]]:
     told = asyncio.Event()
     for number in (signals.SIGINT, signals.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
@@ -113,12 +120,12 @@ async def _follow_until_told(job: Job, log: FilteringBoundLogger, output: Output
 
 
 async def follow(
-    job: Job, log: FilteringBoundLogger, told: asyncio.Event, show: Callable[[dict[str, Any]], None]
+    job: FeedConfig, log: FilteringBoundLogger, told: asyncio.Event, show: Callable[[dict[str, Any]], None]
 ) -> list[dict[str, Any]]:
     """Follow until `told`, the job's end or a failure; `show` is given each feed's state now and then.
 
     Returns:
-        Each feed's last state, see `Followed.status`.
+        Each feed's last state, see `FollowedInstrument.status`.
     """
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
@@ -147,7 +154,9 @@ async def _ended(running: Sequence[asyncio.Task[None]]) -> None:
 
 
 @asynccontextmanager
-async def _all_following(job: Job, log: FilteringBoundLogger) -> AsyncIterator[list[Followed]]:
+async def _all_following(
+    job: FeedConfig, log: FilteringBoundLogger
+) -> AsyncIterator[list[FollowedInstrument]]:
     """Every instrument of the job, with a made-up exchange for each venue if that is what is followed."""
     async with AsyncExitStack() as stack:
         settings, clock = await loopback_settings(job, stack)
@@ -155,11 +164,11 @@ async def _all_following(job: Job, log: FilteringBoundLogger) -> AsyncIterator[l
         stack.callback(database.close)
         post = poster(settings, job.url, asyncio.get_running_loop())
         rename = renamer(settings, job.url, asyncio.get_running_loop())
-        around = Around(database, post, log, clock, Random(job.market.seed), None, {}, rename)  # noqa: S311 - jitter
+        around = FeedContext(database, post, log, clock, Random(job.market.seed), None, {}, rename)  # noqa: S311 - jitter
         yield [await stack.enter_async_context(following(name, settings, around)) for name in settings.feeds]
 
 
-async def loopback_settings(job: Job, stack: AsyncExitStack) -> tuple[Settings, Clock]:
+async def loopback_settings(job: FeedConfig, stack: AsyncExitStack) -> tuple[Settings, Clock]:
     """The settings with the addresses of the made-up exchanges, and the clock that they run by."""
     if not job.market.loopback:
         return job.settings, SystemClock()
@@ -183,7 +192,7 @@ def poster(settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop)
     """How a keeper's thread posts a signal to a service, see `engine.market.keeping.Post`."""
     portfolio = settings.feed_portfolio or settings.primary
 
-    async def sent(batch: SignalBatch) -> Sent:
+    async def sent(batch: SignalBatch) -> SendResult:
         async with service_at(url, settings) as client:
             return await client.send_one(portfolio, batch, 0, accept_price_jump=False)
 
@@ -208,7 +217,7 @@ def failure_of(status: Mapping[str, Any]) -> str:
     health = status["health"]
     if status["trouble"]:
         return f"{status['name']}: {status['trouble']}"
-    if health["state"] in {State.READY, State.STALE}:
+    if health["state"] in {FeedState.READY, FeedState.STALE}:
         return ""
     return f"{status['name']} is {health['state']}: {health['reason']}"
 

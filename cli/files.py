@@ -8,7 +8,7 @@ from typing import Any
 from raysignal.cli.options import ReadingOptions
 from raysignal.engine.core.errors import InputError, error_entry
 from raysignal.engine.core.instants import parse_bar, zone_named
-from raysignal.engine.intake import Intake, Reading, read_file_chunks
+from raysignal.engine.intake import IntakeResult, Reading, read_file_chunks
 from raysignal.runtime.settings import Settings
 
 ERRORS_KEPT = 100
@@ -45,7 +45,7 @@ def reading_sentences(options: ReadingOptions, reading: Reading) -> str:
 
 
 @dataclass(slots=True)
-class SignalFile:
+class CheckedSignalFile:
     """A signal file that was read through once, so that its rows are counted and its errors known.
 
     Attributes:
@@ -60,10 +60,10 @@ class SignalFile:
     rows: int = 0
     refused: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
-    _only: Intake | None = None
+    _only: IntakeResult | None = None
 
     @classmethod
-    def survey(cls, path: Path, reading: Reading) -> "SignalFile":
+    def survey(cls, path: Path, reading: Reading) -> "CheckedSignalFile":
         """Read the file through; a file that is one piece stays in memory, a longer one is read again."""
         file = cls(path, reading)
         errors: list[InputError] = []
@@ -75,7 +75,7 @@ class SignalFile:
         file.errors = [error_entry(error) for error in errors]
         return file
 
-    def pieces(self) -> Iterator[Intake]:
+    def pieces(self) -> Iterator[IntakeResult]:
         """The rows that can be used, in time, piece by piece."""
         if self._only is not None:
             yield self._only

@@ -18,7 +18,7 @@ _ENDINGS: dict[str, PlainFormat] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class GeneratorOptions:
     """The file that was asked for; None: the generator's own default."""
 
     path: Path
@@ -38,7 +38,7 @@ class Wanted:
     format: PlainFormat | None
 
 
-def write_file(wanted: Wanted, output: Output) -> None:
+def write_file(wanted: GeneratorOptions, output: Output) -> None:
     """Write the file and say how it is read.
 
     Raises:
@@ -63,7 +63,7 @@ def write_file(wanted: Wanted, output: Output) -> None:
     output.say(f"read it with: raysignal data check {escape(str(wanted.path))}{options}")
 
 
-def _plain(wanted: Wanted) -> list[str]:
+def _plain(wanted: GeneratorOptions) -> list[str]:
     form = wanted.format or _ENDINGS.get(wanted.path.suffix.lower())
     if form is None:
         raise InvalidField("path", str(wanted.path), f"an ending of {', '.join(_ENDINGS)}, or --format")
@@ -74,7 +74,7 @@ def _plain(wanted: Wanted) -> list[str]:
     return []
 
 
-def _realistic(wanted: Wanted) -> list[str]:
+def _realistic(wanted: GeneratorOptions) -> list[str]:
     if wanted.path.suffix.lower() != ".csv":
         raise InvalidField("path", str(wanted.path), "an ending of .csv; other formats go with --plain")
     more: dict[str, Any] = given(

@@ -7,7 +7,7 @@ from raysignal.cli.remarks import remarks_aside
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.runtime.settings import Settings
 from raysignal.serve.service import Service, local_service
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 
 class NotStarted(RaysignalError):
@@ -18,7 +18,7 @@ class NotStarted(RaysignalError):
 def hosted(
     settings: Settings,
     log_path: str | None,
-    stop: Stop | None = None,
+    stop: ShutdownSignal | None = None,
     *,
     take_over: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[Service, Callable[[], None]]]:

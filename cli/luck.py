@@ -86,7 +86,7 @@ def luck(
 ) -> None:
     """Draw many paths that an account could have taken, and show how they spread."""
     require_extras("luck", "experiments")
-    from raysignal.cli.luck_job import Asked, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
+    from raysignal.cli.luck_job import LuckConfig, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
 
     policy = options.given(
         initial_cash=initial_cash,
@@ -96,7 +96,7 @@ def luck(
         weight=weight,
         fill=fill,
     )
-    asked = Asked(
+    asked = LuckConfig(
         path=file,
         reading=options.ReadingOptions(timezone=timezone, bar=bar, label=label, symbol=symbol, source=source),
         skip=on_error == "skip",

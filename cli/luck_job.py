@@ -17,18 +17,18 @@ from raysignal.engine.core.errors import InvalidField, RaysignalError
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.strategies import registry
-from raysignal.experiments.luck.paths import LuckSpec, source_of
+from raysignal.experiments.luck.paths import MonteCarloSpec, source_of
 from raysignal.experiments.luck.report import FIT_COLUMNS, fit_rows, fit_sentence, own_sentence, sentence
-from raysignal.experiments.luck.running import Lucked, run_luck
+from raysignal.experiments.luck.running import MonteCarloResult, run_luck
 from raysignal.experiments.result_files import blob_name
 from raysignal.experiments.runs import new_run_id
 from raysignal.experiments.sweeps.market import Market, markets_of
 from raysignal.runtime.settings import Settings
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LuckConfig:
     """One run as it was asked for; see `cli.luck.luck`."""
 
     path: Path
@@ -47,11 +47,13 @@ class Asked:
     run_id: str | None
 
 
-def run_job(asked: Asked, settings: Settings, output: Output) -> None:
+def run_job(asked: LuckConfig, settings: Settings, output: Output) -> None:
     """Draw, and show what came out; everything that can be refused is refused before anything starts."""
     existing_file(asked.path)
     with reading_options():
-        spec = LuckSpec(asked.method, asked.paths, asked.seed, asked.ruin, Policy.from_dict(asked.policy))
+        spec = MonteCarloSpec(
+            asked.method, asked.paths, asked.seed, asked.ruin, Policy.from_dict(asked.policy)
+        )
         if asked.param and asked.strategy is None:
             raise InvalidField("param", ", ".join(asked.param), "a strategy that it is of: --strategy NAME")
         strategy = None if asked.strategy is None else registry.make(asked.strategy, values_of(asked.param))
@@ -67,7 +69,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
     blobs = open_stores(settings.store).blobs
     run_id = asked.run_id or new_run_id(time.time_ns() // 1000, spec.config(market, strategy))
     output.say(f"run       {run_id} in {escape(settings.store)}")
-    with Stop() as stop, on_ray(settings, asked.workers, stop, output):
+    with ShutdownSignal() as stop, on_ray(settings, asked.workers, stop, output):
         from ray.exceptions import RayError  # noqa: PLC0415 - Ray is there by now
 
         try:
@@ -96,7 +98,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
     _show(done, settings, output)
 
 
-def _market(asked: Asked, markets: tuple[Market, ...]) -> Market:
+def _market(asked: LuckConfig, markets: tuple[Market, ...]) -> Market:
     named = {market.symbol: market for market in markets}
     if asked.symbol is None:
         if len(markets) > 1:
@@ -107,7 +109,7 @@ def _market(asked: Asked, markets: tuple[Market, ...]) -> Market:
     return named[asked.symbol]
 
 
-def _show(done: Lucked, settings: Settings, output: Output) -> None:
+def _show(done: MonteCarloResult, settings: Settings, output: Output) -> None:
     output.say("")
     output.say(escape(sentence(done.metrics)))
     output.say(escape(own_sentence(done.metrics)))

@@ -189,7 +189,7 @@ class ReadingOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PortfolioAddress:
     """Where the portfolios are: a service, or a Ray cluster; neither: the service that is configured here."""
 
     url: str | None = None

@@ -8,14 +8,14 @@ from raysignal.cli.output import Output
 from raysignal.cli.remarks import remarks_aside
 from raysignal.experiments.cluster import ray_session
 from raysignal.runtime.settings import Settings
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 MARKS = 4
 """Lines of progress where nobody watches."""
 
 
 @contextmanager
-def on_ray(settings: Settings, workers: int | None, stop: Stop, output: Output) -> Iterator[None]:
+def on_ray(settings: Settings, workers: int | None, stop: ShutdownSignal, output: Output) -> Iterator[None]:
     where = (
         "starting Ray ..." if settings.ray_address is None else f"joining Ray at {settings.ray_address} ..."
     )

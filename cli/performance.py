@@ -23,4 +23,6 @@ def performance(
         raise typer.BadParameter("expected a portfolio or --all, not both")
     from raysignal.cli.asking import show_performance  # noqa: PLC0415 - httpx and settings: only a verb that asks waits
 
-    show_performance(portfolio, every=every, place=options.Place(url, ray_address), output=Output(json))
+    show_performance(
+        portfolio, every=every, place=options.PortfolioAddress(url, ray_address), output=Output(json)
+    )

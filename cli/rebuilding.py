@@ -6,7 +6,7 @@ from raysignal.engine.core.private_files import cache_folder
 from raysignal.engine.journal.layout import check_layout, owner
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.portfolio.rebuilding import rebuild
-from raysignal.engine.portfolio.shard import Limits
+from raysignal.engine.portfolio.shard import ShardLimits
 from raysignal.runtime.settings import Settings
 from raysignal.serve.startup import held_store
 
@@ -33,7 +33,7 @@ def _rebuild(settings: Settings, *, accept_loss: bool, output: Output) -> None:
         made = rebuild(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_folder("index", settings.store) / name,
-            limits=Limits(checkpoint_rows=settings.snapshot_rows), owns=owner(number, settings.shards),
+            limits=ShardLimits(checkpoint_rows=settings.snapshot_rows), owns=owner(number, settings.shards),
             accept_loss=accept_loss,
         )  # fmt: skip
         told.append(

@@ -15,31 +15,31 @@ from typing import Any
 from rich.table import Table
 from structlog.typing import FilteringBoundLogger
 
-from raysignal.cli.feed_job import Job, loopback_settings, open_lines
+from raysignal.cli.feed_job import FeedConfig, loopback_settings, open_lines
 from raysignal.cli.options import writing_to
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.texts import escape
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.market_events import BookChange, Channel, Event, Instrument
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.dealing import Dealer
+from raysignal.engine.execution.dealing import TradingThread
 from raysignal.engine.market.clocks import Clock, SystemClock
 from raysignal.engine.market.conversation import Sink
 from raysignal.engine.market.feed import Feed, instruments_of
 from raysignal.engine.market.limits import VenueLimits
-from raysignal.engine.market.monitoring.observed import Observed
-from raysignal.engine.market.recording import About, Recorder
-from raysignal.engine.market.replaying import Series, Together, series_of
+from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.recording import Recorder, RecordingHeader
+from raysignal.engine.market.replaying import MergedReplay, Series, series_of
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import is_inverse, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
-from raysignal.engine.pipeline.station import Station
-from raysignal.runtime.following import Around, dealer_of, hosts_of, terms_of
+from raysignal.engine.pipeline.station import MarketPipeline
+from raysignal.runtime.following import FeedContext, dealer_of, hosts_of, terms_of
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
-Desk = tuple[Station, Dealer | None]
+Desk = tuple[MarketPipeline, TradingThread | None]
 """What follows one instrument, and who trades it."""
 
 _SHOWN_EVERY_S = 5.0
@@ -54,7 +54,7 @@ _SETTLE_S = 10.0
 
 
 @dataclass(slots=True)
-class Recorded:
+class RecordedInstrument:
     """One instrument that is recorded."""
 
     name: str
@@ -87,7 +87,7 @@ class Recorded:
         }
 
 
-def record_until_told(job: Job, folder: Path, channels: str, output: Output) -> None:
+def record_until_told(job: FeedConfig, folder: Path, channels: str, output: Output) -> None:
     """Record until SIGINT, SIGTERM or the job's end; then say what was written."""
     wanted = _channels(channels)
     with writing_to(folder):
@@ -117,12 +117,12 @@ def _channels(text: str) -> frozenset[Channel]:
 
 
 async def _record(
-    job: Job, folder: Path, channels: frozenset[Channel], output: Output
+    job: FeedConfig, folder: Path, channels: frozenset[Channel], output: Output
 ) -> list[dict[str, Any]]:
     loop, told = asyncio.get_running_loop(), asyncio.Event()
     for number in (signals.SIGINT, signals.SIGTERM):
         loop.add_signal_handler(number, told.set)
-    recorded: list[Recorded] = []
+    recorded: list[RecordedInstrument] = []
     async with AsyncExitStack() as stack:
         settings, clock = await loopback_settings(job, stack)
         limits: dict[str, VenueLimits] = {}
@@ -153,18 +153,18 @@ async def _record(
 async def _recorded(
     name: str, settings: Settings, folder: Path, channels: frozenset[Channel], clock: Clock,
     limits: dict[str, VenueLimits], stack: AsyncExitStack,
-) -> Recorded:  # fmt: skip
+) -> RecordedInstrument:  # fmt: skip
     venue_name, _, symbol = name.partition(":")
     venue = venue_named(venue_name)
     hosts, random = hosts_of(settings, venue), Random()  # noqa: S311 - jitter
     its_limits = limits.setdefault(venue.name, VenueLimits.of(venue.manners))
-    observed, recorders = Observed(), []
+    observed, recorders = FeedMetrics(), []
     rest = RestClient(hosts.rest, its_limits, clock, observed, random)
     try:
         (instrument,) = await instruments_of(venue, [symbol], rest)
         subscription = Subscription(instrument, channels)
         for number, opening in enumerate(venue.openings([subscription])):
-            about = About(venue.name, number, opening.subscriptions)
+            about = RecordingHeader(venue.name, number, opening.subscriptions)
             recorder = Recorder(
                 folder, f"{venue.name}-{symbol.lower()}-{number}", observed=observed, about=about
             )
@@ -177,7 +177,7 @@ async def _recorded(
         await feed.ask_the_time(rest)  # so that the first message is stamped as the last
     finally:
         await rest.close()
-    return Recorded(name, feed, recorders)
+    return RecordedInstrument(name, feed, recorders)
 
 
 # Replaying
@@ -232,7 +232,7 @@ def replay_files(replay: Replay, settings: Settings, log: Path | None, output: O
     with ExitStack() as stack:
         lines = stack.enter_context(open_lines(log))
         database = stack.enter_context(_database(replay, settings))
-        stop = stack.enter_context(Stop())
+        stop = stack.enter_context(ShutdownSignal())
         played = _Played(replay, series, settings, database, json_logger(lines))
         stack.callback(played.stop)
         interrupted = False
@@ -260,7 +260,7 @@ class _Played:
         log: FilteringBoundLogger,
     ) -> None:  # fmt: skip
         self._replay = replay
-        self._together = Together(series, self._sink_of)
+        self._together = MergedReplay(series, self._sink_of)
         self._desks = {
             instrument: _station(self._together, instrument, settings, database, log)
             for instrument in self._together.instruments
@@ -354,7 +354,7 @@ class _Played:
 
 
 def _station(
-    together: Together,
+    together: MergedReplay,
     instrument: Instrument,
     settings: Settings,
     database: Database,
@@ -362,9 +362,9 @@ def _station(
 ) -> Desk:
     name = f"{instrument.venue}:{instrument.symbol}"
     clock = _Recorded(together)
-    around = Around(database, lambda signal: signal.signal_id, log, clock, Random(0), None, {})  # noqa: S311 - unused
+    around = FeedContext(database, lambda signal: signal.signal_id, log, clock, Random(0), None, {})  # noqa: S311 - unused
     dealer = dealer_of(name, instrument, None, settings, around, lambda _duration_ns: None)
-    station = Station(
+    station = MarketPipeline(
         venue_named(instrument.venue), [instrument], terms_of(settings), database=database, post=around.post,
         history=lambda _instrument, _interval_us, _from_us, _to_us: (), log=log, now_us=around.now_us, dealer=dealer,
     )  # fmt: skip
@@ -374,7 +374,7 @@ def _station(
 class _Recorded(SystemClock):
     """The recording's time; durations and waits are this machine's."""
 
-    def __init__(self, together: Together) -> None:
+    def __init__(self, together: MergedReplay) -> None:
         self._together = together
 
     def now_ns(self) -> int:

@@ -92,9 +92,9 @@ def replay(
     )
     if policy and portfolio is None:
         raise typer.BadParameter("a policy belongs to a portfolio: --portfolio NAME")
-    from raysignal.cli.replay_job import Job, run_job  # noqa: PLC0415 - readers and HTTP: only this verb waits for them
+    from raysignal.cli.replay_job import ReplayConfig, run_job  # noqa: PLC0415 - readers and HTTP: only this verb waits for them
 
-    job = Job(
+    job = ReplayConfig(
         path=options.existing_file(file), reading=reading, portfolio=portfolio, policy=policy,
         one_by_one=one_by_one or speed is not None, batch_rows=batch_rows, speed=speed, skip=on_error == "skip",
         accept_price_jump=accept_price_jump, url=url, direct=direct, take_over=take_over,

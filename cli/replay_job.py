@@ -12,20 +12,20 @@ import typer
 
 from raysignal.cli.asking import sentence_of, service_at
 from raysignal.cli.commands import reading_options
-from raysignal.cli.files import SignalFile, reading_of, reading_sentences
+from raysignal.cli.files import CheckedSignalFile, reading_of, reading_sentences
 from raysignal.cli.lines import with_lines
 from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output, errors_table, performance_table
-from raysignal.cli.replaying import Pace, Plan, Tally, replay_file
+from raysignal.cli.replaying import ReplayCounts, ReplayOptions, ReplayPace, replay_file
 from raysignal.cli.texts import escape
-from raysignal.cli.ways import Way
+from raysignal.cli.ways import PortfolioGateway
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
 from raysignal.runtime.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ReplayConfig:
     """One replay as it was asked for.
 
     Attributes:
@@ -34,7 +34,7 @@ class Job:
         policy: the members of the policy that were given; none: whatever it has.
         url, direct: the way.
         take_over: take the journal from a writer that lives, on the direct way.
-        The rest as in `Plan` and `Pace`.
+        The rest as in `ReplayOptions` and `ReplayPace`.
     """
 
     path: Path
@@ -51,18 +51,21 @@ class Job:
     take_over: bool
 
 
-def run_job(job: Job, settings: Settings, output: Output) -> None:
+def run_job(job: ReplayConfig, settings: Settings, output: Output) -> None:
     """Replay, and show the summary; exits with status 1 if a refusal ended it."""
     reading = reading_of(job.reading, settings, now_us=time.time_ns() // 1000)
     with reading_options():
         policy = Policy.from_dict(job.policy) if job.policy else None
     output.say(f"reading {escape(str(job.path))}: {reading_sentences(job.reading, reading)}")
-    file = SignalFile.survey(job.path, reading)
+    file = CheckedSignalFile.survey(job.path, reading)
     if not file.rows:
         raise RaysignalError(f"{job.path} holds no signal; expected at least one row")
     if file.refused and not job.skip:
         _refused(
-            job.path, Tally(file.rows, refused=file.refused, errors=file.errors, complete=False), None, output
+            job.path,
+            ReplayCounts(file.rows, refused=file.refused, errors=file.errors, complete=False),
+            None,
+            output,
         )
     tally, standing = asyncio.run(_replay(job, file, settings, policy, output))
     if not tally.complete:
@@ -78,8 +81,8 @@ def run_job(job: Job, settings: Settings, output: Output) -> None:
 
 
 async def _replay(
-    job: Job, file: SignalFile, settings: Settings, policy: Policy | None, output: Output
-) -> tuple[Tally, dict[str, Any]]:
+    job: ReplayConfig, file: CheckedSignalFile, settings: Settings, policy: Policy | None, output: Output
+) -> tuple[ReplayCounts, dict[str, Any]]:
     async with _way(job, settings, output) as way:
         if job.portfolio is None:
             name = (await way.standing(None))["portfolio"]
@@ -88,20 +91,20 @@ async def _replay(
             name = standing["portfolio"]
             if new:
                 output.say(f"created {sentence_of(standing)}")
-        plan = Plan(name, job.one_by_one, job.batch_rows, job.skip, job.accept_price_jump)
-        pace = Pace(job.speed, time.monotonic, asyncio.sleep)
+        plan = ReplayOptions(name, job.one_by_one, job.batch_rows, job.skip, job.accept_price_jump)
+        pace = ReplayPace(job.speed, time.monotonic, asyncio.sleep)
         with sending(f"into {name}", file.rows - file.refused, output) as advanced:
             tally = await replay_file(file, way, plan, pace, advanced=advanced)
         return tally, await way.standing(name)
 
 
 @asynccontextmanager
-async def _way(job: Job, settings: Settings, output: Output) -> AsyncIterator[Way]:
+async def _way(job: ReplayConfig, settings: Settings, output: Output) -> AsyncIterator[PortfolioGateway]:
     if not job.direct:
         async with service_at(job.url, settings) as client:
             yield client
         return
-    from raysignal.cli.direct import Direct  # noqa: PLC0415 - Ray: only a direct replay waits for it
+    from raysignal.cli.direct import DirectGateway  # noqa: PLC0415 - Ray: only a direct replay waits for it
 
     output.err.print(
         f"starting Ray for {settings.store} ..." if settings.ray_address is None else "joining Ray ..."
@@ -109,7 +112,7 @@ async def _way(job: Job, settings: Settings, output: Output) -> AsyncIterator[Wa
     if settings.store.startswith("s3:"):
         # Nothing in a bucket tells whether its writer lives.
         output.err.print("a service elsewhere that writes this store cannot write it from now on")
-    async with Direct.open(settings, take_over=job.take_over) as direct:
+    async with DirectGateway.open(settings, take_over=job.take_over) as direct:
         yield direct
 
 
@@ -121,7 +124,7 @@ def sending(what: str, rows: int, output: Output) -> Iterator[Callable[[int], No
         yield lambda done: progress.advance(task, done)
 
 
-def summary(tally: Tally) -> str:
+def summary(tally: ReplayCounts) -> str:
     """What became of the rows, in a sentence."""
     parts = [f"{tally.accepted:,d} accepted"]
     if tally.replayed:
@@ -133,7 +136,7 @@ def summary(tally: Tally) -> str:
     return f"{tally.rows:,d} rows: {', '.join(parts)}{took if tally.seconds else ''}"
 
 
-def _refused(path: Path, tally: Tally, standing: dict[str, Any] | None, output: Output) -> None:
+def _refused(path: Path, tally: ReplayCounts, standing: dict[str, Any] | None, output: Output) -> None:
     """Say what was refused and what that means, and exit with status 1."""
     if output.as_json:
         output.json({"replay": tally.as_dict(), "standing": standing})

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.cli.files import ERRORS_KEPT, SignalFile
-from raysignal.cli.ways import Sent, Way
+from raysignal.cli.files import ERRORS_KEPT, CheckedSignalFile
+from raysignal.cli.ways import PortfolioGateway, SendResult
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.instants import MICROSECONDS
 
 
 @dataclass(slots=True)
-class Pace:
+class ReplayPace:
     """When a signal's turn comes: at once, or when as much time has passed as between the signals.
 
     Attributes:
@@ -45,7 +45,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ReplayOptions:
     """How a file is replayed.
 
     Attributes:
@@ -64,7 +64,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Tally:
+class ReplayCounts:
     """What has become of the file so far.
 
     Attributes:
@@ -83,7 +83,7 @@ class Tally:
     complete: bool = True
     seconds: float = 0.0
 
-    def add(self, sent: Sent) -> None:
+    def add(self, sent: SendResult) -> None:
         """Count what became of a request."""
         self.accepted += sent.accepted
         self.replayed += sent.replayed
@@ -107,21 +107,26 @@ class Tally:
 
 
 async def replay_file(
-    file: SignalFile, way: Way, plan: Plan, pace: Pace, *, advanced: Callable[[int], None]
-) -> Tally:
+    file: CheckedSignalFile,
+    way: PortfolioGateway,
+    plan: ReplayOptions,
+    pace: ReplayPace,
+    *,
+    advanced: Callable[[int], None],
+) -> ReplayCounts:
     """Send the file's signals, and count what became of them.
 
     Without `plan.skip`, a file with a row that cannot be read is not sent at all, and the first refusal ends
     the replay: what was taken in before it stays.
 
     Args:
-        file: see `SignalFile.survey`.
+        file: see `CheckedSignalFile.survey`.
         way: to the portfolios.
         plan: how.
         pace: when.
         advanced: told how many rows are done, as they are.
     """
-    tally = Tally(file.rows, refused=file.refused, errors=list(file.errors))
+    tally = ReplayCounts(file.rows, refused=file.refused, errors=list(file.errors))
     if file.refused and not plan.skip:
         tally.complete = False
         return tally
@@ -133,7 +138,12 @@ async def replay_file(
 
 
 async def _one_by_one(
-    file: SignalFile, way: Way, plan: Plan, pace: Pace, tally: Tally, advanced: Callable[[int], None]
+    file: CheckedSignalFile,
+    way: PortfolioGateway,
+    plan: ReplayOptions,
+    pace: ReplayPace,
+    tally: ReplayCounts,
+    advanced: Callable[[int], None],
 ) -> bool:
     for intake in file.pieces():
         for index in range(len(intake.batch)):
@@ -149,7 +159,12 @@ async def _one_by_one(
 
 
 async def _in_batches(
-    file: SignalFile, way: Way, plan: Plan, pace: Pace, tally: Tally, advanced: Callable[[int], None]
+    file: CheckedSignalFile,
+    way: PortfolioGateway,
+    plan: ReplayOptions,
+    pace: ReplayPace,
+    tally: ReplayCounts,
+    advanced: Callable[[int], None],
 ) -> bool:
     batches = _batches(file, plan.batch_rows)
     batch = await asyncio.to_thread(next, batches, None)
@@ -167,7 +182,7 @@ async def _in_batches(
     return True
 
 
-def _batches(file: SignalFile, rows: int) -> Iterator[SignalBatch]:
+def _batches(file: CheckedSignalFile, rows: int) -> Iterator[SignalBatch]:
     for intake in file.pieces():
         for first in range(0, len(intake.batch), rows):
             yield intake.batch.take(np.arange(first, min(first + rows, len(intake.batch))))

@@ -37,7 +37,7 @@ def run(
     """
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     require_extras("run", "feeds", "experiments")
-    from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, Job, run_job  # noqa: PLC0415 - loads the service: this verb alone
+    from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, RunConfig, run_job  # noqa: PLC0415 - loads the service: this verb alone
 
     if file is None:
         if reading != options.ReadingOptions():
@@ -45,5 +45,7 @@ def run(
         path, reading = SAMPLE, SAMPLE_READING
     else:
         path = options.existing_file(file)
-    job = Job(path, reading, skip=on_error == "skip", accept_price_jump=accept_price_jump, folder=folder)
+    job = RunConfig(
+        path, reading, skip=on_error == "skip", accept_price_jump=accept_price_jump, folder=folder
+    )
     run_job(job, Output(json))

@@ -15,20 +15,25 @@ from typing import Any
 from pydantic import SecretStr
 
 from raysignal.cli.asking import sentence_of, service_at
-from raysignal.cli.client import Client
-from raysignal.cli.compare_job import Job as Comparison
-from raysignal.cli.compare_job import make, show
-from raysignal.cli.feed_job import Job as FeedJob
-from raysignal.cli.feed_job import Market, feeds_table, follow, open_lines, without_buckets
-from raysignal.cli.files import SignalFile, reading_of, reading_sentences
+from raysignal.cli.client import ServiceClient
+from raysignal.cli.compare_job import CompareConfig, make, show
+from raysignal.cli.feed_job import (
+    FeedConfig,
+    FollowedMarket,
+    feeds_table,
+    follow,
+    open_lines,
+    without_buckets,
+)
+from raysignal.cli.files import CheckedSignalFile, reading_of, reading_sentences
 from raysignal.cli.hosting import hosted
 from raysignal.cli.lines import with_lines
 from raysignal.cli.options import URL_VARIABLE, ReadingOptions, writing_to
 from raysignal.cli.output import Output, errors_table, performance_table, rows_table
 from raysignal.cli.replay_job import sending, summary
-from raysignal.cli.replaying import Pace, Plan, Tally, replay_file
+from raysignal.cli.replaying import ReplayCounts, ReplayOptions, ReplayPace, replay_file
 from raysignal.cli.texts import escape
-from raysignal.cli.trials import Questions, Rules, configured_trial
+from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial
 from raysignal.data.generator import SAMPLE as _SAMPLE
 from raysignal.data.generator import SAMPLE_SPEC
 from raysignal.engine.core.errors import RaysignalError
@@ -51,7 +56,7 @@ _MARKET: dict[str, Any] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RunConfig:
     """One run as it was asked for.
 
     Attributes:
@@ -68,11 +73,11 @@ class Job:
     folder: Path
 
 
-class Differs(RaysignalError):
+class ResultsDiffer(RaysignalError):
     """The same signals, taken in by two ways, ended differently: a defect of this project."""
 
 
-def run_job(job: Job, output: Output) -> None:
+def run_job(job: RunConfig, output: Output) -> None:
     """Run it and show it; exits with status 1 if a row was refused or the two ways differ.
 
     What the comparison of the arms says does not change the status.
@@ -94,7 +99,7 @@ def run_job(job: Job, output: Output) -> None:
     if differing:
         names = [standing["portfolio"] for standing in standings]
         output.err.print(rows_table(("figure", *names), differing), soft_wrap=False)
-        raise Differs(f"one by one and in one batch ended differently in {len(differing)} figures")
+        raise ResultsDiffer(f"one by one and in one batch ended differently in {len(differing)} figures")
     rows = query(settings.store, "SELECT count(*) AS rows FROM history")["rows"][0].as_py()
     if not output.as_json:
         output.say()
@@ -114,12 +119,12 @@ def run_job(job: Job, output: Output) -> None:
     _where(place, settings.store, rows, output)
 
 
-def _comparison(job: Job, settings: Settings) -> Comparison:
+def _comparison(job: RunConfig, settings: Settings) -> CompareConfig:
     """The standing arms on the same signals, by the rules of the service; with a model if there is a key."""
-    return Comparison(
+    return CompareConfig(
         job.path, job.reading, skip=job.skip, accept_price_jump=job.accept_price_jump,
-        rules=Rules(base=configured_trial(settings)),
-        questions=Questions(settings.model, settings.model_url, budget=_CALLS),
+        rules=ArmOptions(base=configured_trial(settings)),
+        questions=ModelOptions(settings.model, settings.model_url, budget=_CALLS),
     )  # fmt: skip
 
 
@@ -149,12 +154,12 @@ def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") ->
     return found
 
 
-def _read(job: Job, output: Output) -> tuple[SignalFile, str]:
+def _read(job: RunConfig, output: Output) -> tuple[CheckedSignalFile, str]:
     """The file, read through; exits with status 1 if a row of it cannot be used."""
     reading = reading_of(job.reading, load_settings(_environment()), now_us=time.time_ns() // 1000)
     how = reading_sentences(job.reading, reading)
     output.say(f"file      {escape(str(job.path))}: {how}")
-    file = SignalFile.survey(job.path, reading)
+    file = CheckedSignalFile.survey(job.path, reading)
     if file.refused and not job.skip:
         output.err.print(errors_table(with_lines(job.path, file.errors), file.refused), soft_wrap=False)
         raise RaysignalError(
@@ -185,8 +190,8 @@ def _settings(place: Path) -> Settings:
 
 
 async def _both_ways(
-    job: Job, file: SignalFile, settings: Settings, url: str, output: Output
-) -> tuple[list[Tally], list[dict[str, Any]]]:
+    job: RunConfig, file: CheckedSignalFile, settings: Settings, url: str, output: Output
+) -> tuple[list[ReplayCounts], list[dict[str, Any]]]:
     """Replay one by one into the primary portfolio, and in one batch into another with the same policy."""
     async with service_at(url, settings) as client:
         first = await client.standing(None)
@@ -198,11 +203,16 @@ async def _both_ways(
 
 
 async def _replay(
-    job: Job, file: SignalFile, client: Client, name: str, one_by_one: bool, output: Output
-) -> Tally:
+    job: RunConfig,
+    file: CheckedSignalFile,
+    client: ServiceClient,
+    name: str,
+    one_by_one: bool,
+    output: Output,
+) -> ReplayCounts:
     way = "POST /signal, one by one" if one_by_one else "POST /signals, one batch"
-    plan = Plan(name, one_by_one, _BATCH_ROWS, job.skip, job.accept_price_jump)
-    pace = Pace(None, time.monotonic, asyncio.sleep)
+    plan = ReplayOptions(name, one_by_one, _BATCH_ROWS, job.skip, job.accept_price_jump)
+    pace = ReplayPace(None, time.monotonic, asyncio.sleep)
     with sending(f"{way} into {name}", file.rows - file.refused, output) as advanced:
         tally = await replay_file(file, client, plan, pace, advanced=advanced)
     output.say(f"replayed  {way}, into {name}: {summary(tally)}")
@@ -223,7 +233,9 @@ async def _market(settings: Settings, url: str, place: Path, output: Output) -> 
     )
     async with service_at(url, settings) as client:
         await client.ensure(_MARKET["feed_portfolio"], Policy())
-    job = FeedJob(followed, Market(loopback=True, speed=_MARKET_SPEED), _MARKET_S, url, place / "market.log")
+    job = FeedConfig(
+        followed, FollowedMarket(loopback=True, speed=_MARKET_SPEED), _MARKET_S, url, place / "market.log"
+    )
     with open_lines(job.log) as stream:
         statuses = await follow(job, json_logger(stream), asyncio.Event(), lambda _: None)
     if not output.as_json:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from raysignal.cli import options
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 
 def serve(
@@ -52,7 +52,7 @@ def serve(
         host=host, port=port, store=store, shards=shards, primary=primary, ingress_replicas=replicas,
         ray_address=ray_address,
     )  # fmt: skip
-    with Stop() as stop:
+    with ShutdownSignal() as stop:
         from raysignal.cli.serving import serve_until_told  # noqa: PLC0415 - half a second, after the settings are checked
 
         serve_until_told(settings, log, stop, take_over=take_over)

@@ -13,11 +13,11 @@ from raysignal.engine.core.errors import RaysignalError
 from raysignal.runtime.agent_settings import announcement
 from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.service import Service
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 
 def serve_until_told(
-    settings: Settings, log_path: str | None, stop: Stop, *, take_over: bool = False
+    settings: Settings, log_path: str | None, stop: ShutdownSignal, *, take_over: bool = False
 ) -> None:
     """Serve until SIGINT or SIGTERM, then flush and leave nothing behind.
 

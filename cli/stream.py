@@ -12,7 +12,7 @@ from raysignal.cli.files import reading_of, reading_sentences
 from raysignal.cli.lines import with_lines
 from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output, errors_table
-from raysignal.cli.survey import Survey, remark_sentences
+from raysignal.cli.survey import SignalFileReport, remark_sentences
 from raysignal.cli.texts import escape
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import RaysignalError
@@ -65,7 +65,7 @@ def read_stream(
         RaysignalError: a row that cannot be used and is not to be left out, or no signal at all.
     """
     reading = replace(reading_of(options, settings, now_us=time.time_ns() // 1000), prices_only=prices_only)
-    survey = Survey(
+    survey = SignalFileReport(
         None if accept_jump else settings.max_price_jump, zone=reading.zone, shift_us=reading.shift_us
     )
     batch = survey.add(read_file(path, reading))

@@ -24,9 +24,9 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.instants import DAY_US, MICROSECONDS, clock_change_at, format_instant
 from raysignal.engine.core.signals import Action, Signal
-from raysignal.engine.intake import Intake, Reading, read_file_chunks
+from raysignal.engine.intake import IntakeResult, Reading, read_file_chunks
 from raysignal.engine.journal.dedup.keys import first_in_batch
-from raysignal.engine.journal.dedup.window import Window
+from raysignal.engine.journal.dedup.window import RecentIds
 from raysignal.engine.portfolio import price_jumps as guard
 
 _EXAMPLE = 40
@@ -113,7 +113,7 @@ class PriceMoves:
         self.large += [(int(rows[at]), float(prices[at]), float(prices[at + 1])) for at in kept.tolist()]
         self.more += len(wide) - len(kept)
 
-    def remark(self, symbol: str) -> "Remark | None":
+    def remark(self, symbol: str) -> "FileRemark | None":
         """The first step that stands out; None: there is none, or prices move like that all the time."""
         usual = self.total / self.count if self.count else 0.0
         found = [one for one in self.large if abs(np.log(one[2] / one[1])) > _OUTSTANDING * usual]
@@ -121,7 +121,7 @@ class PriceMoves:
             return None
         row, before, price = found[0]
         others = f"; {len(found) + self.more - 1:,d} more steps like it" if len(found) + self.more > 1 else ""
-        return Remark(
+        return FileRemark(
             row,
             f"the price of {symbol} steps {_step(before, price)}, where a usual step is {usual:.2%}: adjust the prices "
             f"before it, or leave the row out if it is damaged{others}",
@@ -129,7 +129,7 @@ class PriceMoves:
 
 
 @dataclass(slots=True)
-class Spacing:
+class StampSpacing:
     """The steps of a symbol's time from row to row.
 
     Attributes:
@@ -187,7 +187,7 @@ def _step(before: float, price: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Remark:
+class FileRemark:
     """What is not refused, and yet not as it should be.
 
     Attributes:
@@ -200,7 +200,7 @@ class Remark:
 
 
 @dataclass(slots=True)
-class Stuck:
+class StuckPrice:
     """Rows that are refused since a step of the price, because it stays where it went.
 
     Attributes:
@@ -216,7 +216,7 @@ class Stuck:
 
 
 @dataclass(slots=True)
-class Survey:
+class SignalFileReport:
     """What is in the pieces seen so far; a fresh portfolio would refuse the rows in `errors`.
 
     Attributes:
@@ -240,18 +240,18 @@ class Survey:
     symbols: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     features: dict[str, Feature] = field(default_factory=dict)
-    spacings: dict[str, Spacing] = field(default_factory=dict)
+    spacings: dict[str, StampSpacing] = field(default_factory=dict)
     disordered_row: int | None = None
     zone: ZoneInfo | timezone = UTC
     shift_us: int = 0
     _marks: dict[str, tuple[int, float]] = field(default_factory=dict)
     _latest_row: dict[str, int] = field(default_factory=dict)
     _moves: dict[str, PriceMoves] = field(default_factory=dict)
-    _seen: Window = field(default_factory=Window)
+    _seen: RecentIds = field(default_factory=RecentIds)
     _damaged_first: dict[str, int] = field(default_factory=dict)
-    _stuck: dict[str, Stuck] = field(default_factory=dict)
+    _stuck: dict[str, StuckPrice] = field(default_factory=dict)
 
-    def add(self, intake: Intake) -> SignalBatch:
+    def add(self, intake: IntakeResult) -> SignalBatch:
         """Take note of one piece, and give the rows of it that can be used; pieces come in time order."""
         self.rows += intake.rows
         self.refused += intake.refused
@@ -368,7 +368,7 @@ class Survey:
                 prices = np.concatenate([[self._marks[symbol][1]], prices])
             places = batch.row[rows[len(rows) - len(prices) + 1 :]]
             self._moves.setdefault(symbol, PriceMoves()).add(prices, places)
-            self.spacings.setdefault(symbol, Spacing()).add(instants)
+            self.spacings.setdefault(symbol, StampSpacing()).add(instants)
             self._marks[symbol] = (int(instants[-1]), float(batch.price[rows[-1]]))
         self._bound_steps()
 
@@ -429,10 +429,10 @@ class Survey:
         price, last = float(batch.price[index]), float(verdicts.last_price[index])
         return PriceJump(symbol, price, last, self.max_price_jump, row)
 
-    def remarks(self) -> list[Remark]:
+    def remarks(self) -> list[FileRemark]:
         """What is not refused, and yet not as it should be."""
         found = [
-            Remark(
+            FileRemark(
                 row,
                 f"the first price of {symbol} is far from all those after it: a service that takes it refuses every "
                 "other row, so leave it out",
@@ -440,7 +440,7 @@ class Survey:
             for symbol, row in self._damaged_first.items()
         ]
         found += [
-            Remark(
+            FileRemark(
                 stuck.row,
                 f"the price of {symbol} steps {_step(stuck.before, stuck.price)}, and stays there: {stuck.count:,d} "
                 "rows are refused for it. Adjust the prices before it, or believe it with --accept-price-jump",
@@ -453,7 +453,7 @@ class Survey:
         ]
         if self.disordered_row is not None:
             found.append(
-                Remark(
+                FileRemark(
                     self.disordered_row,
                     "rows are not in the order of time: this one stands after a later one of its symbol. They are "
                     "read in that order; sent one by one as they stand, a service would refuse the late ones",
@@ -473,11 +473,11 @@ class Survey:
                 self._stuck[symbol].count += len(jumps)
             elif len(jumps):
                 at = int(jumps[0])
-                self._stuck[symbol] = Stuck(
+                self._stuck[symbol] = StuckPrice(
                     int(batch.row[at]), float(verdicts.last_price[at]), float(batch.price[at]), len(jumps)
                 )
 
-    def _holes(self) -> list[Remark]:
+    def _holes(self) -> list[FileRemark]:
         """The hole of every symbol that has one; symbols that are away at the same time have one sentence."""
         away: dict[tuple[int, int, int], list[str]] = {}
         for symbol, spacing in self.spacings.items():
@@ -485,7 +485,7 @@ class Survey:
                 assert spacing.usual is not None
                 away.setdefault((hole, spacing.after_us[hole], spacing.usual), []).append(symbol)
         return [
-            Remark(
+            FileRemark(
                 None,
                 f"{_enumerated(symbols)} {'has' if len(symbols) == 1 else 'have'} no row for {length(hole)} after "
                 f"{format_instant(after_us)}, where one comes every {length(usual)}: what is computed over rows takes "
@@ -502,9 +502,9 @@ class Survey:
             self.errors.append(entry)
 
 
-def survey_file(path: Path, reading: Reading, *, max_price_jump: float | None) -> Survey:
+def survey_file(path: Path, reading: Reading, *, max_price_jump: float | None) -> SignalFileReport:
     """Read a file through; raises what `read_file_chunks` raises."""
-    survey = Survey(max_price_jump, zone=reading.zone, shift_us=reading.shift_us)
+    survey = SignalFileReport(max_price_jump, zone=reading.zone, shift_us=reading.shift_us)
     for intake in read_file_chunks(path, reading, CHUNK_ROWS):
         survey.add(intake)
     return survey
@@ -522,7 +522,7 @@ def length(span_us: int) -> str:
     return " ".join(parts)
 
 
-def remark_sentences(path: Path, remarks: Sequence[Remark]) -> list[str]:
+def remark_sentences(path: Path, remarks: Sequence[FileRemark]) -> list[str]:
     """Remarks about a file as sentences that say where, by its lines where it has any."""
     lines = line_numbers(path, [remark.row for remark in remarks if remark.row is not None])
     return [

@@ -20,12 +20,12 @@ from raysignal.engine.journal.stores import BlobStore, open_stores
 from raysignal.experiments.result_files import blob_name
 from raysignal.experiments.runs import CONFIG, check_run_id, new_run_id
 from raysignal.experiments.sweeps.market import Market, markets_of
-from raysignal.experiments.sweeps.pace import Pace, measure
-from raysignal.experiments.sweeps.running import Swept, run_sweep
-from raysignal.experiments.sweeps.space import MOST, Space, Tried
+from raysignal.experiments.sweeps.pace import SweepSpeed, measure
+from raysignal.experiments.sweeps.running import SweepResult, run_sweep
+from raysignal.experiments.sweeps.space import MOST, ChosenConfigurations, Space
 from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
 from raysignal.runtime.settings import Settings
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 _MARKS = 4
 _SHOWN = 5
@@ -33,7 +33,7 @@ _FIGURES = ("total_return", "sharpe", "max_drawdown", "trades")
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class SweepConfig:
     """One sweep as it was asked for; see `cli.sweep.sweep`."""
 
     path: Path
@@ -60,7 +60,7 @@ class Asked:
     plan: bool
 
 
-def run_job(asked: Asked, settings: Settings, output: Output) -> None:
+def run_job(asked: SweepConfig, settings: Settings, output: Output) -> None:
     """Sweep, and show what came out; everything that can be refused is refused before anything starts."""
     existing_file(asked.path)
     with reading_options():
@@ -85,7 +85,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
         output.say(
             f"search    {asked.search:,d} trials in {spec.space.combinations:,d} combinations: {_axes(spec.space)}"
         )
-        pace = Pace(1e-8)
+        pace = SweepSpeed(1e-8)
     else:
         pace = measure(markets[0], spec.space, spec.trial)
         output.say(f"grid      {_grid_sentence(spec.space)}")
@@ -95,7 +95,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
             output.json(_plan(markets, spec.space, pace))
         return
     blobs = open_stores(settings.store).blobs
-    with Stop() as stop, on_ray(settings, asked.workers, stop, output):
+    with ShutdownSignal() as stop, on_ray(settings, asked.workers, stop, output):
         if asked.search is not None:
             spec = replace(spec, space=_searched(asked, spec, markets, stop, output))
         run_id = _run_id(asked, spec, markets, blobs)
@@ -107,7 +107,7 @@ def run_job(asked: Asked, settings: Settings, output: Output) -> None:
     _show(swept, spec, markets, seconds, settings, output)
 
 
-def _spec(asked: Asked) -> SweepSpec:
+def _spec(asked: SweepConfig) -> SweepSpec:
     if not asked.grid:
         raise InvalidField("grid", "none", "at least one axis, such as --grid fee_bps=0:20:1")
     if asked.walk_forward is not None and asked.cross_validation is not None:
@@ -140,13 +140,13 @@ def _pair(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _instant(text: str | None, name: str, asked: Asked, settings: Settings) -> int | None:
+def _instant(text: str | None, name: str, asked: SweepConfig, settings: Settings) -> int | None:
     if text is None:
         return None
     return parse_instant(text, zone_named(asked.reading.timezone or settings.timezone), field=name)
 
 
-def _run_id(asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], blobs: BlobStore) -> str:
+def _run_id(asked: SweepConfig, spec: SweepSpec, markets: tuple[Market, ...], blobs: BlobStore) -> str:
     if asked.run_id is None:
         return new_run_id(time.time_ns() // 1000, spec.config(markets))
     if blobs.get(blob_name(check_run_id(asked.run_id), CONFIG)) is None:
@@ -157,17 +157,21 @@ def _run_id(asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], blobs: B
     return asked.run_id
 
 
-def _grid_sentence(space: Space | Tried) -> str:
+def _grid_sentence(space: Space | ChosenConfigurations) -> str:
     left = f"; {space.senseless:,d} that make no sense are left out" if space.senseless else ""
     return f"{len(space):,d} configurations of {escape(space.strategy)}: {_axes(space)}{left}"
 
 
-def _axes(space: Space | Tried) -> str:
+def _axes(space: Space | ChosenConfigurations) -> str:
     return escape(" x ".join(f"{len(axis.values):,d} {axis.name}" for axis in space.axes))
 
 
 def _time_sentence(
-    markets: tuple[Market, ...], space: Space | Tried, pace: Pace, workers: int | None, settings: Settings
+    markets: tuple[Market, ...],
+    space: Space | ChosenConfigurations,
+    pace: SweepSpeed,
+    workers: int | None,
+    settings: Settings,
 ) -> str:
     import os  # noqa: PLC0415 - beside the one use
 
@@ -181,7 +185,9 @@ def _time_sentence(
     )
 
 
-def _plan(markets: tuple[Market, ...], space: Space | Tried, pace: Pace) -> dict[str, Any]:
+def _plan(
+    markets: tuple[Market, ...], space: Space | ChosenConfigurations, pace: SweepSpeed
+) -> dict[str, Any]:
     return {
         "configurations": len(space),
         "senseless": space.senseless,
@@ -199,8 +205,8 @@ def _long(seconds: float) -> str:
 
 
 def _searched(
-    asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], stop: Stop, output: Output
-) -> Tried:
+    asked: SweepConfig, spec: SweepSpec, markets: tuple[Market, ...], stop: ShutdownSignal, output: Output
+) -> ChosenConfigurations:
     """The places of the space that a search has tried."""
     from raysignal.experiments.sweeps.actors import cores  # noqa: PLC0415 - Ray is there by now
     from raysignal.experiments.sweeps.search import search  # noqa: PLC0415 - Tune and Optuna take seconds to import
@@ -211,9 +217,9 @@ def _searched(
 
 
 def _carry_out(
-    run_id: str, asked: Asked, spec: SweepSpec, markets: tuple[Market, ...], file: FileStream, blobs: BlobStore,
-    pace: Pace, stop: Stop, output: Output,
-) -> tuple[Swept, float]:  # fmt: skip
+    run_id: str, asked: SweepConfig, spec: SweepSpec, markets: tuple[Market, ...], file: FileStream, blobs: BlobStore,
+    pace: SweepSpeed, stop: ShutdownSignal, output: Output,
+) -> tuple[SweepResult, float]:  # fmt: skip
     from ray.exceptions import RayError  # noqa: PLC0415 - `experiments.sweeps` has loaded it
 
     began, seconds = time.monotonic(), 0.0
@@ -245,7 +251,7 @@ def _carry_out(
 
 
 def _show(
-    swept: Swept,
+    swept: SweepResult,
     spec: SweepSpec,
     markets: tuple[Market, ...],
     seconds: float,

@@ -20,7 +20,7 @@ from raysignal.runtime.agent_settings import terms_of
 from raysignal.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from raysignal.experiments.actors import Asking
+    from raysignal.experiments.actors import ModelArmOptions
 
 BUDGET = 500
 _QUESTION_TOKENS = 4_000  # long ones hold half of it
@@ -28,7 +28,7 @@ _LOOPBACK_KEY = "loopback"
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class ArmOptions:
     """The rules as they were said; what was not said is as in `base`.
 
     Attributes:
@@ -79,7 +79,7 @@ class Rules:
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class ModelOptions:
     """How a model is asked, as it was said.
 
     Attributes:
@@ -126,12 +126,12 @@ class Questions:
         said = {"--gemini-url": self.url, "--record": self.record, "--replay": self.replay}
         return [name for name, value in said.items() if value is not None]
 
-    def asking(self) -> "Asking":
+    def asking(self) -> "ModelArmOptions":
         """How the arm `model` asks; without a cassette where none was named, see `cassette_beside`."""
-        from raysignal.experiments.actors import Asking  # noqa: PLC0415 - Ray: only who asks needs it here
+        from raysignal.experiments.actors import ModelArmOptions  # noqa: PLC0415 - Ray: only who asks needs it here
 
         replays, cassette = self.replay is not None, self.replay or self.record
-        return Asking(
+        return ModelArmOptions(
             settings=self.settings(),
             api_key=None if replays else self.key(),
             mode=Mode.REPLAY if replays else Mode.RECORD,
@@ -165,7 +165,7 @@ class Questions:
         return f", roughly {usd:,.2f} USD if all of them were as long as can be"
 
 
-def chosen_arms(rules: Rules, questions: Questions) -> tuple[str, ...]:
+def chosen_arms(rules: ArmOptions, questions: ModelOptions) -> tuple[str, ...]:
     """The arms of a comparison.
 
     Raises:

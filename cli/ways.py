@@ -9,7 +9,7 @@ from raysignal.engine.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SendResult:
     """What became of rows that were sent; what was accepted is durable.
 
     Attributes:
@@ -23,7 +23,7 @@ class Sent:
     errors: Sequence[dict[str, Any]] = field(default_factory=tuple)
 
 
-class Way(Protocol):
+class PortfolioGateway(Protocol):
     """A way to the portfolios. Every method may raise a `RaysignalError`."""
 
     async def standing(self, portfolio: str | None) -> dict[str, Any]:
@@ -42,12 +42,12 @@ class Way(Protocol):
 
     async def send_one(
         self, portfolio: str, batch: SignalBatch, index: int, *, accept_price_jump: bool
-    ) -> Sent:
+    ) -> SendResult:
         """Send one row of a batch on its own."""
 
     async def send_batch(
         self, portfolio: str, batch: SignalBatch, *, skip: bool, accept_price_jump: bool
-    ) -> Sent:
+    ) -> SendResult:
         """Send a batch; with `skip`, its good rows are taken in although others are refused."""
 
 

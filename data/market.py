@@ -35,7 +35,7 @@ _LONGER_GAP = 0.15  # of the gaps lack more than one bar: two to six
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Market:
+class GeneratedBars:
     """Bars in time order, gaps taken out.
 
     Attributes:
@@ -65,7 +65,7 @@ def make_market(
     symbol: int,
     drift: float = 0.0,
     degrees: float = 4.0,
-) -> Market:
+) -> GeneratedBars:
     """A market of `rows` bars.
 
     Args:
@@ -89,7 +89,7 @@ def make_market(
     slow = running(price, _SLOW, float(price[0]))
     momentum = (running(price, _FAST, float(price[0])) - slow) / slow
     mood = _moods(Draws(seed, symbol, 4), regime)
-    return Market(
+    return GeneratedBars(
         opened_us=start_us + (kept - day) * bar_us,
         price=np.round(price[kept], 5),
         regime=regime[kept].astype(np.int8),

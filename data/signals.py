@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from raysignal.data.draws import Draws
-from raysignal.data.market import Market
+from raysignal.data.market import GeneratedBars
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class Calls:
 
 
 def make_calls(
-    market: Market,
+    market: GeneratedBars,
     *,
     edge: tuple[float, ...],
     horizon_us: int,

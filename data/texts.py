@@ -27,7 +27,7 @@ Pick = Callable[[Sequence[str]], str]
 
 
 @dataclass(frozen=True, slots=True)
-class Labels:
+class SentimentTexts:
     """n values each: `sentiment`, `dominant_sentiment`, `emotions` (three, by commas) and `intensity`."""
 
     sentiment: list[str]
@@ -36,7 +36,7 @@ class Labels:
     intensity: Ints
 
 
-def make_labels(mood: Ints, *, seed: int, symbol: int) -> Labels:
+def make_labels(mood: Ints, *, seed: int, symbol: int) -> SentimentTexts:
     """Labels for every row, a few of them in another case than the rest."""
     n = len(mood)
     draws = Draws(seed, symbol, 6)
@@ -54,7 +54,9 @@ def make_labels(mood: Ints, *, seed: int, symbol: int) -> Labels:
         left = list(phrases.EMOTIONS[place])
         three = ", ".join(left.pop(int(at)) for at in (first[i], second[i], third[i]))
         emotions.append(three.lower() if lower[i] < _LOWER_EMOTION else three)
-    return Labels([phrases.SENTIMENTS[place] for place in level.tolist()], dominant, emotions, intensity)
+    return SentimentTexts(
+        [phrases.SENTIMENTS[place] for place in level.tolist()], dominant, emotions, intensity
+    )
 
 
 class NewsDesk:

@@ -16,7 +16,7 @@ from raysignal.engine.market.venues import sequence
 from raysignal.engine.portfolio import ledger, performance
 from raysignal.engine.portfolio import price_jumps as guard
 from raysignal.engine.portfolio import sweep as sweeping
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies import registry
 from raysignal.engine.strategies.strategy import Bars
@@ -52,7 +52,7 @@ def warm() -> None:
         identities_warming.warm(stores.blobs, Path(folder) / "cache")
         shard = Shard.open(
             stores.journal_store("warm"), stores.blobs, prefix="state/warm", cache_dir=Path(folder) / "cache",
-            limits=Limits(), policies={"warm": Policy()},
+            limits=ShardLimits(), policies={"warm": Policy()},
         )  # fmt: skip
         later = replace(batch.signal(1), signal_id="", timestamp_us=int(batch.timestamp_us[1]) + 1)
         for rows in (batch, batch, SignalBatch.of_signals([batch.signal(0), later])):

@@ -15,12 +15,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter, StateFile
 from raysignal.agents.llm.cassette import Cassette, Mode
-from raysignal.agents.llm.gemini import GeminiModel, Model, ModelSettings, NoModel
+from raysignal.agents.llm.gemini import GeminiModel, LanguageModel, ModelSettings, NoModel
 from raysignal.agents.verdicts import Codes
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.experiments import arms
-from raysignal.experiments.arms import Decided, Trial
+from raysignal.experiments.arms import ArmDecisions, Trial
 from raysignal.experiments.results import ArmResult
 
 LOOK_S = 0.1
@@ -30,7 +30,7 @@ _LIGHT = frozenset({"baseline", "random", "canary", "model"})  # these do not ke
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class ModelArmOptions:
     """How the arm `model` asks its model.
 
     Attributes:
@@ -59,7 +59,7 @@ class Asking:
         The client library is imported here: it takes seconds, which no question's deadline pays for.
         """
         replays = self.mode is Mode.REPLAY
-        model: Model = NoModel(self.settings)
+        model: LanguageModel = NoModel(self.settings)
         if not replays:
             gemini = GeminiModel(self.settings, self.api_key)
             await gemini.warm()
@@ -83,7 +83,7 @@ class Asking:
 class ArmActor:
     """Runs one arm; `progress` answers while it does."""
 
-    def __init__(self, name: str, trial: Trial, asking: Asking | None) -> None:
+    def __init__(self, name: str, trial: Trial, asking: ModelArmOptions | None) -> None:
         self._name, self._trial, self._asking = name, trial, asking
         self._done = 0
 
@@ -104,7 +104,7 @@ class ArmActor:
     def _advance(self, signals: int) -> None:
         self._done += signals
 
-    def _decided(self, batch: SignalBatch, like: Codes | None) -> Decided:
+    def _decided(self, batch: SignalBatch, like: Codes | None) -> ArmDecisions:
         trial = self._trial
         if self._name == "baseline":
             return arms.baseline(batch)
@@ -122,7 +122,9 @@ class ArmActor:
 
 
 # No method of the actor: Ray runs every method of a class that has a coroutine on an event loop.
-async def _advised(batch: SignalBatch, trial: Trial, asking: Asking, advance: arms.Advance) -> Decided:
+async def _advised(
+    batch: SignalBatch, trial: Trial, asking: ModelArmOptions, advance: arms.Advance
+) -> ArmDecisions:
     adviser = await asking.adviser()
     try:
         return await arms.advised(batch, trial, adviser, advance=advance)
@@ -134,7 +136,7 @@ def run_arms(
     names: tuple[str, ...],
     batch: SignalBatch,
     trial: Trial,
-    asking: Asking | None,
+    asking: ModelArmOptions | None,
     *,
     found: Mapping[str, ArmResult],
     done: Callable[[ArmResult], None],

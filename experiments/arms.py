@@ -16,11 +16,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
-from raysignal.agents.override.deciding import Begun, Decider, Judged, ask
+from raysignal.agents.override.deciding import DecidedSignals, Decider, PendingDecision, ask
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import NEVER_US, Settler
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
@@ -32,7 +32,7 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
-from raysignal.experiments.results import FILLS, ArmResult, Kind, Stream
+from raysignal.experiments.results import FILLS, ArmResult, Kind, SignalStream
 from raysignal.experiments.strata import strata_of
 
 KINDS: dict[str, Kind] = {
@@ -65,7 +65,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class ArmDecisions:
     """What an arm decided: columns of n signals, as in `ArmResult`."""
 
     verdict: Codes
@@ -77,7 +77,7 @@ class Decided:
     tokens: tuple[int, int] = (0, 0)
 
 
-def stream_of(batch: SignalBatch, trial: Trial) -> Stream:
+def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
     """The stream as its evaluation sees it: with what every signal turned out to be worth."""
     n = len(batch)
     encoder = Encoder()
@@ -90,7 +90,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> Stream:
     right, judged, known = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.full(n, NEVER_US)
     net[at], gross[at], right[at], judged[at] = outcomes.net_bps, outcomes.gross_bps, outcomes.right, True
     known[at] = outcomes.known_at_us
-    return Stream(
+    return SignalStream(
         signal_id=batch.signal_id.to_list(),
         timestamp_us=batch.timestamp_us,
         symbol=batch.symbol,
@@ -99,7 +99,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> Stream:
         sources=batch.sources,
         action=batch.action,
         price=batch.price,
-        regime=Labels(situations.regime.astype(np.int32), REGIMES),
+        regime=CategoryColumn(situations.regime.astype(np.int32), REGIMES),
         category=_categories(batch),
         net_bps=net,
         gross_bps=gross,
@@ -111,16 +111,16 @@ def stream_of(batch: SignalBatch, trial: Trial) -> Stream:
     )
 
 
-def baseline(batch: SignalBatch) -> Decided:
+def baseline(batch: SignalBatch) -> ArmDecisions:
     """Approve everything."""
     n = len(batch)
     reason = np.where(batch.action == 0, _code(Reason.HOLD_SIGNAL), _code(Reason.EVIDENCE_UNCLEAR))
-    return Decided(_approvals(n), np.zeros(n, np.int8), reason.astype(np.int8), np.full(n, np.nan))
+    return ArmDecisions(_approvals(n), np.zeros(n, np.int8), reason.astype(np.int8), np.full(n, np.nan))
 
 
 def gated(
     batch: SignalBatch, trial: Trial, *, shuffle: int | None = None, advance: Advance | None = None
-) -> Decided:
+) -> ArmDecisions:
     """The gate alone; with `shuffle`, a seed, on a memory whose outcomes were dealt anew."""
     decider = Decider(trial.policy, trial.rules, breaker=trial.breaker, shuffle=shuffle)
     parts = []
@@ -134,7 +134,7 @@ def gated(
 
 async def advised(
     batch: SignalBatch, trial: Trial, adviser: Adviser, *, advance: Advance | None = None
-) -> Decided:
+) -> ArmDecisions:
     """The gate, and a model for what it leaves grey."""
     decider = Decider(trial.policy, trial.rules, breaker=trial.breaker)
     parts = []
@@ -147,7 +147,7 @@ async def advised(
     return _joined(parts)
 
 
-def drawn(batch: SignalBatch, like: Codes, seed: int) -> Decided:
+def drawn(batch: SignalBatch, like: Codes, seed: int) -> ArmDecisions:
     """As many overrides of each kind as `like` made in each stratum, of signals drawn by lot."""
     verdict, draws = _approvals(len(batch)), np.random.default_rng(seed)
     strata = strata_of(batch.symbol, batch.action)
@@ -157,13 +157,13 @@ def drawn(batch: SignalBatch, like: Codes, seed: int) -> Decided:
     return replace(baseline(batch), verdict=verdict)
 
 
-def ahead(batch: SignalBatch, stream: Stream) -> Decided:
+def ahead(batch: SignalBatch, stream: SignalStream) -> ArmDecisions:
     """Overrule exactly where overruling will pay most."""
     net = np.where(np.isnan(stream.net_bps), 0.0, stream.net_bps)
     return replace(baseline(batch), verdict=np.argmax(net, axis=1).astype(np.int8))
 
 
-def result_of(name: str, batch: SignalBatch, trial: Trial, done: Decided) -> ArmResult:
+def result_of(name: str, batch: SignalBatch, trial: Trial, done: ArmDecisions) -> ArmResult:
     """An arm's decisions and what its portfolios became, under both fills."""
     equity, returns, performance = {}, {}, {}
     action = decided(batch.action, done.verdict)
@@ -179,7 +179,7 @@ def result_of(name: str, batch: SignalBatch, trial: Trial, done: Decided) -> Arm
         kind=KINDS[name],
         verdict=done.verdict,
         by=done.by,
-        reason=Labels(done.reason.astype(np.int32), tuple(reason.value for reason in REASONS)),
+        reason=CategoryColumn(done.reason.astype(np.int32), tuple(reason.value for reason in REASONS)),
         p_right=done.p_right,
         model_usd=done.usd,
         model_calls=done.calls,
@@ -206,13 +206,13 @@ def _chunks(batch: SignalBatch) -> Iterator[SignalBatch]:
         yield batch.take(np.arange(start, min(start + CHUNK, len(batch))))
 
 
-def _done(begun: Begun, judged: Judged) -> Decided:
+def _done(begun: PendingDecision, judged: DecidedSignals) -> ArmDecisions:
     """The columns of an arm."""
     evidence, ruling = begun.taken.evidence, begun.taken.ruling
     told = judged.opinions.values()
     usd = [opinion.usd for opinion in told]
     known = [cost for cost in usd if cost is not None]
-    return Decided(
+    return ArmDecisions(
         verdict=judged.verdict,
         by=judged.by,
         reason=judged.reason,
@@ -223,10 +223,10 @@ def _done(begun: Begun, judged: Judged) -> Decided:
     )
 
 
-def _joined(parts: list[Decided]) -> Decided:
+def _joined(parts: list[ArmDecisions]) -> ArmDecisions:
     costs = [part.usd for part in parts if part.calls]
     known = [cost for cost in costs if cost is not None]
-    return Decided(
+    return ArmDecisions(
         verdict=np.concatenate([part.verdict for part in parts]),
         by=np.concatenate([part.by for part in parts]),
         reason=np.concatenate([part.reason for part in parts]),
@@ -237,13 +237,13 @@ def _joined(parts: list[Decided]) -> Decided:
     )
 
 
-def _categories(batch: SignalBatch) -> dict[str, Labels]:
+def _categories(batch: SignalBatch) -> dict[str, CategoryColumn]:
     """Features that are short words with few values, as cohorts; the letters' case is ignored."""
     found = {}
     for name, column in batch.texts.items():
         if len(column) and int(np.diff(column.offsets).max()) > LONGEST_LABEL:
             continue
-        labels = Labels.of([text.strip().casefold() for text in column.to_list()])
+        labels = CategoryColumn.of([text.strip().casefold() for text in column.to_list()])
         if len(labels.names) <= MOST_CATEGORIES:
             found[name] = labels
     return found

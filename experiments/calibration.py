@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from raysignal.agents.override.intervals import dependence, dependence_of_part, share_interval
-from raysignal.experiments.results import ArmResult, Flags, Floats, Stream
+from raysignal.experiments.results import ArmResult, Flags, Floats, SignalStream
 
 BINS = 10
 
@@ -129,6 +129,6 @@ def calibrate(p_right: Floats, right: Flags, *, bins: int = BINS) -> Calibration
     )
 
 
-def calibration_of(stream: Stream, arm: ArmResult, *, bins: int = BINS) -> Calibration | None:
+def calibration_of(stream: SignalStream, arm: ArmResult, *, bins: int = BINS) -> Calibration | None:
     """The calibration of an arm over the judged signals; None where it had no probabilities."""
     return calibrate(arm.p_right[stream.judged], stream.right[stream.judged], bins=bins)

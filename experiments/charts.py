@@ -16,7 +16,7 @@ from raysignal.experiments.calibration import Calibration
 from raysignal.experiments.evaluation import Evaluation, is_canary
 from raysignal.experiments.formats import is_ruined
 from raysignal.experiments.paired import CLAIMS
-from raysignal.experiments.results import ArmResult, Floats, Stream, drawdowns
+from raysignal.experiments.results import ArmResult, Floats, SignalStream, drawdowns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,14 +107,14 @@ def plain(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def draw_equity(axes: "Axes", stream: Stream, arms: Sequence[ArmResult], fill: str) -> None:
+def draw_equity(axes: "Axes", stream: SignalStream, arms: Sequence[ArmResult], fill: str) -> None:
     """Equity of every arm under one fill, the baseline in front."""
     _lines(axes, stream, arms, fill, lambda arm: arm.equity[fill])
     _in_proportion(axes, [arm.equity[fill] for arm in compared(arms) if fill in arm.equity])
     axes.set_title(f"Equity, filled at the {_FILL.get(fill, fill)}")
 
 
-def draw_drawdown(axes: "Axes", stream: Stream, arms: Sequence[ArmResult], fill: str) -> None:
+def draw_drawdown(axes: "Axes", stream: SignalStream, arms: Sequence[ArmResult], fill: str) -> None:
     """Drawdown of every arm under one fill, in percent below the highest equity so far."""
     _lines(
         axes, stream, arms, fill, lambda arm: -100.0 * drawdowns(arm.equity[fill], arm.initial_equity(fill))
@@ -265,7 +265,11 @@ def _in_proportion(axes: "Axes", equities: Sequence[Floats]) -> None:
 
 
 def _lines(
-    axes: "Axes", stream: Stream, arms: Sequence[ArmResult], fill: str, values: Callable[[ArmResult], Floats]
+    axes: "Axes",
+    stream: SignalStream,
+    arms: Sequence[ArmResult],
+    fill: str,
+    values: Callable[[ArmResult], Floats],
 ) -> None:
     from matplotlib import dates  # noqa: PLC0415 - slow to import
 

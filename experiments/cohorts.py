@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import Accuracy, accuracy
 from raysignal.agents.verdicts import Verdict
-from raysignal.experiments.results import Stream
+from raysignal.experiments.results import SignalStream
 
 
-def accuracy_of(stream: Stream) -> Accuracy:
+def accuracy_of(stream: SignalStream) -> Accuracy:
     """The accuracy of the signals as they came, by side, source, symbol, regime and category.
 
     Right is where the market followed, whether or not the policy opens a trade there: a SELL of long-flat earns nothing
@@ -17,8 +17,8 @@ def accuracy_of(stream: Stream) -> Accuracy:
     bought = stream.gross_bps[:, [Verdict.APPROVE, Verdict.FLIP]]
     move_bps = np.where(stream.action > 0, bought[:, 0], bought[:, 1])
     dimensions = {
-        "source": Labels(stream.source.astype(np.int32, copy=False), tuple(stream.sources)),
-        "symbol": Labels(stream.symbol.astype(np.int32, copy=False), tuple(stream.symbols)),
+        "source": CategoryColumn(stream.source.astype(np.int32, copy=False), tuple(stream.sources)),
+        "symbol": CategoryColumn(stream.symbol.astype(np.int32, copy=False), tuple(stream.symbols)),
         "regime": stream.regimes,
         **{f"category.{name}": labels for name, labels in sorted(stream.category.items())},
     }

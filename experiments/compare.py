@@ -16,12 +16,12 @@ from raysignal.agents.llm.prompting import load_prompt
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.experiments.actors import Asking, run_arms
+from raysignal.experiments.actors import ModelArmOptions, run_arms
 from raysignal.experiments.arms import ARMS, Trial, stream_of
 from raysignal.experiments.evaluation import Evaluation, evaluate
-from raysignal.experiments.report import Report, make_report
+from raysignal.experiments.report import ReportFiles, make_report
 from raysignal.experiments.result_files import write_results
-from raysignal.experiments.results import ArmResult, Stream
+from raysignal.experiments.results import ArmResult, SignalStream
 from raysignal.experiments.runs import fingerprint, open_run, read_arm, write_arm
 
 WITHOUT_MODEL = tuple(name for name in ARMS if name != "model")
@@ -41,7 +41,7 @@ class Comparison:
 
     trial: Trial = field(default_factory=Trial)
     arms: tuple[str, ...] = WITHOUT_MODEL
-    asking: Asking | None = None
+    asking: ModelArmOptions | None = None
     title: str = ""
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class FinishedComparison:
     """A comparison that is done.
 
     Attributes:
@@ -85,7 +85,7 @@ class Compared:
 
     run_id: str
     evaluation: Evaluation
-    report: Report
+    report: ReportFiles
     manifest: dict[str, Any]
     files: list[str]
 
@@ -98,7 +98,7 @@ def compare(
     run_id: str,
     provenance: Mapping[str, Any],
     progress: Callable[[str, int], None] = lambda _name, _signals: None,
-) -> Compared:
+) -> FinishedComparison:
     """Run the arms that are not done yet, evaluate them all, and write the results; on this process's Ray.
 
     Args:
@@ -137,7 +137,7 @@ def compare(
     manifest = _manifest(comparison, config, run_id, provenance)
     report = make_report(stream, arms, evaluation, manifest)
     files = _write(blobs, run_id, stream, arms, evaluation, manifest, report)
-    return Compared(run_id, evaluation, report, manifest, files)
+    return FinishedComparison(run_id, evaluation, report, manifest, files)
 
 
 def config_of(batch: SignalBatch, comparison: Comparison) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _keep(blobs: BlobStore, run_id: str, result: ArmResult) -> None:
     write_arm(blobs, run_id, result)
 
 
-def _asking_config(asking: Asking) -> dict[str, Any]:
+def _asking_config(asking: ModelArmOptions) -> dict[str, Any]:
     return {
         "name": asking.settings.model,
         "generation": asking.settings.generation(),
@@ -183,7 +183,7 @@ def _manifest(
     }
 
 
-def _cassette_hash(asking: Asking) -> str:
+def _cassette_hash(asking: ModelArmOptions) -> str:
     from raysignal.agents.llm.cassette import Cassette  # noqa: PLC0415 - beside the one use
 
     assert asking.cassette is not None
@@ -192,8 +192,8 @@ def _cassette_hash(asking: Asking) -> str:
 
 
 def _write(
-    blobs: BlobStore, run_id: str, stream: Stream, arms: list[ArmResult], evaluation: Evaluation,
-    manifest: dict[str, Any], report: Report,
+    blobs: BlobStore, run_id: str, stream: SignalStream, arms: list[ArmResult], evaluation: Evaluation,
+    manifest: dict[str, Any], report: ReportFiles,
 ) -> list[str]:  # fmt: skip
     return write_results(
         blobs, run_id, stream=stream, arms=arms, metrics=evaluation.as_dict(), manifest=manifest,

@@ -13,7 +13,7 @@ from raysignal.agents.verdicts import Verdict, decided
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.experiments.results import Codes, Floats, Stream
+from raysignal.experiments.results import Codes, Floats, SignalStream
 
 MOST_FEE_BPS = 1000.0
 """The highest fee that a policy can have."""
@@ -57,7 +57,7 @@ class HoldGain:
     costs_bps: float | None
 
 
-def earnings_of(stream: Stream, verdict: Codes) -> Earnings:
+def earnings_of(stream: SignalStream, verdict: Codes) -> Earnings:
     """The earnings of n decisions about a stream; `verdict` is int8[n]."""
     action = decided(stream.action, verdict)
     gross = np.take_along_axis(stream.gross_bps, verdict[:, None].astype(np.intp), axis=1)[:, 0]
@@ -95,7 +95,7 @@ def trades_break_even_fee_bps(long_bps: Floats, short_bps: Floats, *, slippage_b
     return float(1e4 * (1.0 - k) / (1.0 + k))
 
 
-def account_break_even_fee_bps(stream: Stream, action: Codes) -> float | None:
+def account_break_even_fee_bps(stream: SignalStream, action: Codes) -> float | None:
     """The fee at which an account that follows these actions at the next bar ends where it began; see `Earnings`."""
     if not len(stream):
         return None
@@ -118,12 +118,12 @@ def account_break_even_fee_bps(stream: Stream, action: Codes) -> float | None:
     return float(brentq(growth, 0.0, MOST_FEE_BPS, xtol=1e-6))
 
 
-def hold_gains(stream: Stream) -> tuple[HoldGain, ...]:
+def hold_gains(stream: SignalStream) -> tuple[HoldGain, ...]:
     """What holding a signal would have gained, of BUYs and of SELLs."""
     return tuple(_hold_gain(stream, side, name) for side, name in ((1, "BUY"), (-1, "SELL")))
 
 
-def _hold_gain(stream: Stream, side: int, name: str) -> HoldGain:
+def _hold_gain(stream: SignalStream, side: int, name: str) -> HoldGain:
     rows = np.flatnonzero(stream.judged & (stream.action == side))
     if not len(rows):
         return HoldGain(name, 0, None, None)

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from raysignal.agents.override.accuracy import Accuracy
-from raysignal.agents.verdicts import By, Verdict
+from raysignal.agents.verdicts import DecidedBy, Verdict
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.calibration import Calibration, calibration_of
 from raysignal.experiments.cohorts import accuracy_of
 from raysignal.experiments.earnings import Earnings, HoldGain, earnings_of, hold_gains
 from raysignal.experiments.paired import CLAIMS, Assessment, Judgment, assess_arms
-from raysignal.experiments.plan import Plan, plan
-from raysignal.experiments.results import ArmResult, Stream, check_arms
+from raysignal.experiments.plan import PowerPlan, plan
+from raysignal.experiments.results import ArmResult, SignalStream, check_arms
 from raysignal.experiments.strata import strata_of
 
 CANARY = "canary"
@@ -76,7 +76,7 @@ class Evaluation:
     judged: int
     arms: tuple[ArmFigures, ...]
     assessments: tuple[Assessment, ...]
-    plan: Plan
+    plan: PowerPlan
     accuracy: Accuracy
     calibration: Mapping[str, Calibration]
     blind: bool | None
@@ -125,7 +125,7 @@ class Evaluation:
 
 
 def evaluate(
-    stream: Stream,
+    stream: SignalStream,
     arms: Sequence[ArmResult],
     *,
     alpha: float = 0.05,
@@ -183,16 +183,16 @@ def _blind(assessments: Sequence[Assessment]) -> bool | None:
     return any(canary.judgment is not Judgment.HELPS for canary in canaries)
 
 
-def _figures(stream: Stream, arm: ArmResult) -> ArmFigures:
+def _figures(stream: SignalStream, arm: ArmResult) -> ArmFigures:
     traded = stream.action != 0
     overruled = stream.judged & (arm.verdict != Verdict.APPROVE)
     return ArmFigures(
         name=arm.name,
         kind=arm.kind,
         verdicts=_counts(arm.verdict[traded], Verdict),
-        deciders=_counts(arm.by[traded], By),
+        deciders=_counts(arm.by[traded], DecidedBy),
         reasons=arm.reasons.counts(),
-        overruled_by=_counts(arm.by[overruled], By),
+        overruled_by=_counts(arm.by[overruled], DecidedBy),
         overruled_side={
             name: int(np.count_nonzero(stream.action[overruled] == side))
             for name, side in (("buy", 1), ("sell", -1))

@@ -11,7 +11,7 @@ from raysignal.experiments.calibration import Bin, Calibration
 from raysignal.experiments.earnings import Earnings, HoldGain
 from raysignal.experiments.evaluation import ArmFigures, Evaluation
 from raysignal.experiments.paired import Assessment, Judgment
-from raysignal.experiments.plan import Plan, Reach
+from raysignal.experiments.plan import PowerPlan, Reach
 from raysignal.experiments.uplift import Decomposition
 
 _NAN = float("nan")
@@ -86,12 +86,12 @@ def _interval(values: Mapping[str, Any]) -> Interval:
     return Interval(**{name: numbers[name] for name in Interval.__annotations__})  # earlier runs wrote more
 
 
-def _plan(values: Mapping[str, Any]) -> Plan:
+def _plan(values: Mapping[str, Any]) -> PowerPlan:
     reach = tuple(
         Reach(**row | {"signals_for": {float(bps): count for bps, count in row["signals_for"].items()}})
         for row in values["reach"]
     )
-    return Plan(**{**values, "reach": reach})
+    return PowerPlan(**{**values, "reach": reach})
 
 
 def _numbers(values: Mapping[str, Any], *names: str) -> dict[str, Any]:

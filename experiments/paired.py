@@ -19,7 +19,7 @@ from raysignal.experiments.results import (
     Flags,
     Floats,
     Ints,
-    Stream,
+    SignalStream,
     baseline_of,
     check_arms,
 )
@@ -224,7 +224,7 @@ def follow_one_another(decided_at_us: Ints, known_at_us: Ints) -> bool:
     return True
 
 
-def assess_arms(stream: Stream, arms: Sequence[ArmResult], *, alpha: float = 0.05) -> list[Assessment]:
+def assess_arms(stream: SignalStream, arms: Sequence[ArmResult], *, alpha: float = 0.05) -> list[Assessment]:
     """Every arm but the baseline against it, in their order; Holm's correction over the arms that claim to help.
 
     Raises:

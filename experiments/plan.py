@@ -59,7 +59,7 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PowerPlan:
     """What an experiment on these outcomes could show.
 
     Attributes:
@@ -101,7 +101,7 @@ def plan(
     effects_bps: Sequence[float] = EFFECTS_BPS,
     alpha: float = 0.05,
     power: float = POWER,
-) -> Plan:
+) -> PowerPlan:
     """The reach of an experiment.
 
     Args:
@@ -124,7 +124,7 @@ def plan(
     level = one_sided_level(claims, alpha=alpha)
     seldom = known_at_us is not None and not follow_one_another(at, known_at_us[known])
     if n < 2 or seldom:
-        return Plan(n, claims, level, power, 1.0, (), seldom)
+        return PowerPlan(n, claims, level, power, 1.0, (), seldom)
     within = np.zeros(n, np.int64) if strata is None else strata[known]
     apart = gained - mean_from_on(gained, within)
     worst, reach = 1.0, []
@@ -142,7 +142,7 @@ def plan(
             for rate in rates
             if n * share * min(rate, 1.0 - rate) >= FEWEST
         ]
-    return Plan(n, claims, level, power, worst, tuple(reach))
+    return PowerPlan(n, claims, level, power, worst, tuple(reach))
 
 
 def _reach(

@@ -30,7 +30,7 @@ from raysignal.experiments.formats import (
     total_return,
 )
 from raysignal.experiments.paired import FEWEST, Assessment, Judgment
-from raysignal.experiments.results import ArmResult, Stream
+from raysignal.experiments.results import ArmResult, SignalStream
 from raysignal.experiments.sentences import (
     JUDGED_WORDS,
     model_note,
@@ -61,7 +61,7 @@ _TONE_INK = {"good": "#15724f", "bad": "#b3372a", "plain": _PAPER_INK, "muted": 
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportFiles:
     """A report in its two forms: `html` for `report.html`, `png` for `report.png`."""
 
     html: str
@@ -69,16 +69,16 @@ class Report:
 
 
 def make_report(
-    stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
-) -> Report:
+    stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
+) -> ReportFiles:
     """Both forms of the report."""
-    return Report(
+    return ReportFiles(
         html_report(stream, arms, evaluation, manifest), png_report(stream, arms, evaluation, manifest)
     )
 
 
 def html_report(
-    stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
+    stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
 ) -> str:
     """The page. `manifest` may hold a `title` and a `run_id`; all of it is listed as provenance."""
     return template("report.html").render(
@@ -114,7 +114,7 @@ def html_report(
 
 
 def png_report(
-    stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
+    stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
 ) -> bytes:
     """The picture: what is said, equity and drawdown under both fills, differences, decisions, calibration."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
@@ -144,7 +144,7 @@ def title_of(manifest: Mapping[str, Any]) -> str:
     return str(manifest.get("title") or f"Experiment {manifest.get('run_id', '')}".strip())
 
 
-def about(stream: Stream, evaluation: Evaluation) -> str:
+def about(stream: SignalStream, evaluation: Evaluation) -> str:
     """What was looked at, in one line."""
     if not len(stream):
         return "no signals"
@@ -217,7 +217,7 @@ def _baseline(evaluation: Evaluation) -> ArmFigures:
     return next(arm for arm in evaluation.arms if arm.kind == "baseline")
 
 
-def _page_charts(stream: Stream, arms: Sequence[ArmResult], evaluation: Evaluation) -> dict[str, str]:
+def _page_charts(stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation) -> dict[str, str]:
     high = 0.34 * max(2, len(charts.compared(arms)))
     drawn = {
         "lines": charts.svg((_WIDTH, 7.6), lambda figure: _draw_lines(figure, stream, arms, columns=1)),
@@ -257,7 +257,7 @@ class _Line:
     high: float
 
 
-def _words(stream: Stream, evaluation: Evaluation, manifest: Mapping[str, Any]) -> list[_Line]:
+def _words(stream: SignalStream, evaluation: Evaluation, manifest: Mapping[str, Any]) -> list[_Line]:
     """What the picture says, wrapped to its width."""
     said = [_said(evaluation, one) for one in (*evaluation.claims, *evaluation.controls)]
     blocks = [
@@ -292,7 +292,7 @@ def _draw_words(figure: Any, lines: Sequence[_Line], high: float) -> None:
         at -= line.high
 
 
-def _draw_lines(figure: Any, stream: Stream, arms: Sequence[ArmResult], *, columns: int = 2) -> None:
+def _draw_lines(figure: Any, stream: SignalStream, arms: Sequence[ArmResult], *, columns: int = 2) -> None:
     """Equity and drawdown under every fill: side by side, or one below the other."""
     fills = _fills(arms)
     if not fills:

@@ -14,11 +14,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysignal.agents.labels import Labels
-from raysignal.agents.verdicts import By, Verdict
+from raysignal.agents.labels import CategoryColumn
+from raysignal.agents.verdicts import DecidedBy, Verdict
 from raysignal.engine.core.errors import NotFound
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.experiments.results import ArmResult, Stream, drawdowns
+from raysignal.experiments.results import ArmResult, SignalStream, drawdowns
 from raysignal.experiments.uplift import uplift_of
 
 FOLDER = "experiments"
@@ -34,7 +34,7 @@ _ROW_GROUP = 65_536
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _INSTANT = pa.timestamp("us", "UTC")
 _VERDICTS = tuple(verdict.name.lower() for verdict in Verdict)
-_DECIDERS = tuple(by.name.lower() for by in By)
+_DECIDERS = tuple(by.name.lower() for by in DecidedBy)
 
 DECISION_COLUMNS = pa.schema(
     [
@@ -75,12 +75,12 @@ EQUITY_COLUMNS = pa.schema(
 """One row an arm, fill and signal: the equity after it, and the drawdown as a share."""
 
 
-def decisions_table(stream: Stream, arms: Sequence[ArmResult]) -> pa.Table:
+def decisions_table(stream: SignalStream, arms: Sequence[ArmResult]) -> pa.Table:
     """Every decision of every arm in `DECISION_COLUMNS`."""
     return pa.concat_tables([_decisions(stream, arm) for arm in arms]).unify_dictionaries()
 
 
-def equity_table(stream: Stream, arms: Sequence[ArmResult]) -> pa.Table:
+def equity_table(stream: SignalStream, arms: Sequence[ArmResult]) -> pa.Table:
     """The equity of every arm under every fill in `EQUITY_COLUMNS`."""
     parts = [_equity(stream, arm, fill) for arm in arms for fill in arm.equity]
     return pa.concat_tables([EQUITY_COLUMNS.empty_table(), *parts]).unify_dictionaries()
@@ -90,7 +90,7 @@ def write_results(
     blobs: BlobStore,
     run_id: str,
     *,
-    stream: Stream,
+    stream: SignalStream,
     arms: Sequence[ArmResult],
     metrics: Mapping[str, Any],
     manifest: Mapping[str, Any],
@@ -164,25 +164,25 @@ def parquet_bytes(table: pa.Table, metadata: Mapping[bytes, bytes] | None = None
     return out.getvalue()
 
 
-def label_array(labels: Labels) -> pa.DictionaryArray:
+def label_array(labels: CategoryColumn) -> pa.DictionaryArray:
     """Labels as Arrow; a row without a name is null."""
     codes = pa.array(labels.codes.astype(np.int32, copy=False), mask=labels.codes < 0)
     return pa.DictionaryArray.from_arrays(codes, pa.array(labels.names, pa.string()))
 
 
-def _decisions(stream: Stream, arm: ArmResult) -> pa.Table:
+def _decisions(stream: SignalStream, arm: ArmResult) -> pa.Table:
     n, unknown = len(stream), ~stream.judged
     rows = np.arange(n), arm.verdict
     columns = {
-        "arm": label_array(Labels.same(arm.name, n)),
+        "arm": label_array(CategoryColumn.same(arm.name, n)),
         "ordinal": pa.array(np.arange(n, dtype=np.int64)),
         "signal_id": pa.array(stream.signal_id, pa.string()),
-        "symbol": label_array(Labels(stream.symbol.astype(np.int32), tuple(stream.symbols))),
+        "symbol": label_array(CategoryColumn(stream.symbol.astype(np.int32), tuple(stream.symbols))),
         "timestamp": pa.array(stream.timestamp_us).view(_INSTANT),
         "signal": pa.array(stream.action),
-        "verdict": label_array(Labels(arm.verdict.astype(np.int32), _VERDICTS)),
+        "verdict": label_array(CategoryColumn(arm.verdict.astype(np.int32), _VERDICTS)),
         "decision": pa.array(arm.decision(stream)),
-        "decided_by": label_array(Labels(arm.by.astype(np.int32), _DECIDERS)),
+        "decided_by": label_array(CategoryColumn(arm.by.astype(np.int32), _DECIDERS)),
         "reason": label_array(arm.reasons),
         "p_right": pa.array(arm.p_right, mask=np.isnan(arm.p_right)),
         "gross_bps": pa.array(stream.gross_bps[rows], mask=unknown),
@@ -196,11 +196,11 @@ def _decisions(stream: Stream, arm: ArmResult) -> pa.Table:
     return pa.table([columns[name] for name in DECISION_COLUMNS.names], schema=DECISION_COLUMNS)
 
 
-def _equity(stream: Stream, arm: ArmResult, fill: str) -> pa.Table:
+def _equity(stream: SignalStream, arm: ArmResult, fill: str) -> pa.Table:
     n, equity = len(stream), arm.equity[fill]
     columns = [
-        label_array(Labels.same(arm.name, n)),
-        label_array(Labels.same(fill, n)),
+        label_array(CategoryColumn.same(arm.name, n)),
+        label_array(CategoryColumn.same(fill, n)),
         pa.array(np.arange(n, dtype=np.int64)),
         pa.array(stream.timestamp_us).view(_INSTANT),
         pa.array(equity),

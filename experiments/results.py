@@ -11,8 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.agents.labels import Labels
-from raysignal.agents.verdicts import By, Verdict, decided
+from raysignal.agents.labels import CategoryColumn
+from raysignal.agents.verdicts import DecidedBy, Verdict, decided
 from raysignal.engine.core.policy import Policy
 
 Kind = Literal["baseline", "memory", "model", "control"]
@@ -28,7 +28,7 @@ Symbols = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stream:
+class SignalStream:
     """The n signals that every arm saw, and what they turned out to be worth.
 
     Attributes:
@@ -60,8 +60,8 @@ class Stream:
     sources: Sequence[str]
     action: Codes
     price: Floats
-    regime: Labels | Sequence[str]
-    category: Mapping[str, Labels]
+    regime: CategoryColumn | Sequence[str]
+    category: Mapping[str, CategoryColumn]
     net_bps: Floats
     gross_bps: Floats
     right: Flags
@@ -91,7 +91,7 @@ class Stream:
         return len(self.signal_id)
 
     @property
-    def regimes(self) -> Labels:
+    def regimes(self) -> CategoryColumn:
         """The regime of every row."""
         return labels_of(self.regime)
 
@@ -105,7 +105,7 @@ class ArmResult:
         kind: `baseline` approves everything; `memory` and `model` are what is claimed to help; a `control`
             tells whether the experiment can see at all.
         verdict: int8[n], see `Verdict`.
-        by: int8[n], who decided, see `By`.
+        by: int8[n], who decided, see `DecidedBy`.
         reason: why, a name a row (see `agents.verdicts.Reason`); a list of texts is taken too, see `reasons`.
         p_right: float64[n], the posterior mean before the decision; NaN where there was none.
         model_usd: what the model cost; None where it is not known, or no model was asked.
@@ -123,7 +123,7 @@ class ArmResult:
     kind: Kind
     verdict: Codes
     by: Codes
-    reason: Labels | Sequence[str]
+    reason: CategoryColumn | Sequence[str]
     p_right: Floats
     model_usd: float | None = None
     model_calls: int = 0
@@ -148,7 +148,7 @@ class ArmResult:
         for name in ("equity", "signal_return", "performance"):
             # In one order, so that what was read back is shown as what was just made.
             object.__setattr__(self, name, _in_order(getattr(self, name)))
-        for name, codes, known in (("verdict", self.verdict, Verdict), ("by", self.by, By)):
+        for name, codes, known in (("verdict", self.verdict, Verdict), ("by", self.by, DecidedBy)):
             if n and not 0 <= int(codes.min()) <= int(codes.max()) < len(known):
                 raise ValueError(
                     f"{name} of arm {self.name!r} is from {codes.min()} to {codes.max()}; "
@@ -159,11 +159,11 @@ class ArmResult:
         return len(self.verdict)
 
     @property
-    def reasons(self) -> Labels:
+    def reasons(self) -> CategoryColumn:
         """The reason of every row."""
         return labels_of(self.reason)
 
-    def decision(self, stream: Stream) -> Codes:
+    def decision(self, stream: SignalStream) -> Codes:
         """The actions after the verdicts, int8[n]."""
         return decided(stream.action, self.verdict)
 
@@ -175,12 +175,12 @@ class ArmResult:
         return float(self.equity[fill][0]) if len(self) else float("nan")
 
 
-def labels_of(values: Labels | Sequence[str]) -> Labels:
+def labels_of(values: CategoryColumn | Sequence[str]) -> CategoryColumn:
     """The same names as codes."""
-    return values if isinstance(values, Labels) else Labels.of(values)
+    return values if isinstance(values, CategoryColumn) else CategoryColumn.of(values)
 
 
-def check_arms(stream: Stream, arms: Sequence[ArmResult]) -> None:
+def check_arms(stream: SignalStream, arms: Sequence[ArmResult]) -> None:
     """Refuse arms that do not belong together.
 
     Raises:

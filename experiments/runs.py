@@ -22,7 +22,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.engine.core.errors import Conflict, InvalidField, NotFound
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.result_files import (
@@ -275,7 +275,7 @@ def _arm_of(data: bytes) -> ArmResult:
         kind=about["kind"],
         verdict=table["verdict"].to_numpy(),
         by=table["by"].to_numpy(),
-        reason=Labels(codes, tuple(reasons.dictionary.to_pylist())),
+        reason=CategoryColumn(codes, tuple(reasons.dictionary.to_pylist())),
         p_right=table["p_right"].to_numpy(),
         model_usd=about["model_usd"],
         model_calls=about["model_calls"],

@@ -19,7 +19,7 @@ from raysignal.agents.llm.budget import Period
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import KEY_VARIABLES, GeminiModel, api_key_in
 from raysignal.agents.override import reading
-from raysignal.agents.override.follower import PULL, Follower, Misfit
+from raysignal.agents.override.follower import PULL, Follower, PortfolioMismatch
 from raysignal.agents.override.log import OutcomeLog
 from raysignal.agents.override.outcome_vectors import Feeder, SettledRows
 from raysignal.engine.core.errors import (
@@ -34,9 +34,8 @@ from raysignal.engine.core.private_files import cache_folder, restrict_new_files
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.agent_settings import model_of, terms_of, why_off
 from raysignal.runtime.local_cluster import NAMESPACE
-from raysignal.runtime.model_budget_actor import ClusterAllowance
-from raysignal.runtime.model_budget_actor import Terms as BudgetTerms
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.model_budget_actor import ClusterAllowance, ModelQuota
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import SECRETS, Settings
 
 T = TypeVar("T")
@@ -55,7 +54,7 @@ _LATER_S = 30.0
 _BURST = 8
 
 
-class Rest:
+class IdlePacer:
     """Rests as long as there was work since the last rest, within a limit.
 
     Other processes answer receipts meanwhile, on the same cores: the lowest priority gives way to them, but what is
@@ -87,7 +86,7 @@ class OverrideActor:
             _stand_back()
         self._terms = terms_of(self._settings)
         self._api_key = api_key.get_secret_value() if api_key is not None else api_key_in(os.environ)
-        self._desk = Desk.connect(self._settings, direct=True)
+        self._desk = PortfolioClient.connect(self._settings, direct=True)
         self._rows = SettledRows()
         self._feeder = Feeder(
             chroma_place(self._settings), self._rows, name=f"outcomes-{self._terms.portfolio}"
@@ -172,7 +171,7 @@ class OverrideActor:
                 await self._follow()
             except Fenced:
                 os._exit(1)  # another actor is the agent now; if this is still the one, Ray starts it anew
-            except (Misfit, PortfolioConflict, JournalDamaged, SettingsError) as error:
+            except (PortfolioMismatch, PortfolioConflict, JournalDamaged, SettingsError) as error:
                 self._trouble, again_s = str(error), _LATER_S
             except RaysignalError as error:
                 self._trouble = str(error)
@@ -188,7 +187,7 @@ class OverrideActor:
         self._adviser = await self._made_adviser()
         store = open_stores(self._settings.store).journal_store(f"agent={self._terms.portfolio}")
         self._log = await asyncio.to_thread(OutcomeLog.open, store, self._terms.outcomes())
-        follower = Follower(self._desk, self._terms, self._log, adviser=self._adviser, rest=Rest())
+        follower = Follower(self._desk, self._terms, self._log, adviser=self._adviser, rest=IdlePacer())
         self._trouble = "learning what was decided before"
         await follower.recover()
         gc.freeze()  # what is there by now stays, and would be searched for garbage again and again
@@ -217,7 +216,7 @@ class OverrideActor:
             await model.warm()
             self._allowance = await asyncio.to_thread(
                 ClusterAllowance.connect,
-                BudgetTerms(
+                ModelQuota(
                     settings.model_budget,
                     Period.DAY,
                     settings.model_per_minute,

@@ -6,25 +6,25 @@ from importlib.util import find_spec
 from raysignal.agents.llm.gemini import KEY_VARIABLES, ModelSettings, api_key_in
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
-from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.evidence import RecallOptions
 from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.outcomes import Horizon
-from raysignal.agents.override.terms import Terms
+from raysignal.agents.override.terms import AgentTerms
 from raysignal.engine.core.errors import InvalidField, SettingsError
 from raysignal.runtime.settings import PREFIX, Settings
 
 
-def terms_of(settings: Settings) -> Terms:
+def terms_of(settings: Settings) -> AgentTerms:
     """The terms of a service's settings; `SettingsError` for values that cannot be."""
     try:
         rules = AgentRules(
             horizon=Horizon.parse(settings.horizon, lag_us=round(settings.settlement_lag_s * 1e6)),
-            recall=Recall(neighbours=settings.neighbours),
+            recall=RecallOptions(neighbours=settings.neighbours),
             gate=GateRules(least=settings.gate_least, against=settings.gate_against, grey=settings.gate_grey),
         )
     except InvalidField as error:
         raise SettingsError(f"{PREFIX}{str(error.fields['field']).upper()}: {error}") from error
-    return Terms(
+    return AgentTerms(
         settings.primary, settings.enhanced, settings.policies()[settings.primary], rules,
         BreakerRules(limit_bps=settings.breaker_limit_bps),
     )  # fmt: skip

@@ -24,7 +24,7 @@ _HEAD = struct.Struct("<II")
 _PEER = struct.Struct("3i")  # of a socket's other side: process, user, group
 
 
-class LineBroken(Exception):
+class ConnectionBroken(Exception):
     """The line cannot be used; whether a question on its way was answered is not known."""
 
 
@@ -97,14 +97,14 @@ class DirectLine:
 
     @classmethod
     async def connect(cls, path: str) -> "DirectLine":
-        """A line to the server at that socket; `LineBroken` if nobody answers there."""
+        """A line to the server at that socket; `ConnectionBroken` if nobody answers there."""
         line = cls()
         try:
             await line.loop.create_unix_connection(lambda: line._frames, path)
         except OSError as error:
-            raise LineBroken(f"nobody listens at {path}: {error}") from error
+            raise ConnectionBroken(f"nobody listens at {path}: {error}") from error
         if not line._frames.trusted:
-            raise LineBroken(f"the process that listens at {path} is another user's")
+            raise ConnectionBroken(f"the process that listens at {path} is another user's")
         return line
 
     @property
@@ -113,9 +113,9 @@ class DirectLine:
         return self._open and asyncio.get_running_loop() is self.loop
 
     async def ask(self, question: bytes) -> bytes:
-        """The answer to a question; `LineBroken` if there is none."""
+        """The answer to a question; `ConnectionBroken` if there is none."""
         if not self._open:
-            raise LineBroken("the line is closed")
+            raise ConnectionBroken("the line is closed")
         number = next(self._numbers) & 0xFFFFFFFF
         waiting: asyncio.Future[bytes] = self.loop.create_future()
         self._waiting[number] = waiting
@@ -138,13 +138,13 @@ class DirectLine:
         if payload:
             waiting.set_result(payload)
         else:
-            waiting.set_exception(LineBroken("the other side has no answer to this"))
+            waiting.set_exception(ConnectionBroken("the other side has no answer to this"))
 
     def _lost(self, _frames: "_Frames") -> None:
         self._open = False
         for waiting in self._waiting.values():
             if not waiting.done():
-                waiting.set_exception(LineBroken("the line broke while an answer was waited for"))
+                waiting.set_exception(ConnectionBroken("the line broke while an answer was waited for"))
 
 
 class DirectLines:
@@ -184,7 +184,7 @@ class DirectLines:
             line = await self._call(shard)
             if line is not None:
                 self._lines[shard] = line
-        except (LineBroken, OSError):
+        except (ConnectionBroken, OSError):
             pass  # whoever asks goes the ordinary way
         finally:
             self._not_before[shard] = loop.time() + self._retry_s

@@ -31,9 +31,9 @@ from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.health import HealthWatch
 from raysignal.engine.market.posting import answer_from_thread, post_from_thread
 from raysignal.engine.market.venues.catalogue import venue_named
-from raysignal.runtime.following import Around, Followed, following
+from raysignal.runtime.following import FeedContext, FollowedInstrument, following
 from raysignal.runtime.local_cluster import NAMESPACE
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import SECRETS, Settings
 from raysignal.runtime.supervising import START_WITHIN_S, Supervisor
 
@@ -80,9 +80,9 @@ class FeedActor:
             self._database.close()
 
     @asynccontextmanager
-    async def _following(self, name: str) -> AsyncIterator[Followed]:
+    async def _following(self, name: str) -> AsyncIterator[FollowedInstrument]:
         settings, loop = self._settings, asyncio.get_running_loop()
-        desk = Desk.connect(settings)
+        desk = PortfolioClient.connect(settings)
 
         async def submit(batch: bytes) -> object:
             return await desk.submit(
@@ -98,7 +98,7 @@ class FeedActor:
         def rename(old: str, new: str) -> bool:
             return answer_from_thread(lambda: desk.rename_symbol(portfolio, old, new), loop)
 
-        around = Around(
+        around = FeedContext(
             await self._opened(), post, json_lines(name), SystemClock(), Random(),  # noqa: S311 - jitter
             open_stores(settings.store).blobs, self._limits, rename,
         )  # fmt: skip

@@ -18,12 +18,12 @@ from raysignal.engine.core.errors import InvalidField, StoreUnavailable, Unreada
 from raysignal.engine.core.instants import parse_bar
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.core.orders import Kind
+from raysignal.engine.core.orders import OrderType
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database
-from raysignal.engine.execution.dealing import Dealer
+from raysignal.engine.execution.dealing import TradingThread
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import Plan
+from raysignal.engine.execution.planning import ExecutionPolicy
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
 from raysignal.engine.journal.blobs import BlobStore
@@ -32,13 +32,13 @@ from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.feed import Answers, Feed, history_of, learn_the_time, naming_symbols
 from raysignal.engine.market.keeping import Rename, nothing_to_rename
 from raysignal.engine.market.limits import VenueLimits
-from raysignal.engine.market.monitoring.health import Health, State
-from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.health import FeedState, Health
+from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.monitoring.offset import VenueClock
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Venue
-from raysignal.engine.pipeline.station import Station, StationTerms
+from raysignal.engine.pipeline.station import MarketPipeline, PipelineOptions
 from raysignal.runtime.settings import Settings
 
 CURRENCY = "quote"
@@ -49,7 +49,7 @@ _LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Around:
+class FeedContext:
     """What a program gives to those that it follows.
 
     Attributes:
@@ -74,7 +74,7 @@ class Around:
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class FollowedInstrument:
     """One instrument that is followed.
 
     Attributes:
@@ -84,13 +84,13 @@ class Followed:
     name: str
     instrument: Instrument
     feed: Feed
-    station: Station
+    station: MarketPipeline
 
     def health(self) -> Health:
         """How the feed stands, and what follows it: ready if both are."""
         health = self.feed.health()
         missing = self.missing()
-        return Health(State.STALE, missing, health.since_s) if health.ready and missing else health
+        return Health(FeedState.STALE, missing, health.since_s) if health.ready and missing else health
 
     def missing(self) -> str:
         """What is not as it should be of what follows the feed, in words; empty: nothing."""
@@ -133,7 +133,7 @@ class Followed:
 
 
 @asynccontextmanager
-async def following(name: str, settings: Settings, around: Around) -> AsyncIterator[Followed]:
+async def following(name: str, settings: Settings, around: FeedContext) -> AsyncIterator[FollowedInstrument]:
     """An instrument, `venue:symbol`, with keeper and dealer at work; on exit, what was seen is on record.
 
     Raises:
@@ -144,7 +144,7 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
     venue = venue_named(venue_name)
     hosts = hosts_of(settings, venue)
     limits = around.limits.setdefault(venue.name, VenueLimits.of(venue.manners))
-    observed = Observed()
+    observed = FeedMetrics()
     here, around = around.clock, replace(around, clock=VenueClock(around.clock, observed.offset))
     rest = RestClient(hosts.rest, limits, around.clock, observed, around.random)
     try:
@@ -152,7 +152,7 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
         dealer = await asyncio.to_thread(
             dealer_of, name, instrument, listing, settings, around, observed.stages["order"].observe
         )
-        station = Station(
+        station = MarketPipeline(
             venue, [instrument], terms_of(settings), database=around.database, post=around.post,
             history=_history(venue, rest, here, observed), log=around.log, now_us=around.now_us, blobs=around.blobs,
             dealer=dealer, rename=around.rename,
@@ -165,7 +165,7 @@ async def following(name: str, settings: Settings, around: Around) -> AsyncItera
         station.follow(feed.tracker)
         station.start()
         try:
-            yield Followed(name, instrument, feed, station)
+            yield FollowedInstrument(name, instrument, feed, station)
         finally:
             await asyncio.to_thread(station.stop)
     finally:
@@ -178,9 +178,9 @@ def hosts_of(settings: Settings, venue: Venue) -> Hosts:
     return venue.hosts if other is None else Hosts(other["stream"], other["rest"])
 
 
-def terms_of(settings: Settings) -> StationTerms:
+def terms_of(settings: Settings) -> PipelineOptions:
     """What the settings say of bars and crossover."""
-    return StationTerms(
+    return PipelineOptions(
         parse_bar(settings.feed_bar), settings.feed_fast, settings.feed_slow, Basis(settings.feed_basis)
     )
 
@@ -219,9 +219,9 @@ def dealer_of(
     instrument: Instrument,
     listing: Listing | None,
     settings: Settings,
-    around: Around,
+    around: FeedContext,
     sent: Callable[[int], None],
-) -> Dealer | None:
+) -> TradingThread | None:
     """Who trades the crossings, if anybody does: an account of its own for each instrument.
 
     `listing` is what the venue asks of orders; None: it is not known, as for a recording.
@@ -242,17 +242,17 @@ def dealer_of(
         OrderStore(around.database, account), paper, {instrument.name: listing}, plan_of(settings),
         identity=terms_of(settings).watch(instrument).identity,
     )  # fmt: skip
-    return Dealer(trader, paper, now_us=around.now_us, log=around.log, sent=sent)
+    return TradingThread(trader, paper, now_us=around.now_us, log=around.log, sent=sent)
 
 
-def plan_of(settings: Settings) -> Plan:
+def plan_of(settings: Settings) -> ExecutionPolicy:
     """What the settings say of orders."""
-    kind = Kind.LIMIT if settings.paper_order == "limit" else Kind.MARKET
-    return Plan(kind=kind, offset_bps=Decimal(repr(settings.paper_offset_bps)))
+    kind = OrderType.LIMIT if settings.paper_order == "limit" else OrderType.MARKET
+    return ExecutionPolicy(kind=kind, offset_bps=Decimal(repr(settings.paper_offset_bps)))
 
 
 def _history(
-    venue: Venue, rest: RestClient, own_clock: Clock, observed: Observed
+    venue: Venue, rest: RestClient, own_clock: Clock, observed: FeedMetrics
 ) -> Callable[[Instrument, int, int, int], Sequence[Bar]]:
     """The venue's own klines as a keeper's history: called from its thread, asked in this loop."""
     loop = asyncio.get_running_loop()

@@ -21,7 +21,7 @@ _NAME = "model-budget"
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ModelQuota:
     """How many model calls a cluster may make, and how fast.
 
     Attributes:
@@ -44,7 +44,7 @@ class BudgetActor:
     """The mailbox of one allowance."""
 
     def __init__(self, terms: dict[str, Any]) -> None:
-        self._terms = Terms(**terms)
+        self._terms = ModelQuota(**terms)
         budget = Budget(self._terms.limit, Period(self._terms.period))
         limiter = None
         if self._terms.per_minute is not None:
@@ -91,7 +91,7 @@ class ClusterAllowance:
         self._actor, self._answer_s = actor, answer_s
 
     @classmethod
-    def connect(cls, terms: Terms, *, name: str = _NAME, answer_s: float = 2.0) -> "ClusterAllowance":
+    def connect(cls, terms: ModelQuota, *, name: str = _NAME, answer_s: float = 2.0) -> "ClusterAllowance":
         """The cluster's allowance of that name; its actor is made where there is none.
 
         Raises:
@@ -111,7 +111,7 @@ class ClusterAllowance:
             )
             .remote(asdict(terms))
         )
-        existing = Terms(**ray.get(actor.terms.remote()))
+        existing = ModelQuota(**ray.get(actor.terms.remote()))
         if existing != terms:
             raise SettingsError(
                 f"the budget {name!r} of this cluster has the terms {existing}; expected {terms}, or another name"

@@ -28,9 +28,15 @@ from raysignal.engine.journal.layout import owner, shard_of, write_layout
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.portfolio.consistency import check_acknowledged
 from raysignal.engine.portfolio.mailbox import Mailbox
-from raysignal.engine.portfolio.receipts import Followed, Found, Recent, Standing, Submission
-from raysignal.engine.portfolio.shard import Limits, Shard
-from raysignal.runtime.direct import DirectLine, DirectLines, DirectServer, LineBroken
+from raysignal.engine.portfolio.receipts import (
+    FollowedRows,
+    FoundSignal,
+    PortfolioStatus,
+    RecentRows,
+    Submission,
+)
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
+from raysignal.runtime.direct import ConnectionBroken, DirectLine, DirectLines, DirectServer
 from raysignal.runtime.local_cluster import NAMESPACE
 from raysignal.runtime.settings import SECRETS, Settings
 from raysignal.runtime.submission_messages import decode_answer, decode_request, encode_answer, encode_request
@@ -79,7 +85,7 @@ class PortfolioActor:
 
 def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None]) -> Mailbox:
     """The mailbox of one shard of a configured store; nothing is opened before its first call."""
-    limits = Limits(
+    limits = ShardLimits(
         max_price_jump=settings.max_price_jump, checkpoint_rows=settings.snapshot_rows,
         zone=zone_named(settings.timezone),
     )  # fmt: skip
@@ -134,7 +140,7 @@ def tell_found(name: str, shard: Shard) -> None:
     )  # fmt: skip
 
 
-class Desk:
+class PortfolioClient:
     """The way to the portfolios. Methods raise `RaysignalError`s only; `StoreUnavailable` if no actor answers."""
 
     def __init__(self, settings: Settings, *, direct: bool = False) -> None:
@@ -143,7 +149,7 @@ class Desk:
         self._lines = DirectLines(self._direct_line) if direct else None
 
     @classmethod
-    def connect(cls, settings: Settings, *, direct: bool = False) -> "Desk":
+    def connect(cls, settings: Settings, *, direct: bool = False) -> "PortfolioClient":
         """The desk of a configured store; its actors are created where they do not exist.
 
         Args:
@@ -187,16 +193,16 @@ class Desk:
         if self._lines is not None and len(encoded) <= _DIRECT_BYTES:
             line = self._lines.to(shard_of(portfolio, self.settings.shards))
             if line is not None:
-                with suppress(LineBroken):
+                with suppress(ConnectionBroken):
                     return _raised(
                         decode_answer(await line.ask(encode_request(portfolio, encoded, **options)))
                     )
         answer = await self._call(portfolio, "submit", portfolio, encoded, **options)
         return answer
 
-    async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]:
+    async def create(self, portfolio: str, policy: Policy) -> tuple[PortfolioStatus, bool]:
         """See `Mailbox.create`."""
-        answer: tuple[Standing, bool] = await self._call(portfolio, "create", portfolio, policy)
+        answer: tuple[PortfolioStatus, bool] = await self._call(portfolio, "create", portfolio, policy)
         return answer
 
     async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool:
@@ -204,29 +210,29 @@ class Desk:
         answer: bool = await self._call(portfolio, "rename_symbol", portfolio, old, new)
         return answer
 
-    async def standing(self, portfolio: str) -> Standing:
+    async def standing(self, portfolio: str) -> PortfolioStatus:
         """One portfolio as it stands."""
-        answer: list[Standing] = await self._call(portfolio, "standings", portfolio)
+        answer: list[PortfolioStatus] = await self._call(portfolio, "standings", portfolio)
         return answer[0]
 
-    async def standings(self) -> list[Standing]:
+    async def standings(self) -> list[PortfolioStatus]:
         """Every portfolio as it stands, by name."""
-        parts: list[list[Standing]] = await self._all("standings")
+        parts: list[list[PortfolioStatus]] = await self._all("standings")
         return sorted((standing for part in parts for standing in part), key=lambda each: each.portfolio)
 
-    async def find(self, portfolio: str, signal_id: str) -> Found:
+    async def find(self, portfolio: str, signal_id: str) -> FoundSignal:
         """See `Shard.find`."""
-        answer: Found = await self._call(portfolio, "find", portfolio, signal_id)
+        answer: FoundSignal = await self._call(portfolio, "find", portfolio, signal_id)
         return answer
 
-    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None:
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> FollowedRows | None:
         """See `Mailbox.follow`."""
-        answer: Followed | None = await self._call(portfolio, "follow", portfolio, first, limit, wait_s)
+        answer: FollowedRows | None = await self._call(portfolio, "follow", portfolio, first, limit, wait_s)
         return answer
 
-    async def recent(self, portfolio: str) -> Recent:
+    async def recent(self, portfolio: str) -> RecentRows:
         """See `Shard.recent`."""
-        answer: Recent = await self._call(portfolio, "recent", portfolio)
+        answer: RecentRows = await self._call(portfolio, "recent", portfolio)
         return answer
 
     async def ready(self) -> list[int]:

@@ -15,7 +15,7 @@ from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
-from raysignal.engine.portfolio.receipts import Standing, Submission
+from raysignal.engine.portfolio.receipts import PortfolioStatus, Submission
 
 
 class SubmitRequest(msgspec.Struct, array_like=True, frozen=True):
@@ -128,7 +128,7 @@ def decode_answer(message: bytes) -> Submission | RaysignalError:
         taken=taken,
         ordinal=np.frombuffer(found.ordinal, np.int64),
         errors={place: _error(each) for place, each in found.errors.items()},
-        standing=Standing(
+        standing=PortfolioStatus(
             portfolio=standing.portfolio,
             policy=Policy.from_dict(standing.policy),
             symbols=tuple(standing.symbols),

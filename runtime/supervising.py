@@ -22,8 +22,8 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.market.backoff import Backoff
 from raysignal.engine.market.clocks import Clock
-from raysignal.engine.market.monitoring.health import Health, State
-from raysignal.runtime.following import Followed
+from raysignal.engine.market.monitoring.health import FeedState, Health
+from raysignal.runtime.following import FollowedInstrument
 
 FOR_GOOD = (InvalidField, SettingsError, DatabaseTooNew, UnsafeStore)
 """What no repetition mends: a symbol that is not traded, windows that cannot be, a database of a later version."""
@@ -44,7 +44,7 @@ class Supervisor:
     def __init__(
         self,
         name: str,
-        follow: Callable[[], AbstractAsyncContextManager[Followed]],
+        follow: Callable[[], AbstractAsyncContextManager[FollowedInstrument]],
         *,
         clock: Clock,
         random: Random,
@@ -57,7 +57,7 @@ class Supervisor:
         self._follow, self._clock, self._log = follow, clock, log
         self._begun, self._start_within_s = begun, start_within_s
         self._backoff = Backoff(random, first_s=FIRST_DELAY_S, most_s=MOST_DELAY_S, lasting_s=LASTING_S)
-        self._followed: Followed | None = None
+        self._followed: FollowedInstrument | None = None
         self._since_s = clock.monotonic()
         self._trouble = ""  # why there is no life just now
         self._refused = self._was_ready = False
@@ -77,16 +77,16 @@ class Supervisor:
         """How it stands, over all its lives."""
         followed, since_s = self._followed, self._since_s
         if self._refused:
-            return Health(State.FAILED, self._trouble, since_s)
-        health = Health(State.DEAD if self._was_ready else State.STARTING, self._trouble, since_s)
+            return Health(FeedState.FAILED, self._trouble, since_s)
+        health = Health(FeedState.DEAD if self._was_ready else FeedState.STARTING, self._trouble, since_s)
         if followed is not None:
             health = followed.health()
             self._was_ready |= health.ready
         waited_s = self._clock.monotonic() - since_s
-        if self._was_ready or health.state is State.FAILED or waited_s <= self._start_within_s:
+        if self._was_ready or health.state is FeedState.FAILED or waited_s <= self._start_within_s:
             return health
         reason = health.reason or self._trouble or "it does not say why"
-        return Health(State.FAILED, f"not ready within {self._start_within_s:g} s: {reason}", since_s)
+        return Health(FeedState.FAILED, f"not ready within {self._start_within_s:g} s: {reason}", since_s)
 
     def status(self) -> dict[str, Any]:
         """As in `GET /feed`; without figures while there is no life."""

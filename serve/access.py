@@ -86,7 +86,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class Credentials:
     """The secrets of one service; comparisons take the same time whatever is wrong.
 
     Attributes:
@@ -106,7 +106,7 @@ class Access:
     now_s: Callable[[], float] = time.time
 
     @classmethod
-    def of(cls, settings: Settings) -> "Access":
+    def of(cls, settings: Settings) -> "Credentials":
         key, secret = settings.api_key, settings.webhook_secret
         return cls(
             key.get_secret_value().encode() if key else None,
@@ -257,7 +257,7 @@ def host_name(host: str) -> str | None:
     return None if match is None else match[1].strip("[]").removesuffix(".")
 
 
-def refuse_open_door(host: str, access: Access) -> None:
+def refuse_open_door(host: str, access: Credentials) -> None:
     """Raise `SettingsError` where others could reach the service and nobody would ask them who they are."""
     if access.open and not is_loopback(host):
         raise SettingsError(

@@ -16,7 +16,7 @@ from raysignal.serve.query import Query
 
 if TYPE_CHECKING:
     from raysignal.runtime.agent_actors import Agent
-    from raysignal.runtime.portfolio_actors import Desk
+    from raysignal.runtime.portfolio_actors import PortfolioClient
 
 _METRICS_PATIENCE_S = 1.0
 
@@ -30,7 +30,7 @@ class AgentRoutes:
         agent: the way to the agent; None: there is none.
     """
 
-    def __init__(self, settings: Settings, desk: "Desk", agent: "Agent | None") -> None:
+    def __init__(self, settings: Settings, desk: "PortfolioClient", agent: "Agent | None") -> None:
         self._settings = settings
         self._desk = desk
         self._agent = agent

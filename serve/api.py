@@ -92,7 +92,7 @@ def _told(problem: Problem, request: Request) -> Response:
 
 
 async def _answer_unexpected(request: Request, _error: Exception) -> Response:
-    # Starlette raises the error again once this is sent; `Front` then logs it under the same id.
+    # Starlette raises the error again once this is sent; `ErrorMiddleware` then logs it under the same id.
     error_id = request.scope[LINE]["error_id"] = token_hex(8)
     return problem_unexpected(error_id).response()
 

@@ -17,12 +17,12 @@ from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.warm import warm
 from raysignal.runtime.agent_actors import Agent
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings, load_settings
-from raysignal.serve.access import Access, check_host, refuse_open_door
+from raysignal.serve.access import Credentials, check_host, refuse_open_door
 from raysignal.serve.api import build_api
 from raysignal.serve.feeds import feeds_of
-from raysignal.serve.front import Front
+from raysignal.serve.front import ErrorMiddleware
 from raysignal.serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
 from raysignal.serve.lane import Lane, open_lane
 from raysignal.serve.logs import StoreLog, open_log
@@ -41,11 +41,11 @@ class Edge:
         restrict_new_files()
         # Batches are read on a thread; single signals shall not wait long for the interpreter.
         sys.setswitchinterval(0.001)
-        access = Access.of(settings)
+        access = Credentials.of(settings)
         refuse_open_door(listening_on(), access)
         check_host(settings.host, listening_on())
         warm()
-        desk = Desk.connect(settings, direct=True)
+        desk = PortfolioClient.connect(settings, direct=True)
         agent = Agent.connect(settings, os.environ)
         feeds = feeds_of(settings)
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
@@ -60,7 +60,7 @@ class Edge:
         )
         store_log = StoreLog(log, name)
         warn_of_few_descriptors(log, descriptors())
-        self._asgi = Front(
+        self._asgi = ErrorMiddleware(
             build_api(routes, settings),
             hot={("POST", "/signal"): routes.post_signal},
             access=access,
@@ -101,7 +101,7 @@ def build(settings: Settings, *, log_path: str | None = None) -> serve.Applicati
         ray_actor_options={"num_cpus": 0},
         graceful_shutdown_timeout_s=5,
         graceful_shutdown_wait_loop_s=0.1,
-        # One line a request is written by `Front`, with more in it.
+        # One line a request is written by `ErrorMiddleware`, with more in it.
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
     application: serve.Application = deployment.bind(settings, log_path)

@@ -28,7 +28,7 @@ BODY_S = 30.0
 SLOWEST_BYTES_S = 64 * 1024
 
 
-class Gathered:
+class PartialBody:
     """A body of `length` bytes, as far as it has come."""
 
     __slots__ = ("_bytes", "_come")
@@ -84,7 +84,7 @@ async def read_body(request: Request, limit: int, *, base_s: float = BODY_S) -> 
         ) from error
     except ClientDisconnect as error:
         raise UnreadableInput("the client went away before the end of the body") from error
-    gathered: Gathered | None = request.scope.get(GATHERED)
+    gathered: PartialBody | None = request.scope.get(GATHERED)
     return b"".join(chunks) if gathered is None else gathered.whole()
 
 

@@ -12,7 +12,7 @@ from raysignal.serve.query import Query
 if TYPE_CHECKING:
     from raysignal.runtime.agent_actors import Agent
     from raysignal.runtime.feed_actors import Feeds
-    from raysignal.runtime.portfolio_actors import Desk
+    from raysignal.runtime.portfolio_actors import PortfolioClient
     from raysignal.runtime.settings import Settings
 
 
@@ -24,7 +24,7 @@ class FeedRoutes(AgentRoutes):
     """
 
     def __init__(
-        self, settings: "Settings", desk: "Desk", agent: "Agent | None", feeds: "Feeds | None"
+        self, settings: "Settings", desk: "PortfolioClient", agent: "Agent | None", feeds: "Feeds | None"
     ) -> None:
         super().__init__(settings, desk, agent)
         self._feeds = feeds

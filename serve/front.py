@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from raysignal.engine.core.errors import RaysignalError, StoreError
-from raysignal.serve.access import Access, headers_by_name
+from raysignal.serve.access import Credentials, headers_by_name
 from raysignal.serve.logs import StoreLog
 from raysignal.serve.problems import Problem, problem_of, problem_unexpected
 
@@ -26,7 +26,7 @@ _DURABLE = frozenset({("POST", "/signal"), ("POST", "/signals")})
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Front:
+class ErrorMiddleware:
     """An ASGI application around another.
 
     Args:
@@ -45,7 +45,7 @@ class Front:
         app: ASGIApp,
         *,
         hot: Mapping[tuple[str, str], Handler],
-        access: Access,
+        access: Credentials,
         log: FilteringBoundLogger,
         store_log: StoreLog,
         name: str,

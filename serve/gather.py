@@ -18,7 +18,7 @@ MAX_ROWS = 512
 
 
 class Submit(Protocol):
-    """`Desk.submit`: durable when it returns; raises `RaysignalError`."""
+    """`PortfolioClient.submit`: durable when it returns; raises `RaysignalError`."""
 
     def __call__(
         self, portfolio: str, encoded: bytes, *, all_or_nothing: bool, accept_price_jump: bool, receipts: bool
@@ -48,7 +48,7 @@ class _Answers:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class PendingReceipt:
     """Where a signal came to lie: row `index` of a submission that was taken."""
 
     answers: _Answers
@@ -63,7 +63,7 @@ class Place:
 class _Waiter:
     signal: Signal
     accept_price_jump: bool
-    place: "asyncio.Future[Place]"
+    place: "asyncio.Future[PendingReceipt]"
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class _Lane:
     in_flight: int = 0
 
 
-class Gatherer:
+class MicroBatcher:
     """Posts to the portfolios, joined by portfolio in the order of arrival; for one event loop.
 
     Args:
@@ -96,7 +96,9 @@ class Gatherer:
         place = await self.enter(portfolio, signal, accept_price_jump=accept_price_jump)
         return place.receipt()
 
-    def enter(self, portfolio: str, signal: Signal, *, accept_price_jump: bool) -> "asyncio.Future[Place]":
+    def enter(
+        self, portfolio: str, signal: Signal, *, accept_price_jump: bool
+    ) -> "asyncio.Future[PendingReceipt]":
         """The place of one signal, once it is durable; its receipt is made when it is asked for.
 
         Receipts are made together by the first who asks, so that the next submission is on its way before.
@@ -105,7 +107,7 @@ class Gatherer:
         lane = self._lanes.get(portfolio)
         if lane is None:
             lane = self._lanes[portfolio] = _Lane()
-        place: asyncio.Future[Place] = loop.create_future()
+        place: asyncio.Future[PendingReceipt] = loop.create_future()
         lane.waiting.append(_Waiter(signal, accept_price_jump, place))
         if lane.in_flight < self._in_flight:
             lane.in_flight += 1
@@ -140,7 +142,7 @@ class Gatherer:
         for index, arrived in enumerate(batch.row.tolist()):
             place = waiters[arrived].place
             if not place.done():
-                place.set_result(Place(answers, index))
+                place.set_result(PendingReceipt(answers, index))
 
 
 def _next(waiting: deque[_Waiter], max_rows: int) -> list[_Waiter]:

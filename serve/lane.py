@@ -25,10 +25,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from raysignal.engine.core.errors import RaysignalError, StoreUnavailable, UnreadableInput
-from raysignal.serve.access import Access
-from raysignal.serve.bodies import GATHERED, Gathered
+from raysignal.serve.access import Credentials
+from raysignal.serve.bodies import GATHERED, PartialBody
 from raysignal.serve.front import noted_problem, write_line
-from raysignal.serve.gather import Place
+from raysignal.serve.gather import PendingReceipt
 from raysignal.serve.logs import StoreLog
 from raysignal.serve.operations import JSON
 from raysignal.serve.problems import PROBLEM_JSON, Problem, problem_unexpected
@@ -118,7 +118,7 @@ class Lane:
         self,
         routes: Routes,
         *,
-        access: Access,
+        access: Credentials,
         log: FilteringBoundLogger,
         store_log: StoreLog,
         name: str,
@@ -161,7 +161,7 @@ class Lane:
         self._under_way += 1
         self._refuse(passage, UnreadableInput("the client went away before the end of the body"))
 
-    def _entered(self, passage: Passage) -> "asyncio.Future[Place]":
+    def _entered(self, passage: Passage) -> "asyncio.Future[PendingReceipt]":
         if self._under_way > self._max_under_way:
             raise StoreUnavailable(
                 f"{self._max_under_way} signals are under way at this replica, as many as it takes; "
@@ -177,7 +177,7 @@ class Lane:
             content_type=passage.text(b"content-type"), idempotency_key=passage.text(b"idempotency-key"),
         )  # fmt: skip
 
-    def _answer(self, passage: Passage, place: "asyncio.Future[Place]") -> None:
+    def _answer(self, passage: Passage, place: "asyncio.Future[PendingReceipt]") -> None:
         try:
             body = orjson.dumps(self._routes.receipt_of(place.result(), passage.line))
         except Exception as error:  # noqa: BLE001 - as above
@@ -215,7 +215,7 @@ class SignalProtocol(HttpToolsProtocol):
     def __init__(self, lane: Lane, **options: Any) -> None:
         super().__init__(**options)
         self._lane: Lane | None = lane if lane.loop is self.loop and not self.root_path else None
-        self._gathered: Gathered | None = None
+        self._gathered: PartialBody | None = None
         self._defaults: tuple[object, bytes] = (None, b"")
 
     @property
@@ -267,7 +267,7 @@ class SignalProtocol(HttpToolsProtocol):
             assert self._lane is not None
             self._lane.abandon(cycle)
 
-    def _batch(self) -> Gathered | None:
+    def _batch(self) -> PartialBody | None:
         """Room for the body whose headers have come, if it is a batch that is long enough to gather."""
         if self._lane is None or self.url.partition(b"?")[0] != _BATCHES or self.parser.should_upgrade():
             return None
@@ -275,7 +275,7 @@ class SignalProtocol(HttpToolsProtocol):
         if len(lengths) != 1 or not lengths[0].isdigit():
             return None
         length = int(lengths[0])
-        return Gathered(length) if HIGH_WATER_LIMIT < length <= self._lane.max_batch else None
+        return PartialBody(length) if HIGH_WATER_LIMIT < length <= self._lane.max_batch else None
 
     def _passage(self) -> Passage | None:
         """The request whose headers have come, if it is one for the lane."""

@@ -18,14 +18,14 @@ from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action
 from raysignal.engine.history import join_tables, read_page
-from raysignal.engine.portfolio.receipts import Recent
+from raysignal.engine.portfolio.receipts import RecentRows
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class HistoryQuery:
     """Which rows are asked for.
 
     Attributes:
@@ -63,7 +63,7 @@ class Wanted:
 
 
 def read_rows(
-    blobs: "BlobStore", recent: Recent, wanted: Wanted, *, after: int, limit: int
+    blobs: "BlobStore", recent: RecentRows, wanted: HistoryQuery, *, after: int, limit: int
 ) -> tuple[list[dict[str, Any]], int | None]:
     """A page: at most `limit` rows as plain JSON values, and behind which ordinal there may be more.
 
@@ -104,7 +104,7 @@ def rows_of(table: pa.Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _fitting(table: pa.Table, wanted: Wanted, after: int) -> pa.Table:
+def _fitting(table: pa.Table, wanted: HistoryQuery, after: int) -> pa.Table:
     stamp = table["timestamp"].cast(pa.int64())
     fits = pc.greater(table["ordinal"], after)
     if wanted.start_us is not None:

@@ -21,22 +21,22 @@ from raysignal.engine.core.instants import parse_instant, zone_named
 from raysignal.engine.core.policy import Policy, check_portfolio_name
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action
-from raysignal.engine.intake import Intake, Reading, read_batch, read_signal
+from raysignal.engine.intake import IntakeResult, Reading, read_batch, read_signal
 from raysignal.engine.intake.fields import name_of
 from raysignal.engine.intake.single import load_object
 from raysignal.engine.portfolio.mailbox import COMMIT_BUCKETS_S
-from raysignal.engine.portfolio.receipts import Submission, Taken, receipts
+from raysignal.engine.portfolio.receipts import RowResult, Submission, receipts
 from raysignal.runtime.settings import Settings
-from raysignal.serve.access import Access
+from raysignal.serve.access import Credentials
 from raysignal.serve.agent import json_answer
 from raysignal.serve.bodies import read_body
 from raysignal.serve.feeds import FeedRoutes
 from raysignal.serve.front import CLAIM, LINE
-from raysignal.serve.gather import Gatherer, Place
+from raysignal.serve.gather import MicroBatcher, PendingReceipt
 from raysignal.serve.logs import ids_shown
 from raysignal.serve.metrics import CONTENT_TYPE, metrics_page
 from raysignal.serve.operations import JSON
-from raysignal.serve.past import Wanted, read_rows
+from raysignal.serve.past import HistoryQuery, read_rows
 from raysignal.serve.query import Query
 from raysignal.serve.service import REPLICA_HEADER
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
     from raysignal.runtime.agent_actors import Agent
     from raysignal.runtime.feed_actors import Feeds
-    from raysignal.runtime.portfolio_actors import Desk
+    from raysignal.runtime.portfolio_actors import PortfolioClient
 
 T = TypeVar("T")
 
@@ -75,10 +75,10 @@ class Routes(FeedRoutes):
     def __init__(
         self,
         settings: Settings,
-        desk: "Desk",
+        desk: "PortfolioClient",
         blobs: "BlobStore",
         *,
-        access: Access,
+        access: Credentials,
         agent: "Agent | None" = None,
         feeds: "Feeds | None" = None,
         replica: str = "",
@@ -89,7 +89,7 @@ class Routes(FeedRoutes):
         self._access = access
         self._replica = replica
         self._now_us = now_us
-        self._gatherer = Gatherer(desk.submit)
+        self._gatherer = MicroBatcher(desk.submit)
         self._reading = Reading(
             zone=zone_named(settings.timezone),
             symbol=settings.symbol,
@@ -123,7 +123,7 @@ class Routes(FeedRoutes):
         content_type: str | None,
         idempotency_key: str | None,
         line: dict[str, Any],
-    ) -> "asyncio.Future[Place]":
+    ) -> "asyncio.Future[PendingReceipt]":
         """The place of the signal in `body`, once it is durable; `line` is told what it is about.
 
         Raises:
@@ -138,7 +138,7 @@ class Routes(FeedRoutes):
         return self._gatherer.enter(portfolio, signal, accept_price_jump=accept_price_jump)
 
     @staticmethod
-    def receipt_of(place: Place, line: dict[str, Any]) -> dict[str, Any]:
+    def receipt_of(place: PendingReceipt, line: dict[str, Any]) -> dict[str, Any]:
         """The receipt of a signal at its place, or the error that it met."""
         answer = place.receipt()
         line["signal_id"] = answer["signal_id"]
@@ -170,7 +170,7 @@ class Routes(FeedRoutes):
         )  # fmt: skip
         return json_answer(await _aside(len(body), lambda: _batch_answer(intake, submission)))
 
-    def _read_batch(self, body: bytes | memoryview, content_type: str | None) -> tuple[Intake, bytes]:
+    def _read_batch(self, body: bytes | memoryview, content_type: str | None) -> tuple[IntakeResult, bytes]:
         intake = read_batch(body, content_type, self._reading_now())
         return intake, intake.batch.encode()
 
@@ -229,7 +229,7 @@ class Routes(FeedRoutes):
             ("portfolio", "from", "to", "action", "symbol", "limit", "cursor"),
         )
         action = query.text("action") and query.choice("action", ("SELL", "HOLD", "BUY"))
-        wanted = Wanted(
+        wanted = HistoryQuery(
             self._portfolio(query),
             start_us=self._instant(query, "from"),
             end_us=self._instant(query, "to"),
@@ -328,7 +328,7 @@ class Routes(FeedRoutes):
         return body
 
 
-def _batch_answer(intake: Intake, submission: Submission) -> dict[str, Any]:
+def _batch_answer(intake: IntakeResult, submission: Submission) -> dict[str, Any]:
     errors = sorted(
         (error_entry(error) for error in (*intake.errors, *submission.errors.values())),
         key=lambda entry: entry["row"],
@@ -337,9 +337,9 @@ def _batch_answer(intake: Intake, submission: Submission) -> dict[str, Any]:
     answer = {
         "portfolio": standing["portfolio"],
         "rows": intake.rows,
-        "accepted": submission.counted(Taken.ACCEPTED),
-        "replayed": submission.counted(Taken.REPLAYED),
-        "refused": intake.refused + submission.counted(Taken.REFUSED),
+        "accepted": submission.counted(RowResult.ACCEPTED),
+        "replayed": submission.counted(RowResult.REPLAYED),
+        "refused": intake.refused + submission.counted(RowResult.REFUSED),
         "errors": errors,
     } | {name: standing[name] for name in _PERFORMANCE_OF_BATCH}
     if submission.rows is not None:

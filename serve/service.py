@@ -33,12 +33,12 @@ from raysignal.runtime.ray_address import refuse_silent_head
 from raysignal.runtime.settings import Settings
 from raysignal.serve.haproxy import PER_CLIENT_VARIABLE
 from raysignal.serve.startup import check_database, check_settings, check_store, held_store
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 if TYPE_CHECKING:
     from raysignal.runtime.agent_actors import Agent
     from raysignal.runtime.feed_actors import Feeds
-    from raysignal.runtime.portfolio_actors import Desk
+    from raysignal.runtime.portfolio_actors import PortfolioClient
 
 READY_TIMEOUT_S = 180.0
 """How long replicas may take to answer after Ray Serve calls them running, on a machine that is busy otherwise."""
@@ -59,7 +59,7 @@ class Service:
     """
 
     url: str
-    desk: "Desk"
+    desk: "PortfolioClient"
     settings: Settings
 
 
@@ -102,7 +102,7 @@ def local_service(
     settings: Settings,
     *,
     log_path: str | None = None,
-    stop: Stop | None = None,
+    stop: ShutdownSignal | None = None,
     take_over: Callable[[str], None] | None = None,
 ) -> Iterator[Service]:
     """A running service.
@@ -124,7 +124,7 @@ def local_service(
     """
     with ExitStack() as stack:
         heeding = stop is None
-        stop = stop or stack.enter_context(Stop())
+        stop = stop or stack.enter_context(ShutdownSignal())
         check_settings(settings, log_path)
         url = f"http://{reachable(settings.host)}:{settings.port}"
         stack.enter_context(
@@ -176,7 +176,7 @@ def own_stderr() -> str | None:
 
 
 @contextmanager
-def _own_cluster(settings: Settings, stop: Stop) -> Iterator[None]:
+def _own_cluster(settings: Settings, stop: ShutdownSignal) -> Iterator[None]:
     stop.check()
     ray = import_ray()
     if ray.is_initialized():
@@ -204,7 +204,7 @@ def _own_cluster(settings: Settings, stop: Stop) -> Iterator[None]:
 
 
 @contextmanager
-def _joined_cluster(address: str, stop: Stop) -> Iterator[None]:
+def _joined_cluster(address: str, stop: ShutdownSignal) -> Iterator[None]:
     import ray  # noqa: PLC0415 - half a second; only who starts a service pays it
 
     mine = not ray.is_initialized()
@@ -221,13 +221,13 @@ def _joined_cluster(address: str, stop: Stop) -> Iterator[None]:
 
 
 @contextmanager
-def _deployed(settings: Settings, url: str, log_path: str | None, stop: Stop) -> Iterator[Service]:
+def _deployed(settings: Settings, url: str, log_path: str | None, stop: ShutdownSignal) -> Iterator[Service]:
     from ray import serve  # noqa: PLC0415 - reads the environment when it is imported
     from ray.exceptions import RayActorError  # noqa: PLC0415 - needs Ray
     from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
 
     from raysignal.runtime.agent_actors import Agent  # noqa: PLC0415 - needs Ray
-    from raysignal.runtime.portfolio_actors import Desk  # noqa: PLC0415 - needs Ray
+    from raysignal.runtime.portfolio_actors import PortfolioClient  # noqa: PLC0415 - needs Ray
     from raysignal.serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
     from raysignal.serve.feeds import feeds_of  # noqa: PLC0415 - with the rest
 
@@ -235,7 +235,7 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Stop) ->
     joined_idle = settings.ray_address is not None and (
         _get_global_client(raise_if_no_controller_running=False) is None
     )
-    desk = Desk.connect(settings)
+    desk = PortfolioClient.connect(settings)
     agent: Agent | None = None
     feeds: Feeds | None = None
     try:
@@ -275,7 +275,12 @@ def _check_controller() -> None:
 
 
 def _put_away(
-    desk: "Desk", agent: "Agent | None", feeds: "Feeds | None", stop: Stop, *, serves: bool
+    desk: "PortfolioClient",
+    agent: "Agent | None",
+    feeds: "Feeds | None",
+    stop: ShutdownSignal,
+    *,
+    serves: bool,
 ) -> None:
     """First nobody comes in any more, then what is there is written, then the actors end; `serves`: Ray Serve, too."""
     from ray import serve  # noqa: PLC0415 - as above
@@ -296,7 +301,7 @@ def _put_away(
     _close(desk, stop)
 
 
-def _stop_agent(agent: "Agent", stop: Stop) -> None:
+def _stop_agent(agent: "Agent", stop: ShutdownSignal) -> None:
     """Let the agent decide what is there; who is in a hurry leaves it to the next start."""
     try:
         with stop.hurriable():
@@ -306,7 +311,7 @@ def _stop_agent(agent: "Agent", stop: Stop) -> None:
             raise
 
 
-def _close(desk: "Desk", stop: Stop) -> None:
+def _close(desk: "PortfolioClient", stop: ShutdownSignal) -> None:
     """Flush and end the actors; who is in a hurry does not wait for the flush: the journal has it."""
     try:
         with stop.hurriable():

@@ -29,7 +29,7 @@ from raysignal.engine.journal.layout import check_layout
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.agent_settings import model_of, terms_of, why_off
 from raysignal.runtime.settings import PREFIX, Settings
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 LOCK_NAME = "service.lock"
 _LOOK_EVERY_S = 0.2
@@ -62,7 +62,11 @@ def _check_log(path: str) -> None:
 
 @contextmanager
 def held_store(
-    store: str, *, doing: str, stop: Stop | None = None, take_over: Callable[[str], None] | None = None
+    store: str,
+    *,
+    doing: str,
+    stop: ShutdownSignal | None = None,
+    take_over: Callable[[str], None] | None = None,
 ) -> Iterator[None]:
     """Within, nobody else on this machine works on the store: two services would take each other's actors away.
 

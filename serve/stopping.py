@@ -36,7 +36,7 @@ class _Heed(Enum):
     RAISE = 2
 
 
-class Stop:
+class ShutdownSignal:
     """Whether this process was told to end. A context manager: within, its handlers are those of the process.
 
     Leaving it by a `KeyboardInterrupt` after SIGTERM leaves by `SystemExit(143)`: what the process ends with

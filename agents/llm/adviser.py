@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from raysignal.agents.llm.briefs import Brief
+from raysignal.agents.llm.briefs import PromptContext
 from raysignal.agents.llm.budget import Gatekeeper, pass_through
-from raysignal.agents.llm.calls import Answer, Failure, Outcome, Request, Usage
-from raysignal.agents.llm.cassette import Cassette, Take
-from raysignal.agents.llm.gemini import Model
+from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Outcome, Usage
+from raysignal.agents.llm.cassette import Cassette, CassetteEntry
+from raysignal.agents.llm.gemini import LanguageModel
 from raysignal.agents.llm.prompting import Prompt, PromptFile, clean, load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
 from raysignal.engine.core.errors import InvalidField
@@ -87,7 +87,7 @@ class Circuit:
 
     def saw(self, outcome: Outcome, now_s: float) -> None:
         """Learn from a call that was made."""
-        if isinstance(outcome, Answer) or outcome.reason not in _DEAD:
+        if isinstance(outcome, ModelAnswer) or outcome.reason not in _DEAD:
             self._failures = 0
             return
         self._failures += 1
@@ -118,7 +118,7 @@ class Adviser:
 
     def __init__(
         self,
-        model: Model,
+        model: LanguageModel,
         cassette: Cassette,
         gate: Gatekeeper,
         *,
@@ -140,7 +140,7 @@ class Adviser:
         self._turns = asyncio.Semaphore(concurrency)
         self.counts: Counter[Reason] = Counter()
 
-    async def ask(self, brief: Brief, *, patience_s: float = 0.0) -> Opinion:
+    async def ask(self, brief: PromptContext, *, patience_s: float = 0.0) -> Opinion:
         """The opinion about one signal.
 
         Args:
@@ -160,7 +160,7 @@ class Adviser:
         self.counts[opinion.reason] += 1
         return opinion
 
-    async def ask_all(self, briefs: Sequence[Brief], *, patience_s: float = 0.0) -> list[Opinion]:
+    async def ask_all(self, briefs: Sequence[PromptContext], *, patience_s: float = 0.0) -> list[Opinion]:
         """The opinions about several signals, in their order; each has a deadline of its own, from its turn on."""
         opinions: dict[int, Opinion] = {}
         waiting = iter(enumerate(briefs))
@@ -190,7 +190,7 @@ class Adviser:
         """How long a call that must end at `until` can still wait before it begins."""
         return until - self._now_s() - CALL_SHARE * self._deadline_s
 
-    async def _timed(self, request: Request, prompt: Prompt, patience_s: float) -> Take:
+    async def _timed(self, request: ModelRequest, prompt: Prompt, patience_s: float) -> CassetteEntry:
         began = self._now_s()
         until = began + patience_s + self._deadline_s * (1.0 - min(0.5, MARGIN_S / self._deadline_s))
         if not prompt.labels:
@@ -198,9 +198,9 @@ class Adviser:
             outcome: Outcome = _not_asked(Reason.MODEL_UNGROUNDED, none)
         else:
             outcome = await self._within(until, request)
-        return Take(outcome, self._model.settings.usd(outcome.usage), self._now_s() - began)
+        return CassetteEntry(outcome, self._model.settings.usd(outcome.usage), self._now_s() - began)
 
-    async def _within(self, until: float, request: Request) -> Outcome:
+    async def _within(self, until: float, request: ModelRequest) -> Outcome:
         """One call, or the reason that there was none, not later than `until`."""
         try:
             async with asyncio.timeout(self._patience_s(until)):
@@ -212,7 +212,7 @@ class Adviser:
         finally:
             self._turns.release()
 
-    async def _admitted(self, until: float, request: Request) -> Outcome:
+    async def _admitted(self, until: float, request: ModelRequest) -> Outcome:
         if (refusal := self._circuit.refusal(self._now_s())) is not None:
             return refusal
         admission = await pass_through(self._gate, self._patience_s(until), self._now_s)
@@ -236,7 +236,9 @@ def _not_asked(reason: Reason, why: str) -> Failure:
     return Failure(reason, f"not asked: {why}", usage=Usage(0, 0), sent=False)
 
 
-def opinion_of(brief: Brief, prompt: Prompt, request: Request, take: Take, *, replayed: bool) -> Opinion:
+def opinion_of(
+    brief: PromptContext, prompt: Prompt, request: ModelRequest, take: CassetteEntry, *, replayed: bool
+) -> Opinion:
     """What an outcome means for the signal: the model's verdict only if it is allowed and grounded."""
     outcome, usage = take.outcome, take.outcome.usage
 
@@ -251,7 +253,7 @@ def opinion_of(brief: Brief, prompt: Prompt, request: Request, take: Take, *, re
             None if usage is None else usage.tokens_in, None if usage is None else usage.tokens_out, replayed,
         )  # fmt: skip
 
-    if not isinstance(outcome, Answer):
+    if not isinstance(outcome, ModelAnswer):
         return stands(outcome.reason, outcome.detail)
     answer = outcome.verdict
     verdict = Verdict[answer.verdict.upper()]

@@ -47,7 +47,7 @@ class Precedent:
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class PromptContext:
     """One question to the model.
 
     Attributes:

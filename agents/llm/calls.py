@@ -1,6 +1,6 @@
 """One call of a language model: the request, what may come back, and what is made of it.
 
-A model answers with an `Answer` or a `Failure`; both are values, because a model that fails is an expected
+A model answers with an `ModelAnswer` or a `Failure`; both are values, because a model that fails is an expected
 case in which the signal stands. What raises is our own mistake.
 """
 
@@ -54,7 +54,7 @@ def response_schema(prompt: Prompt) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ModelRequest:
     """All that decides about an answer; two requests with the same hash are the same question.
 
     Attributes:
@@ -107,7 +107,7 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelAnswer:
     """A response that is a verdict. `raw` is what the model sent, as plain JSON values."""
 
     verdict: VerdictIn
@@ -136,11 +136,11 @@ class Failure:
     retry_after_s: float | None = None
 
 
-Outcome = Answer | Failure
+Outcome = ModelAnswer | Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class ModelResponse:
     """What a model sent, before anything is believed.
 
     Attributes:
@@ -161,7 +161,7 @@ class Response:
 _BLOCKED = frozenset({"SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "RECITATION", "LANGUAGE"})
 
 
-def judge(response: Response) -> Outcome:
+def judge(response: ModelResponse) -> Outcome:
     """A verdict only from a response that ended by itself and is exactly one; otherwise the reason."""
     raw = {
         "text": None if response.text is None else response.text[:RAW_LIMIT],
@@ -177,10 +177,10 @@ def judge(response: Response) -> Outcome:
     except ValueError as error:
         detail = clean(str(error), DETAIL_LIMIT)
         return Failure(Reason.MODEL_UNREADABLE, detail, raw, response.usage)
-    return Answer(verdict, raw, response.usage)
+    return ModelAnswer(verdict, raw, response.usage)
 
 
-def _fault_of(response: Response) -> tuple[Reason, str] | None:
+def _fault_of(response: ModelResponse) -> tuple[Reason, str] | None:
     """What is wrong with a response before its text is read; the first that applies."""
     text, finish = response.text, response.finish_reason
     faults = (

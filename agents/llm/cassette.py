@@ -24,7 +24,16 @@ from typing import Any, BinaryIO, Self
 
 from pydantic import ValidationError
 
-from raysignal.agents.llm.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn, canonical, digest
+from raysignal.agents.llm.calls import (
+    Failure,
+    ModelAnswer,
+    ModelRequest,
+    Outcome,
+    Usage,
+    VerdictIn,
+    canonical,
+    digest,
+)
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import CassetteMiss, SettingsError, UnreadableInput
 
@@ -43,7 +52,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Take:
+class CassetteEntry:
     """What came of one request.
 
     Attributes:
@@ -59,15 +68,15 @@ class Take:
 
 @dataclass(frozen=True, slots=True)
 class _Recorded:
-    request: Request
-    take: Take
+    request: ModelRequest
+    take: CassetteEntry
     in_this_session: bool = False
 
     @property
     def is_final(self) -> bool:
         """Whether asking again could not bring a better answer, or must not within this session."""
         outcome = self.take.outcome
-        return self.in_this_session or isinstance(outcome, Answer) or outcome.reason not in _TRANSIENT
+        return self.in_this_session or isinstance(outcome, ModelAnswer) or outcome.reason not in _TRANSIENT
 
 
 class Cassette:
@@ -82,7 +91,7 @@ class Cassette:
         self.mode, self.path = mode, path
         self._calls: dict[str, _Recorded] = {}
         self._frames: dict[str, Mapping[str, Any]] = {}
-        self._asking: dict[str, asyncio.Task[Take]] = {}
+        self._asking: dict[str, asyncio.Task[CassetteEntry]] = {}
         self._file: BinaryIO | None = None
         if path is None:
             return
@@ -126,7 +135,7 @@ class Cassette:
             self._file.close()
             self._file = None
 
-    def find(self, request: Request) -> Take | None:
+    def find(self, request: ModelRequest) -> CassetteEntry | None:
         """What is on record for a request, if it is not to be asked (again).
 
         Raises:
@@ -139,7 +148,9 @@ class Cassette:
             return recorded.take
         return recorded.take if recorded is not None and recorded.is_final else None
 
-    async def take(self, request: Request, call: Callable[[], Awaitable[Take]]) -> Take:
+    async def take(
+        self, request: ModelRequest, call: Callable[[], Awaitable[CassetteEntry]]
+    ) -> CassetteEntry:
         """Make a call that is not on record, once for all who ask the same now, and record what comes of it.
 
         The call goes on when whoever asked is cancelled: it was paid for, and others may wait for it.
@@ -164,14 +175,16 @@ class Cassette:
         """
         return digest(sorted(canonical([key, _content_of(each.take)]) for key, each in self._calls.items()))
 
-    async def _recorded(self, request: Request, call: Callable[[], Awaitable[Take]]) -> Take:
+    async def _recorded(
+        self, request: ModelRequest, call: Callable[[], Awaitable[CassetteEntry]]
+    ) -> CassetteEntry:
         take = await call()
         if self.mode is Mode.RECORD:
             self._write(request, take)
             self._calls[request.hash] = _Recorded(request, take, in_this_session=True)
         return take
 
-    def _write(self, request: Request, take: Take) -> None:
+    def _write(self, request: ModelRequest, take: CassetteEntry) -> None:
         if self._file is None:
             raise SettingsError(
                 f"cassette {str(self.path)!r} is closed; expected it open while calls are made"
@@ -220,14 +233,14 @@ class Cassette:
             self._frames[name] = line
             return
         frame = self._frames[line["frame"]]
-        request = Request(
+        request = ModelRequest(
             frame["prompt"], frame["system"], line["user"], frame["model"], frame["settings"], frame["schema"]
         )
         if request.hash != line["call"]:
             raise ValueError("the question is not the one it says it is")
         self._calls[request.hash] = _Recorded(request, _take_of(line))
 
-    def _miss(self, request: Request) -> CassetteMiss:
+    def _miss(self, request: ModelRequest) -> CassetteMiss:
         asked = _lines_of(request)
         nearest = max(
             (each.request for each in self._calls.values()),
@@ -255,7 +268,7 @@ def _opened_for_one(path: Path) -> BinaryIO:
     return file
 
 
-def _frame_of(request: Request) -> dict[str, Any]:
+def _frame_of(request: ModelRequest) -> dict[str, Any]:
     return {
         "prompt": request.prompt_hash,
         "system": request.system,
@@ -265,31 +278,31 @@ def _frame_of(request: Request) -> dict[str, Any]:
     }
 
 
-def _content_of(take: Take) -> dict[str, Any]:
+def _content_of(take: CassetteEntry) -> dict[str, Any]:
     """A take as plain JSON values, without its latency."""
     outcome = take.outcome
     usage = None if outcome.usage is None else [outcome.usage.tokens_in, outcome.usage.tokens_out]
     content: dict[str, Any] = {"raw": outcome.raw, "usage": usage, "usd": take.usd}
-    if isinstance(outcome, Answer):
+    if isinstance(outcome, ModelAnswer):
         return content | {"reason": Reason.MODEL_ANSWERED, "verdict": outcome.verdict.model_dump()}
     return content | {"reason": outcome.reason, "detail": outcome.detail}
 
 
-def _take_of(line: Mapping[str, Any]) -> Take:
+def _take_of(line: Mapping[str, Any]) -> CassetteEntry:
     usage = None if line["usage"] is None else Usage(*line["usage"])
     outcome: Outcome
     if line["reason"] == Reason.MODEL_ANSWERED:
-        outcome = Answer(VerdictIn.model_validate(line["verdict"]), line["raw"], usage)
+        outcome = ModelAnswer(VerdictIn.model_validate(line["verdict"]), line["raw"], usage)
     else:
         outcome = Failure(Reason(line["reason"]), line["detail"], line["raw"], usage)
-    return Take(outcome, line["usd"], line["latency_s"])
+    return CassetteEntry(outcome, line["usd"], line["latency_s"])
 
 
 def _line(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value, ensure_ascii=True, allow_nan=False).encode() + b"\n"
 
 
-def _lines_of(request: Request) -> list[str]:
+def _lines_of(request: ModelRequest) -> list[str]:
     """A request as lines that can be compared."""
     about = {"prompt": request.prompt_hash, "model": request.model} | {
         f"settings.{name}": value for name, value in sorted(request.settings.items())

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
-from raysignal.agents.llm.calls import Failure, Outcome, Request, Usage, VerdictIn, response_schema
+from raysignal.agents.llm.calls import Failure, ModelRequest, Outcome, Usage, VerdictIn, response_schema
 from raysignal.agents.llm.prompting import Prompt
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import InvalidField, SettingsError
 
 if TYPE_CHECKING:
-    from raysignal.agents.llm.gemini_wire import Wire
+    from raysignal.agents.llm.gemini_wire import GeminiConnection
 
-__all__ = ["GeminiModel", "Model", "ModelSettings", "NoModel", "Price", "VerdictIn", "api_key_in"]
+__all__ = ["GeminiModel", "LanguageModel", "ModelSettings", "NoModel", "Price", "VerdictIn", "api_key_in"]
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
@@ -108,9 +108,9 @@ class ModelSettings:
             settings["thinking_level"] = self.thinking_level
         return settings
 
-    def request(self, prompt: Prompt) -> Request:
+    def request(self, prompt: Prompt) -> ModelRequest:
         """The request that asks a prompt."""
-        return Request(
+        return ModelRequest(
             prompt.hash, prompt.system, prompt.user, self.model, self.generation(), response_schema(prompt)
         )
 
@@ -126,7 +126,7 @@ class ModelSettings:
         return (usage.tokens_in * price.usd_in + usage.tokens_out * price.usd_out) / 1e6
 
 
-class Model(Protocol):
+class LanguageModel(Protocol):
     """Something that can be asked."""
 
     @property
@@ -134,7 +134,7 @@ class Model(Protocol):
         """Which model, and how."""
         ...
 
-    async def call(self, request: Request, timeout_s: float) -> Outcome:
+    async def call(self, request: ModelRequest, timeout_s: float) -> Outcome:
         """One call, one attempt; it is over after `timeout_s`, whatever the server does.
 
         Raises whatever is our own mistake; what a server or a network does is a `Failure`.
@@ -177,12 +177,12 @@ class GeminiModel:
             )
         self.settings = settings
         self._api_key = api_key
-        self._wire: Wire | None = None
+        self._wire: GeminiConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._abandoned: set[asyncio.Task[Outcome]] = set()
 
-    async def call(self, request: Request, timeout_s: float) -> Outcome:
-        """See `Model.call`. The deadline is a total: a server that drips bytes does not move it."""
+    async def call(self, request: ModelRequest, timeout_s: float) -> Outcome:
+        """See `LanguageModel.call`. The deadline is a total: a server that drips bytes does not move it."""
         task = asyncio.create_task(self._ask(request, timeout_s))
         try:
             done, _ = await asyncio.wait({task}, timeout=timeout_s)
@@ -206,11 +206,11 @@ class GeminiModel:
             await self._wire.aclose()
         self._wire = self._loop = None
 
-    async def _ask(self, request: Request, timeout_s: float) -> Outcome:
+    async def _ask(self, request: ModelRequest, timeout_s: float) -> Outcome:
         wire = await self._connected()
         return await wire.ask(request, timeout_s)
 
-    async def _connected(self) -> "Wire":
+    async def _connected(self) -> "GeminiConnection":
         """The wire of the running loop. LangChain takes seconds to import: a thread does it."""
         loop = asyncio.get_running_loop()
         if self._wire is not None and self._loop is loop:
@@ -240,7 +240,7 @@ class NoModel:
 
     settings: ModelSettings
 
-    async def call(self, request: Request, timeout_s: float) -> Outcome:
+    async def call(self, request: ModelRequest, timeout_s: float) -> Outcome:
         """Raises `SettingsError`."""
         raise SettingsError(
             f"request {request.hash[:12]} cannot be asked within {timeout_s:g} s: there is no model; "

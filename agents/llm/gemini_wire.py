@@ -21,7 +21,15 @@ from langchain_google_genai import ChatGoogleGenerativeAI
 from langsmith import tracing_context
 from pydantic import SecretStr
 
-from raysignal.agents.llm.calls import DETAIL_LIMIT, Failure, Outcome, Request, Response, Usage, judge
+from raysignal.agents.llm.calls import (
+    DETAIL_LIMIT,
+    Failure,
+    ModelRequest,
+    ModelResponse,
+    Outcome,
+    Usage,
+    judge,
+)
 from raysignal.agents.llm.gemini import LOOPBACK_HOSTS, TRACING
 from raysignal.agents.llm.prompting import clean
 from raysignal.agents.verdicts import Reason
@@ -106,7 +114,7 @@ class _UnusableBody(Exception):
     """A response whose body is not read to its end."""
 
 
-class Wire:
+class GeminiConnection:
     """A model at an address, for one event loop.
 
     Raises:
@@ -136,7 +144,7 @@ class Wire:
                 "GOOGLE_GENAI_USE_VERTEXAI is set, but the key is for the Gemini API; expected it unset"
             )
 
-    async def ask(self, request: Request, timeout_s: float) -> Outcome:
+    async def ask(self, request: ModelRequest, timeout_s: float) -> Outcome:
         """One attempt; `timeout_s` bounds each read, the caller bounds the whole."""
         exchange = _Exchange()
         token = _exchange.set(exchange)
@@ -195,13 +203,13 @@ def _proxy_for(base_url: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-def _response_of(message: AIMessage) -> Response:
+def _response_of(message: AIMessage) -> ModelResponse:
     about = message.response_metadata
     finish, feedback = about.get("finish_reason"), about.get("prompt_feedback") or {}
     block = feedback.get("block_reason")
     usage = message.usage_metadata
     # LangChain makes an empty message when there is no candidate; only a candidate has ratings.
-    return Response(
+    return ModelResponse(
         text=str(message.text) if "safety_ratings" in about else None,
         finish_reason=None if finish is None else str(finish),
         block_reason=None if block is None else str(getattr(block, "value", block)),

@@ -18,7 +18,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from raysignal.agents.llm.briefs import Brief, Precedent
+from raysignal.agents.llm.briefs import Precedent, PromptContext
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
 
@@ -74,7 +74,7 @@ class PromptFile:
     system: str
     user: str
 
-    def render(self, brief: Brief) -> Prompt:
+    def render(self, brief: PromptContext) -> Prompt:
         """The prompt of a brief: the same bytes for the same brief, on every machine."""
         shown = brief.precedents[:PRECEDENTS_LIMIT]
         labels = {f"E{number}": precedent.id for number, precedent in enumerate(shown, start=1)}
@@ -138,7 +138,7 @@ def _is_hidden(sign: str) -> bool:
     return unicodedata.category(sign) in _HIDDEN_CATEGORIES or sign in _HIDDEN
 
 
-def _data_of(brief: Brief, shown: tuple[Precedent, ...]) -> str:
+def _data_of(brief: PromptContext, shown: tuple[Precedent, ...]) -> str:
     second = brief.timestamp_us // 1_000_000
     block = {
         "signal": {

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.intervals import (
     Dependence,
     Floats,
@@ -128,7 +128,7 @@ def accuracy(
     net_bps: Floats,
     judged: Flags,
     symbol: npt.NDArray[np.int32],
-    dimensions: Mapping[str, Labels],
+    dimensions: Mapping[str, CategoryColumn],
 ) -> Accuracy:
     """The accuracy of signals, in time order, by every dimension and by side.
 
@@ -154,8 +154,10 @@ def accuracy(
     up, down, right = move > 0.0, move < 0.0, gross > 0.0
     own_up, own_down = _shares_by_symbol(symbol[rows], up, down)
     drift = np.where(side > 0, own_up, own_down)
-    labelled = {"side": Labels((side < 0).astype(np.int32), ("BUY", "SELL"))}
-    labelled |= {name: Labels(labels.codes[rows], labels.names) for name, labels in dimensions.items()}
+    labelled = {"side": CategoryColumn((side < 0).astype(np.int32), ("BUY", "SELL"))}
+    labelled |= {
+        name: CategoryColumn(labels.codes[rows], labels.names) for name, labels in dimensions.items()
+    }
     one_sided = dependence(up - own_up), dependence(down - own_down)
     market = max(one_sided, key=lambda found: (found.known, found.ratio))
     cohorts = [
@@ -176,7 +178,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _members(labels: Labels) -> Iterable[tuple[int, npt.NDArray[np.intp]]]:
+def _members(labels: CategoryColumn) -> Iterable[tuple[int, npt.NDArray[np.intp]]]:
     """Codes that occur with their rows, the largest first, then by name."""
     order = np.argsort(labels.codes, kind="stable")
     codes, starts = np.unique(labels.codes[order], return_index=True)

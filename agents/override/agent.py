@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numba import njit
 
-from raysignal.agents.override.evidence import Evidence, Recall, Witness
+from raysignal.agents.override.evidence import Evidence, EvidenceEstimator, RecallOptions
 from raysignal.agents.override.gate import GateRules, Ruling, rule
 from raysignal.agents.override.memory import WINDOW, OutcomeMemory
 from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.override.situations import Encoder, Situations
-from raysignal.agents.override.worth import Worth
+from raysignal.agents.override.worth import VerdictPayoff
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Floats, Ints, Words
 from raysignal.engine.core.errors import LookAhead
@@ -35,13 +35,13 @@ class AgentRules:
     """
 
     horizon: Horizon = field(default_factory=Horizon)
-    recall: Recall = field(default_factory=Recall)
+    recall: RecallOptions = field(default_factory=RecallOptions)
     gate: GateRules = field(default_factory=GateRules)
     window: int = WINDOW
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class MemoryLookup:
     """What was found about n signals.
 
     Attributes:
@@ -72,11 +72,11 @@ class Override:
 
     def __init__(self, policy: Policy, rules: AgentRules, *, shuffle: int | None = None) -> None:
         self.rules = rules
-        self.worth = Worth(policy)
+        self.worth = VerdictPayoff(policy)
         self.encoder = Encoder()
         self.memory = OutcomeMemory(rules.window)
         self._settler = Settler(policy, rules.horizon)
-        self._witness = Witness(rules.recall)
+        self._witness = EvidenceEstimator(rules.recall)
         self._shuffle = shuffle
         self._pool = _Pool()
 
@@ -85,13 +85,13 @@ class Override:
         """Signals taken so far."""
         return self.memory.count
 
-    def take(self, batch: SignalBatch) -> Taken:
+    def take(self, batch: SignalBatch) -> MemoryLookup:
         """Decide the next n signals, which are in time order."""
         first = self.count
         situations, outcomes = self._learn(batch)
         evidence = self._witness.look(self.memory, situations)
         self._check(first, evidence)
-        return Taken(
+        return MemoryLookup(
             first, situations, evidence, rule(evidence, batch.action, self.worth, self.rules.gate), outcomes
         )
 

@@ -47,7 +47,7 @@ class BreakerRules:
 
 
 @dataclass(frozen=True, slots=True)
-class Trip:
+class BreakerTrip:
     """Why the breaker opened.
 
     Attributes:
@@ -71,7 +71,7 @@ class Breaker:
 
     def __init__(self, rules: BreakerRules) -> None:
         self.rules = rules
-        self.trip: Trip | None = None
+        self.trip: BreakerTrip | None = None
         self._verdicts: dict[int, int] = {}  # of overruled signals whose outcome is not known yet
         self._waiting: deque[tuple[int, int, int, tuple[float, float, float]]] = deque()
         # The recent gains are the last ones before `_until`; when it comes to the end they move to the front.
@@ -141,7 +141,7 @@ class Breaker:
     def load(cls, rules: BreakerRules, dump: Mapping[str, Any]) -> Self:
         """The breaker that `dump` described."""
         breaker = cls(rules)
-        breaker.trip = None if dump["trip"] is None else Trip(**dump["trip"])
+        breaker.trip = None if dump["trip"] is None else BreakerTrip(**dump["trip"])
         breaker._verdicts = dict(map(tuple, dump["verdicts"]))
         breaker._waiting.extend((row, known, at, tuple(net)) for row, known, at, net in dump["waiting"])
         for gain in dump["gains"]:
@@ -164,7 +164,7 @@ class Breaker:
             return
         mean, lower = self._bounds()
         if lower < self.rules.limit_bps:
-            self.trip = Trip(row, instant, mean, lower, judged)
+            self.trip = BreakerTrip(row, instant, mean, lower, judged)
 
     def _recent(self) -> Floats:
         return self._gains[max(0, self._until - self.rules.recent) : self._until]

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from raysignal.agents.llm.briefs import Brief, Precedent
-from raysignal.agents.override.agent import Override, Taken
-from raysignal.agents.override.precedents import Shown
+from raysignal.agents.llm.briefs import Precedent, PromptContext
+from raysignal.agents.override.agent import MemoryLookup, Override
+from raysignal.agents.override.precedents import PrecedentTable
 from raysignal.agents.override.situations import Situations
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Floats
@@ -12,8 +12,8 @@ from raysignal.engine.core.errors import LookAhead
 
 
 def brief_of(
-    agent: Override, batch: SignalBatch, taken: Taken, row: int, ids: "IdsOf", shown: Shown
-) -> Brief:
+    agent: Override, batch: SignalBatch, taken: MemoryLookup, row: int, ids: "IdsOf", shown: PrecedentTable
+) -> PromptContext:
     """The brief about one signal that the gate left grey.
 
     Args:
@@ -25,7 +25,7 @@ def brief_of(
         shown: the precedents of the n signals.
     """
     signal = batch.signal(row)
-    return Brief(
+    return PromptContext(
         signal_id=signal.signal_id,
         symbol=signal.symbol,
         timestamp_us=signal.timestamp_us,
@@ -40,7 +40,7 @@ def brief_of(
     )
 
 
-def statistics_of(taken: Taken) -> dict[str, Floats]:
+def statistics_of(taken: MemoryLookup) -> dict[str, Floats]:
     """What the evidence and the ruling say about n signals, n values a name; not finite where there is nothing."""
     evidence, ruling = taken.evidence, taken.ruling
     approve, flip, hold = ruling.expected_bps.T
@@ -90,7 +90,7 @@ def standardised(situations: Situations, row: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _precedents(shown: Shown, row: int, ids: IdsOf) -> tuple[Precedent, ...]:
+def _precedents(shown: PrecedentTable, row: int, ids: IdsOf) -> tuple[Precedent, ...]:
     columns = (shown.ordinal, shown.side, shown.right, shown.net_bps, shown.age_s, shown.distance)
     told = (column[row, : shown.count[row]].tolist() for column in columns)
     return tuple(

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from raysignal.agents.llm.adviser import Adviser, Opinion
-from raysignal.agents.override.agent import AgentRules, Override, Taken
+from raysignal.agents.override.agent import AgentRules, MemoryLookup, Override
 from raysignal.agents.override.breaker import Breaker, BreakerRules
 from raysignal.agents.override.briefing import IdsOf, brief_of
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.precedents import shown_of
 from raysignal.agents.override.situations import Situations
-from raysignal.agents.verdicts import By, Codes, Reason, Verdict
+from raysignal.agents.verdicts import Codes, DecidedBy, Reason, Verdict
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Ints
 from raysignal.engine.core.policy import Policy
@@ -30,20 +30,20 @@ NO_OPINIONS: Mapping[int, Opinion] = {}
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class PendingDecision:
     """n signals that were looked up and ruled about; `batch` has the instants at which they were processed."""
 
     batch: SignalBatch
-    taken: Taken
+    taken: MemoryLookup
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class DecidedSignals:
     """What was decided about n signals.
 
     Attributes:
         verdict: int8[n], a `Verdict`.
-        by: int8[n], a `By`.
+        by: int8[n], a `DecidedBy`.
         reason: int8[n], a position in `gate.REASONS`.
         opinions: of a model that was asked, by row.
     """
@@ -84,25 +84,29 @@ class Decider:
         """Whether the breaker is open: every signal stands."""
         return self.breaker is not None and self.breaker.is_open
 
-    def begin(self, batch: SignalBatch) -> Begun:
+    def begin(self, batch: SignalBatch) -> PendingDecision:
         """Look the next n signals up and rule about them; `finish` must follow before the next `begin`."""
         self.ids.add(self.count, batch)
         batch = self._instants.of(batch)
-        return Begun(batch, self.agent.take(batch))
+        return PendingDecision(batch, self.agent.take(batch))
 
-    def finish(self, begun: Begun, opinions: Mapping[int, Opinion] = NO_OPINIONS) -> Judged:
+    def finish(self, begun: PendingDecision, opinions: Mapping[int, Opinion] = NO_OPINIONS) -> DecidedSignals:
         """The decisions, with the opinions there are about grey rows."""
         taken, action = begun.taken, begun.batch.action
         ruling = taken.ruling
         verdict, by, reason = ruling.verdict.copy(), ruling.by.copy(), ruling.reason.copy()
         for row, opinion in opinions.items():
             verdict[row], reason[row] = opinion.verdict, REASONS.index(opinion.reason)
-            by[row] = By.MODEL if opinion.reason is Reason.MODEL_ANSWERED else By.SIGNAL
+            by[row] = DecidedBy.MODEL if opinion.reason is Reason.MODEL_ANSWERED else DecidedBy.SIGNAL
         if self.breaker is not None:
             stands = self.breaker.pass_on(taken.first, begun.batch.timestamp_us, verdict, taken.outcomes)
             off = ~stands & (action != 0)
-            verdict[off], by[off], reason[off] = Verdict.APPROVE, By.SIGNAL, REASONS.index(Reason.AGENT_OFF)
-        return Judged(verdict, by, reason, opinions)
+            verdict[off], by[off], reason[off] = (
+                Verdict.APPROVE,
+                DecidedBy.SIGNAL,
+                REASONS.index(Reason.AGENT_OFF),
+            )
+        return DecidedSignals(verdict, by, reason, opinions)
 
     def rename(self, old: str, new: str) -> None:
         """From the next signal on a symbol has another name; what is known of it stays."""
@@ -121,7 +125,12 @@ class Decider:
 
 
 async def ask(
-    decider: Decider, begun: Begun, adviser: Adviser, *, patience_s: float, newest: int | None = None
+    decider: Decider,
+    begun: PendingDecision,
+    adviser: Adviser,
+    *,
+    patience_s: float,
+    newest: int | None = None,
 ) -> Mapping[int, Opinion]:
     """The opinions of a model about the grey rows, by row; none while the breaker is open.
 

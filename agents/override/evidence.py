@@ -44,7 +44,7 @@ _LINES = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Recall:
+class RecallOptions:
     """How the memory is asked.
 
     Attributes:
@@ -107,12 +107,12 @@ class Evidence:
         return result
 
 
-class Witness:
+class EvidenceEstimator:
     """Looks signals up in a memory, in the order of the stream, and keeps the running statistics it needs."""
 
     __slots__ = ("_consumed", "_correlations", "_drift", "_recent", "recall", "relevance")
 
-    def __init__(self, recall: Recall) -> None:
+    def __init__(self, recall: RecallOptions) -> None:
         self.recall = recall
         self._consumed = np.zeros(2, np.int64)  # outcomes taken in, the longest way to an exit so far
         self._drift = np.zeros((0, 4))  # a symbol: up moves, down moves, sum of moves, outcomes

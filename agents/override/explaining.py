@@ -9,24 +9,26 @@ import orjson
 
 from raysignal.agents.llm.adviser import Opinion
 from raysignal.agents.override.briefing import standardised, statistics_of
-from raysignal.agents.override.deciding import Begun, Decider, Judged
+from raysignal.agents.override.deciding import DecidedSignals, Decider, PendingDecision
 from raysignal.agents.override.gate import REASONS
-from raysignal.agents.override.precedents import Shown, shown_of
-from raysignal.agents.verdicts import By, Verdict, decided
+from raysignal.agents.override.precedents import PrecedentTable, shown_of
+from raysignal.agents.verdicts import DecidedBy, Verdict, decided
 from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.portfolio.decisions import Decisions
 
-DECIDERS = tuple(by.name.lower() for by in By)
+DECIDERS = tuple(by.name.lower() for by in DecidedBy)
 _WORDS = tuple(verdict.name.lower() for verdict in Verdict)
 
 
-def decisions_of(decider: Decider, begun: Begun, judged: Judged) -> Decisions:
+def decisions_of(decider: Decider, begun: PendingDecision, judged: DecidedSignals) -> Decisions:
     """The decisions as the portfolio takes them in, each with its explanation."""
     texts = [orjson.dumps(told).decode() for told in explanations(decider, begun, judged)]
     return Decisions(decided(begun.batch.action, judged.verdict), judged.by, DECIDERS, TextColumn.of(texts))
 
 
-def explanations(decider: Decider, begun: Begun, judged: Judged) -> Iterator[dict[str, Any]]:
+def explanations(
+    decider: Decider, begun: PendingDecision, judged: DecidedSignals
+) -> Iterator[dict[str, Any]]:
     """Why each signal was decided as it was: a HOLD by itself, others by what the memory told of them.
 
     Yields:
@@ -61,7 +63,7 @@ def explanations(decider: Decider, begun: Begun, judged: Judged) -> Iterator[dic
         yield told
 
 
-def _neighbours(decider: Decider, shown: Shown) -> list[list[dict[str, Any]]]:
+def _neighbours(decider: Decider, shown: PrecedentTable) -> list[list[dict[str, Any]]]:
     """The precedents of each row, told from whole columns: numpy is slow for one value."""
     columns = (shown.ordinal, shown.side, shown.right, shown.net_bps, shown.age_s, shown.distance)
     ids = decider.ids

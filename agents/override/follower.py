@@ -16,22 +16,22 @@ from typing import Any, Protocol
 import numpy as np
 
 from raysignal.agents.llm.adviser import Adviser, Opinion
-from raysignal.agents.override.agent import Taken as Found
-from raysignal.agents.override.deciding import Begun, Decider, Judged, ask, verdict_of
+from raysignal.agents.override.agent import MemoryLookup
+from raysignal.agents.override.deciding import DecidedSignals, Decider, PendingDecision, ask, verdict_of
 from raysignal.agents.override.explaining import decisions_of
 from raysignal.agents.override.gate import REASONS
-from raysignal.agents.override.log import OutcomeLog, Reset
+from raysignal.agents.override.log import BreakerReset, OutcomeLog
 from raysignal.agents.override.outcomes import Outcomes
-from raysignal.agents.override.past import Past
+from raysignal.agents.override.past import SignalColumns
 from raysignal.agents.override.situations import Situations
-from raysignal.agents.override.terms import Terms
+from raysignal.agents.override.terms import AgentTerms
 from raysignal.agents.verdicts import Codes
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Ints
 from raysignal.engine.core.errors import Conflict, StoreError
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.decisions import Decisions
-from raysignal.engine.portfolio.receipts import Followed, Standing, Submission, Taken
+from raysignal.engine.portfolio.receipts import FollowedRows, PortfolioStatus, RowResult, Submission
 
 PULL = 128
 """Rows that are decided together, at most: more would hold up the actor of the portfolios, and receipts with it."""
@@ -44,29 +44,29 @@ LEARN = 16_384
 _RETRY_S = 0.5
 
 
-class Book(Protocol):
-    """The portfolios: what of `runtime.portfolio_actors.Desk` is needed here."""
+class FollowedPortfolios(Protocol):
+    """The portfolios: what of `runtime.portfolio_actors.PortfolioClient` is needed here."""
 
-    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None: ...
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> FollowedRows | None: ...
 
     async def submit(
         self, portfolio: str, encoded: bytes, *, all_or_nothing: bool, accept_price_jump: bool, receipts: bool,
         positions: Ints | None = None, decisions: bytes | None = None,
     ) -> Submission: ...  # fmt: skip
 
-    async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]: ...
+    async def create(self, portfolio: str, policy: Policy) -> tuple[PortfolioStatus, bool]: ...
 
-    async def standing(self, portfolio: str) -> Standing: ...
+    async def standing(self, portfolio: str) -> PortfolioStatus: ...
 
     async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool: ...
 
 
-class Misfit(Conflict):
+class PortfolioMismatch(Conflict):
     """The enhanced portfolio does not hold what the primary one does: something else wrote to it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class FollowerView:
     """What a follower has, for whoever shows it: consistent, because it is replaced after each step.
 
     Attributes:
@@ -83,8 +83,8 @@ class _Piece:
     """Some of the rows of a step, and what was decided about them."""
 
     batch: SignalBatch
-    taken: Found
-    judged: Judged
+    taken: MemoryLookup
+    judged: DecidedSignals
     decisions: Decisions
 
 
@@ -97,7 +97,7 @@ class Follower:
 
     Args:
         book: the portfolios.
-        terms: see `Terms`.
+        terms: see `AgentTerms`.
         log: the agent's journal, opened.
         adviser: who asks a model; None: the gate decides alone.
         pause: sleeps so many seconds before a submission is sent again.
@@ -110,8 +110,8 @@ class Follower:
 
     def __init__(
         self,
-        book: Book,
-        terms: Terms,
+        book: FollowedPortfolios,
+        terms: AgentTerms,
         log: OutcomeLog,
         *,
         adviser: Adviser | None,
@@ -121,9 +121,9 @@ class Follower:
         self._book, self._terms, self._log, self._adviser, self._pause = book, terms, log, adviser, pause
         self._rest = rest
         self.decider = Decider(terms.policy, terms.rules, breaker=terms.breaker)
-        self.past = Past(terms.policy)
+        self.past = SignalColumns(terms.policy)
         self.counts: Counter[str] = Counter()
-        self.shown = Shown(0, 0)
+        self.shown = FollowerView(0, 0)
         self._unlogged: list[Outcomes] = []
         self._settled = 0
         self._turn = asyncio.Lock()
@@ -216,7 +216,7 @@ class Follower:
         judged = self.decider.finish(begun)
         return _Piece(batch, begun.taken, judged, decisions_of(self.decider, begun, judged))
 
-    def _take_note(self, piece: "_Piece", followed: Followed) -> None:
+    def _take_note(self, piece: "_Piece", followed: FollowedRows) -> None:
         start = piece.taken.first - followed.first
         primary = followed.decision[start : start + len(piece.batch)]
         self._note(
@@ -230,12 +230,12 @@ class Follower:
         own = await self._book.follow(self._terms.portfolio, self.count, n, 0.0)
         primary = await self._book.follow(self._terms.primary, self.count, n, 0.0)
         if own is None or primary is None:
-            raise Misfit(
+            raise PortfolioMismatch(
                 f"portfolio {self._terms.portfolio!r} has more rows than {self._terms.primary!r}, which it follows"
             )
         await asyncio.to_thread(self._take_in, own, primary)
 
-    def _take_in(self, own: Followed, primary: Followed) -> None:
+    def _take_in(self, own: FollowedRows, primary: FollowedRows) -> None:
         batch, held = primary.batch(), own.batch(features=False)
         n = min(len(batch), len(held))
         if n < len(batch):
@@ -245,7 +245,7 @@ class Follower:
             self.decider.rename(old, new)
         if differs.any():
             row = int(differs.argmax())
-            raise Misfit(
+            raise PortfolioMismatch(
                 f"row {self.count + row} of portfolio {self._terms.portfolio!r} is signal {held.signal_id[row]!r}, "
                 f"that of {self._terms.primary!r} is {batch.signal_id[row]!r}; expected the same: name another "
                 "portfolio for the agent"
@@ -255,7 +255,7 @@ class Follower:
         situations, outcomes = self.decider.learn(batch, verdict)
         self._note(batch, situations, outcomes, verdict, (np.array(primary.decision[:n], np.int8), decision))
 
-    async def _opinions(self, begun: Begun, adviser: Adviser) -> Mapping[int, Opinion]:
+    async def _opinions(self, begun: PendingDecision, adviser: Adviser) -> Mapping[int, Opinion]:
         newest = None
         stop = begun.taken.first + len(begun.batch)
         if len(begun.batch) == PULL:
@@ -277,11 +277,11 @@ class Follower:
             else:
                 break
         if not np.array_equal(submission.ordinal, np.arange(first, first + n)):
-            raise Misfit(
+            raise PortfolioMismatch(
                 f"rows {first} to {first + n - 1} of {self._terms.primary!r} are rows "
                 f"{submission.ordinal[0]} to {submission.ordinal[-1]} of {self._terms.portfolio!r}; expected the same"
             )
-        if submission.counted(Taken.ACCEPTED) < n:
+        if submission.counted(RowResult.ACCEPTED) < n:
             await self._check_own(first, decisions)
 
     async def _check_own(self, first: int, decisions: Decisions) -> None:
@@ -292,7 +292,7 @@ class Follower:
             assert held is not None
             stop = at + len(held.decision)
             if not np.array_equal(held.decision, decisions.action[at - first : stop - first]):
-                raise Misfit(
+                raise PortfolioMismatch(
                     f"rows {at} to {stop - 1} of {self._terms.portfolio!r} were decided otherwise by somebody else"
                 )
             at = stop
@@ -312,14 +312,14 @@ class Follower:
         if len(new):
             self._unlogged.append(outcomes.take(new))
         self._settled += len(outcomes)
-        self.shown = Shown(self.past.count, self._settled)
+        self.shown = FollowerView(self.past.count, self._settled)
 
-    def _count(self, judged: Judged) -> None:
+    def _count(self, judged: DecidedSignals) -> None:
         for code, times in enumerate(np.bincount(judged.reason, minlength=len(REASONS)).tolist()):
             if times:
                 self.counts[REASONS[code].value] += times
 
-    def _apply(self, resets: list[Reset]) -> None:
+    def _apply(self, resets: list[BreakerReset]) -> None:
         while resets and resets[0].ordinal <= self.count:
             breaker = self.decider.breaker
             assert breaker is not None

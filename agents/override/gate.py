@@ -22,8 +22,8 @@ import numpy.typing as npt
 from numba import njit
 
 from raysignal.agents.override.evidence import Evidence
-from raysignal.agents.override.worth import Actions, Worth, earned_long, earned_short
-from raysignal.agents.verdicts import By, Codes, Reason, Verdict
+from raysignal.agents.override.worth import Actions, VerdictPayoff, earned_long, earned_short
+from raysignal.agents.verdicts import Codes, DecidedBy, Reason, Verdict
 from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import InvalidField
 
@@ -64,7 +64,7 @@ class Ruling:
 
     Attributes:
         verdict: int8[n], a `Verdict`; for grey ones that of a model that does not answer: approve.
-        by: int8[n], a `By`.
+        by: int8[n], a `DecidedBy`.
         reason: int8[n], a position in `REASONS`.
         grey: bool[n], a model may be asked.
         other: int8[n], the best verdict beside approving; what a model may answer as well.
@@ -86,7 +86,7 @@ class Ruling:
         return (Verdict.APPROVE, other) if other == Verdict.HOLD else (Verdict.APPROVE, Verdict.HOLD, other)
 
 
-def rule(evidence: Evidence, action: Actions, worth: Worth, rules: GateRules) -> Ruling:
+def rule(evidence: Evidence, action: Actions, worth: VerdictPayoff, rules: GateRules) -> Ruling:
     """The gate's verdicts on n signals."""
     from scipy.special import betainc  # noqa: PLC0415 - a tenth of a second to import; paid at first use
 
@@ -106,7 +106,7 @@ def rule(evidence: Evidence, action: Actions, worth: Worth, rules: GateRules) ->
 
 
 _FLIP, _HOLD = int(Verdict.FLIP), int(Verdict.HOLD)
-_BY_GATE = int(By.GATE)
+_BY_GATE = int(DecidedBy.GATE)
 _AGAINST, _UNCLEAR, _FOR, _LITTLE, _NO_TRADE = range(5)
 _ROW_CODES = np.array(
     [

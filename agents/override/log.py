@@ -26,7 +26,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reset:
+class BreakerReset:
     """The breaker was closed.
 
     Attributes:
@@ -49,7 +49,7 @@ class OutcomeLog:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.count = 0
-        self.resets: list[Reset] = []
+        self.resets: list[BreakerReset] = []
 
     @classmethod
     def open(cls, store: JournalStore, terms: Mapping[str, Any]) -> Self:
@@ -67,7 +67,7 @@ class OutcomeLog:
             elif kind == "outcomes":
                 log.count = rest[0] + rest[1]
             else:
-                log.resets.append(Reset(*rest))
+                log.resets.append(BreakerReset(*rest))
         plain = msgspec.to_builtins(dict(terms))
         if known != plain:
             log._write(["terms", plain])
@@ -83,7 +83,7 @@ class OutcomeLog:
     def reset(self, ordinal: int, at_us: int) -> None:
         """Put on record that the breaker is closed from a row on."""
         self._write(["reset", ordinal, at_us])
-        self.resets.append(Reset(ordinal, at_us))
+        self.resets.append(BreakerReset(ordinal, at_us))
 
     def close(self) -> None:
         """Let go of the journal."""

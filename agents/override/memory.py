@@ -33,7 +33,7 @@ _SPARE = 2048
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class RecalledOutcomes:
     """The outcomes most like a signal, as of its instant.
 
     Attributes:
@@ -160,7 +160,7 @@ class OutcomeMemory:
         *,
         weights: tuple[Singles, Singles] | None = None,
         before: int | None = None,
-    ) -> Recalled:
+    ) -> RecalledOutcomes:
         """The k known outcomes whose signals were most like a row of `situations`, as of an instant.
 
         Args:
@@ -192,11 +192,11 @@ class OutcomeMemory:
             limit, as_of_us, numbers, scale, labels, *weights, np.empty(_BLOCK, np.float32), found, distance,
         )  # fmt: skip
         order = np.lexsort((found[:used], distance[:used]))
-        recalled = Recalled(as_of_us, found[order], distance[order])
+        recalled = RecalledOutcomes(as_of_us, found[order], distance[order])
         self.check(recalled)
         return recalled
 
-    def check(self, recalled: Recalled) -> None:
+    def check(self, recalled: RecalledOutcomes) -> None:
         """Raise `LookAhead` if anything recalled was not known at the instant it was recalled for."""
         late = recalled.ordinal[self.known_at_us[recalled.ordinal] > recalled.as_of_us]
         if len(late):

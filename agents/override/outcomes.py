@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.override.worth import Actions, Worth
+from raysignal.agents.override.worth import Actions, VerdictPayoff
 from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, parse_bar
@@ -153,7 +153,7 @@ class Settler:
 
     def __init__(self, policy: Policy, horizon: Horizon) -> None:
         self.horizon = horizon
-        self._worth = Worth(policy)
+        self._worth = VerdictPayoff(policy)
         self._fill_next = int(policy.fill == "next")
         self._queues = np.zeros((0, _QUEUE), np.int64)
         self._waiting = np.zeros((0, _WAITING), np.int64)

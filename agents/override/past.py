@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Situations
 from raysignal.agents.verdicts import Codes
 from raysignal.engine.core.columns import SignalBatch
@@ -70,12 +70,12 @@ class Names:
         """How many different ones there are."""
         return len(self._places)
 
-    def labels(self) -> Labels:
+    def labels(self) -> CategoryColumn:
         """All of them."""
-        return Labels(self._codes.values, tuple(self._places))
+        return CategoryColumn(self._codes.values, tuple(self._places))
 
 
-class Past:
+class SignalColumns:
     """Columns over the rows of the stream, in its order.
 
     Attributes:
@@ -135,9 +135,9 @@ class Past:
         whole[:, : held.shape[1]] = held
         return whole
 
-    def dimensions(self) -> dict[str, Labels]:
+    def dimensions(self) -> dict[str, CategoryColumn]:
         """The cohorts that rows belong to, by dimension."""
-        found = {"source": self.source.labels(), "regime": Labels(self._regime.values, REGIMES)}
+        found = {"source": self.source.labels(), "regime": CategoryColumn(self._regime.values, REGIMES)}
         for name, names in sorted(self._categories.items()):
             if names is not None:
                 found[f"category.{name}"] = names.labels()

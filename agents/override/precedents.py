@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.override.agent import Override, Taken
+from raysignal.agents.override.agent import MemoryLookup, Override
 from raysignal.agents.override.memory import places_of
 from raysignal.agents.override.situations import Singles
 from raysignal.engine.core.digests import Floats, Ints
@@ -20,7 +20,7 @@ PRECEDENTS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class PrecedentTable:
     """The m <= `PRECEDENTS` nearest past signals of n signals, the nearest first; a row has `count` of them.
 
     Attributes:
@@ -42,7 +42,7 @@ class Shown:
     age_s: Floats
 
 
-def shown_of(agent: Override, taken: Taken) -> Shown:
+def shown_of(agent: Override, taken: MemoryLookup) -> PrecedentTable:
     """What is shown about the n signals that the agent took."""
     situations, memory = taken.situations, agent.memory
     n = len(situations)
@@ -53,7 +53,7 @@ def shown_of(agent: Override, taken: Taken) -> Shown:
         situations.scale, taken.evidence.neighbours, count, ordinal, distance,
     )  # fmt: skip
     side, asked_us = memory.side[ordinal], memory.timestamp_us[taken.first : taken.first + n]
-    return Shown(
+    return PrecedentTable(
         count=count,
         ordinal=ordinal,
         distance=distance,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import Accuracy, accuracy
 from raysignal.agents.override.follower import Follower
 from raysignal.agents.override.intervals import mean_interval
@@ -51,9 +51,9 @@ def accuracy_of(follower: Follower) -> Accuracy:
     judged[settled_rows(follower)] = True
     part = slice(start, rows)
     symbols = tuple(follower.decider.agent.encoder.symbols())
-    dimensions = {"symbol": Labels(memory.symbol[part], symbols)}
+    dimensions = {"symbol": CategoryColumn(memory.symbol[part], symbols)}
     for name, labels in follower.past.dimensions().items():
-        dimensions[name] = Labels(labels.codes[part], labels.names)
+        dimensions[name] = CategoryColumn(labels.codes[part], labels.names)
     side = memory.side[part]
     return accuracy(
         memory.action[part].copy(), side * memory.move_bps[part], memory.net_bps[part, Verdict.APPROVE],

@@ -9,7 +9,7 @@ from raysignal.engine.core.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class AgentTerms:
     """What decides about the enhanced portfolio, the model apart.
 
     Attributes:

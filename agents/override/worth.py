@@ -21,7 +21,7 @@ Actions = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
-class Worth:
+class VerdictPayoff:
     """What a stake of 1 earns under a policy when the price goes from 1 to `ratio`.
 
     Attributes:

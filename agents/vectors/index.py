@@ -11,7 +11,7 @@ import numpy as np
 
 from raysignal.agents.vectors.child import Child, ChromaFailed, Deadlines
 from raysignal.agents.vectors.folder import Folder
-from raysignal.agents.vectors.rows import KNOWN_AT, Facts, Floats, Rows, VectorRows, same_facts
+from raysignal.agents.vectors.rows import KNOWN_AT, Facts, Floats, OutcomeRows, VectorRows, same_facts
 from raysignal.engine.core.errors import InvalidField, StoreUnavailable
 
 FORMAT = 1
@@ -21,7 +21,7 @@ _FOUND = 0.9  # of them, at least
 _DEADLINES = Deadlines()
 
 
-class State(StrEnum):
+class VectorIndexState(StrEnum):
     """Whether Chroma can be asked."""
 
     READY = "ready"
@@ -41,7 +41,7 @@ class Status:
     """
 
     place: str
-    state: State
+    state: VectorIndexState
     count: int
     behind: int
     reason: str
@@ -49,7 +49,7 @@ class Status:
 
 
 @dataclass(frozen=True, slots=True)
-class Similar:
+class SimilarOutcome:
     """An outcome near a vector: its ordinal, Euclidean distance and facts."""
 
     ordinal: int
@@ -63,19 +63,26 @@ class VectorIndex:
     Made by `open`. Each call waits for the one before it; `status` never waits.
     """
 
-    def __init__(self, place: str, rows: Rows, dimensions: int, name: str, deadlines: Deadlines) -> None:
+    def __init__(
+        self, place: str, rows: OutcomeRows, dimensions: int, name: str, deadlines: Deadlines
+    ) -> None:
         self._place, self._rows, self._dimensions = place, rows, dimensions
         self._name, self._deadlines = name, deadlines
         self._turn = threading.RLock()
         self._folder: Folder | None = None
         self._child: Child | None = None
         self._batch, self._version = _BATCH, ""
-        self._state, self._count, self._reason, self._rebuilt = State.UNAVAILABLE, 0, "not opened yet", ""
+        self._state, self._count, self._reason, self._rebuilt = (
+            VectorIndexState.UNAVAILABLE,
+            0,
+            "not opened yet",
+            "",
+        )
         self._crashed = ""
 
     @classmethod
     def open(
-        cls, place: str, rows: Rows, *, dimensions: int, name: str = "outcomes",
+        cls, place: str, rows: OutcomeRows, *, dimensions: int, name: str = "outcomes",
         deadlines: Deadlines = _DEADLINES, patience_s: float = 10.0,
     ) -> Self:  # fmt: skip
         """An index that holds what `rows` does, or one that is unavailable and says why.
@@ -120,15 +127,15 @@ class VectorIndex:
     def heal(self) -> bool:
         """Open it again if it is unavailable, top it up if it is behind; whether it is whole now."""
         with self._turn:
-            if self._state is State.CLOSED:
+            if self._state is VectorIndexState.CLOSED:
                 return False
             try:
-                if self._state is State.UNAVAILABLE:
+                if self._state is VectorIndexState.UNAVAILABLE:
                     self._start()
                 self._fill()
             except (ChromaFailed, OSError) as error:
                 self._give_up(error)
-            return self._state is State.READY
+            return self._state is VectorIndexState.READY
 
     def append(self, rows: VectorRows) -> bool:
         """Take in outcomes that the truth already holds; what is there stays, and a gap before them is filled.
@@ -145,7 +152,7 @@ class VectorIndex:
                 "rows", f"{rows.start} to {rows.stop}", f"at most {self._rows.count()} outcomes"
             )
         with self._turn:
-            if self._state is not State.READY:
+            if self._state is not VectorIndexState.READY:
                 return False
             try:
                 self._fill(rows.start)
@@ -155,7 +162,7 @@ class VectorIndex:
                 self._give_up(error)
             return self._count >= rows.stop
 
-    def similar(self, vector: Floats, *, as_of_us: int, k: int) -> list[Similar]:
+    def similar(self, vector: Floats, *, as_of_us: int, k: int) -> list[SimilarOutcome]:
         """The nearest outcomes known at an instant, nearest first; at most k.
 
         Chroma's search is approximate: what it finds is true, but it may miss some.
@@ -169,7 +176,7 @@ class VectorIndex:
         vector = np.asarray(vector, np.float32).reshape(1, -1)
         self._check(vector)
         with self._turn:
-            if self._state is not State.READY:
+            if self._state is not VectorIndexState.READY:
                 raise StoreUnavailable(f"the vector index {self._place} is {self._state}: {self._reason}")
             if self._count == 0:
                 return []
@@ -181,12 +188,12 @@ class VectorIndex:
             except ChromaFailed as error:
                 self._give_up(error)
                 raise
-        return [Similar(*entry) for entry in found]
+        return [SimilarOutcome(*entry) for entry in found]
 
     def close(self) -> None:
         """End in order, so that the next opening need not read everything; nothing if it is closed."""
         with self._turn:
-            if self._state is State.READY and self._child is not None:
+            if self._state is VectorIndexState.READY and self._child is not None:
                 try:
                     self._child.finish(self._deadlines.call_s)
                     if self._folder is not None:
@@ -197,7 +204,7 @@ class VectorIndex:
                 self._child.end()
             if self._folder is not None:
                 self._folder.close()
-            self._state, self._child, self._folder = State.CLOSED, None, None
+            self._state, self._child, self._folder = VectorIndexState.CLOSED, None, None
 
     def _start(self) -> None:
         """A child, and a collection in it that equals the truth."""
@@ -277,7 +284,7 @@ class VectorIndex:
         upto = self._rows.count() if upto is None else upto
         while self._count < upto:
             self._write(self._rows.read(self._count, min(upto, self._count + self._batch)))
-        self._state, self._reason = State.READY, ""
+        self._state, self._reason = VectorIndexState.READY, ""
 
     def _write(self, rows: VectorRows) -> None:
         """Outcomes first, then the mark: after a crash between the two they are written once more."""
@@ -324,7 +331,7 @@ class VectorIndex:
         if self._child is not None:
             with suppress(OSError):
                 self._child.end()
-        self._state, self._reason = State.UNAVAILABLE, str(error)
+        self._state, self._reason = VectorIndexState.UNAVAILABLE, str(error)
         if isinstance(error, ChromaFailed) and error.fields.get("crashed"):
             self._crashed = self._reason
 

@@ -85,7 +85,7 @@ class VectorRows:
         return rows
 
 
-class Rows(Protocol):
+class OutcomeRows(Protocol):
     """The settled outcomes, numbered from 0 in the order in which they became known; they never change."""
 
     def count(self) -> int:

@@ -13,7 +13,7 @@ from raysignal.engine.core.amounts import (
 )
 from raysignal.engine.core.errors import InvalidField, OrderRejected
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.core.orders import Kind, Ticket
+from raysignal.engine.core.orders import OrderRequest, OrderType
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +93,15 @@ class Listing:
         """As the venue writes it."""
         return self.instrument.symbol
 
-    def rules(self, kind: Kind) -> OrderRules:
+    def rules(self, kind: OrderType) -> OrderRules:
         """What is asked of orders of a kind."""
-        return self.market if kind is Kind.MARKET else self.limit
+        return self.market if kind is OrderType.MARKET else self.limit
 
     def money(self, price: Decimal) -> Decimal:
         """What a size of 1 is worth at a price."""
         return product(price, self.instrument.contract_size)
 
-    def check(self, ticket: Ticket) -> None:
+    def check(self, ticket: OrderRequest) -> None:
         """Raises `OrderRejected` if the order breaks a rule: `not_trading`, `size_step`, `least_size`, `most_size`,
         `price_step`, `price_range`, `least_value`, `most_value`.
         """
@@ -127,10 +127,10 @@ class Listing:
             raise _wrong(ticket, "price_range", "price", price, expected)
         self.check_value(ticket, price)
 
-    def check_value(self, ticket: Ticket, price: Decimal) -> None:
+    def check_value(self, ticket: OrderRequest, price: Decimal) -> None:
         """Raises `OrderRejected` if the order is worth too little, or too much, at a price."""
         rules, value = self.rules(ticket.kind), product(self.money(price), ticket.quantity)
-        kind = "its limit" if ticket.kind is Kind.LIMIT else "the best price"
+        kind = "its limit" if ticket.kind is OrderType.LIMIT else "the best price"
         if value < rules.least_value:
             text = f"it is worth {plain(value)} at {kind}; expected at least {plain(rules.least_value)}"
             raise OrderRejected(ticket.client_id, "least_value", text)
@@ -139,7 +139,7 @@ class Listing:
             raise OrderRejected(ticket.client_id, "most_value", text)
 
 
-def _wrong(ticket: Ticket, reason: str, what: str, value: Decimal, expected: str) -> OrderRejected:
+def _wrong(ticket: OrderRequest, reason: str, what: str, value: Decimal, expected: str) -> OrderRejected:
     return OrderRejected(ticket.client_id, reason, f"its {what} is {plain(value)}; expected one {expected}")
 
 

@@ -1,8 +1,8 @@
 """An order as a value: what was asked for, who asked, how far it has come, and which states can follow which.
 
-A `Ticket` is what the exchange is asked for and never changes; its `client_id` follows from who asked for what, so
-that whoever asks again asks for the same order. `Progress` is how far it has come. `Order` holds both, and each new
-progress is an `Event` of its history, which is kept whole: `replay` makes the order from it again.
+A `OrderRequest` is what the exchange is asked for and never changes; its `client_id` follows from who asked for what,
+so that whoever asks again asks for the same order. `OrderStatus` is how far it has come. `Order` holds both, and each
+new progress is an `OrderEvent` of its history, which is kept whole: `replay` makes the order from it again.
 
     from, to            SENT  UNKNOWN  ACCEPTED  PARTIALLY_FILLED  FILLED  CANCELLED  EXPIRED  REJECTED
     CREATED             yes   -        -         -                 -       yes        -        -
@@ -40,7 +40,7 @@ class Side(IntEnum):
     SELL = -1
 
 
-class Kind(StrEnum):
+class OrderType(StrEnum):
     """How the price is found."""
 
     MARKET = "market"
@@ -60,7 +60,7 @@ class Purpose(StrEnum):
     FOLLOW = "follow"  # brings the position to where a signal wants it
 
 
-class State(StrEnum):
+class OrderState(StrEnum):
     """Where an order is in its life; see the module."""
 
     CREATED = "created"
@@ -80,26 +80,29 @@ class State(StrEnum):
 
 
 _ANSWERS = frozenset({
-    State.ACCEPTED, State.PARTIALLY_FILLED, State.FILLED, State.CANCELLED, State.EXPIRED, State.REJECTED,
+    OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED,
+    OrderState.REJECTED,
 })  # fmt: skip
-_ENDS_OF_A_RESTING_ONE = frozenset({State.PARTIALLY_FILLED, State.FILLED, State.CANCELLED, State.EXPIRED})
+_ENDS_OF_A_RESTING_ONE = frozenset(
+    {OrderState.PARTIALLY_FILLED, OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED}
+)
 
-FOLLOWS: dict[State, frozenset[State]] = {
-    State.CREATED: frozenset({State.SENT, State.CANCELLED}),
-    State.SENT: _ANSWERS | {State.UNKNOWN},
-    State.UNKNOWN: _ANSWERS | {State.SENT},
-    State.ACCEPTED: _ENDS_OF_A_RESTING_ONE,
-    State.PARTIALLY_FILLED: _ENDS_OF_A_RESTING_ONE,
-    State.FILLED: frozenset(),
-    State.CANCELLED: frozenset(),
-    State.EXPIRED: frozenset(),
-    State.REJECTED: frozenset(),
+FOLLOWS: dict[OrderState, frozenset[OrderState]] = {
+    OrderState.CREATED: frozenset({OrderState.SENT, OrderState.CANCELLED}),
+    OrderState.SENT: _ANSWERS | {OrderState.UNKNOWN},
+    OrderState.UNKNOWN: _ANSWERS | {OrderState.SENT},
+    OrderState.ACCEPTED: _ENDS_OF_A_RESTING_ONE,
+    OrderState.PARTIALLY_FILLED: _ENDS_OF_A_RESTING_ONE,
+    OrderState.FILLED: frozenset(),
+    OrderState.CANCELLED: frozenset(),
+    OrderState.EXPIRED: frozenset(),
+    OrderState.REJECTED: frozenset(),
 }
 """The table of the module."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class OrderRequest:
     """What an exchange is asked for.
 
     Attributes:
@@ -112,7 +115,7 @@ class Ticket:
     client_id: str
     instrument: Instrument
     side: Side
-    kind: Kind
+    kind: OrderType
     quantity: Decimal
     limit_price: Decimal | None = None
     time_in_force: TimeInForce = TimeInForce.IOC
@@ -121,7 +124,7 @@ class Ticket:
         if not (self.client_id.isascii() and self.client_id.isalnum() and len(self.client_id) <= ID_LENGTH):
             raise InvalidField("client_id", self.client_id, f"1 to {ID_LENGTH} letters and digits")
         check_positive("quantity", self.quantity)
-        if self.kind is Kind.LIMIT:
+        if self.kind is OrderType.LIMIT:
             check_positive("limit_price", self.limit_price)
             return
         if self.limit_price is not None:
@@ -135,7 +138,7 @@ class Ticket:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class OrderStatus:
     """How far an order has come.
 
     Attributes:
@@ -145,7 +148,7 @@ class Progress:
         reason: why it is in this state, in one word or a sentence; empty where that goes without saying.
     """
 
-    state: State
+    state: OrderState
     filled: Decimal = ZERO
     value: Decimal = ZERO
     fees: Decimal = ZERO
@@ -158,12 +161,12 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class OrderEvent:
     """One step of an order's history: its number, from 1 on, when it was known here, and the progress since."""
 
     number: int
     at_us: int
-    progress: Progress
+    progress: OrderStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +195,10 @@ class Order:
         last: the last event of its history, which says how far it is.
     """
 
-    ticket: Ticket
+    ticket: OrderRequest
     origin: Origin
     created_us: int
-    last: Event
+    last: OrderEvent
 
     @property
     def client_id(self) -> str:
@@ -203,35 +206,35 @@ class Order:
         return self.ticket.client_id
 
     @property
-    def state(self) -> State:
+    def state(self) -> OrderState:
         """Where it is in its life."""
         return self.last.progress.state
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> OrderStatus:
         """How far it is."""
         return self.last.progress
 
-    def advance(self, progress: Progress, at_us: int) -> "Order":
+    def advance(self, progress: OrderStatus, at_us: int) -> "Order":
         """The order after one more step.
 
         Raises:
             ImpossibleTransition: nothing has changed, or what has cannot.
         """
         check_step(self.ticket, self.progress, progress)
-        return replace(self, last=Event(self.last.number + 1, at_us, progress))
+        return replace(self, last=OrderEvent(self.last.number + 1, at_us, progress))
 
-    def turn(self, state: State, at_us: int, reason: str = "") -> "Order":
+    def turn(self, state: OrderState, at_us: int, reason: str = "") -> "Order":
         """The order in another state, with the fills it has."""
         return self.advance(replace(self.progress, state=state, reason=reason), at_us)
 
 
-def create(ticket: Ticket, origin: Origin, at_us: int) -> Order:
+def create(ticket: OrderRequest, origin: Origin, at_us: int) -> Order:
     """A new order, as it is stored before anybody hears of it."""
-    return Order(ticket, origin, at_us, Event(1, at_us, Progress(State.CREATED)))
+    return Order(ticket, origin, at_us, OrderEvent(1, at_us, OrderStatus(OrderState.CREATED)))
 
 
-def replay(ticket: Ticket, origin: Origin, history: Iterable[Event]) -> Order:
+def replay(ticket: OrderRequest, origin: Origin, history: Iterable[OrderEvent]) -> Order:
     """The order that a history leads to.
 
     Raises:
@@ -249,16 +252,16 @@ def replay(ticket: Ticket, origin: Origin, history: Iterable[Event]) -> Order:
     return order
 
 
-def check_step(ticket: Ticket, before: Progress, after: Progress) -> None:
+def check_step(ticket: OrderRequest, before: OrderStatus, after: OrderStatus) -> None:
     """Raises `ImpossibleTransition` unless `after` can follow `before`."""
     if after.state not in FOLLOWS[before.state]:
         raise _impossible(ticket, before, after, "the one does not follow the other")
     check_filled(ticket, before, after)
-    if after.state is State.PARTIALLY_FILLED and after.filled == before.filled:
+    if after.state is OrderState.PARTIALLY_FILLED and after.filled == before.filled:
         raise _impossible(ticket, before, after, "nothing was filled")
 
 
-def check_filled(ticket: Ticket, before: Progress, after: Progress) -> None:
+def check_filled(ticket: OrderRequest, before: OrderStatus, after: OrderStatus) -> None:
     """Raises `ImpossibleTransition` if what is filled shrinks, is too much, or does not go with the state."""
     if after.filled < before.filled or after.value < before.value:
         raise _impossible(ticket, before, after, "what is filled stays filled")
@@ -266,7 +269,7 @@ def check_filled(ticket: Ticket, before: Progress, after: Progress) -> None:
         raise _impossible(ticket, before, after, "value and fees change with the filled quantity only")
     if after.filled > ticket.quantity:
         raise _impossible(ticket, before, after, f"only {plain(ticket.quantity)} was ordered")
-    if (after.filled == ticket.quantity) != (after.state is State.FILLED):
+    if (after.filled == ticket.quantity) != (after.state is OrderState.FILLED):
         raise _impossible(ticket, before, after, "FILLED is the state in which all of it is")
     if after.filled and after.state in _NOTHING_FILLED:
         raise _impossible(ticket, before, after, "nothing can be filled in this state")
@@ -284,10 +287,14 @@ def client_id(venue: str, symbol: str, origin: Origin) -> str:
     return "rs" + digest.hexdigest()[: ID_LENGTH - 2]
 
 
-_NOTHING_FILLED = frozenset({State.CREATED, State.SENT, State.UNKNOWN, State.ACCEPTED, State.REJECTED})
+_NOTHING_FILLED = frozenset(
+    {OrderState.CREATED, OrderState.SENT, OrderState.UNKNOWN, OrderState.ACCEPTED, OrderState.REJECTED}
+)
 
 
-def _impossible(ticket: Ticket, before: Progress, after: Progress, why: str) -> ImpossibleTransition:
+def _impossible(
+    ticket: OrderRequest, before: OrderStatus, after: OrderStatus, why: str
+) -> ImpossibleTransition:
     return ImpossibleTransition(
         f"order {ticket.client_id} cannot go from {before.state.name} with {plain(before.filled)} filled to "
         f"{after.state.name} with {plain(after.filled)} filled: {why}",

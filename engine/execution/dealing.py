@@ -21,7 +21,7 @@ from structlog.typing import FilteringBoundLogger
 
 from raysignal.engine.core.errors import ExchangeUnreachable, StoreError, UnexplainedDifference
 from raysignal.engine.core.market_events import Instrument, Trade
-from raysignal.engine.core.orders import Order, State
+from raysignal.engine.core.orders import Order, OrderState
 from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.planning import Instruction
 from raysignal.engine.execution.trader import Trader
@@ -56,7 +56,7 @@ class Levels:
         return prices[:count], sizes[:count]
 
 
-class Dealer:
+class TradingThread:
     """See the module.
 
     Args:
@@ -231,7 +231,7 @@ class Dealer:
         state = order.state.name.lower()
         self._orders[state] = self._orders.get(state, 0) + 1
         signal_id = order.origin.signal_id
-        if order.state is not State.CREATED and signal_id in self._instructed_ns:
+        if order.state is not OrderState.CREATED and signal_id in self._instructed_ns:
             self._sent(time.monotonic_ns() - self._instructed_ns.pop(signal_id))
         progress = order.progress
         self._log.info(

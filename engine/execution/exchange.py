@@ -4,7 +4,7 @@ An adapter keeps three promises that the trader rests on:
 
 1. `submit` is idempotent. The same ticket again, at any time, is answered with the order that is there and makes no
    second one. (Binance keeps client ids unique among open orders only: its adapter has to look up before it sends.)
-2. Once `order` has said None for an id, and the wait of `Plan.resend_after_us` is over, a request with this id that is
+2. Once `order` has said None for an id, and the wait of `ExecutionPolicy.resend_after_us` is over, a request with this id that is
    still under way is not taken any more. (Binance refuses a request that is older than its `recvWindow`.)
 3. A report tells one instant: its fills add up to what it says is filled.
 """
@@ -16,7 +16,7 @@ from typing import Protocol
 
 from raysignal.engine.core.amounts import product, total
 from raysignal.engine.core.errors import OrderError
-from raysignal.engine.core.orders import Progress, Side, Ticket
+from raysignal.engine.core.orders import OrderRequest, OrderStatus, Side
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +49,15 @@ class Fill:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class OrderReport:
     """What an exchange says of one order: never CREATED, SENT or UNKNOWN.
 
     Attributes:
         fills: all of its fills so far, in their order.
     """
 
-    ticket: Ticket
-    progress: Progress
+    ticket: OrderRequest
+    progress: OrderStatus
     fills: tuple[Fill, ...] = ()
 
 
@@ -83,7 +83,7 @@ class Exchange(Protocol):
     def venue(self) -> str:
         """Its name, as instruments give it."""
 
-    def submit(self, ticket: Ticket) -> Report:
+    def submit(self, ticket: OrderRequest) -> OrderReport:
         """Place an order; see the module.
 
         Raises:
@@ -92,7 +92,7 @@ class Exchange(Protocol):
             IdentityConflict: an order with this id but another content is there.
         """
 
-    def cancel(self, client_id: str) -> Report:
+    def cancel(self, client_id: str) -> OrderReport:
         """Ask for the rest of an order to be cancelled; one that is final stays as it is.
 
         The report may still say that it is open: the request can be on its way.
@@ -101,10 +101,10 @@ class Exchange(Protocol):
             NotFound: the exchange does not know it.
         """
 
-    def order(self, client_id: str) -> Report | None:
+    def order(self, client_id: str) -> OrderReport | None:
         """An order, as it is now; None if the exchange never saw it. Final ones are remembered for good."""
 
-    def open_orders(self) -> Sequence[Report]:
+    def open_orders(self) -> Sequence[OrderReport]:
         """Every order of the account that is not final, whoever placed it."""
 
     def balances(self) -> Balances:
@@ -114,7 +114,7 @@ class Exchange(Protocol):
         """The account's fills with an ordinal above `after`, in their order, whoever placed their orders."""
 
 
-def check_report(report: Report) -> Report:
+def check_report(report: OrderReport) -> OrderReport:
     """The report itself; `OrderError` if its fills are not what it says is filled."""
     fills, said = report.fills, report.progress
     found = (

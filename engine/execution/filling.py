@@ -1,7 +1,7 @@
 """One command of the paper exchange, worked out before anything is written: what it does to orders, cash and depth.
 
-A `Turn` begins with what is kept, changes copies, and ends with what is to be kept; if it is thrown away, nothing has
-happened.
+A `PaperCommand` begins with what is kept, changes copies, and ends with what is to be kept; if it is thrown away,
+nothing has happened.
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,20 @@ from raysignal.engine.core.amounts import plain, product, share_bps, total
 from raysignal.engine.core.errors import OrderRejected
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Trade
-from raysignal.engine.core.orders import Kind, Progress, State, Ticket, TimeInForce, check_step
+from raysignal.engine.core.orders import (
+    OrderRequest,
+    OrderState,
+    OrderStatus,
+    OrderType,
+    TimeInForce,
+    check_step,
+)
 from raysignal.engine.execution.exchange import Fill
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import (
+    ConsumedLevel,
     Depth,
-    Eaten,
-    Resident,
+    RestingOrder,
     best_price,
     by_priority,
     lots_of,
@@ -28,11 +35,11 @@ from raysignal.engine.execution.matching import (
     shown_at,
     touched_by,
 )
-from raysignal.engine.execution.paper_store import Kept
+from raysignal.engine.execution.paper_store import PaperState
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class FillRules:
     """What a paper account trades, and on what terms.
 
     Attributes:
@@ -45,7 +52,7 @@ class Rules:
     latency_us: int
 
 
-class Turn:
+class PaperCommand:
     """One command; see the module.
 
     Args:
@@ -57,8 +64,8 @@ class Turn:
         fills: made by this command.
     """
 
-    def __init__(self, kept: Kept, rules: Rules, depths: Mapping[str, Depth], at_us: int) -> None:
-        self.changed: dict[str, Resident] = {}
+    def __init__(self, kept: PaperState, rules: FillRules, depths: Mapping[str, Depth], at_us: int) -> None:
+        self.changed: dict[str, RestingOrder] = {}
         self.fills: list[Fill] = []
         self._before = kept
         self._rules = rules
@@ -70,9 +77,9 @@ class Turn:
         self._last_order = kept.last_order
         self._last_fill = kept.last_fill
 
-    def end(self) -> Kept:
+    def end(self) -> PaperState:
         """What is to be kept."""
-        return Kept(
+        return PaperState(
             self._holdings,
             {name: order for name, order in self._orders.items() if not order.progress.state.final},
             self._eaten,
@@ -82,7 +89,7 @@ class Turn:
             self._before.version + 1,
         )
 
-    def place(self, ticket: Ticket) -> OrderRejected | None:
+    def place(self, ticket: OrderRequest) -> OrderRejected | None:
         """Take an order in, or keep it as rejected and say why."""
         self._last_order += 1
         depth = self._depths.get(ticket.instrument.symbol)
@@ -90,10 +97,10 @@ class Turn:
         held = ticket.limit_price
         if held is None and best is not None:
             held = ticket.instrument.exact_price(best)
-        order = Resident(
+        order = RestingOrder(
             self._last_order,
             ticket,
-            Progress(State.ACCEPTED),
+            OrderStatus(OrderState.ACCEPTED),
             self._at_us + self._rules.latency_us,
             held_price=held,
         )
@@ -101,7 +108,7 @@ class Turn:
             self._check(order)
         except OrderRejected as error:
             reason = error.fields["reason"]
-            self._put(replace(order, progress=Progress(State.REJECTED, reason=reason)))
+            self._put(replace(order, progress=OrderStatus(OrderState.REJECTED, reason=reason)))
             return error
         self._put(order)
         return None
@@ -112,9 +119,9 @@ class Turn:
         """
         for order in list(self._orders.values()):
             if not self._listed(order.ticket):
-                self._turn(order, State.EXPIRED, "instrument_changed")
+                self._turn(order, OrderState.EXPIRED, "instrument_changed")
 
-    def ask_to_cancel(self, order: Resident) -> None:
+    def ask_to_cancel(self, order: RestingOrder) -> None:
         """Let an order be cancelled once the request has arrived."""
         if order.cancels_us is None:
             self._put(replace(order, cancels_us=self._at_us + self._rules.latency_us))
@@ -138,7 +145,7 @@ class Turn:
             if order.progress.state.final:
                 continue
             if cancels:
-                self._turn(order, State.CANCELLED, "")
+                self._turn(order, OrderState.CANCELLED, "")
             elif arrivals and symbol in self._depths:
                 self._meet(order, self._depths[symbol])
 
@@ -167,18 +174,18 @@ class Turn:
             if lots:
                 self._fill(now, now.limit or 0, lots, maker=True)
 
-    def _resting(self, symbol: str) -> list[Resident]:
+    def _resting(self, symbol: str) -> list[RestingOrder]:
         return [
             order
             for order in self._orders.values()
             if order.symbol == symbol and order.arrived and not order.progress.state.final
         ]
 
-    def _listed(self, ticket: Ticket) -> bool:
+    def _listed(self, ticket: OrderRequest) -> bool:
         listing = self._rules.listings.get(ticket.instrument.symbol)
         return listing is not None and listing.instrument == ticket.instrument
 
-    def _check(self, order: Resident) -> None:
+    def _check(self, order: RestingOrder) -> None:
         ticket = order.ticket
         if not self._listed(ticket):
             text = f"{order.symbol} of {ticket.instrument.venue} is not traded here in this form"
@@ -193,7 +200,7 @@ class Turn:
             text = f"its quantity is {plain(ticket.quantity)}; the account has enough for {plain(most)}"
             raise OrderRejected(ticket.client_id, "insufficient_balance", text)
 
-    def _most(self, order: Resident, price: Decimal) -> Decimal:
+    def _most(self, order: RestingOrder, price: Decimal) -> Decimal:
         """What the account may trade, if every other order that competes with this one were filled first."""
         holdings: Holdings = self._holdings
         bps = self._rules.costs.highest_bps
@@ -208,14 +215,14 @@ class Turn:
             holdings = holdings.after(other.symbol, other.ticket.side, other.remaining, money, fee)
         return holdings.most(self._rules.listings[order.symbol], order.ticket.side, price, bps)
 
-    def _meet(self, order: Resident, depth: Depth) -> None:
+    def _meet(self, order: RestingOrder, depth: Depth) -> None:
         """An order that has arrived takes what it can, and rests or ends."""
         ticket, name = order.ticket, order.ticket.client_id
         wrong = self._wrong_value(order, depth)
         if wrong:
-            self._turn(order, State.EXPIRED, wrong)
+            self._turn(order, OrderState.EXPIRED, wrong)
             return
-        reason = "no_depth" if ticket.kind is Kind.MARKET else "limit_not_met"
+        reason = "no_depth" if ticket.kind is OrderType.MARKET else "limit_not_met"
         for piece in list(offers(depth, ticket.side, self._eaten_of(order), order.limit)):
             now = self._orders[name]
             most = self._most(now, ticket.instrument.exact_price(piece.price))
@@ -231,12 +238,12 @@ class Turn:
                 break
         left = self._orders[name]
         if ticket.time_in_force is TimeInForce.IOC or reason == "insufficient_balance":
-            self._turn(left, State.EXPIRED, reason)
+            self._turn(left, OrderState.EXPIRED, reason)
             return
         ahead = shown_at(depth, resting_side(ticket.side), left.limit or 0)
         self._put(replace(left, arrived=True, ahead=ahead))
 
-    def _wrong_value(self, order: Resident, depth: Depth) -> str:
+    def _wrong_value(self, order: RestingOrder, depth: Depth) -> str:
         """Why an order is worth too little or too much, if no book could say so when it came; else empty."""
         best = best_price(depth, order.ticket.side)
         if order.held_price is not None or best is None:
@@ -249,7 +256,7 @@ class Turn:
             return str(error.fields["reason"])
         return ""
 
-    def _fill(self, order: Resident, price: int, lots: int, *, maker: bool) -> None:
+    def _fill(self, order: RestingOrder, price: int, lots: int, *, maker: bool) -> None:
         ticket, before = order.ticket, order.progress
         instrument = ticket.instrument
         quantity, at = instrument.exact_size(lots), instrument.exact_price(price)
@@ -269,25 +276,25 @@ class Turn:
         )
         self.fills.append(fill)
         filled = total((before.filled, quantity))
-        state = State.FILLED if filled == ticket.quantity else State.PARTIALLY_FILLED
-        after = Progress(state, filled, total((before.value, fill.value)), total((before.fees, fee)))
+        state = OrderState.FILLED if filled == ticket.quantity else OrderState.PARTIALLY_FILLED
+        after = OrderStatus(state, filled, total((before.value, fill.value)), total((before.fees, fee)))
         check_step(ticket, before, after)
         self._put(replace(order, progress=after))
         self._holdings = self._holdings.after(order.symbol, ticket.side, quantity, money, fee)
 
-    def _turn(self, order: Resident, state: State, reason: str) -> None:
+    def _turn(self, order: RestingOrder, state: OrderState, reason: str) -> None:
         after = replace(order.progress, state=state, reason=reason)
         check_step(order.ticket, order.progress, after)
         self._put(replace(order, progress=after))
 
-    def _eaten_of(self, order: Resident) -> dict[int, Eaten]:
+    def _eaten_of(self, order: RestingOrder) -> dict[int, ConsumedLevel]:
         return self._eaten.get((order.symbol, opposing_side(order.ticket.side)), {})
 
-    def _eat(self, order: Resident, price: int, shown: int, lots: int) -> None:
+    def _eat(self, order: RestingOrder, price: int, shown: int, lots: int) -> None:
         levels = self._eaten.setdefault((order.symbol, opposing_side(order.ticket.side)), {})
         before = levels.get(price)
         taken = before.taken if before is not None and before.shown == shown else 0
-        levels[price] = Eaten(taken + lots, shown)
+        levels[price] = ConsumedLevel(taken + lots, shown)
 
-    def _put(self, order: Resident) -> None:
+    def _put(self, order: RestingOrder) -> None:
         self._orders[order.ticket.client_id] = self.changed[order.ticket.client_id] = order

@@ -24,7 +24,7 @@ from raysignal.engine.core.orders import Side
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldPosition:
     """A position: its quantity, negative for short, and the money that one unit was last traded for."""
 
     quantity: Decimal
@@ -36,7 +36,7 @@ class Holdings:
     """Cash and positions of an account, by symbol."""
 
     cash: Decimal
-    positions: Mapping[str, Held] = field(default_factory=dict)
+    positions: Mapping[str, HeldPosition] = field(default_factory=dict)
 
     def quantity(self, symbol: str) -> Decimal:
         """What is held of a symbol."""
@@ -47,7 +47,7 @@ class Holdings:
         """With so much more bought or sold, each unit for `money`."""
         signed = product(Decimal(int(side)), quantity)
         cash = total((self.cash, minus(product(signed, money)), minus(fee)))
-        held = Held(total((self.quantity(symbol), signed)), money)
+        held = HeldPosition(total((self.quantity(symbol), signed)), money)
         return Holdings(cash, {**self.positions, symbol: held})
 
     def most(self, listing: Listing, side: Side, price: Decimal, fee_bps: Decimal) -> Decimal:

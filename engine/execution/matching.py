@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from raysignal.engine.core.amounts import less, units
 from raysignal.engine.core.market_events import Instrument, Trade
-from raysignal.engine.core.orders import Progress, Side, Ticket
+from raysignal.engine.core.orders import OrderRequest, OrderStatus, Side
 
 Longs = npt.NDArray[np.int64]
 BIDS, ASKS = 0, 1
@@ -38,7 +38,7 @@ class Depth(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Eaten:
+class ConsumedLevel:
     """What the account took from a level, in lots, since the level showed `shown`."""
 
     taken: int
@@ -55,7 +55,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Resident:
+class RestingOrder:
     """An order at the paper exchange.
 
     Attributes:
@@ -68,8 +68,8 @@ class Resident:
     """
 
     ordinal: int
-    ticket: Ticket
-    progress: Progress
+    ticket: OrderRequest
+    progress: OrderStatus
     arrives_us: int
     arrived: bool = False
     cancels_us: int | None = None
@@ -124,7 +124,9 @@ def best_price(depth: Depth, side: Side) -> int | None:
     return int(prices[0]) if len(prices) else None
 
 
-def offers(depth: Depth, side: Side, eaten: Mapping[int, Eaten], limit: int | None) -> Iterator[Slice]:
+def offers(
+    depth: Depth, side: Side, eaten: Mapping[int, ConsumedLevel], limit: int | None
+) -> Iterator[Slice]:
     """What an order can take, best first, down to its limit."""
     best = best_price(depth, side)
     if best is None or (limit is not None and (best - limit) * side > 0):
@@ -146,7 +148,7 @@ def shown_at(depth: Depth, side: int, price: int) -> int:
     return int(sizes[found[0]]) if len(found) else 0
 
 
-def still_eaten(depth: Depth, side: int, eaten: Mapping[int, Eaten]) -> Mapping[int, Eaten]:
+def still_eaten(depth: Depth, side: int, eaten: Mapping[int, ConsumedLevel]) -> Mapping[int, ConsumedLevel]:
     """Those levels that have not changed since."""
     if not eaten:
         return eaten
@@ -163,12 +165,12 @@ def still_eaten(depth: Depth, side: int, eaten: Mapping[int, Eaten]) -> Mapping[
     return {price: eaten[price] for price in wanted[same].tolist()}
 
 
-def by_priority(orders: Iterable[Resident]) -> list[Resident]:
+def by_priority(orders: Iterable[RestingOrder]) -> list[RestingOrder]:
     """Orders of one side that rest: better limits first, among equals the older."""
     return sorted(orders, key=lambda order: (-order.ticket.side * (order.limit or 0), order.ordinal))
 
 
-def touched_by(trade: Trade, orders: Iterable[Resident]) -> list[tuple[Resident, int, int]]:
+def touched_by(trade: Trade, orders: Iterable[RestingOrder]) -> list[tuple[RestingOrder, int, int]]:
     """What a trade does to the orders of its instrument that rest: each with what it is filled by, and what is
     ahead of it afterwards; those that nothing happens to are left out.
     """

@@ -40,13 +40,13 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.listings import USUAL_COSTS, Costs, Listing
 from raysignal.engine.core.market_events import Trade
-from raysignal.engine.core.orders import State, Ticket
+from raysignal.engine.core.orders import OrderRequest, OrderState
 from raysignal.engine.database.database import Database
-from raysignal.engine.execution.exchange import Balances, Fill, Report
-from raysignal.engine.execution.filling import Rules, Turn
+from raysignal.engine.execution.exchange import Balances, Fill, OrderReport
+from raysignal.engine.execution.filling import FillRules, PaperCommand
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import ASKS, BIDS, Depth, still_eaten
-from raysignal.engine.execution.paper_store import Kept, PaperStore
+from raysignal.engine.execution.paper_store import PaperState, PaperStore
 
 PUT_BACK_US = 5_000_000
 """Instants go back by less where messages overtake each other; by more where the clock was wrong and was put right."""
@@ -85,11 +85,11 @@ class PaperExchange:
             if listing.instrument.venue != venue:
                 raise InvalidField("listings", listing.instrument.venue, f"instruments of {venue}")
         self._venue, self._currency = venue, currency
-        self._rules = Rules({listing.symbol: listing for listing in listings}, costs, latency_us)
+        self._rules = FillRules({listing.symbol: listing for listing in listings}, costs, latency_us)
         self._opening = Holdings(cash)
         self._store = PaperStore(database, account)
         self._depths: dict[str, Depth] = {}
-        self._kept: Kept | None = self._open()
+        self._kept: PaperState | None = self._open()
         self._clock_us = self._kept.clock_us
 
     @property
@@ -107,7 +107,7 @@ class PaperExchange:
         """The latest instant it was told of; one that is long before it counts as the new time."""
         return self._clock_us
 
-    def submit(self, ticket: Ticket) -> Report:
+    def submit(self, ticket: OrderRequest) -> OrderReport:
         """See `Exchange`. Also an order that was rejected is remembered, and rejected again."""
         with self._answering():
             there = self._store.report(ticket.client_id)
@@ -121,12 +121,12 @@ class PaperExchange:
                 return self._report(ticket.client_id)
         if there.ticket != ticket:
             raise IdentityConflict(ticket.client_id)
-        if there.progress.state is State.REJECTED:
+        if there.progress.state is OrderState.REJECTED:
             reason = there.progress.reason
             raise OrderRejected(ticket.client_id, reason, f"it was rejected before: {reason}")
         return there
 
-    def cancel(self, client_id: str) -> Report:
+    def cancel(self, client_id: str) -> OrderReport:
         """See `Exchange`."""
         with self._answering():
             order = self._state().orders.get(client_id)
@@ -137,12 +137,12 @@ class PaperExchange:
                 self._end(turn)
             return self._report(client_id)
 
-    def order(self, client_id: str) -> Report | None:
+    def order(self, client_id: str) -> OrderReport | None:
         """See `Exchange`."""
         with self._answering():
             return self._store.report(client_id)
 
-    def open_orders(self) -> Sequence[Report]:
+    def open_orders(self) -> Sequence[OrderReport]:
         """See `Exchange`."""
         with self._answering():
             orders = sorted(self._state().orders.values(), key=lambda order: order.ordinal)
@@ -206,15 +206,15 @@ class PaperExchange:
         if at_us > self._clock_us or at_us < self._clock_us - PUT_BACK_US:
             self._clock_us = at_us
 
-    def _state(self) -> Kept:
+    def _state(self) -> PaperState:
         if self._kept is None:
             self._kept = self._open()
         return self._kept
 
-    def _open(self) -> Kept:
+    def _open(self) -> PaperState:
         """What is kept, without orders in an instrument that is written otherwise now."""
         kept = self._store.open(self._venue, self._currency, self._opening)
-        turn = Turn(kept, self._rules, {}, kept.clock_us)
+        turn = PaperCommand(kept, self._rules, {}, kept.clock_us)
         turn.expire_unlisted()
         if not turn.changed:
             return kept
@@ -222,10 +222,10 @@ class PaperExchange:
         self._store.write(kept, after, turn.changed, [])
         return after
 
-    def _turn(self) -> Turn:
-        return Turn(self._state(), self._rules, self._depths, self._clock_us)
+    def _turn(self) -> PaperCommand:
+        return PaperCommand(self._state(), self._rules, self._depths, self._clock_us)
 
-    def _end(self, turn: Turn) -> None:
+    def _end(self, turn: PaperCommand) -> None:
         """Write what the command did, if it did anything."""
         before, after = self._state(), turn.end()
         if not turn.changed:
@@ -251,7 +251,7 @@ class PaperExchange:
             eaten = {place: levels for place, levels in {**kept.eaten, **changed}.items() if levels}
             self._kept = replace(kept, eaten=eaten)
 
-    def _report(self, client_id: str) -> Report:
+    def _report(self, client_id: str) -> OrderReport:
         report = self._store.report(client_id)
         if report is None:
             raise NotFound(f"the exchange does not know order {client_id}", client_id=client_id)

@@ -8,9 +8,9 @@ from sqlalchemy import Connection, RowMapping, delete, select, text, update
 
 from raysignal.engine.core.errors import Fenced, InvalidField
 from raysignal.engine.database.database import Database
-from raysignal.engine.execution.exchange import Fill, Report
-from raysignal.engine.execution.holdings import Held, Holdings
-from raysignal.engine.execution.matching import Eaten, Resident
+from raysignal.engine.execution.exchange import Fill, OrderReport
+from raysignal.engine.execution.holdings import HeldPosition, Holdings
+from raysignal.engine.execution.matching import ConsumedLevel, RestingOrder
 from raysignal.engine.execution.rows import (
     fill_of,
     fill_values,
@@ -30,7 +30,7 @@ from raysignal.engine.execution.tables import (
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PaperState:
     """The state of a paper account: all that its next command depends on, but for the market.
 
     Attributes:
@@ -41,8 +41,8 @@ class Kept:
     """
 
     holdings: Holdings
-    orders: Mapping[str, Resident] = field(default_factory=dict)
-    eaten: Mapping[tuple[str, int], Mapping[int, Eaten]] = field(default_factory=dict)
+    orders: Mapping[str, RestingOrder] = field(default_factory=dict)
+    eaten: Mapping[tuple[str, int], Mapping[int, ConsumedLevel]] = field(default_factory=dict)
     clock_us: int = 0
     last_order: int = 0
     last_fill: int = 0
@@ -56,7 +56,7 @@ class PaperStore:
         self.account = account
         self._database = database
 
-    def open(self, venue: str, currency: str, holdings: Holdings) -> Kept:
+    def open(self, venue: str, currency: str, holdings: Holdings) -> PaperState:
         """What is kept; an account that is new begins with `holdings`.
 
         Raises:
@@ -76,7 +76,9 @@ class PaperStore:
                     raise InvalidField(name, value, f"{row[name]!r}, as paper account {self.account} has it")
             return self._read(connection, row)
 
-    def write(self, before: Kept, after: Kept, changed: Mapping[str, Resident], fills: list[Fill]) -> None:
+    def write(
+        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill]
+    ) -> None:
         """One command: all of what it changed, or nothing. `before` is what was kept when it began, `changed` the
         orders that are new or not what they were.
 
@@ -104,7 +106,7 @@ class PaperStore:
             if fills:
                 self._write_depth(connection, after)
 
-    def report(self, client_id: str) -> Report | None:
+    def report(self, client_id: str) -> OrderReport | None:
         """An order, final or not; None if there is none."""
         with self._database.reading() as connection:
             row = connection.execute(
@@ -119,7 +121,7 @@ class PaperStore:
                 .where(PAPER_FILLS.c.account == self.account, PAPER_FILLS.c.client_id == client_id)
                 .order_by(PAPER_FILLS.c.ordinal)
             ).mappings()
-            return Report(
+            return OrderReport(
                 ticket_of(_plain(row)),
                 progress_of(_plain(row)),
                 tuple(fill_of(_plain(fill)) for fill in fills),
@@ -140,7 +142,7 @@ class PaperStore:
         new = {name: insert.excluded[name] for name in values if name not in keys}
         connection.execute(insert.on_conflict_do_update(index_elements=list(keys), set_=new))
 
-    def _write_depth(self, connection: Connection, after: Kept) -> None:
+    def _write_depth(self, connection: Connection, after: PaperState) -> None:
         connection.execute(delete(PAPER_DEPTH).where(PAPER_DEPTH.c.account == self.account))
         rows = [
             {
@@ -157,7 +159,7 @@ class PaperStore:
         if rows:
             connection.execute(PAPER_DEPTH.insert(), rows)
 
-    def _read(self, connection: Connection, account: RowMapping) -> Kept:
+    def _read(self, connection: Connection, account: RowMapping) -> PaperState:
         orders = connection.execute(
             select(PAPER_ORDERS).where(PAPER_ORDERS.c.account == self.account, text(OPEN_STATES))
         ).mappings()
@@ -167,13 +169,14 @@ class PaperStore:
         depth = connection.execute(
             select(PAPER_DEPTH).where(PAPER_DEPTH.c.account == self.account)
         ).mappings()
-        eaten: dict[tuple[str, int], dict[int, Eaten]] = {}
+        eaten: dict[tuple[str, int], dict[int, ConsumedLevel]] = {}
         for row in depth:
             side = eaten.setdefault((row["symbol"], row["side"]), {})
-            side[row["price"]] = Eaten(row["taken"], row["shown"])
-        return Kept(
+            side[row["price"]] = ConsumedLevel(row["taken"], row["shown"])
+        return PaperState(
             Holdings(
-                account["cash"], {row["symbol"]: Held(row["quantity"], row["mark"]) for row in positions}
+                account["cash"],
+                {row["symbol"]: HeldPosition(row["quantity"], row["mark"]) for row in positions},
             ),
             {row["client_id"]: _order_of(_plain(row)) for row in orders},
             eaten,
@@ -188,7 +191,7 @@ def _plain(row: RowMapping) -> Mapping[str, Any]:
     return {str(name): value for name, value in row.items()}
 
 
-def _order_values(order: Resident) -> dict[str, Any]:
+def _order_values(order: RestingOrder) -> dict[str, Any]:
     return {
         "client_id": order.ticket.client_id,
         "ordinal": order.ordinal,
@@ -202,8 +205,8 @@ def _order_values(order: Resident) -> dict[str, Any]:
     }
 
 
-def _order_of(row: Mapping[str, Any]) -> Resident:
-    return Resident(
+def _order_of(row: Mapping[str, Any]) -> RestingOrder:
+    return RestingOrder(
         row["ordinal"], ticket_of(row), progress_of(row), row["arrives_us"], row["arrived"], row["cancels_us"],
         row["ahead"], row["held_price"],
     )  # fmt: skip

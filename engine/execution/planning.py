@@ -5,7 +5,7 @@ A BUY wants a long position; a SELL wants none (long-flat) or a short one (long-
 fees and for prices that move. A position that is on the wanted side already is left alone, unless it is so small that
 the venue takes no order for it: it could never be closed, so it counts as none and becomes a part of the new one. A
 signal that is too old opens nothing any more, but still closes what it says should not be held. Each signal leads to
-one order at most, and to one `Outcome`, which is stored.
+one order at most, and to one `TargetOutcome`, which is stored.
 """
 
 from dataclasses import dataclass
@@ -29,11 +29,11 @@ from raysignal.engine.core.amounts import (
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, MICROSECONDS
 from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.orders import Kind, Origin, Side, Ticket, TimeInForce, client_id
+from raysignal.engine.core.orders import OrderRequest, OrderType, Origin, Side, TimeInForce, client_id
 from raysignal.engine.core.signals import Action, Signal
 
 
-class Outcome(StrEnum):
+class TargetOutcome(StrEnum):
     """What a signal led to."""
 
     ORDERED = "ordered"
@@ -79,7 +79,7 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ExecutionPolicy:
     """How an account follows signals.
 
     Attributes:
@@ -96,7 +96,7 @@ class Plan:
     side: policy.Side = "long-flat"
     weight: Decimal = Decimal(1)
     margin_bps: Decimal = Decimal(50)
-    kind: Kind = Kind.MARKET
+    kind: OrderType = OrderType.MARKET
     offset_bps: Decimal = ZERO
     rest_us: int = 3_600 * MICROSECONDS
     good_for_us: int = DAY_US
@@ -122,37 +122,39 @@ def decide(
     held: Decimal,
     cash: Decimal,
     listing: Listing,
-    plan: Plan,
+    plan: ExecutionPolicy,
     now_us: int,
-) -> tuple[Ticket, Origin] | Outcome:
+) -> tuple[OrderRequest, Origin] | TargetOutcome:
     """The order that a signal leads to, or why there is none.
 
     `held` is the position in the symbol, `cash` what is free of others' positions.
     """
     if instruction.action is Action.HOLD:
-        return Outcome.HOLD
+        return TargetOutcome.HOLD
     side = Side(int(instruction.action))
     old = now_us - instruction.known_at_us > plan.good_for_us
     closes_only = old or (side is Side.SELL and plan.side == "long-flat")
-    limit = None if plan.kind is Kind.MARKET else _limit(instruction.price, side, listing, plan)
+    limit = None if plan.kind is OrderType.MARKET else _limit(instruction.price, side, listing, plan)
     price = instruction.price if limit is None else limit
     on_its_side = product(held, Decimal(int(side)))
     if on_its_side > 0 and _tradable(on_its_side, price, listing, plan) is not None:
-        return Outcome.ALREADY_HELD
+        return TargetOutcome.ALREADY_HELD
     if closes_only and on_its_side >= 0:
-        return Outcome.TOO_OLD if old else Outcome.NOTHING_TO_SELL
+        return TargetOutcome.TOO_OLD if old else TargetOutcome.NOTHING_TO_SELL
     size = ZERO if closes_only else _size(instruction.price, held, cash, listing, plan)
     quantity = _tradable(max(less(size, on_its_side), ZERO), price, listing, plan)
     if quantity is None:
-        return Outcome.TOO_SMALL
+        return TargetOutcome.TOO_SMALL
     origin = Origin(account, instruction.strategy, instruction.signal_id)
     identity = client_id(listing.instrument.venue, listing.symbol, origin)
     if limit is None:
-        return Ticket(identity, listing.instrument, side, Kind.MARKET, quantity), origin
-    return Ticket(identity, listing.instrument, side, Kind.LIMIT, quantity, limit, TimeInForce.GTC), origin
+        return OrderRequest(identity, listing.instrument, side, OrderType.MARKET, quantity), origin
+    return OrderRequest(
+        identity, listing.instrument, side, OrderType.LIMIT, quantity, limit, TimeInForce.GTC
+    ), origin
 
 
-def _size(price: Decimal, held: Decimal, cash: Decimal, listing: Listing, plan: Plan) -> Decimal:
+def _size(price: Decimal, held: Decimal, cash: Decimal, listing: Listing, plan: ExecutionPolicy) -> Decimal:
     money = listing.money(price)
     free = total((cash, product(held, money)))
     if free <= 0:
@@ -161,7 +163,7 @@ def _size(price: Decimal, held: Decimal, cash: Decimal, listing: Listing, plan: 
     return affordable(product(free, plan.weight), each, listing.rules(plan.kind).step)
 
 
-def _tradable(quantity: Decimal, price: Decimal, listing: Listing, plan: Plan) -> Decimal | None:
+def _tradable(quantity: Decimal, price: Decimal, listing: Listing, plan: ExecutionPolicy) -> Decimal | None:
     """The quantity as the exchange takes it, never more than that; None where it takes none so small."""
     rules, money = listing.rules(plan.kind), listing.money(price)
     most = [quantity] + ([] if rules.most is None else [rules.most])
@@ -171,7 +173,7 @@ def _tradable(quantity: Decimal, price: Decimal, listing: Listing, plan: Plan) -
     return None if rounded < rules.least or product(money, rounded) < rules.least_value else rounded
 
 
-def _limit(price: Decimal, side: Side, listing: Listing, plan: Plan) -> Decimal:
+def _limit(price: Decimal, side: Side, listing: Listing, plan: ExecutionPolicy) -> Decimal:
     """Rounded to our side of the offset, but never to 0."""
     offset = share_bps(price, plan.offset_bps)
     if side is Side.BUY:

@@ -10,12 +10,12 @@ from decimal import Decimal
 
 from raysignal.engine.core.amounts import ZERO, less, plain
 from raysignal.engine.core.orders import Order
-from raysignal.engine.execution.exchange import Balances, Fill, Report
+from raysignal.engine.execution.exchange import Balances, Fill, OrderReport
 from raysignal.engine.execution.store import Adjustment, Position
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class Reconciliation:
     """What a comparison found.
 
     Attributes:
@@ -37,10 +37,10 @@ def compare(
     positions: Mapping[str, Position],
     cash: Decimal,
     balances: Balances,
-    open_orders: Sequence[Report],
+    open_orders: Sequence[OrderReport],
     fills: Iterable[Fill],
     stored_fills: Iterable[Fill],
-) -> Comparison:
+) -> Reconciliation:
     """Compare; `orders` are those stored among the ones that the exchange speaks of, by client id."""
     foreign = [_foreign(report, orders.get(report.ticket.client_id)) for report in open_orders]
     found = [sentence for sentence in foreign if sentence]
@@ -65,10 +65,10 @@ def compare(
             f"cash: {plain(balances.cash)} {currency} at the exchange, {plain(cash)} by the stored fills"
         )
     last_fill = max((fill.ordinal for fill in told), default=0)
-    return Comparison(tuple(found), tuple(adjustments), can_be_accepted, last_fill)
+    return Reconciliation(tuple(found), tuple(adjustments), can_be_accepted, last_fill)
 
 
-def _foreign(report: Report, order: Order | None) -> str:
+def _foreign(report: OrderReport, order: Order | None) -> str:
     name = report.ticket.client_id
     if order is None:
         return f"order {name} ({report.ticket}) is open at the exchange and not stored here"

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.core.orders import Kind, Progress, Side, State, Ticket, TimeInForce
+from raysignal.engine.core.orders import OrderRequest, OrderState, OrderStatus, OrderType, Side, TimeInForce
 from raysignal.engine.execution.exchange import Fill
 
 
-def ticket_values(ticket: Ticket) -> dict[str, Any]:
+def ticket_values(ticket: OrderRequest) -> dict[str, Any]:
     """Without the client id, which is a key."""
     instrument = ticket.instrument
     return {
@@ -25,23 +25,23 @@ def ticket_values(ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def ticket_of(row: Mapping[str, Any]) -> Ticket:
+def ticket_of(row: Mapping[str, Any]) -> OrderRequest:
     """The ticket of a row."""
     instrument = Instrument(
         row["venue"], row["symbol"], row["price_decimals"], row["size_decimals"], row["contract_size"]
     )
-    return Ticket(
+    return OrderRequest(
         row["client_id"],
         instrument,
         Side(row["side"]),
-        Kind(row["kind"]),
+        OrderType(row["kind"]),
         row["quantity"],
         row["limit_price"],
         TimeInForce(row["time_in_force"]),
     )
 
 
-def progress_values(progress: Progress) -> dict[str, Any]:
+def progress_values(progress: OrderStatus) -> dict[str, Any]:
     """All of it."""
     return {
         "state": progress.state.value,
@@ -52,9 +52,9 @@ def progress_values(progress: Progress) -> dict[str, Any]:
     }
 
 
-def progress_of(row: Mapping[str, Any]) -> Progress:
+def progress_of(row: Mapping[str, Any]) -> OrderStatus:
     """The progress of a row."""
-    return Progress(State(row["state"]), row["filled"], row["value"], row["fees"], row["reason"])
+    return OrderStatus(OrderState(row["state"]), row["filled"], row["value"], row["fees"], row["reason"])
 
 
 def fill_values(account: str, fill: Fill) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, text, updat
 
 from raysignal.engine.core.amounts import ZERO, less, minus, product, total
 from raysignal.engine.core.errors import InvalidField, NotFound, OrderError
-from raysignal.engine.core.orders import Event, Order, Origin, Purpose, replay
+from raysignal.engine.core.orders import Order, OrderEvent, Origin, Purpose, replay
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.exchange import Fill
-from raysignal.engine.execution.planning import Instruction, Outcome
+from raysignal.engine.execution.planning import Instruction, TargetOutcome
 from raysignal.engine.execution.rows import (
     fill_of,
     fill_values,
@@ -155,12 +155,12 @@ class OrderStore:
                 select(func.max(ORDER_SIGNALS.c.known_at_us)).where(
                     ORDER_SIGNALS.c.account == self.account,
                     ORDER_SIGNALS.c.symbol == symbol,
-                    ORDER_SIGNALS.c.outcome.not_in([Outcome.HOLD.value, Outcome.LATE.value]),
+                    ORDER_SIGNALS.c.outcome.not_in([TargetOutcome.HOLD.value, TargetOutcome.LATE.value]),
                 )
             ).scalar_one()
         return found
 
-    def outcomes(self) -> dict[str, Outcome | None]:
+    def outcomes(self) -> dict[str, TargetOutcome | None]:
         """What every signal led to, by id; None for those that wait."""
         with self._database.reading() as connection:
             rows = connection.execute(
@@ -168,9 +168,9 @@ class OrderStore:
                 .where(ORDER_SIGNALS.c.account == self.account)
                 .order_by(ORDER_SIGNALS.c.ordinal)
             )
-            return {signal: None if outcome is None else Outcome(outcome) for signal, outcome in rows}
+            return {signal: None if outcome is None else TargetOutcome(outcome) for signal, outcome in rows}
 
-    def leave(self, signal_id: str, outcome: Outcome, at_us: int) -> bool:
+    def leave(self, signal_id: str, outcome: TargetOutcome, at_us: int) -> bool:
         """A signal leads to no order; False if it was decided before."""
         with self._database.writing() as connection:
             return self._decide(connection, signal_id, at_us, outcome=outcome.value)
@@ -180,7 +180,7 @@ class OrderStore:
         with self._database.writing() as connection:
             signal, name = order.origin.signal_id, order.client_id
             if not self._decide(
-                connection, signal, order.created_us, outcome=Outcome.ORDERED.value, client_id=name
+                connection, signal, order.created_us, outcome=TargetOutcome.ORDERED.value, client_id=name
             ):
                 return False
             connection.execute(insert(ORDERS).values(**_order_values(order)))
@@ -236,7 +236,7 @@ class OrderStore:
             found = connection.execute(rows.order_by(ORDERS.c.created_us, ORDERS.c.client_id)).mappings()
             return [_order(_plain(row)) for row in found]
 
-    def history(self, client_id: str) -> list[Event]:
+    def history(self, client_id: str) -> list[OrderEvent]:
         """Every step of an order, and a check that they lead to it.
 
         Raises:
@@ -252,7 +252,7 @@ class OrderStore:
                 .where(ORDER_EVENTS.c.client_id == client_id, ORDER_EVENTS.c.number <= order.last.number)
                 .order_by(ORDER_EVENTS.c.number)
             ).mappings()
-            events = [Event(row["number"], row["at_us"], progress_of(_plain(row))) for row in rows]
+            events = [OrderEvent(row["number"], row["at_us"], progress_of(_plain(row))) for row in rows]
         if replay(order.ticket, order.origin, events) != order:
             raise OrderError(f"the stored history of order {client_id} does not lead to what is stored of it")
         return events
@@ -368,7 +368,7 @@ def _order(row: Mapping[str, Any]) -> Order:
     origin = Origin(
         row["account"], row["strategy"], row["signal_id"], Purpose(row["purpose"]), row["attempt"]
     )
-    last = Event(row["number"], row["changed_us"], progress_of(row))
+    last = OrderEvent(row["number"], row["changed_us"], progress_of(row))
     return Order(ticket_of(row), origin, row["created_us"], last)
 
 
@@ -389,5 +389,5 @@ def _order_values(order: Order) -> dict[str, Any]:
     }
 
 
-def _event_values(event: Event) -> dict[str, Any]:
+def _event_values(event: OrderEvent) -> dict[str, Any]:
     return {"number": event.number, "at_us": event.at_us, **progress_values(event.progress)}

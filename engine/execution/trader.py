@@ -10,8 +10,8 @@ leaves. So whatever dies where, what was or may have been sent is stored, with t
 
 *Fates that are not known.* An order that was sent and not answered is UNKNOWN, and is looked up by its id. If the
 exchange has it, that is its fate. If the exchange never saw it, it is sent again under the same id, but not before
-`Plan.resend_after_us`. An order that could not be sent within `Plan.good_for_us` and would open a position is cancelled
-instead; one that closes a position is never too late.
+`ExecutionPolicy.resend_after_us`. An order that could not be sent within `ExecutionPolicy.good_for_us` and would open
+a position is cancelled instead; one that closes a position is never too late.
 
 *One at a time.* While an order of a symbol is open, signals of that symbol wait; of several that wait, the last one
 counts. An order that rests is cancelled for them.
@@ -35,10 +35,10 @@ from raysignal.engine.core.errors import (
     UnexplainedDifference,
 )
 from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.orders import Order, State, create
-from raysignal.engine.execution.exchange import Exchange, Report, check_report
-from raysignal.engine.execution.planning import Instruction, Outcome, Plan, decide
-from raysignal.engine.execution.reconciling import Comparison, compare
+from raysignal.engine.core.orders import Order, OrderState, create
+from raysignal.engine.execution.exchange import Exchange, OrderReport, check_report
+from raysignal.engine.execution.planning import ExecutionPolicy, Instruction, TargetOutcome, decide
+from raysignal.engine.execution.reconciling import Reconciliation, compare
 from raysignal.engine.execution.store import Account, OrderStore, Position
 
 _LOOKS = 3  # at figures that may change while they are read
@@ -50,7 +50,7 @@ _TOO_LATE = "too late to open a position"
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class StartReport:
     """What `start` found.
 
     Attributes:
@@ -76,7 +76,7 @@ class Trader:
         store: OrderStore,
         exchange: Exchange,
         listings: Mapping[str, Listing],
-        plan: Plan,
+        plan: ExecutionPolicy,
         *,
         identity: str = "",
     ) -> None:
@@ -100,7 +100,7 @@ class Trader:
         """Whether `work` may have something to do: a signal waits, or an order is open."""
         return not self._idle
 
-    def start(self, now_us: int, *, accept_differences: bool = False) -> Started:
+    def start(self, now_us: int, *, accept_differences: bool = False) -> StartReport:
         """Compare what is stored with the exchange; trade only from then on. With `accept_differences`, take over
         the exchange's cash and positions, and note by how much they differed; orders that it has forgotten are over.
 
@@ -114,7 +114,7 @@ class Trader:
         found = None
         for _ in range(_LOOKS):
             for order in self._store.orders(open_only=True):
-                if order.state is State.CREATED:
+                if order.state is OrderState.CREATED:
                     continue
                 seen = self._look_up(order, now_us, may_be_forgotten=accept_differences)
                 seen = seen or self._unknown(order, now_us, _NEVER_SEEN)
@@ -132,7 +132,7 @@ class Trader:
         else:
             raise self._unexplained(found)
         self._ready = True
-        return Started(tuple(changed.values()), found.differences)
+        return StartReport(tuple(changed.values()), found.differences)
 
     def take(self, instruction: Instruction) -> bool:
         """Store a signal, to be acted on by `work`; False if it is stored already, here or for another account."""
@@ -174,9 +174,9 @@ class Trader:
         for instruction in waiting:
             symbol = self._exchange_symbol(instruction)
             if symbol is None:
-                self._store.leave(instruction.signal_id, Outcome.NOT_TRADED, now_us)
+                self._store.leave(instruction.signal_id, TargetOutcome.NOT_TRADED, now_us)
             elif last[symbol] is not instruction:
-                self._store.leave(instruction.signal_id, Outcome.SUPERSEDED, now_us)
+                self._store.leave(instruction.signal_id, TargetOutcome.SUPERSEDED, now_us)
             elif symbol not in taken:
                 made += self._follow(instruction, now_us)
         return made
@@ -184,7 +184,7 @@ class Trader:
     def _follow(self, instruction: Instruction, now_us: int) -> list[Order]:
         latest_us = self._store.latest_decided_us(instruction.symbol)
         if latest_us is not None and instruction.known_at_us < latest_us:
-            self._store.leave(instruction.signal_id, Outcome.LATE, now_us)
+            self._store.leave(instruction.signal_id, TargetOutcome.LATE, now_us)
             return []
         listing = self._listings[instruction.symbol]
         positions = self._store.positions()
@@ -197,7 +197,7 @@ class Trader:
             plan=self._plan,
             now_us=now_us,
         )
-        if isinstance(decision, Outcome):
+        if isinstance(decision, TargetOutcome):
             self._store.leave(instruction.signal_id, decision, now_us)
             return []
         order = create(*decision, now_us)
@@ -205,13 +205,14 @@ class Trader:
 
     def _pursue(self, order: Order, now_us: int, wanted: set[str | None]) -> Order:
         """The next step of an order that is open."""
-        if order.state is State.CREATED:
+        if order.state is OrderState.CREATED:
             return self._send(order, now_us)
         try:
             seen = self._look_up(order, now_us)
             if seen is None:
                 waited = (
-                    order.state is State.UNKNOWN and now_us - order.last.at_us >= self._plan.resend_after_us
+                    order.state is OrderState.UNKNOWN
+                    and now_us - order.last.at_us >= self._plan.resend_after_us
                 )
                 return self._send(order, now_us) if waited else self._unknown(order, now_us, _NEVER_SEEN)
             overdue = now_us - order.created_us >= self._plan.rest_us
@@ -224,16 +225,16 @@ class Trader:
     def _send(self, order: Order, now_us: int) -> Order:
         """Store that it is sent, then send it."""
         if self._too_late(order, now_us):
-            return self._turn(order, State.CANCELLED, now_us, _TOO_LATE)
-        sent = order.turn(State.SENT, now_us)
+            return self._turn(order, OrderState.CANCELLED, now_us, _TOO_LATE)
+        sent = order.turn(OrderState.SENT, now_us)
         if not self._store.save(order, sent):
             return order
         try:
             report = self._exchange.submit(sent.ticket)
         except OrderRejected as error:
-            return self._turn(sent, State.REJECTED, now_us, error.fields["reason"])
+            return self._turn(sent, OrderState.REJECTED, now_us, error.fields["reason"])
         except ExchangeUnreachable:
-            return self._turn(sent, State.UNKNOWN, now_us, _NO_ANSWER)
+            return self._turn(sent, OrderState.UNKNOWN, now_us, _NO_ANSWER)
         except IdentityConflict as error:
             raise self._contradicts(sent, "has an order of this id with another content") from error
         return self._learn(sent, report, now_us)
@@ -245,15 +246,17 @@ class Trader:
         report = self._exchange.order(order.client_id)
         if report is not None:
             return self._learn(order, report, now_us)
-        if order.state in {State.SENT, State.UNKNOWN}:
+        if order.state in {OrderState.SENT, OrderState.UNKNOWN}:
             return None
         if may_be_forgotten:
-            return self._turn(order, State.CANCELLED, now_us, _FORGOTTEN)
+            return self._turn(order, OrderState.CANCELLED, now_us, _FORGOTTEN)
         raise self._contradicts(order, "does not know it any more")
 
     def _unknown(self, order: Order, now_us: int, reason: str) -> Order:
         """An order that nothing was learnt of."""
-        return self._turn(order, State.UNKNOWN, now_us, reason) if order.state is State.SENT else order
+        return (
+            self._turn(order, OrderState.UNKNOWN, now_us, reason) if order.state is OrderState.SENT else order
+        )
 
     def _cancel(self, order: Order, now_us: int) -> Order:
         try:
@@ -262,7 +265,7 @@ class Trader:
             raise self._contradicts(order, "does not know it any more") from error
         return self._learn(order, report, now_us)
 
-    def _learn(self, order: Order, report: Report, now_us: int) -> Order:
+    def _learn(self, order: Order, report: OrderReport, now_us: int) -> Order:
         """Store what a report says, if it is news. One that is older than what is stored says nothing."""
         check_report(report)
         if report.ticket != order.ticket:
@@ -270,14 +273,14 @@ class Trader:
         told, known = report.progress, order.progress
         if told.filled < known.filled or (told.state, told.filled) == (known.state, known.filled):
             return order
-        if told.state is State.ACCEPTED and known.state is State.PARTIALLY_FILLED:
+        if told.state is OrderState.ACCEPTED and known.state is OrderState.PARTIALLY_FILLED:
             return order
         return self._save(order, order.advance(told, now_us), report)
 
-    def _turn(self, order: Order, state: State, now_us: int, reason: str) -> Order:
+    def _turn(self, order: Order, state: OrderState, now_us: int, reason: str) -> Order:
         return self._save(order, order.turn(state, now_us, reason))
 
-    def _save(self, before: Order, after: Order, report: Report | None = None) -> Order:
+    def _save(self, before: Order, after: Order, report: OrderReport | None = None) -> Order:
         """The order as it is stored then: where another trader was faster, as that one has stored it."""
         if self._store.save(before, after, () if report is None else report.fills):
             return after
@@ -308,7 +311,7 @@ class Trader:
             )
         return account
 
-    def _compare(self, account: Account) -> Comparison:
+    def _compare(self, account: Account) -> Reconciliation:
         balances = self._exchange.balances()
         if balances.currency != account.currency:
             raise InvalidField("currency", balances.currency, f"{account.currency!r}, as it was")
@@ -324,7 +327,7 @@ class Trader:
             stored_fills=self._store.fills(account.compared_fill),
         )
 
-    def _unexplained(self, found: Comparison) -> UnexplainedDifference:
+    def _unexplained(self, found: Reconciliation) -> UnexplainedDifference:
         figures = "; ".join(found.differences)
         remedy = "start with accept_differences to take over the exchange's figures"
         if not found.can_be_accepted:

@@ -13,6 +13,6 @@ from raysignal.engine.intake.body import read_batch
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.files import read_file, read_file_chunks
 from raysignal.engine.intake.single import read_signal
-from raysignal.engine.intake.tables import Intake
+from raysignal.engine.intake.tables import IntakeResult
 
-__all__ = ["Intake", "Reading", "read_batch", "read_file", "read_file_chunks", "read_signal"]
+__all__ = ["IntakeResult", "Reading", "read_batch", "read_file", "read_file_chunks", "read_signal"]

@@ -6,7 +6,7 @@ from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import BOM, load_object, media_type
-from raysignal.engine.intake.tables import Intake, take_in
+from raysignal.engine.intake.tables import IntakeResult, take_in
 from raysignal.engine.intake.windows import Bytes, as_bytes, text_start
 
 LINE_TYPES = frozenset(
@@ -19,7 +19,9 @@ PARQUET_TYPES = frozenset({"application/vnd.apache.parquet", "application/parque
 ACCEPTED = "application/json (an array), application/x-ndjson, text/csv or application/vnd.apache.parquet"
 
 
-def read_batch(body: bytes | bytearray | memoryview, content_type: str | None, reading: Reading) -> Intake:
+def read_batch(
+    body: bytes | bytearray | memoryview, content_type: str | None, reading: Reading
+) -> IntakeResult:
     """The signals in a body.
 
     `application/json` is an array of objects, or one object; where objects follow each other on lines, it is
@@ -47,7 +49,7 @@ def read_batch(body: bytes | bytearray | memoryview, content_type: str | None, r
     raise UnsupportedMedia(f"the content type is {kind or 'missing'}; expected {ACCEPTED}", content_type=kind)
 
 
-def read_json(source: Bytes, reading: Reading) -> Intake:
+def read_json(source: Bytes, reading: Reading) -> IntakeResult:
     """An array of objects, one object, or objects on lines."""
     start = text_start(source, "a JSON array of objects")
     head = source[start : start + 65_536].tobytes().lstrip()

@@ -9,7 +9,7 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.intake.fields import REQUIRED
 from raysignal.engine.intake.scanning import BROKEN, MAX_COLUMNS, scan_records
 from raysignal.engine.intake.single import unreadable
-from raysignal.engine.intake.tables import Block, Cells, require_columns
+from raysignal.engine.intake.tables import Cells, RowBlock, require_columns
 from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Windows, text_start
 
 _EXPECTED = "CSV with a header"
@@ -18,7 +18,7 @@ _HEADER_BYTES = 1024 * 1024
 
 def record_blocks(
     source: Bytes, window: int = WINDOW, required: tuple[str, ...] = REQUIRED
-) -> Iterator[Block]:
+) -> Iterator[RowBlock]:
     """The blocks of CSV; blank lines are no rows.
 
     Raises:
@@ -43,7 +43,7 @@ def record_blocks(
                 for column, name in enumerate(names)
             }
             if rows:
-                yield Block(
+                yield RowBlock(
                     rows, first, columns, found[:rows] == width, partial(_record, columns, found, first)
                 )
             first += rows

@@ -13,7 +13,7 @@ from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import unreadable
-from raysignal.engine.intake.tables import Block, Intake, instants_of, take_in
+from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, take_in
 from raysignal.engine.intake.windows import Bytes, as_bytes
 
 CHUNK_ROWS = 262_144
@@ -23,7 +23,7 @@ _FORMATS = {
 }  # fmt: skip
 
 
-def read_file(path: str | Path, reading: Reading) -> Intake:
+def read_file(path: str | Path, reading: Reading) -> IntakeResult:
     """Everything in a file, in time.
 
     Raises:
@@ -39,7 +39,7 @@ def read_file(path: str | Path, reading: Reading) -> Intake:
     return take_in(_blocks(place, source, reading), reading)
 
 
-def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS) -> Iterator[Intake]:
+def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS) -> Iterator[IntakeResult]:
     """A file in pieces of about `rows` rows, together in time.
 
     Memory is bounded by the piece when the file is in time as far as its pieces go (within one, any order
@@ -62,15 +62,15 @@ def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS)
     yield from _pieces(read_file(place, reading), rows)
 
 
-def _pieces(whole: Intake, rows: int) -> Iterator[Intake]:
+def _pieces(whole: IntakeResult, rows: int) -> Iterator[IntakeResult]:
     batch, errors, refused = whole.batch, whole.errors, whole.refused
     for first in range(0, max(len(batch), 1), rows):
         part = batch if len(batch) <= rows else batch.take(np.arange(first, min(first + rows, len(batch))))
-        yield Intake(part, errors, len(part) + refused, refused)
+        yield IntakeResult(part, errors, len(part) + refused, refused)
         errors, refused = [], 0
 
 
-def _goes_forward(blocks: Iterable[Block], reading: Reading, rows: int) -> bool:
+def _goes_forward(blocks: Iterable[RowBlock], reading: Reading, rows: int) -> bool:
     latest: int | None = None
     for group in _grouped(blocks, rows):
         known = np.concatenate([instants_of(block, reading) for block in group])
@@ -81,14 +81,14 @@ def _goes_forward(blocks: Iterable[Block], reading: Reading, rows: int) -> bool:
     return True
 
 
-def _grouped(blocks: Iterable[Block], rows: int) -> Iterator[Iterator[Block]]:
+def _grouped(blocks: Iterable[RowBlock], rows: int) -> Iterator[Iterator[RowBlock]]:
     """Blocks in groups of at least `rows` rows, each to be gone through before the next."""
     stream = iter(blocks)
     for block in stream:
         yield _group(block, stream, rows)
 
 
-def _group(block: Block, stream: Iterator[Block], rows: int) -> Iterator[Block]:
+def _group(block: RowBlock, stream: Iterator[RowBlock], rows: int) -> Iterator[RowBlock]:
     yield block
     seen = block.rows
     while seen < rows and (after := next(stream, None)) is not None:
@@ -96,7 +96,7 @@ def _group(block: Block, stream: Iterator[Block], rows: int) -> Iterator[Block]:
         seen += after.rows
 
 
-def _blocks(place: Path, source: Bytes, reading: Reading) -> Iterator[Block]:
+def _blocks(place: Path, source: Bytes, reading: Reading) -> Iterator[RowBlock]:
     kind = _format(place)
     if kind == "Parquet":
         return table_blocks(source, reading)

@@ -21,15 +21,15 @@ from raysignal.engine.intake.scanning import (
     scan_lines,
 )
 from raysignal.engine.intake.single import as_object, load_json, load_object, unreadable
-from raysignal.engine.intake.tables import Block, Cells, Intake, take_in
-from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Window, Windows, text_start
+from raysignal.engine.intake.tables import Cells, IntakeResult, RowBlock, take_in
+from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, InputWindow, Windows, text_start
 
 _EXPECTED_LINES = "one JSON object a line"
 _EXPECTED_ARRAY = "a JSON array of objects"
 _BLANKS = b" \t\r\n"
 
 
-def line_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
+def line_blocks(source: Bytes, window: int = WINDOW) -> Iterator[RowBlock]:
     """The blocks of NDJSON; blank lines are no rows."""
     scanner = _Scanner()
     windows = Windows(source, text_start(source, _EXPECTED_LINES), window)
@@ -43,7 +43,7 @@ def line_blocks(source: Bytes, window: int = WINDOW) -> Iterator[Block]:
                 yield block
 
 
-def read_array(source: Bytes, reading: Reading, window: int = WINDOW) -> Intake:
+def read_array(source: Bytes, reading: Reading, window: int = WINDOW) -> IntakeResult:
     """The intake of a JSON array.
 
     Raises:
@@ -58,18 +58,18 @@ def read_array(source: Bytes, reading: Reading, window: int = WINDOW) -> Intake:
         raise unreadable(str(broken)) from None
 
 
-def element_blocks(elements: list[Any]) -> Iterator[Block]:
+def element_blocks(elements: list[Any]) -> Iterator[RowBlock]:
     """The blocks of values that were parsed already, left to the reference."""
     for first in range(0, len(elements), BLOCK_ROWS):
         part = elements[first : first + BLOCK_ROWS]
-        yield Block(len(part), first, {}, np.zeros(len(part), np.bool_), partial(_element, part, first))
+        yield RowBlock(len(part), first, {}, np.zeros(len(part), np.bool_), partial(_element, part, first))
 
 
 class _Broken(Exception):
     """The array is not JSON: not the error of one row, although one showed it."""
 
 
-def _array_blocks(source: Bytes, at: int, window: int) -> Iterator[Block]:
+def _array_blocks(source: Bytes, at: int, window: int) -> Iterator[RowBlock]:
     scanner = _Scanner()
     windows = Windows(source, _skip(source, at), window)
     ended = MORE
@@ -102,13 +102,13 @@ class _Scanner:
         self._known = np.zeros(1, np.int32)
         self._rows = 0
 
-    def lines(self, window: Window, at: int) -> tuple[Block, int, int]:
+    def lines(self, window: InputWindow, at: int) -> tuple[RowBlock, int, int]:
         return self._scan(scan_lines, _line, window, at)
 
-    def elements(self, window: Window, at: int) -> tuple[Block, int, int]:
+    def elements(self, window: InputWindow, at: int) -> tuple[RowBlock, int, int]:
         return self._scan(scan_elements, _member, window, at)
 
-    def _scan(self, scan: Any, reread: Any, window: Window, at: int) -> tuple[Block, int, int]:
+    def _scan(self, scan: Any, reread: Any, window: InputWindow, at: int) -> tuple[RowBlock, int, int]:
         start = np.empty((MAX_COLUMNS, BLOCK_ROWS), np.int32)
         end = np.empty((MAX_COLUMNS, BLOCK_ROWS), np.int32)
         kind = np.zeros((MAX_COLUMNS, BLOCK_ROWS), np.uint8)
@@ -125,7 +125,7 @@ class _Scanner:
         first = self._rows
         self._rows += rows
         again = partial(reread, window.source, row_start, row_stop, first)
-        return Block(rows, first, columns, plain[:rows], again), at, ended
+        return RowBlock(rows, first, columns, plain[:rows], again), at, ended
 
     def _decoded(self) -> list[str]:
         """The names. What is not UTF-8 is refused by the window, before these are used."""

@@ -13,7 +13,7 @@ from raysignal.engine.core.errors import InputTooLarge, InvalidField
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.scanning import ABSENT, FALSE, MAX_COLUMNS, NULL, TEXT, TRUE, VALUE
 from raysignal.engine.intake.single import unreadable
-from raysignal.engine.intake.tables import Block, Cells, require_columns
+from raysignal.engine.intake.tables import Cells, RowBlock, require_columns
 from raysignal.engine.intake.windows import BLOCK_ROWS, Bytes
 
 MAGIC = b"PAR1"
@@ -21,7 +21,7 @@ _LARGEST_BLOCK = 2**31 - 1
 _NO_BYTES = np.empty(0, np.uint8)
 
 
-def table_blocks(source: Bytes, reading: Reading) -> Iterator[Block]:
+def table_blocks(source: Bytes, reading: Reading) -> Iterator[RowBlock]:
     """The blocks of a Parquet file.
 
     Times become texts of their ISO form, read like any other stamp.
@@ -59,7 +59,7 @@ def table_blocks(source: Bytes, reading: Reading) -> Iterator[Block]:
         first += batch.num_rows
 
 
-def _block(batch: pa.RecordBatch, first: int) -> Block:
+def _block(batch: pa.RecordBatch, first: int) -> RowBlock:
     plain = np.ones(batch.num_rows, np.bool_)
     columns: dict[str, Cells] = {}
     arrays: dict[str, pa.Array] = {}
@@ -70,7 +70,7 @@ def _block(batch: pa.RecordBatch, first: int) -> Block:
         else:
             columns[name] = _kinds(np.where(_valid(array), NULL, ABSENT))
             plain &= ~_valid(array)
-    return Block(batch.num_rows, first, columns, plain, partial(_row, arrays))
+    return RowBlock(batch.num_rows, first, columns, plain, partial(_row, arrays))
 
 
 def _row(arrays: Mapping[str, pa.Array], row: int) -> Mapping[str, object]:

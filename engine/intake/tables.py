@@ -1,6 +1,6 @@
 """Columns of cells to a batch: what every format comes down to.
 
-A format finds cells and hands them over as `Block`s of some thousand rows. Here each column is judged at once;
+A format finds cells and hands them over as `RowBlock`s of some thousand rows. Here each column is judged at once;
 rows in which every cell was clear become the batch as they are, each other row is read again, alone, by
 `signal_of`, which either understands it or says in a sentence why not.
 """
@@ -80,7 +80,7 @@ class Cells:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block:
+class RowBlock:
     """Some rows of the input.
 
     Attributes:
@@ -99,7 +99,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Intake:
+class IntakeResult:
     """What came in.
 
     Attributes:
@@ -115,7 +115,7 @@ class Intake:
     refused: int
 
 
-def take_in(blocks: Iterable[Block], reading: Reading) -> Intake:
+def take_in(blocks: Iterable[RowBlock], reading: Reading) -> IntakeResult:
     """Everything in `blocks` as one intake.
 
     Raises:
@@ -136,10 +136,10 @@ def take_in(blocks: Iterable[Block], reading: Reading) -> Intake:
         refused += wrong
         if len(batch):
             batches.append(batch)
-    return Intake(_joined(batches).in_time(), errors, rows, refused)
+    return IntakeResult(_joined(batches).in_time(), errors, rows, refused)
 
 
-def read_block(block: Block, reading: Reading, errors: list[InputError]) -> tuple[SignalBatch, int]:
+def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> tuple[SignalBatch, int]:
     """The valid rows of a block, in their order, and how many are not; `errors` is added to up to its limit."""
     clear = block.plain.copy()
     batch = _read_columns(block, reading, clear)
@@ -189,7 +189,7 @@ def require_columns(names: Iterable[str], fields: Iterable[str] = REQUIRED) -> N
             raise InvalidField(required, None, expected)
 
 
-def _read_columns(block: Block, reading: Reading, clear: Flags) -> SignalBatch:
+def _read_columns(block: RowBlock, reading: Reading, clear: Flags) -> SignalBatch:
     """Judge every column, narrowing `clear`; the batch of the rows that stay clear."""
     n = block.rows
     fields = {name: _field_cells(block, names, clear) for name, names in ALIASES.items()}
@@ -228,7 +228,7 @@ def _read_columns(block: Block, reading: Reading, clear: Flags) -> SignalBatch:
     )  # fmt: skip
 
 
-def _field_cells(block: Block, names: tuple[str, ...], clear: Flags) -> Cells | None:
+def _field_cells(block: RowBlock, names: tuple[str, ...], clear: Flags) -> Cells | None:
     """The cells of a field, which may stand under different names in different rows."""
     found = [block.columns[name] for name in names if name in block.columns]
     if len(found) < 2:
@@ -326,7 +326,7 @@ class _Feature:
         return self.cells.data, self.cells.start, self.cells.end, self.verdict == TEXTUAL
 
 
-def _features(block: Block, clear: Flags) -> dict[str, _Feature]:
+def _features(block: RowBlock, clear: Flags) -> dict[str, _Feature]:
     features: dict[str, _Feature] = {}
     valued = np.zeros(block.rows, np.int32)
     for name, cells in block.columns.items():
@@ -378,7 +378,7 @@ def _check_names(count: int) -> None:
         raise InputTooLarge(f"more than {MAX_COLUMNS} different features; expected at most that many at once")
 
 
-def instants_of(block: Block, reading: Reading) -> Longs:
+def instants_of(block: RowBlock, reading: Reading) -> Longs:
     """When the valid rows of a block were known, without reading the rest of them where that can be helped."""
     clear = block.plain.copy()
     instants = _stamps(_field_cells(block, ALIASES["timestamp"], clear), reading, clear)

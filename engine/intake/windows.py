@@ -29,7 +29,7 @@ _MAGIC = {
 
 
 @dataclass(slots=True, eq=False)
-class Window:
+class InputWindow:
     """A piece of the source from `at` on; `final` if it reaches to its end."""
 
     at: int
@@ -51,7 +51,7 @@ class Windows:
         self._last = -1
         self._ascii_until = 0
 
-    def next(self) -> Window | None:
+    def next(self) -> InputWindow | None:
         """The next window, larger if the last one did not hold a whole row; None at the end of the source.
 
         Raises:
@@ -68,7 +68,7 @@ class Windows:
         data = np.empty(len(piece), np.uint8)
         if _copy_text(piece, data):
             self._ascii_until = self.at + len(piece)
-        return Window(self.at, piece, data, final=self.at + self._size >= len(self._source))
+        return InputWindow(self.at, piece, data, final=self.at + self._size >= len(self._source))
 
     def advance(self, to: int) -> None:
         """Everything before `to` has been read."""

@@ -45,7 +45,7 @@ _EPOCH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
+class JournalPosition:
     """A place in one particular history: the sequence number of a record and its digest (32 bytes).
 
     This is what a snapshot stores to say which records it already holds.
@@ -55,11 +55,11 @@ class Position:
     digest: bytes
 
 
-GENESIS = Position(0, blake2b(b"raysignal journal 1", digest_size=_DIGEST_SIZE).digest())
+GENESIS = JournalPosition(0, blake2b(b"raysignal journal 1", digest_size=_DIGEST_SIZE).digest())
 """Before the first record."""
 
 
-class Record(NamedTuple):
+class JournalRecord(NamedTuple):
     """One record as it was read; a named tuple, because a replay makes millions of them.
 
     `payload` is a view into the block that was read, valid for as long as it is held; `bytes(payload)` lets
@@ -75,9 +75,9 @@ class Record(NamedTuple):
     offset: int
 
     @property
-    def position(self) -> Position:
+    def position(self) -> JournalPosition:
         """The position after this record."""
-        return Position(self.sequence, self.digest)
+        return JournalPosition(self.sequence, self.digest)
 
     @property
     def is_takeover(self) -> bool:
@@ -104,13 +104,15 @@ class Scan(NamedTuple):
     `reached` is the sequence number of the last frame, hopped over or not; 0 if there was none.
     """
 
-    records: list[Record]
+    records: list[JournalRecord]
     reached: int
     stopped: int
     fault: Fault | None
 
 
-def encode(payloads: Sequence[Payload], epoch: int, after: Position) -> tuple[list[Bytes], Position]:
+def encode(
+    payloads: Sequence[Payload], epoch: int, after: JournalPosition
+) -> tuple[list[Bytes], JournalPosition]:
     """The frames of one commit as buffers to write one after another, and the position after them.
 
     Payloads are not copied; each is one buffer or several that are written as one. `ValueError` if one is
@@ -123,21 +125,21 @@ def encode(payloads: Sequence[Payload], epoch: int, after: Position) -> tuple[li
         sequence += 1
         flags = LAST_OF_COMMIT if index == last else 0
         previous = _encode_one(buffers, payload, flags, sequence, epoch, index, previous)
-    return buffers, Position(sequence, previous)
+    return buffers, JournalPosition(sequence, previous)
 
 
 def encode_takeover(
-    epoch: int, after: Position, previous_epoch: int, token: bytes
-) -> tuple[list[Bytes], Position]:
+    epoch: int, after: JournalPosition, previous_epoch: int, token: bytes
+) -> tuple[list[Bytes], JournalPosition]:
     """The frame that begins an epoch after `after`, a record of `previous_epoch` (0: none)."""
     buffers: list[Bytes] = []
     payload = _EPOCH.pack(previous_epoch) + token
     sequence, flags = after.sequence + 1, TAKEOVER | LAST_OF_COMMIT
     digest = _encode_one(buffers, payload, flags, sequence, epoch, 0, after.digest)
-    return buffers, Position(sequence, digest)
+    return buffers, JournalPosition(sequence, digest)
 
 
-def previous_epoch_of(takeover: Record) -> int:
+def previous_epoch_of(takeover: JournalRecord) -> int:
     """The epoch of the record that a takeover follows; 0 when it is the first record of all."""
     (epoch,) = _EPOCH.unpack_from(takeover.payload)
     return int(epoch)
@@ -149,7 +151,7 @@ def scan(data: bytes, base: int = 0, *, start: int = 0, align: int = 1) -> Scan:
     Records before sequence `start` are hopped over with only their header checked. `align` is the boundary
     (bytes) on which commits begin; the padding between them is not looked at.
     """
-    records: list[Record] = []
+    records: list[JournalRecord] = []
     view = memoryview(data)
     size, at, reached = len(data), 0, 0
     while at < size:
@@ -180,7 +182,7 @@ def scan(data: bytes, base: int = 0, *, start: int = 0, align: int = 1) -> Scan:
                     Fault("the payload's checksum is wrong", None, HEADER_SIZE + length),
                 )
             digest = blake2b(view[at:end], digest_size=_DIGEST_SIZE).digest()
-            records.append(Record(sequence, epoch, payload, digest, previous, flags, base + at))
+            records.append(JournalRecord(sequence, epoch, payload, digest, previous, flags, base + at))
         reached = sequence
         at = end + (-(base + end) % align if flags & LAST_OF_COMMIT else 0)
     return Scan(records, reached, base + at, None)

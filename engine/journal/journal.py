@@ -22,17 +22,17 @@ from dataclasses import dataclass
 from typing import Protocol, Self
 
 from raysignal.engine.core.errors import Fenced, JournalDamaged, StoreUnavailable
-from raysignal.engine.journal.frames import GENESIS, Bytes, Payload, Position, Record, encode
+from raysignal.engine.journal.frames import GENESIS, Bytes, JournalPosition, JournalRecord, Payload, encode
 
 _READ_ON_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class RecordBlock:
     """Some consecutive records as a store read them, and the file or object they lie in."""
 
     file: str
-    records: list[Record]
+    records: list[JournalRecord]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class JournalWriter(Protocol):
         """This writer's epoch; higher than that of every writer before it."""
 
     @property
-    def position(self) -> Position:
+    def position(self) -> JournalPosition:
         """The position after the takeover record; what the first commit continues from."""
 
     def append(self, first: int, buffers: Sequence[Bytes]) -> None:
@@ -71,7 +71,7 @@ class JournalWriter(Protocol):
             StoreUnavailable: the fate of the commit is unknown.
         """
 
-    def read(self, start: int) -> Iterator[Block]:
+    def read(self, start: int) -> Iterator[RecordBlock]:
         """As `JournalStore.read`, of the history that this writer continues."""
 
     def check_current(self, next_sequence: int) -> None:
@@ -106,7 +106,7 @@ class JournalStore(Protocol):
     def end(self, hint: int) -> JournalEnd:
         """What there is, taking nothing over; see `take_over` for `hint` and what it raises."""
 
-    def read(self, start: int) -> Iterator[Block]:
+    def read(self, start: int) -> Iterator[RecordBlock]:
         """Every record from sequence number `start` (1 or more) on, checksums verified, in order.
 
         Memory is bounded by the largest commit. Whether the records form one chain is for the journal to
@@ -138,7 +138,7 @@ class Journal:
         self._failure: Exception | None = None
 
     @classmethod
-    def open(cls, store: JournalStore, *, after: Position | None = None) -> Self:
+    def open(cls, store: JournalStore, *, after: JournalPosition | None = None) -> Self:
         """Take over: from here on no earlier writer's commit is acknowledged.
 
         The end of the journal is found and checked, a torn tail is cut for good. The records in between are
@@ -154,7 +154,9 @@ class Journal:
         return cls(store.take_over(0 if after is None else after.sequence))
 
     @classmethod
-    def view(cls, store: JournalStore, *, after: Position | None = None, last: int | None = None) -> Self:
+    def view(
+        cls, store: JournalStore, *, after: JournalPosition | None = None, last: int | None = None
+    ) -> Self:
         """The journal as it stands, to be read alone: nothing is taken over, and whoever writes goes on.
 
         Args:
@@ -168,7 +170,7 @@ class Journal:
         return cls(_Reader(store, GENESIS if after is None else after, last))
 
     @staticmethod
-    def read(store: JournalStore, after: Position | None = None) -> Iterator[Record]:
+    def read(store: JournalStore, after: JournalPosition | None = None) -> Iterator[JournalRecord]:
         """Every payload record after a position, taking nothing over.
 
         Beside a live writer the last records may be ones that it has not acknowledged yet.
@@ -185,11 +187,11 @@ class Journal:
         return self._writer.epoch
 
     @property
-    def position(self) -> Position:
+    def position(self) -> JournalPosition:
         """The position after the last durable record."""
         return self._position
 
-    def replay(self, after: Position | None = None) -> Iterator[Record]:
+    def replay(self, after: JournalPosition | None = None) -> Iterator[JournalRecord]:
         """Every payload record after a position up to the present end, checked, in bounded memory.
 
         Raises:
@@ -276,7 +278,7 @@ class _Reader:
 
     epoch = 0
 
-    def __init__(self, store: JournalStore, begin: Position, last: int | None) -> None:
+    def __init__(self, store: JournalStore, begin: JournalPosition, last: int | None) -> None:
         self._store = store
         self.position = begin
         for record in _chained(store.read(max(begin.sequence, 1)), begin):
@@ -289,7 +291,7 @@ class _Reader:
             f"{len(buffers)} buffers from record {first} on cannot be written: the journal is open for reading alone"
         )
 
-    def read(self, start: int) -> Iterator[Block]:
+    def read(self, start: int) -> Iterator[RecordBlock]:
         return self._store.read(start)
 
     def check_current(self, next_sequence: int) -> None:
@@ -301,7 +303,7 @@ class _Reader:
         """There is nothing to let go of."""
 
 
-def verify(store: JournalStore) -> Position:
+def verify(store: JournalStore) -> JournalPosition:
     """Read the whole journal, taking nothing over; the position after its last record (`GENESIS` if empty).
 
     Raises:
@@ -313,7 +315,7 @@ def verify(store: JournalStore) -> Position:
     return last
 
 
-def records_at(store: JournalStore, sequences: Iterable[int]) -> Iterator[Record]:
+def records_at(store: JournalStore, sequences: Iterable[int]) -> Iterator[JournalRecord]:
     """The records of these sequence numbers, in order, taking nothing over.
 
     Each one's checksum was verified, that they form one chain was not. What the journal does not hold, or cannot be
@@ -353,7 +355,7 @@ def damaged(
     )  # fmt: skip
 
 
-def _chained(blocks: Iterator[Block], begin: Position) -> Iterator[Record]:
+def _chained(blocks: Iterator[RecordBlock], begin: JournalPosition) -> Iterator[JournalRecord]:
     sequence, digest, epoch = begin.sequence, begin.digest, 0
     unconfirmed = sequence > 0
     for block in blocks:
@@ -376,21 +378,21 @@ def _chained(blocks: Iterator[Block], begin: Position) -> Iterator[Record]:
         raise _not_contained(begin)
 
 
-def _not_contained(position: Position) -> JournalDamaged:
+def _not_contained(position: JournalPosition) -> JournalDamaged:
     what = "the journal does not contain this position: it is another journal's, or records were lost"
     return damaged(position.sequence, None, None, what, reason="position")
 
 
-def _until(blocks: Iterator[Block], last: int) -> Iterator[Block]:
+def _until(blocks: Iterator[RecordBlock], last: int) -> Iterator[RecordBlock]:
     for block in blocks:
         if block.records[-1].sequence <= last:
             yield block
             if block.records[-1].sequence == last:
                 return
         else:
-            yield Block(block.file, [record for record in block.records if record.sequence <= last])
+            yield RecordBlock(block.file, [record for record in block.records if record.sequence <= last])
             return
 
 
-def _payloads(records: Iterator[Record]) -> Iterator[Record]:
+def _payloads(records: Iterator[JournalRecord]) -> Iterator[JournalRecord]:
     return (record for record in records if not record.is_takeover)

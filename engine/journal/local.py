@@ -55,14 +55,14 @@ from raysignal.engine.journal.frames import (
     HEADER_SIZE,
     Bytes,
     Fault,
-    Position,
-    Record,
+    JournalPosition,
+    JournalRecord,
     begins_commit,
     encode_takeover,
     previous_epoch_of,
     scan,
 )
-from raysignal.engine.journal.journal import Block, JournalEnd, damaged
+from raysignal.engine.journal.journal import JournalEnd, RecordBlock, damaged
 
 SECTOR = 512
 SEGMENT_SIZE = 64 * 1024 * 1024
@@ -146,11 +146,11 @@ class LocalStore:
             cut = self.disk.size(self.directory / segment.name) - (end + -end % SECTOR)
             return JournalEnd(files, last.sequence, max(cut, 0), segment.name)
 
-    def read(self, start: int) -> Iterator[Block]:
+    def read(self, start: int) -> Iterator[RecordBlock]:
         """See `JournalStore.read`."""
         return self.read_epoch(start, None)
 
-    def read_epoch(self, start: int, epoch: int | None) -> Iterator[Block]:
+    def read_epoch(self, start: int, epoch: int | None) -> Iterator[RecordBlock]:
         """The history that `epoch` continues (None: the newest), from record `start` on."""
         with disk_errors():
             parts = self._parts(epoch, start)
@@ -172,7 +172,7 @@ class LocalStore:
             if link_new(self.disk, self.claim(epoch), ()):
                 return epoch
 
-    def _last_record(self) -> tuple[_Segment, Record] | None:
+    def _last_record(self) -> tuple[_Segment, JournalRecord] | None:
         parts = self._parts(None, None)
         if not parts:
             return None
@@ -215,7 +215,7 @@ class LocalStore:
                 raise damaged(until, parts[0].segment.name, 0, what)
         return parts
 
-    def _takeover(self, segments: list[_Segment]) -> Record | None:
+    def _takeover(self, segments: list[_Segment]) -> JournalRecord | None:
         """The record that begins an epoch; None if it was never written in full."""
         if not segments:
             return None
@@ -233,7 +233,7 @@ class LocalStore:
             raise damaged(first.first, first.name, 0, _reason(found.fault))
         return None
 
-    def _blocks(self, part: _Part, start: int) -> Iterator[Block]:
+    def _blocks(self, part: _Part, start: int) -> Iterator[RecordBlock]:
         """The records of one segment from `start` on; every block holds at least one."""
         segment, until = part.segment, part.until
         path = self.directory / segment.name
@@ -247,7 +247,7 @@ class LocalStore:
             if until is not None and reached >= until:
                 records = [record for record in records if record.sequence <= until]
             if records:
-                yield Block(segment.name, records)
+                yield RecordBlock(segment.name, records)
             if until is not None and reached >= until:
                 return
             wanted = _CHUNK
@@ -282,7 +282,7 @@ class LocalStore:
 class LocalWriter:
     """A `JournalWriter`: made by `LocalStore.take_over`, which has claimed `epoch` and found the last record."""
 
-    def __init__(self, store: LocalStore, epoch: int, last: Record | None) -> None:
+    def __init__(self, store: LocalStore, epoch: int, last: JournalRecord | None) -> None:
         self._store = store
         self._epoch = epoch
         # Made once: each commit asks for them.
@@ -304,7 +304,7 @@ class LocalWriter:
         return self._epoch
 
     @property
-    def position(self) -> Position:
+    def position(self) -> JournalPosition:
         """The position after the takeover record."""
         return self._position
 
@@ -313,7 +313,7 @@ class LocalWriter:
         with disk_errors():
             self._append(first, buffers)
 
-    def read(self, start: int) -> Iterator[Block]:
+    def read(self, start: int) -> Iterator[RecordBlock]:
         """See `JournalWriter.read`."""
         return self._store.read_epoch(start, self._epoch)
 

@@ -32,12 +32,12 @@ from raysignal.engine.journal.frames import (
     GENESIS,
     LAST_OF_COMMIT,
     Bytes,
-    Position,
-    Record,
+    JournalPosition,
+    JournalRecord,
     encode_takeover,
     scan,
 )
-from raysignal.engine.journal.journal import Block, JournalEnd, damaged
+from raysignal.engine.journal.journal import JournalEnd, RecordBlock, damaged
 
 _COMMIT = re.compile(r"(\d{20})\.commit")
 _AHEAD_BYTES = 64 * 1024 * 1024
@@ -93,13 +93,13 @@ class S3Store:
         last = self._last_record(hint)
         return JournalEnd(None) if last is None else JournalEnd(None, last.sequence)
 
-    def read(self, start: int) -> Iterator[Block]:
+    def read(self, start: int) -> Iterator[RecordBlock]:
         """See `JournalStore.read`."""
         entries = self._entries(self._commit_of(start))
         for entry, body in self._fetched(entries):
             records = self._decoded(entry, body, start)
             if records:
-                yield Block(entry.key, records)
+                yield RecordBlock(entry.key, records)
 
     def _entries(self, first: int) -> Iterator[_Entry]:
         """The commits that begin at record `first` or later, in order."""
@@ -123,7 +123,7 @@ class S3Store:
             step *= 8
         return 1
 
-    def _last_record(self, hint: int) -> Record | None:
+    def _last_record(self, hint: int) -> JournalRecord | None:
         last = None
         for entry in self._entries(max(hint, 1)):
             last = entry
@@ -156,7 +156,7 @@ class S3Store:
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _decoded(self, entry: _Entry, body: bytes | None, start: int) -> list[Record]:
+    def _decoded(self, entry: _Entry, body: bytes | None, start: int) -> list[JournalRecord]:
         if not body:
             raise damaged(
                 entry.first, entry.key, 0, "the object is gone" if body is None else "the object is empty"
@@ -177,7 +177,7 @@ class S3Store:
 class S3Writer:
     """A `JournalWriter`: made by `S3Store.take_over` after the takeover record stands."""
 
-    def __init__(self, store: S3Store, epoch: int, position: Position) -> None:
+    def __init__(self, store: S3Store, epoch: int, position: JournalPosition) -> None:
         self._store = store
         self._epoch = epoch
         self._position = position
@@ -188,7 +188,7 @@ class S3Writer:
         return self._epoch
 
     @property
-    def position(self) -> Position:
+    def position(self) -> JournalPosition:
         """The position after the takeover record."""
         return self._position
 
@@ -198,7 +198,7 @@ class S3Writer:
         if not bucket.create(_key(first), b"".join(buffers)):
             raise self._fenced()
 
-    def read(self, start: int) -> Iterator[Block]:
+    def read(self, start: int) -> Iterator[RecordBlock]:
         """See `JournalWriter.read`."""
         return self._store.read(start)
 

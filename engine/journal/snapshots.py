@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.journal.frames import Position
+from raysignal.engine.journal.frames import JournalPosition
 
 _MAGIC = b"RSSNAP1\n"
 _KEPT = 2
@@ -21,7 +21,7 @@ _KEPT = 2
 class Snapshot:
     """The portfolios' dumps and the names of the identity runs, as of a journal position."""
 
-    position: Position
+    position: JournalPosition
     runs: tuple[str, ...]
     portfolios: tuple[dict[str, Any], ...]
 
@@ -65,5 +65,7 @@ def _read(data: bytes) -> Snapshot | None:
         return None
     values = msgspec.msgpack.decode(data[head:])
     return Snapshot(
-        Position(values["sequence"], values["digest"]), tuple(values["runs"]), tuple(values["portfolios"])
+        JournalPosition(values["sequence"], values["digest"]),
+        tuple(values["runs"]),
+        tuple(values["portfolios"]),
     )

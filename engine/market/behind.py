@@ -17,14 +17,14 @@ from structlog.typing import FilteringBoundLogger
 
 from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.market.bars import Bar
-from raysignal.engine.market.keeping import Keeper
+from raysignal.engine.market.keeping import MarketRecorder
 
 MOST_WAITING = 20_000
 MOST_AT_ONCE = 2_000
 IDLE_S = 1.0
 
 
-class Behind:
+class RecorderThread:
     """A thread that keeps bars. Once it has failed, `failure` says why, and `offer` takes nothing more.
 
     Attributes:
@@ -35,7 +35,7 @@ class Behind:
     """
 
     def __init__(
-        self, keeper: Keeper, *, log: FilteringBoundLogger, most_waiting: int = MOST_WAITING
+        self, keeper: MarketRecorder, *, log: FilteringBoundLogger, most_waiting: int = MOST_WAITING
     ) -> None:
         self.dropped = 0
         self.begun = False
@@ -54,7 +54,7 @@ class Behind:
         return self._taken - self._kept
 
     def start(self) -> None:
-        """Begin, with `Keeper.begin`."""
+        """Begin, with `MarketRecorder.begin`."""
         self._thread.start()
 
     def offer(self, bars: Sequence[Bar]) -> int:

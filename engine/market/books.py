@@ -2,14 +2,14 @@
 # mypy: disallow-untyped-decorators=False
 """Order books: every price with what rests there, exactly, in sorted int64 arrays.
 
-`Shelf` holds the books of one connection in one array, so that compiled code reaches any of them; `OrderBook` is one
+`BookSet` holds the books of one connection in one array, so that compiled code reaches any of them; `OrderBook` is one
 of them as the rest of the system sees it. A side is a run of keys in ascending order, best last, and a run of sizes:
 most changes happen near the best price, where little has to move. A level that is taken away leaves its place with
 size 0: it often comes back, and a new one nearby can have the place without moving thousands of others. The last
 place of a run always holds something. A bid's key is its price, an ask's is its price negated, so that both sides are
 the same code.
 
-A change that does not fit leaves the book as it was (`apply` says so); `Shelf.make_room` then gives it more.
+A change that does not fit leaves the book as it was (`apply` says so); `BookSet.make_room` then gives it more.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from raysignal.engine.market.shapes import Longs
 
 BID, ASK = 0, 1
 
-# A book's row in `Shelf.heads`.
+# A book's row in `BookSet.heads`.
 BID_AT, BID_ROOM, BID_COUNT, ASK_AT, ASK_ROOM, ASK_COUNT = range(6)
 STATE, LAST, BEFORE, UPDATE_ID = 6, 7, 8, 9  # what trackers keep, see venues/sequence.py
 HEAD = 12
@@ -185,7 +185,7 @@ def _walk(
     return taken
 
 
-class Shelf:
+class BookSet:
     """The books of one connection, in the order of `instruments`.
 
     `cells` and `heads` (int64) are what compiled callers of `apply` hand on; `cells` is another array after
@@ -257,9 +257,9 @@ class OrderBook:
     Alone (`OrderBook(instrument)`) it has a shelf of its own; a tracker's books share one.
     """
 
-    def __init__(self, instrument: Instrument, shelf: Shelf | None = None, row: int = 0) -> None:
+    def __init__(self, instrument: Instrument, shelf: BookSet | None = None, row: int = 0) -> None:
         self.instrument = instrument
-        self._shelf = shelf if shelf is not None else Shelf([instrument])
+        self._shelf = shelf if shelf is not None else BookSet([instrument])
         self._row = row
 
     def replace(self, bids: npt.ArrayLike, asks: npt.ArrayLike) -> None:

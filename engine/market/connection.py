@@ -17,11 +17,11 @@ from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.market.backoff import Backoff, retry_after_s
 from raysignal.engine.market.clocks import Clock
-from raysignal.engine.market.conversation import Conversation, Terms
+from raysignal.engine.market.conversation import ConnectionTimeouts, Conversation
 from raysignal.engine.market.limits import Limiter, VenueLimits
-from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.rest import RestClient
-from raysignal.engine.market.venues.protocol import Request
+from raysignal.engine.market.venues.protocol import RestRequest
 
 _LIMITED = frozenset({418, 429})
 _MOST_MESSAGE = 16 << 20
@@ -34,7 +34,7 @@ class Connection:
 
     def __init__(
         self, conversation: Conversation, base: str, *, clock: Clock, limits: VenueLimits, rest: RestClient,
-        terms: Terms, texts_per_s: float, silence_s: float, observed: Observed, random: Random,
+        terms: ConnectionTimeouts, texts_per_s: float, silence_s: float, observed: FeedMetrics, random: Random,
     ) -> None:  # fmt: skip
         self.conversation = conversation
         self.last_error = ""
@@ -140,7 +140,7 @@ class Connection:
             group.create_task(self._fetch(delay, instrument, request, outgoing, group))
 
     async def _fetch(
-        self, delay: float, instrument: Instrument, request: Request, outgoing: asyncio.Queue[str],
+        self, delay: float, instrument: Instrument, request: RestRequest, outgoing: asyncio.Queue[str],
         group: asyncio.TaskGroup,
     ) -> None:  # fmt: skip
         await self._clock.sleep(delay)

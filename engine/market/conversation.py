@@ -5,8 +5,8 @@ The driver (`engine.market.connection`) reads and writes sockets and does what t
 `now_s` (monotonic, for durations).
 
 The sink is called here, in line: no queue, so nothing is dropped and nothing is reordered. While it works nothing is
-read, which TCP passes on to the venue; a call that takes longer than `Terms.slow_sink_s` is counted. An exception from
-it ends the feed: who has missed events cannot go on.
+read, which TCP passes on to the venue; a call that takes longer than `ConnectionTimeouts.slow_sink_s` is counted. An
+exception from it ends the feed: who has missed events cannot go on.
 """
 
 import time
@@ -17,9 +17,9 @@ from typing import Protocol
 
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument, Trade
 from raysignal.engine.market.backoff import Backoff
-from raysignal.engine.market.monitoring.observed import STAGES, Observed
+from raysignal.engine.market.monitoring.observed import STAGES, FeedMetrics
 from raysignal.engine.market.staleness import BookWatch, Heartbeat, TradeWatch
-from raysignal.engine.market.venues.protocol import Manners, Opening, Request, Tracker, Venue
+from raysignal.engine.market.venues.protocol import RateRules, RestRequest, StreamRequest, Tracker, Venue
 
 Sink = Callable[[Sequence[Event]], None]
 
@@ -40,7 +40,7 @@ class Notes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ConnectionTimeouts:
     """The feed's own bounds, in seconds of its clock.
 
     Attributes:
@@ -80,8 +80,8 @@ class Conversation:
     """See the module. `opened` begins it, `closed` ends it; then it can be opened again."""
 
     def __init__(
-        self, venue: Venue, opening: Opening, sink: Sink, *, terms: Terms, observed: Observed, random: Random,
-        now_s: float, notes: Notes | None = None,
+        self, venue: Venue, opening: StreamRequest, sink: Sink, *, terms: ConnectionTimeouts, observed: FeedMetrics,
+        random: Random, now_s: float, notes: Notes | None = None,
     ) -> None:  # fmt: skip
         self.opening = opening
         self.tracker: Tracker = venue.tracker(opening.subscriptions)
@@ -89,7 +89,7 @@ class Conversation:
             each.instrument.symbol for each in opening.subscriptions if Channel.DEPTH in each.channels
         )
         self.open = self._closing = False
-        self._manners: Manners = venue.manners
+        self._manners: RateRules = venue.manners
         self._sink, self._terms, self._observed, self._random, self._notes = (
             sink,
             terms,
@@ -158,7 +158,7 @@ class Conversation:
             self._notes.disconnected(now_ns)
         self._pass_on(self.tracker.disconnected(now_ns // 1000), now_s, time.perf_counter_ns())
 
-    def wants(self) -> tuple[Sequence[str], Sequence[tuple[float, Instrument, Request]]]:
+    def wants(self) -> tuple[Sequence[str], Sequence[tuple[float, Instrument, RestRequest]]]:
         """Texts to send, and requests to make with the delay before each.
 
         A book is asked for once at a time, and later each time that the answer was of no use.
@@ -167,7 +167,7 @@ class Conversation:
         if not wants:
             return _NOTHING
         texts: list[str] = []
-        requests: list[tuple[float, Instrument, Request]] = []
+        requests: list[tuple[float, Instrument, RestRequest]] = []
         for want in wants:
             texts += want.texts
             symbol = want.instrument.symbol

@@ -59,7 +59,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class CrossoverState:
     """How far a crossover has come. With the closes of these bars it can be built again.
 
     Attributes:
@@ -98,12 +98,12 @@ class Crossover:
         self._side = 0
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> CrossoverState | None:
         """How far it is; None before the first bar."""
         if self._last_us is None:
             return None
         oldest_us = self._last_us - (len(self._closes) - 1) * self.interval_us
-        return Progress(oldest_us, self._last_us, self._side)
+        return CrossoverState(oldest_us, self._last_us, self._side)
 
     @property
     def missing(self) -> int:
@@ -135,7 +135,7 @@ class Crossover:
         self._fast_sum = self._slow_sum = self._side = 0
         self._last_us = None
 
-    def resume(self, progress: Progress, bars: Sequence[Bar]) -> None:
+    def resume(self, progress: CrossoverState, bars: Sequence[Bar]) -> None:
         """Be as far as `progress`, with the stored bars that it names.
 
         Raises:

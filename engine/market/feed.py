@@ -19,22 +19,22 @@ from raysignal.engine.core.errors import InvalidField, RaysignalError, StoreUnav
 from raysignal.engine.core.market_events import Channel, Instrument, Kline
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.connection import Connection
-from raysignal.engine.market.conversation import Conversation, Notes, Sink, Terms
+from raysignal.engine.market.conversation import ConnectionTimeouts, Conversation, Notes, Sink
 from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.health import Health, HealthWatch
-from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.monitoring.offset import VenueClock
 from raysignal.engine.market.monitoring.page import BOUNDS_NS
 from raysignal.engine.market.monitoring.process import ProcessWatch
 from raysignal.engine.market.rest import RestClient
-from raysignal.engine.market.venues.protocol import Hosts, Request, Subscription, Tracker, Venue
+from raysignal.engine.market.venues.protocol import Hosts, RestRequest, Subscription, Tracker, Venue
 from raysignal.engine.market.venues.tracker import COUNTS
 
 
 class Answers(Protocol):
     """A venue's REST side: `engine.market.rest.RestClient`, or what stands for it where there are no sockets."""
 
-    async def get(self, request: Request, *, tries: int | None = None) -> bytes:
+    async def get(self, request: RestRequest, *, tries: int | None = None) -> bytes:
         """See `RestClient.get`."""
 
 
@@ -61,14 +61,14 @@ class Feed:
         *,
         clock: Clock,
         random: Random,
-        terms: Terms | None = None,
+        terms: ConnectionTimeouts | None = None,
         hosts: Hosts | None = None,
         limits: VenueLimits | None = None,
-        observed: Observed | None = None,
+        observed: FeedMetrics | None = None,
         notes_of: Callable[[int], Notes] | None = None,
     ) -> None:
-        self.venue, self.observed = venue, observed or Observed()
-        self._own_clock, self._terms = clock, _keepable(terms or Terms(), clock)
+        self.venue, self.observed = venue, observed or FeedMetrics()
+        self._own_clock, self._terms = clock, _keepable(terms or ConnectionTimeouts(), clock)
         self._clock = VenueClock(clock, self.observed.offset)
         self._hosts = hosts or venue.hosts
         self._limits = limits or VenueLimits.of(venue.manners)
@@ -223,13 +223,13 @@ class Feed:
         }  # fmt: skip
 
 
-def _keepable(terms: Terms, clock: Clock) -> Terms:
+def _keepable(terms: ConnectionTimeouts, clock: Clock) -> ConnectionTimeouts:
     """Bounds that hang on how soon this machine reads are of its own seconds, too, however fast the clock runs."""
     least_s = _LEAST_S / clock.real(1.0)
     return replace(terms, quiet_s=max(terms.quiet_s, least_s), pong_s=max(terms.pong_s, least_s))
 
 
-async def learn_the_time(venue: Venue, rest: Answers, own_clock: Clock, observed: Observed) -> int:
+async def learn_the_time(venue: Venue, rest: Answers, own_clock: Clock, observed: FeedMetrics) -> int:
     """Learn how far the clocks are apart, to within half the time that an answer takes; gives what the venue said.
 
     Raises:

@@ -45,8 +45,8 @@ from raysignal.engine.market.bar_files import write_day
 from raysignal.engine.market.bar_rows import read_bars, store_bars
 from raysignal.engine.market.bars import Bar, Basis
 from raysignal.engine.market.crossover import Gap
-from raysignal.engine.market.mending import Mending
-from raysignal.engine.market.pricing import Pricing
+from raysignal.engine.market.mending import BarBackfill
+from raysignal.engine.market.pricing import LastPriceSampler
 from raysignal.engine.market.signal_rows import (
     last_under_its_own_name,
     mark_posted,
@@ -105,7 +105,7 @@ def nothing_to_rename(_old: str, _new: str) -> bool:
     return False
 
 
-class Keeper:
+class MarketRecorder:
     """See the module. For one thread.
 
     Args:
@@ -165,8 +165,8 @@ class Keeper:
         self._ask_again_us: dict[Watch, int] = {}
         self._day_us: dict[_Series, int] = {}  # the first day that is not written as a file
         self._said: dict[str, str] = {}  # of what waits, the reason that was logged last
-        self._mending = {series: Mending(each[0]) for series, each in self._by_series.items()}
-        self._pricing = Pricing(last_trades)
+        self._mending = {series: BarBackfill(each[0]) for series, each in self._by_series.items()}
+        self._pricing = LastPriceSampler(last_trades)
 
     def begin(self) -> None:
         """Be where the last one left off, or at the beginning: warmed up by history, with no signal for the past.

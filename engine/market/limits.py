@@ -7,7 +7,7 @@ the venue's 429.
 from collections import deque
 from dataclasses import dataclass
 
-from raysignal.engine.market.venues.protocol import Manners
+from raysignal.engine.market.venues.protocol import RateRules
 
 REST_SHARE = 0.5  # of what venues allow: others live behind the same address
 
@@ -59,7 +59,7 @@ class VenueLimits:
     at_once: int = 4
 
     @classmethod
-    def of(cls, manners: Manners, *, weight_per_minute: float = 2400.0) -> "VenueLimits":
+    def of(cls, manners: RateRules, *, weight_per_minute: float = 2400.0) -> "VenueLimits":
         """By the venue's manners; requests by half of `weight_per_minute`."""
         return cls(
             Limiter(manners.connects, manners.connects_within_s),

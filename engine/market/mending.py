@@ -19,7 +19,7 @@ FIRST_US = 5 * MICROSECONDS
 LONGEST_US = 600 * MICROSECONDS
 
 
-class Mending:
+class BarBackfill:
     """The bars of one series that are not whole. See the module.
 
     Args:

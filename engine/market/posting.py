@@ -17,7 +17,7 @@ PATIENCE_S = 45.0
 T = TypeVar("T")
 
 Submit = Callable[[bytes], Awaitable[object]]
-"""Takes an encoded batch into the portfolio; raises what `runtime.portfolio_actors.Desk.submit` does."""
+"""Takes an encoded batch into the portfolio; raises what `runtime.portfolio_actors.PortfolioClient.submit` does."""
 
 
 def batch_of(signal: Signal) -> SignalBatch:

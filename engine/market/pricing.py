@@ -21,7 +21,7 @@ _FORGET_EVERY_US = 3_600 * MICROSECONDS
 Priced = tuple[Instrument, LastPrice]
 
 
-class Pricing:
+class LastPriceSampler:
     """See the module. `due`, then `store` in a transaction, then, once it is committed, `stored`.
 
     Args:

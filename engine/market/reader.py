@@ -32,11 +32,11 @@ from raysignal.engine.market.shapes import (
     SYMBOLS_MASK,
     Form,
     Longs,
-    Record,
+    MessageValues,
     RowSlot,
     Slot,
     Symbol,
-    Take,
+    ValueUse,
     compile_forms,
     read_slowly,
 )
@@ -64,7 +64,7 @@ _ID_START = int(RowSlot.ID_START)
 (
     _T_INTEGER, _T_INTEGER_TEXT, _T_PRICE, _T_SIZE, _T_ID, _T_FLAG, _T_WORD, _T_KIND, _T_SYMBOL, _T_BIDS, _T_ASKS,
     _T_FORM, _T_DATA,
-) = (int(take) for take in Take)  # fmt: skip
+) = (int(take) for take in ValueUse)  # fmt: skip
 
 _bytes, _longs = types.uint8[::1], types.int64[::1]
 
@@ -523,7 +523,7 @@ class Reader:
         self.view[:size] = raw
         return size
 
-    def read_fast(self, raw: bytes, root: int = 0, row: int = -1) -> Record | None:
+    def read_fast(self, raw: bytes, root: int = 0, row: int = -1) -> MessageValues | None:
         """What the compiled reader makes of a message, as a value; None if it refuses."""
         size = self.load(raw)
         if read(self.text, size, self.roots[root], row, self.table, self.work) != READ:
@@ -537,13 +537,13 @@ class Reader:
             list(zip(runs[side][:count].tolist(), runs[side + 1][:count].tolist(), strict=True))
             for side, count in ((0, head[_BIDS]), (2, head[_ASKS]))
         ]
-        return Record(head, rows, sides[0], sides[1], raw)
+        return MessageValues(head, rows, sides[0], sides[1], raw)
 
-    def read_slow(self, message: object, root: int = 0, row: int = -1) -> Record:
+    def read_slow(self, message: object, root: int = 0, row: int = -1) -> MessageValues:
         """The same of a decoded message; see `read_slowly` for what it raises."""
         return read_slowly(self.forms[root], message, self.symbols, row)
 
-    def put(self, record: Record) -> None:
+    def put(self, record: MessageValues) -> None:
         """Lay a record out in `work` as the compiled reader would have."""
         needed = max(_ROW_BYTES * len(record.rows), _LEVEL_BYTES * max(len(record.bids), len(record.asks)))
         if needed > self.capacity:

@@ -2,9 +2,9 @@
 
 A recording is a series of gzip files, one connection a series; a line is `<received_ns> <raw message>`. REST snapshots
 stand among the messages where they came. Lines of our own begin with `{"recording":`: the first of a file says of what
-it is (`About`), one says that the connection ended, one which symbol the snapshot on the next line is of. Recordings
-without such lines are read, too: a line that
-begins with `{"lastUpdateId":` is then a snapshot of the only symbol (or of every symbol that waits for one).
+it is (`RecordingHeader`), one says that the connection ended, one which symbol the snapshot on the next line is of.
+Recordings without such lines are read, too: a line that begins with `{"lastUpdateId":` is then a snapshot of the only
+symbol (or of every symbol that waits for one).
 
 Writing is done in a thread, so that a slow disk does not hold up the feed. When more than `most_waiting` bytes wait,
 messages are left out of the recording, never out of the feed, and counted; on replay the gap is noticed like any
@@ -29,7 +29,7 @@ from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.conversation import Sink
-from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.venues.catalogue import is_inverse
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 
@@ -45,7 +45,7 @@ _NAME_SECONDS = "%Y%m%dT%H%M%S"
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class RecordingHeader:
     """Of what a recording is.
 
     Attributes:
@@ -81,7 +81,7 @@ class About:
         )
 
     @classmethod
-    def read(cls, raw: bytes) -> "About | None":
+    def read(cls, raw: bytes) -> "RecordingHeader | None":
         """Of such a line; None: it is another one. `UnreadableInput` if it is one that cannot be read."""
         if not raw.startswith(_OF):
             return None
@@ -106,7 +106,7 @@ class About:
             ) from error
 
 
-class Line(NamedTuple):
+class RecordingLine(NamedTuple):
     """One line of a recording."""
 
     received_ns: int
@@ -133,8 +133,8 @@ class Recorder:
         folder: Path,
         name: str,
         *,
-        observed: Observed,
-        about: About | None = None,
+        observed: FeedMetrics,
+        about: RecordingHeader | None = None,
         most_bytes: int = 256 << 20,
         most_s: float = 3600.0,
         most_waiting: int = 64 << 20,
@@ -148,7 +148,7 @@ class Recorder:
         self._folder, self._name, self._observed, self._level = folder, name, observed, level
         self._most_bytes, self._most_ns, self._most_waiting = most_bytes, int(most_s * 1e9), most_waiting
         self._about = None if about is None else about.line()
-        self._waiting: deque[Line] = deque()
+        self._waiting: deque[RecordingLine] = deque()
         self._waiting_bytes = 0
         self._wake, self._ending = threading.Event(), False
         self._thread = threading.Thread(target=self._run, name=f"recorder {name}", daemon=True)
@@ -186,7 +186,7 @@ class Recorder:
             self._observed.unrecorded += 1
             return
         self._waiting_bytes += size
-        self._waiting.append(Line(received_ns, raw))
+        self._waiting.append(RecordingLine(received_ns, raw))
 
     def _run(self) -> None:
         try:
@@ -237,7 +237,7 @@ def _one_line(raw: bytes) -> bytes:
     return raw.replace(b"\n", b" ").replace(b"\r", b" ") if b"\n" in raw or b"\r" in raw else raw
 
 
-def read_recording(paths: Iterable[Path]) -> Iterator[Line]:
+def read_recording(paths: Iterable[Path]) -> Iterator[RecordingLine]:
     """The lines of these files, one after the other; a torn end is left out.
 
     Raises:
@@ -255,7 +255,7 @@ def read_recording(paths: Iterable[Path]) -> Iterator[Line]:
                     stamp, _, raw = text[:-1].partition(b" ")
                     if not stamp.isdigit():
                         raise UnreadableInput(f"{path}: line {number} begins with no instant in nanoseconds")
-                    yield Line(int(stamp), raw)
+                    yield RecordingLine(int(stamp), raw)
         except FileNotFoundError:
             raise NotFound(f"{path} is not there") from None
         except EOFError:
@@ -264,7 +264,7 @@ def read_recording(paths: Iterable[Path]) -> Iterator[Line]:
             raise UnreadableInput(f"{path}: damaged after line {number}: {error}") from None
 
 
-class Player:
+class RecordingPlayer:
     """Plays lines into a tracker, as the feed plays messages; `take` returns once the sink has."""
 
     def __init__(self, tracker: Tracker, subscriptions: Sequence[Subscription], sink: Sink) -> None:
@@ -272,7 +272,7 @@ class Player:
         self._instruments = {each.instrument.symbol: each.instrument for each in subscriptions}
         self._next_is_of: str | None = None
 
-    def take(self, line: Line) -> None:
+    def take(self, line: RecordingLine) -> None:
         """One line."""
         received_us, raw = line.received_ns // 1000, line.raw
         if self._next_is_of is not None:
@@ -311,7 +311,7 @@ class Player:
 
 def replay(paths: Iterable[Path], tracker: Tracker, subscriptions: Sequence[Subscription], sink: Sink) -> int:
     """Play a recording as fast as it goes; how many lines it had. Instants are the recorded ones."""
-    player, lines = Player(tracker, subscriptions, sink), 0
+    player, lines = RecordingPlayer(tracker, subscriptions, sink), 0
     for line in read_recording(paths):
         player.take(line)
         lines += 1
@@ -320,7 +320,7 @@ def replay(paths: Iterable[Path], tracker: Tracker, subscriptions: Sequence[Subs
 
 async def replay_paced(
     paths: Iterable[Path], tracker: Tracker, subscriptions: Sequence[Subscription], sink: Sink, *,
-    clock: Clock, speed: float, before: Callable[[Line], None] | None = None,
+    clock: Clock, speed: float, before: Callable[[RecordingLine], None] | None = None,
 ) -> int:  # fmt: skip
     """Play a recording `speed` times as fast as it was recorded; how many lines it had.
 
@@ -331,7 +331,7 @@ async def replay_paced(
     """
     if not speed > 0:
         raise InvalidField("speed", speed, "above 0")
-    player, lines, first_ns, begun_s = Player(tracker, subscriptions, sink), 0, 0, clock.monotonic()
+    player, lines, first_ns, begun_s = RecordingPlayer(tracker, subscriptions, sink), 0, 0, clock.monotonic()
     for line in read_recording(paths):
         first_ns = first_ns or line.received_ns
         wait = begun_s + (line.received_ns - first_ns) / 1e9 / speed - clock.monotonic()

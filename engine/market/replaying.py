@@ -18,7 +18,7 @@ from typing import NamedTuple
 from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.market.conversation import Sink
-from raysignal.engine.market.recording import About, Line, Player, read_recording
+from raysignal.engine.market.recording import RecordingHeader, RecordingLine, RecordingPlayer, read_recording
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from raysignal.engine.market.venues.tracker import COUNTS
@@ -30,16 +30,16 @@ _ENDINGS = (".gz",)
 class Series:
     """One connection's files, the oldest first."""
 
-    about: About
+    about: RecordingHeader
     paths: tuple[Path, ...]
 
 
-class Due(NamedTuple):
+class DueLine(NamedTuple):
     """A line, and the place of its series; sorts by when it came."""
 
     received_ns: int
     place: int
-    line: Line
+    line: RecordingLine
 
 
 def series_of(places: Sequence[Path], told: Subscription | None = None) -> list[Series]:
@@ -54,7 +54,7 @@ def series_of(places: Sequence[Path], told: Subscription | None = None) -> list[
         UnreadableInput: a file that holds no line, or cannot be read.
         InvalidField: a recording that does not say of what it is, and nobody did.
     """
-    found: dict[About, list[tuple[int, Path]]] = {}
+    found: dict[RecordingHeader, list[tuple[int, Path]]] = {}
     for path in _files(places):
         first = next(iter(read_recording([path])), None)
         if first is None:
@@ -65,7 +65,7 @@ def series_of(places: Sequence[Path], told: Subscription | None = None) -> list[
     return sorted(series, key=lambda each: (each.about.venue, each.about.connection, each.paths))
 
 
-class Together:
+class MergedReplay:
     """Plays series side by side; see the module.
 
     Args:
@@ -82,18 +82,18 @@ class Together:
         self._series = series
         self._trackers = [venue_named(each.about.venue).tracker(each.about.subscriptions) for each in series]
         self._players = [
-            Player(tracker, each.about.subscriptions, sink_of(each.about.venue))
+            RecordingPlayer(tracker, each.about.subscriptions, sink_of(each.about.venue))
             for tracker, each in zip(self._trackers, series, strict=True)
         ]
         self.instruments = list(
             dict.fromkeys(one.instrument for each in series for one in each.about.subscriptions)
         )
 
-    def lines(self) -> Iterator[Due]:
+    def lines(self) -> Iterator[DueLine]:
         """All of them as they came; raises as `read_recording`."""
         return heapq.merge(*(_dues(place, each.paths) for place, each in enumerate(self._series)))
 
-    def take(self, due: Due) -> None:
+    def take(self, due: DueLine) -> None:
         """Play one."""
         self.now_us = due.received_ns // 1000
         self.taken += 1
@@ -115,9 +115,9 @@ class Together:
         return dict(total)
 
 
-def _dues(place: int, paths: Sequence[Path]) -> Iterator[Due]:
+def _dues(place: int, paths: Sequence[Path]) -> Iterator[DueLine]:
     for line in read_recording(paths):
-        yield Due(line.received_ns, place, line)
+        yield DueLine(line.received_ns, place, line)
 
 
 def _files(places: Sequence[Path]) -> Iterator[Path]:
@@ -131,9 +131,9 @@ def _files(places: Sequence[Path]) -> Iterator[Path]:
         yield from inside
 
 
-def _about(path: Path, first: Line, told: Subscription | None) -> About:
+def _about(path: Path, first: RecordingLine, told: Subscription | None) -> RecordingHeader:
     try:
-        said = About.read(first.raw)
+        said = RecordingHeader.read(first.raw)
     except UnreadableInput as error:
         raise UnreadableInput(f"{path}: {error}") from error
     if said is not None:
@@ -151,4 +151,4 @@ def _about(path: Path, first: Line, told: Subscription | None) -> About:
             "not given",
             f"the venue and symbol of {path}, which does not say them: --instrument venue:symbol",
         )
-    return About(told.instrument.venue, 0, (told,))
+    return RecordingHeader(told.instrument.venue, 0, (told,))

@@ -10,8 +10,8 @@ from raysignal.engine.core.hosts import is_loopback
 from raysignal.engine.market.backoff import Backoff, retry_after_s
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.limits import VenueLimits
-from raysignal.engine.market.monitoring.observed import Observed
-from raysignal.engine.market.venues.protocol import Request
+from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.venues.protocol import RestRequest
 
 _LIMITED = frozenset({403, 418, 429})
 _BANS = frozenset({403, 418})
@@ -25,7 +25,7 @@ class RestClient:
     """One venue's REST side. Everybody of the venue waits while the venue says to."""
 
     def __init__(
-        self, base: str, limits: VenueLimits, clock: Clock, observed: Observed, random: Random, *,
+        self, base: str, limits: VenueLimits, clock: Clock, observed: FeedMetrics, random: Random, *,
         answer_s: float = 10.0,
     ) -> None:  # fmt: skip
         self._limits, self._clock, self._observed, self._random = limits, clock, observed, random
@@ -38,7 +38,7 @@ class RestClient:
         )
         self._at_once = asyncio.Semaphore(limits.at_once)
 
-    async def get(self, request: Request, *, tries: int | None = None) -> bytes:
+    async def get(self, request: RestRequest, *, tries: int | None = None) -> bytes:
         """The body of a 200, waited for; `tries`: at most so many, None: until it comes.
 
         Raises:
@@ -68,13 +68,13 @@ class RestClient:
         """Give the connections back."""
         await self._client.aclose()
 
-    async def _turn(self, request: Request) -> None:
+    async def _turn(self, request: RestRequest) -> None:
         wait = self._limits.weight.reserve(self._clock.monotonic(), request.weight)
         while wait > 0:
             await self._clock.sleep(wait)
             wait = self._limits.weight.paused_for(self._clock.monotonic())
 
-    async def _send(self, request: Request) -> httpx.Response | None:
+    async def _send(self, request: RestRequest) -> httpx.Response | None:
         self._observed.rest_requests += 1
         try:
             return await self._client.get(request.path)

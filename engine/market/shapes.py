@@ -27,7 +27,7 @@ NAME_WORDS, SYMBOL_WORDS = 2, 3
 
 
 class Slot(IntEnum):
-    """Where a message's values are in `Record.head`."""
+    """Where a message's values are in `MessageValues.head`."""
 
     KIND = 0
     INSTRUMENT = 1
@@ -44,7 +44,7 @@ class Slot(IntEnum):
 
 
 class RowSlot(IntEnum):
-    """Where a trade's (or quote's) values are in a row of `Record.rows`."""
+    """Where a trade's (or quote's) values are in a row of `MessageValues.rows`."""
 
     PRICE = 0
     SIZE = 1
@@ -59,7 +59,7 @@ class RowSlot(IntEnum):
 HEAD_SLOTS, ROW_SLOTS = 16, 8
 
 
-class Take(IntEnum):
+class ValueUse(IntEnum):
     """What a value is, and what is done with it."""
 
     INTEGER = 0  # a number without point or exponent, 18 digits at most
@@ -91,7 +91,7 @@ class Value:
         forms: for DATA, by kind; `listed` kinds are arrays.
     """
 
-    take: Take
+    take: ValueUse
     slot: Slot | RowSlot = Slot.IGNORED
     needed: bool = True
     words: Mapping[str, int] = field(default_factory=dict)
@@ -178,16 +178,16 @@ def _add_form(table: list[int], form: Form) -> int:
     for index, (name, value) in enumerate(form.items()):
         extra = 0
         part = 0
-        if value.take in {Take.WORD, Take.KIND, Take.FLAG}:
+        if value.take in {ValueUse.WORD, ValueUse.KIND, ValueUse.FLAG}:
             extra = len(table)
             table.append(len(value.words))
             for word, meaning in value.words.items():
                 table += [*words_of(word, NAME_WORDS), len(word), meaning]
             part = ord(value.after or "\0") << 8 | ord(value.before or "\0")
-        elif value.take is Take.FORM:
+        elif value.take is ValueUse.FORM:
             assert value.form is not None
             extra = _add_form(table, value.form)
-        elif value.take is Take.DATA:
+        elif value.take is ValueUse.DATA:
             extra = len(table)
             table += [len(value.forms)] + [0] * (SWITCH * len(value.forms))
             for number, (kind, inner) in enumerate(value.forms.items()):
@@ -202,7 +202,7 @@ def _add_form(table: list[int], form: Form) -> int:
 
 
 @dataclass(slots=True)
-class Record:
+class MessageValues:
     """A message's values. Trade ids are `text[start:stop]`; `bids` and `asks` are (price, size)."""
 
     head: list[int] = field(default_factory=lambda: [0] * HEAD_SLOTS)
@@ -236,7 +236,7 @@ def exact(text: object, decimals: int) -> int:
 
 def read_slowly(
     form: Form, message: object, symbols: Mapping[str, tuple[int, Symbol]], row: int = -1
-) -> Record:
+) -> MessageValues:
     """A decoded message through its form.
 
     Args:
@@ -249,7 +249,7 @@ def read_slowly(
         Elsewhere: the message is about something else.
         UnreadableInput: it is not what the form says.
     """
-    record = Record()
+    record = MessageValues()
     record.head[Slot.INSTRUMENT] = row
     known = next((symbol for at, symbol in symbols.values() if at == row), None)
     _Slow(record, symbols, known).read(form, message)
@@ -260,7 +260,7 @@ class _Slow:
     """One message on its way through a form."""
 
     def __init__(
-        self, record: Record, symbols: Mapping[str, tuple[int, Symbol]], known: Symbol | None
+        self, record: MessageValues, symbols: Mapping[str, tuple[int, Symbol]], known: Symbol | None
     ) -> None:
         self.record, self.symbols, self.known = record, symbols, known
 
@@ -270,19 +270,19 @@ class _Slow:
 
     def _names(self, form: Form, message: object) -> None:
         """What the rest depends on, wherever it stands: the kind, then the instrument."""
-        self._find(form, message, Take.KIND, self._kind)
-        self._find(form, message, Take.SYMBOL, self._symbol)
+        self._find(form, message, ValueUse.KIND, self._kind)
+        self._find(form, message, ValueUse.SYMBOL, self._symbol)
 
-    def _find(self, form: Form, message: object, take: Take, then: Any) -> None:
+    def _find(self, form: Form, message: object, take: ValueUse, then: Any) -> None:
         for each in self._objects(message):
             for name, value in form.items():
                 if name not in each:
                     continue
                 if value.take is take:
                     then(value, each[name])
-                elif value.take is Take.FORM and value.form is not None:
+                elif value.take is ValueUse.FORM and value.form is not None:
                     self._find(value.form, each[name], take, then)
-                elif value.take is Take.DATA and take is not Take.KIND:
+                elif value.take is ValueUse.DATA and take is not ValueUse.KIND:
                     self._find(self._inner(value), each[name], take, then)
 
     @staticmethod
@@ -336,38 +336,38 @@ class _Slow:
 
     def _value(self, value: Value, found: Any) -> None:  # noqa: C901, PLR0912 - a case each
         match value.take:
-            case Take.INTEGER:
+            case ValueUse.INTEGER:
                 if type(found) is not int or abs(found) >= LIMIT:
                     raise UnreadableInput(f"{found!r} is no integer of 18 digits")
                 self._put(value.slot, found)
-            case Take.INTEGER_TEXT:
+            case ValueUse.INTEGER_TEXT:
                 if not isinstance(found, str) or not _INTEGER.fullmatch(found):
                     raise UnreadableInput(f"{found!r} is no integer in quotes")
                 self._put(value.slot, int(found))
-            case Take.PRICE:
+            case ValueUse.PRICE:
                 self._put(value.slot, exact(found, self._decimals().price_decimals))
-            case Take.SIZE:
+            case ValueUse.SIZE:
                 self._put(value.slot, exact(found, self._decimals().size_decimals))
-            case Take.ID:
+            case ValueUse.ID:
                 self._id(found)
-            case Take.FLAG:
+            case ValueUse.FLAG:
                 if not isinstance(found, bool):
                     raise UnreadableInput(f"{found!r} is neither true nor false")
                 self._put(value.slot, value.words["true" if found else "false"])
-            case Take.WORD:
+            case ValueUse.WORD:
                 if not isinstance(found, str) or found not in value.words:
                     raise UnreadableInput(f"{found!r} is none of {', '.join(value.words)}")
                 self._put(value.slot, value.words[found])
-            case Take.BIDS:
+            case ValueUse.BIDS:
                 self.record.bids = self._levels(found)
                 self.record.head[Slot.BIDS] = len(self.record.bids)
-            case Take.ASKS:
+            case ValueUse.ASKS:
                 self.record.asks = self._levels(found)
                 self.record.head[Slot.ASKS] = len(self.record.asks)
-            case Take.FORM:
+            case ValueUse.FORM:
                 assert value.form is not None
                 self._values(value.form, found)
-            case Take.DATA:
+            case ValueUse.DATA:
                 self._data(value, found)
 
     def _data(self, value: Value, found: Any) -> None:
@@ -377,7 +377,7 @@ class _Slow:
             return
         if not isinstance(found, list) or not found:
             raise UnreadableInput("data is no list")
-        if len(found) > 1 and any(each.take in {Take.BIDS, Take.ASKS} for each in inner.values()):
+        if len(found) > 1 and any(each.take in {ValueUse.BIDS, ValueUse.ASKS} for each in inner.values()):
             raise UnreadableInput("several books in one message")
         for number, each in enumerate(found):
             self.record.head[Slot.ROWS] = number

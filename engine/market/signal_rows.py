@@ -10,7 +10,7 @@ from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database
 from raysignal.engine.market.bars import Basis
-from raysignal.engine.market.crossover import Progress
+from raysignal.engine.market.crossover import CrossoverState
 from raysignal.engine.market.tables import SIGNALS, WATCHES
 from raysignal.engine.market.watch import MarketSignal
 
@@ -111,7 +111,7 @@ def store_progress(
     instrument: Instrument,
     basis: Basis,
     interval_us: int,
-    progress: Progress,
+    progress: CrossoverState,
 ) -> None:
     """How far a crossover is; what another instance has stored stays if it is as far or further."""
     insert = database.insert(WATCHES).values(
@@ -136,7 +136,7 @@ def store_progress(
 
 def read_progress(
     connection: Connection, strategy: str, instrument: Instrument, basis: Basis, interval_us: int
-) -> Progress | None:
+) -> CrossoverState | None:
     """How far a crossover was; None if it never was anywhere."""
     row = connection.execute(
         select(WATCHES.c.first_us, WATCHES.c.last_us, WATCHES.c.side).where(
@@ -147,7 +147,7 @@ def read_progress(
             WATCHES.c.interval_us == interval_us,
         )
     ).one_or_none()
-    return None if row is None else Progress(row.first_us, row.last_us, row.side)
+    return None if row is None else CrossoverState(row.first_us, row.last_us, row.side)
 
 
 def _settle(connection: Connection, signal_id: str, at_us: int, **values: str) -> bool:

@@ -18,13 +18,13 @@ from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database
-from raysignal.engine.execution.dealing import Dealer, Levels
+from raysignal.engine.execution.dealing import Levels, TradingThread
 from raysignal.engine.execution.planning import Instruction
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.market.bars import Bar, BarBuilder, Basis, bar_name
-from raysignal.engine.market.behind import Behind
-from raysignal.engine.market.keeping import History, Keeper, Rename, nothing_to_rename
-from raysignal.engine.market.venues.protocol import Opening, Subscription, Tracker, Venue
+from raysignal.engine.market.behind import RecorderThread
+from raysignal.engine.market.keeping import History, MarketRecorder, Rename, nothing_to_rename
+from raysignal.engine.market.venues.protocol import StreamRequest, Subscription, Tracker, Venue
 from raysignal.engine.market.watch import Watch
 
 LEFT_OUT = 10
@@ -32,7 +32,7 @@ LEFT_OUT = 10
 
 
 @dataclass(frozen=True, slots=True)
-class StationTerms:
+class PipelineOptions:
     """What is made of a market.
 
     Attributes:
@@ -53,7 +53,7 @@ class StationTerms:
         return Watch(instrument, self.interval_us, fast=self.fast, slow=self.slow, basis=self.basis)
 
 
-class Station:
+class MarketPipeline:
     """See the module.
 
     Args:
@@ -69,7 +69,7 @@ class Station:
         self,
         venue: Venue,
         instruments: Sequence[Instrument],
-        terms: StationTerms,
+        terms: PipelineOptions,
         *,
         database: Database,
         post: Callable[[Signal], str],
@@ -77,7 +77,7 @@ class Station:
         log: FilteringBoundLogger,
         now_us: Callable[[], int],
         blobs: BlobStore | None = None,
-        dealer: Dealer | None = None,
+        dealer: TradingThread | None = None,
         rename: Rename = nothing_to_rename,
     ) -> None:
         self._terms = terms
@@ -92,11 +92,11 @@ class Station:
         }  # fmt: skip
         self._dealer = dealer
         self._prices: dict[str, Trade] = {}
-        self._keeper = Keeper(
+        self._keeper = MarketRecorder(
             database, self._watches, history=history, post=post, act=self._act, log=log, now_us=now_us, blobs=blobs,
             last_trades=lambda: list(self._prices.values()), rename=rename,
         )  # fmt: skip
-        self._behind = Behind(self._keeper, log=log)
+        self._behind = RecorderThread(self._keeper, log=log)
         self._tracker: Callable[[Instrument], Tracker] | None = None
         self._bars: dict[str, Bar] = {}
         self._best: dict[str, BookChange] = {}
@@ -200,7 +200,7 @@ class Station:
         if self._dealer is None or self._dealer.instruct(Instruction.of(signal)):
             self.signals += 1
 
-    def _show(self, dealer: Dealer, event: BookChange) -> None:
+    def _show(self, dealer: TradingThread, event: BookChange) -> None:
         assert self._tracker is not None
         book = self._tracker(event.instrument).book(event.instrument)
         dealer.book(Levels.of(book), event.received_us)
@@ -239,7 +239,7 @@ def _why_left_out(builder: BarBuilder) -> str:
     return "being of bars that have ended: was a price before them stamped too late?"
 
 
-def told_by_books(instrument: Instrument, openings: Sequence[Opening]) -> bool:
+def told_by_books(instrument: Instrument, openings: Sequence[StreamRequest]) -> bool:
     """Whether books come by the connection whose opening, and not a text later on, asks for the trades."""
     wanted = {Channel.DEPTH, Channel.TRADES}
     return any(

@@ -21,14 +21,14 @@ from raysignal.engine.core.instants import MICROSECONDS, clock_change_at, format
 from raysignal.engine.journal.dedup import Identities, first_in_batch
 from raysignal.engine.portfolio import price_jumps as guard
 from raysignal.engine.portfolio.portfolio import Portfolio
-from raysignal.engine.portfolio.receipts import Taken
+from raysignal.engine.portfolio.receipts import RowResult
 
 ERRORS_KEPT = 1000
 """So many refused rows get a sentence of their own; all are counted."""
 _HOUR_US = 3_600 * MICROSECONDS
 
 
-class Finding(IntEnum):
+class AdmissionCode(IntEnum):
     """What a row is; what is above `AGAIN` is refused."""
 
     FRESH = 0
@@ -39,19 +39,19 @@ class Finding(IntEnum):
 
 
 # The findings as plain integers, for the compiled code, and what reads it row by row.
-_FRESH, _AGAIN, _CONFLICT, _LATE, _JUMP = (int(finding) for finding in Finding)
+_FRESH, _AGAIN, _CONFLICT, _LATE, _JUMP = (int(finding) for finding in AdmissionCode)
 _REFUSALS = {_CONFLICT: IdentityConflict.__name__, _LATE: LateSignal.__name__, _JUMP: PriceJump.__name__}
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class AdmissionCodes:
     """The findings about n rows.
 
     Attributes:
-        finding: int8[n], a `Finding` each.
+        finding: int8[n], a `AdmissionCode` each.
         ordinal: int64[n], the row's place in the portfolio's history once the fresh rows are processed, or the
             place of the row that it repeats; -1 when it is refused.
-        counts: how many rows each `Finding` has.
+        counts: how many rows each `AdmissionCode` has.
         codes: as `Portfolio.codes` gives them.
         first: int64[n], the first row of the submission with its identity; mostly itself.
         high_water_us, last_price: int64[n] and float64[n], the marks that each row was measured against.
@@ -67,16 +67,16 @@ class Judgement:
     last_price: Floats
     limit: float
 
-    def rows(self, finding: Finding) -> Ints:
+    def rows(self, finding: AdmissionCode) -> Ints:
         """The rows that are found to be so."""
         return np.flatnonzero(self.finding == finding.value)
 
     @property
     def taken(self) -> npt.NDArray[np.int8]:
-        """int8[n], a `Taken` each."""
+        """int8[n], a `RowResult` each."""
         if not any(self.counts[_CONFLICT:]):
             return self.finding  # what is not refused is called alike
-        return np.minimum(self.finding, np.int8(Taken.REFUSED))
+        return np.minimum(self.finding, np.int8(RowResult.REFUSED))
 
     @property
     def refused(self) -> dict[str, int]:
@@ -124,7 +124,7 @@ def judge(
     *,
     limit: float,
     accept_price_jump: bool,
-) -> Judgement:
+) -> AdmissionCodes:
     """Judge rows in time order as if each accepted one had been processed before the next; nothing changes.
 
     Args:
@@ -139,14 +139,14 @@ def judge(
     symbol, new = portfolio.codes(batch)
     high_water, last_price = portfolio.marks(len(new))
     ordinal, content = identities.lookup(keys)
-    finding, counts = np.empty(n, np.int8), np.zeros(len(Finding), np.int64)
+    finding, counts = np.empty(n, np.int8), np.zeros(len(AdmissionCode), np.int64)
     met_high_water, met_price = np.empty(n, np.int64), np.empty(n, np.float64)
     first = first_in_batch(keys)
     _judge(
         batch.timestamp_us, symbol, batch.price, batch.content, first, content, high_water, last_price, float(limit),
         accept_price_jump, portfolio.count, ordinal, finding, met_high_water, met_price, counts,
     )  # fmt: skip
-    return Judgement(
+    return AdmissionCodes(
         finding, ordinal, counts.tolist(), (symbol, new), first, met_high_water, met_price, limit
     )
 

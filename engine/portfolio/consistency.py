@@ -7,14 +7,14 @@ from raysignal.engine import history
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import JournalBehind
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.journal.frames import Record
+from raysignal.engine.journal.frames import JournalRecord
 from raysignal.engine.journal.journal import JournalEnd, JournalStore, records_at
 from raysignal.engine.journal.snapshots import Snapshot
-from raysignal.engine.portfolio.records import Intake, read_record
+from raysignal.engine.portfolio.records import IntakeRecord, read_record
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class ConsistencyReport:
     """What lies beside a journal, held against it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Comparison:
 
 def compare(
     store: JournalStore, blobs: BlobStore, snapshot: Snapshot | None, owns: Callable[[str], bool]
-) -> Comparison:
+) -> ConsistencyReport:
     """Hold the snapshot, and the last row of each portfolio's history, against the journal; changes nothing.
 
     Args:
@@ -77,7 +77,7 @@ def compare(
                 f"the history of {name!r} ends with signal {row.batch.signal_id[0]!r} of record {row.sequence}, "
                 "which is another one in the journal"
             )
-    return Comparison(end, ahead, missing)
+    return ConsistencyReport(end, ahead, missing)
 
 
 def check_acknowledged(store: JournalStore, sequence: int) -> None:
@@ -98,10 +98,10 @@ def journal_behind(what: str, end: JournalEnd) -> JournalBehind:
     )  # fmt: skip
 
 
-def _holds(record: Record, portfolio: str, row: history.Row) -> bool:
+def _holds(record: JournalRecord, portfolio: str, row: history.Row) -> bool:
     """Whether a record is the one that a row of the history was made of."""
     content = None if record.is_takeover else read_record(record.payload)
-    if not isinstance(content, Intake) or content.portfolio != portfolio:
+    if not isinstance(content, IntakeRecord) or content.portfolio != portfolio:
         return False
     batch = SignalBatch.decode(content.encoded, features=False)
     if row.record_row >= len(batch):

@@ -23,8 +23,14 @@ from raysignal.engine.core.errors import (
     store_failure_reason,
 )
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.portfolio.receipts import Followed, Found, Recent, Standing, Submission
-from raysignal.engine.portfolio.shard import Checkpoint, Pending, Shard
+from raysignal.engine.portfolio.receipts import (
+    FollowedRows,
+    FoundSignal,
+    PortfolioStatus,
+    RecentRows,
+    Submission,
+)
+from raysignal.engine.portfolio.shard import Checkpoint, PendingSubmission, Shard
 
 T = TypeVar("T")
 
@@ -62,7 +68,7 @@ class Counts:
     decided: int = 0
     store_failures: Counter[str] = field(default_factory=Counter)
 
-    def take(self, pending: Pending) -> None:
+    def take(self, pending: PendingSubmission) -> None:
         """Count what was submitted."""
         self.received += pending.rows
         self.accepted += pending.accepted
@@ -155,7 +161,7 @@ class Mailbox:
         await self._durable(shard, pending.sequence)
         return await self._aside(pending.finish) if pending.blocks else pending.finish()
 
-    async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]:
+    async def create(self, portfolio: str, policy: Policy) -> tuple[PortfolioStatus, bool]:
         """See `Shard.create`; the portfolio is durable."""
         shard = await self._opened()
         standing, new = shard.create(portfolio, policy)
@@ -169,7 +175,7 @@ class Mailbox:
         await self._durable(shard, shard.sequence)
         return renamed
 
-    async def standings(self, portfolio: str | None = None) -> list[Standing]:
+    async def standings(self, portfolio: str | None = None) -> list[PortfolioStatus]:
         """Every portfolio as it stands, or the one named; what they tell is durable."""
         return await self._read(
             lambda shard: [
@@ -178,15 +184,15 @@ class Mailbox:
             ]
         )
 
-    async def find(self, portfolio: str, signal_id: str) -> Found:
+    async def find(self, portfolio: str, signal_id: str) -> FoundSignal:
         """See `Shard.find`."""
         return await self._aside(await self._read(lambda shard: shard.find(portfolio, signal_id)))
 
-    async def recent(self, portfolio: str) -> Recent:
+    async def recent(self, portfolio: str) -> RecentRows:
         """See `Shard.recent`."""
         return await self._aside(await self._read(lambda shard: shard.recent(portfolio)))
 
-    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None:
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> FollowedRows | None:
         """Rows of a portfolio from ordinal `first` on, at most `limit`, all durable; waits for some.
 
         Returns:

@@ -15,11 +15,11 @@ from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.price_jumps import NEVER_US
-from raysignal.engine.portfolio.receipts import Standing
+from raysignal.engine.portfolio.receipts import PortfolioStatus
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class UnwrittenRows:
     """Processed rows that the history does not hold yet.
 
     Attributes:
@@ -47,7 +47,7 @@ class Kept:
 
 
 @dataclass(slots=True)
-class Stretch:
+class RowSpan:
     """Consecutive kept rows, with the ledger as it was before the first: any row's account follows from it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Stretch:
 
     first: int
     state_before: bytes
-    kept: list[Kept] = field(default_factory=list)
+    kept: list[UnwrittenRows] = field(default_factory=list)
     dates: set[int] = field(default_factory=set)
     last_day: int | None = None
     alternates: bool = False
@@ -68,7 +68,7 @@ class Stretch:
         """The ordinal after the last row."""
         return self.kept[-1].first + len(self.kept[-1].batch) if self.kept else self.first
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: UnwrittenRows) -> None:
         """Add the next rows; those of several symbols may go back and forth in time."""
         days = kept.batch.timestamp_us // DAY_US
         if len(days):
@@ -81,7 +81,7 @@ class Stretch:
         self.kept.append(kept)
 
 
-class Renamed(NamedTuple):
+class SymbolRename(NamedTuple):
     """A symbol that got another name: rows before `ordinal` have the old one."""
 
     ordinal: int
@@ -104,12 +104,12 @@ class Portfolio:
         self.ledger = Ledger(policy)
         self.symbols: list[str] = []
         self._code: dict[str, int] = {}
-        self.renamed: list[Renamed] = []
+        self.renamed: list[SymbolRename] = []
         self.high_water: Ints = np.empty(0, np.int64)
         self.last_price: Floats = np.empty(0, np.float64)
         self.count = 0
-        self.open = Stretch(0, self.ledger.to_bytes())
-        self.writing: Stretch | None = None
+        self.open = RowSpan(0, self.ledger.to_bytes())
+        self.writing: RowSpan | None = None
         self.bytes_kept = 0
 
     def codes(self, batch: SignalBatch) -> tuple[npt.NDArray[np.int32], list[str]]:
@@ -158,7 +158,7 @@ class Portfolio:
         self.high_water, self.last_price = self.marks(len(new))
         self.ledger.ensure_symbols(len(self.symbols))
         rows = LedgerRows.empty(len(batch))
-        kept = Kept(self.count, sequence, batch, encoded, symbol, rows, decisions)
+        kept = UnwrittenRows(self.count, sequence, batch, encoded, symbol, rows, decisions)
         self.ledger.run(batch.timestamp_us, symbol, kept.action, batch.price, rows, accounts)
         # In time order, so the last assignment to a symbol is its latest.
         self.high_water[symbol] = batch.timestamp_us
@@ -182,12 +182,12 @@ class Portfolio:
             return False
         self.symbols[code] = new
         self._code[new] = self._code.pop(old)
-        self.renamed.append(Renamed(self.count, code, old, new))
+        self.renamed.append(SymbolRename(self.count, code, old, new))
         return True
 
-    def standing(self, sequence: int) -> Standing:
+    def standing(self, sequence: int) -> PortfolioStatus:
         """The portfolio as it stands after journal record `sequence`."""
-        return Standing(
+        return PortfolioStatus(
             portfolio=self.name,
             policy=self.policy,
             symbols=tuple(self.symbols),
@@ -197,13 +197,13 @@ class Portfolio:
             account=self.ledger.account.copy(),
         )
 
-    def close_stretch(self) -> Stretch | None:
+    def close_stretch(self) -> RowSpan | None:
         """Set the kept rows aside for the history and begin a new stretch; None if there are none."""
         if not self.open.kept:
             return None
         assert self.writing is None
         self.writing = self.open
-        self.open = Stretch(self.count, self.ledger.to_bytes())
+        self.open = RowSpan(self.count, self.ledger.to_bytes())
         self.bytes_kept = 0
         return self.writing
 
@@ -226,10 +226,10 @@ class Portfolio:
         portfolio = cls(dump["name"], Policy.from_dict(dump["policy"]))
         portfolio.ledger = Ledger.from_bytes(portfolio.policy, dump["ledger"])
         portfolio.symbols = list(dump["symbols"])
-        portfolio.renamed = [Renamed(*each) for each in dump.get("renamed", ())]
+        portfolio.renamed = [SymbolRename(*each) for each in dump.get("renamed", ())]
         portfolio._code = {symbol: code for code, symbol in enumerate(portfolio.symbols)}
         portfolio.high_water = np.frombuffer(dump["high_water"], np.int64).copy()
         portfolio.last_price = np.frombuffer(dump["last_price"], np.float64).copy()
         portfolio.count = dump["count"]
-        portfolio.open = Stretch(portfolio.count, dump["ledger"])
+        portfolio.open = RowSpan(portfolio.count, dump["ledger"])
         return portfolio

@@ -14,9 +14,9 @@ from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.journal.journal import Journal, JournalStore
 from raysignal.engine.journal.layout import owner
 from raysignal.engine.journal.stores import Stores
-from raysignal.engine.portfolio.consistency import Comparison, compare, journal_behind
-from raysignal.engine.portfolio.records import Intake, read_record
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.consistency import ConsistencyReport, compare, journal_behind
+from raysignal.engine.portfolio.records import IntakeRecord, read_record
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 
 SET_ASIDE = "lost"
 
@@ -24,7 +24,7 @@ _SET_ASIDE = re.compile(rf"{SET_ASIDE}/(\d{{4,}})/")
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
+class RebuiltShard:
     """What was made of a shard.
 
     Attributes:
@@ -46,10 +46,10 @@ def rebuild(
     *,
     prefix: str,
     cache_dir: Path,
-    limits: Limits,
+    limits: ShardLimits,
     owns: Callable[[str], bool],
     accept_loss: bool,
-) -> Rebuilt:
+) -> RebuiltShard:
     """Write what lies beside a journal anew. Nobody else may write the store meanwhile.
 
     The journal is read in full before anything is removed. Where the history holds what the journal does not, it is
@@ -84,11 +84,11 @@ def rebuild(
             shard.checkpointed(checkpoint)
     finally:
         shard.journal.close()
-    return Rebuilt(comparison.end.last, dict(counts), lost, set_aside)
+    return RebuiltShard(comparison.end.last, dict(counts), lost, set_aside)
 
 
 def lost_rows(
-    blobs: BlobStore, portfolios: Iterable[str], comparison: Comparison, counts: Mapping[str, int]
+    blobs: BlobStore, portfolios: Iterable[str], comparison: ConsistencyReport, counts: Mapping[str, int]
 ) -> dict[str, int]:
     """By portfolio how many rows at least the history holds and the journal, of `counts` signals, does not."""
     lost = {}
@@ -122,7 +122,9 @@ def signals_of_journal(store: JournalStore) -> Counter[str]:
     for record in Journal.read(store):
         content = read_record(record.payload)
         counts[content.portfolio] += (
-            len(SignalBatch.decode(content.encoded, features=False)) if isinstance(content, Intake) else 0
+            len(SignalBatch.decode(content.encoded, features=False))
+            if isinstance(content, IntakeRecord)
+            else 0
         )
     return counts
 

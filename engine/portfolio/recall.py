@@ -22,12 +22,12 @@ from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.decisions import SIGNAL, deciders_of, explanations_of
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.portfolio import Portfolio, Stretch
-from raysignal.engine.portfolio.receipts import Decided, Followed, Found
+from raysignal.engine.portfolio.portfolio import Portfolio, RowSpan
+from raysignal.engine.portfolio.receipts import Decision, FollowedRows, FoundSignal
 
 
 @dataclass(frozen=True, slots=True)
-class Past:
+class LedgerSpan:
     """Consecutive processed rows and the ledger before them: all that a recall needs.
 
     Attributes:
@@ -44,7 +44,7 @@ class Past:
     price: Floats
 
     @classmethod
-    def of_stretch(cls, stretch: Stretch) -> "Past":
+    def of_stretch(cls, stretch: RowSpan) -> "LedgerSpan":
         """The rows of a stretch in memory."""
         kept = list(stretch.kept)
         return cls(
@@ -100,7 +100,7 @@ class Past:
         )
 
 
-class Recall(Protocol):
+class ReceiptLookup(Protocol):
     """Some rows of the past and where they are read.
 
     Attributes:
@@ -114,7 +114,7 @@ class Recall(Protocol):
     def rows(self) -> tuple[LedgerRows, Floats]:
         """The m ledger rows and the accounts after them, float64[m, ACCOUNT_SIZE]."""
 
-    def found(self, ordinal: int) -> Found:
+    def found(self, ordinal: int) -> FoundSignal:
         """One of the rows, with its features."""
 
 
@@ -123,7 +123,7 @@ class MemoryRecall:
 
     blocks = False
 
-    def __init__(self, portfolio: Portfolio, stretch: Stretch, places: Ints, ordinals: Ints) -> None:
+    def __init__(self, portfolio: Portfolio, stretch: RowSpan, places: Ints, ordinals: Ints) -> None:
         self.places = places
         self._policy, self._symbols = portfolio.policy, len(portfolio.symbols)
         self._name = portfolio.name
@@ -131,21 +131,23 @@ class MemoryRecall:
         self._ordinals = ordinals
 
     def rows(self) -> tuple[LedgerRows, Floats]:
-        """See `Recall.rows`."""
-        return Past.of_stretch(self._stretch).rows_at(self._policy, self._symbols, self._ordinals)
+        """See `ReceiptLookup.rows`."""
+        return LedgerSpan.of_stretch(self._stretch).rows_at(self._policy, self._symbols, self._ordinals)
 
-    def found(self, ordinal: int) -> Found:
-        """See `Recall.found`."""
+    def found(self, ordinal: int) -> FoundSignal:
+        """See `ReceiptLookup.found`."""
         firsts = [part.first for part in self._stretch.kept]
         part = self._stretch.kept[bisect_right(firsts, ordinal) - 1]
         row = ordinal - part.first
         batch = SignalBatch.decode(part.encoded).take(np.array([row]))
         rows, accounts = self.rows()
-        decided = Decided(int(part.action[row]))
+        decided = Decision(int(part.action[row]))
         if part.decisions is not None:
             told = part.decisions
-            decided = Decided(int(part.action[row]), told.names[told.by[row]], told.explanation[row])
-        return Found(self._name, self._policy, batch, ordinal, part.sequence, row, rows, accounts[0], decided)
+            decided = Decision(int(part.action[row]), told.names[told.by[row]], told.explanation[row])
+        return FoundSignal(
+            self._name, self._policy, batch, ordinal, part.sequence, row, rows, accounts[0], decided
+        )
 
 
 class HistoryRecall:
@@ -162,14 +164,14 @@ class HistoryRecall:
         self._ordinals = ordinals
 
     def rows(self) -> tuple[LedgerRows, Floats]:
-        """See `Recall.rows`."""
+        """See `ReceiptLookup.rows`."""
         rows = LedgerRows.empty(len(self._ordinals))
         accounts = np.empty((len(self._ordinals), ACCOUNT_SIZE))
         left = np.arange(len(self._ordinals))
         while len(left):
             part = history.read_part(self._blobs, self._name, int(self._ordinals[left[0]]))
             here = (self._ordinals[left] >= part.first) & (self._ordinals[left] < part.end)
-            past = Past(
+            past = LedgerSpan(
                 part.first, part.state_before, part.timestamp_us, self._codes(part), part.decision, part.price
             )
             some_rows, some_accounts = past.rows_at(
@@ -180,14 +182,14 @@ class HistoryRecall:
             left = left[~here]
         return rows, accounts
 
-    def found(self, ordinal: int) -> Found:
-        """See `Recall.found`."""
+    def found(self, ordinal: int) -> FoundSignal:
+        """See `ReceiptLookup.found`."""
         part = history.read_part(self._blobs, self._name, ordinal)
         row = part.row_at(ordinal)
         rows, accounts = self.rows()
-        return Found(
+        return FoundSignal(
             self._name, self._policy, row.batch, ordinal, row.sequence, row.record_row, rows, accounts[0],
-            Decided(row.decision, row.decided_by, row.explanation),
+            Decision(row.decision, row.decided_by, row.explanation),
         )  # fmt: skip
 
     def _codes(self, part: history.Part) -> npt.NDArray[np.int32]:
@@ -202,7 +204,7 @@ class HistoryRecall:
         return codes
 
 
-def rows_of_stretch(stretch: Stretch, first: int, stop: int) -> Followed:
+def rows_of_stretch(stretch: RowSpan, first: int, stop: int) -> FollowedRows:
     """Rows `first` to `stop` of a stretch in memory, as far as it goes."""
     kept = stretch.kept
     begin = bisect_right(kept, first, key=lambda part: part.first) - 1
@@ -216,22 +218,22 @@ def rows_of_stretch(stretch: Stretch, first: int, stop: int) -> Followed:
         )
         encoded.append(bytes(chosen))
         actions.append(part.action[begin:end])
-    return Followed(first, tuple(encoded), np.concatenate(actions))
+    return FollowedRows(first, tuple(encoded), np.concatenate(actions))
 
 
-def rows_of_history(blobs: BlobStore, name: str, first: int, stop: int) -> Followed:
+def rows_of_history(blobs: BlobStore, name: str, first: int, stop: int) -> FollowedRows:
     """Rows `first` to `stop` that the history holds."""
     table = history.read_range(blobs, name, first, stop - 1).combine_chunks()
     if len(table) != stop - first:
         raise NotFound(
             f"the history of {name!r} holds no rows {first} to {stop - 1}", field="ordinal", value=first
         )
-    return Followed(first, (history.signals_of(table).encode(),), table["decision"].to_numpy())
+    return FollowedRows(first, (history.signals_of(table).encode(),), table["decision"].to_numpy())
 
 
-def history_chunk(portfolio: Portfolio, stretch: Stretch, skip: int = 0) -> HistoryChunk:
+def history_chunk(portfolio: Portfolio, stretch: RowSpan, skip: int = 0) -> HistoryChunk:
     """A stretch as the history writes it, with all features, without its first `skip` rows."""
-    past = Past.of_stretch(stretch)
+    past = LedgerSpan.of_stretch(stretch)
     batch = SignalBatch.concat([SignalBatch.decode(part.encoded) for part in stretch.kept])
     rows = LedgerRows(
         *(

@@ -25,7 +25,7 @@ from raysignal.engine.portfolio.decisions import SIGNAL
 from raysignal.engine.portfolio.performance import Performance, performance_dicts
 
 
-class Taken(IntEnum):
+class RowResult(IntEnum):
     """What became of a submitted row."""
 
     ACCEPTED = 0
@@ -34,7 +34,7 @@ class Taken(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PortfolioStatus:
     """A portfolio as it stands.
 
     Attributes:
@@ -73,7 +73,7 @@ class Submission:
     """The answer to n submitted rows, in the order they were submitted; all that it accepts is durable.
 
     Attributes:
-        taken: int8[n], a `Taken` each.
+        taken: int8[n], a `RowResult` each.
         ordinal: int64[n], the row's place in the portfolio's history, from 0; -1 when refused.
         errors: why a row was refused, by its place in the submission.
         rows: n ledger rows (of the first time, for a replayed one), when receipts were asked for.
@@ -84,17 +84,17 @@ class Submission:
     taken: npt.NDArray[np.int8]
     ordinal: Ints
     errors: Mapping[int, RaysignalError]
-    standing: Standing
+    standing: PortfolioStatus
     rows: LedgerRows | None = None
     accounts: Floats | None = field(default=None, repr=False)
 
-    def counted(self, kind: Taken) -> int:
+    def counted(self, kind: RowResult) -> int:
         """How many rows were taken so."""
         return int(np.count_nonzero(self.taken == kind))
 
 
 @dataclass(frozen=True, slots=True)
-class Decided:
+class Decision:
     """What was decided about a signal.
 
     Attributes:
@@ -109,7 +109,7 @@ class Decided:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundSignal:
     """One processed signal, found by its id.
 
     Attributes:
@@ -130,13 +130,13 @@ class Found:
     record_row: int
     rows: LedgerRows
     account: Floats
-    decided: Decided
+    decided: Decision
 
     def receipt(self) -> dict[str, Any]:
         """Its first receipt."""
         (made,) = made_receipts(
             portfolio=self.portfolio, policy=self.policy, batch=self.batch, ordinal=np.array([self.ordinal]),
-            rows=self.rows, accounts=self.account.reshape(1, -1), taken=np.array([Taken.ACCEPTED], np.int8),
+            rows=self.rows, accounts=self.account.reshape(1, -1), taken=np.array([RowResult.ACCEPTED], np.int8),
         )  # fmt: skip
         assert made is not None
         made["decision"] = {"action": _ACTIONS[self.decided.action], "by": self.decided.by}
@@ -144,7 +144,7 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Followed:
+class FollowedRows:
     """Consecutive processed rows of a portfolio, for whoever follows it and puts them together.
 
     Attributes:
@@ -165,7 +165,7 @@ class Followed:
 
 
 @dataclass(frozen=True, slots=True)
-class Recent:
+class RecentRows:
     """Processed rows that the history does not hold yet: from ordinal `first` on, in the history's columns."""
 
     portfolio: str
@@ -208,7 +208,7 @@ def made_receipts(
 ) -> list[dict[str, Any] | None]:
     """Receipts from their parts, n of each; None where `taken` says refused."""
     # Lists, because reading an array value by value costs more than all the rest.
-    figures = iter(performance_dicts(accounts[taken != Taken.REFUSED]))
+    figures = iter(performance_dicts(accounts[taken != RowResult.REFUSED]))
     own = {name: column.tolist() for name, column in rows.columns().items()}
     signals = zip(
         batch.signal_id.to_list(), batch.symbol.tolist(), batch.timestamp_us.tolist(), batch.action.tolist(),
@@ -216,7 +216,7 @@ def made_receipts(
     )  # fmt: skip
     made: list[dict[str, Any] | None] = []
     for row, (signal_id, symbol, timestamp_us, action_code, price, place, kind) in enumerate(signals):
-        if kind == Taken.REFUSED:
+        if kind == RowResult.REFUSED:
             made.append(None)
             continue
         action = _ACTIONS[action_code]
@@ -229,7 +229,7 @@ def made_receipts(
             "timestamp": format_instant(timestamp_us),
             "signal": action,
             "price": price,
-            "replayed": kind == Taken.REPLAYED,
+            "replayed": kind == RowResult.REPLAYED,
             "decision": {"action": action, "by": SIGNAL},
             "outcome": outcome,
             "reason": why,

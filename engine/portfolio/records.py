@@ -21,7 +21,7 @@ _DECIDED = b"D"
 
 
 @dataclass(frozen=True, slots=True)
-class Creation:
+class CreationRecord:
     """A portfolio was created."""
 
     portfolio: str
@@ -29,7 +29,7 @@ class Creation:
 
 
 @dataclass(frozen=True, slots=True)
-class Renaming:
+class RenameRecord:
     """A symbol of a portfolio goes on under another name."""
 
     portfolio: str
@@ -38,7 +38,7 @@ class Renaming:
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
+class IntakeRecord:
     """Signals were taken in; `encoded` is the batch, `decisions` what was decided about it, if anything was."""
 
     portfolio: str
@@ -67,22 +67,22 @@ def intake_record(
     return [_SIGNALS + bytes([len(name)]) + name, encoded]
 
 
-def read_record(payload: memoryview) -> Creation | Renaming | Intake:
+def read_record(payload: memoryview) -> CreationRecord | RenameRecord | IntakeRecord:
     """What a payload says; `ValueError` if this version does not know its kind."""
     kind = bytes(payload[:1])
     if kind == _CREATED:
         values: dict[str, Any] = msgspec.msgpack.decode(payload[1:])
-        return Creation(values["portfolio"], Policy.from_dict(values["policy"]))
+        return CreationRecord(values["portfolio"], Policy.from_dict(values["policy"]))
     if kind == _RENAMED:
         names: dict[str, str] = msgspec.msgpack.decode(payload[1:])
-        return Renaming(names["portfolio"], names["old"], names["new"])
+        return RenameRecord(names["portfolio"], names["old"], names["new"])
     if kind == _SIGNALS:
         start = 2 + payload[1]
-        return Intake(bytes(payload[2:start]).decode(), payload[start:])
+        return IntakeRecord(bytes(payload[2:start]).decode(), payload[start:])
     if kind == _DECIDED:
         start = 2 + payload[1]
         told = start + 4 + int.from_bytes(payload[start : start + 4], "little")
-        return Intake(
+        return IntakeRecord(
             bytes(payload[2:start]).decode(), payload[told:], Decisions.decode(payload[start + 4 : told])
         )
     raise ValueError(f"a record of kind {kind!r}, which this version does not know")

@@ -41,28 +41,34 @@ from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy, check_portfolio_name
 from raysignal.engine.journal import snapshots
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.journal.dedup import Frozen, Identities, portfolio_keys
-from raysignal.engine.journal.frames import Position, Record
+from raysignal.engine.journal.dedup import FrozenIds, Identities, portfolio_keys
+from raysignal.engine.journal.frames import JournalPosition, JournalRecord
 from raysignal.engine.journal.journal import Commit, Journal, JournalEnd, JournalStore
 from raysignal.engine.journal.snapshots import Snapshot
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
-from raysignal.engine.portfolio.admission import Finding, judge
+from raysignal.engine.portfolio.admission import AdmissionCode, judge
 from raysignal.engine.portfolio.consistency import compare, journal_behind
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.portfolio import Portfolio, Stretch
+from raysignal.engine.portfolio.portfolio import Portfolio, RowSpan
 from raysignal.engine.portfolio.recall import (
     HistoryRecall,
     MemoryRecall,
-    Recall,
+    ReceiptLookup,
     history_chunk,
     rows_of_history,
     rows_of_stretch,
 )
-from raysignal.engine.portfolio.receipts import Followed, Found, Recent, Standing, Submission
+from raysignal.engine.portfolio.receipts import (
+    FollowedRows,
+    FoundSignal,
+    PortfolioStatus,
+    RecentRows,
+    Submission,
+)
 from raysignal.engine.portfolio.records import (
-    Creation,
-    Renaming,
+    CreationRecord,
+    RenameRecord,
     creation_record,
     intake_record,
     read_record,
@@ -75,7 +81,7 @@ _MOST_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ShardLimits:
     """How much a shard keeps in memory, and what it believes.
 
     Attributes:
@@ -95,14 +101,14 @@ class Limits:
 class Checkpoint:
     """The state at one journal position, on its way beside the journal; `position` is known once it is durable."""
 
-    stretches: list[tuple[Portfolio, Stretch]]
-    frozen: Frozen
+    stretches: list[tuple[Portfolio, RowSpan]]
+    frozen: FrozenIds
     portfolios: tuple[dict[str, Any], ...]
-    position: Position | None = None
+    position: JournalPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Pending:
+class PendingSubmission:
     """A submission that was judged and applied, and waits for its record.
 
     Attributes:
@@ -131,7 +137,7 @@ class Shard:
     """A group of portfolios and the one journal that they are written to."""
 
     def __init__(
-        self, journal: Journal, blobs: BlobStore, prefix: str, identities: Identities, limits: Limits
+        self, journal: Journal, blobs: BlobStore, prefix: str, identities: Identities, limits: ShardLimits
     ) -> None:
         self.journal = journal
         self.blobs = blobs
@@ -156,7 +162,7 @@ class Shard:
         *,
         prefix: str,
         cache_dir: Path,
-        limits: Limits,
+        limits: ShardLimits,
         policies: Mapping[str, Policy],
         owns: Callable[[str], bool] = lambda _: True,
     ) -> "Shard":
@@ -169,7 +175,7 @@ class Shard:
             blobs: where snapshots, identity runs and history lie.
             prefix: the folder of this shard's snapshots and runs among the blobs.
             cache_dir: a local folder for copies of runs.
-            limits: see `Limits`.
+            limits: see `ShardLimits`.
             policies: the portfolios that are to exist.
             owns: whether a portfolio belongs to this shard, by its name.
 
@@ -206,7 +212,7 @@ class Shard:
         *,
         prefix: str,
         cache_dir: Path,
-        limits: Limits,
+        limits: ShardLimits,
         last: int | None = None,
     ) -> "Shard":
         """The state as the journal tells it, to be read alone: nothing is taken over, and nothing is written.
@@ -234,7 +240,7 @@ class Shard:
         receipts: bool,
         positions: Ints | None = None,
         decisions: bytes | None = None,
-    ) -> Pending:
+    ) -> PendingSubmission:
         """Judge the rows of an encoded batch, apply those that are new and right, and queue their record.
 
         Args:
@@ -264,7 +270,7 @@ class Shard:
         if all_or_nothing and errors:
             (first, *_), refused = errors.values(), sum(judgement.refused.values())
             raise first if len(batch) == 1 else RowErrors([*errors.values()], len(batch), refused)
-        accepted, replayed = judgement.counts[Finding.FRESH], judgement.counts[Finding.AGAIN]
+        accepted, replayed = judgement.counts[AdmissionCode.FRESH], judgement.counts[AdmissionCode.AGAIN]
         ordinal, all_fresh = judgement.ordinal, accepted == len(batch)
         rows, accounts = _NO_ROWS, np.empty((accepted if receipts else 0, ACCOUNT_SIZE))
         if accepted:
@@ -272,7 +278,7 @@ class Shard:
                 self.identities.add(keys, ordinal, batch.content)
                 kept, codes = batch, judgement.codes
             else:
-                fresh = judgement.rows(Finding.FRESH)
+                fresh = judgement.rows(AdmissionCode.FRESH)
                 self.identities.add(keys[fresh], ordinal[fresh], batch.content[fresh])
                 encoded = SignalBatch.decode(encoded).take(fresh).encode()
                 kept, codes = SignalBatch.decode(encoded, features=False), None
@@ -284,15 +290,15 @@ class Shard:
             judgement.taken, ordinal, errors, portfolio.standing(self.sequence),
             rows if receipts and all_fresh else None, accounts if receipts and all_fresh else None,
         )  # fmt: skip
-        recalls: list[Recall] = []
+        recalls: list[ReceiptLookup] = []
         finish: Callable[[], Submission] = lambda: answer  # noqa: E731
         if receipts and not all_fresh:
-            again = judgement.rows(Finding.AGAIN)
+            again = judgement.rows(AdmissionCode.AGAIN)
             recalls = self._recalls(portfolio, ordinal[again]) if replayed else []
             finish = partial(
-                _with_rows, answer, judgement.rows(Finding.FRESH), rows, accounts, again, recalls
+                _with_rows, answer, judgement.rows(AdmissionCode.FRESH), rows, accounts, again, recalls
             )
-        return Pending(
+        return PendingSubmission(
             sequence=self.sequence,
             accepted=accepted,
             replayed=replayed,
@@ -302,7 +308,7 @@ class Shard:
             finish=finish,
         )
 
-    def create(self, name: str, policy: Policy) -> tuple[Standing, bool]:
+    def create(self, name: str, policy: Policy) -> tuple[PortfolioStatus, bool]:
         """Create a portfolio; its standing, and whether it is new. Its record waits to be written.
 
         Raises:
@@ -467,11 +473,11 @@ class Shard:
 
     # Reading
 
-    def standing(self, name: str) -> Standing:
+    def standing(self, name: str) -> PortfolioStatus:
         """The portfolio as it stands; durable once record `sequence` is."""
         return self.portfolio(name).standing(self.sequence)
 
-    def find(self, name: str, signal_id: str) -> Callable[[], Found]:
+    def find(self, name: str, signal_id: str) -> Callable[[], FoundSignal]:
         """How a signal of a portfolio is read, with its features and what was done with it; may block.
 
         Raises:
@@ -489,7 +495,7 @@ class Shard:
         (recall,) = self._recalls(portfolio, ordinals)
         return lambda: recall.found(int(ordinals[0]))
 
-    def recent(self, name: str) -> Callable[[], Recent]:
+    def recent(self, name: str) -> Callable[[], RecentRows]:
         """How the rows that the history does not hold yet are collected, in the history's columns; may block."""
         portfolio = self.portfolio(name)
         stretches = [
@@ -498,11 +504,11 @@ class Shard:
             if stretch is not None and stretch.kept
         ]
         first = stretches[0].first if stretches else portfolio.count
-        return lambda: Recent(
+        return lambda: RecentRows(
             name, first, [history.chunk_table(history_chunk(portfolio, each)) for each in stretches]
         )
 
-    def rows(self, name: str, first: int, limit: int) -> Callable[[], Followed] | None:
+    def rows(self, name: str, first: int, limit: int) -> Callable[[], FollowedRows] | None:
         """How rows from ordinal `first` on are read, at most `limit`; may block. None: there are none yet.
 
         Raises:
@@ -529,9 +535,9 @@ class Shard:
         self._waiting.append(payload)
         self.sequence += 1
 
-    def _recalls(self, portfolio: Portfolio, ordinals: Ints) -> list[Recall]:
+    def _recalls(self, portfolio: Portfolio, ordinals: Ints) -> list[ReceiptLookup]:
         """Where the rows at `ordinals` are read: in memory, or in the history."""
-        recalls: list[Recall] = []
+        recalls: list[ReceiptLookup] = []
         rest = np.arange(len(ordinals))
         for stretch in (portfolio.open, portfolio.writing):
             if stretch is None or not stretch.kept:
@@ -554,7 +560,7 @@ class Shard:
         blobs: BlobStore,
         prefix: str,
         cache_dir: Path,
-        limits: Limits,
+        limits: ShardLimits,
         snapshot: Snapshot | None,
     ) -> "Shard":
         """The shard at the end of its journal."""
@@ -575,7 +581,7 @@ class Shard:
         blobs: BlobStore,
         prefix: str,
         cache_dir: Path,
-        limits: Limits,
+        limits: ShardLimits,
         snapshot: Snapshot,
     ) -> "Shard | None":
         """The shard as a snapshot describes it; None if what it needs beside it is not there, or if a version wrote it
@@ -595,12 +601,12 @@ class Shard:
             shard.portfolios[portfolio.name] = portfolio
         return shard
 
-    def _replay(self, record: Record) -> None:
+    def _replay(self, record: JournalRecord) -> None:
         """Apply a durable record; with the checkpoints that keep a long replay within bounds."""
         content = read_record(record.payload)
-        if isinstance(content, Creation):
+        if isinstance(content, CreationRecord):
             self.portfolios[content.portfolio] = Portfolio(content.portfolio, content.policy)
-        elif isinstance(content, Renaming):
+        elif isinstance(content, RenameRecord):
             self.portfolios[content.portfolio].rename(content.old, content.new)
         else:
             portfolio = self.portfolios[content.portfolio]
@@ -623,7 +629,7 @@ def _with_rows(
     rows: LedgerRows,
     accounts: Floats,
     again: Ints,
-    recalls: list[Recall],
+    recalls: list[ReceiptLookup],
 ) -> Submission:
     """The answer with the ledger rows and accounts of the rows that were accepted or recalled."""
     n = len(answer.taken)

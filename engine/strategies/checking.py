@@ -1,7 +1,7 @@
 """Whether a strategy can be believed: it sees no bar that is not there yet, says the same again, warms up as it says.
 
-Nothing is asked of a strategy but `actions`; one that has a `stream` as well is held to it. `Rerun` gives a stream to
-one that has none.
+Nothing is asked of a strategy but `actions`; one that has a `stream` as well is held to it. `RecomputingStream` gives
+a stream to one that has none.
 
 What a strategy says of a prefix of the bars, and of bars that go on otherwise, is compared with what it says of all of
 them. Each is a run in a process of its own (`engine.strategies.isolation`), so that what a strategy keeps from one run
@@ -39,7 +39,7 @@ _MOST_LOG = 20.0  # by which they differ from the last price that is kept
 _WORDS = {1: "BUY", 0: "HOLD", -1: "SELL"}
 
 
-class Vectorised(Protocol):
+class ActionsStrategy(Protocol):
     """What every strategy has."""
 
     def actions(self, bars: Bars) -> Actions:
@@ -48,7 +48,7 @@ class Vectorised(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class StrategyFinding:
     """What a check found.
 
     Attributes:
@@ -64,18 +64,18 @@ class Finding:
     bar: int | None = None
 
 
-class Rerun:
+class RecomputingStream:
     """A stream of a strategy that has none: it works out everything again with every piece.
 
     For rules of a user's own: the cost of n pieces grows with their square.
     """
 
-    def __init__(self, strategy: Vectorised) -> None:
+    def __init__(self, strategy: ActionsStrategy) -> None:
         self._strategy = strategy
         self._seen: Bars | None = None
 
     def advance(self, bars: Bars) -> Actions:
-        """See `Stream`."""
+        """See `StrategyStream`."""
         self._seen = bars if self._seen is None else _joined(self._seen, bars)
         count = len(self._seen)
         whole = np.asarray(self._strategy.actions(self._seen))
@@ -95,9 +95,9 @@ class UserStrategy:
         """int8[n] of n bars; each may use its bar and those before it."""
         raise NotImplementedError
 
-    def stream(self) -> Rerun:
+    def stream(self) -> RecomputingStream:
         """By working everything out again."""
-        return Rerun(self)
+        return RecomputingStream(self)
 
 
 def check_strategy(
@@ -109,7 +109,7 @@ def check_strategy(
     tries: int = TRIES,
     time_limit_s: float = TIME_LIMIT_S,
     runs: IsolatedRuns | None = None,
-) -> list[Finding]:
+) -> list[StrategyFinding]:
     """Every check, in an order in which the first that fails explains the others.
 
     Args:
@@ -190,20 +190,20 @@ class _Check:
         self._written: set[str] = set()
         self._read: set[str] = set()
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[StrategyFinding]:
         if ":" not in self._source.name:
             self._runs.preload(("numba",))  # each of the registry's needs it
         try:
             answer = self._run(StrategyRun(self._bars, actions=(len(self._bars),)))
         except StrategyFailed as failed:
-            return [Finding("actions", good=False, sentence=str(failed), bar=failed.fields["bar"])]
+            return [StrategyFinding("actions", good=False, sentence=str(failed), bar=failed.fields["bar"])]
         (whole,) = answer.actions
         said = {side: int(np.count_nonzero(whole == side)) for side in (1, -1)}
         if not any(said.values()):
-            return [Finding("actions", good=False, sentence=_NOTHING.format(n=len(whole)))]
+            return [StrategyFinding("actions", good=False, sentence=_NOTHING.format(n=len(whole)))]
         self._runs.preload(answer.modules)
         sentence = f"{said[1]} BUY and {said[-1]} SELL in {len(whole)} bars"
-        checks: list[tuple[str, Callable[[Actions], Finding]]] = [
+        checks: list[tuple[str, Callable[[Actions], StrategyFinding]]] = [
             ("determinism", self._determinism),
             ("look-ahead", self._look_ahead),
         ]
@@ -213,7 +213,7 @@ class _Check:
             found.append(self._held("stream", self._stream, whole))
         # Of all runs: a rule may write when it is asked a second time, or for so many bars.
         files = _files(sorted(self._written), sorted(self._read - self._written))
-        return [Finding("actions", good=True, sentence=sentence), files, *found]
+        return [StrategyFinding("actions", good=True, sentence=sentence), files, *found]
 
     def _run(self, run: StrategyRun) -> StrategyAnswer:
         answer = self._runs.run(self._source, run)
@@ -221,14 +221,16 @@ class _Check:
         self._read.update(answer.read)
         return answer
 
-    def _held(self, name: str, check: Callable[[Actions], Finding], whole: Actions) -> Finding:
+    def _held(
+        self, name: str, check: Callable[[Actions], StrategyFinding], whole: Actions
+    ) -> StrategyFinding:
         """What a check found, or how the strategy failed in it."""
         try:
             return check(whole)
         except StrategyFailed as failed:
-            return Finding(name, good=False, sentence=str(failed), bar=failed.fields["bar"])
+            return StrategyFinding(name, good=False, sentence=str(failed), bar=failed.fields["bar"])
 
-    def _determinism(self, whole: Actions) -> Finding:
+    def _determinism(self, whole: Actions) -> StrategyFinding:
         """By an object in another process, and by the same one once more."""
         bars = self._bars
         again = self._run(StrategyRun(bars, actions=(len(bars), len(bars)))).actions
@@ -236,10 +238,10 @@ class _Check:
             bar = _first_difference(whole, found)
             if bar is not None:
                 sentence = f"with the same bars {when}, {_told(bars, whole, found, bar)}"
-                return Finding("determinism", good=False, sentence=sentence, bar=bar)
-        return Finding("determinism", good=True, sentence="the same bars give the same actions")
+                return StrategyFinding("determinism", good=False, sentence=sentence, bar=bar)
+        return StrategyFinding("determinism", good=True, sentence="the same bars give the same actions")
 
-    def _look_ahead(self, whole: Actions) -> Finding:
+    def _look_ahead(self, whole: Actions) -> StrategyFinding:
         """By bars that are cut off, go on otherwise, or grow; what is told is the first that shows it."""
         compared = np.zeros(len(whole), np.bool_)
         probes = list(self._probes(whole))
@@ -250,11 +252,11 @@ class _Check:
                 sentence = f"{probe.how}, {failed}"
                 if len(probe.shown) == probe.cut:
                     sentence += "; expected HOLD where there are too few bars"
-                return Finding("look-ahead", good=False, sentence=sentence, bar=failed.fields["bar"])
+                return StrategyFinding("look-ahead", good=False, sentence=sentence, bar=failed.fields["bar"])
             bar = _first_difference(whole[: probe.cut], found[: probe.cut])
             if bar is not None:
                 sentence = f"{probe.how}, {_told(self._bars, whole, found, bar)}"
-                return Finding("look-ahead", good=False, sentence=sentence, bar=bar)
+                return StrategyFinding("look-ahead", good=False, sentence=sentence, bar=bar)
             compared[: probe.cut] |= whole[: probe.cut] != 0
         growing = tuple(sorted(self._cuts(whole, _GROWING_CUTS)))
         for cut, found in zip(
@@ -263,16 +265,18 @@ class _Check:
             bar = _first_difference(whole[:cut], found)
             if bar is not None:
                 told = _told(self._bars, whole, found, bar)
-                return Finding("look-ahead", good=False, sentence=f"{self._cut_off(cut)}, {told}", bar=bar)
+                return StrategyFinding(
+                    "look-ahead", good=False, sentence=f"{self._cut_off(cut)}, {told}", bar=bar
+                )
             compared[:cut] |= whole[:cut] != 0
         many = int(np.count_nonzero(compared))
         sentence = (
             f"nothing changes with what comes after it: {many} action{'s' if many != 1 else ''} compared in "
             f"{len(probes) + len(growing)} tries"
         )
-        return Finding("look-ahead", good=True, sentence=sentence)
+        return StrategyFinding("look-ahead", good=True, sentence=sentence)
 
-    def _stream(self, whole: Actions) -> Finding:
+    def _stream(self, whole: Actions) -> StrategyFinding:
         """By one bar after another, pieces anywhere, and a second stream of the object after one of all bars."""
         bars, n = self._bars, len(self._bars)
         pieces = [tuple(sorted({0, n, *self._draws.integers(0, n, 5).tolist()})) for _ in range(3)]
@@ -286,8 +290,8 @@ class _Check:
             bar = _first_difference(whole, found)
             if bar is not None:
                 sentence = f"{how}, {_told(bars, whole, found, bar)}"
-                return Finding("stream", good=False, sentence=sentence, bar=bar)
-        return Finding(
+                return StrategyFinding("stream", good=False, sentence=sentence, bar=bar)
+        return StrategyFinding(
             "stream", good=True, sentence="one by one and in pieces it says the same as all at once"
         )
 
@@ -330,26 +334,26 @@ _NOTHING = (
 )
 
 
-def _files(written: list[str], read: list[str]) -> Finding:
+def _files(written: list[str], read: list[str]) -> StrategyFinding:
     if written:
         sentence = (
             f"it writes {written[0]}: what one run keeps there another can read, so that look-ahead cannot be "
             "seen; delete it, and write nothing where actions are asked for"
         )
-        return Finding("files", good=False, sentence=sentence)
+        return StrategyFinding("files", good=False, sentence=sentence)
     if read:
         sentence = f"it writes no file; it reads {read[0]}, which may know the future: that cannot be seen"
-        return Finding("files", good=True, sentence=sentence)
-    return Finding("files", good=True, sentence="it reads and writes no file")
+        return StrategyFinding("files", good=True, sentence=sentence)
+    return StrategyFinding("files", good=True, sentence="it reads and writes no file")
 
 
-def _warm_up(warm_up: int, whole: Actions) -> Finding:
+def _warm_up(warm_up: int, whole: Actions) -> StrategyFinding:
     first = int(np.flatnonzero(whole)[0])
     if first < warm_up:
         sentence = f"it acts at bar {first}; its warm-up is {warm_up} bars"
-        return Finding("warm-up", good=False, sentence=sentence, bar=first)
+        return StrategyFinding("warm-up", good=False, sentence=sentence, bar=first)
     sentence = f"its warm-up is {warm_up} bars, the first action is at bar {first}"
-    return Finding("warm-up", good=True, sentence=sentence)
+    return StrategyFinding("warm-up", good=True, sentence=sentence)
 
 
 def _going_on(bars: Bars, cut: int, future: _Future, draws: np.random.Generator) -> Bars:

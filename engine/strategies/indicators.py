@@ -22,7 +22,7 @@ def check_window(name: str, value: object, least: int = 1) -> int:
     return value
 
 
-class Past:
+class TrailingWindow:
     """The last values before those that come: what a window needs of them.
 
     Args:
@@ -44,7 +44,7 @@ class Sma:
 
     def __init__(self, window: int) -> None:
         self._window = check_window("window", window)
-        self._past = Past(window - 1)
+        self._past = TrailingWindow(window - 1)
 
     def advance(self, values: Floats) -> Floats:
         """Of the next values."""
@@ -89,7 +89,7 @@ class RsiIndicator:
 
     def __init__(self, window: int) -> None:
         check_window("window", window, 2)
-        self._past = Past(1)
+        self._past = TrailingWindow(1)
         self._up, self._down = Wilder(window), Wilder(window)
 
     def advance(self, close: Floats) -> Floats:
@@ -127,7 +127,7 @@ class Bands:
 
     def __init__(self, window: int, width: float) -> None:
         self._window, self._width = check_window("window", window, 2), width
-        self._past = Past(window - 1)
+        self._past = TrailingWindow(window - 1)
 
     def advance(self, close: Floats) -> tuple[Floats, Floats, Floats]:
         """Lower band, mean, upper band of the next closes."""
@@ -142,7 +142,7 @@ class Highest:
 
     def __init__(self, window: int) -> None:
         self._window = check_window("window", window)
-        self._past = Past(window - 1)
+        self._past = TrailingWindow(window - 1)
 
     def advance(self, values: Floats) -> Floats:
         """Of the next values."""
@@ -157,7 +157,7 @@ class Atr:
     """Wilder's average true range, from the second bar on."""
 
     def __init__(self, window: int) -> None:
-        self._past = Past(1)
+        self._past = TrailingWindow(1)
         self._mean = Wilder(window)
 
     def advance(self, high: Floats, low: Floats, close: Floats) -> Floats:
@@ -172,7 +172,7 @@ class Volatility:
 
     def __init__(self, window: int) -> None:
         self._window = check_window("window", window, 2)
-        self._closes, self._past = Past(1), Past(window - 1)
+        self._closes, self._past = TrailingWindow(1), TrailingWindow(window - 1)
 
     def advance(self, close: Floats) -> Floats:
         """Of the next closes."""

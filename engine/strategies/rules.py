@@ -17,12 +17,12 @@ from raysignal.engine.strategies.indicators import (
     Bands,
     Highest,
     MacdIndicator,
-    Past,
     RsiIndicator,
+    TrailingWindow,
     Volatility,
     check_window,
 )
-from raysignal.engine.strategies.strategy import Actions, Bars, Floats, Stream
+from raysignal.engine.strategies.strategy import Actions, Bars, Floats, StrategyStream
 
 Flags = NDArray[np.bool_]
 
@@ -40,7 +40,7 @@ class Steady:
         self._last = np.int8(0)
 
     def advance(self, bars: Bars) -> Actions:
-        """See `Stream`."""
+        """See `StrategyStream`."""
         sides = self._sides_of(bars)
         actions = np.zeros(len(sides), np.int8)
         told = np.flatnonzero(sides)
@@ -57,7 +57,7 @@ class Steady:
 class _Streamed:
     """A strategy whose vectorised side is its stream, given all bars."""
 
-    def stream(self) -> Stream:
+    def stream(self) -> StrategyStream:
         raise NotImplementedError
 
     def actions(self, bars: Bars) -> Actions:
@@ -70,7 +70,7 @@ def _sides(buy: Flags, sell: Flags) -> Actions:
     return buy.astype(np.int8) - sell.astype(np.int8)
 
 
-def _passed(past: Past, values: Floats, level: float) -> tuple[Flags, Flags]:
+def _passed(past: TrailingWindow, values: Floats, level: float) -> tuple[Flags, Flags]:
     """Where values come to a level from below, and from above."""
     joined = past.before(values)
     before, now = joined[:-1], joined[1:]
@@ -104,9 +104,9 @@ class Rsi(_Streamed):
         """The first index is of bar `window + 1`, and it takes two to pass a level."""
         return self.window + 1
 
-    def stream(self) -> Stream:
+    def stream(self) -> StrategyStream:
         """See `Strategy`."""
-        index, below, above = RsiIndicator(self.window), Past(1), Past(1)
+        index, below, above = RsiIndicator(self.window), TrailingWindow(1), TrailingWindow(1)
 
         def sides_of(bars: Bars) -> Actions:
             values = index.advance(bars.close)
@@ -131,7 +131,7 @@ class Macd(_Streamed):
         """The first signal, and where the MACD then is."""
         return self.slow + self.signal - 1
 
-    def stream(self) -> Stream:
+    def stream(self) -> StrategyStream:
         """See `Strategy`."""
         indicator = MacdIndicator(self.fast, self.slow, self.signal)
 
@@ -158,7 +158,7 @@ class Bollinger(_Streamed):
         """Bars before the first bands."""
         return self.window - 1
 
-    def stream(self) -> Stream:
+    def stream(self) -> StrategyStream:
         """See `Strategy`."""
         bands = Bands(self.window, self.width)
 
@@ -183,10 +183,10 @@ class Breakout(_Streamed):
         """Bars that a close is compared with."""
         return self.window
 
-    def stream(self) -> Stream:
+    def stream(self) -> StrategyStream:
         """See `Strategy`."""
         highest, lowest = Highest(self.window), Highest(self.window)
-        highs, lows = Past(1), Past(1)
+        highs, lows = TrailingWindow(1), TrailingWindow(1)
 
         def sides_of(bars: Bars) -> Actions:
             high = highs.before(highest.advance(bars.high))[:-1]
@@ -219,7 +219,7 @@ class VolatilityTarget(_Streamed):
         """Bars before the first volatility."""
         return self.window
 
-    def stream(self) -> Stream:
+    def stream(self) -> StrategyStream:
         """See `Strategy`."""
         volatility = Volatility(self.window)
 
@@ -264,7 +264,7 @@ class SignalFile(_Streamed):
         """None is needed."""
         return 0
 
-    def stream(self) -> Stream:
+    def stream(self) -> StrategyStream:
         """See `Strategy`."""
         return _Told(self.timestamp_us, self.action)
 
@@ -274,7 +274,7 @@ class _Told:
         self._timestamp_us, self._action = timestamp_us, action
 
     def advance(self, bars: Bars) -> Actions:
-        """See `Stream`."""
+        """See `StrategyStream`."""
         if not len(self._timestamp_us):
             return np.zeros(len(bars), np.int8)
         places = np.minimum(

@@ -111,7 +111,7 @@ class SmaStream:
         self._family = SmaFamily([strategy])
 
     def advance(self, bars: Bars) -> Actions:
-        """See `Stream`."""
+        """See `StrategyStream`."""
         actions = np.zeros((1, len(bars)), np.int8)
         self._family.advance(bars, actions)
         own: Actions = actions[0]

@@ -1,8 +1,8 @@
 """What a strategy is: a rule that says BUY, HOLD or SELL at each bar, knowing this bar and those before it.
 
-Both sides of a strategy say the same, bit for bit: `actions` of all bars at once, and a `Stream` that is given them
-in pieces, one bar or many at a time. Neither sees a bar that is not there yet, so the actions of a prefix are the
-prefix of the actions.
+Both sides of a strategy say the same, bit for bit: `actions` of all bars at once, and a `StrategyStream` that is
+given them in pieces, one bar or many at a time. Neither sees a bar that is not there yet, so the actions of a prefix
+are the prefix of the actions.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Bars:
         )  # fmt: skip
 
 
-class Stream(Protocol):
+class StrategyStream(Protocol):
     """A strategy on its way through the bars."""
 
     def advance(self, bars: Bars) -> Actions:
@@ -77,7 +77,7 @@ class Strategy(Protocol):
         """int8[n]: 1 buy, 0 hold, -1 sell, each known at its bar."""
         ...
 
-    def stream(self) -> Stream:
+    def stream(self) -> StrategyStream:
         """The same, bar by bar, from the first bar on."""
         ...
 
@@ -90,7 +90,7 @@ class Family(Protocol):
         ...
 
 
-class Singly:
+class IndependentFamily:
     """Strategies that share nothing."""
 
     def __init__(self, strategies: Sequence[Strategy]) -> None:
@@ -110,4 +110,4 @@ def family(strategies: Sequence[Strategy]) -> Family:
         if own is not None:
             made: Family = own(strategies)
             return made
-    return Singly(strategies)
+    return IndependentFamily(strategies)

@@ -33,7 +33,7 @@ def path_figures(growth: Floats, ruin: float) -> tuple[float, float, float, floa
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class FigureDistribution:
     """One figure over all paths.
 
     Attributes:
@@ -46,7 +46,7 @@ class Spread:
     quantiles: dict[str, tuple[float, float]]
 
     @classmethod
-    def of(cls, values: Floats) -> "Spread":
+    def of(cls, values: Floats) -> "FigureDistribution":
         """Of float64[paths]."""
         n, ordered = len(values), np.sort(values)
         found = {}
@@ -70,6 +70,6 @@ def shares_beside(values: Floats, own: float) -> tuple[float, float]:
     return float(np.mean((values > own) & ~same)), float(np.mean(same))
 
 
-def spreads(figures: Floats, names: Sequence[str] = FIGURES) -> dict[str, Spread]:
+def spreads(figures: Floats, names: Sequence[str] = FIGURES) -> dict[str, FigureDistribution]:
     """Of float64[paths, figures], a figure each."""
-    return {name: Spread.of(figures[:, place]) for place, name in enumerate(names)}
+    return {name: FigureDistribution.of(figures[:, place]) for place, name in enumerate(names)}

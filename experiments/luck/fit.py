@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysignal.engine.portfolio.account import Floats
-from raysignal.experiments.luck.markets import Model, generator
+from raysignal.experiments.luck.markets import MarketModel, generator
 from raysignal.experiments.luck.resampling import block_length, stationary_places
 
 STATISTICS: Mapping[str, str] = {
@@ -51,7 +51,7 @@ ModelFit = Mapping[str, StatisticFit]
 """By the names of `STATISTICS`."""
 
 
-def fit_of(model: Model, returns: Floats, seed: int) -> ModelFit:
+def fit_of(model: MarketModel, returns: Floats, seed: int) -> ModelFit:
     """Each of `STATISTICS`, of the returns and of the first paths of the model with that seed."""
     n = len(returns)
     paths = min(_PATHS, max(_FEWEST_PATHS, _BARS // n))

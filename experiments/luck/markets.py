@@ -23,7 +23,7 @@ def generator(seed: int, index: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, index))))
 
 
-class Model(Protocol):
+class MarketModel(Protocol):
     """A market."""
 
     def returns(self, n: int, draws: np.random.Generator) -> Floats:
@@ -43,11 +43,11 @@ class Brownian:
     deviation: float
 
     def returns(self, n: int, draws: np.random.Generator) -> Floats:
-        """See `Model`."""
+        """See `MarketModel`."""
         return draws.normal(self.mean, self.deviation, n)
 
     def described(self) -> str:
-        """See `Model`."""
+        """See `MarketModel`."""
         lacks = "they have neither fat tails nor skewness nor clustering, whatever the source has"
         return f"Independent normal returns with a deviation of {self.deviation:.2%} a bar: {lacks}"
 
@@ -61,7 +61,7 @@ _KINDS: dict[str, Any] = {"gbm": Brownian, "garch": Garch, "regimes": Regimes, "
 MODELS = tuple(_KINDS)
 
 
-def fitted(name: str, close: Floats) -> Model:
+def fitted(name: str, close: Floats) -> MarketModel:
     """The model of that name, fitted to closes.
 
     Raises:
@@ -74,5 +74,5 @@ def fitted(name: str, close: Floats) -> Model:
     returns = np.diff(np.log(close))
     if float(returns.std()) <= 1e-12:
         raise InvalidField("close", float(close[0]), "prices that do not all move alike, to fit a model to")
-    found: Model = _KINDS[name].fitted(returns)
+    found: MarketModel = _KINDS[name].fitted(returns)
     return found

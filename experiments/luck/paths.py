@@ -12,7 +12,7 @@ from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.strategies.strategy import Bars, Strategy
 from raysignal.experiments.luck.distributions import COLUMNS, path_figures
-from raysignal.experiments.luck.markets import MODELS, Model, fitted, generator
+from raysignal.experiments.luck.markets import MODELS, MarketModel, fitted, generator
 from raysignal.experiments.luck.resampling import (
     block_length,
     compounded,
@@ -35,7 +35,7 @@ _FURTHEST = (
 
 
 @dataclass(frozen=True, slots=True)
-class LuckSpec:
+class MonteCarloSpec:
     """What is asked for.
 
     Attributes:
@@ -90,11 +90,11 @@ class Source:
     growths: Floats | None = None
     returns: Floats | None = None
     block: float = 1.0
-    model: Model | None = None
+    model: MarketModel | None = None
     notes: tuple[str, ...] = ()
 
 
-def source_of(market: Market, strategy: Strategy | None, spec: LuckSpec) -> Source:
+def source_of(market: Market, strategy: Strategy | None, spec: MonteCarloSpec) -> Source:
     """Run the account as it was, and fit what is to be fitted.
 
     Raises:
@@ -119,7 +119,7 @@ def source_of(market: Market, strategy: Strategy | None, spec: LuckSpec) -> Sour
     return Source(own, model=model, notes=(*_model_notes(model, len(market.bars) - 1), *notes))
 
 
-def _model_notes(model: Model, n: int) -> tuple[str, ...]:
+def _model_notes(model: MarketModel, n: int) -> tuple[str, ...]:
     few = f"{n} returns are few to fit a model to: what they say about it is shown by how wide the intervals are."
     return (f"{model.described()}.", *([few] if n < _FEW else []))
 
@@ -145,7 +145,7 @@ def _trade_notes(rows: LedgerRows, growths: Floats) -> tuple[str, ...]:
 
 
 def run_paths(
-    market: Market, strategy: Strategy | None, spec: LuckSpec, source: Source, begin: int, end: int
+    market: Market, strategy: Strategy | None, spec: MonteCarloSpec, source: Source, begin: int, end: int
 ) -> tuple[Floats, Floats]:
     """Paths `begin` to `end`: `COLUMNS`, float64[paths, 5], and equity at `STEPS` places, float64[paths, STEPS]."""
     figures = np.empty((end - begin, len(COLUMNS)))
@@ -164,7 +164,11 @@ def at_steps(path: Floats) -> Floats:
 
 
 def _path(
-    market: Market, strategy: Strategy | None, spec: LuckSpec, source: Source, draws: np.random.Generator
+    market: Market,
+    strategy: Strategy | None,
+    spec: MonteCarloSpec,
+    source: Source,
+    draws: np.random.Generator,
 ) -> tuple[Floats, bool]:
     """Equity over its beginning, and whether the market was halted."""
     if source.growths is not None:

@@ -53,7 +53,7 @@ class Regimes:
         return np.asarray(found / found.sum(), np.float64)
 
     def returns(self, n: int, draws: np.random.Generator) -> Floats:
-        """See `Model`; begins in any regime, by their shares."""
+        """See `MarketModel`; begins in any regime, by their shares."""
         first = int(draws.choice(len(self.means), p=self.shares))
         regimes = _chain(np.cumsum(self.chances, axis=1), first, draws.random(n))
         means, deviations = np.array(self.means), np.array(self.deviations)
@@ -61,7 +61,7 @@ class Regimes:
         return found
 
     def described(self) -> str:
-        """See `Model`."""
+        """See `MarketModel`."""
         if len(self.means) == 1:
             return "One regime is all that the returns support: independent normal returns, as of gbm"
         each = [

@@ -10,7 +10,7 @@ from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments import charts
 from raysignal.experiments.luck.distributions import FIGURES
 from raysignal.experiments.luck.fit import STATISTICS
-from raysignal.experiments.report import Report, leaves, template, title_of
+from raysignal.experiments.report import ReportFiles, leaves, template, title_of
 
 _WIDTH = 6.0
 _BLUE, _ORANGE, _GREY = "#2f7fd1", "#d9822b", "#8a8f98"
@@ -23,7 +23,7 @@ def make_luck_report(
     levels: Floats,
     fan: Floats,
     own: Floats,
-) -> Report:
+) -> ReportFiles:
     """Both forms.
 
     Args:
@@ -52,7 +52,7 @@ def make_luck_report(
         ],
         provenance=list(leaves(manifest)),
     )  # fmt: skip
-    return Report(html, _picture(drawn, metrics, manifest))
+    return ReportFiles(html, _picture(drawn, metrics, manifest))
 
 
 def sentence(metrics: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from raysignal.engine.strategies.strategy import Strategy
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.luck.distributions import COLUMNS, FIGURES, path_figures, shares_beside, spreads
 from raysignal.experiments.luck.fit import ModelFit, fit_of
-from raysignal.experiments.luck.paths import STEPS, LuckSpec, Source, at_steps, run_paths
+from raysignal.experiments.luck.paths import STEPS, MonteCarloSpec, Source, at_steps, run_paths
 from raysignal.experiments.luck.report import make_luck_report
 from raysignal.experiments.result_files import (
     MANIFEST,
@@ -51,7 +51,7 @@ _DRAWN = 200  # paths that a report draws
 
 
 @dataclass(frozen=True, slots=True)
-class Lucked:
+class MonteCarloResult:
     """A run that is done: where it lies, what came out, and how many chunks were there already."""
 
     run_id: str
@@ -62,14 +62,14 @@ class Lucked:
 def run_luck(
     market: Market,
     strategy: Strategy | None,
-    spec: LuckSpec,
+    spec: MonteCarloSpec,
     source: Source,
     blobs: BlobStore,
     *,
     run_id: str,
     provenance: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Lucked:
+) -> MonteCarloResult:
     """Draw the paths that are not there yet, and write the results: on this process's Ray, or on one of its own.
 
     Args:
@@ -87,7 +87,7 @@ def run_luck(
     """
     config = spec.config(market, strategy)
     if open_run(blobs, run_id, config).finished:
-        return Lucked(run_id, read_json(blobs, run_id, METRICS), 0)
+        return MonteCarloResult(run_id, read_json(blobs, run_id, METRICS), 0)
     chunks = [(begin, min(begin + CHUNK, spec.paths)) for begin in range(0, spec.paths, CHUNK)]
     there = set(blobs.list(blob_name(run_id, "paths/")))
     waiting = [chunk for chunk in chunks if _name(run_id, chunk) not in there]
@@ -105,7 +105,7 @@ def run_luck(
         parts.append(pq.read_table(io.BytesIO(data)).replace_schema_metadata(None))
     table = pa.concat_tables(parts).combine_chunks()
     metrics = _write(blobs, run_id, spec, source, _fit(market, spec, source), table, config, provenance or {})
-    return Lucked(run_id, metrics, len(chunks) - len(waiting))
+    return MonteCarloResult(run_id, metrics, len(chunks) - len(waiting))
 
 
 def _name(run_id: str, chunk: tuple[int, int]) -> str:
@@ -113,7 +113,11 @@ def _name(run_id: str, chunk: tuple[int, int]) -> str:
 
 
 def _drawn(
-    market: Market, strategy: Strategy | None, spec: LuckSpec, source: Source, chunks: list[tuple[int, int]]
+    market: Market,
+    strategy: Strategy | None,
+    spec: MonteCarloSpec,
+    source: Source,
+    chunks: list[tuple[int, int]],
 ) -> Any:
     given = ray.put((market, strategy, spec, source))
     work: Any = ray.remote(num_cpus=1, max_retries=-1)(_chunk)
@@ -145,14 +149,14 @@ def _chunk(given: Any, chunk: tuple[int, int]) -> pa.Table | RaysignalError:
     return pa.table(columns)
 
 
-def _fit(market: Market, spec: LuckSpec, source: Source) -> ModelFit | None:
+def _fit(market: Market, spec: MonteCarloSpec, source: Source) -> ModelFit | None:
     if source.model is None:
         return None
     return fit_of(source.model, np.diff(np.log(market.bars.close)), spec.seed)
 
 
 def metrics_of(
-    spec: LuckSpec, source: Source, figures: Floats, fit: ModelFit | None = None
+    spec: MonteCarloSpec, source: Source, figures: Floats, fit: ModelFit | None = None
 ) -> dict[str, Any]:
     """What metrics.json holds of the paths with these `COLUMNS`, float64[paths, 5]."""
     found = spreads(figures)
@@ -177,7 +181,7 @@ def metrics_of(
 
 
 def _write(
-    blobs: BlobStore, run_id: str, spec: LuckSpec, source: Source, fit: ModelFit | None, table: pa.Table,
+    blobs: BlobStore, run_id: str, spec: MonteCarloSpec, source: Source, fit: ModelFit | None, table: pa.Table,
     config: dict[str, Any], provenance: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     figures: Floats = np.column_stack([table[name].to_numpy() for name in COLUMNS])

@@ -67,7 +67,7 @@ class Garch:
             )
 
     def returns(self, n: int, draws: np.random.Generator) -> Floats:
-        """See `Model`."""
+        """See `MarketModel`."""
         from arch.univariate import SkewStudent  # noqa: PLC0415 - a second to import
 
         shocks = SkewStudent().ppf(draws.random(n + _BEFORE), np.array([self.freedom, self.skew]))
@@ -77,7 +77,7 @@ class Garch:
         return found
 
     def described(self) -> str:
-        """See `Model`."""
+        """See `MarketModel`."""
         return (
             f"GARCH(1, 1) with alpha {self.alpha:.3f} and beta {self.beta:.3f}, and shocks of Student's t with "
             f"{self.freedom:.1f} degrees of freedom and a skew of {self.skew:+.2f}"
@@ -144,7 +144,7 @@ class Jumps:
         return 1.0 - self.chance * spread
 
     def returns(self, n: int, draws: np.random.Generator) -> Floats:
-        """See `Model`."""
+        """See `MarketModel`."""
         bars = n + _BEFORE
         calm = draws.normal(-self.chance * self.jump_mean, math.sqrt(self.calm_variance), bars)
         jumped = draws.random(bars) < self.chance
@@ -155,7 +155,7 @@ class Jumps:
         return found
 
     def described(self) -> str:
-        """See `Model`."""
+        """See `MarketModel`."""
         return (
             f"GARCH(1, 1) with alpha {self.alpha:.3f} and beta {self.beta:.3f}, and a jump at {self.chance:.1%} of the "
             f"bars, of {self.jump_mean:+.2f} ± {self.jump_deviation:.2f} deviations of its bar"

@@ -33,7 +33,7 @@ _SAME = 1.05  # an effective rank below it: all trials are one in other words
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SelectionVerdict:
     """What is said about the best.
 
     Attributes:
@@ -72,7 +72,7 @@ class Verdict:
 
 def judge(
     returns: Floats, market: Floats, *, best: int, trials: int, seed: int, resamples: int = RESAMPLES
-) -> Verdict:
+) -> SelectionVerdict:
     """The verdict about one column of the returns.
 
     A trial is ruined from the first return of -100 % or less on; it counts as a trial, and is looked at no further.
@@ -93,7 +93,7 @@ def judge(
     periods = len(market)
     alive = np.flatnonzero(returns.min(axis=0) > -1.0)
     if best not in alive:
-        return Verdict(
+        return SelectionVerdict(
             significant=False, sentence="The best lost all that it had: there is nothing to be judged.",
             deflated_sharpe=0.0, deflated_sharpe_at_most_trials=0.0, pbo=None, loss=None, p_value=1.0, white=1.0,
             trials=trials, effective_trials=float(trials), most_trials=float(trials), periods=periods,
@@ -105,7 +105,7 @@ def judge(
     found = reality_check(timing, np.zeros(periods), seed=seed, resamples=resamples)
     parts = overfitting(timing) if timing.shape[1] > 1 and rank >= _SAME else None
     deflated = deflated_sharpe(own, effective)
-    verdict = Verdict(
+    verdict = SelectionVerdict(
         significant=(
             found.spa < LEVEL
             and deflated > CONFIDENCE
@@ -165,7 +165,7 @@ def _counts(timing: Floats, rank: float, trials: int, seed: int) -> tuple[float,
     return effective, float(np.clip(trials_by_best(timing, seed=seed) * share, effective, trials))
 
 
-def _sentence(verdict: Verdict) -> str:
+def _sentence(verdict: SelectionVerdict) -> str:
     said = (
         "The best is more than luck, as far as these prices tell"
         if verdict.significant

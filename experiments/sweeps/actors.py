@@ -18,7 +18,7 @@ from raysignal.experiments.arms import Trial
 from raysignal.experiments.result_files import parquet_bytes
 from raysignal.experiments.sweeps.chunks import Marks, run_chunk
 from raysignal.experiments.sweeps.market import Market
-from raysignal.experiments.sweeps.space import Axis, Space, Tried
+from raysignal.experiments.sweeps.space import Axis, ChosenConfigurations, Space
 
 LOOK_S = 0.2
 START_S = 60.0
@@ -39,7 +39,7 @@ class Chunk:
 class SweepWorker:
     """One core of a sweep."""
 
-    def __init__(self, space: Space | Tried, marks: Sequence[Marks], trial: Trial) -> None:
+    def __init__(self, space: Space | ChosenConfigurations, marks: Sequence[Marks], trial: Trial) -> None:
         self._space, self._marks, self._trial = space, marks, trial
 
     def warm(self) -> bool:
@@ -96,7 +96,7 @@ class Workers:
 
 @contextmanager
 def sweep_workers(
-    markets: Sequence[Market], space: Space | Tried, marks: Sequence[Marks], trial: Trial, *, count: int,
+    markets: Sequence[Market], space: Space | ChosenConfigurations, marks: Sequence[Marks], trial: Trial, *, count: int,
 ) -> Iterator[Workers]:  # fmt: skip
     """Workers on the cluster of this process, a core each; they end with the block."""
     references = [ray.put(market) for market in markets]

@@ -23,7 +23,7 @@ from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies.strategy import Actions, Bars, Family, family
 from raysignal.experiments.arms import Trial, gated
 from raysignal.experiments.sweeps.market import Market
-from raysignal.experiments.sweeps.space import GATE, Configuration, Space, Tried
+from raysignal.experiments.sweeps.space import GATE, ChosenConfigurations, Configuration, Space
 
 NUMBER = "configuration"
 PERIODS = "period_returns"
@@ -55,7 +55,7 @@ class Marks:
 
 
 def run_chunk(
-    market: Market, space: Space | Tried, begin: int, end: int, marks: Marks, trial: Trial
+    market: Market, space: Space | ChosenConfigurations, begin: int, end: int, marks: Marks, trial: Trial
 ) -> pa.Table:
     """The configurations `begin` to `end` of a space: number, figures (`engine.portfolio.performance`), periods, folds.
 

@@ -31,7 +31,7 @@ _EQUAL = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FoldChoice:
     """One fold.
 
     Attributes:
@@ -85,7 +85,7 @@ class OutOfSample:
         return asdict(self)
 
 
-def out_of_sample(market: Market, chosen: Sequence[Choice], *, by_return: bool) -> OutOfSample:
+def out_of_sample(market: Market, chosen: Sequence[FoldChoice], *, by_return: bool) -> OutOfSample:
     """The folds together: tests that do not overlap, in time; chosen by total return, else by Sharpe ratio."""
     bars, total, squares = (float(sum(part)) for part in zip(*(one.test_sums for one in chosen), strict=True))
     growth = float(np.prod([1.0 + one.test_return for one in chosen]))
@@ -129,7 +129,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float, float] | None:
     return (float(known.min()), float(np.median(known)), float(known.max())) if len(known) else None
 
 
-def choices(table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[Choice]:
+def choices(table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[FoldChoice]:
     """Of each fold; chosen by total return, else by Sharpe ratio (a bar)."""
     edges = fold_edges(list(folds))
     lists = table[SUMS].combine_chunks()
@@ -145,7 +145,7 @@ def choices(table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[
         worse = float(np.mean((known < known[best]) & ~ties) + np.mean(ties) / 2)
         own = _Stretch.of(sums[best : best + 1], edges, fold.test)
         found.append(
-            Choice(
+            FoldChoice(
                 best, float(train[best]), float(test[best]), float(own.growth[0] - 1.0),
                 (float(own.bars), float(own.total[0]), float(own.squares[0])), worse,
                 float(np.nanmax(test)) if np.isfinite(test).any() else float("nan"),
@@ -154,7 +154,7 @@ def choices(table: pa.Table, folds: Sequence[Fold], *, by_return: bool) -> list[
     return found
 
 
-def folds_table(market: Market, folds: Sequence[Fold], chosen: Sequence[Choice]) -> pa.Table:
+def folds_table(market: Market, folds: Sequence[Fold], chosen: Sequence[FoldChoice]) -> pa.Table:
     """One row a fold; instants are those of the first and the last bar."""
     stamps = market.bars.known_at_us[market.start :]
 

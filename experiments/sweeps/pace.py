@@ -8,7 +8,7 @@ from raysignal.experiments.arms import Trial
 from raysignal.experiments.sweeps.actors import Chunk
 from raysignal.experiments.sweeps.chunks import Marks, run_chunk
 from raysignal.experiments.sweeps.market import Market
-from raysignal.experiments.sweeps.space import Space, Tried
+from raysignal.experiments.sweeps.space import ChosenConfigurations, Space
 
 CHUNK_S = 1.0
 """Seconds of work in a chunk: much more than it costs to hand one out (some ms), and what a dead worker costs."""
@@ -23,7 +23,7 @@ _AGAIN_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class SweepSpeed:
     """What one core does: seconds a configuration and bar, and seconds a configuration whatever the bars."""
 
     bar_s: float
@@ -35,8 +35,12 @@ class Pace:
 
 
 def measure(
-    market: Market, space: Space | Tried, trial: Trial, *, clock: Callable[[], float] = time.perf_counter
-) -> Pace:
+    market: Market,
+    space: Space | ChosenConfigurations,
+    trial: Trial,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> SweepSpeed:
     """Run some configurations over some bars, twice: the first time what is compiled is loaded."""
     bars = market.bars
     stop = min(len(bars), market.start + _TRIED_BARS)
@@ -52,7 +56,7 @@ def measure(
     run_chunk(part, space, 0, 1, marks, trial)
     began = clock()
     run_chunk(part, space, 0, count, marks, trial)
-    return Pace((clock() - began) / (count * len(part.bars)))
+    return SweepSpeed((clock() - began) / (count * len(part.bars)))
 
 
 def rounds(workers: int) -> int:
@@ -60,7 +64,9 @@ def rounds(workers: int) -> int:
     return ROUNDS if workers < MANY else 1
 
 
-def cut(markets: tuple[Market, ...], space: Space | Tried, pace: Pace, workers: int) -> list[Chunk]:
+def cut(
+    markets: tuple[Market, ...], space: Space | ChosenConfigurations, pace: SweepSpeed, workers: int
+) -> list[Chunk]:
     """The chunks, in the order in which they are best handed out."""
     chunks = []
     for place, market in enumerate(markets):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysignal.experiments import charts
-from raysignal.experiments.report import Report, leaves, template, title_of
+from raysignal.experiments.report import ReportFiles, leaves, template, title_of
 from raysignal.experiments.sweeps import pictures
 
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ class MarketView:
 Draw = Callable[["Figure"], None]
 
 
-def make_sweep_report(views: Sequence[MarketView], manifest: Mapping[str, Any]) -> Report:
+def make_sweep_report(views: Sequence[MarketView], manifest: Mapping[str, Any]) -> ReportFiles:
     """Both forms; the same for the same sweep."""
-    return Report(_page(views, manifest), _picture(views, manifest))
+    return ReportFiles(_page(views, manifest), _picture(views, manifest))
 
 
 def headline(views: Sequence[MarketView]) -> str:

@@ -24,7 +24,7 @@ from raysignal.experiments.result_files import MANIFEST, METRICS, blob_name, jso
 from raysignal.experiments.runs import fingerprint, open_run
 from raysignal.experiments.sweeps.actors import Chunk, cores, sweep_workers
 from raysignal.experiments.sweeps.market import Market
-from raysignal.experiments.sweeps.pace import Pace, cut, measure
+from raysignal.experiments.sweeps.pace import SweepSpeed, cut, measure
 from raysignal.experiments.sweeps.results import write_sweep
 from raysignal.experiments.sweeps.sweep import SweepSpec
 
@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Swept:
+class SweepResult:
     """A sweep that is done.
 
     Attributes:
@@ -62,10 +62,10 @@ def run_sweep(
     run_id: str,
     provenance: Mapping[str, Any] | None = None,
     workers: int | None = None,
-    pace: Pace | None = None,
+    pace: SweepSpeed | None = None,
     progress: Progress = lambda _done, _all: None,
     ready: Callable[[int], None] = lambda _workers: None,
-) -> Swept:
+) -> SweepResult:
     """Run what is not done yet, and write the results: on this process's Ray, or on one of its own.
 
     Args:
@@ -93,7 +93,9 @@ def run_sweep(
     config = spec.config(markets)
     state = open_run(blobs, run_id, config)
     if state.finished:
-        return Swept(run_id, read_json(blobs, run_id, METRICS), read_json(blobs, run_id, MANIFEST), [], 0)
+        return SweepResult(
+            run_id, read_json(blobs, run_id, METRICS), read_json(blobs, run_id, MANIFEST), [], 0
+        )
     with ray_session(None, cpus=workers):
         tables, found = _tables(blobs, run_id, markets, spec, workers or cores(), pace, progress, ready)
     manifest = {
@@ -107,11 +109,11 @@ def run_sweep(
         "packages": {name: version(name) for name in _PACKAGES},
     }
     metrics, files = write_sweep(blobs, run_id, markets, spec, tables, manifest)
-    return Swept(run_id, metrics, manifest, files, found)
+    return SweepResult(run_id, metrics, manifest, files, found)
 
 
 def _tables(
-    blobs: BlobStore, run_id: str, markets: tuple[Market, ...], spec: SweepSpec, count: int, pace: Pace | None,
+    blobs: BlobStore, run_id: str, markets: tuple[Market, ...], spec: SweepSpec, count: int, pace: SweepSpeed | None,
     progress: Progress, ready: Callable[[int], None],
 ) -> tuple[list[pa.Table], int]:  # fmt: skip
     """What every market's configurations found, and how many chunks were there already."""
@@ -138,7 +140,7 @@ def _plan(
     run_id: str,
     markets: tuple[Market, ...],
     spec: SweepSpec,
-    pace: Pace | None,
+    pace: SweepSpeed | None,
     workers: int,
 ) -> list[Chunk]:
     """How the run is cut: as it was begun, if it was."""

@@ -1,7 +1,8 @@
 """An adaptive search through a space too big for a grid: Ray Tune asks Optuna what to try next.
 
-What it tries becomes a sweep of its own (`Tried`), so that the verdict knows of every trial. Trials on several workers
-end in no fixed order, and what Optuna proposes next depends on it: with one worker, equal seeds make equal trials.
+What it tries becomes a sweep of its own (`ChosenConfigurations`), so that the verdict knows of every trial. Trials on
+several workers end in no fixed order, and what Optuna proposes next depends on it: with one worker, equal seeds make
+equal trials.
 """
 
 import logging
@@ -17,7 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.experiments.sweeps.chunks import Marks, run_chunk
 from raysignal.experiments.sweeps.market import Market
-from raysignal.experiments.sweeps.space import Space, Tried, single
+from raysignal.experiments.sweeps.space import ChosenConfigurations, Space, single
 from raysignal.experiments.sweeps.sweep import SweepSpec
 from raysignal.experiments.sweeps.tables import RAW, worst_score
 
@@ -34,7 +35,7 @@ def search(
     *,
     workers: int,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
-) -> Tried:
+) -> ChosenConfigurations:
     """Try `trials` places of the sweep's space, on this process's Ray; those that make sense, each once.
 
     The score is the sweep's objective on the market where it is worst: a mean of ratios is no ratio of anything, and
@@ -88,7 +89,7 @@ def search(
                 rows.append(_row(space, result.config))
     if not rows:
         raise InvalidField("search", f"{trials} trials", "at least one combination that makes sense")
-    return Tried(space.strategy, space.axes, space.fixed, tuple(dict.fromkeys(rows)))
+    return ChosenConfigurations(space.strategy, space.axes, space.fixed, tuple(dict.fromkeys(rows)))
 
 
 class _Told(tune.Callback):

@@ -269,7 +269,7 @@ class Space:
 
 
 @dataclass(frozen=True)
-class Tried:
+class ChosenConfigurations:
     """Configurations that a search has chosen: some places of a space that need not be small.
 
     Attributes:
@@ -308,7 +308,7 @@ class Tried:
         return replace(single(self, self.rows[number])[0], number=number)
 
 
-def single(where: "Space | Tried", row: Sequence[Value]) -> Space:
+def single(where: "Space | ChosenConfigurations", row: Sequence[Value]) -> Space:
     """The space of one combination; `InvalidField` if it makes no sense."""
     axes = tuple(Axis(axis.name, (value,)) for axis, value in zip(where.axes, row, strict=True))
     return Space(where.strategy, axes, where.fixed)

@@ -11,7 +11,7 @@ from raysignal.experiments.arms import Trial
 from raysignal.experiments.selection.folds import Fold, purged_k_fold, walk_forward
 from raysignal.experiments.sweeps.chunks import Marks
 from raysignal.experiments.sweeps.market import Market
-from raysignal.experiments.sweeps.space import SIGNALS, Space, Tried
+from raysignal.experiments.sweeps.space import SIGNALS, ChosenConfigurations, Space
 
 OBJECTIVES = ("sharpe", "sortino", "calmar", "total_return", "profit_factor", "max_drawdown")
 """What configurations are ranked by; the more the better, but for the drawdown. See `tables.ranked_by`."""
@@ -72,7 +72,7 @@ class SweepSpec:
         title: of the report.
     """
 
-    space: Space | Tried
+    space: Space | ChosenConfigurations
     objective: str = "sharpe"
     validation: WalkForward | CrossValidation | None = None
     curves: int = 3

@@ -13,7 +13,7 @@ from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.experiments.arms import Trial
 from raysignal.experiments.sweeps.chunks import NUMBER, PERIODS, RUINED, SUMS, actions_of
 from raysignal.experiments.sweeps.market import Market
-from raysignal.experiments.sweeps.space import Space, Tried
+from raysignal.experiments.sweeps.space import ChosenConfigurations, Space
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _INSTANT = pa.timestamp("us", "UTC")
@@ -68,7 +68,9 @@ def figures(table: pa.Table, name: str) -> Floats:
     return column
 
 
-def sweep_table(market: Market, space: Space | Tried, table: pa.Table, rank: NDArray[np.int64]) -> pa.Table:
+def sweep_table(
+    market: Market, space: Space | ChosenConfigurations, table: pa.Table, rank: NDArray[np.int64]
+) -> pa.Table:
     """One row a configuration, in the order of their numbers: symbol, number, rank, parameters, figures."""
     columns: dict[str, Any] = {
         "symbol": _same(market.symbol, len(table)),
@@ -110,7 +112,7 @@ def period_returns(table: pa.Table) -> tuple[NDArray[np.int64], Floats]:
     return numbers, flat.reshape(len(numbers), -1).T
 
 
-def curve(market: Market, space: Space | Tried, number: int, trial: Trial) -> pa.Table:
+def curve(market: Market, space: Space | ChosenConfigurations, number: int, trial: Trial) -> pa.Table:
     """The account of one configuration after every bar, by the ledger that a live portfolio has."""
     configuration = space[number]
     actions = actions_of(market, configuration, trial)[market.start :]

@@ -18,7 +18,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import accuracy
 from raysignal.agents.override.intervals import (
     ENOUGH_ROWS,
@@ -42,7 +42,7 @@ Bounds = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SeriesKind:
     """Series of one kind.
 
     Attributes:
@@ -220,7 +220,7 @@ def cohort_bounds(stream: Floats) -> Bounds:
     of_cohort[np.flatnonzero(side > 0.0)[50 : 50 + size]] = 1
     found = accuracy(
         side.astype(np.int8), side * move, side * move, np.ones(1_000, np.bool_),
-        np.zeros(1_000, np.int32), {"source": Labels(of_cohort, ("others", "cohort"))},
+        np.zeros(1_000, np.int32), {"source": CategoryColumn(of_cohort, ("others", "cohort"))},
     )  # fmt: skip
     one = next(one for one in found.cohorts if one.name == "cohort")
     return one.accuracy, one.accuracy_low, one.accuracy_high
@@ -232,11 +232,11 @@ def _means(
     *,
     bounds: Callable[[Floats], Bounds] = mean_bounds,
     **how: object,
-) -> Kind:
-    return Kind(truth, partial(draw, **how), bounds)
+) -> SeriesKind:
+    return SeriesKind(truth, partial(draw, **how), bounds)
 
 
-KINDS: Mapping[str, Kind] = {
+KINDS: Mapping[str, SeriesKind] = {
     "normal": _means(0.0, normal),
     "t(3)": _means(0.0, fat_tails),
     "lognormal": _means(float(np.exp(0.5)), lognormal),
@@ -268,14 +268,14 @@ KINDS: Mapping[str, Kind] = {
     "60 % right, over 24": _means(0.6, hits, bounds=share_bounds, rate=0.6, window=24, stay=30.0),
     "90 % right, over 6": _means(0.9, hits, bounds=share_bounds, rate=0.9, window=6, stay=10.0),
 }
-COHORTS: Mapping[str, Kind] = {
+COHORTS: Mapping[str, SeriesKind] = {
     f"BUYs of 1 000, over {window}": _means(
         0.5, moves_of_stream, bounds=cohort_bounds, window=window, stay=stay
     )
     for window, stay in ((1, 2.0), (6, 10.0), (24, 30.0))
 }
 COHORT_SIZES = (12, 40)
-LIMITS: Mapping[str, Kind] = {
+LIMITS: Mapping[str, SeriesKind] = {
     "AR(1) 0.95": _means(0.0, autoregression, phi=0.95),
     "slow AR(1) under noise": _means(0.0, under_noise),
 }

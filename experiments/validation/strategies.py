@@ -18,7 +18,7 @@ from pkgutil import iter_modules
 from scipy.stats import binomtest
 
 from raysignal.data.bars import random_walk
-from raysignal.engine.strategies.checking import Finding, check_strategy
+from raysignal.engine.strategies.checking import StrategyFinding, check_strategy
 from raysignal.engine.strategies.isolation import IsolatedRuns
 from raysignal.experiments.validation import strategy_rules
 
@@ -107,7 +107,7 @@ def _try_rule(rule: str, seeds: int) -> RuleResult:
     with IsolatedRuns() as runs:
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
 
-            def checks(kind: str, seed: int = seed) -> dict[str, Finding]:
+            def checks(kind: str, seed: int = seed) -> dict[str, StrategyFinding]:
                 name = f"{strategy_rules.__name__}.{rule}:{kind}"
                 return {
                     each.check: each for each in check_strategy(name, random_walk(seed), seed=seed, runs=runs)

@@ -33,7 +33,7 @@ from raysignal.engine.strategies.rules import Rsi
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Bars, Strategy
 from raysignal.experiments.selection.deflated import sharpe
-from raysignal.experiments.selection.verdict import CONFIDENCE, LEVEL, Verdict, judge
+from raysignal.experiments.selection.verdict import CONFIDENCE, LEVEL, SelectionVerdict, judge
 
 MOST_ON_NULL = 0.07
 LEAST_FOUND = 0.80
@@ -76,7 +76,7 @@ class SweepCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class SeedCounts:
     """What became of some seeds of a cell.
 
     Attributes:
@@ -93,15 +93,15 @@ class Tally:
     reality: int = 0
     significant: int = 0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(
+    def __add__(self, other: "SeedCounts") -> "SeedCounts":
+        return SeedCounts(
             self.seeds + other.seeds, self.deflated + other.deflated, self.at_most_trials + other.at_most_trials,
             self.reality + other.reality, self.significant + other.significant,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CalibrationLine:
     """One line of the calibration.
 
     Attributes:
@@ -114,7 +114,7 @@ class Line:
 
     name: str
     edge: bool
-    tally: Tally
+    tally: SeedCounts
     bound: float | None
     reality_bound: float | None = None
 
@@ -152,10 +152,12 @@ HEAD = (
 Task = tuple[SweepCell, int, int]
 
 
-class Spread(Protocol):
+class TaskMap(Protocol):
     """Applies a function to many tasks, in their order: `map`, or that of an executor or a pool."""
 
-    def __call__(self, function: Callable[[Task], Tally], tasks: Sequence[Task], /) -> Iterable[Tally]:
+    def __call__(
+        self, function: Callable[[Task], SeedCounts], tasks: Sequence[Task], /
+    ) -> Iterable[SeedCounts]:
         """The results, in the order of the tasks."""
         ...
 
@@ -164,9 +166,9 @@ def calibrate(
     seeds: int,
     *,
     cells: Sequence[SweepCell] | None = None,
-    spread: Spread = map,
-    told: Callable[[Line], None] = lambda _: None,
-) -> list[Line]:
+    spread: TaskMap = map,
+    told: Callable[[CalibrationLine], None] = lambda _: None,
+) -> list[CalibrationLine]:
     """The verdicts on every kind of sweep: a line a cell, and the last one over all nulls.
 
     The same whatever spreads the work: every seed stands for itself.
@@ -184,28 +186,30 @@ def calibrate(
         for cell in wanted
         for first in range(0, seeds, SEEDS_A_TASK)
     ]
-    lines: list[Line] = []
-    tally, nulls = Tally(), Tally()
+    lines: list[CalibrationLine] = []
+    tally, nulls = SeedCounts(), SeedCounts()
     for (cell, _, end), part in zip(tasks, spread(try_seeds, tasks), strict=True):
         tally += part
         if end == seeds:
-            nulls += Tally() if cell.edge else tally
-            lines.append(Line(cell.name, cell.edge, tally, cell.least if cell.edge else MOST_ON_NULL))
+            nulls += SeedCounts() if cell.edge else tally
+            lines.append(
+                CalibrationLine(cell.name, cell.edge, tally, cell.least if cell.edge else MOST_ON_NULL)
+            )
             told(lines[-1])
-            tally = Tally()
+            tally = SeedCounts()
     if nulls.seeds:
-        lines.append(Line("all of these", False, nulls, MOST_ON_NULL, MOST_ON_NULL))
+        lines.append(CalibrationLine("all of these", False, nulls, MOST_ON_NULL, MOST_ON_NULL))
         told(lines[-1])
     return lines
 
 
-def try_seeds(task: Task) -> Tally:
+def try_seeds(task: Task) -> SeedCounts:
     """The verdicts on the seeds from one on and before another, of one cell."""
     cell, begin, end = task
-    tally = Tally()
+    tally = SeedCounts()
     for seed in range(begin, end):
         one = verdict_on(cell, seed)
-        tally += Tally(
+        tally += SeedCounts(
             seeds=1,
             deflated=one.deflated_sharpe > CONFIDENCE,
             at_most_trials=one.deflated_sharpe_at_most_trials > CONFIDENCE,
@@ -215,7 +219,7 @@ def try_seeds(task: Task) -> Tally:
     return tally
 
 
-def verdict_on(cell: SweepCell, seed: int) -> Verdict:
+def verdict_on(cell: SweepCell, seed: int) -> SelectionVerdict:
     """Of the best of a cell's grid, by its Sharpe ratio over the periods."""
     bars = cell.periods * BARS_A_PERIOD
     close = 100.0 * np.exp(np.cumsum(MARKETS[cell.market](_FIRST_SEED + seed, bars)))

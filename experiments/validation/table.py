@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Rate:
+class Proportion:
     """So many of n."""
 
     count: int
@@ -49,7 +49,7 @@ class Criterion:
     note: str = ""
 
     @classmethod
-    def of_rate(cls, what: str, rate: Rate, bound: float, *, at_least: bool = False) -> "Criterion":
+    def of_rate(cls, what: str, rate: Proportion, bound: float, *, at_least: bool = False) -> "Criterion":
         """About a rate, whose interval is the note."""
         low, high = rate.interval
         return cls(what, rate.share, bound, at_least, f"{rate.count} of {rate.n}, {low:.1%} to {high:.1%}")

@@ -24,7 +24,7 @@ from raysignal.experiments.arms import Trial
 from raysignal.experiments.paired import Assessment, Judgment, assess
 from raysignal.experiments.strata import strata_of
 from raysignal.experiments.validation.cases import CELLS, OTHERS, STANDARD, Case
-from raysignal.experiments.validation.table import Criterion, Rate
+from raysignal.experiments.validation.table import Criterion, Proportion
 
 MOST_HELPED = 0.07
 """Of all streams without an effect, on so many at most something may be said to help."""
@@ -36,7 +36,7 @@ CONTROLS = ("random", "shuffled")
 
 
 @dataclass(frozen=True, slots=True)
-class Try:
+class StreamTrial:
     """One stream to be tried: the place of its case in `ALL`, its seed, and whether an effect is planted."""
 
     case: int
@@ -45,7 +45,7 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class StreamAssessment:
     """What came out for one stream: the assessments by arm."""
 
     case: str
@@ -57,7 +57,7 @@ class Tried:
 ALL: tuple[Case, ...] = (*(cell.case for cell in CELLS), *OTHERS)
 
 
-def tries(*, seeds: int, standard_seeds: int) -> list[Try]:
+def tries(*, seeds: int, standard_seeds: int) -> list[StreamTrial]:
     """Every case with so many seeds, with and without an effect; more of the standard stream with it.
 
     Other shapes get half as many planted ones: they are there for what is said about nothing.
@@ -67,17 +67,17 @@ def tries(*, seeds: int, standard_seeds: int) -> list[Try]:
         planted = seeds if number < len(CELLS) else (seeds + 1) // 2
         if case.name == STANDARD.case.name:
             planted = max(planted, standard_seeds)
-        found += [Try(number, seed, False) for seed in range(1, seeds + 1)]
-        found += [Try(number, seed, True) for seed in range(1, planted + 1)]
+        found += [StreamTrial(number, seed, False) for seed in range(1, seeds + 1)]
+        found += [StreamTrial(number, seed, True) for seed in range(1, planted + 1)]
     return found
 
 
 def run_tries(
-    planned: Sequence[Try],
+    planned: Sequence[StreamTrial],
     *,
     workers: int | None = None,
     told: Callable[[int, int], None] = lambda _done, _of: None,
-) -> list[Tried]:
+) -> list[StreamAssessment]:
     """All of them, in their order.
 
     Args:
@@ -93,7 +93,7 @@ def run_tries(
     return found
 
 
-def run_try(one: Try, rows: int = ROWS) -> Tried:
+def run_try(one: StreamTrial, rows: int = ROWS) -> StreamAssessment:
     """Run the gate and its controls over one stream, and assess them."""
     case = ALL[one.case]
     batch = case.make(one.seed, rows, one.effect)
@@ -106,7 +106,7 @@ def run_try(one: Try, rows: int = ROWS) -> Tried:
         "shuffled": arms.gated(batch, trial, shuffle=one.seed),
     }
     strata = strata_of(stream.symbol, stream.action)
-    return Tried(
+    return StreamAssessment(
         case.name,
         one.seed,
         one.effect,
@@ -120,7 +120,7 @@ def run_try(one: Try, rows: int = ROWS) -> Tried:
     )  # fmt: skip
 
 
-def criteria(tried: Sequence[Tried]) -> list[Criterion]:
+def criteria(tried: Sequence[StreamAssessment]) -> list[Criterion]:
     """What must hold over all streams."""
     null = [one for one in tried if not one.effect]
     standard = [one for one in tried if one.case == STANDARD.case.name]
@@ -156,7 +156,7 @@ def criteria(tried: Sequence[Tried]) -> list[Criterion]:
     return lines
 
 
-def table(tried: Sequence[Tried], *, effect: bool) -> list[str]:
+def table(tried: Sequence[StreamAssessment], *, effect: bool) -> list[str]:
     """A line a case: what was said about the gate, with the 95 % interval of the rate, and the means of its parts."""
     chosen = [one for one in tried if one.effect == effect]
     head = (
@@ -181,17 +181,17 @@ def table(tried: Sequence[Tried], *, effect: bool) -> list[str]:
     return lines
 
 
-def _by_case(tried: Sequence[Tried]) -> Iterator[tuple[str, list[Tried]]]:
+def _by_case(tried: Sequence[StreamAssessment]) -> Iterator[tuple[str, list[StreamAssessment]]]:
     for case in ALL:
         if own := [one for one in tried if one.case == case.name]:
             yield case.name, own
 
 
-def _said(tried: Sequence[Tried], arm: str, judgment: Judgment) -> Rate:
-    return Rate(sum(one.assessments[arm].judgment is judgment for one in tried), len(tried))
+def _said(tried: Sequence[StreamAssessment], arm: str, judgment: Judgment) -> Proportion:
+    return Proportion(sum(one.assessments[arm].judgment is judgment for one in tried), len(tried))
 
 
-def _mean_selection(tried: Sequence[Tried], arm: str) -> float:
+def _mean_selection(tried: Sequence[StreamAssessment], arm: str) -> float:
     return float(np.mean([one.assessments[arm].parts.selection_bps for one in tried]))
 
 

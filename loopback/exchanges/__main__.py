@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.market_events import Instrument
-from raysignal.loopback.exchanges.exchange import SPEECHES, SYMBOLS, Exchange, GeneratedExchange
+from raysignal.loopback.exchanges.exchange import SPEECHES, SYMBOLS, GeneratedExchange, LoopbackExchange
 from raysignal.loopback.exchanges.recorded import RecordedExchange
 from raysignal.loopback.exchanges.server import Loopback
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         asyncio.run(_serve(Loopback(exchange, speed=given.speed, port=given.port)))
 
 
-def _exchange(given: argparse.Namespace) -> Exchange:
+def _exchange(given: argparse.Namespace) -> LoopbackExchange:
     symbols = given.symbols.split(",") if given.symbols else None
     if given.recording:
         names = symbols or SYMBOLS[given.venue][:1]

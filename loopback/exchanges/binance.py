@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import orjson
 
 from raysignal.engine.core.market_events import Channel
-from raysignal.loopback.exchanges.market import Book, Candle, Step
+from raysignal.loopback.exchanges.market import Candle, GeneratedBook, Step
 from raysignal.loopback.exchanges.speech import (
-    About,
-    Answer,
-    Heard,
-    Shown,
-    Stream,
+    ClientRequest,
+    MessageSubject,
+    RestAnswer,
+    ShownMarket,
+    SubscribedStream,
     bars_of,
     dumps,
     levels,
@@ -47,45 +47,51 @@ class BinanceSpeech:
 
     def opened(
         self, path: str, query: Mapping[str, str], symbols: frozenset[str]
-    ) -> tuple[Stream, ...] | None:
+    ) -> tuple[SubscribedStream, ...] | None:
         """The names in `streams`; unknown ones are silent, as at the venue."""
         if path not in self.paths:
             return None
         return self._streams(path, query.get("streams", "").split("/"), symbols)
 
-    def _streams(self, path: str, names: Sequence[str], symbols: frozenset[str]) -> tuple[Stream, ...]:
+    def _streams(
+        self, path: str, names: Sequence[str], symbols: frozenset[str]
+    ) -> tuple[SubscribedStream, ...]:
         found = [self._stream(name) for name in names]
         return tuple(
             each for each in found if each and each.symbol in symbols and each.channel in self.paths[path]
         )
 
-    def _stream(self, name: str) -> Stream | None:
+    def _stream(self, name: str) -> SubscribedStream | None:
         match = _STREAM.fullmatch(name)
         if match is None:
             return None
         symbol, kind, interval = match[1].upper(), match[2].partition("@")[0], match[3]
         if interval is None:
-            return Stream(name, _KINDS[kind], symbol)
+            return SubscribedStream(name, _KINDS[kind], symbol)
         interval_us = _interval_us(interval)
-        return Stream(name, Channel.KLINES, symbol, interval_us) if interval_us else None
+        return SubscribedStream(name, Channel.KLINES, symbol, interval_us) if interval_us else None
 
-    def heard(self, path: str, text: str, symbols: frozenset[str]) -> Heard:
+    def heard(self, path: str, text: str, symbols: frozenset[str]) -> ClientRequest:
         """SUBSCRIBE and UNSUBSCRIBE."""
         try:
             message = orjson.loads(text)
             method, names, number = message["method"], message.get("params", []), message["id"]
         except (ValueError, KeyError, TypeError):
             error = {"error": {"code": 2, "msg": "Invalid request: unable to parse"}, "id": None}
-            return Heard((dumps(error),))
+            return ClientRequest((dumps(error),))
         streams = self._streams(path, names, symbols)
         done = (dumps({"result": None, "id": number}),)
-        return Heard(done, begun=streams) if method == "SUBSCRIBE" else Heard(done, ended=streams)
+        return (
+            ClientRequest(done, begun=streams)
+            if method == "SUBSCRIBE"
+            else ClientRequest(done, ended=streams)
+        )
 
-    def begin(self, stream: Stream, market: Shown) -> Sequence[bytes]:  # noqa: ARG002
+    def begin(self, stream: SubscribedStream, market: ShownMarket) -> Sequence[bytes]:  # noqa: ARG002
         """Nothing: books come by request."""
         return ()
 
-    def step(self, stream: Stream, step: Step, market: Shown) -> Sequence[bytes]:
+    def step(self, stream: SubscribedStream, step: Step, market: ShownMarket) -> Sequence[bytes]:
         """The stream's messages, each in its envelope."""
         if stream.channel is Channel.DEPTH:
             events = [self._depth(step, market)] if step.first <= step.last else []
@@ -97,7 +103,7 @@ class BinanceSpeech:
             events = [self._kline(stream, *each, step, market) for each in bars_of(stream, step, market)]
         return [dumps({"stream": stream.name, "data": event}) for event in events]
 
-    def _depth(self, step: Step, market: Shown) -> dict[str, object]:
+    def _depth(self, step: Step, market: ShownMarket) -> dict[str, object]:
         ms = step.exchange_us // 1000
         event: dict[str, object] = {"e": "depthUpdate", "E": ms}
         if self.futures:
@@ -107,7 +113,7 @@ class BinanceSpeech:
             event["pu"] = step.previous
         return event | {"b": levels(step.bids, market), "a": levels(step.asks, market)}
 
-    def _quote(self, step: Step, market: Shown) -> dict[str, object]:
+    def _quote(self, step: Step, market: ShownMarket) -> dict[str, object]:
         bid, bid_size, ask, ask_size = step.best
         prices = prices_of(market, bid, ask)
         event: dict[str, object] = {"e": "bookTicker"} if self.futures else {}
@@ -118,7 +124,7 @@ class BinanceSpeech:
         ms = step.exchange_us // 1000
         return event | {"T": ms, "E": ms} if self.futures else event
 
-    def _trades(self, stream: Stream, step: Step, market: Shown) -> list[dict[str, object]]:
+    def _trades(self, stream: SubscribedStream, step: Step, market: ShownMarket) -> list[dict[str, object]]:
         ms, symbol = step.exchange_us // 1000, market.instrument.symbol
         single = stream.name.endswith("@trade")
         events = []
@@ -132,7 +138,7 @@ class BinanceSpeech:
         return events
 
     def _kline(
-        self, stream: Stream, candle: Candle, closed: bool, step: Step, market: Shown
+        self, stream: SubscribedStream, candle: Candle, closed: bool, step: Step, market: ShownMarket
     ) -> dict[str, object]:
         first, high, low, last = prices_of(market, candle.open, candle.high, candle.low, candle.close)
         bar = {
@@ -143,19 +149,19 @@ class BinanceSpeech:
         }  # fmt: skip
         return {"e": "kline", "E": step.exchange_us // 1000, "s": market.instrument.symbol, "k": bar}
 
-    def about(self, raw: bytes) -> About | None:
+    def about(self, raw: bytes) -> MessageSubject | None:
         """By the stream's name; the same stream at another speed is the same."""
         try:
             stream = self._stream(orjson.loads(raw)["stream"])
         except (ValueError, KeyError, TypeError):
             return None
-        return stream and About(stream.channel, stream.symbol, stream.interval_us)
+        return stream and MessageSubject(stream.channel, stream.symbol, stream.interval_us)
 
     def depth_of(self, path: str, query: Mapping[str, str]) -> str | None:
         """`/depth`."""
         return query.get("symbol", "") if path == f"{self.api}/depth" else None
 
-    def depth(self, market: Shown, book: Book) -> bytes:
+    def depth(self, market: ShownMarket, book: GeneratedBook) -> bytes:
         """Best first; an instant on futures only."""
         answer: dict[str, object] = {"lastUpdateId": book.update_id}
         if self.futures:
@@ -163,10 +169,14 @@ class BinanceSpeech:
         bids, asks = levels(book.bids, market, best_first=-1), levels(book.asks, market, best_first=1)
         return dumps(answer | {"bids": bids, "asks": asks})
 
-    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer | None:
+    def answer(
+        self, path: str, query: Mapping[str, str], markets: Mapping[str, ShownMarket]
+    ) -> RestAnswer | None:
         """`exchangeInfo`, `klines`, `time`."""
         if path == f"{self.api}/time":
-            return Answer(200, dumps({"serverTime": max(each.now_us for each in markets.values()) // 1000}))
+            return RestAnswer(
+                200, dumps({"serverTime": max(each.now_us for each in markets.values()) // 1000})
+            )
         if path == f"{self.api}/exchangeInfo":
             return self._listing(query, markets)
         if path != f"{self.api}/klines":
@@ -174,20 +184,20 @@ class BinanceSpeech:
         market = markets.get(query.get("symbol", ""))
         interval_us = _interval_us(query.get("interval", ""))
         if market is None or not interval_us:
-            return Answer(400, self.refusal(-1121, "Invalid symbol or interval."))
+            return RestAnswer(400, self.refusal(-1121, "Invalid symbol or interval."))
         end_us = 1000 * number_in(query, "endTime", market.now_us // 1000) + 1
         candles = market.candles(interval_us, end_us, min(number_in(query, "limit", 500), 1500))
-        return Answer(200, dumps([_row(each, interval_us, market) for each in candles]))
+        return RestAnswer(200, dumps([_row(each, interval_us, market) for each in candles]))
 
-    def _listing(self, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer:
+    def _listing(self, query: Mapping[str, str], markets: Mapping[str, ShownMarket]) -> RestAnswer:
         asked = query.get("symbols") or (f'["{query["symbol"]}"]' if "symbol" in query else "")
         names = orjson.loads(asked) if asked else list(markets)
         if not all(name in markets for name in names):
-            return Answer(400, self.refusal(-1121, "Invalid symbol."))
+            return RestAnswer(400, self.refusal(-1121, "Invalid symbol."))
         rows = [self._listed(markets[name]) for name in names]
-        return Answer(200, dumps({"timezone": "UTC", "symbols": rows}))
+        return RestAnswer(200, dumps({"timezone": "UTC", "symbols": rows}))
 
-    def _listed(self, market: Shown) -> dict[str, object]:
+    def _listed(self, market: ShownMarket) -> dict[str, object]:
         instrument = market.instrument
         row: dict[str, object] = {
             "symbol": instrument.symbol, "quotePrecision": instrument.price_decimals,
@@ -210,7 +220,7 @@ def _interval_us(name: str) -> int:
     return int(match[1]) * _UNITS_US[match[2]] if match else 0
 
 
-def _row(candle: Candle, interval_us: int, market: Shown) -> list[object]:
+def _row(candle: Candle, interval_us: int, market: ShownMarket) -> list[object]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return [
         candle.open_us // 1000, *prices, size_of(market, candle.volume),

@@ -12,13 +12,13 @@ from uuid import UUID
 import orjson
 
 from raysignal.engine.core.market_events import Channel
-from raysignal.loopback.exchanges.market import Book, Candle, Step
+from raysignal.loopback.exchanges.market import Candle, GeneratedBook, Step
 from raysignal.loopback.exchanges.speech import (
-    About,
-    Answer,
-    Heard,
-    Shown,
-    Stream,
+    ClientRequest,
+    MessageSubject,
+    RestAnswer,
+    ShownMarket,
+    SubscribedStream,
     bars_of,
     dumps,
     levels,
@@ -44,29 +44,33 @@ class BybitSpeech:
         path: str,
         query: Mapping[str, str],  # noqa: ARG002 - all three are for venues whose addresses say the streams
         symbols: frozenset[str],  # noqa: ARG002
-    ) -> tuple[Stream, ...] | None:
+    ) -> tuple[SubscribedStream, ...] | None:
         """Streams are asked for by texts."""
         return () if path == f"/v5/public/{self.category}" else None
 
-    def heard(self, path: str, text: str, symbols: frozenset[str]) -> Heard:  # noqa: ARG002
+    def heard(self, path: str, text: str, symbols: frozenset[str]) -> ClientRequest:  # noqa: ARG002
         """ping, subscribe, unsubscribe; a text with one wrong topic subscribes to nothing."""
         try:
             message = orjson.loads(text)
             operation, topics = message["op"], message.get("args", [])
             streams = [_stream(topic) for topic in topics]
         except (ValueError, KeyError, TypeError, AttributeError):
-            return Heard((_reply(False, f"Bad Request: {text[:100]}", "", ""),))
+            return ClientRequest((_reply(False, f"Bad Request: {text[:100]}", "", ""),))
         number = str(message.get("req_id", ""))
         if operation == "ping":
-            return Heard((_reply(True, "pong", number, "ping"),))
+            return ClientRequest((_reply(True, "pong", number, "ping"),))
         good = [each for each in streams if each is not None and each.symbol in symbols]
         if len(good) < len(topics) or not topics or operation not in {"subscribe", "unsubscribe"}:
             refusal = f"error:handler not found,topic:{topics}"
-            return Heard((_reply(False, refusal, number, str(operation)),))
+            return ClientRequest((_reply(False, refusal, number, str(operation)),))
         done = (_reply(True, "", number, operation),)
-        return Heard(done, begun=tuple(good)) if operation == "subscribe" else Heard(done, ended=tuple(good))
+        return (
+            ClientRequest(done, begun=tuple(good))
+            if operation == "subscribe"
+            else ClientRequest(done, ended=tuple(good))
+        )
 
-    def begin(self, stream: Stream, market: Shown) -> Sequence[bytes]:
+    def begin(self, stream: SubscribedStream, market: ShownMarket) -> Sequence[bytes]:
         """A snapshot of the book."""
         book = market.newest()
         if stream.channel is Channel.QUOTES:
@@ -76,7 +80,7 @@ class BybitSpeech:
             return [_book(stream, "snapshot", book, book.bids, book.asks, market)]
         return ()
 
-    def step(self, stream: Stream, step: Step, market: Shown) -> Sequence[bytes]:
+    def step(self, stream: SubscribedStream, step: Step, market: ShownMarket) -> Sequence[bytes]:
         """The stream's messages."""
         if stream.channel is Channel.DEPTH:
             if step.first > step.last:
@@ -97,7 +101,7 @@ class BybitSpeech:
             for candle, closed in bars_of(stream, step, market)
         ]  # fmt: skip
 
-    def about(self, raw: bytes) -> About | None:
+    def about(self, raw: bytes) -> MessageSubject | None:
         """By the topic."""
         try:
             message = orjson.loads(raw)
@@ -107,13 +111,13 @@ class BybitSpeech:
             number = message["data"]["u"] - _FIRST_U if stream.channel is Channel.DEPTH else 0
         except (ValueError, KeyError, TypeError):
             return None
-        return About(stream.channel, stream.symbol, stream.interval_us, number)
+        return MessageSubject(stream.channel, stream.symbol, stream.interval_us, number)
 
     def depth_of(self, path: str, query: Mapping[str, str]) -> str | None:
         """`orderbook`, which no feed needs."""
         return query.get("symbol", "") if path == "/v5/market/orderbook" else None
 
-    def depth(self, market: Shown, book: Book) -> bytes:
+    def depth(self, market: ShownMarket, book: GeneratedBook) -> bytes:
         """The book as a REST answer."""
         bids, asks = levels(book.bids, market, best_first=-1), levels(book.asks, market, best_first=1)
         return self._good(
@@ -121,30 +125,34 @@ class BybitSpeech:
              "u": book.number + _FIRST_U, "seq": book.update_id, "cts": book.exchange_us // 1000}
         )  # fmt: skip
 
-    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer | None:
+    def answer(
+        self, path: str, query: Mapping[str, str], markets: Mapping[str, ShownMarket]
+    ) -> RestAnswer | None:
         """Instruments, klines, time."""
         if path == "/v5/market/time":
             us = max(each.now_us for each in markets.values())
-            return Answer(200, self._good({"timeSecond": str(us // 1_000_000), "timeNano": str(us * 1000)}))
+            return RestAnswer(
+                200, self._good({"timeSecond": str(us // 1_000_000), "timeNano": str(us * 1000)})
+            )
         if path not in {"/v5/market/instruments-info", "/v5/market/kline"}:
             return None
         if query.get("category") != self.category:
-            return Answer(200, self.refusal(10001, "Illegal category"))
+            return RestAnswer(200, self.refusal(10001, "Illegal category"))
         symbol = query.get("symbol", "")
         if path == "/v5/market/instruments-info":
             chosen = [symbol] if symbol else list(markets)
             rows = [self._listed(markets[each]) for each in chosen if each in markets]
-            return Answer(200, self._good({"category": self.category, "list": rows}))
+            return RestAnswer(200, self._good({"category": self.category, "list": rows}))
         interval_us = _interval_us(query.get("interval", ""))
         if symbol not in markets or not interval_us:
-            return Answer(200, self.refusal(10001, "Not supported symbols or interval"))
+            return RestAnswer(200, self.refusal(10001, "Not supported symbols or interval"))
         market = markets[symbol]
         end_us = 1000 * number_in(query, "end", market.now_us // 1000) + 1
         candles = market.candles(interval_us, end_us, min(number_in(query, "limit", 200), 1000))
         bars = [_row(each, market) for each in reversed(candles)]
-        return Answer(200, self._good({"category": self.category, "symbol": symbol, "list": bars}))
+        return RestAnswer(200, self._good({"category": self.category, "symbol": symbol, "list": bars}))
 
-    def _listed(self, market: Shown) -> dict[str, object]:
+    def _listed(self, market: ShownMarket) -> dict[str, object]:
         step = "basePrecision" if self.category == "spot" else "qtyStep"
         return {
             "symbol": market.instrument.symbol, "status": "Trading",
@@ -167,17 +175,17 @@ def _reply(success: bool, message: str, number: str, operation: str) -> bytes:
     )
 
 
-def _stream(topic: str) -> Stream | None:
+def _stream(topic: str) -> SubscribedStream | None:
     match = _TOPIC.fullmatch(topic)
     if match is None:
         return None
     kind, interval, symbol = match[1], match[2], match[3]
     if kind == "publicTrade":
-        return Stream(topic, Channel.TRADES, symbol)
+        return SubscribedStream(topic, Channel.TRADES, symbol)
     if interval is not None:
         interval_us = _interval_us(interval)
-        return Stream(topic, Channel.KLINES, symbol, interval_us) if interval_us else None
-    return Stream(topic, Channel.QUOTES if kind == "orderbook.1" else Channel.DEPTH, symbol)
+        return SubscribedStream(topic, Channel.KLINES, symbol, interval_us) if interval_us else None
+    return SubscribedStream(topic, Channel.QUOTES if kind == "orderbook.1" else Channel.DEPTH, symbol)
 
 
 def _interval_us(name: str) -> int:
@@ -185,7 +193,12 @@ def _interval_us(name: str) -> int:
 
 
 def _book(
-    stream: Stream, kind: str, book: Book, bids: Mapping[int, int], asks: Mapping[int, int], market: Shown
+    stream: SubscribedStream,
+    kind: str,
+    book: GeneratedBook,
+    bids: Mapping[int, int],
+    asks: Mapping[int, int],
+    market: ShownMarket,
 ) -> bytes:
     ms = book.exchange_us // 1000
     data = {
@@ -195,7 +208,7 @@ def _book(
     return dumps({"topic": stream.name, "type": kind, "ts": ms, "data": data, "cts": ms})
 
 
-def _trades(step: Step, market: Shown) -> list[dict[str, object]]:
+def _trades(step: Step, market: ShownMarket) -> list[dict[str, object]]:
     return [
         {
             "T": step.exchange_us // 1000, "s": market.instrument.symbol,
@@ -207,7 +220,9 @@ def _trades(step: Step, market: Shown) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _bar(stream: Stream, candle: Candle, closed: bool, ms: int, market: Shown) -> dict[str, object]:
+def _bar(
+    stream: SubscribedStream, candle: Candle, closed: bool, ms: int, market: ShownMarket
+) -> dict[str, object]:
     first, high, low, last = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return {
         "start": candle.open_us // 1000, "end": (candle.open_us + stream.interval_us) // 1000 - 1,
@@ -217,7 +232,7 @@ def _bar(stream: Stream, candle: Candle, closed: bool, ms: int, market: Shown) -
     }  # fmt: skip
 
 
-def _row(candle: Candle, market: Shown) -> list[str]:
+def _row(candle: Candle, market: ShownMarket) -> list[str]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return [str(candle.open_us // 1000), *prices, size_of(market, candle.volume), turnover_of(market, candle)]
 

@@ -160,7 +160,7 @@ class Disturber:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DisturbancePlan:
     """Disturbances at random, the same for the same seed.
 
     Attributes:
@@ -183,7 +183,7 @@ class Plan:
                 yield int(at), what
 
 
-def disturb(messages: Iterable[Message], plan: Plan, start_us: int) -> Iterator[Message]:
+def disturb(messages: Iterable[Message], plan: DisturbancePlan, start_us: int) -> Iterator[Message]:
     """A stream of messages as it comes out of a plan: a pure function, for what needs no answers.
 
     A cut ends it. Disturbances of requests and connections do nothing here; `Unplugged` has both.

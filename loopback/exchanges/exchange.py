@@ -13,10 +13,17 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.market_events import Instrument
 from raysignal.loopback.exchanges import binance, bybit, okx
 from raysignal.loopback.exchanges.disturbance import Disturbance, Disturber, Orders
-from raysignal.loopback.exchanges.market import Book, Market
-from raysignal.loopback.exchanges.speech import Answer, Message, Shown, Speech, Stream, dumps
+from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedMarket
+from raysignal.loopback.exchanges.speech import (
+    Message,
+    RestAnswer,
+    ShownMarket,
+    SubscribedStream,
+    VenueProtocol,
+    dumps,
+)
 
-SPEECHES: Mapping[str, Speech] = {
+SPEECHES: Mapping[str, VenueProtocol] = {
     "binance": binance.SPOT,
     "binance-usdm": binance.USDM,
     "binance-coinm": binance.COINM,
@@ -37,12 +44,12 @@ SYMBOLS: Mapping[str, tuple[str, ...]] = {
 _LIMITED = frozenset({Disturbance.TOO_MANY, Disturbance.UNAVAILABLE})
 
 
-class Client:
+class ClientConnection:
     """One connection, seen from the exchange: `outbox` is what it is sent, in order."""
 
-    def __init__(self, path: str, exchange: "Exchange", streams: Sequence[Stream]) -> None:
+    def __init__(self, path: str, exchange: "LoopbackExchange", streams: Sequence[SubscribedStream]) -> None:
         self.path, self._exchange = path, exchange
-        self.streams: dict[str, Stream] = {}
+        self.streams: dict[str, SubscribedStream] = {}
         self.disturber = Disturber(exchange.orders)
         self.outbox: list[Message] = []
         self._begin(streams)
@@ -66,7 +73,7 @@ class Client:
         outbox, self.outbox = self.outbox, []
         return outbox
 
-    def _begin(self, streams: Sequence[Stream]) -> None:
+    def _begin(self, streams: Sequence[SubscribedStream]) -> None:
         exchange = self._exchange
         for stream in streams:
             self.disturber.resume(stream.channel, stream.symbol)
@@ -76,7 +83,7 @@ class Client:
             ]
 
 
-class Exchange(ABC):
+class LoopbackExchange(ABC):
     """What both kinds share: clients, and the answers to requests.
 
     Attributes:
@@ -90,7 +97,7 @@ class Exchange(ABC):
         self.venue, self.speech, self.orders = venue, SPEECHES[venue], Orders()
         self.symbols = frozenset(symbols)
         self.now_us, self.retry_after_s = start_us, retry_after_s
-        self.clients: list[Client] = []
+        self.clients: list[ClientConnection] = []
 
     @abstractmethod
     def advance(self, until_us: int) -> bool:
@@ -102,15 +109,15 @@ class Exchange(ABC):
         return False
 
     @abstractmethod
-    def shown(self) -> Mapping[str, Shown]:
+    def shown(self) -> Mapping[str, ShownMarket]:
         """The markets by their symbols."""
 
     @abstractmethod
-    def begin(self, stream: Stream) -> Sequence[bytes]:
+    def begin(self, stream: SubscribedStream) -> Sequence[bytes]:
         """What a stream says first."""
 
     @abstractmethod
-    def book(self, symbol: str, *, old: bool) -> Book | None:
+    def book(self, symbol: str, *, old: bool) -> GeneratedBook | None:
         """The book that a request is answered with, a long past one if `old`; None: there is none now."""
 
     @property
@@ -118,21 +125,21 @@ class Exchange(ABC):
         """What is traded."""
         return [each.instrument for each in self.shown().values()]
 
-    def connect(self, target: str) -> Client | None:
+    def connect(self, target: str) -> ClientConnection | None:
         """A client's connection to a path with query; None: there are no streams there."""
         path, _, query = target.partition("?")
         streams = self.speech.opened(path, dict(parse_qsl(query)), self.symbols)
         if streams is None:
             return None
-        client = Client(path, self, streams)
+        client = ClientConnection(path, self, streams)
         self.clients.append(client)
         return client
 
-    def disconnect(self, client: Client) -> None:
+    def disconnect(self, client: ClientConnection) -> None:
         """The client is gone."""
         self.clients.remove(client)
 
-    def get(self, target: str) -> Answer:
+    def get(self, target: str) -> RestAnswer:
         """The answer to a GET of a path with query."""
         path, _, text = target.partition("?")
         query = dict(parse_qsl(text))
@@ -142,28 +149,29 @@ class Exchange(ABC):
         symbol = self.speech.depth_of(path, query)
         if symbol is None:
             found = self.speech.answer(path, query, self.shown())
-            return found or Answer(404, dumps({"code": 404, "msg": f"{path} is not found"}))
+            return found or RestAnswer(404, dumps({"code": 404, "msg": f"{path} is not found"}))
         if symbol not in self.symbols:
-            return Answer(400, self.speech.refusal(-1121, "Invalid symbol."))
+            return RestAnswer(400, self.speech.refusal(-1121, "Invalid symbol."))
         old = self.orders.for_request(Disturbance.STALE_SNAPSHOT) is not None
         book = self.book(symbol, old=old)
         if book is None:
             return self._busy(503)
-        return Answer(200, self.speech.depth(self.shown()[symbol], book))
+        return RestAnswer(200, self.speech.depth(self.shown()[symbol], book))
 
-    def _busy(self, status: int) -> Answer:
+    def _busy(self, status: int) -> RestAnswer:
         refusal = self.speech.refusal(status, "Too many requests." if status == 429 else "Busy.")
-        return Answer(status, refusal, (("Retry-After", str(self.retry_after_s)),))
+        return RestAnswer(status, refusal, (("Retry-After", str(self.retry_after_s)),))
 
 
-class GeneratedExchange(Exchange):
+class GeneratedExchange(LoopbackExchange):
     """An exchange whose markets are made up.
 
     Args:
         symbols: what it trades; None: those of `SYMBOLS`.
         instruments: the same, with how numbers are written; None: as `made_up` says.
         retry_after_s: what 429 and 503 ask for.
-        price, step_us, levels, volatility, regime_s, trading, keep: see `Market`; each symbol's price is a twentieth
+        price, step_us, levels, volatility, regime_s, trading, keep: see `GeneratedMarket`; each symbol's price is a
+        twentieth
             of that before it.
     """
 
@@ -188,7 +196,7 @@ class GeneratedExchange(Exchange):
         names = [each.symbol for each in traded]
         super().__init__(venue, names, start_us=start_us, retry_after_s=retry_after_s)
         self._markets = {
-            each.symbol: Market(
+            each.symbol: GeneratedMarket(
                 each, seed=seed, start_us=start_us, price=price / 20.0**number, step_us=step_us, levels=levels,
                 volatility=volatility, regime_s=regime_s, trading=trading, keep=keep,
             )
@@ -196,24 +204,24 @@ class GeneratedExchange(Exchange):
         }  # fmt: skip
         self._step_us = step_us
 
-    def market(self, symbol: str) -> Market:
+    def market(self, symbol: str) -> GeneratedMarket:
         """The market of a symbol, which knows the truth."""
         return self._markets[symbol]
 
-    def shown(self) -> Mapping[str, Shown]:
-        """See `Exchange`."""
+    def shown(self) -> Mapping[str, ShownMarket]:
+        """See `LoopbackExchange`."""
         return self._markets
 
-    def begin(self, stream: Stream) -> Sequence[bytes]:
-        """See `Exchange`."""
+    def begin(self, stream: SubscribedStream) -> Sequence[bytes]:
+        """See `LoopbackExchange`."""
         return self.speech.begin(stream, self._markets[stream.symbol])
 
-    def book(self, symbol: str, *, old: bool) -> Book | None:
-        """See `Exchange`."""
+    def book(self, symbol: str, *, old: bool) -> GeneratedBook | None:
+        """See `LoopbackExchange`."""
         return self._markets[symbol].oldest() if old else self._markets[symbol].newest()
 
     def advance(self, until_us: int) -> bool:
-        """See `Exchange`: one step of every market."""
+        """See `LoopbackExchange`: one step of every market."""
         if self.now_us + self._step_us > until_us:
             return False
         self.now_us += self._step_us

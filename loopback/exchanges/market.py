@@ -36,7 +36,7 @@ class Print:
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class GeneratedBook:
     """A whole book: size by price, and the last update that is in it."""
 
     update_id: int
@@ -89,7 +89,7 @@ class Candle:
         self.trades += 1
 
 
-class Market:
+class GeneratedMarket:
     """See the module.
 
     Args:
@@ -139,7 +139,7 @@ class Market:
         self.update_id, self.trade_id, self.number = _FIRST_UPDATE, _FIRST_TRADE, 0
         self._seconds: deque[Candle] = deque(maxlen=_SECONDS_KEPT)
         self._minutes: deque[Candle] = deque(maxlen=_MINUTES_KEPT)
-        self._kept: deque[Book] = deque(maxlen=keep)
+        self._kept: deque[GeneratedBook] = deque(maxlen=keep)
         self.last_price = int(units) // self.tick * self.tick
         self._move({}, {}, [])
         self.update_id += 1
@@ -176,18 +176,18 @@ class Market:
         """Best bid, its size, best ask, its size."""
         return self._bid, self.bids.get(self._bid, 0), self._ask, self.asks.get(self._ask, 0)
 
-    def at(self, update_id: int) -> Book | None:
+    def at(self, update_id: int) -> GeneratedBook | None:
         """The book that had this as its last update; None: never, or too long ago."""
         for book in reversed(self._kept):
             if book.update_id <= update_id:
                 return book if book.update_id == update_id else None
         return None
 
-    def oldest(self) -> Book:
+    def oldest(self) -> GeneratedBook:
         """The oldest book that is still kept."""
         return self._kept[0]
 
-    def newest(self) -> Book:
+    def newest(self) -> GeneratedBook:
         """The book as it is."""
         return self._kept[-1]
 
@@ -331,4 +331,6 @@ class Market:
         return self._lot * (1 + int(self._random.expovariate(0.001)))
 
     def _keep(self) -> None:
-        self._kept.append(Book(self.update_id, self.now_us, self.number, dict(self.bids), dict(self.asks)))
+        self._kept.append(
+            GeneratedBook(self.update_id, self.now_us, self.number, dict(self.bids), dict(self.asks))
+        )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import orjson
 
 from raysignal.engine.core.market_events import Channel
-from raysignal.loopback.exchanges.market import Book, Candle, Step
+from raysignal.loopback.exchanges.market import Candle, GeneratedBook, Step
 from raysignal.loopback.exchanges.speech import (
-    About,
-    Answer,
-    Heard,
-    Shown,
-    Stream,
+    ClientRequest,
+    MessageSubject,
+    RestAnswer,
+    ShownMarket,
+    SubscribedStream,
     bars_of,
     dumps,
     levels,
@@ -43,22 +43,22 @@ class OkxSpeech:
         path: str,
         query: Mapping[str, str],  # noqa: ARG002 - all three are for venues whose addresses say the streams
         symbols: frozenset[str],  # noqa: ARG002
-    ) -> tuple[Stream, ...] | None:
+    ) -> tuple[SubscribedStream, ...] | None:
         """Streams are asked for by texts."""
         return () if path in _PATHS else None
 
-    def heard(self, path: str, text: str, symbols: frozenset[str]) -> Heard:
+    def heard(self, path: str, text: str, symbols: frozenset[str]) -> ClientRequest:
         """`ping`, subscribe, unsubscribe."""
         if text == "ping":
-            return Heard((b"pong",))
+            return ClientRequest((b"pong",))
         try:
             message = orjson.loads(text)
             operation, arguments = message["op"], message["args"]
             named = [(each["channel"], each["instId"]) for each in arguments]
         except (ValueError, KeyError, TypeError):
-            return Heard((self._error(60012, f"Invalid request: {text[:100]}"),))
+            return ClientRequest((self._error(60012, f"Invalid request: {text[:100]}"),))
         replies: list[bytes] = []
-        streams: list[Stream] = []
+        streams: list[SubscribedStream] = []
         for channel, symbol in named:
             stream = _stream(channel, symbol)
             if stream is None or symbol not in symbols or stream.channel not in _PATHS[path]:
@@ -68,13 +68,13 @@ class OkxSpeech:
             replies.append(dumps({"event": operation, "arg": argument, "connId": self.connection}))
             streams.append(stream)
         if operation == "subscribe":
-            return Heard(tuple(replies), begun=tuple(streams))
-        return Heard(tuple(replies), ended=tuple(streams))
+            return ClientRequest(tuple(replies), begun=tuple(streams))
+        return ClientRequest(tuple(replies), ended=tuple(streams))
 
     def _error(self, code: int, message: str) -> bytes:
         return dumps({"event": "error", "code": str(code), "msg": message, "connId": self.connection})
 
-    def begin(self, stream: Stream, market: Shown) -> Sequence[bytes]:
+    def begin(self, stream: SubscribedStream, market: ShownMarket) -> Sequence[bytes]:
         """The book's snapshot."""
         if stream.channel is not Channel.DEPTH:
             return ()
@@ -83,7 +83,7 @@ class OkxSpeech:
         row = {**sides, "ts": _ms(book.exchange_us), "checksum": 0, "prevSeqId": -1, "seqId": book.update_id}
         return [dumps({"arg": _argument(stream), "action": "snapshot", "data": [row]})]
 
-    def step(self, stream: Stream, step: Step, market: Shown) -> Sequence[bytes]:
+    def step(self, stream: SubscribedStream, step: Step, market: ShownMarket) -> Sequence[bytes]:
         """The stream's messages."""
         argument = _argument(stream)
         if stream.channel is Channel.DEPTH:
@@ -103,7 +103,7 @@ class OkxSpeech:
             for candle, closed in bars_of(stream, step, market)
         ]
 
-    def about(self, raw: bytes) -> About | None:
+    def about(self, raw: bytes) -> MessageSubject | None:
         """By the argument of the subscription."""
         try:
             message = orjson.loads(raw)
@@ -112,38 +112,42 @@ class OkxSpeech:
             )
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
-        return stream and About(stream.channel, stream.symbol, stream.interval_us)
+        return stream and MessageSubject(stream.channel, stream.symbol, stream.interval_us)
 
     def depth_of(self, path: str, query: Mapping[str, str]) -> str | None:
         """`market/books`."""
         return query.get("instId", "") if path == "/api/v5/market/books" else None
 
-    def depth(self, market: Shown, book: Book) -> bytes:
+    def depth(self, market: ShownMarket, book: GeneratedBook) -> bytes:
         """The book as a REST answer."""
         sides = _sides(levels(book.bids, market, best_first=-1), levels(book.asks, market, best_first=1))
         return _good([{**sides, "ts": _ms(book.exchange_us), "seqId": book.update_id}])
 
-    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer | None:
+    def answer(
+        self, path: str, query: Mapping[str, str], markets: Mapping[str, ShownMarket]
+    ) -> RestAnswer | None:
         """Instruments, candles, time."""
         if path == "/api/v5/public/time":
-            return Answer(200, _good([{"ts": _ms(max(each.now_us for each in markets.values()))}]))
+            return RestAnswer(200, _good([{"ts": _ms(max(each.now_us for each in markets.values()))}]))
         symbol = query.get("instId", "")
         if path == "/api/v5/public/instruments":
             asked = [symbol] if symbol else list(markets)
             if not all(each in markets for each in asked):
-                return Answer(200, self.refusal(51001, "Instrument ID doesn't exist."))
-            return Answer(200, _good([_listed(markets[each], query.get("instType", "")) for each in asked]))
+                return RestAnswer(200, self.refusal(51001, "Instrument ID doesn't exist."))
+            return RestAnswer(
+                200, _good([_listed(markets[each], query.get("instType", "")) for each in asked])
+            )
         if path not in {"/api/v5/market/candles", "/api/v5/market/history-candles"}:
             return None
         interval_us = _interval_us(query.get("bar", "1m"))
         if symbol not in markets or not interval_us:
-            return Answer(200, self.refusal(51000, "Parameter bar or instId error"))
+            return RestAnswer(200, self.refusal(51000, "Parameter bar or instId error"))
         market = markets[symbol]
         end_us = 1000 * number_in(query, "after", market.now_us // 1000 + 1)
         candles = market.candles(interval_us, end_us, min(number_in(query, "limit", 100), 100))
         over_us = market.now_us - interval_us
         rows = [_row(each, market, closed=each.open_us <= over_us) for each in reversed(candles)]
-        return Answer(200, _good(rows))
+        return RestAnswer(200, _good(rows))
 
     def refusal(self, status: int, message: str) -> bytes:
         """`code` and `msg`."""
@@ -151,12 +155,12 @@ class OkxSpeech:
         return dumps({"code": code, "msg": message, "data": []})
 
 
-def _stream(channel: str, symbol: str) -> Stream | None:
+def _stream(channel: str, symbol: str) -> SubscribedStream | None:
     name = f"{channel} {symbol}"
     if channel in _PUBLIC:
-        return Stream(name, _PUBLIC[channel], symbol)
+        return SubscribedStream(name, _PUBLIC[channel], symbol)
     interval_us = _interval_us(channel.removeprefix("candle")) if channel.startswith("candle") else 0
-    return Stream(name, Channel.KLINES, symbol, interval_us) if interval_us else None
+    return SubscribedStream(name, Channel.KLINES, symbol, interval_us) if interval_us else None
 
 
 def _interval_us(name: str) -> int:
@@ -164,7 +168,7 @@ def _interval_us(name: str) -> int:
     return int(match[1]) * _UNITS_US[match[2]] if match else 0
 
 
-def _argument(stream: Stream) -> dict[str, str]:
+def _argument(stream: SubscribedStream) -> dict[str, str]:
     return {"channel": stream.name.partition(" ")[0], "instId": stream.symbol}
 
 
@@ -181,13 +185,13 @@ def _sides(bids: list[list[str]], asks: list[list[str]]) -> dict[str, list[list[
     return {"asks": [[*row, "0", "1"] for row in asks], "bids": [[*row, "0", "1"] for row in bids]}
 
 
-def _best(step: Step, market: Shown) -> dict[str, object]:
+def _best(step: Step, market: ShownMarket) -> dict[str, object]:
     bid, bid_size, ask, ask_size = step.best
     sides = _sides(levels({bid: bid_size}, market), levels({ask: ask_size}, market))
     return {**sides, "ts": _ms(step.exchange_us), "seqId": step.last}
 
 
-def _trades(step: Step, market: Shown) -> list[dict[str, object]]:
+def _trades(step: Step, market: ShownMarket) -> list[dict[str, object]]:
     return [
         {
             "instId": market.instrument.symbol, "tradeId": str(each.number),
@@ -199,13 +203,13 @@ def _trades(step: Step, market: Shown) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _row(candle: Candle, market: Shown, *, closed: bool) -> list[str]:
+def _row(candle: Candle, market: ShownMarket, *, closed: bool) -> list[str]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     volume, turnover = size_of(market, candle.volume), turnover_of(market, candle)
     return [_ms(candle.open_us), *prices, volume, volume, turnover, "1" if closed else "0"]
 
 
-def _listed(market: Shown, kind: str) -> dict[str, str]:
+def _listed(market: ShownMarket, kind: str) -> dict[str, str]:
     instrument = market.instrument
     return {
         "instType": kind, "instId": instrument.symbol, "tickSz": prices_of(market, market.tick)[0],

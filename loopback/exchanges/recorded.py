@@ -10,18 +10,18 @@ from pathlib import Path
 
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument
-from raysignal.engine.market.recording import Player, read_recording
+from raysignal.engine.market.recording import RecordingPlayer, read_recording
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
-from raysignal.loopback.exchanges.exchange import Client, Exchange
-from raysignal.loopback.exchanges.market import Book, Candle
-from raysignal.loopback.exchanges.speech import About, Message, Shown, Stream
+from raysignal.loopback.exchanges.exchange import ClientConnection, LoopbackExchange
+from raysignal.loopback.exchanges.market import Candle, GeneratedBook
+from raysignal.loopback.exchanges.speech import Message, MessageSubject, ShownMarket, SubscribedStream
 
 _FOLLOWED = frozenset({Channel.DEPTH})
 
 
 class RecordedMarket:
-    """What a recording shows of one instrument; see `Shown`."""
+    """What a recording shows of one instrument; see `ShownMarket`."""
 
     tick, step_us = 1, 1_000_000
 
@@ -36,14 +36,14 @@ class RecordedMarket:
         book = self._tracker.book(self.instrument)
         return book.best
 
-    def newest(self) -> Book:
+    def newest(self) -> GeneratedBook:
         """The book as it is."""
         book, sides = self._tracker.book(self.instrument), []
         for side in range(2):
             prices, sizes = book.levels(side)
             sides.append(dict(zip(prices.tolist(), sizes.tolist(), strict=True)))
         update_id = 0 if self.change is None else self.change.update_id
-        return Book(update_id, self.now_us, self.number, sides[0], sides[1])
+        return GeneratedBook(update_id, self.now_us, self.number, sides[0], sides[1])
 
     def candle(self, interval_us: int, open_us: int) -> Candle:  # noqa: ARG002 - there are none
         """Nothing."""
@@ -54,7 +54,7 @@ class RecordedMarket:
         return []
 
 
-class RecordedExchange(Exchange):
+class RecordedExchange(LoopbackExchange):
     """See the module.
 
     Args:
@@ -81,30 +81,30 @@ class RecordedExchange(Exchange):
         tracker = venue_named(venue).tracker(subscriptions)
         self._tracker = tracker
         self._markets = {each.symbol: RecordedMarket(each, tracker) for each in instruments}
-        self._player = Player(tracker, subscriptions, self._follow)
+        self._player = RecordingPlayer(tracker, subscriptions, self._follow)
 
     @property
     def waiting(self) -> bool:
-        """See `Exchange`: a recording begins with its first client."""
+        """See `LoopbackExchange`: a recording begins with its first client."""
         return not self.clients
 
-    def shown(self) -> Mapping[str, Shown]:
-        """See `Exchange`."""
+    def shown(self) -> Mapping[str, ShownMarket]:
+        """See `LoopbackExchange`."""
         return self._markets
 
-    def begin(self, stream: Stream) -> Sequence[bytes]:
-        """See `Exchange`: nothing before the recording's own snapshot."""
+    def begin(self, stream: SubscribedStream) -> Sequence[bytes]:
+        """See `LoopbackExchange`: nothing before the recording's own snapshot."""
         market = self._markets[stream.symbol]
         known = stream.channel is Channel.DEPTH and self._tracker.in_sync(market.instrument)
         return self.speech.begin(stream, market) if known else ()
 
-    def book(self, symbol: str, *, old: bool) -> Book | None:  # noqa: ARG002 - old ones are not kept
-        """See `Exchange`."""
+    def book(self, symbol: str, *, old: bool) -> GeneratedBook | None:  # noqa: ARG002 - old ones are not kept
+        """See `LoopbackExchange`."""
         market = self._markets[symbol]
         return market.newest() if self._tracker.in_sync(market.instrument) else None
 
     def advance(self, until_us: int) -> bool:
-        """See `Exchange`: one line."""
+        """See `LoopbackExchange`: one line."""
         line = self._next
         if self.ended or self.waiting or line.received_ns // 1000 > until_us:
             return False
@@ -124,7 +124,7 @@ class RecordedExchange(Exchange):
             self._next = following
         return True
 
-    def _relay(self, message: Message, about: About) -> None:
+    def _relay(self, message: Message, about: MessageSubject) -> None:
         for client in self.clients:
             if _wants(client, about):
                 client.send(message)
@@ -137,5 +137,5 @@ class RecordedExchange(Exchange):
                 self._markets[event.instrument.symbol].change = None
 
 
-def _wants(client: Client, about: About) -> bool:
+def _wants(client: ClientConnection, about: MessageSubject) -> bool:
     return any((each.channel, each.symbol, each.interval_us) == about[:3] for each in client.streams.values())

@@ -28,8 +28,8 @@ from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.market.clocks import FastClock
 from raysignal.engine.market.venues.protocol import Hosts
 from raysignal.loopback.exchanges.disturbance import Disturbance
-from raysignal.loopback.exchanges.exchange import Client, Exchange
-from raysignal.loopback.exchanges.speech import Answer, Message, dumps
+from raysignal.loopback.exchanges.exchange import ClientConnection, LoopbackExchange
+from raysignal.loopback.exchanges.speech import Message, RestAnswer, dumps
 
 _MOST_WAITING = 20_000  # messages that a client may lag behind
 _STEPS_AT_ONCE = 8
@@ -44,10 +44,10 @@ class Loopback:
         port: 0 takes any that is free.
     """
 
-    def __init__(self, exchange: Exchange, *, speed: float = 1.0, port: int = 0) -> None:
+    def __init__(self, exchange: LoopbackExchange, *, speed: float = 1.0, port: int = 0) -> None:
         self.exchange, self.speed = exchange, speed
         self._port = port
-        self._clients: dict[ServerConnection, tuple[Client, asyncio.Queue[Message]]] = {}
+        self._clients: dict[ServerConnection, tuple[ClientConnection, asyncio.Queue[Message]]] = {}
         self._server: Server | None = None
         self._running: asyncio.Task[None] | None = None
         self._going = asyncio.Event()
@@ -151,12 +151,12 @@ class Loopback:
         refused = self.exchange.orders.for_request(Disturbance.REFUSED)
         if refused is not None:
             headers = (("Retry-After", str(self.exchange.retry_after_s)),)
-            return _response(Answer(503, b"Service Unavailable", headers))
+            return _response(RestAnswer(503, b"Service Unavailable", headers))
         if self.exchange.speech.opened(request.path.partition("?")[0], {}, frozenset()) is None:
-            return _response(Answer(404, b"Not Found"))
+            return _response(RestAnswer(404, b"Not Found"))
         return None
 
-    def _control(self, path: str, query: dict[str, str]) -> Answer:
+    def _control(self, path: str, query: dict[str, str]) -> RestAnswer:
         orders = self.exchange.orders
         if path == "/loopback/disturb":
             given = query.get("count", "1")
@@ -166,7 +166,7 @@ class Loopback:
                     count=int(given) if given.isdecimal() else 0,
                 )  # fmt: skip
             except RaysignalError as error:
-                return Answer(400, dumps({"detail": str(error)}))
+                return RestAnswer(400, dumps({"detail": str(error)}))
         status = {
             "venue": self.exchange.venue,
             "now_us": self.exchange.now_us,
@@ -174,7 +174,7 @@ class Loopback:
             "waiting": orders.waiting(),
             "done": {str(what): count for what, count in orders.done.items()},
         }
-        return Answer(200, dumps(status))
+        return RestAnswer(200, dumps(status))
 
 
 async def _write(connection: ServerConnection, outgoing: asyncio.Queue[Message]) -> None:
@@ -192,7 +192,7 @@ def _reset(connection: ServerConnection) -> None:
     connection.transport.abort()
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: RestAnswer) -> Response:
     headers = Headers([("Content-Type", "application/json"), ("Content-Length", str(len(answer.body)))])
     for name, value in (*answer.headers, ("Connection", "close")):
         headers[name] = value

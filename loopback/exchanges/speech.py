@@ -1,7 +1,7 @@
 """How an exchange speaks, seen from its side: the words that the venues' modules here share.
 
-A `Speech` is a value without state and without IO: it reads what a client sends, and says what a step of the market
-is on each of its streams. The loopback server and the runner without sockets use the same ones.
+A `VenueProtocol` is a value without state and without IO: it reads what a client sends, and says what a step of the
+market is on each of its streams. The loopback server and the runner without sockets use the same ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from raysignal.engine.core.market_events import Channel, Instrument
-from raysignal.loopback.exchanges.market import Book, Candle, Step
+from raysignal.loopback.exchanges.market import Candle, GeneratedBook, Step
 
 KLINE_EVERY_US = 2_000_000
 """How often a bar that is not over is said again."""
 
 
-class Stream(NamedTuple):
+class SubscribedStream(NamedTuple):
     """One subscription: the venue's own name of it, and what it is about."""
 
     name: str
@@ -35,8 +35,8 @@ class Message(NamedTuple):
     us: int
 
 
-class Shown(Protocol):
-    """What an exchange shows of a market, made up (`Market`) or recorded."""
+class ShownMarket(Protocol):
+    """What an exchange shows of a market, made up (`GeneratedMarket`) or recorded."""
 
     @property
     def instrument(self) -> Instrument:
@@ -58,7 +58,7 @@ class Shown(Protocol):
     def best(self) -> tuple[int, int, int, int]:
         """Best bid, its size, best ask, its size."""
 
-    def newest(self) -> Book:
+    def newest(self) -> GeneratedBook:
         """The book as it is."""
 
     def candle(self, interval_us: int, open_us: int) -> Candle:
@@ -68,7 +68,7 @@ class Shown(Protocol):
         """The last bars that open before `end_us`."""
 
 
-class About(NamedTuple):
+class MessageSubject(NamedTuple):
     """What a message of a stream is about; `number` counts a book's messages where the venue does (Bybit)."""
 
     channel: Channel
@@ -77,7 +77,7 @@ class About(NamedTuple):
     number: int = 0
 
 
-class Answer(NamedTuple):
+class RestAnswer(NamedTuple):
     """An answer of the REST side."""
 
     status: int
@@ -86,15 +86,15 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ClientRequest:
     """What a client's text amounts to: replies, and streams that begin or end."""
 
     replies: tuple[bytes, ...] = ()
-    begun: tuple[Stream, ...] = ()
-    ended: tuple[Stream, ...] = ()
+    begun: tuple[SubscribedStream, ...] = ()
+    ended: tuple[SubscribedStream, ...] = ()
 
 
-class Speech(Protocol):
+class VenueProtocol(Protocol):
     """What a venue's module here provides.
 
     `symbols` says which instruments there are; what is asked about others is refused as the venue does it.
@@ -102,28 +102,30 @@ class Speech(Protocol):
 
     def opened(
         self, path: str, query: Mapping[str, str], symbols: frozenset[str]
-    ) -> tuple[Stream, ...] | None:
+    ) -> tuple[SubscribedStream, ...] | None:
         """The streams that the address itself subscribes to; None: there are no streams at this path."""
 
-    def heard(self, path: str, text: str, symbols: frozenset[str]) -> Heard:
+    def heard(self, path: str, text: str, symbols: frozenset[str]) -> ClientRequest:
         """What a client's text asks for."""
 
-    def begin(self, stream: Stream, market: Shown) -> Sequence[bytes]:
+    def begin(self, stream: SubscribedStream, market: ShownMarket) -> Sequence[bytes]:
         """What a stream says first, before any step."""
 
-    def step(self, stream: Stream, step: Step, market: Shown) -> Sequence[bytes]:
+    def step(self, stream: SubscribedStream, step: Step, market: ShownMarket) -> Sequence[bytes]:
         """What a stream says of a step that was just made."""
 
-    def about(self, raw: bytes) -> About | None:
+    def about(self, raw: bytes) -> MessageSubject | None:
         """What a recorded message is about; None: no message of a stream."""
 
     def depth_of(self, path: str, query: Mapping[str, str]) -> str | None:
         """The symbol whose book a request asks for; None: it asks for something else."""
 
-    def depth(self, market: Shown, book: Book) -> bytes:
+    def depth(self, market: ShownMarket, book: GeneratedBook) -> bytes:
         """The answer to such a request."""
 
-    def answer(self, path: str, query: Mapping[str, str], markets: Mapping[str, Shown]) -> Answer | None:
+    def answer(
+        self, path: str, query: Mapping[str, str], markets: Mapping[str, ShownMarket]
+    ) -> RestAnswer | None:
         """The answer to any other request; None: there is nothing at this path."""
 
     def refusal(self, status: int, message: str) -> bytes:
@@ -143,31 +145,31 @@ def text_of(units: int, decimals: int) -> str:
     return f"{whole}.{part:0{decimals}d}"
 
 
-def levels(side: Mapping[int, int], market: Shown, *, best_first: int = 0) -> list[list[str]]:
+def levels(side: Mapping[int, int], market: ShownMarket, *, best_first: int = 0) -> list[list[str]]:
     """Rows of price and size; `best_first`: 1 for asks, -1 for bids, 0 as they come."""
     prices = sorted(side, key=lambda price: best_first * price) if best_first else list(side)
     price_decimals, size_decimals = market.instrument.price_decimals, market.instrument.size_decimals
     return [[text_of(price, price_decimals), text_of(side[price], size_decimals)] for price in prices]
 
 
-def prices_of(market: Shown, *units: int) -> list[str]:
+def prices_of(market: ShownMarket, *units: int) -> list[str]:
     """Prices as texts."""
     return [text_of(each, market.instrument.price_decimals) for each in units]
 
 
-def size_of(market: Shown, units: int) -> str:
+def size_of(market: ShownMarket, units: int) -> str:
     """A size as a text."""
     return text_of(units, market.instrument.size_decimals)
 
 
-def turnover_of(market: Shown, candle: Candle) -> str:
+def turnover_of(market: ShownMarket, candle: Candle) -> str:
     """What a bar's trades came to, about."""
     return text_of(
         candle.close * candle.volume // 10**market.instrument.size_decimals, market.instrument.price_decimals
     )
 
 
-def bars_of(stream: Stream, step: Step, market: Shown) -> list[tuple[Candle, bool]]:
+def bars_of(stream: SubscribedStream, step: Step, market: ShownMarket) -> list[tuple[Candle, bool]]:
     """The bars that a stream of klines says at a step, and whether each is over."""
     interval_us, before_us = stream.interval_us, step.exchange_us - market.step_us
     open_us = step.exchange_us - step.exchange_us % interval_us

@@ -14,11 +14,11 @@ from random import Random
 
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.market.backoff import Backoff, retry_after_s
-from raysignal.engine.market.conversation import Conversation, Notes, Sink, Terms
-from raysignal.engine.market.monitoring.observed import Observed
-from raysignal.engine.market.venues.protocol import Request, Subscription, Tracker, Venue
-from raysignal.loopback.exchanges.disturbance import Disturbance, Plan
-from raysignal.loopback.exchanges.exchange import Client, GeneratedExchange
+from raysignal.engine.market.conversation import ConnectionTimeouts, Conversation, Notes, Sink
+from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.venues.protocol import RestRequest, Subscription, Tracker, Venue
+from raysignal.loopback.exchanges.disturbance import Disturbance, DisturbancePlan
+from raysignal.loopback.exchanges.exchange import ClientConnection, GeneratedExchange
 from raysignal.loopback.exchanges.speech import Message
 
 _LOOK_US = 1_000_000
@@ -29,7 +29,7 @@ _NEVER = (2**62, Disturbance.DROP)
 class _Connection:
     conversation: Conversation
     backoff: Backoff
-    client: Client | None = None
+    client: ClientConnection | None = None
     open_at_us: int = 0
     opened_us: int = 0
     last_us: int = 0  # when the last message came: they never overtake each other
@@ -57,14 +57,14 @@ class Unplugged:
         sink: Sink,
         *,
         seed: int,
-        plan: Plan | None = None,
-        terms: Terms | None = None,
+        plan: DisturbancePlan | None = None,
+        terms: ConnectionTimeouts | None = None,
         latency_us: int = 20_000,
         answer_us: int = 150_000,
         notes_of: Callable[[int], Notes] | None = None,
     ) -> None:
-        self.exchange, self.observed, self.now_us = exchange, Observed(), exchange.now_us
-        terms = terms or Terms()
+        self.exchange, self.observed, self.now_us = exchange, FeedMetrics(), exchange.now_us
+        terms = terms or ConnectionTimeouts()
         self._random, self._latency_us, self._answer_us = Random(seed), latency_us, answer_us  # noqa: S311
         self._connections = [
             _Connection(
@@ -79,7 +79,7 @@ class Unplugged:
             )
             for number, opening in enumerate(venue.openings(subscriptions))
         ]  # fmt: skip
-        self._requests: list[tuple[int, int, _Connection, int, Instrument, Request]] = []
+        self._requests: list[tuple[int, int, _Connection, int, Instrument, RestRequest]] = []
         self._made = 0
         self._instants: Iterator[tuple[int, Disturbance]] = (
             plan.instants(self.now_us) if plan else iter([_NEVER])
@@ -161,19 +161,19 @@ class Unplugged:
         if client.disturber.cut:
             self._close(each, each.backoff.failed((self.now_us - each.opened_us) / 1e6))
 
-    def _receive(self, each: _Connection, client: Client, message: Message) -> None:
+    def _receive(self, each: _Connection, client: ClientConnection, message: Message) -> None:
         each.last_us = max(each.last_us, message.us + self._latency_us)
         each.conversation.received(message.raw, 1000 * each.last_us, each.last_us / 1e6)
         self._follow(each, client)
 
-    def _follow(self, each: _Connection, client: Client) -> None:
+    def _follow(self, each: _Connection, client: ClientConnection) -> None:
         texts, requests = each.conversation.wants()
         for text in texts:
             client.hear(text)
         for delay, instrument, request in requests:
             self._ask(each, int(1e6 * delay), instrument, request)
 
-    def _ask(self, each: _Connection, delay_us: int, instrument: Instrument, request: Request) -> None:
+    def _ask(self, each: _Connection, delay_us: int, instrument: Instrument, request: RestRequest) -> None:
         self._made += 1
         at_us = self.now_us + delay_us + self._answer_us
         heappush(self._requests, (at_us, self._made, each, each.opened, instrument, request))

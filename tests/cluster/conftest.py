@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.bucket import s3_client
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.settings import Settings
 from tests.cluster.hosting import Host
@@ -66,16 +66,16 @@ def bucket_url(s3: Any) -> str:
     return f"s3://{BUCKET}/t{os.getpid()}-{next(_numbers)}"
 
 
-Open = Callable[..., Awaitable[Desk]]
+Open = Callable[..., Awaitable[PortfolioClient]]
 
 
 @pytest_asyncio.fixture
 async def open_desk(nodes: Nodes) -> AsyncIterator[Open]:
     """Opens the desk of a store, with the portfolio `p`; its actors end with the test."""
-    opened: list[Desk] = []
+    opened: list[PortfolioClient] = []
 
-    async def open_desk(store: str, **more: Any) -> Desk:
-        desk = Desk.connect(Settings(store=store, store_shared=True, **more))
+    async def open_desk(store: str, **more: Any) -> PortfolioClient:
+        desk = PortfolioClient.connect(Settings(store=store, store_shared=True, **more))
         opened.append(desk)
         await desk.create("p", Policy())
         return desk

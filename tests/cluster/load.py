@@ -16,8 +16,8 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.journal import Journal, JournalStore
 from raysignal.engine.portfolio.receipts import receipt
-from raysignal.engine.portfolio.records import Intake, read_record
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.engine.portfolio.records import IntakeRecord, read_record
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from tests.cluster.waiting import until
 from tests.support.reference import ReferenceLedger
 
@@ -100,7 +100,7 @@ async def load(send: Send, *, clients: int = 8) -> AsyncIterator[Load]:
         await asyncio.gather(*running.clients, return_exceptions=True)
 
 
-def through_desk(desk: Desk, portfolio: str) -> Send:
+def through_desk(desk: PortfolioClient, portfolio: str) -> Send:
     """Sends to the actors themselves."""
 
     async def send(signal: Signal) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def journalled(store: JournalStore, portfolio: str) -> list[Signal]:
     signals = []
     for record in Journal.read(store):
         content = read_record(record.payload)
-        if isinstance(content, Intake) and content.portfolio == portfolio:
+        if isinstance(content, IntakeRecord) and content.portfolio == portfolio:
             batch = SignalBatch.decode(content.encoded)
             signals += [batch.signal(index) for index in range(len(batch))]
     return signals

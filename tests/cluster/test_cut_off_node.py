@@ -12,7 +12,7 @@ from raysignal.engine.journal.bucket import Bucket
 from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.s3 import S3Store
 from raysignal.engine.journal.stores import open_stores
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 from tests.cluster import processes
 from tests.cluster.conftest import BUCKET, Open
@@ -23,12 +23,12 @@ from tests.cluster.waiting import until, until_async
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
-async def seen(desk: Desk) -> dict[str, Any]:
+async def seen(desk: PortfolioClient) -> dict[str, Any]:
     (answer,) = await desk.observe()
     return answer
 
 
-async def away_from_us(desk: Desk, nodes: Nodes) -> tuple[Node, int]:
+async def away_from_us(desk: PortfolioClient, nodes: Nodes) -> tuple[Node, int]:
     """The node and process of the actor, once it is not on the node that this test is connected to."""
 
     async def is_away() -> bool:
@@ -121,8 +121,8 @@ async def test_a_folder_as_the_store_of_several_nodes_is_refused_unless_it_is_sh
     nodes: Nodes, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match=r"cluster of 3 nodes.*RAYSIGNAL_STORE_SHARED=true"):
-        Desk.connect(Settings(store=tmp_path.as_uri()))
-    desk = Desk.connect(Settings(store=tmp_path.as_uri(), store_shared=True))
+        PortfolioClient.connect(Settings(store=tmp_path.as_uri()))
+    desk = PortfolioClient.connect(Settings(store=tmp_path.as_uri(), store_shared=True))
     try:
         assert len(await desk.ready()) == 1
     finally:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from raysignal.engine.journal.stores import open_stores
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from tests.cluster.conftest import Open
 from tests.cluster.load import check_exactly_once, check_same_receipts, load, through_desk
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
-async def pid_of(desk: Desk) -> int:
+async def pid_of(desk: PortfolioClient) -> int:
     (seen,) = await desk.observe()
     return int(seen["pid"])
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from raysignal.agents.override.deciding import Decider
-from raysignal.agents.override.terms import Terms
+from raysignal.agents.override.terms import AgentTerms
 from raysignal.agents.verdicts import decided
 from raysignal.runtime.agent_settings import terms_of
 from raysignal.runtime.settings import Settings
@@ -27,7 +27,7 @@ BATCH = stream(ROWS, 1, turn=600, bars=6, volatility=0.01)
 DEADLINE_S = 120.0
 
 
-def undisturbed(own: Terms) -> tuple[list[int], Any]:
+def undisturbed(own: AgentTerms) -> tuple[list[int], Any]:
     """What is decided when nothing happens but a reset of the breaker, and why it tripped before."""
     decider, found = Decider(own.policy, own.rules, breaker=own.breaker), []
     assert decider.breaker is not None

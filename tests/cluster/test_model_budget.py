@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import SettingsError
 from raysignal.runtime.local_cluster import NAMESPACE
-from raysignal.runtime.model_budget_actor import ClusterAllowance, Terms
+from raysignal.runtime.model_budget_actor import ClusterAllowance, ModelQuota
 from tests.cluster.nodes import Nodes
 from tests.cluster.waiting import until_async
 
@@ -30,7 +30,7 @@ def name(nodes: Nodes) -> Iterator[str]:
         ray.kill(ray.get_actor(NAME, NAMESPACE))
 
 
-def ask_from_many_tasks(terms: Terms, name: str, *, tasks: int, each: int) -> list[int]:
+def ask_from_many_tasks(terms: ModelQuota, name: str, *, tasks: int, each: int) -> list[int]:
     """Calls that were allowed to each of several Ray tasks, which ask at the same time."""
 
     @ray.remote(num_cpus=0.25, max_retries=0)
@@ -67,7 +67,7 @@ def die(name: str) -> None:
 
 
 async def test_many_tasks_together_get_no_more_calls_than_the_budget(name: str) -> None:
-    terms = Terms(limit=10)
+    terms = ModelQuota(limit=10)
     allowed = ask_from_many_tasks(terms, name, tasks=4, each=8)
     assert sum(allowed) == 10
     gate = ClusterAllowance.connect(terms, name=name)
@@ -76,13 +76,13 @@ async def test_many_tasks_together_get_no_more_calls_than_the_budget(name: str) 
 
 
 async def test_a_cluster_has_one_budget_of_a_name(name: str) -> None:
-    ClusterAllowance.connect(Terms(limit=1), name=name)
+    ClusterAllowance.connect(ModelQuota(limit=1), name=name)
     with pytest.raises(SettingsError, match="limit=1"):
-        ClusterAllowance.connect(Terms(limit=2), name=name)
+        ClusterAllowance.connect(ModelQuota(limit=2), name=name)
 
 
 async def test_a_server_that_asks_to_wait_holds_every_replica(name: str) -> None:
-    terms = Terms(limit=10, per_minute=600.0)
+    terms = ModelQuota(limit=10, per_minute=600.0)
     one, other = (ClusterAllowance.connect(terms, name=name, answer_s=60.0) for _ in range(2))
     await one.hold(120.0)
     refused = await other.admit(60.0)
@@ -94,7 +94,7 @@ async def test_an_actor_that_died_goes_on_where_it_was_when_it_keeps_a_file(
     name: str, tmp_path: Path
 ) -> None:
     gate = ClusterAllowance.connect(
-        Terms(limit=3, state=str(tmp_path / "budget.json")), name=name, answer_s=60.0
+        ModelQuota(limit=3, state=str(tmp_path / "budget.json")), name=name, answer_s=60.0
     )
     assert (await gate.admit(60.0)).period == "run"
     die(name)
@@ -102,7 +102,7 @@ async def test_an_actor_that_died_goes_on_where_it_was_when_it_keeps_a_file(
 
 
 async def test_an_actor_that_died_and_keeps_no_file_allows_nothing_more(name: str) -> None:
-    gate = ClusterAllowance.connect(Terms(limit=3), name=name, answer_s=60.0)
+    gate = ClusterAllowance.connect(ModelQuota(limit=3), name=name, answer_s=60.0)
     assert (await gate.admit(60.0)).period == "run"
     die(name)
     refused = await gate.admit(60.0)
@@ -110,7 +110,7 @@ async def test_an_actor_that_died_and_keeps_no_file_allows_nothing_more(name: st
 
 
 async def test_without_its_actor_no_call_is_made_and_nothing_raises(name: str) -> None:
-    gate = ClusterAllowance.connect(Terms(limit=3), name=name)
+    gate = ClusterAllowance.connect(ModelQuota(limit=3), name=name)
     gate.end()
     refused = await gate.admit(60.0)
     assert (refused.period, refused.reason) == (None, Reason.MODEL_BUDGET)
@@ -120,7 +120,7 @@ async def test_without_its_actor_no_call_is_made_and_nothing_raises(name: str) -
 
 
 async def test_a_call_that_was_allowed_too_late_is_given_back(name: str) -> None:
-    gate = ClusterAllowance.connect(Terms(limit=10), name=name, answer_s=60.0)
+    gate = ClusterAllowance.connect(ModelQuota(limit=10), name=name, answer_s=60.0)
     hasty = ClusterAllowance(ray.get_actor(name, NAMESPACE), answer_s=1e-6)
     late = [await hasty.admit(60.0) for _ in range(4)]
     assert [admission.reason for admission in late] == [Reason.MODEL_BUDGET] * 4

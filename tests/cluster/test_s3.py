@@ -13,8 +13,8 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import StoreUnavailable, UnsafeStore
 from raysignal.engine.history.query import query
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.receipts import Taken
-from raysignal.runtime.portfolio_actors import Desk
+from raysignal.engine.portfolio.receipts import RowResult
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from tests.cluster import processes
 from tests.cluster.conftest import Open
 from tests.cluster.load import (
@@ -34,12 +34,12 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SHARD = "shard=0000"
 
 
-async def seen(desk: Desk) -> dict[str, Any]:
+async def seen(desk: PortfolioClient) -> dict[str, Any]:
     (answer,) = await desk.observe()
     return answer
 
 
-async def gate_of(desk: Desk, nodes: Nodes) -> Gate:
+async def gate_of(desk: PortfolioClient, nodes: Nodes) -> Gate:
     """The gate of the node that the actor is on."""
     return nodes.of((await seen(desk))["node"]).gate
 
@@ -70,7 +70,7 @@ async def test_the_history_in_the_bucket_is_parquet_that_anybody_reads(
     answer = await desk.submit(
         "p", batch.encode(), all_or_nothing=True, accept_price_jump=False, receipts=False
     )
-    assert answer.counted(Taken.ACCEPTED) == rows
+    assert answer.counted(RowResult.ACCEPTED) == rows
     await desk.flush()
     equity = (await desk.standing("p")).as_dict()["performance"]["equity"]
     by_duckdb = query(bucket_url, "SELECT count(*) AS n, max_by(equity, ordinal) AS last FROM history")

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from raysignal.agents.vectors import Deadlines, State, VectorIndex
+from raysignal.agents.vectors import Deadlines, VectorIndex, VectorIndexState
 from raysignal.agents.vectors.rows import same_facts
 from raysignal.engine.core.errors import InvalidField, StoreUnavailable
 from raysignal.runtime.ports import free_port
@@ -102,7 +102,7 @@ def folder(tmp_path: Path) -> Backend:
 def assert_equal(index: VectorIndex, settled: Settled) -> None:
     """Same ids, vectors, facts and answers as a fresh build of the truth."""
     status = index.status()
-    assert (status.state, status.count, status.behind) == (State.READY, settled.held, 0), status
+    assert (status.state, status.count, status.behind) == (VectorIndexState.READY, settled.held, 0), status
     assert index._ask("count") == settled.held
     truth = settled.read(0, settled.held)
     for start in range(0, settled.held, 1_000):
@@ -139,7 +139,7 @@ def test_index_grows_with_the_truth_and_across_owners(backend: Backend) -> None:
         assert_equal(index, settled)
         assert index.similar(settled.read(0, 1).vectors[0], as_of_us=2 * HOUR_US, k=9) == []
         assert [entry.ordinal for entry in index.similar(np.zeros(6), as_of_us=3 * HOUR_US, k=9)] == [0]
-    assert index.status().state is State.CLOSED
+    assert index.status().state is VectorIndexState.CLOSED
     assert not index.append(settled.read(0, 1))
 
 
@@ -208,7 +208,7 @@ def test_owner_goes_on_when_chroma_dies_under_it_and_heals_it_later(
         settled.held = 80
         assert not index.append(settled.read(50, 80))
         status = index.status()
-        assert (status.state, status.count, status.behind) == (State.UNAVAILABLE, 50, 30)
+        assert (status.state, status.count, status.behind) == (VectorIndexState.UNAVAILABLE, 50, 30)
         assert end.name in status.reason
         with pytest.raises(StoreUnavailable):
             index.similar(np.zeros(6), as_of_us=0, k=1)
@@ -228,7 +228,7 @@ def test_server_that_is_gone_or_hangs_is_done_without_until_it_is_back(tmp_path:
                 index.similar(np.zeros(6), as_of_us=10 * HOUR_US, k=1)
             server.end()
             assert not index.heal()
-            assert index.status().state is State.UNAVAILABLE
+            assert index.status().state is VectorIndexState.UNAVAILABLE
             settled.held = 45
             server.start()
             assert index.heal()
@@ -345,6 +345,6 @@ def test_questions_and_outcomes_that_do_not_fit_are_refused(folder: Backend) -> 
             index.append(Settled(10, dimensions=5).read(0, 1))
         with pytest.raises(InvalidField, match="at most 10 outcomes"):
             index.append(replace(settled.read(9, 10), start=10))
-        assert index.status().state is State.READY
+        assert index.status().state is VectorIndexState.READY
     with pytest.raises(InvalidField, match="dimensions"):
         VectorIndex.open(folder.place, settled, dimensions=0)

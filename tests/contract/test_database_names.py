@@ -6,7 +6,7 @@ from raysignal.engine.core.signals import Action
 from raysignal.engine.database.addresses import SQLITE, kind_of, sqlite_path
 from raysignal.engine.database.database import open_database
 from raysignal.engine.database.migrating import upgrade
-from raysignal.engine.execution.planning import Outcome
+from raysignal.engine.execution.planning import TargetOutcome
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.market.signal_rows import pending_signals
 from tests.support.order_world import instruction
@@ -76,7 +76,7 @@ def test_a_feed_trades_its_own_signals_alone_and_none_that_was_traded_before(add
         (identity("bybit", 3), "BTCUSDT"),  # which is none of its symbols any more
     ]
     assert binance.latest_decided_us("binance:BTCUSDT") == 0
-    assert binance.outcomes()[identity("bybit", 1)] is Outcome.ORDERED
+    assert binance.outcomes()[identity("bybit", 1)] is TargetOutcome.ORDERED
     taken = {
         number: bybit.take(instruction(identity("bybit", number), Action.BUY, symbol="bybit:BTCUSDT"))
         for number in (1, 3, 4)

@@ -11,7 +11,7 @@ import pytest
 
 from raysignal.engine.core.amounts import total
 from raysignal.engine.core.errors import IdentityConflict, NotFound, OrderRejected
-from raysignal.engine.core.orders import Side, State, TimeInForce
+from raysignal.engine.core.orders import OrderState, Side, TimeInForce
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.exchange import Exchange, check_report
 from tests.support.order_world import PlainBook, book, limit, market, paper
@@ -96,7 +96,7 @@ def test_an_id_that_is_used_for_another_order_is_refused(bench: Bench) -> None:
 def test_reports_add_up_and_are_the_same_when_looked_up(bench: Bench) -> None:
     bench.show(PlainBook([("99", "1")], [("100", "1"), ("101", "1")]))
     report = check_report(bench.exchange.submit(market("a", Side.BUY, "1.5")))
-    assert report.progress.state is State.FILLED
+    assert report.progress.state is OrderState.FILLED
     assert report.progress.average_price == Decimal("150.5") / Decimal("1.5")
     assert bench.exchange.order("a") == report
     assert bench.again().order("a") == report
@@ -128,25 +128,25 @@ def test_fills_are_counted_and_can_be_read_from_any_on(bench: Bench) -> None:
 
 def test_an_order_that_rests_is_open_until_it_is_cancelled(bench: Bench) -> None:
     report = bench.exchange.submit(limit("a", Side.BUY, "1", "90"))
-    assert report.progress.state is State.ACCEPTED
+    assert report.progress.state is OrderState.ACCEPTED
     assert bench.again().open_orders() == [report]
     bench.exchange.cancel("a")
     bench.show(book())
     ended = bench.exchange.order("a")
     assert ended is not None
-    assert ended.progress.state is State.CANCELLED
+    assert ended.progress.state is OrderState.CANCELLED
     assert not bench.exchange.open_orders()
     assert bench.exchange.cancel("a") == ended  # and again, it changes nothing
 
 
 def test_an_order_that_must_not_rest_expires(bench: Bench) -> None:
     report = bench.exchange.submit(limit("a", Side.BUY, "1", "90", TimeInForce.IOC))
-    assert report.progress.state is State.EXPIRED
+    assert report.progress.state is OrderState.EXPIRED
     part = bench.exchange.submit(limit("b", Side.BUY, "12", "100", TimeInForce.IOC))
-    assert part.progress.state is State.EXPIRED
+    assert part.progress.state is OrderState.EXPIRED
     assert part.progress.filled == 10
     rest = bench.exchange.submit(
         market("c", Side.BUY, "1")
     )  # the level is empty now, and nothing else is there
-    assert rest.progress.state is State.EXPIRED
+    assert rest.progress.state is OrderState.EXPIRED
     assert rest.progress.filled == 0

@@ -13,7 +13,7 @@ from raysignal.engine.database.database import open_database
 from raysignal.engine.execution.store import OrderStore
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.runtime.following import Around, following
+from raysignal.runtime.following import FeedContext, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until
@@ -39,7 +39,7 @@ async def test_an_inverse_contract_makes_signals_and_no_orders(
             feeds=(name,), feed_bar="5s", feed_fast=2, feed_slow=4,
             feed_hosts={venue: {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}},
         )  # fmt: skip
-        around = Around(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
+        around = FeedContext(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
         async with following(name, settings, around) as followed:
             await until(lambda: followed.station.begun, "it has begun")
             assert followed.status()["station"]["paper"] is None

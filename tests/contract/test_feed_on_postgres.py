@@ -26,7 +26,7 @@ from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.signal_rows import read_signals
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.runtime.following import CURRENCY, Around, following
+from raysignal.runtime.following import CURRENCY, FeedContext, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until
@@ -59,7 +59,7 @@ async def test_a_feed_outlives_its_database_and_ends_where_an_undisturbed_one_wo
             feeds=(NAME,), feed_bar="5s", feed_fast=FAST, feed_slow=SLOW, paper_cash=10_000.0,
             feed_hosts={"okx": {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}},
         )  # fmt: skip
-        around = Around(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
+        around = FeedContext(database, post, json_logger(lines), loopback.clock, Random(1), None, {})
         async with following(NAME, settings, around) as followed:
             running = asyncio.create_task(followed.run())
 

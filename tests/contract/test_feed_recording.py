@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.engine.market.recording import About, read_recording
+from raysignal.engine.market.recording import RecordingHeader, read_recording
 
 BARS = ("--bar", "5s", "--fast", "2", "--slow", "5")
 
@@ -51,7 +51,7 @@ def test_every_message_is_in_a_file_that_says_of_what_it_is(
         own = [line.raw for line in lines if line.raw.startswith(b'{"recording":')]
         snapshots = sum(raw.startswith(b'{"recording":"snapshot"') for raw in own)
         assert len(lines) - len(own) - snapshots == one["messages"]
-        abouts = [about for about in map(About.read, own) if about is not None]
+        abouts = [about for about in map(RecordingHeader.read, own) if about is not None]
         assert [about.venue for about in abouts] == [one["name"].partition(":")[0]] * len(one["files"])
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from raysignal.engine.core.errors import Fenced, JournalDamaged, StoreError, StoreUnavailable
-from raysignal.engine.journal.frames import GENESIS, Position
+from raysignal.engine.journal.frames import GENESIS, JournalPosition
 from raysignal.engine.journal.journal import Journal, JournalStore, records_at, verify
 from tests.contract.conftest import Backend
 
@@ -22,7 +22,7 @@ def opened(store: JournalStore) -> Journal:
     return journal
 
 
-def commit(journal: Journal, *payloads: bytes) -> Position:
+def commit(journal: Journal, *payloads: bytes) -> JournalPosition:
     journal.write(journal.prepare(payloads))
     return journal.position
 
@@ -117,7 +117,11 @@ def test_records_are_found_by_their_numbers_and_what_is_not_there_is_left_out(ba
 def test_opening_with_any_position_as_a_hint_finds_the_same_end(backend: Backend) -> None:
     with opened(backend.journal()) as journal:
         positions = [commit(journal, b"a", b"b", b"c") for _ in range(4)]
-    wrong = [Position(3, b"\0" * 32), Position(2, b"\0" * 32), Position(5_000, b"\0" * 32)]
+    wrong = [
+        JournalPosition(3, b"\0" * 32),
+        JournalPosition(2, b"\0" * 32),
+        JournalPosition(5_000, b"\0" * 32),
+    ]
     for hint in [*positions, *wrong, None]:
         before = verify(backend.journal())
         with Journal.open(backend.journal(), after=hint) as journal:
@@ -134,7 +138,7 @@ def test_position_of_another_history_is_refused_and_a_full_replay_still_works(
     with Journal.open(backend.journal()) as journal:
         for reader in (journal.replay, lambda after: Journal.read(backend.journal(), after)):
             with pytest.raises(JournalDamaged) as caught:
-                list(reader(Position(sequence, b"\1" * 32)))
+                list(reader(JournalPosition(sequence, b"\1" * 32)))
             assert caught.value.fields["reason"] == "position"
             assert caught.value.fields["sequence"] == sequence
         assert len(list(journal.replay())) == 2

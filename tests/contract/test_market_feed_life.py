@@ -12,17 +12,17 @@ import pytest
 from raysignal.engine.core.errors import InvalidField, StoreUnavailable, VenueRefusal
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument
 from raysignal.engine.market.clocks import FastClock
-from raysignal.engine.market.conversation import Notes, Sink, Terms
+from raysignal.engine.market.conversation import ConnectionTimeouts, Notes, Sink
 from raysignal.engine.market.feed import Feed, history_of, instruments_of
 from raysignal.engine.market.limits import VenueLimits
-from raysignal.engine.market.monitoring.health import State
-from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.health import FeedState
+from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.monitoring.page import feed_metrics_page
 from raysignal.engine.market.recording import Recorder, replay
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues import binance
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
-from raysignal.engine.market.venues.protocol import Hosts, Request, Subscription, Venue
+from raysignal.engine.market.venues.protocol import Hosts, RestRequest, Subscription, Venue
 from raysignal.loopback.exchanges.disturbance import Disturbance
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
@@ -62,7 +62,7 @@ def feed_of(
     sink: Sink,
     *,
     venue: Venue = binance.SPOT,
-    terms: Terms | None = None,
+    terms: ConnectionTimeouts | None = None,
     limits: VenueLimits | None = None,
     notes_of: Callable[[int], Notes] | None = None,
 ) -> Feed:
@@ -83,7 +83,7 @@ async def test_a_stopped_feed_has_said_that_every_book_is_lost_and_leaves_the_ex
         lost = [each for each in sink.events[-2:] if isinstance(each, BookLost)]
         assert sorted(each.instrument.symbol for each in lost) == ["BTCUSDT", "ETHUSDT"]
         assert {each.reason for each in lost} == {"disconnected"}
-        assert (feed.health().state, feed.health().reason) == (State.DEAD, "stopped")
+        assert (feed.health().state, feed.health().reason) == (FeedState.DEAD, "stopped")
 
 
 @pytest.mark.parametrize("after", [1, 2, 40])
@@ -131,14 +131,14 @@ async def test_an_exchange_that_is_not_there_is_a_slow_start_first_and_a_failed_
     feed = Feed(
         binance.SPOT, [Subscription(instrument)], sink, clock=clock, random=Random(1),
         hosts=Hosts("ws://127.0.0.1:9", "http://127.0.0.1:9"),
-        terms=Terms(start_within_s=60.0, most_delay_s=10.0),
+        terms=ConnectionTimeouts(start_within_s=60.0, most_delay_s=10.0),
     )  # fmt: skip
-    assert feed.health().state is State.STARTING
+    assert feed.health().state is FeedState.STARTING
     async with feed, asyncio.timeout(15):
         while feed.health().alive or feed.observed.connect_errors < 3:
             await clock.sleep(1.0)
         reason = feed.health().reason
-        assert feed.health().state is State.FAILED
+        assert feed.health().state is FeedState.FAILED
     assert reason.startswith("not ready within 60 s: /stream is not connected (")
     assert feed.observed.connect_errors >= 3
     assert sink.events == []
@@ -159,7 +159,7 @@ async def test_a_sink_that_holds_up_reading_is_counted() -> None:
     sink = Sunk()
     async with (
         Loopback(exchange_of(), speed=50) as loopback,
-        feed_of(loopback, sink, terms=Terms(slow_sink_s=0.0)) as feed,
+        feed_of(loopback, sink, terms=ConnectionTimeouts(slow_sink_s=0.0)) as feed,
     ):
         await sink.until(lambda: feed.observed.slow_sinks > 5)
         assert feed.snapshot()["latency"]["decision"]["count"] >= feed.observed.slow_sinks
@@ -168,7 +168,7 @@ async def test_a_sink_that_holds_up_reading_is_counted() -> None:
 async def test_what_a_feed_records_replays_to_what_it_said(tmp_path: Path) -> None:
     sink, again = Sunk(), Sunk()
     async with Loopback(exchange_of(), speed=50) as loopback:
-        with Recorder(tmp_path, "binance-0", observed=Observed()) as notes:
+        with Recorder(tmp_path, "binance-0", observed=FeedMetrics()) as notes:
             async with feed_of(loopback, sink, notes_of=lambda _: notes) as feed:
                 await sink.until(lambda: sink.changes() > 50)
                 loopback.exchange.orders.place("drop")
@@ -207,7 +207,9 @@ async def test_the_venues_time_is_asked_for_again_and_a_refusal_disturbs_nothing
     sink, exchange = Sunk(), exchange_of(name)
     async with Loopback(exchange, speed=50) as loopback:
         exchange.orders.place("unavailable")
-        async with feed_of(loopback, sink, venue=venue_named(name), terms=Terms(time_every_s=60.0)) as feed:
+        async with feed_of(
+            loopback, sink, venue=venue_named(name), terms=ConnectionTimeouts(time_every_s=60.0)
+        ) as feed:
             await sink.until(lambda: bool(feed.observed.time_refused))
             assert "503" in feed.snapshot()["clock"]["trouble"]
             await sink.until(lambda: feed.snapshot()["clock"]["basis"] == "server time")
@@ -219,7 +221,7 @@ async def test_the_venues_time_is_asked_for_again_and_a_refusal_disturbs_nothing
             assert feed.observed.reconnects == 0
 
 
-def rest_of(loopback: Loopback, observed: Observed) -> RestClient:
+def rest_of(loopback: Loopback, observed: FeedMetrics) -> RestClient:
     limits = VenueLimits.of(binance.SPOT.manners)
     return RestClient(loopback.hosts.rest, limits, loopback.clock, observed, Random(1))
 
@@ -228,7 +230,7 @@ def rest_of(loopback: Loopback, observed: Observed) -> RestClient:
 async def test_a_venue_is_asked_for_instruments_and_history(name: str) -> None:
     venue, exchange = venue_named(name), exchange_of(name)
     async with Loopback(exchange, speed=1000) as loopback:
-        rest = rest_of(loopback, Observed())
+        rest = rest_of(loopback, FeedMetrics())
         try:
             symbols = [each.symbol for each in exchange.instruments]
             found = await instruments_of(venue, symbols, rest)
@@ -253,26 +255,26 @@ async def test_a_venue_is_asked_for_instruments_and_history(name: str) -> None:
 
 async def test_a_request_that_is_refused_for_good_is_not_made_again() -> None:
     async with Loopback(exchange_of()) as loopback:
-        observed = Observed()
+        observed = FeedMetrics()
         rest = rest_of(loopback, observed)
         with pytest.raises(VenueRefusal, match=r"/api/v3/depth: 400 .*Invalid symbol"):
-            await rest.get(Request("/api/v3/depth?symbol=NOSUCH"))
+            await rest.get(RestRequest("/api/v3/depth?symbol=NOSUCH"))
         with pytest.raises(VenueRefusal, match="404"):
-            await rest.get(Request("/nowhere"))
+            await rest.get(RestRequest("/nowhere"))
         assert observed.rest_requests == 2
         await rest.close()
 
 
 async def test_a_request_is_made_again_within_its_tries_and_everybody_waits_for_a_limit() -> None:
     async with Loopback(exchange_of(), speed=50) as loopback:
-        observed = Observed()
+        observed = FeedMetrics()
         rest, clock = rest_of(loopback, observed), loopback.clock
         loopback.exchange.orders.place("unavailable", count=3)
         with pytest.raises(StoreUnavailable, match="503"):
-            await rest.get(Request("/api/v3/time"), tries=3)
+            await rest.get(RestRequest("/api/v3/time"), tries=3)
         loopback.exchange.orders.place("too_many")
         begun = clock.monotonic()
-        await asyncio.gather(*(rest.get(Request("/api/v3/time")) for _ in range(4)))
+        await asyncio.gather(*(rest.get(RestRequest("/api/v3/time")) for _ in range(4)))
         assert clock.monotonic() - begun >= 2.0
         assert (observed.rest_limited, observed.rest_errors) == (1, 4)
         await rest.close()

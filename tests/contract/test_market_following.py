@@ -13,11 +13,11 @@ from sqlalchemy import event
 from raysignal.engine.database.database import Database
 from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.monitoring.health import State
+from raysignal.engine.market.monitoring.health import FeedState
 from raysignal.engine.market.monitoring.page import feed_metrics_page
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.loopback.exchanges.speech import Answer
-from raysignal.runtime.following import Followed, following
+from raysignal.loopback.exchanges.speech import RestAnswer
+from raysignal.runtime.following import FollowedInstrument, following
 from raysignal.runtime.supervising import Supervisor
 from tests.support.market_following import START_US, Refusing, WrongClock, around_of, settings_of
 from tests.support.market_keeping import Log
@@ -34,7 +34,9 @@ async def until(condition: Callable[[], bool], within_s: float = 20.0) -> None:
 
 
 @asynccontextmanager
-async def running(followed: Followed) -> AsyncIterator[Callable[[Callable[[], bool]], Awaitable[None]]]:
+async def running(
+    followed: FollowedInstrument,
+) -> AsyncIterator[Callable[[Callable[[], bool]], Awaitable[None]]]:
     """It runs; gives a wait for a condition, which fails with what has ended it."""
     task = asyncio.create_task(followed.run())
 
@@ -84,7 +86,7 @@ async def test_a_feed_that_leaves_out_every_price_is_not_ready_and_says_why(
     venue: str, tmp_path: Path
 ) -> None:
     symbol, exchange = SYMBOL[venue], Refusing(venue, symbols=[SYMBOL[venue]])
-    exchange.answers[TIME[venue]] = Answer(503, b"closed for today")
+    exchange.answers[TIME[venue]] = RestAnswer(503, b"closed for today")
     async with (
         Loopback(exchange, speed=10) as loopback,
         around_of(loopback, tmp_path, WrongClock(loopback.clock, -61.0)) as around,
@@ -94,7 +96,7 @@ async def test_a_feed_that_leaves_out_every_price_is_not_ready_and_says_why(
         await wait(lambda: followed.feed.health().ready and "left out" in followed.health().reason)
         status, health = followed.status(), followed.health()
         page = feed_metrics_page([status]).decode()
-        assert health.state is not State.READY
+        assert health.state is not FeedState.READY
         assert f"prices of {symbol} are left out, being stamped 61 s ahead of the clock" in health.reason
         assert "closed for today" in health.reason
         assert status["health"]["reason"] == health.reason
@@ -113,7 +115,7 @@ async def test_a_fast_clock_stores_no_kline_that_is_not_over_while_the_venue_doe
     venue: str, tmp_path: Path
 ) -> None:
     symbol, exchange = SYMBOL[venue], Refusing(venue, symbols=[SYMBOL[venue]])
-    exchange.answers[TIME[venue]] = Answer(503, b"closed for today")
+    exchange.answers[TIME[venue]] = RestAnswer(503, b"closed for today")
     async with (
         Loopback(exchange, speed=10) as loopback,
         around_of(loopback, tmp_path, WrongClock(loopback.clock, 61.0)) as around,
@@ -156,7 +158,7 @@ async def test_a_symbol_that_the_venue_refuses_is_asked_for_once_and_has_failed_
         async with asyncio.timeout(20):
             await supervisor.run()
     health = supervisor.health()
-    assert health.state is State.FAILED
+    assert health.state is FeedState.FAILED
     assert f"symbol is '{symbol}'; expected one that {venue} trades" in health.reason
     assert [
         path for path in exchange.asked if "nstrument" in path or "exchangeInfo" in path

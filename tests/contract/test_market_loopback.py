@@ -16,9 +16,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from raysignal.engine.core.market_events import BookChange, Channel, Event
-from raysignal.engine.market.conversation import Terms
+from raysignal.engine.market.conversation import ConnectionTimeouts
 from raysignal.engine.market.feed import Feed
-from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.recording import Recorder
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
@@ -80,7 +80,7 @@ def recorded(venue: str, folder: Path) -> list[Path]:
         venue, seed=4, start_us=START_US, symbols=SYMBOLS[venue][:1], step_us=500_000
     )
     subscriptions = [Subscription(each, SEEN) for each in exchange.instruments]
-    with Recorder(folder, venue, observed=Observed()) as notes:
+    with Recorder(folder, venue, observed=FeedMetrics()) as notes:
         run = Unplugged(
             exchange, venue_named(venue), subscriptions, lambda _: None, seed=4, notes_of=lambda _: notes
         )
@@ -111,7 +111,8 @@ async def test_a_recording_is_played_to_a_feed_that_may_come_back_in_the_middle(
     async with Loopback(exchange, speed=200) as loopback:
         feed = Feed(
             patient, [Subscription(each, SEEN) for each in instruments], sink, clock=loopback.clock,
-            random=Random(1), hosts=loopback.hosts, terms=Terms(still_s=NEVER, unsynced_s=NEVER, ping_s=NEVER),
+            random=Random(1), hosts=loopback.hosts, terms=ConnectionTimeouts(still_s=NEVER, unsynced_s=NEVER,
+            ping_s=NEVER),
         )  # fmt: skip
         async with feed:
             await until(lambda: len(changes) >= 100, "changes come")

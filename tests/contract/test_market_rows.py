@@ -17,7 +17,7 @@ from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.engine.market.bar_rows import read_bars, store_bars
 from raysignal.engine.market.bars import Basis
-from raysignal.engine.market.crossover import Progress
+from raysignal.engine.market.crossover import CrossoverState
 from raysignal.engine.market.price_rows import LastPrice, price_at, store_price
 from raysignal.engine.market.signal_rows import (
     mark_posted,
@@ -150,7 +150,12 @@ def test_a_signal_is_settled_once(database: Database) -> None:
 
 
 def test_progress_does_not_go_back(database: Database) -> None:
-    steps = [Progress(0, 5, 1), Progress(1, 9, -1), Progress(0, 7, 1), Progress(3, 9, 1)]
+    steps = [
+        CrossoverState(0, 5, 1),
+        CrossoverState(1, 9, -1),
+        CrossoverState(0, 7, 1),
+        CrossoverState(3, 9, 1),
+    ]
     with database.writing() as connection:
         assert read_progress(connection, "sma-1-2", *KEY) is None
         for progress in steps:

@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import inspect
 
 from raysignal.engine.core.errors import NotFound, OrderError, StoreError
-from raysignal.engine.core.orders import Origin, Progress, Side, State, create
+from raysignal.engine.core.orders import OrderState, OrderStatus, Origin, Side, create
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution import tables
 from raysignal.engine.execution.exchange import Fill
-from raysignal.engine.execution.planning import Outcome
+from raysignal.engine.execution.planning import TargetOutcome
 from raysignal.engine.execution.store import Account, Adjustment, OrderStore, Position
 from tests.support.order_script import (
     LIMIT_PLAN,
@@ -64,9 +64,9 @@ def test_the_tables_of_the_code_are_those_of_the_migrations(database: Database) 
 
 def test_an_order_comes_back_as_it_was_stored_with_its_history(store: OrderStore, address: str) -> None:
     assert store.create(ORDER)
-    sent = ORDER.turn(State.SENT, 6)
+    sent = ORDER.turn(OrderState.SENT, 6)
     part = sent.advance(
-        Progress(State.PARTIALLY_FILLED, Decimal("0.50"), Decimal("50.050"), Decimal("0.1")), 7
+        OrderStatus(OrderState.PARTIALLY_FILLED, Decimal("0.50"), Decimal("50.050"), Decimal("0.1")), 7
     )
     assert store.save(ORDER, sent)
     assert store.save(sent, part, [fill(3, "0.50")])
@@ -89,9 +89,9 @@ def test_a_signal_is_taken_and_decided_once(store: OrderStore) -> None:
     assert store.waiting() == [instruction("up", Action.BUY)]
     assert store.create(ORDER)
     assert not store.create(ORDER)
-    assert not store.leave("up", Outcome.TOO_OLD, 9)
+    assert not store.leave("up", TargetOutcome.TOO_OLD, 9)
     assert store.waiting() == []
-    assert store.outcomes() == {"up": Outcome.ORDERED}
+    assert store.outcomes() == {"up": TargetOutcome.ORDERED}
     assert len(store.orders()) == 1
 
 
@@ -126,17 +126,19 @@ def test_an_order_for_a_signal_that_was_not_taken_is_not_stored(store: OrderStor
 
 def test_a_step_from_an_older_one_stores_nothing(store: OrderStore) -> None:
     store.create(ORDER)
-    sent = ORDER.turn(State.SENT, 6)
+    sent = ORDER.turn(OrderState.SENT, 6)
     assert store.save(ORDER, sent)
-    assert not store.save(ORDER, ORDER.turn(State.CANCELLED, 7))
+    assert not store.save(ORDER, ORDER.turn(OrderState.CANCELLED, 7))
     assert store.order("a") == sent
 
 
 def test_fills_that_were_told_otherwise_before_store_nothing(store: OrderStore) -> None:
     store.create(ORDER)
-    sent = ORDER.turn(State.SENT, 6)
-    part = sent.advance(Progress(State.PARTIALLY_FILLED, Decimal(1), Decimal("100.10"), Decimal("0.1")), 7)
-    done = part.advance(Progress(State.FILLED, Decimal(2), Decimal("200.20"), Decimal("0.2")), 8)
+    sent = ORDER.turn(OrderState.SENT, 6)
+    part = sent.advance(
+        OrderStatus(OrderState.PARTIALLY_FILLED, Decimal(1), Decimal("100.10"), Decimal("0.1")), 7
+    )
+    done = part.advance(OrderStatus(OrderState.FILLED, Decimal(2), Decimal("200.20"), Decimal("0.2")), 8)
     store.save(ORDER, sent)
     store.save(sent, part, [fill(1, "1")])
     with pytest.raises(OrderError, match="tells other fills"):
@@ -155,11 +157,13 @@ def test_a_fill_of_two_orders_is_an_error_and_stores_nothing(store: OrderStore) 
     store.take(instruction("second", Action.BUY))
     second = create(market("b", Side.BUY, "2"), Origin("main", "sma-50-200", "second"), 6)
     store.create(second)
-    done = Progress(State.FILLED, Decimal(2), Decimal("200.20"), Decimal("0.1"))
+    done = OrderStatus(OrderState.FILLED, Decimal(2), Decimal("200.20"), Decimal("0.1"))
     for order in (ORDER, second):
-        store.save(order, order.turn(State.SENT, 6))
-    store.save(ORDER.turn(State.SENT, 6), ORDER.turn(State.SENT, 6).advance(done, 7), [fill(1, "2")])
-    sent = second.turn(State.SENT, 6)
+        store.save(order, order.turn(OrderState.SENT, 6))
+    store.save(
+        ORDER.turn(OrderState.SENT, 6), ORDER.turn(OrderState.SENT, 6).advance(done, 7), [fill(1, "2")]
+    )
+    sent = second.turn(OrderState.SENT, 6)
     with pytest.raises(StoreError):
         store.save(sent, sent.advance(done, 7), [fill(1, "2")])
     assert store.order("b") == sent
@@ -184,8 +188,11 @@ def test_whole_lives_end_alike_in_every_database(database: Database) -> None:
     for name, script, plan in (("m", MARKET_SCRIPT, MARKET_PLAN), ("l", LIMIT_SCRIPT, LIMIT_PLAN)):
         World(database, name, plan, Wire(), Wire()).live(script)
     filled = Decimal("97.551")
-    assert check(database, "m") == [("up", State.FILLED, filled), ("down", State.FILLED, filled)]
-    assert check(database, "l") == [("up", State.CANCELLED, Decimal(8)), ("down", State.FILLED, Decimal(8))]
+    assert check(database, "m") == [("up", OrderState.FILLED, filled), ("down", OrderState.FILLED, filled)]
+    assert check(database, "l") == [
+        ("up", OrderState.CANCELLED, Decimal(8)),
+        ("down", OrderState.FILLED, Decimal(8)),
+    ]
 
 
 @pytest.mark.parametrize("together", [True, False])

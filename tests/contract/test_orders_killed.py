@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.engine.core.orders import State
+from raysignal.engine.core.orders import OrderState
 from tests.support.order_script import LIVES, Wire, World, check, opened
 
 FILLED = Decimal("97.551")
@@ -36,10 +36,10 @@ def test_whoever_is_killed_at_whichever_step_the_next_one_ends_with_the_same_ord
             first = int((tmp_path / f"{step}.at").read_text())
             World(database, account, plan, Wire(), Wire()).live(script, first)
         (up, ended, bought), (down, sold_all, sold) = check(database, account)
-        assert (up, down, sold_all) == ("up", "down", State.FILLED), step
+        assert (up, down, sold_all) == ("up", "down", OrderState.FILLED), step
         assert bought == sold, step
         if life == "market":
-            assert (ended, bought) == (State.FILLED, FILLED), step
+            assert (ended, bought) == (OrderState.FILLED, FILLED), step
         else:
-            assert ended is State.CANCELLED, step
+            assert ended is OrderState.CANCELLED, step
     database.close()

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from raysignal.cli.main import app
 from raysignal.engine.core.errors import Conflict
 from raysignal.experiments.cluster import ray_session
-from raysignal.experiments.sweeps.pace import Pace
+from raysignal.experiments.sweeps.pace import SweepSpeed
 from raysignal.experiments.sweeps.running import run_sweep
 from raysignal.experiments.sweeps.space import Space
 from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SPACE = Space.of(None, ["sma_fast=2:16:2", "sma_slow=20:100:10"], ["side=long-short"])
 SPEC = SweepSpec(SPACE, validation=WalkForward(600, 200))
 MARKETS = (market(2_000, symbol="BTC"), market(1_500, seed=7, symbol="ETH", start=100))
-SMALL = Pace(1e-5)  # so slow that chunks are small
+SMALL = SweepSpeed(1e-5)  # so slow that chunks are small
 RUN = "a-sweep"
 
 
@@ -51,7 +51,7 @@ def results(folder):
 def alone(tmp_path_factory):
     """The sweep on one worker, in as few pieces as can be."""
     folder = tmp_path_factory.mktemp("alone")
-    run_sweep(MARKETS, SPEC, FolderBlobs(folder), run_id=RUN, workers=1, pace=Pace(1e-9))
+    run_sweep(MARKETS, SPEC, FolderBlobs(folder), run_id=RUN, workers=1, pace=SweepSpeed(1e-9))
     return results(folder)
 
 

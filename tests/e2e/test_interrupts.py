@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from raysignal.engine.portfolio.shard import Limits
+from raysignal.engine.portfolio.shard import ShardLimits
 from raysignal.runtime.ports import free_port
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.unit.engine.portfolio.test_shard import Place, some
@@ -136,7 +136,7 @@ def test_a_second_service_on_a_store_is_refused_and_the_first_one_goes_on(tmp_pa
 
 
 def test_a_journal_that_cannot_be_opened_is_what_its_user_reads(tmp_path: Path) -> None:
-    place = Place(tmp_path, Limits())
+    place = Place(tmp_path, ShardLimits())
     place.send(some(3))
     place.shard.journal.close()
     (segment,) = (tmp_path / "store" / "journal").rglob("*.segment")

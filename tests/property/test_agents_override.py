@@ -7,11 +7,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.agents.override.agent import AgentRules, Override, Taken
-from raysignal.agents.override.evidence import Evidence, Recall
+from raysignal.agents.override.agent import AgentRules, MemoryLookup, Override
+from raysignal.agents.override.evidence import Evidence, RecallOptions
 from raysignal.agents.override.gate import REASONS, GateRules, Ruling
 from raysignal.agents.override.outcomes import Horizon, Outcomes
-from raysignal.agents.verdicts import By, Reason, Verdict
+from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.policy import Policy
 from tests.support.effort import examples
@@ -23,7 +23,7 @@ RULES = st.builds(
     AgentRules,
     horizon=HORIZONS,
     recall=st.builds(
-        Recall,
+        RecallOptions,
         neighbours=st.sampled_from([1, 5, 60]),
         least=st.sampled_from([1, 4, 50]),
         part=st.sampled_from([0.0, 0.15, 1.0]),
@@ -41,12 +41,12 @@ RULES = st.builds(
 SHUFFLES = st.sampled_from([None, 0, 2**63 + 11])
 EAGER = AgentRules(
     horizon=Horizon.parse("2b"),
-    recall=Recall(neighbours=20, least=10, part=0.2, prior=5.0),
+    recall=RecallOptions(neighbours=20, least=10, part=0.2, prior=5.0),
     gate=GateRules(least=3.0, against=0.8, grey=0.6, sure=0.5),
 )
 
 
-def decisions(parts: Iterable[Taken]) -> dict[str, bytes]:
+def decisions(parts: Iterable[MemoryLookup]) -> dict[str, bytes]:
     """All that was found out about the signals of some calls, byte for byte, without the empty names."""
     parts = list(parts)
     told = {"regime": np.concatenate([part.situations.regime for part in parts]).tobytes()}
@@ -59,7 +59,7 @@ def decisions(parts: Iterable[Taken]) -> dict[str, bytes]:
     return told
 
 
-def taken(batch: SignalBatch, agent: Override, places: list[int]) -> list[Taken]:
+def taken(batch: SignalBatch, agent: Override, places: list[int]) -> list[MemoryLookup]:
     return [agent.take(piece) for piece in cut(batch, places)]
 
 
@@ -188,10 +188,10 @@ def test_evidence_and_rulings_are_sound_numbers(shape, policy, rules):
     assert np.isfinite(found.situations.standard).all()
     holds = batch.action == 0
     assert (ruling.verdict[holds] == Verdict.APPROVE).all()
-    assert (ruling.by[ruling.verdict != Verdict.APPROVE] == By.GATE).all()
+    assert (ruling.by[ruling.verdict != Verdict.APPROVE] == DecidedBy.GATE).all()
 
 
-def first_rows(found: Taken, n: int) -> Taken:
+def first_rows(found: MemoryLookup, n: int) -> MemoryLookup:
     """What was found about the first n signals of a stream, and what they settled."""
 
     def first(columns: object, mask: np.ndarray | slice) -> dict[str, np.ndarray]:

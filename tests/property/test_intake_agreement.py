@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, RaysignalError
-from raysignal.engine.intake import Intake, Reading, read_batch
+from raysignal.engine.intake import IntakeResult, Reading, read_batch
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
@@ -78,7 +78,7 @@ rows = st.one_of(
 )
 
 
-def outcome(intake: Intake) -> object:
+def outcome(intake: IntakeResult) -> object:
     batch = intake.batch
     return (
         intake.rows, intake.refused, [(type(error), str(error), error.fields["row"]) for error in intake.errors],

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from raysignal.engine.core.errors import JournalDamaged
-from raysignal.engine.journal.frames import Record
+from raysignal.engine.journal.frames import JournalRecord
 from raysignal.engine.journal.journal import Journal, damaged, verify
 from raysignal.engine.journal.local import LocalStore
 from tests.support.effort import examples
@@ -52,11 +52,11 @@ def write(store: LocalStore, history: list[list[list[bytes]]]) -> None:
                 journal.write(journal.prepare(payloads_of_one))
 
 
-def shown(records: list[Record]) -> list[tuple[int, int, bytes, bytes]]:
+def shown(records: list[JournalRecord]) -> list[tuple[int, int, bytes, bytes]]:
     return [(record.sequence, record.epoch, bytes(record.payload), record.digest) for record in records]
 
 
-def read_or_refused(store: LocalStore) -> list[Record] | JournalDamaged:
+def read_or_refused(store: LocalStore) -> list[JournalRecord] | JournalDamaged:
     try:
         return list(Journal.read(store))
     except JournalDamaged as error:

@@ -10,9 +10,9 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.dedup import Identities, portfolio_keys
-from raysignal.engine.portfolio.admission import Finding, Judgement, judge
+from raysignal.engine.portfolio.admission import AdmissionCode, AdmissionCodes, judge
 from raysignal.engine.portfolio.portfolio import Portfolio
-from raysignal.engine.portfolio.receipts import Taken
+from raysignal.engine.portfolio.receipts import RowResult
 
 LIMIT = 5.0
 NAME = "baseline"
@@ -36,9 +36,9 @@ class Reference:
         self.seen: dict[str, tuple[int, int]] = {}
         self.marks: dict[str, tuple[int, float]] = {}
 
-    def judge(self, batch: SignalBatch, *, accept_price_jump: bool) -> tuple[list[Finding], list[int]]:
+    def judge(self, batch: SignalBatch, *, accept_price_jump: bool) -> tuple[list[AdmissionCode], list[int]]:
         """The findings, and the ordinals that the rows have once the fresh ones are processed."""
-        refused: dict[str, tuple[Finding, int]] = {}
+        refused: dict[str, tuple[AdmissionCode, int]] = {}
         findings, ordinals = [], []
         for row, content in enumerate(batch.content.tolist()):
             signal = batch.signal(row)
@@ -46,34 +46,34 @@ class Reference:
             ordinal = -1
             if identity in self.seen:
                 ordinal, held = self.seen[identity]
-                found = Finding.AGAIN if held == content else Finding.CONFLICT
+                found = AdmissionCode.AGAIN if held == content else AdmissionCode.CONFLICT
             elif identity in refused:
                 why, held = refused[identity]
-                found = why if held == content else Finding.CONFLICT
+                found = why if held == content else AdmissionCode.CONFLICT
             else:
                 found = self._weighed(signal, accept_price_jump=accept_price_jump)
-                if found == Finding.FRESH:
+                if found == AdmissionCode.FRESH:
                     ordinal = len(self.seen)
                     self.seen[identity] = ordinal, content
                     self.marks[signal.symbol] = signal.timestamp_us, signal.price
                 else:
                     refused[identity] = found, content
             findings.append(found)
-            ordinals.append(ordinal if found in {Finding.FRESH, Finding.AGAIN} else -1)
+            ordinals.append(ordinal if found in {AdmissionCode.FRESH, AdmissionCode.AGAIN} else -1)
         return findings, ordinals
 
-    def _weighed(self, signal: Signal, *, accept_price_jump: bool) -> Finding:
+    def _weighed(self, signal: Signal, *, accept_price_jump: bool) -> AdmissionCode:
         latest, last = self.marks.get(signal.symbol, (0, 0.0))
         if signal.timestamp_us <= latest:
-            return Finding.LATE
+            return AdmissionCode.LATE
         if last and not accept_price_jump and max(signal.price / last, last / signal.price) > LIMIT:
-            return Finding.JUMP
-        return Finding.FRESH
+            return AdmissionCode.JUMP
+        return AdmissionCode.FRESH
 
 
 def judged(
     portfolio: Portfolio, identities: Identities, batch: SignalBatch, *, accept_price_jump: bool = False
-) -> Judgement:
+) -> AdmissionCodes:
     keys = portfolio_keys(batch.key, NAME)
     return judge(portfolio, batch, keys, identities, limit=LIMIT, accept_price_jump=accept_price_jump)
 
@@ -91,12 +91,12 @@ def test_rows_are_judged_as_if_each_accepted_one_had_been_processed_before_the_n
 
         assert judgement.finding.tolist() == findings
         assert judgement.ordinal.tolist() == ordinals
-        assert list(judgement.counts) == [findings.count(finding) for finding in Finding]
-        assert judgement.taken.tolist() == [min(finding, Taken.REFUSED) for finding in findings]
+        assert list(judgement.counts) == [findings.count(finding) for finding in AdmissionCode]
+        assert judgement.taken.tolist() == [min(finding, RowResult.REFUSED) for finding in findings]
         assert sorted(judgement.errors(batch, None)) == [
-            row for row, finding in enumerate(findings) if finding > Finding.AGAIN
+            row for row, finding in enumerate(findings) if finding > AdmissionCode.AGAIN
         ]
-        fresh = judgement.rows(Finding.FRESH)
+        fresh = judgement.rows(AdmissionCode.FRESH)
         kept = batch.take(fresh)
         identities.add(portfolio_keys(kept.key, NAME), judgement.ordinal[fresh], kept.content)
         portfolio.apply(kept, b"", 1)

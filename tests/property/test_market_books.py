@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.market.books import ASK, BID, OrderBook, Shelf
+from raysignal.engine.market.books import ASK, BID, BookSet, OrderBook
 
 ONE = Instrument("binance", "BTCUSDT")
 _LEVEL = st.tuples(st.integers(1, 40) | st.integers(1, 10**17), st.sampled_from([0, 0, 1, 7, 10**17]))
@@ -61,7 +61,7 @@ def test_a_book_is_what_two_dictionaries_are(
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 400), st.booleans()), max_size=12))
 def test_books_on_one_shelf_do_not_touch_each_other(steps: list[tuple[int, int, bool]]) -> None:
-    shelf = Shelf([ONE] * 4)
+    shelf = BookSet([ONE] * 4)
     books, slow = [shelf.book(row) for row in range(4)], [SlowBook() for _ in range(4)]
     for row, count, fresh in steps:
         bids = [(price, row + 1) for price in range(1, count)]
@@ -78,7 +78,7 @@ def test_books_on_one_shelf_do_not_touch_each_other(steps: list[tuple[int, int, 
 
 
 def test_a_shelf_gives_back_the_room_that_moved_books_left() -> None:
-    shelf = Shelf([ONE] * 2)
+    shelf = BookSet([ONE] * 2)
     books = [shelf.book(row) for row in range(2)]
     for price in range(1, 6_000):
         books[price % 2].change([(price, 1)], [(10_000 + price, 1)])

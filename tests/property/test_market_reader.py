@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.market.reader import Reader, decode
-from raysignal.engine.market.shapes import Elsewhere, Record, Symbol, exact
+from raysignal.engine.market.shapes import Elsewhere, MessageValues, Symbol, exact
 from raysignal.engine.market.venues.binance import SPOT, USDM
 from raysignal.engine.market.venues.bybit import BybitDialect
 from raysignal.engine.market.venues.okx import OkxDialect
@@ -48,7 +48,7 @@ def _said(speech: Speech, seed: int) -> list[bytes]:
     return said
 
 
-def _values(record: Record) -> dict[str, Any]:
+def _values(record: MessageValues) -> dict[str, Any]:
     """A record without how it is laid out."""
     rows = [
         (*row[:2], record.text[row[2] : row[3]], *row[4:]) for row in record.rows if any(row)

@@ -24,12 +24,12 @@ from raysignal.engine.core.amounts import (
 )
 from raysignal.engine.core.errors import ExchangeUnreachable, OrderRejected
 from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.orders import Kind, Side, State, Ticket, TimeInForce
+from raysignal.engine.core.orders import OrderRequest, OrderState, OrderType, Side, TimeInForce
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.exchange import check_report
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import Plan
+from raysignal.engine.execution.planning import ExecutionPolicy
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
 from tests.support.effort import examples
@@ -82,7 +82,7 @@ class Watched:
         self.database, self.account = database, f"account-{next(_numbers)}"
         self.exchange = self.started()
         self.shown: PlainBook | None = None
-        self.tickets: list[Ticket] = []
+        self.tickets: list[OrderRequest] = []
         self.at_us = 0
 
     def started(self) -> PaperExchange:
@@ -116,10 +116,10 @@ class Watched:
         assert all(fill.maker and fill.side == -side for fill in new)
 
     def _market(self, side: Side, size: str) -> None:
-        self._submit(Kind.MARKET, side, size)
+        self._submit(OrderType.MARKET, side, size)
 
     def _limit(self, side: Side, size: str, price: int, lasts: TimeInForce) -> None:
-        self._submit(Kind.LIMIT, side, size, Decimal(price), lasts)
+        self._submit(OrderType.LIMIT, side, size, Decimal(price), lasts)
 
     def _cancel(self, number: int) -> None:
         if number < len(self.tickets):
@@ -131,10 +131,15 @@ class Watched:
             self.exchange.book_changed(self.shown, self.at_us)
 
     def _submit(
-        self, kind: Kind, side: Side, size: str, price: Decimal | None = None, lasts: Any = TimeInForce.IOC
+        self,
+        kind: OrderType,
+        side: Side,
+        size: str,
+        price: Decimal | None = None,
+        lasts: Any = TimeInForce.IOC,
     ) -> None:
         name = f"order{len(self.tickets)}"
-        ticket = Ticket(name, self.listing.instrument, side, kind, Decimal(size), price, lasts)
+        ticket = OrderRequest(name, self.listing.instrument, side, kind, Decimal(size), price, lasts)
         self.tickets.append(ticket)
         before = len(self.exchange.fills())
         try:
@@ -168,13 +173,13 @@ class Watched:
             check_report(report)
             assert report.fills == tuple(fill for fill in fills if fill.client_id == ticket.client_id)
             assert report.progress.filled <= ticket.quantity
-            assert (report.progress.filled == ticket.quantity) == (report.progress.state is State.FILLED)
+            assert (report.progress.filled == ticket.quantity) == (report.progress.state is OrderState.FILLED)
             for fill in report.fills:
                 assert fill.fee == share_bps(fill.value, Decimal(3 if fill.maker else 10))
                 if ticket.limit_price is not None:
                     assert (fill.price - ticket.limit_price) * ticket.side <= 0
                     assert not fill.maker or fill.price == ticket.limit_price
-                assert not (fill.maker and ticket.kind is Kind.MARKET)
+                assert not (fill.maker and ticket.kind is OrderType.MARKET)
         still_open = {report.ticket.client_id for report in self.exchange.open_orders()}
         ended = {
             ticket.client_id for ticket in self.tickets
@@ -226,7 +231,7 @@ class Unsteady:
     actions=st.lists(st.sampled_from([Action.BUY, Action.SELL, Action.HOLD]), min_size=1, max_size=6),
     troubles=st.lists(st.sampled_from(["", "", "lost", "unheard"]), max_size=30),
     traders=st.lists(st.integers(0, 1), min_size=1, max_size=40),
-    kind=st.sampled_from(Kind),
+    kind=st.sampled_from(OrderType),
     steps=st.lists(st.booleans(), min_size=1, max_size=40),
 )
 def test_every_signal_has_one_order_at_most_on_any_network(
@@ -234,7 +239,7 @@ def test_every_signal_has_one_order_at_most_on_any_network(
     actions: list[Action],
     troubles: list[str],
     traders: list[int],
-    kind: Kind,
+    kind: OrderType,
     steps: list[bool],
 ) -> None:
     """Two traders of one account take turns, on a network that loses calls and answers, with signals in between."""
@@ -243,7 +248,7 @@ def test_every_signal_has_one_order_at_most_on_any_network(
     shown = PlainBook([("99.9", "7"), ("99.8", "500")], [("100", "3"), ("100.1", "500")])
     exchange.book_changed(shown, 1)
     store = OrderStore(database, account)
-    plan = Plan(kind=kind, offset_bps=Decimal(20), resend_after_us=2 * SECOND, rest_us=20 * SECOND)
+    plan = ExecutionPolicy(kind=kind, offset_bps=Decimal(20), resend_after_us=2 * SECOND, rest_us=20 * SECOND)
     unsteady: Any = Unsteady(exchange, [])
     both = [Trader(store, unsteady, {"BTC": LISTING}, plan) for _ in range(2)]
     for trader in both:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from raysignal.engine.market.crossover import Crossing, Crossover
 from raysignal.engine.strategies import registry
 from raysignal.engine.strategies.sma import SmaCrossover, SmaFamily
-from raysignal.engine.strategies.strategy import Bars, Singly, family
+from raysignal.engine.strategies.strategy import Bars, IndependentFamily, family
 from tests.support.effort import examples
 from tests.support.market_bars import INSTRUMENT, bar
 
@@ -67,7 +67,7 @@ def test_a_family_of_averages_says_what_each_of_them_says(seed, n, data) -> None
     for strategy, row in zip(strategies, found, strict=True):
         assert row.tolist() == strategy.actions(all_bars).tolist()
     singly = np.zeros_like(found)
-    Singly(strategies).advance(all_bars, singly)
+    IndependentFamily(strategies).advance(all_bars, singly)
     assert singly.tolist() == found.tolist()
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from raysignal.engine import history
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.portfolio.receipts import Taken, receipt
+from raysignal.engine.portfolio.receipts import RowResult, receipt
 from raysignal.engine.portfolio.shard import Shard
 from tests.simulation.oracle import Acknowledged, Model, Reference, check, imprint, receipt_bytes
 
@@ -54,7 +54,9 @@ def answers_as_ever(shard: Shard, model: Model, acknowledged: Acknowledged, rng:
         submission = pending.finish()
         assert submission.rows is not None
         assert submission.accounts is not None
-        check(submission.counted(Taken.REPLAYED) == len(batch), f"{name} takes known signals for new ones")
+        check(
+            submission.counted(RowResult.REPLAYED) == len(batch), f"{name} takes known signals for new ones"
+        )
         check(state_of(shard) == before, f"known signals changed {name}")
         asked = batch.in_time()
         names = asked.signal_id.to_list()

@@ -9,7 +9,7 @@ import numpy as np
 
 from raysignal.engine.journal.dedup import Identities
 from raysignal.engine.journal.local import LocalStore, LocalWriter
-from raysignal.engine.portfolio.recall import Past
+from raysignal.engine.portfolio.recall import LedgerSpan
 from raysignal.engine.portfolio.shard import Shard
 from tests.simulation.bucket import Objects
 from tests.simulation.disk import SimAppendFile, SimDisk
@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "the account before a history file is that before its stretch",
         "local",
-        lambda: patch.object(Past, "state_at", lambda past, _policy, _offset: past.state_before),
+        lambda: patch.object(LedgerSpan, "state_at", lambda past, _policy, _offset: past.state_before),
     ),
 )
 

@@ -9,11 +9,11 @@ import numpy as np
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.journal.frames import Record
+from raysignal.engine.journal.frames import JournalRecord
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.receipts import made_receipts
-from raysignal.engine.portfolio.records import Creation, read_record
+from raysignal.engine.portfolio.records import CreationRecord, read_record
 from tests.simulation.workload import Message
 
 
@@ -29,7 +29,7 @@ def check(condition: object, promise: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What must become of a row: `taken`, as `engine.portfolio.receipts.Taken`; its ordinal; the error's name."""
+    """What must become of a row: `taken`, as `engine.portfolio.receipts.RowResult`; its ordinal; the error's name."""
 
     taken: int
     ordinal: int
@@ -121,12 +121,12 @@ class Model:
         return PortfolioModel(policy)
 
     @classmethod
-    def of(cls, records: list[Record]) -> "Model":
+    def of(cls, records: list[JournalRecord]) -> "Model":
         """From payload records, by nothing but their content."""
         model = cls()
         for record in records:
             content = read_record(record.payload)
-            if isinstance(content, Creation):
+            if isinstance(content, CreationRecord):
                 check(content.portfolio not in model.portfolios, f"{content.portfolio} was created twice")
                 model.portfolios[content.portfolio] = PortfolioModel(content.policy)
             else:

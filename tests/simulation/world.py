@@ -28,8 +28,8 @@ from raysignal.engine.journal.bucket import Bucket
 from raysignal.engine.journal.journal import Commit, JournalStore, verify
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.journal.s3 import S3Store
-from raysignal.engine.portfolio.receipts import Submission, Taken, receipt
-from raysignal.engine.portfolio.shard import Limits, Pending, Shard
+from raysignal.engine.portfolio.receipts import RowResult, Submission, receipt
+from raysignal.engine.portfolio.shard import PendingSubmission, Shard, ShardLimits
 from tests.simulation.audit import opened_well, state_of
 from tests.simulation.bucket import Objects, SimS3
 from tests.simulation.disk import Platter, SimDisk
@@ -98,7 +98,7 @@ class World:
         self.objects = Objects()
         self.medium = Medium(self.platter if store == "local" else None, self.objects)
         self.workload = Workload(random.Random(f"work {seed}"))
-        self.limits = Limits(checkpoint_rows=self.rng.choice((3, 5, 7, 12, 40)))
+        self.limits = ShardLimits(checkpoint_rows=self.rng.choice((3, 5, 7, 12, 40)))
         self.segment_size = self.rng.choice((512, 4096, 1 << 20, 1 << 20))
         self.page = self.rng.choice((2, 3, 1000))
         self.writers: list[Writer] = []
@@ -376,7 +376,7 @@ class World:
             not (message.all_or_nothing and refused),
             f"message {message.number} was taken in part: {[verdict.error for verdict in refused]}",
         )
-        fresh = [row for row, verdict in enumerate(verdicts) if verdict.taken == Taken.ACCEPTED]
+        fresh = [row for row, verdict in enumerate(verdicts) if verdict.taken == RowResult.ACCEPTED]
         if fresh:
             model.apply(message.batch.take(fresh))
         else:
@@ -428,7 +428,7 @@ class World:
                 where = f"the memory of writer {other.number}, which took over from writer {writer.number}"
                 self.news.all_in(other.model, where)
 
-    def _answer(self, message: Message, pending: Pending, verdicts: list[Verdict]) -> None:
+    def _answer(self, message: Message, pending: PendingSubmission, verdicts: list[Verdict]) -> None:
         submission = pending.finish()
         assert message.batch is not None
         taken, ordinals = submission.taken.tolist(), submission.ordinal.tolist()
@@ -448,7 +448,7 @@ class World:
         names, contents = batch.signal_id.to_list(), batch.content.tolist()
         assert submission.rows is not None
         assert submission.accounts is not None
-        told = [row for row, taken in enumerate(submission.taken.tolist()) if taken != Taken.REFUSED]
+        told = [row for row, taken in enumerate(submission.taken.tolist()) if taken != RowResult.REFUSED]
         for row in told:
             for promises in (self.acknowledged, self.news):
                 promises.take(

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from raysignal.agents.llm.adviser import Adviser
-from raysignal.agents.llm.briefs import Brief, Precedent
+from raysignal.agents.llm.briefs import Precedent, PromptContext
 from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter
-from raysignal.agents.llm.calls import Request
+from raysignal.agents.llm.calls import ModelRequest
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import GeminiModel, ModelSettings
 from raysignal.agents.llm.prompting import load_prompt
@@ -22,7 +22,7 @@ PRECEDENTS = (
     Precedent("sig-b", 1, True, (8.0, -18.0, 0.0), 7_200.0, 0.4),
     Precedent("sig-c", -1, False, (-8.0, -2.0, 0.0), 86_400.0, 0.5),
 )
-BRIEF = Brief(
+BRIEF = PromptContext(
     signal_id="sig-now",
     symbol="BTCUSDT",
     timestamp_us=1_740_355_200_000_000,  # Monday, 2025-02-24T00:00:00Z
@@ -37,16 +37,16 @@ BRIEF = Brief(
 )
 
 
-def brief(**changes: Any) -> Brief:
+def brief(**changes: Any) -> PromptContext:
     return replace(BRIEF, **changes)
 
 
-def several(count: int) -> list[Brief]:
+def several(count: int) -> list[PromptContext]:
     """Briefs that ask different questions."""
     return [brief(signal_id=f"sig-{n}", numbers={"rsi": float(n)}) for n in range(count)]
 
 
-def request_of(asked: Brief = BRIEF, settings: ModelSettings | None = None) -> Request:
+def request_of(asked: PromptContext = BRIEF, settings: ModelSettings | None = None) -> ModelRequest:
     return (settings or ModelSettings()).request(load_prompt().render(asked))
 
 

@@ -8,32 +8,32 @@ import numpy as np
 
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
-from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.evidence import RecallOptions
 from raysignal.agents.override.follower import Follower
 from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.log import OutcomeLog
 from raysignal.agents.override.outcomes import Horizon
-from raysignal.agents.override.terms import Terms
+from raysignal.agents.override.terms import AgentTerms
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.receipts import Followed, Standing, Submission
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.receipts import FollowedRows, PortfolioStatus, Submission
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 
 MINUTE = 60_000_000
 POLICY = Policy(side="long-short")
 RULES = AgentRules(
     horizon=Horizon.parse("2b"),
-    recall=Recall(neighbours=20, least=10, part=0.2, prior=5.0),
+    recall=RecallOptions(neighbours=20, least=10, part=0.2, prior=5.0),
     gate=GateRules(least=5.0, against=0.8, grey=0.6),
 )
 
 
-def terms(*, breaker: BreakerRules | None = None) -> Terms:
-    return Terms("baseline", "enhanced", POLICY, RULES, breaker or BreakerRules(limit_bps=-1e6))
+def terms(*, breaker: BreakerRules | None = None) -> AgentTerms:
+    return AgentTerms("baseline", "enhanced", POLICY, RULES, breaker or BreakerRules(limit_bps=-1e6))
 
 
 def stream(
@@ -87,7 +87,7 @@ class World:
         stores = open_stores(self.folder.as_uri())
         self.shard = Shard.open(
             stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000",
-            cache_dir=self.folder / "cache", limits=Limits(checkpoint_rows=150), policies={"baseline": POLICY},
+            cache_dir=self.folder / "cache", limits=ShardLimits(checkpoint_rows=150), policies={"baseline": POLICY},
         )  # fmt: skip
         self._settle()
 
@@ -98,12 +98,12 @@ class World:
         ).finish()
         self._settle()
 
-    def log(self, own: Terms) -> OutcomeLog:
+    def log(self, own: AgentTerms) -> OutcomeLog:
         return OutcomeLog.open(
             open_stores(self.folder.as_uri()).journal_store("agent=enhanced"), own.outcomes()
         )
 
-    async def begin(self, own: Terms, adviser=None) -> Follower:
+    async def begin(self, own: AgentTerms, adviser=None) -> Follower:
         """A follower that has recovered."""
 
         async def at_once(_seconds: float) -> None:
@@ -115,7 +115,7 @@ class World:
 
     # The book
 
-    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> Followed | None:  # noqa: ARG002 - it never waits
+    async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> FollowedRows | None:  # noqa: ARG002 - it never waits
         look = self.shard.rows(portfolio, first, limit)
         return None if look is None else look()
 
@@ -135,7 +135,7 @@ class World:
             raise StoreUnavailable("taken, but not told")
         return taken
 
-    async def create(self, portfolio: str, policy: Policy) -> tuple[Standing, bool]:
+    async def create(self, portfolio: str, policy: Policy) -> tuple[PortfolioStatus, bool]:
         made = self.shard.create(portfolio, policy)
         self._settle()
         return made
@@ -145,7 +145,7 @@ class World:
         self._settle()
         return renamed
 
-    async def standing(self, portfolio: str) -> Standing:
+    async def standing(self, portfolio: str) -> PortfolioStatus:
         return self.shard.standing(portfolio)
 
     def _settle(self) -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from raysignal.agents.labels import Labels
-from raysignal.agents.verdicts import By, Reason, Verdict
+from raysignal.agents.labels import CategoryColumn
+from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.policy import Policy
-from raysignal.experiments.results import FILLS, ArmResult, Kind, Stream
+from raysignal.experiments.results import FILLS, ArmResult, Kind, SignalStream
 
 START_US = 1_740_355_200 * 1_000_000  # 2025-02-24T00:00:00Z
 HOUR_US = 3_600 * 1_000_000
@@ -47,7 +47,7 @@ def net_of(side: np.ndarray, moves: np.ndarray, cost_bps: float = COST_BPS) -> t
     return gross, gross - np.array([cost_bps, cost_bps, 0.0])
 
 
-def a_stream(n: int = 600, *, seed: int = 1, symbols: tuple[str, ...] = ("BTC", "ETH")) -> Stream:
+def a_stream(n: int = 600, *, seed: int = 1, symbols: tuple[str, ...] = ("BTC", "ETH")) -> SignalStream:
     """n signals of several symbols, one each an instant; every tenth a HOLD, the last few not yet judged."""
     draws = np.random.default_rng([seed, 1])
     symbol = (np.arange(n) % len(symbols)).astype(np.int32)
@@ -58,8 +58,8 @@ def a_stream(n: int = 600, *, seed: int = 1, symbols: tuple[str, ...] = ("BTC", 
     gross, net = net_of(action, moves)
     gross[~judged], net[~judged] = np.nan, np.nan
     at = START_US + (np.arange(n) // len(symbols)) * HOUR_US
-    moods = Labels(draws.integers(-1, 3, n).astype(np.int32), ("CALM", "FEAR", "GREED"))
-    return Stream(
+    moods = CategoryColumn(draws.integers(-1, 3, n).astype(np.int32), ("CALM", "FEAR", "GREED"))
+    return SignalStream(
         signal_id=[f"id-{index}" for index in range(n)],
         timestamp_us=at.astype(np.int64),
         symbol=symbol,
@@ -68,7 +68,7 @@ def a_stream(n: int = 600, *, seed: int = 1, symbols: tuple[str, ...] = ("BTC", 
         sources=("desk", "model"),
         action=action,
         price=100.0 * np.exp(np.cumsum(moves) / 1e5),
-        regime=Labels(draws.integers(0, 2, n).astype(np.int32), ("trend", "range")),
+        regime=CategoryColumn(draws.integers(0, 2, n).astype(np.int32), ("trend", "range")),
         category={"mood": moods},
         net_bps=net,
         gross_bps=gross,
@@ -81,7 +81,7 @@ def a_stream(n: int = 600, *, seed: int = 1, symbols: tuple[str, ...] = ("BTC", 
 
 
 def an_arm(
-    stream: Stream,
+    stream: SignalStream,
     name: str,
     kind: Kind,
     verdict: np.ndarray | None = None,
@@ -105,7 +105,7 @@ def an_arm(
         name=name,
         kind=kind,
         verdict=verdict,
-        by=np.where(overruled, By.GATE, By.SIGNAL).astype(np.int8),
+        by=np.where(overruled, DecidedBy.GATE, DecidedBy.SIGNAL).astype(np.int8),
         reason=[str(one) for one in reason],
         p_right=np.full(n, np.nan) if kind == "baseline" else p_right,
         equity=equity,
@@ -125,7 +125,7 @@ def an_arm(
     return replace(arm, **changes)  # type: ignore[arg-type]
 
 
-def some_arms(stream: Stream, *, seed: int = 1) -> list[ArmResult]:
+def some_arms(stream: SignalStream, *, seed: int = 1) -> list[ArmResult]:
     """Baseline, memory (without skill), model (with some), random, and the canary, which looks ahead."""
     n, draws = len(stream), np.random.default_rng([seed, 3])
     gross = np.nan_to_num(stream.gross_bps[:, Verdict.APPROVE])
@@ -145,7 +145,7 @@ def some_arms(stream: Stream, *, seed: int = 1) -> list[ArmResult]:
             "model",
             np.where(skilled, kinds, 0),
             seed=seed,
-            by=np.where(asked, By.MODEL, By.GATE).astype(np.int8),
+            by=np.where(asked, DecidedBy.MODEL, DecidedBy.GATE).astype(np.int8),
             reason=[str(one) for one in reason],
             model_usd=0.0412,
             model_calls=int(asked.sum()),

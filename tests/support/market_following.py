@@ -13,8 +13,8 @@ from raysignal.engine.database.database import open_database
 from raysignal.engine.market.clocks import Clock
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.loopback.exchanges.speech import Answer
-from raysignal.runtime.following import Around
+from raysignal.loopback.exchanges.speech import RestAnswer
+from raysignal.runtime.following import FeedContext
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 
@@ -37,10 +37,10 @@ class Refusing(GeneratedExchange):
 
     def __init__(self, venue: str, **values: Any) -> None:
         super().__init__(venue, seed=5, start_us=START_US, **values)
-        self.answers: dict[str, Answer] = {}
+        self.answers: dict[str, RestAnswer] = {}
         self.asked: list[str] = []
 
-    def get(self, target: str) -> Answer:
+    def get(self, target: str) -> RestAnswer:
         self.asked.append(target)
         return next((answer for part, answer in self.answers.items() if part in target), super().get(target))
 
@@ -58,10 +58,10 @@ def settings_of(loopback: Loopback, folder: Path, *symbols: str, **values: Any) 
 @asynccontextmanager
 async def around_of(
     loopback: Loopback, folder: Path, clock: Clock | None = None, log: FilteringBoundLogger | None = None
-) -> AsyncIterator[Around]:
+) -> AsyncIterator[FeedContext]:
     database = open_database(f"sqlite:///{folder}/market.db")
     try:
-        yield Around(
+        yield FeedContext(
             database, lambda signal: signal.signal_id, log or json_logger(BytesIO()),
             clock or loopback.clock, Random(5), None, {},
         )  # fmt: skip

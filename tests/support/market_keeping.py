@@ -11,7 +11,7 @@ from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.keeping import Keeper
+from raysignal.engine.market.keeping import MarketRecorder
 from raysignal.engine.market.watch import Watch
 from raysignal.serve.logs import json_logger
 from tests.support.market_bars import INSTRUMENT
@@ -92,7 +92,7 @@ class Log:
 class World:
     """A keeper and all that it was given."""
 
-    keeper: Keeper
+    keeper: MarketRecorder
     watch: Watch
     past: Past
     portfolios: Portfolios
@@ -114,7 +114,7 @@ def world(
     """A keeper that has not begun, with one watch of daily bars."""
     past, portfolios, clock, log = Past(bars, instrument=instrument), Portfolios(), Clock(now_us), Log()
     watch = Watch(instrument, DAY_US, fast=fast, slow=slow, basis=basis)
-    keeper = Keeper(
+    keeper = MarketRecorder(
         database, [watch], history=past, post=portfolios, log=log.logger, now_us=clock, **options
     )  # fmt: skip
     return World(keeper, watch, past, portfolios, clock, log)

@@ -1,6 +1,6 @@
 """A generated market, and how each venue would say it: what the contract suite and the perturbations speak.
 
-A venue's `Speech` writes the messages of that venue; a new one joins by a class and a line in `SPEECHES`.
+A venue's `VenueProtocol` writes the messages of that venue; a new one joins by a class and a line in `SPEECHES`.
 """
 
 import json

@@ -7,19 +7,19 @@ from random import Random
 from typing import Any, Self
 
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument
-from raysignal.engine.market.conversation import Terms
+from raysignal.engine.market.conversation import ConnectionTimeouts
 from raysignal.engine.market.feed import Feed
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
-from raysignal.loopback.exchanges.market import Market
+from raysignal.loopback.exchanges.market import GeneratedMarket
 from raysignal.loopback.exchanges.server import Loopback
 
 START_US = 1_700_000_000_000_000
 ALL = frozenset(Channel)
 
 
-def difference(tracker: Tracker, instrument: Instrument, market: Market, update_id: int) -> str:
+def difference(tracker: Tracker, instrument: Instrument, market: GeneratedMarket, update_id: int) -> str:
     """In what the book is not the exchange's at that update; empty: in nothing."""
     truth, book = market.at(update_id), tracker.book(instrument)
     if truth is None:
@@ -79,11 +79,11 @@ class World:
     """An exchange, its server, and a feed of everything it trades."""
 
     def __init__(
-        self, venue: str, *, speed: float = 50.0, terms: Terms | None = None, **of_exchange: Any
+        self, venue: str, *, speed: float = 50.0, terms: ConnectionTimeouts | None = None, **of_exchange: Any
     ) -> None:
         self.exchange = GeneratedExchange(venue, seed=7, start_us=START_US, **of_exchange)
         self.loopback = Loopback(self.exchange, speed=speed)
-        self.terms = terms or Terms(still_s=10.0, ping_s=6.0, pong_s=6.0)
+        self.terms = terms or ConnectionTimeouts(still_s=10.0, ping_s=6.0, pong_s=6.0)
         self.feed: Feed
         self.witness: Witness
 

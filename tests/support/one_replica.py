@@ -12,11 +12,11 @@ import structlog
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.portfolio.mailbox import Mailbox
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.runtime.settings import Settings
-from raysignal.serve.access import Access
+from raysignal.serve.access import Credentials
 from raysignal.serve.api import build_api
-from raysignal.serve.front import Front
+from raysignal.serve.front import ErrorMiddleware
 from raysignal.serve.logs import StoreLog
 from raysignal.serve.routes import Routes
 
@@ -52,10 +52,10 @@ class Desk:
 class Replica:
     """What a replica is made of; `lines` is what it has logged."""
 
-    front: Front
+    front: ErrorMiddleware
     routes: Routes
     desk: Desk
-    access: Access
+    access: Credentials
     log: Any
     store_log: StoreLog
     lines: list[Any]
@@ -70,22 +70,22 @@ async def replica(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
     def open_shard(_durable: int) -> Shard:
         return Shard.open(
             stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000",
-            cache_dir=folder / "cache", limits=Limits(), policies={"baseline": Policy()},
+            cache_dir=folder / "cache", limits=ShardLimits(), policies={"baseline": Policy()},
         )  # fmt: skip
 
     def view_shard(last: int | None) -> Shard:
         return Shard.view(
             stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000", cache_dir=folder / "cache",
-            limits=Limits(), last=last,
+            limits=ShardLimits(), last=last,
         )  # fmt: skip
 
     mailbox = Mailbox(open_shard, view_shard, clock=time.perf_counter, flush_s=3600.0, on_fenced=lambda: None)
-    desk, access = Desk(mailbox), Access.of(chosen)
+    desk, access = Desk(mailbox), Credentials.of(chosen)
     routes: Any = Routes(chosen, desk, stores.blobs, access=access)  # type: ignore[arg-type]
     captured = structlog.testing.LogCapture()
     log = structlog.wrap_logger(None, processors=[captured])
     store_log = StoreLog(log, "r1")
-    front = Front(
+    front = ErrorMiddleware(
         build_api(routes, chosen),
         hot={("POST", "/signal"): routes.post_signal},
         access=access,

@@ -19,12 +19,12 @@ from typing import Any
 from sqlalchemy import Connection, event, select
 
 from raysignal.engine.core.errors import ExchangeUnreachable
-from raysignal.engine.core.orders import Kind, Side, State, Ticket
+from raysignal.engine.core.orders import OrderRequest, OrderState, OrderType, Side
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.exchange import Balances, Exchange, Fill, Report
+from raysignal.engine.execution.exchange import Balances, Exchange, Fill, OrderReport
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import Instruction, Outcome, Plan
+from raysignal.engine.execution.planning import ExecutionPolicy, Instruction, TargetOutcome
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.tables import PAPER_ORDERS
 from raysignal.engine.execution.trader import Trader
@@ -84,16 +84,16 @@ class WiredExchange:
         self._world = world
         self.venue = world.exchange.venue
 
-    def submit(self, ticket: Ticket) -> Report:
+    def submit(self, ticket: OrderRequest) -> OrderReport:
         return self._call(lambda exchange: exchange.submit(ticket))
 
-    def cancel(self, client_id: str) -> Report:
+    def cancel(self, client_id: str) -> OrderReport:
         return self._call(lambda exchange: exchange.cancel(client_id))
 
-    def order(self, client_id: str) -> Report | None:
+    def order(self, client_id: str) -> OrderReport | None:
         return self._call(lambda exchange: exchange.order(client_id))
 
-    def open_orders(self) -> Sequence[Report]:
+    def open_orders(self) -> Sequence[OrderReport]:
         return self._call(lambda exchange: exchange.open_orders())
 
     def balances(self) -> Balances:
@@ -159,8 +159,8 @@ LIMIT_SCRIPT: list[Happening] = [
 ]  # fmt: skip
 """Two limit orders that rest; the first is filled in part when the second signal comes, and is cancelled for it."""
 
-MARKET_PLAN = Plan(resend_after_us=2 * SECOND)
-LIMIT_PLAN = Plan(kind=Kind.LIMIT, offset_bps=Decimal(-5), resend_after_us=2 * SECOND)
+MARKET_PLAN = ExecutionPolicy(resend_after_us=2 * SECOND)
+LIMIT_PLAN = ExecutionPolicy(kind=OrderType.LIMIT, offset_bps=Decimal(-5), resend_after_us=2 * SECOND)
 
 
 class World:
@@ -171,7 +171,7 @@ class World:
     """
 
     def __init__(
-        self, database: Database, account: str, plan: Plan, trader_wire: Wire, exchange_wire: Wire
+        self, database: Database, account: str, plan: ExecutionPolicy, trader_wire: Wire, exchange_wire: Wire
     ) -> None:
         self.account = account
         self.trader_wire, self.exchange_wire = trader_wire, exchange_wire
@@ -255,7 +255,7 @@ class World:
                 return
 
 
-def check(database: Database, account: str) -> list[tuple[str, State, Decimal]]:
+def check(database: Database, account: str) -> list[tuple[str, OrderState, Decimal]]:
     """What has to hold whatever died where; gives what became of the orders, in the order of their signals."""
     store, exchange = OrderStore(database, account), paper(database, account=account)
     stored = store.orders()
@@ -278,7 +278,7 @@ def check(database: Database, account: str) -> list[tuple[str, State, Decimal]]:
     assert store.cash() == balances.cash
     held = {symbol: held.quantity for symbol, held in store.positions().items() if held.quantity}
     assert held == balances.positions
-    assert set(store.outcomes().values()) == {Outcome.ORDERED}
+    assert set(store.outcomes().values()) == {TargetOutcome.ORDERED}
     return [
         (order.origin.signal_id.removeprefix(f"{account}:"), order.state, order.progress.filled)
         for order in stored
@@ -289,7 +289,7 @@ def _kill_oneself() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-LIVES: dict[str, tuple[list[Happening], Plan]] = {
+LIVES: dict[str, tuple[list[Happening], ExecutionPolicy]] = {
     "market": (MARKET_SCRIPT, MARKET_PLAN), "limit": (LIMIT_SCRIPT, LIMIT_PLAN),
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Instrument, Trade
-from raysignal.engine.core.orders import Kind, Side, Ticket, TimeInForce
+from raysignal.engine.core.orders import OrderRequest, OrderType, Side, TimeInForce
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.matching import Longs
@@ -61,8 +61,8 @@ def trade(price: str, size: str, side: Side, instrument: Instrument = BTC, at_us
     return Trade(instrument, "t", ticks, lots, int(side), at_us, at_us)
 
 
-def market(client_id: str, side: Side, quantity: str, instrument: Instrument = BTC) -> Ticket:
-    return Ticket(client_id, instrument, side, Kind.MARKET, Decimal(quantity))
+def market(client_id: str, side: Side, quantity: str, instrument: Instrument = BTC) -> OrderRequest:
+    return OrderRequest(client_id, instrument, side, OrderType.MARKET, Decimal(quantity))
 
 
 def limit(
@@ -72,8 +72,10 @@ def limit(
     price: str,
     lasts: TimeInForce = TimeInForce.GTC,
     instrument: Instrument = BTC,
-) -> Ticket:
-    return Ticket(client_id, instrument, side, Kind.LIMIT, Decimal(quantity), Decimal(price), lasts)
+) -> OrderRequest:
+    return OrderRequest(
+        client_id, instrument, side, OrderType.LIMIT, Decimal(quantity), Decimal(price), lasts
+    )
 
 
 def paper(

@@ -12,7 +12,7 @@ import pytest
 from raysignal.engine.history import FIXED, write_chunk
 from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.runtime.settings import PREFIX, Settings
-from raysignal.serve.access import Access
+from raysignal.serve.access import Credentials
 from tests.support.history_chunks import chunk_of, some_signals
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +46,7 @@ def test_the_webhook_example_signs_what_the_service_verifies():
         env={"SECRET": "secret-1", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     header, body = shown.stdout.split("\n")
-    access = Access(None, b"secret-1")
+    access = Credentials(None, b"secret-1")
     claim = access.admit("POST", "/signal", b"", {b"x-signature-v2": header.encode()})
     access.verify(claim, body.encode())
 

@@ -7,6 +7,6 @@ Bloom filter (10 bits a key, 1.25 MB a million) and one key of every 128; its re
 
 from raysignal.engine.journal.dedup.index import Identities
 from raysignal.engine.journal.dedup.keys import first_in_batch, portfolio_keys
-from raysignal.engine.journal.dedup.window import Frozen
+from raysignal.engine.journal.dedup.window import FrozenIds
 
-__all__ = ["Frozen", "Identities", "first_in_batch", "portfolio_keys"]
+__all__ = ["FrozenIds", "Identities", "first_in_batch", "portfolio_keys"]

@@ -10,8 +10,8 @@ import numpy as np
 
 from raysignal.engine.core.digests import Ints, Words
 from raysignal.engine.journal.dedup.merging import merge
-from raysignal.engine.journal.dedup.runs import Run, open_runs, write_run
-from raysignal.engine.journal.dedup.window import Frozen, Window
+from raysignal.engine.journal.dedup.runs import SortedRun, open_runs, write_run
+from raysignal.engine.journal.dedup.window import FrozenIds, RecentIds
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.blobs import BlobStore
@@ -28,13 +28,13 @@ class Identities:
     the snapshot that names `write`'s runs durable, `drop_obsolete`, `thaw`.
     """
 
-    def __init__(self, cache_dir: Path, runs: Iterable[Run] = ()) -> None:
+    def __init__(self, cache_dir: Path, runs: Iterable[SortedRun] = ()) -> None:
         self._cache_dir = cache_dir
-        self._window = Window()
-        self._frozen: tuple[Frozen, ...] = ()
+        self._window = RecentIds()
+        self._frozen: tuple[FrozenIds, ...] = ()
         # Replaced as a whole, so that a lookup on another thread sees all of a merge or nothing of it.
-        self._runs: tuple[Run, ...] = tuple(runs)
-        self._replaced: list[Run] = []
+        self._runs: tuple[SortedRun, ...] = tuple(runs)
+        self._replaced: list[SortedRun] = []
         self._last_number = max((run.number for run in self._runs), default=0)
 
     @classmethod
@@ -76,7 +76,7 @@ class Identities:
         content = np.zeros(n, np.uint64)
         wanted = np.arange(n)
         found = self._window.look_up(keys, wanted, place, content)
-        sources: tuple[Frozen | Run, ...] = (*self._frozen, *self._runs)
+        sources: tuple[FrozenIds | SortedRun, ...] = (*self._frozen, *self._runs)
         for source in sources:
             if found:
                 wanted = np.flatnonzero(place == 0)
@@ -93,14 +93,14 @@ class Identities:
         """
         self._window.add(keys, ordinals, contents)
 
-    def freeze(self) -> Frozen:
+    def freeze(self) -> FrozenIds:
         """Set the recent ids aside to be written; they stay known. Cheap: nothing is sorted or copied."""
         frozen = self._window.freeze()
         if frozen.count:
             self._frozen = (*self._frozen, frozen)
         return frozen
 
-    def write(self, frozen: Frozen, blobs: BlobStore, prefix: str, epoch: int) -> list[str]:
+    def write(self, frozen: FrozenIds, blobs: BlobStore, prefix: str, epoch: int) -> list[str]:
         """Write frozen ids as a run and merge what has become many; blocks, for any thread.
 
         Args:
@@ -128,7 +128,7 @@ class Identities:
             self._replaced += crowd
         return [name for run in self._runs for name in run.names]
 
-    def thaw(self, frozen: Frozen) -> None:
+    def thaw(self, frozen: FrozenIds) -> None:
         """Let go of frozen ids that `write` has put into a run."""
         self._frozen = tuple(other for other in self._frozen if other is not frozen)
 
@@ -152,7 +152,7 @@ class Identities:
             if name not in used:
                 blobs.delete(name)
 
-    def _crowd(self) -> list[Run] | None:
+    def _crowd(self) -> list[SortedRun] | None:
         """The oldest runs of the lowest level that holds too many."""
         for level in sorted({run.level for run in self._runs}):
             runs = [run for run in self._runs if run.level == level]

@@ -75,7 +75,7 @@ class Header:
         return cls(*_HEAD.unpack(data[: _HEAD.size])[1:])
 
 
-class Sketch:
+class RunIndex:
     """What memory holds of a run: a blocked Bloom filter and the key of every 128th record."""
 
     __slots__ = ("bloom", "count", "fences")
@@ -98,11 +98,11 @@ class Sketch:
         self.fences = self.fences[: -(-self.count // _FENCE_EVERY)].copy()
 
 
-class Run:
+class SortedRun:
     """A run that can be looked up."""
 
     def __init__(
-        self, header: Header, names: tuple[str, ...], paths: tuple[Path, ...], sketch: Sketch
+        self, header: Header, names: tuple[str, ...], paths: tuple[Path, ...], sketch: RunIndex
     ) -> None:
         self.epoch = header.epoch
         self.number = header.number
@@ -184,9 +184,9 @@ def write_run(
     level: int,
     capacity: int,
     records: Iterable[Words],
-) -> Run:
+) -> SortedRun:
     """Write records that come in order, at most `capacity` of them, as a run; durable when it returns."""
-    sketch = Sketch(capacity)
+    sketch = RunIndex(capacity)
     names: list[str] = []
     room = min(PART_RECORDS, capacity)
     buffer = np.empty((room, RECORD_WORDS), np.uint64)
@@ -213,10 +213,10 @@ def write_run(
     put()
     sketch.finish()
     paths = tuple(blobs.local_copy(name, cache_dir) for name in names)
-    return Run(Header(epoch, number, level, 0, 0, 0), tuple(names), paths, sketch)
+    return SortedRun(Header(epoch, number, level, 0, 0, 0), tuple(names), paths, sketch)
 
 
-def open_runs(names: Iterable[str], blobs: BlobStore, cache_dir: Path) -> list[Run]:
+def open_runs(names: Iterable[str], blobs: BlobStore, cache_dir: Path) -> list[SortedRun]:
     """The runs that the named parts make up.
 
     Raises:
@@ -229,16 +229,18 @@ def open_runs(names: Iterable[str], blobs: BlobStore, cache_dir: Path) -> list[R
     return [_open_run(sorted(parts, key=lambda item: item[0].part)) for parts in heads.values()]
 
 
-def _open_run(parts: list[tuple[Header, str, Path]]) -> Run:
+def _open_run(parts: list[tuple[Header, str, Path]]) -> SortedRun:
     count = sum(header.count for header, _, _ in parts)
-    sketch = Sketch(count)
+    sketch = RunIndex(count)
     for position, (header, name, path) in enumerate(parts):
         whole = position == len(parts) - 1 or header.count == PART_RECORDS
         if header.part != position or not whole:
             raise _damaged(name, "a part of its run is missing")
         for records in _records_of(path, header):
             sketch.take(records)
-    return Run(parts[0][0], tuple(name for _, name, _ in parts), tuple(path for _, _, path in parts), sketch)
+    return SortedRun(
+        parts[0][0], tuple(name for _, name, _ in parts), tuple(path for _, _, path in parts), sketch
+    )
 
 
 def _fetch(name: str, blobs: BlobStore, cache_dir: Path) -> tuple[Path, Header]:

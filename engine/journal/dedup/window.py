@@ -21,7 +21,7 @@ _SLOTS = 1 << 18  # holds 131 072 ids at most half full
 
 
 @dataclass(frozen=True, slots=True)
-class Frozen:
+class FrozenIds:
     """Ids on their way into a run: a hash table that takes no more, and can be read from any thread."""
 
     table: Words
@@ -37,7 +37,7 @@ class Frozen:
         return _settle_ties(records[np.argsort(records[:, HIGH])])
 
 
-class Window:
+class RecentIds:
     """The table that takes ids in: 8 MB for up to 131 072, doubled when there are more until it is frozen."""
 
     __slots__ = ("_table", "count")
@@ -61,9 +61,9 @@ class Window:
             self._table = grown
         self.count += int(_insert(self._table, keys, ordinals, contents))
 
-    def freeze(self) -> Frozen:
+    def freeze(self) -> FrozenIds:
         """Hand all ids over and begin anew."""
-        frozen = Frozen(self._table, self.count)
+        frozen = FrozenIds(self._table, self.count)
         self._table = np.zeros((_SLOTS, RECORD_WORDS), np.uint64)
         self.count = 0
         return frozen

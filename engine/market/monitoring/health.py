@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class State(StrEnum):
+class FeedState(StrEnum):
     """See the module."""
 
     STARTING = "starting"
@@ -29,7 +29,7 @@ class State(StrEnum):
 class Health:
     """A state, its reason in words (empty when ready) and since when, in seconds of the clock given."""
 
-    state: State
+    state: FeedState
     reason: str
     since_s: float
 
@@ -43,12 +43,12 @@ class Health:
     @property
     def alive(self) -> bool:
         """Whether there is still hope without a restart."""
-        return self.state not in {State.DEAD, State.FAILED}
+        return self.state not in {FeedState.DEAD, FeedState.FAILED}
 
     @property
     def ready(self) -> bool:
         """Whether all that it says may be acted on."""
-        return self.state is State.READY
+        return self.state is FeedState.READY
 
 
 class HealthWatch:
@@ -63,7 +63,7 @@ class HealthWatch:
         self._start_within_s, self._mend_within_s = start_within_s, mend_within_s
         self.was_ready = False
         self._ended: str | None = None
-        self._health = Health(State.STARTING, "nothing has happened yet", now_s)
+        self._health = Health(FeedState.STARTING, "nothing has happened yet", now_s)
         self._unready_since_s = now_s
 
     def ended(self, reason: str) -> None:
@@ -73,19 +73,19 @@ class HealthWatch:
     def judge(self, missing: str, now_s: float) -> Health:
         """The state now; `missing` says what is not as it should be, empty for nothing."""
         if self._ended is not None:
-            return self._become(State.DEAD, self._ended, now_s)
+            return self._become(FeedState.DEAD, self._ended, now_s)
         if not missing:
             self.was_ready, self._unready_since_s = True, now_s
-            return self._become(State.READY, "", now_s)
+            return self._become(FeedState.READY, "", now_s)
         bound = self._mend_within_s if self.was_ready else self._start_within_s
         waited = now_s - self._unready_since_s
         if waited > bound:
             verb = "ready again" if self.was_ready else "ready"
-            state = State.DEAD if self.was_ready else State.FAILED
+            state = FeedState.DEAD if self.was_ready else FeedState.FAILED
             return self._become(state, f"not {verb} within {bound:g} s: {missing}", now_s)
-        return self._become(State.STALE if self.was_ready else State.STARTING, missing, now_s)
+        return self._become(FeedState.STALE if self.was_ready else FeedState.STARTING, missing, now_s)
 
-    def _become(self, state: State, reason: str, now_s: float) -> Health:
+    def _become(self, state: FeedState, reason: str, now_s: float) -> Health:
         since = self._health.since_s if self._health.state is state else now_s
         self._health = Health(state, reason, since)
         return self._health

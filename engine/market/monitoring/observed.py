@@ -10,7 +10,7 @@ STAGES = ("arrival", "book", "decision", "order")
 
 
 @dataclass(slots=True)
-class Observed:
+class FeedMetrics:
     """See the module.
 
     Attributes:

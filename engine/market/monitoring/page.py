@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from raysignal.engine.market.monitoring.health import State
+from raysignal.engine.market.monitoring.health import FeedState
 
 _BOUNDS_S = (1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 5,
              10)  # fmt: skip
@@ -127,7 +127,7 @@ class FeedCollector(Collector):
         )
         for feed in self._feeds:
             name = feed["name"]
-            for each in State:
+            for each in FeedState:
                 state.add_metric([name, each], float(feed["health"]["state"] == each))
             if "lives" in feed:
                 lives.add_metric([name], feed["lives"])

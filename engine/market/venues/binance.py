@@ -16,7 +16,7 @@ from urllib.parse import quote
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
 from raysignal.engine.core.listings import Listing, OrderRules
 from raysignal.engine.core.market_events import Channel, Instrument, Kline
-from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
+from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Value, ValueUse
 from raysignal.engine.market.venues.numbers import (
     DAY_US,
     HOUR_US,
@@ -31,9 +31,9 @@ from raysignal.engine.market.venues.numbers import (
     kline,
     part,
 )
-from raysignal.engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
+from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
 from raysignal.engine.market.venues.sequence import AGGREGATES, CHAIN, COUNT, DEPTH, QUOTES, TRADES
-from raysignal.engine.market.venues.tracker import Heard, StreamTracker
+from raysignal.engine.market.venues.tracker import ControlMessage, StreamTracker
 
 _INTERVALS = {
     MINUTE_US: "1m", 3 * MINUTE_US: "3m", 5 * MINUTE_US: "5m", 15 * MINUTE_US: "15m", 30 * MINUTE_US: "30m",
@@ -42,25 +42,25 @@ _INTERVALS = {
 }  # fmt: skip
 _SIDES = {"true": -1, "false": 1}  # `m`: the buyer was resting, so the seller took
 
-_SYMBOL = Value(Take.SYMBOL, Slot.INSTRUMENT)
-_PASSED = Value(Take.INTEGER, needed=False)
+_SYMBOL = Value(ValueUse.SYMBOL, Slot.INSTRUMENT)
+_PASSED = Value(ValueUse.INTEGER, needed=False)
 
 
 def _event(name: str) -> Value:
-    return Value(Take.WORD, words={name: 1})
+    return Value(ValueUse.WORD, words={name: 1})
 
 
 def _depth(*, chained: bool) -> Form:
     form = {
         "e": _event("depthUpdate"),
-        "E": Value(Take.INTEGER, Slot.MS),
+        "E": Value(ValueUse.INTEGER, Slot.MS),
         "T": _PASSED,
         "s": _SYMBOL,
-        "U": Value(Take.INTEGER, Slot.FIRST),
-        "u": Value(Take.INTEGER, Slot.LAST),
-        "pu": Value(Take.INTEGER, Slot.PREVIOUS),
-        "b": Value(Take.BIDS),
-        "a": Value(Take.ASKS),
+        "U": Value(ValueUse.INTEGER, Slot.FIRST),
+        "u": Value(ValueUse.INTEGER, Slot.LAST),
+        "pu": Value(ValueUse.INTEGER, Slot.PREVIOUS),
+        "b": Value(ValueUse.BIDS),
+        "a": Value(ValueUse.ASKS),
     }
     if not chained:
         del form["pu"], form["T"]
@@ -71,32 +71,32 @@ def _trade(name: str, trade_id: str) -> Form:
     return {
         "e": _event(name),
         "E": _PASSED,
-        "T": Value(Take.INTEGER, RowSlot.MS),
+        "T": Value(ValueUse.INTEGER, RowSlot.MS),
         "s": _SYMBOL,
-        trade_id: Value(Take.ID, RowSlot.ID_START),
-        "p": Value(Take.PRICE, RowSlot.PRICE),
-        "q": Value(Take.SIZE, RowSlot.SIZE),
-        "m": Value(Take.FLAG, RowSlot.SIDE, words=_SIDES),
+        trade_id: Value(ValueUse.ID, RowSlot.ID_START),
+        "p": Value(ValueUse.PRICE, RowSlot.PRICE),
+        "q": Value(ValueUse.SIZE, RowSlot.SIZE),
+        "m": Value(ValueUse.FLAG, RowSlot.SIDE, words=_SIDES),
     }
 
 
 _QUOTE: Form = {
-    "e": Value(Take.WORD, needed=False, words={"bookTicker": 1}),
-    "u": Value(Take.INTEGER, Slot.LAST),
+    "e": Value(ValueUse.WORD, needed=False, words={"bookTicker": 1}),
+    "u": Value(ValueUse.INTEGER, Slot.LAST),
     "s": _SYMBOL,
-    "b": Value(Take.PRICE, RowSlot.PRICE),
-    "B": Value(Take.SIZE, RowSlot.SIZE),
-    "a": Value(Take.PRICE, RowSlot.ASK),
-    "A": Value(Take.SIZE, RowSlot.ASK_SIZE),
+    "b": Value(ValueUse.PRICE, RowSlot.PRICE),
+    "B": Value(ValueUse.SIZE, RowSlot.SIZE),
+    "a": Value(ValueUse.PRICE, RowSlot.ASK),
+    "A": Value(ValueUse.SIZE, RowSlot.ASK_SIZE),
     "T": _PASSED,
-    "E": Value(Take.INTEGER, Slot.MS, needed=False),
+    "E": Value(ValueUse.INTEGER, Slot.MS, needed=False),
 }
 _KINDS = {"depth": DEPTH, "trade": TRADES, "aggTrade": AGGREGATES, "bookTicker": QUOTES}
 _SNAPSHOT: Form = {
-    "lastUpdateId": Value(Take.INTEGER, Slot.LAST),
-    "E": Value(Take.INTEGER, Slot.MS, needed=False),
-    "bids": Value(Take.BIDS),
-    "asks": Value(Take.ASKS),
+    "lastUpdateId": Value(ValueUse.INTEGER, Slot.LAST),
+    "E": Value(ValueUse.INTEGER, Slot.MS, needed=False),
+    "bids": Value(ValueUse.BIDS),
+    "asks": Value(ValueUse.ASKS),
 }
 
 
@@ -108,8 +108,8 @@ def _stream(*, chained: bool) -> Form:
         QUOTES: _QUOTE,
     }
     return {
-        "stream": Value(Take.KIND, Slot.KIND, words=_KINDS, after="@", before="@"),
-        "data": Value(Take.DATA, forms=forms),
+        "stream": Value(ValueUse.KIND, Slot.KIND, words=_KINDS, after="@", before="@"),
+        "data": Value(ValueUse.DATA, forms=forms),
     }
 
 
@@ -135,8 +135,8 @@ class BinanceDialect:
     def levels(self) -> int:
         return self.depth_limit
 
-    def depth_request(self, instrument: Instrument) -> Request:
-        return Request(
+    def depth_request(self, instrument: Instrument) -> RestRequest:
+        return RestRequest(
             f"{self.depth_path}?symbol={instrument.symbol}&limit={self.depth_limit}", self.depth_weight
         )
 
@@ -147,21 +147,23 @@ class BinanceDialect:
         found = _ABOUT.match(raw)
         return None if found is None else (_CHANNELS.get(found[2]), found[1].decode().upper())
 
-    def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
+    def hear(
+        self, message: object, instruments: Mapping[str, Instrument], received_us: int
+    ) -> ControlMessage | None:
         if not isinstance(message, dict):
             return None
         if _announces_a_close(message):
-            return Heard(closing=True)
+            return ControlMessage(closing=True)
         if "stream" in message:
             name = message["stream"]
             if isinstance(name, str) and "@kline_" in name:
-                return Heard((_read_kline(part(message, "data"), instruments, received_us),))
+                return ControlMessage((_read_kline(part(message, "data"), instruments, received_us),))
             return None
         if "result" in message:
-            return Heard()
+            return ControlMessage()
         error = message.get("error", message)
         refused = f"{error.get('code')}: {error['msg']}" if isinstance(error, dict) and "msg" in error else ""
-        return Heard(refused=refused, unknown=not refused)
+        return ControlMessage(refused=refused, unknown=not refused)
 
 
 def _announces_a_close(message: Mapping[str, object]) -> bool:
@@ -200,7 +202,7 @@ class Binance:
 
     name: str
     hosts: Hosts
-    manners: Manners
+    manners: RateRules
     dialect: BinanceDialect
     roots: Mapping[Channel, str]
     api: str
@@ -210,7 +212,7 @@ class Binance:
     most_klines: int
     numbers_trades: bool = True
 
-    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
+    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
         """One for each path and each `manners.streams` streams."""
         openings = []
         for root in dict.fromkeys(self.roots.values()):
@@ -241,12 +243,12 @@ class Binance:
             names[Channel.KLINES] = f"kline_{interval_name(self.intervals, each.kline_us, self.name)}"
         return [f"{symbol}@{names[channel]}" for channel in Channel if channel in each.channels]
 
-    def instruments_request(self, symbols: Sequence[str]) -> Request:
+    def instruments_request(self, symbols: Sequence[str]) -> RestRequest:
         """`exchangeInfo`, of these symbols where the market can be asked so."""
         if not self.listed_at_once:
-            return Request(f"{self.api}/exchangeInfo", 1)
+            return RestRequest(f"{self.api}/exchangeInfo", 1)
         listed = ",".join(f'"{symbol}"' for symbol in symbols)
-        return Request(f"{self.api}/exchangeInfo?symbols={quote(f'[{listed}]')}", 20)
+        return RestRequest(f"{self.api}/exchangeInfo?symbols={quote(f'[{listed}]')}", 20)
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
         """Prices get the digits that the asset can have, since orders outlive a change of the tick size."""
@@ -296,13 +298,15 @@ class Binance:
         step = part(filters, "LOT_SIZE", "stepSize")
         return Instrument(self.name, symbol, integer(part(row, "quotePrecision")), decimals_of(step))
 
-    def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
+    def klines_request(
+        self, instrument: Instrument, interval_us: int, end_us: int, limit: int
+    ) -> RestRequest:
         """`klines`."""
         name = interval_name(self.intervals, interval_us, self.name)
         check_limit(limit, self.most_klines)
         last_ms = -(-end_us // 1000) - 1
         path = f"{self.api}/klines?symbol={instrument.symbol}&interval={name}&endTime={last_ms}&limit={limit}"
-        return Request(path, 2 if self.dialect.rule == COUNT else 10)
+        return RestRequest(path, 2 if self.dialect.rule == COUNT else 10)
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """Rows of open time, open, high, low, close, volume, close time, …, trades (the ninth)."""
@@ -324,9 +328,9 @@ class Binance:
         return klines
 
     @property
-    def time_request(self) -> Request:
+    def time_request(self) -> RestRequest:
         """`time`."""
-        return Request(f"{self.api}/time")
+        return RestRequest(f"{self.api}/time")
 
     def read_time(self, body: bytes) -> int:
         """Milliseconds."""
@@ -365,13 +369,13 @@ def _values(filters: Mapping[str, Mapping[str, object]], *, market: bool) -> tup
     return max(least), most
 
 
-def _opening(root: str, names: Sequence[str], group: Sequence[Subscription]) -> Opening:
-    return Opening(f"{root}?streams={'/'.join(names)}", (), tuple(group))
+def _opening(root: str, names: Sequence[str], group: Sequence[Subscription]) -> StreamRequest:
+    return StreamRequest(f"{root}?streams={'/'.join(names)}", (), tuple(group))
 
 
-def _manners(*, texts_per_s: float, streams: int, silence_s: float) -> Manners:
+def _manners(*, texts_per_s: float, streams: int, silence_s: float) -> RateRules:
     """The venue pings (every 20 s on spot, 3 min on futures) and ends a connection after 24 hours."""
-    return Manners(
+    return RateRules(
         ping_every_s=None, ping_text=None, silence_s=silence_s, lifetime_s=86_400.0, connects=300,
         connects_within_s=300.0, texts_per_s=texts_per_s, streams=streams,
     )  # fmt: skip

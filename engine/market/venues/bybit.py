@@ -14,7 +14,7 @@ from typing import Any
 from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
 from raysignal.engine.core.listings import Listing, OrderRules
 from raysignal.engine.core.market_events import Channel, Instrument, Kline
-from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
+from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Value, ValueUse
 from raysignal.engine.market.venues.numbers import (
     DAY_US,
     HOUR_US,
@@ -29,9 +29,9 @@ from raysignal.engine.market.venues.numbers import (
     kline,
     part,
 )
-from raysignal.engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
+from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
 from raysignal.engine.market.venues.sequence import DEPTH, REPLACED_COUNT, TOP, TRADES
-from raysignal.engine.market.venues.tracker import Heard, StreamTracker
+from raysignal.engine.market.venues.tracker import ControlMessage, StreamTracker
 
 _INTERVALS = {
     MINUTE_US: "1", 3 * MINUTE_US: "3", 5 * MINUTE_US: "5", 15 * MINUTE_US: "15", 30 * MINUTE_US: "30",
@@ -42,27 +42,29 @@ _REFUSALS = frozenset({10001, 10029, 110023})  # parameters that are wrong, a sy
 _ARGUMENTS_A_TEXT = 10  # what the spot service takes
 
 _BOOK: Form = {
-    "s": Value(Take.SYMBOL, Slot.INSTRUMENT),
-    "b": Value(Take.BIDS),
-    "a": Value(Take.ASKS),
-    "u": Value(Take.INTEGER, Slot.LAST),
-    "seq": Value(Take.INTEGER, Slot.SEQUENCE),
+    "s": Value(ValueUse.SYMBOL, Slot.INSTRUMENT),
+    "b": Value(ValueUse.BIDS),
+    "a": Value(ValueUse.ASKS),
+    "u": Value(ValueUse.INTEGER, Slot.LAST),
+    "seq": Value(ValueUse.INTEGER, Slot.SEQUENCE),
 }
 _TRADE: Form = {
-    "T": Value(Take.INTEGER, RowSlot.MS),
-    "s": Value(Take.SYMBOL, Slot.INSTRUMENT),
-    "S": Value(Take.WORD, RowSlot.SIDE, words={"Buy": 1, "Sell": -1}),
-    "v": Value(Take.SIZE, RowSlot.SIZE),
-    "p": Value(Take.PRICE, RowSlot.PRICE),
-    "i": Value(Take.ID, RowSlot.ID_START),
+    "T": Value(ValueUse.INTEGER, RowSlot.MS),
+    "s": Value(ValueUse.SYMBOL, Slot.INSTRUMENT),
+    "S": Value(ValueUse.WORD, RowSlot.SIDE, words={"Buy": 1, "Sell": -1}),
+    "v": Value(ValueUse.SIZE, RowSlot.SIZE),
+    "p": Value(ValueUse.PRICE, RowSlot.PRICE),
+    "i": Value(ValueUse.ID, RowSlot.ID_START),
 }
 _KINDS = {"orderbook.200": DEPTH, "orderbook.1": TOP, "publicTrade": TRADES}
 _STREAM: Form = {
-    "topic": Value(Take.KIND, Slot.KIND, words=_KINDS, before="."),
-    "type": Value(Take.WORD, Slot.SNAPSHOT, words={"snapshot": 1, "delta": 0}),
-    "ts": Value(Take.INTEGER, Slot.MS),
-    "data": Value(Take.DATA, forms={DEPTH: _BOOK, TOP: _BOOK, TRADES: _TRADE}, listed=frozenset({TRADES})),
-    "cts": Value(Take.INTEGER, needed=False),
+    "topic": Value(ValueUse.KIND, Slot.KIND, words=_KINDS, before="."),
+    "type": Value(ValueUse.WORD, Slot.SNAPSHOT, words={"snapshot": 1, "delta": 0}),
+    "ts": Value(ValueUse.INTEGER, Slot.MS),
+    "data": Value(
+        ValueUse.DATA, forms={DEPTH: _BOOK, TOP: _BOOK, TRADES: _TRADE}, listed=frozenset({TRADES})
+    ),
+    "cts": Value(ValueUse.INTEGER, needed=False),
 }
 _CHANNELS = {topic: channel for channel, topic in _TOPICS.items()}
 _ABOUT = re.compile(rb'\{\s*"topic"\s*:\s*"([\w.]+)\.([\w-]+)"')
@@ -98,21 +100,23 @@ class BybitDialect:
         found = _ABOUT.match(raw)
         return None if found is None else (_CHANNELS.get(found[1].decode()), found[2].decode())
 
-    def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
+    def hear(
+        self, message: object, instruments: Mapping[str, Instrument], received_us: int
+    ) -> ControlMessage | None:
         if not isinstance(message, dict):
             return None
         if "topic" in message:
             topic = message["topic"]
             if isinstance(topic, str) and topic.startswith("kline."):
-                return Heard(tuple(_klines(topic, message, instruments, received_us)))
+                return ControlMessage(tuple(_klines(topic, message, instruments, received_us)))
             return None
         if message.get("success") is False:
-            return Heard(refused=str(message.get("ret_msg")))
+            return ControlMessage(refused=str(message.get("ret_msg")))
         if message.get("type") == "COMMAND_RESP":
             data = message.get("data")
             failed = data.get("failTopics") if isinstance(data, dict) else None
-            return Heard(refused=f"topics that failed: {failed}" if failed else "")
-        return Heard(unknown="op" not in message)
+            return ControlMessage(refused=f"topics that failed: {failed}" if failed else "")
+        return ControlMessage(unknown="op" not in message)
 
 
 def _klines(
@@ -139,7 +143,7 @@ def _klines(
 
 
 _HOSTS = Hosts("wss://stream.bybit.com", "https://api.bybit.com")
-_MANNERS = Manners(
+_MANNERS = RateRules(
     ping_every_s=20.0, ping_text='{"op":"ping"}', silence_s=45.0, lifetime_s=None, connects=500,
     connects_within_s=300.0, texts_per_s=10.0, streams=200,
 )  # fmt: skip
@@ -152,11 +156,11 @@ class Bybit:
     name: str
     category: str
     hosts: Hosts = _HOSTS
-    manners: Manners = _MANNERS
+    manners: RateRules = _MANNERS
     most_klines: int = 1000
     numbers_trades: bool = False
 
-    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
+    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
         """One for each `manners.streams` topics."""
         openings = []
         group: list[Subscription] = []
@@ -178,17 +182,17 @@ class Bybit:
             return f"kline.{interval_name(_INTERVALS, each.kline_us, self.name)}.{each.instrument.symbol}"
         return f"{_TOPICS[channel]}.{each.instrument.symbol}"
 
-    def _opening(self, topics: Sequence[str], group: Sequence[Subscription]) -> Opening:
+    def _opening(self, topics: Sequence[str], group: Sequence[Subscription]) -> StreamRequest:
         texts = tuple(
             _text("subscribe", topics[at : at + _ARGUMENTS_A_TEXT])
             for at in range(0, len(topics), _ARGUMENTS_A_TEXT)
         )
-        return Opening(f"/v5/public/{self.category}", texts, tuple(group))
+        return StreamRequest(f"/v5/public/{self.category}", texts, tuple(group))
 
-    def instruments_request(self, symbols: Sequence[str]) -> Request:
+    def instruments_request(self, symbols: Sequence[str]) -> RestRequest:
         """`instruments-info`, of one symbol or of the whole market."""
         which = f"symbol={symbols[0]}" if len(symbols) == 1 else "limit=1000"
-        return Request(f"/v5/market/instruments-info?category={self.category}&{which}")
+        return RestRequest(f"/v5/market/instruments-info?category={self.category}&{which}")
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
         """See the protocol."""
@@ -247,12 +251,14 @@ class Bybit:
             inverse=str(row.get("contractType", "")).startswith("Inverse"),
         )  # fmt: skip
 
-    def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
+    def klines_request(
+        self, instrument: Instrument, interval_us: int, end_us: int, limit: int
+    ) -> RestRequest:
         """`kline`."""
         name = interval_name(_INTERVALS, interval_us, self.name)
         check_limit(limit, self.most_klines)
         path = f"/v5/market/kline?category={self.category}&symbol={instrument.symbol}&interval={name}"
-        return Request(f"{path}&end={-(-end_us // 1000) - 1}&limit={limit}")
+        return RestRequest(f"{path}&end={-(-end_us // 1000) - 1}&limit={limit}")
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """The venue gives the newest first, and no count of trades."""
@@ -270,9 +276,9 @@ class Bybit:
         return klines
 
     @property
-    def time_request(self) -> Request:
+    def time_request(self) -> RestRequest:
         """`time`."""
-        return Request("/v5/market/time")
+        return RestRequest("/v5/market/time")
 
     def read_time(self, body: bytes) -> int:
         """Nanoseconds."""

@@ -18,7 +18,7 @@ from raysignal.engine.core.amounts import product
 from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
 from raysignal.engine.core.listings import Listing, OrderRules
 from raysignal.engine.core.market_events import Channel, Instrument, Kline
-from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Take, Value
+from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Value, ValueUse
 from raysignal.engine.market.venues.numbers import (
     DAY_US,
     HOUR_US,
@@ -34,9 +34,9 @@ from raysignal.engine.market.venues.numbers import (
     kline,
     part,
 )
-from raysignal.engine.market.venues.protocol import Hosts, Manners, Opening, Request, Subscription
+from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
 from raysignal.engine.market.venues.sequence import BEST, DEPTH, RESETTING_CHAIN, TRADES
-from raysignal.engine.market.venues.tracker import Heard, StreamTracker
+from raysignal.engine.market.venues.tracker import ControlMessage, StreamTracker
 
 # From six hours on the venue's plain bars begin at midnight in Hong Kong.
 _INTERVALS = {
@@ -54,39 +54,41 @@ _LEVELS_SHOWN = 400
 _CLOSING = "64008"  # the notice that the connection will be closed for an upgrade of the service
 
 _LEVELS: Form = {
-    "asks": Value(Take.ASKS),
-    "bids": Value(Take.BIDS),
-    "ts": Value(Take.INTEGER_TEXT, Slot.MS),
+    "asks": Value(ValueUse.ASKS),
+    "bids": Value(ValueUse.BIDS),
+    "ts": Value(ValueUse.INTEGER_TEXT, Slot.MS),
 }
 _BOOK: Form = {
     **_LEVELS,
-    "checksum": Value(Take.INTEGER, needed=False),
-    "prevSeqId": Value(Take.INTEGER, Slot.PREVIOUS),
-    "seqId": Value(Take.INTEGER, Slot.LAST),
+    "checksum": Value(ValueUse.INTEGER, needed=False),
+    "prevSeqId": Value(ValueUse.INTEGER, Slot.PREVIOUS),
+    "seqId": Value(ValueUse.INTEGER, Slot.LAST),
 }
-_BEST: Form = {**_LEVELS, "seqId": Value(Take.INTEGER, Slot.LAST)}
+_BEST: Form = {**_LEVELS, "seqId": Value(ValueUse.INTEGER, Slot.LAST)}
 _TRADE: Form = {
-    "tradeId": Value(Take.ID, RowSlot.ID_START),
-    "px": Value(Take.PRICE, RowSlot.PRICE),
-    "sz": Value(Take.SIZE, RowSlot.SIZE),
-    "side": Value(Take.WORD, RowSlot.SIDE, words={"buy": 1, "sell": -1}),
-    "ts": Value(Take.INTEGER_TEXT, RowSlot.MS),
+    "tradeId": Value(ValueUse.ID, RowSlot.ID_START),
+    "px": Value(ValueUse.PRICE, RowSlot.PRICE),
+    "sz": Value(ValueUse.SIZE, RowSlot.SIZE),
+    "side": Value(ValueUse.WORD, RowSlot.SIDE, words={"buy": 1, "sell": -1}),
+    "ts": Value(ValueUse.INTEGER_TEXT, RowSlot.MS),
 }
 _ARGUMENT: Form = {
-    "channel": Value(Take.KIND, Slot.KIND, words={"books": DEPTH, "trades": TRADES, "bbo-tbt": BEST}),
-    "instId": Value(Take.SYMBOL, Slot.INSTRUMENT),
+    "channel": Value(ValueUse.KIND, Slot.KIND, words={"books": DEPTH, "trades": TRADES, "bbo-tbt": BEST}),
+    "instId": Value(ValueUse.SYMBOL, Slot.INSTRUMENT),
 }
 _STREAM: Form = {
-    "arg": Value(Take.FORM, form=_ARGUMENT),
-    "action": Value(Take.WORD, Slot.SNAPSHOT, needed=False, words={"snapshot": 1, "update": 0}),
+    "arg": Value(ValueUse.FORM, form=_ARGUMENT),
+    "action": Value(ValueUse.WORD, Slot.SNAPSHOT, needed=False, words={"snapshot": 1, "update": 0}),
     "data": Value(
-        Take.DATA, forms={DEPTH: _BOOK, TRADES: _TRADE, BEST: _BEST}, listed=frozenset({DEPTH, TRADES, BEST})
+        ValueUse.DATA,
+        forms={DEPTH: _BOOK, TRADES: _TRADE, BEST: _BEST},
+        listed=frozenset({DEPTH, TRADES, BEST}),
     ),
 }
 # The answer's `data` is listed like the stream's; `code` stands before it and plays the kind.
 _SNAPSHOT: Form = {
-    "code": Value(Take.KIND, Slot.KIND, words={"0": DEPTH}),
-    "data": Value(Take.DATA, forms={DEPTH: _BEST}, listed=frozenset({DEPTH})),
+    "code": Value(ValueUse.KIND, Slot.KIND, words={"0": DEPTH}),
+    "data": Value(ValueUse.DATA, forms={DEPTH: _BEST}, listed=frozenset({DEPTH})),
 }
 _KNOWN_CHANNELS = {name: channel for channel, name in _CHANNELS.items()}
 _ABOUT = re.compile(rb'\{\s*"arg"\s*:\s*\{\s*"channel"\s*:\s*"([\w-]+)"\s*,\s*"instId"\s*:\s*"([\w-]+)"')
@@ -111,8 +113,8 @@ class OkxDialect:
     def depth(self) -> Form:
         return _SNAPSHOT
 
-    def depth_request(self, instrument: Instrument) -> Request:
-        return Request(f"/api/v5/market/books?instId={instrument.symbol}&sz={self.levels}")
+    def depth_request(self, instrument: Instrument) -> RestRequest:
+        return RestRequest(f"/api/v5/market/books?instId={instrument.symbol}&sz={self.levels}")
 
     def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:
         argument = {"channel": "books", "instId": instrument.symbol}
@@ -122,7 +124,9 @@ class OkxDialect:
         found = _ABOUT.match(raw)
         return None if found is None else (_KNOWN_CHANNELS.get(found[1].decode()), found[2].decode())
 
-    def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
+    def hear(
+        self, message: object, instruments: Mapping[str, Instrument], received_us: int
+    ) -> ControlMessage | None:
         if not isinstance(message, dict):
             return None
         argument = message.get("arg")
@@ -131,19 +135,19 @@ class OkxDialect:
             return _hear_event(message, argument, channel)
         if not isinstance(channel, str) or not channel.startswith("candle"):
             return None
-        return Heard(
+        return ControlMessage(
             tuple(_klines(channel, part(argument, "instId"), part(message, "data"), instruments, received_us))
         )
 
 
-def _hear_event(message: Mapping[str, object], argument: object, channel: object) -> Heard:
+def _hear_event(message: Mapping[str, object], argument: object, channel: object) -> ControlMessage:
     """A message about the connection or a subscription, and not of a stream."""
     event, code = message.get("event"), message.get("code")
     if event == "error":
-        return Heard(refused=f"{code}: {message.get('msg')}")
+        return ControlMessage(refused=f"{code}: {message.get('msg')}")
     if event == "subscribe" and channel == "books":
-        return Heard(follows=str(part(argument, "instId")))
-    return Heard(closing=event == "notice" and str(code) == _CLOSING, unknown=event is None)
+        return ControlMessage(follows=str(part(argument, "instId")))
+    return ControlMessage(closing=event == "notice" and str(code) == _CLOSING, unknown=event is None)
 
 
 def _klines(
@@ -173,7 +177,7 @@ def _type_of(symbol: str) -> str:
 
 _HOSTS = Hosts("wss://ws.okx.com:8443", "https://www.okx.com")
 # A connection that hears nothing for 30 s is ended by the venue.
-_MANNERS = Manners(
+_MANNERS = RateRules(
     ping_every_s=20.0, ping_text="ping", silence_s=45.0, lifetime_s=None, connects=3, connects_within_s=1.0,
     texts_per_s=3.0, streams=240,
 )  # fmt: skip
@@ -185,11 +189,11 @@ class Okx:
 
     name: str = "okx"
     hosts: Hosts = _HOSTS
-    manners: Manners = _MANNERS
+    manners: RateRules = _MANNERS
     most_klines: int = 100
     numbers_trades: bool = False
 
-    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
+    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
         """Books, trades and best prices at one address, klines at another."""
         openings = []
         for path, channels in _PATHS.items():
@@ -217,13 +221,13 @@ class Okx:
             return f"candle{interval_name(_INTERVALS, interval_us, self.name)}"
         return _CHANNELS[channel]
 
-    def instruments_request(self, symbols: Sequence[str]) -> Request:
+    def instruments_request(self, symbols: Sequence[str]) -> RestRequest:
         """All instruments of one type; `InvalidField` for symbols of several."""
         kinds = {_type_of(symbol) for symbol in symbols}
         if len(kinds) != 1:
             raise InvalidField("symbols", list(symbols), "symbols of one type: spot, swaps or futures")
         one = f"&instId={symbols[0]}" if len(symbols) == 1 else ""
-        return Request(f"/api/v5/public/instruments?instType={kinds.pop()}{one}")
+        return RestRequest(f"/api/v5/public/instruments?instType={kinds.pop()}{one}")
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
         """Sizes of swaps and futures are contracts, linear or inverse as `ctType` says."""
@@ -265,12 +269,14 @@ class Okx:
             raise UnreadableInput(f"{symbol}: a contract without a size")
         return Instrument(self.name, symbol, prices, sizes, size, kind == "inverse")
 
-    def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
+    def klines_request(
+        self, instrument: Instrument, interval_us: int, end_us: int, limit: int
+    ) -> RestRequest:
         """`history-candles`."""
         name = interval_name(_INTERVALS, interval_us, self.name)
         check_limit(limit, self.most_klines)
         path = f"/api/v5/market/history-candles?instId={instrument.symbol}&bar={name}"
-        return Request(f"{path}&after={-(-end_us // 1000)}&limit={limit}")
+        return RestRequest(f"{path}&after={-(-end_us // 1000)}&limit={limit}")
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """The venue gives the newest first."""
@@ -290,9 +296,9 @@ class Okx:
         raise UnreadableInput(said)
 
     @property
-    def time_request(self) -> Request:
+    def time_request(self) -> RestRequest:
         """`time`."""
-        return Request("/api/v5/public/time")
+        return RestRequest("/api/v5/public/time")
 
     def read_time(self, body: bytes) -> int:
         """Milliseconds."""
@@ -303,12 +309,14 @@ class Okx:
         return StreamTracker(OkxDialect(), subscriptions)
 
 
-def _opening(path: str, arguments: Sequence[Mapping[str, str]], group: Sequence[Subscription]) -> Opening:
+def _opening(
+    path: str, arguments: Sequence[Mapping[str, str]], group: Sequence[Subscription]
+) -> StreamRequest:
     texts = tuple(
         _text("subscribe", arguments[at : at + _ARGUMENTS_A_TEXT])
         for at in range(0, len(arguments), _ARGUMENTS_A_TEXT)
     )
-    return Opening(path, texts, tuple(group))
+    return StreamRequest(path, texts, tuple(group))
 
 
 OKX = Okx()

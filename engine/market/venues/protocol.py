@@ -36,7 +36,7 @@ class Hosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Opening:
+class StreamRequest:
     """One connection: the path (with query) of the WebSocket, and the texts to send once it is open.
 
     Attributes:
@@ -50,7 +50,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RestRequest:
     """A GET to the venue's REST side: path with query; its weight in the venue's own count of requests."""
 
     path: str
@@ -58,7 +58,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class RateRules:
     """What the venue asks of those who connect.
 
     Attributes:
@@ -83,7 +83,7 @@ class Manners:
 
 
 @dataclass(frozen=True, slots=True)
-class Want:
+class ResyncRequest:
     """What a tracker needs to be in sync again, besides time.
 
     Attributes:
@@ -92,7 +92,7 @@ class Want:
     """
 
     instrument: Instrument
-    request: Request | None = None
+    request: RestRequest | None = None
     texts: tuple[str, ...] = ()
 
 
@@ -106,9 +106,9 @@ class Tracker(Protocol):
         """
 
     def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
-        """The answer to a `Want.request`. One older than what is buffered wants another."""
+        """The answer to a `ResyncRequest.request`. One older than what is buffered wants another."""
 
-    def wants(self) -> Sequence[Want]:
+    def wants(self) -> Sequence[ResyncRequest]:
         """What is needed now; each want is given once, until it is answered or lost again.
 
         A snapshot is asked for when the first change has come, so that it is not older than the stream; a request
@@ -116,7 +116,7 @@ class Tracker(Protocol):
         """
 
     def disconnected(self, received_us: int) -> Sequence[Event]:
-        """The connection is gone: every book is lost, trades are missed, and what `Opening` brings begins anew."""
+        """The connection is gone: books are lost, trades are missed, what `StreamRequest` brings begins anew."""
 
     def in_sync(self, instrument: Instrument) -> bool:
         """Whether the book is whole."""
@@ -160,13 +160,13 @@ class Venue(Protocol):
         """The venue's public addresses."""
 
     @property
-    def manners(self) -> Manners:
-        """See `Manners`."""
+    def manners(self) -> RateRules:
+        """See `RateRules`."""
 
-    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[Opening, ...]:
+    def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
         """The connections that bring these, each with a tracker of its own; `manners.streams` is kept."""
 
-    def instruments_request(self, symbols: Sequence[str]) -> Request:
+    def instruments_request(self, symbols: Sequence[str]) -> RestRequest:
         """Asks how these symbols' numbers are written."""
 
     def read_instruments(self, symbols: Sequence[str], body: bytes) -> list[Instrument]:
@@ -187,7 +187,9 @@ class Venue(Protocol):
     def most_klines(self) -> int:
         """How many klines one answer holds at most."""
 
-    def klines_request(self, instrument: Instrument, interval_us: int, end_us: int, limit: int) -> Request:
+    def klines_request(
+        self, instrument: Instrument, interval_us: int, end_us: int, limit: int
+    ) -> RestRequest:
         """Asks for the last `limit` klines that open before `end_us`.
 
         `InvalidField` for an interval it has not, and for more than `most_klines`: ask again with an earlier end.
@@ -197,11 +199,11 @@ class Venue(Protocol):
         """The answer to it, oldest first; `closed` says which can no longer change at `now_us`."""
 
     @property
-    def time_request(self) -> Request:
+    def time_request(self) -> RestRequest:
         """Asks what time it is there."""
 
     def read_time(self, body: bytes) -> int:
         """The answer to it, UTC microseconds; `UnreadableInput` for a body that is none."""
 
     def tracker(self, subscriptions: Sequence[Subscription]) -> Tracker:
-        """The state of one connection, made for the subscriptions of an `Opening` (or of a recording)."""
+        """The state of one connection, made for the subscriptions of an `StreamRequest` (or of a recording)."""

@@ -27,10 +27,10 @@ from raysignal.engine.core.market_events import (
     Trade,
     TradesLost,
 )
-from raysignal.engine.market.books import ASK, BID, HEAD, LAST, STATE, OrderBook, Shelf
+from raysignal.engine.market.books import ASK, BID, HEAD, LAST, STATE, BookSet, OrderBook
 from raysignal.engine.market.reader import READ, ROWS_AT, Reader, decode, read
 from raysignal.engine.market.shapes import ROW_SLOTS, Elsewhere, Form, RowSlot, Slot, Symbol
-from raysignal.engine.market.venues.protocol import Request, Subscription, Want
+from raysignal.engine.market.venues.protocol import RestRequest, ResyncRequest, Subscription
 from raysignal.engine.market.venues.sequence import (
     BEAT,
     CHANGED,
@@ -69,7 +69,7 @@ MOST_WAITING_BYTES = 8 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ControlMessage:
     """A message that is no change, trade or quote.
 
     Attributes:
@@ -106,13 +106,15 @@ class Dialect(Protocol):
     def depth(self) -> Form | None:
         """The answer to `depth_request`; None: snapshots come by the stream alone."""
 
-    def depth_request(self, instrument: Instrument) -> Request | None:
+    def depth_request(self, instrument: Instrument) -> RestRequest | None:
         """Asks for a snapshot."""
 
     def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:
         """What to send for a snapshot by the stream; nothing where it comes by `depth_request`."""
 
-    def hear(self, message: object, instruments: Mapping[str, Instrument], received_us: int) -> Heard | None:
+    def hear(
+        self, message: object, instruments: Mapping[str, Instrument], received_us: int
+    ) -> ControlMessage | None:
         """A decoded message that is none of the forms'; None: it is for them. `UnreadableInput`: it is neither."""
 
     def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
@@ -138,7 +140,7 @@ class StreamTracker:
         self._reader = Reader(roots, symbols)
         # Books of depth 1, for venues that say the best prices so, stand behind the others.
         self._tops = len(self._instruments)
-        self._shelf = Shelf(self._instruments * 2)
+        self._shelf = BookSet(self._instruments * 2)
         self._depths = [row for row, each in enumerate(subscriptions) if Channel.DEPTH in each.channels]
         self._traded = [each.instrument for each in subscriptions if Channel.TRADES in each.channels]
         for row in range(self._tops):
@@ -151,7 +153,7 @@ class StreamTracker:
         self._acknowledged = [False] * self._tops
         self._were_whole: set[int] = set()
         self._lost_before: set[int] = set()
-        self._wants: list[Want] = []
+        self._wants: list[ResyncRequest] = []
         self._messages = self._events = self._messages_before = 0
         self._counts = dict.fromkeys(COUNTS, 0)
         # Lowest bid and highest ask that are known of each book, and the best prices that are too near to them.
@@ -195,7 +197,7 @@ class StreamTracker:
         return self._finish(found, raw, raw, received_us)
 
     def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
-        """The answer to a `Want.request`."""
+        """The answer to a `ResyncRequest.request`."""
         row = self._rows[instrument.symbol]
         if self._shelf.heads[HEAD * row + STATE] != LOST and row not in self._refreshing:
             return ()  # it came too late: the stream has brought one
@@ -229,7 +231,7 @@ class StreamTracker:
                 found = again
         return self._changed(found, row, b"", received_us)
 
-    def wants(self) -> Sequence[Want]:
+    def wants(self) -> Sequence[ResyncRequest]:
         """What is needed now."""
         wants, self._wants = self._wants, []
         return wants
@@ -290,7 +292,7 @@ class StreamTracker:
         self._reader.put(record)
         return self._finish(self._settle(), raw, record.text, received_us)
 
-    def _heard(self, heard: Heard) -> Sequence[Event]:
+    def _heard(self, heard: ControlMessage) -> Sequence[Event]:
         if heard.refused:
             self._counts["refused"] += 1
             self.last_refusal = heard.refused
@@ -509,9 +511,9 @@ class StreamTracker:
         self._events += 1
         return (BookLost(self._instruments[row], reason, expected, came, received_us),)
 
-    def _texts(self, row: int) -> list[Want]:
+    def _texts(self, row: int) -> list[ResyncRequest]:
         texts = self._dialect.resubscribe(self._instruments[row])
-        return [Want(self._instruments[row], texts=texts)] if texts else []
+        return [ResyncRequest(self._instruments[row], texts=texts)] if texts else []
 
     def _wait(self, row: int, raw: bytes) -> None:
         """A change that a snapshot has to come before."""
@@ -528,7 +530,7 @@ class StreamTracker:
     def _ask(self, row: int) -> None:
         instrument = self._instruments[row]
         self._asked[row] = True
-        self._wants.append(Want(instrument, request=self._dialect.depth_request(instrument)))
+        self._wants.append(ResyncRequest(instrument, request=self._dialect.depth_request(instrument)))
 
     def _keep(self, row: int, raw: bytes) -> None:
         """Keep a change; the oldest go when there are too many, and then no snapshot from before them is used."""

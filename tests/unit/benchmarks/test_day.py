@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.day import START_US, Day, Terms, figures_of, judged
-from raysignal.engine.core.orders import Kind, State
+from raysignal.engine.core.orders import OrderState, OrderType
 
 MINUTES = 30
 
@@ -27,9 +27,11 @@ def day_of(tmp_path: Path) -> Iterator[Callable[[Terms], Day]]:
         day.close()
 
 
-@pytest.mark.parametrize(("venue", "kind"), [("binance-usdm", Kind.MARKET), ("binance", Kind.LIMIT)])
+@pytest.mark.parametrize(
+    ("venue", "kind"), [("binance-usdm", OrderType.MARKET), ("binance", OrderType.LIMIT)]
+)
 def test_no_bar_is_lost_and_the_orders_stored_are_the_exchanges(
-    day_of: Callable[[Terms], Day], venue: str, kind: Kind
+    day_of: Callable[[Terms], Day], venue: str, kind: OrderType
 ) -> None:
     day = day_of(Terms(MINUTES, venue, seed=1, mean_s=20.0, kind=kind, regime_s=200.0))
     figures = judged(day)
@@ -37,7 +39,7 @@ def test_no_bar_is_lost_and_the_orders_stored_are_the_exchanges(
     assert len(day.exchange.orders.done) == 12
     assert day.station.status()["bars_mended"] >= 3
     assert day.station.status()["crossovers_restarted"] == 0
-    assert [each.state for each in day.orders.orders()].count(State.FILLED) >= 2
+    assert [each.state for each in day.orders.orders()].count(OrderState.FILLED) >= 2
     assert len(day.oracle) == MINUTES
 
 

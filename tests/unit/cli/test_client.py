@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import pytest
 
-from raysignal.cli.client import Client, ServiceError
+from raysignal.cli.client import ServiceClient, ServiceError
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LateSignal, NotFound, RowErrors, StoreUnavailable, Unauthorized
 from raysignal.engine.core.policy import Policy
@@ -28,7 +28,7 @@ def answering(handler, *, key=None, pauses=None):
             lambda request: ok() if request.url.path == "/healthz" else handler(request)
         )
         clock = lambda: float(sum(pauses))  # noqa: E731 - one line of a fake
-        async with Client.open(
+        async with ServiceClient.open(
             "http://x:1", api_key=key, clock=clock, sleep=sleep, transport=transport
         ) as client:
             return await work(client)
@@ -91,7 +91,9 @@ def test_nobody_there_is_said_at_once_with_what_to_do():
 
     async def drive():
         transport = httpx.MockTransport(refuse)
-        async with Client.open("x:1", api_key=None, clock=float, sleep=asyncio.sleep, transport=transport):
+        async with ServiceClient.open(
+            "x:1", api_key=None, clock=float, sleep=asyncio.sleep, transport=transport
+        ):
             pass
 
     with pytest.raises(ServiceError, match=r"no service answers at http://x:1 .*raysignal serve"):
@@ -103,7 +105,7 @@ def test_something_else_that_answers_there_is_no_service():
         transport = httpx.MockTransport(
             lambda _: httpx.Response(200, text="<html>", headers={"content-type": "text/html"})
         )
-        async with Client.open(
+        async with ServiceClient.open(
             "http://x:1", api_key=None, clock=float, sleep=asyncio.sleep, transport=transport
         ):
             pass
@@ -165,7 +167,7 @@ def test_a_portfolio_that_is_there_keeps_its_policy_when_none_is_said():
 @pytest.mark.parametrize("url", ["nonsense://x", "http://x:port", "ftp://x"])
 def test_what_is_no_address_is_said_so(url):
     async def drive():
-        async with Client.open(url, api_key=None, clock=float, sleep=asyncio.sleep):
+        async with ServiceClient.open(url, api_key=None, clock=float, sleep=asyncio.sleep):
             pass
 
     with pytest.raises(ServiceError, match="is no address of a service"):

@@ -12,7 +12,7 @@ from raysignal.cli.main import app
 from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output
 from raysignal.cli.stream import read_stream
-from raysignal.cli.trials import Questions, Rules, cassette_beside, chosen_arms, configured_trial
+from raysignal.cli.trials import ArmOptions, ModelOptions, cassette_beside, chosen_arms, configured_trial
 from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError, SettingsError
 from raysignal.engine.journal.stores import open_stores
 from raysignal.experiments.arms import ARMS, Trial, stream_of
@@ -201,37 +201,37 @@ def test_help_is_that_of_the_comparison_and_leads_to_the_plan():
 
 
 def test_all_arms_but_the_model_run_without_a_key_and_all_with_one(monkeypatch):
-    assert chosen_arms(Rules(), Questions()) == WITHOUT_MODEL
-    assert "the gate decides alone" in Questions().sentence(asked=False, signals=10)
+    assert chosen_arms(ArmOptions(), ModelOptions()) == WITHOUT_MODEL
+    assert "the gate decides alone" in ModelOptions().sentence(asked=False, signals=10)
     monkeypatch.setenv("GEMINI_API_KEY", "hunter2")
-    assert chosen_arms(Rules(), Questions()) == ARMS
-    assert chosen_arms(Rules(arms="canary, baseline"), Questions()) == ("baseline", "canary")
-    assert "left out by --arms" in Questions().sentence(asked=False, signals=10)
+    assert chosen_arms(ArmOptions(), ModelOptions()) == ARMS
+    assert chosen_arms(ArmOptions(arms="canary, baseline"), ModelOptions()) == ("baseline", "canary")
+    assert "left out by --arms" in ModelOptions().sentence(asked=False, signals=10)
 
 
 def test_a_model_on_this_machine_needs_no_key():
     with Loopback() as loopback:
-        questions = Questions(url=loopback.url)
-        assert chosen_arms(Rules(), questions) == ARMS
+        questions = ModelOptions(url=loopback.url)
+        assert chosen_arms(ArmOptions(), questions) == ARMS
         assert "at most 10 calls, on this machine" in questions.sentence(asked=True, signals=10)
 
 
 def test_a_model_elsewhere_needs_one():
     with pytest.raises(SettingsError, match="--gemini-url needs somebody to ask"):
-        chosen_arms(Rules(), Questions(url="https://models.example"))
+        chosen_arms(ArmOptions(), ModelOptions(url="https://models.example"))
 
 
 def test_the_highest_cost_is_said_where_the_price_is_known(monkeypatch):
     monkeypatch.setenv("GOOGLE_API_KEY", "hunter2")
-    said = Questions(model="gemini-2.5-flash-lite", budget=1_000).sentence(asked=True, signals=5_000)
+    said = ModelOptions(model="gemini-2.5-flash-lite", budget=1_000).sentence(asked=True, signals=5_000)
     assert "at most 1,000 calls, roughly 1.22 USD" in said
-    assert "at most 7 calls" in Questions().sentence(asked=True, signals=7)
-    assert "price is not known" in Questions(model="gemini-9").sentence(asked=True, signals=7)
+    assert "at most 7 calls" in ModelOptions().sentence(asked=True, signals=7)
+    assert "price is not known" in ModelOptions(model="gemini-9").sentence(asked=True, signals=7)
 
 
 def test_a_key_is_never_shown(monkeypatch):
     monkeypatch.setenv("GOOGLE_API_KEY", "hunter2")
-    asking = Questions().asking()
+    asking = ModelOptions().asking()
     assert asking.api_key == "hunter2"
     assert "hunter2" not in repr(asking)
     assert "hunter2" not in json.dumps(Comparison(arms=ARMS, asking=asking).config())
@@ -241,10 +241,10 @@ def test_a_replay_has_neither_key_nor_server(monkeypatch, tmp_path):
     monkeypatch.setenv("GOOGLE_API_KEY", "hunter2")
     cassette = tmp_path / "calls.ndjson"
     cassette.touch()
-    asking = Questions(replay=cassette).asking()
+    asking = ModelOptions(replay=cassette).asking()
     assert (asking.api_key, asking.mode, asking.cassette) == (None, "replay", cassette)
     with pytest.raises(NotFound, match="is no file"):
-        Questions(replay=tmp_path / "absent")
+        ModelOptions(replay=tmp_path / "absent")
 
 
 def test_calls_are_recorded_in_the_run_or_on_this_machine(monkeypatch, tmp_path):
@@ -255,15 +255,17 @@ def test_calls_are_recorded_in_the_run_or_on_this_machine(monkeypatch, tmp_path)
 
 
 def test_rules_become_those_of_the_trial():
-    rules = Rules({"fee_bps": 4.0}, "90m", "1m", None, {"against": 0.8, "least": 5.0}, neighbours=10, seed=3)
+    rules = ArmOptions(
+        {"fee_bps": 4.0}, "90m", "1m", None, {"against": 0.8, "least": 5.0}, neighbours=10, seed=3
+    )
     trial = rules.trial()
     assert (trial.policy.fee_bps, trial.seed) == (4.0, 3)
     assert (trial.rules.horizon.time_us, trial.rules.horizon.lag_us) == (5_400_000_000, 60_000_000)
     assert (trial.rules.gate.against, trial.rules.gate.least, trial.rules.gate.grey) == (0.8, 5.0, 0.75)
     assert (trial.rules.recall.neighbours, trial.rules.recall.least) == (10, 10)
-    assert Rules().trial() == Trial()
+    assert ArmOptions().trial() == Trial()
     with pytest.raises(InvalidField, match="horizon"):
-        Rules(horizon="").trial()
+        ArmOptions(horizon="").trial()
 
 
 def test_what_is_not_said_is_as_it_is_configured_for_the_service():
@@ -272,10 +274,10 @@ def test_what_is_not_said_is_as_it_is_configured_for_the_service():
         gate_against=0.8, gate_least=7.0, neighbours=90, breaker_limit_bps=-4.0,
     )  # fmt: skip
     base = configured_trial(settings)
-    trial = Rules({"slippage_bps": 1.0}, neighbours=80, base=base).trial()
+    trial = ArmOptions({"slippage_bps": 1.0}, neighbours=80, base=base).trial()
     assert (trial.policy.fee_bps, trial.policy.slippage_bps, trial.policy.side) == (3.0, 1.0, "long-short")
     assert trial.rules.horizon == Horizon.parse("90m", lag_us=60_000_000)
     assert (trial.rules.gate.against, trial.rules.gate.least, trial.rules.recall.neighbours) == (0.8, 7.0, 80)
     assert trial.breaker is not None
     assert trial.breaker.limit_bps == -4.0
-    assert Rules(horizon="3b", base=base).trial().rules.horizon == Horizon.parse("3b", lag_us=60_000_000)
+    assert ArmOptions(horizon="3b", base=base).trial().rules.horizon == Horizon.parse("3b", lag_us=60_000_000)

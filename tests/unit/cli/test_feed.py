@@ -7,13 +7,13 @@ import pytest
 import typer
 
 from raysignal.cli import feed_job
-from raysignal.cli.feed_job import Job, Market, failure_of, follow_until_told
+from raysignal.cli.feed_job import FeedConfig, FollowedMarket, failure_of, follow_until_told
 from raysignal.cli.output import Output
-from raysignal.engine.market.monitoring.health import Health, State
+from raysignal.engine.market.monitoring.health import FeedState, Health
 from raysignal.runtime.settings import Settings
 
 
-def status(state: State, reason: str = "", trouble: str | None = None) -> dict[str, Any]:
+def status(state: FeedState, reason: str = "", trouble: str | None = None) -> dict[str, Any]:
     return {
         "name": "okx:BTC-USDT",
         "health": Health(state, reason, 0.0).as_dict(),
@@ -28,13 +28,19 @@ FULL = "bars and signals are not kept: database or disk is full"
 @pytest.mark.parametrize(
     ("shown", "failure"),
     [
-        (status(State.READY), ""),
-        (status(State.STALE, "not in sync: BTC-USDT"), ""),  # being mended, as always now and then
-        (status(State.STALE, FULL, FULL), f"okx:BTC-USDT: {FULL}"),
-        (status(State.READY, "", "orders wait: [a difference]"), "okx:BTC-USDT: orders wait: [a difference]"),
-        (status(State.STARTING, "not in sync: BTC-USDT"), "okx:BTC-USDT is starting: not in sync: BTC-USDT"),
-        (status(State.FAILED, "no answer"), "okx:BTC-USDT is failed: no answer"),
-        (status(State.DEAD, "no answer"), "okx:BTC-USDT is dead: no answer"),
+        (status(FeedState.READY), ""),
+        (status(FeedState.STALE, "not in sync: BTC-USDT"), ""),  # being mended, as always now and then
+        (status(FeedState.STALE, FULL, FULL), f"okx:BTC-USDT: {FULL}"),
+        (
+            status(FeedState.READY, "", "orders wait: [a difference]"),
+            "okx:BTC-USDT: orders wait: [a difference]",
+        ),
+        (
+            status(FeedState.STARTING, "not in sync: BTC-USDT"),
+            "okx:BTC-USDT is starting: not in sync: BTC-USDT",
+        ),
+        (status(FeedState.FAILED, "no answer"), "okx:BTC-USDT is failed: no answer"),
+        (status(FeedState.DEAD, "no answer"), "okx:BTC-USDT is dead: no answer"),
     ],
 )
 def test_a_feed_that_did_not_do_what_was_asked_for_ends_with_its_reason_and_status_1(
@@ -48,7 +54,7 @@ def test_a_feed_that_did_not_do_what_was_asked_for_ends_with_its_reason_and_stat
         return [shown]
 
     monkeypatch.setattr(feed_job, "_follow_until_told", followed)
-    job = Job(Settings(store=tmp_path.as_uri(), _env_file=None), Market(), None, None, None)
+    job = FeedConfig(Settings(store=tmp_path.as_uri(), _env_file=None), FollowedMarket(), None, None, None)
     assert failure_of(shown) == failure
     if not failure:
         follow_until_told(job, Output(as_json=True))

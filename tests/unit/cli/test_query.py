@@ -12,7 +12,7 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 
 HOUR_US = 3_600_000_000
 
@@ -24,7 +24,7 @@ def store(tmp_path):
     stores = open_stores(url)
     shard = Shard.open(
         stores.journal_store("shard-0"), stores.blobs, prefix="state/shard-0",
-        cache_dir=tmp_path / "cache", limits=Limits(), policies={"baseline": Policy(fee_bps=0.0)},
+        cache_dir=tmp_path / "cache", limits=ShardLimits(), policies={"baseline": Policy(fee_bps=0.0)},
     )  # fmt: skip
     signals = [
         Signal("BTC", HOUR_US, Action.BUY, 100.0, features={"mood": "calm"}),

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from raysignal.cli.files import SignalFile
-from raysignal.cli.replaying import Pace, Plan, replay_file
-from raysignal.cli.ways import Sent
+from raysignal.cli.files import CheckedSignalFile
+from raysignal.cli.replaying import ReplayOptions, ReplayPace, replay_file
+from raysignal.cli.ways import SendResult
 from raysignal.engine.intake import Reading
 
 STEP_US = 600_000_000
@@ -39,8 +39,8 @@ class Recorder:
         refused = [row for row in rows if row in self.refusing]
         errors = [{"row": row} for row in refused]
         if refused and not skip:
-            return Sent(refused=len(refused), errors=errors)
-        return Sent(accepted=len(rows) - len(refused), refused=len(refused), errors=errors)
+            return SendResult(refused=len(refused), errors=errors)
+        return SendResult(accepted=len(rows) - len(refused), refused=len(refused), errors=errors)
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Time:
 def file_of(tmp_path, lines):
     path = tmp_path / "signals.csv"
     path.write_text("timestamp,price,signal\n" + "\n".join(lines) + "\n")
-    return SignalFile.survey(path, Reading())
+    return CheckedSignalFile.survey(path, Reading())
 
 
 def ten_rows(tmp_path):
@@ -74,9 +74,9 @@ def ten_rows(tmp_path):
 def replay(file, way, *, one_by_one=False, batch_rows=4, skip=False, speed=None, time=None):
     time = time or Time()
     told = []
-    plan = Plan("baseline", one_by_one, batch_rows, skip, accept_price_jump=True)
+    plan = ReplayOptions("baseline", one_by_one, batch_rows, skip, accept_price_jump=True)
     tally = asyncio.run(
-        replay_file(file, way, plan, Pace(speed, time.read, time.sleep), advanced=told.append)
+        replay_file(file, way, plan, ReplayPace(speed, time.read, time.sleep), advanced=told.append)
     )
     return tally, told
 
@@ -140,7 +140,7 @@ def test_in_scaled_time_each_signal_waits_for_its_turn(tmp_path):
 
 def test_time_that_sending_took_is_not_waited_for_again():
     time = Time()
-    pace = Pace(1.0, time.read, time.sleep)
+    pace = ReplayPace(1.0, time.read, time.sleep)
 
     async def drive():
         await pace.turn_of(0)

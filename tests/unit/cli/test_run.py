@@ -12,14 +12,14 @@ from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.receipts import Standing
+from raysignal.engine.portfolio.receipts import PortfolioStatus
 
 
 def standing():
     policy = Policy()
     account = Ledger(policy).account
     assert len(account) == ACCOUNT_SIZE
-    return Standing("baseline", policy, (), 0, None, 1, account).as_dict()
+    return PortfolioStatus("baseline", policy, (), 0, None, 1, account).as_dict()
 
 
 def test_the_results_go_to_the_first_number_that_is_free(tmp_path):

@@ -7,10 +7,10 @@ import pytest
 
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
-from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.evidence import RecallOptions
 from raysignal.agents.override.gate import REASONS, GateRules
 from raysignal.agents.override.outcomes import Horizon
-from raysignal.agents.verdicts import By, Reason, Verdict, decided
+from raysignal.agents.verdicts import DecidedBy, Reason, Verdict, decided
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
@@ -22,7 +22,7 @@ from raysignal.experiments.arms import Trial
 MINUTE = 60_000_000
 EAGER = AgentRules(
     horizon=Horizon.parse("2b"),
-    recall=Recall(neighbours=20, least=10, part=0.2, prior=5.0),
+    recall=RecallOptions(neighbours=20, least=10, part=0.2, prior=5.0),
     gate=GateRules(least=5.0, against=0.8, grey=0.6),
 )
 TRIAL = Trial(policy=Policy(side="long-short"), rules=EAGER, breaker=None, seed=3)
@@ -69,7 +69,7 @@ def test_the_gate_overrules_mostly_where_signals_are_wrong_and_never_a_hold(batc
     assert overruled[bad & later].mean() > 5 * overruled[~bad & later].mean()
     assert not overruled[batch.action == 0].any()
     assert {REASONS[code] for code in done.reason[batch.action == 0]} == {Reason.HOLD_SIGNAL}
-    assert set(done.by[overruled].tolist()) == {int(By.GATE)}
+    assert set(done.by[overruled].tolist()) == {int(DecidedBy.GATE)}
 
 
 def test_lots_overrule_as_many_of_each_kind_and_other_signals(batch):

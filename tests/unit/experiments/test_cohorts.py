@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raysignal.agents.override.accuracy import FEWEST
-from raysignal.agents.override.worth import Worth
+from raysignal.agents.override.worth import VerdictPayoff
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.cohorts import accuracy_of
 from tests.support.experiment_streams import a_stream
@@ -14,7 +14,7 @@ def scored(side):
     """Three BUYs that are followed by +10, +20 and -30 bp, and two SELLs by -10 and +40 bp."""
     action, move = np.array([1, 1, 1, -1, -1], np.int8), np.array([10.0, 20.0, -30.0, -10.0, 40.0])
     policy = Policy(side=side)
-    gross, net = Worth(policy).verdicts(action, move)
+    gross, net = VerdictPayoff(policy).verdicts(action, move)
     return replace(
         a_stream(5, symbols=("BTC",)), action=action, gross_bps=gross, net_bps=net, judged=np.ones(5, np.bool_),
         right=action * move > 0.0, policy=policy,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.agents.override.worth import Worth
+from raysignal.agents.override.worth import VerdictPayoff
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.earnings import (
@@ -32,7 +32,7 @@ def a_market(prices, actions, **policy):
 def scored(action, moves_bps, **policy):
     """A stream of signals with these actions, whose prices then move so far."""
     worth, side = Policy(**policy), np.array(action, np.int8)
-    gross, net = Worth(worth).verdicts(side, np.array(moves_bps, float))
+    gross, net = VerdictPayoff(worth).verdicts(side, np.array(moves_bps, float))
     stream = a_market([100.0] * len(side), side, **policy)
     return replace(stream, gross_bps=gross, net_bps=net, judged=np.ones(len(side), np.bool_))
 
@@ -78,7 +78,7 @@ def test_at_the_break_even_fee_trades_earn_nothing_on_average(moves, sides, slip
     fee = trades_break_even_fee_bps(gross[side > 0], gross[side < 0], slippage_bps=slippage)
     if fee is not None and fee <= MOST_FEE_BPS:
         policy = Policy(fee_bps=fee, slippage_bps=slippage, side="long-short")
-        _, net = Worth(policy).verdicts(side, moves)
+        _, net = VerdictPayoff(policy).verdicts(side, moves)
         assert net[:, Verdict.APPROVE].mean() == pytest.approx(0.0, abs=1e-6)
 
 

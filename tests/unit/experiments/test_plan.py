@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.override.worth import Worth
+from raysignal.agents.override.worth import VerdictPayoff
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.paired import Judgment, assess
@@ -52,7 +52,7 @@ def test_under_long_flat_only_buys_can_be_held_with_effect_and_it_takes_twice_th
     strata = strata_of(np.zeros(n, np.int32), side)
 
     def held(policy_side):
-        _, net = Worth(Policy(side=policy_side, fee_bps=10.0)).verdicts(side, moves)
+        _, net = VerdictPayoff(Policy(side=policy_side, fee_bps=10.0)).verdicts(side, moves)
         found = plan(
             net, timestamp_us=np.arange(n), claims=1, strata=strata, rates=(0.2,), effects_bps=(10.0,)
         )
@@ -66,7 +66,7 @@ def test_under_long_flat_only_buys_can_be_held_with_effect_and_it_takes_twice_th
 def test_an_override_that_changes_nothing_has_no_reach():
     n = 100
     side = np.full(n, -1, np.int8)
-    _, net = Worth(Policy(side="long-flat")).verdicts(
+    _, net = VerdictPayoff(Policy(side="long-flat")).verdicts(
         side, 40.0 * np.random.default_rng(1).standard_normal(n)
     )
     found = plan(net, timestamp_us=np.arange(n), claims=1)
@@ -106,7 +106,9 @@ def test_an_effect_of_the_planned_size_is_shown_about_as_often_as_planned():
 
 def test_outcomes_that_never_differ_have_no_reach():
     bought = np.arange(600) % 3 > 0
-    _, net = Worth(Policy(fee_bps=10.0)).verdicts(np.where(bought, 1, -1).astype(np.int8), np.zeros(600))
+    _, net = VerdictPayoff(Policy(fee_bps=10.0)).verdicts(
+        np.where(bought, 1, -1).astype(np.int8), np.zeros(600)
+    )
     assert plan(net, timestamp_us=np.arange(600), claims=1, strata=bought.astype(np.int64)).reach == ()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.charts import draw_equity, draw_legend, label, svg, visible
 from raysignal.experiments.evaluation import evaluate
@@ -75,10 +75,12 @@ def test_a_page_says_what_was_found_where_it_comes_from_and_needs_nothing_else()
 def test_nothing_of_the_users_data_becomes_markup():
     stream, arms, _ = an_experiment(120)
     stream = replace(
-        stream, symbols=(HOSTILE, "ETH"), sources=(HOSTILE, "b"), regime=Labels.same(HOSTILE, 120),
-        category={HOSTILE: Labels.same(HOSTILE, 120)}, horizon=HOSTILE,
+        stream, symbols=(HOSTILE, "ETH"), sources=(HOSTILE, "b"), regime=CategoryColumn.same(HOSTILE, 120),
+        category={HOSTILE: CategoryColumn.same(HOSTILE, 120)}, horizon=HOSTILE,
     )  # fmt: skip
-    arms = [replace(arm, name=f"{arm.name}{HOSTILE}", reason=Labels.same(HOSTILE, 120)) for arm in arms]
+    arms = [
+        replace(arm, name=f"{arm.name}{HOSTILE}", reason=CategoryColumn.same(HOSTILE, 120)) for arm in arms
+    ]
     evaluation = evaluate(stream, arms)
     report = make_report(stream, arms, evaluation, {"title": HOSTILE, HOSTILE: [HOSTILE]})
     page = Page(report.html)

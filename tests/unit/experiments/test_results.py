@@ -3,13 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.experiments.results import baseline_of, check_arms, drawdowns
 from tests.support.experiment_streams import a_stream, an_arm, some_arms
 
 
 def test_labels_remember_the_order_in_which_names_occur():
-    labels = Labels.of(["b", "a", "", "b"])
+    labels = CategoryColumn.of(["b", "a", "", "b"])
     assert labels.names == ("b", "a")
     assert labels.codes.tolist() == [0, 1, -1, 0]
     assert labels.texts() == ["b", "a", "", "b"]
@@ -18,13 +18,13 @@ def test_labels_remember_the_order_in_which_names_occur():
 
 def test_labels_refuse_a_code_without_a_name():
     with pytest.raises(ValueError, match="codes from 0 to 2 with 2 names"):
-        Labels(np.array([0, 2], np.int32), ("a", "b"))
+        CategoryColumn(np.array([0, 2], np.int32), ("a", "b"))
 
 
 def test_an_arms_reasons_may_come_as_texts_or_as_codes():
     stream = a_stream(30)
     arm = an_arm(stream, "memory", "memory")
-    assert replace(arm, reason=Labels.of(arm.reason)).reasons.texts() == arm.reasons.texts()
+    assert replace(arm, reason=CategoryColumn.of(arm.reason)).reasons.texts() == arm.reasons.texts()
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_an_arms_reasons_may_come_as_texts_or_as_codes():
         ({"horizon": "1 bar", "price": np.ones(3)}, "price of the stream has 3 rows; expected 30"),
         ({"net_bps": np.zeros((30, 2))}, r"net_bps of the stream is \(30, 2\); expected \(30, 3\)"),
         ({"net_bps": np.full((30, 3), np.nan)}, "row 1: net_bps is .* expected numbers for a judged signal"),
-        ({"category": {"mood": Labels.of(["x"])}}, r"category\['mood'\] of the stream has 1 rows"),
+        ({"category": {"mood": CategoryColumn.of(["x"])}}, r"category\['mood'\] of the stream has 1 rows"),
         ({"timestamp_us": -np.arange(30)}, "row 1: timestamp_us falls"),
     ],
 )
@@ -57,7 +57,7 @@ def test_a_stream_that_cannot_be_is_refused(changes, says):
         known_at_us=stream.known_at_us[:30],
         net_bps=stream.net_bps[:30],
         gross_bps=stream.gross_bps[:30],
-        regime=Labels.same("trend", 30),
+        regime=CategoryColumn.same("trend", 30),
         category={},
     )
     with pytest.raises(ValueError, match=says):

@@ -355,7 +355,7 @@ def test_the_calibration_pairs_every_grid_market_side_and_length() -> None:
 
 def test_a_line_fails_where_a_part_passes_its_bound() -> None:
     def line(edge=False, bound=0.07, most=None, **counts):
-        return sweeps.Line("x", edge, sweeps.Tally(seeds=100, **counts), bound, most)
+        return sweeps.CalibrationLine("x", edge, sweeps.SeedCounts(seeds=100, **counts), bound, most)
 
     assert line(deflated=7, significant=7, reality=30).holds
     assert not line(deflated=8).holds

@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from raysignal.agents.override.worth import Worth
+from raysignal.agents.override.worth import VerdictPayoff
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.strata import mean_from_on, strata_of
@@ -46,7 +46,7 @@ def test_holding_buys_alone_saves_costs_under_long_flat_and_is_no_selection():
     n = 400
     side = np.tile([1, -1], n // 2).astype(np.int8)
     moves = np.tile([30.0, 30.0, -30.0, -30.0], n // 4)  # of BUYs and of SELLs alike
-    gross, net = Worth(Policy(side="long-flat", fee_bps=10.0)).verdicts(side, moves)
+    gross, net = VerdictPayoff(Policy(side="long-flat", fee_bps=10.0)).verdicts(side, moves)
     held = (side == 1) & (np.arange(n) % 8 < 4)  # as many after which the price rose as fell
     verdict = np.where(held, Verdict.HOLD, Verdict.APPROVE).astype(np.int8)
     parts = decompose(verdict, net, gross, strata_of(np.zeros(n, np.int32), side))

@@ -19,25 +19,25 @@ from raysignal.engine.core.market_events import (
     Quote,
     Trade,
 )
-from raysignal.engine.market.conversation import Terms
+from raysignal.engine.market.conversation import ConnectionTimeouts
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
 from raysignal.loopback.exchanges.disturbance import (
     OF_MESSAGES,
     Disturbance,
+    DisturbancePlan,
     Disturber,
     Orders,
-    Plan,
     disturb,
 )
 from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange, made_up
-from raysignal.loopback.exchanges.market import MINUTE_US, Market
+from raysignal.loopback.exchanges.market import MINUTE_US, GeneratedMarket
 from raysignal.loopback.exchanges.speech import Message
 from raysignal.loopback.exchanges.unplugged import Unplugged, generate
 
 START_US = 1_700_000_000_000_000
 # So that outages are short where disturbances are many.
-HASTY = Terms(still_s=5.0, unsynced_s=10.0, ping_s=3.0, pong_s=3.0, most_delay_s=2.0)
+HASTY = ConnectionTimeouts(still_s=5.0, unsynced_s=10.0, ping_s=3.0, pong_s=3.0, most_delay_s=2.0)
 BTC = Instrument("binance", "BTCUSDT", 2, 5)
 
 
@@ -48,7 +48,7 @@ BTC = Instrument("binance", "BTCUSDT", 2, 5)
     price=st.sampled_from([0.5, 30.0, 60_000.0]),
 )
 def test_a_market_is_never_crossed_and_its_changes_add_up(seed: int, volatility: float, price: float) -> None:
-    market = Market(BTC, seed=seed, start_us=START_US, volatility=volatility, price=price, levels=8)
+    market = GeneratedMarket(BTC, seed=seed, start_us=START_US, volatility=volatility, price=price, levels=8)
     bids, asks, last = dict(market.bids), dict(market.asks), market.update_id
     trade_id = market.trade_id
     for _ in range(60):
@@ -76,7 +76,7 @@ def test_a_market_is_never_crossed_and_its_changes_add_up(seed: int, volatility:
 
 def test_the_same_seed_makes_the_same_market_and_another_one_another() -> None:
     def steps(seed: int) -> list[object]:
-        market = Market(BTC, seed=seed, start_us=START_US)
+        market = GeneratedMarket(BTC, seed=seed, start_us=START_US)
         return [market.step() for _ in range(200)]
 
     assert steps(1) == steps(1)
@@ -84,7 +84,7 @@ def test_the_same_seed_makes_the_same_market_and_another_one_another() -> None:
 
 
 def test_averages_of_the_price_cross_both_ways_and_more_than_once_in_two_hours() -> None:
-    market = Market(BTC, seed=1, start_us=START_US, step_us=1_000_000)
+    market = GeneratedMarket(BTC, seed=1, start_us=START_US, step_us=1_000_000)
     closes = []
     for _ in range(7_200):
         market.step()
@@ -98,7 +98,7 @@ def test_averages_of_the_price_cross_both_ways_and_more_than_once_in_two_hours()
 
 
 def test_bars_of_the_past_join_and_lead_up_to_the_first_price() -> None:
-    market = Market(BTC, seed=1, start_us=START_US)
+    market = GeneratedMarket(BTC, seed=1, start_us=START_US)
     for interval_us in (MINUTE_US, 60 * MINUTE_US, 1440 * MINUTE_US):
         start = START_US - START_US % interval_us
         bars = market.candles(interval_us, start, 300)
@@ -150,7 +150,7 @@ class Kept:
 
 
 def unplugged(
-    venue: str, plan: Plan | None, *, seed: int = 2, step_us: int = 500_000
+    venue: str, plan: DisturbancePlan | None, *, seed: int = 2, step_us: int = 500_000
 ) -> tuple[Unplugged, Kept]:
     exchange = GeneratedExchange(
         venue, seed=seed, start_us=START_US, symbols=SYMBOLS[venue][:1], step_us=step_us, levels=12
@@ -165,7 +165,7 @@ def unplugged(
 
 @pytest.mark.parametrize("venue", sorted(VENUES))
 def test_every_disturbance_leaves_every_book_right(venue: str) -> None:
-    feed, kept = unplugged(venue, Plan(2, 20.0))
+    feed, kept = unplugged(venue, DisturbancePlan(2, 20.0))
     feed.run(START_US + 20 * MINUTE_US)
     counts, done = feed.counts(), feed.exchange.orders.done
     assert kept.wrong == []
@@ -230,7 +230,7 @@ def test_an_undisturbed_feed_loses_nothing() -> None:
 def test_a_day_is_the_same_for_the_same_seeds() -> None:
     runs = []
     for seed in (2, 2, 3):
-        feed, kept = unplugged("okx", Plan(2, 12.0), seed=seed)
+        feed, kept = unplugged("okx", DisturbancePlan(2, 12.0), seed=seed)
         feed.run(START_US + 5 * MINUTE_US)
         runs.append((kept.said, kept.lost, kept.trades, feed.counts()))
     assert runs[0] == runs[1] != runs[2]
@@ -315,15 +315,15 @@ def test_an_order_that_cannot_be_is_refused_and_not_placed(arguments: dict[str, 
 
 
 def test_a_stream_through_a_plan_is_the_same_again_and_ends_with_a_cut() -> None:
-    def out(plan: Plan) -> list[bytes]:
+    def out(plan: DisturbancePlan) -> list[bytes]:
         exchange = GeneratedExchange("binance", seed=1, start_us=START_US, symbols=["BTCUSDT"], levels=5)
         stream = generate(exchange, "/stream?streams=btcusdt@depth@100ms", (), START_US + 60_000_000)
         return [each.raw for each in disturb(stream, plan, START_US)]
 
     milder = tuple(each for each in OF_MESSAGES if each is not Disturbance.CUT)
-    plain, some = out(Plan(1, 1e9)), out(Plan(1, 2.0, milder))
-    assert some == out(Plan(1, 2.0, milder)) != plain
-    assert len(out(Plan(1, 2.0, (Disturbance.CUT,)))) < len(plain) / 2
+    plain, some = out(DisturbancePlan(1, 1e9)), out(DisturbancePlan(1, 2.0, milder))
+    assert some == out(DisturbancePlan(1, 2.0, milder)) != plain
+    assert len(out(DisturbancePlan(1, 2.0, (Disturbance.CUT,)))) < len(plain) / 2
 
 
 def test_a_venue_that_is_none_is_refused() -> None:
@@ -333,6 +333,6 @@ def test_a_venue_that_is_none_is_refused() -> None:
 
 
 def test_instants_of_a_plan_come_about_as_often_as_asked() -> None:
-    instants = Plan(3, 60.0).instants(0)
+    instants = DisturbancePlan(3, 60.0).instants(0)
     last = [next(instants)[0] for _ in range(1_000)][-1]
     assert last == pytest.approx(60e9, rel=0.1)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from raysignal.runtime.direct import DirectLine, DirectLines, DirectServer, LineBroken
+from raysignal.runtime.direct import ConnectionBroken, DirectLine, DirectLines, DirectServer
 from tests.cluster.waiting import until
 from tests.support.strangers import Stranger, as_root
 
@@ -60,7 +60,7 @@ async def test_what_the_other_side_cannot_answer_breaks_that_question_only() -> 
         return bytes([10 // question[0]])
 
     async with line_to(some) as (_, line):
-        with pytest.raises(LineBroken):
+        with pytest.raises(ConnectionBroken):
             await line.ask(b"\0")
         assert line.usable
         assert await line.ask(b"\2") == b"\5"
@@ -80,10 +80,10 @@ async def test_a_line_that_breaks_tells_everyone_who_waits() -> None:
     await arrived.wait()
     await server.close()
     for each in asked:
-        with pytest.raises(LineBroken):
+        with pytest.raises(ConnectionBroken):
             await each
     assert not line.usable
-    with pytest.raises(LineBroken):
+    with pytest.raises(ConnectionBroken):
         await line.ask(b"\1")
 
 
@@ -106,7 +106,7 @@ async def test_who_stops_waiting_disturbs_nobody() -> None:
 
 
 async def test_nobody_at_the_socket_is_a_broken_line(tmp_path: Path) -> None:
-    with pytest.raises(LineBroken):
+    with pytest.raises(ConnectionBroken):
         await DirectLine.connect(str(tmp_path / "nothing"))
 
 
@@ -152,7 +152,7 @@ async def test_a_socket_at_which_another_users_process_listens_is_told_nothing()
 
         stranger = Stranger(listen)
         await until(lambda: listens(f"{folder}/s"), "somebody listens")
-        with pytest.raises(LineBroken, match="is another user's"):
+        with pytest.raises(ConnectionBroken, match="is another user's"):
             await DirectLine.connect(f"{folder}/s")
         assert await asyncio.to_thread(stranger.said) in {"b''", "ConnectionResetError"}
 

@@ -8,7 +8,7 @@ from raysignal.engine.core.errors import IdentityConflict, InvalidField, LateSig
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
-from raysignal.engine.portfolio.receipts import Standing, Submission
+from raysignal.engine.portfolio.receipts import PortfolioStatus, Submission
 from raysignal.runtime.submission_messages import decode_answer, decode_request, encode_answer, encode_request
 
 
@@ -35,7 +35,7 @@ def submission(n, *, receipts):
         taken=np.array([0, 2][:n], np.int8),
         ordinal=np.array([5, -1][:n], np.int64),
         errors={1: LateSignal("BTC", "then", "now", row=1)} if n > 1 else {},
-        standing=Standing("2024", Policy(fee_bps=4.0, side="long-short"), ("BTC", "日経"), 6, 1_700, 9, account),
+        standing=PortfolioStatus("2024", Policy(fee_bps=4.0, side="long-short"), ("BTC", "日経"), 6, 1_700, 9, account),
         rows=rows if receipts else None,
         accounts=np.tile(account, (n, 1)) if receipts else None,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raysignal.engine.core.errors import DatabaseTooNew, InvalidField, StoreUnavailable, UnreadableInput
-from raysignal.engine.market.monitoring.health import Health, State
+from raysignal.engine.market.monitoring.health import FeedState, Health
 from raysignal.engine.market.monitoring.page import feed_metrics_page
 from raysignal.runtime.supervising import Supervisor
 from tests.support.market_keeping import Log
@@ -61,7 +61,7 @@ class Lives:
 
         yield SimpleNamespace(
             run=run, feed=SimpleNamespace(was_ready=True), status=dict,
-            health=lambda: Health(State.READY, "", self.clock.now_s),
+            health=lambda: Health(FeedState.READY, "", self.clock.now_s),
         )  # fmt: skip
 
 
@@ -99,11 +99,11 @@ async def test_what_can_heal_is_tried_ever_more_seldom_and_has_failed_after_two_
     error: Exception,
 ) -> None:
     early = await lived(lambda _: error, 100.0)
-    assert early.supervisor.health().state is State.STARTING
+    assert early.supervisor.health().state is FeedState.STARTING
     assert str(error) in early.supervisor.health().reason
     late = await lived(lambda _: error, 3_600.0)
     health = late.supervisor.health()
-    assert health.state is State.FAILED
+    assert health.state is FeedState.FAILED
     assert health.reason.startswith("not ready within 120 s: ")
     assert str(error) in health.reason
     assert late.clock.waits[0] <= 1.0
@@ -114,7 +114,7 @@ async def test_what_can_heal_is_tried_ever_more_seldom_and_has_failed_after_two_
 async def test_a_feed_that_heals_is_ready_and_then_dead_while_it_is_begun_anew() -> None:
     away = StoreUnavailable("away")
     lives = await lived(lambda life: 600.0 if life == 20 else away, 3_600.0)
-    assert lives.supervisor.health().state is State.DEAD
+    assert lives.supervisor.health().state is FeedState.DEAD
     assert lives.supervisor.health().reason == "away"
 
 
@@ -128,7 +128,7 @@ async def test_every_feed_is_on_the_page_from_the_first_second_on() -> None:
     supervisor = Supervisor(
         NAME, Lives(clock, lambda _: 1.0).follow, clock=clock, random=Random(1), log=Log().logger
     )
-    assert supervisor.health().state is State.STARTING
+    assert supervisor.health().state is FeedState.STARTING
     page = feed_metrics_page([supervisor.status()]).decode()
     assert f'raysignal_feed_state{{feed="{NAME}",state="starting"}} 1.0' in page
     assert f'raysignal_feed_state{{feed="{NAME}",state="failed"}} 0.0' in page

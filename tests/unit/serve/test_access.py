@@ -6,11 +6,18 @@ import pytest
 
 from raysignal.engine.core.errors import Forbidden, SettingsError, Unauthorized, UnreadableInput
 from raysignal.runtime.settings import Settings
-from raysignal.serve.access import Access, Claim, check_host, headers_by_name, refuse_open_door, signed_text
+from raysignal.serve.access import (
+    Claim,
+    Credentials,
+    check_host,
+    headers_by_name,
+    refuse_open_door,
+    signed_text,
+)
 
 KEY, SECRET, NOW_S = b"key-1", b"secret-1", 1_764_000_000
-BOTH = Access(KEY, SECRET, now_s=lambda: NOW_S)
-KEYLESS = Access(None, None)
+BOTH = Credentials(KEY, SECRET, now_s=lambda: NOW_S)
+KEYLESS = Credentials(None, None)
 
 
 def digest(text: bytes, secret: bytes = SECRET) -> bytes:
@@ -29,13 +36,13 @@ def signature_v2(
 
 
 def admit(
-    access: Access, method: str = "POST", path: str = "/signal", query: bytes = b"", **headers: Any
+    access: Credentials, method: str = "POST", path: str = "/signal", query: bytes = b"", **headers: Any
 ) -> Claim | None:
     named = {name.replace("_", "-").encode(): value for name, value in headers.items() if value is not None}
     return access.admit(method, path, query, named)
 
 
-def take(access: Access, body: bytes, query: bytes = b"", path: str = "/signal", **headers: Any) -> None:
+def take(access: Credentials, body: bytes, query: bytes = b"", path: str = "/signal", **headers: Any) -> None:
     claim = admit(access, path=path, query=query, **headers)
     assert claim is not None
     access.verify(claim, body)
@@ -101,7 +108,7 @@ def test_a_page_of_the_service_may_post_and_any_may_read() -> None:
 
 
 def test_configured_names_are_taken_as_host_and_as_origin() -> None:
-    access = Access.of(Settings(allowed_hosts=["trading.local"]))
+    access = Credentials.of(Settings(allowed_hosts=["trading.local"]))
     assert admit(access, host=b"trading.local:8000", origin=b"https://trading.local") is None
     assert admit(access, host=b"127.0.0.1:8000", origin=b"http://trading.local:3000") is None
     with pytest.raises(Forbidden):
@@ -177,17 +184,17 @@ def test_a_signature_opens_no_other_route(method: str, path: str) -> None:
 
 def test_a_signature_is_worth_nothing_without_a_webhook_secret() -> None:
     with pytest.raises(Unauthorized):
-        admit(Access(KEY, None), x_signature=signature(b"{}"))
+        admit(Credentials(KEY, None), x_signature=signature(b"{}"))
 
 
 def test_with_a_webhook_secret_alone_nothing_can_be_read() -> None:
     with pytest.raises(Unauthorized, match="API_KEY"):
-        admit(Access(None, SECRET), "GET", "/performance")
+        admit(Credentials(None, SECRET), "GET", "/performance")
 
 
 def test_a_bearer_cannot_be_right_when_there_is_no_key() -> None:
     with pytest.raises(Unauthorized):
-        admit(Access(None, SECRET), "GET", "/performance", authorization=b"Bearer ")
+        admit(Credentials(None, SECRET), "GET", "/performance", authorization=b"Bearer ")
 
 
 def test_the_signature_of_the_body_is_taken_in_either_case() -> None:
@@ -244,17 +251,19 @@ def test_a_second_signature_that_is_none_is_refused_even_beside_a_right_first(wr
 
 
 def test_a_strict_service_takes_the_second_signature_alone() -> None:
-    strict = Access(KEY, SECRET, webhook_strict=True, now_s=lambda: NOW_S)
+    strict = Credentials(KEY, SECRET, webhook_strict=True, now_s=lambda: NOW_S)
     with pytest.raises(Unauthorized, match="WEBHOOK_STRICT"):
         admit(strict, x_signature=signature(b"{}"))
     take(strict, b"{}", x_signature_v2=signature_v2(b"{}"))
 
 
 def test_secrets_come_from_the_settings() -> None:
-    access = Access.of(Settings(api_key="a", webhook_secret="b", webhook_strict=True, webhook_window_s=60))
+    access = Credentials.of(
+        Settings(api_key="a", webhook_secret="b", webhook_strict=True, webhook_window_s=60)
+    )
     assert (access.api_key, access.webhook_secret) == (b"a", b"b")
     assert (access.webhook_strict, access.webhook_window_s) == (True, 60.0)
-    assert Access.of(Settings()).open
+    assert Credentials.of(Settings()).open
 
 
 def test_an_open_door_to_others_is_refused_whatever_the_settings_say() -> None:

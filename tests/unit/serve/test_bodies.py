@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from raysignal.engine.core.errors import InputTooSlow
-from raysignal.serve.bodies import Gathered, read_body
+from raysignal.serve.bodies import PartialBody, read_body
 from tests.unit.serve.test_lane import comparable, connected, request
 
 LINES = {"Content-Type": "application/x-ndjson"}
@@ -82,7 +82,7 @@ async def test_a_signature_is_checked_over_the_whole_body(tmp_path: Path, right:
 
 
 def test_a_body_is_whole_when_all_of_it_has_come() -> None:
-    body = Gathered(5)
+    body = PartialBody(5)
     for piece in (b"ab", b"", b"cde"):
         body.add(piece)
     assert bytes(body.whole()) == b"abcde"

@@ -12,8 +12,8 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.receipts import Standing, Submission, Taken
-from raysignal.serve.gather import Gatherer
+from raysignal.engine.portfolio.receipts import PortfolioStatus, RowResult, Submission
+from raysignal.serve.gather import MicroBatcher
 
 
 class Desk:
@@ -52,8 +52,10 @@ class Desk:
             for index in range(n)
             if batch.signal_id[index] in self.late
         }
-        taken = np.array([Taken.REFUSED if i in errors else Taken.ACCEPTED for i in range(n)], np.int8)
-        standing = Standing(portfolio, Policy(), batch.symbols, n, None, 1, ledger.account.copy())
+        taken = np.array(
+            [RowResult.REFUSED if i in errors else RowResult.ACCEPTED for i in range(n)], np.int8
+        )
+        standing = PortfolioStatus(portfolio, Policy(), batch.symbols, n, None, 1, ledger.account.copy())
         return Submission(taken, np.arange(n), errors, standing, rows, accounts)
 
 
@@ -61,7 +63,9 @@ def a_signal(name: str, minute: int = 0) -> Signal:
     return Signal("BTC", minute * 60_000_000, Action.HOLD, 100.0, signal_id=name)
 
 
-async def posted(gatherer: Gatherer, *signals: Signal, portfolio: str = "p", accept: bool = False) -> list:
+async def posted(
+    gatherer: MicroBatcher, *signals: Signal, portfolio: str = "p", accept: bool = False
+) -> list:
     tasks = [
         asyncio.ensure_future(gatherer.post(portfolio, signal, accept_price_jump=accept))
         for signal in signals
@@ -74,14 +78,14 @@ async def posted(gatherer: Gatherer, *signals: Signal, portfolio: str = "p", acc
 async def test_a_lone_signal_is_sent_at_once_and_its_receipt_comes_back() -> None:
     desk = Desk()
     desk.gate.set()
-    receipt = await Gatherer(desk.submit).post("p", a_signal("a"), accept_price_jump=False)
+    receipt = await MicroBatcher(desk.submit).post("p", a_signal("a"), accept_price_jump=False)
     assert receipt["signal_id"] == "a"
     assert receipt["portfolio"] == "p"
 
 
 async def test_what_arrives_while_a_submission_is_in_flight_joins_the_next_one() -> None:
     desk = Desk()
-    gatherer = Gatherer(desk.submit)
+    gatherer = MicroBatcher(desk.submit)
     first = await posted(gatherer, a_signal("a", 0))
     rest = await posted(gatherer, *(a_signal(name, 1 + i) for i, name in enumerate("bcd")))
     assert [len(batch) for _, batch, _ in desk.calls] == [1]
@@ -94,7 +98,7 @@ async def test_what_arrives_while_a_submission_is_in_flight_joins_the_next_one()
 
 async def test_gathered_signals_are_sent_in_time_order_and_answered_to_whom_they_belong() -> None:
     desk = Desk()
-    gatherer = Gatherer(desk.submit)
+    gatherer = MicroBatcher(desk.submit)
     first = await posted(gatherer, a_signal("first"))
     rest = await posted(gatherer, a_signal("late-comer", 9), a_signal("early", 3), a_signal("middle", 5))
     desk.gate.set()
@@ -105,7 +109,7 @@ async def test_gathered_signals_are_sent_in_time_order_and_answered_to_whom_they
 
 async def test_signals_of_one_instant_keep_their_order_of_arrival() -> None:
     desk = Desk()
-    gatherer = Gatherer(desk.submit)
+    gatherer = MicroBatcher(desk.submit)
     first = await posted(gatherer, a_signal("first"))
     rest = await posted(gatherer, *(a_signal(name, 4) for name in "xyz"))
     desk.gate.set()
@@ -116,7 +120,7 @@ async def test_signals_of_one_instant_keep_their_order_of_arrival() -> None:
 async def test_one_refused_signal_disturbs_no_other() -> None:
     desk = Desk()
     desk.late = {"bad"}
-    gatherer = Gatherer(desk.submit)
+    gatherer = MicroBatcher(desk.submit)
     first = await posted(gatherer, a_signal("first"))
     rest = await posted(gatherer, a_signal("good", 1), a_signal("bad", 2), a_signal("fine", 3))
     desk.gate.set()
@@ -129,7 +133,7 @@ async def test_a_submission_that_fails_fails_each_of_its_signals_and_the_next_on
     desk = Desk()
     desk.error = StoreUnavailable("no answer")
     desk.gate.set()
-    gatherer = Gatherer(desk.submit)
+    gatherer = MicroBatcher(desk.submit)
     answers = await asyncio.gather(
         *(gatherer.post("p", a_signal(name, i), accept_price_jump=False) for i, name in enumerate("abc")),
         return_exceptions=True,
@@ -141,7 +145,7 @@ async def test_a_submission_that_fails_fails_each_of_its_signals_and_the_next_on
 
 async def test_signals_whose_price_jump_is_accepted_go_in_a_submission_of_their_own() -> None:
     desk = Desk()
-    gatherer = Gatherer(desk.submit)
+    gatherer = MicroBatcher(desk.submit)
     first = await posted(gatherer, a_signal("first"))
     plain = await posted(gatherer, a_signal("a", 1))
     bold = await posted(gatherer, a_signal("b", 2), a_signal("c", 3), accept=True)
@@ -154,7 +158,7 @@ async def test_signals_whose_price_jump_is_accepted_go_in_a_submission_of_their_
 
 async def test_portfolios_do_not_wait_for_each_other() -> None:
     desk = Desk()
-    gatherer = Gatherer(desk.submit)
+    gatherer = MicroBatcher(desk.submit)
     tasks = await posted(gatherer, a_signal("a"), portfolio="one")
     tasks += await posted(gatherer, a_signal("b"), portfolio="two")
     assert [portfolio for portfolio, _, _ in desk.calls] == ["one", "two"]
@@ -165,7 +169,7 @@ async def test_portfolios_do_not_wait_for_each_other() -> None:
 @pytest.mark.parametrize(("in_flight", "expected"), [(1, 1), (2, 2)])
 async def test_no_more_submissions_than_allowed_are_under_way(in_flight: int, expected: int) -> None:
     desk = Desk()
-    gatherer = Gatherer(desk.submit, in_flight=in_flight)
+    gatherer = MicroBatcher(desk.submit, in_flight=in_flight)
     tasks = []
     for i in range(6):
         tasks += await posted(gatherer, a_signal(str(i), i))
@@ -176,7 +180,7 @@ async def test_no_more_submissions_than_allowed_are_under_way(in_flight: int, ex
 
 async def test_a_submission_holds_no_more_rows_than_allowed() -> None:
     desk = Desk()
-    gatherer = Gatherer(desk.submit, max_rows=4)
+    gatherer = MicroBatcher(desk.submit, max_rows=4)
     first = await posted(gatherer, a_signal("first"))
     rest = await posted(gatherer, *(a_signal(str(i), i) for i in range(10)))
     desk.gate.set()
@@ -186,7 +190,7 @@ async def test_a_submission_holds_no_more_rows_than_allowed() -> None:
 
 async def test_a_caller_who_stops_waiting_takes_nothing_back() -> None:
     desk = Desk()
-    gatherer = Gatherer(desk.submit)
+    gatherer = MicroBatcher(desk.submit)
     first = await posted(gatherer, a_signal("first"))
     gone, stays = await posted(gatherer, a_signal("gone", 1), a_signal("stays", 2))
     gone.cancel()

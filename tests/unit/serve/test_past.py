@@ -8,8 +8,8 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action
 from raysignal.engine.history import chunk_table, write_chunk
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.receipts import Recent
-from raysignal.serve.past import Wanted, read_rows
+from raysignal.engine.portfolio.receipts import RecentRows
+from raysignal.serve.past import HistoryQuery, read_rows
 from tests.support.folder_blobs import FolderBlobs
 from tests.support.history_chunks import HOUR_US, START_US, chunk_of, some_signals
 
@@ -22,7 +22,7 @@ def blobs(tmp_path: Path) -> FolderBlobs:
 
 
 @pytest.fixture
-def recent(blobs: FolderBlobs) -> Recent:
+def recent(blobs: FolderBlobs) -> RecentRows:
     """120 rows: 70 in the history, the last 60 in memory, so that 10 of them stand in both."""
     ledger = Ledger(Policy())
     chunks = []
@@ -30,10 +30,10 @@ def recent(blobs: FolderBlobs) -> Recent:
         chunks.append(chunk_of(some_signals(end - first, first=first), first=first, ledger=ledger))
     for chunk in chunks[:2]:
         write_chunk(blobs, chunk)
-    return Recent("baseline", WRITTEN - 10, [chunk_table(chunk) for chunk in chunks[1:]])
+    return RecentRows("baseline", WRITTEN - 10, [chunk_table(chunk) for chunk in chunks[1:]])
 
 
-def all_pages(blobs: FolderBlobs, recent: Recent, wanted: Wanted, limit: int) -> list[int]:
+def all_pages(blobs: FolderBlobs, recent: RecentRows, wanted: HistoryQuery, limit: int) -> list[int]:
     found, after = [], -1
     while True:
         rows, more = read_rows(blobs, recent, wanted, after=after, limit=limit)
@@ -47,14 +47,14 @@ def all_pages(blobs: FolderBlobs, recent: Recent, wanted: Wanted, limit: int) ->
 
 @pytest.mark.parametrize("limit", [1, 7, 10, 60, 70, 119, 120, 121])
 def test_every_row_comes_once_and_in_order_wherever_it_lies(
-    blobs: FolderBlobs, recent: Recent, limit: int
+    blobs: FolderBlobs, recent: RecentRows, limit: int
 ) -> None:
-    assert all_pages(blobs, recent, Wanted("baseline"), limit) == list(range(120))
+    assert all_pages(blobs, recent, HistoryQuery("baseline"), limit) == list(range(120))
 
 
 @pytest.mark.parametrize("limit", [1, 9, 200])
-def test_filters_hold_in_memory_as_in_parquet(blobs: FolderBlobs, recent: Recent, limit: int) -> None:
-    wanted = Wanted(
+def test_filters_hold_in_memory_as_in_parquet(blobs: FolderBlobs, recent: RecentRows, limit: int) -> None:
+    wanted = HistoryQuery(
         "baseline",
         start_us=START_US + 20 * HOUR_US,
         end_us=START_US + 110 * HOUR_US,
@@ -69,8 +69,8 @@ def test_filters_hold_in_memory_as_in_parquet(blobs: FolderBlobs, recent: Recent
     assert all_pages(blobs, recent, wanted, limit) == expected
 
 
-def test_rows_are_plain_and_carry_their_own_features_only(blobs: FolderBlobs, recent: Recent) -> None:
-    rows, _ = read_rows(blobs, recent, Wanted("baseline"), after=-1, limit=200)
+def test_rows_are_plain_and_carry_their_own_features_only(blobs: FolderBlobs, recent: RecentRows) -> None:
+    rows, _ = read_rows(blobs, recent, HistoryQuery("baseline"), after=-1, limit=200)
     for index, (row, signal) in enumerate(zip(rows, some_signals(120), strict=True)):
         assert row["ordinal"] == index
         assert row["signal_id"] == signal.signal_id
@@ -81,7 +81,7 @@ def test_rows_are_plain_and_carry_their_own_features_only(blobs: FolderBlobs, re
 
 
 def test_a_cursor_continues_where_it_says() -> None:
-    wanted = Wanted("baseline", action=Action.BUY)
+    wanted = HistoryQuery("baseline", action=Action.BUY)
     assert wanted.after(wanted.cursor(41)) == 41
     assert wanted.after(None) == -1
 
@@ -89,9 +89,9 @@ def test_a_cursor_continues_where_it_says() -> None:
 @pytest.mark.parametrize("cursor", ["", "x", "====", "MQ", "é", "MS4wMDAwMDAwMA", "LTEuMDAwMDAwMDA" * 100])
 def test_what_is_no_cursor_is_refused(cursor: str) -> None:
     with pytest.raises(InvalidField):
-        Wanted("baseline").after(cursor)
+        HistoryQuery("baseline").after(cursor)
 
 
 def test_a_cursor_of_other_filters_is_refused() -> None:
     with pytest.raises(InvalidField):
-        Wanted("baseline", symbol="BTC").after(Wanted("baseline", symbol="ETH").cursor(1))
+        HistoryQuery("baseline", symbol="BTC").after(HistoryQuery("baseline", symbol="ETH").cursor(1))

@@ -31,7 +31,7 @@ from raysignal.runtime.ports import free_port
 from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.service import refuse_used_port
 from raysignal.serve.startup import check_database, check_settings, check_store, held_store
-from raysignal.serve.stopping import Stop
+from raysignal.serve.stopping import ShutdownSignal
 
 URL = "http://127.0.0.1:8000"
 
@@ -92,7 +92,7 @@ def test_a_place_that_is_no_folder_is_no_store_and_is_named(tmp_path):
         settings = settings_of(place)
         with (
             pytest.raises(StoreUnavailable) as raised,
-            Stop() as stop,
+            ShutdownSignal() as stop,
             held_store(settings.store, doing=URL, stop=stop),
         ):
             pass
@@ -102,7 +102,7 @@ def test_a_place_that_is_no_folder_is_no_store_and_is_named(tmp_path):
 
 def test_a_folder_whose_parents_are_missing_becomes_a_store(tmp_path):
     settings = settings_of(tmp_path / "not" / "yet")
-    with Stop() as stop, held_store(settings.store, doing=URL, stop=stop):
+    with ShutdownSignal() as stop, held_store(settings.store, doing=URL, stop=stop):
         check_store(settings)
 
 
@@ -179,7 +179,7 @@ def test_a_second_service_on_a_store_is_refused_and_told_who_holds_it(tmp_path):
     with holder_of(settings.store) as first:
         with (
             pytest.raises(StoreHeld) as raised,
-            Stop() as stop,
+            ShutdownSignal() as stop,
             held_store(settings.store, doing="serving", stop=stop),
         ):
             pass
@@ -188,7 +188,7 @@ def test_a_second_service_on_a_store_is_refused_and_told_who_holds_it(tmp_path):
         assert "--take-over" in str(raised.value)
         first.kill()
         first.wait()
-    with Stop() as stop, held_store(settings.store, doing=URL, stop=stop):
+    with ShutdownSignal() as stop, held_store(settings.store, doing=URL, stop=stop):
         pass  # the lock has gone with its process, however that ended
 
 
@@ -203,7 +203,10 @@ def test_a_second_service_that_takes_over_waits_for_the_end_of_the_first(tmp_pat
             assert first.stdin is not None
             first.stdin.close()
 
-        with Stop() as stop, held_store(settings.store, doing=URL, stop=stop, take_over=end_the_first):
+        with (
+            ShutdownSignal() as stop,
+            held_store(settings.store, doing=URL, stop=stop, take_over=end_the_first),
+        ):
             assert first.wait(10) == 0
     assert len(told) == 1
     assert f"process {first.pid} of " in told[0]

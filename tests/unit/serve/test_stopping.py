@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from raysignal.serve.stopping import SAME_PRESS_S, SIGNALS, Stop
+from raysignal.serve.stopping import SAME_PRESS_S, SIGNALS, ShutdownSignal
 
 
 class Clock:
@@ -23,8 +23,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def stop(clock: Clock) -> Iterator[Stop]:
-    with Stop(clock) as stop:
+def stop(clock: Clock) -> Iterator[ShutdownSignal]:
+    with ShutdownSignal(clock) as stop:
         yield stop
 
 
@@ -39,7 +39,7 @@ def told_and_went_on(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_is_noted_and_disturbs_nothing_until_somebody_looks(
-    stop: Stop, number: signal.Signals
+    stop: ShutdownSignal, number: signal.Signals
 ) -> None:
     stop.check()
     tell(number)
@@ -50,13 +50,13 @@ def test_a_signal_is_noted_and_disturbs_nothing_until_somebody_looks(
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_interrupts_a_section_that_allows_it(stop: Stop, number: signal.Signals) -> None:
+def test_a_signal_interrupts_a_section_that_allows_it(stop: ShutdownSignal, number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), stop.interruptible():
         told_and_went_on(number)
     assert stop.number == number
 
 
-def test_a_signal_that_came_before_a_section_keeps_it_from_beginning(stop: Stop) -> None:
+def test_a_signal_that_came_before_a_section_keeps_it_from_beginning(stop: ShutdownSignal) -> None:
     tell()
     with pytest.raises(KeyboardInterrupt), stop.interruptible():
         pytest.fail("it began")
@@ -64,7 +64,7 @@ def test_a_signal_that_came_before_a_section_keeps_it_from_beginning(stop: Stop)
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_whose_exception_is_lost_in_a_finaliser_is_raised_at_the_end_of_the_section(
-    stop: Stop,
+    stop: ShutdownSignal,
 ) -> None:
     class Finalised:
         def __del__(self) -> None:
@@ -76,7 +76,7 @@ def test_a_signal_whose_exception_is_lost_in_a_finaliser_is_raised_at_the_end_of
     assert went_on
 
 
-def test_a_failure_of_the_section_is_not_hidden_by_a_signal(stop: Stop) -> None:
+def test_a_failure_of_the_section_is_not_hidden_by_a_signal(stop: ShutdownSignal) -> None:
     def fail() -> None:
         try:
             tell()
@@ -87,7 +87,7 @@ def test_a_failure_of_the_section_is_not_hidden_by_a_signal(stop: Stop) -> None:
         fail()
 
 
-def test_after_a_section_signals_are_only_noted_again(stop: Stop) -> None:
+def test_after_a_section_signals_are_only_noted_again(stop: ShutdownSignal) -> None:
     with stop.interruptible():
         pass
     with pytest.raises(KeyboardInterrupt), stop.interruptible():
@@ -95,7 +95,9 @@ def test_after_a_section_signals_are_only_noted_again(stop: Stop) -> None:
     tell()
 
 
-def test_two_signals_at_once_are_one_wish_and_a_later_one_is_in_a_hurry(stop: Stop, clock: Clock) -> None:
+def test_two_signals_at_once_are_one_wish_and_a_later_one_is_in_a_hurry(
+    stop: ShutdownSignal, clock: Clock
+) -> None:
     tell()
     clock.now = SAME_PRESS_S
     with stop.hurriable():
@@ -108,13 +110,13 @@ def test_two_signals_at_once_are_one_wish_and_a_later_one_is_in_a_hurry(stop: St
     assert stop.number == signal.SIGINT
 
 
-def test_the_first_signal_does_not_hurry_an_end_that_has_other_reasons(stop: Stop) -> None:
+def test_the_first_signal_does_not_hurry_an_end_that_has_other_reasons(stop: ShutdownSignal) -> None:
     with stop.hurriable():
         tell()
     assert not stop.hurried
 
 
-def test_a_handler_that_somebody_else_installs_meanwhile_is_not(stop: Stop) -> None:
+def test_a_handler_that_somebody_else_installs_meanwhile_is_not(stop: ShutdownSignal) -> None:
     with stop.unchallenged():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -125,7 +127,9 @@ def test_a_handler_that_somebody_else_installs_meanwhile_is_not(stop: Stop) -> N
     assert signal.signal.__module__ == "signal"
 
 
-def test_an_abort_that_a_handler_of_compiled_code_has_set_for_later_is_called_off(stop: Stop) -> None:
+def test_an_abort_that_a_handler_of_compiled_code_has_set_for_later_is_called_off(
+    stop: ShutdownSignal,
+) -> None:
     with stop.unchallenged():
         tell(signal.SIGTERM)
         signal.alarm(100)
@@ -134,7 +138,7 @@ def test_an_abort_that_a_handler_of_compiled_code_has_set_for_later_is_called_of
 
 def test_the_handlers_of_before_are_back_afterwards() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
-    with Stop():
+    with ShutdownSignal():
         assert [signal.getsignal(number) for number in SIGNALS] != before
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
@@ -142,7 +146,7 @@ def test_the_handlers_of_before_are_back_afterwards() -> None:
 def test_a_process_that_is_about_to_exit_may_stay_deaf() -> None:
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        with Stop() as stop:
+        with ShutdownSignal() as stop:
             stop.stay()
         tell(signal.SIGTERM)
         tell()
@@ -152,10 +156,10 @@ def test_a_process_that_is_about_to_exit_may_stay_deaf() -> None:
 
 
 def test_leaving_after_sigterm_says_that_it_was_sigterm() -> None:
-    with pytest.raises(SystemExit) as left, Stop() as stop, stop.interruptible():
+    with pytest.raises(SystemExit) as left, ShutdownSignal() as stop, stop.interruptible():
         tell(signal.SIGTERM)
     assert left.value.code == 128 + signal.SIGTERM
-    with pytest.raises(KeyboardInterrupt), Stop() as stop, stop.interruptible():
+    with pytest.raises(KeyboardInterrupt), ShutdownSignal() as stop, stop.interruptible():
         tell()
 
 
@@ -164,7 +168,7 @@ def test_another_thread_has_no_handlers_and_is_never_told() -> None:
     seen = []
 
     def elsewhere() -> None:
-        with Stop() as stop, stop.unchallenged(), stop.interruptible():
+        with ShutdownSignal() as stop, stop.unchallenged(), stop.interruptible():
             seen.append([signal.getsignal(number) for number in SIGNALS])
 
     thread = threading.Thread(target=elsewhere)

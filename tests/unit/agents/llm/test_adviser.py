@@ -11,7 +11,7 @@ import pytest
 
 from raysignal.agents.llm.adviser import RATIONALE_LIMIT, Adviser, Circuit
 from raysignal.agents.llm.budget import RateLimiter
-from raysignal.agents.llm.calls import Answer, Failure, Outcome, Request, Usage, VerdictIn
+from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Outcome, Usage, VerdictIn
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import ModelSettings, NoModel, Price
 from raysignal.agents.llm.prompting import load_prompt, read_prompt
@@ -34,7 +34,7 @@ class Scripted:
         self.settings = settings or ModelSettings("scripted", prices={"scripted": Price(1.0, 10.0)})
         self.outcomes, self.asked = list(outcomes), 0
 
-    async def call(self, _request: Request, _timeout_s: float) -> Outcome:
+    async def call(self, _request: ModelRequest, _timeout_s: float) -> Outcome:
         self.asked += 1
         return self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
 
@@ -42,9 +42,9 @@ class Scripted:
         pass
 
 
-def says(**changes: Any) -> Answer:
+def says(**changes: Any) -> ModelAnswer:
     given = {"verdict": "hold", "confidence": 0.7, "evidence": ["E1", "E3", "E1"], "rationale": "losses"}
-    return Answer(VerdictIn.model_validate(given | changes), {}, Usage(1_000, 100))
+    return ModelAnswer(VerdictIn.model_validate(given | changes), {}, Usage(1_000, 100))
 
 
 def adviser(model: Any, *, gate: Any = None, cassette: Cassette | None = None, **options: Any) -> Adviser:
@@ -140,7 +140,7 @@ async def test_no_more_calls_are_under_way_than_the_concurrency() -> None:
     class Counting(Scripted):
         now = most = 0
 
-        async def call(self, request: Request, timeout_s: float) -> Outcome:
+        async def call(self, request: ModelRequest, timeout_s: float) -> Outcome:
             self.now += 1
             self.most = max(self.most, self.now)
             await asyncio.sleep(0)
@@ -254,7 +254,7 @@ async def test_a_server_that_brings_nothing_is_left_alone_and_tried_again_after_
         (says(verdict="approve", evidence=[]), Reason.MODEL_UNGROUNDED),
     ],
 )
-async def test_an_answer_must_be_allowed_and_cite_what_was_shown(answer: Answer, reason: Reason) -> None:
+async def test_an_answer_must_be_allowed_and_cite_what_was_shown(answer: ModelAnswer, reason: Reason) -> None:
     opinion = await adviser(Scripted(answer)).ask(BRIEF)
     assert (opinion.verdict, opinion.reason, opinion.cited) == (Verdict.APPROVE, reason, ())
     assert opinion.usd == pytest.approx(0.002)
@@ -280,7 +280,7 @@ async def test_a_bound_that_is_none_is_refused(options: dict[str, Any]) -> None:
 
 async def test_a_mistake_of_ours_raises_and_is_no_opinion() -> None:
     class Broken(Scripted):
-        async def call(self, _request: Request, _timeout_s: float) -> Outcome:
+        async def call(self, _request: ModelRequest, _timeout_s: float) -> Outcome:
             raise KeyError("ours")
 
     asked = adviser(Broken(says()))

@@ -7,9 +7,9 @@ import pytest
 
 from raysignal.agents.llm.calls import (
     RAW_LIMIT,
-    Answer,
     Failure,
-    Response,
+    ModelAnswer,
+    ModelResponse,
     Usage,
     judge,
     read_verdict,
@@ -22,13 +22,13 @@ from tests.support.advising import brief, request_of
 GOOD = {"verdict": "hold", "confidence": 0.7, "evidence": ["E1"], "rationale": "losses"}
 
 
-def response(text: str | None, finish: str | None = "STOP", block: str | None = None) -> Response:
-    return Response(text, finish, block, "m", Usage(10, 5))
+def response(text: str | None, finish: str | None = "STOP", block: str | None = None) -> ModelResponse:
+    return ModelResponse(text, finish, block, "m", Usage(10, 5))
 
 
 def test_a_response_that_ended_by_itself_and_is_a_verdict_is_an_answer() -> None:
     answer = judge(response(json.dumps(GOOD)))
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ModelAnswer)
     assert answer.verdict.model_dump() == GOOD
     assert answer.raw["text"] == json.dumps(GOOD)
     assert answer.usage == Usage(10, 5)
@@ -54,7 +54,7 @@ def test_a_response_that_ended_by_itself_and_is_a_verdict_is_an_answer() -> None
     ],
 )
 def test_any_other_response_is_a_failure_with_its_reason_and_keeps_what_was_sent(
-    given: Response, reason: Reason
+    given: ModelResponse, reason: Reason
 ) -> None:
     failure = judge(given)
     assert isinstance(failure, Failure)

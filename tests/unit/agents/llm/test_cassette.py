@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.agents.llm.calls import Answer, Failure, Request, Usage, VerdictIn
-from raysignal.agents.llm.cassette import Cassette, Take
+from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Usage, VerdictIn
+from raysignal.agents.llm.cassette import Cassette, CassetteEntry
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import CassetteMiss, SettingsError, UnreadableInput
 from tests.support.advising import brief, request_of
 
-ANSWER = Take(
-    Answer(
+ANSWER = CassetteEntry(
+    ModelAnswer(
         VerdictIn(verdict="hold", confidence=0.5, evidence=["E1"], rationale="so"),
         {"text": "...", "finish_reason": "STOP"},
         Usage(100, 20),
@@ -23,23 +23,23 @@ ANSWER = Take(
     0.01,
     0.5,
 )
-TIMEOUT = Take(Failure(Reason.MODEL_TIMEOUT, "no whole answer within 8 s"), None, 8.0)
-PROSE = Take(Failure(Reason.MODEL_UNREADABLE, "no JSON", {"text": "hm"}, Usage(1, 2)), 0.0, 0.1)
+TIMEOUT = CassetteEntry(Failure(Reason.MODEL_TIMEOUT, "no whole answer within 8 s"), None, 8.0)
+PROSE = CassetteEntry(Failure(Reason.MODEL_UNREADABLE, "no JSON", {"text": "hm"}, Usage(1, 2)), 0.0, 0.1)
 REQUESTS = [request_of(brief(numbers={"rsi": float(n)})) for n in range(4)]
 
 
-def giving(take: Take) -> Callable[[], Awaitable[Take]]:
-    async def call() -> Take:
+def giving(take: CassetteEntry) -> Callable[[], Awaitable[CassetteEntry]]:
+    async def call() -> CassetteEntry:
         return take
 
     return call
 
 
-async def never() -> Take:
+async def never() -> CassetteEntry:
     raise AssertionError("nobody may be asked")
 
 
-async def recorded(path: Path, *takes: tuple[Request, Take]) -> None:
+async def recorded(path: Path, *takes: tuple[ModelRequest, CassetteEntry]) -> None:
     with Cassette.record(path) as cassette:
         for request, take in takes:
             await cassette.take(request, giving(take))
@@ -59,7 +59,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("take", [ANSWER, TIMEOUT, PROSE])
-async def test_what_was_recorded_is_replayed(path: Path, take: Take) -> None:
+async def test_what_was_recorded_is_replayed(path: Path, take: CassetteEntry) -> None:
     await recorded(path, (REQUESTS[0], take))
     assert Cassette.replay(path).find(REQUESTS[0]) == take
 
@@ -99,7 +99,7 @@ async def test_what_requests_share_is_written_once(path: Path) -> None:
 async def test_equal_questions_at_the_same_time_are_one_call() -> None:
     cassette, calls, under_way, go = Cassette.live(), [], asyncio.Event(), asyncio.Event()
 
-    async def call() -> Take:
+    async def call() -> CassetteEntry:
         calls.append(1)
         if len(calls) == 2:
             under_way.set()
@@ -118,7 +118,7 @@ async def test_equal_questions_at_the_same_time_are_one_call() -> None:
 async def test_a_call_goes_on_and_is_recorded_when_whoever_asked_goes_away(path: Path) -> None:
     started, go = asyncio.Event(), asyncio.Event()
 
-    async def call() -> Take:
+    async def call() -> CassetteEntry:
         started.set()
         await go.wait()
         return ANSWER

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from raysignal.agents.llm.calls import Answer, Failure, Usage
+from raysignal.agents.llm.calls import Failure, ModelAnswer, Usage
 from raysignal.agents.llm.gemini import (
     LOOPBACK_ONLY,
     TRACING,
@@ -43,7 +43,7 @@ async def model(server: Loopback) -> AsyncIterator[GeminiModel]:
 
 async def test_a_verdict_comes_back_with_what_was_sent_and_its_tokens(model: GeminiModel) -> None:
     answer = await model.call(request_of(), 10.0)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ModelAnswer)
     assert answer.verdict.verdict == "hold"
     assert answer.raw["finish_reason"] == "STOP"
     assert answer.usage is not None
@@ -102,7 +102,7 @@ async def test_each_way_to_fail_has_its_reason_after_one_attempt(
 async def test_an_answer_may_be_compressed(server: Loopback, model: GeminiModel) -> None:
     server.behave(Behaviour.GZIPPED)
     answer = await model.call(request_of(), 10.0)
-    assert isinstance(answer, Answer)
+    assert isinstance(answer, ModelAnswer)
     assert answer.verdict.verdict == "hold"
 
 
@@ -184,7 +184,7 @@ async def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     model = GeminiModel(ModelSettings(base_url=server.url), KEY)
-    assert isinstance(await model.call(request_of(), 10.0), Answer)
+    assert isinstance(await model.call(request_of(), 10.0), ModelAnswer)
     await model.aclose()
 
 
@@ -194,7 +194,7 @@ async def test_the_environment_leads_the_key_to_no_other_host(
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("LANGSMITH_GATEWAY", "http://127.0.0.1:9")
     model = GeminiModel(ModelSettings(base_url=server.url), KEY)
-    assert isinstance(await model.call(request_of(), 10.0), Answer)
+    assert isinstance(await model.call(request_of(), 10.0), ModelAnswer)
     await model.aclose()
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.labels import Labels
+from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import accuracy, benjamini_hochberg
 
 
@@ -10,7 +10,7 @@ def found_in(sides, moves, cost=5.0, symbols=None, **dimensions):
     symbols = np.zeros(len(sides), np.int32) if symbols is None else np.asarray(symbols, np.int32)
     return accuracy(
         sides.astype(np.int8), gross, gross - cost, np.ones(len(sides), bool), symbols,
-        {name: Labels.of(texts) for name, texts in dimensions.items()},
+        {name: CategoryColumn.of(texts) for name, texts in dimensions.items()},
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def test_holds_and_unjudged_signals_and_rows_without_a_name_are_left_out():
     sides = np.array([1, 0, 1, -1], np.int8)
     moves = np.full(4, 10.0)
     judged = np.array([True, True, False, True])
-    labels = {"mood": Labels(np.array([0, 0, 0, -1], np.int32), ("calm",))}
+    labels = {"mood": CategoryColumn(np.array([0, 0, 0, -1], np.int32), ("calm",))}
     found = accuracy(
         sides, np.where(judged, sides * moves, np.nan), sides * moves, judged, np.zeros(4, int), labels
     )
@@ -143,7 +143,7 @@ def test_holds_and_unjudged_signals_and_rows_without_a_name_are_left_out():
 def test_nothing_judged_is_no_error():
     found = accuracy(
         np.zeros(0, np.int8), np.zeros(0), np.zeros(0), np.zeros(0, bool), np.zeros(0, np.int32),
-        {"a": Labels.of([])},
+        {"a": CategoryColumn.of([])},
     )  # fmt: skip
     assert (found.n, found.cohorts) == (0, ())
     assert found.as_dict()["up_share"] is None
@@ -189,7 +189,7 @@ def test_symbols_of_fewer_than_100_judged_signals_share_one_drift():
 def test_signals_that_are_not_judged_do_not_make_a_symbol_large():
     judged = np.arange(300) % 2 == 0  # 75 of each symbol; the first goes up, the second down
     sides, moves = np.ones(300, np.int8), np.repeat([10.0, -10.0], 150)
-    labels = {"symbol": Labels(np.repeat([0, 1], 150).astype(np.int32), ("A", "B"))}
+    labels = {"symbol": CategoryColumn(np.repeat([0, 1], 150).astype(np.int32), ("A", "B"))}
     found = accuracy(sides, moves, moves, judged, labels["symbol"].codes, labels)
     assert [one.drift for one in found.cohorts if one.dimension == "symbol"] == [0.5, 0.5]
 

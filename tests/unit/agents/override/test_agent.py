@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from raysignal.agents.override.agent import AgentRules, Override
-from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.evidence import RecallOptions
 from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.outcomes import Horizon
-from raysignal.agents.verdicts import By, Reason, Verdict
+from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.data.generator import GeneratorSpec, Truth, generate_with_truth
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import LookAhead
@@ -78,7 +78,7 @@ def test_on_a_shuffled_memory_the_regime_tells_nothing():
     assert abs(stormy - calm) < 0.1
 
 
-EAGER = AgentRules(horizon=Horizon.parse("2b"), recall=Recall(least=10), gate=GateRules(least=3.0))
+EAGER = AgentRules(horizon=Horizon.parse("2b"), recall=RecallOptions(least=10), gate=GateRules(least=3.0))
 
 
 def test_the_shuffled_control_is_decided_by_its_seed():
@@ -126,7 +126,7 @@ def test_one_signal_alone_stands():
     found = Override(SHORTS, AgentRules()).take(Shape(seed=1, rows=1, holds=0.0).batch())
 
     assert found.ruling.verdict.tolist() == [Verdict.APPROVE]
-    assert found.ruling.by.tolist() == [By.SIGNAL]
+    assert found.ruling.by.tolist() == [DecidedBy.SIGNAL]
     assert len(found.outcomes) == 0
 
 

@@ -5,7 +5,13 @@ import pytest
 from scipy.stats import beta
 
 from raysignal.agents.override.agent import AgentRules, Override
-from raysignal.agents.override.evidence import LAGS, Recall, Witness, _correlation, _effective
+from raysignal.agents.override.evidence import (
+    LAGS,
+    EvidenceEstimator,
+    RecallOptions,
+    _correlation,
+    _effective,
+)
 from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.memory import OutcomeMemory
 from raysignal.agents.override.outcomes import Horizon, Settler
@@ -39,7 +45,7 @@ def test_the_posterior_is_the_beta_distribution_of_the_docstring():
     draws = np.random.default_rng(4)
     action = draws.choice([-1, 1], 60)
     price = 100.0 * np.exp(np.cumsum(0.01 * draws.standard_normal(60)))
-    recall = Recall(neighbours=10, least=10, part=0.0, prior=7.0)
+    recall = RecallOptions(neighbours=10, least=10, part=0.0, prior=7.0)
     agent = Override(FREE, AgentRules(Horizon.parse("1b"), recall, GateRules(least=1.0)))
 
     found = agent.take(batch_of(price, action))
@@ -72,7 +78,9 @@ def test_the_posterior_is_the_beta_distribution_of_the_docstring():
 
 
 def test_one_neighbour_has_an_edge_without_a_bound():
-    rules = AgentRules(Horizon.parse("1b"), Recall(neighbours=1, least=1, part=0.0), GateRules(least=0.5))
+    rules = AgentRules(
+        Horizon.parse("1b"), RecallOptions(neighbours=1, least=1, part=0.0), GateRules(least=0.5)
+    )
 
     found = Override(FREE, rules).take(batch_of(alternating(5), np.ones(5)))
 
@@ -206,7 +214,7 @@ def test_no_more_is_right_than_there_are_neighbours():
     price, action = np.empty(2 * n), np.ones(2 * n, np.int8)
     price[::2], price[1::2] = 100.0 * 1.001 ** np.arange(n), alternating(n)
     action[1::2] = np.where(np.arange(n) % 2, -1, 1)
-    everything = Recall(neighbours=2 * n, least=1, part=1.0)
+    everything = RecallOptions(neighbours=2 * n, least=1, part=1.0)
     agent = Override(FREE, AgentRules(Horizon.parse("1b"), everything))
 
     found = agent.take(batch_of(price, action, symbols=2)).evidence
@@ -223,9 +231,9 @@ def test_a_witness_that_only_keeps_up_searches_nothing():
     memory.add(*rows_of(batch)[:2], encoder.codes(batch), batch.action, situations)
     memory.settle(settler.feed(*rows_of(batch)))
 
-    found = Witness(Recall()).look(memory, situations, search=False)
+    found = EvidenceEstimator(RecallOptions()).look(memory, situations, search=False)
 
-    assert found.neighbours.shape == (0, Recall().neighbours)
+    assert found.neighbours.shape == (0, RecallOptions().neighbours)
     assert not found.used.any()
     assert found.known[-1] > 0
 
@@ -239,7 +247,7 @@ def test_a_witness_that_only_keeps_up_searches_nothing():
 )  # fmt: skip
 def test_a_question_that_makes_no_sense_is_refused(values):
     with pytest.raises(InvalidField, match=next(iter(values))):
-        Recall(**values)
+        RecallOptions(**values)
 
 
 def weights_after(hits, numbers=None, labels=None):

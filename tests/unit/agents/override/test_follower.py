@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 
 from raysignal.agents.llm.adviser import Adviser
-from raysignal.agents.llm.calls import Answer, Outcome, Request, Usage, VerdictIn
+from raysignal.agents.llm.calls import ModelAnswer, ModelRequest, Outcome, Usage, VerdictIn
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import ModelSettings
 from raysignal.agents.override import reading
 from raysignal.agents.override.accuracy import FEWEST
 from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.deciding import Decider, Instants, verdict_of
-from raysignal.agents.override.follower import NEWEST, Follower, Misfit
+from raysignal.agents.override.follower import NEWEST, Follower, PortfolioMismatch
 from raysignal.agents.override.log import recorded
 from raysignal.agents.override.outcomes import Settler
-from raysignal.agents.override.terms import Terms
-from raysignal.agents.verdicts import By, decided
+from raysignal.agents.override.terms import AgentTerms
+from raysignal.agents.verdicts import DecidedBy, decided
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import PortfolioConflict
 from raysignal.engine.core.policy import Policy
@@ -45,7 +45,7 @@ def batch():
     return stream()
 
 
-def expected(batch: SignalBatch, own: Terms) -> list[int]:
+def expected(batch: SignalBatch, own: AgentTerms) -> list[int]:
     done = arms.gated(batch, Trial(policy=own.policy, rules=own.rules, breaker=own.breaker))
     return decided(batch.action, done.verdict).tolist()
 
@@ -154,7 +154,7 @@ async def test_a_follower_whose_rows_were_decided_otherwise_meanwhile_does_not_g
         "enhanced", batch.take(np.arange(100)).encode(), all_or_nothing=True, accept_price_jump=True,
         receipts=False, decisions=told.encode(),
     )  # fmt: skip
-    with pytest.raises(Misfit, match="decided otherwise"):
+    with pytest.raises(PortfolioMismatch, match="decided otherwise"):
         await live(stale)
 
 
@@ -162,7 +162,7 @@ async def test_a_portfolio_that_holds_other_signals_is_refused(world, batch):
     world.post(batch)
     await world.create("enhanced", POLICY)
     world.post(stream(seed=5).take(np.arange(10)), "enhanced")
-    with pytest.raises(Misfit, match="name another"):
+    with pytest.raises(PortfolioMismatch, match="name another"):
         await world.begin(terms())
 
 
@@ -344,11 +344,11 @@ class Thinker:
     def __init__(self) -> None:
         self.settings, self.asked = ModelSettings("thinker"), 0
 
-    async def call(self, request: Request, _timeout_s: float) -> Outcome:
+    async def call(self, request: ModelRequest, _timeout_s: float) -> Outcome:
         self.asked += 1
         verdict = ("hold", "approve")[int(request.hash[:8], 16) % 2]
         said = {"verdict": verdict, "confidence": 0.5, "evidence": ["E1"], "rationale": "as it falls"}
-        return Answer(VerdictIn.model_validate(said), {}, Usage(10, 10))
+        return ModelAnswer(VerdictIn.model_validate(said), {}, Usage(10, 10))
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -367,7 +367,7 @@ async def test_with_a_model_the_decisions_are_those_of_the_arm_that_asks_it(worl
     assert world.decided() == decided(batch.action, done.verdict).tolist()
     assert world.decided() != expected(batch, terms())
     assert follower.counts["model_answered"] == done.calls == model.asked > 0
-    row = int(np.flatnonzero(done.by == By.MODEL)[-1])
+    row = int(np.flatnonzero(done.by == DecidedBy.MODEL)[-1])
     told = json.loads(world.shard.find("enhanced", batch.signal_id[row])().decided.explanation)
     assert (told["by"], told["opinion"]["reason"]) == ("model", "model_answered")
     assert told["opinion"]["cited"] == [told["neighbours"][0]["signal_id"]]

@@ -8,8 +8,8 @@ from scipy.stats import beta
 
 from raysignal.agents.override.evidence import Evidence
 from raysignal.agents.override.gate import REASONS, GateRules, rule
-from raysignal.agents.override.worth import Worth
-from raysignal.agents.verdicts import By, Reason, Verdict
+from raysignal.agents.override.worth import VerdictPayoff
+from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from tests.support.effort import examples
@@ -36,7 +36,7 @@ def evidence(p_worse, edge_bps=0.0, *, effective=40.0, error_bps=5.0, share=0.5)
 
 
 A, F, H = Verdict.APPROVE, Verdict.FLIP, Verdict.HOLD
-S, G = By.SIGNAL, By.GATE
+S, G = DecidedBy.SIGNAL, DecidedBy.GATE
 
 
 @pytest.mark.parametrize("side", [1, -1])
@@ -68,7 +68,7 @@ S, G = By.SIGNAL, By.GATE
 def test_every_row_of_the_table(side, p_worse, edge_bps, effective, verdict, by, reason, grey, other):
     given_evidence = evidence(p_worse, edge_bps, effective=effective)
 
-    found = rule(given_evidence, np.array([side], np.int8), Worth(COSTLY), RULES)
+    found = rule(given_evidence, np.array([side], np.int8), VerdictPayoff(COSTLY), RULES)
 
     assert found.verdict[0] == verdict
     assert found.by[0] == by
@@ -84,7 +84,7 @@ def test_every_row_of_the_table(side, p_worse, edge_bps, effective, verdict, by,
 
 @pytest.mark.parametrize("p_worse", [0.01, 0.5, 0.99])
 def test_a_hold_is_never_ruled_on(p_worse):
-    found = rule(evidence(p_worse, -99.0), np.zeros(1, np.int8), Worth(COSTLY), RULES)
+    found = rule(evidence(p_worse, -99.0), np.zeros(1, np.int8), VerdictPayoff(COSTLY), RULES)
 
     assert (found.verdict[0], found.by[0], REASONS[found.reason[0]]) == (A, S, Reason.HOLD_SIGNAL)
     assert not found.grey[0]
@@ -93,7 +93,7 @@ def test_a_hold_is_never_ruled_on(p_worse):
 
 @pytest.mark.parametrize("side", [1, -1])
 def test_a_flip_needs_an_edge_that_is_sure_and_pays_its_costs(side):
-    action, worth = np.array([side], np.int8), Worth(COSTLY)
+    action, worth = np.array([side], np.int8), VerdictPayoff(COSTLY)
 
     def other(edge_bps, error_bps):
         return rule(evidence(0.95, edge_bps, error_bps=error_bps), action, worth, RULES).other[0]
@@ -106,7 +106,7 @@ def test_a_flip_needs_an_edge_that_is_sure_and_pays_its_costs(side):
 
 
 def test_where_nothing_goes_short_only_a_sell_can_be_flipped():
-    worth = Worth(Policy(fee_bps=10.0, side="long-flat"))
+    worth = VerdictPayoff(Policy(fee_bps=10.0, side="long-flat"))
     strong = evidence(0.95, -99.0)
 
     buy, sell = (rule(strong, np.array([side], np.int8), worth, RULES) for side in (1, -1))
@@ -120,8 +120,8 @@ def test_where_nothing_goes_short_only_a_sell_can_be_flipped():
 def test_what_a_model_may_answer_is_approve_hold_and_the_flip_only_where_it_is_sure():
     action = np.array([1], np.int8)
 
-    modest = rule(evidence(0.8, -5.0), action, Worth(COSTLY), RULES)
-    strong = rule(evidence(0.8, -99.0), action, Worth(COSTLY), RULES)
+    modest = rule(evidence(0.8, -5.0), action, VerdictPayoff(COSTLY), RULES)
+    strong = rule(evidence(0.8, -99.0), action, VerdictPayoff(COSTLY), RULES)
 
     assert modest.allowed(0) == (A, H)
     assert strong.allowed(0) == (A, H, F)
@@ -153,12 +153,16 @@ def test_whatever_the_evidence_a_verdict_never_leaves_the_table(rows, policy, ru
     )  # fmt: skip
     action.flags.writeable = False
 
-    found = rule(told, action, Worth(policy), rules)
+    found = rule(told, action, VerdictPayoff(policy), rules)
 
     with np.errstate(invalid="ignore"):
-        lower = Worth(policy).verdicts(action, action * (edge + rules.sure * error))[1]
+        lower = VerdictPayoff(policy).verdicts(action, action * (edge + rules.sure * error))[1]
     for row in range(n):
-        verdict, by, reason = Verdict(found.verdict[row]), By(found.by[row]), REASONS[found.reason[row]]
+        verdict, by, reason = (
+            Verdict(found.verdict[row]),
+            DecidedBy(found.by[row]),
+            REASONS[found.reason[row]],
+        )
         expected, p_worse = found.expected_bps[row], found.p_worse[row]
         spoke = action[row] != 0 and effective[row] >= rules.least
         assert np.isnan(p_worse) != spoke

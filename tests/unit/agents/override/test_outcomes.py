@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raysignal.agents.override.outcomes import MOST_BARS, MOST_TIME_US, Horizon, Outcomes, Settler
-from raysignal.agents.override.worth import Worth
+from raysignal.agents.override.worth import VerdictPayoff
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
@@ -124,7 +124,7 @@ def test_worth_reads_what_cannot_be_written():
     side, move = np.array([1, -1], np.int8), np.array([100.0, 100.0])
     side.flags.writeable = move.flags.writeable = False
 
-    gross, net = Worth(FREE).verdicts(side, move)
+    gross, net = VerdictPayoff(FREE).verdicts(side, move)
 
     np.testing.assert_allclose(gross, net)
     np.testing.assert_allclose(net[:, Verdict.APPROVE], [100.0, -100.0])

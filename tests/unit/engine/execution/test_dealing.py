@@ -14,18 +14,18 @@ from sqlalchemy import Connection
 from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.core.listings import Costs, Listing, OrderRules
 from raysignal.engine.core.market_events import Instrument, Trade
-from raysignal.engine.core.orders import Kind, State
+from raysignal.engine.core.orders import OrderState, OrderType
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.dealing import MOST_WAITING, Dealer, Levels
+from raysignal.engine.execution.dealing import MOST_WAITING, Levels, TradingThread
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import Instruction, Plan
+from raysignal.engine.execution.planning import ExecutionPolicy, Instruction
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
 from raysignal.engine.market.books import OrderBook
 from raysignal.engine.market.clocks import SystemClock
 from raysignal.runtime import following
-from raysignal.runtime.following import Around
+from raysignal.runtime.following import FeedContext
 from raysignal.runtime.settings import Settings
 from tests.cluster.waiting import until
 from tests.support.market_keeping import Log
@@ -62,16 +62,18 @@ def dealer_of(
     clock: Callable[[], int],
     *,
     latency_us: int = 0,
-    kind: Kind = Kind.MARKET,
+    kind: OrderType = OrderType.MARKET,
     log: Any = None,
     listing: Listing = LISTING,
-) -> Dealer:
+) -> TradingThread:
     paper = PaperExchange(
         database, ACCOUNT, INSTRUMENT.venue, "quote", Decimal(10_000), [listing],
         costs=Costs(Decimal(10), Decimal(10)), latency_us=latency_us,
     )  # fmt: skip
-    trader = Trader(OrderStore(database, ACCOUNT), paper, {INSTRUMENT.symbol: listing}, Plan(kind=kind))
-    return Dealer(trader, paper, now_us=clock, log=log or structlog.get_logger())
+    trader = Trader(
+        OrderStore(database, ACCOUNT), paper, {INSTRUMENT.symbol: listing}, ExecutionPolicy(kind=kind)
+    )
+    return TradingThread(trader, paper, now_us=clock, log=log or structlog.get_logger())
 
 
 def levels(price: int) -> Levels:
@@ -88,7 +90,7 @@ def filled(database: Database) -> list[str]:
     return [
         order.origin.signal_id
         for order in OrderStore(database, ACCOUNT).orders(open_only=False)
-        if order.state is State.FILLED
+        if order.state is OrderState.FILLED
     ]
 
 
@@ -113,15 +115,15 @@ def test_a_market_order_worth_less_than_the_venue_takes_is_not_filled(database, 
     dealer.book(levels(300_000), clock.now_us)
     dealer._try_round()
     (order,) = OrderStore(database, ACCOUNT).orders()
-    assert (order.state, order.progress.reason) == (State.EXPIRED, "least_value")
+    assert (order.state, order.progress.reason) == (OrderState.EXPIRED, "least_value")
 
 
 def test_a_feed_does_not_trade_what_one_with_other_settings_left_waiting(database, clock):
-    around = Around(
+    around = FeedContext(
         database, lambda signal: signal.signal_id, Log().logger, SystemClock(), Random(1), None, {}
     )
 
-    def dealer(**values: Any) -> Dealer:
+    def dealer(**values: Any) -> TradingThread:
         settings = Settings(database_url="sqlite:///unused.db", **values)
         made = following.dealer_of("binance-usdm:BTCUSDT", INSTRUMENT, None, settings, around, lambda _: None)
         assert made is not None
@@ -145,7 +147,7 @@ def sold(price: int, size: int, at_us: int) -> Trade:
     return Trade(INSTRUMENT, f"t{at_us}", price, size, -1, at_us, at_us)
 
 
-async def resting(database: Database, dealer: Dealer, clock: Clock) -> None:
+async def resting(database: Database, dealer: TradingThread, clock: Clock) -> None:
     """An order to buy at 60 000 that rests behind 5 000 lots of others."""
     await until(lambda: dealer.trouble == "", "it is so")
     dealer.instruct(buy(clock.now_us))
@@ -154,7 +156,7 @@ async def resting(database: Database, dealer: Dealer, clock: Clock) -> None:
 
 
 async def test_trades_fill_an_order_that_rests_once_they_have_taken_what_stood_before_it(database, clock):
-    with dealer_of(database, clock, kind=Kind.LIMIT) as dealer:
+    with dealer_of(database, clock, kind=OrderType.LIMIT) as dealer:
         await resting(database, dealer, clock)
         dealer.traded(sold(6_000_000, 4_000, clock.now_us + 1))
         dealer.traded(sold(6_000_000, 1_100, clock.now_us + 2))
@@ -166,9 +168,9 @@ async def test_trades_fill_an_order_that_rests_once_they_have_taken_what_stood_b
         await until(lambda: filled(database) == ["cross-1"], "it is so, without another book")
 
 
-def sent(database: Database, clock: Clock) -> Dealer:
+def sent(database: Database, clock: Clock) -> TradingThread:
     """A dealer whose thread does not run, with a limit order on its way."""
-    dealer = dealer_of(database, clock, kind=Kind.LIMIT)
+    dealer = dealer_of(database, clock, kind=OrderType.LIMIT)
     dealer._try_round()
     dealer.instruct(buy(clock.now_us))
     dealer._try_round()
@@ -203,7 +205,7 @@ def test_an_order_on_its_way_does_not_meet_a_book_that_a_trade_has_outdated(data
     dealer.traded(sold(6_000_000, 1, clock.now_us + 1))
     dealer._try_round()
     (order,) = OrderStore(database, ACCOUNT).orders(open_only=True)
-    assert (order.state, order.progress.filled) == (State.ACCEPTED, 0)
+    assert (order.state, order.progress.filled) == (OrderState.ACCEPTED, 0)
 
 
 def test_trades_that_nobody_goes_through_are_bounded(database, clock):

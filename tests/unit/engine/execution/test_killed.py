@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from raysignal.engine.core.orders import State
+from raysignal.engine.core.orders import OrderState
 from raysignal.engine.database.database import Database, open_database
 from tests.support.effort import examples
 from tests.support.order_script import (
@@ -23,7 +23,7 @@ from tests.support.order_script import (
 
 _numbers = count(1)
 MARKET = MARKET_SCRIPT, MARKET_PLAN
-BOTH_FILLED = [("up", State.FILLED, Decimal("97.551")), ("down", State.FILLED, Decimal("97.551"))]
+BOTH_FILLED = [("up", OrderState.FILLED, Decimal("97.551")), ("down", OrderState.FILLED, Decimal("97.551"))]
 
 
 @pytest.fixture(scope="module")

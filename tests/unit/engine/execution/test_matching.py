@@ -16,9 +16,9 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.listings import Listing, OrderRules
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.core.orders import Progress, Side, State, TimeInForce
+from raysignal.engine.core.orders import OrderState, OrderStatus, Side, TimeInForce
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.exchange import Report
+from raysignal.engine.execution.exchange import OrderReport
 from raysignal.engine.execution.matching import ASKS
 from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.market.books import OrderBook
@@ -35,13 +35,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
     opened.close()
 
 
-def now(exchange: PaperExchange, client_id: str = "a") -> Report:
+def now(exchange: PaperExchange, client_id: str = "a") -> OrderReport:
     report = exchange.order(client_id)
     assert report is not None
     return report
 
 
-def prices(report: Report) -> list[tuple[str, str]]:
+def prices(report: OrderReport) -> list[tuple[str, str]]:
     return [(str(fill.price), format(fill.quantity.normalize(), "f")) for fill in report.fills]
 
 
@@ -50,7 +50,7 @@ def test_a_market_order_walks_the_depth_and_what_is_not_there_expires(database: 
     exchange.book_changed(PlainBook([("99", "1")], [("100", "1"), ("101", "2"), ("105", "3")]), 1)
     report = exchange.submit(market("a", Side.BUY, "7"))
     assert prices(report) == [("100.00", "1"), ("101.00", "2"), ("105.00", "3")]
-    assert (report.progress.state, report.progress.reason) == (State.EXPIRED, "no_depth")
+    assert (report.progress.state, report.progress.reason) == (OrderState.EXPIRED, "no_depth")
     assert report.progress.value == 100 + 202 + 315
     assert report.progress.fees == Decimal("0.617")
     assert all(not fill.maker for fill in report.fills)
@@ -59,7 +59,7 @@ def test_a_market_order_walks_the_depth_and_what_is_not_there_expires(database: 
 def test_an_order_meets_the_first_book_at_or_after_its_latency(database: Database) -> None:
     exchange = paper(database, latency_us=100)
     exchange.book_changed(book("100"), 1_000)
-    assert exchange.submit(market("a", Side.BUY, "1")).progress == Progress(State.ACCEPTED)
+    assert exchange.submit(market("a", Side.BUY, "1")).progress == OrderStatus(OrderState.ACCEPTED)
     exchange.book_changed(book("101"), 1_099)
     exchange.traded(trade("50", "100", Side.SELL), 1_100)
     assert now(exchange).progress.filled == 0
@@ -85,10 +85,10 @@ def test_an_order_meets_the_next_book_after_a_clock_that_was_ahead_is_put_back(d
     exchange.cancel("c")
     again = paper(database, latency_us=100)  # a restart has the wrong time of before
     again.book_changed(book("103"), 70 * SECOND)
-    assert now(again, "c").progress.state is State.CANCELLED
+    assert now(again, "c").progress.state is OrderState.CANCELLED
     again.submit(market("d", Side.SELL, "2"))
     again.book_changed(book("104"), 70 * SECOND + 100)
-    assert now(again, "d").progress.state is State.FILLED
+    assert now(again, "d").progress.state is OrderState.FILLED
 
 
 def test_a_message_that_was_overtaken_does_not_put_the_clock_back(database: Database) -> None:
@@ -107,20 +107,20 @@ def test_a_book_that_stands_still_is_met_when_time_has_passed(database: Database
     exchange.book_changed(book("100"), 1_000)
     exchange.submit(market("a", Side.BUY, "1"))
     exchange.time_passed(1_099)
-    assert now(exchange).progress.state is State.ACCEPTED
+    assert now(exchange).progress.state is OrderState.ACCEPTED
     exchange.time_passed(1_100)
-    assert now(exchange).progress.state is State.FILLED
+    assert now(exchange).progress.state is OrderState.FILLED
 
 
 def test_an_order_waits_while_the_book_is_lost(database: Database) -> None:
     exchange = paper(database)
-    assert exchange.submit(market("a", Side.BUY, "1")).progress.state is State.ACCEPTED  # no book yet
+    assert exchange.submit(market("a", Side.BUY, "1")).progress.state is OrderState.ACCEPTED  # no book yet
     exchange.book_changed(book("100"), 1)
     assert prices(now(exchange)) == [("100.00", "1")]
     exchange.book_lost("BTCUSDT", 2)
     exchange.submit(market("b", Side.BUY, "1"))
     exchange.time_passed(10 * SECOND)
-    assert now(exchange, "b").progress.state is State.ACCEPTED
+    assert now(exchange, "b").progress.state is OrderState.ACCEPTED
     exchange.book_changed(book("103"), 11 * SECOND)
     assert prices(now(exchange, "b")) == [("103.00", "1")]
 
@@ -156,7 +156,7 @@ def test_a_limit_order_takes_down_to_its_limit_and_the_rest_stands_in_the_queue(
     exchange.book_changed(PlainBook([("100", "4"), ("99", "5")], [("101", "1"), ("102", "1")]), 1)
     report = exchange.submit(limit("a", Side.BUY, "3", "101"))
     assert prices(report) == [("101.00", "1")]
-    assert report.progress.state is State.PARTIALLY_FILLED
+    assert report.progress.state is OrderState.PARTIALLY_FILLED
     exchange.traded(trade("101", "1.5", Side.SELL), 2)  # nothing stood before it at 101
     assert prices(now(exchange)) == [("101.00", "1"), ("101.00", "1.5")]
     assert [fill.maker for fill in now(exchange).fills] == [False, True]
@@ -172,9 +172,9 @@ def test_only_trades_at_its_price_shorten_what_stands_before_an_order(database: 
     exchange.traded(trade("100", "9", Side.BUY), 3)  # a buyer took at our price: not from our side
     exchange.traded(trade("101", "9", Side.SELL), 3)  # worse for us than our limit
     exchange.traded(trade("100", "3", Side.SELL), 4)
-    assert now(exchange).progress.state is State.ACCEPTED
+    assert now(exchange).progress.state is OrderState.ACCEPTED
     exchange.traded(trade("100", "1", Side.SELL), 5)
-    assert now(exchange).progress.state is State.ACCEPTED
+    assert now(exchange).progress.state is OrderState.ACCEPTED
     exchange.traded(trade("100", "1.5", Side.SELL), 6)
     assert prices(now(exchange)) == [("100.00", "1.5")]
 
@@ -223,11 +223,11 @@ def test_a_request_to_cancel_takes_as_long_as_an_order(database: Database) -> No
     exchange.book_changed(PlainBook([("100", "0.001")], [("110", "9")]), 1_000)
     exchange.submit(limit("a", Side.BUY, "2", "101"))
     exchange.time_passed(1_100)
-    assert exchange.cancel("a").progress.state is State.ACCEPTED
+    assert exchange.cancel("a").progress.state is OrderState.ACCEPTED
     exchange.traded(trade("101", "1", Side.SELL), 1_150)
-    assert now(exchange).progress.state is State.PARTIALLY_FILLED
+    assert now(exchange).progress.state is OrderState.PARTIALLY_FILLED
     exchange.traded(trade("101", "1", Side.SELL), 1_200)  # as it takes effect
-    assert (now(exchange).progress.state, now(exchange).progress.filled) == (State.CANCELLED, 1)
+    assert (now(exchange).progress.state, now(exchange).progress.filled) == (OrderState.CANCELLED, 1)
 
 
 def test_makers_and_takers_pay_their_own_fee(database: Database) -> None:
@@ -266,7 +266,7 @@ def test_an_order_whose_price_runs_away_is_filled_as_far_as_the_money_goes(datab
     exchange.submit(market("a", Side.BUY, "10"))
     exchange.book_changed(book("125"), 1_100)
     report = now(exchange)
-    assert (report.progress.state, report.progress.reason) == (State.EXPIRED, "insufficient_balance")
+    assert (report.progress.state, report.progress.reason) == (OrderState.EXPIRED, "insufficient_balance")
     assert report.progress.filled == 8
     assert exchange.balances().cash == 0
 
@@ -322,9 +322,9 @@ def test_the_value_of_a_market_order_that_came_before_any_book_is_that_at_the_fi
 ) -> None:
     bounded = rules("0.001", "0.001", least_value=Decimal(5), most_value=Decimal(50))
     exchange = paper(database, listings=[replace(LISTING, market=bounded)], latency_us=100)
-    assert exchange.submit(market("a", Side.BUY, "0.1")).progress == Progress(State.ACCEPTED)
+    assert exchange.submit(market("a", Side.BUY, "0.1")).progress == OrderStatus(OrderState.ACCEPTED)
     exchange.book_changed(book(best), 200)
-    expected = State.EXPIRED if reason else State.FILLED
+    expected = OrderState.EXPIRED if reason else OrderState.FILLED
     assert (now(exchange).progress.state, now(exchange).progress.reason) == (expected, reason)
     assert exchange.balances().positions == ({} if reason else {"BTCUSDT": Decimal("0.1")})
 
@@ -395,12 +395,12 @@ def test_orders_of_an_instrument_that_is_written_otherwise_now_expire(
     btc = Instrument("binance", "BTCUSDT", **{"price_decimals": 2, "size_decimals": 3} | change)
     again = paper(database, listings=[Listing.of(btc)])
     for name in ("high", "low", "onitsway"):
-        assert now(again, name).progress == Progress(State.EXPIRED, reason="instrument_changed")
+        assert now(again, name).progress == OrderStatus(OrderState.EXPIRED, reason="instrument_changed")
     again.book_changed(PlainBook([("99.9", "5")], [("100.0", "5")], btc), 300)
     again.book_changed(PlainBook([("89.0", "5")], [("90.0", "5")], btc), 400)
     assert [fill.client_id for fill in again.fills()] == ["held"]
     # What was set aside for them is free, and what is held can be sold.
-    assert again.submit(market("sale", Side.SELL, "2", btc)).progress.state is State.FILLED
+    assert again.submit(market("sale", Side.SELL, "2", btc)).progress.state is OrderState.FILLED
     assert paper(database, listings=[Listing.of(btc)]).open_orders() == []
 
 
@@ -409,9 +409,9 @@ def test_an_open_order_in_a_symbol_that_is_not_listed_any_more_expires(database:
     exchange.submit(limit("a", Side.BUY, "1", "50"))
     eth = Instrument("binance", "ETHUSDT", 2, 3)
     again = paper(database, listings=[Listing.of(eth)])
-    assert now(again).progress == Progress(State.EXPIRED, reason="instrument_changed")
+    assert now(again).progress == OrderStatus(OrderState.EXPIRED, reason="instrument_changed")
     again.book_changed(book("100", instrument=eth), 1)
-    assert again.submit(market("b", Side.BUY, "1", eth)).progress.state is State.FILLED
+    assert again.submit(market("b", Side.BUY, "1", eth)).progress.state is OrderState.FILLED
 
 
 def test_an_account_that_exists_keeps_its_cash(database: Database) -> None:
@@ -443,9 +443,9 @@ def test_an_exchange_whose_commit_is_not_confirmed_is_unreachable_and_knows_afte
     with pytest.raises(ExchangeUnreachable):
         exchange.submit(market("a", Side.BUY, "1"))
     exchange.book_changed(book(), 2)
-    assert now(exchange).progress.state is State.FILLED
+    assert now(exchange).progress.state is OrderState.FILLED
     assert len(exchange.fills()) == 1
-    assert exchange.submit(market("b", Side.SELL, "1")).progress.state is State.FILLED
+    assert exchange.submit(market("b", Side.SELL, "1")).progress.state is OrderState.FILLED
 
 
 def test_a_market_order_takes_from_the_feed_s_book_what_the_book_itself_says(database: Database) -> None:

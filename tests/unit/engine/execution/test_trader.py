@@ -20,12 +20,12 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.listings import Listing, OrderRules
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.core.orders import Kind, Progress, Side, State, Ticket
+from raysignal.engine.core.orders import OrderRequest, OrderState, OrderStatus, OrderType, Side
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.exchange import Balances, Fill, Report
+from raysignal.engine.execution.exchange import Balances, Fill, OrderReport
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import Instruction, Outcome, Plan
+from raysignal.engine.execution.planning import ExecutionPolicy, Instruction, TargetOutcome
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.tables import ORDER_EVENTS
 from raysignal.engine.execution.trader import Trader
@@ -44,7 +44,7 @@ from tests.support.order_world import (
 )
 
 DAY = 86_400 * SECOND
-PLAN = Plan(resend_after_us=10 * SECOND)
+PLAN = ExecutionPolicy(resend_after_us=10 * SECOND)
 
 
 class Troubled:
@@ -54,8 +54,8 @@ class Troubled:
         self.exchange = exchange
         self.venue = exchange.venue
         self.trouble: list[str] = []
-        self.submitted: list[Ticket] = []
-        self.told: dict[str, Report | None] = {}
+        self.submitted: list[OrderRequest] = []
+        self.told: dict[str, OrderReport | None] = {}
 
     def _call(self, name: str, *arguments: Any) -> Any:
         trouble = self.trouble.pop(0) if self.trouble else ""
@@ -66,21 +66,21 @@ class Troubled:
             raise ExchangeUnreachable("the answer is lost")
         return answer
 
-    def submit(self, ticket: Ticket) -> Report:
+    def submit(self, ticket: OrderRequest) -> OrderReport:
         self.submitted.append(ticket)
-        report: Report = self._call("submit", ticket)
+        report: OrderReport = self._call("submit", ticket)
         return report
 
-    def cancel(self, client_id: str) -> Report:
-        report: Report = self._call("cancel", client_id)
+    def cancel(self, client_id: str) -> OrderReport:
+        report: OrderReport = self._call("cancel", client_id)
         return report
 
-    def order(self, client_id: str) -> Report | None:
-        report: Report | None = self._call("order", client_id)
+    def order(self, client_id: str) -> OrderReport | None:
+        report: OrderReport | None = self._call("order", client_id)
         return self.told.get(client_id, report)
 
-    def open_orders(self) -> Sequence[Report]:
-        found: Sequence[Report] = self._call("open_orders")
+    def open_orders(self) -> Sequence[OrderReport]:
+        found: Sequence[OrderReport] = self._call("open_orders")
         return found
 
     def balances(self) -> Balances:
@@ -96,7 +96,7 @@ class Desk:
     """A trader that has started, its exchange with a book of 10 BTC at 100, and its store."""
 
     def __init__(
-        self, database: Database, plan: Plan = PLAN, listing: Listing = LISTING, **terms: Any
+        self, database: Database, plan: ExecutionPolicy = PLAN, listing: Listing = LISTING, **terms: Any
     ) -> None:
         self.database, self.plan, self.listing = database, plan, listing
         self.exchange = Troubled(paper(database, listings=[listing], **terms))
@@ -152,7 +152,7 @@ def test_nothing_is_traded_before_the_account_was_compared(database: Database) -
 def test_a_trader_and_an_exchange_that_do_not_go_together_are_refused(database: Database) -> None:
     desk = Desk(database)
     with pytest.raises(InvalidField, match="long-flat, because BTCUSDT cannot be sold short"):
-        Trader(desk.store, desk.exchange, {"BTC": LISTING}, Plan(side="long-short"))
+        Trader(desk.store, desk.exchange, {"BTC": LISTING}, ExecutionPolicy(side="long-short"))
     with pytest.raises(InvalidField, match="an instrument of binance"):
         Trader(desk.store, desk.exchange, {"BTC": Listing.of(PERP)}, PLAN)
     perp = Listing.of(PERP, shorts=True)
@@ -178,7 +178,7 @@ def test_a_trader_and_an_exchange_that_do_not_go_together_are_refused(database: 
 )
 def test_a_plan_that_cannot_be_is_refused_by_field(field: str, change: dict[str, Any]) -> None:
     with pytest.raises(InvalidField) as refused:
-        Plan(**change)
+        ExecutionPolicy(**change)
     assert refused.value.fields["field"] == field
 
 
@@ -218,14 +218,14 @@ def test_the_same_signal_again_makes_no_second_order(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("name", "action", "price", "at_us", "outcome"),
     [
-        ("hold", Action.HOLD, "100", 0, Outcome.HOLD),
-        ("sell", Action.SELL, "100", 0, Outcome.NOTHING_TO_SELL),
-        ("old", Action.BUY, "100", -2 * DAY, Outcome.TOO_OLD),
-        ("dear", Action.BUY, "100000000", 0, Outcome.TOO_SMALL),
+        ("hold", Action.HOLD, "100", 0, TargetOutcome.HOLD),
+        ("sell", Action.SELL, "100", 0, TargetOutcome.NOTHING_TO_SELL),
+        ("old", Action.BUY, "100", -2 * DAY, TargetOutcome.TOO_OLD),
+        ("dear", Action.BUY, "100000000", 0, TargetOutcome.TOO_SMALL),
     ],
 )
 def test_a_signal_that_leads_to_no_order_says_why_once_and_for_all(
-    desk: Desk, name: str, action: Action, price: str, at_us: int, outcome: Outcome
+    desk: Desk, name: str, action: Action, price: str, at_us: int, outcome: TargetOutcome
 ) -> None:
     desk.signal(name, action, price, at_us)
     desk.trader.work(1)
@@ -244,7 +244,8 @@ def test_a_side_that_is_held_is_left_alone_and_an_unknown_symbol_is_not_traded(d
     desk.signal("before", Action.SELL)  # "again" was later, and wants the position
     desk.trader.work(3)
     assert desk.store.outcomes() == {
-        "up": Outcome.ORDERED, "again": Outcome.ALREADY_HELD, "other": Outcome.NOT_TRADED, "before": Outcome.LATE,
+        "up": TargetOutcome.ORDERED, "again": TargetOutcome.ALREADY_HELD, "other": TargetOutcome.NOT_TRADED,
+        "before": TargetOutcome.LATE,
     }  # fmt: skip
 
 
@@ -265,10 +266,11 @@ def test_signals_of_another_strategy_wait_until_there_is_one_for_them_again(desk
         assert not trader.busy
         if name == "slow:1m:":
             assert desk.store.outcomes() == {
-                "fast:1s:1": None, "slow:1m:1": Outcome.NOTHING_TO_SELL, "fast:1s:2": None,
+                "fast:1s:1": None, "slow:1m:1": TargetOutcome.NOTHING_TO_SELL, "fast:1s:2": None,
             }  # fmt: skip
     assert desk.store.outcomes() == {
-        "fast:1s:1": Outcome.SUPERSEDED, "slow:1m:1": Outcome.NOTHING_TO_SELL, "fast:1s:2": Outcome.ORDERED,
+        "fast:1s:1": TargetOutcome.SUPERSEDED, "slow:1m:1": TargetOutcome.NOTHING_TO_SELL,
+        "fast:1s:2": TargetOutcome.ORDERED,
     }  # fmt: skip
 
 
@@ -280,14 +282,14 @@ def test_of_several_signals_that_wait_the_last_counts_and_one_from_before_is_lat
     desk.signal("latecomer", Action.SELL, at_us=2)
     desk.trader.work(5)
     assert desk.store.outcomes() == {
-        "second": Outcome.SUPERSEDED, "first": Outcome.SUPERSEDED, "third": Outcome.ORDERED,
-        "latecomer": Outcome.LATE,
+        "second": TargetOutcome.SUPERSEDED, "first": TargetOutcome.SUPERSEDED, "third": TargetOutcome.ORDERED,
+        "latecomer": TargetOutcome.LATE,
     }  # fmt: skip
     assert desk.held() > 0
 
 
 def test_a_signal_that_is_too_old_still_closes_but_opens_nothing(database: Database) -> None:
-    desk = Desk(database, Plan(side="long-short"), Listing.of(PERP, shorts=True))
+    desk = Desk(database, ExecutionPolicy(side="long-short"), Listing.of(PERP, shorts=True))
     desk.signal("up", Action.BUY)
     desk.trader.work(1)
     desk.signal("down", Action.SELL, at_us=2)
@@ -295,11 +297,13 @@ def test_a_signal_that_is_too_old_still_closes_but_opens_nothing(database: Datab
     assert desk.held() == 0
     desk.signal("late", Action.SELL, at_us=3)
     desk.trader.work(2 * DAY)
-    assert desk.store.outcomes()["late"] is Outcome.TOO_OLD
+    assert desk.store.outcomes()["late"] is TargetOutcome.TOO_OLD
 
 
 def test_long_short_flips_by_one_order(database: Database) -> None:
-    desk = Desk(database, Plan(side="long-short", weight=Decimal("0.5")), Listing.of(PERP, shorts=True))
+    desk = Desk(
+        database, ExecutionPolicy(side="long-short", weight=Decimal("0.5")), Listing.of(PERP, shorts=True)
+    )
     desk.signal("up", Action.BUY)
     desk.trader.work(1)
     assert desk.held() == Decimal("49.751")
@@ -314,12 +318,14 @@ def test_an_order_that_the_exchange_does_not_take_is_kept_with_its_reason(desk: 
     desk.signal("up", Action.BUY)
     desk.trader.work(1)
     (order,) = desk.store.orders()
-    assert (order.state, order.progress.reason) == (State.REJECTED, "insufficient_balance")
+    assert (order.state, order.progress.reason) == (OrderState.REJECTED, "insufficient_balance")
     assert desk.trader.busy is False
 
 
 def test_an_order_that_rests_is_cancelled_for_the_next_signal_or_after_its_time(database: Database) -> None:
-    desk = Desk(database, Plan(kind=Kind.LIMIT, offset_bps=Decimal(-100), rest_us=60 * SECOND))
+    desk = Desk(
+        database, ExecutionPolicy(kind=OrderType.LIMIT, offset_bps=Decimal(-100), rest_us=60 * SECOND)
+    )
     desk.signal("up", Action.BUY)
     desk.trader.work(1)
     assert [report.ticket.limit_price for report in desk.exchange.exchange.open_orders()] == [
@@ -340,35 +346,39 @@ def test_an_order_that_rests_is_cancelled_for_the_next_signal_or_after_its_time(
 @pytest.mark.parametrize(
     ("kind", "rules", "quantity"),
     [
-        (Kind.MARKET, OrderRules(Decimal("0.5"), Decimal("0.5")), "99.5"),
-        (Kind.MARKET, OrderRules(Decimal("0.4"), Decimal(1), most=Decimal("7.1")), "6.8"),
-        (Kind.MARKET, OrderRules(Decimal(1), Decimal(1), most_value=Decimal(350)), "3"),
-        (Kind.LIMIT, OrderRules(Decimal("0.5"), Decimal("0.5"), most=Decimal(20)), "20"),
-        (Kind.MARKET, OrderRules(Decimal(1), Decimal(100)), None),
-        (Kind.LIMIT, OrderRules(Decimal(1), Decimal(1), least_value=Decimal(10_000)), None),
+        (OrderType.MARKET, OrderRules(Decimal("0.5"), Decimal("0.5")), "99.5"),
+        (OrderType.MARKET, OrderRules(Decimal("0.4"), Decimal(1), most=Decimal("7.1")), "6.8"),
+        (OrderType.MARKET, OrderRules(Decimal(1), Decimal(1), most_value=Decimal(350)), "3"),
+        (OrderType.LIMIT, OrderRules(Decimal("0.5"), Decimal("0.5"), most=Decimal(20)), "20"),
+        (OrderType.MARKET, OrderRules(Decimal(1), Decimal(100)), None),
+        (OrderType.LIMIT, OrderRules(Decimal(1), Decimal(1), least_value=Decimal(10_000)), None),
     ],
 )
 def test_an_order_is_as_large_as_the_venue_takes_it(
-    database: Database, kind: Kind, rules: OrderRules, quantity: str | None
+    database: Database, kind: OrderType, rules: OrderRules, quantity: str | None
 ) -> None:
     other = OrderRules(Decimal("0.001"), Decimal("0.001"))
-    both = {"market": rules, "limit": other} if kind is Kind.MARKET else {"market": other, "limit": rules}
-    desk = Desk(database, Plan(kind=kind), replace(LISTING, **both))
+    both = (
+        {"market": rules, "limit": other} if kind is OrderType.MARKET else {"market": other, "limit": rules}
+    )
+    desk = Desk(database, ExecutionPolicy(kind=kind), replace(LISTING, **both))
     desk.signal("up", Action.BUY)
     desk.trader.work(1)
     assert [order.ticket.quantity for order in desk.store.orders()] == (
         [] if quantity is None else [Decimal(quantity)]
     )
     assert desk.states() == ([] if quantity is None else ["filled"])
-    assert desk.store.outcomes() == {"up": Outcome.TOO_SMALL if quantity is None else Outcome.ORDERED}
+    assert desk.store.outcomes() == {
+        "up": TargetOutcome.TOO_SMALL if quantity is None else TargetOutcome.ORDERED
+    }
 
 
-@pytest.mark.parametrize("kind", [Kind.MARKET, Kind.LIMIT])
+@pytest.mark.parametrize("kind", [OrderType.MARKET, OrderType.LIMIT])
 def test_a_rest_that_is_too_small_to_be_sold_does_not_keep_a_buy_from_opening(
-    database: Database, kind: Kind
+    database: Database, kind: OrderType
 ) -> None:
     rules = OrderRules(Decimal("0.001"), Decimal("0.001"), least_value=Decimal(5))
-    desk = Desk(database, Plan(kind=kind, rest_us=1), replace(LISTING, market=rules, limit=rules))
+    desk = Desk(database, ExecutionPolicy(kind=kind, rest_us=1), replace(LISTING, market=rules, limit=rules))
     desk.signal("up", Action.BUY, at_us=1)
     desk.trader.work(1)
     whole = desk.held()
@@ -392,10 +402,12 @@ def test_a_rest_that_is_too_small_to_be_sold_does_not_keep_a_buy_from_opening(
     desk.trader.work(12)
     assert desk.held() == 0
     outcomes = {
-        name: outcome for name, outcome in desk.store.outcomes().items() if outcome is not Outcome.ORDERED
+        name: outcome
+        for name, outcome in desk.store.outcomes().items()
+        if outcome is not TargetOutcome.ORDERED
     }
     assert outcomes == {
-        "down again": Outcome.TOO_SMALL, "old": Outcome.SUPERSEDED, "held": Outcome.ALREADY_HELD,
+        "down again": TargetOutcome.TOO_SMALL, "old": TargetOutcome.SUPERSEDED, "held": TargetOutcome.ALREADY_HELD,
     }  # fmt: skip
 
 
@@ -404,7 +416,7 @@ def test_a_short_rest_does_not_keep_a_sell_from_opening_and_an_old_signal_leaves
 ) -> None:
     rules = OrderRules(Decimal("0.001"), Decimal(1))
     listing = replace(Listing.of(PERP, shorts=True), market=rules)
-    desk = Desk(database, Plan(side="long-short"), listing)
+    desk = Desk(database, ExecutionPolicy(side="long-short"), listing)
     desk.signal("down", Action.SELL, at_us=1)
     desk.trader.work(1)
     desk.show(book("100", "99.002", instrument=PERP), 2)
@@ -416,7 +428,7 @@ def test_a_short_rest_does_not_keep_a_sell_from_opening_and_an_old_signal_leaves
     desk.trader.work(4 + 2 * DAY)
     desk.signal("down again", Action.SELL, at_us=5 + 2 * DAY)
     desk.trader.work(6 + 2 * DAY)
-    assert desk.store.outcomes()["late"] is Outcome.TOO_OLD
+    assert desk.store.outcomes()["late"] is TargetOutcome.TOO_OLD
     assert desk.held() < -99
 
 
@@ -424,7 +436,11 @@ def test_amounts_of_more_digits_than_decimal_keeps_are_stored_and_added_exactly(
     tiny = Instrument("binance", "TINYUSDT", price_decimals=10, size_decimals=10)
     listing = Listing.of(tiny)
     desk = Desk(
-        database, Plan(margin_bps=Decimal(100)), listing, cash="99999999999999.123456789", taker_bps="7.77"
+        database,
+        ExecutionPolicy(margin_bps=Decimal(100)),
+        listing,
+        cash="99999999999999.123456789",
+        taker_bps="7.77",
     )
     desk.show(PlainBook([("1234567.0123456789", "90000000")], [("1234567.1123456789", "90000000")], tiny))
     for name, action, at_us in (("up", Action.BUY, 1), ("down", Action.SELL, 2)):
@@ -483,7 +499,7 @@ def test_an_order_that_could_not_be_sent_in_its_time_opens_no_position(desk: Des
     desk.trader.work(1)
     desk.trader.work(2 * DAY)
     (order,) = desk.store.orders()
-    assert (order.state, order.progress.reason) == (State.CANCELLED, "too late to open a position")
+    assert (order.state, order.progress.reason) == (OrderState.CANCELLED, "too late to open a position")
     assert desk.held() == 0
 
 
@@ -503,11 +519,11 @@ def test_signals_wait_while_the_fate_of_an_order_is_not_known(desk: Desk) -> Non
     desk.trader.work(1)
     desk.signal("down", Action.SELL, at_us=2)
     desk.trader.work(3)
-    assert desk.store.outcomes() == {"up": Outcome.ORDERED, "down": None}
+    assert desk.store.outcomes() == {"up": TargetOutcome.ORDERED, "down": None}
     assert desk.trader.busy
     desk.trader.work(20 * SECOND)
     desk.trader.work(21 * SECOND)
-    assert desk.store.outcomes() == {"up": Outcome.ORDERED, "down": Outcome.ORDERED}
+    assert desk.store.outcomes() == {"up": TargetOutcome.ORDERED, "down": TargetOutcome.ORDERED}
     assert desk.held() == 0
 
 
@@ -522,7 +538,7 @@ def test_a_report_that_is_older_than_what_is_known_says_nothing(database: Databa
     desk.trader.work(2)
     assert desk.states() == ["expired"]
     ordered = desk.store.orders()[0]
-    assert early.progress == Progress(State.ACCEPTED)
+    assert early.progress == OrderStatus(OrderState.ACCEPTED)
     assert desk.trader._learn(ordered, early, 3) == ordered
 
 
@@ -618,9 +634,9 @@ def test_a_step_that_somebody_else_has_taken_is_not_taken_again(desk: Desk) -> N
     desk.exchange.trouble = ["lost"]
     desk.trader.work(1)
     (order,) = desk.store.orders()
-    cancelled = order.turn(State.CANCELLED, 2, "by hand")
+    cancelled = order.turn(OrderState.CANCELLED, 2, "by hand")
     assert desk.store.save(order, cancelled)
-    assert not desk.store.save(order, order.turn(State.SENT, 3))
+    assert not desk.store.save(order, order.turn(OrderState.SENT, 3))
     assert desk.store.orders() == [cancelled]
     assert desk.history() == ["created", "sent", "unknown", "cancelled"]
 
@@ -635,7 +651,7 @@ def test_orders_that_moved_on_while_nobody_looked_are_explained(database: Databa
     desk.show(book("100", "1000"), 200)
     again = desk.another()
     started = again.start(3)
-    assert [order.state for order in started.changed] == [State.FILLED]
+    assert [order.state for order in started.changed] == [OrderState.FILLED]
     assert desk.states() == ["filled"]
     assert not started.accepted
 

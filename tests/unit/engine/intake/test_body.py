@@ -19,9 +19,9 @@ from raysignal.engine.core.errors import (
     UnsupportedMedia,
 )
 from raysignal.engine.core.instants import parse_instant
-from raysignal.engine.intake import Intake, Reading, read_batch
+from raysignal.engine.intake import IntakeResult, Reading, read_batch
 from raysignal.engine.intake.json_rows import line_blocks
-from raysignal.engine.intake.tables import Block, take_in
+from raysignal.engine.intake.tables import RowBlock, take_in
 from raysignal.engine.intake.windows import BLOCK_ROWS, as_bytes
 
 READING = Reading()
@@ -80,7 +80,7 @@ BODIES = {
 }
 
 
-def assert_same(one: Intake, other: Intake) -> None:
+def assert_same(one: IntakeResult, other: IntakeResult) -> None:
     assert one.batch.content.tolist() == other.batch.content.tolist()
     assert one.batch.key.tolist() == other.batch.key.tolist()
     assert one.batch.row.tolist() == other.batch.row.tolist()
@@ -264,7 +264,7 @@ def test_clean_rows_are_never_read_one_by_one() -> None:
         raise AssertionError(row)
 
     blocks = [
-        Block(block.rows, block.first_row, block.columns, block.plain, refuse)
+        RowBlock(block.rows, block.first_row, block.columns, block.plain, refuse)
         for block in line_blocks(as_bytes(as_lines(ROWS * 100)))
     ]
     assert len(take_in(blocks, READING).batch) == 300

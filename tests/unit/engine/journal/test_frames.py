@@ -5,7 +5,7 @@ import pytest
 from raysignal.engine.journal.frames import (
     GENESIS,
     HEADER_SIZE,
-    Position,
+    JournalPosition,
     begins_commit,
     encode,
     encode_takeover,
@@ -16,7 +16,7 @@ from raysignal.engine.journal.frames import (
 PAYLOADS = [b"first", b"", b"\0" * 40, b"last of four"]
 
 
-def commit() -> tuple[bytes, Position]:
+def commit() -> tuple[bytes, JournalPosition]:
     buffers, position = encode(PAYLOADS, 7, GENESIS)
     return b"".join(buffers), position
 
@@ -46,7 +46,7 @@ def test_digest_depends_on_the_payload_the_epoch_and_everything_before() -> None
         ([*PAYLOADS[:3], b"last of fouR"], 7, GENESIS),
         ([b"First", *PAYLOADS[1:]], 7, GENESIS),
         (PAYLOADS, 8, GENESIS),
-        (PAYLOADS, 7, Position(0, b"\1" * 32)),
+        (PAYLOADS, 7, JournalPosition(0, b"\1" * 32)),
     ):
         digests.add(encode(payloads, epoch, after)[1].digest)
     assert len(digests) == 5
@@ -71,12 +71,12 @@ def test_memoryview_of_wider_items_counts_its_bytes() -> None:
 
 
 def test_takeover_is_told_apart_and_names_the_epoch_it_follows() -> None:
-    buffers, position = encode_takeover(9, Position(41, b"\2" * 32), 6, b"token")
+    buffers, position = encode_takeover(9, JournalPosition(41, b"\2" * 32), 6, b"token")
     (record,) = scan(b"".join(buffers)).records
     assert record.is_takeover
     assert (record.sequence, record.epoch, previous_epoch_of(record)) == (42, 9, 6)
     assert record.position == position
-    other, _ = encode_takeover(9, Position(41, b"\2" * 32), 6, b"other")
+    other, _ = encode_takeover(9, JournalPosition(41, b"\2" * 32), 6, b"other")
     assert b"".join(other) != b"".join(buffers)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from raysignal.engine.market.backoff import Backoff, retry_after_s
 from raysignal.engine.market.limits import Limiter, VenueLimits
-from raysignal.engine.market.monitoring.health import HealthWatch, State
+from raysignal.engine.market.monitoring.health import FeedState, HealthWatch
 from raysignal.engine.market.staleness import BookWatch, Heartbeat, TradeWatch
 from raysignal.engine.market.venues.catalogue import VENUES
 
@@ -228,9 +228,9 @@ def test_a_lost_book_gets_the_time_of_a_new_one() -> None:
 def test_health_tells_a_slow_start_from_one_that_failed() -> None:
     health = HealthWatch(0.0, start_within_s=120.0, mend_within_s=300.0)
     slow = health.judge("not in sync: A", 119.0)
-    assert (slow.state, slow.alive, slow.ready, slow.since_s) == (State.STARTING, True, False, 0.0)
+    assert (slow.state, slow.alive, slow.ready, slow.since_s) == (FeedState.STARTING, True, False, 0.0)
     dead = health.judge("not in sync: A", 121.0)
-    assert (dead.state, dead.alive) == (State.FAILED, False)
+    assert (dead.state, dead.alive) == (FeedState.FAILED, False)
     assert dead.reason == "not ready within 120 s: not in sync: A"
     assert health.judge("", 130.0).ready
 
@@ -239,9 +239,9 @@ def test_health_is_stale_as_long_as_there_is_hope() -> None:
     health = HealthWatch(0.0)
     assert health.judge("", 10.0).ready
     stale = health.judge("A stands still", 11.0)
-    assert (stale.state, stale.reason, stale.alive) == (State.STALE, "A stands still", True)
-    assert health.judge("A stands still", 310.0).state is State.STALE
-    assert health.judge("A stands still", 311.0).state is State.DEAD
+    assert (stale.state, stale.reason, stale.alive) == (FeedState.STALE, "A stands still", True)
+    assert health.judge("A stands still", 310.0).state is FeedState.STALE
+    assert health.judge("A stands still", 311.0).state is FeedState.DEAD
     assert health.judge("", 312.0).ready
 
 
@@ -249,5 +249,5 @@ def test_a_feed_that_has_ended_is_dead_whatever_else_holds() -> None:
     health = HealthWatch(0.0)
     health.judge("", 1.0)
     health.ended("stopped")
-    assert health.judge("", 2.0).state is State.DEAD
+    assert health.judge("", 2.0).state is FeedState.DEAD
     assert health.judge("", 2.0).reason == "stopped"

@@ -5,8 +5,8 @@ from random import Random
 import pytest
 
 from raysignal.engine.core.market_events import Channel, Event
-from raysignal.engine.market.conversation import Conversation, Terms
-from raysignal.engine.market.monitoring.observed import Observed
+from raysignal.engine.market.conversation import ConnectionTimeouts, Conversation
+from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.venues.protocol import Subscription
 from tests.support.market_speech import CLOSES, SPEECHES, Step, market
 
@@ -17,11 +17,11 @@ class Talk:
     def __init__(self, venue: str) -> None:
         self.speech = SPEECHES[venue]()
         self.events: list[Event] = []
-        self.observed = Observed()
+        self.observed = FeedMetrics()
         wanted = Subscription(self.speech.instrument, frozenset({Channel.DEPTH}))
         (opening,) = self.speech.venue.openings([wanted])
         self.conversation = Conversation(
-            self.speech.venue, opening, self.events.extend, terms=Terms(), observed=self.observed,
+            self.speech.venue, opening, self.events.extend, terms=ConnectionTimeouts(), observed=self.observed,
             random=Random(1), now_s=0.0,
         )  # fmt: skip
         self.steps: list[Step] = list(market(self.speech, 1, 400))

@@ -5,7 +5,7 @@ import pytest
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.signals import Action
-from raysignal.engine.market.crossover import Crossing, Crossover, Gap, Progress
+from raysignal.engine.market.crossover import Crossing, Crossover, CrossoverState, Gap
 from tests.support.market_bars import SECOND, START_US, bar
 
 
@@ -43,7 +43,7 @@ def test_there_is_no_sign_before_the_slow_window_is_full():
         assert crossover.missing == 4 - number
         assert crossover.take(bar(number, close)) is None
     assert crossover.missing == 0
-    assert crossover.progress == Progress(START_US, START_US + 3 * DAY_US, 0)
+    assert crossover.progress == CrossoverState(START_US, START_US + 3 * DAY_US, 0)
 
 
 def test_a_crossing_says_the_means_rounded_once():
@@ -105,7 +105,7 @@ def test_it_resumes_with_the_stored_bars_and_with_no_others():
     for item in bars:
         crossover.take(item)
     progress = crossover.progress
-    assert progress == Progress(START_US + 3 * DAY_US, START_US + 5 * DAY_US, 1)
+    assert progress == CrossoverState(START_US + 3 * DAY_US, START_US + 5 * DAY_US, 1)
     resumed = Crossover(DAY_US, 1, 3)
     # The side is older than these bars, which are all alike.
     resumed.resume(progress, bars[3:])
@@ -124,4 +124,4 @@ def test_closes_with_other_decimals_are_the_same_closes():
     crossover.take(bar(0, 1000))
     finer = bar(1, 10_000)
     crossover.take(replace(finer, instrument=replace(finer.instrument, price_decimals=3)))
-    assert crossover.progress == Progress(START_US, START_US + DAY_US, 0)
+    assert crossover.progress == CrossoverState(START_US, START_US + DAY_US, 0)

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from raysignal.engine.market.clocks import FastClock
 from raysignal.engine.market.monitoring.histogram import Histogram, upper_bound_ns
-from raysignal.engine.market.monitoring.observed import STAGES, Observed
+from raysignal.engine.market.monitoring.observed import STAGES, FeedMetrics
 from raysignal.engine.market.monitoring.offset import ClockOffset, Offset, VenueClock
 from raysignal.engine.market.monitoring.page import BOUNDS_NS, feed_metrics_page
 from raysignal.engine.market.monitoring.process import ProcessWatch
@@ -135,7 +135,7 @@ def test_the_process_shows_its_cpu_and_memory() -> None:
     assert figures.threads >= 1
 
 
-def snapshot(name: str, observed: Observed) -> dict[str, object]:
+def snapshot(name: str, observed: FeedMetrics) -> dict[str, object]:
     return {
         "name": name,
         "health": {"state": "stale"},
@@ -154,9 +154,9 @@ def snapshot(name: str, observed: Observed) -> dict[str, object]:
 
 
 def test_the_page_says_the_exact_numbers_of_every_feed() -> None:
-    observed = Observed(messages=7, bytes=900)
+    observed = FeedMetrics(messages=7, bytes=900)
     observed.stages["book"].observe(3_000)
-    page = feed_metrics_page([snapshot("okx", observed), snapshot("bybit", Observed())])
+    page = feed_metrics_page([snapshot("okx", observed), snapshot("bybit", FeedMetrics())])
     samples = {
         (each.name, each.labels.get("feed"), each.labels.get("state") or each.labels.get("stage")): each.value
         for family in text_string_to_metric_families(page.decode())

@@ -9,11 +9,11 @@ import pytest
 from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event
 from raysignal.engine.market.clocks import FastClock
-from raysignal.engine.market.monitoring.observed import Observed
-from raysignal.engine.market.recording import Line, Recorder, read_recording, replay, replay_paced
+from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.recording import Recorder, RecordingLine, read_recording, replay, replay_paced
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
-from raysignal.loopback.exchanges.disturbance import Plan
+from raysignal.loopback.exchanges.disturbance import DisturbancePlan
 from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange
 from raysignal.loopback.exchanges.unplugged import Unplugged
 
@@ -21,7 +21,7 @@ START_US = 1_700_000_000_000_000
 
 
 def recorder(folder: Path, **more: object) -> Recorder:
-    return Recorder(folder, "binance-0", observed=Observed(), **more)  # type: ignore[arg-type]
+    return Recorder(folder, "binance-0", observed=FeedMetrics(), **more)  # type: ignore[arg-type]
 
 
 def test_lines_come_back_in_order_with_their_instants(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_files_are_rotated_by_size_and_by_time_and_lose_nothing(tmp_path: Path) 
 
 
 def test_a_disk_that_cannot_follow_costs_the_recording_and_is_counted(tmp_path: Path) -> None:
-    observed = Observed()
+    observed = FeedMetrics()
     with Recorder(tmp_path, "x", observed=observed, most_waiting=1_000) as writing:
         for _ in range(50):
             writing.message(1, b"x" * 400)
@@ -69,7 +69,7 @@ def test_a_recorder_that_cannot_write_says_so_at_the_end(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["", "a/b", ".hidden", "../x"])
 def test_a_name_that_is_no_part_of_a_file_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidField, match="a part of a file's name"):
-        Recorder(tmp_path, name, observed=Observed())
+        Recorder(tmp_path, name, observed=FeedMetrics())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,7 +86,7 @@ def test_a_torn_end_is_left_out_and_the_rest_is_read(tmp_path: Path, cut: int) -
 def test_a_line_without_its_end_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "line.gz"
     path.write_bytes(gzip.compress(b'1 {}\n2 {"half'))
-    assert list(read_recording([path])) == [Line(1, b"{}")]
+    assert list(read_recording([path])) == [RecordingLine(1, b"{}")]
 
 
 def test_what_is_no_recording_is_refused_with_file_and_line(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ class Day:
         channels = frozenset({Channel.DEPTH, Channel.QUOTES})  # one connection everywhere
         self.subscriptions = [Subscription(each, channels) for each in exchange.instruments]
         self.events: list[Event] = []
-        with Recorder(folder, venue, observed=Observed()) as notes:
+        with Recorder(folder, venue, observed=FeedMetrics()) as notes:
             run = Unplugged(
-                exchange, self.venue, self.subscriptions, self.events.extend, seed=3, plan=Plan(3, 10.0),
+                exchange, self.venue, self.subscriptions, self.events.extend, seed=3, plan=DisturbancePlan(3, 10.0),
                 notes_of=lambda _: notes,
             )  # fmt: skip
             run.run(START_US + 600_000_000)

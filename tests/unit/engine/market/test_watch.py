@@ -7,7 +7,7 @@ from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Action
 from raysignal.engine.market.bars import Basis
-from raysignal.engine.market.behind import Behind
+from raysignal.engine.market.behind import RecorderThread
 from raysignal.engine.market.crossover import Gap
 from raysignal.engine.market.watch import Watch
 from tests.support.market_bars import INSTRUMENT, SECOND, START_US, bar
@@ -74,14 +74,14 @@ class Kept:
 
 def test_what_was_offered_is_kept_when_it_stops():
     keeper = Kept()
-    with Behind(keeper, log=Log().logger) as behind:
+    with RecorderThread(keeper, log=Log().logger) as behind:
         assert behind.offer([bar(number, 1) for number in range(5_000)]) == 5_000
     assert [item.open_us for item in keeper.bars] == [START_US + n * DAY_US for n in range(5_000)]
     assert (behind.dropped, behind.waiting, behind.failure) == (0, 0, None)
 
 
 def test_what_does_not_fit_is_dropped_and_counted():
-    behind = Behind(Kept(), log=Log().logger, most_waiting=3)
+    behind = RecorderThread(Kept(), log=Log().logger, most_waiting=3)
     assert behind.offer([bar(number, 1) for number in range(5)]) == 3
     assert (behind.dropped, behind.waiting) == (2, 3)
 
@@ -90,7 +90,7 @@ def test_a_database_that_is_away_is_waited_for_and_nothing_is_taken_twice(monkey
     monkeypatch.setattr("raysignal.engine.market.behind.IDLE_S", 0.001)
     keeper = Kept(StoreUnavailable("away"), None, StoreUnavailable("away"), OSError("away"))
     log = Log()
-    behind = Behind(keeper, log=log.logger)
+    behind = RecorderThread(keeper, log=log.logger)
     behind.offer([bar(0, 1)])
     behind.start()
     behind.offer([bar(1, 1)])
@@ -108,7 +108,7 @@ def test_it_ends_although_the_database_is_away():
         def keep(self, _bars) -> None:
             raise StoreUnavailable("away")
 
-    behind = Behind(Away(), log=Log().logger)
+    behind = RecorderThread(Away(), log=Log().logger)
     behind.start()
     behind.stop(10)
     assert not behind._thread.is_alive()
@@ -117,7 +117,7 @@ def test_it_ends_although_the_database_is_away():
 def test_a_defect_ends_it_and_whoever_offers_is_told():
     keeper = Kept(None, ZeroDivisionError("a defect"))
     log = Log()
-    behind = Behind(keeper, log=log.logger)
+    behind = RecorderThread(keeper, log=log.logger)
     behind.start()
     behind.offer([bar(0, 1)])
     behind._thread.join(10)

@@ -11,7 +11,7 @@ from raysignal.engine import history
 from raysignal.engine.core.errors import JournalBehind, JournalDamaged
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.rebuilding import rebuild
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.runtime.settings import Settings
 from tests.unit.engine.portfolio.test_shard import PREFIX, Place, a_signal, commit, some
 
@@ -21,7 +21,7 @@ POLICIES = {"baseline": Policy()}
 
 def store_of(folder: Path, prices: float, *, days: int = 4, rows: int = 5) -> Path:
     """A store with some signals a day, all of them in the history, and nobody who writes it."""
-    place = Place(folder, Limits(), POLICIES)
+    place = Place(folder, ShardLimits(), POLICIES)
     for day in range(days):
         for row in range(rows):
             place.send(
@@ -66,7 +66,7 @@ def test_a_journal_of_another_store_is_refused_and_nothing_is_changed(
 
     for _ in range(2):
         with pytest.raises(JournalBehind, match="another") as raised:
-            Place(tmp_path / "a", Limits(), POLICIES)
+            Place(tmp_path / "a", ShardLimits(), POLICIES)
 
     assert "raysignal store rebuild --accept-loss" in str(raised.value)
     assert files_in(store) == before
@@ -78,7 +78,7 @@ def test_a_fork_of_the_journal_is_refused_from_the_first_row_that_differs(tmp_pa
     store_of(tmp_path / "a", 100.0, days=2)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     for name, price in (("a", 101.0), ("b", 102.0)):
-        place = Place(tmp_path / name, Limits(), POLICIES)
+        place = Place(tmp_path / name, ShardLimits(), POLICIES)
         place.send([a_signal(3 * DAY, price, name="later")])
         if name == "a":
             place.checkpoint()
@@ -87,11 +87,11 @@ def test_a_fork_of_the_journal_is_refused_from_the_first_row_that_differs(tmp_pa
     shutil.copytree(tmp_path / "b" / "store" / "journal", tmp_path / "a" / "store" / "journal")
 
     with pytest.raises(JournalBehind, match="ends with signal 'later' of record"):
-        Place(tmp_path / "a", Limits(), POLICIES)
+        Place(tmp_path / "a", ShardLimits(), POLICIES)
 
 
 def test_rows_of_every_kind_are_found_in_the_journal_they_came_from(tmp_path: Path) -> None:
-    place = Place(tmp_path, Limits(checkpoint_rows=7))
+    place = Place(tmp_path, ShardLimits(checkpoint_rows=7))
     place.send(some(9))
     place.send(
         [a_signal(30, symbol="ETH", name="e", mood="calm"), a_signal(31, 97.25, 0, symbol="ETH")], "short"
@@ -110,16 +110,16 @@ def test_a_last_file_that_cannot_be_read_leaves_the_row_before_it_to_be_compared
     store, other = store_of(tmp_path / "a", 100.0), store_of(tmp_path / "b", 50.0, rows=9)
     last = max((store / "history" / "portfolio=baseline").rglob("*.parquet"))
     last.write_bytes(last.read_bytes()[:-9])
-    Place(tmp_path / "a", Limits(), POLICIES).shard.journal.close()
+    Place(tmp_path / "a", ShardLimits(), POLICIES).shard.journal.close()
     shutil.rmtree(store / "journal")
     shutil.copytree(other / "journal", store / "journal")
 
     with pytest.raises(JournalBehind, match="ends with signal '100-2-4'"):
-        Place(tmp_path / "a", Limits(), POLICIES)
+        Place(tmp_path / "a", ShardLimits(), POLICIES)
 
 
 def test_damage_that_the_snapshot_covers_does_not_hinder_a_start(tmp_path: Path) -> None:
-    place = Place(tmp_path, Limits())
+    place = Place(tmp_path, ShardLimits())
     place.send([a_signal(0, name="old")], "short")
     place.checkpoint()
     place.restart()
@@ -134,7 +134,7 @@ def test_damage_that_the_snapshot_covers_does_not_hinder_a_start(tmp_path: Path)
     with pytest.raises(JournalDamaged):
         rebuild(
             place.stores.journal_store("shard=0000"), place.stores.blobs, prefix=PREFIX, cache_dir=place.cache,
-            limits=Limits(), owns=lambda _: True, accept_loss=True,
+            limits=ShardLimits(), owns=lambda _: True, accept_loss=True,
         )  # fmt: skip
     assert isinstance(place.restart(), Shard)
     assert history.written_up_to(place.stores.blobs, "short") == 1

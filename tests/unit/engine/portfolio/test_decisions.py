@@ -13,7 +13,7 @@ from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 
 DAY = 86_400_000_000
 POLICY = Policy(fee_bps=0.0, side="long-short")
@@ -43,7 +43,7 @@ def opened(folder, *, checkpoint_rows: int = 65_536) -> Shard:
     stores = open_stores(folder.as_uri())
     return Shard.open(
         stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000", cache_dir=folder / "cache",
-        limits=Limits(checkpoint_rows=checkpoint_rows), policies={"enhanced": POLICY},
+        limits=ShardLimits(checkpoint_rows=checkpoint_rows), policies={"enhanced": POLICY},
     )  # fmt: skip
 
 

@@ -25,8 +25,8 @@ from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.engine.journal.disk import AppendFile, RealDisk
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.portfolio.mailbox import Mailbox
-from raysignal.engine.portfolio.receipts import Submission, Taken
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.receipts import RowResult, Submission
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.runtime.portfolio_actors import mailbox_of
 from raysignal.runtime.settings import Settings
 
@@ -90,7 +90,7 @@ class _GatedFile:
 class Bench:
     """A mailbox on files, and what one may do to it."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: ShardLimits) -> None:
         self.folder = folder
         self.limits = limits
         self.disk = GatedDisk()
@@ -136,7 +136,7 @@ async def make(tmp_path: Path) -> AsyncIterator[Callable[..., Bench]]:
     made: list[Bench] = []
 
     def bench(**limits: int) -> Bench:
-        made.append(Bench(tmp_path, Limits(**limits)))
+        made.append(Bench(tmp_path, ShardLimits(**limits)))
         return made[-1]
 
     yield bench
@@ -158,7 +158,7 @@ async def test_an_answer_comes_only_after_its_record_is_written(make: Callable[.
     assert not call.done()
     bench.disk.release(SEGMENT)
 
-    assert (await call).taken.tolist() == [Taken.ACCEPTED]
+    assert (await call).taken.tolist() == [RowResult.ACCEPTED]
 
 
 async def test_what_arrives_during_a_commit_shares_the_next_one(make: Callable[..., Bench]) -> None:
@@ -184,8 +184,8 @@ async def test_sixty_four_callers_with_one_signal_make_one_record(make: Callable
 
     answers = await asyncio.gather(*(bench.send(0, receipts=True) for _ in range(64)))
 
-    taken = [Taken(answer.taken[0]) for answer in answers]
-    assert (taken.count(Taken.ACCEPTED), taken.count(Taken.REPLAYED)) == (1, 63)
+    taken = [RowResult(answer.taken[0]) for answer in answers]
+    assert (taken.count(RowResult.ACCEPTED), taken.count(RowResult.REPLAYED)) == (1, 63)
     assert len({answer.accounts.tobytes() for answer in answers}) == 1
     assert bench.mailbox.counts.records == 2
 
@@ -202,7 +202,7 @@ async def test_a_replay_waits_until_the_first_is_durable(make: Callable[..., Ben
     bench.disk.release(SEGMENT)
 
     assert [answer.taken.tolist() for answer in await asyncio.gather(*calls)] == [
-        [Taken.ACCEPTED], [Taken.REPLAYED],
+        [RowResult.ACCEPTED], [RowResult.REPLAYED],
     ]  # fmt: skip
 
 
@@ -237,9 +237,9 @@ async def test_a_failed_write_tells_everyone_who_waits_and_the_shard_is_opened_a
 
     assert [type(error) for error in told] == [StoreUnavailable] * 3
     assert bench.mailbox.observe()["store_failures"] == {"EIO": 1}
-    assert (await bench.send(1, 2, 3)).taken.tolist() == [Taken.ACCEPTED] * 3
+    assert (await bench.send(1, 2, 3)).taken.tolist() == [RowResult.ACCEPTED] * 3
     assert bench.opened == 2
-    assert (await bench.send(0)).taken.tolist() == [Taken.REPLAYED]
+    assert (await bench.send(0)).taken.tolist() == [RowResult.REPLAYED]
     assert bench.fenced == 0
 
 
@@ -309,7 +309,7 @@ async def test_a_flush_moves_everything_to_the_history_and_receipts_stay_the_sam
     recent = await bench.mailbox.recent("baseline")
     assert (recent.first, recent.tables) == (3, [])
     again = await bench.send(0, 1, 2, receipts=True)
-    assert again.taken.tolist() == [Taken.REPLAYED] * 3
+    assert again.taken.tolist() == [RowResult.REPLAYED] * 3
     assert again.accounts.tobytes() == first.accounts.tobytes()
     assert (await bench.mailbox.find("baseline", "s1")).ordinal == 1
     assert bench.mailbox.counts.checkpoints == 1

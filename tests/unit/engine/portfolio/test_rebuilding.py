@@ -20,8 +20,8 @@ from raysignal.engine.journal.disk import AppendFile, RealDisk
 from raysignal.engine.journal.frames import Bytes
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.journal.stores import Stores, open_stores
-from raysignal.engine.portfolio.rebuilding import Rebuilt, rebuild
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.rebuilding import RebuiltShard, rebuild
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.runtime.settings import Settings
 from tests.unit.engine.portfolio.test_shard import Place, a_signal
 from tests.unit.engine.portfolio.test_stores_of_before import (
@@ -256,7 +256,7 @@ def gold(tmp_path: Path) -> Place:
 
     Written at once, they are a file a day.
     """
-    place = Place(tmp_path / "gold", Limits(), {"baseline": Policy()})
+    place = Place(tmp_path / "gold", ShardLimits(), {"baseline": Policy()})
     for part in range(PARTS):
         minute = part // 2 * A_DAY + part % 2 * 60
         place.send(
@@ -275,12 +275,12 @@ def cut_journal(store: Path) -> None:
     segment.write_bytes(data[: data.index(b"old-2-0") // 512 * 512])
 
 
-def rebuilt_until_killed(folder: Path, changes: int, *, accept_loss: bool) -> Rebuilt | None:
+def rebuilt_until_killed(folder: Path, changes: int, *, accept_loss: bool) -> RebuiltShard | None:
     stores = open_stores((folder / "store").as_uri())
     try:
         return rebuild(
             stores.journal_store("shard=0000"), Dying(stores.blobs, changes), prefix="state/shard=0000",
-            cache_dir=folder / "cache", limits=Limits(), owns=lambda _: True, accept_loss=accept_loss,
+            cache_dir=folder / "cache", limits=ShardLimits(), owns=lambda _: True, accept_loss=accept_loss,
         )  # fmt: skip
     except Killed:
         return None
@@ -288,7 +288,7 @@ def rebuilt_until_killed(folder: Path, changes: int, *, accept_loss: bool) -> Re
 
 def go_on(folder: Path) -> None:
     """Start, take five signals in, and put them into the history."""
-    place = Place(folder, Limits(), {"baseline": Policy()})
+    place = Place(folder, ShardLimits(), {"baseline": Policy()})
     place.send([a_signal(9 * A_DAY + row, 104.0, 0, f"new-{row}") for row in range(5)])
     place.checkpoint()
     place.shard.journal.close()
@@ -339,7 +339,7 @@ def test_a_rebuild_of_a_store_that_lost_nothing_can_be_killed_anywhere(gold, tmp
         assert ids_in_files(folder) == sorted(OLD + NEW)
         changes += 1
 
-    assert made == Rebuilt(made.records, {"baseline": 20}, {}, None)
+    assert made == RebuiltShard(made.records, {"baseline": 20}, {}, None)
     assert changes > PARTS
 
 
@@ -365,7 +365,7 @@ def test_a_store_can_lose_its_journal_twice(gold, tmp_path):
 
 
 def test_a_replaced_journal_is_refused_by_a_rebuild_too_and_its_history_set_aside(gold, tmp_path):
-    other = Place(tmp_path / "other", Limits(), {"baseline": Policy()})
+    other = Place(tmp_path / "other", ShardLimits(), {"baseline": Policy()})
     for each in range(30):
         other.send([a_signal(each, 50.0, name=f"other-{each}")])
     other.shard.journal.close()

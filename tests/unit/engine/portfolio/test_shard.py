@@ -35,8 +35,8 @@ from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
-from raysignal.engine.portfolio.receipts import Submission, Taken, receipt
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.receipts import RowResult, Submission, receipt
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 
 START_US = 1_700_000_000_000_000
 MINUTE_US = 60_000_000
@@ -66,7 +66,7 @@ def some(count: int, first: int = 0) -> list[Signal]:
 class Place:
     """A store in a folder, and the shard in it that is open."""
 
-    def __init__(self, folder: Path, limits: Limits, policies: dict[str, Policy] = POLICIES) -> None:
+    def __init__(self, folder: Path, limits: ShardLimits, policies: dict[str, Policy] = POLICIES) -> None:
         self.root = folder / "store"
         self.stores = open_stores(self.root.as_uri())
         self.cache = folder / "cache"
@@ -141,13 +141,13 @@ def commit(shard: Shard) -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    return Place(tmp_path, Limits())
+    return Place(tmp_path, ShardLimits())
 
 
 @pytest.fixture
 def busy(tmp_path: Path) -> Place:
     """One that makes a checkpoint every seven rows."""
-    return Place(tmp_path, Limits(checkpoint_rows=7))
+    return Place(tmp_path, ShardLimits(checkpoint_rows=7))
 
 
 # Taking in
@@ -156,7 +156,7 @@ def busy(tmp_path: Path) -> Place:
 def test_a_new_signal_is_accepted_and_moves_the_account(place: Place) -> None:
     submission = place.send([a_signal(0)])
 
-    assert submission.taken.tolist() == [Taken.ACCEPTED]
+    assert submission.taken.tolist() == [RowResult.ACCEPTED]
     assert submission.ordinal.tolist() == [0]
     assert submission.standing.count == 1
     assert submission.rows is not None
@@ -184,7 +184,7 @@ def test_the_same_signal_again_gets_its_first_receipt_and_writes_nothing(place: 
 
     again = place.send([a_signal(0, name="a", rsi=3.0)])
 
-    assert again.taken.tolist() == [Taken.REPLAYED]
+    assert again.taken.tolist() == [RowResult.REPLAYED]
     assert place.receipts([a_signal(0, name="a", rsi=3.0)]) == first
     assert (place.state(), place.shard.sequence) == (before, sequence)
 
@@ -216,7 +216,7 @@ def test_the_same_id_with_other_content_is_a_conflict_and_changes_nothing(
 def test_a_signal_without_an_id_is_known_by_what_it_says(place: Place) -> None:
     place.send([a_signal(0)])
 
-    assert place.send([a_signal(0)]).taken.tolist() == [Taken.REPLAYED]
+    assert place.send([a_signal(0)]).taken.tolist() == [RowResult.REPLAYED]
     with pytest.raises(IdentityConflict):
         place.send([a_signal(0, price=101.0)])
 
@@ -236,7 +236,7 @@ def test_a_late_signal_is_refused_with_the_mark_it_met_and_changes_nothing(place
 
 
 def test_a_refusal_in_autumns_double_hour_names_the_clock_change(tmp_path: Path) -> None:
-    place = Place(tmp_path, Limits(zone=ZoneInfo("America/New_York")))
+    place = Place(tmp_path, ShardLimits(zone=ZoneInfo("America/New_York")))
     half_past_one = parse_instant("2025-11-02 01:30", place.limits.zone)
     first = Signal("BTC", half_past_one, Action.BUY, 100.0)
     place.send([first])
@@ -255,8 +255,8 @@ def test_a_refusal_in_autumns_double_hour_names_the_clock_change(tmp_path: Path)
 def test_another_symbol_and_another_portfolio_have_marks_of_their_own(place: Place) -> None:
     place.send([a_signal(5, name="a")])
 
-    assert place.send([a_signal(1, symbol="ETH", name="b")]).taken.tolist() == [Taken.ACCEPTED]
-    assert place.send([a_signal(1, name="a")], "short").taken.tolist() == [Taken.ACCEPTED]
+    assert place.send([a_signal(1, symbol="ETH", name="b")]).taken.tolist() == [RowResult.ACCEPTED]
+    assert place.send([a_signal(1, name="a")], "short").taken.tolist() == [RowResult.ACCEPTED]
     assert place.shard.standing("baseline").symbols == ("BTC", "ETH")
     assert place.shard.standing("short").count == 1
 
@@ -270,15 +270,20 @@ def test_a_price_too_far_from_the_last_one_is_refused_unless_it_is_meant(place: 
     assert place.state() == before
 
     assert place.send([a_signal(1, price=100_000.0)], accept_price_jump=True).taken.tolist() == [
-        Taken.ACCEPTED
+        RowResult.ACCEPTED
     ]
-    assert place.send([a_signal(2, price=99_000.0)]).taken.tolist() == [Taken.ACCEPTED]
+    assert place.send([a_signal(2, price=99_000.0)]).taken.tolist() == [RowResult.ACCEPTED]
 
 
 def test_twins_within_a_batch_are_processed_once(place: Place) -> None:
     submission = place.send([a_signal(0, name="a"), a_signal(0, name="a"), a_signal(1), a_signal(1)])
 
-    assert submission.taken.tolist() == [Taken.ACCEPTED, Taken.REPLAYED, Taken.ACCEPTED, Taken.REPLAYED]
+    assert submission.taken.tolist() == [
+        RowResult.ACCEPTED,
+        RowResult.REPLAYED,
+        RowResult.ACCEPTED,
+        RowResult.REPLAYED,
+    ]
     assert submission.ordinal.tolist() == [0, 0, 1, 1]
     np.testing.assert_array_equal(submission.accounts[0], submission.accounts[1])
     assert place.shard.standing("baseline").count == 2
@@ -287,7 +292,7 @@ def test_twins_within_a_batch_are_processed_once(place: Place) -> None:
 def test_one_id_with_two_contents_within_a_batch_is_a_conflict(place: Place) -> None:
     submission = place.send([a_signal(0, name="a"), a_signal(1, name="a"), a_signal(2)], all_or_nothing=False)
 
-    assert submission.taken.tolist() == [Taken.ACCEPTED, Taken.REFUSED, Taken.ACCEPTED]
+    assert submission.taken.tolist() == [RowResult.ACCEPTED, RowResult.REFUSED, RowResult.ACCEPTED]
     assert submission.ordinal.tolist() == [0, -1, 1]
     assert isinstance(submission.errors[1], IdentityConflict)
 
@@ -311,7 +316,7 @@ def test_a_batch_with_one_bad_row_is_refused_whole_and_changes_nothing(place: Pl
     assert raised.value.fields["rows"] == 4
     assert raised.value.fields["errors"][0]["row"] == 7
     assert (place.state(), place.shard.sequence) == (before, sequence)
-    assert place.send(some(3, first=6)).taken.tolist() == [Taken.ACCEPTED] * 3
+    assert place.send(some(3, first=6)).taken.tolist() == [RowResult.ACCEPTED] * 3
 
 
 def test_bad_rows_can_be_skipped_and_the_others_count(place: Place) -> None:
@@ -323,7 +328,7 @@ def test_bad_rows_can_be_skipped_and_the_others_count(place: Place) -> None:
     )
 
     assert submission.taken.tolist() == [
-        Taken.REFUSED, Taken.REPLAYED, Taken.ACCEPTED, Taken.REFUSED, Taken.ACCEPTED,
+        RowResult.REFUSED, RowResult.REPLAYED, RowResult.ACCEPTED, RowResult.REFUSED, RowResult.ACCEPTED,
     ]  # fmt: skip
     assert submission.ordinal.tolist() == [-1, 0, 1, -1, 2]
     assert {row: type(error) for row, error in submission.errors.items()} == {0: LateSignal, 3: PriceJump}
@@ -573,7 +578,7 @@ def test_a_second_writer_fences_the_first(place: Place) -> None:
         old.write(old.next_commit())
 
     place.shard = successor
-    assert place.send(some(3)).taken.tolist() == [Taken.REPLAYED, Taken.REPLAYED, Taken.ACCEPTED]
+    assert place.send(some(3)).taken.tolist() == [RowResult.REPLAYED, RowResult.REPLAYED, RowResult.ACCEPTED]
 
 
 # Checkpoints
@@ -607,7 +612,7 @@ def alternating(count: int, days: int) -> list[Signal]:
 
 @pytest.mark.slow
 def test_signals_that_alternate_between_days_make_few_files(tmp_path: Path) -> None:
-    place = Place(tmp_path, Limits(checkpoint_rows=100))
+    place = Place(tmp_path, ShardLimits(checkpoint_rows=100))
     signals = alternating(16_000, 8)
     for first in range(0, 16_000, 50):
         for signal in signals[first : first + 50]:
@@ -636,7 +641,7 @@ def test_receipts_of_signals_that_alternate_between_days_are_the_first_ones(busy
 
 
 def test_a_checkpoint_is_due_after_so_many_bytes(tmp_path: Path) -> None:
-    place = Place(tmp_path, Limits(checkpoint_bytes=2000))
+    place = Place(tmp_path, ShardLimits(checkpoint_bytes=2000))
     place.send([a_signal(0, note="x" * 3000)])
 
     assert len(place.files("snapshots")) == 1
@@ -761,7 +766,7 @@ def test_zeros_of_a_torn_write_do_not_excuse_damage_in_the_record_before(place: 
 
 
 def test_an_open_position_goes_on_under_another_name_and_the_journal_says_so(tmp_path):
-    place = Place(tmp_path, Limits())
+    place = Place(tmp_path, ShardLimits())
     place.send([a_signal(0, 100.0, 1), a_signal(1, 110.0, 1)])
     held = place.shard.portfolio("baseline").ledger.positions.copy()
     assert place.shard.rename_symbol("baseline", "BTC", "binance:BTC")
@@ -779,7 +784,7 @@ def test_an_open_position_goes_on_under_another_name_and_the_journal_says_so(tmp
 
 
 def test_what_is_not_held_or_has_the_new_name_already_is_not_renamed(tmp_path):
-    place = Place(tmp_path, Limits())
+    place = Place(tmp_path, ShardLimits())
     place.send([a_signal(0, 100.0, 1), a_signal(1, 100.0, -1), a_signal(2, 5.0, 1, symbol="ETH")])
     place.send([a_signal(3, 5.0, 0, symbol="binance:ETH")])
     before = place.shard.sequence
@@ -794,7 +799,7 @@ def test_what_is_not_held_or_has_the_new_name_already_is_not_renamed(tmp_path):
 def test_signals_from_before_a_renaming_have_their_receipts_although_the_old_name_is_used_again(
     tmp_path, where
 ):
-    place = Place(tmp_path, Limits())
+    place = Place(tmp_path, ShardLimits())
     sent = [
         [a_signal(0, 100.0, 1), a_signal(1, 110.0, 1)],
         [a_signal(2, 120.0, -1, symbol="binance:BTC"), a_signal(3, 7.0, 1)],
@@ -814,7 +819,7 @@ def test_signals_from_before_a_renaming_have_their_receipts_although_the_old_nam
 
 
 def test_who_follows_is_told_of_a_renaming_between_rows_and_never_within_them(tmp_path):
-    place = Place(tmp_path, Limits())
+    place = Place(tmp_path, ShardLimits())
     place.send([a_signal(0, 100.0, 1), a_signal(1, 110.0, 1)])
     place.shard.rename_symbol("baseline", "BTC", "binance:BTC")
     place.send([a_signal(2, 120.0, 0, symbol="binance:BTC")])

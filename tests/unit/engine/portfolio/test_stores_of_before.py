@@ -10,7 +10,7 @@ import pytest
 from raysignal.engine import history
 from raysignal.engine.history.query import query
 from raysignal.engine.journal.stores import Stores, open_stores
-from raysignal.engine.portfolio.shard import Limits, Shard
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.serve.past import rows_of
 from tests.support.history_chunks import some_signals
 
@@ -39,7 +39,7 @@ def stores(folder: Path) -> Stores:
 def opened(stores: Stores, folder: Path) -> Shard:
     return Shard.open(
         stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000", cache_dir=folder / "cache",
-        limits=Limits(), policies={},
+        limits=ShardLimits(), policies={},
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from raysignal.engine.core.instants import DAY_US
-from raysignal.engine.portfolio.portfolio import Stretch
+from raysignal.engine.portfolio.portfolio import RowSpan
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from raysignal.engine.portfolio.portfolio import Stretch
     ],
 )
 def test_rows_alternate_once_they_come_back_to_a_day(batches, alternates):
-    stretch = Stretch(0, b"")
+    stretch = RowSpan(0, b"")
     for days in batches:
         stamps = np.array(days, np.int64) * DAY_US + 5
         stretch.keep(SimpleNamespace(batch=SimpleNamespace(timestamp_us=stamps)))

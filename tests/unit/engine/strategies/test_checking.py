@@ -23,7 +23,7 @@ from raysignal.engine.strategies.checking import (
     _FUTURES,
     _GROWING_CUTS,
     _SINGLE_CUTS,
-    Finding,
+    StrategyFinding,
     _Check,
     _going_on,
     check_strategy,
@@ -44,12 +44,12 @@ def runs() -> Iterator[IsolatedRuns]:
         yield processes
 
 
-def checked(runs: IsolatedRuns, strategy: object, bars: Bars = BARS, **options) -> dict[str, Finding]:
+def checked(runs: IsolatedRuns, strategy: object, bars: Bars = BARS, **options) -> dict[str, StrategyFinding]:
     options = {"tries": FEW} | options
     return {one.check: one for one in check_strategy(strategy, bars, runs=runs, **options)}
 
 
-def failing(found: dict[str, Finding]) -> list[str]:
+def failing(found: dict[str, StrategyFinding]) -> list[str]:
     return [name for name, one in found.items() if not one.good]
 
 

@@ -10,8 +10,8 @@ from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.experiments.luck.distributions import COLUMNS, Spread, path_figures, shares_beside
-from raysignal.experiments.luck.paths import LuckSpec, Source, run_paths, source_of
+from raysignal.experiments.luck.distributions import COLUMNS, FigureDistribution, path_figures, shares_beside
+from raysignal.experiments.luck.paths import MonteCarloSpec, Source, run_paths, source_of
 from raysignal.experiments.luck.report import make_luck_report, own_sentence, sentence
 from raysignal.experiments.luck.resampling import solvent, trade_growths
 from raysignal.experiments.luck.running import metrics_of
@@ -36,19 +36,19 @@ def ledger_rows(where: Market, policy: Policy) -> LedgerRows:
     return rows
 
 
-def drawn(where: Market, spec: LuckSpec) -> tuple[Source, np.ndarray, np.ndarray]:
+def drawn(where: Market, spec: MonteCarloSpec) -> tuple[Source, np.ndarray, np.ndarray]:
     source = source_of(where, None, spec)
     return source, *run_paths(where, None, spec, source, 0, spec.paths)
 
 
-def metrics(where: Market, spec: LuckSpec) -> dict:
+def metrics(where: Market, spec: MonteCarloSpec) -> dict:
     source, figures, _ = drawn(where, spec)
     return metrics_of(spec, source, figures)
 
 
 def test_a_flip_counts_its_bar_once() -> None:
     where = market(*FLIPS)
-    spec = LuckSpec("order", 50, policy=LONG_SHORT)
+    spec = MonteCarloSpec("order", 50, policy=LONG_SHORT)
     source, figures, _ = drawn(where, spec)
     assert source.growths == pytest.approx([1.1, 1.1, 1.0, 1.0])  # the last was opened at the last price
     assert figures[:, 0] == pytest.approx(np.full(50, 0.21))
@@ -56,7 +56,7 @@ def test_a_flip_counts_its_bar_once() -> None:
 
 def test_a_flip_pays_for_its_closing_in_one_trade_and_for_its_opening_in_the_next() -> None:
     growths = source_of(
-        market(*FLIPS), None, LuckSpec("order", 1, policy=Policy(side="long-short", fee_bps=100.0))
+        market(*FLIPS), None, MonteCarloSpec("order", 1, policy=Policy(side="long-short", fee_bps=100.0))
     )
     long = 1.10 * 0.99 / 1.01  # buys at 1.01 of the price, sells at 0.99
     short = 1.0 + (110.0 * 0.99 - 99.0 * 1.01) / (110.0 * 1.01)
@@ -66,12 +66,12 @@ def test_a_flip_pays_for_its_closing_in_one_trade_and_for_its_opening_in_the_nex
 
 def test_the_open_position_is_a_trade_at_the_last_price_in_paths_and_in_the_account() -> None:
     where = market([100.0, 100.0, 110.0], [1, -1, 1])
-    assert source_of(where, None, LuckSpec("order", 1, policy=LONG_SHORT)).growths == pytest.approx(
+    assert source_of(where, None, MonteCarloSpec("order", 1, policy=LONG_SHORT)).growths == pytest.approx(
         [1.0, 0.9, 1.0]
     )
     rising = market([100.0, 90.0, 80.0, 88.0], [1, -1, 1, 0])
     for method in ("order", "trades"):
-        spec = LuckSpec(method, 200, policy=Policy(fee_bps=0.0))
+        spec = MonteCarloSpec(method, 200, policy=Policy(fee_bps=0.0))
         source, figures, _ = drawn(rising, spec)
         assert source.growths == pytest.approx([0.9, 1.1])
         assert source.own[-1] == pytest.approx(0.99)
@@ -105,7 +105,7 @@ def test_the_product_of_trades_is_the_account_and_so_is_every_order(
     where, policy = stream
     rows = ledger_rows(where, policy)
     end = solvent(rows.equity)[-1] / policy.initial_cash
-    spec = LuckSpec("order", 5, seed=seed, policy=policy)
+    spec = MonteCarloSpec("order", 5, seed=seed, policy=policy)
     if not (rows.position != 0.0).any():
         with pytest.raises(InvalidField, match="trades is 0"):
             source_of(where, None, spec)
@@ -137,14 +137,14 @@ def test_trades_of_an_account_that_lost_nearly_all_still_make_it_up() -> None:
 def test_ties_are_neither_better_nor_worse() -> None:
     values = np.array([0.21, 0.21 + 1e-15, 0.21 - 1e-15, 0.3, 0.1])
     assert shares_beside(values, 0.21) == (0.2, 0.6)
-    assert Spread.of(np.full(7, 0.21 + 1e-17)).error == 0.0
+    assert FigureDistribution.of(np.full(7, 0.21 + 1e-17)).error == 0.0
 
 
 def test_what_is_said_of_an_order_is_the_way_and_not_the_end() -> None:
     draws = np.random.default_rng(5)
     prices = list(100.0 * np.exp(np.cumsum(draws.normal(0.0, 0.05, 200))))
     found = metrics(
-        market(prices, list(draws.choice([-1, 0, 1], 200))), LuckSpec("order", 400, policy=LONG_SHORT)
+        market(prices, list(draws.choice([-1, 0, 1], 200))), MonteCarloSpec("order", 400, policy=LONG_SHORT)
     )
     assert (found["better_than_own"], found["equal_to_own"]) == (0.0, 1.0)
     assert found["figures"]["total_return"]["error"] == 0.0
@@ -159,7 +159,7 @@ def test_what_is_said_of_an_order_is_the_way_and_not_the_end() -> None:
 def test_a_ruined_account_is_lost_for_good() -> None:
     short = market([100.0, 250.0, 400.0, 300.0], [-1, 0, 0, 1])
     for method in ("order", "trades", "bootstrap"):
-        spec = LuckSpec(method, 40, policy=LONG_SHORT)
+        spec = MonteCarloSpec(method, 40, policy=LONG_SHORT)
         source, figures, _ = drawn(short, spec)
         assert source.own[-1] == 0.0
         assert "ruined: its equity fell to -5,000.00 at bar 2" in source.notes[-1]
@@ -177,7 +177,7 @@ def test_a_ruined_account_is_lost_for_good() -> None:
 def test_an_account_that_comes_back_from_below_zero_does_not() -> None:
     where = market([100.0, 250.0, 60.0, 50.0, 70.0], [-1, 0, 0, 1, 0])
     assert ledger_rows(where, LONG_SHORT).equity[-1] > 10_000.0
-    source, figures, _ = drawn(where, LuckSpec("bootstrap", 30, policy=LONG_SHORT))
+    source, figures, _ = drawn(where, MonteCarloSpec("bootstrap", 30, policy=LONG_SHORT))
     assert source.returns == pytest.approx([0.0, -1.0])
     assert set(figures[:, 0]) <= {0.0, -1.0}
     assert trade_growths(ledger_rows(where, LONG_SHORT), LONG_SHORT) == pytest.approx([0.0])
@@ -192,13 +192,13 @@ def test_growth_does_not_go_through_zero_twice() -> None:
 def test_holding_and_single_trades_are_told(method: str) -> None:
     still = market([100.0, 120.0, 90.0], [0, 0, 0])
     if method == "bootstrap":
-        found = metrics(still, LuckSpec(method, 20))
+        found = metrics(still, MonteCarloSpec(method, 20))
         assert found["notes"] == ["The account never held anything."]
         assert own_sentence(found).startswith("The account as it was came to +0.00%, as does every path")
     else:
         with pytest.raises(InvalidField, match="trades is 0; expected at least one"):
-            source_of(still, None, LuckSpec(method, 20))
-        found = metrics(market([100.0, 120.0, 90.0], [1, 0, -1]), LuckSpec(method, 20))
+            source_of(still, None, MonteCarloSpec(method, 20))
+        found = metrics(market([100.0, 120.0, 90.0], [1, 0, -1]), MonteCarloSpec(method, 20))
         assert found["trades"] == 1
         assert "There is one trade, so every path is the same." in found["notes"]
         assert found["equal_to_own"] == 1.0
@@ -206,7 +206,7 @@ def test_holding_and_single_trades_are_told(method: str) -> None:
 
 def test_the_bootstrap_of_an_open_position_has_its_last_bar() -> None:
     source = source_of(
-        market([100.0, 100.0, 150.0], [0, 1, 0]), None, LuckSpec("bootstrap", 1, policy=LONG_SHORT)
+        market([100.0, 100.0, 150.0], [0, 1, 0]), None, MonteCarloSpec("bootstrap", 1, policy=LONG_SHORT)
     )
     assert source.returns == pytest.approx([0.0, 0.0, 0.5])
     assert source.own[-1] == pytest.approx(1.5)
@@ -214,7 +214,7 @@ def test_the_bootstrap_of_an_open_position_has_its_last_bar() -> None:
 
 @pytest.mark.slow
 def test_the_report_draws_the_account_among_its_paths() -> None:
-    spec = LuckSpec("trades", 30, policy=LONG_SHORT)
+    spec = MonteCarloSpec("trades", 30, policy=LONG_SHORT)
     source, figures, levels = drawn(market(*FLIPS), spec)
     found = metrics_of(spec, source, figures)
     report = make_luck_report(found, {"run_id": "r"}, figures, levels, np.quantile(levels, (0.05, 0.5, 0.95), axis=0),
@@ -227,7 +227,7 @@ def test_the_report_draws_the_account_among_its_paths() -> None:
 
 
 def test_figures_that_differ_by_rounding_alone_can_be_drawn() -> None:
-    spec = LuckSpec("order", 50, policy=Policy(fee_bps=0.0))
+    spec = MonteCarloSpec("order", 50, policy=Policy(fee_bps=0.0))
     where = market([100.0, 105.0, 100.0, 90.0, 95.0, 100.0, 110.0], [1, -1, 1, -1, 0, 1, 0])
     source, figures, levels = drawn(where, spec)
     assert 0.0 < np.ptp(figures[:, 1]) < 1e-12  # every order has the one trade that loses

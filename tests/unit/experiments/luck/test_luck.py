@@ -7,9 +7,9 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.experiments.luck.distributions import COLUMNS, Spread, path_figures
+from raysignal.experiments.luck.distributions import COLUMNS, FigureDistribution, path_figures
 from raysignal.experiments.luck.markets import generator
-from raysignal.experiments.luck.paths import METHODS, LuckSpec, run_paths, source_of
+from raysignal.experiments.luck.paths import METHODS, MonteCarloSpec, run_paths, source_of
 from raysignal.experiments.luck.resampling import block_length, drawn, shuffled, stationary
 from raysignal.experiments.sweeps.market import Market
 from tests.support.sweep_markets import market
@@ -58,7 +58,7 @@ def test_resampling_keeps_what_it_says() -> None:
 
 def test_quantiles_come_with_their_errors() -> None:
     values = np.random.default_rng(2).normal(size=10_000)
-    spread = Spread.of(values)
+    spread = FigureDistribution.of(values)
     assert abs(spread.mean) < 4 * spread.error
     assert spread.error == pytest.approx(0.01, rel=0.05)
     median, error = spread.quantiles["q0.5"]
@@ -69,7 +69,7 @@ def test_quantiles_come_with_their_errors() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_paths_are_the_same_however_they_are_cut(method: str) -> None:
     where, strategy = market(400, trend=0.2), SmaCrossover(3, 9)
-    spec = LuckSpec(method, 12, seed=5, policy=Policy(side="long-short"))
+    spec = MonteCarloSpec(method, 12, seed=5, policy=Policy(side="long-short"))
     source = source_of(where, strategy, spec)
     figures, levels = run_paths(where, strategy, spec, source, 0, 12)
     parts = [run_paths(where, strategy, spec, source, begin, end) for begin, end in ((0, 5), (5, 6), (6, 12))]
@@ -93,7 +93,7 @@ def test_paths_are_the_same_however_they_are_cut(method: str) -> None:
 )
 def test_nonsense_is_refused_by_name(values: dict[str, object], field: str) -> None:
     with pytest.raises(InvalidField) as refusal:
-        LuckSpec(**values)
+        MonteCarloSpec(**values)
     assert refusal.value.fields["field"] == field
 
 
@@ -101,8 +101,8 @@ def test_what_cannot_be_drawn_is_refused() -> None:
     where = market(100)
     silent = Market("BTC", Bars.of_closes(where.bars.known_at_us, where.bars.close))
     with pytest.raises(InvalidField, match="file with signals"):
-        source_of(silent, None, LuckSpec("bootstrap", 1))
+        source_of(silent, None, MonteCarloSpec("bootstrap", 1))
     with pytest.raises(InvalidField, match="run on other prices"):
-        source_of(where, None, LuckSpec("gbm", 1))
+        source_of(where, None, MonteCarloSpec("gbm", 1))
     with pytest.raises(InvalidField, match="trades is 0"):
-        source_of(silent, SmaCrossover(60, 90), LuckSpec("order", 1))
+        source_of(silent, SmaCrossover(60, 90), MonteCarloSpec("order", 1))

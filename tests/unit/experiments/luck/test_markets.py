@@ -11,8 +11,8 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.luck.fit import STATISTICS, fit_of, statistics
-from raysignal.experiments.luck.markets import MODELS, Brownian, Model, fitted, generator
-from raysignal.experiments.luck.paths import LuckSpec, Source, run_paths, source_of
+from raysignal.experiments.luck.markets import MODELS, Brownian, MarketModel, fitted, generator
+from raysignal.experiments.luck.paths import MonteCarloSpec, Source, run_paths, source_of
 from raysignal.experiments.luck.regimes import MOST_REGIMES, Regimes, _expected
 from raysignal.experiments.luck.report import fit_rows, fit_sentence, make_luck_report
 from raysignal.experiments.luck.running import metrics_of
@@ -32,7 +32,7 @@ def closes(returns: np.ndarray) -> np.ndarray:
     return 100.0 * np.exp(np.append(0.0, np.cumsum(returns)))
 
 
-def fitted_to(name: str, returns: np.ndarray) -> Model:
+def fitted_to(name: str, returns: np.ndarray) -> MarketModel:
     return fitted(name, closes(returns))
 
 
@@ -176,7 +176,9 @@ def test_fitted_jumps_find_what_made_the_prices() -> None:
     ],
     ids=["regimes-three", "regimes-two", "jumps-jumps", "jumps-garch", "garch-garch"],
 )
-def test_a_fitted_model_has_the_moments_and_the_clustering_of_its_source(name: str, source: Model) -> None:
+def test_a_fitted_model_has_the_moments_and_the_clustering_of_its_source(
+    name: str, source: MarketModel
+) -> None:
     returns = source.returns(3_000, generator(11, 0))
     found = fit_of(fitted_to(name, returns), returns, seed=0)
     assert tuple(found) == tuple(STATISTICS)
@@ -287,7 +289,7 @@ def market_of(returns: np.ndarray, start: float = 100.0) -> Market:
 @pytest.mark.slow
 def test_a_run_says_what_its_model_is_and_whether_it_fits() -> None:
     returns = THREE.returns(200, generator(3, 0))
-    where, spec = market_of(returns), LuckSpec("gbm", 20, policy=Policy(side="long-short"))
+    where, spec = market_of(returns), MonteCarloSpec("gbm", 20, policy=Policy(side="long-short"))
     source = source_of(where, SmaCrossover(3, 9), spec)
     figures, levels = run_paths(where, SmaCrossover(3, 9), spec, source, 0, 20)
     found = metrics_of(spec, source, figures, fit_of(source.model, returns, spec.seed))
@@ -305,7 +307,7 @@ def test_a_run_says_what_its_model_is_and_whether_it_fits() -> None:
 
 def test_prices_of_any_size_are_made_into_markets() -> None:
     returns = CALM_AND_WILD.returns(300, generator(3, 0))
-    spec, strategy = LuckSpec("gbm", 10, policy=Policy(fee_bps=0.0)), SmaCrossover(3, 9)
+    spec, strategy = MonteCarloSpec("gbm", 10, policy=Policy(fee_bps=0.0)), SmaCrossover(3, 9)
     found = []
     for start in (100.0, 1e-11):
         where = market_of(returns, start)
@@ -316,7 +318,7 @@ def test_prices_of_any_size_are_made_into_markets() -> None:
 
 def test_prices_beyond_what_a_strategy_can_compute_with_stand_still() -> None:
     where, strategy = market_of(Brownian(0.0, 0.01).returns(400, generator(1, 0))), SmaCrossover(5, 50)
-    spec = LuckSpec("gbm", 8, policy=Policy(fee_bps=0.0))
+    spec = MonteCarloSpec("gbm", 8, policy=Policy(fee_bps=0.0))
     steep = Source(np.ones(401), model=Brownian(0.05, 0.01))
     figures, levels = run_paths(where, strategy, spec, steep, 0, 8)
     assert figures[:, -1].tolist() == [1.0] * 8

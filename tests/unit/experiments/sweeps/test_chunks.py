@@ -15,7 +15,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.arms import Trial, gated
 from raysignal.experiments.sweeps.chunks import PERIODS, SUMS, Marks, actions_of, run_chunk
 from raysignal.experiments.sweeps.market import Market, markets_of
-from raysignal.experiments.sweeps.pace import Pace, cut
+from raysignal.experiments.sweeps.pace import SweepSpeed, cut
 from raysignal.experiments.sweeps.space import Space
 from raysignal.experiments.sweeps.sweep import OBJECTIVES, CrossValidation, SweepSpec, WalkForward
 from raysignal.experiments.sweeps.tables import (
@@ -139,7 +139,7 @@ def test_chunks_cover_every_configuration_of_every_market_once():
     markets = (market(100, symbol="A"), market(5_000, symbol="B"))
     for workers in (1, 2, 8):
         for pace in (1e-9, 1e-3):
-            chunks = cut(markets, SPACE, Pace(pace), workers)
+            chunks = cut(markets, SPACE, SweepSpeed(pace), workers)
             for place in range(2):
                 own = sorted((one.begin, one.end) for one in chunks if one.market == place)
                 assert own[0][0] == 0

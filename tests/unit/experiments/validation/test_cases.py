@@ -7,7 +7,7 @@ import pytest
 
 from raysignal.experiments.validation.cases import CELLS, OTHERS, STANDARD
 from raysignal.experiments.validation.shapes import SHAPES, shaped
-from raysignal.experiments.validation.table import Criterion, Rate
+from raysignal.experiments.validation.table import Criterion, Proportion
 from raysignal.experiments.validation.verdicts import ALL, tries
 
 LEVELS = {
@@ -72,8 +72,8 @@ def test_a_seed_gives_the_same_stream_again():
 
 def test_a_rate_has_wilsons_interval():
     # 5 of 100: Wilson's interval in printed tables is 0.0215 to 0.1118.
-    assert Rate(5, 100).interval == pytest.approx((0.0215, 0.1118), abs=1e-4)
-    assert Rate(0, 0).interval == (0.0, 1.0)
+    assert Proportion(5, 100).interval == pytest.approx((0.0215, 0.1118), abs=1e-4)
+    assert Proportion(0, 0).interval == (0.0, 1.0)
 
 
 @pytest.mark.parametrize(

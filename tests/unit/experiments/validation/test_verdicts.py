@@ -14,7 +14,7 @@ SEEDS = 1
 
 
 @pytest.fixture(scope="module")
-def tried() -> list[verdicts.Tried]:
+def tried() -> list[verdicts.StreamAssessment]:
     return verdicts.run_tries(verdicts.tries(seeds=SEEDS, standard_seeds=4), workers=2)
 
 
@@ -51,7 +51,7 @@ def test_a_dealt_memory_selects_on_average_next_to_nothing(tried):
 
 
 def test_tries_do_not_depend_on_where_they_ran(tried):
-    assert verdicts.run_try(verdicts.Try(0, 1, False)).assessments == tried[0].assessments
+    assert verdicts.run_try(verdicts.StreamTrial(0, 1, False)).assessments == tried[0].assessments
 
 
 def test_every_case_and_criterion_is_shown(tried):
