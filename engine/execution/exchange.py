@@ -4,8 +4,8 @@ An adapter keeps three promises that the trader rests on:
 
 1. `submit` is idempotent. The same ticket again, at any time, is answered with the order that is there and makes no
    second one. (Binance keeps client ids unique among open orders only: its adapter has to look up before it sends.)
-2. Once `order` has said None for an id, and the wait of `ExecutionPolicy.resend_after_us` is over, a request with this id that is
-   still under way is not taken any more. (Binance refuses a request that is older than its `recvWindow`.)
+2. Once `order` has said None for an id, and the wait of `ExecutionPolicy.resend_after_us` is over, a request with
+   this id that is still under way is not taken any more. (Binance refuses one that is older than its `recvWindow`.)
 3. A report tells one instant: its fills add up to what it says is filled.
 """
 

@@ -52,7 +52,7 @@ async def stand(actor: FeedActor, states: list[str]) -> list[dict[str, Any]]:
 async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors, "Desk", Portfolios)
+    monkeypatch.setattr(actors, "PortfolioClient", Portfolios)
     async with Loopback(Refusing("binance")) as loopback:
         async with actor_of(loopback, tmp_path, NAMES) as actor:
             statuses = await stand(actor, ["ready", "ready", "failed"])
@@ -74,7 +74,7 @@ async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_it
 async def test_a_further_symbol_takes_less_than_sixty_megabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors, "Desk", Portfolios)
+    monkeypatch.setattr(actors, "PortfolioClient", Portfolios)
     symbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
     names = [f"binance:{symbol}" for symbol in symbols]
     async with (
