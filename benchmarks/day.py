@@ -38,24 +38,24 @@ from raysignal.engine.core.market_events import Channel, Event, Instrument, Trad
 from raysignal.engine.core.orders import OrderType
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.dealing import TradingThread
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import ExecutionPolicy
+from raysignal.engine.execution.policy import ExecutionPolicy
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.tables import PAPER_ORDERS
 from raysignal.engine.execution.trader import Trader
+from raysignal.engine.execution.trading_thread import TradingThread
 from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
+from raysignal.engine.market.crossover_watch import MarketSignal
 from raysignal.engine.market.signal_rows import read_signals
 from raysignal.engine.market.tables import PRICES
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import RestRequest
-from raysignal.engine.market.watch import MarketSignal
-from raysignal.engine.pipeline.station import MarketPipeline, PipelineOptions
+from raysignal.engine.pipeline.market_pipeline import MarketPipeline, PipelineOptions
 from raysignal.loopback.exchanges.disturbance import OF_MESSAGES, Disturbance, DisturbancePlan
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.unplugged import Unplugged
-from raysignal.runtime.following import bars_of_history
+from raysignal.runtime.feeds import bars_of_history
 
 MINUTE_US, HOUR_US = 60_000_000, 3_600_000_000
 START_US = 28_333_333 * MINUTE_US

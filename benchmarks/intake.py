@@ -23,7 +23,7 @@ from benchmarks.figures import Figure
 from raysignal.data.generator import GeneratorSpec, write_csv
 from raysignal.data.plain import write_plain
 from raysignal.engine.intake import Reading, read_batch, read_signal
-from raysignal.engine.intake.warming import warm
+from raysignal.engine.intake.warm import warm
 
 _ROWS = 10_000
 _ROUNDS = 15

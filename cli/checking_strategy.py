@@ -15,7 +15,7 @@ from raysignal.cli.options import ReadingOptions, configured, existing_file
 from raysignal.cli.output import Output, rows_table
 from raysignal.data.bars import random_walk
 from raysignal.engine.core.errors import InvalidField, RaysignalError
-from raysignal.engine.strategies.checking import check_strategy
+from raysignal.engine.strategies.checks import check_strategy
 from raysignal.engine.strategies.isolation import IsolatedRuns
 from raysignal.engine.strategies.strategy import Bars
 

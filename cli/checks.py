@@ -311,7 +311,7 @@ def check_database(settings: Settings) -> DoctorFinding:
     needed = bool(settings.feeds)
     remedy = f"set {PREFIX}DATABASE_URL to one that is there"
     try:
-        from raysignal.engine.database.checking import check_address  # noqa: PLC0415 - needs the extra `feeds`
+        from raysignal.engine.database.checks import check_address  # noqa: PLC0415 - needs the extra `feeds`
 
         found = check_address(settings.database_url.get_secret_value())
     except ImportError as error:
@@ -329,7 +329,7 @@ def check_journal(settings: Settings) -> DoctorFinding:
     """Whether every record of the journals and every file of the history can be read."""
     from raysignal.engine.journal.layout import check_layout  # noqa: PLC0415 - loads boto3
     from raysignal.engine.journal.stores import open_stores  # noqa: PLC0415 - as above
-    from raysignal.engine.portfolio.rebuilding import look_over  # noqa: PLC0415 - loads numba
+    from raysignal.engine.portfolio.rebuild import look_over  # noqa: PLC0415 - loads numba
 
     try:
         stores = open_stores(settings.store)

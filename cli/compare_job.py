@@ -27,7 +27,7 @@ from raysignal.experiments.compare import Comparison, compare, config_of
 from raysignal.experiments.result_files import blob_name
 from raysignal.experiments.runs import CONFIG, Run, RunState, check_run_id, load_run, new_run_id, open_run
 from raysignal.runtime.settings import Settings
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 _MARKS = 4  # lines an arm where nobody watches
 

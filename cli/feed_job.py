@@ -27,10 +27,10 @@ from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import open_database
 from raysignal.engine.market.clocks import Clock, SystemClock
 from raysignal.engine.market.monitoring.health import FeedState
-from raysignal.engine.market.posting import answer_from_thread, batch_of
+from raysignal.engine.market.signal_posts import answer_from_thread, batch_of
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.runtime.following import FeedContext, FollowedInstrument, following
+from raysignal.runtime.feeds import FeedContext, FollowedInstrument, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 
@@ -189,7 +189,7 @@ async def loopback_settings(job: FeedConfig, stack: AsyncExitStack) -> tuple[Set
 
 
 def poster(settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop) -> Callable[[Signal], str]:
-    """How a keeper's thread posts a signal to a service, see `engine.market.keeping.Post`."""
+    """How a keeper's thread posts a signal to a service, see `engine.market.recorder.Post`."""
     portfolio = settings.feed_portfolio or settings.primary
 
     async def sent(batch: SignalBatch) -> SendResult:
@@ -225,7 +225,7 @@ def failure_of(status: Mapping[str, Any]) -> str:
 def renamer(
     settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop
 ) -> Callable[[str, str], bool]:
-    """How a keeper's thread renames a symbol of a service's portfolio, see `engine.market.keeping.Rename`."""
+    """How a keeper's thread renames a symbol of a service's portfolio, see `engine.market.recorder.Rename`."""
     portfolio = settings.feed_portfolio or settings.primary
 
     async def renamed(old: str, new: str) -> bool:

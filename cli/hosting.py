@@ -7,7 +7,7 @@ from raysignal.cli.remarks import remarks_aside
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.runtime.settings import Settings
 from raysignal.serve.service import Service, local_service
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 
 class NotStarted(RaysignalError):

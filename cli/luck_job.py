@@ -24,7 +24,7 @@ from raysignal.experiments.result_files import blob_name
 from raysignal.experiments.runs import new_run_id
 from raysignal.experiments.sweeps.market import Market, markets_of
 from raysignal.runtime.settings import Settings
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from raysignal.cli.output import Output
 from raysignal.cli.remarks import remarks_aside
 from raysignal.experiments.cluster import ray_session
 from raysignal.runtime.settings import Settings
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 MARKS = 4
 """Lines of progress where nobody watches."""

@@ -5,7 +5,7 @@ from raysignal.cli.output import Output
 from raysignal.engine.core.private_files import cache_folder
 from raysignal.engine.journal.layout import check_layout, owner
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.rebuilding import rebuild
+from raysignal.engine.portfolio.rebuild import rebuild
 from raysignal.engine.portfolio.shard import ShardLimits
 from raysignal.runtime.settings import Settings
 from raysignal.serve.startup import held_store

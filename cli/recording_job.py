@@ -22,22 +22,22 @@ from raysignal.cli.texts import escape
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.market_events import BookChange, Channel, Event, Instrument
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.dealing import TradingThread
+from raysignal.engine.execution.trading_thread import TradingThread
 from raysignal.engine.market.clocks import Clock, SystemClock
 from raysignal.engine.market.conversation import Sink
 from raysignal.engine.market.feed import Feed, instruments_of
 from raysignal.engine.market.limits import VenueLimits
-from raysignal.engine.market.monitoring.observed import FeedMetrics
-from raysignal.engine.market.recording import Recorder, RecordingHeader
-from raysignal.engine.market.replaying import MergedReplay, Series, series_of
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
+from raysignal.engine.market.recordings import Recorder, RecordingHeader
+from raysignal.engine.market.replay import MergedReplay, Series, series_of
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import is_inverse, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
-from raysignal.engine.pipeline.station import MarketPipeline
-from raysignal.runtime.following import FeedContext, dealer_of, hosts_of, terms_of
+from raysignal.engine.pipeline.market_pipeline import MarketPipeline
+from raysignal.runtime.feeds import FeedContext, dealer_of, hosts_of, terms_of
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 Desk = tuple[MarketPipeline, TradingThread | None]
 """What follows one instrument, and who trades it."""

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from raysignal.cli import options
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 
 def serve(

@@ -13,7 +13,7 @@ from raysignal.engine.core.errors import RaysignalError
 from raysignal.runtime.agent_settings import announcement
 from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.service import Service
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 
 def serve_until_told(

@@ -25,7 +25,7 @@ from raysignal.experiments.sweeps.running import SweepResult, run_sweep
 from raysignal.experiments.sweeps.space import MOST, ChosenConfigurations, Space
 from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
 from raysignal.runtime.settings import Settings
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 _MARKS = 4
 _SHOWN = 5

@@ -9,8 +9,8 @@ import numpy as np
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.intake import Reading, read_batch
-from raysignal.engine.intake import warming as intake_warming
-from raysignal.engine.journal.dedup import warming as identities_warming
+from raysignal.engine.intake import warm as intake_warming
+from raysignal.engine.journal.dedup import warm as identities_warming
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.market.venues import sequence
 from raysignal.engine.portfolio import ledger, performance

@@ -20,7 +20,7 @@ from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
-from raysignal.agents.override.deciding import DecidedSignals, Decider, PendingDecision, ask
+from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDecision, ask
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import NEVER_US, Settler
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder

@@ -78,7 +78,7 @@ def trades_break_even_fee_bps(long_bps: Floats, short_bps: Floats, *, slippage_b
     """The fee at which trades of equal stakes earn nothing on average; None where they earn nothing at a fee of 0.
 
     With the fee f of a fill as a share, k = (1 - f) / (1 + f), a = (1 - s) / (1 + s) of the slippage s, and r the exit
-    price over the entry price, `agents.override.worth` gives r * a * k - 1 for a long trade and k - r / a for a short
+    price over the entry price, `agents.override.payoff` gives r * a * k - 1 for a long trade and k - r / a for a short
     one. Their sum is linear in k, so that its root is exact.
 
     Args:

@@ -18,7 +18,7 @@ from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Period
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import KEY_VARIABLES, GeminiModel, api_key_in
-from raysignal.agents.override import reading
+from raysignal.agents.override import views as reading
 from raysignal.agents.override.follower import PULL, Follower, PortfolioMismatch
 from raysignal.agents.override.log import OutcomeLog
 from raysignal.agents.override.outcome_vectors import Feeder, SettledRows

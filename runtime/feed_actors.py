@@ -1,7 +1,7 @@
 """Feeds as Ray actors: one a venue, for all of its symbols, detached and restarting; and the way to them.
 
 An actor asks the venue how its numbers are written, opens the database, and runs a feed with its station for each
-symbol. What can heal is begun anew (`runtime.supervising`) where the database says it was: bars that are missing
+symbol. What can heal is begun anew (`runtime.feed_supervisor`) where the database says it was: bars that are missing
 come from the venue's klines, signals that were not posted are posted, orders whose fate is not known are looked up.
 """
 
@@ -29,13 +29,13 @@ from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.market.clocks import SystemClock
 from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.health import HealthWatch
-from raysignal.engine.market.posting import answer_from_thread, post_from_thread
+from raysignal.engine.market.signal_posts import answer_from_thread, post_from_thread
 from raysignal.engine.market.venues.catalogue import venue_named
-from raysignal.runtime.following import FeedContext, FollowedInstrument, following
+from raysignal.runtime.feed_supervisor import START_WITHIN_S, Supervisor
+from raysignal.runtime.feeds import FeedContext, FollowedInstrument, following
 from raysignal.runtime.local_cluster import NAMESPACE
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import SECRETS, Settings
-from raysignal.runtime.supervising import START_WITHIN_S, Supervisor
 
 _PATIENCE_S = 2.0
 _LIVES = "feeds/lives"

@@ -16,7 +16,7 @@ from raysignal.engine.core.errors import RaysignalError
 from raysignal.runtime.settings import Settings
 from raysignal.serve import schemas
 from raysignal.serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER
-from raysignal.serve.front import LINE, noted_problem
+from raysignal.serve.middleware import LINE, noted_problem
 from raysignal.serve.operations import OPERATIONS, Operation
 from raysignal.serve.page import docs_page
 from raysignal.serve.problems import Problem, problem_of_http, problem_unexpected

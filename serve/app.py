@@ -22,10 +22,10 @@ from raysignal.runtime.settings import Settings, load_settings
 from raysignal.serve.access import Credentials, check_host, refuse_open_door
 from raysignal.serve.api import build_api
 from raysignal.serve.feeds import feeds_of
-from raysignal.serve.front import ErrorMiddleware
 from raysignal.serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
 from raysignal.serve.lane import Lane, open_lane
 from raysignal.serve.logs import StoreLog, open_log
+from raysignal.serve.middleware import ErrorMiddleware
 from raysignal.serve.routes import Routes
 
 APP_NAME = "raysignal"

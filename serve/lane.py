@@ -27,9 +27,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from raysignal.engine.core.errors import RaysignalError, StoreUnavailable, UnreadableInput
 from raysignal.serve.access import Credentials
 from raysignal.serve.bodies import GATHERED, PartialBody
-from raysignal.serve.front import noted_problem, write_line
-from raysignal.serve.gather import PendingReceipt
 from raysignal.serve.logs import StoreLog
+from raysignal.serve.micro_batcher import PendingReceipt
+from raysignal.serve.middleware import noted_problem, write_line
 from raysignal.serve.operations import JSON
 from raysignal.serve.problems import PROBLEM_JSON, Problem, problem_unexpected
 from raysignal.serve.routes import Routes

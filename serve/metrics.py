@@ -19,7 +19,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from raysignal.engine.market.monitoring.page import FeedCollector
+from raysignal.engine.market.monitoring.collector import FeedCollector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 

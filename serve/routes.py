@@ -31,12 +31,12 @@ from raysignal.serve.access import Credentials
 from raysignal.serve.agent import json_answer
 from raysignal.serve.bodies import read_body
 from raysignal.serve.feeds import FeedRoutes
-from raysignal.serve.front import CLAIM, LINE
-from raysignal.serve.gather import MicroBatcher, PendingReceipt
+from raysignal.serve.history import HistoryQuery, read_rows
 from raysignal.serve.logs import ids_shown
 from raysignal.serve.metrics import CONTENT_TYPE, metrics_page
+from raysignal.serve.micro_batcher import MicroBatcher, PendingReceipt
+from raysignal.serve.middleware import CLAIM, LINE
 from raysignal.serve.operations import JSON
-from raysignal.serve.past import HistoryQuery, read_rows
 from raysignal.serve.query import Query
 from raysignal.serve.service import REPLICA_HEADER
 

@@ -32,8 +32,8 @@ from raysignal.runtime.ports import free_port
 from raysignal.runtime.ray_address import refuse_silent_head
 from raysignal.runtime.settings import Settings
 from raysignal.serve.haproxy import PER_CLIENT_VARIABLE
+from raysignal.serve.shutdown import ShutdownSignal
 from raysignal.serve.startup import check_database, check_settings, check_store, held_store
-from raysignal.serve.stopping import ShutdownSignal
 
 if TYPE_CHECKING:
     from raysignal.runtime.agent_actors import Agent

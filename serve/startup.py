@@ -29,7 +29,7 @@ from raysignal.engine.journal.layout import check_layout
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.agent_settings import model_of, terms_of, why_off
 from raysignal.runtime.settings import PREFIX, Settings
-from raysignal.serve.stopping import ShutdownSignal
+from raysignal.serve.shutdown import ShutdownSignal
 
 LOCK_NAME = "service.lock"
 _LOOK_EVERY_S = 0.2
@@ -180,7 +180,7 @@ def check_database(settings: Settings) -> None:
     if not settings.feeds:
         return
     try:
-        from raysignal.engine.database.checking import check_address  # noqa: PLC0415 - needs the extra `feeds`
+        from raysignal.engine.database.checks import check_address  # noqa: PLC0415 - needs the extra `feeds`
     except ImportError as error:
         raise SettingsError(
             f"{PREFIX}FEEDS is {list(settings.feeds)}, but {error.name} is not installed; expected the extra: "

@@ -18,7 +18,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from raysignal.agents.llm.briefs import Precedent, PromptContext
+from raysignal.agents.llm.prompt_context import Precedent, PromptContext
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
 

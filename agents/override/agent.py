@@ -15,8 +15,8 @@ from raysignal.agents.override.evidence import Evidence, EvidenceEstimator, Reca
 from raysignal.agents.override.gate import GateRules, Ruling, rule
 from raysignal.agents.override.memory import WINDOW, OutcomeMemory
 from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
+from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.override.situations import Encoder, Situations
-from raysignal.agents.override.worth import VerdictPayoff
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.digests import Floats, Ints, Words
 from raysignal.engine.core.errors import LookAhead

@@ -17,12 +17,12 @@ import numpy as np
 
 from raysignal.agents.llm.adviser import Adviser, Opinion
 from raysignal.agents.override.agent import MemoryLookup
-from raysignal.agents.override.deciding import DecidedSignals, Decider, PendingDecision, ask, verdict_of
-from raysignal.agents.override.explaining import decisions_of
+from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDecision, ask, verdict_of
+from raysignal.agents.override.explanation import decisions_of
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.log import BreakerReset, OutcomeLog
 from raysignal.agents.override.outcomes import Outcomes
-from raysignal.agents.override.past import SignalColumns
+from raysignal.agents.override.signal_columns import SignalColumns
 from raysignal.agents.override.situations import Situations
 from raysignal.agents.override.terms import AgentTerms
 from raysignal.agents.verdicts import Codes

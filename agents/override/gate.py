@@ -22,7 +22,7 @@ import numpy.typing as npt
 from numba import njit
 
 from raysignal.agents.override.evidence import Evidence
-from raysignal.agents.override.worth import Actions, VerdictPayoff, earned_long, earned_short
+from raysignal.agents.override.payoff import Actions, VerdictPayoff, earned_long, earned_short
 from raysignal.agents.verdicts import Codes, DecidedBy, Reason, Verdict
 from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import InvalidField

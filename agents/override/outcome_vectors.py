@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from raysignal.agents.override.follower import Follower
-from raysignal.agents.override.past import SLOTS
+from raysignal.agents.override.signal_columns import SLOTS
 from raysignal.agents.vectors import VectorIndex, VectorRows
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import RaysignalError

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.override.worth import Actions, VerdictPayoff
+from raysignal.agents.override.payoff import Actions, VerdictPayoff
 from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, parse_bar

@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as NoConnectionFree
 
 from raysignal.engine.core.errors import SettingsError, StoreError, StoreUnavailable
 from raysignal.engine.database.addresses import SQLITE, kind_of, shown_address, sqlite_path
-from raysignal.engine.database.migrating import upgrade
+from raysignal.engine.database.migrate import upgrade
 
 WAIT_S = 15.0
 """How long a statement waits for a lock, a connection or a server before it is given up."""

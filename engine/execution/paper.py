@@ -43,9 +43,9 @@ from raysignal.engine.core.market_events import Trade
 from raysignal.engine.core.orders import OrderRequest, OrderState
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.exchange import Balances, Fill, OrderReport
-from raysignal.engine.execution.filling import FillRules, PaperCommand
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import ASKS, BIDS, Depth, still_eaten
+from raysignal.engine.execution.paper_commands import FillRules, PaperCommand
 from raysignal.engine.execution.paper_store import PaperState, PaperStore
 
 PUT_BACK_US = 5_000_000

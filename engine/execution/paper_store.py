@@ -11,7 +11,7 @@ from raysignal.engine.database.database import Database
 from raysignal.engine.execution.exchange import Fill, OrderReport
 from raysignal.engine.execution.holdings import HeldPosition, Holdings
 from raysignal.engine.execution.matching import ConsumedLevel, RestingOrder
-from raysignal.engine.execution.rows import (
+from raysignal.engine.execution.order_rows import (
     fill_of,
     fill_values,
     progress_of,

@@ -18,8 +18,7 @@ from raysignal.engine.core.orders import Order, OrderEvent, Origin, Purpose, rep
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.exchange import Fill
-from raysignal.engine.execution.planning import Instruction, TargetOutcome
-from raysignal.engine.execution.rows import (
+from raysignal.engine.execution.order_rows import (
     fill_of,
     fill_values,
     progress_of,
@@ -27,6 +26,7 @@ from raysignal.engine.execution.rows import (
     ticket_of,
     ticket_values,
 )
+from raysignal.engine.execution.policy import Instruction, TargetOutcome
 from raysignal.engine.execution.tables import (
     ADJUSTMENTS,
     FILLS,

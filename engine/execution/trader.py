@@ -37,8 +37,8 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.orders import Order, OrderState, create
 from raysignal.engine.execution.exchange import Exchange, OrderReport, check_report
-from raysignal.engine.execution.planning import ExecutionPolicy, Instruction, TargetOutcome, decide
-from raysignal.engine.execution.reconciling import Reconciliation, compare
+from raysignal.engine.execution.policy import ExecutionPolicy, Instruction, TargetOutcome, decide
+from raysignal.engine.execution.reconciliation import Reconciliation, compare
 from raysignal.engine.execution.store import Account, OrderStore, Position
 
 _LOOKS = 3  # at figures that may change while they are read

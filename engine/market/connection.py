@@ -19,7 +19,7 @@ from raysignal.engine.market.backoff import Backoff, retry_after_s
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.conversation import ConnectionTimeouts, Conversation
 from raysignal.engine.market.limits import Limiter, VenueLimits
-from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.protocol import RestRequest
 

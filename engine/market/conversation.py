@@ -17,7 +17,7 @@ from typing import Protocol
 
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument, Trade
 from raysignal.engine.market.backoff import Backoff
-from raysignal.engine.market.monitoring.observed import STAGES, FeedMetrics
+from raysignal.engine.market.monitoring.feed_metrics import STAGES, FeedMetrics
 from raysignal.engine.market.staleness import BookWatch, Heartbeat, TradeWatch
 from raysignal.engine.market.venues.protocol import RateRules, RestRequest, StreamRequest, Tracker, Venue
 
@@ -27,7 +27,7 @@ _NOTHING: tuple[tuple[()], tuple[()]] = ((), ())
 
 
 class Notes(Protocol):
-    """What a recording takes down; see `engine.market.recording.Recorder`."""
+    """What a recording takes down; see `engine.market.recordings.Recorder`."""
 
     def message(self, received_ns: int, raw: bytes) -> None:
         """A message of the stream."""

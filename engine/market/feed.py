@@ -21,10 +21,10 @@ from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.connection import Connection
 from raysignal.engine.market.conversation import ConnectionTimeouts, Conversation, Notes, Sink
 from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.monitoring.collector import BOUNDS_NS
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.monitoring.health import Health, HealthWatch
-from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.monitoring.offset import VenueClock
-from raysignal.engine.market.monitoring.page import BOUNDS_NS
 from raysignal.engine.market.monitoring.process import ProcessWatch
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.protocol import Hosts, RestRequest, Subscription, Tracker, Venue

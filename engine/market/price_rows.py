@@ -1,6 +1,6 @@
 """Last prices now and then, for those who ask what something is worth without a feed of their own.
 
-`engine.market.pricing` says how often one is stored, and for how long.
+`engine.market.last_prices` says how often one is stored, and for how long.
 """
 
 from dataclasses import dataclass

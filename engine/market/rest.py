@@ -10,7 +10,7 @@ from raysignal.engine.core.hosts import is_loopback
 from raysignal.engine.market.backoff import Backoff, retry_after_s
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.limits import VenueLimits
-from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.venues.protocol import RestRequest
 
 _LIMITED = frozenset({403, 418, 429})

@@ -11,8 +11,8 @@ from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database
 from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.crossover import CrossoverState
+from raysignal.engine.market.crossover_watch import MarketSignal
 from raysignal.engine.market.tables import SIGNALS, WATCHES
-from raysignal.engine.market.watch import MarketSignal
 
 PENDING, POSTED, REFUSED = "pending", "posted", "refused"
 

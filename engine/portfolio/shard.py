@@ -51,7 +51,7 @@ from raysignal.engine.portfolio.consistency import compare, journal_behind
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.portfolio import Portfolio, RowSpan
-from raysignal.engine.portfolio.recall import (
+from raysignal.engine.portfolio.receipt_lookup import (
     HistoryRecall,
     MemoryRecall,
     ReceiptLookup,

@@ -18,7 +18,7 @@ from pkgutil import iter_modules
 from scipy.stats import binomtest
 
 from raysignal.data.bars import random_walk
-from raysignal.engine.strategies.checking import StrategyFinding, check_strategy
+from raysignal.engine.strategies.checks import StrategyFinding, check_strategy
 from raysignal.engine.strategies.isolation import IsolatedRuns
 from raysignal.experiments.validation import strategy_rules
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument
-from raysignal.engine.market.recording import RecordingPlayer, read_recording
+from raysignal.engine.market.recordings import RecordingPlayer, read_recording
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from raysignal.loopback.exchanges.exchange import ClientConnection, LoopbackExchange

@@ -15,7 +15,7 @@ from random import Random
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.market.backoff import Backoff, retry_after_s
 from raysignal.engine.market.conversation import ConnectionTimeouts, Conversation, Notes, Sink
-from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.venues.protocol import RestRequest, Subscription, Tracker, Venue
 from raysignal.loopback.exchanges.disturbance import Disturbance, DisturbancePlan
 from raysignal.loopback.exchanges.exchange import ClientConnection, GeneratedExchange

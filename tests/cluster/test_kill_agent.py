@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from raysignal.agents.override.deciding import Decider
+from raysignal.agents.override.decider import Decider
 from raysignal.agents.override.terms import AgentTerms
 from raysignal.agents.verdicts import decided
 from raysignal.runtime.agent_settings import terms_of

@@ -8,9 +8,9 @@ from sqlalchemy import func, insert, inspect, select, text, update
 from sqlalchemy.exc import StatementError
 
 from raysignal.engine.core.errors import DatabaseTooNew, StoreError
-from raysignal.engine.database.checking import check_address
+from raysignal.engine.database.checks import check_address
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.database.migrating import head_revision
+from raysignal.engine.database.migrate import head_revision
 from raysignal.engine.market.tables import METADATA, PRICES
 
 

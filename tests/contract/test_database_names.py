@@ -5,8 +5,8 @@ from sqlalchemy import create_engine, event, text
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.addresses import SQLITE, kind_of, sqlite_path
 from raysignal.engine.database.database import open_database
-from raysignal.engine.database.migrating import upgrade
-from raysignal.engine.execution.planning import TargetOutcome
+from raysignal.engine.database.migrate import upgrade
+from raysignal.engine.execution.policy import TargetOutcome
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.market.signal_rows import pending_signals
 from tests.support.order_world import instruction

@@ -13,7 +13,7 @@ from raysignal.engine.database.database import open_database
 from raysignal.engine.execution.store import OrderStore
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.runtime.following import FeedContext, following
+from raysignal.runtime.feeds import FeedContext, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until

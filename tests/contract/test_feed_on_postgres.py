@@ -26,7 +26,7 @@ from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.signal_rows import read_signals
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.runtime.following import CURRENCY, FeedContext, following
+from raysignal.runtime.feeds import CURRENCY, FeedContext, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 from tests.cluster.waiting import until

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.engine.market.recording import RecordingHeader, read_recording
+from raysignal.engine.market.recordings import RecordingHeader, read_recording
 
 BARS = ("--bar", "5s", "--fast", "2", "--slow", "5")
 

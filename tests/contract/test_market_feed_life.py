@@ -15,10 +15,10 @@ from raysignal.engine.market.clocks import FastClock
 from raysignal.engine.market.conversation import ConnectionTimeouts, Notes, Sink
 from raysignal.engine.market.feed import Feed, history_of, instruments_of
 from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.monitoring.collector import feed_metrics_page
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.monitoring.health import FeedState
-from raysignal.engine.market.monitoring.observed import FeedMetrics
-from raysignal.engine.market.monitoring.page import feed_metrics_page
-from raysignal.engine.market.recording import Recorder, replay
+from raysignal.engine.market.recordings import Recorder, replay
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues import binance
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named

@@ -13,12 +13,12 @@ from sqlalchemy import event
 from raysignal.engine.database.database import Database
 from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
+from raysignal.engine.market.monitoring.collector import feed_metrics_page
 from raysignal.engine.market.monitoring.health import FeedState
-from raysignal.engine.market.monitoring.page import feed_metrics_page
 from raysignal.loopback.exchanges.server import Loopback
 from raysignal.loopback.exchanges.speech import RestAnswer
-from raysignal.runtime.following import FollowedInstrument, following
-from raysignal.runtime.supervising import Supervisor
+from raysignal.runtime.feed_supervisor import Supervisor
+from raysignal.runtime.feeds import FollowedInstrument, following
 from tests.support.market_following import START_US, Refusing, WrongClock, around_of, settings_of
 from tests.support.market_keeping import Log
 

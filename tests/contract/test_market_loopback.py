@@ -18,8 +18,8 @@ from websockets.exceptions import InvalidStatus
 from raysignal.engine.core.market_events import BookChange, Channel, Event
 from raysignal.engine.market.conversation import ConnectionTimeouts
 from raysignal.engine.market.feed import Feed
-from raysignal.engine.market.monitoring.observed import FeedMetrics
-from raysignal.engine.market.recording import Recorder
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
+from raysignal.engine.market.recordings import Recorder
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
 from raysignal.loopback.exchanges.__main__ import main

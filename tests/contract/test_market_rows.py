@@ -18,6 +18,7 @@ from raysignal.engine.journal.blobs import DiskBlobs
 from raysignal.engine.market.bar_rows import read_bars, store_bars
 from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.crossover import CrossoverState
+from raysignal.engine.market.crossover_watch import MarketSignal
 from raysignal.engine.market.price_rows import LastPrice, price_at, store_price
 from raysignal.engine.market.signal_rows import (
     mark_posted,
@@ -29,7 +30,6 @@ from raysignal.engine.market.signal_rows import (
     store_signal,
 )
 from raysignal.engine.market.tables import PRICES
-from raysignal.engine.market.watch import MarketSignal
 from tests.support.market_bars import INSTRUMENT, SECOND, START_US, bar, trade
 from tests.support.market_keeping import Names, World, world
 

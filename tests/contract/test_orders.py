@@ -11,7 +11,7 @@ from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution import tables
 from raysignal.engine.execution.exchange import Fill
-from raysignal.engine.execution.planning import TargetOutcome
+from raysignal.engine.execution.policy import TargetOutcome
 from raysignal.engine.execution.store import Account, Adjustment, OrderStore, Position
 from tests.support.order_script import (
     LIMIT_PLAN,

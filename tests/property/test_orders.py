@@ -29,7 +29,7 @@ from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.exchange import check_report
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import ExecutionPolicy
+from raysignal.engine.execution.policy import ExecutionPolicy
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
 from tests.support.effort import examples

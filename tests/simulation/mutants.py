@@ -9,7 +9,7 @@ import numpy as np
 
 from raysignal.engine.journal.dedup import Identities
 from raysignal.engine.journal.local import LocalStore, LocalWriter
-from raysignal.engine.portfolio.recall import LedgerSpan
+from raysignal.engine.portfolio.receipt_lookup import LedgerSpan
 from raysignal.engine.portfolio.shard import Shard
 from tests.simulation.bucket import Objects
 from tests.simulation.disk import SimAppendFile, SimDisk

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from raysignal.agents.llm.adviser import Adviser
-from raysignal.agents.llm.briefs import Precedent, PromptContext
 from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter
 from raysignal.agents.llm.calls import ModelRequest
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import GeminiModel, ModelSettings
+from raysignal.agents.llm.prompt_context import Precedent, PromptContext
 from raysignal.agents.llm.prompting import load_prompt
 from raysignal.agents.verdicts import Verdict
 

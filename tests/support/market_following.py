@@ -14,7 +14,7 @@ from raysignal.engine.market.clocks import Clock
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import Loopback
 from raysignal.loopback.exchanges.speech import RestAnswer
-from raysignal.runtime.following import FeedContext
+from raysignal.runtime.feeds import FeedContext
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
 

@@ -11,8 +11,8 @@ from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.keeping import MarketRecorder
-from raysignal.engine.market.watch import Watch
+from raysignal.engine.market.crossover_watch import Watch
+from raysignal.engine.market.recorder import MarketRecorder
 from raysignal.serve.logs import json_logger
 from tests.support.market_bars import INSTRUMENT
 

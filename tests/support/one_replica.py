@@ -16,8 +16,8 @@ from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials
 from raysignal.serve.api import build_api
-from raysignal.serve.front import ErrorMiddleware
 from raysignal.serve.logs import StoreLog
+from raysignal.serve.middleware import ErrorMiddleware
 from raysignal.serve.routes import Routes
 
 

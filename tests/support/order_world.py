@@ -13,7 +13,7 @@ from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.matching import Longs
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import Instruction
+from raysignal.engine.execution.policy import Instruction
 
 BTC = Instrument("binance", "BTCUSDT", price_decimals=2, size_decimals=3)
 PERP = Instrument("binance-usdm", "BTCUSDT", price_decimals=1, size_decimals=3)

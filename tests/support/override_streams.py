@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from raysignal.agents.override.outcomes import Horizon
-from raysignal.agents.override.worth import Actions
+from raysignal.agents.override.payoff import Actions
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.policy import Policy

@@ -17,7 +17,7 @@ import numpy as np
 
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies import strategy
-from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.checks import UserStrategy
 from raysignal.engine.strategies.strategy import Bars
 
 _told = np.zeros(100_000, np.int8)

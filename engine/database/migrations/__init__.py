@@ -1,1 +1,1 @@
-"""What changes the tables of the database: see `engine.database.migrating`."""
+"""What changes the tables of the database: see `engine.database.migrate`."""

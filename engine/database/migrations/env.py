@@ -1,4 +1,4 @@
-"""What Alembic runs to get at the database: the connection that `engine.database.migrating` has opened and locked."""
+"""What Alembic runs to get at the database: the connection that `engine.database.migrate` has opened and locked."""
 
 from alembic import context
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from raysignal.engine.core.digests import Ints, Words
-from raysignal.engine.journal.dedup.merging import merge
+from raysignal.engine.journal.dedup.merge import merge
 from raysignal.engine.journal.dedup.runs import SortedRun, open_runs, write_run
 from raysignal.engine.journal.dedup.window import FrozenIds, RecentIds
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.checks import UserStrategy
 from raysignal.engine.strategies.strategy import Actions, Bars
 from raysignal.experiments.validation.strategy_rules.helpers import beyond, fitted, mean, returns
 

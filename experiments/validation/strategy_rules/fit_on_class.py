@@ -1,6 +1,6 @@
 """A fit that is kept on the class."""
 
-from raysignal.engine.strategies.checking import UserStrategy
+from raysignal.engine.strategies.checks import UserStrategy
 from raysignal.engine.strategies.strategy import Actions, Bars
 from raysignal.experiments.validation.strategy_rules.helpers import (
     FIRST,

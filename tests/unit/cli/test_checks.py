@@ -185,7 +185,7 @@ def test_the_database_is_checked_and_not_made(tmp_path, feeds, address, status):
 
 def test_a_database_without_the_extra_is_a_failure_only_where_there_are_feeds(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    monkeypatch.delitem(sys.modules, "raysignal.engine.database.checking", raising=False)
+    monkeypatch.delitem(sys.modules, "raysignal.engine.database.checks", raising=False)
     address = f"sqlite:///{tmp_path / 'market.db'}"
     assert check_database(Settings(database_url=address)).status == "warning"
     found = check_database(Settings(database_url=address, feeds=("binance:BTCUSDT",)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raysignal.agents.override.accuracy import FEWEST
-from raysignal.agents.override.worth import VerdictPayoff
+from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.cohorts import accuracy_of
 from tests.support.experiment_streams import a_stream

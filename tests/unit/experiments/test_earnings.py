@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.agents.override.worth import VerdictPayoff
+from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.earnings import (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.override.worth import VerdictPayoff
+from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.paired import Judgment, assess

@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from raysignal.agents.override.worth import VerdictPayoff
+from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.strata import mean_from_on, strata_of

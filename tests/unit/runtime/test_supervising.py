@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from raysignal.engine.core.errors import DatabaseTooNew, InvalidField, StoreUnavailable, UnreadableInput
+from raysignal.engine.market.monitoring.collector import feed_metrics_page
 from raysignal.engine.market.monitoring.health import FeedState, Health
-from raysignal.engine.market.monitoring.page import feed_metrics_page
-from raysignal.runtime.supervising import Supervisor
+from raysignal.runtime.feed_supervisor import Supervisor
 from tests.support.market_keeping import Log
 
 NAME = "binance:BTCUSDT"

@@ -13,7 +13,7 @@ from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.receipts import PortfolioStatus, RowResult, Submission
-from raysignal.serve.gather import MicroBatcher
+from raysignal.serve.micro_batcher import MicroBatcher
 
 
 class Desk:

@@ -9,7 +9,7 @@ from raysignal.engine.core.signals import Action
 from raysignal.engine.history import chunk_table, write_chunk
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.receipts import RecentRows
-from raysignal.serve.past import HistoryQuery, read_rows
+from raysignal.serve.history import HistoryQuery, read_rows
 from tests.support.folder_blobs import FolderBlobs
 from tests.support.history_chunks import HOUR_US, START_US, chunk_of, some_signals
 

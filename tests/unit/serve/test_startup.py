@@ -30,8 +30,8 @@ from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.service import refuse_used_port
+from raysignal.serve.shutdown import ShutdownSignal
 from raysignal.serve.startup import check_database, check_settings, check_store, held_store
-from raysignal.serve.stopping import ShutdownSignal
 
 URL = "http://127.0.0.1:8000"
 
@@ -158,7 +158,7 @@ def holder_of(store: str) -> Iterator[subprocess.Popen[str]]:
     """A process that holds a store, and ends when it is told so."""
     program = (
         "import sys\nfrom raysignal.serve.startup import held_store\n"
-        "from raysignal.serve.stopping import Stop\n"
+        "from raysignal.serve.shutdown import Stop\n"
         "with Stop() as stop, held_store(sys.argv[1], doing=sys.argv[2], stop=stop):\n"
         "    print('holds', flush=True)\n    sys.stdin.read()\n"
     )

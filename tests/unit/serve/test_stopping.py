@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from raysignal.serve.stopping import SAME_PRESS_S, SIGNALS, ShutdownSignal
+from raysignal.serve.shutdown import SAME_PRESS_S, SIGNALS, ShutdownSignal
 
 
 class Clock:
@@ -181,7 +181,7 @@ def test_a_process_whose_parent_ignores_ctrl_c_hears_it_all_the_same() -> None:
     # As a shell does to what it starts in the background.
     program = (
         "import signal\n"
-        "from raysignal.serve.stopping import Stop\n"
+        "from raysignal.serve.shutdown import Stop\n"
         "with Stop() as stop:\n"
         "    signal.raise_signal(signal.SIGINT)\n"
         "    print(stop.number)\n"

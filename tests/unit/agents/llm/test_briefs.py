@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raysignal.agents.llm.briefs import Precedent
+from raysignal.agents.llm.prompt_context import Precedent
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField
 from tests.support.advising import BRIEF, PRECEDENTS, brief

@@ -6,7 +6,7 @@ from importlib import resources
 
 import pytest
 
-from raysignal.agents.llm.briefs import Precedent
+from raysignal.agents.llm.prompt_context import Precedent
 from raysignal.agents.llm.prompting import (
     FIELDS_LIMIT,
     PRECEDENTS_LIMIT,

@@ -167,7 +167,7 @@ from raysignal.agents.override import outcomes
 from raysignal.agents.override import agent as override
 from raysignal.agents.override import relevance
 from raysignal.agents.override import situations
-from raysignal.agents.override import worth
+from raysignal.agents.override import payoff as worth
 from raysignal.agents.override.evidence import Recall
 from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.outcomes import Horizon

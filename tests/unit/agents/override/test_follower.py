@@ -10,10 +10,10 @@ from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.calls import ModelAnswer, ModelRequest, Outcome, Usage, VerdictIn
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import ModelSettings
-from raysignal.agents.override import reading
+from raysignal.agents.override import views as reading
 from raysignal.agents.override.accuracy import FEWEST
 from raysignal.agents.override.breaker import BreakerRules
-from raysignal.agents.override.deciding import Decider, Instants, verdict_of
+from raysignal.agents.override.decider import Decider, Instants, verdict_of
 from raysignal.agents.override.follower import NEWEST, Follower, PortfolioMismatch
 from raysignal.agents.override.log import recorded
 from raysignal.agents.override.outcomes import Settler

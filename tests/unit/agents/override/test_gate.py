@@ -8,7 +8,7 @@ from scipy.stats import beta
 
 from raysignal.agents.override.evidence import Evidence
 from raysignal.agents.override.gate import REASONS, GateRules, rule
-from raysignal.agents.override.worth import VerdictPayoff
+from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy

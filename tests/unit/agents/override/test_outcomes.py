@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from raysignal.agents.override.outcomes import MOST_BARS, MOST_TIME_US, Horizon, Outcomes, Settler
-from raysignal.agents.override.worth import VerdictPayoff
+from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy

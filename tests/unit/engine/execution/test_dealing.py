@@ -17,15 +17,15 @@ from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.orders import OrderState, OrderType
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
-from raysignal.engine.execution.dealing import MOST_WAITING, Levels, TradingThread
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import ExecutionPolicy, Instruction
+from raysignal.engine.execution.policy import ExecutionPolicy, Instruction
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
+from raysignal.engine.execution.trading_thread import MOST_WAITING, Levels, TradingThread
 from raysignal.engine.market.books import OrderBook
 from raysignal.engine.market.clocks import SystemClock
-from raysignal.runtime import following
-from raysignal.runtime.following import FeedContext
+from raysignal.runtime import feeds as following
+from raysignal.runtime.feeds import FeedContext
 from raysignal.runtime.settings import Settings
 from tests.cluster.waiting import until
 from tests.support.market_keeping import Log

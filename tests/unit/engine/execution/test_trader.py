@@ -25,7 +25,7 @@ from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.exchange import Balances, Fill, OrderReport
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import ExecutionPolicy, Instruction, TargetOutcome
+from raysignal.engine.execution.policy import ExecutionPolicy, Instruction, TargetOutcome
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.tables import ORDER_EVENTS
 from raysignal.engine.execution.trader import Trader

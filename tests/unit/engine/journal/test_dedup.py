@@ -286,7 +286,9 @@ def test_mixing_the_portfolio_in_keeps_distinct_keys_distinct():
 def test_warming_leaves_no_function_to_compile(tmp_path):
     program = f"""
 from pathlib import Path
-from raysignal.engine.journal.dedup import keys, merging, runs, warming, window
+from raysignal.engine.journal.dedup import keys, runs, window
+from raysignal.engine.journal.dedup import merge as merging
+from raysignal.engine.journal.dedup import warm as warming
 from tests.support.folder_blobs import FolderBlobs
 warming.warm(FolderBlobs(Path({str(tmp_path)!r}) / "store"), Path({str(tmp_path)!r}) / "cache")
 functions = [each for module in (keys, merging, runs, window) for each in vars(module).values()]

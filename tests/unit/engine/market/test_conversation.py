@@ -6,7 +6,7 @@ import pytest
 
 from raysignal.engine.core.market_events import Channel, Event
 from raysignal.engine.market.conversation import ConnectionTimeouts, Conversation
-from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.venues.protocol import Subscription
 from tests.support.market_speech import CLOSES, SPEECHES, Step, market
 

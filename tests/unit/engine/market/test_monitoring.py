@@ -6,10 +6,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from raysignal.engine.market.clocks import FastClock
+from raysignal.engine.market.monitoring.collector import BOUNDS_NS, feed_metrics_page
+from raysignal.engine.market.monitoring.feed_metrics import STAGES, FeedMetrics
 from raysignal.engine.market.monitoring.histogram import Histogram, upper_bound_ns
-from raysignal.engine.market.monitoring.observed import STAGES, FeedMetrics
 from raysignal.engine.market.monitoring.offset import ClockOffset, Offset, VenueClock
-from raysignal.engine.market.monitoring.page import BOUNDS_NS, feed_metrics_page
 from raysignal.engine.market.monitoring.process import ProcessWatch
 from raysignal.engine.market.venues.tracker import COUNTS
 

@@ -9,8 +9,8 @@ import pytest
 from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event
 from raysignal.engine.market.clocks import FastClock
-from raysignal.engine.market.monitoring.observed import FeedMetrics
-from raysignal.engine.market.recording import Recorder, RecordingLine, read_recording, replay, replay_paced
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
+from raysignal.engine.market.recordings import Recorder, RecordingLine, read_recording, replay, replay_paced
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
 from raysignal.loopback.exchanges.disturbance import DisturbancePlan

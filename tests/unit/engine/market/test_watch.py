@@ -7,9 +7,9 @@ from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Action
 from raysignal.engine.market.bars import Basis
-from raysignal.engine.market.behind import RecorderThread
 from raysignal.engine.market.crossover import Gap
-from raysignal.engine.market.watch import Watch
+from raysignal.engine.market.crossover_watch import Watch
+from raysignal.engine.market.recorder_thread import RecorderThread
 from tests.support.market_bars import INSTRUMENT, SECOND, START_US, bar
 from tests.support.market_keeping import Log
 
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_dropped_and_counted():
 
 
 def test_a_database_that_is_away_is_waited_for_and_nothing_is_taken_twice(monkeypatch):
-    monkeypatch.setattr("raysignal.engine.market.behind.IDLE_S", 0.001)
+    monkeypatch.setattr("raysignal.engine.market.recorder_thread.IDLE_S", 0.001)
     keeper = Kept(StoreUnavailable("away"), None, StoreUnavailable("away"), OSError("away"))
     log = Log()
     behind = RecorderThread(keeper, log=log.logger)

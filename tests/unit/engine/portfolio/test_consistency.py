@@ -10,7 +10,7 @@ from raysignal.cli.checks import check_journal
 from raysignal.engine import history
 from raysignal.engine.core.errors import JournalBehind, JournalDamaged
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.portfolio.rebuilding import rebuild
+from raysignal.engine.portfolio.rebuild import rebuild
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.runtime.settings import Settings
 from tests.unit.engine.portfolio.test_shard import PREFIX, Place, a_signal, commit, some

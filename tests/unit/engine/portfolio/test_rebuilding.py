@@ -20,7 +20,7 @@ from raysignal.engine.journal.disk import AppendFile, RealDisk
 from raysignal.engine.journal.frames import Bytes
 from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.journal.stores import Stores, open_stores
-from raysignal.engine.portfolio.rebuilding import RebuiltShard, rebuild
+from raysignal.engine.portfolio.rebuild import RebuiltShard, rebuild
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.runtime.settings import Settings
 from tests.unit.engine.portfolio.test_shard import Place, a_signal

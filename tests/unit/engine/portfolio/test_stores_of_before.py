@@ -11,7 +11,7 @@ from raysignal.engine import history
 from raysignal.engine.history.query import query
 from raysignal.engine.journal.stores import Stores, open_stores
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
-from raysignal.serve.past import rows_of
+from raysignal.serve.history import rows_of
 from tests.support.history_chunks import some_signals
 
 FORMAT_1 = Path(__file__).parents[3] / "stores" / "format-1.tar.gz"

@@ -19,7 +19,7 @@ from raysignal.cli.main import app
 from raysignal.data.bars import random_walk
 from raysignal.engine.core.errors import InputError, InvalidField, RaysignalError
 from raysignal.engine.strategies import registry
-from raysignal.engine.strategies.checking import (
+from raysignal.engine.strategies.checks import (
     _FUTURES,
     _GROWING_CUTS,
     _SINGLE_CUTS,
@@ -360,7 +360,7 @@ def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_that_peeks.py").write_text(
         "import numpy as np\n"
-        "from raysignal.engine.strategies.checking import UserStrategy\n"
+        "from raysignal.engine.strategies.checks import UserStrategy\n"
         "class Peek(UserStrategy):\n"
         "    def __init__(self, bars=1):\n"
         "        self.bars = bars\n"

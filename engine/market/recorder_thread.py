@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.market.bars import Bar
-from raysignal.engine.market.keeping import MarketRecorder
+from raysignal.engine.market.recorder import MarketRecorder
 
 MOST_WAITING = 20_000
 MOST_AT_ONCE = 2_000

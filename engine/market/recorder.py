@@ -2,7 +2,7 @@
 
     keeper = Keeper(database, watches, history=history, post=post, log=log, now_us=now_us)
     keeper.begin()
-    keeper.keep(bars)                # from one thread; see engine.market.behind for one off the hot path
+    keeper.keep(bars)                # from one thread; see engine.market.recorder_thread for one off the hot path
 
 *In one transaction:* bars, signals and progress. So after a crash at any instant either a bar was seen, with what was
 made of it, or it was not: then history (the database, the venue's klines, a file) has it, and it is taken at the
@@ -26,7 +26,7 @@ once. Where feeds of several venues had one name, the one that posted last has t
 ones are) is asked of the history as well, ever more seldom, and stored once it is there. Nothing waits for it: a
 crossover needs closes, and a close that is not known is missing.
 
-*Last prices* are stored beside them; see `engine.market.pricing`.
+*Last prices* are stored beside them; see `engine.market.last_prices`.
 """
 
 from collections import deque
@@ -41,12 +41,13 @@ from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database
 from raysignal.engine.journal.blobs import BlobStore
+from raysignal.engine.market.bar_backfill import BarBackfill
 from raysignal.engine.market.bar_files import write_day
 from raysignal.engine.market.bar_rows import read_bars, store_bars
 from raysignal.engine.market.bars import Bar, Basis
 from raysignal.engine.market.crossover import Gap
-from raysignal.engine.market.mending import BarBackfill
-from raysignal.engine.market.pricing import LastPriceSampler
+from raysignal.engine.market.crossover_watch import MarketSignal, Watch
+from raysignal.engine.market.last_prices import LastPriceSampler
 from raysignal.engine.market.signal_rows import (
     last_under_its_own_name,
     mark_posted,
@@ -56,7 +57,6 @@ from raysignal.engine.market.signal_rows import (
     store_progress,
     store_signal,
 )
-from raysignal.engine.market.watch import MarketSignal, Watch
 
 WARM_UP_MORE = 50
 GRACE_US = 600 * MICROSECONDS

@@ -23,7 +23,7 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.market.backoff import Backoff
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.monitoring.health import FeedState, Health
-from raysignal.runtime.following import FollowedInstrument
+from raysignal.runtime.feeds import FollowedInstrument
 
 FOR_GOOD = (InvalidField, SettingsError, DatabaseTooNew, UnsafeStore)
 """What no repetition mends: a symbol that is not traded, windows that cannot be, a database of a later version."""

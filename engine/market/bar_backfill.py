@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from raysignal.engine.core.instants import MICROSECONDS
 from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.watch import Watch
+from raysignal.engine.market.crossover_watch import Watch
 
 MOST = 1_000
 FIRST_US = 5 * MICROSECONDS

@@ -18,14 +18,14 @@ from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database
-from raysignal.engine.execution.dealing import Levels, TradingThread
-from raysignal.engine.execution.planning import Instruction
+from raysignal.engine.execution.policy import Instruction
+from raysignal.engine.execution.trading_thread import Levels, TradingThread
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.market.bars import Bar, BarBuilder, Basis, bar_name
-from raysignal.engine.market.behind import RecorderThread
-from raysignal.engine.market.keeping import History, MarketRecorder, Rename, nothing_to_rename
+from raysignal.engine.market.crossover_watch import Watch
+from raysignal.engine.market.recorder import History, MarketRecorder, Rename, nothing_to_rename
+from raysignal.engine.market.recorder_thread import RecorderThread
 from raysignal.engine.market.venues.protocol import StreamRequest, Subscription, Tracker, Venue
-from raysignal.engine.market.watch import Watch
 
 LEFT_OUT = 10
 """So many prices in a row that are left out, and nothing that is made of them can be believed."""
@@ -58,11 +58,11 @@ class MarketPipeline:
 
     Args:
         venue: whose instruments they are; its openings say what books tell of trades; see `BarBuilder`.
-        post: gives a signal to the portfolios; see `engine.market.keeping.Post`.
+        post: gives a signal to the portfolios; see `engine.market.recorder.Post`.
         blobs: where bars are written as files, a day each; None: nowhere.
         now_us: the market's time.
         dealer: trades the signals on paper; None: nobody does.
-        rename: see `engine.market.keeping.Rename`.
+        rename: see `engine.market.recorder.Rename`.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 
 from raysignal.engine.core.errors import DatabaseTooNew, SettingsError, StoreError, StoreUnavailable
 from raysignal.engine.database.addresses import POSTGRESQL, SQLITE, kind_of, shown_address, sqlite_path
-from raysignal.engine.database.migrating import FOLDER, head_revision
+from raysignal.engine.database.migrate import FOLDER, head_revision
 
 _PATIENCE_S = 2
 _VERSION = "SELECT version_num FROM alembic_version"

@@ -21,24 +21,24 @@ from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.orders import OrderType
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database
-from raysignal.engine.execution.dealing import TradingThread
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import ExecutionPolicy
+from raysignal.engine.execution.policy import ExecutionPolicy
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
+from raysignal.engine.execution.trading_thread import TradingThread
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.market.bars import Bar, Basis, bar_of
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.feed import Answers, Feed, history_of, learn_the_time, naming_symbols
-from raysignal.engine.market.keeping import Rename, nothing_to_rename
 from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.monitoring.health import FeedState, Health
-from raysignal.engine.market.monitoring.observed import FeedMetrics
 from raysignal.engine.market.monitoring.offset import VenueClock
+from raysignal.engine.market.recorder import Rename, nothing_to_rename
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Venue
-from raysignal.engine.pipeline.station import MarketPipeline, PipelineOptions
+from raysignal.engine.pipeline.market_pipeline import MarketPipeline, PipelineOptions
 from raysignal.runtime.settings import Settings
 
 CURRENCY = "quote"
@@ -53,10 +53,10 @@ class FeedContext:
     """What a program gives to those that it follows.
 
     Attributes:
-        post: gives a signal to the portfolios, from a thread; see `engine.market.keeping.Post`.
+        post: gives a signal to the portfolios, from a thread; see `engine.market.recorder.Post`.
         blobs: where bars are written as files, a day each; None: nowhere.
         limits: of each venue, shared by all its feeds; filled as they are needed.
-        rename: renames a symbol of the portfolio; see `engine.market.keeping.Rename`.
+        rename: renames a symbol of the portfolio; see `engine.market.recorder.Rename`.
     """
 
     database: Database

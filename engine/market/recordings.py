@@ -29,7 +29,7 @@ from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.conversation import Sink
-from raysignal.engine.market.monitoring.observed import FeedMetrics
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.venues.catalogue import is_inverse
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 

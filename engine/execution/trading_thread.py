@@ -23,7 +23,7 @@ from raysignal.engine.core.errors import ExchangeUnreachable, StoreError, Unexpl
 from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.orders import Order, OrderState
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.planning import Instruction
+from raysignal.engine.execution.policy import Instruction
 from raysignal.engine.execution.trader import Trader
 from raysignal.engine.market.books import ASK, BID, OrderBook
 from raysignal.engine.market.shapes import Longs

@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 
 from raysignal.agents.llm.adviser import Opinion
-from raysignal.agents.override.briefing import standardised, statistics_of
-from raysignal.agents.override.deciding import DecidedSignals, Decider, PendingDecision
+from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDecision
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.precedents import PrecedentTable, shown_of
+from raysignal.agents.override.prompt_contexts import standardised, statistics_of
 from raysignal.agents.verdicts import DecidedBy, Verdict, decided
 from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.portfolio.decisions import Decisions

@@ -16,10 +16,10 @@ import numpy as np
 from raysignal.agents.llm.adviser import Adviser, Opinion
 from raysignal.agents.override.agent import AgentRules, MemoryLookup, Override
 from raysignal.agents.override.breaker import Breaker, BreakerRules
-from raysignal.agents.override.briefing import IdsOf, brief_of
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.precedents import shown_of
+from raysignal.agents.override.prompt_contexts import IdsOf, brief_of
 from raysignal.agents.override.situations import Situations
 from raysignal.agents.verdicts import Codes, DecidedBy, Reason, Verdict
 from raysignal.engine.core.columns import SignalBatch

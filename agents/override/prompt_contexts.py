@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from raysignal.agents.llm.briefs import Precedent, PromptContext
+from raysignal.agents.llm.prompt_context import Precedent, PromptContext
 from raysignal.agents.override.agent import MemoryLookup, Override
 from raysignal.agents.override.precedents import PrecedentTable
 from raysignal.agents.override.situations import Situations

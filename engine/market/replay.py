@@ -18,7 +18,7 @@ from typing import NamedTuple
 from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.market.conversation import Sink
-from raysignal.engine.market.recording import RecordingHeader, RecordingLine, RecordingPlayer, read_recording
+from raysignal.engine.market.recordings import RecordingHeader, RecordingLine, RecordingPlayer, read_recording
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from raysignal.engine.market.venues.tracker import COUNTS
