@@ -27,7 +27,7 @@ from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import IntakeResult, Reading, read_file_chunks
 from raysignal.engine.journal.dedup.keys import first_in_batch
 from raysignal.engine.journal.dedup.window import RecentIds
-from raysignal.engine.portfolio import price_jumps as guard
+from raysignal.engine.portfolio import price_jumps
 
 _EXAMPLE = 40
 _MOST_STEPS = 200_000
@@ -326,15 +326,15 @@ class SignalFileReport:
             twin, content = np.where(seen, before - 1, twin), np.where(seen, content_before, content)
         conflicts = repeats & (batch.content != content)
         marks = [
-            self._marks.get(symbol) or (guard.NEVER_US, self._expected_first(batch, code, repeats))
+            self._marks.get(symbol) or (price_jumps.NEVER_US, self._expected_first(batch, code, repeats))
             for code, symbol in enumerate(batch.symbols)
         ]
-        verdicts = guard.check(
+        verdicts = price_jumps.check(
             batch.timestamp_us, batch.symbol, batch.price, repeats,
             np.array([mark for mark, _ in marks], np.int64), np.array([price for _, price in marks], np.float64),
             self.max_price_jump or np.inf, self.max_price_jump is None,
         )  # fmt: skip
-        bad = np.flatnonzero((verdicts.verdict != guard.OK) | conflicts)
+        bad = np.flatnonzero((verdicts.verdict != price_jumps.OK) | conflicts)
         self.refused += len(bad)
         self.repeated += int(np.count_nonzero(repeats & ~conflicts))
         self._note([
@@ -343,11 +343,11 @@ class SignalFileReport:
             else self._error(batch, verdicts, index)
             for index in bad[:ERRORS_KEPT].tolist()
         ])  # fmt: skip
-        taken = np.flatnonzero((verdicts.verdict == guard.OK) & ~repeats)
+        taken = np.flatnonzero((verdicts.verdict == price_jumps.OK) & ~repeats)
         self._move(batch, taken)
         self._remember(batch, taken)
         self._note_stuck(batch, verdicts, repeats)
-        return np.flatnonzero((verdicts.verdict == guard.OK) & ~conflicts)
+        return np.flatnonzero((verdicts.verdict == price_jumps.OK) & ~conflicts)
 
     def _remember(self, batch: SignalBatch, taken: Ints) -> None:
         """Keep the ids that may come again in a later piece: one that was derived comes at its own instant alone."""
@@ -417,9 +417,9 @@ class SignalFileReport:
             error.fields |= {"field": name, "value": shorten(here), "expected": shorten(there)}
         return error
 
-    def _error(self, batch: SignalBatch, verdicts: guard.Verdicts, index: int) -> RaysignalError:
+    def _error(self, batch: SignalBatch, verdicts: price_jumps.Verdicts, index: int) -> RaysignalError:
         row, symbol = int(batch.row[index]), batch.symbols[batch.symbol[index]]
-        if verdicts.verdict[index] == guard.LATE:
+        if verdicts.verdict[index] == price_jumps.LATE:
             late, mark = int(batch.timestamp_us[index]), int(verdicts.high_water_us[index])
             remark = (
                 clock_change_at(late - self.shift_us, self.zone) if mark - late < 3_600 * MICROSECONDS else ""
@@ -461,14 +461,14 @@ class SignalFileReport:
             )
         return found + self._holes()
 
-    def _note_stuck(self, batch: SignalBatch, verdicts: guard.Verdicts, repeats: Any) -> None:
+    def _note_stuck(self, batch: SignalBatch, verdicts: price_jumps.Verdicts, repeats: Any) -> None:
         """Keep, for each symbol, the rows that are refused for a step of its price since one was taken."""
-        for code in np.unique(batch.symbol[verdicts.verdict == guard.JUMP]).tolist():
+        for code in np.unique(batch.symbol[verdicts.verdict == price_jumps.JUMP]).tolist():
             symbol = batch.symbols[code]
             rows = np.flatnonzero((batch.symbol == code) & ~repeats)
-            taken = np.flatnonzero(verdicts.verdict[rows] == guard.OK)
+            taken = np.flatnonzero(verdicts.verdict[rows] == price_jumps.OK)
             rows = rows[taken[-1] + 1 :] if len(taken) else rows
-            jumps = rows[verdicts.verdict[rows] == guard.JUMP]
+            jumps = rows[verdicts.verdict[rows] == price_jumps.JUMP]
             if len(jumps) and symbol in self._stuck:
                 self._stuck[symbol].count += len(jumps)
             elif len(jumps):

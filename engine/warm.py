@@ -13,8 +13,7 @@ from raysignal.engine.intake import warm as intake_warming
 from raysignal.engine.journal.dedup import warm as identities_warming
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.market.venues import sequence
-from raysignal.engine.portfolio import ledger, performance
-from raysignal.engine.portfolio import price_jumps as guard
+from raysignal.engine.portfolio import ledger, performance, price_jumps
 from raysignal.engine.portfolio import sweep as sweeping
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.engine.portfolio.sweep import Sweep
@@ -43,8 +42,8 @@ def warm() -> None:
     intake_warming.warm()
     sequence.warm()
     batch = read_batch(_ROWS, "text/csv", Reading()).batch
-    guard.check(
-        batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, guard.NEVER_US),
+    price_jumps.check(
+        batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, price_jumps.NEVER_US),
         np.full(1, np.nan), 5.0, accept_jump=False,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="raysignal-warm-") as folder:

@@ -18,7 +18,7 @@ from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Period
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import KEY_VARIABLES, GeminiModel, api_key_in
-from raysignal.agents.override import views as reading
+from raysignal.agents.override import views
 from raysignal.agents.override.follower import PULL, Follower, PortfolioMismatch
 from raysignal.agents.override.log import OutcomeLog
 from raysignal.agents.override.outcome_vectors import Feeder, SettledRows
@@ -130,8 +130,8 @@ class OverrideActor:
         if follower is None:
             return StoreUnavailable(f"the agent is not ready: {self._trouble}")
         if what == "compare":
-            return await self._once("compare", follower, lambda: reading.compared(follower))
-        found = await self._once("accuracy", follower, lambda: reading.accuracy_of(follower))
+            return await self._once("compare", follower, lambda: views.compared(follower))
+        found = await self._once("accuracy", follower, lambda: views.accuracy_of(follower))
         if what == "accuracy":
             return found.as_dict()
         return {"n": found.n, "patterns": [cohort.as_dict() for cohort in found.patterns()]}

@@ -19,7 +19,7 @@ from raysignal.engine.core.digests import Floats, Ints, Words
 from raysignal.engine.core.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError
 from raysignal.engine.core.instants import MICROSECONDS, clock_change_at, format_instant
 from raysignal.engine.journal.dedup import Identities, first_in_batch
-from raysignal.engine.portfolio import price_jumps as guard
+from raysignal.engine.portfolio import price_jumps
 from raysignal.engine.portfolio.portfolio import Portfolio
 from raysignal.engine.portfolio.receipts import RowResult
 
@@ -184,10 +184,10 @@ def _judge(
             found = max(finding[twin], _AGAIN) if content[twin] == content[row] else _CONFLICT
             ordinal[row] = ordinal[twin]
         else:
-            verdict = guard.weigh(
+            verdict = price_jumps.weigh(
                 timestamp_us[row], price[row], latest[symbol], reference[symbol], limit, accept_jump
             )
-            found = _LATE if verdict == guard.LATE else _JUMP if verdict == guard.JUMP else _FRESH
+            found = _LATE if verdict == price_jumps.LATE else _JUMP if verdict == price_jumps.JUMP else _FRESH
             if found == _FRESH:
                 latest[symbol] = timestamp_us[row]
                 reference[symbol] = price[row]

@@ -138,6 +138,7 @@ def _vectors(policies: Sequence[Policy]) -> Floats:
 
 @cache
 def _lanes() -> Any:
-    from raysignal.engine.portfolio.simd import advance as lanes  # noqa: PLC0415 - imports numba, and compiles or loads; paid at first use
+    # Imports numba, and compiles or loads; paid at first use.
+    from raysignal.engine.portfolio.simd import advance  # noqa: PLC0415
 
-    return lanes
+    return advance

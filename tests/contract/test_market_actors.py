@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from raysignal.loopback.exchanges.server import Loopback
-from raysignal.runtime import feed_actors as actors
+from raysignal.runtime import feed_actors
 from raysignal.runtime.feed_actors import FeedActor
 from raysignal.runtime.settings import SECRETS
 from tests.support.market_following import Refusing, settings_of
@@ -52,7 +52,7 @@ async def stand(actor: FeedActor, states: list[str]) -> list[dict[str, Any]]:
 async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors, "PortfolioClient", Portfolios)
+    monkeypatch.setattr(feed_actors, "PortfolioClient", Portfolios)
     async with Loopback(Refusing("binance")) as loopback:
         async with actor_of(loopback, tmp_path, NAMES) as actor:
             statuses = await stand(actor, ["ready", "ready", "failed"])
@@ -74,7 +74,7 @@ async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_it
 async def test_a_further_symbol_takes_less_than_sixty_megabytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actors, "PortfolioClient", Portfolios)
+    monkeypatch.setattr(feed_actors, "PortfolioClient", Portfolios)
     symbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
     names = [f"binance:{symbol}" for symbol in symbols]
     async with (

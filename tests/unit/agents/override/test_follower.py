@@ -10,7 +10,7 @@ from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.calls import ModelAnswer, ModelRequest, Outcome, Usage, VerdictIn
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.gemini import ModelSettings
-from raysignal.agents.override import views as reading
+from raysignal.agents.override import views
 from raysignal.agents.override.accuracy import FEWEST
 from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.decider import Decider, Instants, verdict_of
@@ -282,7 +282,7 @@ async def test_the_comparison_is_that_of_both_portfolios(world, batch):
     world.post(batch)
     follower = await world.begin(terms())
     await live(follower)
-    found = reading.compared(follower)
+    found = views.compared(follower)
     assert found["signals"] == 400
     told = np.array(world.decided())
     assert found["overruled"]["hold"] == np.count_nonzero((told == 0) & (batch.action != 0))
@@ -296,14 +296,14 @@ async def test_the_comparison_is_that_of_both_portfolios(world, batch):
     assert found["difference"]["low_bps"] < found["difference"]["mean_bps"] < found["difference"]["high_bps"]
     assert found["uplift"]["n"] == follower.shown.settled
     again = await world.begin(terms())
-    assert reading.compared(again) == found
+    assert views.compared(again) == found
 
 
 async def test_eight_signals_are_compared_without_an_interval(world, batch):
     world.post(batch.take(np.arange(8)))
     follower = await world.begin(terms())
     await live(follower)
-    found = reading.compared(follower)
+    found = views.compared(follower)
     assert found["difference"]["n"] == 8
     assert found["difference"]["mean_bps"] is not None
     assert found["difference"]["low_bps"] is found["difference"]["high_bps"] is None
@@ -313,7 +313,7 @@ async def test_accuracy_is_told_by_source_symbol_side_regime_and_category(world,
     world.post(batch)
     follower = await world.begin(terms())
     await live(follower)
-    found = reading.accuracy_of(follower)
+    found = views.accuracy_of(follower)
     assert {cohort.dimension for cohort in found.cohorts} == {
         "source", "symbol", "side", "regime", "category.session"
     }  # fmt: skip
@@ -326,8 +326,8 @@ async def test_the_drift_of_a_symbol_is_its_own(world, batch):
     world.post(stream(seed=1, symbol="ETH"))
     follower = await world.begin(terms())
     await live(follower)
-    found, memory = reading.accuracy_of(follower), follower.decider.agent.memory
-    rows = reading.settled_rows(follower)
+    found, memory = views.accuracy_of(follower), follower.decider.agent.memory
+    rows = views.settled_rows(follower)
     rows = rows[memory.action[rows] != 0]
     drifts = {one.name: one.drift for one in found.cohorts if one.dimension == "symbol"}
     assert len(drifts) > 1

@@ -24,7 +24,7 @@ from raysignal.engine.execution.trader import Trader
 from raysignal.engine.execution.trading_thread import MOST_WAITING, Levels, TradingThread
 from raysignal.engine.market.books import OrderBook
 from raysignal.engine.market.clocks import SystemClock
-from raysignal.runtime import feeds as following
+from raysignal.runtime import feeds
 from raysignal.runtime.feeds import FeedContext
 from raysignal.runtime.settings import Settings
 from tests.cluster.waiting import until
@@ -125,7 +125,7 @@ def test_a_feed_does_not_trade_what_one_with_other_settings_left_waiting(databas
 
     def dealer(**values: Any) -> TradingThread:
         settings = Settings(database_url="sqlite:///unused.db", **values)
-        made = following.dealer_of("binance-usdm:BTCUSDT", INSTRUMENT, None, settings, around, lambda _: None)
+        made = feeds.dealer_of("binance-usdm:BTCUSDT", INSTRUMENT, None, settings, around, lambda _: None)
         assert made is not None
         made._try_round()
         return made
