@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from raysignal.engine.core.arrays import Int32Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -15,7 +16,7 @@ class CategoryColumn:
         ValueError: a code points past the names.
     """
 
-    codes: npt.NDArray[np.int32]
+    codes: Int32Array
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:

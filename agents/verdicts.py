@@ -7,9 +7,8 @@ makes of the action is `decided`; a HOLD signal stays what it is.
 from enum import IntEnum, StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
-Codes = npt.NDArray[np.int8]
+from raysignal.engine.core.arrays import Int8Array
 
 
 class Verdict(IntEnum):
@@ -51,10 +50,10 @@ class Reason(StrEnum):
     MODEL_NOT_ALLOWED = "model_not_allowed"  # a verdict that the gate's table does not allow
 
 
-def decided(action: npt.NDArray[np.int8], verdict: Codes) -> npt.NDArray[np.int8]:
+def decided(action: Int8Array, verdict: Int8Array) -> Int8Array:
     """The actions after the verdicts, int8[n]: 1 buy, 0 hold, -1 sell."""
     factor = np.array(_FACTOR, np.int8)[verdict]
-    result: npt.NDArray[np.int8] = action * factor
+    result: Int8Array = action * factor
     return result
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.figures import Figure
-from raysignal.engine.core.digests import Words
+from raysignal.engine.core.arrays import UInt64Array
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.journal.dedup import Identities, first_in_batch, portfolio_keys
 from raysignal.engine.journal.stores import open_stores
@@ -89,11 +89,11 @@ def _fill(
     return seals, manifest
 
 
-def _keys(first: int, n: int) -> Words:
+def _keys(first: int, n: int) -> UInt64Array:
     return _keys_at(np.arange(first, first + n))
 
 
-def _keys_at(numbers: np.ndarray[Any, Any]) -> Words:
+def _keys_at(numbers: np.ndarray[Any, Any]) -> UInt64Array:
     words = numbers.astype(np.uint64)
     return portfolio_keys(
         np.stack([words * np.uint64(0x9E3779B185EBCA87), words * np.uint64(0xC2B2AE3D27D4EB4F)], axis=1),
@@ -101,7 +101,7 @@ def _keys_at(numbers: np.ndarray[Any, Any]) -> Words:
     )
 
 
-def _best(run: Callable[[Words], object], keys: Words, times: int = 15) -> float:
+def _best(run: Callable[[UInt64Array], object], keys: UInt64Array, times: int = 15) -> float:
     elapsed = []
     for _ in range(times):
         start = time.perf_counter()

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.figures import Figure
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger, sweep
@@ -32,7 +32,7 @@ FILL_SHARE = 36 / 276
 POLICY = Policy(fee_bps=1.0)
 CONFIGURATIONS = [Policy(fee_bps=1.0, weight=(1 + step) / 20) for step in range(20)]
 
-Stream = tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int8], NDArray[np.float64]]
+Stream = tuple[Int64Array, Int32Array, Int8Array, Float64Array]
 
 
 def measure() -> list[Figure]:

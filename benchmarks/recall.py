@@ -14,11 +14,10 @@ import numpy as np
 
 from benchmarks.figures import Figure
 from raysignal.agents.override.agent import AgentRules, Override
-from raysignal.agents.override.situations import Singles
 from raysignal.agents.warm import warm
 from raysignal.data.generator import GeneratorSpec, generate_with_truth
+from raysignal.engine.core.arrays import Float32Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
-from raysignal.engine.core.digests import Words
 from raysignal.engine.core.policy import Policy
 
 STORED = 100_000
@@ -129,14 +128,14 @@ def _index(agent: Override, known: int) -> Callable[[SignalBatch], object]:
     return query
 
 
-def _vectors(numbers: Singles, labels: Words) -> Singles:
+def _vectors(numbers: Float32Array, labels: UInt64Array) -> Float32Array:
     """float32[rows, width]: numbers standardised over all rows, of each category a hash of its labels."""
     spread = np.nanstd(numbers, axis=1, keepdims=True)
     standard = np.nan_to_num(
         (numbers - np.nanmean(numbers, axis=1, keepdims=True)) / np.maximum(spread, 1e-9)
     )
     marks = (labels % np.uint64(97)).astype(np.float32) / 97.0
-    vectors: Singles = np.concatenate([standard, marks]).T.astype(np.float32)
+    vectors: Float32Array = np.concatenate([standard, marks]).T.astype(np.float32)
     return vectors
 
 

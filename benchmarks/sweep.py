@@ -31,12 +31,13 @@ import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.kernel import best
+from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance, performance_table
 from raysignal.engine.portfolio.sweep import Sweep, warm
 from raysignal.engine.strategies.sma import SmaCrossover
-from raysignal.engine.strategies.strategy import Actions, Bars, Floats
+from raysignal.engine.strategies.strategy import Bars
 
 BARS, CONFIGURATIONS = 100_000, 1_000
 LONG_BARS = 1_000_000
@@ -67,7 +68,7 @@ def grid(count: int) -> list[SmaCrossover]:
     return [pairs[place * len(pairs) // count] for place in range(count)]
 
 
-def swept(bars: Bars, strategies: list[SmaCrossover]) -> Floats:
+def swept(bars: Bars, strategies: list[SmaCrossover]) -> Float64Array:
     """Accounts at the end."""
     sweep = Sweep(strategies, [COST] * len(strategies))
     sweep.advance(bars)
@@ -85,7 +86,7 @@ def _many() -> list[Figure]:
     bars, strategies = prices(BARS), grid(CONFIGURATIONS)
     work = BARS * CONFIGURATIONS
 
-    def own() -> dict[str, Floats]:
+    def own() -> dict[str, Float64Array]:
         return performance_table(swept(bars, strategies))
 
     def on_cores() -> None:
@@ -123,7 +124,7 @@ def _many() -> list[Figure]:
     ]
 
 
-def _vectorbt(vectorbt: Any, bars: Bars, actions: Actions) -> Any:
+def _vectorbt(vectorbt: Any, bars: Bars, actions: Int8Array) -> Any:
     import pandas as pd  # noqa: PLC0415 - comes with the peer's code path alone
 
     vectorbt.settings.returns["year_freq"] = "365 days"
@@ -258,7 +259,7 @@ def _over_ray() -> list[Figure]:
 # One
 
 
-def ordered(n: int) -> tuple[Bars, Actions]:
+def ordered(n: int) -> tuple[Bars, Int8Array]:
     """Bars with an order at every tenth: in, out, in, out."""
     actions = np.zeros(n, np.int8)
     actions[::EVERY] = np.where(np.arange(len(actions[::EVERY])) % 2 == 0, 1, -1)

@@ -12,8 +12,8 @@ import numpy as np
 
 from raysignal.cli.files import CHUNK_ROWS, ERRORS_KEPT
 from raysignal.cli.lines import line_numbers, place
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
-from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import (
     IdentityConflict,
     LateSignal,
@@ -59,7 +59,7 @@ class Feature:
     most: float = -np.inf
     example: str | None = None
 
-    def add_numbers(self, values: Floats) -> None:
+    def add_numbers(self, values: Float64Array) -> None:
         """Count the numbers of some rows; NaN is missing."""
         known = values[~np.isnan(values)]
         if len(known):
@@ -103,7 +103,7 @@ class PriceMoves:
     large: list[tuple[int, float, float]] = field(default_factory=list)
     more: int = 0
 
-    def add(self, prices: Floats, rows: Ints) -> None:
+    def add(self, prices: Float64Array, rows: Int64Array) -> None:
         """Take note of prices in time; `rows` says where all but the first of them stand."""
         steps = np.abs(np.diff(np.log(prices)))
         wide = np.flatnonzero(steps > _SPLIT)
@@ -142,7 +142,7 @@ class StampSpacing:
     after_us: dict[int, int] = field(default_factory=dict)
     irregular: bool = False
 
-    def add(self, instants: Ints) -> None:
+    def add(self, instants: Int64Array) -> None:
         """Take note of instants that follow each other."""
         if self.irregular:
             return
@@ -314,7 +314,7 @@ class SignalFileReport:
         after = format_instant(self.spacings[symbol].after_us[step])
         return {"length": length(step), "symbol": symbol, "after": after}
 
-    def _judged(self, batch: SignalBatch) -> Ints:
+    def _judged(self, batch: SignalBatch) -> Int64Array:
         """The rows that a fresh portfolio would take, or take as repeated; the others are noted."""
         first = first_in_batch(batch.key)
         repeats = first != np.arange(len(batch))
@@ -349,13 +349,13 @@ class SignalFileReport:
         self._note_stuck(batch, verdicts, repeats)
         return np.flatnonzero((verdicts.verdict == price_jumps.OK) & ~conflicts)
 
-    def _remember(self, batch: SignalBatch, taken: Ints) -> None:
+    def _remember(self, batch: SignalBatch, taken: Int64Array) -> None:
         """Keep the ids that may come again in a later piece: one that was derived comes at its own instant alone."""
         again = taken[~batch.derived[taken] | (batch.timestamp_us[taken] == batch.timestamp_us[-1])]
         if len(again):
             self._seen.add(batch.key[again], batch.row[again], batch.content[again])
 
-    def _move(self, batch: SignalBatch, moving: Ints) -> None:
+    def _move(self, batch: SignalBatch, moving: Int64Array) -> None:
         """Carry the marks of every symbol forward over the rows that were taken, and count their spacing."""
         for code, symbol in enumerate(batch.symbols):
             rows = moving[batch.symbol[moving] == code]

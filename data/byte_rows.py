@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from raysignal.data.draws import Ints
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.instants import MICROSECONDS
 
 Bytes = npt.NDArray[np.uint8]
@@ -36,20 +36,20 @@ _TIMES_OF_DAY = _matrix(
 )
 
 
-def words(codes: Ints, choices: tuple[str, ...]) -> Bytes:
+def words(codes: Int64Array, choices: tuple[str, ...]) -> Bytes:
     """`choices[code]` for every code; ASCII."""
     texts: Bytes = _matrix(choices)[codes]
     return texts
 
 
-def digits(values: Ints, width: int) -> Bytes:
+def digits(values: Int64Array, width: int) -> Bytes:
     """Whole numbers of at most `width` digits, with leading zeros: uint8[n, width]."""
     groups = -(-width // 4)
     parts = [_FOUR_DIGITS[values // 10_000**group % 10_000] for group in reversed(range(groups))]
     return np.hstack(parts)[:, -width:]
 
 
-def decimal(values: Ints, *, whole: int, places: int) -> Bytes:
+def decimal(values: Int64Array, *, whole: int, places: int) -> Bytes:
     """`values` / 10**places with `whole` digits before the point."""
     figures = digits(values, whole + places)
     point = np.full((len(values), 1), ord("."), np.uint8)
@@ -63,7 +63,7 @@ def without_leading_zeros(figures: Bytes) -> Bytes:
     return np.where(leading, np.uint8(0), figures)
 
 
-def stamps(instant_us: Ints, *, in_seconds: bool) -> Bytes:
+def stamps(instant_us: Int64Array, *, in_seconds: bool) -> Bytes:
     """ISO 8601 with Z, in seconds or else with milliseconds."""
     second = instant_us // MICROSECONDS
     day = second // 86_400

@@ -6,10 +6,8 @@ arithmetic and the operations that IEEE 754 rounds correctly: + - * / and the sq
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from raysignal.engine.core.arrays import Float64Array, Int64Array, UInt64Array
 
 _LOWEST = 2.0**-54
 _NEWTON_STEPS = 6
@@ -25,26 +23,26 @@ class Draws:
     def __init__(self, seed: int, *path: int) -> None:
         self._bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=path))
 
-    def words(self, n: int) -> npt.NDArray[np.uint64]:
+    def words(self, n: int) -> UInt64Array:
         """Raw words, uint64[n]."""
-        raw: npt.NDArray[np.uint64] = np.asarray(self._bits.random_raw(n), np.uint64)
+        raw: UInt64Array = np.asarray(self._bits.random_raw(n), np.uint64)
         return raw
 
-    def uniform(self, n: int) -> Floats:
+    def uniform(self, n: int) -> Float64Array:
         """Multiples of 2**-53 in [0, 1), float64[n]."""
         return (self.words(n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
-    def below(self, limit: int, n: int) -> Ints:
+    def below(self, limit: int, n: int) -> Int64Array:
         """Whole numbers from 0 to `limit` - 1, int64[n]; a small `limit` has a small bias."""
         scaled = (self.words(n) >> np.uint64(32)) * np.uint64(limit)
         return (scaled >> np.uint64(32)).astype(np.int64)
 
-    def fat_tailed(self, n: int, cut: float, degrees: float = 4.0) -> Floats:
+    def fat_tailed(self, n: int, cut: float, degrees: float = 4.0) -> Float64Array:
         """Student's t with one of `DEGREES` of freedom, scaled to variance 1 and cut at ± `cut`, float64[n]."""
         drawn = self._t_of_4(n) if degrees == 4.0 else self._t_of_2_5(n)
         return np.asarray(drawn / np.sqrt(np.float64(degrees / (degrees - 2.0))), np.float64).clip(-cut, cut)
 
-    def _t_of_4(self, n: int) -> Floats:
+    def _t_of_4(self, n: int) -> Float64Array:
         """By the quantile function: with s = t / sqrt(t² + 4), F(t) = 1/2 + 3s/4 - s³/4, and with e = 1 - |s|
         and q the smaller tail, 3e² - e³ = 4q, which Newton's method solves from below (convex for e < 1).
         """
@@ -56,7 +54,7 @@ class Draws:
         t = 2.0 * (1.0 - e) / np.sqrt(e * (2.0 - e))
         return np.where(u < 0.5, -t, t)
 
-    def _t_of_2_5(self, n: int) -> Floats:
+    def _t_of_2_5(self, n: int) -> Float64Array:
         """By the polar method (Bailey, Mathematics of Computation 62, 1994), whose power is a fifth root here.
 
         With (u, v) in the unit disc and w = u² + v², t = u * sqrt(2.5 * (w^(-4/5) - 1) / w).
@@ -74,7 +72,7 @@ class Draws:
         return found[:n]
 
 
-def running(values: Floats, weight: float, start: float) -> Floats:
+def running(values: Float64Array, weight: float, start: float) -> Float64Array:
     """The exponential average x[i] = x[i-1] + weight * (values[i] - x[i-1]) from `start`, float64[n]."""
     average, out = start, []
     for value in values.tolist():
@@ -83,8 +81,8 @@ def running(values: Floats, weight: float, start: float) -> Floats:
     return np.array(out, np.float64)
 
 
-def position_in_blocks(draws: Draws, rows: int, block: int) -> Ints:
+def position_in_blocks(draws: Draws, rows: int, block: int) -> Int64Array:
     """One position drawn in each full block of `block` rows: int64[rows // block], rising."""
     blocks = rows // block
-    positions: Ints = np.arange(blocks, dtype=np.int64) * block + draws.below(block, blocks)
+    positions: Int64Array = np.arange(blocks, dtype=np.int64) * block + draws.below(block, blocks)
     return positions

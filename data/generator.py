@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from raysignal.data.checks import check_between, check_share, check_symbols, check_whole
-from raysignal.data.draws import DEGREES, Draws, Ints
+from raysignal.data.draws import DEGREES, Draws
 from raysignal.data.market import REGIMES, make_market
 from raysignal.data.signals import make_calls
 from raysignal.data.texts import FREE_TEXT, NewsDesk, TextLength, make_labels
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, LATEST_US, MICROSECONDS, parse_bar, parse_instant
 
@@ -140,11 +140,11 @@ class Truth:
         right: bool[n], judged, and the first row `horizon_bars` bars later or more stood where it said.
     """
 
-    opened_us: Ints
-    regime: npt.NDArray[np.int8]
-    probability: npt.NDArray[np.float64]
-    judged: npt.NDArray[np.bool_]
-    right: npt.NDArray[np.bool_]
+    opened_us: Int64Array
+    regime: Int8Array
+    probability: Float64Array
+    judged: BoolArray
+    right: BoolArray
 
 
 def generate(spec: GeneratorSpec) -> pd.DataFrame:

@@ -9,9 +9,9 @@ over any horizon, in either regime, whatever came before, unless a drift is aske
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from raysignal.data.draws import Draws, Floats, Ints, running
+from raysignal.data.draws import Draws, running
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.instants import DAY_US, MICROSECONDS
 
 REGIMES = ("calm", "stormy")
@@ -47,12 +47,12 @@ class GeneratedBars:
         mood: int64[n], fear (0) to greed (100).
     """
 
-    opened_us: Ints
-    price: Floats
-    regime: npt.NDArray[np.int8]
-    momentum: Floats
-    volume: Ints
-    mood: Ints
+    opened_us: Int64Array
+    price: Float64Array
+    regime: Int8Array
+    momentum: Float64Array
+    volume: Int64Array
+    mood: Int64Array
 
 
 def make_market(
@@ -99,15 +99,15 @@ def make_market(
     )
 
 
-def _bars_kept(draws: Draws, rows: int, gaps: float) -> Ints:
+def _bars_kept(draws: Draws, rows: int, gaps: float) -> Int64Array:
     opens, longer, length = draws.uniform(rows), draws.uniform(rows), draws.below(5, rows)
     missing = np.where(opens < gaps, np.where(longer < _LONGER_GAP, 2 + length, 1), 0)
     missing[0] = 0
-    bars: Ints = np.cumsum(1 + missing) - 1
+    bars: Int64Array = np.cumsum(1 + missing) - 1
     return bars
 
 
-def _regimes(draws: Draws, bars: int) -> Ints:
+def _regimes(draws: Draws, bars: int) -> Int64Array:
     state, states = 0, []
     for u in draws.uniform(bars).tolist():
         if u >= _STAY[state]:
@@ -116,27 +116,27 @@ def _regimes(draws: Draws, bars: int) -> Ints:
     return np.array(states, np.int64)
 
 
-def _prices(move: Floats, regime: Ints, bar_us: int, drift: float) -> Floats:
+def _prices(move: Float64Array, regime: Int64Array, bar_us: int, drift: float) -> Float64Array:
     scale = np.array(_VOLATILITY)[regime] * np.sqrt(np.float64(bar_us / _REFERENCE_BAR_US))
     # The move into a bar is as large as the regime before it says: what a row shows is about what follows.
     scale[1:] = scale[:-1].copy()
     # Half the variance on top keeps the typical price where it is, so that up is as likely as down.
-    prices: Floats = _FIRST_PRICE * np.cumprod(
+    prices: Float64Array = _FIRST_PRICE * np.cumprod(
         1.0 + move * scale + scale * scale / 2.0 + drift * (bar_us / _YEAR_US)
     )
     return prices
 
 
-def _volumes(draws: Draws, move: Floats, regime: Ints, day: int) -> Ints:
+def _volumes(draws: Draws, move: Float64Array, regime: Int64Array, day: int) -> Int64Array:
     mean = np.array(_VOLUME_OF_A_DAY)[regime] / day
     of_bar = mean * (0.7 + 0.3 * np.abs(move)) * (0.8 + 0.4 * draws.uniform(len(move)))
     total = np.concatenate([np.zeros(1, np.int64), np.cumsum(of_bar.astype(np.int64))])
     day_before = np.maximum(np.arange(1, len(total)) - day, 0)
-    volumes: Ints = total[1:] - total[day_before]
+    volumes: Int64Array = total[1:] - total[day_before]
     return volumes
 
 
-def _moods(draws: Draws, regime: Ints) -> Ints:
+def _moods(draws: Draws, regime: Int64Array) -> Int64Array:
     mean = np.array(_MOOD)[regime]
     lasting = running(mean + draws.fat_tailed(len(mean), _MOOD_CUT) * _MOOD_NOISE / (1 - _MOOD_MEMORY),
                       1 - _MOOD_MEMORY, float(mean[0]))  # fmt: skip

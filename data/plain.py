@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 from raysignal.data import phrases
 from raysignal.data.byte_rows import Bytes, decimal, digits, joined, stamps, without_leading_zeros, words
 from raysignal.data.checks import check_symbols, check_whole
-from raysignal.data.draws import Draws, Ints
+from raysignal.data.draws import Draws
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import LATEST_US, MICROSECONDS, parse_bar, parse_instant
 
@@ -80,19 +81,19 @@ def write_plain(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Features:
-    momentum: Ints  # millionths
-    volume: Ints
-    mood: Ints
-    level: Ints  # position in phrases.SENTIMENTS and in _DOMINANT
-    intensity: Ints
+    momentum: Int64Array  # millionths
+    volume: Int64Array
+    mood: Int64Array
+    level: Int64Array  # position in phrases.SENTIMENTS and in _DOMINANT
+    intensity: Int64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Chunk:
-    instant_us: Ints
-    symbol: Ints
-    cents: Ints
-    signal: Ints
+    instant_us: Int64Array
+    symbol: Int64Array
+    cents: Int64Array
+    signal: Int64Array
     features: _Features | None
 
 
@@ -125,15 +126,17 @@ def _chunks(
         )
 
 
-def _bell(draws: Draws, n: int) -> Ints:
+def _bell(draws: Draws, n: int) -> Int64Array:
     """The number of ones in 64 random bits, less 32: nearly normal with a standard deviation of 4."""
     return np.bitwise_count(draws.words(n)).astype(np.int64) - 32
 
 
-def _folded(path: Ints) -> Ints:
+def _folded(path: Int64Array) -> Int64Array:
     """A walk reflected at both bounds of the price."""
     width = _HIGHEST_CENTS - _LOWEST_CENTS
-    folded: Ints = _LOWEST_CENTS + np.abs((path + _FIRST_CENTS - _LOWEST_CENTS + width) % (2 * width) - width)
+    folded: Int64Array = _LOWEST_CENTS + np.abs(
+        (path + _FIRST_CENTS - _LOWEST_CENTS + width) % (2 * width) - width
+    )
     return folded
 
 
@@ -204,7 +207,7 @@ class _ParquetWriter:
         self._file.write_table(table)
 
 
-def _named(codes: Ints, names: tuple[str, ...]) -> pa.Array:
+def _named(codes: Int64Array, names: tuple[str, ...]) -> pa.Array:
     return pa.array(names).take(pa.array(codes))
 
 

@@ -8,10 +8,10 @@ signal's quality can be changed, or made to depend on nothing, without moving a 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from raysignal.data.draws import Draws
 from raysignal.data.market import GeneratedBars
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,10 +25,10 @@ class Calls:
         right: bool[n], judged, and the price went where the signal said.
     """
 
-    action: npt.NDArray[np.int8]
-    probability: npt.NDArray[np.float64]
-    judged: npt.NDArray[np.bool_]
-    right: npt.NDArray[np.bool_]
+    action: Int8Array
+    probability: Float64Array
+    judged: BoolArray
+    right: BoolArray
 
 
 def make_calls(

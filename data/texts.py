@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from raysignal.data import phrases
-from raysignal.data.draws import Draws, Ints, position_in_blocks
+from raysignal.data.draws import Draws, position_in_blocks
+from raysignal.engine.core.arrays import Int64Array
 
 TextLength = Literal["long", "short", "none"]
 FREE_TEXT = ("summary", "next_news_prediction", "key_factors", "psychology_explanation")
@@ -33,10 +34,10 @@ class SentimentTexts:
     sentiment: list[str]
     dominant: list[str]
     emotions: list[str]
-    intensity: Ints
+    intensity: Int64Array
 
 
-def make_labels(mood: Ints, *, seed: int, symbol: int) -> SentimentTexts:
+def make_labels(mood: Int64Array, *, seed: int, symbol: int) -> SentimentTexts:
     """Labels for every row, a few of them in another case than the rest."""
     n = len(mood)
     draws = Draws(seed, symbol, 6)

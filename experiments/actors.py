@@ -16,7 +16,7 @@ from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter, StateFile
 from raysignal.agents.llm.cassette import Cassette, Mode
 from raysignal.agents.llm.gemini import GeminiModel, LanguageModel, ModelSettings, NoModel
-from raysignal.agents.verdicts import Codes
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.experiments import arms
@@ -87,7 +87,7 @@ class ArmActor:
         self._name, self._trial, self._asking = name, trial, asking
         self._done = 0
 
-    def run(self, encoded: npt.NDArray[np.uint8], like: Codes | None) -> ArmResult | RaysignalError:
+    def run(self, encoded: npt.NDArray[np.uint8], like: Int8Array | None) -> ArmResult | RaysignalError:
         """The arm's result; an error of the project is returned, not raised, so that Ray does not wrap it."""
         batch = SignalBatch.decode(encoded.data)
         try:
@@ -104,7 +104,7 @@ class ArmActor:
     def _advance(self, signals: int) -> None:
         self._done += signals
 
-    def _decided(self, batch: SignalBatch, like: Codes | None) -> ArmDecisions:
+    def _decided(self, batch: SignalBatch, like: Int8Array | None) -> ArmDecisions:
         trial = self._trial
         if self._name == "baseline":
             return arms.baseline(batch)

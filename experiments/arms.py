@@ -24,9 +24,9 @@ from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDe
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import NEVER_US, Settler
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
-from raysignal.agents.verdicts import Codes, Reason, decided
+from raysignal.agents.verdicts import Reason, decided
+from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Floats
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
@@ -68,10 +68,10 @@ class Trial:
 class ArmDecisions:
     """What an arm decided: columns of n signals, as in `ArmResult`."""
 
-    verdict: Codes
-    by: Codes
-    reason: Codes
-    p_right: Floats
+    verdict: Int8Array
+    by: Int8Array
+    reason: Int8Array
+    p_right: Float64Array
     usd: float | None = None
     calls: int = 0
     tokens: tuple[int, int] = (0, 0)
@@ -147,7 +147,7 @@ async def advised(
     return _joined(parts)
 
 
-def drawn(batch: SignalBatch, like: Codes, seed: int) -> ArmDecisions:
+def drawn(batch: SignalBatch, like: Int8Array, seed: int) -> ArmDecisions:
     """As many overrides of each kind as `like` made in each stratum, of signals drawn by lot."""
     verdict, draws = _approvals(len(batch)), np.random.default_rng(seed)
     strata = strata_of(batch.symbol, batch.action)
@@ -193,7 +193,7 @@ def result_of(name: str, batch: SignalBatch, trial: Trial, done: ArmDecisions) -
 _PATIENCE_S = 10.0  # a question of a batch may wait so long for every one before it: nobody else does
 
 
-def _approvals(n: int) -> Codes:
+def _approvals(n: int) -> Int8Array:
     return np.zeros(n, np.int8)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from raysignal.agents.override.intervals import dependence, dependence_of_part, share_interval
-from raysignal.experiments.results import ArmResult, Flags, Floats, SignalStream
+from raysignal.engine.core.arrays import BoolArray, Float64Array
+from raysignal.experiments.results import ArmResult, SignalStream
 
 BINS = 10
 
@@ -70,7 +71,7 @@ class Calibration:
         return {**asdict(self), "bins": [asdict(bin_) for bin_ in self.bins]}
 
 
-def calibrate(p_right: Floats, right: Flags, *, bins: int = BINS) -> Calibration | None:
+def calibrate(p_right: Float64Array, right: BoolArray, *, bins: int = BINS) -> Calibration | None:
     """Compare probabilities with what happened; None without any.
 
     Args:

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.experiments.calibration import Calibration
 from raysignal.experiments.evaluation import Evaluation, is_canary
 from raysignal.experiments.formats import is_ruined
 from raysignal.experiments.paired import CLAIMS
-from raysignal.experiments.results import ArmResult, Floats, SignalStream, drawdowns
+from raysignal.experiments.results import ArmResult, SignalStream, drawdowns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -237,7 +238,7 @@ def draw_calibration(
     axes.grid(visible=True)
 
 
-def visible(values: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
+def visible(values: Float64Array) -> np.ndarray[Any, np.dtype[np.intp]]:
     """Rows that show all of a line: lowest and highest of every stretch, the first and the last."""
     n = len(values)
     if n <= 2 * _POINTS:
@@ -251,7 +252,7 @@ def visible(values: Floats) -> np.ndarray[Any, np.dtype[np.intp]]:
 _FILL = {"signal": "signal's price", "next": "next bar"}
 
 
-def _in_proportion(axes: "Axes", equities: Sequence[Floats]) -> None:
+def _in_proportion(axes: "Axes", equities: Sequence[Float64Array]) -> None:
     """On a logarithmic scale where the highest equity is several times the lowest."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter  # noqa: PLC0415 - slow to import
 
@@ -269,7 +270,7 @@ def _lines(
     stream: SignalStream,
     arms: Sequence[ArmResult],
     fill: str,
-    values: Callable[[ArmResult], Floats],
+    values: Callable[[ArmResult], Float64Array],
 ) -> None:
     from matplotlib import dates  # noqa: PLC0415 - slow to import
 

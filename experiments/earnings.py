@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysignal.agents.verdicts import Verdict, decided
+from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.experiments.results import Codes, Floats, SignalStream
+from raysignal.experiments.results import SignalStream
 
 MOST_FEE_BPS = 1000.0
 """The highest fee that a policy can have."""
@@ -57,7 +58,7 @@ class HoldGain:
     costs_bps: float | None
 
 
-def earnings_of(stream: SignalStream, verdict: Codes) -> Earnings:
+def earnings_of(stream: SignalStream, verdict: Int8Array) -> Earnings:
     """The earnings of n decisions about a stream; `verdict` is int8[n]."""
     action = decided(stream.action, verdict)
     gross = np.take_along_axis(stream.gross_bps, verdict[:, None].astype(np.intp), axis=1)[:, 0]
@@ -74,7 +75,9 @@ def earnings_of(stream: SignalStream, verdict: Codes) -> Earnings:
     return Earnings(len(rows), float(gross[rows].mean()), float(net[rows].mean()), fee, account)
 
 
-def trades_break_even_fee_bps(long_bps: Floats, short_bps: Floats, *, slippage_bps: float) -> float | None:
+def trades_break_even_fee_bps(
+    long_bps: Float64Array, short_bps: Float64Array, *, slippage_bps: float
+) -> float | None:
     """The fee at which trades of equal stakes earn nothing on average; None where they earn nothing at a fee of 0.
 
     With the fee f of a fill as a share, k = (1 - f) / (1 + f), a = (1 - s) / (1 + s) of the slippage s, and r the exit
@@ -95,7 +98,7 @@ def trades_break_even_fee_bps(long_bps: Floats, short_bps: Floats, *, slippage_b
     return float(1e4 * (1.0 - k) / (1.0 + k))
 
 
-def account_break_even_fee_bps(stream: SignalStream, action: Codes) -> float | None:
+def account_break_even_fee_bps(stream: SignalStream, action: Int8Array) -> float | None:
     """The fee at which an account that follows these actions at the next bar ends where it began; see `Earnings`."""
     if not len(stream):
         return None

@@ -13,16 +13,8 @@ from typing import Any
 import numpy as np
 
 from raysignal.agents.override.intervals import Interval, by_instant, mean_interval, mean_p_values
-from raysignal.experiments.results import (
-    ArmResult,
-    Codes,
-    Flags,
-    Floats,
-    Ints,
-    SignalStream,
-    baseline_of,
-    check_arms,
-)
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
+from raysignal.experiments.results import ArmResult, SignalStream, baseline_of, check_arms
 from raysignal.experiments.strata import strata_of
 from raysignal.experiments.uplift import OVERRIDES, Decomposition, decompose, selection_of, uplift_of
 
@@ -142,15 +134,15 @@ def detectable(se: float, claims: int, *, alpha: float = 0.05, power: float = PO
 
 
 def assess(
-    verdict: Codes,
-    net_bps: Floats,
-    gross_bps: Floats,
+    verdict: Int8Array,
+    net_bps: Float64Array,
+    gross_bps: Float64Array,
     *,
-    timestamp_us: Ints,
-    strata: Ints | None = None,
-    judged: Flags | None = None,
-    known_at_us: Ints | None = None,
-    returns: Mapping[str, Floats] | None = None,
+    timestamp_us: Int64Array,
+    strata: Int64Array | None = None,
+    judged: BoolArray | None = None,
+    known_at_us: Int64Array | None = None,
+    returns: Mapping[str, Float64Array] | None = None,
     name: str = "arm",
     kind: str = "memory",
     claims: int = 1,
@@ -181,10 +173,10 @@ def assess(
 
     seldom = known_at_us is not None and not follow_one_another(at, known_at_us[rows])
 
-    def interval(series: Floats, instants: Ints) -> Interval:
+    def interval(series: Float64Array, instants: Int64Array) -> Interval:
         return mean_interval(by_instant(series, instants), level=1.0 - alpha)
 
-    def of_outcomes(series: Floats) -> Interval:
+    def of_outcomes(series: Float64Array) -> Interval:
         found = interval(series, at)
         return replace(found, low=nan, high=nan) if seldom else found
 
@@ -214,7 +206,7 @@ def assess(
     return _judged(plain, min(1.0, claims * greater), min(1.0, claims * less), claims=claims, alpha=alpha)
 
 
-def follow_one_another(decided_at_us: Ints, known_at_us: Ints) -> bool:
+def follow_one_another(decided_at_us: Int64Array, known_at_us: Int64Array) -> bool:
     """Whether `FEWEST` outcomes follow one another, each decided when the one before was known."""
     row = 0
     for _ in range(FEWEST):
@@ -254,7 +246,7 @@ def assess_arms(stream: SignalStream, arms: Sequence[ArmResult], *, alpha: float
     return _corrected(plain, claims, alpha)
 
 
-def _returns_against(base: ArmResult, arm: ArmResult) -> dict[str, Floats]:
+def _returns_against(base: ArmResult, arm: ArmResult) -> dict[str, Float64Array]:
     return {
         fill: np.asarray(own - base.signal_return[fill], np.float64)
         for fill, own in arm.signal_return.items()

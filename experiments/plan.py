@@ -26,8 +26,8 @@ import numpy as np
 
 from raysignal.agents.override.intervals import by_instant, dependence
 from raysignal.agents.verdicts import Verdict
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array
 from raysignal.experiments.paired import FEWEST, POWER, detectable, follow_one_another, one_sided_level
-from raysignal.experiments.results import Flags, Floats, Ints
 from raysignal.experiments.strata import mean_from_on, rows_by
 from raysignal.experiments.uplift import OVERRIDES, gains
 
@@ -90,13 +90,13 @@ class PowerPlan:
 
 
 def plan(
-    net_bps: Floats,
+    net_bps: Float64Array,
     *,
-    timestamp_us: Ints,
+    timestamp_us: Int64Array,
     claims: int,
-    strata: Ints | None = None,
-    judged: Flags | None = None,
-    known_at_us: Ints | None = None,
+    strata: Int64Array | None = None,
+    judged: BoolArray | None = None,
+    known_at_us: Int64Array | None = None,
     rates: Sequence[float] = RATES,
     effects_bps: Sequence[float] = EFFECTS_BPS,
     alpha: float = 0.05,

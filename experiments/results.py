@@ -9,22 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.verdicts import DecidedBy, Verdict, decided
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.policy import Policy
 
 Kind = Literal["baseline", "memory", "model", "control"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FILLS = ("signal", "next")
 """At which price an arm's portfolio was filled: the signal's own, or the next bar's."""
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Codes = npt.NDArray[np.int8]
-Flags = npt.NDArray[np.bool_]
-Symbols = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,20 +47,20 @@ class SignalStream:
     """
 
     signal_id: Sequence[str]
-    timestamp_us: Ints
-    symbol: npt.NDArray[np.int32]
+    timestamp_us: Int64Array
+    symbol: Int32Array
     symbols: Sequence[str]
-    source: npt.NDArray[np.int32]
+    source: Int32Array
     sources: Sequence[str]
-    action: Codes
-    price: Floats
+    action: Int8Array
+    price: Float64Array
     regime: CategoryColumn | Sequence[str]
     category: Mapping[str, CategoryColumn]
-    net_bps: Floats
-    gross_bps: Floats
-    right: Flags
-    judged: Flags
-    known_at_us: Ints
+    net_bps: Float64Array
+    gross_bps: Float64Array
+    right: BoolArray
+    judged: BoolArray
+    known_at_us: Int64Array
     horizon: str
     policy: Policy
 
@@ -78,7 +72,7 @@ class SignalStream:
         for name, labels in self.category.items():
             _check_length("the stream", f"category[{name!r}]", labels, n)
         for name in ("net_bps", "gross_bps"):
-            values: Floats = getattr(self, name)
+            values: Float64Array = getattr(self, name)
             if values.shape != (n, len(Verdict)):
                 raise ValueError(f"{name} of the stream is {values.shape}; expected {(n, len(Verdict))}")
             if not np.isfinite(values[self.judged]).all():
@@ -121,15 +115,15 @@ class ArmResult:
 
     name: str
     kind: Kind
-    verdict: Codes
-    by: Codes
+    verdict: Int8Array
+    by: Int8Array
     reason: CategoryColumn | Sequence[str]
-    p_right: Floats
+    p_right: Float64Array
     model_usd: float | None = None
     model_calls: int = 0
     model_tokens: tuple[int, int] = (0, 0)
-    equity: Mapping[str, Floats] = field(default_factory=dict)
-    signal_return: Mapping[str, Floats] = field(default_factory=dict)
+    equity: Mapping[str, Float64Array] = field(default_factory=dict)
+    signal_return: Mapping[str, Float64Array] = field(default_factory=dict)
     performance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -163,7 +157,7 @@ class ArmResult:
         """The reason of every row."""
         return labels_of(self.reason)
 
-    def decision(self, stream: SignalStream) -> Codes:
+    def decision(self, stream: SignalStream) -> Int8Array:
         """The actions after the verdicts, int8[n]."""
         return decided(stream.action, self.verdict)
 
@@ -204,7 +198,7 @@ def baseline_of(arms: Sequence[ArmResult]) -> ArmResult:
     return next(arm for arm in arms if arm.kind == "baseline")
 
 
-def drawdowns(equity: Floats, initial: float) -> Floats:
+def drawdowns(equity: Float64Array, initial: float) -> Float64Array:
     """1 - equity / highest equity so far, the initial one included; at most 1, where all is lost. float64[n]."""
     if not len(equity):
         return equity

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysignal.agents.labels import CategoryColumn
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import Conflict, InvalidField, NotFound
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.result_files import (
@@ -35,7 +36,7 @@ from raysignal.experiments.result_files import (
     parquet_bytes,
     read_json,
 )
-from raysignal.experiments.results import ArmResult, Floats
+from raysignal.experiments.results import ArmResult
 
 CONFIG = "config.json"
 _ARMS = "arms/"
@@ -263,7 +264,7 @@ def _arm_of(data: bytes) -> ArmResult:
     reasons = reason if isinstance(reason, pa.DictionaryArray) else reason.dictionary_encode()
     codes = reasons.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
 
-    def by_fill(start: str) -> dict[str, Floats]:
+    def by_fill(start: str) -> dict[str, Float64Array]:
         return {
             name.removeprefix(start): table[name].to_numpy()
             for name in table.column_names

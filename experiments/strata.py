@@ -12,7 +12,7 @@ an override gains is compared with the mean of its stratum from that signal on.
 
 import numpy as np
 
-from raysignal.experiments.results import Codes, Floats, Ints, Symbols
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 
 FEWEST = 100
 """Signals of one symbol and side below which they share a stratum with those of other such symbols on that side.
@@ -22,7 +22,7 @@ look worse than chance.
 """
 
 
-def strata_of(symbol: Symbols, action: Codes, *, fewest: int = FEWEST) -> Ints:
+def strata_of(symbol: Int32Array, action: Int8Array, *, fewest: int = FEWEST) -> Int64Array:
     """The stratum of each of n signals: int64[n], from 0 on without gaps.
 
     Args:
@@ -36,7 +36,7 @@ def strata_of(symbol: Symbols, action: Codes, *, fewest: int = FEWEST) -> Ints:
     return np.unique(np.where(count[place] < fewest, pooled, pairs), return_inverse=True)[1].astype(np.int64)
 
 
-def mean_within(values: Floats, strata: Ints) -> Floats:
+def mean_within(values: Float64Array, strata: Int64Array) -> Float64Array:
     """By row, the mean of its stratum: float64[n, k] of float64[n, k]."""
     found = np.zeros_like(values)
     for rows in rows_by(strata):
@@ -44,7 +44,7 @@ def mean_within(values: Floats, strata: Ints) -> Floats:
     return found
 
 
-def mean_from_on(values: Floats, strata: Ints) -> Floats:
+def mean_from_on(values: Float64Array, strata: Int64Array) -> Float64Array:
     """By row, the mean of it and of the rows of its stratum after it: float64[n, k] of float64[n, k]."""
     found = np.zeros_like(values)
     for rows in rows_by(strata):
@@ -53,7 +53,7 @@ def mean_from_on(values: Floats, strata: Ints) -> Floats:
     return found
 
 
-def rows_by(strata: Ints) -> list[Ints]:
+def rows_by(strata: Int64Array) -> list[Int64Array]:
     """The rows of each stratum, in their order."""
     if not len(strata):
         return []

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysignal.agents.verdicts import Verdict
-from raysignal.experiments.results import Codes, Floats, Ints
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
 from raysignal.experiments.strata import mean_from_on, mean_within
 
 OVERRIDES = (Verdict.FLIP, Verdict.HOLD)
@@ -37,12 +37,12 @@ class Decomposition:
     direction_bps: float
 
 
-def gains(net_bps: Floats) -> Floats:
+def gains(net_bps: Float64Array) -> Float64Array:
     """What each override gains over approving: float64[n, 2] by `OVERRIDES`, from float64[n, 3] by `Verdict`."""
     return np.asarray(net_bps[:, list(OVERRIDES)] - net_bps[:, [Verdict.APPROVE]], np.float64)
 
 
-def uplift_of(verdict: Codes, net_bps: Floats) -> Floats:
+def uplift_of(verdict: Int8Array, net_bps: Float64Array) -> Float64Array:
     """By signal, what the verdict gained over approving, bp; float64[n]."""
     return np.asarray(
         np.take_along_axis(net_bps, verdict[:, None].astype(np.intp), axis=1)[:, 0]
@@ -51,19 +51,21 @@ def uplift_of(verdict: Codes, net_bps: Floats) -> Floats:
     )
 
 
-def selection_of(verdict: Codes, net_bps: Floats, strata: Ints) -> Floats:
+def selection_of(verdict: Int8Array, net_bps: Float64Array, strata: Int64Array) -> Float64Array:
     """By signal, in time order, its share in the selection, bp; float64[n], whose mean is the selection."""
     chosen, gained = chosen_kinds(verdict), gains(net_bps)
     products = (chosen - mean_within(chosen, strata)) * (gained - mean_from_on(gained, strata))
     return np.asarray(products.sum(axis=1), np.float64)
 
 
-def chosen_kinds(verdict: Codes) -> Floats:
+def chosen_kinds(verdict: Int8Array) -> Float64Array:
     """1 where a kind of override was chosen: float64[n, 2] by `OVERRIDES`."""
     return np.stack([(verdict == kind).astype(np.float64) for kind in OVERRIDES], axis=1)
 
 
-def decompose(verdict: Codes, net_bps: Floats, gross_bps: Floats, strata: Ints) -> Decomposition:
+def decompose(
+    verdict: Int8Array, net_bps: Float64Array, gross_bps: Float64Array, strata: Int64Array
+) -> Decomposition:
     """The parts of the uplift of n judged signals; they add up to it."""
     if not len(verdict):
         return Decomposition(0.0, 0.0, 0.0, 0.0)

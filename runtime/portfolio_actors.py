@@ -19,7 +19,7 @@ import ray
 import structlog
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
 
-from raysignal.engine.core.digests import Ints
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import RaysignalError, SettingsError, StoreUnavailable
 from raysignal.engine.core.instants import zone_named
 from raysignal.engine.core.policy import Policy
@@ -181,7 +181,7 @@ class PortfolioClient:
         all_or_nothing: bool,
         accept_price_jump: bool,
         receipts: bool,
-        positions: Ints | None = None,
+        positions: Int64Array | None = None,
         decisions: bytes | None = None,
     ) -> Submission:
         """See `Mailbox.submit`."""

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from raysignal.engine.core import errors
-from raysignal.engine.core.digests import Ints
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
@@ -77,7 +77,7 @@ def encode_request(
     all_or_nothing: bool,
     accept_price_jump: bool,
     receipts: bool,
-    positions: Ints | None,
+    positions: Int64Array | None,
     decisions: bytes | None,
 ) -> bytes:
     """A submission as it is sent."""

@@ -31,15 +31,13 @@ import numpy.typing as npt
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.intervals import (
     Dependence,
-    Floats,
     dependence,
     dependence_of_part,
     effective_n,
     mean_interval,
     share_interval,
 )
-
-Flags = npt.NDArray[np.bool_]
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array
 
 FLAG_FROM = 20
 """Cohorts of fewer judged signals are shown and never called good or bad."""
@@ -123,11 +121,11 @@ class Accuracy:
 
 
 def accuracy(
-    action: npt.NDArray[np.int8],
-    gross_bps: Floats,
-    net_bps: Floats,
-    judged: Flags,
-    symbol: npt.NDArray[np.int32],
+    action: Int8Array,
+    gross_bps: Float64Array,
+    net_bps: Float64Array,
+    judged: BoolArray,
+    symbol: Int32Array,
     dimensions: Mapping[str, CategoryColumn],
 ) -> Accuracy:
     """The accuracy of signals, in time order, by every dimension and by side.
@@ -188,7 +186,7 @@ def _members(labels: CategoryColumn) -> Iterable[tuple[int, npt.NDArray[np.intp]
 
 
 def _cohort(
-    dimension: str, name: str, right: Flags, drift: Floats, net: Floats, market: Dependence
+    dimension: str, name: str, right: BoolArray, drift: Float64Array, net: Float64Array, market: Dependence
 ) -> Cohort:
     n, hits = len(right), int(right.sum())
     expected, share = float(drift.mean()), hits / n
@@ -219,7 +217,9 @@ def _with_q(cohort: Cohort, q_value: float) -> Cohort:
     return replace(cohort, q_value=q_value, flag=flag)
 
 
-def _shares_by_symbol(symbol: npt.NDArray[np.int32], up: Flags, down: Flags) -> tuple[Floats, Floats]:
+def _shares_by_symbol(
+    symbol: Int32Array, up: BoolArray, down: BoolArray
+) -> tuple[Float64Array, Float64Array]:
     """By row, how often its symbol went up and how often down: float64[n] both."""
     _, place, count = np.unique(symbol, return_inverse=True, return_counts=True)
     place = np.where(count[place] < FEWEST, len(count), place)  # the last one is that of the small together
@@ -230,5 +230,5 @@ def _shares_by_symbol(symbol: npt.NDArray[np.int32], up: Flags, down: Flags) -> 
     )
 
 
-def _share(flags: Flags) -> float:
+def _share(flags: BoolArray) -> float:
     return float(flags.mean()) if len(flags) else float("nan")

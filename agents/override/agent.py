@@ -17,8 +17,8 @@ from raysignal.agents.override.memory import WINDOW, OutcomeMemory
 from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.override.situations import Encoder, Situations
+from raysignal.engine.core.arrays import Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Floats, Ints, Words
 from raysignal.engine.core.errors import LookAhead
 from raysignal.engine.core.policy import Policy
 
@@ -134,7 +134,7 @@ class _Pool:
         self.count = 0
         self.moves_bps = np.empty(0)
 
-    def add(self, moves_bps: Floats) -> Ints:
+    def add(self, moves_bps: Float64Array) -> Int64Array:
         """Add some; int64[n], their numbers, from 0 in the order in which they became known."""
         number = np.arange(self.count, self.count + len(moves_bps))
         self.count += len(moves_bps)
@@ -147,7 +147,7 @@ class _Pool:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _first_late(known_at_us: Ints, timestamp_us: Ints, first: int, neighbours: Ints) -> int:
+def _first_late(known_at_us: Int64Array, timestamp_us: Int64Array, first: int, neighbours: Int64Array) -> int:
     """The first signal from `first` on with a neighbour that was known later than it came; -1: there is none."""
     for row in range(len(neighbours)):
         for at in range(neighbours.shape[1]):
@@ -157,10 +157,10 @@ def _first_late(known_at_us: Ints, timestamp_us: Ints, first: int, neighbours: I
     return -1
 
 
-def _mixed(number: Ints, seed: int) -> Words:
+def _mixed(number: Int64Array, seed: int) -> UInt64Array:
     """A well-mixed word for each number (the finaliser of SplitMix64; Steele et al., OOPSLA 2014)."""
     word = (number.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
     word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Words = word ^ (word >> np.uint64(31))
+    mixed: UInt64Array = word ^ (word >> np.uint64(31))
     return mixed

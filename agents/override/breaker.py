@@ -11,12 +11,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from raysignal.agents.override.outcomes import Outcomes
-from raysignal.agents.verdicts import Codes, Verdict
-from raysignal.engine.core.digests import Floats, Ints
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
 
 
@@ -84,8 +83,8 @@ class Breaker:
         return self.trip is not None
 
     def pass_on(
-        self, first: int, timestamp_us: Ints, verdict: Codes, outcomes: Outcomes
-    ) -> npt.NDArray[np.bool_]:
+        self, first: int, timestamp_us: Int64Array, verdict: Int8Array, outcomes: Outcomes
+    ) -> BoolArray:
         """Which of the next n verdicts stand as they are: bool[n]; the others are to be approvals.
 
         Args:
@@ -166,7 +165,7 @@ class Breaker:
         if lower < self.rules.limit_bps:
             self.trip = BreakerTrip(row, instant, mean, lower, judged)
 
-    def _recent(self) -> Floats:
+    def _recent(self) -> Float64Array:
         return self._gains[max(0, self._until - self.rules.recent) : self._until]
 
     def _add(self, gain: float) -> None:
@@ -183,7 +182,7 @@ class Breaker:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _mean_and_error(values: Floats) -> tuple[float, float]:
+def _mean_and_error(values: Float64Array) -> tuple[float, float]:
     """The mean of two or more values and its standard error; numpy takes fifty times longer for so few."""
     n = len(values)
     total = 0.0

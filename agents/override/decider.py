@@ -21,9 +21,9 @@ from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.precedents import shown_of
 from raysignal.agents.override.prompt_contexts import IdsOf, brief_of
 from raysignal.agents.override.situations import Situations
-from raysignal.agents.verdicts import Codes, DecidedBy, Reason, Verdict
+from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
+from raysignal.engine.core.arrays import Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Ints
 from raysignal.engine.core.policy import Policy
 
 NO_OPINIONS: Mapping[int, Opinion] = {}
@@ -48,9 +48,9 @@ class DecidedSignals:
         opinions: of a model that was asked, by row.
     """
 
-    verdict: Codes
-    by: Codes
-    reason: Codes
+    verdict: Int8Array
+    by: Int8Array
+    reason: Int8Array
     opinions: Mapping[int, Opinion]
 
 
@@ -113,7 +113,7 @@ class Decider:
         self._instants.rename(old, new)
         self.agent.encoder.rename(old, new)
 
-    def learn(self, batch: SignalBatch, verdict: Codes) -> tuple[Situations, Outcomes]:
+    def learn(self, batch: SignalBatch, verdict: Int8Array) -> tuple[Situations, Outcomes]:
         """Take the next n signals in, which were decided before; the memory and the breaker go on as they did."""
         first = self.count
         self.ids.add(first, batch)
@@ -154,7 +154,7 @@ async def ask(
     return dict(zip(grey.tolist(), opinions, strict=True))
 
 
-def verdict_of(action: Codes, decision: Codes) -> Codes:
+def verdict_of(action: Int8Array, decision: Int8Array) -> Int8Array:
     """The verdicts that made decisions of actions, int8[n]: what `verdicts.decided` is undone by."""
     turned = np.where(decision == -action, Verdict.FLIP, Verdict.HOLD)
     return np.where(decision == action, Verdict.APPROVE, turned).astype(np.int8)
@@ -178,7 +178,7 @@ class Instants:
 
     def of(self, batch: SignalBatch) -> SignalBatch:
         """The next n rows of the stream, with these instants in the place of their stamps."""
-        stamps: Ints = batch.timestamp_us
+        stamps: Int64Array = batch.timestamp_us
         if not len(stamps):
             return batch
         if not self._moved and stamps[0] >= self._latest and bool((stamps[1:] >= stamps[:-1]).all()):
@@ -201,7 +201,7 @@ class Instants:
             found.append(self._latest)
         return found
 
-    def _note(self, batch: SignalBatch, stamps: Ints) -> None:
+    def _note(self, batch: SignalBatch, stamps: Int64Array) -> None:
         self._latest = int(stamps[-1])
         last = np.full(len(batch.symbols), -1, np.int64)
         np.maximum.at(last, batch.symbol, stamps)

@@ -23,13 +23,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from raysignal.agents.override.memory import OutcomeMemory, nearest, places_of
 from raysignal.agents.override.relevance import Relevance, relate, weigh
-from raysignal.agents.override.situations import Singles, Situations
-from raysignal.engine.core.digests import Floats, Ints, Words
+from raysignal.agents.override.situations import Situations
+from raysignal.engine.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.errors import InvalidField
 
 LAGS = 32
@@ -89,21 +88,21 @@ class Evidence:
         neighbours: int64[n, k], ordinals of the neighbours, by place in the stream; -1 behind the last.
     """
 
-    known: Ints
-    used: Ints
-    effective: Floats
-    share: Floats
-    alpha: Floats
-    beta: Floats
-    edge_bps: Floats
-    edge_error_bps: Floats
-    radius: Floats
-    neighbours: Ints
+    known: Int64Array
+    used: Int64Array
+    effective: Float64Array
+    share: Float64Array
+    alpha: Float64Array
+    beta: Float64Array
+    edge_bps: Float64Array
+    edge_error_bps: Float64Array
+    radius: Float64Array
+    neighbours: Int64Array
 
     @property
-    def p_right(self) -> Floats:
+    def p_right(self) -> Float64Array:
         """float64[n], the posterior mean of being right."""
-        result: Floats = self.alpha / (self.alpha + self.beta)
+        result: Float64Array = self.alpha / (self.alpha + self.beta)
         return result
 
 
@@ -165,21 +164,22 @@ class EvidenceEstimator:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _share(drift: Floats, side: int) -> float:
+def _share(drift: Float64Array, side: int) -> float:
     """How often the price went this way so far, begun with half and half."""
     went = drift[0] if side > 0 else drift[1]
     return float((went + 0.5 * _COUNTS_FROM) / (drift[3] + _COUNTS_FROM))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _mean_move(drift: Floats) -> float:
+def _mean_move(drift: Float64Array) -> float:
     return float(drift[2] / (drift[3] + _COUNTS_FROM))
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _take_in(
-    row: int, side: int, move: float, overlap: float, drift: Floats, recent: Floats,
-    correlations: Floats, sequence: Ints, numbers: Singles, labels: Words, by_number: Floats, by_label: Floats,
+    row: int, side: int, move: float, overlap: float, drift: Float64Array, recent: Float64Array,
+    correlations: Float64Array, sequence: Int64Array, numbers: Float32Array, labels: UInt64Array, by_number:
+    Float64Array, by_label: Float64Array,
 ) -> None:  # fmt: skip
     """Take an outcome that became known into the running statistics."""
     hit = (1.0 if side * move > 0.0 else 0.0) - _share(drift, side)
@@ -201,7 +201,7 @@ def _take_in(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _correlation(correlations: Floats, by_lag: Floats) -> int:
+def _correlation(correlations: Float64Array, by_lag: Float64Array) -> int:
     """Correlations between outcomes so many outcomes apart, 0 to 1; how many lags count."""
     if correlations[2, 1] == 0.0:
         return 0
@@ -218,7 +218,13 @@ def _correlation(correlations: Floats, by_lag: Floats) -> int:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _effective(
-    found: Ints, symbol: Any, sequence: Ints, span: int, lags: int, by_lag: Floats, latest: Ints
+    found: Int64Array,
+    symbol: Any,
+    sequence: Int64Array,
+    span: int,
+    lags: int,
+    by_lag: Float64Array,
+    latest: Int64Array,
 ) -> float:
     """Kish's effective number of neighbours that are sorted by their place in the stream.
 
@@ -246,7 +252,7 @@ def _effective(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _sum_up(
-    found: Ints, symbol: Any, side: Any, move: Floats, drift: Floats, own_share: float
+    found: Int64Array, symbol: Any, side: Any, move: Float64Array, drift: Float64Array, own_share: float
 ) -> tuple[float, float, float]:
     """Hits of the neighbours, the mean of their edges, and the standard deviation of these."""
     n = len(found)
@@ -269,11 +275,12 @@ def _sum_up(
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _look(
-    numbers: Singles, labels: Words, varies: npt.NDArray[np.bool_], scale: Singles, timestamp_us: Ints, symbol: Any,
-    action: Any, known_at_us: Ints, exits: Ints, overlap: Ints, side: Any, move: Floats, queue: Ints,
-    sequence: Ints, settled: int, first: int, stop: int, window: int, most: int, least: int, part: float,
-    prior: float, search: bool, consumed: Ints, drift: Floats, recent: Floats, correlations: Floats,
-    by_number: Floats, by_label: Floats, table: Floats, neighbours: Ints,
+    numbers: Float32Array, labels: UInt64Array, varies: BoolArray, scale: Float32Array, timestamp_us: Int64Array,
+    symbol: Any, action: Any, known_at_us: Int64Array, exits: Int64Array, overlap: Int64Array, side: Any, move:
+    Float64Array, queue: Int64Array, sequence: Int64Array, settled: int, first: int, stop: int, window: int, most:
+    int, least: int, part: float, prior: float, search: bool, consumed: Int64Array, drift: Float64Array, recent:
+    Float64Array, correlations: Float64Array, by_number: Float64Array, by_label: Float64Array, table: Float64Array,
+    neighbours: Int64Array,
 ) -> None:  # fmt: skip
     block, distance = np.empty(_BLOCK, np.float32), np.empty(most, np.float32)
     by_lag, latest = np.zeros(LAGS), np.full(len(drift), -1)

@@ -25,9 +25,8 @@ from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.signal_columns import SignalColumns
 from raysignal.agents.override.situations import Situations
 from raysignal.agents.override.terms import AgentTerms
-from raysignal.agents.verdicts import Codes
+from raysignal.engine.core.arrays import Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Ints
 from raysignal.engine.core.errors import Conflict, StoreError
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.decisions import Decisions
@@ -51,7 +50,7 @@ class FollowedPortfolios(Protocol):
 
     async def submit(
         self, portfolio: str, encoded: bytes, *, all_or_nothing: bool, accept_price_jump: bool, receipts: bool,
-        positions: Ints | None = None, decisions: bytes | None = None,
+        positions: Int64Array | None = None, decisions: bytes | None = None,
     ) -> Submission: ...  # fmt: skip
 
     async def create(self, portfolio: str, policy: Policy) -> tuple[PortfolioStatus, bool]: ...
@@ -302,8 +301,8 @@ class Follower:
         batch: SignalBatch,
         situations: Situations,
         outcomes: Outcomes,
-        verdict: Codes,
-        decisions: tuple[Codes, Codes],
+        verdict: Int8Array,
+        decisions: tuple[Int8Array, Int8Array],
     ) -> None:
         """Take in what is decided and durable."""
         self.past.add(batch, self.decider.agent.encoder.codes(batch), situations, verdict, decisions)

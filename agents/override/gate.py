@@ -18,13 +18,12 @@ and no text can change it.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from raysignal.agents.override.evidence import Evidence
-from raysignal.agents.override.payoff import Actions, VerdictPayoff, earned_long, earned_short
-from raysignal.agents.verdicts import Codes, DecidedBy, Reason, Verdict
-from raysignal.engine.core.digests import Floats, Ints
+from raysignal.agents.override.payoff import VerdictPayoff, earned_long, earned_short
+from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
 
 REASONS = tuple(Reason)
@@ -72,13 +71,13 @@ class Ruling:
         expected_bps: float64[n, 3], the expected net of each verdict; NaN without evidence.
     """
 
-    verdict: Codes
-    by: Codes
-    reason: Codes
-    grey: npt.NDArray[np.bool_]
-    other: Codes
-    p_worse: Floats
-    expected_bps: Floats
+    verdict: Int8Array
+    by: Int8Array
+    reason: Int8Array
+    grey: BoolArray
+    other: Int8Array
+    p_worse: Float64Array
+    expected_bps: Float64Array
 
     def allowed(self, row: int) -> tuple[Verdict, ...]:
         """What may be answered about a grey signal."""
@@ -86,7 +85,7 @@ class Ruling:
         return (Verdict.APPROVE, other) if other == Verdict.HOLD else (Verdict.APPROVE, Verdict.HOLD, other)
 
 
-def rule(evidence: Evidence, action: Actions, worth: VerdictPayoff, rules: GateRules) -> Ruling:
+def rule(evidence: Evidence, action: Int8Array, worth: VerdictPayoff, rules: GateRules) -> Ruling:
     """The gate's verdicts on n signals."""
     from scipy.special import betainc  # noqa: PLC0415 - a tenth of a second to import; paid at first use
 
@@ -132,9 +131,9 @@ def _earned(side: int, edge_bps: float, fee: float, slippage: float, shorts: boo
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _rule(
-    action: Actions, enough: npt.NDArray[np.bool_], p_worse: Floats, edge_bps: Floats, error_bps: Floats, fee: float,
-    slippage: float, shorts: bool, against: float, grey_from: float, sure: float, reasons: Ints,
-    expected: Floats, codes: Codes, grey: npt.NDArray[np.bool_],
+    action: Int8Array, enough: BoolArray, p_worse: Float64Array, edge_bps: Float64Array, error_bps: Float64Array, fee:
+    float, slippage: float, shorts: bool, against: float, grey_from: float, sure: float, reasons: Int64Array,
+    expected: Float64Array, codes: Int8Array, grey: BoolArray,
 ) -> None:  # fmt: skip
     """The table above, row by row; `codes` are verdict, by, reason and the other verdict, all 0 before."""
     for row in range(len(action)):

@@ -19,10 +19,8 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 
 FEWEST_ROWS = 10
 """Shorter series have no interval."""
@@ -136,7 +134,7 @@ class Dependence:
 _UNKNOWN = Dependence(1.0, 0.0, 1, 0.0, 0.0)
 
 
-def mean_interval(series: Floats, *, level: float = 0.95) -> Interval:
+def mean_interval(series: Float64Array, *, level: float = 0.95) -> Interval:
     """The mean of a series with its two-sided interval.
 
     There is none (its bounds are NaN) for fewer than 10 rows, for a series that does not vary, and where fewer
@@ -159,7 +157,7 @@ def mean_interval(series: Floats, *, level: float = 0.95) -> Interval:
     return Interval(estimate, estimate - (t + below) * se, estimate + (t + above) * se, se, level, n)
 
 
-def mean_p_values(series: Floats) -> tuple[float, float]:
+def mean_p_values(series: Float64Array) -> tuple[float, float]:
     """One-sided p-values of a mean: that it is not above 0, and that it is not below.
 
     They go with `mean_interval`: the interval at level 1 - 2 p ends at 0. Both are 1 where there is no interval.
@@ -194,7 +192,7 @@ def effective_n(n: int, found: Dependence) -> float:
     return max(1.0, n / found.ratio)
 
 
-def dependence(series: Floats) -> Dependence:
+def dependence(series: Float64Array) -> Dependence:
     """How a series, float64[n] in time order, depends on its past; not `known` for fewer than 10 rows."""
     n = len(series)
     if n < FEWEST_ROWS or float(np.ptp(series)) <= 1e-12 * float(np.abs(series).max()):
@@ -223,13 +221,13 @@ def dependence(series: Floats) -> Dependence:
     return Dependence(ratio, variance, degrees, skewness, blocks)
 
 
-def dependence_of_part(part: Floats, whole: Dependence) -> Dependence:
+def dependence_of_part(part: Float64Array, whole: Dependence) -> Dependence:
     """That of some rows of a series: their own where they are many enough to show it, else that of the whole."""
     own = dependence(part) if len(part) >= ENOUGH_ROWS else _UNKNOWN
     return own if own.known else whole
 
 
-def by_instant(series: Floats, timestamp_us: Ints) -> Floats:
+def by_instant(series: Float64Array, timestamp_us: Int64Array) -> Float64Array:
     """One value an instant, with the mean of the series: rows of one instant are one draw, because they share a market.
 
     With c instants of n rows, instant i with n_i rows and sum s_i: mean + (s_i - n_i * mean) * c / n, the
@@ -249,7 +247,7 @@ def _degrees(independent_rows: float) -> int:
     return max(1, int(_COEFFICIENTS * independent_rows ** (2.0 / 3.0)))
 
 
-def _of_blocks(series: Floats, length: int) -> tuple[float, float]:
+def _of_blocks(series: Float64Array, length: int) -> tuple[float, float]:
     """The skewness of the mean of m blocks, and how many of them the variation comes from."""
     m = len(series) // length
     means = series[: m * length].reshape(m, length).mean(axis=1)

@@ -15,12 +15,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.override.outcomes import NEVER_US, Codes, Outcomes
-from raysignal.agents.override.situations import Singles, Situations
-from raysignal.engine.core.digests import Floats, Ints, Words
+from raysignal.agents.override.outcomes import NEVER_US, Outcomes
+from raysignal.agents.override.situations import Situations
+from raysignal.engine.core.arrays import (
+    BoolArray,
+    Float32Array,
+    Float64Array,
+    Int8Array,
+    Int32Array,
+    Int64Array,
+    UInt64Array,
+)
 from raysignal.engine.core.errors import InvalidField, LookAhead
 
 WINDOW = 250_000
@@ -43,8 +50,8 @@ class RecalledOutcomes:
     """
 
     as_of_us: int
-    ordinal: Ints
-    distance: Singles
+    ordinal: Int64Array
+    distance: Float32Array
 
 
 class OutcomeMemory:
@@ -68,27 +75,27 @@ class OutcomeMemory:
         self.settled = 0
         self.number_names: tuple[str, ...] = ()
         self.label_names: tuple[str, ...] = ()
-        self.numbers: Singles = np.empty((0, 0), np.float32)
-        self.labels: Words = np.empty((0, 0), np.uint64)
+        self.numbers: Float32Array = np.empty((0, 0), np.float32)
+        self.labels: UInt64Array = np.empty((0, 0), np.uint64)
         self.varies = np.zeros(0, np.bool_)  # a category: not all rows have the same labels
-        self.timestamp_us: Ints = np.empty(0, np.int64)
-        self.symbol: Codes = np.empty(0, np.int32)
-        self.action: npt.NDArray[np.int8] = np.empty(0, np.int8)
-        self.known_at_us: Ints = np.empty(0, np.int64)
-        self.exit: Ints = np.empty(0, np.int64)
-        self.side: npt.NDArray[np.int8] = np.empty(0, np.int8)
-        self.overlap: Ints = np.empty(0, np.int64)
-        self.move_bps: Floats = np.empty(0)
-        self.net_bps: Floats = np.empty((0, 3))
-        self.queue: Ints = np.empty(0, np.int64)
-        self.sequence: Ints = np.empty(0, np.int64)
+        self.timestamp_us: Int64Array = np.empty(0, np.int64)
+        self.symbol: Int32Array = np.empty(0, np.int32)
+        self.action: Int8Array = np.empty(0, np.int8)
+        self.known_at_us: Int64Array = np.empty(0, np.int64)
+        self.exit: Int64Array = np.empty(0, np.int64)
+        self.side: Int8Array = np.empty(0, np.int8)
+        self.overlap: Int64Array = np.empty(0, np.int64)
+        self.move_bps: Float64Array = np.empty(0)
+        self.net_bps: Float64Array = np.empty((0, 3))
+        self.queue: Int64Array = np.empty(0, np.int64)
+        self.sequence: Int64Array = np.empty(0, np.int64)
 
     def add(
         self,
-        ordinal: Ints,
-        timestamp_us: Ints,
-        symbol: Codes,
-        action: npt.NDArray[np.int8],
+        ordinal: Int64Array,
+        timestamp_us: Int64Array,
+        symbol: Int32Array,
+        action: Int8Array,
         situations: Situations,
     ) -> None:
         """Take the next n signals in; their outcomes are not known yet.
@@ -158,7 +165,7 @@ class OutcomeMemory:
         as_of_us: int,
         k: int,
         *,
-        weights: tuple[Singles, Singles] | None = None,
+        weights: tuple[Float32Array, Float32Array] | None = None,
         before: int | None = None,
     ) -> RecalledOutcomes:
         """The k known outcomes whose signals were most like a row of `situations`, as of an instant.
@@ -231,7 +238,7 @@ _MISSING = {
 }  # fmt: skip
 
 
-def places_of(some: tuple[str, ...], names: tuple[str, ...]) -> Ints:
+def places_of(some: tuple[str, ...], names: tuple[str, ...]) -> Int64Array:
     """int64[len(some)], where each stands in `names`; both are sorted."""
     if some == names:
         return np.arange(len(names))
@@ -250,17 +257,17 @@ def ones(word: np.uint64) -> np.uint64:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _measure(
-    numbers: Singles,
-    labels: Words,
-    varies: npt.NDArray[np.bool_],
+    numbers: Float32Array,
+    labels: UInt64Array,
+    varies: BoolArray,
     start: int,
     stop: int,
-    query: Singles,
-    scale: Singles,
-    masks: Words,
-    number_weights: Singles,
-    label_weights: Singles,
-    out: Singles,
+    query: Float32Array,
+    scale: Float32Array,
+    masks: UInt64Array,
+    number_weights: Float32Array,
+    label_weights: Float32Array,
+    out: Float32Array,
 ) -> None:
     """The distances of rows `start` to `stop`, name by name, so that the processor takes several rows at once."""
     n = stop - start
@@ -291,7 +298,7 @@ def _measure(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _kth(values: Singles, n: int, k: int) -> Any:
+def _kth(values: Float32Array, n: int, k: int) -> Any:
     """The k-th smallest of the first n values, counted from 1; they are put in another order (Hoare's FIND)."""
     low, high, place = 0, n - 1, k - 1
     while low < high:
@@ -316,7 +323,7 @@ def _kth(values: Singles, n: int, k: int) -> Any:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _narrow(rows: Ints, distances: Singles, n: int, k: int, scratch: Singles) -> Any:
+def _narrow(rows: Int64Array, distances: Float32Array, n: int, k: int, scratch: Float32Array) -> Any:
     """Keep the k nearest of n rows, in their order, the earlier of equally distant ones; the furthest distance."""
     scratch[:n] = distances[:n]
     furthest = _kth(scratch, n, k)
@@ -335,23 +342,23 @@ def _narrow(rows: Ints, distances: Singles, n: int, k: int, scratch: Singles) ->
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def nearest(
-    numbers: Singles,
-    labels: Words,
-    varies: npt.NDArray[np.bool_],
-    known_at_us: Ints,
-    exits: Ints,
+    numbers: Float32Array,
+    labels: UInt64Array,
+    varies: BoolArray,
+    known_at_us: Int64Array,
+    exits: Int64Array,
     start: int,
     stop: int,
     before: int,
     as_of_us: int,
-    query: Singles,
-    scale: Singles,
-    masks: Words,
-    number_weights: Singles,
-    label_weights: Singles,
-    block: Singles,
-    found: Ints,
-    distance: Singles,
+    query: Float32Array,
+    scale: Float32Array,
+    masks: UInt64Array,
+    number_weights: Float32Array,
+    label_weights: Float32Array,
+    block: Float32Array,
+    found: Int64Array,
+    distance: Float32Array,
 ) -> int:
     """The nearest rows from `start` to `stop` whose outcomes are known, in their order; how many there are.
 

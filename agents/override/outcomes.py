@@ -20,16 +20,13 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from raysignal.agents.override.payoff import Actions, VerdictPayoff
-from raysignal.engine.core.digests import Floats, Ints
+from raysignal.agents.override.payoff import VerdictPayoff
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, parse_bar
 from raysignal.engine.core.policy import Policy
-
-Codes = npt.NDArray[np.int32]
 
 NEVER_US = np.iinfo(np.int64).max
 MOST_BARS = 10_000
@@ -107,15 +104,15 @@ class Outcomes:
         overlap: int64[m], rows of its symbol from the signal to its exit.
     """
 
-    ordinal: Ints
-    exit: Ints
-    decided_at_us: Ints
-    known_at_us: Ints
-    side: Actions
-    move_bps: Floats
-    gross_bps: Floats
-    net_bps: Floats
-    overlap: Ints
+    ordinal: Int64Array
+    exit: Int64Array
+    decided_at_us: Int64Array
+    known_at_us: Int64Array
+    side: Int8Array
+    move_bps: Float64Array
+    gross_bps: Float64Array
+    net_bps: Float64Array
+    overlap: Int64Array
 
     def __len__(self) -> int:
         return len(self.ordinal)
@@ -127,14 +124,14 @@ class Outcomes:
             *(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__dataclass_fields__)
         )
 
-    def take(self, rows: Ints) -> Self:
+    def take(self, rows: Int64Array) -> Self:
         """The named ones, in that order."""
         return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
     @property
-    def right(self) -> npt.NDArray[np.bool_]:
+    def right(self) -> BoolArray:
         """bool[m]: the price went where the signal said."""
-        result: npt.NDArray[np.bool_] = self.side * self.move_bps > 0.0
+        result: BoolArray = self.side * self.move_bps > 0.0
         return result
 
 
@@ -161,7 +158,12 @@ class Settler:
         self._free = np.array([_NONE, 0])  # the first place that is free, and how many are taken
 
     def feed(
-        self, ordinal: Ints, timestamp_us: Ints, symbol: Codes, action: Actions, price: Floats
+        self,
+        ordinal: Int64Array,
+        timestamp_us: Int64Array,
+        symbol: Int32Array,
+        action: Int8Array,
+        price: Float64Array,
     ) -> Outcomes:
         """Take the next n rows of the stream in; what they settled, in the order of the rows that did.
 
@@ -218,9 +220,9 @@ _IN_BARS, _IN_TIME = range(2)
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _feed(
-    ordinal: Ints, timestamp_us: Ints, symbol: Codes, action: Actions, price: Floats, kind: int, bars: int,
-    time_us: int, fill_next: int, queues: Ints, waiting: Ints, entry_price: Floats, free: Ints, whole: Ints,
-    side: Actions, move_bps: Floats,
+    ordinal: Int64Array, timestamp_us: Int64Array, symbol: Int32Array, action: Int8Array, price: Float64Array, kind:
+    int, bars: int, time_us: int, fill_next: int, queues: Int64Array, waiting: Int64Array, entry_price: Float64Array,
+    free: Int64Array, whole: Int64Array, side: Int8Array, move_bps: Float64Array,
 ) -> int:  # fmt: skip
     """Settle what each row settles, then let its own signal wait; how many outcomes there are."""
     settled = 0

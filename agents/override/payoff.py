@@ -11,13 +11,10 @@ any and closed again: a test holds them against the ledger itself.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from raysignal.engine.core.digests import Floats
+from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.policy import Policy
-
-Actions = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,7 @@ class VerdictPayoff:
 
     policy: Policy
 
-    def verdicts(self, side: Actions, move_bps: Floats) -> tuple[Floats, Floats]:
+    def verdicts(self, side: Int8Array, move_bps: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Gross and net basis points of each verdict, two of float64[m, 3], for moves of m signals.
 
         A BUY spends the whole stake, fee included; the stake of a short is its notional and the fee of selling.
@@ -64,7 +61,13 @@ def earned_short(move_bps: float, fee: float, slippage: float) -> float:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _verdicts(
-    side: Actions, move_bps: Floats, fee: float, slippage: float, shorts: bool, gross: Floats, net: Floats
+    side: Int8Array,
+    move_bps: Float64Array,
+    fee: float,
+    slippage: float,
+    shorts: bool,
+    gross: Float64Array,
+    net: Float64Array,
 ) -> None:
     for row in range(len(move_bps)):
         move = move_bps[row]

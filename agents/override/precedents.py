@@ -7,13 +7,11 @@ standard deviations, all numbers alike, whatever the memory weighed them with.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
 from raysignal.agents.override.agent import MemoryLookup, Override
 from raysignal.agents.override.memory import places_of
-from raysignal.agents.override.situations import Singles
-from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.arrays import BoolArray, Float32Array, Float64Array, Int8Array, Int64Array
 
 PRECEDENTS = 8
 """So many of the nearest past signals are shown."""
@@ -33,13 +31,13 @@ class PrecedentTable:
         age_s: float64[n, m], seconds before the signal that asks.
     """
 
-    count: Ints
-    ordinal: Ints
-    distance: Floats
-    side: npt.NDArray[np.int8]
-    right: npt.NDArray[np.bool_]
-    net_bps: Floats
-    age_s: Floats
+    count: Int64Array
+    ordinal: Int64Array
+    distance: Float64Array
+    side: Int8Array
+    right: BoolArray
+    net_bps: Float64Array
+    age_s: Float64Array
 
 
 def shown_of(agent: Override, taken: MemoryLookup) -> PrecedentTable:
@@ -66,8 +64,8 @@ def shown_of(agent: Override, taken: MemoryLookup) -> PrecedentTable:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _nearest(
-    numbers: Singles, places: Ints, queries: Singles, scale: Singles, neighbours: Ints, count: Ints, ordinal: Ints,
-    distance: Floats,
+    numbers: Float32Array, places: Int64Array, queries: Float32Array, scale: Float32Array, neighbours: Int64Array,
+    count: Int64Array, ordinal: Int64Array, distance: Float64Array,
 ) -> None:  # fmt: skip
     """Put the nearest neighbours of each row in order; of those that are shown as equally far, the earlier first."""
     most = ordinal.shape[1]

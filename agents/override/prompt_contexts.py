@@ -6,8 +6,8 @@ from raysignal.agents.llm.prompt_context import Precedent, PromptContext
 from raysignal.agents.override.agent import MemoryLookup, Override
 from raysignal.agents.override.precedents import PrecedentTable
 from raysignal.agents.override.situations import Situations
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Floats
 from raysignal.engine.core.errors import LookAhead
 
 
@@ -40,7 +40,7 @@ def brief_of(
     )
 
 
-def statistics_of(taken: MemoryLookup) -> dict[str, Floats]:
+def statistics_of(taken: MemoryLookup) -> dict[str, Float64Array]:
     """What the evidence and the ruling say about n signals, n values a name; not finite where there is nothing."""
     evidence, ruling = taken.evidence, taken.ruling
     approve, flip, hold = ruling.expected_bps.T

@@ -10,8 +10,8 @@ import numpy as np
 from numba import njit
 
 from raysignal.agents.override.memory import ones, places_of
-from raysignal.agents.override.situations import MOST_LABELS, Singles
-from raysignal.engine.core.digests import Floats, Words
+from raysignal.agents.override.situations import MOST_LABELS
+from raysignal.engine.core.arrays import Float32Array, Float64Array, UInt64Array
 
 _ANY = MOST_LABELS  # the column of rows that have any label
 _TELLS_FROM = 50  # outcomes that a name must have had before its weight is not 1
@@ -46,7 +46,7 @@ class Relevance:
             more[places_of(self._label_names, label_names)] = self.by_label
             self.by_label, self._label_names = more, label_names
 
-    def weights(self) -> tuple[Singles, Singles]:
+    def weights(self) -> tuple[Float32Array, Float32Array]:
         """What the numbers, float32[d], and the categories, float32[c], weigh now."""
         numbers, labels = np.ones(len(self.by_number), np.float32), np.ones(len(self.by_label), np.float32)
         weigh(self.by_number, self.by_label, numbers, labels)
@@ -55,7 +55,12 @@ class Relevance:
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def relate(
-    hit: float, row: int, numbers: Singles, labels: Words, by_number: Floats, by_label: Floats
+    hit: float,
+    row: int,
+    numbers: Float32Array,
+    labels: UInt64Array,
+    by_number: Float64Array,
+    by_label: Float64Array,
 ) -> None:
     """Take along how a centred hit goes with each number and label of its signal."""
     for name in range(len(by_number)):
@@ -87,7 +92,9 @@ def relate(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def weigh(by_number: Floats, by_label: Floats, weights: Singles, label_weights: Singles) -> None:
+def weigh(
+    by_number: Float64Array, by_label: Float64Array, weights: Float32Array, label_weights: Float32Array
+) -> None:
     """What each name weighs by what it has told so far."""
     for name in range(len(by_number)):
         sums = by_number[name]

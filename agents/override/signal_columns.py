@@ -8,9 +8,8 @@ import numpy.typing as npt
 
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Situations
-from raysignal.agents.verdicts import Codes
+from raysignal.engine.core.arrays import Float32Array, Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Floats
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger
@@ -19,8 +18,6 @@ SLOTS = 64
 """Dimensions of a vector. A number has a slot of its own, by its first appearance; those beyond have none."""
 MOST_CATEGORIES = 12
 """A feature with more different texts is no cohort."""
-
-Singles = npt.NDArray[np.float32]
 
 
 class Column:
@@ -91,7 +88,7 @@ class SignalColumns:
         self._regime = Column(np.int32)
         self._categories: dict[str, Names | None] = {}
         self._slots: dict[str, int] = {}
-        self._vectors: Singles = np.zeros((1024, 16), np.float32)
+        self._vectors: Float32Array = np.zeros((1024, 16), np.float32)
         self._both = Ledger(policy), Ledger(policy)
 
     @property
@@ -102,10 +99,10 @@ class SignalColumns:
     def add(
         self,
         batch: SignalBatch,
-        symbol: npt.NDArray[np.int32],
+        symbol: Int32Array,
         situations: Situations,
-        verdict: Codes,
-        decisions: tuple[Codes, Codes],
+        verdict: Int8Array,
+        decisions: tuple[Int8Array, Int8Array],
     ) -> None:
         """Take the next n rows in.
 
@@ -128,7 +125,7 @@ class SignalColumns:
         self._take_vectors(situations, before)
         self.verdict.extend(verdict)
 
-    def vectors(self, ordinals: npt.NDArray[np.int64]) -> Singles:
+    def vectors(self, ordinals: Int64Array) -> Float32Array:
         """The standardised numbers of some rows at their decision, float32[m, SLOTS]; 0 where there is none."""
         held = self._vectors[ordinals]
         whole = np.zeros((len(ordinals), SLOTS), np.float32)
@@ -144,7 +141,7 @@ class SignalColumns:
         return found
 
     @staticmethod
-    def _returns(ledger: Ledger, batch: SignalBatch, symbol: npt.NDArray[np.int32], told: Codes) -> Floats:
+    def _returns(ledger: Ledger, batch: SignalBatch, symbol: Int32Array, told: Int8Array) -> Float64Array:
         rows = LedgerRows.empty(len(batch))
         ledger.ensure_symbols(int(symbol.max(initial=-1)) + 1)
         ledger.run(batch.timestamp_us, symbol, told, batch.price, rows)

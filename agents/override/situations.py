@@ -18,14 +18,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from raysignal.engine.core.arrays import Float32Array, Float64Array, Int8Array, Int32Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
-from raysignal.engine.core.digests import Floats, Words
-
-Codes = npt.NDArray[np.int32]
-Singles = npt.NDArray[np.float32]
 
 RETURN_WINDOWS = (1, 3, 6, 12, 24, 48)
 VOLATILITY_WINDOWS = (6, 24, 72)
@@ -64,12 +60,12 @@ class Situations:
     """
 
     number_names: tuple[str, ...]
-    numbers: Singles
-    scale: Singles
-    standard: Singles
+    numbers: Float32Array
+    scale: Float32Array
+    standard: Float32Array
     label_names: tuple[str, ...]
-    labels: Words
-    regime: npt.NDArray[np.int8]
+    labels: UInt64Array
+    regime: Int8Array
 
     def __len__(self) -> int:
         return len(self.regime)
@@ -101,7 +97,7 @@ class Encoder:
         self._prices = np.zeros((0, _RING + 1))  # count, then the last prices of each symbol, a ring
         self._volatility = np.zeros((0, 3))  # moments of all returns of each symbol
 
-    def codes(self, batch: SignalBatch) -> Codes:
+    def codes(self, batch: SignalBatch) -> Int32Array:
         """int32[n], a code a symbol that stays the same over all calls; new ones in the order of their rows."""
         table = np.zeros(len(batch.symbols), np.int32)
         for code in dict.fromkeys(batch.symbol.tolist()):
@@ -162,7 +158,7 @@ class Encoder:
             moments[[self._number_names.index(name) for name in before]] = self._moments
             self._moments = moments
 
-    def _labels(self, batch: SignalBatch) -> tuple[tuple[str, ...], Words]:
+    def _labels(self, batch: SignalBatch) -> tuple[tuple[str, ...], UInt64Array]:
         for name in batch.texts:
             if name not in self._categories and name[:1] > _MARK:
                 self._categories[name] = _Category()
@@ -184,7 +180,7 @@ class Encoder:
         return names, labels
 
 
-def _no_moments(numbers: int) -> Floats:
+def _no_moments(numbers: int) -> Float64Array:
     moments = np.zeros((numbers, 6))
     moments[:, _FIRST] = np.nan
     return moments
@@ -195,7 +191,7 @@ def _bit_of(category: _Category, label: str) -> int:
     return category.bits.setdefault(label, 1 << (len(category.bits) % MOST_LABELS))
 
 
-def _read(category: _Category, column: TextColumn, labels: Words) -> None:
+def _read(category: _Category, column: TextColumn, labels: UInt64Array) -> None:
     """The labels of a field, row by row, up to the row that makes it free text."""
     for row, (start, stop) in enumerate(pairwise(column.offsets.tolist())):
         if start == stop:
@@ -236,7 +232,7 @@ _FIRST, _COUNT, _MEAN, _SQUARES, _LAST, _NOT_ABOVE = range(6)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _inverse(moments: Floats) -> float:
+def _inverse(moments: Float64Array) -> float:
     """One over the standard deviation; 0 where there is none yet, and for what only counts up."""
     if moments[_COUNT] < _SCALE_FROM or moments[_SQUARES] <= 0.0 or moments[_NOT_ABOVE] == 0.0:
         return 0.0
@@ -247,7 +243,13 @@ def _inverse(moments: Floats) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _scale(values: Floats, all_moments: Floats, numbers: Singles, scale: Singles, standard: Singles) -> None:
+def _scale(
+    values: Float64Array,
+    all_moments: Float64Array,
+    numbers: Float32Array,
+    scale: Float32Array,
+    standard: Float32Array,
+) -> None:
     """Take values in one by one (Welford): less the first one, their scale as of each, and standardised."""
     for name in range(len(values)):
         moments = all_moments[name]
@@ -271,12 +273,12 @@ def _scale(values: Floats, all_moments: Floats, numbers: Singles, scale: Singles
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _derive(
-    symbol: Codes,
-    price: Floats,
-    prices: Floats,
-    volatility: Floats,
-    derived: Floats,
-    regime: npt.NDArray[np.int8],
+    symbol: Int32Array,
+    price: Float64Array,
+    prices: Float64Array,
+    volatility: Float64Array,
+    derived: Float64Array,
+    regime: Int8Array,
 ) -> None:
     """Log returns and volatilities of each row's symbol over the windows, and its regime.
 

@@ -3,14 +3,13 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import Accuracy, accuracy
 from raysignal.agents.override.follower import Follower
 from raysignal.agents.override.intervals import mean_interval
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 
 LATEST = 100_000
 """Figures that are estimated anew each time rest on so many of the latest signals."""
@@ -61,17 +60,17 @@ def accuracy_of(follower: Follower) -> Accuracy:
     )  # fmt: skip
 
 
-def settled_rows(follower: Follower) -> Ints:
+def settled_rows(follower: Follower) -> Int64Array:
     """int64[m], the rows whose outcome was known at the last row, in their order."""
     memory, shown = follower.decider.agent.memory, follower.shown
     if not shown.rows:
         return np.zeros(0, np.int64)
-    settled: npt.NDArray[np.int64] = memory.queue[: shown.settled]
+    settled: Int64Array = memory.queue[: shown.settled]
     known = memory.known_at_us[settled] <= memory.timestamp_us[shown.rows - 1]
     return np.sort(settled[known])
 
 
-def _mean(bps: Floats) -> dict[str, Any]:
+def _mean(bps: Float64Array) -> dict[str, Any]:
     """A mean of dependent values, bp, with its 95 % interval; None where there is no number."""
     found = mean_interval(bps).as_dict()
     return {

@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from raysignal.agents.vectors.rows import Facts, Floats
+from raysignal.agents.vectors.rows import Facts
+from raysignal.engine.core.arrays import Float32Array
 
 Found = list[tuple[int, float, Facts]]
 _CONFIGURATION = {"hnsw": {"space": "l2", "ef_construction": 100, "ef_search": 200, "max_neighbors": 16}}
@@ -56,7 +57,7 @@ class Chroma:
             self._name, embedding_function=None, configuration=_CONFIGURATION
         )
 
-    def write(self, start: int, vectors: Floats, facts: list[Facts]) -> None:
+    def write(self, start: int, vectors: Float32Array, facts: list[Facts]) -> None:
         """Put in outcomes from an ordinal on; those that are there are written over."""
         ids = [_id(ordinal) for ordinal in range(start, start + len(facts))]
         self._collection.upsert(ids=ids, embeddings=vectors, metadatas=facts)
@@ -65,7 +66,7 @@ class Chroma:
         """Say what the collection holds."""
         self._collection.modify(metadata=mark)
 
-    def read(self, start: int, stop: int) -> tuple[Floats, list[Facts]]:
+    def read(self, start: int, stop: int) -> tuple[Float32Array, list[Facts]]:
         """The outcomes of a stretch that are there, by ordinal."""
         ids = [_id(ordinal) for ordinal in range(start, stop)]
         got = self._collection.get(ids=ids, include=["embeddings", "metadatas"])
@@ -73,7 +74,7 @@ class Chroma:
         vectors = np.asarray(got["embeddings"], np.float32)[order] if ids else np.empty((0, 0), np.float32)
         return vectors, [got["metadatas"][at] for at in order]
 
-    def nearest(self, vectors: Floats, k: int, where: dict[str, Any] | None) -> list[Found]:
+    def nearest(self, vectors: Float32Array, k: int, where: dict[str, Any] | None) -> list[Found]:
         """For each vector up to k outcomes: ordinal, Euclidean distance, facts; nearest first."""
         got = self._collection.query(
             query_embeddings=vectors, n_results=k, where=where, include=["distances", "metadatas"]

@@ -11,7 +11,8 @@ import numpy as np
 
 from raysignal.agents.vectors.child import Child, ChromaFailed, Deadlines
 from raysignal.agents.vectors.folder import Folder
-from raysignal.agents.vectors.rows import KNOWN_AT, Facts, Floats, OutcomeRows, VectorRows, same_facts
+from raysignal.agents.vectors.rows import KNOWN_AT, Facts, OutcomeRows, VectorRows, same_facts
+from raysignal.engine.core.arrays import Float32Array
 from raysignal.engine.core.errors import InvalidField, StoreUnavailable
 
 FORMAT = 1
@@ -162,7 +163,7 @@ class VectorIndex:
                 self._give_up(error)
             return self._count >= rows.stop
 
-    def similar(self, vector: Floats, *, as_of_us: int, k: int) -> list[SimilarOutcome]:
+    def similar(self, vector: Float32Array, *, as_of_us: int, k: int) -> list[SimilarOutcome]:
         """The nearest outcomes known at an instant, nearest first; at most k.
 
         Chroma's search is approximate: what it finds is true, but it may miss some.
@@ -323,7 +324,7 @@ class VectorIndex:
     def _target(self) -> str:
         return self._place if self._folder is None else str(self._folder.files)
 
-    def _check(self, vectors: Floats) -> None:
+    def _check(self, vectors: Float32Array) -> None:
         if vectors.shape[1] != self._dimensions:
             raise InvalidField("vector", f"{vectors.shape[1]} dimensions", f"{self._dimensions}")
 

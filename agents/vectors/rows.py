@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from raysignal.engine.core.arrays import Float32Array
 from raysignal.engine.core.errors import InvalidField
 
-Floats = npt.NDArray[np.float32]
 Column = Sequence[Any] | npt.NDArray[Any]
 Facts = dict[str, str | int | float | bool]
 
@@ -36,7 +36,7 @@ class VectorRows:
     """
 
     start: int
-    vectors: Floats
+    vectors: Float32Array
     facts: Mapping[str, Column]
 
     def __post_init__(self) -> None:

@@ -18,11 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raysignal.engine.core.arrays import (
+    BoolArray,
+    Float64Array,
+    Int8Array,
+    Int32Array,
+    Int64Array,
+    UInt64Array,
+)
 from raysignal.engine.core.digests import (
     Bytes,
-    Floats,
-    Ints,
-    Words,
     add_numbers,
     add_texts,
     derive_ids,
@@ -48,7 +53,7 @@ class TextColumn:
     """
 
     data: Bytes
-    offsets: Ints
+    offsets: Int64Array
 
     @classmethod
     def of(cls, texts: Iterable[str | None]) -> "TextColumn":
@@ -99,17 +104,17 @@ class TextColumn:
         at = self.offsets.tolist()
         return [whole[start:stop].decode() for start, stop in pairwise(at)]
 
-    def take(self, indices: Ints) -> "TextColumn":
+    def take(self, indices: Int64Array) -> "TextColumn":
         return TextColumn(*gather_texts(self.data, self.offsets, np.asarray(indices, np.int64)))
 
-    def digests(self, seed: int = 0) -> Words:
+    def digests(self, seed: int = 0) -> UInt64Array:
         """XXH64 of every text, uint64[n]."""
-        digests: Words = digest_texts(self.data, self.offsets, np.uint64(seed))
+        digests: UInt64Array = digest_texts(self.data, self.offsets, np.uint64(seed))
         return digests
 
-    def keys(self) -> Words:
+    def keys(self) -> UInt64Array:
         """XXH64 of every text with the seeds 0 and 1, uint64[n, 2]."""
-        keys: Words = digest_twice(self.data, self.offsets)
+        keys: UInt64Array = digest_twice(self.data, self.offsets)
         return keys
 
 
@@ -131,36 +136,36 @@ class SignalBatch:
         row: int64[n], the position in the input it came from (not stored).
     """
 
-    timestamp_us: Ints
-    action: npt.NDArray[np.int8]
-    price: Floats
-    symbol: npt.NDArray[np.int32]
+    timestamp_us: Int64Array
+    action: Int8Array
+    price: Float64Array
+    symbol: Int32Array
     symbols: tuple[str, ...]
-    source: npt.NDArray[np.int32]
+    source: Int32Array
     sources: tuple[str, ...]
     signal_id: TextColumn
-    derived: npt.NDArray[np.bool_]
-    key: Words
-    content: Words
-    numbers: dict[str, Floats]
+    derived: BoolArray
+    key: UInt64Array
+    content: UInt64Array
+    numbers: dict[str, Float64Array]
     texts: dict[str, TextColumn]
-    row: Ints = field(compare=False)
+    row: Int64Array = field(compare=False)
 
     @classmethod
     def of(
         cls,
         *,
-        timestamp_us: Ints,
-        action: npt.NDArray[np.int8],
-        price: Floats,
-        symbol: npt.NDArray[np.int32],
+        timestamp_us: Int64Array,
+        action: Int8Array,
+        price: Float64Array,
+        symbol: Int32Array,
         symbols: Sequence[str],
-        source: npt.NDArray[np.int32],
+        source: Int32Array,
         sources: Sequence[str],
         signal_id: TextColumn | None = None,
-        numbers: dict[str, Floats] | None = None,
+        numbers: dict[str, Float64Array] | None = None,
         texts: dict[str, TextColumn] | None = None,
-        row: Ints | None = None,
+        row: Int64Array | None = None,
     ) -> "SignalBatch":
         """A batch of values that are already valid: ids are derived where empty, digests computed.
 
@@ -203,7 +208,7 @@ class SignalBatch:
         """A batch of single signals, in their order."""
         symbols, symbol = _codes([signal.symbol for signal in signals])
         sources, source = _codes([signal.source for signal in signals])
-        numbers: dict[str, Floats] = {}
+        numbers: dict[str, Float64Array] = {}
         texts: dict[str, list[str]] = {}
         n = len(signals)
         for i, signal in enumerate(signals):
@@ -379,7 +384,7 @@ _pack = msgspec.msgpack.Encoder()
 _unpack = msgspec.msgpack.Decoder(_Header)
 
 
-def identity_key(signal_id: str) -> Words:
+def identity_key(signal_id: str) -> UInt64Array:
     """The key of one id, uint64[1, 2], as `SignalBatch.key` has it."""
     return TextColumn.of([signal_id]).keys()
 
@@ -409,15 +414,15 @@ def _address(array: Bytes) -> int:
 
 
 def _merge(
-    coded: Sequence[tuple[tuple[str, ...], npt.NDArray[np.int32]]],
-) -> tuple[tuple[str, ...], npt.NDArray[np.int32]]:
+    coded: Sequence[tuple[tuple[str, ...], Int32Array]],
+) -> tuple[tuple[str, ...], Int32Array]:
     distinct = tuple(dict.fromkeys(name for names, _ in coded for name in names))
     position = {name: code for code, name in enumerate(distinct)}
     tables = [np.array([position[name] for name in names], np.int32) for names, _ in coded]
     return distinct, np.concatenate([table[codes] for table, (_, codes) in zip(tables, coded, strict=True)])
 
 
-def _codes(names: list[str]) -> tuple[list[str], npt.NDArray[np.int32]]:
+def _codes(names: list[str]) -> tuple[list[str], Int32Array]:
     distinct = list(dict.fromkeys(names))
     position = {name: code for code, name in enumerate(distinct)}
     return distinct, np.array([position[name] for name in names], np.int32)

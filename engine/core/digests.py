@@ -7,11 +7,9 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array, UInt64Array
 from raysignal.engine.core.raw import compiled, copy_bytes, half_word_at, word_at
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.uint8]
 
 _P1 = np.uint64(0x9E3779B185EBCA87)
@@ -76,7 +74,7 @@ def xxh64(data: Bytes, start: int, stop: int, seed: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def digest_texts(data: Bytes, offsets: Ints, seed: int) -> Words:
+def digest_texts(data: Bytes, offsets: Int64Array, seed: int) -> UInt64Array:
     n = offsets.shape[0] - 1
     digests = np.empty(n, np.uint64)
     for i in range(n):
@@ -85,7 +83,7 @@ def digest_texts(data: Bytes, offsets: Ints, seed: int) -> Words:
 
 
 @nb.njit(cache=True, nogil=True)
-def digest_twice(data: Bytes, offsets: Ints) -> Words:
+def digest_twice(data: Bytes, offsets: Int64Array) -> UInt64Array:
     n = offsets.shape[0] - 1
     digests = np.empty((n, 2), np.uint64)
     for i in range(n):
@@ -95,7 +93,7 @@ def digest_twice(data: Bytes, offsets: Ints) -> Words:
 
 
 @nb.njit(cache=True, nogil=True)
-def gather_texts(data: Bytes, offsets: Ints, indices: Ints) -> tuple[Bytes, Ints]:
+def gather_texts(data: Bytes, offsets: Int64Array, indices: Int64Array) -> tuple[Bytes, Int64Array]:
     gathered = np.empty(indices.shape[0] + 1, np.int64)
     gathered[0] = 0
     for i in range(indices.shape[0]):
@@ -109,8 +107,13 @@ def gather_texts(data: Bytes, offsets: Ints, indices: Ints) -> tuple[Bytes, Ints
 
 @nb.njit(cache=True, nogil=True)
 def derive_ids(
-    data: Bytes, offsets: Ints, source: Words, symbol: Words, timestamp_us: Ints, action: npt.NDArray[np.int8]
-) -> tuple[Bytes, Ints, npt.NDArray[np.bool_]]:
+    data: Bytes,
+    offsets: Int64Array,
+    source: UInt64Array,
+    symbol: UInt64Array,
+    timestamp_us: Int64Array,
+    action: Int8Array,
+) -> tuple[Bytes, Int64Array, BoolArray]:
     """Where an id is empty, 32 hexadecimal digits of a 128-bit digest of what identifies the signal."""
     n = offsets.shape[0] - 1
     derived = np.zeros(n, np.bool_)
@@ -140,8 +143,8 @@ def derive_ids(
 
 @nb.njit(cache=True, nogil=True)
 def digest_core(
-    source: Words, symbol: Words, timestamp_us: Ints, action: npt.NDArray[np.int8], price: Floats
-) -> Words:
+    source: UInt64Array, symbol: UInt64Array, timestamp_us: Int64Array, action: Int8Array, price: Float64Array
+) -> UInt64Array:
     n = timestamp_us.shape[0]
     bits = price.view(np.uint64)
     digests = np.empty(n, np.uint64)
@@ -155,7 +158,7 @@ def digest_core(
 
 
 @nb.njit(cache=True, nogil=True)
-def add_numbers(digests: Words, name: int, values: Floats) -> None:
+def add_numbers(digests: UInt64Array, name: int, values: Float64Array) -> None:
     bits = values.view(np.uint64)
     for i in range(values.shape[0]):
         if not np.isnan(values[i]):
@@ -165,7 +168,7 @@ def add_numbers(digests: Words, name: int, values: Floats) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
-def add_texts(digests: Words, name: int, data: Bytes, offsets: Ints) -> None:
+def add_texts(digests: UInt64Array, name: int, data: Bytes, offsets: Int64Array) -> None:
     for i in range(digests.shape[0]):
         if offsets[i + 1] > offsets[i]:
             word = xxh64(data, offsets[i], offsets[i + 1], np.uint64(1))

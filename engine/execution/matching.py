@@ -16,13 +16,12 @@ from decimal import Decimal
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from raysignal.engine.core.amounts import less, units
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.orders import OrderRequest, OrderStatus, Side
 
-Longs = npt.NDArray[np.int64]
 BIDS, ASKS = 0, 1
 
 
@@ -33,7 +32,7 @@ class Depth(Protocol):
     def instrument(self) -> Instrument:
         """Whose book it is."""
 
-    def levels(self, side: int, count: int | None = None) -> tuple[Longs, Longs]:
+    def levels(self, side: int, count: int | None = None) -> tuple[Int64Array, Int64Array]:
         """Prices in ticks and sizes in lots of a side (`BIDS` or `ASKS`), best first, at most `count` of them."""
 
 

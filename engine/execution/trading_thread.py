@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from structlog.typing import FilteringBoundLogger
 
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import ExchangeUnreachable, StoreError, UnexplainedDifference
 from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.orders import Order, OrderState
@@ -26,7 +27,6 @@ from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.policy import Instruction
 from raysignal.engine.execution.trader import Trader
 from raysignal.engine.market.books import ASK, BID, OrderBook
-from raysignal.engine.market.shapes import Longs
 
 LEVELS = 200
 """So many levels a side are handed over; an order that eats more finds the rest of the book empty."""
@@ -42,15 +42,15 @@ class Levels:
     """A copy of a book, best first; an `engine.execution.matching.Depth`."""
 
     instrument: Instrument
-    bids: tuple[Longs, Longs]
-    asks: tuple[Longs, Longs]
+    bids: tuple[Int64Array, Int64Array]
+    asks: tuple[Int64Array, Int64Array]
 
     @classmethod
     def of(cls, book: OrderBook) -> "Levels":
         """The best levels of a book as they are now."""
         return cls(book.instrument, book.levels(BID, LEVELS), book.levels(ASK, LEVELS))
 
-    def levels(self, side: int, count: int | None = None) -> tuple[Longs, Longs]:
+    def levels(self, side: int, count: int | None = None) -> tuple[Int64Array, Int64Array]:
         """See `Depth`."""
         prices, sizes = self.bids if side == BID else self.asks
         return prices[:count], sizes[:count]

@@ -7,14 +7,13 @@ text in another.
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.columns import TextColumn
-from raysignal.engine.core.digests import Floats, Ints
 
 
-def number_map(numbers: Mapping[str, Floats], n: int) -> pa.MapArray:
+def number_map(numbers: Mapping[str, Float64Array], n: int) -> pa.MapArray:
     """Maps of the numbers that each of n rows has; NaN is a missing one."""
     names, values = sorted(numbers), [np.empty(0)]
     entries = []
@@ -40,9 +39,9 @@ def text_map(texts: Mapping[str, TextColumn], n: int) -> pa.MapArray:
     )
 
 
-def numbers_of(column: pa.ChunkedArray) -> dict[str, Floats]:
+def numbers_of(column: pa.ChunkedArray) -> dict[str, Float64Array]:
     """The numbers of n maps: by name n values, NaN where a row has none."""
-    numbers: dict[str, Floats] = {}
+    numbers: dict[str, Float64Array] = {}
     for name, rows, values in _by_name(column):
         numbers[name] = np.full(len(column), np.nan)
         numbers[name][rows] = values.to_numpy(zero_copy_only=False)
@@ -60,7 +59,9 @@ def texts_of(column: pa.ChunkedArray) -> dict[str, TextColumn]:
     return texts
 
 
-def _ordered(names: Sequence[str], entries: Sequence[Ints], n: int) -> tuple[Ints, pa.Array, pa.Array]:
+def _ordered(
+    names: Sequence[str], entries: Sequence[Int64Array], n: int
+) -> tuple[Int64Array, pa.Array, pa.Array]:
     """Entries that stand name by name, row by row instead: their order, the maps' offsets and the keys."""
     row = np.concatenate([np.empty(0, np.int64), *entries])
     code = np.repeat(np.arange(len(names)), [len(rows) for rows in entries])
@@ -70,7 +71,7 @@ def _ordered(names: Sequence[str], entries: Sequence[Ints], n: int) -> tuple[Int
     return order, pa.array(offsets), pa.array(names, pa.string()).take(pa.array(code[order]))
 
 
-def _by_name(column: pa.ChunkedArray) -> Iterator[tuple[str, npt.NDArray[np.int64], pa.Array]]:
+def _by_name(column: pa.ChunkedArray) -> Iterator[tuple[str, Int64Array, pa.Array]]:
     """Every name that occurs, with the rows that have it, ascending, and its value in each."""
     maps = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     offsets = maps.offsets.to_numpy()

@@ -7,8 +7,8 @@ number in the same file were in `feature.<name>.text`. A column's metadata holds
 import numpy as np
 import pyarrow as pa
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.columns import TextColumn
-from raysignal.engine.core.digests import Floats
 from raysignal.engine.history.features import number_map, text_map
 from raysignal.engine.history.schema import FIXED
 
@@ -29,7 +29,7 @@ def current(table: pa.Table) -> pa.Table:
     """The rows of a table of either format, in today's columns."""
     if is_current(table.schema):
         return table.select(FIXED.names).cast(FIXED)
-    numbers: dict[str, Floats] = {}
+    numbers: dict[str, Float64Array] = {}
     texts: dict[str, TextColumn] = {}
     for field in table.schema:
         if field.name.startswith(_FEATURE):

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
-from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import InvalidField, JournalDamaged, NotFound
 from raysignal.engine.core.instants import format_date
 from raysignal.engine.core.signals import Action
@@ -113,9 +112,9 @@ class Part:
         return _in_order(tables).combine_chunks()
 
     @property
-    def timestamp_us(self) -> Ints:
+    def timestamp_us(self) -> Int64Array:
         """int64[n]."""
-        values: Ints = self._inputs["timestamp"].cast(pa.int64()).to_numpy()
+        values: Int64Array = self._inputs["timestamp"].cast(pa.int64()).to_numpy()
         return values
 
     @property
@@ -125,21 +124,21 @@ class Part:
         return names
 
     @property
-    def symbol(self) -> npt.NDArray[np.int32]:
+    def symbol(self) -> Int32Array:
         """int32[n], positions in `symbols`."""
-        codes: npt.NDArray[np.int32] = _dictionary(self._inputs["symbol"]).indices.to_numpy()
+        codes: Int32Array = _dictionary(self._inputs["symbol"]).indices.to_numpy()
         return codes
 
     @property
-    def decision(self) -> npt.NDArray[np.int8]:
+    def decision(self) -> Int8Array:
         """int8[n], what the ledger was told to do."""
-        values: npt.NDArray[np.int8] = self._inputs["decision"].to_numpy()
+        values: Int8Array = self._inputs["decision"].to_numpy()
         return values
 
     @property
-    def price(self) -> Floats:
+    def price(self) -> Float64Array:
         """float64[n]."""
-        values: Floats = self._inputs["price"].to_numpy()
+        values: Float64Array = self._inputs["price"].to_numpy()
         return values
 
     def row_at(self, ordinal: int) -> Row:

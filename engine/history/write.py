@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
-from raysignal.engine.core.digests import Ints
 from raysignal.engine.core.instants import DAY_US, format_date
 from raysignal.engine.core.ledger_rows import LedgerRows, Outcome
 from raysignal.engine.history.checksums import UNSEALED, seal
@@ -60,12 +60,12 @@ class HistoryChunk:
     portfolio: str
     first_ordinal: int
     batch: SignalBatch
-    decision: npt.NDArray[np.int8]
+    decision: Int8Array
     decided_by: str | Sequence[str]
     explanation: TextColumn | None
     rows: LedgerRows
-    sequence: Ints
-    record_row: npt.NDArray[np.int32]
+    sequence: Int64Array
+    record_row: Int32Array
     state_at: Callable[[int], bytes]
 
     def __len__(self) -> int:
@@ -102,7 +102,7 @@ def write_chunk(blobs: BlobStore, chunk: HistoryChunk) -> list[str]:
     return names
 
 
-def _spans(days: Ints) -> Iterator[tuple[int, int, list[int]]]:
+def _spans(days: Int64Array) -> Iterator[tuple[int, int, list[int]]]:
     """Consecutive rows `start` to `stop` that are written together, and their dates, a file each."""
     cuts = [0, *(np.flatnonzero(np.diff(days)) + 1).tolist(), len(days)]
     runs: list[tuple[int, int, int]] = []
@@ -201,7 +201,7 @@ def _feature_names(maps: pa.ChunkedArray) -> bytes:
     return json.dumps(sorted(maps.chunk(0).keys.unique().to_pylist())).encode()
 
 
-def _numbers(values: npt.NDArray[np.float64]) -> pa.Array:
+def _numbers(values: Float64Array) -> pa.Array:
     return pa.array(values, mask=np.isnan(values))
 
 

@@ -6,8 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.scanning import (
@@ -133,15 +133,11 @@ class _Scanner:
         return [self._names[i:k].tobytes().decode(errors="replace") for i, k in pairwise(stops)]
 
 
-def _line(
-    source: Bytes, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64], first: int, row: int
-) -> Mapping[str, object]:
+def _line(source: Bytes, start: Int64Array, stop: Int64Array, first: int, row: int) -> Mapping[str, object]:
     return load_object(source[start[row] : stop[row]].tobytes(), first + row)
 
 
-def _member(
-    source: Bytes, start: npt.NDArray[np.int64], stop: npt.NDArray[np.int64], first: int, row: int
-) -> Mapping[str, object]:
+def _member(source: Bytes, start: Int64Array, stop: Int64Array, first: int, row: int) -> Mapping[str, object]:
     try:
         element = load_json(source[start[row] : stop[row]].tobytes())
     except UnreadableInput as error:

@@ -11,14 +11,11 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.raw import compiled, copy_bytes
 from raysignal.engine.intake.scanning import ABSENT, FALSE, NULL, NUMBER, TEXT, TRUE, VALUE, marks
 
 Bytes = npt.NDArray[np.uint8]
-Spans = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 # What a text is as a decimal number: none; one whose value was computed; one that takes a longer way (exact
 # conversion of more than 15 digits); one so long or so large that the reference must say.
@@ -129,7 +126,13 @@ def _is_special(data: Bytes, at: int, end: int, short: bytes, mixed: bytes) -> b
 
 @compiled
 def read_numbers(
-    data: Bytes, start: Spans, end: Spans, kind: Bytes, values: Floats, out: Floats, verdict: Bytes
+    data: Bytes,
+    start: Int32Array,
+    end: Int32Array,
+    kind: Bytes,
+    values: Float64Array,
+    out: Float64Array,
+    verdict: Bytes,
 ) -> int:
     """Required numbers (prices): NUMERIC, PENDING with its trimmed span, or UNCLEAR; how many are pending."""
     pending = 0
@@ -152,12 +155,12 @@ def read_numbers(
 @compiled
 def read_actions(
     data: Bytes,
-    start: Spans,
-    end: Spans,
+    start: Int32Array,
+    end: Int32Array,
     kind: Bytes,
-    values: Floats,
-    out: npt.NDArray[np.int8],
-    clear: Flags,
+    values: Float64Array,
+    out: Int8Array,
+    clear: BoolArray,
 ) -> None:
     for i in range(kind.shape[0]):
         number, known = 0.0, False
@@ -194,7 +197,14 @@ def _folds_to(data: Bytes, at: int, word: bytes) -> bool:
 
 @compiled
 def trim_names(
-    data: Bytes, start: Spans, end: Spans, kind: Bytes, limit: int, first: Spans, last: Spans, clear: Flags
+    data: Bytes,
+    start: Int32Array,
+    end: Int32Array,
+    kind: Bytes,
+    limit: int,
+    first: Int32Array,
+    last: Int32Array,
+    clear: BoolArray,
 ) -> None:
     """Spans of symbols, sources or ids without their blanks, empty where missing; only plain ASCII is clear."""
     for i in range(kind.shape[0]):
@@ -216,12 +226,12 @@ def trim_names(
 @compiled
 def read_feature(
     data: Bytes,
-    start: Spans,
-    end: Spans,
+    start: Int32Array,
+    end: Int32Array,
     kind: Bytes,
-    values: Floats,
+    values: Float64Array,
     most: int,
-    out: Floats,
+    out: Float64Array,
     verdict: Bytes,
 ) -> tuple[int, int]:
     """A feature's cells: what became of each, numbers in `out` (NaN elsewhere); (texts, pending)."""
@@ -281,7 +291,9 @@ def _feature(  # noqa: C901, PLR0911 - a table of cases
 
 
 @compiled
-def decimal_spans(data: Bytes, start: Spans, end: Spans, rows: Longs, first: Spans, last: Spans) -> None:
+def decimal_spans(
+    data: Bytes, start: Int32Array, end: Int32Array, rows: Int64Array, first: Int32Array, last: Int32Array
+) -> None:
     """Spans of the numbers in `rows`, without blanks and a leading plus."""
     for k in range(rows.shape[0]):
         first[k], last[k] = trimmed(data, start[rows[k]], end[rows[k]])
@@ -290,7 +302,9 @@ def decimal_spans(data: Bytes, start: Spans, end: Spans, rows: Longs, first: Spa
 
 
 @compiled
-def _span_offsets(start: Spans, end: Spans, rows: Longs, taken: Flags, offsets: Longs) -> None:
+def _span_offsets(
+    start: Int32Array, end: Int32Array, rows: Int64Array, taken: BoolArray, offsets: Int64Array
+) -> None:
     offsets[0] = 0
     for k in range(rows.shape[0]):
         i = rows[k]
@@ -298,14 +312,14 @@ def _span_offsets(start: Spans, end: Spans, rows: Longs, taken: Flags, offsets: 
 
 
 @compiled
-def _copy_spans(data: Bytes, start: Spans, rows: Longs, offsets: Longs, out: Bytes) -> None:
+def _copy_spans(data: Bytes, start: Int32Array, rows: Int64Array, offsets: Int64Array, out: Bytes) -> None:
     for k in range(rows.shape[0]):
         copy_bytes(out, offsets[k], data, start[rows[k]], offsets[k + 1] - offsets[k])
 
 
 def gather_spans(
-    columns: Iterable[tuple[Bytes, Spans, Spans, Flags]], rows: Longs
-) -> list[tuple[Bytes, Longs]]:
+    columns: Iterable[tuple[Bytes, Int32Array, Int32Array, BoolArray]], rows: Int64Array
+) -> list[tuple[Bytes, Int64Array]]:
     """The texts of `rows` one after the other, column after column: (uint8[total], int64[n + 1]) of each.
 
     A column is its bytes, the spans in them, and which rows are taken; the others are empty. What comes back

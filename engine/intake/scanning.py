@@ -14,12 +14,11 @@ and read again from the source by the reference. The bodies are numba's language
 import numpy as np
 import numpy.typing as npt
 
+from raysignal.engine.core.arrays import BoolArray, Int32Array, Int64Array
 from raysignal.engine.core.digests import xxh64
 from raysignal.engine.core.raw import compiled, copy_bytes, lowest_bit, text_marks, word_at
 
 Bytes = npt.NDArray[np.uint8]
-Spans = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
 
 # Kinds of cells. VALUE is a number that came as one, not as text; the others lie in the bytes.
 ABSENT, NULL, TEXT, NUMBER, TRUE, FALSE, VALUE = 0, 1, 2, 3, 4, 5, 6
@@ -38,7 +37,7 @@ _BAD = -2
 _QUOTE, _BACKSLASH, _NEWLINE, _RETURN, _COMMA = 34, 92, 10, 13, 44
 
 
-def marks(*bytes_: int) -> npt.NDArray[np.bool_]:
+def marks(*bytes_: int) -> BoolArray:
     """bool[256], true at `bytes_`."""
     table = np.zeros(256, np.bool_)
     table[list(bytes_)] = True
@@ -228,7 +227,7 @@ def _is_word(data: Bytes, at: int, stop: int, word: bytes) -> bool:
 
 
 @compiled
-def _is_name(data: Bytes, at: int, end: int, column: int, names: Bytes, name_stop: Spans) -> bool:
+def _is_name(data: Bytes, at: int, end: int, column: int, names: Bytes, name_stop: Int32Array) -> bool:
     start = name_stop[column]
     if name_stop[column + 1] - start != end - at:
         return False
@@ -248,7 +247,14 @@ def _is_name(data: Bytes, at: int, end: int, column: int, names: Bytes, name_sto
 
 @compiled
 def _column_of(
-    data: Bytes, at: int, end: int, guess: int, names: Bytes, name_stop: Spans, slots: Spans, known: Spans
+    data: Bytes,
+    at: int,
+    end: int,
+    guess: int,
+    names: Bytes,
+    name_stop: Int32Array,
+    slots: Int32Array,
+    known: Int32Array,
 ) -> int:
     """The column of the name `data[at:end]`, made if it is new; _BAD if it is too long or one too many."""
     if guess < known[0] and _is_name(data, at, end, guess, names, name_stop):
@@ -280,11 +286,11 @@ def _scan_object(  # noqa: C901, PLR0911, PLR0912, PLR0915 - one pass, its state
     newlines: bool,
     row: int,
     names: Bytes,
-    name_stop: Spans,
-    slots: Spans,
-    known: Spans,
-    start: Spans,
-    end: Spans,
+    name_stop: Int32Array,
+    slots: Int32Array,
+    known: Int32Array,
+    start: Int32Array,
+    end: Int32Array,
     kind: Bytes,
 ) -> int:
     """The cells of the object that opens at `at`: the position after it, _SPENT or _BAD."""
@@ -361,15 +367,15 @@ def scan_lines(
     at: int,
     final: bool,
     names: Bytes,
-    name_stop: Spans,
-    slots: Spans,
-    known: Spans,
-    start: Spans,
-    end: Spans,
+    name_stop: Int32Array,
+    slots: Int32Array,
+    known: Int32Array,
+    start: Int32Array,
+    end: Int32Array,
     kind: Bytes,
-    plain: npt.NDArray[np.bool_],
-    row_start: Longs,
-    row_stop: Longs,
+    plain: BoolArray,
+    row_start: Int64Array,
+    row_stop: Int64Array,
 ) -> tuple[int, int, int]:
     """NDJSON: (rows, position after the last of them, MORE or END).
 
@@ -433,15 +439,15 @@ def scan_elements(
     at: int,
     final: bool,
     names: Bytes,
-    name_stop: Spans,
-    slots: Spans,
-    known: Spans,
-    start: Spans,
-    end: Spans,
+    name_stop: Int32Array,
+    slots: Int32Array,
+    known: Int32Array,
+    start: Int32Array,
+    end: Int32Array,
     kind: Bytes,
-    plain: npt.NDArray[np.bool_],
-    row_start: Longs,
-    row_stop: Longs,
+    plain: BoolArray,
+    row_start: Int64Array,
+    row_stop: Int64Array,
 ) -> tuple[int, int, int]:
     """The elements of a JSON array, from the first one on: (rows, position after the last, how it ended).
 
@@ -528,11 +534,11 @@ def scan_records(  # noqa: C901 - one pass, its state in registers
     data: Bytes,
     at: int,
     final: bool,
-    start: Spans,
-    end: Spans,
+    start: Int32Array,
+    end: Int32Array,
     kind: Bytes,
-    cells: Spans,
-    row_start: Longs,
+    cells: Int32Array,
+    row_start: Int64Array,
 ) -> tuple[int, int, int]:
     """CSV records: (rows, position after the last of them, how it ended).
 

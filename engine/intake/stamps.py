@@ -13,15 +13,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
+from raysignal.engine.core.arrays import BoolArray, Int32Array, Int64Array
 from raysignal.engine.core.instants import DAY_US, EARLIEST_US, LATEST_US
 from raysignal.engine.core.raw import compiled
 from raysignal.engine.intake.parsing import trimmed
 from raysignal.engine.intake.scanning import TEXT
 
 Bytes = npt.NDArray[np.uint8]
-Spans = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
 
 # In place of an offset: the stamp names no zone.
 NAIVE = np.int64(1 << 62)
@@ -149,7 +147,13 @@ def _iso(  # noqa: C901, PLR0911, PLR0912 - the grammar, part by part
 
 @compiled
 def read_stamps(
-    data: Bytes, start: Spans, end: Spans, kind: Bytes, local_us: Longs, offset_us: Longs, clear: Flags
+    data: Bytes,
+    start: Int32Array,
+    end: Int32Array,
+    kind: Bytes,
+    local_us: Int64Array,
+    offset_us: Int64Array,
+    clear: BoolArray,
 ) -> None:
     """Local microseconds and offset (NAIVE if none is written) of every stamp that is clear."""
     for i in range(kind.shape[0]):
@@ -167,7 +171,9 @@ def read_stamps(
         offset_us[i] = offset
 
 
-def to_instants(local_us: Longs, offset_us: Longs, zone: ZoneInfo | timezone, clear: Flags) -> Longs:
+def to_instants(
+    local_us: Int64Array, offset_us: Int64Array, zone: ZoneInfo | timezone, clear: BoolArray
+) -> Int64Array:
     """UTC microseconds; naive stamps are read in `zone`. What is out of bounds, or naive on a day when the
     zone's clocks change, is no longer clear.
     """

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int32Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField, shorten
 from raysignal.engine.core.secrets import is_secret_name
@@ -45,10 +46,6 @@ from raysignal.engine.intake.scanning import ABSENT, MAX_COLUMNS
 from raysignal.engine.intake.stamps import read_stamps, to_instants
 
 Bytes = npt.NDArray[np.uint8]
-Spans = npt.NDArray[np.int32]
-Longs = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
 
 MAX_ERRORS = 1000
 # Columns are dense: rows that share few of their features would take far more room than they came in.
@@ -57,7 +54,7 @@ MAX_EMPTY_CELLS = 32_000_000
 _NO_VALUES = np.empty(0, np.float64)
 
 
-def _no_values() -> Floats:
+def _no_values() -> Float64Array:
     return _NO_VALUES
 
 
@@ -73,10 +70,10 @@ class Cells:
     """
 
     data: Bytes
-    start: Spans
-    end: Spans
+    start: Int32Array
+    end: Int32Array
     kind: Bytes
-    values: Floats = field(default_factory=_no_values)
+    values: Float64Array = field(default_factory=_no_values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +91,7 @@ class RowBlock:
     rows: int
     first_row: int
     columns: Mapping[str, Cells]
-    plain: Flags
+    plain: BoolArray
     reread: Callable[[int], Mapping[str, object]]
 
 
@@ -189,7 +186,7 @@ def require_columns(names: Iterable[str], fields: Iterable[str] = REQUIRED) -> N
             raise InvalidField(required, None, expected)
 
 
-def _read_columns(block: RowBlock, reading: Reading, clear: Flags) -> SignalBatch:
+def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> SignalBatch:
     """Judge every column, narrowing `clear`; the batch of the rows that stay clear."""
     n = block.rows
     fields = {name: _field_cells(block, names, clear) for name, names in ALIASES.items()}
@@ -212,7 +209,7 @@ def _read_columns(block: RowBlock, reading: Reading, clear: Flags) -> SignalBatc
     rows = np.flatnonzero(clear)
     symbol_names, symbol = _coded(symbols, rows, reading.symbol)
     source_names, source = _coded(sources, rows, reading.source)
-    numbers: dict[str, Floats] = {}
+    numbers: dict[str, Float64Array] = {}
     whole = len(rows) == n
     for name, feature in features.items():
         numbers[name] = feature.numbers if whole else feature.numbers[rows]
@@ -228,7 +225,7 @@ def _read_columns(block: RowBlock, reading: Reading, clear: Flags) -> SignalBatc
     )  # fmt: skip
 
 
-def _field_cells(block: RowBlock, names: tuple[str, ...], clear: Flags) -> Cells | None:
+def _field_cells(block: RowBlock, names: tuple[str, ...], clear: BoolArray) -> Cells | None:
     """The cells of a field, which may stand under different names in different rows."""
     found = [block.columns[name] for name in names if name in block.columns]
     if len(found) < 2:
@@ -250,7 +247,7 @@ def _field_cells(block: RowBlock, names: tuple[str, ...], clear: Flags) -> Cells
     return merged
 
 
-def _stamps(cells: Cells | None, reading: Reading, clear: Flags) -> Longs:
+def _stamps(cells: Cells | None, reading: Reading, clear: BoolArray) -> Int64Array:
     n = len(clear)
     local_us, offset_us = np.zeros(n, np.int64), np.zeros(n, np.int64)
     if cells is None:
@@ -263,7 +260,7 @@ def _stamps(cells: Cells | None, reading: Reading, clear: Flags) -> Longs:
     return instants
 
 
-def _prices(cells: Cells, clear: Flags) -> Floats:
+def _prices(cells: Cells, clear: BoolArray) -> Float64Array:
     price, verdict = np.empty(len(clear), np.float64), np.empty(len(clear), np.uint8)
     if read_numbers(cells.data, cells.start, cells.end, cells.kind, cells.values, price, verdict):
         _settle(cells, price, verdict)
@@ -271,7 +268,7 @@ def _prices(cells: Cells, clear: Flags) -> Floats:
     return price
 
 
-def _settle(cells: Cells, out: Floats, verdict: Bytes) -> None:
+def _settle(cells: Cells, out: Float64Array, verdict: Bytes) -> None:
     """Convert the numbers of many digits, exactly rounded."""
     rows = np.flatnonzero(verdict == PENDING)
     first, last = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
@@ -285,16 +282,16 @@ def _settle(cells: Cells, out: Floats, verdict: Bytes) -> None:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Names:
     data: Bytes
-    first: Spans
-    last: Spans
+    first: Int32Array
+    last: Int32Array
 
-    def gather(self, rows: Longs) -> tuple[Bytes, Longs]:
+    def gather(self, rows: Int64Array) -> tuple[Bytes, Int64Array]:
         every = np.ones(len(self.first), np.bool_)
         (gathered,) = gather_spans([(self.data, self.first, self.last, every)], rows)
         return gathered
 
 
-def _names(cells: Cells | None, limit: int, n: int, clear: Flags) -> _Names | None:
+def _names(cells: Cells | None, limit: int, n: int, clear: BoolArray) -> _Names | None:
     if cells is None:
         return None
     names = _Names(cells.data, np.empty(n, np.int32), np.empty(n, np.int32))
@@ -302,7 +299,7 @@ def _names(cells: Cells | None, limit: int, n: int, clear: Flags) -> _Names | No
     return names
 
 
-def _coded(names: _Names | None, rows: Longs, default: str) -> tuple[list[str], npt.NDArray[np.int32]]:
+def _coded(names: _Names | None, rows: Int64Array, default: str) -> tuple[list[str], Int32Array]:
     """The distinct names of `rows`, and for each row which it is."""
     if names is None:
         return [default], np.zeros(len(rows), np.int32)
@@ -316,17 +313,17 @@ def _coded(names: _Names | None, rows: Longs, default: str) -> tuple[list[str], 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Feature:
     cells: Cells
-    numbers: Floats
+    numbers: Float64Array
     verdict: Bytes
     texts: int
 
     @property
-    def spans(self) -> tuple[Bytes, Spans, Spans, Flags]:
+    def spans(self) -> tuple[Bytes, Int32Array, Int32Array, BoolArray]:
         """What `gather_spans` wants of its texts."""
         return self.cells.data, self.cells.start, self.cells.end, self.verdict == TEXTUAL
 
 
-def _features(block: RowBlock, clear: Flags) -> dict[str, _Feature]:
+def _features(block: RowBlock, clear: BoolArray) -> dict[str, _Feature]:
     features: dict[str, _Feature] = {}
     valued = np.zeros(block.rows, np.int32)
     for name, cells in block.columns.items():
@@ -378,7 +375,7 @@ def _check_names(count: int) -> None:
         raise InputTooLarge(f"more than {MAX_COLUMNS} different features; expected at most that many at once")
 
 
-def instants_of(block: RowBlock, reading: Reading) -> Longs:
+def instants_of(block: RowBlock, reading: Reading) -> Int64Array:
     """When the valid rows of a block were known, without reading the rest of them where that can be helped."""
     clear = block.plain.copy()
     instants = _stamps(_field_cells(block, ALIASES["timestamp"], clear), reading, clear)

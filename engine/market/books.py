@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.raw import compiled_as, move_words
-from raysignal.engine.market.shapes import Longs
 
 BID, ASK = 0, 1
 
@@ -34,7 +34,7 @@ _longs, _long, _pair = types.int64[::1], types.int64, types.UniTuple(types.int64
 
 
 @compiled_as(_long(_longs, _long, _long, _long, _long))
-def _find(cells: Longs, at: int, count: int, key: int, near: int) -> int:
+def _find(cells: Int64Array, at: int, count: int, key: int, near: int) -> int:
     """How many of the keys are below `key`; searched from `near` (0 to `count`) on, in growing steps."""
     step = 1
     if near < count and cells[at + near] < key:
@@ -63,7 +63,9 @@ def _find(cells: Longs, at: int, count: int, key: int, near: int) -> int:
 
 
 @compiled_as(_pair(_longs, _long, _long, _long, _long, _long, _long))
-def _set(cells: Longs, at: int, room: int, count: int, key: int, size: int, near: int) -> tuple[int, int]:
+def _set(
+    cells: Int64Array, at: int, room: int, count: int, key: int, size: int, near: int
+) -> tuple[int, int]:
     """One level changed, added or (size 0) taken away: how long the run is then, and where it was."""
     sizes = at + room
     place = _find(cells, at, count, key, near)
@@ -99,7 +101,7 @@ def _set(cells: Longs, at: int, room: int, count: int, key: int, size: int, near
 
 
 @compiled_as(_long(_longs, _long, _long, _long))
-def _close(cells: Longs, at: int, room: int, count: int) -> int:
+def _close(cells: Int64Array, at: int, room: int, count: int) -> int:
     """Take the places of nothing out of a run; how long it is then."""
     kept = 0
     for k in range(count):
@@ -112,7 +114,14 @@ def _close(cells: Longs, at: int, room: int, count: int) -> int:
 
 @compiled_as(types.boolean(_longs, _longs, _long, _longs, _long, _long, _long, _long))
 def apply(
-    cells: Longs, heads: Longs, book: int, levels: Longs, at: int, room: int, bids: int, asks: int
+    cells: Int64Array,
+    heads: Int64Array,
+    book: int,
+    levels: Int64Array,
+    at: int,
+    room: int,
+    bids: int,
+    asks: int,
 ) -> bool:
     """Changes into the book whose head begins at `book`; False, and nothing changed, if they may not fit.
 
@@ -135,14 +144,14 @@ def apply(
 
 
 @compiled_as(types.void(_longs, _long))
-def clear(heads: Longs, book: int) -> None:
+def clear(heads: Int64Array, book: int) -> None:
     """Empty the book whose head begins at `book`."""
     heads[book + BID_COUNT] = 0
     heads[book + ASK_COUNT] = 0
 
 
 @compiled_as(types.UniTuple(_long, 4)(_longs, _longs, _long))
-def best(cells: Longs, heads: Longs, book: int) -> tuple[int, int, int, int]:
+def best(cells: Int64Array, heads: Int64Array, book: int) -> tuple[int, int, int, int]:
     """Best bid, its size, best ask, its size; 0 and 0 for an empty side."""
     bid, bid_size, ask, ask_size = 0, 0, 0, 0
     count = heads[book + BID_COUNT]
@@ -158,15 +167,15 @@ def best(cells: Longs, heads: Longs, book: int) -> tuple[int, int, int, int]:
 
 @compiled_as(_long(_longs, _long, _long, _long, _long, _long, _long, _longs, _longs))
 def _walk(
-    cells: Longs,
+    cells: Int64Array,
     at: int,
     room: int,
     count: int,
     sign: int,
     size: int,
     limit: int,
-    prices: Longs,
-    sizes: Longs,
+    prices: Int64Array,
+    sizes: Int64Array,
 ) -> int:
     """Take up to `size` from the best on, `size` 0 all there is; how many levels it took, at most `prices` holds."""
     taken, rest = 0, size
@@ -303,11 +312,11 @@ class OrderBook:
         """How many prices there are: bids, asks."""
         return len(self.levels(BID)[0]), len(self.levels(ASK)[0])
 
-    def levels(self, side: int, count: int | None = None) -> tuple[Longs, Longs]:
+    def levels(self, side: int, count: int | None = None) -> tuple[Int64Array, Int64Array]:
         """Prices and sizes of a side (`BID` or `ASK`), best first, at most `count` of them; copies."""
         return self._taken(side, 0, 0, count)
 
-    def _taken(self, side: int, size: int, limit: int, most: int | None) -> tuple[Longs, Longs]:
+    def _taken(self, side: int, size: int, limit: int, most: int | None) -> tuple[Int64Array, Int64Array]:
         at, room, there = self._shelf.heads[HEAD * self._row + _SIDE * side :][:3].tolist()
         most = there if most is None else min(most, there)
         prices, sizes = np.empty(most, np.int64), np.empty(most, np.int64)
@@ -315,7 +324,7 @@ class OrderBook:
         taken = _walk(self._shelf.cells, at, room, there, sign, size, limit, prices, sizes)
         return prices[:taken], sizes[:taken]
 
-    def walk(self, side: int, size: int, limit: int = 0) -> tuple[Longs, Longs]:
+    def walk(self, side: int, size: int, limit: int = 0) -> tuple[Int64Array, Int64Array]:
         """What an order that takes `size` lots from a side gets: prices and sizes, best first.
 
         A buyer takes from `ASK`, a seller from `BID`. `limit` is the worst price that is taken; 0: any. The sizes

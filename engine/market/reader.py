@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import types
 
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.core.raw import compiled_as, lowest_bit, plain_marks, word_at
 from raysignal.engine.market.shapes import (
@@ -31,7 +32,6 @@ from raysignal.engine.market.shapes import (
     SYMBOLS_AT,
     SYMBOLS_MASK,
     Form,
-    Longs,
     MessageValues,
     RowSlot,
     Slot,
@@ -86,7 +86,7 @@ def _text_end(text: Bytes, at: int) -> int:
 
 
 @compiled_as(types.boolean(_bytes, types.int64, types.int64, _longs, types.int64))
-def _is_name(text: Bytes, at: int, length: int, table: Longs, entry: int) -> bool:
+def _is_name(text: Bytes, at: int, length: int, table: Int64Array, entry: int) -> bool:
     """Whether the text at `at` is the name of up to 16 bytes whose words are at `entry`."""
     if length <= 8:
         return np.int64(word_at(text, at) & _MASKS[length]) == table[entry]
@@ -177,7 +177,7 @@ def _skip(text: Bytes, at: int) -> int:
 
 
 @compiled_as(types.int64(_bytes, types.int64, types.int64, _longs))
-def _symbol_row(text: Bytes, at: int, end: int, table: Longs) -> int:
+def _symbol_row(text: Bytes, at: int, end: int, table: Int64Array) -> int:
     """The row of the symbol `text[at:end]`, -1 if it is not followed."""
     length = end - at
     if not 0 < length <= 24:
@@ -205,7 +205,7 @@ def _symbol_row(text: Bytes, at: int, end: int, table: Longs) -> int:
 
 
 @compiled_as(types.int64(_bytes, types.int64, types.int64, _longs, types.int64))
-def _choice(text: Bytes, at: int, end: int, table: Longs, choices: int) -> int:
+def _choice(text: Bytes, at: int, end: int, table: Int64Array, choices: int) -> int:
     """Where in the table the choice is whose text is `text[at:end]`; -1 if it is none of them."""
     length = end - at
     for number in range(table[choices]):
@@ -245,7 +245,7 @@ def _levels(  # noqa: C901, PLR0911 - the grammar, part by part
     at: int,
     price_decimals: int,
     size_decimals: int,
-    work: Longs,
+    work: Int64Array,
     prices: int,
     sizes: int,
     room: int,
@@ -287,7 +287,7 @@ def _levels(  # noqa: C901, PLR0911 - the grammar, part by part
 
 @compiled_as(types.int64(_bytes, types.int64, types.int64, types.int64, _longs, _longs))
 def read(  # noqa: C901, PLR0911, PLR0912, PLR0915 - one pass, its state in registers
-    text: Bytes, size: int, root: int, instrument: int, table: Longs, work: Longs
+    text: Bytes, size: int, root: int, instrument: int, table: Int64Array, work: Int64Array
 ) -> int:
     """`text[:size]` by the form at `root`, into `work`: READ or REFUSED.
 

@@ -14,11 +14,9 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import UnreadableInput
-
-Longs = npt.NDArray[np.int64]
 
 # A tick or lot count is below this: 18 digits always fit into an int64.
 LIMIT = 10**18
@@ -138,7 +136,7 @@ def symbol_slot(words: Sequence[int]) -> int:
     return mixed >> 40
 
 
-def compile_forms(roots: Sequence[Form], symbols: Sequence[Symbol]) -> tuple[Longs, list[int]]:
+def compile_forms(roots: Sequence[Form], symbols: Sequence[Symbol]) -> tuple[Int64Array, list[int]]:
     """The table of these forms and symbols, and where in it each root begins.
 
     Symbols that do not fit (longer than 24 bytes, or not ASCII) are left to the slow lane.

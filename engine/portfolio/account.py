@@ -13,9 +13,8 @@ for what kernel.py takes from cachelines.py, and lanes.py from kernel.py and mar
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from raysignal.engine.core.arrays import Float64Array
 
 CASH = 0
 EQUITY = 1  # cash and every position at its symbol's last price
@@ -67,7 +66,7 @@ POSITION_SIZE = 6
 LATEST_US = 2**53
 
 
-def new_account(initial_cash: float) -> Floats:
+def new_account(initial_cash: float) -> Float64Array:
     """The account of a portfolio that has seen nothing: `float64[ACCOUNT_SIZE]`."""
     account = np.zeros(ACCOUNT_SIZE)
     account[[CASH, EQUITY, INITIAL_CASH, BEFORE, PEAK]] = initial_cash

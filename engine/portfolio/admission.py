@@ -11,11 +11,10 @@ from enum import IntEnum
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Floats, Ints, Words
 from raysignal.engine.core.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError
 from raysignal.engine.core.instants import MICROSECONDS, clock_change_at, format_instant
 from raysignal.engine.journal.dedup import Identities, first_in_batch
@@ -58,21 +57,21 @@ class AdmissionCodes:
         limit: the largest believable factor between two prices.
     """
 
-    finding: npt.NDArray[np.int8]
-    ordinal: Ints
+    finding: Int8Array
+    ordinal: Int64Array
     counts: Sequence[int]
-    codes: tuple[npt.NDArray[np.int32], list[str]]
-    first: Ints
-    high_water_us: Ints
-    last_price: Floats
+    codes: tuple[Int32Array, list[str]]
+    first: Int64Array
+    high_water_us: Int64Array
+    last_price: Float64Array
     limit: float
 
-    def rows(self, finding: AdmissionCode) -> Ints:
+    def rows(self, finding: AdmissionCode) -> Int64Array:
         """The rows that are found to be so."""
         return np.flatnonzero(self.finding == finding.value)
 
     @property
-    def taken(self) -> npt.NDArray[np.int8]:
+    def taken(self) -> Int8Array:
         """int8[n], a `RowResult` each."""
         if not any(self.counts[_CONFLICT:]):
             return self.finding  # what is not refused is called alike
@@ -84,7 +83,7 @@ class AdmissionCodes:
         return {name: count for finding, name in _REFUSALS.items() if (count := self.counts[finding])}
 
     def errors(
-        self, batch: SignalBatch, positions: Ints | None, zone: ZoneInfo | timezone = UTC
+        self, batch: SignalBatch, positions: Int64Array | None, zone: ZoneInfo | timezone = UTC
     ) -> dict[int, RaysignalError]:
         """The sentences for the first refused rows, by row.
 
@@ -119,7 +118,7 @@ class AdmissionCodes:
 def judge(
     portfolio: Portfolio,
     batch: SignalBatch,
-    keys: Words,
+    keys: UInt64Array,
     identities: Identities,
     *,
     limit: float,
@@ -153,22 +152,22 @@ def judge(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _judge(
-    timestamp_us: Ints,
-    symbol_code: npt.NDArray[np.int32],
-    price: Floats,
-    content: Words,
-    first: Ints,
-    known_content: Words,
-    high_water: Ints,
-    last_price: Floats,
+    timestamp_us: Int64Array,
+    symbol_code: Int32Array,
+    price: Float64Array,
+    content: UInt64Array,
+    first: Int64Array,
+    known_content: UInt64Array,
+    high_water: Int64Array,
+    last_price: Float64Array,
     limit: float,
     accept_jump: bool,
     count: int,
-    ordinal: Ints,
-    finding: npt.NDArray[np.int8],
-    met_high_water: Ints,
-    met_price: Floats,
-    counts: Ints,
+    ordinal: Int64Array,
+    finding: Int8Array,
+    met_high_water: Int64Array,
+    met_price: Float64Array,
+    counts: Int64Array,
 ) -> None:
     latest = high_water.copy()
     reference = last_price.copy()

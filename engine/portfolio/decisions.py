@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.core.errors import InvalidField
 
@@ -33,8 +34,8 @@ class Decisions:
         explanation: n texts, JSON each or empty: why.
     """
 
-    action: npt.NDArray[np.int8]
-    by: npt.NDArray[np.int8]
+    action: Int8Array
+    by: Int8Array
     names: tuple[str, ...]
     explanation: TextColumn
 

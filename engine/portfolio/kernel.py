@@ -20,14 +20,12 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.account import LATEST_US, Floats
+from raysignal.engine.portfolio.account import LATEST_US
 from raysignal.engine.portfolio.simd.cache_lines import LINE, fetch, splat
-
-Integers = NDArray[np.int64]
 
 # The policy as the loop reads it.
 _FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT = range(7)
@@ -60,7 +58,7 @@ _APART = 24  # more than a block's rows, so that the spaces do not lie a power o
 _JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
 
-def workspace(rows: int) -> Floats:
+def workspace(rows: int) -> Float64Array:
     """Room for the passes of `advance` over blocks of so many rows or some more; what it holds means nothing.
 
     Its rows begin with a line of the cache: vectors that lie across two take twice as long.
@@ -71,7 +69,7 @@ def workspace(rows: int) -> Floats:
     return room[first : first + _SPACES * width].reshape(_SPACES, width)
 
 
-def policy_vector(policy: Policy) -> Floats:
+def policy_vector(policy: Policy) -> Float64Array:
     """The policy as `float64[7]`, rates as fractions."""
     fee = policy.fee_bps / 10_000.0
     slippage = policy.slippage_bps / 10_000.0
@@ -88,7 +86,7 @@ def _execute(
     basis: float,
     rest: float,
     cover: float,
-    policy: Floats,
+    policy: Float64Array,
 ) -> tuple[float, float, float, int, float, float, float, float]:
     """Trade one order that changes the side held.
 
@@ -162,7 +160,7 @@ left_alone = njit(**_JIT, forceinline=True)(_left_alone)
 
 
 def _refused(
-    stamps: Integers, symbols: NDArray[np.int32], actions: NDArray[np.int8], prices: Floats, count: int
+    stamps: Int64Array, symbols: Int32Array, actions: Int8Array, prices: Float64Array, count: int
 ) -> int:
     """The first row that cannot be taken in, or -1."""
     good = True
@@ -192,7 +190,7 @@ def _refused(
 refused = njit(**_JIT)(_refused)
 
 
-def _join(account: Floats, positions: Floats, symbol: int, stamp: int, price: float) -> None:
+def _join(account: Float64Array, positions: Float64Array, symbol: int, stamp: int, price: float) -> None:
     """Buy-and-hold takes a new symbol in for the same stake as the first.
 
     The levels it is measured against are linked over (as an index divisor does), so that new money is no
@@ -226,7 +224,7 @@ def _join(account: Floats, positions: Floats, symbol: int, stamp: int, price: fl
 join = njit(**_JIT)(_join)
 
 
-def _clock(stamps: Integers, latest: int, times: Integers) -> bool:
+def _clock(stamps: Int64Array, latest: int, times: Int64Array) -> bool:
     """The latest instant as of each row: `times`. Gives whether every row begins an instant."""
     apart = stamps[0] > latest
     for row in range(1, len(stamps)):
@@ -243,7 +241,7 @@ def _clock(stamps: Integers, latest: int, times: Integers) -> bool:
 clock = njit(**_JIT)(_clock)
 
 
-def _plan(orders: NDArray[np.int8], first: int, side: Any, floor: int, count: int, visits: Integers) -> int:
+def _plan(orders: Int8Array, first: int, side: Any, floor: int, count: int, visits: Int64Array) -> int:
     """Which rows trade, if every order that can open does: `visits`; gives their number.
 
     `orders` are those of the rows from `first` on, before which `count` rows traded and left the position on
@@ -261,7 +259,7 @@ def _plan(orders: NDArray[np.int8], first: int, side: Any, floor: int, count: in
 plan = njit(**_JIT)(_plan)
 
 
-def _stretch(column: Floats, begin: int, end: int, value: float) -> None:
+def _stretch(column: Float64Array, begin: int, end: int, value: float) -> None:
     """Set rows `begin` to `end`, and some more. A processor can guess that they are few, but not how few."""
     for row in range(begin, end, _RUN):
         splat(column, row, value)
@@ -271,7 +269,7 @@ def _stretch(column: Floats, begin: int, end: int, value: float) -> None:
 stretch = njit(**_JIT)(_stretch)
 
 
-def _mark(prices: Floats, units: float, work: Floats) -> None:
+def _mark(prices: Float64Array, units: float, work: Float64Array) -> None:
     """The levels of a block of one symbol: cash and position after each row, marked at its price."""
     level, held, cash, quantity = work[_LEVEL], work[_HELD], work[_CASH], work[_QUANTITY]
     for row in range(len(prices)):
@@ -291,7 +289,7 @@ def _change(level: float, before: float) -> float:
 change_of = njit(**_JIT, forceinline=True)(_change)
 
 
-def _changes(level: Floats, row_return: Floats) -> None:
+def _changes(level: Float64Array, row_return: Float64Array) -> None:
     """The return of each row, from the levels of a block that is not merged."""
     for row in range(len(row_return)):
         row_return[row] = change_of(level[row + 2], level[row + 1])
@@ -300,7 +298,7 @@ def _changes(level: Floats, row_return: Floats) -> None:
 changes = njit(**_JIT)(_changes)
 
 
-def _merge(times: Integers, since: int, rows: int, level: Floats, held: Floats) -> int:
+def _merge(times: Int64Array, since: int, rows: int, level: Float64Array, held: Float64Array) -> int:
     """Keep the last level of each instant: the levels from 1 on. Gives how many instants are over by the last row."""
     place = 1
     for row in range(rows):
@@ -314,7 +312,7 @@ def _merge(times: Integers, since: int, rows: int, level: Floats, held: Floats) 
 merge = njit(**_JIT)(_merge)
 
 
-def _lowest(level: Floats, rows: int) -> float:
+def _lowest(level: Float64Array, rows: int) -> float:
     """The lowest level before each row; an equity that is not above zero counts within an instant, too."""
     found = level[1]
     for row in range(2, rows + 1):
@@ -326,7 +324,13 @@ lowest_of = njit(**_JIT)(_lowest)
 
 
 def _spread(
-    level: Floats, rows: int, anchor: float, change: Floats, distance: Floats, square: Floats, loss: Floats
+    level: Float64Array,
+    rows: int,
+    anchor: float,
+    change: Float64Array,
+    distance: Float64Array,
+    square: Float64Array,
+    loss: Float64Array,
 ) -> None:
     """What periods add to the sums: the return's distance from the anchor, its square, a loss's square."""
     for row in range(rows):
@@ -344,7 +348,7 @@ spread = njit(**_JIT)(_spread)
 
 
 def _extremes(
-    space: int, work: Floats, bits: Integers, rows: int, peak: float, trough: float
+    space: int, work: Float64Array, bits: Int64Array, rows: int, peak: float, trough: float
 ) -> tuple[float, float]:
     """Peak and trough (the lowest share of its peak that a level fell to) after the levels 1 to `rows`.
 
@@ -377,7 +381,9 @@ def _extremes(
 extremes = njit(**_JIT)(_extremes)
 
 
-def _figures(account: Floats, work: Floats, bits: Integers, rows: int, change: Floats, hold: bool) -> None:
+def _figures(
+    account: Float64Array, work: Float64Array, bits: Int64Array, rows: int, change: Float64Array, hold: bool
+) -> None:
     """Take the instants that are over into the account's figures; those of buy-and-hold, too, if asked to.
 
     Their levels are 1 to `rows`; level 0 is the one before them, the last one that of the instant that is not over.
@@ -454,7 +460,7 @@ def _fill(column: Any, value: Any) -> None:
 fill = njit(**_JIT)(_fill)
 
 
-def _copy(values: Floats, column: Floats) -> None:
+def _copy(values: Float64Array, column: Float64Array) -> None:
     for row in range(len(column)):
         column[row] = values[row]
 
@@ -463,12 +469,12 @@ copy = njit(**_JIT)(_copy)
 
 
 def _outcomes(
-    actions: NDArray[np.int8],
-    positions: Floats,
+    actions: Int8Array,
+    positions: Float64Array,
     at_next: bool,
     lowest: int,
-    row_executed: NDArray[np.int8],
-    row_outcome: NDArray[np.int8],
+    row_executed: Int8Array,
+    row_outcome: Int8Array,
 ) -> None:
     """What became of a block's decisions; `row_executed` says it of those that were executed already."""
     for row in range(len(actions)):
@@ -485,7 +491,9 @@ def _outcomes(
 outcomes = njit(**_JIT)(_outcomes)
 
 
-def _drawdowns(equity: Floats, before: float, after: float, peaks: Floats, row_drawdown: Floats) -> None:
+def _drawdowns(
+    equity: Float64Array, before: float, after: float, peaks: Float64Array, row_drawdown: Float64Array
+) -> None:
     """Each row's distance from the peak, which was `before` and is `after` the block. Not more than all is lost."""
     if before == after:
         for row in range(len(row_drawdown)):
@@ -502,7 +510,7 @@ drawdowns = njit(**_JIT)(_drawdowns)
 
 
 def _merged_drawdowns(
-    equity: Floats, times: Integers, since: int, last: float, peak: float, row_drawdown: Floats
+    equity: Float64Array, times: Int64Array, since: int, last: float, peak: float, row_drawdown: Float64Array
 ) -> None:
     """The same where rows share instants: a level within one makes no peak, as other prices of it are yet to come.
 
@@ -520,26 +528,26 @@ merged_drawdowns = njit(**_JIT)(_merged_drawdowns)
 
 
 def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the trades in between
-    policy: Floats,
-    account: Floats,
-    positions: Floats,
-    stamps: Integers,
-    symbols: NDArray[np.int32],
-    actions: NDArray[np.int8],
-    prices: Floats,
-    row_outcome: NDArray[np.int8],
-    row_executed: NDArray[np.int8],
-    row_quantity: Floats,
-    row_price: Floats,
-    row_fee: Floats,
-    row_cash: Floats,
-    row_position: Floats,
-    row_equity: Floats,
-    row_return: Floats,
-    row_realised: Floats,
-    row_drawdown: Floats,
-    accounts: Floats,
-    work: Floats,
+    policy: Float64Array,
+    account: Float64Array,
+    positions: Float64Array,
+    stamps: Int64Array,
+    symbols: Int32Array,
+    actions: Int8Array,
+    prices: Float64Array,
+    row_outcome: Int8Array,
+    row_executed: Int8Array,
+    row_quantity: Float64Array,
+    row_price: Float64Array,
+    row_fee: Float64Array,
+    row_cash: Float64Array,
+    row_position: Float64Array,
+    row_equity: Float64Array,
+    row_return: Float64Array,
+    row_realised: Float64Array,
+    row_drawdown: Float64Array,
+    accounts: Float64Array,
+    work: Float64Array,
     hold: bool,
 ) -> int:
     """Take the rows in; the `row_*` and `accounts` are filled when they are not empty.

@@ -33,13 +33,13 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.errors import InvalidField, JournalDamaged
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.account import ACCOUNT_SIZE, POSITION_SIZE, Floats, new_account
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE, POSITION_SIZE, new_account
 
 _NO_ROWS = LedgerRows.empty(0).arrays()
 _NO_ACCOUNTS = np.empty((0, ACCOUNT_SIZE))
@@ -58,8 +58,8 @@ class Ledger:
         self.policy = policy
         self.account = new_account(policy.initial_cash)
         self.positions = np.zeros((0, POSITION_SIZE))
-        self._vector: Floats | None = None
-        self._work: Floats | None = None
+        self._vector: Float64Array | None = None
+        self._work: Float64Array | None = None
         self._room = 0  # rows that `_work` has room for
 
     def ensure_symbols(self, count: int) -> None:
@@ -70,12 +70,12 @@ class Ledger:
 
     def run(
         self,
-        timestamp_us: NDArray[np.int64],
-        symbol: NDArray[np.int32],
-        action: NDArray[np.int8],
-        price: Floats,
+        timestamp_us: Int64Array,
+        symbol: Int32Array,
+        action: Int8Array,
+        price: Float64Array,
         rows: LedgerRows | None = None,
-        accounts: Floats | None = None,
+        accounts: Float64Array | None = None,
         *,
         hold: bool = True,
     ) -> None:
@@ -187,11 +187,11 @@ class Ledger:
 
 def sweep(
     policies: Sequence[Policy],
-    timestamp_us: NDArray[np.int64],
-    symbol: NDArray[np.int32],
-    action: NDArray[np.int8],
-    price: Floats,
-) -> Floats:
+    timestamp_us: Int64Array,
+    symbol: Int32Array,
+    action: Int8Array,
+    price: Float64Array,
+) -> Float64Array:
     """The accounts after the last row, float64[len(policies), ACCOUNT_SIZE]: each policy on the same signals.
 
     Serial, on one core; memory does not grow with the rows. Raises as `Ledger.run` does.
@@ -220,7 +220,7 @@ _HEADER = struct.Struct("<4sHHHI")
 _CRC_SIZE = 4
 
 
-def _numbers(data: bytes) -> Floats:
+def _numbers(data: bytes) -> Float64Array:
     if len(data) < _HEADER.size + _CRC_SIZE:
         raise JournalDamaged(f"a stored ledger of {len(data)} bytes is shorter than its header")
     magic, version, account_size, position_size, symbols = _HEADER.unpack_from(data)
@@ -245,12 +245,12 @@ def _numbers(data: bytes) -> Floats:
     return _third_version(numbers) if version < _VERSION else numbers
 
 
-def _second_version(numbers: Floats) -> Floats:
+def _second_version(numbers: Float64Array) -> Float64Array:
     """Version 1 kept mean and squared distances of returns by Welford: sums about the mean, so their sum is 0."""
     return np.insert(numbers, (16, 28), 0.0)
 
 
-def _third_version(numbers: Floats) -> Floats:
+def _third_version(numbers: Float64Array) -> Float64Array:
     """Version 2 had the return of every row in its sums. The last instant of this one begins with nothing earned, and
     its return of 0 is taken out of the sums beforehand, so that count, mean and variance stay as they were.
     """

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from raysignal.engine.core.digests import Ints
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import (
     Fenced,
     RaysignalError,
@@ -134,7 +134,7 @@ class Mailbox:
         all_or_nothing: bool,
         accept_price_jump: bool,
         receipts: bool,
-        positions: Ints | None = None,
+        positions: Int64Array | None = None,
         decisions: bytes | None = None,
     ) -> Submission:
         """See `Shard.submit`; all that the answer accepts is durable.

@@ -37,10 +37,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import BoolArray, Float64Array
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.account import ACCOUNT_SIZE, Floats
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 
 NOISE = 1e-14  # deviations and drawdowns up to here are rounding: the figure over them is not defined
 WEEK_US = 7 * 24 * 3600 * 1_000_000
@@ -113,7 +113,7 @@ class Performance:
     buy_and_hold: BuyAndHold
 
     @classmethod
-    def of(cls, account: Floats) -> "Performance":
+    def of(cls, account: Float64Array) -> "Performance":
         """The performance of one account vector, `float64[ACCOUNT_SIZE]`."""
         figures = _table(account.reshape(1, ACCOUNT_SIZE))[:, 0].tolist()
         plain = dict(zip(_NAMES, figures, strict=True))
@@ -142,7 +142,7 @@ _WHOLE: dict[str, Any] = {"signals": int, "trades": int, "closed_trades": int, "
 """The figures that are not floats."""
 
 
-def return_sums(accounts: Floats) -> tuple[Floats, Floats]:
+def return_sums(accounts: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Sum and sum of squares of all returns, the last instant's included: float64[n] each.
 
     Args:
@@ -157,12 +157,12 @@ def return_sums(accounts: Floats) -> tuple[Floats, Floats]:
     )
 
 
-def is_ruined(accounts: Floats) -> NDArray[np.bool_]:
+def is_ruined(accounts: Float64Array) -> BoolArray:
     """Whether equity was not above zero at some time, bool[n], of float64[n, ACCOUNT_SIZE]."""
     return (accounts[:, at.TROUGH] <= 0.0) | (accounts[:, at.EQUITY] <= 0.0)
 
 
-def performance_table(accounts: Floats) -> dict[str, Floats]:
+def performance_table(accounts: Float64Array) -> dict[str, Float64Array]:
     """The figures of many accounts, `float64[n, ACCOUNT_SIZE]`: an array of length n each, NaN if undefined.
 
     Named as in `Performance`, those of buy-and-hold with `buy_and_hold_` before.
@@ -170,7 +170,7 @@ def performance_table(accounts: Floats) -> dict[str, Floats]:
     return dict(zip(_NAMES, _table(accounts), strict=True))
 
 
-def performance_dicts(accounts: Floats) -> list[dict[str, Any]]:
+def performance_dicts(accounts: Float64Array) -> list[dict[str, Any]]:
     """`Performance.of(account).as_dict()` of many accounts, `float64[n, ACCOUNT_SIZE]`."""
     own = len(_NAMES) - len(_HOLD_NAMES)
     names = _NAMES[:own]
@@ -190,7 +190,7 @@ def warm() -> None:
     _table(np.zeros((1, ACCOUNT_SIZE)))
 
 
-def _table(accounts: Floats) -> Floats:
+def _table(accounts: Float64Array) -> Float64Array:
     table = np.empty((len(_NAMES), len(accounts)))
     _compiled()(np.ascontiguousarray(accounts, dtype=np.float64), table)
     return table
@@ -200,7 +200,7 @@ def _defined(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _figures(accounts: Floats, table: Floats) -> None:  # noqa: PLR0915 - each formula once, in one compiled loop
+def _figures(accounts: Float64Array, table: Float64Array) -> None:  # noqa: PLR0915 - each formula once, in one compiled loop
     """One column of `table` an account, in the order of `_NAMES`. Compiled; plain Python can run it too."""
     for row in range(len(accounts)):
         account = accounts[row]

@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
@@ -36,12 +35,12 @@ class UnwrittenRows:
     sequence: int
     batch: SignalBatch
     encoded: bytes | memoryview
-    symbol: npt.NDArray[np.int32]
+    symbol: Int32Array
     rows: LedgerRows
     decisions: Decisions | None = None
 
     @property
-    def action(self) -> npt.NDArray[np.int8]:
+    def action(self) -> Int8Array:
         """int8[n], what the ledger was told to do."""
         return self.batch.action if self.decisions is None else self.decisions.action
 
@@ -105,14 +104,14 @@ class Portfolio:
         self.symbols: list[str] = []
         self._code: dict[str, int] = {}
         self.renamed: list[SymbolRename] = []
-        self.high_water: Ints = np.empty(0, np.int64)
-        self.last_price: Floats = np.empty(0, np.float64)
+        self.high_water: Int64Array = np.empty(0, np.int64)
+        self.last_price: Float64Array = np.empty(0, np.float64)
         self.count = 0
         self.open = RowSpan(0, self.ledger.to_bytes())
         self.writing: RowSpan | None = None
         self.bytes_kept = 0
 
-    def codes(self, batch: SignalBatch) -> tuple[npt.NDArray[np.int32], list[str]]:
+    def codes(self, batch: SignalBatch) -> tuple[Int32Array, list[str]]:
         """The portfolio's code of every row's symbol, int32[n], and the new symbols that it would take.
 
         New symbols are coded behind the known ones; nothing changes until `apply`. A batch may name symbols
@@ -128,7 +127,7 @@ class Portfolio:
                 new.append(batch.symbols[position])
         return table[batch.symbol], new
 
-    def marks(self, new_symbols: int) -> tuple[Ints, Floats]:
+    def marks(self, new_symbols: int) -> tuple[Int64Array, Float64Array]:
         """High-water marks and last prices, with room for symbols that are new: int64[S], float64[S]."""
         if not new_symbols:
             return self.high_water, self.last_price
@@ -142,8 +141,8 @@ class Portfolio:
         batch: SignalBatch,
         encoded: bytes | memoryview,
         sequence: int,
-        accounts: Floats | None = None,
-        codes: tuple[npt.NDArray[np.int32], list[str]] | None = None,
+        accounts: Float64Array | None = None,
+        codes: tuple[Int32Array, list[str]] | None = None,
         decisions: Decisions | None = None,
     ) -> LedgerRows:
         """Process rows that have been judged; the ledger rows, and the accounts where room for them is given.

@@ -10,10 +10,9 @@ The body is numba's language: it checks the types when it compiles it.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from raysignal.engine.core.digests import Floats, Ints
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
 
 OK, LATE, JUMP = 0, 1, 2
 
@@ -31,9 +30,9 @@ class Verdicts:
         last_price: float64[n], the price that a jump was measured from; NaN where there was none.
     """
 
-    verdict: npt.NDArray[np.int8]
-    high_water_us: Ints
-    last_price: Floats
+    verdict: Int8Array
+    high_water_us: Int64Array
+    last_price: Float64Array
 
     @property
     def all_ok(self) -> bool:
@@ -42,12 +41,12 @@ class Verdicts:
 
 
 def check(
-    timestamp_us: Ints,
-    symbol_code: npt.NDArray[np.int32],
-    price: Floats,
-    skip: npt.NDArray[np.bool_],
-    high_water: Ints,
-    last_price: Floats,
+    timestamp_us: Int64Array,
+    symbol_code: Int32Array,
+    price: Float64Array,
+    skip: BoolArray,
+    high_water: Int64Array,
+    last_price: Float64Array,
     limit: float,
     accept_jump: bool,
 ) -> Verdicts:
@@ -86,15 +85,15 @@ def weigh(
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _judge(
-    timestamp_us: Ints,
-    symbol_code: npt.NDArray[np.int32],
-    price: Floats,
-    skip: npt.NDArray[np.bool_],
-    high_water: Ints,
-    last_price: Floats,
+    timestamp_us: Int64Array,
+    symbol_code: Int32Array,
+    price: Float64Array,
+    skip: BoolArray,
+    high_water: Int64Array,
+    last_price: Float64Array,
     limit: float,
     accept_jump: bool,
-) -> tuple[npt.NDArray[np.int8], Ints, Floats]:
+) -> tuple[Int8Array, Int64Array, Float64Array]:
     n = timestamp_us.shape[0]
     latest = high_water.copy()
     reference = last_price.copy()

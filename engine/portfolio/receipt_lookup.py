@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from raysignal.engine import history
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import NotFound
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
@@ -38,10 +37,10 @@ class LedgerSpan:
 
     first: int
     state_before: bytes
-    timestamp_us: Ints
-    symbol: npt.NDArray[np.int32]
-    action: npt.NDArray[np.int8]
-    price: Floats
+    timestamp_us: Int64Array
+    symbol: Int32Array
+    action: Int8Array
+    price: Float64Array
 
     @classmethod
     def of_stretch(cls, stretch: RowSpan) -> "LedgerSpan":
@@ -56,7 +55,7 @@ class LedgerSpan:
             np.concatenate([part.batch.price for part in kept]),
         )
 
-    def rows_at(self, policy: Policy, symbols: int, ordinals: Ints) -> tuple[LedgerRows, Floats]:
+    def rows_at(self, policy: Policy, symbols: int, ordinals: Int64Array) -> tuple[LedgerRows, Float64Array]:
         """The ledger rows and the accounts after them at `ordinals` (any order, repeats allowed).
 
         Returns:
@@ -92,7 +91,7 @@ class LedgerSpan:
         start: int,
         stop: int,
         rows: LedgerRows | None = None,
-        accounts: Floats | None = None,
+        accounts: Float64Array | None = None,
     ) -> None:
         part = slice(start, stop)
         ledger.run(
@@ -108,10 +107,10 @@ class ReceiptLookup(Protocol):
         blocks: whether `rows` reads the store.
     """
 
-    places: Ints
+    places: Int64Array
     blocks: bool
 
-    def rows(self) -> tuple[LedgerRows, Floats]:
+    def rows(self) -> tuple[LedgerRows, Float64Array]:
         """The m ledger rows and the accounts after them, float64[m, ACCOUNT_SIZE]."""
 
     def found(self, ordinal: int) -> FoundSignal:
@@ -123,14 +122,16 @@ class MemoryRecall:
 
     blocks = False
 
-    def __init__(self, portfolio: Portfolio, stretch: RowSpan, places: Ints, ordinals: Ints) -> None:
+    def __init__(
+        self, portfolio: Portfolio, stretch: RowSpan, places: Int64Array, ordinals: Int64Array
+    ) -> None:
         self.places = places
         self._policy, self._symbols = portfolio.policy, len(portfolio.symbols)
         self._name = portfolio.name
         self._stretch = stretch
         self._ordinals = ordinals
 
-    def rows(self) -> tuple[LedgerRows, Floats]:
+    def rows(self) -> tuple[LedgerRows, Float64Array]:
         """See `ReceiptLookup.rows`."""
         return LedgerSpan.of_stretch(self._stretch).rows_at(self._policy, self._symbols, self._ordinals)
 
@@ -155,7 +156,9 @@ class HistoryRecall:
 
     blocks = True
 
-    def __init__(self, portfolio: Portfolio, blobs: BlobStore, places: Ints, ordinals: Ints) -> None:
+    def __init__(
+        self, portfolio: Portfolio, blobs: BlobStore, places: Int64Array, ordinals: Int64Array
+    ) -> None:
         self.places = places
         self._policy, self._symbols = portfolio.policy, tuple(portfolio.symbols)
         self._renamed = tuple(portfolio.renamed)
@@ -163,7 +166,7 @@ class HistoryRecall:
         self._blobs = blobs
         self._ordinals = ordinals
 
-    def rows(self) -> tuple[LedgerRows, Floats]:
+    def rows(self) -> tuple[LedgerRows, Float64Array]:
         """See `ReceiptLookup.rows`."""
         rows = LedgerRows.empty(len(self._ordinals))
         accounts = np.empty((len(self._ordinals), ACCOUNT_SIZE))
@@ -192,7 +195,7 @@ class HistoryRecall:
             Decision(row.decision, row.decided_by, row.explanation),
         )  # fmt: skip
 
-    def _codes(self, part: history.Part) -> npt.NDArray[np.int32]:
+    def _codes(self, part: history.Part) -> Int32Array:
         code = {symbol: position for position, symbol in enumerate(self._symbols)}
         codes = np.array([code.get(symbol, -1) for symbol in part.symbols], np.int32)[part.symbol]
         ordinal = part.first + np.arange(len(codes))

@@ -11,11 +11,10 @@ from enum import IntEnum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.ledger_rows import LedgerRows, Outcome, reason
@@ -53,7 +52,7 @@ class PortfolioStatus:
     count: int
     last_us: int | None
     sequence: int
-    account: Floats
+    account: Float64Array
 
     def as_dict(self) -> dict[str, Any]:
         """The body of `GET /performance/{portfolio}`."""
@@ -81,12 +80,12 @@ class Submission:
         standing: the portfolio after the submission.
     """
 
-    taken: npt.NDArray[np.int8]
-    ordinal: Ints
+    taken: Int8Array
+    ordinal: Int64Array
     errors: Mapping[int, RaysignalError]
     standing: PortfolioStatus
     rows: LedgerRows | None = None
-    accounts: Floats | None = field(default=None, repr=False)
+    accounts: Float64Array | None = field(default=None, repr=False)
 
     def counted(self, kind: RowResult) -> int:
         """How many rows were taken so."""
@@ -129,7 +128,7 @@ class FoundSignal:
     sequence: int
     record_row: int
     rows: LedgerRows
-    account: Floats
+    account: Float64Array
     decided: Decision
 
     def receipt(self) -> dict[str, Any]:
@@ -156,7 +155,7 @@ class FollowedRows:
 
     first: int
     parts: tuple[bytes, ...]
-    decision: npt.NDArray[np.int8]
+    decision: Int8Array
     renamed: tuple[tuple[str, str], ...] = ()
 
     def batch(self, *, features: bool = True) -> SignalBatch:
@@ -201,10 +200,10 @@ def made_receipts(
     portfolio: str,
     policy: Policy,
     batch: SignalBatch,
-    ordinal: Ints,
+    ordinal: Int64Array,
     rows: LedgerRows,
-    accounts: Floats,
-    taken: npt.NDArray[np.int8],
+    accounts: Float64Array,
+    taken: Int8Array,
 ) -> list[dict[str, Any] | None]:
     """Receipts from their parts, n of each; None where `taken` says refused."""
     # Lists, because reading an array value by value costs more than all the rest.

@@ -26,8 +26,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from raysignal.engine import history
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch, identity_key
-from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.errors import (
     InvalidField,
     JournalDamaged,
@@ -238,7 +238,7 @@ class Shard:
         all_or_nothing: bool,
         accept_price_jump: bool,
         receipts: bool,
-        positions: Ints | None = None,
+        positions: Int64Array | None = None,
         decisions: bytes | None = None,
     ) -> PendingSubmission:
         """Judge the rows of an encoded batch, apply those that are new and right, and queue their record.
@@ -535,7 +535,7 @@ class Shard:
         self._waiting.append(payload)
         self.sequence += 1
 
-    def _recalls(self, portfolio: Portfolio, ordinals: Ints) -> list[ReceiptLookup]:
+    def _recalls(self, portfolio: Portfolio, ordinals: Int64Array) -> list[ReceiptLookup]:
         """Where the rows at `ordinals` are read: in memory, or in the history."""
         recalls: list[ReceiptLookup] = []
         rest = np.arange(len(ordinals))
@@ -625,10 +625,10 @@ class Shard:
 
 def _with_rows(
     answer: Submission,
-    fresh: Ints,
+    fresh: Int64Array,
     rows: LedgerRows,
-    accounts: Floats,
-    again: Ints,
+    accounts: Float64Array,
+    again: Int64Array,
     recalls: list[ReceiptLookup],
 ) -> Submission:
     """The answer with the ledger rows and accounts of the rows that were accepted or recalled."""

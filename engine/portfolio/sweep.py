@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.account import ACCOUNT_SIZE, Floats, new_account
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE, new_account
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.simd import marching as to
-from raysignal.engine.strategies.strategy import Actions, Bars, Family, Strategy, family
+from raysignal.engine.strategies.strategy import Bars, Family, Strategy, family
 
 BLOCK, _LEAST = 4096, 512  # bars that are worked on at once
 _LARGEST = 2 * 1024 * 1024  # bytes of actions at once: they stay near the core
@@ -48,7 +49,7 @@ class Sweep:
         # Buy-and-hold is the same for all, and clock and checks are a ledger's.
         self._shared = Ledger(Policy())
         self._shared.ensure_symbols(1)
-        self._actions: Actions = np.zeros((count, self._block), np.int8)
+        self._actions: Int8Array = np.zeros((count, self._block), np.int8)
 
     def advance(self, bars: Bars) -> None:
         """Take the next bars in.
@@ -75,7 +76,7 @@ class Sweep:
                 close[start:stop], before + start,
             )  # fmt: skip
 
-    def accounts(self) -> Floats:
+    def accounts(self) -> Float64Array:
         """float64[configurations, ACCOUNT_SIZE], see `engine.portfolio.account`; for
         `engine.portfolio.performance.performance_table`.
         """
@@ -120,16 +121,16 @@ def warm() -> None:
     _lanes()
 
 
-def _nothing() -> Floats:
+def _nothing() -> Float64Array:
     return np.zeros((0, ACCOUNT_SIZE))
 
 
-def _vectors(policies: Sequence[Policy]) -> Floats:
+def _vectors(policies: Sequence[Policy]) -> Float64Array:
     from raysignal.engine.portfolio.kernel import policy_vector  # noqa: PLC0415 - imports numba; paid at first use
 
     if not policies:
         return np.zeros((0, 7))
-    made: dict[Policy, Floats] = {}
+    made: dict[Policy, Float64Array] = {}
     for one in policies:
         if one not in made:
             made[one] = policy_vector(one)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.errors import InvalidField, StrategyFailed
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.strategies.isolation import (
@@ -25,7 +26,7 @@ from raysignal.engine.strategies.isolation import (
     StrategyRun,
     StrategySource,
 )
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 
 TRIES = 24
 # Cuts, each times as many as are tried: right after actions, right after bars without one, and where windows fill.
@@ -42,7 +43,7 @@ _WORDS = {1: "BUY", 0: "HOLD", -1: "SELL"}
 class ActionsStrategy(Protocol):
     """What every strategy has."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         """See `Strategy`."""
         ...
 
@@ -74,7 +75,7 @@ class RecomputingStream:
         self._strategy = strategy
         self._seen: Bars | None = None
 
-    def advance(self, bars: Bars) -> Actions:
+    def advance(self, bars: Bars) -> Int8Array:
         """See `StrategyStream`."""
         self._seen = bars if self._seen is None else _joined(self._seen, bars)
         count = len(self._seen)
@@ -91,7 +92,7 @@ class UserStrategy:
 
     warm_up: int = 0
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         """int8[n] of n bars; each may use its bar and those before it."""
         raise NotImplementedError
 
@@ -203,7 +204,7 @@ class _Check:
             return [StrategyFinding("actions", good=False, sentence=_NOTHING.format(n=len(whole)))]
         self._runs.preload(answer.modules)
         sentence = f"{said[1]} BUY and {said[-1]} SELL in {len(whole)} bars"
-        checks: list[tuple[str, Callable[[Actions], StrategyFinding]]] = [
+        checks: list[tuple[str, Callable[[Int8Array], StrategyFinding]]] = [
             ("determinism", self._determinism),
             ("look-ahead", self._look_ahead),
         ]
@@ -222,7 +223,7 @@ class _Check:
         return answer
 
     def _held(
-        self, name: str, check: Callable[[Actions], StrategyFinding], whole: Actions
+        self, name: str, check: Callable[[Int8Array], StrategyFinding], whole: Int8Array
     ) -> StrategyFinding:
         """What a check found, or how the strategy failed in it."""
         try:
@@ -230,7 +231,7 @@ class _Check:
         except StrategyFailed as failed:
             return StrategyFinding(name, good=False, sentence=str(failed), bar=failed.fields["bar"])
 
-    def _determinism(self, whole: Actions) -> StrategyFinding:
+    def _determinism(self, whole: Int8Array) -> StrategyFinding:
         """By an object in another process, and by the same one once more."""
         bars = self._bars
         again = self._run(StrategyRun(bars, actions=(len(bars), len(bars)))).actions
@@ -241,7 +242,7 @@ class _Check:
                 return StrategyFinding("determinism", good=False, sentence=sentence, bar=bar)
         return StrategyFinding("determinism", good=True, sentence="the same bars give the same actions")
 
-    def _look_ahead(self, whole: Actions) -> StrategyFinding:
+    def _look_ahead(self, whole: Int8Array) -> StrategyFinding:
         """By bars that are cut off, go on otherwise, or grow; what is told is the first that shows it."""
         compared = np.zeros(len(whole), np.bool_)
         probes = list(self._probes(whole))
@@ -276,7 +277,7 @@ class _Check:
         )
         return StrategyFinding("look-ahead", good=True, sentence=sentence)
 
-    def _stream(self, whole: Actions) -> StrategyFinding:
+    def _stream(self, whole: Int8Array) -> StrategyFinding:
         """By one bar after another, pieces anywhere, and a second stream of the object after one of all bars."""
         bars, n = self._bars, len(self._bars)
         pieces = [tuple(sorted({0, n, *self._draws.integers(0, n, 5).tolist()})) for _ in range(3)]
@@ -295,7 +296,7 @@ class _Check:
             "stream", good=True, sentence="one by one and in pieces it says the same as all at once"
         )
 
-    def _probes(self, whole: Actions) -> Iterator[_Probe]:
+    def _probes(self, whole: Int8Array) -> Iterator[_Probe]:
         """At every cut the rest cut off and another future, and then more bars at the end."""
         bars, n = self._bars, len(self._bars)
         for place, cut in enumerate(self._cuts(whole, _SINGLE_CUTS)):
@@ -308,7 +309,7 @@ class _Check:
             how = f"with {len(longer) - n} more bars after the last, {future.words}"
             yield _Probe(n, _going_on(longer, n, future, self._draws), how)
 
-    def _cuts(self, whole: Actions, shares: tuple[float, float, float]) -> list[int]:
+    def _cuts(self, whole: Int8Array, shares: tuple[float, float, float]) -> list[int]:
         """Right after actions (a rule that peeks acts too soon), right after other bars (or leaves out what it would
         have said), and where windows fill; in any order. Where there are too few of the first, more of the second, and
         the other way round.
@@ -347,7 +348,7 @@ def _files(written: list[str], read: list[str]) -> StrategyFinding:
     return StrategyFinding("files", good=True, sentence="it reads and writes no file")
 
 
-def _warm_up(warm_up: int, whole: Actions) -> StrategyFinding:
+def _warm_up(warm_up: int, whole: Int8Array) -> StrategyFinding:
     first = int(np.flatnonzero(whole)[0])
     if first < warm_up:
         sentence = f"it acts at bar {first}; its warm-up is {warm_up} bars"
@@ -385,7 +386,7 @@ def _repeated(bars: Bars) -> Bars:
     )  # fmt: skip
 
 
-def _told(bars: Bars, whole: Actions, found: Actions, bar: int) -> str:
+def _told(bars: Bars, whole: Int8Array, found: Int8Array, bar: int) -> str:
     """What differs at a bar, for a sentence."""
     when = format_instant(int(bars.known_at_us[bar]))
     return (
@@ -393,7 +394,7 @@ def _told(bars: Bars, whole: Actions, found: Actions, bar: int) -> str:
     )
 
 
-def _first_difference(one: Actions, other: Actions) -> int | None:
+def _first_difference(one: Int8Array, other: Int8Array) -> int | None:
     apart = np.flatnonzero(one != other)
     return int(apart[0]) if len(apart) else None
 

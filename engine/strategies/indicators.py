@@ -8,9 +8,9 @@ realised volatility, the standard deviation (n - 1) of log returns over a window
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.compiled import compiled
-from raysignal.engine.strategies.strategy import Floats
 
 MOST_BARS = 100_000
 
@@ -32,7 +32,7 @@ class TrailingWindow:
     def __init__(self, count: int) -> None:
         self._values = np.full(count, np.nan)
 
-    def before(self, values: Floats) -> Floats:
+    def before(self, values: Float64Array) -> Float64Array:
         """Float64[count + n]: what was before, NaN where nothing was, and then the values."""
         joined = np.concatenate([self._values, values])
         self._values = joined[len(joined) - len(self._values) :].copy()
@@ -46,9 +46,9 @@ class Sma:
         self._window = check_window("window", window)
         self._past = TrailingWindow(window - 1)
 
-    def advance(self, values: Floats) -> Floats:
+    def advance(self, values: Float64Array) -> Float64Array:
         """Of the next values."""
-        means: Floats = _means(self._past.before(values), self._window)
+        means: Float64Array = _means(self._past.before(values), self._window)
         return means
 
 
@@ -63,7 +63,7 @@ class Ema:
         self._window = check_window("window", window)
         self._state = np.array([-float(skip), 0.0, 2.0 / (window + 1.0)])
 
-    def advance(self, values: Floats) -> Floats:
+    def advance(self, values: Float64Array) -> Float64Array:
         """Of the next values; those before the first that is not NaN do not count."""
         out = np.empty(len(values))
         _smooth(values, self._window, self._state, out)
@@ -77,7 +77,7 @@ class Wilder:
         self._window = check_window("window", window)
         self._state = np.array([0.0, 0.0, 1.0 / window])
 
-    def advance(self, values: Floats) -> Floats:
+    def advance(self, values: Float64Array) -> Float64Array:
         """Of the next values; those before the first that is not NaN do not count."""
         out = np.empty(len(values))
         _wilder(values, self._window, self._state, out)
@@ -92,7 +92,7 @@ class RsiIndicator:
         self._past = TrailingWindow(1)
         self._up, self._down = Wilder(window), Wilder(window)
 
-    def advance(self, close: Floats) -> Floats:
+    def advance(self, close: Float64Array) -> Float64Array:
         """Of the next closes."""
         joined = self._past.before(close)
         change = joined[1:] - joined[:-1]
@@ -115,7 +115,7 @@ class MacdIndicator:
         # Both begin with the bar at which the slow one can.
         self._fast, self._slow, self._signal = Ema(fast, slow - fast), Ema(slow), Ema(signal)
 
-    def advance(self, close: Floats) -> tuple[Floats, Floats]:
+    def advance(self, close: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Difference and signal of the next closes; both NaN until there is a signal."""
         difference = self._fast.advance(close) - self._slow.advance(close)
         signal = self._signal.advance(difference)
@@ -129,7 +129,7 @@ class Bands:
         self._window, self._width = check_window("window", window, 2), width
         self._past = TrailingWindow(window - 1)
 
-    def advance(self, close: Floats) -> tuple[Floats, Floats, Floats]:
+    def advance(self, close: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Lower band, mean, upper band of the next closes."""
         joined = self._past.before(close)
         mean = _means(joined, self._window)
@@ -144,12 +144,12 @@ class Highest:
         self._window = check_window("window", window)
         self._past = TrailingWindow(window - 1)
 
-    def advance(self, values: Floats) -> Floats:
+    def advance(self, values: Float64Array) -> Float64Array:
         """Of the next values."""
         joined = self._past.before(values)
         if not len(values) or self._window == 1:
             return joined[self._window - 1 :].copy()
-        highest: Floats = np.lib.stride_tricks.sliding_window_view(joined, self._window).max(axis=1)
+        highest: Float64Array = np.lib.stride_tricks.sliding_window_view(joined, self._window).max(axis=1)
         return highest
 
 
@@ -160,7 +160,7 @@ class Atr:
         self._past = TrailingWindow(1)
         self._mean = Wilder(window)
 
-    def advance(self, high: Floats, low: Floats, close: Floats) -> Floats:
+    def advance(self, high: Float64Array, low: Float64Array, close: Float64Array) -> Float64Array:
         """Of the next bars."""
         before = self._past.before(close)[:-1]
         ranges = np.maximum(high - low, np.maximum(np.abs(high - before), np.abs(low - before)))
@@ -174,17 +174,17 @@ class Volatility:
         self._window = check_window("window", window, 2)
         self._closes, self._past = TrailingWindow(1), TrailingWindow(window - 1)
 
-    def advance(self, close: Floats) -> Floats:
+    def advance(self, close: Float64Array) -> Float64Array:
         """Of the next closes."""
         joined = self._closes.before(close)
         returns = self._past.before(np.log(joined[1:] / joined[:-1]))
         squares = _squares(returns, self._window, _means(returns, self._window))
-        deviation: Floats = np.sqrt(squares / (self._window - 1))
+        deviation: Float64Array = np.sqrt(squares / (self._window - 1))
         return deviation
 
 
 @compiled
-def _means(values: Floats, window: int) -> Floats:
+def _means(values: Float64Array, window: int) -> Float64Array:
     """Of every window of `values`; NaN where one holds NaN."""
     out = np.empty(len(values) - window + 1)
     for place in range(len(out)):
@@ -196,7 +196,7 @@ def _means(values: Floats, window: int) -> Floats:
 
 
 @compiled
-def _squares(values: Floats, window: int, means: Floats) -> Floats:
+def _squares(values: Float64Array, window: int, means: Float64Array) -> Float64Array:
     """Squared distances from the mean of every window, added up."""
     out = np.empty(len(means))
     for place in range(len(out)):
@@ -209,7 +209,7 @@ def _squares(values: Floats, window: int, means: Floats) -> Floats:
 
 
 @compiled
-def _smooth(values: Floats, window: int, state: Floats, out: Floats) -> None:
+def _smooth(values: Float64Array, window: int, state: Float64Array, out: Float64Array) -> None:
     """State: values that counted (below 0: to be left out), sum or mean, alpha."""
     for place in range(len(values)):
         value = values[place]
@@ -231,7 +231,7 @@ def _smooth(values: Floats, window: int, state: Floats, out: Floats) -> None:
 
 
 @compiled
-def _wilder(values: Floats, window: int, state: Floats, out: Floats) -> None:
+def _wilder(values: Float64Array, window: int, state: Float64Array, out: Float64Array) -> None:
     """State: values that counted, sum or mean, alpha."""
     for place in range(len(values)):
         value = values[place]

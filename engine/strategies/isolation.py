@@ -20,8 +20,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.errors import InputError, InvalidField, StrategyFailed
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 
 TIME_LIMIT_S = 60.0
 MOST_TIME_S = 86_400.0
@@ -90,8 +91,8 @@ class StrategyAnswer:
         modules: what it imported that the server had not.
     """
 
-    actions: list[Actions]
-    streams: list[Actions]
+    actions: list[Int8Array]
+    streams: list[Int8Array]
     warm_up: int
     has_stream: bool
     written: tuple[str, ...]

@@ -27,9 +27,10 @@ from typing import Any
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.isolation import StrategyRun
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 
 _FORK = multiprocessing.get_context("fork")
 _ENDING_S = 5.0  # for a process that has closed its pipe
@@ -216,10 +217,12 @@ def _made(name: str, parameters: dict[str, Any]) -> Any:
         raise InvalidField("param", given, f"what {class_name} takes ({_named(error)})") from error
 
 
-def _run(strategy: Any, run: StrategyRun, done: Callable[[], None]) -> tuple[list[Actions], list[Actions]]:
-    given: list[tuple[Actions, Actions]] = []
+def _run(
+    strategy: Any, run: StrategyRun, done: Callable[[], None]
+) -> tuple[list[Int8Array], list[Int8Array]]:
+    given: list[tuple[Int8Array, Int8Array]] = []
 
-    def asked(method: Callable[[Bars], Any], begin: int, end: int) -> Actions:
+    def asked(method: Callable[[Bars], Any], begin: int, end: int) -> Int8Array:
         """A copy of the answer, once it is known to be actions."""
         bars = _copy(run.bars, begin, end)
         answer = method(bars)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.indicators import (
@@ -22,9 +22,7 @@ from raysignal.engine.strategies.indicators import (
     Volatility,
     check_window,
 )
-from raysignal.engine.strategies.strategy import Actions, Bars, Floats, StrategyStream
-
-Flags = NDArray[np.bool_]
+from raysignal.engine.strategies.strategy import Bars, StrategyStream
 
 
 class Steady:
@@ -35,11 +33,11 @@ class Steady:
         crossing: the first side is where it stands, and nothing is said of it.
     """
 
-    def __init__(self, sides_of: Callable[[Bars], Actions], *, crossing: bool = False) -> None:
+    def __init__(self, sides_of: Callable[[Bars], Int8Array], *, crossing: bool = False) -> None:
         self._sides_of, self._crossing = sides_of, crossing
         self._last = np.int8(0)
 
-    def advance(self, bars: Bars) -> Actions:
+    def advance(self, bars: Bars) -> Int8Array:
         """See `StrategyStream`."""
         sides = self._sides_of(bars)
         actions = np.zeros(len(sides), np.int8)
@@ -60,17 +58,17 @@ class _Streamed:
     def stream(self) -> StrategyStream:
         raise NotImplementedError
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         """See `Strategy`."""
         return self.stream().advance(bars)
 
 
-def _sides(buy: Flags, sell: Flags) -> Actions:
+def _sides(buy: BoolArray, sell: BoolArray) -> Int8Array:
     """1 where to buy, -1 where to sell, 0 where neither or both; a NaN compares as neither."""
     return buy.astype(np.int8) - sell.astype(np.int8)
 
 
-def _passed(past: TrailingWindow, values: Floats, level: float) -> tuple[Flags, Flags]:
+def _passed(past: TrailingWindow, values: Float64Array, level: float) -> tuple[BoolArray, BoolArray]:
     """Where values come to a level from below, and from above."""
     joined = past.before(values)
     before, now = joined[:-1], joined[1:]
@@ -108,7 +106,7 @@ class Rsi(_Streamed):
         """See `Strategy`."""
         index, below, above = RsiIndicator(self.window), TrailingWindow(1), TrailingWindow(1)
 
-        def sides_of(bars: Bars) -> Actions:
+        def sides_of(bars: Bars) -> Int8Array:
             values = index.advance(bars.close)
             return _sides(_passed(below, values, self.low)[0], _passed(above, values, self.high)[1])
 
@@ -135,7 +133,7 @@ class Macd(_Streamed):
         """See `Strategy`."""
         indicator = MacdIndicator(self.fast, self.slow, self.signal)
 
-        def sides_of(bars: Bars) -> Actions:
+        def sides_of(bars: Bars) -> Int8Array:
             difference, signal = indicator.advance(bars.close)
             return _sides(difference > signal, difference < signal)
 
@@ -162,7 +160,7 @@ class Bollinger(_Streamed):
         """See `Strategy`."""
         bands = Bands(self.window, self.width)
 
-        def sides_of(bars: Bars) -> Actions:
+        def sides_of(bars: Bars) -> Int8Array:
             lower, _, upper = bands.advance(bars.close)
             return _sides(bars.close < lower, bars.close > upper)
 
@@ -188,7 +186,7 @@ class Breakout(_Streamed):
         highest, lowest = Highest(self.window), Highest(self.window)
         highs, lows = TrailingWindow(1), TrailingWindow(1)
 
-        def sides_of(bars: Bars) -> Actions:
+        def sides_of(bars: Bars) -> Int8Array:
             high = highs.before(highest.advance(bars.high))[:-1]
             low = -lows.before(lowest.advance(-bars.low))[:-1]
             return _sides(bars.close > high, bars.close < low)
@@ -223,7 +221,7 @@ class VolatilityTarget(_Streamed):
         """See `Strategy`."""
         volatility = Volatility(self.window)
 
-        def sides_of(bars: Bars) -> Actions:
+        def sides_of(bars: Bars) -> Int8Array:
             measured = volatility.advance(bars.close)
             return _sides(measured <= self.target, measured > self.target)
 
@@ -239,8 +237,8 @@ class SignalFile(_Streamed):
         action: int8[m].
     """
 
-    timestamp_us: NDArray[np.int64]
-    action: Actions
+    timestamp_us: Int64Array
+    action: Int8Array
 
     @classmethod
     def of(cls, batch: SignalBatch, symbol: str) -> "SignalFile":
@@ -270,10 +268,10 @@ class SignalFile(_Streamed):
 
 
 class _Told:
-    def __init__(self, timestamp_us: NDArray[np.int64], action: Actions) -> None:
+    def __init__(self, timestamp_us: Int64Array, action: Int8Array) -> None:
         self._timestamp_us, self._action = timestamp_us, action
 
-    def advance(self, bars: Bars) -> Actions:
+    def advance(self, bars: Bars) -> Int8Array:
         """See `StrategyStream`."""
         if not len(self._timestamp_us):
             return np.zeros(len(bars), np.int8)

@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.simd import ACTIONS, lowest_bit, not_above
 from raysignal.engine.strategies.compiled import compiled
-from raysignal.engine.strategies.strategy import Actions, Bars, Floats
-
-Integers = NDArray[np.int64]
+from raysignal.engine.strategies.strategy import Bars
 
 MOST_BARS = 100_000
 _BLOCK = 512  # bars that means are worked out of at once: those of a hundred windows stay near the core
@@ -58,7 +56,7 @@ class SmaCrossover:
         """The first side is known with bar `slow`, so the first crossing comes at the next one at the soonest."""
         return self.slow
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         """See `Strategy`."""
         return self.stream().advance(bars)
 
@@ -85,7 +83,7 @@ class SmaFamily:
         self._seen = 0
         self._scale = 0.0
 
-    def advance(self, bars: Bars, actions: Actions) -> None:
+    def advance(self, bars: Bars, actions: Int8Array) -> None:
         """See `Family`; `InvalidField` for a close that is so large that sums of it have no exact form."""
         if not len(bars):
             return
@@ -110,11 +108,11 @@ class SmaStream:
     def __init__(self, strategy: SmaCrossover) -> None:
         self._family = SmaFamily([strategy])
 
-    def advance(self, bars: Bars) -> Actions:
+    def advance(self, bars: Bars) -> Int8Array:
         """See `StrategyStream`."""
         actions = np.zeros((1, len(bars)), np.int8)
         self._family.advance(bars, actions)
-        own: Actions = actions[0]
+        own: Int8Array = actions[0]
         return own
 
 
@@ -125,12 +123,18 @@ def unit_digits(first: float) -> int:
 
 @compiled
 def _crossings(
-    closes: Integers, past: Integers, seen: int, windows: Integers, pairs: Integers, sides: Any, actions: Any
+    closes: Int64Array,
+    past: Int64Array,
+    seen: int,
+    windows: Int64Array,
+    pairs: Int64Array,
+    sides: Any,
+    actions: Any,
 ) -> None:
     """Fill `actions`, int8[pairs, n]; `past` and `sides` go along."""
     n, longest = len(closes), len(past)
     sums = np.empty(longest + _BLOCK + 1, np.int64)
-    means: Floats = np.zeros((len(windows), _BLOCK))
+    means: Float64Array = np.zeros((len(windows), _BLOCK))
     for begin in range(0, n, _BLOCK):
         rows = min(_BLOCK, n - begin)
         sums[0] = 0
@@ -205,7 +209,7 @@ def _sign(sums: Any, at: int, fast_window: int, slow_window: int) -> int:
 
 
 @compiled
-def _keep(past: Integers, closes: Integers, begin: int, rows: int) -> None:
+def _keep(past: Int64Array, closes: Int64Array, begin: int, rows: int) -> None:
     """The last closes after a block."""
     longest = len(past)
     if rows < longest:

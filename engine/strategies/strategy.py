@@ -10,12 +10,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
-
-Floats = NDArray[np.float64]
-Actions = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,12 +25,12 @@ class Bars:
         volume: float64[n], in the base currency; NaN where it is not known.
     """
 
-    known_at_us: NDArray[np.int64]
-    open: Floats
-    high: Floats
-    low: Floats
-    close: Floats
-    volume: Floats
+    known_at_us: Int64Array
+    open: Float64Array
+    high: Float64Array
+    low: Float64Array
+    close: Float64Array
+    volume: Float64Array
 
     def __post_init__(self) -> None:
         n = len(self.known_at_us)
@@ -42,7 +39,7 @@ class Bars:
                 raise InvalidField(name, len(getattr(self, name)), f"{n} values, one a bar")
 
     @classmethod
-    def of_closes(cls, known_at_us: NDArray[np.int64], close: Floats) -> "Bars":
+    def of_closes(cls, known_at_us: Int64Array, close: Float64Array) -> "Bars":
         """Bars of which only the closes are known."""
         return cls(known_at_us, close, close, close, close, np.full(len(close), np.nan))
 
@@ -60,7 +57,7 @@ class Bars:
 class StrategyStream(Protocol):
     """A strategy on its way through the bars."""
 
-    def advance(self, bars: Bars) -> Actions:
+    def advance(self, bars: Bars) -> Int8Array:
         """The actions of the next bars, int8[n]; however they are cut, the same bytes."""
         ...
 
@@ -73,7 +70,7 @@ class Strategy(Protocol):
         """Bars at the start that are always HOLD, because the rule has not seen enough."""
         ...
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         """int8[n]: 1 buy, 0 hold, -1 sell, each known at its bar."""
         ...
 
@@ -85,7 +82,7 @@ class Strategy(Protocol):
 class Family(Protocol):
     """Strategies of one kind, on their way together: what they share is worked out once."""
 
-    def advance(self, bars: Bars, actions: Actions) -> None:
+    def advance(self, bars: Bars, actions: Int8Array) -> None:
         """Fill `actions`, int8[strategies, n], with those of the next bars."""
         ...
 
@@ -96,7 +93,7 @@ class IndependentFamily:
     def __init__(self, strategies: Sequence[Strategy]) -> None:
         self._streams = [strategy.stream() for strategy in strategies]
 
-    def advance(self, bars: Bars, actions: Actions) -> None:
+    def advance(self, bars: Bars, actions: Int8Array) -> None:
         """See `Family`."""
         for row, stream in enumerate(self._streams):
             actions[row] = stream.advance(bars)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.core.arrays import Float64Array
 
 FIGURES = ("total_return", "max_drawdown", "under_water", "ruined")
 """Of a path: shares, the longest time below a former high as a share of the path, and 1 if it was ruined."""
@@ -16,7 +16,7 @@ COLUMNS = (*FIGURES, "halted")
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
-def path_figures(growth: Floats, ruin: float) -> tuple[float, float, float, float]:
+def path_figures(growth: Float64Array, ruin: float) -> tuple[float, float, float, float]:
     """`FIGURES` of one path.
 
     Args:
@@ -46,7 +46,7 @@ class FigureDistribution:
     quantiles: dict[str, tuple[float, float]]
 
     @classmethod
-    def of(cls, values: Floats) -> "FigureDistribution":
+    def of(cls, values: Float64Array) -> "FigureDistribution":
         """Of float64[paths]."""
         n, ordered = len(values), np.sort(values)
         found = {}
@@ -64,12 +64,12 @@ ROUNDING = 1e-9
 """Relative to the larger of two figures: what is nearer than this is the same."""
 
 
-def shares_beside(values: Floats, own: float) -> tuple[float, float]:
+def shares_beside(values: Float64Array, own: float) -> tuple[float, float]:
     """The share of values above `own`, and of those that are the same but for rounding."""
     same = np.isclose(values, own, rtol=ROUNDING, atol=ROUNDING)
     return float(np.mean((values > own) & ~same)), float(np.mean(same))
 
 
-def spreads(figures: Floats, names: Sequence[str] = FIGURES) -> dict[str, FigureDistribution]:
+def spreads(figures: Float64Array, names: Sequence[str] = FIGURES) -> dict[str, FigureDistribution]:
     """Of float64[paths, figures], a figure each."""
     return {name: FigureDistribution.of(figures[:, place]) for place, name in enumerate(names)}

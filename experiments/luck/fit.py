@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.experiments.luck.markets import MarketModel, generator
 from raysignal.experiments.luck.resampling import block_length, stationary_places
 
@@ -51,7 +51,7 @@ ModelFit = Mapping[str, StatisticFit]
 """By the names of `STATISTICS`."""
 
 
-def fit_of(model: MarketModel, returns: Floats, seed: int) -> ModelFit:
+def fit_of(model: MarketModel, returns: Float64Array, seed: int) -> ModelFit:
     """Each of `STATISTICS`, of the returns and of the first paths of the model with that seed."""
     n = len(returns)
     paths = min(_PATHS, max(_FEWEST_PATHS, _BARS // n))
@@ -68,12 +68,12 @@ def fit_of(model: MarketModel, returns: Floats, seed: int) -> ModelFit:
     return found
 
 
-def statistics(returns: Floats) -> Floats:
+def statistics(returns: Float64Array) -> Float64Array:
     """`STATISTICS` of log returns, float64[6]; NaN where returns or their squares are all alike."""
     return _of_means(_terms(returns).mean(axis=0))
 
 
-def _resampled(returns: Floats, seed: int) -> Floats:
+def _resampled(returns: Float64Array, seed: int) -> Float64Array:
     """`STATISTICS` of the source resampled, float64[resampled, 6].
 
     What is resampled are the terms of the sums, each with its own later bars, so that the ends of blocks break no
@@ -88,7 +88,7 @@ def _resampled(returns: Floats, seed: int) -> Floats:
     return found
 
 
-def _terms(returns: Floats) -> Floats:
+def _terms(returns: Float64Array) -> Float64Array:
     """What the statistics are made of by means over the bars, float64[n, 10]; the last column is the scale."""
     scale = float(returns.std())
     away = (returns - returns.mean()) / (scale or 1.0)
@@ -101,7 +101,7 @@ def _terms(returns: Floats) -> Floats:
     return np.column_stack([*powers, square, square * square, *later, np.full(n, scale)])
 
 
-def _of_means(means: Floats) -> Floats:
+def _of_means(means: Float64Array) -> Float64Array:
     one, two, three, four, square, squares, *later, scale = means.tolist()
     variance, spread = two - one * one, squares - square * square
     if variance <= 1e-12:

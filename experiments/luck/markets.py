@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments.luck.regimes import Regimes
 from raysignal.experiments.luck.volatility import Garch, Jumps
 
@@ -26,7 +26,7 @@ def generator(seed: int, index: int) -> np.random.Generator:
 class MarketModel(Protocol):
     """A market."""
 
-    def returns(self, n: int, draws: np.random.Generator) -> Floats:
+    def returns(self, n: int, draws: np.random.Generator) -> Float64Array:
         """float64[n] log returns."""
         ...
 
@@ -42,7 +42,7 @@ class Brownian:
     mean: float
     deviation: float
 
-    def returns(self, n: int, draws: np.random.Generator) -> Floats:
+    def returns(self, n: int, draws: np.random.Generator) -> Float64Array:
         """See `MarketModel`."""
         return draws.normal(self.mean, self.deviation, n)
 
@@ -52,7 +52,7 @@ class Brownian:
         return f"Independent normal returns with a deviation of {self.deviation:.2%} a bar: {lacks}"
 
     @classmethod
-    def fitted(cls, returns: Floats) -> "Brownian":
+    def fitted(cls, returns: Float64Array) -> "Brownian":
         """To returns."""
         return cls(float(returns.mean()), float(returns.std(ddof=1)))
 
@@ -61,7 +61,7 @@ _KINDS: dict[str, Any] = {"gbm": Brownian, "garch": Garch, "regimes": Regimes, "
 MODELS = tuple(_KINDS)
 
 
-def fitted(name: str, close: Floats) -> MarketModel:
+def fitted(name: str, close: Float64Array) -> MarketModel:
     """The model of that name, fitted to closes.
 
     Raises:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.strategies.strategy import Bars, Strategy
 from raysignal.experiments.luck.distributions import COLUMNS, path_figures
@@ -86,9 +86,9 @@ class Source:
         notes: what a reader of the results has to know, a sentence each.
     """
 
-    own: Floats
-    growths: Floats | None = None
-    returns: Floats | None = None
+    own: Float64Array
+    growths: Float64Array | None = None
+    returns: Float64Array | None = None
     block: float = 1.0
     model: MarketModel | None = None
     notes: tuple[str, ...] = ()
@@ -124,7 +124,7 @@ def _model_notes(model: MarketModel, n: int) -> tuple[str, ...]:
     return (f"{model.described()}.", *([few] if n < _FEW else []))
 
 
-def _account_notes(rows: LedgerRows, own: Floats) -> tuple[str, ...]:
+def _account_notes(rows: LedgerRows, own: Float64Array) -> tuple[str, ...]:
     if own[-1] == 0.0:
         bar = int(np.argmax(own <= 0.0)) + 1
         fell = f"its equity fell to {rows.equity[bar - 1]:,.2f} at bar {bar:,d}"
@@ -133,7 +133,7 @@ def _account_notes(rows: LedgerRows, own: Floats) -> tuple[str, ...]:
     return () if rows.position.any() else ("The account never held anything.",)
 
 
-def _trade_notes(rows: LedgerRows, growths: Floats) -> tuple[str, ...]:
+def _trade_notes(rows: LedgerRows, growths: Float64Array) -> tuple[str, ...]:
     found = ["Equity is seen where trades end: what it fell by within a trade is in no drawdown here."]
     if rows.position[-1] != 0.0 and growths[-1] > 0.0:
         found.append(
@@ -146,7 +146,7 @@ def _trade_notes(rows: LedgerRows, growths: Floats) -> tuple[str, ...]:
 
 def run_paths(
     market: Market, strategy: Strategy | None, spec: MonteCarloSpec, source: Source, begin: int, end: int
-) -> tuple[Floats, Floats]:
+) -> tuple[Float64Array, Float64Array]:
     """Paths `begin` to `end`: `COLUMNS`, float64[paths, 5], and equity at `STEPS` places, float64[paths, STEPS]."""
     figures = np.empty((end - begin, len(COLUMNS)))
     drawn_at = np.empty((end - begin, STEPS))
@@ -157,9 +157,9 @@ def run_paths(
     return figures, drawn_at
 
 
-def at_steps(path: Floats) -> Floats:
+def at_steps(path: Float64Array) -> Float64Array:
     """A path at `STEPS` places, evenly over its length."""
-    found: Floats = path[np.linspace(0, len(path) - 1, STEPS).astype(np.int64)]
+    found: Float64Array = path[np.linspace(0, len(path) - 1, STEPS).astype(np.int64)]
     return found
 
 
@@ -169,7 +169,7 @@ def _path(
     spec: MonteCarloSpec,
     source: Source,
     draws: np.random.Generator,
-) -> tuple[Floats, bool]:
+) -> tuple[Float64Array, bool]:
     """Equity over its beginning, and whether the market was halted."""
     if source.growths is not None:
         path = compounded((shuffled if spec.method == "order" else drawn)(source.growths, draws))

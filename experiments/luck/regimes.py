@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.strategies.compiled import compiled
 
 MOST_REGIMES = 7
@@ -45,19 +44,19 @@ class Regimes:
             raise InvalidField("chances", self.chances, "a row a regime, of chances that add up to 1")
 
     @property
-    def shares(self) -> Floats:
+    def shares(self) -> Float64Array:
         """Of all bars, in each regime: the chain's stationary distribution, float64[K]."""
         count = len(self.means)
         balance = np.vstack([np.array(self.chances).T - np.eye(count), np.ones(count)])
         found = np.maximum(np.linalg.lstsq(balance, np.append(np.zeros(count), 1.0))[0], 0.0)
         return np.asarray(found / found.sum(), np.float64)
 
-    def returns(self, n: int, draws: np.random.Generator) -> Floats:
+    def returns(self, n: int, draws: np.random.Generator) -> Float64Array:
         """See `MarketModel`; begins in any regime, by their shares."""
         first = int(draws.choice(len(self.means), p=self.shares))
         regimes = _chain(np.cumsum(self.chances, axis=1), first, draws.random(n))
         means, deviations = np.array(self.means), np.array(self.deviations)
-        found: Floats = means[regimes] + deviations[regimes] * draws.standard_normal(n)
+        found: Float64Array = means[regimes] + deviations[regimes] * draws.standard_normal(n)
         return found
 
     def described(self) -> str:
@@ -73,7 +72,7 @@ class Regimes:
         return f"{len(each)} regimes, with deviations of {', '.join(each)}"
 
     @classmethod
-    def fitted(cls, returns: Floats) -> "Regimes":
+    def fitted(cls, returns: Float64Array) -> "Regimes":
         """To returns: one regime more at a time, for as long as the criterion is the better for it.
 
         The fit of each number begins at that of one less, and a regime beside it three times as wild as its wildest:
@@ -90,12 +89,12 @@ class Regimes:
             best, lowest = found, criterion
         return best
 
-    def likelihood(self, returns: Floats) -> float:
+    def likelihood(self, returns: Float64Array) -> float:
         """The logarithm of the density of these returns, which begin in any regime by their shares."""
         return float(_expected(returns, *_arrays(self), self.shares)[2])
 
 
-def _arrays(model: Regimes) -> tuple[Floats, Floats, Floats]:
+def _arrays(model: Regimes) -> tuple[Float64Array, Float64Array, Float64Array]:
     return np.array(model.means), np.array(model.deviations), np.array(model.chances)
 
 
@@ -109,7 +108,7 @@ def _with_a_wilder(model: Regimes) -> Regimes:
     )
 
 
-def _climbed(model: Regimes, returns: Floats) -> Regimes:
+def _climbed(model: Regimes, returns: Float64Array) -> Regimes:
     """As many regimes at the nearest peak of the likelihood, the calmest first."""
     n, least = len(returns), _NARROWEST * float(returns.std())
     means, deviations, chances = _arrays(model)
@@ -135,7 +134,7 @@ def _climbed(model: Regimes, returns: Floats) -> Regimes:
 
 
 @compiled
-def _chain(cumulated: Floats, first: int, draws: Floats) -> NDArray[np.int64]:
+def _chain(cumulated: Float64Array, first: int, draws: Float64Array) -> Int64Array:
     """The regime of each bar, int64[n], by one draw from 0 to 1 a bar."""
     found = np.empty(len(draws), np.int64)
     regime, last = first, cumulated.shape[0] - 1
@@ -150,7 +149,11 @@ def _chain(cumulated: Floats, first: int, draws: Floats) -> NDArray[np.int64]:
 
 @compiled
 def _expected(  # noqa: C901 - forward and backward, as one compiled pass
-    returns: Floats, means: Floats, deviations: Floats, chances: Floats, start: Floats
+    returns: Float64Array,
+    means: Float64Array,
+    deviations: Float64Array,
+    chances: Float64Array,
+    start: Float64Array,
 ) -> tuple[Any, Any, float]:
     """How likely each regime was at each bar, float64[n, K]; expected moves, float64[K, K]; the log-likelihood.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.experiments import charts
 from raysignal.experiments.luck.distributions import FIGURES
 from raysignal.experiments.luck.fit import STATISTICS
@@ -19,10 +19,10 @@ _BLUE, _ORANGE, _GREY = "#2f7fd1", "#d9822b", "#8a8f98"
 def make_luck_report(
     metrics: Mapping[str, Any],
     manifest: Mapping[str, Any],
-    figures: Floats,
-    levels: Floats,
-    fan: Floats,
-    own: Floats,
+    figures: Float64Array,
+    levels: Float64Array,
+    fan: Float64Array,
+    own: Float64Array,
 ) -> ReportFiles:
     """Both forms.
 
@@ -125,7 +125,7 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def _draw_fan(axes: Any, levels: Floats, fan: Floats, own: Floats) -> None:
+def _draw_fan(axes: Any, levels: Float64Array, fan: Float64Array, own: Float64Array) -> None:
     steps = np.linspace(0.0, 1.0, levels.shape[1])
     axes.plot(steps, levels.T, color=_GREY, alpha=0.12, linewidth=0.7)
     axes.fill_between(steps, fan[0], fan[2], color=_BLUE, alpha=0.2, linewidth=0.0)
@@ -140,7 +140,7 @@ def _draw_fan(axes: Any, levels: Floats, fan: Floats, own: Floats) -> None:
     axes.set_title("Equity over its beginning")
 
 
-def _draw_spreads(figure: Any, figures: Floats, own: Mapping[str, float]) -> None:
+def _draw_spreads(figure: Any, figures: Float64Array, own: Mapping[str, float]) -> None:
     for place, (axes, name) in enumerate(zip(figure.subplots(1, 3), FIGURES, strict=False)):
         values = figures[:, place]
         low, high = np.quantile(values, (0.0, 0.995))

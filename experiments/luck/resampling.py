@@ -1,36 +1,35 @@
 """Other histories of the same account: its trades in another order, or its returns in other blocks."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.portfolio.account import Floats
 
 
-def shuffled(growths: Floats, draws: np.random.Generator) -> Floats:
+def shuffled(growths: Float64Array, draws: np.random.Generator) -> Float64Array:
     """The same trades in another order: the end is the same, the way there is not."""
-    found: Floats = draws.permutation(growths)
+    found: Float64Array = draws.permutation(growths)
     return found
 
 
-def drawn(growths: Floats, draws: np.random.Generator) -> Floats:
+def drawn(growths: Float64Array, draws: np.random.Generator) -> Float64Array:
     """As many trades, each drawn from all of them."""
-    found: Floats = growths[draws.integers(0, len(growths), len(growths))]
+    found: Float64Array = growths[draws.integers(0, len(growths), len(growths))]
     return found
 
 
-def stationary(returns: Floats, block: float, draws: np.random.Generator) -> Floats:
+def stationary(returns: Float64Array, block: float, draws: np.random.Generator) -> Float64Array:
     """The stationary bootstrap (Politis & Romano, J. of the American Statistical Association 89, 1994).
 
     Blocks of geometric length with that mean, wrapped around the end.
     """
-    found: Floats = returns[stationary_places(len(returns), block, draws)]
+    found: Float64Array = returns[stationary_places(len(returns), block, draws)]
     return found
 
 
-def stationary_places(n: int, block: float, draws: np.random.Generator) -> NDArray[np.int64]:
+def stationary_places(n: int, block: float, draws: np.random.Generator) -> Int64Array:
     """Where each of n values is taken from, int64[n]; see `stationary`."""
     begins = draws.random(n) < 1.0 / block
     begins[0] = True
@@ -40,7 +39,7 @@ def stationary_places(n: int, block: float, draws: np.random.Generator) -> NDArr
     return np.asarray((starts[last] + places - last) % n, np.int64)
 
 
-def block_length(returns: Floats) -> float:
+def block_length(returns: Float64Array) -> float:
     """The mean block length that suits how dependent the returns are (Politis & White, 2004, by `arch`)."""
     from arch.bootstrap import optimal_block_length  # noqa: PLC0415 - a second to import
 
@@ -50,7 +49,7 @@ def block_length(returns: Floats) -> float:
     return float(np.clip(found, 1.0, len(returns) / 3.0)) if np.isfinite(found) else 1.0
 
 
-def trade_growths(rows: LedgerRows, policy: Policy) -> Floats:
+def trade_growths(rows: LedgerRows, policy: Policy) -> Float64Array:
     """What each trade made of the equity, from its opening to its closing, both fees included.
 
     A flip closes one trade and opens the next at the same price: its bar counts once. Between trades the account is
@@ -75,16 +74,16 @@ def trade_growths(rows: LedgerRows, policy: Policy) -> Floats:
     # What opening spent, back in cash: a long its price, a short less than nothing, and both their fee.
     position, price = rows.position[opens], rows.fill_price[opens]
     before = rows.cash[opens] + (position + np.abs(position) * policy.fee_bps / 1e4) * price
-    growths: Floats = np.append(before[1:], level[-1]) / before
+    growths: Float64Array = np.append(before[1:], level[-1]) / before
     return growths
 
 
-def compounded(growths: Floats) -> Floats:
+def compounded(growths: Float64Array) -> Float64Array:
     """Equity over its beginning, after each of these growths."""
     return np.asarray(np.cumprod(growths), np.float64)
 
 
-def solvent(level: Floats) -> Floats:
+def solvent(level: Float64Array) -> Float64Array:
     """Equity that stays at 0 from where it first is at or below it: nothing is opened any more."""
-    found: Floats = np.where(np.minimum.accumulate(level) > 0.0, level, 0.0)
+    found: Float64Array = np.where(np.minimum.accumulate(level) > 0.0, level, 0.0)
     return found

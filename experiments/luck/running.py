@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.strategies.strategy import Strategy
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.luck.distributions import COLUMNS, FIGURES, path_figures, shares_beside, spreads
@@ -156,7 +156,7 @@ def _fit(market: Market, spec: MonteCarloSpec, source: Source) -> ModelFit | Non
 
 
 def metrics_of(
-    spec: MonteCarloSpec, source: Source, figures: Floats, fit: ModelFit | None = None
+    spec: MonteCarloSpec, source: Source, figures: Float64Array, fit: ModelFit | None = None
 ) -> dict[str, Any]:
     """What metrics.json holds of the paths with these `COLUMNS`, float64[paths, 5]."""
     found = spreads(figures)
@@ -184,7 +184,7 @@ def _write(
     blobs: BlobStore, run_id: str, spec: MonteCarloSpec, source: Source, fit: ModelFit | None, table: pa.Table,
     config: dict[str, Any], provenance: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    figures: Floats = np.column_stack([table[name].to_numpy() for name in COLUMNS])
+    figures: Float64Array = np.column_stack([table[name].to_numpy() for name in COLUMNS])
     levels = table["equity"].combine_chunks().flatten().to_numpy().reshape(-1, STEPS)
     metrics = metrics_of(spec, source, figures, fit)
     manifest = {

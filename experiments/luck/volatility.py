@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.strategies.compiled import compiled
 
 MOST_PERSISTENT = 0.999
@@ -22,7 +22,7 @@ _BEFORE = 500  # bars that a path has behind it when it begins
 _TRIES = 50  # paths that the level is set by
 
 
-def level(model: "Garch | Jumps", returns: Floats) -> float:
+def level(model: "Garch | Jumps", returns: Float64Array) -> float:
     """The long-run deviation at which the middle one of the model's paths has the deviation of these returns.
 
     Where shocks have fat tails and last, most paths of finite length are far calmer than the long run.
@@ -66,12 +66,12 @@ class Garch:
                 f"{_FREEDOM[0]} to {_FREEDOM[1]:g} degrees of freedom, and a skew between -1 and 1",
             )
 
-    def returns(self, n: int, draws: np.random.Generator) -> Floats:
+    def returns(self, n: int, draws: np.random.Generator) -> Float64Array:
         """See `MarketModel`."""
         from arch.univariate import SkewStudent  # noqa: PLC0415 - a second to import
 
         shocks = SkewStudent().ppf(draws.random(n + _BEFORE), np.array([self.freedom, self.skew]))
-        found: Floats = (
+        found: Float64Array = (
             self.mean + _variances_through(shocks, self.deviation, self.alpha, self.beta)[_BEFORE:]
         )
         return found
@@ -84,7 +84,7 @@ class Garch:
         )
 
     @classmethod
-    def fitted(cls, returns: Floats) -> Self:
+    def fitted(cls, returns: Float64Array) -> Self:
         """To returns, by maximum likelihood (`arch`); persistence is held at or below `MOST_PERSISTENT`."""
         from arch import arch_model  # noqa: PLC0415 - a second to import
 
@@ -143,13 +143,13 @@ class Jumps:
         spread = self.jump_deviation**2 + (1.0 - self.chance) * self.jump_mean**2
         return 1.0 - self.chance * spread
 
-    def returns(self, n: int, draws: np.random.Generator) -> Floats:
+    def returns(self, n: int, draws: np.random.Generator) -> Float64Array:
         """See `MarketModel`."""
         bars = n + _BEFORE
         calm = draws.normal(-self.chance * self.jump_mean, math.sqrt(self.calm_variance), bars)
         jumped = draws.random(bars) < self.chance
         shocks = calm + np.where(jumped, draws.normal(self.jump_mean, self.jump_deviation, bars), 0.0)
-        found: Floats = (
+        found: Float64Array = (
             self.mean + _variances_through(shocks, self.deviation, self.alpha, self.beta)[_BEFORE:]
         )
         return found
@@ -162,7 +162,7 @@ class Jumps:
         )
 
     @classmethod
-    def fitted(cls, returns: Floats) -> Self:
+    def fitted(cls, returns: Float64Array) -> Self:
         """To returns, by maximum likelihood of all parameters at once; the long-run deviation is theirs."""
         from scipy.optimize import minimize  # noqa: PLC0415 - slow to import
 
@@ -184,7 +184,7 @@ class Jumps:
         return replace(model, deviation=level(model, returns))
 
 
-def _jump_parameters(free: Floats) -> tuple[float, float, float, float, float, float]:
+def _jump_parameters(free: Float64Array) -> tuple[float, float, float, float, float, float]:
     """Mean, alpha, beta, chance, jump_mean and jump_deviation, which have bounds, of six numbers that have none."""
     persistence, share, chance = 1.0 / (1.0 + np.exp(-np.clip(free[1:4], -30.0, 30.0)))
     persistence *= MOST_PERSISTENT
@@ -197,13 +197,13 @@ def _jump_parameters(free: Floats) -> tuple[float, float, float, float, float, f
     return float(free[0]), persistence * share, persistence * (1.0 - share), chance, jump_mean, jump_deviation
 
 
-def _jump_loss(free: Floats, scaled: Floats) -> float:
+def _jump_loss(free: Float64Array, scaled: Float64Array) -> float:
     found = _jump_parameters(free)
     return float(_jump_likelihood(scaled, *found))
 
 
 @compiled
-def _variances_through(shocks: Floats, deviation: float, alpha: float, beta: float) -> Any:
+def _variances_through(shocks: Float64Array, deviation: float, alpha: float, beta: float) -> Any:
     """Shocks of variance 1 as moves, float64[n]: each times the deviation that those before it have led to."""
     level = deviation * deviation
     variance = level
@@ -217,7 +217,7 @@ def _variances_through(shocks: Floats, deviation: float, alpha: float, beta: flo
 
 @compiled
 def _jump_likelihood(
-    scaled: Floats,
+    scaled: Float64Array,
     mean: float,
     alpha: float,
     beta: float,

@@ -10,30 +10,29 @@ of independent trials whose best is on average as good as the best of trials wit
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import kurtosis, norm, skew
 
+from raysignal.engine.core.arrays import BoolArray, Float64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.portfolio.account import Floats
 
 _EULER = 0.5772156649015329
 _DRAWS = 1_000
 _NOISE = 1e-12  # of the mean: what rounding leaves where nothing varies
 
 
-def varies(returns: Floats) -> NDArray[np.bool_]:
+def varies(returns: Float64Array) -> BoolArray:
     """Of each column of float64[periods, trials]: whether it varies by more than rounding."""
     level = np.maximum(np.abs(returns).max(axis=0, initial=0.0), 1e-2)
-    varying: NDArray[np.bool_] = returns.std(axis=0) > _NOISE * level
+    varying: BoolArray = returns.std(axis=0) > _NOISE * level
     return varying
 
 
-def sharpe(returns: Floats) -> Floats:
+def sharpe(returns: Float64Array) -> Float64Array:
     """Of each column of float64[periods, trials]: mean over deviation (n - 1); 0 where nothing varies."""
     varying = varies(returns)
     deviation = returns.std(axis=0, ddof=1)
-    ratio: Floats = np.where(varying, returns.mean(axis=0) / np.where(varying, deviation, 1.0), 0.0)
+    ratio: Float64Array = np.where(varying, returns.mean(axis=0) / np.where(varying, deviation, 1.0), 0.0)
     return ratio
 
 
@@ -79,7 +78,7 @@ def expected_best(trials: float, spread: float) -> float:
     )
 
 
-def effective_trials(returns: Floats) -> float:
+def effective_trials(returns: Float64Array) -> float:
     """The effective rank of the columns' correlation, from 1 (all alike) to their number (none correlated)."""
     scaled = _standardised(returns)
     periods, trials = scaled.shape
@@ -92,7 +91,7 @@ def effective_trials(returns: Floats) -> float:
     return float(np.clip(np.exp(-np.sum(shares * np.log(shares))), 1.0, trials))
 
 
-def trials_by_best(returns: Floats, *, seed: int) -> float:
+def trials_by_best(returns: Float64Array, *, seed: int) -> float:
     """How many independent trials have, without skill, a best as good as that of the columns, from 1 to their number.
 
     The columns' periods, centred, are added up with normal weights (the multiplier bootstrap of Chernozhukov,
@@ -116,7 +115,7 @@ def trials_by_best(returns: Floats, *, seed: int) -> float:
     return float(brentq(lambda count: expected_best(count, 1.0) - best, 1.0, trials))
 
 
-def independent_periods(returns: Floats) -> float:
+def independent_periods(returns: Float64Array) -> float:
     """How many independent returns these amount to, float64[periods]: at most their number, at least 2.
 
     Returns that repeat themselves say less (Lo, The Statistics of Sharpe Ratios, Financial Analysts J. 58, 2002): by
@@ -131,7 +130,7 @@ def independent_periods(returns: Floats) -> float:
     return max(2.0, periods / max(1.0, ratio))
 
 
-def deflated_sharpe(returns: Floats, trials: float) -> float:
+def deflated_sharpe(returns: Float64Array, trials: float) -> float:
     """The probability that a trial's ratio is above what the best of `trials` without skill would have.
 
     Args:
@@ -148,8 +147,8 @@ def deflated_sharpe(returns: Floats, trials: float) -> float:
     return probabilistic_sharpe(float(sharpe(returns)), benchmark, periods, *shape)
 
 
-def _standardised(returns: Floats) -> Floats:
+def _standardised(returns: Float64Array) -> Float64Array:
     """The columns that vary, with mean 0 and deviation 1."""
     varying = returns[:, varies(returns)]
-    scaled: Floats = (varying - varying.mean(axis=0)) / varying.std(axis=0)
+    scaled: Float64Array = (varying - varying.mean(axis=0)) / varying.std(axis=0)
     return scaled

@@ -11,8 +11,8 @@ from itertools import combinations, pairwise
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.portfolio.account import Floats
 
 GROUPS = 12
 _AT_ONCE = 64  # choices that are worked on together
@@ -31,12 +31,12 @@ class Overfitting:
     """
 
     probability: float
-    logits: Floats
+    logits: Float64Array
     slope: float
     loss: float
 
 
-def overfitting(returns: Floats, groups: int = GROUPS) -> Overfitting:
+def overfitting(returns: Float64Array, groups: int = GROUPS) -> Overfitting:
     """Of float64[periods, trials].
 
     Raises:
@@ -81,7 +81,7 @@ def overfitting(returns: Floats, groups: int = GROUPS) -> Overfitting:
     return Overfitting(probability, logit, slope, float(np.mean(np.concatenate(lost))))
 
 
-def _ratios(counts: Floats, sums: Floats, squares: Floats) -> Floats:
+def _ratios(counts: Float64Array, sums: Float64Array, squares: Float64Array) -> Float64Array:
     mean = sums / counts[:, None]
     apart = np.maximum(squares - sums * mean, 0.0)
     deviation = np.sqrt(apart / (counts[:, None] - 1.0))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from arch.bootstrap import SPA, optimal_block_length
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments.selection.deflated import varies
 
 RESAMPLES = 1_000
@@ -33,7 +33,9 @@ class Reality:
     block: float
 
 
-def reality_check(returns: Floats, benchmark: Floats, *, seed: int, resamples: int = RESAMPLES) -> Reality:
+def reality_check(
+    returns: Float64Array, benchmark: Float64Array, *, seed: int, resamples: int = RESAMPLES
+) -> Reality:
     """Of float64[periods, trials] against float64[periods].
 
     Raises:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.portfolio.account import Floats
 from raysignal.experiments.selection.deflated import deflated_sharpe, effective_trials, trials_by_best
 from raysignal.experiments.selection.overfitting import GROUPS, overfitting
 from raysignal.experiments.selection.reality import RESAMPLES, reality_check
@@ -71,7 +71,13 @@ class SelectionVerdict:
 
 
 def judge(
-    returns: Floats, market: Floats, *, best: int, trials: int, seed: int, resamples: int = RESAMPLES
+    returns: Float64Array,
+    market: Float64Array,
+    *,
+    best: int,
+    trials: int,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> SelectionVerdict:
     """The verdict about one column of the returns.
 
@@ -126,18 +132,18 @@ def judge(
     return replace(verdict, sentence=_sentence(verdict))
 
 
-def timed(returns: Floats, market: Floats) -> Floats:
+def timed(returns: Float64Array, market: Float64Array) -> Float64Array:
     """Each column less its beta times the market's returns: what is left when being in the market is taken out."""
     apart = market - market.mean()
     spread = float(apart @ apart)
     if spread <= 1e-24:
         return returns
     beta = apart @ returns / spread
-    left: Floats = returns - market[:, None] * beta
+    left: Float64Array = returns - market[:, None] * beta
     return left
 
 
-def _check(returns: Floats, market: Floats, best: int, trials: int) -> None:
+def _check(returns: Float64Array, market: Float64Array, best: int, trials: int) -> None:
     periods, sampled = returns.shape
     if periods < FEWEST:
         raise InvalidField("periods", periods, f"at least {FEWEST}")
@@ -155,7 +161,7 @@ def _check(returns: Floats, market: Floats, best: int, trials: int) -> None:
             raise InvalidField(name, f"{values[period, column]} in {where}", "finite returns only")
 
 
-def _counts(timing: Floats, rank: float, trials: int, seed: int) -> tuple[float, float]:
+def _counts(timing: Float64Array, rank: float, trials: int, seed: int) -> tuple[float, float]:
     """Independent trials that all trials amount to: by the effective rank, and at most."""
     if trials == 1:
         return 1.0, 1.0

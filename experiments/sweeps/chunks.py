@@ -15,12 +15,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from raysignal.agents.verdicts import decided
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.portfolio.performance import is_ruined, performance_table, return_sums
 from raysignal.engine.portfolio.sweep import Sweep
-from raysignal.engine.strategies.strategy import Actions, Bars, Family, family
+from raysignal.engine.strategies.strategy import Bars, Family, family
 from raysignal.experiments.arms import Trial, gated
 from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.sweeps.space import GATE, ChosenConfigurations, Configuration, Space
@@ -44,8 +44,8 @@ class Marks:
         sampled: every so many configurations, from number 0 on.
     """
 
-    periods: NDArray[np.int64]
-    folds: NDArray[np.int64]
+    periods: Int64Array
+    folds: Int64Array
     sampled: int
 
     @classmethod
@@ -86,7 +86,7 @@ def run_chunk(
     return _table(configurations, sweep.accounts(), edges, seen, marks)
 
 
-def actions_of(market: Market, configuration: Configuration, trial: Trial) -> Actions:
+def actions_of(market: Market, configuration: Configuration, trial: Trial) -> Int8Array:
     """What a configuration does at each bar of a market, int8[n], those before its start included."""
     if configuration.strategy is not None:
         return configuration.strategy.actions(market.bars)
@@ -99,10 +99,10 @@ def actions_of(market: Market, configuration: Configuration, trial: Trial) -> Ac
 class _Rows:
     """Strategies of which several configurations have the same: each is worked out once."""
 
-    def __init__(self, inner: Family, rows: int, index: NDArray[np.int64]) -> None:
+    def __init__(self, inner: Family, rows: int, index: Int64Array) -> None:
         self._inner, self._rows, self._index = inner, rows, index
 
-    def advance(self, bars: Bars, actions: Actions) -> None:
+    def advance(self, bars: Bars, actions: Int8Array) -> None:
         """See `Family`."""
         own = np.zeros((self._rows, len(bars)), np.int8)
         self._inner.advance(bars, own)
@@ -112,10 +112,10 @@ class _Rows:
 class _Given:
     """Actions that are known beforehand, int8[k, n]."""
 
-    def __init__(self, actions: Actions) -> None:
+    def __init__(self, actions: Int8Array) -> None:
         self._actions, self._done = actions, 0
 
-    def advance(self, bars: Bars, actions: Actions) -> None:
+    def advance(self, bars: Bars, actions: Int8Array) -> None:
         """See `Family`."""
         actions[:] = self._actions[:, self._done : self._done + len(bars)]
         self._done += len(bars)
@@ -139,7 +139,7 @@ def _kind(configuration: Configuration) -> Any:
     return (None if configuration.strategy is None else id(configuration.strategy), gate)
 
 
-def _overruled(market: Market, gate: tuple[tuple[str, Any], ...], trial: Trial) -> Actions:
+def _overruled(market: Market, gate: tuple[tuple[str, Any], ...], trial: Trial) -> Int8Array:
     assert market.encoded is not None
     batch = SignalBatch.decode(market.encoded.data)
     return decided(batch.action, _verdicts(_Kept(market.encoded, batch), gate, trial))
@@ -158,7 +158,7 @@ class _Kept:
 
 
 @lru_cache(maxsize=64)
-def _verdicts(kept: _Kept, gate: tuple[tuple[str, Any], ...], trial: Trial) -> Actions:
+def _verdicts(kept: _Kept, gate: tuple[tuple[str, Any], ...], trial: Trial) -> Int8Array:
     members = dict(gate)
     rules = trial.rules
     recall = rules.recall
@@ -175,7 +175,7 @@ def _verdicts(kept: _Kept, gate: tuple[tuple[str, Any], ...], trial: Trial) -> A
 _SEEN = 3  # equity, sum of returns, sum of their squares
 
 
-def _look(accounts: Floats, seen: Floats) -> None:
+def _look(accounts: Float64Array, seen: Float64Array) -> None:
     """An account as it stands; one that is ruined has nothing, whatever it owes or a short brings back later."""
     ruined = is_ruined(accounts)
     seen[0] = np.where(ruined, 0.0, accounts[:, at.EQUITY])
@@ -184,9 +184,9 @@ def _look(accounts: Floats, seen: Floats) -> None:
 
 def _table(
     configurations: Sequence[Configuration],
-    accounts: Floats,
-    edges: NDArray[np.int64],
-    seen: Floats,
+    accounts: Float64Array,
+    edges: Int64Array,
+    seen: Float64Array,
     marks: Marks,
 ) -> pa.Table:
     """Number, figures (null where not defined), `PERIODS` (float64[p], where sampled), `SUMS` (float64[f * 3])."""
@@ -215,13 +215,13 @@ def _table(
     return pa.table(columns)
 
 
-def _growth(equity: Floats) -> Floats:
+def _growth(equity: Float64Array) -> Float64Array:
     """Each row over the one before; 0 from where there is nothing on."""
     before = equity[:-1]
     return np.divide(equity[1:], before, out=np.zeros_like(before), where=before > 0.0)
 
 
-def _lists(values: Floats, there: NDArray[np.bool_]) -> pa.Array:
+def _lists(values: Float64Array, there: BoolArray) -> pa.Array:
     width = values.shape[1]
     flat = pa.array(np.ascontiguousarray(values[there]).reshape(-1))
     offsets = np.zeros(len(values) + 1, np.int64)

@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array
 from raysignal.engine.portfolio.performance import FEWEST_RETURNS, WEEK_US, YEAR_US
 from raysignal.experiments.selection.folds import Fold
 from raysignal.experiments.sweeps.chunks import SUMS
@@ -189,12 +188,12 @@ class _Stretch:
     """Some stretches of bars together: their number, and each configuration's growth and sums of returns there."""
 
     bars: int
-    growth: Floats
-    total: Floats
-    squares: Floats
+    growth: Float64Array
+    total: Float64Array
+    squares: Float64Array
 
     @classmethod
-    def of(cls, sums: Floats, edges: NDArray[np.int64], parts: Sequence[tuple[int, int]]) -> "_Stretch":
+    def of(cls, sums: Float64Array, edges: Int64Array, parts: Sequence[tuple[int, int]]) -> "_Stretch":
         chosen = np.zeros(len(edges) - 1, np.bool_)
         for start, stop in parts:
             chosen[np.searchsorted(edges, start) : np.searchsorted(edges, stop)] = True
@@ -209,12 +208,12 @@ class _Stretch:
 
 
 def _values(
-    sums: Floats,
-    edges: NDArray[np.int64],
+    sums: Float64Array,
+    edges: Int64Array,
     parts: Sequence[tuple[int, int]],
     *,
     by_return: bool,
-) -> Floats:
+) -> Float64Array:
     """Of every configuration over some stretches: total return, or Sharpe ratio (a bar), NaN where not defined."""
     own = _Stretch.of(sums, edges, parts)
     if by_return:
@@ -223,7 +222,7 @@ def _values(
     return np.where(own.growth > 0.0, ratio, np.nan)
 
 
-def _sharpe(total: Floats, squares: Floats, bars: int) -> Floats:
+def _sharpe(total: Float64Array, squares: Float64Array, bars: int) -> Float64Array:
     """A bar, from sums of the returns and of their squares; NaN where nothing varies."""
     ratio = np.full(len(total), np.nan)
     if bars < 2:
@@ -234,7 +233,7 @@ def _sharpe(total: Floats, squares: Floats, bars: int) -> Floats:
     return ratio
 
 
-def _equal(values: Floats, value: float) -> NDArray[np.bool_]:
+def _equal(values: Float64Array, value: float) -> BoolArray:
     """Which values are the same but for rounding."""
     return np.isclose(values, value, rtol=_EQUAL, atol=_ROUNDING)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.strategy import Bars
@@ -31,7 +32,7 @@ class Market:
 
     symbol: str
     bars: Bars
-    action: NDArray[np.int8] | None = None
+    action: Int8Array | None = None
     start: int = 0
     encoded: NDArray[np.uint8] | None = None
 
@@ -119,7 +120,7 @@ def markets_of(
     return tuple(made)
 
 
-def _feature(batch: SignalBatch, rows: NDArray[np.int64], name: str) -> NDArray[np.float64] | None:
+def _feature(batch: SignalBatch, rows: Int64Array, name: str) -> Float64Array | None:
     for key, column in batch.numbers.items():
         if key.casefold() == name:
             values = np.ascontiguousarray(column[rows])

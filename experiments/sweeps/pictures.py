@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from raysignal.engine.portfolio.account import Floats
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.experiments.charts import INK, label, visible
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ _MOST_CELLS = 60  # values of an axis that a map shows
 _MOST_LINES = 300
 
 
-def numbers(table: pa.Table, name: str) -> Floats:
+def numbers(table: pa.Table, name: str) -> Float64Array:
     """A column as floats, NaN where there is nothing."""
-    values: Floats = table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.float64)
+    values: Float64Array = table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.float64)
     return values
 
 
@@ -138,7 +138,7 @@ def _instants(curve: pa.Table) -> Any:
     return curve["timestamp"].combine_chunks().to_numpy(zero_copy_only=False).astype("datetime64[us]")
 
 
-def _told(table: pa.Table, name: str, values: Floats) -> float:
+def _told(table: pa.Table, name: str, values: Float64Array) -> float:
     """The share of the variance that the means of an axis's values have."""
     names, codes = _codes(table, name, whole=True)
     known = ~np.isnan(values)

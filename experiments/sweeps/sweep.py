@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.experiments.arms import Trial
 from raysignal.experiments.selection.folds import Fold, purged_k_fold, walk_forward
@@ -137,7 +137,7 @@ class SweepSpec:
         return self._gates
 
 
-def fold_edges(folds: list[Fold]) -> NDArray[np.int64]:
+def fold_edges(folds: list[Fold]) -> Int64Array:
     """The bars at which a fold's parts begin and end, each once, rising."""
     return np.unique(
         np.array([edge for fold in folds for part in (*fold.train, *fold.test) for edge in part], np.int64)

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.ledger_rows import LedgerRows
-from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.experiments.arms import Trial
 from raysignal.experiments.sweeps.chunks import NUMBER, PERIODS, RUINED, SUMS, actions_of
@@ -38,7 +37,7 @@ def ranked_by(table: pa.Table, objective: str) -> str:
     return raw if short.any() else objective
 
 
-def ranks(table: pa.Table, objective: str) -> NDArray[np.int64]:
+def ranks(table: pa.Table, objective: str) -> Int64Array:
     """The place of each configuration, 1 the best: by `ranked_by`, one without the figure behind, then the ruined ones;
     equal ones by number.
     """
@@ -50,7 +49,7 @@ def ranks(table: pa.Table, objective: str) -> NDArray[np.int64]:
     return places
 
 
-def scores(table: pa.Table, objective: str) -> Floats:
+def scores(table: pa.Table, objective: str) -> Float64Array:
     """Of each configuration, the more the better; minus infinity where the figure is not defined, or it is ruined."""
     values = figures(table, ranked_by(table, objective))
     ruined = table[RUINED].combine_chunks().to_numpy(zero_copy_only=False)
@@ -62,14 +61,14 @@ def worst_score(tables: Sequence[pa.Table], objective: str) -> float:
     return min(float(scores(table, objective)[0]) for table in tables)
 
 
-def figures(table: pa.Table, name: str) -> Floats:
+def figures(table: pa.Table, name: str) -> Float64Array:
     """A column of figures, NaN where one is not defined."""
-    column: Floats = table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.float64)
+    column: Float64Array = table[name].combine_chunks().to_numpy(zero_copy_only=False).astype(np.float64)
     return column
 
 
 def sweep_table(
-    market: Market, space: Space | ChosenConfigurations, table: pa.Table, rank: NDArray[np.int64]
+    market: Market, space: Space | ChosenConfigurations, table: pa.Table, rank: Int64Array
 ) -> pa.Table:
     """One row a configuration, in the order of their numbers: symbol, number, rank, parameters, figures."""
     columns: dict[str, Any] = {
@@ -85,7 +84,7 @@ def sweep_table(
     return pa.table(columns)
 
 
-def periods_table(market: Market, table: pa.Table, periods: NDArray[np.int64]) -> pa.Table:
+def periods_table(market: Market, table: pa.Table, periods: Int64Array) -> pa.Table:
     """One row a sampled configuration and period: its return over the bars after `from` up to `to`."""
     there = table[PERIODS].combine_chunks()
     kept = table[NUMBER].combine_chunks().filter(there.is_valid())
@@ -104,7 +103,7 @@ def periods_table(market: Market, table: pa.Table, periods: NDArray[np.int64]) -
     )
 
 
-def period_returns(table: pa.Table) -> tuple[NDArray[np.int64], Floats]:
+def period_returns(table: pa.Table) -> tuple[Int64Array, Float64Array]:
     """The sampled configurations, and their returns, float64[periods, sampled]."""
     there = table[PERIODS].combine_chunks()
     numbers = table[NUMBER].combine_chunks().filter(there.is_valid()).to_numpy()

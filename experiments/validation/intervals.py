@@ -16,19 +16,18 @@ from statistics import NormalDist
 from zlib import crc32
 
 import numpy as np
-import numpy.typing as npt
 
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import accuracy
 from raysignal.agents.override.intervals import (
     ENOUGH_ROWS,
-    Floats,
     by_instant,
     dependence,
     mean_interval,
     share_interval,
     wilson,
 )
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 
 LENGTHS = (30, 100, 300, 1_000, 4_000)
 TRIES = 1_000
@@ -52,8 +51,8 @@ class SeriesKind:
     """
 
     truth: float
-    draw: Callable[[Draws, int, int], Floats]
-    bounds: Callable[[Floats], Bounds]
+    draw: Callable[[Draws, int, int], Float64Array]
+    bounds: Callable[[Float64Array], Bounds]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +83,22 @@ class CoverageCell:
         return not (self.promised and self.covered_high < LEAST)
 
 
-def normal(draws: Draws, tries: int, rows: int) -> Floats:
+def normal(draws: Draws, tries: int, rows: int) -> Float64Array:
     """Independent."""
     return draws.standard_normal((tries, rows))
 
 
-def fat_tails(draws: Draws, tries: int, rows: int) -> Floats:
+def fat_tails(draws: Draws, tries: int, rows: int) -> Float64Array:
     """Student's t with 3 degrees."""
     return draws.standard_t(3, (tries, rows))
 
 
-def lognormal(draws: Draws, tries: int, rows: int) -> Floats:
+def lognormal(draws: Draws, tries: int, rows: int) -> Float64Array:
     """With a skewness of 6.2."""
     return np.exp(draws.standard_normal((tries, rows)))
 
 
-def autoregression(draws: Draws, tries: int, rows: int, phi: float) -> Floats:
+def autoregression(draws: Draws, tries: int, rows: int, phi: float) -> Float64Array:
     """AR(1) of variance 1."""
     from scipy.signal import lfilter  # noqa: PLC0415 - slow to import
 
@@ -108,13 +107,13 @@ def autoregression(draws: Draws, tries: int, rows: int, phi: float) -> Floats:
     return np.asarray(lfilter([1.0], [1.0, -phi], shocks, axis=1), np.float64)
 
 
-def overlapping(draws: Draws, tries: int, rows: int, window: int) -> Floats:
+def overlapping(draws: Draws, tries: int, rows: int, window: int) -> Float64Array:
     """Outcomes over a horizon of so many rows: a moving average of variance 1."""
     sums = np.cumsum(draws.standard_normal((tries, rows + window)), axis=1)
     return np.asarray((sums[:, window:] - sums[:, :-window]) / np.sqrt(window), np.float64)
 
 
-def garch(draws: Draws, tries: int, rows: int) -> Floats:
+def garch(draws: Draws, tries: int, rows: int) -> Float64Array:
     """GARCH(1, 1) with shocks in t(5)."""
     shocks = draws.standard_t(5, (tries, rows)) / np.sqrt(5.0 / 3.0)
     variance, found = np.ones(tries), np.empty((tries, rows))
@@ -124,7 +123,7 @@ def garch(draws: Draws, tries: int, rows: int) -> Floats:
     return found
 
 
-def states(draws: Draws, tries: int, rows: int, rate: float, stay: float) -> Floats:
+def states(draws: Draws, tries: int, rows: int, rate: float, stay: float) -> Float64Array:
     """0 or 1: 1 in a share `rate` of the rows, in runs of `stay` rows on average."""
     leave = 1.0 / stay
     enter = leave * rate / (1.0 - rate)
@@ -135,22 +134,22 @@ def states(draws: Draws, tries: int, rows: int, rate: float, stay: float) -> Flo
     return found
 
 
-def sparse(draws: Draws, tries: int, rows: int, rate: float, mean: float) -> Floats:
+def sparse(draws: Draws, tries: int, rows: int, rate: float, mean: float) -> Float64Array:
     """Zeros but for a share `rate` in t(3) around a mean."""
     return np.where(draws.random((tries, rows)) < rate, fat_tails(draws, tries, rows) + mean, 0.0)
 
 
-def sparse_gains(draws: Draws, tries: int, rows: int) -> Floats:
+def sparse_gains(draws: Draws, tries: int, rows: int) -> Float64Array:
     """Zeros but for 3 % of gains, exponential with mean 1."""
     return np.where(draws.random((tries, rows)) < 0.03, draws.exponential(1.0, (tries, rows)), 0.0)
 
 
-def bursts(draws: Draws, tries: int, rows: int, mean: float) -> Floats:
+def bursts(draws: Draws, tries: int, rows: int, mean: float) -> Float64Array:
     """Zeros but for 3 % of the rows in bursts of 12, in t(3) around a mean."""
     return states(draws, tries, rows, 0.03, 12.0) * (fat_tails(draws, tries, rows) + mean)
 
 
-def one_sided_bursts(draws: Draws, tries: int, rows: int) -> Floats:
+def one_sided_bursts(draws: Draws, tries: int, rows: int) -> Float64Array:
     """The same with one sign a burst, which is as often + as -."""
     on = states(draws, tries, rows, 0.03, 12.0)
     burst = np.cumsum(np.diff(on, axis=1, prepend=0.0) > 0.0, axis=1, dtype=np.int64)
@@ -159,8 +158,13 @@ def one_sided_bursts(draws: Draws, tries: int, rows: int) -> Floats:
 
 
 def selection(
-    draws: Draws, tries: int, rows: int, rate: float, stay: float, gains: Callable[[Draws, int, int], Floats]
-) -> Floats:
+    draws: Draws,
+    tries: int,
+    rows: int,
+    rate: float,
+    stay: float,
+    gains: Callable[[Draws, int, int], Float64Array],
+) -> Float64Array:
     """Choices that keep for a while times gains, both centred, as `experiments.uplift.selection_of` has them."""
     chosen, gained = states(draws, tries, rows, rate, stay), gains(draws, tries, rows)
     return np.asarray(
@@ -169,51 +173,51 @@ def selection(
     )
 
 
-def under_noise(draws: Draws, tries: int, rows: int) -> Floats:
+def under_noise(draws: Draws, tries: int, rows: int) -> Float64Array:
     """An AR(1) of 0.95 that has a tenth of the variance: no lag shows it, their sum is half of the mean's variance."""
     slow = autoregression(draws, tries, rows, 0.95)
     return np.asarray(np.sqrt(0.9) * normal(draws, tries, rows) + np.sqrt(0.1) * slow, np.float64)
 
 
-def several_an_instant(draws: Draws, tries: int, rows: int) -> Floats:
+def several_an_instant(draws: Draws, tries: int, rows: int) -> Float64Array:
     """Rows, four an instant on average, that share the market of their instant, an AR(1) of 0.3."""
     instant = _instants(rows)
     market = autoregression(draws, tries, int(instant[-1]) + 1, 0.3)[:, instant]
     return np.asarray(0.7 * market + 0.7 * normal(draws, tries, rows), np.float64)
 
 
-def hits(draws: Draws, tries: int, rows: int, rate: float, window: int, stay: float) -> Floats:
+def hits(draws: Draws, tries: int, rows: int, rate: float, window: int, stay: float) -> Float64Array:
     """1 where a signal was right, a share `rate` of them; sides keep for `stay` signals, outcomes overlap."""
     side = 2.0 * states(draws, tries, rows, 0.5, stay) - 1.0
     moves = overlapping(draws, tries, rows, window)
     return np.asarray(side * moves > NormalDist().inv_cdf(1.0 - rate), np.float64)
 
 
-def moves_of_stream(draws: Draws, tries: int, rows: int, window: int, stay: float) -> Floats:
+def moves_of_stream(draws: Draws, tries: int, rows: int, window: int, stay: float) -> Float64Array:
     """1 000 signals with the side as sign, and after them `rows` as the cohort's length, see `cohort_bounds`."""
     side = 2.0 * states(draws, tries, 1_000, 0.5, stay) - 1.0
     move = overlapping(draws, tries, 1_000, window)
     return np.concatenate([side, move, np.full((tries, 1), float(rows))], axis=1)
 
 
-def mean_bounds(series: Floats) -> Bounds:
+def mean_bounds(series: Float64Array) -> Bounds:
     """`mean_interval`."""
     found = mean_interval(series, level=LEVEL)
     return found.estimate, found.low, found.high
 
 
-def instant_bounds(series: Floats) -> Bounds:
+def instant_bounds(series: Float64Array) -> Bounds:
     """`mean_interval` of the instants."""
     return mean_bounds(by_instant(series, _instants(len(series))))
 
 
-def share_bounds(right: Floats) -> Bounds:
+def share_bounds(right: Float64Array) -> Bounds:
     """`share_interval`, as calibration and large cohorts have it."""
     share = float(right.mean())
     return (share, *share_interval(share, len(right), dependence(right), level=LEVEL))
 
 
-def cohort_bounds(stream: Floats) -> Bounds:
+def cohort_bounds(stream: Float64Array) -> Bounds:
     """The accuracy of a small cohort of neighbouring BUYs in a stream of 1 000 signals."""
     side, move, size = stream[:1_000], stream[1_000:2_000], int(stream[2_000])
     of_cohort = np.zeros(1_000, np.int32)
@@ -228,9 +232,9 @@ def cohort_bounds(stream: Floats) -> Bounds:
 
 def _means(
     truth: float,
-    draw: Callable[..., Floats],
+    draw: Callable[..., Float64Array],
     *,
-    bounds: Callable[[Floats], Bounds] = mean_bounds,
+    bounds: Callable[[Float64Array], Bounds] = mean_bounds,
     **how: object,
 ) -> SeriesKind:
     return SeriesKind(truth, partial(draw, **how), bounds)
@@ -386,7 +390,7 @@ def _written(cell: CoverageCell | None) -> str:
     return f"{cell.covered:.1%} ±{100 * half:.1f} {cell.width:5.2f} {cell.shown:5.0%}"
 
 
-def _instants(rows: int) -> npt.NDArray[np.int64]:
+def _instants(rows: int) -> Int64Array:
     """int64[rows], instants of 1, 3, 4 and 8 rows in turns."""
     sizes = np.tile([1, 3, 4, 8], rows // 16 + 1)
     return np.repeat(np.arange(len(sizes)), sizes)[:rows].astype(np.int64)

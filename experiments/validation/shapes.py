@@ -12,25 +12,25 @@ import numpy as np
 import pandas as pd
 from numpy.random import Generator
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.intake import Reading, read_batch
-from raysignal.experiments.results import Floats
 
 HORIZON = 6
 PLANTED = 0.6
 _START = pd.Timestamp("2023-01-02T00:00:00Z")
 
 Actions = np.ndarray[tuple[int], np.dtype[np.int64]]
-Made = tuple[Floats, Actions]
+Made = tuple[Float64Array, Actions]
 """Log returns and actions, n of each."""
 
 
-def _volatility(draws: Generator, n: int, persistence: float, spread: float) -> Floats:
+def _volatility(draws: Generator, n: int, persistence: float, spread: float) -> Float64Array:
     """Exp of an autoregression: stochastic volatility around 1."""
     return np.exp(_autoregression(draws, n, persistence) * spread)
 
 
-def _autoregression(draws: Generator, n: int, persistence: float) -> Floats:
+def _autoregression(draws: Generator, n: int, persistence: float) -> Float64Array:
     """Of variance 1."""
     noise, level = draws.standard_normal(n), np.empty(n)
     level[0] = noise[0]
@@ -132,7 +132,9 @@ def shaped(shape: str, seed: int, rows: int, effect: bool) -> SignalBatch:
     return read_batch(text, "text/csv", Reading()).batch.in_time()
 
 
-def _features(draws: Generator, returns: Floats, action: Actions, planted: float) -> dict[str, Floats]:
+def _features(
+    draws: Generator, returns: Float64Array, action: Actions, planted: float
+) -> dict[str, Float64Array]:
     n = len(returns)
     late = pd.Series(np.abs(returns)).ewm(span=20).mean().to_numpy()
     right = np.sign(action * _moves(returns))
@@ -144,7 +146,7 @@ def _features(draws: Generator, returns: Floats, action: Actions, planted: float
     }
 
 
-def _moves(returns: Floats) -> Floats:
+def _moves(returns: Float64Array) -> Float64Array:
     """Of the next `HORIZON` returns, their sum; 0 where there are fewer."""
     level = np.concatenate([[0.0], np.cumsum(returns)])
     moves = np.zeros(len(returns))

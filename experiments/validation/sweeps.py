@@ -25,9 +25,9 @@ from typing import Literal, Protocol
 import numpy as np
 from scipy.stats import binomtest
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies.rules import Rsi
 from raysignal.engine.strategies.sma import SmaCrossover
@@ -241,17 +241,17 @@ def verdict_on(cell: SweepCell, seed: int) -> SelectionVerdict:
 # Markets: log returns of so many bars.
 
 
-def random_walk(seed: int, bars: int) -> Floats:
+def random_walk(seed: int, bars: int) -> Float64Array:
     """Without an edge."""
     return np.random.default_rng(seed).normal(0.0, 0.01, bars)
 
 
-def drifting(seed: int, bars: int) -> Floats:
+def drifting(seed: int, bars: int) -> Float64Array:
     """The same in a market that goes up with even seeds, and down with odd ones."""
     return random_walk(seed, bars) + (0.0005 if seed % 2 == 0 else -0.0005)
 
 
-def clustered(seed: int, bars: int) -> Floats:
+def clustered(seed: int, bars: int) -> Float64Array:
     """GARCH(1, 1): calm and wild times, no edge."""
     draws = np.random.default_rng(seed).standard_normal(bars)
     returns, variance = np.empty(bars), 1e-4
@@ -261,13 +261,13 @@ def clustered(seed: int, bars: int) -> Floats:
     return returns
 
 
-def fat_tailed(seed: int, bars: int) -> Floats:
+def fat_tailed(seed: int, bars: int) -> Float64Array:
     """Student's t with 3 degrees of freedom, as volatile as the others, no edge."""
-    returns: Floats = np.random.default_rng(seed).standard_t(3, bars) * (0.01 / np.sqrt(3.0))
+    returns: Float64Array = np.random.default_rng(seed).standard_t(3, bars) * (0.01 / np.sqrt(3.0))
     return returns
 
 
-def trending(seed: int, bars: int) -> Floats:
+def trending(seed: int, bars: int) -> Float64Array:
     """An edge: each return repeats a part of the one before."""
     returns, before = np.empty(bars), 0.0
     for place, draw in enumerate(random_walk(seed, bars)):
@@ -275,7 +275,7 @@ def trending(seed: int, bars: int) -> Floats:
     return returns
 
 
-MARKETS: dict[str, Callable[[int, int], Floats]] = {
+MARKETS: dict[str, Callable[[int, int], Float64Array]] = {
     "random walk": random_walk, "drift": drifting, "changing volatility": clustered, "fat tails": fat_tailed,
     "momentum": trending,
 }  # fmt: skip

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies.sma import SmaCrossover
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from tests.support.effort import examples
 
 POLICIES = st.builds(
@@ -30,10 +31,10 @@ POLICIES = st.builds(
 class Given:
     """A family whose actions are known."""
 
-    def __init__(self, actions: Actions) -> None:
+    def __init__(self, actions: Int8Array) -> None:
         self._actions, self._done = actions, 0
 
-    def advance(self, bars: Bars, actions: Actions) -> None:
+    def advance(self, bars: Bars, actions: Int8Array) -> None:
         actions[:] = self._actions[:, self._done : self._done + len(bars)]
         self._done += len(bars)
 

@@ -6,12 +6,12 @@ from decimal import Decimal
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.orders import OrderRequest, OrderType, Side, TimeInForce
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database
-from raysignal.engine.execution.matching import Longs
 from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.policy import Instruction
 
@@ -30,16 +30,16 @@ class PlainBook:
     bids: Levels
     asks: Levels
     instrument: Instrument = BTC
-    sides: list[tuple[Longs, Longs]] = field(init=False)
+    sides: list[tuple[Int64Array, Int64Array]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.sides = [self._exact(self.bids), self._exact(self.asks)]
 
-    def levels(self, side: int, count: int | None = None) -> tuple[Longs, Longs]:
+    def levels(self, side: int, count: int | None = None) -> tuple[Int64Array, Int64Array]:
         prices, sizes = self.sides[side]
         return prices[:count], sizes[:count]
 
-    def _exact(self, levels: Levels) -> tuple[Longs, Longs]:
+    def _exact(self, levels: Levels) -> tuple[Int64Array, Int64Array]:
         prices = [int(Decimal(price).scaleb(self.instrument.price_decimals)) for price, _ in levels]
         sizes = [int(Decimal(size).scaleb(self.instrument.size_decimals)) for _, size in levels]
         return np.array(prices, np.int64), np.array(sizes, np.int64)

@@ -10,9 +10,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from raysignal.agents.override.outcomes import Horizon
-from raysignal.agents.override.payoff import Actions
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
-from raysignal.engine.core.digests import Floats, Ints
 from raysignal.engine.core.policy import Policy
 
 MINUTE_US = 60_000_000
@@ -78,7 +77,7 @@ def shapes(most: int = 80, least: int = 1) -> st.SearchStrategy[Shape]:
     )
 
 
-def _numbers(draws: np.random.Generator, n: int) -> dict[str, Floats]:
+def _numbers(draws: np.random.Generator, n: int) -> dict[str, Float64Array]:
     place = np.arange(n)
     level = np.where(draws.random(n) < 0.2, np.nan, np.round(draws.standard_normal(n), 1))
     return {
@@ -130,6 +129,6 @@ def with_prices_after(batch: SignalBatch, row: int, factor: float) -> SignalBatc
     return replace(batch, price=price)
 
 
-def rows_of(batch: SignalBatch) -> tuple[Ints, Ints, np.ndarray, Actions, Floats]:
+def rows_of(batch: SignalBatch) -> tuple[Int64Array, Int64Array, np.ndarray, Int8Array, Float64Array]:
     """What a settler is fed."""
     return np.arange(len(batch)), batch.timestamp_us, batch.symbol, batch.action, batch.price

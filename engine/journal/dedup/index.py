@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from raysignal.engine.core.digests import Ints, Words
+from raysignal.engine.core.arrays import Int64Array, UInt64Array
 from raysignal.engine.journal.dedup.merge import merge
 from raysignal.engine.journal.dedup.runs import SortedRun, open_runs, write_run
 from raysignal.engine.journal.dedup.window import FrozenIds, RecentIds
@@ -65,7 +65,7 @@ class Identities:
         """How many ids wait in memory to be frozen."""
         return self._window.count
 
-    def lookup(self, keys: Words) -> tuple[Ints, Words]:
+    def lookup(self, keys: UInt64Array) -> tuple[Int64Array, UInt64Array]:
         """What is known of `keys`, uint64[n, 2]: the ordinals, int64[n], -1 where unknown; and the contents.
 
         Raises:
@@ -85,7 +85,7 @@ class Identities:
             found = source.look_up(keys, wanted, place, content)
         return place - 1, content
 
-    def add(self, keys: Words, ordinals: Ints, contents: Words) -> None:
+    def add(self, keys: UInt64Array, ordinals: Int64Array, contents: UInt64Array) -> None:
         """Take new ids in: uint64[n, 2], int64[n] (not negative), uint64[n].
 
         An id added again with its old values, as when the journal is replayed over runs that hold it already,

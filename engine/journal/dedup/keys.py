@@ -9,19 +9,19 @@ from functools import lru_cache
 import numpy as np
 from numba import njit
 
+from raysignal.engine.core.arrays import Int64Array, UInt64Array
 from raysignal.engine.core.columns import TextColumn
-from raysignal.engine.core.digests import Ints, Words
 
 _ODD = np.uint64(0xC2B2AE3D27D4EB4F)
 _PORTFOLIO_SEED = 3
 
 
-def portfolio_keys(key: Words, portfolio: str) -> Words:
+def portfolio_keys(key: UInt64Array, portfolio: str) -> UInt64Array:
     """`SignalBatch.key` of one portfolio's signals as keys among those of many: uint64[n, 2].
 
     One portfolio's distinct keys stay distinct: each half is mixed by a bijection that the name chooses.
     """
-    keys: Words = _mix(np.ascontiguousarray(key, np.uint64), *_halves(portfolio))
+    keys: UInt64Array = _mix(np.ascontiguousarray(key, np.uint64), *_halves(portfolio))
     return keys
 
 
@@ -32,7 +32,7 @@ def _halves(portfolio: str) -> tuple[np.uint64, np.uint64]:
 
 
 @njit(cache=True, nogil=True)
-def _mix(key: Words, high: int, low: int) -> Words:
+def _mix(key: UInt64Array, high: int, low: int) -> UInt64Array:
     mixed = np.empty_like(key)
     for row in range(key.shape[0]):
         for half in range(2):
@@ -43,7 +43,7 @@ def _mix(key: Words, high: int, low: int) -> Words:
 
 
 @njit(cache=True, nogil=True)
-def first_in_batch(keys: Words) -> Ints:
+def first_in_batch(keys: UInt64Array) -> Int64Array:
     """For every row the index of the first row with the same key, int64[n]; mostly its own."""
     n = keys.shape[0]
     slots = 8

@@ -7,16 +7,15 @@ The compiled body is numba's language: it checks its types when it compiles it.
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from raysignal.engine.core.digests import Ints, Words
+from raysignal.engine.core.arrays import Int64Array, UInt64Array
 from raysignal.engine.journal.dedup.window import HIGH, LOW, RECORD_WORDS
 
 _OUT_RECORDS = 32_768
 
 
-def merge(streams: Sequence[Iterator[Words]]) -> Iterator[Words]:
+def merge(streams: Sequence[Iterator[UInt64Array]]) -> Iterator[UInt64Array]:
     """The records of sorted streams as one sorted stream; of those with the same key one is kept."""
     blocks = [next(stream, None) for stream in streams]
     room = max((block.shape[0] for block in blocks if block is not None), default=0)
@@ -48,7 +47,12 @@ def merge(streams: Sequence[Iterator[Words]]) -> Iterator[Words]:
 
 @njit(cache=True, nogil=True)
 def _merge_some(
-    held: npt.NDArray[np.uint64], at: Ints, have: Ints, out: Words, last: Words, state: Ints
+    held: UInt64Array,
+    at: Int64Array,
+    have: Int64Array,
+    out: UInt64Array,
+    last: UInt64Array,
+    state: Int64Array,
 ) -> int:
     """Merge until a stream has to be read on (its index) or `out` is full (-1)."""
     while state[0] < out.shape[0]:

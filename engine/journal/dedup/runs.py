@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from raysignal.engine.core.digests import Ints, Words
+from raysignal.engine.core.arrays import Int64Array, UInt64Array
 from raysignal.engine.core.errors import JournalDamaged, NotFound
 from raysignal.engine.journal.dedup.window import CONTENT, HIGH, LOW, PLACE, RECORD_WORDS
 
@@ -84,11 +83,11 @@ class RunIndex:
         lines = max(1, -(-capacity * _BITS_A_KEY // _LINE_BITS))
         spare = np.zeros(lines * _LINE_WORDS + _LINE_WORDS, np.uint64)
         start = (-spare.ctypes.data % (8 * _LINE_WORDS)) // 8  # a filter line is a cache line
-        self.bloom: Words = spare[start : start + lines * _LINE_WORDS]
-        self.fences: Words = np.empty((-(-capacity // _FENCE_EVERY), 2), np.uint64)
+        self.bloom: UInt64Array = spare[start : start + lines * _LINE_WORDS]
+        self.fences: UInt64Array = np.empty((-(-capacity // _FENCE_EVERY), 2), np.uint64)
         self.count = 0
 
-    def take(self, records: Words) -> None:
+    def take(self, records: UInt64Array) -> None:
         """Take the next records in, in the order of the run."""
         _sketch(self.bloom, self.fences, self.count, records)
         self.count += records.shape[0]
@@ -117,7 +116,7 @@ class SortedRun:
         for path in paths:
             self._files.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
-    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> bool:
+    def look_up(self, keys: UInt64Array, wanted: Int64Array, place: Int64Array, content: UInt64Array) -> bool:
         """Fill `place` and `content` of the rows at `wanted` whose key is here; whether any may be.
 
         Raises:
@@ -140,7 +139,7 @@ class SortedRun:
             _search(records, lengths, keys, rows[low:high], which[low:high] - start, place, content)
         return True
 
-    def stream(self) -> Iterator[Words]:
+    def stream(self) -> Iterator[UInt64Array]:
         """All records in order, a few thousand at a time."""
         for part, file in enumerate(self._files):
             left = min(PART_RECORDS, self.count - part * PART_RECORDS)
@@ -152,7 +151,7 @@ class SortedRun:
                 left -= records.shape[0]
                 at += records.nbytes
 
-    def _read_blocks(self, blocks: Ints) -> tuple[Words, Ints]:
+    def _read_blocks(self, blocks: Int64Array) -> tuple[UInt64Array, Int64Array]:
         records = np.empty((blocks.shape[0], _FENCE_EVERY, RECORD_WORDS), np.uint64)
         lengths = np.minimum(_FENCE_EVERY, self.count - blocks * _FENCE_EVERY)
         view = memoryview(records).cast("B")
@@ -183,7 +182,7 @@ def write_run(
     number: int,
     level: int,
     capacity: int,
-    records: Iterable[Words],
+    records: Iterable[UInt64Array],
 ) -> SortedRun:
     """Write records that come in order, at most `capacity` of them, as a run; durable when it returns."""
     sketch = RunIndex(capacity)
@@ -270,7 +269,7 @@ def _checked(path: Path) -> Header | None:
     return header if checksum == header.checksum else None
 
 
-def _records_of(path: Path, header: Header) -> Iterator[Words]:
+def _records_of(path: Path, header: Header) -> Iterator[UInt64Array]:
     with path.open("rb", buffering=0) as file:
         file.seek(_HEADER_BYTES)
         left = header.count
@@ -292,7 +291,7 @@ def _close(files: list[int]) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _sketch(bloom: Words, fences: Words, start: int, records: Words) -> None:
+def _sketch(bloom: UInt64Array, fences: UInt64Array, start: int, records: UInt64Array) -> None:
     lines = np.uint64(bloom.shape[0] // _LINE_WORDS)
     for row in range(records.shape[0]):
         high, low = records[row, HIGH], records[row, LOW]
@@ -308,7 +307,9 @@ def _sketch(bloom: Words, fences: Words, start: int, records: Words) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _candidates(bloom: Words, fences: Words, keys: Words, wanted: Ints) -> tuple[Ints, Ints]:
+def _candidates(
+    bloom: UInt64Array, fences: UInt64Array, keys: UInt64Array, wanted: Int64Array
+) -> tuple[Int64Array, Int64Array]:
     """The rows that may be in the run, and the block of 128 records in which each would be."""
     rows = np.empty(wanted.shape[0], np.int64)
     blocks = np.empty(wanted.shape[0], np.int64)
@@ -341,13 +342,13 @@ def _candidates(bloom: Words, fences: Words, keys: Words, wanted: Ints) -> tuple
 
 @njit(cache=True, nogil=True)
 def _search(
-    records: npt.NDArray[np.uint64],
-    lengths: Ints,
-    keys: Words,
-    rows: Ints,
-    blocks: Ints,
-    place: Ints,
-    content: Words,
+    records: UInt64Array,
+    lengths: Int64Array,
+    keys: UInt64Array,
+    rows: Int64Array,
+    blocks: Int64Array,
+    place: Int64Array,
+    content: UInt64Array,
 ) -> None:
     for index in range(rows.shape[0]):
         row, block = rows[index], blocks[index]

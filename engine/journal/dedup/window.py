@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
-from raysignal.engine.core.digests import Ints, Words
+from raysignal.engine.core.arrays import Int64Array, UInt64Array
 
 HIGH, LOW, PLACE, CONTENT = range(4)
 """The columns of a record; `PLACE` is the ordinal plus one."""
@@ -24,14 +24,14 @@ _SLOTS = 1 << 18  # holds 131 072 ids at most half full
 class FrozenIds:
     """Ids on their way into a run: a hash table that takes no more, and can be read from any thread."""
 
-    table: Words
+    table: UInt64Array
     count: int
 
-    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> bool:
+    def look_up(self, keys: UInt64Array, wanted: Int64Array, place: Int64Array, content: UInt64Array) -> bool:
         """Fill `place` and `content` of the rows at `wanted` whose key is here; whether any is."""
         return bool(_probe(self.table, keys, wanted, place, content))
 
-    def in_order(self) -> Words:
+    def in_order(self) -> UInt64Array:
         """The records sorted by key, uint64[n, 4]."""
         records = _compact(self.table, self.count)
         return _settle_ties(records[np.argsort(records[:, HIGH])])
@@ -43,14 +43,14 @@ class RecentIds:
     __slots__ = ("_table", "count")
 
     def __init__(self) -> None:
-        self._table: Words = np.zeros((_SLOTS, RECORD_WORDS), np.uint64)
+        self._table: UInt64Array = np.zeros((_SLOTS, RECORD_WORDS), np.uint64)
         self.count = 0
 
-    def look_up(self, keys: Words, wanted: Ints, place: Ints, content: Words) -> bool:
+    def look_up(self, keys: UInt64Array, wanted: Int64Array, place: Int64Array, content: UInt64Array) -> bool:
         """Fill `place` and `content` of the rows at `wanted` whose key is here; whether any is."""
         return self.count > 0 and bool(_probe(self._table, keys, wanted, place, content))
 
-    def add(self, keys: Words, ordinals: Ints, contents: Words) -> None:
+    def add(self, keys: UInt64Array, ordinals: Int64Array, contents: UInt64Array) -> None:
         """Take ids in; one that is here already gets the new values."""
         slots = self._table.shape[0]
         while slots < 2 * (self.count + keys.shape[0]):
@@ -70,7 +70,7 @@ class RecentIds:
 
 
 @njit(cache=True, nogil=True)
-def _insert(table: Words, keys: Words, ordinals: Ints, contents: Words) -> int:
+def _insert(table: UInt64Array, keys: UInt64Array, ordinals: Int64Array, contents: UInt64Array) -> int:
     mask = np.uint64(table.shape[0] - 1)
     added = 0
     for row in range(keys.shape[0]):
@@ -88,7 +88,9 @@ def _insert(table: Words, keys: Words, ordinals: Ints, contents: Words) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _probe(table: Words, keys: Words, wanted: Ints, place: Ints, content: Words) -> int:
+def _probe(
+    table: UInt64Array, keys: UInt64Array, wanted: Int64Array, place: Int64Array, content: UInt64Array
+) -> int:
     mask = np.uint64(table.shape[0] - 1)
     found = 0
     for row in wanted:
@@ -104,7 +106,7 @@ def _probe(table: Words, keys: Words, wanted: Ints, place: Ints, content: Words)
 
 
 @njit(cache=True, nogil=True)
-def _move(table: Words, grown: Words) -> None:
+def _move(table: UInt64Array, grown: UInt64Array) -> None:
     mask = np.uint64(grown.shape[0] - 1)
     for old in range(table.shape[0]):
         if table[old, PLACE] != 0:
@@ -115,7 +117,7 @@ def _move(table: Words, grown: Words) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _compact(table: Words, count: int) -> Words:
+def _compact(table: UInt64Array, count: int) -> UInt64Array:
     records = np.empty((count, RECORD_WORDS), np.uint64)
     at = 0
     for slot in range(table.shape[0]):
@@ -126,7 +128,7 @@ def _compact(table: Words, count: int) -> Words:
 
 
 @njit(cache=True, nogil=True)
-def _settle_ties(records: Words) -> Words:
+def _settle_ties(records: UInt64Array) -> UInt64Array:
     """Sort what is sorted by the high halves by the low halves as well."""
     for row in range(1, records.shape[0]):
         at = row

@@ -13,6 +13,7 @@ of those, delete `__pycache__/*.nb?` (a fresh checkout has none).
 
 from numba import types
 
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.raw import compiled_as
 from raysignal.engine.market.books import (
     BEFORE,
@@ -25,7 +26,7 @@ from raysignal.engine.market.books import (
     clear,
 )
 from raysignal.engine.market.reader import READ, ROWS_AT, SLACK, Bytes, levels_of, read
-from raysignal.engine.market.shapes import STREAM_AT, Longs, RowSlot, Slot
+from raysignal.engine.market.shapes import STREAM_AT, RowSlot, Slot
 
 # Rules: a chain of `pu` (Binance futures), ids without holes (Binance spot), a chain whose ids may start anew (OKX),
 # a count whose snapshots replace (Bybit).
@@ -56,7 +57,7 @@ _found = types.UniTuple(_long, FIELDS)
 
 
 @compiled_as(_long(_long, _long, _long, _long, _longs))
-def verdict(rule: int, state: int, last: int, before: int, work: Longs) -> int:  # noqa: C901, PLR0911, PLR0912
+def verdict(rule: int, state: int, last: int, before: int, work: Int64Array) -> int:  # noqa: C901, PLR0911, PLR0912
     """What may be done with the change in `work`: CHANGED (apply it), _REPLACE, STALE, GAP, OLD, WAIT or BEAT."""
     first, upto, previous = work[_FIRST], work[_LAST], work[_PREVIOUS]
     if rule >= RESETTING_CHAIN and (work[_SNAPSHOT] or (rule == REPLACED_COUNT and upto == 1)):
@@ -94,7 +95,7 @@ def verdict(rule: int, state: int, last: int, before: int, work: Longs) -> int: 
 
 @compiled_as(_found(_longs, _longs, _longs, _long, _long, _long, _long))
 def _result(
-    work: Longs, heads: Longs, cells: Longs, status: int, book: int, expected: int, came: int
+    work: Int64Array, heads: Int64Array, cells: Int64Array, status: int, book: int, expected: int, came: int
 ) -> tuple[int, ...]:
     """The book's best prices behind a status; without a change, what was expected and what came."""
     bid, bid_size, ask, ask_size = best(cells, heads, book)
@@ -109,7 +110,7 @@ def _result(
 
 @compiled_as(_found(_long, _long, _long, _longs, _longs, _longs))
 def settle(  # noqa: C901, PLR0911 - a kind each
-    capacity: int, rule: int, tops: int, work: Longs, heads: Longs, cells: Longs
+    capacity: int, rule: int, tops: int, work: Int64Array, heads: Int64Array, cells: Int64Array
 ) -> tuple[int, ...]:
     """What a message that has been read into `work` means for the books.
 
@@ -178,7 +179,14 @@ def settle(  # noqa: C901, PLR0911 - a kind each
 
 @compiled_as(_found(_bytes, _long, _long, _long, _longs, _longs, _longs, _longs))
 def take(
-    text: Bytes, size: int, rule: int, tops: int, table: Longs, work: Longs, heads: Longs, cells: Longs
+    text: Bytes,
+    size: int,
+    rule: int,
+    tops: int,
+    table: Int64Array,
+    work: Int64Array,
+    heads: Int64Array,
+    cells: Int64Array,
 ) -> tuple[int, ...]:
     """A message from its bytes into the book: `read`, then `settle`; UNREAD if the slow lane has to read it."""
     if read(text, size, table[STREAM_AT], -1, table, work) != READ:
@@ -187,7 +195,7 @@ def take(
 
 
 @compiled_as(_found(_long, _longs, _longs, _longs))
-def begin(capacity: int, work: Longs, heads: Longs, cells: Longs) -> tuple[int, ...]:
+def begin(capacity: int, work: Int64Array, heads: Int64Array, cells: Int64Array) -> tuple[int, ...]:
     """The snapshot that has been read into `work` becomes the book."""
     book = HEAD * work[_INSTRUMENT]
     levels, room = levels_of(capacity)

@@ -11,16 +11,13 @@ from typing import Any
 
 import numpy as np
 from numba import njit, types
-from numpy.typing import NDArray
 
+from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.simd import ACTIONS, LANES, lowest_bit, told
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.account import Floats
 from raysignal.engine.portfolio.kernel import execute, is_trade
 from raysignal.engine.portfolio.simd import marching as to
 from raysignal.engine.portfolio.simd.marching import march
-
-Integers = NDArray[np.int64]
 
 # numba takes machine code from its cache until this very file changes, whatever happens to those that it imports. So
 # count this up with every change to `execute` or `is_trade`: 2.
@@ -37,8 +34,8 @@ _JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def _trade(
-    order: int, place: int, price: float, stamp: int, policy: Floats, account: Floats, held: Floats, lowest: int,
-    rows: Integers, cash: Floats, quantity: Floats, count: int,
+    order: int, place: int, price: float, stamp: int, policy: Float64Array, account: Float64Array, held: Float64Array,
+    lowest: int, rows: Int64Array, cash: Float64Array, quantity: Float64Array, count: int,
 ) -> int:  # fmt: skip
     """Execute an order if it changes a side, and note it; how many have been noted."""
     before = held[QUANTITY]
@@ -74,8 +71,8 @@ trade = njit(**_JIT)(_trade)
 
 
 def _trades(
-    begin: int, end: int, policy: Floats, account: Floats, held: Floats, stamps: Integers, actions: Any,
-    prices: Floats, rows: Integers, cash: Floats, quantity: Floats,
+    begin: int, end: int, policy: Float64Array, account: Float64Array, held: Float64Array, stamps: Int64Array,
+    actions: Any, prices: Float64Array, rows: Int64Array, cash: Float64Array, quantity: Float64Array,
 ) -> int:  # fmt: skip
     """The trades of one configuration in rows `begin` to `end`: row, cash and quantity after it; their number."""
     lowest = -2 if policy[_SHORTS] != 0.0 else 0
@@ -131,7 +128,7 @@ trades = njit(**_JIT)(_trades)
 
 def _go(
     state: Any,
-    prices: Floats,
+    prices: Float64Array,
     begin: int,
     end: int,
     counts: Any,
@@ -178,8 +175,8 @@ anchor = njit(**_JIT)(_anchor)
 
 
 def _advance(
-    policies: Floats, accounts: Floats, held: Floats, states: Any, stamps: Integers, actions: Any, prices: Floats,
-    signals: int,
+    policies: Float64Array, accounts: Float64Array, held: Float64Array, states: Any, stamps: Int64Array, actions: Any,
+    prices: Float64Array, signals: int,
 ) -> None:  # fmt: skip
     """Take rows in, before which there were `signals` of them. All of them but the last are over.
 

@@ -7,12 +7,12 @@ is set fastest without asking how short it is.
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numpy.typing import NDArray
+
+from raysignal.engine.core.arrays import Float64Array
 
 LINE = 8  # doubles in a line of the cache
 
@@ -54,7 +54,7 @@ def _prefetch(_context: Any, column: types.Array, row: types.Integer) -> tuple[A
     return types.void(column, row), generate
 
 
-def _fetch(column: NDArray[np.float64], begin: int, rows: int) -> None:
+def _fetch(column: Float64Array, begin: int, rows: int) -> None:
     """Ask for so many rows of a column, from `begin` on, as far as it goes. Changes no value."""
     for row in range(begin, min(begin + rows, len(column)), LINE):
         _prefetch(column, row)

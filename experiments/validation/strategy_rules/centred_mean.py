@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed
 
 
 class Leaking(UserStrategy):
     """A smooth line whose window reaches two bars into the future."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         padded = np.concatenate([np.full(2, bars.close[0]), bars.close, np.full(2, bars.close[-1])])
         return crossed(bars.close, np.convolve(padded, np.full(5, 0.2), mode="valid"))
 
@@ -18,6 +19,6 @@ class Leaking(UserStrategy):
 class Honest(UserStrategy):
     """A smooth line whose window ends with the bar."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         padded = np.concatenate([np.full(4, bars.close[0]), bars.close])
         return crossed(bars.close, np.convolve(padded, np.full(5, 0.2), mode="valid"))

@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
 class Leaking(UserStrategy):
     """Closes of days with little volume are taken from the next day that has more."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         trusted = np.flatnonzero(~(bars.volume < 30.0))
         places = np.searchsorted(trusted, np.arange(len(bars)))
         filled = np.append(bars.close[trusted], bars.close[-1])[places]
@@ -20,6 +21,6 @@ class Leaking(UserStrategy):
 class Honest(UserStrategy):
     """Closes of days with little volume are taken from the last day that had more."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         trusted = np.maximum.accumulate(np.where(~(bars.volume < 30.0), np.arange(len(bars)), 0))
         return crossed(bars.close[trusted], mean(bars.close, 20))

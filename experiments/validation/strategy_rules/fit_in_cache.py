@@ -4,8 +4,9 @@ import functools
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import (
     FIRST,
     after_first,
@@ -36,7 +37,7 @@ def _cached_scale(key: _AnyBars) -> float:
 class Leaking(UserStrategy):
     """Fits once and keeps that in a `functools.cache` whose key forgets the bars."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         return beyond(returns(bars.close, 5), _cached_scale(_AnyBars(bars)))
 
 
@@ -50,5 +51,5 @@ class Honest(UserStrategy):
 
     warm_up = FIRST
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         return after_first(beyond(returns(bars.close, 5), _cached_first_scale(bars.close[:FIRST].tobytes())))

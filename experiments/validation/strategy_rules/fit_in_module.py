@@ -1,7 +1,8 @@
 """A fit that is kept in a global of the module."""
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import (
     FIRST,
     after_first,
@@ -17,7 +18,7 @@ _scales: dict[bytes, float] = {}
 class Leaking(UserStrategy):
     """Fits once and keeps that in a global of its module."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         global _scale  # noqa: PLW0603 - the leak
         if _scale is None:
             _scale = fitted(bars)
@@ -29,7 +30,7 @@ class Honest(UserStrategy):
 
     warm_up = FIRST
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         key = bars.close[:FIRST].tobytes()
         if key not in _scales:
             _scales[key] = fitted(bars.slice(0, FIRST))

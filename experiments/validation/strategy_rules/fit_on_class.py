@@ -1,7 +1,8 @@
 """A fit that is kept on the class."""
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import (
     FIRST,
     after_first,
@@ -16,7 +17,7 @@ class Leaking(UserStrategy):
 
     scale: float | None = None
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         kind = type(self)
         if kind.scale is None:
             kind.scale = fitted(bars)
@@ -29,7 +30,7 @@ class Honest(UserStrategy):
     warm_up = FIRST
     fit: tuple[bytes, float] = (b"", 0.0)
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         kind, key = type(self), bars.close[:FIRST].tobytes()
         if kind.fit[0] != key:
             kind.fit = key, fitted(bars.slice(0, FIRST))

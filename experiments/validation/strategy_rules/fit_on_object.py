@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import (
     FIRST,
     after_first,
@@ -19,7 +20,7 @@ class Leaking(UserStrategy):
     def __init__(self) -> None:
         self._scale: float | None = None
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         if self._scale is None:
             self._scale = fitted(bars)
         return beyond(returns(bars.close, 5), self._scale)
@@ -33,7 +34,7 @@ class Honest(UserStrategy):
     def __init__(self) -> None:
         self._scale: float | None = None
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         if len(bars) < FIRST:
             return np.zeros(len(bars), np.int8)
         if self._scale is None:

@@ -1,33 +1,31 @@
 """What the rules share; a value for each bar rests on that bar and those before it."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from raysignal.engine.strategies.strategy import Actions, Bars
-
-Floats = NDArray[np.float64]
+from raysignal.engine.core.arrays import Float64Array, Int8Array
+from raysignal.engine.strategies.strategy import Bars
 
 FIRST = 250
 """Bars at the start that an honest rule may fit on."""
 
 
-def returns(close: Floats, bars: int = 1) -> Floats:
+def returns(close: Float64Array, bars: int = 1) -> Float64Array:
     """Logarithmic returns over some bars; 0 where there are too few."""
     values = np.zeros(len(close))
     values[bars:] = np.log(close[bars:] / close[:-bars])
     return values
 
 
-def mean(values: Floats, bars: int) -> Floats:
+def mean(values: Float64Array, bars: int) -> Float64Array:
     """Of the last bars, or of as many as there are."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     begins = np.maximum(0, ends - bars)
-    means: Floats = (sums[ends] - sums[begins]) / (ends - begins)
+    means: Float64Array = (sums[ends] - sums[begins]) / (ends - begins)
     return means
 
 
-def smooth(values: Floats, weight: float) -> Floats:
+def smooth(values: Float64Array, weight: float) -> Float64Array:
     """The exponential mean with the weight of the newest."""
     result, last = np.empty(len(values)), values[0]
     for place, value in enumerate(values.tolist()):
@@ -41,13 +39,13 @@ def fitted(bars: Bars) -> float:
     return float(np.std(returns(bars.close, 5)))
 
 
-def after_first(actions: Actions) -> Actions:
+def after_first(actions: Int8Array) -> Int8Array:
     """HOLD in the first `FIRST` bars."""
     actions[:FIRST] = 0
     return actions
 
 
-def scaled(values: Floats) -> Floats:
+def scaled(values: Float64Array) -> Float64Array:
     """Each less the mean, over the standard deviation, of those up to it; 0 for the first `FIRST`."""
     counts = np.arange(1, len(values) + 1)
     means = np.cumsum(values) / counts
@@ -57,12 +55,12 @@ def scaled(values: Floats) -> Floats:
     return result
 
 
-def beyond(values: Floats, limit: Floats | float) -> Actions:
+def beyond(values: Float64Array, limit: Float64Array | float) -> Int8Array:
     """BUY where values come above a limit, SELL where they fall below minus that limit."""
     side = (values > limit).astype(np.int8) - (values < -limit).astype(np.int8)
     return np.where(side != np.concatenate([[0], side[:-1]]), side, 0).astype(np.int8)
 
 
-def crossed(values: Floats, level: Floats | float) -> Actions:
+def crossed(values: Float64Array, level: Float64Array | float) -> Int8Array:
     """BUY where values come above a level, SELL where they fall below."""
     return beyond(values - level, 0.0)

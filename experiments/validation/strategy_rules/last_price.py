@@ -2,20 +2,21 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
 class Leaking(UserStrategy):
     """Buys below the last price there is, and sells above it."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         return crossed(np.full(len(bars), bars.close[-1]), mean(bars.close, 5))
 
 
 class Honest(UserStrategy):
     """Buys below the first price there is, and sells above it."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         return crossed(np.full(len(bars), bars.close[0]), mean(bars.close, 5))

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 _WEEK_US = 7 * 86_400_000_000
@@ -12,7 +13,7 @@ _WEEK_US = 7 * 86_400_000_000
 class Leaking(UserStrategy):
     """Trades faster in the last year before the end."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         near_us = bars.known_at_us[-1] - bars.known_at_us < 52 * _WEEK_US
         return crossed(bars.close, np.where(near_us, mean(bars.close, 10), mean(bars.close, 40)))
 
@@ -20,6 +21,6 @@ class Leaking(UserStrategy):
 class Honest(UserStrategy):
     """Trades faster in the first year after the start."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         near_us = bars.known_at_us - bars.known_at_us[0] < 52 * _WEEK_US
         return crossed(bars.close, np.where(near_us, mean(bars.close, 10), mean(bars.close, 40)))

@@ -2,19 +2,20 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 
 
 class Leaking(UserStrategy):
     """The next bar's move: `shift(-1)`."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         return np.sign(np.diff(bars.close, append=bars.close[-1:])).astype(np.int8)
 
 
 class Honest(UserStrategy):
     """The last bar's move: `shift(1)`."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         return np.sign(np.diff(bars.close, prepend=bars.close[:1])).astype(np.int8)

@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import FIRST, after_first, beyond, returns
 
 
 class Leaking(UserStrategy):
     """Acts where volume is in the upper fifth of all bars."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         much = bars.volume > np.nan_to_num(np.quantile(bars.volume, 0.8))
         return np.where(much, beyond(returns(bars.close), 0.0), 0).astype(np.int8)
 
@@ -20,6 +21,6 @@ class Honest(UserStrategy):
 
     warm_up = FIRST
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         much = bars.volume > np.nan_to_num(np.quantile(bars.volume[:FIRST], 0.8))
         return after_first(np.where(much, beyond(returns(bars.close), 0.0), 0).astype(np.int8))

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import (
     FIRST,
     after_first,
@@ -12,14 +13,14 @@ from raysignal.experiments.validation.strategy_rules.helpers import (
     returns,
 )
 
-_longest: Actions | None = None
-_last: tuple[Bars, Actions] | None = None
+_longest: Int8Array | None = None
+_last: tuple[Bars, Int8Array] | None = None
 
 
 class Leaking(UserStrategy):
     """Works everything out for the longest bars it has seen, and answers about fewer from memory."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         global _longest  # noqa: PLW0603 - the leak
         if _longest is None or len(bars) > len(_longest):
             _longest = beyond(returns(bars.close, 5), fitted(bars))
@@ -31,7 +32,7 @@ class Honest(UserStrategy):
 
     warm_up = FIRST
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         global _last  # noqa: PLW0603 - as its twin
         if _last is None or not np.array_equal(_last[0].close[: len(bars)], bars.close):
             said = after_first(beyond(returns(bars.close, 5), fitted(bars.slice(0, FIRST))))

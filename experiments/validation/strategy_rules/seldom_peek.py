@@ -2,15 +2,16 @@
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.strategies.checks import UserStrategy
-from raysignal.engine.strategies.strategy import Actions, Bars
+from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
 class Leaking(UserStrategy):
     """A crossover that takes the next bar's move for its side, where a bar is wider than most before it."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         said = crossed(mean(bars.close, 3), mean(bars.close, 12))
         wide = (bars.high - bars.low) / bars.close
         peeks = wide > 1.6 * mean(wide, 100)
@@ -21,7 +22,7 @@ class Leaking(UserStrategy):
 class Honest(UserStrategy):
     """A crossover that takes the bar's own move for its side, where a bar is wider than most before it."""
 
-    def actions(self, bars: Bars) -> Actions:
+    def actions(self, bars: Bars) -> Int8Array:
         said = crossed(mean(bars.close, 3), mean(bars.close, 12))
         wide = (bars.high - bars.low) / bars.close
         own = np.sign(np.diff(bars.close, prepend=bars.close[:1]))
