@@ -42,6 +42,7 @@ lint: setup ## ruff, format, import-linter
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@$(BIN)/python -m tests.support.names_lint
 	@$(MAKE) --no-print-directory type
 
 type: setup ## mypy strict

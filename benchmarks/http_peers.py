@@ -81,7 +81,7 @@ class ReceiptOut(BaseModel):
 
 
 @dataclass
-class Position:
+class PlainPosition:
     """One symbol's."""
 
     quantity: float = 0.0
@@ -90,7 +90,7 @@ class Position:
 
 
 @dataclass
-class Portfolio:
+class PlainPortfolio:
     """All of it, as one would write it first."""
 
     cash: float = 10_000.0
@@ -107,11 +107,11 @@ class Portfolio:
     count: int = 0
     mean: float = 0.0
     m2: float = 0.0
-    positions: dict[str, Position] = field(default_factory=dict)
+    positions: dict[str, PlainPosition] = field(default_factory=dict)
 
     def take(self, signal: SignalIn) -> ReceiptOut:
         """One signal in, its receipt out."""
-        position = self.positions.setdefault(signal.symbol, Position())
+        position = self.positions.setdefault(signal.symbol, PlainPosition())
         fill = self._trade(signal, position)
         position.price = signal.price
         before = self.equity
@@ -142,7 +142,7 @@ class Portfolio:
             ),
         )  # fmt: skip
 
-    def _trade(self, signal: SignalIn, position: Position) -> FillOut | None:
+    def _trade(self, signal: SignalIn, position: PlainPosition) -> FillOut | None:
         price = signal.price
         if signal.signal in {1, "BUY"} and not position.quantity and self.cash > 0.0:
             quantity = self.cash / (price * (1.0 + FEE))
@@ -172,7 +172,7 @@ class Portfolio:
 def peer(database: str | None) -> FastAPI:
     """The application; with a database, every signal is committed to it first."""
     app = FastAPI()
-    portfolio = Portfolio()
+    portfolio = PlainPortfolio()
     connection = None
     if database is not None:
         connection = sqlite3.connect(database, isolation_level=None)

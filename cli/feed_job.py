@@ -29,7 +29,7 @@ from raysignal.engine.market.clocks import Clock, SystemClock
 from raysignal.engine.market.monitoring.health import FeedState
 from raysignal.engine.market.signal_posts import answer_from_thread, batch_of
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.runtime.feeds import FeedContext, FollowedInstrument, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
@@ -182,7 +182,7 @@ async def loopback_settings(job: FeedConfig, stack: AsyncExitStack) -> tuple[Set
     clock: Clock = SystemClock()
     for venue, traded in symbols.items():
         exchange = GeneratedExchange(venue, seed=job.market.seed, start_us=start_us, symbols=traded)
-        loopback = await stack.enter_async_context(Loopback(exchange, speed=job.market.speed))
+        loopback = await stack.enter_async_context(ExchangeServer(exchange, speed=job.market.speed))
         hosts[venue] = {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}
         clock = loopback.clock
     return job.settings.model_copy(update={"feed_hosts": hosts}), clock

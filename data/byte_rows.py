@@ -1,15 +1,12 @@
 """Text of many rows at once: every field a matrix of bytes, one line a row, padded with NUL."""
 
 import numpy as np
-import numpy.typing as npt
 
-from raysignal.engine.core.arrays import Int64Array
+from raysignal.engine.core.arrays import Int64Array, UInt8Array
 from raysignal.engine.core.instants import MICROSECONDS
 
-Bytes = npt.NDArray[np.uint8]
 
-
-def joined(pieces: list[bytes | Bytes], rows: int) -> bytes:
+def joined(pieces: list[bytes | UInt8Array], rows: int) -> bytes:
     """The pieces side by side in every row, without the NULs that pad them."""
     widths = [len(piece) if isinstance(piece, bytes) else piece.shape[1] for piece in pieces]
     matrix = np.empty((rows, sum(widths)), np.uint8)
@@ -22,7 +19,7 @@ def joined(pieces: list[bytes | Bytes], rows: int) -> bytes:
     return text
 
 
-def _matrix(choices: tuple[str, ...]) -> Bytes:
+def _matrix(choices: tuple[str, ...]) -> UInt8Array:
     """ASCII words as uint8[n, longest], padded with NUL."""
     encoded = [word.encode("ascii") for word in choices]
     width = max(len(word) for word in encoded)
@@ -36,34 +33,34 @@ _TIMES_OF_DAY = _matrix(
 )
 
 
-def words(codes: Int64Array, choices: tuple[str, ...]) -> Bytes:
+def words(codes: Int64Array, choices: tuple[str, ...]) -> UInt8Array:
     """`choices[code]` for every code; ASCII."""
-    texts: Bytes = _matrix(choices)[codes]
+    texts: UInt8Array = _matrix(choices)[codes]
     return texts
 
 
-def digits(values: Int64Array, width: int) -> Bytes:
+def digits(values: Int64Array, width: int) -> UInt8Array:
     """Whole numbers of at most `width` digits, with leading zeros: uint8[n, width]."""
     groups = -(-width // 4)
     parts = [_FOUR_DIGITS[values // 10_000**group % 10_000] for group in reversed(range(groups))]
     return np.hstack(parts)[:, -width:]
 
 
-def decimal(values: Int64Array, *, whole: int, places: int) -> Bytes:
+def decimal(values: Int64Array, *, whole: int, places: int) -> UInt8Array:
     """`values` / 10**places with `whole` digits before the point."""
     figures = digits(values, whole + places)
     point = np.full((len(values), 1), ord("."), np.uint8)
     return np.hstack([figures[:, :whole], point, figures[:, whole:]])
 
 
-def without_leading_zeros(figures: Bytes) -> Bytes:
+def without_leading_zeros(figures: UInt8Array) -> UInt8Array:
     """Leading zeros made NUL; a lone zero stays."""
     leading = np.logical_and.accumulate(figures == ord("0"), axis=1)
     leading[:, -1] = False
     return np.where(leading, np.uint8(0), figures)
 
 
-def stamps(instant_us: Int64Array, *, in_seconds: bool) -> Bytes:
+def stamps(instant_us: Int64Array, *, in_seconds: bool) -> UInt8Array:
     """ISO 8601 with Z, in seconds or else with milliseconds."""
     second = instant_us // MICROSECONDS
     day = second // 86_400

@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysignal.data import phrases
-from raysignal.data.byte_rows import Bytes, decimal, digits, joined, stamps, without_leading_zeros, words
+from raysignal.data.byte_rows import decimal, digits, joined, stamps, without_leading_zeros, words
 from raysignal.data.checks import check_symbols, check_whole
 from raysignal.data.draws import Draws
-from raysignal.engine.core.arrays import Int64Array
+from raysignal.engine.core.arrays import Int64Array, UInt8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import LATEST_US, MICROSECONDS, parse_bar, parse_instant
 
@@ -232,7 +232,7 @@ class _TextWriter:
         if not self._json and not self._started:
             self._file.write(",".join(name for name, _, _ in fields).encode() + b"\n")
         self._started = True
-        pieces: list[bytes | Bytes] = []
+        pieces: list[bytes | UInt8Array] = []
         for position, (name, quoted, values) in enumerate(fields):
             lead = "," if position else ""
             if self._json:
@@ -247,7 +247,7 @@ class _TextWriter:
         pieces.append(b"}\n" if self._json else b"\n")
         self._file.write(joined(pieces, len(chunk.signal)))
 
-    def _fields(self, chunk: _Chunk) -> list[tuple[str, bool, Bytes]]:
+    def _fields(self, chunk: _Chunk) -> list[tuple[str, bool, UInt8Array]]:
         """Name, whether JSON quotes it, and the text of every row, padded with NUL."""
         fields = [
             ("timestamp", True, stamps(chunk.instant_us, in_seconds=self._in_seconds)),

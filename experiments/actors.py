@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -16,7 +15,7 @@ from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter, StateFile
 from raysignal.agents.llm.cassette import Cassette, Mode
 from raysignal.agents.llm.gemini import GeminiModel, LanguageModel, ModelSettings, NoModel
-from raysignal.engine.core.arrays import Int8Array
+from raysignal.engine.core.arrays import Int8Array, UInt8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.experiments import arms
@@ -87,7 +86,7 @@ class ArmActor:
         self._name, self._trial, self._asking = name, trial, asking
         self._done = 0
 
-    def run(self, encoded: npt.NDArray[np.uint8], like: Int8Array | None) -> ArmResult | RaysignalError:
+    def run(self, encoded: UInt8Array, like: Int8Array | None) -> ArmResult | RaysignalError:
         """The arm's result; an error of the project is returned, not raised, so that Ray does not wrap it."""
         batch = SignalBatch.decode(encoded.data)
         try:

@@ -72,7 +72,7 @@ class Behaviour(StrEnum):
     OBEDIENT = "obedient"  # does what a text in the data tells it: flips when one says "flip"
 
 
-class Loopback:
+class GeminiServer:
     """A running server; a context manager that starts it and ends it.
 
     Attributes:
@@ -179,7 +179,7 @@ def fault_in(body: object, key: str | None) -> tuple[int, str, str] | None:
     return None
 
 
-def _handler_of(loopback: Loopback) -> type[BaseHTTPRequestHandler]:  # noqa: C901  one class, many small methods
+def _handler_of(loopback: GeminiServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901  one class, many small methods
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
@@ -393,7 +393,7 @@ def main() -> None:
     given = parser.parse_args()
     told = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, told)
-    with Loopback(given.behaviour, every=given.every, port=given.port) as loopback:
+    with GeminiServer(given.behaviour, every=given.every, port=given.port) as loopback:
         sys.stdout.write(f"Gemini API on {loopback.url}, behaviour {given.behaviour}\n")
         sys.stdout.flush()
         signal.sigwait(told)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from raysignal.engine.core.arrays import Float32Array
 from raysignal.engine.core.errors import InvalidField
 
-Column = Sequence[Any] | npt.NDArray[Any]
+Column = Sequence[Any] | np.ndarray[Any, Any]
 Facts = dict[str, str | int | float | bool]
 
 KNOWN_AT = "known_at_us"

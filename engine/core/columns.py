@@ -24,10 +24,10 @@ from raysignal.engine.core.arrays import (
     Int8Array,
     Int32Array,
     Int64Array,
+    UInt8Array,
     UInt64Array,
 )
 from raysignal.engine.core.digests import (
-    Bytes,
     add_numbers,
     add_texts,
     derive_ids,
@@ -52,7 +52,7 @@ class TextColumn:
         offsets: int64[n + 1], from 0.
     """
 
-    data: Bytes
+    data: UInt8Array
     offsets: Int64Array
 
     @classmethod
@@ -395,7 +395,7 @@ def _name_digest(name: str) -> np.uint64:
     return digest
 
 
-def _in_one_piece(parts: Sequence[Bytes]) -> memoryview | None:
+def _in_one_piece(parts: Sequence[UInt8Array]) -> memoryview | None:
     """The bytes of all parts where they lie one behind the other in one array, not copied; None if not."""
     whole = parts[0].base
     if not isinstance(whole, np.ndarray) or whole.ndim != 1 or whole.dtype != np.uint8:
@@ -408,7 +408,7 @@ def _in_one_piece(parts: Sequence[Bytes]) -> memoryview | None:
     return whole[begin:end].data if whole.strides == (1,) else None
 
 
-def _address(array: Bytes) -> int:
+def _address(array: UInt8Array) -> int:
     address: int = array.__array_interface__["data"][0]
     return address
 

@@ -5,12 +5,16 @@ The bodies are numba's language: it checks their types when it compiles them.
 
 import numba as nb
 import numpy as np
-import numpy.typing as npt
 
-from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array, UInt64Array
+from raysignal.engine.core.arrays import (
+    BoolArray,
+    Float64Array,
+    Int8Array,
+    Int64Array,
+    UInt8Array,
+    UInt64Array,
+)
 from raysignal.engine.core.raw import compiled, copy_bytes, half_word_at, word_at
-
-Bytes = npt.NDArray[np.uint8]
 
 _P1 = np.uint64(0x9E3779B185EBCA87)
 _P2 = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -42,7 +46,7 @@ def _absorb(state: int, word: int) -> int:
 
 
 @compiled
-def xxh64(data: Bytes, start: int, stop: int, seed: int) -> int:
+def xxh64(data: UInt8Array, start: int, stop: int, seed: int) -> int:
     """XXH64 of `data[start:stop]`."""
     seed = np.uint64(seed)
     at = start
@@ -74,7 +78,7 @@ def xxh64(data: Bytes, start: int, stop: int, seed: int) -> int:
 
 
 @nb.njit(cache=True, nogil=True)
-def digest_texts(data: Bytes, offsets: Int64Array, seed: int) -> UInt64Array:
+def digest_texts(data: UInt8Array, offsets: Int64Array, seed: int) -> UInt64Array:
     n = offsets.shape[0] - 1
     digests = np.empty(n, np.uint64)
     for i in range(n):
@@ -83,7 +87,7 @@ def digest_texts(data: Bytes, offsets: Int64Array, seed: int) -> UInt64Array:
 
 
 @nb.njit(cache=True, nogil=True)
-def digest_twice(data: Bytes, offsets: Int64Array) -> UInt64Array:
+def digest_twice(data: UInt8Array, offsets: Int64Array) -> UInt64Array:
     n = offsets.shape[0] - 1
     digests = np.empty((n, 2), np.uint64)
     for i in range(n):
@@ -93,7 +97,7 @@ def digest_twice(data: Bytes, offsets: Int64Array) -> UInt64Array:
 
 
 @nb.njit(cache=True, nogil=True)
-def gather_texts(data: Bytes, offsets: Int64Array, indices: Int64Array) -> tuple[Bytes, Int64Array]:
+def gather_texts(data: UInt8Array, offsets: Int64Array, indices: Int64Array) -> tuple[UInt8Array, Int64Array]:
     gathered = np.empty(indices.shape[0] + 1, np.int64)
     gathered[0] = 0
     for i in range(indices.shape[0]):
@@ -107,13 +111,13 @@ def gather_texts(data: Bytes, offsets: Int64Array, indices: Int64Array) -> tuple
 
 @nb.njit(cache=True, nogil=True)
 def derive_ids(
-    data: Bytes,
+    data: UInt8Array,
     offsets: Int64Array,
     source: UInt64Array,
     symbol: UInt64Array,
     timestamp_us: Int64Array,
     action: Int8Array,
-) -> tuple[Bytes, Int64Array, BoolArray]:
+) -> tuple[UInt8Array, Int64Array, BoolArray]:
     """Where an id is empty, 32 hexadecimal digits of a 128-bit digest of what identifies the signal."""
     n = offsets.shape[0] - 1
     derived = np.zeros(n, np.bool_)
@@ -168,7 +172,7 @@ def add_numbers(digests: UInt64Array, name: int, values: Float64Array) -> None:
 
 
 @nb.njit(cache=True, nogil=True)
-def add_texts(digests: UInt64Array, name: int, data: Bytes, offsets: Int64Array) -> None:
+def add_texts(digests: UInt64Array, name: int, data: UInt8Array, offsets: Int64Array) -> None:
     for i in range(digests.shape[0]):
         if offsets[i + 1] > offsets[i]:
             word = xxh64(data, offsets[i], offsets[i + 1], np.uint64(1))

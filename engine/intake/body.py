@@ -1,5 +1,6 @@
 """A batch from one body, by its content type."""
 
+from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import UnsupportedMedia
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import Reading
@@ -7,7 +8,7 @@ from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import BOM, load_object, media_type
 from raysignal.engine.intake.tables import IntakeResult, take_in
-from raysignal.engine.intake.windows import Bytes, as_bytes, text_start
+from raysignal.engine.intake.windows import as_bytes, text_start
 
 LINE_TYPES = frozenset(
     f"application/{prefix}{name}"
@@ -49,7 +50,7 @@ def read_batch(
     raise UnsupportedMedia(f"the content type is {kind or 'missing'}; expected {ACCEPTED}", content_type=kind)
 
 
-def read_json(source: Bytes, reading: Reading) -> IntakeResult:
+def read_json(source: UInt8Array, reading: Reading) -> IntakeResult:
     """An array of objects, one object, or objects on lines."""
     start = text_start(source, "a JSON array of objects")
     head = source[start : start + 65_536].tobytes().lstrip()
@@ -60,7 +61,7 @@ def read_json(source: Bytes, reading: Reading) -> IntakeResult:
     return take_in(element_blocks([load_object(source.tobytes())]), reading)
 
 
-def _kind_of(source: Bytes, said: str) -> str:
+def _kind_of(source: UInt8Array, said: str) -> str:
     head = source[:4096].tobytes()
     if head.startswith(MAGIC):
         return "application/vnd.apache.parquet"

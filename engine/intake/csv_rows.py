@@ -5,19 +5,20 @@ from functools import partial
 
 import numpy as np
 
+from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.intake.fields import REQUIRED
 from raysignal.engine.intake.scanning import BROKEN, MAX_COLUMNS, scan_records
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.tables import Cells, RowBlock, require_columns
-from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, Windows, text_start
+from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Windows, text_start
 
 _EXPECTED = "CSV with a header"
 _HEADER_BYTES = 1024 * 1024
 
 
 def record_blocks(
-    source: Bytes, window: int = WINDOW, required: tuple[str, ...] = REQUIRED
+    source: UInt8Array, window: int = WINDOW, required: tuple[str, ...] = REQUIRED
 ) -> Iterator[RowBlock]:
     """The blocks of CSV; blank lines are no rows.
 
@@ -51,7 +52,7 @@ def record_blocks(
                 raise unreadable("a quoted cell does not end, or goes on after its closing quote", first)
 
 
-def _header(source: Bytes, at: int, required: tuple[str, ...]) -> tuple[list[str], int]:
+def _header(source: UInt8Array, at: int, required: tuple[str, ...]) -> tuple[list[str], int]:
     """The names of the columns, and where the records begin."""
     window = source[at : at + _HEADER_BYTES].copy()
     start, end = np.empty((MAX_COLUMNS, 1), np.int32), np.empty((MAX_COLUMNS, 1), np.int32)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InvalidField, NotFound
 from raysignal.engine.intake.body import read_json
 from raysignal.engine.intake.csv_rows import record_blocks
@@ -14,7 +15,7 @@ from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, take_in
-from raysignal.engine.intake.windows import Bytes, as_bytes
+from raysignal.engine.intake.windows import as_bytes
 
 CHUNK_ROWS = 262_144
 
@@ -96,7 +97,7 @@ def _group(block: RowBlock, stream: Iterator[RowBlock], rows: int) -> Iterator[R
         seen += after.rows
 
 
-def _blocks(place: Path, source: Bytes, reading: Reading) -> Iterator[RowBlock]:
+def _blocks(place: Path, source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
     kind = _format(place)
     if kind == "Parquet":
         return table_blocks(source, reading)
@@ -110,7 +111,7 @@ def _format(place: Path) -> str:
     return kind
 
 
-def _mapped(place: Path) -> Bytes:
+def _mapped(place: Path) -> UInt8Array:
     """The file's bytes, read from disk as they are needed."""
     kind = _format(place)
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.engine.core.arrays import Int64Array
+from raysignal.engine.core.arrays import Int64Array, UInt8Array
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.scanning import (
@@ -22,14 +22,14 @@ from raysignal.engine.intake.scanning import (
 )
 from raysignal.engine.intake.single import as_object, load_json, load_object, unreadable
 from raysignal.engine.intake.tables import Cells, IntakeResult, RowBlock, take_in
-from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Bytes, InputWindow, Windows, text_start
+from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, InputWindow, Windows, text_start
 
 _EXPECTED_LINES = "one JSON object a line"
 _EXPECTED_ARRAY = "a JSON array of objects"
 _BLANKS = b" \t\r\n"
 
 
-def line_blocks(source: Bytes, window: int = WINDOW) -> Iterator[RowBlock]:
+def line_blocks(source: UInt8Array, window: int = WINDOW) -> Iterator[RowBlock]:
     """The blocks of NDJSON; blank lines are no rows."""
     scanner = _Scanner()
     windows = Windows(source, text_start(source, _EXPECTED_LINES), window)
@@ -43,7 +43,7 @@ def line_blocks(source: Bytes, window: int = WINDOW) -> Iterator[RowBlock]:
                 yield block
 
 
-def read_array(source: Bytes, reading: Reading, window: int = WINDOW) -> IntakeResult:
+def read_array(source: UInt8Array, reading: Reading, window: int = WINDOW) -> IntakeResult:
     """The intake of a JSON array.
 
     Raises:
@@ -69,7 +69,7 @@ class _Broken(Exception):
     """The array is not JSON: not the error of one row, although one showed it."""
 
 
-def _array_blocks(source: Bytes, at: int, window: int) -> Iterator[RowBlock]:
+def _array_blocks(source: UInt8Array, at: int, window: int) -> Iterator[RowBlock]:
     scanner = _Scanner()
     windows = Windows(source, _skip(source, at), window)
     ended = MORE
@@ -133,11 +133,15 @@ class _Scanner:
         return [self._names[i:k].tobytes().decode(errors="replace") for i, k in pairwise(stops)]
 
 
-def _line(source: Bytes, start: Int64Array, stop: Int64Array, first: int, row: int) -> Mapping[str, object]:
+def _line(
+    source: UInt8Array, start: Int64Array, stop: Int64Array, first: int, row: int
+) -> Mapping[str, object]:
     return load_object(source[start[row] : stop[row]].tobytes(), first + row)
 
 
-def _member(source: Bytes, start: Int64Array, stop: Int64Array, first: int, row: int) -> Mapping[str, object]:
+def _member(
+    source: UInt8Array, start: Int64Array, stop: Int64Array, first: int, row: int
+) -> Mapping[str, object]:
     try:
         element = load_json(source[start[row] : stop[row]].tobytes())
     except UnreadableInput as error:
@@ -149,7 +153,7 @@ def _element(elements: list[Any], first: int, row: int) -> Mapping[str, object]:
     return as_object(elements[row], first + row)
 
 
-def _skip(source: Bytes, at: int) -> int:
+def _skip(source: UInt8Array, at: int) -> int:
     while at < len(source) and source[at] in _BLANKS:
         at += 1
     return at

@@ -9,19 +9,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import types
 
+from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InputTooLarge, InvalidField
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.scanning import ABSENT, FALSE, MAX_COLUMNS, NULL, TEXT, TRUE, VALUE
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.tables import Cells, RowBlock, require_columns
-from raysignal.engine.intake.windows import BLOCK_ROWS, Bytes
+from raysignal.engine.intake.windows import BLOCK_ROWS
 
 MAGIC = b"PAR1"
 _LARGEST_BLOCK = 2**31 - 1
 _NO_BYTES = np.empty(0, np.uint8)
 
 
-def table_blocks(source: Bytes, reading: Reading) -> Iterator[RowBlock]:
+def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
     """The blocks of a Parquet file.
 
     Times become texts of their ISO form, read like any other stamp.

@@ -9,13 +9,17 @@ bodies are numba's language.
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
-from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
+from raysignal.engine.core.arrays import (
+    BoolArray,
+    Float64Array,
+    Int8Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+)
 from raysignal.engine.core.raw import compiled, copy_bytes
 from raysignal.engine.intake.scanning import ABSENT, FALSE, NULL, NUMBER, TEXT, TRUE, VALUE, marks
-
-Bytes = npt.NDArray[np.uint8]
 
 # What a text is as a decimal number: none; one whose value was computed; one that takes a longer way (exact
 # conversion of more than 15 digits); one so long or so large that the reference must say.
@@ -41,7 +45,7 @@ def _is_blank(byte: int) -> bool:
 
 
 @compiled
-def trimmed(data: Bytes, start: int, end: int) -> tuple[int, int]:
+def trimmed(data: UInt8Array, start: int, end: int) -> tuple[int, int]:
     """The span without the blanks around it."""
     while start < end and _is_blank(data[start]):
         start += 1
@@ -52,7 +56,7 @@ def trimmed(data: Bytes, start: int, end: int) -> tuple[int, int]:
 
 @compiled
 def decimal(  # noqa: C901, PLR0912 - one pass, its state in registers
-    data: Bytes, at: int, end: int
+    data: UInt8Array, at: int, end: int
 ) -> tuple[float, int]:
     """The decimal number that `data[at:end]` is, and how sure that is.
 
@@ -112,7 +116,7 @@ def decimal(  # noqa: C901, PLR0912 - one pass, its state in registers
 
 
 @compiled
-def _is_special(data: Bytes, at: int, end: int, short: bytes, mixed: bytes) -> bool:
+def _is_special(data: UInt8Array, at: int, end: int, short: bytes, mixed: bytes) -> bool:
     for word in (short, mixed):
         if end - at == len(word):
             same = True
@@ -126,13 +130,13 @@ def _is_special(data: Bytes, at: int, end: int, short: bytes, mixed: bytes) -> b
 
 @compiled
 def read_numbers(
-    data: Bytes,
+    data: UInt8Array,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
     values: Float64Array,
     out: Float64Array,
-    verdict: Bytes,
+    verdict: UInt8Array,
 ) -> int:
     """Required numbers (prices): NUMERIC, PENDING with its trimmed span, or UNCLEAR; how many are pending."""
     pending = 0
@@ -154,10 +158,10 @@ def read_numbers(
 
 @compiled
 def read_actions(
-    data: Bytes,
+    data: UInt8Array,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
     values: Float64Array,
     out: Int8Array,
     clear: BoolArray,
@@ -185,7 +189,7 @@ def read_actions(
 
 
 @compiled
-def _folds_to(data: Bytes, at: int, word: bytes) -> bool:
+def _folds_to(data: UInt8Array, at: int, word: bytes) -> bool:
     for k in range(len(word)):
         byte = data[at + k]
         if 97 <= byte <= 122:
@@ -197,10 +201,10 @@ def _folds_to(data: Bytes, at: int, word: bytes) -> bool:
 
 @compiled
 def trim_names(
-    data: Bytes,
+    data: UInt8Array,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
     limit: int,
     first: Int32Array,
     last: Int32Array,
@@ -225,14 +229,14 @@ def trim_names(
 
 @compiled
 def read_feature(
-    data: Bytes,
+    data: UInt8Array,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
     values: Float64Array,
     most: int,
     out: Float64Array,
-    verdict: Bytes,
+    verdict: UInt8Array,
 ) -> tuple[int, int]:
     """A feature's cells: what became of each, numbers in `out` (NaN elsewhere); (texts, pending)."""
     texts, pending = 0, 0
@@ -262,7 +266,7 @@ def read_feature(
 
 @compiled
 def _feature(  # noqa: C901, PLR0911 - a table of cases
-    data: Bytes, start: int, end: int, number: bool, most: int
+    data: UInt8Array, start: int, end: int, number: bool, most: int
 ) -> tuple[int, float]:
     if end - start > _LONGEST_WORD and _IS_PROSE[data[start]] and not _is_blank(data[start + _LONGEST_WORD]):
         # Without a look at its end, which is far away in memory.
@@ -292,7 +296,12 @@ def _feature(  # noqa: C901, PLR0911 - a table of cases
 
 @compiled
 def decimal_spans(
-    data: Bytes, start: Int32Array, end: Int32Array, rows: Int64Array, first: Int32Array, last: Int32Array
+    data: UInt8Array,
+    start: Int32Array,
+    end: Int32Array,
+    rows: Int64Array,
+    first: Int32Array,
+    last: Int32Array,
 ) -> None:
     """Spans of the numbers in `rows`, without blanks and a leading plus."""
     for k in range(rows.shape[0]):
@@ -312,14 +321,16 @@ def _span_offsets(
 
 
 @compiled
-def _copy_spans(data: Bytes, start: Int32Array, rows: Int64Array, offsets: Int64Array, out: Bytes) -> None:
+def _copy_spans(
+    data: UInt8Array, start: Int32Array, rows: Int64Array, offsets: Int64Array, out: UInt8Array
+) -> None:
     for k in range(rows.shape[0]):
         copy_bytes(out, offsets[k], data, start[rows[k]], offsets[k + 1] - offsets[k])
 
 
 def gather_spans(
-    columns: Iterable[tuple[Bytes, Int32Array, Int32Array, BoolArray]], rows: Int64Array
-) -> list[tuple[Bytes, Int64Array]]:
+    columns: Iterable[tuple[UInt8Array, Int32Array, Int32Array, BoolArray]], rows: Int64Array
+) -> list[tuple[UInt8Array, Int64Array]]:
     """The texts of `rows` one after the other, column after column: (uint8[total], int64[n + 1]) of each.
 
     A column is its bytes, the spans in them, and which rows are taken; the others are empty. What comes back

@@ -12,13 +12,10 @@ and read again from the source by the reference. The bodies are numba's language
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from raysignal.engine.core.arrays import BoolArray, Int32Array, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
 from raysignal.engine.core.digests import xxh64
 from raysignal.engine.core.raw import compiled, copy_bytes, lowest_bit, text_marks, word_at
-
-Bytes = npt.NDArray[np.uint8]
 
 # Kinds of cells. VALUE is a number that came as one, not as text; the others lie in the bytes.
 ABSENT, NULL, TEXT, NUMBER, TRUE, FALSE, VALUE = 0, 1, 2, 3, 4, 5, 6
@@ -65,7 +62,7 @@ def _is_digit(byte: int) -> bool:
 
 
 @compiled
-def _after_blanks(data: Bytes, at: int, stop: int, newlines: bool) -> int:
+def _after_blanks(data: UInt8Array, at: int, stop: int, newlines: bool) -> int:
     while at < stop:
         if not (_IS_SPACE[data[at]] if newlines else _IS_BLANK[data[at]]):
             break
@@ -74,7 +71,7 @@ def _after_blanks(data: Bytes, at: int, stop: int, newlines: bool) -> int:
 
 
 @compiled
-def _text_end(data: Bytes, at: int, stop: int) -> int:
+def _text_end(data: UInt8Array, at: int, stop: int) -> int:
     """Where the first quote, backslash or control character is, or `stop`."""
     while at + 32 <= stop:
         hits = text_marks(data, at)
@@ -87,7 +84,7 @@ def _text_end(data: Bytes, at: int, stop: int) -> int:
 
 
 @compiled
-def _hex4(data: Bytes, at: int) -> int:
+def _hex4(data: UInt8Array, at: int) -> int:
     value = 0
     for k in range(4):
         byte = data[at + k]
@@ -104,7 +101,7 @@ def _hex4(data: Bytes, at: int) -> int:
 
 
 @compiled
-def _put_utf8(data: Bytes, at: int, point: int) -> int:
+def _put_utf8(data: UInt8Array, at: int, point: int) -> int:
     if point < 0x80:
         data[at] = point
         return at + 1
@@ -126,7 +123,7 @@ def _put_utf8(data: Bytes, at: int, point: int) -> int:
 
 @compiled
 def _unescape(  # noqa: C901, PLR0911, PLR0912 - one pass, its state in registers
-    data: Bytes, at: int, stop: int
+    data: UInt8Array, at: int, stop: int
 ) -> tuple[int, int]:
     """Resolve a text from its first backslash on: (end of the text, position after the closing quote).
 
@@ -175,7 +172,7 @@ def _unescape(  # noqa: C901, PLR0911, PLR0912 - one pass, its state in register
 
 
 @compiled
-def _text(data: Bytes, at: int, stop: int) -> tuple[int, int]:
+def _text(data: UInt8Array, at: int, stop: int) -> tuple[int, int]:
     """A JSON text from after its opening quote: (its end, position after the closing quote)."""
     end = _text_end(data, at, stop)
     if end >= stop:
@@ -188,7 +185,7 @@ def _text(data: Bytes, at: int, stop: int) -> tuple[int, int]:
 
 
 @compiled
-def _number_end(data: Bytes, at: int, stop: int) -> int:  # noqa: C901 - the grammar, part by part
+def _number_end(data: UInt8Array, at: int, stop: int) -> int:  # noqa: C901 - the grammar, part by part
     """Where a JSON number that begins at `at` ends, or _BAD."""
     if at < stop and data[at] == 45:
         at += 1
@@ -217,7 +214,7 @@ def _number_end(data: Bytes, at: int, stop: int) -> int:  # noqa: C901 - the gra
 
 
 @compiled
-def _is_word(data: Bytes, at: int, stop: int, word: bytes) -> bool:
+def _is_word(data: UInt8Array, at: int, stop: int, word: bytes) -> bool:
     if at + len(word) > stop:
         return False
     for k in range(len(word)):  # noqa: SIM110 - compiled code has no generators
@@ -227,7 +224,9 @@ def _is_word(data: Bytes, at: int, stop: int, word: bytes) -> bool:
 
 
 @compiled
-def _is_name(data: Bytes, at: int, end: int, column: int, names: Bytes, name_stop: Int32Array) -> bool:
+def _is_name(
+    data: UInt8Array, at: int, end: int, column: int, names: UInt8Array, name_stop: Int32Array
+) -> bool:
     start = name_stop[column]
     if name_stop[column + 1] - start != end - at:
         return False
@@ -247,11 +246,11 @@ def _is_name(data: Bytes, at: int, end: int, column: int, names: Bytes, name_sto
 
 @compiled
 def _column_of(
-    data: Bytes,
+    data: UInt8Array,
     at: int,
     end: int,
     guess: int,
-    names: Bytes,
+    names: UInt8Array,
     name_stop: Int32Array,
     slots: Int32Array,
     known: Int32Array,
@@ -280,18 +279,18 @@ def _column_of(
 
 @compiled
 def _scan_object(  # noqa: C901, PLR0911, PLR0912, PLR0915 - one pass, its state in registers
-    data: Bytes,
+    data: UInt8Array,
     at: int,
     stop: int,
     newlines: bool,
     row: int,
-    names: Bytes,
+    names: UInt8Array,
     name_stop: Int32Array,
     slots: Int32Array,
     known: Int32Array,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
 ) -> int:
     """The cells of the object that opens at `at`: the position after it, _SPENT or _BAD."""
     guess = 0
@@ -362,17 +361,17 @@ def _scan_object(  # noqa: C901, PLR0911, PLR0912, PLR0915 - one pass, its state
 
 @compiled
 def scan_lines(
-    data: Bytes,
-    source: Bytes,
+    data: UInt8Array,
+    source: UInt8Array,
     at: int,
     final: bool,
-    names: Bytes,
+    names: UInt8Array,
     name_stop: Int32Array,
     slots: Int32Array,
     known: Int32Array,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
     plain: BoolArray,
     row_start: Int64Array,
     row_stop: Int64Array,
@@ -413,7 +412,7 @@ def scan_lines(
 
 
 @compiled
-def _element_end(data: Bytes, at: int, stop: int) -> int:
+def _element_end(data: UInt8Array, at: int, stop: int) -> int:
     """Where the comma or bracket after the element at `at` is, by brackets and quotes alone; else _SPENT."""
     depth = 0
     while at < stop:
@@ -434,17 +433,17 @@ def _element_end(data: Bytes, at: int, stop: int) -> int:
 
 @compiled
 def scan_elements(
-    data: Bytes,
-    source: Bytes,
+    data: UInt8Array,
+    source: UInt8Array,
     at: int,
     final: bool,
-    names: Bytes,
+    names: UInt8Array,
     name_stop: Int32Array,
     slots: Int32Array,
     known: Int32Array,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
     plain: BoolArray,
     row_start: Int64Array,
     row_stop: Int64Array,
@@ -485,7 +484,7 @@ def scan_elements(
 
 
 @compiled
-def _plain_end(data: Bytes, at: int, stop: int) -> int:
+def _plain_end(data: UInt8Array, at: int, stop: int) -> int:
     while at < stop:
         if _ENDS_CELL[data[at]]:
             return at
@@ -494,7 +493,7 @@ def _plain_end(data: Bytes, at: int, stop: int) -> int:
 
 
 @compiled
-def _quote_at(data: Bytes, at: int, stop: int) -> int:
+def _quote_at(data: UInt8Array, at: int, stop: int) -> int:
     while at < stop:
         if at + 8 <= stop:
             word = word_at(data, at)
@@ -514,7 +513,7 @@ def _quote_at(data: Bytes, at: int, stop: int) -> int:
 
 
 @compiled
-def _quoted_end(data: Bytes, at: int, stop: int) -> tuple[int, int]:
+def _quoted_end(data: UInt8Array, at: int, stop: int) -> tuple[int, int]:
     """A quoted cell from after its opening quote: (its end, position after the closing quote)."""
     put = _quote_at(data, at, stop)
     at = put
@@ -531,12 +530,12 @@ def _quoted_end(data: Bytes, at: int, stop: int) -> tuple[int, int]:
 
 @compiled
 def scan_records(  # noqa: C901 - one pass, its state in registers
-    data: Bytes,
+    data: UInt8Array,
     at: int,
     final: bool,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
     cells: Int32Array,
     row_start: Int64Array,
 ) -> tuple[int, int, int]:

@@ -11,15 +11,12 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 import numpy as np
-import numpy.typing as npt
 
-from raysignal.engine.core.arrays import BoolArray, Int32Array, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Int32Array, Int64Array, UInt8Array
 from raysignal.engine.core.instants import DAY_US, EARLIEST_US, LATEST_US
 from raysignal.engine.core.raw import compiled
 from raysignal.engine.intake.parsing import trimmed
 from raysignal.engine.intake.scanning import TEXT
-
-Bytes = npt.NDArray[np.uint8]
 
 # In place of an offset: the stamp names no zone.
 NAIVE = np.int64(1 << 62)
@@ -30,7 +27,7 @@ _HALF_DAY_US = DAY_US // 2
 
 
 @compiled
-def _digits(data: Bytes, at: int, count: int, end: int) -> int:
+def _digits(data: UInt8Array, at: int, count: int, end: int) -> int:
     if at + count > end:
         return -1
     value = 0
@@ -43,7 +40,7 @@ def _digits(data: Bytes, at: int, count: int, end: int) -> int:
 
 
 @compiled
-def _one_or_two(data: Bytes, at: int, end: int) -> tuple[int, int]:
+def _one_or_two(data: UInt8Array, at: int, end: int) -> tuple[int, int]:
     value = _digits(data, at, 2, end)
     if value >= 0:
         return value, at + 2
@@ -70,7 +67,7 @@ def _local_us(year: int, month: int, day: int, hour: int, minute: int, second: i
 
 
 @compiled
-def _us_style(data: Bytes, at: int, end: int) -> int:
+def _us_style(data: UInt8Array, at: int, end: int) -> int:
     month, at = _one_or_two(data, at, end)
     if month < 0 or at >= end or data[at] != 47:
         return -NAIVE
@@ -97,7 +94,7 @@ def _us_style(data: Bytes, at: int, end: int) -> int:
 
 @compiled
 def _iso(  # noqa: C901, PLR0911, PLR0912 - the grammar, part by part
-    data: Bytes, at: int, end: int
+    data: UInt8Array, at: int, end: int
 ) -> tuple[int, int]:
     """(local microseconds, offset or NAIVE) of a stamp that begins YYYY-MM-DD."""
     year, month, day = _digits(data, at, 4, end), _digits(data, at + 5, 2, end), _digits(data, at + 8, 2, end)
@@ -147,10 +144,10 @@ def _iso(  # noqa: C901, PLR0911, PLR0912 - the grammar, part by part
 
 @compiled
 def read_stamps(
-    data: Bytes,
+    data: UInt8Array,
     start: Int32Array,
     end: Int32Array,
-    kind: Bytes,
+    kind: UInt8Array,
     local_us: Int64Array,
     offset_us: Int64Array,
     clear: BoolArray,

@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from raysignal.engine.core.arrays import BoolArray, Float64Array, Int32Array, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField, shorten
 from raysignal.engine.core.secrets import is_secret_name
@@ -45,8 +44,6 @@ from raysignal.engine.intake.parsing import (
 from raysignal.engine.intake.scanning import ABSENT, MAX_COLUMNS
 from raysignal.engine.intake.stamps import read_stamps, to_instants
 
-Bytes = npt.NDArray[np.uint8]
-
 MAX_ERRORS = 1000
 # Columns are dense: rows that share few of their features would take far more room than they came in.
 MAX_EMPTY_CELLS = 32_000_000
@@ -69,10 +66,10 @@ class Cells:
         values: float64[n] for cells of kind VALUE, else empty.
     """
 
-    data: Bytes
+    data: UInt8Array
     start: Int32Array
     end: Int32Array
-    kind: Bytes
+    kind: UInt8Array
     values: Float64Array = field(default_factory=_no_values)
 
 
@@ -268,7 +265,7 @@ def _prices(cells: Cells, clear: BoolArray) -> Float64Array:
     return price
 
 
-def _settle(cells: Cells, out: Float64Array, verdict: Bytes) -> None:
+def _settle(cells: Cells, out: Float64Array, verdict: UInt8Array) -> None:
     """Convert the numbers of many digits, exactly rounded."""
     rows = np.flatnonzero(verdict == PENDING)
     first, last = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
@@ -281,11 +278,11 @@ def _settle(cells: Cells, out: Float64Array, verdict: Bytes) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Names:
-    data: Bytes
+    data: UInt8Array
     first: Int32Array
     last: Int32Array
 
-    def gather(self, rows: Int64Array) -> tuple[Bytes, Int64Array]:
+    def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array]:
         every = np.ones(len(self.first), np.bool_)
         (gathered,) = gather_spans([(self.data, self.first, self.last, every)], rows)
         return gathered
@@ -314,11 +311,11 @@ def _coded(names: _Names | None, rows: Int64Array, default: str) -> tuple[list[s
 class _Feature:
     cells: Cells
     numbers: Float64Array
-    verdict: Bytes
+    verdict: UInt8Array
     texts: int
 
     @property
-    def spans(self) -> tuple[Bytes, Int32Array, Int32Array, BoolArray]:
+    def spans(self) -> tuple[UInt8Array, Int32Array, Int32Array, BoolArray]:
         """What `gather_spans` wants of its texts."""
         return self.cells.data, self.cells.start, self.cells.end, self.verdict == TEXTUAL
 

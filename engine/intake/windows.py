@@ -5,14 +5,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InputTooLarge
 from raysignal.engine.core.raw import compiled, copy_bytes, word_at
 from raysignal.engine.intake.single import BOM, unreadable
-
-Bytes = npt.NDArray[np.uint8]
 
 BLOCK_ROWS = 16_384
 WINDOW = 32 * 1024 * 1024
@@ -33,8 +31,8 @@ class InputWindow:
     """A piece of the source from `at` on; `final` if it reaches to its end."""
 
     at: int
-    source: Bytes
-    data: Bytes
+    source: UInt8Array
+    data: UInt8Array
     final: bool
 
 
@@ -44,7 +42,7 @@ class Windows:
     The scanner says after each window how far it came (`advance`); what it consumed is checked to be UTF-8.
     """
 
-    def __init__(self, source: Bytes, at: int, size: int = WINDOW) -> None:
+    def __init__(self, source: UInt8Array, at: int, size: int = WINDOW) -> None:
         self._source = source
         self.at = at
         self._size = size
@@ -78,7 +76,7 @@ class Windows:
 
 
 @compiled
-def _copy_text(source: Bytes, data: Bytes) -> bool:
+def _copy_text(source: UInt8Array, data: UInt8Array) -> bool:
     """Copy the bytes; whether all of them are ASCII."""
     seen = np.uint64(0)
     size = source.shape[0]
@@ -93,14 +91,14 @@ def _copy_text(source: Bytes, data: Bytes) -> bool:
     return (seen & _HIGHS) == 0
 
 
-def as_bytes(body: bytes | bytearray | memoryview) -> Bytes:
+def as_bytes(body: bytes | bytearray | memoryview) -> UInt8Array:
     """The bytes as a read-only array, not copied."""
     source = np.frombuffer(body, np.uint8)
     source.flags.writeable = False
     return source
 
 
-def text_start(source: Bytes, expected: str) -> int:
+def text_start(source: UInt8Array, expected: str) -> int:
     """Where text begins, after a byte order mark.
 
     Raises:
@@ -117,7 +115,7 @@ def text_start(source: Bytes, expected: str) -> int:
     return len(BOM) if head.startswith(BOM) else 0
 
 
-def check_unicode(source: Bytes, start: int, stop: int) -> None:
+def check_unicode(source: UInt8Array, start: int, stop: int) -> None:
     """Raises `UnreadableInput`, naming the byte, if `source[start:stop]` is not UTF-8."""
     ends = pa.py_buffer(np.array([0, stop - start], np.int64))
     try:

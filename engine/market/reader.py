@@ -13,10 +13,9 @@ fits into the buffer fits into `work`.
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from numba import types
 
-from raysignal.engine.core.arrays import Int64Array
+from raysignal.engine.core.arrays import Int64Array, UInt8Array
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.core.raw import compiled_as, lowest_bit, plain_marks, word_at
 from raysignal.engine.market.shapes import (
@@ -40,8 +39,6 @@ from raysignal.engine.market.shapes import (
     compile_forms,
     read_slowly,
 )
-
-Bytes = npt.NDArray[np.uint8]
 
 # Bytes after a text that may be read, and are not part of it.
 SLACK = 64
@@ -76,7 +73,7 @@ def levels_of(capacity: int) -> tuple[int, int]:
 
 
 @compiled_as(types.int64(_bytes, types.int64))
-def _text_end(text: Bytes, at: int) -> int:
+def _text_end(text: UInt8Array, at: int) -> int:
     """Where the first quote, backslash, control or other than ASCII character is."""
     while True:
         hits = plain_marks(text, at)
@@ -86,7 +83,7 @@ def _text_end(text: Bytes, at: int) -> int:
 
 
 @compiled_as(types.boolean(_bytes, types.int64, types.int64, _longs, types.int64))
-def _is_name(text: Bytes, at: int, length: int, table: Int64Array, entry: int) -> bool:
+def _is_name(text: UInt8Array, at: int, length: int, table: Int64Array, entry: int) -> bool:
     """Whether the text at `at` is the name of up to 16 bytes whose words are at `entry`."""
     if length <= 8:
         return np.int64(word_at(text, at) & _MASKS[length]) == table[entry]
@@ -97,7 +94,7 @@ def _is_name(text: Bytes, at: int, length: int, table: Int64Array, entry: int) -
 
 
 @compiled_as(types.UniTuple(types.int64, 2)(_bytes, types.int64))
-def _integer(text: Bytes, at: int) -> tuple[int, int]:
+def _integer(text: UInt8Array, at: int) -> tuple[int, int]:
     """A number of at most 18 digits: (it, where it ends), (0, -1) if there is none."""
     negative = text[at] == 45
     if negative:
@@ -116,7 +113,7 @@ def _integer(text: Bytes, at: int) -> tuple[int, int]:
 
 
 @compiled_as(types.UniTuple(types.int64, 2)(_bytes, types.int64, types.int64))
-def _decimal(text: Bytes, at: int, decimals: int) -> tuple[int, int]:
+def _decimal(text: UInt8Array, at: int, decimals: int) -> tuple[int, int]:
     """A decimal as a count of its last place, and where it ends; (0, -1) if it is not exact or too long."""
     start = at
     value = 0
@@ -147,7 +144,7 @@ def _decimal(text: Bytes, at: int, decimals: int) -> tuple[int, int]:
 
 
 @compiled_as(types.int64(_bytes, types.int64))
-def _skip(text: Bytes, at: int) -> int:
+def _skip(text: UInt8Array, at: int) -> int:
     """Past a value that no form names: a text, a number, true, false or null; else -1."""
     byte = text[at]
     if byte == 34:
@@ -177,7 +174,7 @@ def _skip(text: Bytes, at: int) -> int:
 
 
 @compiled_as(types.int64(_bytes, types.int64, types.int64, _longs))
-def _symbol_row(text: Bytes, at: int, end: int, table: Int64Array) -> int:
+def _symbol_row(text: UInt8Array, at: int, end: int, table: Int64Array) -> int:
     """The row of the symbol `text[at:end]`, -1 if it is not followed."""
     length = end - at
     if not 0 < length <= 24:
@@ -205,7 +202,7 @@ def _symbol_row(text: Bytes, at: int, end: int, table: Int64Array) -> int:
 
 
 @compiled_as(types.int64(_bytes, types.int64, types.int64, _longs, types.int64))
-def _choice(text: Bytes, at: int, end: int, table: Int64Array, choices: int) -> int:
+def _choice(text: UInt8Array, at: int, end: int, table: Int64Array, choices: int) -> int:
     """Where in the table the choice is whose text is `text[at:end]`; -1 if it is none of them."""
     length = end - at
     for number in range(table[choices]):
@@ -216,7 +213,7 @@ def _choice(text: Bytes, at: int, end: int, table: Int64Array, choices: int) -> 
 
 
 @compiled_as(types.UniTuple(types.int64, 2)(_bytes, types.int64, types.int64, types.int64))
-def _part(text: Bytes, at: int, end: int, marks: int) -> tuple[int, int]:
+def _part(text: UInt8Array, at: int, end: int, marks: int) -> tuple[int, int]:
     """The part of `text[at:end]` that says the kind, see `Value.after`."""
     after, before = marks >> 8, marks & 255
     if after:
@@ -241,7 +238,7 @@ def _part(text: Bytes, at: int, end: int, marks: int) -> tuple[int, int]:
     )
 )
 def _levels(  # noqa: C901, PLR0911 - the grammar, part by part
-    text: Bytes,
+    text: UInt8Array,
     at: int,
     price_decimals: int,
     size_decimals: int,
@@ -287,7 +284,7 @@ def _levels(  # noqa: C901, PLR0911 - the grammar, part by part
 
 @compiled_as(types.int64(_bytes, types.int64, types.int64, types.int64, _longs, _longs))
 def read(  # noqa: C901, PLR0911, PLR0912, PLR0915 - one pass, its state in registers
-    text: Bytes, size: int, root: int, instrument: int, table: Int64Array, work: Int64Array
+    text: UInt8Array, size: int, root: int, instrument: int, table: Int64Array, work: Int64Array
 ) -> int:
     """`text[:size]` by the form at `root`, into `work`: READ or REFUSED.
 

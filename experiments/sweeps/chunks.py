@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from raysignal.agents.verdicts import decided
-from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array, UInt8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.performance import is_ruined, performance_table, return_sums
@@ -147,7 +146,7 @@ def _overruled(market: Market, gate: tuple[tuple[str, Any], ...], trial: Trial) 
 
 @dataclass(frozen=True)
 class _Kept:
-    encoded: NDArray[np.uint8]
+    encoded: UInt8Array
     batch: SignalBatch
 
     def __hash__(self) -> int:

@@ -4,9 +4,8 @@ import hashlib
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array, UInt8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.strategy import Bars
@@ -34,7 +33,7 @@ class Market:
     bars: Bars
     action: Int8Array | None = None
     start: int = 0
-    encoded: NDArray[np.uint8] | None = None
+    encoded: UInt8Array | None = None
 
     def __post_init__(self) -> None:
         if len(self.bars) - self.start < FEWEST:

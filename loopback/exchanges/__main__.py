@@ -12,7 +12,7 @@ from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.market_events import Instrument
 from raysignal.loopback.exchanges.exchange import SPEECHES, SYMBOLS, GeneratedExchange, LoopbackExchange
 from raysignal.loopback.exchanges.recorded import RecordedExchange
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 
 _DECIMALS = 8  # of a recording's numbers, at most
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RaysignalError as error:
         parser.error(str(error))
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(Loopback(exchange, speed=given.speed, port=given.port)))
+        asyncio.run(_serve(ExchangeServer(exchange, speed=given.speed, port=given.port)))
 
 
 def _exchange(given: argparse.Namespace) -> LoopbackExchange:
@@ -47,7 +47,7 @@ def _exchange(given: argparse.Namespace) -> LoopbackExchange:
     return GeneratedExchange(given.venue, seed=given.seed, start_us=start_us, symbols=symbols)
 
 
-async def _serve(loopback: Loopback) -> None:
+async def _serve(loopback: ExchangeServer) -> None:
     async with loopback:
         hosts = loopback.hosts
         sys.stdout.write(f"{loopback.exchange.venue} on {hosts.stream} and {hosts.rest}\n")

@@ -36,7 +36,7 @@ _STEPS_AT_ONCE = 8
 _LOOK_S = 0.002
 
 
-class Loopback:
+class ExchangeServer:
     """A running server; an async context manager.
 
     Args:

@@ -12,7 +12,7 @@ from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import open_database
 from raysignal.engine.execution.store import OrderStore
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.runtime.feeds import FeedContext, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
@@ -34,7 +34,7 @@ async def test_an_inverse_contract_makes_signals_and_no_orders(
         return signal.signal_id
 
     exchange = GeneratedExchange(venue, seed=3, start_us=1_700_000_000 * SECOND, symbols=[symbol])
-    async with Loopback(exchange) as loopback:
+    async with ExchangeServer(exchange) as loopback:
         settings = Settings(
             feeds=(name,), feed_bar="5s", feed_fast=2, feed_slow=4,
             feed_hosts={venue: {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}},

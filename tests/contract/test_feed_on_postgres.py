@@ -25,7 +25,7 @@ from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.signal_rows import read_signals
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.runtime.feeds import CURRENCY, FeedContext, following
 from raysignal.runtime.settings import Settings
 from raysignal.serve.logs import json_logger
@@ -54,7 +54,7 @@ async def test_a_feed_outlives_its_database_and_ends_where_an_undisturbed_one_wo
         return f"receipt of {signal.signal_id}"
 
     exchange = GeneratedExchange("okx", seed=3, start_us=START_US, symbols=[SYMBOL])
-    async with Loopback(exchange, speed=30) as loopback:
+    async with ExchangeServer(exchange, speed=30) as loopback:
         settings = Settings(
             feeds=(NAME,), feed_bar="5s", feed_fast=FAST, feed_slow=SLOW, paper_cash=10_000.0,
             feed_hosts={"okx": {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}},

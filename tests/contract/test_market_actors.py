@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.runtime import feed_actors
 from raysignal.runtime.feed_actors import FeedActor
 from raysignal.runtime.settings import SECRETS
@@ -29,7 +29,7 @@ class Portfolios:
 
 
 @asynccontextmanager
-async def actor_of(loopback: Loopback, folder: Path, names: list[str]) -> AsyncIterator[FeedActor]:
+async def actor_of(loopback: ExchangeServer, folder: Path, names: list[str]) -> AsyncIterator[FeedActor]:
     settings = settings_of(loopback, folder, *(name.partition(":")[2] for name in names))
     actor = object.__new__(FeedActor)
     await actor.__init__(settings.model_dump(mode="json", exclude=set(SECRETS)), settings.database_url, names)  # type: ignore[misc]
@@ -53,7 +53,7 @@ async def test_one_actor_follows_a_venues_symbols_and_counts_their_lives_over_it
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed_actors, "PortfolioClient", Portfolios)
-    async with Loopback(Refusing("binance")) as loopback:
+    async with ExchangeServer(Refusing("binance")) as loopback:
         async with actor_of(loopback, tmp_path, NAMES) as actor:
             statuses = await stand(actor, ["ready", "ready", "failed"])
             assert [status["name"] for status in statuses] == NAMES
@@ -78,7 +78,7 @@ async def test_a_further_symbol_takes_less_than_sixty_megabytes(
     symbols = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT"]
     names = [f"binance:{symbol}" for symbol in symbols]
     async with (
-        Loopback(Refusing("binance", symbols=symbols)) as loopback,
+        ExchangeServer(Refusing("binance", symbols=symbols)) as loopback,
         actor_of(loopback, tmp_path, names[:1]) as actor,
     ):
         (alone,) = await stand(actor, ["ready"])

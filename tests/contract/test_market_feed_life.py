@@ -25,7 +25,7 @@ from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Hosts, RestRequest, Subscription, Venue
 from raysignal.loopback.exchanges.disturbance import Disturbance
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 
 START_US = 1_700_000_000_000_000
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
@@ -58,7 +58,7 @@ class Sunk:
 
 
 def feed_of(
-    loopback: Loopback,
+    loopback: ExchangeServer,
     sink: Sink,
     *,
     venue: Venue = binance.SPOT,
@@ -75,7 +75,7 @@ def feed_of(
 
 async def test_a_stopped_feed_has_said_that_every_book_is_lost_and_leaves_the_exchange() -> None:
     sink = Sunk()
-    async with Loopback(exchange_of(), speed=50) as loopback:
+    async with ExchangeServer(exchange_of(), speed=50) as loopback:
         feed = feed_of(loopback, sink)
         async with feed:
             await sink.until(lambda: feed.health().ready)
@@ -100,7 +100,7 @@ async def test_an_error_of_the_sink_ends_the_feed_and_comes_out(after: int) -> N
             failed.set()
             raise ZeroDivisionError("a defect")
 
-    async with Loopback(exchange_of(), speed=50) as loopback:
+    async with ExchangeServer(exchange_of(), speed=50) as loopback:
         feed = feed_of(loopback, sink)
         await feed.__aenter__()
         async with asyncio.timeout(15):
@@ -116,7 +116,7 @@ async def test_an_error_of_the_sink_ends_the_feed_and_comes_out(after: int) -> N
 async def test_a_connection_is_renewed_before_the_venue_would_end_it() -> None:
     sink = Sunk()
     venue = replace(binance.SPOT, manners=replace(binance.SPOT.manners, lifetime_s=20.0))
-    async with Loopback(exchange_of(), speed=50) as loopback:
+    async with ExchangeServer(exchange_of(), speed=50) as loopback:
         async with feed_of(loopback, sink, venue=venue) as feed:
             await sink.until(lambda: feed.observed.renewals >= 2 and feed.health().ready)
             assert feed.observed.connect_errors == 0
@@ -147,7 +147,7 @@ async def test_an_exchange_that_is_not_there_is_a_slow_start_first_and_a_failed_
 async def test_a_refusal_is_kept_away_from_for_as_long_as_the_venue_says() -> None:
     exchange, sink = GeneratedExchange("binance", seed=5, start_us=START_US, retry_after_s=30), Sunk()
     exchange.orders.place(Disturbance.REFUSED)
-    async with Loopback(exchange, speed=50) as loopback:
+    async with ExchangeServer(exchange, speed=50) as loopback:
         begun = loopback.clock.monotonic()
         async with feed_of(loopback, sink) as feed:
             await sink.until(lambda: feed.observed.connects == 1)
@@ -158,7 +158,7 @@ async def test_a_refusal_is_kept_away_from_for_as_long_as_the_venue_says() -> No
 async def test_a_sink_that_holds_up_reading_is_counted() -> None:
     sink = Sunk()
     async with (
-        Loopback(exchange_of(), speed=50) as loopback,
+        ExchangeServer(exchange_of(), speed=50) as loopback,
         feed_of(loopback, sink, terms=ConnectionTimeouts(slow_sink_s=0.0)) as feed,
     ):
         await sink.until(lambda: feed.observed.slow_sinks > 5)
@@ -167,7 +167,7 @@ async def test_a_sink_that_holds_up_reading_is_counted() -> None:
 
 async def test_what_a_feed_records_replays_to_what_it_said(tmp_path: Path) -> None:
     sink, again = Sunk(), Sunk()
-    async with Loopback(exchange_of(), speed=50) as loopback:
+    async with ExchangeServer(exchange_of(), speed=50) as loopback:
         with Recorder(tmp_path, "binance-0", observed=FeedMetrics()) as notes:
             async with feed_of(loopback, sink, notes_of=lambda _: notes) as feed:
                 await sink.until(lambda: sink.changes() > 50)
@@ -181,7 +181,7 @@ async def test_what_a_feed_records_replays_to_what_it_said(tmp_path: Path) -> No
 
 async def test_a_feed_says_of_itself_what_prometheus_reads() -> None:
     sink = Sunk()
-    async with Loopback(exchange_of(), speed=50) as loopback, feed_of(loopback, sink) as feed:
+    async with ExchangeServer(exchange_of(), speed=50) as loopback, feed_of(loopback, sink) as feed:
         await sink.until(lambda: sink.changes() > 20)
         snapshot = feed.snapshot()
         assert snapshot["state"] == {
@@ -205,7 +205,7 @@ async def test_a_feed_says_of_itself_what_prometheus_reads() -> None:
 @pytest.mark.parametrize("name", sorted(VENUES))
 async def test_the_venues_time_is_asked_for_again_and_a_refusal_disturbs_nothing(name: str) -> None:
     sink, exchange = Sunk(), exchange_of(name)
-    async with Loopback(exchange, speed=50) as loopback:
+    async with ExchangeServer(exchange, speed=50) as loopback:
         exchange.orders.place("unavailable")
         async with feed_of(
             loopback, sink, venue=venue_named(name), terms=ConnectionTimeouts(time_every_s=60.0)
@@ -221,7 +221,7 @@ async def test_the_venues_time_is_asked_for_again_and_a_refusal_disturbs_nothing
             assert feed.observed.reconnects == 0
 
 
-def rest_of(loopback: Loopback, observed: FeedMetrics) -> RestClient:
+def rest_of(loopback: ExchangeServer, observed: FeedMetrics) -> RestClient:
     limits = VenueLimits.of(binance.SPOT.manners)
     return RestClient(loopback.hosts.rest, limits, loopback.clock, observed, Random(1))
 
@@ -229,7 +229,7 @@ def rest_of(loopback: Loopback, observed: FeedMetrics) -> RestClient:
 @pytest.mark.parametrize("name", sorted(VENUES))
 async def test_a_venue_is_asked_for_instruments_and_history(name: str) -> None:
     venue, exchange = venue_named(name), exchange_of(name)
-    async with Loopback(exchange, speed=1000) as loopback:
+    async with ExchangeServer(exchange, speed=1000) as loopback:
         rest = rest_of(loopback, FeedMetrics())
         try:
             symbols = [each.symbol for each in exchange.instruments]
@@ -254,7 +254,7 @@ async def test_a_venue_is_asked_for_instruments_and_history(name: str) -> None:
 
 
 async def test_a_request_that_is_refused_for_good_is_not_made_again() -> None:
-    async with Loopback(exchange_of()) as loopback:
+    async with ExchangeServer(exchange_of()) as loopback:
         observed = FeedMetrics()
         rest = rest_of(loopback, observed)
         with pytest.raises(VenueRefusal, match=r"/api/v3/depth: 400 .*Invalid symbol"):
@@ -266,7 +266,7 @@ async def test_a_request_that_is_refused_for_good_is_not_made_again() -> None:
 
 
 async def test_a_request_is_made_again_within_its_tries_and_everybody_waits_for_a_limit() -> None:
-    async with Loopback(exchange_of(), speed=50) as loopback:
+    async with ExchangeServer(exchange_of(), speed=50) as loopback:
         observed = FeedMetrics()
         rest, clock = rest_of(loopback, observed), loopback.clock
         loopback.exchange.orders.place("unavailable", count=3)
@@ -292,7 +292,7 @@ def test_the_tracker_of_what_was_not_subscribed_to_is_not_there() -> None:
 @pytest.mark.parametrize("turns", range(0, 12, 2))
 async def test_a_feed_can_be_stopped_at_any_moment_of_losing_its_connection(turns: int) -> None:
     sink = Sunk()
-    async with Loopback(exchange_of(), speed=50) as loopback:
+    async with ExchangeServer(exchange_of(), speed=50) as loopback:
         feed = feed_of(loopback, sink)
         async with feed:
             await sink.until(lambda: feed.health().ready)

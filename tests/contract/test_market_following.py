@@ -15,7 +15,7 @@ from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
 from raysignal.engine.market.monitoring.collector import feed_metrics_page
 from raysignal.engine.market.monitoring.health import FeedState
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.loopback.exchanges.speech import RestAnswer
 from raysignal.runtime.feed_supervisor import Supervisor
 from raysignal.runtime.feeds import FollowedInstrument, following
@@ -58,7 +58,7 @@ async def running(
 async def test_a_clock_that_is_wrong_makes_the_same_bars(venue: str, ahead_s: float, tmp_path: Path) -> None:
     symbol = SYMBOL[venue]
     async with (
-        Loopback(Refusing(venue, symbols=[symbol]), speed=10) as loopback,
+        ExchangeServer(Refusing(venue, symbols=[symbol]), speed=10) as loopback,
         around_of(loopback, tmp_path, WrongClock(loopback.clock, ahead_s)) as around,
         following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), around) as followed,
         running(followed) as wait,
@@ -88,7 +88,7 @@ async def test_a_feed_that_leaves_out_every_price_is_not_ready_and_says_why(
     symbol, exchange = SYMBOL[venue], Refusing(venue, symbols=[SYMBOL[venue]])
     exchange.answers[TIME[venue]] = RestAnswer(503, b"closed for today")
     async with (
-        Loopback(exchange, speed=10) as loopback,
+        ExchangeServer(exchange, speed=10) as loopback,
         around_of(loopback, tmp_path, WrongClock(loopback.clock, -61.0)) as around,
         following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), around) as followed,
         running(followed) as wait,
@@ -117,7 +117,7 @@ async def test_a_fast_clock_stores_no_kline_that_is_not_over_while_the_venue_doe
     symbol, exchange = SYMBOL[venue], Refusing(venue, symbols=[SYMBOL[venue]])
     exchange.answers[TIME[venue]] = RestAnswer(503, b"closed for today")
     async with (
-        Loopback(exchange, speed=10) as loopback,
+        ExchangeServer(exchange, speed=10) as loopback,
         around_of(loopback, tmp_path, WrongClock(loopback.clock, 61.0)) as around,
         following(f"{venue}:{symbol}", settings_of(loopback, tmp_path, symbol), around) as followed,
         running(followed) as wait,
@@ -146,7 +146,7 @@ async def test_a_symbol_that_the_venue_refuses_is_asked_for_once_and_has_failed_
     venue: str, symbol: str, tmp_path: Path
 ) -> None:
     exchange, name = Refusing(venue), f"{venue}:{symbol}"
-    async with Loopback(exchange) as loopback, around_of(loopback, tmp_path) as around:
+    async with ExchangeServer(exchange) as loopback, around_of(loopback, tmp_path) as around:
         settings = settings_of(loopback, tmp_path, symbol)
         supervisor = Supervisor(
             name,
@@ -169,7 +169,7 @@ async def test_a_symbol_that_the_venue_refuses_is_asked_for_once_and_has_failed_
 async def test_a_full_disk_is_trouble_until_there_is_room_and_is_logged_once(tmp_path: Path) -> None:
     exchange, log = Refusing("okx", symbols=["BTC-USDT"]), Log()
     async with (
-        Loopback(exchange, speed=10) as loopback,
+        ExchangeServer(exchange, speed=10) as loopback,
         around_of(loopback, tmp_path, log=log.logger) as around,
         following("okx:BTC-USDT", settings_of(loopback, tmp_path, "BTC-USDT"), around) as followed,
         running(followed) as wait,

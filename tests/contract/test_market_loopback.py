@@ -26,7 +26,7 @@ from raysignal.loopback.exchanges.__main__ import main
 from raysignal.loopback.exchanges.disturbance import Disturbance
 from raysignal.loopback.exchanges.exchange import SYMBOLS, GeneratedExchange
 from raysignal.loopback.exchanges.recorded import RecordedExchange
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.loopback.exchanges.unplugged import Unplugged
 from tests.cluster.waiting import until
 
@@ -37,7 +37,7 @@ SEEN = frozenset({Channel.DEPTH, Channel.QUOTES})
 
 
 async def test_a_running_exchange_is_told_what_to_do_and_says_what_it_does() -> None:
-    loopback = Loopback(GeneratedExchange("okx", seed=1, start_us=START_US), speed=10)
+    loopback = ExchangeServer(GeneratedExchange("okx", seed=1, start_us=START_US), speed=10)
     async with loopback, httpx.AsyncClient() as client:
         client.base_url = httpx.URL(loopback.hosts.rest)
         status = (await client.get("/loopback")).json()
@@ -68,7 +68,7 @@ async def test_what_a_venue_refuses_is_refused_in_its_words() -> None:
     ):  # fmt: skip
         async with (
             asyncio.timeout(5),
-            Loopback(GeneratedExchange(venue, seed=1, start_us=START_US)) as loopback,
+            ExchangeServer(GeneratedExchange(venue, seed=1, start_us=START_US)) as loopback,
             connect(loopback.hosts.stream + path) as socket,
         ):
             await socket.send(text)
@@ -108,7 +108,7 @@ async def test_a_recording_is_played_to_a_feed_that_may_come_back_in_the_middle(
     def sink(events: Sequence[Event]) -> None:
         changes.extend(each for each in events if isinstance(each, BookChange))
 
-    async with Loopback(exchange, speed=200) as loopback:
+    async with ExchangeServer(exchange, speed=200) as loopback:
         feed = Feed(
             patient, [Subscription(each, SEEN) for each in instruments], sink, clock=loopback.clock,
             random=Random(1), hosts=loopback.hosts, terms=ConnectionTimeouts(still_s=NEVER, unsynced_s=NEVER,

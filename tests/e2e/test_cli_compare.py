@@ -22,7 +22,7 @@ from raysignal.engine.journal.bucket import s3_client
 from raysignal.engine.journal.stores import open_stores
 from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.runs import list_runs
-from raysignal.loopback.gemini import Loopback
+from raysignal.loopback.gemini import GeminiServer
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.support.servers import CREDENTIALS, moto_server
 
@@ -138,7 +138,7 @@ def text_of(path):
 
 def test_what_a_model_said_is_replayed_to_the_same_bytes_without_it(tmp_path):
     arms = ("--arms", "baseline,memory,model,canary", "--budget", "5")
-    with Loopback() as loopback:
+    with GeminiServer() as loopback:
         recorded = compared(tmp_path.as_uri(), *arms, "--gemini-url", loopback.url)
         asked = len(loopback.requests)
     cassette = Path(recorded["cassette"])

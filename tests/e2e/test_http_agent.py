@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.loopback.gemini import Loopback
+from raysignal.loopback.gemini import GeminiServer
 from raysignal.runtime.ports import free_port
 from tests.cluster.waiting import wait_for
 from tests.e2e.conftest import ended, started
@@ -130,10 +130,10 @@ def test_metrics_count_decisions_by_reason(http: httpx.Client, batch: SignalBatc
 
 
 @pytest.fixture(scope="module")
-def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Loopback]]:
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, GeminiServer]]:
     """A service whose agent asks a model on this machine about much."""
     folder = tmp_path_factory.mktemp("asked")
-    with Loopback() as loopback:
+    with GeminiServer() as loopback:
         settings = {
             "store": (folder / "store").as_uri(), "port": free_port(), "ingress_replicas": 1,
             "agent_priority": "normal", "model_url": loopback.url,
@@ -149,7 +149,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Clie
 
 
 def test_a_model_decides_unclear_cases_and_no_receipt_waits_for_one_that_hangs(
-    asked: tuple[httpx.Client, Loopback],
+    asked: tuple[httpx.Client, GeminiServer],
 ) -> None:
     http, loopback = asked
     rows = bodies(stream(400, bars=6, volatility=0.01))

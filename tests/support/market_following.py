@@ -12,7 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from raysignal.engine.database.database import open_database
 from raysignal.engine.market.clocks import Clock
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.loopback.exchanges.speech import RestAnswer
 from raysignal.runtime.feeds import FeedContext
 from raysignal.runtime.settings import Settings
@@ -45,7 +45,7 @@ class Refusing(GeneratedExchange):
         return next((answer for part, answer in self.answers.items() if part in target), super().get(target))
 
 
-def settings_of(loopback: Loopback, folder: Path, *symbols: str, **values: Any) -> Settings:
+def settings_of(loopback: ExchangeServer, folder: Path, *symbols: str, **values: Any) -> Settings:
     venue = loopback.exchange.venue
     hosts = {venue: {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}}
     given = {
@@ -57,7 +57,10 @@ def settings_of(loopback: Loopback, folder: Path, *symbols: str, **values: Any) 
 
 @asynccontextmanager
 async def around_of(
-    loopback: Loopback, folder: Path, clock: Clock | None = None, log: FilteringBoundLogger | None = None
+    loopback: ExchangeServer,
+    folder: Path,
+    clock: Clock | None = None,
+    log: FilteringBoundLogger | None = None,
 ) -> AsyncIterator[FeedContext]:
     database = open_database(f"sqlite:///{folder}/market.db")
     try:

@@ -13,7 +13,7 @@ from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.market import GeneratedMarket
-from raysignal.loopback.exchanges.server import Loopback
+from raysignal.loopback.exchanges.server import ExchangeServer
 
 START_US = 1_700_000_000_000_000
 ALL = frozenset(Channel)
@@ -82,7 +82,7 @@ class World:
         self, venue: str, *, speed: float = 50.0, terms: ConnectionTimeouts | None = None, **of_exchange: Any
     ) -> None:
         self.exchange = GeneratedExchange(venue, seed=7, start_us=START_US, **of_exchange)
-        self.loopback = Loopback(self.exchange, speed=speed)
+        self.loopback = ExchangeServer(self.exchange, speed=speed)
         self.terms = terms or ConnectionTimeouts(still_s=10.0, ping_s=6.0, pong_s=6.0)
         self.feed: Feed
         self.witness: Witness

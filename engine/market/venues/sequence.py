@@ -13,7 +13,7 @@ of those, delete `__pycache__/*.nb?` (a fresh checkout has none).
 
 from numba import types
 
-from raysignal.engine.core.arrays import Int64Array
+from raysignal.engine.core.arrays import Int64Array, UInt8Array
 from raysignal.engine.core.raw import compiled_as
 from raysignal.engine.market.books import (
     BEFORE,
@@ -25,7 +25,7 @@ from raysignal.engine.market.books import (
     best,
     clear,
 )
-from raysignal.engine.market.reader import READ, ROWS_AT, SLACK, Bytes, levels_of, read
+from raysignal.engine.market.reader import READ, ROWS_AT, SLACK, levels_of, read
 from raysignal.engine.market.shapes import STREAM_AT, RowSlot, Slot
 
 # Rules: a chain of `pu` (Binance futures), ids without holes (Binance spot), a chain whose ids may start anew (OKX),
@@ -179,7 +179,7 @@ def settle(  # noqa: C901, PLR0911 - a kind each
 
 @compiled_as(_found(_bytes, _long, _long, _long, _longs, _longs, _longs, _longs))
 def take(
-    text: Bytes,
+    text: UInt8Array,
     size: int,
     rule: int,
     tops: int,

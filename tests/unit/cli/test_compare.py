@@ -20,7 +20,7 @@ from raysignal.experiments.compare import WITHOUT_MODEL, Comparison, config_of
 from raysignal.experiments.plan import plan
 from raysignal.experiments.runs import open_run
 from raysignal.experiments.strata import strata_of
-from raysignal.loopback.gemini import Loopback
+from raysignal.loopback.gemini import GeminiServer
 from raysignal.runtime.settings import Settings
 
 SAMPLE = Path(__file__).parents[3] / "data" / "sample.csv"
@@ -210,7 +210,7 @@ def test_all_arms_but_the_model_run_without_a_key_and_all_with_one(monkeypatch):
 
 
 def test_a_model_on_this_machine_needs_no_key():
-    with Loopback() as loopback:
+    with GeminiServer() as loopback:
         questions = ModelOptions(url=loopback.url)
         assert chosen_arms(ArmOptions(), questions) == ARMS
         assert "at most 10 calls, on this machine" in questions.sentence(asked=True, signals=10)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from raysignal.agents.llm.prompting import data_in, load_prompt
-from raysignal.loopback.gemini import Behaviour, Loopback, fault_in, verdict_from
+from raysignal.loopback.gemini import Behaviour, GeminiServer, fault_in, verdict_from
 from tests.support.advising import BRIEF
 
 PATH = "/v1beta/models/gemini-3.5-flash:generateContent"
@@ -18,8 +18,8 @@ HEADERS = {"x-goog-api-key": "k"}
 
 
 @pytest.fixture
-def server() -> Iterator[Loopback]:
-    with Loopback() as loopback:
+def server() -> Iterator[GeminiServer]:
+    with GeminiServer() as loopback:
         yield loopback
 
 
@@ -37,7 +37,7 @@ def body(**config: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_well_formed_request_is_answered_in_googles_format(server: Loopback) -> None:
+def test_a_well_formed_request_is_answered_in_googles_format(server: GeminiServer) -> None:
     answer = httpx.post(server.url + PATH, json=body(), headers=HEADERS)
     assert answer.status_code == 200
     (candidate,) = answer.json()["candidates"]
@@ -63,7 +63,7 @@ def test_a_well_formed_request_is_answered_in_googles_format(server: Loopback) -
     ],
 )
 def test_what_google_refuses_is_refused_in_googles_format_and_not_counted(
-    server: Loopback, path: str, content: Any, headers: dict[str, str], status: int
+    server: GeminiServer, path: str, content: Any, headers: dict[str, str], status: int
 ) -> None:
     answer = httpx.post(server.url + path, json=content, headers=headers)
     assert answer.status_code == status
@@ -72,11 +72,11 @@ def test_what_google_refuses_is_refused_in_googles_format_and_not_counted(
     assert server.calls == 0
 
 
-def test_a_request_that_is_no_json_is_refused(server: Loopback) -> None:
+def test_a_request_that_is_no_json_is_refused(server: GeminiServer) -> None:
     assert httpx.post(server.url + PATH, content=b"{", headers=HEADERS).status_code == 400
 
 
-def test_a_running_server_is_told_how_to_behave_and_says_what_it_did(server: Loopback) -> None:
+def test_a_running_server_is_told_how_to_behave_and_says_what_it_did(server: GeminiServer) -> None:
     told = httpx.post(server.url + "/control", json={"behaviour": "quota", "every": 2})
     assert told.json() == {"calls": 0, "behaviour": "quota", "every": 2}
     statuses = [httpx.post(server.url + PATH, json=body(), headers=HEADERS).status_code for _ in range(4)]
@@ -86,7 +86,7 @@ def test_a_running_server_is_told_how_to_behave_and_says_what_it_did(server: Loo
     assert httpx.get(server.url + "/").status_code == 404
 
 
-def test_a_refusal_for_quota_says_when_to_come_back(server: Loopback) -> None:
+def test_a_refusal_for_quota_says_when_to_come_back(server: GeminiServer) -> None:
     server.behave(Behaviour.QUOTA)
     (detail,) = httpx.post(server.url + PATH, json=body(), headers=HEADERS).json()["error"]["details"]
     assert detail == {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "7s"}

@@ -17,13 +17,13 @@ from raysignal.agents.llm.gemini import ModelSettings, NoModel, Price
 from raysignal.agents.llm.prompting import load_prompt, read_prompt
 from raysignal.agents.verdicts import Reason, Verdict
 from raysignal.engine.core.errors import CassetteMiss, InvalidField
-from raysignal.loopback.gemini import Behaviour, Loopback
+from raysignal.loopback.gemini import Behaviour, GeminiServer
 from tests.support.advising import BRIEF, advising, allowance, brief, several
 
 
 @pytest.fixture
-def server() -> Iterator[Loopback]:
-    with Loopback() as loopback:
+def server() -> Iterator[GeminiServer]:
+    with GeminiServer() as loopback:
         yield loopback
 
 
@@ -51,7 +51,7 @@ def adviser(model: Any, *, gate: Any = None, cassette: Cassette | None = None, *
     return Adviser(model, cassette or Cassette.live(), gate or allowance(), **options)
 
 
-async def test_an_opinion_is_the_models_with_real_ids_and_its_cost(server: Loopback) -> None:
+async def test_an_opinion_is_the_models_with_real_ids_and_its_cost(server: GeminiServer) -> None:
     async with advising(server.url) as asked:
         opinion = await asked.ask(BRIEF)
     assert (opinion.verdict, opinion.reason) == (Verdict.HOLD, Reason.MODEL_ANSWERED)
@@ -98,7 +98,7 @@ def test_every_misbehaviour_has_a_case_here() -> None:
 
 @pytest.mark.parametrize(("behaviour", "reason"), FAILING.items(), ids=str)
 async def test_the_signal_stands_whatever_the_model_does_and_the_reason_is_counted(
-    server: Loopback, behaviour: Behaviour, reason: Reason
+    server: GeminiServer, behaviour: Behaviour, reason: Reason
 ) -> None:
     server.behave(behaviour)
     hangs = behaviour in {Behaviour.SLOW, Behaviour.DRIP}
@@ -110,14 +110,14 @@ async def test_the_signal_stands_whatever_the_model_does_and_the_reason_is_count
     assert asked.counts == {reason: 1}
 
 
-async def test_a_brief_without_precedents_is_not_asked_about(server: Loopback) -> None:
+async def test_a_brief_without_precedents_is_not_asked_about(server: GeminiServer) -> None:
     async with advising(server.url) as asked:
         opinion = await asked.ask(brief(precedents=()))
     assert (opinion.reason, opinion.usd, server.calls) == (Reason.MODEL_UNGROUNDED, 0.0, 0)
 
 
 async def test_several_briefs_are_answered_in_their_order_with_every_third_call_lost(
-    server: Loopback,
+    server: GeminiServer,
 ) -> None:
     server.behave("overloaded", every=3)
     server.retry_after_s = 0
@@ -154,7 +154,7 @@ async def test_no_more_calls_are_under_way_than_the_concurrency() -> None:
 
 
 async def test_whoever_waits_too_long_for_the_others_gets_no_answer_and_pays_nothing(
-    server: Loopback,
+    server: GeminiServer,
 ) -> None:
     server.behave("slow")
     async with advising(server.url, deadline_s=0.4, concurrency=1) as asked:
@@ -199,7 +199,7 @@ async def test_after_a_429_nobody_asks_before_the_server_said(limiter: RateLimit
 
 
 @pytest.mark.parametrize("askers", [1, 8])
-async def test_a_budget_of_n_makes_at_most_n_calls(server: Loopback, askers: int) -> None:
+async def test_a_budget_of_n_makes_at_most_n_calls(server: GeminiServer, askers: int) -> None:
     gate = allowance(5)
     async with advising(server.url, gate=gate, concurrency=askers) as asked:
         opinions = await asyncio.gather(*(asked.ask(each) for each in several(20)))
@@ -218,7 +218,7 @@ async def test_a_call_that_failed_counts_and_one_that_was_never_sent_does_not() 
     assert gate.left() == 1
 
 
-async def test_equal_questions_at_once_make_one_call_and_cost_the_budget_one(server: Loopback) -> None:
+async def test_equal_questions_at_once_make_one_call_and_cost_the_budget_one(server: GeminiServer) -> None:
     gate = allowance(5)
     async with advising(server.url, gate=gate) as asked:
         opinions = await asyncio.gather(*(asked.ask(brief(signal_id=f"s{n}")) for n in range(6)))
@@ -311,7 +311,7 @@ async def test_a_replay_gives_the_same_bytes_without_a_network_failures_included
     recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     briefs, recorded = several(30), []
-    with Loopback() as server:
+    with GeminiServer() as server:
         for behaviour in ("prose", "overloaded", "blocked"):
             server.behave(behaviour, every=3)
             server.retry_after_s = 0
@@ -334,7 +334,7 @@ async def test_a_replay_gives_the_same_bytes_without_a_network_failures_included
     assert Cassette.replay(recording).content_hash() == cassette.content_hash()
 
 
-async def test_a_question_on_record_is_not_asked_again(server: Loopback, recording: Path) -> None:
+async def test_a_question_on_record_is_not_asked_again(server: GeminiServer, recording: Path) -> None:
     async with advising(server.url, cassette=Cassette.record(recording)) as asked:
         first = await asked.ask(BRIEF)
     async with advising(server.url, cassette=Cassette.record(recording)) as asked:
@@ -345,7 +345,7 @@ async def test_a_question_on_record_is_not_asked_again(server: Loopback, recordi
 
 
 async def test_a_prompt_that_was_changed_is_a_miss_that_shows_the_change(
-    server: Loopback, recording: Path, monkeypatch: pytest.MonkeyPatch
+    server: GeminiServer, recording: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with advising(server.url, cassette=Cassette.record(recording)) as asked:
         await asked.ask(BRIEF)

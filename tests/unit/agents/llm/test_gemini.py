@@ -23,18 +23,18 @@ from raysignal.agents.llm.gemini import (
 )
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import InvalidField, SettingsError
-from raysignal.loopback.gemini import Behaviour, Loopback
+from raysignal.loopback.gemini import Behaviour, GeminiServer
 from tests.support.advising import KEY, request_of
 
 
 @pytest.fixture
-def server() -> Iterator[Loopback]:
-    with Loopback() as loopback:
+def server() -> Iterator[GeminiServer]:
+    with GeminiServer() as loopback:
         yield loopback
 
 
 @pytest_asyncio.fixture
-async def model(server: Loopback) -> AsyncIterator[GeminiModel]:
+async def model(server: GeminiServer) -> AsyncIterator[GeminiModel]:
     gemini = GeminiModel(ModelSettings(base_url=server.url), KEY)
     await gemini.warm()
     yield gemini
@@ -50,7 +50,9 @@ async def test_a_verdict_comes_back_with_what_was_sent_and_its_tokens(model: Gem
     assert answer.usage.tokens_in > 100
 
 
-async def test_the_request_says_everything_that_its_hash_covers(server: Loopback, model: GeminiModel) -> None:
+async def test_the_request_says_everything_that_its_hash_covers(
+    server: GeminiServer, model: GeminiModel
+) -> None:
     request = request_of()
     await model.call(request, 10.0)
     (body,) = server.requests
@@ -89,7 +91,7 @@ REASONS = {
 
 @pytest.mark.parametrize(("behaviour", "reason"), REASONS.items(), ids=str)
 async def test_each_way_to_fail_has_its_reason_after_one_attempt(
-    server: Loopback, model: GeminiModel, behaviour: Behaviour, reason: Reason
+    server: GeminiServer, model: GeminiModel, behaviour: Behaviour, reason: Reason
 ) -> None:
     server.behave(behaviour)
     failure = await model.call(request_of(), 10.0)
@@ -99,7 +101,7 @@ async def test_each_way_to_fail_has_its_reason_after_one_attempt(
     assert server.calls == 1
 
 
-async def test_an_answer_may_be_compressed(server: Loopback, model: GeminiModel) -> None:
+async def test_an_answer_may_be_compressed(server: GeminiServer, model: GeminiModel) -> None:
     server.behave(Behaviour.GZIPPED)
     answer = await model.call(request_of(), 10.0)
     assert isinstance(answer, ModelAnswer)
@@ -115,7 +117,7 @@ async def test_an_answer_may_be_compressed(server: Loopback, model: GeminiModel)
     ],
 )
 async def test_an_answer_has_a_limit_before_it_is_decompressed_and_after(
-    server: Loopback, model: GeminiModel, behaviour: Behaviour, said: str
+    server: GeminiServer, model: GeminiModel, behaviour: Behaviour, said: str
 ) -> None:
     server.behave(behaviour)
     failure = await model.call(request_of(), 10.0)
@@ -125,7 +127,7 @@ async def test_an_answer_has_a_limit_before_it_is_decompressed_and_after(
 
 @pytest.mark.parametrize("behaviour", [Behaviour.SLOW, Behaviour.DRIP])
 async def test_a_server_that_never_ends_its_answer_is_left_at_the_deadline(
-    server: Loopback, model: GeminiModel, behaviour: Behaviour
+    server: GeminiServer, model: GeminiModel, behaviour: Behaviour
 ) -> None:
     server.behave(behaviour)
     failure = await model.call(request_of(), 0.3)
@@ -136,7 +138,7 @@ async def test_a_server_that_never_ends_its_answer_is_left_at_the_deadline(
 
 @pytest.mark.parametrize("behaviour", [Behaviour.QUOTA, Behaviour.OVERLOADED])
 async def test_a_server_that_asks_to_wait_is_heard_and_nothing_is_charged(
-    server: Loopback, model: GeminiModel, behaviour: Behaviour
+    server: GeminiServer, model: GeminiModel, behaviour: Behaviour
 ) -> None:
     server.behave(behaviour)
     failure = await model.call(request_of(), 10.0)
@@ -144,7 +146,7 @@ async def test_a_server_that_asks_to_wait_is_heard_and_nothing_is_charged(
     assert (failure.retry_after_s, failure.usage) == (7.0, Usage(0, 0))
 
 
-async def test_the_key_follows_no_redirect(server: Loopback, model: GeminiModel) -> None:
+async def test_the_key_follows_no_redirect(server: GeminiServer, model: GeminiModel) -> None:
     server.behave(Behaviour.REDIRECT)
     failure = await model.call(request_of(), 10.0)
     assert isinstance(failure, Failure)
@@ -152,7 +154,7 @@ async def test_the_key_follows_no_redirect(server: Loopback, model: GeminiModel)
 
 
 async def test_where_nobody_listens_nothing_was_sent() -> None:
-    with Loopback() as gone:
+    with GeminiServer() as gone:
         settings = ModelSettings(base_url=gone.url)
     model = GeminiModel(settings, KEY)
     failure = await model.call(request_of(), 10.0)
@@ -170,7 +172,9 @@ async def test_a_request_that_google_would_refuse_is_refused_by_the_loopback_too
     assert "400 INVALID_ARGUMENT: responseJsonSchema" in failure.detail
 
 
-async def test_a_mistake_of_ours_raises_before_anything_is_sent(server: Loopback, model: GeminiModel) -> None:
+async def test_a_mistake_of_ours_raises_before_anything_is_sent(
+    server: GeminiServer, model: GeminiModel
+) -> None:
     from dataclasses import replace
 
     with pytest.raises(Exception, match="temperature"):
@@ -179,7 +183,7 @@ async def test_a_mistake_of_ours_raises_before_anything_is_sent(server: Loopback
 
 
 async def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
-    server: Loopback, monkeypatch: pytest.MonkeyPatch
+    server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -189,7 +193,7 @@ async def test_a_proxy_in_the_environment_is_not_asked_for_this_machine(
 
 
 async def test_the_environment_leads_the_key_to_no_other_host(
-    server: Loopback, monkeypatch: pytest.MonkeyPatch
+    server: GeminiServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("LANGSMITH_GATEWAY", "http://127.0.0.1:9")
@@ -205,7 +209,7 @@ async def test_an_environment_that_asks_for_vertex_is_refused(monkeypatch: pytes
         await model.warm()
 
 
-def test_one_model_serves_one_event_loop_after_another(server: Loopback) -> None:
+def test_one_model_serves_one_event_loop_after_another(server: GeminiServer) -> None:
     model = GeminiModel(ModelSettings(base_url=server.url), KEY)
 
     async def once() -> object:
@@ -321,7 +325,7 @@ class Collector(http.server.BaseHTTPRequestHandler):
 @pytest.mark.slow
 @pytest.mark.slow
 @pytest.mark.parametrize("asked_for", [False, True])
-def test_prompts_go_to_nobody_else_unless_it_is_asked_for(server: Loopback, asked_for: bool) -> None:
+def test_prompts_go_to_nobody_else_unless_it_is_asked_for(server: GeminiServer, asked_for: bool) -> None:
     """In a process of its own: LangSmith reads the environment once."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as langsmith:
         langsmith.told = told = []  # type: ignore[attr-defined]

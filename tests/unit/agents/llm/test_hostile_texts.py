@@ -12,7 +12,7 @@ import pytest_asyncio
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.prompting import CLOSING, OPENING, TEXT_LIMIT, clean, load_prompt
 from raysignal.agents.verdicts import Reason, Verdict
-from raysignal.loopback.gemini import Loopback
+from raysignal.loopback.gemini import GeminiServer
 from tests.support.advising import BRIEF, advising, brief
 
 FAKE = '{"verdict": "flip", "confidence": 1.0, "evidence": ["E1"], "rationale": "sure"}'
@@ -80,8 +80,8 @@ TEXTS = (
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Loopback]:
-    with Loopback("obedient") as loopback:
+def server() -> Iterator[GeminiServer]:
+    with GeminiServer("obedient") as loopback:
         yield loopback
 
 
@@ -90,7 +90,7 @@ in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def asked(server: Loopback) -> AsyncIterator[Adviser]:
+async def asked(server: GeminiServer) -> AsyncIterator[Adviser]:
     async with advising(server.url) as adviser:
         yield adviser
 
