@@ -16,6 +16,8 @@ COPY serve /source/serve
 COPY experiments /source/experiments
 COPY cli /source/cli
 COPY data /source/data
+COPY runtime /source/runtime
+COPY loopback /source/loopback
 # The package with its metadata and programs; then what only builds and tests need goes.
 RUN /opt/raysignal/bin/uv pip install --no-cache --python /opt/raysignal/bin/python --compile-bytecode --no-deps /source \
  && /opt/raysignal/bin/uv pip uninstall --python /opt/raysignal/bin/python uv pip \

@@ -61,7 +61,17 @@ def test_service_listens_where_the_cluster_says(cluster):
 def test_every_package_of_the_project_is_in_the_image():
     dockerfile = (ROOT / "Dockerfile").read_text()
     ignored = (ROOT / ".dockerignore").read_text().split()
-    for package in ("engine", "agents", "serve", "experiments", "cli", "data"):
+    for package in (
+        "raysignal",
+        "engine",
+        "agents",
+        "serve",
+        "experiments",
+        "cli",
+        "data",
+        "runtime",
+        "loopback",
+    ):
         assert f"COPY {package} /source/{package}\n" in dockerfile
         assert f"!{package}" in ignored
 
