@@ -326,7 +326,8 @@ class SignalFileReport:
             twin, content = np.where(seen, before - 1, twin), np.where(seen, content_before, content)
         conflicts = repeats & (batch.content != content)
         marks = [
-            self._marks.get(symbol) or (price_jumps.NEVER_US, self._expected_first(batch, code, repeats))
+            self._marks.get(symbol)
+            or (price_jumps.NO_SIGNAL_YET_US, self._expected_first(batch, code, repeats))
             for code, symbol in enumerate(batch.symbols)
         ]
         verdicts = price_jumps.check(

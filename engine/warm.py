@@ -43,7 +43,7 @@ def warm() -> None:
     sequence.warm()
     batch = read_batch(_ROWS, "text/csv", Reading()).batch
     price_jumps.check(
-        batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, price_jumps.NEVER_US),
+        batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, price_jumps.NO_SIGNAL_YET_US),
         np.full(1, np.nan), 5.0, accept_jump=False,
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="raysignal-warm-") as folder:

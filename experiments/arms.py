@@ -22,7 +22,7 @@ from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDecision, ask
 from raysignal.agents.override.gate import REASONS
-from raysignal.agents.override.outcomes import NEVER_US, Settler
+from raysignal.agents.override.outcomes import NOT_KNOWN_US, Settler
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
 from raysignal.agents.verdicts import Reason, decided
 from raysignal.engine.core.arrays import Float64Array, Int8Array
@@ -87,7 +87,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
     )
     at = outcomes.ordinal
     net, gross = np.full((n, 3), np.nan), np.full((n, 3), np.nan)
-    right, judged, known = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.full(n, NEVER_US)
+    right, judged, known = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.full(n, NOT_KNOWN_US)
     net[at], gross[at], right[at], judged[at] = outcomes.net_bps, outcomes.gross_bps, outcomes.right, True
     known[at] = outcomes.known_at_us
     return SignalStream(

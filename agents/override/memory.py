@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from raysignal.agents.override.outcomes import NEVER_US, Outcomes
+from raysignal.agents.override.outcomes import NOT_KNOWN_US, Outcomes
 from raysignal.agents.override.situations import Situations
 from raysignal.engine.core.arrays import (
     BoolArray,
@@ -143,7 +143,7 @@ class OutcomeMemory:
             raise LookAhead("an outcome was stored before the row that told it")
         if not ((known > self.timestamp_us[at]) & (outcomes.exit > at)).all():
             raise LookAhead("an outcome was known no later than its signal")
-        if (self.known_at_us[at] != NEVER_US).any():
+        if (self.known_at_us[at] != NOT_KNOWN_US).any():
             raise LookAhead("a signal was given a second outcome")
         if self.settled and known[0] < self.known_at_us[self.queue[self.settled - 1]]:
             raise LookAhead("an outcome was stored after one that was known later")
@@ -233,7 +233,7 @@ class OutcomeMemory:
 
 
 _MISSING = {
-    "timestamp_us": 0, "symbol": 0, "action": 0, "known_at_us": NEVER_US, "exit": NEVER_US, "side": 0,
+    "timestamp_us": 0, "symbol": 0, "action": 0, "known_at_us": NOT_KNOWN_US, "exit": NOT_KNOWN_US, "side": 0,
     "overlap": 0, "move_bps": np.nan, "net_bps": np.nan, "queue": 0, "sequence": 0,
 }  # fmt: skip
 

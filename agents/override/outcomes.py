@@ -28,7 +28,7 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, parse_bar
 from raysignal.engine.core.policy import Policy
 
-NEVER_US = np.iinfo(np.int64).max
+NOT_KNOWN_US = np.iinfo(np.int64).max
 MOST_BARS = 10_000
 MOST_TIME_US = 3_660 * DAY_US
 _KINDS = ("bars", "time", "close")

@@ -28,17 +28,17 @@ _HOUR_US = 3_600 * MICROSECONDS
 
 
 class AdmissionCode(IntEnum):
-    """What a row is; what is above `AGAIN` is refused."""
+    """What a row is; what is above `DUPLICATE` is refused."""
 
-    FRESH = 0
-    AGAIN = 1
+    NEW = 0
+    DUPLICATE = 1
     CONFLICT = 2
     LATE = 3
     JUMP = 4
 
 
 # The findings as plain integers, for the compiled code, and what reads it row by row.
-_FRESH, _AGAIN, _CONFLICT, _LATE, _JUMP = (int(finding) for finding in AdmissionCode)
+_NEW, _DUPLICATE, _CONFLICT, _LATE, _JUMP = (int(finding) for finding in AdmissionCode)
 _REFUSALS = {_CONFLICT: IdentityConflict.__name__, _LATE: LateSignal.__name__, _JUMP: PriceJump.__name__}
 
 
@@ -95,7 +95,7 @@ class AdmissionCodes:
         errors: dict[int, RaysignalError] = {}
         if not any(self.counts[_CONFLICT:]):
             return errors
-        for index in np.flatnonzero(self.finding > _AGAIN)[:ERRORS_KEPT].tolist():
+        for index in np.flatnonzero(self.finding > _DUPLICATE)[:ERRORS_KEPT].tolist():
             row = None if positions is None else int(positions[index])
             # What repeats a refused row met the marks that that one met.
             met = int(self.first[index])
@@ -115,7 +115,7 @@ class AdmissionCodes:
         return errors
 
 
-def judge(
+def admit(
     portfolio: Portfolio,
     batch: SignalBatch,
     keys: UInt64Array,
@@ -177,21 +177,21 @@ def _judge(
         met_price[row] = reference[symbol]
         twin = first[row]
         if ordinal[row] >= 0:
-            found = _AGAIN if known_content[row] == content[row] else _CONFLICT
+            found = _DUPLICATE if known_content[row] == content[row] else _CONFLICT
         elif twin < row:
             # What repeats a row that is refused is refused as that one is.
-            found = max(finding[twin], _AGAIN) if content[twin] == content[row] else _CONFLICT
+            found = max(finding[twin], _DUPLICATE) if content[twin] == content[row] else _CONFLICT
             ordinal[row] = ordinal[twin]
         else:
-            verdict = price_jumps.weigh(
+            verdict = price_jumps.check_price_jump(
                 timestamp_us[row], price[row], latest[symbol], reference[symbol], limit, accept_jump
             )
-            found = _LATE if verdict == price_jumps.LATE else _JUMP if verdict == price_jumps.JUMP else _FRESH
-            if found == _FRESH:
+            found = _LATE if verdict == price_jumps.LATE else _JUMP if verdict == price_jumps.JUMP else _NEW
+            if found == _NEW:
                 latest[symbol] = timestamp_us[row]
                 reference[symbol] = price[row]
-                ordinal[row] = count + counts[_FRESH]
-        if found > _AGAIN:
+                ordinal[row] = count + counts[_NEW]
+        if found > _DUPLICATE:
             ordinal[row] = -1
         finding[row] = found
         counts[found] += 1

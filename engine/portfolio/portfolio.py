@@ -13,7 +13,7 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.price_jumps import NEVER_US
+from raysignal.engine.portfolio.price_jumps import NO_SIGNAL_YET_US
 from raysignal.engine.portfolio.receipts import PortfolioStatus
 
 
@@ -132,7 +132,7 @@ class Portfolio:
         if not new_symbols:
             return self.high_water, self.last_price
         return (
-            np.concatenate([self.high_water, np.full(new_symbols, NEVER_US)]),
+            np.concatenate([self.high_water, np.full(new_symbols, NO_SIGNAL_YET_US)]),
             np.concatenate([self.last_price, np.full(new_symbols, np.nan)]),
         )
 

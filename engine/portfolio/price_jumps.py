@@ -16,7 +16,7 @@ from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int
 
 OK, LATE, JUMP = 0, 1, 2
 
-NEVER_US = np.iinfo(np.int64).min
+NO_SIGNAL_YET_US = np.iinfo(np.int64).min
 """The high-water mark of a symbol that has had no signal."""
 
 
@@ -26,7 +26,7 @@ class Verdicts:
 
     Attributes:
         verdict: int8[n], `OK`, `LATE` or `JUMP`.
-        high_water_us: int64[n], the instant that a late row was not after; `NEVER_US` where there was none.
+        high_water_us: int64[n], the instant that a late row was not after; `NO_SIGNAL_YET_US` where there was none.
         last_price: float64[n], the price that a jump was measured from; NaN where there was none.
     """
 
@@ -61,7 +61,7 @@ def check(
         symbol_code: int32[n], positions in the marks.
         price: float64[n], finite and > 0.
         skip: bool[n], rows known to be replays; they are `OK`.
-        high_water: int64[S], the last instant processed, `NEVER_US` before the first.
+        high_water: int64[S], the last instant processed, `NO_SIGNAL_YET_US` before the first.
         last_price: float64[S], the last price accepted, NaN (or 0) before the first.
         limit: the largest factor that is believed, > 1.
         accept_jump: jumps are meant; only lateness is judged.
@@ -72,7 +72,7 @@ def check(
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def weigh(
+def check_price_jump(
     timestamp_us: int, price: float, latest_us: int, last: float, limit: float, accept_jump: bool
 ) -> int:
     """The verdict about one row, from the marks of its symbol."""
@@ -107,7 +107,9 @@ def _judge(
         met_price[row] = last if last > 0.0 else np.nan
         if skip[row]:
             continue
-        verdict[row] = weigh(timestamp_us[row], price[row], latest[symbol], last, limit, accept_jump)
+        verdict[row] = check_price_jump(
+            timestamp_us[row], price[row], latest[symbol], last, limit, accept_jump
+        )
         if verdict[row] == OK:
             latest[symbol] = timestamp_us[row]
             reference[symbol] = price[row]

@@ -46,7 +46,7 @@ from raysignal.engine.journal.frames import JournalPosition, JournalRecord
 from raysignal.engine.journal.journal import Commit, Journal, JournalEnd, JournalStore
 from raysignal.engine.journal.snapshots import Snapshot
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
-from raysignal.engine.portfolio.admission import AdmissionCode, judge
+from raysignal.engine.portfolio.admission import AdmissionCode, admit
 from raysignal.engine.portfolio.consistency import compare, journal_behind
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
@@ -262,7 +262,7 @@ class Shard:
         if told is not None and len(told) != len(batch):
             raise InvalidField("decisions", len(told), f"one for each of the {len(batch)} signals")
         keys = portfolio_keys(batch.key, name)
-        judgement = judge(
+        judgement = admit(
             portfolio, batch, keys, self.identities, limit=self.limits.max_price_jump,
             accept_price_jump=accept_price_jump,
         )  # fmt: skip
@@ -270,7 +270,7 @@ class Shard:
         if all_or_nothing and errors:
             (first, *_), refused = errors.values(), sum(judgement.refused.values())
             raise first if len(batch) == 1 else RowErrors([*errors.values()], len(batch), refused)
-        accepted, replayed = judgement.counts[AdmissionCode.FRESH], judgement.counts[AdmissionCode.AGAIN]
+        accepted, replayed = judgement.counts[AdmissionCode.NEW], judgement.counts[AdmissionCode.DUPLICATE]
         ordinal, all_fresh = judgement.ordinal, accepted == len(batch)
         rows, accounts = _NO_ROWS, np.empty((accepted if receipts else 0, ACCOUNT_SIZE))
         if accepted:
@@ -278,7 +278,7 @@ class Shard:
                 self.identities.add(keys, ordinal, batch.content)
                 kept, codes = batch, judgement.codes
             else:
-                fresh = judgement.rows(AdmissionCode.FRESH)
+                fresh = judgement.rows(AdmissionCode.NEW)
                 self.identities.add(keys[fresh], ordinal[fresh], batch.content[fresh])
                 encoded = SignalBatch.decode(encoded).take(fresh).encode()
                 kept, codes = SignalBatch.decode(encoded, features=False), None
@@ -293,10 +293,10 @@ class Shard:
         recalls: list[ReceiptLookup] = []
         finish: Callable[[], Submission] = lambda: answer  # noqa: E731
         if receipts and not all_fresh:
-            again = judgement.rows(AdmissionCode.AGAIN)
+            again = judgement.rows(AdmissionCode.DUPLICATE)
             recalls = self._recalls(portfolio, ordinal[again]) if replayed else []
             finish = partial(
-                _with_rows, answer, judgement.rows(AdmissionCode.FRESH), rows, accounts, again, recalls
+                _with_rows, answer, judgement.rows(AdmissionCode.NEW), rows, accounts, again, recalls
             )
         return PendingSubmission(
             sequence=self.sequence,

@@ -9,11 +9,11 @@ import asyncio, sys
 from pathlib import Path
 from raysignal.agents.llm.cassette import Mode
 from raysignal.agents.llm.gemini import ModelSettings
-from raysignal.experiments.actors import Asking
+from raysignal.experiments.actors import ModelArmOptions
 
 async def main():
     settings = ModelSettings(base_url="http://127.0.0.1:9")
-    await Asking(settings, "key", Mode(sys.argv[1]), Path(sys.argv[2]), 1).adviser()
+    await ModelArmOptions(settings, "key", Mode(sys.argv[1]), Path(sys.argv[2]), 1).adviser()
     print("langchain_google_genai" in sys.modules)
 
 asyncio.run(main())

@@ -158,8 +158,8 @@ def holder_of(store: str) -> Iterator[subprocess.Popen[str]]:
     """A process that holds a store, and ends when it is told so."""
     program = (
         "import sys\nfrom raysignal.serve.startup import held_store\n"
-        "from raysignal.serve.shutdown import Stop\n"
-        "with Stop() as stop, held_store(sys.argv[1], doing=sys.argv[2], stop=stop):\n"
+        "from raysignal.serve.shutdown import ShutdownSignal\n"
+        "with ShutdownSignal() as stop, held_store(sys.argv[1], doing=sys.argv[2], stop=stop):\n"
         "    print('holds', flush=True)\n    sys.stdin.read()\n"
     )
     with subprocess.Popen(

@@ -181,8 +181,8 @@ def test_a_process_whose_parent_ignores_ctrl_c_hears_it_all_the_same() -> None:
     # As a shell does to what it starts in the background.
     program = (
         "import signal\n"
-        "from raysignal.serve.shutdown import Stop\n"
-        "with Stop() as stop:\n"
+        "from raysignal.serve.shutdown import ShutdownSignal\n"
+        "with ShutdownSignal() as stop:\n"
         "    signal.raise_signal(signal.SIGINT)\n"
         "    print(stop.number)\n"
     )

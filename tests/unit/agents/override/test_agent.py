@@ -168,7 +168,7 @@ from raysignal.agents.override import agent as override
 from raysignal.agents.override import relevance
 from raysignal.agents.override import situations
 from raysignal.agents.override import payoff as worth
-from raysignal.agents.override.evidence import Recall
+from raysignal.agents.override.evidence import RecallOptions
 from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.agent import AgentRules, Override
@@ -192,7 +192,7 @@ batch = Shape(seed=3, rows=90, symbols=3).batch()
 for policy in (Policy(), Policy(side="long-short", fill="next", fee_bps=0, slippage_bps=1)):
     for horizon in ("2b", "3m", "close"):
         rules = AgentRules(
-            Horizon.parse(horizon, lag_us=5), Recall(np.int64(9), 5, 1, 2), GateRules(1, 0.5, 0.5, 0), window=50
+            Horizon.parse(horizon, lag_us=5), RecallOptions(np.int64(9), 5, 1, 2), GateRules(1, 0.5, 0.5, 0), window=50
         )
         for shuffle in (None, 3):
             agent = Override(policy, rules, shuffle=shuffle)

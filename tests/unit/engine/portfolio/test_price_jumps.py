@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.portfolio.price_jumps import JUMP, LATE, NEVER_US, OK, Verdicts, check
+from raysignal.engine.portfolio.price_jumps import JUMP, LATE, NO_SIGNAL_YET_US, OK, Verdicts, check
 
 
 def judge(
     rows: list[tuple[int, int, float]],
     *,
-    high_water: tuple[int, ...] = (NEVER_US, NEVER_US),
+    high_water: tuple[int, ...] = (NO_SIGNAL_YET_US, NO_SIGNAL_YET_US),
     last_price: tuple[float, ...] = (np.nan, np.nan),
     skip: tuple[int, ...] = (),
     limit: float = 5.0,
@@ -35,7 +35,7 @@ def test_the_first_signal_of_a_symbol_is_taken_at_any_time_and_price():
 
     assert verdicts.verdict.tolist() == [OK, OK]
     assert verdicts.all_ok
-    assert verdicts.high_water_us.tolist() == [NEVER_US, NEVER_US]
+    assert verdicts.high_water_us.tolist() == [NO_SIGNAL_YET_US, NO_SIGNAL_YET_US]
     assert np.isnan(verdicts.last_price).all()
 
 
@@ -44,7 +44,7 @@ def test_a_price_of_zero_in_the_marks_means_no_price_yet():
 
 
 def test_a_signal_at_the_high_water_mark_is_late_and_says_which_mark_it_met():
-    verdicts = judge([(10, 0, 100.0)], high_water=(10, NEVER_US), last_price=(100.0, np.nan))
+    verdicts = judge([(10, 0, 100.0)], high_water=(10, NO_SIGNAL_YET_US), last_price=(100.0, np.nan))
 
     assert verdicts.verdict.tolist() == [LATE]
     assert verdicts.high_water_us.tolist() == [10]
@@ -92,7 +92,7 @@ def test_a_jump_that_is_meant_is_taken_and_becomes_the_reference():
 
 
 def test_a_late_row_with_an_absurd_price_is_called_late():
-    verdicts = judge([(1, 0, 1e9)], high_water=(1, NEVER_US), last_price=(100.0, np.nan))
+    verdicts = judge([(1, 0, 1e9)], high_water=(1, NO_SIGNAL_YET_US), last_price=(100.0, np.nan))
 
     assert verdicts.verdict.tolist() == [LATE]
 
@@ -134,7 +134,7 @@ def test_an_empty_batch_is_judged_to_nothing():
         max_size=30,
     ),
     marks=st.lists(
-        st.tuples(st.sampled_from([NEVER_US, 0, 5]), st.sampled_from([float("nan"), 0.0, 1.0, 30.0])),
+        st.tuples(st.sampled_from([NO_SIGNAL_YET_US, 0, 5]), st.sampled_from([float("nan"), 0.0, 1.0, 30.0])),
         min_size=3,
         max_size=3,
     ),

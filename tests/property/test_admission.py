@@ -10,7 +10,7 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.dedup import Identities, portfolio_keys
-from raysignal.engine.portfolio.admission import AdmissionCode, AdmissionCodes, judge
+from raysignal.engine.portfolio.admission import AdmissionCode, AdmissionCodes, admit
 from raysignal.engine.portfolio.portfolio import Portfolio
 from raysignal.engine.portfolio.receipts import RowResult
 
@@ -36,7 +36,7 @@ class Reference:
         self.seen: dict[str, tuple[int, int]] = {}
         self.marks: dict[str, tuple[int, float]] = {}
 
-    def judge(self, batch: SignalBatch, *, accept_price_jump: bool) -> tuple[list[AdmissionCode], list[int]]:
+    def admit(self, batch: SignalBatch, *, accept_price_jump: bool) -> tuple[list[AdmissionCode], list[int]]:
         """The findings, and the ordinals that the rows have once the fresh ones are processed."""
         refused: dict[str, tuple[AdmissionCode, int]] = {}
         findings, ordinals = [], []
@@ -46,20 +46,20 @@ class Reference:
             ordinal = -1
             if identity in self.seen:
                 ordinal, held = self.seen[identity]
-                found = AdmissionCode.AGAIN if held == content else AdmissionCode.CONFLICT
+                found = AdmissionCode.DUPLICATE if held == content else AdmissionCode.CONFLICT
             elif identity in refused:
                 why, held = refused[identity]
                 found = why if held == content else AdmissionCode.CONFLICT
             else:
                 found = self._weighed(signal, accept_price_jump=accept_price_jump)
-                if found == AdmissionCode.FRESH:
+                if found == AdmissionCode.NEW:
                     ordinal = len(self.seen)
                     self.seen[identity] = ordinal, content
                     self.marks[signal.symbol] = signal.timestamp_us, signal.price
                 else:
                     refused[identity] = found, content
             findings.append(found)
-            ordinals.append(ordinal if found in {AdmissionCode.FRESH, AdmissionCode.AGAIN} else -1)
+            ordinals.append(ordinal if found in {AdmissionCode.NEW, AdmissionCode.DUPLICATE} else -1)
         return findings, ordinals
 
     def _weighed(self, signal: Signal, *, accept_price_jump: bool) -> AdmissionCode:
@@ -68,14 +68,14 @@ class Reference:
             return AdmissionCode.LATE
         if last and not accept_price_jump and max(signal.price / last, last / signal.price) > LIMIT:
             return AdmissionCode.JUMP
-        return AdmissionCode.FRESH
+        return AdmissionCode.NEW
 
 
 def judged(
     portfolio: Portfolio, identities: Identities, batch: SignalBatch, *, accept_price_jump: bool = False
 ) -> AdmissionCodes:
     keys = portfolio_keys(batch.key, NAME)
-    return judge(portfolio, batch, keys, identities, limit=LIMIT, accept_price_jump=accept_price_jump)
+    return admit(portfolio, batch, keys, identities, limit=LIMIT, accept_price_jump=accept_price_jump)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -87,16 +87,16 @@ def test_rows_are_judged_as_if_each_accepted_one_had_been_processed_before_the_n
 
     for batch, accept in submitted:
         judgement = judged(portfolio, identities, batch, accept_price_jump=accept)
-        findings, ordinals = reference.judge(batch, accept_price_jump=accept)
+        findings, ordinals = reference.admit(batch, accept_price_jump=accept)
 
         assert judgement.finding.tolist() == findings
         assert judgement.ordinal.tolist() == ordinals
         assert list(judgement.counts) == [findings.count(finding) for finding in AdmissionCode]
         assert judgement.taken.tolist() == [min(finding, RowResult.REFUSED) for finding in findings]
         assert sorted(judgement.errors(batch, None)) == [
-            row for row, finding in enumerate(findings) if finding > AdmissionCode.AGAIN
+            row for row, finding in enumerate(findings) if finding > AdmissionCode.DUPLICATE
         ]
-        fresh = judgement.rows(AdmissionCode.FRESH)
+        fresh = judgement.rows(AdmissionCode.NEW)
         kept = batch.take(fresh)
         identities.add(portfolio_keys(kept.key, NAME), judgement.ordinal[fresh], kept.content)
         portfolio.apply(kept, b"", 1)
