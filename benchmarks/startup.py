@@ -33,7 +33,7 @@ with tempfile.TemporaryDirectory() as folder:
     stores = open_stores(Path(folder).as_uri())
     shard = raysignal.engine.portfolio.shard.Shard.open(
         stores.journal_store("first"), stores.blobs, prefix="state/first", cache_dir=Path(folder) / "cache",
-        limits=raysignal.engine.portfolio.shard.Limits(), policies={"first": Policy()},
+        limits=raysignal.engine.portfolio.shard.ShardLimits(), policies={"first": Policy()},
     )
     batch = SignalBatch.of_signals([Signal("BTC", 1, Action.BUY, 100.0)])
     pending = shard.submit(

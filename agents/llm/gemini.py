@@ -218,7 +218,7 @@ class GeminiModel:
         module = await asyncio.to_thread(_import_wire)
         if self._wire is None or self._loop is not loop:
             base_url = self.settings.base_url or GOOGLE
-            self._wire = module.Wire(self.settings.model, base_url, self._api_key)
+            self._wire = module.GeminiConnection(self.settings.model, base_url, self._api_key)
             self._loop = loop
         return self._wire
 

@@ -22,7 +22,7 @@ _RESTS = 19.0
 
 
 class SettledRows:
-    """The outcomes of a follower as `agents.vectors.Rows`. A follower that takes another's place knows as much."""
+    """The outcomes of a follower as `agents.vectors.OutcomeRows`. A follower that takes another's place knows as much."""
 
     def __init__(self) -> None:
         self._follower: Follower | None = None
@@ -51,7 +51,7 @@ class SettledRows:
         return found.hexdigest()
 
     def read(self, start: int, stop: int) -> VectorRows:
-        """See `agents.vectors.Rows.read`."""
+        """See `agents.vectors.OutcomeRows.read`."""
         assert self._follower is not None
         decider, past = self._follower.decider, self._follower.past
         memory = decider.agent.memory

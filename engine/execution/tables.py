@@ -183,7 +183,7 @@ PAPER_ORDERS = Table(
     Column("held_price", Exact),
     Index("paper_orders_open", "account", sqlite_where=text(OPEN_STATES), postgresql_where=text(OPEN_STATES)),
 )
-"""See `engine.execution.matching.Resident`."""
+"""See `engine.execution.matching.RestingOrder`."""
 
 PAPER_FILLS = Table(
     "paper_fills", METADATA, *_fill(), Index("paper_fills_of_order", "account", "client_id", "ordinal")

@@ -30,7 +30,7 @@ from raysignal.engine.portfolio.simd.cache_lines import LINE, fetch, splat
 # The policy as the loop reads it.
 _FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT = range(7)
 
-# The outcomes as plain integers: an enum would be looked up (engine.portfolio.ledger.Outcome; a test holds them
+# The outcomes as plain integers: an enum would be looked up (engine.core.ledger_rows.Outcome; a test holds them
 # together).
 HOLD, OPENED, CLOSED_ALL, FLIPPED, HELD, PENDING, NOTHING, NO_CASH, INSOLVENT, CLOSED_ONLY, TOO_LARGE = range(
     11

@@ -38,7 +38,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class BinanceSpeech:
-    """See `loopback.exchanges.speech.Speech`; `futures` says `pu` and instants that spot does not say."""
+    """See `loopback.exchanges.speech.VenueProtocol`; `futures` says `pu` and instants that spot does not say."""
 
     api: str
     paths: Mapping[str, frozenset[Channel]]

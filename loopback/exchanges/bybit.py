@@ -35,7 +35,7 @@ _MINUTE_US, _DAY_US = 60_000_000, 86_400_000_000
 
 @dataclass(frozen=True, slots=True)
 class BybitSpeech:
-    """See `loopback.exchanges.speech.Speech`."""
+    """See `loopback.exchanges.speech.VenueProtocol`."""
 
     category: str
 

@@ -34,7 +34,7 @@ _PATHS = {
 
 @dataclass(frozen=True, slots=True)
 class OkxSpeech:
-    """See `loopback.exchanges.speech.Speech`."""
+    """See `loopback.exchanges.speech.VenueProtocol`."""
 
     connection: str = "loopback"
 
