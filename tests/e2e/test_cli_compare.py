@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 SAMPLE = ("data/sample.csv", "--bar", "10m", "--label", "open")
 SAME = ("decisions.parquet", "equity.parquet", "metrics.json")
-README = (ROOT / "README.md").read_text()
+EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,11 +189,10 @@ def test_a_run_in_a_bucket_is_written_listed_shown_and_read():
             client.close()
 
 
-def test_every_example_of_the_readme_about_experiments_works_in_its_order(tmp_path):
-    section = README[README.index("## Experiments") : README.index("## Results")]
+def test_every_example_about_experiments_works_in_its_order(tmp_path):
     commands = [
         line
-        for block in re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+        for block in re.findall(r"^```sh\n(.*?)^```", EXPERIMENTS, re.MULTILINE | re.DOTALL)
         for line in block.replace("\\\n", " ").splitlines()
     ]
     assert {command.split()[1] for command in commands} == {"compare", "runs"}

@@ -1,4 +1,4 @@
-"""Every `curl` of the README, sent as it stands to the service; only host and portfolio are the test's own."""
+"""Every `curl` of the README and of the documents on HTTP and feeds, sent as it stands to the service; only host and portfolio are the test's own."""
 
 import re
 import shlex
@@ -9,13 +9,14 @@ import pytest
 
 pytestmark = [pytest.mark.cluster]
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = "".join((ROOT / name).read_text() for name in ("README.md", "docs/http.md", "docs/feeds.md"))
 HOST = "http://127.0.0.1:8000"
 PORTFOLIO = "readme"
 
 
 def request_of(command: str) -> httpx.Request:
-    """What a `curl` command would send, as far as the README uses it."""
+    """What a `curl` command would send, as far as the documents use it."""
     program, *words = shlex.split(command.replace("\\\n", " "))
     assert program == "curl"
     method, headers, body, address = "GET", {}, None, ""
@@ -35,10 +36,12 @@ def request_of(command: str) -> httpx.Request:
 
 
 def examples() -> list[str]:
-    return [block.strip() for block in re.findall(r"^```bash\n(.*?)^```", README, re.MULTILINE | re.DOTALL)]
+    return [
+        block.strip() for block in re.findall(r"^```bash\n(.*?)^```", DOCUMENTS, re.MULTILINE | re.DOTALL)
+    ]
 
 
-def test_every_example_of_the_readme_works_in_its_order(url: str) -> None:
+def test_every_example_works_in_its_order(url: str) -> None:
     answers: dict[str, httpx.Response] = {}
     with httpx.Client(timeout=30) as client:
         client.put(f"{url}/portfolios/{PORTFOLIO}", json={}).raise_for_status()
@@ -61,9 +64,9 @@ def test_every_example_of_the_readme_works_in_its_order(url: str) -> None:
     assert decision["receipt"]["signal_id"] == "alert-77"
 
 
-def test_the_readme_shows_every_endpoint(url: str) -> None:
+def test_the_documents_show_every_endpoint(url: str) -> None:
     shown = {re.sub(r"\?.*", "", str(request_of(command).url).removeprefix(HOST)) for command in examples()}
     offered = httpx.get(f"{url}/openapi.json", timeout=30).json()["paths"]
     for path in offered:
         pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", path))
-        assert any(pattern.fullmatch(own) for own in shown), f"the README does not show {path}"
+        assert any(pattern.fullmatch(own) for own in shown), f"no document shows {path}"

@@ -1,4 +1,4 @@
-"""What the README says of the program is what the program has."""
+"""What the documents say of the program is what the program has."""
 
 import re
 import shutil
@@ -16,19 +16,20 @@ from raysignal.serve.access import Credentials
 from tests.support.history_chunks import chunk_of, some_signals
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
-RESULTS = README[README.index("## Results") : README.index("## Configuration")]
+CONFIGURATION, OPERATIONS, RESULTS = (
+    (ROOT / "docs" / f"{name}.md").read_text() for name in ("configuration", "operations", "results")
+)
 
 
 def test_configuration_table_names_every_setting_with_its_meaning_and_no_other():
-    table = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| [^|]* \| (.*) \|$", README, re.MULTILINE))
+    table = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| [^|]* \| (.*) \|$", CONFIGURATION, re.MULTILINE))
     assert table == {name.upper(): field.description for name, field in Settings.model_fields.items()}
 
 
 def test_configuration_table_shows_the_defaults():
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
-            assert f"| `{PREFIX}{name.upper()}` | `{field.default}` |" in README
+            assert f"| `{PREFIX}{name.upper()}` | `{field.default}` |" in CONFIGURATION
 
 
 def test_results_table_names_every_column_of_the_history():
@@ -40,7 +41,7 @@ def test_results_table_names_every_column_of_the_history():
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the example calls openssl")
 def test_the_webhook_example_signs_what_the_service_verifies():
-    script = re.search(r"^```sh\n(body=.*?\n)curl (.*?)\n```", README, re.MULTILINE | re.DOTALL)
+    script = re.search(r"^```sh\n(body=.*?\n)curl (.*?)\n```", OPERATIONS, re.MULTILINE | re.DOTALL)
     shown = subprocess.run(
         ["bash", "-c", script[1] + 'printf "t=%s,sha256=%s\\n%s" "$now" "$hex" "$body"'],
         env={"SECRET": "secret-1", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=True,

@@ -377,9 +377,9 @@ def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
     assert "passed" in clean.stdout
 
 
-def test_the_rule_of_the_readme_passes(tmp_path, monkeypatch) -> None:
-    readme = (Path(__file__).parents[4] / "README.md").read_text()
-    (rule,) = [block.split("```")[0] for block in readme.split("```python\n") if "(UserStrategy)" in block]
+def test_the_rule_of_the_documents_passes(tmp_path, monkeypatch) -> None:
+    document = (Path(__file__).parents[4] / "docs" / "experiments.md").read_text()
+    (rule,) = [block.split("```")[0] for block in document.split("```python\n") if "(UserStrategy)" in block]
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(rule)
     assert raysignal("mine:Momentum").exit_code == 0
