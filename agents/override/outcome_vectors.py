@@ -23,7 +23,8 @@ _RESTS = 19.0
 
 class SettledRows:
     """The outcomes of a follower as `agents.vectors.OutcomeRows`. A follower that takes another's place knows
-    as much."""
+    as much.
+    """
 
     def __init__(self) -> None:
         self._follower: Follower | None = None

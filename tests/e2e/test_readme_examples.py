@@ -1,4 +1,4 @@
-"""Every `curl` of the README and of the documents on HTTP and feeds, sent as it stands to the service; only host and portfolio are the test's own."""
+"""Every `curl` of the documents, sent as it stands to the service; only host and portfolio are the test's own."""
 
 import re
 import shlex
