@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 N ?= 10000
+ONLY ?=
+comma := ,
 
 # Bytecode is worth keeping: a service is a dozen processes, which would all compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -57,9 +59,9 @@ validate: setup ## does the instrument find what is there, and nothing where not
 image-check: setup ## build the image, start it, and start a cluster of it; as root, with buildah
 	@$(BIN)/python -m tests.image $(IMAGE_CHECK)
 
-bench: setup ## every benchmark, each with its peer in the same run
+bench: setup ## every benchmark, each with its peer in the same run; parts with ONLY=http,feed
 	@$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --require-hashes -r requirements/bench.lock
-	@$(BIN)/python -m benchmarks --markdown docs/benchmarks.md
+	@$(BIN)/python -m benchmarks $(if $(ONLY),$(subst $(comma), ,$(ONLY)),--markdown docs/benchmarks.md)
 
 client: setup ## the program that makes typed clients, in an environment of its own; its test then runs
 	@$(PYTHON) -m venv .venv-client
