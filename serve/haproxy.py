@@ -10,6 +10,9 @@ Ray writes the configuration and runs this in HAProxy's place. Before HAProxy ta
 - clients have seconds for a request and between two of them, a bounded number of connections each, and the last
   quarter of all connections is kept for those who have finished a request before. A request reaches a replica when
   its body is there, or a buffer's worth of it;
+- a request without a path, or with a very long one, is answered by a problem+json with status 400 (what HAProxy cannot
+  parse at all gets its own 400); what Ray Serve takes from headers that are not its own (the time a request may have,
+  an id that is no plain text) goes before a replica stumbles over it;
 - there are no more connections than the limit of file descriptors allows: HAProxy refuses to start otherwise;
 - replicas are told not to watch for clients that hang up: a signal that has arrived is taken in, and watching
   costs a task a request;
@@ -41,6 +44,9 @@ REQUEST_S = 10
 IDLE_S = 30
 """How long a connection may be silent within a long body, in an answer that nobody reads, or between two requests."""
 
+MOST_ADDRESS = 8192
+"""Bytes of a request's address, path and query, at most."""
+
 # A connection has a socket on each side, and a quarter of them a pipe; the rest is for listeners, checks and files.
 _DESCRIPTORS_PER_CONNECTION = 2.5
 _DESCRIPTORS_BESIDE = 160
@@ -61,6 +67,13 @@ TIMED_OUT = {
     "title": "The request did not come to its end",
     "status": 408,
     "detail": f"the body was not there within {REQUEST_S} s; send the request again as a whole",
+}
+UNREADABLE = {
+    "type": "urn:raysignal:problem:unreadable-input",
+    "title": "The input is not what it says it is",
+    "status": 400,
+    "detail": "it is no request to this service; expected an address that begins with / and has at most "
+    f"{MOST_ADDRESS} bytes",
 }
 UNAVAILABLE = {
     "type": "urn:raysignal:problem:store-unavailable",
@@ -83,7 +96,7 @@ def own_config(config: str, answers: Path, *, connections: int, per_client: int)
         ("global", ""): [f"maxconn {connections}"],
         ("defaults", ""): [
             *(f"errorfile {status} {answers / '503.http'}" for status in _UNAVAILABLE),
-            f"errorfile 408 {answers / '408.http'}",
+            *(f"errorfile {status} {answers / f'{status}.http'}" for status in (400, 408)),
             f"timeout client {IDLE_S}s",
             f"timeout http-request {REQUEST_S}s",
             f"timeout http-keep-alive {IDLE_S}s",
@@ -94,7 +107,10 @@ def own_config(config: str, answers: Path, *, connections: int, per_client: int)
             f"tcp-request connection reject if {{ sc0_conn_cur gt {min(per_client, connections // 2)} }}",
             # gpc0 counts the requests that were complete.
             f"tcp-request connection reject if {{ fe_conn gt {connections * 3 // 4} }} {{ sc0_get_gpc0 eq 0 }}",
+            f"http-request deny deny_status 400 if !{{ path_beg / }} or {{ url_len gt {MOST_ADDRESS} }}",
             "http-request set-header x-request-disconnect-disabled ?1",
+            "http-request del-header x-request-timeout-seconds",
+            "http-request del-header x-request-id if !{ req.fhdr(x-request-id) -m reg ^[!-~]+$ }",
             f"http-request wait-for-body time {REQUEST_S}s if {{ req.hdr(content-length) -m int gt 0 }}",
             f"http-request wait-for-body time {REQUEST_S}s if {{ req.hdr(transfer-encoding) -m found }}",
             "http-request sc-inc-gpc0(0)",
@@ -140,7 +156,8 @@ def descriptors() -> int:
 def write_answers(folder: Path) -> None:
     """Write the files with which HAProxy answers by itself, each as it goes over the wire."""
     (folder / "503.http").write_text(http_answer(UNAVAILABLE, "Retry-After: 1"), newline="")
-    (folder / "408.http").write_text(http_answer(TIMED_OUT), newline="")
+    for problem in (UNREADABLE, TIMED_OUT):
+        (folder / f"{problem['status']}.http").write_text(http_answer(problem), newline="")
 
 
 def http_answer(problem: dict[str, object], *headers: str) -> str:

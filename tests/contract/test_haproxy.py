@@ -33,6 +33,7 @@ class Replica(http.server.ThreadingHTTPServer):
         self.status = status
         self.hold = hold
         self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
         self.never = threading.Event()
 
     def __enter__(self) -> Self:
@@ -53,6 +54,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.headers.append({name.lower(): value for name, value in self.headers.items()})
         self.server.bodies.append(body)
         if self.server.hold:
             self.server.never.wait(HELD_S)
@@ -145,6 +147,35 @@ def answer(connection: socket.socket, request: bytes = POST + b"{}") -> tuple[in
 
 def _closed() -> bytes:
     raise ConnectionResetError
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost:1\r\n\r\n",
+        b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=["no path", "connect", "long address"],
+)
+def test_what_is_no_request_is_answered_by_a_problem(tmp_path: Path, request_: bytes) -> None:
+    with Replica() as replica, haproxy(tmp_path, replica.port) as connect:
+        status, headers, body = answer(connect(), request_)
+        assert (status, headers["content-type"]) == (400, "application/problem+json")
+        assert json.loads(body)["type"] == "urn:raysignal:problem:unreadable-input"
+        assert replica.bodies == []
+
+
+@pytest.mark.parametrize("given", [b"\xe9", b"caf\xc3\xa9", b"a b", b""])
+def test_request_id_that_is_no_plain_text_does_not_reach_a_replica(tmp_path: Path, given: bytes) -> None:
+    with Replica() as replica, haproxy(tmp_path, replica.port) as connect:
+        head = POST.replace(
+            b"Host:", b"X-Request-Timeout-Seconds: 0.001\r\nX-Request-ID: " + given + b"\r\nHost:"
+        )
+        assert answer(connect(), head + b"{}")[0] == 200
+        assert answer(connect(), head.replace(b"ID: " + given, b"ID: a-1,b") + b"{}")[0] == 200
+        assert [headers.get("x-request-id") for headers in replica.headers] == [None, "a-1,b"]
+        assert not any("x-request-timeout-seconds" in headers for headers in replica.headers)
 
 
 def test_where_no_replica_is_left_there_is_only_503_with_retry_after(tmp_path: Path) -> None:
