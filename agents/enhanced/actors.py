@@ -27,12 +27,12 @@ from agents.enhanced.vectors import Feeder, SettledRows
 from agents.gemini import KEY_VARIABLES, GeminiModel, api_key_in
 from engine.actors import Desk
 from engine.errors import (
+    AgentUnavailable,
     Fenced,
     JournalDamaged,
     PortfolioConflict,
     RaysignalError,
     SettingsError,
-    StoreUnavailable,
 )
 from engine.journal.stores import open_stores
 from engine.local_cluster import NAMESPACE
@@ -129,7 +129,7 @@ class OverrideActor:
         """`compare`, `accuracy` or `patterns`; a `RaysignalError` is returned, not raised."""
         follower = self._follower
         if follower is None:
-            return StoreUnavailable(f"the agent is not ready: {self._trouble}")
+            return AgentUnavailable(f"the agent is not ready: {self._trouble}")
         if what == "compare":
             return await self._once("compare", follower, lambda: reading.compared(follower))
         found = await self._once("accuracy", follower, lambda: reading.accuracy_of(follower))
@@ -141,7 +141,7 @@ class OverrideActor:
         """Close the breaker; whether it was open. A `RaysignalError` is returned, not raised."""
         follower = self._follower
         if follower is None:
-            return StoreUnavailable(f"the agent is not ready: {self._trouble}")
+            return AgentUnavailable(f"the agent is not ready: {self._trouble}")
         try:
             return await follower.reset(time.time_ns() // 1000)
         except RaysignalError as error:
@@ -326,10 +326,10 @@ class Agent:
                 if isinstance(error, ActorDiedError):
                     self._actor = None
                 if loop.time() > deadline:
-                    raise StoreUnavailable(f"the agent did not come back: {error}") from error
+                    raise AgentUnavailable(f"the agent did not come back: {error}") from error
                 await asyncio.sleep(0.05)
             except TimeoutError as error:
-                raise StoreUnavailable(f"the agent did not answer within {_PATIENCE_S:g} s") from error
+                raise AgentUnavailable(f"the agent did not answer within {_PATIENCE_S:g} s") from error
             except RayTaskError as error:
                 raise error.cause from error
             else:
