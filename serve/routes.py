@@ -27,7 +27,7 @@ from engine.receipts import Submission, Taken, receipts
 from engine.secrets import is_secret_name
 from engine.settings import Settings
 from engine.signals import Action
-from serve.access import Access
+from serve.access import MOST_SIGNED_BYTES, Access
 from serve.agent import json_answer
 from serve.bodies import read_body
 from serve.feeds import FeedRoutes
@@ -321,8 +321,9 @@ class Routes(FeedRoutes):
 
     async def _body(self, request: Request, limit: int) -> bytes | memoryview:
         """The whole body, refused as soon as it is known to be over the limit, and verified if it is signed."""
-        body = await read_body(request, limit)
         claim = request.scope[CLAIM]
+        # Until a signature is verified, anybody may have sent it.
+        body = await read_body(request, limit if claim is None else min(limit, MOST_SIGNED_BYTES))
         if claim is not None:
             self._access.verify(claim, body)
         return body
