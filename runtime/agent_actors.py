@@ -23,12 +23,12 @@ from raysignal.agents.override.follower import PULL, Follower, PortfolioMismatch
 from raysignal.agents.override.log import OutcomeLog
 from raysignal.agents.override.outcome_vectors import Feeder, SettledRows
 from raysignal.engine.core.errors import (
+    AgentUnavailable,
     Fenced,
     JournalDamaged,
     PortfolioConflict,
     RaysignalError,
     SettingsError,
-    StoreUnavailable,
 )
 from raysignal.engine.core.private_files import cache_folder, restrict_new_files
 from raysignal.engine.journal.stores import open_stores
@@ -128,7 +128,7 @@ class OverrideActor:
         """`compare`, `accuracy` or `patterns`; a `RaysignalError` is returned, not raised."""
         follower = self._follower
         if follower is None:
-            return StoreUnavailable(f"the agent is not ready: {self._trouble}")
+            return AgentUnavailable(f"the agent is not ready: {self._trouble}")
         if what == "compare":
             return await self._once("compare", follower, lambda: views.compared(follower))
         found = await self._once("accuracy", follower, lambda: views.accuracy_of(follower))
@@ -140,7 +140,7 @@ class OverrideActor:
         """Close the breaker; whether it was open. A `RaysignalError` is returned, not raised."""
         follower = self._follower
         if follower is None:
-            return StoreUnavailable(f"the agent is not ready: {self._trouble}")
+            return AgentUnavailable(f"the agent is not ready: {self._trouble}")
         try:
             return await follower.reset(time.time_ns() // 1000)
         except RaysignalError as error:
@@ -325,10 +325,10 @@ class Agent:
                 if isinstance(error, ActorDiedError):
                     self._actor = None
                 if loop.time() > deadline:
-                    raise StoreUnavailable(f"the agent did not come back: {error}") from error
+                    raise AgentUnavailable(f"the agent did not come back: {error}") from error
                 await asyncio.sleep(0.05)
             except TimeoutError as error:
-                raise StoreUnavailable(f"the agent did not answer within {_PATIENCE_S:g} s") from error
+                raise AgentUnavailable(f"the agent did not answer within {_PATIENCE_S:g} s") from error
             except RayTaskError as error:
                 raise error.cause from error
             else:

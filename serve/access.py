@@ -29,6 +29,8 @@ from raysignal.runtime.settings import PREFIX, Settings
 
 OPEN_PATHS = frozenset({"/healthz", "/", "/docs", "/openapi.json"})
 SIGNED_PATHS = frozenset({"/signal", "/signals"})
+MOST_SIGNED_BYTES = 1024 * 1024
+"""Of a body that is signed instead of carrying the key, at most: it is held until its signature can be verified."""
 SIGNATURE_HEADER = "X-Signature"
 SIGNATURE_V2_HEADER = "X-Signature-V2"
 SIGNATURE_FORM = {

@@ -14,6 +14,7 @@
 | RowErrors | 422; 409 where the state refused every one of its rows |
 | StoreUnavailable, Fenced, StoreHeld | 503, with Retry-After: the same request may succeed, and cannot count twice |
 | OrderRejected | 409 |
+| AgentUnavailable | 503, with Retry-After: the agent may answer later |
 | ExchangeUnreachable | 503, with Retry-After: orders have ids of their own, and cannot count twice |
 | other StoreError and OrderError, SettingsError, LookAhead, anything else | 500, with an id that is in the log, too |
 """
@@ -28,6 +29,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from raysignal.engine.core.errors import (
+    AgentUnavailable,
     CassetteMiss,
     Conflict,
     DatabaseTooNew,
@@ -87,6 +89,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (Unauthorized, 401, "A key is needed"),
     (Forbidden, 403, "The request is for another host, or from a page of another program"),
     (StoreUnavailable, 503, "The store does not answer"),
+    (AgentUnavailable, 503, "The agent does not answer"),
     (Fenced, 503, "Another writer has taken over"),
     (StoreHeld, 503, "Another process works on the store"),
     (JournalBehind, 500, "The journal lacks records that were acknowledged"),

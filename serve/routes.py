@@ -27,7 +27,7 @@ from raysignal.engine.intake.single import load_object
 from raysignal.engine.portfolio.mailbox import COMMIT_BUCKETS_S
 from raysignal.engine.portfolio.receipts import RowResult, Submission, receipts
 from raysignal.runtime.settings import Settings
-from raysignal.serve.access import Credentials
+from raysignal.serve.access import MOST_SIGNED_BYTES, Credentials
 from raysignal.serve.agent import json_answer
 from raysignal.serve.bodies import read_body
 from raysignal.serve.feeds import FeedRoutes
@@ -321,8 +321,9 @@ class Routes(FeedRoutes):
 
     async def _body(self, request: Request, limit: int) -> bytes | memoryview:
         """The whole body, refused as soon as it is known to be over the limit, and verified if it is signed."""
-        body = await read_body(request, limit)
         claim = request.scope[CLAIM]
+        # Until a signature is verified, anybody may have sent it.
+        body = await read_body(request, limit if claim is None else min(limit, MOST_SIGNED_BYTES))
         if claim is not None:
             self._access.verify(claim, body)
         return body

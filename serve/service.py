@@ -11,10 +11,12 @@ are put away and the cluster stays.
 
 import asyncio
 import errno
+import fcntl
 import logging
 import os
 import secrets
 import socket
+import stat
 import sys
 import threading
 import time
@@ -166,7 +168,13 @@ def refuse_used_port(host: str, port: int) -> None:
 
 
 def own_stderr() -> str | None:
-    """This process's stderr as other processes of the machine can open it; None where there is no way."""
+    """This process's stderr as other processes of the machine can open it; None where there is no way.
+
+    Where it is a file, this process appends to it from now on, as the others do: at a place of its own (`2> file`) it
+    would write over their lines.
+    """
+    if stat.S_ISREG(os.fstat(2).st_mode):
+        fcntl.fcntl(2, fcntl.F_SETFL, fcntl.fcntl(2, fcntl.F_GETFL) | os.O_APPEND)
     path = f"/proc/{os.getpid()}/fd/2"
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_APPEND))

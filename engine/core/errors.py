@@ -24,6 +24,7 @@
     │   ├── OrderRejected          the exchange does not take it; nothing was done
     │   ├── ExchangeUnreachable    no answer: what was sent may have been taken
     │   └── UnexplainedDifference  the stored orders and the exchange disagree; nothing is traded until a person looks
+    ├── AgentUnavailable           the agent is not ready, or did not answer within its bound
     ├── LookAhead                  something was about to be used before it was known; a defect
     ├── StrategyFailed             a strategy of a user's own raised, hung, ended its process or answered no actions
     └── StoreError                 the journal, its store or the database
@@ -275,6 +276,10 @@ class StoreHeld(StoreError):
             "raysignal serve wait for its end with --take-over, or name another store with --store or RAYSIGNAL_STORE",
             store=store, holder=holder,
         )  # fmt: skip
+
+
+class AgentUnavailable(RaysignalError):
+    """The agent is not ready, or did not answer within its bound; the same question may be answered later."""
 
 
 class Fenced(StoreError):

@@ -17,7 +17,8 @@ ends all the same. Then nobody knows whether nothing was traded or the trades ha
 up to the next, counts as missed, and the venue's klines have the word.
 
 *Repeated trades.* A trade whose id is among the last ones (`REMEMBERED` or more) is counted (`repeated`) and changes
-nothing; a venue sends the last trades once more after a reconnect.
+nothing; a venue sends the last trades once more after a reconnect. Where one is later than every trade before it, it is
+another trade: the venue has begun its ids again. It is left out, and missed.
 
 *What was missed.* After `TradesLost` (for mids: `BookLost`), all from the last price on until the next, or until
 `connected`. Where the venue numbers its trades (`numbered`), a number that is left out says the same. Where books come
@@ -177,7 +178,8 @@ class BarBuilder:
     Attributes:
         instrument: that of the bars.
         late, repeated, ahead: what was passed over: too late, seen before, stamped in the future.
-        left_out: prices that were too late or of the future since the last that was taken.
+        left_out: prices since the last that was taken: too late, of the future, or with the id of an earlier trade.
+        reused: whether the last of these had the id of an earlier trade.
         ahead_us: how far ahead the last of these was; 0: it was late.
     """
 
@@ -198,6 +200,8 @@ class BarBuilder:
         self.interval_us = check_interval(interval_us)
         self.late = self.repeated = self.ahead = 0
         self.left_out = self.ahead_us = 0
+        self.reused = False
+        self._traded_us = 0  # the latest stamp of a trade
         self._lateness_us = lateness_us
         self._numbered = numbered
         self._number = 0  # of the next trade, if none is left out; 0: not known
@@ -238,11 +242,17 @@ class BarBuilder:
         trade_id = trade.trade_id
         if trade_id in self._recent or trade_id in self._before:
             self.repeated += 1
+            if trade.exchange_us > self._traded_us:
+                self.left_out += 1
+                self.reused, self._fresh = True, False
+                self.lost()
             return ()
         at_us = trade.exchange_us
         if at_us - trade.received_us > MOST_AHEAD_US:
             self._leave_out(trade)
             return ()
+        if at_us > self._traded_us:  # noqa: PLR1730 - max() takes three times as long
+            self._traded_us = at_us
         self._recent.add(trade_id)
         if len(self._recent) >= REMEMBERED:
             self._before, self._recent = self._recent, set()
@@ -318,7 +328,7 @@ class BarBuilder:
         self.ahead += 1
         self.left_out += 1
         self.ahead_us = event.exchange_us - event.received_us
-        self._fresh = False
+        self.reused = self._fresh = False
         self.lost()
 
     def _price(self, at_us: int, price: int, size: int) -> Sequence[Bar]:
@@ -330,9 +340,10 @@ class BarBuilder:
             if bar is None:
                 self.late += 1
                 self.left_out += 1
-                self.ahead_us = 0
+                self.ahead_us, self.reused = 0, False
                 return ()
         self.left_out = self.ahead_us = 0
+        self.reused = False
         if at_us >= bar.last_us:
             bar.last_us, bar.close = at_us, price
         elif at_us < bar.first_us:

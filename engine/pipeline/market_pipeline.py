@@ -234,6 +234,8 @@ class MarketPipeline:
 
 
 def _why_left_out(builder: BarBuilder) -> str:
+    if builder.reused:
+        return "having the ids of earlier trades; expected new ones: has the venue begun its numbers again?"
     if builder.ahead_us > 0:
         return f"being stamped {builder.ahead_us / 1e6:,.0f} s ahead of the clock; expected a clock that is right"
     return "being of bars that have ended: was a price before them stamped too late?"

@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.serve.access import MOST_SIGNED_BYTES
 from raysignal.serve.logs import json_logger
 from tests.support.one_replica import Desk, replica
 
@@ -133,6 +134,16 @@ async def test_a_webhook_signs_its_body(tmp_path: Path) -> None:
         assert batch.json()["replayed"] == 1
         assert (await http.put("/portfolios/x", content=b"{}", headers=signed(b"{}"))).status_code == 401
         assert (await http.get("/performance", headers=signed(b""))).status_code == 401
+
+
+async def test_a_body_that_is_signed_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    async with running(tmp_path, api_key=KEY, webhook_secret=SECRET) as (http, _):
+        long = b" " * MOST_SIGNED_BYTES + b"[]"
+        for headers in (signed(long), signed(long, "other")):
+            refused = await http.post("/signals", content=long, headers=headers)
+            assert (refused.status_code, refused.json()["limit"]) == (413, MOST_SIGNED_BYTES)
+        keyed = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+        assert (await http.post("/signals", content=long, headers=keyed)).status_code != 413
 
 
 async def test_the_document_says_how_to_prove_who_one_is_only_where_one_must(tmp_path: Path) -> None:

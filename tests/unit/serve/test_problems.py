@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 
 from raysignal.engine.core import errors
 from raysignal.engine.core.errors import (
+    AgentUnavailable,
     Fenced,
     IdentityConflict,
     InputTooLarge,
@@ -48,6 +49,7 @@ FIELD = InvalidField("price", -1, "a number above 0")
         (RowErrors([LATE, LATE], 2), 409),
         (RowErrors([LATE, FIELD], 2), 422),
         (StoreUnavailable("x"), 503),
+        (AgentUnavailable("x"), 503),
         (Fenced("x"), 503),
         (JournalDamaged("x"), 500),
         (UnsafeStore("x"), 500),
@@ -105,6 +107,7 @@ def test_a_problem_goes_out_as_problem_json() -> None:
     [
         (Unauthorized("x"), "www-authenticate"),
         (StoreUnavailable("x"), "retry-after"),
+        (AgentUnavailable("x"), "retry-after"),
         (Fenced("x"), "retry-after"),
         (InputTooLarge("x"), "connection"),
     ],

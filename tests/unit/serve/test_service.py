@@ -1,6 +1,9 @@
 """When a service counts as started: as soon as every replica has answered, and no sooner."""
 
 import http.server
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +68,19 @@ def test_a_replica_that_does_not_come_is_said_with_how_many_did(name: str | None
 def test_a_port_where_nobody_listens_is_no_replica() -> None:
     with pytest.raises(StoreUnavailable, match=r"^0 of 1 replicas"):
         wait_for_replicas(f"http://127.0.0.1:{free_port()}", 1, time.monotonic())
+
+
+def test_lines_of_other_processes_in_a_file_of_stderr_are_not_written_over(tmp_path: Path) -> None:
+    program = (
+        "import sys; from raysignal.serve.logs import open_log; from raysignal.serve.service import own_stderr; "
+        "path = own_stderr(); "
+        "open_log(path).warning('from a replica', text='x' * 200); print('from the service', file=sys.stderr)"
+    )
+    with (tmp_path / "log").open("wb") as log:
+        subprocess.run([sys.executable, "-c", program], stderr=log, check=True, timeout=60)
+    first, second = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(first)["event"] == "from a replica"
+    assert second == "from the service"
 
 
 def test_a_proxy_of_the_environment_does_not_stand_between(monkeypatch: pytest.MonkeyPatch) -> None:

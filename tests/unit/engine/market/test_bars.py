@@ -98,6 +98,20 @@ def test_a_repeated_trade_changes_nothing_within_the_window():
     assert (made.trades, made.high) == (REMEMBERED, 100)
 
 
+def test_a_trade_that_has_an_earlier_ones_id_and_is_later_than_all_is_left_out_and_missed():
+    bars = builder()
+    for number in range(20):
+        bars.trade(trade(number, trade_id=str(number)))
+    for number in range(15):
+        bars.trade(trade(100 + number, trade_id=str(number)))
+    assert (bars.repeated, bars.left_out, bars.reused) == (15, 15, True)
+    bars.trade(trade(19, trade_id="0"))  # sent again, as after a reconnect
+    assert (bars.repeated, bars.left_out) == (16, 15)
+    (made,) = bars.trade(trade(SECOND))
+    assert not made.complete
+    assert (bars.left_out, bars.reused) == (0, False)
+
+
 def test_the_memory_of_ids_is_bounded():
     bars = builder()
     for number in range(3 * REMEMBERED):
