@@ -291,7 +291,11 @@ def text_feature(name: str, text: str, row: int | None) -> float | str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text) if not text.isascii() else True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_missing(field: str, name: str, value: object, row: int | None) -> NoReturn:

@@ -30,6 +30,7 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, EARLIEST_US, LATEST_US, parse_instant
 from raysignal.engine.core.signals import Action
 from raysignal.engine.intake.fields import (
+    BLANKS,
     MAX_ID,
     MAX_PRICE,
     MAX_TEXT_BYTES,
@@ -56,6 +57,8 @@ def _among(*bytes_: int) -> BoolArray:
 # What no number and no blank begins with; and the first two letters of nan, NaN, inf and Infinity, which may mean one.
 _BEGINS_TEXT = _among(*range(33, 43), *range(58, 256))
 _FIRST_OF_WORD, _SECOND_OF_WORD = _among(*b"nNiI"), _among(*b"an")
+_LONGEST_WORD = 8
+_BLANK = _among(*BLANKS.encode())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,8 +99,10 @@ def read_feature(array: pa.Array) -> FeatureColumn:
         return FeatureColumn(numbers, None, ~np.isinf(numbers))
     column = TextColumn.of_arrow(array)
     length = np.diff(column.offsets)
-    first, second = _byte(column, 0), _byte(column, 1)
-    textual = (length > 0) & _BEGINS_TEXT[first] & ~(_FIRST_OF_WORD[first] & _SECOND_OF_WORD[second])
+    first = _byte(column, 0)
+    word = _FIRST_OF_WORD[first] & _SECOND_OF_WORD[_byte(column, 1)]
+    word &= (length <= _LONGEST_WORD) | _BLANK[_byte(column, _LONGEST_WORD)]
+    textual = (length > 0) & _BEGINS_TEXT[first] & ~word
     clear = np.ones(n, np.bool_)
     numbers = None
     rows = np.flatnonzero((length > 0) & ~textual)
