@@ -23,7 +23,6 @@ from benchmarks.figures import Figure
 from raysignal.data.generator import GeneratorSpec, write_csv
 from raysignal.data.plain import write_plain
 from raysignal.engine.intake import Reading, read_batch, read_signal
-from raysignal.engine.intake.warm import warm
 
 _ROWS = 10_000
 _ROUNDS = 15
@@ -51,7 +50,6 @@ _PEER = TypeAdapter(list[SignalModel])
 
 def measure(rows: int = _ROWS, rounds: int = _ROUNDS) -> list[Figure]:
     """The figures, each with its ratio to the peer."""
-    warm()
     with tempfile.TemporaryDirectory(prefix="raysignal-intake-") as folder:
         return [
             *_measure("plain", _plain_rows(Path(folder), rows), rounds),

@@ -9,7 +9,6 @@ import numpy as np
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.intake import Reading, read_batch
-from raysignal.engine.intake import warm as intake_warming
 from raysignal.engine.journal.dedup import warm as identities_warming
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.market.venues import sequence
@@ -39,7 +38,6 @@ def warm() -> None:
     performance.warm()
     sweeping.warm()
     _strategies()
-    intake_warming.warm()
     sequence.warm()
     batch = read_batch(_ROWS, "text/csv", Reading()).batch
     price_jumps.check(

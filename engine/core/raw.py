@@ -12,7 +12,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 # Without numba's counting of references to arrays. What is compiled so must not allocate: it is handed all its
-# arrays by Python, which holds them. Counting them at every call made the scanners five times slower.
+# arrays by Python, which holds them. Counting them at every call made scanners five times slower.
 compiled = njit(cache=True, nogil=True, _nrt=False)
 
 
@@ -51,29 +51,12 @@ def half_word_at(_context: Any, data: types.Array, at: types.Integer) -> tuple[A
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def text_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, Any]:
-    """Which of the 32 bytes of `data` from `at` on are quotes, backslashes or control characters.
+def plain_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, Any]:
+    """Which of the 32 bytes of `data` from `at` on are quotes, backslashes, control characters or not ASCII.
 
     uint32, the lowest bit for the first byte. Written for vectors, which the optimiser makes of no loop that
     ends where it finds something.
     """
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        place = builder.gep(array.data, [arguments[1]])
-        run = builder.load(builder.bitcast(place, _RUN.as_pointer()), align=1)
-        quotes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [34] * _RUN_BYTES))
-        slashes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [92] * _RUN_BYTES))
-        controls = builder.icmp_unsigned("<", run, ir.Constant(_RUN, [32] * _RUN_BYTES))
-        hits = builder.or_(builder.or_(quotes, slashes), controls)
-        return builder.bitcast(hits, _HALF_WORD)
-
-    return types.uint32(data, at), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def plain_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, Any]:
-    """As `text_marks`, and bytes that are not ASCII as well."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])

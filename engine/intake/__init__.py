@@ -5,8 +5,9 @@ single      one JSON object, strictly
 body        a batch by its content type
 files       a batch, or pieces of one, from a file
 tables      whole columns at once, by the same rules; what is unclear goes to the reference
-json_rows, csv_rows, parquet_rows     how each format finds its cells
-scanning, parsing, stamps             compiled
+values      a column of cells to a column of values
+json_rows, csv_rows, parquet_rows     how each format becomes Arrow columns
+source      what may be text at all
 """
 
 from raysignal.engine.intake.body import read_batch

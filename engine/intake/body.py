@@ -7,8 +7,8 @@ from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import BOM, load_object, media_type
+from raysignal.engine.intake.source import as_bytes, text_start
 from raysignal.engine.intake.tables import IntakeResult, take_in
-from raysignal.engine.intake.windows import as_bytes, text_start
 
 LINE_TYPES = frozenset(
     f"application/{prefix}{name}"

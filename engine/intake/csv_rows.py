@@ -1,20 +1,29 @@
 """Rows from CSV: a header and records (RFC 4180; any line end, cells apart by commas)."""
 
+import csv
+import io
 from collections.abc import Iterator, Mapping
 from functools import partial
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 
 from raysignal.engine.core.arrays import UInt8Array
-from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.errors import InputTooLarge, InvalidField
 from raysignal.engine.intake.fields import REQUIRED
-from raysignal.engine.intake.scanning import BROKEN, MAX_COLUMNS, scan_records
 from raysignal.engine.intake.single import unreadable
-from raysignal.engine.intake.tables import Cells, RowBlock, require_columns
-from raysignal.engine.intake.windows import BLOCK_ROWS, WINDOW, Windows, text_start
+from raysignal.engine.intake.source import BLOCK_ROWS, LARGEST_WINDOW, WINDOW, check_unicode, text_start
+from raysignal.engine.intake.tables import MAX_COLUMNS, RowBlock, require_columns
 
 _EXPECTED = "CSV with a header"
 _HEADER_BYTES = 1024 * 1024
+_BROKEN = "a quoted cell does not end, or goes on after its closing quote"
+# Cells that are too long are refused by the rules, with their row and name.
+csv.field_size_limit(LARGEST_WINDOW)
+# What stands beside the quotes around a cell, with the quotes themselves, which stand for one where they are doubled.
+_BESIDE = np.zeros(256, np.bool_)
+_BESIDE[list(b',\r\n"')] = True
 
 
 def record_blocks(
@@ -25,62 +34,100 @@ def record_blocks(
     Raises:
         UnreadableInput: not UTF-8 text, or quotes that do not close.
         InvalidField: a header without a required column, or with a name that stands twice.
+        InputTooLarge: a record that is longer than two windows.
     """
-    names, at = _header(source, text_start(source, _EXPECTED), required)
-    windows = Windows(source, at, window)
-    width, first = len(names), 0
-    while (piece := windows.next()) is not None:
-        at, full = 0, True
-        while full:
-            start = np.empty((width, BLOCK_ROWS), np.int32)
-            end = np.empty((width, BLOCK_ROWS), np.int32)
-            kind = np.zeros((width, BLOCK_ROWS), np.uint8)
-            found, row_start = np.empty(BLOCK_ROWS, np.int32), np.empty(BLOCK_ROWS, np.int64)
-            rows, at, ended = scan_records(piece.data, at, piece.final, start, end, kind, found, row_start)
-            full = rows == BLOCK_ROWS
-            windows.advance(piece.at + at)
-            columns = {
-                name: Cells(piece.data, start[column, :rows], end[column, :rows], kind[column, :rows])
-                for column, name in enumerate(names)
-            }
-            if rows:
-                yield RowBlock(
-                    rows, first, columns, found[:rows] == width, partial(_record, columns, found, first)
-                )
-            first += rows
-            if ended == BROKEN:
-                raise unreadable("a quoted cell does not end, or goes on after its closing quote", first)
+    start = text_start(source, _EXPECTED)
+    check_unicode(source, start, len(source))
+    _check_quotes(source, start, window)
+    names = _header(source[start : start + _HEADER_BYTES].tobytes().decode(errors="ignore"), required)
+    # How many cells a record has that has more or fewer than the header; the header itself is the first.
+    odd: dict[int, int] = {}
+
+    def note(record: pa_csv.InvalidRow) -> str:
+        odd[record.number - 2] = record.actual_columns
+        return "skip"
+
+    reader = pa_csv.open_csv(
+        pa.BufferReader(pa.py_buffer(source[start:])),
+        pa_csv.ReadOptions(use_threads=False, block_size=min(window, len(source) + 1)),
+        pa_csv.ParseOptions(newlines_in_values=True, invalid_row_handler=note),
+        pa_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False, check_utf8=False
+        ),
+    )
+    first, ended = 0, False
+    while not ended:
+        try:
+            batch = next(reader, None)
+        except pa.ArrowInvalid as error:
+            raise InputTooLarge(f"a record does not end within {window} bytes: {error}") from error
+        ended = batch is None
+        batch = batch or pa.RecordBatch.from_pylist([], pa.schema([(name, pa.string()) for name in names]))
+        columns = dict(zip(names, batch.columns, strict=True))
+        rows, here = batch.num_rows, []
+        # Arrow reads ahead: those behind the next batch's rows are left for later.
+        for number in sorted(odd):
+            if number <= first + rows:
+                here.append(number)
+                rows += 1
+        plain = np.ones(rows, np.bool_)
+        plain[np.array(here, np.int64) - first] = False
+        if here:
+            place = np.cumsum(plain) - 1
+            at = pa.array(place, mask=~plain)
+            columns = {name: cells.take(at) for name, cells in columns.items()}
+        cells_of = {number: odd.pop(number) for number in here}
+        for begin in range(0, rows, BLOCK_ROWS):
+            part = {name: cells.slice(begin, BLOCK_ROWS) for name, cells in columns.items()}
+            yield RowBlock(
+                min(BLOCK_ROWS, rows - begin), first + begin, part, plain[begin : begin + BLOCK_ROWS],
+                partial(_record, part, cells_of, first + begin),
+            )  # fmt: skip
+        first += rows
 
 
-def _header(source: UInt8Array, at: int, required: tuple[str, ...]) -> tuple[list[str], int]:
-    """The names of the columns, and where the records begin."""
-    window = source[at : at + _HEADER_BYTES].copy()
-    start, end = np.empty((MAX_COLUMNS, 1), np.int32), np.empty((MAX_COLUMNS, 1), np.int32)
-    kind = np.zeros((MAX_COLUMNS, 1), np.uint8)
-    found, row_start = np.zeros(1, np.int32), np.empty(1, np.int64)
-    final = at + _HEADER_BYTES >= len(source)
-    rows, size, ended = scan_records(window, 0, final, start, end, kind, found, row_start)
-    if not rows:
-        raise unreadable(f"the input has no header line; expected {_EXPECTED}")
-    if ended == BROKEN or found[0] > MAX_COLUMNS:
-        raise InvalidField("header", int(found[0]), f"at most {MAX_COLUMNS} columns")
+def _check_quotes(source: UInt8Array, start: int, window: int) -> None:
+    """Refuse a quoted cell that does not end with its closing quote: Arrow reads on."""
+    seen, last = 0, len(source) - 1
+    for at in range(start, len(source), window):
+        quotes = np.flatnonzero(source[at : at + window] == ord('"')) + at
+        opening, closing = quotes[seen % 2 :: 2], quotes[1 - seen % 2 :: 2]
+        seen += len(quotes)
+        before, after = source[opening - 1], source[np.minimum(closing + 1, last)]
+        if not ((_BESIDE[before] | (opening == start)).all() and (_BESIDE[after] | (closing == last)).all()):
+            break
+    else:
+        if seen % 2 == 0:
+            return
+    # A quote stands within a cell that does not begin with one, or where none may stand.
+    records = 0
     try:
-        names = [window[start[i, 0] : end[i, 0]].tobytes().decode() for i in range(found[0])]
-    except UnicodeDecodeError as error:
-        raise unreadable("the header is not UTF-8") from error
+        with io.TextIOWrapper(pa.BufferReader(pa.py_buffer(source[start:])), "utf-8", newline="") as text:
+            for record in csv.reader(text, strict=True):
+                records += bool(record)
+    except csv.Error as error:
+        raise unreadable(_BROKEN, max(records - 1, 0)) from error
+
+
+def _header(head: str, required: tuple[str, ...]) -> list[str]:
+    """The names of the columns."""
+    names = next((record for record in csv.reader(io.StringIO(head, newline="")) if record), None)
+    if names is None:
+        raise unreadable(f"the input has no header line; expected {_EXPECTED}")
+    if len(names) > MAX_COLUMNS:
+        raise InvalidField("header", len(names), f"at most {MAX_COLUMNS} columns")
     for name in names:
         if names.count(name) > 1:
             raise InvalidField("header", name, "each column name once")
     if len(names) == 1 and (mark := next((mark for mark in ";\t|" if mark in names[0]), None)):
         raise unreadable(f"the header's cells are apart by {mark!r}; expected commas")
     require_columns(names, required)
-    return names, at + size
+    return names
 
 
-def _record(columns: Mapping[str, Cells], found: np.ndarray, first: int, row: int) -> Mapping[str, object]:
-    if found[row] != len(columns):
-        raise InvalidField("cells", int(found[row]), f"{len(columns)} cells, as in the header", first + row)
-    return {
-        name: cells.data[cells.start[row] : cells.end[row]].tobytes().decode()
-        for name, cells in columns.items()
-    }
+def _record(
+    columns: Mapping[str, pa.Array], odd: Mapping[int, int], first: int, row: int
+) -> Mapping[str, object]:
+    if (found := odd.get(first + row)) is not None:
+        raise InvalidField("cells", found, f"{len(columns)} cells, as in the header", first + row)
+    return {name: cells[row].as_py() for name, cells in columns.items()}

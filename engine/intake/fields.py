@@ -133,7 +133,7 @@ def signal_of(
     name, stamp = given.get("timestamp", ("timestamp", None))
     timestamp_us = _instant(name, stamp, reading, row)
     name, value = given.get("signal", ("signal", None))
-    action = Action.HOLD if reading.prices_only and is_missing(value) else _action(name, value, row)
+    action = Action.HOLD if reading.prices_only and is_missing(value) else action_of(name, value, row)
     name, value = given.get("price", ("price", None))
     price = _price(name, value, row)
     symbol = name_of("symbol", *given["symbol"], row) if "symbol" in given else reading.symbol
@@ -207,7 +207,7 @@ def _instant(name: str, value: object, reading: Reading, row: int | None) -> int
     return instant_us
 
 
-def _action(name: str, value: object, row: int | None) -> Action:
+def action_of(name: str, value: object, row: int | None) -> Action:
     if is_missing(value):
         _refuse_missing("signal", name, value, row)
     number: float | None = None
@@ -265,7 +265,7 @@ def _feature(name: str, value: object, row: int | None) -> float | str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return _text_feature(name, value, row)
+        return text_feature(name, value, row)
     if not isinstance(value, (bool, int, float)):
         raise InvalidField(name, value, _EXPECTED_FEATURE, row)
     number = as_float(value)
@@ -274,7 +274,7 @@ def _feature(name: str, value: object, row: int | None) -> float | str | None:
     return None if math.isnan(number) else number
 
 
-def _text_feature(name: str, text: str, row: int | None) -> float | str | None:
+def text_feature(name: str, text: str, row: int | None) -> float | str | None:
     bare = text.strip(BLANKS)
     if not bare or bare in NOT_A_NUMBER:
         return None
@@ -291,7 +291,11 @@ def _text_feature(name: str, text: str, row: int | None) -> float | str | None:
 
 
 def _is_unicode(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text) if not text.isascii() else True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_missing(field: str, name: str, value: object, row: int | None) -> NoReturn:

@@ -14,8 +14,8 @@ from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import unreadable
+from raysignal.engine.intake.source import as_bytes
 from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, take_in
-from raysignal.engine.intake.windows import as_bytes
 
 CHUNK_ROWS = 262_144
 

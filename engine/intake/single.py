@@ -80,7 +80,7 @@ def load_json(body: bytes | memoryview, row: int | None = None) -> Any:
     data = bytes(body)
     try:
         text = data.removeprefix(BOM).decode()
-        return _decode(text)
+        return _decoder.decode(text)
     except UnicodeDecodeError as error:
         raise unreadable(
             f"the body is not UTF-8: byte {error.start} is {data[error.start]:#04x}", row
@@ -121,4 +121,6 @@ def _integer(digits: str) -> float:
 
 
 # Made once: `json.loads` makes a decoder a call when it is given hooks.
-_decode = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer).decode
+_decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_int=_integer)
+load_value = _decoder.raw_decode
+"""The JSON value that begins at a place in a text, as `load_json` reads it, and where it ends."""

@@ -6,71 +6,39 @@ rows in which every cell was clear become the batch as they are, each other row 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from raysignal.engine.core.arrays import BoolArray, Float64Array, Int32Array, Int64Array, UInt8Array
-from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.arrays import BoolArray, Int64Array
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField, shorten
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.intake.fields import (
     ALIASES,
     FIELD_OF,
     MAX_FEATURES,
-    MAX_ID,
-    MAX_NAME,
-    MAX_PRICE,
-    MAX_TEXT_BYTES,
-    MIN_PRICE,
     REQUIRED,
     Reading,
     check_feature_name,
     signal_of,
 )
-from raysignal.engine.intake.parsing import (
-    NUMERIC,
-    PENDING,
-    TEXTUAL,
-    UNCLEAR,
-    decimal_spans,
-    gather_spans,
+from raysignal.engine.intake.values import (
+    FeatureColumn,
     read_actions,
     read_feature,
-    read_numbers,
-    trim_names,
+    read_ids,
+    read_instants,
+    read_names,
+    read_prices,
 )
-from raysignal.engine.intake.scanning import ABSENT, MAX_COLUMNS
-from raysignal.engine.intake.stamps import read_stamps, to_instants
 
+MAX_COLUMNS = 512
 MAX_ERRORS = 1000
 # Columns are dense: rows that share few of their features would take far more room than they came in.
 MAX_EMPTY_CELLS = 32_000_000
-
-_NO_VALUES = np.empty(0, np.float64)
-
-
-def _no_values() -> Float64Array:
-    return _NO_VALUES
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Cells:
-    """One column of n cells.
-
-    Attributes:
-        data: the bytes that the spans lie in.
-        start, end: int32[n], where each cell's text or number stands in `data`.
-        kind: uint8[n], as in `engine.intake.scanning`.
-        values: float64[n] for cells of kind VALUE, else empty.
-    """
-
-    data: UInt8Array
-    start: Int32Array
-    end: Int32Array
-    kind: UInt8Array
-    values: Float64Array = field(default_factory=_no_values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,14 +48,14 @@ class RowBlock:
     Attributes:
         rows: how many.
         first_row: the position of the first among all data rows.
-        columns: name as the caller wrote it, to cells.
+        columns: name as the caller wrote it, to its cells: Arrow texts, float64, booleans or nulls.
         plain: bool[rows], false where the cells do not say all of the row.
         reread: the names and values of one row of the block, for the reference; may raise `InputError`.
     """
 
     rows: int
     first_row: int
-    columns: Mapping[str, Cells]
+    columns: Mapping[str, pa.Array]
     plain: BoolArray
     reread: Callable[[int], Mapping[str, object]]
 
@@ -185,166 +153,79 @@ def require_columns(names: Iterable[str], fields: Iterable[str] = REQUIRED) -> N
 
 def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> SignalBatch:
     """Judge every column, narrowing `clear`; the batch of the rows that stay clear."""
-    n = block.rows
-    fields = {name: _field_cells(block, names, clear) for name, names in ALIASES.items()}
-    timestamp_us = _stamps(fields["timestamp"], reading, clear)
-    action = np.zeros(n, np.int8)
-    price = np.ones(n, np.float64)
-    if (cells := fields["signal"]) is None:
-        clear &= reading.prices_only
-    else:
-        read_actions(cells.data, cells.start, cells.end, cells.kind, cells.values, action, clear)
-    if (cells := fields["price"]) is None:
-        clear[:] = False
-    else:
-        price = _prices(cells, clear)
-    symbols = _names(fields["symbol"], MAX_NAME, n, clear)
-    sources = _names(fields["source"], MAX_NAME, n, clear)
-    ids = _names(fields["signal_id"], MAX_ID, n, clear)
+    cells = {field: _field_cells(block, field, clear) for field in ALIASES}
+    timestamp_us = _instants(cells["timestamp"], reading, clear)
+    action, judged = read_actions(cells["signal"], prices_only=reading.prices_only)
+    clear &= judged
+    price, judged = read_prices(cells["price"])
+    clear &= judged
+    ids, judged = read_ids(cells["signal_id"])
+    clear &= judged
     features = _features(block, clear)
+    for field in ("symbol", "source"):
+        clear &= read_names(cells[field], field, "")[2]
 
+    whole = bool(clear.all())
     rows = np.flatnonzero(clear)
-    symbol_names, symbol = _coded(symbols, rows, reading.symbol)
-    source_names, source = _coded(sources, rows, reading.source)
-    numbers: dict[str, Float64Array] = {}
-    whole = len(rows) == n
+    coded = {}
+    for field, default in (("symbol", reading.symbol), ("source", reading.source)):
+        named = cells[field] if whole else cells[field].take(pa.array(rows))
+        coded[field] = read_names(named, field, default)
+    numbers, texts = {}, {}
     for name, feature in features.items():
-        numbers[name] = feature.numbers if whole else feature.numbers[rows]
-    # In the order in which they are stored.
-    textual = sorted((name, feature) for name, feature in features.items() if feature.texts)
-    gathered = gather_spans([feature.spans for _, feature in textual], rows)
-    texts = {name: TextColumn(*text) for (name, _), text in zip(textual, gathered, strict=True)}
+        if feature.numbers is not None:
+            numbers[name] = feature.numbers if whole else feature.numbers[rows]
+        if feature.texts is not None:
+            texts[name] = feature.texts if whole else feature.texts.take(rows)
     return SignalBatch.of(
         timestamp_us=timestamp_us[rows], action=action[rows], price=price[rows],
-        symbol=symbol, symbols=symbol_names, source=source, sources=source_names,
-        signal_id=None if ids is None else TextColumn(*ids.gather(rows)),
+        symbols=coded["symbol"][0], symbol=coded["symbol"][1],
+        sources=coded["source"][0], source=coded["source"][1],
+        signal_id=ids if whole else ids.take(rows),
         numbers=numbers, texts=texts, row=rows + block.first_row,
     )  # fmt: skip
 
 
-def _field_cells(block: RowBlock, names: tuple[str, ...], clear: BoolArray) -> Cells | None:
-    """The cells of a field, which may stand under different names in different rows."""
-    found = [block.columns[name] for name in names if name in block.columns]
-    if len(found) < 2:
-        return found[0] if found else None
-    present = sum((cells.kind != ABSENT).astype(np.int8) for cells in found)
-    clear &= present < 2
-    merged = found[0]
-    for cells in found[1:]:
-        if cells.data is not merged.data or len(cells.values) or len(merged.values):
-            clear[:] = False
-            return merged
-        there = cells.kind != ABSENT
-        merged = Cells(
-            merged.data,
-            np.where(there, cells.start, merged.start),
-            np.where(there, cells.end, merged.end),
-            np.where(there, cells.kind, merged.kind),
-        )
-    return merged
-
-
-def _stamps(cells: Cells | None, reading: Reading, clear: BoolArray) -> Int64Array:
-    n = len(clear)
-    local_us, offset_us = np.zeros(n, np.int64), np.zeros(n, np.int64)
-    if cells is None:
+def _field_cells(block: RowBlock, field: str, clear: BoolArray) -> pa.Array:
+    """The cells of a field, which may stand under different names in different rows; nulls if it has no column."""
+    found = [block.columns[name] for name in ALIASES[field] if name in block.columns]
+    found = [array for array in found if array.null_count < len(array)]
+    if len({array.type for array in found}) > 1:
         clear[:] = False
-        return local_us
-    read_stamps(cells.data, cells.start, cells.end, cells.kind, local_us, offset_us, clear)
-    instants = to_instants(local_us, offset_us, reading.zone, clear) + reading.shift_us
+    elif len(found) > 1:
+        clear &= sum(array.is_valid().to_numpy(zero_copy_only=False).astype(np.int8) for array in found) < 2
+        return pc.coalesce(*found)
+    return found[0] if found else pa.nulls(block.rows)
+
+
+def _instants(cells: pa.Array, reading: Reading, clear: BoolArray) -> Int64Array:
+    instants, judged = read_instants(cells, reading.zone)
+    instants += reading.shift_us
+    clear &= judged
     if reading.latest_us is not None:
         clear &= instants <= reading.latest_us
     return instants
 
 
-def _prices(cells: Cells, clear: BoolArray) -> Float64Array:
-    price, verdict = np.empty(len(clear), np.float64), np.empty(len(clear), np.uint8)
-    if read_numbers(cells.data, cells.start, cells.end, cells.kind, cells.values, price, verdict):
-        _settle(cells, price, verdict)
-    clear &= (verdict == NUMERIC) & (price >= MIN_PRICE) & (price <= MAX_PRICE)
-    return price
-
-
-def _settle(cells: Cells, out: Float64Array, verdict: UInt8Array) -> None:
-    """Convert the numbers of many digits, exactly rounded."""
-    rows = np.flatnonzero(verdict == PENDING)
-    first, last = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
-    decimal_spans(cells.data, cells.start, cells.end, rows, first, last)
-    every = np.ones(len(rows), np.bool_)
-    ((data, offsets),) = gather_spans([(cells.data, first, last, every)], np.arange(len(rows)))
-    out[rows] = TextColumn(data, offsets).to_arrow().cast(pa.float64()).to_numpy(zero_copy_only=False)
-    verdict[rows] = NUMERIC
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Names:
-    data: UInt8Array
-    first: Int32Array
-    last: Int32Array
-
-    def gather(self, rows: Int64Array) -> tuple[UInt8Array, Int64Array]:
-        every = np.ones(len(self.first), np.bool_)
-        (gathered,) = gather_spans([(self.data, self.first, self.last, every)], rows)
-        return gathered
-
-
-def _names(cells: Cells | None, limit: int, n: int, clear: BoolArray) -> _Names | None:
-    if cells is None:
-        return None
-    names = _Names(cells.data, np.empty(n, np.int32), np.empty(n, np.int32))
-    trim_names(cells.data, cells.start, cells.end, cells.kind, limit, names.first, names.last, clear)
-    return names
-
-
-def _coded(names: _Names | None, rows: Int64Array, default: str) -> tuple[list[str], Int32Array]:
-    """The distinct names of `rows`, and for each row which it is."""
-    if names is None:
-        return [default], np.zeros(len(rows), np.int32)
-    coded = TextColumn(*names.gather(rows)).to_arrow().dictionary_encode()
-    distinct = [name or default for name in coded.dictionary.to_pylist()]
-    position = {name: code for code, name in enumerate(dict.fromkeys(distinct))}
-    codes = np.array([position[name] for name in distinct], np.int32)
-    return list(position), codes[coded.indices.to_numpy(zero_copy_only=False)]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Feature:
-    cells: Cells
-    numbers: Float64Array
-    verdict: UInt8Array
-    texts: int
-
-    @property
-    def spans(self) -> tuple[UInt8Array, Int32Array, Int32Array, BoolArray]:
-        """What `gather_spans` wants of its texts."""
-        return self.cells.data, self.cells.start, self.cells.end, self.verdict == TEXTUAL
-
-
-def _features(block: RowBlock, clear: BoolArray) -> dict[str, _Feature]:
-    features: dict[str, _Feature] = {}
-    valued = np.zeros(block.rows, np.int32)
+def _features(block: RowBlock, clear: BoolArray) -> dict[str, FeatureColumn]:
+    features: dict[str, FeatureColumn] = {}
+    filled = np.zeros(block.rows, np.int32)
     for name, cells in block.columns.items():
         if name in FIELD_OF or is_secret_name(name):
             continue
         try:
             kept_as = check_feature_name(name, None)
         except InvalidField:
-            clear &= cells.kind == ABSENT
+            clear[:] = False
             continue
         if kept_as in features:
-            clear &= cells.kind == ABSENT
+            clear &= cells.is_null().to_numpy(zero_copy_only=False)
             continue
-        numbers, verdict = np.empty(block.rows, np.float64), np.empty(block.rows, np.uint8)
-        texts, pending = read_feature(
-            cells.data, cells.start, cells.end, cells.kind, cells.values, MAX_TEXT_BYTES, numbers, verdict
-        )
-        if pending:
-            _settle(cells, numbers, verdict)
-        clear &= verdict != UNCLEAR
-        valued += verdict != 0
-        features[kept_as] = _Feature(cells, numbers, verdict, texts)
+        features[kept_as] = feature = read_feature(cells)
+        clear &= feature.clear
+        filled += feature.filled
     if len(features) > MAX_FEATURES:
-        clear &= valued <= MAX_FEATURES
+        clear &= filled <= MAX_FEATURES
     return features
 
 
@@ -375,5 +256,5 @@ def _check_names(count: int) -> None:
 def instants_of(block: RowBlock, reading: Reading) -> Int64Array:
     """When the valid rows of a block were known, without reading the rest of them where that can be helped."""
     clear = block.plain.copy()
-    instants = _stamps(_field_cells(block, ALIASES["timestamp"], clear), reading, clear)
+    instants = _instants(_field_cells(block, "timestamp", clear), reading, clear)
     return instants if bool(clear.all()) else read_block(block, reading, [])[0].timestamp_us

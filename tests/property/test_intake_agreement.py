@@ -19,8 +19,8 @@ from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
 from raysignal.engine.intake.single import load_json, load_object
+from raysignal.engine.intake.source import as_bytes
 from raysignal.engine.intake.tables import take_in
-from raysignal.engine.intake.windows import as_bytes
 from tests.support.effort import examples
 
 READING = Reading(
@@ -201,7 +201,7 @@ def _check_array(body: bytes) -> None:
         return
     expected = result(lambda: outcome(take_in(element_blocks(load_json(body)), READING)))
     assert result(lambda: outcome(read_batch(body, "application/json", READING))) == expected
-    assert result(lambda: outcome(read_array(as_bytes(body), READING, window=40))) == expected
+    assert result(lambda: outcome(read_array(as_bytes(body), READING))) == expected
 
 
 @settings(max_examples=examples(300))
@@ -236,7 +236,7 @@ def test_csv_says_the_same_as_its_rows_posted_one_by_one(
     posted = [json.dumps(dict(zip(header, row, strict=True))).encode() for row in table]
     expected = by_row([lambda row, line=line: load_object(line, row) for line in posted])
     assert outcome(read_batch(body, "text/csv", READING)) == expected
-    assert outcome(take_in(record_blocks(as_bytes(body), window=16), READING)) == expected
+    assert outcome(take_in(record_blocks(as_bytes(body), window=4096), READING)) == expected
 
 
 @settings(max_examples=examples(100))

@@ -20,9 +20,10 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.intake import IntakeResult, Reading, read_batch
+from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.json_rows import line_blocks
+from raysignal.engine.intake.source import BLOCK_ROWS, as_bytes
 from raysignal.engine.intake.tables import RowBlock, take_in
-from raysignal.engine.intake.windows import BLOCK_ROWS, as_bytes
 
 READING = Reading()
 ROWS: list[dict[str, object]] = [
@@ -265,9 +266,32 @@ def test_clean_rows_are_never_read_one_by_one() -> None:
 
     blocks = [
         RowBlock(block.rows, block.first_row, block.columns, block.plain, refuse)
-        for block in line_blocks(as_bytes(as_lines(ROWS * 100)))
+        for block in line_blocks(
+            as_bytes(as_lines([row | {"price": 1.5, "signal": "BUY"} for row in ROWS] * 100))
+        )
     ]
     assert len(take_in(blocks, READING).batch) == 300
+
+
+def test_rows_that_differ_in_kind_or_in_names_are_read_as_one_by_one_wherever_they_stand() -> None:
+    rows = [ROWS[0] | {"n": float(i)} for i in range(3_000)]
+    for place in (5, 63, 64, 1_000, 2_999):
+        rows[place] = rows[place] | {"signal": "BUY", "n": "5", f"late{place}": place}
+    rows[1_500] = {**rows[1_500], "mood": {"a": 1}}
+    intake = read_batch(as_lines(rows), "application/jsonl", READING)
+    assert [error.fields["row"] for error in intake.errors] == [1_500]
+    assert intake.batch.row.tolist() == [i for i in range(3_000) if i != 1_500]
+    assert intake.batch.numbers["n"].tolist() == [
+        5.0 if i in {5, 63, 64, 1_000, 2_999} else float(i) for i in range(3_000) if i != 1_500
+    ]
+    assert intake.batch.signal(1_000).features["late1000"] == 1_000.0
+
+
+def test_several_objects_on_a_line_are_refused_although_as_many_lines_hold_them() -> None:
+    line = json.dumps(ROWS[0])
+    body = f'{line}{line[:-1]}, "x":\n1}}'.encode()
+    intake = read_batch(body, "application/jsonl", READING)
+    assert (intake.rows, intake.refused) == (2, 2)
 
 
 def test_rows_of_equal_time_stay_in_their_order_whichever_way_they_are_read() -> None:
@@ -337,6 +361,20 @@ def test_a_record_with_too_few_or_too_many_cells_is_the_error_of_its_row() -> No
     body = b"timestamp,price,signal\n2025-02-24,1,1\n2025-02-25,1\n\n2025-02-26,1,1,1\n"
     intake = read_batch(body, "text/csv", READING)
     assert (intake.rows, [error.fields["row"] for error in intake.errors]) == (3, [1, 2])
+
+
+@pytest.mark.parametrize("window", [80, 1 << 20])
+def test_records_of_another_length_keep_their_place_whichever_window_they_are_in(window: int) -> None:
+    records = ["2025-02-24,1" if i % 7 in {0, 6} else f"2025-02-24,{i + 1},1" for i in range(100)]
+    body = "\n".join(["timestamp,price,signal", *records]).encode()
+    intake = take_in(record_blocks(as_bytes(body), window=window), READING)
+    assert [error.fields["row"] for error in intake.errors] == [i for i in range(100) if i % 7 in {0, 6}]
+    assert intake.batch.price.tolist() == [i + 1.0 for i in range(100) if i % 7 not in {0, 6}]
+
+
+def test_a_quote_within_a_cell_that_begins_with_none_is_a_character() -> None:
+    body = b'timestamp,price,signal,mood\n2025-02-24,1,1,5" pipe\n2025-02-24,1,0,"a, ""b"""\n'
+    assert read_batch(body, "text/csv", READING).batch.texts["mood"].to_list() == ['5" pipe', 'a, "b"']
 
 
 def test_csv_takes_a_byte_order_mark_any_line_end_and_no_last_one() -> None:

@@ -12,7 +12,7 @@ import pytest
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.intake import Reading, read_file, read_file_chunks
-from raysignal.engine.intake.windows import BLOCK_ROWS
+from raysignal.engine.intake.source import BLOCK_ROWS
 
 READING = Reading()
 HEADER = "datetime,close,Signal,mood\r\n"

@@ -7,8 +7,8 @@ import pytest
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.engine.intake.json_rows import line_blocks
+from raysignal.engine.intake.source import as_bytes
 from raysignal.engine.intake.tables import take_in
-from raysignal.engine.intake.windows import as_bytes
 
 READING = Reading()
 LONGEST = 100

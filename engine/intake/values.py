@@ -1,0 +1,261 @@
+"""Columns of cells to columns of values, by the rules of `engine.intake.fields`.
+
+A column is an Arrow array of texts, float64, booleans or nulls. What Arrow reads as the rules do is left to Arrow, for
+the whole column at once; where it cannot, each distinct cell is read by the rules themselves. Every function also says
+for each row whether its cell may be used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import types
+
+from raysignal.engine.core.arrays import (
+    BoolArray,
+    Float64Array,
+    Int8Array,
+    Int32Array,
+    Int64Array,
+    UInt8Array,
+)
+from raysignal.engine.core.columns import TextColumn
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import DAY_US, EARLIEST_US, LATEST_US, parse_instant
+from raysignal.engine.core.signals import Action
+from raysignal.engine.intake.fields import (
+    BLANKS,
+    MAX_ID,
+    MAX_PRICE,
+    MAX_TEXT_BYTES,
+    MIN_PRICE,
+    action_of,
+    is_missing,
+    name_of,
+    number_in,
+    text_feature,
+)
+
+_REFUSED = object()
+_HALF_DAY = timedelta(hours=12)
+_NEVER_US = -10 * DAY_US
+_STAMPS = (pa.timestamp("us", "UTC"), pa.timestamp("us"))
+
+
+def _among(*bytes_: int) -> BoolArray:
+    table = np.zeros(256, np.bool_)
+    table[list(bytes_)] = True
+    return table
+
+
+# What no number and no blank begins with; and the first two letters of nan, NaN, inf and Infinity, which may mean one.
+_BEGINS_TEXT = _among(*range(33, 43), *range(58, 256))
+_FIRST_OF_WORD, _SECOND_OF_WORD = _among(*b"nNiI"), _among(*b"an")
+_LONGEST_WORD = 8
+_BLANK = _among(*BLANKS.encode())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeatureColumn:
+    """The values of one feature: NaN or an empty text where a row has none of that kind.
+
+    Attributes:
+        numbers: float64[n], or None if no row has one.
+        texts: n texts, or None if no row has one.
+        clear: bool[n], whether the cell may be used.
+    """
+
+    numbers: Float64Array | None
+    texts: TextColumn | None
+    clear: BoolArray
+
+    @property
+    def filled(self) -> BoolArray:
+        """bool[n], whether the row has a value."""
+        filled: BoolArray = np.zeros(len(self.clear), np.bool_)
+        if self.numbers is not None:
+            filled |= ~np.isnan(self.numbers)
+        if self.texts is not None:
+            filled |= np.diff(self.texts.offsets) > 0
+        return filled
+
+
+def is_text(array: pa.Array) -> bool:
+    """Whether the cells are texts."""
+    return types.is_string(array.type) or types.is_large_string(array.type)
+
+
+def read_feature(array: pa.Array) -> FeatureColumn:
+    """A feature: numbers, texts that are numbers, other texts, booleans."""
+    n = len(array)
+    if not is_text(array):
+        numbers = _floats(array)
+        return FeatureColumn(numbers, None, ~np.isinf(numbers))
+    column = TextColumn.of_arrow(array)
+    length = np.diff(column.offsets)
+    first = _byte(column, 0)
+    word = _FIRST_OF_WORD[first] & _SECOND_OF_WORD[_byte(column, 1)]
+    word &= (length <= _LONGEST_WORD) | _BLANK[_byte(column, _LONGEST_WORD)]
+    textual = (length > 0) & _BEGINS_TEXT[first] & ~word
+    clear = np.ones(n, np.bool_)
+    numbers = None
+    rows = np.flatnonzero((length > 0) & ~textual)
+    if len(rows):
+        numbers = np.full(n, np.nan)
+        cells = array if len(rows) == n else array.take(pa.array(rows))
+        found = _parsed(cells)
+        if found is not None and bool(np.isfinite(found).all()):
+            numbers[rows] = found
+        else:
+            values, codes = _distinct(cells, lambda text: text_feature("", text, None))
+            numbers[rows] = np.array([value if isinstance(value, float) else np.nan for value in values])[
+                codes
+            ]
+            textual[rows] = np.array([isinstance(value, str) for value in values])[codes]
+            clear[rows] = np.array([value is not _REFUSED for value in values])[codes]
+    clear &= ~textual | (length <= MAX_TEXT_BYTES)
+    texts = None
+    if bool(textual.all()):
+        texts = column
+    elif bool(textual.any()):
+        texts = TextColumn.of_arrow(pc.if_else(pa.array(textual), array, pa.scalar("", array.type)))
+    return FeatureColumn(numbers, texts, clear)
+
+
+def read_prices(array: pa.Array) -> tuple[Float64Array, BoolArray]:
+    """Prices within their bounds."""
+    if types.is_boolean(array.type):
+        return np.ones(len(array)), np.zeros(len(array), np.bool_)
+    prices = _parsed(array) if is_text(array) else _floats(array)
+    if prices is None:
+        values, codes = _distinct(array, lambda text: None if text is None else number_in(text))
+        prices = np.array([np.nan if value is None else value for value in values])[codes]
+    return prices, (prices >= MIN_PRICE) & (prices <= MAX_PRICE)
+
+
+def read_actions(array: pa.Array, *, prices_only: bool) -> tuple[Int8Array, BoolArray]:
+    """Actions; where only prices are asked for, none is a HOLD."""
+
+    def read(value: object) -> Action:
+        return Action.HOLD if prices_only and is_missing(value) else action_of("signal", value, None)
+
+    values, codes = _distinct(array, read)
+    actions = np.array([0 if value is _REFUSED else value for value in values], np.int8)[codes]
+    return actions, np.array([value is not _REFUSED for value in values], np.bool_)[codes]
+
+
+def read_names(array: pa.Array, field: str, default: str) -> tuple[list[str], Int32Array, BoolArray]:
+    """Symbols or sources: the distinct ones, and which of them each row has."""
+    values, codes = _distinct(
+        array, lambda value: default if is_missing(value) else name_of(field, field, value, None)
+    )
+    position: dict[str, int] = {}
+    at = [
+        position.setdefault(value if isinstance(value, str) else default, len(position)) for value in values
+    ]
+    clear = np.array([isinstance(value, str) for value in values], np.bool_)
+    return list(position), np.array(at, np.int32)[codes], clear[codes]
+
+
+def read_ids(array: pa.Array) -> tuple[TextColumn, BoolArray]:
+    """Ids, empty where there is none."""
+    if is_text(array):
+        ids = TextColumn.of_arrow(array)
+        printable = not len(ids.data) or (ids.data.min() > ord(" ") and ids.data.max() <= ord("~"))
+        if printable and bool((np.diff(ids.offsets) <= MAX_ID).all()):
+            return ids, np.ones(len(array), np.bool_)
+    values = [
+        ""
+        if is_missing(value)
+        else _attempt(lambda name: name_of("signal_id", "signal_id", name, None), value)
+        for value in array.to_pylist()
+    ]
+    clear = np.array([value is not _REFUSED for value in values], np.bool_)
+    return TextColumn.of([value if isinstance(value, str) else "" for value in values]), clear
+
+
+def read_instants(array: pa.Array, zone: ZoneInfo | timezone) -> tuple[Int64Array, BoolArray]:
+    """Stamps as UTC microseconds; naive ones are read in `zone`."""
+    n = len(array)
+    if not is_text(array):
+        return np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    for kind in _STAMPS:
+        try:
+            stamps = array.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+        instants = _own(stamps.cast(pa.int64()).fill_null(_NEVER_US))
+        if kind.tz is None and zone is not UTC:
+            _to_utc(instants, array, zone)
+        return instants, (instants >= EARLIEST_US) & (instants <= LATEST_US)
+    values, codes = _distinct(array, lambda text: parse_instant(text, zone))
+    instants = np.array([0 if value is _REFUSED else value for value in values], np.int64)[codes]
+    return instants, np.array([value is not _REFUSED for value in values], np.bool_)[codes]
+
+
+def _to_utc(local_us: Int64Array, array: pa.Array, zone: ZoneInfo | timezone) -> None:
+    """Local microseconds to UTC, in place; what is out of bounds, or skipped by the clocks, becomes less than 0."""
+    local_us[(local_us < EARLIEST_US - DAY_US) | (local_us > LATEST_US + DAY_US)] = _NEVER_US
+    days, day = np.unique(np.floor_divide(local_us, DAY_US), return_inverse=True)
+    offsets = [_offset_of_day(zone, int(number)) for number in days]
+    # On the days on which the clocks change, stamp by stamp.
+    changing = np.flatnonzero(np.array([offset is None for offset in offsets])[day])
+    local_us -= np.array([offset or 0 for offset in offsets], np.int64)[day]
+    for row in changing.tolist():
+        instant = _attempt(lambda text: parse_instant(text, zone), array[row].as_py())
+        local_us[row] = instant if isinstance(instant, int) else _NEVER_US
+
+
+@lru_cache(maxsize=1 << 17)
+def _offset_of_day(zone: ZoneInfo | timezone, day: int) -> int | None:
+    """The zone's offset throughout a local day, microseconds; None if it changes, or may, near its ends."""
+    noon = datetime(1970, 1, 1, 12) + timedelta(days=day)  # noqa: DTZ001 - local, the zone comes next
+    moments = [noon - _HALF_DAY, noon, noon + _HALF_DAY]
+    offsets = {moment.replace(tzinfo=zone, fold=fold).utcoffset() for moment in moments for fold in (0, 1)}
+    offset = offsets.pop()
+    return None if offsets or offset is None else offset // timedelta(microseconds=1)
+
+
+def _distinct(array: pa.Array, read: Callable[[Any], object]) -> tuple[list[Any], Int64Array]:
+    """What `read` makes of every distinct cell, _REFUSED where it raises; and which of them each row has."""
+    encoded = array.dictionary_encode(null_encoding="encode")
+    return [_attempt(read, value) for value in encoded.dictionary.to_pylist()], encoded.indices.to_numpy()
+
+
+def _attempt(read: Callable[[Any], object], value: object) -> object:
+    try:
+        return read(value)
+    except InvalidField:
+        return _REFUSED
+
+
+def _parsed(array: pa.Array) -> Float64Array | None:
+    """The numbers that all texts are, NaN for a null; None if one is none."""
+    try:
+        return _floats(array.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        return None
+
+
+def _floats(array: pa.Array) -> Float64Array:
+    floats: Float64Array = _own(array.cast(pa.float64()).fill_null(np.nan))
+    return floats
+
+
+def _own(array: pa.Array) -> Any:
+    """As numpy, and not Arrow's own memory: compiled code takes what is read-only for another type."""
+    return np.require(array.to_numpy(zero_copy_only=False), requirements="W")
+
+
+def _byte(column: TextColumn, place: int) -> UInt8Array:
+    """One byte of every text; any byte where the text is shorter."""
+    if not len(column.data):
+        return np.zeros(len(column), np.uint8)
+    byte: UInt8Array = column.data[np.minimum(column.offsets[:-1] + place, len(column.data) - 1)]
+    return byte
