@@ -64,7 +64,7 @@ def sentence_of(standing: dict[str, Any]) -> str:
 
 async def _standings(portfolio: str | None, *, every: bool, place: PortfolioAddress) -> list[dict[str, Any]]:
     if place.ray_address is not None:
-        from raysignal.cli.direct import DirectGateway  # noqa: PLC0415 - Ray: only who names a cluster waits for it
+        from raysignal.cli.direct import DirectGateway
 
         settings = configured(ray_address=place.ray_address)
         async with DirectGateway.open(settings, take_over=False) as direct:

@@ -49,7 +49,7 @@ def check_strategy(
 
     Status 0: it passed; 1: it failed; 2: it could not be checked (no such strategy, parameter or file).
     """
-    from raysignal.cli.checking_strategy import CheckStrategyConfig, run_job  # noqa: PLC0415 - numpy: only this verb waits for it
+    from raysignal.cli.checking_strategy import CheckStrategyConfig, run_job
 
     reading = options.ReadingOptions(timezone=timezone, bar=bar, label=label, symbol=symbol)
     run_job(

@@ -90,8 +90,8 @@ def _bars(asked: CheckStrategyConfig, output: Output) -> Bars:
     path = existing_file(asked.data)
     require_extras("check-strategy --data", "experiments")
     # Seconds, for pyarrow, numba and scipy: only who has a file waits for them.
-    from raysignal.cli.stream import read_stream  # noqa: PLC0415
-    from raysignal.experiments.sweeps.market import markets_of  # noqa: PLC0415
+    from raysignal.cli.stream import read_stream
+    from raysignal.experiments.sweeps.market import markets_of
 
     file = read_stream(
         path, asked.reading, configured(), skip=False, accept_jump=asked.accept_price_jump,

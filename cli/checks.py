@@ -144,14 +144,14 @@ def check_keys(settings: Settings) -> DoctorFinding:
 
 
 def _has_aws_credentials() -> bool:
-    import boto3  # noqa: PLC0415 - only for an S3 store
+    import boto3
 
     return boto3.Session().get_credentials() is not None
 
 
 def check_model_key(environment: Mapping[str, str]) -> DoctorFinding:
     """Whether a model can be asked, and what happens if not; the key is not shown."""
-    from raysignal.agents.llm.gemini import KEY_VARIABLES, api_key_in  # noqa: PLC0415 - for this check alone
+    from raysignal.agents.llm.gemini import KEY_VARIABLES, api_key_in
 
     if api_key_in(environment) is None:
         return DoctorFinding(
@@ -267,8 +267,8 @@ def _compiled_in(part: str) -> dict[int, Any]:
 
 def check_store(store: str) -> DoctorFinding:
     """Whether the store can be written, and enforces conditional writes; one that is missing is not made."""
-    from raysignal.engine.journal.layout import stored_shards  # noqa: PLC0415 - loads boto3
-    from raysignal.engine.journal.stores import open_stores  # noqa: PLC0415 - as above
+    from raysignal.engine.journal.layout import stored_shards
+    from raysignal.engine.journal.stores import open_stores
 
     try:
         folder = store_folder(store)
@@ -298,7 +298,7 @@ def check_store(store: str) -> DoctorFinding:
 
 def _try_folder(place: Path) -> None:
     """Write as a journal does, in a folder that is gone afterwards."""
-    from raysignal.engine.journal.local import LocalStore  # noqa: PLC0415 - as above
+    from raysignal.engine.journal.local import LocalStore
 
     if not place.is_dir():
         raise StoreError(f"{place} is a file; expected a folder, or a path where one can be made")
@@ -311,7 +311,7 @@ def check_database(settings: Settings) -> DoctorFinding:
     needed = bool(settings.feeds)
     remedy = f"set {PREFIX}DATABASE_URL to one that is there"
     try:
-        from raysignal.engine.database.checks import check_address  # noqa: PLC0415 - needs the extra `feeds`
+        from raysignal.engine.database.checks import check_address
 
         found = check_address(settings.database_url.get_secret_value())
     except ImportError as error:
@@ -327,9 +327,9 @@ def check_database(settings: Settings) -> DoctorFinding:
 
 def check_journal(settings: Settings) -> DoctorFinding:
     """Whether every record of the journals and every file of the history can be read."""
-    from raysignal.engine.journal.layout import check_layout  # noqa: PLC0415 - loads boto3
-    from raysignal.engine.journal.stores import open_stores  # noqa: PLC0415 - as above
-    from raysignal.engine.portfolio.rebuild import look_over  # noqa: PLC0415 - loads numba
+    from raysignal.engine.journal.layout import check_layout
+    from raysignal.engine.journal.stores import open_stores
+    from raysignal.engine.portfolio.rebuild import look_over
 
     try:
         stores = open_stores(settings.store)
@@ -349,7 +349,7 @@ def check_journal(settings: Settings) -> DoctorFinding:
 
 def check_ray(address: str | None) -> DoctorFinding:
     """Whether a Ray cluster can be started here, or joined."""
-    import ray  # noqa: PLC0415 - a second, for this check alone
+    import ray
 
     what = "cannot start a cluster here" if address is None else f"cannot join {address}"
     try:

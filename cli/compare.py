@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.commands import Verb, VerbGroup, reading_options
 from raysignal.cli.extras import require_extras
 from raysignal.cli.output import Output
+from raysignal.cli.verbs import Verb, VerbGroup, reading_options
 
 _AGENT = "The agent: memory and gate"
 _MODEL = "The model that is asked about the grey zone"
@@ -189,8 +189,8 @@ def compare(
     if not deadline > 0.0:
         raise typer.BadParameter("--deadline is a number of seconds above 0")
     require_extras("compare", "experiments")
-    from raysignal.cli.compare_job import CompareConfig, run_job  # noqa: PLC0415 - numba and Ray: only this verb waits for them
-    from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial  # noqa: PLC0415 - with the other
+    from raysignal.cli.compare_job import CompareConfig, run_job
+    from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial
 
     policy = options.given(
         initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,
@@ -247,8 +247,8 @@ def plan(
     """Say how large an effect must be for a comparison on FILE to show it, before anything runs."""
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     require_extras("compare plan", "experiments")
-    from raysignal.cli.compare_plan import plan_job  # noqa: PLC0415 - numba: only this verb waits for it
-    from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial  # noqa: PLC0415 - with the other
+    from raysignal.cli.compare_plan import plan_job
+    from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial
 
     policy = options.given(
         initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.cli.commands import reading_options
 from raysignal.cli.compare_plan import plan_of, reach_sentence
 from raysignal.cli.files import reading_of, reading_sentences
 from raysignal.cli.hosting import NotStarted
@@ -20,6 +19,7 @@ from raysignal.cli.results import results_dict, show_results
 from raysignal.cli.stream import FileStream, read_stream
 from raysignal.cli.texts import escape
 from raysignal.cli.trials import ArmOptions, ModelOptions, cassette_beside, chosen_arms
+from raysignal.cli.verbs import reading_options
 from raysignal.engine.core.errors import NotFound, RaysignalError
 from raysignal.engine.journal.stores import BlobStore, open_stores
 from raysignal.experiments.cluster import ray_session
@@ -152,7 +152,7 @@ def _carry_out(
     run_id: str, file: FileStream, comparison: Comparison, blobs: BlobStore, read: tuple[str, ...],
     settings: Settings, output: Output,
 ) -> None:  # fmt: skip
-    from ray.exceptions import RayError  # noqa: PLC0415 - `experiments.compare` has loaded it
+    from ray.exceptions import RayError
 
     waiting = [name for name in comparison.arms if name not in read]
     with ShutdownSignal() as stop:

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from raysignal.cli.commands import reading_options
 from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.stream import FileStream, read_stream
 from raysignal.cli.texts import escape
 from raysignal.cli.trials import ArmOptions, ModelOptions, chosen_arms
+from raysignal.cli.verbs import reading_options
 from raysignal.experiments.arms import KINDS, Trial, stream_of
 from raysignal.experiments.formats import counted, horizon_words
 from raysignal.experiments.paired import CLAIMS, FEWEST

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.commands import Verb, VerbGroup
 from raysignal.cli.output import Output
+from raysignal.cli.verbs import Verb, VerbGroup
 
 app = typer.Typer(
     cls=VerbGroup, help="Make signal files, and check them before they are sent.", no_args_is_help=True
@@ -77,7 +77,7 @@ def generate(
         raise typer.BadParameter(f"{misplaced[0]} does not go with --plain, whose signals are random")
     if not plain and (features or format is not None):
         raise typer.BadParameter("--features and --format go with --plain")
-    from raysignal.cli.generating import GeneratorOptions, write_file  # noqa: PLC0415 - pandas: only this verb waits for it
+    from raysignal.cli.generating import GeneratorOptions, write_file
 
     wanted = GeneratorOptions(
         path=path, rows=rows, seed=seed, bar=bar, symbols=tuple(symbols.split(",")), texts=texts,
@@ -103,7 +103,7 @@ def check(
     Exit status 1 if there is a row that a portfolio would refuse, or no row at all.
     """
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
-    from raysignal.cli.checking import check_file  # noqa: PLC0415 - numba and pyarrow: only this verb waits for them
+    from raysignal.cli.checking import check_file
 
     settings = options.configured()
     check_file(

@@ -21,8 +21,8 @@ def doctor(
 
     Exit status 1 if something failed.
     """
-    from raysignal.cli.checks import examine  # noqa: PLC0415 - the checks load what they check
-    from raysignal.cli.texts import escape  # noqa: PLC0415 - with the next
+    from raysignal.cli.checks import examine
+    from raysignal.cli.texts import escape
 
     output = Output(json)
     findings = []

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.commands import Verb, VerbGroup
 from raysignal.cli.extras import require_extras
 from raysignal.cli.output import Output
+from raysignal.cli.verbs import Verb, VerbGroup
 
 _WATCH = "What is followed"
 _PAPER = "Orders on paper"
@@ -149,7 +149,7 @@ def feed(
     if not settings.feeds:
         raise typer.BadParameter("nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
     require_extras("feed", "feeds")
-    from raysignal.cli.feed_job import FeedConfig, FollowedMarket, follow_until_told  # noqa: PLC0415 - this verb alone waits for it
+    from raysignal.cli.feed_job import FeedConfig, FollowedMarket, follow_until_told
 
     job = FeedConfig.of(settings, FollowedMarket(loopback, speed, seed), duration, url, log)
     follow_until_told(job, Output(json))
@@ -178,8 +178,8 @@ def record(
     if not settings.feeds:
         raise typer.BadParameter("nothing to record; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
     require_extras("feed record", "feeds")
-    from raysignal.cli.feed_job import FeedConfig, FollowedMarket  # noqa: PLC0415 - as above
-    from raysignal.cli.recording_job import record_until_told  # noqa: PLC0415 - as above
+    from raysignal.cli.feed_job import FeedConfig, FollowedMarket
+    from raysignal.cli.recording_job import record_until_told
 
     job = FeedConfig.of(settings, FollowedMarket(loopback, speed, seed), duration, None, None)
     record_until_told(job, folder, channels, Output(json))
@@ -262,7 +262,7 @@ def replay(
         paper_order=order, paper_offset_bps=offset_bps, paper_latency_ms=latency_ms, database_url=database,
     )  # fmt: skip
     require_extras("feed replay", "feeds")
-    from raysignal.cli.recording_job import Replay, replay_files  # noqa: PLC0415 - as above
+    from raysignal.cli.recording_job import Replay, replay_files
 
     replay_files(
         Replay.of(recordings, instrument, speed, keeps=database is not None), settings, log, Output(json)

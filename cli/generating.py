@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from raysignal.cli.commands import reading_options
 from raysignal.cli.options import given, writing_to
 from raysignal.cli.output import Output
 from raysignal.cli.texts import escape
+from raysignal.cli.verbs import reading_options
 from raysignal.data.generator import GeneratorSpec, write_csv
 from raysignal.data.plain import PlainFormat, write_plain
 from raysignal.engine.core.errors import InvalidField

@@ -32,7 +32,7 @@ def history(
 
     For more than a look, ask the results themselves: raysignal query.
     """
-    from raysignal.cli.asking import HistoryFilter, show_history  # noqa: PLC0415 - httpx: only a verb that asks waits
+    from raysignal.cli.asking import HistoryFilter, show_history
 
     wanted = HistoryFilter(portfolio, start, end, action, symbol, limit)
     show_history(wanted, place=options.PortfolioAddress(url, None), output=Output(json))

@@ -86,7 +86,7 @@ def luck(
 ) -> None:
     """Draw many paths that an account could have taken, and show how they spread."""
     require_extras("luck", "experiments")
-    from raysignal.cli.luck_job import LuckConfig, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
+    from raysignal.cli.luck_job import LuckConfig, run_job
 
     policy = options.given(
         initial_cash=initial_cash,

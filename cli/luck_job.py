@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from raysignal.cli.checking_strategy import values_of
-from raysignal.cli.commands import reading_options
 from raysignal.cli.files import reading_of, reading_sentences
 from raysignal.cli.options import ReadingOptions, existing_file
 from raysignal.cli.orchestrating import on_ray, watching
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.stream import read_stream
 from raysignal.cli.texts import escape
+from raysignal.cli.verbs import reading_options
 from raysignal.engine.core.errors import InvalidField, RaysignalError
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
@@ -70,7 +70,7 @@ def run_job(asked: LuckConfig, settings: Settings, output: Output) -> None:
     run_id = asked.run_id or new_run_id(time.time_ns() // 1000, spec.config(market, strategy))
     output.say(f"run       {run_id} in {escape(settings.store)}")
     with ShutdownSignal() as stop, on_ray(settings, asked.workers, stop, output):
-        from ray.exceptions import RayError  # noqa: PLC0415 - Ray is there by now
+        from ray.exceptions import RayError
 
         try:
             with watching("paths", output) as progress, stop.interruptible():

@@ -30,9 +30,9 @@ from raysignal.cli import (
     store,
     sweep,
 )
-from raysignal.cli.commands import Verb, VerbGroup, WrongUsage
 from raysignal.cli.extras import missing_module
 from raysignal.cli.texts import escape
+from raysignal.cli.verbs import Verb, VerbGroup, WrongUsage, verb
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.runtime.local_cluster import ON_LOOPBACK
@@ -91,7 +91,7 @@ app.command("serve", cls=Verb)(serve.serve)
 app.command("replay", cls=Verb)(replay.replay)
 app.command("performance", cls=Verb)(performance.performance)
 app.command("history", cls=Verb)(history.history)
-app.command("query", cls=Verb)(query.query)
+app.command("query", cls=Verb)(verb(query.QueryConfig, query.ask_results))
 app.add_typer(compare.app, name="compare")
 app.command("sweep", cls=Verb)(sweep.sweep)
 app.command("luck", cls=Verb)(luck.luck)

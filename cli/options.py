@@ -206,7 +206,7 @@ def configured(**overrides: Any) -> "Settings":
 
     `RAYSIGNAL_URL` is the command line's own and no setting of a service.
     """
-    from raysignal.runtime.settings import load_settings  # noqa: PLC0415 - pydantic: only a verb that needs it waits for it
+    from raysignal.runtime.settings import load_settings
 
     return load_settings({name: "" for name in os.environ if name != URL_VARIABLE}, **given(**overrides))
 

@@ -21,7 +21,7 @@ def performance(
     """Show what a portfolio has earned, beside buy-and-hold."""
     if every and portfolio is not None:
         raise typer.BadParameter("expected a portfolio or --all, not both")
-    from raysignal.cli.asking import show_performance  # noqa: PLC0415 - httpx and settings: only a verb that asks waits
+    from raysignal.cli.asking import show_performance
 
     show_performance(
         portfolio, every=every, place=options.PortfolioAddress(url, ray_address), output=Output(json)

@@ -92,7 +92,7 @@ def replay(
     )
     if policy and portfolio is None:
         raise typer.BadParameter("a policy belongs to a portfolio: --portfolio NAME")
-    from raysignal.cli.replay_job import ReplayConfig, run_job  # noqa: PLC0415 - readers and HTTP: only this verb waits for them
+    from raysignal.cli.replay_job import ReplayConfig, run_job
 
     job = ReplayConfig(
         path=options.existing_file(file), reading=reading, portfolio=portfolio, policy=policy,

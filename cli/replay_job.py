@@ -11,13 +11,13 @@ from typing import Any
 import typer
 
 from raysignal.cli.asking import sentence_of, service_at
-from raysignal.cli.commands import reading_options
 from raysignal.cli.files import CheckedSignalFile, reading_of, reading_sentences
 from raysignal.cli.lines import with_lines
 from raysignal.cli.options import ReadingOptions
 from raysignal.cli.output import Output, errors_table, performance_table
 from raysignal.cli.replaying import ReplayCounts, ReplayOptions, ReplayPace, replay_file
 from raysignal.cli.texts import escape
+from raysignal.cli.verbs import reading_options
 from raysignal.cli.ways import PortfolioGateway
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
@@ -104,7 +104,7 @@ async def _way(job: ReplayConfig, settings: Settings, output: Output) -> AsyncIt
         async with service_at(job.url, settings) as client:
             yield client
         return
-    from raysignal.cli.direct import DirectGateway  # noqa: PLC0415 - Ray: only a direct replay waits for it
+    from raysignal.cli.direct import DirectGateway
 
     output.err.print(
         f"starting Ray for {settings.store} ..." if settings.ray_address is None else "joining Ray ..."

@@ -37,7 +37,7 @@ def run(
     """
     reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     require_extras("run", "feeds", "experiments")
-    from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, RunConfig, run_job  # noqa: PLC0415 - loads the service: this verb alone
+    from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, RunConfig, run_job
 
     if file is None:
         if reading != options.ReadingOptions():

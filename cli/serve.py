@@ -53,6 +53,6 @@ def serve(
         ray_address=ray_address,
     )  # fmt: skip
     with ShutdownSignal() as stop:
-        from raysignal.cli.serving import serve_until_told  # noqa: PLC0415 - half a second, after the settings are checked
+        from raysignal.cli.serving import serve_until_told
 
         serve_until_told(settings, log, stop, take_over=take_over)

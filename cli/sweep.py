@@ -159,7 +159,7 @@ def sweep(
 ) -> None:
     """Run every configuration of a grid over the prices of a file, on all cores or a Ray cluster."""
     require_extras("sweep", "experiments")
-    from raysignal.cli.sweep_job import SweepConfig, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
+    from raysignal.cli.sweep_job import SweepConfig, run_job
 
     names = tuple(name.strip() for name in symbol.split(",")) if symbol else ()
     asked = SweepConfig(

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from raysignal.cli.commands import reading_options
 from raysignal.cli.files import reading_of, reading_sentences
 from raysignal.cli.options import ReadingOptions, existing_file
 from raysignal.cli.orchestrating import on_ray, watching
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.stream import FileStream, read_stream
 from raysignal.cli.texts import escape
+from raysignal.cli.verbs import reading_options
 from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError
 from raysignal.engine.core.instants import parse_instant, zone_named
 from raysignal.engine.journal.stores import BlobStore, open_stores
@@ -173,7 +173,7 @@ def _time_sentence(
     workers: int | None,
     settings: Settings,
 ) -> str:
-    import os  # noqa: PLC0415 - beside the one use
+    import os
 
     bars = sum(len(market.bars) for market in markets)
     work = pace.seconds(bars, len(space))
@@ -208,8 +208,8 @@ def _searched(
     asked: SweepConfig, spec: SweepSpec, markets: tuple[Market, ...], stop: ShutdownSignal, output: Output
 ) -> ChosenConfigurations:
     """The places of the space that a search has tried."""
-    from raysignal.experiments.sweeps.actors import cores  # noqa: PLC0415 - Ray is there by now
-    from raysignal.experiments.sweeps.search import search  # noqa: PLC0415 - Tune and Optuna take seconds to import
+    from raysignal.experiments.sweeps.actors import cores
+    from raysignal.experiments.sweeps.search import search
 
     assert asked.search is not None
     with watching("trials", output) as progress, stop.interruptible():
@@ -220,7 +220,7 @@ def _carry_out(
     run_id: str, asked: SweepConfig, spec: SweepSpec, markets: tuple[Market, ...], file: FileStream, blobs: BlobStore,
     pace: SweepSpeed, stop: ShutdownSignal, output: Output,
 ) -> tuple[SweepResult, float]:  # fmt: skip
-    from ray.exceptions import RayError  # noqa: PLC0415 - `experiments.sweeps` has loaded it
+    from ray.exceptions import RayError
 
     began, seconds = time.monotonic(), 0.0
 

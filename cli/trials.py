@@ -128,7 +128,7 @@ class ModelOptions:
 
     def asking(self) -> "ModelArmOptions":
         """How the arm `model` asks; without a cassette where none was named, see `cassette_beside`."""
-        from raysignal.experiments.actors import ModelArmOptions  # noqa: PLC0415 - Ray: only who asks needs it here
+        from raysignal.experiments.actors import ModelArmOptions
 
         replays, cassette = self.replay is not None, self.replay or self.record
         return ModelArmOptions(
