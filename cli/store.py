@@ -42,7 +42,7 @@ def rebuild_store(config: RebuildConfig) -> None:
 
     The journal is read in full before anything is removed. No service may use the store meanwhile.
     """
-    from raysignal.cli.direct import refuse_store_in_use
+    from raysignal.runtime.processes import refuse_store_in_use
     from raysignal.serve.startup import held_store
 
     settings = options.configured(store=config.store)
