@@ -1,18 +1,37 @@
 """`raysignal compare`: does overruling signals help? The standing arms on one file, in pairs."""
 
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from raysignal.cli import arms as arm_options
 from raysignal.cli import options
-from raysignal.cli.commands import Verb, VerbGroup, reading_options
-from raysignal.cli.extras import require_extras
-from raysignal.cli.output import Output
+from raysignal.cli.arms import cassette_beside, chosen_arms, configured_trial
+from raysignal.cli.on_ray import MARKS, experiment_on_ray, resumable
+from raysignal.cli.output import Output, escape, rows_table
+from raysignal.cli.runs import results_dict, run_to_go_on_with, show_results
+from raysignal.cli.signal_files import FileStream, read_stream, reading_of, reading_sentences
+from raysignal.cli.verbs import Verb, VerbGroup, reading_options, require_extras, verb
+from raysignal.serve.shutdown import ShutdownSignal
 
-_AGENT = "The agent: memory and gate"
-_MODEL = "The model that is asked about the grey zone"
+if TYPE_CHECKING:
+    from raysignal.engine.journal.stores import BlobStore
+    from raysignal.experiments.arms import Trial
+    from raysignal.experiments.compare import Comparison
+    from raysignal.experiments.plan import PowerPlan
+    from raysignal.experiments.runs import Run, RunState
+    from raysignal.runtime.settings import Settings
+
 _RUN = "The run"
+_TYPICAL = 0.1
+_SHARES = {0.05: "one in twenty", 0.1: "one in ten", 0.2: "one in five", 0.4: "two in five"}
 
 
 class FileFirst(VerbGroup):
@@ -34,26 +53,6 @@ app = typer.Typer(
 File = Annotated[
     Path, typer.Argument(metavar="FILE", help="CSV, NDJSON, JSON or Parquet; see data/README.md.")
 ]
-OnError = Annotated[
-    Literal["refuse", "skip"],
-    typer.Option(help="On a row that cannot be used: stop, or leave it out and go on."),
-]
-HorizonOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="6b|90m|1d|close",
-        rich_help_panel=_AGENT,
-        help="How long a signal is followed: bars, a time, or until the opposite signal (RAYSIGNAL_HORIZON, 6b).",
-    ),
-]
-Lag = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LENGTH",
-        rich_help_panel=_AGENT,
-        help="How much later than its end an outcome is known, such as 10m; at once.",
-    ),
-]
 Arms = Annotated[
     str | None,
     typer.Option(
@@ -62,94 +61,26 @@ Arms = Annotated[
         help="Some of baseline,memory,model,random,shuffled,canary; default: all, model if it can be asked.",
     ),
 ]
-Model = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME", rich_help_panel=_MODEL, help="Its name at the Gemini API; gemini-3.5-flash."
-    ),
-]
-GeminiUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL",
-        rich_help_panel=_MODEL,
-        help="Another host that speaks the Gemini API, such as python -m raysignal.loopback.gemini.",
-    ),
-]
-Replay = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="CASSETTE", rich_help_panel=_MODEL, help="Answer from this record; nothing is asked."
-    ),
-]
 
 
-@app.command("run", cls=Verb)
-def compare(
-    file: File,
-    on_error: OnError = "refuse",
-    accept_price_jump: options.AcceptPriceJump = False,
-    horizon: HorizonOption = None,
-    settlement_lag: Lag = None,
-    against: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P", rich_help_panel=_AGENT, help="Overrule from this probability of worse on; 0.9."
-        ),
-    ] = None,
-    grey: Annotated[
-        float | None,
-        typer.Option(metavar="P", rich_help_panel=_AGENT, help="Ask a model from this one on; 0.75."),
-    ] = None,
-    least_evidence: Annotated[
-        float | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_AGENT,
-            help="Independent precedents without which nothing is overruled; 25.",
-        ),
-    ] = None,
-    neighbours: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=10_000,
-            metavar="N",
-            rich_help_panel=_AGENT,
-            help="Past signals that are looked at, at most; 400.",
-        ),
-    ] = None,
-    model: Model = None,
-    gemini_url: GeminiUrl = None,
-    budget: Annotated[
-        int, typer.Option(min=1, metavar="CALLS", rich_help_panel=_MODEL, help="Calls at most.")
-    ] = 500,
-    per_minute: Annotated[
-        float | None,
-        typer.Option(metavar="CALLS", rich_help_panel=_MODEL, help="Calls a minute; as they come."),
-    ] = None,
-    deadline: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", rich_help_panel=_MODEL, help="For the answer about one signal."),
-    ] = 8.0,
-    record: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="CASSETTE",
-            rich_help_panel=_MODEL,
-            help="Record calls there, and ask nothing twice; default: cassette.ndjson in the run's folder.",
-        ),
-    ] = None,
-    replay: Replay = None,
-    arms: Arms = None,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompareConfig:
+    """Which arms are compared, on which signals, by which rules."""
+
+    file: File
+    on_error: options.OnError = "refuse"
+    accept_price_jump: options.AcceptPriceJump = False
+    arm: arm_options.ArmOptions
+    model: arm_options.ModelOptions
+    arms: Arms = None
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", rich_help_panel=_RUN, help="Of what is drawn by lot.")
-    ] = 0,
+    ] = 0
     run_id: Annotated[
         str | None, typer.Option(metavar="ID", rich_help_panel=_RUN, help="Go on with this run of the store.")
-    ] = None,
-    title: Annotated[str, typer.Option(metavar="TEXT", rich_help_panel=_RUN, help="Of the report.")] = "",
-    store: options.Store = None,
+    ] = None
+    title: Annotated[str, typer.Option(metavar="TEXT", rich_help_panel=_RUN, help="Of the report.")] = ""
+    store: options.Store = None
     ray_address: Annotated[
         str | None,
         typer.Option(
@@ -157,20 +88,56 @@ def compare(
             rich_help_panel=_RUN,
             help="Run on this Ray cluster (RAYSIGNAL_RAY_ADDRESS), such as host:6379 or auto; default: a new one.",
         ),
-    ] = None,
-    timezone: options.Timezone = None,
-    bar: options.Bar = None,
-    label: options.Label = "close",
-    symbol: options.Symbol = None,
-    source: options.Source = None,
-    initial_cash: options.InitialCash = None,
-    fee_bps: options.FeeBps = None,
-    slippage_bps: options.SlippageBps = None,
-    side: options.Side = None,
-    weight: options.Weight = None,
-    fill: options.Fill = None,
-    json: options.Json = False,
-) -> None:
+    ] = None
+    reading: options.ReadingOptions
+    policy: options.PolicyOptions
+    json: options.Json = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanConfig:
+    """Of which comparison it is said what it could show."""
+
+    file: File
+    on_error: options.OnError = "refuse"
+    accept_price_jump: options.AcceptPriceJump = False
+    horizon: arm_options.HorizonOptions
+    arms: Arms = None
+    gemini_url: arm_options.GeminiUrl = None
+    replay: arm_options.Replay = None
+    reading: options.ReadingOptions
+    policy: options.PolicyOptions
+    json: options.Json = False
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCompare:
+    """A comparison that is done.
+
+    Attributes:
+        run: what came out.
+        store: where it lies.
+        read: arms whose results were there already.
+        model: who was asked, in words.
+        cassette: the record of the calls; None: nobody was asked.
+    """
+
+    run: Run
+    store: str
+    read: tuple[str, ...]
+    model: str
+    cassette: Path | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return results_dict(self.run, self.store) | {
+            "arms_read": list(self.read),
+            "model": self.model,
+            "cassette": None if self.cassette is None else str(self.cassette),
+        }
+
+
+def compare_arms(config: CompareConfig) -> None:
     """Compare, on the signals of FILE, arms that may overrule signals with one that follows them all.
 
     Every arm sees the same signals, fills and costs. The differences are taken signal by signal, and the
@@ -181,86 +148,242 @@ def compare(
 
     raysignal compare plan FILE says, before anything runs, what the file could show.
     """
-    reading = options.ReadingOptions(timezone, bar, label, symbol, source)
-    if record is not None and replay is not None:
-        raise typer.BadParameter("expected --record or --replay, not both")
-    if per_minute is not None and not per_minute > 0.0:
-        raise typer.BadParameter("--per-minute is a number of calls above 0")
-    if not deadline > 0.0:
-        raise typer.BadParameter("--deadline is a number of seconds above 0")
     require_extras("compare", "experiments")
-    from raysignal.cli.compare_job import CompareConfig, run_job  # noqa: PLC0415 - numba and Ray: only this verb waits for them
-    from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial  # noqa: PLC0415 - with the other
+    options.existing_file(config.file)
+    settings = options.configured(ray_address=config.ray_address, store=config.store)
+    output = Output(config.json)
+    reading = reading_of(config.reading, settings)
+    output.say(f"file      {escape(str(config.file))}: {reading_sentences(config.reading, reading)}")
+    made = make(config, settings, output)
+    if config.json:
+        output.json(made.as_dict())
+    else:
+        show(made, output)
 
-    policy = options.given(
-        initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,
-    )  # fmt: skip
-    gate = options.given(against=against, grey=grey, least=least_evidence)
-    settings = options.configured(ray_address=ray_address, store=store)
+
+def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedCompare:
+    """Compare; everything that can be refused is refused before anything starts.
+
+    Raises:
+        InvalidField, SettingsError: rules that cannot be, or a model without a key.
+        NotFound: no such run to go on with.
+        Conflict: that run is one of something else.
+        RaysignalError: a row that cannot be used; what an arm or the store met.
+    """
+    import numpy as np
+
+    from raysignal.engine.journal.stores import open_stores
+    from raysignal.experiments.compare import Comparison
+    from raysignal.experiments.runs import load_run
+
     with reading_options():
-        job = CompareConfig(
-            path=options.existing_file(file),
-            reading=reading,
-            skip=on_error == "skip",
-            accept_price_jump=accept_price_jump,
-            rules=ArmOptions(
-                policy, horizon, settlement_lag, arms, gate, neighbours, seed, configured_trial(settings)
-            ),
-            questions=ModelOptions(
-                model or settings.model,
-                gemini_url or settings.model_url,
-                budget,
-                per_minute,
-                deadline,
-                record,
-                replay,
-            ),
-            run_id=run_id,
-            title=title,
-        )
-    run_job(job, settings, Output(json))
-
-
-@app.command("plan", cls=Verb)
-def plan(
-    file: File,
-    on_error: OnError = "refuse",
-    accept_price_jump: options.AcceptPriceJump = False,
-    horizon: HorizonOption = None,
-    settlement_lag: Lag = None,
-    arms: Arms = None,
-    gemini_url: GeminiUrl = None,
-    replay: Replay = None,
-    timezone: options.Timezone = None,
-    bar: options.Bar = None,
-    label: options.Label = "close",
-    symbol: options.Symbol = None,
-    source: options.Source = None,
-    initial_cash: options.InitialCash = None,
-    fee_bps: options.FeeBps = None,
-    slippage_bps: options.SlippageBps = None,
-    side: options.Side = None,
-    weight: options.Weight = None,
-    fill: options.Fill = None,
-    json: options.Json = False,
-) -> None:
-    """Say how large an effect must be for a comparison on FILE to show it, before anything runs."""
-    reading = options.ReadingOptions(timezone, bar, label, symbol, source)
-    require_extras("compare plan", "experiments")
-    from raysignal.cli.compare_plan import plan_job  # noqa: PLC0415 - numba: only this verb waits for it
-    from raysignal.cli.trials import ArmOptions, ModelOptions, configured_trial  # noqa: PLC0415 - with the other
-
-    policy = options.given(
-        initial_cash=initial_cash, fee_bps=fee_bps, slippage_bps=slippage_bps, side=side, weight=weight, fill=fill,
-    )  # fmt: skip
-    settings = options.configured()
-    plan_job(
-        options.existing_file(file),
-        reading,
-        ArmOptions(policy, horizon, settlement_lag, arms, base=configured_trial(settings)),
-        ModelOptions(url=gemini_url or settings.model_url, replay=replay),
+        asked = config.model.configured(settings)
+        trial = config.arm.trial(configured_trial(settings), config.policy, seed=config.seed)
+        arms = chosen_arms(config.arms, asked)
+        asks = "model" in arms
+        comparison = Comparison(trial, arms, asked.asking() if asks else None, config.title)
+    blobs = open_stores(settings.store).blobs
+    file = read_stream(
+        config.file,
+        config.reading,
         settings,
-        Output(json),
-        skip=on_error == "skip",
-        accept_price_jump=accept_price_jump,
+        skip=config.on_error == "skip",
+        accept_jump=config.accept_price_jump,
+        output=output,
     )
+    sided = int(np.count_nonzero(file.batch.action))
+    model = asked.sentence(asked=asks, signals=sided)
+    output.say(f"signals   {file.sentence}")
+    output.say(f"reach     {reach_sentence(plan_of(file, trial, arms), str(trial.rules.horizon))}")
+    output.say(f"model     {escape(model)}")
+    state = _opened(config.run_id, file, comparison, blobs)
+    cassette = None
+    if comparison.asking is not None:
+        cassette = comparison.asking.cassette or cassette_beside(settings.store, state.run_id)
+        comparison = replace(comparison, asking=replace(comparison.asking, cassette=cassette))
+    read = tuple(name for name in arms if name in state.arms)
+    done = f"; {', '.join(read)} done already" if read else ""
+    output.say(f"run       {state.run_id} in {escape(settings.store)}{done}")
+    if cassette is not None and asked.replay is None:
+        output.say(f"calls     recorded in {escape(str(cassette))}")
+    if not state.finished:
+        _carry_out(state.run_id, file, comparison, blobs, read, settings, output)
+    return FinishedCompare(load_run(blobs, state.run_id), settings.store, read, model, cassette)
+
+
+def show(made: FinishedCompare, output: Output) -> None:
+    """Print what came out."""
+    show_results(made.run, made.store, output)
+    output.say(f"again     raysignal runs show {made.run.run_id} --store {escape(made.store)}")
+
+
+def _opened(run_id: str | None, file: FileStream, comparison: Comparison, blobs: BlobStore) -> RunState:
+    from raysignal.experiments.compare import config_of
+    from raysignal.experiments.runs import new_run_id, open_run
+
+    config = config_of(file.batch, comparison)
+    if run_id is None:
+        run_id = new_run_id(time.time_ns() // 1000, config)
+    else:
+        run_to_go_on_with(blobs, run_id)
+    return open_run(blobs, run_id, config)
+
+
+def _carry_out(
+    run_id: str, file: FileStream, comparison: Comparison, blobs: BlobStore, read: tuple[str, ...],
+    settings: Settings, output: Output,
+) -> None:  # fmt: skip
+    from raysignal.experiments.compare import compare
+
+    waiting = [name for name in comparison.arms if name not in read]
+    with (
+        ShutdownSignal() as stop,
+        experiment_on_ray(settings, stop, output),
+        _watching(waiting, len(file.batch), output) as progress,
+        resumable(run_id, "an arm ended before it was done", stop, output),
+    ):
+        compare(file.batch, comparison, blobs, run_id=run_id, provenance=file.provenance, progress=progress)
+
+
+@contextmanager
+def _watching(arms: list[str], signals: int, output: Output) -> Iterator[Callable[[str, int], None]]:
+    """Within, progress is shown: a bar an arm where somebody watches, else a line now and then."""
+    marked: dict[str, int] = {}
+    with output.progress() as bars:
+        tasks = {name: bars.add_task(f"{name:<9}", total=signals) for name in arms}
+
+        def progress(name: str, done: int) -> None:
+            bars.update(tasks[name], completed=done)
+            mark = MARKS * done // signals
+            if not output.err.is_terminal and mark > marked.get(name, 0):
+                marked[name] = mark
+                output.err.print(f"{name}: {done:,d} of {signals:,d} signals")
+
+        yield progress
+
+
+# What a comparison could show
+
+
+def plan_comparison(config: PlanConfig) -> None:
+    """Say how large an effect must be for a comparison on FILE to show it, before anything runs."""
+    require_extras("compare plan", "experiments")
+    options.existing_file(config.file)
+    settings, output = options.configured(), Output(config.json)
+    with reading_options():
+        asked = arm_options.ModelOptions(gemini_url=config.gemini_url, replay=config.replay)
+        arms = chosen_arms(config.arms, asked.configured(settings))
+        rules = arm_options.ArmOptions(**asdict(config.horizon))
+        trial = rules.trial(configured_trial(settings), config.policy)
+    file = read_stream(
+        config.file,
+        config.reading,
+        settings,
+        skip=config.on_error == "skip",
+        accept_jump=config.accept_price_jump,
+        output=output,
+    )
+    found = plan_of(file, trial, arms)
+    if config.json:
+        output.json(
+            {"file": str(config.file), "read": file.provenance["read"], "signals": len(file.batch),
+             "horizon": str(trial.rules.horizon), **found.as_dict()}
+        )  # fmt: skip
+        return
+    output.say(f"file      {escape(str(config.file))}: {file.provenance['read']}")
+    output.say(f"signals   {file.sentence}")
+    output.say(f"reach     {reach_sentence(found, str(trial.rules.horizon))}")
+    if found.reach:
+        output.table(_table(found))
+        output.say(
+            f"Differences between overruled and other signals, bp, that {found.judged:,d} judged signals show "
+            f"about {found.power:.0%} of the time, and how many judged signals it takes to show others. One-sided test "
+            f"at {found.level:.3g}, for {_arms(found.claims)}, where the overruled ones lie scattered. "
+            f"Neighbouring outcomes overlap: {found.dependence:.1f} of them count as one."
+        )
+
+
+def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> PowerPlan:
+    """What a comparison could show, as its evaluation will say it."""
+    from raysignal.experiments.arms import KINDS, stream_of
+    from raysignal.experiments.paired import CLAIMS
+    from raysignal.experiments.plan import plan
+    from raysignal.experiments.strata import strata_of
+
+    stream = stream_of(file.batch, trial)
+    claims = sum(KINDS[name] in CLAIMS for name in arms)
+    return plan(
+        stream.net_bps, timestamp_us=stream.timestamp_us, claims=max(1, claims),
+        strata=strata_of(stream.symbol, stream.action), judged=stream.judged,
+        known_at_us=stream.known_at_us,
+    )  # fmt: skip
+
+
+def reach_sentence(found: PowerPlan, horizon: str) -> str:
+    """What could be shown, by the example of an arm that holds a tenth of the signals, or what comes nearest to it."""
+    from raysignal.experiments.formats import counted, horizon_words
+
+    judged = f"{counted(found.judged, 'signal')} can be followed {horizon_words(horizon)}"
+    if not found.reach:
+        return f"{judged}: nothing can be shown, because {_why(found)}"
+    typical = min(found.reach, key=lambda row: (row.kind != "hold", abs(row.rate - _TYPICAL)))
+    effect, count = max(typical.signals_for.items())
+    if typical.share < 1.0:
+        changes = {"hold": "holding", "flip": "flipping"}[typical.kind]
+        judged += f", and {changes} changes what becomes of {typical.share:.0%} of them"
+    return (
+        f"{judged}. If an arm {typical.kind}s {_SHARES[typical.rate]} of these, and they are worth "
+        f"{typical.per_override_bps:,.1f} bp less than others of their symbol and side, the comparison shows it about "
+        f"{found.power:.0%} of the time; less often a smaller difference, or the same of signals that lie together. To "
+        f"show {effect:g} bp takes "
+        f"{counted(count, 'such signal')}"
+    )
+
+
+def _why(found: PowerPlan) -> str:
+    from raysignal.experiments.paired import FEWEST
+    from raysignal.experiments.plan import RATES
+
+    if found.seldom:
+        shorter = "take a shorter horizon, or a longer file"
+        return f"fewer than {FEWEST} outcomes follow one another without overlap: {shorter}"
+    if (most := found.judged * max(RATES)) < FEWEST:
+        return f"{_SHARES[max(RATES)]} of them are {most:g}, and fewer than {FEWEST} overruled signals show nothing"
+    return "no override changes what becomes of enough of them"
+
+
+def _table(found: PowerPlan) -> Any:
+    from raysignal.experiments.plan import EFFECTS_BPS
+
+    needed = [f"signals for {effect:g} bp" for effect in EFFECTS_BPS]
+    columns = (
+        "override",
+        "can change",
+        "overruled of these",
+        "bp per judged signal",
+        "bp per overruled one",
+        *needed,
+    )
+    rows = [
+        (
+            row.kind,
+            f"{row.share:.0%}",
+            f"{row.rate:.0%}",
+            f"{row.per_signal_bps:.2f}",
+            f"{row.per_override_bps:.1f}",
+            *(f"{count:,d}" for count in row.signals_for.values()),
+        )
+        for row in found.reach
+    ]
+    table = rows_table(columns, rows)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
+
+
+def _arms(claims: int) -> str:
+    return "one arm that claims to help" if claims == 1 else f"{claims} arms that claim to help"
+
+
+app.command("run", cls=Verb)(verb(CompareConfig, compare_arms))
+app.command("plan", cls=Verb)(verb(PlanConfig, plan_comparison))

@@ -1,25 +1,41 @@
 """`raysignal luck`: how much of a result is luck, by other orders, other histories and other markets."""
 
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.extras import require_extras
-from raysignal.cli.output import Output
+from raysignal.cli.check_strategy import values_of
+from raysignal.cli.on_ray import experiment_on_ray, resumable, watching
+from raysignal.cli.output import Output, escape, rows_table
+from raysignal.cli.signal_files import read_stream, reading_of, reading_sentences
+from raysignal.cli.verbs import reading_options, require_extras
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import Policy
+from raysignal.serve.shutdown import ShutdownSignal
+
+if TYPE_CHECKING:
+    from raysignal.experiments.luck.running import MonteCarloResult
+    from raysignal.experiments.sweeps.market import Market
+    from raysignal.runtime.settings import Settings
 
 _ACCOUNT = "Whose luck"
 _PATHS = "The paths"
 
-File = Annotated[
-    Path,
-    typer.Argument(metavar="FILE", help="Prices, with or without signals: CSV, NDJSON, JSON or Parquet."),
-]
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LuckConfig:
+    """Whose luck is looked at, and which paths are drawn."""
 
-def luck(
-    file: File,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Prices, with or without signals: CSV, NDJSON, JSON or Parquet."),
+    ]
     strategy: Annotated[
         str | None,
         typer.Option(
@@ -27,11 +43,11 @@ def luck(
             rich_help_panel=_ACCOUNT,
             help="sma, rsi, macd, …; default: the signals of the file.",
         ),
-    ] = None,
+    ] = None
     param: Annotated[
         list[str] | None,
         typer.Option("--param", metavar="NAME=VALUE", rich_help_panel=_ACCOUNT, help="Of the strategy."),
-    ] = None,
+    ] = None
     symbol: Annotated[
         str | None,
         typer.Option(
@@ -41,13 +57,8 @@ def luck(
             rich_help_panel=_ACCOUNT,
             help="Which of the file; default: its only one. It is that of rows that name none, too.",
         ),
-    ] = None,
-    initial_cash: options.InitialCash = None,
-    fee_bps: options.FeeBps = None,
-    slippage_bps: options.SlippageBps = None,
-    side: options.Side = None,
-    weight: options.Weight = None,
-    fill: options.Fill = None,
+    ] = None
+    policy: options.PolicyOptions
     method: Annotated[
         str,
         typer.Option(
@@ -56,60 +67,124 @@ def luck(
             help="order (its trades in another order), trades (drawn from them), bootstrap (blocks of its returns), or "
             "made-up markets like this one: gbm, garch, regimes, jumps.",
         ),
-    ] = "bootstrap",
-    paths: Annotated[int, typer.Option(metavar="N", rich_help_panel=_PATHS, help="How many.")] = 10_000,
+    ] = "bootstrap"
+    paths: Annotated[int, typer.Option(metavar="N", rich_help_panel=_PATHS, help="How many.")] = 10_000
     ruin: Annotated[
         float,
         typer.Option(
             metavar="SHARE", rich_help_panel=_PATHS, help="Of the beginning, at which a path is ruined."
         ),
-    ] = 0.5,
-    seed: Annotated[int, typer.Option(metavar="N", rich_help_panel=_PATHS, help="Of all paths.")] = 0,
+    ] = 0.5
+    seed: Annotated[int, typer.Option(metavar="N", rich_help_panel=_PATHS, help="Of all paths.")] = 0
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=10_000, help="A core each; default: all there are.")
-    ] = None,
-    run_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="Go on with a run that was stopped.")
-    ] = None,
-    on_error: Annotated[
-        Literal["refuse", "skip"],
-        typer.Option(help="On a row that cannot be used: stop, or leave it out and go on."),
-    ] = "refuse",
-    accept_price_jump: options.AcceptPriceJump = False,
-    timezone: options.Timezone = None,
-    bar: options.Bar = None,
-    label: options.Label = "close",
-    source: options.Source = None,
-    ray_address: options.RayAddress = None,
-    store: options.Store = None,
-    json: options.Json = False,
-) -> None:
+    ] = None
+    run_id: Annotated[str | None, typer.Option(metavar="ID", help="Go on with a run that was stopped.")] = (
+        None
+    )
+    on_error: options.OnError = "refuse"
+    accept_price_jump: options.AcceptPriceJump = False
+    stamps: options.StampOptions
+    source: options.Source = None
+    ray_address: options.RayAddress = None
+    store: options.Store = None
+    json: options.Json = False
+
+    @property
+    def reading(self) -> options.ReadingOptions:
+        """How the file is read."""
+        return self.stamps.with_names(self.symbol, self.source)
+
+
+def luck(config: LuckConfig) -> None:
     """Draw many paths that an account could have taken, and show how they spread."""
     require_extras("luck", "experiments")
-    from raysignal.cli.luck_job import LuckConfig, run_job  # noqa: PLC0415 - pyarrow and Ray: only this verb waits for them
+    from raysignal.engine.journal.stores import open_stores
+    from raysignal.engine.strategies import registry
+    from raysignal.experiments.luck.paths import MonteCarloSpec, source_of
+    from raysignal.experiments.luck.running import run_luck
+    from raysignal.experiments.runs import new_run_id
+    from raysignal.experiments.sweeps.market import markets_of
 
-    policy = options.given(
-        initial_cash=initial_cash,
-        fee_bps=fee_bps,
-        slippage_bps=slippage_bps,
-        side=side,
-        weight=weight,
-        fill=fill,
-    )
-    asked = LuckConfig(
-        path=file,
-        reading=options.ReadingOptions(timezone=timezone, bar=bar, label=label, symbol=symbol, source=source),
-        skip=on_error == "skip",
-        accept_price_jump=accept_price_jump,
-        strategy=strategy,
-        param=tuple(param or ()),
-        symbol=symbol,
-        policy=policy,
-        method=method,
-        paths=paths,
-        ruin=ruin,
-        seed=seed,
-        workers=workers,
-        run_id=run_id,
-    )
-    run_job(asked, options.configured(store=store, ray_address=ray_address), Output(json))
+    settings = options.configured(store=config.store, ray_address=config.ray_address)
+    output = Output(config.json)
+    options.existing_file(config.file)
+    with reading_options():
+        spec = MonteCarloSpec(
+            config.method, config.paths, config.seed, config.ruin, Policy.from_dict(config.policy.given())
+        )
+        if config.param and config.strategy is None:
+            raise InvalidField("param", ", ".join(config.param), "a strategy that it is of: --strategy NAME")
+        strategy = (
+            None if config.strategy is None else registry.make(config.strategy, values_of(config.param))
+        )
+    reading = reading_of(config.reading, settings)
+    output.say(f"file      {escape(str(config.file))}: {reading_sentences(config.reading, reading)}")
+    file = read_stream(
+        config.file, config.reading, settings, skip=config.on_error == "skip", accept_jump=config.accept_price_jump,
+        output=output, prices_only=strategy is not None,
+    )  # fmt: skip
+    market = _market(config, markets_of(file.batch))
+    output.say(f"prices    {file.sentence}")
+    source = source_of(market, strategy, spec)
+    blobs = open_stores(settings.store).blobs
+    run_id = config.run_id or new_run_id(time.time_ns() // 1000, spec.config(market, strategy))
+    output.say(f"run       {run_id} in {escape(settings.store)}")
+    with (
+        ShutdownSignal() as stop,
+        experiment_on_ray(settings, stop, output, cpus=config.workers),
+        watching("paths", output) as progress,
+        resumable(run_id, "paths could not be drawn", stop, output),
+    ):
+        done = run_luck(
+            market,
+            strategy,
+            spec,
+            source,
+            blobs,
+            run_id=run_id,
+            provenance=file.provenance,
+            progress=progress,
+        )
+    if config.json:
+        output.json({"run_id": run_id, "store": settings.store, **done.metrics})
+        return
+    _show(done, settings, output)
+
+
+def _market(config: LuckConfig, markets: tuple[Market, ...]) -> Market:
+    named = {market.symbol: market for market in markets}
+    if config.symbol is None:
+        if len(markets) > 1:
+            raise InvalidField("symbol", "not given", f"one of {', '.join(named)}")
+        return markets[0]
+    if config.symbol not in named:
+        raise InvalidField("symbol", config.symbol, f"one of {', '.join(named)}")
+    return named[config.symbol]
+
+
+def _show(done: MonteCarloResult, settings: Settings, output: Output) -> None:
+    from raysignal.experiments.luck.report import FIT_COLUMNS, fit_rows, fit_sentence, own_sentence, sentence
+    from raysignal.experiments.result_files import blob_name
+
+    output.say("")
+    output.say(escape(sentence(done.metrics)))
+    output.say(escape(own_sentence(done.metrics)))
+    figures = done.metrics["figures"]
+    columns = ["figure", "mean", *next(iter(figures.values()))["quantiles"]]
+    rows = [
+        [name.replace("_", " "), *(f"{value:.4g} ± {error:.1g}" for value, error in _values(spread))]
+        for name, spread in figures.items()
+    ]
+    output.table(rows_table(columns, rows))
+    if done.metrics["fit"] is not None:
+        output.say(escape(fit_sentence(done.metrics)))
+        output.table(rows_table(FIT_COLUMNS, fit_rows(done.metrics)))
+    for note in done.metrics["notes"]:
+        output.say(f"note      {escape(note)}")
+    report = settings.store.removeprefix("file://") + "/" + blob_name(done.run_id, "report.html")
+    output.say(f"report    {escape(report)}")
+
+
+def _values(spread: dict[str, Any]) -> list[tuple[float, float]]:
+    return [(spread["mean"], spread["error"]), *(tuple(pair) for pair in spread["quantiles"].values())]

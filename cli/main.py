@@ -1,7 +1,7 @@
 """`raysignal`: the verbs, and what a person gets when something goes wrong.
 
-One module a verb. A verb's module is light; what it does lies in the modules that it imports once it is called,
-so that help and small verbs answer at once.
+One module a verb: its config, and what it does. What is heavy is imported once a verb is called, so that help and
+small verbs answer at once.
 """
 
 import os
@@ -19,10 +19,10 @@ from raysignal.cli import (
     data,
     doctor,
     feed,
-    history,
     luck,
-    performance,
+    portfolios,
     query,
+    recordings,
     replay,
     run,
     runs,
@@ -30,9 +30,8 @@ from raysignal.cli import (
     store,
     sweep,
 )
-from raysignal.cli.commands import Verb, VerbGroup, WrongUsage
-from raysignal.cli.extras import missing_module
-from raysignal.cli.texts import escape
+from raysignal.cli.output import escape
+from raysignal.cli.verbs import Verb, VerbGroup, WrongUsage, missing_module, verb
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.runtime.local_cluster import ON_LOOPBACK
@@ -86,21 +85,23 @@ def _raysignal(
     pass
 
 
-app.command("run", cls=Verb)(run.run)
-app.command("serve", cls=Verb)(serve.serve)
-app.command("replay", cls=Verb)(replay.replay)
-app.command("performance", cls=Verb)(performance.performance)
-app.command("history", cls=Verb)(history.history)
-app.command("query", cls=Verb)(query.query)
+app.command("run", cls=Verb)(verb(run.RunConfig, run.run))
+app.command("serve", cls=Verb)(verb(serve.ServeConfig, serve.serve))
+app.command("replay", cls=Verb)(verb(replay.ReplayConfig, replay.replay))
+app.command("performance", cls=Verb)(verb(portfolios.PerformanceConfig, portfolios.show_performance))
+app.command("history", cls=Verb)(verb(portfolios.HistoryConfig, portfolios.show_history))
+app.command("query", cls=Verb)(verb(query.QueryConfig, query.ask_results))
 app.add_typer(compare.app, name="compare")
-app.command("sweep", cls=Verb)(sweep.sweep)
-app.command("luck", cls=Verb)(luck.luck)
-app.command("check-strategy", cls=Verb)(check_strategy.check_strategy)
+app.command("sweep", cls=Verb)(verb(sweep.SweepConfig, sweep.sweep))
+app.command("luck", cls=Verb)(verb(luck.LuckConfig, luck.luck))
+app.command("check-strategy", cls=Verb)(verb(check_strategy.CheckStrategyConfig, check_strategy.check_rule))
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")
+feed.app.command("record", cls=Verb)(verb(recordings.RecordConfig, recordings.record))
+feed.app.command("replay", cls=Verb)(verb(recordings.FeedReplayConfig, recordings.replay_recordings))
 app.add_typer(store.app, name="store")
-app.command("doctor", cls=Verb)(doctor.doctor)
+app.command("doctor", cls=Verb)(verb(doctor.DoctorConfig, doctor.show_findings))
 
 
 def main() -> None:

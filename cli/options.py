@@ -6,7 +6,7 @@ Everything imported here is light: `raysignal --help` reads it.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 URL_VARIABLE = "RAYSIGNAL_URL"
 _READING = "How the file is read"
 _POLICY = "The portfolio's policy"
-_PLACE = "Where the portfolios are"
+PLACE = "Where the portfolios are"
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
 Url = Annotated[
@@ -31,7 +31,7 @@ Url = Annotated[
         envvar=URL_VARIABLE,
         show_envvar=False,
         metavar="URL",
-        rich_help_panel=_PLACE,
+        rich_help_panel=PLACE,
         help=f"A running service ({URL_VARIABLE}); default: the configured host and port of this machine.",
     ),
 ]
@@ -39,7 +39,7 @@ RayAddress = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        rich_help_panel=_PLACE,
+        rich_help_panel=PLACE,
         help="A Ray cluster that runs raysignal (RAYSIGNAL_RAY_ADDRESS), such as host:6379 or auto.",
     ),
 ]
@@ -72,31 +72,12 @@ def _checked(value: str | None, read: Callable[[str], object]) -> str | None:
     return value
 
 
-Timezone = Annotated[
-    str | None,
-    typer.Option(
-        metavar="ZONE",
-        rich_help_panel=_READING,
-        callback=_a_zone,
-        help="The zone of stamps that name none, such as America/New_York (RAYSIGNAL_TIMEZONE, else UTC).",
-    ),
+AcceptPriceJump = Annotated[
+    bool,
+    typer.Option("--accept-price-jump", help="Believe prices however far they are from the last one."),
 ]
-Bar = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LENGTH",
-        rich_help_panel=_READING,
-        callback=a_length,
-        help="The bar that a stamp labels, such as 10m or 1d.",
-    ),
-]
-Label = Annotated[
-    Literal["open", "close"],
-    typer.Option(
-        rich_help_panel=_READING,
-        help="Which end of its bar a stamp names; with open, a row is known one bar later.",
-    ),
-]
+
+
 Symbol = Annotated[
     str | None,
     typer.Option(
@@ -109,9 +90,13 @@ Source = Annotated[
         metavar="NAME", rich_help_panel=_READING, help="The source of rows that name none (RAYSIGNAL_SOURCE)."
     ),
 ]
-AcceptPriceJump = Annotated[
-    bool,
-    typer.Option("--accept-price-jump", help="Believe prices however far they are from the last one."),
+OnRefusal = Annotated[
+    Literal["refuse", "skip"],
+    typer.Option(help="On a row that is refused: stop, or leave it out and go on."),
+]
+OnError = Annotated[
+    Literal["refuse", "skip"],
+    typer.Option(help="On a row that cannot be used: stop, or leave it out and go on."),
 ]
 
 
@@ -121,79 +106,109 @@ def _above_zero(value: float | None) -> float | None:
     return value
 
 
-InitialCash = Annotated[
-    float | None,
-    typer.Option(
-        metavar="MONEY",
-        min=MIN_CASH,
-        max=MAX_CASH,
-        rich_help_panel=_POLICY,
-        help="Money at the start; 10000.",
-    ),
-]
-FeeBps = Annotated[
-    float | None,
-    typer.Option(metavar="BP", min=0.0, max=1000.0, rich_help_panel=_POLICY, help="Fee on every fill; 10."),
-]
-SlippageBps = Annotated[
-    float | None,
-    typer.Option(
-        metavar="BP",
-        min=0.0,
-        max=1000.0,
-        rich_help_panel=_POLICY,
-        help="How much worse a fill is than the price; 0.",
-    ),
-]
-Side = Annotated[
-    Literal["long-flat", "long-short"] | None,
-    typer.Option(rich_help_panel=_POLICY, help="What SELL means; long-flat."),
-]
-Weight = Annotated[
-    float | None,
-    typer.Option(
-        metavar="SHARE",
-        rich_help_panel=_POLICY,
-        callback=_above_zero,
-        max=1.0,
-        help="Share of equity in a position; 1.",
-    ),
-]
-Fill = Annotated[
-    Literal["signal", "next"] | None,
-    typer.Option(
-        rich_help_panel=_POLICY, help="Fill at the signal's own price or at that of the next; signal."
-    ),
-]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StampOptions:
+    """How the stamps of a file are to be read; None: as configured."""
 
-
-@dataclass(frozen=True, slots=True)
-class ReadingOptions:
-    """How a file is to be read, as it was said on the command line; None: as configured.
-
-    Attributes:
-        timezone, symbol, source: as in the settings.
-        bar: a length such as `10m`; None: stamps are instants.
-        label: which end of the bar a stamp names.
-    """
-
-    timezone: str | None = None
-    bar: str | None = None
-    label: Literal["open", "close"] = "close"
-    symbol: str | None = None
-    source: str | None = None
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE",
+            rich_help_panel=_READING,
+            callback=_a_zone,
+            help="The zone of stamps that name none, such as America/New_York (RAYSIGNAL_TIMEZONE, else UTC).",
+        ),
+    ] = None
+    bar: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            rich_help_panel=_READING,
+            callback=a_length,
+            help="The bar that a stamp labels, such as 10m or 1d.",
+        ),
+    ] = None
+    label: Annotated[
+        Literal["open", "close"],
+        typer.Option(
+            rich_help_panel=_READING,
+            help="Which end of its bar a stamp names; with open, a row is known one bar later.",
+        ),
+    ] = "close"
 
     def __post_init__(self) -> None:
         if self.label == "open" and self.bar is None:
             raise typer.BadParameter("--label open needs the length of the bar: --bar 10m")
 
+    def with_names(self, symbol: str | None = None, source: str | None = None) -> "ReadingOptions":
+        """With the names of rows that name none."""
+        return ReadingOptions(
+            timezone=self.timezone, bar=self.bar, label=self.label, symbol=symbol, source=source
+        )
 
-@dataclass(frozen=True, slots=True)
-class PortfolioAddress:
-    """Where the portfolios are: a service, or a Ray cluster; neither: the service that is configured here."""
 
-    url: str | None = None
-    ray_address: str | None = None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingOptions(StampOptions):
+    """How a file is to be read; None: as configured."""
+
+    symbol: Symbol = None
+    source: Source = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyOptions:
+    """Members of a portfolio's policy; None: as it has it, or as configured."""
+
+    initial_cash: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MONEY",
+            min=MIN_CASH,
+            max=MAX_CASH,
+            rich_help_panel=_POLICY,
+            help="Money at the start; 10000.",
+        ),
+    ] = None
+    fee_bps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BP", min=0.0, max=1000.0, rich_help_panel=_POLICY, help="Fee on every fill; 10."
+        ),
+    ] = None
+    slippage_bps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BP",
+            min=0.0,
+            max=1000.0,
+            rich_help_panel=_POLICY,
+            help="How much worse a fill is than the price; 0.",
+        ),
+    ] = None
+    side: Annotated[
+        Literal["long-flat", "long-short"] | None,
+        typer.Option(rich_help_panel=_POLICY, help="What SELL means; long-flat."),
+    ] = None
+    weight: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            rich_help_panel=_POLICY,
+            callback=_above_zero,
+            max=1.0,
+            help="Share of equity in a position; 1.",
+        ),
+    ] = None
+    fill: Annotated[
+        Literal["signal", "next"] | None,
+        typer.Option(
+            rich_help_panel=_POLICY, help="Fill at the signal's own price or at that of the next; signal."
+        ),
+    ] = None
+
+    def given(self) -> dict[str, Any]:
+        """The members that were given."""
+        return given(**asdict(self))
 
 
 def given(**values: Any) -> dict[str, Any]:
@@ -206,7 +221,7 @@ def configured(**overrides: Any) -> "Settings":
 
     `RAYSIGNAL_URL` is the command line's own and no setting of a service.
     """
-    from raysignal.runtime.settings import load_settings  # noqa: PLC0415 - pydantic: only a verb that needs it waits for it
+    from raysignal.runtime.settings import load_settings
 
     return load_settings({name: "" for name in os.environ if name != URL_VARIABLE}, **given(**overrides))
 

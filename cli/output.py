@@ -5,11 +5,13 @@ With `--json`, stdout holds one JSON value and nothing else; progress and errors
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rich import markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
@@ -24,8 +26,6 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
-
-from raysignal.cli.texts import escape
 
 _SHOWN_ERRORS = 10
 _WIDE = 160
@@ -92,7 +92,7 @@ class Output:
 
 
 def _console(*, to_stderr: bool) -> Console:
-    # The stream of now: `sys.stdout` may be lent to others later, see `cli.remarks`.
+    # The stream of now: `sys.stdout` may be lent to others later, see `cli.on_ray`.
     console = Console(file=sys.stderr if to_stderr else sys.stdout, highlight=False, soft_wrap=True)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _WIDE
@@ -183,7 +183,8 @@ def policy_sentence(policy: Mapping[str, Any]) -> str:
 def errors_table(errors: Sequence[Mapping[str, Any]], total: int) -> Table:
     """The first refused rows: place, field, value, what was expected.
 
-    The place is the line, from 1, where every error has one (`cli.lines`); else the row, from 0, as in the errors.
+    The place is the line, from 1, where every error has one (`engine.intake.line_numbers`); else the row, from 0, as
+    in the errors.
     """
     place = "line" if errors and all(error.get("line") is not None for error in errors) else "row"
     table = Table(
@@ -219,3 +220,21 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if value.is_integer() and abs(value) < _EXACT else f"{value:,.10g}"
     return escape(str(value))
+
+
+# Texts from files, rules and services, made fit for a terminal
+
+# All but tab and newline: escape sequences would move the cursor, or set the title of the window; marks of direction
+# would show a text in another order; half of a surrogate pair cannot be written.
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def escape(text: str) -> str:
+    r"""A text as it is, for `rich`: what looks like markup is none, control characters are written as `\x1b`."""
+    return markup.escape(_CONTROLS.sub(lambda found: _visible(ord(found[0])), text))
+
+
+def _visible(code: int) -> str:
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,51 +1,292 @@
-"""`raysignal run`: the main job from end to end; `make run` calls it."""
+"""`raysignal run`: the main job from end to end; `make run` calls it.
 
+One service, two portfolios, the same signals by two ways, one result; then the arms of an experiment on the same
+signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.extras import require_extras
-from raysignal.cli.output import Output
+from raysignal.cli.arms import ArmOptions, ModelOptions
+from raysignal.cli.compare import CompareConfig, make, show
+from raysignal.cli.feed import FollowedMarket, MarketOptions, feeds_table, follow, open_lines, without_buckets
+from raysignal.cli.output import Output, errors_table, escape, performance_table, rows_table
+from raysignal.cli.portfolios import sentence_of
+from raysignal.cli.replay import sending, summary
+from raysignal.cli.serve import hosted
+from raysignal.cli.signal_files import reading_of, reading_sentences
+from raysignal.cli.verbs import require_extras
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.policy import Policy
+
+if TYPE_CHECKING:
+    from raysignal.engine.intake.checked_file import CheckedSignalFile
+    from raysignal.runtime.replay import ReplayCounts
+    from raysignal.runtime.service_client import ServiceClient
+    from raysignal.runtime.settings import Settings
+
+_BATCH_ROWS = 1_000_000
+_BATCH_SUFFIX = "-batch"
+_CALLS = 100
+_MARKET_S, _MARKET_SPEED = 12.0, 100.0
+_MARKET: dict[str, Any] = {
+    "feeds": ("binance-usdm:BTCUSDT",), "feed_bar": "10s", "feed_fast": 5, "feed_slow": 20,
+    "feed_portfolio": "market",
+}  # fmt: skip
 
 
-def run(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Which file is run, and where the results go."""
+
     file: Annotated[
         Path | None,
         typer.Argument(metavar="FILE", help="A signal file; default: the sample.", show_default=False),
-    ] = None,
-    timezone: options.Timezone = None,
-    bar: options.Bar = None,
-    label: options.Label = "close",
-    symbol: options.Symbol = None,
-    source: options.Source = None,
-    on_error: Annotated[
-        Literal["refuse", "skip"],
-        typer.Option(help="On a row that is refused: stop, or leave it out and go on."),
-    ] = "refuse",
-    accept_price_jump: options.AcceptPriceJump = False,
+    ] = None
+    reading: options.ReadingOptions
+    on_error: options.OnRefusal = "refuse"
+    accept_price_jump: options.AcceptPriceJump = False
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="Results go to the first number below it that is free.")
-    ] = Path("run"),
-    json: options.Json = False,
-) -> None:
+    ] = Path("run")
+    json: options.Json = False
+
+    def __post_init__(self) -> None:
+        if self.file is None and self.reading != options.ReadingOptions():
+            raise typer.BadParameter("how to read is said of a FILE; the sample is read as it was made")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A signal file, and how it is read."""
+
+    path: Path
+    reading: options.ReadingOptions
+
+    @classmethod
+    def sample(cls) -> SourceFile:
+        """The sample, read as it was made."""
+        from raysignal.data.generator import SAMPLE, SAMPLE_SPEC
+
+        path = Path(os.path.relpath(SAMPLE)) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
+        return cls(path, options.ReadingOptions(timezone="UTC", bar=SAMPLE_SPEC.bar, label="open"))
+
+
+class ResultsDiffer(RaysignalError):
+    """The same signals, taken in by two ways, ended differently: a defect of this project."""
+
+
+def run(config: RunConfig) -> None:
     """Start a service, replay a file through it in two ways, compare, show what it earned, and end.
 
     Every signal is posted on its own into the primary portfolio, and all of them in one batch into a second one;
     both must end the same, in every figure.
     """
-    reading = options.ReadingOptions(timezone, bar, label, symbol, source)
     require_extras("run", "feeds", "experiments")
-    from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, RunConfig, run_job  # noqa: PLC0415 - loads the service: this verb alone
+    from raysignal.engine.history.query import query
 
-    if file is None:
-        if reading != options.ReadingOptions():
-            raise typer.BadParameter("how to read is said of a FILE; the sample is read as it was made")
-        path, reading = SAMPLE, SAMPLE_READING
+    output = Output(config.json)
+    if config.file is None:
+        source = SourceFile.sample()
     else:
-        path = options.existing_file(file)
-    job = RunConfig(
-        path, reading, skip=on_error == "skip", accept_price_jump=accept_price_jump, folder=folder
+        source = SourceFile(options.existing_file(config.file), config.reading)
+    file, how = _read(source, config, output)
+    place = fresh_folder(config.folder)
+    settings = _settings(place)
+    output.err.print(f"starting the service on {settings.host}:{settings.port} ...")
+    log = str((place / "requests.log").resolve())
+    with hosted(settings, log) as (service, ending):
+        output.say(f"service   {service.url}, with a fresh store in {place}")
+        replays, standings = asyncio.run(_both_ways(config, file, settings, service.url, output))
+        differing = differences(standings[0]["performance"], standings[1]["performance"])
+        if not differing:
+            output.say("both ended the same: every figure of the performance is equal")
+        market = asyncio.run(_market(settings, service.url, place, output))
+        ending()
+        output.err.print("writing results, ending the service ...")
+    if differing:
+        names = [standing["portfolio"] for standing in standings]
+        output.err.print(rows_table(("figure", *names), differing), soft_wrap=False)
+        raise ResultsDiffer(f"one by one and in one batch ended differently in {len(differing)} figures")
+    rows = query(settings.store, "SELECT count(*) AS rows FROM history")["rows"][0].as_py()
+    if not config.json:
+        output.say()
+        output.say(sentence_of(standings[0]))
+        output.table(performance_table(standings[:1]))
+    output.say("[bold]does overruling some of these signals help?[/bold]")
+    made = make(_comparison(source, config), settings, output)
+    if config.json:
+        output.json({
+            "file": str(source.path), "read": how, "folder": str(place), "store": settings.store,
+            "replays": {"one_by_one": replays[0].as_dict(), "batch": replays[1].as_dict()},
+            "same": True, "standings": standings, "market": [without_buckets(status) for status in market],
+            "result_rows": rows, "experiment": made.as_dict(),
+        })  # fmt: skip
+        return
+    show(made, output)
+    _where(place, settings.store, rows, output)
+
+
+def _comparison(source: SourceFile, config: RunConfig) -> CompareConfig:
+    """The standing arms on the same signals, by the rules of the service; with a model if there is a key."""
+    return CompareConfig(
+        file=source.path, reading=source.reading, on_error=config.on_error, accept_price_jump=config.accept_price_jump,
+        arm=ArmOptions(), model=ModelOptions(budget=_CALLS), policy=options.PolicyOptions(),
+    )  # fmt: skip
+
+
+def fresh_folder(parent: Path) -> Path:
+    """The folder `parent/<n>` with the first number from 1 on that is free, made."""
+    with options.writing_to(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            place = parent / str(number)
+            try:
+                place.mkdir()
+            except FileExistsError:
+                continue
+            return place
+    raise AssertionError
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], within: str = "") -> list[tuple[str, Any, Any]]:
+    """The figures that are not equal to the last bit: name, one's, the other's."""
+    found: list[tuple[str, Any, Any]] = []
+    for name in {**one, **other}:
+        left, right = one.get(name), other.get(name)
+        if isinstance(left, dict) and isinstance(right, dict):
+            found += differences(left, right, f"{within}{name}.")
+        elif left != right:
+            found.append((f"{within}{name}", left, right))
+    return found
+
+
+def _read(source: SourceFile, config: RunConfig, output: Output) -> tuple[CheckedSignalFile, str]:
+    """The file, read through; exits with status 1 if a row of it cannot be used."""
+    from raysignal.engine.intake.checked_file import CheckedSignalFile
+    from raysignal.engine.intake.line_numbers import with_lines
+    from raysignal.runtime.settings import load_settings
+
+    reading = reading_of(source.reading, load_settings(_environment()))
+    how = reading_sentences(source.reading, reading)
+    output.say(f"file      {escape(str(source.path))}: {how}")
+    file = CheckedSignalFile.survey(source.path, reading)
+    if file.refused and config.on_error == "refuse":
+        output.err.print(errors_table(with_lines(source.path, file.errors), file.refused), soft_wrap=False)
+        raise RaysignalError(
+            f"{file.refused:,d} of {file.rows:,d} rows of {source.path} cannot be used; "
+            "leave them out with --on-error skip"
+        )
+    if file.rows == file.refused:
+        raise RaysignalError(f"{source.path} holds no signal; expected at least one row")
+    return file, how
+
+
+def _environment() -> dict[str, str]:
+    """The environment without what is the command line's own, here and for the processes to come."""
+    os.environ.pop(options.URL_VARIABLE, None)
+    return dict(os.environ)
+
+
+def _settings(place: Path) -> Settings:
+    """The configured settings, on this machine alone and with a store of their own."""
+    from raysignal.runtime.ports import free_port
+    from raysignal.runtime.settings import load_settings
+
+    return load_settings(
+        _environment(),
+        host="127.0.0.1",
+        port=free_port(),
+        store=(place / "store").resolve().as_uri(),
+        ray_address=None,
+        enhanced="",  # the arms are compared below, on the whole file and with their controls
     )
-    run_job(job, Output(json))
+
+
+async def _both_ways(
+    config: RunConfig, file: CheckedSignalFile, settings: Settings, url: str, output: Output
+) -> tuple[list[ReplayCounts], list[dict[str, Any]]]:
+    """Replay one by one into the primary portfolio, and in one batch into another with the same policy."""
+    from raysignal.runtime.service_client import service_at
+
+    async with service_at(url, settings) as client:
+        first = await client.standing(None)
+        second, _ = await client.ensure(first["portfolio"] + _BATCH_SUFFIX, Policy.from_dict(first["policy"]))
+        tallies = []
+        for standing, one_by_one in ((first, True), (second, False)):
+            tallies.append(await _replay(config, file, client, standing["portfolio"], one_by_one, output))
+        return tallies, [await client.standing(each["portfolio"]) for each in (first, second)]
+
+
+async def _replay(
+    config: RunConfig,
+    file: CheckedSignalFile,
+    client: ServiceClient,
+    name: str,
+    one_by_one: bool,
+    output: Output,
+) -> ReplayCounts:
+    from raysignal.engine.intake.line_numbers import with_lines
+    from raysignal.runtime.replay import ReplayOptions, ReplayPace, replay_file
+
+    way = "POST /signal, one by one" if one_by_one else "POST /signals, one batch"
+    plan = ReplayOptions(name, one_by_one, _BATCH_ROWS, config.on_error == "skip", config.accept_price_jump)
+    pace = ReplayPace(None, time.monotonic, asyncio.sleep)
+    with sending(f"{way} into {name}", file.rows - file.refused, output) as advanced:
+        tally = await replay_file(file, client, plan, pace, advanced=advanced)
+    output.say(f"replayed  {way}, into {name}: {summary(tally)}")
+    if not tally.complete:
+        output.err.print(errors_table(with_lines(file.path, tally.errors), tally.refused), soft_wrap=False)
+        raise RaysignalError(f"a row of {file.path} was refused; leave refused rows out with --on-error skip")
+    return tally
+
+
+async def _market(settings: Settings, url: str, place: Path, output: Output) -> list[dict[str, Any]]:
+    """Follow a made-up exchange for a while: its crossings as orders on paper, and as signals in a portfolio."""
+    from pydantic import SecretStr
+
+    from raysignal.runtime.service_client import service_at
+    from raysignal.serve.logs import json_logger
+
+    output.say(
+        f"market    a made-up one, {_MARKET_SPEED:g} times as fast as a real one, for {_MARKET_S:g} s: crossings of "
+        f"{_MARKET['feed_fast']} and {_MARKET['feed_slow']} bars of {_MARKET['feed_bar']}, traded on paper"
+    )
+    followed = settings.model_copy(
+        update=_MARKET | {"database_url": SecretStr(f"sqlite:///{(place / 'market.db').resolve()}")}
+    )
+    async with service_at(url, settings) as client:
+        await client.ensure(_MARKET["feed_portfolio"], Policy())
+    market = FollowedMarket(
+        followed, MarketOptions(loopback=True, speed=_MARKET_SPEED), seconds=_MARKET_S, url=url
+    )
+    with open_lines(place / "market.log") as stream:
+        statuses = await follow(market, json_logger(stream), asyncio.Event(), lambda _: None)
+    if not output.as_json:
+        output.table(feeds_table(statuses))
+    return statuses
+
+
+def _where(place: Path, store: str, rows: int, output: Output) -> None:
+    """Where everything lies, and a query that can be pasted."""
+    beside = Path(sys.executable).with_name("raysignal")
+    program = os.path.relpath(beside) if beside.exists() else "raysignal"
+    sql = "SELECT symbol, executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL ORDER BY ALL"
+    output.say()
+    output.say(f"results   {place / 'store' / 'history'}, {rows:,d} rows of Parquet, one a processed signal")
+    output.say(f"journal   {place / 'store' / 'journal'}, from which all else can be rebuilt")
+    output.say(f"market    {place / 'market.db'}: bars, crossings, orders and fills; {place / 'market.log'}")
+    output.say(f"requests  {place / 'requests.log'}, a line of JSON each")
+    output.say(f"ask them  {program} query --store {store} {shlex.quote(sql)}")

@@ -5,9 +5,35 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from raysignal.engine.core.errors import SettingsError
+from raysignal.engine.core.errors import RaysignalError, SettingsError
 from raysignal.runtime.local_cluster import NAMESPACE, local_ray
 from raysignal.runtime.ray_address import EXPECTED_RAY_ADDRESS, refuse_silent_head
+
+
+class WorkerFailed(RaysignalError):
+    """A task or an actor of an experiment ended before it was done."""
+
+
+@contextmanager
+def worker_errors(sentence: str, remedy: str) -> Iterator[None]:
+    """Within, what Ray raises where a worker has ended is `WorkerFailed`, with the last line of what Ray says."""
+    from ray.exceptions import RayError  # noqa: PLC0415 - as below
+
+    try:
+        yield
+    except RayError as error:
+        raise WorkerFailed(f"{sentence} ({_last_line(error)}); {remedy}") from error
+
+
+def live_nodes() -> int:
+    """How many nodes of the cluster that this process is connected to are alive."""
+    import ray  # noqa: PLC0415 - as below
+
+    return len([node for node in ray.nodes() if node["Alive"]])  # type: ignore[no-untyped-call]
+
+
+def _last_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _join(address: str) -> None:
@@ -17,9 +43,8 @@ def _join(address: str) -> None:
     try:
         ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise SettingsError(
-            f"the Ray cluster at {address} cannot be joined: {lines[-1]}; expected {EXPECTED_RAY_ADDRESS}, and "
+            f"the Ray cluster at {address} cannot be joined: {_last_line(error)}; expected {EXPECTED_RAY_ADDRESS}, and "
             "RAY_AUTH_MODE=token with its token where it asks for one"
         ) from error
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raysignal.engine.core.errors import SettingsError, StoreUnavailable
+from raysignal.engine.core.hosts import reachable
 from raysignal.runtime.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.ray_address import refuse_silent_head
@@ -327,13 +328,6 @@ def _close(desk: "PortfolioClient", stop: ShutdownSignal) -> None:
     except (KeyboardInterrupt, TimeoutError):
         if not stop.hurried:
             raise
-
-
-def reachable(host: str) -> str:
-    """The host as a caller on this machine writes it in a URL."""
-    if host in {"0.0.0.0", "::"}:  # noqa: S104 - to be reached, not to be bound
-        return "127.0.0.1" if host == "0.0.0.0" else "[::1]"  # noqa: S104 - the same
-    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def wait_for_replicas(url: str, count: int, deadline: float) -> None:

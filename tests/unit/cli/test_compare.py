@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.agents.override.outcomes import Horizon
+from raysignal.cli.arms import ArmOptions, ModelOptions, cassette_beside, chosen_arms, configured_trial
 from raysignal.cli.main import app
-from raysignal.cli.options import ReadingOptions
+from raysignal.cli.options import PolicyOptions, ReadingOptions
 from raysignal.cli.output import Output
-from raysignal.cli.stream import read_stream
-from raysignal.cli.trials import ArmOptions, ModelOptions, cassette_beside, chosen_arms, configured_trial
+from raysignal.cli.signal_files import read_stream
 from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError, SettingsError
 from raysignal.engine.journal.stores import open_stores
 from raysignal.experiments.arms import ARMS, Trial, stream_of
@@ -201,24 +201,24 @@ def test_help_is_that_of_the_comparison_and_leads_to_the_plan():
 
 
 def test_all_arms_but_the_model_run_without_a_key_and_all_with_one(monkeypatch):
-    assert chosen_arms(ArmOptions(), ModelOptions()) == WITHOUT_MODEL
+    assert chosen_arms(None, ModelOptions()) == WITHOUT_MODEL
     assert "the gate decides alone" in ModelOptions().sentence(asked=False, signals=10)
     monkeypatch.setenv("GEMINI_API_KEY", "hunter2")
-    assert chosen_arms(ArmOptions(), ModelOptions()) == ARMS
-    assert chosen_arms(ArmOptions(arms="canary, baseline"), ModelOptions()) == ("baseline", "canary")
+    assert chosen_arms(None, ModelOptions()) == ARMS
+    assert chosen_arms("canary, baseline", ModelOptions()) == ("baseline", "canary")
     assert "left out by --arms" in ModelOptions().sentence(asked=False, signals=10)
 
 
 def test_a_model_on_this_machine_needs_no_key():
     with GeminiServer() as loopback:
-        questions = ModelOptions(url=loopback.url)
-        assert chosen_arms(ArmOptions(), questions) == ARMS
+        questions = ModelOptions(gemini_url=loopback.url)
+        assert chosen_arms(None, questions) == ARMS
         assert "at most 10 calls, on this machine" in questions.sentence(asked=True, signals=10)
 
 
 def test_a_model_elsewhere_needs_one():
     with pytest.raises(SettingsError, match="--gemini-url needs somebody to ask"):
-        chosen_arms(ArmOptions(), ModelOptions(url="https://models.example"))
+        chosen_arms(None, ModelOptions(gemini_url="https://models.example"))
 
 
 def test_the_highest_cost_is_said_where_the_price_is_known(monkeypatch):
@@ -244,7 +244,7 @@ def test_a_replay_has_neither_key_nor_server(monkeypatch, tmp_path):
     asking = ModelOptions(replay=cassette).asking()
     assert (asking.api_key, asking.mode, asking.cassette) == (None, "replay", cassette)
     with pytest.raises(NotFound, match="is no file"):
-        ModelOptions(replay=tmp_path / "absent")
+        ModelOptions(replay=tmp_path / "absent").configured(SETTINGS)
 
 
 def test_calls_are_recorded_in_the_run_or_on_this_machine(monkeypatch, tmp_path):
@@ -255,17 +255,15 @@ def test_calls_are_recorded_in_the_run_or_on_this_machine(monkeypatch, tmp_path)
 
 
 def test_rules_become_those_of_the_trial():
-    rules = ArmOptions(
-        {"fee_bps": 4.0}, "90m", "1m", None, {"against": 0.8, "least": 5.0}, neighbours=10, seed=3
-    )
-    trial = rules.trial()
+    rules = ArmOptions(horizon="90m", settlement_lag="1m", against=0.8, least_evidence=5.0, neighbours=10)
+    trial = rules.trial(Trial(), PolicyOptions(fee_bps=4.0), seed=3)
     assert (trial.policy.fee_bps, trial.seed) == (4.0, 3)
     assert (trial.rules.horizon.time_us, trial.rules.horizon.lag_us) == (5_400_000_000, 60_000_000)
     assert (trial.rules.gate.against, trial.rules.gate.least, trial.rules.gate.grey) == (0.8, 5.0, 0.75)
     assert (trial.rules.recall.neighbours, trial.rules.recall.least) == (10, 10)
-    assert ArmOptions().trial() == Trial()
+    assert ArmOptions().trial(Trial(), PolicyOptions()) == Trial()
     with pytest.raises(InvalidField, match="horizon"):
-        ArmOptions(horizon="").trial()
+        ArmOptions(horizon="").trial(Trial(), PolicyOptions())
 
 
 def test_what_is_not_said_is_as_it_is_configured_for_the_service():
@@ -274,10 +272,12 @@ def test_what_is_not_said_is_as_it_is_configured_for_the_service():
         gate_against=0.8, gate_least=7.0, neighbours=90, breaker_limit_bps=-4.0,
     )  # fmt: skip
     base = configured_trial(settings)
-    trial = ArmOptions({"slippage_bps": 1.0}, neighbours=80, base=base).trial()
+    trial = ArmOptions(neighbours=80).trial(base, PolicyOptions(slippage_bps=1.0))
     assert (trial.policy.fee_bps, trial.policy.slippage_bps, trial.policy.side) == (3.0, 1.0, "long-short")
     assert trial.rules.horizon == Horizon.parse("90m", lag_us=60_000_000)
     assert (trial.rules.gate.against, trial.rules.gate.least, trial.rules.recall.neighbours) == (0.8, 7.0, 80)
     assert trial.breaker is not None
     assert trial.breaker.limit_bps == -4.0
-    assert ArmOptions(horizon="3b", base=base).trial().rules.horizon == Horizon.parse("3b", lag_us=60_000_000)
+    assert ArmOptions(horizon="3b").trial(base, PolicyOptions()).rules.horizon == Horizon.parse(
+        "3b", lag_us=60_000_000
+    )

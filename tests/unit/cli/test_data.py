@@ -323,7 +323,7 @@ def test_the_rows_of_a_daily_symbol_are_no_gaps_beside_one_of_ten_minutes(tmp_pa
 
 
 def test_a_symbol_without_a_spacing_hides_no_hole_of_another(monkeypatch, tmp_path):
-    monkeypatch.setattr("raysignal.cli.survey._MOST_STEPS", 50)
+    monkeypatch.setattr("raysignal.engine.portfolio.signal_file_report._MOST_STEPS", 50)
     wild = [i * (i + 1) // 2 for i in range(1, 80)]
     holed = [10 * i for i in range(60)] + [1440 + 10 * i for i in range(60)]
     found = checked(of_symbols(tmp_path, {"WILD": wild, "A": holed}))
@@ -378,7 +378,7 @@ def test_two_contents_in_autumns_double_hour_name_the_clock_change(tmp_path):
 
 def in_pieces(monkeypatch, rows):
     """Files are read in pieces of so many rows."""
-    monkeypatch.setattr("raysignal.cli.survey.CHUNK_ROWS", rows)
+    monkeypatch.setattr("raysignal.engine.portfolio.signal_file_report.CHUNK_ROWS", rows)
     monkeypatch.setattr("raysignal.engine.intake.csv_rows.BLOCK_ROWS", rows)
 
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import typer
 
-from raysignal.cli import feed_job
-from raysignal.cli.feed_job import FeedConfig, FollowedMarket, failure_of, follow_until_told
+from raysignal.cli import feed
+from raysignal.cli.feed import FollowedMarket, MarketOptions, failure_of, follow_until_told
 from raysignal.cli.output import Output
 from raysignal.engine.market.monitoring.health import FeedState, Health
 from raysignal.runtime.settings import Settings
@@ -53,13 +53,13 @@ def test_a_feed_that_did_not_do_what_was_asked_for_ends_with_its_reason_and_stat
     async def followed(*_: object) -> list[dict[str, Any]]:
         return [shown]
 
-    monkeypatch.setattr(feed_job, "_follow_until_told", followed)
-    job = FeedConfig(Settings(store=tmp_path.as_uri(), _env_file=None), FollowedMarket(), None, None, None)
+    monkeypatch.setattr(feed, "_follow_until_told", followed)
+    market = FollowedMarket(Settings(store=tmp_path.as_uri(), _env_file=None), MarketOptions())
     assert failure_of(shown) == failure
     if not failure:
-        follow_until_told(job, Output(as_json=True))
+        follow_until_told(market, None, Output(as_json=True))
         return
     with pytest.raises(typer.Exit) as ended:
-        follow_until_told(job, Output(as_json=True))
+        follow_until_told(market, None, Output(as_json=True))
     assert ended.value.exit_code == 1
     assert f"error: {failure}" in " ".join(capsys.readouterr().err.split())

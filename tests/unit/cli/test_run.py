@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from raysignal.cli.main import app
 from raysignal.cli.output import Output, performance_table
-from raysignal.cli.run_job import SAMPLE, SAMPLE_READING, differences, fresh_folder
+from raysignal.cli.run import SourceFile, differences, fresh_folder
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
@@ -51,22 +51,23 @@ def test_a_figure_that_one_of_them_lacks_is_a_difference():
 
 
 def test_the_sample_is_read_as_it_was_made():
+    sample = SourceFile.sample()
     checked = CliRunner().invoke(
         app,
         [
             "data",
             "check",
-            str(SAMPLE),
+            str(sample.path),
             "--bar",
-            SAMPLE_READING.bar,
+            sample.reading.bar,
             "--label",
-            SAMPLE_READING.label,
+            sample.reading.label,
             "--json",
         ],
     )
     found = json.loads(checked.stdout)
     assert (checked.exit_code, found["refused"]) == (0, 0)
-    assert found["spacing"] == SAMPLE_READING.bar
+    assert found["spacing"] == sample.reading.bar
 
 
 @pytest.mark.parametrize(

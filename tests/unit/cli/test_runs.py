@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.cli.results import files_of
+from raysignal.cli.runs import files_of
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
 from raysignal.experiments.evaluation import evaluate

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from raysignal.cli.checks import check_journal
-from raysignal.cli.checks import check_store as doctor_of_store
+from raysignal.cli.doctor import check_journal
+from raysignal.cli.doctor import check_store as doctor_of_store
 from raysignal.cli.main import app
 from raysignal.engine.core.errors import (
     DatabaseTooNew,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.cli.checks import check_journal
+from raysignal.cli.doctor import check_journal
 from raysignal.engine import history
 from raysignal.engine.core.errors import JournalBehind, JournalDamaged
 from raysignal.engine.core.policy import Policy

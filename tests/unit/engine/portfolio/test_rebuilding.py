@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from raysignal.cli.checks import check_journal
+from raysignal.cli.doctor import check_journal
 from raysignal.cli.main import app
 from raysignal.engine import history
 from raysignal.engine.core.errors import JournalBehind, JournalDamaged

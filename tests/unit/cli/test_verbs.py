@@ -1,16 +1,19 @@
-"""The command line on the base package alone: what a verb lacks is a sentence, before anything starts."""
+"""A verb made of its config; and what it lacks on the base package alone, said before anything starts."""
 
 import re
 import sys
 import tomllib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
-from raysignal.cli.extras import EXTRAS, require_extras
 from raysignal.cli.main import app
-from raysignal.engine.core.errors import SettingsError
+from raysignal.cli.verbs import EXTRAS, WrongUsage, require_extras, verb
+from raysignal.engine.core.errors import InvalidField, SettingsError
 from raysignal.runtime.ports import free_port
 
 ROOT = Path(__file__).parents[3]
@@ -108,3 +111,58 @@ def test_a_ray_cluster_that_is_none_is_a_sentence(tmp_path, prices, verb, addres
     assert shown.exit_code == 1
     assert said in shown.stderr
     assert "Traceback" not in shown.stderr
+
+
+# The command of a config
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seasoning:
+    salt: Annotated[int, typer.Option(min=0, help="Of it.")] = 1
+    pepper: Annotated[str | None, typer.Option("--pepper", "-p")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meal:
+    dish: Annotated[str, typer.Argument()]
+    seasoning: Seasoning
+    hot: Annotated[bool, typer.Option("--hot")] = False
+
+    def __post_init__(self) -> None:
+        if self.dish == "stone":
+            raise InvalidField("dish", self.dish, "something to eat")
+
+
+def served(*arguments):
+    """What the verb was given, and how it ended."""
+    meals, kitchen = [], typer.Typer()
+    kitchen.command()(verb(Meal, meals.append))
+    return meals, CliRunner().invoke(kitchen, arguments)
+
+
+def test_the_options_of_a_verb_are_the_fields_of_its_config_and_of_its_groups():
+    assert served("soup")[0] == [Meal(dish="soup", seasoning=Seasoning())]
+    meals, _ = served("soup", "--salt", "3", "-p", "black", "--hot")
+    assert meals == [Meal(dish="soup", seasoning=Seasoning(salt=3, pepper="black"), hot=True)]
+
+
+def test_a_value_that_typer_refuses_makes_no_config():
+    meals, ended = served("soup", "--salt", "-1")
+    assert (meals, ended.exit_code) == ([], 2)
+
+
+def test_what_a_config_refuses_is_wrong_usage():
+    meals, ended = served("stone")
+    assert meals == []
+    assert isinstance(ended.exception, WrongUsage)
+    assert "dish is 'stone'; expected something to eat" in str(ended.exception)
+
+
+def test_the_verb_of_a_group_acts_where_no_verb_below_it_is_named():
+    meals, said = [], []
+    kitchen = typer.Typer()
+    kitchen.callback(invoke_without_command=True)(verb(Seasoning, meals.append, group=True))
+    kitchen.command("clean")(lambda: said.append("clean"))
+    CliRunner().invoke(kitchen, ["--salt", "2"])
+    CliRunner().invoke(kitchen, ["clean"])
+    assert (meals, said) == ([Seasoning(salt=2)], ["clean"])

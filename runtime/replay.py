@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from raysignal.cli.files import ERRORS_KEPT, CheckedSignalFile
-from raysignal.cli.ways import PortfolioGateway, SendResult
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.instants import MICROSECONDS
+from raysignal.engine.intake.checked_file import ERRORS_KEPT, CheckedSignalFile
+from raysignal.runtime.portfolio_gateway import PortfolioGateway, SendResult
 
 
 @dataclass(slots=True)

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.cli.wire import PARQUET, batch_parquet, signal_json
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import Reading, read_batch, read_signal
+from raysignal.runtime.signal_bodies import PARQUET, batch_parquet, signal_json
 
 # Texts that are no numbers and not blank: others are read as numbers or as missing, and never are in a batch.
 _WORDS = st.text("abcé=,\"' \n", min_size=1, max_size=12).map(lambda text: f"x{text}")

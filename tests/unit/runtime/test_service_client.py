@@ -8,11 +8,11 @@ import httpx
 import numpy as np
 import pytest
 
-from raysignal.cli.client import ServiceClient, ServiceError
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LateSignal, NotFound, RowErrors, StoreUnavailable, Unauthorized
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
+from raysignal.runtime.service_client import ServiceClient, ServiceError
 from raysignal.serve.problems import problem_of
 
 

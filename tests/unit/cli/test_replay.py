@@ -9,9 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.cli.ports import writers_below
 from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.stores import open_stores
+from raysignal.runtime.processes import writers_below
 
 WRITER = (
     "import sys\nfrom raysignal.engine.journal.journal import Journal\n"

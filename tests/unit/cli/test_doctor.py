@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.cli.checks import (
+from raysignal.cli.doctor import (
     _compiled_in,
     check_agent,
     check_compiled,
@@ -23,8 +23,8 @@ from raysignal.cli.checks import (
     check_store,
     examine,
 )
-from raysignal.cli.ports import listener_on, own_listeners
 from raysignal.runtime.ports import free_port
+from raysignal.runtime.processes import listener_on, own_listeners
 from raysignal.runtime.settings import Settings
 
 

@@ -3,6 +3,8 @@
 Repeating is safe: the same signal sent again is answered with its first receipt and counts once.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,8 +13,6 @@ from urllib.parse import quote
 
 import httpx
 
-from raysignal.cli.ways import SendResult, placed
-from raysignal.cli.wire import PARQUET, batch_parquet, signal_json
 from raysignal.engine.core import errors
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import (
@@ -23,7 +23,11 @@ from raysignal.engine.core.errors import (
     RaysignalError,
     StoreUnavailable,
 )
+from raysignal.engine.core.hosts import reachable
 from raysignal.engine.core.policy import Policy
+from raysignal.runtime.portfolio_gateway import SendResult, placed
+from raysignal.runtime.settings import Settings
+from raysignal.runtime.signal_bodies import PARQUET, batch_parquet, signal_json
 
 _PATIENCE_S = 30.0
 _PAUSE_S = 0.2
@@ -182,6 +186,15 @@ class ServiceClient:
             if self.clock() - began > _PATIENCE_S:
                 raise failure
             await self.sleep(_PAUSE_S)
+
+
+@asynccontextmanager
+async def service_at(url: str | None, settings: Settings) -> AsyncIterator[ServiceClient]:
+    """The service at an address, or the one that these settings would start on this machine."""
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    address = url or f"http://{reachable(settings.host)}:{settings.port}"
+    async with ServiceClient.open(address, api_key=key, clock=time.monotonic, sleep=asyncio.sleep) as client:
+        yield client
 
 
 def _params(portfolio: str, accept_price_jump: bool) -> dict[str, str]:

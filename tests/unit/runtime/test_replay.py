@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from raysignal.cli.files import CheckedSignalFile
-from raysignal.cli.replaying import ReplayOptions, ReplayPace, replay_file
-from raysignal.cli.ways import SendResult
 from raysignal.engine.intake import Reading
+from raysignal.engine.intake.checked_file import CheckedSignalFile
+from raysignal.runtime.portfolio_gateway import SendResult
+from raysignal.runtime.replay import ReplayOptions, ReplayPace, replay_file
 
 STEP_US = 600_000_000
 

@@ -1,0 +1,309 @@
+"""Options of a comparison: the rules of its arms, and who is asked; checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote, urlsplit
+
+import typer
+
+from raysignal.cli.options import PolicyOptions, given
+from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError
+from raysignal.engine.core.instants import parse_bar
+from raysignal.engine.core.policy import Policy
+
+if TYPE_CHECKING:
+    from raysignal.agents.llm.gemini import ModelSettings
+    from raysignal.experiments.actors import ModelArmOptions
+    from raysignal.experiments.arms import Trial
+    from raysignal.runtime.settings import Settings
+
+_AGENT = "The agent: memory and gate"
+_MODEL = "The model that is asked about the grey zone"
+_QUESTION_TOKENS = 4_000  # long ones hold half of it
+_LOOPBACK_KEY = "loopback"
+
+GeminiUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        rich_help_panel=_MODEL,
+        help="Another host that speaks the Gemini API, such as python -m raysignal.loopback.gemini.",
+    ),
+]
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="CASSETTE", rich_help_panel=_MODEL, help="Answer from this record; nothing is asked."
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HorizonOptions:
+    """How long a signal is followed; None: as configured."""
+
+    horizon: Annotated[
+        str | None,
+        typer.Option(
+            metavar="6b|90m|1d|close",
+            rich_help_panel=_AGENT,
+            help="How long a signal is followed: bars, a time, or until the opposite signal (RAYSIGNAL_HORIZON, 6b).",
+        ),
+    ] = None
+    settlement_lag: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LENGTH",
+            rich_help_panel=_AGENT,
+            help="How much later than its end an outcome is known, such as 10m; at once.",
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmOptions(HorizonOptions):
+    """The rules of the arms; None: as configured."""
+
+    against: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P", rich_help_panel=_AGENT, help="Overrule from this probability of worse on; 0.9."
+        ),
+    ] = None
+    grey: Annotated[
+        float | None,
+        typer.Option(metavar="P", rich_help_panel=_AGENT, help="Ask a model from this one on; 0.75."),
+    ] = None
+    least_evidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_AGENT,
+            help="Independent precedents without which nothing is overruled; 25.",
+        ),
+    ] = None
+    neighbours: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=10_000,
+            metavar="N",
+            rich_help_panel=_AGENT,
+            help="Past signals that are looked at, at most; 400.",
+        ),
+    ] = None
+
+    def trial(self, base: Trial, policy: PolicyOptions, *, seed: int = 0) -> Trial:
+        """Under which rules the arms run; raises `InvalidField`.
+
+        Args:
+            base: the rules that are configured.
+            policy: its members that were given.
+            seed: of what is drawn by lot.
+        """
+        from raysignal.agents.override.outcomes import Horizon
+
+        rules = base.rules
+        recall, horizon = rules.recall, rules.horizon
+        if self.neighbours is not None:
+            recall = replace(recall, neighbours=self.neighbours, least=min(recall.least, self.neighbours))
+        if self.horizon is not None:
+            horizon = Horizon.parse(self.horizon, lag_us=horizon.lag_us)
+        if self.settlement_lag is not None:
+            horizon = replace(horizon, lag_us=_lag_us(self.settlement_lag))
+        gate = given(against=self.against, grey=self.grey, least=self.least_evidence)
+        return replace(
+            base,
+            policy=Policy.from_dict(base.policy.as_dict() | policy.given()),
+            rules=replace(rules, horizon=horizon, recall=recall, gate=replace(rules.gate, **gate)),
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelOptions:
+    """How a model is asked."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=_MODEL, help="Its name at the Gemini API; gemini-3.5-flash."
+        ),
+    ] = None
+    gemini_url: GeminiUrl = None
+    budget: Annotated[
+        int, typer.Option(min=1, metavar="CALLS", rich_help_panel=_MODEL, help="Calls at most.")
+    ] = 500
+    per_minute: Annotated[
+        float | None,
+        typer.Option(metavar="CALLS", rich_help_panel=_MODEL, help="Calls a minute; as they come."),
+    ] = None
+    deadline: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", rich_help_panel=_MODEL, help="For the answer about one signal."),
+    ] = 8.0
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CASSETTE",
+            rich_help_panel=_MODEL,
+            help="Record calls there, and ask nothing twice; default: cassette.ndjson in the run's folder.",
+        ),
+    ] = None
+    replay: Replay = None
+
+    def __post_init__(self) -> None:
+        if self.record is not None and self.replay is not None:
+            raise typer.BadParameter("expected --record or --replay, not both")
+        if self.per_minute is not None and not self.per_minute > 0.0:
+            raise typer.BadParameter("--per-minute is a number of calls above 0")
+        if not self.deadline > 0.0:
+            raise typer.BadParameter("--deadline is a number of seconds above 0")
+
+    def configured(self, settings: Settings) -> ModelOptions:
+        """With the model of the settings where none was named; what is named as a file is looked for.
+
+        Raises:
+            NotFound: the cassette that answers are replayed from is not there.
+            InvalidField: the one that calls are recorded in cannot be.
+        """
+        if self.replay is not None and not self.replay.is_file():
+            raise NotFound(f"{self.replay} is no file; expected a cassette that was recorded with --record")
+        if self.record is not None and self.record.is_dir():
+            raise InvalidField("record", str(self.record), "a file, which is made where there is none")
+        return replace(
+            self, model=self.model or settings.model, gemini_url=self.gemini_url or settings.model_url
+        )
+
+    def settings(self) -> ModelSettings:
+        """Which model; raises `InvalidField`."""
+        from raysignal.agents.llm.gemini import ModelSettings
+
+        settings = ModelSettings(base_url=self.gemini_url)
+        return settings if self.model is None else replace(settings, model=self.model)
+
+    def key(self) -> str | None:
+        """The key that is sent; a model on this machine is content with any."""
+        from raysignal.agents.llm.gemini import api_key_in
+
+        key = api_key_in(os.environ)
+        return _LOOPBACK_KEY if key is None and self.settings().on_loopback else key
+
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether there is somebody to ask, or a record of the answers."""
+        return self.replay is not None or self.key() is not None
+
+    @property
+    def wanted(self) -> list[str]:
+        """The options that speak of a model beyond doubt."""
+        said = {"--gemini-url": self.gemini_url, "--record": self.record, "--replay": self.replay}
+        return [name for name, value in said.items() if value is not None]
+
+    def asking(self) -> ModelArmOptions:
+        """How the arm `model` asks; without a cassette where none was named, see `cassette_beside`."""
+        from raysignal.agents.llm.cassette import Mode
+        from raysignal.experiments.actors import ModelArmOptions
+
+        replays, cassette = self.replay is not None, self.replay or self.record
+        return ModelArmOptions(
+            settings=self.settings(),
+            api_key=None if replays else self.key(),
+            mode=Mode.REPLAY if replays else Mode.RECORD,
+            cassette=None if cassette is None else cassette.resolve(),
+            budget=self.budget,
+            per_minute=self.per_minute,
+            deadline_s=self.deadline,
+        )
+
+    def sentence(self, *, asked: bool, signals: int) -> str:
+        """Who decides the grey zone, and what that costs at most; `signals` are those with a side."""
+        from raysignal.agents.llm.gemini import KEY_VARIABLES
+
+        settings = self.settings()
+        if not asked:
+            why = "left out by --arms" if self.can_be_asked else f"no key ({' or '.join(KEY_VARIABLES)})"
+            return f"{why}: no model is asked, the gate decides alone"
+        if self.replay is not None:
+            return f"{settings.model}, answers replayed from {self.replay}: nothing is asked, nothing is paid"
+        calls = min(self.budget, signals)
+        return (
+            f"{settings.model} at {settings.base_url or 'Google'}, for the grey zone of the gate: at most "
+            f"{calls:,d} calls{self._cost(settings, calls)}"
+        )
+
+    def _cost(self, settings: ModelSettings, calls: int) -> str:
+        from raysignal.agents.llm.gemini import LIST_PRICES
+
+        if settings.on_loopback:
+            return ", on this machine"
+        price = LIST_PRICES.get(settings.model)
+        if price is None:
+            return f", whose price is not known here; expected one of {', '.join(LIST_PRICES)}"
+        usd = calls * (_QUESTION_TOKENS * price.usd_in + settings.max_output_tokens * price.usd_out) / 1e6
+        return f", roughly {usd:,.2f} USD if all of them were as long as can be"
+
+
+def chosen_arms(named: str | None, model: ModelOptions) -> tuple[str, ...]:
+    """The arms of a comparison.
+
+    Raises:
+        InvalidField: an arm that there is not, or an option about a model that no arm asks.
+        SettingsError: the arm `model` without anybody to ask.
+    """
+    from raysignal.agents.llm.gemini import KEY_VARIABLES
+
+    arms = _named_arms(named, with_model=model.can_be_asked)
+    if "model" not in arms and model.wanted:
+        option = model.wanted[0]
+        if named is None:
+            raise SettingsError(
+                f"{option} needs somebody to ask; expected {' or '.join(KEY_VARIABLES)} to be set"
+            )
+        raise InvalidField("arms", named, f"model among them, which {option} is about")
+    if "model" in arms and not model.can_be_asked:
+        raise SettingsError(
+            f"the arm model has nobody to ask; expected {' or '.join(KEY_VARIABLES)}, --gemini-url or --replay"
+        )
+    return arms
+
+
+def _named_arms(named: str | None, *, with_model: bool) -> tuple[str, ...]:
+    """Which arms: those that were named, else all that can run; in their standing order."""
+    from raysignal.experiments.arms import ARMS
+
+    if named is None:
+        return tuple(name for name in ARMS if with_model or name != "model")
+    names = [name.strip() for name in named.split(",")]
+    for name in names:
+        if name not in ARMS:
+            raise InvalidField("arms", name, f"some of {', '.join(ARMS)}, with commas between them")
+    return tuple(name for name in ARMS if name in names)
+
+
+def cassette_beside(store: str, run_id: str) -> Path:
+    """Where the calls of a run are recorded: in its folder, or on this machine if the store is elsewhere."""
+    parts = urlsplit(store)
+    if parts.scheme == "file":
+        return Path(unquote(parts.path)) / "experiments" / run_id / "cassette.ndjson"
+    return Path("raysignal-cassettes").resolve() / f"{run_id}.ndjson"
+
+
+def configured_trial(settings: Settings) -> Trial:
+    """The rules that a service with these settings decides by."""
+    from raysignal.experiments.arms import Trial
+    from raysignal.runtime.agent_settings import terms_of
+
+    terms = terms_of(settings)
+    return Trial(policy=terms.policy, rules=terms.rules, breaker=terms.breaker)
+
+
+def _lag_us(text: str) -> int:
+    try:
+        return parse_bar(text)
+    except InvalidField as error:
+        raise InvalidField("settlement_lag", text, "a length such as 1s, 10m, 1h or 1d") from error
