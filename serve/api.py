@@ -1,38 +1,41 @@
-"""The application: routing, the OpenAPI document, and problems for whatever the routing itself refuses."""
+"""The FastAPI application: the routers, the middleware, the OpenAPI document and `/docs`."""
 
 from functools import cache
 from importlib.metadata import version
-from secrets import token_hex
+from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from pydantic import BaseModel
+import orjson
+from fastapi import Depends, FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
+from structlog.typing import FilteringBoundLogger
 
-from raysignal.engine.core.errors import RaysignalError
-from raysignal.runtime.settings import Settings
-from raysignal.serve import schemas
-from raysignal.serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER
-from raysignal.serve.middleware import LINE, noted_problem
-from raysignal.serve.operations import OPERATIONS, Operation
-from raysignal.serve.page import docs_page
-from raysignal.serve.problems import Problem, problem_of_http, problem_unexpected
-from raysignal.serve.routes import Routes
+from raysignal.serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER, Credentials
+from raysignal.serve.logs import StoreLog
+from raysignal.serve.middleware import ErrorMiddleware
+from raysignal.serve.parameters import invalid_parameter
+from raysignal.serve.problems import problem_of_http, problem_responses
+from raysignal.serve.replica import ReplicaState
+from raysignal.serve.routers import agent, feeds, history, operations, portfolios, signals
+from raysignal.serve.schemas import READ_BY_HAND
 
-_MODELS: tuple[type[BaseModel], ...] = (
-    schemas.SignalBody, schemas.PolicyBody, schemas.StandingBody, schemas.PortfoliosBody, schemas.ReceiptBody,
-    schemas.BatchBody, schemas.HistoryBody, schemas.DecisionPage, schemas.StatusBody, schemas.ProblemBody,
-    schemas.CompareBody, schemas.AccuracyBody, schemas.PatternsBody, schemas.AgentBody, schemas.ResetBody,
-    schemas.FeedsBody, schemas.RenamedBody, schemas.SymbolBody,
-)  # fmt: skip
+_DOCS = Path(__file__).with_name("docs.html")
 
 
-def build_api(routes: Routes, settings: Settings) -> FastAPI:
-    """The application around the handlers, with `/openapi.json` and `/docs`."""
-    secured = settings.api_key is not None or settings.webhook_secret is not None
+def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: StoreLog) -> FastAPI:
+    """The application of a replica.
+
+    Args:
+        replica: what its handlers work with.
+        log: where the lines of requests go.
+        store_log: where those about the store go.
+    """
+    access = replica.access
     api = FastAPI(
         title="raysignal",
         version=version("raysignal"),
@@ -40,99 +43,68 @@ def build_api(routes: Routes, settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
-    for operation in OPERATIONS:
-        path = operation.path.replace("{signal_id}", "{signal_id:path}")  # an id may hold slashes
-        handler = getattr(routes, operation.handler)
-        api.add_api_route(
-            path,
-            handler,
-            methods=[operation.method],
-            summary=operation.summary,
-            operation_id=_operation_id(operation),
-            responses=operation.responses(secured=secured),
-            status_code=min(operation.answers),
-            response_class=Response,
-            openapi_extra=_extra(operation, settings, secured=secured),
-        )
-        if operation.method == "GET":
-            # The server leaves the body out; what is described is GET.
-            api.add_api_route(path, handler, methods=["HEAD"], include_in_schema=False)
-    own_document = api.openapi
+    api.state.replica = replica
+    api.add_middleware(ErrorMiddleware, access=access, log=log, store_log=store_log, name=replica.name)
+    api.add_exception_handler(HTTPException, _refuse_route)
+    api.add_exception_handler(RequestValidationError, _refuse_parameter)
+    always = problem_responses(422, 500)
+    refused = problem_responses(403 if access.open else 401)
+    key, signatures = _security(access)
+    api.include_router(signals.router, responses={**refused, **always}, dependencies=[*key, *signatures])
+    for area in (portfolios, history, agent, feeds, operations):
+        api.include_router(area.router, responses={**refused, **always}, dependencies=key)
+    api.include_router(operations.open_router, responses={**(refused if access.open else {}), **always})
+    described = api.openapi
 
     @cache
     def document() -> dict[str, Any]:
-        return _completed(own_document(), settings)
+        found = described()
+        _, schemas = models_json_schema(
+            [(model, "validation") for model in READ_BY_HAND], ref_template="#/components/schemas/{model}"
+        )
+        found["components"]["schemas"] |= schemas["$defs"]
+        return found
 
     async def get_docs(_request: Request) -> Response:
-        return Response(docs_page(document()), media_type="text/html")
+        shown = orjson.dumps(document()).decode().replace("<", "\\u003c")
+        return HTMLResponse(_DOCS.read_text().replace("{{openapi}}", shown))
 
     api.openapi = document  # type: ignore[method-assign]
-    api.add_api_route("/", routes.get_root, methods=["GET", "HEAD"], include_in_schema=False)
-    api.add_api_route("/docs", get_docs, methods=["GET", "HEAD"], include_in_schema=False)
-    api.add_exception_handler(RaysignalError, _refuse)
-    api.add_exception_handler(HTTPException, _refuse_route)
-    api.add_exception_handler(Exception, _answer_unexpected)
+    api.add_route("/docs", get_docs)
     return api
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RaysignalError)
-    return noted_problem(error, request.scope[LINE]).response()
+def _security(access: Credentials) -> tuple[list[Any], list[Any]]:
+    """The key and the signatures that are taken, for the document: `ErrorMiddleware` looks at them before routing."""
+    key: list[Any] = []
+    if access.api_key is not None:
+        key = [Depends(HTTPBearer(scheme_name="key", auto_error=False))]
+    headers = {"signature_v2": SIGNATURE_V2_HEADER}
+    if not access.webhook_strict:
+        headers["signature"] = SIGNATURE_HEADER
+    signatures: list[Any] = []
+    if access.webhook_secret is not None:
+        signatures = [
+            Depends(
+                APIKeyHeader(
+                    name=header, scheme_name=name, description=SIGNATURE_FORM[header], auto_error=False
+                )
+            )
+            for name, header in headers.items()
+        ]
+    return key, signatures
 
 
 async def _refuse_route(request: Request, error: Exception) -> Response:
+    """No such path, no such method."""
     assert isinstance(error, HTTPException)
-    return _told(problem_of_http(error), request)
-
-
-def _told(problem: Problem, request: Request) -> Response:
-    request.scope[LINE]["problem"] = problem.body["type"]
+    problem = problem_of_http(error)
+    request.state.line["problem"] = problem.body["type"]
     return problem.response()
 
 
-async def _answer_unexpected(request: Request, _error: Exception) -> Response:
-    # Starlette raises the error again once this is sent; `ErrorMiddleware` then logs it under the same id.
-    error_id = request.scope[LINE]["error_id"] = token_hex(8)
-    return problem_unexpected(error_id).response()
-
-
-def _operation_id(operation: Operation) -> str:
-    one = operation.path.endswith("}") and operation.method == "GET"
-    return f"{operation.handler}_of" if one and operation.handler == "get_performance" else operation.handler
-
-
-def _extra(operation: Operation, settings: Settings, *, secured: bool) -> dict[str, Any]:
-    extra: dict[str, Any] = {"parameters": list(operation.parameters)}
-    if operation.body is not None:
-        extra["requestBody"] = operation.body
-    if secured and not operation.open:
-        extra["security"] = [{"key": []}] if settings.api_key is not None else []
-        if operation.signed and settings.webhook_secret is not None:
-            extra["security"] += [{name: []} for name in _signatures(settings)]
-    return extra
-
-
-def _signatures(settings: Settings) -> dict[str, str]:
-    """The signatures that are taken: name of the scheme to header."""
-    names = {"signature_v2": SIGNATURE_V2_HEADER, "signature": SIGNATURE_HEADER}
-    return {"signature_v2": SIGNATURE_V2_HEADER} if settings.webhook_strict else names
-
-
-def _completed(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """FastAPI's document with the schemas that it could not know of, and the ways to prove who one is."""
-    _, definitions = models_json_schema(
-        [(model, "serialization") for model in _MODELS], ref_template="#/components/schemas/{model}"
-    )
-    components = document.setdefault("components", {})
-    components["schemas"] = definitions["$defs"]
-    schemes: dict[str, Any] = {}
-    if settings.api_key is not None:
-        schemes["key"] = {"type": "http", "scheme": "bearer"}
-    if settings.webhook_secret is not None:
-        for name, header in _signatures(settings).items():
-            form = SIGNATURE_FORM[header]
-            schemes[name] = {"type": "apiKey", "in": "header", "name": header, "description": form}
-    if schemes:
-        components["securitySchemes"] = schemes
-    return document
+async def _refuse_parameter(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    raise invalid_parameter(error.errors()[0]) from error

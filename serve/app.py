@@ -3,16 +3,16 @@
 `app` reads the environment (`RAYSIGNAL_*`) when it is called, on the cluster; nothing happens at import.
 """
 
-import asyncio
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
+from raysignal.engine.core.errors import SettingsError
 from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.warm import warm
@@ -21,21 +21,19 @@ from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings, load_settings
 from raysignal.serve.access import Credentials, check_host, refuse_open_door
 from raysignal.serve.api import build_api
-from raysignal.serve.feeds import feeds_of
 from raysignal.serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
-from raysignal.serve.lane import Lane, open_lane
 from raysignal.serve.logs import StoreLog, open_log
-from raysignal.serve.middleware import ErrorMiddleware
-from raysignal.serve.routes import Routes
+from raysignal.serve.replica import ReplicaState
+
+if TYPE_CHECKING:
+    from raysignal.runtime.feed_actors import Feeds
 
 APP_NAME = "raysignal"
 MAX_ONGOING = 1024
-LANE_BYTES = 64 * 1024
-"""What HAProxy holds back until it is whole; longer bodies go the ordinary way, which has a time for them."""
 
 
 class Edge:
-    """One replica: a desk, the routes over it, and the layer around them."""
+    """One replica: the clients of the actors, and the application over them."""
 
     def __init__(self, settings: Settings, log_path: str | None) -> None:
         restrict_new_files()
@@ -45,39 +43,39 @@ class Edge:
         refuse_open_door(listening_on(), access)
         check_host(settings.host, listening_on())
         warm()
-        desk = PortfolioClient.connect(settings, direct=True)
-        agent = Agent.connect(settings, os.environ)
-        feeds = feeds_of(settings)
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
-        routes = Routes(
-            settings,
-            desk,
-            open_stores(settings.store).blobs,
-            access=access,
-            agent=agent,
-            feeds=feeds,
-            replica=name,
-        )
-        store_log = StoreLog(log, name)
         warn_of_few_descriptors(log, descriptors())
-        self._asgi = ErrorMiddleware(
-            build_api(routes, settings),
-            hot={("POST", "/signal"): routes.post_signal},
-            access=access,
-            log=log,
-            store_log=store_log,
-            name=name,
+        replica = ReplicaState(
+            settings,
+            PortfolioClient.connect(settings, direct=True),
+            open_stores(settings.store).blobs,
+            access,
+            Agent.connect(settings, os.environ),
+            connect_feeds(settings),
+            name,
         )
-        if not foreign_layers():
-            lane = Lane(
-                routes, access=access, log=log, store_log=store_log, name=name,
-                max_body=min(settings.max_signal_bytes, LANE_BYTES), max_batch=settings.max_batch_bytes,
-                max_under_way=MAX_ONGOING, loop=asyncio.get_running_loop(),
-            )  # fmt: skip
-            open_lane(lane)
+        self._api = build_api(replica, log=log, store_log=StoreLog(log, name))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        return self._asgi
+        return self._api
+
+
+def connect_feeds(settings: Settings) -> "Feeds | None":
+    """The client of the live feeds, whose actors are made where there are none; None: the settings name no feed.
+
+    Raises:
+        InvalidField: a venue that is none.
+        SettingsError: what feeds need is not installed.
+    """
+    if not settings.feeds:
+        return None
+    try:
+        from raysignal.runtime.feed_actors import Feeds  # noqa: PLC0415 - needs the extra `feeds`
+    except ImportError as error:
+        raise SettingsError(
+            f"feeds is {list(settings.feeds)}, but {error.name} is not installed; expected the extra `feeds`"
+        ) from error
+    return Feeds.connect(settings)
 
 
 def warn_of_few_descriptors(log: FilteringBoundLogger, allowed: int) -> None:
@@ -111,13 +109,6 @@ def build(settings: Settings, *, log_path: str | None = None) -> serve.Applicati
 def app(args: dict[str, Any]) -> serve.Application:
     """The application of the environment's settings; `args` are settings that go before those."""
     return build(load_settings(os.environ, **args))
-
-
-def foreign_layers() -> bool:
-    """Whether Ray Serve was told to put layers of somebody else around its applications; no way leads past them."""
-    client = _get_global_client()
-    assert client is not None
-    return bool(client.http_config.middlewares) or "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" in os.environ
 
 
 def listening_on() -> str:

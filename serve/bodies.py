@@ -1,14 +1,8 @@
-"""The bodies of requests: how a long one is gathered off its connection, and how any is read.
-
-uvicorn stops a connection at every 64 KiB of a body until the application has asked for more, wakes it for each
-piece, and copies the piece for it. Whoever reads a batch wants all of it: where the length is stated, the lane
-puts the pieces to where they belong as they come, and the body is there, once, when it is complete.
-"""
+"""Bodies of requests that are read by hand: in bounded memory and time, and verified where they are signed."""
 
 import asyncio
 from typing import Any
 
-import numpy as np
 from starlette.requests import ClientDisconnect, Request
 
 from raysignal.engine.core.errors import (
@@ -18,40 +12,16 @@ from raysignal.engine.core.errors import (
     UnreadableInput,
     UnsupportedMedia,
 )
-
-GATHERED = "raysignal.body"
-"""Where a request's scope holds the body that is gathered beside it."""
-
+from raysignal.engine.intake.single import load_object
+from raysignal.serve.problems import JSON
 
 BODY_S = 30.0
 """How long any body may take, beside what its length takes at `SLOWEST_BYTES_S`."""
 SLOWEST_BYTES_S = 64 * 1024
+MAX_OBJECT_BYTES = 16 * 1024
 
 
-class PartialBody:
-    """A body of `length` bytes, as far as it has come."""
-
-    __slots__ = ("_bytes", "_come")
-
-    def __init__(self, length: int) -> None:
-        # Large arrays of numpy lie in large pages, which cost a tenth to come by of what bytes of Python cost.
-        buffer: Any = np.empty(length, np.uint8)
-        self._bytes = memoryview(buffer)
-        self._come = 0
-
-    def add(self, piece: bytes) -> None:
-        """The next piece; all of them together are never longer than was said."""
-        end = self._come + len(piece)
-        self._bytes[self._come : end] = piece
-        self._come = end
-
-    def whole(self) -> memoryview:
-        """The body, which is complete."""
-        assert self._come == len(self._bytes)
-        return self._bytes
-
-
-async def read_body(request: Request, limit: int, *, base_s: float = BODY_S) -> bytes | memoryview:
+async def read_body(request: Request, limit: int, *, base_s: float = BODY_S) -> bytes:
     """A request's body of at most `limit` bytes, which comes within `base_s` and the time that its length takes.
 
     Raises:
@@ -84,8 +54,16 @@ async def read_body(request: Request, limit: int, *, base_s: float = BODY_S) -> 
         ) from error
     except ClientDisconnect as error:
         raise UnreadableInput("the client went away before the end of the body") from error
-    gathered: PartialBody | None = request.scope.get(GATHERED)
-    return b"".join(chunks) if gathered is None else gathered.whole()
+    return b"".join(chunks)
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object of a request, strictly: FastAPI's own reader takes keys that stand twice, and any length."""
+    body = await read_body(request, MAX_OBJECT_BYTES)
+    kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
+    if kind != JSON:
+        raise UnsupportedMedia(f"the content type is {kind}; expected {JSON}", content_type=kind)
+    return load_object(body)
 
 
 def _too_large(limit: int) -> RaysignalError:

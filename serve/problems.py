@@ -1,23 +1,4 @@
-"""From the error tree to HTTP, once: status, RFC 9457 problem+json, headers.
-
-| error | status |
-|---|---|
-| UnreadableInput | 400 |
-| Unauthorized | 401, with WWW-Authenticate |
-| Forbidden | 403 |
-| NotFound | 404 |
-| Conflict (IdentityConflict, LateSignal, PortfolioConflict) | 409 |
-| InputTooSlow | 408, and the connection is closed |
-| InputTooLarge | 413, and the connection is closed |
-| UnsupportedMedia | 415 |
-| InvalidField, PriceJump, other InputError | 422 |
-| RowErrors | 422; 409 where the state refused every one of its rows |
-| StoreUnavailable, Fenced, StoreHeld | 503, with Retry-After: the same request may succeed, and cannot count twice |
-| OrderRejected | 409 |
-| AgentUnavailable | 503, with Retry-After: the agent may answer later |
-| ExchangeUnreachable | 503, with Retry-After: orders have ids of their own, and cannot count twice |
-| other StoreError and OrderError, SettingsError, LookAhead, anything else | 500, with an id that is in the log, too |
-"""
+"""From the error tree to HTTP, once: status, RFC 9457 problem+json, headers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -66,10 +47,13 @@ from raysignal.engine.core.errors import (
     VenueRefusal,
 )
 
+JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER_S = 1
 
-# The first row that an error is an instance of says its status and title: the particular before the general.
+# The first row that an error is an instance of says its status and title: the particular before the general. Of rows,
+# all of which the state refused, it is 409. 401 comes with WWW-Authenticate, 503 with Retry-After (the same request may
+# succeed, and cannot count twice); after 408 and 413 the connection is closed.
 TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (UnreadableInput, 400, "The input is not what it says it is"),
     (UnsupportedMedia, 415, "This content type is not taken"),
@@ -108,6 +92,20 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (RaysignalError, 500, "Something went wrong"),
 )
 
+MEANINGS = {
+    400: "not what the content type says, or cut off",
+    401: "no credentials, or wrong ones",
+    403: "for another host, or from a page of another program",
+    404: "no such portfolio or signal",
+    408: "the body did not come to its end within its time",
+    409: "the state refuses it (late, or the same identity with other content); nothing changed",
+    413: "the body is over the limit",
+    415: "a content type that is not taken",
+    422: "a field, a row or a parameter cannot be used; nothing changed",
+    500: "the service failed; the answer has the id of its log line",
+    503: "not durable now; the same request may be sent again, and cannot count twice",
+}
+
 _CONFLICTS = frozenset(kind.__name__ for kind in (Conflict, IdentityConflict, LateSignal, PortfolioConflict))
 
 
@@ -124,6 +122,12 @@ class Problem:
         return Response(
             orjson.dumps(self.body), self.status, headers=self.headers or None, media_type=PROBLEM_JSON
         )
+
+
+def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Problems of these statuses, as OpenAPI describes answers."""
+    content = {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/ProblemBody"}}}
+    return {status: {"description": MEANINGS[status], "content": content} for status in statuses}
 
 
 def problem_of(error: RaysignalError) -> Problem:

@@ -524,5 +524,45 @@ BATCH_EXAMPLES: dict[str, tuple[str, Any]] = {
     ),
 }
 
-SYMBOL_EXAMPLE: dict[str, Any] = {"formerly": "BTCUSDT", "symbol": "binance:BTCUSDT"}
-POLICY_EXAMPLE: dict[str, Any] = {"fee_bps": 4.0, "side": "long-short"}
+# Bodies that are read by hand, as OpenAPI describes them.
+
+READ_BY_HAND = (SignalBody, PolicyBody, SymbolBody, ProblemBody)
+"""What handlers do not declare, so that FastAPI does not know of it."""
+
+_SIGNAL = {"$ref": "#/components/schemas/SignalBody"}
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 128},
+    "description": "the identity of a body without signal_id",
+}
+SIGNAL_CONTENT: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": _SIGNAL, "examples": SIGNAL_EXAMPLES},
+        "text/plain": {
+            "schema": {"type": "string"},
+            "examples": {"webhook": {"summary": "JSON as text, as webhooks send it", "value": TEXT_EXAMPLE}},
+        },
+    },
+}
+BATCH_CONTENT: dict[str, Any] = {
+    "required": True,
+    "content": {
+        kind: {
+            "schema": {"type": "array", "items": _SIGNAL}
+            if kind == "application/json"
+            else {"type": "string"},
+            "examples": {"example": {"summary": summary, "value": value}},
+        }
+        for kind, (summary, value) in BATCH_EXAMPLES.items()
+    }
+    | {"application/vnd.apache.parquet": {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
+def object_content(model: type[BaseModel], **example: Any) -> dict[str, Any]:
+    """A JSON object of that model."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}

@@ -237,8 +237,7 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
 
     from raysignal.runtime.agent_actors import Agent  # noqa: PLC0415 - needs Ray
     from raysignal.runtime.portfolio_actors import PortfolioClient  # noqa: PLC0415 - needs Ray
-    from raysignal.serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
-    from raysignal.serve.feeds import feeds_of  # noqa: PLC0415 - with the rest
+    from raysignal.serve.app import APP_NAME, build, connect_feeds  # noqa: PLC0415 - needs Ray Serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     joined_idle = settings.ray_address is not None and (
@@ -250,7 +249,7 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
     try:
         stop.check()
         agent = Agent.connect(settings, os.environ)
-        feeds = feeds_of(settings)
+        feeds = connect_feeds(settings)
         # Ray Serve waits a minute for its proxy, and not for one that it starts anew; here is where it ends.
         with suppress(TimeoutError, RayActorError):
             serve.start(

@@ -52,7 +52,8 @@ def test_every_example_works_and_its_answer_is_as_described(
                 # Portfolios outlive tests, and another may have created the example's with another policy.
                 own = method == "put"
                 filled = filled.replace(
-                    f"{{{parameter['name']}}}", f"{portfolio}-example" if own else parameter["example"]
+                    f"{{{parameter['name']}}}",
+                    f"{portfolio}-example" if own else parameter["examples"]["one"]["value"],
                 )
             if parameter["in"] == "query" and parameter["name"] == "portfolio" and path != "/performance":
                 query["portfolio"] = portfolio

@@ -1,4 +1,4 @@
-"""The edge of the service in one process: the application and the lane, over a real shard on disk."""
+"""The edge of the service in one process: the application over a real shard on disk."""
 
 import time
 from collections.abc import AsyncIterator
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import structlog
+from fastapi import FastAPI
 
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
@@ -17,8 +19,7 @@ from raysignal.runtime.settings import Settings
 from raysignal.serve.access import Credentials
 from raysignal.serve.api import build_api
 from raysignal.serve.logs import StoreLog
-from raysignal.serve.middleware import ErrorMiddleware
-from raysignal.serve.routes import Routes
+from raysignal.serve.replica import ReplicaState
 
 
 class Desk:
@@ -36,6 +37,18 @@ class Desk:
     async def rename_symbol(self, portfolio: str, old: str, new: str) -> bool:
         return await self._mailbox.rename_symbol(portfolio, old, new)
 
+    async def create(self, portfolio: str, policy: Policy) -> Any:
+        return await self._mailbox.create(portfolio, policy)
+
+    async def find(self, portfolio: str, signal_id: str) -> Any:
+        return await self._mailbox.find(portfolio, signal_id)
+
+    async def recent(self, portfolio: str) -> Any:
+        return await self._mailbox.recent(portfolio)
+
+    async def standings(self) -> Any:
+        return await self._mailbox.standings()
+
     async def standing(self, portfolio: str) -> Any:
         return (await self._mailbox.standings(portfolio))[0]
 
@@ -52,12 +65,8 @@ class Desk:
 class Replica:
     """What a replica is made of; `lines` is what it has logged."""
 
-    front: ErrorMiddleware
-    routes: Routes
+    front: FastAPI
     desk: Desk
-    access: Credentials
-    log: Any
-    store_log: StoreLog
     lines: list[Any]
 
 
@@ -80,18 +89,14 @@ async def replica(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
         )  # fmt: skip
 
     mailbox = Mailbox(open_shard, view_shard, clock=time.perf_counter, flush_s=3600.0, on_fenced=lambda: None)
-    desk, access = Desk(mailbox), Credentials.of(chosen)
-    routes: Any = Routes(chosen, desk, stores.blobs, access=access)  # type: ignore[arg-type]
+    desk = Desk(mailbox)
     captured = structlog.testing.LogCapture()
     log = structlog.wrap_logger(None, processors=[captured])
-    store_log = StoreLog(log, "r1")
-    front = ErrorMiddleware(
-        build_api(routes, chosen),
-        hot={("POST", "/signal"): routes.post_signal},
-        access=access,
-        log=log,
-        store_log=store_log,
-        name="r1",
-    )
-    yield Replica(front, routes, desk, access, log, store_log, captured.entries)
+    state = ReplicaState(chosen, desk, stores.blobs, Credentials.of(chosen), name="r1")  # type: ignore[arg-type]
+    yield Replica(build_api(state, log=log, store_log=StoreLog(log, "r1")), desk, captured.entries)
     await mailbox.close()
+
+
+def speaking_to(found: Replica) -> httpx.AsyncClient:
+    """A client of a replica."""
+    return httpx.AsyncClient(transport=httpx.ASGITransport(found.front), base_url="http://localhost")

@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import io
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from io import FileIO
@@ -14,11 +15,12 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from raysignal.engine.core.errors import StoreUnavailable
-from raysignal.serve.access import MOST_SIGNED_BYTES
+from raysignal.serve.access import MOST_SIGNED_BYTES, signed_text
 from raysignal.serve.logs import json_logger
-from tests.support.one_replica import Desk, replica
+from tests.support.one_replica import Desk, replica, speaking_to
 
 SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
 KEY, SECRET = "key-1", "secret-1"
@@ -28,10 +30,8 @@ KEY, SECRET = "key-1", "secret-1"
 async def running(
     folder: Path, lines: list[dict[str, Any]] | None = None, **settings: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Desk]]:
-    async with replica(folder, **settings) as found:
-        transport = httpx.ASGITransport(found.front)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            yield client, found.desk
+    async with replica(folder, **settings) as found, speaking_to(found) as client:
+        yield client, found.desk
     if lines is not None:
         lines += found.lines
 
@@ -144,6 +144,25 @@ async def test_a_body_that_is_signed_has_a_limit_of_its_own(tmp_path: Path) -> N
             assert (refused.status_code, refused.json()["limit"]) == (413, MOST_SIGNED_BYTES)
         keyed = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
         assert (await http.post("/signals", content=long, headers=keyed)).status_code != 413
+
+
+async def test_a_signature_of_the_second_kind_signs_query_and_key_too(tmp_path: Path) -> None:
+    body, now_s = orjson.dumps(SIGNAL), int(time.time())
+    signed = signed_text(now_s, "POST", "/signal", b"portfolio=baseline", b"key-7") + body
+    digest = hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+    headers = {"X-Signature-V2": f"t={now_s},sha256={digest}", "Idempotency-Key": "key-7"}
+    headers["Content-Type"] = "application/json"
+    async with running(tmp_path, api_key=KEY, webhook_secret=SECRET) as (http, desk):
+        for path in ("/signal?portfolio=other", "/signal"):
+            assert (await http.post(path, content=body, headers=headers)).status_code == 401
+        for key in ("other", ""):
+            other = headers | {"Idempotency-Key": key}
+            assert (
+                await http.post("/signal?portfolio=baseline", content=body, headers=other)
+            ).status_code == 401
+        assert (await desk.standing("baseline")).count == 0
+        answer = await http.post("/signal?portfolio=baseline", content=body, headers=headers)
+        assert answer.json()["signal_id"] == "key-7"
 
 
 async def test_the_document_says_how_to_prove_who_one_is_only_where_one_must(tmp_path: Path) -> None:
@@ -312,3 +331,116 @@ def test_a_full_disk_of_the_request_log_disturbs_nobody() -> None:
         log.error("refused")
         with pytest.raises(OSError, match="No space left"):
             full.write(b"it is full")
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/signal?porfolio=x", "porfolio"),
+        ("/signal?portfolio=A%20B", "portfolio"),
+        ("/signal?portfolio=", "portfolio"),
+        ("/signal?portfolio", "portfolio"),
+        ("/signal?=x", ""),
+        ("/signal?%FF=1", "\ufffd"),
+        ("/signal?portfolio=a&portfolio=b", "portfolio"),
+        ("/signal?portfolio=baseline&portfolio=baseline", "portfolio"),
+        *((f"/signal?accept_price_jump={flag}", "accept_price_jump") for flag in ("", "1", "True", "yes")),
+        ("/signals?on_error=ignore", "on_error"),
+        ("/signals?receipts=1", "receipts"),
+        *(
+            (f"/history?limit={limit}", "limit")
+            for limit in ("", "0", "10001", "-1", "1.0", "1e1", "+5", "%205", "1_0", "%D9%A1", "9" * 400)
+        ),
+        ("/history?action=SHORT", "action"),
+        ("/history?symbol=", "symbol"),
+        ("/history?cursor=", "cursor"),
+        ("/history?start=2025-01-01", "start"),
+        ("/history?from=now", "from"),
+        ("/history?to=", "to"),
+        ("/decisions/a?symbol=b", "symbol"),
+        ("/performance?portfolio=baseline", "portfolio"),
+        ("/performance/UPPER", "portfolio"),
+        ("/metrics?x=", "x"),
+        ("/healthz?x=1", "x"),
+    ],
+)
+async def test_a_parameter_that_is_unknown_twice_or_not_right_is_refused(
+    tmp_path: Path, path: str, field: str
+) -> None:
+    async with running(tmp_path) as (http, desk):
+        posted = path.startswith("/signal")
+        answer = await (http.post(path, json=SIGNAL) if posted else http.get(path))
+        assert answer.status_code == 422, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        assert (problem["type"], problem["field"]) == ("urn:raysignal:problem:invalid-field", field)
+        assert problem["expected"]
+        assert (await desk.standing("baseline")).count == 0
+
+
+async def test_head_is_answered_where_get_is_and_logged_as_head(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = []
+    async with running(tmp_path, lines) as (http, _):
+        for path, status in (
+            ("/performance", 200), ("/healthz", 200), ("/readyz", 200), ("/docs", 200), ("/openapi.json", 200),
+            ("/", 307), ("/nothing", 404), ("/signal", 405),
+        ):  # fmt: skip
+            assert (await http.head(path)).status_code == status, path
+    assert {line["method"] for line in lines} == {"HEAD"}
+
+
+async def test_what_the_routing_refuses_is_a_problem_and_is_logged_as_one(tmp_path: Path) -> None:
+    lines: list[dict[str, Any]] = []
+    async with running(tmp_path, lines) as (http, _):
+        absent, wrong = await http.get("/nothing"), await http.delete("/signals")
+    assert (absent.status_code, absent.json()["type"]) == (404, "urn:raysignal:problem:not-found")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert [line["problem"] for line in lines] == [absent.json()["type"], wrong.json()["type"]]
+
+
+async def test_what_was_taken_in_is_shown_as_the_document_describes_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, _):
+        sent = SIGNAL | {"signal_id": "why/this one?", "mood": "calm", "size": 3}
+        receipt = (await http.post("/signal", json=sent)).json()
+        batch = await http.post("/signals?receipts=true", json=[sent])
+        decision = await http.get("/decisions/why%2Fthis%20one%3F")
+        history = await http.get("/history?limit=1&action=BUY&from=2025-02-24")
+        created = [await http.put("/portfolios/swing", json={"fee_bps": 4}) for _ in range(2)]
+        shown = await http.get("/portfolios")
+        document = (await http.get("/openapi.json")).json()
+    assert receipt["decision"] == {"action": "BUY", "by": "signal"}
+    assert decision.json()["receipt"] == receipt
+    assert decision.json()["features"] == {"mood": "calm", "size": 3.0}
+    assert batch.json()["receipts"] == [receipt | {"replayed": True}]
+    (row,) = history.json()["rows"]
+    assert (row["signal_id"], row["features"]) == ("why/this one?", {"mood": "calm", "size": 3.0})
+    assert [answer.status_code for answer in created] == [201, 200]
+    assert [each["portfolio"] for each in shown.json()["portfolios"]] == ["baseline", "swing"]
+    for path, method, answer in (
+        ("/decisions/{signal_id}", "get", decision),
+        ("/history", "get", history),
+        ("/signals", "post", batch),
+        ("/portfolios/{name}", "put", created[0]),
+        ("/portfolios", "get", shown),
+    ):
+        described = document["paths"][path][method]["responses"][str(answer.status_code)]
+        schema = described["content"]["application/json"]["schema"] | {"components": document["components"]}
+        Draft202012Validator(schema).validate(answer.json())
+
+
+async def test_a_service_without_an_agent_says_why(tmp_path: Path) -> None:
+    async with running(tmp_path, enhanced="") as (http, _):
+        status = await http.get("/agent")
+        assert (status.status_code, status.json()["on"]) == (200, False)
+        for path in ("/memory/accuracy", "/memory/patterns", "/performance/compare"):
+            assert (await http.get(path)).status_code == 404
+        assert (await http.get("/feed")).json() == {"feeds": []}
+
+
+async def test_the_docs_show_every_operation_and_need_nothing_from_elsewhere(tmp_path: Path) -> None:
+    async with running(tmp_path) as (http, _):
+        page, document = (await http.get("/docs")).text, (await http.get("/openapi.json")).json()
+    _, _, shown = page.partition('<script id="openapi" type="application/json">')
+    assert json.loads(shown.partition("</script>")[0]) == document
+    assert "http://" not in page
+    assert "https://" not in page

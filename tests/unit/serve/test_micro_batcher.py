@@ -1,9 +1,8 @@
-"""The gatherer over a submit function that a test lets go when it wants."""
+"""The micro-batcher over a submit function that a test lets go when it wants."""
 
 import asyncio
 
 import numpy as np
-import pytest
 
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LateSignal, StoreUnavailable
@@ -63,12 +62,9 @@ def a_signal(name: str, minute: int = 0) -> Signal:
     return Signal("BTC", minute * 60_000_000, Action.HOLD, 100.0, signal_id=name)
 
 
-async def posted(
-    gatherer: MicroBatcher, *signals: Signal, portfolio: str = "p", accept: bool = False
-) -> list:
+async def posted(batcher: MicroBatcher, *signals: Signal, portfolio: str = "p", accept: bool = False) -> list:
     tasks = [
-        asyncio.ensure_future(gatherer.post(portfolio, signal, accept_price_jump=accept))
-        for signal in signals
+        asyncio.ensure_future(batcher.post(portfolio, signal, accept_price_jump=accept)) for signal in signals
     ]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -85,9 +81,9 @@ async def test_a_lone_signal_is_sent_at_once_and_its_receipt_comes_back() -> Non
 
 async def test_what_arrives_while_a_submission_is_in_flight_joins_the_next_one() -> None:
     desk = Desk()
-    gatherer = MicroBatcher(desk.submit)
-    first = await posted(gatherer, a_signal("a", 0))
-    rest = await posted(gatherer, *(a_signal(name, 1 + i) for i, name in enumerate("bcd")))
+    batcher = MicroBatcher(desk.submit)
+    first = await posted(batcher, a_signal("a", 0))
+    rest = await posted(batcher, *(a_signal(name, 1 + i) for i, name in enumerate("bcd")))
     assert [len(batch) for _, batch, _ in desk.calls] == [1]
     desk.gate.set()
     answers = await asyncio.gather(*first, *rest)
@@ -96,11 +92,11 @@ async def test_what_arrives_while_a_submission_is_in_flight_joins_the_next_one()
     assert desk.most_under_way == 1
 
 
-async def test_gathered_signals_are_sent_in_time_order_and_answered_to_whom_they_belong() -> None:
+async def test_joined_signals_are_sent_in_time_order_and_answered_to_whom_they_belong() -> None:
     desk = Desk()
-    gatherer = MicroBatcher(desk.submit)
-    first = await posted(gatherer, a_signal("first"))
-    rest = await posted(gatherer, a_signal("late-comer", 9), a_signal("early", 3), a_signal("middle", 5))
+    batcher = MicroBatcher(desk.submit)
+    first = await posted(batcher, a_signal("first"))
+    rest = await posted(batcher, a_signal("late-comer", 9), a_signal("early", 3), a_signal("middle", 5))
     desk.gate.set()
     answers = await asyncio.gather(*first, *rest)
     assert [answer["signal_id"] for answer in answers] == ["first", "late-comer", "early", "middle"]
@@ -109,9 +105,9 @@ async def test_gathered_signals_are_sent_in_time_order_and_answered_to_whom_they
 
 async def test_signals_of_one_instant_keep_their_order_of_arrival() -> None:
     desk = Desk()
-    gatherer = MicroBatcher(desk.submit)
-    first = await posted(gatherer, a_signal("first"))
-    rest = await posted(gatherer, *(a_signal(name, 4) for name in "xyz"))
+    batcher = MicroBatcher(desk.submit)
+    first = await posted(batcher, a_signal("first"))
+    rest = await posted(batcher, *(a_signal(name, 4) for name in "xyz"))
     desk.gate.set()
     await asyncio.gather(*first, *rest)
     assert desk.calls[1][1].signal_id.to_list() == ["x", "y", "z"]
@@ -120,9 +116,9 @@ async def test_signals_of_one_instant_keep_their_order_of_arrival() -> None:
 async def test_one_refused_signal_disturbs_no_other() -> None:
     desk = Desk()
     desk.late = {"bad"}
-    gatherer = MicroBatcher(desk.submit)
-    first = await posted(gatherer, a_signal("first"))
-    rest = await posted(gatherer, a_signal("good", 1), a_signal("bad", 2), a_signal("fine", 3))
+    batcher = MicroBatcher(desk.submit)
+    first = await posted(batcher, a_signal("first"))
+    rest = await posted(batcher, a_signal("good", 1), a_signal("bad", 2), a_signal("fine", 3))
     desk.gate.set()
     answers = await asyncio.gather(*first, *rest, return_exceptions=True)
     assert isinstance(answers[2], LateSignal)
@@ -133,23 +129,23 @@ async def test_a_submission_that_fails_fails_each_of_its_signals_and_the_next_on
     desk = Desk()
     desk.error = StoreUnavailable("no answer")
     desk.gate.set()
-    gatherer = MicroBatcher(desk.submit)
+    batcher = MicroBatcher(desk.submit)
     answers = await asyncio.gather(
-        *(gatherer.post("p", a_signal(name, i), accept_price_jump=False) for i, name in enumerate("abc")),
+        *(batcher.post("p", a_signal(name, i), accept_price_jump=False) for i, name in enumerate("abc")),
         return_exceptions=True,
     )
     assert [type(answer) for answer in answers] == [StoreUnavailable] * 3
     desk.error = None
-    assert (await gatherer.post("p", a_signal("d"), accept_price_jump=False))["signal_id"] == "d"
+    assert (await batcher.post("p", a_signal("d"), accept_price_jump=False))["signal_id"] == "d"
 
 
 async def test_signals_whose_price_jump_is_accepted_go_in_a_submission_of_their_own() -> None:
     desk = Desk()
-    gatherer = MicroBatcher(desk.submit)
-    first = await posted(gatherer, a_signal("first"))
-    plain = await posted(gatherer, a_signal("a", 1))
-    bold = await posted(gatherer, a_signal("b", 2), a_signal("c", 3), accept=True)
-    again = await posted(gatherer, a_signal("d", 4))
+    batcher = MicroBatcher(desk.submit)
+    first = await posted(batcher, a_signal("first"))
+    plain = await posted(batcher, a_signal("a", 1))
+    bold = await posted(batcher, a_signal("b", 2), a_signal("c", 3), accept=True)
+    again = await posted(batcher, a_signal("d", 4))
     desk.gate.set()
     await asyncio.gather(*first, *plain, *bold, *again)
     sent = [(batch.signal_id.to_list(), accept) for _, batch, accept in desk.calls]
@@ -158,31 +154,30 @@ async def test_signals_whose_price_jump_is_accepted_go_in_a_submission_of_their_
 
 async def test_portfolios_do_not_wait_for_each_other() -> None:
     desk = Desk()
-    gatherer = MicroBatcher(desk.submit)
-    tasks = await posted(gatherer, a_signal("a"), portfolio="one")
-    tasks += await posted(gatherer, a_signal("b"), portfolio="two")
+    batcher = MicroBatcher(desk.submit)
+    tasks = await posted(batcher, a_signal("a"), portfolio="one")
+    tasks += await posted(batcher, a_signal("b"), portfolio="two")
     assert [portfolio for portfolio, _, _ in desk.calls] == ["one", "two"]
     desk.gate.set()
     await asyncio.gather(*tasks)
 
 
-@pytest.mark.parametrize(("in_flight", "expected"), [(1, 1), (2, 2)])
-async def test_no_more_submissions_than_allowed_are_under_way(in_flight: int, expected: int) -> None:
+async def test_one_submission_of_a_portfolio_is_under_way_at_a_time() -> None:
     desk = Desk()
-    gatherer = MicroBatcher(desk.submit, in_flight=in_flight)
+    batcher = MicroBatcher(desk.submit)
     tasks = []
     for i in range(6):
-        tasks += await posted(gatherer, a_signal(str(i), i))
+        tasks += await posted(batcher, a_signal(str(i), i))
     desk.gate.set()
     await asyncio.gather(*tasks)
-    assert desk.most_under_way == expected
+    assert desk.most_under_way == 1
 
 
 async def test_a_submission_holds_no_more_rows_than_allowed() -> None:
     desk = Desk()
-    gatherer = MicroBatcher(desk.submit, max_rows=4)
-    first = await posted(gatherer, a_signal("first"))
-    rest = await posted(gatherer, *(a_signal(str(i), i) for i in range(10)))
+    batcher = MicroBatcher(desk.submit, max_rows=4)
+    first = await posted(batcher, a_signal("first"))
+    rest = await posted(batcher, *(a_signal(str(i), i) for i in range(10)))
     desk.gate.set()
     await asyncio.gather(*first, *rest)
     assert [len(batch) for _, batch, _ in desk.calls] == [1, 4, 4, 2]
@@ -190,9 +185,9 @@ async def test_a_submission_holds_no_more_rows_than_allowed() -> None:
 
 async def test_a_caller_who_stops_waiting_takes_nothing_back() -> None:
     desk = Desk()
-    gatherer = MicroBatcher(desk.submit)
-    first = await posted(gatherer, a_signal("first"))
-    gone, stays = await posted(gatherer, a_signal("gone", 1), a_signal("stays", 2))
+    batcher = MicroBatcher(desk.submit)
+    first = await posted(batcher, a_signal("first"))
+    gone, stays = await posted(batcher, a_signal("gone", 1), a_signal("stays", 2))
     gone.cancel()
     desk.gate.set()
     answers = await asyncio.gather(*first, stays)

@@ -1,0 +1,116 @@
+"""Query and path parameters, strictly: none that an operation does not know, and none twice.
+
+A parameter that is misspelt would otherwise be ignored, and the answer be to another question.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
+
+from fastapi import Depends, Query
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import PydanticCustomError
+
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.policy import check_portfolio_name
+
+_INSTANT = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|20[0-9]{2}|21[0-9]{2})-"}
+
+
+def _flag(text: Any) -> Any:
+    if text not in ("true", "false"):
+        raise PydanticCustomError("flag", "true or false")
+    return text
+
+
+def _digits(text: Any) -> Any:
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise PydanticCustomError("digits", "a whole number")
+    return text
+
+
+Name = Annotated[
+    str,
+    AfterValidator(check_portfolio_name),
+    WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}),
+]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Instant = Annotated[str, WithJsonSchema(_INSTANT)]
+PageSize = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_digits)]
+
+
+class Parameters(BaseModel):
+    """The query parameters of an operation; this one has none."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PortfolioParameters(Parameters):
+    """Which portfolio is asked about."""
+
+    portfolio: Annotated[
+        Name | SkipJsonSchema[None], Field(description="the portfolio; the primary one if missing")
+    ] = None
+
+
+class SignalParameters(PortfolioParameters):
+    """How a signal is taken in."""
+
+    accept_price_jump: Annotated[
+        Flag, Field(description="believe prices however far they are from the last one")
+    ] = False
+
+
+class BatchParameters(SignalParameters):
+    """How a batch of signals is taken in."""
+
+    on_error: Annotated[Literal["refuse", "skip"], Field(description="all or nothing, or what can be")] = (
+        "refuse"
+    )
+    receipts: Annotated[Flag, Field(description="send every row's receipt along")] = False
+
+
+class HistoryParameters(PortfolioParameters):
+    """Which rows of the history are asked for."""
+
+    start: Annotated[
+        Instant | SkipJsonSchema[None], Field(alias="from", description="no earlier than this")
+    ] = None
+    end: Annotated[Instant | SkipJsonSchema[None], Field(alias="to", description="earlier than this")] = None
+    action: Annotated[
+        Literal["SELL", "HOLD", "BUY"] | SkipJsonSchema[None], Field(description="these signals only")
+    ] = None
+    symbol: Annotated[str | SkipJsonSchema[None], Field(min_length=1, description="this symbol only")] = None
+    limit: Annotated[PageSize, Field(description="rows a page")] = 1000
+    cursor: Annotated[str | SkipJsonSchema[None], Field(description="from the page before")] = None
+
+
+async def _no_parameters(_: Annotated[Parameters, Query()]) -> None:
+    """FastAPI has refused any."""
+
+
+NO_PARAMETERS = Depends(_no_parameters)
+
+
+def refuse_repeated(query: bytes) -> None:
+    """Raise `InvalidField` where a parameter comes twice: of two, FastAPI takes the last."""
+    if b"&" not in query:
+        return
+    seen = set()
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name in seen:
+            raise InvalidField(name, value, "each parameter once")
+        seen.add(name)
+
+
+def invalid_parameter(error: Any) -> InvalidField:
+    """What pydantic says of a parameter, as an error of ours.
+
+    Args:
+        error: one of `ValidationError.errors()`, whose place begins with where the parameter stands.
+    """
+    expected = error["msg"].removeprefix("Input should be ")
+    if error["type"] == "extra_forbidden":
+        expected = "no parameter of this name"
+    return InvalidField(str(error["loc"][1]), error["input"], expected)

@@ -1,0 +1,146 @@
+"""The state of one replica, and how handlers get it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from raysignal.engine.core.errors import Conflict, NotFound, RaysignalError
+from raysignal.engine.core.instants import zone_named
+from raysignal.engine.intake import Reading
+from raysignal.runtime.agent_settings import why_off
+from raysignal.runtime.settings import Settings
+from raysignal.serve.access import MOST_SIGNED_BYTES, Credentials
+from raysignal.serve.bodies import read_body
+from raysignal.serve.micro_batcher import MicroBatcher
+
+if TYPE_CHECKING:
+    from raysignal.engine.journal.stores import BlobStore
+    from raysignal.runtime.agent_actors import Agent
+    from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.portfolio_actors import PortfolioClient
+
+_METRICS_PATIENCE_S = 1.0
+
+
+@dataclass(slots=True)
+class ReplicaState:
+    """What the handlers of one replica work with.
+
+    Attributes:
+        settings: the service's.
+        portfolios: the client of the portfolio actors.
+        blobs: where the portfolios' history lies.
+        access: who may come in.
+        agent: the client of the agent; None: there is none.
+        feeds: the client of the live feeds; None: there are none.
+        name: of the replica, which `GET /healthz` tells in `X-Replica`.
+        now_us: the present, UTC microseconds.
+        batcher: where single signals are posted.
+    """
+
+    settings: Settings
+    portfolios: "PortfolioClient"
+    blobs: "BlobStore"
+    access: Credentials
+    agent: "Agent | None" = None
+    feeds: "Feeds | None" = None
+    name: str = ""
+    now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    batcher: MicroBatcher = field(init=False)
+    _reading: Reading = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.batcher = MicroBatcher(self.portfolios.submit)
+        self._reading = Reading(
+            zone=zone_named(settings.timezone), symbol=settings.symbol, source=settings.source,
+            max_future_us=int(settings.max_future_s * 1e6),
+        )  # fmt: skip
+
+    def reading(self) -> Reading:
+        """As things are read now, give or take a millisecond: making one costs more than a signal can spare."""
+        now_us, then_us = self.now_us(), self._reading.now_us
+        if then_us is None or not 0 <= now_us - then_us < 1000:
+            self._reading = replace(self._reading, now_us=now_us)
+        return self._reading
+
+    async def signed_body(self, request: Request, limit: int) -> bytes:
+        """The body of at most `limit` bytes, whose signature is right if it has one."""
+        claim = request.state.claim
+        # Until a signature is verified, anybody may have sent it.
+        body = await read_body(request, limit if claim is None else min(limit, MOST_SIGNED_BYTES))
+        if claim is not None:
+            self.access.verify(claim, body)
+        return body
+
+    def named(self, portfolio: str | None) -> str:
+        """The portfolio of that name; the primary one without."""
+        return self.settings.primary if portfolio is None else portfolio
+
+    def target(self, portfolio: str | None) -> str:
+        """The portfolio that is to be changed; nobody but the agent changes the one that follows."""
+        name, primary = self.named(portfolio), self.settings.primary
+        if name == self.settings.enhanced:
+            raise Conflict(
+                f"portfolio {name!r} follows {primary!r}: the agent takes in what is posted there, and nobody posts "
+                "to it",
+                field="portfolio", value=name, expected=primary,
+            )  # fmt: skip
+        return name
+
+    def asked_agent(self) -> "Agent":
+        """The agent; `NotFound` where there is none."""
+        if self.agent is None:
+            raise NotFound(
+                f"this service has no agent: {why_off(self.settings)}",
+                field="enhanced", value=self.settings.enhanced,
+            )  # fmt: skip
+        return self.agent
+
+    async def agent_status(self) -> dict[str, Any] | None:
+        """The agent's state for the metrics; None if it is off, or does not answer at once."""
+        if self.agent is not None:
+            with suppress(RaysignalError, TimeoutError):
+                async with asyncio.timeout(_METRICS_PATIENCE_S):
+                    return await self.agent.status()
+        return None
+
+    async def agent_behind(self) -> int | None:
+        """Signals that the agent has not decided yet, as the portfolios say it: a busy agent answers late.
+
+        None: there is no agent, or they did not answer at once.
+        """
+        if self.agent is not None:
+            with suppress(RaysignalError, TimeoutError):
+                async with asyncio.timeout(_METRICS_PATIENCE_S):
+                    primary, enhanced = await asyncio.gather(
+                        self.portfolios.standing(self.settings.primary),
+                        self.portfolios.standing(self.settings.enhanced),
+                    )
+                    return max(0, primary.count - enhanced.count)
+        return None
+
+    async def feed_statuses(self) -> list[dict[str, Any]]:
+        """What every feed says of itself; what does not answer says so."""
+        return [] if self.feeds is None else await self.feeds.statuses()
+
+
+async def _replica_state(request: Request) -> ReplicaState:
+    state: ReplicaState = request.app.state.replica
+    return state
+
+
+async def _request_line(request: Request) -> dict[str, Any]:
+    line: dict[str, Any] = request.state.line
+    return line
+
+
+State = Annotated[ReplicaState, Depends(_replica_state)]
+Line = Annotated[dict[str, Any], Depends(_request_line)]
+"""What the log's line about the request says beside status and latency."""

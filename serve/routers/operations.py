@@ -1,0 +1,49 @@
+"""The service itself: alive, ready, and what Prometheus reads."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+
+from raysignal.engine.portfolio.mailbox import COMMIT_BUCKETS_S
+from raysignal.serve import schemas
+from raysignal.serve.metrics import CONTENT_TYPE, metrics_page
+from raysignal.serve.parameters import NO_PARAMETERS
+from raysignal.serve.problems import problem_responses
+from raysignal.serve.replica import State
+from raysignal.serve.service import REPLICA_HEADER
+
+router = APIRouter(dependencies=[NO_PARAMETERS], responses=problem_responses(503))
+open_router = APIRouter(dependencies=[NO_PARAMETERS])
+"""What nobody is asked for credentials for."""
+
+
+@open_router.get("/", include_in_schema=False)
+async def get_root() -> Response:
+    return RedirectResponse("/docs", 307)
+
+
+@open_router.get(
+    "/healthz",
+    summary="Alive",
+    response_model=schemas.StatusBody,
+    response_model_exclude_unset=True,
+)
+async def get_healthz(replica: State, response: Response) -> Any:
+    response.headers[REPLICA_HEADER] = replica.name
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Able to commit", response_model=schemas.StatusBody)
+async def get_readyz(replica: State) -> Any:
+    sequence, behind = await asyncio.gather(replica.portfolios.ready(), replica.agent_behind())
+    return {"status": "ok", "sequence": sequence, "agent_behind": behind}
+
+
+@router.get("/metrics", summary="Counts for Prometheus", response_class=PlainTextResponse)
+async def get_metrics(replica: State) -> Response:
+    shards, agent, feeds = await asyncio.gather(
+        replica.portfolios.observe(), replica.agent_status(), replica.feed_statuses()
+    )
+    return Response(metrics_page(shards, COMMIT_BUCKETS_S, agent, feeds), media_type=CONTENT_TYPE)

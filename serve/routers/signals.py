@@ -1,0 +1,133 @@
+"""Signals in: `POST /signal` and `POST /signals`. Bodies are read by `raysignal.engine.intake`."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import orjson
+from fastapi import APIRouter, Query
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from raysignal.engine.core.errors import InvalidField, RowErrors, error_entry
+from raysignal.engine.intake import IntakeResult, read_batch, read_signal
+from raysignal.engine.portfolio.receipts import RowResult, Submission, receipts
+from raysignal.serve import schemas
+from raysignal.serve.parameters import BatchParameters, SignalParameters
+from raysignal.serve.problems import JSON, problem_responses
+from raysignal.serve.replica import ReplicaState
+
+T = TypeVar("T")
+
+MAX_RECEIPTS = 10_000
+# Smaller bodies are read on the event loop: a thread would cost more than it spares the others.
+ASIDE_BYTES = 32 * 1024
+_PERFORMANCE_OF_BATCH = ("signals", "as_of", "sequence", "performance")
+
+
+class SignalRoute(APIRoute):
+    """A route whose endpoint gets the request and its query parameters, and nothing else.
+
+    Solving dependencies takes four times the rest of what FastAPI does for a request, and a busy service spends its
+    time here.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What answers a request."""
+        endpoint, model = self.endpoint, get_type_hints(self.endpoint)["parameters"]
+
+        async def handle(request: Request) -> Response:
+            try:
+                parameters = model.model_validate(dict(request.query_params))
+            except ValidationError as error:
+                errors = [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+                raise RequestValidationError(errors) from error
+            response: Response = await endpoint(request, parameters)
+            return response
+
+        return handle
+
+
+router = APIRouter(route_class=SignalRoute, responses=problem_responses(400, 404, 408, 409, 413, 415, 503))
+
+
+@router.post(
+    "/signal",
+    summary="Take one signal in",
+    response_model=schemas.ReceiptBody,
+    openapi_extra={"parameters": [schemas.IDEMPOTENCY_KEY], "requestBody": schemas.SIGNAL_CONTENT},
+)
+async def post_signal(request: Request, parameters: Annotated[SignalParameters, Query()]) -> Response:
+    replica: ReplicaState = request.app.state.replica
+    line, headers = request.state.line, request.headers
+    portfolio = replica.target(parameters.portfolio)
+    body = await replica.signed_body(request, replica.settings.max_signal_bytes)
+    signal = read_signal(
+        body, replica.reading(), content_type=headers.get("content-type"),
+        idempotency_key=headers.get("idempotency-key"),
+    )  # fmt: skip
+    line["portfolio"] = portfolio
+    if signal.signal_id:
+        line["signal_id"] = signal.signal_id
+    receipt = await replica.batcher.post(portfolio, signal, accept_price_jump=parameters.accept_price_jump)
+    line["signal_id"] = receipt["signal_id"]
+    line["replayed"] = receipt["replayed"]
+    return Response(orjson.dumps(receipt), media_type=JSON)
+
+
+@router.post(
+    "/signals",
+    summary="Take a batch of signals in",
+    response_model=schemas.BatchBody,
+    openapi_extra={"requestBody": schemas.BATCH_CONTENT},
+)
+async def post_signals(request: Request, parameters: Annotated[BatchParameters, Query()]) -> Response:
+    replica: ReplicaState = request.app.state.replica
+    line, skip = request.state.line, parameters.on_error == "skip"
+    portfolio = replica.target(parameters.portfolio)
+    body = await replica.signed_body(request, replica.settings.max_batch_bytes)
+    line["portfolio"] = portfolio
+
+    def read() -> tuple[IntakeResult, bytes]:
+        intake = read_batch(body, request.headers.get("content-type"), replica.reading())
+        return intake, intake.batch.encode()
+
+    intake, encoded = await _aside(len(body), read)
+    line["rows"] = intake.rows
+    if intake.refused and not skip:
+        raise RowErrors(intake.errors, intake.rows, intake.refused)
+    if parameters.receipts and len(intake.batch) > MAX_RECEIPTS:
+        raise InvalidField("receipts", "true", f"a batch of at most {MAX_RECEIPTS} rows with it")
+    submission = await replica.portfolios.submit(
+        portfolio, encoded, all_or_nothing=not skip, accept_price_jump=parameters.accept_price_jump,
+        receipts=parameters.receipts, positions=intake.batch.row,
+    )  # fmt: skip
+    answer = await _aside(len(body), lambda: orjson.dumps(_batch_answer(intake, submission)))
+    return Response(answer, media_type=JSON)
+
+
+def _batch_answer(intake: IntakeResult, submission: Submission) -> dict[str, Any]:
+    errors = sorted(
+        (error_entry(error) for error in (*intake.errors, *submission.errors.values())),
+        key=lambda entry: entry["row"],
+    )[: RowErrors.SHOWN]
+    standing = submission.standing.as_dict()
+    answer = {
+        "portfolio": standing["portfolio"],
+        "rows": intake.rows,
+        "accepted": submission.counted(RowResult.ACCEPTED),
+        "replayed": submission.counted(RowResult.REPLAYED),
+        "refused": intake.refused + submission.counted(RowResult.REFUSED),
+        "errors": errors,
+    } | {name: standing[name] for name in _PERFORMANCE_OF_BATCH}
+    if submission.rows is not None:
+        answer["receipts"] = [made for made in receipts(intake.batch, submission) if made is not None]
+    return answer
+
+
+async def _aside(size: int, work: Callable[[], T]) -> T:
+    """Work on `size` bytes: on a thread if they are many, so that other requests go on."""
+    return await asyncio.to_thread(work) if size > ASIDE_BYTES else work()
