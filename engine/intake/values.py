@@ -168,6 +168,8 @@ def read_names(array: pa.Array, field: str, default: str) -> tuple[list[str], In
 
 def read_ids(array: pa.Array) -> tuple[TextColumn, BoolArray]:
     """Ids, empty where there is none."""
+    if array.null_count == len(array):
+        return TextColumn.empty(len(array)), np.ones(len(array), np.bool_)
     if is_text(array):
         ids = TextColumn.of_arrow(array)
         printable = not len(ids.data) or (ids.data.min() > ord(" ") and ids.data.max() <= ord("~"))
