@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,6 @@ from raysignal.engine.intake.source import BLOCK_ROWS, LARGEST_WINDOW, WINDOW, c
 from raysignal.engine.intake.tables import MAX_COLUMNS, RowBlock, require_columns
 
 _EXPECTED = "CSV with a header"
-_HEADER_BYTES = 1024 * 1024
 _BROKEN = "a quoted cell does not end, or goes on after its closing quote"
 # Cells that are too long are refused by the rules, with their row and name.
 csv.field_size_limit(LARGEST_WINDOW)
@@ -39,7 +38,7 @@ def record_blocks(
     start = text_start(source, _EXPECTED)
     check_unicode(source, start, len(source))
     _check_quotes(source, start, window)
-    names = _header(source[start : start + _HEADER_BYTES].tobytes().decode(errors="ignore"), required)
+    names = _header(_text(source, start), required)
     # How many cells a record has that has more or fewer than the header; the header itself is the first.
     odd: dict[int, int] = {}
 
@@ -102,16 +101,19 @@ def _check_quotes(source: UInt8Array, start: int, window: int) -> None:
     # A quote stands within a cell that does not begin with one, or where none may stand.
     records = 0
     try:
-        with io.TextIOWrapper(pa.BufferReader(pa.py_buffer(source[start:])), "utf-8", newline="") as text:
-            for record in csv.reader(text, strict=True):
-                records += bool(record)
+        for record in csv.reader(_text(source, start), strict=True):
+            records += bool(record)
     except csv.Error as error:
         raise unreadable(_BROKEN, max(records - 1, 0)) from error
 
 
-def _header(head: str, required: tuple[str, ...]) -> list[str]:
+def _text(source: UInt8Array, start: int) -> io.TextIOWrapper:
+    return io.TextIOWrapper(pa.BufferReader(pa.py_buffer(source[start:])), "utf-8", newline="")
+
+
+def _header(text: Iterable[str], required: tuple[str, ...]) -> list[str]:
     """The names of the columns."""
-    names = next((record for record in csv.reader(io.StringIO(head, newline="")) if record), None)
+    names = next((record for record in csv.reader(text) if record), None)
     if names is None:
         raise unreadable(f"the input has no header line; expected {_EXPECTED}")
     if len(names) > MAX_COLUMNS:

@@ -99,10 +99,13 @@ def read_feature(array: pa.Array) -> FeatureColumn:
         return FeatureColumn(numbers, None, ~np.isinf(numbers))
     column = TextColumn.of_arrow(array)
     length = np.diff(column.offsets)
-    first = _byte(column, 0)
-    word = _FIRST_OF_WORD[first] & _SECOND_OF_WORD[_byte(column, 1)]
-    word &= (length <= _LONGEST_WORD) | _BLANK[_byte(column, _LONGEST_WORD)]
-    textual = (length > 0) & _BEGINS_TEXT[first] & ~word
+    # Of more blanks than one, the rules are asked.
+    begin = column.offsets[:-1] + _BLANK[_bytes(column.data, column.offsets[:-1])]
+    bare = column.offsets[1:] - begin
+    first = _bytes(column.data, begin)
+    word = _FIRST_OF_WORD[first] & _SECOND_OF_WORD[_bytes(column.data, begin + 1)]
+    word &= (bare <= _LONGEST_WORD) | _BLANK[_bytes(column.data, begin + _LONGEST_WORD)]
+    textual = (bare > 0) & _BEGINS_TEXT[first] & ~word
     clear = np.ones(n, np.bool_)
     numbers = None
     rows = np.flatnonzero((length > 0) & ~textual)
@@ -165,6 +168,8 @@ def read_names(array: pa.Array, field: str, default: str) -> tuple[list[str], In
 
 def read_ids(array: pa.Array) -> tuple[TextColumn, BoolArray]:
     """Ids, empty where there is none."""
+    if array.null_count == len(array):
+        return TextColumn.empty(len(array)), np.ones(len(array), np.bool_)
     if is_text(array):
         ids = TextColumn.of_arrow(array)
         printable = not len(ids.data) or (ids.data.min() > ord(" ") and ids.data.max() <= ord("~"))
@@ -253,9 +258,6 @@ def _own(array: pa.Array) -> Any:
     return np.require(array.to_numpy(zero_copy_only=False), requirements="W")
 
 
-def _byte(column: TextColumn, place: int) -> UInt8Array:
-    """One byte of every text; any byte where the text is shorter."""
-    if not len(column.data):
-        return np.zeros(len(column), np.uint8)
-    byte: UInt8Array = column.data[np.minimum(column.offsets[:-1] + place, len(column.data) - 1)]
-    return byte
+def _bytes(data: UInt8Array, at: Int64Array) -> UInt8Array:
+    """The bytes at some places; any byte where a place lies beyond the end."""
+    return data[np.minimum(at, len(data) - 1)] if len(data) else np.zeros(len(at), np.uint8)
