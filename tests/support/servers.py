@@ -14,11 +14,11 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -220,11 +220,17 @@ def _forgetful(objects: _Objects) -> type[http.server.BaseHTTPRequestHandler]:
 
 def _serve(kind: str) -> None:
     if kind == "moto":
-        from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+        from moto.moto_server.werkzeug_app import (
+            DomainDispatcherApplication,
+            MotoRequestHandler,
+            create_backend_app,
+        )
+        from werkzeug.serving import make_server
 
-        server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
+        app = _one_put_at_a_time(DomainDispatcherApplication(create_backend_app))
+        server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=MotoRequestHandler)
+        host, port = "127.0.0.1", server.server_port
+        threading.Thread(target=server.serve_forever, daemon=True).start()
     else:
         plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _forgetful(_Objects()))
         host, port = "127.0.0.1", plain.server_address[1]
@@ -232,6 +238,19 @@ def _serve(kind: str) -> None:
     print(f"http://{host}:{port}", flush=True)
     sys.stdin.buffer.read()
     os._exit(0)
+
+
+def _one_put_at_a_time(app: Any) -> Callable[[dict[str, Any], Any], Iterable[bytes]]:
+    """The same application; moto looks whether an object is there, and then makes it, as two steps."""
+    putting = threading.Lock()
+
+    def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["REQUEST_METHOD"] != "PUT":
+            return app(environ, start_response)
+        with putting:
+            return list(app(environ, start_response))
+
+    return serve
 
 
 if __name__ == "__main__":
