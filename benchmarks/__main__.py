@@ -94,7 +94,7 @@ def measured(run: Callable[[], list[Figure] | None]) -> list[Figure] | None:
     Args:
         run: measures all of its figures once.
     """
-    runs = []
+    runs: list[list[Figure]] = []
     while len(runs) < _MOST_RUNS:
         found = run()
         if found is None:

@@ -88,7 +88,7 @@ class FeatureColumn:
 
 def is_text(array: pa.Array) -> bool:
     """Whether the cells are texts."""
-    return types.is_string(array.type) or types.is_large_string(array.type)
+    return bool(types.is_string(array.type) or types.is_large_string(array.type))
 
 
 def read_feature(array: pa.Array) -> FeatureColumn:
@@ -107,7 +107,7 @@ def read_feature(array: pa.Array) -> FeatureColumn:
     word &= (bare <= _LONGEST_WORD) | _BLANK[_bytes(column.data, begin + _LONGEST_WORD)]
     textual = (bare > 0) & _BEGINS_TEXT[first] & ~word
     clear = np.ones(n, np.bool_)
-    numbers = None
+    numbers: Float64Array | None = None
     rows = np.flatnonzero((length > 0) & ~textual)
     if len(rows):
         numbers = np.full(n, np.nan)

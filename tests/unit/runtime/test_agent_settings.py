@@ -1,18 +1,12 @@
 """The agent's terms and what is said of it; the edge of a service without one."""
 
-import json
-
 import pytest
 
-from raysignal.engine.core.errors import NotFound, SettingsError
+from raysignal.engine.core.errors import SettingsError
 from raysignal.runtime import agent_settings
 from raysignal.runtime.agent_settings import announcement, model_of, terms_of, why_off
 from raysignal.runtime.settings import Settings
-from tests.support.one_replica import replica
-
-
-class Request:
-    scope = {"query_string": b""}  # noqa: RUF012
+from tests.support.one_replica import replica, speaking_to
 
 
 def test_the_default_settings_are_the_default_terms():
@@ -65,9 +59,14 @@ def test_without_the_extra_there_is_no_agent_and_it_says_why(monkeypatch):
 
 
 async def test_a_service_without_an_agent_says_so(tmp_path):
-    async with replica(tmp_path, enhanced="") as one:
-        answer = await one.routes.get_agent(Request())
-        assert json.loads(answer.body) == {"on": False, "why": "RAYSIGNAL_ENHANCED is empty"}
-        for handler in ("get_compare", "get_accuracy", "get_patterns", "post_agent_reset"):
-            with pytest.raises(NotFound, match="no agent"):
-                await getattr(one.routes, handler)(Request())
+    async with replica(tmp_path, enhanced="") as one, speaking_to(one) as client:
+        answer = await client.get("/agent")
+        assert answer.json() == {"on": False, "why": "RAYSIGNAL_ENHANCED is empty"}
+        for method, path in (
+            ("GET", "/memory/accuracy"),
+            ("GET", "/memory/patterns"),
+            ("GET", "/performance/compare"),
+            ("POST", "/agent/reset"),
+        ):
+            refused = await client.request(method, path)
+            assert (refused.status_code, "no agent" in refused.json()["detail"]) == (404, True)
