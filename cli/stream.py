@@ -18,7 +18,7 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.intake import read_file
-from raysignal.engine.journal.dedup.keys import first_in_batch
+from raysignal.engine.journal.dedup import first_in_batch
 from raysignal.runtime.settings import Settings
 
 
