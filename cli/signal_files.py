@@ -97,7 +97,7 @@ def read_stream(
 
     from raysignal.engine.intake import read_file
     from raysignal.engine.intake.line_numbers import with_lines
-    from raysignal.engine.journal.dedup.keys import first_in_batch
+    from raysignal.engine.journal.dedup import first_in_batch
     from raysignal.engine.portfolio.signal_file_report import SignalFileReport, remark_sentences
 
     reading = replace(reading_of(options, settings), prices_only=prices_only)

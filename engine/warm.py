@@ -9,7 +9,6 @@ import numpy as np
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.intake import Reading, read_batch
-from raysignal.engine.journal.dedup import warm as identities_warming
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.market.venues import sequence
 from raysignal.engine.portfolio import ledger, performance, price_jumps
@@ -46,7 +45,6 @@ def warm() -> None:
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="raysignal-warm-") as folder:
         stores = open_stores(Path(folder).as_uri())
-        identities_warming.warm(stores.blobs, Path(folder) / "cache")
         shard = Shard.open(
             stores.journal_store("warm"), stores.blobs, prefix="state/warm", cache_dir=Path(folder) / "cache",
             limits=ShardLimits(), policies={"warm": Policy()},

@@ -41,7 +41,7 @@ from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy, check_portfolio_name
 from raysignal.engine.journal import snapshots
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.journal.dedup import FrozenIds, Identities, portfolio_keys
+from raysignal.engine.journal.dedup import Identities, RecentIds, portfolio_keys
 from raysignal.engine.journal.frames import JournalPosition, JournalRecord
 from raysignal.engine.journal.journal import Commit, Journal, JournalEnd, JournalStore
 from raysignal.engine.journal.snapshots import Snapshot
@@ -102,7 +102,7 @@ class Checkpoint:
     """The state at one journal position, on its way beside the journal; `position` is known once it is durable."""
 
     stretches: list[tuple[Portfolio, RowSpan]]
-    frozen: FrozenIds
+    frozen: RecentIds
     portfolios: tuple[dict[str, Any], ...]
     position: JournalPosition | None = None
 

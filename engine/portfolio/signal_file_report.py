@@ -25,8 +25,7 @@ from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import IntakeResult, Reading, read_file_chunks
 from raysignal.engine.intake.checked_file import CHUNK_ROWS, ERRORS_KEPT
 from raysignal.engine.intake.line_numbers import line_numbers, place
-from raysignal.engine.journal.dedup.keys import first_in_batch
-from raysignal.engine.journal.dedup.window import RecentIds
+from raysignal.engine.journal.dedup import RecentIds, first_in_batch
 from raysignal.engine.portfolio import price_jumps
 
 _EXAMPLE = 40
@@ -319,11 +318,10 @@ class SignalFileReport:
         first = first_in_batch(batch.key)
         repeats = first != np.arange(len(batch))
         twin, content = batch.row[first], batch.content[first]
-        before, content_before = np.zeros(len(batch), np.int64), np.zeros(len(batch), np.uint64)
-        if self._seen.look_up(batch.key, np.arange(len(batch)), before, content_before):
-            seen = before > 0
-            repeats |= seen
-            twin, content = np.where(seen, before - 1, twin), np.where(seen, content_before, content)
+        row_before, content_before = self._seen.lookup(batch.key)
+        seen = row_before >= 0
+        repeats |= seen
+        twin, content = np.where(seen, row_before, twin), np.where(seen, content_before, content)
         conflicts = repeats & (batch.content != content)
         marks = [
             self._marks.get(symbol)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from raysignal.engine.journal.dedup import FrozenIds, Identities, first_in_batch
+from raysignal.engine.journal.dedup import Identities, RecentIds, first_in_batch
 from tests.support.effort import examples
 from tests.support.folder_blobs import FolderBlobs
 
@@ -31,7 +31,7 @@ class IdentitiesAgainstADict(RuleBasedStateMachine):
         self.cache = Path(self.folder.name) / "cache"
         self.identities = Identities.create(self.cache)
         self.known: dict[tuple[int, int], tuple[int, int]] = {}
-        self.frozen: FrozenIds | None = None
+        self.frozen: RecentIds | None = None
         self.durable: list[str] = []
         self.known_durable: dict[tuple[int, int], tuple[int, int]] = {}
         self.epoch = 1

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
-from raysignal.engine.journal.dedup import index, window
+from raysignal.engine.journal import dedup
 from tests.simulation.faults import KINDS
 from tests.simulation.settling import settle
 from tests.simulation.world import World
@@ -71,7 +71,7 @@ class Outcome:
 @contextlib.contextmanager
 def small() -> Iterator[None]:
     """Sizes at which merges happen within a few dozen signals."""
-    with patch.object(index, "FAN_OUT", 3), patch.object(window, "_SLOTS", 64):
+    with patch.object(dedup, "FAN_OUT", 3):
         yield
 
 

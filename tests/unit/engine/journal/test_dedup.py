@@ -1,6 +1,4 @@
 import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -8,8 +6,8 @@ import numpy as np
 import pytest
 
 from raysignal.engine.core.errors import JournalDamaged
-from raysignal.engine.journal.dedup import Identities, first_in_batch, portfolio_keys, runs
-from raysignal.engine.journal.dedup.index import FAN_OUT
+from raysignal.engine.journal import dedup
+from raysignal.engine.journal.dedup import FAN_OUT, Identities, first_in_batch, portfolio_keys
 from tests.support.folder_blobs import FolderBlobs
 
 PREFIX = "shard-0/identities/"
@@ -67,7 +65,6 @@ def test_ids_are_known_while_recent_while_frozen_and_when_written(cache, blobs):
     knows_exactly(identities, 500)
 
     frozen = identities.freeze()
-    assert identities.window_count == 0
     add(identities, 500, 500)
     knows_exactly(identities, 1000)
 
@@ -77,7 +74,7 @@ def test_ids_are_known_while_recent_while_frozen_and_when_written(cache, blobs):
     assert len(identities) == 1000
 
 
-def test_more_ids_than_the_window_is_made_for_are_held_until_they_are_written(cache, blobs):
+def test_more_ids_than_a_part_holds_are_held_and_written(cache, blobs):
     identities = Identities.create(cache)
     add(identities, 0, 300_000)
     knows_exactly(identities, 300_000)
@@ -120,8 +117,7 @@ def test_levels_are_merged_in_turn(cache, blobs):
 
 
 def test_a_merged_run_is_cut_into_parts_and_found_again_in_all_of_them(cache, blobs, monkeypatch):
-    monkeypatch.setattr(runs, "PART_RECORDS", 256)
-    monkeypatch.setattr(runs, "_BLOCKS_A_PART", 2)
+    monkeypatch.setattr(dedup, "PART_RECORDS", 256)
     identities = Identities.create(cache)
     for part in range(FAN_OUT):
         manifest = fill(identities, blobs, part * 700, 700)
@@ -215,6 +211,50 @@ def test_a_run_that_shrinks_under_its_reader_is_damage_and_not_an_absent_id(cach
         identities.lookup(some_keys(0, 10))
 
 
+def test_a_damaged_run_is_found_before_its_records_get_a_new_checksum_in_a_merge(cache, blobs):
+    identities = Identities.create(cache)
+    for part in range(FAN_OUT - 1):
+        manifest = fill(identities, blobs, part * 100, 100)
+    copy = cache / manifest[1].replace("/", "_")
+    data = bytearray(copy.read_bytes())
+    data[700] ^= 4
+    copy.write_bytes(data)
+
+    with pytest.raises(JournalDamaged, match=manifest[1]):
+        fill(identities, blobs, 1000, 100)
+    knows_exactly(Identities.load(manifest, blobs, cache), (FAN_OUT - 1) * 100)
+
+
+def test_runs_under_one_anothers_names_are_damage(cache, blobs, tmp_path):
+    first, second = (
+        fill(Identities.create(cache), blobs, 100 * epoch, 100, epoch=epoch)[0] for epoch in (0, 1)
+    )
+    (blobs.folder / second).replace(blobs.folder / first)
+
+    with pytest.raises(JournalDamaged, match=first):
+        Identities.load([first], blobs, tmp_path / "fresh")
+
+
+def test_a_run_of_an_older_format_is_no_index(blobs, cache):
+    blobs.put(f"{PREFIX}0000000001-00000001-0000.ids", b"RSIDRUN1" + bytes(56 + 32 * 100))
+
+    with pytest.raises(JournalDamaged, match="format"):
+        Identities.load(blobs.list(PREFIX), blobs, cache)
+
+
+def test_parts_that_got_no_key_are_written_and_opened(cache, blobs, monkeypatch):
+    monkeypatch.setattr(dedup, "PART_RECORDS", 10)
+    low_half = np.stack([np.arange(50, dtype=np.uint64)] * 2, axis=1)
+    identities = Identities.create(cache)
+    identities.add(low_half, np.arange(50), low_half[:, 0])
+    manifest = checkpoint(identities, blobs)
+    asked = np.concatenate([low_half, low_half + np.uint64(2**63)])
+
+    assert len(manifest) == 5
+    for index in (identities, Identities.load(manifest, blobs, cache)):
+        assert index.lookup(asked)[0].tolist() == [*range(50), *[-1] * 50]
+
+
 def test_lookups_go_on_while_another_thread_writes_and_merges(cache, blobs):
     identities = Identities.create(cache)
     done = threading.Event()
@@ -279,25 +319,3 @@ def test_mixing_the_portfolio_in_keeps_distinct_keys_distinct():
     mixed = portfolio_keys(np.stack([numbers, np.zeros_like(numbers)], axis=1), "baseline")
 
     assert len(np.unique(mixed[:, 0])) == 50_000
-
-
-@pytest.mark.slow
-@pytest.mark.slow
-def test_warming_leaves_no_function_to_compile(tmp_path):
-    program = f"""
-from pathlib import Path
-from raysignal.engine.journal.dedup import keys, runs, window
-from raysignal.engine.journal.dedup import merge as merging
-from raysignal.engine.journal.dedup import warm as warming
-from tests.support.folder_blobs import FolderBlobs
-warming.warm(FolderBlobs(Path({str(tmp_path)!r}) / "store"), Path({str(tmp_path)!r}) / "cache")
-functions = [each for module in (keys, merging, runs, window) for each in vars(module).values()]
-compiled = [each for each in functions if hasattr(each, "nopython_signatures")]
-print(len(compiled), sum(bool(each.nopython_signatures) for each in compiled))
-"""
-    # A process of its own: here other tests have compiled them.
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-
-    functions, warmed = answer.stdout.split()
-    assert int(functions) > 8
-    assert warmed == functions

@@ -44,8 +44,9 @@ def opened(stores: Stores, folder: Path) -> Shard:
 
 
 def rows_in(shard: Shard, portfolio: str) -> list[dict[str, Any]]:
-    written = history.read_range(shard.blobs, portfolio, 0, 10**9)
-    return rows_of(history.join_tables([written, *shard.recent(portfolio)().tables]))
+    recent = shard.recent(portfolio)()
+    written = history.read_range(shard.blobs, portfolio, 0, recent.first - 1)
+    return rows_of(history.join_tables([written, *recent.tables]))
 
 
 def write_all(shard: Shard) -> None:
