@@ -2,7 +2,7 @@
 
 Recent ids lie in a dict. At a checkpoint they become an immutable sorted run in the blob store, and `FAN_OUT` runs of
 one level are merged into one of the next, so that few exist. Runs are memory-mapped from local files and searched where
-they lie: what a search touches is in the kernel's page cache, which it takes back when memory is short.
+they lie: what a search touches is in the kernel's page cache, and is let go of at the next checkpoint.
 
 A run is cut into parts, each with an equal range of the keys, so that writing and merging hold one part at a time. A
 part is a file of little-endian uint64: magic, level of the run, parts of the run, records of the part, CRC-32 of its
@@ -106,26 +106,30 @@ class RunPart:
         self.records: UInt64Array = words[_HEADER_WORDS:].reshape(4, int(words[3]))
 
     def is_whole(self) -> bool:
-        """Whether its checksum is right; reads it all, and lets go of the pages again."""
+        """Whether its checksum is right; reads it all."""
         self._check_size()
         words = np.frombuffer(self._map, np.uint64)
         checksum = _checksum(self.name, words[: _HEADER_WORDS - 1], words[_HEADER_WORDS:])
-        self._map.madvise(mmap.MADV_DONTNEED)
+        self.release()
         return checksum == int(words[_HEADER_WORDS - 1])
+
+    def release(self) -> None:
+        """Leave what was read of it to the page cache: it is not resident memory until it is read again."""
+        self._map.madvise(mmap.MADV_DONTNEED)
 
     def find(self, high: UInt64Array, low: UInt64Array) -> Iterator[tuple[Int64Array, UInt64Array]]:
         """Which rows of keys, sorted by their first halves, are here; and their records, uint64[4, found]."""
         self._check_size()
         highs, lows = self.records[:2]
-        rows, at = np.arange(len(high)), highs.searchsorted(high)
-        while True:  # again only where keys share their first half
-            here = np.flatnonzero((highs.take(at, mode="clip") == high[rows]) & (at < len(highs)))
-            if not len(here):
-                return
-            rows, at = rows[here], at[here]
+        at = highs.searchsorted(high)
+        rows = np.flatnonzero(highs.take(at, mode="clip") == high)
+        at = at[rows]
+        while len(rows):  # a second time only where keys share their first half
             same = lows[at] == low[rows]
             yield rows[same], self.records[:, at[same]]
             rows, at = rows[~same], at[~same] + 1
+            more = (highs.take(at, mode="clip") == high[rows]) & (at < len(highs))
+            rows, at = rows[more], at[more]
 
     def _check_size(self) -> None:
         # A page behind the end of a file that was cut reads as zeros, or ends the process.
@@ -259,7 +263,10 @@ class Identities:
             merged = self._write_run(sources, level, blobs, f"{prefix}{epoch:010d}")
             self._runs = (*(run for run in self._runs if run not in crowd), merged)
             self._replaced += crowd
-        return [part.name for run in self._runs for part in run.parts]
+        parts = [part for run in self._runs for part in run.parts]
+        for part in parts:
+            part.release()
+        return [part.name for part in parts]
 
     def thaw(self, frozen: RecentIds) -> None:
         """Let go of frozen ids that `write` has put into a run."""
