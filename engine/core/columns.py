@@ -32,7 +32,7 @@ from raysignal.engine.core.digests import (
     add_texts,
     derive_ids,
     digest_core,
-    digest_texts,
+    digest_names,
     digest_twice,
     gather_texts,
 )
@@ -107,11 +107,6 @@ class TextColumn:
     def take(self, indices: Int64Array) -> "TextColumn":
         return TextColumn(*gather_texts(self.data, self.offsets, np.asarray(indices, np.int64)))
 
-    def digests(self, seed: int = 0) -> UInt64Array:
-        """XXH64 of every text, uint64[n]."""
-        digests: UInt64Array = digest_texts(self.data, self.offsets, np.uint64(seed))
-        return digests
-
     def keys(self) -> UInt64Array:
         """XXH64 of every text with the seeds 0 and 1, uint64[n, 2]."""
         keys: UInt64Array = digest_twice(self.data, self.offsets)
@@ -177,8 +172,8 @@ class SignalBatch:
         price = np.ascontiguousarray(price, np.float64)
         symbol = np.ascontiguousarray(symbol, np.int32)
         source = np.ascontiguousarray(source, np.int32)
-        symbol_digest = TextColumn.of(symbols).digests()[symbol] if n else np.empty(0, np.uint64)
-        source_digest = TextColumn.of(sources).digests()[source] if n else np.empty(0, np.uint64)
+        symbol_digest = digest_names(symbols, 0)[symbol]
+        source_digest = digest_names(sources, 0)[source]
         given = signal_id if signal_id is not None else TextColumn.empty(n)
         data, offsets, derived = derive_ids(
             given.data, given.offsets, source_digest, symbol_digest, timestamp_us, action
@@ -193,10 +188,10 @@ class SignalBatch:
             name: values for name, values in sorted((texts or {}).items()) if values.offsets[-1] > 0
         }
         content = digest_core(source_digest, symbol_digest, timestamp_us, action, price)
-        for name, values in kept_numbers.items():
-            add_numbers(content, _name_digest(name), values)
-        for name, column in kept_texts.items():
-            add_texts(content, _name_digest(name), column.data, column.offsets)
+        for values, digest in zip(kept_numbers.values(), digest_names(kept_numbers, 2), strict=True):
+            add_numbers(content, digest, values)
+        for column, digest in zip(kept_texts.values(), digest_names(kept_texts, 2), strict=True):
+            add_texts(content, digest, column.data, column.offsets)
         return cls(
             timestamp_us, action, price, symbol, tuple(symbols), source, tuple(sources), ids, derived,
             ids.keys(), content, kept_numbers, kept_texts,
@@ -387,12 +382,6 @@ _unpack = msgspec.msgpack.Decoder(_Header)
 def identity_key(signal_id: str) -> UInt64Array:
     """The key of one id, uint64[1, 2], as `SignalBatch.key` has it."""
     return TextColumn.of([signal_id]).keys()
-
-
-def _name_digest(name: str) -> np.uint64:
-    # A Python int would be handed on as int64, which half of all digests do not fit.
-    digest: np.uint64 = TextColumn.of([name]).digests(2)[0]
-    return digest
 
 
 def _in_one_piece(parts: Sequence[UInt8Array]) -> memoryview | None:

@@ -1,10 +1,16 @@
-"""Digests of columns, compiled: XXH64 (Yann Collet's specification, v0.1.1) and what is built from it.
+"""Digests of names and of columns: XXH64 and what is built from it.
 
-The bodies are numba's language: it checks their types when it compiles them.
+Names are digested by the `xxhash` package. Columns have an XXH64 of their own, compiled: a call of the package a row takes
+5.5 ms for the keys of 10 000 ids where this takes 0.15 ms, and reading a CSV of 10 000 rows takes 2 ms in all.
+
+The compiled bodies are numba's language: it checks their types when it compiles them.
 """
+
+from collections.abc import Iterable
 
 import numba as nb
 import numpy as np
+from xxhash import xxh64_intdigest
 
 from raysignal.engine.core.arrays import (
     BoolArray,
@@ -21,6 +27,11 @@ _P2 = np.uint64(0xC2B2AE3D27D4EB4F)
 _P3 = np.uint64(0x165667B19E3779F9)
 _P4 = np.uint64(0x85EBCA77C2B2AE63)
 _P5 = np.uint64(0x27D4EB2F165667C5)
+
+
+def digest_names(names: Iterable[str], seed: int) -> UInt64Array:
+    """XXH64 of every name, uint64[n]."""
+    return np.array([xxh64_intdigest(name.encode(), seed) for name in names], np.uint64)
 
 
 @nb.njit(inline="always", cache=True)
@@ -75,15 +86,6 @@ def xxh64(data: UInt8Array, start: int, stop: int, seed: int) -> int:
         state = _rotl(state ^ (np.uint64(data[at]) * _P5), 11) * _P1
         at += 1
     return _avalanche(state)
-
-
-@nb.njit(cache=True, nogil=True)
-def digest_texts(data: UInt8Array, offsets: Int64Array, seed: int) -> UInt64Array:
-    n = offsets.shape[0] - 1
-    digests = np.empty(n, np.uint64)
-    for i in range(n):
-        digests[i] = xxh64(data, offsets[i], offsets[i + 1], seed)
-    return digests
 
 
 @nb.njit(cache=True, nogil=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt64Array
-from raysignal.engine.core.columns import TextColumn
+from raysignal.engine.core.digests import digest_names
 from raysignal.engine.core.errors import JournalDamaged, NotFound
 from raysignal.engine.journal.blobs import BlobStore
 
@@ -34,7 +34,7 @@ _MAGIC = int.from_bytes(b"RSIDRUN2", "little")
 _HEADER_WORDS = 5
 _UNKNOWN = bytes(16)
 _ODD = np.uint64(0xC2B2AE3D27D4EB4F)
-_PORTFOLIO_SEED = 3
+_PORTFOLIO_SEEDS = (3, 4)
 
 
 def portfolio_keys(key: UInt64Array, portfolio: str) -> UInt64Array:
@@ -49,8 +49,7 @@ def portfolio_keys(key: UInt64Array, portfolio: str) -> UInt64Array:
 
 @lru_cache(maxsize=1024)
 def _portfolio_digests(portfolio: str) -> UInt64Array:
-    name = TextColumn.of([portfolio])
-    return np.concatenate([name.digests(_PORTFOLIO_SEED), name.digests(_PORTFOLIO_SEED + 1)])
+    return np.array([digest_names([portfolio], seed)[0] for seed in _PORTFOLIO_SEEDS], np.uint64)
 
 
 def first_in_batch(keys: UInt64Array) -> Int64Array:

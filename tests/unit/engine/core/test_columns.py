@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
+from xxhash import xxh64_intdigest
 
 from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.digests import digest_names
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake import Reading, read_batch
 
@@ -32,57 +34,17 @@ SIGNALS = [
         ("xxhash", 20_141_025, 13_067_679_811_253_438_005),
     ],
 )
-def test_text_digests_are_xxh64(text: str, seed: int, digest: int) -> None:
-    assert TextColumn.of(["before", text, "after"]).digests(seed)[1] == digest
+def test_digests_of_names_are_xxh64(text: str, seed: int, digest: int) -> None:
+    assert digest_names(["before", text, "after"], seed)[1] == digest
 
 
-def xxh64(data: bytes, seed: int) -> int:
-    """The specification's steps, with Python's integers."""
-    primes = (
-        0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63, 0x27D4EB2F165667C5,
-    )  # fmt: skip
-    p1, p2, p3, p4, p5 = primes
-    mask = (1 << 64) - 1
-
-    def rotl(value: int, bits: int) -> int:
-        value &= mask
-        return (value << bits | value >> (64 - bits)) & mask
-
-    def mixed(lane: int, word: int) -> int:
-        return rotl(lane + word * p2, 31) * p1 & mask
-
-    at, state = 0, seed + p5
-    if len(data) >= 32:
-        lanes = [seed + p1 + p2, seed + p2, seed, seed - p1]
-        while at + 32 <= len(data):
-            words = [int.from_bytes(data[at + 8 * k : at + 8 * k + 8], "little") for k in range(4)]
-            lanes = [mixed(lane, word) for lane, word in zip(lanes, words, strict=True)]
-            at += 32
-        state = sum(rotl(lane, bits) for lane, bits in zip(lanes, (1, 7, 12, 18), strict=True))
-        for lane in lanes:
-            state = (state ^ mixed(0, lane)) * p1 + p4
-    state = state + len(data) & mask
-    for size in (8, 4, 1):
-        while at + size <= len(data):
-            word = int.from_bytes(data[at : at + size], "little")
-            if size == 8:
-                state = rotl(state ^ mixed(0, word), 27) * p1 + p4
-            elif size == 4:
-                state = rotl(state ^ word * p1, 23) * p2 + p3
-            else:
-                state = rotl(state ^ word * p5, 11) * p1
-            state &= mask
-            at += size
-    state = (state ^ state >> 33) * p2 & mask
-    state = (state ^ state >> 29) * p3 & mask
-    return state ^ state >> 32
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2**63 + 5])
-def test_text_digests_are_xxh64_at_every_length_and_place(seed: int) -> None:
+def test_keys_of_texts_are_xxh64_at_every_length_and_place() -> None:
     texts = ["".join(chr(33 + (7 * k + length) % 90) for k in range(length)) for length in range(100)]
+    column = TextColumn.of(["before", *texts, "after"])
 
-    assert TextColumn.of(texts).digests(seed).tolist() == [xxh64(text.encode(), seed) for text in texts]
+    assert column.keys()[1:-1].tolist() == [
+        [xxh64_intdigest(text.encode(), 0), xxh64_intdigest(text.encode(), 1)] for text in texts
+    ]
 
 
 def test_a_text_column_is_read_taken_and_joined() -> None:
