@@ -72,23 +72,6 @@ def text_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def plain_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, Any]:
-    """As `text_marks`, and bytes that are not ASCII as well."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        place = builder.gep(array.data, [arguments[1]])
-        run = builder.load(builder.bitcast(place, _RUN.as_pointer()), align=1)
-        quotes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [34] * _RUN_BYTES))
-        slashes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [92] * _RUN_BYTES))
-        others = builder.icmp_signed("<", run, ir.Constant(_RUN, [32] * _RUN_BYTES))
-        hits = builder.or_(builder.or_(quotes, slashes), others)
-        return builder.bitcast(hits, _HALF_WORD)
-
-    return types.uint32(data, at), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
 def lowest_bit(_context: Any, _word: types.Integer) -> tuple[Any, Any]:
     """The position of the lowest bit that is set in a word that is not zero."""
 
@@ -122,23 +105,3 @@ def copy_bytes(
         return context.get_dummy_value()
 
     return types.void(out, to, data, at, count), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def move_words(
-    _context: Any, data: types.Array, to: types.Integer, at: types.Integer, count: types.Integer
-) -> tuple[Any, Any]:
-    """`data[to:to + count] = data[at:at + count]` of an int64 array; the two may overlap."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        cgutils.raw_memmove(
-            builder,
-            builder.gep(array.data, [arguments[1]]),
-            builder.gep(array.data, [arguments[2]]),
-            arguments[3],
-            8,
-        )
-        return context.get_dummy_value()
-
-    return types.void(data, to, at, count), generate
