@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-any-return"
 # mypy: disallow-untyped-decorators=False
 """Order books: every price with what rests there, exactly, in sorted int64 arrays.
 

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="assignment"
 # mypy: disallow-untyped-decorators=False
 """Levels of a book as venues write them: a JSON list of `["price","size"]`, to which some venues add two more texts.
 
