@@ -84,7 +84,7 @@ def generated() -> Stream:
             last, update = update, update + random_.randint(1_000, 9_000)
             sides = {}
             for side, sign in (("b", -1), ("a", 1)):
-                steps = sorted({1 + int(random_.expovariate(0.004)) for _ in range(30)})
+                steps = sorted({2 + int(random_.expovariate(0.004)) for _ in range(30)})
                 sides[side] = [
                     [_price(middle + sign * step), _size(random_.choice((0, random_.randint(1, 9_000))))]
                     for step in steps

@@ -5,12 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import Raw
 
 from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.market.venues import sequence
+from raysignal.engine.market.books import OrderBook
+from raysignal.engine.market.venues.levels import read_levels
 from raysignal.engine.portfolio import ledger, performance, price_jumps
 from raysignal.engine.portfolio import sweep as sweeping
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
@@ -37,7 +40,7 @@ def warm() -> None:
     performance.warm()
     sweeping.warm()
     _strategies()
-    sequence.warm()
+    OrderBook(Instrument("", "")).change(read_levels(Raw(b'[["1","1"]]'), 0, 0), [])
     batch = read_batch(_ROWS, "text/csv", Reading()).batch
     price_jumps.check(
         batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, price_jumps.NO_SIGNAL_YET_US),

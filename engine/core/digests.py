@@ -1,7 +1,7 @@
 """Digests of names and of columns: XXH64 and what is built from it.
 
-Names are digested by the `xxhash` package. Columns have an XXH64 of their own, compiled: a call of the package a row takes
-5.5 ms for the keys of 10 000 ids where this takes 0.15 ms, and reading a CSV of 10 000 rows takes 2 ms in all.
+Names are digested by the `xxhash` package. Columns have an XXH64 of their own, compiled: a call of the package a row
+takes longer than all else that is done to read a CSV file.
 
 The compiled bodies are numba's language: it checks their types when it compiles them.
 """

@@ -1,7 +1,7 @@
-"""Bytes eight at a time, and runs of them at once, for compiled code; and how such code is compiled.
+"""Bytes eight and four at a time for compiled code; and how such code is compiled.
 
 numba reads and writes arrays an element at a time and the optimiser does not always put eight bytes together;
-these two say it outright. Neither looks at bounds: the caller has.
+these say it outright. None looks at bounds: the caller has.
 """
 
 from typing import Any
@@ -16,14 +16,7 @@ from numba.extending import intrinsic
 compiled = njit(cache=True, nogil=True, _nrt=False)
 
 
-def compiled_as(signature: Any) -> Any:
-    """As `compiled`, for one signature: compiled (or taken from the cache) at import, never at a call."""
-    return njit(signature, cache=True, nogil=True, _nrt=False)
-
-
 _WORD, _HALF_WORD = ir.IntType(64), ir.IntType(32)
-_RUN_BYTES = 32
-_RUN = ir.VectorType(ir.IntType(8), _RUN_BYTES)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -51,37 +44,6 @@ def half_word_at(_context: Any, data: types.Array, at: types.Integer) -> tuple[A
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def plain_marks(_context: Any, data: types.Array, at: types.Integer) -> tuple[Any, Any]:
-    """Which of the 32 bytes of `data` from `at` on are quotes, backslashes, control characters or not ASCII.
-
-    uint32, the lowest bit for the first byte. Written for vectors, which the optimiser makes of no loop that
-    ends where it finds something.
-    """
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        place = builder.gep(array.data, [arguments[1]])
-        run = builder.load(builder.bitcast(place, _RUN.as_pointer()), align=1)
-        quotes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [34] * _RUN_BYTES))
-        slashes = builder.icmp_unsigned("==", run, ir.Constant(_RUN, [92] * _RUN_BYTES))
-        others = builder.icmp_signed("<", run, ir.Constant(_RUN, [32] * _RUN_BYTES))
-        hits = builder.or_(builder.or_(quotes, slashes), others)
-        return builder.bitcast(hits, _HALF_WORD)
-
-    return types.uint32(data, at), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def lowest_bit(_context: Any, _word: types.Integer) -> tuple[Any, Any]:
-    """The position of the lowest bit that is set in a word that is not zero."""
-
-    def generate(_context: Any, builder: ir.IRBuilder, _signature: Any, arguments: Any) -> Any:
-        return builder.zext(builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1)), _WORD)
-
-    return types.int64(types.uint32), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
 def copy_bytes(
     _context: Any,
     out: types.Array,
@@ -105,23 +67,3 @@ def copy_bytes(
         return context.get_dummy_value()
 
     return types.void(out, to, data, at, count), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def move_words(
-    _context: Any, data: types.Array, to: types.Integer, at: types.Integer, count: types.Integer
-) -> tuple[Any, Any]:
-    """`data[to:to + count] = data[at:at + count]` of an int64 array; the two may overlap."""
-
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        cgutils.raw_memmove(
-            builder,
-            builder.gep(array.data, [arguments[1]]),
-            builder.gep(array.data, [arguments[2]]),
-            arguments[3],
-            8,
-        )
-        return context.get_dummy_value()
-
-    return types.void(data, to, at, count), generate

@@ -365,7 +365,7 @@ def test_what_was_not_subscribed_to_is_counted_and_passed_over(speech: Speech) -
 
 
 def test_messages_written_otherwise_mean_the_same(speech: Speech) -> None:
-    """Spaces, another order of names, escapes and new names: what the compiled reader leaves to the slow lane."""
+    """Spaces, another order of names, escapes and new names."""
     steps = list(market(speech, 6, 30))
     listener = Listener(speech, steps)
     for index in range(1, len(steps)):

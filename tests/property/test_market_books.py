@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.market.books import ASK, BID, BookSet, OrderBook
+from raysignal.engine.market.books import ASK, BID, OrderBook
 
 ONE = Instrument("binance", "BTCUSDT")
 _LEVEL = st.tuples(st.integers(1, 40) | st.integers(1, 10**17), st.sampled_from([0, 0, 1, 7, 10**17]))
@@ -57,33 +57,6 @@ def test_a_book_is_what_two_dictionaries_are(
         assert book.best == (*tops[0], *tops[1])
         assert book.crossed == bool(tops[0][0] and tops[1][0] and tops[0][0] > tops[1][0])
         assert book.counts == (len(slow.sides[BID]), len(slow.sides[ASK]))
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 400), st.booleans()), max_size=12))
-def test_books_on_one_shelf_do_not_touch_each_other(steps: list[tuple[int, int, bool]]) -> None:
-    shelf = BookSet([ONE] * 4)
-    books, slow = [shelf.book(row) for row in range(4)], [SlowBook() for _ in range(4)]
-    for row, count, fresh in steps:
-        bids = [(price, row + 1) for price in range(1, count)]
-        asks = [(1000 + price, row + 1) for price in range(1, count // 2)]
-        if fresh:
-            slow[row] = SlowBook()
-            books[row].replace(bids, asks)
-        else:
-            books[row].change(bids, asks)
-        slow[row].change(bids, asks)
-        for book, other in zip(books, slow, strict=True):
-            assert _pairs(book.levels(BID)) == other.levels(BID)
-            assert _pairs(book.levels(ASK)) == other.levels(ASK)
-
-
-def test_a_shelf_gives_back_the_room_that_moved_books_left() -> None:
-    shelf = BookSet([ONE] * 2)
-    books = [shelf.book(row) for row in range(2)]
-    for price in range(1, 6_000):
-        books[price % 2].change([(price, 1)], [(10_000 + price, 1)])
-    assert sum(map(sum, (book.counts for book in books))) == 2 * 5_999
-    assert len(shelf.cells) < 20 * 5_999
 
 
 @pytest.mark.parametrize(("bids", "asks"), [([(0, 1)], []), ([(-5, 1)], []), ([], [(5, -1)])])

@@ -10,109 +10,35 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from msgspec import Raw, Struct, field
+from msgspec.json import Decoder
+
+from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.core.listings import Listing, OrderRules
-from raysignal.engine.core.market_events import Channel, Instrument, Kline
-from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Value, ValueUse
-from raysignal.engine.market.venues.numbers import (
-    DAY_US,
-    HOUR_US,
-    MINUTE_US,
-    SECOND_US,
-    amount_in,
-    answer,
-    check_limit,
-    decimals_of,
-    integer,
-    interval_name,
-    kline,
-    part,
-)
+from raysignal.engine.core.market_events import Channel, Event, Instrument, Kline
+from raysignal.engine.market.venues import answers
+from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from raysignal.engine.market.venues.numbers import Number, amount_in, decimals_of, integer
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
-from raysignal.engine.market.venues.sequence import AGGREGATES, CHAIN, COUNT, DEPTH, QUOTES, TRADES
-from raysignal.engine.market.venues.tracker import ControlMessage, StreamTracker
+from raysignal.engine.market.venues.tracker import (
+    BookState,
+    DepthChange,
+    DepthSnapshot,
+    FollowedBook,
+    Missing,
+    SequenceVerdict,
+    StreamTracker,
+)
 
 _INTERVALS = {
     MINUTE_US: "1m", 3 * MINUTE_US: "3m", 5 * MINUTE_US: "5m", 15 * MINUTE_US: "15m", 30 * MINUTE_US: "30m",
     HOUR_US: "1h", 2 * HOUR_US: "2h", 4 * HOUR_US: "4h", 6 * HOUR_US: "6h", 8 * HOUR_US: "8h", 12 * HOUR_US: "12h",
     DAY_US: "1d",
 }  # fmt: skip
-_SIDES = {"true": -1, "false": 1}  # `m`: the buyer was resting, so the seller took
-
-_SYMBOL = Value(ValueUse.SYMBOL, Slot.INSTRUMENT)
-_PASSED = Value(ValueUse.INTEGER, needed=False)
-
-
-def _event(name: str) -> Value:
-    return Value(ValueUse.WORD, words={name: 1})
-
-
-def _depth(*, chained: bool) -> Form:
-    form = {
-        "e": _event("depthUpdate"),
-        "E": Value(ValueUse.INTEGER, Slot.MS),
-        "T": _PASSED,
-        "s": _SYMBOL,
-        "U": Value(ValueUse.INTEGER, Slot.FIRST),
-        "u": Value(ValueUse.INTEGER, Slot.LAST),
-        "pu": Value(ValueUse.INTEGER, Slot.PREVIOUS),
-        "b": Value(ValueUse.BIDS),
-        "a": Value(ValueUse.ASKS),
-    }
-    if not chained:
-        del form["pu"], form["T"]
-    return form
-
-
-def _trade(name: str, trade_id: str) -> Form:
-    return {
-        "e": _event(name),
-        "E": _PASSED,
-        "T": Value(ValueUse.INTEGER, RowSlot.MS),
-        "s": _SYMBOL,
-        trade_id: Value(ValueUse.ID, RowSlot.ID_START),
-        "p": Value(ValueUse.PRICE, RowSlot.PRICE),
-        "q": Value(ValueUse.SIZE, RowSlot.SIZE),
-        "m": Value(ValueUse.FLAG, RowSlot.SIDE, words=_SIDES),
-    }
-
-
-_QUOTE: Form = {
-    "e": Value(ValueUse.WORD, needed=False, words={"bookTicker": 1}),
-    "u": Value(ValueUse.INTEGER, Slot.LAST),
-    "s": _SYMBOL,
-    "b": Value(ValueUse.PRICE, RowSlot.PRICE),
-    "B": Value(ValueUse.SIZE, RowSlot.SIZE),
-    "a": Value(ValueUse.PRICE, RowSlot.ASK),
-    "A": Value(ValueUse.SIZE, RowSlot.ASK_SIZE),
-    "T": _PASSED,
-    "E": Value(ValueUse.INTEGER, Slot.MS, needed=False),
-}
-_KINDS = {"depth": DEPTH, "trade": TRADES, "aggTrade": AGGREGATES, "bookTicker": QUOTES}
-_SNAPSHOT: Form = {
-    "lastUpdateId": Value(ValueUse.INTEGER, Slot.LAST),
-    "E": Value(ValueUse.INTEGER, Slot.MS, needed=False),
-    "bids": Value(ValueUse.BIDS),
-    "asks": Value(ValueUse.ASKS),
-}
-
-
-def _stream(*, chained: bool) -> Form:
-    forms = {
-        DEPTH: _depth(chained=chained),
-        TRADES: _trade("trade", "t"),
-        AGGREGATES: _trade("aggTrade", "a"),
-        QUOTES: _QUOTE,
-    }
-    return {
-        "stream": Value(ValueUse.KIND, Slot.KIND, words=_KINDS, after="@", before="@"),
-        "data": Value(ValueUse.DATA, forms=forms),
-    }
-
-
+_ALL_INTERVALS = {SECOND_US: "1s", **_INTERVALS}
 _ABOUT = re.compile(rb'\{\s*"stream"\s*:\s*"([a-z0-9_]+)@([a-zA-Z]+)["@_]')
 _CHANNELS = {
     b"depth": Channel.DEPTH, b"trade": Channel.TRADES, b"aggTrade": Channel.TRADES, b"bookTicker": Channel.QUOTES,
@@ -120,74 +46,83 @@ _CHANNELS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class BinanceDialect:
-    """See `engine.market.venues.tracker.Dialect`."""
-
-    rule: int
-    stream: Form
-    depth: Form
-    depth_path: str
-    depth_limit: int
-    depth_weight: int
-
-    @property
-    def levels(self) -> int:
-        return self.depth_limit
-
-    def depth_request(self, instrument: Instrument) -> RestRequest:
-        return RestRequest(
-            f"{self.depth_path}?symbol={instrument.symbol}&limit={self.depth_limit}", self.depth_weight
-        )
-
-    def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:  # noqa: ARG002 - snapshots come by request
-        return ()
-
-    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
-        found = _ABOUT.match(raw)
-        return None if found is None else (_CHANNELS.get(found[2]), found[1].decode().upper())
-
-    def hear(
-        self, message: object, instruments: Mapping[str, Instrument], received_us: int
-    ) -> ControlMessage | None:
-        if not isinstance(message, dict):
-            return None
-        if _announces_a_close(message):
-            return ControlMessage(closing=True)
-        if "stream" in message:
-            name = message["stream"]
-            if isinstance(name, str) and "@kline_" in name:
-                return ControlMessage((_read_kline(part(message, "data"), instruments, received_us),))
-            return None
-        if "result" in message:
-            return ControlMessage()
-        error = message.get("error", message)
-        refused = f"{error.get('code')}: {error['msg']}" if isinstance(error, dict) and "msg" in error else ""
-        return ControlMessage(refused=refused, unknown=not refused)
+_T = TypeVar("_T")
 
 
-def _announces_a_close(message: Mapping[str, object]) -> bool:
-    """`serverShutdown`, alone or within a stream's message: the connection is closed ten minutes later."""
-    said = message.get("data", message.get("event", message))
-    return isinstance(said, dict) and said.get("e") == "serverShutdown"
+class _Stream(Struct, gc=False):
+    """What every message of a stream says; others (answers, errors) have none."""
+
+    stream: str = ""
 
 
-def _read_kline(data: object, instruments: Mapping[str, Instrument], received_us: int) -> Kline:
-    bar = part(data, "k")
-    symbol = part(data, "s")
-    if symbol not in instruments:
-        raise Elsewhere
-    interval = next((us for us, name in _ALL_INTERVALS.items() if name == part(bar, "i")), None)
-    if interval is None:
-        raise Elsewhere
-    return kline(
-        instruments[symbol], interval, 1000 * integer(part(bar, "t")),
-        (part(bar, "o"), part(bar, "h"), part(bar, "l"), part(bar, "c")), part(bar, "v"), integer(part(bar, "n")),
-        closed=part(bar, "x") is True, exchange_us=1000 * integer(part(data, "E")), received_us=received_us,
-    )  # fmt: skip
+class _Message(Struct, Generic[_T], gc=False):
+    data: _T
 
 
-_ALL_INTERVALS = {SECOND_US: "1s", **_INTERVALS}
+class _Depth(Struct, gc=False, tag_field="e", tag="depthUpdate"):
+    symbol: str = field(name="s")
+    ms: Number = field(name="E")
+    first: Number = field(name="U")
+    last: Number = field(name="u")
+    bids: Raw = field(name="b")
+    asks: Raw = field(name="a")
+    previous: Number | None = field(name="pu", default=None)
+
+
+class _Quote(Struct, gc=False, tag_field="e", tag="bookTicker"):
+    symbol: str = field(name="s")
+    update_id: Number = field(name="u")
+    bid: str = field(name="b")
+    bid_size: str = field(name="B")
+    ask: str = field(name="a")
+    ask_size: str = field(name="A")
+    ms: Number = field(name="E", default=0)
+
+
+class _Trade(Struct, gc=False, tag_field="e", tag="trade"):
+    symbol: str = field(name="s")
+    trade_id: Number = field(name="t")
+    price: str = field(name="p")
+    size: str = field(name="q")
+    ms: Number = field(name="T")
+    buyer_rested: bool = field(name="m")
+
+
+class _AggregateTrade(_Trade, gc=False, tag_field="e", tag="aggTrade"):
+    trade_id: Number = field(name="a")
+
+
+class _Bar(Struct, gc=False):
+    interval: str = field(name="i")
+    open_ms: Number = field(name="t")
+    open: str = field(name="o")
+    high: str = field(name="h")
+    low: str = field(name="l")
+    close: str = field(name="c")
+    volume: str = field(name="v")
+    trades: Number = field(name="n")
+    closed: bool = field(name="x")
+
+
+class _Kline(Struct, gc=False, tag_field="e", tag="kline"):
+    symbol: str = field(name="s")
+    ms: Number = field(name="E")
+    bar: _Bar = field(name="k")
+
+
+class _Snapshot(Struct, gc=False):
+    last: Number = field(name="lastUpdateId")
+    bids: Raw
+    asks: Raw
+    ms: Number = field(name="E", default=0)
+
+
+_STREAM, _SNAPSHOT = Decoder(_Stream), Decoder(_Snapshot)
+_DEPTH, _QUOTE, _KLINE = Decoder(_Message[_Depth]), Decoder(_Message[_Quote]), Decoder(_Message[_Kline])
+_TRADES: Mapping[str, Decoder[_Message[Any]]] = {
+    "trade": Decoder(_Message[_Trade]),
+    "aggTrade": Decoder(_Message[_AggregateTrade]),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +130,7 @@ class Binance:
     """One of Binance's markets; see `SPOT`, `USDM`, `COINM`.
 
     Attributes:
+        chained: whether changes say the id before them, as on futures; else their ids have no holes.
         roots: where streams are opened, by channel.
         api: the path before `/depth`, `/exchangeInfo` and `/klines`.
         trades: the stream of trades: single ones on spot, by taker's order on futures (those are documented there).
@@ -203,45 +139,107 @@ class Binance:
     name: str
     hosts: Hosts
     manners: RateRules
-    dialect: BinanceDialect
+    chained: bool
+    depth_weight: int
     roots: Mapping[Channel, str]
     api: str
     trades: str
     intervals: Mapping[int, str]
     listed_at_once: bool
     most_klines: int
+    depth_limit: int = 1000
     numbers_trades: bool = True
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
         """One for each path and each `manners.streams` streams."""
-        openings = []
-        for root in dict.fromkeys(self.roots.values()):
-            channels = frozenset(channel for channel, path in self.roots.items() if path == root)
-            group: list[Subscription] = []
-            names: list[str] = []
-            for each in subscriptions:
-                wanted = Subscription(each.instrument, each.channels & channels, each.kline_us)
-                streams = self._streams(wanted)
-                if names and len(names) + len(streams) > self.manners.streams:
-                    openings.append(_opening(root, names, group))
-                    group, names = [], []
-                if streams:
-                    group.append(wanted)
-                    names += streams
-            if names:
-                openings.append(_opening(root, names, group))
-        return tuple(openings)
+        return tuple(
+            StreamRequest(f"{root}?streams={'/'.join(names)}", (), group)
+            for root in dict.fromkeys(self.roots.values())
+            for names, group in answers.split_streams(
+                subscriptions,
+                frozenset(channel for channel, path in self.roots.items() if path == root),
+                self._stream,
+                self.manners.streams,
+            )
+        )
 
-    def _streams(self, each: Subscription) -> list[str]:
-        symbol = each.instrument.symbol.lower()
-        names = {
-            Channel.DEPTH: "depth@100ms",
-            Channel.TRADES: self.trades,
-            Channel.QUOTES: "bookTicker",
-        }
-        if Channel.KLINES in each.channels:
-            names[Channel.KLINES] = f"kline_{interval_name(self.intervals, each.kline_us, self.name)}"
-        return [f"{symbol}@{names[channel]}" for channel in Channel if channel in each.channels]
+    def _stream(self, channel: Channel, each: Subscription) -> str:
+        names = {Channel.DEPTH: "depth@100ms", Channel.TRADES: self.trades, Channel.QUOTES: "bookTicker"}
+        name = (
+            names.get(channel) or f"kline_{answers.interval_name(self.intervals, each.kline_us, self.name)}"
+        )
+        return f"{each.instrument.symbol.lower()}@{name}"
+
+    def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
+        """The state of one connection."""
+        return StreamTracker(self, subscriptions)
+
+    def hear(self, raw: bytes, tracker: StreamTracker) -> Sequence[Event]:
+        """See `Dialect`. A stream is called `btcusdt@depth@100ms`."""
+        kind = _STREAM.decode(raw).stream.partition("@")[2].partition("@")[0]
+        if kind == "bookTicker":
+            best = _QUOTE.decode(raw).data
+            return tracker.quote(
+                best.symbol, best.update_id, best.bid, best.bid_size, best.ask, best.ask_size, best.ms
+            )
+        if kind in _TRADES:
+            trade = _TRADES[kind].decode(raw).data
+            side = -1 if trade.buyer_rested else 1  # the seller took
+            return tracker.trade(
+                trade.symbol, str(trade.trade_id), trade.price, trade.size, side, trade.ms
+            )  # fmt: skip
+        if kind == "depth":
+            change = _DEPTH.decode(raw).data
+            if self.chained and change.previous is None:
+                raise UnreadableInput("a change without 'pu'")
+            return tracker.depth(
+                change.symbol, change.last, change.ms, change.bids, change.asks,
+                first=change.first, previous=change.previous or 0,
+            )  # fmt: skip
+        if kind.startswith("kline_"):
+            message = _KLINE.decode(raw).data
+            bar = message.bar
+            return tracker.kline(
+                message.symbol, answers.interval_named(_ALL_INTERVALS, bar.interval), bar.open_ms,
+                (bar.open, bar.high, bar.low, bar.close), bar.volume, bar.trades, closed=bar.closed, ms=message.ms,
+            )  # fmt: skip
+        return _hear_control(answers.answer(raw), tracker)
+
+    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
+        """See `Dialect`."""
+        found = _ABOUT.match(raw)
+        return None if found is None else (_CHANNELS.get(found[2]), found[1].decode().upper())
+
+    def judge(self, book: FollowedBook, change: DepthChange) -> SequenceVerdict | Missing:
+        """The rules of the venue's text. Where a chain meets a snapshot it asks for U <= lastUpdateId; ids between `pu`
+        and U belong to other symbols, so that `pu` is the bound that loses nothing.
+        """
+        fresh = book.state is BookState.FRESH
+        if self.chained:
+            if change.last < book.last or (change.last == book.last and not fresh):
+                return SequenceVerdict.STALE
+            if change.previous == book.last or (fresh and change.previous < book.last):
+                return SequenceVerdict.APPLY
+            return Missing(book.last, change.previous)
+        if change.last <= book.last:
+            return SequenceVerdict.STALE
+        if change.first == book.last + 1 or (fresh and change.first <= book.last):
+            return SequenceVerdict.APPLY
+        return Missing(book.last + 1, change.first)
+
+    def depth_request(self, instrument: Instrument) -> RestRequest:
+        """`depth`, of as many levels as there are to be had."""
+        path = f"{self.api}/depth?symbol={instrument.symbol}&limit={self.depth_limit}"
+        return RestRequest(path, self.depth_weight)
+
+    def read_snapshot(self, body: bytes) -> DepthSnapshot:
+        """The answer to it."""
+        said = _SNAPSHOT.decode(body)
+        return DepthSnapshot(said.last, said.ms, said.bids, said.asks)
+
+    def resubscribe(self, instrument: Instrument, channel: Channel) -> tuple[str, ...]:  # noqa: ARG002
+        """Nothing: snapshots come by request."""
+        return ()
 
     def instruments_request(self, symbols: Sequence[str]) -> RestRequest:
         """`exchangeInfo`, of these symbols where the market can be asked so."""
@@ -259,18 +257,11 @@ class Binance:
         return [self._listing(symbol, row) for symbol, row in self._rows(symbols, body)]
 
     def _rows(self, symbols: Sequence[str], body: bytes) -> list[tuple[str, Any]]:
-        listed = part(answer(body), "symbols")
-        if not isinstance(listed, list):
-            raise UnreadableInput("exchangeInfo without symbols")
-        found = {part(each, "symbol"): each for each in listed}
-        for symbol in symbols:
-            if symbol not in found:
-                raise InvalidField("symbol", symbol, f"one that {self.name} trades")
-        return [(symbol, found[symbol]) for symbol in symbols]
+        return answers.rows_of(self.name, symbols, answers.part(answers.answer(body), "symbols"), "symbol")
 
     def _listing(self, symbol: str, row: Any) -> Listing:
         instrument = self._instrument(symbol, row)
-        filters = {part(each, "filterType"): each for each in part(row, "filters")}
+        filters = {answers.part(each, "filterType"): each for each in answers.part(row, "filters")}
         price, lot = filters.get("PRICE_FILTER", {}), filters.get("LOT_SIZE", {})
         status = row.get("contractStatus") or row.get("status") or "TRADING"
         return Listing(
@@ -286,46 +277,35 @@ class Binance:
         )
 
     def _instrument(self, symbol: str, row: Any) -> Instrument:
-        if self.dialect.rule == CHAIN:
+        if self.chained:
             coin_margined = self.name == "binance-coinm"
             base = row.get("baseAsset")
             return Instrument(
-                self.name, symbol, integer(part(row, "pricePrecision")), integer(part(row, "quantityPrecision")),
-                Decimal(integer(part(row, "contractSize")) if coin_margined else 1),
+                self.name, symbol,
+                integer(answers.part(row, "pricePrecision")), integer(answers.part(row, "quantityPrecision")),
+                Decimal(integer(answers.part(row, "contractSize")) if coin_margined else 1),
                 coin_margined or (base is not None and row.get("marginAsset") == base),
             )  # fmt: skip
-        filters = {part(each, "filterType"): each for each in part(row, "filters")}
-        step = part(filters, "LOT_SIZE", "stepSize")
-        return Instrument(self.name, symbol, integer(part(row, "quotePrecision")), decimals_of(step))
+        filters = {answers.part(each, "filterType"): each for each in answers.part(row, "filters")}
+        step = answers.part(filters, "LOT_SIZE", "stepSize")
+        return Instrument(self.name, symbol, integer(answers.part(row, "quotePrecision")), decimals_of(step))
 
     def klines_request(
         self, instrument: Instrument, interval_us: int, end_us: int, limit: int
     ) -> RestRequest:
         """`klines`."""
-        name = interval_name(self.intervals, interval_us, self.name)
-        check_limit(limit, self.most_klines)
+        name = answers.interval_name(self.intervals, interval_us, self.name)
+        answers.check_limit(limit, self.most_klines)
         last_ms = -(-end_us // 1000) - 1
         path = f"{self.api}/klines?symbol={instrument.symbol}&interval={name}&endTime={last_ms}&limit={limit}"
-        return RestRequest(path, 2 if self.dialect.rule == COUNT else 10)
+        return RestRequest(path, 10 if self.chained else 2)
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """Rows of open time, open, high, low, close, volume, close time, …, trades (the ninth)."""
-        rows = answer(body)
-        if not isinstance(rows, list):
-            raise UnreadableInput(f"klines are no list: {str(rows)[:200]}")
-        klines = []
-        for row in rows:
-            open_us = 1000 * integer(part(row, 0))
-            prices = (part(row, 1), part(row, 2), part(row, 3), part(row, 4))
-            volume, trades = part(row, 5), integer(part(row, 8))
-            closed = open_us + interval_us <= now_us
-            klines.append(
-                kline(
-                    instrument, interval_us, open_us, prices, volume, trades,
-                    closed=closed, exchange_us=0, received_us=now_us,
-                )
-            )  # fmt: skip
-        return klines
+        return [
+            answers.kline_of_row(instrument, interval_us, row, now_us, trades=integer(answers.part(row, 8)))
+            for row in answers.list_of(answers.answer(body))
+        ]
 
     @property
     def time_request(self) -> RestRequest:
@@ -334,11 +314,18 @@ class Binance:
 
     def read_time(self, body: bytes) -> int:
         """Milliseconds."""
-        return 1000 * integer(part(answer(body), "serverTime"))
+        return 1000 * integer(answers.part(answers.answer(body), "serverTime"))
 
-    def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
-        """The state of one connection."""
-        return StreamTracker(self.dialect, subscriptions)
+
+def _hear_control(message: Mapping[str, Any], tracker: StreamTracker) -> Sequence[Event]:
+    """A message of no stream that is followed. `serverShutdown`: the connection is closed ten minutes later."""
+    said = message.get("data", message.get("event", message))
+    if isinstance(said, dict) and said.get("e") == "serverShutdown":
+        return tracker.closes()
+    error = message.get("error", message)
+    if "stream" not in message and isinstance(error, dict) and "msg" in error:
+        return tracker.refused(f"{error.get('code')}: {error['msg']}")
+    return () if "result" in message else tracker.unknown()
 
 
 def _order_rules(
@@ -369,10 +356,6 @@ def _values(filters: Mapping[str, Mapping[str, object]], *, market: bool) -> tup
     return max(least), most
 
 
-def _opening(root: str, names: Sequence[str], group: Sequence[Subscription]) -> StreamRequest:
-    return StreamRequest(f"{root}?streams={'/'.join(names)}", (), tuple(group))
-
-
 def _manners(*, texts_per_s: float, streams: int, silence_s: float) -> RateRules:
     """The venue pings (every 20 s on spot, 3 min on futures) and ends a connection after 24 hours."""
     return RateRules(
@@ -385,7 +368,8 @@ SPOT = Binance(
     name="binance",
     hosts=Hosts("wss://stream.binance.com:9443", "https://api.binance.com"),
     manners=_manners(texts_per_s=5, streams=1024, silence_s=60.0),
-    dialect=BinanceDialect(COUNT, _stream(chained=False), _SNAPSHOT, "/api/v3/depth", 1000, 50),
+    chained=False,
+    depth_weight=50,
     roots=dict.fromkeys(Channel, "/stream"),
     api="/api/v3",
     trades="trade",
@@ -397,7 +381,8 @@ USDM = Binance(
     name="binance-usdm",
     hosts=Hosts("wss://fstream.binance.com", "https://fapi.binance.com"),
     manners=_manners(texts_per_s=10, streams=1024, silence_s=240.0),
-    dialect=BinanceDialect(CHAIN, _stream(chained=True), _SNAPSHOT, "/fapi/v1/depth", 1000, 20),
+    chained=True,
+    depth_weight=20,
     roots={
         Channel.DEPTH: "/public/stream",
         Channel.QUOTES: "/public/stream",
@@ -414,7 +399,8 @@ COINM = Binance(
     name="binance-coinm",
     hosts=Hosts("wss://dstream.binance.com", "https://dapi.binance.com"),
     manners=_manners(texts_per_s=10, streams=200, silence_s=240.0),
-    dialect=BinanceDialect(CHAIN, _stream(chained=True), _SNAPSHOT, "/dapi/v1/depth", 1000, 20),
+    chained=True,
+    depth_weight=20,
     roots=dict.fromkeys(Channel, "/stream"),
     api="/dapi/v1",
     trades="aggTrade",

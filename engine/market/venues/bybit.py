@@ -9,137 +9,91 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
+from msgspec import Raw, Struct, field
+from msgspec.json import Decoder
+
+from raysignal.engine.core.errors import StoreUnavailable, UnreadableInput, VenueRefusal
 from raysignal.engine.core.listings import Listing, OrderRules
-from raysignal.engine.core.market_events import Channel, Instrument, Kline
-from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Value, ValueUse
-from raysignal.engine.market.venues.numbers import (
-    DAY_US,
-    HOUR_US,
-    MINUTE_US,
-    amount,
-    amount_in,
-    answer,
-    check_limit,
-    decimals_of,
-    integer,
-    interval_name,
-    kline,
-    part,
-)
+from raysignal.engine.core.market_events import Channel, Event, Instrument, Kline
+from raysignal.engine.market.venues import answers
+from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US
+from raysignal.engine.market.venues.numbers import Number, amount, amount_in, decimals_of, integer
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
-from raysignal.engine.market.venues.sequence import DEPTH, REPLACED_COUNT, TOP, TRADES
-from raysignal.engine.market.venues.tracker import ControlMessage, StreamTracker
+from raysignal.engine.market.venues.tracker import (
+    DepthChange,
+    DepthSnapshot,
+    FollowedBook,
+    Missing,
+    SequenceVerdict,
+    StreamTracker,
+)
 
 _INTERVALS = {
     MINUTE_US: "1", 3 * MINUTE_US: "3", 5 * MINUTE_US: "5", 15 * MINUTE_US: "15", 30 * MINUTE_US: "30",
     HOUR_US: "60", 2 * HOUR_US: "120", 4 * HOUR_US: "240", 6 * HOUR_US: "360", 12 * HOUR_US: "720", DAY_US: "D",
 }  # fmt: skip
 _TOPICS = {Channel.DEPTH: "orderbook.200", Channel.TRADES: "publicTrade", Channel.QUOTES: "orderbook.1"}
+_CHANNELS = {topic: channel for channel, topic in _TOPICS.items()}
+_ABOUT = re.compile(rb'\{\s*"topic"\s*:\s*"([\w.]+)\.([\w-]+)"')
 _REFUSALS = frozenset({10001, 10029, 110023})  # parameters that are wrong, a symbol that is none; others pass
 _ARGUMENTS_A_TEXT = 10  # what the spot service takes
 
-_BOOK: Form = {
-    "s": Value(ValueUse.SYMBOL, Slot.INSTRUMENT),
-    "b": Value(ValueUse.BIDS),
-    "a": Value(ValueUse.ASKS),
-    "u": Value(ValueUse.INTEGER, Slot.LAST),
-    "seq": Value(ValueUse.INTEGER, Slot.SEQUENCE),
-}
-_TRADE: Form = {
-    "T": Value(ValueUse.INTEGER, RowSlot.MS),
-    "s": Value(ValueUse.SYMBOL, Slot.INSTRUMENT),
-    "S": Value(ValueUse.WORD, RowSlot.SIDE, words={"Buy": 1, "Sell": -1}),
-    "v": Value(ValueUse.SIZE, RowSlot.SIZE),
-    "p": Value(ValueUse.PRICE, RowSlot.PRICE),
-    "i": Value(ValueUse.ID, RowSlot.ID_START),
-}
-_KINDS = {"orderbook.200": DEPTH, "orderbook.1": TOP, "publicTrade": TRADES}
-_STREAM: Form = {
-    "topic": Value(ValueUse.KIND, Slot.KIND, words=_KINDS, before="."),
-    "type": Value(ValueUse.WORD, Slot.SNAPSHOT, words={"snapshot": 1, "delta": 0}),
-    "ts": Value(ValueUse.INTEGER, Slot.MS),
-    "data": Value(
-        ValueUse.DATA, forms={DEPTH: _BOOK, TOP: _BOOK, TRADES: _TRADE}, listed=frozenset({TRADES})
-    ),
-    "cts": Value(ValueUse.INTEGER, needed=False),
-}
-_CHANNELS = {topic: channel for channel, topic in _TOPICS.items()}
-_ABOUT = re.compile(rb'\{\s*"topic"\s*:\s*"([\w.]+)\.([\w-]+)"')
+
+class _Topic(Struct, gc=False):
+    """What every message of a stream says; others (answers, errors) have none."""
+
+    topic: str = ""
+
+
+class _Book(Struct, gc=False):
+    symbol: str = field(name="s")
+    bids: Raw = field(name="b")
+    asks: Raw = field(name="a")
+    update: Number = field(name="u")
+    seq: Number
+
+
+class _Depth(Struct, gc=False):
+    type: Literal["snapshot", "delta"]
+    ts: Number
+    data: _Book
+
+
+class _Trade(Struct, gc=False):
+    symbol: str = field(name="s")
+    trade_id: str = field(name="i")
+    price: str = field(name="p")
+    size: str = field(name="v")
+    side: Literal["Buy", "Sell"] = field(name="S")
+    ms: Number = field(name="T")
+
+
+class _Trades(Struct, gc=False):
+    data: list[_Trade]
+
+
+class _Bar(Struct, gc=False):
+    start: Number
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    confirm: bool
+
+
+class _Klines(Struct, gc=False):
+    ts: Number
+    data: list[_Bar]
+
+
+_TOPIC, _DEPTH, _TRADES, _KLINES = (Decoder(_Topic), Decoder(_Depth), Decoder(_Trades), Decoder(_Klines))
 
 
 def _text(operation: str, topics: Sequence[str]) -> str:
     return json.dumps({"op": operation, "args": topics}, separators=(",", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class BybitDialect:
-    """See `engine.market.venues.tracker.Dialect`."""
-
-    rule: int = REPLACED_COUNT
-    levels: int = 200
-
-    @property
-    def stream(self) -> Form:
-        return _STREAM
-
-    @property
-    def depth(self) -> None:
-        return None
-
-    def depth_request(self, instrument: Instrument) -> None:  # noqa: ARG002 - snapshots come by the stream
-        return None
-
-    def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:
-        topic = f"{_TOPICS[Channel.DEPTH]}.{instrument.symbol}"
-        return _text("unsubscribe", [topic]), _text("subscribe", [topic])
-
-    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
-        found = _ABOUT.match(raw)
-        return None if found is None else (_CHANNELS.get(found[1].decode()), found[2].decode())
-
-    def hear(
-        self, message: object, instruments: Mapping[str, Instrument], received_us: int
-    ) -> ControlMessage | None:
-        if not isinstance(message, dict):
-            return None
-        if "topic" in message:
-            topic = message["topic"]
-            if isinstance(topic, str) and topic.startswith("kline."):
-                return ControlMessage(tuple(_klines(topic, message, instruments, received_us)))
-            return None
-        if message.get("success") is False:
-            return ControlMessage(refused=str(message.get("ret_msg")))
-        if message.get("type") == "COMMAND_RESP":
-            data = message.get("data")
-            failed = data.get("failTopics") if isinstance(data, dict) else None
-            return ControlMessage(refused=f"topics that failed: {failed}" if failed else "")
-        return ControlMessage(unknown="op" not in message)
-
-
-def _klines(
-    topic: str, message: object, instruments: Mapping[str, Instrument], received_us: int
-) -> list[Kline]:
-    _, name, symbol = (*topic.split(".", 2), "", "")[:3]
-    interval = next((us for us, known in _INTERVALS.items() if name == known), None)
-    if interval is None or symbol not in instruments:
-        raise Elsewhere
-    exchange_us = 1000 * integer(part(message, "ts"))
-    klines = []
-    rows = part(message, "data")
-    if not isinstance(rows, list):
-        raise UnreadableInput("klines are no list")
-    for row in rows:
-        prices = (part(row, "open"), part(row, "high"), part(row, "low"), part(row, "close"))
-        klines.append(
-            kline(
-                instruments[symbol], interval, 1000 * integer(part(row, "start")), prices, part(row, "volume"), 0,
-                closed=part(row, "confirm") is True, exchange_us=exchange_us, received_us=received_us,
-            )
-        )  # fmt: skip
-    return klines
 
 
 _HOSTS = Hosts("wss://stream.bybit.com", "https://api.bybit.com")
@@ -158,36 +112,88 @@ class Bybit:
     hosts: Hosts = _HOSTS
     manners: RateRules = _MANNERS
     most_klines: int = 1000
+    depth_limit: int = 200
     numbers_trades: bool = False
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
         """One for each `manners.streams` topics."""
-        openings = []
-        group: list[Subscription] = []
-        topics: list[str] = []
-        for each in subscriptions:
-            more = [self._topic(each, channel) for channel in Channel if channel in each.channels]
-            if topics and len(topics) + len(more) > self.manners.streams:
-                openings.append(self._opening(topics, group))
-                group, topics = [], []
-            if more:
-                group.append(each)
-                topics += more
-        if topics:
-            openings.append(self._opening(topics, group))
-        return tuple(openings)
-
-    def _topic(self, each: Subscription, channel: Channel) -> str:
-        if channel is Channel.KLINES:
-            return f"kline.{interval_name(_INTERVALS, each.kline_us, self.name)}.{each.instrument.symbol}"
-        return f"{_TOPICS[channel]}.{each.instrument.symbol}"
-
-    def _opening(self, topics: Sequence[str], group: Sequence[Subscription]) -> StreamRequest:
-        texts = tuple(
-            _text("subscribe", topics[at : at + _ARGUMENTS_A_TEXT])
-            for at in range(0, len(topics), _ARGUMENTS_A_TEXT)
+        return tuple(
+            StreamRequest(
+                f"/v5/public/{self.category}",
+                tuple(
+                    _text("subscribe", topics[at : at + _ARGUMENTS_A_TEXT])
+                    for at in range(0, len(topics), _ARGUMENTS_A_TEXT)
+                ),
+                group,
+            )
+            for topics, group in answers.split_streams(
+                subscriptions, frozenset(Channel), self._topic, self.manners.streams
+            )
         )
-        return StreamRequest(f"/v5/public/{self.category}", texts, tuple(group))
+
+    def _topic(self, channel: Channel, each: Subscription) -> str:
+        topic = _TOPICS.get(channel) or f"kline.{answers.interval_name(_INTERVALS, each.kline_us, self.name)}"
+        return f"{topic}.{each.instrument.symbol}"
+
+    def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
+        """The state of one connection."""
+        return StreamTracker(self, subscriptions)
+
+    def hear(self, raw: bytes, tracker: StreamTracker) -> Sequence[Event]:
+        """See `Dialect`. A book's `u` is 1 when the service has begun anew: then it is all of the book."""
+        kind, _, symbol = _TOPIC.decode(raw).topic.rpartition(".")
+        if kind in {"orderbook.200", "orderbook.1"}:
+            message = _DEPTH.decode(raw)
+            book = message.data
+            return tracker.depth(
+                book.symbol, book.update, message.ts, book.bids, book.asks, update_id=book.seq,
+                replaces=message.type == "snapshot" or book.update == 1, top=kind == "orderbook.1",
+            )  # fmt: skip
+        if kind == "publicTrade":
+            return [
+                event
+                for row in _TRADES.decode(raw).data
+                for event in tracker.trade(
+                    row.symbol, row.trade_id, row.price, row.size, 1 if row.side == "Buy" else -1, row.ms
+                )
+            ]
+        if kind.startswith("kline."):
+            klines, interval_us = (
+                _KLINES.decode(raw),
+                answers.interval_named(_INTERVALS, kind[len("kline.") :]),
+            )
+            return [
+                event
+                for bar in klines.data
+                for event in tracker.kline(
+                    symbol, interval_us, bar.start, (bar.open, bar.high, bar.low, bar.close), bar.volume, 0,
+                    closed=bar.confirm, ms=klines.ts,
+                )
+            ]  # fmt: skip
+        return _hear_control(answers.answer(raw), tracker)
+
+    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
+        """See `Dialect`."""
+        found = _ABOUT.match(raw)
+        return None if found is None else (_CHANNELS.get(found[1].decode()), found[2].decode())
+
+    def judge(self, book: FollowedBook, change: DepthChange) -> SequenceVerdict | Missing:
+        """`u` counts up by one."""
+        if change.last == book.last + 1:
+            return SequenceVerdict.APPLY
+        return SequenceVerdict.STALE if change.last == book.last else Missing(book.last + 1, change.last)
+
+    def depth_request(self, instrument: Instrument) -> None:
+        """None: snapshots come by the stream."""
+
+    def read_snapshot(self, body: bytes) -> DepthSnapshot:  # noqa: ARG002
+        """Never asked for."""
+        raise UnreadableInput(f"{self.name} has no snapshots by request")
+
+    def resubscribe(self, instrument: Instrument, channel: Channel) -> tuple[str, ...]:
+        """The topic, taken back and asked for again."""
+        topic = f"{_TOPICS[channel]}.{instrument.symbol}"
+        return _text("unsubscribe", [topic]), _text("subscribe", [topic])
 
     def instruments_request(self, symbols: Sequence[str]) -> RestRequest:
         """`instruments-info`, of one symbol or of the whole market."""
@@ -203,16 +209,12 @@ class Bybit:
         return [self._listing(symbol, row) for symbol, row in self._rows(symbols, body)]
 
     def _rows(self, symbols: Sequence[str], body: bytes) -> list[tuple[str, Any]]:
-        found = {part(each, "symbol"): each for each in self._listed(body)}
-        for symbol in symbols:
-            if symbol not in found:
-                raise InvalidField("symbol", symbol, f"one that {self.name} trades")
-        return [(symbol, found[symbol]) for symbol in symbols]
+        return answers.rows_of(self.name, symbols, self._listed(body), "symbol")
 
     def _listing(self, symbol: str, row: Any) -> Listing:
         instrument, price, lot = self._instrument(symbol, row), row["priceFilter"], row["lotSizeFilter"]
         spot = self.category == "spot"
-        step = amount(part(lot, "basePrecision" if spot else "qtyStep"))
+        step = amount(answers.part(lot, "basePrecision" if spot else "qtyStep"))
         least = step if spot else amount_in(lot, "minOrderQty") or step
         least_value = amount_in(lot, "minOrderAmt" if spot else "minNotionalValue")
         most_value = amount_in(lot, "maxOrderAmt") or None if spot else None
@@ -223,7 +225,7 @@ class Bybit:
         status = row.get("status", "Trading")
         return Listing(
             instrument,
-            amount(part(price, "tickSize")),
+            amount(answers.part(price, "tickSize")),
             OrderRules(step, least, amount_in(lot, limit) or most, least_value, most_value),
             OrderRules(step, least, amount_in(lot, market) or most, least_value, most_value),
             least_price=amount_in(price, "minPrice"),
@@ -233,21 +235,18 @@ class Bybit:
 
     def _listed(self, body: bytes) -> list[object]:
         """The list that an answer holds. Raises what the venue's code means."""
-        message = answer(body)
-        code = part(message, "retCode")
+        message = answers.answer(body)
+        code = answers.part(message, "retCode")
         if code != 0:
             said = f"{self.name}: {code}: {message.get('retMsg')}"
             raise (VenueRefusal if code in _REFUSALS else StoreUnavailable)(said)
-        listed = part(message, "result", "list")
-        if not isinstance(listed, list):
-            raise UnreadableInput(f"{self.name}: an answer without a list")
-        return listed
+        return answers.list_of(answers.part(message, "result", "list"))
 
     def _instrument(self, symbol: str, row: Any) -> Instrument:
         step = "basePrecision" if self.category == "spot" else "qtyStep"
         return Instrument(
-            self.name, symbol, decimals_of(part(row, "priceFilter", "tickSize")),
-            decimals_of(part(row, "lotSizeFilter", step)),
+            self.name, symbol, decimals_of(answers.part(row, "priceFilter", "tickSize")),
+            decimals_of(answers.part(row, "lotSizeFilter", step)),
             inverse=str(row.get("contractType", "")).startswith("Inverse"),
         )  # fmt: skip
 
@@ -255,25 +254,16 @@ class Bybit:
         self, instrument: Instrument, interval_us: int, end_us: int, limit: int
     ) -> RestRequest:
         """`kline`."""
-        name = interval_name(_INTERVALS, interval_us, self.name)
-        check_limit(limit, self.most_klines)
+        name = answers.interval_name(_INTERVALS, interval_us, self.name)
+        answers.check_limit(limit, self.most_klines)
         path = f"/v5/market/kline?category={self.category}&symbol={instrument.symbol}&interval={name}"
         return RestRequest(f"{path}&end={-(-end_us // 1000) - 1}&limit={limit}")
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """The venue gives the newest first, and no count of trades."""
-        klines = []
-        for row in reversed(self._listed(body)):
-            open_us = 1000 * integer(part(row, 0))
-            prices = (part(row, 1), part(row, 2), part(row, 3), part(row, 4))
-            closed = open_us + interval_us <= now_us
-            klines.append(
-                kline(
-                    instrument, interval_us, open_us, prices, part(row, 5), 0,
-                    closed=closed, exchange_us=0, received_us=now_us,
-                )
-            )  # fmt: skip
-        return klines
+        return [
+            answers.kline_of_row(instrument, interval_us, row, now_us) for row in reversed(self._listed(body))
+        ]
 
     @property
     def time_request(self) -> RestRequest:
@@ -282,11 +272,20 @@ class Bybit:
 
     def read_time(self, body: bytes) -> int:
         """Nanoseconds."""
-        return integer(part(answer(body), "result", "timeNano")) // 1000
+        return integer(answers.part(answers.answer(body), "result", "timeNano")) // 1000
 
-    def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
-        """The state of one connection."""
-        return StreamTracker(BybitDialect(), subscriptions)
+
+def _hear_control(message: Mapping[str, Any], tracker: StreamTracker) -> Sequence[Event]:
+    """A message of no stream that is followed."""
+    if "topic" in message:
+        return tracker.unknown()
+    if message.get("success") is False:
+        return tracker.refused(str(message.get("ret_msg")))
+    if message.get("type") == "COMMAND_RESP":
+        data = message.get("data")
+        failed = data.get("failTopics") if isinstance(data, dict) else None
+        return tracker.refused(f"topics that failed: {failed}") if failed else ()
+    return () if "op" in message else tracker.unknown()
 
 
 SPOT = Bybit("bybit", "spot")

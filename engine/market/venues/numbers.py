@@ -1,34 +1,65 @@
-"""How venues write numbers and lengths of klines outside the streams."""
+"""How venues write numbers: decimals in texts, taken exactly or refused."""
 
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from functools import cache
+from typing import Annotated
 
-from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.market_events import MOST_DECIMALS, Instrument, Kline
-from raysignal.engine.market.reader import decode
-from raysignal.engine.market.shapes import exact
+from msgspec import Meta
+
+from raysignal.engine.core.errors import UnreadableInput
+from raysignal.engine.core.market_events import MOST_DECIMALS
+
+# Counts of ticks, lots and updates have no more: so many always fit into an int64.
+MOST_DIGITS = 18
+_NS_DIGITS = 19
+MOST_REMEMBERED = 1 << 15
+
+Number = Annotated[int, Meta(gt=-(10**MOST_DIGITS), lt=10**MOST_DIGITS)]
 
 _AMOUNT = re.compile(r"[0-9]+(\.[0-9]+)?")
 
-SECOND_US = 1_000_000
-MINUTE_US, HOUR_US, DAY_US = 60 * SECOND_US, 3600 * SECOND_US, 86_400 * SECOND_US
+
+def exact(text: object, decimals: int) -> int:
+    """A decimal text as a count of its last place; `UnreadableInput` if that is not exact or has over 18 digits."""
+    if not isinstance(text, str):
+        raise UnreadableInput(f"{text!r} is no decimal")
+    whole, point, fraction = text.partition(".")
+    digits = whole + fraction.ljust(decimals, "0")
+    if not (whole and (fraction or not point) and digits.isdecimal() and digits.isascii()):
+        raise UnreadableInput(f"{text!r} is no decimal")
+    beyond = len(fraction) - decimals
+    if beyond > 0:
+        if digits[-beyond:].strip("0"):
+            raise UnreadableInput(f"{text!r} has more than {decimals} decimals")
+        digits = digits[:-beyond]
+    if len(digits) > MOST_DIGITS and len(digits := digits.lstrip("0")) > MOST_DIGITS:
+        raise UnreadableInput(f"{text!r} is too large for {decimals} decimals")
+    return int(digits or "0")
 
 
-def answer(body: bytes) -> Any:
-    """An answer's body, decoded; `UnreadableInput` if it is no JSON."""
-    return decode(body)
+class ExactNumbers(dict[str, int]):
+    """Decimal texts as counts of their last place. Remembers the latest ones, since markets say the same ones again
+    and again; a text that is not exact raises as `exact` does.
+    """
+
+    def __init__(self, decimals: int) -> None:
+        super().__init__()
+        self._decimals = decimals
+
+    def __missing__(self, text: str) -> int:
+        number = exact(text, self._decimals)
+        if len(self) >= MOST_REMEMBERED:
+            self.clear()
+        self[text] = number
+        return number
 
 
-def part(message: Any, *path: str | int) -> Any:
-    """What lies there in a decoded message; `UnreadableInput` if nothing does."""
-    for step in path:
-        try:
-            message = message[step]
-        except (KeyError, IndexError, TypeError):
-            raise UnreadableInput(f"an answer without {step!r}") from None
-    return message
+@cache
+def exact_numbers(decimals: int) -> ExactNumbers:
+    """The ones of so many decimals, shared by all instruments."""
+    return ExactNumbers(decimals)
 
 
 def decimals_of(step: object) -> int:
@@ -53,47 +84,9 @@ def amount_in(row: Mapping[str, object], name: str) -> Decimal:
 
 
 def integer(number: object) -> int:
-    """A whole number, as one or in quotes."""
-    if isinstance(number, str) and number.isascii() and number.isdecimal():
+    """A whole number of at most 19 digits (nanoseconds have so many), as one or in quotes."""
+    if isinstance(number, str) and number.isascii() and number.isdecimal() and len(number) <= _NS_DIGITS:
         return int(number)
-    if type(number) is int:
+    if type(number) is int and abs(number) < 10**_NS_DIGITS:
         return number
-    raise UnreadableInput(f"{number!r} is no whole number")
-
-
-def check_limit(limit: int, most: int) -> None:
-    """`InvalidField` for more klines than one answer holds."""
-    if not 0 < limit <= most:
-        raise InvalidField("limit", limit, f"1 to {most}")
-
-
-def interval_name(names: Mapping[int, str], interval_us: int, venue: str) -> str:
-    """What the venue calls that length; `InvalidField` if it has no such klines."""
-    if interval_us not in names:
-        seconds = ", ".join(str(each // SECOND_US) for each in sorted(names))
-        raise InvalidField("interval_us", interval_us, f"one of {venue}'s, in seconds: {seconds}")
-    return names[interval_us]
-
-
-def kline(
-    instrument: Instrument,
-    interval_us: int,
-    open_us: int,
-    prices: tuple[object, object, object, object],
-    volume: object,
-    trades: int,
-    *,
-    closed: bool,
-    exchange_us: int,
-    received_us: int,
-) -> Kline:
-    """A kline of texts: open, high, low, close and the volume."""
-    first, high, low, last = (exact(price, instrument.price_decimals) for price in prices)
-    if not low <= min(first, last) <= max(first, last) <= high:
-        raise UnreadableInput(
-            f"a kline of {instrument.symbol} whose high and low do not hold its open and close"
-        )
-    return Kline(
-        instrument, interval_us, open_us, first, high, low, last, exact(volume, instrument.size_decimals), trades,
-        closed, exchange_us, received_us,
-    )  # fmt: skip
+    raise UnreadableInput(f"{number!r} is no whole number of {_NS_DIGITS} digits")

@@ -12,31 +12,28 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from msgspec import Meta, Raw, Struct, field
+from msgspec.json import Decoder
 
 from raysignal.engine.core.amounts import product
 from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
 from raysignal.engine.core.listings import Listing, OrderRules
-from raysignal.engine.core.market_events import Channel, Instrument, Kline
-from raysignal.engine.market.shapes import Elsewhere, Form, RowSlot, Slot, Value, ValueUse
-from raysignal.engine.market.venues.numbers import (
-    DAY_US,
-    HOUR_US,
-    MINUTE_US,
-    SECOND_US,
-    amount,
-    amount_in,
-    answer,
-    check_limit,
-    decimals_of,
-    integer,
-    interval_name,
-    kline,
-    part,
-)
+from raysignal.engine.core.market_events import Channel, Event, Instrument, Kline
+from raysignal.engine.market.venues import answers
+from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from raysignal.engine.market.venues.numbers import Number, amount, amount_in, decimals_of, integer
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
-from raysignal.engine.market.venues.sequence import BEST, DEPTH, RESETTING_CHAIN, TRADES
-from raysignal.engine.market.venues.tracker import ControlMessage, StreamTracker
+from raysignal.engine.market.venues.tracker import (
+    BookState,
+    DepthChange,
+    DepthSnapshot,
+    FollowedBook,
+    Missing,
+    SequenceVerdict,
+    StreamTracker,
+)
 
 # From six hours on the venue's plain bars begin at midnight in Hong Kong.
 _INTERVALS = {
@@ -45,128 +42,69 @@ _INTERVALS = {
     12 * HOUR_US: "12Hutc", DAY_US: "1Dutc",
 }  # fmt: skip
 _CHANNELS = {Channel.DEPTH: "books", Channel.TRADES: "trades", Channel.QUOTES: "bbo-tbt"}
+_KNOWN_CHANNELS = {name: channel for channel, name in _CHANNELS.items()}
 _PATHS = {
     "/ws/v5/public": frozenset({Channel.DEPTH, Channel.TRADES, Channel.QUOTES}),
     "/ws/v5/business": frozenset({Channel.KLINES}),
 }
+_ABOUT = re.compile(rb'\{\s*"arg"\s*:\s*\{\s*"channel"\s*:\s*"([\w-]+)"\s*,\s*"instId"\s*:\s*"([\w-]+)"')
 _ARGUMENTS_A_TEXT = 100
-_LEVELS_SHOWN = 400
 _CLOSING = "64008"  # the notice that the connection will be closed for an upgrade of the service
 
-_LEVELS: Form = {
-    "asks": Value(ValueUse.ASKS),
-    "bids": Value(ValueUse.BIDS),
-    "ts": Value(ValueUse.INTEGER_TEXT, Slot.MS),
-}
-_BOOK: Form = {
-    **_LEVELS,
-    "checksum": Value(ValueUse.INTEGER, needed=False),
-    "prevSeqId": Value(ValueUse.INTEGER, Slot.PREVIOUS),
-    "seqId": Value(ValueUse.INTEGER, Slot.LAST),
-}
-_BEST: Form = {**_LEVELS, "seqId": Value(ValueUse.INTEGER, Slot.LAST)}
-_TRADE: Form = {
-    "tradeId": Value(ValueUse.ID, RowSlot.ID_START),
-    "px": Value(ValueUse.PRICE, RowSlot.PRICE),
-    "sz": Value(ValueUse.SIZE, RowSlot.SIZE),
-    "side": Value(ValueUse.WORD, RowSlot.SIDE, words={"buy": 1, "sell": -1}),
-    "ts": Value(ValueUse.INTEGER_TEXT, RowSlot.MS),
-}
-_ARGUMENT: Form = {
-    "channel": Value(ValueUse.KIND, Slot.KIND, words={"books": DEPTH, "trades": TRADES, "bbo-tbt": BEST}),
-    "instId": Value(ValueUse.SYMBOL, Slot.INSTRUMENT),
-}
-_STREAM: Form = {
-    "arg": Value(ValueUse.FORM, form=_ARGUMENT),
-    "action": Value(ValueUse.WORD, Slot.SNAPSHOT, needed=False, words={"snapshot": 1, "update": 0}),
-    "data": Value(
-        ValueUse.DATA,
-        forms={DEPTH: _BOOK, TRADES: _TRADE, BEST: _BEST},
-        listed=frozenset({DEPTH, TRADES, BEST}),
-    ),
-}
-# The answer's `data` is listed like the stream's; `code` stands before it and plays the kind.
-_SNAPSHOT: Form = {
-    "code": Value(ValueUse.KIND, Slot.KIND, words={"0": DEPTH}),
-    "data": Value(ValueUse.DATA, forms={DEPTH: _BEST}, listed=frozenset({DEPTH})),
-}
-_KNOWN_CHANNELS = {name: channel for channel, name in _CHANNELS.items()}
-_ABOUT = re.compile(rb'\{\s*"arg"\s*:\s*\{\s*"channel"\s*:\s*"([\w-]+)"\s*,\s*"instId"\s*:\s*"([\w-]+)"')
+_T = TypeVar("_T")
+_Only = Annotated[list[_T], Meta(min_length=1, max_length=1)]
+
+
+class _Argument(Struct, gc=False):
+    channel: str = ""
+    symbol: str = field(name="instId", default="")
+
+
+class _Said(Struct, gc=False):
+    """What every message says: of a stream, with `arg` and no `event`, or of the connection."""
+
+    arg: _Argument | None = None
+    event: str | None = None
+    code: str | int | None = None
+    msg: str | None = None
+
+
+class _Message(Struct, Generic[_T], gc=False):
+    data: _T
+    action: Literal["snapshot", "update"] = "update"
+
+
+class _Best(Struct, gc=False):
+    bids: Raw
+    asks: Raw
+    ts: str
+    last: Number = field(name="seqId")
+
+
+class _Change(_Best, gc=False):
+    previous: Number = field(name="prevSeqId")
+
+
+class _Trade(Struct, gc=False):
+    trade_id: str = field(name="tradeId")
+    price: str = field(name="px")
+    size: str = field(name="sz")
+    side: Literal["buy", "sell"]
+    ts: str
+
+
+class _Answer(Struct, gc=False):
+    code: Literal["0"]
+    data: _Only[_Best]
+
+
+_SAID, _SNAPSHOT = Decoder(_Said), Decoder(_Answer)
+_CHANGE, _BEST = Decoder(_Message[_Only[_Change]]), Decoder(_Message[_Only[_Best]])
+_TRADES, _KLINES = Decoder(_Message[list[_Trade]]), Decoder(_Message[list[list[str]]])
 
 
 def _text(operation: str, arguments: Sequence[Mapping[str, str]]) -> str:
     return json.dumps({"op": operation, "args": arguments}, separators=(",", ":"))
-
-
-@dataclass(frozen=True, slots=True)
-class OkxDialect:
-    """See `engine.market.venues.tracker.Dialect`."""
-
-    rule: int = RESETTING_CHAIN
-    levels: int = _LEVELS_SHOWN
-
-    @property
-    def stream(self) -> Form:
-        return _STREAM
-
-    @property
-    def depth(self) -> Form:
-        return _SNAPSHOT
-
-    def depth_request(self, instrument: Instrument) -> RestRequest:
-        return RestRequest(f"/api/v5/market/books?instId={instrument.symbol}&sz={self.levels}")
-
-    def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:
-        argument = {"channel": "books", "instId": instrument.symbol}
-        return _text("unsubscribe", [argument]), _text("subscribe", [argument])
-
-    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
-        found = _ABOUT.match(raw)
-        return None if found is None else (_KNOWN_CHANNELS.get(found[1].decode()), found[2].decode())
-
-    def hear(
-        self, message: object, instruments: Mapping[str, Instrument], received_us: int
-    ) -> ControlMessage | None:
-        if not isinstance(message, dict):
-            return None
-        argument = message.get("arg")
-        channel = argument.get("channel") if isinstance(argument, dict) else None
-        if "event" in message or "arg" not in message:
-            return _hear_event(message, argument, channel)
-        if not isinstance(channel, str) or not channel.startswith("candle"):
-            return None
-        return ControlMessage(
-            tuple(_klines(channel, part(argument, "instId"), part(message, "data"), instruments, received_us))
-        )
-
-
-def _hear_event(message: Mapping[str, object], argument: object, channel: object) -> ControlMessage:
-    """A message about the connection or a subscription, and not of a stream."""
-    event, code = message.get("event"), message.get("code")
-    if event == "error":
-        return ControlMessage(refused=f"{code}: {message.get('msg')}")
-    if event == "subscribe" and channel == "books":
-        return ControlMessage(follows=str(part(argument, "instId")))
-    return ControlMessage(closing=event == "notice" and str(code) == _CLOSING, unknown=event is None)
-
-
-def _klines(
-    channel: str, symbol: object, rows: object, instruments: Mapping[str, Instrument], received_us: int
-) -> list[Kline]:
-    interval = next((us for us, name in _INTERVALS.items() if channel == f"candle{name}"), None)
-    if interval is None or not isinstance(symbol, str) or symbol not in instruments:
-        raise Elsewhere
-    if not isinstance(rows, list):
-        raise UnreadableInput("klines are no list")
-    return [_kline(instruments[symbol], interval, row, received_us) for row in rows]
-
-
-def _kline(instrument: Instrument, interval_us: int, row: object, received_us: int) -> Kline:
-    prices = (part(row, 1), part(row, 2), part(row, 3), part(row, 4))
-    return kline(
-        instrument, interval_us, 1000 * integer(part(row, 0)), prices, part(row, 5), 0,
-        closed=part(row, 8) == "1", exchange_us=0, received_us=received_us,
-    )  # fmt: skip
 
 
 def _type_of(symbol: str) -> str:
@@ -191,35 +129,108 @@ class Okx:
     hosts: Hosts = _HOSTS
     manners: RateRules = _MANNERS
     most_klines: int = 100
+    depth_limit: int = 400
     numbers_trades: bool = False
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
         """Books, trades and best prices at one address, klines at another."""
-        openings = []
-        for path, channels in _PATHS.items():
-            group: list[Subscription] = []
-            arguments: list[dict[str, str]] = []
-            for each in subscriptions:
-                wanted = Subscription(each.instrument, each.channels & channels, each.kline_us)
-                more = [
-                    {"channel": self._channel(channel, each.kline_us), "instId": each.instrument.symbol}
-                    for channel in Channel
-                    if channel in wanted.channels
-                ]
-                if arguments and len(arguments) + len(more) > self.manners.streams:
-                    openings.append(_opening(path, arguments, group))
-                    group, arguments = [], []
-                if more:
-                    group.append(wanted)
-                    arguments += more
-            if arguments:
-                openings.append(_opening(path, arguments, group))
-        return tuple(openings)
+        return tuple(
+            StreamRequest(
+                path,
+                tuple(
+                    _text("subscribe", arguments[at : at + _ARGUMENTS_A_TEXT])
+                    for at in range(0, len(arguments), _ARGUMENTS_A_TEXT)
+                ),
+                group,
+            )
+            for path, channels in _PATHS.items()
+            for arguments, group in answers.split_streams(
+                subscriptions, channels, self._argument, self.manners.streams
+            )
+        )
 
-    def _channel(self, channel: Channel, interval_us: int) -> str:
-        if channel is Channel.KLINES:
-            return f"candle{interval_name(_INTERVALS, interval_us, self.name)}"
-        return _CHANNELS[channel]
+    def _argument(self, channel: Channel, each: Subscription) -> dict[str, str]:
+        name = (
+            _CHANNELS.get(channel) or f"candle{answers.interval_name(_INTERVALS, each.kline_us, self.name)}"
+        )
+        return {"channel": name, "instId": each.instrument.symbol}
+
+    def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
+        """The state of one connection."""
+        return StreamTracker(self, subscriptions)
+
+    def hear(self, raw: bytes, tracker: StreamTracker) -> Sequence[Event]:  # noqa: PLR0911 - a kind each
+        """See `Dialect`."""
+        if raw == b"pong":
+            return ()
+        said = _SAID.decode(raw)
+        if said.event is not None or said.arg is None:
+            return _hear_event(said, tracker)
+        kind, symbol = said.arg.channel, said.arg.symbol
+        if kind == "books":
+            message = _CHANGE.decode(raw)
+            (change,) = message.data
+            return tracker.depth(
+                symbol, change.last, integer(change.ts), change.bids, change.asks,
+                previous=change.previous, replaces=message.action == "snapshot",
+            )  # fmt: skip
+        if kind == "bbo-tbt":
+            (best,) = _BEST.decode(raw).data
+            return tracker.depth(
+                symbol, best.last, integer(best.ts), best.bids, best.asks, replaces=True, top=True
+            )
+        if kind == "trades":
+            return [
+                event
+                for row in _TRADES.decode(raw).data
+                for event in tracker.trade(
+                    symbol, row.trade_id, row.price, row.size, 1 if row.side == "buy" else -1, integer(row.ts)
+                )
+            ]
+        if kind.startswith("candle"):
+            interval_us = answers.interval_named(_INTERVALS, kind.removeprefix("candle"))
+            return [
+                event
+                for row in _KLINES.decode(raw).data
+                for event in tracker.kline(
+                    symbol, interval_us, integer(answers.part(row, 0)), row[1:5], answers.part(row, 5), 0,
+                    closed=answers.part(row, 8) == "1", ms=0,
+                )
+            ]  # fmt: skip
+        return tracker.unknown()
+
+    def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
+        """See `Dialect`."""
+        found = _ABOUT.match(raw)
+        return None if found is None else (_KNOWN_CHANNELS.get(found[1].decode()), found[2].decode())
+
+    def judge(self, book: FollowedBook, change: DepthChange) -> SequenceVerdict | Missing:
+        """A chain whose ids may start anew; where it meets a snapshot by request, prevSeqId <= seqId < its own."""
+        if book.state is BookState.FRESH:
+            if change.last <= book.last:
+                return SequenceVerdict.STALE
+            return (
+                SequenceVerdict.APPLY if change.previous <= book.last else Missing(book.last, change.previous)
+            )
+        if change.previous == book.last:
+            return SequenceVerdict.HEARTBEAT if change.last == change.previous else SequenceVerdict.APPLY
+        if change.last == book.last and change.previous == book.before:
+            return SequenceVerdict.STALE
+        return Missing(book.last, change.previous)
+
+    def depth_request(self, instrument: Instrument) -> RestRequest:
+        """`books`."""
+        return RestRequest(f"/api/v5/market/books?instId={instrument.symbol}&sz={self.depth_limit}")
+
+    def read_snapshot(self, body: bytes) -> DepthSnapshot:
+        """The answer to it."""
+        (said,) = _SNAPSHOT.decode(body).data
+        return DepthSnapshot(said.last, integer(said.ts), said.bids, said.asks)
+
+    def resubscribe(self, instrument: Instrument, channel: Channel) -> tuple[str, ...]:
+        """The subscription, taken back and asked for again."""
+        argument = {"channel": _CHANNELS[channel], "instId": instrument.symbol}
+        return _text("unsubscribe", [argument]), _text("subscribe", [argument])
 
     def instruments_request(self, symbols: Sequence[str]) -> RestRequest:
         """All instruments of one type; `InvalidField` for symbols of several."""
@@ -238,33 +249,28 @@ class Okx:
         return [self._listing(symbol, row) for symbol, row in self._rows(symbols, body)]
 
     def _rows(self, symbols: Sequence[str], body: bytes) -> list[tuple[str, Any]]:
-        listed = self._data(body)
-        found = {part(each, "instId"): each for each in listed}
-        for symbol in symbols:
-            if symbol not in found:
-                raise InvalidField("symbol", symbol, f"one that {self.name} trades")
-        return [(symbol, found[symbol]) for symbol in symbols]
+        return answers.rows_of(self.name, symbols, self._data(body), "instId")
 
     def _listing(self, symbol: str, row: Any) -> Listing:
-        step, status = amount(part(row, "lotSz")), row.get("state", "live")
+        step, status = amount(answers.part(row, "lotSz")), row.get("state", "live")
         least, most = amount_in(row, "minSz") or step, amount_in(row, "maxMktSz") or None
         spot = _type_of(symbol) == "SPOT"
         return Listing(
             self._instrument(symbol, row),
-            amount(part(row, "tickSz")),
+            amount(answers.part(row, "tickSz")),
             OrderRules(step, least, amount_in(row, "maxLmtSz") or None),
             OrderRules(step, least, None if spot else most, most_value=most if spot else None),
             halted="" if status == "live" else str(status),
         )
 
     def _instrument(self, symbol: str, row: Any) -> Instrument:
-        prices, sizes = decimals_of(part(row, "tickSz")), decimals_of(part(row, "lotSz"))
+        prices, sizes = decimals_of(answers.part(row, "tickSz")), decimals_of(answers.part(row, "lotSz"))
         if _type_of(symbol) == "SPOT":
             return Instrument(self.name, symbol, prices, sizes)
-        kind = part(row, "ctType")
+        kind = answers.part(row, "ctType")
         if kind not in {"linear", "inverse"}:
             raise UnreadableInput(f"{symbol}: ctType is {kind!r}; expected linear or inverse")
-        size = product(amount(part(row, "ctVal")), amount(part(row, "ctMult")))
+        size = product(amount(answers.part(row, "ctVal")), amount(answers.part(row, "ctMult")))
         if not size:
             raise UnreadableInput(f"{symbol}: a contract without a size")
         return Instrument(self.name, symbol, prices, sizes, size, kind == "inverse")
@@ -273,19 +279,22 @@ class Okx:
         self, instrument: Instrument, interval_us: int, end_us: int, limit: int
     ) -> RestRequest:
         """`history-candles`."""
-        name = interval_name(_INTERVALS, interval_us, self.name)
-        check_limit(limit, self.most_klines)
+        name = answers.interval_name(_INTERVALS, interval_us, self.name)
+        answers.check_limit(limit, self.most_klines)
         path = f"/api/v5/market/history-candles?instId={instrument.symbol}&bar={name}"
         return RestRequest(f"{path}&after={-(-end_us // 1000)}&limit={limit}")
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """The venue gives the newest first."""
-        return [_kline(instrument, interval_us, row, now_us) for row in reversed(self._data(body))]
+        return [
+            answers.kline_of_row(instrument, interval_us, row, now_us, closed=answers.part(row, 8) == "1")
+            for row in reversed(self._data(body))
+        ]
 
     def _data(self, body: bytes) -> list[object]:
         """The list that an answer holds. Raises what the code means: 50… passes, 51… is wrong in the request."""
-        message = answer(body)
-        code, listed = part(message, "code"), part(message, "data")
+        message = answers.answer(body)
+        code, listed = answers.part(message, "code"), answers.part(message, "data")
         if code == "0" and isinstance(listed, list):
             return listed
         said = f"{self.name}: {code}: {message.get('msg')}"
@@ -302,21 +311,18 @@ class Okx:
 
     def read_time(self, body: bytes) -> int:
         """Milliseconds."""
-        return 1000 * integer(part(answer(body), "data", 0, "ts"))
-
-    def tracker(self, subscriptions: Sequence[Subscription]) -> StreamTracker:
-        """The state of one connection."""
-        return StreamTracker(OkxDialect(), subscriptions)
+        return 1000 * integer(answers.part(answers.answer(body), "data", 0, "ts"))
 
 
-def _opening(
-    path: str, arguments: Sequence[Mapping[str, str]], group: Sequence[Subscription]
-) -> StreamRequest:
-    texts = tuple(
-        _text("subscribe", arguments[at : at + _ARGUMENTS_A_TEXT])
-        for at in range(0, len(arguments), _ARGUMENTS_A_TEXT)
-    )
-    return StreamRequest(path, texts, tuple(group))
+def _hear_event(said: _Said, tracker: StreamTracker) -> Sequence[Event]:
+    """A message about the connection or a subscription, and not of a stream."""
+    if said.event == "error":
+        return tracker.refused(f"{said.code}: {said.msg}")
+    if said.event == "subscribe" and said.arg is not None and said.arg.channel == "books":
+        return tracker.acknowledged(said.arg.symbol)
+    if said.event == "notice" and str(said.code) == _CLOSING:
+        return tracker.closes()
+    return tracker.unknown() if said.event is None else ()
 
 
 OKX = Okx()

@@ -1,21 +1,23 @@
 """A connection's tracker: the same for every venue, which says the rest in a `Dialect`.
 
+The venue's module decodes a message and hands what it says to the tracker (`depth`, `quote`, `trade`, `kline`, or
+what the connection is told), which makes events of it. Nothing is changed before all of a message has been read.
+
 A snapshot that is asked for shows some levels of a side, and changes tell of others only when they change: the book is
 exact from the lowest bid to the highest ask of its snapshot (`known`), and asked for anew, while it goes on, before its
 best price comes to that edge. Where the venue says its own best prices (`Channel.QUOTES`), those that are of the same
-update as the book are compared: a book that differs again and again is given up.
-
-A message goes through one compiled call (`sequence.take`) and becomes one event. What the compiled reader refuses is
-decoded by msgspec and either taken through the same forms, or heard as what it is: an acknowledgement, an error, a
-kline. Books that wait for a REST snapshot keep the raw changes that came meanwhile, up to a limit, and go through
-them again when it is there.
+update as the book are compared: a book that differs again and again is given up. Books that wait for a REST snapshot
+keep the changes that came meanwhile, up to a limit, and take them once it is there.
 """
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import NamedTuple, Protocol
 
+from msgspec import Raw, Struct
+
+from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import UnreadableInput
 from raysignal.engine.core.market_events import (
     BookChange,
@@ -27,39 +29,18 @@ from raysignal.engine.core.market_events import (
     Trade,
     TradesLost,
 )
-from raysignal.engine.market.books import ASK, BID, HEAD, LAST, STATE, BookSet, OrderBook
-from raysignal.engine.market.reader import READ, ROWS_AT, Reader, decode, read
-from raysignal.engine.market.shapes import ROW_SLOTS, Elsewhere, Form, RowSlot, Slot, Symbol
+from raysignal.engine.market.books import ASK, BID, OrderBook
+from raysignal.engine.market.venues import answers
+from raysignal.engine.market.venues.levels import read_levels
+from raysignal.engine.market.venues.numbers import exact_numbers
 from raysignal.engine.market.venues.protocol import RestRequest, ResyncRequest, Subscription
-from raysignal.engine.market.venues.sequence import (
-    BEAT,
-    CHANGED,
-    CROSSED,
-    ELSEWHERE,
-    FRESH,
-    GAP,
-    LIVE,
-    LOST,
-    OLD,
-    QUOTED,
-    ROOM,
-    STALE,
-    TOP,
-    TRADED,
-    UNFOLLOWED,
-    UNREAD,
-    WAIT,
-    Found,
-    begin,
-    settle,
-    take,
-)
 
 _COUNTED = {"gap": "gaps", "stale_snapshot": "stale_snapshots", "crossed": "crossed"}
 COUNTS = (
     "stale", "gaps", "resyncs", "crossed", "malformed", "stale_snapshots", "refreshes", "unknown", "refused", "closes",
     "agreed", "differed",
 )  # fmt: skip
+MOST_BYTES = 1 << 24
 MOST_DIFFERING = 3  # in a row: one may be a best price that the venue itself was late with
 _QUOTES_KEPT = 1024
 _EDGE_SHARE = 4  # a snapshot is asked for anew when a quarter of what it knew beyond the best price is left
@@ -68,54 +49,151 @@ MOST_WAITING = 4096
 MOST_WAITING_BYTES = 8 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class ControlMessage:
-    """A message that is no change, trade or quote.
+class DepthChange(Struct, frozen=True, gc=False):
+    """Levels of a book as they are now.
 
     Attributes:
-        events: klines.
-        refused: the venue's error text; empty: it is none.
-        follows: the symbol whose depth channel was just acknowledged; empty: none was.
-        closing: the venue will end the connection soon.
-        unknown: it is of a kind that is not known here, and about no stream.
+        last: the update id after it. `first`, `previous`: the first id that it holds, and the last one of the change
+            before it, where the venue's rule compares them.
+        update_id: the id that events give it.
+        replaces: it is the whole book.
     """
 
-    events: tuple[Event, ...] = ()
-    refused: str = ""
-    follows: str = ""
-    closing: bool = False
-    unknown: bool = False
+    last: int
+    first: int
+    previous: int
+    update_id: int
+    ms: int
+    bids: Int64Array
+    asks: Int64Array
+    replaces: bool
+
+
+class DepthSnapshot(NamedTuple):
+    """The answer to a `depth_request`, its levels as they are written."""
+
+    last: int
+    ms: int
+    bids: Raw
+    asks: Raw
+
+
+class BookState(Enum):
+    """LOST: empty until a snapshot; FRESH: a snapshot that no change has met yet; LIVE: a change has."""
+
+    LOST = 0
+    FRESH = 1
+    LIVE = 2
+
+
+class SequenceVerdict(Enum):
+    """What is done with a change: into the book; passed over since the book has it; nothing, it says only that the
+    venue lives.
+    """
+
+    APPLY = 0
+    STALE = 1
+    HEARTBEAT = 2
+
+
+class Missing(NamedTuple):
+    """Something between the book and a change: the id that the venue's rule expected, and the one that came."""
+
+    expected: int
+    got: int
+
+
+class FollowedBook:
+    """An order book and where it stands in the venue's sequence. `last`, `before`: `last` and `previous` of the change
+    that was applied last.
+    """
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.instrument = instrument
+        self.book = OrderBook(instrument)
+        self.state = BookState.LOST
+        self.last = self.before = 0
+        self.whole = self.was_lost = False  # as events have said it
+        self.asked = self.acknowledged = self.refreshing = False
+        self.waiting: deque[DepthChange] = deque()
+        self.waiting_bytes = 0
+        # Lowest bid and highest ask that are known, and the best prices that are too near to them.
+        self.known = self.edges = 0, _NO_EDGE
+        self.best = 0, 0, 0  # update id, bid, ask
+        self.quotes: dict[int, tuple[int, int]] = {}
+        self.differing = 0  # in a row
+
+    def apply(self, change: DepthChange, state: BookState = BookState.LIVE) -> tuple[int, int, int, int]:
+        """Take a change in; the best prices after it."""
+        if change.replaces:
+            self.book.clear()
+        best = self.book.change(change.bids, change.asks)
+        self.state, self.last, self.before = state, change.last, change.previous
+        return best
+
+    def lose(self) -> None:
+        """Nothing is known of the book any more."""
+        self.book.clear()
+        self.state, self.last = BookState.LOST, 0
+        self.was_lost |= self.whole
+        self.whole = False
+        self.known = self.edges = 0, _NO_EDGE
+        self.best = 0, 0, 0
+        self.quotes.clear()
+        self.differing = 0
+
+    def forget(self) -> None:
+        """Nothing is waited for."""
+        self.waiting.clear()
+        self.waiting_bytes = 0
+        self.asked = self.refreshing = False
+
+    def keep(self, change: DepthChange) -> None:
+        """Keep a change; the oldest go when there are too many, and then no snapshot from before them is used."""
+        self.waiting.append(change)
+        self.waiting_bytes += change.bids.nbytes + change.asks.nbytes
+        while len(self.waiting) > MOST_WAITING or self.waiting_bytes > MOST_WAITING_BYTES:
+            gone = self.waiting.popleft()
+            self.waiting_bytes -= gone.bids.nbytes + gone.asks.nbytes
+
+    def measure(self, levels_shown: int) -> None:
+        """The book is what its snapshot showed: everything of a side, if that was less than a snapshot can show."""
+        bids, asks = (self.book.levels(side)[0].tolist() for side in (BID, ASK))
+        low, high, low_edge, high_edge = 0, _NO_EDGE, 0, _NO_EDGE
+        if len(bids) >= levels_shown:
+            low = bids[-1]
+            low_edge = low + (bids[0] - low) // _EDGE_SHARE
+        if len(asks) >= levels_shown:
+            high = asks[-1]
+            high_edge = high - (high - asks[0]) // _EDGE_SHARE
+        self.known, self.edges = (low, high), (low_edge, high_edge)
+
+
+class SubscribedInstrument:
+    """One instrument of a connection: how its numbers are written, its book, and its book of depth 1."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.instrument = subscription.instrument
+        self.prices = exact_numbers(self.instrument.price_decimals)
+        self.sizes = exact_numbers(self.instrument.size_decimals)
+        self.has_depth = Channel.DEPTH in subscription.channels
+        self.has_trades = Channel.TRADES in subscription.channels
+        self.book, self.top = FollowedBook(self.instrument), FollowedBook(self.instrument)
+
+    def levels(self, raw: Raw) -> Int64Array:
+        """Levels in ticks and lots."""
+        return read_levels(raw, self.instrument.price_decimals, self.instrument.size_decimals)
 
 
 class Dialect(Protocol):
     """How a venue speaks: what `StreamTracker` has to know of it."""
 
     @property
-    def rule(self) -> int:
-        """The rule of `sequence` by which its changes follow each other."""
-
-    @property
-    def stream(self) -> Form:
-        """A message of the stream."""
-
-    @property
-    def levels(self) -> int:
+    def depth_limit(self) -> int:
         """How many levels of a side a snapshot shows at most."""
 
-    @property
-    def depth(self) -> Form | None:
-        """The answer to `depth_request`; None: snapshots come by the stream alone."""
-
-    def depth_request(self, instrument: Instrument) -> RestRequest | None:
-        """Asks for a snapshot."""
-
-    def resubscribe(self, instrument: Instrument) -> tuple[str, ...]:
-        """What to send for a snapshot by the stream; nothing where it comes by `depth_request`."""
-
-    def hear(
-        self, message: object, instruments: Mapping[str, Instrument], received_us: int
-    ) -> ControlMessage | None:
-        """A decoded message that is none of the forms'; None: it is for them. `UnreadableInput`: it is neither."""
+    def hear(self, raw: bytes, tracker: "StreamTracker") -> Sequence[Event]:
+        """Hand what a message says to the tracker. Raises one of `UNREADABLE` for a message that is damaged."""
 
     def about(self, raw: bytes) -> tuple[Channel | None, str] | None:
         """The channel (None: one that is not followed) and symbol that a message that cannot be read is about.
@@ -123,113 +201,72 @@ class Dialect(Protocol):
         None: nobody can tell.
         """
 
+    def judge(self, book: FollowedBook, change: DepthChange) -> SequenceVerdict | Missing:
+        """What the venue's rule of sequence says of a change that does not replace a book which is not lost.
+
+        Passed over as stale is only what is certain to be in the book: where a venue's ids can start anew, that is the
+        very message that was applied last, since any other low id may come after a restart that was lost.
+        """
+
+    def depth_request(self, instrument: Instrument) -> RestRequest | None:
+        """Asks for a snapshot; None: the stream brings it."""
+
+    def read_snapshot(self, body: bytes) -> DepthSnapshot:
+        """The answer to it; raises one of `UNREADABLE`."""
+
+    def resubscribe(self, instrument: Instrument, channel: Channel) -> tuple[str, ...]:
+        """What to send for a snapshot of the depth (or of the best prices) by the stream; nothing where none comes."""
+
 
 class StreamTracker:
     """See `engine.market.venues.protocol.Tracker`."""
 
     def __init__(self, dialect: Dialect, subscriptions: Sequence[Subscription]) -> None:
         self._dialect = dialect
-        self._rule = dialect.rule
-        self._instruments = [each.instrument for each in subscriptions]
-        self._by_symbol = {each.symbol: each for each in self._instruments}
-        if len(self._by_symbol) != len(self._instruments):
+        self._followed = {each.instrument.symbol: SubscribedInstrument(each) for each in subscriptions}
+        if len(self._followed) != len(subscriptions):
             raise ValueError("two subscriptions for one symbol")
-        self._rows = {each.symbol: row for row, each in enumerate(self._instruments)}
-        roots = [dialect.stream] if dialect.depth is None else [dialect.stream, dialect.depth]
-        symbols = [Symbol(each.symbol, each.price_decimals, each.size_decimals) for each in self._instruments]
-        self._reader = Reader(roots, symbols)
-        # Books of depth 1, for venues that say the best prices so, stand behind the others.
-        self._tops = len(self._instruments)
-        self._shelf = BookSet(self._instruments * 2)
-        self._depths = [row for row, each in enumerate(subscriptions) if Channel.DEPTH in each.channels]
-        self._traded = [each.instrument for each in subscriptions if Channel.TRADES in each.channels]
-        for row in range(self._tops):
-            if row not in set(self._depths):
-                self._shelf.heads[HEAD * row + STATE] = UNFOLLOWED
-        self._books = [self._shelf.book(row) for row in range(self._tops)]
-        self._waiting: list[deque[bytes]] = [deque() for _ in self._instruments]
-        self._waiting_bytes = [0] * self._tops
-        self._asked = [False] * self._tops
-        self._acknowledged = [False] * self._tops
-        self._were_whole: set[int] = set()
-        self._lost_before: set[int] = set()
+        self._books = [each.book for each in self._followed.values() if each.has_depth]
         self._wants: list[ResyncRequest] = []
         self._messages = self._events = self._messages_before = 0
         self._counts = dict.fromkeys(COUNTS, 0)
-        # Lowest bid and highest ask that are known of each book, and the best prices that are too near to them.
-        self._known = [(0, _NO_EDGE)] * self._tops
-        self._edges = [(0, _NO_EDGE)] * self._tops
-        self._refreshing: set[int] = set()  # books that are whole and wait for another snapshot
-        self._best: list[tuple[int, int, int]] = [(0, 0, 0)] * self._tops  # update id, bid, ask of each book
-        self._quotes: list[dict[int, tuple[int, int]]] = [{} for _ in self._instruments]
-        self._differing = [0] * self._tops  # in a row
+        self._received_us = 0
         self.last_refusal = ""
         self.closing = False
+
+    # What the connection is driven by, see the protocol.
 
     def receive(self, raw: bytes, received_us: int) -> Sequence[Event]:
         """One message as it came."""
         self._messages += 1
-        reader, shelf = self._reader, self._shelf
-        size = len(raw)
-        if size > reader.capacity:
-            try:
-                reader.load(raw)
-            except UnreadableInput:
-                return self._malformed(raw, received_us)
-        reader.view[:size] = raw
-        found = take(
-            reader.text, size, self._rule, self._tops, reader.table, reader.work, shelf.heads, shelf.cells
-        )
-        status, row, a, b, c, d, e, us, rows, _ = found
-        if status == QUOTED:
-            self._events += 1
-            quote = Quote(self._instruments[row], a, b, c, d, e, us, received_us)
-            return (quote, *self._quoted(row, a, b, d, received_us))
-        if status == CHANGED and row in self._were_whole:
-            self._events += 1
-            change = BookChange(self._instruments[row], a, b, c, d, e, us, received_us)
-            return (change, *self._noted(row, a, b, d, raw, received_us))
-        if status == TRADED and rows == 1 and a and b:
-            self._events += 1
-            return (Trade(self._instruments[row], raw[d:e].decode(), a, b, c, us, received_us),)
-        if status == UNREAD:
-            return () if raw == b"pong" else self._slowly(raw, received_us)
-        return self._finish(found, raw, raw, received_us)
+        self._received_us = received_us
+        try:
+            if len(raw) > MOST_BYTES:
+                raise UnreadableInput(f"a message of {len(raw)} bytes; expected at most {MOST_BYTES}")
+            events = self._dialect.hear(raw, self)
+        except answers.UNREADABLE:
+            events = self._malformed(raw)
+        self._events += len(events)
+        return events
 
     def snapshot(self, instrument: Instrument, body: bytes, received_us: int) -> Sequence[Event]:
         """The answer to a `ResyncRequest.request`."""
-        row = self._rows[instrument.symbol]
-        if self._shelf.heads[HEAD * row + STATE] != LOST and row not in self._refreshing:
+        self._received_us = received_us
+        one = self._followed[instrument.symbol]
+        book = one.book
+        if not one.has_depth or (book.state is not BookState.LOST and not book.refreshing):
             return ()  # it came too late: the stream has brought one
-        self._asked[row] = False
+        book.asked = False
         try:
-            found = self._begin(row, body)
-        except UnreadableInput:
+            last, ms, bids, asks = self._dialect.read_snapshot(body)
+            change = DepthChange(last, 0, -1, last, ms, one.levels(bids), one.levels(asks), replaces=True)
+        except answers.UNREADABLE:
             self._counts["malformed"] += 1
-            self._ask(row)
+            self._ask(book)
             return ()
-        self._counts["refreshes"] += row in self._refreshing
-        self._refreshing.discard(row)
-        self._know(row)
-        if found[0] == CROSSED:
-            return self._lose(row, "crossed", 0, 0, received_us)
-        waiting, self._waiting[row] = self._waiting[row], deque()
-        self._waiting_bytes[row] = 0
-        while waiting:
-            again = self._found(waiting[0])
-            if again[0] in {GAP, OLD, CROSSED}:
-                events = self._broken(again, waiting[0], received_us)
-                if again[0] != CROSSED:
-                    waiting.popleft()
-                for raw in waiting if again[0] != CROSSED else ():
-                    self._keep(row, raw)
-                return events
-            waiting.popleft()
-            if again[0] == STALE:
-                self._counts["stale"] += 1
-            elif again[0] == CHANGED:
-                found = again
-        return self._changed(found, row, b"", received_us)
+        events = self._begin(book, change)
+        self._events += len(events)
+        return events
 
     def wants(self) -> Sequence[ResyncRequest]:
         """What is needed now."""
@@ -238,32 +275,34 @@ class StreamTracker:
 
     def disconnected(self, received_us: int) -> Sequence[Event]:
         """The connection is gone."""
+        self._received_us = received_us
         events: list[Event] = []
-        for row in self._depths:
-            if self._shelf.heads[HEAD * row + STATE] != LOST:
-                events += self._lose(row, "disconnected", 0, 0, received_us)
-            self._forget(row)
-            self._acknowledged[row] = False
-        for row in range(self._tops, 2 * self._tops):
-            self._shelf.heads[HEAD * row + STATE] = LOST
+        for book in self._books:
+            if book.state is not BookState.LOST:
+                events += self._lose(book, "disconnected")
+            book.forget()
+            book.acknowledged = False
+        for each in self._followed.values():
+            each.top.state = BookState.LOST
         self._wants = []
         self.closing = False
         if self._messages != self._messages_before:
-            events += self._miss_trades(self._traded, "disconnected", received_us)
+            events += self._miss_trades(None, "disconnected")
         self._messages_before = self._messages
+        self._events += len(events)
         return events
 
     def in_sync(self, instrument: Instrument) -> bool:
         """Whether the book is whole."""
-        return bool(self._shelf.heads[HEAD * self._rows[instrument.symbol] + STATE] in {FRESH, LIVE})
+        return self._followed[instrument.symbol].book.state is not BookState.LOST
 
     def book(self, instrument: Instrument) -> OrderBook:
         """The book as it is after the last message; empty while it is not in sync."""
-        return self._books[self._rows[instrument.symbol]]
+        return self._followed[instrument.symbol].book.book
 
     def known(self, instrument: Instrument) -> tuple[int, int]:
         """Ticks of the lowest bid and the highest ask that the book is known to; 0: to its end."""
-        low, high = self._known[self._rows[instrument.symbol]]
+        low, high = self._followed[instrument.symbol].book.known
         return low, 0 if high == _NO_EDGE else high
 
     @property
@@ -271,278 +310,248 @@ class StreamTracker:
         """See the protocol."""
         return {"messages": self._messages, "events": self._events, **self._counts}
 
-    # A message that is not a plain change, trade or quote.
+    # What a dialect hears. Numbers that are texts there are texts here.
 
-    def _slowly(self, raw: bytes, received_us: int) -> Sequence[Event]:
-        """What the compiled reader does not know."""
-        try:
-            message = decode(raw)
-        except UnreadableInput:
-            return self._malformed(raw, received_us)
-        try:
-            heard = self._dialect.hear(message, self._by_symbol, received_us)
-            if heard is not None:
-                return self._heard(heard)
-            record = self._reader.read_slow(message)
-        except Elsewhere:
-            self._counts["unknown"] += 1
-            return ()
-        except UnreadableInput:
-            return self._malformed(raw, received_us)
-        self._reader.put(record)
-        return self._finish(self._settle(), raw, record.text, received_us)
-
-    def _heard(self, heard: ControlMessage) -> Sequence[Event]:
-        if heard.refused:
-            self._counts["refused"] += 1
-            self.last_refusal = heard.refused
-        self._counts["unknown"] += heard.unknown
-        self._counts["closes"] += heard.closing
-        self.closing |= heard.closing
-        row = self._rows.get(heard.follows)
-        if row is not None:
-            self._acknowledged[row] = True
-        self._events += len(heard.events)
-        return heard.events
-
-    def _settle(self) -> Found:
-        reader, shelf = self._reader, self._shelf
-        while True:
-            found: Found = settle(
-                reader.capacity, self._rule, self._tops, reader.work, shelf.heads, shelf.cells
-            )
-            if found[0] != ROOM:
-                return found
-            self._make_room(found[1])
-
-    def _make_room(self, row: int) -> None:
-        work = self._reader.work
-        if work[Slot.KIND] == TOP:
-            row += self._tops
-        self._shelf.make_room(row, int(work[Slot.BIDS]), int(work[Slot.ASKS]))
-
-    def _found(self, raw: bytes) -> Found:
-        """A message that has been read before, once more."""
-        reader, shelf = self._reader, self._shelf
-        size = reader.load(raw)
-        found: Found = take(
-            reader.text, size, self._rule, self._tops, reader.table, reader.work, shelf.heads, shelf.cells
+    def depth(
+        self, symbol: str, last: int, ms: int, bids: Raw, asks: Raw, *,
+        first: int = 0, previous: int = 0, update_id: int = 0, replaces: bool = False, top: bool = False,
+    ) -> Sequence[Event]:  # fmt: skip
+        """A change of a book, see `DepthChange`; or of the book of depth 1 (`top`), which is kept like any other, and
+        whose changes are the venue's best prices.
+        """
+        one = self._followed.get(symbol)
+        if one is None or not (top or one.has_depth):
+            return self.unknown()
+        book = one.top if top else one.book
+        change = DepthChange(
+            last, first, previous, update_id or last, ms, one.levels(bids), one.levels(asks), replaces
         )
-        if found[0] == UNREAD:
-            reader.put(reader.read_slow(decode(raw)))
-            found = self._settle()
-        elif found[0] == ROOM:
-            self._make_room(found[1])
-            found = self._settle()
-        return found
-
-    def _begin(self, row: int, body: bytes) -> Found:
-        """A snapshot becomes the book."""
-        reader, shelf = self._reader, self._shelf
-        size = reader.load(body)
-        if read(reader.text, size, reader.roots[1], row, reader.table, reader.work) != READ:
-            try:
-                reader.put(reader.read_slow(decode(body), 1, row))
-            except Elsewhere:
-                raise UnreadableInput("the snapshot is of another symbol") from None
-        while True:
-            found: Found = begin(reader.capacity, reader.work, shelf.heads, shelf.cells)
-            if found[0] != ROOM:
-                return found
-            self._make_room(row)
-
-    def _finish(self, found: Found, raw: bytes, text: bytes, received_us: int) -> Sequence[Event]:
-        """The events of what `settle` found; `text` is where trade ids are."""
-        if found[0] == ROOM:
-            self._make_room(found[1])
-            found = self._settle()
-        status, row = found[0], found[1]
-        if status == TRADED:
-            return self._trades(found, text, received_us)
-        if status == QUOTED:
-            self._events += 1
-            quote = Quote(self._instruments[row], *found[2:8], received_us)
-            return (quote, *self._quoted(row, found[2], found[3], found[5], received_us))
-        if status == CHANGED:
-            return self._changed(found, row, raw, received_us)
-        if status == STALE:
-            self._counts["stale"] += 1
-        elif status == WAIT:
-            self._wait(row, raw)
-        elif status == ELSEWHERE:
-            self._counts["unknown"] += 1
-        elif status != BEAT:
-            return self._broken(found, raw, received_us)
+        if book.state is BookState.LOST and not replaces:
+            self._wait(book, change)
+            return ()
+        verdict = SequenceVerdict.APPLY if replaces else self._dialect.judge(book, change)
+        if verdict is SequenceVerdict.APPLY:
+            return self._applied(one, book, change)
+        if isinstance(verdict, Missing):
+            return self._lose_top(book) if top else self._break(book, verdict, [change])
+        self._counts["stale"] += verdict is SequenceVerdict.STALE
         return ()
 
-    def _trades(self, found: Found, text: bytes, received_us: int) -> Sequence[Event]:
-        instrument = self._instruments[found[1]]
-        if found[8] == 1:
-            _, _, price, size, side, start, stop, us, _, _ = found
-            rows = [(price, size, start, stop, side, us)]
-        else:
-            work = self._reader.work[ROWS_AT : ROWS_AT + ROW_SLOTS * found[8]].reshape(-1, ROW_SLOTS)
-            rows = [(*each[: RowSlot.MS], 1000 * each[RowSlot.MS]) for each in work.tolist()]
-        # Binance futures say liquidations by insurance fund as trades of nothing.
-        events = tuple(
-            Trade(instrument, text[start:stop].decode(), price, size, side, us, received_us)
-            for price, size, start, stop, side, us in rows
-            if price and size
-        )
-        self._counts["unknown"] += len(rows) - len(events)
-        self._events += len(events)
-        return events
+    def quote(
+        self, symbol: str, update_id: int, bid: str, bid_size: str, ask: str, ask_size: str, ms: int
+    ) -> Sequence[Event]:
+        """The venue's best prices after an update."""
+        one = self._followed.get(symbol)
+        if one is None:
+            return self.unknown()
+        prices, sizes = one.prices, one.sizes
+        best = prices[bid], sizes[bid_size], prices[ask], sizes[ask_size]
+        return self._quoted(one, Quote(one.instrument, update_id, *best, 1000 * ms, self._received_us))
+
+    def trade(
+        self, symbol: str, trade_id: str, price: str, size: str, side: int, ms: int
+    ) -> tuple[Trade, ...]:
+        """A trade. One of nothing is passed over: Binance futures say liquidations by insurance fund so."""
+        one = self._followed.get(symbol)
+        if one is None:
+            self.unknown()
+            return ()
+        ticks, lots = one.prices[price], one.sizes[size]
+        if not ticks or not lots:
+            self.unknown()
+            return ()
+        return (Trade(one.instrument, trade_id, ticks, lots, side, 1000 * ms, self._received_us),)
+
+    def kline(
+        self, symbol: str, interval_us: int | None, open_ms: int, prices: Sequence[str], volume: str, trades: int,
+        *, closed: bool, ms: int,
+    ) -> Sequence[Event]:  # fmt: skip
+        """A kline: open, high, low, close; `interval_us` is None for a length that is not known."""
+        one = self._followed.get(symbol)
+        if one is None or interval_us is None:
+            return self.unknown()
+        return (
+            answers.kline(
+                one.instrument, interval_us, 1000 * open_ms, prices, volume, trades,
+                closed=closed, exchange_us=1000 * ms, received_us=self._received_us,
+            ),
+        )  # fmt: skip
+
+    def unknown(self) -> Sequence[Event]:
+        """A message of a kind that is not known, or about nothing that is followed."""
+        self._counts["unknown"] += 1
+        return ()
+
+    def refused(self, said: str) -> Sequence[Event]:
+        """The venue's error text."""
+        self._counts["refused"] += 1
+        self.last_refusal = said
+        return ()
+
+    def acknowledged(self, symbol: str) -> Sequence[Event]:
+        """The depth channel of the symbol begins anew."""
+        if symbol in self._followed:
+            self._followed[symbol].book.acknowledged = True
+        return ()
+
+    def closes(self) -> Sequence[Event]:
+        """The venue will end the connection soon."""
+        self._counts["closes"] += 1
+        self.closing = True
+        return ()
 
     # The life of a book.
 
-    def _changed(self, found: Found, row: int, raw: bytes, received_us: int) -> Sequence[Event]:
-        """The book is whole: it has changed, or is whole again."""
-        if row not in self._were_whole:
-            self._forget(row)
-            if row in self._lost_before:
-                self._counts["resyncs"] += 1
-            self._were_whole.add(row)
-        self._events += 1
-        change = BookChange(self._instruments[row], *found[2:8], received_us)
-        return (change, *self._noted(row, found[2], found[3], found[5], raw, received_us))
+    def _begin(self, book: FollowedBook, change: DepthChange) -> Sequence[Event]:
+        """A snapshot becomes the book, then what came since it was asked for."""
+        self._counts["refreshes"] += book.refreshing
+        book.refreshing = False
+        waiting = list(book.waiting)
+        book.waiting.clear()
+        book.waiting_bytes = 0
+        best = book.apply(change, BookState.FRESH)
+        book.measure(self._dialect.depth_limit)
+        for place, each in enumerate(waiting):
+            if best[0] > best[2] > 0:
+                break
+            verdict = self._dialect.judge(book, each)
+            if isinstance(verdict, Missing):
+                return self._break(book, verdict, waiting[place:])
+            if verdict is SequenceVerdict.APPLY:
+                best, change = book.apply(each), each
+            self._counts["stale"] += verdict is SequenceVerdict.STALE
+        if best[0] > best[2] > 0:
+            return self._lose(book, "crossed")
+        return self._changed(book, change, best, by_request=True)
 
-    def _noted(
-        self, row: int, update_id: int, bid: int, ask: int, raw: bytes, received_us: int
+    def _applied(self, one: SubscribedInstrument, book: FollowedBook, change: DepthChange) -> Sequence[Event]:
+        """A change goes into a book, which must not be crossed by it; one that is locked is right for a moment."""
+        best = book.apply(change)
+        crossed = best[0] > best[2] > 0
+        if book is one.book:
+            return self._lose(book, "crossed") if crossed else self._changed(book, change, best)
+        if crossed:
+            return self._lose_top(book)
+        return self._quoted(
+            one, Quote(one.instrument, change.update_id, *best, 1000 * change.ms, self._received_us)
+        )
+
+    def _changed(
+        self,
+        book: FollowedBook,
+        change: DepthChange,
+        best: tuple[int, int, int, int],
+        *,
+        by_request: bool = False,
     ) -> Sequence[Event]:
-        """The book is this now: does its snapshot know it so far, and does the venue say the same best prices?"""
-        self._best[row] = update_id, bid, ask
-        low, high = self._edges[row]
-        if (bid < low or ask > high) and not self._asked[row]:
-            self._refreshing.add(row)
-            self._ask(row)
-        if row in self._refreshing and raw:
-            self._keep(row, raw)
-        quotes = self._quotes[row]
-        if not quotes:
-            return ()
-        quote = quotes.pop(update_id, None)
-        return () if quote is None else self._compared(row, quote == (bid, ask), received_us)
+        """The book has changed, or is whole again; `by_request`: by a snapshot, which holds all that came before it."""
+        update_id, bid, ask = change.update_id, best[0], best[2]
+        event = BookChange(book.instrument, update_id, *best, 1000 * change.ms, self._received_us)
+        if not book.whole:
+            self._forget(book)
+            book.whole = True
+            self._counts["resyncs"] += book.was_lost
+        book.best = update_id, bid, ask
+        low, high = book.edges
+        if (bid < low or ask > high) and not book.asked:
+            book.refreshing = True
+            self._ask(book)
+        if book.refreshing and not by_request:
+            book.keep(change)
+        quote = book.quotes.pop(update_id, None)
+        if quote is None:
+            return (event,)
+        return (event, *self._compared(book, agreed=quote == (bid, ask)))
 
-    def _quoted(self, row: int, update_id: int, bid: int, ask: int, received_us: int) -> Sequence[Event]:
-        """The venue says that these are the best prices after an update; kept until the book has come to it."""
-        best = self._best[row]
-        if update_id == best[0]:
-            return self._compared(row, best == (update_id, bid, ask), received_us) if update_id else ()
+    def _quoted(self, one: SubscribedInstrument, quote: Quote) -> Sequence[Event]:
+        """The venue's best prices are held against the book's, or kept until the book has come to that update."""
+        book, update_id = one.book, quote.update_id
+        best = book.best
         if update_id > best[0]:
-            quotes = self._quotes[row]
-            quotes[update_id] = bid, ask
+            quotes = book.quotes
+            quotes[update_id] = quote.bid, quote.ask
             if len(quotes) > _QUOTES_KEPT:
                 del quotes[next(iter(quotes))]
-        return ()
+        elif update_id == best[0] and update_id:
+            return (quote, *self._compared(book, agreed=best == (update_id, quote.bid, quote.ask)))
+        return (quote,)
 
-    def _compared(self, row: int, agreed: bool, received_us: int) -> Sequence[Event]:
+    def _compared(self, book: FollowedBook, *, agreed: bool) -> Sequence[Event]:
         self._counts["agreed" if agreed else "differed"] += 1
-        self._differing[row] = 0 if agreed else self._differing[row] + 1
-        if self._differing[row] < MOST_DIFFERING:
-            return ()
-        return self._lose(row, "differs", 0, 0, received_us)
+        book.differing = 0 if agreed else book.differing + 1
+        return () if book.differing < MOST_DIFFERING else self._lose(book, "differs")
 
-    def _know(self, row: int) -> None:
-        """The book is what its snapshot showed: everything of a side, if that was less than a snapshot can show."""
-        bids, asks = (self._books[row].levels(side)[0] for side in (BID, ASK))
-        low, high, low_edge, high_edge = 0, _NO_EDGE, 0, _NO_EDGE
-        if len(bids) >= self._dialect.levels:
-            low = int(bids[-1])
-            low_edge = low + (int(bids[0]) - low) // _EDGE_SHARE
-        if len(asks) >= self._dialect.levels:
-            high = int(asks[-1])
-            high_edge = high - (high - int(asks[0])) // _EDGE_SHARE
-        self._known[row], self._edges[row] = (low, high), (low_edge, high_edge)
-
-    def _broken(self, found: Found, raw: bytes, received_us: int) -> Sequence[Event]:
-        """The venue's rule says that something is missing, or the book is crossed."""
-        status, row, expected, came = found[0], found[1], found[8], found[9]
-        if self._reader.work[Slot.KIND] == TOP:
-            self._shelf.heads[HEAD * (row + self._tops) + STATE] = LOST
-            self._counts["gaps"] += 1
-            self._wants += self._texts(row)
-            return ()
-        reason = {GAP: "gap", OLD: "stale_snapshot", CROSSED: "crossed"}[status]
-        events = self._lose(row, reason, expected, came, received_us)
-        if status != CROSSED:
-            self._wait(row, raw)
+    def _break(self, book: FollowedBook, missing: Missing, changes: Sequence[DepthChange]) -> Sequence[Event]:
+        """Something is missing before these changes, which another snapshot may meet."""
+        reason = "stale_snapshot" if book.state is BookState.FRESH else "gap"
+        events = self._lose(book, reason, missing)
+        for change in changes:
+            self._wait(book, change)
         return events
 
-    def _malformed(self, raw: bytes, received_us: int) -> Sequence[Event]:
+    def _malformed(self, raw: bytes) -> Sequence[Event]:
         """A message that cannot be read: the books and trades that it may have been about are lost."""
         self._counts["malformed"] += 1
         channel, symbol = self._dialect.about(raw) or (None, None)
-        books = channel is Channel.DEPTH or symbol is None
-        trades = channel is Channel.TRADES or symbol is None
         events: list[Event] = []
-        for row in self._depths if books else ():
-            if symbol not in {None, self._instruments[row].symbol}:
+        for book in self._books if channel is Channel.DEPTH or symbol is None else ():
+            if symbol not in {None, book.instrument.symbol}:
                 continue
-            if self._shelf.heads[HEAD * row + STATE] in {FRESH, LIVE}:
-                events += self._lose(row, "malformed", 0, 0, received_us)
-            elif self._shelf.heads[HEAD * row + STATE] == LOST:
-                self._forget(row)
-        missed = [each for each in self._traded if symbol in {None, each.symbol}] if trades else []
-        return [*events, *self._miss_trades(missed, "malformed", received_us)]
+            if book.state is not BookState.LOST:
+                events += self._lose(book, "malformed")
+            else:
+                self._forget(book)
+        if channel is Channel.TRADES or symbol is None:
+            events += self._miss_trades(symbol, "malformed")
+        return events
 
-    def _miss_trades(
-        self, instruments: Sequence[Instrument], reason: str, received_us: int
-    ) -> Sequence[Event]:
-        self._events += len(instruments)
-        return [TradesLost(each, reason, received_us) for each in instruments]
+    def _miss_trades(self, symbol: str | None, reason: str) -> list[Event]:
+        return [
+            TradesLost(each.instrument, reason, self._received_us)
+            for each in self._followed.values()
+            if each.has_trades and symbol in {None, each.instrument.symbol}
+        ]
 
-    def _lose(self, row: int, reason: str, expected: int, came: int, received_us: int) -> Sequence[Event]:
+    def _lose(self, book: FollowedBook, reason: str, missing: Missing | None = None) -> Sequence[Event]:
         if reason in _COUNTED:
             self._counts[_COUNTED[reason]] += 1
-        self._forget(row)
-        self._known[row] = self._edges[row] = 0, _NO_EDGE
-        self._best[row] = 0, 0, 0
-        self._quotes[row].clear()
-        self._differing[row] = 0
-        self._books[row].clear()
-        self._shelf.heads[HEAD * row + STATE] = LOST
-        self._shelf.heads[HEAD * row + LAST] = 0
-        if row in self._were_whole:
-            self._were_whole.discard(row)
-            self._lost_before.add(row)
+        book.lose()
+        self._forget(book)
         if reason != "stale_snapshot":  # there the subscription goes on, and another request is what helps
-            self._acknowledged[row] = False
-            self._wants += self._texts(row)
-        self._events += 1
-        return (BookLost(self._instruments[row], reason, expected, came, received_us),)
+            book.acknowledged = False
+            self._wants += self._texts(book)
+        expected, got = missing or (0, 0)
+        return (BookLost(book.instrument, reason, expected, got, self._received_us),)
 
-    def _texts(self, row: int) -> list[ResyncRequest]:
-        texts = self._dialect.resubscribe(self._instruments[row])
-        return [ResyncRequest(self._instruments[row], texts=texts)] if texts else []
+    def _lose_top(self, top: FollowedBook) -> Sequence[Event]:
+        """The book of depth 1 misses something."""
+        top.state = BookState.LOST
+        self._counts["gaps"] += 1
+        self._wants += self._texts(top, Channel.QUOTES)
+        return ()
 
-    def _wait(self, row: int, raw: bytes) -> None:
+    def _texts(self, book: FollowedBook, channel: Channel = Channel.DEPTH) -> list[ResyncRequest]:
+        texts = self._dialect.resubscribe(book.instrument, channel)
+        return [ResyncRequest(book.instrument, texts=texts)] if texts else []
+
+    def _wait(self, book: FollowedBook, change: DepthChange) -> None:
         """A change that a snapshot has to come before."""
-        if self._dialect.depth is None:
-            self._counts["stale"] += 1  # the snapshot that the stream brings includes it
+        request = self._dialect.depth_request(book.instrument)
+        if request is None or (not book.acknowledged and self._texts(book)):
+            # The snapshot that the stream brings holds it, or it is of the subscription that was given up.
+            self._counts["stale"] += 1
             return
-        if self._texts(row) and not self._acknowledged[row]:
-            self._counts["stale"] += 1  # of the subscription that was given up
-            return
-        self._keep(row, raw)
-        if not self._asked[row]:
-            self._ask(row)
+        book.keep(change)
+        if not book.asked:
+            self._ask(book)
 
-    def _ask(self, row: int) -> None:
-        instrument = self._instruments[row]
-        self._asked[row] = True
-        self._wants.append(ResyncRequest(instrument, request=self._dialect.depth_request(instrument)))
+    def _ask(self, book: FollowedBook) -> None:
+        book.asked = True
+        self._wants.append(
+            ResyncRequest(book.instrument, request=self._dialect.depth_request(book.instrument))
+        )
 
-    def _keep(self, row: int, raw: bytes) -> None:
-        """Keep a change; the oldest go when there are too many, and then no snapshot from before them is used."""
-        waiting = self._waiting[row]
-        waiting.append(raw)
-        self._waiting_bytes[row] += len(raw)
-        while len(waiting) > MOST_WAITING or self._waiting_bytes[row] > MOST_WAITING_BYTES:
-            self._waiting_bytes[row] -= len(waiting.popleft())
-
-    def _forget(self, row: int) -> None:
-        self._waiting[row].clear()
-        self._waiting_bytes[row] = 0
-        self._asked[row] = False
-        self._refreshing.discard(row)
-        self._wants = [want for want in self._wants if want.instrument is not self._instruments[row]]
+    def _forget(self, book: FollowedBook) -> None:
+        """Nothing is waited for."""
+        book.forget()
+        self._wants = [want for want in self._wants if want.instrument is not book.instrument]

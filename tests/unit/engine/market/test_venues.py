@@ -542,7 +542,7 @@ def test_books_say_that_trades_are_seen_only_where_one_opening_asks_for_both(ven
     assert not told_by_books(Instrument(venue, "XRPUSDT"), openings)
 
 
-SHORT = replace(binance.SPOT, dialect=replace(binance.SPOT.dialect, depth_limit=4))
+SHORT = replace(binance.SPOT, depth_limit=4)
 """A venue whose snapshots show four levels of a side."""
 
 
@@ -623,7 +623,7 @@ def test_a_book_is_held_against_the_venues_own_best_prices_of_the_same_update() 
     assert (tracker_.counts["agreed"], tracker_.counts["differed"]) == (2, 0)
     for number in range(106, 3_000):
         tracker_.receive(best_of(10 * number, "100.20", "101.00"), 1)
-    assert len(tracker_._quotes[0]) <= 1_024  # type: ignore[attr-defined]
+    assert len(tracker_._followed["BTCUSDT"].book.quotes) <= 1_024  # type: ignore[attr-defined]
 
 
 def test_a_book_that_differs_from_the_venues_best_prices_again_and_again_is_given_up() -> None:
