@@ -1,48 +1,68 @@
 """Rows from JSON: one object a line (NDJSON), or an array of objects."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
+from operator import itemgetter
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.json as pa_json
 
-from raysignal.engine.core.arrays import UInt8Array
-from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField
-from raysignal.engine.intake.fields import Reading, check_feature_name
+from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt8Array
+from raysignal.engine.core.errors import InputTooLarge
+from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.single import as_object, load_object, load_value, unreadable
-from raysignal.engine.intake.source import BLOCK_ROWS, LARGEST_WINDOW, WINDOW, check_unicode, text_start
+from raysignal.engine.intake.source import LARGEST_WINDOW, WINDOW, check_unicode, text_start
 from raysignal.engine.intake.tables import MAX_COLUMNS, IntakeResult, RowBlock, take_in
+
+BLOCK_ROWS = 4096
 
 _EXPECTED_LINES = "one JSON object a line"
 _EXPECTED_ARRAY = "a JSON array of objects"
-_BLANKS = b" \t\r"
-# So many rows are read one by one where Arrow refuses them, and so many to know the columns to begin with.
-_FEW_ROWS, _FIRST_ROWS = 64, 4
+_BLANKS = b" \t\r\n"
 
+_values = msgspec.json.Decoder()
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def line_blocks(source: UInt8Array, window: int = WINDOW) -> Iterator[RowBlock]:
     """The blocks of NDJSON; blank lines are no rows."""
-    reader = ObjectReader()
-    at = text_start(source, _EXPECTED_LINES)
+    at, first = text_start(source, _EXPECTED_LINES), 0
     while at < len(source):
-        piece = source[at : at + window].tobytes()
-        if at + window < len(source):
-            piece = piece[: piece.rfind(b"\n") + 1]
-            if not piece:
-                window *= 2
-                if window > LARGEST_WINDOW:
-                    raise InputTooLarge(f"the row at byte {at} does not end within {window // 2} bytes")
-                continue
-        check_unicode(source, at, at + len(piece))
-        yield from reader.blocks([row for line in piece.split(b"\n") if (row := line.lstrip(_BLANKS))])
-        at += len(piece)
+        ends = np.flatnonzero(source[at : at + window] == ord("\n")) + at + 1
+        if at + window >= len(source):
+            ends = np.append(ends[ends < len(source)], len(source))
+        elif not len(ends):
+            window *= 2
+            if window > LARGEST_WINDOW:
+                raise InputTooLarge(f"the row at byte {at} does not end within {window // 2} bytes")
+            continue
+        check_unicode(source, at, int(ends[-1]))
+        for begin in range(0, len(ends), BLOCK_ROWS):
+            bounds = np.append(at, ends[begin : begin + BLOCK_ROWS])
+            block = _line_block(source, bounds, first)
+            at, first = int(bounds[-1]), first + block.rows
+            yield block
+
+
+def _line_block(source: UInt8Array, bounds: Int64Array, first: int) -> RowBlock:
+    """The block of some lines, which lie between the bounds."""
+    # The decoder minds neither several objects in a line nor one over several: where each line begins with a brace and
+    # ends with one, and there are as many values as lines, there is one in each. No text in JSON holds a line end.
+    if (source[bounds[:-1]] == ord("{")).all() and (source[bounds[1:-1] - 2] == ord("}")).all():
+        body, rows = source[bounds[0] : bounds[-1]].tobytes(), len(bounds) - 1
+        return _read_block(body, rows, first, partial(_between, source, bounds))
+    lines = [line for row in range(len(bounds) - 1) if (line := _between(source, bounds, row))]
+    if all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
+        return _read_block(b"\n".join(lines), len(lines), first, lines.__getitem__)
+    return _loaded_block(len(lines), first, partial(_load_row, lines.__getitem__, first))
+
+
+def _between(source: UInt8Array, bounds: Int64Array, row: int) -> bytes:
+    return source[bounds[row] : bounds[row + 1]].tobytes().strip(_BLANKS)
 
 
 def read_array(source: UInt8Array, reading: Reading) -> IntakeResult:
@@ -64,111 +84,91 @@ def read_array(source: UInt8Array, reading: Reading) -> IntakeResult:
 def element_blocks(elements: Iterable[Any]) -> Iterator[RowBlock]:
     """The blocks of values that were parsed already, left to the reference."""
     stream, first = iter(elements), 0
-    while part := list(islice(stream, BLOCK_ROWS)):
-        yield _loaded_block(part, first)
-        first += len(part)
-
-
-class ObjectReader:
-    """Rows of JSON, an object each, to blocks, with what their columns were seen to hold so far.
-
-    Arrow refuses a part in which a column has another kind, a new name, or a name twice in a row. Smaller parts are
-    tried then, down to some rows that are read one by one, from which the columns are known better.
-    """
-
-    def __init__(self) -> None:
-        self._kinds: dict[str, pa.DataType] = {}
-        self._rows = 0
-
-    def blocks(self, rows: Sequence[bytes]) -> Iterator[RowBlock]:
-        """The blocks of some more rows."""
-        if not self._kinds:
-            self._learn(map(_load, rows[:_FIRST_ROWS]))
-        at, size = 0, BLOCK_ROWS
-        while at < len(rows):
-            part = rows[at : at + size]
-            if (columns := self._columns(part)) is not None:
-                plain = np.ones(len(part), np.bool_)
-                yield RowBlock(len(part), self._rows, columns, plain, partial(_again, part, self._rows))
-                size = min(4 * size, BLOCK_ROWS)
-            elif len(part) > _FEW_ROWS:
-                size = max(len(part) // 4, _FEW_ROWS)
-                continue
-            else:
-                values = [_load(row, self._rows + place) for place, row in enumerate(part)]
-                self._learn(values)
-                yield _loaded_block(values, self._rows)
-            at += len(part)
-            self._rows += len(part)
-
-    def _columns(self, rows: Sequence[bytes]) -> Mapping[str, pa.Array] | None:
-        """The columns of the rows; None if Arrow does not read them as JSON's rules do."""
-        # Arrow minds neither several objects in a row nor one over several: with a brace at both ends of each row and
-        # as many objects as rows, there is one in each.
-        if not all(row.startswith(b"{") and row.rstrip(_BLANKS).endswith(b"}") for row in rows):
-            return None
-        body = b"\n".join([*rows, b""])
-        if b"-NaN" in body or len(body) > LARGEST_WINDOW:
-            return None
-        try:
-            table = pa_json.read_json(
-                pa.BufferReader(body),
-                pa_json.ReadOptions(use_threads=False, block_size=len(body)),
-                pa_json.ParseOptions(
-                    explicit_schema=pa.schema(self._kinds.items()), unexpected_field_behavior="error"
-                ),
-            )
-        except pa.ArrowInvalid:
-            return None
-        if len(table) != len(rows):
-            return None
-        return {name: table[name].combine_chunks() for name in table.column_names}
-
-    def _learn(self, values: Iterable[object]) -> None:
-        for value in values:
-            for name, held in value.items() if isinstance(value, dict) else ():
-                kind = _kind(held)
-                if len(self._kinds) < MAX_COLUMNS and (name not in self._kinds or not pa.types.is_null(kind)):
-                    try:
-                        check_feature_name(name, None)
-                    except InvalidField:
-                        continue
-                    self._kinds[name] = kind
-
-
-def _kind(value: object) -> pa.DataType:
-    if isinstance(value, bool):
-        return pa.bool_()
-    if isinstance(value, str):
-        return pa.string()
-    return pa.float64() if isinstance(value, (int, float)) else pa.null()
-
-
-def _load(row: bytes, position: int | None = None) -> dict[str, Any] | InputError:
-    try:
-        return load_object(row, position)
-    except InputError as error:
-        return error
-
-
-def _again(rows: Sequence[bytes], first: int, row: int) -> Mapping[str, object]:
-    return load_object(rows[row], first + row)
-
-
-def _loaded_block(values: Sequence[Any], first: int) -> RowBlock:
-    return RowBlock(len(values), first, {}, np.zeros(len(values), np.bool_), partial(_loaded, values, first))
-
-
-def _loaded(values: Sequence[Any], first: int, row: int) -> Mapping[str, object]:
-    if isinstance(values[row], InputError):
-        raise values[row]
-    return as_object(values[row], first + row)
+    while values := list(islice(stream, BLOCK_ROWS)):
+        yield _loaded_block(len(values), first, partial(_loaded, values, first))
+        first += len(values)
 
 
 def _array_blocks(elements: Sequence[msgspec.Raw]) -> Iterator[RowBlock]:
-    reader = ObjectReader()
-    for at in range(0, len(elements), BLOCK_ROWS):
-        yield from reader.blocks([bytes(element) for element in elements[at : at + BLOCK_ROWS]])
+    for first in range(0, len(elements), BLOCK_ROWS):
+        rows = [bytes(element) for element in elements[first : first + BLOCK_ROWS]]
+        yield _read_block(b"\n".join(rows), len(rows), first, rows.__getitem__)
+
+
+def _read_block(body: bytes, rows: int, first: int, text_of: Callable[[int], bytes]) -> RowBlock:
+    """The block of rows that stand one behind the other in `body`; `text_of` gives one of them."""
+    load = partial(_load_row, text_of, first)
+    try:
+        values = _values.decode_lines(body)
+    except (msgspec.DecodeError, RecursionError):
+        # NaN and Infinity, which are no JSON and often written; or a row that is none.
+        return _loaded_block(rows, first, load)
+    if len(values) != rows or (found := _columns(values, _count_strings(body))) is None:
+        return _loaded_block(rows, first, load)
+    return RowBlock(rows, first, *found, load)
+
+
+def _count_strings(body: bytes) -> int:
+    """How many strings, names among them, stand in valid JSON."""
+    if b"\\" not in body:
+        return body.count(b'"') // 2
+    if b"\\\\" in body:
+        body = body.replace(b"\\\\", b"")
+    return (body.count(b'"') - body.count(b'\\"')) // 2
+
+
+def _columns(rows: Sequence[Any], strings: int) -> tuple[dict[str, pa.Array], BoolArray] | None:
+    """The cells of every column, and bool[n], which rows they say all of; None if the rows have to be read alone.
+
+    Args:
+        rows: what was decoded.
+        strings: how many strings their text has. Where a name stands twice the decoder drops one of them.
+    """
+    if not all(type(row) is dict for row in rows):
+        return None
+    cells_count = sum(map(len, rows))
+    names = dict.fromkeys(chain.from_iterable(rows))
+    if len(names) > MAX_COLUMNS:
+        return None
+    everywhere = cells_count == len(rows) * len(names)
+    strings -= cells_count
+    columns, plain = {}, np.ones(len(rows), np.bool_)
+    for name in names:
+        cells = list(map(itemgetter(name), rows)) if everywhere else [row.get(name) for row in rows]
+        if (column := _column(cells, plain)) is None:
+            return None
+        columns[name] = column
+        strings -= len(column) - column.null_count if pa.types.is_string(column.type) else 0
+    return None if strings else (columns, plain)
+
+
+def _column(cells: Sequence[object], plain: BoolArray) -> pa.Array | None:
+    """Cells of one kind, or the texts among them; narrows `plain` to rows that need not be read again.
+
+    None if a cell is an object or an array, which no row may hold.
+    """
+    try:
+        column = pa.array(cells)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+        if any(isinstance(cell, (dict, list)) for cell in cells):
+            return None
+        plain &= [cell is None or type(cell) is str for cell in cells]
+        return pa.array([cell if type(cell) is str else None for cell in cells], pa.string())
+    if pa.types.is_nested(column.type):
+        return None
+    return column.cast(pa.float64(), safe=False) if pa.types.is_integer(column.type) else column
+
+
+def _loaded_block(rows: int, first: int, load: Callable[[int], Mapping[str, object]]) -> RowBlock:
+    return RowBlock(rows, first, {}, np.zeros(rows, np.bool_), load)
+
+
+def _load_row(text_of: Callable[[int], bytes], first: int, row: int) -> Mapping[str, object]:
+    return load_object(text_of(row), first + row)
+
+
+def _loaded(values: Sequence[Any], first: int, row: int) -> Mapping[str, object]:
+    return as_object(values[row], first + row)
 
 
 def _each_element(text: str) -> Iterator[Any]:

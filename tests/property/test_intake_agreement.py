@@ -176,7 +176,7 @@ def test_an_array_says_the_same_by_columns_as_by_rows(
 def _check_lines(body: bytes) -> None:
     def reference() -> object:
         load_json(json.dumps(body.decode()).encode()) if _is_unicode(body) else load_json(body)
-        lines = [line.lstrip(b" \t\r") for line in body.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
+        lines = [line.strip(b" \t\r") for line in body.removeprefix(b"\xef\xbb\xbf").split(b"\n")]
         lines = [line for line in lines if line]
         return by_row([lambda row, line=line: load_object(line, row) for line in lines])
 
