@@ -95,8 +95,8 @@ def read_feature(array: pa.Array) -> FeatureColumn:
     """A feature: numbers, texts that are numbers, other texts, booleans."""
     n = len(array)
     if not is_text(array):
-        numbers = _floats(array)
-        return FeatureColumn(numbers, None, ~np.isinf(numbers))
+        floats = _floats(array)
+        return FeatureColumn(floats, None, ~np.isinf(floats))
     column = TextColumn.of_arrow(array)
     length = np.diff(column.offsets)
     # Of more blanks than one, the rules are asked.

@@ -199,7 +199,7 @@ class Identities:
 
     def __len__(self) -> int:
         """How many ids are held; one that was added to two runs counts twice until they are merged."""
-        return sum(map(len, (self._recent, *self._frozen, *self._runs)))
+        return len(self._recent) + sum(map(len, self._frozen)) + sum(map(len, self._runs))
 
     def lookup(self, keys: UInt64Array) -> tuple[Int64Array, UInt64Array]:
         """What is known of `keys`, uint64[n, 2]: the ordinals, int64[n], -1 where unknown; and the contents, uint64[n].
@@ -352,7 +352,7 @@ def _open_part(name: str, blobs: BlobStore, cache_dir: Path) -> RunPart:
 
 
 def _checksum(name: str, header: UInt64Array, records: UInt64Array) -> int:
-    return zlib.crc32(records, zlib.crc32(header, zlib.crc32(name.rpartition("/")[2].encode())))
+    return zlib.crc32(records.data, zlib.crc32(header.data, zlib.crc32(name.rpartition("/")[2].encode())))
 
 
 def _damaged(name: str, why: str) -> JournalDamaged:
