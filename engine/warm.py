@@ -27,6 +27,9 @@ _ROWS = b"""timestamp,price,signal,note,level
 """
 
 
+_LINES = b'{"timestamp": "2025-01-01T00:00:00Z", "price": 100, "signal": "BUY"}'
+
+
 def _strategies() -> None:
     """Each of them over some bars, as a sweep takes them."""
     bars = Bars.of_closes(np.arange(1, 400, dtype=np.int64), np.linspace(1.0, 2.0, 399))
@@ -41,6 +44,7 @@ def warm() -> None:
     sweeping.warm()
     _strategies()
     OrderBook(Instrument("", "")).change(read_levels(Raw(b'[["1","1"]]'), 0, 0), [])
+    read_batch(_LINES, "application/x-ndjson", Reading())
     batch = read_batch(_ROWS, "text/csv", Reading()).batch
     price_jumps.check(
         batch.timestamp_us, batch.symbol, batch.price, np.zeros(2, np.bool_), np.full(1, price_jumps.NO_SIGNAL_YET_US),

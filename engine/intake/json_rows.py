@@ -3,8 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain, islice
-from operator import itemgetter
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -13,19 +12,26 @@ import pyarrow as pa
 
 from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt8Array
 from raysignal.engine.core.errors import InputTooLarge
+from raysignal.engine.intake.cells import ScannedCells, json_array
 from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.scanner import MAX_COLUMNS, NAME_BYTES, scan_objects
 from raysignal.engine.intake.single import as_object, load_object, load_value, unreadable
-from raysignal.engine.intake.source import LARGEST_WINDOW, WINDOW, check_unicode, text_start
-from raysignal.engine.intake.tables import MAX_COLUMNS, IntakeResult, RowBlock, take_in
-
-BLOCK_ROWS = 4096
+from raysignal.engine.intake.source import (
+    BLOCK_ROWS,
+    LARGEST_WINDOW,
+    WINDOW,
+    as_bytes,
+    check_unicode,
+    text_start,
+)
+from raysignal.engine.intake.tables import IntakeResult, RowBlock, take_in
 
 _EXPECTED_LINES = "one JSON object a line"
 _EXPECTED_ARRAY = "a JSON array of objects"
 _BLANKS = b" \t\r\n"
 
-_values = msgspec.json.Decoder()
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
+_texts = msgspec.json.Decoder(list[str])
 
 
 def line_blocks(source: UInt8Array, window: int = WINDOW) -> Iterator[RowBlock]:
@@ -43,26 +49,19 @@ def line_blocks(source: UInt8Array, window: int = WINDOW) -> Iterator[RowBlock]:
         check_unicode(source, at, int(ends[-1]))
         for begin in range(0, len(ends), BLOCK_ROWS):
             bounds = np.append(at, ends[begin : begin + BLOCK_ROWS])
-            block = _line_block(source, bounds, first)
-            at, first = int(bounds[-1]), first + block.rows
+            at = int(bounds[-1])
+            block = _read_block(source[bounds[0] : at], _without_blank(source, bounds) - bounds[0], first)
+            first += block.rows
             yield block
 
 
-def _line_block(source: UInt8Array, bounds: Int64Array, first: int) -> RowBlock:
-    """The block of some lines, which lie between the bounds."""
-    # The decoder minds neither several objects in a line nor one over several: where each line begins with a brace and
-    # ends with one, and there are as many values as lines, there is one in each. No text in JSON holds a line end.
-    if (source[bounds[:-1]] == ord("{")).all() and (source[bounds[1:-1] - 2] == ord("}")).all():
-        body, rows = source[bounds[0] : bounds[-1]].tobytes(), len(bounds) - 1
-        return _read_block(body, rows, first, partial(_between, source, bounds))
-    lines = [line for row in range(len(bounds) - 1) if (line := _between(source, bounds, row))]
-    if all(line.startswith(b"{") and line.endswith(b"}") for line in lines):
-        return _read_block(b"\n".join(lines), len(lines), first, lines.__getitem__)
-    return _loaded_block(len(lines), first, partial(_load_row, lines.__getitem__, first))
-
-
-def _between(source: UInt8Array, bounds: Int64Array, row: int) -> bytes:
-    return source[bounds[row] : bounds[row + 1]].tobytes().strip(_BLANKS)
+def _without_blank(source: UInt8Array, bounds: Int64Array) -> Int64Array:
+    """The bounds of lines without those that are blank, which become the ends of others."""
+    begin = bounds[:-1]
+    kept = np.ones(len(begin), np.bool_)
+    for line in np.flatnonzero(source[begin] <= ord(" ")).tolist():
+        kept[line] = bool(source[bounds[line] : bounds[line + 1]].tobytes().strip(_BLANKS))
+    return np.append(begin[kept], bounds[-1])
 
 
 def read_array(source: UInt8Array, reading: Reading) -> IntakeResult:
@@ -92,79 +91,43 @@ def element_blocks(elements: Iterable[Any]) -> Iterator[RowBlock]:
 def _array_blocks(elements: Sequence[msgspec.Raw]) -> Iterator[RowBlock]:
     for first in range(0, len(elements), BLOCK_ROWS):
         rows = [bytes(element) for element in elements[first : first + BLOCK_ROWS]]
-        yield _read_block(b"\n".join(rows), len(rows), first, rows.__getitem__)
+        bounds = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(row) for row in rows], out=bounds[1:])
+        yield _read_block(as_bytes(b"".join(rows)), bounds, first)
 
 
-def _read_block(body: bytes, rows: int, first: int, text_of: Callable[[int], bytes]) -> RowBlock:
-    """The block of rows that stand one behind the other in `body`; `text_of` gives one of them."""
-    load = partial(_load_row, text_of, first)
+def _read_block(data: UInt8Array, bounds: Int64Array, first: int) -> RowBlock:
+    """The block of rows that lie between the bounds."""
+    rows = len(bounds) - 1
+    names, name_stop = np.zeros(MAX_COLUMNS * NAME_BYTES, np.uint8), np.zeros(MAX_COLUMNS + 1, np.int64)
+    begin, end = np.zeros((MAX_COLUMNS, rows), np.int64), np.zeros((MAX_COLUMNS, rows), np.int64)
+    kind, known, plain = (
+        np.zeros((MAX_COLUMNS, rows), np.uint8),
+        np.zeros(1, np.int64),
+        np.zeros(rows, np.bool_),
+    )
+    scan_objects(data, bounds, names, name_stop, known, begin, end, kind, plain)
+    count = int(known[0])
+    cells = ScannedCells(data, begin[:count], end[:count], kind[:count], plain)
+    named = [names[name_stop[k] : name_stop[k + 1]].tobytes().decode() for k in range(count)]
+    return RowBlock(
+        rows, first, cells.columns(named, _unescape), plain, partial(_load_row, data, bounds, first)
+    )
+
+
+def _unescape(data: UInt8Array, begin: Int64Array, end: Int64Array, _escaped: BoolArray) -> pa.Array | None:
     try:
-        values = _values.decode_lines(body)
-    except (msgspec.DecodeError, RecursionError):
-        # NaN and Infinity, which are no JSON and often written; or a row that is none.
-        return _loaded_block(rows, first, load)
-    if len(values) != rows or (found := _columns(values, _count_strings(body))) is None:
-        return _loaded_block(rows, first, load)
-    return RowBlock(rows, first, *found, load)
-
-
-def _count_strings(body: bytes) -> int:
-    """How many strings, names among them, stand in valid JSON."""
-    if b"\\" not in body:
-        return body.count(b'"') // 2
-    if b"\\\\" in body:
-        body = body.replace(b"\\\\", b"")
-    return (body.count(b'"') - body.count(b'\\"')) // 2
-
-
-def _columns(rows: Sequence[Any], strings: int) -> tuple[dict[str, pa.Array], BoolArray] | None:
-    """The cells of every column, and bool[n], which rows they say all of; None if the rows have to be read alone.
-
-    Args:
-        rows: what was decoded.
-        strings: how many strings their text has. Where a name stands twice the decoder drops one of them.
-    """
-    if not all(type(row) is dict for row in rows):
+        return pa.array(_texts.decode(json_array(data, begin - 1, end + 1)), pa.large_string())
+    except msgspec.DecodeError:
         return None
-    cells_count = sum(map(len, rows))
-    names = dict.fromkeys(chain.from_iterable(rows))
-    if len(names) > MAX_COLUMNS:
-        return None
-    everywhere = cells_count == len(rows) * len(names)
-    strings -= cells_count
-    columns, plain = {}, np.ones(len(rows), np.bool_)
-    for name in names:
-        cells = list(map(itemgetter(name), rows)) if everywhere else [row.get(name) for row in rows]
-        if (column := _column(cells, plain)) is None:
-            return None
-        columns[name] = column
-        strings -= len(column) - column.null_count if pa.types.is_string(column.type) else 0
-    return None if strings else (columns, plain)
 
 
-def _column(cells: Sequence[object], plain: BoolArray) -> pa.Array | None:
-    """Cells of one kind, or the texts among them; narrows `plain` to rows that need not be read again.
-
-    None if a cell is an object or an array, which no row may hold.
-    """
-    try:
-        column = pa.array(cells)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        if any(isinstance(cell, (dict, list)) for cell in cells):
-            return None
-        plain &= [cell is None or type(cell) is str for cell in cells]
-        return pa.array([cell if type(cell) is str else None for cell in cells], pa.string())
-    if pa.types.is_nested(column.type):
-        return None
-    return column.cast(pa.float64(), safe=False) if pa.types.is_integer(column.type) else column
+def _load_row(data: UInt8Array, bounds: Int64Array, first: int, row: int) -> Mapping[str, object]:
+    return load_object(data[bounds[row] : bounds[row + 1]].tobytes().strip(_BLANKS), first + row)
 
 
 def _loaded_block(rows: int, first: int, load: Callable[[int], Mapping[str, object]]) -> RowBlock:
     return RowBlock(rows, first, {}, np.zeros(rows, np.bool_), load)
-
-
-def _load_row(text_of: Callable[[int], bytes], first: int, row: int) -> Mapping[str, object]:
-    return load_object(text_of(row), first + row)
 
 
 def _loaded(values: Sequence[Any], first: int, row: int) -> Mapping[str, object]:

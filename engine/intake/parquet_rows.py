@@ -12,9 +12,10 @@ from pyarrow import types
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InputTooLarge, InvalidField
 from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import BLOCK_ROWS
-from raysignal.engine.intake.tables import MAX_COLUMNS, RowBlock, require_columns
+from raysignal.engine.intake.tables import RowBlock, require_columns
 
 MAGIC = b"PAR1"
 

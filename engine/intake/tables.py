@@ -25,6 +25,7 @@ from raysignal.engine.intake.fields import (
     check_feature_name,
     signal_of,
 )
+from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.values import (
     FeatureColumn,
     read_actions,
@@ -35,7 +36,6 @@ from raysignal.engine.intake.values import (
     read_prices,
 )
 
-MAX_COLUMNS = 512
 MAX_ERRORS = 1000
 # Columns are dense: rows that share few of their features would take far more room than they came in.
 MAX_EMPTY_CELLS = 32_000_000

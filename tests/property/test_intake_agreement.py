@@ -236,7 +236,7 @@ def test_csv_says_the_same_as_its_rows_posted_one_by_one(
     posted = [json.dumps(dict(zip(header, row, strict=True))).encode() for row in table]
     expected = by_row([lambda row, line=line: load_object(line, row) for line in posted])
     assert outcome(read_batch(body, "text/csv", READING)) == expected
-    assert outcome(take_in(record_blocks(as_bytes(body), window=4096), READING)) == expected
+    assert outcome(take_in(record_blocks(as_bytes(body), block_rows=2), READING)) == expected
 
 
 @settings(max_examples=examples(100))
