@@ -182,7 +182,7 @@ class Feed:
         return dict(total)
 
     def snapshot(self) -> dict[str, Any]:
-        """All there is to say, in plain values: for `GET /feed`, and for `feed_metrics_page`."""
+        """All there is to say, in plain values: for `GET /feed`, and for `FeedCollector`."""
         now_s, now_us = self._clock.monotonic(), self._own_clock.now_ns() // 1000
         health, offset = self.health(), self.observed.offset.estimate(now_us)
         stillness = [each.watch.longest_s(now_s) for each in self._conversations if each.symbols]

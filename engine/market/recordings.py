@@ -17,7 +17,7 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -27,7 +27,6 @@ import orjson
 
 from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.core.market_events import Channel, Instrument
-from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.conversation import Sink
 from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.venues.catalogue import is_inverse
@@ -307,40 +306,3 @@ class RecordingPlayer:
         self._tracker.wants()  # answered by what follows in the recording, or not at all
         if events:
             self._sink(events)  # type: ignore[arg-type]
-
-
-def replay(paths: Iterable[Path], tracker: Tracker, subscriptions: Sequence[Subscription], sink: Sink) -> int:
-    """Play a recording as fast as it goes; how many lines it had. Instants are the recorded ones."""
-    player, lines = RecordingPlayer(tracker, subscriptions, sink), 0
-    for line in read_recording(paths):
-        player.take(line)
-        lines += 1
-    return lines
-
-
-async def replay_paced(
-    paths: Iterable[Path], tracker: Tracker, subscriptions: Sequence[Subscription], sink: Sink, *,
-    clock: Clock, speed: float, before: Callable[[RecordingLine], None] | None = None,
-) -> int:  # fmt: skip
-    """Play a recording `speed` times as fast as it was recorded; how many lines it had.
-
-    `before` is told each line when it is due.
-
-    Raises:
-        InvalidField: a speed that is not above zero.
-    """
-    if not speed > 0:
-        raise InvalidField("speed", speed, "above 0")
-    player, lines, first_ns, begun_s = RecordingPlayer(tracker, subscriptions, sink), 0, 0, clock.monotonic()
-    for line in read_recording(paths):
-        first_ns = first_ns or line.received_ns
-        wait = begun_s + (line.received_ns - first_ns) / 1e9 / speed - clock.monotonic()
-        if wait > 0:
-            await clock.sleep(wait)
-        elif not lines % 256:
-            await clock.sleep(0)  # others of the loop have their turn, too
-        if before is not None:
-            before(line)
-        player.take(line)
-        lines += 1
-    return lines

@@ -15,7 +15,6 @@ from raysignal.engine.market.clocks import FastClock
 from raysignal.engine.market.conversation import ConnectionTimeouts, Notes, Sink
 from raysignal.engine.market.feed import Feed, history_of, instruments_of
 from raysignal.engine.market.limits import VenueLimits
-from raysignal.engine.market.monitoring.collector import feed_metrics_page
 from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.monitoring.health import FeedState
 from raysignal.engine.market.recordings import Recorder, replay
@@ -26,6 +25,7 @@ from raysignal.engine.market.venues.protocol import Hosts, RestRequest, Subscrip
 from raysignal.loopback.exchanges.disturbance import Disturbance
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import ExchangeServer
+from tests.support.feed_pages import feed_page
 
 START_US = 1_700_000_000_000_000
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
@@ -193,7 +193,7 @@ async def test_a_feed_says_of_itself_what_prometheus_reads() -> None:
         assert (clock["basis"], clock["trouble"]) == ("server time", "")
         # One clock, so that they are apart by no more than is said; the venue writes milliseconds.
         assert abs(clock["offset_us"]) <= clock["uncertainty_us"] + 1000 * loopback.speed
-        page = feed_metrics_page([snapshot]).decode()
+        page = feed_page([snapshot]).decode()
     assert f'raysignal_feed_events_total{{feed="binance"}} {float(snapshot["counts"]["events"])}' in page
     assert 'raysignal_feed_state{feed="binance",state="ready"} 1.0' in page
     assert 'raysignal_feed_clock_offset_seconds{basis="server time",feed="binance"}' in page

@@ -13,12 +13,12 @@ from sqlalchemy import event
 from raysignal.engine.database.database import Database
 from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
-from raysignal.engine.market.monitoring.collector import feed_metrics_page
 from raysignal.engine.market.monitoring.health import FeedState
 from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.loopback.exchanges.speech import RestAnswer
 from raysignal.runtime.feed_supervisor import Supervisor
 from raysignal.runtime.feeds import FollowedInstrument, following
+from tests.support.feed_pages import feed_page
 from tests.support.market_following import START_US, Refusing, WrongClock, around_of, settings_of
 from tests.support.market_keeping import Log
 
@@ -95,7 +95,7 @@ async def test_a_feed_that_leaves_out_every_price_is_not_ready_and_says_why(
     ):
         await wait(lambda: followed.feed.health().ready and "left out" in followed.health().reason)
         status, health = followed.status(), followed.health()
-        page = feed_metrics_page([status]).decode()
+        page = feed_page([status]).decode()
         assert health.state is not FeedState.READY
         assert f"prices of {symbol} are left out, being stamped 61 s ahead of the clock" in health.reason
         assert "closed for today" in health.reason

@@ -6,7 +6,6 @@ Each feed has a state from the first second on; what else there is to say comes 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -53,14 +52,6 @@ _GAUGES = {
     "connections": "Connections that are open",
     "staleness_s": "Seconds since the last change of the book that has been still for longest",
 }
-
-
-def feed_metrics_page(feeds: Sequence[Mapping[str, Any]]) -> bytes:
-    """Prometheus' text format, of the snapshots of `Feed.snapshot`."""
-    registry = CollectorRegistry()
-    registry.register(FeedCollector(feeds))
-    page: bytes = generate_latest(registry)
-    return page
 
 
 class FeedCollector(Collector):

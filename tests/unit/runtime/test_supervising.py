@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from raysignal.engine.core.errors import DatabaseTooNew, InvalidField, StoreUnavailable, UnreadableInput
-from raysignal.engine.market.monitoring.collector import feed_metrics_page
 from raysignal.engine.market.monitoring.health import FeedState, Health
 from raysignal.runtime.feed_supervisor import Supervisor
+from tests.support.feed_pages import feed_page
 from tests.support.market_keeping import Log
 
 NAME = "binance:BTCUSDT"
@@ -129,7 +129,7 @@ async def test_every_feed_is_on_the_page_from_the_first_second_on() -> None:
         NAME, Lives(clock, lambda _: 1.0).follow, clock=clock, random=Random(1), log=Log().logger
     )
     assert supervisor.health().state is FeedState.STARTING
-    page = feed_metrics_page([supervisor.status()]).decode()
+    page = feed_page([supervisor.status()]).decode()
     assert f'raysignal_feed_state{{feed="{NAME}",state="starting"}} 1.0' in page
     assert f'raysignal_feed_state{{feed="{NAME}",state="failed"}} 0.0' in page
     assert f'raysignal_feed_lives_total{{feed="{NAME}"}} 0.0' in page

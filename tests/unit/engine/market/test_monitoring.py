@@ -6,12 +6,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from raysignal.engine.market.clocks import FastClock
-from raysignal.engine.market.monitoring.collector import BOUNDS_NS, feed_metrics_page
+from raysignal.engine.market.monitoring.collector import BOUNDS_NS
 from raysignal.engine.market.monitoring.feed_metrics import STAGES, FeedMetrics
 from raysignal.engine.market.monitoring.histogram import Histogram, upper_bound_ns
 from raysignal.engine.market.monitoring.offset import ClockOffset, Offset, VenueClock
 from raysignal.engine.market.monitoring.process import ProcessWatch
 from raysignal.engine.market.venues.tracker import COUNTS
+from tests.support.feed_pages import feed_page
 
 
 def filled(values: list[int]) -> Histogram:
@@ -156,7 +157,7 @@ def snapshot(name: str, observed: FeedMetrics) -> dict[str, object]:
 def test_the_page_says_the_exact_numbers_of_every_feed() -> None:
     observed = FeedMetrics(messages=7, bytes=900)
     observed.stages["book"].observe(3_000)
-    page = feed_metrics_page([snapshot("okx", observed), snapshot("bybit", FeedMetrics())])
+    page = feed_page([snapshot("okx", observed), snapshot("bybit", FeedMetrics())])
     samples = {
         (each.name, each.labels.get("feed"), each.labels.get("state") or each.labels.get("stage")): each.value
         for family in text_string_to_metric_families(page.decode())
@@ -175,4 +176,4 @@ def test_the_page_says_the_exact_numbers_of_every_feed() -> None:
 
 
 def test_the_page_of_no_feed_is_empty() -> None:
-    assert feed_metrics_page([]) == b""
+    assert feed_page([]) == b""

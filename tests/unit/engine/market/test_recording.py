@@ -1,16 +1,14 @@
 """What is recorded comes back as it was, also from a file whose end is missing."""
 
 import gzip
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from raysignal.engine.core.errors import InvalidField, NotFound, UnreadableInput
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event
-from raysignal.engine.market.clocks import FastClock
 from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
-from raysignal.engine.market.recordings import Recorder, RecordingLine, read_recording, replay, replay_paced
+from raysignal.engine.market.recordings import Recorder, RecordingLine, RecordingPlayer, read_recording
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import Subscription
 from raysignal.loopback.exchanges.disturbance import DisturbancePlan
@@ -135,37 +133,11 @@ def days(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Day]:
 @pytest.mark.parametrize("venue", VENUES)
 def test_a_replay_makes_the_very_events_that_the_feed_made(days: dict[str, Day], venue: str) -> None:
     day, again = days[venue], []
-    replay(day.paths, day.venue.tracker(day.subscriptions), day.subscriptions, again.extend)
+    player = RecordingPlayer(day.venue.tracker(day.subscriptions), day.subscriptions, again.extend)
+    for line in read_recording(day.paths):
+        player.take(line)
     assert again == day.events
     assert {"gap", "disconnected", "malformed"} <= {
         each.reason for each in again if isinstance(each, BookLost)
     }
     assert sum(isinstance(each, BookChange) for each in again) > 500
-
-
-async def test_a_paced_replay_keeps_the_recorded_pauses_at_any_speed(days: dict[str, Day]) -> None:
-    day, again = days["okx"], []
-    clock = FastClock(START_US, 100.0)
-    due: list[float] = []
-
-    def sink(events: Sequence[Event]) -> None:
-        again.extend(events)
-
-    begun = clock.monotonic()
-    lines = await replay_paced(
-        day.paths, day.venue.tracker(day.subscriptions), day.subscriptions, sink, clock=clock, speed=20.0,
-        before=lambda line: due.append(clock.monotonic() - begun - (line.received_ns / 1e9 - START_US / 1e6) / 20),
-    )  # fmt: skip
-    assert again == day.events
-    assert lines == len(due)
-    assert min(due) > -0.1  # never early; how late is the machine's affair
-    assert clock.monotonic() - begun >= 29.0
-
-
-async def test_a_speed_that_is_none_is_refused(days: dict[str, Day]) -> None:
-    day = days["okx"]
-    with pytest.raises(InvalidField, match="speed is 0"):
-        await replay_paced(
-            day.paths, day.venue.tracker(day.subscriptions), day.subscriptions, lambda _: None,
-            clock=FastClock(0, 1.0), speed=0,
-        )  # fmt: skip
