@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -46,11 +46,6 @@ def summary(evaluation: Evaluation) -> RenderableType:
     parts += [Text(f"{_ODD} {meaning}", style="yellow") for meaning in control_meanings(evaluation)]
     parts += [Text(), accounts_table(evaluation), Text(), Text(scoring(evaluation), style="dim")]
     return Group(*parts)
-
-
-def print_summary(console: Console, evaluation: Evaluation) -> None:
-    """Print the summary."""
-    console.print(summary(evaluation))
 
 
 def choices_table(evaluation: Evaluation) -> Table:

@@ -26,16 +26,17 @@ _ONES, _HIGHS = np.uint64(0x0101010101010101), np.uint64(0x8080808080808080)
 _QUOTES, _BACKSLASHES, _SPACES = _ONES * np.uint64(34), _ONES * np.uint64(92), _ONES * np.uint64(32)
 
 
-def _among(*bytes_: int) -> BoolArray:
+def among(*bytes_: int) -> BoolArray:
+    """bool[256], true at the bytes."""
     table = np.zeros(256, np.bool_)
     table[list(bytes_)] = True
     return table
 
 
-_ENDS_TEXT = _among(_QUOTE, _BACKSLASH, *range(32))
-_ENDS_CELL = _among(_COMMA, _NEWLINE, _RETURN)
-_IS_BLANK = _among(*b" \t\r\n")
-_IN_NUMBER = _among(*b"+-.0123456789Ee")
+_ENDS_TEXT = among(_QUOTE, _BACKSLASH, *range(32))
+_ENDS_CELL = among(_COMMA, _NEWLINE, _RETURN)
+_IS_BLANK = among(*b" \t\r\n")
+_IN_NUMBER = among(*b"+-.0123456789Ee")
 
 
 @compiled

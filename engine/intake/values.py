@@ -41,6 +41,7 @@ from raysignal.engine.intake.fields import (
     number_in,
     text_feature,
 )
+from raysignal.engine.intake.scanner import among
 
 _REFUSED = object()
 _HALF_DAY = timedelta(hours=12)
@@ -48,17 +49,11 @@ _NEVER_US = -10 * DAY_US
 _STAMPS = (pa.timestamp("us", "UTC"), pa.timestamp("us"))
 
 
-def _among(*bytes_: int) -> BoolArray:
-    table = np.zeros(256, np.bool_)
-    table[list(bytes_)] = True
-    return table
-
-
 # What no number and no blank begins with; and the first two letters of nan, NaN, inf and Infinity, which may mean one.
-_BEGINS_TEXT = _among(*range(33, 43), *range(58, 256))
-_FIRST_OF_WORD, _SECOND_OF_WORD = _among(*b"nNiI"), _among(*b"an")
+_BEGINS_TEXT = among(*range(33, 43), *range(58, 256))
+_FIRST_OF_WORD, _SECOND_OF_WORD = among(*b"nNiI"), among(*b"an")
 _LONGEST_WORD = 8
-_BLANK = _among(*BLANKS.encode())
+_BLANK = among(*BLANKS.encode())
 
 
 @dataclass(frozen=True, slots=True, eq=False)

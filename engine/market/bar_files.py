@@ -1,4 +1,4 @@
-"""Bars as files: one Parquet file a UTC day in the store, and closes from a CSV to begin with.
+"""Bars as files: one Parquet file a UTC day in the store.
 
     bars/venue=<venue>/symbol=<symbol>/interval=<1m>/basis=<trades|mids>/date=<YYYY-MM-DD>/bars.parquet
 
@@ -6,22 +6,18 @@ A day is written once, when it is over, and never changed: what is bettered afte
 Amounts are exact, `decimal(38, 18)`: pandas shows Decimals, DuckDB computes with them.
 """
 
-import csv
 import io
 from collections.abc import Sequence
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from msgspec.structs import replace
 
-from raysignal.engine.core.errors import InvalidField, StoreError, StoreUnavailable, UnreadableInput
-from raysignal.engine.core.instants import DAY_US, format_date, parse_instant
+from raysignal.engine.core.errors import StoreError, StoreUnavailable
+from raysignal.engine.core.instants import DAY_US, format_date
 from raysignal.engine.core.market_events import MOST_DECIMALS, Instrument
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.market.bars import Bar, Basis, bar_name, decimals_of, units
+from raysignal.engine.market.bars import Bar, Basis, bar_name
 
 _AMOUNT = pa.decimal128(38, MOST_DECIMALS)
 COLUMNS = pa.schema(
@@ -63,64 +59,6 @@ def write_day(blobs: BlobStore, bars: Sequence[Bar]) -> str | None:
         # Another instance was a moment faster, with a bar that was bettered since or not yet.
         return None
     return name
-
-
-def read_closes(path: Path, instrument: Instrument, interval_us: int) -> list[Bar]:
-    """Bars from a CSV with a header that names at least `time` (the open, UTC) and `close`.
-
-    Missing columns among open, high and low are taken from the close, missing volume and trades are 0. Amounts are
-    exact: the bars are of the instrument with as many decimals as they need.
-
-    Raises:
-        UnreadableInput: no such file, no header, or not text.
-        InvalidField: a time or a number that is none, times that are not apart by whole bars in rising order.
-    """
-    try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UnreadableInput(f"{path} cannot be read: {error}") from error
-    if not rows or not {"time", "close"} <= rows[0].keys():
-        raise UnreadableInput(f"{path} has no rows under a header with time and close")
-    amounts = [_amounts(row, number) for number, row in enumerate(rows)]
-    held = replace(
-        instrument,
-        price_decimals=max(
-            instrument.price_decimals, *(decimals_of(price) for row in amounts for price in row[:4])
-        ),
-        size_decimals=max(instrument.size_decimals, *(decimals_of(row[4]) for row in amounts)),
-    )
-    bars: list[Bar] = []
-    for number, (row, (*prices, volume)) in enumerate(zip(rows, amounts, strict=True)):
-        open_us = parse_instant(row["time"], field="time", row=number)
-        if open_us % interval_us or (bars and open_us <= bars[-1].open_us):
-            raise InvalidField("time", row["time"], f"rising opens of {bar_name(interval_us)} bars", number)
-        first, high, low, close = (units(price, held.price_decimals) for price in prices)
-        size = units(volume, held.size_decimals)
-        bars.append(Bar(held, Basis.TRADES, interval_us, open_us, first, high, low, close, size, 0))
-    return bars
-
-
-def _amounts(row: dict[str, str], number: int) -> list[Decimal]:
-    close = _amount(row, "close", number)
-    prices = [_amount(row, name, number) if row.get(name) else close for name in ("open", "high", "low")]
-    return [*prices, close, _amount(row, "volume", number) if row.get("volume") else Decimal(0)]
-
-
-def _amount(row: dict[str, str], name: str, number: int) -> Decimal:
-    expected = f"a number of 0 or more with at most {MOST_DECIMALS} decimals"
-    try:
-        value = Decimal(row[name].strip())
-    except (InvalidOperation, AttributeError) as error:
-        raise InvalidField(name, row[name], expected, number) from error
-    exponent = value.as_tuple().exponent
-    if (
-        not isinstance(exponent, int)
-        or value < 0
-        or exponent < -MOST_DECIMALS
-        or (name != "volume" and not value)
-    ):
-        raise InvalidField(name, row[name], expected, number)
-    return value
 
 
 def _table(bars: Sequence[Bar]) -> pa.Table:

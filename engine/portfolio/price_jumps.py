@@ -34,11 +34,6 @@ class Verdicts:
     high_water_us: Int64Array
     last_price: Float64Array
 
-    @property
-    def all_ok(self) -> bool:
-        """Whether no row is refused."""
-        return not self.verdict.any()
-
 
 def check(
     timestamp_us: Int64Array,

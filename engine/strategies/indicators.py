@@ -39,19 +39,6 @@ class TrailingWindow:
         return joined
 
 
-class Sma:
-    """Mean of the last `window` values, added up anew for each, so that nothing drifts."""
-
-    def __init__(self, window: int) -> None:
-        self._window = check_window("window", window)
-        self._past = TrailingWindow(window - 1)
-
-    def advance(self, values: Float64Array) -> Float64Array:
-        """Of the next values."""
-        means: Float64Array = _means(self._past.before(values), self._window)
-        return means
-
-
 class Ema:
     """Exponential mean, `alpha = 2 / (window + 1)`, from the mean of the first window on.
 

@@ -10,13 +10,13 @@ from rich.console import Console
 from raysignal.agents.verdicts import Verdict
 from raysignal.experiments.evaluation import evaluate
 from raysignal.experiments.sentences import headline, money, scoring, sentence, verdict
-from raysignal.experiments.summary import print_summary, summary_dict
+from raysignal.experiments.summary import summary, summary_dict
 from tests.support.experiment_streams import a_stream, an_arm, some_arms
 
 
 def printed(evaluation, width=160):
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    print_summary(console, evaluation)
+    console.print(summary(evaluation))
     return console.file.getvalue()
 
 

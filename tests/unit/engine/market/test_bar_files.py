@@ -1,4 +1,4 @@
-"""Days of bars as Parquet, and closes from a CSV."""
+"""Days of bars as Parquet."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -8,13 +8,12 @@ import pandas as pd
 import pytest
 from msgspec.structs import replace
 
-from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput
-from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.journal.blobs import DiskBlobs
-from raysignal.engine.market.bar_files import day_name, read_closes, write_day
+from raysignal.engine.market.bar_files import day_name, write_day
 from raysignal.engine.market.bars import Basis
-from tests.support.market_bars import INSTRUMENT, SECOND, START_US, bar
+from tests.support.market_bars import SECOND, START_US, bar
 
 HOURS = [bar(number, 12_345 + number, 3_600 * SECOND) for number in range(24)]
 
@@ -67,58 +66,3 @@ def test_a_store_that_does_not_answer_is_not_taken_for_one_that_has_it(tmp_path:
 def test_a_symbol_with_a_slash_has_a_name():
     name = day_name(Instrument("kraken", "BTC/USD"), Basis.TRADES, SECOND, START_US)
     assert name == "bars/venue=kraken/symbol=BTC%2FUSD/interval=1s/basis=trades/date=2024-10-04/bars.parquet"
-
-
-def write(path: Path, *lines: str) -> Path:
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def test_closes_are_read_exactly(tmp_path: Path):
-    path = write(
-        tmp_path / "closes.csv",
-        "time,open,high,low,close,volume",
-        "2024-10-04 00:00:00+00:00,4261.48,4485.39,4200.74,4285.08,795.150377",
-        "2024-10-05,1,2,0.5,1.125,",
-    )
-    first, second = read_closes(path, INSTRUMENT, DAY_US)
-    assert (first.instrument.price_decimals, first.instrument.size_decimals) == (3, 6)
-    assert (first.open_us, first.open, first.high, first.low, first.close) == (
-        START_US, 4_261_480, 4_485_390, 4_200_740, 4_285_080,
-    )  # fmt: skip
-    assert (first.volume, second.close, second.volume) == (795_150_377, 1_125, 0)
-
-
-def test_a_close_alone_is_enough(tmp_path: Path):
-    (only,) = read_closes(write(tmp_path / "c.csv", "time,close", "2024-10-04,7.5"), INSTRUMENT, DAY_US)
-    assert (only.open, only.high, only.low, only.close, only.volume) == (750, 750, 750, 750, 0)
-
-
-@pytest.mark.parametrize(
-    ("lines", "field", "row"),
-    [
-        (["2024-10-04,x"], "close", 0),
-        (["2024-10-04,NaN"], "close", 0),
-        (["2024-10-04,-1"], "close", 0),
-        (["2024-10-04,0"], "close", 0),
-        (["2024-10-04,1E-19"], "close", 0),
-        (["2024-10-04"], "close", 0),
-        (["2024-10-04,1", "yesterday,1"], "time", 1),
-        (["2024-10-04,1", "2024-10-05 01:00,1"], "time", 1),
-        (["2024-10-05,1", "2024-10-04,1"], "time", 1),
-        (["2024-10-05,1", "2024-10-05,1"], "time", 1),
-    ],
-)
-def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, lines, field, row):
-    with pytest.raises(InvalidField) as caught:
-        read_closes(write(tmp_path / "c.csv", "time,close", *lines), INSTRUMENT, DAY_US)
-    assert (caught.value.fields["field"], caught.value.fields["row"]) == (field, row)
-
-
-@pytest.mark.parametrize("content", [b"", b"time,close\n", b"date,price\n1,2\n", b"\xff\xfe\x00"])
-def test_what_is_no_such_file_is_refused(tmp_path: Path, content):
-    (tmp_path / "c.csv").write_bytes(content)
-    with pytest.raises(UnreadableInput):
-        read_closes(tmp_path / "c.csv", INSTRUMENT, DAY_US)
-    with pytest.raises(UnreadableInput):
-        read_closes(tmp_path / "missing.csv", INSTRUMENT, DAY_US)

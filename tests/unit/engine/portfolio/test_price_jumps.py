@@ -34,13 +34,12 @@ def test_the_first_signal_of_a_symbol_is_taken_at_any_time_and_price():
     verdicts = judge([(-5, 0, 1e-9), (-5, 1, 1e12)])
 
     assert verdicts.verdict.tolist() == [OK, OK]
-    assert verdicts.all_ok
     assert verdicts.high_water_us.tolist() == [NO_SIGNAL_YET_US, NO_SIGNAL_YET_US]
     assert np.isnan(verdicts.last_price).all()
 
 
 def test_a_price_of_zero_in_the_marks_means_no_price_yet():
-    assert judge([(1, 0, 1e12)], last_price=(0.0, 0.0)).all_ok
+    assert not judge([(1, 0, 1e12)], last_price=(0.0, 0.0)).verdict.any()
 
 
 def test_a_signal_at_the_high_water_mark_is_late_and_says_which_mark_it_met():
@@ -48,7 +47,6 @@ def test_a_signal_at_the_high_water_mark_is_late_and_says_which_mark_it_met():
 
     assert verdicts.verdict.tolist() == [LATE]
     assert verdicts.high_water_us.tolist() == [10]
-    assert not verdicts.all_ok
 
 
 def test_the_second_of_two_rows_at_one_instant_is_late_and_a_row_of_another_symbol_is_not():
@@ -68,7 +66,7 @@ def test_a_price_beyond_the_factor_either_way_is_a_jump_and_says_from_which_pric
 
 @pytest.mark.parametrize("price", [1000.0, 10.0])
 def test_a_price_at_the_factor_itself_is_believed(price):
-    assert judge([(1, 0, price)], last_price=(100.0, np.nan), limit=10.0).all_ok
+    assert not judge([(1, 0, price)], last_price=(100.0, np.nan), limit=10.0).verdict.any()
 
 
 def test_a_refused_price_does_not_become_the_reference():
@@ -87,7 +85,7 @@ def test_a_refused_row_does_not_move_the_high_water_mark():
 def test_a_jump_that_is_meant_is_taken_and_becomes_the_reference():
     verdicts = judge([(1, 0, 1e6), (2, 0, 1e6)], last_price=(100.0, np.nan), accept_jump=True)
 
-    assert verdicts.all_ok
+    assert not verdicts.verdict.any()
     assert verdicts.last_price.tolist() == [100.0, 1e6]
 
 

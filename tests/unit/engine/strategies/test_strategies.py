@@ -22,7 +22,6 @@ def near(found, expected) -> None:
 
 @pytest.mark.parametrize("window", [2, 5, 14, 50])
 def test_indicators_are_those_of_ta_lib(window: int) -> None:
-    near(indicators.Sma(window).advance(CLOSE), talib.SMA(CLOSE, window))
     near(indicators.Ema(window).advance(CLOSE), talib.EMA(CLOSE, window))
     near(indicators.RsiIndicator(window).advance(CLOSE), talib.RSI(CLOSE, window))
     near(indicators.Highest(window).advance(HIGH), talib.MAX(HIGH, window))
