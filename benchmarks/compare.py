@@ -15,9 +15,9 @@ from benchmarks.figures import Figure
 from benchmarks.recall import generated_batch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
-from raysignal.experiments.arms import Trial
 from raysignal.experiments.cluster import ray_session
-from raysignal.experiments.compare import Comparison, compare
+from raysignal.experiments.comparison.arms import Trial
+from raysignal.experiments.comparison.compare import Comparison, compare
 
 STREAMS = (1_000, 10_000, 100_000)
 ASKED_ROWS, ASKED_S = 10_000, 60.0

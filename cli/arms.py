@@ -17,8 +17,8 @@ from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
     from raysignal.agents.llm.gemini import ModelSettings
-    from raysignal.experiments.actors import ModelArmOptions
-    from raysignal.experiments.arms import Trial
+    from raysignal.experiments.comparison.actors import ModelArmOptions
+    from raysignal.experiments.comparison.arms import Trial
     from raysignal.runtime.settings import Settings
 
 _AGENT = "The agent: memory and gate"
@@ -207,7 +207,7 @@ class ModelOptions:
     def asking(self) -> ModelArmOptions:
         """How the arm `model` asks; without a cassette where none was named, see `cassette_beside`."""
         from raysignal.agents.llm.cassette import Mode
-        from raysignal.experiments.actors import ModelArmOptions
+        from raysignal.experiments.comparison.actors import ModelArmOptions
 
         replays, cassette = self.replay is not None, self.replay or self.record
         return ModelArmOptions(
@@ -274,7 +274,7 @@ def chosen_arms(named: str | None, model: ModelOptions) -> tuple[str, ...]:
 
 def _named_arms(named: str | None, *, with_model: bool) -> tuple[str, ...]:
     """Which arms: those that were named, else all that can run; in their standing order."""
-    from raysignal.experiments.arms import ARMS
+    from raysignal.experiments.comparison.arms import ARMS
 
     if named is None:
         return tuple(name for name in ARMS if with_model or name != "model")
@@ -295,7 +295,7 @@ def cassette_beside(store: str, run_id: str) -> Path:
 
 def configured_trial(settings: Settings) -> Trial:
     """The rules that a service with these settings decides by."""
-    from raysignal.experiments.arms import Trial
+    from raysignal.experiments.comparison.arms import Trial
     from raysignal.runtime.agent_settings import terms_of
 
     terms = terms_of(settings)

@@ -23,9 +23,9 @@ from raysignal.serve.shutdown import ShutdownSignal
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
-    from raysignal.experiments.arms import Trial
-    from raysignal.experiments.compare import Comparison
-    from raysignal.experiments.plan import PowerPlan
+    from raysignal.experiments.comparison.arms import Trial
+    from raysignal.experiments.comparison.compare import Comparison
+    from raysignal.experiments.comparison.power_plan import PowerPlan
     from raysignal.experiments.runs import Run, RunState
     from raysignal.runtime.settings import Settings
 
@@ -173,7 +173,7 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
     import numpy as np
 
     from raysignal.engine.journal.stores import open_stores
-    from raysignal.experiments.compare import Comparison
+    from raysignal.experiments.comparison.compare import Comparison
     from raysignal.experiments.runs import load_run
 
     with reading_options():
@@ -218,7 +218,7 @@ def show(made: FinishedCompare, output: Output) -> None:
 
 
 def _opened(run_id: str | None, file: FileStream, comparison: Comparison, blobs: BlobStore) -> RunState:
-    from raysignal.experiments.compare import config_of
+    from raysignal.experiments.comparison.compare import config_of
     from raysignal.experiments.runs import new_run_id, open_run
 
     config = config_of(file.batch, comparison)
@@ -233,7 +233,7 @@ def _carry_out(
     run_id: str, file: FileStream, comparison: Comparison, blobs: BlobStore, read: tuple[str, ...],
     settings: Settings, output: Output,
 ) -> None:  # fmt: skip
-    from raysignal.experiments.compare import compare
+    from raysignal.experiments.comparison.compare import compare
 
     waiting = [name for name in comparison.arms if name not in read]
     with (
@@ -305,10 +305,10 @@ def plan_comparison(config: PlanConfig) -> None:
 
 def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> PowerPlan:
     """What a comparison could show, as its evaluation will say it."""
-    from raysignal.experiments.arms import KINDS, stream_of
-    from raysignal.experiments.paired import CLAIMS
-    from raysignal.experiments.plan import plan
-    from raysignal.experiments.strata import strata_of
+    from raysignal.experiments.comparison.arms import KINDS, stream_of
+    from raysignal.experiments.comparison.paired import CLAIMS
+    from raysignal.experiments.comparison.power_plan import plan
+    from raysignal.experiments.comparison.strata import strata_of
 
     stream = stream_of(file.batch, trial)
     claims = sum(KINDS[name] in CLAIMS for name in arms)
@@ -341,8 +341,8 @@ def reach_sentence(found: PowerPlan, horizon: str) -> str:
 
 
 def _why(found: PowerPlan) -> str:
-    from raysignal.experiments.paired import FEWEST
-    from raysignal.experiments.plan import RATES
+    from raysignal.experiments.comparison.paired import FEWEST
+    from raysignal.experiments.comparison.power_plan import RATES
 
     if found.seldom:
         shorter = "take a shorter horizon, or a longer file"
@@ -353,7 +353,7 @@ def _why(found: PowerPlan) -> str:
 
 
 def _table(found: PowerPlan) -> Any:
-    from raysignal.experiments.plan import EFFECTS_BPS
+    from raysignal.experiments.comparison.power_plan import EFFECTS_BPS
 
     needed = [f"signals for {effect:g} bp" for effect in EFFECTS_BPS]
     columns = (

@@ -20,7 +20,7 @@ from raysignal.engine.core.policy import Policy
 from raysignal.serve.shutdown import ShutdownSignal
 
 if TYPE_CHECKING:
-    from raysignal.experiments.luck.running import MonteCarloResult
+    from raysignal.experiments.monte_carlo.running import MonteCarloResult
     from raysignal.experiments.sweeps.market import Market
     from raysignal.runtime.settings import Settings
 
@@ -101,8 +101,8 @@ def luck(config: LuckConfig) -> None:
     require_extras("luck", "experiments")
     from raysignal.engine.journal.stores import open_stores
     from raysignal.engine.strategies import registry
-    from raysignal.experiments.luck.paths import MonteCarloSpec, source_of
-    from raysignal.experiments.luck.running import run_luck
+    from raysignal.experiments.monte_carlo.paths import MonteCarloSpec, source_of
+    from raysignal.experiments.monte_carlo.running import run_luck
     from raysignal.experiments.runs import new_run_id
     from raysignal.experiments.sweeps.market import markets_of
 
@@ -164,7 +164,13 @@ def _market(config: LuckConfig, markets: tuple[Market, ...]) -> Market:
 
 
 def _show(done: MonteCarloResult, settings: Settings, output: Output) -> None:
-    from raysignal.experiments.luck.report import FIT_COLUMNS, fit_rows, fit_sentence, own_sentence, sentence
+    from raysignal.experiments.monte_carlo.report import (
+        FIT_COLUMNS,
+        fit_rows,
+        fit_sentence,
+        own_sentence,
+        sentence,
+    )
     from raysignal.experiments.result_files import blob_name
 
     output.say("")

@@ -183,19 +183,20 @@ def run_to_go_on_with(blobs: BlobStore, run_id: str) -> str:
 
 def files_of(store: str, run_id: str) -> dict[str, str]:
     """Where the files of a run lie: paths for a store on this machine, addresses for any other."""
-    from raysignal.experiments import result_files as names
+    from raysignal.experiments.comparison import files as names
+    from raysignal.experiments.result_files import MANIFEST, METRICS, PICTURE, REPORT, blob_name
 
     files = {
-        "report": names.REPORT, "picture": names.PICTURE, "decisions": names.DECISIONS, "equity": names.EQUITY,
-        "metrics": names.METRICS, "manifest": names.MANIFEST,
+        "report": REPORT, "picture": PICTURE, "decisions": names.DECISIONS, "equity": names.EQUITY,
+        "metrics": METRICS, "manifest": MANIFEST,
     }  # fmt: skip
-    return {what: _place(store, names.blob_name(run_id, name)) for what, name in files.items()}
+    return {what: _place(store, blob_name(run_id, name)) for what, name in files.items()}
 
 
 def results_dict(run: Run, store: str) -> dict[str, Any]:
     """Plain values for JSON."""
-    from raysignal.experiments.metrics import evaluation_of
-    from raysignal.experiments.summary import summary_dict
+    from raysignal.experiments.comparison.metrics import evaluation_of
+    from raysignal.experiments.comparison.summary import summary_dict
 
     return summary_dict(evaluation_of(run.metrics), run.manifest) | {
         "store": store,
@@ -206,8 +207,8 @@ def results_dict(run: Run, store: str) -> dict[str, Any]:
 
 def show_results(run: Run, store: str, output: Output) -> None:
     """Print the summary, and where the files are."""
-    from raysignal.experiments.metrics import evaluation_of
-    from raysignal.experiments.summary import summary
+    from raysignal.experiments.comparison.metrics import evaluation_of
+    from raysignal.experiments.comparison.summary import summary
 
     output.say()
     output.out.print(summary(evaluation_of(run.metrics)), soft_wrap=False)

@@ -1,1 +1,1 @@
-"""Experiments: what compares, sweeps and measures; `benchmarks` is what `make bench` runs."""
+"""Experiments: comparisons of arms, sweeps, Monte Carlo, selection; each run with a manifest."""

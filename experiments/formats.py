@@ -10,6 +10,9 @@ _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _ALL_BUT = -0.9995  # from here on it would be rounded to -100.0%
 _MANY_TIMES = 10.0  # from 1,000% on, without decimals
 
+FILLED = {"signal": "at the signal's own price", "next": "at the next bar"}
+"""What the fills of a portfolio are called."""
+
 
 def bp(value: float | None, *, sign: bool = True) -> str:
     """Basis points with a sign, two decimals below 10, one above."""

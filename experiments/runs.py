@@ -9,21 +9,15 @@ same id with another configuration is refused.
 """
 
 import hashlib
-import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
-from urllib.parse import quote, unquote
+from typing import Any
+from urllib.parse import unquote
 
-import numpy as np
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from raysignal.agents.labels import CategoryColumn
-from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import Conflict, InvalidField, NotFound
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.result_files import (
@@ -32,15 +26,12 @@ from raysignal.experiments.result_files import (
     METRICS,
     blob_name,
     json_bytes,
-    label_array,
-    parquet_bytes,
     read_json,
 )
-from raysignal.experiments.results import ArmResult
 
 CONFIG = "config.json"
-_ARMS = "arms/"
-_END = ".parquet"
+ARM_FILES, ARM_END = "arms/", ".parquet"
+"""How the name of the file of an arm that is done begins and ends."""
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _SHOWN = 8
 
@@ -125,23 +116,6 @@ def open_run(blobs: BlobStore, run_id: str, config: Mapping[str, Any]) -> RunSta
     return _state(run_id, blobs.list(blob_name(run_id, "")))
 
 
-def write_arm(blobs: BlobStore, run_id: str, arm: ArmResult) -> str:
-    """Keep the result of an arm; the name of its file. The same result again changes nothing.
-
-    Raises:
-        StoreError: the arm is there with another result.
-    """
-    name = _arm_name(run_id, arm.name)
-    blobs.put(name, _arm_bytes(arm))
-    return name
-
-
-def read_arm(blobs: BlobStore, run_id: str, arm: str) -> ArmResult | None:
-    """The result of an arm that is done; None if it is not."""
-    data = blobs.get(_arm_name(run_id, arm))
-    return None if data is None else _arm_of(data)
-
-
 def list_runs(blobs: BlobStore) -> list[RunState]:
     """Every run of the store, the oldest id first."""
     names: dict[str, list[str]] = {}
@@ -209,8 +183,8 @@ def _entry(inner: Any, place: int) -> str:
 
 
 def _state(run_id: str, names: list[str]) -> RunState:
-    start = blob_name(run_id, _ARMS)
-    arms = (name.removeprefix(start).removesuffix(_END) for name in names if name.startswith(start))
+    start = blob_name(run_id, ARM_FILES)
+    arms = (name.removeprefix(start).removesuffix(ARM_END) for name in names if name.startswith(start))
     done = tuple(sorted(unquote(arm) for arm in arms))
     return RunState(run_id, blob_name(run_id, MANIFEST) in names, done, _kind(run_id, names))
 
@@ -230,58 +204,4 @@ def _other_config(run_id: str, found: list[Difference]) -> Conflict:
         f"run {run_id!r} was begun with another configuration: {shown}{more}; expected the same, or another id",
         run_id=run_id,
         paths=[one.path for one in found],
-    )
-
-
-def _arm_name(run_id: str, arm: str) -> str:
-    return blob_name(check_run_id(run_id), f"{_ARMS}{quote(arm, safe='').replace('.', '%2E')}{_END}")
-
-
-def _arm_bytes(arm: ArmResult) -> bytes:
-    columns: dict[str, Any] = {
-        "verdict": pa.array(arm.verdict),
-        "by": pa.array(arm.by),
-        "reason": label_array(arm.reasons),
-        "p_right": pa.array(arm.p_right),
-    }
-    columns |= {f"equity.{fill}": pa.array(values) for fill, values in arm.equity.items()}
-    columns |= {f"signal_return.{fill}": pa.array(values) for fill, values in arm.signal_return.items()}
-    about = {
-        "name": arm.name,
-        "kind": arm.kind,
-        "model_usd": arm.model_usd,
-        "model_calls": arm.model_calls,
-        "model_tokens": list(arm.model_tokens),
-        "performance": {fill: dict(figures) for fill, figures in arm.performance.items()},
-    }
-    return parquet_bytes(pa.table(columns), {b"raysignal.arm": json_bytes(about)})
-
-
-def _arm_of(data: bytes) -> ArmResult:
-    table = pq.read_table(io.BytesIO(data)).combine_chunks()
-    about = orjson.loads(table.schema.metadata[b"raysignal.arm"])
-    reason = table["reason"].combine_chunks()
-    reasons = reason if isinstance(reason, pa.DictionaryArray) else reason.dictionary_encode()
-    codes = reasons.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-
-    def by_fill(start: str) -> dict[str, Float64Array]:
-        return {
-            name.removeprefix(start): table[name].to_numpy()
-            for name in table.column_names
-            if name.startswith(start)
-        }
-
-    return ArmResult(
-        name=about["name"],
-        kind=about["kind"],
-        verdict=table["verdict"].to_numpy(),
-        by=table["by"].to_numpy(),
-        reason=CategoryColumn(codes, tuple(reasons.dictionary.to_pylist())),
-        p_right=table["p_right"].to_numpy(),
-        model_usd=about["model_usd"],
-        model_calls=about["model_calls"],
-        model_tokens=cast("tuple[int, int]", tuple(about["model_tokens"])),
-        equity=by_fill("equity."),
-        signal_return=by_fill("signal_return."),
-        performance=about["performance"],
     )

@@ -14,7 +14,7 @@ import ray
 
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.experiments.arms import Trial
+from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.result_files import parquet_bytes
 from raysignal.experiments.sweeps.chunks import Marks, run_chunk
 from raysignal.experiments.sweeps.market import Market

@@ -20,7 +20,7 @@ from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.performance import is_ruined, performance_table, return_sums
 from raysignal.engine.portfolio.sweep import Sweep
 from raysignal.engine.strategies.strategy import Bars, Family, family
-from raysignal.experiments.arms import Trial, gated
+from raysignal.experiments.comparison.arms import Trial, gated
 from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.sweeps.space import GATE, ChosenConfigurations, Configuration, Space
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.experiments.arms import Trial
+from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.sweeps.pace import CHUNK_S, measure, rounds
 from raysignal.experiments.sweeps.space import Space

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from raysignal.experiments.arms import Trial
+from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.sweeps.actors import Chunk
 from raysignal.experiments.sweeps.chunks import Marks, run_chunk
 from raysignal.experiments.sweeps.market import Market

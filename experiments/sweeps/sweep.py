@@ -7,7 +7,7 @@ import numpy as np
 
 from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.experiments.arms import Trial
+from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.selection.folds import Fold, purged_k_fold, walk_forward
 from raysignal.experiments.sweeps.chunks import Marks
 from raysignal.experiments.sweeps.market import Market

@@ -9,7 +9,7 @@ import pyarrow as pa
 from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.experiments.arms import Trial
+from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.sweeps.chunks import NUMBER, PERIODS, RUINED, SUMS, actions_of
 from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.sweeps.space import ChosenConfigurations, Space

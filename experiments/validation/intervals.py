@@ -165,7 +165,7 @@ def selection(
     stay: float,
     gains: Callable[[Draws, int, int], Float64Array],
 ) -> Float64Array:
-    """Choices that keep for a while times gains, both centred, as `experiments.uplift.selection_of` has them."""
+    """Choices that keep for a while times gains, both centred, as `selection_of` has them."""
     chosen, gained = states(draws, tries, rows, rate, stay), gains(draws, tries, rows)
     return np.asarray(
         (chosen - chosen.mean(axis=1, keepdims=True)) * (gained - gained.mean(axis=1, keepdims=True)),

@@ -19,10 +19,10 @@ from multiprocessing import get_context
 import numpy as np
 
 from raysignal.agents.override.breaker import BreakerRules
-from raysignal.experiments import arms
-from raysignal.experiments.arms import Trial
-from raysignal.experiments.paired import Assessment, Judgment, assess
-from raysignal.experiments.strata import strata_of
+from raysignal.experiments.comparison import arms
+from raysignal.experiments.comparison.arms import Trial
+from raysignal.experiments.comparison.paired import Assessment, Judgment, assess
+from raysignal.experiments.comparison.strata import strata_of
 from raysignal.experiments.validation.cases import CELLS, OTHERS, STANDARD, Case
 from raysignal.experiments.validation.table import Criterion, Proportion
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from raysignal.agents.verdicts import Verdict
-from raysignal.experiments.calibration import calibrate
-from raysignal.experiments.paired import Judgment, assess, holm
-from raysignal.experiments.strata import strata_of
-from raysignal.experiments.uplift import decompose, uplift_of
+from raysignal.experiments.comparison.calibration import calibrate
+from raysignal.experiments.comparison.paired import Judgment, assess, holm
+from raysignal.experiments.comparison.strata import strata_of
+from raysignal.experiments.comparison.uplift import decompose, uplift_of
 from tests.support.experiment_streams import gathered, net_of, outcomes
 
 bps = st.floats(-1e4, 1e4, allow_subnormal=False)

@@ -7,7 +7,7 @@ import numpy as np
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.policy import Policy
-from raysignal.experiments.results import FILLS, ArmResult, Kind, SignalStream
+from raysignal.experiments.comparison.results import FILLS, ArmResult, Kind, SignalStream
 
 START_US = 1_740_355_200 * 1_000_000  # 2025-02-24T00:00:00Z
 HOUR_US = 3_600 * 1_000_000

@@ -15,11 +15,11 @@ from raysignal.cli.output import Output
 from raysignal.cli.signal_files import read_stream
 from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError, SettingsError
 from raysignal.engine.journal.stores import open_stores
-from raysignal.experiments.arms import ARMS, Trial, stream_of
-from raysignal.experiments.compare import WITHOUT_MODEL, Comparison, config_of
-from raysignal.experiments.plan import plan
+from raysignal.experiments.comparison.arms import ARMS, Trial, stream_of
+from raysignal.experiments.comparison.compare import WITHOUT_MODEL, Comparison, config_of
+from raysignal.experiments.comparison.power_plan import plan
+from raysignal.experiments.comparison.strata import strata_of
 from raysignal.experiments.runs import open_run
-from raysignal.experiments.strata import strata_of
 from raysignal.loopback.gemini import GeminiServer
 from raysignal.runtime.settings import Settings
 

@@ -10,9 +10,9 @@ from raysignal.cli.main import app
 from raysignal.cli.runs import files_of
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
-from raysignal.experiments.evaluation import evaluate
-from raysignal.experiments.result_files import write_results
-from raysignal.experiments.runs import open_run, write_arm
+from raysignal.experiments.comparison.evaluation import evaluate
+from raysignal.experiments.comparison.files import write_arm, write_results
+from raysignal.experiments.runs import open_run
 from tests.support.experiment_streams import a_stream, some_arms
 
 CONFIG = {

@@ -5,7 +5,7 @@ import pytest
 
 from raysignal.engine.core.errors import Conflict, InvalidField, NotFound, StoreError
 from raysignal.engine.journal.blobs import DiskBlobs
-from raysignal.experiments.result_files import write_results
+from raysignal.experiments.comparison.files import read_arm, write_arm, write_results
 from raysignal.experiments.runs import (
     Difference,
     RunState,
@@ -16,8 +16,6 @@ from raysignal.experiments.runs import (
     load_run,
     new_run_id,
     open_run,
-    read_arm,
-    write_arm,
 )
 from tests.support.experiment_streams import START_US, a_stream, some_arms
 

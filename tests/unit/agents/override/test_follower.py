@@ -26,8 +26,8 @@ from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.experiments import arms
-from raysignal.experiments.arms import Trial
+from raysignal.experiments.comparison import arms
+from raysignal.experiments.comparison.arms import Trial
 from tests.support.advising import allowance
 from tests.support.enhanced_world import MINUTE, POLICY, RULES, CrashError, World, live, stream, terms
 

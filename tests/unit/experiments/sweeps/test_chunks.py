@@ -12,7 +12,7 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.experiments.arms import Trial, gated
+from raysignal.experiments.comparison.arms import Trial, gated
 from raysignal.experiments.sweeps.chunks import PERIODS, SUMS, Marks, actions_of, run_chunk
 from raysignal.experiments.sweeps.market import Market, markets_of
 from raysignal.experiments.sweeps.pace import SweepSpeed, cut

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.experiments.arms import Trial
+from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.selection.folds import walk_forward
 from raysignal.experiments.sweeps.chunks import SUMS, run_chunk
 from raysignal.experiments.sweeps.folding import choices, folds_table, out_of_sample

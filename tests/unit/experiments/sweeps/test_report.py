@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from raysignal.experiments.arms import Trial
+from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.selection.verdict import judge
 from raysignal.experiments.sweeps.chunks import run_chunk
 from raysignal.experiments.sweeps.folding import choices, folds_table, out_of_sample

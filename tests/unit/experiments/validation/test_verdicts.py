@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from raysignal.experiments.paired import Judgment
+from raysignal.experiments.comparison.paired import Judgment
 from raysignal.experiments.validation import verdicts
 from raysignal.experiments.validation.cases import STANDARD
 
