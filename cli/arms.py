@@ -135,6 +135,12 @@ class ModelOptions:
         ),
     ] = None
     gemini_url: GeminiUrl = None
+    model_prices: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", rich_help_panel=_MODEL, help="A TOML file of list prices; the shipped one."
+        ),
+    ] = None
     budget: Annotated[
         int, typer.Option(min=1, metavar="CALLS", rich_help_panel=_MODEL, help="Calls at most.")
     ] = 500
@@ -175,15 +181,21 @@ class ModelOptions:
             raise NotFound(f"{self.replay} is no file; expected a cassette that was recorded with --record")
         if self.record is not None and self.record.is_dir():
             raise InvalidField("record", str(self.record), "a file, which is made where there is none")
+        prices = None if settings.model_prices is None else Path(settings.model_prices)
         return replace(
-            self, model=self.model or settings.model, gemini_url=self.gemini_url or settings.model_url
+            self,
+            model=self.model or settings.model,
+            gemini_url=self.gemini_url or settings.model_url,
+            model_prices=self.model_prices or prices,
         )
 
     def settings(self) -> ModelSettings:
         """Which model; raises `InvalidField`."""
         from raysignal.agents.llm.gemini import ModelSettings
+        from raysignal.agents.llm.prices import load_prices
 
-        settings = ModelSettings(base_url=self.gemini_url)
+        prices = load_prices() if self.model_prices is None else load_prices(self.model_prices)
+        settings = ModelSettings(base_url=self.gemini_url, prices=prices)
         return settings if self.model is None else replace(settings, model=self.model)
 
     def key(self) -> str | None:
@@ -237,13 +249,11 @@ class ModelOptions:
         )
 
     def _cost(self, settings: ModelSettings, calls: int) -> str:
-        from raysignal.agents.llm.gemini import LIST_PRICES
-
         if settings.on_loopback:
             return ", on this machine"
-        price = LIST_PRICES.get(settings.model)
+        price = settings.prices.get(settings.model)
         if price is None:
-            return f", whose price is not known here; expected one of {', '.join(LIST_PRICES)}"
+            return f", whose price is not known here; expected one of {', '.join(settings.prices)}"
         usd = calls * (_QUESTION_TOKENS * price.usd_in + settings.max_output_tokens * price.usd_out) / 1e6
         return f", roughly {usd:,.2f} USD if all of them were as long as can be"
 

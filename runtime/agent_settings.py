@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from importlib.util import find_spec
+from pathlib import Path
 
 from raysignal.agents.llm.gemini import KEY_VARIABLES, ModelSettings, api_key_in
+from raysignal.agents.llm.prices import load_prices
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.evidence import RecallOptions
@@ -42,7 +44,8 @@ def why_off(settings: Settings) -> str | None:
 def model_of(settings: Settings) -> ModelSettings:
     """The model of the settings; `SettingsError` for one that cannot be."""
     try:
-        return ModelSettings(model=settings.model, base_url=settings.model_url)
+        prices = load_prices() if settings.model_prices is None else load_prices(Path(settings.model_prices))
+        return ModelSettings(model=settings.model, base_url=settings.model_url, prices=prices)
     except InvalidField as error:
         raise SettingsError(f"{PREFIX}{_VARIABLE[str(error.fields['field'])]}: {error}") from error
 
@@ -57,4 +60,4 @@ def announcement(settings: Settings, environ: Mapping[str, str]) -> str:
     return f"{follows}; the gate decides, and {settings.model} in unclear cases"
 
 
-_VARIABLE = {"model": "MODEL", "base_url": "MODEL_URL"}
+_VARIABLE = {"model": "MODEL", "base_url": "MODEL_URL", "model_prices": "MODEL_PRICES"}

@@ -161,6 +161,10 @@ class Settings(BaseSettings):
     model_url: str | None = Field(
         default=None, description="another host that speaks the Gemini API; none: Google"
     )
+    model_prices: str | None = Field(
+        default=None,
+        description="a TOML file of list prices; none: the one of `agents/llm/gemini_prices.toml`",
+    )
     model_budget: Annotated[int, Field(ge=0)] = Field(default=1000, description="calls a UTC day, at most")
     model_per_minute: Annotated[float, Field(gt=0.0)] | None = Field(
         default=None, description="calls a minute, at most; none: as fast as they come"

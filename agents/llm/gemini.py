@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from raysignal.agents.llm.calls import Failure, ModelRequest, Outcome, Usage, VerdictIn, response_schema
+from raysignal.agents.llm.prices import Price, load_prices
 from raysignal.agents.llm.prompting import Prompt
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import InvalidField, SettingsError
@@ -20,7 +21,7 @@ from raysignal.engine.core.errors import InvalidField, SettingsError
 if TYPE_CHECKING:
     from raysignal.agents.llm.gemini_wire import GeminiConnection
 
-__all__ = ["GeminiModel", "LanguageModel", "ModelSettings", "NoModel", "Price", "VerdictIn", "api_key_in"]
+__all__ = ["GeminiModel", "LanguageModel", "ModelSettings", "NoModel", "VerdictIn", "api_key_in"]
 
 GOOGLE = "https://generativelanguage.googleapis.com"
 KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")
@@ -35,27 +36,6 @@ Without it nothing is sent, because that variable may be there for another progr
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _VERSION = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
-
-
-@dataclass(frozen=True, slots=True)
-class Price:
-    """US dollars for a million tokens; thinking is paid as output."""
-
-    usd_in: float
-    usd_out: float
-
-
-# List prices of ai.google.dev/gemini-api/docs/pricing, text, read in October 2026. 3.6 to 3.8 Flash cost half
-# of it until the end of 2026.
-LIST_PRICES: Mapping[str, Price] = {
-    "gemini-2.5-flash": Price(0.30, 2.50),
-    "gemini-2.5-flash-lite": Price(0.10, 0.40),
-    "gemini-3.5-flash": Price(1.50, 9.00),
-    "gemini-3.5-flash-lite": Price(0.30, 2.50),
-    "gemini-3.6-flash": Price(1.50, 7.50),
-    "gemini-3.7-flash": Price(1.50, 7.50),
-    "gemini-3.8-flash": Price(1.50, 7.50),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +56,7 @@ class ModelSettings:
     temperature: float | None = 0.0
     thinking_level: str | None = "low"
     max_output_tokens: int = 2_048
-    prices: Mapping[str, Price] = field(default_factory=lambda: dict(LIST_PRICES))
+    prices: Mapping[str, Price] = field(default_factory=load_prices)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,80}", self.model):

@@ -24,7 +24,12 @@ def test_a_horizon_that_cannot_be_is_refused_by_name(horizon):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("model", "no such model!"), ("model_url", "ftp://x"), ("model_url", "http://1.2.3.4")],
+    [
+        ("model", "no such model!"),
+        ("model_url", "ftp://x"),
+        ("model_url", "http://1.2.3.4"),
+        ("model_prices", "/no/such/file"),
+    ],
 )
 def test_a_model_that_cannot_be_is_refused_by_name(setting, value):
     with pytest.raises(SettingsError, match=f"RAYSIGNAL_{setting.upper()}:"):

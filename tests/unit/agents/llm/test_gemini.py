@@ -18,9 +18,9 @@ from raysignal.agents.llm.gemini import (
     GeminiModel,
     ModelSettings,
     NoModel,
-    Price,
     api_key_in,
 )
+from raysignal.agents.llm.prices import Price
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import InvalidField, SettingsError
 from raysignal.loopback.gemini import Behaviour, GeminiServer
