@@ -11,6 +11,7 @@ from textwrap import wrap
 from typing import Any
 
 from raysignal.engine.core.instants import format_instant
+from raysignal.experiments.charts import plain, style, svg
 from raysignal.experiments.comparison import charts
 from raysignal.experiments.comparison.accounts import held_return
 from raysignal.experiments.comparison.controls import control_clause, control_meanings, odd_controls
@@ -105,7 +106,7 @@ def png_report(
     out = io.BytesIO()
     words = _words(stream, evaluation, manifest)
     high = sum(line.high for line in words) + _MARGIN
-    with charts.style(_PAPER_INK):
+    with style(_PAPER_INK):
         figure = Figure(figsize=(10.0, high + _CHARTS_HIGH), layout="constrained", facecolor="white")
         shares = [5.4, 2.4, 3.2]
         parts: Any = figure.subfigures(
@@ -198,24 +199,24 @@ def _baseline(evaluation: Evaluation) -> ArmFigures:
 def _page_charts(stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation) -> dict[str, str]:
     high = 0.34 * max(2, len(charts.compared(arms)))
     drawn = {
-        "lines": charts.svg((_WIDTH, 7.6), lambda figure: _draw_lines(figure, stream, arms, columns=1)),
-        "differences": charts.svg(
+        "lines": svg((_WIDTH, 7.6), lambda figure: _draw_lines(figure, stream, arms, columns=1)),
+        "differences": svg(
             (_WIDTH, 1.6 + 2 * high),
             lambda figure: _draw_forests(figure, evaluation, arms, ("selection", "uplift"), stacked=True),
         ),
-        "decisions": charts.svg(
+        "decisions": svg(
             (_WIDTH, 0.9 + 0.34 * len(evaluation.arms)),
             lambda figure: charts.draw_decisions(figure.subplots(), evaluation),
         ),
     }
     fills = [fill for fill in _fills(arms) if any(fill in one.returns_bps for one in evaluation.assessments)]
     if fills:
-        drawn["returns"] = charts.svg(
+        drawn["returns"] = svg(
             (_WIDTH, 0.5 + len(fills) * (0.5 + high)),
             lambda figure: _draw_forests(figure, evaluation, arms, fills, stacked=True),
         )
     if evaluation.calibration:
-        drawn["calibration"] = charts.svg(
+        drawn["calibration"] = svg(
             (_WIDTH, 3.8),
             lambda figure: charts.draw_calibration(
                 figure.subplots(), evaluation.calibration, arms, names=True
@@ -248,7 +249,7 @@ def _words(stream: SignalStream, evaluation: Evaluation, manifest: Mapping[str, 
     ]
     lines = []
     for size, weight, tone, text in blocks:
-        wrapped = wrap(charts.plain(text), int((1060 if weight == "bold" else 1180) / size))
+        wrapped = wrap(plain(text), int((1060 if weight == "bold" else 1180) / size))
         for place, line in enumerate(wrapped, 1):
             gap = _GAP if place == len(wrapped) else 0.0
             lines.append(_Line(line, size, weight, tone, 1.5 * size / 72 + gap))

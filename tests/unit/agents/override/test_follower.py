@@ -374,7 +374,6 @@ async def test_with_a_model_the_decisions_are_those_of_the_arm_that_asks_it(worl
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 async def test_no_model_is_asked_about_rows_that_many_wait_behind(world):
     batch = stream(2 * NEWEST + 76)
     model = Thinker()
