@@ -5,11 +5,10 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt8Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.intake.cells import ScannedCells, texts_array
+from raysignal.engine.intake.cells import ScannedCells, copy_quoted
 from raysignal.engine.intake.fields import REQUIRED
 from raysignal.engine.intake.scanner import BROKEN, MAX_COLUMNS, MORE, scan_records
 from raysignal.engine.intake.single import unreadable
@@ -61,8 +60,9 @@ def _scan(
 
 
 def _unescape(data: UInt8Array, begin: Int64Array, end: Int64Array, escaped: BoolArray) -> pa.Array:
-    texts = texts_array(data, begin, end)
-    return pc.if_else(pa.array(escaped), pc.replace_substring(texts, '""', '"'), texts)
+    out, offsets = np.empty((end - begin).sum(), np.uint8), np.zeros(len(begin) + 1, np.int64)
+    copy_quoted(data, begin, end, escaped, out, offsets)
+    return pa.LargeStringArray.from_buffers(len(begin), pa.py_buffer(offsets), pa.py_buffer(out))
 
 
 def _header(source: UInt8Array, at: int, required: tuple[str, ...]) -> tuple[list[str], int]:
