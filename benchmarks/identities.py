@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.figures import Figure
 from raysignal.engine.core.arrays import UInt64Array
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.journal.dedup import Identities, first_in_batch, portfolio_keys
+from raysignal.engine.journal.dedup import DedupIndex, first_in_batch, portfolio_keys
 from raysignal.engine.journal.stores import open_stores
 
 _SEALED_AT = 65_536
@@ -40,9 +40,9 @@ def _measure(sizes: tuple[int, ...], blobs: BlobStore, cache_dir: Path) -> list[
         )
 
     stored = 0
-    _fill(Identities.create(cache_dir / "warm"), blobs, 0, 9 * 64, 64, epoch=0)
+    _fill(DedupIndex.create(cache_dir / "warm"), blobs, 0, 9 * 64, 64, epoch=0)
     before = _rss_mb()
-    identities = Identities.create(cache_dir)
+    identities = DedupIndex.create(cache_dir)
     manifest: list[str] = []
     for size in sizes:
         seals, manifest = _fill(identities, blobs, stored, size - stored, _SEALED_AT, epoch=1)
@@ -63,7 +63,7 @@ def _measure(sizes: tuple[int, ...], blobs: BlobStore, cache_dir: Path) -> list[
         note("look up 1 present", _best(identities.lookup, present[:1]) * 1e6, "µs")
         note("memory after the lookups", _rss_mb() - before, "MB")
         start = time.perf_counter()
-        Identities.load(manifest, blobs, cache_dir)
+        DedupIndex.load(manifest, blobs, cache_dir)
         note("load", time.perf_counter() - start, "s")
     keys = _keys(1 << 41, _BATCH)
     note("first_in_batch of 10 000", _best(first_in_batch, keys) * 1e3, "ms")
@@ -71,7 +71,7 @@ def _measure(sizes: tuple[int, ...], blobs: BlobStore, cache_dir: Path) -> list[
 
 
 def _fill(
-    identities: Identities, blobs: BlobStore, first: int, n: int, sealed_at: int, epoch: int
+    identities: DedupIndex, blobs: BlobStore, first: int, n: int, sealed_at: int, epoch: int
 ) -> tuple[list[float], list[str]]:
     """Add n ids with a checkpoint every so many; the time of each checkpoint and the last manifest."""
     seals, manifest = [], []

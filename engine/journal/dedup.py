@@ -74,13 +74,13 @@ class RecentIds:
         return len(self._values)
 
     def lookup(self, keys: UInt64Array) -> tuple[Int64Array, UInt64Array]:
-        """As `Identities.lookup`."""
+        """As `DedupIndex.lookup`."""
         get = self._values.get
         found = _as_pairs([get(key, _UNKNOWN) for key in _as_bytes(keys)])
         return found[:, 0].astype(np.int64) - 1, found[:, 1].copy()
 
     def add(self, keys: UInt64Array, ordinals: Int64Array, contents: UInt64Array) -> None:
-        """As `Identities.add`."""
+        """As `DedupIndex.add`."""
         values = np.empty((len(keys), 2), np.uint64)
         values[:, 0], values[:, 1] = ordinals + 1, contents
         self._values.update(zip(_as_bytes(keys), _as_bytes(values), strict=True))
@@ -156,7 +156,7 @@ class SortedRun:
                     yield rows + start, records
 
 
-class Identities:
+class DedupIndex:
     """Every id that a shard has processed, with its ordinal and the digest of its content.
 
     One thread, the owner's, calls `lookup`, `add`, `freeze` and `thaw`; another may call `write` and `drop_obsolete`
@@ -174,12 +174,12 @@ class Identities:
         self._written = 0
 
     @classmethod
-    def create(cls, cache_dir: Path) -> "Identities":
+    def create(cls, cache_dir: Path) -> "DedupIndex":
         """An index that knows nobody; copies of its runs will lie in `cache_dir`."""
         return cls(cache_dir)
 
     @classmethod
-    def load(cls, manifest: Iterable[str], blobs: BlobStore, cache_dir: Path) -> "Identities":
+    def load(cls, manifest: Iterable[str], blobs: BlobStore, cache_dir: Path) -> "DedupIndex":
         """The index whose runs a snapshot named; reads every run once.
 
         Raises:

@@ -17,7 +17,7 @@ from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, In
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import IdentityConflict, LateSignal, PriceJump, RaysignalError
 from raysignal.engine.core.instants import MICROSECONDS, clock_change_at, format_instant
-from raysignal.engine.journal.dedup import Identities, first_in_batch
+from raysignal.engine.journal.dedup import DedupIndex, first_in_batch
 from raysignal.engine.portfolio import price_jumps
 from raysignal.engine.portfolio.portfolio import Portfolio
 from raysignal.engine.portfolio.receipts import RowResult
@@ -119,7 +119,7 @@ def admit(
     portfolio: Portfolio,
     batch: SignalBatch,
     keys: UInt64Array,
-    identities: Identities,
+    identities: DedupIndex,
     *,
     limit: float,
     accept_price_jump: bool,

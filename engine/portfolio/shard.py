@@ -41,7 +41,7 @@ from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy, check_portfolio_name
 from raysignal.engine.journal import snapshots
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.engine.journal.dedup import Identities, RecentIds, portfolio_keys
+from raysignal.engine.journal.dedup import DedupIndex, RecentIds, portfolio_keys
 from raysignal.engine.journal.frames import JournalPosition, JournalRecord
 from raysignal.engine.journal.journal import Commit, Journal, JournalEnd, JournalStore
 from raysignal.engine.journal.snapshots import Snapshot
@@ -137,7 +137,7 @@ class Shard:
     """A group of portfolios and the one journal that they are written to."""
 
     def __init__(
-        self, journal: Journal, blobs: BlobStore, prefix: str, identities: Identities, limits: ShardLimits
+        self, journal: Journal, blobs: BlobStore, prefix: str, identities: DedupIndex, limits: ShardLimits
     ) -> None:
         self.journal = journal
         self.blobs = blobs
@@ -569,7 +569,7 @@ class Shard:
             shard = cls._restored(journal, blobs, prefix, cache_dir, limits, snapshot)
         if shard is None:
             snapshot = None
-            shard = cls(journal, blobs, prefix, Identities.create(cache_dir), limits)
+            shard = cls(journal, blobs, prefix, DedupIndex.create(cache_dir), limits)
         for record in journal.replay(snapshot.position if snapshot else None):
             shard._replay(record)
         return shard
@@ -590,7 +590,7 @@ class Shard:
         if not all(Ledger.is_current(dump["ledger"]) for dump in snapshot.portfolios):
             return None
         try:
-            identities = Identities.load(list(snapshot.runs), blobs, cache_dir)
+            identities = DedupIndex.load(list(snapshot.runs), blobs, cache_dir)
         except JournalDamaged:
             return None
         shard = cls(journal, blobs, prefix, identities, limits)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
-from raysignal.engine.journal.dedup import Identities, portfolio_keys
+from raysignal.engine.journal.dedup import DedupIndex, portfolio_keys
 from raysignal.engine.portfolio.admission import AdmissionCode, AdmissionCodes, admit
 from raysignal.engine.portfolio.portfolio import Portfolio
 from raysignal.engine.portfolio.receipts import RowResult
@@ -72,7 +72,7 @@ class Reference:
 
 
 def judged(
-    portfolio: Portfolio, identities: Identities, batch: SignalBatch, *, accept_price_jump: bool = False
+    portfolio: Portfolio, identities: DedupIndex, batch: SignalBatch, *, accept_price_jump: bool = False
 ) -> AdmissionCodes:
     keys = portfolio_keys(batch.key, NAME)
     return admit(portfolio, batch, keys, identities, limit=LIMIT, accept_price_jump=accept_price_jump)
@@ -83,7 +83,7 @@ def judged(
 def test_rows_are_judged_as_if_each_accepted_one_had_been_processed_before_the_next(
     tmp_path: Path, submitted: list[tuple[SignalBatch, bool]]
 ) -> None:
-    portfolio, identities, reference = Portfolio(NAME, Policy()), Identities.create(tmp_path), Reference()
+    portfolio, identities, reference = Portfolio(NAME, Policy()), DedupIndex.create(tmp_path), Reference()
 
     for batch, accept in submitted:
         judgement = judged(portfolio, identities, batch, accept_price_jump=accept)
@@ -105,7 +105,7 @@ def test_rows_are_judged_as_if_each_accepted_one_had_been_processed_before_the_n
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(batch=batches)
 def test_judging_changes_nothing(tmp_path: Path, batch: SignalBatch) -> None:
-    portfolio, identities = Portfolio(NAME, Policy()), Identities.create(tmp_path)
+    portfolio, identities = Portfolio(NAME, Policy()), DedupIndex.create(tmp_path)
     before = portfolio.dump()
 
     first, second = (judged(portfolio, identities, batch) for _ in range(2))

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from raysignal.engine.journal.dedup import Identities
+from raysignal.engine.journal.dedup import DedupIndex
 from raysignal.engine.journal.local import LocalStore, LocalWriter
 from raysignal.engine.portfolio.receipt_lookup import LedgerSpan
 from raysignal.engine.portfolio.shard import Shard
@@ -39,7 +39,7 @@ def _no_sync_of_names() -> AbstractContextManager[object]:
     return patch.object(SimDisk, "sync_dir", lambda _disk, _path: None)
 
 
-def _always_new(_index: Identities, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _always_new(_index: DedupIndex, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.full(len(keys), -1), np.zeros(len(keys), np.uint64)
 
 
@@ -76,11 +76,11 @@ MUTANTS = (
         "local",
         lambda: patch.object(Shard, "durable", property(lambda shard: shard.sequence)),
     ),
-    Mutant("no id is ever known", "local", lambda: patch.object(Identities, "lookup", _always_new)),
+    Mutant("no id is ever known", "local", lambda: patch.object(DedupIndex, "lookup", _always_new)),
     Mutant(
         "the runs of a snapshot are not read",
         "s3",
-        lambda: patch.object(Identities, "load", lambda _names, _blobs, cache: Identities.create(cache)),
+        lambda: patch.object(DedupIndex, "load", lambda _names, _blobs, cache: DedupIndex.create(cache)),
     ),
     Mutant("a replay leaves the last record out", "s3", _forgets_the_last_commit),
     Mutant(

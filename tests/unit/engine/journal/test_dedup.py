@@ -7,7 +7,7 @@ import pytest
 
 from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.journal import dedup
-from raysignal.engine.journal.dedup import FAN_OUT, Identities, first_in_batch, portfolio_keys
+from raysignal.engine.journal.dedup import FAN_OUT, DedupIndex, first_in_batch, portfolio_keys
 from tests.support.folder_blobs import FolderBlobs
 
 PREFIX = "shard-0/identities/"
@@ -29,24 +29,24 @@ def some_keys(first: int, n: int) -> np.ndarray:
     return portfolio_keys(np.stack([numbers, numbers * np.uint64(3)], axis=1), "baseline")
 
 
-def fill(identities: Identities, blobs: FolderBlobs, first: int, n: int, epoch: int = 1) -> list[str]:
+def fill(identities: DedupIndex, blobs: FolderBlobs, first: int, n: int, epoch: int = 1) -> list[str]:
     add(identities, first, n)
     return checkpoint(identities, blobs, epoch)
 
 
-def add(identities: Identities, first: int, n: int) -> None:
+def add(identities: DedupIndex, first: int, n: int) -> None:
     ordinals = np.arange(first, first + n)
     identities.add(some_keys(first, n), ordinals, ordinals.astype(np.uint64) * np.uint64(7))
 
 
-def checkpoint(identities: Identities, blobs: FolderBlobs, epoch: int = 1) -> list[str]:
+def checkpoint(identities: DedupIndex, blobs: FolderBlobs, epoch: int = 1) -> list[str]:
     frozen = identities.freeze()
     manifest = identities.write(frozen, blobs, PREFIX, epoch)
     identities.thaw(frozen)
     return manifest
 
 
-def knows_exactly(identities: Identities, n: int) -> None:
+def knows_exactly(identities: DedupIndex, n: int) -> None:
     ordinals, contents = identities.lookup(some_keys(0, n + 1000))
     np.testing.assert_array_equal(ordinals[:n], np.arange(n))
     np.testing.assert_array_equal(contents[:n], np.arange(n, dtype=np.uint64) * np.uint64(7))
@@ -54,13 +54,13 @@ def knows_exactly(identities: Identities, n: int) -> None:
 
 
 def test_an_index_that_knows_nobody_says_so(cache):
-    ordinals, _ = Identities.create(cache).lookup(some_keys(0, 3))
+    ordinals, _ = DedupIndex.create(cache).lookup(some_keys(0, 3))
 
     assert ordinals.tolist() == [-1, -1, -1]
 
 
 def test_ids_are_known_while_recent_while_frozen_and_when_written(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     add(identities, 0, 500)
     knows_exactly(identities, 500)
 
@@ -75,7 +75,7 @@ def test_ids_are_known_while_recent_while_frozen_and_when_written(cache, blobs):
 
 
 def test_more_ids_than_a_part_holds_are_held_and_written(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     add(identities, 0, 300_000)
     knows_exactly(identities, 300_000)
 
@@ -84,14 +84,14 @@ def test_more_ids_than_a_part_holds_are_held_and_written(cache, blobs):
 
 
 def test_nothing_is_written_when_nothing_is_new(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
 
     assert checkpoint(identities, blobs) == []
     assert blobs.list("") == []
 
 
 def test_many_runs_are_merged_into_few_and_the_old_ones_stay_until_they_are_dropped(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     for part in range(FAN_OUT - 1):
         manifest = fill(identities, blobs, part * 100, 100)
     assert len(manifest) == FAN_OUT - 1
@@ -107,7 +107,7 @@ def test_many_runs_are_merged_into_few_and_the_old_ones_stay_until_they_are_drop
 
 
 def test_levels_are_merged_in_turn(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     for part in range(FAN_OUT * FAN_OUT + 1):
         manifest = fill(identities, blobs, part * 10, 10)
         identities.drop_obsolete(blobs)
@@ -118,19 +118,19 @@ def test_levels_are_merged_in_turn(cache, blobs):
 
 def test_a_merged_run_is_cut_into_parts_and_found_again_in_all_of_them(cache, blobs, monkeypatch):
     monkeypatch.setattr(dedup, "PART_RECORDS", 256)
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     for part in range(FAN_OUT):
         manifest = fill(identities, blobs, part * 700, 700)
 
     assert len(manifest) == -(-FAN_OUT * 700 // 256)
     knows_exactly(identities, FAN_OUT * 700)
-    knows_exactly(Identities.load(manifest, blobs, cache), FAN_OUT * 700)
+    knows_exactly(DedupIndex.load(manifest, blobs, cache), FAN_OUT * 700)
     with pytest.raises(JournalDamaged, match="part of its run is missing"):
-        Identities.load([*manifest[:3], *manifest[4:]], blobs, cache)
+        DedupIndex.load([*manifest[:3], *manifest[4:]], blobs, cache)
 
 
 def test_an_id_in_two_runs_is_kept_once_by_the_merge(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     for _ in range(FAN_OUT):
         fill(identities, blobs, 0, 50)
 
@@ -139,24 +139,24 @@ def test_an_id_in_two_runs_is_kept_once_by_the_merge(cache, blobs):
 
 
 def test_a_loaded_index_knows_what_the_manifest_holds_and_goes_on_under_a_new_epoch(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     fill(identities, blobs, 0, 1000)
     manifest = fill(identities, blobs, 1000, 1000)
 
-    loaded = Identities.load(manifest, blobs, cache)
+    loaded = DedupIndex.load(manifest, blobs, cache)
     knows_exactly(loaded, 2000)
     again = fill(loaded, blobs, 2000, 5, epoch=2)
 
     assert again[:2] == manifest
-    knows_exactly(Identities.load(again, blobs, cache), 2005)
+    knows_exactly(DedupIndex.load(again, blobs, cache), 2005)
 
 
 def test_what_a_writer_left_behind_is_swept_and_what_is_named_stays(cache, blobs):
-    manifest = fill(Identities.create(cache), blobs, 0, 100)
-    fill(Identities.create(cache), blobs, 100, 100, epoch=2)
+    manifest = fill(DedupIndex.create(cache), blobs, 0, 100)
+    fill(DedupIndex.create(cache), blobs, 100, 100, epoch=2)
     blobs.put("shard-1/identities/other", b"not ours")
 
-    loaded = Identities.load(manifest, blobs, cache)
+    loaded = DedupIndex.load(manifest, blobs, cache)
     loaded.sweep_orphans(blobs, PREFIX)
 
     assert blobs.list("") == [*manifest, "shard-1/identities/other"]
@@ -165,44 +165,44 @@ def test_what_a_writer_left_behind_is_swept_and_what_is_named_stays(cache, blobs
 
 @pytest.mark.parametrize("position", [0, 20, 63, 64, 1000, -1])
 def test_a_flipped_byte_anywhere_in_a_run_is_found_at_loading(cache, blobs, tmp_path, position):
-    (name,) = fill(Identities.create(cache), blobs, 0, 100)
+    (name,) = fill(DedupIndex.create(cache), blobs, 0, 100)
     path = blobs.folder / name
     data = bytearray(path.read_bytes())
     data[position] ^= 1
     path.write_bytes(data)
 
     with pytest.raises(JournalDamaged, match=name) as raised:
-        Identities.load([name], blobs, tmp_path / "fresh")
+        DedupIndex.load([name], blobs, tmp_path / "fresh")
     assert raised.value.fields["record"] == name
 
 
 @pytest.mark.parametrize("length", [0, 63, 64, 3000])
 def test_a_run_cut_short_is_found_at_loading(cache, blobs, tmp_path, length):
-    (name,) = fill(Identities.create(cache), blobs, 0, 100)
+    (name,) = fill(DedupIndex.create(cache), blobs, 0, 100)
     os.truncate(blobs.folder / name, length)
 
     with pytest.raises(JournalDamaged):
-        Identities.load([name], blobs, tmp_path / "fresh")
+        DedupIndex.load([name], blobs, tmp_path / "fresh")
 
 
 def test_a_missing_run_is_found_at_loading(cache, blobs, tmp_path):
-    (name,) = fill(Identities.create(cache), blobs, 0, 100)
+    (name,) = fill(DedupIndex.create(cache), blobs, 0, 100)
     blobs.delete(name)
 
     with pytest.raises(JournalDamaged, match="missing"):
-        Identities.load([name], blobs, tmp_path / "fresh")
+        DedupIndex.load([name], blobs, tmp_path / "fresh")
 
 
 def test_a_damaged_local_copy_is_fetched_again(cache, blobs):
-    (name,) = fill(Identities.create(cache), blobs, 0, 100)
+    (name,) = fill(DedupIndex.create(cache), blobs, 0, 100)
     (copy,) = cache.iterdir()
     copy.write_bytes(b"torn")
 
-    knows_exactly(Identities.load([name], blobs, cache), 100)
+    knows_exactly(DedupIndex.load([name], blobs, cache), 100)
 
 
 def test_a_run_that_shrinks_under_its_reader_is_damage_and_not_an_absent_id(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     fill(identities, blobs, 0, 100)
     (copy,) = cache.iterdir()
     os.truncate(copy, 64)
@@ -212,7 +212,7 @@ def test_a_run_that_shrinks_under_its_reader_is_damage_and_not_an_absent_id(cach
 
 
 def test_a_damaged_run_is_found_before_its_records_get_a_new_checksum_in_a_merge(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     for part in range(FAN_OUT - 1):
         manifest = fill(identities, blobs, part * 100, 100)
     copy = cache / manifest[1].replace("/", "_")
@@ -222,41 +222,41 @@ def test_a_damaged_run_is_found_before_its_records_get_a_new_checksum_in_a_merge
 
     with pytest.raises(JournalDamaged, match=manifest[1]):
         fill(identities, blobs, 1000, 100)
-    knows_exactly(Identities.load(manifest, blobs, cache), (FAN_OUT - 1) * 100)
+    knows_exactly(DedupIndex.load(manifest, blobs, cache), (FAN_OUT - 1) * 100)
 
 
 def test_runs_under_one_anothers_names_are_damage(cache, blobs, tmp_path):
     first, second = (
-        fill(Identities.create(cache), blobs, 100 * epoch, 100, epoch=epoch)[0] for epoch in (0, 1)
+        fill(DedupIndex.create(cache), blobs, 100 * epoch, 100, epoch=epoch)[0] for epoch in (0, 1)
     )
     (blobs.folder / second).replace(blobs.folder / first)
 
     with pytest.raises(JournalDamaged, match=first):
-        Identities.load([first], blobs, tmp_path / "fresh")
+        DedupIndex.load([first], blobs, tmp_path / "fresh")
 
 
 def test_a_run_of_an_older_format_is_no_index(blobs, cache):
     blobs.put(f"{PREFIX}0000000001-00000001-0000.ids", b"RSIDRUN1" + bytes(56 + 32 * 100))
 
     with pytest.raises(JournalDamaged, match="format"):
-        Identities.load(blobs.list(PREFIX), blobs, cache)
+        DedupIndex.load(blobs.list(PREFIX), blobs, cache)
 
 
 def test_parts_that_got_no_key_are_written_and_opened(cache, blobs, monkeypatch):
     monkeypatch.setattr(dedup, "PART_RECORDS", 10)
     low_half = np.stack([np.arange(50, dtype=np.uint64)] * 2, axis=1)
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     identities.add(low_half, np.arange(50), low_half[:, 0])
     manifest = checkpoint(identities, blobs)
     asked = np.concatenate([low_half, low_half + np.uint64(2**63)])
 
     assert len(manifest) == 5
-    for index in (identities, Identities.load(manifest, blobs, cache)):
+    for index in (identities, DedupIndex.load(manifest, blobs, cache)):
         assert index.lookup(asked)[0].tolist() == [*range(50), *[-1] * 50]
 
 
 def test_lookups_go_on_while_another_thread_writes_and_merges(cache, blobs):
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     done = threading.Event()
     failures: list[BaseException] = []
     add(identities, 0, 2000)
@@ -265,9 +265,9 @@ def test_lookups_go_on_while_another_thread_writes_and_merges(cache, blobs):
     def write() -> None:
         try:
             identities.write(frozen, blobs, PREFIX, 1)
-            empty = Identities.create(cache).freeze()
+            empty = DedupIndex.create(cache).freeze()
             for part in range(1, 4 * FAN_OUT):
-                other = Identities.create(cache)
+                other = DedupIndex.create(cache)
                 add(other, part * 2000, 2000)
                 identities.write(other.freeze(), blobs, PREFIX, 1)
                 identities.drop_obsolete(blobs)
@@ -290,7 +290,7 @@ def test_lookups_go_on_while_another_thread_writes_and_merges(cache, blobs):
 def test_keys_that_share_half_their_bits_are_told_apart(cache, blobs):
     same = np.array([[5, low] for low in range(400)] + [[high, 5] for high in range(6, 400)], np.uint64)
     ordinals = np.arange(len(same))
-    identities = Identities.create(cache)
+    identities = DedupIndex.create(cache)
     identities.add(same, ordinals, ordinals.astype(np.uint64))
     checkpoint(identities, blobs)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from raysignal.engine.journal.dedup import Identities, RecentIds, first_in_batch
+from raysignal.engine.journal.dedup import DedupIndex, RecentIds, first_in_batch
 from tests.support.effort import examples
 from tests.support.folder_blobs import FolderBlobs
 
@@ -29,7 +29,7 @@ class IdentitiesAgainstADict(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.blobs = FolderBlobs(Path(self.folder.name) / "store")
         self.cache = Path(self.folder.name) / "cache"
-        self.identities = Identities.create(self.cache)
+        self.identities = DedupIndex.create(self.cache)
         self.known: dict[tuple[int, int], tuple[int, int]] = {}
         self.frozen: RecentIds | None = None
         self.durable: list[str] = []
@@ -81,7 +81,7 @@ class IdentitiesAgainstADict(RuleBasedStateMachine):
         self.epoch += 1
         self.frozen = None
         cache = self.cache if caches_survive else self.cache.with_name(f"cache-{self.epoch}")
-        self.identities = Identities.load(self.durable, self.blobs, cache)
+        self.identities = DedupIndex.load(self.durable, self.blobs, cache)
         self.identities.sweep_orphans(self.blobs, PREFIX)
         assert self.blobs.list(PREFIX) == sorted(self.durable)
         if lost:
