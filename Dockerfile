@@ -1,7 +1,7 @@
 # One image for the service, and one for the nodes of a Ray cluster; nothing is compiled at their start.
 #   docker build -t raysignal .                            the service; `docker run raysignal doctor` is any verb
 #   docker build -t raysignal-node --target node .         the same without an entry point, for ray-cluster.yaml
-#   docker run -p 8000:8000 -e RAYSIGNAL_HOST=0.0.0.0 -e RAYSIGNAL_API_KEY=… -v raysignal:/data raysignal
+#   docker run -p 8000:8000 -e RAYSIGNAL_HTTP__HOST=0.0.0.0 -e RAYSIGNAL_HTTP__API_KEY=… -v raysignal:/data raysignal
 FROM python:3.11-slim AS installed
 COPY requirements/bootstrap.lock requirements/service.lock /requirements/
 RUN python -m venv /opt/raysignal \
@@ -57,8 +57,8 @@ CMD ["bash"]
 FROM node AS service
 VOLUME /data
 EXPOSE 8000
-# `serve` needs RAYSIGNAL_API_KEY (or RAYSIGNAL_WEBHOOK_SECRET) as soon as RAYSIGNAL_HOST is not loopback.
+# `serve` needs RAYSIGNAL_HTTP__API_KEY (or RAYSIGNAL_HTTP__WEBHOOK_SECRET) as soon as RAYSIGNAL_HTTP__HOST is not loopback.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s \
-  CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('RAYSIGNAL_PORT', '8000') + '/healthz', timeout=4)"]
+  CMD ["python", "-c", "import os, urllib.request as r; r.build_opener(r.ProxyHandler({})).open('http://127.0.0.1:' + os.environ.get('RAYSIGNAL_HTTP__PORT', '8000') + '/healthz', timeout=4)"]
 ENTRYPOINT ["raysignal"]
 CMD ["serve"]

@@ -49,7 +49,7 @@ def measure() -> list[Figure]:
                     for name in (_ALONE, "baseline")[:: 1 if turn % 2 else -1]:
                         path = f"/signal?portfolio={name}"
                         plan = Plan(
-                            settings.port,
+                            settings.http.port,
                             path,
                             CLIENTS,
                             SECONDS,

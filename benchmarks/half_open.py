@@ -33,9 +33,9 @@ def measure() -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(store=(Path(folder) / "store").as_uri(), port=free_port(), enhanced="")
         with local_service(settings, log_path=str(Path(folder) / "log")):
-            plan = partial(Plan, settings.port, "/signal", CLIENTS, SECONDS, rate=RATE)
+            plan = partial(Plan, settings.http.port, "/signal", CLIENTS, SECONDS, rate=RATE)
             alone = run(plan())
-            with half_open(settings.port) as attempts:
+            with half_open(settings.http.port) as attempts:
                 beside = run(plan(first_minute=alone["next_minute"] + 1))
                 opened = attempts()
     for name, measured in (("alone", alone), ("beside them", beside)):

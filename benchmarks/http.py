@@ -65,14 +65,21 @@ def measure() -> list[Figure]:
         with local_service(settings, log_path=str(Path(folder) / "log")) as service:
             note("cold start to ready", time.perf_counter() - began, "s")
             with _peer() as plain, _peer(Path(folder) / "peer.db") as durable:
-                rates = _alternating({"ours": settings.port, "memory": plain, "sqlite": durable})
+                rates = _alternating({"ours": settings.http.port, "memory": plain, "sqlite": durable})
             note("POST /signal, durable, 64 clients", rates["ours"], "requests/s")
             note("peer: FastAPI and pydantic, in memory", rates["memory"], "requests/s")
             note("peer: the same, each committed to SQLite", rates["sqlite"], "requests/s")
             note("ours / in memory", rates["ours"] / rates["memory"], "x", 0.55)
             note("ours / SQLite", rates["ours"] / rates["sqlite"], "x", 1.3)
             steady = run(
-                Plan(settings.port, "/signal", CLIENTS, 8.0, rate=500.0, first_minute=10 * _MINUTES_A_ROUND)
+                Plan(
+                    settings.http.port,
+                    "/signal",
+                    CLIENTS,
+                    8.0,
+                    rate=500.0,
+                    first_minute=10 * _MINUTES_A_ROUND,
+                )
             )
             _all_taken(steady)
             note("p50 at 500 requests/s, open loop", steady["p50_ms"], "ms")

@@ -51,7 +51,8 @@ class HorizonOptions:
         typer.Option(
             metavar="6b|90m|1d|close",
             rich_help_panel=_AGENT,
-            help="How long a signal is followed: bars, a time, or until the opposite signal (RAYSIGNAL_HORIZON, 6b).",
+            help="How long a signal is followed: bars, a time, or until the opposite signal "
+            "(RAYSIGNAL_AGENT__HORIZON, 6b).",
         ),
     ] = None
     settlement_lag: Annotated[
@@ -181,11 +182,11 @@ class ModelOptions:
             raise NotFound(f"{self.replay} is no file; expected a cassette that was recorded with --record")
         if self.record is not None and self.record.is_dir():
             raise InvalidField("record", str(self.record), "a file, which is made where there is none")
-        prices = None if settings.model_prices is None else Path(settings.model_prices)
+        prices = None if settings.llm.prices is None else Path(settings.llm.prices)
         return replace(
             self,
-            model=self.model or settings.model,
-            gemini_url=self.gemini_url or settings.model_url,
+            model=self.model or settings.llm.model,
+            gemini_url=self.gemini_url or settings.llm.url,
             model_prices=self.model_prices or prices,
         )
 

@@ -188,7 +188,7 @@ def check(config: CheckConfig) -> None:
     settings, output = options.configured(), Output(config.json)
     options.existing_file(config.file)
     reading = reading_of(config.reading, settings)
-    limit = None if config.accept_price_jump else settings.max_price_jump
+    limit = None if config.accept_price_jump else settings.intake.max_price_jump
     survey, prices_only = surveyed(config.file, reading, limit)
     remarks = remark_sentences(config.file, survey.remarks())
     found = survey.as_dict() | {"prices_only": prices_only, "remarks": remarks}

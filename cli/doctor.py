@@ -110,9 +110,7 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     except RaysignalError as error:
         yield DoctorFinding("settings", "failed", str(error), "set the variable as it says, or unset it")
         return
-    yield DoctorFinding(
-        "settings", "ok", f"every RAYSIGNAL_ variable is known; fingerprint {settings.fingerprint()}"
-    )
+    yield check_names(os.environ, settings)
     yield check_keys(settings)
     yield check_model_key(os.environ)
     yield check_agent()
@@ -125,6 +123,16 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[DoctorFinding]:
         yield check_journal(settings)
     yield check_ray(settings.ray_address)
     yield check_doors()
+
+
+def check_names(environ: Mapping[str, str], settings: Settings) -> DoctorFinding:
+    """Whether settings are called what they are called by now."""
+    from raysignal.runtime.settings import renamed_variables
+
+    what = f"every RAYSIGNAL_ variable is known; fingerprint {settings.fingerprint()}"
+    if renamed := renamed_variables(environ):
+        return DoctorFinding("settings", "warning", f"{what}; {'; '.join(renamed)}", "use the present names")
+    return DoctorFinding("settings", "ok", what)
 
 
 def check_packages(requirements: list[str]) -> DoctorFinding:
@@ -160,8 +168,8 @@ def check_keys(settings: Settings) -> DoctorFinding:
     present = [
         f"{name} {'is set' if value is not None else 'is not set'}"
         for name, value in (
-            ("RAYSIGNAL_API_KEY", settings.api_key),
-            ("RAYSIGNAL_WEBHOOK_SECRET", settings.webhook_secret),
+            ("RAYSIGNAL_HTTP__API_KEY", settings.http.api_key),
+            ("RAYSIGNAL_HTTP__WEBHOOK_SECRET", settings.http.webhook_secret),
         )
     ]
     missing_for_s3 = settings.store.startswith("s3:") and not _has_aws_credentials()
@@ -174,14 +182,14 @@ def check_keys(settings: Settings) -> DoctorFinding:
             "; ".join(present),
             "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give a role",
         )
-    if settings.api_key is None and settings.webhook_secret is None:
+    if settings.http.api_key is None and settings.http.webhook_secret is None:
         return DoctorFinding(
             "keys", "ok", f"{'; '.join(present)}: fine on loopback, where the service then stays"
         )
-    if settings.api_key is None:
+    if settings.http.api_key is None:
         return DoctorFinding(
             "keys", "warning", f"{'; '.join(present)}: signals come in, and nothing can be read",
-            "set RAYSIGNAL_API_KEY as well",
+            "set RAYSIGNAL_HTTP__API_KEY as well",
         )  # fmt: skip
     return DoctorFinding("keys", "ok", "; ".join(present))
 
@@ -226,7 +234,7 @@ def check_agent(modules: Iterable[str] = AGENT_MODULES) -> DoctorFinding:
 
 def check_port(settings: Settings) -> DoctorFinding:
     """Whether the service could listen, or who does."""
-    host, port = settings.host, settings.port
+    host, port = settings.http.host, settings.http.port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -247,7 +255,7 @@ def _used_port(host: str, port: int, error: OSError) -> DoctorFinding:
         return DoctorFinding("port", "ok", f"a raysignal service answers at {url}")
     return DoctorFinding(
         "port", "failed", f"{port} of {host} cannot be listened on ({error.strerror}){by}",
-        "set RAYSIGNAL_PORT to another one, or end what listens there",
+        "set RAYSIGNAL_HTTP__PORT to another one, or end what listens there",
     )  # fmt: skip
 
 
@@ -356,7 +364,7 @@ def _try_folder(place: Path) -> None:
 
 def check_database(settings: Settings) -> DoctorFinding:
     """Whether the database of the feeds can be used; one that is missing is not made."""
-    needed = bool(settings.feeds)
+    needed = bool(settings.feed.instruments)
     remedy = "set RAYSIGNAL_DATABASE_URL to one that is there"
     try:
         from raysignal.engine.database.checks import check_address
@@ -381,10 +389,12 @@ def check_journal(settings: Settings) -> DoctorFinding:
 
     try:
         stores = open_stores(settings.store)
-        check_layout(stores, settings.shards)
-        found, wrong = look_over(stores, settings.shards)
+        check_layout(stores, settings.journal.shards)
+        found, wrong = look_over(stores, settings.journal.shards)
     except SettingsError as error:
-        return DoctorFinding("journal", "failed", str(error), "set RAYSIGNAL_SHARDS or RAYSIGNAL_STORE")
+        return DoctorFinding(
+            "journal", "failed", str(error), "set RAYSIGNAL_JOURNAL__SHARDS or RAYSIGNAL_STORE"
+        )
     except RaysignalError as error:
         return DoctorFinding("journal", "failed", str(error), f"make {settings.store} readable")
     if wrong:

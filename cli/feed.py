@@ -46,7 +46,7 @@ Instruments = Annotated[
         "-i",
         metavar="VENUE:SYMBOL",
         rich_help_panel=WATCH,
-        help="Such as binance-usdm:BTCUSDT; may be given again (RAYSIGNAL_FEEDS).",
+        help="Such as binance-usdm:BTCUSDT; may be given again (RAYSIGNAL_FEED__INSTRUMENTS).",
     ),
 ]
 Duration = Annotated[
@@ -75,7 +75,7 @@ class BarOptions:
             metavar="LENGTH",
             rich_help_panel=WATCH,
             callback=options.a_bar,
-            help="Of the bars (RAYSIGNAL_FEED_BAR); 1d.",
+            help="Of the bars (RAYSIGNAL_FEED__BAR); 1d.",
         ),
     ] = None
     feed_fast: Annotated[
@@ -177,7 +177,7 @@ class FeedConfig:
         typer.Option(
             "--portfolio",
             metavar="NAME",
-            help="Where crossings are posted (RAYSIGNAL_FEED_PORTFOLIO); the primary one.",
+            help="Where crossings are posted (RAYSIGNAL_FEED__PORTFOLIO); the primary one.",
         ),
     ] = None
     paper: PaperOptions
@@ -213,14 +213,16 @@ def follow_exchanges(config: FeedConfig) -> None:
     """Follow exchanges in the foreground: bars, crossings, orders on paper, and how the connections stand.
 
     Each crossing is stored, then posted to the running service; while there is none, it waits. A service with
-    RAYSIGNAL_FEEDS does the same by itself, an actor for each venue.
+    RAYSIGNAL_FEED__INSTRUMENTS does the same by itself, an actor for each venue.
     """
     settings = options.configured(
         feeds=tuple(config.feeds) if config.feeds else None, feed_portfolio=config.feed_portfolio,
         database_url=config.database_url, **asdict(config.bars), **asdict(config.paper),
     )  # fmt: skip
-    if not settings.feeds:
-        raise typer.BadParameter("nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
+    if not settings.feed.instruments:
+        raise typer.BadParameter(
+            "nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEED__INSTRUMENTS"
+        )
     require_extras("feed", "feeds")
     market = FollowedMarket(settings, config.market, seconds_of(config.duration), config.url)
     follow_until_told(market, config.log, Output(config.json))
@@ -320,7 +322,10 @@ async def _all_following(
         post = poster(settings, market.url, asyncio.get_running_loop())
         rename = renamer(settings, market.url, asyncio.get_running_loop())
         around = FeedContext(database, post, log, clock, Random(market.options.seed), None, {}, rename)  # noqa: S311 - jitter
-        yield [await stack.enter_async_context(following(name, settings, around)) for name in settings.feeds]
+        yield [
+            await stack.enter_async_context(following(name, settings, around))
+            for name in settings.feed.instruments
+        ]
 
 
 async def loopback_settings(market: FollowedMarket, stack: AsyncExitStack) -> tuple[Settings, Clock]:
@@ -333,7 +338,7 @@ async def loopback_settings(market: FollowedMarket, stack: AsyncExitStack) -> tu
     from raysignal.loopback.exchanges.server import ExchangeServer
 
     symbols: dict[str, list[str]] = {}
-    for name in market.settings.feeds:
+    for name in market.settings.feed.instruments:
         venue, _, symbol = name.partition(":")
         symbols.setdefault(venue, []).append(symbol)
     # Ends about now, so that no signal is of the future.
@@ -345,7 +350,9 @@ async def loopback_settings(market: FollowedMarket, stack: AsyncExitStack) -> tu
         loopback = await stack.enter_async_context(ExchangeServer(exchange, speed=market.options.speed))
         hosts[venue] = {"stream": loopback.hosts.stream, "rest": loopback.hosts.rest}
         clock = loopback.clock
-    return market.settings.model_copy(update={"feed_hosts": hosts}), clock
+    return market.settings.model_copy(
+        update={"feed": market.settings.feed.model_copy(update={"hosts": hosts})}
+    ), clock
 
 
 def poster(settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop) -> Callable[[Signal], str]:
@@ -353,7 +360,7 @@ def poster(settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop)
     from raysignal.engine.market.signal_posts import batch_of
     from raysignal.runtime.service_client import service_at
 
-    portfolio = settings.feed_portfolio or settings.primary
+    portfolio = settings.feed.portfolio or settings.primary
 
     async def sent(batch: SignalBatch) -> SendResult:
         async with service_at(url, settings) as client:
@@ -394,7 +401,7 @@ def renamer(
     from raysignal.engine.market.signal_posts import answer_from_thread
     from raysignal.runtime.service_client import ServiceError, service_at
 
-    portfolio = settings.feed_portfolio or settings.primary
+    portfolio = settings.feed.portfolio or settings.primary
 
     async def renamed(old: str, new: str) -> bool:
         async with service_at(url, settings) as client:

@@ -81,13 +81,17 @@ AcceptPriceJump = Annotated[
 Symbol = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", rich_help_panel=_READING, help="The symbol of rows that name none (RAYSIGNAL_SYMBOL)."
+        metavar="NAME",
+        rich_help_panel=_READING,
+        help="The symbol of rows that name none (RAYSIGNAL_INTAKE__SYMBOL).",
     ),
 ]
 Source = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", rich_help_panel=_READING, help="The source of rows that name none (RAYSIGNAL_SOURCE)."
+        metavar="NAME",
+        rich_help_panel=_READING,
+        help="The source of rows that name none (RAYSIGNAL_INTAKE__SOURCE).",
     ),
 ]
 OnRefusal = Annotated[
@@ -116,7 +120,7 @@ class StampOptions:
             metavar="ZONE",
             rich_help_panel=_READING,
             callback=_a_zone,
-            help="The zone of stamps that name none, such as America/New_York (RAYSIGNAL_TIMEZONE, else UTC).",
+            help="The zone of stamps that name none, such as America/New_York (RAYSIGNAL_INTAKE__TIMEZONE, else UTC).",
         ),
     ] = None
     bar: Annotated[

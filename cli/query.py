@@ -48,7 +48,7 @@ class QueryConfig:
 def ask_results(config: QueryConfig) -> None:
     """Ask the results by SQL: one row a processed signal, in the view history.
 
-    A running service writes its results every 30 s (RAYSIGNAL_FLUSH_S) and when it ends.
+    A running service writes its results every 30 s (RAYSIGNAL_JOURNAL__FLUSH_S) and when it ends.
 
     raysignal query "SELECT symbol, count(*), sum(fee) FROM history GROUP BY symbol"
     """

@@ -61,8 +61,10 @@ class RecordConfig:
 def record(config: RecordConfig) -> None:
     """Write every message of exchanges to compressed files as it came, until Ctrl-C."""
     settings = options.configured(feeds=tuple(config.feeds) if config.feeds else None)
-    if not settings.feeds:
-        raise typer.BadParameter("nothing to record; expected --instrument venue:symbol, or RAYSIGNAL_FEEDS")
+    if not settings.feed.instruments:
+        raise typer.BadParameter(
+            "nothing to record; expected --instrument venue:symbol, or RAYSIGNAL_FEED__INSTRUMENTS"
+        )
     require_extras("feed record", "feeds")
     output, folder, wanted = Output(config.json), config.folder, _channels(config.channels)
     market = feed.FollowedMarket(settings, config.market, feed.seconds_of(config.duration))
@@ -106,7 +108,7 @@ async def _record(
     async with AsyncExitStack() as stack:
         settings, clock = await feed.loopback_settings(market, stack)
         limits: dict[str, VenueLimits] = {}
-        for name in settings.feeds:
+        for name in settings.feed.instruments:
             one = await record_instrument(name, settings, folder, channels, clock, limits, stack)
             await stack.enter_async_context(one.feed)
             recorded.append(one)

@@ -105,7 +105,7 @@ def run(config: RunConfig) -> None:
     file, how = _read(source, config, output)
     place = fresh_folder(config.folder)
     settings = _settings(place)
-    output.err.print(f"starting the service on {settings.host}:{settings.port} ...")
+    output.err.print(f"starting the service on {settings.http.host}:{settings.http.port} ...")
     log = str((place / "requests.log").resolve())
     with hosted(settings, log) as (service, ending):
         output.say(f"service   {service.url}, with a fresh store in {place}")

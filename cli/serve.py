@@ -27,15 +27,15 @@ class ServiceOptions:
 
     host: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Listen on it (RAYSIGNAL_HOST); loopback by default."),
+        typer.Option(metavar="ADDRESS", help="Listen on it (RAYSIGNAL_HTTP__HOST); loopback by default."),
     ] = None
     port: Annotated[
         int | None,
-        typer.Option(metavar="PORT", min=1, max=65_535, help="Listen on it (RAYSIGNAL_PORT); 8000."),
+        typer.Option(metavar="PORT", min=1, max=65_535, help="Listen on it (RAYSIGNAL_HTTP__PORT); 8000."),
     ] = None
     store: options.Store = None
     shards: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Portfolio actors (RAYSIGNAL_SHARDS); 1.")
+        int | None, typer.Option(metavar="N", min=1, help="Portfolio actors (RAYSIGNAL_JOURNAL__SHARDS); 1.")
     ] = None
     primary: Annotated[
         str | None,
@@ -43,7 +43,7 @@ class ServiceOptions:
     ] = None
     ingress_replicas: Annotated[
         int | None,
-        typer.Option("--replicas", metavar="N", min=1, help="HTTP replicas (RAYSIGNAL_INGRESS_REPLICAS); 2."),
+        typer.Option("--replicas", metavar="N", min=1, help="HTTP replicas (RAYSIGNAL_HTTP__REPLICAS); 2."),
     ] = None
     ray_address: Annotated[
         str | None,
@@ -91,7 +91,7 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
     output = Output()
     # Processes of the service inherit the environment, and refuse what is no setting.
     os.environ.pop(options.URL_VARIABLE, None)
-    output.err.print(f"starting on {settings.host}:{settings.port} ...")
+    output.err.print(f"starting on {settings.http.host}:{settings.http.port} ...")
     served = False
 
     def wait(holder: str) -> None:
@@ -131,17 +131,17 @@ def _say_where(output: Output, service: Service) -> None:
     from raysignal.runtime.agent_settings import announcement
 
     settings = service.settings
-    secured = settings.api_key is not None or settings.webhook_secret is not None
+    secured = settings.http.api_key is not None or settings.http.webhook_secret is not None
     output.say(f"listening on   {service.url}")
     output.say(f"documentation  {service.url}/docs")
     output.say(f"store          {settings.store}")
     output.say(f"portfolios     {', '.join(settings.portfolios)}; POST /signal goes to {settings.primary}")
     output.say(f"agent          {announcement(settings, os.environ)}")
     output.say(
-        f"cluster        {settings.ray_address or 'its own, on this machine'}; shards {settings.shards}"
+        f"cluster        {settings.ray_address or 'its own, on this machine'}; shards {settings.journal.shards}"
     )
     output.say(
-        f"credentials    {'asked for' if secured else 'none: loopback only (RAYSIGNAL_API_KEY sets one)'}"
+        f"credentials    {'asked for' if secured else 'none: loopback only (RAYSIGNAL_HTTP__API_KEY sets one)'}"
     )
     output.say("stop it with Ctrl-C")
     output.out.file.flush()

@@ -29,11 +29,11 @@ def reading_of(options: ReadingOptions, settings: Settings) -> Reading:
     from raysignal.engine.intake import Reading
 
     return Reading(
-        zone=zone_named(options.timezone or settings.timezone),
-        symbol=options.symbol or settings.symbol,
-        source=options.source or settings.source,
+        zone=zone_named(options.timezone or settings.intake.timezone),
+        symbol=options.symbol or settings.intake.symbol,
+        source=options.source or settings.intake.source,
         now_us=time.time_ns() // 1000,
-        max_future_us=int(settings.max_future_s * 1e6),
+        max_future_us=int(settings.intake.max_future_s * 1e6),
         bar_us=parse_bar(options.bar) if options.bar else 0,
         label=options.label,
     )
@@ -102,7 +102,7 @@ def read_stream(
 
     reading = replace(reading_of(options, settings), prices_only=prices_only)
     survey = SignalFileReport(
-        None if accept_jump else settings.max_price_jump, zone=reading.zone, shift_us=reading.shift_us
+        None if accept_jump else settings.intake.max_price_jump, zone=reading.zone, shift_us=reading.shift_us
     )
     batch = survey.add(read_file(path, reading))
     for sentence in remark_sentences(path, survey.remarks()):

@@ -59,15 +59,16 @@ def _rebuild(settings: Settings, *, accept_loss: bool, output: Output) -> None:
     from raysignal.engine.portfolio.shard import ShardLimits
 
     stores = open_stores(settings.store)
-    check_layout(stores, settings.shards)
+    check_layout(stores, settings.journal.shards)
 
     told = []
-    for number in range(settings.shards):
+    for number in range(settings.journal.shards):
         name = f"shard={number:04d}"
         made = rebuild(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_folder("index", settings.store) / name,
-            limits=ShardLimits(checkpoint_rows=settings.snapshot_rows), owns=owner(number, settings.shards),
+            limits=ShardLimits(checkpoint_rows=settings.journal.snapshot_rows),
+            owns=owner(number, settings.journal.shards),
             accept_loss=accept_loss,
         )  # fmt: skip
         told.append(

@@ -276,7 +276,7 @@ def _pair(text: str) -> tuple[int, int]:
 def _instant(text: str | None, name: str, config: SweepConfig, settings: Settings) -> int | None:
     if text is None:
         return None
-    return parse_instant(text, zone_named(config.stamps.timezone or settings.timezone), field=name)
+    return parse_instant(text, zone_named(config.stamps.timezone or settings.intake.timezone), field=name)
 
 
 def _run_id(config: SweepConfig, spec: SweepSpec, markets: tuple[Market, ...], blobs: BlobStore) -> str:

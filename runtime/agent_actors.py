@@ -36,7 +36,7 @@ from raysignal.runtime.agent_settings import model_of, terms_of, why_off
 from raysignal.runtime.local_cluster import NAMESPACE
 from raysignal.runtime.model_budget_actor import ClusterAllowance, ModelQuota
 from raysignal.runtime.portfolio_actors import PortfolioClient
-from raysignal.runtime.settings import SECRETS, Settings
+from raysignal.runtime.settings import Settings
 
 T = TypeVar("T")
 
@@ -82,7 +82,7 @@ class OverrideActor:
     async def __init__(self, settings: dict[str, Any], api_key: SecretStr | None) -> None:  # type: ignore[misc]
         restrict_new_files()
         self._settings = Settings(**settings)
-        if self._settings.agent_priority == "idle":
+        if self._settings.agent.priority == "idle":
             _stand_back()
         self._terms = terms_of(self._settings)
         self._api_key = api_key.get_secret_value() if api_key is not None else api_key_in(os.environ)
@@ -114,7 +114,7 @@ class OverrideActor:
             "portfolio": self._terms.portfolio,
             "mode": "gate" if self._adviser is None else "gate and model",
             "model": await self._model_status(),
-            "horizon": self._settings.horizon,
+            "horizon": self._settings.agent.horizon,
             "signals": primary,
             "behind": behind,
             "settled": 0 if follower is None else follower.shown.settled,
@@ -217,9 +217,9 @@ class OverrideActor:
             self._allowance = await asyncio.to_thread(
                 ClusterAllowance.connect,
                 ModelQuota(
-                    settings.model_budget,
+                    settings.llm.budget,
                     Period.DAY,
-                    settings.model_per_minute,
+                    settings.llm.per_minute,
                     _BURST,
                     budget_file(settings),
                 ),
@@ -229,17 +229,17 @@ class OverrideActor:
             self._model_off = str(error)
             return None
         return Adviser(
-            model, Cassette.live(), self._allowance, deadline_s=settings.model_deadline_s, concurrency=_BURST
+            model, Cassette.live(), self._allowance, deadline_s=settings.llm.deadline_s, concurrency=_BURST
         )
 
     async def _model_status(self) -> dict[str, Any]:
         settings, adviser = self._settings, self._adviser
-        told: dict[str, Any] = {"name": settings.model, "why_off": self._model_off or None}
+        told: dict[str, Any] = {"name": settings.llm.model, "why_off": self._model_off or None}
         if adviser is None or self._allowance is None:
-            return told | {"budget": settings.model_budget, "left": None, "opinions": {}}
+            return told | {"budget": settings.llm.budget, "left": None, "opinions": {}}
         opinions = {reason.value: count for reason, count in sorted(adviser.counts.items())}
         return told | {
-            "budget": settings.model_budget, "left": await self._allowance.left(), "opinions": opinions,
+            "budget": settings.llm.budget, "left": await self._allowance.left(), "opinions": opinions,
         }  # fmt: skip
 
     async def _behind(self, follower: Follower | None) -> tuple[int | None, int | None]:
@@ -338,11 +338,10 @@ class Agent:
 
     def _handle(self) -> Any:
         if self._actor is None:
-            secret = {*SECRETS, "host", "port"}
             self._actor = (
                 ray.remote(OverrideActor)
                 .options(
-                    name=f"{_NAME}-{self._settings.enhanced}",
+                    name=f"{_NAME}-{self._settings.agent.portfolio}",
                     namespace=NAMESPACE,
                     lifetime="detached",
                     get_if_exists=True,
@@ -352,7 +351,7 @@ class Agent:
                     max_concurrency=1_000,
                 )
                 .remote(
-                    self._settings.model_dump(mode="json", exclude=secret),
+                    self._settings.for_actors(),
                     None if self._api_key is None else SecretStr(self._api_key),
                 )
             )
@@ -373,8 +372,8 @@ def _stand_back() -> None:
 
 def chroma_place(settings: Settings) -> str:
     """Where the vectors lie."""
-    if settings.chroma:
-        return settings.chroma
+    if settings.agent.chroma:
+        return settings.agent.chroma
     if (folder := _store_folder(settings.store)) is not None:
         return str(folder.with_name(f"{folder.name}-chroma"))
     return str(cache_folder("vectors", settings.store))

@@ -13,29 +13,35 @@ from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.terms import AgentTerms
 from raysignal.engine.core.errors import InvalidField, SettingsError
-from raysignal.runtime.settings import PREFIX, Settings
+from raysignal.runtime.settings import Settings, variable_of
 
 
 def terms_of(settings: Settings) -> AgentTerms:
     """The terms of a service's settings; `SettingsError` for values that cannot be."""
     try:
         rules = AgentRules(
-            horizon=Horizon.parse(settings.horizon, lag_us=round(settings.settlement_lag_s * 1e6)),
-            recall=RecallOptions(neighbours=settings.neighbours),
-            gate=GateRules(least=settings.gate_least, against=settings.gate_against, grey=settings.gate_grey),
+            horizon=Horizon.parse(
+                settings.agent.horizon, lag_us=round(settings.agent.settlement_lag_s * 1e6)
+            ),
+            recall=RecallOptions(neighbours=settings.agent.neighbours),
+            gate=GateRules(
+                least=settings.agent.gate_least,
+                against=settings.agent.gate_against,
+                grey=settings.agent.gate_grey,
+            ),
         )
     except InvalidField as error:
-        raise SettingsError(f"{PREFIX}{str(error.fields['field']).upper()}: {error}") from error
+        raise SettingsError(f"{variable_of(('agent', str(error.fields['field'])))}: {error}") from error
     return AgentTerms(
-        settings.primary, settings.enhanced, settings.policies()[settings.primary], rules,
-        BreakerRules(limit_bps=settings.breaker_limit_bps),
+        settings.primary, settings.agent.portfolio, settings.policies()[settings.primary], rules,
+        BreakerRules(limit_bps=settings.agent.breaker_limit_bps),
     )  # fmt: skip
 
 
 def why_off(settings: Settings) -> str | None:
     """Why a service with these settings has no agent; None: it has one."""
-    if not settings.enhanced:
-        return f"{PREFIX}ENHANCED is empty"
+    if not settings.agent.portfolio:
+        return f"{variable_of(('agent', 'portfolio'))} is empty"
     if find_spec("scipy") is None:
         return "scipy is not installed; `pip install raysignal[agents]` brings what the agent needs"
     return None
@@ -44,20 +50,20 @@ def why_off(settings: Settings) -> str | None:
 def model_of(settings: Settings) -> ModelSettings:
     """The model of the settings; `SettingsError` for one that cannot be."""
     try:
-        prices = load_prices() if settings.model_prices is None else load_prices(Path(settings.model_prices))
-        return ModelSettings(model=settings.model, base_url=settings.model_url, prices=prices)
+        prices = load_prices() if settings.llm.prices is None else load_prices(Path(settings.llm.prices))
+        return ModelSettings(model=settings.llm.model, base_url=settings.llm.url, prices=prices)
     except InvalidField as error:
-        raise SettingsError(f"{PREFIX}{_VARIABLE[str(error.fields['field'])]}: {error}") from error
+        raise SettingsError(f"{variable_of(('llm', _NAMES[str(error.fields['field'])]))}: {error}") from error
 
 
 def announcement(settings: Settings, environ: Mapping[str, str]) -> str:
     """What the agent is going to do, in a line for people."""
     if (why := why_off(settings)) is not None:
         return f"off: {why}"
-    follows = f"{settings.enhanced} follows {settings.primary}"
+    follows = f"{settings.agent.portfolio} follows {settings.primary}"
     if api_key_in(environ) is None:
         return f"{follows}; the gate decides alone ({' or '.join(KEY_VARIABLES)} is not set)"
-    return f"{follows}; the gate decides, and {settings.model} in unclear cases"
+    return f"{follows}; the gate decides, and {settings.llm.model} in unclear cases"
 
 
-_VARIABLE = {"model": "MODEL", "base_url": "MODEL_URL", "model_prices": "MODEL_PRICES"}
+_NAMES = {"model": "model", "base_url": "url", "model_prices": "prices"}

@@ -35,7 +35,7 @@ from raysignal.runtime.feed_supervisor import START_WITHIN_S, Supervisor
 from raysignal.runtime.feeds import FeedContext, FollowedInstrument, following
 from raysignal.runtime.local_cluster import NAMESPACE
 from raysignal.runtime.portfolio_actors import PortfolioClient
-from raysignal.runtime.settings import SECRETS, Settings
+from raysignal.runtime.settings import Settings
 
 _PATIENCE_S = 2.0
 _LIVES = "feeds/lives"
@@ -93,7 +93,7 @@ class FeedActor:
         def post(signal: Signal) -> str:
             return post_from_thread(signal, submit, loop)
 
-        portfolio = settings.feed_portfolio or settings.primary
+        portfolio = settings.feed.portfolio or settings.primary
 
         def rename(old: str, new: str) -> bool:
             return answer_from_thread(lambda: desk.rename_symbol(portfolio, old, new), loop)
@@ -141,11 +141,12 @@ class Feeds:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._venues: dict[str, list[str]] = {}
-        for name in settings.feeds:
+        for name in settings.feed.instruments:
             self._venues.setdefault(name.partition(":")[0], []).append(name)
         self._actors: dict[str, Any] = {}
         self._health = {
-            name: HealthWatch(time.monotonic(), start_within_s=START_WITHIN_S) for name in settings.feeds
+            name: HealthWatch(time.monotonic(), start_within_s=START_WITHIN_S)
+            for name in settings.feed.instruments
         }
 
     @classmethod
@@ -166,7 +167,7 @@ class Feeds:
         """What each says of itself, in the order of the settings; one that does not answer has a state and a reason."""
         answers = await asyncio.gather(*(self._answer(venue) for venue in self._venues))
         found = {status["name"]: status for answer in answers for status in answer}
-        return [found[name] for name in self._settings.feeds]
+        return [found[name] for name in self._settings.feed.instruments]
 
     async def stop(self) -> None:
         """End every feed; what they have seen is on record, or can be had again."""
@@ -199,7 +200,6 @@ class Feeds:
 
     def _actor(self, venue: str) -> Any:
         if venue not in self._actors:
-            secret = {*SECRETS, "host", "port"}
             actor: Any = (
                 ray.remote(FeedActor)
                 .options(
@@ -213,7 +213,7 @@ class Feeds:
                     max_concurrency=1_000,
                 )
                 .remote(
-                    self._settings.model_dump(mode="json", exclude=secret), self._settings.database_url,
+                    self._settings.for_actors(), self._settings.database_url,
                     self._venues[venue],
                 )
             )  # fmt: skip

@@ -174,14 +174,14 @@ async def following(name: str, settings: Settings, around: FeedContext) -> Async
 
 def hosts_of(settings: Settings, venue: Venue) -> Hosts:
     """Where a venue is reached."""
-    other = settings.feed_hosts.get(venue.name)
+    other = settings.feed.hosts.get(venue.name)
     return venue.hosts if other is None else Hosts(other["stream"], other["rest"])
 
 
 def terms_of(settings: Settings) -> PipelineOptions:
     """What the settings say of bars and crossover."""
     return PipelineOptions(
-        parse_bar(settings.feed_bar), settings.feed_fast, settings.feed_slow, Basis(settings.feed_basis)
+        parse_bar(settings.feed.bar), settings.feed.fast, settings.feed.slow, Basis(settings.feed.basis)
     )
 
 
@@ -226,17 +226,17 @@ def dealer_of(
 
     `listing` is what the venue asks of orders; None: it is not known, as for a recording.
     """
-    if settings.paper_cash == 0.0:
+    if settings.paper.cash == 0.0:
         return None
     if instrument.inverse:
         around.log.info("no_paper_orders", feed=name, reason="it is an inverse contract")
         return None
     account = f"paper:{name}"
     listing = Listing.of(instrument) if listing is None else listing
-    fee, cash = Decimal(repr(settings.paper_fee_bps)), Decimal(repr(settings.paper_cash))
+    fee, cash = Decimal(repr(settings.paper.fee_bps)), Decimal(repr(settings.paper.cash))
     paper = PaperExchange(
         around.database, account, instrument.venue, CURRENCY, cash, [listing], costs=Costs(fee, fee),
-        latency_us=round(settings.paper_latency_ms * 1000),
+        latency_us=round(settings.paper.latency_ms * 1000),
     )  # fmt: skip
     trader = Trader(
         OrderStore(around.database, account), paper, {instrument.name: listing}, plan_of(settings),
@@ -247,8 +247,8 @@ def dealer_of(
 
 def plan_of(settings: Settings) -> ExecutionPolicy:
     """What the settings say of orders."""
-    kind = OrderType.LIMIT if settings.paper_order == "limit" else OrderType.MARKET
-    return ExecutionPolicy(kind=kind, offset_bps=Decimal(repr(settings.paper_offset_bps)))
+    kind = OrderType.LIMIT if settings.paper.order == "limit" else OrderType.MARKET
+    return ExecutionPolicy(kind=kind, offset_bps=Decimal(repr(settings.paper.offset_bps)))
 
 
 def _history(

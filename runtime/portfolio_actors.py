@@ -38,7 +38,7 @@ from raysignal.engine.portfolio.receipts import (
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from raysignal.runtime.direct import ConnectionBroken, DirectLine, DirectLines, DirectServer
 from raysignal.runtime.local_cluster import NAMESPACE
-from raysignal.runtime.settings import SECRETS, Settings
+from raysignal.runtime.settings import Settings
 from raysignal.runtime.submission_messages import decode_answer, decode_request, encode_answer, encode_request
 
 T = TypeVar("T")
@@ -86,13 +86,13 @@ class PortfolioActor:
 def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None]) -> Mailbox:
     """The mailbox of one shard of a configured store; nothing is opened before its first call."""
     limits = ShardLimits(
-        max_price_jump=settings.max_price_jump, checkpoint_rows=settings.snapshot_rows,
-        zone=zone_named(settings.timezone),
+        max_price_jump=settings.intake.max_price_jump, checkpoint_rows=settings.journal.snapshot_rows,
+        zone=zone_named(settings.intake.timezone),
     )  # fmt: skip
     policies = {
         name: policy
         for name, policy in settings.policies().items()
-        if shard_of(name, settings.shards) == shard
+        if shard_of(name, settings.journal.shards) == shard
     }
     name, number = f"shard={shard:04d}", shard
 
@@ -104,11 +104,11 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         # Before anything is made: where the store's folder is away, its place is no store that has not been made yet.
         check_acknowledged(stores.journal_store(name), durable)
         stores.probe()
-        write_layout(stores, settings.shards)
+        write_layout(stores, settings.journal.shards)
         shard = Shard.open(
             stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
             cache_dir=cache_dir(), limits=limits, policies=policies,
-            owns=owner(number, settings.shards),
+            owns=owner(number, settings.journal.shards),
         )  # fmt: skip
         tell_found(name, shard)
         # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.
@@ -123,7 +123,7 @@ def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None])
         )  # fmt: skip
 
     return Mailbox(
-        open_shard, view_shard, clock=time.perf_counter, flush_s=settings.flush_s, on_fenced=on_fenced
+        open_shard, view_shard, clock=time.perf_counter, flush_s=settings.journal.flush_s, on_fenced=on_fenced
     )
 
 
@@ -162,14 +162,14 @@ class PortfolioClient:
         """
         every: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         nodes = [node for node in every if node["Alive"]]
-        if len(nodes) > 1 and settings.store.startswith("file:") and not settings.store_shared:
+        if len(nodes) > 1 and settings.store.startswith("file:") and not settings.journal.shared:
             raise SettingsError(
                 f"store is {settings.store!r} on a cluster of {len(nodes)} nodes, where an actor that restarts on "
                 "another node would find an empty folder; expected s3://bucket/prefix, or "
-                "RAYSIGNAL_STORE_SHARED=true if every node sees the same folder there"
+                "RAYSIGNAL_JOURNAL__SHARED=true if every node sees the same folder there"
             )
         desk = cls(settings, direct=direct)
-        for shard in range(settings.shards):
+        for shard in range(settings.journal.shards):
             desk._actor(shard)
         return desk
 
@@ -191,7 +191,7 @@ class PortfolioClient:
         }  # fmt: skip
         answer: Submission
         if self._lines is not None and len(encoded) <= _DIRECT_BYTES:
-            line = self._lines.to(shard_of(portfolio, self.settings.shards))
+            line = self._lines.to(shard_of(portfolio, self.settings.journal.shards))
             if line is not None:
                 with suppress(ConnectionBroken):
                     return _raised(
@@ -246,7 +246,7 @@ class PortfolioClient:
 
     async def observe(self) -> list[dict[str, Any]]:
         """Counts and depths of every shard, see `Mailbox.observe`."""
-        shards = range(self.settings.shards)
+        shards = range(self.settings.journal.shards)
         return list(
             await asyncio.gather(
                 *(self._patiently(shard, lambda actor: actor.observe.remote()) for shard in shards)
@@ -273,7 +273,7 @@ class PortfolioClient:
         return await DirectLine.connect(path) if node == _node() else None
 
     async def _call(self, portfolio: str, method: str, *args: Any, **options: Any) -> Any:
-        shard = shard_of(portfolio, self.settings.shards)
+        shard = shard_of(portfolio, self.settings.journal.shards)
         return await self._patiently(shard, lambda actor: actor.call.remote(method, *args, **options))
 
     async def _all(self, method: str) -> list[Any]:
@@ -281,7 +281,7 @@ class PortfolioClient:
             await asyncio.gather(
                 *(
                     self._patiently(shard, lambda actor: actor.call.remote(method))
-                    for shard in range(self.settings.shards)
+                    for shard in range(self.settings.journal.shards)
                 )
             )
         )
@@ -338,7 +338,7 @@ def _node() -> str:
 
 def _plain(settings: Settings) -> dict[str, Any]:
     """What an actor needs of the settings; secrets stay at the edge."""
-    return settings.model_dump(mode="json", exclude={*SECRETS, "host", "port"})
+    return settings.for_actors()
 
 
 def _die() -> None:

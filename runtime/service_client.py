@@ -191,8 +191,8 @@ class ServiceClient:
 @asynccontextmanager
 async def service_at(url: str | None, settings: Settings) -> AsyncIterator[ServiceClient]:
     """The service at an address, or the one that these settings would start on this machine."""
-    key = settings.api_key.get_secret_value() if settings.api_key else None
-    address = url or f"http://{reachable(settings.host)}:{settings.port}"
+    key = settings.http.api_key.get_secret_value() if settings.http.api_key else None
+    address = url or f"http://{reachable(settings.http.host)}:{settings.http.port}"
     async with ServiceClient.open(address, api_key=key, clock=time.monotonic, sleep=asyncio.sleep) as client:
         yield client
 

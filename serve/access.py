@@ -109,13 +109,13 @@ class Credentials:
 
     @classmethod
     def of(cls, settings: Settings) -> "Credentials":
-        key, secret = settings.api_key, settings.webhook_secret
+        key, secret = settings.http.api_key, settings.http.webhook_secret
         return cls(
             key.get_secret_value().encode() if key else None,
             secret.get_secret_value().encode() if secret else None,
-            frozenset(settings.allowed_hosts),
-            settings.webhook_strict,
-            settings.webhook_window_s,
+            frozenset(settings.http.allowed_hosts),
+            settings.http.webhook_strict,
+            settings.http.webhook_window_s,
         )
 
     @property
@@ -167,8 +167,8 @@ class Credentials:
         if not self._is_own(host):
             raise Forbidden(
                 f"Host is {shorten(host)}; expected localhost, an address of loopback, or a name that "
-                f"{PREFIX}ALLOWED_HOSTS has: this service has no key, and a page elsewhere could reach it by a name "
-                "of its own",
+                f"{PREFIX}HTTP__ALLOWED_HOSTS has: this service has no key, and a page elsewhere could reach it by a "
+                "name of its own",
                 field="Host", value=shorten(host), expected="a name of this machine",
             )  # fmt: skip
         origin = headers.get(b"origin")
@@ -179,7 +179,7 @@ class Credentials:
             return
         raise Forbidden(
             f"Origin is {shorten(origin.decode('latin-1'))}, a page of another program; expected none, this "
-            f"service's own, or one whose host {PREFIX}ALLOWED_HOSTS has: this service has no key, and a browser "
+            f"service's own, or one whose host {PREFIX}HTTP__ALLOWED_HOSTS has: this service has no key, and a browser "
             "sends what any page tells it to",
             field="Origin", value=shorten(origin.decode("latin-1")), expected=f"http://{host}",
         )  # fmt: skip
@@ -215,7 +215,7 @@ class Credentials:
             return None
         if self.webhook_strict:
             raise Unauthorized(
-                f"{SIGNATURE_HEADER} signs the body alone, and {PREFIX}WEBHOOK_STRICT is set; expected "
+                f"{SIGNATURE_HEADER} signs the body alone, and {PREFIX}HTTP__WEBHOOK_STRICT is set; expected "
                 f"{SIGNATURE_V2_HEADER}: {SIGNATURE_FORM[SIGNATURE_V2_HEADER]}"
             )
         match = _V1.fullmatch(first.strip().lower())
@@ -232,7 +232,7 @@ class Credentials:
         if signable:
             ways.append(f"the header {SIGNATURE_V2_HEADER}: {SIGNATURE_FORM[SIGNATURE_V2_HEADER]}")
         if not ways:
-            return f"this service takes signed signals only; set {PREFIX}API_KEY to read from it"
+            return f"this service takes signed signals only; set {PREFIX}HTTP__API_KEY to read from it"
         return f"no credentials; expected {' or '.join(ways)}"
 
 
@@ -240,7 +240,7 @@ def check_host(configured: str, listening: str) -> None:
     """Raise `SettingsError` where Ray Serve listens elsewhere than the settings say."""
     if configured != listening:
         raise SettingsError(
-            f"{PREFIX}HOST is {configured!r}, but Ray Serve listens on {listening!r}, as the `http_options` say "
+            f"{PREFIX}HTTP__HOST is {configured!r}, but Ray Serve listens on {listening!r}, as the `http_options` say "
             "it was started with; expected the same address in both"
         )
 
@@ -263,6 +263,6 @@ def refuse_open_door(host: str, access: Credentials) -> None:
     """Raise `SettingsError` where others could reach the service and nobody would ask them who they are."""
     if access.open and not is_loopback(host):
         raise SettingsError(
-            f"Ray Serve listens on {host!r}, which others can reach; expected {PREFIX}API_KEY or "
-            f"{PREFIX}WEBHOOK_SECRET to be set, or http_options.host to be a loopback address"
+            f"Ray Serve listens on {host!r}, which others can reach; expected {PREFIX}HTTP__API_KEY or "
+            f"{PREFIX}HTTP__WEBHOOK_SECRET to be set, or http_options.host to be a loopback address"
         )

@@ -41,7 +41,7 @@ class Edge:
         sys.setswitchinterval(0.001)
         access = Credentials.of(settings)
         refuse_open_door(listening_on(), access)
-        check_host(settings.host, listening_on())
+        check_host(settings.http.host, listening_on())
         warm()
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
         warn_of_few_descriptors(log, descriptors())
@@ -67,13 +67,13 @@ def connect_feeds(settings: Settings) -> "Feeds | None":
         InvalidField: a venue that is none.
         SettingsError: what feeds need is not installed.
     """
-    if not settings.feeds:
+    if not settings.feed.instruments:
         return None
     try:
         from raysignal.runtime.feed_actors import Feeds  # noqa: PLC0415 - needs the extra `feeds`
     except ImportError as error:
         raise SettingsError(
-            f"feeds is {list(settings.feeds)}, but {error.name} is not installed; expected the extra `feeds`"
+            f"feeds is {list(settings.feed.instruments)}, but {error.name} is not installed; expected the extra `feeds`"
         ) from error
     return Feeds.connect(settings)
 
@@ -94,7 +94,7 @@ def build(settings: Settings, *, log_path: str | None = None) -> serve.Applicati
     deployment: Any = serve.deployment(
         serve.ingress()(Edge),
         name="Edge",
-        num_replicas=settings.ingress_replicas,
+        num_replicas=settings.http.replicas,
         max_ongoing_requests=MAX_ONGOING,
         ray_actor_options={"num_cpus": 0},
         graceful_shutdown_timeout_s=5,

@@ -36,7 +36,7 @@ from pathlib import Path
 
 MAX_CONNECTIONS = 4096
 """Connections at once, where file descriptors allow them."""
-PER_CLIENT_VARIABLE = "RAYSIGNAL_CONNECTIONS_PER_CLIENT"
+PER_CLIENT_VARIABLE = "RAYSIGNAL_HTTP__CONNECTIONS_PER_CLIENT"
 CONNECTIONS_PER_CLIENT = 512
 """Connections of one client address, unless that variable says otherwise."""
 REQUEST_S = 10

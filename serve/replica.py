@@ -59,8 +59,8 @@ class ReplicaState:
         settings = self.settings
         self.batcher = MicroBatcher(self.portfolios.submit)
         self._reading = Reading(
-            zone=zone_named(settings.timezone), symbol=settings.symbol, source=settings.source,
-            max_future_us=int(settings.max_future_s * 1e6),
+            zone=zone_named(settings.intake.timezone), symbol=settings.intake.symbol, source=settings.intake.source,
+            max_future_us=int(settings.intake.max_future_s * 1e6),
         )  # fmt: skip
 
     def reading(self) -> Reading:
@@ -86,7 +86,7 @@ class ReplicaState:
     def target(self, portfolio: str | None) -> str:
         """The portfolio that is to be changed; nobody but the agent changes the one that follows."""
         name, primary = self.named(portfolio), self.settings.primary
-        if name == self.settings.enhanced:
+        if name == self.settings.agent.portfolio:
             raise Conflict(
                 f"portfolio {name!r} follows {primary!r}: the agent takes in what is posted there, and nobody posts "
                 "to it",
@@ -99,7 +99,7 @@ class ReplicaState:
         if self.agent is None:
             raise NotFound(
                 f"this service has no agent: {why_off(self.settings)}",
-                field="enhanced", value=self.settings.enhanced,
+                field="enhanced", value=self.settings.agent.portfolio,
             )  # fmt: skip
         return self.agent
 
@@ -121,7 +121,7 @@ class ReplicaState:
                 async with asyncio.timeout(_METRICS_PATIENCE_S):
                     primary, enhanced = await asyncio.gather(
                         self.portfolios.standing(self.settings.primary),
-                        self.portfolios.standing(self.settings.enhanced),
+                        self.portfolios.standing(self.settings.agent.portfolio),
                     )
                     return max(0, primary.count - enhanced.count)
         return None

@@ -129,14 +129,14 @@ def local_service(
         heeding = stop is None
         stop = stop or stack.enter_context(ShutdownSignal())
         check_settings(settings, log_path)
-        url = f"http://{reachable(settings.host)}:{settings.port}"
+        url = f"http://{reachable(settings.http.host)}:{settings.http.port}"
         stack.enter_context(
             held_store(settings.store, doing=f"listening on {url}", stop=stop, take_over=take_over)
         )
         check_store(settings)
         check_database(settings)
         if settings.ray_address is None:
-            refuse_used_port(settings.host, settings.port)
+            refuse_used_port(settings.http.host, settings.http.port)
             stack.enter_context(_own_cluster(settings, stop))
             log_path = log_path or own_stderr()
         else:
@@ -160,11 +160,11 @@ def refuse_used_port(host: str, port: int) -> None:
         except OSError as error:
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 raise SettingsError(
-                    f"host is {host!r} ({error.strerror}); expected an address of this machine: set RAYSIGNAL_HOST"
+                    f"host is {host!r} ({error.strerror}); expected an address of this machine: set RAYSIGNAL_HTTP__HOST"
                 ) from error
             raise SettingsError(
                 f"port {port} of {host} cannot be listened on ({error.strerror}); expected a free one: set "
-                "RAYSIGNAL_PORT"
+                "RAYSIGNAL_HTTP__PORT"
             ) from error
 
 
@@ -199,7 +199,7 @@ def _own_cluster(settings: Settings, stop: ShutdownSignal) -> Iterator[None]:
         wrapper.chmod(0o700)
         own = {
             "RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper),
-            PER_CLIENT_VARIABLE: str(settings.connections_per_client),
+            PER_CLIENT_VARIABLE: str(settings.http.connections_per_client),
         }
         with environment(fast_mode(folder) | own):
             try:
@@ -253,7 +253,11 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
         # Ray Serve waits a minute for its proxy, and not for one that it starts anew; here is where it ends.
         with suppress(TimeoutError, RayActorError):
             serve.start(
-                http_options={"host": settings.host, "port": settings.port, "request_timeout_s": None},
+                http_options={
+                    "host": settings.http.host,
+                    "port": settings.http.port,
+                    "request_timeout_s": None,
+                },
                 logging_config={"log_level": "WARNING"},
             )
         _check_controller()
@@ -264,7 +268,7 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
                 serve.run(
                     build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None
                 )
-            wait_for_replicas(url, settings.ingress_replicas, time.monotonic() + READY_TIMEOUT_S)
+            wait_for_replicas(url, settings.http.replicas, time.monotonic() + READY_TIMEOUT_S)
             asyncio.run(desk.ready())
         yield Service(url, desk, settings)
     except BaseException:

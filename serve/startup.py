@@ -167,7 +167,7 @@ def check_store(settings: Settings) -> None:
         stores.probe()
     except StoreUnavailable as error:
         raise StoreUnavailable(f"the store {settings.store} cannot be used: {error}") from error
-    check_layout(stores, settings.shards)
+    check_layout(stores, settings.journal.shards)
 
 
 def check_database(settings: Settings) -> None:
@@ -177,14 +177,14 @@ def check_database(settings: Settings) -> None:
         SettingsError: the extra `feeds` is missing, or the address cannot be used.
         StoreError: the database does not answer, or a later version has changed its tables.
     """
-    if not settings.feeds:
+    if not settings.feed.instruments:
         return
     try:
         from raysignal.engine.database.checks import check_address  # noqa: PLC0415 - needs the extra `feeds`
     except ImportError as error:
         raise SettingsError(
-            f"{PREFIX}FEEDS is {list(settings.feeds)}, but {error.name} is not installed; expected the extra: "
-            "pip install 'raysignal[feeds]'"
+            f"{PREFIX}FEED__INSTRUMENTS is {list(settings.feed.instruments)}, but {error.name} is not installed; "
+            "expected the extra: pip install 'raysignal[feeds]'"
         ) from error
     try:
         check_address(settings.database_url.get_secret_value())

@@ -166,7 +166,7 @@ def check_service() -> None:
     """The service's container, by itself."""
     print("the service's container")
     with ExitStack() as stack:
-        secured = {"RAYSIGNAL_HOST": "0.0.0.0", "RAYSIGNAL_API_KEY": KEY}
+        secured = {"RAYSIGNAL_HTTP__HOST": "0.0.0.0", "RAYSIGNAL_HTTP__API_KEY": KEY}
         container = Container(SERVICE, secured, ("raysignal",))
         stack.callback(container.remove)
         version = container.output("--version")

@@ -95,7 +95,7 @@ async def get_compare(replica: State) -> Any:
     figures = await replica.asked_agent().read("compare")
     baseline, enhanced = await asyncio.gather(
         replica.portfolios.standing(replica.settings.primary),
-        replica.portfolios.standing(replica.settings.enhanced),
+        replica.portfolios.standing(replica.settings.agent.portfolio),
     )
     return {
         "baseline": baseline.as_dict(), "enhanced": enhanced.as_dict(),

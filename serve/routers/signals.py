@@ -64,7 +64,7 @@ async def post_signal(request: Request, parameters: Annotated[SignalParameters, 
     replica: ReplicaState = request.app.state.replica
     line, headers = request.state.line, request.headers
     portfolio = replica.target(parameters.portfolio)
-    body = await replica.signed_body(request, replica.settings.max_signal_bytes)
+    body = await replica.signed_body(request, replica.settings.intake.max_signal_bytes)
     signal = read_signal(
         body, replica.reading(), content_type=headers.get("content-type"),
         idempotency_key=headers.get("idempotency-key"),
@@ -88,7 +88,7 @@ async def post_signals(request: Request, parameters: Annotated[BatchParameters, 
     replica: ReplicaState = request.app.state.replica
     line, skip = request.state.line, parameters.on_error == "skip"
     portfolio = replica.target(parameters.portfolio)
-    body = await replica.signed_body(request, replica.settings.max_batch_bytes)
+    body = await replica.signed_body(request, replica.settings.intake.max_batch_bytes)
     line["portfolio"] = portfolio
 
     def read() -> tuple[IntakeResult, bytes]:

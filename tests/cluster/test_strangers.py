@@ -44,7 +44,11 @@ CALLS = (
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory):
     folder = tmp_path_factory.mktemp("strangers")
-    variables = {"RAYSIGNAL_API_KEY": KEY, "RAYSIGNAL_INGRESS_REPLICAS": "1", "HOME": str(folder / "home")}
+    variables = {
+        "RAYSIGNAL_HTTP__API_KEY": KEY,
+        "RAYSIGNAL_HTTP__REPLICAS": "1",
+        "HOME": str(folder / "home"),
+    }
     (folder / "home").mkdir()
     with Serving(folder / "store", folder / "log", **variables) as service:
         service.folder = folder

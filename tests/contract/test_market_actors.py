@@ -11,7 +11,6 @@ import pytest
 from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.runtime import feed_actors
 from raysignal.runtime.feed_actors import FeedActor
-from raysignal.runtime.settings import SECRETS
 from tests.support.market_following import Refusing, settings_of
 
 NAMES = ["binance:BTCUSDT", "binance:ETHUSDT", "binance:NOSUCH"]
@@ -32,7 +31,7 @@ class Portfolios:
 async def actor_of(loopback: ExchangeServer, folder: Path, names: list[str]) -> AsyncIterator[FeedActor]:
     settings = settings_of(loopback, folder, *(name.partition(":")[2] for name in names))
     actor = object.__new__(FeedActor)
-    await actor.__init__(settings.model_dump(mode="json", exclude=set(SECRETS)), settings.database_url, names)  # type: ignore[misc]
+    await actor.__init__(settings.for_actors(), settings.database_url, names)  # type: ignore[misc]
     try:
         yield actor
     finally:

@@ -127,7 +127,7 @@ class Serving:
 
 def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
     store, log = tmp_path / "store", tmp_path / "log"
-    with Serving(store, log, RAYSIGNAL_INGRESS_REPLICAS="1", RAYSIGNAL_AGENT_PRIORITY="normal") as serving:
+    with Serving(store, log, RAYSIGNAL_HTTP__REPLICAS="1", RAYSIGNAL_AGENT__PRIORITY="normal") as serving:
         assert any(f"{serving.url}/docs" in line for line in serving.shown)
         told = {"RAYSIGNAL_URL": serving.url}
 

@@ -33,7 +33,7 @@ class Starting:
                     "--store", (folder / "store").as_uri(),
                 ],
                 stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=ROOT,
-                env=environment(RAYSIGNAL_INGRESS_REPLICAS="1"),
+                env=environment(RAYSIGNAL_HTTP__REPLICAS="1"),
             )  # fmt: skip
 
     def until(self, reached: Callable[["Starting"], bool]) -> None:

@@ -55,7 +55,7 @@ def test_launcher_runs_the_image_as_it_is_and_installs_nothing(cluster):
 
 def test_service_listens_where_the_cluster_says(cluster):
     config = yaml.safe_load((ROOT / "serve" / "config.yaml").read_text())
-    assert f"-e RAYSIGNAL_HOST={config['http_options']['host']}" in cluster["docker"]["run_options"]
+    assert f"-e RAYSIGNAL_HTTP__HOST={config['http_options']['host']}" in cluster["docker"]["run_options"]
 
 
 def test_every_package_of_the_project_is_in_the_image():

@@ -11,7 +11,7 @@ import pytest
 
 from raysignal.engine.history import FIXED, write_chunk
 from raysignal.engine.journal.blobs import DiskBlobs
-from raysignal.runtime.settings import PREFIX, Settings
+from raysignal.runtime.settings import PREFIX, setting_fields, variable_of
 from raysignal.serve.access import Credentials
 from tests.support.history_chunks import chunk_of, some_signals
 
@@ -22,14 +22,14 @@ CONFIGURATION, OPERATIONS, RESULTS = (
 
 
 def test_configuration_table_names_every_setting_with_its_meaning_and_no_other():
-    table = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| [^|]* \| (.*) \|$", CONFIGURATION, re.MULTILINE))
-    assert table == {name.upper(): field.description for name, field in Settings.model_fields.items()}
+    table = dict(re.findall(rf"^\| `({PREFIX}\w+)` \| [^|]* \| (.*) \|$", CONFIGURATION, re.MULTILINE))
+    assert table == {variable_of(path): field.description for path, field in setting_fields()}
 
 
 def test_configuration_table_shows_the_defaults():
-    for name, field in Settings.model_fields.items():
+    for path, field in setting_fields():
         if isinstance(field.default, int | float | str) and not isinstance(field.default, bool):
-            assert f"| `{PREFIX}{name.upper()}` | `{field.default}` |" in CONFIGURATION
+            assert f"| `{variable_of(path)}` | `{field.default}` |" in CONFIGURATION
 
 
 def test_results_table_names_every_column_of_the_history():

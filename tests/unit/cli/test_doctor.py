@@ -46,7 +46,7 @@ def test_secrets_are_reported_and_never_shown():
     finding = check_keys(Settings(api_key="hunter2-api", webhook_secret="hunter2-hook"))
     assert finding.status == "ok"
     assert "hunter2" not in str(finding)
-    assert "RAYSIGNAL_API_KEY is set" in finding.detail
+    assert "RAYSIGNAL_HTTP__API_KEY is set" in finding.detail
 
 
 def test_a_webhook_secret_without_a_key_is_a_warning():
@@ -204,11 +204,11 @@ def test_a_store_of_no_kind_fails():
 
 
 def test_settings_that_cannot_be_used_end_the_examination(monkeypatch):
-    monkeypatch.setenv("RAYSIGNAL_PORT", "none")
+    monkeypatch.setenv("RAYSIGNAL_HTTP__PORT", "none")
     findings = list(examine({}))
     assert [finding.name for finding in findings] == ["packages", "settings"]
     assert findings[-1].status == "failed"
-    assert "RAYSIGNAL_PORT" in findings[-1].detail
+    assert "RAYSIGNAL_HTTP__PORT" in findings[-1].detail
 
 
 def test_examining_leaves_the_working_directory_as_it_is(monkeypatch, tmp_path):

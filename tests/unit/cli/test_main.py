@@ -108,7 +108,7 @@ def test_wrong_usage_ends_with_status_2_and_nothing_on_stdout(arguments, tmp_pat
 
 @pytest.mark.parametrize("group", [[], ["compare"], ["data"], ["runs"], ["feed"]], ids=" ".join)
 def test_without_arguments_a_group_shows_what_there_is_and_ends_with_status_2(group, monkeypatch):
-    monkeypatch.delenv("RAYSIGNAL_FEEDS", raising=False)
+    monkeypatch.delenv("RAYSIGNAL_FEED__INSTRUMENTS", raising=False)
     shown = CliRunner().invoke(app, group)
     assert shown.exit_code == 2
     assert shown.output

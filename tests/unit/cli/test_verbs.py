@@ -75,7 +75,7 @@ def test_a_verb_without_its_extra_says_what_to_install(
 def test_feeds_of_a_service_without_their_extra_are_a_sentence(tmp_path, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("raysignal.engine.database.")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setenv("RAYSIGNAL_FEEDS", '["binance:BTCUSDT"]')
+    monkeypatch.setenv("RAYSIGNAL_FEED__INSTRUMENTS", '["binance:BTCUSDT"]')
     shown = CliRunner().invoke(
         app, ["serve", "--store", (tmp_path / "store").as_uri(), "--port", str(free_port())]
     )

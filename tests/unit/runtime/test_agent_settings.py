@@ -18,7 +18,7 @@ def test_the_default_settings_are_the_default_terms():
 
 @pytest.mark.parametrize("horizon", ["", "0b", "99999b", "six bars", "-5m"])
 def test_a_horizon_that_cannot_be_is_refused_by_name(horizon):
-    with pytest.raises(SettingsError, match="RAYSIGNAL_HORIZON"):
+    with pytest.raises(SettingsError, match="RAYSIGNAL_AGENT__HORIZON"):
         terms_of(Settings(horizon=horizon))
 
 
@@ -55,7 +55,7 @@ def test_it_is_said_who_decides():
     assert "the gate decides alone" in announcement(Settings(), {})
     assert "gemini" in announcement(Settings(), {"GEMINI_API_KEY": "secret"})
     assert "secret" not in announcement(Settings(), {"GEMINI_API_KEY": "secret"})
-    assert announcement(Settings(enhanced=""), {}) == "off: RAYSIGNAL_ENHANCED is empty"
+    assert announcement(Settings(enhanced=""), {}) == "off: RAYSIGNAL_AGENT__PORTFOLIO is empty"
 
 
 def test_without_the_extra_there_is_no_agent_and_it_says_why(monkeypatch):
@@ -66,7 +66,7 @@ def test_without_the_extra_there_is_no_agent_and_it_says_why(monkeypatch):
 async def test_a_service_without_an_agent_says_so(tmp_path):
     async with replica(tmp_path, enhanced="") as one, speaking_to(one) as client:
         answer = await client.get("/agent")
-        assert answer.json() == {"on": False, "why": "RAYSIGNAL_ENHANCED is empty"}
+        assert answer.json() == {"on": False, "why": "RAYSIGNAL_AGENT__PORTFOLIO is empty"}
         for method, path in (
             ("GET", "/memory/accuracy"),
             ("GET", "/memory/patterns"),

@@ -7,13 +7,23 @@ import pytest
 
 from raysignal.engine.core.errors import SettingsError
 from raysignal.engine.core.hosts import is_loopback
-from raysignal.runtime.settings import PREFIX, Settings, load_settings
+from raysignal.runtime.settings import (
+    PREFIX,
+    RENAMED,
+    Settings,
+    load_settings,
+    renamed_variables,
+    setting_fields,
+    variable_of,
+)
 
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    for name in [variable_of(path) for path, _ in setting_fields()] + [
+        variable_of((old,)) for old in RENAMED
+    ]:
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_without_an_environment_there_is_a_working_default(
@@ -23,40 +33,40 @@ def test_without_an_environment_there_is_a_working_default(
     settings = load_settings({})
     assert settings.store == (tmp_path / "raysignal-store").as_uri()
     assert list(settings.policies()) == ["baseline"]
-    assert is_loopback(settings.host)
+    assert is_loopback(settings.http.host)
 
 
 def test_a_setting_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAYSIGNAL_PORT", "9000")
+    monkeypatch.setenv("RAYSIGNAL_HTTP__PORT", "9000")
     monkeypatch.setenv("RAYSIGNAL_PORTFOLIOS", json.dumps({"baseline": {}, "short": {"side": "long-short"}}))
     settings = load_settings()
-    assert settings.port == 9000
+    assert settings.http.port == 9000
     assert settings.policies()["short"].side == "long-short"
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("PORT", "0"),
-        ("PORT", "x"),
-        ("SHARDS", "0"),
-        ("MAX_PRICE_JUMP", "1"),
-        ("TIMEZONE", "Mars/Olympus"),
-        ("SYMBOL", " "),
+        ("HTTP__PORT", "0"),
+        ("HTTP__PORT", "x"),
+        ("JOURNAL__SHARDS", "0"),
+        ("INTAKE__MAX_PRICE_JUMP", "1"),
+        ("INTAKE__TIMEZONE", "Mars/Olympus"),
+        ("INTAKE__SYMBOL", " "),
         ("PORTFOLIOS", '{"baseline": {"fee": 1}}'),
         ("PORTFOLIOS", '{"Base Line": {}}'),
         ("PORTFOLIOS", "{}"),
         ("PRIMARY", "other"),
-        ("HOST", "0.0.0.0"),
+        ("HTTP__HOST", "0.0.0.0"),
         ("DATABASE_URL", "mysql://host/name"),
         ("DATABASE_URL", "market.db"),
         ("RAY_ADDRESS", "x"),
         ("RAY_ADDRESS", "host:port"),
         ("RAY_ADDRESS", "http://host:6379/path"),
-        ("FEEDS", '["kraken:XBT"]'),
-        ("FEEDS", '["binance"]'),
-        ("FEEDS", '["binance:BTCUSDT", "binance:BTCUSDT"]'),
-        ("FEED_HOSTS", '{"kraken": {"stream": "ws://127.0.0.1:1", "rest": "http://127.0.0.1:1"}}'),
+        ("FEED__INSTRUMENTS", '["kraken:XBT"]'),
+        ("FEED__INSTRUMENTS", '["binance"]'),
+        ("FEED__INSTRUMENTS", '["binance:BTCUSDT", "binance:BTCUSDT"]'),
+        ("FEED__HOSTS", '{"kraken": {"stream": "ws://127.0.0.1:1", "rest": "http://127.0.0.1:1"}}'),
         ("STORE", "./raysignal-store"),
         ("STORE", "ftp://elsewhere"),
         ("STORE", "s3://"),
@@ -71,17 +81,17 @@ def test_a_setting_that_cannot_be_used_is_refused(
 
 
 def test_a_refusal_names_the_variable_and_the_value() -> None:
-    with pytest.raises(SettingsError, match=r"RAYSIGNAL_PORT is 0: .*greater than or equal to 1"):
+    with pytest.raises(SettingsError, match=r"RAYSIGNAL_HTTP__PORT is 0: .*greater than or equal to 1"):
         Settings(port=0)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "example"),
     [
-        ("FEEDS", "binance:BTCUSDT", r'\["binance-usdm:BTCUSDT"\]'),
+        ("FEED__INSTRUMENTS", "binance:BTCUSDT", r'\["binance-usdm:BTCUSDT"\]'),
         ("PORTFOLIOS", "{baseline: {}}", '{"baseline": '),
-        ("FEED_HOSTS", "x", '{"bybit": '),
-        ("ALLOWED_HOSTS", "a.local", r'\["trading.local"\]'),
+        ("FEED__HOSTS", "x", '{"bybit": '),
+        ("HTTP__ALLOWED_HOSTS", "a.local", r'\["trading.local"\]'),
     ],
 )
 def test_a_setting_that_is_no_json_is_refused_with_an_example(
@@ -93,11 +103,13 @@ def test_a_setting_that_is_no_json_is_refused_with_an_example(
 
 
 def test_examples_of_settings_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = {name: field.examples[0] for name, field in Settings.model_fields.items() if field.examples}
+    shown = {variable_of(path): field.examples[0] for path, field in setting_fields() if field.examples}
     for name, example in shown.items():
-        monkeypatch.setenv(PREFIX + name.upper(), example)
-    assert set(shown) == {"portfolios", "feeds", "feed_hosts", "allowed_hosts"}
-    assert load_settings().feeds == ("binance-usdm:BTCUSDT",)
+        monkeypatch.setenv(name, example)
+    assert {name.removeprefix(PREFIX) for name in shown} == {
+        "PORTFOLIOS", "FEED__INSTRUMENTS", "FEED__HOSTS", "HTTP__ALLOWED_HOSTS",
+    }  # fmt: skip
+    assert load_settings().feed.instruments == ("binance-usdm:BTCUSDT",)
 
 
 @pytest.mark.parametrize("value", ["7s", "2d", "500ms", "7h"])
@@ -106,24 +118,25 @@ def test_a_bar_that_does_not_divide_a_day_is_refused_before_anything_starts(valu
         Settings(feed_bar=value)
 
 
-@pytest.mark.parametrize("name", sorted(n for n, f in Settings.model_fields.items() if f.annotation is float))
+@pytest.mark.parametrize("path", [path for path, field in setting_fields() if field.annotation is float])
 @pytest.mark.parametrize("value", [float("inf"), float("nan")])
-def test_a_number_is_finite(name: str, value: float) -> None:
-    with pytest.raises(SettingsError, match=f"{PREFIX}{name.upper()}"):
-        Settings(**{name: value})
+def test_a_number_is_finite(path: tuple[str, str], value: float) -> None:
+    area, name = path
+    with pytest.raises(SettingsError, match=variable_of(path)):
+        Settings(**{area: {name: value}})
 
 
 @pytest.mark.parametrize("name", ["symbol", "source"])
 @pytest.mark.parametrize("value", ["", " ", "a" * 65, "a\nb"])
 def test_the_name_of_who_names_none_is_one_that_signals_may_have(name: str, value: str) -> None:
-    with pytest.raises(SettingsError, match=f"{PREFIX}{name.upper()}.*at most 64"):
+    with pytest.raises(SettingsError, match=f"{PREFIX}INTAKE__{name.upper()}.*at most 64"):
         Settings(**{name: value})
 
 
 def test_a_refusal_shows_no_secret() -> None:
     with pytest.raises(SettingsError) as caught:
         Settings(api_key=["hunter2"])  # type: ignore[arg-type]
-    assert "RAYSIGNAL_API_KEY" in str(caught.value)
+    assert "RAYSIGNAL_HTTP__API_KEY" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
@@ -134,14 +147,14 @@ def test_a_variable_that_is_no_setting_is_refused(name: str) -> None:
 
 
 def test_variables_of_others_are_none_of_ours() -> None:
-    assert load_settings({"PATH": "/bin", "RAY_ADDRESS": "auto"}).port == 8000
+    assert load_settings({"PATH": "/bin", "RAY_ADDRESS": "auto"}).http.port == 8000
 
 
 @pytest.mark.parametrize("secret", ["api_key", "webhook_secret"])
 def test_off_loopback_a_secret_is_needed(secret: str) -> None:
-    with pytest.raises(SettingsError, match="RAYSIGNAL_API_KEY"):
+    with pytest.raises(SettingsError, match="expected api_key or webhook_secret"):
         Settings(host="0.0.0.0")
-    assert Settings(host="0.0.0.0", **{secret: "s3cret"}).host == "0.0.0.0"
+    assert Settings(host="0.0.0.0", **{secret: "s3cret"}).http.host == "0.0.0.0"
 
 
 @pytest.mark.parametrize(
@@ -200,15 +213,70 @@ def test_the_password_of_the_database_is_neither_shown_nor_counted() -> None:
     assert "RAYSIGNAL_DATABASE_URL" in str(caught.value)
 
 
-def test_secrets_lie_in_files_of_a_folder_and_the_environment_goes_before(tmp_path, monkeypatch):
-    (tmp_path / "raysignal_api_key").write_text("from-a-file\n")
+@pytest.mark.parametrize("name", ["raysignal_http__api_key", "raysignal_api_key"])
+def test_secrets_lie_in_files_of_a_folder_and_the_environment_goes_before(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_text("from-a-file\n")
+    (tmp_path / "raysignal_database_url").write_text("postgres://host/from-a-file")
     monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path))
-    assert load_settings().api_key.get_secret_value() == "from-a-file"
-    monkeypatch.setenv("RAYSIGNAL_API_KEY", "from-the-environment")
-    assert load_settings().api_key.get_secret_value() == "from-the-environment"
+    assert load_settings().http.api_key.get_secret_value() == "from-a-file"
+    assert load_settings().database_url.get_secret_value() == "postgres://host/from-a-file"
+    monkeypatch.setenv(name.upper(), "from-the-environment")
+    assert load_settings().http.api_key.get_secret_value() == "from-the-environment"
 
 
 def test_a_folder_of_secrets_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path / "away"))
     with pytest.raises(SettingsError, match=r"RAYSIGNAL_SECRETS_DIR is .*away', which is no folder"):
         load_settings()
+
+
+@pytest.mark.parametrize(("old", "path"), RENAMED.items())
+def test_a_name_from_before_there_were_areas_is_of_a_setting_that_there_is(
+    old: str, path: tuple[str, str]
+) -> None:
+    assert path in dict(setting_fields())
+    assert (old,) not in dict(setting_fields())
+
+
+def test_a_setting_under_its_former_name_is_read_and_the_new_one_goes_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAYSIGNAL_HORIZON", "90m")
+    monkeypatch.setenv("RAYSIGNAL_FEEDS", '["binance-usdm:BTCUSDT"]')
+    monkeypatch.setenv("RAYSIGNAL_AGENT__NEIGHBOURS", "7")
+    settings = load_settings()
+    assert (settings.agent.horizon, settings.agent.neighbours) == ("90m", 7)
+    assert settings.feed.instruments == ("binance-usdm:BTCUSDT",)
+    monkeypatch.setenv("RAYSIGNAL_AGENT__HORIZON", "6b")
+    assert load_settings().agent.horizon == "6b"
+    assert Settings(horizon="close").agent.horizon == "close"
+
+
+def test_a_former_name_is_said_with_the_present_one() -> None:
+    assert renamed_variables({"RAYSIGNAL_PORT": "1", "RAYSIGNAL_STORE": "x", "PATH": "y"}) == [
+        "RAYSIGNAL_PORT is RAYSIGNAL_HTTP__PORT by now"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("RAYSIGNAL_PORT", "0", "RAYSIGNAL_PORT is '0'"),
+        ("RAYSIGNAL_HTTP__PORT", "0", "RAYSIGNAL_HTTP__PORT is '0'"),
+        ("RAYSIGNAL_FEEDS", "x", "RAYSIGNAL_FEEDS is 'x'; expected JSON, such as"),
+        ("RAYSIGNAL_FEED__INSTRUMENTS", "x", "RAYSIGNAL_FEED__INSTRUMENTS is 'x'; expected JSON, such as"),
+    ],
+)
+def test_a_refusal_names_the_variable_that_was_set(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=said):
+        load_settings()
+
+
+def test_what_actors_are_handed_makes_the_same_settings_without_secrets() -> None:
+    settings = Settings(horizon="90m", api_key="k3y", database_url="postgresql://user:s3cret@host/name")
+    assert "k3y" not in str(settings.for_actors()) + str(settings.without_secrets())
+    assert "s3cret" not in str(settings.without_secrets())
+    assert Settings(**settings.for_actors()).agent == settings.agent

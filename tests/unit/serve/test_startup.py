@@ -28,7 +28,7 @@ from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.layout import write_layout
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.ports import free_port
-from raysignal.runtime.settings import PREFIX, Settings
+from raysignal.runtime.settings import Settings, setting_fields, variable_of
 from raysignal.serve.service import refuse_used_port
 from raysignal.serve.shutdown import ShutdownSignal
 from raysignal.serve.startup import check_database, check_settings, check_store, held_store
@@ -39,8 +39,8 @@ URL = "http://127.0.0.1:8000"
 @pytest.fixture(autouse=True)
 def _no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in Settings.model_fields:
-        monkeypatch.delenv(PREFIX + name.upper(), raising=False)
+    for path, _ in setting_fields():
+        monkeypatch.delenv(variable_of(path), raising=False)
 
 
 def settings_of(folder: Path, **more: object) -> Settings:
@@ -50,8 +50,8 @@ def settings_of(folder: Path, **more: object) -> Settings:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"horizon": "6x"}, "RAYSIGNAL_HORIZON"),
-        ({"model": " "}, "RAYSIGNAL_MODEL"),
+        ({"horizon": "6x"}, "RAYSIGNAL_AGENT__HORIZON"),
+        ({"model": " "}, "RAYSIGNAL_LLM__MODEL"),
     ],
 )
 def test_a_setting_that_the_agent_cannot_use_is_refused(tmp_path, change, said):
@@ -122,7 +122,7 @@ def test_a_store_of_another_number_of_shards_is_refused_with_both(tmp_path):
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "layout.json").write_text('{"shards": 3}')
     check_store(settings_of(tmp_path, shards=3))
-    with pytest.raises(SettingsError, match=r"RAYSIGNAL_SHARDS is 2.* made with 3"):
+    with pytest.raises(SettingsError, match=r"RAYSIGNAL_JOURNAL__SHARDS is 2.* made with 3"):
         check_store(settings_of(tmp_path, shards=2))
 
 
@@ -290,7 +290,7 @@ def test_a_server_where_none_is_is_said_without_its_password(tmp_path):
         ([], {"STORE": "/tmp/plain/path"}, "for this path, file:///tmp/plain/path"),
         (["--store", "file:///proc/nowhere"], {}, "the store file:///proc/nowhere cannot be written"),
         (["--log", "/proc/nowhere/log"], {}, "the request log '/proc/nowhere/log' cannot be written"),
-        ([], {"HORIZON": "6x"}, "RAYSIGNAL_HORIZON"),
+        ([], {"HORIZON": "6x"}, "RAYSIGNAL_AGENT__HORIZON"),
         (
             [],
             {"FEEDS": '["binance:BTCUSDT"]', "DATABASE_URL": "sqlite:////nowhere/x.db"},
@@ -323,5 +323,5 @@ def test_errors_of_two_stores_survive_the_way_between_processes():
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "192.0.2.1"])
 def test_a_host_that_is_not_of_this_machine_is_named_and_not_the_port(host: str) -> None:
-    with pytest.raises(SettingsError, match=f"host is '{host}'.*RAYSIGNAL_HOST"):
+    with pytest.raises(SettingsError, match=f"host is '{host}'.*RAYSIGNAL_HTTP__HOST"):
         refuse_used_port(host, free_port())

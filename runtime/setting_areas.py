@@ -1,0 +1,289 @@
+"""The areas of the settings: each checks what concerns itself alone."""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.hosts import is_loopback
+from raysignal.engine.core.instants import check_interval, parse_bar, zone_named
+from raysignal.engine.core.policy import check_portfolio_name
+from raysignal.engine.market.venues.names import VENUE_NAMES
+
+
+class _Area(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class JournalSettings(_Area):
+    """How what was taken in is kept."""
+
+    shared: bool = Field(
+        default=False, description="a `file:` store that every node of the cluster sees at the same path"
+    )
+    shards: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=1,
+        description="portfolio actors; each writes a journal of its own; fixed once a store is made",
+    )
+    snapshot_rows: Annotated[int, Field(ge=1)] = Field(
+        default=65_536,
+        description="signals between two snapshots of an actor; bounds the replay at a restart",
+    )
+    flush_s: Annotated[float, Field(gt=0.0)] = Field(
+        default=30.0, description="how long processed signals wait before they are written as Parquet"
+    )
+
+
+class IntakeSettings(_Area):
+    """How signals are read, and which are refused."""
+
+    timezone: str = Field(default="UTC", description="the zone that stamps without one are read in")
+    symbol: str = Field(default="BTC", description="the symbol of a signal that names none")
+    source: str = Field(default="default", description="the source of a signal that names none")
+    max_price_jump: Annotated[float, Field(gt=1.0, le=1e12)] = Field(
+        default=5.0, description="a price further than this factor from the symbol's last one is refused"
+    )
+    max_future_s: Annotated[float, Field(ge=0.0)] = Field(
+        default=86_400.0, description="how far ahead of the clock a stamp may lie, in seconds"
+    )
+    max_signal_bytes: Annotated[int, Field(ge=256)] = Field(
+        default=256 * 1024, description="largest body of `POST /signal`"
+    )
+    max_batch_bytes: Annotated[int, Field(ge=1024)] = Field(
+        default=256 * 1024 * 1024, description="largest body of `POST /signals`"
+    )
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            zone_named(value)
+        except InvalidField as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("symbol", "source")
+    @classmethod
+    def _is_one_that_signals_have(cls, value: str, info: ValidationInfo) -> str:
+        from raysignal.engine.intake.fields import name_of  # noqa: PLC0415 - compiled code, for those who set it
+
+        assert info.field_name is not None
+        try:
+            return name_of(info.field_name, info.field_name, value, None)
+        except InvalidField as error:
+            raise ValueError(str(error)) from None
+
+
+class HttpSettings(_Area):
+    """Where the service listens, and who may ask."""
+
+    host: str = Field(default="127.0.0.1", description="the address to listen on")
+    port: Annotated[int, Field(ge=1, le=65_535)] = Field(default=8000, description="the port to listen on")
+    replicas: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=2, description="HTTP replicas; two survive the loss of one without an outage"
+    )
+    connections_per_client: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=512,
+        description="connections that one client address may have at once; a proxy before the service is one address",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="bearer token that every request must carry; needed off loopback"
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None, description="secret of the HMAC-SHA256 signature that a webhook may carry instead"
+    )
+    webhook_strict: bool = Field(
+        default=False,
+        description="take `X-Signature-V2` alone, which signs more than the body; unset, `X-Signature` is taken, too",
+    )
+    webhook_window_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = Field(
+        default=300.0,
+        description="how far the time of an `X-Signature-V2` may be from this machine's, in seconds",
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        default=(),
+        description="names, beside those of loopback, under which a service without a key is reached and whose pages "
+        'may post to it, as JSON: `["trading.local"]`',
+        examples=['["trading.local"]'],
+    )
+
+    @field_validator("api_key", "webhook_secret")
+    @classmethod
+    def _is_a_secret(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().strip():
+            raise ValueError(
+                "expected a secret, which is not empty; leave the variable away where there is none"
+            )
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _are_host_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f.]*:[0-9a-f:.]*", name):
+                raise ValueError(
+                    f"has {name!r}; expected names of hosts in lower case, without scheme and port"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _is_closed_to_others(self) -> Self:
+        if not is_loopback(self.host) and self.api_key is None and self.webhook_secret is None:
+            raise ValueError(
+                f"host is {self.host!r}, which others can reach; expected api_key or webhook_secret to be set, or a "
+                "loopback address"
+            )
+        return self
+
+
+class AgentSettings(_Area):
+    """The agent that overrules single signals."""
+
+    portfolio: str = Field(
+        default="enhanced",
+        description="the portfolio that follows the primary one and that the agent decides for; empty: no agent",
+    )
+    priority: Literal["idle", "normal"] = Field(
+        default="idle",
+        description="`idle`: the agent decides in what time the processor has left, and stands still where it has "
+        "none; `normal`: it takes its share beside those who post",
+    )
+    horizon: str = Field(
+        default="6b",
+        description="how long a signal is followed until it is judged: rows of its symbol (`6b`), a time (`90m`), "
+        "or `close`",
+    )
+    settlement_lag_s: Annotated[float, Field(ge=0.0, le=1e8)] = Field(
+        default=0.0, description="how much later than its horizon's end an outcome becomes known, in seconds"
+    )
+    gate_against: Annotated[float, Field(ge=0.5, lt=1.0)] = Field(
+        default=0.9, description="probability of being worse than drift from which a signal is overruled"
+    )
+    gate_grey: Annotated[float, Field(ge=0.5, lt=1.0)] = Field(
+        default=0.75, description="the same probability from which a model is asked; at most `gate_against`"
+    )
+    gate_least: Annotated[float, Field(gt=0.0)] = Field(
+        default=25.0, description="independent precedents below which every signal stands"
+    )
+    neighbours: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=400, description="past signals that are compared with a new one, at most"
+    )
+    breaker_limit_bps: Annotated[float, Field(le=0.0)] = Field(
+        default=-15.0,
+        description="the agent is turned off when overruling gained less than this a signal, for certain, in bp",
+    )
+    chroma: str | None = Field(
+        default=None,
+        description="where Chroma keeps the vectors of past signals: a directory, or `http://host:port`; none: a "
+        "folder beside the store",
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.portfolio:
+            check_portfolio_name(self.portfolio)
+        if self.gate_grey > self.gate_against:
+            raise ValueError(
+                f"gate_grey is {self.gate_grey}; expected at most gate_against, {self.gate_against}"
+            )
+        return self
+
+
+class LlmSettings(_Area):
+    """The language model that is asked in unclear cases."""
+
+    model: str = Field(default="gemini-3.5-flash", description="the model that is asked in unclear cases")
+    url: str | None = Field(default=None, description="another host that speaks the Gemini API; none: Google")
+    prices: str | None = Field(
+        default=None,
+        description="a TOML file of list prices; none: the one of `agents/llm/gemini_prices.toml`",
+    )
+    budget: Annotated[int, Field(ge=0)] = Field(default=1000, description="calls a UTC day, at most")
+    per_minute: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None, description="calls a minute, at most; none: as fast as they come"
+    )
+    deadline_s: Annotated[float, Field(gt=0.0, le=600.0)] = Field(
+        default=8.0, description="seconds that a model has for a decision; then the signal stands"
+    )
+
+
+class FeedSettings(_Area):
+    """What is followed live."""
+
+    instruments: tuple[str, ...] = Field(
+        default=(),
+        description='instruments that are followed live, as JSON: `["binance-usdm:BTCUSDT"]`; the symbols '
+        "of a venue share an actor",
+        examples=['["binance-usdm:BTCUSDT"]'],
+    )
+    bar: str = Field(default="1d", description="the length of the bars, 1s to 1d")
+    fast: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=50, description="bars of the crossover's fast moving average"
+    )
+    slow: Annotated[int, Field(ge=2, le=100_000)] = Field(
+        default=200, description="bars of its slow one; more than `fast`"
+    )
+    basis: Literal["trades", "mids"] = Field(
+        default="trades", description="what bars are made of: `trades`, or `mids` of best bid and ask"
+    )
+    hosts: dict[str, dict[str, str]] = Field(
+        default_factory=dict,
+        description="other addresses of venues, as JSON: venue to `stream` (`ws://host:port`) and `rest` "
+        "(`http://host:port`)",
+        examples=['{"bybit": {"stream": "ws://127.0.0.1:9000", "rest": "http://127.0.0.1:9000"}}'],
+    )
+    portfolio: str | None = Field(
+        default=None, description="the portfolio that crossings are posted to; none: the primary one"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_followed(self) -> Self:
+        """Which symbols a venue has is the venue's business."""
+        for name in self.instruments:
+            venue, found, symbol = name.partition(":")
+            if not (venue and found and symbol):
+                raise ValueError(
+                    f"instruments has {name!r}; expected venue:symbol, such as binance-usdm:BTCUSDT"
+                )
+            _check_venue("instruments", name, venue)
+        if len(set(self.instruments)) != len(self.instruments):
+            raise ValueError(f"instruments is {list(self.instruments)}; expected each once")
+        check_interval(parse_bar(self.bar))
+        if self.fast >= self.slow:
+            raise ValueError(f"fast is {self.fast}; expected less than slow, {self.slow}")
+        for venue, hosts in self.hosts.items():
+            _check_venue("hosts", venue, venue)
+            if set(hosts) != {"stream", "rest"}:
+                raise ValueError(f"hosts of {venue!r} has {sorted(hosts)}; expected stream and rest")
+        return self
+
+
+class PaperSettings(_Area):
+    """The paper accounts that follow a feed."""
+
+    cash: Annotated[float, Field(ge=0.0, le=1e15)] = Field(
+        default=10_000.0,
+        description="what a paper account begins with, one a venue and symbol; 0: nothing is traded",
+    )
+    fee_bps: Annotated[float, Field(ge=0.0, le=1000.0)] = Field(
+        default=10.0, description="fee of the paper exchange on every fill, basis points"
+    )
+    order: Literal["market", "limit"] = Field(
+        "market",
+        description="what a paper order is: `market`, or a `limit` order that rests for an hour at most",
+    )
+    offset_bps: Annotated[float, Field(gt=-10_000.0, lt=10_000.0)] = Field(
+        0.0,
+        description="how much worse than the signal's price the limit of a paper order is; below 0: better",
+    )
+    latency_ms: Annotated[float, Field(ge=0.0, le=60_000.0)] = Field(
+        default=50.0, description="how long an order takes to the paper exchange's book, in milliseconds"
+    )
+
+
+def _check_venue(setting: str, given: str, venue: str) -> None:
+    if venue not in VENUE_NAMES:
+        raise ValueError(
+            f"{setting} has {given!r}, and {venue!r} is no venue; expected one of {', '.join(VENUE_NAMES)}"
+        )
