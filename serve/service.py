@@ -160,7 +160,8 @@ def refuse_used_port(host: str, port: int) -> None:
         except OSError as error:
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
                 raise SettingsError(
-                    f"host is {host!r} ({error.strerror}); expected an address of this machine: set RAYSIGNAL_HTTP__HOST"
+                    f"host is {host!r} ({error.strerror}); expected an address of this machine: "
+                    "set RAYSIGNAL_HTTP__HOST"
                 ) from error
             raise SettingsError(
                 f"port {port} of {host} cannot be listened on ({error.strerror}); expected a free one: set "

@@ -48,13 +48,13 @@ def check_layout(stores: Stores, shards: int) -> None:
     store = stores.url.rstrip("/")
     if stores.blobs.get(LAYOUT) is None:
         raise SettingsError(
-            f"RAYSIGNAL_JOURNAL__SHARDS is {shards}, but {store}/journal holds the journals of {stored}, and {LAYOUT}, which "
-            f"says how many there are, was removed; expected {stored}. If the store was made with {shards}, write "
+            f"RAYSIGNAL_JOURNAL__SHARDS is {shards}, but {store}/journal holds the journals of {stored}, and {LAYOUT}, "
+            f"which says how many there are, was removed; expected {stored}. If the store was made with {shards}, write "
             f'{{"shards": {shards}}} to {store}/{LAYOUT}'
         )
     raise SettingsError(
-        f"RAYSIGNAL_JOURNAL__SHARDS is {shards}, but the store {stores.url} was made with {stored}, which says where each "
-        f"portfolio's journal lies; expected {stored}, or another store"
+        f"RAYSIGNAL_JOURNAL__SHARDS is {shards}, but the store {stores.url} was made with {stored}, which says where "
+        f"each portfolio's journal lies; expected {stored}, or another store"
     )
 
 

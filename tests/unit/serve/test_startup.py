@@ -28,7 +28,7 @@ from raysignal.engine.journal.journal import Journal
 from raysignal.engine.journal.layout import write_layout
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.ports import free_port
-from raysignal.runtime.settings import Settings, setting_fields, variable_of
+from raysignal.runtime.settings import PREFIX, Settings, setting_fields, variable_of
 from raysignal.serve.service import refuse_used_port
 from raysignal.serve.shutdown import ShutdownSignal
 from raysignal.serve.startup import check_database, check_settings, check_store, held_store
