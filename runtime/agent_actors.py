@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-import ray
 from pydantic import SecretStr
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+from ray.exceptions import RayError
 
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Period
@@ -33,7 +32,7 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.core.private_files import cache_folder, restrict_new_files
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.agent_settings import model_of, terms_of, why_off
-from raysignal.runtime.local_cluster import NAMESPACE
+from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.model_budget_actor import ClusterAllowance, ModelQuota
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
@@ -273,8 +272,10 @@ class Agent:
     """The way to the agent of a service. Methods raise `RaysignalError`s only."""
 
     def __init__(self, settings: Settings, api_key: str | None) -> None:
-        self._settings, self._api_key = settings, api_key
-        self._actor: Any = None
+        key = None if api_key is None else SecretStr(api_key)
+        self._actor = DetachedActor(
+            f"{_NAME}-{settings.agent.portfolio}", OverrideActor, settings.for_actors(), key
+        )
 
     @classmethod
     def connect(cls, settings: Settings, environ: Mapping[str, str]) -> "Agent | None":
@@ -288,7 +289,7 @@ class Agent:
         terms_of(settings)
         model_of(settings)
         agent = cls(settings, api_key_in(environ))
-        agent._handle()
+        agent._actor.handle()
         return agent
 
     async def status(self) -> dict[str, Any]:
@@ -307,55 +308,15 @@ class Agent:
 
     async def stop(self, patience_s: float) -> None:
         """Put the agent away; it is ended even if it does not answer."""
-        actor = self._handle()
         with suppress(RayError, TimeoutError):
             async with asyncio.timeout(patience_s + 3.0):
-                await actor.stop.remote(patience_s)
-        ray.kill(actor)
-        self._actor = None
+                await self._actor.handle().stop.remote(patience_s)
+        self._actor.kill()
 
     async def _ask(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PATIENCE_S
-        while True:
-            try:
-                async with asyncio.timeout_at(deadline):
-                    answer = await call(self._handle())
-            except (ActorDiedError, ActorUnavailableError) as error:
-                if isinstance(error, ActorDiedError):
-                    self._actor = None
-                if loop.time() > deadline:
-                    raise AgentUnavailable(f"the agent did not come back: {error}") from error
-                await asyncio.sleep(0.05)
-            except TimeoutError as error:
-                raise AgentUnavailable(f"the agent did not answer within {_PATIENCE_S:g} s") from error
-            except RayTaskError as error:
-                raise error.cause from error
-            else:
-                if isinstance(answer, RaysignalError):
-                    raise answer
-                return answer
-
-    def _handle(self) -> Any:
-        if self._actor is None:
-            self._actor = (
-                ray.remote(OverrideActor)
-                .options(
-                    name=f"{_NAME}-{self._settings.agent.portfolio}",
-                    namespace=NAMESPACE,
-                    lifetime="detached",
-                    get_if_exists=True,
-                    num_cpus=0,
-                    max_restarts=-1,
-                    max_task_retries=0,
-                    max_concurrency=1_000,
-                )
-                .remote(
-                    self._settings.for_actors(),
-                    None if self._api_key is None else SecretStr(self._api_key),
-                )
-            )
-        return self._actor
+        return await self._actor.ask(
+            call, patience_s=_PATIENCE_S, unavailable=AgentUnavailable, answer_s=_PATIENCE_S
+        )
 
 
 def _stand_back() -> None:

@@ -15,7 +15,6 @@ from functools import partial
 from random import Random
 from typing import Any
 
-import ray
 import structlog
 from pydantic import SecretStr
 from ray.exceptions import RayError
@@ -31,9 +30,9 @@ from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.health import HealthWatch
 from raysignal.engine.market.signal_posts import answer_from_thread, post_from_thread
 from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.feed_supervisor import START_WITHIN_S, Supervisor
 from raysignal.runtime.feeds import FeedContext, FollowedInstrument, following
-from raysignal.runtime.local_cluster import NAMESPACE
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 
@@ -143,7 +142,11 @@ class Feeds:
         self._venues: dict[str, list[str]] = {}
         for name in settings.feed.instruments:
             self._venues.setdefault(name.partition(":")[0], []).append(name)
-        self._actors: dict[str, Any] = {}
+        plain, database = settings.for_actors(), settings.database_url
+        self._actors = {
+            venue: DetachedActor(f"feeds-{venue}", FeedActor, plain, database, names)
+            for venue, names in self._venues.items()
+        }
         self._health = {
             name: HealthWatch(time.monotonic(), start_within_s=START_WITHIN_S)
             for name in settings.feed.instruments
@@ -160,7 +163,7 @@ class Feeds:
         for venue in feeds._venues:
             venue_named(venue)
         for venue in feeds._venues:
-            feeds._actor(venue)
+            feeds._follow(venue)
         return feeds
 
     async def statuses(self) -> list[dict[str, Any]]:
@@ -171,13 +174,11 @@ class Feeds:
 
     async def stop(self) -> None:
         """End every feed; what they have seen is on record, or can be had again."""
-        for venue in self._venues:
-            actor = self._actor(venue)
+        for actor in self._actors.values():
             with suppress(RayError, TimeoutError):
                 async with asyncio.timeout(10.0):
-                    await actor.stop.remote()
-            ray.kill(actor)
-        self._actors.clear()
+                    await actor.handle().stop.remote()
+            actor.kill()
 
     async def _answer(self, venue: str) -> list[dict[str, Any]]:
         """What an actor says, of all of its feeds."""
@@ -185,9 +186,12 @@ class Feeds:
         trouble = "its actor has not begun with it yet"
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                found = {status["name"]: status for status in await self._actor(venue).statuses.remote()}
+                found = {
+                    status["name"]: status for status in await self._actors[venue].handle().statuses.remote()
+                }
         except RayError as error:
-            self._actors.pop(venue, None)
+            self._actors[venue].forget()
+            self._follow(venue)
             trouble = f"its actor is away: {type(error).__name__}"
         except TimeoutError:
             trouble = f"its actor did not answer within {_PATIENCE_S:g} s"
@@ -198,28 +202,9 @@ class Feeds:
                 found[name] = {"name": name, "health": health.as_dict(), "trouble": trouble}
         return [found[name] for name in names]
 
-    def _actor(self, venue: str) -> Any:
-        if venue not in self._actors:
-            actor: Any = (
-                ray.remote(FeedActor)
-                .options(
-                    name=f"feeds-{venue}",
-                    namespace=NAMESPACE,
-                    lifetime="detached",
-                    get_if_exists=True,
-                    num_cpus=0,
-                    max_restarts=-1,
-                    max_task_retries=0,
-                    max_concurrency=1_000,
-                )
-                .remote(
-                    self._settings.for_actors(), self._settings.database_url,
-                    self._venues[venue],
-                )
-            )  # fmt: skip
-            actor.follow.remote(self._venues[venue])  # one that is there already may follow others
-            self._actors[venue] = actor
-        return self._actors[venue]
+    def _follow(self, venue: str) -> None:
+        """See to it that there is an actor, and that one which is there already follows what is to be followed."""
+        self._actors[venue].handle().follow.remote(self._venues[venue])
 
 
 def json_lines(name: str) -> FilteringBoundLogger:

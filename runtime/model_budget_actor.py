@@ -13,7 +13,7 @@ from ray.exceptions import RayError
 from raysignal.agents.llm.budget import Admission, Allowance, Budget, Period, RateLimiter, StateFile
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import SettingsError
-from raysignal.runtime.local_cluster import NAMESPACE
+from raysignal.runtime.detached_actor import DetachedActor
 
 T = TypeVar("T")
 
@@ -97,20 +97,7 @@ class ClusterAllowance:
         Raises:
             SettingsError: there is one, with other terms.
         """
-        actor: Any = (
-            ray.remote(BudgetActor)
-            .options(
-                name=name,
-                namespace=NAMESPACE,
-                lifetime="detached",
-                get_if_exists=True,
-                num_cpus=0,
-                max_restarts=-1,
-                # A call that was cut short may have reserved already; it is never sent twice.
-                max_task_retries=0,
-            )
-            .remote(asdict(terms))
-        )
+        actor = DetachedActor(name, BudgetActor, asdict(terms), concurrency=None).handle()
         existing = ModelQuota(**ray.get(actor.terms.remote()))
         if existing != terms:
             raise SettingsError(

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 import ray
 import structlog
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError, RayTaskError
+from ray.exceptions import RayError
 
 from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import RaysignalError, SettingsError, StoreUnavailable
@@ -36,15 +36,14 @@ from raysignal.engine.portfolio.receipts import (
     Submission,
 )
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
+from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.direct import ConnectionBroken, DirectLine, DirectLines, DirectServer
-from raysignal.runtime.local_cluster import NAMESPACE
 from raysignal.runtime.settings import Settings
 from raysignal.runtime.submission_messages import decode_answer, decode_request, encode_answer, encode_request
 
 T = TypeVar("T")
 
 _PATIENCE_S = 30.0
-_RETRY_S = 0.05
 # Ray carries more than this better, through its object store.
 _DIRECT_BYTES = 64 * 1024
 
@@ -145,7 +144,12 @@ class PortfolioClient:
 
     def __init__(self, settings: Settings, *, direct: bool = False) -> None:
         self.settings = settings
-        self._actors: dict[int, Any] = {}
+        self._actors = [
+            DetachedActor(
+                f"portfolios-{shard}", PortfolioActor, shard, settings.for_actors(), concurrency=10_000
+            )
+            for shard in range(settings.journal.shards)
+        ]
         self._lines = DirectLines(self._direct_line) if direct else None
 
     @classmethod
@@ -169,8 +173,8 @@ class PortfolioClient:
                 "RAYSIGNAL_JOURNAL__SHARED=true if every node sees the same folder there"
             )
         desk = cls(settings, direct=direct)
-        for shard in range(settings.journal.shards):
-            desk._actor(shard)
+        for actor in desk._actors:
+            actor.handle()
         return desk
 
     async def submit(
@@ -260,9 +264,8 @@ class PortfolioClient:
         try:
             await self._all("close")
         finally:
-            for actor in self._actors.values():
-                ray.kill(actor)
-            self._actors.clear()
+            for actor in self._actors:
+                actor.kill()
 
     async def _direct_line(self, shard: int) -> DirectLine | None:
         """A direct line to an actor; None if it is on another node, or does not answer."""
@@ -286,43 +289,8 @@ class PortfolioClient:
             )
         )
 
-    async def _patiently(self, shard: int, call: Callable[[Any], Awaitable[T]]) -> T:
-        """Call an actor; while it restarts, call again, for as long as patience lasts."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PATIENCE_S
-        while True:
-            try:
-                answer = await call(self._actor(shard))
-            except (ActorDiedError, ActorUnavailableError) as error:
-                if isinstance(error, ActorDiedError):
-                    self._actors.pop(shard, None)
-                if loop.time() > deadline:
-                    raise StoreUnavailable(
-                        f"the portfolio actor of shard {shard} did not come back within {_PATIENCE_S:g} s: {error}"
-                    ) from error
-                await asyncio.sleep(_RETRY_S)
-            except RayTaskError as error:
-                raise error.cause from error
-            else:
-                return _raised(answer)
-
-    def _actor(self, shard: int) -> Any:
-        if shard not in self._actors:
-            self._actors[shard] = (
-                ray.remote(PortfolioActor)
-                .options(
-                    name=f"portfolios-{shard}",
-                    namespace=NAMESPACE,
-                    lifetime="detached",
-                    get_if_exists=True,
-                    num_cpus=0,
-                    max_restarts=-1,
-                    max_task_retries=0,
-                    max_concurrency=10_000,
-                )
-                .remote(shard, _plain(self.settings))
-            )
-        return self._actors[shard]
+    async def _patiently(self, shard: int, call: Callable[[Any], Awaitable[T | RaysignalError]]) -> T:
+        return await self._actors[shard].ask(call, patience_s=_PATIENCE_S, unavailable=StoreUnavailable)
 
 
 def _raised(answer: T | RaysignalError) -> T:
@@ -334,11 +302,6 @@ def _raised(answer: T | RaysignalError) -> T:
 def _node() -> str:
     node: str = ray.get_runtime_context().get_node_id()
     return node
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    """What an actor needs of the settings; secrets stay at the edge."""
-    return settings.for_actors()
 
 
 def _die() -> None:

@@ -49,8 +49,8 @@ def check_layout(stores: Stores, shards: int) -> None:
     if stores.blobs.get(LAYOUT) is None:
         raise SettingsError(
             f"RAYSIGNAL_JOURNAL__SHARDS is {shards}, but {store}/journal holds the journals of {stored}, and {LAYOUT}, "
-            f"which says how many there are, was removed; expected {stored}. If the store was made with {shards}, write "
-            f'{{"shards": {shards}}} to {store}/{LAYOUT}'
+            f"which says how many there are, was removed; expected {stored}. If the store was made with {shards}, "
+            f'write {{"shards": {shards}}} to {store}/{LAYOUT}'
         )
     raise SettingsError(
         f"RAYSIGNAL_JOURNAL__SHARDS is {shards}, but the store {stores.url} was made with {stored}, which says where "
