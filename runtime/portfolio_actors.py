@@ -6,28 +6,20 @@ short is sent again, which the identity of signals makes safe.
 """
 
 import asyncio
-import gc
 import os
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-import structlog
 from ray.exceptions import RayError
 
 from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import RaysignalError, SettingsError, StoreUnavailable
-from raysignal.engine.core.instants import zone_named
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.core.private_files import cache_folder, restrict_new_files
-from raysignal.engine.journal.layout import owner, shard_of, write_layout
-from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.consistency import check_acknowledged
-from raysignal.engine.portfolio.mailbox import Mailbox
+from raysignal.engine.core.private_files import restrict_new_files
+from raysignal.engine.journal.layout import shard_of
 from raysignal.engine.portfolio.receipts import (
     FollowedRows,
     FoundSignal,
@@ -35,7 +27,7 @@ from raysignal.engine.portfolio.receipts import (
     RecentRows,
     Submission,
 )
-from raysignal.engine.portfolio.shard import Shard, ShardLimits
+from raysignal.runtime.bootstrap import build_mailbox
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.direct import ConnectionBroken, DirectLine, DirectLines, DirectServer
 from raysignal.runtime.settings import Settings
@@ -55,7 +47,7 @@ class PortfolioActor:
         restrict_new_files()
         # Background work in Python (history, recall) must not hold up the event loop for long.
         sys.setswitchinterval(0.0005)
-        self._mailbox = mailbox_of(Settings(**settings), shard, on_fenced=_die)
+        self._mailbox = build_mailbox(Settings(**settings), shard, on_fenced=_die)
         self._direct: asyncio.Task[DirectServer] | None = None
 
     async def call(self, method: str, *args: Any, **options: Any) -> Any:
@@ -80,63 +72,6 @@ class PortfolioActor:
         return encode_answer(
             await self.call("submit", request.portfolio, request.encoded, **request.options())
         )
-
-
-def mailbox_of(settings: Settings, shard: int, *, on_fenced: Callable[[], None]) -> Mailbox:
-    """The mailbox of one shard of a configured store; nothing is opened before its first call."""
-    limits = ShardLimits(
-        max_price_jump=settings.intake.max_price_jump, checkpoint_rows=settings.journal.snapshot_rows,
-        zone=zone_named(settings.intake.timezone),
-    )  # fmt: skip
-    policies = {
-        name: policy
-        for name, policy in settings.policies().items()
-        if shard_of(name, settings.journal.shards) == shard
-    }
-    name, number = f"shard={shard:04d}", shard
-
-    def cache_dir() -> Path:
-        return cache_folder("index", settings.store) / name
-
-    def open_shard(durable: int) -> Shard:
-        stores = open_stores(settings.store)
-        # Before anything is made: where the store's folder is away, its place is no store that has not been made yet.
-        check_acknowledged(stores.journal_store(name), durable)
-        stores.probe()
-        write_layout(stores, settings.journal.shards)
-        shard = Shard.open(
-            stores.journal_store(name), stores.blobs, prefix=f"state/{name}",
-            cache_dir=cache_dir(), limits=limits, policies=policies,
-            owns=owner(number, settings.journal.shards),
-        )  # fmt: skip
-        tell_found(name, shard)
-        # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.
-        gc.freeze()
-        return shard
-
-    def view_shard(last: int | None) -> Shard:
-        stores = open_stores(settings.store)
-        return Shard.view(
-            stores.journal_store(name), stores.blobs, prefix=f"state/{name}", cache_dir=cache_dir(),
-            limits=limits, last=last,
-        )  # fmt: skip
-
-    return Mailbox(
-        open_shard, view_shard, clock=time.perf_counter, flush_s=settings.journal.flush_s, on_fenced=on_fenced
-    )
-
-
-def tell_found(name: str, shard: Shard) -> None:
-    """Write to the log what a start found in the journal."""
-    found = shard.found
-    structlog.wrap_logger(
-        structlog.WriteLogger(sys.stderr),
-        processors=[structlog.processors.TimeStamper(fmt="iso", utc=True), structlog.processors.JSONRenderer()],
-    ).info(
-        "journal opened", journal=name, files=found.files, records=found.last, bytes_cut=found.cut,
-        last_file=found.file, epoch=shard.journal.epoch,
-        signals={portfolio: each.count for portfolio, each in shard.portfolios.items()}, beyond_the_journal=0,
-    )  # fmt: skip
 
 
 class PortfolioClient:

@@ -5,28 +5,22 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray import serve
 from ray.serve.context import _get_global_client
 from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
-from raysignal.engine.core.errors import SettingsError
 from raysignal.engine.core.private_files import restrict_new_files
-from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.warm import warm
-from raysignal.runtime.agent_actors import Agent
-from raysignal.runtime.portfolio_actors import PortfolioClient
+from raysignal.runtime.clients import ServiceClients
 from raysignal.runtime.settings import Settings, load_settings
 from raysignal.serve.access import Credentials, check_host, refuse_open_door
 from raysignal.serve.api import build_api
 from raysignal.serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
 from raysignal.serve.logs import StoreLog, open_log
 from raysignal.serve.replica import ReplicaState
-
-if TYPE_CHECKING:
-    from raysignal.runtime.feed_actors import Feeds
 
 APP_NAME = "raysignal"
 MAX_ONGOING = 1024
@@ -45,37 +39,14 @@ class Edge:
         warm()
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
         warn_of_few_descriptors(log, descriptors())
+        clients = ServiceClients.connect(settings, os.environ)
         replica = ReplicaState(
-            settings,
-            PortfolioClient.connect(settings, direct=True),
-            open_stores(settings.store).blobs,
-            access,
-            Agent.connect(settings, os.environ),
-            connect_feeds(settings),
-            name,
+            settings, clients.portfolios, clients.blobs, access, clients.agent, clients.feeds, name
         )
         self._api = build_api(replica, log=log, store_log=StoreLog(log, name))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._api
-
-
-def connect_feeds(settings: Settings) -> "Feeds | None":
-    """The client of the live feeds, whose actors are made where there are none; None: the settings name no feed.
-
-    Raises:
-        InvalidField: a venue that is none.
-        SettingsError: what feeds need is not installed.
-    """
-    if not settings.feed.instruments:
-        return None
-    try:
-        from raysignal.runtime.feed_actors import Feeds  # noqa: PLC0415 - needs the extra `feeds`
-    except ImportError as error:
-        raise SettingsError(
-            f"feeds is {list(settings.feed.instruments)}, but {error.name} is not installed; expected the extra `feeds`"
-        ) from error
-    return Feeds.connect(settings)
 
 
 def warn_of_few_descriptors(log: FilteringBoundLogger, allowed: int) -> None:

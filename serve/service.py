@@ -237,8 +237,9 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
     from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
 
     from raysignal.runtime.agent_actors import Agent  # noqa: PLC0415 - needs Ray
+    from raysignal.runtime.clients import connect_feeds  # noqa: PLC0415 - needs Ray
     from raysignal.runtime.portfolio_actors import PortfolioClient  # noqa: PLC0415 - needs Ray
-    from raysignal.serve.app import APP_NAME, build, connect_feeds  # noqa: PLC0415 - needs Ray Serve
+    from raysignal.serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     joined_idle = settings.ray_address is not None and (

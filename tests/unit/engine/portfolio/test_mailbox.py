@@ -27,7 +27,7 @@ from raysignal.engine.journal.local import LocalStore
 from raysignal.engine.portfolio.mailbox import Mailbox
 from raysignal.engine.portfolio.receipts import RowResult, Submission
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
-from raysignal.runtime.portfolio_actors import mailbox_of
+from raysignal.runtime.bootstrap import build_mailbox
 from raysignal.runtime.settings import Settings
 
 SEGMENT, PARQUET = ".segment", ".parquet"
@@ -501,7 +501,7 @@ async def test_nothing_is_acknowledged_or_told_once_the_journal_was_removed_unde
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     store = tmp_path / "store"
-    mailbox = mailbox_of(Settings(store=store.as_uri(), flush_s=3600.0), 0, on_fenced=lambda: None)
+    mailbox = build_mailbox(Settings(store=store.as_uri(), flush_s=3600.0), 0, on_fenced=lambda: None)
 
     async def send(minute: int) -> Submission:
         signal = Signal("BTC", START_US + minute * 60_000_000, Action.BUY, 100.0, signal_id=f"s{minute}")
