@@ -20,9 +20,9 @@ _BROKEN = "a quoted cell does not end, or goes on after its closing quote"
 
 
 def record_blocks(
-    source: UInt8Array, required: tuple[str, ...] = REQUIRED, block_rows: int = BLOCK_ROWS
+    source: UInt8Array, required: tuple[str, ...] = REQUIRED, block_rows: int | None = None
 ) -> Iterator[RowBlock]:
-    """The blocks of CSV, of `block_rows` rows each; blank lines are no rows.
+    """The blocks of CSV, of `block_rows` rows each, else of `BLOCK_ROWS`; blank lines are no rows.
 
     Raises:
         UnreadableInput: not UTF-8 text, or quotes that do not close.
@@ -31,7 +31,7 @@ def record_blocks(
     names, at = _header(source, text_start(source, _EXPECTED), required)
     width, first, ended = len(names), 0, MORE
     while ended == MORE:
-        cells, count, begin, at, ended = _scan(source, at, width, block_rows)
+        cells, count, begin, at, ended = _scan(source, at, width, block_rows or BLOCK_ROWS)
         rows = len(count)
         check_unicode(source, begin, at)
         columns = cells.columns(names, _unescape)

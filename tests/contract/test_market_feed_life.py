@@ -17,7 +17,7 @@ from raysignal.engine.market.feed import Feed, history_of, instruments_of
 from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.monitoring.health import FeedState
-from raysignal.engine.market.recordings import Recorder, replay
+from raysignal.engine.market.recordings import Recorder, RecordingPlayer, read_recording
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues import binance
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
@@ -175,7 +175,9 @@ async def test_what_a_feed_records_replays_to_what_it_said(tmp_path: Path) -> No
                 loopback.exchange.orders.place("cut")
                 await sink.until(lambda: feed.observed.reconnects >= 1 and feed.health().ready)
         subscriptions = [Subscription(each, BOOKS) for each in loopback.exchange.instruments]
-    replay(notes.paths, binance.SPOT.tracker(subscriptions), subscriptions, again)
+    player = RecordingPlayer(binance.SPOT.tracker(subscriptions), subscriptions, again)
+    for line in read_recording(notes.paths):
+        player.take(line)
     assert again.events == sink.events
 
 
