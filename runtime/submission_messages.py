@@ -48,7 +48,7 @@ class _Error(msgspec.Struct, array_like=True, tag="error"):
 
 class _Standing(msgspec.Struct, array_like=True):
     portfolio: str
-    policy: dict[str, Any]
+    policy: Policy
     symbols: list[str]
     count: int
     last_us: int | None
@@ -104,7 +104,7 @@ def encode_answer(answer: Submission | RaysignalError) -> bytes:
             {place: _plain_error(error) for place, error in answer.errors.items()},
             _Standing(
                 standing.portfolio,
-                standing.policy.as_dict(),
+                standing.policy,
                 list(standing.symbols),
                 standing.count,
                 standing.last_us,
@@ -130,7 +130,7 @@ def decode_answer(message: bytes) -> Submission | RaysignalError:
         errors={place: _error(each) for place, each in found.errors.items()},
         standing=PortfolioStatus(
             portfolio=standing.portfolio,
-            policy=Policy.from_dict(standing.policy),
+            policy=standing.policy,
             symbols=tuple(standing.symbols),
             count=standing.count,
             last_us=standing.last_us,

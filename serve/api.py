@@ -8,11 +8,13 @@ from typing import Any
 import orjson
 from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from raysignal.serve.access import SIGNATURE_FORM, SIGNATURE_HEADER, SIGNATURE_V2_HEADER, Credentials
@@ -27,7 +29,7 @@ from raysignal.serve.schemas import READ_BY_HAND
 _DOCS = Path(__file__).with_name("docs.html")
 
 
-def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: StoreLog) -> FastAPI:
+def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: StoreLog) -> ASGIApp:
     """The application of a replica.
 
     Args:
@@ -46,7 +48,8 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
         generate_unique_id_function=lambda route: route.name,
     )
     api.state.replica = replica
-    api.add_middleware(ErrorMiddleware, access=access, log=log, store_log=store_log, name=replica.name)
+    guarded: dict[str, Any] = {"access": access, "log": log, "store_log": store_log, "name": replica.name}
+    api.add_middleware(ErrorMiddleware, **guarded)
     api.add_exception_handler(HTTPException, _refuse_route)
     api.add_exception_handler(RequestValidationError, _refuse_parameter)
     always = problem_responses(422, 500)
@@ -73,7 +76,31 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
 
     api.openapi = document  # type: ignore[method-assign]
     api.add_route("/docs", get_docs)
-    return api
+    quick = [route for route in signals.router.routes if isinstance(route, APIRoute)]
+    return _RoutesFirst(
+        {
+            (method, route.path): ErrorMiddleware(route.handle, **guarded)
+            for route in quick
+            for method in route.methods or ()
+        },
+        api,
+    )
+
+
+class _RoutesFirst:
+    """Hands requests to some routes at once, and all others to the application, whose layers those do without."""
+
+    def __init__(self, routes: dict[tuple[str, str], ASGIApp], api: FastAPI) -> None:
+        self._routes = routes
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answers: ASGIApp = self._api
+        if scope["type"] == "http":
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            answers = self._routes.get((scope["method"], path), answers)
+        scope["app"] = self._api
+        await answers(scope, receive, send)
 
 
 def _security(access: Credentials) -> tuple[list[Any], list[Any]]:

@@ -3,6 +3,7 @@
 `app` reads the environment (`RAYSIGNAL_*`) when it is called, on the cluster; nothing happens at import.
 """
 
+import gc
 import os
 import sys
 from typing import Any
@@ -44,6 +45,8 @@ class Edge:
             settings, clients.portfolios, clients.blobs, access, clients.agent, clients.feeds, name
         )
         self._api = build_api(replica, log=log, store_log=StoreLog(log, name))
+        # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.
+        gc.freeze()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         return self._api

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 import structlog
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
@@ -65,7 +65,7 @@ class Desk:
 class Replica:
     """What a replica is made of; `lines` is what it has logged."""
 
-    front: FastAPI
+    front: ASGIApp
     desk: Desk
     lines: list[Any]
 
