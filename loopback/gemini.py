@@ -86,7 +86,9 @@ class GeminiServer:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._behaviour, self._every, self._count = Behaviour(behaviour), every, 0
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler_of(self))
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", port), type("Handler", (_Handler,), {"loopback": self})
+        )
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
@@ -179,130 +181,126 @@ def fault_in(body: object, key: str | None) -> tuple[int, str, str] | None:
     return None
 
 
-def _handler_of(loopback: GeminiServer) -> type[BaseHTTPRequestHandler]:  # noqa: C901  one class, many small methods
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
+class _Handler(BaseHTTPRequestHandler):
+    loopback: GeminiServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
-        def do_GET(self) -> None:
-            if self.path == "/control":
-                self.send_json(200, loopback.status())
-            else:
-                self.send_error_json(404, "NOT_FOUND", f"{self.path} is not found")
+    def do_GET(self) -> None:
+        if self.path == "/control":
+            self.send_json(200, self.loopback.status())
+        else:
+            self.send_error_json(404, "NOT_FOUND", f"{self.path} is not found")
 
-        def do_POST(self) -> None:
-            length = int(self.headers.get("content-length", 0))
-            if length > _BODY_LIMIT:
-                self.close_connection = True
-                return self.send_error_json(400, "INVALID_ARGUMENT", "the request is too large")
-            content = self.rfile.read(length)
-            try:
-                body = json.loads(content)
-            except ValueError:
-                body = None
-            if self.path == "/control":
-                return self.control(body)
-            if not _PATH.fullmatch(self.path.partition("?")[0]):
-                return self.send_error_json(404, "NOT_FOUND", f"{self.path} is not found")
-            fault = fault_in(body, self.headers.get("x-goog-api-key"))
-            if fault is not None:
-                return self.send_error_json(*fault)
-            return self.answer(body, loopback.note(body))
-
-        def control(self, body: object) -> None:
-            if not isinstance(body, dict) or body.get("behaviour") not in set(Behaviour):
-                return self.send_error_json(400, "INVALID_ARGUMENT", f"behaviour is one of {list(Behaviour)}")
-            loopback.behave(str(body["behaviour"]), every=max(1, int(body.get("every", 1))))
-            return self.send_json(200, loopback.status())
-
-        def answer(self, body: dict[str, Any], behaviour: Behaviour) -> None:
-            if behaviour in _REFUSALS:
-                code, status, message = _REFUSALS[behaviour]
-                return self.refuse(code, status, message.format(key=self.headers["x-goog-api-key"]))
-            if behaviour is Behaviour.SLOW:
-                loopback.wait(_NEVER)
-                self.close_connection = True
-            elif behaviour is Behaviour.DRIP:
-                self.drip()
-            elif behaviour is Behaviour.RESET:
-                self.reset()
-            elif behaviour in _ENCODED:
-                blanks, encoding = _ENCODED[behaviour]
-                content = b" " * blanks + json.dumps(_response_to(body, behaviour)).encode()
-                headers = {"Content-Encoding": encoding} if encoding else {}
-                packed = gzip.compress(content) if encoding == "gzip" else content
-                self.send_bytes(200, packed, "application/json", headers)
-            elif behaviour is Behaviour.NOT_JSON:
-                self.send_bytes(200, b"<html>It works!</html>", "text/html")
-            else:
-                self.send_json(200, _response_to(body, behaviour))
-            return None
-
-        def refuse(self, code: int, status: str, message: str) -> None:
-            details: list[dict[str, Any]] = []
-            headers = {}
-            if code == 429:
-                retry_info = "type.googleapis.com/google.rpc.RetryInfo"
-                details = [{"@type": retry_info, "retryDelay": f"{loopback.retry_after_s}s"}]
-            elif code == 302:
-                headers = {"Location": f"{loopback.url}/elsewhere"}
-            elif code == 503:
-                headers = {"Retry-After": str(loopback.retry_after_s)}
-            self.send_error_json(code, status, message, details, headers)
-
-        def drip(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(_BODY_LIMIT))
-            self.end_headers()
+    def do_POST(self) -> None:
+        length = int(self.headers.get("content-length", 0))
+        if length > _BODY_LIMIT:
             self.close_connection = True
-            try:
-                while not loopback.wait(0.02):
-                    self.wfile.write(b" ")
-            except OSError:
-                return
+            return self.send_error_json(400, "INVALID_ARGUMENT", "the request is too large")
+        content = self.rfile.read(length)
+        try:
+            body = json.loads(content)
+        except ValueError:
+            body = None
+        if self.path == "/control":
+            return self.control(body)
+        if not _PATH.fullmatch(self.path.partition("?")[0]):
+            return self.send_error_json(404, "NOT_FOUND", f"{self.path} is not found")
+        fault = fault_in(body, self.headers.get("x-goog-api-key"))
+        if fault is not None:
+            return self.send_error_json(*fault)
+        return self.answer(body, self.loopback.note(body))
 
-        def reset(self) -> None:
+    def control(self, body: object) -> None:
+        if not isinstance(body, dict) or body.get("behaviour") not in set(Behaviour):
+            return self.send_error_json(400, "INVALID_ARGUMENT", f"behaviour is one of {list(Behaviour)}")
+        self.loopback.behave(str(body["behaviour"]), every=max(1, int(body.get("every", 1))))
+        return self.send_json(200, self.loopback.status())
+
+    def answer(self, body: dict[str, Any], behaviour: Behaviour) -> None:
+        if behaviour in _REFUSALS:
+            code, status, message = _REFUSALS[behaviour]
+            return self.refuse(code, status, message.format(key=self.headers["x-goog-api-key"]))
+        if behaviour is Behaviour.SLOW:
+            self.loopback.wait(_NEVER)
             self.close_connection = True
-            linger = struct.pack("ii", 1, 0)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            # The descriptor itself, because the files that were made from it keep the socket open.
-            self.connection.shutdown(socket.SHUT_RD)
-            socket.close(self.connection.detach())
+        elif behaviour is Behaviour.DRIP:
+            self.drip()
+        elif behaviour is Behaviour.RESET:
+            self.reset()
+        elif behaviour in _ENCODED:
+            blanks, encoding = _ENCODED[behaviour]
+            content = b" " * blanks + json.dumps(_response_to(body, behaviour)).encode()
+            headers = {"Content-Encoding": encoding} if encoding else {}
+            packed = gzip.compress(content) if encoding == "gzip" else content
+            self.send_bytes(200, packed, "application/json", headers)
+        elif behaviour is Behaviour.NOT_JSON:
+            self.send_bytes(200, b"<html>It works!</html>", "text/html")
+        else:
+            self.send_json(200, _response_to(body, behaviour))
+        return None
 
-        def send_error_json(
-            self,
-            code: int,
-            status: str,
-            message: str,
-            details: list[dict[str, Any]] | None = None,
-            headers: Mapping[str, str] | None = None,
-        ) -> None:
-            error: dict[str, Any] = {"code": code, "message": message, "status": status}
-            if details:
-                error["details"] = details
-            self.send_json(code, {"error": error}, headers or {})
+    def refuse(self, code: int, status: str, message: str) -> None:
+        details: list[dict[str, Any]] = []
+        headers = {}
+        if code == 429:
+            retry_info = "type.googleapis.com/google.rpc.RetryInfo"
+            details = [{"@type": retry_info, "retryDelay": f"{self.loopback.retry_after_s}s"}]
+        elif code == 302:
+            headers = {"Location": f"{self.loopback.url}/elsewhere"}
+        elif code == 503:
+            headers = {"Retry-After": str(self.loopback.retry_after_s)}
+        self.send_error_json(code, status, message, details, headers)
 
-        def send_json(self, code: int, value: object, headers: Mapping[str, str] | None = None) -> None:
-            self.send_bytes(
-                code, json.dumps(value).encode(), "application/json; charset=UTF-8", headers or {}
-            )
+    def drip(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(_BODY_LIMIT))
+        self.end_headers()
+        self.close_connection = True
+        try:
+            while not self.loopback.wait(0.02):
+                self.wfile.write(b" ")
+        except OSError:
+            return
 
-        def send_bytes(
-            self, code: int, content: bytes, media: str, headers: Mapping[str, str] | None = None
-        ) -> None:
-            self.send_response(code)
-            for name, value in {"Content-Type": media, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            for name, value in (headers or {}).items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
+    def reset(self) -> None:
+        self.close_connection = True
+        linger = struct.pack("ii", 1, 0)
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        # The descriptor itself, because the files that were made from it keep the socket open.
+        self.connection.shutdown(socket.SHUT_RD)
+        socket.close(self.connection.detach())
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name in the standard library
-            """Say nothing: the tests' output is not a server's log."""
+    def send_error_json(
+        self,
+        code: int,
+        status: str,
+        message: str,
+        details: list[dict[str, Any]] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        error: dict[str, Any] = {"code": code, "message": message, "status": status}
+        if details:
+            error["details"] = details
+        self.send_json(code, {"error": error}, headers or {})
 
-    return Handler
+    def send_json(self, code: int, value: object, headers: Mapping[str, str] | None = None) -> None:
+        self.send_bytes(code, json.dumps(value).encode(), "application/json; charset=UTF-8", headers or {})
+
+    def send_bytes(
+        self, code: int, content: bytes, media: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.send_response(code)
+        for name, value in {"Content-Type": media, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name in the standard library
+        """Say nothing: the tests' output is not a server's log."""
 
 
 _ENCODED = {

@@ -234,7 +234,6 @@ def _joined_cluster(address: str, stop: ShutdownSignal) -> Iterator[None]:
 def _deployed(settings: Settings, url: str, log_path: str | None, stop: ShutdownSignal) -> Iterator[Service]:
     from ray import serve  # noqa: PLC0415 - reads the environment when it is imported
     from ray.exceptions import RayActorError  # noqa: PLC0415 - needs Ray
-    from ray.serve.context import _get_global_client  # noqa: PLC0415 - needs Ray Serve
 
     from raysignal.runtime.agent_actors import Agent  # noqa: PLC0415 - needs Ray
     from raysignal.runtime.clients import connect_feeds  # noqa: PLC0415 - needs Ray
@@ -242,9 +241,7 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
     from raysignal.serve.app import APP_NAME, build  # noqa: PLC0415 - needs Ray Serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    joined_idle = settings.ray_address is not None and (
-        _get_global_client(raise_if_no_controller_running=False) is None
-    )
+    joined_idle = settings.ray_address is not None and not serve.status().proxies
     desk = PortfolioClient.connect(settings)
     agent: Agent | None = None
     feeds: Feeds | None = None
@@ -282,10 +279,13 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
 
 
 def _check_controller() -> None:
-    from ray.serve.context import _get_global_client  # noqa: PLC0415 - as above
+    from ray import serve  # noqa: PLC0415 - as above
+    from ray.exceptions import RayActorError  # noqa: PLC0415 - as above
 
-    if _get_global_client(raise_if_no_controller_running=False) is None:
-        raise StoreUnavailable("Ray Serve's controller ended while it was starting; try it again")
+    with suppress(RayActorError):
+        if serve.status().proxies:
+            return
+    raise StoreUnavailable("Ray Serve's controller ended while it was starting; try it again")
 
 
 def _put_away(

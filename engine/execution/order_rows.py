@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from sqlalchemy import RowMapping
+
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.orders import OrderRequest, OrderState, OrderStatus, OrderType, Side, TimeInForce
 from raysignal.engine.execution.exchange import Fill
@@ -79,3 +81,8 @@ def fill_of(row: Mapping[str, Any]) -> Fill:
         row["ordinal"], row["client_id"], row["symbol"], Side(row["side"]), row["quantity"], row["price"],
         row["fee"], row["maker"], row["at_us"],
     )  # fmt: skip
+
+
+def row_values(row: RowMapping) -> Mapping[str, Any]:
+    """A row of a result, by the names of its columns."""
+    return {str(name): value for name, value in row.items()}

@@ -16,6 +16,7 @@ from raysignal.engine.execution.order_rows import (
     fill_values,
     progress_of,
     progress_values,
+    row_values,
     ticket_of,
     ticket_values,
 )
@@ -122,9 +123,9 @@ class PaperStore:
                 .order_by(PAPER_FILLS.c.ordinal)
             ).mappings()
             return OrderReport(
-                ticket_of(_plain(row)),
-                progress_of(_plain(row)),
-                tuple(fill_of(_plain(fill)) for fill in fills),
+                ticket_of(row_values(row)),
+                progress_of(row_values(row)),
+                tuple(fill_of(row_values(fill)) for fill in fills),
             )
 
     def fills(self, after: int) -> list[Fill]:
@@ -135,7 +136,7 @@ class PaperStore:
                 .where(PAPER_FILLS.c.account == self.account, PAPER_FILLS.c.ordinal > after)
                 .order_by(PAPER_FILLS.c.ordinal)
             ).mappings()
-            return [fill_of(_plain(row)) for row in rows]
+            return [fill_of(row_values(row)) for row in rows]
 
     def _put(self, connection: Connection, table: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
         insert = self._database.insert(table).values(account=self.account, **values)
@@ -178,17 +179,13 @@ class PaperStore:
                 account["cash"],
                 {row["symbol"]: HeldPosition(row["quantity"], row["mark"]) for row in positions},
             ),
-            {row["client_id"]: _order_of(_plain(row)) for row in orders},
+            {row["client_id"]: _order_of(row_values(row)) for row in orders},
             eaten,
             account["clock_us"],
             account["last_order"],
             account["last_fill"],
             account["version"],
         )
-
-
-def _plain(row: RowMapping) -> Mapping[str, Any]:
-    return {str(name): value for name, value in row.items()}
 
 
 def _order_values(order: RestingOrder) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from raysignal.engine.execution.order_rows import (
     fill_values,
     progress_of,
     progress_values,
+    row_values,
     ticket_of,
     ticket_values,
 )
@@ -225,7 +226,7 @@ class OrderStore:
             row = connection.execute(
                 select(ORDERS).where(ORDERS.c.client_id == client_id, ORDERS.c.account == self.account)
             ).mappings().one_or_none()  # fmt: skip
-        return None if row is None else _order(_plain(row))
+        return None if row is None else _order(row_values(row))
 
     def orders(self, *, open_only: bool = False) -> list[Order]:
         """Orders, oldest first."""
@@ -234,7 +235,7 @@ class OrderStore:
             rows = rows.where(text(OPEN_STATES))
         with self._database.reading() as connection:
             found = connection.execute(rows.order_by(ORDERS.c.created_us, ORDERS.c.client_id)).mappings()
-            return [_order(_plain(row)) for row in found]
+            return [_order(row_values(row)) for row in found]
 
     def history(self, client_id: str) -> list[OrderEvent]:
         """Every step of an order, and a check that they lead to it.
@@ -252,7 +253,7 @@ class OrderStore:
                 .where(ORDER_EVENTS.c.client_id == client_id, ORDER_EVENTS.c.number <= order.last.number)
                 .order_by(ORDER_EVENTS.c.number)
             ).mappings()
-            events = [OrderEvent(row["number"], row["at_us"], progress_of(_plain(row))) for row in rows]
+            events = [OrderEvent(row["number"], row["at_us"], progress_of(row_values(row))) for row in rows]
         if replay(order.ticket, order.origin, events) != order:
             raise OrderError(f"the stored history of order {client_id} does not lead to what is stored of it")
         return events
@@ -265,7 +266,7 @@ class OrderStore:
                 .where(FILLS.c.account == self.account, FILLS.c.ordinal > after)
                 .order_by(FILLS.c.ordinal)
             ).mappings()
-            return [fill_of(_plain(row)) for row in rows]
+            return [fill_of(row_values(row)) for row in rows]
 
     def positions(self) -> dict[str, Position]:
         """By the exchange's symbol; also those that were closed."""
@@ -330,7 +331,7 @@ class OrderStore:
             .where(FILLS.c.account == self.account, FILLS.c.client_id == client_id)
             .order_by(FILLS.c.ordinal)
         ).mappings()
-        return [fill_of(_plain(row)) for row in rows]
+        return [fill_of(row_values(row)) for row in rows]
 
     def _move(self, connection: Connection, order: Order, fill: Fill) -> None:
         signed = product(Decimal(int(fill.side)), fill.quantity)
@@ -352,10 +353,6 @@ class OrderStore:
                 changed_us=at_us,
             )
         )  # fmt: skip
-
-
-def _plain(row: RowMapping) -> Mapping[str, Any]:
-    return {str(name): value for name, value in row.items()}
 
 
 def _instruction(row: RowMapping) -> Instruction:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import ray
+from ray.util import ActorPool
 
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.strategies.strategy import Bars
@@ -20,7 +21,6 @@ from raysignal.experiments.sweeps.chunks import Marks, run_chunk
 from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.sweeps.space import Axis, ChosenConfigurations, Space
 
-LOOK_S = 0.2
 START_S = 60.0
 """How long workers may take to be there; who is not by then is done without."""
 
@@ -54,13 +54,17 @@ class SweepWorker:
         )
         return True
 
-    def run(self, chunk: Chunk, market: Market) -> bytes | RaysignalError:
-        """What `run_chunk` finds, as Parquet; an error of the project is returned, so that Ray does not wrap it."""
+    def run(self, chunk: Chunk, market: Market) -> tuple[Chunk, bytes | RaysignalError]:
+        """The chunk, and what `run_chunk` finds, as Parquet.
+
+        An error of the project is returned, so that Ray does not wrap it.
+        """
         try:
             marks = self._marks[chunk.market]
-            return parquet_bytes(run_chunk(market, self._space, chunk.begin, chunk.end, marks, self._trial))
+            table = run_chunk(market, self._space, chunk.begin, chunk.end, marks, self._trial)
+            return chunk, parquet_bytes(table)
         except RaysignalError as error:
-            return error
+            return chunk, error
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +80,14 @@ class Workers:
         Raises:
             RaysignalError: what a chunk met.
         """
-        waiting = list(reversed(chunks))
-        running: dict[Any, tuple[Chunk, Any]] = {}
-        # Two a worker: one that is done finds the next one waiting.
-        free = [actor for _ in range(2) for actor in self.actors]
-        while waiting or running:
-            while free and waiting:
-                actor, chunk = free.pop(0), waiting.pop()
-                running[actor.run.remote(chunk, self.markets[chunk.market])] = (chunk, actor)
-            ready, _ = ray.wait([*running], timeout=LOOK_S)
-            for reference in ready:
-                chunk, actor = running.pop(reference)
-                free.append(actor)
-                result = ray.get(reference)
-                if isinstance(result, RaysignalError):
-                    raise result
-                yield chunk, result
+        # Each worker twice: one that is done finds the next chunk waiting.
+        pool: Any = ActorPool([*self.actors, *self.actors])  # type: ignore[no-untyped-call]
+        for chunk, result in pool.map_unordered(
+            lambda actor, chunk: actor.run.remote(chunk, self.markets[chunk.market]), chunks
+        ):
+            if isinstance(result, RaysignalError):
+                raise result
+            yield chunk, result
 
 
 @contextmanager

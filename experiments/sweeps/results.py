@@ -112,14 +112,10 @@ def write_sweep(
         "symbols": symbols,
     }
     report = make_sweep_report(views, manifest)
+    written = {SWEEP: whole, PERIODS: periods, FOLDS: folds, CURVES: curves}
     contents: dict[str, bytes] = {
-        SWEEP: parquet_bytes(_joined(whole)),
-        PERIODS: parquet_bytes(_joined(periods)),
+        name: parquet_bytes(_joined(parts)) for name, parts in written.items() if parts
     }
-    if folds:
-        contents[FOLDS] = parquet_bytes(_joined(folds))
-    if curves:
-        contents[CURVES] = parquet_bytes(_joined(curves))
     contents |= {
         METRICS: json_bytes(metrics),
         REPORT: report.html.encode(),

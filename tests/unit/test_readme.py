@@ -77,3 +77,17 @@ def test_python_example_reads_results_whose_features_change_their_kind(tmp_path,
 def test_links_between_documents_lead_somewhere(document):
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", document.read_text()):
         assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(
+    "document", ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+)
+def test_files_and_folders_that_a_document_names_are_there(document):
+    tracked = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    known = [f"/{path}" for path in tracked] + [
+        f"/{parent}/" for path in tracked for parent in Path(path).parents
+    ]
+    named = re.findall(r"`((?:[a-z_]+/)*[a-z_0-9]+\.py|(?:[a-z_]+/)+)`", (ROOT / document).read_text())
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in known)] == []
