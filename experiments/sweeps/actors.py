@@ -81,7 +81,7 @@ class Workers:
             RaysignalError: what a chunk met.
         """
         # Each worker twice: one that is done finds the next chunk waiting.
-        pool: Any = ActorPool([*self.actors, *self.actors])  # type: ignore[no-untyped-call]
+        pool: Any = ActorPool([*self.actors, *self.actors])
         for chunk, result in pool.map_unordered(
             lambda actor, chunk: actor.run.remote(chunk, self.markets[chunk.market]), chunks
         ):
