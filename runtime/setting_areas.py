@@ -131,7 +131,7 @@ class HttpSettings(_Area):
     def _is_closed_to_others(self) -> Self:
         if not is_loopback(self.host) and self.api_key is None and self.webhook_secret is None:
             raise ValueError(
-                f"host is {self.host!r}, which others can reach; expected api_key or webhook_secret to be set, or a "
+                f"http.host is {self.host!r}, which others can reach; expected http.api_key or http.webhook_secret to be set, or a "
                 "loopback address"
             )
         return self
@@ -185,7 +185,7 @@ class AgentSettings(_Area):
             check_portfolio_name(self.portfolio)
         if self.gate_grey > self.gate_against:
             raise ValueError(
-                f"gate_grey is {self.gate_grey}; expected at most gate_against, {self.gate_against}"
+                f"agent.gate_grey is {self.gate_grey}; expected at most agent.gate_against, {self.gate_against}"
             )
         return self
 
@@ -244,18 +244,18 @@ class FeedSettings(_Area):
             venue, found, symbol = name.partition(":")
             if not (venue and found and symbol):
                 raise ValueError(
-                    f"instruments has {name!r}; expected venue:symbol, such as binance-usdm:BTCUSDT"
+                    f"feed.instruments has {name!r}; expected venue:symbol, such as binance-usdm:BTCUSDT"
                 )
-            _check_venue("instruments", name, venue)
+            _check_venue("feed.instruments", name, venue)
         if len(set(self.instruments)) != len(self.instruments):
-            raise ValueError(f"instruments is {list(self.instruments)}; expected each once")
+            raise ValueError(f"feed.instruments is {list(self.instruments)}; expected each once")
         check_interval(parse_bar(self.bar))
         if self.fast >= self.slow:
-            raise ValueError(f"fast is {self.fast}; expected less than slow, {self.slow}")
+            raise ValueError(f"feed.fast is {self.fast}; expected less than feed.slow, {self.slow}")
         for venue, hosts in self.hosts.items():
-            _check_venue("hosts", venue, venue)
+            _check_venue("feed.hosts", venue, venue)
             if set(hosts) != {"stream", "rest"}:
-                raise ValueError(f"hosts of {venue!r} has {sorted(hosts)}; expected stream and rest")
+                raise ValueError(f"feed.hosts of {venue!r} has {sorted(hosts)}; expected stream and rest")
         return self
 
 

@@ -335,6 +335,9 @@ def _sentence(error: ValidationError) -> str:
         place, said = _place(path), item["msg"]
         if item["type"] == "value_error":
             said = said.removeprefix("Value error, ")
+            # What is said of several settings of an area names them.
+            if any(path == known[:-1] for known, _ in setting_fields()):
+                place = ""
         elif path and path[:2] not in SECRETS and path[:1] not in SECRETS:
             place, said = f"{place} is {shorten(item['input'])}", said[0].lower() + said[1:]
         parts.append(f"{place}: {said}" if place else said)

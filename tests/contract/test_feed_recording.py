@@ -173,7 +173,10 @@ def gzipped(path: Path, *lines: bytes) -> Path:
             "speed is '0'; expected max, or a number above 0",
         ),
         (("replay", "bare.gz", "-i", "okx:BTC-USDT", "--speed", "fast"), "speed is 'fast'"),
-        (("replay", "bare.gz", "-i", "okx:BTC-USDT", "--fast", "9", "--slow", "3"), "feed_fast is 9"),
+        (
+            ("replay", "bare.gz", "-i", "okx:BTC-USDT", "--fast", "9", "--slow", "3"),
+            "feed.fast is 9; expected less than feed.slow, 3",
+        ),
         (("record", "made"), "nothing to record"),
         (
             ("record", "made", "-i", "okx:BTC-USDT", "--loopback", "--channels", "depth,gossip"),

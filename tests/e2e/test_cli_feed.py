@@ -36,7 +36,7 @@ def feed(*options: str, database: Path) -> Any:
         (("-i", "binance:BTCUSDT", "--speed", "2"), "--loopback"),
         (("-i", "BTCUSDT"), "venue:symbol"),
         (("-i", "bitmex:XBTUSD", "--loopback"), "bitmex"),
-        (("-i", "binance:BTCUSDT", "--loopback", "--fast", "20", "--slow", "5"), "feed_fast is 20"),
+        (("-i", "binance:BTCUSDT", "--loopback", "--fast", "20", "--slow", "5"), "feed.fast is 20"),
         (("-i", "binance:BTCUSDT", "--loopback", "--bar", "7s"), "divides a day"),
         (("-i", "binance:BTCUSDT", "--loopback", "--for", "soon"), "soon"),
     ],

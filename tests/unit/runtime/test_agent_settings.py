@@ -26,14 +26,14 @@ def test_a_horizon_that_cannot_be_is_refused_by_name(horizon):
     ("setting", "value"),
     [
         ("model", "no such model!"),
-        ("model_url", "ftp://x"),
-        ("model_url", "http://1.2.3.4"),
-        ("model_prices", "/no/such/file"),
+        ("url", "ftp://x"),
+        ("url", "http://1.2.3.4"),
+        ("prices", "/no/such/file"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused_by_name(setting, value):
-    with pytest.raises(SettingsError, match=f"RAYSIGNAL_{setting.upper()}:"):
-        model_of(Settings(**{setting: value}))
+    with pytest.raises(SettingsError, match=f"RAYSIGNAL_LLM__{setting.upper()}:"):
+        model_of(Settings(llm={setting: value}))
 
 
 @pytest.mark.parametrize(

@@ -285,7 +285,7 @@ def test_a_server_where_none_is_is_said_without_its_password(tmp_path):
         (
             [],
             {"FEEDS": '["kraken:XBT"]'},
-            "feeds has 'kraken:XBT'|'kraken' is no venue; expected one of binance, binance-coinm",
+            "feed.instruments has 'kraken:XBT'|'kraken' is no venue; expected one of binance, binance-coinm",
         ),
         ([], {"STORE": "/tmp/plain/path"}, "for this path, file:///tmp/plain/path"),
         (["--store", "file:///proc/nowhere"], {}, "the store file:///proc/nowhere cannot be written"),
