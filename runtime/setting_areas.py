@@ -131,8 +131,8 @@ class HttpSettings(_Area):
     def _is_closed_to_others(self) -> Self:
         if not is_loopback(self.host) and self.api_key is None and self.webhook_secret is None:
             raise ValueError(
-                f"http.host is {self.host!r}, which others can reach; expected http.api_key or http.webhook_secret to be set, or a "
-                "loopback address"
+                f"http.host is {self.host!r}, which others can reach; expected http.api_key or http.webhook_secret to "
+                "be set, or a loopback address"
             )
         return self
 

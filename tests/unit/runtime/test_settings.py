@@ -152,7 +152,7 @@ def test_variables_of_others_are_none_of_ours() -> None:
 
 @pytest.mark.parametrize("secret", ["api_key", "webhook_secret"])
 def test_off_loopback_a_secret_is_needed(secret: str) -> None:
-    with pytest.raises(SettingsError, match="expected http.api_key or http.webhook_secret"):
+    with pytest.raises(SettingsError, match=r"expected http\.api_key or http\.webhook_secret"):
         Settings(host="0.0.0.0")
     assert Settings(host="0.0.0.0", **{secret: "s3cret"}).http.host == "0.0.0.0"
 
