@@ -41,9 +41,9 @@ _BATCH_ROWS = 1_000_000
 _BATCH_SUFFIX = "-batch"
 _CALLS = 100
 _MARKET_S, _MARKET_SPEED = 12.0, 100.0
-_MARKET: dict[str, Any] = {
-    "feeds": ("binance-usdm:BTCUSDT",), "feed_bar": "10s", "feed_fast": 5, "feed_slow": 20,
-    "feed_portfolio": "market",
+_FEED: dict[str, Any] = {
+    "instruments": ("binance-usdm:BTCUSDT",), "bar": "10s", "fast": 5, "slow": 20,
+    "portfolio": "market",
 }  # fmt: skip
 
 
@@ -262,13 +262,14 @@ async def _market(settings: Settings, url: str, place: Path, output: Output) -> 
 
     output.say(
         f"market    a made-up one, {_MARKET_SPEED:g} times as fast as a real one, for {_MARKET_S:g} s: crossings of "
-        f"{_MARKET['feed_fast']} and {_MARKET['feed_slow']} bars of {_MARKET['feed_bar']}, traded on paper"
+        f"{_FEED['fast']} and {_FEED['slow']} bars of {_FEED['bar']}, traded on paper"
     )
+    database = SecretStr(f"sqlite:///{(place / 'market.db').resolve()}")
     followed = settings.model_copy(
-        update=_MARKET | {"database_url": SecretStr(f"sqlite:///{(place / 'market.db').resolve()}")}
+        update={"feed": settings.feed.model_copy(update=_FEED), "database_url": database}
     )
     async with service_at(url, settings) as client:
-        await client.ensure(_MARKET["feed_portfolio"], Policy())
+        await client.ensure(_FEED["portfolio"], Policy())
     market = FollowedMarket(
         followed, MarketOptions(loopback=True, speed=_MARKET_SPEED), seconds=_MARKET_S, url=url
     )
