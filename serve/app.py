@@ -14,14 +14,13 @@ from starlette.types import ASGIApp
 from structlog.typing import FilteringBoundLogger
 
 from raysignal.engine.core.private_files import restrict_new_files
-from raysignal.engine.warm import warm
 from raysignal.runtime.clients import ServiceClients
 from raysignal.runtime.settings import Settings, load_settings
 from raysignal.serve.access import Credentials, check_host, refuse_open_door
 from raysignal.serve.api import build_api
 from raysignal.serve.haproxy import MAX_CONNECTIONS, connections_within, descriptors, descriptors_for
 from raysignal.serve.logs import StoreLog, open_log
-from raysignal.serve.replica import ReplicaState
+from raysignal.serve.replica import ReplicaState, warm_requests
 
 APP_NAME = "raysignal"
 MAX_ONGOING = 1024
@@ -37,7 +36,7 @@ class Edge:
         access = Credentials.of(settings)
         refuse_open_door(listening_on(), access)
         check_host(settings.http.host, listening_on())
-        warm()
+        warm_requests()
         log, name = open_log(log_path), serve.get_replica_context().replica_id.unique_id
         warn_of_few_descriptors(log, descriptors())
         clients = ServiceClients.connect(settings, os.environ)

@@ -12,7 +12,8 @@ from starlette.requests import Request
 
 from raysignal.engine.core.errors import Conflict, NotFound, RaysignalError
 from raysignal.engine.core.instants import zone_named
-from raysignal.engine.intake import Reading
+from raysignal.engine.intake import Reading, read_batch
+from raysignal.engine.portfolio import performance
 from raysignal.runtime.agent_settings import why_off
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import MOST_SIGNED_BYTES, Credentials
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from raysignal.runtime.portfolio_actors import PortfolioClient
 
 _METRICS_PATIENCE_S = 1.0
+_SAMPLES = (
+    (
+        b'{"timestamp": "2025-01-01T00:00:00Z", "price": 100, "signal": "BUY", "note": "one"}',
+        "application/x-ndjson",
+    ),
+    (b"timestamp,price,signal,level\n2025-01-01T00:00:00Z,100.0,BUY,1.5\n", "text/csv"),
+)
 
 
 @dataclass(slots=True)
@@ -129,6 +137,13 @@ class ReplicaState:
     async def feed_statuses(self) -> list[dict[str, Any]]:
         """What every feed says of itself; what does not answer says so."""
         return [] if self.feeds is None else await self.feeds.statuses()
+
+
+def warm_requests() -> None:
+    """Load the compiled code that requests need, so that none of them waits for it."""
+    performance.warm()
+    for body, content_type in _SAMPLES:
+        read_batch(body, content_type, Reading()).batch.encode()
 
 
 async def _replica_state(request: Request) -> ReplicaState:
