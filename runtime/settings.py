@@ -126,7 +126,7 @@ class RenamedVariables(PydanticBaseSettingsSource):
         for old, (area, name) in RENAMED.items():
             if (value := environ.get(variable_of((old,)))) is None and folder is not None:
                 files = (folder / variable_of(path).lower() for path in ((area, name), (old,)))
-                value = next((file.read_text("utf-8").strip() for file in files if file.is_file()), None)
+                value = next((_text_of(file) for file in files if file.is_file()), None)
             if value is not None:
                 given.setdefault(area, {})[name] = _decoded(
                     variable_of((old,)), value, _field_at((area, name))
@@ -288,7 +288,18 @@ def _secrets_folder() -> Path | None:
         raise SettingsError(
             f"{SECRETS_DIR} is {named!r}, which is no folder; expected one with files such as raysignal_api_key"
         )
+    for file in Path(named).iterdir():
+        if file.name.lower().startswith(PREFIX.lower()) and file.is_file():
+            _text_of(file)
     return Path(named)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsError(f"{file} cannot be read: {why}; expected the text of a setting") from error
 
 
 def _in_areas(values: Mapping[str, Any]) -> dict[str, Any]:

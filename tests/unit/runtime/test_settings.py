@@ -224,6 +224,14 @@ def test_secrets_lie_in_files_of_a_folder_and_the_environment_goes_before(tmp_pa
     assert load_settings().http.api_key.get_secret_value() == "from-the-environment"
 
 
+@pytest.mark.parametrize("name", ["raysignal_api_key", "raysignal_http__api_key", "raysignal_database_url"])
+def test_a_secret_that_is_no_text_is_refused_by_its_file(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(SettingsError, match=rf"{name} cannot be read: it is not UTF-8"):
+        Settings()
+
+
 def test_a_folder_of_secrets_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path / "away"))
     with pytest.raises(SettingsError, match=r"RAYSIGNAL_SECRETS_DIR is .*away', which is no folder"):
