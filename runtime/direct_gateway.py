@@ -41,7 +41,7 @@ class DirectGateway:
         """
         desk = PortfolioClient.connect(settings)
         try:
-            await desk.ready()
+            await desk.ready(within_s=None)
             yield cls(desk)
         finally:
             if not served:

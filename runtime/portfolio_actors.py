@@ -36,6 +36,8 @@ from raysignal.runtime.submission_messages import decode_answer, decode_request,
 T = TypeVar("T")
 
 _PATIENCE_S = 30.0
+_READ_S = 30.0
+"""In which what is only read is answered; a node whose raylet has died answers never."""
 # Ray carries more than this better, through its object store.
 _DIRECT_BYTES = 64 * 1024
 
@@ -151,17 +153,17 @@ class PortfolioClient:
 
     async def standing(self, portfolio: str) -> PortfolioStatus:
         """One portfolio as it stands."""
-        answer: list[PortfolioStatus] = await self._call(portfolio, "standings", portfolio)
+        answer: list[PortfolioStatus] = await self._call(portfolio, "standings", portfolio, within_s=_READ_S)
         return answer[0]
 
     async def standings(self) -> list[PortfolioStatus]:
         """Every portfolio as it stands, by name."""
-        parts: list[list[PortfolioStatus]] = await self._all("standings")
+        parts: list[list[PortfolioStatus]] = await self._all("standings", within_s=_READ_S)
         return sorted((standing for part in parts for standing in part), key=lambda each: each.portfolio)
 
     async def find(self, portfolio: str, signal_id: str) -> FoundSignal:
         """See `Shard.find`."""
-        answer: FoundSignal = await self._call(portfolio, "find", portfolio, signal_id)
+        answer: FoundSignal = await self._call(portfolio, "find", portfolio, signal_id, within_s=_READ_S)
         return answer
 
     async def follow(self, portfolio: str, first: int, limit: int, wait_s: float) -> FollowedRows | None:
@@ -171,12 +173,12 @@ class PortfolioClient:
 
     async def recent(self, portfolio: str) -> RecentRows:
         """See `Shard.recent`."""
-        answer: RecentRows = await self._call(portfolio, "recent", portfolio)
+        answer: RecentRows = await self._call(portfolio, "recent", portfolio, within_s=_READ_S)
         return answer
 
-    async def ready(self) -> list[int]:
-        """The last durable record of every shard; raises when one cannot commit."""
-        answer: list[int] = await self._all("ready")
+    async def ready(self, *, within_s: float | None = _READ_S) -> list[int]:
+        """The last durable record of every shard; raises when one cannot commit, or says nothing in that time."""
+        answer: list[int] = await self._all("ready", within_s=within_s)
         return answer
 
     async def flush(self) -> None:
@@ -188,7 +190,7 @@ class PortfolioClient:
         shards = range(self.settings.journal.shards)
         return list(
             await asyncio.gather(
-                *(self._patiently(shard, lambda actor: actor.observe.remote()) for shard in shards)
+                *(self._patiently(shard, lambda actor: actor.observe.remote(), _READ_S) for shard in shards)
             )
         )
 
@@ -210,22 +212,30 @@ class PortfolioClient:
             return None  # the ordinary way says what there is to say
         return await DirectLine.connect(path) if node == _node() else None
 
-    async def _call(self, portfolio: str, method: str, *args: Any, **options: Any) -> Any:
+    async def _call(
+        self, portfolio: str, method: str, *args: Any, within_s: float | None = None, **options: Any
+    ) -> Any:
         shard = shard_of(portfolio, self.settings.journal.shards)
-        return await self._patiently(shard, lambda actor: actor.call.remote(method, *args, **options))
+        return await self._patiently(
+            shard, lambda actor: actor.call.remote(method, *args, **options), within_s
+        )
 
-    async def _all(self, method: str) -> list[Any]:
+    async def _all(self, method: str, *, within_s: float | None = None) -> list[Any]:
         return list(
             await asyncio.gather(
                 *(
-                    self._patiently(shard, lambda actor: actor.call.remote(method))
+                    self._patiently(shard, lambda actor: actor.call.remote(method), within_s)
                     for shard in range(self.settings.journal.shards)
                 )
             )
         )
 
-    async def _patiently(self, shard: int, call: Callable[[Any], Awaitable[T | RaysignalError]]) -> T:
-        return await self._actors[shard].ask(call, patience_s=_PATIENCE_S, unavailable=StoreUnavailable)
+    async def _patiently(
+        self, shard: int, call: Callable[[Any], Awaitable[T | RaysignalError]], within_s: float | None = None
+    ) -> T:
+        return await self._actors[shard].ask(
+            call, patience_s=_PATIENCE_S, unavailable=StoreUnavailable, answer_s=within_s
+        )
 
 
 def _raised(answer: T | RaysignalError) -> T:

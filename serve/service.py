@@ -262,13 +262,13 @@ def _deployed(settings: Settings, url: str, log_path: str | None, stop: Shutdown
         _check_controller()
         with stop.interruptible():
             # What keeps a store from opening is said by its actor; Ray Serve would say that a deployment failed.
-            asyncio.run(desk.ready())
+            asyncio.run(desk.ready(within_s=None))
             with suppress(TimeoutError):
                 serve.run(
                     build(settings, log_path=log_path), name=APP_NAME, route_prefix="/", logging_config=None
                 )
             wait_for_replicas(url, settings.http.replicas, time.monotonic() + READY_TIMEOUT_S)
-            asyncio.run(desk.ready())
+            asyncio.run(desk.ready(within_s=None))
         yield Service(url, desk, settings)
     except BaseException:
         # What went wrong first is what its user has to read, whatever else goes wrong on the way out.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from tests.cluster.conftest import Open
@@ -40,3 +41,16 @@ async def test_what_was_acknowledged_survives_two_deaths_of_the_actor_once(
     ledger = check_exactly_once(journal, "p", running)
     assert standing.count == len(running.receipts)
     assert standing.as_dict()["performance"]["equity"] == pytest.approx(ledger.equity, rel=1e-12)
+
+
+async def test_a_read_that_is_not_answered_ends_with_a_sentence(open_desk: Open, tmp_path: Path) -> None:
+    desk = await open_desk(tmp_path.as_uri())
+    pid = await pid_of(desk)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable, match=r"portfolios-0 did not answer within 0\.5 s"):
+            await desk.ready(within_s=0.5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert len(await desk.ready()) == 1
+    await desk.close()
