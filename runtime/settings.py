@@ -288,10 +288,25 @@ def _secrets_folder() -> Path | None:
         raise SettingsError(
             f"{SECRETS_DIR} is {named!r}, which is no folder; expected one with files such as raysignal_api_key"
         )
+    known = _known_variables()
     for file in Path(named).iterdir():
-        if file.name.lower().startswith(PREFIX.lower()) and file.is_file():
+        if file.name.upper().startswith(PREFIX) and file.is_file():
+            if file.name.upper() not in known:
+                raise SettingsError(
+                    f"{file} is named after no setting; expected a name such as raysignal_http__api_key"
+                )
             _text_of(file)
     return Path(named)
+
+
+def _known_variables() -> set[str]:
+    """Those of all settings, their areas, and former names."""
+    paths = {path for path, _ in setting_fields()}
+    return (
+        {variable_of(path) for path in paths}
+        | {variable_of(path[:1]) for path in paths}
+        | {variable_of((old,)) for old in RENAMED}
+    )
 
 
 def _text_of(file: Path) -> str:
@@ -344,7 +359,9 @@ def _sentence(error: ValidationError) -> str:
     for item in error.errors():
         path = tuple(str(part) for part in item["loc"])
         place, said = _place(path), item["msg"]
-        if item["type"] == "value_error":
+        if item["type"] == "extra_forbidden":
+            said = "there is no such setting"  # its value may be a secret under a name that is misspelt
+        elif item["type"] == "value_error":
             said = said.removeprefix("Value error, ")
             # What is said of several settings of an area names them.
             if any(path == known[:-1] for known, _ in setting_fields()):

@@ -232,6 +232,26 @@ def test_a_secret_that_is_no_text_is_refused_by_its_file(tmp_path, monkeypatch, 
         Settings()
 
 
+def test_a_file_that_is_named_after_no_setting_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "raysignal_http__apikey").write_text("t0psecret")
+    monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(SettingsError, match="raysignal_http__apikey is named after no setting") as refused:
+        Settings()
+    assert "t0psecret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("as_file", [False, True])
+def test_a_value_under_a_name_that_is_misspelt_is_not_shown(tmp_path, monkeypatch, as_file):
+    if as_file:
+        (tmp_path / "raysignal_http").write_text('{"apikey": "t0psecret"}')
+        monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path))
+    else:
+        monkeypatch.setenv("RAYSIGNAL_HTTP", '{"apikey": "t0psecret"}')
+    with pytest.raises(SettingsError, match="RAYSIGNAL_HTTP__APIKEY: there is no such setting") as refused:
+        Settings()
+    assert "t0psecret" not in str(refused.value)
+
+
 def test_a_folder_of_secrets_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path / "away"))
     with pytest.raises(SettingsError, match=r"RAYSIGNAL_SECRETS_DIR is .*away', which is no folder"):
