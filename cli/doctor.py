@@ -104,9 +104,12 @@ def show_findings(config: DoctorConfig) -> None:
 
 def examine(overrides: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     """All checks, one after another; those that need settings are left out where there are none."""
+    from raysignal.runtime.agent_settings import check_agent_settings
+
     yield check_packages(requires("raysignal") or [])
     try:
         settings = options.configured(**overrides)
+        check_agent_settings(settings)
     except RaysignalError as error:
         yield DoctorFinding("settings", "failed", str(error), "set the variable as it says, or unset it")
         return

@@ -13,7 +13,14 @@ from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.terms import AgentTerms
 from raysignal.engine.core.errors import InvalidField, SettingsError
-from raysignal.runtime.settings import Settings, variable_of
+from raysignal.runtime.settings import Settings, variable_given, variable_of
+
+
+def check_agent_settings(settings: Settings) -> None:
+    """Raise `SettingsError` where the settings of an agent that is wanted cannot be."""
+    if why_off(settings) is None:
+        terms_of(settings)
+        model_of(settings)
 
 
 def terms_of(settings: Settings) -> AgentTerms:
@@ -31,7 +38,7 @@ def terms_of(settings: Settings) -> AgentTerms:
             ),
         )
     except InvalidField as error:
-        raise SettingsError(f"{variable_of(('agent', str(error.fields['field'])))}: {error}") from error
+        raise SettingsError(f"{variable_given(('agent', str(error.fields['field'])))}: {error}") from error
     return AgentTerms(
         settings.primary, settings.agent.portfolio, settings.policies()[settings.primary], rules,
         BreakerRules(limit_bps=settings.agent.breaker_limit_bps),
@@ -53,7 +60,9 @@ def model_of(settings: Settings) -> ModelSettings:
         prices = load_prices() if settings.llm.prices is None else load_prices(Path(settings.llm.prices))
         return ModelSettings(model=settings.llm.model, base_url=settings.llm.url, prices=prices)
     except InvalidField as error:
-        raise SettingsError(f"{variable_of(('llm', _NAMES[str(error.fields['field'])]))}: {error}") from error
+        raise SettingsError(
+            f"{variable_given(('llm', _NAMES[str(error.fields['field'])]))}: {error}"
+        ) from error
 
 
 def announcement(settings: Settings, environ: Mapping[str, str]) -> str:

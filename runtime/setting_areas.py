@@ -179,10 +179,16 @@ class AgentSettings(_Area):
         "folder beside the store",
     )
 
+    @field_validator("portfolio")
+    @classmethod
+    def _is_a_name(cls, value: str) -> str:
+        try:
+            return check_portfolio_name(value) if value else value
+        except InvalidField as error:
+            raise ValueError(str(error)) from None
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.portfolio:
-            check_portfolio_name(self.portfolio)
         if self.gate_grey > self.gate_against:
             raise ValueError(
                 f"agent.gate_grey is {self.gate_grey}; expected at most agent.gate_against, {self.gate_against}"
@@ -237,6 +243,15 @@ class FeedSettings(_Area):
         default=None, description="the portfolio that crossings are posted to; none: the primary one"
     )
 
+    @field_validator("bar")
+    @classmethod
+    def _is_a_bar(cls, value: str) -> str:
+        try:
+            check_interval(parse_bar(value))
+        except InvalidField as error:
+            raise ValueError(str(error)) from None
+        return value
+
     @model_validator(mode="after")
     def _can_be_followed(self) -> Self:
         """Which symbols a venue has is the venue's business."""
@@ -249,7 +264,6 @@ class FeedSettings(_Area):
             _check_venue("feed.instruments", name, venue)
         if len(set(self.instruments)) != len(self.instruments):
             raise ValueError(f"feed.instruments is {list(self.instruments)}; expected each once")
-        check_interval(parse_bar(self.bar))
         if self.fast >= self.slow:
             raise ValueError(f"feed.fast is {self.fast}; expected less than feed.slow, {self.slow}")
         for venue, hosts in self.hosts.items():

@@ -229,9 +229,13 @@ class Settings(BaseSettings):
 
     def policies(self) -> dict[str, Policy]:
         """The configured portfolios with their policies."""
-        return {
-            check_portfolio_name(name): Policy.from_dict(values) for name, values in self.portfolios.items()
-        }
+        try:
+            return {
+                check_portfolio_name(name): Policy.from_dict(values)
+                for name, values in self.portfolios.items()
+            }
+        except InvalidField as error:
+            raise SettingsError(f"{variable_of(('portfolios',))}: {error}") from error
 
     def without_secrets(self) -> dict[str, Any]:
         """Plain values, of which `Settings` makes these settings again, but for the secrets."""
@@ -358,7 +362,7 @@ def _sentence(error: ValidationError) -> str:
     parts = []
     for item in error.errors():
         path = tuple(str(part) for part in item["loc"])
-        place, said = _place(path), item["msg"]
+        place, said = variable_given(path), item["msg"]
         if item["type"] == "extra_forbidden":
             said = "there is no such setting"  # its value may be a secret under a name that is misspelt
         elif item["type"] == "value_error":
@@ -372,7 +376,7 @@ def _sentence(error: ValidationError) -> str:
     return "; ".join(parts)
 
 
-def _place(path: tuple[str, ...]) -> str:
+def variable_given(path: tuple[str, ...]) -> str:
     """The variable of a setting that was refused, under the name that it was given by."""
     if not path:
         return ""

@@ -27,7 +27,7 @@ from raysignal.engine.journal.blobs import JOURNAL_FOLDER
 from raysignal.engine.journal.disk import RealDisk
 from raysignal.engine.journal.layout import check_layout
 from raysignal.engine.journal.stores import open_stores
-from raysignal.runtime.agent_settings import model_of, terms_of, why_off
+from raysignal.runtime.agent_settings import check_agent_settings
 from raysignal.runtime.settings import PREFIX, Settings
 from raysignal.serve.shutdown import ShutdownSignal
 
@@ -43,9 +43,7 @@ def check_settings(settings: Settings, log_path: str | None = None) -> None:
         SettingsError: the agent cannot work with its settings, the request log cannot be written, or what the feeds
             need is not installed.
     """
-    if why_off(settings) is None:
-        terms_of(settings)
-        model_of(settings)
+    check_agent_settings(settings)
     if log_path is not None:
         _check_log(log_path)
 

@@ -241,3 +241,13 @@ def test_what_listens_is_told_with_its_address_and_whom_it_answers(address, show
         assert found.process.endswith(f"(pid {process.pid})")
         assert (f"at {shown} port {port}" in check_doors().detail) is not alone
         process.stdin.close()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"), [("RAYSIGNAL_AGENT__HORIZON", "zzz"), ("RAYSIGNAL_LLM__PRICES", "/no/such.toml")]
+)
+def test_what_serve_would_refuse_of_the_agent_is_found(monkeypatch, variable, value):
+    monkeypatch.setenv(variable, value)
+    _, found = examine({})
+    assert (found.name, found.status) == ("settings", "failed")
+    assert variable in found.detail

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -308,3 +309,17 @@ def test_what_actors_are_handed_makes_the_same_settings_without_secrets() -> Non
     assert "k3y" not in str(settings.for_actors()) + str(settings.without_secrets())
     assert "s3cret" not in str(settings.without_secrets())
     assert Settings(**settings.for_actors()).agent == settings.agent
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"portfolios": {"baseline": {"fee_bps": "x"}}}, r"RAYSIGNAL_PORTFOLIOS: fee_bps is 'x'"),
+        ({"portfolios": {"A b": {}, "baseline": {}}}, r"RAYSIGNAL_PORTFOLIOS: portfolio is 'A b'"),
+        ({"feed": {"bar": "7x"}}, r"RAYSIGNAL_FEED__BAR: bar is '7x'"),
+        ({"agent": {"portfolio": "a b"}}, r"RAYSIGNAL_AGENT__PORTFOLIO: portfolio is 'a b'"),
+    ],
+)
+def test_a_value_that_a_rule_refuses_names_its_variable(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Settings(**values)

@@ -290,7 +290,8 @@ def test_a_server_where_none_is_is_said_without_its_password(tmp_path):
         ([], {"STORE": "/tmp/plain/path"}, "for this path, file:///tmp/plain/path"),
         (["--store", "file:///proc/nowhere"], {}, "the store file:///proc/nowhere cannot be written"),
         (["--log", "/proc/nowhere/log"], {}, "the request log '/proc/nowhere/log' cannot be written"),
-        ([], {"HORIZON": "6x"}, "RAYSIGNAL_AGENT__HORIZON"),
+        ([], {"HORIZON": "6x"}, "RAYSIGNAL_HORIZON: horizon is"),
+        ([], {"AGENT__HORIZON": "6x"}, "RAYSIGNAL_AGENT__HORIZON: horizon is"),
         (
             [],
             {"FEEDS": '["binance:BTCUSDT"]', "DATABASE_URL": "sqlite:////nowhere/x.db"},
