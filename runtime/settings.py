@@ -380,8 +380,10 @@ def variable_given(path: tuple[str, ...]) -> str:
     """The variable of a setting that was refused, under the name that it was given by."""
     if not path:
         return ""
+    # What lies deeper, such as a portfolio, is a part of the variable's value.
+    place = path[:2] if any(known[:-1] == path[:1] for known, _ in setting_fields()) else path[:1]
     given = {name.upper() for name in os.environ}
-    older = (variable_of((old,)) for old, new in RENAMED.items() if new == path[:2])
-    if variable_of(path[:2]) not in given and (old := next(older, None)) in given:
+    older = (variable_of((old,)) for old, new in RENAMED.items() if new == place)
+    if variable_of(place) not in given and (old := next(older, None)) in given:
         return str(old)
-    return variable_of(path[:2])
+    return variable_of(place)

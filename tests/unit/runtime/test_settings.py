@@ -316,6 +316,7 @@ def test_what_actors_are_handed_makes_the_same_settings_without_secrets() -> Non
     [
         ({"portfolios": {"baseline": {"fee_bps": "x"}}}, r"RAYSIGNAL_PORTFOLIOS: fee_bps is 'x'"),
         ({"portfolios": {"A b": {}, "baseline": {}}}, r"RAYSIGNAL_PORTFOLIOS: portfolio is 'A b'"),
+        ({"portfolios": {"baseline": 3}}, r"^RAYSIGNAL_PORTFOLIOS is 3: input should be a valid dictionary"),
         ({"feed": {"bar": "7x"}}, r"RAYSIGNAL_FEED__BAR: bar is '7x'"),
         ({"agent": {"portfolio": "a b"}}, r"RAYSIGNAL_AGENT__PORTFOLIO: portfolio is 'a b'"),
     ],
