@@ -42,7 +42,9 @@ class Reason(StrEnum):
     MODEL_QUOTA = "model_quota"  # 429
     MODEL_UNAVAILABLE = "model_unavailable"  # 5xx, no connection, a key that is refused
     MODEL_BUDGET = "model_budget"  # no call was left in the budget
-    MODEL_TRUNCATED = "model_truncated"  # finished for another reason than STOP
+    MODEL_TRUNCATED = (
+        "model_truncated"  # cut off at the most tokens that an answer may have, thinking included
+    )
     MODEL_UNREADABLE = "model_unreadable"  # prose, or JSON that is no verdict
     MODEL_BLOCKED = "model_blocked"
     MODEL_EMPTY = "model_empty"  # no candidate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import typer
@@ -142,6 +142,16 @@ class ModelOptions:
             metavar="FILE", rich_help_panel=_MODEL, help="A TOML file of list prices; the shipped one."
         ),
     ] = None
+    max_output_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="TOKENS", rich_help_panel=_MODEL, help="Of an answer, thinking included; 2048."
+        ),
+    ] = None
+    thinking_level: Annotated[
+        Literal["minimal", "low", "medium", "high"] | None,
+        typer.Option(rich_help_panel=_MODEL, help="How much it thinks before it answers; low."),
+    ] = None
     budget: Annotated[
         int, typer.Option(min=1, metavar="CALLS", rich_help_panel=_MODEL, help="Calls at most.")
     ] = 500
@@ -188,6 +198,8 @@ class ModelOptions:
             model=self.model or settings.llm.model,
             gemini_url=self.gemini_url or settings.llm.url,
             model_prices=self.model_prices or prices,
+            max_output_tokens=self.max_output_tokens or settings.llm.max_output_tokens,
+            thinking_level=self.thinking_level or settings.llm.thinking_level,
         )
 
     def settings(self) -> ModelSettings:
@@ -196,8 +208,12 @@ class ModelOptions:
         from raysignal.agents.llm.prices import load_prices
 
         prices = load_prices() if self.model_prices is None else load_prices(self.model_prices)
-        settings = ModelSettings(base_url=self.gemini_url, prices=prices)
-        return settings if self.model is None else replace(settings, model=self.model)
+        said: dict[str, Any] = {
+            name: value
+            for name in ("model", "max_output_tokens", "thinking_level")
+            if (value := getattr(self, name)) is not None
+        }
+        return ModelSettings(base_url=self.gemini_url, prices=prices, **said)
 
     def key(self) -> str | None:
         """The key that is sent; a model on this machine is content with any."""

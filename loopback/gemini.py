@@ -39,6 +39,7 @@ _CONFIG_FIELDS = frozenset(
     }
 )
 _NEVER = 3_600.0
+THOUGHT_TOKENS = 311
 
 
 class Behaviour(StrEnum):
@@ -61,10 +62,16 @@ class Behaviour(StrEnum):
     BROTLI = "brotli"  # compressed by what was not asked for
     TRUNCATED = "truncated"  # MAX_TOKENS in the middle of the answer
     CLOSED_EARLY = "closed_early"  # MAX_TOKENS, and yet the text is a whole answer
+    THOUGHT_ONLY = "thought_only"  # MAX_TOKENS before the answer began: thinking took all of them
+    THOUGHT = "thought"  # a thought in a part of its own, and a right answer
+    TWO_PARTS = "two_parts"  # a right answer in two parts
+    UNKNOWN_FINISH = "unknown_finish"  # a right answer, for a reason that no SDK knows
     PROSE = "prose"
     FENCED = "fenced"  # a right answer in a markdown fence
     EXTRA_FIELD = "extra_field"  # a right answer with a field too many
     BLOCKED = "blocked"  # promptFeedback, no candidate
+    BLOCKED_OTHER = "blocked_other"  # the same, for a reason that is not told
+    RECITATION = "recitation"  # a candidate without content: the answer was somebody else's text
     SAFETY = "safety"  # a candidate that was withheld
     EMPTY = "empty"  # no candidate
     UNKNOWN_EVIDENCE = "unknown_evidence"  # cites what was not shown
@@ -325,31 +332,52 @@ def _response_to(body: dict[str, Any], behaviour: Behaviour) -> dict[str, Any]:
     """A response with status 200, in Google's format."""
     question = body["contents"][-1]["parts"][0]["text"]
     text = json.dumps(_answer_to(body, question, behaviour))
+    usage = {"promptTokenCount": _tokens(question), "candidatesTokenCount": _tokens(text)}
     candidate: dict[str, Any] = {
-        "content": {"parts": [{"text": _spoilt(text, behaviour)}], "role": "model"},
-        "finishReason": "STOP",
+        "content": {"parts": _parts(_spoilt(text, behaviour), behaviour), "role": "model"},
+        "finishReason": _FINISHES.get(behaviour, "STOP"),
         "index": 0,
     }
-    response: dict[str, Any] = {
-        "candidates": [candidate],
-        "usageMetadata": {
-            "promptTokenCount": (len(question) + 3) // 4,
-            "candidatesTokenCount": (len(text) + 3) // 4,
-            "totalTokenCount": (len(question) + 3) // 4 + (len(text) + 3) // 4,
-        },
-        "modelVersion": "loopback",
-    }
-    if behaviour in {Behaviour.TRUNCATED, Behaviour.CLOSED_EARLY}:
-        candidate["finishReason"] = "MAX_TOKENS"
-    elif behaviour is Behaviour.SAFETY:
-        candidate["finishReason"] = "SAFETY"
-        del candidate["content"]
-    elif behaviour is Behaviour.BLOCKED:
-        del response["candidates"]
-        response["promptFeedback"] = {"blockReason": "PROHIBITED_CONTENT"}
+    response: dict[str, Any] = {"candidates": [candidate], "usageMetadata": usage, "modelVersion": "loopback"}
+    if behaviour in {Behaviour.SAFETY, Behaviour.RECITATION}:
+        del candidate["content"], usage["candidatesTokenCount"]
+    elif behaviour is Behaviour.THOUGHT_ONLY:
+        del candidate["content"]["parts"], usage["candidatesTokenCount"]
+        usage["thoughtsTokenCount"] = body["generationConfig"]["maxOutputTokens"]
+    elif behaviour is Behaviour.THOUGHT:
+        usage["thoughtsTokenCount"] = THOUGHT_TOKENS
+    elif behaviour in _BLOCKS:
+        del response["candidates"], usage["candidatesTokenCount"]
+        response["promptFeedback"] = {"blockReason": _BLOCKS[behaviour]}
     elif behaviour is Behaviour.EMPTY:
         response["candidates"] = []
+    usage["totalTokenCount"] = sum(usage.values())
     return response
+
+
+_FINISHES = {
+    Behaviour.TRUNCATED: "MAX_TOKENS",
+    Behaviour.CLOSED_EARLY: "MAX_TOKENS",
+    Behaviour.THOUGHT_ONLY: "MAX_TOKENS",
+    Behaviour.SAFETY: "SAFETY",
+    Behaviour.RECITATION: "RECITATION",
+    Behaviour.UNKNOWN_FINISH: "LOST_INTEREST",
+}
+_BLOCKS = {Behaviour.BLOCKED: "PROHIBITED_CONTENT", Behaviour.BLOCKED_OTHER: "OTHER"}
+
+
+def _tokens(text: str) -> int:
+    return (len(text) + 3) // 4
+
+
+def _parts(text: str, behaviour: Behaviour) -> list[dict[str, Any]]:
+    """An answer as the parts of a candidate."""
+    if behaviour is Behaviour.TWO_PARTS:
+        return [{"text": text[:20]}, {"text": text[20:]}]
+    thoughts = (
+        [{"text": "**Weighing the precedents**", "thought": True}] if behaviour is Behaviour.THOUGHT else []
+    )
+    return [*thoughts, {"text": text}]
 
 
 def _answer_to(body: dict[str, Any], question: str, behaviour: Behaviour) -> dict[str, Any]:

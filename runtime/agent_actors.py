@@ -233,7 +233,10 @@ class OverrideActor:
 
     async def _model_status(self) -> dict[str, Any]:
         settings, adviser = self._settings, self._adviser
-        told: dict[str, Any] = {"name": settings.llm.model, "why_off": self._model_off or None}
+        trouble = (adviser.trouble if adviser is not None else "") or None
+        told: dict[str, Any] = {
+            "name": settings.llm.model, "why_off": self._model_off or None, "trouble": trouble,
+        }  # fmt: skip
         if adviser is None or self._allowance is None:
             return told | {"budget": settings.llm.budget, "left": None, "opinions": {}}
         opinions = {reason.value: count for reason, count in sorted(adviser.counts.items())}

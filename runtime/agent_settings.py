@@ -58,7 +58,10 @@ def model_of(settings: Settings) -> ModelSettings:
     """The model of the settings; `SettingsError` for one that cannot be."""
     try:
         prices = load_prices() if settings.llm.prices is None else load_prices(Path(settings.llm.prices))
-        return ModelSettings(model=settings.llm.model, base_url=settings.llm.url, prices=prices)
+        return ModelSettings(
+            model=settings.llm.model, base_url=settings.llm.url, thinking_level=settings.llm.thinking_level,
+            max_output_tokens=settings.llm.max_output_tokens, prices=prices,
+        )  # fmt: skip
     except InvalidField as error:
         raise SettingsError(
             f"{variable_given(('llm', _NAMES[str(error.fields['field'])]))}: {error}"

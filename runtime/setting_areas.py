@@ -205,6 +205,13 @@ class LlmSettings(_Area):
         default=None,
         description="a TOML file of list prices; none: the one of `agents/llm/gemini_prices.toml`",
     )
+    max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=2048, description="tokens of an answer at most, thinking included"
+    )
+    thinking_level: Literal["minimal", "low", "medium", "high"] = Field(
+        default="low",
+        description="how much the model thinks before it answers; not sent to models before Gemini 3",
+    )
     budget: Annotated[int, Field(ge=0)] = Field(default=1000, description="calls a UTC day, at most")
     per_minute: Annotated[float, Field(gt=0.0)] | None = Field(
         default=None, description="calls a minute, at most; none: as fast as they come"

@@ -391,6 +391,7 @@ class ModelBody(_Shown):
 
     name: str
     why_off: Annotated[str | None, Field(description="why it is not asked")]
+    trouble: Annotated[str | None, Field(description="what has to be changed before its answers can be used")]
     budget: Annotated[int, Field(description="calls a UTC day")]
     left: int | None
     opinions: Annotated[dict[str, int], Field(description="by reason, since the agent began")]

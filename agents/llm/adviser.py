@@ -22,6 +22,8 @@ from raysignal.engine.core.errors import InvalidField
 RATIONALE_LIMIT = 400
 MARGIN_S = 0.05
 """Of the deadline, kept for putting the outcome on record."""
+CUT_OFF_IN_A_ROW = 3
+"""So many answers in a row that are cut off, and the cap is too small."""
 CALL_SHARE = 0.5
 """Of the deadline, kept for the call: who had to wait for longer than the rest does not ask any more."""
 
@@ -139,6 +141,18 @@ class Adviser:
         self._clock = now_s
         self._turns = asyncio.Semaphore(concurrency)
         self.counts: Counter[Reason] = Counter()
+        self._cut_off = 0
+
+    @property
+    def trouble(self) -> str:
+        """What its operator has to change before answers can be used; empty: nothing."""
+        if self._cut_off < CUT_OFF_IN_A_ROW:
+            return ""
+        most = self._model.settings.max_output_tokens
+        return (
+            f"the last {self._cut_off} answers were cut off: max_output_tokens is {most}, thinking included; expected "
+            "more, or a lower thinking_level"
+        )
 
     async def ask(self, brief: PromptContext, *, patience_s: float = 0.0) -> Opinion:
         """The opinion about one signal.
@@ -158,6 +172,10 @@ class Adviser:
             take = await self._cassette.take(request, lambda: self._timed(request, prompt, patience_s))
         opinion = opinion_of(brief, prompt, request, take, replayed=replayed)
         self.counts[opinion.reason] += 1
+        if opinion.reason is Reason.MODEL_TRUNCATED:
+            self._cut_off += 1
+        elif opinion.tokens_out:  # not one that was never asked for
+            self._cut_off = 0
         return opinion
 
     async def ask_all(self, briefs: Sequence[PromptContext], *, patience_s: float = 0.0) -> list[Opinion]:

@@ -158,6 +158,7 @@ class ModelResponse:
     usage: Usage | None
 
 
+_CUT_OFF = "MAX_TOKENS"
 _BLOCKED = frozenset({"SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "RECITATION", "LANGUAGE"})
 
 
@@ -192,7 +193,17 @@ def _fault_of(response: ModelResponse) -> tuple[Reason, str] | None:
         (finish in _BLOCKED, Reason.MODEL_BLOCKED, f"the answer was withheld: {finish}"),
         (text is None, Reason.MODEL_EMPTY, "the response has no candidate"),
         (finish is None, Reason.MODEL_UNREADABLE, "the candidate does not say why it ended"),
-        (finish != "STOP", Reason.MODEL_TRUNCATED, f"the answer ended with {finish}, expected STOP"),
+        (
+            finish == _CUT_OFF and not text,
+            Reason.MODEL_TRUNCATED,
+            "thinking took all tokens that the answer may have",
+        ),
+        (
+            finish == _CUT_OFF,
+            Reason.MODEL_TRUNCATED,
+            "the answer has no end: it has as many tokens as it may have",
+        ),
+        (finish != "STOP", Reason.MODEL_UNREADABLE, f"the answer ended with {finish}, expected STOP"),
         (not (text or "").strip(), Reason.MODEL_EMPTY, "the candidate has no text"),
         (len(text or "") > RAW_LIMIT, Reason.MODEL_UNREADABLE, f"the answer has over {RAW_LIMIT} characters"),
     )

@@ -123,9 +123,19 @@ def scoring(evaluation: Evaluation) -> str:
 
 
 def model_note(arm: ArmFigures) -> str:
-    """How much of an arm that asks a model is the model's; empty for other arms."""
+    """How much of an arm that asks a model is the model's, and what kept it from more; empty for other arms."""
     if arm.kind != "model":
         return ""
+    cut_off = arm.reasons.get("model_truncated", 0)
+    if not cut_off:
+        return _model_share(arm)
+    return (
+        f"{_model_share(arm)} Cut off: {counted(cut_off, 'answer')}; expected more --max-output-tokens, which thinking "
+        "takes from, too, or a lower --thinking-level."
+    )
+
+
+def _model_share(arm: ArmFigures) -> str:
     if not arm.model_calls:
         return f"No model was asked: every decision of {arm.name} is its gate's."
     if not arm.deciders["model"]:

@@ -81,6 +81,10 @@ FAILING = {
     Behaviour.BROTLI: Reason.MODEL_UNREADABLE,
     Behaviour.TRUNCATED: Reason.MODEL_TRUNCATED,
     Behaviour.CLOSED_EARLY: Reason.MODEL_TRUNCATED,
+    Behaviour.THOUGHT_ONLY: Reason.MODEL_TRUNCATED,
+    Behaviour.UNKNOWN_FINISH: Reason.MODEL_UNREADABLE,
+    Behaviour.BLOCKED_OTHER: Reason.MODEL_BLOCKED,
+    Behaviour.RECITATION: Reason.MODEL_BLOCKED,
     Behaviour.PROSE: Reason.MODEL_UNREADABLE,
     Behaviour.FENCED: Reason.MODEL_UNREADABLE,
     Behaviour.EXTRA_FIELD: Reason.MODEL_UNREADABLE,
@@ -94,7 +98,8 @@ FAILING = {
 
 
 def test_every_misbehaviour_has_a_case_here() -> None:
-    assert set(FAILING) == set(Behaviour) - {Behaviour.ANSWER, Behaviour.GZIPPED}
+    answered = {Behaviour.ANSWER, Behaviour.GZIPPED, Behaviour.THOUGHT, Behaviour.TWO_PARTS}
+    assert set(FAILING) == set(Behaviour) - answered
 
 
 @pytest.mark.parametrize(("behaviour", "reason"), FAILING.items(), ids=str)
@@ -109,6 +114,24 @@ async def test_the_signal_stands_whatever_the_model_does_and_the_reason_is_count
     assert (opinion.confidence, opinion.cited) == (None, ())
     assert opinion.rationale
     assert asked.counts == {reason: 1}
+
+
+async def test_a_cap_that_is_too_small_is_told_after_three_answers_in_a_row(server: GeminiServer) -> None:
+    server.behave(Behaviour.THOUGHT_ONLY)
+    async with advising(server.url) as asked:
+        for asking in several(2):
+            await asked.ask(asking)
+        assert asked.trouble == ""
+        await asked.ask(brief())
+        assert (
+            "the last 3 answers were cut off: max_output_tokens is 2048, thinking included" in asked.trouble
+        )
+        # Signals that nobody is asked about say nothing of the cap.
+        await asked.ask(brief(precedents=()))
+        assert asked.trouble
+        server.behave(Behaviour.ANSWER)
+        await asked.ask(brief(numbers={"rsi": 99.0}))
+        assert asked.trouble == ""
 
 
 async def test_a_brief_without_precedents_is_not_asked_about(server: GeminiServer) -> None:

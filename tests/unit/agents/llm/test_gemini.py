@@ -23,7 +23,7 @@ from raysignal.agents.llm.gemini import (
 from raysignal.agents.llm.prices import Price
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import InvalidField, SettingsError
-from raysignal.loopback.gemini import Behaviour, GeminiServer
+from raysignal.loopback.gemini import THOUGHT_TOKENS, Behaviour, GeminiServer
 from tests.support.advising import KEY, request_of
 
 
@@ -80,6 +80,10 @@ REASONS = {
     Behaviour.BROTLI: Reason.MODEL_UNREADABLE,
     Behaviour.TRUNCATED: Reason.MODEL_TRUNCATED,
     Behaviour.CLOSED_EARLY: Reason.MODEL_TRUNCATED,
+    Behaviour.THOUGHT_ONLY: Reason.MODEL_TRUNCATED,
+    Behaviour.UNKNOWN_FINISH: Reason.MODEL_UNREADABLE,
+    Behaviour.BLOCKED_OTHER: Reason.MODEL_BLOCKED,
+    Behaviour.RECITATION: Reason.MODEL_BLOCKED,
     Behaviour.PROSE: Reason.MODEL_UNREADABLE,
     Behaviour.FENCED: Reason.MODEL_UNREADABLE,
     Behaviour.EXTRA_FIELD: Reason.MODEL_UNREADABLE,
@@ -101,11 +105,44 @@ async def test_each_way_to_fail_has_its_reason_after_one_attempt(
     assert server.calls == 1
 
 
-async def test_an_answer_may_be_compressed(server: GeminiServer, model: GeminiModel) -> None:
-    server.behave(Behaviour.GZIPPED)
+@pytest.mark.parametrize("behaviour", [Behaviour.GZIPPED, Behaviour.THOUGHT, Behaviour.TWO_PARTS])
+async def test_an_answer_may_be_compressed_come_in_parts_and_beside_a_thought(
+    server: GeminiServer, model: GeminiModel, behaviour: Behaviour
+) -> None:
+    server.behave(behaviour)
     answer = await model.call(request_of(), 10.0)
     assert isinstance(answer, ModelAnswer)
     assert answer.verdict.verdict == "hold"
+
+
+async def test_thoughts_are_charged_as_output(server: GeminiServer, model: GeminiModel) -> None:
+    plain = await model.call(request_of(), 10.0)
+    server.behave(Behaviour.THOUGHT)
+    thought = await model.call(request_of(), 10.0)
+    server.behave(Behaviour.THOUGHT_ONLY)
+    only = await model.call(request_of(), 10.0)
+    assert plain.usage is not None
+    assert thought.usage == Usage(plain.usage.tokens_in, plain.usage.tokens_out + THOUGHT_TOKENS)
+    assert only.usage == Usage(plain.usage.tokens_in, ModelSettings().max_output_tokens)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        (Behaviour.TRUNCATED, "has as many tokens as it may have"),
+        (Behaviour.THOUGHT_ONLY, "thinking took all tokens"),
+        (Behaviour.UNKNOWN_FINISH, "ended with LOST_INTEREST, expected STOP"),
+        (Behaviour.BLOCKED_OTHER, "the prompt was refused: OTHER"),
+        (Behaviour.RECITATION, "the answer was withheld: RECITATION"),
+    ],
+)
+async def test_it_is_said_why_an_answer_ended(
+    server: GeminiServer, model: GeminiModel, behaviour: Behaviour, said: str
+) -> None:
+    server.behave(behaviour)
+    failure = await model.call(request_of(), 10.0)
+    assert isinstance(failure, Failure)
+    assert said in failure.detail
 
 
 @pytest.mark.parametrize(
@@ -136,14 +173,16 @@ async def test_a_server_that_never_ends_its_answer_is_left_at_the_deadline(
     assert failure.usage is None
 
 
+@pytest.mark.parametrize("seconds", [7, 53])
 @pytest.mark.parametrize("behaviour", [Behaviour.QUOTA, Behaviour.OVERLOADED])
 async def test_a_server_that_asks_to_wait_is_heard_and_nothing_is_charged(
-    server: GeminiServer, model: GeminiModel, behaviour: Behaviour
+    server: GeminiServer, model: GeminiModel, behaviour: Behaviour, seconds: int
 ) -> None:
     server.behave(behaviour)
+    server.retry_after_s = seconds
     failure = await model.call(request_of(), 10.0)
     assert isinstance(failure, Failure)
-    assert (failure.retry_after_s, failure.usage) == (7.0, Usage(0, 0))
+    assert (failure.retry_after_s, failure.usage) == (seconds, Usage(0, 0))
 
 
 async def test_the_key_follows_no_redirect(server: GeminiServer, model: GeminiModel) -> None:

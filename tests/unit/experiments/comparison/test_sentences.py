@@ -249,6 +249,12 @@ def test_a_missing_canary_is_pointed_out(evaluation):
             "gate's."),
         ),
         (
+            {"deciders": {"signal": 90, "gate": 10, "model": 0}, "model_calls": 12, "reasons": {"model_truncated": 12}},
+            ("No answer of the model could be used (12 truncated): every decision of memory + Gemini is its gate's. "
+            "Cut off: 12 answers; expected more --max-output-tokens, which thinking takes from, too, or a lower "
+            "--thinking-level."),
+        ),
+        (
             {"deciders": {"signal": 90, "gate": 10, "model": 0}, "model_calls": 0},
             "No model was asked: every decision of memory + Gemini is its gate's.",
         ),
