@@ -13,7 +13,7 @@ import typer
 from raysignal.cli import options
 from raysignal.cli.on_ray import NotStarted, last_line, redirect_ray_output
 from raysignal.cli.output import Output, escape
-from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.errors import RaysignalError, StoreUnavailable
 from raysignal.serve.shutdown import ShutdownSignal
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
     # Processes of the service inherit the environment, and refuse what is no setting.
     os.environ.pop(options.URL_VARIABLE, None)
     output.err.print(f"starting on {settings.http.host}:{settings.http.port} ...")
-    served = False
+    served, told = False, True
 
     def wait(holder: str) -> None:
         output.err.print(f"the store is held by {escape(holder)}; waiting for its end ...")
@@ -108,6 +108,7 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
                 _say_where(output, service)
                 stop.wait()
             finally:
+                told = not stop.lost
                 ending()
                 with suppress(OSError):
                     output.err.print("stopping: writing results, ending the cluster's processes ...")
@@ -123,6 +124,10 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
         with suppress(OSError):
             output.err.print("stopped while it was starting")
         raise typer.Exit(128 + stop.number)
+    if stop.lost and not told:
+        raise StoreUnavailable(
+            f"{stop.lost}; everything acknowledged is in {settings.store}: start the service again"
+        )
     with suppress(OSError):
         output.say(f"stopped; everything acknowledged is in {settings.store}")
 

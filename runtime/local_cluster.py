@@ -6,8 +6,9 @@ import os
 import secrets
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,8 @@ _PREFIX = "rs-"
 _LOCK = "owner"
 _MAKING_S = 600.0
 _MODE = "RAY_AUTH_MODE"
+_DAEMONS = frozenset({"raylet", "gcs_server"})
+_LOOK_S = 0.5
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """Ray's switch for machines where open ports are a nuisance: a Ray of one node then listens on loopback alone. Read
 when Ray is imported; where that has happened before, Ray listens on all addresses, and its token keeps others out."""
@@ -119,6 +122,40 @@ def start_ray(folder: Path, *, cpus: int) -> None:
         raise SettingsError(
             f"Ray {ray.__version__} started without a token; expected a version that asks for one"
         )
+
+
+@contextmanager
+def watched(lost: Callable[[str], None]) -> Iterator[None]:
+    """Within, `lost` is called from a thread when a process has ended that this process's own cluster rests on."""
+    daemons = {
+        pid: name for pid, name, parent, _ in _processes() if parent == os.getpid() and name in _DAEMONS
+    }
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_S):
+            living = {pid for pid, _, _, state in _processes() if state != "Z"}
+            for pid, name in daemons.items():
+                if pid not in living:
+                    lost(f"Ray's {name} (pid {pid}) has ended")
+                    return
+
+    looking = threading.Thread(target=look, name="watched cluster", daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looking.join()
+
+
+def _processes() -> Iterator[tuple[int, str, int, str]]:
+    """Pid, name, parent and state of every process; none where the kernel does not tell."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            head, _, tail = stat.read_text().rpartition(")")
+            state, parent, *_ = tail.split()
+            yield int(stat.parent.name), head.partition("(")[2], int(parent), state
 
 
 def _is_left(folder: Path) -> bool:

@@ -124,6 +124,8 @@ class RenamedVariables(PydanticBaseSettingsSource):
         environ = {name.upper(): value for name, value in os.environ.items()}
         folder = _secrets_folder()
         for old, (area, name) in RENAMED.items():
+            if variable_of((area, name)) in environ:
+                continue  # which counts, whatever the former one holds
             if (value := environ.get(variable_of((old,)))) is None and folder is not None:
                 files = (folder / variable_of(path).lower() for path in ((area, name), (old,)))
                 value = next((_text_of(file) for file in files if file.is_file()), None)
@@ -304,13 +306,8 @@ def _secrets_folder() -> Path | None:
 
 
 def _known_variables() -> set[str]:
-    """Those of all settings, their areas, and former names."""
-    paths = {path for path, _ in setting_fields()}
-    return (
-        {variable_of(path) for path in paths}
-        | {variable_of(path[:1]) for path in paths}
-        | {variable_of((old,)) for old in RENAMED}
-    )
+    """Those of all settings, and former names."""
+    return {variable_of(path) for path, _ in setting_fields()} | {variable_of((old,)) for old in RENAMED}
 
 
 def _text_of(file: Path) -> str:
@@ -326,7 +323,7 @@ def _in_areas(values: Mapping[str, Any]) -> dict[str, Any]:
     placed: dict[str, Any] = {name: value for name, value in values.items() if name not in RENAMED}
     for old in values.keys() & RENAMED.keys():
         area, name = RENAMED[old]
-        placed[area] = {**placed.get(area, {}), name: values[old]}
+        placed[area] = {**dict(placed.get(area) or {}), name: values[old]}
     return placed
 
 

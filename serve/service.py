@@ -30,7 +30,14 @@ from typing import TYPE_CHECKING
 
 from raysignal.engine.core.errors import SettingsError, StoreUnavailable
 from raysignal.engine.core.hosts import reachable
-from raysignal.runtime.local_cluster import NAMESPACE, environment, import_ray, private_folder, start_ray
+from raysignal.runtime.local_cluster import (
+    NAMESPACE,
+    environment,
+    import_ray,
+    private_folder,
+    start_ray,
+    watched,
+)
 from raysignal.runtime.ports import free_port
 from raysignal.runtime.ray_address import refuse_silent_head
 from raysignal.runtime.settings import Settings
@@ -208,7 +215,8 @@ def _own_cluster(settings: Settings, stop: ShutdownSignal) -> Iterator[None]:
                 with stop.unchallenged(), stop.hurriable():
                     start_ray(folder, cpus=max(os.cpu_count() or 1, 2))
                 stop.check()
-                yield
+                with watched(stop.lose):
+                    yield
             finally:
                 ray.shutdown()
 
@@ -302,8 +310,11 @@ def _put_away(
 
     from raysignal.serve.app import APP_NAME  # noqa: PLC0415 - as above
 
-    with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
-        serve.delete(APP_NAME)
+    if not stop.lost:
+        with suppress(RuntimeError, RayError, KeyboardInterrupt), stop.hurriable():
+            serve.delete(APP_NAME)
+    if stop.lost:
+        return  # with the cluster went all that could be told to end
     if serves:
         with suppress(RuntimeError, RayError):
             serve.shutdown()  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ So a signal is first of all a note that stays, and an exception only on top of i
 Handlers of signals belong to the main thread. In any other one nothing is installed, and nothing ever told.
 """
 
+import os
 import signal
 import threading
 import time
@@ -21,6 +22,8 @@ from contextlib import contextmanager
 from enum import Enum
 from types import FrameType, TracebackType
 from typing import Any, Self
+
+from raysignal.engine.core.errors import StoreUnavailable
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -45,6 +48,7 @@ class ShutdownSignal:
     Attributes:
         number: the first signal that told; None as long as none has.
         hurried: told again later, which asks to end sooner.
+        lost: what has failed that everything rests on; empty: nothing.
 
     Args:
         clock: seconds, monotonic.
@@ -53,6 +57,7 @@ class ShutdownSignal:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.number: signal.Signals | None = None
         self.hurried = False
+        self.lost = ""
         self._clock = clock
         self._told_at = 0.0
         self._heed = _Heed.NOTE
@@ -70,6 +75,8 @@ class ShutdownSignal:
         if not self._deaf_after:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
+        if isinstance(error, KeyboardInterrupt) and self.lost:
+            raise StoreUnavailable(self.lost) from None
         if isinstance(error, KeyboardInterrupt) and self.number == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM) from None
 
@@ -84,6 +91,14 @@ class ShutdownSignal:
         never = threading.Event()
         while self.number is None:
             never.wait(_LOOK_EVERY_S)
+
+    def lose(self, what: str) -> None:
+        """End as if told twice: there is nothing left to put away. For any thread but the main one."""
+        self.lost = what
+        for _ in range(2):
+            if self._before:
+                os.kill(os.getpid(), signal.SIGTERM)
+                threading.Event().wait(1.5 * SAME_PRESS_S)
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

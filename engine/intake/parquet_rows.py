@@ -18,6 +18,8 @@ from raysignal.engine.intake.source import BLOCK_ROWS
 from raysignal.engine.intake.tables import RowBlock, require_columns
 
 MAGIC = b"PAR1"
+_DAMAGED = (pa.ArrowException, OSError, ValueError, OverflowError)
+"""What reading damaged bytes raises; `UnicodeDecodeError` is a `ValueError`."""
 
 
 def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
@@ -33,7 +35,7 @@ def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
     try:
         file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(source)))
         names, rows = list(file.schema_arrow.names), file.metadata.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except _DAMAGED as error:
         raise unreadable(f"the input is not Parquet: {error}") from error
     if reading.max_rows is not None and rows > reading.max_rows:
         raise InputTooLarge(
@@ -52,9 +54,10 @@ def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
             batch = next(batches, None)
             if batch is None:
                 return
-            yield _block(batch, first)
-        except (pa.ArrowInvalid, OSError) as error:
+            block = _block(batch, first)
+        except _DAMAGED as error:
             raise unreadable(f"the Parquet is damaged: {error}") from error
+        yield block
         first += batch.num_rows
 
 
@@ -72,11 +75,14 @@ def _block(batch: pa.RecordBatch, first: int) -> RowBlock:
         else:
             columns[name] = pa.nulls(len(array))
             plain &= array.is_null().to_numpy(zero_copy_only=False)
-    return RowBlock(batch.num_rows, first, columns, plain, partial(_row, arrays))
+    return RowBlock(batch.num_rows, first, columns, plain, partial(_row, arrays, first))
 
 
-def _row(arrays: Mapping[str, pa.Array], row: int) -> Mapping[str, object]:
-    return {name: array[row].as_py() for name, array in arrays.items()}
+def _row(arrays: Mapping[str, pa.Array], first: int, row: int) -> Mapping[str, object]:
+    try:
+        return {name: array[row].as_py() for name, array in arrays.items()}
+    except _DAMAGED as error:
+        raise unreadable(f"a cell cannot be read: {error}", first + row) from error
 
 
 def _simplified(array: pa.Array) -> pa.Array:

@@ -8,6 +8,7 @@ import pytest
 
 from raysignal.engine.core.errors import SettingsError
 from raysignal.engine.core.hosts import is_loopback
+from raysignal.runtime.setting_areas import HttpSettings
 from raysignal.runtime.settings import (
     PREFIX,
     RENAMED,
@@ -233,24 +234,31 @@ def test_a_secret_that_is_no_text_is_refused_by_its_file(tmp_path, monkeypatch, 
         Settings()
 
 
-def test_a_file_that_is_named_after_no_setting_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "raysignal_http__apikey").write_text("t0psecret")
+@pytest.mark.parametrize("name", ["raysignal_http__apikey", "raysignal_http"])
+def test_a_file_that_is_named_after_no_setting_is_refused(tmp_path, monkeypatch, name):
+    (tmp_path / name).write_text("t0psecret")
     monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path))
-    with pytest.raises(SettingsError, match="raysignal_http__apikey is named after no setting") as refused:
+    with pytest.raises(SettingsError, match=f"{name} is named after no setting") as refused:
         Settings()
     assert "t0psecret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("as_file", [False, True])
-def test_a_value_under_a_name_that_is_misspelt_is_not_shown(tmp_path, monkeypatch, as_file):
-    if as_file:
-        (tmp_path / "raysignal_http").write_text('{"apikey": "t0psecret"}')
-        monkeypatch.setenv("RAYSIGNAL_SECRETS_DIR", str(tmp_path))
-    else:
-        monkeypatch.setenv("RAYSIGNAL_HTTP", '{"apikey": "t0psecret"}')
+def test_a_value_under_a_name_that_is_misspelt_is_not_shown(monkeypatch):
+    monkeypatch.setenv("RAYSIGNAL_HTTP", '{"apikey": "t0psecret"}')
     with pytest.raises(SettingsError, match="RAYSIGNAL_HTTP__APIKEY: there is no such setting") as refused:
         Settings()
     assert "t0psecret" not in str(refused.value)
+
+
+def test_a_former_name_counts_only_where_the_present_one_is_not_set(monkeypatch):
+    monkeypatch.setenv("RAYSIGNAL_FEEDS", "garbage")
+    monkeypatch.setenv("RAYSIGNAL_FEED__INSTRUMENTS", '["okx:BTC-USDT"]')
+    assert Settings().feed.instruments == ("okx:BTC-USDT",)
+
+
+def test_an_area_and_one_of_its_former_names_go_together():
+    settings = Settings(http=HttpSettings(port=1234), host="localhost")
+    assert (settings.http.port, settings.http.host) == (1234, "localhost")
 
 
 def test_a_folder_of_secrets_that_is_not_there_is_refused(tmp_path, monkeypatch):
