@@ -1,5 +1,6 @@
 """`raysignal serve` told to end at any moment of its life: it ends, once, and nothing stays behind."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from raysignal.engine.portfolio.shard import ShardLimits
 from raysignal.runtime.ports import free_port
+from tests.cluster.waiting import wait_for
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.unit.engine.portfolio.test_shard import Place, some
 
@@ -147,3 +149,15 @@ def test_a_journal_that_cannot_be_opened_is_what_its_user_reads(tmp_path: Path) 
     assert status == 1
     assert segment.name in said
     assert "Edge" not in said
+
+
+def test_a_service_whose_raylet_dies_says_so_and_leaves_no_process(tmp_path: Path) -> None:
+    serving = Starting(tmp_path)
+    serving.until(answers_that_it_is_ready)
+    serving.seen |= family(serving.process.pid)
+    (raylet,) = (pid for pid in serving.seen if Path(f"/proc/{pid}/comm").read_text() == "raylet\n")
+    os.kill(raylet, signal.SIGKILL)
+    serving.process.communicate(timeout=60)
+    assert serving.process.returncode == 1
+    assert f"Ray's raylet (pid {raylet}) has ended; everything acknowledged is in" in serving.log.read_text()
+    wait_for(lambda: still_alive(serving.seen) == [], "what it started ends")

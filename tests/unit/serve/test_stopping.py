@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.serve import shutdown
 from raysignal.serve.shutdown import SAME_PRESS_S, SIGNALS, ShutdownSignal
 
 
@@ -191,3 +193,28 @@ def test_a_process_whose_parent_ignores_ctrl_c_hears_it_all_the_same() -> None:
         check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert ended.stdout.strip() == "2", ended.stderr
+
+
+def until_lost(what: str) -> None:
+    with ShutdownSignal() as stop:
+        losing = threading.Thread(target=stop.lose, args=(what,))
+        losing.start()
+        stop.wait()
+        losing.join()
+        assert stop.hurried
+        with stop.interruptible():
+            pytest.fail("it went on")
+
+
+def test_what_everything_rests_on_is_lost_and_the_process_is_told_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shutdown, "SAME_PRESS_S", 0.01)
+    with pytest.raises(StoreUnavailable, match="raylet has ended"):
+        until_lost("Ray's raylet has ended")
+
+
+def test_where_signals_are_not_heeded_a_loss_is_only_noted(stop: ShutdownSignal) -> None:
+    elsewhere = ShutdownSignal()
+    elsewhere.lose("Ray's raylet has ended")
+    assert (elsewhere.lost, stop.number) == ("Ray's raylet has ended", None)

@@ -443,3 +443,27 @@ def test_blocks_meet_without_a_seam() -> None:
     assert first.batch.texts["t"].to_list() == [f"x{i}" for i in range(n)]
     assert_same(first, read_batch(("[" + ",".join(lines) + "]").encode(), "application/json", READING))
     assert_same(first, read_batch("\n".join(csv_lines).encode(), "text/csv", READING))
+
+
+def test_parquet_that_is_damaged_anywhere_is_refused_in_a_sentence():
+    out = io.BytesIO()
+    rows = [
+        {"timestamp": datetime(2025, 1, 1, tzinfo=UTC), "signal": "BUY", "price": 100.5 + n, "note": f"né {n}",
+         "day": date(2025, 1, 1), "cost": Decimal("1.25"), "up": None, "list": ["ä"]}
+        for n in range(8)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows), out, compression="none")
+    whole = out.getvalue()
+    with pytest.raises(UnreadableInput, match="the input is not Parquet"):
+        read_batch(whole.replace(b"timestamp", b"t\xcemestamp"), "application/vnd.apache.parquet", READING)
+    random = np.random.default_rng(11)
+    said: list[str] = []
+    for at in random.integers(4, len(whole) - 8, 600).tolist():
+        damaged = bytearray(whole)
+        damaged[at] = random.integers(256)
+        try:
+            read_batch(bytes(damaged), "application/vnd.apache.parquet", READING)
+        except InputError as error:
+            said.append(str(error))
+    assert len(said) > 100
+    assert all(said)
