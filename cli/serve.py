@@ -92,7 +92,7 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
     # Processes of the service inherit the environment, and refuse what is no setting.
     os.environ.pop(options.URL_VARIABLE, None)
     output.err.print(f"starting on {settings.http.host}:{settings.http.port} ...")
-    served, told = False, True
+    served = False
 
     def wait(holder: str) -> None:
         output.err.print(f"the store is held by {escape(holder)}; waiting for its end ...")
@@ -108,7 +108,6 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
                 _say_where(output, service)
                 stop.wait()
             finally:
-                told = not stop.lost
                 ending()
                 with suppress(OSError):
                     output.err.print("stopping: writing results, ending the cluster's processes ...")
@@ -120,14 +119,14 @@ def _serve_until_told(settings: Settings, config: ServeConfig, stop: ShutdownSig
         if served or stop.number is None:
             raise
     stop.stay()
+    if stop.failure:
+        raise StoreUnavailable(
+            f"{stop.failure}; everything acknowledged is in {settings.store}: start the service again"
+        )
     if not served and stop.number is not None:
         with suppress(OSError):
             output.err.print("stopped while it was starting")
         raise typer.Exit(128 + stop.number)
-    if stop.lost and not told:
-        raise StoreUnavailable(
-            f"{stop.lost}; everything acknowledged is in {settings.store}: start the service again"
-        )
     with suppress(OSError):
         output.say(f"stopped; everything acknowledged is in {settings.store}")
 

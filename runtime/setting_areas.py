@@ -1,15 +1,26 @@
 """The areas of the settings: each checks what concerns itself alone."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField, SettingsError
 from raysignal.engine.core.hosts import is_loopback
 from raysignal.engine.core.instants import check_interval, parse_bar, zone_named
 from raysignal.engine.core.policy import check_portfolio_name
 from raysignal.engine.market.venues.names import VENUE_NAMES
+
+
+@contextmanager
+def of_this_setting() -> Iterator[None]:
+    """Within, what a rule of the project refuses is refused by pydantic, which knows the name of the setting."""
+    try:
+        yield
+    except (InvalidField, SettingsError) as error:
+        raise ValueError(str(error)) from None
 
 
 class _Area(BaseModel):
@@ -57,10 +68,8 @@ class IntakeSettings(_Area):
     @field_validator("timezone")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
-        try:
+        with of_this_setting():
             zone_named(value)
-        except InvalidField as error:
-            raise ValueError(str(error)) from None
         return value
 
     @field_validator("symbol", "source")
@@ -69,10 +78,8 @@ class IntakeSettings(_Area):
         from raysignal.engine.intake.fields import name_of  # noqa: PLC0415 - compiled code, for those who set it
 
         assert info.field_name is not None
-        try:
+        with of_this_setting():
             return name_of(info.field_name, info.field_name, value, None)
-        except InvalidField as error:
-            raise ValueError(str(error)) from None
 
 
 class HttpSettings(_Area):
@@ -182,10 +189,8 @@ class AgentSettings(_Area):
     @field_validator("portfolio")
     @classmethod
     def _is_a_name(cls, value: str) -> str:
-        try:
+        with of_this_setting():
             return check_portfolio_name(value) if value else value
-        except InvalidField as error:
-            raise ValueError(str(error)) from None
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
@@ -253,10 +258,8 @@ class FeedSettings(_Area):
     @field_validator("bar")
     @classmethod
     def _is_a_bar(cls, value: str) -> str:
-        try:
+        with of_this_setting():
             check_interval(parse_bar(value))
-        except InvalidField as error:
-            raise ValueError(str(error)) from None
         return value
 
     @model_validator(mode="after")

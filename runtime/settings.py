@@ -29,6 +29,7 @@ from raysignal.runtime.setting_areas import (
     JournalSettings,
     LlmSettings,
     PaperSettings,
+    of_this_setting,
 )
 
 PREFIX = "RAYSIGNAL_"
@@ -189,27 +190,21 @@ class Settings(BaseSettings):
     @field_validator("store")
     @classmethod
     def _is_a_store(cls, value: str) -> str:
-        try:
+        with of_this_setting():
             split_store(value)
-        except SettingsError as error:
-            raise ValueError(str(error)) from None
         return value
 
     @field_validator("ray_address")
     @classmethod
     def _is_a_ray_address(cls, value: str | None) -> str | None:
-        try:
+        with of_this_setting():
             return value if value is None else check_ray_address(value)
-        except SettingsError as error:
-            raise ValueError(str(error)) from None
 
     @field_validator("database_url")
     @classmethod
     def _is_a_database(cls, value: SecretStr) -> SecretStr:
-        try:
+        with of_this_setting():
             kind_of(value.get_secret_value())
-        except SettingsError as error:
-            raise ValueError(str(error)) from None
         return value
 
     @model_validator(mode="after")
@@ -279,11 +274,11 @@ def renamed_variables(environ: Mapping[str, str]) -> list[str]:
 
 def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
     """Settings from the environment; a `RAYSIGNAL_` variable that is none of them raises `SettingsError`."""
-    known = {variable_of(path) for path, _ in setting_fields()}
-    older = {variable_of((old,)) for old in RENAMED}
+    known = _known_variables() | _READ_ELSEWHERE
     for name in environ if environ is not None else os.environ:
-        if name.upper().startswith(PREFIX) and name.upper() not in known | older | _READ_ELSEWHERE:
-            raise SettingsError(f"{name} is no setting; expected one of {', '.join(sorted(known))}")
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            present = sorted(variable_of(path) for path, _ in setting_fields())
+            raise SettingsError(f"{name} is no setting; expected one of {', '.join(present)}")
     return Settings(**overrides)
 
 
@@ -295,7 +290,11 @@ def _secrets_folder() -> Path | None:
             f"{SECRETS_DIR} is {named!r}, which is no folder; expected one with files such as raysignal_api_key"
         )
     known = _known_variables()
-    for file in Path(named).iterdir():
+    try:
+        files = list(Path(named).iterdir())
+    except OSError as error:
+        raise SettingsError(f"{SECRETS_DIR} is {named!r}, which cannot be read: {error.strerror}") from error
+    for file in files:
         if file.name.upper().startswith(PREFIX) and file.is_file():
             if file.name.upper() not in known:
                 raise SettingsError(

@@ -48,7 +48,8 @@ class ShutdownSignal:
     Attributes:
         number: the first signal that told; None as long as none has.
         hurried: told again later, which asks to end sooner.
-        lost: what has failed that everything rests on; empty: nothing.
+        lost: whether something has ended that everything here rests on.
+        failure: the same in words, where nobody had told this process to end before; else empty.
 
     Args:
         clock: seconds, monotonic.
@@ -57,7 +58,8 @@ class ShutdownSignal:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.number: signal.Signals | None = None
         self.hurried = False
-        self.lost = ""
+        self.lost = False
+        self.failure = ""
         self._clock = clock
         self._told_at = 0.0
         self._heed = _Heed.NOTE
@@ -75,8 +77,8 @@ class ShutdownSignal:
         if not self._deaf_after:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
-        if isinstance(error, KeyboardInterrupt) and self.lost:
-            raise StoreUnavailable(self.lost) from None
+        if isinstance(error, KeyboardInterrupt) and self.failure:
+            raise StoreUnavailable(self.failure) from None
         if isinstance(error, KeyboardInterrupt) and self.number == signal.SIGTERM:
             raise SystemExit(128 + signal.SIGTERM) from None
 
@@ -94,7 +96,8 @@ class ShutdownSignal:
 
     def lose(self, what: str) -> None:
         """End as if told twice: there is nothing left to put away. For any thread but the main one."""
-        self.lost = what
+        self.lost = True
+        self.failure = what if self.number is None else ""
         for _ in range(2):
             if self._before:
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -217,4 +217,15 @@ def test_what_everything_rests_on_is_lost_and_the_process_is_told_twice(
 def test_where_signals_are_not_heeded_a_loss_is_only_noted(stop: ShutdownSignal) -> None:
     elsewhere = ShutdownSignal()
     elsewhere.lose("Ray's raylet has ended")
-    assert (elsewhere.lost, stop.number) == ("Ray's raylet has ended", None)
+    assert (elsewhere.failure, stop.number) == ("Ray's raylet has ended", None)
+
+
+def test_a_loss_after_it_was_told_to_end_is_no_failure_of_its_own(
+    stop: ShutdownSignal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutdown, "SAME_PRESS_S", 0.01)
+    tell()
+    losing = threading.Thread(target=stop.lose, args=("Ray's raylet has ended",))
+    losing.start()
+    losing.join()
+    assert (stop.lost, stop.failure, stop.number) == (True, "", signal.SIGINT)
