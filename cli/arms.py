@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,9 +23,14 @@ if TYPE_CHECKING:
     from raysignal.runtime.settings import Settings
 
 _AGENT = "The agent: memory and gate"
-_MODEL = "The model that is asked about the grey zone"
+_MODEL = "The model that the arms model and review ask"
+_REVIEW = "The reviewer: a model that is asked about what the gate did not decide"
 _QUESTION_TOKENS = 4_000  # long ones hold half of it
 _LOOPBACK_KEY = "loopback"
+_ABOUT = {
+    "model": "for the grey zone of the gate, at most {calls} calls,",
+    "review": "as a reviewer of what the gate did not decide, at most {calls} calls",
+}
 
 GeminiUrl = Annotated[
     str | None,
@@ -98,6 +104,33 @@ class ArmOptions(HorizonOptions):
         ),
     ] = None
 
+    review_pick: Annotated[
+        Literal["uncertain", "spaced"] | None,
+        typer.Option(
+            rich_help_panel=_REVIEW,
+            help="Where calls do not last: the most uncertain signals, or spaced ones.",
+        ),
+    ] = None
+    review_allow: Annotated[
+        Literal["hold", "flip"] | None,
+        typer.Option(
+            rich_help_panel=_REVIEW, help="Whether it may only hold a signal, or flip it, too; flip."
+        ),
+    ] = None
+    review_least: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", rich_help_panel=_REVIEW, help="Precedents from which it is asked; 5."
+        ),
+    ] = None
+    overruled_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, max=1.0, metavar="SHARE", rich_help_panel=_REVIEW,
+            help="Of the BUYs and SELLs so far, as many may be overruled; 0.25.",
+        ),
+    ] = None  # fmt: skip
+
     def trial(self, base: Trial, policy: PolicyOptions, *, seed: int = 0) -> Trial:
         """Under which rules the arms run; raises `InvalidField`.
 
@@ -117,10 +150,15 @@ class ArmOptions(HorizonOptions):
         if self.settlement_lag is not None:
             horizon = replace(horizon, lag_us=_lag_us(self.settlement_lag))
         gate = given(against=self.against, grey=self.grey, least=self.least_evidence)
+        review = given(
+            pick=self.review_pick, allow=self.review_allow, least=self.review_least,
+            overruled_share=self.overruled_share,
+        )  # fmt: skip
         return replace(
             base,
             policy=Policy.from_dict(base.policy.as_dict() | policy.given()),
             rules=replace(rules, horizon=horizon, recall=recall, gate=replace(rules.gate, **gate)),
+            review=replace(base.review, **review),
             seed=seed,
         )
 
@@ -153,7 +191,7 @@ class ModelOptions:
         typer.Option(rich_help_panel=_MODEL, help="How much it thinks before it answers; low."),
     ] = None
     budget: Annotated[
-        int, typer.Option(min=1, metavar="CALLS", rich_help_panel=_MODEL, help="Calls at most.")
+        int, typer.Option(min=1, metavar="CALLS", rich_help_panel=_MODEL, help="Calls of an arm at most.")
     ] = 500
     per_minute: Annotated[
         float | None,
@@ -234,7 +272,7 @@ class ModelOptions:
         return [name for name, value in said.items() if value is not None]
 
     def asking(self) -> ModelArmOptions:
-        """How the arm `model` asks; without a cassette where none was named, see `cassette_beside`."""
+        """How the arms ask; without a cassette where none was named, see `cassette_beside`."""
         from raysignal.agents.llm.cassette import Mode
         from raysignal.experiments.comparison.actors import ModelArmOptions
 
@@ -249,8 +287,13 @@ class ModelOptions:
             deadline_s=self.deadline,
         )
 
-    def sentence(self, *, asked: bool, signals: int) -> str:
-        """Who decides the grey zone, and what that costs at most; `signals` are those with a side."""
+    def sentence(self, *, asked: Sequence[str], signals: int) -> str:
+        """Who is asked, and what that costs at most.
+
+        Args:
+            asked: the arms that ask.
+            signals: those with a side.
+        """
         from raysignal.agents.llm.gemini import KEY_VARIABLES
 
         settings = self.settings()
@@ -260,10 +303,8 @@ class ModelOptions:
         if self.replay is not None:
             return f"{settings.model}, answers replayed from {self.replay}: nothing is asked, nothing is paid"
         calls = min(self.budget, signals)
-        return (
-            f"{settings.model} at {settings.base_url or 'Google'}, for the grey zone of the gate: at most "
-            f"{calls:,d} calls{self._cost(settings, calls)}"
-        )
+        about = " and ".join(_ABOUT[name].format(calls=f"{calls:,d}") for name in asked)
+        return f"{settings.model} at {settings.base_url or 'Google'}, {about}{self._cost(settings, len(asked) * calls)}"
 
     def _cost(self, settings: ModelSettings, calls: int) -> str:
         if settings.on_loopback:
@@ -280,31 +321,33 @@ def chosen_arms(named: str | None, model: ModelOptions) -> tuple[str, ...]:
 
     Raises:
         InvalidField: an arm that there is not, or an option about a model that no arm asks.
-        SettingsError: the arm `model` without anybody to ask.
+        SettingsError: an arm that asks a model without anybody to ask.
     """
     from raysignal.agents.llm.gemini import KEY_VARIABLES
+    from raysignal.experiments.comparison.arms import ASKING
 
     arms = _named_arms(named, with_model=model.can_be_asked)
-    if "model" not in arms and model.wanted:
+    asked = [name for name in arms if name in ASKING]
+    if not asked and model.wanted:
         option = model.wanted[0]
         if named is None:
             raise SettingsError(
                 f"{option} needs somebody to ask; expected {' or '.join(KEY_VARIABLES)} to be set"
             )
-        raise InvalidField("arms", named, f"model among them, which {option} is about")
-    if "model" in arms and not model.can_be_asked:
+        raise InvalidField("arms", named, f"{' or '.join(ASKING)} among them, which {option} is about")
+    if asked and not model.can_be_asked:
         raise SettingsError(
-            f"the arm model has nobody to ask; expected {' or '.join(KEY_VARIABLES)}, --gemini-url or --replay"
+            f"the arm {asked[0]} has nobody to ask; expected {' or '.join(KEY_VARIABLES)}, --gemini-url or --replay"
         )
     return arms
 
 
 def _named_arms(named: str | None, *, with_model: bool) -> tuple[str, ...]:
     """Which arms: those that were named, else all that can run; in their standing order."""
-    from raysignal.experiments.comparison.arms import ARMS
+    from raysignal.experiments.comparison.arms import ARMS, ASKING
 
     if named is None:
-        return tuple(name for name in ARMS if with_model or name != "model")
+        return tuple(name for name in ARMS if with_model or name not in ASKING)
     names = [name.strip() for name in named.split(",")]
     for name in names:
         if name not in ARMS:
@@ -323,10 +366,10 @@ def cassette_beside(store: str, run_id: str) -> Path:
 def configured_trial(settings: Settings) -> Trial:
     """The rules that a service with these settings decides by."""
     from raysignal.experiments.comparison.arms import Trial
-    from raysignal.runtime.agent_settings import terms_of
+    from raysignal.runtime.agent_settings import review_rules, terms_of
 
     terms = terms_of(settings)
-    return Trial(policy=terms.policy, rules=terms.rules, breaker=terms.breaker)
+    return Trial(policy=terms.policy, rules=terms.rules, breaker=terms.breaker, review=review_rules(settings))
 
 
 def _lag_us(text: str) -> int:

@@ -58,7 +58,8 @@ Arms = Annotated[
     typer.Option(
         metavar="NAMES",
         rich_help_panel=_RUN,
-        help="Some of baseline,memory,model,random,shuffled,canary; default: all, model if it can be asked.",
+        help="Some of baseline,memory,model,review,random,shuffled,canary; default: all, those that ask a model if "
+        "one can be asked.",
     ),
 ]
 
@@ -173,6 +174,7 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
     import numpy as np
 
     from raysignal.engine.journal.stores import open_stores
+    from raysignal.experiments.comparison.arms import ASKING
     from raysignal.experiments.comparison.compare import Comparison
     from raysignal.experiments.runs import load_run
 
@@ -180,8 +182,8 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
         asked = config.model.configured(settings)
         trial = config.arm.trial(configured_trial(settings), config.policy, seed=config.seed)
         arms = chosen_arms(config.arms, asked)
-        asks = "model" in arms
-        comparison = Comparison(trial, arms, asked.asking() if asks else None, config.title)
+        asking = tuple(name for name in arms if name in ASKING)
+        comparison = Comparison(trial, arms, asked.asking() if asking else None, config.title)
     blobs = open_stores(settings.store).blobs
     file = read_stream(
         config.file,
@@ -192,7 +194,7 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
         output=output,
     )
     sided = int(np.count_nonzero(file.batch.action))
-    model = asked.sentence(asked=asks, signals=sided)
+    model = asked.sentence(asked=asking, signals=sided)
     output.say(f"signals   {file.sentence}")
     output.say(f"reach     {reach_sentence(plan_of(file, trial, arms), str(trial.rules.horizon))}")
     output.say(f"model     {escape(model)}")

@@ -93,7 +93,7 @@ class OverrideActor:
         self._feeder.start()
         self._follower: Follower | None = None
         self._log: OutcomeLog | None = None
-        self._trouble, self._mode = "starting", ""
+        self._trouble = "starting"
         self._allowance: ClusterAllowance | None = None
         self._model_off = ""
         self._adviser: Adviser | None = None
@@ -111,7 +111,7 @@ class OverrideActor:
             "trouble": self._trouble or None,
             "primary": self._terms.primary,
             "portfolio": self._terms.portfolio,
-            "mode": "gate" if self._adviser is None else "gate and model",
+            "mode": self._mode_now(),
             "model": await self._model_status(),
             "horizon": self._settings.agent.horizon,
             "signals": primary,
@@ -230,6 +230,11 @@ class OverrideActor:
         return Adviser(
             model, Cassette.live(), self._allowance, deadline_s=settings.llm.deadline_s, concurrency=_BURST
         )
+
+    def _mode_now(self) -> str:
+        if self._adviser is None:
+            return "gate"
+        return "gate and reviewer" if self._settings.agent.policy == "review" else "gate and model"
 
     async def _model_status(self) -> dict[str, Any]:
         settings, adviser = self._settings, self._adviser

@@ -11,6 +11,7 @@ from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.evidence import RecallOptions
 from raysignal.agents.override.gate import GateRules
 from raysignal.agents.override.outcomes import Horizon
+from raysignal.agents.override.reviewer import ReviewRules
 from raysignal.agents.override.terms import AgentTerms
 from raysignal.engine.core.errors import InvalidField, SettingsError
 from raysignal.runtime.settings import Settings, variable_given, variable_of
@@ -36,6 +37,7 @@ def terms_of(settings: Settings) -> AgentTerms:
                 against=settings.agent.gate_against,
                 grey=settings.agent.gate_grey,
             ),
+            review=review_rules(settings) if settings.agent.policy == "review" else None,
         )
     except InvalidField as error:
         raise SettingsError(f"{variable_given(('agent', str(error.fields['field'])))}: {error}") from error
@@ -43,6 +45,14 @@ def terms_of(settings: Settings) -> AgentTerms:
         settings.primary, settings.agent.portfolio, settings.policies()[settings.primary], rules,
         BreakerRules(limit_bps=settings.agent.breaker_limit_bps),
     )  # fmt: skip
+
+
+def review_rules(settings: Settings) -> ReviewRules:
+    """How a reviewer is asked, whether or not the service has one."""
+    agent = settings.agent
+    return ReviewRules(
+        agent.review_least, agent.review_share, agent.review_pick, agent.review_allow, agent.overruled_share
+    )
 
 
 def why_off(settings: Settings) -> str | None:
@@ -75,6 +85,8 @@ def announcement(settings: Settings, environ: Mapping[str, str]) -> str:
     follows = f"{settings.agent.portfolio} follows {settings.primary}"
     if api_key_in(environ) is None:
         return f"{follows}; the gate decides alone ({' or '.join(KEY_VARIABLES)} is not set)"
+    if settings.agent.policy == "review":
+        return f"{follows}; the gate decides, and {settings.llm.model} reviews what it leaves open"
     return f"{follows}; the gate decides, and {settings.llm.model} in unclear cases"
 
 

@@ -176,6 +176,28 @@ class AgentSettings(_Area):
     neighbours: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=400, description="past signals that are compared with a new one, at most"
     )
+    policy: Literal["grey", "review"] = Field(
+        default="grey",
+        description="what a model is asked about: `grey`, what the gate leaves grey; `review`, every signal that the "
+        "gate did not decide, as soon as there are a few precedents",
+    )
+    review_least: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=5, description="settled precedents from which the reviewer is asked"
+    )
+    review_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0,
+        description="share of the signals it could be asked about that the reviewer is asked about",
+    )
+    review_pick: Literal["uncertain", "spaced"] = Field(
+        default="uncertain", description="which these are: the most uncertain ones, or evenly spaced ones"
+    )
+    review_allow: Literal["hold", "flip"] = Field(
+        default="flip", description="whether the reviewer may only hold a signal, or flip it, too"
+    )
+    overruled_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.25,
+        description="share of the BUYs and SELLs so far that may be overruled under `review`; above it signals stand",
+    )
     breaker_limit_bps: Annotated[float, Field(le=0.0)] = Field(
         default=-15.0,
         description="the agent is turned off when overruling gained less than this a signal, for certain, in bp",

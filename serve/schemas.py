@@ -416,7 +416,7 @@ class AgentBody(_Shown):
     trouble: Annotated[str | None, Field(description="what it is waiting for")] = None
     primary: str | None = None
     portfolio: str | None = None
-    mode: Literal["gate", "gate and model"] | None = None
+    mode: Literal["gate", "gate and model", "gate and reviewer"] | None = None
     model: ModelBody | None = None
     horizon: str | None = None
     signals: Annotated[int | None, Field(description="of the primary portfolio")] = None

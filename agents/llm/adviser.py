@@ -15,7 +15,7 @@ from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Outco
 from raysignal.agents.llm.cassette import Cassette, CassetteEntry
 from raysignal.agents.llm.gemini import LanguageModel
 from raysignal.agents.llm.prompt_context import PromptContext
-from raysignal.agents.llm.prompting import Prompt, PromptFile, clean, load_prompt
+from raysignal.agents.llm.prompting import Prompt, PromptFile, clean, prompt_for
 from raysignal.agents.verdicts import Reason, Verdict
 from raysignal.engine.core.errors import InvalidField
 
@@ -110,7 +110,7 @@ class Adviser:
         gate: how many calls may be made and how fast: `budget.Allowance`, or the cluster's.
         deadline_s: total seconds of one `ask`, waiting included; at most half of it is spent waiting.
         concurrency: calls at once.
-        prompt: what is asked; None: the current prompt file.
+        prompt: what is asked; None: the current prompt file for such a question.
         circuit: None: one with its defaults.
         now_s: seconds of a steady clock; None: the event loop's.
 
@@ -136,7 +136,7 @@ class Adviser:
             raise InvalidField("concurrency", concurrency, "at least 1")
         self._model, self._cassette, self._gate = model, cassette, gate
         self._deadline_s, self._concurrency = deadline_s, concurrency
-        self._prompt = load_prompt() if prompt is None else prompt
+        self._prompt = prompt
         self._circuit = Circuit() if circuit is None else circuit
         self._clock = now_s
         self._turns = asyncio.Semaphore(concurrency)
@@ -164,7 +164,7 @@ class Adviser:
         Raises:
             CassetteMiss: in a replay.
         """
-        prompt = self._prompt.render(brief)
+        prompt = (self._prompt or prompt_for(brief)).render(brief)
         request = self._model.settings.request(prompt)
         take = self._cassette.find(request)
         replayed = take is not None

@@ -6,7 +6,7 @@ A brief is made from data of a feed, which is hostile until proven otherwise. It
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField
@@ -47,6 +47,44 @@ class Precedent:
 
 
 @dataclass(frozen=True, slots=True)
+class Pattern:
+    """How often settled signals were right that share one thing with the signal.
+
+    Attributes:
+        field: what they share, such as `source` or a feature's name.
+        value: of it, such as a label or `low third`.
+        signals: how many they are.
+        right: how many of them the market followed.
+        usual: the share of them that would be right without knowing anything.
+        net_bps: the mean of what approving them made, in basis points after costs.
+    """
+
+    field: str
+    value: str
+    signals: int
+    right: int
+    usual: float
+    net_bps: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewContext:
+    """What the reviewer is told about a signal beside its precedents.
+
+    Attributes:
+        standings: by number, the share of earlier values that are lower, 0 to 1.
+        patterns: the most telling first.
+        counted: conditions that were looked at; these are the most telling of them.
+        enough: independent precedents with which the gate would decide by itself.
+    """
+
+    standings: Mapping[str, float]
+    patterns: tuple[Pattern, ...]
+    counted: int
+    enough: float
+
+
+@dataclass(frozen=True, slots=True)
 class PromptContext:
     """One question to the model.
 
@@ -62,6 +100,7 @@ class PromptContext:
         statistics: what the evidence says, by name.
         precedents: similar settled signals, nearest first; each id once.
         allowed: the verdicts that may be answered; APPROVE is always one of them.
+        review: what a reviewer is told, too; None: the question is about the gate's grey zone.
     """
 
     signal_id: str
@@ -75,6 +114,7 @@ class PromptContext:
     statistics: Mapping[str, float]
     precedents: tuple[Precedent, ...]
     allowed: tuple[Verdict, ...]
+    review: ReviewContext | None = None
 
     def __post_init__(self) -> None:
         _check_side("action", self.action)
@@ -88,6 +128,12 @@ class PromptContext:
         for name in ("numbers", "categories", "texts", "statistics"):
             told = {key: value for key, value in getattr(self, name).items() if not is_secret_name(key)}
             object.__setattr__(self, name, told)
+        if self.review is not None:
+            standings = {
+                key: value for key, value in self.review.standings.items() if not is_secret_name(key)
+            }
+            patterns = tuple(each for each in self.review.patterns if not is_secret_name(each.field))
+            object.__setattr__(self, "review", replace(self.review, standings=standings, patterns=patterns))
 
 
 def _check_side(field: str, action: int) -> None:

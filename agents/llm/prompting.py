@@ -14,11 +14,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from string import Template
 from typing import Any
 
-from raysignal.agents.llm.prompt_context import Precedent, PromptContext
+from raysignal.agents.llm.prompt_context import Precedent, PromptContext, ReviewContext
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
 
@@ -85,12 +86,21 @@ class PromptFile:
         return Prompt(self.version, self.hash, self.system, user, labels, allowed)
 
 
-def load_prompt(name: str = "override_v1") -> PromptFile:
+OVERRIDE, REVIEW = "override_v1", "review_v1"
+
+
+@cache
+def load_prompt(name: str = OVERRIDE) -> PromptFile:
     """Read a prompt file of this package; `InvalidField` if there is none, `UnreadableInput` if it is no prompt."""
     path = resources.files("raysignal.agents.llm") / "prompts" / f"{name}.md"
     if not re.fullmatch(r"\w+", name) or not path.is_file():
-        raise InvalidField("prompt", name, "a file of agents/prompts, such as override_v1")
+        raise InvalidField("prompt", name, "a file of agents/llm/prompts, such as override_v1")
     return read_prompt(path.read_bytes())
+
+
+def prompt_for(brief: PromptContext) -> PromptFile:
+    """The prompt file for a question about the grey zone, or for a reviewer's."""
+    return load_prompt(OVERRIDE if brief.review is None else REVIEW)
 
 
 def read_prompt(content: bytes) -> PromptFile:
@@ -147,13 +157,53 @@ def _data_of(brief: PromptContext, shown: tuple[Precedent, ...]) -> str:
             "weekday": _WEEKDAYS[(second // 86_400 + 3) % 7],
             "hour_utc": second // 3_600 % 24,
         },
-        "numbers": _fields(brief.numbers, _number),
+        "numbers": _numbers(brief),
         "categories": _fields(brief.categories, lambda text: clean(text, CATEGORY_LIMIT)),
         "texts": _fields(brief.texts, lambda text: clean(text, TEXT_LIMIT)),
         "statistics": _fields(brief.statistics, _number),
         "precedents": {f"E{number}": _precedent(each) for number, each in enumerate(shown, start=1)},
     }
+    if brief.review is not None:
+        block["statistics"] |= _strength(brief)
+        block["patterns"] = _patterns(brief.review)
     return quoted(block)
+
+
+def _numbers(brief: PromptContext) -> dict[str, Any]:
+    """Numbers in standard deviations; for a reviewer with their place in the history so far."""
+    if brief.review is None:
+        return _fields(brief.numbers, _number)
+    standings = brief.review.standings
+    told = {
+        name: {"z": _number(value), "lower_so_far": _number(round(standings.get(name, math.nan), 3))}
+        for name, value in brief.numbers.items()
+    }
+    return _fields(told, lambda each: each)
+
+
+def _strength(brief: PromptContext) -> dict[str, Any]:
+    """How much the statistics can be relied on, in words."""
+    assert brief.review is not None
+    effective, enough = brief.statistics.get("precedents_effective", 0.0), brief.review.enough
+    word = next(word for share, word in _STRENGTHS if effective < share * enough)
+    return {"strength_of_the_evidence": word}
+
+
+def _patterns(review: ReviewContext) -> dict[str, Any]:
+    """How often signals like this one were right, each with what a plain count of so many can be off by."""
+    told: dict[str, Any] = {"conditions_looked_at": review.counted}
+    for number, each in enumerate(review.patterns, start=1):
+        share, usual = each.right / each.signals, each.usual
+        told[f"P{number}"] = {
+            "field": clean(each.field, NAME_LIMIT),
+            "value": clean(each.value, CATEGORY_LIMIT),
+            "signals": each.signals,
+            "right": _number(round(share, 3)),
+            "right_without_knowledge": _number(round(usual, 3)),
+            "standard_error": _number(round(math.sqrt(usual * (1.0 - usual) / each.signals), 3)),
+            "mean_net_bps_approve": _number(round(each.net_bps, 2)),
+        }
+    return told
 
 
 def quoted(block: Mapping[str, Mapping[str, Any]]) -> str:
@@ -206,4 +256,6 @@ def _number(value: float) -> float | None:
     return float(f"{value:.6g}") + 0.0 if math.isfinite(value) else None
 
 
+_STRENGTHS = ((0.4, "very weak"), (1.0, "weak"), (math.inf, "fair"))
+"""Below which share of the independent precedents that the gate needs; it decides the strong cases itself."""
 _WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

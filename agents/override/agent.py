@@ -16,6 +16,7 @@ from raysignal.agents.override.gate import GateRules, Ruling, rule
 from raysignal.agents.override.memory import WINDOW, OutcomeMemory
 from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.override.payoff import VerdictPayoff
+from raysignal.agents.override.reviewer import ModelQuestions, Reviewer, ReviewRules
 from raysignal.agents.override.situations import Encoder, Situations
 from raysignal.engine.core.arrays import Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch
@@ -32,12 +33,14 @@ class AgentRules:
         recall: how the memory is asked.
         gate: when the gate speaks.
         window: past signals that are searched.
+        review: what a reviewer is asked beside the gate; None: a model is asked about what the gate leaves grey.
     """
 
     horizon: Horizon = field(default_factory=Horizon)
     recall: RecallOptions = field(default_factory=RecallOptions)
     gate: GateRules = field(default_factory=GateRules)
     window: int = WINDOW
+    review: ReviewRules | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class MemoryLookup:
 
     Attributes:
         first: the first one's place in the stream.
-        situations, evidence, ruling: of the n signals.
+        situations, evidence, ruling, questions: of the n signals.
         outcomes: what the n rows settled, of these signals and of earlier ones.
     """
 
@@ -54,6 +57,7 @@ class MemoryLookup:
     situations: Situations
     evidence: Evidence
     ruling: Ruling
+    questions: ModelQuestions
     outcomes: Outcomes
 
 
@@ -68,7 +72,17 @@ class Override:
             still know that of late most signals were wrong.
     """
 
-    __slots__ = ("_pool", "_settler", "_shuffle", "_witness", "encoder", "memory", "rules", "worth")
+    __slots__ = (
+        "_pool",
+        "_reviewer",
+        "_settler",
+        "_shuffle",
+        "_witness",
+        "encoder",
+        "memory",
+        "rules",
+        "worth",
+    )
 
     def __init__(self, policy: Policy, rules: AgentRules, *, shuffle: int | None = None) -> None:
         self.rules = rules
@@ -77,6 +91,7 @@ class Override:
         self.memory = OutcomeMemory(rules.window)
         self._settler = Settler(policy, rules.horizon)
         self._witness = EvidenceEstimator(rules.recall)
+        self._reviewer = Reviewer(rules.review)
         self._shuffle = shuffle
         self._pool = _Pool()
 
@@ -91,9 +106,9 @@ class Override:
         situations, outcomes = self._learn(batch)
         evidence = self._witness.look(self.memory, situations)
         self._check(first, evidence)
-        return MemoryLookup(
-            first, situations, evidence, rule(evidence, batch.action, self.worth, self.rules.gate), outcomes
-        )
+        ruling = rule(evidence, batch.action, self.worth, self.rules.gate)
+        questions = self._reviewer.questions(batch.action, evidence, ruling)
+        return MemoryLookup(first, situations, evidence, ruling, questions, outcomes)
 
     def learn(self, batch: SignalBatch) -> tuple[Situations, Outcomes]:
         """Take the next n signals in without deciding them: they were decided before."""

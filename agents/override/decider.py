@@ -1,8 +1,8 @@
 """From signals to decisions: what the live agent and the arms of an experiment run alike.
 
     begun = decider.begin(batch)                         situations, evidence, ruling
-    opinions = await ask(decider, begun, adviser)        about what the gate left grey, if there is a model
-    judged = decider.finish(begun, opinions)             the verdicts, after the breaker
+    opinions = await ask(decider, begun, adviser)        of a model, about what it is to be asked, if there is one
+    judged = decider.finish(begun, opinions)             the verdicts, after the limit and the breaker
 
 However a stream is cut into batches, the decisions are the same.
 """
@@ -20,9 +20,10 @@ from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.precedents import shown_of
 from raysignal.agents.override.prompt_contexts import IdsOf, brief_of
+from raysignal.agents.override.reviewer import OverruleLimit
 from raysignal.agents.override.situations import Situations
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
-from raysignal.engine.core.arrays import Int8Array, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.policy import Policy
 
@@ -64,7 +65,7 @@ class Decider:
         shuffle: see `Override`.
     """
 
-    __slots__ = ("_instants", "agent", "breaker", "ids")
+    __slots__ = ("_instants", "_limit", "agent", "breaker", "ids")
 
     def __init__(
         self, policy: Policy, rules: AgentRules, *, breaker: BreakerRules | None, shuffle: int | None = None
@@ -73,6 +74,7 @@ class Decider:
         self.breaker = None if breaker is None else Breaker(breaker)
         self.ids = IdsOf()
         self._instants = Instants()
+        self._limit = OverruleLimit(None if rules.review is None else rules.review.overruled_share)
 
     @property
     def count(self) -> int:
@@ -91,22 +93,25 @@ class Decider:
         return PendingDecision(batch, self.agent.take(batch))
 
     def finish(self, begun: PendingDecision, opinions: Mapping[int, Opinion] = NO_OPINIONS) -> DecidedSignals:
-        """The decisions, with the opinions there are about grey rows."""
+        """The decisions, with the opinions there are about rows."""
         taken, action = begun.taken, begun.batch.action
         ruling = taken.ruling
         verdict, by, reason = ruling.verdict.copy(), ruling.by.copy(), ruling.reason.copy()
         for row, opinion in opinions.items():
             verdict[row], reason[row] = opinion.verdict, REASONS.index(opinion.reason)
             by[row] = DecidedBy.MODEL if opinion.reason is Reason.MODEL_ANSWERED else DecidedBy.SIGNAL
+        self._let_stand(self._limit.beyond(action, verdict), Reason.OVERRULED_ENOUGH, (verdict, by, reason))
         if self.breaker is not None:
             stands = self.breaker.pass_on(taken.first, begun.batch.timestamp_us, verdict, taken.outcomes)
-            off = ~stands & (action != 0)
-            verdict[off], by[off], reason[off] = (
-                Verdict.APPROVE,
-                DecidedBy.SIGNAL,
-                REASONS.index(Reason.AGENT_OFF),
-            )
+            self._let_stand(~stands & (action != 0), Reason.AGENT_OFF, (verdict, by, reason))
+        self._limit.count(action, verdict)
         return DecidedSignals(verdict, by, reason, opinions)
+
+    @staticmethod
+    def _let_stand(rows: BoolArray, why: Reason, columns: tuple[Int8Array, Int8Array, Int8Array]) -> None:
+        """Approve some rows in the columns verdict, by and reason."""
+        verdict, by, reason = columns
+        verdict[rows], by[rows], reason[rows] = Verdict.APPROVE, DecidedBy.SIGNAL, REASONS.index(why)
 
     def rename(self, old: str, new: str) -> None:
         """From the next signal on a symbol has another name; what is known of it stays."""
@@ -121,6 +126,7 @@ class Decider:
         situations, outcomes = self.agent.learn(batch)
         if self.breaker is not None:
             self.breaker.pass_on(first, batch.timestamp_us, verdict, outcomes)
+        self._limit.count(batch.action, verdict)
         return situations, outcomes
 
 
@@ -132,7 +138,7 @@ async def ask(
     patience_s: float,
     newest: int | None = None,
 ) -> Mapping[int, Opinion]:
-    """The opinions of a model about the grey rows, by row; none while the breaker is open.
+    """The opinions of a model about the rows that it is asked about, by row; none while the breaker is open.
 
     Args:
         decider: which began with them.
@@ -143,15 +149,15 @@ async def ask(
     """
     if decider.is_off:
         return NO_OPINIONS
-    grey = np.flatnonzero(begun.taken.ruling.grey)
+    rows = np.flatnonzero(begun.taken.questions.asked)
     if newest is not None:
-        grey = grey[grey >= len(begun.batch) - newest]
-    if not len(grey):
+        rows = rows[rows >= len(begun.batch) - newest]
+    if not len(rows):
         return NO_OPINIONS
     shown = shown_of(decider.agent, begun.taken)
-    briefs = [brief_of(decider.agent, begun.batch, begun.taken, int(row), decider.ids, shown) for row in grey]
+    briefs = [brief_of(decider.agent, begun.batch, begun.taken, int(row), decider.ids, shown) for row in rows]
     opinions = await adviser.ask_all(briefs, patience_s=len(briefs) * patience_s)
-    return dict(zip(grey.tolist(), opinions, strict=True))
+    return dict(zip(rows.tolist(), opinions, strict=True))
 
 
 def verdict_of(action: Int8Array, decision: Int8Array) -> Int8Array:

@@ -56,7 +56,7 @@ def explanations(
                     for name, values in statistics.items()
                 },
                 "neighbours": neighbours[row],
-                "allowed": [_WORDS[verdict] for verdict in taken.ruling.allowed(row)],
+                "allowed": [_WORDS[verdict] for verdict in taken.questions.allowed(row)],
             }
             if (opinion := judged.opinions.get(row)) is not None:
                 told["opinion"] = _opinion(opinion)

@@ -65,8 +65,8 @@ class Ruling:
         verdict: int8[n], a `Verdict`; for grey ones that of a model that does not answer: approve.
         by: int8[n], a `DecidedBy`.
         reason: int8[n], a position in `REASONS`.
-        grey: bool[n], a model may be asked.
-        other: int8[n], the best verdict beside approving; what a model may answer as well.
+        grey: bool[n], too unclear for the gate.
+        other: int8[n], the best verdict beside approving.
         p_worse: float64[n], the posterior probability of being worse than drift; NaN without evidence.
         expected_bps: float64[n, 3], the expected net of each verdict; NaN without evidence.
     """
@@ -78,11 +78,6 @@ class Ruling:
     other: Int8Array
     p_worse: Float64Array
     expected_bps: Float64Array
-
-    def allowed(self, row: int) -> tuple[Verdict, ...]:
-        """What may be answered about a grey signal."""
-        other = Verdict(int(self.other[row]))
-        return (Verdict.APPROVE, other) if other == Verdict.HOLD else (Verdict.APPROVE, Verdict.HOLD, other)
 
 
 def rule(evidence: Evidence, action: Int8Array, worth: VerdictPayoff, rules: GateRules) -> Ruling:

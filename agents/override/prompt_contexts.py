@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from raysignal.agents.llm.prompt_context import Precedent, PromptContext
+from raysignal.agents.llm.prompt_context import Precedent, PromptContext, ReviewContext
 from raysignal.agents.override.agent import MemoryLookup, Override
 from raysignal.agents.override.precedents import PrecedentTable
+from raysignal.agents.override.review_context import review_context_of
 from raysignal.agents.override.situations import Situations
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.columns import SignalBatch
@@ -14,7 +15,7 @@ from raysignal.engine.core.errors import LookAhead
 def brief_of(
     agent: Override, batch: SignalBatch, taken: MemoryLookup, row: int, ids: "IdsOf", shown: PrecedentTable
 ) -> PromptContext:
-    """The brief about one signal that the gate left grey.
+    """The brief about one signal that a model is asked about.
 
     Args:
         agent: which took the batch.
@@ -36,7 +37,8 @@ def brief_of(
         texts={name: value for name, value in signal.features.items() if isinstance(value, str)},
         statistics={name: float(values[row]) for name, values in statistics_of(taken).items()},
         precedents=_precedents(shown, row, ids),
-        allowed=taken.ruling.allowed(row),
+        allowed=taken.questions.allowed(row),
+        review=_review(agent, taken, row),
     )
 
 
@@ -88,6 +90,12 @@ def standardised(situations: Situations, row: int) -> dict[str, float]:
         )
         if scale > 0.0
     }  # fmt: skip
+
+
+def _review(agent: Override, taken: MemoryLookup, row: int) -> ReviewContext | None:
+    if agent.rules.review is None:
+        return None
+    return review_context_of(agent, taken.situations, row, taken.first + row)
 
 
 def _precedents(shown: PrecedentTable, row: int, ids: IdsOf) -> tuple[Precedent, ...]:

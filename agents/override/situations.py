@@ -134,12 +134,18 @@ class Encoder:
         label_names, labels = self._labels(batch)
         return Situations(names, numbers, scale, standard, label_names, labels, regime)
 
-    def describe(self, situations: Situations, row: int) -> dict[str, str]:
-        """The categories of one row in words, by field; labels joined with commas."""
+    def describe(self, situations: Situations, row: int, *, own: bool = False) -> dict[str, str]:
+        """The categories of one row in words, by field; labels joined with commas.
+
+        Args:
+            situations: of some signals.
+            row: which of them.
+            own: with action, source and symbol, too, whose names begin with a mark.
+        """
         told = {}
         for position, name in enumerate(situations.label_names):
             mask = int(situations.labels[position, row])
-            if mask and name not in _OWN:
+            if mask and (own or name not in _OWN):
                 told[name] = ", ".join(
                     label for label, bit in self._categories[name].bits.items() if mask & bit
                 )

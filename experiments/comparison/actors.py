@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +25,23 @@ from raysignal.experiments.comparison.results import ArmResult
 LOOK_S = 0.1
 """How often arms are asked how far they are."""
 
-_LIGHT = frozenset({"baseline", "random", "canary", "model"})  # these do not keep a core busy
+_LIGHT = frozenset({"baseline", "random", "canary", *arms.ASKING})  # these do not keep a core busy
 
 
 @dataclass(frozen=True, slots=True)
 class ModelArmOptions:
-    """How the arm `model` asks its model.
+    """How an arm asks its model.
 
     Attributes:
         settings: which model.
         api_key: None in a replay; any text for a loopback model. Not shown.
         mode: live, record or replay.
         cassette: where calls are recorded, or replayed from.
-        budget: calls at most.
+        budget: calls of an arm at most.
         per_minute: calls a minute; None: as fast as they come.
         deadline_s: seconds for one signal.
         concurrency: calls at once.
+        arm: whose calls the budget counts.
     """
 
     settings: ModelSettings
@@ -51,6 +52,11 @@ class ModelArmOptions:
     per_minute: float | None = None
     deadline_s: float = 8.0
     concurrency: int = 8
+    arm: str = "model"
+
+    def of_arm(self, name: str) -> "ModelArmOptions":
+        """The same for an arm of this name, which has a budget of its own."""
+        return replace(self, arm=name)
 
     async def adviser(self) -> Adviser:
         """The adviser of these terms; it belongs to the running event loop.
@@ -65,7 +71,7 @@ class ModelArmOptions:
             model = gemini
         keep = None
         if self.cassette is not None and not replays:
-            keep = StateFile(self.cassette.with_suffix(".budget.json"))
+            keep = StateFile(self.cassette.with_suffix(f".{self.arm}-budget.json"))
         allowance = Allowance(
             Budget(self.budget),
             None if self.per_minute is None else RateLimiter(self.per_minute, self.concurrency),
@@ -104,7 +110,7 @@ class ArmActor:
         self._done += signals
 
     def _decided(self, batch: SignalBatch, like: Int8Array | None) -> ArmDecisions:
-        trial = self._trial
+        trial = self._trial.gated()
         if self._name == "baseline":
             return arms.baseline(batch)
         if self._name == "memory":
@@ -117,7 +123,9 @@ class ArmActor:
             assert like is not None
             return arms.drawn(batch, like, trial.seed)
         assert self._asking is not None
-        return asyncio.run(_advised(batch, trial, self._asking, self._advance))
+        if self._name == "review":
+            trial = self._trial.reviewed(batch, self._asking.budget)
+        return asyncio.run(_advised(batch, trial, self._asking.of_arm(self._name), self._advance))
 
 
 # No method of the actor: Ray runs every method of a class that has a coroutine on an event loop.
@@ -147,7 +155,7 @@ def run_arms(
         names: which; `random` needs `memory`, here or in `found`.
         batch: the stream; it lies in the object store once.
         trial: the rules.
-        asking: for the arm `model`.
+        asking: for the arms that ask a model.
         found: results that are there already; they are not run again.
         done: called with each new result, as soon as it is there.
         progress: called with an arm's name and how many signals it has decided.
@@ -161,9 +169,9 @@ def run_arms(
     running: dict[Any, tuple[str, Any]] = {}
     try:
         while waiting or running:
-            for name in _startable(waiting, results):
+            for name in _startable(waiting, results, {name for name, _ in running.values()}):
                 waiting.remove(name)
-                actor = _actor(name).remote(name, trial, asking if name == "model" else None)
+                actor = _actor(name).remote(name, trial, asking if name in arms.ASKING else None)
                 like = results["memory"].verdict if name == "random" else None
                 running[actor.run.remote(stream, like)] = (name, actor)
             ready, _ = ray.wait([*running], timeout=LOOK_S)
@@ -183,16 +191,25 @@ def run_arms(
     return {name: results[name] for name in names}
 
 
-def _startable(waiting: list[str], results: Mapping[str, ArmResult]) -> Iterator[str]:
+def _startable(
+    waiting: list[str], results: Mapping[str, ArmResult], running: Collection[str]
+) -> Iterator[str]:
+    """Those that can start now: one draws as another did, and those that ask write one cassette in turn."""
+    asking = not set(arms.ASKING).isdisjoint(running)
     for name in [*waiting]:
-        if name != "random" or "memory" in results:
-            yield name
+        if name == "random" and "memory" not in results:
+            continue
+        if name in arms.ASKING:
+            if asking:
+                continue
+            asking = True
+        yield name
 
 
 def _actor(name: str) -> Any:
     """An actor's class with what it needs; the one that writes a cassette stays on this node."""
     options: dict[str, Any] = {"num_cpus": 0 if name in _LIGHT else 1, "max_concurrency": 2}
-    if name == "model":
+    if name in arms.ASKING:
         here = ray.get_runtime_context().get_node_id()
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)
     return ray.remote(**options)(ArmActor)

@@ -4,6 +4,7 @@ makes of that.
     baseline   approves everything
     memory     the gate, from the memory of outcomes alone
     model      the gate, and a model for what the gate leaves grey
+    review     the gate, and a model for what the gate did not decide, as far as its budget goes
     random     as many overrides of each kind as `memory` made of each symbol and side, of signals drawn by lot
     shuffled   the gate on a memory whose outcomes were dealt to other signals
     canary     looks ahead: it overrules exactly where overruling will pay. It must win, else the run is blind.
@@ -23,6 +24,7 @@ from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDecision, ask
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import NOT_KNOWN_US, Settler
+from raysignal.agents.override.reviewer import ReviewRules
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
 from raysignal.agents.verdicts import Reason, decided
 from raysignal.engine.core.arrays import Float64Array, Int8Array
@@ -36,10 +38,12 @@ from raysignal.experiments.comparison.results import FILLS, ArmResult, Kind, Sig
 from raysignal.experiments.comparison.strata import strata_of
 
 KINDS: dict[str, Kind] = {
-    "baseline": "baseline", "memory": "memory", "model": "model", "random": "control", "shuffled": "control",
-    "canary": "control",
+    "baseline": "baseline", "memory": "memory", "model": "model", "review": "model", "random": "control",
+    "shuffled": "control", "canary": "control",
 }  # fmt: skip
 ARMS = tuple(KINDS)
+ASKING = tuple(name for name, kind in KINDS.items() if kind == "model")
+"""The arms that ask a model."""
 CHUNK = 512
 MOST_CATEGORIES = 12
 
@@ -55,13 +59,25 @@ class Trial:
         policy: of every arm's portfolio; outcomes are scored under its costs and its fill.
         rules: of the agent.
         breaker: when an agent is turned off; None: never.
+        review: of the arm `review`.
         seed: of what is drawn by lot.
     """
 
     policy: Policy = field(default_factory=Policy)
     rules: AgentRules = field(default_factory=AgentRules)
     breaker: BreakerRules | None = field(default_factory=BreakerRules)
+    review: ReviewRules = field(default_factory=ReviewRules)
     seed: int = 0
+
+    def reviewed(self, batch: SignalBatch, budget: int) -> "Trial":
+        """The rules of the arm `review` on these signals: it picks so many that its calls last to the end."""
+        sided = max(1, int(np.count_nonzero(batch.action)))
+        review = replace(self.review, share=min(self.review.share, budget / sided))
+        return replace(self, rules=replace(self.rules, review=review))
+
+    def gated(self) -> "Trial":
+        """The rules of the other arms."""
+        return replace(self, rules=replace(self.rules, review=None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +151,7 @@ def gated(
 async def advised(
     batch: SignalBatch, trial: Trial, adviser: Adviser, *, advance: Advance | None = None
 ) -> ArmDecisions:
-    """The gate, and a model for what it leaves grey."""
+    """The gate, and a model for what it leaves grey, or what the rules' reviewer is to be asked."""
     decider = Decider(trial.policy, trial.rules, breaker=trial.breaker)
     parts = []
     for part in _chunks(batch):

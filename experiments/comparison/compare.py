@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from raysignal.agents.llm.prompting import load_prompt
+from raysignal.agents.llm.prompting import REVIEW, load_prompt
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.comparison.actors import ModelArmOptions, run_arms
-from raysignal.experiments.comparison.arms import ARMS, Trial, stream_of
+from raysignal.experiments.comparison.arms import ARMS, ASKING, Trial, stream_of
 from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
 from raysignal.experiments.comparison.files import read_arm, write_arm, write_results
 from raysignal.experiments.comparison.report import make_report
@@ -25,7 +25,7 @@ from raysignal.experiments.comparison.results import ArmResult, SignalStream
 from raysignal.experiments.report import ReportFiles
 from raysignal.experiments.runs import fingerprint, open_run
 
-WITHOUT_MODEL = tuple(name for name in ARMS if name != "model")
+WITHOUT_MODEL = tuple(name for name in ARMS if name not in ASKING)
 _PACKAGES = ("raysignal", "numpy", "numba", "scipy", "arch", "ray", "pyarrow", "langchain-google-genai")
 
 
@@ -36,7 +36,7 @@ class Comparison:
     Attributes:
         trial: the rules of every arm.
         arms: which arms; `baseline` always among them.
-        asking: how the arm `model` asks; needed for it alone.
+        asking: how the arms `model` and `review` ask; needed for them alone.
         title: of the report.
     """
 
@@ -53,8 +53,9 @@ class Comparison:
             raise InvalidField("arms", ", ".join(self.arms), "baseline among them")
         if "random" in self.arms and "memory" not in self.arms:
             raise InvalidField("arms", ", ".join(self.arms), "memory beside random, which imitates its rate")
-        if ("model" in self.arms) != (self.asking is not None):
-            raise InvalidField("arms", ", ".join(self.arms), "the arm model, and how to ask it, or neither")
+        if set(ASKING).isdisjoint(self.arms) != (self.asking is None):
+            expected = f"{' or '.join(ASKING)}, and how to ask a model, or neither"
+            raise InvalidField("arms", ", ".join(self.arms), expected)
 
     def config(self) -> dict[str, Any]:
         """What decides the results, in plain values; no secret, no path, no clock."""
@@ -71,6 +72,7 @@ class Comparison:
             "breaker": None if trial.breaker is None else asdict(trial.breaker),
             "seed": trial.seed,
             "model": None if self.asking is None else _asking_config(self.asking),
+            "review": asdict(trial.review) if "review" in self.arms else None,
         }
 
 
@@ -162,6 +164,7 @@ def _asking_config(asking: ModelArmOptions) -> dict[str, Any]:
         "name": asking.settings.model,
         "generation": asking.settings.generation(),
         "prompt": load_prompt().hash,
+        "review_prompt": load_prompt(REVIEW).hash,
         "budget": asking.budget,
     }
 

@@ -126,13 +126,26 @@ def model_note(arm: ArmFigures) -> str:
     """How much of an arm that asks a model is the model's, and what kept it from more; empty for other arms."""
     if arm.kind != "model":
         return ""
-    cut_off = arm.reasons.get("model_truncated", 0)
-    if not cut_off:
-        return _model_share(arm)
-    return (
-        f"{_model_share(arm)} Cut off: {counted(cut_off, 'answer')}; expected more --max-output-tokens, which thinking "
-        "takes from, too, or a lower --thinking-level."
-    )
+    said = [_calls(arm), _model_share(arm)]
+    if enough := arm.reasons.get("overruled_enough", 0):
+        said.append(
+            f"{counted(enough, 'signal')} more it would have overruled, and no more than --overruled-share may be."
+        )
+    if cut_off := arm.reasons.get("model_truncated", 0):
+        said.append(
+            f"Cut off: {counted(cut_off, 'answer')}; expected more --max-output-tokens, which thinking takes from, "
+            "too, or a lower --thinking-level."
+        )
+    return " ".join(each for each in said if each)
+
+
+def _calls(arm: ArmFigures) -> str:
+    """How often the model was asked, and what that cost; empty where it was not."""
+    if not arm.model_calls:
+        return ""
+    cost = "at a cost that is not known" if arm.model_usd is None else f"for {arm.model_usd:,.2f} USD at list prices"
+    of = sum(arm.verdicts.values())
+    return f"The model was asked about {arm.model_calls:,d} of {of:,d} BUYs and SELLs {cost}."
 
 
 def _model_share(arm: ArmFigures) -> str:

@@ -1,0 +1,105 @@
+"""What the reviewer is told about a signal beside its precedents, as of the signal's own row.
+
+- How its numbers stand in the history so far: the share of earlier values that are lower.
+- How often settled signals were right that share one thing with it: side, source, symbol, a label, or a third of a
+  number's range so far. Of all that are counted, those are shown that differ most from what the side of each signal is
+  without knowing anything, in standard errors; how many were counted is told beside them.
+
+Counts are of plain signals: where horizons overlap, neighbours repeat each other, so intervals are too narrow. The
+effective number of independent precedents stands in the statistics.
+"""
+
+import math
+
+import numpy as np
+
+from raysignal.agents.llm.prompt_context import Pattern, ReviewContext
+from raysignal.agents.override.agent import Override
+from raysignal.agents.override.memory import OutcomeMemory, places_of
+from raysignal.agents.override.situations import Situations
+from raysignal.agents.verdicts import Verdict
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array
+
+HISTORY = 2_000
+"""Of so many of the latest signals standings and patterns are told."""
+PATTERNS = 8
+"""So many patterns are shown, at most."""
+LEAST = 8
+"""Settled signals without which a pattern says nothing."""
+_THIRDS = ("low third", "middle third", "high third")
+_SIDES = {"1": "buy", "-1": "sell"}
+
+
+def review_context_of(agent: Override, situations: Situations, row: int, ordinal: int) -> ReviewContext:
+    """What is told about a signal that the agent took.
+
+    Args:
+        agent: which has the signal in its memory.
+        situations: of the signals that were taken together.
+        row: the signal's place among these.
+        ordinal: its place in the stream.
+    """
+    memory = agent.memory
+    start = max(0, ordinal - HISTORY)
+    settled = _settled(memory, start, ordinal)
+    right = memory.side[settled] * memory.move_bps[settled] > 0.0
+    expected = _expected(memory, settled)
+    net = memory.net_bps[settled, Verdict.APPROVE]
+    standings: dict[str, float] = {}
+    found: list[tuple[float, Pattern]] = []
+    counted = 0
+
+    def count(field: str, value: str, alike: BoolArray) -> None:
+        nonlocal counted
+        n = int(np.count_nonzero(alike))
+        if n < LEAST:
+            return
+        counted += 1
+        hits, usual = int(np.count_nonzero(right[alike])), float(expected[alike].sum())
+        spread = math.sqrt(max(usual * (1.0 - usual / n), 1e-9))
+        pattern = Pattern(field, value, n, hits, usual / n, float(net[alike].mean()))
+        found.append((abs(hits - usual) / spread, pattern))
+
+    words = agent.encoder.describe(situations, row, own=True)
+    label_places = places_of(situations.label_names, memory.label_names)
+    for at, (name, place) in enumerate(zip(situations.label_names, label_places, strict=True)):
+        if name in words:
+            value = _SIDES.get(words[name], words[name]) if name == "\0action" else words[name]
+            alike = memory.labels[place, settled] == situations.labels[at, row]
+            count(name.lstrip("\0"), value, alike)
+    number_places = places_of(situations.number_names, memory.number_names)
+    for at, (name, place) in enumerate(zip(situations.number_names, number_places, strict=True)):
+        number = float(situations.numbers[at, row])
+        if situations.scale[row, at] <= 0.0 or math.isnan(number):
+            continue
+        before = memory.numbers[place, start:ordinal]
+        before = before[~np.isnan(before)]
+        standings[name.lstrip("\0")] = float(np.count_nonzero(before < number)) / len(before)
+        edges = np.quantile(before, (1 / 3, 2 / 3))
+        values = memory.numbers[place, settled]
+        third = int(np.searchsorted(edges, number))
+        count(
+            name.lstrip("\0"), _THIRDS[third], (np.searchsorted(edges, values) == third) & ~np.isnan(values)
+        )
+    found.sort(key=lambda each: (-each[0], each[1].field))
+    patterns = tuple(pattern for _, pattern in found[:PATTERNS])
+    return ReviewContext(standings, patterns, counted, agent.rules.gate.least)
+
+
+def _settled(memory: OutcomeMemory, start: int, ordinal: int) -> Int64Array:
+    """The rows from `start` whose outcomes were known at a row, by place in the stream."""
+    rows = np.arange(start, ordinal)
+    known = (memory.known_at_us[rows] <= memory.timestamp_us[ordinal]) & (memory.exit[rows] <= ordinal)
+    settled: Int64Array = rows[known]
+    return settled
+
+
+def _expected(memory: OutcomeMemory, settled: Int64Array) -> Float64Array:
+    """How often a signal of each one's side and symbol was right among all of these, float64[m]."""
+    symbol, side, move = memory.symbol[settled], memory.side[settled], memory.move_bps[settled]
+    codes = int(symbol.max(initial=-1)) + 1
+    n = np.maximum(np.bincount(symbol, minlength=codes), 1)
+    up = np.bincount(symbol, weights=move > 0.0, minlength=codes) / n
+    down = np.bincount(symbol, weights=move < 0.0, minlength=codes) / n
+    expected: Float64Array = np.where(side > 0, up[symbol], down[symbol])
+    return expected

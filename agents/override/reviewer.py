@@ -1,0 +1,170 @@
+"""Which signals a model is asked about, and how much of a stream may be overruled: the policies `grey` and `review`.
+
+    policy    asked about                                                       may answer
+    grey      what the gate leaves grey                                         what the gate's table allows
+    review    every BUY and SELL that the gate did not decide, from `least`     approve, hold, and flip where
+              settled precedents on, or the share of them that is picked        `allow` says so
+
+What the gate decides is clear, and no model is asked about it under either. Under `review` at most
+`overruled_share` of the signals so far may be overruled, by whomever; above that a signal stands, whatever the model
+answered. The breaker watches what is left.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+
+from raysignal.agents.override.evidence import Evidence
+from raysignal.agents.override.gate import Ruling
+from raysignal.agents.verdicts import DecidedBy, Verdict
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array
+from raysignal.engine.core.errors import InvalidField
+
+Pick = Literal["uncertain", "spaced"]
+Allow = Literal["hold", "flip"]
+RECENT = 200
+"""How uncertain a signal is, is measured against so many before it."""
+_FIRST_FREE = 1
+"""Signals that may be overruled before their share counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewRules:
+    """What the reviewer is asked about, and what it may do.
+
+    Attributes:
+        least: settled precedents from which it is asked; 1 or more.
+        share: share of the signals it could be asked about that it is asked about; above 0, at most 1.
+        pick: which these are: those whose evidence is the most uncertain (P(worse) nearest to one half), or evenly
+            spaced ones.
+        allow: whether it may only `hold` a signal, or `flip` it, too.
+        overruled_share: share of the BUYs and SELLs so far that may be overruled; 0 to 1.
+
+    Raises:
+        InvalidField: a value outside of these.
+    """
+
+    least: int = 5
+    share: float = 1.0
+    pick: Pick = "uncertain"
+    allow: Allow = "flip"
+    overruled_share: float = 0.25
+
+    def __post_init__(self) -> None:
+        if not self.least >= 1:
+            raise InvalidField("review_least", self.least, "1 or more")
+        if not 0.0 < self.share <= 1.0:
+            raise InvalidField("review_share", self.share, "a share above 0, at most 1")
+        if self.pick not in get_args(Pick):
+            raise InvalidField("review_pick", self.pick, " or ".join(get_args(Pick)))
+        if self.allow not in get_args(Allow):
+            raise InvalidField("review_allow", self.allow, " or ".join(get_args(Allow)))
+        if not 0.0 <= self.overruled_share <= 1.0:
+            raise InvalidField("overruled_share", self.overruled_share, "a share from 0 to 1")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelQuestions:
+    """About which of n signals a model is asked, and what it may answer.
+
+    Attributes:
+        asked: bool[n].
+        other: int8[n], the furthest verdict beside approving that may be answered.
+    """
+
+    asked: BoolArray
+    other: Int8Array
+
+    def allowed(self, row: int) -> tuple[Verdict, ...]:
+        """What may be answered about a signal."""
+        other = Verdict(int(self.other[row]))
+        return (Verdict.APPROVE, other) if other == Verdict.HOLD else (Verdict.APPROVE, Verdict.HOLD, other)
+
+
+class Reviewer:
+    """Says about which signals of one stream a model is asked, in their order.
+
+    Args:
+        rules: None: about what the gate leaves grey.
+    """
+
+    __slots__ = ("_eligible", "_recent", "_rules")
+
+    def __init__(self, rules: ReviewRules | None) -> None:
+        self._rules = rules
+        self._recent: deque[float] = deque(maxlen=RECENT)
+        self._eligible = 0
+
+    def questions(self, action: Int8Array, evidence: Evidence, ruling: Ruling) -> ModelQuestions:
+        """About which of the next n signals a model is asked."""
+        rules = self._rules
+        if rules is None:
+            return ModelQuestions(ruling.grey, ruling.other)
+        eligible = (action != 0) & (evidence.used >= rules.least) & (ruling.by == DecidedBy.SIGNAL)
+        asked = eligible.copy()
+        if rules.share < 1.0:
+            picked: Callable[[float], bool] = (
+                self._is_uncertain if rules.pick == "uncertain" else self._is_next
+            )
+            doubt = 0.5 - np.abs(_p_worse(evidence) - 0.5)
+            for row in np.flatnonzero(eligible).tolist():
+                asked[row] = picked(float(doubt[row]))
+        other = Verdict.FLIP if rules.allow == "flip" else Verdict.HOLD
+        return ModelQuestions(asked, np.where(asked, other, ruling.other).astype(np.int8))
+
+    def _is_uncertain(self, doubt: float) -> bool:
+        assert self._rules is not None
+        above = sum(other > doubt for other in self._recent)
+        chosen = above < self._rules.share * max(1, len(self._recent))
+        self._recent.append(doubt)
+        return chosen
+
+    def _is_next(self, _doubt: float) -> bool:
+        assert self._rules is not None
+        before = int(self._eligible * self._rules.share)
+        self._eligible += 1
+        return int(self._eligible * self._rules.share) > before
+
+
+class OverruleLimit:
+    """Counts what was overruled of one stream, and lets no more than a share through.
+
+    Args:
+        share: of the BUYs and SELLs so far; None: no limit.
+    """
+
+    __slots__ = ("_overruled", "_share", "_sided")
+
+    def __init__(self, share: float | None) -> None:
+        self._share = share
+        self._sided = self._overruled = 0
+
+    def beyond(self, action: Int8Array, verdict: Int8Array) -> BoolArray:
+        """Which of the next n verdicts are one too many: bool[n]. Nothing is counted yet, see `count`."""
+        over = np.zeros(len(verdict), np.bool_)
+        if self._share is None:
+            return over
+        sided, overruled = self._sided, self._overruled
+        for row, (side, kind) in enumerate(zip(action.tolist(), verdict.tolist(), strict=True)):
+            sided += side != 0
+            if kind == Verdict.APPROVE or not side:
+                continue
+            over[row] = overruled + 1 > max(_FIRST_FREE if self._share else 0, self._share * sided)
+            overruled += not over[row]
+        return over
+
+    def count(self, action: Int8Array, verdict: Int8Array) -> None:
+        """Take in what was decided about the next n signals."""
+        sides = action != 0
+        self._sided += int(np.count_nonzero(sides))
+        self._overruled += int(np.count_nonzero(sides & (verdict != Verdict.APPROVE)))
+
+
+def _p_worse(evidence: Evidence) -> Float64Array:
+    from scipy.special import betainc  # noqa: PLC0415 - a tenth of a second to import; paid at first use
+
+    found: Float64Array = betainc(evidence.alpha, evidence.beta, evidence.share)
+    return found
