@@ -127,7 +127,7 @@ class ArmOptions(HorizonOptions):
         float | None,
         typer.Option(
             min=0.0, max=1.0, metavar="SHARE", rich_help_panel=_REVIEW,
-            help="Of the BUYs and SELLs so far, as many may be overruled; 0.25.",
+            help="Of the BUYs and SELLs so far, up to which it may overrule; 0.25.",
         ),
     ] = None  # fmt: skip
 

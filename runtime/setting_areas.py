@@ -196,7 +196,7 @@ class AgentSettings(_Area):
     )
     overruled_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=0.25,
-        description="share of the BUYs and SELLs so far that may be overruled under `review`; above it signals stand",
+        description="share of the BUYs and SELLs so far up to which the reviewer may overrule; above it signals stand",
     )
     breaker_limit_bps: Annotated[float, Field(le=0.0)] = Field(
         default=-15.0,

@@ -100,7 +100,9 @@ class Decider:
         for row, opinion in opinions.items():
             verdict[row], reason[row] = opinion.verdict, REASONS.index(opinion.reason)
             by[row] = DecidedBy.MODEL if opinion.reason is Reason.MODEL_ANSWERED else DecidedBy.SIGNAL
-        self._let_stand(self._limit.beyond(action, verdict), Reason.OVERRULED_ENOUGH, (verdict, by, reason))
+        self._let_stand(
+            self._limit.beyond(action, verdict, by), Reason.OVERRULED_ENOUGH, (verdict, by, reason)
+        )
         if self.breaker is not None:
             stands = self.breaker.pass_on(taken.first, begun.batch.timestamp_us, verdict, taken.outcomes)
             self._let_stand(~stands & (action != 0), Reason.AGENT_OFF, (verdict, by, reason))

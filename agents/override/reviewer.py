@@ -5,9 +5,9 @@
     review    every BUY and SELL that the gate did not decide, from `least`     approve, hold, and flip where
               settled precedents on, or the share of them that is picked        `allow` says so
 
-What the gate decides is clear, and no model is asked about it under either. Under `review` at most
-`overruled_share` of the signals so far may be overruled, by whomever; above that a signal stands, whatever the model
-answered. The breaker watches what is left.
+What the gate decides is clear, and no model is asked about it under either. Under `review` a model overrules only
+as long as at most `overruled_share` of the signals so far are overruled, those of the gate among them; above that a
+signal stands, whatever the model answered. The breaker watches what is left.
 """
 
 from collections import deque
@@ -41,7 +41,7 @@ class ReviewRules:
         pick: which these are: those whose evidence is the most uncertain (P(worse) nearest to one half), or evenly
             spaced ones.
         allow: whether it may only `hold` a signal, or `flip` it, too.
-        overruled_share: share of the BUYs and SELLs so far that may be overruled; 0 to 1.
+        overruled_share: share of the BUYs and SELLs so far up to which it may overrule; 0 to 1.
 
     Raises:
         InvalidField: a value outside of these.
@@ -130,7 +130,7 @@ class Reviewer:
 
 
 class OverruleLimit:
-    """Counts what was overruled of one stream, and lets no more than a share through.
+    """Counts what was overruled of one stream, and lets a model overrule up to a share of it.
 
     Args:
         share: of the BUYs and SELLs so far; None: no limit.
@@ -142,17 +142,19 @@ class OverruleLimit:
         self._share = share
         self._sided = self._overruled = 0
 
-    def beyond(self, action: Int8Array, verdict: Int8Array) -> BoolArray:
-        """Which of the next n verdicts are one too many: bool[n]. Nothing is counted yet, see `count`."""
+    def beyond(self, action: Int8Array, verdict: Int8Array, by: Int8Array) -> BoolArray:
+        """Which of the next n verdicts are a model's and one too many: bool[n]. Nothing is counted yet, see `count`."""
         over = np.zeros(len(verdict), np.bool_)
         if self._share is None:
             return over
         sided, overruled = self._sided, self._overruled
-        for row, (side, kind) in enumerate(zip(action.tolist(), verdict.tolist(), strict=True)):
+        columns = (action.tolist(), verdict.tolist(), by.tolist())
+        for row, (side, kind, decider) in enumerate(zip(*columns, strict=True)):
             sided += side != 0
             if kind == Verdict.APPROVE or not side:
                 continue
-            over[row] = overruled + 1 > max(_FIRST_FREE if self._share else 0, self._share * sided)
+            most = max(_FIRST_FREE if self._share else 0, self._share * sided)
+            over[row] = decider == DecidedBy.MODEL and overruled + 1 > most
             overruled += not over[row]
         return over
 

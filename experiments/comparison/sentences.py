@@ -128,9 +128,7 @@ def model_note(arm: ArmFigures) -> str:
         return ""
     said = [_calls(arm), _model_share(arm)]
     if enough := arm.reasons.get("overruled_enough", 0):
-        said.append(
-            f"{counted(enough, 'signal')} more it would have overruled, and no more than --overruled-share may be."
-        )
+        said.append(f"{counted(enough, 'signal')} more it would have overruled, beyond --overruled-share.")
     if cut_off := arm.reasons.get("model_truncated", 0):
         said.append(
             f"Cut off: {counted(cut_off, 'answer')}; expected more --max-output-tokens, which thinking takes from, "
@@ -143,7 +141,11 @@ def _calls(arm: ArmFigures) -> str:
     """How often the model was asked, and what that cost; empty where it was not."""
     if not arm.model_calls:
         return ""
-    cost = "at a cost that is not known" if arm.model_usd is None else f"for {arm.model_usd:,.2f} USD at list prices"
+    cost = (
+        "at a cost that is not known"
+        if arm.model_usd is None
+        else f"for {arm.model_usd:,.2f} USD at list prices"
+    )
     of = sum(arm.verdicts.values())
     return f"The model was asked about {arm.model_calls:,d} of {of:,d} BUYs and SELLs {cost}."
 

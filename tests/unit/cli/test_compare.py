@@ -15,7 +15,7 @@ from raysignal.cli.output import Output
 from raysignal.cli.signal_files import read_stream
 from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError, SettingsError
 from raysignal.engine.journal.stores import open_stores
-from raysignal.experiments.comparison.arms import ARMS, Trial, stream_of
+from raysignal.experiments.comparison.arms import ARMS, ASKING, Trial, stream_of
 from raysignal.experiments.comparison.compare import WITHOUT_MODEL, Comparison, config_of
 from raysignal.experiments.comparison.power_plan import plan
 from raysignal.experiments.comparison.strata import strata_of
@@ -52,7 +52,7 @@ NOT_OF_AN_OPTION = (
         (["--arms", "memory"], "expected baseline among them"),
         (["--arms", "baseline,random"], "expected memory beside random"),
         (["--arms", "baseline,model"], "the arm model has nobody to ask; expected GOOGLE_API_KEY"),
-        (["--arms", "baseline", "--gemini-url", "http://127.0.0.1:1"], "expected model among them"),
+        (["--arms", "baseline", "--gemini-url", "http://127.0.0.1:1"], "expected model or review among them"),
         (["--horizon", "soon"], "horizon is 'soon'; expected bars such as 6b"),
         (["--horizon", "0b"], "horizon is '0b'"),
         (["--settlement-lag", "later"], "settlement_lag is 'later'; expected a length"),
@@ -151,7 +151,7 @@ def test_the_plan_is_that_of_the_evaluation():
 def test_the_plan_counts_the_arms_that_claim_to_help():
     one = json.loads(compare("plan", SAMPLE, "--json").stdout)
     two = json.loads(compare("plan", SAMPLE, "--json", "--gemini-url", "http://127.0.0.1:1").stdout)
-    assert (one["claims"], two["claims"]) == (1, 2)
+    assert (one["claims"], two["claims"]) == (1, 3)
     assert two["level"] <= one["level"]
 
 
@@ -213,7 +213,10 @@ def test_a_model_on_this_machine_needs_no_key():
     with GeminiServer() as loopback:
         questions = ModelOptions(gemini_url=loopback.url)
         assert chosen_arms(None, questions) == ARMS
-        assert "at most 10 calls, on this machine" in questions.sentence(asked=True, signals=10)
+        said = questions.sentence(asked=ASKING, signals=10)
+        assert said.endswith(
+            "as a reviewer of what the gate did not decide, at most 10 calls, on this machine"
+        )
 
 
 def test_a_model_elsewhere_needs_one():
@@ -223,10 +226,12 @@ def test_a_model_elsewhere_needs_one():
 
 def test_the_highest_cost_is_said_where_the_price_is_known(monkeypatch):
     monkeypatch.setenv("GOOGLE_API_KEY", "hunter2")
-    said = ModelOptions(model="gemini-2.5-flash-lite", budget=1_000).sentence(asked=True, signals=5_000)
+    said = ModelOptions(model="gemini-2.5-flash-lite", budget=1_000).sentence(asked=["review"], signals=5_000)
     assert "at most 1,000 calls, roughly 1.22 USD" in said
-    assert "at most 7 calls" in ModelOptions().sentence(asked=True, signals=7)
-    assert "price is not known" in ModelOptions(model="gemini-9").sentence(asked=True, signals=7)
+    twice = ModelOptions(model="gemini-2.5-flash-lite", budget=1_000).sentence(asked=ASKING, signals=5_000)
+    assert "roughly 2.44 USD" in twice
+    assert "at most 7 calls" in ModelOptions().sentence(asked=["model"], signals=7)
+    assert "price is not known" in ModelOptions(model="gemini-9").sentence(asked=ASKING, signals=7)
 
 
 def test_a_key_is_never_shown(monkeypatch):

@@ -9,6 +9,7 @@ from scipy.stats import beta
 from raysignal.agents.override.evidence import Evidence
 from raysignal.agents.override.gate import REASONS, GateRules, rule
 from raysignal.agents.override.payoff import VerdictPayoff
+from raysignal.agents.override.reviewer import Reviewer
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
@@ -120,11 +121,13 @@ def test_where_nothing_goes_short_only_a_sell_can_be_flipped():
 def test_what_a_model_may_answer_is_approve_hold_and_the_flip_only_where_it_is_sure():
     action = np.array([1], np.int8)
 
-    modest = rule(evidence(0.8, -5.0), action, VerdictPayoff(COSTLY), RULES)
-    strong = rule(evidence(0.8, -99.0), action, VerdictPayoff(COSTLY), RULES)
+    def allowed(edge_bps):
+        found = evidence(0.8, edge_bps)
+        ruling = rule(found, action, VerdictPayoff(COSTLY), RULES)
+        return Reviewer(None).questions(action, found, ruling).allowed(0)
 
-    assert modest.allowed(0) == (A, H)
-    assert strong.allowed(0) == (A, H, F)
+    assert allowed(-5.0) == (A, H)
+    assert allowed(-99.0) == (A, H, F)
 
 
 @settings(max_examples=examples(300))

@@ -244,13 +244,15 @@ def test_a_missing_canary_is_pointed_out(evaluation):
     [
         (
             {"deciders": {"signal": 90, "gate": 10, "model": 0}, "model_calls": 12,
-             "reasons": {"evidence_for": 5, "model_timeout": 9, "model_unreadable": 3}},
-            ("No answer of the model could be used (9 timeout, 3 unreadable): every decision of memory + Gemini is its "
+             "reasons": {"evidence_for": 5, "model_timeout": 9, "model_unreadable": 3}, "model_usd": None},
+            ("The model was asked about 12 of 270 BUYs and SELLs at a cost that is not known. "
+            "No answer of the model could be used (9 timeout, 3 unreadable): every decision of memory + Gemini is its "
             "gate's."),
         ),
         (
             {"deciders": {"signal": 90, "gate": 10, "model": 0}, "model_calls": 12, "reasons": {"model_truncated": 12}},
-            ("No answer of the model could be used (12 truncated): every decision of memory + Gemini is its gate's. "
+            ("The model was asked about 12 of 270 BUYs and SELLs for 0.04 USD at list prices. "
+            "No answer of the model could be used (12 truncated): every decision of memory + Gemini is its gate's. "
             "Cut off: 12 answers; expected more --max-output-tokens, which thinking takes from, too, or a lower "
             "--thinking-level."),
         ),
@@ -260,13 +262,17 @@ def test_a_missing_canary_is_pointed_out(evaluation):
         ),
         (
             {"deciders": {"signal": 90, "gate": 10, "model": 5}, "model_calls": 5,
-             "overruled_by": {"signal": 0, "gate": 7, "model": 0}},
-            "The model overruled no judged signal: what memory + Gemini overruled was its gate's choice.",
+             "overruled_by": {"signal": 0, "gate": 7, "model": 0}, "model_usd": 1.5},
+            ("The model was asked about 5 of 270 BUYs and SELLs for 1.50 USD at list prices. "
+            "The model overruled no judged signal: what memory + Gemini overruled was its gate's choice."),
         ),
         (
             {"deciders": {"signal": 90, "gate": 10, "model": 5}, "model_calls": 5,
-             "overruled_by": {"signal": 0, "gate": 1_007, "model": 3}},
-            "Of these overrides 1,007 are the gate's and 3 the model's; what the model adds to the gate is not tested.",
+             "overruled_by": {"signal": 0, "gate": 1_007, "model": 3}, "model_usd": 0.004,
+             "reasons": {"overruled_enough": 2}},
+            ("The model was asked about 5 of 270 BUYs and SELLs for 0.00 USD at list prices. "
+            "Of these overrides 1,007 are the gate's and 3 the model's; what the model adds to the gate is not tested. "
+            "2 signals more it would have overruled, beyond --overruled-share."),
         ),
     ],
 )  # fmt: skip
