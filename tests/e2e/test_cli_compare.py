@@ -136,20 +136,35 @@ def text_of(path):
         return ""
 
 
-def test_what_a_model_said_is_replayed_to_the_same_bytes_without_it(tmp_path):
-    arms = ("--arms", "baseline,memory,model,canary", "--budget", "5")
+@pytest.mark.parametrize("arm", ["model", "review"])
+def test_what_a_model_said_is_replayed_to_the_same_bytes_without_it(tmp_path, arm):
+    arms = ("--arms", f"baseline,memory,{arm},canary", "--budget", "5")
     with GeminiServer() as loopback:
         recorded = compared(tmp_path.as_uri(), *arms, "--gemini-url", loopback.url)
         asked = len(loopback.requests)
     cassette = Path(recorded["cassette"])
     assert cassette.parent == tmp_path / "experiments" / recorded["run_id"]
-    assert asked == 5
+    assert asked == 5 if arm == "model" else 0 < asked <= 5
     elsewhere = shutil.copy(cassette, tmp_path / "calls.ndjson")
     replayed = compared((tmp_path / "other").as_uri(), *arms, "--replay", elsewhere)
     assert contents(replayed) == contents(recorded)
     assert replayed["manifest"]["cassette"] == recorded["manifest"]["cassette"]
-    model = next(arm for arm in replayed["arms"] if arm["arm"] == "model")
+    (model,) = [each for each in replayed["arms"] if each["arm"] == arm]
     assert model["model_calls"] > asked
+
+
+def test_a_reviewer_is_asked_about_most_signals_and_both_arms_share_a_record(tmp_path):
+    with GeminiServer() as loopback:
+        found = compared(tmp_path.as_uri(), "--arms", "baseline,model,review", "--gemini-url", loopback.url)
+        asked = len(loopback.requests)
+    counts = {arm["arm"]: arm["model_calls"] for arm in found["arms"]}
+    assert counts["model"] + counts["review"] == asked
+    assert counts["review"] > 0.7 * found["judged"] > counts["model"]
+    assert "as a reviewer of what the gate did not decide" in found["model"]
+    replayed = compared(
+        (tmp_path / "o").as_uri(), "--arms", "baseline,model,review", "--replay", found["cassette"]
+    )
+    assert contents(replayed) == contents(found)
 
 
 def test_a_record_that_does_not_hold_the_answers_is_refused_and_says_what_was_asked(tmp_path):

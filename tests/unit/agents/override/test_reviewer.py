@@ -142,14 +142,14 @@ def test_decisions_are_the_same_however_the_stream_is_cut(shape, places, review)
 
 def test_no_more_than_a_share_is_overruled_and_the_rest_stands_with_its_reason():
     batch = STREAM.batch()
-    decider = Decider(POLICY, rules(overruled_share=0.1), breaker=None)
+    decider = Decider(POLICY, rules(overruled_share=0.3), breaker=None)
     begun = decider.begin(batch)
 
     judged = decider.finish(begun, {row: flipped(row) for row in np.flatnonzero(begun.taken.questions.asked)})
 
     overruled = np.cumsum(judged.verdict != A)
     by_model = judged.by == DecidedBy.MODEL
-    assert (overruled <= np.maximum(1, 0.1 * np.cumsum(batch.action != 0)))[by_model].all()
+    assert (overruled <= np.maximum(1, 0.3 * np.cumsum(batch.action != 0)))[by_model].all()
     assert by_model.sum() > 5
     # What the gate is sure of is overruled all the same, and counts.
     assert (judged.verdict == begun.taken.ruling.verdict)[~begun.taken.questions.asked].all()
