@@ -47,7 +47,7 @@ class Precedent:
 
 
 @dataclass(frozen=True, slots=True)
-class Pattern:
+class ConditionCount:
     """How often settled signals were right that share one thing with the signal.
 
     Attributes:
@@ -79,7 +79,7 @@ class ReviewContext:
     """
 
     standings: Mapping[str, float]
-    patterns: tuple[Pattern, ...]
+    patterns: tuple[ConditionCount, ...]
     counted: int
     enough: float
 

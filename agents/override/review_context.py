@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from raysignal.agents.llm.prompt_context import Pattern, ReviewContext
+from raysignal.agents.llm.prompt_context import ConditionCount, ReviewContext
 from raysignal.agents.override.agent import Override
 from raysignal.agents.override.memory import OutcomeMemory, places_of
 from raysignal.agents.override.situations import Situations
@@ -46,7 +46,7 @@ def review_context_of(agent: Override, situations: Situations, row: int, ordinal
     expected = _expected(memory, settled)
     net = memory.net_bps[settled, Verdict.APPROVE]
     standings: dict[str, float] = {}
-    found: list[tuple[float, Pattern]] = []
+    found: list[tuple[float, ConditionCount]] = []
     counted = 0
 
     def count(field: str, value: str, alike: BoolArray) -> None:
@@ -57,7 +57,7 @@ def review_context_of(agent: Override, situations: Situations, row: int, ordinal
         counted += 1
         hits, usual = int(np.count_nonzero(right[alike])), float(expected[alike].sum())
         spread = math.sqrt(max(usual * (1.0 - usual / n), 1e-9))
-        pattern = Pattern(field, value, n, hits, usual / n, float(net[alike].mean()))
+        pattern = ConditionCount(field, value, n, hits, usual / n, float(net[alike].mean()))
         found.append((abs(hits - usual) / spread, pattern))
 
     words = agent.encoder.describe(situations, row, own=True)
