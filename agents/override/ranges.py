@@ -1,0 +1,36 @@
+"""Cohorts by hour and by range: what a signal's instant and its numbers have in common with others."""
+
+import numpy as np
+
+from raysignal.agents.labels import CategoryColumn
+from raysignal.engine.core.arrays import Float64Array, Int64Array
+from raysignal.engine.core.instants import MICROSECONDS
+
+HOURS = tuple(f"{start:02d}:00 to {start + 4:02d}:00 UTC" for start in range(0, 24, 4))
+FEWEST_VALUES = 60
+"""Values of a number below which its range is no cohort."""
+_FOUR_HOURS_US = 4 * 3_600 * MICROSECONDS
+
+
+def hours_of(timestamp_us: Int64Array) -> CategoryColumn:
+    """The part of its UTC day that each instant lies in, of six."""
+    codes = timestamp_us // _FOUR_HOURS_US % len(HOURS)
+    return CategoryColumn(codes.astype(np.int32), HOURS)
+
+
+def thirds_of(values: Float64Array) -> CategoryColumn | None:
+    """The third of its range that each of n values lies in, NaN in none.
+
+    None where fewer than `FEWEST_VALUES` are there, where fewer than three parts differ, and for what only ever rises,
+    such as a row number, which tells nothing but the time.
+    """
+    there = np.isfinite(values)
+    known = values[there]
+    if len(known) < FEWEST_VALUES or (known[1:] > known[:-1]).all():
+        return None
+    low, high = np.quantile(known, (1 / 3, 2 / 3))
+    codes = np.where(values <= low, 0, np.where(values <= high, 1, 2)).astype(np.int32)
+    if len(np.unique(codes[there])) < 3:
+        return None
+    names = (f"at most {low:.4g}", f"above {low:.4g} to {high:.4g}", f"above {high:.4g}")
+    return CategoryColumn(np.where(there, codes, -1).astype(np.int32), names)

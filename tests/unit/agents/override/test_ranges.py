@@ -1,0 +1,43 @@
+"""Cohorts by hour and by range."""
+
+import numpy as np
+import pytest
+
+from raysignal.agents.override.ranges import FEWEST_VALUES, hours_of, thirds_of
+from raysignal.engine.core.instants import parse_instant
+
+
+@pytest.mark.parametrize(
+    ("instant", "part"),
+    [
+        ("2025-02-24T00:00:00Z", "00:00 to 04:00 UTC"),
+        ("2025-02-24T03:59:59.999999Z", "00:00 to 04:00 UTC"),
+        ("2025-02-24T04:00:00Z", "04:00 to 08:00 UTC"),
+        ("2025-02-24T23:00:00+01:00", "20:00 to 24:00 UTC"),
+    ],
+)
+def test_an_instant_lies_in_one_of_six_parts_of_its_utc_day(instant, part):
+    assert hours_of(np.array([parse_instant(instant)])).texts() == [part]
+
+
+def test_values_lie_in_the_thirds_of_their_range_and_missing_ones_in_none():
+    values = np.array([*range(90, 0, -1), np.nan, np.inf], float)
+    found = thirds_of(values)
+    assert found is not None
+    assert found.counts() == {"at most 30.67": 30, "above 30.67 to 60.33": 30, "above 60.33": 30}
+    assert found.texts()[-2:] == ["", ""]
+    assert found.texts()[:30] == ["above 60.33"] * 30
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.arange(FEWEST_VALUES, 0.0, -1.0)[1:],  # too few
+        np.arange(1_000.0),  # a row number
+        np.full(1_000, 5.0),
+        np.where(np.arange(1_000) % 10, 0.0, 1.0),  # mostly one value
+        np.full(1_000, np.nan),
+    ],
+)
+def test_what_has_no_three_parts_is_no_cohort(values):
+    assert thirds_of(values) is None
