@@ -58,7 +58,8 @@ Arms = Annotated[
     typer.Option(
         metavar="NAMES",
         rich_help_panel=_RUN,
-        help="Some of baseline,memory,model,random,shuffled,canary; default: all, model if it can be asked.",
+        help="Some of baseline,memory,model,random,shuffled,canary,chroma; default: all but chroma, which is slow, and "
+        "model if it can be asked.",
     ),
 ]
 

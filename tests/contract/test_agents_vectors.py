@@ -4,13 +4,12 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ import numpy as np
 import pytest
 
 from raysignal.agents.vectors import Deadlines, VectorIndex, VectorIndexState
-from raysignal.agents.vectors.chroma import Chroma
+from raysignal.agents.vectors.child import Child
 from raysignal.engine.core.errors import ChromaUnavailable, StoreUnavailable
-from raysignal.runtime.ports import free_port
 from tests.contract.vector_owner import HOUR_US, Settled
+from tests.support.chroma_server import Server, serving
 
 pytest.importorskip("chromadb_rust_bindings")
 pytestmark = pytest.mark.timeout(300)
@@ -41,46 +40,6 @@ class Backend:
 
     def opened(self, settled: Settled) -> closing[VectorIndex]:
         return closing(self.open(settled))
-
-
-@dataclass(slots=True)
-class Server:
-    path: Path
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        self.process = _chroma_run(self.path, self.port)
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@contextmanager
-def serving(path: Path) -> Iterator[Server]:
-    port = free_port()
-    server = Server(path, port, _chroma_run(path, port))
-    try:
-        yield server
-    finally:
-        server.end()
-
-
-def _chroma_run(path: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [Path(sys.executable).with_name("chroma"), "run", "--path", path, "--host", "127.0.0.1"]
-    process = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None:
-        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            return process
-        threading.Event().wait(0.02)
-    pytest.fail(f"chroma run ended with {process.returncode}")
 
 
 @pytest.fixture(scope="module")
@@ -259,26 +218,26 @@ def test_outcome_that_another_client_of_the_server_changed_is_found(
         assert_equal(healed, settled)
 
 
-@pytest.mark.parametrize("dimensions", [None, 3])
-def test_collection_that_is_deleted_or_replaced_under_its_owner_is_built_anew(
-    server: Server, tmp_path: Path, dimensions: int | None
+@pytest.mark.parametrize(
+    ("dimensions", "rebuilt"), [(6, "there was none"), (3, "it has format 2 and 3 dimensions")]
+)
+def test_collection_that_is_emptied_or_replaced_under_its_owner_is_filled_again(
+    server: Server, tmp_path: Path, dimensions: int, rebuilt: str
 ) -> None:
-    """Another client deletes the collection, or puts one of another dimension in its place."""
+    """Another client puts an empty collection in its place, or one of another dimension."""
     backend, settled = Backend(server.url, tmp_path.name), Settled(60)
     with backend.opened(settled) as index:
-        with closing(Chroma(server.url, tmp_path.name)) as other:
-            other.create({"format": 2, "dimensions": dimensions or 6})
-            if dimensions is None:
-                other._client.delete_collection(tmp_path.name)
-            else:
-                other.write(0, np.ones((1, dimensions), np.float32), [""], [{"known_at_us": 1}])
+        other = Child(None)
+        other.call("open", 60.0, server.url, tmp_path.name)
+        other.call("create", 60.0, {"format": 2, "dimensions": dimensions})
+        if dimensions != 6:
+            other.call("write", 60.0, 0, np.ones((1, dimensions), np.float32), [""], [{"known_at_us": 1}])
+        other.end()
         with pytest.raises(ChromaUnavailable):
             index.nearest(np.zeros(6, np.float32), 3, known_by(50))
         settled.held = 70
         assert index.catch_up()
-        assert index.status().rebuilt == (
-            "there was none" if dimensions is None else "it has format 2 and 3 dimensions"
-        )
+        assert index.status().rebuilt == rebuilt
         assert_equal(index, settled)
 
 
