@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import typer
 
 from raysignal.cli.options import PolicyOptions, given
+from raysignal.cli.verbs import require_extras
 from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError
 from raysignal.engine.core.instants import parse_bar
 from raysignal.engine.core.policy import Policy
@@ -344,15 +345,17 @@ def chosen_arms(named: str | None, model: ModelOptions) -> tuple[str, ...]:
 
 def _named_arms(named: str | None, *, with_model: bool) -> tuple[str, ...]:
     """Which arms: those that were named, else all that can run; in their standing order."""
-    from raysignal.experiments.comparison.arms import ARMS, ASKING
+    from raysignal.experiments.comparison.arms import ARMS, ASKING, KINDS
 
     if named is None:
         return tuple(name for name in ARMS if with_model or name not in ASKING)
     names = [name.strip() for name in named.split(",")]
     for name in names:
-        if name not in ARMS:
-            raise InvalidField("arms", name, f"some of {', '.join(ARMS)}, with commas between them")
-    return tuple(name for name in ARMS if name in names)
+        if name not in KINDS:
+            raise InvalidField("arms", name, f"some of {', '.join(KINDS)}, with commas between them")
+    if "chroma" in names:
+        require_extras("compare --arms chroma", "agents")
+    return tuple(name for name in KINDS if name in names)
 
 
 def cassette_beside(store: str, run_id: str) -> Path:

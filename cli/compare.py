@@ -58,8 +58,8 @@ Arms = Annotated[
     typer.Option(
         metavar="NAMES",
         rich_help_panel=_RUN,
-        help="Some of baseline,memory,model,review,random,shuffled,canary; default: all, those that ask a model if "
-        "one can be asked.",
+        help="Some of baseline,memory,model,review,random,shuffled,canary,chroma; default: all but chroma, "
+        "which is slow, and those that ask a model if one can be asked.",
     ),
 ]
 

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -20,7 +21,9 @@ from raysignal.agents.llm.gemini import KEY_VARIABLES, GeminiModel, api_key_in
 from raysignal.agents.override import views
 from raysignal.agents.override.follower import PULL, Follower, PortfolioMismatch
 from raysignal.agents.override.log import OutcomeLog
-from raysignal.agents.override.outcome_vectors import Feeder, SettledRows
+from raysignal.agents.override.outcome_vectors import Feeder, SettledRows, outcomes_parquet
+from raysignal.agents.override.similar import SimilarQuery, find_similar
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import (
     AgentUnavailable,
     Fenced,
@@ -48,6 +51,8 @@ WAIT_S = 2.0
 RECORD_S = 10.0
 _NAME = "override-agent"
 _PATIENCE_S = 5.0
+_SEARCH_S = 25.0  # twice what Chroma has for a question, and some
+_REBUILD_S = 90.0
 _AGAIN_S = 1.0
 _LATER_S = 30.0
 _BURST = 8
@@ -134,6 +139,45 @@ class OverrideActor:
         if what == "accuracy":
             return found.as_dict()
         return {"n": found.n, "patterns": [cohort.as_dict() for cohort in found.patterns()]}
+
+    async def similar(self, query: SimilarQuery, signal: bytes | None) -> Any:
+        """Past outcomes, see `agents.override.similar`; a `RaysignalError` is returned, not raised.
+
+        Args:
+            query: what is asked for.
+            signal: one signal that was not decided, as `SignalBatch.encode` writes it: outcomes like it.
+        """
+        follower = self._follower
+        if follower is None:
+            return AgentUnavailable(f"the agent is not ready: {self._trouble}")
+        try:
+            if signal is not None:
+                query = replace(query, vector=await follower.preview(SignalBatch.decode(signal)))
+            index = self._feeder.index() if self._rows.ready else None
+            found = await asyncio.to_thread(find_similar, self._rows, index, query)
+        except RaysignalError as error:
+            return error
+        return found | {"behind": self._feeder.status()["behind"]}
+
+    async def outcomes(self, first: int, limit: int) -> Any:
+        """At most so many outcomes from an ordinal on, as Parquet; a `RaysignalError` is returned, not raised."""
+        if self._follower is None:
+            return AgentUnavailable(f"the agent is not ready: {self._trouble}")
+        try:
+            stop = self._rows.count()
+            rows = self._rows.read(min(first, stop), min(first + limit, stop))
+            return await asyncio.to_thread(outcomes_parquet, rows)
+        except RaysignalError as error:
+            return error
+
+    async def rebuild(self) -> Any:
+        """Empty Chroma's collection, which is then filled again; how it stands. A `RaysignalError` is returned."""
+        try:
+            if self._rows.ready:
+                await asyncio.to_thread(self._feeder.index().rebuild, "it was asked for")
+        except RaysignalError as error:
+            return error
+        return self._feeder.status()
 
     async def reset(self) -> Any:
         """Close the breaker; whether it was open. A `RaysignalError` is returned, not raised."""
@@ -309,6 +353,23 @@ class Agent:
         """See `OverrideActor.read`."""
         return await self._ask(lambda actor: actor.read.remote(what))
 
+    async def similar(self, query: SimilarQuery, signal: bytes | None = None) -> dict[str, Any]:
+        """See `OverrideActor.similar`."""
+        answer: dict[str, Any] = await self._ask(
+            lambda actor: actor.similar.remote(query, signal), answer_s=_SEARCH_S
+        )
+        return answer
+
+    async def outcomes(self, first: int, limit: int) -> bytes:
+        """See `OverrideActor.outcomes`."""
+        answer: bytes = await self._ask(lambda actor: actor.outcomes.remote(first, limit), answer_s=_SEARCH_S)
+        return answer
+
+    async def rebuild(self) -> dict[str, Any]:
+        """See `OverrideActor.rebuild`."""
+        answer: dict[str, Any] = await self._ask(lambda actor: actor.rebuild.remote(), answer_s=_REBUILD_S)
+        return answer
+
     async def reset(self) -> bool:
         """See `OverrideActor.reset`."""
         was_open: bool = await self._ask(lambda actor: actor.reset.remote())
@@ -321,9 +382,9 @@ class Agent:
                 await self._actor.handle().stop.remote(patience_s)
         self._actor.kill()
 
-    async def _ask(self, call: Callable[[Any], Awaitable[Any]]) -> Any:
+    async def _ask(self, call: Callable[[Any], Awaitable[Any]], *, answer_s: float = _PATIENCE_S) -> Any:
         return await self._actor.ask(
-            call, patience_s=_PATIENCE_S, unavailable=AgentUnavailable, answer_s=_PATIENCE_S
+            call, patience_s=_PATIENCE_S, unavailable=AgentUnavailable, answer_s=answer_s
         )
 
 

@@ -106,7 +106,18 @@ class ServiceClient:
 
     async def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The JSON that a path answers with."""
-        return await self._ask("GET", path, params={k: v for k, v in params.items() if v is not None})
+        return await self._ask("GET", path, params=_given(params))
+
+    async def post(self, path: str, body: Any = None, **params: Any) -> dict[str, Any]:
+        """The JSON that a path answers to a JSON body, or to none."""
+        return await self._ask(
+            "POST", path, params=_given(params), **({} if body is None else {"json": body})
+        )
+
+    async def parquet(self, path: str, **params: Any) -> bytes:
+        """The Parquet file that a path answers with."""
+        answer = await self._answer("GET", path, lambda kind: kind == PARQUET, params=_given(params))
+        return answer.content
 
     async def standing(self, portfolio: str | None) -> dict[str, Any]:
         """See `PortfolioGateway.standing`."""
@@ -168,6 +179,12 @@ class ServiceClient:
         )
 
     async def _ask(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        value: dict[str, Any] = (await self._answer(method, path, _names_json, **request)).json()
+        return value
+
+    async def _answer(
+        self, method: str, path: str, expected: Callable[[str], bool], **request: Any
+    ) -> httpx.Response:
         """Send until there is an answer that is not 'later', for as long as patience lasts."""
         began = self.clock()
         while True:
@@ -177,9 +194,8 @@ class ServiceClient:
             except httpx.TransportError as error:
                 failure = ServiceError(f"the service at {self.url} does not answer ({_said(error)})")
             else:
-                if answer.is_success and _is_json(answer):
-                    value: dict[str, Any] = answer.json()
-                    return value
+                if answer.is_success and expected(_kind(answer)):
+                    return answer
                 failure = _error_of(answer)
                 if not isinstance(failure, StoreUnavailable | errors.Fenced):
                     raise failure
@@ -208,9 +224,21 @@ def _in_file(entries: list[dict[str, Any]], batch: SignalBatch) -> list[dict[str
     ]
 
 
-def _is_json(answer: httpx.Response) -> bool:
+def _given(params: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if value is not None}
+
+
+def _kind(answer: httpx.Response) -> str:
     kind: str = answer.headers.get("content-type", "")
-    return kind.partition(";")[0].strip().endswith("json")
+    return kind.partition(";")[0].strip()
+
+
+def _names_json(kind: str) -> bool:
+    return kind.endswith("json")
+
+
+def _is_json(answer: httpx.Response) -> bool:
+    return _names_json(_kind(answer))
 
 
 def _error_of(answer: httpx.Response) -> RaysignalError:

@@ -57,9 +57,9 @@ async def read_body(request: Request, limit: int, *, base_s: float = BODY_S) -> 
     return b"".join(chunks)
 
 
-async def read_object(request: Request) -> dict[str, Any]:
+async def read_object(request: Request, limit: int = MAX_OBJECT_BYTES) -> dict[str, Any]:
     """The JSON object of a request, strictly: FastAPI's own reader takes keys that stand twice, and any length."""
-    body = await read_body(request, MAX_OBJECT_BYTES)
+    body = await read_body(request, limit)
     kind = request.headers.get("content-type", JSON).partition(";")[0].strip().lower()
     if kind != JSON:
         raise UnsupportedMedia(f"the content type is {kind}; expected {JSON}", content_type=kind)

@@ -86,6 +86,48 @@ class HistoryParameters(PortfolioParameters):
     cursor: Annotated[str | SkipJsonSchema[None], Field(description="from the page before")] = None
 
 
+class OutcomeParameters(Parameters):
+    """Which past outcomes may be shown."""
+
+    as_of: Annotated[
+        Instant | SkipJsonSchema[None],
+        Field(
+            description="only what was known then; the signal's own instant, or now for a text, if missing"
+        ),
+    ] = None
+    symbol: Annotated[str | SkipJsonSchema[None], Field(min_length=1, description="this symbol only")] = None
+    side: Annotated[
+        Literal["SELL", "BUY"] | SkipJsonSchema[None], Field(description="these signals only")
+    ] = None
+    regime: Annotated[
+        Literal["unknown", "quiet", "normal", "wild"] | SkipJsonSchema[None],
+        Field(description="of these volatilities only"),
+    ] = None
+    outcome: Annotated[
+        Literal["right", "wrong"] | SkipJsonSchema[None], Field(description="whether the price went its way")
+    ] = None
+    start: Annotated[
+        Instant | SkipJsonSchema[None], Field(alias="from", description="decided no earlier than this")
+    ] = None
+    end: Annotated[
+        Instant | SkipJsonSchema[None], Field(alias="to", description="decided earlier than this")
+    ] = None
+    k: Annotated[int, Field(ge=1, le=100, description="at most so many"), BeforeValidator(_digits)] = 10
+
+
+class SimilarParameters(OutcomeParameters):
+    """Which past outcomes are asked for: those like a signal that was decided."""
+
+    signal_id: Annotated[str, Field(min_length=1, description="of the signal", examples=["alert-0001"])]
+
+
+class ExportParameters(Parameters):
+    """Which settled outcomes are read."""
+
+    first: Annotated[int, Field(ge=0, description="from this ordinal on"), BeforeValidator(_digits)] = 0
+    limit: Annotated[PageSize, Field(description="outcomes at most")] = 10_000
+
+
 async def _no_parameters(_: Annotated[Parameters, Query()]) -> None:
     """FastAPI has refused any."""
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from raysignal.engine.core.errors import (
     AgentUnavailable,
     CassetteMiss,
+    ChromaUnavailable,
     Conflict,
     DatabaseTooNew,
     ExchangeUnreachable,
@@ -74,6 +75,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (Forbidden, 403, "The request is for another host, or from a page of another program"),
     (StoreUnavailable, 503, "The store does not answer"),
     (AgentUnavailable, 503, "The agent does not answer"),
+    (ChromaUnavailable, 503, "The index of past outcomes cannot be searched now"),
     (Fenced, 503, "Another writer has taken over"),
     (StoreHeld, 503, "Another process works on the store"),
     (JournalBehind, 500, "The journal lacks records that were acknowledged"),
@@ -141,7 +143,7 @@ def problem_of(error: RaysignalError) -> Problem:
     if status == 401:
         headers["www-authenticate"] = 'Bearer realm="raysignal"'
     elif status == 503:
-        headers["retry-after"] = str(RETRY_AFTER_S)
+        headers["retry-after"] = str(error.fields.get("retry_after_s", RETRY_AFTER_S))
     elif status in {408, 413}:
         headers["connection"] = "close"
     return Problem(status, body, headers)

@@ -269,6 +269,7 @@ class ExplanationBody(_Shown):
     neighbours: Annotated[list[NeighbourBody] | None, Field(description="the nearest, nearest first")] = None
     allowed: Annotated[list[Word] | None, Field(description="what a model could have answered")] = None
     opinion: OpinionBody | None = None
+    similar: Annotated[str | None, Field(description="where past outcomes like this signal are")] = None
 
 
 class DecisionPage(_Shown):
@@ -408,6 +409,47 @@ class ChromaBody(_Shown):
     rebuilt: Annotated[str, Field(description="why it was last built from nothing")]
 
 
+class NetBody(_Shown):
+    """What each verdict would have earned, in basis points after costs."""
+
+    approve: float
+    flip: float
+    hold: float
+
+
+class SimilarOutcomeBody(_Shown):
+    """A past signal and what became of it."""
+
+    signal_id: str
+    symbol: str
+    source: str
+    side: Literal["SELL", "BUY"]
+    regime: Literal["unknown", "quiet", "normal", "wild"]
+    right: Annotated[bool, Field(description="the price went its way")]
+    net_bps: NetBody
+    decided_at: Instant
+    known_at: Annotated[Instant, Field(description="when its outcome was known; never after `as_of`")]
+    distance: Annotated[
+        float | None,
+        Field(description="between the numbers of both, standardised; null for a search by text"),
+    ]
+
+
+class SimilarBody(_Shown):
+    """Past outcomes like a signal, the nearest first; by text, the latest known first."""
+
+    as_of: Annotated[Instant, Field(description="nothing that was known later is shown")]
+    by: Literal["signal", "features", "text"]
+    hits: list[SimilarOutcomeBody]
+    behind: Annotated[int, Field(description="settled outcomes that Chroma does not hold yet")]
+
+
+class TextBody(_Shown):
+    """Words that must all be in the texts among a past signal's features; the letters' case is ignored."""
+
+    text: Annotated[str, Field(min_length=1, max_length=1000)]
+
+
 class AgentBody(_Shown):
     """How the agent stands; with `on` false there is only `why`."""
 
@@ -527,7 +569,7 @@ BATCH_EXAMPLES: dict[str, tuple[str, Any]] = {
 
 # Bodies that are read by hand, as OpenAPI describes them.
 
-READ_BY_HAND = (SignalBody, PolicyBody, SymbolBody, ProblemBody)
+READ_BY_HAND = (SignalBody, PolicyBody, SymbolBody, TextBody, ProblemBody)
 """What handlers do not declare, so that FastAPI does not know of it."""
 
 _SIGNAL = {"$ref": "#/components/schemas/SignalBody"}
@@ -546,6 +588,21 @@ SIGNAL_CONTENT: dict[str, Any] = {
             "schema": {"type": "string"},
             "examples": {"webhook": {"summary": "JSON as text, as webhooks send it", "value": TEXT_EXAMPLE}},
         },
+    },
+}
+SIMILAR_CONTENT: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"anyOf": [{"$ref": "#/components/schemas/TextBody"}, _SIGNAL]},
+            "examples": {
+                "signal": {
+                    "summary": "Outcomes like a signal",
+                    "value": SIGNAL_EXAMPLES["identified"]["value"],
+                },
+                "text": {"summary": "Outcomes by the words of their texts", "value": {"text": "fear rates"}},
+            },
+        }
     },
 }
 BATCH_CONTENT: dict[str, Any] = {

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numba import njit
 
-from raysignal.agents.override.evidence import Evidence, EvidenceEstimator, RecallOptions
+from raysignal.agents.override.evidence import Evidence, EvidenceEstimator, NeighbourSearch, RecallOptions
 from raysignal.agents.override.gate import GateRules, Ruling, rule
 from raysignal.agents.override.memory import WINDOW, OutcomeMemory
 from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
@@ -70,6 +70,7 @@ class Override:
         shuffle: a seed; then each signal is given the move of a random earlier one, up or down as a coin falls, so
             that neither situations nor times tell anything: a control. Without the coin, a dealt memory would
             still know that of late most signals were wrong.
+        search: see `EvidenceEstimator`.
     """
 
     __slots__ = (
@@ -84,13 +85,20 @@ class Override:
         "worth",
     )
 
-    def __init__(self, policy: Policy, rules: AgentRules, *, shuffle: int | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        rules: AgentRules,
+        *,
+        shuffle: int | None = None,
+        search: NeighbourSearch | None = None,
+    ) -> None:
         self.rules = rules
         self.worth = VerdictPayoff(policy)
         self.encoder = Encoder()
         self.memory = OutcomeMemory(rules.window)
         self._settler = Settler(policy, rules.horizon)
-        self._witness = EvidenceEstimator(rules.recall)
+        self._witness = EvidenceEstimator(rules.recall, search)
         self._reviewer = Reviewer(rules.review)
         self._shuffle = shuffle
         self._pool = _Pool()

@@ -16,6 +16,7 @@ import numpy as np
 from raysignal.agents.llm.adviser import Adviser, Opinion
 from raysignal.agents.override.agent import AgentRules, MemoryLookup, Override
 from raysignal.agents.override.breaker import Breaker, BreakerRules
+from raysignal.agents.override.evidence import NeighbourSearch
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.precedents import shown_of
@@ -62,15 +63,21 @@ class Decider:
         policy: the portfolio's fill and cost model.
         rules: of the agent.
         breaker: when it is turned off; None: never.
-        shuffle: see `Override`.
+        shuffle, search: see `Override`.
     """
 
     __slots__ = ("_instants", "_limit", "agent", "breaker", "ids")
 
     def __init__(
-        self, policy: Policy, rules: AgentRules, *, breaker: BreakerRules | None, shuffle: int | None = None
+        self,
+        policy: Policy,
+        rules: AgentRules,
+        *,
+        breaker: BreakerRules | None,
+        shuffle: int | None = None,
+        search: NeighbourSearch | None = None,
     ) -> None:
-        self.agent = Override(policy, rules, shuffle=shuffle)
+        self.agent = Override(policy, rules, shuffle=shuffle, search=search)
         self.breaker = None if breaker is None else Breaker(breaker)
         self.ids = IdsOf()
         self._instants = Instants()

@@ -19,6 +19,7 @@ The edge is the mean of what the neighbours' moves went their way, less the drif
 towards none by the same prior.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,10 @@ class RecallOptions:
         if not 0.0 < self.prior < np.inf:
             raise InvalidField("prior", self.prior, "a finite number above 0")
 
+    def most(self, known: int) -> int:
+        """How many neighbours are taken where so many outcomes are known."""
+        return min(self.neighbours, max(self.least, int(self.part * known)))
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -106,13 +111,22 @@ class Evidence:
         return result
 
 
+NeighbourSearch = Callable[[OutcomeMemory, Situations], Int64Array]
+"""Another way to pick neighbours: int64[n, k] of the n latest signals of a memory, by place, -1 behind the last."""
+
+
 class EvidenceEstimator:
-    """Looks signals up in a memory, in the order of the stream, and keeps the running statistics it needs."""
+    """Looks signals up in a memory, in the order of the stream, and keeps the running statistics it needs.
 
-    __slots__ = ("_consumed", "_correlations", "_drift", "_recent", "recall", "relevance")
+    Args:
+        recall: how the memory is asked.
+        search: picks neighbours in the place of the exact search; None: nobody does.
+    """
 
-    def __init__(self, recall: RecallOptions) -> None:
-        self.recall = recall
+    __slots__ = ("_consumed", "_correlations", "_drift", "_recent", "_search", "recall", "relevance")
+
+    def __init__(self, recall: RecallOptions, search: NeighbourSearch | None = None) -> None:
+        self.recall, self._search = recall, search
         self._consumed = np.zeros(2, np.int64)  # outcomes taken in, the longest way to an exit so far
         self._drift = np.zeros((0, 4))  # a symbol: up moves, down moves, sum of moves, outcomes
         self._recent = np.zeros((0, LAGS + 1))  # a symbol: outcomes, the latest centred hits, a ring
@@ -138,6 +152,9 @@ class EvidenceEstimator:
         ask = self.recall
         table = np.zeros((_LINES, n))
         neighbours = np.full((n if search else 0, ask.neighbours), -1, np.int64)
+        picked = search and self._search is not None
+        if search and self._search is not None:
+            neighbours = self._search(memory, situations)
         scale = situations.scale
         if n and situations.number_names != memory.number_names:
             scale = np.zeros((n, len(memory.number_names)), np.float32)
@@ -146,7 +163,7 @@ class EvidenceEstimator:
             memory.numbers, memory.labels, memory.varies, scale, memory.timestamp_us, memory.symbol,
             memory.action, memory.known_at_us, memory.exit, memory.overlap, memory.side, memory.move_bps,
             memory.queue, memory.sequence, memory.settled, first, stop, memory.window, ask.neighbours, ask.least,
-            float(ask.part), float(ask.prior), search, self._consumed, self._drift, self._recent,
+            float(ask.part), float(ask.prior), search, picked, self._consumed, self._drift, self._recent,
             self._correlations, self.relevance.by_number, self.relevance.by_label, table, neighbours,
         )  # fmt: skip
         return Evidence(
@@ -278,9 +295,9 @@ def _look(
     numbers: Float32Array, labels: UInt64Array, varies: BoolArray, scale: Float32Array, timestamp_us: Int64Array,
     symbol: Any, action: Any, known_at_us: Int64Array, exits: Int64Array, overlap: Int64Array, side: Any, move:
     Float64Array, queue: Int64Array, sequence: Int64Array, settled: int, first: int, stop: int, window: int, most:
-    int, least: int, part: float, prior: float, search: bool, consumed: Int64Array, drift: Float64Array, recent:
-    Float64Array, correlations: Float64Array, by_number: Float64Array, by_label: Float64Array, table: Float64Array,
-    neighbours: Int64Array,
+    int, least: int, part: float, prior: float, search: bool, picked: bool, consumed: Int64Array, drift:
+    Float64Array, recent: Float64Array, correlations: Float64Array, by_number: Float64Array, by_label: Float64Array,
+    table: Float64Array, neighbours: Int64Array,
 ) -> None:  # fmt: skip
     block, distance = np.empty(_BLOCK, np.float32), np.empty(most, np.float32)
     by_lag, latest = np.zeros(LAGS), np.full(len(drift), -1)
@@ -313,10 +330,13 @@ def _look(
         masks[:] = labels[:, row]
         found = neighbours[at]
         weigh(by_number, by_label, weights, label_weights)
-        used = nearest(
-            numbers, labels, varies, known_at_us, exits, max(0, row - window), row, row, as_of, query, scale[at],
-            masks, weights, label_weights, block, found[:k], distance[:k],
-        )  # fmt: skip
+        if picked:
+            used, distance[:] = (found[:k] >= 0).sum(), np.nan
+        else:
+            used = nearest(
+                numbers, labels, varies, known_at_us, exits, max(0, row - window), row, row, as_of, query, scale[at],
+                masks, weights, label_weights, block, found[:k], distance[:k],
+            )  # fmt: skip
         if used == 0:
             continue
         table[USED, at], table[RADIUS, at] = used, distance[:used].max()

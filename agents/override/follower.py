@@ -8,6 +8,7 @@ No Ray, no clock: desk, log and pauses are handed in. When a step fails, the fol
 """
 
 import asyncio
+import copy
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.signal_columns import SignalColumns
 from raysignal.agents.override.situations import Situations
 from raysignal.agents.override.terms import AgentTerms
-from raysignal.engine.core.arrays import Int8Array, Int64Array
+from raysignal.engine.core.arrays import Float32Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import Conflict, StoreError
 from raysignal.engine.core.policy import Policy
@@ -186,6 +187,17 @@ class Follower:
             await asyncio.to_thread(self._log.reset, self.count, now_us)
             breaker.reset()
             return True
+
+    async def preview(self, signal: SignalBatch) -> Float32Array:
+        """The vector that a signal would have if it came now, behind those that were decided; it changes nothing."""
+
+        def work() -> Float32Array:
+            encoder = copy.deepcopy(self.decider.agent.encoder)
+            vector: Float32Array = self.past.vectors.preview(encoder.encode(signal))[0]
+            return vector
+
+        async with self._turn:
+            return await asyncio.to_thread(work)
 
     async def record(self) -> None:
         """Put the outcomes on record that are not yet."""

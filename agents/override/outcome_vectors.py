@@ -1,18 +1,23 @@
 """Settled outcomes as Chroma is fed with them, from a thread of its own that nobody waits for."""
 
-import hashlib
+import io
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from raysignal.agents.override.follower import Follower
-from raysignal.agents.override.signal_columns import SLOTS
+from raysignal.agents.override.situation_vectors import SLOTS
+from raysignal.agents.override.situations import REGIMES
 from raysignal.agents.vectors import VectorIndex, VectorRows
 from raysignal.agents.verdicts import Verdict
-from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.arrays import Float32Array, Int64Array
+from raysignal.engine.core.errors import AgentUnavailable, ChromaUnavailable, NotFound, RaysignalError
 
 EVERY_S = 3.0
 """How often what was settled meanwhile is put into the index."""
@@ -22,8 +27,9 @@ _RESTS = 19.0
 
 
 class SettledRows:
-    """The outcomes of a follower as `agents.vectors.OutcomeRows`. A follower that takes another's place knows
-    as much.
+    """The outcomes of a follower as `agents.vectors.OutcomeRows`, and the signals that it has decided.
+
+    A follower that takes another's place knows as much.
     """
 
     def __init__(self) -> None:
@@ -36,46 +42,83 @@ class SettledRows:
     @property
     def ready(self) -> bool:
         """Whether there is something to be read."""
-        return self._follower is not None and self._follower.shown.settled > 0
+        return self.count() > 0
 
     def count(self) -> int:
         """Outcomes so far."""
         return 0 if self._follower is None else self._follower.shown.settled
 
-    def digest(self, upto: int) -> str:
-        """Of places, instants and worth of the first outcomes."""
-        assert self._follower is not None
-        memory = self._follower.decider.agent.memory
-        at = memory.queue[:upto]
-        found = hashlib.blake2b(digest_size=16)
-        for column in (at, memory.timestamp_us[at], memory.known_at_us[at], memory.net_bps[at]):
-            found.update(column.tobytes())
-        return found.hexdigest()
-
     def read(self, start: int, stop: int) -> VectorRows:
         """See `agents.vectors.OutcomeRows.read`."""
-        assert self._follower is not None
-        decider, past = self._follower.decider, self._follower.past
-        memory = decider.agent.memory
-        at = memory.queue[start:stop].copy()
-        symbols, source = decider.agent.encoder.symbols(), past.source.labels()
-        side = memory.side[at].astype(np.int64)
-        return VectorRows(
-            start,
-            past.vectors(at),
-            {
-                "signal_id": [decider.ids[ordinal] for ordinal in at.tolist()],
-                "symbol": [symbols[code] for code in memory.symbol[at].tolist()],
-                "source": [source.names[code] for code in source.codes[at].tolist()],
-                "action": side,
-                "decided_at_us": memory.timestamp_us[at],
-                "known_at_us": memory.known_at_us[at],
-                "gross_bps": side * memory.move_bps[at],
-                "net_approve_bps": memory.net_bps[at, Verdict.APPROVE],
-                "net_flip_bps": memory.net_bps[at, Verdict.FLIP],
-                "right": side * memory.move_bps[at] > 0.0,
-            },
-        )
+        return self._rows(np.arange(start, stop))
+
+    def select(self, ordinals: Sequence[int]) -> VectorRows:
+        """Some outcomes, in this order; those that are not settled are left out."""
+        settled = self.count()
+        return self._rows(np.array([each for each in ordinals if 0 <= each < settled], np.int64))
+
+    def signal(self, signal_id: str) -> tuple[Float32Array, int]:
+        """The vector of a signal that was decided, and its instant, UTC microseconds; `NotFound` if there is none."""
+        follower = self._living()
+        known = follower.shown.rows
+        ordinal = follower.decider.ids.find(signal_id)
+        if ordinal is None or ordinal >= known:
+            raise NotFound(
+                f"the agent knows no signal {signal_id!r} among the {known} that it has decided",
+                field="signal_id", value=signal_id,
+            )  # fmt: skip
+        vector: Float32Array = follower.past.vectors.of(np.array([ordinal]))[0]
+        return vector, int(follower.decider.agent.memory.timestamp_us[ordinal])
+
+    def _living(self) -> Follower:
+        if self._follower is None:
+            raise AgentUnavailable("the agent is not ready: it learns what was decided before")
+        return self._follower
+
+    def _rows(self, ordinals: Int64Array) -> VectorRows:
+        follower = self._living()
+        decider, past, memory = follower.decider, follower.past, follower.decider.agent.memory
+        at = memory.queue[ordinals]
+        symbols, sources = decider.agent.encoder.symbols(), past.source.labels()
+        places, side = at.tolist(), memory.side[at].astype(np.int64)
+        columns = {
+            "signal_id": [decider.ids[place] for place in places],
+            "symbol": [symbols[code] for code in memory.symbol[at].tolist()],
+            "source": [sources.names[code] for code in sources.codes[at].tolist()],
+            "side": ["BUY" if each > 0 else "SELL" for each in side.tolist()],
+            "regime": [REGIMES[code] for code in past.regime.values[at].tolist()],
+            "decided_at_us": memory.timestamp_us[at].tolist(),
+            "known_at_us": memory.known_at_us[at].tolist(),
+            "gross_bps": (side * memory.move_bps[at]).tolist(),
+            "net_approve_bps": memory.net_bps[at, Verdict.APPROVE].tolist(),
+            "net_flip_bps": memory.net_bps[at, Verdict.FLIP].tolist(),
+            "net_hold_bps": memory.net_bps[at, Verdict.HOLD].tolist(),
+            "right": (side * memory.move_bps[at] > 0.0).tolist(),
+        }
+        facts = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        first = int(ordinals[0]) if len(ordinals) else 0
+        return VectorRows(first, past.vectors.of(at), [past.texts[place] for place in places], facts)
+
+
+def outcomes_parquet(rows: VectorRows) -> bytes:
+    """Outcomes with their vectors as a Parquet file: a column a fact, `ordinal`, `texts` and `vector`."""
+    ordinal = np.arange(rows.start, rows.start + len(rows.facts))
+    columns: dict[str, pa.Array] = {"ordinal": pa.array(ordinal)}
+    for field in _FACTS:
+        columns[field.name] = pa.array([facts[field.name] for facts in rows.facts], field.type)
+    columns["texts"] = pa.array(rows.texts, pa.string())
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(rows.vectors.ravel()), SLOTS)
+    sink = io.BytesIO()
+    pq.write_table(pa.table(columns), sink, compression="zstd", compression_level=1)
+    return sink.getvalue()
+
+
+_FACTS = (
+    *(pa.field(name, pa.string()) for name in ("signal_id", "symbol", "source", "side", "regime")),
+    *(pa.field(name, pa.int64()) for name in ("decided_at_us", "known_at_us")),
+    *(pa.field(f"{name}_bps", pa.float64()) for name in ("gross", "net_approve", "net_flip", "net_hold")),
+    pa.field("right", pa.bool_()),
+)
 
 
 def pause_s(took_s: float, *, left: int, quiet_s: float, every_s: float = EVERY_S) -> float:
@@ -127,6 +170,15 @@ class Feeder:
         told = asdict(index.status())
         return told | {"state": told["state"].value}
 
+    def index(self) -> VectorIndex:
+        """Where outcomes are searched; `ChromaUnavailable` where it was not opened yet."""
+        if self._index is None:
+            raise ChromaUnavailable(
+                f"Chroma at {self._place} is not open yet: {self._reason}; try again in {EVERY_S:g} s",
+                retry_after_s=round(EVERY_S),
+            )
+        return self._index
+
     def close(self, patience_s: float) -> None:
         """Bring the index up to date and end it in order, if that does not take longer than so many seconds."""
         self._ending.set()
@@ -162,11 +214,5 @@ class Feeder:
     def _put(self, settled: int, most: int | None) -> int:
         """How many outcomes the index holds then; all that are settled if it cannot take any now."""
         if self._index is None:
-            self._index = VectorIndex.open(
-                self._place, self._rows, dimensions=SLOTS, name=self._name, patience_s=0.0
-            )
-        elif most is None or self._index.status().reason:
-            self._index.heal()
-        elif (held := self._index.count()) < settled:
-            self._index.append(self._rows.read(held, min(held + most, settled)))
-        return settled if self._index.status().reason else self._index.count()
+            self._index = VectorIndex.open(self._place, self._rows, dimensions=SLOTS, name=self._name)
+        return self._index.status().count if self._index.catch_up(most) else settled

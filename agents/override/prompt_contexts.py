@@ -79,6 +79,13 @@ class IdsOf:
     def __getitem__(self, ordinal: int) -> str:
         return self._ids[ordinal]
 
+    def find(self, signal_id: str) -> int | None:
+        """The place of a signal; None: none of this id was told."""
+        try:
+            return self._ids.index(signal_id)
+        except ValueError:
+            return None
+
 
 def standardised(situations: Situations, row: int) -> dict[str, float]:
     """The numbers of one row in standard deviations, as far as they could be measured then, by name."""

@@ -1,4 +1,4 @@
-"""What is remembered of every row beside the memory: returns of both portfolios, verdicts, cohorts, vectors."""
+"""What is remembered of every row beside the memory: returns of both portfolios, verdicts, cohorts, vectors, texts."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,17 +7,19 @@ import numpy as np
 import numpy.typing as npt
 
 from raysignal.agents.labels import CategoryColumn
+from raysignal.agents.override.situation_vectors import SituationVectors
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Situations
-from raysignal.engine.core.arrays import Float32Array, Float64Array, Int8Array, Int32Array, Int64Array
+from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.portfolio.ledger import Ledger
 
-SLOTS = 64
-"""Dimensions of a vector. A number has a slot of its own, by its first appearance; those beyond have none."""
 MOST_CATEGORIES = 12
 """A feature with more different texts is no cohort."""
+LONGEST_TEXT = 1_000
+"""Characters that are kept of a row's texts."""
 
 
 class Column:
@@ -79,16 +81,19 @@ class SignalColumns:
         verdict: int8, what was decided about each.
         difference: float64, the enhanced portfolio's return at each less that of the primary one, as shares.
         source: who made each.
+        regime: position in `REGIMES` of each.
+        vectors: what Chroma holds of each.
+        texts: the texts among its features, one a line, in small letters; what is over `LONGEST_TEXT` is cut off.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.verdict = Column(np.int8)
         self.difference = Column(np.float64)
         self.source = Names()
-        self._regime = Column(np.int32)
+        self.regime = Column(np.int32)
         self._categories: dict[str, Names | None] = {}
-        self._slots: dict[str, int] = {}
-        self._vectors: Float32Array = np.zeros((1024, 16), np.float32)
+        self.vectors = SituationVectors()
+        self.texts: list[str] = []
         self._both = Ledger(policy), Ledger(policy)
 
     @property
@@ -120,21 +125,15 @@ class SignalColumns:
         )
         self.difference.extend(enhanced - primary)
         self.source.extend(batch.sources[code] for code in batch.source.tolist())
-        self._regime.extend(situations.regime)
+        self.regime.extend(situations.regime)
         self._take_categories(batch, before)
-        self._take_vectors(situations, before)
+        self.vectors.add(situations)
+        self.texts += texts_of(batch)
         self.verdict.extend(verdict)
-
-    def vectors(self, ordinals: Int64Array) -> Float32Array:
-        """The standardised numbers of some rows at their decision, float32[m, SLOTS]; 0 where there is none."""
-        held = self._vectors[ordinals]
-        whole = np.zeros((len(ordinals), SLOTS), np.float32)
-        whole[:, : held.shape[1]] = held
-        return whole
 
     def dimensions(self) -> dict[str, CategoryColumn]:
         """The cohorts that rows belong to, by dimension."""
-        found = {"source": self.source.labels(), "regime": CategoryColumn(self._regime.values, REGIMES)}
+        found = {"source": self.source.labels(), "regime": CategoryColumn(self.regime.values, REGIMES)}
         for name, names in sorted(self._categories.items()):
             if names is not None:
                 found[f"category.{name}"] = names.labels()
@@ -163,27 +162,10 @@ class SignalColumns:
                     continue
             self._categories[name] = None  # free text: not compared any more
 
-    def _take_vectors(self, situations: Situations, before: int) -> None:
-        stop = before + len(situations)
-        self._give_slots(situations)
-        places = [self._slots.get(name, SLOTS) for name in situations.number_names]
-        width = min(len(self._slots), SLOTS)
-        rows, columns = self._vectors.shape
-        if stop > rows or width > columns:
-            larger = np.zeros((max(rows, 2 * stop if stop > rows else 0), max(columns, width)), np.float32)
-            larger[:before, :columns] = self._vectors[:before]
-            self._vectors = larger
-        for place, values in zip(places, situations.standard, strict=True):
-            if place < SLOTS:
-                self._vectors[before:stop, place] = values
 
-    def _give_slots(self, situations: Situations) -> None:
-        """In the order of the rows that first have a number, however the stream is cut."""
-        new: list[tuple[int, str]] = []
-        for name, values in zip(situations.number_names, situations.numbers, strict=True):
-            if name not in self._slots:
-                there = ~np.isnan(values)
-                if there.any():
-                    new.append((int(there.argmax()), name))
-        for _, name in sorted(new):
-            self._slots[name] = len(self._slots)
+def texts_of(batch: SignalBatch) -> list[str]:
+    """The texts among the features of each row, one a line, in small letters."""
+    columns = [column.to_list() for name, column in sorted(batch.texts.items()) if not is_secret_name(name)]
+    if not columns:
+        return [""] * len(batch)
+    return ["\n".join(filter(None, row))[:LONGEST_TEXT].casefold() for row in zip(*columns, strict=True)]

@@ -9,9 +9,8 @@ call that outlasts its seconds ends the process, wherever it is: the alarm keeps
 import signal
 import sys
 from multiprocessing.connection import Connection
-from typing import Any
 
-from raysignal.agents.vectors.chroma import Chroma, version
+from raysignal.agents.vectors.chroma import Chroma
 
 
 def serve(connection: Connection) -> None:
@@ -23,22 +22,12 @@ def serve(connection: Connection) -> None:
         except (EOFError, OSError):
             return
         signal.setitimer(signal.ITIMER_REAL, seconds)
-        result: Any = None
         try:
-            if method == "version":
-                result = version()
-            elif method == "open":
+            if method == "open":
                 held = Chroma(*arguments)
-            elif method == "close":
-                if held is not None:
-                    held.close()
-                held = None
-            else:
-                result = getattr(held, method)(*arguments)
+            answer = (True, None if method == "open" else getattr(held, method)(*arguments))
         except Exception as error:  # noqa: BLE001 - whatever Chroma raises goes to the owner as a sentence
             answer = (False, f"{type(error).__name__}: {error}"[:500])
-        else:
-            answer = (True, result)
         signal.setitimer(signal.ITIMER_REAL, 0)
         try:
             connection.send(answer)

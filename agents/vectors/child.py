@@ -6,15 +6,15 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from raysignal.engine.core.errors import StoreUnavailable
+from raysignal.engine.core.errors import ChromaUnavailable
 
 _GRACE_S = 2.0  # for the answer to arrive after the child's own alarm
+_STUCK = struct.pack("ll", 60, 0)  # for one piece of a call or an answer to go through the socket
 _CRASHES = {-signal.SIGSEGV, -signal.SIGBUS, -signal.SIGABRT, -signal.SIGILL, -signal.SIGFPE}
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 
@@ -24,17 +24,15 @@ class Deadlines:
     """Seconds that Chroma has.
 
     Attributes:
-        start_s: to be imported.
-        call_s: to open a collection, or for one batch written or read.
+        call_s: to be imported and to open a collection, or for one batch written or read.
         query_s: for one question.
     """
 
-    start_s: float = 60.0
     call_s: float = 60.0
     query_s: float = 10.0
 
 
-class ChromaFailed(StoreUnavailable):
+class ChromaFailed(ChromaUnavailable):
     """Chroma raised, did not answer in time, or its process died; the child that was asked has ended.
 
     `fields["crashed"]`: whether the process ended itself as damaged files make it (SIGSEGV and its kind).
@@ -50,25 +48,20 @@ class Child:
 
     def __init__(self, lock: int | None) -> None:
         ours, theirs = socket.socketpair()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the child
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
+            self.process = subprocess.Popen(  # noqa: S603 - this interpreter, this package
                 [sys.executable, "-m", __package__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=self._errors,
+                stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()] if lock is None else [theirs.fileno(), lock],
                 cwd="/",  # chromadb reads `.env` where it is started
                 env=_environment(),
                 process_group=0,  # Ctrl-C is for the owner, which then closes in order
             )
-        self._socket = ours
-        self._connection = Connection(os.dup(ours.fileno()))
-
-    @property
-    def pid(self) -> int:
-        """Of the child process."""
-        return self._process.pid
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, _STUCK)
+        self._connection = Connection(ours.detach())
 
     def call(self, method: str, seconds: float, *arguments: Any) -> Any:
         """The answer to one call.
@@ -77,7 +70,6 @@ class Child:
             ChromaFailed: no answer, or a bad one; the child is gone.
         """
         try:
-            self._bound(seconds + _GRACE_S)
             self._connection.send((method, seconds, arguments))
             if not self._connection.poll(seconds + _GRACE_S):
                 raise TimeoutError
@@ -92,46 +84,19 @@ class Child:
     def end(self) -> None:
         """End it at once; nothing if it has ended."""
         self._connection.close()
-        self._socket.close()
-        self._process.kill()
-        self._process.wait()
-        self._errors.close()
-
-    def finish(self, seconds: float) -> None:
-        """Close the collection in order, and wait for the process to end.
-
-        Raises:
-            ChromaFailed: it did not come to that.
-        """
-        self.call("close", seconds)
-        self._connection.close()
-        self._socket.close()
-        try:
-            code = self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            code = None
-        self.end()
-        if code != 0:
-            raise ChromaFailed(
-                f"Chroma's process did not end in order: {_exit(code)}", crashed=code in _CRASHES
-            )
-
-    def _bound(self, seconds: float) -> None:
-        bound = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bound)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, bound)
+        self.process.kill()
+        self.process.wait()
 
     def _ended(self, method: str, seconds: float) -> ChromaFailed:
         try:
-            code = self._process.wait(_GRACE_S / 4)
+            code = self.process.wait(_GRACE_S / 4)
         except subprocess.TimeoutExpired:
             code = None
-        said = "" if self._errors.closed else _last_line(self._errors.fileno())
         self.end()
         if code in {None, -signal.SIGALRM}:
             return ChromaFailed(f"Chroma's {method} gave no answer within {seconds:g} s", crashed=False)
-        reason = f"Chroma's process ended in {method}: {_exit(code)}{said and ', ' + said}"
-        return ChromaFailed(reason, crashed=code in _CRASHES)
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ChromaFailed(f"Chroma's process ended in {method}: {how}", crashed=code in _CRASHES)
 
 
 def _environment() -> dict[str, str]:
@@ -142,15 +107,3 @@ def _environment() -> dict[str, str]:
         "ANONYMIZED_TELEMETRY": "False",
         "OTEL_SDK_DISABLED": "true",
     }
-
-
-def _exit(code: int | None) -> str:
-    if code is None:
-        return "it still ran"
-    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
-
-
-def _last_line(errors: int) -> str:
-    size = os.fstat(errors).st_size
-    lines = os.pread(errors, 2_000, max(0, size - 2_000)).decode(errors="replace").strip().splitlines()
-    return lines[-1][:300] if lines else ""

@@ -1,24 +1,31 @@
 """The index of settled outcomes in Chroma, kept equal to the truth, and never fatal to its owner."""
 
+import fcntl
+import os
+import shutil
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from raysignal.agents.vectors.child import Child, ChromaFailed, Deadlines
-from raysignal.agents.vectors.folder import Folder
-from raysignal.agents.vectors.rows import KNOWN_AT, Facts, OutcomeRows, VectorRows, same_facts
+from raysignal.agents.vectors.chroma import Where
+from raysignal.agents.vectors.rows import OutcomeRows
 from raysignal.engine.core.arrays import Float32Array
-from raysignal.engine.core.errors import InvalidField, StoreUnavailable
+from raysignal.engine.core.errors import ChromaUnavailable, StoreUnavailable
 
-FORMAT = 1
-_BATCH = 2_000  # outcomes in one write or read, at most
-_ASKED = 500  # vectors looked for in the index that they are in
-_FOUND = 0.9  # of them, at least
+FORMAT = 2
+RETRY_S = 3
+"""Seconds after which it is worth while to ask again what could not be answered."""
+_BATCH = 512  # outcomes in one write
+_STRETCHES, _STRETCH = 8, 32  # that many are compared with the truth when a collection is taken over
+_FOUND = 0.9  # of them, at least, a search must find
 _DEADLINES = Deadlines()
 
 
@@ -37,8 +44,7 @@ class Status:
     Attributes:
         count: outcomes that it holds, as far as is known.
         behind: settled outcomes that it does not hold.
-        reason: why it is unavailable; empty otherwise.
-        rebuilt: why it was last built from nothing; empty if it never was by this owner.
+        reason, rebuilt: why it is unavailable, and why it was last built from nothing; empty if it is not, or was not.
     """
 
     place: str
@@ -47,15 +53,6 @@ class Status:
     behind: int
     reason: str
     rebuilt: str
-
-
-@dataclass(frozen=True, slots=True)
-class SimilarOutcome:
-    """An outcome near a vector: its ordinal, Euclidean distance and facts."""
-
-    ordinal: int
-    distance: float
-    facts: Facts
 
 
 class VectorIndex:
@@ -68,52 +65,44 @@ class VectorIndex:
         self, place: str, rows: OutcomeRows, dimensions: int, name: str, deadlines: Deadlines
     ) -> None:
         self._place, self._rows, self._dimensions = place, rows, dimensions
-        self._name, self._deadlines = name, deadlines
-        self._turn = threading.RLock()
-        self._folder: Folder | None = None
+        self._name, self._deadlines, self._turn = name, deadlines, threading.RLock()
+        self._files: Path | None = None
+        self._lock: int | None = None
         self._child: Child | None = None
-        self._batch, self._version = _BATCH, ""
-        self._state, self._count, self._reason, self._rebuilt = (
-            VectorIndexState.UNAVAILABLE,
-            0,
-            "not opened yet",
-            "",
-        )
-        self._crashed = ""
+        self._state, self._count = VectorIndexState.UNAVAILABLE, 0
+        self._reason, self._rebuilt, self._distrust = "not opened yet", "", ""
 
     @classmethod
     def open(
         cls, place: str, rows: OutcomeRows, *, dimensions: int, name: str = "outcomes",
-        deadlines: Deadlines = _DEADLINES, patience_s: float = 10.0,
+        deadlines: Deadlines = _DEADLINES,
     ) -> Self:  # fmt: skip
-        """An index that holds what `rows` does, or one that is unavailable and says why.
+        """An index that holds the first of `rows`, or one that is unavailable and says why.
 
-        What is there is taken over if it is a sound beginning of the truth, and topped up. After a clean close
-        of a directory the digests of its files show that; in all other cases every outcome is read and compared
-        (about 10 s for 100 000). What is absent, damaged, ahead, or of another history, dimension or format is
-        built anew (about a minute for 100 000). Chroma's failures are not raised.
+        What is there is taken over if it holds the first outcomes without a gap, and a sample of them is as the truth
+        has it; anything else is built anew. Damage that the sample does not show costs no more than hits: what a hit
+        is, the truth says. Chroma's failures are not raised.
 
         Args:
             place: a directory (made if need be), or the http:// address of a server.
             rows: the truth.
             dimensions: of every vector.
             name: of the collection: 3 or more of a-z, 0-9, _ and -; a server can hold several.
-            deadlines: how long Chroma may take before it counts as failed.
-            patience_s: how long to wait for the directory while its last owner is ending.
+            deadlines: after which Chroma counts as failed.
 
         Raises:
             StoreUnavailable: another process owns the directory, or it cannot be made.
-            InvalidField: dimensions below 1.
         """
-        if dimensions < 1:
-            raise InvalidField("dimensions", dimensions, "1 or more")
         index = cls(place, rows, dimensions, name, deadlines)
         if not place.startswith(("http://", "https://")):
+            folder = Path(place).absolute()
             try:
-                index._folder = Folder(Path(place).absolute(), patience_s)
+                folder.mkdir(parents=True, exist_ok=True)
+                index._lock = _locked(folder / "lock")
             except OSError as error:
                 raise StoreUnavailable(f"the vector index cannot be kept in {place}: {error}") from error
-        index.heal()
+            index._files = folder / "chroma"
+        index.catch_up(0)
         return index
 
     def status(self) -> Status:
@@ -121,226 +110,177 @@ class VectorIndex:
         behind = max(0, self._rows.count() - self._count)
         return Status(self._place, self._state, self._count, behind, self._reason, self._rebuilt)
 
-    def count(self) -> int:
-        """Outcomes that the index holds, as far as is known."""
-        return self._count
-
-    def heal(self) -> bool:
-        """Open it again if it is unavailable, top it up if it is behind; whether it is whole now."""
+    def catch_up(self, most: int | None = None) -> bool:
+        """Open it again if it is unavailable, and put in at most so many outcomes (None: all); whether it is ready."""
         with self._turn:
             if self._state is VectorIndexState.CLOSED:
                 return False
             try:
                 if self._state is VectorIndexState.UNAVAILABLE:
                     self._start()
-                self._fill()
+                settled = self._rows.count()
+                upto = settled if most is None else min(settled, self._count + most)
+                while self._count < upto:
+                    rows = self._rows.read(self._count, min(upto, self._count + _BATCH))
+                    self._ask("write", rows.start, rows.vectors, rows.texts, rows.facts)
+                    self._count += len(rows.vectors)
             except (ChromaFailed, OSError) as error:
                 self._give_up(error)
             return self._state is VectorIndexState.READY
 
-    def append(self, rows: VectorRows) -> bool:
-        """Take in outcomes that the truth already holds; what is there stays, and a gap before them is filled.
-
-        Returns:
-            Whether the index holds them; if it is unavailable it does not, until it is healed.
+    def rebuild(self, reason: str) -> None:
+        """Begin anew with an empty collection, which `catch_up` fills.
 
         Raises:
-            InvalidField: vectors of another dimension, or outcomes that the truth does not hold.
+            ChromaUnavailable: that could not be done now; it will be once Chroma is there.
         """
-        self._check(rows.vectors)
-        if rows.stop > self._rows.count():
-            raise InvalidField(
-                "rows", f"{rows.start} to {rows.stop}", f"at most {self._rows.count()} outcomes"
-            )
-        with self._turn:
-            if self._state is not VectorIndexState.READY:
-                return False
+        with self._asking():
             try:
-                self._fill(rows.start)
-                if rows.stop > self._count:
-                    self._write(rows.part(self._count, rows.stop))
+                self._create(reason)
             except (ChromaFailed, OSError) as error:
+                self._distrust = reason
                 self._give_up(error)
-            return self._count >= rows.stop
+                raise self._unavailable() from error
 
-    def similar(self, vector: Float32Array, *, as_of_us: int, k: int) -> list[SimilarOutcome]:
-        """The nearest outcomes known at an instant, nearest first; at most k.
-
-        Chroma's search is approximate: what it finds is true, but it may miss some.
+    def nearest(self, vector: Float32Array, k: int, where: Where) -> list[int]:
+        """Ordinals of up to k outcomes near a vector that fit a filter; the search is approximate.
 
         Raises:
-            StoreUnavailable: the index is unavailable, or has just become so.
-            InvalidField: a vector of another dimension, or k below 1.
+            ChromaUnavailable: the index is unavailable, or has just become so.
         """
-        if k < 1:
-            raise InvalidField("k", k, "1 or more")
-        vector = np.asarray(vector, np.float32).reshape(1, -1)
-        self._check(vector)
+        return [*chain(*self._question("nearest", vector[None, :], k, where))]
+
+    def containing(self, words: list[str], where: Where) -> list[int]:
+        """Ordinals of the outcomes that fit a filter and whose texts hold all words; raises as `nearest` does."""
+        return [*self._question("containing", words, where)]
+
+    def close(self) -> None:
+        """End in order; nothing if it is closed."""
         with self._turn:
-            if self._state is not VectorIndexState.READY:
-                raise StoreUnavailable(f"the vector index {self._place} is {self._state}: {self._reason}")
+            if self._state is VectorIndexState.READY:
+                with suppress(ChromaFailed):
+                    self._ask("close")
+            self._end_child()
+            if self._lock is not None:
+                os.close(self._lock)
+            self._state, self._lock = VectorIndexState.CLOSED, None
+
+    def _question(self, method: str, *arguments: Any) -> Any:
+        with self._asking():
             if self._count == 0:
                 return []
             try:
-                where = {KNOWN_AT: {"$lte": int(as_of_us)}}
-                seconds = self._deadlines.query_s
-                (found,) = self._ask("nearest", vector, min(k, self._count), where, seconds=seconds)
-                _refuse_later(found, as_of_us)
+                return self._ask(method, *arguments, seconds=self._deadlines.query_s)
             except ChromaFailed as error:
                 self._give_up(error)
-                raise
-        return [SimilarOutcome(*entry) for entry in found]
+                raise self._unavailable() from error
 
-    def close(self) -> None:
-        """End in order, so that the next opening need not read everything; nothing if it is closed."""
-        with self._turn:
-            if self._state is VectorIndexState.READY and self._child is not None:
-                try:
-                    self._child.finish(self._deadlines.call_s)
-                    if self._folder is not None:
-                        self._folder.seal()
-                except (ChromaFailed, OSError) as error:
-                    self._give_up(error)
-            if self._child is not None:
-                self._child.end()
-            if self._folder is not None:
-                self._folder.close()
-            self._state, self._child, self._folder = VectorIndexState.CLOSED, None, None
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        if not self._turn.acquire(timeout=self._deadlines.query_s):
+            raise self._unavailable(f"is busy with outcome {self._count} of {self._rows.count()}")
+        try:
+            if self._state is not VectorIndexState.READY:
+                raise self._unavailable()
+            yield
+        finally:
+            self._turn.release()
 
-    def _start(self) -> None:
-        """A child, and a collection in it that equals the truth."""
-        as_left = None if self._folder is None else self._folder.unseal()
-        self._new_child()
-        if self._folder is not None and not self._folder.files.exists():
-            self._build("there was none")
-        elif self._crashed:  # a second look may find nothing: the crash is the evidence
-            self._build(self._crashed)
-        elif as_left is False:
-            self._build("its files are not as they were left")
-        else:
-            try:
-                flaw = self._take_over(compared=as_left is True)
-            except ChromaFailed as error:
-                flaw = str(error)
-                self._new_child()
-            if flaw:
-                self._build(flaw)
-
-    def _take_over(self, *, compared: bool) -> str:
-        """Open what is there and top it up; what is wrong with it, or nothing."""
-        self._ask("open", self._target(), self._name)
-        mark = self._ask("mark")
-        flaw = "there was none" if mark is None else self._flaw(mark, self._ask("count"))
-        if flaw:
-            return flaw
-        self._count = int(mark["count"])
-        self._limit()
-        self._fill()
-        if self._ask("count") != self._count:
-            return f"it does not hold the {self._count} outcomes that were put in"
-        return "" if compared else self._compare()
-
-    def _flaw(self, mark: dict[str, Any], held: int) -> str:
-        """Why a collection is no beginning of the truth, by its mark and its size; or nothing."""
-        marked, settled = mark.get("count", 0), self._rows.count()
-        if (mark.get("format"), mark.get("dimensions")) != (FORMAT, self._dimensions):
-            return f"it has format {mark.get('format')} and {mark.get('dimensions')} dimensions"
-        if max(marked, held) > settled:
-            return f"it holds {max(marked, held)} outcomes where {settled} are settled"
-        if held < marked:
-            return f"it holds {held} outcomes and should hold {marked}"
-        return "" if mark.get("digest") == self._rows.digest(marked) else "it is of another history"
-
-    def _compare(self) -> str:
-        """Every outcome against the truth, and whether a search finds what is there; the difference, or nothing."""
-        for start in range(0, self._count, self._batch):
-            stop = min(start + self._batch, self._count)
-            truth = self._rows.read(start, stop)
-            vectors, facts = self._ask("read", start, stop)
-            if not np.array_equal(vectors, truth.vectors) or not same_facts(facts, truth.metadata()):
-                return f"outcomes {start} to {stop - 1} are not what was settled"
-        step = -(-self._count // _ASKED)
-        asked = [self._rows.read(at, at + 1).vectors[0] for at in range(0, self._count, step or 1)]
-        found = self._ask("nearest", np.stack(asked), 1, None) if asked else []
-        hits = sum(bool(near) and near[0][1] < 1e-3 for near in found)
-        return "" if hits >= _FOUND * len(asked) else f"a search found {hits} of {len(asked)} vectors"
-
-    def _build(self, reason: str) -> None:
-        """A collection from nothing; in a server, in the place of the present one."""
-        if self._folder is not None:
-            try:
-                self._ask("close")
-            except ChromaFailed:
-                self._new_child()
-            self._folder.set_aside()
-        self._ask("open", self._target(), self._name)
-        self._ask("create")
-        self._count, self._rebuilt, self._crashed = 0, reason, ""
-        self._limit()
-        self._mark()
-        self._fill()
-
-    def _fill(self, upto: int | None = None) -> None:
-        """Put in what is missing, from the truth."""
-        upto = self._rows.count() if upto is None else upto
-        while self._count < upto:
-            self._write(self._rows.read(self._count, min(upto, self._count + self._batch)))
-        self._state, self._reason = VectorIndexState.READY, ""
-
-    def _write(self, rows: VectorRows) -> None:
-        """Outcomes first, then the mark: after a crash between the two they are written once more."""
-        for start in range(rows.start, rows.stop, self._batch):
-            part = rows.part(start, min(start + self._batch, rows.stop))
-            self._check(part.vectors)
-            self._ask("write", part.start, part.vectors, part.metadata())
-            self._count = part.stop
-            self._mark()
-
-    def _mark(self) -> None:
-        self._ask(
-            "set_mark",
-            {
-                "format": FORMAT,
-                "dimensions": self._dimensions,
-                "count": self._count,
-                "digest": self._rows.digest(self._count),
-                "chroma": self._version,
-            },
+    def _unavailable(self, why: str = "") -> ChromaUnavailable:
+        why = why or f"is {self._state}: {self._reason}"
+        return ChromaUnavailable(
+            f"Chroma at {self._place} {why}; it is looked after every {RETRY_S} s, try again then",
+            retry_after_s=RETRY_S,
         )
 
-    def _limit(self) -> None:
-        self._batch = min(_BATCH, self._ask("limit"))
+    def _start(self) -> None:
+        """A collection that is a beginning of the truth."""
+        flaw = self._distrust  # a second look may find nothing
+        try:
+            flaw = flaw or self._take_over()
+        except ChromaFailed as error:
+            flaw = str(error)
+        if flaw:
+            self._create(flaw)
+        self._state, self._reason = VectorIndexState.READY, ""
 
-    def _new_child(self) -> None:
+    def _take_over(self) -> str:
+        """Open what is there; what is wrong with it, or nothing."""
+        self._open()
+        mark, settled = self._ask("mark"), self._rows.count()
+        if mark is None:
+            return "there was none"
+        if (mark.get("format"), mark.get("dimensions")) != (FORMAT, self._dimensions):
+            return f"it has format {mark.get('format')} and {mark.get('dimensions')} dimensions"
+        count: int = self._ask("count")
+        if not 0 <= count <= settled:
+            return f"it holds {count} outcomes where {settled} are settled" if count > 0 else "it has gaps"
+        self._count = count
+        starts = np.linspace(0, max(0, count - _STRETCH), _STRETCHES).astype(int).tolist()
+        flaws = (self._compare(start, min(start + _STRETCH, count)) for start in sorted({*starts}))
+        return next(filter(None, flaws), "")
+
+    def _compare(self, start: int, stop: int) -> str:
+        """Some outcomes against the truth, and whether a search finds them; the difference, or nothing."""
+        if start == stop:
+            return ""
+        truth = self._rows.read(start, stop)
+        vectors, texts, facts = self._ask("read", start, stop)
+        # Floats among the facts come back up to their last digit.
+        exact = [
+            [{k: v for k, v in row.items() if not isinstance(v, float)} for row in each]
+            for each in (facts, truth.facts)
+        ]
+        if not np.array_equal(vectors, truth.vectors) or texts != truth.texts or exact[0] != exact[1]:
+            return f"outcomes {start} to {stop - 1} are not what was settled"
+        asked = self._ask("nearest", truth.vectors, 1, None)
+        hits = sum(  # of several with one vector any will do
+            bool(near) and np.array_equal(self._rows.read(near[0], near[0] + 1).vectors[0], vector)
+            for near, vector in zip(asked, truth.vectors, strict=True)
+        )
+        return "" if hits >= _FOUND * (stop - start) else f"a search found {hits} of {stop - start} vectors"
+
+    def _create(self, reason: str) -> None:
+        """An empty collection in the place of the present one."""
+        if self._files is not None:
+            self._end_child()
+            if self._files.exists():
+                shutil.rmtree(self._files)
+        self._open()
+        self._ask("create", {"format": FORMAT, "dimensions": self._dimensions})
+        self._count, self._rebuilt, self._distrust = 0, reason, ""
+
+    def _open(self) -> None:
+        """The collection, in a new child."""
+        self._end_child()
+        self._child = Child(self._lock)
+        self._ask("open", self._place if self._files is None else str(self._files), self._name)
+
+    def _end_child(self) -> None:
         if self._child is not None:
             self._child.end()
-        self._child = Child(None if self._folder is None else self._folder.lock)
-        self._version = self._ask("version", seconds=self._deadlines.start_s)
+        self._child = None
 
     def _ask(self, method: str, *arguments: Any, seconds: float | None = None) -> Any:
         assert self._child is not None
         return self._child.call(method, self._deadlines.call_s if seconds is None else seconds, *arguments)
 
-    def _target(self) -> str:
-        return self._place if self._folder is None else str(self._folder.files)
-
-    def _check(self, vectors: Float32Array) -> None:
-        if vectors.shape[1] != self._dimensions:
-            raise InvalidField("vector", f"{vectors.shape[1]} dimensions", f"{self._dimensions}")
-
     def _give_up(self, error: ChromaFailed | OSError) -> None:
-        if self._child is not None:
-            with suppress(OSError):
-                self._child.end()
+        self._end_child()
         self._state, self._reason = VectorIndexState.UNAVAILABLE, str(error)
         if isinstance(error, ChromaFailed) and error.fields.get("crashed"):
-            self._crashed = self._reason
+            self._distrust = self._reason
 
 
-def _refuse_later(found: list[tuple[int, float, Facts]], as_of_us: int) -> None:
-    for ordinal, _, facts in found:
-        known_at = facts.get(KNOWN_AT)
-        if not isinstance(known_at, int) or known_at > as_of_us:
-            raise ChromaFailed(
-                f"Chroma answered with outcome {ordinal}, known at {known_at}, not by {as_of_us}"
-            )
+def _locked(path: Path) -> int:
+    """The lock of a directory: one owner at a time, for its life and that of its child."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise StoreUnavailable(
+            f"{path} is held by another process: one owner at a time writes a vector index; close that one, or give "
+            "this one another place"
+        ) from None
+    return lock

@@ -25,6 +25,7 @@
     │   ├── ExchangeUnreachable    no answer: what was sent may have been taken
     │   └── UnexplainedDifference  the stored orders and the exchange disagree; nothing is traded until a person looks
     ├── AgentUnavailable           the agent is not ready, or did not answer within its bound
+    ├── ChromaUnavailable          the index of past outcomes cannot be searched now; no decision rests on it
     ├── LookAhead                  something was about to be used before it was known; a defect
     ├── StrategyFailed             a strategy of a user's own raised, hung, ended its process or answered no actions
     └── StoreError                 the journal, its store or the database
@@ -280,6 +281,10 @@ class StoreHeld(StoreError):
 
 class AgentUnavailable(RaysignalError):
     """The agent is not ready, or did not answer within its bound; the same question may be answered later."""
+
+
+class ChromaUnavailable(RaysignalError):
+    """The index of past outcomes cannot be searched now; `fields["retry_after_s"]` says when to try again."""
 
 
 class Fenced(StoreError):

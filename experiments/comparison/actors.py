@@ -113,8 +113,9 @@ class ArmActor:
         trial = self._trial.gated()
         if self._name == "baseline":
             return arms.baseline(batch)
-        if self._name == "memory":
-            return arms.gated(batch, trial, advance=self._advance)
+        if self._name in {"memory", "chroma"}:
+            decide = arms.gated if self._name == "memory" else arms.approximated
+            return decide(batch, trial, advance=self._advance)
         if self._name == "shuffled":
             return arms.gated(batch, trial, shuffle=trial.seed, advance=self._advance)
         if self._name == "canary":

@@ -9,10 +9,15 @@ makes of that.
     shuffled   the gate on a memory whose outcomes were dealt to other signals
     canary     looks ahead: it overrules exactly where overruling will pay. It must win, else the run is blind.
 
+On demand, because it is slow:
+
+    chroma     the gate, from neighbours that Chroma's approximate search picks
+
 All see the identical stream, and their portfolios trade under the identical policy.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -34,14 +39,16 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
-from raysignal.experiments.comparison.results import FILLS, ArmResult, Kind, SignalStream
+from raysignal.experiments.comparison.results import FILLS, Approximation, ArmResult, Kind, SignalStream
 from raysignal.experiments.comparison.strata import strata_of
 
 KINDS: dict[str, Kind] = {
     "baseline": "baseline", "memory": "memory", "model": "model", "review": "model", "random": "control",
-    "shuffled": "control", "canary": "control",
+    "shuffled": "control", "canary": "control", "chroma": "memory",
 }  # fmt: skip
-ARMS = tuple(KINDS)
+ON_DEMAND = ("chroma",)
+"""Arms that run only where they are named."""
+ARMS = tuple(name for name in KINDS if name not in ON_DEMAND)
 ASKING = tuple(name for name, kind in KINDS.items() if kind == "model")
 """The arms that ask a model."""
 CHUNK = 512
@@ -91,6 +98,7 @@ class ArmDecisions:
     usd: float | None = None
     calls: int = 0
     tokens: tuple[int, int] = (0, 0)
+    approximation: Approximation | None = None
 
 
 def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
@@ -148,6 +156,33 @@ def gated(
     return _joined(parts)
 
 
+def approximated(batch: SignalBatch, trial: Trial, *, advance: Advance | None = None) -> ArmDecisions:
+    """The gate on neighbours that Chroma picks, beside the gate on the memory's own, which says what they miss."""
+    from raysignal.experiments.comparison.chroma_arm import (  # noqa: PLC0415 - needs chromadb
+        ChromaNeighbours,
+        shares_of,
+    )
+
+    parts, shares, differ = [], [], 0
+    with closing(ChromaNeighbours(trial.rules.recall)) as search:
+        decider = Decider(trial.policy, trial.rules, breaker=trial.breaker, search=search)
+        memory = Decider(trial.policy, trial.rules, breaker=trial.breaker)
+        for part in _chunks(batch):
+            begun, exact = decider.begin(part), memory.begin(part)
+            parts.append(_done(begun, decider.finish(begun)))
+            differ += int(np.count_nonzero(parts[-1].verdict != memory.finish(exact).verdict))
+            shares += shares_of(exact.taken.evidence.neighbours, begun.taken.evidence.neighbours)
+            if advance is not None:
+                advance(len(part))
+        told = Approximation(
+            of_memory=float(np.mean(shares)) if shares else None,
+            of_vectors=float(np.mean(search.shares)) if search.shares else None,
+            differ=differ,
+            decisions=int(np.count_nonzero(batch.action)),
+        )
+    return replace(_joined(parts), approximation=told)
+
+
 async def advised(
     batch: SignalBatch, trial: Trial, adviser: Adviser, *, advance: Advance | None = None
 ) -> ArmDecisions:
@@ -203,6 +238,7 @@ def result_of(name: str, batch: SignalBatch, trial: Trial, done: ArmDecisions) -
         equity=equity,
         signal_return=returns,
         performance=performance,
+        approximation=done.approximation,
     )
 
 

@@ -17,7 +17,7 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.comparison.actors import ModelArmOptions, run_arms
-from raysignal.experiments.comparison.arms import ARMS, ASKING, Trial, stream_of
+from raysignal.experiments.comparison.arms import ARMS, ASKING, KINDS, Trial, stream_of
 from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
 from raysignal.experiments.comparison.files import read_arm, write_arm, write_results
 from raysignal.experiments.comparison.report import make_report
@@ -47,8 +47,8 @@ class Comparison:
 
     def __post_init__(self) -> None:
         for name in self.arms:
-            if name not in ARMS:
-                raise InvalidField("arms", name, f"some of {', '.join(ARMS)}")
+            if name not in KINDS:
+                raise InvalidField("arms", name, f"some of {', '.join(KINDS)}")
         if "baseline" not in self.arms:
             raise InvalidField("arms", ", ".join(self.arms), "baseline among them")
         if "random" in self.arms and "memory" not in self.arms:

@@ -14,7 +14,7 @@ from raysignal.experiments.comparison.cohorts import accuracy_of
 from raysignal.experiments.comparison.earnings import Earnings, HoldGain, earnings_of, hold_gains
 from raysignal.experiments.comparison.paired import CLAIMS, Assessment, Judgment, assess_arms
 from raysignal.experiments.comparison.power_plan import PowerPlan, plan
-from raysignal.experiments.comparison.results import ArmResult, SignalStream, check_arms
+from raysignal.experiments.comparison.results import Approximation, ArmResult, SignalStream, check_arms
 from raysignal.experiments.comparison.strata import strata_of
 
 CANARY = "canary"
@@ -34,6 +34,7 @@ class ArmFigures:
         earnings: of the decisions, trade by trade and in the account.
         model_usd: None where it is not known, or no model was asked.
         performance: by fill.
+        approximation: see `ArmResult`.
     """
 
     name: str
@@ -48,6 +49,7 @@ class ArmFigures:
     model_calls: int
     model_tokens: tuple[int, int]
     performance: Mapping[str, Mapping[str, Any]]
+    approximation: Approximation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +204,7 @@ def _figures(stream: SignalStream, arm: ArmResult) -> ArmFigures:
         model_calls=arm.model_calls,
         model_tokens=arm.model_tokens,
         performance={fill: dict(figures) for fill, figures in arm.performance.items()},
+        approximation=arm.approximation,
     )
 
 

@@ -8,6 +8,7 @@ Written once, the manifest last: a run that has one is finished. The same result
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.verdicts import DecidedBy, Verdict
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.journal.blobs import BlobStore
-from raysignal.experiments.comparison.results import ArmResult, SignalStream, drawdowns
+from raysignal.experiments.comparison.results import Approximation, ArmResult, SignalStream, drawdowns
 from raysignal.experiments.comparison.uplift import uplift_of
 from raysignal.experiments.result_files import (
     LABEL,
@@ -206,6 +207,8 @@ def _arm_bytes(arm: ArmResult) -> bytes:
         "model_tokens": list(arm.model_tokens),
         "performance": {fill: dict(figures) for fill, figures in arm.performance.items()},
     }
+    if arm.approximation is not None:
+        about["approximation"] = asdict(arm.approximation)
     return parquet_bytes(pa.table(columns), {b"raysignal.arm": json_bytes(about)})
 
 
@@ -236,4 +239,5 @@ def _arm_of(data: bytes) -> ArmResult:
         equity=by_fill("equity."),
         signal_return=by_fill("signal_return."),
         performance=about["performance"],
+        approximation=Approximation(**about["approximation"]) if "approximation" in about else None,
     )

@@ -14,6 +14,7 @@ from raysignal.engine.core.instants import format_instant
 from raysignal.experiments.charts import plain, style, svg
 from raysignal.experiments.comparison import charts
 from raysignal.experiments.comparison.accounts import held_return
+from raysignal.experiments.comparison.approximation import approximation_notes
 from raysignal.experiments.comparison.controls import control_clause, control_meanings, odd_controls
 from raysignal.experiments.comparison.evaluation import ArmFigures, Evaluation, is_canary
 from raysignal.experiments.comparison.paired import FEWEST, Assessment, Judgment
@@ -91,6 +92,7 @@ def html_report(
         patterns=evaluation.accuracy.patterns(),
         asked=[(arm, model_note(arm)) for arm in evaluation.arms if arm.model_calls or arm.kind == "model"],
         abstained=abstentions(evaluation),
+        approximated=approximation_notes(evaluation),
         shown=shown(evaluation),
         not_shown=not_shown(evaluation),
         provenance=list(leaves(manifest)),

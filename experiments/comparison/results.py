@@ -90,6 +90,23 @@ class SignalStream:
         return labels_of(self.regime)
 
 
+@dataclass(frozen=True, slots=True)
+class Approximation:
+    """What an approximate search found of what an exact one does, and what that changed.
+
+    Attributes:
+        of_memory: mean share of the memory's own neighbours that were found; None where it had none.
+        of_vectors: mean share of the nearest by the same vectors; None where there were none.
+        differ: decisions that are not those of the arm `memory`.
+        decisions: signals with a side.
+    """
+
+    of_memory: float | None
+    of_vectors: float | None
+    differ: int
+    decisions: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ArmResult:
     """What one arm decided about every signal of a stream, and what its portfolios became.
@@ -108,6 +125,7 @@ class ArmResult:
         equity: by fill, float64[n], the portfolio's equity after each signal.
         signal_return: by fill, float64[n], shares.
         performance: by fill, `Performance.as_dict()`.
+        approximation: of an arm whose neighbours were searched approximately; None: of any other.
 
     Raises:
         ValueError: a column of another length, an unknown kind or an unknown verdict.
@@ -125,6 +143,7 @@ class ArmResult:
     equity: Mapping[str, Float64Array] = field(default_factory=dict)
     signal_return: Mapping[str, Float64Array] = field(default_factory=dict)
     performance: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    approximation: Approximation | None = None
 
     def __post_init__(self) -> None:
         if not self.name:

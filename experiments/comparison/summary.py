@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysignal.experiments.comparison.accounts import held_return
+from raysignal.experiments.comparison.approximation import approximation_notes
 from raysignal.experiments.comparison.controls import control_clause, control_meaning, control_meanings
 from raysignal.experiments.comparison.evaluation import ArmFigures, Evaluation
 from raysignal.experiments.comparison.paired import Assessment, Judgment
@@ -42,6 +43,7 @@ def summary(evaluation: Evaluation) -> RenderableType:
         parts.append(Text(sentence(evaluation, one), style=_STYLES[one.judgment]))
         if one.enough:
             parts.append(Text(where_from(one), style="dim"))
+    parts += [Text(note) for note in approximation_notes(evaluation)]
     parts += [Text(), choices_table(evaluation)]
     parts += [Text(f"{_ODD} {meaning}", style="yellow") for meaning in control_meanings(evaluation)]
     parts += [Text(), accounts_table(evaluation), Text(), Text(scoring(evaluation), style="dim")]
@@ -138,6 +140,7 @@ def summary_dict(evaluation: Evaluation, manifest: Mapping[str, Any] | None = No
                 "ruined": {fill: is_ruined(own) for fill, own in arm.performance.items()},
                 "buy_and_hold": (held_return(arm, "next") or {}).get("total_return"),
                 "earnings": asdict(arm.earnings),
+                "approximation": None if arm.approximation is None else asdict(arm.approximation),
                 "assessment": None if assessment is None else assessment.as_dict(),
                 "sentence": None if assessment is None else sentence(evaluation, assessment),
             }

@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import APIRouter, Path, Query
@@ -61,11 +62,14 @@ async def get_decision(
     line |= {"portfolio": portfolio} | ids_shown([signal_id])
     found = await replica.portfolios.find(portfolio, signal_id)
     features = found.batch.signal(0).features
+    explanation = orjson.loads(found.decided.explanation) if found.decided.explanation else None
+    if explanation is not None:
+        explanation["similar"] = f"/memory/similar?{urlencode({'signal_id': signal_id})}"
     return {
         "receipt": found.receipt(),
         # Versions before kept what was sent under the name of a secret.
         "features": {name: value for name, value in features.items() if not is_secret_name(name)},
-        "explanation": orjson.loads(found.decided.explanation) if found.decided.explanation else None,
+        "explanation": explanation,
         "policy": found.policy.as_dict(),
         "sequence": found.sequence,
         "record_row": found.record_row,

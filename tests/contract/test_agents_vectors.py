@@ -4,23 +4,24 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from raysignal.agents.vectors import Deadlines, VectorIndex, VectorIndexState
-from raysignal.agents.vectors.rows import same_facts
-from raysignal.engine.core.errors import InvalidField, StoreUnavailable
-from raysignal.runtime.ports import free_port
+from raysignal.agents.vectors.child import Child
+from raysignal.engine.core.errors import ChromaUnavailable, StoreUnavailable
 from tests.contract.vector_owner import HOUR_US, Settled
+from tests.support.chroma_server import Server, serving
 
 pytest.importorskip("chromadb_rust_bindings")
 pytestmark = pytest.mark.timeout(300)
@@ -32,53 +33,13 @@ class Backend:
     place: str
     name: str = "outcomes"
 
-    def open(self, settled: Settled, *, patience_s: float = 10.0) -> VectorIndex:
-        return VectorIndex.open(
-            self.place, settled, dimensions=settled.dimensions, name=self.name, patience_s=patience_s
-        )
+    def open(self, settled: Settled) -> VectorIndex:
+        index = VectorIndex.open(self.place, settled, dimensions=settled.dimensions, name=self.name)
+        index.catch_up()
+        return index
 
     def opened(self, settled: Settled) -> closing[VectorIndex]:
         return closing(self.open(settled))
-
-
-@dataclass(slots=True)
-class Server:
-    path: Path
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        self.process = _chroma_run(self.path, self.port)
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-
-@contextmanager
-def serving(path: Path) -> Iterator[Server]:
-    port = free_port()
-    server = Server(path, port, _chroma_run(path, port))
-    try:
-        yield server
-    finally:
-        server.end()
-
-
-def _chroma_run(path: Path, port: int) -> subprocess.Popen[bytes]:
-    command = [Path(sys.executable).with_name("chroma"), "run", "--path", path, "--host", "127.0.0.1"]
-    process = subprocess.Popen(
-        [*command, "--port", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while process.poll() is None:
-        with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
-            return process
-        threading.Event().wait(0.02)
-    pytest.fail(f"chroma run ended with {process.returncode}")
 
 
 @pytest.fixture(scope="module")
@@ -100,19 +61,27 @@ def folder(tmp_path: Path) -> Backend:
 
 
 def assert_equal(index: VectorIndex, settled: Settled) -> None:
-    """Same ids, vectors, facts and answers as a fresh build of the truth."""
+    """Same ids, vectors, texts, facts and answers as a fresh build of the truth."""
     status = index.status()
     assert (status.state, status.count, status.behind) == (VectorIndexState.READY, settled.held, 0), status
     assert index._ask("count") == settled.held
     truth = settled.read(0, settled.held)
     for start in range(0, settled.held, 1_000):
-        vectors, facts = index._ask("read", start, min(start + 1_000, settled.held))
-        assert np.array_equal(vectors, truth.vectors[start : start + 1_000])
-        assert same_facts(facts, truth.metadata()[start : start + 1_000])
+        part = slice(start, min(start + 1_000, settled.held))
+        vectors, texts, facts = index._ask("read", part.start, part.stop)
+        assert np.array_equal(vectors, truth.vectors[part])
+        assert texts == truth.texts[part]
+        moves = [[row.pop("gross_bps") for row in rows] for rows in (facts, truth.facts[part])]
+        assert moves[0] == pytest.approx(moves[1], rel=1e-15)
+        assert facts == truth.facts[part]
     for ordinal in range(0, settled.held, max(1, settled.held // 5)):
-        as_of_us = (ordinal // 2 + 3) * HOUR_US
-        found = index.similar(truth.vectors[ordinal], as_of_us=as_of_us, k=4)
-        assert [entry.ordinal for entry in found] == nearest(truth.vectors, ordinal, ordinal // 2 + 1, 4)
+        found = index.nearest(truth.vectors[ordinal], 4, known_by(ordinal // 2))
+        assert found == nearest(truth.vectors, ordinal, ordinal // 2 + 1, 4)
+
+
+def known_by(ordinal: int) -> dict[str, Any]:
+    """The filter of what was known when this outcome became known."""
+    return {"known_at_us": {"$lte": (ordinal + 3) * HOUR_US}}
 
 
 def nearest(vectors: np.ndarray, ordinal: int, visible: int, k: int) -> list[int]:
@@ -123,38 +92,68 @@ def nearest(vectors: np.ndarray, ordinal: int, visible: int, k: int) -> list[int
 def test_index_grows_with_the_truth_and_across_owners(backend: Backend) -> None:
     settled = Settled(0)
     with backend.opened(settled) as index:
-        assert index.similar(np.zeros(6, np.float32), as_of_us=HOUR_US, k=3) == []
+        assert index.nearest(np.zeros(6, np.float32), 3, known_by(9)) == []
         settled.held = 90
-        assert index.append(settled.read(0, 50))
-        assert index.append(settled.read(20, 60)), "what is there stays"
-        assert index.append(settled.read(80, 90)), "a gap is filled from the truth"
-        assert_equal(index, settled)
-        settled.held = 95
-        assert index.status().behind == 5
-        assert index.heal()
+        assert index.catch_up(50)
+        assert index.status().behind == 40
+        assert index.catch_up()
         assert_equal(index, settled)
     settled.held = 140
     with backend.opened(settled) as index:
         assert index.status().rebuilt == ""
         assert_equal(index, settled)
-        assert index.similar(settled.read(0, 1).vectors[0], as_of_us=2 * HOUR_US, k=9) == []
-        assert [entry.ordinal for entry in index.similar(np.zeros(6), as_of_us=3 * HOUR_US, k=9)] == [0]
+        asked = settled.read(0, 1).vectors[0]
+        assert index.nearest(asked, 9, known_by(-1)) == []
+        assert index.nearest(asked, 9, known_by(0)) == [0]
+        assert len(index.nearest(asked, 1_000, known_by(999))) == 140
     assert index.status().state is VectorIndexState.CLOSED
-    assert not index.append(settled.read(0, 1))
+    assert not index.catch_up()
+    with pytest.raises(ChromaUnavailable, match="is closed"):
+        index.nearest(asked, 9, known_by(0))
+    with pytest.raises(ChromaUnavailable, match="is closed"):
+        index.rebuild("asked for")
 
 
-def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend) -> None:
-    others = [Settled(40), Settled(25), Settled(60, seed=2), Settled(60, seed=2, dimensions=4)]
+def test_outcomes_are_found_by_the_words_of_their_texts(backend: Backend) -> None:
+    with backend.opened(Settled(60)) as index:
+        assert index.containing(["rates", "fear", "1"], known_by(20)) == [1, 11, 12, 13, 14, 16, 17, 18, 19]
+        assert index.containing(["greed"], known_by(20)) == []
+
+
+def test_index_is_rebuilt_on_demand(backend: Backend) -> None:
+    settled = Settled(60)
+    with backend.opened(settled) as index:
+        index.rebuild("asked for")
+        status = index.status()
+        assert (status.state, status.count, status.behind, status.rebuilt) == ("ready", 0, 60, "asked for")
+        assert index.catch_up()
+        assert_equal(index, settled)
+
+
+@pytest.mark.parametrize("count", [60, DISK])
+def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend, count: int) -> None:
+    others = [
+        Settled(count + 40), Settled(count), Settled(count, seed=2), Settled(count, seed=2, dimensions=4)
+    ]  # fmt: skip
     reasons = [
         "there was none",
-        "it holds 40 outcomes where 25 are settled",
-        "it is of another history",
-        "it has format 1 and 6 dimensions",
+        f"it holds {count + 40} outcomes where {count} are settled",
+        "outcomes 0 to 31 are not what was settled",
+        "it has format 2 and 6 dimensions",
     ]
     for settled, reason in zip(others, reasons, strict=True):
         with folder.opened(settled) as index:
             assert index.status().rebuilt == reason
             assert_equal(index, settled)
+
+
+def test_restart_with_more_than_a_thousand_vectors_takes_them_over(backend: Backend) -> None:
+    settled = Settled(DISK)
+    backend.open(settled).close()
+    settled.held += 300
+    with backend.opened(settled) as index:
+        assert index.status().rebuilt == ""
+        assert_equal(index, settled)
 
 
 def test_index_of_an_owner_killed_while_appending_is_completed(backend: Backend) -> None:
@@ -170,32 +169,76 @@ def test_index_of_an_owner_killed_while_appending_is_completed(backend: Backend)
         said += owner.stdout.readlines()
         owner.wait()
     settled = Settled(int(said[-1]) + 80)
-    with backend.opened(settled) as index:
+    with closing(opened_when_free(backend, settled)) as index:
         assert index.status().rebuilt == ""
         assert_equal(index, settled)
 
 
-def test_outcome_that_another_client_of_the_server_changed_is_found(server: Server, tmp_path: Path) -> None:
+def opened_when_free(backend: Backend, settled: Settled) -> VectorIndex:
+    """The index, once the child of its killed owner has let go of the directory."""
+    while True:
+        try:
+            return backend.open(settled)
+        except StoreUnavailable:
+            threading.Event().wait(0.02)
+
+
+def change_a_fact(index: VectorIndex, settled: Settled) -> None:
+    row = settled.read(31, 32)
+    index._ask("write", 31, row.vectors, row.texts, [row.facts[0] | {"right": not row.facts[0]["right"]}])
+
+
+def change_a_text(index: VectorIndex, settled: Settled) -> None:
+    row = settled.read(31, 32)
+    index._ask("write", 31, row.vectors, ["another"], row.facts)
+
+
+def leave_a_gap(index: VectorIndex, settled: Settled) -> None:
+    row = settled.read(31, 32)
+    index._ask("write", 31_000, row.vectors, row.texts, row.facts)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (change_a_fact, "outcomes 0 to 31 are not what was settled"),
+        (change_a_text, "outcomes 0 to 31 are not what was settled"),
+        (leave_a_gap, "it has gaps"),
+    ],
+)
+def test_outcome_that_another_client_of_the_server_changed_is_found(
+    server: Server, tmp_path: Path, change: Callable[[VectorIndex, Settled], None], reason: str
+) -> None:
     backend, settled = Backend(server.url, tmp_path.name), Settled(60)
     index = backend.open(settled)
-    vectors, facts = settled.read(31, 32).vectors, settled.read(31, 32).metadata()
-    index._ask("write", 31, vectors, [facts[0] | {"right": not facts[0]["right"]}])
+    change(index, settled)
     index.close()
     with backend.opened(settled) as healed:
-        assert healed.status().rebuilt == "outcomes 0 to 59 are not what was settled"
+        assert healed.status().rebuilt == reason
         assert_equal(healed, settled)
 
 
-def test_outcome_that_was_written_without_its_mark_is_written_once_more(folder: Backend) -> None:
-    settled = Settled(50)
-    index = folder.open(settled)
-    settled.held = 70
-    ahead = settled.read(50, 60)
-    index._ask("write", 50, ahead.vectors, ahead.metadata())
-    crash(index)
-    with folder.opened(settled) as completed:
-        assert completed.status().rebuilt == ""
-        assert_equal(completed, settled)
+@pytest.mark.parametrize(
+    ("dimensions", "rebuilt"), [(6, "there was none"), (3, "it has format 2 and 3 dimensions")]
+)
+def test_collection_that_is_emptied_or_replaced_under_its_owner_is_filled_again(
+    server: Server, tmp_path: Path, dimensions: int, rebuilt: str
+) -> None:
+    """Another client puts an empty collection in its place, or one of another dimension."""
+    backend, settled = Backend(server.url, tmp_path.name), Settled(60)
+    with backend.opened(settled) as index:
+        other = Child(None)
+        other.call("open", 60.0, server.url, tmp_path.name)
+        other.call("create", 60.0, {"format": 2, "dimensions": dimensions})
+        if dimensions != 6:
+            other.call("write", 60.0, 0, np.ones((1, dimensions), np.float32), [""], [{"known_at_us": 1}])
+        other.end()
+        with pytest.raises(ChromaUnavailable):
+            index.nearest(np.zeros(6, np.float32), 3, known_by(50))
+        settled.held = 70
+        assert index.catch_up()
+        assert index.status().rebuilt == rebuilt
+        assert_equal(index, settled)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
@@ -204,15 +247,14 @@ def test_owner_goes_on_when_chroma_dies_under_it_and_heals_it_later(
 ) -> None:
     settled = Settled(50)
     with folder.opened(settled) as index:
-        os.kill(index._child.pid, end)
+        os.kill(index._child.process.pid, end)
+        with pytest.raises(ChromaUnavailable, match=f"{end.name}.*try again"):
+            index.nearest(np.zeros(6, np.float32), 1, known_by(9))
         settled.held = 80
-        assert not index.append(settled.read(50, 80))
         status = index.status()
         assert (status.state, status.count, status.behind) == (VectorIndexState.UNAVAILABLE, 50, 30)
         assert end.name in status.reason
-        with pytest.raises(StoreUnavailable):
-            index.similar(np.zeros(6), as_of_us=0, k=1)
-        assert index.heal()
+        assert index.catch_up()
         crashed = end is signal.SIGSEGV  # then the files are not trusted again
         assert index.status().rebuilt == (status.reason if crashed else "there was none")
         assert_equal(index, settled)
@@ -223,22 +265,33 @@ def test_server_that_is_gone_or_hangs_is_done_without_until_it_is_back(tmp_path:
     with serving(tmp_path) as server:
         hasty = Deadlines(query_s=0.3)
         with closing(VectorIndex.open(server.url, settled, dimensions=6, deadlines=hasty)) as index:
+            assert index.catch_up()
             os.kill(server.process.pid, signal.SIGSTOP)
-            with pytest.raises(StoreUnavailable, match=r"no answer within 0\.3 s"):
-                index.similar(np.zeros(6), as_of_us=10 * HOUR_US, k=1)
+            with pytest.raises(ChromaUnavailable, match=r"no answer within 0\.3 s") as raised:
+                index.nearest(np.zeros(6, np.float32), 1, known_by(9))
+            assert raised.value.fields["retry_after_s"] == 3
             server.end()
-            assert not index.heal()
+            assert not index.catch_up()
             assert index.status().state is VectorIndexState.UNAVAILABLE
             settled.held = 45
             server.start()
-            assert index.heal()
+            assert index.catch_up()
             assert_equal(index, settled)
+
+
+def test_question_while_outcomes_are_put_in_is_told_to_come_again(folder: Backend) -> None:
+    settled = Settled(60)
+    index = VectorIndex.open(folder.place, settled, dimensions=6, deadlines=Deadlines(query_s=0.05))
+    with closing(index), index._turn, ThreadPoolExecutor(1) as other:
+        question = other.submit(index.nearest, np.zeros(6, np.float32), 1, known_by(9))
+        with pytest.raises(ChromaUnavailable, match=r"busy with outcome 0 of 60; .* every 3 s"):
+            question.result()
 
 
 def test_second_owner_of_a_directory_is_refused_until_the_first_has_closed(folder: Backend) -> None:
     settled = Settled(10)
-    with folder.opened(settled), pytest.raises(StoreUnavailable, match=f"held by process {os.getpid()}"):
-        folder.open(settled, patience_s=0)
+    with folder.opened(settled), pytest.raises(StoreUnavailable, match="held by another process"):
+        folder.open(settled)
     with folder.opened(settled) as index:
         assert index.status().rebuilt == ""
 
@@ -249,18 +302,12 @@ def test_place_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Backend(str(tmp_path / "file" / "memory")).open(Settled(1))
 
 
-def test_stale_copy_is_topped_up_and_a_mixture_or_nothing_is_built_anew(
-    folder: Backend, tmp_path: Path
-) -> None:
+def test_stale_copy_is_topped_up_and_nothing_is_built_anew(folder: Backend, tmp_path: Path) -> None:
     settled, place, copy = Settled(20), Path(folder.place), tmp_path / "copy"
     folder.open(settled).close()
     shutil.copytree(place, copy)
     settled.held = 40
     folder.open(settled).close()
-    shutil.copytree(copy / "chroma", place / "chroma", dirs_exist_ok=True)
-    with folder.opened(settled) as index:
-        assert index.status().rebuilt == "its files are not as they were left"
-        assert_equal(index, settled)
     shutil.rmtree(place)
     shutil.copytree(copy, place)
     with folder.opened(settled) as index:
@@ -270,13 +317,6 @@ def test_stale_copy_is_topped_up_and_a_mixture_or_nothing_is_built_anew(
     with folder.opened(settled) as index:
         assert index.status().rebuilt == "there was none"
         assert_equal(index, settled)
-
-
-def crash(index: VectorIndex) -> None:
-    """End an index as a kill of its owner does."""
-    index._child.end()
-    if index._folder is not None:
-        index._folder.close()
 
 
 def truncate(path: Path) -> None:
@@ -289,10 +329,10 @@ def overwrite(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index on disk whose owner did not close it."""
-    place = tmp_path_factory.mktemp("crashed") / "memory"
-    crash(Backend(str(place)).open(Settled(DISK)))
+def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index whose graph lies on disk."""
+    place = tmp_path_factory.mktemp("disk") / "memory"
+    Backend(str(place)).open(Settled(DISK)).close()
     return place
 
 
@@ -307,44 +347,12 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("link_lists.bin", overwrite),
     ],
 )
-def test_damaged_file_of_a_crashed_index_is_survived_and_repaired(
-    crashed: Path, folder: Backend, file: str, damage: Callable[[Path], None]
+def test_damaged_file_is_survived_and_repaired(
+    on_disk: Path, folder: Backend, file: str, damage: Callable[[Path], None]
 ) -> None:
-    shutil.copytree(crashed, folder.place)
+    shutil.copytree(on_disk, folder.place)
     (damaged,) = Path(folder.place).rglob(file)
     damage(damaged)
     settled = Settled(DISK)
     with folder.opened(settled) as index:
         assert_equal(index, settled)
-
-
-def test_damage_after_a_clean_end_is_seen_and_only_the_last_damaged_files_are_kept(folder: Backend) -> None:
-    settled, place = Settled(30), Path(folder.place)
-    folder.open(settled).close()
-    for number in (1, 2):
-        with (place / "chroma" / "chroma.sqlite3").open("r+b") as file:
-            file.seek(20_000)
-            file.write(b"\0damage\0")
-        with folder.opened(settled) as index:
-            assert index.status().rebuilt == "its files are not as they were left"
-            assert_equal(index, settled)
-        assert [path.name for path in place.glob("*damaged*")] == [f"chroma.damaged-{number}"]
-    overwrite(place / "chroma.seal")
-    with folder.opened(settled) as index:
-        assert_equal(index, settled)
-
-
-def test_questions_and_outcomes_that_do_not_fit_are_refused(folder: Backend) -> None:
-    settled = Settled(10)
-    with folder.opened(settled) as index:
-        with pytest.raises(InvalidField, match="vector"):
-            index.similar(np.zeros(5), as_of_us=0, k=1)
-        with pytest.raises(InvalidField, match="k is 0"):
-            index.similar(np.zeros(6), as_of_us=0, k=0)
-        with pytest.raises(InvalidField, match="vector"):
-            index.append(Settled(10, dimensions=5).read(0, 1))
-        with pytest.raises(InvalidField, match="at most 10 outcomes"):
-            index.append(replace(settled.read(9, 10), start=10))
-        assert index.status().state is VectorIndexState.READY
-    with pytest.raises(InvalidField, match="dimensions"):
-        VectorIndex.open(folder.place, settled, dimensions=0)

@@ -5,7 +5,6 @@
 appends outcomes in small batches, and says how many it has put in, one number a line.
 """
 
-import hashlib
 import sys
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 from raysignal.agents.vectors import VectorIndex, VectorRows
 
 HOUR_US = 3_600_000_000
-SESSIONS = ("asia", "europe", "us")
 
 
 class Settled:
@@ -25,30 +23,27 @@ class Settled:
     def count(self) -> int:
         return self.held
 
-    def digest(self, upto: int) -> str:
-        return hashlib.sha256(f"{self.seed} {self.dimensions} {upto}".encode()).hexdigest()
-
     def read(self, start: int, stop: int) -> VectorRows:
         assert 0 <= start <= stop <= self.held
         ordinals = np.arange(start, stop)
         angles = np.outer(ordinals + 1, np.sqrt(np.arange(2, self.dimensions + 2))) * self.seed
-        gross = np.where(ordinals % 7, np.sin(ordinals * 1.7 + self.seed) * 40, np.nan)
+        gross = np.sin(ordinals * 1.7 + self.seed) * 40
         return VectorRows(
             start,
             np.sin(angles).astype(np.float32),
-            {
-                "signal_id": [f"s-{ordinal}" for ordinal in ordinals],
-                "symbol": ["BTC-USD" if ordinal % 2 else "ETH-USD" for ordinal in ordinals],
-                "source": ["" if ordinal % 5 == 0 else "desk" for ordinal in ordinals],
-                "action": np.where(ordinals % 2, 1, -1).astype(np.int8),
-                "decided_at_us": ordinals * HOUR_US,
-                "known_at_us": (ordinals + 3) * HOUR_US,
-                "gross_bps": gross,
-                "net_approve_bps": gross - 3,
-                "net_flip_bps": -gross - 3,
-                "right": gross > 0,
-                "session": [SESSIONS[ordinal % 3] for ordinal in ordinals],
-            },
+            ["" if ordinal % 5 == 0 else f"rates fear {ordinal}" for ordinal in ordinals.tolist()],
+            [
+                {
+                    "signal_id": f"s-{ordinal}",
+                    "symbol": "BTC-USD" if ordinal % 2 else "ETH-USD",
+                    "side": "BUY" if ordinal % 2 else "SELL",
+                    "decided_at_us": ordinal * HOUR_US,
+                    "known_at_us": (ordinal + 3) * HOUR_US,
+                    "gross_bps": move,
+                    "right": move > 0,
+                }
+                for ordinal, move in zip(ordinals.tolist(), gross.tolist(), strict=True)
+            ],
         )
 
 
@@ -58,8 +53,8 @@ def own(place: str, name: str, count: int) -> None:
     index = VectorIndex.open(place, settled, dimensions=settled.dimensions, name=name)
     assert "chromadb" not in sys.modules, "the owner has chromadb in its own process"
     while settled.held < count:
-        start, settled.held = settled.held, min(settled.held + 40, count)
-        assert index.append(settled.read(start, settled.held)), index.status()
+        settled.held = min(settled.held + 40, count)
+        assert index.catch_up(), index.status()
         print(settled.held, flush=True)
     sys.stdin.read()
 

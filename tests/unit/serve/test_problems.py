@@ -7,6 +7,7 @@ from starlette.exceptions import HTTPException
 from raysignal.engine.core import errors
 from raysignal.engine.core.errors import (
     AgentUnavailable,
+    ChromaUnavailable,
     Fenced,
     IdentityConflict,
     InputTooLarge,
@@ -50,6 +51,7 @@ FIELD = InvalidField("price", -1, "a number above 0")
         (RowErrors([LATE, FIELD], 2), 422),
         (StoreUnavailable("x"), 503),
         (AgentUnavailable("x"), 503),
+        (ChromaUnavailable("x"), 503),
         (Fenced("x"), 503),
         (JournalDamaged("x"), 500),
         (UnsafeStore("x"), 500),
@@ -108,6 +110,7 @@ def test_a_problem_goes_out_as_problem_json() -> None:
         (Unauthorized("x"), "www-authenticate"),
         (StoreUnavailable("x"), "retry-after"),
         (AgentUnavailable("x"), "retry-after"),
+        (ChromaUnavailable("x", retry_after_s=3), "retry-after"),
         (Fenced("x"), "retry-after"),
         (InputTooLarge("x"), "connection"),
     ],

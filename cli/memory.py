@@ -1,0 +1,225 @@
+"""`raysignal memory`: what the agent of a running service remembers: search it, take it along, build its index anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from raysignal.cli import options
+from raysignal.cli.output import Output, rows_table
+from raysignal.cli.verbs import Verb, VerbGroup, verb
+
+if TYPE_CHECKING:
+    from raysignal.runtime.service_client import ServiceClient
+
+_PAGE = 10_000
+_LOOK_S = 0.5
+_FILTER = "Which outcomes may be shown"
+_COLUMNS = (
+    "distance",
+    "signal_id",
+    "symbol",
+    "side",
+    "regime",
+    "right",
+    "net bp",
+    "decided_at",
+    "known_at",
+    "source",
+)
+_LEAST = ("source", "regime", "known_at", "symbol")
+
+app = typer.Typer(
+    cls=VerbGroup, no_args_is_help=True, help="What the agent of a running service remembers of past signals."
+)
+
+
+@app.callback()
+def _memory() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """Which past outcomes are asked for."""
+
+    signal_id: Annotated[
+        str | None, typer.Argument(metavar="SIGNAL_ID", help="Outcomes like this signal.", show_default=False)
+    ] = None
+    text: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help="Outcomes whose signals have all these words in their texts."),
+    ] = None
+    symbol: Annotated[
+        str | None, typer.Option(metavar="NAME", rich_help_panel=_FILTER, help="This symbol only.")
+    ] = None
+    side: Annotated[
+        Literal["SELL", "BUY"] | None,
+        typer.Option(case_sensitive=False, rich_help_panel=_FILTER, help="These signals only."),
+    ] = None
+    regime: Annotated[
+        Literal["unknown", "quiet", "normal", "wild"] | None,
+        typer.Option(rich_help_panel=_FILTER, help="Of this volatility only."),
+    ] = None
+    outcome: Annotated[
+        Literal["right", "wrong"] | None,
+        typer.Option(rich_help_panel=_FILTER, help="Whether the price went the signal's way."),
+    ] = None
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INSTANT",
+            rich_help_panel=_FILTER,
+            help="Only what was known then; default: the signal's own instant, for a text now.",
+        ),
+    ] = None
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="INSTANT", rich_help_panel=_FILTER, help="Decided no earlier than this."
+        ),
+    ] = None
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--until", "--to", metavar="INSTANT", rich_help_panel=_FILTER, help="Decided earlier than this."
+        ),
+    ] = None
+    k: Annotated[int, typer.Option("-k", "--most", min=1, max=100, metavar="N", help="At most so many.")] = 10
+    url: options.Url = None
+    json: options.Json = False
+
+    def __post_init__(self) -> None:
+        if (self.signal_id is None) == (self.text is None):
+            raise typer.BadParameter("expected a signal id or --text, one of the two")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """Where the outcomes are written."""
+
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A Parquet file, which must not be there yet.")]
+    url: options.Url = None
+    json: options.Json = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildConfig:
+    """Whose index is built anew."""
+
+    url: options.Url = None
+    json: options.Json = False
+
+
+def search(config: SearchConfig) -> None:
+    """Show past outcomes like a signal, or by words: what was known then, and what came of it.
+
+    Chroma's search is approximate, so that it may miss some; what it shows is true.
+    """
+    found = asyncio.run(_search(config))
+    output = Output(config.json)
+    if config.json:
+        output.json(found)
+        return
+    rows = [
+        {**hit, "right": "yes" if hit["right"] else "no", "net bp": hit["net_bps"]["approve"]}
+        for hit in found["hits"]
+    ]
+    shown = output.fitting(_COLUMNS, rows, _LEAST)
+    output.say(f"known by {found['as_of']}, {len(rows)} outcomes")
+    output.table(rows_table(shown, [[row[name] for name in shown] for row in rows]))
+    if found["behind"]:
+        output.say(f"{found['behind']:,d} settled outcomes are not in Chroma yet")
+
+
+async def _search(config: SearchConfig) -> dict[str, Any]:
+    from raysignal.runtime.service_client import service_at
+
+    asked = {
+        "symbol": config.symbol, "side": config.side, "regime": config.regime, "outcome": config.outcome,
+        "as_of": config.as_of, "from": config.start, "to": config.end, "k": config.k,
+    }  # fmt: skip
+    async with service_at(config.url, options.configured()) as client:
+        if config.text is not None:
+            return await client.post("/memory/similar", {"text": config.text}, **asked)
+        return await client.get("/memory/similar", signal_id=config.signal_id, **asked)
+
+
+def export(config: ExportConfig) -> None:
+    """Write the settled outcomes with their vectors and texts to a Parquet file, from the memory itself."""
+    with options.writing_to(config.file):
+        outcomes = asyncio.run(_export(config))
+    output = Output(config.json)
+    if config.json:
+        output.json({"file": str(config.file), "outcomes": outcomes})
+    else:
+        output.say(f"{outcomes:,d} outcomes written to {config.file}")
+
+
+async def _export(config: ExportConfig) -> int:
+    import pyarrow.parquet as pq
+
+    from raysignal.runtime.service_client import service_at
+
+    outcomes = 0
+    async with service_at(config.url, options.configured()) as client:
+        page = await _page(client, 0)
+        with (
+            config.file.open("xb") as sink,
+            _deleted_on_failure(config.file),
+            pq.ParquetWriter(sink, page.schema, compression="zstd") as writer,
+        ):
+            while True:
+                writer.write_table(page)
+                outcomes += len(page)
+                if len(page) < _PAGE:
+                    return outcomes
+                page = await _page(client, outcomes)
+
+
+@contextmanager
+def _deleted_on_failure(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
+
+
+async def _page(client: ServiceClient, first: int) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return pq.read_table(pa.BufferReader(await client.parquet("/memory/outcomes", first=first, limit=_PAGE)))
+
+
+def rebuild(config: RebuildConfig) -> None:
+    """Empty Chroma's collection and fill it again from what the agent remembers; no decision waits for that."""
+    output = Output(config.json)
+    state = asyncio.run(_rebuild(config))
+    if config.json:
+        output.json(state)
+    else:
+        output.say(f"{state['count']:,d} outcomes are in {state['place']} again")
+
+
+async def _rebuild(config: RebuildConfig) -> dict[str, Any]:
+    from raysignal.runtime.service_client import service_at
+
+    async with service_at(config.url, options.configured()) as client:
+        state = await client.post("/memory/rebuild")
+        while state["behind"] and state["state"] == "ready":
+            await asyncio.sleep(_LOOK_S)
+            state = (await client.get("/agent"))["chroma"]
+        return state
+
+
+app.command("search", cls=Verb)(verb(SearchConfig, search))
+app.command("export", cls=Verb)(verb(ExportConfig, export))
+app.command("rebuild", cls=Verb)(verb(RebuildConfig, rebuild))

@@ -1,0 +1,109 @@
+"""Past outcomes like a signal: what is shown of them, in which order, and what is refused."""
+
+import asyncio
+from contextlib import closing
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from raysignal.agents.override.outcome_vectors import SettledRows
+from raysignal.agents.override.similar import OutcomeFilter, SimilarQuery, find_similar
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import AgentUnavailable, InvalidField, NotFound
+from raysignal.engine.core.instants import parse_instant
+from raysignal.engine.core.signals import Action, Signal
+from tests.support.similar_queries import MINUTE, InProcess, Remembered, remembered
+
+pytest.importorskip("chromadb_rust_bindings")
+LATE = 10**15
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Remembered:
+    return remembered(tmp_path_factory.mktemp("world"), 240)
+
+
+@pytest.fixture(scope="module")
+def index(known: Remembered):
+    with closing(InProcess(known.rows)) as opened:
+        yield opened
+
+
+def test_hits_are_the_nearest_that_were_known_with_their_outcomes(known, index):
+    signal_id = known.batch.signal_id[200]
+    found = find_similar(known.rows, index, SimilarQuery(signal_id=signal_id, k=5))
+    as_of_us = int(known.batch.timestamp_us[200])
+    assert (found["by"], parse_instant(found["as_of"])) == ("signal", as_of_us)
+    truth = known.rows.read(0, known.rows.count())
+    asked, _ = known.rows.signal(signal_id)
+    distance = np.linalg.norm(truth.vectors - asked, axis=1)
+    seen = [at for at, facts in enumerate(truth.facts) if facts["known_at_us"] <= as_of_us]
+    expected = sorted(seen, key=lambda at: (distance[at], at))[:5]
+    assert [hit["distance"] for hit in found["hits"]] == pytest.approx(distance[expected], abs=1e-5)
+    for hit in found["hits"]:
+        (facts,) = (facts for facts in truth.facts if facts["signal_id"] == hit["signal_id"])
+        assert hit["net_bps"]["approve"] == facts["net_approve_bps"]
+        assert hit["right"] == facts["right"]
+
+
+def test_signal_is_not_shown_itself_when_its_outcome_is_known(known, index):
+    signal_id = known.rows.read(20, 21).facts[0]["signal_id"]
+    found = find_similar(known.rows, index, SimilarQuery(signal_id=signal_id, as_of_us=LATE, k=100))
+    assert len(found["hits"]) == 100
+    assert signal_id not in [hit["signal_id"] for hit in found["hits"]]
+
+
+def test_outcomes_are_found_by_words_the_latest_known_first(known, index):
+    fits = OutcomeFilter(symbol="ETH", right=True)
+    found = find_similar(known.rows, index, SimilarQuery(text="FEAR, rates!", as_of_us=LATE, fits=fits, k=7))
+    truth = known.rows.read(0, known.rows.count())
+    expected = [
+        facts["signal_id"]
+        for facts, text in zip(truth.facts, truth.texts, strict=True)
+        if "fear" in text and "rates" in text and facts["symbol"] == "ETH" and facts["right"]
+    ]
+    assert [hit["signal_id"] for hit in found["hits"]] == expected[::-1][:7]
+    assert {hit["distance"] for hit in found["hits"]} == {None}
+
+
+def test_signal_that_was_not_taken_in_is_placed_behind_those_that_were(known, index):
+    signal = Signal(
+        "BTC", int(known.batch.timestamp_us[-1]) + MINUTE, Action.BUY, 101.0, features={"mood": -1.0}
+    )
+    before = known.follower.decider.agent.encoder.symbols()
+    vector = asyncio.run(known.follower.preview(SignalBatch.of_signals([signal])))
+    assert np.isfinite(vector).all()
+    assert vector.any()
+    assert known.follower.decider.agent.encoder.symbols() == before
+    again = asyncio.run(known.follower.preview(SignalBatch.of_signals([signal])))
+    assert np.array_equal(vector, again), "a preview changes nothing"
+    query = SimilarQuery(signal_id="new", vector=vector, as_of_us=signal.timestamp_us, k=3)
+    assert len(find_similar(known.rows, index, query)["hits"]) == 3
+
+
+def test_signal_that_nobody_decided_is_not_found(known, index):
+    with pytest.raises(NotFound, match="knows no signal 'nobody' among the 240"):
+        find_similar(known.rows, index, SimilarQuery(signal_id="nobody"))
+
+
+@pytest.mark.parametrize("text", ["", "?!", " ".join(f"word{at}" for at in range(17))])
+def test_text_without_a_word_or_with_too_many_is_refused(known, index, text):
+    with pytest.raises(InvalidField, match="1 to 16 different words"):
+        find_similar(known.rows, index, SimilarQuery(text=text, as_of_us=LATE))
+
+
+def test_span_that_ends_before_it_begins_is_refused():
+    with pytest.raises(InvalidField, match=r"from is .*1970-01-01T00:00:00.000002Z"):
+        OutcomeFilter(start_us=2, end_us=2)
+
+
+def test_before_anything_is_settled_there_are_no_hits(known):
+    query = SimilarQuery(vector=np.zeros(64, np.float32), as_of_us=LATE)
+    assert find_similar(known.rows, None, query)["hits"] == []
+    assert find_similar(known.rows, None, replace(query, text="fear"))["hits"] == []
+
+
+def test_agent_that_learns_what_was_decided_before_says_so():
+    with pytest.raises(AgentUnavailable, match="not ready"):
+        find_similar(SettledRows(), None, SimilarQuery(signal_id="one"))
