@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,20 +19,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.arms import ArmOptions, ModelOptions
-from raysignal.cli.compare import CompareConfig, make, show
-from raysignal.cli.feed import FollowedMarket, MarketOptions, feeds_table, follow, open_lines, without_buckets
-from raysignal.cli.output import Output, errors_table, escape, performance_table, rows_table
-from raysignal.cli.portfolios import sentence_of
+from raysignal.cli.arms import ArmOptions, ModelOptions, configured_trial
+from raysignal.cli.compare import CompareConfig, FinishedCompare, make
+from raysignal.cli.feed import FollowedMarket, MarketOptions, follow, open_lines, without_buckets
+from raysignal.cli.output import Output, errors_table, escape, rows_table
 from raysignal.cli.replay import sending, summary
+from raysignal.cli.runs import files_of
 from raysignal.cli.serve import hosted
-from raysignal.cli.signal_files import reading_of, reading_sentences
+from raysignal.cli.signal_files import read_stream, reading_of, reading_sentences
 from raysignal.cli.verbs import require_extras
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
     from raysignal.engine.intake.checked_file import CheckedSignalFile
+    from raysignal.experiments.comparison.evaluation import Evaluation
     from raysignal.runtime.replay import ReplayCounts
     from raysignal.runtime.service_client import ServiceClient
     from raysignal.runtime.settings import Settings
@@ -89,62 +90,99 @@ class ResultsDiffer(RaysignalError):
 
 
 def run(config: RunConfig) -> None:
-    """Start a service, replay a file through it in two ways, compare, show what it earned, and end.
+    """Start a service, replay a file through it in two ways, end it, and ask whether overruling would have helped.
 
     Every signal is posted on its own into the primary portfolio, and all of them in one batch into a second one;
     both must end the same, in every figure.
     """
     require_extras("run", "feeds", "experiments")
+    from raysignal.cli.run_screen import WIDTH, RunSummary, run_screen
     from raysignal.engine.history.query import query
 
     output = Output(config.json)
-    if config.file is None:
-        source = SourceFile.sample()
-    else:
-        source = SourceFile(options.existing_file(config.file), config.reading)
-    file, how = _read(source, config, output)
+    aside = Output(out=output.err)  # what is said on the way; the result has stdout to itself
+    sample = config.file is None
+    source = (
+        SourceFile.sample() if config.file is None else SourceFile(options.existing_file(config.file), config.reading)
+    )
+    file, how = _read(source, config, aside)
     place = fresh_folder(config.folder)
     settings = _settings(place)
-    output.err.print(f"starting the service on {settings.http.host}:{settings.http.port} ...")
+    aside.say(f"starting the service on {settings.http.host}:{settings.http.port} ...")
     log = str((place / "requests.log").resolve())
     with hosted(settings, log) as (service, ending):
-        output.say(f"service   {service.url}, with a fresh store in {place}")
-        replays, standings = asyncio.run(_both_ways(config, file, settings, service.url, output))
+        aside.say(f"service   {service.url}, with a fresh store in {place}")
+        replays, standings = asyncio.run(_both_ways(config, file, settings, service.url, aside))
         differing = differences(standings[0]["performance"], standings[1]["performance"])
-        if not differing:
-            output.say("both ended the same: every figure of the performance is equal")
-        market = asyncio.run(_market(settings, service.url, place, output))
+        market = asyncio.run(_market(settings, service.url, place, aside))
         ending()
-        output.err.print("writing results, ending the service ...")
+        aside.say("writing results, ending the service ...")
     if differing:
         names = [standing["portfolio"] for standing in standings]
-        output.err.print(rows_table(("figure", *names), differing), soft_wrap=False)
+        aside.table(rows_table(("figure", *names), differing))
         raise ResultsDiffer(f"one by one and in one batch ended differently in {len(differing)} figures")
     rows = query(settings.store, "SELECT count(*) AS rows FROM history")["rows"][0].as_py()
-    if not config.json:
-        output.say()
-        output.say(sentence_of(standings[0]))
-        output.table(performance_table(standings[:1]))
-    output.say("[bold]does overruling some of these signals help?[/bold]")
-    made = make(_comparison(source, config), settings, output)
+    made = make(_comparison(source, config), settings, aside)
+    noise = _noise(place, source, settings, aside) if sample else None
     if config.json:
         output.json({
             "file": str(source.path), "read": how, "folder": str(place), "store": settings.store,
             "replays": {"one_by_one": replays[0].as_dict(), "batch": replays[1].as_dict()},
             "same": True, "standings": standings, "market": [without_buckets(status) for status in market],
-            "result_rows": rows, "experiment": made.as_dict(),
+            "result_rows": rows, "truth": _truth() if sample else None, "experiment": made.as_dict(),
+            "noise": None if noise is None else noise[0].of("memory").as_dict(),
         })  # fmt: skip
         return
-    show(made, output)
-    _where(place, settings.store, rows, output)
+    summary = RunSummary(
+        file=f"{source.path}: {made.signals}",
+        truth=_truth() if sample else "",
+        taken=_taken(replays),
+        standing=standings[0],
+        market=_followed(market),
+        metrics=made.run.metrics,
+        model=made.model,
+        noise=noise,
+        places=_places(place, made, rows),
+    )
+    output.say()
+    output.out.print(run_screen(summary), width=min(WIDTH, output.out.width), soft_wrap=False)
 
 
 def _comparison(source: SourceFile, config: RunConfig) -> CompareConfig:
-    """The standing arms on the same signals, by the rules of the service; with a model if there is a key."""
+    """The experiment: the standing arms on the same signals, by the rules of the service; with a model if there is a
+    key.
+    """
     return CompareConfig(
         file=source.path, reading=source.reading, on_error=config.on_error, accept_price_jump=config.accept_price_jump,
         arm=ArmOptions(), model=ModelOptions(budget=_CALLS), policy=options.PolicyOptions(),
     )  # fmt: skip
+
+
+def _noise(place: Path, source: SourceFile, settings: Settings, output: Output) -> tuple[Evaluation, str]:
+    """What the memory makes of the sample's market with signals that know nothing, and the file that holds them."""
+    from raysignal.data.generator import SAMPLE_SPEC, write_csv
+    from raysignal.experiments.comparison.arms import baseline, gated, result_of, stream_of
+    from raysignal.experiments.comparison.evaluation import evaluate
+
+    output.say("the same with signals that know nothing ...")
+    path = place / "noise.csv"
+    write_csv(replace(SAMPLE_SPEC, regime_effect=False), path)
+    batch = read_stream(path, source.reading, settings, skip=False, accept_jump=False, output=output).batch
+    trial = ArmOptions().trial(configured_trial(settings), options.PolicyOptions())
+    done = {"baseline": baseline(batch), "memory": gated(batch, trial)}
+    arms = [result_of(name, batch, trial, decisions) for name, decisions in done.items()]
+    return evaluate(stream_of(batch, trial), arms), str(path)
+
+
+def _truth() -> str:
+    """What is planted in the sample."""
+    from raysignal.data.generator import SAMPLE_SPEC
+
+    calm, storm = (f"{edge:.0%}" for edge in SAMPLE_SPEC.edges)
+    return (
+        f"generated: a signal is right {calm} of the time in a calm market and {storm} in a storm. Moods and volumes "
+        "show which it is; nothing shows where the price goes. Nobody tells the agent"
+    )
 
 
 def fresh_folder(parent: Path) -> Path:
@@ -274,20 +312,36 @@ async def _market(settings: Settings, url: str, place: Path, output: Output) -> 
         followed, MarketOptions(loopback=True, speed=_MARKET_SPEED), seconds=_MARKET_S, url=url
     )
     with open_lines(place / "market.log") as stream:
-        statuses = await follow(market, json_logger(stream), asyncio.Event(), lambda _: None)
-    if not output.as_json:
-        output.table(feeds_table(statuses))
-    return statuses
+        return await follow(market, json_logger(stream), asyncio.Event(), lambda _: None)
 
 
-def _where(place: Path, store: str, rows: int, output: Output) -> None:
+def _taken(replays: list[ReplayCounts]) -> str:
+    """How the service took the signals in, twice."""
+    one, batch = replays
+    return (
+        f"took them in twice, one by one ({one.seconds:.1f} s) and in one batch ({batch.seconds:.1f} s): both "
+        "portfolios ended the same, in every figure"
+    )
+
+
+def _followed(statuses: list[dict[str, Any]]) -> str:
+    """What became of the made-up exchange."""
+    crossings = sum(status["station"]["signals"] for status in statuses)
+    filled = sum((status["station"]["paper"] or {}).get("orders", {}).get("filled", 0) for status in statuses)
+    return (
+        f"a made-up exchange, followed for {_MARKET_S:g} s: {crossings:,d} crossings of moving averages became signals, "
+        f"and {filled:,d} paper orders were filled"
+    )
+
+
+def _places(place: Path, made: FinishedCompare, rows: int) -> list[tuple[str, str]]:
     """Where everything lies, and a query that can be pasted."""
     beside = Path(sys.executable).with_name("raysignal")
     program = os.path.relpath(beside) if beside.exists() else "raysignal"
-    sql = "SELECT symbol, executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL ORDER BY ALL"
-    output.say()
-    output.say(f"results   {place / 'store' / 'history'}, {rows:,d} rows of Parquet, one a processed signal")
-    output.say(f"journal   {place / 'store' / 'journal'}, from which all else can be rebuilt")
-    output.say(f"market    {place / 'market.db'}: bars, crossings, orders and fills; {place / 'market.log'}")
-    output.say(f"requests  {place / 'requests.log'}, a line of JSON each")
-    output.say(f"ask them  {program} query --store {store} {shlex.quote(sql)}")
+    sql = "SELECT symbol, executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL"
+    return [
+        ("report", f"{files_of(made.store, made.run.run_id)['report']}: the rest of it, with charts"),
+        ("results", f"{place / 'store' / 'history'}: {rows:,d} rows of Parquet, one a processed signal"),
+        ("journal", f"{place / 'store' / 'journal'}: all else can be rebuilt from it"),
+        ("ask them", f"{program} query --store {place.resolve().as_uri()}/store {shlex.quote(sql)}"),
+    ]
