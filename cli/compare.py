@@ -210,7 +210,9 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
         output.say(f"calls     recorded in {escape(str(cassette))}")
     if not state.finished:
         _carry_out(state.run_id, file, comparison, blobs, read, settings, output)
-    return FinishedCompare(load_run(blobs, state.run_id), file.sentence, settings.store, read, model, cassette)
+    return FinishedCompare(
+        load_run(blobs, state.run_id), file.sentence, settings.store, read, model, cassette
+    )
 
 
 def show(made: FinishedCompare, output: Output) -> None:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from raysignal.runtime.service_client import ServiceClient
     from raysignal.runtime.settings import Settings
 
+_ONE_BY_ONE = 500  # signals: enough to see that a request each comes to the same, and done in seconds
 _BATCH_ROWS = 1_000_000
 _BATCH_SUFFIX = "-batch"
 _CALLS = 100
@@ -81,7 +82,8 @@ class SourceFile:
         """The sample, read as it was made."""
         from raysignal.data.generator import SAMPLE, SAMPLE_SPEC
 
-        path = Path(os.path.relpath(SAMPLE)) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
+        path = SAMPLE.resolve()
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         return cls(path, options.ReadingOptions(timezone="UTC", bar=SAMPLE_SPEC.bar, label="open"))
 
 
@@ -92,8 +94,8 @@ class ResultsDiffer(RaysignalError):
 def run(config: RunConfig) -> None:
     """Start a service, replay a file through it in two ways, end it, and ask whether overruling would have helped.
 
-    Every signal is posted on its own into the primary portfolio, and all of them in one batch into a second one;
-    both must end the same, in every figure.
+    The first 500 signals are posted on their own into the primary portfolio, the others in a batch, and all of them in
+    one batch into a second portfolio; both must end the same, in every figure.
     """
     require_extras("run", "feeds", "experiments")
     from raysignal.cli.run_screen import WIDTH, RunSummary, run_screen
@@ -103,7 +105,9 @@ def run(config: RunConfig) -> None:
     aside = Output(out=output.err)  # what is said on the way; the result has stdout to itself
     sample = config.file is None
     source = (
-        SourceFile.sample() if config.file is None else SourceFile(options.existing_file(config.file), config.reading)
+        SourceFile.sample()
+        if config.file is None
+        else SourceFile(options.existing_file(config.file), config.reading)
     )
     file, how = _read(source, config, aside)
     place = fresh_folder(config.folder)
@@ -180,8 +184,8 @@ def _truth() -> str:
 
     calm, storm = (f"{edge:.0%}" for edge in SAMPLE_SPEC.edges)
     return (
-        f"generated: a signal is right {calm} of the time in a calm market and {storm} in a storm. Moods and volumes "
-        "show which it is; nothing shows where the price goes. Nobody tells the agent"
+        f"generated: signals are right {calm} of the time in a calm market and {storm} in a storm. Moods and volume "
+        "show which it is, nothing shows where prices go, and nobody tells the agent"
     )
 
 
@@ -256,14 +260,16 @@ def _settings(place: Path) -> Settings:
 async def _both_ways(
     config: RunConfig, file: CheckedSignalFile, settings: Settings, url: str, output: Output
 ) -> tuple[list[ReplayCounts], list[dict[str, Any]]]:
-    """Replay one by one into the primary portfolio, and in one batch into another with the same policy."""
+    """Replay one by one into the primary portfolio, as far as that is done soon, and in one batch into another with the
+    same policy.
+    """
     from raysignal.runtime.service_client import service_at
 
     async with service_at(url, settings) as client:
         first = await client.standing(None)
         second, _ = await client.ensure(first["portfolio"] + _BATCH_SUFFIX, Policy.from_dict(first["policy"]))
         tallies = []
-        for standing, one_by_one in ((first, True), (second, False)):
+        for standing, one_by_one in ((first, _ONE_BY_ONE), (second, 0)):
             tallies.append(await _replay(config, file, client, standing["portfolio"], one_by_one, output))
         return tallies, [await client.standing(each["portfolio"]) for each in (first, second)]
 
@@ -273,13 +279,15 @@ async def _replay(
     file: CheckedSignalFile,
     client: ServiceClient,
     name: str,
-    one_by_one: bool,
+    one_by_one: int,
     output: Output,
 ) -> ReplayCounts:
     from raysignal.engine.intake.line_numbers import with_lines
     from raysignal.runtime.replay import ReplayOptions, ReplayPace, replay_file
 
-    way = "POST /signal, one by one" if one_by_one else "POST /signals, one batch"
+    way = "POST /signals, one batch"
+    if one_by_one:
+        way = "POST /signal, one by one" + (f" up to {one_by_one:,d}" if file.rows > one_by_one else "")
     plan = ReplayOptions(name, one_by_one, _BATCH_ROWS, config.on_error == "skip", config.accept_price_jump)
     pace = ReplayPace(None, time.monotonic, asyncio.sleep)
     with sending(f"{way} into {name}", file.rows - file.refused, output) as advanced:
@@ -317,31 +325,27 @@ async def _market(settings: Settings, url: str, place: Path, output: Output) -> 
 
 def _taken(replays: list[ReplayCounts]) -> str:
     """How the service took the signals in, twice."""
-    one, batch = replays
-    return (
-        f"took them in twice, one by one ({one.seconds:.1f} s) and in one batch ({batch.seconds:.1f} s): both "
-        "portfolios ended the same, in every figure"
-    )
+    seconds = sum(each.seconds for each in replays)
+    return f"one by one and as a batch into two portfolios ({seconds:.1f} s), equal in every figure"
 
 
 def _followed(statuses: list[dict[str, Any]]) -> str:
     """What became of the made-up exchange."""
     crossings = sum(status["station"]["signals"] for status in statuses)
     filled = sum((status["station"]["paper"] or {}).get("orders", {}).get("filled", 0) for status in statuses)
-    return (
-        f"a made-up exchange, followed for {_MARKET_S:g} s: {crossings:,d} crossings of moving averages became signals, "
-        f"and {filled:,d} paper orders were filled"
-    )
+    return f"a made-up exchange for {_MARKET_S:g} s: {crossings:,d} crossings became signals, {filled:,d} paper fills"
 
 
 def _places(place: Path, made: FinishedCompare, rows: int) -> list[tuple[str, str]]:
     """Where everything lies, and a query that can be pasted."""
     beside = Path(sys.executable).with_name("raysignal")
     program = os.path.relpath(beside) if beside.exists() else "raysignal"
-    sql = "SELECT symbol, executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL"
+    sql = "SELECT executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL"
     return [
-        ("report", f"{files_of(made.store, made.run.run_id)['report']}: the rest of it, with charts"),
-        ("results", f"{place / 'store' / 'history'}: {rows:,d} rows of Parquet, one a processed signal"),
-        ("journal", f"{place / 'store' / 'journal'}: all else can be rebuilt from it"),
+        ("report", f"{files_of(made.store, made.run.run_id)['report']}: the rest, with charts"),
+        (
+            "results",
+            f"{place / 'store'}: history as Parquet ({rows:,d} rows), and the journal that all is rebuilt from",
+        ),
         ("ask them", f"{program} query --store {place.resolve().as_uri()}/store {shlex.quote(sql)}"),
     ]

@@ -17,7 +17,7 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
-from raysignal.data.checks import check_between, check_share, check_symbols, check_whole
+from raysignal.data.checks import check_between, check_share, check_symbols, check_whole, check_wholes
 from raysignal.data.draws import DEGREES, Draws
 from raysignal.data.market import REGIMES, SPELLS, make_market
 from raysignal.data.signals import make_calls
@@ -91,10 +91,7 @@ class GeneratorSpec:
         check_share("hold_share", self.hold_share, 1.0)
         check_share("buy_share", self.buy_share, 1.0)
         check_between("drift", self.drift, -1.0, 1.0)
-        for spell in self.spells:
-            check_whole("spells", spell, 2, 10_000)
-        if len(self.spells) != len(REGIMES):
-            raise InvalidField("spells", self.spells, f"one number for each of {', '.join(REGIMES)}")
+        check_wholes("spells", self.spells, 2, 10_000, of=REGIMES)
         if self.tails not in DEGREES:
             raise InvalidField("tails", self.tails, " or ".join(f"{degrees:g}" for degrees in DEGREES))
         if self.texts not in get_args(TextLength):
@@ -253,7 +250,7 @@ SAMPLE_SPEC = GeneratorSpec(
     rows=2_500, seed=2025, start="2021-01-04T00:00:00Z", bar="12h", spells=(100, 50), edge=(0.8, 0.2), hold_share=0.1,
     texts="none",
 )  # fmt: skip
-"""The sample's truth: signals that are right 80 % of the time in calm and 20 % in a storm. `data/README.md` says why."""
+"""The sample: its signals are right 80 % of the time in calm and 20 % in a storm; see `data/README.md`."""
 
 if __name__ == "__main__":
     write_csv(SAMPLE_SPEC, sys.argv[1] if len(sys.argv) > 1 else SAMPLE)

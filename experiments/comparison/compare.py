@@ -23,7 +23,7 @@ from raysignal.experiments.comparison.examples import examples_of
 from raysignal.experiments.comparison.files import read_arm, write_arm, write_results
 from raysignal.experiments.comparison.patterns import patterns_of
 from raysignal.experiments.comparison.report import make_report
-from raysignal.experiments.comparison.results import ArmResult, SignalStream
+from raysignal.experiments.comparison.results import ArmResult
 from raysignal.experiments.report import ReportFiles
 from raysignal.experiments.runs import fingerprint, open_run
 

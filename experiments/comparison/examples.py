@@ -26,11 +26,11 @@ from raysignal.experiments.comparison.results import ArmResult, SignalStream
 from raysignal.experiments.comparison.uplift import uplift_of
 from raysignal.experiments.formats import bp, counted, horizon_words, percent
 
-Choice = Literal["overruled and gained", "overruled and lost", "followed on evidence"]
+Choice = Literal["gained", "lost", "followed"]
 
 FIRST = 20_000
 """Examples are of the first so many signals: to explain one, all before it are looked up again."""
-_LABELS = 3
+_LABELS = 2
 _SIDES = {1: "BUY", -1: "SELL"}
 
 
@@ -40,10 +40,10 @@ class Example:
 
     Attributes:
         arm: whose.
-        choice: what it is an example of.
+        choice: what it is an example of: an override that gained, one that lost, or a signal that was followed.
         signal_id, symbol, timestamp_us, price: of the signal.
         action, decision: what it asked for, and what was done: 1 buy, 0 nothing, -1 sell.
-        labels: the market's regime and the signal's short texts, by name.
+        labels: the market's regime and the first of the signal's short texts, a name and a value each.
         verdict, by, reason: of the arm, by name.
         precedents: past signals that the memory compared it with.
         independent: as many independent ones would tell as much.
@@ -61,7 +61,7 @@ class Example:
     price: float
     action: int
     decision: int
-    labels: Mapping[str, str]
+    labels: tuple[tuple[str, str], ...]
     verdict: str
     by: str
     reason: str
@@ -80,33 +80,36 @@ class Example:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """From what `as_dict` gave."""
-        return cls(**values)
+        labels = tuple((name, text) for name, text in values["labels"])
+        return cls(**{**values, "labels": labels})
 
     @property
     def signal(self) -> str:
         """The signal in words."""
         at = format_instant(self.timestamp_us)[:16].replace("T", " ")
-        labels = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.labels.items())
-        return f"{at} {_SIDES[self.action]} {self.symbol} at {self.price:,.6g}{f'; {labels}' if labels else ''}"
+        labels = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in self.labels)
+        return (
+            f"{at} {_SIDES[self.action]} {self.symbol} at {self.price:,.6g}{f' ({labels})' if labels else ''}"
+        )
 
     @property
     def knew(self) -> str:
         """What the memory knew, in words."""
         if self.p_right is None or self.p_right_without is None:
-            return f"{counted(self.precedents, 'signal')} like it: too few to say anything"
+            return f"{counted(self.precedents, 'earlier signal')} like it: too few to say anything"
         return (
-            f"{counted(self.precedents, 'signal')} like it, worth {self.independent:.0f} independent ones: right with "
-            f"{percent(self.p_right, 0)} (by chance {percent(self.p_right_without, 0)})"
+            f"{counted(self.precedents, 'earlier signal')} like it ({self.independent:.0f} independent): "
+            f"{percent(self.p_right, 0)} likely to be right, {percent(self.p_right_without, 0)} by chance"
         )
 
     @property
     def did(self) -> str:
         """What was done, and who decided it, in words."""
         asked, done = _SIDES[self.action], _SIDES.get(self.decision)
-        who = "" if self.by == DecidedBy.SIGNAL.name.lower() else f", said the {self.by}"
+        who = "" if self.by == DecidedBy.SIGNAL.name.lower() else f" by the {self.by}"
         if self.decision == self.action:
-            return f"followed the {asked}{who}"
-        return f"held the {asked} back{who}" if done is None else f"turned the {asked} into a {done}{who}"
+            return f"the {asked} followed{who}"
+        return f"the {asked} held back{who}" if done is None else f"the {asked} turned into a {done}{who}"
 
     def came(self, horizon: str) -> str:
         """What came of it, in words; `horizon` as in the evaluation."""
@@ -123,9 +126,11 @@ def examples_of(
     """Typical decisions of the arm that has most to show; fewer than three where a kind of them did not occur.
 
     Args:
-        batch: the signals, of which `stream` and `arms` are made.
-        stream, arms, evaluation: of the experiment.
-        trial: its rules.
+        batch: the signals.
+        stream: the same with their outcomes.
+        arms: all of the experiment.
+        evaluation: of them.
+        trial: under which rules they ran.
     """
     name = most_to_show(evaluation)
     if name is None:
@@ -151,9 +156,9 @@ def _chosen(stream: SignalStream, arm: ArmResult) -> dict[int, Choice]:
     overruled = known & (arm.verdict != Verdict.APPROVE)
     approved = known & (arm.verdict == Verdict.APPROVE) & (arm.by != DecidedBy.SIGNAL)
     kinds: tuple[tuple[Choice, BoolArray, Float64Array], ...] = (
-        ("overruled and gained", overruled & (gained > 0.0), gained),
-        ("overruled and lost", overruled & (gained < 0.0), gained),
-        ("followed on evidence", approved & (followed != 0.0), followed),
+        ("gained", overruled & (gained > 0.0), gained),
+        ("lost", overruled & (gained < 0.0), gained),
+        ("followed", approved & (followed != 0.0), followed),
     )
     return {_median_row(rows, values): choice for choice, rows, values in kinds if rows.any()}
 
@@ -185,8 +190,8 @@ def _example(
     stream: SignalStream, arm: ArmResult, row: int, choice: Choice, known: Mapping[str, float]
 ) -> Example:
     verdict = Verdict(int(arm.verdict[row]))
-    labels = {"market": stream.regimes} | dict(stream.category)
-    told = {name: text for name, column in labels.items() if (text := column.texts()[row])}
+    columns = {"market": stream.regimes} | dict(stream.category)
+    told = [(name, text) for name, column in columns.items() if (text := column.texts()[row])]
     return Example(
         arm=arm.name,
         choice=choice,
@@ -196,7 +201,7 @@ def _example(
         price=float(stream.price[row]),
         action=int(stream.action[row]),
         decision=int(arm.decision(stream)[row]),
-        labels=dict(list(told.items())[:_LABELS]),
+        labels=tuple(told)[:_LABELS],
         verdict=verdict.name.lower(),
         by=DecidedBy(int(arm.by[row])).name.lower(),
         reason=arm.reasons.texts()[row],

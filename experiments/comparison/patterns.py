@@ -4,7 +4,6 @@ A pattern is a cohort that stands out after the correction for how many were loo
 What an arm gained there is what its overrides changed, costs included: it describes, and proves nothing by itself.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
@@ -18,7 +17,6 @@ from raysignal.experiments.comparison.cohorts import dimensions_of
 from raysignal.experiments.comparison.paired import CLAIMS
 from raysignal.experiments.comparison.results import ArmResult, SignalStream
 from raysignal.experiments.comparison.uplift import uplift_of
-from raysignal.experiments.formats import bp, percent, share_interval
 
 _MARKET = "regime"
 
@@ -66,18 +64,9 @@ class Pattern:
         return f"{what.replace('_', ' ')} is {self.name}"
 
     @property
-    def sentence(self) -> str:
-        """How often the signals were right there, and what the arms made of it."""
-        said = (
-            f"{self.condition}: {percent(self.accuracy, 0)} of {self.n:,d} signals right "
-            f"({share_interval(self.low, self.high)}; {percent(self.drift, 0)} by chance)"
-        )
-        return "; ".join([said, *(self._did(name, arm) for name, arm in self.arms.items())])
-
-    def _did(self, name: str, arm: ArmThere) -> str:
-        if arm.gained_bps is None:
-            return f"{name} overruled none"
-        return f"{name} overruled {percent(arm.overruled / self.n, 0)}, {bp(arm.gained_bps)} bp each"
+    def weight(self) -> float:
+        """How many signals were right or wrong beyond what is expected."""
+        return self.n * abs(self.accuracy - self.drift)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -103,15 +92,15 @@ def patterns_of(stream: SignalStream, arms: Sequence[ArmResult], found: Accuracy
 
 
 def leading(patterns: Sequence[Pattern], most: int) -> list[Pattern]:
-    """The surest good and the surest bad one of each dimension: names of one dimension say much the same.
+    """The weightiest good and the weightiest bad one of each dimension: names of one dimension say much the same.
 
-    Dimensions with both come first, since there it matters which of the two it is; then the surest.
+    Dimensions with both come first, since there it matters which of the two it is; then the weightiest.
     """
-    firsts = {(one.dimension, one.flag): one for one in reversed(patterns)}
-    flags = Counter(dimension for dimension, _ in firsts)
-    kept = [one for one in patterns if firsts[one.dimension, one.flag] is one]
-    order = list(dict.fromkeys(one.dimension for one in kept))
-    return sorted(kept, key=lambda one: (-flags[one.dimension], order.index(one.dimension)))[:most]
+    firsts: dict[str, dict[str, Pattern]] = {}
+    for one in sorted(patterns, key=lambda one: -one.weight):
+        firsts.setdefault(one.dimension, {}).setdefault(one.flag, one)
+    pairs = sorted(firsts.values(), key=lambda pair: -len(pair))
+    return [one for pair in pairs for one in pair.values()][:most]
 
 
 def _pattern(stream: SignalStream, claims: Sequence[ArmResult], cohort: Cohort) -> Pattern:
