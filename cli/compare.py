@@ -117,6 +117,7 @@ class FinishedCompare:
 
     Attributes:
         run: what came out.
+        signals: which were compared, in words.
         store: where it lies.
         read: arms whose results were there already.
         model: who was asked, in words.
@@ -124,6 +125,7 @@ class FinishedCompare:
     """
 
     run: Run
+    signals: str
     store: str
     read: tuple[str, ...]
     model: str
@@ -210,7 +212,9 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
         output.say(f"calls     recorded in {escape(str(cassette))}")
     if not state.finished:
         _carry_out(state.run_id, file, comparison, blobs, read, settings, output)
-    return FinishedCompare(load_run(blobs, state.run_id), settings.store, read, model, cassette)
+    return FinishedCompare(
+        load_run(blobs, state.run_id), file.sentence, settings.store, read, model, cassette
+    )
 
 
 def show(made: FinishedCompare, output: Output) -> None:

@@ -155,7 +155,7 @@ async def _replay(
                 output.say(f"created {sentence_of(standing)}")
         plan = ReplayOptions(
             name,
-            config.one_by_one or config.speed is not None,
+            file.rows if config.one_by_one or config.speed is not None else 0,
             config.batch_rows,
             config.on_error == "skip",
             config.accept_price_jump,

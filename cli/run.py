@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,24 +19,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.arms import ArmOptions, ModelOptions
-from raysignal.cli.compare import CompareConfig, make, show
-from raysignal.cli.feed import FollowedMarket, MarketOptions, feeds_table, follow, open_lines, without_buckets
-from raysignal.cli.output import Output, errors_table, escape, performance_table, rows_table
-from raysignal.cli.portfolios import sentence_of
+from raysignal.cli.arms import ArmOptions, ModelOptions, configured_trial
+from raysignal.cli.compare import CompareConfig, FinishedCompare, make
+from raysignal.cli.feed import FollowedMarket, MarketOptions, follow, open_lines, without_buckets
+from raysignal.cli.output import Output, errors_table, escape, rows_table
 from raysignal.cli.replay import sending, summary
+from raysignal.cli.runs import files_of
 from raysignal.cli.serve import hosted
-from raysignal.cli.signal_files import reading_of, reading_sentences
+from raysignal.cli.signal_files import read_stream, reading_of, reading_sentences
 from raysignal.cli.verbs import require_extras
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
     from raysignal.engine.intake.checked_file import CheckedSignalFile
+    from raysignal.experiments.comparison.evaluation import Evaluation
     from raysignal.runtime.replay import ReplayCounts
     from raysignal.runtime.service_client import ServiceClient
     from raysignal.runtime.settings import Settings
 
+_ONE_BY_ONE = 500  # signals: enough to see that a request each comes to the same, and done in seconds
 _BATCH_ROWS = 1_000_000
 _BATCH_SUFFIX = "-batch"
 _CALLS = 100
@@ -80,7 +82,8 @@ class SourceFile:
         """The sample, read as it was made."""
         from raysignal.data.generator import SAMPLE, SAMPLE_SPEC
 
-        path = Path(os.path.relpath(SAMPLE)) if SAMPLE.is_relative_to(Path.cwd()) else SAMPLE
+        path = SAMPLE.resolve()
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
         return cls(path, options.ReadingOptions(timezone="UTC", bar=SAMPLE_SPEC.bar, label="open"))
 
 
@@ -89,62 +92,101 @@ class ResultsDiffer(RaysignalError):
 
 
 def run(config: RunConfig) -> None:
-    """Start a service, replay a file through it in two ways, compare, show what it earned, and end.
+    """Start a service, replay a file through it in two ways, end it, and ask whether overruling would have helped.
 
-    Every signal is posted on its own into the primary portfolio, and all of them in one batch into a second one;
-    both must end the same, in every figure.
+    The first 500 signals are posted on their own into the primary portfolio, the others in a batch, and all of them in
+    one batch into a second portfolio; both must end the same, in every figure.
     """
     require_extras("run", "feeds", "experiments")
+    from raysignal.cli.run_screen import WIDTH, RunSummary, run_screen
     from raysignal.engine.history.query import query
 
     output = Output(config.json)
-    if config.file is None:
-        source = SourceFile.sample()
-    else:
-        source = SourceFile(options.existing_file(config.file), config.reading)
-    file, how = _read(source, config, output)
+    aside = Output(out=output.err)  # what is said on the way; the result has stdout to itself
+    sample = config.file is None
+    source = (
+        SourceFile.sample()
+        if config.file is None
+        else SourceFile(options.existing_file(config.file), config.reading)
+    )
+    file, how = _read(source, config, aside)
     place = fresh_folder(config.folder)
     settings = _settings(place)
-    output.err.print(f"starting the service on {settings.http.host}:{settings.http.port} ...")
+    aside.say(f"starting the service on {settings.http.host}:{settings.http.port} ...")
     log = str((place / "requests.log").resolve())
     with hosted(settings, log) as (service, ending):
-        output.say(f"service   {service.url}, with a fresh store in {place}")
-        replays, standings = asyncio.run(_both_ways(config, file, settings, service.url, output))
+        aside.say(f"service   {service.url}, with a fresh store in {place}")
+        replays, standings = asyncio.run(_both_ways(config, file, settings, service.url, aside))
         differing = differences(standings[0]["performance"], standings[1]["performance"])
-        if not differing:
-            output.say("both ended the same: every figure of the performance is equal")
-        market = asyncio.run(_market(settings, service.url, place, output))
+        market = asyncio.run(_market(settings, service.url, place, aside))
         ending()
-        output.err.print("writing results, ending the service ...")
+        aside.say("writing results, ending the service ...")
     if differing:
         names = [standing["portfolio"] for standing in standings]
-        output.err.print(rows_table(("figure", *names), differing), soft_wrap=False)
+        aside.table(rows_table(("figure", *names), differing))
         raise ResultsDiffer(f"one by one and in one batch ended differently in {len(differing)} figures")
     rows = query(settings.store, "SELECT count(*) AS rows FROM history")["rows"][0].as_py()
-    if not config.json:
-        output.say()
-        output.say(sentence_of(standings[0]))
-        output.table(performance_table(standings[:1]))
-    output.say("[bold]does overruling some of these signals help?[/bold]")
-    made = make(_comparison(source, config), settings, output)
+    made = make(_comparison(source, config), settings, aside)
+    noise = _noise(place, source, settings, aside) if sample else None
     if config.json:
         output.json({
             "file": str(source.path), "read": how, "folder": str(place), "store": settings.store,
             "replays": {"one_by_one": replays[0].as_dict(), "batch": replays[1].as_dict()},
             "same": True, "standings": standings, "market": [without_buckets(status) for status in market],
-            "result_rows": rows, "experiment": made.as_dict(),
+            "result_rows": rows, "truth": _truth() if sample else None, "experiment": made.as_dict(),
+            "noise": None if noise is None else noise[0].of("memory").as_dict(),
         })  # fmt: skip
         return
-    show(made, output)
-    _where(place, settings.store, rows, output)
+    summary = RunSummary(
+        file=f"{source.path}: {made.signals}",
+        truth=_truth() if sample else "",
+        taken=_taken(replays),
+        standing=standings[0],
+        market=_followed(market),
+        metrics=made.run.metrics,
+        model=made.model,
+        noise=noise,
+        places=_places(place, made, rows),
+    )
+    output.say()
+    output.out.print(run_screen(summary), width=min(WIDTH, output.out.width), soft_wrap=False)
 
 
 def _comparison(source: SourceFile, config: RunConfig) -> CompareConfig:
-    """The standing arms on the same signals, by the rules of the service; with a model if there is a key."""
+    """The experiment: the standing arms on the same signals, by the rules of the service; with a model if there is a
+    key.
+    """
     return CompareConfig(
         file=source.path, reading=source.reading, on_error=config.on_error, accept_price_jump=config.accept_price_jump,
         arm=ArmOptions(), model=ModelOptions(budget=_CALLS), policy=options.PolicyOptions(),
     )  # fmt: skip
+
+
+def _noise(place: Path, source: SourceFile, settings: Settings, output: Output) -> tuple[Evaluation, str]:
+    """What the memory makes of the sample's market with signals that know nothing, and the file that holds them."""
+    from raysignal.data.generator import SAMPLE_SPEC, write_csv
+    from raysignal.experiments.comparison.arms import baseline, gated, result_of, stream_of
+    from raysignal.experiments.comparison.evaluation import evaluate
+
+    output.say("the same with signals that know nothing ...")
+    path = place / "noise.csv"
+    write_csv(replace(SAMPLE_SPEC, regime_effect=False), path)
+    batch = read_stream(path, source.reading, settings, skip=False, accept_jump=False, output=output).batch
+    trial = ArmOptions().trial(configured_trial(settings), options.PolicyOptions())
+    done = {"baseline": baseline(batch), "memory": gated(batch, trial)}
+    arms = [result_of(name, batch, trial, decisions) for name, decisions in done.items()]
+    return evaluate(stream_of(batch, trial), arms), str(path)
+
+
+def _truth() -> str:
+    """What is planted in the sample."""
+    from raysignal.data.generator import SAMPLE_SPEC
+
+    calm, storm = (f"{edge:.0%}" for edge in SAMPLE_SPEC.edges)
+    return (
+        f"generated: signals are right {calm} of the time in a calm market and {storm} in a storm. Moods and volume "
+        "show which it is, nothing shows where prices go, and nobody tells the agent"
+    )
 
 
 def fresh_folder(parent: Path) -> Path:
@@ -218,14 +260,16 @@ def _settings(place: Path) -> Settings:
 async def _both_ways(
     config: RunConfig, file: CheckedSignalFile, settings: Settings, url: str, output: Output
 ) -> tuple[list[ReplayCounts], list[dict[str, Any]]]:
-    """Replay one by one into the primary portfolio, and in one batch into another with the same policy."""
+    """Replay one by one into the primary portfolio, as far as that is done soon, and in one batch into another with the
+    same policy.
+    """
     from raysignal.runtime.service_client import service_at
 
     async with service_at(url, settings) as client:
         first = await client.standing(None)
         second, _ = await client.ensure(first["portfolio"] + _BATCH_SUFFIX, Policy.from_dict(first["policy"]))
         tallies = []
-        for standing, one_by_one in ((first, True), (second, False)):
+        for standing, one_by_one in ((first, _ONE_BY_ONE), (second, 0)):
             tallies.append(await _replay(config, file, client, standing["portfolio"], one_by_one, output))
         return tallies, [await client.standing(each["portfolio"]) for each in (first, second)]
 
@@ -235,13 +279,15 @@ async def _replay(
     file: CheckedSignalFile,
     client: ServiceClient,
     name: str,
-    one_by_one: bool,
+    one_by_one: int,
     output: Output,
 ) -> ReplayCounts:
     from raysignal.engine.intake.line_numbers import with_lines
     from raysignal.runtime.replay import ReplayOptions, ReplayPace, replay_file
 
-    way = "POST /signal, one by one" if one_by_one else "POST /signals, one batch"
+    way = "POST /signals, one batch"
+    if one_by_one:
+        way = "POST /signal, one by one" + (f" up to {one_by_one:,d}" if file.rows > one_by_one else "")
     plan = ReplayOptions(name, one_by_one, _BATCH_ROWS, config.on_error == "skip", config.accept_price_jump)
     pace = ReplayPace(None, time.monotonic, asyncio.sleep)
     with sending(f"{way} into {name}", file.rows - file.refused, output) as advanced:
@@ -274,20 +320,32 @@ async def _market(settings: Settings, url: str, place: Path, output: Output) -> 
         followed, MarketOptions(loopback=True, speed=_MARKET_SPEED), seconds=_MARKET_S, url=url
     )
     with open_lines(place / "market.log") as stream:
-        statuses = await follow(market, json_logger(stream), asyncio.Event(), lambda _: None)
-    if not output.as_json:
-        output.table(feeds_table(statuses))
-    return statuses
+        return await follow(market, json_logger(stream), asyncio.Event(), lambda _: None)
 
 
-def _where(place: Path, store: str, rows: int, output: Output) -> None:
+def _taken(replays: list[ReplayCounts]) -> str:
+    """How the service took the signals in, twice."""
+    seconds = sum(each.seconds for each in replays)
+    return f"one by one and as a batch into two portfolios ({seconds:.1f} s), equal in every figure"
+
+
+def _followed(statuses: list[dict[str, Any]]) -> str:
+    """What became of the made-up exchange."""
+    crossings = sum(status["station"]["signals"] for status in statuses)
+    filled = sum((status["station"]["paper"] or {}).get("orders", {}).get("filled", 0) for status in statuses)
+    return f"a made-up exchange for {_MARKET_S:g} s: {crossings:,d} crossings became signals, {filled:,d} paper fills"
+
+
+def _places(place: Path, made: FinishedCompare, rows: int) -> list[tuple[str, str]]:
     """Where everything lies, and a query that can be pasted."""
     beside = Path(sys.executable).with_name("raysignal")
     program = os.path.relpath(beside) if beside.exists() else "raysignal"
-    sql = "SELECT symbol, executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL ORDER BY ALL"
-    output.say()
-    output.say(f"results   {place / 'store' / 'history'}, {rows:,d} rows of Parquet, one a processed signal")
-    output.say(f"journal   {place / 'store' / 'journal'}, from which all else can be rebuilt")
-    output.say(f"market    {place / 'market.db'}: bars, crossings, orders and fills; {place / 'market.log'}")
-    output.say(f"requests  {place / 'requests.log'}, a line of JSON each")
-    output.say(f"ask them  {program} query --store {store} {shlex.quote(sql)}")
+    sql = "SELECT executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL"
+    return [
+        ("report", f"{files_of(made.store, made.run.run_id)['report']}: the rest, with charts"),
+        (
+            "results",
+            f"{place / 'store'}: history as Parquet ({rows:,d} rows), and the journal that all is rebuilt from",
+        ),
+        ("ask them", f"{program} query --store {place.resolve().as_uri()}/store {shlex.quote(sql)}"),
+    ]

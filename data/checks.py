@@ -1,6 +1,7 @@
 """What a generator can be asked for; everything else is an `InvalidField`."""
 
 import re
+from collections.abc import Sequence
 
 from raysignal.engine.core.errors import InvalidField
 
@@ -21,6 +22,14 @@ def check_whole(name: str, value: object, low: int, high: int) -> None:
     """`InvalidField` unless `value` is a whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InvalidField(name, value, f"a whole number from {low} to {high}")
+
+
+def check_wholes(name: str, values: Sequence[int], low: int, high: int, *, of: Sequence[str]) -> None:
+    """`InvalidField` unless there is a whole number from `low` to `high` for each of these."""
+    if len(values) != len(of):
+        raise InvalidField(name, values, f"one number for each of {', '.join(of)}")
+    for value in values:
+        check_whole(name, value, low, high)
 
 
 def check_share(name: str, value: object, high: float) -> None:

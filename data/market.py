@@ -16,7 +16,8 @@ from raysignal.engine.core.instants import DAY_US, MICROSECONDS
 
 REGIMES = ("calm", "stormy")
 
-_STAY = (149 / 150, 99 / 100)  # a calm spell lasts 150 bars on average, a storm 100
+SPELLS = (150, 100)
+"""Bars that a spell of each regime lasts on average, unless others are asked for."""
 _VOLATILITY = (0.0012, 0.0035)  # of a 10-minute bar
 _REFERENCE_BAR_US = 600 * MICROSECONDS
 _CUT = {4.0: 8.0, 2.5: 20.0}  # by degrees of freedom, no move beyond so many standard deviations
@@ -65,6 +66,7 @@ def make_market(
     symbol: int,
     drift: float = 0.0,
     degrees: float = 4.0,
+    spells: tuple[int, ...] = SPELLS,
 ) -> GeneratedBars:
     """A market of `rows` bars.
 
@@ -78,11 +80,12 @@ def make_market(
         drift: the logarithmic growth of the typical price a year, added to the returns bar by bar: 0.2 is +22 %, -1
             is -63 %.
         degrees: of freedom of the moves' Student t, one of `DEGREES`.
+        spells: bars that a spell of each regime lasts on average, at least 2.
     """
     day = max(1, DAY_US // bar_us)
     kept = day + _bars_kept(Draws(seed, symbol, 0), rows, gaps)
     bars = int(kept[-1]) + 1  # the first day only warms the averages up
-    regime = _regimes(Draws(seed, symbol, 1), bars)
+    regime = _regimes(Draws(seed, symbol, 1), bars, spells)
     move = Draws(seed, symbol, 2).fat_tailed(bars, _CUT[degrees], degrees)
     price = _prices(move, regime, bar_us, drift)
     volume = _volumes(Draws(seed, symbol, 3), move, regime, day)
@@ -107,10 +110,11 @@ def _bars_kept(draws: Draws, rows: int, gaps: float) -> Int64Array:
     return bars
 
 
-def _regimes(draws: Draws, bars: int) -> Int64Array:
+def _regimes(draws: Draws, bars: int, spells: tuple[int, ...]) -> Int64Array:
+    stay = [(spell - 1) / spell for spell in spells]
     state, states = 0, []
     for u in draws.uniform(bars).tolist():
-        if u >= _STAY[state]:
+        if u >= stay[state]:
             state = 1 - state
         states.append(state)
     return np.array(states, np.int64)

@@ -50,14 +50,14 @@ class ReplayOptions:
 
     Attributes:
         portfolio: into which.
-        one_by_one: a request a signal.
+        one_by_one: so many of the first signals are sent a request each, the others in batches.
         batch_rows: rows of a batch.
         skip: leave out what cannot be used; else the first refusal ends the replay.
         accept_price_jump: believe every price.
     """
 
     portfolio: str
-    one_by_one: bool
+    one_by_one: int
     batch_rows: int
     skip: bool
     accept_price_jump: bool
@@ -131,8 +131,8 @@ async def replay_file(
         tally.complete = False
         return tally
     began = pace.clock()
-    send = _one_by_one if plan.one_by_one else _in_batches
-    tally.complete = await send(file, way, plan, pace, tally, advanced)
+    for send in (_one_by_one, _in_batches):
+        tally.complete = tally.complete and await send(file, way, plan, pace, tally, advanced)
     tally.seconds = pace.clock() - began
     return tally
 
@@ -145,8 +145,9 @@ async def _one_by_one(
     tally: ReplayCounts,
     advanced: Callable[[int], None],
 ) -> bool:
-    for intake in file.pieces():
-        for index in range(len(intake.batch)):
+    left = plan.one_by_one
+    for intake in file.pieces() if left else ():
+        for index in range(min(left, len(intake.batch))):
             await pace.turn_of(int(intake.batch.timestamp_us[index]))
             sent = await way.send_one(
                 plan.portfolio, intake.batch, index, accept_price_jump=plan.accept_price_jump
@@ -155,6 +156,9 @@ async def _one_by_one(
             advanced(1)
             if sent.refused and not plan.skip:
                 return False
+        left -= min(left, len(intake.batch))
+        if not left:
+            break
     return True
 
 
@@ -166,7 +170,7 @@ async def _in_batches(
     tally: ReplayCounts,
     advanced: Callable[[int], None],
 ) -> bool:
-    batches = _batches(file, plan.batch_rows)
+    batches = _batches(file, plan)
     batch = await asyncio.to_thread(next, batches, None)
     while batch is not None:
         await pace.turn_of(int(batch.timestamp_us[0]))
@@ -182,7 +186,9 @@ async def _in_batches(
     return True
 
 
-def _batches(file: CheckedSignalFile, rows: int) -> Iterator[SignalBatch]:
+def _batches(file: CheckedSignalFile, plan: ReplayOptions) -> Iterator[SignalBatch]:
+    passed = plan.one_by_one
     for intake in file.pieces():
-        for first in range(0, len(intake.batch), rows):
-            yield intake.batch.take(np.arange(first, min(first + rows, len(intake.batch))))
+        for first in range(min(passed, len(intake.batch)), len(intake.batch), plan.batch_rows):
+            yield intake.batch.take(np.arange(first, min(first + plan.batch_rows, len(intake.batch))))
+        passed -= min(passed, len(intake.batch))

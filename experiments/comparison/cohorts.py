@@ -5,6 +5,7 @@ import numpy as np
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import Accuracy, accuracy
 from raysignal.agents.verdicts import Verdict
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.experiments.comparison.results import SignalStream
 
 
@@ -12,21 +13,34 @@ def accuracy_of(stream: SignalStream) -> Accuracy:
     """The accuracy of the signals as they came, by side, source, symbol, regime and category.
 
     Right is where the market followed, whether or not the policy opens a trade there: a SELL of long-flat earns nothing
-    and can be right. The move is what the verdict that buys earns before costs, a flip where the signal is a SELL.
+    and can be right.
     """
-    bought = stream.gross_bps[:, [Verdict.APPROVE, Verdict.FLIP]]
-    move_bps = np.where(stream.action > 0, bought[:, 0], bought[:, 1])
-    dimensions = {
-        "source": CategoryColumn(stream.source.astype(np.int32, copy=False), tuple(stream.sources)),
-        "symbol": CategoryColumn(stream.symbol.astype(np.int32, copy=False), tuple(stream.symbols)),
-        "regime": stream.regimes,
-        **{f"category.{name}": labels for name, labels in sorted(stream.category.items())},
-    }
+    dimensions = dimensions_of(stream)
     return accuracy(
         stream.action,
-        np.asarray(stream.action * move_bps, np.float64),
+        np.asarray(stream.action * move_bps(stream), np.float64),
         stream.net_bps[:, Verdict.APPROVE],
         stream.judged,
         dimensions["symbol"].codes,
         dimensions,
     )
+
+
+def move_bps(stream: SignalStream) -> Float64Array:
+    """How far the price went over each signal's horizon, bp, float64[n]; NaN where it is not judged.
+
+    It is what the verdict that buys earns before costs, a flip where the signal is a SELL.
+    """
+    return np.where(
+        stream.action > 0, stream.gross_bps[:, Verdict.APPROVE], stream.gross_bps[:, Verdict.FLIP]
+    )
+
+
+def dimensions_of(stream: SignalStream) -> dict[str, CategoryColumn]:
+    """What cohorts are told apart by beside the side: a name a row and dimension."""
+    return {
+        "source": CategoryColumn(stream.source.astype(np.int32, copy=False), tuple(stream.sources)),
+        "symbol": CategoryColumn(stream.symbol.astype(np.int32, copy=False), tuple(stream.symbols)),
+        "regime": stream.regimes,
+        **{f"category.{name}": labels for name, labels in sorted(stream.category.items())},
+    }

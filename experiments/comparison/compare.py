@@ -19,9 +19,11 @@ from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.comparison.actors import ModelArmOptions, run_arms
 from raysignal.experiments.comparison.arms import ARMS, ASKING, KINDS, Trial, stream_of
 from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
+from raysignal.experiments.comparison.examples import examples_of
 from raysignal.experiments.comparison.files import read_arm, write_arm, write_results
+from raysignal.experiments.comparison.patterns import patterns_of
 from raysignal.experiments.comparison.report import make_report
-from raysignal.experiments.comparison.results import ArmResult, SignalStream
+from raysignal.experiments.comparison.results import ArmResult
 from raysignal.experiments.report import ReportFiles
 from raysignal.experiments.runs import fingerprint, open_run
 
@@ -138,8 +140,17 @@ def compare(
     stream, arms = stream_of(batch, comparison.trial), list(results.values())
     evaluation = evaluate(stream, arms)
     manifest = _manifest(comparison, config, run_id, provenance)
-    report = make_report(stream, arms, evaluation, manifest)
-    files = _write(blobs, run_id, stream, arms, evaluation, manifest, report)
+    patterns = patterns_of(stream, arms, evaluation.accuracy)
+    examples = examples_of(batch, stream, arms, evaluation, comparison.trial)
+    report = make_report(stream, arms, evaluation, manifest, patterns, examples)
+    metrics = evaluation.as_dict() | {
+        "patterns": [one.as_dict() for one in patterns],
+        "examples": [one.as_dict() for one in examples],
+    }
+    files = write_results(
+        blobs, run_id, stream=stream, arms=arms, metrics=metrics, manifest=manifest, report=report.html,
+        picture=report.png,
+    )  # fmt: skip
     return FinishedComparison(run_id, evaluation, report, manifest, files)
 
 
@@ -193,13 +204,3 @@ def _cassette_hash(asking: ModelArmOptions) -> str:
     assert asking.cassette is not None
     with Cassette.replay(asking.cassette) as recorded:
         return recorded.content_hash()
-
-
-def _write(
-    blobs: BlobStore, run_id: str, stream: SignalStream, arms: list[ArmResult], evaluation: Evaluation,
-    manifest: dict[str, Any], report: ReportFiles,
-) -> list[str]:  # fmt: skip
-    return write_results(
-        blobs, run_id, stream=stream, arms=arms, metrics=evaluation.as_dict(), manifest=manifest,
-        report=report.html, picture=report.png,
-    )  # fmt: skip

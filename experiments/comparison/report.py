@@ -17,7 +17,9 @@ from raysignal.experiments.comparison.accounts import held_return
 from raysignal.experiments.comparison.approximation import approximation_notes
 from raysignal.experiments.comparison.controls import control_clause, control_meanings, odd_controls
 from raysignal.experiments.comparison.evaluation import ArmFigures, Evaluation, is_canary
+from raysignal.experiments.comparison.examples import Example
 from raysignal.experiments.comparison.paired import FEWEST, Assessment, Judgment
+from raysignal.experiments.comparison.patterns import Pattern
 from raysignal.experiments.comparison.results import ArmResult, SignalStream
 from raysignal.experiments.comparison.sentences import (
     JUDGED_WORDS,
@@ -54,17 +56,20 @@ _TONE_INK = {"good": "#15724f", "bad": "#b3372a", "plain": _PAPER_INK, "muted": 
 
 
 def make_report(
-    stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
-) -> ReportFiles:
-    """Both forms of the report."""
+    stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any],
+    patterns: Sequence[Pattern] = (), examples: Sequence[Example] = (),
+) -> ReportFiles:  # fmt: skip
+    """Both forms of the report; patterns and examples are on the page."""
     return ReportFiles(
-        html_report(stream, arms, evaluation, manifest), png_report(stream, arms, evaluation, manifest)
+        html_report(stream, arms, evaluation, manifest, patterns, examples),
+        png_report(stream, arms, evaluation, manifest),
     )
 
 
 def html_report(
-    stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any]
-) -> str:
+    stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any],
+    patterns: Sequence[Pattern] = (), examples: Sequence[Example] = (),
+) -> str:  # fmt: skip
     """The page. `manifest` may hold a `title` and a `run_id`; all of it is listed as provenance."""
     return template("report.html").render(
         title=title_of(manifest),
@@ -89,7 +94,9 @@ def html_report(
         colours=charts.colours(arms),
         cohorts=evaluation.accuracy.cohorts[:_COHORTS],
         cohorts_left=max(0, len(evaluation.accuracy.cohorts) - _COHORTS),
-        patterns=evaluation.accuracy.patterns(),
+        patterns=patterns,
+        standing_out=len(evaluation.accuracy.patterns()),
+        examples=examples,
         asked=[(arm, model_note(arm)) for arm in evaluation.arms if arm.model_calls or arm.kind == "model"],
         abstained=abstentions(evaluation),
         approximated=approximation_notes(evaluation),

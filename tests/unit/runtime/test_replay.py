@@ -71,7 +71,7 @@ def ten_rows(tmp_path):
     )
 
 
-def replay(file, way, *, one_by_one=False, batch_rows=4, skip=False, speed=None, time=None):
+def replay(file, way, *, one_by_one=0, batch_rows=4, skip=False, speed=None, time=None):
     time = time or Time()
     told = []
     plan = ReplayOptions("baseline", one_by_one, batch_rows, skip, accept_price_jump=True)
@@ -91,12 +91,25 @@ def test_batches_go_in_time_order_one_after_another(tmp_path):
 
 def test_one_by_one_is_a_request_a_signal_in_time_order(tmp_path):
     way = Recorder()
-    tally, told = replay(ten_rows(tmp_path), way, one_by_one=True)
+    tally, told = replay(ten_rows(tmp_path), way, one_by_one=10)
     assert way.requests == [[row] for row in range(9, -1, -1)]
     assert (tally.accepted, told) == (10, [1] * 10)
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
+def test_only_the_first_signals_are_sent_a_request_each_where_they_are_counted(tmp_path):
+    way = Recorder()
+    tally, told = replay(ten_rows(tmp_path), way, one_by_one=3)
+    assert way.requests == [[9], [8], [7], [6, 5, 4, 3], [2, 1, 0]]
+    assert (tally.accepted, tally.complete, told) == (10, True, [1, 1, 1, 4, 3])
+
+
+def test_a_refusal_among_the_first_signals_ends_the_replay_before_the_batches(tmp_path):
+    way = Recorder(refusing={8})
+    tally, _ = replay(ten_rows(tmp_path), way, one_by_one=3)
+    assert (way.requests, tally.complete) == ([[9], [8]], False)
+
+
+@pytest.mark.parametrize("one_by_one", [0, 10])
 def test_the_first_refusal_ends_the_replay_and_what_came_before_is_counted(tmp_path, one_by_one):
     way = Recorder(refusing={5})
     tally, _ = replay(ten_rows(tmp_path), way, one_by_one=one_by_one)
@@ -106,7 +119,7 @@ def test_the_first_refusal_ends_the_replay_and_what_came_before_is_counted(tmp_p
     assert way.requests[-1][0] == 5
 
 
-@pytest.mark.parametrize("one_by_one", [False, True])
+@pytest.mark.parametrize("one_by_one", [0, 10])
 def test_refused_rows_are_left_out_on_request(tmp_path, one_by_one):
     tally, _ = replay(ten_rows(tmp_path), Recorder(refusing={5, 0}), one_by_one=one_by_one, skip=True)
     assert tally.complete
@@ -133,7 +146,7 @@ def test_the_readable_rows_of_such_a_file_are_sent_on_request(tmp_path):
 
 def test_in_scaled_time_each_signal_waits_for_its_turn(tmp_path):
     time = Time()
-    tally, _ = replay(ten_rows(tmp_path), Recorder(), one_by_one=True, speed=60.0, time=time)
+    tally, _ = replay(ten_rows(tmp_path), Recorder(), one_by_one=10, speed=60.0, time=time)
     assert time.slept == [10.0] * 9
     assert tally.seconds == 90.0
 
