@@ -11,6 +11,8 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -41,7 +43,12 @@ if TYPE_CHECKING:
 _ONE_BY_ONE = 500  # signals: enough to see that a request each comes to the same, and done in seconds
 _BATCH_ROWS = 1_000_000
 _BATCH_SUFFIX = "-batch"
-_CALLS = 100
+_CALLS, _STAND_IN_CALLS = 100, 1_000
+_STAND_IN_NAME = "loopback"
+_STAND_IN = (
+    "no key is set, so answers come from a stand-in on this machine, raysignal.loopback.gemini: a rule that takes what "
+    "was best for the precedents it is shown, and no language model"
+)
 _MARKET_S, _MARKET_SPEED = 12.0, 100.0
 _FEED: dict[str, Any] = {
     "instruments": ("binance-usdm:BTCUSDT",), "bar": "10s", "fast": 5, "slow": 20,
@@ -126,7 +133,8 @@ def run(config: RunConfig) -> None:
         aside.table(rows_table(("figure", *names), differing))
         raise ResultsDiffer(f"one by one and in one batch ended differently in {len(differing)} figures")
     rows = query(settings.store, "SELECT count(*) AS rows FROM history")["rows"][0].as_py()
-    made = make(_comparison(source, config), settings, aside)
+    with _model_to_ask() as asked:
+        made = make(_comparison(source, config, asked), settings, aside)
     noise = _noise(place, source, settings, aside) if sample else None
     if config.json:
         output.json({
@@ -144,7 +152,7 @@ def run(config: RunConfig) -> None:
         standing=standings[0],
         market=_followed(market),
         metrics=made.run.metrics,
-        model=made.model,
+        model=made.model if asked is None else _STAND_IN,
         noise=noise,
         places=_places(place, made, rows),
     )
@@ -152,13 +160,32 @@ def run(config: RunConfig) -> None:
     output.out.print(run_screen(summary), width=min(WIDTH, output.out.width), soft_wrap=False)
 
 
-def _comparison(source: SourceFile, config: RunConfig) -> CompareConfig:
-    """The experiment: the standing arms on the same signals, by the rules of the service; with a model if there is a
-    key.
+@contextmanager
+def _model_to_ask() -> Iterator[str | None]:
+    """The address of a stand-in for a model, within; None: the model itself can be asked."""
+    from raysignal.loopback.gemini import GeminiServer
+    from raysignal.runtime.settings import load_settings
+
+    if ModelOptions().configured(load_settings(_environment())).can_be_asked:
+        yield None
+        return
+    with GeminiServer() as server:
+        yield server.url
+
+
+def _comparison(source: SourceFile, config: RunConfig, stand_in: str | None) -> CompareConfig:
+    """The experiment: the standing arms on the same signals, by the rules of the service.
+
+    Args:
+        source: the signals.
+        config: of the run.
+        stand_in: the address of what answers in the place of a model; None: the model that is configured.
     """
+    budget, name = (_CALLS, None) if stand_in is None else (_STAND_IN_CALLS, _STAND_IN_NAME)
     return CompareConfig(
         file=source.path, reading=source.reading, on_error=config.on_error, accept_price_jump=config.accept_price_jump,
-        arm=ArmOptions(), model=ModelOptions(budget=_CALLS), policy=options.PolicyOptions(),
+        arm=ArmOptions(), model=ModelOptions(budget=budget, gemini_url=stand_in, model=name),
+        policy=options.PolicyOptions(),
     )  # fmt: skip
 
 

@@ -44,7 +44,8 @@ _STYLES = {Judgment.HELPS: "green", Judgment.HURTS: "red", Judgment.NO_DIFFERENC
 _WHAT_ARMS_DO = {
     "baseline": "follows every signal",
     "memory": "overrules by past outcomes",
-    "model": "the same, asks Gemini too",
+    "model": "the same, asks a model too",
+    "review": "asks a model for the rest",
     "random": "overrules as many, by lot",
     "shuffled": "by outcomes at random",
     "canary": "looks ahead: it must win",
@@ -147,7 +148,11 @@ def cost_words(evaluation: Evaluation) -> Iterator[str]:
     """Of each arm that asked a model: how often, how much of it was used, and what it cost."""
     for arm in evaluation.arms:
         if arm.model_calls:
-            usd = "at a cost that is not known" if arm.model_usd is None else f"for {arm.model_usd:,.4f} US$"
+            usd = (
+                "at a cost that is not known"
+                if arm.model_usd is None
+                else f"for {arm.model_usd:,.4f} US$ at list prices"
+            )
             yield (
                 f"{arm.name} asked {counted(arm.model_calls, 'question')} {usd} and used "
                 f"{counted(arm.deciders['model'], 'answer')}."
