@@ -1,5 +1,7 @@
 """Cohorts by hour and by range: what a signal's instant and its numbers have in common with others."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from raysignal.agents.labels import CategoryColumn
@@ -9,6 +11,8 @@ from raysignal.engine.core.instants import MICROSECONDS
 HOURS = tuple(f"{start:02d}:00 to {start + 4:02d}:00 UTC" for start in range(0, 24, 4))
 FEWEST_VALUES = 60
 """Values of a number below which its range is no cohort."""
+MOST_NUMBERS = 24
+"""Numbers whose range is a cohort; each more makes it harder for all to stand out."""
 _FOUR_HOURS_US = 4 * 3_600 * MICROSECONDS
 
 
@@ -16,6 +20,16 @@ def hours_of(timestamp_us: Int64Array) -> CategoryColumn:
     """The part of its UTC day that each instant lies in, of six."""
     codes = timestamp_us // _FOUR_HOURS_US % len(HOURS)
     return CategoryColumn(codes.astype(np.int32), HOURS)
+
+
+def numbers_by_third(numbers: Mapping[str, Float64Array]) -> dict[str, CategoryColumn]:
+    """The thirds of the first `MOST_NUMBERS` numbers that have some, by name."""
+    found: dict[str, CategoryColumn] = {}
+    for name in sorted(numbers):
+        thirds = thirds_of(numbers[name]) if len(found) < MOST_NUMBERS else None
+        if thirds is not None:
+            found[name] = thirds
+    return found
 
 
 def thirds_of(values: Float64Array) -> CategoryColumn | None:

@@ -109,6 +109,15 @@ class Encoder:
         if old in self._symbols and new not in self._symbols:
             self._symbols = {new if name == old else name: code for name, code in self._symbols.items()}
 
+    def first_values(self) -> dict[str, float]:
+        """The first value of each number that was given, which `Situations.numbers` are told less."""
+        firsts = self._moments[:, _FIRST].tolist()
+        return {
+            name: first
+            for name, first in zip(self._number_names, firsts, strict=True)
+            if name[:1] > _MARK and not np.isnan(first)
+        }
+
     def symbols(self) -> list[str]:
         """The symbols by their codes."""
         return list(self._symbols)

@@ -8,6 +8,8 @@ from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import Accuracy, accuracy
 from raysignal.agents.override.follower import Follower
 from raysignal.agents.override.intervals import mean_interval
+from raysignal.agents.override.memory import places_of
+from raysignal.agents.override.ranges import hours_of, numbers_by_third
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.arrays import Float64Array, Int64Array
 
@@ -42,15 +44,23 @@ def compared(follower: Follower) -> dict[str, Any]:
 
 
 def accuracy_of(follower: Follower) -> Accuracy:
-    """How often signals were right, by source, symbol, side, regime and category, as of the last row."""
-    memory = follower.decider.agent.memory
+    """How often signals were right, by source, symbol, side, regime, hour, category and range, as of the last row."""
+    memory, encoder = follower.decider.agent.memory, follower.decider.agent.encoder
     rows = follower.shown.rows
     start = max(0, rows - LATEST)
     judged = np.zeros(rows, np.bool_)
     judged[settled_rows(follower)] = True
     part = slice(start, rows)
-    symbols = tuple(follower.decider.agent.encoder.symbols())
-    dimensions = {"symbol": CategoryColumn(memory.symbol[part], symbols)}
+    dimensions = {
+        "symbol": CategoryColumn(memory.symbol[part], tuple(encoder.symbols())),
+        "hour": hours_of(memory.timestamp_us[part]),
+    }
+    numbers = {
+        name: memory.numbers[place, part].astype(np.float64) + first
+        for name, first in encoder.first_values().items()
+        for place in places_of((name,), memory.number_names)
+    }
+    dimensions |= {f"category.{name}": thirds for name, thirds in numbers_by_third(numbers).items()}
     for name, labels in follower.past.dimensions().items():
         dimensions[name] = CategoryColumn(labels.codes[part], labels.names)
     side = memory.side[part]

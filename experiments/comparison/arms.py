@@ -29,6 +29,7 @@ from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDecision, ask
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import NOT_KNOWN_US, Settler
+from raysignal.agents.override.ranges import numbers_by_third
 from raysignal.agents.override.reviewer import ReviewRules
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
 from raysignal.agents.verdicts import Reason, decided
@@ -290,8 +291,8 @@ def _joined(parts: list[ArmDecisions]) -> ArmDecisions:
 
 
 def _categories(batch: SignalBatch) -> dict[str, CategoryColumn]:
-    """Features that are short words with few values, as cohorts; the letters' case is ignored."""
-    found = {}
+    """Features that are short words with few values, the letters' case ignored, and the thirds of numbers."""
+    found = numbers_by_third({name: np.asarray(values) for name, values in batch.numbers.items()})
     for name, column in batch.texts.items():
         if len(column) and int(np.diff(column.offsets).max()) > LONGEST_LABEL:
             continue

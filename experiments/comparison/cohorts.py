@@ -4,13 +4,14 @@ import numpy as np
 
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import Accuracy, accuracy
+from raysignal.agents.override.ranges import hours_of
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.experiments.comparison.results import SignalStream
 
 
 def accuracy_of(stream: SignalStream) -> Accuracy:
-    """The accuracy of the signals as they came, by side, source, symbol, regime and category.
+    """The accuracy of the signals as they came, by side, source, symbol, regime, hour, category and range.
 
     Right is where the market followed, whether or not the policy opens a trade there: a SELL of long-flat earns nothing
     and can be right.
@@ -42,5 +43,6 @@ def dimensions_of(stream: SignalStream) -> dict[str, CategoryColumn]:
         "source": CategoryColumn(stream.source.astype(np.int32, copy=False), tuple(stream.sources)),
         "symbol": CategoryColumn(stream.symbol.astype(np.int32, copy=False), tuple(stream.symbols)),
         "regime": stream.regimes,
+        "hour": hours_of(stream.timestamp_us),
         **{f"category.{name}": labels for name, labels in sorted(stream.category.items())},
     }

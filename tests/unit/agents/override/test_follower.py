@@ -309,13 +309,13 @@ async def test_eight_signals_are_compared_without_an_interval(world, batch):
     assert found["difference"]["low_bps"] is found["difference"]["high_bps"] is None
 
 
-async def test_accuracy_is_told_by_source_symbol_side_regime_and_category(world, batch):
+async def test_accuracy_is_told_by_source_symbol_side_regime_hour_and_category(world, batch):
     world.post(batch)
     follower = await world.begin(terms())
     await live(follower)
     found = views.accuracy_of(follower)
     assert {cohort.dimension for cohort in found.cohorts} == {
-        "source", "symbol", "side", "regime", "category.session"
+        "source", "symbol", "side", "regime", "hour", "category.session"
     }  # fmt: skip
     assert sum(cohort.n for cohort in found.cohorts if cohort.dimension == "source") == found.n
     assert found.n == follower.shown.settled

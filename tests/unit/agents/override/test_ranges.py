@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.override.ranges import FEWEST_VALUES, hours_of, thirds_of
+from raysignal.agents.override.ranges import FEWEST_VALUES, MOST_NUMBERS, hours_of, numbers_by_third, thirds_of
 from raysignal.engine.core.instants import parse_instant
 
 
@@ -41,3 +41,9 @@ def test_values_lie_in_the_thirds_of_their_range_and_missing_ones_in_none():
 )
 def test_what_has_no_three_parts_is_no_cohort(values):
     assert thirds_of(values) is None
+
+
+def test_numbers_have_a_cohort_each_up_to_a_most():
+    many = {f"n{place:02d}": np.arange(90.0)[::-1] for place in range(MOST_NUMBERS + 5)}
+    found = numbers_by_third(many | {"a": np.full(90, 1.0)})
+    assert list(found) == sorted(many)[:MOST_NUMBERS]

@@ -19,7 +19,7 @@ def test_an_experiment_is_evaluated_whole():
     assert found.plan.claims == 2
     assert set(found.calibration) == {"memory", "memory + Gemini", "random", "canary"}
     assert {one.dimension for one in found.accuracy.cohorts} == {
-        "side", "source", "symbol", "regime", "category.mood",
+        "side", "source", "symbol", "regime", "hour", "category.mood",
     }  # fmt: skip
     figures = found.arms[2]
     assert sum(figures.verdicts.values()) == sum(figures.deciders.values()) == int((stream.action != 0).sum())
