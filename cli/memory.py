@@ -110,7 +110,7 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RebuildConfig:
+class RebuildMemoryConfig:
     """Whose index is built anew."""
 
     url: options.Url = None
@@ -199,7 +199,7 @@ async def _page(client: ServiceClient, first: int) -> Any:
     return pq.read_table(pa.BufferReader(await client.parquet("/memory/outcomes", first=first, limit=_PAGE)))
 
 
-def rebuild(config: RebuildConfig) -> None:
+def rebuild(config: RebuildMemoryConfig) -> None:
     """Empty Chroma's collection and fill it again from what the agent remembers; no decision waits for that."""
     output = Output(config.json)
     state = asyncio.run(_rebuild(config))
@@ -209,7 +209,7 @@ def rebuild(config: RebuildConfig) -> None:
         output.say(f"{state['count']:,d} outcomes are in {state['place']} again")
 
 
-async def _rebuild(config: RebuildConfig) -> dict[str, Any]:
+async def _rebuild(config: RebuildMemoryConfig) -> dict[str, Any]:
     from raysignal.runtime.service_client import service_at
 
     async with service_at(config.url, options.configured()) as client:
@@ -222,4 +222,4 @@ async def _rebuild(config: RebuildConfig) -> dict[str, Any]:
 
 app.command("search", cls=Verb)(verb(SearchConfig, search))
 app.command("export", cls=Verb)(verb(ExportConfig, export))
-app.command("rebuild", cls=Verb)(verb(RebuildConfig, rebuild))
+app.command("rebuild", cls=Verb)(verb(RebuildMemoryConfig, rebuild))
