@@ -9,10 +9,18 @@ import numpy as np
 import pytest
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import LateSignal, NotFound, RowErrors, StoreUnavailable, Unauthorized
+from raysignal.engine.core.errors import (
+    ChromaUnavailable,
+    LateSignal,
+    NotFound,
+    RowErrors,
+    StoreUnavailable,
+    Unauthorized,
+)
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.runtime.service_client import ServiceClient, ServiceError
+from raysignal.runtime.signal_bodies import PARQUET
 from raysignal.serve.problems import problem_of
 
 
@@ -73,6 +81,26 @@ def test_later_is_asked_again_until_there_is_an_answer():
     ask = answering(lambda _: left.pop() if left else ok(portfolio="baseline"), pauses=pauses)
     assert ask(lambda client: client.standing(None)) == {"portfolio": "baseline"}
     assert len(pauses) == 3
+
+
+def test_chroma_that_cannot_be_asked_is_said_at_once():
+    pauses = []
+    ask = answering(lambda _: refusing(ChromaUnavailable("Chroma is gone", retry_after_s=3)), pauses=pauses)
+    with pytest.raises(ChromaUnavailable, match="Chroma is gone"):
+        ask(lambda client: client.get("/memory/similar", signal_id="a"))
+    assert pauses == []
+
+
+def test_parquet_is_fetched_as_it_is_and_anything_else_is_no_answer():
+    def handler(request):
+        assert dict(request.url.params) == {"first": "0"}
+        return httpx.Response(200, content=b"PAR1", headers={"content-type": PARQUET})
+
+    assert (
+        answering(handler)(lambda client: client.parquet("/memory/outcomes", first=0, limit=None)) == b"PAR1"
+    )
+    with pytest.raises(ServiceError):
+        answering(lambda _: ok())(lambda client: client.parquet("/memory/outcomes"))
 
 
 def test_patience_ends():

@@ -45,7 +45,17 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "path",
-    ["/performance", "/history", "/portfolios", "/metrics", "/readyz", "/nothing", "/docs/", "/agent"],
+    [
+        "/performance",
+        "/history",
+        "/portfolios",
+        "/metrics",
+        "/readyz",
+        "/nothing",
+        "/docs/",
+        "/agent",
+        "/memory/outcomes",
+    ],
 )
 async def test_with_a_key_nothing_is_shown_to_who_has_none(tmp_path: Path, path: str) -> None:
     async with running(tmp_path, api_key=KEY) as (http, _):
@@ -80,6 +90,7 @@ async def test_without_a_key_only_this_machine_is_answered_and_no_page_of_others
             ("POST", "/signals"),
             ("PUT", "/portfolios/x"),
             ("POST", "/agent/reset"),
+            ("POST", "/memory/rebuild"),
         ):
             answer = await http.request(method, path, content=orjson.dumps(SIGNAL), headers=from_page)
             assert (answer.status_code, answer.json()["field"]) == (403, "Origin")
@@ -432,8 +443,15 @@ async def test_a_service_without_an_agent_says_why(tmp_path: Path) -> None:
     async with running(tmp_path, enhanced="") as (http, _):
         status = await http.get("/agent")
         assert (status.status_code, status.json()["on"]) == (200, False)
-        for path in ("/memory/accuracy", "/memory/patterns", "/performance/compare"):
+        similar = "/memory/similar?signal_id=a"
+        for path in (
+            "/memory/accuracy", "/memory/patterns", similar, "/memory/outcomes", "/performance/compare"
+        ):  # fmt: skip
             assert (await http.get(path)).status_code == 404
+        for path, body in (("/memory/similar", {"text": "fear"}), ("/memory/rebuild", None)):
+            answer = await http.post(path, json=body)
+            assert answer.status_code == 404
+            assert "this service has no agent" in answer.json()["detail"]
         assert (await http.get("/feed")).json() == {"feeds": []}
 
 
