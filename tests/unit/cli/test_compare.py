@@ -159,9 +159,9 @@ def test_a_plan_for_a_person_says_what_could_be_shown():
     shown = compare("plan", SAMPLE, *AS_MADE)
     assert shown.exit_code == 0
     assert (
-        "2,233 signals can be followed over 6 bars, and holding changes what becomes of 51% of them. If an arm holds one "
-        "in ten of these, and they are worth 395.9 bp less than others of their symbol and side, the comparison shows "
-        "it about 80% of the time"
+        "2,233 signals can be followed over 6 bars, and holding changes what becomes of 51% of them. If an arm holds "
+        "one in ten of these, and they are worth 395.9 bp less than others of their symbol and side, the comparison "
+        "shows it about 80% of the time"
     ) in shown.stdout
     assert "To show 10 bp takes 3,499,735 such signals" in shown.stdout
     assert "bp per overruled one" in shown.stdout
