@@ -192,17 +192,14 @@ def _comparison(source: SourceFile, config: RunConfig, stand_in: str | None) -> 
 def _noise(place: Path, source: SourceFile, settings: Settings, output: Output) -> tuple[Evaluation, str]:
     """What the memory makes of the sample's market with signals that know nothing, and the file that holds them."""
     from raysignal.data.generator import SAMPLE_SPEC, write_csv
-    from raysignal.experiments.comparison.arms import baseline, gated, result_of, stream_of
-    from raysignal.experiments.comparison.evaluation import evaluate
+    from raysignal.experiments.comparison.memory_alone import memory_alone
 
     output.say("the same with signals that know nothing ...")
     path = place / "noise.csv"
     write_csv(replace(SAMPLE_SPEC, regime_effect=False), path)
     batch = read_stream(path, source.reading, settings, skip=False, accept_jump=False, output=output).batch
     trial = ArmOptions().trial(configured_trial(settings), options.PolicyOptions())
-    done = {"baseline": baseline(batch), "memory": gated(batch, trial)}
-    arms = [result_of(name, batch, trial, decisions) for name, decisions in done.items()]
-    return evaluate(stream_of(batch, trial), arms), str(path)
+    return memory_alone(batch, trial), str(path)
 
 
 def _truth() -> str:

@@ -247,10 +247,10 @@ def _spreadsheet_number(value: float) -> str:
 
 SAMPLE = Path(__file__).with_name("sample.csv")
 SAMPLE_SPEC = GeneratorSpec(
-    rows=2_500, seed=2025, start="2021-01-04T00:00:00Z", bar="12h", spells=(100, 50), edge=(0.8, 0.2), hold_share=0.1,
+    rows=2_500, seed=2025, start="2021-01-04T00:00:00Z", bar="12h", spells=(80, 40), edge=(0.85, 0.15), hold_share=0.1,
     texts="none",
 )  # fmt: skip
-"""The sample: its signals are right 80 % of the time in calm and 20 % in a storm; see `data/README.md`."""
+"""The sample: its signals are right 85 % of the time in calm and 15 % in a storm; see `data/README.md`."""
 
 if __name__ == "__main__":
     write_csv(SAMPLE_SPEC, sys.argv[1] if len(sys.argv) > 1 else SAMPLE)

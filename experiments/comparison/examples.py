@@ -105,11 +105,11 @@ class Example:
     @property
     def did(self) -> str:
         """What was done, and who decided it, in words."""
-        asked, done = _SIDES[self.action], _SIDES.get(self.decision)
+        done = _SIDES.get(self.decision)
         who = "" if self.by == DecidedBy.SIGNAL.name.lower() else f" by the {self.by}"
         if self.decision == self.action:
-            return f"the {asked} followed{who}"
-        return f"the {asked} held back{who}" if done is None else f"the {asked} turned into a {done}{who}"
+            return f"followed{who}"
+        return f"held back{who}" if done is None else f"turned into a {done}{who}"
 
     def came(self, horizon: str) -> str:
         """What came of it, in words; `horizon` as in the evaluation."""

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
+from raysignal.data.generator import SAMPLE_SPEC, GeneratorSpec, write_csv
 from raysignal.engine.journal.journal import verify
 from raysignal.engine.journal.stores import open_stores
 from raysignal.runtime.ports import free_port
@@ -24,7 +25,6 @@ from tests.support.starting import one_start_at_a_time
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "data" / "sample.csv"
 AS_MADE = ("--bar", "10m", "--label", "open")
 
 
@@ -125,28 +125,36 @@ class Serving:
         self.process.stdout.close()
 
 
-def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path):
+@pytest.fixture(scope="module")
+def signals(tmp_path_factory):
+    """A file of 500 signals."""
+    path = tmp_path_factory.mktemp("signals") / "signals.csv"
+    write_csv(GeneratorSpec(rows=500, seed=2025, hold_share=0.1, texts="short"), path)
+    return path
+
+
+def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path, signals):
     store, log = tmp_path / "store", tmp_path / "log"
     with Serving(store, log, RAYSIGNAL_HTTP__REPLICAS="1", RAYSIGNAL_AGENT__PRIORITY="normal") as serving:
         assert any(f"{serving.url}/docs" in line for line in serving.shown)
         told = {"RAYSIGNAL_URL": serving.url}
 
         # By batches, once and again: the second time nothing is new.
-        first = answer("replay", SAMPLE, *AS_MADE, **told)
+        first = answer("replay", signals, *AS_MADE, **told)
         assert (first["replay"]["accepted"], first["replay"]["complete"]) == (500, True)
-        again = answer("replay", SAMPLE, *AS_MADE, "--one-by-one", **told)
+        again = answer("replay", signals, *AS_MADE, "--one-by-one", **told)
         assert (again["replay"]["accepted"], again["replay"]["replayed"]) == (0, 500)
         assert again["standing"]["performance"] == first["standing"]["performance"]
 
         # Into a portfolio with a policy of its own, which it then keeps.
-        swing = answer("replay", SAMPLE, *AS_MADE, "--portfolio", "swing", "--side", "long-short", **told)
+        swing = answer("replay", signals, *AS_MADE, "--portfolio", "swing", "--side", "long-short", **told)
         assert swing["standing"]["policy"]["side"] == "long-short"
-        other = raysignal("replay", SAMPLE, *AS_MADE, "--portfolio", "swing", "--side", "long-flat", **told)
+        other = raysignal("replay", signals, *AS_MADE, "--portfolio", "swing", "--side", "long-flat", **told)
         assert (other.returncode, other.stdout.count("\n")) == (1, 1)
         assert "exists with another policy" in other.stderr
 
         # The same file read otherwise is late, and the rows are named.
-        late = raysignal("replay", SAMPLE, *AS_MADE, "--timezone", "Asia/Tokyo", "--json", **told)
+        late = raysignal("replay", signals, *AS_MADE, "--timezone", "Asia/Tokyo", "--json", **told)
         assert late.returncode == 1
         refused = json.loads(late.stdout)["replay"]
         assert (refused["accepted"], refused["complete"]) == (0, False)
@@ -207,31 +215,33 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
     found = json.loads(stdout)
     assert found["same"]
     assert found["folder"] == "run/1"
-    assert [each["accepted"] for each in found["replays"].values()] == [500, 500]
+    assert [each["accepted"] for each in found["replays"].values()] == [SAMPLE_SPEC.rows] * 2
     one, other = (standing["performance"] for standing in found["standings"])
     assert one == other
-    assert one["signals"] == 500
+    assert one["signals"] == SAMPLE_SPEC.rows
     (market,) = found["market"]
     assert market["health"]["state"] == "ready"
     assert market["station"]["signals"] >= 1
     with contextlib.closing(sqlite3.connect(tmp_path / "run/1/market.db")) as database:
         states = dict(database.execute("SELECT state, count(*) FROM signals GROUP BY 1").fetchall())
     assert set(states) == {"posted"}
-    assert found["result_rows"] == 1000 + states["posted"]
+    assert found["result_rows"] == 2 * SAMPLE_SPEC.rows + states["posted"]
     experiment = found["experiment"]
-    # The sample has one storm, which carries nearly all that a choice that looks ahead is worth.
-    assert (experiment["signals"], experiment["blind"]) == (500, None)
+    assert (experiment["signals"], experiment["blind"]) == (SAMPLE_SPEC.rows, False)
+    # What is planted in the sample is found, and where nothing is planted nothing is.
+    memory = next(arm["assessment"] for arm in experiment["arms"] if arm["arm"] == "memory")
+    assert (memory["judgment"], found["noise"]["judgment"]) == ("helps", "no difference shown")
     assert experiment["store"] == found["store"]
     assert (tmp_path / experiment["files"]["report"]).is_file()
     assert seen
     assert still_alive(seen) == []
 
 
-def test_a_direct_replay_starts_a_cluster_of_its_own_and_ends_it(tmp_path):
+def test_a_direct_replay_starts_a_cluster_of_its_own_and_ends_it(tmp_path, signals):
     store = (tmp_path / "store").as_uri()
     found = answer(
         "replay",
-        SAMPLE,
+        signals,
         *AS_MADE,
         "--direct",
         "--store",

@@ -109,7 +109,7 @@ def test_a_search_tries_what_optuna_proposes_and_is_judged_by_all_it_tried(tmp_p
     found = []
     for store in ("one", "other"):
         shown = raysignal(
-            "sweep", "data/sample.csv", "--bar", "10m", "--label", "open", "--grid", "sma_fast=2:100:1", "--grid",
+            "sweep", "data/sample.csv", "--bar", "12h", "--label", "open", "--grid", "sma_fast=2:100:1", "--grid",
             "sma_slow=3:200:1", "--grid", "weight=0.01:1:0.01", "--grid", "fee_bps=0:100:1", "--search", 12,
             "--workers", 1, "--seed", 3, "--store", f"file://{tmp_path}/{store}", "--json",
         )  # fmt: skip
@@ -178,7 +178,7 @@ def test_a_file_is_swept_from_the_command_line(tmp_path):
         (("--grid", "fee_bps=0:1000:0.001", "--grid", "slippage_bps=0:999:1"), "at most"),
         (("--grid", "fee_bps=0,1", "--walk-forward", "600"), "two numbers of bars"),
         (("--grid", "fee_bps=0,1", "--walk-forward", "600,200", "--cross-validation", "5"), "not both"),
-        (("--grid", "fee_bps=0,1", "--walk-forward", "600000,200"), "600200; expected at most the 500 bars"),
+        (("--grid", "fee_bps=0,1", "--walk-forward", "600000,200"), "600200; expected at most the 2500 bars"),
         (("--grid", "fee_bps=0,1", "--symbols", "BTC,DOGE"), "DOGE"),
         (("--grid", "fee_bps=0,1", "--run-id", "nobody"), "no run 'nobody'"),
         (("--grid", "fee_bps=0,1", "--objective", "luck"), "luck"),
@@ -189,7 +189,7 @@ def test_a_file_is_swept_from_the_command_line(tmp_path):
 def test_nonsense_is_refused_before_anything_starts(tmp_path, arguments, said):
     store = tmp_path / "store"
     shown = raysignal("sweep", "data/sample.csv", *arguments, "--store", f"file://{store}")
-    assert shown.exit_code == (1 if said in {"DOGE", "no run 'nobody'"} or "the 500 bars" in said else 2)
+    assert shown.exit_code == (1 if said in {"DOGE", "no run 'nobody'"} or "the 2500 bars" in said else 2)
     assert said in shown.stderr
     assert not store.exists() or not [path for path in store.rglob("*") if "experiments" in str(path)]
 
@@ -199,7 +199,7 @@ def test_paths_are_drawn_kept_and_the_same_on_any_number_of_workers(tmp_path):
     for workers in (1, 3):
         store = tmp_path / str(workers)
         shown = raysignal(
-            "luck", "data/sample.csv", "--bar", "10m", "--label", "open", "--method", "bootstrap", "--paths", 600,
+            "luck", "data/sample.csv", "--bar", "12h", "--label", "open", "--method", "bootstrap", "--paths", 600,
             "--workers", workers, "--store", f"file://{store}", "--json",
         )  # fmt: skip
         assert shown.exit_code == 0, shown.stderr
@@ -213,7 +213,7 @@ def test_paths_are_drawn_kept_and_the_same_on_any_number_of_workers(tmp_path):
     assert len(pq.read_table(folder / "paths.parquet")) == 600
     assert "nine in ten end between" in (folder / "report.html").read_text()
     again = raysignal(
-        "luck", "data/sample.csv", "--bar", "10m", "--label", "open", "--paths", 600, "--run-id", found[0]["run_id"],
+        "luck", "data/sample.csv", "--bar", "12h", "--label", "open", "--paths", 600, "--run-id", found[0]["run_id"],
         "--store", f"file://{tmp_path}/1",
     )  # fmt: skip
     assert again.exit_code == 0, again.stderr

@@ -60,6 +60,22 @@ def test_the_sample_stays_small_and_shows_all_three_signals():
     assert set(pd.read_csv(SAMPLE)["Signal"]) == {-1, 0, 1}
 
 
+def test_the_signals_of_the_sample_are_right_as_often_as_it_is_told():
+    for (measured, n), edge in zip(accuracy_by_regime(SAMPLE_SPEC), SAMPLE_SPEC.edges, strict=True):
+        assert n > 500
+        assert within_binomial_bounds(measured, edge, n)
+
+
+def test_spells_last_as_long_as_asked_for():
+    spec = replace(LARGE, spells=(60, 20))
+    _, truth = generate_with_truth(spec)
+    changes = np.flatnonzero(np.diff(truth.regime)) + 1
+    lengths = np.diff(changes)
+    for regime, spell in enumerate(spec.spells):
+        own = lengths[truth.regime[changes[:-1]] == regime]
+        assert own.mean() == pytest.approx(spell, rel=0.2)
+
+
 def test_a_file_has_the_fifteen_columns_and_ends_its_lines_with_crlf(tmp_path):
     data = written(GeneratorSpec(rows=50, seed=1), tmp_path)
     assert data.count(b"\r\n") == data.count(b"\n") == 51
@@ -247,6 +263,7 @@ def test_fatter_tails_change_the_moves_and_not_the_signals_quality():
     ("field", "value"),
     [
         ("buy_share", 0.95), ("buy_share", 1.2), ("drift", 1.5), ("drift", float("nan")), ("tails", 3.0),
+        ("spells", (100,)), ("spells", (100, 1)), ("spells", (100, 50.5)),
         ("rows", 0), ("rows", 1_000_001), ("rows", True), ("seed", -1), ("gaps", 0.6), ("gaps", float("nan")),
         ("edge", 1.2), ("edge", (0.6,)), ("edge", (0.6, "x")), ("hold_share", -0.1), ("horizon_bars", 0),
         ("texts", "loud"), ("symbols", ()), ("symbols", ("A", "A")), ("symbols", ("a,b",)), ("bar", "1s"),
