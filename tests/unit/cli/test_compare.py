@@ -211,14 +211,14 @@ def test_all_arms_but_the_model_run_without_a_key_and_all_with_one(monkeypatch):
 
 def test_a_model_on_this_machine_needs_no_key():
     with GeminiServer() as loopback:
-        questions = ModelOptions(gemini_url=loopback.url)
+        questions = ModelOptions(model_url=loopback.url)
         assert chosen_arms(None, questions) == ARMS
         assert "at most 10 calls, on this machine" in questions.sentence(asked=True, signals=10)
 
 
 def test_a_model_elsewhere_needs_one():
-    with pytest.raises(SettingsError, match="--gemini-url needs somebody to ask"):
-        chosen_arms(None, ModelOptions(gemini_url="https://models.example"))
+    with pytest.raises(SettingsError, match="--model-url needs somebody to ask"):
+        chosen_arms(None, ModelOptions(model_url="https://models.example"))
 
 
 def test_the_highest_cost_is_said_where_the_price_is_known(monkeypatch):

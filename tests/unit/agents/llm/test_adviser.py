@@ -13,7 +13,7 @@ from raysignal.agents.llm.adviser import RATIONALE_LIMIT, Adviser, Circuit
 from raysignal.agents.llm.budget import RateLimiter
 from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Outcome, Usage, VerdictIn
 from raysignal.agents.llm.cassette import Cassette
-from raysignal.agents.llm.gemini import ModelSettings, NoModel
+from raysignal.agents.llm.models import ModelSettings, NoModel
 from raysignal.agents.llm.prices import Price
 from raysignal.agents.llm.prompting import load_prompt, read_prompt
 from raysignal.agents.verdicts import Reason, Verdict
