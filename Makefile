@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 N ?= 10000
+EXTRAS := --extra agents --extra feeds --extra experiments --extra openai --extra anthropic --extra ollama
 ONLY ?=
 comma := ,
 

@@ -264,10 +264,10 @@ class ModelOptions:
             return f"{why}: no model is asked, the gate decides alone"
         if self.replay is not None:
             return f"{settings.model}, answers replayed from {self.replay}: nothing is asked, nothing is paid"
-        calls = min(self.budget, signals)
+        calls, at = min(self.budget, signals), settings.base_url or settings.provider.title
         return (
-            f"{settings.name} at {settings.base_url or settings.provider.title}, for the grey zone of the gate: at most "
-            f"{calls:,d} calls{self._cost(settings, calls)}"
+            f"{settings.name} at {at}, for the grey zone of the gate: at most {calls:,d} calls"
+            f"{self._cost(settings, calls)}"
         )
 
     def _cost(self, settings: ModelSettings, calls: int) -> str:

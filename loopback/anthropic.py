@@ -32,7 +32,9 @@ class AnthropicApi(ChatApi):
     unspoken = frozenset({Behaviour.BLOCKED_OTHER, Behaviour.RECITATION})
 
     def key(self, headers: Mapping[str, str]) -> str | None:
-        return headers.get("x-api-key") if "anthropic-version" in headers else None
+        if "anthropic-version" not in headers:
+            return None
+        return headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ") or None
 
     def fault(self, body: Any, key: str | None) -> Refusal | None:
         if not key:
@@ -50,7 +52,14 @@ class AnthropicApi(ChatApi):
                 (lambda: body["max_tokens"] > 0, "max_tokens: Input should be greater than 0"),
                 (lambda: not body.get("stream"), "stream must be false here"),
                 (lambda: body["output_config"]["format"]["type"] == "json_schema", "output_config.format"),
-                (lambda: not _unsupported(_schema(body)), "output_config.format.schema: unsupported property"),
+                (
+                    lambda: _schema(body)["type"] == "object",
+                    "output_config.format.schema: expected an object",
+                ),
+                (
+                    lambda: not _unsupported(_schema(body)),
+                    "output_config.format.schema: unsupported property",
+                ),
             )
         )
 
@@ -60,7 +69,9 @@ class AnthropicApi(ChatApi):
     def response(self, reply: Reply) -> dict[str, Any]:
         thoughts = [{"type": "thinking", "thinking": "Weighing the precedents", "signature": "s"}]
         middle = 20 if reply.behaviour is Behaviour.TWO_PARTS else len(reply.text)
-        texts = [{"type": "text", "text": part} for part in (reply.text[:middle], reply.text[middle:]) if part]
+        texts = [
+            {"type": "text", "text": part} for part in (reply.text[:middle], reply.text[middle:]) if part
+        ]
         return {
             "id": "msg_1",
             "type": "message",

@@ -152,6 +152,10 @@ class ChatApi(ABC):
     def error(self, refusal: Refusal) -> dict[str, Any]:
         """The body of a refusal."""
 
+    def error_headers(self, refusal: Refusal) -> dict[str, str]:
+        """Headers of a refusal."""
+        return {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+
     def refusal(self, behaviour: Behaviour, key: str | None, retry_after_s: int) -> Refusal | None:
         """The refusal that a behaviour is; None: it is none."""
         if behaviour not in _REFUSALS:
@@ -341,12 +345,9 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def refuse(self, refusal: Refusal) -> None:
-        headers = {}
-        if refusal.code == 302:
-            headers = {"Location": f"{self.loopback.url}/elsewhere"}
-        elif refusal.retry_after_s is not None:
-            headers = {"Retry-After": str(refusal.retry_after_s)}
-        self.send_json(refusal.code, self.loopback.api.error(refusal), headers)
+        api = self.loopback.api
+        headers = {"Location": f"{self.loopback.url}/elsewhere"} if refusal.code == 302 else {}
+        self.send_json(refusal.code, api.error(refusal), headers | api.error_headers(refusal))
 
     def drip(self) -> None:
         self.send_response(200)

@@ -46,19 +46,20 @@ class GeminiApi(ChatApi):
 
     def fault(self, body: Any, key: str | None) -> Refusal | None:
         if not key:
-            return Refusal(
-                403, "Method doesn't allow unregistered callers. Please use an API key."
-            )
+            return Refusal(403, "Method doesn't allow unregistered callers. Please use an API key.")
         if not isinstance(body, dict):
             return Refusal(400, "Invalid JSON payload received.")
-        config = body.get("generationConfig")
+        config: Any = body.get("generationConfig")
         unknown = [*(set(body) - _REQUEST_FIELDS), *(set(config or {}) - _CONFIG_FIELDS)]
         return first_fault(
             (
                 (lambda: not unknown, f"Invalid JSON payload received. Unknown name {unknown}"),
                 (lambda: body["contents"][-1]["role"] == "user", "contents must end with a turn of the user"),
                 (lambda: body["contents"][-1]["parts"][0]["text"], "contents must not be empty"),
-                (lambda: body["systemInstruction"]["parts"][0]["text"], "systemInstruction must not be empty"),
+                (
+                    lambda: body["systemInstruction"]["parts"][0]["text"],
+                    "systemInstruction must not be empty",
+                ),
                 (lambda: 0 <= config.get("temperature", 0) <= 2, "temperature is out of range"),
                 (lambda: config["maxOutputTokens"] > 0, "maxOutputTokens must be positive"),
                 (lambda: config["responseMimeType"] == "application/json", "responseMimeType"),
@@ -102,6 +103,9 @@ class GeminiApi(ChatApi):
             retry_info = "type.googleapis.com/google.rpc.RetryInfo"
             error["details"] = [{"@type": retry_info, "retryDelay": f"{refusal.retry_after_s}s"}]
         return {"error": error}
+
+    def error_headers(self, refusal: Refusal) -> dict[str, str]:
+        return {} if refusal.code == 429 else super().error_headers(refusal)
 
 
 _KINDS = {

@@ -20,7 +20,15 @@ from raysignal.loopback.chat_server import (
 )
 
 _FIELDS = frozenset(
-    {"model", "messages", "response_format", "max_completion_tokens", "temperature", "reasoning_effort", "stream"}
+    {
+        "model",
+        "messages",
+        "response_format",
+        "max_completion_tokens",
+        "temperature",
+        "reasoning_effort",
+        "stream",
+    }
 )
 _REASONS = re.compile(r"(o\d|gpt-[5-9])(?!.*chat)")
 
@@ -53,10 +61,16 @@ class OpenAiApi(ChatApi):
                 (lambda: body["max_completion_tokens"] > 0, "max_completion_tokens must be positive"),
                 (lambda: not (reasons and "temperature" in body), "Unsupported value: 'temperature'"),
                 (lambda: 0 <= body.get("temperature", 0) <= 2, "temperature is out of range"),
-                (lambda: reasons or "reasoning_effort" not in body, "Unsupported parameter: 'reasoning_effort'"),
+                (
+                    lambda: reasons or "reasoning_effort" not in body,
+                    "Unsupported parameter: 'reasoning_effort'",
+                ),
                 (lambda: not body.get("stream"), "stream must be false here"),
                 (lambda: body["response_format"]["type"] == "json_schema", "response_format"),
-                (lambda: _is_strict(body["response_format"]["json_schema"]), "Invalid schema for response_format"),
+                (
+                    lambda: _is_strict(body["response_format"]["json_schema"]),
+                    "Invalid schema for response_format",
+                ),
             )
         )
 
@@ -92,7 +106,8 @@ def _is_strict(named: Any) -> bool:
     """Whether a schema is one that strict output can be held to."""
     schema = named["schema"]
     whole = set(schema["required"]) == set(schema["properties"])
-    return bool(named["name"]) and named["strict"] is True and whole and schema["additionalProperties"] is False
+    closed = schema["type"] == "object" and schema["additionalProperties"] is False
+    return bool(named["name"]) and named["strict"] is True and whole and closed
 
 
 _KINDS = {

@@ -210,7 +210,8 @@ class LlmSettings(_Area):
         "`anthropic:` or `ollama:`",
     )
     url: str | None = Field(
-        default=None, description="another host that speaks the API of the model's provider; none: the provider"
+        default=None,
+        description="another host that speaks the API of the model's provider; none: the provider",
     )
     prices: str | None = Field(
         default=None,

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -63,34 +64,32 @@ class _Exchange:
         retry_after: its header.
         refusal: its body, as far as it was read, if the status is not 200.
         lost: how the connection failed.
+        unusable: why the body was not read to its end.
     """
 
     status: int | None = None
     retry_after: str | None = None
     refusal: bytes = b""
     lost: Exception | None = None
+    unusable: Exception | None = None
 
 
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")
 
 
-class _Transport(httpx.AsyncBaseTransport, httpx.BaseTransport, httpx2.AsyncBaseTransport, httpx2.BaseTransport):
-    """httpx's own, which notes how a response begins, and gives up what is longer than an answer can be.
+class _Transport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport, httpx.BaseTransport):
+    """httpx's own, which notes how a response begins and fails, and gives up what is longer than an answer can be.
 
-    It decompresses by itself, because httpx does so without a bound. It is handed to blocking clients, too, that
-    are never used.
+    It decompresses by itself, because httpx does so without a bound. It is handed to a blocking client, too, that
+    is never used.
 
     With aiohttp, another way of Google's SDK, an answer 503 that is no JSON looks like an unreadable answer 200.
     """
 
-    def __init__(self, base_url: str) -> None:
-        self._proxy = _proxy_for(base_url)
-        self._inner: Any = None
+    def __init__(self, module: ModuleType, base_url: str) -> None:
+        self._inner = module.AsyncHTTPTransport(proxy=_proxy_for(base_url))
 
     async def handle_async_request(self, request: Any) -> Any:
-        if self._inner is None:
-            module = httpx2 if isinstance(request, httpx2.Request) else httpx
-            self._inner = module.AsyncHTTPTransport(proxy=self._proxy)
         request.headers["accept-encoding"] = "gzip"
         exchange = _exchange.get()
         try:
@@ -107,8 +106,7 @@ class _Transport(httpx.AsyncBaseTransport, httpx.BaseTransport, httpx2.AsyncBase
         )
 
     async def aclose(self) -> None:
-        if self._inner is not None:
-            await self._inner.aclose()
+        await self._inner.aclose()
 
 
 class _BoundedStream(httpx.AsyncByteStream, httpx2.AsyncByteStream):
@@ -127,6 +125,9 @@ class _BoundedStream(httpx.AsyncByteStream, httpx2.AsyncByteStream):
                 yield plain
         except _LOST as error:
             self._exchange.lost = error
+            raise
+        except _UnusableBody as error:
+            self._exchange.unusable = error
             raise
 
     async def _decoded(self) -> AsyncIterator[bytes]:
@@ -167,8 +168,8 @@ class ChatConnection:
         if not self._traced:
             for name in _OLD_TRACING:
                 os.environ.pop(name, None)
-        self._transport = _Transport(settings.url)
-        made, self._options = _CHATS[settings.provider.name]
+        module, made, self._options = _CHATS[settings.provider.name]
+        self._transport = _Transport(module, settings.url)
         self._chat = made(settings, api_key, self._transport)
 
     async def ask(self, request: ModelRequest, timeout_s: float) -> Outcome:
@@ -189,7 +190,7 @@ class ChatConnection:
                 raise  # Nothing was received, so nothing received can be blamed.
             if exchange.status != 200:
                 return self._refused(exchange)
-            return self._failure(Reason.MODEL_UNREADABLE, error)
+            return self._failure(Reason.MODEL_UNREADABLE, exchange.unusable or error)
         finally:
             _exchange.reset(token)
         assert exchange.status is not None, "the SDK asked past the transport that bounds its answers"
@@ -330,7 +331,6 @@ def _openai_chat(settings: ModelSettings, api_key: str, transport: _Transport) -
         max_retries=0,
         cache=False,
         openai_proxy=None,
-        http_client=httpx2.Client(transport=transport, trust_env=False),
         http_async_client=httpx2.AsyncClient(transport=transport, trust_env=False),
     )
 
@@ -392,9 +392,9 @@ def _json_schema(request: ModelRequest) -> dict[str, Any]:
 
 _Chat = Callable[[ModelSettings, str, _Transport], BaseChatModel]
 _Options = Callable[[ModelRequest, float], dict[str, Any]]
-_CHATS: Mapping[str, tuple[_Chat, _Options]] = {
-    "google": (_google_chat, _google_options),
-    "openai": (_openai_chat, _openai_options),
-    "anthropic": (_anthropic_chat, _anthropic_options),
-    "ollama": (_ollama_chat, _ollama_options),
+_CHATS: Mapping[str, tuple[ModuleType, _Chat, _Options]] = {
+    "google": (httpx, _google_chat, _google_options),
+    "openai": (httpx2, _openai_chat, _openai_options),
+    "anthropic": (httpx2, _anthropic_chat, _anthropic_options),
+    "ollama": (httpx, _ollama_chat, _ollama_options),
 }

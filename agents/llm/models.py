@@ -150,12 +150,20 @@ class ModelSettings:
                 return key
         return None if self.provider.needs_key else ""
 
+    def generation(self) -> dict[str, Any]:
+        """The generation settings that are really sent, as part of a request's hash."""
+        return self.provider.generation(self)
+
     def request(self, prompt: Prompt) -> ModelRequest:
         """The request that asks a prompt."""
         return ModelRequest(
-            prompt.hash, prompt.system, prompt.user, self.full_name, self.provider.generation(self),
+            prompt.hash,
+            prompt.system,
+            prompt.user,
+            self.full_name,
+            self.generation(),
             response_schema(prompt),
-        )  # fmt: skip
+        )
 
     def usd(self, usage: Usage | None) -> float | None:
         """What a call cost; None: the usage or the price is not known."""

@@ -240,7 +240,7 @@ async def test_where_nobody_listens_nothing_was_sent(served: Served) -> None:
 async def test_a_request_that_the_provider_would_refuse_is_refused_by_its_loopback_too(
     server: ChatServer, model: ChatModel, request_: ModelRequest
 ) -> None:
-    failure = await model.call(replace(request_, user=" ", schema=request_.schema | {"type": "string"}), 10.0)
+    failure = await model.call(replace(request_, schema={"type": "array"}), 10.0)
     assert isinstance(failure, Failure)
     assert failure.reason == Reason.MODEL_UNAVAILABLE
     assert failure.detail.startswith("400 ")
@@ -256,7 +256,10 @@ ELSEWHERE = (
 
 @pytest.mark.parametrize("variables", [PROXIES, ELSEWHERE], ids=["proxies", "addresses"])
 async def test_the_environment_leads_the_key_to_no_other_host(
-    settings: ModelSettings, request_: ModelRequest, monkeypatch: pytest.MonkeyPatch, variables: tuple[str, ...]
+    settings: ModelSettings,
+    request_: ModelRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: tuple[str, ...],
 ) -> None:
     for name in variables:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -383,7 +386,7 @@ from langchain_core.tracers.langchain import wait_for_all_tracers
 from tests.support.advising import KEY, request_of
 
 async def main():
-    settings = ModelSettings(sys.argv[1], base_url=sys.argv[2])
+    settings = ModelSettings(base_url=sys.argv[1])
     model = ChatModel(settings, KEY)
     print(type(await model.call(request_of(settings=settings), 20.0)).__name__)
     await model.aclose()
@@ -413,9 +416,9 @@ class Collector(http.server.BaseHTTPRequestHandler):
         pass
 
 
-def told_langsmith(served: Served, environment: dict[str, str]) -> list[bytes]:
+def told_langsmith(environment: dict[str, str]) -> list[bytes]:
     """What LangSmith is told of a question that a process of its own asks: it reads the environment once."""
-    with served.server() as server, http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as langsmith:
+    with GeminiServer() as server, http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector) as langsmith:
         langsmith.told = told = []  # type: ignore[attr-defined]
         thread = threading.Thread(target=langsmith.serve_forever, args=(0.02,), daemon=True)
         thread.start()
@@ -424,7 +427,7 @@ def told_langsmith(served: Served, environment: dict[str, str]) -> list[bytes]:
             "LANGSMITH_API_KEY": "a-key", "LANGSMITH_ENDPOINT": f"http://127.0.0.1:{langsmith.server_port}",
         }  # fmt: skip
         answer = subprocess.run(
-            [sys.executable, "-c", _ASKS, served.model, server.url], capture_output=True, text=True, check=False,
+            [sys.executable, "-c", _ASKS, server.url], capture_output=True, text=True, check=False,
             env=os.environ | wishes | environment,
         )  # fmt: skip
         langsmith.shutdown()
@@ -434,11 +437,11 @@ def told_langsmith(served: Served, environment: dict[str, str]) -> list[bytes]:
 
 
 @pytest.mark.slow
-def test_prompts_go_to_nobody_else(served: Served) -> None:
-    assert told_langsmith(served, {}) == []
+def test_prompts_go_to_nobody_else() -> None:
+    assert told_langsmith({}) == []
 
 
 @pytest.mark.slow
 def test_prompts_go_to_langsmith_if_it_is_asked_for() -> None:
-    told = told_langsmith(SERVED["google"], {TRACING: "1"})
+    told = told_langsmith({TRACING: "1"})
     assert any(b"breakout on the daily chart" in each for each in told)

@@ -111,7 +111,9 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch: py
     assert why_not_asked(settings, KEY) is None
     assert why_not_asked(settings, None) == "OPENAI_API_KEY is not set"
     monkeypatch.setattr(models, "find_spec", lambda _name: None)
-    with pytest.raises(SettingsError, match=r"openai:gpt-5 cannot be asked: .*pip install raysignal\[openai\]"):
+    with pytest.raises(
+        SettingsError, match=r"openai:gpt-5 cannot be asked: .*pip install raysignal\[openai\]"
+    ):
         ChatModel(settings, KEY)
 
 
