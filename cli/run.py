@@ -184,7 +184,7 @@ def _comparison(source: SourceFile, config: RunConfig, stand_in: str | None) -> 
     budget, name = (_CALLS, None) if stand_in is None else (_STAND_IN_CALLS, _STAND_IN_NAME)
     return CompareConfig(
         file=source.path, reading=source.reading, on_error=config.on_error, accept_price_jump=config.accept_price_jump,
-        arm=ArmOptions(), model=ModelOptions(budget=budget, gemini_url=stand_in, model=name),
+        arm=ArmOptions(), model=ModelOptions(budget=budget, model_url=stand_in, model=name),
         policy=options.PolicyOptions(),
     )  # fmt: skip
 

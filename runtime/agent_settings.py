@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from raysignal.agents.llm.gemini import KEY_VARIABLES, ModelSettings, api_key_in
+from raysignal.agents.llm.models import ModelSettings, why_not_asked
 from raysignal.agents.llm.prices import load_prices
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
@@ -83,11 +83,11 @@ def announcement(settings: Settings, environ: Mapping[str, str]) -> str:
     if (why := why_off(settings)) is not None:
         return f"off: {why}"
     follows = f"{settings.agent.portfolio} follows {settings.primary}"
-    if api_key_in(environ) is None:
-        return f"{follows}; the gate decides alone ({' or '.join(KEY_VARIABLES)} is not set)"
-    if settings.agent.policy == "review":
-        return f"{follows}; the gate decides, and {settings.llm.model} reviews what it leaves open"
-    return f"{follows}; the gate decides, and {settings.llm.model} in unclear cases"
+    model = model_of(settings)
+    if (why := why_not_asked(model, model.key_in(environ))) is not None:
+        return f"{follows}; the gate decides alone ({why})"
+    does = "reviews what it leaves open" if settings.agent.policy == "review" else "in unclear cases"
+    return f"{follows}; the gate decides, and {model.name} of {model.provider.title} {does}"
 
 
 _NAMES = {"model": "model", "base_url": "url", "model_prices": "prices"}

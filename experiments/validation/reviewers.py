@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from raysignal.agents.llm.cassette import Mode
-from raysignal.agents.llm.gemini import ModelSettings
+from raysignal.agents.llm.models import ModelSettings
 from raysignal.agents.override.breaker import BreakerRules
 from raysignal.experiments.comparison import arms
 from raysignal.experiments.comparison.actors import ModelArmOptions

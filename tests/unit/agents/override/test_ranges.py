@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from raysignal.agents.override.ranges import FEWEST_VALUES, MOST_NUMBERS, hours_of, numbers_by_third, thirds_of
+from raysignal.agents.override.ranges import (
+    FEWEST_VALUES,
+    MOST_NUMBERS,
+    hours_of,
+    numbers_by_third,
+    thirds_of,
+)
 from raysignal.engine.core.instants import parse_instant
 
 
