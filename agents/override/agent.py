@@ -17,6 +17,7 @@ from raysignal.agents.override.memory import WINDOW, OutcomeMemory
 from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.override.situations import Encoder, Situations
+from raysignal.agents.override.texts import HashedNgrams, TextScores
 from raysignal.engine.core.arrays import Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LookAhead
@@ -32,12 +33,14 @@ class AgentRules:
         recall: how the memory is asked.
         gate: when the gate speaks.
         window: past signals that are searched.
+        texts: whether free texts are compared, by what such texts told so far (`agents.override.texts`).
     """
 
     horizon: Horizon = field(default_factory=Horizon)
     recall: RecallOptions = field(default_factory=RecallOptions)
     gate: GateRules = field(default_factory=GateRules)
     window: int = WINDOW
+    texts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,13 @@ class Override:
             still know that of late most signals were wrong.
     """
 
-    __slots__ = ("_pool", "_settler", "_shuffle", "_witness", "encoder", "memory", "rules", "worth")
+    __slots__ = ("_pool", "_settler", "_shuffle", "_texts", "_witness", "encoder", "memory", "rules", "worth")
 
     def __init__(self, policy: Policy, rules: AgentRules, *, shuffle: int | None = None) -> None:
         self.rules = rules
         self.worth = VerdictPayoff(policy)
         self.encoder = Encoder()
+        self._texts = TextScores(HashedNgrams()) if rules.texts else None
         self.memory = OutcomeMemory(rules.window)
         self._settler = Settler(policy, rules.horizon)
         self._witness = EvidenceEstimator(rules.recall)
@@ -105,9 +109,15 @@ class Override:
         situations = self.encoder.encode(batch)
         symbol = self.encoder.codes(batch)
         ordinal = np.arange(self.count, self.count + len(batch))
-        self.memory.add(ordinal, batch.timestamp_us, symbol, batch.action, situations)
         outcomes = self._settler.feed(ordinal, batch.timestamp_us, symbol, batch.action, batch.price)
-        self.memory.settle(outcomes if self._shuffle is None else self._shuffled(outcomes, self._shuffle))
+        counted = outcomes if self._shuffle is None else self._shuffled(outcomes, self._shuffle)
+        if self._texts is not None:
+            situations = self._texts.extend(
+                situations, self.encoder.free_texts(batch), counted, first=self.count,
+                timestamp_us=batch.timestamp_us, symbol=symbol, action=batch.action,
+            )  # fmt: skip
+        self.memory.add(ordinal, batch.timestamp_us, symbol, batch.action, situations)
+        self.memory.settle(counted)
         return situations, outcomes
 
     def _shuffled(self, outcomes: Outcomes, seed: int) -> Outcomes:
