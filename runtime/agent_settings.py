@@ -36,6 +36,7 @@ def terms_of(settings: Settings) -> AgentTerms:
                 against=settings.agent.gate_against,
                 grey=settings.agent.gate_grey,
             ),
+            texts=settings.agent.texts,
         )
     except InvalidField as error:
         raise SettingsError(f"{variable_given(('agent', str(error.fields['field'])))}: {error}") from error

@@ -176,6 +176,10 @@ class AgentSettings(_Area):
     neighbours: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=400, description="past signals that are compared with a new one, at most"
     )
+    texts: bool = Field(
+        default=True,
+        description="compare free texts, such as news and summaries, by what texts like them told so far",
+    )
     breaker_limit_bps: Annotated[float, Field(le=0.0)] = Field(
         default=-15.0,
         description="the agent is turned off when overruling gained less than this a signal, for certain, in bp",

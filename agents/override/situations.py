@@ -142,9 +142,7 @@ class Encoder:
     def free_texts(self, batch: SignalBatch) -> dict[str, TextColumn]:
         """The free texts of the signals that were encoded last, by field, empty where it was a category still."""
         first = self._count - len(batch)
-        free = [
-            (one.free_from, name) for name, one in self._categories.items() if one.free_from is not None
-        ]
+        free = [(one.free_from, name) for name, one in self._categories.items() if one.free_from is not None]
         return {
             name: _from_row(batch.texts[name], max(0, since - first))
             for since, name in sorted(free)[:MOST_FREE_TEXTS]

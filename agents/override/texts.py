@@ -19,7 +19,7 @@ sign each (Weinberger et al., ICML 2009).
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numba import njit
@@ -40,7 +40,9 @@ BUCKETS = 4_096
 _CHANCE = 1.5  # standard errors
 _TELLS_FROM = 20  # outcomes with texts before a row has numbers
 _COUNTS_FROM = 50.0  # pseudo-counts of a drift of half and half, as in `evidence`
-_MOST_WAITING = 2_048  # rows whose vectors are kept until their outcome is known; older ones are not learned from
+_MOST_WAITING = (
+    2_048  # rows whose vectors are kept until their outcome is known; older ones are not learned from
+)
 _AT_ONCE = 64  # rows that are embedded together
 _PIECE = 64  # characters that are normalised together: the work grows with the square of the marks in a row
 # Characters that are not seen: soft hyphen, zero width, directions, joiners, variation selectors, tags.
@@ -87,7 +89,9 @@ class HashedNgrams:
             for row in range(stop - start):
                 if at[row] < at[row + 1]:
                     text = normalised(column.data[at[row] : at[row + 1]].tobytes())
-                    _count_ngrams(np.frombuffer(text.encode("utf-32-le"), np.uint32), seed, counts, vectors[row])
+                    _count_ngrams(
+                        np.frombuffer(text.encode("utf-32-le"), np.uint32), seed, counts, vectors[row]
+                    )
         return vectors
 
 
@@ -96,7 +100,9 @@ def normalised(encoded: bytes) -> str:
     wherever there is a space of any kind or length; one before and one behind.
     """
     text = encoded[: 4 * LONGEST_TEXT].decode(errors="replace")[:LONGEST_TEXT]
-    if not text.isascii():
+    if text.isascii():
+        text = text.lower()
+    else:
         text = _UNSEEN.sub("", text)
         parts, length = [], 0
         for at in range(0, len(text), _PIECE):
@@ -104,8 +110,8 @@ def normalised(encoded: bytes) -> str:
             length += len(parts[-1])
             if length >= LONGEST_TEXT:
                 break
-        text = "".join(parts)
-    return f" {' '.join(text.casefold().split())[:LONGEST_TEXT]} "
+        text = "".join(parts).casefold()
+    return f" {' '.join(text.split())[:LONGEST_TEXT]} "
 
 
 class TextScores:
@@ -121,7 +127,9 @@ class TextScores:
         d = embedder.dimensions
         self._moments = no_moments(len(TEXT_NUMBERS))
         self._sums = np.zeros((2 + len(TEXT_NUMBERS), d))  # of the components, their squares, their products
-        self._targets = np.zeros((len(TEXT_NUMBERS) + 1, 2))  # of each target the sum and the squares; the count
+        self._targets = np.zeros(
+            (len(TEXT_NUMBERS) + 1, 2)
+        )  # of each target the sum and the squares; the count
         self._direction, self._means = np.zeros((len(TEXT_NUMBERS), d)), np.zeros(len(TEXT_NUMBERS))
         self._stale = False
         self._drift: dict[int, tuple[int, int, int]] = {}  # of a symbol: up moves, down moves, outcomes
@@ -159,18 +167,17 @@ class TextScores:
             outcomes.ordinal.tolist(), outcomes.exit.tolist(), outcomes.known_at_us.tolist(), outcomes.side.tolist(),
             outcomes.move_bps.tolist(), strict=True,
         )  # fmt: skip
-        values = np.full((len(TEXT_NUMBERS), n), np.nan)
+        values = np.full((n, len(TEXT_NUMBERS)), np.nan)
         instants, symbols, sides = timestamp_us.tolist(), symbol.tolist(), action.tolist()
         for start in range(0, n, _AT_ONCE):
             stop = min(start + _AT_ONCE, n)
             vectors = self._embedder.embed(fields, start, stop)
-            told = vectors.any(axis=1).tolist()
-            for row in range(start, stop):
+            for row, vector in zip(range(start, stop), vectors, strict=True):
                 self._learn(first + row, instants[row])
-                if told[row - start] and sides[row]:
-                    self._measure(vectors[row - start], sides[row], values[:, row])
-                    self._keep(first + row, symbols[row], vectors[row - start])
-        return _joined(situations, values, self._moments)
+                if sides[row] and vector.any():
+                    self._measure(vector, sides[row], values[row])
+                    self._keep(first + row, symbols[row], vector)
+        return _joined(situations, np.ascontiguousarray(values.T), self._moments)
 
     def _learn(self, row: int, instant_us: int) -> None:
         """Take in the outcomes that are known at a row."""
@@ -240,7 +247,7 @@ def _joined(situations: Situations, values: Float64Array, moments: Float64Array)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count_ngrams(codes: Int32Array, seed: int, counts: Float32Array, vector: Float32Array) -> None:
+def _count_ngrams(codes: Any, seed: Any, counts: Float32Array, vector: Float32Array) -> None:
     """Add the n-grams of a text to a vector. `counts` comes and goes filled with 0."""
     mask = np.uint64(len(counts) - 1)
     for start in range(len(codes)):
@@ -266,9 +273,7 @@ def _count_ngrams(codes: Int32Array, seed: int, counts: Float32Array, vector: Fl
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _take_in(
-    vector: Float32Array, hit: float, way: float, sums: Float64Array, targets: Float64Array
-) -> None:
+def _take_in(vector: Float32Array, hit: float, way: float, sums: Float64Array, targets: Float64Array) -> None:
     """Take along how the components of a row's texts go with its centred hit, and with the way the price went."""
     targets[2, 0] += 1.0
     targets[0, 0] += hit
@@ -284,40 +289,43 @@ def _take_in(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _point(
-    sums: Float64Array, targets: Float64Array, direction: Float64Array, means: Float64Array
-) -> None:
+def _point(sums: Float64Array, targets: Float64Array, direction: Float64Array, means: Float64Array) -> None:
     """Where the texts of signals that were right lie, and those of rises: a direction each, of length 1, or 0.
 
     A component counts by its correlation beyond chance, in its own standard deviations; `means` are what the mean
     text has along each direction.
     """
-    n = targets[2, 0]
+    n, d = targets[2, 0], len(sums[0])
     chance = _CHANCE / np.sqrt(n)
+    inverse, beyond = np.empty(d), np.empty(d)
+    for component in range(d):
+        square = sums[0, component] * sums[0, component] / n
+        own = sums[1, component] - square
+        inverse[component] = 1.0 / np.sqrt(own) if own > 1e-9 * sums[1, component] else 0.0
     for target in range(len(direction)):
-        spread = targets[target, 1] - targets[target, 0] * targets[target, 0] / n
+        hits = targets[target, 0] / n
+        spread = targets[target, 1] - targets[target, 0] * hits
+        measure = 1.0 / np.sqrt(spread) if spread > 1e-9 * targets[target, 1] else 0.0
+        own_direction = direction[target]
+        for component in range(d):
+            together = sums[2 + target, component] - sums[0, component] * hits
+            related = together * inverse[component] * measure
+            beyond[component] = max(related - chance, 0.0) + min(related + chance, 0.0)
+            own_direction[component] = beyond[component] * inverse[component]
         total, mean = 0.0, 0.0
-        for component in range(len(sums[0])):
-            direction[target, component] = 0.0
-            own = sums[1, component] - sums[0, component] * sums[0, component] / n
-            if own <= 1e-9 * sums[1, component] or spread <= 1e-9 * targets[target, 1]:
-                continue
-            together = sums[2 + target, component] - sums[0, component] * targets[target, 0] / n
-            related = together / np.sqrt(own * spread)
-            beyond = abs(related) - chance
-            if beyond > 0.0:
-                told = (beyond if related > 0.0 else -beyond) / np.sqrt(own / n)
-                direction[target, component] = told
-                total += beyond * beyond
-                mean += told * sums[0, component] / n
-        length = np.sqrt(total) if total > 0.0 else 1.0
-        for component in range(len(sums[0])):
-            direction[target, component] /= length
-        means[target] = mean / length
+        for component in range(d):
+            total += beyond[component] * beyond[component]
+            mean += own_direction[component] * sums[0, component]
+        length = np.sqrt(n / total) if total > 0.0 else 0.0
+        for component in range(d):
+            own_direction[component] *= length
+        means[target] = mean * length / n
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _project(vector: Float32Array, direction: Float64Array, means: Float64Array, values: Float64Array) -> None:
+def _project(
+    vector: Float32Array, direction: Float64Array, means: Float64Array, values: Float64Array
+) -> None:
     for target in range(len(direction)):
         along = -means[target]
         for component in range(len(vector)):

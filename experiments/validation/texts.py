@@ -54,7 +54,8 @@ PHRASES = (
 
 _SYMBOLS = ("BTC", "ETH")
 _POLICIES = (Policy(side="long-short", fee_bps=10.0), Policy(side="long-flat", fee_bps=10.0))
-_PERSIST = 12
+_PERSIST = 12  # rows
+_LONGEST = 255  # characters of a summary without its phrase
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def text_stream(seed: int, rows: int = ROWS, *, effect: bool, persistent: bool =
     which, place = draws.integers(0, len(PHRASES[0]), rows), draws.random(rows)
     summaries = []
     for row, summary in enumerate(frame["summary"]):
-        words = summary.split(" ")
+        words = summary[:_LONGEST].split(" ")
         words.insert(int(place[row] * (len(words) + 1)), PHRASES[kind[row]][which[row]])
         summaries.append(" ".join(words))
     if persistent:
@@ -129,9 +130,7 @@ def table(tried: Tried) -> list[str]:
     kinds = dict.fromkeys((one.policy, one.effect, one.persistent) for one, _ in tried)
     for kind in kinds:
         policy, effect, persistent = kind
-        own = [
-            found for one, found in tried if (one.policy, one.effect, one.persistent) == kind
-        ]
+        own = [found for one, found in tried if (one.policy, one.effect, one.persistent) == kind]
         name = f"{'effect' if effect else 'null'}, {_POLICIES[policy].side}{', texts persist' * persistent}"
         for arm, texts in enumerate(("yes", "no")):
             said = [found[arm] for found in own]
