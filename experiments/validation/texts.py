@@ -5,7 +5,8 @@
 Streams of 600 signals of two symbols, right half of the time whatever any number or label says. Every summary, made-up
 news of 100 to 300 characters, has one of six phrases somewhere in it: with a planted effect one of three in four of
 five summaries of signals that are right, one of the other three in four of five of those that are wrong; without one,
-any. Three more fields of free text tell nothing. Where texts persist, rows share the summary of the first of a dozen.
+any. Three more fields of free text tell nothing. Where texts persist, rows share the summary of the first of a dozen;
+where they are of one symbol, the summaries of the other have any phrase.
 """
 
 import argparse
@@ -60,22 +61,43 @@ _LONGEST = 255  # characters of a summary without its phrase
 
 @dataclass(frozen=True, slots=True)
 class TextTrial:
-    """One stream to be tried: under which of the two policies, with which texts."""
+    """One stream to be tried: under which of the two policies, and with which texts, as in `text_stream`."""
 
     policy: int
     seed: int
     effect: bool
     persistent: bool = False
+    one_symbol: bool = False
+
+    @property
+    def kind(self) -> str:
+        """All but the seed, in words."""
+        return (
+            f"{'effect' if self.effect else 'null'}, {_POLICIES[self.policy].side}"
+            f"{', texts persist' * self.persistent}{', one symbol' * self.one_symbol}"
+        )
 
 
-def text_stream(seed: int, rows: int = ROWS, *, effect: bool, persistent: bool = False) -> SignalBatch:
-    """The stream of a seed, as it would be read from its file."""
+def text_stream(
+    seed: int, rows: int = ROWS, *, effect: bool, persistent: bool = False, one_symbol: bool = False
+) -> SignalBatch:
+    """The stream of a seed, as it would be read from its file.
+
+    Args:
+        seed: decides all that is left open.
+        rows: of both symbols.
+        effect: whether the summaries tell right from wrong.
+        persistent: a dozen rows share a summary.
+        one_symbol: the summaries of the other symbol tell nothing.
+    """
     spec = GeneratorSpec(rows=rows, seed=seed, regime_effect=False, texts="short", symbols=_SYMBOLS)
     frame, truth = generate_with_truth(spec)
     draws = np.random.default_rng([seed, 15])
     kind = draws.integers(0, 2, rows)
     if effect:
-        kind = np.where(draws.random(rows) < TOLD, truth.right, ~truth.right).astype(np.int64)
+        tells = frame["symbol"].to_numpy() == _SYMBOLS[0] if one_symbol else np.ones(rows, np.bool_)
+        told = np.where(draws.random(rows) < TOLD, truth.right, ~truth.right)
+        kind = np.where(tells, told, kind)
     which, place = draws.integers(0, len(PHRASES[0]), rows), draws.random(rows)
     summaries = []
     for row, summary in enumerate(frame["summary"]):
@@ -90,7 +112,9 @@ def text_stream(seed: int, rows: int = ROWS, *, effect: bool, persistent: bool =
 
 def run_try(one: TextTrial, rows: int = ROWS) -> tuple[Assessment, Assessment]:
     """What is said about the gate that compares texts, and about the one that does not."""
-    batch = text_stream(one.seed, rows, effect=one.effect, persistent=one.persistent)
+    batch = text_stream(
+        one.seed, rows, effect=one.effect, persistent=one.persistent, one_symbol=one.one_symbol
+    )
     trial = Trial(policy=_POLICIES[one.policy], seed=one.seed)
     stream = arms.stream_of(batch, trial)
     strata = strata_of(stream.symbol, stream.action)
@@ -110,7 +134,7 @@ Tried = Sequence[tuple[TextTrial, tuple[Assessment, Assessment]]]
 
 def criteria(tried: Tried) -> list[Criterion]:
     """What must hold over all streams."""
-    planted = [found for one, found in tried if one.effect]
+    planted = [found for one, found in tried if one.effect and not one.one_symbol]
     null = [found for one, found in tried if not one.effect]
     return [
         Criterion.of_rate(
@@ -127,15 +151,12 @@ def table(tried: Tried) -> list[str]:
     lines = [
         f"{'stream':<42}{'texts':<8}{'streams':>8}{'overruled':>11}{'selection':>11}{'helps':>8}{'hurts':>8}"
     ]
-    kinds = dict.fromkeys((one.policy, one.effect, one.persistent) for one, _ in tried)
-    for kind in kinds:
-        policy, effect, persistent = kind
-        own = [found for one, found in tried if (one.policy, one.effect, one.persistent) == kind]
-        name = f"{'effect' if effect else 'null'}, {_POLICIES[policy].side}{', texts persist' * persistent}"
+    for kind in dict.fromkeys(one.kind for one, _ in tried):
+        own = [found for one, found in tried if one.kind == kind]
         for arm, texts in enumerate(("yes", "no")):
             said = [found[arm] for found in own]
             lines.append(
-                f"{name:<42}{texts:<8}{len(own):>8}{np.mean([one.override_rate for one in said]):>11.1%}"
+                f"{kind:<42}{texts:<8}{len(own):>8}{np.mean([one.override_rate for one in said]):>11.1%}"
                 f"{np.mean([one.parts.selection_bps for one in said]):>11.2f}"
                 f"{sum(one.judgment is Judgment.HELPS for one in said):>8}"
                 f"{sum(one.judgment is Judgment.HURTS for one in said):>8}"
@@ -161,7 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=None)
     options = parser.parse_args(arguments)
     began = time.monotonic()
-    planned = [TextTrial(policy, seed, True) for policy in (0, 1) for seed in range(1, options.seeds + 1)]
+    planned = [
+        TextTrial(policy, seed, True, one_symbol=one_symbol)
+        for one_symbol in (False, True)
+        for policy in (0, 1)
+        for seed in range(1, options.seeds + 1)
+    ]
     planned += [
         TextTrial(policy, seed, False, persistent)
         for policy in (0, 1)
