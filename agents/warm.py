@@ -35,7 +35,10 @@ def _batch() -> SignalBatch:
         timestamp_us=60_000_000 * (place + 1), action=np.where(place % 3, 1, -1).astype(np.int8),
         price=100.0 + level, symbol=(place % 2).astype(np.int32), symbols=["one", "other"],
         source=np.zeros(_ROWS, np.int32), sources=["warm"], numbers={"level": level},
-        texts={"mood": TextColumn.of(("calm", "wild")[row % 2] for row in range(_ROWS))},
+        texts={
+            "mood": TextColumn.of(("calm", "wild")[row % 2] for row in range(_ROWS)),
+            "news": TextColumn.of(f"The {row}th piece of news of which nothing follows" for row in range(_ROWS)),
+        },
     )  # fmt: skip
 
 

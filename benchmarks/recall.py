@@ -1,12 +1,13 @@
 """What a gated decision costs, and what the vector index would: `python -m benchmarks.recall`.
 
 One decision is everything from the signal to the ruling: situation, settlement, exact search of the memory,
-statistics, gate. The peer is a filtered query of Chroma for as many neighbours among the same rows; it is
-approximate, and only a search.
+statistics, gate. With texts, each signal has four fields of made-up news, 2.6 KB together. The peer is a
+filtered query of Chroma for as many neighbours among the same rows; it is approximate, and only a search.
 """
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import chromadb
@@ -16,6 +17,7 @@ from benchmarks.figures import Figure
 from raysignal.agents.override.agent import AgentRules, Override
 from raysignal.agents.warm import warm
 from raysignal.data.generator import GeneratorSpec, generate_with_truth
+from raysignal.data.texts import FREE_TEXT
 from raysignal.engine.core.arrays import Float32Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.policy import Policy
@@ -25,6 +27,7 @@ STREAMS = (1_000, 10_000, 100_000)
 _DECISIONS = 500
 _QUERIES = 15
 _CHUNK = 512
+_STORIES = 4_000  # rows of free text that are made, and come again and again
 _NUMBERS = ("mvrv_btc_momentum", "spot_volume_daily_sum", "index", "intensity")
 _TEXTS = ("sentiment", "dominant_emotions", "dominant_sentiment")
 
@@ -43,12 +46,17 @@ def measure(
     known = agent.memory.settled
     singles = [batch.take(np.array([row])) for row in range(learned, asked)]
     spent = _times(agent.take, singles)
+    with_texts = _decisions_with_texts(batch, learned, asked)
     index = _times(_index(agent, known), singles[:_QUERIES])
     median = float(np.median(spent))
     what = f"{known:,} settled outcomes"
     figures = [
         _figure(f"a gated decision over {what}, p50", median * 1e3, "ms", 2.0),
         _figure(f"a gated decision over {what}, p99", float(np.quantile(spent, 0.99)) * 1e3, "ms", 10.0),
+        _figure("the same with free texts of 2.6 KB, p50", float(np.median(with_texts)) * 1e3, "ms", 2.0),
+        _figure(
+            "the same with free texts of 2.6 KB, p99", float(np.quantile(with_texts, 0.99)) * 1e3, "ms", 10.0
+        ),
         _figure(f"Chroma's filtered query over the same, k = {_K}, p50", float(np.median(index)) * 1e3, "ms"),
         Figure("recall", "Chroma's query against the decision", float(np.median(index)) / median, "x"),
     ]
@@ -65,7 +73,7 @@ _K = AgentRules().recall.neighbours
 
 
 def generated_batch(rows: int) -> SignalBatch:
-    """Signals with the features of a generated file, free text left out: it is not compared."""
+    """Signals with the features of a generated file, free text left out."""
     spec = GeneratorSpec(rows=rows, seed=3, texts="none")
     frame, truth = generate_with_truth(spec)
     return SignalBatch.of(
@@ -82,6 +90,21 @@ def generated_batch(rows: int) -> SignalBatch:
             for name in _TEXTS
         },
     )
+
+
+def _decisions_with_texts(batch: SignalBatch, learned: int, asked: int) -> list[float]:
+    """Seconds of each decision on signals with free texts, after as many that had some, too."""
+    frame = generate_with_truth(GeneratorSpec(rows=_STORIES, seed=3, texts="long"))[0]
+    stories = {name: TextColumn.of(frame[name].fillna("")) for name in FREE_TEXT}
+
+    def told(part: SignalBatch, start: int) -> SignalBatch:
+        rows = np.arange(start, start + len(part)) % _STORIES
+        return replace(part, texts=part.texts | {name: column.take(rows) for name, column in stories.items()})
+
+    agent = Override(_POLICY, AgentRules())
+    for place, part in enumerate(_parts(batch, 0, learned)):
+        agent.learn(told(part, place * _CHUNK))
+    return _times(agent.take, [told(batch.take(np.array([row])), row) for row in range(learned, asked)])
 
 
 def _parts(batch: SignalBatch, start: int, stop: int) -> Iterable[SignalBatch]:

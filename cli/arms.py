@@ -106,6 +106,15 @@ class ArmOptions(HorizonOptions):
             help="Past signals that are looked at, at most; 400.",
         ),
     ] = None
+    texts: Annotated[
+        bool | None,
+        typer.Option(
+            "--texts/--no-texts",
+            rich_help_panel=_AGENT,
+            help="Compare free texts, such as news and summaries, by what texts like them told so far "
+            "(RAYSIGNAL_AGENT__TEXTS, on).",
+        ),
+    ] = None
 
     review_pick: Annotated[
         Literal["uncertain", "spaced"] | None,
@@ -160,7 +169,13 @@ class ArmOptions(HorizonOptions):
         return replace(
             base,
             policy=Policy.from_dict(base.policy.as_dict() | policy.given()),
-            rules=replace(rules, horizon=horizon, recall=recall, gate=replace(rules.gate, **gate)),
+            rules=replace(
+                rules,
+                horizon=horizon,
+                recall=recall,
+                gate=replace(rules.gate, **gate),
+                **given(texts=self.texts),
+            ),
             review=replace(base.review, **review),
             seed=seed,
         )

@@ -6,7 +6,8 @@
 - `reviewer`: what it says about a reviewer that a loopback model answers (`experiments.validation.reviewers`);
 - `intervals`: how often intervals hold the truth (`experiments.validation.intervals`);
 - `strategies`: whether check-strategy finds look-ahead (`experiments.validation.strategies`);
-- `sweeps`: whether the best of a sweep is called more than luck (`experiments.validation.sweeps`).
+- `sweeps`: whether the best of a sweep is called more than luck (`experiments.validation.sweeps`);
+- `texts`: whether what free texts alone tell is found (`experiments.validation.texts`).
 
 Each prints its table and what holds; the status is 1 where something does not. Each can be run by itself, in full or
 in short.
@@ -17,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from raysignal.experiments.validation import intervals, reviewers, strategies, sweeps, verdicts
+from raysignal.experiments.validation import intervals, reviewers, strategies, sweeps, texts, verdicts
 
 PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "verdict": verdicts.main,
@@ -25,6 +26,7 @@ PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "intervals": intervals.main,
     "strategies": strategies.main,
     "sweeps": sweeps.main,
+    "texts": texts.main,
 }
 
 

@@ -38,6 +38,7 @@ def terms_of(settings: Settings) -> AgentTerms:
                 grey=settings.agent.gate_grey,
             ),
             review=review_rules(settings) if settings.agent.policy == "review" else None,
+            texts=settings.agent.texts,
         )
     except InvalidField as error:
         raise SettingsError(f"{variable_given(('agent', str(error.fields['field'])))}: {error}") from error

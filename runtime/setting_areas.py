@@ -198,6 +198,10 @@ class AgentSettings(_Area):
         default=0.25,
         description="share of the BUYs and SELLs so far up to which the reviewer may overrule; above it signals stand",
     )
+    texts: bool = Field(
+        default=True,
+        description="compare free texts, such as news and summaries, by what texts like them told so far",
+    )
     breaker_limit_bps: Annotated[float, Field(le=0.0)] = Field(
         default=-15.0,
         description="the agent is turned off when overruling gained less than this a signal, for certain, in bp",

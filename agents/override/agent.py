@@ -18,6 +18,7 @@ from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.override.reviewer import ModelQuestions, Reviewer, ReviewRules
 from raysignal.agents.override.situations import Encoder, Situations
+from raysignal.agents.override.texts import HashedNgrams, TextScores
 from raysignal.engine.core.arrays import Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LookAhead
@@ -34,6 +35,7 @@ class AgentRules:
         gate: when the gate speaks.
         window: past signals that are searched.
         review: what a reviewer is asked beside the gate; None: a model is asked about what the gate leaves grey.
+        texts: whether free texts are compared, by what such texts told so far (`agents.override.texts`).
     """
 
     horizon: Horizon = field(default_factory=Horizon)
@@ -41,6 +43,7 @@ class AgentRules:
     gate: GateRules = field(default_factory=GateRules)
     window: int = WINDOW
     review: ReviewRules | None = None
+    texts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +77,8 @@ class Override:
     """
 
     __slots__ = (
-        "_pool",
-        "_reviewer",
-        "_settler",
-        "_shuffle",
-        "_witness",
-        "encoder",
-        "memory",
-        "rules",
-        "worth",
-    )
+        "_pool", "_reviewer", "_settler", "_shuffle", "_texts", "_witness", "encoder", "memory", "rules", "worth",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -96,6 +91,7 @@ class Override:
         self.rules = rules
         self.worth = VerdictPayoff(policy)
         self.encoder = Encoder()
+        self._texts = TextScores(HashedNgrams()) if rules.texts else None
         self.memory = OutcomeMemory(rules.window)
         self._settler = Settler(policy, rules.horizon)
         self._witness = EvidenceEstimator(rules.recall, search)
@@ -128,9 +124,15 @@ class Override:
         situations = self.encoder.encode(batch)
         symbol = self.encoder.codes(batch)
         ordinal = np.arange(self.count, self.count + len(batch))
-        self.memory.add(ordinal, batch.timestamp_us, symbol, batch.action, situations)
         outcomes = self._settler.feed(ordinal, batch.timestamp_us, symbol, batch.action, batch.price)
-        self.memory.settle(outcomes if self._shuffle is None else self._shuffled(outcomes, self._shuffle))
+        counted = outcomes if self._shuffle is None else self._shuffled(outcomes, self._shuffle)
+        if self._texts is not None:
+            situations = self._texts.extend(
+                situations, self.encoder.free_texts(batch), counted, first=self.count,
+                timestamp_us=batch.timestamp_us, symbol=symbol, action=batch.action,
+            )  # fmt: skip
+        self.memory.add(ordinal, batch.timestamp_us, symbol, batch.action, situations)
+        self.memory.settle(counted)
         return situations, outcomes
 
     def _shuffled(self, outcomes: Outcomes, seed: int) -> Outcomes:

@@ -164,7 +164,8 @@ class EvidenceEstimator:
             memory.action, memory.known_at_us, memory.exit, memory.overlap, memory.side, memory.move_bps,
             memory.queue, memory.sequence, memory.settled, first, stop, memory.window, ask.neighbours, ask.least,
             float(ask.part), float(ask.prior), search, picked, self._consumed, self._drift, self._recent,
-            self._correlations, self.relevance.by_number, self.relevance.by_label, table, neighbours,
+            self._correlations, self.relevance.by_number, self.relevance.of_texts, self.relevance.by_label, table,
+            neighbours,
         )  # fmt: skip
         return Evidence(
             known=table[KNOWN].astype(np.int64),
@@ -296,7 +297,8 @@ def _look(
     symbol: Any, action: Any, known_at_us: Int64Array, exits: Int64Array, overlap: Int64Array, side: Any, move:
     Float64Array, queue: Int64Array, sequence: Int64Array, settled: int, first: int, stop: int, window: int, most:
     int, least: int, part: float, prior: float, search: bool, picked: bool, consumed: Int64Array, drift:
-    Float64Array, recent: Float64Array, correlations: Float64Array, by_number: Float64Array, by_label: Float64Array,
+    Float64Array, recent: Float64Array, correlations: Float64Array, by_number: Float64Array, of_texts: BoolArray,
+    by_label: Float64Array,
     table: Float64Array, neighbours: Int64Array,
 ) -> None:  # fmt: skip
     block, distance = np.empty(_BLOCK, np.float32), np.empty(most, np.float32)
@@ -329,7 +331,7 @@ def _look(
         query[:] = numbers[:, row]
         masks[:] = labels[:, row]
         found = neighbours[at]
-        weigh(by_number, by_label, weights, label_weights)
+        weigh(by_number, of_texts, by_label, weights, label_weights)
         if picked:
             used, distance[:] = (found[:k] >= 0).sum(), np.nan
         else:

@@ -6,7 +6,8 @@ It works on whatever features a file has:
   price of the signal's own symbol its returns and volatilities over several windows; each is measured by its
   standard deviation as of the time;
 - categories: short texts, several in one field where commas part them, letters' case ignored. A field that
-  ever holds a long text, or more than 64 different labels, is free text from then on and compared no more;
+  ever holds a long text, or more than 64 different labels, is free text from then on and no category any more:
+  what such texts told is in two numbers of their own (`agents.override.texts`);
 - what is missing stays missing.
 
 Nothing here looks ahead: a row's situation and the scale it is measured with depend on it and on the rows
@@ -28,16 +29,18 @@ VOLATILITY_WINDOWS = (6, 24, 72)
 REGIMES = ("unknown", "quiet", "normal", "wild")
 """By volatility over 24 rows against the symbol's own so far: below 3/4 of it, between, above 4/3."""
 
+MOST_FREE_TEXTS = 8
+"""Fields of free text that are read, those that first became such; others are not."""
 MOST_LABELS = 64
 MOST_LABELS_A_FIELD = 8
 LONGEST_LABEL = 32
 
-# Derived names begin with a character that no name sorts before, and no feature that is taken in has.
-_MARK = "\0"
-_DERIVED = tuple(f"{_MARK}return_{window:02d}" for window in RETURN_WINDOWS) + tuple(
-    f"{_MARK}volatility_{window:02d}" for window in VOLATILITY_WINDOWS
+MARK = "\0"
+"""Derived names begin with it: no name sorts before, and no feature that is taken in begins so."""
+_DERIVED = tuple(f"{MARK}return_{window:02d}" for window in RETURN_WINDOWS) + tuple(
+    f"{MARK}volatility_{window:02d}" for window in VOLATILITY_WINDOWS
 )
-_OWN = (f"{_MARK}action", f"{_MARK}source", f"{_MARK}symbol")
+_OWN = (f"{MARK}action", f"{MARK}source", f"{MARK}symbol")
 _RING = 128
 _LONGEST_TEXT = MOST_LABELS_A_FIELD * (LONGEST_LABEL + 2) * 4  # bytes
 _MOST_TEXTS = 16_384  # of a field whose labels are remembered; those of others are read again each time
@@ -77,7 +80,7 @@ class _Category:
 
     bits: dict[str, int] = field(default_factory=dict)
     known: dict[bytes, int] = field(default_factory=dict)
-    free: bool = False
+    free_from: int | None = None  # the place in the stream from which on it is free text
 
 
 class Encoder:
@@ -87,11 +90,12 @@ class Encoder:
     shall put a value in the place of what was measured here.
     """
 
-    __slots__ = ("_categories", "_moments", "_number_names", "_prices", "_symbols", "_volatility")
+    __slots__ = ("_categories", "_count", "_moments", "_number_names", "_prices", "_symbols", "_volatility")
 
     def __init__(self) -> None:
+        self._count = 0
         self._number_names = _DERIVED
-        self._moments = _no_moments(len(_DERIVED))
+        self._moments = no_moments(len(_DERIVED))
         self._categories: dict[str, _Category] = {name: _Category() for name in _OWN}
         self._symbols: dict[str, int] = {}
         self._prices = np.zeros((0, _RING + 1))  # count, then the last prices of each symbol, a ring
@@ -115,7 +119,7 @@ class Encoder:
         return {
             name: first
             for name, first in zip(self._number_names, firsts, strict=True)
-            if name[:1] > _MARK and not np.isnan(first)
+            if name[:1] > MARK and not np.isnan(first)
         }
 
     def symbols(self) -> list[str]:
@@ -126,7 +130,7 @@ class Encoder:
         """The situations of the next n signals of the stream, which are in time order."""
         n = len(batch)
         symbol = self.codes(batch)
-        given = {name: values for name, values in batch.numbers.items() if name[:1] > _MARK}
+        given = {name: values for name, values in batch.numbers.items() if name[:1] > MARK}
         self._make_room(given)
         names = self._number_names
         values = np.full((len(names), n), np.nan)
@@ -139,9 +143,20 @@ class Encoder:
         numbers = np.full((len(names), n), np.nan, np.float32)
         scale = np.zeros((n, len(names)), np.float32)
         standard = np.zeros((len(names), n), np.float32)
-        _scale(values, self._moments, numbers, scale, standard)
+        scale_numbers(values, self._moments, numbers, scale, standard)
         label_names, labels = self._labels(batch)
+        self._count += n
         return Situations(names, numbers, scale, standard, label_names, labels, regime)
+
+    def free_texts(self, batch: SignalBatch) -> dict[str, TextColumn]:
+        """The free texts of the signals that were encoded last, by field, empty where it was a category still."""
+        first = self._count - len(batch)
+        free = [(one.free_from, name) for name, one in self._categories.items() if one.free_from is not None]
+        return {
+            name: _from_row(batch.texts[name], max(0, since - first))
+            for since, name in sorted(free)[:MOST_FREE_TEXTS]
+            if name in batch.texts
+        }
 
     def describe(self, situations: Situations, row: int, *, own: bool = False) -> dict[str, str]:
         """The categories of one row in words, by field; labels joined with commas.
@@ -169,13 +184,13 @@ class Encoder:
         before = self._number_names
         if not set(given).issubset(before):
             self._number_names = tuple(sorted({*before, *given}))
-            moments = _no_moments(len(self._number_names))
+            moments = no_moments(len(self._number_names))
             moments[[self._number_names.index(name) for name in before]] = self._moments
             self._moments = moments
 
     def _labels(self, batch: SignalBatch) -> tuple[tuple[str, ...], UInt64Array]:
         for name in batch.texts:
-            if name not in self._categories and name[:1] > _MARK:
+            if name not in self._categories and name[:1] > MARK:
                 self._categories[name] = _Category()
                 self._categories = dict(sorted(self._categories.items()))
         names = tuple(self._categories)
@@ -190,12 +205,12 @@ class Encoder:
                 for code in dict.fromkeys(codes.tolist()):
                     table[code] = _bit_of(category, words[code])
                 labels[position] = table[codes]
-            elif name in batch.texts and not category.free:
-                _read(category, batch.texts[name], labels[position])
+            elif name in batch.texts and category.free_from is None:
+                _read(category, batch.texts[name], labels[position], self._count)
         return names, labels
 
 
-def _no_moments(numbers: int) -> Float64Array:
+def no_moments(numbers: int) -> Float64Array:
     moments = np.zeros((numbers, 6))
     moments[:, _FIRST] = np.nan
     return moments
@@ -206,8 +221,13 @@ def _bit_of(category: _Category, label: str) -> int:
     return category.bits.setdefault(label, 1 << (len(category.bits) % MOST_LABELS))
 
 
-def _read(category: _Category, column: TextColumn, labels: UInt64Array) -> None:
-    """The labels of a field, row by row, up to the row that makes it free text."""
+def _from_row(column: TextColumn, row: int) -> TextColumn:
+    """A column with the texts before a row left out."""
+    return TextColumn(column.data, np.maximum(column.offsets, column.offsets[row])) if row else column
+
+
+def _read(category: _Category, column: TextColumn, labels: UInt64Array, first: int) -> None:
+    """The labels of a field, row by row, up to the row that makes it free text; `first` is the first row's place."""
     for row, (start, stop) in enumerate(pairwise(column.offsets.tolist())):
         if start == stop:
             continue
@@ -220,7 +240,7 @@ def _read(category: _Category, column: TextColumn, labels: UInt64Array) -> None:
                 if mask is not None and len(category.known) < _MOST_TEXTS:
                     category.known[text] = mask
         if mask is None:
-            category.free = True
+            category.free_from = first + row
             category.known.clear()
             return
         labels[row] = mask
@@ -258,7 +278,7 @@ def _inverse(moments: Float64Array) -> float:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _scale(
+def scale_numbers(
     values: Float64Array,
     all_moments: Float64Array,
     numbers: Float32Array,

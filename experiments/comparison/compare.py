@@ -71,6 +71,7 @@ class Comparison:
             "recall": asdict(trial.rules.recall),
             "gate": asdict(trial.rules.gate),
             "window": trial.rules.window,
+            "texts": trial.rules.texts,
             "breaker": None if trial.breaker is None else asdict(trial.breaker),
             "seed": trial.seed,
             "model": None if self.asking is None else _asking_config(self.asking),

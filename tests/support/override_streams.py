@@ -17,6 +17,7 @@ from raysignal.engine.core.policy import Policy
 MINUTE_US = 60_000_000
 _FROM_US = 1_740_000_000_000_000
 _WORDS = ("Fear", "GREED", "greed ", "panic", "calm")
+_OTHER_WORDS = ("ﬁrm", "осторожность", "様子見", "\u202eevil", "ze\u200bro")
 
 POLICIES = st.builds(
     Policy,
@@ -103,8 +104,15 @@ def _texts(draws: np.random.Generator, n: int) -> dict[str, TextColumn]:
         "mood": TextColumn.of(some(2) for _ in range(n)),
         "note": TextColumn.of("calm" if row < n // 2 else "a long story " * 5 for row in range(n)),
         "tags": TextColumn.of(some(4) for _ in range(n)),
+        "story": TextColumn.of(_story(draws) for _ in range(n)),
         "\0action": TextColumn.of("calm" for _ in range(n)),
     }
+
+
+def _story(draws: np.random.Generator) -> str | None:
+    if draws.random() < 0.2:
+        return None
+    return "It is said: " + " ".join(draws.choice(_WORDS + _OTHER_WORDS, 8))
 
 
 def cut(batch: SignalBatch, places: Sequence[int]) -> Iterator[SignalBatch]:

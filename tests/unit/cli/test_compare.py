@@ -291,6 +291,10 @@ def test_rules_become_those_of_the_trial():
     assert (trial.rules.gate.against, trial.rules.gate.least, trial.rules.gate.grey) == (0.8, 5.0, 0.75)
     assert (trial.rules.recall.neighbours, trial.rules.recall.least) == (10, 10)
     assert ArmOptions().trial(Trial(), PolicyOptions()) == Trial()
+    assert [ArmOptions(texts=on).trial(Trial(), PolicyOptions()).rules.texts for on in (True, False)] == [
+        True,
+        False,
+    ]
     with pytest.raises(InvalidField, match="horizon"):
         ArmOptions(horizon="").trial(Trial(), PolicyOptions())
 

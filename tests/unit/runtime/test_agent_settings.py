@@ -52,6 +52,19 @@ def test_settings_of_the_agent_are_checked(values):
         Settings(**values)
 
 
+@pytest.mark.parametrize(("value", "texts"), [("true", True), ("0", False), ("off", False)])
+def test_whether_free_texts_are_compared_is_a_setting(monkeypatch, value, texts):
+    assert terms_of(Settings()).rules.texts is True
+    monkeypatch.setenv("RAYSIGNAL_AGENT__TEXTS", value)
+    assert terms_of(Settings()).rules.texts is texts
+
+
+def test_a_setting_of_texts_that_is_no_yes_or_no_is_refused_by_name(monkeypatch):
+    monkeypatch.setenv("RAYSIGNAL_AGENT__TEXTS", "gemini")
+    with pytest.raises(SettingsError, match="RAYSIGNAL_AGENT__TEXTS"):
+        Settings()
+
+
 def test_it_is_said_who_decides():
     assert "the gate decides alone" in announcement(Settings(), {})
     assert "gemini" in announcement(Settings(), {"GEMINI_API_KEY": "secret"})

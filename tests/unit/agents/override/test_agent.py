@@ -167,6 +167,7 @@ from raysignal.agents.override import outcomes
 from raysignal.agents.override import agent as override
 from raysignal.agents.override import relevance
 from raysignal.agents.override import situations
+from raysignal.agents.override import texts
 from raysignal.agents.override import payoff as worth
 from raysignal.agents.override.evidence import RecallOptions
 from raysignal.agents.override.gate import GateRules
@@ -174,7 +175,7 @@ from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.agent import AgentRules, Override
 from raysignal.engine.core.policy import Policy
 
-modules = (evidence, gate, memory, outcomes, override, relevance, situations, worth)
+modules = (evidence, gate, memory, outcomes, override, relevance, situations, texts, worth)
 compiled = {
     f"{module.__name__}.{name}": each
     for module in modules for name, each in vars(module).items() if hasattr(each, "py_func")
