@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
     from raysignal.experiments.comparison.arms import Trial
     from raysignal.experiments.comparison.compare import Comparison
+    from raysignal.experiments.comparison.gate_plan import GatePlan
     from raysignal.experiments.comparison.power_plan import PowerPlan
     from raysignal.experiments.runs import Run, RunState
     from raysignal.runtime.settings import Settings
@@ -102,7 +103,7 @@ class PlanConfig:
     file: File
     on_error: options.OnError = "refuse"
     accept_price_jump: options.AcceptPriceJump = False
-    horizon: arm_options.HorizonOptions
+    arm: arm_options.ArmOptions
     arms: Arms = None
     model_url: arm_options.ModelUrl = None
     replay: arm_options.Replay = None
@@ -272,15 +273,20 @@ def _watching(arms: list[str], signals: int, output: Output) -> Iterator[Callabl
 
 
 def plan_comparison(config: PlanConfig) -> None:
-    """Say how large an effect must be for a comparison on FILE to show it, before anything runs."""
+    """Say how large an effect must be for a comparison on FILE to show it, before anything runs.
+
+    It says as well from which signal on the gate has enough evidence to speak, and how many signals it would overrule
+    or leave to a model.
+    """
     require_extras("compare plan", "experiments")
+    from raysignal.experiments.comparison.gate_plan import plan_gate
+
     options.existing_file(config.file)
     settings, output = options.configured(), Output(config.json)
     with reading_options():
         asked = arm_options.ModelOptions(model_url=config.model_url, replay=config.replay)
         arms = chosen_arms(config.arms, asked.configured(settings))
-        rules = arm_options.ArmOptions(**asdict(config.horizon))
-        trial = rules.trial(configured_trial(settings), config.policy)
+        trial = config.arm.trial(configured_trial(settings), config.policy)
     file = read_stream(
         config.file,
         config.reading,
@@ -289,16 +295,19 @@ def plan_comparison(config: PlanConfig) -> None:
         accept_jump=config.accept_price_jump,
         output=output,
     )
-    found = plan_of(file, trial, arms)
+    found, gate = plan_of(file, trial, arms), plan_gate(file.batch, trial)
     if config.json:
         output.json(
             {"file": str(config.file), "read": file.provenance["read"], "signals": len(file.batch),
-             "horizon": str(trial.rules.horizon), **found.as_dict()}
+             "horizon": str(trial.rules.horizon), **found.as_dict(), "gate": gate.as_dict()}
         )  # fmt: skip
         return
     output.say(f"file      {escape(str(config.file))}: {file.provenance['read']}")
     output.say(f"signals   {file.sentence}")
     output.say(f"reach     {reach_sentence(found, str(trial.rules.horizon))}")
+    output.say(f"gate      {gate_sentence(gate)}")
+    if gate.speaks_about:
+        output.say(f"grey      {grey_sentence(gate)}")
     if found.reach:
         output.table(_table(found))
         output.say(
@@ -344,6 +353,41 @@ def reach_sentence(found: PowerPlan, horizon: str) -> str:
         f"show {effect:g} bp takes "
         f"{counted(count, 'such signal')}"
     )
+
+
+def gate_sentence(found: GatePlan) -> str:
+    """From which signal on the gate may speak, or after how many more."""
+    from raysignal.experiments.comparison.gate_plan import SHORTEST
+
+    if not found.signals:
+        return "there is no BUY or SELL signal to speak about"
+    said = found.readiness.sentence
+    if found.speaks_from is not None:
+        said = (
+            f"The gate may speak about {found.speaks_about:,d} of {found.signals:,d} BUY and SELL signals, from the "
+            f"{_nth(found.speaks_from)} on, because {found.readiness.least:g} independent precedents are asked for."
+        )
+    if found.shortest_from is not None and found.shortest_from != found.speaks_from:
+        said += f" With --horizon {SHORTEST} it may from the {_nth(found.shortest_from)} on."
+    return said
+
+
+def grey_sentence(found: GatePlan) -> str:
+    """What the gate would overrule, and what it would leave to a model, by where the dial stands."""
+
+    def share(count: int) -> str:
+        return f"{count:,d} ({count / found.signals:.1%})"
+
+    asked = [
+        f"{share(count)} at --grey {dial:g}{', as it is set' if dial == found.dial else ''}"
+        for dial, count in found.grey.items()
+    ]
+    return f"the gate would overrule {share(found.overruled)}, and a model be asked about {'; '.join(asked)}"
+
+
+def _nth(place: int) -> str:
+    ending = "th" if place % 100 in {11, 12, 13} else {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th")
+    return f"{place:,d}{ending}"
 
 
 def _why(found: PowerPlan) -> str:

@@ -123,6 +123,7 @@ class OverrideActor:
             "signals": primary,
             "behind": behind,
             "settled": 0 if follower is None else follower.shown.settled,
+            "evidence": None if follower is None else follower.readiness.as_dict(),
             "decisions": {} if follower is None else dict(sorted(follower.counts.items())),
             "breaker": None if breaker is None else breaker.status(),
             "chroma": self._feeder.status(),

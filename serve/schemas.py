@@ -450,6 +450,21 @@ class TextBody(_Shown):
     text: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
+class EvidenceBody(_Shown):
+    """Whether there is enough evidence for the gate to speak, as of the latest BUY or SELL signal."""
+
+    effective: Annotated[float, Field(description="independent precedents of that signal")]
+    least: Annotated[float, Field(description="so many are asked for")]
+    known: Annotated[int, Field(description="outcomes that were known then")]
+    speaks_after: Annotated[
+        int | None,
+        Field(
+            description="about so many more BUY and SELL signals; 0: it may speak; null: not known, or never"
+        ),
+    ]
+    sentence: str
+
+
 class AgentBody(_Shown):
     """How the agent stands; with `on` false there is only `why`."""
 
@@ -464,6 +479,7 @@ class AgentBody(_Shown):
     signals: Annotated[int | None, Field(description="of the primary portfolio")] = None
     behind: Annotated[int | None, Field(description="of them, not decided yet")] = None
     settled: Annotated[int | None, Field(description="outcomes that the memory holds")] = None
+    evidence: EvidenceBody | None = None
     decisions: Annotated[dict[str, int] | None, Field(description="by reason, since the agent began")] = None
     breaker: BreakerBody | None = None
     chroma: ChromaBody | None = None

@@ -23,6 +23,7 @@ from raysignal.agents.override.explanation import decisions_of
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.log import BreakerReset, OutcomeLog
 from raysignal.agents.override.outcomes import Outcomes
+from raysignal.agents.override.readiness import Readiness, not_looked_up, readiness_of
 from raysignal.agents.override.signal_columns import SignalColumns
 from raysignal.agents.override.situations import Situations
 from raysignal.agents.override.terms import AgentTerms
@@ -124,6 +125,7 @@ class Follower:
         self.past = SignalColumns(terms.policy)
         self.counts: Counter[str] = Counter()
         self.shown = FollowerView(0, 0)
+        self._readiness: Readiness | None = None
         self._unlogged: list[Outcomes] = []
         self._settled = 0
         self._turn = asyncio.Lock()
@@ -132,6 +134,11 @@ class Follower:
     def count(self) -> int:
         """Rows decided."""
         return self.decider.count
+
+    @property
+    def readiness(self) -> Readiness:
+        """When the gate begins to speak, as of the latest BUY or SELL signal that this life decided."""
+        return self._readiness or not_looked_up(self._terms.rules, self.shown.settled)
 
     async def recover(self) -> None:
         """Learn all that was decided before.
@@ -235,6 +242,8 @@ class Follower:
             (primary, piece.decisions.action),
         )  # fmt: skip
         self._count(piece.judged)
+        if piece.batch.action.any():
+            self._readiness = readiness_of(self._terms.rules, piece.taken.evidence, piece.batch.action)
 
     async def _learn(self, n: int) -> None:
         """Read the next rows of both portfolios, at most n, and take them in."""
