@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
 N ?= 10000
+EXTRAS := --extra agents --extra feeds --extra experiments --extra openai --extra anthropic --extra ollama
 ONLY ?=
 comma := ,
 
@@ -69,8 +70,8 @@ client: setup ## the program that makes typed clients, in an environment of its 
 
 lock: setup ## resolve the dependencies again, with hashes and without an index address
 	@for kind in "service:--extra agents --extra feeds --extra experiments" \
-	    "dev:--extra agents --extra feeds --extra experiments --extra test --extra lint" \
-	    "bench:--extra agents --extra feeds --extra experiments --extra test --extra lint --extra peers"; do \
+	    "dev:$(EXTRAS) --extra test --extra lint" \
+	    "bench:$(EXTRAS) --extra test --extra lint --extra peers"; do \
 	  $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header \
 	    --python-version 3.11 --python-platform linux $${kind#*:} \
 	    pyproject.toml -o requirements/$${kind%%:*}.lock; done
