@@ -16,7 +16,7 @@ from raysignal.engine.core.instants import parse_bar
 from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
-    from raysignal.agents.llm.gemini import ModelSettings
+    from raysignal.agents.llm.models import ModelSettings
     from raysignal.experiments.comparison.actors import ModelArmOptions
     from raysignal.experiments.comparison.arms import Trial
     from raysignal.runtime.settings import Settings
@@ -26,12 +26,14 @@ _MODEL = "The model that is asked about the grey zone"
 _QUESTION_TOKENS = 4_000  # long ones hold half of it
 _LOOPBACK_KEY = "loopback"
 
-GeminiUrl = Annotated[
+ModelUrl = Annotated[
     str | None,
     typer.Option(
+        "--model-url",
+        "--gemini-url",
         metavar="URL",
         rich_help_panel=_MODEL,
-        help="Another host that speaks the Gemini API, such as python -m raysignal.loopback.gemini.",
+        help="Another host that speaks the API of the model's provider, such as python -m raysignal.loopback.gemini.",
     ),
 ]
 Replay = Annotated[
@@ -132,10 +134,12 @@ class ModelOptions:
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", rich_help_panel=_MODEL, help="Its name at the Gemini API; gemini-3.5-flash."
+            metavar="NAME",
+            rich_help_panel=_MODEL,
+            help="A name of Gemini's, or one behind openai:, anthropic: or ollama:; gemini-3.5-flash.",
         ),
     ] = None
-    gemini_url: GeminiUrl = None
+    model_url: ModelUrl = None
     model_prices: Annotated[
         Path | None,
         typer.Option(
@@ -196,7 +200,7 @@ class ModelOptions:
         return replace(
             self,
             model=self.model or settings.llm.model,
-            gemini_url=self.gemini_url or settings.llm.url,
+            model_url=self.model_url or settings.llm.url,
             model_prices=self.model_prices or prices,
             max_output_tokens=self.max_output_tokens or settings.llm.max_output_tokens,
             thinking_level=self.thinking_level or settings.llm.thinking_level,
@@ -204,7 +208,7 @@ class ModelOptions:
 
     def settings(self) -> ModelSettings:
         """Which model; raises `InvalidField`."""
-        from raysignal.agents.llm.gemini import ModelSettings
+        from raysignal.agents.llm.models import ModelSettings
         from raysignal.agents.llm.prices import load_prices
 
         prices = load_prices() if self.model_prices is None else load_prices(self.model_prices)
@@ -213,14 +217,13 @@ class ModelOptions:
             for name in ("model", "max_output_tokens", "thinking_level")
             if (value := getattr(self, name)) is not None
         }
-        return ModelSettings(base_url=self.gemini_url, prices=prices, **said)
+        return ModelSettings(base_url=self.model_url, prices=prices, **said)
 
     def key(self) -> str | None:
         """The key that is sent; a model on this machine is content with any."""
-        from raysignal.agents.llm.gemini import api_key_in
-
-        key = api_key_in(os.environ)
-        return _LOOPBACK_KEY if key is None and self.settings().on_loopback else key
+        settings = self.settings()
+        key = settings.key_in(os.environ)
+        return _LOOPBACK_KEY if key is None and settings.on_loopback else key
 
     @property
     def can_be_asked(self) -> bool:
@@ -230,18 +233,22 @@ class ModelOptions:
     @property
     def wanted(self) -> list[str]:
         """The options that speak of a model beyond doubt."""
-        said = {"--gemini-url": self.gemini_url, "--record": self.record, "--replay": self.replay}
+        said = {"--model-url": self.model_url, "--record": self.record, "--replay": self.replay}
         return [name for name, value in said.items() if value is not None]
 
     def asking(self) -> ModelArmOptions:
         """How the arm `model` asks; without a cassette where none was named, see `cassette_beside`."""
         from raysignal.agents.llm.cassette import Mode
+        from raysignal.agents.llm.models import why_not_asked
         from raysignal.experiments.comparison.actors import ModelArmOptions
 
         replays, cassette = self.replay is not None, self.replay or self.record
+        settings, key = self.settings(), self.key()
+        if not replays and (why := why_not_asked(settings, key)) is not None:
+            raise SettingsError(f"{settings.model} cannot be asked: {why}")
         return ModelArmOptions(
-            settings=self.settings(),
-            api_key=None if replays else self.key(),
+            settings=settings,
+            api_key=None if replays else key,
             mode=Mode.REPLAY if replays else Mode.RECORD,
             cassette=None if cassette is None else cassette.resolve(),
             budget=self.budget,
@@ -251,24 +258,22 @@ class ModelOptions:
 
     def sentence(self, *, asked: bool, signals: int) -> str:
         """Who decides the grey zone, and what that costs at most; `signals` are those with a side."""
-        from raysignal.agents.llm.gemini import KEY_VARIABLES
-
         settings = self.settings()
         if not asked:
-            why = "left out by --arms" if self.can_be_asked else f"no key ({' or '.join(KEY_VARIABLES)})"
+            why = "left out by --arms" if self.can_be_asked else f"no key ({settings.provider.keys})"
             return f"{why}: no model is asked, the gate decides alone"
         if self.replay is not None:
             return f"{settings.model}, answers replayed from {self.replay}: nothing is asked, nothing is paid"
-        calls = min(self.budget, signals)
+        calls, at = min(self.budget, signals), settings.base_url or settings.provider.title
         return (
-            f"{settings.model} at {settings.base_url or 'Google'}, for the grey zone of the gate: at most "
-            f"{calls:,d} calls{self._cost(settings, calls)}"
+            f"{settings.name} at {at}, for the grey zone of the gate: at most {calls:,d} calls"
+            f"{self._cost(settings, calls)}"
         )
 
     def _cost(self, settings: ModelSettings, calls: int) -> str:
         if settings.on_loopback:
             return ", on this machine"
-        price = settings.prices.get(settings.model)
+        price = settings.price
         if price is None:
             return f", whose price is not known here; expected one of {', '.join(settings.prices)}"
         usd = calls * (_QUESTION_TOKENS * price.usd_in + settings.max_output_tokens * price.usd_out) / 1e6
@@ -282,19 +287,17 @@ def chosen_arms(named: str | None, model: ModelOptions) -> tuple[str, ...]:
         InvalidField: an arm that there is not, or an option about a model that no arm asks.
         SettingsError: the arm `model` without anybody to ask.
     """
-    from raysignal.agents.llm.gemini import KEY_VARIABLES
-
     arms = _named_arms(named, with_model=model.can_be_asked)
     if "model" not in arms and model.wanted:
         option = model.wanted[0]
         if named is None:
             raise SettingsError(
-                f"{option} needs somebody to ask; expected {' or '.join(KEY_VARIABLES)} to be set"
+                f"{option} needs somebody to ask; expected {model.settings().provider.keys} to be set"
             )
         raise InvalidField("arms", named, f"model among them, which {option} is about")
     if "model" in arms and not model.can_be_asked:
         raise SettingsError(
-            f"the arm model has nobody to ask; expected {' or '.join(KEY_VARIABLES)}, --gemini-url or --replay"
+            f"the arm model has nobody to ask; expected {model.settings().provider.keys}, --model-url or --replay"
         )
     return arms
 

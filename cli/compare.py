@@ -103,7 +103,7 @@ class PlanConfig:
     accept_price_jump: options.AcceptPriceJump = False
     horizon: arm_options.HorizonOptions
     arms: Arms = None
-    gemini_url: arm_options.GeminiUrl = None
+    model_url: arm_options.ModelUrl = None
     replay: arm_options.Replay = None
     reading: options.ReadingOptions
     policy: options.PolicyOptions
@@ -271,7 +271,7 @@ def plan_comparison(config: PlanConfig) -> None:
     options.existing_file(config.file)
     settings, output = options.configured(), Output(config.json)
     with reading_options():
-        asked = arm_options.ModelOptions(gemini_url=config.gemini_url, replay=config.replay)
+        asked = arm_options.ModelOptions(model_url=config.model_url, replay=config.replay)
         arms = chosen_arms(config.arms, asked.configured(settings))
         rules = arm_options.ArmOptions(**asdict(config.horizon))
         trial = rules.trial(configured_trial(settings), config.policy)

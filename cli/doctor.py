@@ -115,7 +115,7 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[DoctorFinding]:
         return
     yield check_names(os.environ, settings)
     yield check_keys(settings)
-    yield check_model_key(os.environ)
+    yield check_model(settings, os.environ)
     yield check_agent()
     yield check_port(settings)
     yield check_disk(settings.store)
@@ -203,18 +203,21 @@ def _has_aws_credentials() -> bool:
     return boto3.Session().get_credentials() is not None
 
 
-def check_model_key(environment: Mapping[str, str]) -> DoctorFinding:
+def check_model(settings: Settings, environment: Mapping[str, str]) -> DoctorFinding:
     """Whether a model can be asked, and what happens if not; the key is not shown."""
-    from raysignal.agents.llm.gemini import KEY_VARIABLES, api_key_in
+    from raysignal.agents.llm.models import why_not_asked
+    from raysignal.runtime.agent_settings import model_of
 
-    if api_key_in(environment) is None:
-        return DoctorFinding(
-            "model",
-            "ok",
-            f"no key in {' or '.join(KEY_VARIABLES)}: no model is asked, the gate decides alone",
-        )
-    found = next(name for name in KEY_VARIABLES if environment.get(name, "").strip())
-    return DoctorFinding("model", "ok", f"{found} is set: Gemini is asked about what the gate leaves grey")
+    model = model_of(settings)
+    key, provider = model.key_in(environment), model.provider
+    if (why := why_not_asked(model, key)) is not None:
+        said = f"{why}: {model.name} of {provider.title} is not asked, the gate decides alone"
+        return DoctorFinding("model", "ok" if key is None else "warning", said)
+    found = next((name for name in provider.key_variables if environment.get(name, "").strip()), None)
+    given = "no key is needed" if found is None else f"{found} is set"
+    return DoctorFinding(
+        "model", "ok", f"{given}: {model.name} of {provider.title} is asked about what the gate leaves grey"
+    )
 
 
 def check_agent(modules: Iterable[str] = AGENT_MODULES) -> DoctorFinding:

@@ -16,7 +16,7 @@ from ray.exceptions import RayError
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Period
 from raysignal.agents.llm.cassette import Cassette
-from raysignal.agents.llm.gemini import KEY_VARIABLES, GeminiModel, api_key_in
+from raysignal.agents.llm.models import ChatModel, why_not_asked
 from raysignal.agents.override import views
 from raysignal.agents.override.follower import PULL, Follower, PortfolioMismatch
 from raysignal.agents.override.log import OutcomeLog
@@ -75,7 +75,7 @@ class OverrideActor:
 
     Args:
         settings: the service's, as plain values.
-        api_key: of the model; None: as this process's environment has it.
+        api_key: of the model, empty where it needs none; None: as this process's environment has it.
     """
 
     async def __init__(self, settings: dict[str, Any], api_key: SecretStr | None) -> None:  # type: ignore[misc]
@@ -84,7 +84,8 @@ class OverrideActor:
         if self._settings.agent.priority == "idle":
             _stand_back()
         self._terms = terms_of(self._settings)
-        self._api_key = api_key.get_secret_value() if api_key is not None else api_key_in(os.environ)
+        found = model_of(self._settings).key_in(os.environ)
+        self._api_key = api_key.get_secret_value() if api_key is not None else found
         self._desk = PortfolioClient.connect(self._settings, direct=True)
         self._rows = SettledRows()
         self._feeder = Feeder(
@@ -205,13 +206,13 @@ class OverrideActor:
     async def _made_adviser(self) -> Adviser | None:
         """Who asks the model; None, with the reason kept, if nobody can."""
         settings = self._settings
-        if not self._api_key:
-            self._model_off = f"{' or '.join(KEY_VARIABLES)} is not set"
+        if (why := why_not_asked(model_of(settings), self._api_key)) is not None:
+            self._model_off = why
             return None
         if self._adviser is not None:
             return self._adviser
         try:
-            model = GeminiModel(model_of(settings), self._api_key)
+            model = ChatModel(model_of(settings), self._api_key)
             await model.warm()
             self._allowance = await asyncio.to_thread(
                 ClusterAllowance.connect,
@@ -290,8 +291,7 @@ class Agent:
         if why_off(settings) is not None:
             return None
         terms_of(settings)
-        model_of(settings)
-        agent = cls(settings, api_key_in(environ))
+        agent = cls(settings, model_of(settings).key_in(environ))
         agent._actor.handle()
         return agent
 

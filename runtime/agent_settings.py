@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from raysignal.agents.llm.gemini import KEY_VARIABLES, ModelSettings, api_key_in
+from raysignal.agents.llm.models import ModelSettings, why_not_asked
 from raysignal.agents.llm.prices import load_prices
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
@@ -73,9 +73,10 @@ def announcement(settings: Settings, environ: Mapping[str, str]) -> str:
     if (why := why_off(settings)) is not None:
         return f"off: {why}"
     follows = f"{settings.agent.portfolio} follows {settings.primary}"
-    if api_key_in(environ) is None:
-        return f"{follows}; the gate decides alone ({' or '.join(KEY_VARIABLES)} is not set)"
-    return f"{follows}; the gate decides, and {settings.llm.model} in unclear cases"
+    model = model_of(settings)
+    if (why := why_not_asked(model, model.key_in(environ))) is not None:
+        return f"{follows}; the gate decides alone ({why})"
+    return f"{follows}; the gate decides, and {model.name} of {model.provider.title} in unclear cases"
 
 
 _NAMES = {"model": "model", "base_url": "url", "model_prices": "prices"}

@@ -204,18 +204,25 @@ class AgentSettings(_Area):
 class LlmSettings(_Area):
     """The language model that is asked in unclear cases."""
 
-    model: str = Field(default="gemini-3.5-flash", description="the model that is asked in unclear cases")
-    url: str | None = Field(default=None, description="another host that speaks the Gemini API; none: Google")
+    model: str = Field(
+        default="gemini-3.5-flash",
+        description="the model that is asked in unclear cases: a name of Gemini's, or one behind `openai:`, "
+        "`anthropic:` or `ollama:`",
+    )
+    url: str | None = Field(
+        default=None,
+        description="another host that speaks the API of the model's provider; none: the provider",
+    )
     prices: str | None = Field(
         default=None,
-        description="a TOML file of list prices; none: the one of `agents/llm/gemini_prices.toml`",
+        description="a TOML file of list prices; none: the one of `agents/llm/model_prices.toml`",
     )
     max_output_tokens: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         default=2048, description="tokens of an answer at most, thinking included"
     )
     thinking_level: Literal["minimal", "low", "medium", "high"] = Field(
         default="low",
-        description="how much the model thinks before it answers; not sent to models before Gemini 3",
+        description="how much the model thinks before it answers; sent to models that take it",
     )
     budget: Annotated[int, Field(ge=0)] = Field(default=1000, description="calls a UTC day, at most")
     per_minute: Annotated[float, Field(gt=0.0)] | None = Field(

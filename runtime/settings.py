@@ -39,7 +39,7 @@ SECRETS_DIR = "RAYSIGNAL_SECRETS_DIR"
 """The variable that names a folder of secrets, as container runtimes mount it: a file `raysignal_api_key` there holds
 what `RAYSIGNAL_API_KEY` would; what the environment says goes before."""
 _READ_ELSEWHERE = frozenset({"RAYSIGNAL_MODEL_LOOPBACK_ONLY", "RAYSIGNAL_MODEL_TRACING", SECRETS_DIR})
-"""Variables with the same prefix that are no settings of the service: see `agents.llm.gemini` for the first two."""
+"""Variables with the same prefix that are no settings of the service: see `agents.llm.models` for the first two."""
 
 
 def default_store() -> str:

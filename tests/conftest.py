@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+from raysignal.agents.llm.models import PROVIDERS
 from tests.support.effort import QUICK, WHOLE
 
 # A deadline would time the machine, not the code.
@@ -17,10 +18,10 @@ settings.load_profile("raysignal")
 
 @pytest.fixture(scope="session", autouse=True)
 def no_model_but_on_loopback() -> Iterator[None]:
-    """No test reaches Google, nor does a process that a test starts: see `agents.llm.gemini.LOOPBACK_ONLY`."""
+    """No test reaches a provider, nor does a process that a test starts: see `agents.llm.models.LOOPBACK_ONLY`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAYSIGNAL_MODEL_LOOPBACK_ONLY", "1")
-        for name in ("GOOGLE_API_KEY", "GEMINI_API_KEY"):
+        for name in (name for each in PROVIDERS.values() for name in each.key_variables):
             patch.delenv(name, raising=False)
         yield
 
@@ -43,8 +44,8 @@ _TOGETHER = (
     ("tests/e2e/",),
     ("tests/contract/test_agents_vectors",),
     (
+        "tests/contract/test_chat_models",
         "tests/unit/agents/llm/test_adviser",
-        "tests/unit/agents/llm/test_gemini",
         "tests/unit/agents/llm/test_hostile",
     ),
 )

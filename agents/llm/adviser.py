@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from raysignal.agents.llm.budget import Gatekeeper, pass_through
 from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Outcome, Usage
 from raysignal.agents.llm.cassette import Cassette, CassetteEntry
-from raysignal.agents.llm.gemini import LanguageModel
+from raysignal.agents.llm.models import LanguageModel
 from raysignal.agents.llm.prompt_context import PromptContext
 from raysignal.agents.llm.prompting import Prompt, PromptFile, clean, load_prompt
 from raysignal.agents.verdicts import Reason, Verdict

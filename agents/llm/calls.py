@@ -158,8 +158,15 @@ class ModelResponse:
     usage: Usage | None
 
 
-_CUT_OFF = "MAX_TOKENS"
-_BLOCKED = frozenset({"SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "RECITATION", "LANGUAGE"})
+# How an answer ended, in the words of Google (capitals), OpenAI, Anthropic and Ollama.
+_ENDED = frozenset({"STOP", "stop", "end_turn"})
+_CUT_OFF = frozenset({"MAX_TOKENS", "length", "max_tokens", "model_context_window_exceeded"})
+_BLOCKED = frozenset(
+    {
+        "SAFETY", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "RECITATION", "LANGUAGE",
+        "content_filter", "refusal",
+    }
+)  # fmt: skip
 
 
 def judge(response: ModelResponse) -> Outcome:
@@ -194,16 +201,20 @@ def _fault_of(response: ModelResponse) -> tuple[Reason, str] | None:
         (text is None, Reason.MODEL_EMPTY, "the response has no candidate"),
         (finish is None, Reason.MODEL_UNREADABLE, "the candidate does not say why it ended"),
         (
-            finish == _CUT_OFF and not text,
+            finish in _CUT_OFF and not text,
             Reason.MODEL_TRUNCATED,
             "thinking took all tokens that the answer may have",
         ),
         (
-            finish == _CUT_OFF,
+            finish in _CUT_OFF,
             Reason.MODEL_TRUNCATED,
             "the answer has no end: it has as many tokens as it may have",
         ),
-        (finish != "STOP", Reason.MODEL_UNREADABLE, f"the answer ended with {finish}, expected STOP"),
+        (
+            finish not in _ENDED,
+            Reason.MODEL_UNREADABLE,
+            f"the answer did not end by itself: {finish}",
+        ),
         (not (text or "").strip(), Reason.MODEL_EMPTY, "the candidate has no text"),
         (len(text or "") > RAW_LIMIT, Reason.MODEL_UNREADABLE, f"the answer has over {RAW_LIMIT} characters"),
     )

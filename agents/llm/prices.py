@@ -1,4 +1,4 @@
-"""List prices of models: a dated TOML file, `gemini_prices.toml` beside this module unless another is named."""
+"""List prices of models: a dated TOML file, `model_prices.toml` beside this module unless another is named."""
 
 import math
 import tomllib
@@ -10,7 +10,7 @@ from typing import Any
 
 from raysignal.engine.core.errors import InvalidField
 
-SHIPPED = Path(__file__).with_name("gemini_prices.toml")
+SHIPPED = Path(__file__).with_name("model_prices.toml")
 _EXPECTED = (
     'a TOML file with a line such as "gemini-3.5-flash" = { input = 1.5, output = 9.0 } under [models]'
 )

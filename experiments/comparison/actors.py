@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter, StateFile
 from raysignal.agents.llm.cassette import Cassette, Mode
-from raysignal.agents.llm.gemini import GeminiModel, LanguageModel, ModelSettings, NoModel
+from raysignal.agents.llm.models import ChatModel, LanguageModel, ModelSettings, NoModel
 from raysignal.engine.core.arrays import Int8Array, UInt8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import RaysignalError
@@ -60,9 +60,9 @@ class ModelArmOptions:
         replays = self.mode is Mode.REPLAY
         model: LanguageModel = NoModel(self.settings)
         if not replays:
-            gemini = GeminiModel(self.settings, self.api_key)
-            await gemini.warm()
-            model = gemini
+            chat = ChatModel(self.settings, self.api_key)
+            await chat.warm()
+            model = chat
         keep = None
         if self.cassette is not None and not replays:
             keep = StateFile(self.cassette.with_suffix(".budget.json"))

@@ -10,7 +10,7 @@ from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Allowance, Budget, RateLimiter
 from raysignal.agents.llm.calls import ModelRequest
 from raysignal.agents.llm.cassette import Cassette
-from raysignal.agents.llm.gemini import GeminiModel, ModelSettings
+from raysignal.agents.llm.models import ChatModel, ModelSettings
 from raysignal.agents.llm.prompt_context import Precedent, PromptContext
 from raysignal.agents.llm.prompting import load_prompt
 from raysignal.agents.verdicts import Verdict
@@ -59,7 +59,7 @@ async def advising(
     url: str, *, cassette: Cassette | None = None, gate: Any = None, **options: Any
 ) -> AsyncIterator[Adviser]:
     """An adviser of a loopback server, warm, so that a short deadline is the server's alone."""
-    model = GeminiModel(ModelSettings(base_url=url), KEY)
+    model = ChatModel(ModelSettings(base_url=url), KEY)
     await model.warm()
     adviser = Adviser(model, cassette or Cassette.live(), gate or allowance(), **options)
     try:

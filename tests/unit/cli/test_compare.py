@@ -21,6 +21,8 @@ from raysignal.experiments.comparison.power_plan import plan
 from raysignal.experiments.comparison.strata import strata_of
 from raysignal.experiments.runs import open_run
 from raysignal.loopback.gemini import GeminiServer
+from raysignal.loopback.ollama import OllamaServer
+from raysignal.loopback.openai import OpenAiServer
 from raysignal.runtime.settings import Settings
 
 SAMPLE = Path(__file__).parents[3] / "data" / "sample.csv"
@@ -62,7 +64,8 @@ NOT_OF_AN_OPTION = (
         (["--replay", "absent.ndjson"], "absent.ndjson is no file; expected a cassette"),
         (["--record", "calls.ndjson"], "--record needs somebody to ask; expected GOOGLE_API_KEY"),
         (["--record", "."], "record is '.'; expected a file"),
-        (["--gemini-url", "http://models.example"], "expected https"),
+        (["--model-url", "http://models.example"], "expected https"),
+        (["--model", "mistral:large"], "model is 'mistral:large'; expected"),
         (["--gemini-url", "http://127.0.0.1:1", "--model", "no model"], "model is 'no model'"),
         (
             ["--run-id", "20260101T000000Z-00000000"],
@@ -211,14 +214,35 @@ def test_all_arms_but_the_model_run_without_a_key_and_all_with_one(monkeypatch):
 
 def test_a_model_on_this_machine_needs_no_key():
     with GeminiServer() as loopback:
-        questions = ModelOptions(gemini_url=loopback.url)
+        questions = ModelOptions(model_url=loopback.url)
         assert chosen_arms(None, questions) == ARMS
         assert "at most 10 calls, on this machine" in questions.sentence(asked=True, signals=10)
 
 
+@pytest.mark.parametrize(
+    ("model", "server", "said"),
+    [
+        ("openai:gpt-5-mini", OpenAiServer, "gpt-5-mini at http://127.0.0.1"),
+        ("ollama:llama3.2", OllamaServer, "llama3.2 at http://127.0.0.1"),
+    ],
+)
+def test_another_provider_is_named_with_its_model(model, server, said):
+    with server() as loopback:
+        questions = ModelOptions(model=model, model_url=loopback.url)
+        assert chosen_arms(None, questions) == ARMS
+        assert said in questions.sentence(asked=True, signals=10)
+    assert "no key (OPENAI_API_KEY)" in ModelOptions(model="openai:gpt-5").sentence(asked=False, signals=10)
+
+
+def test_a_provider_whose_package_is_missing_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setattr("raysignal.agents.llm.models.find_spec", lambda _name: None)
+    with pytest.raises(SettingsError, match=r"pip install raysignal\[ollama\]"):
+        ModelOptions(model="ollama:llama3.2").asking()
+
+
 def test_a_model_elsewhere_needs_one():
-    with pytest.raises(SettingsError, match="--gemini-url needs somebody to ask"):
-        chosen_arms(None, ModelOptions(gemini_url="https://models.example"))
+    with pytest.raises(SettingsError, match="--model-url needs somebody to ask"):
+        chosen_arms(None, ModelOptions(model_url="https://models.example"))
 
 
 def test_the_highest_cost_is_said_where_the_price_is_known(monkeypatch):

@@ -17,7 +17,7 @@ from raysignal.cli.doctor import (
     check_disk,
     check_doors,
     check_keys,
-    check_model_key,
+    check_model,
     check_packages,
     check_port,
     check_store,
@@ -68,19 +68,34 @@ def test_s3_without_credentials_fails(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("model", "environment", "said"),
     [
-        ({}, "the gate decides alone"),
-        ({"GOOGLE_API_KEY": " "}, "the gate decides alone"),
-        ({"GEMINI_API_KEY": "hunter2"}, "GEMINI_API_KEY is set"),
-        ({"GEMINI_API_KEY": "hunter2", "GOOGLE_API_KEY": "hunter2"}, "GOOGLE_API_KEY is set"),
+        ("gemini-3.5-flash", {}, "the gate decides alone"),
+        ("gemini-3.5-flash", {"GOOGLE_API_KEY": " "}, "the gate decides alone"),
+        ("gemini-3.5-flash", {"OPENAI_API_KEY": "hunter2"}, "the gate decides alone"),
+        (
+            "gemini-3.5-flash",
+            {"GEMINI_API_KEY": "hunter2"},
+            "GEMINI_API_KEY is set: gemini-3.5-flash of Google",
+        ),
+        ("gemini-3.5-flash", {"GEMINI_API_KEY": "a", "GOOGLE_API_KEY": "hunter2"}, "GOOGLE_API_KEY is set"),
+        ("openai:gpt-5", {"OPENAI_API_KEY": "hunter2"}, "OPENAI_API_KEY is set: gpt-5 of OpenAI is asked"),
+        ("anthropic:claude-opus-5-5", {}, "ANTHROPIC_API_KEY is not set"),
+        ("ollama:llama3.2", {}, "no key is needed: llama3.2 of Ollama is asked"),
     ],
 )
-def test_the_key_of_a_model_is_named_by_its_variable_and_never_shown(environment, said):
-    finding = check_model_key(environment)
+def test_the_key_of_a_model_is_named_by_its_variable_and_never_shown(model, environment, said):
+    finding = check_model(Settings(llm={"model": model}), environment)
     assert finding.status == "ok"
     assert said in finding.detail
     assert "hunter2" not in str(finding)
+
+
+def test_a_model_whose_package_is_missing_is_a_warning_with_a_remedy(monkeypatch):
+    monkeypatch.setattr("raysignal.agents.llm.models.find_spec", lambda _name: None)
+    finding = check_model(Settings(llm={"model": "ollama:llama3.2"}), {})
+    assert finding.status == "warning"
+    assert "pip install raysignal[ollama]" in finding.detail
 
 
 def test_what_agents_rest_on_can_be_imported_or_is_a_warning_with_a_remedy():

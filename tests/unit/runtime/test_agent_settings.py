@@ -26,6 +26,7 @@ def test_a_horizon_that_cannot_be_is_refused_by_name(horizon):
     ("setting", "value"),
     [
         ("model", "no such model!"),
+        ("model", "mistral:large"),
         ("url", "ftp://x"),
         ("url", "http://1.2.3.4"),
         ("prices", "/no/such/file"),
@@ -55,6 +56,12 @@ def test_it_is_said_who_decides():
     assert "the gate decides alone" in announcement(Settings(), {})
     assert "gemini" in announcement(Settings(), {"GEMINI_API_KEY": "secret"})
     assert "secret" not in announcement(Settings(), {"GEMINI_API_KEY": "secret"})
+    named = Settings(llm={"model": "openai:gpt-5-mini"})
+    assert "the gate decides alone (OPENAI_API_KEY is not set)" in announcement(
+        named, {"GEMINI_API_KEY": "secret"}
+    )
+    assert "gpt-5-mini of OpenAI in unclear cases" in announcement(named, {"OPENAI_API_KEY": "secret"})
+    assert "llama3.2 of Ollama" in announcement(Settings(llm={"model": "ollama:llama3.2"}), {})
     assert announcement(Settings(enhanced=""), {}) == "off: RAYSIGNAL_AGENT__PORTFOLIO is empty"
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from raysignal.agents.llm.gemini import ModelSettings
+from raysignal.agents.llm.models import ModelSettings
 from raysignal.agents.llm.prices import Price, load_prices
 from raysignal.engine.core.errors import InvalidField
 

@@ -9,7 +9,7 @@ import pytest
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.calls import ModelAnswer, ModelRequest, Outcome, Usage, VerdictIn
 from raysignal.agents.llm.cassette import Cassette
-from raysignal.agents.llm.gemini import ModelSettings
+from raysignal.agents.llm.models import ModelSettings
 from raysignal.agents.override import views
 from raysignal.agents.override.accuracy import FEWEST
 from raysignal.agents.override.breaker import BreakerRules

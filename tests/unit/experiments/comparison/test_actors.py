@@ -8,7 +8,7 @@ _MAKES_ADVISER = """
 import asyncio, sys
 from pathlib import Path
 from raysignal.agents.llm.cassette import Mode
-from raysignal.agents.llm.gemini import ModelSettings
+from raysignal.agents.llm.models import ModelSettings
 from raysignal.experiments.comparison.actors import ModelArmOptions
 
 async def main():
