@@ -112,7 +112,7 @@ def reading_options() -> Iterator[None]:
 
 
 EXTRAS = {
-    "agents": ("chromadb", "langchain_google_genai", "scipy"),
+    "agents": ("chromadb", "httpx2", "langchain_google_genai", "scipy"),
     "feeds": ("alembic", "psutil", "psycopg", "sqlalchemy", "websockets"),
     "experiments": ("arch", "jinja2", "matplotlib", "optuna", "scipy"),
 }

@@ -113,6 +113,22 @@ REASONS = {
     Behaviour.SAFETY: Reason.MODEL_BLOCKED,
     Behaviour.EMPTY: Reason.MODEL_EMPTY,
 }
+SAID = {
+    Behaviour.TRUNCATED: "has as many tokens as it may have",
+    Behaviour.THOUGHT_ONLY: "thinking took all tokens",
+    Behaviour.UNKNOWN_FINISH: "did not end by itself: lost_interest",
+    Behaviour.BLOCKED_OTHER: "the prompt was refused: other",
+    Behaviour.RECITATION: "the answer was withheld: recitation",
+    Behaviour.HUGE: "the answer is longer than 1048576 bytes",
+    Behaviour.BOMB: "the answer, decompressed, is longer than 1048576 bytes",
+    Behaviour.BROTLI: "content encoding is 'br'",
+    Behaviour.QUOTA: "you exceeded your current quota",
+    Behaviour.FORBIDDEN: "the caller does not have permission",
+    Behaviour.REDIRECT: "302 ",
+    Behaviour.BAD_KEY: "api key (key) not valid",
+}
+"""What is said of some, in lower case; that of a redirect, which the key does not follow, is its status."""
+
 HANGING = (Behaviour.SLOW, Behaviour.DRIP)
 ANSWERING = (Behaviour.ANSWER, Behaviour.GZIPPED, Behaviour.THOUGHT, Behaviour.TWO_PARTS)
 JUDGED_LATER = (Behaviour.UNKNOWN_EVIDENCE, Behaviour.NO_EVIDENCE, Behaviour.OBEDIENT)
@@ -134,7 +150,7 @@ def test_every_behaviour_has_a_case() -> None:
 
 
 @pytest.mark.parametrize(("served", "behaviour"), spoken(REASONS), indirect=["served"])
-async def test_each_way_to_fail_has_its_reason_after_one_attempt(
+async def test_each_way_to_fail_has_its_reason_and_sentence_after_one_attempt(
     server: ChatServer, model: ChatModel, request_: ModelRequest, behaviour: Behaviour
 ) -> None:
     server.behave(behaviour)
@@ -142,6 +158,7 @@ async def test_each_way_to_fail_has_its_reason_after_one_attempt(
     assert isinstance(failure, Failure)
     assert (failure.reason, failure.sent) == (REASONS[behaviour], True)
     assert failure.detail
+    assert SAID.get(behaviour, "") in failure.detail.lower()
     assert KEY not in failure.detail
     assert KEY not in str(failure.raw)
     assert server.calls == 1
@@ -170,31 +187,6 @@ async def test_thoughts_are_charged_as_output(
     assert only.usage == Usage(plain.usage.tokens_in, ModelSettings().max_output_tokens)
 
 
-SAID = {
-    Behaviour.TRUNCATED: "has as many tokens as it may have",
-    Behaviour.THOUGHT_ONLY: "thinking took all tokens",
-    Behaviour.UNKNOWN_FINISH: "did not end by itself: lost_interest",
-    Behaviour.BLOCKED_OTHER: "the prompt was refused: other",
-    Behaviour.RECITATION: "the answer was withheld: recitation",
-    Behaviour.HUGE: "the answer is longer than 1048576 bytes",
-    Behaviour.BOMB: "the answer, decompressed, is longer than 1048576 bytes",
-    Behaviour.BROTLI: "content encoding is 'br'",
-    Behaviour.QUOTA: "you exceeded your current quota",
-    Behaviour.FORBIDDEN: "the caller does not have permission",
-    Behaviour.BAD_KEY: "api key (key) not valid",
-}
-
-
-@pytest.mark.parametrize(("served", "behaviour"), spoken(SAID), indirect=["served"])
-async def test_it_is_said_why_an_answer_cannot_be_used(
-    server: ChatServer, model: ChatModel, request_: ModelRequest, behaviour: Behaviour
-) -> None:
-    server.behave(behaviour)
-    failure = await model.call(request_, 10.0)
-    assert isinstance(failure, Failure)
-    assert SAID[behaviour] in failure.detail.lower()
-
-
 @pytest.mark.parametrize("behaviour", HANGING)
 async def test_a_server_that_never_ends_its_answer_is_left_at_the_deadline(
     server: ChatServer, model: ChatModel, request_: ModelRequest, behaviour: Behaviour
@@ -218,19 +210,11 @@ async def test_a_server_that_asks_to_wait_is_heard_and_nothing_is_charged(
     assert (failure.retry_after_s, failure.usage) == (seconds, Usage(0, 0))
 
 
-async def test_the_key_follows_no_redirect(
-    server: ChatServer, model: ChatModel, request_: ModelRequest
-) -> None:
-    server.behave(Behaviour.REDIRECT)
-    failure = await model.call(request_, 10.0)
-    assert isinstance(failure, Failure)
-    assert failure.detail.startswith("302 ")
-
-
 async def test_where_nobody_listens_nothing_was_sent(served: Served) -> None:
     with served.server() as gone:
         settings = ModelSettings(served.model, base_url=gone.url)
     model = ChatModel(settings, KEY)
+    await model.warm()
     failure = await model.call(request_of(settings=settings), 10.0)
     await model.aclose()
     assert isinstance(failure, Failure)
@@ -264,6 +248,7 @@ async def test_the_environment_leads_the_key_to_no_other_host(
     for name in variables:
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     model = ChatModel(settings, KEY)
+    await model.warm()
     assert isinstance(await model.call(request_, 10.0), ModelAnswer)
     await model.aclose()
 
@@ -274,6 +259,7 @@ def test_one_model_serves_one_event_loop_after_another(
     model = ChatModel(settings, KEY)
 
     async def once() -> object:
+        await model.warm()
         answer = await model.call(request_, 10.0)
         await model.aclose()
         return answer
@@ -289,6 +275,7 @@ async def asked(name: str, **changes: Any) -> tuple[ModelRequest, dict[str, Any]
     with SERVED[name].server() as loopback:
         settings = replace(ModelSettings(SERVED[name].model, base_url=loopback.url), **changes)
         model, request = ChatModel(settings, KEY), request_of(settings=settings)
+        await model.warm()
         assert isinstance(await model.call(request, 10.0), ModelAnswer)
         await model.aclose()
         return request, loopback.requests[0]
@@ -363,6 +350,7 @@ async def test_a_request_to_ollama_says_everything_that_its_hash_covers() -> Non
 async def test_a_mistake_of_ours_raises_before_anything_is_sent() -> None:
     with GeminiServer() as server:
         model = ChatModel(ModelSettings(base_url=server.url), KEY)
+        await model.warm()
         with pytest.raises(Exception, match="temperature"):
             await model.call(replace(request_of(), settings={"temperature": "hot"}), 10.0)
         await model.aclose()
@@ -388,6 +376,7 @@ from tests.support.advising import KEY, request_of
 async def main():
     settings = ModelSettings(base_url=sys.argv[1])
     model = ChatModel(settings, KEY)
+    await model.warm()
     print(type(await model.call(request_of(settings=settings), 20.0)).__name__)
     await model.aclose()
 

@@ -205,11 +205,11 @@ def test_help_is_that_of_the_comparison_and_leads_to_the_plan():
 
 def test_all_arms_but_the_model_run_without_a_key_and_all_with_one(monkeypatch):
     assert chosen_arms(None, ModelOptions()) == WITHOUT_MODEL
-    assert "the gate decides alone" in ModelOptions().sentence(asked=False, signals=10)
+    assert "the gate decides alone" in ModelOptions().sentence(asked=(), signals=10)
     monkeypatch.setenv("GEMINI_API_KEY", "hunter2")
     assert chosen_arms(None, ModelOptions()) == ARMS
     assert chosen_arms("canary, baseline", ModelOptions()) == ("baseline", "canary")
-    assert "left out by --arms" in ModelOptions().sentence(asked=False, signals=10)
+    assert "left out by --arms" in ModelOptions().sentence(asked=(), signals=10)
 
 
 def test_a_model_on_this_machine_needs_no_key():
@@ -233,8 +233,8 @@ def test_another_provider_is_named_with_its_model(model, server, said):
     with server() as loopback:
         questions = ModelOptions(model=model, model_url=loopback.url)
         assert chosen_arms(None, questions) == ARMS
-        assert said in questions.sentence(asked=True, signals=10)
-    assert "no key (OPENAI_API_KEY)" in ModelOptions(model="openai:gpt-5").sentence(asked=False, signals=10)
+        assert said in questions.sentence(asked=ASKING, signals=10)
+    assert "no key (OPENAI_API_KEY)" in ModelOptions(model="openai:gpt-5").sentence(asked=(), signals=10)
 
 
 def test_a_provider_whose_package_is_missing_is_refused_before_anything_runs(monkeypatch):
