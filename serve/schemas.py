@@ -335,7 +335,9 @@ class CompareBody(_Shown):
 class CohortBody(_Shown):
     """The judged signals of one name in one dimension."""
 
-    dimension: Annotated[str, Field(examples=["source", "symbol", "side", "regime", "category.mood"])]
+    dimension: Annotated[
+        str, Field(examples=["source", "symbol", "side", "regime", "hour", "category.mood", "range.volume"])
+    ]
     name: str
     n: int
     right: int

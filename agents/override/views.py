@@ -60,7 +60,7 @@ def accuracy_of(follower: Follower) -> Accuracy:
         for name, first in encoder.first_values().items()
         for place in places_of((name,), memory.number_names)
     }
-    dimensions |= {f"category.{name}": thirds for name, thirds in numbers_by_third(numbers).items()}
+    dimensions |= {f"range.{name}": thirds for name, thirds in numbers_by_third(numbers).items()}
     for name, labels in follower.past.dimensions().items():
         dimensions[name] = CategoryColumn(labels.codes[part], labels.names)
     side = memory.side[part]

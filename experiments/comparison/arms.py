@@ -133,6 +133,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
         known_at_us=known,
         horizon=str(trial.rules.horizon),
         policy=trial.policy,
+        ranges=numbers_by_third(batch.numbers),
     )
 
 
@@ -291,8 +292,8 @@ def _joined(parts: list[ArmDecisions]) -> ArmDecisions:
 
 
 def _categories(batch: SignalBatch) -> dict[str, CategoryColumn]:
-    """Features that are short words with few values, the letters' case ignored, and the thirds of numbers."""
-    found = numbers_by_third({name: np.asarray(values) for name, values in batch.numbers.items()})
+    """Features that are short words with few values, as cohorts; the letters' case is ignored."""
+    found = {}
     for name, column in batch.texts.items():
         if len(column) and int(np.diff(column.offsets).max()) > LONGEST_LABEL:
             continue

@@ -45,4 +45,5 @@ def dimensions_of(stream: SignalStream) -> dict[str, CategoryColumn]:
         "regime": stream.regimes,
         "hour": hours_of(stream.timestamp_us),
         **{f"category.{name}": labels for name, labels in sorted(stream.category.items())},
+        **{f"range.{name}": labels for name, labels in sorted(stream.ranges.items())},
     }

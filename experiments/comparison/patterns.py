@@ -18,7 +18,7 @@ from raysignal.experiments.comparison.paired import CLAIMS
 from raysignal.experiments.comparison.results import ArmResult, SignalStream
 from raysignal.experiments.comparison.uplift import uplift_of
 
-_MARKET = "regime"
+_MARKET, _RANGE = "regime", "range."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,8 @@ class Pattern:
     @property
     def condition(self) -> str:
         """In words: `mood is panic`."""
-        what = "market" if self.dimension == _MARKET else self.dimension.removeprefix("category.")
+        what = "market" if self.dimension == _MARKET else self.dimension
+        what = what.removeprefix("category.").removeprefix(_RANGE)
         return f"{what.replace('_', ' ')} is {self.name}"
 
     @property
@@ -94,13 +95,14 @@ def patterns_of(stream: SignalStream, arms: Sequence[ArmResult], found: Accuracy
 def leading(patterns: Sequence[Pattern], most: int) -> list[Pattern]:
     """The weightiest good and the weightiest bad one of each dimension: names of one dimension say much the same.
 
-    Dimensions with both come first, since there it matters which of the two it is; then the weightiest.
+    Dimensions with both come first, since there it matters which of the two it is, and names before ranges; then the
+    weightiest.
     """
     firsts: dict[str, dict[str, Pattern]] = {}
     for one in sorted(patterns, key=lambda one: -one.weight):
         firsts.setdefault(one.dimension, {}).setdefault(one.flag, one)
-    pairs = sorted(firsts.values(), key=lambda pair: -len(pair))
-    return [one for pair in pairs for one in pair.values()][:most]
+    order = sorted(firsts, key=lambda dimension: (dimension.startswith(_RANGE), -len(firsts[dimension])))
+    return [one for dimension in order for one in firsts[dimension].values()][:most]
 
 
 def _pattern(stream: SignalStream, claims: Sequence[ArmResult], cohort: Cohort) -> Pattern:

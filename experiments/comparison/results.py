@@ -41,6 +41,7 @@ class SignalStream:
         known_at_us: int64[n], when it became known.
         horizon: as it was asked for, such as `6b`, `5400s` or `close`.
         policy: under whose side, fees and slippage the outcomes were scored.
+        ranges: the third of its range that each number lies in, by name.
 
     Raises:
         ValueError: a column of another length, time that falls, or a judged signal without an outcome.
@@ -63,6 +64,7 @@ class SignalStream:
     known_at_us: Int64Array
     horizon: str
     policy: Policy
+    ranges: Mapping[str, CategoryColumn] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.signal_id)
@@ -71,6 +73,8 @@ class SignalStream:
         _check_length("the stream", "known_at_us", self.known_at_us, n)
         for name, labels in self.category.items():
             _check_length("the stream", f"category[{name!r}]", labels, n)
+        for name, labels in self.ranges.items():
+            _check_length("the stream", f"ranges[{name!r}]", labels, n)
         for name in ("net_bps", "gross_bps"):
             values: Float64Array = getattr(self, name)
             if values.shape != (n, len(Verdict)):
