@@ -124,7 +124,9 @@ class SimilarParameters(OutcomeParameters):
 class ExportParameters(Parameters):
     """Which settled outcomes are read."""
 
-    first: Annotated[int, Field(ge=0, description="from this ordinal on"), BeforeValidator(_digits)] = 0
+    first: Annotated[
+        int, Field(ge=0, le=10**12, description="from this ordinal on"), BeforeValidator(_digits)
+    ] = 0
     limit: Annotated[PageSize, Field(description="outcomes at most")] = 10_000
 
 

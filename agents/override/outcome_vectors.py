@@ -48,6 +48,10 @@ class SettledRows:
         """Outcomes so far."""
         return 0 if self._follower is None else self._follower.shown.settled
 
+    def symbols(self) -> list[str]:
+        """The symbols as they are called now; new ones come behind."""
+        return [] if self._follower is None else self._follower.decider.agent.encoder.symbols()
+
     def read(self, start: int, stop: int) -> VectorRows:
         """See `agents.vectors.OutcomeRows.read`."""
         return self._rows(np.arange(start, stop))
@@ -151,6 +155,7 @@ class Feeder:
         self._place, self._rows, self._name, self._every_s = place, rows, name, every_s
         self._index: VectorIndex | None = None
         self._seen, self._seen_at = 0, time.monotonic()
+        self._symbols: list[str] = []
         self._reason = "no outcome is settled yet"
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chroma", daemon=True)
@@ -215,4 +220,8 @@ class Feeder:
         """How many outcomes the index holds then; all that are settled if it cannot take any now."""
         if self._index is None:
             self._index = VectorIndex.open(self._place, self._rows, dimensions=SLOTS, name=self._name)
+        symbols = self._rows.symbols()
+        if symbols[: len(self._symbols)] != self._symbols:
+            self._index.rebuild("a symbol has another name")
+        self._symbols = symbols
         return self._index.status().count if self._index.catch_up(most) else settled

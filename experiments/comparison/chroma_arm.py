@@ -15,9 +15,8 @@ from raysignal.agents.override.memory import OutcomeMemory
 from raysignal.agents.override.situation_vectors import SituationVectors
 from raysignal.agents.override.situations import Situations
 from raysignal.agents.vectors.chroma import Chroma
+from raysignal.agents.vectors.rows import Facts
 from raysignal.engine.core.arrays import Int64Array
-
-_BATCH = 1_000
 
 
 class ChromaNeighbours:
@@ -71,16 +70,18 @@ class ChromaNeighbours:
         self._chroma.close()
 
     def _write(self, memory: OutcomeMemory) -> None:
-        while self._written < memory.settled:
-            stop = min(memory.settled, self._written + _BATCH)
-            at = memory.queue[self._written : stop]
-            columns = (memory.known_at_us[at].tolist(), memory.exit[at].tolist(), at.tolist())
-            facts = [
-                dict(zip(("known_at_us", "exit", "place"), row, strict=True))
-                for row in zip(*columns, strict=True)
-            ]
-            self._chroma.write(self._written, self._vectors.of(at), [""] * len(facts), facts)
-            self._written = stop
+        """Put in what is settled, one by one with a search behind each: Chroma puts what it took in since the last
+        search into its graph in any order, and the same stream would have other neighbours each time.
+        """
+        for number in range(self._written, memory.settled):
+            at = memory.queue[number : number + 1]
+            facts: Facts = {
+                "known_at_us": int(memory.known_at_us[at[0]]), "exit": int(memory.exit[at[0]]), "place": int(at[0])
+            }  # fmt: skip
+            vector = self._vectors.of(at)
+            self._chroma.write(number, vector, [""], [facts])
+            self._chroma.nearest(vector, 1, None)
+        self._written = memory.settled
 
     def _compare(self, memory: OutcomeMemory, row: int, near: list[int], k: int) -> None:
         """Take the share of the nearest by the same vectors; equally far ones are as good as each other."""

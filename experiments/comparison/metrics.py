@@ -12,6 +12,7 @@ from raysignal.experiments.comparison.earnings import Earnings, HoldGain
 from raysignal.experiments.comparison.evaluation import ArmFigures, Evaluation
 from raysignal.experiments.comparison.paired import Assessment, Judgment
 from raysignal.experiments.comparison.power_plan import PowerPlan, Reach
+from raysignal.experiments.comparison.results import Approximation
 from raysignal.experiments.comparison.uplift import Decomposition
 
 _NAN = float("nan")
@@ -54,8 +55,15 @@ _INTERVAL = ("estimate", "low", "high", "se")
 
 
 def _arm(values: Mapping[str, Any]) -> ArmFigures:
-    read = {"model_tokens": tuple(values["model_tokens"]), "earnings": Earnings(**values["earnings"])}
-    return ArmFigures(**{**values, **read})
+    found = values.get("approximation")
+    return ArmFigures(
+        **{
+            **values,
+            "model_tokens": tuple(values["model_tokens"]),
+            "earnings": Earnings(**values["earnings"]),
+            "approximation": None if found is None else Approximation(**found),
+        }
+    )
 
 
 def _assessment(values: Mapping[str, Any]) -> Assessment:

@@ -167,6 +167,10 @@ def test_memory_is_searched_exported_and_rebuilt_from_the_command_line(
     found = raysignal(served, "search", ROWS[250]["signal_id"], "--side", "buy", "-k", "2")
     assert [hit["side"] for hit in found["hits"]] == ["BUY", "BUY"]
     assert raysignal(served, "search", "--text", "greed")["by"] == "text"
+    shown = CliRunner().invoke(app, ["memory", "search", ROWS[250]["signal_id"], "--url", served.url])
+    assert shown.exit_code == 0, shown.stderr
+    assert "10 outcomes" in shown.stdout
+    assert "distance" in shown.stdout
     file = tmp_path / "outcomes.parquet"
     assert raysignal(served, "export", str(file)) == {"file": str(file), "outcomes": settled}
     table = pq.read_table(file)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import orjson
 import pytest
 
 from raysignal.agents.override.decider import Decider
@@ -14,7 +15,9 @@ from raysignal.experiments.comparison.chroma_arm import shares_of
 from raysignal.experiments.comparison.compare import Comparison
 from raysignal.experiments.comparison.evaluation import evaluate
 from raysignal.experiments.comparison.files import read_arm, write_arm
+from raysignal.experiments.comparison.metrics import evaluation_of
 from raysignal.experiments.comparison.report import html_report
+from raysignal.experiments.result_files import json_bytes
 from tests.support.enhanced_world import POLICY, RULES, stream
 from tests.support.folder_blobs import FolderBlobs
 
@@ -40,13 +43,13 @@ def test_what_its_search_missed_and_changed_is_counted(batch, done):
     assert 0.95 < found.of_vectors <= 1.0
 
 
-def test_however_the_arm_cuts_the_stream_it_sees_the_same_and_nothing_later(batch, done, monkeypatch):
+def test_the_same_stream_is_decided_the_same_and_without_what_comes_later(batch, done, monkeypatch):
+    again = arms.approximated(batch, TRIAL)
+    assert again.verdict.tobytes() == done.verdict.tobytes()
+    assert again.p_right.tobytes() == done.p_right.tobytes()
+    assert again.approximation == done.approximation
     monkeypatch.setattr(arms, "CHUNK", 37)
     cut = arms.approximated(batch, TRIAL)
-    assert np.mean(cut.verdict == done.verdict) > 0.95, (
-        "the graph grows in other steps, and finds almost the same"
-    )
-    assert cut.approximation.of_vectors > 0.95
     early = arms.approximated(batch.take(np.arange(111)), TRIAL)
     assert np.array_equal(early.verdict, cut.verdict[:111])
 
@@ -84,5 +87,6 @@ def test_it_runs_on_demand_and_its_result_is_kept_and_told(batch, done, tmp_path
     assert note.startswith("chroma found ")
     assert f"{done.approximation.differ} of its {done.approximation.decisions} decisions" in note
     assert note in html_report(told, results, evaluation, {})
+    assert approximation_notes(evaluation_of(orjson.loads(json_bytes(evaluation.as_dict())))) == [note]
     bare = evaluate(told, [results[0], replace(own, approximation=None)])
     assert approximation_notes(bare) == []
