@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from raysignal.cli import options
 from raysignal.cli.arms import ArmOptions, ModelOptions, configured_trial
@@ -138,7 +139,7 @@ def run(config: RunConfig) -> None:
         })  # fmt: skip
         return
     summary = RunSummary(
-        file=f"{source.path}: {made.signals}",
+        file=Text.from_markup(f"{escape(str(source.path))}: {made.signals}").plain,
         truth=_truth() if sample else "",
         taken=_taken(replays),
         standing=standings[0],

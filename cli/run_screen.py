@@ -16,6 +16,7 @@ from rich.text import Text
 
 from raysignal.agents.verdicts import Reason
 from raysignal.cli.compare import reach_sentence
+from raysignal.cli.output import printable
 from raysignal.experiments.comparison.controls import OddControl, odd_controls
 from raysignal.experiments.comparison.examples import Example, most_to_show
 from raysignal.experiments.comparison.metrics import evaluation_of
@@ -250,7 +251,7 @@ def _patterns_parts(patterns: Sequence[Pattern], evaluation: Evaluation) -> list
             () if arm is None else (percent(one.arms[arm].overruled / one.n, 0), bp(one.arms[arm].gained_bps))
         )
         table.add_row(
-            one.condition, f"{one.n:,d}", percent(one.accuracy, 0), share_interval(one.low, one.high),
+            Text(printable(one.condition)), f"{one.n:,d}", percent(one.accuracy, 0), share_interval(one.low, one.high),
             percent(one.drift, 0), *there, style="green" if one.flag == "good" else "red",
         )  # fmt: skip
     there_too = "" if arm is None else f", and what {arm} did there"
@@ -283,7 +284,7 @@ def _lines(said: Sequence[tuple[str, str]]) -> Table:
     table.add_column(overflow="fold")
     for name, text in said:
         if text:
-            table.add_row(Text(name), Text(text))
+            table.add_row(Text(name), Text(printable(text)))
     return table
 
 
