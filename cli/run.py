@@ -159,7 +159,7 @@ def _comparison(source: SourceFile, config: RunConfig) -> CompareConfig:
     """
     return CompareConfig(
         file=source.path, reading=source.reading, on_error=config.on_error, accept_price_jump=config.accept_price_jump,
-        arm=ArmOptions(), model=ModelOptions(budget=_CALLS), policy=options.PolicyOptions(),
+        arm=ArmOptions(), model=ModelOptions(budget=_CALLS), policy=options.PolicyOptions(), title=source.path.name,
     )  # fmt: skip
 
 
