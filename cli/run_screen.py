@@ -180,8 +180,8 @@ def reach_words(evaluation: Evaluation) -> str:
     row = min(plan.reach, key=lambda row: (row.kind != "hold", abs(row.rate - _TYPICAL_RATE)))
     effect, needed = max(row.signals_for.items())
     return (
-        f"{counted(plan.judged, 'signal')} can show that the {row.rate:.0%} of them that an arm {row.kind}s are worse "
-        f"than the others if it is by about {row.per_override_bps:,.0f} bp each; by {effect:g} bp it takes {needed:,d} "
+        f"{counted(plan.judged, 'signal')} show an arm that {row.kind}s {row.rate:.0%} of them only if these are worse "
+        f"than the rest by about {row.per_override_bps:,.0f} bp each; a difference of {effect:g} bp takes {needed:,d} "
         "signals"
     )
 
@@ -242,7 +242,7 @@ def _patterns_parts(patterns: Sequence[Pattern], evaluation: Evaluation) -> list
     looked_at = len(evaluation.accuracy.cohorts)
     asked = "When were the signals right?"
     if not patterns:
-        return [Text(f"{asked} None of {looked_at} conditions stands out.", style="bold")]
+        return [Text(f"{asked} None of {looked_at} conditions stands out beyond chance.", style="bold")]
     arm = most_to_show(evaluation)
     did = () if arm is None else ("overruled", "gained, bp")
     table = _table(("when", "signals", "right", "95% interval", "by chance", *did), words=(0,))

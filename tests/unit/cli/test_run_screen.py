@@ -88,7 +88,7 @@ def test_the_screen_of_a_small_file_says_why_nothing_is_shown_and_how_many_signa
             row for row in evaluation.plan.reach if (row.kind, row.rate) == ("hold", 0.1)
         ).signals_for.items()
     )[1]
-    assert f"by 10 bp it takes {needed:,d} signals" in flat
+    assert f"a difference of 10 bp takes {needed:,d} signals" in flat
     assert "None of" in flat
     assert "generated" not in flat
     assert "noise" not in flat
