@@ -118,7 +118,7 @@ class FinishedCompare:
 
     Attributes:
         run: what came out.
-        signals: which were compared, in words.
+        signals: which were compared, in words, as markup.
         store: where it lies.
         read: arms whose results were there already.
         model: who was asked, in words.

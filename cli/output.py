@@ -233,7 +233,12 @@ _CONTROLS = re.compile(
 
 def escape(text: str) -> str:
     r"""A text as it is, for `rich`: what looks like markup is none, control characters are written as `\x1b`."""
-    return markup.escape(_CONTROLS.sub(lambda found: _visible(ord(found[0])), text))
+    return markup.escape(printable(text))
+
+
+def printable(text: str) -> str:
+    """A text for a `rich.text.Text`, which knows no markup: control characters are written out."""
+    return _CONTROLS.sub(lambda found: _visible(ord(found[0])), text)
 
 
 def _visible(code: int) -> str:

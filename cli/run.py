@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from raysignal.cli import options
 from raysignal.cli.arms import ArmOptions, ModelOptions, configured_trial
@@ -146,7 +147,7 @@ def run(config: RunConfig) -> None:
         })  # fmt: skip
         return
     summary = RunSummary(
-        file=f"{source.path}: {made.signals}",
+        file=Text.from_markup(f"{escape(str(source.path))}: {made.signals}").plain,
         truth=_truth() if sample else "",
         taken=_taken(replays),
         standing=standings[0],
@@ -185,7 +186,7 @@ def _comparison(source: SourceFile, config: RunConfig, stand_in: str | None) -> 
     return CompareConfig(
         file=source.path, reading=source.reading, on_error=config.on_error, accept_price_jump=config.accept_price_jump,
         arm=ArmOptions(), model=ModelOptions(budget=budget, model_url=stand_in, model=name),
-        policy=options.PolicyOptions(),
+        policy=options.PolicyOptions(), title=source.path.name,
     )  # fmt: skip
 
 

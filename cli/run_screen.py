@@ -16,6 +16,7 @@ from rich.text import Text
 
 from raysignal.agents.verdicts import Reason
 from raysignal.cli.compare import reach_sentence
+from raysignal.cli.output import printable
 from raysignal.experiments.comparison.controls import OddControl, odd_controls
 from raysignal.experiments.comparison.examples import Example, most_to_show
 from raysignal.experiments.comparison.metrics import evaluation_of
@@ -184,8 +185,8 @@ def reach_words(evaluation: Evaluation) -> str:
     row = min(plan.reach, key=lambda row: (row.kind != "hold", abs(row.rate - _TYPICAL_RATE)))
     effect, needed = max(row.signals_for.items())
     return (
-        f"{counted(plan.judged, 'signal')} can show that the {row.rate:.0%} of them that an arm {row.kind}s are worse "
-        f"than the others if it is by about {row.per_override_bps:,.0f} bp each; by {effect:g} bp it takes {needed:,d} "
+        f"{counted(plan.judged, 'signal')} show an arm that {row.kind}s {row.rate:.0%} of them only if these are worse "
+        f"than the rest by about {row.per_override_bps:,.0f} bp each; a difference of {effect:g} bp takes {needed:,d} "
         "signals"
     )
 
@@ -246,7 +247,7 @@ def _patterns_parts(patterns: Sequence[Pattern], evaluation: Evaluation) -> list
     looked_at = len(evaluation.accuracy.cohorts)
     asked = "When were the signals right?"
     if not patterns:
-        return [Text(f"{asked} None of {looked_at} conditions stands out.", style="bold")]
+        return [Text(f"{asked} None of {looked_at} conditions stands out beyond chance.", style="bold")]
     arm = most_to_show(evaluation)
     did = () if arm is None else ("overruled", "gained, bp")
     table = _table(("when", "signals", "right", "95% interval", "by chance", *did), words=(0,))
@@ -255,7 +256,7 @@ def _patterns_parts(patterns: Sequence[Pattern], evaluation: Evaluation) -> list
             () if arm is None else (percent(one.arms[arm].overruled / one.n, 0), bp(one.arms[arm].gained_bps))
         )
         table.add_row(
-            one.condition, f"{one.n:,d}", percent(one.accuracy, 0), share_interval(one.low, one.high),
+            Text(printable(one.condition)), f"{one.n:,d}", percent(one.accuracy, 0), share_interval(one.low, one.high),
             percent(one.drift, 0), *there, style="green" if one.flag == "good" else "red",
         )  # fmt: skip
     there_too = "" if arm is None else f", and what {arm} did there"
@@ -288,7 +289,7 @@ def _lines(said: Sequence[tuple[str, str]]) -> Table:
     table.add_column(overflow="fold")
     for name, text in said:
         if text:
-            table.add_row(Text(name), Text(text))
+            table.add_row(Text(name), Text(printable(text)))
     return table
 
 

@@ -429,8 +429,14 @@ def _answer_to(question: Question, behaviour: Behaviour) -> dict[str, Any]:
 
 
 def verdict_from(data: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str, Any]:
-    """The verdict that follows from the precedents of a data block: plain means, and no intelligence."""
+    """The verdict that follows from the precedents of a data block: plain means, and no intelligence.
+
+    Where the statistics say that signals like it are right at least as often as those that know nothing, it approves.
+    """
     precedents: dict[str, Any] = data["precedents"]
+    known = [data["statistics"].get(name) for name in ("p_right", "p_right_without_knowledge")]
+    if None not in known and known[0] >= known[1]:
+        allowed = ("approve",)
     means = {
         verdict: sum(each["net_bps"][verdict] for each in precedents.values()) / max(1, len(precedents))
         for verdict in allowed

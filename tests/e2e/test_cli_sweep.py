@@ -178,7 +178,10 @@ def test_a_file_is_swept_from_the_command_line(tmp_path):
         (("--grid", "fee_bps=0:1000:0.001", "--grid", "slippage_bps=0:999:1"), "at most"),
         (("--grid", "fee_bps=0,1", "--walk-forward", "600"), "two numbers of bars"),
         (("--grid", "fee_bps=0,1", "--walk-forward", "600,200", "--cross-validation", "5"), "not both"),
-        (("--grid", "fee_bps=0,1", "--walk-forward", "600000,200"), "600200; expected at most the 2500 bars"),
+        (
+            ("--grid", "fee_bps=0,1", "--walk-forward", "600000,200"),
+            "600200; expected at most the 2,500 bars",
+        ),
         (("--grid", "fee_bps=0,1", "--symbols", "BTC,DOGE"), "DOGE"),
         (("--grid", "fee_bps=0,1", "--run-id", "nobody"), "no run 'nobody'"),
         (("--grid", "fee_bps=0,1", "--objective", "luck"), "luck"),
@@ -189,7 +192,7 @@ def test_a_file_is_swept_from_the_command_line(tmp_path):
 def test_nonsense_is_refused_before_anything_starts(tmp_path, arguments, said):
     store = tmp_path / "store"
     shown = raysignal("sweep", "data/sample.csv", *arguments, "--store", f"file://{store}")
-    assert shown.exit_code == (1 if said in {"DOGE", "no run 'nobody'"} or "the 2500 bars" in said else 2)
+    assert shown.exit_code == (1 if said in {"DOGE", "no run 'nobody'"} or "the 2,500 bars" in said else 2)
     assert said in shown.stderr
     assert not store.exists() or not [path for path in store.rglob("*") if "experiments" in str(path)]
 

@@ -88,7 +88,7 @@ def test_the_screen_of_a_small_file_says_why_nothing_is_shown_and_how_many_signa
             row for row in evaluation.plan.reach if (row.kind, row.rate) == ("hold", 0.1)
         ).signals_for.items()
     )[1]
-    assert f"by 10 bp it takes {needed:,d} signals" in flat
+    assert f"a difference of 10 bp takes {needed:,d} signals" in flat
     assert "None of" in flat
     assert "generated" not in flat
     assert "noise" not in flat
@@ -126,3 +126,13 @@ def test_the_account_is_said_in_a_line(sample):
     assert len(said) < WIDTH - 9
     assert "every signal followed -" in said
     assert "bought and held +" in said
+
+
+def test_texts_of_the_file_are_no_markup_and_move_no_cursor(sample):
+    metrics, _, base = sample
+    hostile = "[red]x[/red]\x1b[2J"
+    patterns = [{**one, "name": hostile} for one in metrics["patterns"]]
+    examples = [{**one, "symbol": hostile} for one in metrics["examples"]]
+    text = shown(metrics | {"patterns": patterns, "examples": examples}, base, file=hostile)
+    assert "\x1b" not in text
+    assert "".join(text.split()).count("[red]x[/red]\\x1b[2J") >= 1 + len(examples) + 1

@@ -13,6 +13,8 @@ from raysignal.engine.core.policy import Policy
 from raysignal.experiments.charts import label, svg, visible
 from raysignal.experiments.comparison.charts import draw_equity, draw_legend
 from raysignal.experiments.comparison.evaluation import evaluate
+from raysignal.experiments.comparison.examples import Example
+from raysignal.experiments.comparison.patterns import ArmThere, Pattern
 from raysignal.experiments.comparison.report import about, html_report, make_report, png_report
 from raysignal.experiments.comparison.sentences import headline, scoring, sentence
 from raysignal.experiments.report import title_of
@@ -210,3 +212,29 @@ def test_equity_is_labelled_in_plain_numbers_however_far_it_falls(fall):
     chart = svg((7.0, 3.0), lambda figure: draw_equity(figure.subplots(), stream, arms, "next"))
     assert ">10,000</text>" in chart
     assert "mathdefault" not in chart
+
+
+def test_a_page_tells_patterns_with_what_was_done_there_and_decisions_with_what_was_known():
+    stream, arms, evaluation = an_experiment()
+    pattern = Pattern(
+        "category.mood", HOSTILE, 120, 0.3, 0.2, 0.4, 0.5, "bad", {"memory": ArmThere(60, 12.5)}
+    )
+    example = Example(
+        arm="memory", choice="gained", signal_id="a", symbol="BTC", timestamp_us=1_740_355_200_000_000, price=95_000.0,
+        action=-1, decision=1, labels=(("mood", HOSTILE),), verdict="flip", by="gate", reason="evidence_against",
+        precedents=300, independent=83.6, p_right=0.233, p_right_without=0.47, move_bps=460.0, followed_bps=0.0,
+        decided_bps=435.9,
+    )  # fmt: skip
+    page = Page(html_report(stream, arms, evaluation, MANIFEST, [pattern], [example]))
+    assert "script" not in page.tags
+    assert "mood is <script>" in page.text
+    assert "memory overruled" in page.text
+    assert "50% +12.5" in page.text
+    for told in (example.knew, example.did, example.came(evaluation.horizon)):
+        assert told in page.text
+
+
+def test_a_page_without_patterns_and_examples_has_no_empty_sections():
+    text = Page(html_report(*an_experiment(), MANIFEST)).text
+    assert "Patterns, and what was done there" not in text
+    assert "Decisions, explained" not in text
