@@ -434,7 +434,7 @@ def verdict_from(data: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str,
     Where the statistics say that signals like it are right at least as often as those that know nothing, it approves.
     """
     precedents: dict[str, Any] = data["precedents"]
-    known = [data["statistics"].get(name) for name in ("p_right", "p_right_without_knowledge")]
+    known = [data.get("statistics", {}).get(name) for name in ("p_right", "p_right_without_knowledge")]
     if None not in known and known[0] >= known[1]:
         allowed = ("approve",)
     means = {
