@@ -52,7 +52,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reviewed]:
         settings = {
             "store": (folder / "store").as_uri(), "port": free_port(), "ingress_replicas": 1,
             "agent_priority": "normal", "model_url": loopback.url, "model_deadline_s": 3.0,
-            "agent": {"policy": "review", "horizon": "1b", "gate_least": 1e6},
+            "agent": {"policy": "review", "horizon": "1b", "gate_least": 1e6, "breaker_limit_bps": -1e6},
         }  # fmt: skip
         environment = {"GEMINI_API_KEY": "a-key", "RAYSIGNAL_MODEL_LOOPBACK_ONLY": "1"}
         process, url = started(folder / "log", settings, environment)
