@@ -59,6 +59,7 @@ class GeneratorSpec:
         drift: the logarithmic growth of prices a year, such as 0.2, which is +22 %; -1 (-63 %) to 1 (+172 %).
         tails: degrees of freedom of the moves' Student t, 4 or 2.5; fewer are fatter.
         spells: how many bars each regime lasts on average, one number for each of `data.market.REGIMES`; 2 to 10 000.
+        volatility: how many times as large as usual the moves are; 0.1 to 10.
         texts: free text as long as in the wild (2.8 KB a row), short, or none; labels always stay.
         symbols: distinct names. With more than one, a last column `symbol` says which a row is about.
 
@@ -79,6 +80,7 @@ class GeneratorSpec:
     drift: float = 0.0
     tails: float = 4.0
     spells: tuple[int, ...] = SPELLS
+    volatility: float = 1.0
     texts: TextLength = "long"
     symbols: tuple[str, ...] = ("BTC",)
 
@@ -91,6 +93,7 @@ class GeneratorSpec:
         check_share("hold_share", self.hold_share, 1.0)
         check_share("buy_share", self.buy_share, 1.0)
         check_between("drift", self.drift, -1.0, 1.0)
+        check_between("volatility", self.volatility, 0.1, 10.0)
         check_wholes("spells", self.spells, 2, 10_000, of=REGIMES)
         if self.tails not in DEGREES:
             raise InvalidField("tails", self.tails, " or ".join(f"{degrees:g}" for degrees in DEGREES))
@@ -186,7 +189,7 @@ def _facts_of(spec: GeneratorSpec, symbol: int, rows: int) -> pd.DataFrame:
     seed = spec.seed
     market = make_market(
         rows, start_us=spec.start_us, bar_us=spec.bar_us, gaps=spec.gaps, seed=seed, symbol=symbol,
-        drift=spec.drift, degrees=float(spec.tails), spells=spec.spells,
+        drift=spec.drift, degrees=float(spec.tails), spells=spec.spells, volatility=spec.volatility,
     )  # fmt: skip
     calls = make_calls(
         market, edge=spec.edges, horizon_us=spec.horizon_bars * spec.bar_us, hold_share=spec.hold_share,
@@ -247,8 +250,7 @@ def _spreadsheet_number(value: float) -> str:
 
 SAMPLE = Path(__file__).with_name("sample.csv")
 SAMPLE_SPEC = GeneratorSpec(
-    rows=2_500, seed=2025, start="2021-01-04T00:00:00Z", bar="12h", spells=(80, 40), edge=(0.85, 0.15), hold_share=0.1,
-    texts="none",
+    rows=2_500, seed=2025, bar="1h", volatility=3.5, spells=(80, 40), edge=(0.85, 0.15), hold_share=0.1, texts="none",
 )  # fmt: skip
 """The sample: its signals are right 85 % of the time in calm and 15 % in a storm; see `data/README.md`."""
 

@@ -67,6 +67,7 @@ def make_market(
     drift: float = 0.0,
     degrees: float = 4.0,
     spells: tuple[int, ...] = SPELLS,
+    volatility: float = 1.0,
 ) -> GeneratedBars:
     """A market of `rows` bars.
 
@@ -81,13 +82,14 @@ def make_market(
             is -63 %.
         degrees: of freedom of the moves' Student t, one of `DEGREES`.
         spells: bars that a spell of each regime lasts on average, at least 2.
+        volatility: how many times as large as usual moves are.
     """
     day = max(1, DAY_US // bar_us)
     kept = day + _bars_kept(Draws(seed, symbol, 0), rows, gaps)
     bars = int(kept[-1]) + 1  # the first day only warms the averages up
     regime = _regimes(Draws(seed, symbol, 1), bars, spells)
     move = Draws(seed, symbol, 2).fat_tailed(bars, _CUT[degrees], degrees)
-    price = _prices(move, regime, bar_us, drift)
+    price = _prices(move, regime, bar_us, drift, volatility)
     volume = _volumes(Draws(seed, symbol, 3), move, regime, day)
     slow = running(price, _SLOW, float(price[0]))
     momentum = (running(price, _FAST, float(price[0])) - slow) / slow
@@ -120,8 +122,10 @@ def _regimes(draws: Draws, bars: int, spells: tuple[int, ...]) -> Int64Array:
     return np.array(states, np.int64)
 
 
-def _prices(move: Float64Array, regime: Int64Array, bar_us: int, drift: float) -> Float64Array:
-    scale = np.array(_VOLATILITY)[regime] * np.sqrt(np.float64(bar_us / _REFERENCE_BAR_US))
+def _prices(
+    move: Float64Array, regime: Int64Array, bar_us: int, drift: float, volatility: float
+) -> Float64Array:
+    scale = np.array(_VOLATILITY)[regime] * np.sqrt(np.float64(bar_us / _REFERENCE_BAR_US)) * volatility
     # The move into a bar is as large as the regime before it says: what a row shows is about what follows.
     scale[1:] = scale[:-1].copy()
     # Half the variance on top keeps the typical price where it is, so that up is as likely as down.

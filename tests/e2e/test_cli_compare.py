@@ -29,7 +29,7 @@ from tests.support.servers import CREDENTIALS, moto_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-SAMPLE = ("data/sample.csv", "--bar", "12h", "--label", "open")
+SAMPLE = ("data/sample.csv", "--bar", "1h", "--label", "open")
 SAME = ("decisions.parquet", "equity.parquet", "metrics.json")
 EXPERIMENTS = (ROOT / "docs" / "experiments.md").read_text()
 

@@ -109,7 +109,7 @@ def test_a_search_tries_what_optuna_proposes_and_is_judged_by_all_it_tried(tmp_p
     found = []
     for store in ("one", "other"):
         shown = raysignal(
-            "sweep", "data/sample.csv", "--bar", "12h", "--label", "open", "--grid", "sma_fast=2:100:1", "--grid",
+            "sweep", "data/sample.csv", "--bar", "1h", "--label", "open", "--grid", "sma_fast=2:100:1", "--grid",
             "sma_slow=3:200:1", "--grid", "weight=0.01:1:0.01", "--grid", "fee_bps=0:100:1", "--search", 12,
             "--workers", 1, "--seed", 3, "--store", f"file://{tmp_path}/{store}", "--json",
         )  # fmt: skip
@@ -202,7 +202,7 @@ def test_paths_are_drawn_kept_and_the_same_on_any_number_of_workers(tmp_path):
     for workers in (1, 3):
         store = tmp_path / str(workers)
         shown = raysignal(
-            "luck", "data/sample.csv", "--bar", "12h", "--label", "open", "--method", "bootstrap", "--paths", 600,
+            "luck", "data/sample.csv", "--bar", "1h", "--label", "open", "--method", "bootstrap", "--paths", 600,
             "--workers", workers, "--store", f"file://{store}", "--json",
         )  # fmt: skip
         assert shown.exit_code == 0, shown.stderr
@@ -216,7 +216,7 @@ def test_paths_are_drawn_kept_and_the_same_on_any_number_of_workers(tmp_path):
     assert len(pq.read_table(folder / "paths.parquet")) == 600
     assert "nine in ten end between" in (folder / "report.html").read_text()
     again = raysignal(
-        "luck", "data/sample.csv", "--bar", "12h", "--label", "open", "--paths", 600, "--run-id", found[0]["run_id"],
+        "luck", "data/sample.csv", "--bar", "1h", "--label", "open", "--paths", 600, "--run-id", found[0]["run_id"],
         "--store", f"file://{tmp_path}/1",
     )  # fmt: skip
     assert again.exit_code == 0, again.stderr

@@ -92,7 +92,7 @@ def test_a_signal_stands_whatever_the_model_does_and_the_reason_is_counted(
 ) -> None:
     http, loopback = service.http, service.loopback
     loopback.retry_after_s = 0
-    rows = iter([row for row in ROWS[FIRST:] if row["signal"] != "HOLD"])
+    rows = iter([row for row in ROWS[FIRST:] if row["signal"] != 0])
 
     def reason_of(behaviour: Behaviour) -> str:
         loopback.behave(behaviour)

@@ -26,7 +26,7 @@ from raysignal.loopback.openai import OpenAiServer
 from raysignal.runtime.settings import Settings
 
 SAMPLE = Path(__file__).parents[3] / "data" / "sample.csv"
-AS_MADE = ("--bar", "12h", "--label", "open")
+AS_MADE = ("--bar", "1h", "--label", "open")
 SETTINGS = Settings()
 
 
@@ -37,7 +37,7 @@ def compare(*arguments, store=None):
 
 
 def sample(**options):
-    reading = ReadingOptions(bar="12h", label="open")
+    reading = ReadingOptions(bar="1h", label="open")
     return read_stream(SAMPLE, reading, SETTINGS, skip=False, accept_jump=False, output=Output(), **options)
 
 
@@ -162,11 +162,11 @@ def test_a_plan_for_a_person_says_what_could_be_shown():
     shown = compare("plan", SAMPLE, *AS_MADE)
     assert shown.exit_code == 0
     assert (
-        "2,233 signals can be followed over 6 bars, and holding changes what becomes of 51% of them. If an arm holds "
-        "one in ten of these, and they are worth 395.9 bp less than others of their symbol and side, the comparison "
+        "2,233 signals can be followed over 6 bars, and holding changes what becomes of 50% of them. If an arm holds "
+        "one in ten of these, and they are worth 426.6 bp less than others of their symbol and side, the comparison "
         "shows it about 80% of the time"
     ) in shown.stdout
-    assert "To show 10 bp takes 3,499,735 such signals" in shown.stdout
+    assert "To show 10 bp takes 4,064,423 such signals" in shown.stdout
     assert "bp per overruled one" in shown.stdout
 
 
@@ -178,7 +178,7 @@ def test_nothing_to_judge_is_said(tmp_path):
 
 
 def test_a_horizon_that_is_too_long_for_the_file_is_said():
-    shown = compare("plan", SAMPLE, "--horizon", "180d")
+    shown = compare("plan", SAMPLE, "--horizon", "15d")
     assert (
         "nothing can be shown, because fewer than 10 outcomes follow one another without overlap: take a shorter "
         "horizon, or a longer file"

@@ -263,7 +263,7 @@ def test_fatter_tails_change_the_moves_and_not_the_signals_quality():
     ("field", "value"),
     [
         ("buy_share", 0.95), ("buy_share", 1.2), ("drift", 1.5), ("drift", float("nan")), ("tails", 3.0),
-        ("spells", (100,)), ("spells", (100, 1)), ("spells", (100, 50.5)),
+        ("volatility", 0.0), ("spells", (100,)), ("spells", (100, 1)), ("spells", (100, 50.5)),
         ("rows", 0), ("rows", 1_000_001), ("rows", True), ("seed", -1), ("gaps", 0.6), ("gaps", float("nan")),
         ("edge", 1.2), ("edge", (0.6,)), ("edge", (0.6, "x")), ("hold_share", -0.1), ("horizon_bars", 0),
         ("texts", "loud"), ("symbols", ()), ("symbols", ("A", "A")), ("symbols", ("a,b",)), ("bar", "1s"),
