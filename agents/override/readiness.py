@@ -25,7 +25,7 @@ from raysignal.engine.core.arrays import Int8Array
 _LATEST = 50
 """So many of the latest signals say how crowded outcomes are."""
 _MOST_CROWDED = 1e4
-_STEPS = 60
+_STEPS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def readiness_of(rules: AgentRules, evidence: Evidence, action: Int8Array) -> Re
     latest = sided[-1]
     effective, known = float(evidence.effective[latest]), int(evidence.known[latest])
     told = sided[-_LATEST:][evidence.used[sided[-_LATEST:]] > 0]
-    if not len(told):
+    if effective >= rules.gate.least or not len(told):
         return _forecast(rules, effective, known, crowding_of(rules.horizon))
     found = [
         _crowding(rules.recall, int(evidence.known[row]), float(evidence.effective[row]))

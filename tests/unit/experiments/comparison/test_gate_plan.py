@@ -74,4 +74,7 @@ def test_only_the_first_signals_of_a_long_stream_are_looked_at(batch, monkeypatc
     monkeypatch.setattr(gate_plan, "MOST", 50)
     trial = replace(TRIAL, rules=replace(TRIAL.rules, recall=RecallOptions(neighbours=10, least=10)))
 
-    assert plan_gate(batch, trial) == plan_gate(batch.take(np.arange(50)), trial)
+    found, short = plan_gate(batch, trial), plan_gate(batch.take(np.arange(50)), trial)
+
+    assert (found.whole, short.whole) == (False, True)
+    assert (found.signals, found.grey, found.readiness) == (short.signals, short.grey, short.readiness)
