@@ -3,6 +3,7 @@
     python -m raysignal.experiments.validate
 
 - `verdict`: what a comparison says about an arm (`experiments.validation.verdicts`);
+- `small-data`: what shrinkage brings on 1 000 signals (`experiments.validation.small_data`);
 - `intervals`: how often intervals hold the truth (`experiments.validation.intervals`);
 - `strategies`: whether check-strategy finds look-ahead (`experiments.validation.strategies`);
 - `sweeps`: whether the best of a sweep is called more than luck (`experiments.validation.sweeps`).
@@ -16,10 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from raysignal.experiments.validation import intervals, strategies, sweeps, verdicts
+from raysignal.experiments.validation import intervals, small_data, strategies, sweeps, verdicts
 
 PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "verdict": verdicts.main,
+    "small-data": small_data.main,
     "intervals": intervals.main,
     "strategies": strategies.main,
     "sweeps": sweeps.main,

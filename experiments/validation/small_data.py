@@ -79,10 +79,11 @@ def table(tried: dict[tuple[str, bool], list[GateFigures]]) -> list[str]:
     lines = [head]
     for (name, effect), found in tried.items():
         first = [one.first_right for one in found]
+        wrong = [one.right for one in found if one.override_rate > 0.0] or [float("nan")]
         lines.append(
             f"{name + (', effect' if effect else ', null'):<24}{len(found):>9}"
             f"{np.mean([one.override_rate for one in found]):>11.1%}"
-            f"{np.nanmean([one.right for one in found]):>15.1%}{np.mean([one.uplift_bps for one in found]):>9.2f}"
+            f"{np.mean(wrong):>15.1%}{np.mean([one.uplift_bps for one in found]):>9.2f}"
             f"{np.mean([one.selection_bps for one in found]):>11.2f}{np.median(first):>21.0f}{np.mean(first):>7.0f}"
             f"{np.mean([one.helps for one in found]):>7.1%}"
         )
