@@ -22,8 +22,8 @@ from raysignal.engine.core.arrays import Float64Array, Int64Array
 
 OWN_EFFECTS = 5
 """Of a signal: the whole, and its regime, side, source and symbol."""
-SHARES = (0.1, 0.4, 0.1, 0.15, 0.15)
-"""Of the prior's variance, in that order; the rest is what no other signal has."""
+SHARES = (0.06, 0.24, 0.06, 0.07, 0.07)
+"""Of the prior's variance, in that order; the rest, half of it, is what only signals that are alike have."""
 
 _BITS = 64  # sources and symbols beyond share an effect with others
 _REGIME = 1

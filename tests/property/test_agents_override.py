@@ -174,7 +174,7 @@ def test_evidence_and_rulings_are_sound_numbers(shape, policy, rules):
     used = evidence.used > 0
 
     assert (evidence.effective[used] >= 1.0 - 1e-12).all()
-    cohorts = 9.0 * rules.recall.prior  # a tenth of the prior's variance is what no other signal has
+    cohorts = rules.recall.prior  # half of the prior's variance is none of a cohort
     assert (evidence.effective <= (evidence.used + cohorts) * (1.0 + 1e-9)).all()
     assert ((evidence.share > 0.0) & (evidence.share < 1.0)).all()
     total = rules.recall.prior + evidence.effective

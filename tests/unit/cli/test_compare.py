@@ -169,7 +169,7 @@ def test_a_plan_for_a_person_says_what_could_be_shown():
         "gate      The gate may speak about 408 of 451 BUY and SELL signals, from the 44th on, because 25 independent "
         "precedents are asked for. With --horizon 1b it may from the 26th on."
     ) in shown.stdout
-    assert "and a model be asked about 24 (5.3%) at --grey 0.6; " in shown.stdout
+    assert "and a model be asked about 28 (6.2%) at --grey 0.6; " in shown.stdout
     assert "at --grey 0.75, as it is set" in shown.stdout
 
 

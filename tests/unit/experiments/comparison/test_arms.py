@@ -128,9 +128,7 @@ def test_an_agent_that_costs_too_much_is_turned_off_and_stays_off():
     turned = replace(
         batch, action=np.where(np.arange(600) < 300, batch.action, -batch.action).astype(np.int8)
     )
-    # Cohorts as well as neighbours, it would be sure of little.
-    rules = replace(EAGER, recall=replace(EAGER.recall, shrinkage=False))
-    trial = replace(TRIAL, rules=rules, breaker=BreakerRules(limit_bps=-2.0, recent=60, least=30))
+    trial = replace(TRIAL, breaker=BreakerRules(limit_bps=-2.0, recent=60, least=30))
     free, guarded = arms.gated(turned, replace(trial, breaker=None)), arms.gated(turned, trial)
     off = [REASONS[code] is Reason.AGENT_OFF for code in guarded.reason]
     first = off.index(True)

@@ -41,7 +41,7 @@ def test_what_is_asked_is_a_ratio_of_mean_uplifts_and_of_median_firsts(first, ho
 
 
 def test_the_status_says_whether_it_holds(capsys):
-    status = small_data.main(["--seeds", "1", "--rows", "300"])
+    status = small_data.main(["--seeds", "1", "--rows", "500"])
 
     printed = capsys.readouterr().out
     assert "with shrinkage, effect" in printed
