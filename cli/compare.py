@@ -363,8 +363,9 @@ def gate_sentence(found: GatePlan) -> str:
         return "there is no BUY or SELL signal to speak about"
     said = found.readiness.sentence
     if found.speaks_from is not None:
+        of = f"{'' if found.whole else 'the first '}{found.signals:,d}"
         said = (
-            f"The gate may speak about {found.speaks_about:,d} of {found.signals:,d} BUY and SELL signals, from the "
+            f"The gate may speak about {found.speaks_about:,d} of {of} BUY and SELL signals, from the "
             f"{_nth(found.speaks_from)} on, because {found.readiness.least:g} independent precedents are asked for."
         )
     if found.shortest_from is not None and found.shortest_from != found.speaks_from:

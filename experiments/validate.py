@@ -4,6 +4,7 @@
 
 - `verdict`: what a comparison says about an arm (`experiments.validation.verdicts`);
 - `reviewer`: what it says about a reviewer that a loopback model answers (`experiments.validation.reviewers`);
+- `small-data`: what shrinkage brings on 1 000 signals (`experiments.validation.small_data`);
 - `intervals`: how often intervals hold the truth (`experiments.validation.intervals`);
 - `strategies`: whether check-strategy finds look-ahead (`experiments.validation.strategies`);
 - `sweeps`: whether the best of a sweep is called more than luck (`experiments.validation.sweeps`);
@@ -18,11 +19,20 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from raysignal.experiments.validation import intervals, reviewers, strategies, sweeps, texts, verdicts
+from raysignal.experiments.validation import (
+    intervals,
+    reviewers,
+    small_data,
+    strategies,
+    sweeps,
+    texts,
+    verdicts,
+)
 
 PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "verdict": verdicts.main,
     "reviewer": reviewers.main,
+    "small-data": small_data.main,
     "intervals": intervals.main,
     "strategies": strategies.main,
     "sweeps": sweeps.main,

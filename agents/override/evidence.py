@@ -3,20 +3,26 @@
 The signals most like it, as of its instant, were right or wrong. Being right is measured against the drift of
 the horizon, not against 50 %: in a market that rose over three horizons of four, a BUY is right three times
 of four without knowing anything. So every past signal counts with what it was right above its own side's
-share of such moves so far, and the posterior of the one that asks is a Beta distribution around its own
-side's share:
+share of such moves so far, and the posterior of the one that asks is a Beta distribution:
 
     share of side s     up (or down) moves among all known outcomes of the symbol, half and half to begin with
+    cohorts             how much more often signals of its source, symbol, side and regime are right than their
+                        sides' shares, shrunk towards the whole (`agents.override.cohorts`), and the variance of that
+    weight              prior + (1 / variance - prior) * (1 - neighbours / known)
     hits                sum over the neighbours of (right - their side's share) + n * own side's share
-    posterior           Beta(prior * share + hits * f, prior * (1 - share) + (n - hits) * f)
+    posterior           Beta(weight * (share + cohorts) + hits * f, weight * (1 - share - cohorts) + (n - hits) * f)
+
+Neighbours are of the cohorts too: what is known counts twice where they are all that is known, and so the cohorts
+weigh no more than the prior then.
 
 Neighbours whose horizons overlap tell much the same. `f = effective / n`, where `effective` is the number of
 independent signals that would tell as much: n^2 / sum of the correlations between all pairs (Kish, Survey
 Sampling, 1965), and the correlation at each lag is estimated from all outcomes known so far, begun with the
-one that overlapping windows of a random walk have.
+one that overlapping windows of a random walk have, by how many more of the signals so far apart were of one side
+than of both. What the cohorts weigh beyond the prior adds to the effective number that the gate asks for.
 
 The edge is the mean of what the neighbours' moves went their way, less the drift, in basis points; shrunk
-towards none by the same prior.
+towards that of the cohorts by their weight.
 """
 
 from collections.abc import Callable
@@ -26,9 +32,16 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from raysignal.agents.override.cohorts import (
+    OWN_EFFECTS,
+    CohortEffects,
+    find_effects,
+    learn_effects,
+    sum_effects,
+)
 from raysignal.agents.override.memory import OutcomeMemory, nearest, places_of
 from raysignal.agents.override.relevance import Relevance, relate, weigh
-from raysignal.agents.override.situations import Situations
+from raysignal.agents.override.situations import SOURCE, Situations
 from raysignal.engine.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.errors import InvalidField
 
@@ -36,6 +49,8 @@ LAGS = 32
 MOST_NEIGHBOURS = 10_000
 _COUNTS_FROM = 50.0  # pseudo-counts of a drift of half and half
 _OVERLAP_WORTH = 50.0  # pseudo-counts of the correlation that overlapping windows have
+_ONE_SIDED = 10.0  # pseudo-counts of signals that are all of one side
+_SURE = 0.01  # cohorts bring no share of right signals nearer than this to none or all
 _BLOCK = 4096
 
 # What is found out about a signal: a line each.
@@ -52,6 +67,8 @@ class RecallOptions:
         least: at least so many, as soon as so many are known; 1 or more.
         part: between the two, this share of all that are known; 0 to 1.
         prior: what the prior weighs, in signals; above 0.
+        shrinkage: cohorts and sides are taken along; False: a control, for which the prior is the side's share, and
+            horizons that overlap tell the same whatever their sides. It was so, with a prior of 20.
 
     Raises:
         InvalidField: a value outside of these.
@@ -60,7 +77,8 @@ class RecallOptions:
     neighbours: int = 400
     least: int = 50
     part: float = 0.15
-    prior: float = 20.0
+    prior: float = 10.0
+    shrinkage: bool = True
 
     def __post_init__(self) -> None:
         if not 1 <= self.neighbours <= MOST_NEIGHBOURS:
@@ -84,7 +102,7 @@ class Evidence:
     Attributes:
         known: int64[n], outcomes that were known.
         used: int64[n], the neighbours among them.
-        effective: float64[n], independent signals that would tell as much.
+        effective: float64[n], independent signals that would tell as much, by neighbours and cohorts.
         share: float64[n], how often a signal of this side is right without knowing anything.
         alpha, beta: float64[n], the posterior of being right.
         edge_bps: float64[n], how far the price is expected to go the signal's way, the drift included.
@@ -123,15 +141,19 @@ class EvidenceEstimator:
         search: picks neighbours in the place of the exact search; None: nobody does.
     """
 
-    __slots__ = ("_consumed", "_correlations", "_drift", "_recent", "_search", "recall", "relevance")
+    __slots__ = (
+        "_cohorts", "_consumed", "_correlations", "_drift", "_recent", "_search", "_sides", "recall", "relevance",
+    )  # fmt: skip
 
     def __init__(self, recall: RecallOptions, search: NeighbourSearch | None = None) -> None:
         self.recall, self._search = recall, search
         self._consumed = np.zeros(2, np.int64)  # outcomes taken in, the longest way to an exit so far
         self._drift = np.zeros((0, 4))  # a symbol: up moves, down moves, sum of moves, outcomes
         self._recent = np.zeros((0, LAGS + 1))  # a symbol: outcomes, the latest centred hits, a ring
-        # Products by lag, their number; overlaps and their number.
-        self._correlations = np.zeros((3, LAGS + 1))
+        self._sides = np.zeros((0, LAGS))  # a symbol: their sides, a ring
+        # Products by lag, their number; overlaps and their number; products of sides by lag.
+        self._correlations = np.zeros((4, LAGS + 1))
+        self._cohorts = CohortEffects(recall.prior)
         self.relevance = Relevance()
 
     def look(self, memory: OutcomeMemory, situations: Situations, *, search: bool = True) -> Evidence:
@@ -148,6 +170,7 @@ class EvidenceEstimator:
         if missing > 0:
             self._drift = np.concatenate([self._drift, np.zeros((missing, 4))])
             self._recent = np.concatenate([self._recent, np.zeros((missing, LAGS + 1))])
+            self._sides = np.concatenate([self._sides, np.zeros((missing, LAGS))])
         self.relevance.keep_up(memory.number_names, memory.label_names)
         ask = self.recall
         table = np.zeros((_LINES, n))
@@ -159,13 +182,15 @@ class EvidenceEstimator:
         if n and situations.number_names != memory.number_names:
             scale = np.zeros((n, len(memory.number_names)), np.float32)
             scale[:, places_of(situations.number_names, memory.number_names)] = situations.scale
+        source, cohorts = memory.label_names.index(SOURCE) if n else 0, self._cohorts
         _look(
             memory.numbers, memory.labels, memory.varies, scale, memory.timestamp_us, memory.symbol,
             memory.action, memory.known_at_us, memory.exit, memory.overlap, memory.side, memory.move_bps,
             memory.queue, memory.sequence, memory.settled, first, stop, memory.window, ask.neighbours, ask.least,
             float(ask.part), float(ask.prior), search, picked, self._consumed, self._drift, self._recent,
             self._correlations, self.relevance.by_number, self.relevance.of_texts, self.relevance.by_label, table,
-            neighbours,
+            neighbours, memory.regime, source, ask.shrinkage, self._sides, cohorts.alone, cohorts.effects,
+            cohorts.covariance,
         )  # fmt: skip
         return Evidence(
             known=table[KNOWN].astype(np.int64),
@@ -197,7 +222,7 @@ def _mean_move(drift: Float64Array) -> float:
 def _take_in(
     row: int, side: int, move: float, overlap: float, drift: Float64Array, recent: Float64Array,
     correlations: Float64Array, sequence: Int64Array, numbers: Float32Array, labels: UInt64Array, by_number:
-    Float64Array, by_label: Float64Array,
+    Float64Array, by_label: Float64Array, sides: Float64Array,
 ) -> None:  # fmt: skip
     """Take an outcome that became known into the running statistics."""
     hit = (1.0 if side * move > 0.0 else 0.0) - _share(drift, side)
@@ -207,7 +232,8 @@ def _take_in(
         other = hit if lag == 0 else recent[1 + (seen - lag) % LAGS]
         correlations[0, lag] += hit * other
         correlations[1, lag] += 1.0
-    recent[1 + seen % LAGS] = hit
+        correlations[3, lag] += 1.0 if lag == 0 else side * sides[(seen - lag) % LAGS]
+    recent[1 + seen % LAGS], sides[seen % LAGS] = hit, side
     recent[0] = seen + 1
     relate(hit, row, numbers, labels, by_number, by_label)
     correlations[2, 0] += overlap
@@ -219,19 +245,26 @@ def _take_in(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _correlation(correlations: Float64Array, by_lag: Float64Array) -> int:
-    """Correlations between outcomes so many outcomes apart, 0 to 1; how many lags count."""
+def _correlation(correlations: Float64Array, by_lag: Float64Array, by_side: bool) -> tuple[int, float]:
+    """Correlations between outcomes so many outcomes apart, 0 to 1; how many lags count, and how many outcomes that
+    follow one another are worth one.
+    """
     if correlations[2, 1] == 0.0:
-        return 0
+        return 0, 1.0
     overlap = correlations[2, 0] / correlations[2, 1]
     lags = min(int(np.ceil(overlap)), LAGS)
     variance = correlations[0, 0] / correlations[1, 0]
+    crowding = 1.0
     for lag in range(1, lags):
         worth = max(0.0, 1.0 - lag / overlap) * _OVERLAP_WORTH
         count = correlations[1, lag]
+        if by_side:
+            worth *= max(0.0, (correlations[3, lag] + _ONE_SIDED) / (count + _ONE_SIDED))
         own = correlations[0, lag] / count / variance if count > 0.0 and variance > 0.0 else 0.0
-        by_lag[lag] = min(1.0, max(0.0, (own * count + worth) / (count + _OVERLAP_WORTH)))
-    return lags
+        found = (own * count + worth) / (count + _OVERLAP_WORTH)
+        by_lag[lag] = min(1.0, max(0.0, found))
+        crowding += 2.0 * found
+    return lags, max(1.0, crowding)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -292,17 +325,30 @@ def _sum_up(
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _from_cohorts(
+    own: Int64Array, effects: Float64Array, covariance: Float64Array, alone: float, share: float, prior: float,
+    others: float,
+) -> tuple[float, float, float]:  # fmt: skip
+    """How often a signal is right by its cohorts, its edge by them, and what these weigh where so much of what is known
+    is about others than its neighbours.
+    """
+    hits, edge, variance = sum_effects(own, effects, covariance)
+    mean = min(max(share + hits, min(share, _SURE)), max(share, 1.0 - _SURE))
+    return mean, edge, prior + (1.0 / (variance + alone) - prior) * others
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _look(
     numbers: Float32Array, labels: UInt64Array, varies: BoolArray, scale: Float32Array, timestamp_us: Int64Array,
     symbol: Any, action: Any, known_at_us: Int64Array, exits: Int64Array, overlap: Int64Array, side: Any, move:
     Float64Array, queue: Int64Array, sequence: Int64Array, settled: int, first: int, stop: int, window: int, most:
     int, least: int, part: float, prior: float, search: bool, picked: bool, consumed: Int64Array, drift:
     Float64Array, recent: Float64Array, correlations: Float64Array, by_number: Float64Array, of_texts: BoolArray,
-    by_label: Float64Array,
-    table: Float64Array, neighbours: Int64Array,
+    by_label: Float64Array, table: Float64Array, neighbours: Int64Array, regime: Any, source: int, shrinkage: bool,
+    sides: Float64Array, alone: float, effects: Float64Array, covariance: Float64Array,
 ) -> None:  # fmt: skip
     block, distance = np.empty(_BLOCK, np.float32), np.empty(most, np.float32)
-    by_lag, latest = np.zeros(LAGS), np.full(len(drift), -1)
+    own_effects, by_lag, latest = np.empty(OWN_EFFECTS, np.int64), np.zeros(LAGS), np.full(len(drift), -1)
     weights, label_weights = np.ones(len(numbers), np.float32), np.ones(len(labels), np.float32)
     query, masks = np.empty(len(numbers), np.float32), np.empty(len(labels), np.uint64)
     for row in range(first, stop):
@@ -312,9 +358,19 @@ def _look(
             if exits[told] > row or known_at_us[told] > as_of:
                 break
             code = symbol[told]
+            if shrinkage:
+                find_effects(regime[told], side[told], labels[source, told], code, own_effects)
+                learn_effects(
+                    own_effects,
+                    (1.0 if side[told] * move[told] > 0.0 else 0.0) - _share(drift[code], side[told]),
+                    side[told] * (move[told] - _mean_move(drift[code])),
+                    _correlation(correlations, by_lag, shrinkage)[1],
+                    effects,
+                    covariance,
+                )
             _take_in(
                 told, side[told], move[told], overlap[told], drift[code], recent[code], correlations,
-                sequence, numbers, labels, by_number, by_label,
+                sequence, numbers, labels, by_number, by_label, sides[code],
             )  # fmt: skip
             consumed[0] += 1
             consumed[1] = max(consumed[1], exits[told] - told)
@@ -328,9 +384,7 @@ def _look(
         if action[row] == 0 or not search:
             continue
         k = min(most, max(least, int(part * consumed[0])))
-        query[:] = numbers[:, row]
-        masks[:] = labels[:, row]
-        found = neighbours[at]
+        query[:], masks[:], found = numbers[:, row], labels[:, row], neighbours[at]
         weigh(by_number, of_texts, by_label, weights, label_weights)
         if picked:
             used, distance[:] = (found[:k] >= 0).sum(), np.nan
@@ -343,12 +397,19 @@ def _look(
             continue
         table[USED, at], table[RADIUS, at] = used, distance[:used].max()
         near = found[:used]
-        lags = _correlation(correlations, by_lag)
+        weight, told_edge = prior, 0.0
+        if shrinkage:
+            find_effects(regime[row], action[row], labels[source, row], symbol[row], own_effects)
+            mean, told_edge, weight = _from_cohorts(
+                own_effects, effects, covariance, alone, share, prior, 1.0 - used / max(consumed[0], used)
+            )
+            table[ALPHA, at], table[BETA, at] = weight * mean, weight * (1.0 - mean)
+        lags = _correlation(correlations, by_lag, shrinkage)[0]
         effective = _effective(near, symbol, sequence, consumed[1], lags, by_lag, latest)
         hits, edge, spread = _sum_up(near, symbol, side, move, drift, share)
-        counts = effective / used
-        table[EFFECTIVE, at] = effective
-        table[ALPHA, at] += hits * counts
-        table[BETA, at] += (used - hits) * counts
-        table[EDGE, at] += edge * effective / (effective + prior)
-        table[ERROR, at] = spread / np.sqrt(effective)
+        enough = effective + (weight - prior)
+        table[EFFECTIVE, at] = enough
+        table[ALPHA, at] += effective / used * hits
+        table[BETA, at] += effective / used * (used - hits)
+        table[EDGE, at] += (edge * effective + told_edge * weight) / (effective + weight)
+        table[ERROR, at] = spread / np.sqrt(enough)

@@ -65,7 +65,7 @@ class OutcomeMemory:
 
     __slots__ = (
         "action", "count", "exit", "known_at_us", "label_names", "labels", "move_bps", "net_bps", "number_names",
-        "numbers", "overlap", "queue", "sequence", "settled", "side", "symbol", "timestamp_us", "varies",
+        "numbers", "overlap", "queue", "regime", "sequence", "settled", "side", "symbol", "timestamp_us", "varies",
         "window",
     )  # fmt: skip
 
@@ -81,6 +81,7 @@ class OutcomeMemory:
         self.timestamp_us: Int64Array = np.empty(0, np.int64)
         self.symbol: Int32Array = np.empty(0, np.int32)
         self.action: Int8Array = np.empty(0, np.int8)
+        self.regime: Int8Array = np.empty(0, np.int8)
         self.known_at_us: Int64Array = np.empty(0, np.int64)
         self.exit: Int64Array = np.empty(0, np.int64)
         self.side: Int8Array = np.empty(0, np.int8)
@@ -126,6 +127,7 @@ class OutcomeMemory:
         self.timestamp_us[new] = timestamp_us
         self.symbol[new] = symbol
         self.action[new] = action
+        self.regime[new] = situations.regime
         self.count += n
 
     def settle(self, outcomes: Outcomes) -> None:
@@ -233,8 +235,8 @@ class OutcomeMemory:
 
 
 _MISSING = {
-    "timestamp_us": 0, "symbol": 0, "action": 0, "known_at_us": NOT_KNOWN_US, "exit": NOT_KNOWN_US, "side": 0,
-    "overlap": 0, "move_bps": np.nan, "net_bps": np.nan, "queue": 0, "sequence": 0,
+    "timestamp_us": 0, "symbol": 0, "action": 0, "regime": 0, "known_at_us": NOT_KNOWN_US, "exit": NOT_KNOWN_US,
+    "side": 0, "overlap": 0, "move_bps": np.nan, "net_bps": np.nan, "queue": 0, "sequence": 0,
 }  # fmt: skip
 
 

@@ -1,9 +1,11 @@
 """When the gate begins to speak: how much evidence there is, and after how many more signals there is enough.
 
-The k neighbours among n known outcomes, n^2 / sum of correlations (`agents.override.evidence`), lie about evenly, so
-that each has `crowding * k / n` others that tell the same:
+The k neighbours among n known outcomes (`agents.override.evidence`) lie about evenly, so that each has
+`crowding * k / n` others that tell the same; cohorts are told by the n - k others, of which about half are of the
+signal's own, and weigh so much more than the prior:
 
-    effective(n) = k(n) / (1 + crowding * k(n) / n)
+    neighbours(n) = k(n) / (1 + crowding * k(n) / n)
+    cohorts(n)    = (1 / variance(n / 2 / (1 + crowding)) - prior) * (1 - k(n) / n)
 
 `crowding` is what the latest evidence shows; where there is none yet, that of horizons of h bars that overlap in a
 random walk, h - 1. Without overlap it is 0, and each outcome counts.
@@ -15,12 +17,15 @@ from typing import Any
 import numpy as np
 
 from raysignal.agents.override.agent import AgentRules
+from raysignal.agents.override.cohorts import SHARES
 from raysignal.agents.override.evidence import Evidence, RecallOptions
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.engine.core.arrays import Int8Array
 
 _LATEST = 50
-"""So many of the latest signals say how crowded neighbours are."""
+"""So many of the latest signals say how crowded outcomes are."""
+_MOST_CROWDED = 1e4
+_STEPS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +93,13 @@ def readiness_of(rules: AgentRules, evidence: Evidence, action: Int8Array) -> Re
     latest = sided[-1]
     effective, known = float(evidence.effective[latest]), int(evidence.known[latest])
     told = sided[-_LATEST:][evidence.used[sided[-_LATEST:]] > 0]
-    if not len(told):
+    if effective >= rules.gate.least or not len(told):
         return _forecast(rules, effective, known, crowding_of(rules.horizon))
-    share = evidence.used[told] / evidence.known[told]
-    crowding = float(np.median((evidence.used[told] / evidence.effective[told] - 1.0) / share))
-    return _forecast(rules, effective, known, crowding)
+    found = [
+        _crowding(rules.recall, int(evidence.known[row]), float(evidence.effective[row]))
+        for row in told.tolist()
+    ]
+    return _forecast(rules, effective, known, float(np.median(found)))
 
 
 def not_looked_up(rules: AgentRules, known: int) -> Readiness:
@@ -106,7 +113,7 @@ def crowding_of(horizon: Horizon) -> float | None:
 
 
 def outcomes_needed(recall: RecallOptions, least: float, crowding: float, *, most: int) -> int | None:
-    """Known outcomes from which neighbours tell as much as `least` independent ones; None: `most` are too few."""
+    """Known outcomes that tell as much as `least` independent ones; None: `most` are too few."""
     if _effective(recall, crowding, most) < least:
         return None
     low, high = 0, most
@@ -118,7 +125,21 @@ def outcomes_needed(recall: RecallOptions, least: float, crowding: float, *, mos
 
 def _effective(recall: RecallOptions, crowding: float, known: int) -> float:
     used = min(known, recall.neighbours, max(recall.least, int(recall.part * known)))
-    return used / (1.0 + crowding * used / known)
+    found = used / (1.0 + crowding * used / known)
+    if recall.shrinkage:
+        shared, alone = sum(SHARES) / recall.prior, (1.0 - sum(SHARES)) / recall.prior
+        variance = alone + 1.0 / (1.0 / shared + known / 2.0 / (1.0 + crowding))
+        found += (1.0 / variance - recall.prior) * (1.0 - used / known)
+    return found
+
+
+def _crowding(recall: RecallOptions, known: int, effective: float) -> float:
+    """How crowded so many known outcomes are that tell so much."""
+    low, high = 0.0, _MOST_CROWDED
+    for _ in range(_STEPS):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if _effective(recall, middle, known) > effective else (low, middle)
+    return low
 
 
 def _forecast(rules: AgentRules, effective: float, known: int, crowding: float | None) -> Readiness:

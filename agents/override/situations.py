@@ -41,6 +41,8 @@ _DERIVED = tuple(f"{MARK}return_{window:02d}" for window in RETURN_WINDOWS) + tu
     f"{MARK}volatility_{window:02d}" for window in VOLATILITY_WINDOWS
 )
 _OWN = (f"{MARK}action", f"{MARK}source", f"{MARK}symbol")
+SOURCE = _OWN[1]
+"""The category that is a signal's source."""
 _RING = 128
 _LONGEST_TEXT = MOST_LABELS_A_FIELD * (LONGEST_LABEL + 2) * 4  # bytes
 _MOST_TEXTS = 16_384  # of a field whose labels are remembered; those of others are read again each time

@@ -15,8 +15,9 @@ from raysignal.engine.core.arrays import BoolArray, Float64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.experiments.comparison.arms import Trial
 
-MOST = 20_000
-"""So many of the first signals are looked at: the plan is to be there at once."""
+MOST = 5_000
+"""So many of the first rows are looked at: the plan is to be there at once."""
+_MOST_SHORTEST = 1_000
 DIALS = (0.6, 0.69, 0.75)
 SHORTEST = "1b"
 
@@ -27,6 +28,7 @@ class GatePlan:
 
     Attributes:
         signals: BUY and SELL signals that were looked at.
+        whole: those are all that there are.
         speaks_about: those with enough independent precedents.
         speaks_from: the first of them, counted from 1; None: there is none.
         shortest_from: the same under the horizon `SHORTEST`; None: there is none, or that is the horizon.
@@ -37,6 +39,7 @@ class GatePlan:
     """
 
     signals: int
+    whole: bool
     speaks_about: int
     speaks_from: int | None
     shortest_from: int | None
@@ -62,7 +65,8 @@ def plan_gate(batch: SignalBatch, trial: Trial, *, dials: Sequence[float] = DIAL
         trial: the rules; those of the gate as well.
         dials: of `GateRules.grey`, to be tried beside the one that is set; those above `against` are left out.
     """
-    batch = batch.take(np.arange(min(len(batch), MOST)))
+    rows = len(batch)
+    batch = batch.take(np.arange(min(rows, MOST)))
     agent = Override(trial.policy, trial.rules)
     taken = agent.take(batch)
     gate, horizon = trial.rules.gate, trial.rules.horizon
@@ -74,10 +78,12 @@ def plan_gate(batch: SignalBatch, trial: Trial, *, dials: Sequence[float] = DIAL
     shortest = Horizon.parse(SHORTEST, lag_us=horizon.lag_us)
     shorter = None
     if horizon != shortest:
-        other = Override(trial.policy, replace(trial.rules, horizon=shortest)).take(batch).evidence
-        shorter = _first(_may_speak(other.effective, batch, gate.least))
+        first = batch.take(np.arange(min(len(batch), _MOST_SHORTEST)))
+        other = Override(trial.policy, replace(trial.rules, horizon=shortest)).take(first).evidence
+        shorter = _first(_may_speak(other.effective, first, gate.least))
     return GatePlan(
         signals=len(may),
+        whole=rows <= MOST,
         speaks_about=int(may.sum()),
         speaks_from=_first(may),
         shortest_from=shorter,

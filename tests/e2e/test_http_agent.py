@@ -51,6 +51,10 @@ def test_without_a_key_the_gate_decides_alone_and_it_says_so(http: httpx.Client,
     assert "GEMINI_API_KEY" in state["model"]["why_off"]
     assert sum(state["decisions"].values()) == state["signals"] >= len(batch)
     assert not state["breaker"]["open"]
+    evidence = state["evidence"]
+    assert (evidence["least"], evidence["speaks_after"]) == (25.0, 0)
+    assert evidence["effective"] >= 25.0
+    assert evidence["sentence"].startswith("The gate may speak: ")
 
 
 def test_both_portfolios_are_compared_over_the_signals_they_share(

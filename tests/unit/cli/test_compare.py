@@ -168,6 +168,36 @@ def test_a_plan_for_a_person_says_what_could_be_shown():
     ) in shown.stdout
     assert "To show 10 bp takes 4,064,423 such signals" in shown.stdout
     assert "bp per overruled one" in shown.stdout
+    assert (
+        "gate      The gate may speak about 1,801 of 2,238 BUY and SELL signals, from the 72nd on, because 25 "
+        "independent precedents are asked for. With --horizon 1b it may from the 26th on."
+    ) in shown.stdout
+    assert "and a model be asked about 39 (1.7%) at --grey 0.6; " in shown.stdout
+    assert "at --grey 0.75, as it is set" in shown.stdout
+
+
+def test_the_plan_takes_the_options_of_the_agent():
+    found = json.loads(
+        compare("plan", SAMPLE, *AS_MADE, "--json", "--least-evidence", "1e6", "--grey", "0.8").stdout
+    )["gate"]
+    assert (found["dial"], found["speaks_about"], found["speaks_from"]) == (0.8, 0, None)
+    assert found["readiness"]["speaks_after"] is None
+    assert "will never speak" in " ".join(
+        compare("plan", SAMPLE, *AS_MADE, "--least-evidence", "1e6").stdout.split()
+    )
+
+
+def test_a_plan_for_a_short_file_says_when_the_gate_begins_to_speak(tmp_path):
+    file = tmp_path / "short.csv"
+    stamps = np.datetime64("2025-01-01T00:00:00") + np.arange(20) * np.timedelta64(10, "m")
+    rows = [f"{stamp}Z,{100 + place % 3},1" for place, stamp in enumerate(stamps)]
+    file.write_text("\n".join(["timestamp,price,signal", *rows]))
+    shown = " ".join(compare("plan", file, "--horizon", "1b").stdout.split())
+    assert (
+        "The gate begins to speak after about 6 more BUY and SELL signals: 19.0 independent precedents of the 25 "
+        "asked for, out of 19 outcomes."
+    ) in shown
+    assert "--grey" not in shown
 
 
 def test_nothing_to_judge_is_said(tmp_path):

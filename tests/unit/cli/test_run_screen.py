@@ -76,7 +76,7 @@ def test_the_screen_of_the_sample_says_that_memory_helps_where_and_why(sample):
 
 
 def test_the_screen_of_a_small_file_says_why_nothing_is_shown_and_how_many_signals_it_takes():
-    metrics, evaluation, base = experiment(GeneratorSpec(rows=276, seed=3, texts="none"))
+    metrics, evaluation, base = experiment(GeneratorSpec(rows=276, seed=1, texts="none"))
     flat = " ".join(shown(metrics, base).split())
     assert (
         answer(evaluation)

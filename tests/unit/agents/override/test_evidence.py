@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import beta
 
 from raysignal.agents.override.agent import AgentRules, Override
+from raysignal.agents.override.cohorts import SHARES, find_effects
 from raysignal.agents.override.evidence import (
     LAGS,
     EvidenceEstimator,
@@ -40,41 +41,142 @@ def alternating(n, up=0.01):
     return 100.0 * (1.0 + up * (np.arange(n) % 2))
 
 
-def test_the_posterior_is_the_beta_distribution_of_the_docstring():
+def cohorts_by_least_squares(cohorts, hits, edges, asked, prior):
+    """What the cohorts of one that asks say of hits and edges, and the variance, by generalised least squares.
+
+    Args:
+        cohorts: of each outcome, its own effects by name.
+        hits, edges: of each outcome.
+        asked: effects of the one that asks.
+        prior: in signals.
+    """
+    names = sorted({name for own in [*cohorts, asked] for name in own})
+    design = np.array([[name in own for name in names] for own in cohorts], float).reshape(-1, len(names))
+    shares = dict(zip(("whole", "regime", "side", "source", "symbol"), SHARES, strict=True))
+    precision = np.diag([prior / shares[name.split()[0]] for name in names]) + design.T @ design
+    own = np.array([name in asked for name in names], float)
+    weights = np.linalg.solve(precision, own)
+    return weights @ design.T @ hits, weights @ design.T @ edges, own @ weights
+
+
+@pytest.mark.parametrize("shrinkage", [True, False])
+def test_the_posterior_is_the_beta_distribution_of_the_docstring(shrinkage):
     # A horizon of one row overlaps nothing: every neighbour counts whole.
     draws = np.random.default_rng(4)
-    action = draws.choice([-1, 1], 60)
-    price = 100.0 * np.exp(np.cumsum(0.01 * draws.standard_normal(60)))
-    recall = RecallOptions(neighbours=10, least=10, part=0.0, prior=7.0)
+    n = 160
+    action = draws.choice([-1, 1], n)
+    source, symbol = draws.integers(0, 3, n), np.arange(n) % 2
+    price = np.empty(n)
+    for code in (0, 1):
+        price[code::2] = 100.0 * np.exp(np.cumsum(0.01 * draws.standard_normal(n // 2)))
+    batch = SignalBatch.of(
+        timestamp_us=MINUTE_US * np.arange(1, n + 1), action=action.astype(np.int8), price=price,
+        symbol=symbol.astype(np.int32), symbols=["S0", "S1"], source=source.astype(np.int32),
+        sources=["desk", "model", "news"],
+    )  # fmt: skip
+    recall = RecallOptions(neighbours=10, least=10, part=0.0, prior=7.0, shrinkage=shrinkage)
     agent = Override(FREE, AgentRules(Horizon.parse("1b"), recall, GateRules(least=1.0)))
 
-    found = agent.take(batch_of(price, action))
+    found = agent.take(batch)
 
-    moves = (price[1:] / price[:-1] - 1.0) * 1e4
-    for row in range(20, 60):
-        known, near = moves[:row], found.evidence.neighbours[row]
+    moves = np.full(n, np.nan)
+    moves[:-2] = (price[2:] / price[:-2] - 1.0) * 1e4
+    regime = found.situations.regime
+
+    def cohorts_of(row):
+        return {
+            "whole", f"regime {regime[row]}", f"side {action[row]}", f"source {source[row]}", f"symbol {symbol[row]}"
+        }  # fmt: skip
+
+    def share(side, of, known):
+        own = moves[known[symbol[known] == of]]
+        return (float((side * own > 0).sum()) + 25.0) / (len(own) + 50.0)
+
+    def mean(of, known):
+        own = moves[known[symbol[known] == of]]
+        return float(own.sum()) / (len(own) + 50.0)
+
+    # What each outcome told when it became known: against the drift of its symbol as it was before.
+    told = np.arange(n - 2)
+    hits = np.array([(action[at] * moves[at] > 0) - share(action[at], symbol[at], told[:at]) for at in told])
+    ahead = np.array([action[at] * (moves[at] - mean(symbol[at], told[:at])) for at in told])
+    assert len(set(regime.tolist())) > 1
+    for row in range(20, n):
+        known, near = np.arange(row - 1), found.evidence.neighbours[row]
         near = near[near >= 0]
-
-        def share(side, known=known):
-            return (float((side * known > 0).sum()) + 25.0) / (len(known) + 50.0)
-
-        mean = float(known.sum()) / (len(known) + 50.0)
-        own = share(action[row])
-        right = [float(action[at] * moves[at] > 0) - share(action[at]) for at in near]
-        hits = min(max(sum(right) + len(near) * own, 0.0), len(near))
-        edges = np.array([action[at] * (moves[at] - mean) for at in near])
-        trust = len(near) / (len(near) + 7.0)
+        own = share(action[row], symbol[row], known)
+        right = [(action[at] * moves[at] > 0) - share(action[at], symbol[at], known) for at in near]
+        right = min(max(sum(right) + len(near) * own, 0.0), len(near))
+        edges = np.array([action[at] * (moves[at] - mean(symbol[at], known)) for at in near])
+        more, further, weight = 0.0, 0.0, 7.0
+        if shrinkage:
+            more, further, variance = cohorts_by_least_squares(
+                [cohorts_of(at) for at in known], hits[known], ahead[known], cohorts_of(row), 7.0
+            )
+            variance += (1.0 - sum(SHARES)) / 7.0
+            weight += (1.0 / variance - 7.0) * (1.0 - len(near) / len(known))
         assert len(near) == 10
-        assert found.evidence.known[row] == row
-        assert found.evidence.effective[row] == 10.0
+        assert found.evidence.known[row] == row - 1
+        assert found.evidence.effective[row] == pytest.approx(10.0 + weight - 7.0)
         assert found.evidence.share[row] == pytest.approx(own)
-        assert found.evidence.alpha[row] == pytest.approx(7.0 * own + hits)
-        assert found.evidence.beta[row] == pytest.approx(7.0 * (1.0 - own) + 10.0 - hits)
-        assert found.evidence.edge_bps[row] == pytest.approx(edges.mean() * trust + action[row] * mean)
-        assert found.evidence.edge_error_bps[row] == pytest.approx(edges.std(ddof=1) / np.sqrt(10.0))
-        posterior = beta(7.0 * own + hits, 7.0 * (1.0 - own) + 10.0 - hits)
+        alpha, rest = weight * (own + more) + right, weight * (1.0 - own - more) + 10.0 - right
+        assert found.evidence.alpha[row] == pytest.approx(alpha)
+        assert found.evidence.beta[row] == pytest.approx(rest)
+        edge = (edges.mean() * 10.0 + further * weight) / (10.0 + weight)
+        assert found.evidence.edge_bps[row] == pytest.approx(edge + action[row] * mean(symbol[row], known))
+        error = edges.std(ddof=1) / np.sqrt(10.0 + weight - 7.0)
+        assert found.evidence.edge_error_bps[row] == pytest.approx(error)
+        posterior = beta(alpha, rest)
         assert found.ruling.p_worse[row] == pytest.approx(posterior.cdf(own), rel=1e-9)
         assert found.evidence.p_right[row] == pytest.approx(posterior.mean())
+
+
+def mostly_wrong_of_one_source(n):
+    """Prices that go up and down by turns, and two sources by lot, of which one is right 35 times of 100."""
+    draws = np.random.default_rng(7)
+    source = draws.integers(0, 2, n)
+    ahead = np.where(np.arange(n) % 2, -1, 1)
+    right = draws.random(n) < np.where(source == 1, 0.35, 0.5)
+    return SignalBatch.of(
+        timestamp_us=MINUTE_US * np.arange(1, n + 1), price=alternating(n),
+        action=np.where(right, ahead, -ahead).astype(np.int8),
+        symbol=np.zeros(n, np.int32), symbols=["S"], source=source.astype(np.int32), sources=["desk", "tout"],
+        numbers={f"noise {place}": draws.standard_normal(n) for place in range(30)},
+    )  # fmt: skip
+
+
+def test_a_source_that_is_mostly_wrong_is_told_by_its_cohort_before_it_is_by_neighbours():
+    batch = mostly_wrong_of_one_source(300)
+    against = {}
+    for shrinkage, prior in ((True, 10.0), (False, 20.0)):
+        recall = RecallOptions(shrinkage=shrinkage, prior=prior)
+        found = Override(FREE, AgentRules(Horizon.parse("1b"), recall)).take(batch)
+        p_worse = np.nan_to_num(found.ruling.p_worse)
+        against[shrinkage] = [np.mean(p_worse[batch.source == code] >= 0.9) for code in (0, 1)]
+
+    assert against[True][1] > 1.15 * against[False][1]
+    assert against[True][0] < 0.2
+
+
+def test_where_neighbours_are_all_that_is_known_cohorts_weigh_no_more_than_the_prior():
+    recall = RecallOptions(neighbours=100, least=100, prior=7.0)
+    draws = np.random.default_rng(8)
+    batch = batch_of(100.0 * np.exp(np.cumsum(0.01 * draws.standard_normal(150))), draws.choice([-1, 1], 150))
+
+    found = Override(FREE, AgentRules(Horizon.parse("1b"), recall)).take(batch).evidence
+
+    assert found.effective[:101] == pytest.approx(found.known[:101])
+    assert (found.effective[102:] > 100.0).all()
+    assert found.alpha + found.beta == pytest.approx(7.0 + found.effective)
+
+
+def test_sources_and_symbols_beyond_the_bits_share_an_effect():
+    own, other = np.empty(5, np.int64), np.empty(5, np.int64)
+
+    find_effects(2, -1, np.uint64(1 << 63), 3, own)
+    find_effects(2, -1, np.uint64(1 << 63), 3 + 64, other)
+
+    assert own.tolist() == other.tolist() == [0, 3, 5, 7 + 63, 7 + 64 + 3]
 
 
 def test_one_neighbour_has_an_edge_without_a_bound():
@@ -101,10 +203,10 @@ def test_nothing_known_is_the_prior_and_no_radius():
 def effective(places, overlap, by_lag=None, symbol=None):
     """The effective number of neighbours at these places of one stream."""
     found = np.array(places, np.int64)
-    correlations = np.zeros((3, LAGS + 1))
+    correlations = np.zeros((4, LAGS + 1))
     correlations[1, 0], correlations[2, :2] = 1.0, (overlap, 1.0)
     own = np.zeros(LAGS)
-    lags = _correlation(correlations, own)
+    lags, _ = _correlation(correlations, own, False)
     own = own if by_lag is None else by_lag
     last = found.max(initial=0) + 1
     symbol = np.zeros(last, np.int32) if symbol is None else np.asarray(symbol[:last], np.int32)
@@ -143,24 +245,36 @@ def test_the_effective_number_is_between_one_and_all(overlap):
 
 
 def test_a_correlation_is_never_beyond_one():
-    correlations = np.zeros((3, LAGS + 1))
+    correlations = np.zeros((4, LAGS + 1))
     correlations[0, :3], correlations[1, :3] = (1.0, 900.0, -900.0), (100.0, 90.0, 90.0)
     correlations[2, :2] = 6.0, 1.0
     by_lag = np.zeros(LAGS)
 
-    assert _correlation(correlations, by_lag) == 6
+    assert _correlation(correlations, by_lag, False)[0] == 6
     assert by_lag[1] == 1.0
     assert by_lag[2] == 0.0
 
 
 def test_outcomes_that_are_all_the_same_have_only_the_correlation_of_their_overlap():
-    correlations, by_lag = np.zeros((3, LAGS + 1)), np.zeros(LAGS)
+    correlations, by_lag = np.zeros((4, LAGS + 1)), np.zeros(LAGS)
     correlations[1] = 10.0
     correlations[2, :2] = 4.0, 1.0
 
-    _correlation(correlations, by_lag)
+    _, crowding = _correlation(correlations, by_lag, False)
 
     np.testing.assert_allclose(by_lag[1:4], np.array([0.75, 0.5, 0.25]) * 50.0 / 60.0)
+    assert crowding == pytest.approx(1.0 + 2.0 * 1.5 * 50.0 / 60.0)
+
+
+@pytest.mark.parametrize(("products", "part"), [(10.0, 1.0), (0.0, 0.5), (-10.0, 0.0)])
+def test_horizons_that_overlap_tell_the_same_as_far_as_their_sides_are_the_same(products, part):
+    correlations, by_lag = np.zeros((4, LAGS + 1)), np.zeros(LAGS)
+    correlations[1], correlations[3] = 10.0, products
+    correlations[2, :2] = 4.0, 1.0
+
+    _correlation(correlations, by_lag, True)
+
+    np.testing.assert_allclose(by_lag[1:4], part * np.array([0.75, 0.5, 0.25]) * 50.0 / 60.0)
 
 
 def test_a_buy_that_is_always_right_in_a_market_that_always_rises_is_no_evidence():
@@ -214,7 +328,7 @@ def test_no_more_is_right_than_there_are_neighbours():
     price, action = np.empty(2 * n), np.ones(2 * n, np.int8)
     price[::2], price[1::2] = 100.0 * 1.001 ** np.arange(n), alternating(n)
     action[1::2] = np.where(np.arange(n) % 2, -1, 1)
-    everything = RecallOptions(neighbours=2 * n, least=1, part=1.0)
+    everything = RecallOptions(neighbours=2 * n, least=1, part=1.0, shrinkage=False)
     agent = Override(FREE, AgentRules(Horizon.parse("1b"), everything))
 
     found = agent.take(batch_of(price, action, symbols=2)).evidence

@@ -67,6 +67,20 @@ async def test_the_enhanced_portfolio_does_what_the_arm_of_an_experiment_does(wo
     assert world.equity() == ledger.account.tobytes()
 
 
+async def test_it_says_when_the_gate_begins_to_speak(world, batch):
+    follower = await world.begin(terms())
+    before = follower.readiness
+    assert (before.effective, before.known) == (0.0, 0)
+    assert before.speaks_after is not None
+    assert before.speaks_after > 0
+    await all_posted(world, follower, batch)
+    enough = follower.readiness
+    assert enough.speaks_after == 0
+    assert enough.effective >= enough.least == RULES.gate.least
+    again = await world.begin(terms())
+    assert again.readiness.known == again.shown.settled > 0
+
+
 async def test_rows_that_come_one_by_one_are_decided_as_those_that_come_together(world, batch):
     follower = await world.begin(terms())
     for row in range(60):
