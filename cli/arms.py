@@ -17,6 +17,7 @@ from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
     from raysignal.agents.llm.gemini import ModelSettings
+    from raysignal.agents.override.text_embeddings import EmbeddingOptions
     from raysignal.experiments.comparison.actors import ModelArmOptions
     from raysignal.experiments.comparison.arms import Trial
     from raysignal.runtime.settings import Settings
@@ -187,6 +188,15 @@ class ModelOptions:
         ),
     ] = None
     replay: Replay = None
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_MODEL,
+            help="Embed free texts with this model of the Gemini API, such as gemini-embedding-001, on record beside "
+            "the cassette; default: hashed on this machine.",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.record is not None and self.replay is not None:
@@ -203,7 +213,12 @@ class ModelOptions:
             NotFound: the cassette that answers are replayed from is not there.
             InvalidField: the one that calls are recorded in cannot be.
         """
-        if self.replay is not None and not self.replay.is_file():
+        embedded = (
+            self.replay is not None
+            and self.embeddings is not None
+            and embeddings_beside(self.replay).is_file()
+        )
+        if self.replay is not None and not embedded and not self.replay.is_file():
             raise NotFound(f"{self.replay} is no file; expected a cassette that was recorded with --record")
         if self.record is not None and self.record.is_dir():
             raise InvalidField("record", str(self.record), "a file, which is made where there is none")
@@ -245,6 +260,8 @@ class ModelOptions:
     @property
     def wanted(self) -> list[str]:
         """The options that speak of a model beyond doubt."""
+        if self.embeddings is not None:
+            return []
         said = {"--gemini-url": self.gemini_url, "--record": self.record, "--replay": self.replay}
         return [name for name, value in said.items() if value is not None]
 
@@ -262,6 +279,31 @@ class ModelOptions:
             budget=self.budget,
             per_minute=self.per_minute,
             deadline_s=self.deadline,
+        )
+
+    def embedding(self) -> EmbeddingOptions | None:
+        """How free texts are embedded; without a record where none was named, see `embeddings_beside`.
+
+        Raises:
+            InvalidField: a name of a model that cannot be.
+            SettingsError: nobody to ask.
+        """
+        from raysignal.agents.llm.gemini import KEY_VARIABLES
+        from raysignal.agents.override.text_embeddings import EmbeddingOptions
+
+        if self.embeddings is None:
+            return None
+        cassette, key = self.replay or self.record, None if self.replay is not None else self.key()
+        if self.replay is None and key is None:
+            raise SettingsError(
+                f"--embeddings has nobody to ask; expected {' or '.join(KEY_VARIABLES)}, --gemini-url or --replay"
+            )
+        return EmbeddingOptions(
+            model=self.embeddings,
+            base_url=self.gemini_url,
+            api_key=key,
+            record=None if cassette is None else embeddings_beside(cassette.resolve()),
+            replays=self.replay is not None,
         )
 
     def sentence(self, *, asked: bool, signals: int) -> str:
@@ -333,6 +375,11 @@ def cassette_beside(store: str, run_id: str) -> Path:
     if parts.scheme == "file":
         return Path(unquote(parts.path)) / "experiments" / run_id / "cassette.ndjson"
     return Path("raysignal-cassettes").resolve() / f"{run_id}.ndjson"
+
+
+def embeddings_beside(cassette: Path) -> Path:
+    """Where the embeddings of texts are on record that belong to a cassette."""
+    return cassette.with_suffix(".embeddings.ndjson")
 
 
 def configured_trial(settings: Settings) -> Trial:

@@ -2,7 +2,8 @@
 
     python -m raysignal.loopback.gemini --port 8900 [--behaviour NAME] [--every K]
 
-It takes `POST /v1beta/models/{model}:generateContent` as Google does, refuses what Google would refuse, and
+It takes `POST /v1beta/models/{model}:generateContent` (and `:batchEmbedContents`, whose vectors are hashed n-grams) as
+Google does, refuses what Google would refuse, and
 answers a verdict that follows from the precedents in the prompt: the allowed verdict with the best mean net,
 if it is better than approving. It misbehaves on request, for every call or for every k-th: `Behaviour` says
 how. A running server is asked and told through `GET /control` and `POST /control` with
@@ -25,8 +26,9 @@ from typing import Any, Self
 
 from raysignal.agents.llm.prompting import data_in
 
-_PATH = re.compile(r"/v1beta/models/([A-Za-z0-9._-]+):generateContent")
+_PATH = re.compile(r"/v1beta/models/([A-Za-z0-9._-]+):(generateContent|batchEmbedContents)")
 _BODY_LIMIT = 4_000_000
+_MOST_EMBEDDED = 100
 _REQUEST_FIELDS = frozenset({"contents", "systemInstruction", "generationConfig", "safetySettings"})
 _CONFIG_FIELDS = frozenset(
     {
@@ -160,6 +162,19 @@ def verdict_from(data: Mapping[str, Any], allowed: tuple[str, ...]) -> dict[str,
     }
 
 
+def embedding_of(text: str, dimensions: int) -> list[float]:
+    """A vector that is the nearer to another's the more n-grams their texts share."""
+    import numpy as np  # noqa: PLC0415 - with what follows half a second, for who embeds texts
+
+    from raysignal.agents.override.texts import HashedNgrams  # noqa: PLC0415
+    from raysignal.engine.core.columns import TextColumn  # noqa: PLC0415
+
+    hashed = HashedNgrams().embed({"text": TextColumn.of([text])}, 0, 1)[0]
+    folded = np.bincount(np.arange(len(hashed)) % dimensions, hashed, dimensions)
+    found: list[float] = folded.round(8).tolist()
+    return found
+
+
 def fault_in(body: object, key: str | None) -> tuple[int, str, str] | None:
     """What Google would refuse a request for: HTTP status, status word, message; None: nothing."""
     if not key:
@@ -211,8 +226,11 @@ class _Handler(BaseHTTPRequestHandler):
             body = None
         if self.path == "/control":
             return self.control(body)
-        if not _PATH.fullmatch(self.path.partition("?")[0]):
+        asked = _PATH.fullmatch(self.path.partition("?")[0])
+        if not asked:
             return self.send_error_json(404, "NOT_FOUND", f"{self.path} is not found")
+        if asked[2] == "batchEmbedContents":
+            return self.embed(body)
         fault = fault_in(body, self.headers.get("x-goog-api-key"))
         if fault is not None:
             return self.send_error_json(*fault)
@@ -246,6 +264,27 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_json(200, _response_to(body, behaviour))
         return None
+
+    def embed(self, body: Any) -> None:
+        if not self.headers.get("x-goog-api-key"):
+            return self.send_error_json(403, "PERMISSION_DENIED", "Please use an API key.")
+        try:
+            asked = [
+                (each["content"]["parts"][0]["text"], int(each["outputDimensionality"]))
+                for each in body["requests"]
+            ]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return self.send_error_json(
+                400, "INVALID_ARGUMENT", "requests must have content and outputDimensionality"
+            )
+        if not 1 <= len(asked) <= _MOST_EMBEDDED or not all(text for text, _ in asked):
+            return self.send_error_json(
+                400, "INVALID_ARGUMENT", f"requests must be 1 to {_MOST_EMBEDDED} texts"
+            )
+        behaviour = self.loopback.note(body)
+        if behaviour in _REFUSALS or behaviour in _LOST:
+            return self.answer(body, behaviour)
+        return self.send_json(200, {"embeddings": [{"values": embedding_of(*each)} for each in asked]})
 
     def refuse(self, code: int, status: str, message: str) -> None:
         details: list[dict[str, Any]] = []
@@ -317,6 +356,9 @@ _ENCODED = {
     Behaviour.BROTLI: (0, "br"),
 }
 """By behaviour: blanks before the answer, and its content encoding."""
+
+_LOST = frozenset({Behaviour.SLOW, Behaviour.DRIP, Behaviour.RESET, Behaviour.NOT_JSON})
+"""Whatever was asked."""
 
 _REFUSALS = {
     Behaviour.REDIRECT: (302, "FOUND", "The model has moved."),

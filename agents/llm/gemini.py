@@ -134,6 +134,25 @@ def api_key_in(environment: Mapping[str, str]) -> str | None:
     return None
 
 
+def check_access(base_url: str | None, api_key: str | None) -> str:
+    """The key, if it and the address may be used.
+
+    Raises:
+        SettingsError: no key, a key that no header can carry, or an address that the environment forbids.
+    """
+    on_loopback = base_url is not None and urlsplit(base_url).hostname in LOOPBACK_HOSTS
+    if not on_loopback and os.environ.get(LOOPBACK_ONLY):
+        raise SettingsError(
+            f"base_url is {base_url!r} while {LOOPBACK_ONLY} is set; expected an address of this machine"
+        )
+    if not api_key or not re.fullmatch(r"[!-~]+", api_key):
+        shown = "not set" if not api_key else "not shown here"
+        raise SettingsError(
+            f"the API key is {shown}; expected GOOGLE_API_KEY or GEMINI_API_KEY, without spaces"
+        )
+    return api_key
+
+
 class GeminiModel:
     """Gemini at Google, or at `settings.base_url`. Its calls belong to one event loop at a time.
 
@@ -146,17 +165,8 @@ class GeminiModel:
     """
 
     def __init__(self, settings: ModelSettings, api_key: str | None) -> None:
-        if not settings.on_loopback and os.environ.get(LOOPBACK_ONLY):
-            raise SettingsError(
-                f"base_url is {settings.base_url!r} while {LOOPBACK_ONLY} is set; expected an address of this machine"
-            )
-        if not api_key or not re.fullmatch(r"[!-~]+", api_key):
-            shown = "not set" if not api_key else "not shown here"
-            raise SettingsError(
-                f"the API key is {shown}; expected GOOGLE_API_KEY or GEMINI_API_KEY, without spaces"
-            )
         self.settings = settings
-        self._api_key = api_key
+        self._api_key = check_access(settings.base_url, api_key)
         self._wire: GeminiConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._abandoned: set[asyncio.Task[Outcome]] = set()

@@ -7,7 +7,7 @@ a response has begun: what fails before that is the network's doing or ours, wha
 import os
 import re
 import zlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 from google.genai.errors import APIError
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
-from langchain_google_genai import ChatGoogleGenerativeAI
+from langchain_google_genai import ChatGoogleGenerativeAI, GoogleGenerativeAIEmbeddings
 from langsmith import tracing_context
 from pydantic import SecretStr
 
@@ -33,8 +33,9 @@ from raysignal.agents.llm.calls import (
 from raysignal.agents.llm.gemini import LOOPBACK_HOSTS, TRACING
 from raysignal.agents.llm.prompting import clean
 from raysignal.agents.verdicts import Reason
-from raysignal.engine.core.errors import SettingsError
+from raysignal.engine.core.errors import AgentUnavailable, SettingsError
 
+EMBEDDING_TIMEOUT_S = 60.0
 MAX_ANSWER_BYTES = 1024 * 1024
 """Of a response as it comes over the wire, and again after it was decompressed; answers have some thousand."""
 
@@ -192,6 +193,46 @@ class GeminiConnection:
 
     def _detail(self, text: str) -> str:
         return clean(text.replace(self._api_key, "(key)"), DETAIL_LIMIT)
+
+
+class EmbeddingConnection:
+    """A model that embeds texts, at an address."""
+
+    def __init__(self, model: str, base_url: str, api_key: str) -> None:
+        self._model, self._api_key = model, api_key
+        self._traced = bool(os.environ.get(TRACING))
+        self._embeddings = GoogleGenerativeAIEmbeddings(
+            model=model,
+            api_key=SecretStr(api_key),
+            base_url=base_url,
+            vertexai=False,
+            client_args={
+                "transport": httpx.HTTPTransport(proxy=_proxy_for(base_url)),
+                "follow_redirects": False,
+                "timeout": EMBEDDING_TIMEOUT_S,
+            },
+        )
+
+    def embed(self, texts: Sequence[str], dimensions: int) -> list[list[float]]:
+        """The vectors of some texts, in their order; one call, one attempt.
+
+        Raises:
+            AgentUnavailable: no answer, or none that can be read.
+        """
+        try:
+            with tracing_context(enabled=None if self._traced else False):
+                found = self._embeddings.embed_documents(
+                    list(texts),
+                    batch_size=len(texts),
+                    task_type="CLASSIFICATION",
+                    output_dimensionality=dimensions,
+                )
+        except Exception as error:  # noqa: BLE001 - LangChain wraps whatever a server or a network does
+            said = clean(str(error).replace(self._api_key, "(key)"), DETAIL_LIMIT)
+            raise AgentUnavailable(f"{self._model} embedded no texts: {said}") from None
+        if len(found) != len(texts):
+            raise AgentUnavailable(f"{self._model} embedded {len(found)} texts; expected {len(texts)}")
+        return found
 
 
 def _proxy_for(base_url: str) -> str | None:

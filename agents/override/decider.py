@@ -21,6 +21,7 @@ from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.precedents import shown_of
 from raysignal.agents.override.prompt_contexts import IdsOf, brief_of
 from raysignal.agents.override.situations import Situations
+from raysignal.agents.override.texts import Embedder
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.arrays import Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
@@ -61,15 +62,21 @@ class Decider:
         policy: the portfolio's fill and cost model.
         rules: of the agent.
         breaker: when it is turned off; None: never.
-        shuffle: see `Override`.
+        shuffle, embedder: see `Override`.
     """
 
     __slots__ = ("_instants", "agent", "breaker", "ids")
 
     def __init__(
-        self, policy: Policy, rules: AgentRules, *, breaker: BreakerRules | None, shuffle: int | None = None
+        self,
+        policy: Policy,
+        rules: AgentRules,
+        *,
+        breaker: BreakerRules | None,
+        shuffle: int | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
-        self.agent = Override(policy, rules, shuffle=shuffle)
+        self.agent = Override(policy, rules, shuffle=shuffle, embedder=embedder)
         self.breaker = None if breaker is None else Breaker(breaker)
         self.ids = IdsOf()
         self._instants = Instants()

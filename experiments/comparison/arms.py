@@ -24,6 +24,7 @@ from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDe
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import NOT_KNOWN_US, Settler
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
+from raysignal.agents.override.texts import Embedder
 from raysignal.agents.verdicts import Reason, decided
 from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.columns import SignalBatch
@@ -56,12 +57,14 @@ class Trial:
         rules: of the agent.
         breaker: when an agent is turned off; None: never.
         seed: of what is drawn by lot.
+        embedder: of free texts; None: hashed n-grams.
     """
 
     policy: Policy = field(default_factory=Policy)
     rules: AgentRules = field(default_factory=AgentRules)
     breaker: BreakerRules | None = field(default_factory=BreakerRules)
     seed: int = 0
+    embedder: Embedder | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,9 @@ def gated(
     batch: SignalBatch, trial: Trial, *, shuffle: int | None = None, advance: Advance | None = None
 ) -> ArmDecisions:
     """The gate alone; with `shuffle`, a seed, on a memory whose outcomes were dealt anew."""
-    decider = Decider(trial.policy, trial.rules, breaker=trial.breaker, shuffle=shuffle)
+    decider = Decider(
+        trial.policy, trial.rules, breaker=trial.breaker, shuffle=shuffle, embedder=trial.embedder
+    )
     parts = []
     for part in _chunks(batch):
         begun = decider.begin(part)
@@ -136,7 +141,7 @@ async def advised(
     batch: SignalBatch, trial: Trial, adviser: Adviser, *, advance: Advance | None = None
 ) -> ArmDecisions:
     """The gate, and a model for what it leaves grey."""
-    decider = Decider(trial.policy, trial.rules, breaker=trial.breaker)
+    decider = Decider(trial.policy, trial.rules, breaker=trial.breaker, embedder=trial.embedder)
     parts = []
     for part in _chunks(batch):
         begun = decider.begin(part)

@@ -8,11 +8,12 @@ A run that is started again with its id goes on where it ended; with other rules
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
 from raysignal.agents.llm.prompting import load_prompt
+from raysignal.agents.override.text_embeddings import EmbeddingOptions, embed_texts, free_texts_of
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
@@ -38,14 +39,18 @@ class Comparison:
         arms: which arms; `baseline` always among them.
         asking: how the arm `model` asks; needed for it alone.
         title: of the report.
+        embedding: which model embeds free texts, and where that is on record; None: none, they are hashed.
     """
 
     trial: Trial = field(default_factory=Trial)
     arms: tuple[str, ...] = WITHOUT_MODEL
     asking: ModelArmOptions | None = None
     title: str = ""
+    embedding: EmbeddingOptions | None = None
 
     def __post_init__(self) -> None:
+        if self.embedding is not None and not self.trial.rules.texts:
+            raise InvalidField("embeddings", self.embedding.model, "texts that are compared beside it")
         for name in self.arms:
             if name not in ARMS:
                 raise InvalidField("arms", name, f"some of {', '.join(ARMS)}")
@@ -68,7 +73,7 @@ class Comparison:
             "recall": asdict(trial.rules.recall),
             "gate": asdict(trial.rules.gate),
             "window": trial.rules.window,
-            "texts": trial.rules.texts,
+            "texts": trial.rules.texts if self.embedding is None else self.embedding.config(),
             "breaker": None if trial.breaker is None else asdict(trial.breaker),
             "seed": trial.seed,
             "model": None if self.asking is None else _asking_config(self.asking),
@@ -120,6 +125,10 @@ def compare(
         raise InvalidField("signals", 0, "at least one")
     config = config_of(batch, comparison)
     state = open_run(blobs, run_id, config)
+    trial, embeddings = comparison.trial, None
+    if comparison.embedding is not None:
+        embeddings = embed_texts(free_texts_of(batch), comparison.embedding)
+        trial = replace(trial, embedder=embeddings)
     found = {
         name: result
         for name in comparison.arms
@@ -128,7 +137,7 @@ def compare(
     results = run_arms(
         comparison.arms,
         batch,
-        comparison.trial,
+        trial,
         comparison.asking,
         found=found,
         done=lambda result: _keep(blobs, run_id, result),
@@ -137,6 +146,8 @@ def compare(
     stream, arms = stream_of(batch, comparison.trial), list(results.values())
     evaluation = evaluate(stream, arms)
     manifest = _manifest(comparison, config, run_id, provenance)
+    if embeddings is not None:
+        manifest["embeddings"] = embeddings.content_hash()
     report = make_report(stream, arms, evaluation, manifest)
     files = _write(blobs, run_id, stream, arms, evaluation, manifest, report)
     return FinishedComparison(run_id, evaluation, report, manifest, files)

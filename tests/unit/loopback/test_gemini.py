@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from raysignal.agents.llm.prompting import data_in, load_prompt
@@ -14,6 +15,7 @@ from raysignal.loopback.gemini import Behaviour, GeminiServer, fault_in, verdict
 from tests.support.advising import BRIEF
 
 PATH = "/v1beta/models/gemini-3.5-flash:generateContent"
+EMBED = "/v1beta/models/gemini-embedding-001:batchEmbedContents"
 HEADERS = {"x-goog-api-key": "k"}
 
 
@@ -74,6 +76,25 @@ def test_what_google_refuses_is_refused_in_googles_format_and_not_counted(
 
 def test_a_request_that_is_no_json_is_refused(server: GeminiServer) -> None:
     assert httpx.post(server.url + PATH, content=b"{", headers=HEADERS).status_code == 400
+
+
+def test_texts_are_embedded_in_googles_format_and_like_ones_alike(server: GeminiServer) -> None:
+    asked = [
+        {"content": {"parts": [{"text": text}]}, "outputDimensionality": 768}
+        for text in ("withdrawals are halted", "they halted withdrawals", "un marché calme")
+    ]
+    answer = httpx.post(server.url + EMBED, json={"requests": asked}, headers=HEADERS)
+    one, other, third = (np.array(each["values"]) for each in answer.json()["embeddings"])
+
+    assert len(one) == 768
+    assert one @ other > 0.3 > one @ third
+
+
+@pytest.mark.parametrize("requests", [None, [], [{}], [{"content": {"parts": [{"text": ""}]}}]])
+def test_what_google_would_not_embed_is_refused(server: GeminiServer, requests: Any) -> None:
+    answer = httpx.post(server.url + EMBED, json={"requests": requests}, headers=HEADERS)
+
+    assert answer.status_code == 400
 
 
 def test_a_running_server_is_told_how_to_behave_and_says_what_it_did(server: GeminiServer) -> None:
