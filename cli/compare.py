@@ -172,6 +172,7 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
     """
     import numpy as np
 
+    from raysignal.agents.override.text_embeddings import AT_ONCE, free_texts_of
     from raysignal.engine.journal.stores import open_stores
     from raysignal.experiments.comparison.compare import Comparison
     from raysignal.experiments.runs import load_run
@@ -206,7 +207,11 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
     if (embedding := comparison.embedding) is not None:
         record = embedding.record or embeddings_beside(cassette_beside(settings.store, state.run_id))
         comparison = replace(comparison, embedding=replace(embedding, record=record))
-        output.say(f"texts     embedded by {embedding.model}, on record in {escape(str(record))}")
+        texts = len(free_texts_of(file.batch))
+        output.say(
+            f"texts     {texts:,d} different ones, embedded by {embedding.model}: {-(-texts // AT_ONCE):,d} calls at "
+            f"most, on record in {escape(str(record))}"
+        )
     read = tuple(name for name in arms if name in state.arms)
     done = f"; {', '.join(read)} done already" if read else ""
     output.say(f"run       {state.run_id} in {escape(settings.store)}{done}")
