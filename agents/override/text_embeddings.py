@@ -18,7 +18,7 @@ from xxhash import xxh64_intdigest
 
 from raysignal.agents.llm.gemini import GOOGLE, ModelSettings, check_access
 from raysignal.agents.override.situations import Encoder
-from raysignal.agents.override.texts import normalised
+from raysignal.agents.override.texts import text_at
 from raysignal.engine.core.arrays import Float32Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import (
@@ -85,7 +85,7 @@ class RecordedEmbeddings:
         for name, column in fields.items():
             signs = _signs_of(name)
             for row in range(start, stop):
-                if text := _text_at(column, row):
+                if text := text_at(column, row).strip():
                     found[row - start] += signs * self.vectors[key_of(text)]
         return found
 
@@ -107,7 +107,7 @@ def free_texts_of(batch: SignalBatch) -> list[str]:
     encoder = Encoder()
     encoder.encode(batch)
     columns = encoder.free_texts(batch).values()
-    found = (_text_at(column, row) for row in range(len(batch)) for column in columns)
+    found = (text_at(column, row).strip() for row in range(len(batch)) for column in columns)
     return list(dict.fromkeys(text for text in found if text))
 
 
@@ -195,12 +195,6 @@ def _read(path: Path, model: str) -> dict[bytes, Float32Array]:
         except (ValueError, KeyError, TypeError, UnreadableInput) as error:
             raise UnreadableInput(f"line {number} of {path} is damaged: {error}") from error
     return found
-
-
-def _text_at(column: TextColumn, row: int) -> str:
-    """A text as it is embedded; empty where there is none."""
-    start, stop = column.offsets[row], column.offsets[row + 1]
-    return normalised(column.data[start:stop].tobytes()).strip() if start < stop else ""
 
 
 def _signs_of(name: str) -> Float32Array:
