@@ -132,6 +132,7 @@ class BrokenEmbedder:
 
 
 def test_every_arm_with_a_memory_embeds_texts_as_the_trial_says():
+    pytest.importorskip("chromadb_rust_bindings")
     batch, trial = stream_with_texts(100), replace(TRIAL, embedder=BrokenEmbedder())
     for decide in (arms.gated, arms.approximated):
         with pytest.raises(RuntimeError, match="1 fields"):
