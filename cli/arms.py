@@ -19,6 +19,7 @@ from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
     from raysignal.agents.llm.models import ModelSettings
+    from raysignal.agents.override.text_embeddings import EmbeddingOptions
     from raysignal.experiments.comparison.actors import ModelArmOptions
     from raysignal.experiments.comparison.arms import Trial
     from raysignal.runtime.settings import Settings
@@ -230,6 +231,15 @@ class ModelOptions:
         ),
     ] = None
     replay: Replay = None
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            rich_help_panel=_MODEL,
+            help="Embed free texts with this model of the Gemini API, such as gemini-embedding-001, on record beside "
+            "the cassette; default: hashed on this machine.",
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
         if self.record is not None and self.replay is not None:
@@ -246,7 +256,12 @@ class ModelOptions:
             NotFound: the cassette that answers are replayed from is not there.
             InvalidField: the one that calls are recorded in cannot be.
         """
-        if self.replay is not None and not self.replay.is_file():
+        embedded = (
+            self.replay is not None
+            and self.embeddings is not None
+            and embeddings_beside(self.replay).is_file()
+        )
+        if self.replay is not None and not embedded and not self.replay.is_file():
             raise NotFound(f"{self.replay} is no file; expected a cassette that was recorded with --record")
         if self.record is not None and self.record.is_dir():
             raise InvalidField("record", str(self.record), "a file, which is made where there is none")
@@ -275,18 +290,18 @@ class ModelOptions:
 
     def key(self) -> str | None:
         """The key that is sent; a model on this machine is content with any."""
-        settings = self.settings()
-        key = settings.key_in(os.environ)
-        return _LOOPBACK_KEY if key is None and settings.on_loopback else key
+        return _key_for(self.settings())
 
     @property
     def can_be_asked(self) -> bool:
         """Whether there is somebody to ask, or a record of the answers."""
-        return self.replay is not None or self.key() is not None
+        return self.key() is not None if self.replay is None else self.replay.is_file()
 
     @property
     def wanted(self) -> list[str]:
         """The options that speak of a model beyond doubt."""
+        if self.embeddings is not None:
+            return []
         said = {"--model-url": self.model_url, "--record": self.record, "--replay": self.replay}
         return [name for name, value in said.items() if value is not None]
 
@@ -309,6 +324,32 @@ class ModelOptions:
             per_minute=self.per_minute,
             deadline_s=self.deadline,
         )
+
+    def embedding(self) -> EmbeddingOptions | None:
+        """How free texts are embedded; without a record where none was named, see `embeddings_beside`.
+
+        Raises:
+            InvalidField: a name of a model that cannot be.
+            SettingsError: nobody to ask.
+        """
+        from raysignal.agents.llm.models import DEFAULT_PROVIDER, why_not_asked
+        from raysignal.agents.override.text_embeddings import EmbeddingOptions
+
+        if self.embeddings is None:
+            return None
+        replays, cassette = self.replay is not None, self.replay or self.record
+        options = EmbeddingOptions(
+            model=self.embeddings,
+            base_url=self.model_url if self.settings().provider.name == DEFAULT_PROVIDER else None,
+            record=None if cassette is None else embeddings_beside(cassette.resolve()),
+            replays=replays,
+        )
+        if replays:
+            return options
+        key = _key_for(options.settings)
+        if (why := why_not_asked(options.settings, key)) is not None:
+            raise SettingsError(f"--embeddings has nobody to ask: {why}")
+        return replace(options, api_key=key)
 
     def sentence(self, *, asked: Sequence[str], signals: int) -> str:
         """Who is asked, and what that costs at most.
@@ -383,6 +424,16 @@ def cassette_beside(store: str, run_id: str) -> Path:
     if parts.scheme == "file":
         return Path(unquote(parts.path)) / "experiments" / run_id / "cassette.ndjson"
     return Path("raysignal-cassettes").resolve() / f"{run_id}.ndjson"
+
+
+def embeddings_beside(cassette: Path) -> Path:
+    """Where the embeddings of texts are on record that belong to a cassette."""
+    return cassette.with_suffix(".embeddings.ndjson")
+
+
+def _key_for(settings: ModelSettings) -> str | None:
+    key = settings.key_in(os.environ)
+    return _LOOPBACK_KEY if key is None and settings.on_loopback else key
 
 
 def configured_trial(settings: Settings) -> Trial:

@@ -13,7 +13,7 @@ import typer
 
 from raysignal.cli import arms as arm_options
 from raysignal.cli import options
-from raysignal.cli.arms import cassette_beside, chosen_arms, configured_trial
+from raysignal.cli.arms import cassette_beside, chosen_arms, configured_trial, embeddings_beside
 from raysignal.cli.on_ray import MARKS, experiment_on_ray, resumable
 from raysignal.cli.output import Output, escape, rows_table
 from raysignal.cli.runs import results_dict, run_to_go_on_with, show_results
@@ -176,6 +176,7 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
     """
     import numpy as np
 
+    from raysignal.agents.override.text_embeddings import AT_ONCE, free_texts_of
     from raysignal.engine.journal.stores import open_stores
     from raysignal.experiments.comparison.arms import ASKING
     from raysignal.experiments.comparison.compare import Comparison
@@ -186,7 +187,9 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
         trial = config.arm.trial(configured_trial(settings), config.policy, seed=config.seed)
         arms = chosen_arms(config.arms, asked)
         asking = tuple(name for name in arms if name in ASKING)
-        comparison = Comparison(trial, arms, asked.asking() if asking else None, config.title)
+        comparison = Comparison(
+            trial, arms, asked.asking() if asking else None, config.title, asked.embedding()
+        )
     blobs = open_stores(settings.store).blobs
     file = read_stream(
         config.file,
@@ -206,6 +209,14 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
     if comparison.asking is not None:
         cassette = comparison.asking.cassette or cassette_beside(settings.store, state.run_id)
         comparison = replace(comparison, asking=replace(comparison.asking, cassette=cassette))
+    if (embedding := comparison.embedding) is not None:
+        record = embedding.record or embeddings_beside(cassette_beside(settings.store, state.run_id))
+        comparison = replace(comparison, embedding=replace(embedding, record=record))
+        texts = len(free_texts_of(file.batch))
+        output.say(
+            f"texts     {texts:,d} different ones, embedded by {embedding.model} in calls of at most {AT_ONCE}, "
+            f"on record in {escape(str(record))}"
+        )
     read = tuple(name for name in arms if name in state.arms)
     done = f"; {', '.join(read)} done already" if read else ""
     output.say(f"run       {state.run_id} in {escape(settings.store)}{done}")

@@ -119,6 +119,7 @@ class ChatApi(ABC):
     Attributes:
         title: its name, for people.
         path: where it is asked.
+        embedding_path: where it embeds texts; None: nowhere.
         base: what of that path belongs to the base URL that clients are given.
         unspoken: behaviours that it has no words for.
         bad_key: the status of a key that does not exist.
@@ -127,6 +128,7 @@ class ChatApi(ABC):
 
     title: ClassVar[str]
     path: ClassVar[re.Pattern[str]]
+    embedding_path: ClassVar[re.Pattern[str] | None] = None
     base: ClassVar[str] = ""
     unspoken: ClassVar[frozenset[Behaviour]] = frozenset()
     bad_key: ClassVar[int] = 401
@@ -151,6 +153,14 @@ class ChatApi(ABC):
     @abstractmethod
     def error(self, refusal: Refusal) -> dict[str, Any]:
         """The body of a refusal."""
+
+    def embedding_fault(self, body: Any, key: str | None) -> Refusal | None:
+        """Why it would refuse to embed texts; None: it would not."""
+        raise NotImplementedError
+
+    def embeddings(self, body: Any, behaviour: Behaviour) -> dict[str, Any]:
+        """A response with status 200 to texts that are to be embedded."""
+        raise NotImplementedError
 
     def error_headers(self, refusal: Refusal) -> dict[str, str]:
         """Headers of a refusal."""
@@ -304,11 +314,14 @@ class _Handler(BaseHTTPRequestHandler):
         api = self.loopback.api
         if self.path == "/control":
             return self.control(body)
-        if not api.path.fullmatch(self.path.partition("?")[0]):
+        path = self.path.partition("?")[0]
+        embeds = api.embedding_path is not None and api.embedding_path.fullmatch(path) is not None
+        if not embeds and not api.path.fullmatch(path):
             return self.refuse(Refusal(404, f"{self.path} is not found"))
-        if (fault := api.fault(body, self.key)) is not None:
+        fault = api.embedding_fault(body, self.key) if embeds else api.fault(body, self.key)
+        if fault is not None:
             return self.refuse(fault)
-        return self.answer(body, self.loopback.note(body))
+        return self.answer(body, self.loopback.note(body), embeds=embeds)
 
     @property
     def key(self) -> str | None:
@@ -322,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.refuse(Refusal(400, f"behaviour is one of {list(Behaviour)}"))
         return self.send_json(200, self.loopback.status())
 
-    def answer(self, body: dict[str, Any], behaviour: Behaviour) -> None:
+    def answer(self, body: dict[str, Any], behaviour: Behaviour, *, embeds: bool) -> None:
         api = self.loopback.api
         if (refusal := api.refusal(behaviour, self.key, self.loopback.retry_after_s)) is not None:
             return self.refuse(refusal)
@@ -337,7 +350,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_bytes(200, b"<html>It works!</html>", "text/html")
         else:
             blanks, encoding = _ENCODED.get(behaviour, (0, ""))
-            response = api.response(_reply_to(api.question(body), behaviour))
+            if embeds:
+                response = api.embeddings(body, behaviour)
+            else:
+                response = api.response(_reply_to(api.question(body), behaviour))
             content = b" " * blanks + json.dumps(response).encode()
             packed = gzip.compress(content) if encoding == "gzip" else content
             headers = {"Content-Encoding": encoding} if encoding else {}

@@ -2,7 +2,8 @@
 
     python -m raysignal.loopback.gemini --port 8900 [--behaviour NAME] [--every K]
 
-It takes `POST /v1beta/models/{model}:generateContent` as Google does; see `chat_server` for what it answers.
+It takes `POST /v1beta/models/{model}:generateContent` as Google does; see `chat_server` for what it answers. It takes
+`:batchEmbedContents`, too: its vectors are hashed n-grams, the nearer to each other the more of them texts share.
 """
 
 import re
@@ -21,6 +22,7 @@ from raysignal.loopback.chat_server import (
 
 __all__ = ["Behaviour", "GeminiApi", "GeminiServer"]
 
+_MOST_EMBEDDED = 100
 _REQUEST_FIELDS = frozenset({"contents", "systemInstruction", "generationConfig", "safetySettings"})
 _CONFIG_FIELDS = frozenset(
     {
@@ -39,16 +41,15 @@ class GeminiApi(ChatApi):
 
     title = "Gemini API"
     path = re.compile(r"/v1beta/models/([A-Za-z0-9._-]+):generateContent")
+    embedding_path = re.compile(r"/v1beta/models/([A-Za-z0-9._-]+):batchEmbedContents")
     bad_key = 400
 
     def key(self, headers: Mapping[str, str]) -> str | None:
         return headers.get("x-goog-api-key")
 
     def fault(self, body: Any, key: str | None) -> Refusal | None:
-        if not key:
-            return Refusal(403, "Method doesn't allow unregistered callers. Please use an API key.")
-        if not isinstance(body, dict):
-            return Refusal(400, "Invalid JSON payload received.")
+        if (refusal := _common_fault(body, key)) is not None:
+            return refusal
         config: Any = body.get("generationConfig")
         unknown = [*(set(body) - _REQUEST_FIELDS), *(set(config or {}) - _CONFIG_FIELDS)]
         return first_fault(
@@ -66,6 +67,34 @@ class GeminiApi(ChatApi):
                 (lambda: config["responseJsonSchema"]["type"] == "object", "responseJsonSchema"),
             )
         )
+
+    def embedding_fault(self, body: Any, key: str | None) -> Refusal | None:
+        if (refusal := _common_fault(body, key)) is not None:
+            return refusal
+        return first_fault(
+            (
+                (lambda: 1 <= len(body["requests"]) <= _MOST_EMBEDDED, f"at most {_MOST_EMBEDDED} requests"),
+                (
+                    lambda: all(each["content"]["parts"][0]["text"] for each in body["requests"]),
+                    "content must not be empty",
+                ),
+                (
+                    lambda: all(each["outputDimensionality"] > 0 for each in body["requests"]),
+                    "outputDimensionality must be positive",
+                ),
+            )
+        )
+
+    def embeddings(self, body: Any, behaviour: Behaviour) -> dict[str, Any]:
+        asked = body["requests"]
+        if behaviour is Behaviour.TRUNCATED:
+            asked = asked[:-1]
+        if not asked or behaviour is Behaviour.EMPTY:
+            return {}
+        vectors = (
+            embedding_of(each["content"]["parts"][0]["text"], each["outputDimensionality"]) for each in asked
+        )
+        return {"embeddings": [{"values": vector} for vector in vectors]}
 
     def question(self, body: Any) -> Question:
         config = body["generationConfig"]
@@ -106,6 +135,28 @@ class GeminiApi(ChatApi):
 
     def error_headers(self, refusal: Refusal) -> dict[str, str]:
         return {} if refusal.code == 429 else super().error_headers(refusal)
+
+
+def _common_fault(body: object, key: str | None) -> Refusal | None:
+    """Whatever is asked."""
+    if not key:
+        return Refusal(403, "Method doesn't allow unregistered callers. Please use an API key.")
+    if not isinstance(body, dict):
+        return Refusal(400, "Invalid JSON payload received.")
+    return None
+
+
+def embedding_of(text: str, dimensions: int) -> list[float]:
+    """A vector that is the nearer to another's the more n-grams their texts share."""
+    import numpy as np  # noqa: PLC0415 - with what follows half a second, for who embeds texts
+
+    from raysignal.agents.override.texts import HashedNgrams  # noqa: PLC0415
+    from raysignal.engine.core.columns import TextColumn  # noqa: PLC0415
+
+    hashed = HashedNgrams().embed({"text": TextColumn.of([text])}, 0, 1)[0]
+    folded = np.bincount(np.arange(len(hashed)) % dimensions, hashed, dimensions)
+    found: list[float] = folded.round(8).tolist()
+    return found
 
 
 _KINDS = {

@@ -1,8 +1,8 @@
 """The wire to a chat model: one LangChain call, one attempt, and a name for whatever comes of it.
 
-This is the only module that imports LangChain. It asks through a transport of its own, which knows whether
-a response has begun: what fails before that is the network's doing or ours, what fails after it the model's.
-It also keeps what a server says when it refuses, because each SDK makes other exceptions of it.
+This module and `embeddings` are the only ones that import LangChain. It asks through a transport of its own, which
+knows whether a response has begun: what fails before that is the network's doing or ours, what fails after it the
+model's. It also keeps what a server says when it refuses, because each SDK makes other exceptions of it.
 """
 
 import json
@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -38,6 +38,9 @@ from raysignal.agents.llm.models import LOOPBACK_HOSTS, TRACING, ModelSettings
 from raysignal.agents.llm.prompting import clean
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from google.genai import Client
 
 MAX_ANSWER_BYTES = 1024 * 1024
 """Of a response as it comes over the wire, and again after it was decompressed; answers have some thousand."""
@@ -87,7 +90,7 @@ class _Transport(httpx.AsyncBaseTransport, httpx2.AsyncBaseTransport, httpx.Base
     """
 
     def __init__(self, module: ModuleType, base_url: str) -> None:
-        self._inner = module.AsyncHTTPTransport(proxy=_proxy_for(base_url))
+        self._inner = module.AsyncHTTPTransport(proxy=proxy_for(base_url))
 
     async def handle_async_request(self, request: Any) -> Any:
         request.headers["accept-encoding"] = "gzip"
@@ -223,7 +226,7 @@ class ChatConnection:
         return clean(hidden, DETAIL_LIMIT)
 
 
-def _proxy_for(base_url: str) -> str | None:
+def proxy_for(base_url: str) -> str | None:
     """The proxy that the environment names for an address; none for this machine itself."""
     parts = urlsplit(base_url)
     host = parts.hostname or ""
@@ -306,11 +309,16 @@ def _google_chat(settings: ModelSettings, api_key: str, transport: _Transport) -
         cache=False,
         client_args={"transport": transport, "follow_redirects": False},
     )
-    if chat.client is None or chat.client.vertexai:
+    check_not_vertex(chat.client)
+    return chat
+
+
+def check_not_vertex(client: "Client | None") -> None:
+    """Raises `SettingsError` if Google's SDK would ask another API than the key is for."""
+    if client is None or client.vertexai:
         raise SettingsError(
             "GOOGLE_GENAI_USE_VERTEXAI is set, but the key is for the Gemini API; expected it unset"
         )
-    return chat
 
 
 def _google_options(request: ModelRequest, timeout_s: float) -> dict[str, Any]:

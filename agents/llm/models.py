@@ -23,7 +23,16 @@ from raysignal.engine.core.errors import InvalidField, SettingsError
 if TYPE_CHECKING:
     from raysignal.agents.llm.chat_wire import ChatConnection
 
-__all__ = ["PROVIDERS", "ChatModel", "LanguageModel", "ModelSettings", "NoModel", "Provider", "why_not_asked"]
+__all__ = [
+    "PROVIDERS",
+    "ChatModel",
+    "LanguageModel",
+    "ModelSettings",
+    "NoModel",
+    "Provider",
+    "check_access",
+    "why_not_asked",
+]
 
 LOOPBACK_ONLY = "RAYSIGNAL_MODEL_LOOPBACK_ONLY"
 """In the environment, it forbids a model at any address but this machine's own; the tests set it."""
@@ -186,6 +195,31 @@ def why_not_asked(settings: ModelSettings, key: str | None) -> str | None:
     return None
 
 
+def check_access(settings: ModelSettings, api_key: str | None) -> str:
+    """The key that a model is asked with; empty where none is needed.
+
+    Raises:
+        SettingsError: no key, a key that no header can carry, a package that is not installed, or an address that the
+            key must not be sent to or that the environment forbids.
+    """
+    if not settings.on_loopback and os.environ.get(LOOPBACK_ONLY):
+        raise SettingsError(
+            f"base_url is {settings.base_url!r} while {LOOPBACK_ONLY} is set; expected an address of this machine"
+        )
+    key = api_key or (None if settings.provider.needs_key else "")
+    if key and not re.fullmatch(r"[!-~]+", key):
+        raise SettingsError(
+            f"the API key is not shown here; expected {settings.provider.keys}, without spaces"
+        )
+    if (why := why_not_asked(settings, key)) is not None:
+        raise SettingsError(f"{settings.model} cannot be asked: {why}")
+    if key and not settings.on_loopback and not settings.url.startswith("https:"):
+        raise SettingsError(
+            f"base_url is {settings.base_url!r}; expected https, because the key goes with each request"
+        )
+    return key or ""
+
+
 class LanguageModel(Protocol):
     """Something that can be asked."""
 
@@ -215,28 +249,12 @@ class ChatModel:
         api_key: any text will do for a loopback server; empty where none is needed.
 
     Raises:
-        SettingsError: no key, a key that no header can carry, a package that is not installed, or an address that the
-            key must not be sent to or that the environment forbids.
+        SettingsError: see `check_access`.
     """
 
     def __init__(self, settings: ModelSettings, api_key: str | None) -> None:
-        if not settings.on_loopback and os.environ.get(LOOPBACK_ONLY):
-            raise SettingsError(
-                f"base_url is {settings.base_url!r} while {LOOPBACK_ONLY} is set; expected an address of this machine"
-            )
-        key = api_key or (None if settings.provider.needs_key else "")
-        if key and not re.fullmatch(r"[!-~]+", key):
-            raise SettingsError(
-                f"the API key is not shown here; expected {settings.provider.keys}, without spaces"
-            )
-        if (why := why_not_asked(settings, key)) is not None:
-            raise SettingsError(f"{settings.model} cannot be asked: {why}")
-        if key and not settings.on_loopback and not settings.url.startswith("https:"):
-            raise SettingsError(
-                f"base_url is {settings.base_url!r}; expected https, because the key goes with each request"
-            )
         self.settings = settings
-        self._api_key = key or ""
+        self._api_key = check_access(settings, api_key)
         self._wire: ChatConnection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._abandoned: set[asyncio.Task[Outcome]] = set()

@@ -18,7 +18,7 @@ from raysignal.agents.override.outcomes import Horizon, Outcomes, Settler
 from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.agents.override.reviewer import ModelQuestions, Reviewer, ReviewRules
 from raysignal.agents.override.situations import Encoder, Situations
-from raysignal.agents.override.texts import HashedNgrams, TextScores
+from raysignal.agents.override.texts import Embedder, HashedNgrams, TextScores
 from raysignal.engine.core.arrays import Float64Array, Int64Array, UInt64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LookAhead
@@ -74,6 +74,7 @@ class Override:
             that neither situations nor times tell anything: a control. Without the coin, a dealt memory would
             still know that of late most signals were wrong.
         search: see `EvidenceEstimator`.
+        embedder: of free texts; None: hashed n-grams.
     """
 
     __slots__ = (
@@ -87,11 +88,12 @@ class Override:
         *,
         shuffle: int | None = None,
         search: NeighbourSearch | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
         self.rules = rules
         self.worth = VerdictPayoff(policy)
         self.encoder = Encoder()
-        self._texts = TextScores(HashedNgrams()) if rules.texts else None
+        self._texts = TextScores(embedder or HashedNgrams()) if rules.texts else None
         self.memory = OutcomeMemory(rules.window)
         self._settler = Settler(policy, rules.horizon)
         self._witness = EvidenceEstimator(rules.recall, search)

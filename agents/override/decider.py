@@ -23,6 +23,7 @@ from raysignal.agents.override.precedents import shown_of
 from raysignal.agents.override.prompt_contexts import IdsOf, brief_of
 from raysignal.agents.override.reviewer import OverruleLimit
 from raysignal.agents.override.situations import Situations
+from raysignal.agents.override.texts import Embedder
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.arrays import BoolArray, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
@@ -63,7 +64,7 @@ class Decider:
         policy: the portfolio's fill and cost model.
         rules: of the agent.
         breaker: when it is turned off; None: never.
-        shuffle, search: see `Override`.
+        shuffle, search, embedder: see `Override`.
     """
 
     __slots__ = ("_instants", "_limit", "agent", "breaker", "ids")
@@ -76,8 +77,9 @@ class Decider:
         breaker: BreakerRules | None,
         shuffle: int | None = None,
         search: NeighbourSearch | None = None,
+        embedder: Embedder | None = None,
     ) -> None:
-        self.agent = Override(policy, rules, shuffle=shuffle, search=search)
+        self.agent = Override(policy, rules, shuffle=shuffle, search=search, embedder=embedder)
         self.breaker = None if breaker is None else Breaker(breaker)
         self.ids = IdsOf()
         self._instants = Instants()

@@ -40,9 +40,7 @@ BUCKETS = 4_096
 _CHANCE = 1.5  # standard errors
 _TELLS_FROM = 20  # outcomes with texts before a row has numbers
 _COUNTS_FROM = 50.0  # pseudo-counts of a drift of half and half, as in `evidence`
-_MOST_WAITING = (
-    2_048  # rows whose vectors are kept until their outcome is known; older ones are not learned from
-)
+_MOST_WAITING = 2_048  # rows whose vectors wait for their outcome; the oldest is given up
 _AT_ONCE = 64  # rows that are embedded together
 _PIECE = 64  # characters that are normalised together: the work grows with the square of the marks in a row
 # Characters that are not seen: soft hyphen, zero width, directions, joiners, variation selectors, tags.
@@ -85,14 +83,18 @@ class HashedNgrams:
         counts = np.zeros(BUCKETS, np.float32)
         for name, column in fields.items():
             seed = np.uint64(xxh64_intdigest(name.encode()))
-            at = column.offsets[start : stop + 1].tolist()
+            told = (np.diff(column.offsets[start : stop + 1]) > 0).tolist()
             for row in range(stop - start):
-                if at[row] < at[row + 1]:
-                    text = normalised(column.data[at[row] : at[row + 1]].tobytes())
-                    _count_ngrams(
-                        np.frombuffer(text.encode("utf-32-le"), np.uint32), seed, counts, vectors[row]
-                    )
+                if told[row]:
+                    text = text_at(column, start + row).encode("utf-32-le")
+                    _count_ngrams(np.frombuffer(text, np.uint32), seed, counts, vectors[row])
         return vectors
+
+
+def text_at(column: TextColumn, row: int) -> str:
+    """The text of a row, `normalised`."""
+    start, stop = column.offsets[row], column.offsets[row + 1]
+    return normalised(column.data[start : min(stop, start + 4 * LONGEST_TEXT)].tobytes())
 
 
 def normalised(encoded: bytes) -> str:
@@ -127,9 +129,7 @@ class TextScores:
         d = embedder.dimensions
         self._moments = no_moments(len(TEXT_NUMBERS))
         self._sums = np.zeros((2 + len(TEXT_NUMBERS), d))  # of the components, their squares, their products
-        self._targets = np.zeros(
-            (len(TEXT_NUMBERS) + 1, 2)
-        )  # of each target the sum and the squares; the count
+        self._targets = np.zeros((len(TEXT_NUMBERS) + 1, 2))  # of each target sum and squares; last the count
         self._direction, self._means = np.zeros((len(TEXT_NUMBERS), d)), np.zeros(len(TEXT_NUMBERS))
         self._stale = False
         self._drift: dict[int, tuple[int, int, int]] = {}  # of a symbol: up moves, down moves, outcomes

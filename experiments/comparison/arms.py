@@ -32,6 +32,7 @@ from raysignal.agents.override.outcomes import NOT_KNOWN_US, Settler
 from raysignal.agents.override.ranges import numbers_by_third
 from raysignal.agents.override.reviewer import ReviewRules
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
+from raysignal.agents.override.texts import Embedder
 from raysignal.agents.verdicts import Reason, decided
 from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.columns import SignalBatch
@@ -69,6 +70,7 @@ class Trial:
         breaker: when an agent is turned off; None: never.
         review: of the arm `review`.
         seed: of what is drawn by lot.
+        embedder: of free texts; None: hashed n-grams.
     """
 
     policy: Policy = field(default_factory=Policy)
@@ -76,6 +78,7 @@ class Trial:
     breaker: BreakerRules | None = field(default_factory=BreakerRules)
     review: ReviewRules = field(default_factory=ReviewRules)
     seed: int = 0
+    embedder: Embedder | None = None
 
     def reviewed(self, batch: SignalBatch, budget: int) -> "Trial":
         """The rules of the arm `review` on these signals: it picks so many that its calls last to the end."""
@@ -148,7 +151,9 @@ def gated(
     batch: SignalBatch, trial: Trial, *, shuffle: int | None = None, advance: Advance | None = None
 ) -> ArmDecisions:
     """The gate alone; with `shuffle`, a seed, on a memory whose outcomes were dealt anew."""
-    decider = Decider(trial.policy, trial.rules, breaker=trial.breaker, shuffle=shuffle)
+    decider = Decider(
+        trial.policy, trial.rules, breaker=trial.breaker, shuffle=shuffle, embedder=trial.embedder
+    )
     parts = []
     for part in _chunks(batch):
         begun = decider.begin(part)
@@ -167,8 +172,10 @@ def approximated(batch: SignalBatch, trial: Trial, *, advance: Advance | None = 
 
     parts, shares, differ = [], [], 0
     with closing(ChromaNeighbours(trial.rules.recall)) as search:
-        decider = Decider(trial.policy, trial.rules, breaker=trial.breaker, search=search)
-        memory = Decider(trial.policy, trial.rules, breaker=trial.breaker)
+        decider = Decider(
+            trial.policy, trial.rules, breaker=trial.breaker, search=search, embedder=trial.embedder
+        )
+        memory = Decider(trial.policy, trial.rules, breaker=trial.breaker, embedder=trial.embedder)
         for part in _chunks(batch):
             begun, exact = decider.begin(part), memory.begin(part)
             parts.append(_done(begun, decider.finish(begun)))
@@ -189,7 +196,7 @@ async def advised(
     batch: SignalBatch, trial: Trial, adviser: Adviser, *, advance: Advance | None = None
 ) -> ArmDecisions:
     """The gate, and a model for what it leaves grey, or what the rules' reviewer is to be asked."""
-    decider = Decider(trial.policy, trial.rules, breaker=trial.breaker)
+    decider = Decider(trial.policy, trial.rules, breaker=trial.breaker, embedder=trial.embedder)
     parts = []
     for part in _chunks(batch):
         begun = decider.begin(part)

@@ -8,11 +8,12 @@ A run that is started again with its id goes on where it ended; with other rules
 import hashlib
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from typing import Any
 
 from raysignal.agents.llm.prompting import REVIEW, load_prompt
+from raysignal.agents.override.text_embeddings import EmbeddingOptions, embed_texts, free_texts_of
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
@@ -40,14 +41,18 @@ class Comparison:
         arms: which arms; `baseline` always among them.
         asking: how the arms `model` and `review` ask; needed for them alone.
         title: of the report.
+        embedding: which model embeds free texts, and where that is on record; None: none, they are hashed.
     """
 
     trial: Trial = field(default_factory=Trial)
     arms: tuple[str, ...] = WITHOUT_MODEL
     asking: ModelArmOptions | None = None
     title: str = ""
+    embedding: EmbeddingOptions | None = None
 
     def __post_init__(self) -> None:
+        if self.embedding is not None and not self.trial.rules.texts:
+            raise InvalidField("embeddings", self.embedding.model, "texts that are compared beside it")
         for name in self.arms:
             if name not in KINDS:
                 raise InvalidField("arms", name, f"some of {', '.join(KINDS)}")
@@ -71,7 +76,7 @@ class Comparison:
             "recall": asdict(trial.rules.recall),
             "gate": asdict(trial.rules.gate),
             "window": trial.rules.window,
-            "texts": trial.rules.texts,
+            "texts": trial.rules.texts if self.embedding is None else self.embedding.config(),
             "breaker": None if trial.breaker is None else asdict(trial.breaker),
             "seed": trial.seed,
             "model": None if self.asking is None else _asking_config(self.asking),
@@ -124,6 +129,10 @@ def compare(
         raise InvalidField("signals", 0, "at least one")
     config = config_of(batch, comparison)
     state = open_run(blobs, run_id, config)
+    trial, embeddings = comparison.trial, None
+    if comparison.embedding is not None:
+        embeddings = embed_texts(free_texts_of(batch), comparison.embedding)
+        trial = replace(trial, embedder=embeddings)
     found = {
         name: result
         for name in comparison.arms
@@ -132,7 +141,7 @@ def compare(
     results = run_arms(
         comparison.arms,
         batch,
-        comparison.trial,
+        trial,
         comparison.asking,
         found=found,
         done=lambda result: _keep(blobs, run_id, result),
@@ -141,8 +150,10 @@ def compare(
     stream, arms = stream_of(batch, comparison.trial), list(results.values())
     evaluation = evaluate(stream, arms)
     manifest = _manifest(comparison, config, run_id, provenance)
+    if embeddings is not None:
+        manifest["embeddings"] = embeddings.content_hash()
     patterns = patterns_of(stream, arms, evaluation.accuracy)
-    examples = examples_of(batch, stream, arms, evaluation, comparison.trial)
+    examples = examples_of(batch, stream, arms, evaluation, trial)
     report = make_report(stream, arms, evaluation, manifest, patterns, examples)
     metrics = evaluation.as_dict() | {
         "patterns": [one.as_dict() for one in patterns],

@@ -173,7 +173,7 @@ def _looked_up(
     batch: SignalBatch, stream: SignalStream, arm: ArmResult, trial: Trial, chosen: Mapping[int, Choice]
 ) -> list[Example]:
     """The rows, with what the memory knew of each."""
-    decider, found = Decider(trial.policy, trial.rules, breaker=None), {}
+    decider, found = Decider(trial.policy, trial.rules, breaker=None, embedder=trial.embedder), {}
     for first in range(0, max(chosen) + 1, CHUNK):
         part = batch.take(np.arange(first, min(first + CHUNK, len(batch))))
         begun = decider.begin(part)

@@ -158,6 +158,13 @@ def test_what_a_model_said_is_replayed_to_the_same_bytes_without_it(tmp_path, ar
 
 
 def test_a_reviewer_is_asked_about_most_signals_and_both_arms_share_a_record(tmp_path):
+    file = tmp_path / "few.csv"
+    write_csv(GeneratorSpec(rows=300, seed=1, texts="none"), file)
+
+    def compared(store, *arguments):
+        read = (str(file), "--bar", "10m", "--label", "open", "--store", store, "--json")
+        return json.loads(raysignal("compare", *read, *arguments).stdout)
+
     with GeminiServer() as loopback:
         found = compared(tmp_path.as_uri(), "--arms", "baseline,model,review", "--gemini-url", loopback.url)
         asked = len(loopback.requests)
@@ -169,6 +176,46 @@ def test_a_reviewer_is_asked_about_most_signals_and_both_arms_share_a_record(tmp
         (tmp_path / "o").as_uri(), "--arms", "baseline,model,review", "--replay", found["cassette"]
     )
     assert contents(replayed) == contents(found)
+
+
+def test_texts_that_a_model_embeds_are_asked_for_once_and_replayed(tmp_path):
+    record, file = tmp_path / "calls.ndjson", write_signals_with_news(tmp_path / "news.csv")
+
+    def decided(store, *arguments, arms="baseline,memory,model"):
+        shown = raysignal(
+            "compare", file, "--store", (tmp_path / store).as_uri(), "--arms", arms, "--horizon", "1b", "--json",
+            *arguments,
+        )  # fmt: skip
+        return contents(json.loads(shown.stdout))
+
+    embedded = ("--embeddings", "gemini-embedding-001")
+    with GeminiServer() as loopback:
+        asked = (*embedded, "--gemini-url", loopback.url, "--record", record)
+        found = decided("first", *asked)
+        kinds = {"requests" in body for body in loopback.requests}
+        assert kinds == {True, False}, "texts were embedded, and questions asked"
+        calls = loopback.calls
+        assert decided("again", *asked) == found
+        assert loopback.calls == calls
+
+    assert decided("replayed", *embedded, "--replay", record) == found
+    memory = decided("embedded", *embedded, "--replay", record, arms="baseline,memory")
+    assert memory != decided("hashed", arms="baseline,memory")
+
+
+def write_signals_with_news(path):
+    """Signals that are right where the news is good."""
+    price, rows = 100.0, ["timestamp,symbol,action,price,news"]
+    for row in range(400):
+        good, rises = row % 3 > 0, row % 7 > 2
+        story = (
+            f"story {row} of the day: {'inflows continue' if good else 'withdrawals are halted'} as desks say"
+        )
+        action = "BUY" if rises == good else "SELL"
+        rows.append(f"2025-01-01T{row // 60:02d}:{row % 60:02d}:00Z,BTC,{action},{price:.4f},{story}")
+        price *= 1.01 if rises else 1.0 / 1.01
+    path.write_text("\n".join(rows) + "\n")
+    return path
 
 
 def test_a_record_that_does_not_hold_the_answers_is_refused_and_says_what_was_asked(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.cli.arms import ArmOptions, ModelOptions, cassette_beside, chosen_arms, configured_trial
 from raysignal.cli.main import app
@@ -294,6 +295,43 @@ def test_a_key_is_never_shown(monkeypatch):
     assert asking.api_key == "hunter2"
     assert "hunter2" not in repr(asking)
     assert "hunter2" not in json.dumps(Comparison(arms=ARMS, asking=asking).config())
+
+
+def test_texts_are_embedded_by_whom_one_can_ask(monkeypatch, tmp_path):
+    assert ModelOptions().embedding() is None
+    with pytest.raises(SettingsError, match="--embeddings has nobody to ask"):
+        ModelOptions(embeddings="gemini-embedding-001").embedding()
+    monkeypatch.setenv("GOOGLE_API_KEY", "hunter2")
+    asking = ModelOptions(embeddings="gemini-embedding-001", record=tmp_path / "calls.ndjson").embedding()
+    assert (asking.api_key, asking.record) == ("hunter2", tmp_path / "calls.embeddings.ndjson")
+    assert "hunter2" not in repr(asking)
+    served_elsewhere = ModelOptions(
+        model="ollama:llama3.2", model_url="http://127.0.0.1:1", embeddings="gemini-embedding-001"
+    )
+    assert served_elsewhere.embedding().base_url is None
+    with pytest.raises(InvalidField, match="gemini embedding"):
+        ModelOptions(embeddings="gemini embedding").embedding()
+    with pytest.raises(InvalidField, match="embeddings"):
+        Comparison(Trial(rules=AgentRules(texts=False)), embedding=asking)
+
+
+def test_who_embeds_texts_decides_the_results(monkeypatch):
+    monkeypatch.setenv("GOOGLE_API_KEY", "hunter2")
+    embedding = ModelOptions(embeddings="gemini-embedding-001").embedding()
+    assert Comparison().config()["texts"] is True
+    told = Comparison(embedding=embedding).config()["texts"]
+    assert told == {"model": "gemini-embedding-001", "dimensions": 768}
+
+
+def test_embeddings_are_replayed_without_a_key_and_without_a_cassette(tmp_path):
+    replay = tmp_path / "calls.ndjson"
+    options = ModelOptions(embeddings="gemini-embedding-001", replay=replay)
+    with pytest.raises(NotFound, match="is no file"):
+        options.configured(SETTINGS)
+    (tmp_path / "calls.embeddings.ndjson").touch()
+    asking = options.configured(SETTINGS).embedding()
+    assert (asking.api_key, asking.replays) == (None, True)
+    assert chosen_arms(None, options) == WITHOUT_MODEL
 
 
 def test_a_replay_has_neither_key_nor_server(monkeypatch, tmp_path):

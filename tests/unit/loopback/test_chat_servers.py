@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from raysignal.agents.llm.calls import response_schema
@@ -20,6 +21,7 @@ from raysignal.loopback.ollama import OllamaServer
 from raysignal.loopback.openai import OpenAiServer
 from tests.support.advising import BRIEF
 
+EMBED = "/v1beta/models/gemini-embedding-001:batchEmbedContents"
 PROMPT = load_prompt().render(BRIEF)
 SCHEMA = response_schema(PROMPT)
 PLAIN_SCHEMA = SCHEMA | {"properties": {"verdict": {"enum": ["approve", "hold"]}}, "required": ["verdict"]}
@@ -192,6 +194,53 @@ def test_the_verdict_follows_from_the_precedents() -> None:
     assert verdict_from(data, ("approve", "flip", "hold"))["verdict"] == "hold"
     assert verdict_from(data, ("approve", "flip"))["verdict"] == "approve"
     assert verdict_from(data, ("approve",))["evidence"] == ["E2"]
+
+
+def embedding_requests(*texts: str) -> dict[str, Any]:
+    return {
+        "requests": [{"content": {"parts": [{"text": text}]}, "outputDimensionality": 768} for text in texts]
+    }
+
+
+def test_texts_are_embedded_in_googles_format_and_like_ones_alike() -> None:
+    asked = embedding_requests("withdrawals are halted", "they halted withdrawals", "un marché calme")
+    with serving("gemini") as (server, client):
+        answer = client.post(EMBED, json=asked)
+        assert server.requests == [asked]
+
+    one, other, third = (np.array(each["values"]) for each in answer.json()["embeddings"])
+    assert len(one) == 768
+    assert one @ other > 0.3 > one @ third
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [], {"requests": None}, {"requests": []}, {"requests": [{}]}, embedding_requests(""),
+        embedding_requests(*["a text"] * 101), {"requests": [{"content": {"parts": [{"text": "a text"}]}}]},
+    ],
+)  # fmt: skip
+def test_what_google_would_not_embed_is_refused_and_not_counted(body: Any) -> None:
+    with serving("gemini") as (server, client):
+        assert client.post(EMBED, json=body).status_code == 400
+        assert httpx.post(server.url + EMBED, json=embedding_requests("a text")).status_code == 403
+        assert server.calls == 0
+
+
+def test_embedding_misbehaves_on_request() -> None:
+    with serving("gemini") as (server, client):
+        server.behave("quota", every=2)
+        asked = embedding_requests("a text", "another")
+        assert [client.post(EMBED, json=asked).status_code for _ in range(2)] == [200, 429]
+        server.behave("truncated")
+        assert len(client.post(EMBED, json=asked).json()["embeddings"]) == 1
+        server.behave("empty")
+        assert client.post(EMBED, json=asked).json() == {}
+
+
+def test_texts_are_embedded_only_where_the_original_does() -> None:
+    with serving("openai") as (_, client):
+        assert client.post(EMBED, json=embedding_requests("a text")).status_code == 404
 
 
 def test_a_tie_leaves_the_signal_as_it_is() -> None:

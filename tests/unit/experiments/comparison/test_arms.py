@@ -1,5 +1,6 @@
 """The standing arms: what each decides, and that all of them trade the identical stream."""
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +19,7 @@ from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
 from raysignal.experiments.comparison import arms
 from raysignal.experiments.comparison.arms import Trial
+from tests.unit.agents.override.test_texts import stream as stream_with_texts
 
 MINUTE = 60_000_000
 EAGER = AgentRules(
@@ -120,6 +122,23 @@ def test_however_the_arm_cuts_the_stream_it_decides_the_same(batch, monkeypatch)
     whole = arms.gated(batch, TRIAL)
     monkeypatch.setattr(arms, "CHUNK", 7)
     assert arms.gated(batch, TRIAL).verdict.tobytes() == whole.verdict.tobytes()
+
+
+class BrokenEmbedder:
+    dimensions = 4
+
+    def embed(self, fields, start, stop):
+        raise RuntimeError(f"{len(fields)} fields of {stop - start} rows")
+
+
+def test_every_arm_with_a_memory_embeds_texts_as_the_trial_says():
+    pytest.importorskip("chromadb_rust_bindings")
+    batch, trial = stream_with_texts(100), replace(TRIAL, embedder=BrokenEmbedder())
+    for decide in (arms.gated, arms.approximated):
+        with pytest.raises(RuntimeError, match="1 fields"):
+            decide(batch, trial)
+    with pytest.raises(RuntimeError, match="1 fields"):
+        asyncio.run(arms.advised(batch, trial, None))
 
 
 def test_an_agent_that_costs_too_much_is_turned_off_and_stays_off():
