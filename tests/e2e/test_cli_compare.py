@@ -170,7 +170,7 @@ def test_a_reviewer_is_asked_about_most_signals_and_both_arms_share_a_record(tmp
         asked = len(loopback.requests)
     counts = {arm["arm"]: arm["model_calls"] for arm in found["arms"]}
     assert counts["model"] + counts["review"] == asked
-    assert counts["review"] > 0.7 * found["judged"] > counts["model"]
+    assert counts["review"] > 0.5 * found["judged"] > counts["model"]
     assert "as a reviewer of what the gate did not decide" in found["model"]
     replayed = compared(
         (tmp_path / "o").as_uri(), "--arms", "baseline,model,review", "--replay", found["cassette"]
