@@ -7,7 +7,7 @@
 The three files differ in the column `Signal` and in nothing else. `data/README.md` describes the columns.
 """
 
-import sys
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -255,4 +255,8 @@ SAMPLE_SPEC = GeneratorSpec(
 """The sample: its signals are right 85 % of the time in calm and 15 % in a storm; see `data/README.md`."""
 
 if __name__ == "__main__":
-    write_csv(SAMPLE_SPEC, sys.argv[1] if len(sys.argv) > 1 else SAMPLE)
+    parser = argparse.ArgumentParser(
+        prog="python -m raysignal.data.generator", description="Write the sample again."
+    )
+    parser.add_argument("file", type=Path, nargs="?", default=SAMPLE, help="where to; the sample's own place")
+    write_csv(SAMPLE_SPEC, parser.parse_args().file)

@@ -271,7 +271,7 @@ class _Refusal:
         try:
             error = json.loads(body)["error"]
         except (ValueError, KeyError, TypeError, RecursionError):
-            return cls(message=body[:DETAIL_LIMIT].decode(errors="replace"))
+            return cls(message=body.decode(errors="replace"))  # it is cut when the key is out of it
         if not isinstance(error, Mapping):  # Ollama's is a text
             return cls(message=str(error))
         details = error.get("details")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from raysignal.agents.llm.calls import Failure, ModelRequest, Outcome, Usage, response_schema
 from raysignal.agents.llm.prices import Price, load_prices
@@ -112,9 +112,7 @@ class ModelSettings:
         if self.max_output_tokens < 1:
             raise InvalidField("max_output_tokens", self.max_output_tokens, "at least 1")
         if self.base_url is not None:
-            parts = urlsplit(self.base_url)
-            if parts.scheme not in {"http", "https"} or not parts.hostname:
-                raise InvalidField("base_url", self.base_url, "an address such as https://host:port")
+            parts = _address(self.base_url)
             if parts.scheme == "http" and self.provider.needs_key and not self.on_loopback:
                 raise InvalidField("base_url", self.base_url, "https, because the key goes with each request")
 
@@ -218,6 +216,20 @@ def check_access(settings: ModelSettings, api_key: str | None) -> str:
             f"base_url is {settings.base_url!r}; expected https, because the key goes with each request"
         )
     return key or ""
+
+
+def _address(base_url: str) -> SplitResult:
+    """The parts of an address; `InvalidField` if it is none, or says who asks: keys do that."""
+    if "@" in base_url:
+        raise InvalidField("base_url", "(not shown)", "an address without a user and a password")
+    try:
+        parts = urlsplit(base_url)
+        known = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        known = False
+    if not known:
+        raise InvalidField("base_url", base_url, "an address such as https://host:port")
+    return parts
 
 
 class LanguageModel(Protocol):

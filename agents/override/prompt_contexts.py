@@ -6,7 +6,7 @@ from raysignal.agents.llm.prompt_context import Precedent, PromptContext, Review
 from raysignal.agents.override.agent import MemoryLookup, Override
 from raysignal.agents.override.precedents import PrecedentTable
 from raysignal.agents.override.review_context import review_context_of
-from raysignal.agents.override.situations import Situations
+from raysignal.agents.override.situations import Situations, shown_name
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import LookAhead
@@ -88,15 +88,13 @@ class IdsOf:
 
 
 def standardised(situations: Situations, row: int) -> dict[str, float]:
-    """The numbers of one row in standard deviations, as far as they could be measured then, by name."""
+    """The numbers that one row has, in standard deviations, as far as they could be measured then, by name."""
+    given = {*situations.number_names, *situations.label_names}
+    there = (situations.scale[row] > 0.0) & ~np.isnan(situations.numbers[:, row])
     return {
-        name.lstrip("\0"): round(value, 3)
-        for name, value, scale in zip(
-            situations.number_names, situations.standard[:, row].tolist(), situations.scale[row].tolist(),
-            strict=True,
-        )
-        if scale > 0.0
-    }  # fmt: skip
+        shown_name(situations.number_names[place], given): round(float(situations.standard[place, row]), 3)
+        for place in np.flatnonzero(there).tolist()
+    }
 
 
 def _review(agent: Override, taken: MemoryLookup, row: int) -> ReviewContext | None:

@@ -16,7 +16,7 @@ import numpy as np
 from raysignal.agents.llm.prompt_context import ConditionCount, ReviewContext
 from raysignal.agents.override.agent import Override
 from raysignal.agents.override.memory import OutcomeMemory, places_of
-from raysignal.agents.override.situations import Situations
+from raysignal.agents.override.situations import MARK, Situations, shown_name
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array
 
@@ -27,6 +27,7 @@ PATTERNS = 8
 LEAST = 8
 """Settled signals without which a pattern says nothing."""
 _THIRDS = ("low third", "middle third", "high third")
+_ACTION = f"{MARK}action"
 _SIDES = {"1": "buy", "-1": "sell"}
 
 
@@ -60,13 +61,14 @@ def review_context_of(agent: Override, situations: Situations, row: int, ordinal
         pattern = ConditionCount(field, value, n, hits, usual / n, float(net[alike].mean()))
         found.append((abs(hits - usual) / spread, pattern))
 
+    given = {*situations.number_names, *situations.label_names}
     words = agent.encoder.describe(situations, row, own=True)
     label_places = places_of(situations.label_names, memory.label_names)
     for at, (name, place) in enumerate(zip(situations.label_names, label_places, strict=True)):
-        if name in words:
-            value = _SIDES.get(words[name], words[name]) if name == "\0action" else words[name]
-            alike = memory.labels[place, settled] == situations.labels[at, row]
-            count(name.lstrip("\0"), value, alike)
+        if name not in words or (name[:1] == MARK and ", " in words[name]):  # several sources share a bit
+            continue
+        value = _SIDES.get(words[name], words[name]) if name == _ACTION else words[name]
+        count(shown_name(name, given), value, memory.labels[place, settled] == situations.labels[at, row])
     number_places = places_of(situations.number_names, memory.number_names)
     for at, (name, place) in enumerate(zip(situations.number_names, number_places, strict=True)):
         number = float(situations.numbers[at, row])
@@ -74,12 +76,16 @@ def review_context_of(agent: Override, situations: Situations, row: int, ordinal
             continue
         before = memory.numbers[place, start:ordinal]
         before = before[~np.isnan(before)]
-        standings[name.lstrip("\0")] = float(np.count_nonzero(before < number)) / len(before)
+        if not len(before):  # it was known once, and long ago
+            continue
+        standings[shown_name(name, given)] = float(np.count_nonzero(before < number)) / len(before)
         edges = np.quantile(before, (1 / 3, 2 / 3))
         values = memory.numbers[place, settled]
         third = int(np.searchsorted(edges, number))
         count(
-            name.lstrip("\0"), _THIRDS[third], (np.searchsorted(edges, values) == third) & ~np.isnan(values)
+            shown_name(name, given),
+            _THIRDS[third],
+            (np.searchsorted(edges, values) == third) & ~np.isnan(values),
         )
     found.sort(key=lambda each: (-each[0], each[1].field))
     patterns = tuple(pattern for _, pattern in found[:PATTERNS])

@@ -11,7 +11,6 @@ signal stands, whatever the model answered. The breaker watches what is left.
 """
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -27,6 +26,8 @@ Pick = Literal["uncertain", "spaced"]
 Allow = Literal["hold", "flip"]
 RECENT = 200
 """How uncertain a signal is, is measured against so many before it."""
+SLACK = 2
+"""Signals by which those that were asked about may be more or fewer than their share so far."""
 _FIRST_FREE = 1
 """Signals that may be overruled before their share counts."""
 
@@ -38,8 +39,8 @@ class ReviewRules:
     Attributes:
         least: settled precedents from which it is asked; 1 or more.
         share: share of the signals it could be asked about that it is asked about; above 0, at most 1.
-        pick: which these are: those whose evidence is the most uncertain (P(worse) nearest to one half), or evenly
-            spaced ones.
+        pick: which these are: those whose evidence is the most uncertain (P(worse) nearest to one half), measured
+            against the `RECENT` before, or evenly spaced ones. Either way they are spread over the stream.
         allow: whether it may only `hold` a signal, or `flip` it, too.
         overruled_share: share of the BUYs and SELLs so far up to which it may overrule; 0 to 1.
 
@@ -91,12 +92,12 @@ class Reviewer:
         rules: None: about what the gate leaves grey.
     """
 
-    __slots__ = ("_eligible", "_recent", "_rules")
+    __slots__ = ("_asked", "_eligible", "_recent", "_rules")
 
     def __init__(self, rules: ReviewRules | None) -> None:
         self._rules = rules
         self._recent: deque[float] = deque(maxlen=RECENT)
-        self._eligible = 0
+        self._eligible = self._asked = 0
 
     def questions(self, action: Int8Array, evidence: Evidence, ruling: Ruling) -> ModelQuestions:
         """About which of the next n signals a model is asked."""
@@ -104,29 +105,27 @@ class Reviewer:
         if rules is None:
             return ModelQuestions(ruling.grey, ruling.other)
         eligible = (action != 0) & (evidence.used >= rules.least) & (ruling.by == DecidedBy.SIGNAL)
-        asked = eligible.copy()
+        asked = eligible & (rules.overruled_share > 0.0)
         if rules.share < 1.0:
-            picked: Callable[[float], bool] = (
-                self._is_uncertain if rules.pick == "uncertain" else self._is_next
-            )
             doubt = 0.5 - np.abs(_p_worse(evidence) - 0.5)
-            for row in np.flatnonzero(eligible).tolist():
-                asked[row] = picked(float(doubt[row]))
+            for row in np.flatnonzero(asked).tolist():
+                asked[row] = self._picked(rules, float(doubt[row]))
         other = Verdict.FLIP if rules.allow == "flip" else Verdict.HOLD
         return ModelQuestions(asked, np.where(asked, other, ruling.other).astype(np.int8))
 
-    def _is_uncertain(self, doubt: float) -> bool:
-        assert self._rules is not None
-        above = sum(other > doubt for other in self._recent)
-        chosen = above < self._rules.share * max(1, len(self._recent))
-        self._recent.append(doubt)
-        return chosen
-
-    def _is_next(self, _doubt: float) -> bool:
-        assert self._rules is not None
-        before = int(self._eligible * self._rules.share)
+    def _picked(self, rules: ReviewRules, doubt: float) -> bool:
+        """Whether the next signal is among those that are asked about."""
         self._eligible += 1
-        return int(self._eligible * self._rules.share) > before
+        due = rules.share * self._eligible - self._asked
+        if rules.pick == "spaced":
+            chosen = due >= 1.0 - 1e-9
+        else:
+            above = sum(other > doubt for other in self._recent)
+            uncertain = above < rules.share * max(1, len(self._recent))
+            chosen = due > SLACK or (uncertain and due > -SLACK)
+            self._recent.append(doubt)
+        self._asked += chosen
+        return chosen
 
 
 class OverruleLimit:

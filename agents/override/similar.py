@@ -18,6 +18,8 @@ from raysignal.engine.core.errors import ChromaUnavailable, InvalidField
 from raysignal.engine.core.instants import format_instant
 
 MOST_WORDS = 16
+LONGEST_TEXT = 1_000
+"""Characters of a question; Chroma fails on much longer ones."""
 _WORD = re.compile(r"\w+")
 
 
@@ -149,6 +151,10 @@ def _by_words(
 
 def words_of(text: str) -> list[str]:
     """The different words of a text in small letters; `InvalidField` if there are none, or too many."""
+    if len(text) > LONGEST_TEXT:
+        raise InvalidField(
+            "text", f"{text[:40]}…", f"at most {LONGEST_TEXT:,d} characters, not {len(text):,d}"
+        )
     words = [*dict.fromkeys(_WORD.findall(text.casefold()))]
     if not 1 <= len(words) <= MOST_WORDS:
         raise InvalidField("text", text, f"1 to {MOST_WORDS} different words")

@@ -14,7 +14,7 @@ Nothing here looks ahead: a row's situation and the scale it is measured with de
 before it alone, however the stream is cut into calls.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -50,6 +50,17 @@ _MOST_DEVIATION = 1e30  # what varies more, or less than one over it, is beyond 
 _SCALE_FROM = 8  # values seen before a number is compared at all
 _REGIME_FROM = 72  # returns seen before a symbol has a regime
 _REGIME_WINDOW = VOLATILITY_WINDOWS.index(24)
+
+
+def shown_name(name: str, given: Container[str]) -> str:
+    """The name of a number or category as people and models read it.
+
+    What was measured here is told apart from a feature of the same name.
+    """
+    if name[:1] != MARK:
+        return name
+    bare = name.removeprefix(MARK)
+    return f"{bare} (measured)" if bare in given else bare
 
 
 @dataclass(frozen=True, slots=True)

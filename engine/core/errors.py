@@ -135,7 +135,8 @@ class CassetteMiss(InputError):
     def __init__(self, request: str, cassette: str, nearest: str | None, difference: str) -> None:
         like = "" if nearest is None else f"; the nearest is {nearest[:12]}, which differs so"
         super().__init__(
-            f"request {request[:12]} is not on record in {cassette}{like}:\n{difference}",
+            f"request {request[:12]} is not on record in {cassette}{like}; expected the file, rules, model and "
+            f"--budget that it was recorded with:\n{difference}",
             request=request, cassette=cassette, nearest=nearest, difference=difference,
         )  # fmt: skip
 

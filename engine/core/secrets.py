@@ -3,7 +3,7 @@
 Senders that can set no header put a password beside the signal. It is dropped where the signal is read.
 """
 
-import re
+import unicodedata
 from functools import lru_cache
 
 SECRET_NAMES = frozenset({
@@ -14,13 +14,16 @@ SECRET_NAMES = frozenset({
 """In lower case, without what stands between their words."""
 HIDDEN = "(not shown)"
 _DEEPEST = 4
-_BETWEEN_WORDS = re.compile(r"[\s_.-]+")
 
 
 @lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
-    """Whether a field of this name holds a secret: `api_key`, `apiKey`, `API-Key` and `api key` are the same name."""
-    return _BETWEEN_WORDS.sub("", name).lower() in SECRET_NAMES
+    """Whether a field of this name holds a secret: `api_key`, `apiKey`, `API-Key` and `api key` are the same name.
+
+    So is one in other forms of the same letters, or with signs between them that nobody sees.
+    """
+    letters = "".join(sign for sign in unicodedata.normalize("NFKC", name) if sign.isalnum())
+    return letters.lower() in SECRET_NAMES
 
 
 def without_secrets(value: object, depth: int = 0) -> object:

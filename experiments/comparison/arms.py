@@ -82,9 +82,15 @@ class Trial:
 
     def reviewed(self, batch: SignalBatch, budget: int) -> "Trial":
         """The rules of the arm `review` on these signals: it picks so many that its calls last to the end."""
-        sided = max(1, int(np.count_nonzero(batch.action)))
-        review = replace(self.review, share=min(self.review.share, budget / sided))
-        return replace(self, rules=replace(self.rules, review=review))
+        review = replace(self.review, share=1.0)
+        if budget < np.count_nonzero(batch.action):
+            whole = Decider(
+                self.policy, replace(self.rules, review=review), breaker=None, embedder=self.embedder
+            )
+            asked = sum(int(whole.begin(part).taken.questions.asked.sum()) for part in _chunks(batch))
+            review = replace(review, share=min(1.0, budget / max(1, asked)))
+        share = min(self.review.share, review.share)
+        return replace(self, rules=replace(self.rules, review=replace(review, share=share)))
 
     def gated(self) -> "Trial":
         """The rules of the other arms."""

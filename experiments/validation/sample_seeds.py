@@ -5,7 +5,7 @@
 Under the default rules; a seed takes about a second.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -44,4 +44,6 @@ def _helped(found: Sequence[Evaluation]) -> int:
 
 
 if __name__ == "__main__":
-    print(sentence(range(int(sys.argv[1]) if len(sys.argv) > 1 else _SEEDS)))
+    parser = argparse.ArgumentParser(prog="python -m raysignal.experiments.validation.sample_seeds")
+    parser.add_argument("seeds", type=int, nargs="?", default=_SEEDS, help="how many, from 0 on")
+    print(sentence(range(parser.parse_args().seeds)))

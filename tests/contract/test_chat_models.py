@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Usage
+from raysignal.agents.llm.calls import DETAIL_LIMIT, Failure, ModelAnswer, ModelRequest, Usage
 from raysignal.agents.llm.models import PROVIDERS, TRACING, ChatModel, ModelSettings
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import SettingsError
@@ -383,6 +383,33 @@ async def main():
 asyncio.run(main())
 wait_for_all_tracers()
 """
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Refuses with a long text that has the key where its detail is cut off."""
+
+    def do_POST(self) -> None:
+        body = b"x" * (DETAIL_LIMIT - 20) + KEY.encode()
+        self.send_response(500)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+async def test_no_part_of_a_key_is_told_where_a_refusal_is_cut_off(settings: ModelSettings) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        model = ChatModel(replace(settings, base_url=f"http://127.0.0.1:{server.server_port}"), KEY)
+        await model.warm()
+        failure = await model.call(request_of(settings=model.settings), 10.0)
+        await model.aclose()
+        server.shutdown()
+    assert isinstance(failure, Failure)
+    assert failure.detail.startswith("500 ")
+    assert KEY[:6] not in failure.detail
 
 
 class Collector(http.server.BaseHTTPRequestHandler):

@@ -42,12 +42,19 @@ def test_a_name_that_cannot_be_is_refused_with_the_providers_that_there_are(mode
     [
         ("model", "models/x y"), ("temperature", 2.5), ("thinking_level", "deep"), ("max_output_tokens", 0),
         ("base_url", "ftp://host"), ("base_url", "host:80"), ("base_url", "http://example.com"),
+        ("base_url", "https://[::1"), ("base_url", "http://127.0.0.1:99999"), ("base_url", "http://127.0.0.1:0"),
     ],
 )  # fmt: skip
 def test_a_setting_that_cannot_be_used_names_itself(field: str, value: object) -> None:
     with pytest.raises(InvalidField) as refused:
         ModelSettings(**{field: value})  # type: ignore[arg-type]
     assert refused.value.fields["field"] == field
+
+
+def test_an_address_with_a_password_is_refused_and_not_shown() -> None:
+    with pytest.raises(InvalidField, match="without a user and a password") as refused:
+        ModelSettings(base_url="https://user:hunter2@models.example")
+    assert "hunter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -15,12 +15,13 @@ from raysignal.agents.override.decider import Decider
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.precedents import shown_of
-from raysignal.agents.override.prompt_contexts import brief_of
+from raysignal.agents.override.prompt_contexts import brief_of, standardised
 from raysignal.agents.override.review_context import HISTORY, LEAST, review_context_of
-from raysignal.agents.override.reviewer import OverruleLimit, ReviewRules
+from raysignal.agents.override.reviewer import SLACK, OverruleLimit, ReviewRules
 from raysignal.agents.verdicts import DecidedBy, Reason, Verdict
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
+from raysignal.experiments.comparison.arms import Trial
 from tests.support.effort import examples
 from tests.support.override_streams import Shape, cut, shapes
 
@@ -87,7 +88,38 @@ def test_about_a_share_of_them_is_asked(pick, share):
     _, some = taken(Shape(seed=3, rows=2_000), pick=pick, share=share)
 
     assert not (some.questions.asked & ~everything.questions.asked).any()
-    assert some.questions.asked.sum() / everything.questions.asked.sum() == pytest.approx(share, rel=0.25)
+    assert some.questions.asked.sum() / everything.questions.asked.sum() == pytest.approx(share, rel=0.02)
+
+
+@pytest.mark.parametrize("pick", ["uncertain", "spaced"])
+def test_what_is_asked_is_spread_over_a_stream_whose_evidence_has_a_trend_or_none(pick):
+    rising = Shape(seed=3, rows=900, holds=0.0).batch()
+    same = replace(rising, price=np.full(900, 100.0))
+    rising = replace(rising, price=np.linspace(100.0, 200.0, 900), action=np.ones(900, np.int8))
+    for batch in (same, rising):
+        everything, some = (
+            Override(POLICY, rules(pick=pick, share=share)).take(batch).questions.asked
+            for share in (1.0, 0.1)
+        )
+        for part in np.array_split(np.flatnonzero(everything), 3):
+            assert abs(some[part].sum() - 0.1 * len(part)) <= 2 * SLACK
+
+
+def test_a_reviewer_that_may_overrule_nothing_is_not_asked():
+    _, found = taken(overruled_share=0.0)
+
+    assert not found.questions.asked.any()
+
+
+def test_the_calls_of_an_arm_last_to_the_end_of_its_file():
+    batch = Shape(seed=3, rows=900).batch()
+    trial = Trial(policy=POLICY, rules=AgentRules(horizon=SHORT))
+    asked = Override(POLICY, trial.reviewed(batch, 60).rules).take(batch).questions.asked
+    assert 58 <= asked.sum() <= 62
+    assert asked[-100:].any()
+    everything = trial.reviewed(batch, 900).rules.review
+    assert everything is not None
+    assert everything.share == 1.0
 
 
 def test_the_most_uncertain_ones_are_asked_about():
@@ -259,6 +291,34 @@ def test_nothing_that_comes_later_changes_what_it_is_told():
     looked = agent.take(batch)
 
     assert review_context_of(agent, looked.situations, 250, 250) == alone
+
+
+def test_a_number_that_comes_back_after_long_is_told_without_a_standing(monkeypatch):
+    monkeypatch.setattr("raysignal.agents.override.review_context.HISTORY", 50)
+    batch = Shape(seed=3, rows=200).batch()
+    rare = np.full(200, np.nan)
+    rare[:20], rare[199] = np.arange(20)[::-1], 3.0
+    agent = Override(POLICY, rules())
+    looked = agent.take(replace(batch, numbers={**batch.numbers, "rare": rare}))
+
+    context = review_context_of(agent, looked.situations, 199, 199)
+
+    assert "rare" not in context.standings
+    assert "rare" not in {pattern.field for pattern in context.patterns}
+    assert "rare" in standardised(looked.situations, 199)
+
+
+def test_a_number_that_a_signal_has_not_is_not_told_and_a_feature_takes_no_measured_ones_place():
+    batch = Shape(seed=3, rows=100).batch()
+    own = np.linspace(1.0, 2.0, 100)[::-1].copy()
+    own[50] = np.nan
+    looked = Override(POLICY, rules()).take(replace(batch, numbers={"return_01": own}))
+
+    assert "return_01" not in standardised(looked.situations, 50)
+    told = standardised(looked.situations, 99)
+    measured = looked.situations.standard[looked.situations.number_names.index("\0return_01"), 99]
+    assert told["return_01 (measured)"] == round(float(measured), 3)
+    assert told["return_01"] < -1.0
 
 
 def test_at_the_first_signals_there_is_nothing_to_be_told():

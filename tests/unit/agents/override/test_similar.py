@@ -93,6 +93,11 @@ def test_text_without_a_word_or_with_too_many_is_refused(known, index, text):
         find_similar(known.rows, index, SimilarQuery(text=text, as_of_us=LATE))
 
 
+def test_long_text_is_refused_before_chroma_is_asked(known, index):
+    with pytest.raises(InvalidField, match="at most 1,000 characters, not 50,001"):
+        find_similar(known.rows, index, SimilarQuery(text="x" * 50_001, as_of_us=LATE))
+
+
 def test_span_that_ends_before_it_begins_is_refused():
     with pytest.raises(InvalidField, match=r"from is .*1970-01-01T00:00:00.000002Z"):
         OutcomeFilter(start_us=2, end_us=2)

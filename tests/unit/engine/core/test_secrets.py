@@ -22,7 +22,7 @@ SECRET = "hunter2-7f3a"
 SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
 NAMES = (
     "secret", "token", "passphrase", "password", "key", "Secret", " KEY ", "API-Key", "webhook_secret", "authToken",
-    "accessToken", "secretKey", "api key", "pass-phrase", "pwd",
+    "accessToken", "secretKey", "api key", "pass-phrase", "pwd", "pass\u200bword", "\uff41\uff50\uff49_key",
 )  # fmt: skip
 READING = Reading()
 
