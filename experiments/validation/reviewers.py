@@ -82,8 +82,8 @@ def criteria(tried: Sequence[ReviewedStream]) -> list[Criterion]:
     return [
         Criterion.of_rate("null: the reviewer is said to help", _helps(null, "review"), MOST_HELPED),
         Criterion(
-            "null: BUYs and SELLs that it was not asked about, the mean", 1.0 - float(np.mean([one.asked for one in null])),
-            MOST_UNASKED,
+            "null: BUYs and SELLs that it was not asked about, the mean",
+            1.0 - float(np.mean([one.asked for one in null])), MOST_UNASKED,
         ),
     ]  # fmt: skip
 
