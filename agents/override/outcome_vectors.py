@@ -125,20 +125,18 @@ _FACTS = (
 )
 
 
-def pause_s(took_s: float, *, left: int, quiet_s: float, every_s: float = EVERY_S) -> float:
-    """How long Chroma rests after a piece: while signals come in it gets a twentieth of the time at most.
+def may_put(took_s: float, *, rested_s: float, quiet_s: float, every_s: float = EVERY_S) -> bool:
+    """Whether Chroma is given a piece now: while signals come in it works a twentieth of the time at most.
 
     So it falls behind under load, and makes that good as soon as nothing comes in.
 
     Args:
-        took_s: seconds that the piece took.
-        left: outcomes that are not in the index yet.
-        quiet_s: seconds since one was settled.
-        every_s: the pause when there is nothing to do; it is quiet after as long.
+        took_s: seconds that the last piece took.
+        rested_s: seconds since it was in.
+        quiet_s: seconds since an outcome was settled.
+        every_s: seconds after which it is quiet.
     """
-    if left and quiet_s >= every_s:
-        return 0.0
-    return max(every_s, _RESTS * took_s)
+    return quiet_s >= every_s or rested_s >= _RESTS * took_s
 
 
 class Feeder:
@@ -155,6 +153,7 @@ class Feeder:
         self._place, self._rows, self._name, self._every_s = place, rows, name, every_s
         self._index: VectorIndex | None = None
         self._seen, self._seen_at = 0, time.monotonic()
+        self._took_s, self._rested_since = 0.0, self._seen_at
         self._symbols: list[str] = []
         self._reason = "no outcome is settled yet"
         self._ending = threading.Event()
@@ -205,16 +204,23 @@ class Feeder:
         began, settled = time.monotonic(), self._rows.count()
         if settled != self._seen:
             self._seen, self._seen_at = settled, began
+        quiet_s, rested_s = began - self._seen_at, began - self._rested_since
+        if most is not None and not may_put(
+            self._took_s, rested_s=rested_s, quiet_s=quiet_s, every_s=self._every_s
+        ):
+            return self._every_s
         try:
             left = settled - self._put(settled, most)
         except (RaysignalError, ImportError, OSError) as error:
             self._reason = str(error)
+            return self._every_s
         except Exception as error:  # noqa: BLE001 - Chroma may fail in any way, and nobody else shall notice
             self._reason = repr(error)
-        else:
-            took = time.monotonic() - began
-            return pause_s(took, left=left, quiet_s=began - self._seen_at, every_s=self._every_s)
-        return self._every_s
+            return self._every_s
+        finally:
+            self._rested_since = time.monotonic()
+            self._took_s = self._rested_since - began
+        return 0.0 if left and quiet_s >= self._every_s else self._every_s
 
     def _put(self, settled: int, most: int | None) -> int:
         """How many outcomes the index holds then; all that are settled if it cannot take any now."""

@@ -67,7 +67,10 @@ async def agent_when(http: httpx.AsyncClient, what: str, **wanted: Any) -> dict[
         seen.update(answer.json())
         return all(_member(seen, name) == value for name, value in wanted.items())
 
-    await until_async(fits, what, deadline_s=DEADLINE_S)
+    try:
+        await until_async(fits, what, deadline_s=DEADLINE_S)
+    except AssertionError as late:
+        raise AssertionError(f"{late}; the last answer: {seen}") from late
     return seen
 
 

@@ -6,7 +6,7 @@ from contextlib import closing
 import pyarrow.parquet as pq
 import pytest
 
-from raysignal.agents.override.outcome_vectors import EVERY_S, Feeder, outcomes_parquet, pause_s
+from raysignal.agents.override.outcome_vectors import EVERY_S, Feeder, may_put, outcomes_parquet
 from raysignal.agents.override.similar import OutcomeFilter, SimilarQuery, find_similar
 from raysignal.agents.override.situation_vectors import SLOTS
 from raysignal.agents.vectors import VectorIndex
@@ -15,17 +15,13 @@ from tests.cluster.waiting import wait_for
 from tests.support.similar_queries import remembered
 
 
-def test_while_signals_come_in_chroma_works_a_twentieth_of_the_time():
-    assert pause_s(0.5, left=4_000, quiet_s=0.1) == pytest.approx(9.5)
+@pytest.mark.parametrize(("rested_s", "may"), [(0.0, False), (9.4, False), (9.6, True)])
+def test_while_signals_come_in_chroma_works_a_twentieth_of_the_time(rested_s, may):
+    assert may_put(0.5, rested_s=rested_s, quiet_s=0.1) is may
 
 
-def test_what_it_fell_behind_is_made_good_at_once_when_nothing_comes_in():
-    assert pause_s(0.5, left=4_000, quiet_s=EVERY_S) == 0.0
-
-
-@pytest.mark.parametrize("quiet_s", [0.0, 60.0])
-def test_an_index_that_is_whole_is_looked_at_now_and_then(quiet_s):
-    assert pause_s(0.01, left=0, quiet_s=quiet_s) == EVERY_S
+def test_what_it_fell_behind_is_made_good_as_soon_as_nothing_comes_in():
+    assert may_put(60.0, rested_s=EVERY_S, quiet_s=EVERY_S)
 
 
 def test_outcomes_as_parquet_have_their_facts_texts_and_vectors(tmp_path):
