@@ -1,6 +1,6 @@
 """Processes that are killed outright, at every step of an order's life, on both databases.
 
-On PostgreSQL, where a life takes longer, at every seventh step; at every one with `RAYSIGNAL_TEST_EVERY_STEP=1`.
+At every seventh step; at every one with `RAYSIGNAL_TEST_EVERY_STEP=1`.
 """
 
 import os
@@ -21,7 +21,7 @@ FILLED = Decimal("97.551")
 def test_whoever_is_killed_at_whichever_step_the_next_one_ends_with_the_same_orders(
     address: str, life: str, tmp_path: Path
 ) -> None:
-    stride = 1 if address.startswith("sqlite") or os.environ.get("RAYSIGNAL_TEST_EVERY_STEP") else 7
+    stride = 1 if os.environ.get("RAYSIGNAL_TEST_EVERY_STEP") else 7
     told = subprocess.run(
         [sys.executable, "-m", "tests.support.order_script", address, life, str(tmp_path), str(stride)],
         cwd=Path(__file__).parents[2], check=True, timeout=100, stdout=subprocess.PIPE, text=True,

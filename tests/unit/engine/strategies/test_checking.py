@@ -93,8 +93,8 @@ def test_views_show_nothing_of_what_they_were_cut_from(runs) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", strategies.RULES)
-def test_look_ahead_is_found_and_its_honest_twin_passes_on_every_seed(rule: str) -> None:
-    (result,) = strategies.validate_check(3, rules=(rule,), workers=1)
+def test_look_ahead_is_found_and_its_honest_twin_passes(rule: str) -> None:
+    (result,) = strategies.validate_check(1, rules=(rule,), workers=1)  # `make validate` tries more seeds
     assert result.wrong == ()
     assert result.holds
 
