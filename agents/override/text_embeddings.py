@@ -13,13 +13,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from xxhash import xxh64_intdigest
 
-from raysignal.agents.llm.calls import Failure
+from raysignal.agents.llm.calls import Failure, Usage
 from raysignal.agents.llm.embeddings import (
     AT_ONCE,
     DIMENSIONS,
@@ -47,6 +48,7 @@ MOST_TEXTS = 20_000
 KEY_BYTES = 16
 TIMEOUT_S = 60.0
 """For a call, from its beginning to the last byte of its answer."""
+_TOKEN = 4  # characters, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,37 @@ class EmbeddingOptions:
     def config(self) -> dict[str, object]:
         """What decides the vectors, in plain values."""
         return {"model": self.model, "dimensions": DIMENSIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingPlan:
+    """What it takes to embed texts.
+
+    Attributes:
+        model: its name.
+        texts: different ones.
+        calls: that carry them.
+        tokens: roughly, a token for every four characters.
+        usd: what they cost, roughly; None: the price is not known.
+    """
+
+    model: str
+    texts: int
+    calls: int
+    tokens: int
+    usd: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def plan_embeddings(texts: Sequence[str], settings: ModelSettings) -> EmbeddingPlan:
+    """What it takes to embed different texts by a model; raises `InvalidField` for more than `MOST_TEXTS`."""
+    _check_count(texts)
+    tokens = sum(-(-len(text) // _TOKEN) for text in texts)
+    usd = 0.0 if settings.on_loopback else settings.usd(Usage(tokens, 0))
+    return EmbeddingPlan(settings.name, len(texts), -(-len(texts) // AT_ONCE), tokens, usd)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,8 +208,7 @@ def embed_texts(texts: Sequence[str], options: EmbeddingOptions) -> RecordedEmbe
         AgentUnavailable: the model did not answer, or not what it was asked for; what it answered before is on record.
         SettingsError: a key or an address that cannot be, or another process is recording on the file.
     """
-    if len(texts) > MOST_TEXTS:
-        raise InvalidField("embeddings", len(texts), f"at most {MOST_TEXTS} different free texts")
+    _check_count(texts)
     path = options.record
     assert path is not None
     if options.replays and not path.is_file():
@@ -190,6 +222,11 @@ def embed_texts(texts: Sequence[str], options: EmbeddingOptions) -> RecordedEmbe
         with ThreadPoolExecutor(1) as thread:  # a notebook's cell has an event loop that runs already
             held |= thread.submit(asyncio.run, _ask(missing, options, path)).result()
     return RecordedEmbeddings({key: held[key] for key in map(key_of, texts)})
+
+
+def _check_count(texts: Sequence[str]) -> None:
+    if len(texts) > MOST_TEXTS:
+        raise InvalidField("embeddings", len(texts), f"at most {MOST_TEXTS} different free texts")
 
 
 async def _ask(texts: list[str], options: EmbeddingOptions, path: Path) -> dict[bytes, Float32Array]:

@@ -233,7 +233,7 @@ def test_embedding_misbehaves_on_request() -> None:
         asked = embedding_requests("a text", "another")
         assert [client.post(EMBED, json=asked).status_code for _ in range(2)] == [200, 429]
         server.behave("truncated")
-        with pytest.raises(ValueError, match="Unterminated|Expecting|delimiter"):
+        with pytest.raises(ValueError, match=r"Unterminated|Expecting|delimiter"):
             client.post(EMBED, json=asked).json()
         server.behave("extra_field")
         values = client.post(EMBED, json=asked).json()["embeddings"][0]["values"]
