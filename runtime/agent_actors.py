@@ -244,7 +244,7 @@ class OverrideActor:
         self._adviser = await self._made_adviser()
         store = open_stores(self._settings.store).journal_store(f"agent={self._terms.portfolio}")
         self._log = await asyncio.to_thread(
-            OutcomeLog.open, store, self._terms.outcomes(), self._settings.agent.embeddings
+            OutcomeLog.open, store, self._terms.outcomes(), self._settings.agent.embeddings or ""
         )
         self._embeddings = await self._made_embeddings(self._log)
         follower = Follower(

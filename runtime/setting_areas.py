@@ -202,10 +202,10 @@ class AgentSettings(_Area):
         default=True,
         description="compare free texts, such as news and summaries, by what texts like them told so far",
     )
-    embeddings: str = Field(
-        default="",
+    embeddings: str | None = Field(
+        default=None,
         description="the model of the Gemini API that embeds free texts, such as gemini-embedding-001; its calls count "
-        "as those of the model do; empty: texts are hashed on this machine",
+        "as those of the model do; none: texts are hashed on this machine",
     )
     breaker_limit_bps: Annotated[float, Field(le=0.0)] = Field(
         default=-15.0,
@@ -259,7 +259,9 @@ class LlmSettings(_Area):
         default="low",
         description="how much the model thinks before it answers; sent to models that take it",
     )
-    budget: Annotated[int, Field(ge=0)] = Field(default=1000, description="calls a UTC day, at most")
+    budget: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="calls a UTC day, at most, those that embed texts among them"
+    )
     per_minute: Annotated[float, Field(gt=0.0)] | None = Field(
         default=None, description="calls a minute, at most; none: as fast as they come"
     )

@@ -78,4 +78,5 @@ def unit_vectors(
         raise ValueError(
             f"a vector of {dimensions} components that are 0 or no numbers; expected finite ones"
         )
-    return (vectors / lengths[:, None]).astype(np.float32)
+    unit: Float32Array = (vectors / lengths[:, None]).astype(np.float32)
+    return unit

@@ -239,7 +239,7 @@ def _address(base_url: str) -> SplitResult:
     return parts
 
 
-class Connection(Protocol[Asked_contra, Answered_co]):
+class ModelConnection(Protocol[Asked_contra, Answered_co]):
     """A model at an address, for one event loop: see `chat_wire`."""
 
     async def ask(self, request: Asked_contra, timeout_s: float, /) -> Answered_co | Failure:
@@ -290,7 +290,7 @@ class RemoteModel(ABC, Generic[Asked, Answered]):
         self._abandoned: set[asyncio.Task[Answered | Failure]] = set()
 
     @abstractmethod
-    def _connect(self, wire: Any) -> "Connection[Asked, Answered]":
+    def _connect(self, wire: Any) -> "ModelConnection[Asked, Answered]":
         """Connect by the module `chat_wire`."""
 
     async def call(self, request: Asked, timeout_s: float) -> Answered | Failure:
@@ -325,14 +325,14 @@ class RemoteModel(ABC, Generic[Asked, Answered]):
         wire = await self._connected()
         return await wire.ask(request, timeout_s)
 
-    async def _connected(self) -> "Connection[Asked, Answered]":
+    async def _connected(self) -> "ModelConnection[Asked, Answered]":
         """The wire of the running loop. LangChain takes seconds to import: a thread does it."""
         loop = asyncio.get_running_loop()
         if self._wire is None or self._loop is not loop:
             module = await asyncio.to_thread(_import_wire)
             if self._wire is None or self._loop is not loop:
                 self._wire, self._loop = self._connect(module), loop
-        wire: Connection[Asked, Answered] = self._wire
+        wire: ModelConnection[Asked, Answered] = self._wire
         return wire
 
     def _abandon(self, task: "asyncio.Task[Answered | Failure]") -> None:

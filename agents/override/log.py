@@ -9,7 +9,7 @@ It is a `Journal` like that of the portfolios: one writer an epoch, so that an a
 decide on nor record. Outcomes follow from the signals and could be computed again; resets and vectors could not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -124,6 +124,14 @@ def recorded(store: JournalStore) -> list[dict[str, Any]]:
                 for (name, dtype, width), data in values
             })  # fmt: skip
     return parts
+
+
+def recorded_texts(store: JournalStore) -> Iterator[tuple[str, TextVector]]:
+    """The vectors on record, each with the model that made it; takes nothing over."""
+    for record in Journal.read(store):
+        kind, *rest = _read(record.payload)
+        if kind == "texts":
+            yield from ((rest[0], text) for text in _texts(*rest[1:]))
 
 
 def _texts(rows: Sequence[int], keys: bytes, vectors: bytes) -> list[TextVector]:

@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
@@ -132,9 +132,9 @@ class RecordedEmbeddings:
     def embed(
         self, fields: Mapping[str, TextColumn], start: int, stop: int, *, first: int = 0
     ) -> Float32Array:
-        """See `Embedder.embed`; a text that was not embedded raises `KeyError`."""
+        """See `Embedder.embed`; texts of HOLDs, which tell nothing, may have no vector."""
         del first  # a text has its vector wherever it stands
-        return sum_of_fields(fields, start, stop, lambda _row, key: self.vectors[key])
+        return sum_of_fields(fields, start, stop, lambda _row, key: self.vectors.get(key))
 
     def content_hash(self) -> str:
         """SHA-256 of all vectors, whatever the order in which they were made."""
@@ -189,11 +189,10 @@ def key_of(text: str) -> bytes:
 
 
 def free_texts_of(batch: SignalBatch) -> list[str]:
-    """The different free texts of a stream, as they are embedded, in the order of their rows and fields."""
-    encoder = Encoder()
-    encoder.encode(batch)
-    columns = encoder.free_texts(batch).values()
-    found = (text_at(column, row).strip() for row in range(len(batch)) for column in columns)
+    """The different free texts of a stream's BUYs and SELLs, as they are embedded, in the order of rows and fields."""
+    columns = Encoder().coming_free_texts(batch).values()
+    sided = np.flatnonzero(batch.action).tolist()
+    found = (text_at(column, row).strip() for row in sided for column in columns)
     return list(dict.fromkeys(text for text in found if text))
 
 
@@ -245,15 +244,29 @@ async def _ask(texts: list[str], options: EmbeddingOptions, path: Path) -> dict[
                     raise AgentUnavailable(f"{options.model} embedded no texts: {outcome.detail}")
                 for text, vector in zip(request.texts, outcome.vectors, strict=True):
                     found[key_of(text)] = vector
-                    line = {
-                        "model": options.model,
-                        "text": key_of(text).hex(),
-                        "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode(),
-                    }
-                    file.write(json.dumps(line).encode() + b"\n")
+                    file.write(_line(options.model, key_of(text), vector))
                 file.flush()
                 os.fsync(file.fileno())
     return found
+
+
+def write_record(path: Path, texts: Iterable[tuple[str, TextVector]]) -> int:
+    """Write vectors, each with its model's name, as a record to replay; how many. `FileExistsError`: it is there."""
+    count = 0
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            for model, text in texts:
+                file.write(_line(model, text.key, text.vector))
+                count += 1
+        except BaseException:
+            path.unlink()
+            raise
+    return count
+
+
+def _line(model: str, key: bytes, vector: Float32Array) -> bytes:
+    encoded = base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return json.dumps({"model": model, "text": key.hex(), "vector": encoded}).encode() + b"\n"
 
 
 def _hold(file: int, path: Path) -> None:

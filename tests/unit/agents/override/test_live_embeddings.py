@@ -11,11 +11,19 @@ from raysignal.agents.llm.caller import Circuit, ModelCaller
 from raysignal.agents.llm.embeddings import EmbeddingModel, embedding_settings
 from raysignal.agents.override.decider import Decider
 from raysignal.agents.override.live_embeddings import SERVES, LiveEmbeddings
+from raysignal.agents.override.log import recorded_texts
 from raysignal.agents.override.outcomes import Horizon
-from raysignal.agents.override.text_embeddings import EmbeddingOptions, TextVector, embed_texts, free_texts_of
+from raysignal.agents.override.text_embeddings import (
+    EmbeddingOptions,
+    TextVector,
+    embed_texts,
+    free_texts_of,
+    write_record,
+)
 from raysignal.agents.override.texts import TEXT_NUMBERS
 from raysignal.agents.verdicts import decided
 from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.journal.stores import open_stores
 from raysignal.loopback.gemini import GeminiServer
 from tests.support.advising import KEY, allowance
 from tests.support.enhanced_world import POLICY, RULES, CrashError, World, live, terms
@@ -118,6 +126,24 @@ async def test_a_restart_after_every_pull_changes_nothing_and_asks_for_nothing_a
     assert world.decided() == decisions != without_texts(batch)
     assert told_by_texts(again.decider) == told_by_texts(whole) != b""
     assert server.calls - before == asked <= -(-len(batch) // 32) + 5
+
+
+async def test_what_was_embedded_live_is_replayed_by_an_experiment_without_a_network(
+    world, batch, caller, tmp_path
+):
+    held = replace(batch, action=np.where(np.arange(len(batch)) % 9 == 4, 0, batch.action).astype(np.int8))
+    world.post(held)
+    await live(await world.begin(OWN, embeddings=MODEL, caller=caller))
+    record = tmp_path / "calls.embeddings.ndjson"
+    store = open_stores(tmp_path.as_uri()).journal_store("agent=enhanced")
+    assert write_record(record, recorded_texts(store)) == np.count_nonzero(held.action)
+
+    embedder = embed_texts(free_texts_of(held), EmbeddingOptions(MODEL, record=record, replays=True))
+    experiment = Decider(POLICY, OWN.rules, breaker=OWN.breaker, embedder=embedder)
+    judged = experiment.finish(experiment.begin(held))
+    assert world.decided() == decided(held.action, judged.verdict).tolist() != without_texts(held)
+    with pytest.raises(FileExistsError):
+        write_record(record, [])
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
