@@ -237,6 +237,8 @@ class Follower:
     async def _embed(self, batch: SignalBatch, embeddings: LiveEmbeddings) -> None:
         """Have the texts of the next rows embedded, as far as it is worth waiting for."""
         fields = await asyncio.to_thread(self.decider.agent.encoder.coming_free_texts, batch)
+        if not fields:
+            return
         newest = await self._newest(len(batch), self.count + len(batch))
         rows = [row for row in np.flatnonzero(batch.action).tolist() if row >= len(batch) - newest]
         await embeddings.fetch(fields, rows, first=self.count)

@@ -1,5 +1,7 @@
 """The agent as its users see it: without a key on the shared service, and with a model on this machine."""
 
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -178,6 +180,15 @@ def test_a_model_decides_unclear_cases_and_no_receipt_waits_for_one_that_hangs(
     assert explained["opinion"]["usd"] > 0
     assert "a-key" not in http.get("/agent").text
 
+    # Killed, it finds on record what it had embedded.
+    embedded = [body for body in loopback.requests if "requests" in body]
+    calls, pid = loopback.calls, state["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: told(http, "/agent")["pid"] != pid, "another agent answers")
+    again = decided(http)
+    assert (again["settled"], again["embeddings"]["texts"]) == (state["settled"], {})
+    assert loopback.calls == calls
+
     loopback.behave("slow")
     before = loopback.calls
     for row in rows[300:]:
@@ -190,3 +201,4 @@ def test_a_model_decides_unclear_cases_and_no_receipt_waits_for_one_that_hangs(
     missing = http.get("/decisions/while-it-hangs", params={"portfolio": "enhanced"})
     assert missing.status_code == 404
     assert told(http, "/performance/compare")["behind"] > 0
+    assert [body for body in loopback.requests if "requests" in body] == embedded
