@@ -19,7 +19,7 @@ from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
     from raysignal.agents.llm.models import ModelSettings
-    from raysignal.agents.override.text_embeddings import EmbeddingOptions
+    from raysignal.agents.override.text_embeddings import EmbeddingOptions, EmbeddingPlan
     from raysignal.experiments.comparison.actors import ModelArmOptions
     from raysignal.experiments.comparison.arms import Trial
     from raysignal.runtime.settings import Settings
@@ -48,6 +48,17 @@ Replay = Annotated[
     Path | None,
     typer.Option(
         metavar="CASSETTE", rich_help_panel=_MODEL, help="Answer from this record; nothing is asked."
+    ),
+]
+
+
+Embeddings = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_MODEL,
+        help="Embed free texts with this model of the Gemini API, such as gemini-embedding-001, on record beside "
+        "the cassette; default: hashed on this machine.",
     ),
 ]
 
@@ -231,15 +242,7 @@ class ModelOptions:
         ),
     ] = None
     replay: Replay = None
-    embeddings: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_MODEL,
-            help="Embed free texts with this model of the Gemini API, such as gemini-embedding-001, on record beside "
-            "the cassette; default: hashed on this machine.",
-        ),
-    ] = None
+    embeddings: Embeddings = None
 
     def __post_init__(self) -> None:
         if self.record is not None and self.replay is not None:
@@ -332,24 +335,51 @@ class ModelOptions:
             InvalidField: a name of a model that cannot be.
             SettingsError: nobody to ask.
         """
-        from raysignal.agents.llm.models import DEFAULT_PROVIDER, why_not_asked
-        from raysignal.agents.override.text_embeddings import EmbeddingOptions
+        from raysignal.agents.llm.models import why_not_asked
 
-        if self.embeddings is None:
-            return None
-        replays, cassette = self.replay is not None, self.replay or self.record
-        options = EmbeddingOptions(
-            model=self.embeddings,
-            base_url=self.model_url if self.settings().provider.name == DEFAULT_PROVIDER else None,
-            record=None if cassette is None else embeddings_beside(cassette.resolve()),
-            replays=replays,
-        )
-        if replays:
+        options = self.embedding_by()
+        if options is None or options.replays:
             return options
         key = _key_for(options.settings)
         if (why := why_not_asked(options.settings, key)) is not None:
             raise SettingsError(f"--embeddings has nobody to ask: {why}")
         return replace(options, api_key=key)
+
+    def embedding_by(self) -> EmbeddingOptions | None:
+        """The same without a key, so that it can be said what it would take; raises `InvalidField`."""
+        from raysignal.agents.llm.models import DEFAULT_PROVIDER
+        from raysignal.agents.override.text_embeddings import EmbeddingOptions
+
+        if self.embeddings is None:
+            return None
+        cassette = self.replay or self.record
+        return EmbeddingOptions(
+            model=self.embeddings,
+            base_url=self.model_url if self.settings().provider.name == DEFAULT_PROVIDER else None,
+            record=None if cassette is None else embeddings_beside(cassette.resolve()),
+            replays=self.replay is not None,
+        )
+
+    def embedding_plan(self, texts: Sequence[str]) -> EmbeddingPlan | None:
+        """What it takes to embed these texts, at the prices of these options; None: they are hashed."""
+        from raysignal.agents.override.text_embeddings import plan_embeddings
+
+        if (options := self.embedding_by()) is None:
+            return None
+        return plan_embeddings(texts, replace(options.settings, prices=self.settings().prices))
+
+    def embedding_sentence(self, plan: EmbeddingPlan) -> str:
+        """Who embeds texts, in how many calls, and roughly for how much."""
+        options = self.embedding_by()
+        assert options is not None
+        texts = f"{plan.texts:,d} different free texts"
+        if options.replays:
+            return f"{texts}, {plan.model}, replayed from {options.record}: nothing is asked, nothing is paid"
+        said = f"{texts} in {plan.calls:,d} calls of {plan.model}, what is on record not asked again"
+        if options.settings.on_loopback:
+            return f"{said}, on this machine"
+        cost = "at a price that is not known here" if plan.usd is None else f"roughly {plan.usd:,.4f} USD"
+        return f"{said}: about {plan.tokens:,d} tokens, {cost}"
 
     def sentence(self, *, asked: Sequence[str], signals: int) -> str:
         """Who is asked, and what that costs at most.

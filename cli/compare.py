@@ -107,6 +107,7 @@ class PlanConfig:
     arms: Arms = None
     model_url: arm_options.ModelUrl = None
     replay: arm_options.Replay = None
+    embeddings: arm_options.Embeddings = None
     reading: options.ReadingOptions
     policy: options.PolicyOptions
     json: options.Json = False
@@ -176,7 +177,7 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
     """
     import numpy as np
 
-    from raysignal.agents.override.text_embeddings import AT_ONCE, free_texts_of
+    from raysignal.agents.override.text_embeddings import free_texts_of
     from raysignal.engine.journal.stores import open_stores
     from raysignal.experiments.comparison.arms import ASKING
     from raysignal.experiments.comparison.compare import Comparison
@@ -212,11 +213,11 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
     if (embedding := comparison.embedding) is not None:
         record = embedding.record or embeddings_beside(cassette_beside(settings.store, state.run_id))
         comparison = replace(comparison, embedding=replace(embedding, record=record))
-        texts = len(free_texts_of(file.batch))
-        output.say(
-            f"texts     {texts:,d} different ones, embedded by {embedding.model} in calls of at most {AT_ONCE}, "
-            f"on record in {escape(str(record))}"
-        )
+        takes = asked.embedding_plan(free_texts_of(file.batch))
+        assert takes is not None
+        output.say(f"texts     {escape(asked.embedding_sentence(takes))}")
+        if not embedding.replays:
+            output.say(f"record    {escape(str(record))}")
     read = tuple(name for name in arms if name in state.arms)
     done = f"; {', '.join(read)} done already" if read else ""
     output.say(f"run       {state.run_id} in {escape(settings.store)}{done}")
@@ -290,14 +291,19 @@ def plan_comparison(config: PlanConfig) -> None:
     or leave to a model.
     """
     require_extras("compare plan", "experiments")
+    from raysignal.agents.override.text_embeddings import embed_texts, free_texts_of
+    from raysignal.experiments.comparison.compare import Comparison
     from raysignal.experiments.comparison.gate_plan import plan_gate
 
     options.existing_file(config.file)
     settings, output = options.configured(), Output(config.json)
     with reading_options():
-        asked = arm_options.ModelOptions(model_url=config.model_url, replay=config.replay)
-        arms = chosen_arms(config.arms, asked.configured(settings))
+        asked = arm_options.ModelOptions(
+            model_url=config.model_url, replay=config.replay, embeddings=config.embeddings
+        ).configured(settings)
+        arms = chosen_arms(config.arms, asked)
         trial = config.arm.trial(configured_trial(settings), config.policy)
+        embedding = Comparison(trial, embedding=asked.embedding_by()).embedding
     file = read_stream(
         config.file,
         config.reading,
@@ -306,11 +312,16 @@ def plan_comparison(config: PlanConfig) -> None:
         accept_jump=config.accept_price_jump,
         output=output,
     )
+    texts = [] if embedding is None else free_texts_of(file.batch)
+    takes = asked.embedding_plan(texts)
+    if embedding is not None and embedding.replays:
+        trial = replace(trial, embedder=embed_texts(texts, embedding))
     found, gate = plan_of(file, trial, arms), plan_gate(file.batch, trial)
     if config.json:
         output.json(
             {"file": str(config.file), "read": file.provenance["read"], "signals": len(file.batch),
-             "horizon": str(trial.rules.horizon), **found.as_dict(), "gate": gate.as_dict()}
+             "horizon": str(trial.rules.horizon), **found.as_dict(), "gate": gate.as_dict(),
+             "embeddings": None if takes is None else takes.as_dict()}
         )  # fmt: skip
         return
     output.say(f"file      {escape(str(config.file))}: {file.provenance['read']}")
@@ -319,6 +330,8 @@ def plan_comparison(config: PlanConfig) -> None:
     output.say(f"gate      {gate_sentence(gate)}")
     if gate.speaks_about:
         output.say(f"grey      {grey_sentence(gate)}")
+    if takes is not None:
+        output.say(f"texts     {escape(asked.embedding_sentence(takes))}")
     if found.reach:
         output.table(_table(found))
         output.say(

@@ -116,6 +116,8 @@ def examine(overrides: Mapping[str, Any]) -> Iterator[DoctorFinding]:
     yield check_names(os.environ, settings)
     yield check_keys(settings)
     yield check_model(settings, os.environ)
+    if settings.agent.embeddings:
+        yield check_embeddings(settings, os.environ)
     yield check_agent()
     yield check_port(settings)
     yield check_disk(settings.store)
@@ -218,6 +220,19 @@ def check_model(settings: Settings, environment: Mapping[str, str]) -> DoctorFin
     return DoctorFinding(
         "model", "ok", f"{given}: {model.name} of {provider.title} is asked about what the gate leaves grey"
     )
+
+
+def check_embeddings(settings: Settings, environment: Mapping[str, str]) -> DoctorFinding:
+    """Whether the model that is to embed free texts can be asked; the key is not shown."""
+    from raysignal.agents.llm.models import why_not_asked
+    from raysignal.runtime.agent_settings import embeddings_of
+
+    model = embeddings_of(settings)
+    assert model is not None
+    if (why := why_not_asked(model, model.key_in(environment))) is not None:
+        said = f"{why}: {model.name} embeds no texts, signals are decided without them"
+        return DoctorFinding("embeddings", "warning", said, "set it, or unset RAYSIGNAL_AGENT__EMBEDDINGS")
+    return DoctorFinding("embeddings", "ok", f"free texts are embedded by {model.name}")
 
 
 def check_agent(modules: Iterable[str] = AGENT_MODULES) -> DoctorFinding:

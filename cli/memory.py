@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from raysignal.cli import options
+from raysignal.cli.arms import embeddings_beside
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.verbs import Verb, VerbGroup, verb
 
@@ -110,6 +111,21 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingsConfig:
+    """Where the embeddings of texts are written."""
+
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CASSETTE",
+            help="What --replay will name, such as calls.ndjson; they are written beside it.",
+        ),
+    ]
+    store: options.Store = None
+    json: options.Json = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RebuildMemoryConfig:
     """Whose index is built anew."""
 
@@ -199,6 +215,23 @@ async def _page(client: ServiceClient, first: int) -> Any:
     return pq.read_table(pa.BufferReader(await client.parquet("/memory/outcomes", first=first, limit=_PAGE)))
 
 
+def embeddings(config: EmbeddingsConfig) -> None:
+    """Write the embeddings of texts that the agent has on record to a file, for compare --embeddings NAME --replay."""
+    from raysignal.agents.override.log import recorded_texts
+    from raysignal.agents.override.text_embeddings import write_record
+    from raysignal.engine.journal.stores import open_stores
+
+    settings, output = options.configured(store=config.store), Output(config.json)
+    journal = open_stores(settings.store).journal_store(f"agent={settings.agent.portfolio}")
+    file = embeddings_beside(config.file)
+    with options.writing_to(file):
+        texts = write_record(file, recorded_texts(journal))
+    if config.json:
+        output.json({"file": str(file), "texts": texts})
+    else:
+        output.say(f"{texts:,d} embeddings written to {file}")
+
+
 def rebuild(config: RebuildMemoryConfig) -> None:
     """Empty Chroma's collection and fill it again from what the agent remembers; no decision waits for that."""
     output = Output(config.json)
@@ -222,4 +255,5 @@ async def _rebuild(config: RebuildMemoryConfig) -> dict[str, Any]:
 
 app.command("search", cls=Verb)(verb(SearchConfig, search))
 app.command("export", cls=Verb)(verb(ExportConfig, export))
+app.command("embeddings", cls=Verb)(verb(EmbeddingsConfig, embeddings))
 app.command("rebuild", cls=Verb)(verb(RebuildMemoryConfig, rebuild))

@@ -59,7 +59,7 @@ class Behaviour(StrEnum):
     UNKNOWN_FINISH = "unknown_finish"  # a right answer, ended for a reason that no SDK knows
     PROSE = "prose"
     FENCED = "fenced"  # a right answer in a markdown fence
-    EXTRA_FIELD = "extra_field"  # a right answer with a field too many
+    EXTRA_FIELD = "extra_field"  # a right answer with a field too many, or vectors with a component
     BLOCKED = "blocked"  # the prompt is refused
     BLOCKED_OTHER = "blocked_other"  # the same, for a reason that is not told
     RECITATION = "recitation"  # an answer without content: it was somebody else's text
@@ -355,6 +355,8 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 response = api.response(_reply_to(api.question(body), behaviour))
             content = b" " * blanks + json.dumps(response).encode()
+            if embeds and behaviour is Behaviour.TRUNCATED:
+                content = content[: len(content) // 2]
             packed = gzip.compress(content) if encoding == "gzip" else content
             headers = {"Content-Encoding": encoding} if encoding else {}
             self.send_bytes(200, packed, "application/json", headers)

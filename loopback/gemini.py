@@ -86,13 +86,12 @@ class GeminiApi(ChatApi):
         )
 
     def embeddings(self, body: Any, behaviour: Behaviour) -> dict[str, Any]:
-        asked = body["requests"]
-        if behaviour is Behaviour.TRUNCATED:
-            asked = asked[:-1]
-        if not asked or behaviour is Behaviour.EMPTY:
+        if behaviour is Behaviour.EMPTY:
             return {}
+        more = 1 if behaviour is Behaviour.EXTRA_FIELD else 0
         vectors = (
-            embedding_of(each["content"]["parts"][0]["text"], each["outputDimensionality"]) for each in asked
+            embedding_of(each["content"]["parts"][0]["text"], each["outputDimensionality"] + more)
+            for each in body["requests"]
         )
         return {"embeddings": [{"values": vector} for vector in vectors]}
 

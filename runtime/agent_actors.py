@@ -16,10 +16,13 @@ from ray.exceptions import RayError
 
 from raysignal.agents.llm.adviser import Adviser
 from raysignal.agents.llm.budget import Period
+from raysignal.agents.llm.caller import ModelCaller
 from raysignal.agents.llm.cassette import Cassette
-from raysignal.agents.llm.models import ChatModel, why_not_asked
+from raysignal.agents.llm.embeddings import EmbeddedTexts, EmbeddingModel, EmbeddingRequest
+from raysignal.agents.llm.models import ChatModel, ModelSettings, why_not_asked
 from raysignal.agents.override import views
 from raysignal.agents.override.follower import PULL, Follower, PortfolioMismatch
+from raysignal.agents.override.live_embeddings import LiveEmbeddings
 from raysignal.agents.override.log import OutcomeLog
 from raysignal.agents.override.outcome_vectors import Feeder, SettledRows, outcomes_parquet
 from raysignal.agents.override.similar import SimilarQuery, find_similar
@@ -34,13 +37,14 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.private_files import cache_folder, restrict_new_files
 from raysignal.engine.journal.stores import open_stores
-from raysignal.runtime.agent_settings import model_of, terms_of, why_off
+from raysignal.runtime.agent_settings import embeddings_of, model_of, terms_of, why_off
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.model_budget_actor import ClusterAllowance, ModelQuota
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 
 T = TypeVar("T")
+EmbeddingCaller = ModelCaller[EmbeddingRequest, EmbeddedTexts]
 
 PAUSE_S = 0.02
 """Between two pulls, so that a burst is decided together: this, and more for each row of the last one."""
@@ -81,9 +85,12 @@ class OverrideActor:
     Args:
         settings: the service's, as plain values.
         api_key: of the model, empty where it needs none; None: as this process's environment has it.
+        embeddings_key: the same of the model that embeds texts.
     """
 
-    async def __init__(self, settings: dict[str, Any], api_key: SecretStr | None) -> None:  # type: ignore[misc]
+    async def __init__(  # type: ignore[misc]
+        self, settings: dict[str, Any], api_key: SecretStr | None, embeddings_key: SecretStr | None
+    ) -> None:
         restrict_new_files()
         self._settings = Settings(**settings)
         if self._settings.agent.priority == "idle":
@@ -91,6 +98,7 @@ class OverrideActor:
         self._terms = terms_of(self._settings)
         found = model_of(self._settings).key_in(os.environ)
         self._api_key = api_key.get_secret_value() if api_key is not None else found
+        self._embeddings_key = None if embeddings_key is None else embeddings_key.get_secret_value()
         self._desk = PortfolioClient.connect(self._settings, direct=True)
         self._rows = SettledRows()
         self._feeder = Feeder(
@@ -103,6 +111,9 @@ class OverrideActor:
         self._allowance: ClusterAllowance | None = None
         self._model_off = ""
         self._adviser: Adviser | None = None
+        self._embeddings_off = ""
+        self._embedding_caller: EmbeddingCaller | None = None
+        self._embeddings: LiveEmbeddings | None = None
         self._shown: dict[str, tuple[int, Any]] = {}
         self._living = asyncio.create_task(self._live())
 
@@ -119,6 +130,7 @@ class OverrideActor:
             "portfolio": self._terms.portfolio,
             "mode": self._mode_now(),
             "model": await self._model_status(),
+            "embeddings": self._embeddings_status(),
             "horizon": self._settings.agent.horizon,
             "signals": primary,
             "behind": behind,
@@ -231,8 +243,14 @@ class OverrideActor:
     async def _follow(self) -> None:
         self._adviser = await self._made_adviser()
         store = open_stores(self._settings.store).journal_store(f"agent={self._terms.portfolio}")
-        self._log = await asyncio.to_thread(OutcomeLog.open, store, self._terms.outcomes())
-        follower = Follower(self._desk, self._terms, self._log, adviser=self._adviser, rest=IdlePacer())
+        self._log = await asyncio.to_thread(
+            OutcomeLog.open, store, self._terms.outcomes(), self._settings.agent.embeddings or ""
+        )
+        self._embeddings = await self._made_embeddings(self._log)
+        follower = Follower(
+            self._desk, self._terms, self._log,
+            adviser=self._adviser, embeddings=self._embeddings, rest=IdlePacer(),
+        )  # fmt: skip
         self._trouble = "learning what was decided before"
         await follower.recover()
         gc.freeze()  # what is there by now stays, and would be searched for garbage again and again
@@ -259,23 +277,47 @@ class OverrideActor:
         try:
             model = ChatModel(model_of(settings), self._api_key)
             await model.warm()
-            self._allowance = await asyncio.to_thread(
-                ClusterAllowance.connect,
-                ModelQuota(
-                    settings.llm.budget,
-                    Period.DAY,
-                    settings.llm.per_minute,
-                    _BURST,
-                    budget_file(settings),
-                ),
-                name=f"model-budget-{self._terms.portfolio}",
-            )
+            allowance = await self._made_allowance()
         except (ImportError, RaysignalError) as error:
             self._model_off = str(error)
             return None
         return Adviser(
-            model, Cassette.live(), self._allowance, deadline_s=settings.llm.deadline_s, concurrency=_BURST
+            model, Cassette.live(), allowance, deadline_s=settings.llm.deadline_s, concurrency=_BURST
         )
+
+    async def _made_embeddings(self, log: OutcomeLog) -> LiveEmbeddings | None:
+        """The vectors of texts, on record and to come; None: texts are hashed."""
+        if (settings := embeddings_of(self._settings)) is None:
+            return None
+        recorded, log.texts = log.texts, []
+        return LiveEmbeddings(recorded, log.append_texts, await self._made_embedding_caller(settings))
+
+    async def _made_embedding_caller(self, settings: ModelSettings) -> EmbeddingCaller | None:
+        """Who embeds texts; None, with the reason kept, if nobody can."""
+        if self._embedding_caller is not None:
+            return self._embedding_caller
+        try:
+            model = EmbeddingModel(settings, self._embeddings_key or settings.key_in(os.environ))
+            await model.warm()
+            allowance = await self._made_allowance()
+        except (ImportError, RaysignalError) as error:
+            self._embeddings_off = str(error)
+            return None
+        self._embeddings_off = ""
+        self._embedding_caller = ModelCaller(
+            model, allowance, deadline_s=self._settings.llm.deadline_s, concurrency=_BURST
+        )
+        return self._embedding_caller
+
+    async def _made_allowance(self) -> ClusterAllowance:
+        """How many calls may be made, of whatever model."""
+        if self._allowance is None:
+            llm = self._settings.llm
+            quota = ModelQuota(llm.budget, Period.DAY, llm.per_minute, _BURST, budget_file(self._settings))
+            self._allowance = await asyncio.to_thread(
+                ClusterAllowance.connect, quota, name=f"model-budget-{self._terms.portfolio}"
+            )
+        return self._allowance
 
     def _mode_now(self) -> str:
         if self._adviser is None:
@@ -285,15 +327,27 @@ class OverrideActor:
     async def _model_status(self) -> dict[str, Any]:
         settings, adviser = self._settings, self._adviser
         trouble = (adviser.trouble if adviser is not None else "") or None
-        told: dict[str, Any] = {
-            "name": settings.llm.model, "why_off": self._model_off or None, "trouble": trouble,
+        return {
+            "name": settings.llm.model,
+            "why_off": self._model_off or None,
+            "trouble": trouble,
+            "budget": settings.llm.budget,
+            "left": None if self._allowance is None else await self._allowance.left(),
+            "opinions": {} if adviser is None else {
+                reason.value: count for reason, count in sorted(adviser.counts.items())
+            },
         }  # fmt: skip
-        if adviser is None or self._allowance is None:
-            return told | {"budget": settings.llm.budget, "left": None, "opinions": {}}
-        opinions = {reason.value: count for reason, count in sorted(adviser.counts.items())}
-        return told | {
-            "budget": settings.llm.budget, "left": await self._allowance.left(), "opinions": opinions,
-        }  # fmt: skip
+
+    def _embeddings_status(self) -> dict[str, Any] | None:
+        if not self._settings.agent.embeddings:
+            return None
+        made = self._embeddings
+        return {
+            "name": self._settings.agent.embeddings,
+            "why_off": self._embeddings_off or None,
+            "trouble": (made.trouble if made is not None else "") or None,
+            "texts": {} if made is None else dict(sorted(made.counts.items())),
+        }
 
     async def _behind(self, follower: Follower | None) -> tuple[int | None, int | None]:
         """Signals of the primary portfolio, and how many of them are not decided yet."""
@@ -325,10 +379,10 @@ class OverrideActor:
 class Agent:
     """The way to the agent of a service. Methods raise `RaysignalError`s only."""
 
-    def __init__(self, settings: Settings, api_key: str | None) -> None:
-        key = None if api_key is None else SecretStr(api_key)
+    def __init__(self, settings: Settings, api_key: str | None, embeddings_key: str | None) -> None:
+        keys = (None if key is None else SecretStr(key) for key in (api_key, embeddings_key))
         self._actor = DetachedActor(
-            f"{_NAME}-{settings.agent.portfolio}", OverrideActor, settings.for_actors(), key
+            f"{_NAME}-{settings.agent.portfolio}", OverrideActor, settings.for_actors(), *keys
         )
 
     @classmethod
@@ -341,7 +395,11 @@ class Agent:
         if why_off(settings) is not None:
             return None
         terms_of(settings)
-        agent = cls(settings, model_of(settings).key_in(environ))
+        embeddings = embeddings_of(settings)
+        agent = cls(
+            settings, model_of(settings).key_in(environ),
+            None if embeddings is None else embeddings.key_in(environ),
+        )  # fmt: skip
         agent._actor.handle()
         return agent
 

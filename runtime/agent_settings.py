@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from raysignal.agents.llm.models import ModelSettings, why_not_asked
+from raysignal.agents.llm.embeddings import embedding_settings
+from raysignal.agents.llm.models import DEFAULT_PROVIDER, ModelSettings, why_not_asked
 from raysignal.agents.llm.prices import load_prices
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.breaker import BreakerRules
@@ -22,6 +23,7 @@ def check_agent_settings(settings: Settings) -> None:
     if why_off(settings) is None:
         terms_of(settings)
         model_of(settings)
+        embeddings_of(settings)
 
 
 def terms_of(settings: Settings) -> AgentTerms:
@@ -79,16 +81,36 @@ def model_of(settings: Settings) -> ModelSettings:
         ) from error
 
 
+def embeddings_of(settings: Settings) -> ModelSettings | None:
+    """The model that embeds free texts; None: they are hashed; `SettingsError` for one that cannot be."""
+    if not settings.agent.embeddings:
+        return None
+    # The address is of the model's provider, which need not be the one that embeds.
+    theirs = model_of(settings).provider.name == DEFAULT_PROVIDER
+    try:
+        return embedding_settings(settings.agent.embeddings, settings.llm.url if theirs else None)
+    except InvalidField as error:
+        raise SettingsError(f"{variable_given(('agent', 'embeddings'))}: {error}") from error
+
+
 def announcement(settings: Settings, environ: Mapping[str, str]) -> str:
     """What the agent is going to do, in a line for people."""
     if (why := why_off(settings)) is not None:
         return f"off: {why}"
-    follows = f"{settings.agent.portfolio} follows {settings.primary}"
+    follows = f"{settings.agent.portfolio} follows {settings.primary}{_embedding_words(settings, environ)}"
     model = model_of(settings)
     if (why := why_not_asked(model, model.key_in(environ))) is not None:
         return f"{follows}; the gate decides alone ({why})"
     does = "reviews what it leaves open" if settings.agent.policy == "review" else "in unclear cases"
     return f"{follows}; the gate decides, and {model.name} of {model.provider.title} {does}"
+
+
+def _embedding_words(settings: Settings, environ: Mapping[str, str]) -> str:
+    if (model := embeddings_of(settings)) is None:
+        return ""
+    if (why := why_not_asked(model, model.key_in(environ))) is not None:
+        return f"; texts are not embedded ({why})"
+    return f"; texts are embedded by {model.name}"
 
 
 _NAMES = {"model": "model", "base_url": "url", "model_prices": "prices"}

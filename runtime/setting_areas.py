@@ -202,6 +202,11 @@ class AgentSettings(_Area):
         default=True,
         description="compare free texts, such as news and summaries, by what texts like them told so far",
     )
+    embeddings: str | None = Field(
+        default=None,
+        description="the model of the Gemini API that embeds free texts, such as gemini-embedding-001; its calls count "
+        "as those of the model do; none: texts are hashed on this machine",
+    )
     breaker_limit_bps: Annotated[float, Field(le=0.0)] = Field(
         default=-15.0,
         description="the agent is turned off when overruling gained less than this a signal, for certain, in bp",
@@ -223,6 +228,10 @@ class AgentSettings(_Area):
         if self.gate_grey > self.gate_against:
             raise ValueError(
                 f"agent.gate_grey is {self.gate_grey}; expected at most agent.gate_against, {self.gate_against}"
+            )
+        if self.embeddings and not self.texts:
+            raise ValueError(
+                f"agent.embeddings is {self.embeddings!r}; expected agent.texts to be on beside it"
             )
         return self
 
@@ -250,7 +259,9 @@ class LlmSettings(_Area):
         default="low",
         description="how much the model thinks before it answers; sent to models that take it",
     )
-    budget: Annotated[int, Field(ge=0)] = Field(default=1000, description="calls a UTC day, at most")
+    budget: Annotated[int, Field(ge=0)] = Field(
+        default=1000, description="calls a UTC day, at most, those that embed texts among them"
+    )
     per_minute: Annotated[float, Field(gt=0.0)] | None = Field(
         default=None, description="calls a minute, at most; none: as fast as they come"
     )

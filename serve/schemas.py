@@ -400,6 +400,17 @@ class ModelBody(_Shown):
     opinions: Annotated[dict[str, int], Field(description="by reason, since the agent began")]
 
 
+class EmbeddingsBody(_Shown):
+    """The model that embeds free texts; its calls count as those of the model do."""
+
+    name: str
+    why_off: Annotated[str | None, Field(description="why it is not asked")]
+    trouble: Annotated[str | None, Field(description="why the latest texts were not embedded")]
+    texts: Annotated[
+        dict[str, int], Field(description="since the agent began: `embedded`, or why they were not")
+    ]
+
+
 class ChromaBody(_Shown):
     """How the vector index stands; no decision waits for it."""
 
@@ -477,6 +488,7 @@ class AgentBody(_Shown):
     portfolio: str | None = None
     mode: Literal["gate", "gate and model", "gate and reviewer"] | None = None
     model: ModelBody | None = None
+    embeddings: Annotated[EmbeddingsBody | None, Field(description="null: texts are hashed")] = None
     horizon: str | None = None
     signals: Annotated[int | None, Field(description="of the primary portfolio")] = None
     behind: Annotated[int | None, Field(description="of them, not decided yet")] = None

@@ -10,22 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from raysignal.agents.llm.budget import Gatekeeper, pass_through
-from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Outcome, Usage
+from raysignal.agents.llm.budget import Gatekeeper
+from raysignal.agents.llm.caller import Circuit, ModelCaller, not_asked
+from raysignal.agents.llm.calls import ModelAnswer, ModelRequest, Outcome
 from raysignal.agents.llm.cassette import Cassette, CassetteEntry
 from raysignal.agents.llm.models import LanguageModel
 from raysignal.agents.llm.prompt_context import PromptContext
 from raysignal.agents.llm.prompting import Prompt, PromptFile, clean, prompt_for
 from raysignal.agents.verdicts import Reason, Verdict
-from raysignal.engine.core.errors import InvalidField
 
 RATIONALE_LIMIT = 400
-MARGIN_S = 0.05
-"""Of the deadline, kept for putting the outcome on record."""
 CUT_OFF_IN_A_ROW = 3
 """So many answers in a row that are cut off, and the cap is too small."""
-CALL_SHARE = 0.5
-"""Of the deadline, kept for the call: who had to wait for longer than the rest does not ask any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,44 +59,6 @@ class Opinion:
         return json.dumps(fields, sort_keys=True).encode()
 
 
-class Circuit:
-    """Stops asking a server that does not answer, and tries it again from time to time.
-
-    Args:
-        threshold: failures in a row after which it opens; 0: it never does.
-        cool_s: seconds until one call may try again.
-    """
-
-    __slots__ = ("_failures", "_last", "_opened_s", "cool_s", "threshold")
-
-    def __init__(self, threshold: int = 3, cool_s: float = 30.0) -> None:
-        self.threshold, self.cool_s = threshold, cool_s
-        self._failures, self._opened_s = 0, float("-inf")
-        self._last = Reason.MODEL_UNAVAILABLE
-
-    def refusal(self, now_s: float) -> Failure | None:
-        """Why nothing is asked now; None: ask. After the cooling time one caller at a time may try."""
-        if not self.threshold or self._failures < self.threshold:
-            return None
-        if now_s - self._opened_s >= self.cool_s:
-            self._opened_s = now_s
-            return None
-        return _not_asked(self._last, f"the last {self._failures} calls brought nothing ({self._last})")
-
-    def saw(self, outcome: Outcome, now_s: float) -> None:
-        """Learn from a call that was made."""
-        if isinstance(outcome, ModelAnswer) or outcome.reason not in _DEAD:
-            self._failures = 0
-            return
-        self._failures += 1
-        self._last = outcome.reason
-        if self._failures == self.threshold:
-            self._opened_s = now_s
-
-
-_DEAD = frozenset({Reason.MODEL_TIMEOUT, Reason.MODEL_UNAVAILABLE})
-
-
 class Adviser:
     """Asks a model about signals of the grey zone.
 
@@ -130,16 +88,11 @@ class Adviser:
         circuit: Circuit | None = None,
         now_s: Callable[[], float] | None = None,
     ) -> None:
-        if not deadline_s > 0:
-            raise InvalidField("deadline_s", deadline_s, "a number of seconds above 0")
-        if concurrency < 1:
-            raise InvalidField("concurrency", concurrency, "at least 1")
-        self._model, self._cassette, self._gate = model, cassette, gate
-        self._deadline_s, self._concurrency = deadline_s, concurrency
-        self._prompt = prompt
-        self._circuit = Circuit() if circuit is None else circuit
-        self._clock = now_s
-        self._turns = asyncio.Semaphore(concurrency)
+        self._caller: ModelCaller[ModelRequest, ModelAnswer] = ModelCaller(
+            model, gate, deadline_s=deadline_s, concurrency=concurrency, circuit=circuit, now_s=now_s
+        )
+        self._model, self._cassette, self._prompt = model, cassette, prompt
+        self._concurrency = concurrency
         self.counts: Counter[Reason] = Counter()
         self._cut_off = 0
 
@@ -201,57 +154,14 @@ class Adviser:
         await self._model.aclose()
         self._cassette.close()
 
-    def _now_s(self) -> float:
-        return asyncio.get_running_loop().time() if self._clock is None else self._clock()
-
-    def _patience_s(self, until: float) -> float:
-        """How long a call that must end at `until` can still wait before it begins."""
-        return until - self._now_s() - CALL_SHARE * self._deadline_s
-
     async def _timed(self, request: ModelRequest, prompt: Prompt, patience_s: float) -> CassetteEntry:
-        began = self._now_s()
-        until = began + patience_s + self._deadline_s * (1.0 - min(0.5, MARGIN_S / self._deadline_s))
+        began = self._caller.now_s()
         if not prompt.labels:
             none = "there is no precedent that an answer could rest on"
-            outcome: Outcome = _not_asked(Reason.MODEL_UNGROUNDED, none)
+            outcome: Outcome = not_asked(Reason.MODEL_UNGROUNDED, none)
         else:
-            outcome = await self._within(until, request)
-        return CassetteEntry(outcome, self._model.settings.usd(outcome.usage), self._now_s() - began)
-
-    async def _within(self, until: float, request: ModelRequest) -> Outcome:
-        """One call, or the reason that there was none, not later than `until`."""
-        try:
-            async with asyncio.timeout(self._patience_s(until)):
-                await self._turns.acquire()
-        except TimeoutError:
-            return _not_asked(Reason.MODEL_TIMEOUT, "other calls took all the time")
-        try:
-            return await self._admitted(until, request)
-        finally:
-            self._turns.release()
-
-    async def _admitted(self, until: float, request: ModelRequest) -> Outcome:
-        if (refusal := self._circuit.refusal(self._now_s())) is not None:
-            return refusal
-        admission = await pass_through(self._gate, self._patience_s(until), self._now_s)
-        if admission.period is None:
-            return _not_asked(admission.reason, admission.detail)
-        left_s = until - self._now_s()
-        if left_s <= 0:
-            await self._gate.give_back(admission.period)
-            return _not_asked(Reason.MODEL_TIMEOUT, "the turn came too late")
-        outcome = await self._model.call(request, min(self._deadline_s, left_s))
-        self._circuit.saw(outcome, self._now_s())
-        if isinstance(outcome, Failure):
-            if not outcome.sent:
-                await self._gate.give_back(admission.period)
-            if outcome.retry_after_s is not None:
-                await self._gate.hold(outcome.retry_after_s)
-        return outcome
-
-
-def _not_asked(reason: Reason, why: str) -> Failure:
-    return Failure(reason, f"not asked: {why}", usage=Usage(0, 0), sent=False)
+            outcome = await self._caller.call(request, patience_s=patience_s)
+        return CassetteEntry(outcome, self._model.settings.usd(outcome.usage), self._caller.now_s() - began)
 
 
 def opinion_of(

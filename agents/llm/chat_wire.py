@@ -1,20 +1,20 @@
-"""The wire to a chat model: one LangChain call, one attempt, and a name for whatever comes of it.
+"""The wire to a model that chats or embeds texts: one LangChain call, one attempt, and a name for whatever comes of it.
 
-This module and `embeddings` are the only ones that import LangChain. It asks through a transport of its own, which
-knows whether a response has begun: what fails before that is the network's doing or ours, what fails after it the
-model's. It also keeps what a server says when it refuses, because each SDK makes other exceptions of it.
+This module is the only one that imports LangChain. It asks through a transport of its own, which knows whether a
+response has begun: what fails before that is the network's doing or ours, what fails after it the model's. It also
+keeps what a server says when it refuses, because each SDK makes other exceptions of it.
 """
 
 import json
 import os
 import re
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -34,6 +34,7 @@ from raysignal.agents.llm.calls import (
     Usage,
     judge,
 )
+from raysignal.agents.llm.embeddings import EmbeddedTexts, EmbeddingOutcome, EmbeddingRequest, unit_vectors
 from raysignal.agents.llm.models import LOOPBACK_HOSTS, TRACING, ModelSettings
 from raysignal.agents.llm.prompting import clean
 from raysignal.agents.verdicts import Reason
@@ -43,7 +44,10 @@ if TYPE_CHECKING:
     from google.genai import Client
 
 MAX_ANSWER_BYTES = 1024 * 1024
-"""Of a response as it comes over the wire, and again after it was decompressed; answers have some thousand."""
+"""Of a response as it comes over the wire, and again after it was decompressed; answers have some thousand, those of
+vectors some hundred thousand."""
+
+T = TypeVar("T")
 
 _NOTHING = Usage(0, 0)
 _OLD_TRACING = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER")
@@ -158,34 +162,31 @@ class _UnusableBody(Exception):
     """A response whose body is not read to its end."""
 
 
-class ChatConnection:
+class _Connection:
     """A model at an address, for one event loop.
 
-    Raises:
-        SettingsError: the environment makes an SDK speak to somebody else.
+    Args:
+        module: of the HTTP client that the model's SDK uses: httpx, or httpx2.
+        settings: which model, and where.
+        api_key: not shown in what is said of failures.
     """
 
-    def __init__(self, settings: ModelSettings, api_key: str) -> None:
+    def __init__(self, module: ModuleType, settings: ModelSettings, api_key: str) -> None:
         self._api_key = api_key
         self._traced = bool(os.environ.get(TRACING))
         if not self._traced:
             for name in _OLD_TRACING:
                 os.environ.pop(name, None)
-        module, made, self._options = _CHATS[settings.provider.name]
         self._transport = _Transport(module, settings.url)
-        self._chat = made(settings, api_key, self._transport)
 
-    async def ask(self, request: ModelRequest, timeout_s: float) -> Outcome:
-        """One attempt; `timeout_s` may bound each read, the caller bounds the whole."""
+    async def _attempt(self, call: Callable[[], Awaitable[T]]) -> T | Failure:
+        """What one call of LangChain's gives, or how it failed."""
         exchange = _Exchange()
         token = _exchange.set(exchange)
         try:
             # None: as the environment says.
             with tracing_context(enabled=None if self._traced else False):
-                message = await self._chat.ainvoke(
-                    [SystemMessage(request.system), HumanMessage(request.user)],
-                    **self._options(request, timeout_s),
-                )
+                answer = await call()
         except Exception as error:
             if exchange.lost is not None:
                 return self._lost(exchange.lost)
@@ -197,7 +198,7 @@ class ChatConnection:
         finally:
             _exchange.reset(token)
         assert exchange.status is not None, "the SDK asked past the transport that bounds its answers"
-        return judge(_response_of(message))
+        return answer
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -224,6 +225,67 @@ class ChatConnection:
     def _detail(self, text: str) -> str:
         hidden = text.replace(self._api_key, "(key)") if self._api_key else text
         return clean(hidden, DETAIL_LIMIT)
+
+
+class ChatConnection(_Connection):
+    """A chat model at an address, for one event loop.
+
+    Raises:
+        SettingsError: the environment makes an SDK speak to somebody else.
+    """
+
+    def __init__(self, settings: ModelSettings, api_key: str) -> None:
+        module, made, self._options = _CHATS[settings.provider.name]
+        super().__init__(module, settings, api_key)
+        self._chat = made(settings, api_key, self._transport)
+
+    async def ask(self, request: ModelRequest, timeout_s: float) -> Outcome:
+        """One attempt; `timeout_s` may bound each read, the caller bounds the whole."""
+        message = await self._attempt(
+            lambda: self._chat.ainvoke(
+                [SystemMessage(request.system), HumanMessage(request.user)],
+                **self._options(request, timeout_s),
+            )
+        )
+        return message if isinstance(message, Failure) else judge(_response_of(message))
+
+
+class EmbeddingConnection(_Connection):
+    """A model of the Gemini API that embeds texts, for one event loop.
+
+    Raises:
+        SettingsError: the environment makes the SDK speak to somebody else.
+    """
+
+    def __init__(self, settings: ModelSettings, api_key: str) -> None:
+        from langchain_google_genai import GoogleGenerativeAIEmbeddings  # noqa: PLC0415  an extra of its own
+
+        super().__init__(httpx, settings, api_key)
+        self._embeddings = GoogleGenerativeAIEmbeddings(
+            model=settings.name,
+            api_key=SecretStr(api_key),
+            base_url=settings.url,
+            vertexai=False,
+            client_args={"transport": self._transport, "follow_redirects": False},
+        )
+        check_not_vertex(self._embeddings.client)
+
+    async def ask(self, request: EmbeddingRequest, _timeout_s: float) -> EmbeddingOutcome:
+        """One attempt; the caller bounds its time."""
+        found = await self._attempt(
+            lambda: self._embeddings.aembed_documents(
+                list(request.texts),
+                batch_size=len(request.texts),
+                task_type="CLASSIFICATION",
+                output_dimensionality=request.dimensions,
+            )
+        )
+        if isinstance(found, Failure):
+            return found
+        try:
+            return EmbeddedTexts(unit_vectors(found, len(request.texts), request.dimensions))
+        except ValueError as error:
+            return self._failure(Reason.MODEL_UNREADABLE, error)
 
 
 def proxy_for(base_url: str) -> str | None:

@@ -1,63 +1,82 @@
-"""The wire to a model of the Gemini API that embeds texts: a call of LangChain's, one attempt."""
+"""Models that embed texts: what is asked and what comes back. How they are reached is `chat_wire`'s."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import httpx
-from langchain_google_genai import GoogleGenerativeAIEmbeddings
-from pydantic import SecretStr
+import numpy as np
 
-from raysignal.agents.llm.calls import DETAIL_LIMIT
-from raysignal.agents.llm.chat_wire import check_not_vertex, proxy_for
-from raysignal.agents.llm.models import ModelSettings, check_access
-from raysignal.agents.llm.prompting import clean
-from raysignal.engine.core.errors import AgentUnavailable
+from raysignal.agents.llm.calls import Failure, Usage
+from raysignal.agents.llm.models import DEFAULT_PROVIDER, ModelSettings, RemoteModel
+from raysignal.engine.core.arrays import Float32Array
+from raysignal.engine.core.errors import InvalidField
 
-TIMEOUT_S = 60.0
+if TYPE_CHECKING:
+    from raysignal.agents.llm.chat_wire import EmbeddingConnection
+
+DIMENSIONS = 768
+"""Of a vector: what models of the Gemini API shorten theirs to."""
+AT_ONCE = 32
+"""Texts of a call."""
 
 
-class EmbeddingConnection:
-    """A model that embeds texts, at an address.
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """Some texts, at most `AT_ONCE`, and how many components their vectors are to have."""
+
+    texts: tuple[str, ...]
+    dimensions: int = DIMENSIONS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EmbeddedTexts:
+    """The vectors of texts, float32[texts, dimensions], each of length 1; `usage`: such answers count no tokens."""
+
+    vectors: Float32Array
+    usage: Usage | None = None
+
+
+EmbeddingOutcome = EmbeddedTexts | Failure
+
+
+class EmbeddingModel(RemoteModel[EmbeddingRequest, EmbeddedTexts]):
+    """A model of the Gemini API that embeds texts. See `RemoteModel`."""
+
+    def _connect(self, wire: Any) -> "EmbeddingConnection":
+        connection: EmbeddingConnection = wire.EmbeddingConnection(self.settings, self._api_key)
+        return connection
+
+
+def embedding_settings(model: str, base_url: str | None) -> ModelSettings:
+    """A model that embeds texts, as it is asked for.
 
     Args:
-        settings: which model of the Gemini API, and where.
-        api_key: any text will do for a loopback server.
+        model: its name at the Gemini API, such as gemini-embedding-001.
+        base_url: another host that speaks it; None: Google.
 
     Raises:
-        SettingsError: see `check_access`; or the environment makes the SDK speak to somebody else.
+        InvalidField: a name or an address that cannot be.
     """
+    settings = ModelSettings(model=model, base_url=base_url)
+    if settings.provider.name != DEFAULT_PROVIDER:
+        raise InvalidField("embeddings", model, "a model of the Gemini API such as gemini-embedding-001")
+    return settings
 
-    def __init__(self, settings: ModelSettings, api_key: str | None) -> None:
-        self._model, self._api_key = settings.name, check_access(settings, api_key)
-        self._transport = httpx.HTTPTransport(proxy=proxy_for(settings.url))
-        self._embeddings = GoogleGenerativeAIEmbeddings(
-            model=settings.name,
-            api_key=SecretStr(self._api_key),
-            base_url=settings.url,
-            vertexai=False,
-            client_args={"transport": self._transport, "follow_redirects": False, "timeout": TIMEOUT_S},
+
+def unit_vectors(
+    found: Sequence[Sequence[float] | Float32Array], texts: int, dimensions: int
+) -> Float32Array:
+    """Vectors of length 1, float32[texts, dimensions]; `ValueError` where there are others than were asked for."""
+    if len(found) != texts:
+        raise ValueError(f"{len(found)} texts were embedded; expected {texts}")
+    if any(len(each) != dimensions for each in found):
+        sizes = sorted({len(each) for each in found})
+        raise ValueError(f"vectors of {sizes} components; expected {dimensions}")
+    vectors = np.array(found, np.float64).reshape(texts, dimensions)
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not ((lengths > 0.0) & (lengths < np.inf)).all():
+        raise ValueError(
+            f"a vector of {dimensions} components that are 0 or no numbers; expected finite ones"
         )
-        check_not_vertex(self._embeddings.client)
-
-    def embed(self, texts: Sequence[str], dimensions: int) -> list[list[float]]:
-        """The vectors of some texts, in their order; each call that they need is made once.
-
-        Raises:
-            AgentUnavailable: no answer, or none that can be read.
-        """
-        try:
-            found = self._embeddings.embed_documents(
-                list(texts),
-                batch_size=len(texts),
-                task_type="CLASSIFICATION",
-                output_dimensionality=dimensions,
-            )
-        except Exception as error:  # noqa: BLE001 - LangChain wraps whatever a server or a network does
-            said = clean(str(error).replace(self._api_key, "(key)"), DETAIL_LIMIT)
-            raise AgentUnavailable(f"{self._model} embedded no texts: {said}") from None
-        if len(found) != len(texts):
-            raise AgentUnavailable(f"{self._model} embedded {len(found)} texts; expected {len(texts)}")
-        return found
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._transport.close()
+    unit: Float32Array = (vectors / lengths[:, None]).astype(np.float32)
+    return unit

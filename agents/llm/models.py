@@ -8,13 +8,14 @@ imported when the first question is asked. The API key is read from the environm
 import asyncio
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
-from raysignal.agents.llm.calls import Failure, ModelRequest, Outcome, Usage, response_schema
+from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Outcome, Usage, response_schema
 from raysignal.agents.llm.prices import Price, load_prices
 from raysignal.agents.llm.prompting import Prompt
 from raysignal.agents.verdicts import Reason
@@ -30,6 +31,7 @@ __all__ = [
     "ModelSettings",
     "NoModel",
     "Provider",
+    "RemoteModel",
     "check_access",
     "why_not_asked",
 ]
@@ -41,6 +43,11 @@ TRACING = "RAYSIGNAL_MODEL_TRACING"
 """In the environment, it lets LangChain send every prompt and answer to LangSmith, as `LANGSMITH_TRACING` asks it to.
 
 Without it nothing is sent, because that variable may be there for another program's sake."""
+
+Asked = TypeVar("Asked")
+Answered = TypeVar("Answered")
+Asked_contra = TypeVar("Asked_contra", contravariant=True)
+Answered_co = TypeVar("Answered_co", covariant=True)
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 DEFAULT_PROVIDER = "google"
@@ -232,6 +239,18 @@ def _address(base_url: str) -> SplitResult:
     return parts
 
 
+class ModelConnection(Protocol[Asked_contra, Answered_co]):
+    """A model at an address, for one event loop: see `chat_wire`."""
+
+    async def ask(self, request: Asked_contra, timeout_s: float, /) -> Answered_co | Failure:
+        """One attempt."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        ...
+
+
 class LanguageModel(Protocol):
     """Something that can be asked."""
 
@@ -252,9 +271,8 @@ class LanguageModel(Protocol):
         ...
 
 
-class ChatModel:
-    """A chat model of LangChain's at its provider, or at `settings.base_url`. Its calls belong to one event loop at a
-    time.
+class RemoteModel(ABC, Generic[Asked, Answered]):
+    """A model of LangChain's at its provider, or at `settings.base_url`. Its calls belong to one event loop at a time.
 
     Args:
         settings: which model, and how.
@@ -267,12 +285,19 @@ class ChatModel:
     def __init__(self, settings: ModelSettings, api_key: str | None) -> None:
         self.settings = settings
         self._api_key = check_access(settings, api_key)
-        self._wire: ChatConnection | None = None
+        self._wire: Any = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._abandoned: set[asyncio.Task[Outcome]] = set()
+        self._abandoned: set[asyncio.Task[Answered | Failure]] = set()
 
-    async def call(self, request: ModelRequest, timeout_s: float) -> Outcome:
-        """See `LanguageModel.call`. The deadline is a total: a server that drips bytes does not move it."""
+    @abstractmethod
+    def _connect(self, wire: Any) -> "ModelConnection[Asked, Answered]":
+        """Connect by the module `chat_wire`."""
+
+    async def call(self, request: Asked, timeout_s: float) -> Answered | Failure:
+        """One call, one attempt. The deadline is a total: a server that drips bytes does not move it.
+
+        Raises whatever is our own mistake; what a server or a network does is a `Failure`.
+        """
         task = asyncio.create_task(self._ask(request, timeout_s))
         try:
             done, _ = await asyncio.wait({task}, timeout=timeout_s)
@@ -296,31 +321,38 @@ class ChatModel:
             await self._wire.aclose()
         self._wire = self._loop = None
 
-    async def _ask(self, request: ModelRequest, timeout_s: float) -> Outcome:
+    async def _ask(self, request: Asked, timeout_s: float) -> Answered | Failure:
         wire = await self._connected()
         return await wire.ask(request, timeout_s)
 
-    async def _connected(self) -> "ChatConnection":
+    async def _connected(self) -> "ModelConnection[Asked, Answered]":
         """The wire of the running loop. LangChain takes seconds to import: a thread does it."""
         loop = asyncio.get_running_loop()
-        if self._wire is not None and self._loop is loop:
-            return self._wire
-        module = await asyncio.to_thread(_import_wire)
         if self._wire is None or self._loop is not loop:
-            self._wire = module.ChatConnection(self.settings, self._api_key)
-            self._loop = loop
-        return self._wire
+            module = await asyncio.to_thread(_import_wire)
+            if self._wire is None or self._loop is not loop:
+                self._wire, self._loop = self._connect(module), loop
+        wire: ModelConnection[Asked, Answered] = self._wire
+        return wire
 
-    def _abandon(self, task: asyncio.Task[Outcome]) -> None:
+    def _abandon(self, task: "asyncio.Task[Answered | Failure]") -> None:
         """Nobody waits for it any more, not even for its end."""
         self._abandoned.add(task)
         task.add_done_callback(self._forget)
         task.cancel()
 
-    def _forget(self, task: asyncio.Task[Outcome]) -> None:
+    def _forget(self, task: "asyncio.Task[Answered | Failure]") -> None:
         self._abandoned.discard(task)
         if not task.cancelled():
             task.exception()
+
+
+class ChatModel(RemoteModel[ModelRequest, ModelAnswer]):
+    """A `LanguageModel` that is a chat model of LangChain's. See `RemoteModel`."""
+
+    def _connect(self, wire: Any) -> "ChatConnection":
+        connection: ChatConnection = wire.ChatConnection(self.settings, self._api_key)
+        return connection
 
 
 @dataclass(frozen=True, slots=True)

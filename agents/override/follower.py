@@ -21,6 +21,7 @@ from raysignal.agents.override.agent import MemoryLookup
 from raysignal.agents.override.decider import DecidedSignals, Decider, PendingDecision, ask, verdict_of
 from raysignal.agents.override.explanation import decisions_of
 from raysignal.agents.override.gate import REASONS
+from raysignal.agents.override.live_embeddings import LiveEmbeddings
 from raysignal.agents.override.log import BreakerReset, OutcomeLog
 from raysignal.agents.override.outcomes import Outcomes
 from raysignal.agents.override.readiness import Readiness, not_looked_up, readiness_of
@@ -101,6 +102,7 @@ class Follower:
         terms: see `AgentTerms`.
         log: the agent's journal, opened.
         adviser: who asks a model; None: the gate decides alone.
+        embeddings: of free texts, by a model; None: they are hashed.
         pause: sleeps so many seconds before a submission is sent again.
         rest: waits a little between two sections of work.
 
@@ -116,12 +118,13 @@ class Follower:
         log: OutcomeLog,
         *,
         adviser: Adviser | None,
+        embeddings: LiveEmbeddings | None = None,
         pause: Callable[[float], Awaitable[Any]] = asyncio.sleep,
         rest: Callable[[], Awaitable[None]] = _at_once,
     ) -> None:
         self._book, self._terms, self._log, self._adviser, self._pause = book, terms, log, adviser, pause
-        self._rest = rest
-        self.decider = Decider(terms.policy, terms.rules, breaker=terms.breaker)
+        self._rest, self._embeddings = rest, embeddings
+        self.decider = Decider(terms.policy, terms.rules, breaker=terms.breaker, embedder=embeddings)
         self.past = SignalColumns(terms.policy)
         self.counts: Counter[str] = Counter()
         self.shown = FollowerView(0, 0)
@@ -166,6 +169,8 @@ class Follower:
             batch = await asyncio.to_thread(followed.batch)
             for old, new in followed.renamed:
                 await self._rename(old, new)
+            if self._embeddings is not None and batch.texts:
+                await self._embed(batch, self._embeddings)
             pieces = await self._pieces(batch)
             decisions = Decisions.concat([piece.decisions for piece in pieces])
             await self._submit(followed.first, batch, decisions)
@@ -229,6 +234,22 @@ class Follower:
             pieces.append(_Piece(part, begun.taken, judged, decisions))
         return pieces
 
+    async def _embed(self, batch: SignalBatch, embeddings: LiveEmbeddings) -> None:
+        """Have the texts of the next rows embedded, as far as it is worth waiting for."""
+        fields = await asyncio.to_thread(self.decider.agent.encoder.coming_free_texts, batch)
+        if not fields:
+            return
+        newest = await self._newest(len(batch), self.count + len(batch))
+        rows = [row for row in np.flatnonzero(batch.action).tolist() if row >= len(batch) - newest]
+        await embeddings.fetch(fields, rows, first=self.count)
+
+    async def _newest(self, n: int, stop: int) -> int:
+        """How many of the last of n rows, which end at `stop`, a model is asked about."""
+        if n < PULL:
+            return n
+        behind = (await self._book.standing(self._terms.primary)).count - stop
+        return max(0, NEWEST - behind)
+
     def _decide(self, batch: SignalBatch) -> "_Piece":
         begun = self.decider.begin(batch)
         judged = self.decider.finish(begun)
@@ -276,11 +297,8 @@ class Follower:
         self._note(batch, situations, outcomes, verdict, (np.array(primary.decision[:n], np.int8), decision))
 
     async def _opinions(self, begun: PendingDecision, adviser: Adviser) -> Mapping[int, Opinion]:
-        newest = None
-        stop = begun.taken.first + len(begun.batch)
-        if len(begun.batch) == PULL:
-            behind = (await self._book.standing(self._terms.primary)).count - stop
-            newest = max(0, NEWEST - behind)
+        n = len(begun.batch)
+        newest = await self._newest(n, begun.taken.first + n)
         return await ask(self.decider, begun, adviser, patience_s=0.0, newest=newest)
 
     async def _submit(self, first: int, batch: SignalBatch, decisions: Decisions) -> None:

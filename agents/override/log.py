@@ -1,21 +1,24 @@
-"""The agent's own journal: settled outcomes, and the resets of its breaker.
+"""The agent's own journal: settled outcomes, the resets of its breaker, and the vectors of texts.
 
     ["terms", {...}]                         what the outcomes behind it depend on
     ["outcomes", number, columns]            outcomes from that number on, in the order in which they became known
     ["reset", ordinal, at_us]                the breaker is closed from that row on
+    ["texts", model, rows, keys, vectors]    what a model made of texts, which serves from those rows on
 
 It is a `Journal` like that of the portfolios: one writer an epoch, so that an actor which was cut off can neither
-decide on nor record. Outcomes follow from the signals and could be computed again; resets could not.
+decide on nor record. Outcomes follow from the signals and could be computed again; resets and vectors could not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import msgspec
 import numpy as np
 
+from raysignal.agents.llm.embeddings import DIMENSIONS
 from raysignal.agents.override.outcomes import Outcomes
+from raysignal.agents.override.text_embeddings import KEY_BYTES, TextVector
 from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.journal.journal import Journal, JournalStore
 
@@ -44,21 +47,25 @@ class OutcomeLog:
     Attributes:
         count: outcomes on record under the present terms.
         resets: so far, oldest first.
+        texts: the vectors that `embeddings` made so far, in the order of their rows.
+        embeddings: the model whose vectors are put on record; empty: none.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, embeddings: str = "") -> None:
         self._journal = journal
+        self.embeddings = embeddings
         self.count = 0
         self.resets: list[BreakerReset] = []
+        self.texts: list[TextVector] = []
 
     @classmethod
-    def open(cls, store: JournalStore, terms: Mapping[str, Any]) -> Self:
+    def open(cls, store: JournalStore, terms: Mapping[str, Any], embeddings: str = "") -> Self:
         """Take the journal over. Under other terms than those on record, outcomes begin anew.
 
         Raises:
             Fenced, StoreUnavailable, JournalDamaged: see `Journal.open`.
         """
-        log = cls(Journal.open(store))
+        log = cls(Journal.open(store), embeddings)
         known: Any = None
         for record in log._journal.replay():
             kind, *rest = _read(record.payload)
@@ -66,8 +73,11 @@ class OutcomeLog:
                 known, log.count = rest[0], 0
             elif kind == "outcomes":
                 log.count = rest[0] + rest[1]
-            else:
+            elif kind == "reset":
                 log.resets.append(BreakerReset(*rest))
+            elif rest[0] == embeddings:
+                log.texts += _texts(*rest[1:])
+        log.texts.sort(key=lambda text: text.row)  # after a kill, rows may have been begun again
         plain = msgspec.to_builtins(dict(terms))
         if known != plain:
             log._write(["terms", plain])
@@ -84,6 +94,13 @@ class OutcomeLog:
         """Put on record that the breaker is closed from a row on."""
         self._write(["reset", ordinal, at_us])
         self.resets.append(BreakerReset(ordinal, at_us))
+
+    def append_texts(self, texts: Sequence[TextVector]) -> None:
+        """Put vectors on record."""
+        self._write([
+            "texts", self.embeddings, [text.row for text in texts], b"".join(text.key for text in texts),
+            b"".join(text.vector.astype("<f4").tobytes() for text in texts),
+        ])  # fmt: skip
 
     def close(self) -> None:
         """Let go of the journal."""
@@ -109,9 +126,23 @@ def recorded(store: JournalStore) -> list[dict[str, Any]]:
     return parts
 
 
+def recorded_texts(store: JournalStore) -> Iterator[tuple[str, TextVector]]:
+    """The vectors on record, each with the model that made it; takes nothing over."""
+    for record in Journal.read(store):
+        kind, *rest = _read(record.payload)
+        if kind == "texts":
+            yield from ((rest[0], text) for text in _texts(*rest[1:]))
+
+
+def _texts(rows: Sequence[int], keys: bytes, vectors: bytes) -> list[TextVector]:
+    parts = np.frombuffer(vectors, "<f4").reshape(len(rows), DIMENSIONS).astype(np.float32)
+    cut = (keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES))
+    return [TextVector(*text) for text in zip(rows, cut, parts, strict=True)]
+
+
 def _read(payload: Any) -> list[Any]:
     content: list[Any] = msgspec.msgpack.decode(payload)
-    if content[0] not in {"terms", "outcomes", "reset"}:
+    if content[0] not in {"terms", "outcomes", "reset", "texts"}:
         raise JournalDamaged(
             f"the agent's journal holds a record of kind {content[0]!r}, unknown to this version"
         )

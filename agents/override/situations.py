@@ -14,7 +14,7 @@ Nothing here looks ahead: a row's situation and the scale it is measured with de
 before it alone, however the stream is cut into calls.
 """
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -163,13 +163,19 @@ class Encoder:
 
     def free_texts(self, batch: SignalBatch) -> dict[str, TextColumn]:
         """The free texts of the signals that were encoded last, by field, empty where it was a category still."""
-        first = self._count - len(batch)
-        free = [(one.free_from, name) for name, one in self._categories.items() if one.free_from is not None]
-        return {
-            name: _from_row(batch.texts[name], max(0, since - first))
-            for since, name in sorted(free)[:MOST_FREE_TEXTS]
-            if name in batch.texts
-        }
+        since = {name: category.free_from for name, category in self._categories.items()}
+        return _free_texts(batch, self._count - len(batch), since)
+
+    def coming_free_texts(self, batch: SignalBatch) -> dict[str, TextColumn]:
+        """What `free_texts` will be of the signals that are encoded next; nothing is changed."""
+        since = {name: category.free_from for name, category in self._categories.items()}
+        for name, column in batch.texts.items():
+            if name[:1] > MARK and since.get(name) is None:
+                known = self._categories.get(name)
+                trial = _Category(bits={} if known is None else dict(known.bits))
+                _read(trial, column, np.zeros(len(batch), np.uint64), self._count)
+                since[name] = trial.free_from
+        return _free_texts(batch, self._count, since)
 
     def describe(self, situations: Situations, row: int, *, own: bool = False) -> dict[str, str]:
         """The categories of one row in words, by field; labels joined with commas.
@@ -221,6 +227,22 @@ class Encoder:
             elif name in batch.texts and category.free_from is None:
                 _read(category, batch.texts[name], labels[position], self._count)
         return names, labels
+
+
+def _free_texts(batch: SignalBatch, first: int, since: Mapping[str, int | None]) -> dict[str, TextColumn]:
+    """The free texts of signals, by field.
+
+    Args:
+        batch: the signals.
+        first: the first one's place in the stream.
+        since: from which place on a field is free text; None: it is not.
+    """
+    free = sorted((place, name) for name, place in since.items() if place is not None)
+    return {
+        name: _from_row(batch.texts[name], max(0, place - first))
+        for place, name in free[:MOST_FREE_TEXTS]
+        if name in batch.texts
+    }
 
 
 def no_moments(numbers: int) -> Float64Array:

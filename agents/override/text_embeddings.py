@@ -4,25 +4,38 @@ A record is an NDJSON file that only grows, a line an embedding. What is on reco
 replay asks for nothing. So the same signals have the same vectors, with a network or without one.
 """
 
+import asyncio
 import base64
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from xxhash import xxh64_intdigest
 
-from raysignal.agents.llm.models import DEFAULT_PROVIDER, ModelSettings
+from raysignal.agents.llm.calls import Failure, Usage
+from raysignal.agents.llm.embeddings import (
+    AT_ONCE,
+    DIMENSIONS,
+    EmbeddingModel,
+    EmbeddingRequest,
+    embedding_settings,
+    unit_vectors,
+)
+from raysignal.agents.llm.models import ModelSettings
 from raysignal.agents.override.situations import Encoder
 from raysignal.agents.override.texts import text_at
 from raysignal.engine.core.arrays import Float32Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import (
+    AgentUnavailable,
     CassetteMiss,
     InvalidField,
     NotFound,
@@ -30,12 +43,12 @@ from raysignal.engine.core.errors import (
     UnreadableInput,
 )
 
-DIMENSIONS = 768
-"""Of a vector: what models of the Gemini API shorten theirs to."""
 MOST_TEXTS = 20_000
 """Different texts that are embedded: their vectors lie in the memory of every arm."""
-AT_ONCE = 32
-"""Texts of a call."""
+KEY_BYTES = 16
+TIMEOUT_S = 60.0
+"""For a call, from its beginning to the last byte of its answer."""
+_TOKEN = 4  # characters, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +70,47 @@ class EmbeddingOptions:
     replays: bool = False
 
     def __post_init__(self) -> None:
-        if self.settings.provider.name != DEFAULT_PROVIDER:
-            raise InvalidField(
-                "embeddings", self.model, "a model of the Gemini API such as gemini-embedding-001"
-            )
+        assert self.settings
 
     @property
     def settings(self) -> ModelSettings:
         """The same as it is asked for; raises `InvalidField` for a name or an address that cannot be."""
-        return ModelSettings(model=self.model, base_url=self.base_url)
+        return embedding_settings(self.model, self.base_url)
 
     def config(self) -> dict[str, object]:
         """What decides the vectors, in plain values."""
         return {"model": self.model, "dimensions": DIMENSIONS}
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingPlan:
+    """What it takes to embed texts.
+
+    Attributes:
+        model: its name.
+        texts: different ones.
+        calls: that carry them.
+        tokens: roughly, a token for every four characters.
+        usd: what they cost, roughly; None: the price is not known.
+    """
+
+    model: str
+    texts: int
+    calls: int
+    tokens: int
+    usd: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def plan_embeddings(texts: Sequence[str], settings: ModelSettings) -> EmbeddingPlan:
+    """What it takes to embed different texts by a model; raises `InvalidField` for more than `MOST_TEXTS`."""
+    _check_count(texts)
+    tokens = sum(-(-len(text) // _TOKEN) for text in texts)
+    usd = 0.0 if settings.on_loopback else settings.usd(Usage(tokens, 0))
+    return EmbeddingPlan(settings.name, len(texts), -(-len(texts) // AT_ONCE), tokens, usd)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,15 +129,12 @@ class RecordedEmbeddings:
         """See `Embedder`."""
         return DIMENSIONS
 
-    def embed(self, fields: Mapping[str, TextColumn], start: int, stop: int) -> Float32Array:
-        """See `Embedder.embed`; a text that was not embedded raises `KeyError`."""
-        found = np.zeros((stop - start, DIMENSIONS), np.float32)
-        for name, column in fields.items():
-            signs = _signs_of(name)
-            for row in range(start, stop):
-                if text := text_at(column, row).strip():
-                    found[row - start] += signs * self.vectors[key_of(text)]
-        return found
+    def embed(
+        self, fields: Mapping[str, TextColumn], start: int, stop: int, *, first: int = 0
+    ) -> Float32Array:
+        """See `Embedder.embed`; texts of HOLDs, which tell nothing, may have no vector."""
+        del first  # a text has its vector wherever it stands
+        return sum_of_fields(fields, start, stop, lambda _row, key: self.vectors.get(key))
 
     def content_hash(self) -> str:
         """SHA-256 of all vectors, whatever the order in which they were made."""
@@ -106,17 +144,55 @@ class RecordedEmbeddings:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TextVector:
+    """The vector of a text that came with a signal.
+
+    Attributes:
+        row: of the signal in its stream.
+        key: `key_of` the text.
+        vector: float32[DIMENSIONS], of length 1.
+    """
+
+    row: int
+    key: bytes
+    vector: Float32Array
+
+
+def sum_of_fields(
+    fields: Mapping[str, TextColumn],
+    start: int,
+    stop: int,
+    vector_of: Callable[[int, bytes], Float32Array | None],
+) -> Float32Array:
+    """The vectors of some rows, float32[stop - start, DIMENSIONS]: those of their texts added up.
+
+    Args:
+        fields: columns of free text, by name.
+        start: the first row.
+        stop: the row behind the last.
+        vector_of: what a row and the key of a text have; asked row by row. None: nothing.
+    """
+    found = np.zeros((stop - start, DIMENSIONS), np.float32)
+    columns = [(_signs_of(name), column) for name, column in fields.items()]
+    for row in range(start, stop):
+        for signs, column in columns:
+            text = text_at(column, row).strip()
+            if text and (vector := vector_of(row, key_of(text))) is not None:
+                found[row - start] += signs * vector
+    return found
+
+
 def key_of(text: str) -> bytes:
     """Of a text as it is embedded."""
-    return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).digest()
+    return hashlib.blake2b(text.encode(errors="replace"), digest_size=KEY_BYTES).digest()
 
 
 def free_texts_of(batch: SignalBatch) -> list[str]:
-    """The different free texts of a stream, as they are embedded, in the order of their rows and fields."""
-    encoder = Encoder()
-    encoder.encode(batch)
-    columns = encoder.free_texts(batch).values()
-    found = (text_at(column, row).strip() for row in range(len(batch)) for column in columns)
+    """The different free texts of a stream's BUYs and SELLs, as they are embedded, in the order of rows and fields."""
+    columns = Encoder().coming_free_texts(batch).values()
+    sided = np.flatnonzero(batch.action).tolist()
+    found = (text_at(column, row).strip() for row in sided for column in columns)
     return list(dict.fromkeys(text for text in found if text))
 
 
@@ -127,12 +203,11 @@ def embed_texts(texts: Sequence[str], options: EmbeddingOptions) -> RecordedEmbe
         InvalidField: more than `MOST_TEXTS`.
         NotFound: a replay without its record.
         CassetteMiss: a replay of a text that is not on record.
-        UnreadableInput: a line of the record that is damaged, or an answer that cannot be.
-        AgentUnavailable: the model did not answer; what it answered before is on record.
+        UnreadableInput: a line of the record that is damaged.
+        AgentUnavailable: the model did not answer, or not what it was asked for; what it answered before is on record.
         SettingsError: a key or an address that cannot be, or another process is recording on the file.
     """
-    if len(texts) > MOST_TEXTS:
-        raise InvalidField("embeddings", len(texts), f"at most {MOST_TEXTS} different free texts")
+    _check_count(texts)
     path = options.record
     assert path is not None
     if options.replays and not path.is_file():
@@ -143,42 +218,55 @@ def embed_texts(texts: Sequence[str], options: EmbeddingOptions) -> RecordedEmbe
         key = key_of(missing[0]).hex()
         raise CassetteMiss(key, str(path), None, f"the embedding of {missing[0][:80]!r} by {options.model}")
     if missing:
-        held |= _asked(missing, options, path)
+        with ThreadPoolExecutor(1) as thread:  # a notebook's cell has an event loop that runs already
+            held |= thread.submit(asyncio.run, _ask(missing, options, path)).result()
     return RecordedEmbeddings({key: held[key] for key in map(key_of, texts)})
 
 
-def _asked(texts: list[str], options: EmbeddingOptions, path: Path) -> dict[bytes, Float32Array]:
-    from raysignal.agents.llm.embeddings import EmbeddingConnection  # noqa: PLC0415 - LangChain takes a second
+def _check_count(texts: Sequence[str]) -> None:
+    if len(texts) > MOST_TEXTS:
+        raise InvalidField("embeddings", len(texts), f"at most {MOST_TEXTS} different free texts")
 
-    wire = EmbeddingConnection(options.settings, options.api_key)
+
+async def _ask(texts: list[str], options: EmbeddingOptions, path: Path) -> dict[bytes, Float32Array]:
+    """The vectors of texts, each call on record before the next."""
+    model = EmbeddingModel(options.settings, options.api_key)
     found = {}
     path.parent.mkdir(parents=True, exist_ok=True)
     opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    with closing(wire), os.fdopen(opened, "r+b") as file:
+    with os.fdopen(opened, "r+b") as file:
         _hold(file.fileno(), path)
-        for start in range(0, len(texts), AT_ONCE):
-            some = texts[start : start + AT_ONCE]
-            for text, values in zip(some, wire.embed(some, DIMENSIONS), strict=True):
-                vector = _unit(np.array(values, np.float32), options.model)
-                found[key_of(text)] = vector
-                line = {
-                    "model": options.model,
-                    "text": key_of(text).hex(),
-                    "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode(),
-                }
-                file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        async with aclosing(model):
+            for start in range(0, len(texts), AT_ONCE):
+                request = EmbeddingRequest(tuple(texts[start : start + AT_ONCE]))
+                outcome = await model.call(request, TIMEOUT_S)
+                if isinstance(outcome, Failure):
+                    raise AgentUnavailable(f"{options.model} embedded no texts: {outcome.detail}")
+                for text, vector in zip(request.texts, outcome.vectors, strict=True):
+                    found[key_of(text)] = vector
+                    file.write(_line(options.model, key_of(text), vector))
+                file.flush()
+                os.fsync(file.fileno())
     return found
 
 
-def _unit(vector: Float32Array, model: str) -> Float32Array:
-    length = float(np.linalg.norm(vector))
-    if vector.shape != (DIMENSIONS,) or not 0.0 < length < np.inf:
-        raise UnreadableInput(
-            f"{model} answered {vector.size} components of length {length:g}; expected {DIMENSIONS} that are finite"
-        )
-    return (vector / np.float32(length)).astype(np.float32)
+def write_record(path: Path, texts: Iterable[tuple[str, TextVector]]) -> int:
+    """Write vectors, each with its model's name, as a record to replay; how many. `FileExistsError`: it is there."""
+    count = 0
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        try:
+            for model, text in texts:
+                file.write(_line(model, text.key, text.vector))
+                count += 1
+        except BaseException:
+            path.unlink()
+            raise
+    return count
+
+
+def _line(model: str, key: bytes, vector: Float32Array) -> bytes:
+    encoded = base64.b64encode(vector.astype("<f4").tobytes()).decode()
+    return json.dumps({"model": model, "text": key.hex(), "vector": encoded}).encode() + b"\n"
 
 
 def _hold(file: int, path: Path) -> None:
@@ -199,9 +287,9 @@ def _read(path: Path, model: str) -> dict[bytes, Float32Array]:
             told = json.loads(line)
             if told["model"] == model:
                 vector = np.frombuffer(base64.b64decode(told["vector"], validate=True), "<f4")
-                _unit(vector, model)
+                unit_vectors([vector], 1, DIMENSIONS)
                 found[bytes.fromhex(told["text"])] = vector.astype(np.float32)
-        except (ValueError, KeyError, TypeError, UnreadableInput) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UnreadableInput(f"line {number} of {path} is damaged: {error}") from error
     return found
 

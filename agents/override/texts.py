@@ -51,20 +51,23 @@ _UNSEEN = re.compile(
 
 
 class Embedder(Protocol):
-    """Makes vectors of texts. The same texts have the same vector, whatever came before or comes after."""
+    """Makes vectors of texts. A row has the same vector however the stream is cut, and whatever comes after it."""
 
     @property
     def dimensions(self) -> int:
         """Of a vector."""
         ...
 
-    def embed(self, fields: Mapping[str, TextColumn], start: int, stop: int) -> Float32Array:
+    def embed(
+        self, fields: Mapping[str, TextColumn], start: int, stop: int, *, first: int = 0
+    ) -> Float32Array:
         """The vectors of some rows, float32[stop - start, dimensions], finite; 0 where a row has no text.
 
         Args:
             fields: columns of free text, by name.
             start: the first row.
             stop: the row behind the last.
+            first: the place of the columns' row 0 in the stream.
         """
         ...
 
@@ -77,8 +80,11 @@ class HashedNgrams:
         """See `Embedder`."""
         return BUCKETS
 
-    def embed(self, fields: Mapping[str, TextColumn], start: int, stop: int) -> Float32Array:
+    def embed(
+        self, fields: Mapping[str, TextColumn], start: int, stop: int, *, first: int = 0
+    ) -> Float32Array:
         """See `Embedder.embed`."""
+        del first
         vectors = np.zeros((stop - start, BUCKETS), np.float32)
         counts = np.zeros(BUCKETS, np.float32)
         for name, column in fields.items():
@@ -171,7 +177,7 @@ class TextScores:
         instants, symbols, sides = timestamp_us.tolist(), symbol.tolist(), action.tolist()
         for start in range(0, n, _AT_ONCE):
             stop = min(start + _AT_ONCE, n)
-            vectors = self._embedder.embed(fields, start, stop)
+            vectors = self._embedder.embed(fields, start, stop, first=first)
             for row, vector in zip(range(start, stop), vectors, strict=True):
                 self._learn(first + row, instants[row])
                 if sides[row] and vector.any():

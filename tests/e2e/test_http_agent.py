@@ -1,5 +1,7 @@
 """The agent as its users see it: without a key on the shared service, and with a model on this machine."""
 
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -135,13 +137,14 @@ def test_metrics_count_decisions_by_reason(http: httpx.Client, batch: SignalBatc
 
 @pytest.fixture(scope="module")
 def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, GeminiServer]]:
-    """A service whose agent asks a model on this machine about much."""
+    """A service whose agent asks a model on this machine about much, and has another embed its texts."""
     folder = tmp_path_factory.mktemp("asked")
     with GeminiServer() as loopback:
         settings = {
             "store": (folder / "store").as_uri(), "port": free_port(), "ingress_replicas": 1,
             "agent_priority": "normal", "model_url": loopback.url,
             "model_deadline_s": 60.0, "gate_grey": 0.5, "gate_against": 0.999, "gate_least": 5.0, "neighbours": 60,
+            "agent": {"embeddings": "gemini-embedding-001"},
         }  # fmt: skip
         environment = {"GEMINI_API_KEY": "a-key", "RAYSIGNAL_MODEL_LOOPBACK_ONLY": "1"}
         process, url = started(folder / "log", settings, environment)
@@ -157,10 +160,15 @@ def test_a_model_decides_unclear_cases_and_no_receipt_waits_for_one_that_hangs(
 ) -> None:
     http, loopback = asked
     rows = bodies(stream(400, bars=6, volatility=0.01))
+    rows = [row | {"news": f"story {place % 90} of the day: desks wait"} for place, row in enumerate(rows)]
     http.post("/signals", json=rows[:300]).raise_for_status()
     state = decided(http)
     assert state["mode"] == "gate and model"
-    assert state["decisions"]["model_answered"] == loopback.calls > 0
+    assert state["embeddings"] == {
+        "name": "gemini-embedding-001", "why_off": None, "trouble": None, "texts": {"embedded": 90},
+    }  # fmt: skip
+    questions = [body for body in loopback.requests if "contents" in body]
+    assert 0 < len(questions) == state["decisions"]["model_answered"] < loopback.calls
     assert state["model"]["left"] == state["model"]["budget"] - loopback.calls
     found = http.get("/history", params={"portfolio": "enhanced"}).json()["rows"]
     one = next(row for row in found if row["decided_by"] == "model")
@@ -171,6 +179,15 @@ def test_a_model_decides_unclear_cases_and_no_receipt_waits_for_one_that_hangs(
     assert set(explained["opinion"]["cited"]) <= {each["signal_id"] for each in explained["neighbours"]}
     assert explained["opinion"]["usd"] > 0
     assert "a-key" not in http.get("/agent").text
+
+    # Killed, it finds on record what it had embedded.
+    embedded = [body for body in loopback.requests if "requests" in body]
+    calls, pid = loopback.calls, state["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: told(http, "/agent")["pid"] != pid, "another agent answers")
+    again = decided(http)
+    assert (again["settled"], again["embeddings"]["texts"]) == (state["settled"], {})
+    assert loopback.calls == calls
 
     loopback.behave("slow")
     before = loopback.calls
@@ -184,3 +201,4 @@ def test_a_model_decides_unclear_cases_and_no_receipt_waits_for_one_that_hangs(
     missing = http.get("/decisions/while-it-hangs", params={"portfolio": "enhanced"})
     assert missing.status_code == 404
     assert told(http, "/performance/compare")["behind"] > 0
+    assert [body for body in loopback.requests if "requests" in body] == embedded

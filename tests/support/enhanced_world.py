@@ -11,6 +11,7 @@ from raysignal.agents.override.breaker import BreakerRules
 from raysignal.agents.override.evidence import RecallOptions
 from raysignal.agents.override.follower import Follower
 from raysignal.agents.override.gate import GateRules
+from raysignal.agents.override.live_embeddings import LiveEmbeddings
 from raysignal.agents.override.log import OutcomeLog
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.terms import AgentTerms
@@ -98,18 +99,20 @@ class World:
         ).finish()
         self._settle()
 
-    def log(self, own: AgentTerms) -> OutcomeLog:
+    def log(self, own: AgentTerms, embeddings: str = "") -> OutcomeLog:
         return OutcomeLog.open(
-            open_stores(self.folder.as_uri()).journal_store("agent=enhanced"), own.outcomes()
+            open_stores(self.folder.as_uri()).journal_store("agent=enhanced"), own.outcomes(), embeddings
         )
 
-    async def begin(self, own: AgentTerms, adviser=None) -> Follower:
-        """A follower that has recovered."""
+    async def begin(self, own: AgentTerms, adviser=None, *, embeddings: str = "", caller=None) -> Follower:
+        """A follower that has recovered; with a model that embeds texts, if one is named, asked by `caller`."""
 
         async def at_once(_seconds: float) -> None:
             return None
 
-        follower = Follower(self, own, self.log(own), adviser=adviser, pause=at_once)
+        log = self.log(own, embeddings)
+        texts = LiveEmbeddings(log.texts, log.append_texts, caller) if embeddings else None
+        follower = Follower(self, own, log, adviser=adviser, embeddings=texts, pause=at_once)
         await follower.recover()
         return follower
 

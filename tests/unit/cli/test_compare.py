@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.outcomes import Horizon
+from raysignal.agents.override.text_embeddings import EmbeddingOptions, embed_texts, free_texts_of
 from raysignal.cli.arms import ArmOptions, ModelOptions, cassette_beside, chosen_arms, configured_trial
 from raysignal.cli.main import app
 from raysignal.cli.options import PolicyOptions, ReadingOptions
@@ -199,6 +200,45 @@ def test_a_plan_for_a_short_file_says_when_the_gate_begins_to_speak(tmp_path):
         "asked for, out of 19 outcomes."
     ) in shown
     assert "--grey" not in shown
+
+
+def test_a_plan_says_what_it_takes_to_embed_texts_without_asking_or_a_key(tmp_path, monkeypatch):
+    file = tmp_path / "news.csv"
+    stories = [f"a story of the day that is told in some words: number {row % 40}" for row in range(60)]
+    rows = [f"2025-01-01T00:{row:02d}:00Z,{100 + row % 3},1,{story}" for row, story in enumerate(stories)]
+    file.write_text("\n".join(["timestamp,price,signal,news", *rows]))
+    embedded = ("--horizon", "1b", "--embeddings", "gemini-embedding-001")
+
+    tokens = sum(-(-len(story) // 4) for story in set(stories))
+    told = json.loads(compare("plan", file, "--json", *embedded).stdout)["embeddings"]
+    assert told == {
+        "model": "gemini-embedding-001", "texts": 40, "calls": 2, "tokens": tokens,
+        "usd": pytest.approx(tokens * 0.15 / 1e6),
+    }  # fmt: skip
+    shown = " ".join(compare("plan", file, *embedded).stdout.split())
+    assert "40 different free texts in 2 calls of gemini-embedding-001" in shown
+    assert f"about {tokens:,d} tokens, roughly 0.0001 USD" in shown
+    assert json.loads(compare("plan", file, "--json", "--horizon", "1b").stdout)["embeddings"] is None
+    unknown = compare("plan", file, "--horizon", "1b", "--embeddings", "gemini-embedding-9")
+    assert "at a price that is not known here" in " ".join(unknown.stdout.split())
+    assert (
+        "expected texts that are compared beside it" in compare("plan", file, "--no-texts", *embedded).stderr
+    )
+    assert "a model of the Gemini API" in compare("plan", file, "--embeddings", "openai:x").stderr
+
+    monkeypatch.setenv("GOOGLE_API_KEY", "hunter2")
+    record = tmp_path / "calls.embeddings.ndjson"
+    with GeminiServer() as server:
+        batch = read_stream(
+            file, ReadingOptions(), SETTINGS, skip=False, accept_jump=False, output=Output()
+        ).batch
+        embed_texts(
+            free_texts_of(batch), EmbeddingOptions("gemini-embedding-001", server.url, "hunter2", record)
+        )
+        calls = server.calls
+        replayed = compare("plan", file, *embedded, "--replay", tmp_path / "calls.ndjson")
+        assert server.calls == calls
+    assert "nothing is asked, nothing is paid" in " ".join(replayed.stdout.split())
 
 
 def test_nothing_to_judge_is_said(tmp_path):

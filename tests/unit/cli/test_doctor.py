@@ -16,6 +16,7 @@ from raysignal.cli.doctor import (
     check_database,
     check_disk,
     check_doors,
+    check_embeddings,
     check_keys,
     check_model,
     check_packages,
@@ -96,6 +97,16 @@ def test_a_model_whose_package_is_missing_is_a_warning_with_a_remedy(monkeypatch
     finding = check_model(Settings(llm={"model": "ollama:llama3.2"}), {})
     assert finding.status == "warning"
     assert "pip install raysignal[ollama]" in finding.detail
+
+
+def test_texts_that_nobody_can_embed_are_a_warning_with_a_remedy():
+    settings = Settings(agent={"embeddings": "gemini-embedding-001"})
+    finding = check_embeddings(settings, {})
+    assert (finding.status, "GEMINI_API_KEY is not set" in finding.detail) == ("warning", True)
+    assert "RAYSIGNAL_AGENT__EMBEDDINGS" in finding.remedy
+    finding = check_embeddings(settings, {"GOOGLE_API_KEY": "hunter2"})
+    assert finding.status == "ok"
+    assert "hunter2" not in str(finding)
 
 
 def test_what_agents_rest_on_can_be_imported_or_is_a_warning_with_a_remedy():

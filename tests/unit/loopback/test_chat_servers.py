@@ -233,7 +233,11 @@ def test_embedding_misbehaves_on_request() -> None:
         asked = embedding_requests("a text", "another")
         assert [client.post(EMBED, json=asked).status_code for _ in range(2)] == [200, 429]
         server.behave("truncated")
-        assert len(client.post(EMBED, json=asked).json()["embeddings"]) == 1
+        with pytest.raises(ValueError, match=r"Unterminated|Expecting|delimiter"):
+            client.post(EMBED, json=asked).json()
+        server.behave("extra_field")
+        values = client.post(EMBED, json=asked).json()["embeddings"][0]["values"]
+        assert len(values) == asked["requests"][0]["outputDimensionality"] + 1
         server.behave("empty")
         assert client.post(EMBED, json=asked).json() == {}
 

@@ -4,7 +4,14 @@ import pytest
 
 from raysignal.engine.core.errors import SettingsError
 from raysignal.runtime import agent_settings
-from raysignal.runtime.agent_settings import announcement, model_of, terms_of, why_off
+from raysignal.runtime.agent_settings import (
+    announcement,
+    check_agent_settings,
+    embeddings_of,
+    model_of,
+    terms_of,
+    why_off,
+)
 from raysignal.runtime.settings import Settings
 from tests.support.one_replica import replica, speaking_to
 
@@ -63,6 +70,33 @@ def test_a_setting_of_texts_that_is_no_yes_or_no_is_refused_by_name(monkeypatch)
     monkeypatch.setenv("RAYSIGNAL_AGENT__TEXTS", "gemini")
     with pytest.raises(SettingsError, match="RAYSIGNAL_AGENT__TEXTS"):
         Settings()
+
+
+def test_who_embeds_free_texts_is_a_setting(monkeypatch):
+    assert embeddings_of(Settings()) is None
+    monkeypatch.setenv("RAYSIGNAL_AGENT__EMBEDDINGS", "gemini-embedding-001")
+    asked = embeddings_of(Settings(llm={"url": "http://127.0.0.1:1"}))
+    assert (asked.name, asked.url) == ("gemini-embedding-001", "http://127.0.0.1:1")
+    elsewhere = Settings(llm={"model": "ollama:llama3.2", "url": "http://127.0.0.1:1"})
+    assert embeddings_of(elsewhere).url == "https://generativelanguage.googleapis.com"
+
+    assert "texts are not embedded (GOOGLE_API_KEY or GEMINI_API_KEY is not set)" in announcement(
+        Settings(), {}
+    )
+    told = announcement(Settings(), {"GEMINI_API_KEY": "secret"})
+    assert "texts are embedded by gemini-embedding-001" in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("model", ["no name", "openai:text-embedding-3-small"])
+def test_a_model_that_cannot_embed_is_refused_by_name(model):
+    with pytest.raises(SettingsError, match="RAYSIGNAL_AGENT__EMBEDDINGS:"):
+        check_agent_settings(Settings(agent={"embeddings": model}))
+
+
+def test_texts_that_are_left_out_are_not_embedded():
+    with pytest.raises(SettingsError, match=r"'gemini-embedding-001'; expected agent\.texts"):
+        Settings(agent={"embeddings": "gemini-embedding-001", "texts": False})
 
 
 def test_it_is_said_who_decides():

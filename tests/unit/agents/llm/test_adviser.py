@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from raysignal.agents.llm.adviser import RATIONALE_LIMIT, Adviser, Circuit
+from raysignal.agents.llm.adviser import RATIONALE_LIMIT, Adviser
 from raysignal.agents.llm.budget import RateLimiter
+from raysignal.agents.llm.caller import Circuit
 from raysignal.agents.llm.calls import Failure, ModelAnswer, ModelRequest, Outcome, Usage, VerdictIn
 from raysignal.agents.llm.cassette import Cassette
 from raysignal.agents.llm.models import ModelSettings, NoModel

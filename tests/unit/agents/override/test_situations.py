@@ -148,6 +148,23 @@ def test_a_field_that_held_a_long_text_is_free_text_from_then_on(text):
     assert [bool(label) for label in labels(found, "mood")] == [True, True, False, False, False]
 
 
+@pytest.mark.parametrize("size", [1, 7, 60])
+def test_which_texts_will_be_free_is_told_before_they_are_read_and_changes_nothing(size):
+    tags = [f"tag {row}" if row % 3 else None for row in range(120)]
+    news = ["calm"] * 50 + ["a story " * 20] * 20 + ["calm"] * 50
+    batch = batch_of(120, texts={"tags": tags, "news": news, "mood": ["up", "down"] * 60})
+    told, untold = Encoder(), Encoder()
+    for part in cut(batch, range(0, 120, size)):
+        coming = told.coming_free_texts(part)
+        found, plain = told.encode(part), untold.encode(part)
+        free = told.free_texts(part)
+        assert [(name, column.to_list()) for name, column in coming.items()] == [
+            (name, column.to_list()) for name, column in free.items()
+        ]
+        assert found.labels.tobytes() == plain.labels.tobytes()
+    assert set(free) == {"tags", "news"}
+
+
 def test_a_field_of_more_labels_than_there_are_bits_is_free_text_from_then_on():
     words = [f"word {at % (MOST_LABELS + 1)}" for at in range(2 * MOST_LABELS)]
 

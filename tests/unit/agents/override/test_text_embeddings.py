@@ -10,7 +10,6 @@ from raysignal.agents.override.agent import AgentRules, Override
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.text_embeddings import (
     AT_ONCE,
-    DIMENSIONS,
     EmbeddingOptions,
     RecordedEmbeddings,
     embed_texts,
@@ -85,7 +84,7 @@ def test_a_replay_of_what_is_not_on_record_is_refused(options):
 
 @pytest.mark.parametrize(
     "behaviour",
-    ["quota", "overloaded", "not_json", "reset", "bad_key", "redirect", "empty", "truncated"],
+    ["quota", "overloaded", "not_json", "reset", "bad_key", "redirect", "empty", "truncated", "huge"],
 )
 def test_a_model_that_does_not_answer_is_said_so_and_what_it_answered_stays(server, options, behaviour):
     embed_texts(TEXTS[:2], options)
@@ -119,12 +118,6 @@ def test_a_damaged_line_is_refused_by_its_number(options, line):
 
     with pytest.raises(UnreadableInput, match="line 3 of"):
         embed_texts(TEXTS, options)
-
-
-@pytest.mark.parametrize("values", [[0.0] * DIMENSIONS, [1.0] * 5, [float("nan")] * DIMENSIONS])
-def test_a_vector_that_cannot_be_is_refused(values):
-    with pytest.raises(UnreadableInput, match="expected 768"):
-        text_embeddings._unit(np.array(values, np.float32), MODEL)
 
 
 def test_options_that_cannot_be_are_refused_by_name(options):
