@@ -64,7 +64,7 @@ def accuracy_over_time(stream: SignalStream) -> AccuracyOverTime | None:
     right = side * move > 0.0
     up, down = shares_by_symbol(stream.symbol[rows], move > 0.0, move < 0.0)
     drift = np.where(side > 0, up, down)
-    beyond = right - drift
+    beyond: Float64Array = right - drift
     whole, window = dependence(beyond), n // _WINDOWS
     ends = np.unique(np.linspace(window, n, _POINTS).astype(np.int64))
     shares = [float(right[end - window : end].mean()) for end in ends]
