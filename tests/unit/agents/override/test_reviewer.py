@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysignal.agents.llm.adviser import Opinion
-from raysignal.agents.llm.prompting import REVIEW, data_in, load_prompt, prompt_for
+from raysignal.agents.llm.prompting import FIELDS_LIMIT, REVIEW, data_in, load_prompt, prompt_for
 from raysignal.agents.override.agent import AgentRules, Override
 from raysignal.agents.override.decider import Decider, ask
 from raysignal.agents.override.gate import REASONS
@@ -199,6 +199,7 @@ class Answers:
         self.decider, self.every, self.asked, self.at_once = decider, every, [], 0
 
     async def ask_all(self, briefs, *, patience_s):
+        assert patience_s == 0.0
         places = [self.decider.ids.find(brief.signal_id) for brief in briefs]
         self.asked += places
         self.at_once = max(self.at_once, len(places))
@@ -368,6 +369,28 @@ def test_a_number_that_comes_back_after_long_is_told_without_a_standing(monkeypa
     assert "rare" not in context.standings
     assert "rare" not in {pattern.field for pattern in context.patterns}
     assert "rare" in standardised(looked.situations, 199)
+
+
+def test_of_many_numbers_those_that_are_shown_have_a_standing():
+    batch = Shape(seed=3, rows=200).batch()
+    draws = np.random.default_rng(3)
+    many = {f"x{place:03d}": draws.standard_normal(200) for place in range(2 * FIELDS_LIMIT)}
+    many["a_password"] = draws.standard_normal(200)  # it is shown to nobody
+    batch = replace(batch, numbers={**batch.numbers, **many})
+    agent = Override(POLICY, rules())
+    looked = agent.take(batch)
+    ids = Decider(POLICY, rules(), breaker=None).ids
+    ids.add(0, batch)
+    brief = brief_of(agent, batch, looked, 199, ids, shown_of(agent, looked))
+    shown = sorted(brief.numbers)[:FIELDS_LIMIT]
+
+    assert sorted(brief.review.standings) == shown
+    numbers = data_in(prompt_for(brief).render(brief).user)["numbers"]
+    assert [each["lower_so_far"] for name, each in numbers.items() if name in shown] == [
+        round(brief.review.standings[name], 3) for name in shown
+    ]
+    last = brief.review.standings[shown[-1]]
+    assert last == np.mean(many[shown[-1]][:199].astype(np.float32) < np.float32(many[shown[-1]][199]))
 
 
 def test_a_number_that_a_signal_has_not_is_not_told_and_a_feature_takes_no_measured_ones_place():
