@@ -44,10 +44,12 @@ class OutcomeLog:
     Attributes:
         count: outcomes on record under the present terms.
         resets: so far, oldest first.
+        origin: the digest of what the journal begins with, in hex: no two journals have the same.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
+        self.origin = ""
         self.count = 0
         self.resets: list[BreakerReset] = []
 
@@ -61,6 +63,7 @@ class OutcomeLog:
         log = cls(Journal.open(store))
         known: Any = None
         for record in log._journal.replay():
+            log.origin = log.origin or record.previous.hex()
             kind, *rest = _read(record.payload)
             if kind == "terms":
                 known, log.count = rest[0], 0
@@ -68,6 +71,7 @@ class OutcomeLog:
                 log.count = rest[0] + rest[1]
             else:
                 log.resets.append(BreakerReset(*rest))
+        log.origin = log.origin or log._journal.position.digest.hex()
         plain = msgspec.to_builtins(dict(terms))
         if known != plain:
             log._write(["terms", plain])

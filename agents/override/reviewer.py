@@ -6,8 +6,8 @@
               settled precedents on, or the share of them that is picked        `allow` says so
 
 What the gate decides is clear, and no model is asked about it under either. Under `review` a model overrules only
-as long as at most `overruled_share` of the signals so far are overruled, those of the gate among them; while that is used
-up a signal stands, and the model is not asked. The breaker watches what is left.
+as long as at most `overruled_share` of the signals so far are overruled, those of the gate among them; while that is
+used up a signal stands, and the model is not asked. The breaker watches what is left.
 """
 
 from collections import deque

@@ -77,7 +77,7 @@ def test_a_reviewer_is_asked_about_most_signals_and_overrules_a_share_of_them(
     answered, not_asked = (state["decisions"][name] for name in ("model_answered", "overruled_enough"))
     assert state["mode"] == "gate and reviewer"
     assert state["model"]["left"] == state["model"]["budget"] - calls
-    assert answered == calls == len(service.loopback.requests)
+    assert answered == calls
     assert not_asked > 0
     assert answered + not_asked > 0.7 * FIRST
     rows = http.get("/history", params={"portfolio": "enhanced", "limit": FIRST}).json()["rows"]

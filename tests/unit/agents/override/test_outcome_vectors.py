@@ -1,18 +1,30 @@
 """What Chroma is fed with, and how much of the processor it is given."""
 
 import io
+import re
 from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from raysignal.agents.override.outcome_vectors import EVERY_S, Feeder, may_put, outcomes_parquet
+from raysignal.agents.override.outcome_vectors import (
+    EVERY_S,
+    Feeder,
+    collection_of,
+    may_put,
+    outcomes_parquet,
+)
 from raysignal.agents.override.similar import OutcomeFilter, SimilarQuery, find_similar
 from raysignal.agents.override.situation_vectors import SLOTS
 from raysignal.agents.vectors import VectorIndex
 from raysignal.engine.core.errors import ChromaUnavailable
+from raysignal.engine.core.policy import check_portfolio_name
 from tests.cluster.waiting import wait_for
 from tests.support.similar_queries import remembered
+
+PORTFOLIO = r"[a-z0-9][a-z0-9_-]{0,62}"
 
 
 @pytest.mark.parametrize(("rested_s", "may"), [(0.0, False), (9.4, False), (9.6, True)])
@@ -34,6 +46,28 @@ def test_outcomes_as_parquet_have_their_facts_texts_and_vectors(tmp_path):
     assert table["vector"].to_pylist() == rows.vectors.tolist()
 
 
+@pytest.mark.parametrize(
+    ("portfolio", "name"),
+    [
+        ("enhanced", "outcomes-enhanced"),
+        ("0", "outcomes-0"),
+        ("a" * 54, f"outcomes-{'a' * 54}"),
+        ("a" * 55, "outcomes.8d390b429fdc5982c7284f9a2dc2b925"),
+        ("a-", "outcomes.227611a6ec0e8aa864d01b6ba8a12b57"),
+        ("a_", "outcomes.5ec01dbf64f864a0a3dd8badaa5e3c89"),
+    ],
+)
+def test_the_collection_is_called_as_the_portfolio_where_chroma_allows_it(portfolio, name):
+    assert collection_of(portfolio) == name
+
+
+@given(st.lists(st.from_regex(PORTFOLIO, fullmatch=True), min_size=2, max_size=20, unique=True))
+def test_every_portfolio_has_a_collection_of_its_own_that_chroma_takes(portfolios):
+    names = [collection_of(check_portfolio_name(portfolio)) for portfolio in portfolios]
+    assert len(set(names)) == len(portfolios)
+    assert all(re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,61}[a-zA-Z0-9]", name) for name in names)
+
+
 def test_outcomes_are_found_under_the_new_name_of_their_symbol(tmp_path):
     pytest.importorskip("chromadb_rust_bindings")
     known = remembered(tmp_path / "world", 120)
@@ -48,7 +82,9 @@ def test_outcomes_are_found_under_the_new_name_of_their_symbol(tmp_path):
     assert (state["state"], state["rebuilt"], state["behind"]) == ("closed", "a symbol has another name", 0)
     place = str(tmp_path / "chroma")
     query = SimilarQuery(text="fear", as_of_us=10**15, fits=OutcomeFilter(symbol="venue:ETH"), k=100)
-    index = VectorIndex.open(place, known.rows, dimensions=SLOTS, name="outcomes-enhanced")
+    index = VectorIndex.open(
+        place, known.rows, dimensions=SLOTS, name="outcomes-enhanced", store=known.rows.origin()
+    )
     with closing(index):
         assert len(find_similar(known.rows, index, query)["hits"]) > 10
         assert index.status().rebuilt == ""
