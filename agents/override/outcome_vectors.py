@@ -2,10 +2,12 @@
 
 import hashlib
 import io
+import shutil
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ PIECE = 512
 """Outcomes that are put in together. One takes Chroma 0.4 ms of a processor, several times what deciding takes."""
 _RESTS = 19.0
 _LONGEST_NAME = 63
+_LITTLE = 64_000_000  # bytes of a disk
 
 
 class SettledRows:
@@ -187,10 +190,22 @@ class Feeder:
         if index is None:
             return {
                 "place": self._place, "collection": self._name, "state": "unavailable", "count": 0,
-                "behind": self._rows.count(), "reason": self._reason, "rebuilt": "",
+                "behind": self._rows.count(), "reason": self._why(self._reason), "rebuilt": "",
             }  # fmt: skip
         told = asdict(index.status())
-        return told | {"collection": self._name, "state": told["state"].value}
+        reason = self._why(told["reason"])
+        return told | {"collection": self._name, "state": told["state"].value, "reason": reason}
+
+    def _why(self, reason: str) -> str:
+        """A reason, with how much room there is where that is little: Chroma does not say that its disk is full."""
+        if not reason or "://" in self._place:
+            return reason
+        place = Path(self._place).absolute()
+        try:
+            left = shutil.disk_usage(next(each for each in (place, *place.parents) if each.exists())).free
+        except OSError:
+            return reason
+        return reason if left >= _LITTLE else f"{reason}; {left / 1e6:.1f} MB are left on its disk"
 
     def index(self) -> VectorIndex:
         """Where outcomes are searched; `ChromaUnavailable` where it was not opened yet."""

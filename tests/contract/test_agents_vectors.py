@@ -22,6 +22,7 @@ from raysignal.agents.vectors.child import Child
 from raysignal.engine.core.errors import ChromaUnavailable, StoreUnavailable
 from tests.contract.vector_owner import HOUR_US, Settled
 from tests.support.chroma_server import Server, serving
+from tests.support.tiny_disk import enlarge, tiny_disk
 
 pytest.importorskip("chromadb_rust_bindings")
 pytestmark = pytest.mark.timeout(300)
@@ -249,14 +250,12 @@ def test_collection_of_another_store_in_a_server_is_left_alone(server: Server, t
         with closing(
             VectorIndex.open(server.url, ours, dimensions=6, name=tmp_path.name, store="ours")
         ) as index:
-            for _ in range(2):
-                assert not index.catch_up()
-                status = index.status()
-                assert (status.state, status.rebuilt) == (VectorIndexState.UNAVAILABLE, "")
-                assert status.reason == (
-                    f"{tmp_path.name} holds the outcomes of another store: name the agent's portfolio otherwise, or "
-                    "delete the collection if that store is gone"
-                )
+            status = index.status()
+            assert (status.state, status.rebuilt) == (VectorIndexState.UNAVAILABLE, "")
+            assert status.reason == (
+                f"{tmp_path.name} holds the outcomes of another store: name the agent's portfolio otherwise, or "
+                "delete the collection if that store is gone"
+            )
             with pytest.raises(ChromaUnavailable, match="another store"):
                 index.rebuild("asked for")
         assert_equal(other, theirs)
@@ -346,6 +345,20 @@ def test_stale_copy_is_topped_up_and_nothing_is_built_anew(folder: Backend, tmp_
     shutil.rmtree(place)
     with folder.opened(settled) as index:
         assert index.status().rebuilt == "there was none"
+        assert_equal(index, settled)
+
+
+def test_full_disk_is_survived_and_all_is_there_once_there_is_room(tmp_path: Path) -> None:
+    settled = Settled(4_000)
+    with tiny_disk(tmp_path / "disk", 2_048) as disk, Backend(str(disk / "memory")).opened(settled) as index:
+        status = index.status()
+        assert (status.state, status.behind > 0) == (VectorIndexState.UNAVAILABLE, True)
+        assert "Chroma's write failed" in status.reason
+        with pytest.raises(ChromaUnavailable, match="is unavailable"):
+            index.nearest(np.zeros(6, np.float32), 1, known_by(9))
+        assert not index.catch_up()
+        enlarge(disk, 65_536)
+        assert index.catch_up()
         assert_equal(index, settled)
 
 

@@ -1,9 +1,11 @@
 """What Chroma is fed with, and how much of the processor it is given."""
 
+import asyncio
 import io
 import re
 from contextlib import closing
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from raysignal.agents.override.outcome_vectors import (
     EVERY_S,
     Feeder,
+    SettledRows,
     collection_of,
     may_put,
     outcomes_parquet,
@@ -22,7 +25,9 @@ from raysignal.agents.vectors import VectorIndex
 from raysignal.engine.core.errors import ChromaUnavailable
 from raysignal.engine.core.policy import check_portfolio_name
 from tests.cluster.waiting import wait_for
+from tests.support.enhanced_world import World, live, terms
 from tests.support.similar_queries import remembered
+from tests.support.tiny_disk import tiny_disk
 
 PORTFOLIO = r"[a-z0-9][a-z0-9_-]{0,62}"
 
@@ -88,3 +93,32 @@ def test_outcomes_are_found_under_the_new_name_of_their_symbol(tmp_path):
     with closing(index):
         assert len(find_similar(known.rows, index, query)["hits"]) > 10
         assert index.status().rebuilt == ""
+
+
+def test_a_full_disk_under_chroma_is_told_and_changes_no_decision(tmp_path):
+    pytest.importorskip("chromadb_rust_bindings")
+    undisturbed = remembered(tmp_path / "undisturbed", 240)
+    batch, world, rows = undisturbed.batch, World(tmp_path / "world"), SettledRows()
+    with tiny_disk(tmp_path / "disk", 64) as disk:
+        feeder = Feeder(str(disk / "chroma"), rows, name="outcomes-enhanced", every_s=0.02)
+
+        async def follow():
+            follower = await world.begin(terms())
+            for start in (0, 120):
+                world.post(batch.take(np.arange(start, start + 120)))
+                await live(follower)
+                rows.follow(follower)
+                if not start:
+                    feeder.start()
+                    wait_for(lambda: "Chroma's" in feeder.status()["reason"], "Chroma has failed")
+            return follower
+
+        follower = asyncio.run(follow())
+        state = feeder.status()
+        feeder.close(60.0)
+
+    verdicts = [each.past.verdict.values for each in (follower, undisturbed.follower)]
+    assert verdicts[0].tolist() == verdicts[1].tolist()
+    assert (state["state"], state["count"]) == ("unavailable", 0)
+    assert state["behind"] == undisturbed.rows.count()
+    assert re.search(r"; 0\.\d MB are left on its disk$", state["reason"])
