@@ -51,7 +51,7 @@ class Reason(StrEnum):
     MODEL_UNGROUNDED = "model_ungrounded"  # it cites evidence that it was not shown
     MODEL_NOT_ALLOWED = "model_not_allowed"  # a verdict that the gate's table does not allow
     # The last ones, because columns hold places in this list.
-    OVERRULED_ENOUGH = "overruled_enough"  # the share of signals that may be overruled is used up
+    OVERRULED_ENOUGH = "overruled_enough"  # the share that may be overruled is used up: no model is asked
 
 
 def decided(action: Int8Array, verdict: Int8Array) -> Int8Array:

@@ -24,7 +24,7 @@ from raysignal.agents.override import views
 from raysignal.agents.override.follower import PULL, Follower, PortfolioMismatch
 from raysignal.agents.override.live_embeddings import LiveEmbeddings
 from raysignal.agents.override.log import OutcomeLog
-from raysignal.agents.override.outcome_vectors import Feeder, SettledRows, outcomes_parquet
+from raysignal.agents.override.outcome_vectors import Feeder, SettledRows, collection_of, outcomes_parquet
 from raysignal.agents.override.similar import SimilarQuery, find_similar
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import (
@@ -102,7 +102,7 @@ class OverrideActor:
         self._desk = PortfolioClient.connect(self._settings, direct=True)
         self._rows = SettledRows()
         self._feeder = Feeder(
-            chroma_place(self._settings), self._rows, name=f"outcomes-{self._terms.portfolio}"
+            chroma_place(self._settings), self._rows, name=collection_of(self._terms.portfolio)
         )
         self._feeder.start()
         self._follower: Follower | None = None

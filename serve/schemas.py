@@ -415,6 +415,7 @@ class ChromaBody(_Shown):
     """How the vector index stands; no decision waits for it."""
 
     place: str
+    collection: str
     state: Literal["ready", "unavailable", "closed"]
     count: int
     behind: int

@@ -1,4 +1,4 @@
-"""How often signals were right, by where they came from: source, symbol, side, regime, category.
+"""How often signals were right, by what they have in common: source, symbol, side, regime, category, word.
 
 A cohort is measured against the drift and not against 50 %: in a market where two moves of three go up, a BUY that
 is right two times of three knows nothing. The drift of a signal is how often its own symbol moved to its side, over
@@ -37,11 +37,13 @@ from raysignal.agents.override.intervals import (
     mean_interval,
     share_interval,
 )
-from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
 
 FLAG_FROM = 20
 """Cohorts of fewer judged signals are shown and never called good or bad."""
 FALSE_DISCOVERIES = 0.05
+TEXT = "text"
+"""The dimension of cohorts whose texts have a word, or two of them beside each other (`agents.override.words`)."""
 FEWEST = 100
 """Judged signals of one symbol below which it shares its drift with the other such symbols."""
 
@@ -127,8 +129,9 @@ def accuracy(
     judged: BoolArray,
     symbol: Int32Array,
     dimensions: Mapping[str, CategoryColumn],
+    words: Mapping[str, Int64Array] | None = None,
 ) -> Accuracy:
-    """The accuracy of signals, in time order, by every dimension and by side.
+    """The accuracy of signals, in time order, by every dimension, by side and by word.
 
     Args:
         action: int8[n], 1 buy, -1 sell; rows with 0 are left out.
@@ -137,20 +140,25 @@ def accuracy(
         judged: bool[n]; where False, the other figures are not read.
         symbol: int32[n], a code a symbol.
         dimensions: n labels each, by name; a row without a label is in no cohort of that dimension.
+        words: int64[m] each, the rows whose texts have it: cohorts that overlap, of the dimension `TEXT`.
 
     Raises:
-        ValueError: a dimension, or the symbols, with another number of rows.
+        ValueError: a dimension, or the symbols, with another number of rows, or a word with a row beyond them.
     """
     if len(symbol) != len(action):
         raise ValueError(f"symbol has {len(symbol)} rows; expected {len(action)}")
     for name, labels in dimensions.items():
         if len(labels) != len(action):
             raise ValueError(f"dimension {name!r} has {len(labels)} rows; expected {len(action)}")
+    words = {} if words is None else words
+    for name, has in words.items():
+        if int(has.max(initial=-1)) >= len(action):
+            raise ValueError(f"word {name!r} is in row {has.max()}; expected rows up to {len(action) - 1}")
     rows = np.flatnonzero(judged & (action != 0))
     side, gross, net = action[rows], gross_bps[rows], net_bps[rows]
     move = side * gross
     up, down, right = move > 0.0, move < 0.0, gross > 0.0
-    own_up, own_down = _shares_by_symbol(symbol[rows], up, down)
+    own_up, own_down = shares_by_symbol(symbol[rows], up, down)
     drift = np.where(side > 0, own_up, own_down)
     labelled = {"side": CategoryColumn((side < 0).astype(np.int32), ("BUY", "SELL"))}
     labelled |= {
@@ -158,10 +166,16 @@ def accuracy(
     }
     one_sided = dependence(up - own_up), dependence(down - own_down)
     market = max(one_sided, key=lambda found: (found.known, found.ratio))
-    cohorts = [
-        _cohort(dimension, labels.names[code], right[own], drift[own], net[own], market)
+    members = [
+        (dimension, labels.names[code], own)
         for dimension, labels in labelled.items()
         for code, own in _members(labels)
+    ]
+    place = np.full(len(action), -1)
+    place[rows] = np.arange(len(rows))
+    members += [(TEXT, word, own) for word, has in words.items() if len(own := place[has][place[has] >= 0])]
+    cohorts = [
+        _cohort(dimension, name, right[own], drift[own], net[own], market) for dimension, name, own in members
     ]
     return Accuracy(len(rows), int(right.sum()), _share(up), _share(down), tuple(_flagged(cohorts)))
 
@@ -217,9 +231,7 @@ def _with_q(cohort: Cohort, q_value: float) -> Cohort:
     return replace(cohort, q_value=q_value, flag=flag)
 
 
-def _shares_by_symbol(
-    symbol: Int32Array, up: BoolArray, down: BoolArray
-) -> tuple[Float64Array, Float64Array]:
+def shares_by_symbol(symbol: Int32Array, up: BoolArray, down: BoolArray) -> tuple[Float64Array, Float64Array]:
     """By row, how often its symbol went up and how often down: float64[n] both."""
     _, place, count = np.unique(symbol, return_inverse=True, return_counts=True)
     place = np.where(count[place] < FEWEST, len(count), place)  # the last one is that of the small together

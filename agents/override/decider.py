@@ -65,9 +65,12 @@ class Decider:
         rules: of the agent.
         breaker: when it is turned off; None: never.
         shuffle, search, embedder: see `Override`.
+
+    Attributes:
+        limit: how many signals a model may overrule.
     """
 
-    __slots__ = ("_instants", "_limit", "agent", "breaker", "ids")
+    __slots__ = ("_instants", "agent", "breaker", "ids", "limit")
 
     def __init__(
         self,
@@ -83,7 +86,7 @@ class Decider:
         self.breaker = None if breaker is None else Breaker(breaker)
         self.ids = IdsOf()
         self._instants = Instants()
-        self._limit = OverruleLimit(None if rules.review is None else rules.review.overruled_share)
+        self.limit = OverruleLimit(None if rules.review is None else rules.review.overruled_share)
 
     @property
     def count(self) -> int:
@@ -110,12 +113,12 @@ class Decider:
             verdict[row], reason[row] = opinion.verdict, REASONS.index(opinion.reason)
             by[row] = DecidedBy.MODEL if opinion.reason is Reason.MODEL_ANSWERED else DecidedBy.SIGNAL
         self._let_stand(
-            self._limit.beyond(action, verdict, by), Reason.OVERRULED_ENOUGH, (verdict, by, reason)
+            self.limit.beyond(action, verdict, by), Reason.OVERRULED_ENOUGH, (verdict, by, reason)
         )
         if self.breaker is not None:
             stands = self.breaker.pass_on(taken.first, begun.batch.timestamp_us, verdict, taken.outcomes)
             self._let_stand(~stands & (action != 0), Reason.AGENT_OFF, (verdict, by, reason))
-        self._limit.count(action, verdict)
+        self.limit.count(action, verdict)
         return DecidedSignals(verdict, by, reason, opinions)
 
     @staticmethod
@@ -137,7 +140,7 @@ class Decider:
         situations, outcomes = self.agent.learn(batch)
         if self.breaker is not None:
             self.breaker.pass_on(first, batch.timestamp_us, verdict, outcomes)
-        self._limit.count(batch.action, verdict)
+        self.limit.count(batch.action, verdict)
         return situations, outcomes
 
 
@@ -150,6 +153,8 @@ async def ask(
     newest: int | None = None,
 ) -> Mapping[int, Opinion]:
     """The opinions of a model about the rows that it is asked about, by row; none while the breaker is open.
+
+    While the share that may be overruled is used up it is not asked, and the opinion says so.
 
     Args:
         decider: which began with them.
@@ -166,9 +171,23 @@ async def ask(
     if not len(rows):
         return NO_OPINIONS
     shown = shown_of(decider.agent, begun.taken)
-    briefs = [brief_of(decider.agent, begun.batch, begun.taken, int(row), decider.ids, shown) for row in rows]
-    opinions = await adviser.ask_all(briefs, patience_s=len(briefs) * patience_s)
-    return dict(zip(rows.tolist(), opinions, strict=True))
+    verdict, waiting = begun.taken.ruling.verdict.copy(), rows.tolist()
+    opinions: dict[int, Opinion] = {}
+    while waiting:
+        now, used_up = decider.limit.questions_now(begun.batch.action, verdict, waiting)
+        briefs = [brief_of(decider.agent, begun.batch, begun.taken, row, decider.ids, shown) for row in now]
+        answers = await adviser.ask_all(briefs, patience_s=len(briefs) * patience_s)
+        for row, opinion in zip(now, answers, strict=True):
+            opinions[row], verdict[row] = opinion, opinion.verdict
+        opinions |= dict.fromkeys(used_up, _NOT_ASKED)
+        waiting = waiting[len(now) + len(used_up) :]
+    return dict(sorted(opinions.items()))
+
+
+_NOT_ASKED = Opinion(
+    Verdict.APPROVE, Reason.OVERRULED_ENOUGH, None, (),
+    "not asked: as many signals are overruled as may be, so that an answer could change nothing", "", 0.0, 0, 0,
+)  # fmt: skip
 
 
 def verdict_of(action: Int8Array, decision: Int8Array) -> Int8Array:

@@ -139,6 +139,11 @@ class Follower:
         return self.decider.count
 
     @property
+    def origin(self) -> str:
+        """Which store's outcomes these are, see `OutcomeLog`."""
+        return self._log.origin
+
+    @property
     def readiness(self) -> Readiness:
         """When the gate begins to speak, as of the latest BUY or SELL signal that this life decided."""
         return self._readiness or not_looked_up(self._terms.rules, self.shown.settled)

@@ -47,12 +47,14 @@ class OutcomeLog:
     Attributes:
         count: outcomes on record under the present terms.
         resets: so far, oldest first.
+        origin: the digest of what the journal begins with, in hex: no two journals have the same.
         texts: the vectors that `embeddings` made so far, in the order of their rows.
         embeddings: the model whose vectors are put on record; empty: none.
     """
 
     def __init__(self, journal: Journal, embeddings: str = "") -> None:
         self._journal = journal
+        self.origin = ""
         self.embeddings = embeddings
         self.count = 0
         self.resets: list[BreakerReset] = []
@@ -68,6 +70,7 @@ class OutcomeLog:
         log = cls(Journal.open(store), embeddings)
         known: Any = None
         for record in log._journal.replay():
+            log.origin = log.origin or record.previous.hex()
             kind, *rest = _read(record.payload)
             if kind == "terms":
                 known, log.count = rest[0], 0
@@ -78,6 +81,7 @@ class OutcomeLog:
             elif rest[0] == embeddings:
                 log.texts += _texts(*rest[1:])
         log.texts.sort(key=lambda text: text.row)  # after a kill, rows may have been begun again
+        log.origin = log.origin or log._journal.position.digest.hex()
         plain = msgspec.to_builtins(dict(terms))
         if known != plain:
             log._write(["terms", plain])

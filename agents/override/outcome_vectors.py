@@ -1,10 +1,13 @@
 """Settled outcomes as Chroma is fed with them, from a thread of its own that nobody waits for."""
 
+import hashlib
 import io
+import shutil
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,8 @@ EVERY_S = 3.0
 PIECE = 512
 """Outcomes that are put in together. One takes Chroma 0.4 ms of a processor, several times what deciding takes."""
 _RESTS = 19.0
+_LONGEST_NAME = 63
+_LITTLE = 64_000_000  # bytes of a disk
 
 
 class SettledRows:
@@ -47,6 +52,10 @@ class SettledRows:
     def count(self) -> int:
         """Outcomes so far."""
         return 0 if self._follower is None else self._follower.shown.settled
+
+    def origin(self) -> str:
+        """Which store's they are."""
+        return self._living().origin
 
     def symbols(self) -> list[str]:
         """The symbols as they are called now; new ones come behind."""
@@ -139,6 +148,18 @@ def may_put(took_s: float, *, rested_s: float, quiet_s: float, every_s: float = 
     return quiet_s >= every_s or rested_s >= _RESTS * took_s
 
 
+def collection_of(portfolio: str) -> str:
+    """The name of the collection for a portfolio that the agent decides for: `outcomes-<portfolio>`.
+
+    Where that is no name for Chroma, which takes up to 63 characters and a letter or digit as the last one, a hash
+    stands for the portfolio behind a dot, which no portfolio's name has.
+    """
+    name = f"outcomes-{portfolio}"
+    if len(name) <= _LONGEST_NAME and name[-1].isalnum():
+        return name
+    return f"outcomes.{hashlib.blake2b(portfolio.encode(), digest_size=16).hexdigest()}"
+
+
 class Feeder:
     """Keeps a vector index equal to what is settled. Nothing that happens to Chroma is felt by anybody else.
 
@@ -168,11 +189,23 @@ class Feeder:
         index = self._index
         if index is None:
             return {
-                "place": self._place, "state": "unavailable", "count": 0, "behind": self._rows.count(),
-                "reason": self._reason, "rebuilt": "",
+                "place": self._place, "collection": self._name, "state": "unavailable", "count": 0,
+                "behind": self._rows.count(), "reason": self._why(self._reason), "rebuilt": "",
             }  # fmt: skip
         told = asdict(index.status())
-        return told | {"state": told["state"].value}
+        reason = self._why(told["reason"])
+        return told | {"collection": self._name, "state": told["state"].value, "reason": reason}
+
+    def _why(self, reason: str) -> str:
+        """A reason, with how much room there is where that is little: Chroma does not say that its disk is full."""
+        if not reason or "://" in self._place:
+            return reason
+        place = Path(self._place).absolute()
+        try:
+            left = shutil.disk_usage(next(each for each in (place, *place.parents) if each.exists())).free
+        except OSError:
+            return reason
+        return reason if left >= _LITTLE else f"{reason}; {left / 1e6:.1f} MB are left on its disk"
 
     def index(self) -> VectorIndex:
         """Where outcomes are searched; `ChromaUnavailable` where it was not opened yet."""
@@ -225,7 +258,9 @@ class Feeder:
     def _put(self, settled: int, most: int | None) -> int:
         """How many outcomes the index holds then; all that are settled if it cannot take any now."""
         if self._index is None:
-            self._index = VectorIndex.open(self._place, self._rows, dimensions=SLOTS, name=self._name)
+            self._index = VectorIndex.open(
+                self._place, self._rows, dimensions=SLOTS, name=self._name, store=self._rows.origin()
+            )
         symbols = self._rows.symbols()
         if symbols[: len(self._symbols)] != self._symbols:
             self._index.rebuild("a symbol has another name")

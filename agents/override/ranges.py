@@ -1,6 +1,7 @@
 """Cohorts by hour and by range: what a signal's instant and its numbers have in common with others."""
 
 from collections.abc import Mapping
+from math import floor, log10
 
 import numpy as np
 
@@ -13,6 +14,7 @@ FEWEST_VALUES = 60
 """Values of a number below which its range is no cohort."""
 MOST_NUMBERS = 24
 """Numbers whose range is a cohort; each more makes it harder for all to stand out."""
+_LARGE = 15  # digits before the point, from which on an exponent is easier to read
 _FOUR_HOURS_US = 4 * 3_600 * MICROSECONDS
 
 
@@ -46,5 +48,17 @@ def thirds_of(values: Float64Array) -> CategoryColumn | None:
     codes = np.where(values <= low, 0, np.where(values <= high, 1, 2)).astype(np.int32)
     if len(np.unique(codes[there])) < 3:
         return None
-    names = (f"at most {low:.4g}", f"above {low:.4g} to {high:.4g}", f"above {high:.4g}")
+    first, second = _edges(float(low), float(high))
+    names = (f"at most {first}", f"above {first} to {second}", f"above {second}")
     return CategoryColumn(np.where(there, codes, -1).astype(np.int32), names)
+
+
+def _edges(low: float, high: float) -> tuple[str, str]:
+    """Two ends in words, with four digits at least, and as many as tell them apart by two digits of their distance."""
+    size, distance = (floor(log10(value)) for value in (max(abs(low), abs(high)), high - low))
+    decimals = max(3 - size, 1 - distance)
+    if not -4 <= size < _LARGE:
+        return f"{low:.{size + decimals + 1}g}", f"{high:.{size + decimals + 1}g}"
+    texts = [f"{value:,.{max(0, decimals)}f}" for value in (low, high)]
+    first, second = (text.rstrip("0").rstrip(".") if "." in text else text for text in texts)
+    return first, second

@@ -5,20 +5,24 @@
   number's range so far. Of all that are counted, those are shown that differ most from what the side of each signal is
   without knowing anything, in standard errors; how many were counted is told beside them.
 
-Counts are of plain signals: where horizons overlap, neighbours repeat each other, so intervals are too narrow. The
-effective number of independent precedents stands in the statistics.
+Both are of numbers that a prompt shows: a signal may have hundreds. Counts are of plain signals: where
+horizons overlap, neighbours repeat each other, so intervals are too narrow. The effective number of independent
+precedents stands in the statistics.
 """
 
 import math
+from collections.abc import Container
 
 import numpy as np
 
 from raysignal.agents.llm.prompt_context import ConditionCount, ReviewContext
+from raysignal.agents.llm.prompting import FIELDS_LIMIT
 from raysignal.agents.override.agent import Override
 from raysignal.agents.override.memory import OutcomeMemory, places_of
 from raysignal.agents.override.situations import MARK, Situations, shown_name
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array
+from raysignal.engine.core.secrets import is_secret_name
 
 HISTORY = 2_000
 """Of so many of the latest signals standings and patterns are told."""
@@ -70,10 +74,12 @@ def review_context_of(agent: Override, situations: Situations, row: int, ordinal
         value = _SIDES.get(words[name], words[name]) if name == _ACTION else words[name]
         count(shown_name(name, given), value, memory.labels[place, settled] == situations.labels[at, row])
     number_places = places_of(situations.number_names, memory.number_names)
-    for at, (name, place) in enumerate(zip(situations.number_names, number_places, strict=True)):
-        number = float(situations.numbers[at, row])
-        if situations.scale[row, at] <= 0.0 or math.isnan(number):
-            continue
+    for at in _shown_numbers(situations, row, given):
+        name, place, number = (
+            situations.number_names[at],
+            number_places[at],
+            float(situations.numbers[at, row]),
+        )
         before = memory.numbers[place, start:ordinal]
         before = before[~np.isnan(before)]
         if not len(before):  # it was known once, and long ago
@@ -90,6 +96,14 @@ def review_context_of(agent: Override, situations: Situations, row: int, ordinal
     found.sort(key=lambda each: (-each[0], each[1].field))
     patterns = tuple(pattern for _, pattern in found[:PATTERNS])
     return ReviewContext(standings, patterns, counted, agent.rules.gate.least)
+
+
+def _shown_numbers(situations: Situations, row: int, given: Container[str]) -> list[int]:
+    """The places of the numbers that the row has, without those that a prompt leaves out: there may be hundreds."""
+    there = np.flatnonzero((situations.scale[row] > 0.0) & ~np.isnan(situations.numbers[:, row])).tolist()
+    named = sorted((shown_name(situations.number_names[at], given), at) for at in there)
+    left_out = {at for _, at in [each for each in named if not is_secret_name(each[0])][FIELDS_LIMIT:]}
+    return [at for at in there if at not in left_out]
 
 
 def _settled(memory: OutcomeMemory, start: int, ordinal: int) -> Int64Array:

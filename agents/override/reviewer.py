@@ -6,8 +6,8 @@
               settled precedents on, or the share of them that is picked        `allow` says so
 
 What the gate decides is clear, and no model is asked about it under either. Under `review` a model overrules only
-as long as at most `overruled_share` of the signals so far are overruled, those of the gate among them; above that a
-signal stands, whatever the model answered. The breaker watches what is left.
+as long as at most `overruled_share` of the signals so far are overruled, those of the gate among them; while that is
+used up a signal stands, and the model is not asked. The breaker watches what is left.
 """
 
 from collections import deque
@@ -141,6 +141,39 @@ class OverruleLimit:
         self._share = share
         self._sided = self._overruled = 0
 
+    def questions_now(
+        self, action: Int8Array, verdict: Int8Array, waiting: list[int]
+    ) -> tuple[list[int], list[int]]:
+        """Of the rows among the next n that a model is to be asked about, those that it is asked about now.
+
+        There is room for an override of each, whatever is answered about those before. The next one may depend on the
+        answers, and waits for them. So who is asked is the same however a stream is cut.
+
+        Args:
+            action: int8[n].
+            verdict: int8[n], as far as they are known; a row that waits is approved.
+            waiting: in their order.
+
+        Returns:
+            The rows, and those up to the last of them for which there is no room: both empty only if none waits.
+        """
+        if self._share is None:
+            return waiting, []
+        sides = action != 0
+        sided = self._sided + np.cumsum(sides)
+        overruled = self._overruled + np.cumsum(sides & (verdict != Verdict.APPROVE))
+        now: list[int] = []
+        used_up: list[int] = []
+        for row in waiting:
+            room = self._most(int(sided[row])) - int(overruled[row])
+            if room < 1:
+                used_up.append(row)
+            elif room >= len(now) + 1:
+                now.append(row)
+            else:
+                break
+        return now, used_up
+
     def beyond(self, action: Int8Array, verdict: Int8Array, by: Int8Array) -> BoolArray:
         """Which of the next n verdicts are a model's and one too many: bool[n]. Nothing is counted yet, see `count`."""
         over = np.zeros(len(verdict), np.bool_)
@@ -152,8 +185,7 @@ class OverruleLimit:
             sided += side != 0
             if kind == Verdict.APPROVE or not side:
                 continue
-            most = max(_FIRST_FREE if self._share else 0, self._share * sided)
-            over[row] = decider == DecidedBy.MODEL and overruled + 1 > most
+            over[row] = decider == DecidedBy.MODEL and self._most(sided) - overruled < 1
             overruled += not over[row]
         return over
 
@@ -162,6 +194,10 @@ class OverruleLimit:
         sides = action != 0
         self._sided += int(np.count_nonzero(sides))
         self._overruled += int(np.count_nonzero(sides & (verdict != Verdict.APPROVE)))
+
+    def _most(self, sided: int) -> float:
+        """How many of so many BUYs and SELLs may be overruled."""
+        return max(_FIRST_FREE, self._share * sided) if self._share else 0.0
 
 
 def _p_worse(evidence: Evidence) -> Float64Array:

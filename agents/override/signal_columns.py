@@ -9,6 +9,7 @@ import numpy.typing as npt
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.situation_vectors import SituationVectors
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Situations
+from raysignal.agents.override.words import comparable
 from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.ledger_rows import LedgerRows
@@ -83,7 +84,7 @@ class SignalColumns:
         source: who made each.
         regime: position in `REGIMES` of each.
         vectors: what Chroma holds of each.
-        texts: the texts among its features, one a line, in small letters; what is over `LONGEST_TEXT` is cut off.
+        texts: the texts among its features, one a line, `comparable`; what is over `LONGEST_TEXT` is cut off.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -164,8 +165,9 @@ class SignalColumns:
 
 
 def texts_of(batch: SignalBatch) -> list[str]:
-    """The texts among the features of each row, one a line, in small letters."""
+    """The texts among the features of each row, one a line, `comparable`."""
     columns = [column.to_list() for name, column in sorted(batch.texts.items()) if not is_secret_name(name)]
     if not columns:
         return [""] * len(batch)
-    return ["\n".join(filter(None, row))[:LONGEST_TEXT].casefold() for row in zip(*columns, strict=True)]
+    lines = ("\n".join(filter(None, row)) for row in zip(*columns, strict=True))
+    return [comparable(text[:LONGEST_TEXT])[:LONGEST_TEXT] for text in lines]

@@ -5,13 +5,13 @@ every filter is checked there once more, `as_of` first: an answer of Chroma that
 collection is built anew.
 """
 
-import re
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from raysignal.agents.override.outcome_vectors import SettledRows
+from raysignal.agents.override.words import comparable, words_in
 from raysignal.agents.vectors.rows import Facts
 from raysignal.engine.core.arrays import Float32Array
 from raysignal.engine.core.errors import ChromaUnavailable, InvalidField
@@ -20,7 +20,6 @@ from raysignal.engine.core.instants import format_instant
 MOST_WORDS = 16
 LONGEST_TEXT = 1_000
 """Characters of a question; Chroma fails on much longer ones."""
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,12 +149,12 @@ def _by_words(
 
 
 def words_of(text: str) -> list[str]:
-    """The different words of a text in small letters; `InvalidField` if there are none, or too many."""
+    """The different words of a text, `comparable`; `InvalidField` if there are none, or too many."""
     if len(text) > LONGEST_TEXT:
         raise InvalidField(
             "text", f"{text[:40]}…", f"at most {LONGEST_TEXT:,d} characters, not {len(text):,d}"
         )
-    words = [*dict.fromkeys(_WORD.findall(text.casefold()))]
+    words = [*dict.fromkeys(words_in(comparable(text)))]
     if not 1 <= len(words) <= MOST_WORDS:
         raise InvalidField("text", text, f"1 to {MOST_WORDS} different words")
     return words

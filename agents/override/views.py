@@ -10,6 +10,7 @@ from raysignal.agents.override.follower import Follower
 from raysignal.agents.override.intervals import mean_interval
 from raysignal.agents.override.memory import places_of
 from raysignal.agents.override.ranges import hours_of, numbers_by_third
+from raysignal.agents.override.words import latest_rows, rows_by_word
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.arrays import Float64Array, Int64Array
 
@@ -44,7 +45,10 @@ def compared(follower: Follower) -> dict[str, Any]:
 
 
 def accuracy_of(follower: Follower) -> Accuracy:
-    """How often signals were right, by source, symbol, side, regime, hour, category and range, as of the last row."""
+    """How often signals were right, by source, symbol, side, regime, hour, category, range and word.
+
+    As of the last row: only outcomes that were known then are counted.
+    """
     memory, encoder = follower.decider.agent.memory, follower.decider.agent.encoder
     rows = follower.shown.rows
     start = max(0, rows - LATEST)
@@ -63,10 +67,13 @@ def accuracy_of(follower: Follower) -> Accuracy:
     dimensions |= {f"range.{name}": thirds for name, thirds in numbers_by_third(numbers).items()}
     for name, labels in follower.past.dimensions().items():
         dimensions[name] = CategoryColumn(labels.codes[part], labels.names)
+    looked_at = latest_rows(judged[part])
+    texts = [follower.past.texts[row] for row in (start + looked_at).tolist()]
+    words = rows_by_word(texts, looked_at, dimensions.values())
     side = memory.side[part]
     return accuracy(
         memory.action[part].copy(), side * memory.move_bps[part], memory.net_bps[part, Verdict.APPROVE],
-        judged[part], memory.symbol[part], dimensions,
+        judged[part], memory.symbol[part], dimensions, words,
     )  # fmt: skip
 
 

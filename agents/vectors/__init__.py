@@ -5,10 +5,6 @@ A search names outcomes by their ordinal; what they are, its owner reads from th
 ranked exactly elsewhere: Chroma may be behind, damaged or gone, and its owner goes on. For that reason Chroma runs in a
 child process (`python -m raysignal.agents.vectors`): a damaged file can end the process that reads it, and a server
 that is asked may never answer.
-
-    index = VectorIndex.open("memory", rows, dimensions=24)      # or "http://127.0.0.1:8000"
-    index.catch_up()
-    index.nearest(vector, k=10, where={"known_at_us": {"$lte": now_us}})
 """
 
 from raysignal.agents.vectors.child import Deadlines

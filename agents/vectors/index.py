@@ -20,7 +20,7 @@ from raysignal.agents.vectors.rows import OutcomeRows
 from raysignal.engine.core.arrays import Float32Array
 from raysignal.engine.core.errors import ChromaUnavailable, StoreUnavailable
 
-FORMAT = 2
+FORMAT = 3
 RETRY_S = 3
 """Seconds after which it is worth while to ask again what could not be answered."""
 _BATCH = 512  # outcomes in one write
@@ -62,9 +62,9 @@ class VectorIndex:
     """
 
     def __init__(
-        self, place: str, rows: OutcomeRows, dimensions: int, name: str, deadlines: Deadlines
+        self, place: str, rows: OutcomeRows, dimensions: int, name: str, store: str, deadlines: Deadlines
     ) -> None:
-        self._place, self._rows, self._dimensions = place, rows, dimensions
+        self._place, self._rows, self._dimensions, self._store = place, rows, dimensions, store
         self._name, self._deadlines, self._turn = name, deadlines, threading.RLock()
         self._files: Path | None = None
         self._lock: int | None = None
@@ -75,25 +75,26 @@ class VectorIndex:
     @classmethod
     def open(
         cls, place: str, rows: OutcomeRows, *, dimensions: int, name: str = "outcomes",
-        deadlines: Deadlines = _DEADLINES,
+        store: str = "", deadlines: Deadlines = _DEADLINES,
     ) -> Self:  # fmt: skip
         """An index that holds the first of `rows`, or one that is unavailable and says why.
 
         What is there is taken over if it holds the first outcomes without a gap, and a sample of them is as the truth
         has it; anything else is built anew. Damage that the sample does not show costs no more than hits: what a hit
-        is, the truth says. Chroma's failures are not raised.
+        is, the truth says. A collection of another store in a server is left alone. Chroma's failures are not raised.
 
         Args:
             place: a directory (made if need be), or the http:// address of a server.
             rows: the truth.
             dimensions: of every vector.
-            name: of the collection: 3 or more of a-z, 0-9, _ and -; a server can hold several.
+            name: of the collection, as Chroma allows it; a server can hold several.
+            store: whose outcomes these are.
             deadlines: after which Chroma counts as failed.
 
         Raises:
             StoreUnavailable: another process owns the directory, or it cannot be made.
         """
-        index = cls(place, rows, dimensions, name, deadlines)
+        index = cls(place, rows, dimensions, name, store, deadlines)
         if not place.startswith(("http://", "https://")):
             folder = Path(place).absolute()
             try:
@@ -195,9 +196,8 @@ class VectorIndex:
 
     def _start(self) -> None:
         """A collection that is a beginning of the truth."""
-        flaw = self._distrust  # a second look may find nothing
         try:
-            flaw = flaw or self._take_over()
+            flaw = self._distrust or self._take_over()  # a second look at what crashed may find nothing
         except ChromaFailed as error:
             flaw = str(error)
         if flaw:
@@ -206,8 +206,7 @@ class VectorIndex:
 
     def _take_over(self) -> str:
         """Open what is there; what is wrong with it, or nothing."""
-        self._open()
-        mark, settled = self._ask("mark"), self._rows.count()
+        mark, settled = self._open(), self._rows.count()
         if mark is None:
             return "there was none"
         if (mark.get("format"), mark.get("dimensions")) != (FORMAT, self._dimensions):
@@ -247,14 +246,19 @@ class VectorIndex:
             if self._files.exists():
                 shutil.rmtree(self._files)
         self._open()
-        self._ask("create", {"format": FORMAT, "dimensions": self._dimensions})
+        self._ask("create", {"format": FORMAT, "dimensions": self._dimensions, "store": self._store})
         self._count, self._rebuilt, self._distrust = 0, reason, ""
 
-    def _open(self) -> None:
-        """The collection, in a new child."""
+    def _open(self) -> dict[str, Any] | None:
+        """The collection, in a new child; what it was created with."""
         self._end_child()
         self._child = Child(self._lock)
         self._ask("open", self._place if self._files is None else str(self._files), self._name)
+        mark: dict[str, Any] | None = self._ask("mark")
+        if self._files is None and mark and mark.get("store", self._store) != self._store:
+            remedy = "name the agent's portfolio otherwise, or delete the collection if that store is gone"
+            raise ChromaFailed(f"{self._name} holds the outcomes of another store: {remedy}", crashed=False)
+        return mark
 
     def _end_child(self) -> None:
         if self._child is not None:

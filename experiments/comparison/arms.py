@@ -31,8 +31,10 @@ from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import NOT_KNOWN_US, Settler
 from raysignal.agents.override.ranges import numbers_by_third
 from raysignal.agents.override.reviewer import ReviewRules
+from raysignal.agents.override.signal_columns import texts_of
 from raysignal.agents.override.situations import LONGEST_LABEL, REGIMES, Encoder
 from raysignal.agents.override.texts import Embedder
+from raysignal.agents.override.words import latest_rows, rows_by_word
 from raysignal.agents.verdicts import Reason, decided
 from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.columns import SignalBatch
@@ -124,6 +126,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
     right, judged, known = np.zeros(n, np.bool_), np.zeros(n, np.bool_), np.full(n, NOT_KNOWN_US)
     net[at], gross[at], right[at], judged[at] = outcomes.net_bps, outcomes.gross_bps, outcomes.right, True
     known[at] = outcomes.known_at_us
+    category, looked_at = _categories(batch), latest_rows(judged)
     return SignalStream(
         signal_id=batch.signal_id.to_list(),
         timestamp_us=batch.timestamp_us,
@@ -134,7 +137,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
         action=batch.action,
         price=batch.price,
         regime=CategoryColumn(situations.regime.astype(np.int32), REGIMES),
-        category=_categories(batch),
+        category=category,
         net_bps=net,
         gross_bps=gross,
         right=right,
@@ -143,6 +146,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
         horizon=str(trial.rules.horizon),
         policy=trial.policy,
         ranges=numbers_by_third(batch.numbers),
+        words=rows_by_word(texts_of(batch.take(looked_at)), looked_at, category.values()),
     )
 
 
@@ -276,7 +280,7 @@ def _chunks(batch: SignalBatch) -> Iterator[SignalBatch]:
 def _done(begun: PendingDecision, judged: DecidedSignals) -> ArmDecisions:
     """The columns of an arm."""
     evidence, ruling = begun.taken.evidence, begun.taken.ruling
-    told = judged.opinions.values()
+    told = [each for each in judged.opinions.values() if each.reason is not Reason.OVERRULED_ENOUGH]
     usd = [opinion.usd for opinion in told]
     known = [cost for cost in usd if cost is not None]
     return ArmDecisions(

@@ -8,6 +8,7 @@ import numpy as np
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.experiments.charts import INK, label, visible
 from raysignal.experiments.comparison.calibration import Calibration
+from raysignal.experiments.comparison.cohorts import AccuracyOverTime
 from raysignal.experiments.comparison.evaluation import Evaluation, is_canary
 from raysignal.experiments.comparison.paired import CLAIMS
 from raysignal.experiments.comparison.results import ArmResult, SignalStream, drawdowns
@@ -164,6 +165,17 @@ def draw_calibration(
     axes.grid(visible=True)
 
 
+def draw_accuracy(axes: "Axes", found: AccuracyOverTime) -> None:
+    """The rolling share that was right with its interval, and the drift beside it, dotted."""
+    at = found.timestamp_us.astype("datetime64[us]")
+    axes.fill_between(at, 100.0 * found.low, 100.0 * found.high, color=_PALETTE[1], alpha=0.2, linewidth=0.0)
+    axes.plot(at, 100.0 * found.share, color=_PALETTE[1], linewidth=1.6)
+    axes.plot(at, 100.0 * found.drift, color=INK, linewidth=1.2, linestyle=":")
+    axes.set_title(f"Right in % of the last {found.window:,d} judged signals; by chance, dotted")
+    _dated(axes)
+    axes.grid(visible=True, axis="y")
+
+
 _FILL = {"signal": "signal's price", "next": "next bar"}
 
 
@@ -187,9 +199,6 @@ def _lines(
     fill: str,
     values: Callable[[ArmResult], Float64Array],
 ) -> None:
-    from matplotlib import dates  # noqa: PLC0415 - slow to import
-
-    untyped: Any = dates
     at, colour = stream.timestamp_us.astype("datetime64[us]"), colours(arms)
     for arm in compared(arms):
         if fill in arm.equity and len(stream):
@@ -204,7 +213,14 @@ def _lines(
                 zorder=3 if base else 2,
             )
     if len(stream):
-        locator = untyped.AutoDateLocator(minticks=3, maxticks=8)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
+        _dated(axes)
     axes.grid(visible=True, axis="y")
+
+
+def _dated(axes: "Axes") -> None:
+    from matplotlib import dates  # noqa: PLC0415 - slow to import
+
+    untyped: Any = dates
+    locator = untyped.AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))

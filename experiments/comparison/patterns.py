@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from raysignal.agents.override.accuracy import Accuracy, Cohort
+from raysignal.agents.override.accuracy import TEXT, Accuracy, Cohort
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.arrays import BoolArray
 from raysignal.experiments.comparison.cohorts import dimensions_of
@@ -59,7 +59,9 @@ class Pattern:
 
     @property
     def condition(self) -> str:
-        """In words: `mood is panic`."""
+        """In words: `mood is panic`, `a text says "rate cut"`."""
+        if self.dimension == TEXT:
+            return f'a text says "{self.name}"'
         what = "market" if self.dimension == _MARKET else self.dimension
         what = what.removeprefix("category.").removeprefix(_RANGE)
         return f"{what.replace('_', ' ')} is {self.name}"
@@ -117,6 +119,10 @@ def _pattern(stream: SignalStream, claims: Sequence[ArmResult], cohort: Cohort) 
 def _members(stream: SignalStream, cohort: Cohort) -> BoolArray:
     if cohort.dimension == "side":
         return np.asarray(stream.action == (1 if cohort.name == "BUY" else -1))
+    if cohort.dimension == TEXT:
+        has = np.zeros(len(stream), np.bool_)
+        has[stream.words[cohort.name]] = True
+        return has
     labels = dimensions_of(stream)[cohort.dimension]
     return np.asarray(labels.codes == labels.names.index(cohort.name))
 

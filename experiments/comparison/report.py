@@ -15,6 +15,7 @@ from raysignal.experiments.charts import plain, style, svg
 from raysignal.experiments.comparison import charts
 from raysignal.experiments.comparison.accounts import held_return
 from raysignal.experiments.comparison.approximation import approximation_notes
+from raysignal.experiments.comparison.cohorts import accuracy_over_time
 from raysignal.experiments.comparison.controls import control_clause, control_meanings, odd_controls
 from raysignal.experiments.comparison.evaluation import ArmFigures, Evaluation, is_canary
 from raysignal.experiments.comparison.examples import Example
@@ -223,6 +224,10 @@ def _page_charts(stream: SignalStream, arms: Sequence[ArmResult], evaluation: Ev
         drawn["returns"] = svg(
             (_WIDTH, 0.5 + len(fills) * (0.5 + high)),
             lambda figure: _draw_forests(figure, evaluation, arms, fills, stacked=True),
+        )
+    if (over_time := accuracy_over_time(stream)) is not None:
+        drawn["accuracy"] = svg(
+            (_WIDTH, 2.6), lambda figure: charts.draw_accuracy(figure.subplots(), over_time)
         )
     if evaluation.calibration:
         drawn["calibration"] = svg(

@@ -42,6 +42,7 @@ class SignalStream:
         horizon: as it was asked for, such as `6b`, `5400s` or `close`.
         policy: under whose side, fees and slippage the outcomes were scored.
         ranges: the third of its range that each number lies in, by name.
+        words: int64[m], the rows whose texts have a word, or two of them beside each other, by name.
 
     Raises:
         ValueError: a column of another length, time that falls, or a judged signal without an outcome.
@@ -65,6 +66,7 @@ class SignalStream:
     horizon: str
     policy: Policy
     ranges: Mapping[str, CategoryColumn] = field(default_factory=dict)
+    words: Mapping[str, Int64Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n = len(self.signal_id)

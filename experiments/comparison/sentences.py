@@ -128,7 +128,7 @@ def model_note(arm: ArmFigures) -> str:
         return ""
     said = [_calls(arm), _model_share(arm)]
     if enough := arm.reasons.get("overruled_enough", 0):
-        said.append(f"{counted(enough, 'signal')} more it would have overruled, beyond --overruled-share.")
+        said.append(f"About {counted(enough, 'signal')} it was not asked: --overruled-share was used up.")
     if cut_off := arm.reasons.get("model_truncated", 0):
         said.append(
             f"Cut off: {counted(cut_off, 'answer')}; expected more --max-output-tokens, which thinking takes from, "

@@ -22,6 +22,7 @@ from raysignal.agents.vectors.child import Child
 from raysignal.engine.core.errors import ChromaUnavailable, StoreUnavailable
 from tests.contract.vector_owner import HOUR_US, Settled
 from tests.support.chroma_server import Server, serving
+from tests.support.tiny_disk import enlarge, tiny_disk
 
 pytest.importorskip("chromadb_rust_bindings")
 pytestmark = pytest.mark.timeout(300)
@@ -139,7 +140,7 @@ def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend, 
         "there was none",
         f"it holds {count + 40} outcomes where {count} are settled",
         "outcomes 0 to 31 are not what was settled",
-        "it has format 2 and 6 dimensions",
+        "it has format 3 and 6 dimensions",
     ]
     for settled, reason in zip(others, reasons, strict=True):
         with folder.opened(settled) as index:
@@ -219,7 +220,7 @@ def test_outcome_that_another_client_of_the_server_changed_is_found(
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "rebuilt"), [(6, "there was none"), (3, "it has format 2 and 3 dimensions")]
+    ("dimensions", "rebuilt"), [(6, "there was none"), (3, "it has format 3 and 3 dimensions")]
 )
 def test_collection_that_is_emptied_or_replaced_under_its_owner_is_filled_again(
     server: Server, tmp_path: Path, dimensions: int, rebuilt: str
@@ -229,7 +230,7 @@ def test_collection_that_is_emptied_or_replaced_under_its_owner_is_filled_again(
     with backend.opened(settled) as index:
         other = Child(None)
         other.call("open", 60.0, server.url, tmp_path.name)
-        other.call("create", 60.0, {"format": 2, "dimensions": dimensions})
+        other.call("create", 60.0, {"format": 3, "dimensions": dimensions})
         if dimensions != 6:
             other.call("write", 60.0, 0, np.ones((1, dimensions), np.float32), [""], [{"known_at_us": 1}])
         other.end()
@@ -239,6 +240,34 @@ def test_collection_that_is_emptied_or_replaced_under_its_owner_is_filled_again(
         assert index.catch_up()
         assert index.status().rebuilt == rebuilt
         assert_equal(index, settled)
+
+
+def test_collection_of_another_store_in_a_server_is_left_alone(server: Server, tmp_path: Path) -> None:
+    ours, theirs = Settled(60), Settled(50, seed=2)
+    other = VectorIndex.open(server.url, theirs, dimensions=6, name=tmp_path.name, store="theirs")
+    with closing(other):
+        assert other.catch_up()
+        with closing(
+            VectorIndex.open(server.url, ours, dimensions=6, name=tmp_path.name, store="ours")
+        ) as index:
+            status = index.status()
+            assert (status.state, status.rebuilt) == (VectorIndexState.UNAVAILABLE, "")
+            assert status.reason == (
+                f"{tmp_path.name} holds the outcomes of another store: name the agent's portfolio otherwise, or "
+                "delete the collection if that store is gone"
+            )
+            with pytest.raises(ChromaUnavailable, match="another store"):
+                index.rebuild("asked for")
+        assert_equal(other, theirs)
+
+
+def test_directory_of_another_store_is_built_anew(folder: Backend) -> None:
+    settled = Settled(20)
+    for store, seed in (("theirs", 2), ("ours", 1)):
+        settled.seed = seed
+        with closing(VectorIndex.open(folder.place, settled, dimensions=6, store=store)) as index:
+            assert index.catch_up()
+            assert_equal(index, settled)
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
@@ -316,6 +345,20 @@ def test_stale_copy_is_topped_up_and_nothing_is_built_anew(folder: Backend, tmp_
     shutil.rmtree(place)
     with folder.opened(settled) as index:
         assert index.status().rebuilt == "there was none"
+        assert_equal(index, settled)
+
+
+def test_full_disk_is_survived_and_all_is_there_once_there_is_room(tmp_path: Path) -> None:
+    settled = Settled(4_000)
+    with tiny_disk(tmp_path / "disk", 2_048) as disk, Backend(str(disk / "memory")).opened(settled) as index:
+        status = index.status()
+        assert (status.state, status.behind > 0) == (VectorIndexState.UNAVAILABLE, True)
+        assert "Chroma's write failed" in status.reason
+        with pytest.raises(ChromaUnavailable, match="is unavailable"):
+            index.nearest(np.zeros(6, np.float32), 1, known_by(9))
+        assert not index.catch_up()
+        enlarge(disk, 65_536)
+        assert index.catch_up()
         assert_equal(index, settled)
 
 

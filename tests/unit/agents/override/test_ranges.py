@@ -36,6 +36,25 @@ def test_values_lie_in_the_thirds_of_their_range_and_missing_ones_in_none():
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "names"),
+    [
+        (42_103.5, 42_119.2, "above 42,104 to 42,119"),
+        (42_103.51, 42_103.74, "above 42,103.51 to 42,103.74"),
+        (-1_500_000.0, 2_250_000.0, "above -1,500,000 to 2,250,000"),
+        (1.0, 2.0, "above 1 to 2"),
+        (0.000_123_4, 0.000_123_9, "above 0.0001234 to 0.0001239"),
+        (1.234e-9, 5.678e-9, "above 1.234e-09 to 5.678e-09"),
+        (1.5e20, 1.6e20, "above 1.5e+20 to 1.6e+20"),
+        (-0.5, 0.0, "above -0.5 to 0"),
+    ],
+)
+def test_a_range_is_named_by_ends_that_are_told_apart(low, high, names):
+    found = thirds_of(np.repeat([low, high, high + (high - low)], [62, 60, 58]))
+    assert found is not None
+    assert found.names[1] == names
+
+
+@pytest.mark.parametrize(
     "values",
     [
         np.arange(FEWEST_VALUES, 0.0, -1.0)[1:],  # too few

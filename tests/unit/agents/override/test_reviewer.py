@@ -1,5 +1,6 @@
 """Which signals a reviewer is asked about, what it is told as of each, and how many may be overruled."""
 
+import asyncio
 import json
 from dataclasses import replace
 
@@ -9,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysignal.agents.llm.adviser import Opinion
-from raysignal.agents.llm.prompting import REVIEW, data_in, load_prompt, prompt_for
+from raysignal.agents.llm.prompting import FIELDS_LIMIT, REVIEW, data_in, load_prompt, prompt_for
 from raysignal.agents.override.agent import AgentRules, Override
-from raysignal.agents.override.decider import Decider
+from raysignal.agents.override.decider import Decider, ask
 from raysignal.agents.override.gate import REASONS
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.precedents import shown_of
@@ -191,6 +192,68 @@ def test_no_more_than_a_share_is_overruled_and_the_rest_stands_with_its_reason()
     assert (judged.by[enough] == DecidedBy.SIGNAL).all()
 
 
+class Answers:
+    """An adviser that flips the signals whose place in the stream is a multiple, and approves the others."""
+
+    def __init__(self, decider, every):
+        self.decider, self.every, self.asked, self.at_once = decider, every, [], 0
+
+    async def ask_all(self, briefs, *, patience_s):
+        assert patience_s == 0.0
+        places = [self.decider.ids.find(brief.signal_id) for brief in briefs]
+        self.asked += places
+        self.at_once = max(self.at_once, len(places))
+        return [flipped(place) if place % self.every == 0 else approved(place) for place in places]
+
+
+def approved(row):
+    return replace(flipped(row), verdict=A)
+
+
+def reviewed(pieces, every, **review):
+    """What was decided with a reviewer (verdict, by, reason), and the reviewer."""
+    decider = Decider(POLICY, rules(**review), breaker=None)
+    answers, found = Answers(decider, every), []
+    for piece in pieces:
+        begun = decider.begin(piece)
+        judged = decider.finish(begun, asyncio.run(ask(decider, begun, answers, patience_s=0.0)))
+        found += zip(judged.verdict.tolist(), judged.by.tolist(), judged.reason.tolist(), strict=True)
+    return found, answers
+
+
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_a_model_is_not_asked_while_the_share_is_used_up(every):
+    batch = STREAM.batch()
+    found, answers = reviewed([batch], every, overruled_share=0.25)
+
+    verdict, by, reason = np.array(found).T
+    enough = reason == REASONS.index(Reason.OVERRULED_ENOUGH)
+    overruled = np.cumsum(verdict != A)
+    most = np.maximum(1, 0.25 * np.cumsum(batch.action != 0))
+    asked = np.flatnonzero(reason == REASONS.index(Reason.MODEL_ANSWERED))
+    assert answers.asked == asked.tolist()
+    assert (overruled[enough] + 1 > most[enough]).all(), "there was room"
+    assert (verdict[enough] == A).all()
+    assert (by[enough] == DecidedBy.SIGNAL).all()
+    # Each that was asked about could be overruled, and was if the model said so.
+    assert (verdict[asked] == np.where(asked % every == 0, F, A)).all()
+    if every < 5:
+        assert enough.sum() > 20
+    else:
+        assert answers.at_once > 1, "where there is room questions go out together"
+
+
+@settings(max_examples=examples(10), deadline=None)
+@given(places=st.sets(st.integers(1, 119), max_size=12), every=st.integers(1, 4))
+def test_who_is_asked_is_the_same_however_the_stream_is_cut(places, every):
+    batch = Shape(seed=3, rows=120).batch()
+    whole, pieces = (
+        reviewed(parts, every, overruled_share=0.2) for parts in ([batch], cut(batch, sorted(places)))
+    )
+    assert pieces[0] == whole[0]
+    assert pieces[1].asked == whole[1].asked
+
+
 def test_with_a_share_of_nothing_a_model_overrules_nothing():
     batch = STREAM.batch()
     decider = Decider(POLICY, rules(overruled_share=0.0), breaker=None)
@@ -306,6 +369,28 @@ def test_a_number_that_comes_back_after_long_is_told_without_a_standing(monkeypa
     assert "rare" not in context.standings
     assert "rare" not in {pattern.field for pattern in context.patterns}
     assert "rare" in standardised(looked.situations, 199)
+
+
+def test_of_many_numbers_those_that_are_shown_have_a_standing():
+    batch = Shape(seed=3, rows=200).batch()
+    draws = np.random.default_rng(3)
+    many = {f"x{place:03d}": draws.standard_normal(200) for place in range(2 * FIELDS_LIMIT)}
+    many["a_password"] = draws.standard_normal(200)  # it is shown to nobody
+    batch = replace(batch, numbers={**batch.numbers, **many})
+    agent = Override(POLICY, rules())
+    looked = agent.take(batch)
+    ids = Decider(POLICY, rules(), breaker=None).ids
+    ids.add(0, batch)
+    brief = brief_of(agent, batch, looked, 199, ids, shown_of(agent, looked))
+    shown = sorted(brief.numbers)[:FIELDS_LIMIT]
+
+    assert sorted(brief.review.standings) == shown
+    numbers = data_in(prompt_for(brief).render(brief).user)["numbers"]
+    assert [each["lower_so_far"] for name, each in numbers.items() if name in shown] == [
+        round(brief.review.standings[name], 3) for name in shown
+    ]
+    last = brief.review.standings[shown[-1]]
+    assert last == np.mean(many[shown[-1]][:199].astype(np.float32) < np.float32(many[shown[-1]][199]))
 
 
 def test_a_number_that_a_signal_has_not_is_not_told_and_a_feature_takes_no_measured_ones_place():

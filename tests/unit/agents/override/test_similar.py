@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from raysignal.agents.override.outcome_vectors import SettledRows
-from raysignal.agents.override.similar import OutcomeFilter, SimilarQuery, find_similar
+from raysignal.agents.override.signal_columns import LONGEST_TEXT, texts_of
+from raysignal.agents.override.similar import OutcomeFilter, SimilarQuery, find_similar, words_of
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import AgentUnavailable, InvalidField, NotFound
 from raysignal.engine.core.instants import parse_instant
@@ -112,3 +113,32 @@ def test_before_anything_is_settled_there_are_no_hits(known):
 def test_agent_that_learns_what_was_decided_before_says_so():
     with pytest.raises(AgentUnavailable, match="not ready"):
         find_similar(SettledRows(), None, SimilarQuery(signal_id="one"))
+
+
+@pytest.mark.parametrize(
+    ("stored", "asked"),
+    [
+        ("\uff32\uff21\uff34\uff25 cut", "rate"),
+        ("rate cut", "\uff32\uff41\uff54\uff45"),
+        ("\ufb01nance", "FINANCE"),
+        ("cafe\u0301", "CAF\u00c9"),
+        ("caf\u00e9", "Cafe\u0301"),
+        ("Stra\u00dfe", "STRASSE"),
+        ("\u592e\u884c\u964d\u606f", "\u964d\u606f"),
+        ("\u092e\u0939\u0901\u0917\u093e\u0908", "\u092e\u0939\u0901\u0917\u093e\u0908"),
+    ],
+)
+def test_a_word_is_found_however_it_and_the_text_are_written(stored, asked):
+    batch = SignalBatch.of_signals(
+        [Signal("BTC", 1, Action.BUY, 1.0, features={"note": f"the {stored} news"})]
+    )
+    (text,) = texts_of(batch)
+    words = words_of(asked)
+    assert words
+    assert all(word in text for word in words)
+
+
+def test_the_first_characters_of_texts_are_kept_also_where_one_becomes_many():
+    long = "\ufdfa" * 2_000  # one character that is eighteen when its form is made comparable
+    (text,) = texts_of(SignalBatch.of_signals([Signal("BTC", 1, Action.BUY, 1.0, features={"note": long})]))
+    assert len(text) == LONGEST_TEXT

@@ -6,7 +6,7 @@ import pytest
 from raysignal.agents.override.accuracy import FEWEST
 from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.engine.core.policy import Policy
-from raysignal.experiments.comparison.cohorts import accuracy_of
+from raysignal.experiments.comparison.cohorts import FEWEST_IN_TIME, accuracy_of, accuracy_over_time
 from tests.support.experiment_streams import a_stream
 
 
@@ -48,3 +48,32 @@ def test_the_drift_of_a_symbol_is_its_own():
 def test_what_a_sell_of_long_flat_brings_is_nothing_however_right_it_was():
     (sell,) = (one for one in accuracy_of(scored("long-flat")).cohorts if one.name == "SELL")
     assert sell.net_bps == 0.0
+
+
+def test_accuracy_over_time_is_that_of_the_latest_judged_signals_with_the_drift_beside_it():
+    stream = a_stream(600, symbols=("BTC",))
+    found = accuracy_over_time(stream)
+    assert found is not None
+    rows = np.flatnonzero(stream.judged)
+    assert found.window == len(rows) // 6
+    for place, last in ((0, found.window), (-1, len(rows))):
+        latest = rows[last - found.window : last]
+        assert found.timestamp_us[place] == stream.timestamp_us[latest[-1]]
+        assert found.share[place] == stream.right[latest].mean()
+        up = (stream.action * stream.gross_bps[:, 0])[rows] > 0.0
+        assert found.drift[place] == pytest.approx(
+            np.where(stream.action[latest] > 0, up.mean(), 1.0 - up.mean()).mean()
+        )
+    assert (found.low < found.share).all()
+    assert (found.share < found.high).all()
+
+
+def test_accuracy_over_time_needs_enough_judged_signals():
+    few, enough = (replace(a_stream(600), judged=judged) for judged in first_judged(FEWEST_IN_TIME))
+    assert accuracy_over_time(few) is None
+    assert accuracy_over_time(enough) is not None
+
+
+def first_judged(n):
+    rows = np.flatnonzero(a_stream(600).judged)
+    return [np.isin(np.arange(600), rows[:most]) for most in (n - 1, n)]

@@ -46,6 +46,20 @@ def test_a_condition_under_which_signals_are_wrong_is_a_pattern_with_what_the_ar
     assert good.arms["memory"] == ArmThere(0, None)
 
 
+def test_a_word_under_which_signals_are_wrong_is_a_pattern_with_what_the_arms_did_there():
+    stream = a_stream_with_a_bad_mood()
+    told = stream.category["mood"].codes == 1
+    stream = replace(
+        stream, category={}, words={"rate cut": np.flatnonzero(told), "up": np.arange(0, 600, 3)}
+    )
+    verdict = np.where(told, Verdict.FLIP, Verdict.APPROVE)
+    found = found_in(stream, an_arm(stream, "memory", "memory", verdict))
+    assert set(found) == {'a text says "rate cut"'}
+    bad = found['a text says "rate cut"']
+    assert (bad.dimension, bad.flag, bad.accuracy) == ("text", "bad", 0.0)
+    assert bad.arms["memory"].overruled == bad.n == (stream.judged & told).sum()
+
+
 def test_signals_that_are_right_by_chance_have_no_pattern():
     stream = a_stream(600)
     assert found_in(stream, an_arm(stream, "memory", "memory")) == {}

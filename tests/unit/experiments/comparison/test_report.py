@@ -72,7 +72,8 @@ def test_a_page_says_what_was_found_where_it_comes_from_and_needs_nothing_else()
     assert not {"src", "srcset", "action"} & names
     assert not [name for name in names if name.startswith("on")]
     assert all(value.startswith("#") for name, value in page.attributes if name in {"href", "xlink:href"})
-    assert page.tags.count("svg") == 5
+    assert page.tags.count("svg") == 6
+    assert "judged signals; by chance, dotted" in text
 
 
 @pytest.mark.slow

@@ -272,7 +272,7 @@ def test_a_missing_canary_is_pointed_out(evaluation):
              "reasons": {"overruled_enough": 2}},
             ("The model was asked about 5 of 270 BUYs and SELLs for 0.00 USD at list prices. "
             "Of these overrides 1,007 are the gate's and 3 the model's; what the model adds to the gate is not tested. "
-            "2 signals more it would have overruled, beyond --overruled-share."),
+            "About 2 signals it was not asked: --overruled-share was used up."),
         ),
     ],
 )  # fmt: skip
