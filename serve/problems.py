@@ -67,7 +67,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (RowErrors, 422, "Rows of the batch cannot be used"),
     (InputError, 422, "The input cannot be used"),
     (IdentityConflict, 409, "The signal was taken in before, with other content"),
-    (LateSignal, 409, "The signal is not after the last one of its symbol"),
+    (LateSignal, 409, "The signal is before the last one of its symbol"),
     (PortfolioConflict, 409, "The portfolio exists with another policy"),
     (Conflict, 409, "The state does not allow it"),
     (NotFound, 404, "There is no such thing"),

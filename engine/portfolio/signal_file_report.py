@@ -145,6 +145,8 @@ class StampSpacing:
         """Take note of instants that follow each other."""
         if self.irregular:
             return
+        # Several rows of one instant are no step.
+        instants = np.unique(instants)
         steps, first, counts = np.unique(np.diff(instants), return_index=True, return_counts=True)
         for step, position, count in zip(steps.tolist(), first.tolist(), counts.tolist(), strict=True):
             self.steps[step] += count
