@@ -19,6 +19,7 @@ from raysignal.cli import (
     data,
     doctor,
     feed,
+    hooks,
     luck,
     memory,
     portfolios,
@@ -101,6 +102,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")
 feed.app.command("record", cls=Verb)(verb(recordings.RecordConfig, recordings.record))
 feed.app.command("replay", cls=Verb)(verb(recordings.FeedReplayConfig, recordings.replay_recordings))
+app.add_typer(hooks.app, name="hooks")
 app.add_typer(memory.app, name="memory")
 app.add_typer(store.app, name="store")
 app.command("doctor", cls=Verb)(verb(doctor.DoctorConfig, doctor.show_findings))

@@ -1,5 +1,6 @@
 """The middleware of the service: who may come in, one log line a request, and no exception gets out."""
 
+import re
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -10,12 +11,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.typing import FilteringBoundLogger
 
 from raysignal.engine.core.errors import RaysignalError, StoreError
-from raysignal.serve.access import Credentials, headers_by_name
+from raysignal.engine.core.secrets import HIDDEN
+from raysignal.serve.access import HOOKS, Credentials, headers_by_name
 from raysignal.serve.logs import StoreLog
 from raysignal.serve.parameters import refuse_repeated
 from raysignal.serve.problems import Problem, problem_of, problem_unexpected
 
 _DURABLE = frozenset({("POST", "/signal"), ("POST", "/signals")})
+_HOOK = re.compile(r"(?i)(hooks?/+).+", re.DOTALL)
+
+
+def shown_path(path: str) -> str:
+    """A path as it may be logged: a hook's token is none of the log's business, nor is one in a misspelt address."""
+    return _HOOK.sub(rf"\1{HIDDEN}", path)
 
 
 class ErrorMiddleware:
@@ -97,9 +105,9 @@ class ErrorMiddleware:
         method, path = scope["method"], scope["path"]
         if failed is not None and not self._store_log.failed(failed):
             return
-        if status == HTTPStatus.OK and (method, path) in _DURABLE:
+        if status == HTTPStatus.OK and ((method, path) in _DURABLE or path.startswith(HOOKS)):
             self._store_log.worked()
         self._log.info(
-            "request", method=method, path=path, status=status, latency_ms=round(seconds * 1e3, 3),
+            "request", method=method, path=shown_path(path), status=status, latency_ms=round(seconds * 1e3, 3),
             replica=self._name, **line,
         )  # fmt: skip

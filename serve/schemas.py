@@ -608,6 +608,15 @@ SIGNAL_CONTENT: dict[str, Any] = {
         },
     },
 }
+HOOK_CONTENT: dict[str, Any] = {
+    "required": True,
+    "content": {
+        **SIGNAL_CONTENT["content"],
+        "application/x-www-form-urlencoded": {
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}}
+        },
+    },
+}
 SIMILAR_CONTENT: dict[str, Any] = {
     "required": True,
     "content": {

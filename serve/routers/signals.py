@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from raysignal.engine.core.errors import InvalidField, RowErrors, error_entry
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake import IntakeResult, read_batch, read_signal
 from raysignal.engine.portfolio.receipts import RowResult, Submission, receipts
 from raysignal.serve import schemas
@@ -80,13 +81,25 @@ async def post_signal(request: Request, parameters: Annotated[SignalParameters, 
     portfolio = replica.target(parameters.portfolio)
     body = await replica.signed_body(request, replica.settings.intake.max_signal_bytes)
     signal = read_signal(
-        body, replica.reading(), content_type=headers.get("content-type"),
+        body, replica.posted(parameters.template), content_type=headers.get("content-type"),
         idempotency_key=headers.get("idempotency-key"),
     )  # fmt: skip
+    return await take_in(replica, portfolio, signal, line, accept_price_jump=parameters.accept_price_jump)
+
+
+async def take_in(
+    replica: ReplicaState,
+    portfolio: str,
+    signal: Signal,
+    line: dict[str, Any],
+    *,
+    accept_price_jump: bool = False,
+) -> Response:
+    """The receipt of a signal, once it is durable; `line` is that of the log."""
     line["portfolio"] = portfolio
     if signal.signal_id:
         line["signal_id"] = signal.signal_id
-    receipt = await replica.batcher.post(portfolio, signal, accept_price_jump=parameters.accept_price_jump)
+    receipt = await replica.batcher.post(portfolio, signal, accept_price_jump=accept_price_jump)
     line["signal_id"] = receipt["signal_id"]
     line["replayed"] = receipt["replayed"]
     return Response(orjson.dumps(receipt), media_type=JSON)
@@ -106,7 +119,7 @@ async def post_signals(request: Request, parameters: Annotated[BatchParameters, 
     line["portfolio"] = portfolio
 
     def read() -> tuple[IntakeResult, bytes]:
-        intake = read_batch(body, request.headers.get("content-type"), replica.reading())
+        intake = read_batch(body, request.headers.get("content-type"), replica.posted(parameters.template))
         return intake, intake.batch.encode()
 
     intake, encoded = await _aside(len(body), read)
