@@ -25,6 +25,7 @@ from raysignal.cli import (
     portfolios,
     query,
     recordings,
+    refusals,
     replay,
     run,
     runs,
@@ -92,6 +93,7 @@ app.command("serve", cls=Verb)(verb(serve.ServeConfig, serve.serve))
 app.command("replay", cls=Verb)(verb(replay.ReplayConfig, replay.replay))
 app.command("performance", cls=Verb)(verb(portfolios.PerformanceConfig, portfolios.show_performance))
 app.command("history", cls=Verb)(verb(portfolios.HistoryConfig, portfolios.show_history))
+app.command("refusals", cls=Verb)(verb(refusals.RefusalsConfig, refusals.show_refusals))
 app.command("query", cls=Verb)(verb(query.QueryConfig, query.ask_results))
 app.add_typer(compare.app, name="compare")
 app.command("sweep", cls=Verb)(verb(sweep.SweepConfig, sweep.sweep))

@@ -93,6 +93,19 @@ class HistoryParameters(PortfolioParameters):
     cursor: Annotated[str | SkipJsonSchema[None], Field(description="from the page before")] = None
 
 
+class RefusalParameters(Parameters):
+    """Which refusals are asked for."""
+
+    reason: Annotated[
+        str | SkipJsonSchema[None],
+        Field(min_length=1, description="the name of the error, such as LateSignal"),
+    ] = None
+    source: Annotated[
+        str | SkipJsonSchema[None], Field(min_length=1, description="of this source, or through this hook")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=1000, description="at most so many"), BeforeValidator(_digits)] = 100
+
+
 class OutcomeParameters(Parameters):
     """Which past outcomes may be shown."""
 

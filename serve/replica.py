@@ -20,6 +20,7 @@ from raysignal.runtime.settings import Settings
 from raysignal.serve.access import MOST_SIGNED_BYTES, Credentials
 from raysignal.serve.bodies import read_body
 from raysignal.serve.micro_batcher import MicroBatcher
+from raysignal.serve.refusals import RefusalReporter
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
@@ -52,6 +53,7 @@ class ReplicaState:
         now_us: the present, UTC microseconds.
         batcher: where single signals are posted.
         hooks: the entrances for senders that can set no header.
+        refusals: where what is refused is told.
     """
 
     settings: Settings
@@ -64,6 +66,7 @@ class ReplicaState:
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
     batcher: MicroBatcher = field(init=False)
     hooks: KnownHooks = field(init=False)
+    refusals: RefusalReporter = field(init=False)
     _reading: Reading = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,6 +77,7 @@ class ReplicaState:
             max_future_us=int(settings.intake.max_future_s * 1e6), symbols=settings.intake.symbols,
         )  # fmt: skip
         self.hooks = KnownHooks(self.blobs)
+        self.refusals = RefusalReporter(self.portfolios, self.now_us)
 
     def reading(self) -> Reading:
         """As things are read now, give or take a millisecond: making one costs more than a signal can spare."""

@@ -31,7 +31,14 @@ async def post_hook(token: str, request: Request) -> Response:
     hook = await replica.hooks.opened_by(token, now_us)
     line["hook"] = hook.name
     portfolio = replica.target(hook.portfolio)
-    body = await read_body(request, replica.settings.intake.max_signal_bytes)
+    about = request.state.about
+    about |= {
+        "hook": hook.name,
+        "source": hook.name,
+        "portfolio": portfolio,
+        "hidden": frozenset({hook.secret_field}),
+    }
+    body = about["body"] = await read_body(request, replica.settings.intake.max_signal_bytes)
     reading = hook.reading(replica.reading())
     values = load_alert(body, reading, headers.get("content-type"))
     hook.take_secret(values)

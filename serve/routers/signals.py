@@ -79,11 +79,14 @@ async def post_signal(request: Request, parameters: Annotated[SignalParameters, 
     replica: ReplicaState = request.app.state.replica
     line, headers = request.state.line, request.headers
     portfolio = replica.target(parameters.portfolio)
-    body = await replica.signed_body(request, replica.settings.intake.max_signal_bytes)
+    about = request.state.about
+    about["portfolio"] = portfolio
+    body = about["body"] = await replica.signed_body(request, replica.settings.intake.max_signal_bytes)
     signal = read_signal(
         body, replica.posted(parameters.template), content_type=headers.get("content-type"),
         idempotency_key=headers.get("idempotency-key"),
     )  # fmt: skip
+    about["source"] = signal.source
     return await take_in(replica, portfolio, signal, line, accept_price_jump=parameters.accept_price_jump)
 
 
@@ -116,7 +119,7 @@ async def post_signals(request: Request, parameters: Annotated[BatchParameters, 
     line, skip = request.state.line, parameters.on_error == "skip"
     portfolio = replica.target(parameters.portfolio)
     body = await replica.signed_body(request, replica.settings.intake.max_batch_bytes)
-    line["portfolio"] = portfolio
+    line["portfolio"] = request.state.about["portfolio"] = portfolio
 
     def read() -> tuple[IntakeResult, bytes]:
         intake = read_batch(body, request.headers.get("content-type"), replica.posted(parameters.template))
@@ -132,7 +135,10 @@ async def post_signals(request: Request, parameters: Annotated[BatchParameters, 
         portfolio, encoded, all_or_nothing=not skip, accept_price_jump=parameters.accept_price_jump,
         receipts=parameters.receipts, positions=intake.batch.row,
     )  # fmt: skip
-    answer = await _aside(len(body), lambda: orjson.dumps(_batch_answer(intake, submission)))
+    told = _batch_answer(intake, submission)
+    if told["refused"]:
+        replica.refusals.note_rows("/signals", told["errors"], told["refused"], 200, request.state.about)
+    answer = await _aside(len(body), lambda: orjson.dumps(told))
     return Response(answer, media_type=JSON)
 
 

@@ -55,6 +55,7 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
         "/docs/",
         "/agent",
         "/memory/outcomes",
+        "/refusals",
     ],
 )
 async def test_with_a_key_nothing_is_shown_to_who_has_none(tmp_path: Path, path: str) -> None:
