@@ -1,6 +1,8 @@
 """Signals from senders that can set no header: `POST /hooks/<token>`, see `raysignal.runtime.hooks`."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Path
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -24,7 +26,17 @@ router = APIRouter(
     response_model=schemas.ReceiptBody,
     openapi_extra={"parameters": [schemas.IDEMPOTENCY_KEY], "requestBody": schemas.HOOK_CONTENT},
 )
-async def post_hook(token: str, request: Request) -> Response:
+async def post_hook(
+    token: Annotated[
+        str,
+        Path(
+            min_length=1,
+            description="as raysignal hooks has shown it",
+            openapi_examples={"one": {"value": "the-token-of-the-hook"}},
+        ),
+    ],
+    request: Request,
+) -> Response:
     replica: ReplicaState = request.app.state.replica
     line, headers = request.state.line, request.headers
     now_us = replica.now_us()
