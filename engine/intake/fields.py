@@ -19,6 +19,7 @@ from raysignal.engine.core.instants import DAY_US, EXPECTED_STAMP, format_instan
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake.templates import (
+    MAX_DEPTH,
     Template,
     flattened,
     plain_words,
@@ -269,11 +270,12 @@ def _same(one: object, other: object) -> bool:
     return numbers[0] is not None and numbers[0] == numbers[1]
 
 
-def _refuse_placeholders(values: Mapping[str, object], row: int | None) -> None:
+def _refuse_placeholders(values: Mapping[str, object], row: int | None, depth: int = 0) -> None:
     """Raise `InvalidField` where a sender has sent its template and not what belongs there."""
     for name, value in values.items():
         if isinstance(value, dict):
-            _refuse_placeholders(value, row)
+            if depth < MAX_DEPTH:
+                _refuse_placeholders(value, row, depth + 1)
         elif isinstance(value, str) and "{{" in value and (found := _PLACEHOLDER.search(value)):
             alone = not any(char.isalnum() for char in _PLACEHOLDER.sub("", value))
             if (alone or name in FIELD_OF) and not is_secret_name(name):

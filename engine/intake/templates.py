@@ -12,7 +12,8 @@ from typing import Any
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
 from raysignal.engine.core.secrets import is_secret_name
 
-_DEEPEST = 4
+MAX_DEPTH = 4
+"""Of objects within each other."""
 _TRADINGVIEW_HINTS = {
     "timestamp": '"time": "{{timenow}}"',
     "price": '"price": "{{close}}"',
@@ -125,8 +126,8 @@ def _leaves(prefix: str, value: object, depth: int, row: int | None) -> Iterator
     if not isinstance(value, (dict, list)):
         yield prefix, value
         return
-    if depth > _DEEPEST:
-        raise InvalidField(prefix, value, f"objects nested at most {_DEEPEST} deep", row)
+    if depth > MAX_DEPTH:
+        raise InvalidField(prefix, value, f"objects nested at most {MAX_DEPTH} deep", row)
     if isinstance(value, RepeatedKeys):
         raise InvalidField(f"{prefix}.{value.name}", value[value.name], "each key once", row)
     for name, held in value.items() if isinstance(value, dict) else enumerate(value):
