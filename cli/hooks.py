@@ -74,7 +74,9 @@ class AddConfig:
     ] = "1h"
     body_secret: Annotated[
         str | None,
-        typer.Option(metavar="FIELD", help="Ask for a secret in the body, too, under this name."),
+        typer.Option(
+            metavar="FIELD", help="Ask for a secret in the body, too, under this name, such as passphrase."
+        ),
     ] = None
     store: options.Store = None
     json: options.Json = False

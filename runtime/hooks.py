@@ -26,6 +26,7 @@ from raysignal.engine.core.errors import (
 )
 from raysignal.engine.core.instants import parse_bar, zone_named
 from raysignal.engine.core.policy import check_portfolio_name
+from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.intake import Reading
 from raysignal.engine.intake.fields import ALIASES, name_of
 from raysignal.engine.intake.templates import check_template
@@ -82,6 +83,11 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             check_portfolio_name(self.portfolio)
         if self.template is not None:
             check_template(self.template)
+        # By such a name it is hidden wherever the body, or a part of it, is shown.
+        if self.secret_field and not is_secret_name(self.secret_field):
+            raise InvalidField(
+                "body_secret", self.secret_field, "a name of secrets: secret, token, passphrase, password"
+            )
         for field in self.columns:
             if field not in ALIASES:
                 raise InvalidField("map", field, f"a field before the =: one of {', '.join(ALIASES)}")

@@ -54,7 +54,7 @@ class RefusalReporter:
             path: of the request.
             error: why.
             status: of the answer.
-            about: what its handler knew of it: `body`, `source`, `portfolio`, `hook`, `hidden`.
+            about: what its handler knew of it: `body`, `source`, `portfolio`, `hook`.
         """
         entrance = "/hooks" if path.startswith(HOOKS) else path
         if method != "POST" or not isinstance(error, _REFUSED) or entrance not in {*SIGNED_PATHS, "/hooks"}:
@@ -66,7 +66,7 @@ class RefusalReporter:
         entry |= {name: error.fields.get(name) for name in ("field", "value", "expected")}
         entry |= {"reason": type(error).__name__, "detail": str(error)}
         if (body := about.get("body")) is not None:
-            entry["sample"] = sample_of(body, about.get("hidden", frozenset()))
+            entry["sample"] = sample_of(body)
         self._add([entry], Counter({entry["reason"]: 1}))
 
     def note_rows(

@@ -321,9 +321,6 @@ TEMPLATES: Mapping[str, tuple[Template, ...]] = {
 }  # fmt: skip
 """By the name of the sender: its variants, of which the last fits every body."""
 
-PLAIN = Template(names={})
-"""The common names of fields and nothing else, for names that a user gives to them."""
-
 
 def strategy_body(values: Mapping[str, object]) -> bool:
     """Whether a body without a template speaks TradingView's own names: a nested or dotted `strategy`."""

@@ -44,12 +44,7 @@ async def post_hook(
     line["hook"] = hook.name
     portfolio = replica.target(hook.portfolio)
     about = request.state.about
-    about |= {
-        "hook": hook.name,
-        "source": hook.name,
-        "portfolio": portfolio,
-        "hidden": frozenset({hook.secret_field}),
-    }
+    about |= {"hook": hook.name, "source": hook.name, "portfolio": portfolio}
     body = about["body"] = await read_body(request, replica.settings.intake.max_signal_bytes)
     reading = hook.reading(replica.reading())
     values = load_alert(body, reading, headers.get("content-type"))

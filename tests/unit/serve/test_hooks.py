@@ -66,19 +66,29 @@ async def test_a_hook_takes_a_signal_without_a_key_and_its_token_is_nowhere(tmp_
 
 
 async def test_a_secret_in_the_body_is_asked_for_and_kept_nowhere(tmp_path: Path) -> None:
-    hooks_of(tmp_path).add(a_hook(secret_field="pin_code", secret_hash=hashed(TOKEN)))
+    hooks_of(tmp_path).add(a_hook(secret_field="passphrase", secret_hash=hashed(TOKEN)))
     async with replica(tmp_path, api_key=KEY) as found, speaking_to(found) as http:
-        right = await http.post(PATH, json={**BODY, "pin_code": TOKEN})
+        right = await http.post(PATH, json={**BODY, "passphrase": TOKEN})
         answers = [
             await http.post(PATH, json={**BODY, **given})
-            for given in ({}, {"pin_code": "0"}, {"pin_code": 7})
+            for given in ({}, {"passphrase": "0"}, {"passphrase": 7})
         ]
+        broken = [
+            await http.post(PATH, content=text.encode())
+            for text in (
+                f'{{"passphrase": "{TOKEN}", "passphrase": "{TOKEN}"}}', f'[{{"passphrase": "{TOKEN}"}}]',
+                f'{{"price": {{{{close}}}}, "passphrase": "{TOKEN}"}}', f"passphrase={TOKEN}",
+            )
+        ]  # fmt: skip
+        refusals = await http.get("/refusals", headers={"Authorization": f"Bearer {KEY}"})
         signal_id = right.json()["signal_id"]
         kept = await http.get(f"/decisions/{signal_id}", headers={"Authorization": f"Bearer {KEY}"})
     assert right.status_code == 200
     assert [answer.status_code for answer in answers] == [401, 401, 401]
-    assert "pin_code" in answers[0].json()["detail"]
-    assert "pin_code" not in kept.json()["features"]
+    assert TOKEN not in "".join(answer.text for answer in (*answers, *broken, refusals))
+    assert refusals.json()["kept"] == 7
+    assert "passphrase" in answers[0].json()["detail"]
+    assert "passphrase" not in kept.json()["features"]
     everything = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file())
     assert TOKEN.encode() not in everything
     assert TOKEN not in json.dumps(found.lines) + right.text + kept.text
@@ -151,8 +161,8 @@ def test_a_hook_is_made_listed_rotated_and_revoked_by_command(tmp_path: Path) ->
         assert result.exit_code == 0, result.output
         return json.loads(result.stdout)
 
-    made = run("add", "tv", "--template", "tradingview", "--map", "price=last", "--body-secret", "pin")
-    token, secret = made["path"].removeprefix("/hooks/"), made["secrets"]["pin"]
+    made = run("add", "tv", "--template", "tradingview", "--map", "price=last", "--body-secret", "passphrase")
+    token, secret = made["path"].removeprefix("/hooks/"), made["secrets"]["passphrase"]
     assert min(len(token), len(secret)) == 43
     (shown,) = run("list")
     assert (shown["name"], shown["max_age_s"], shown["columns"]) == ("tv", 3600.0, {"price": "last"})
@@ -174,6 +184,7 @@ def test_a_hook_is_made_listed_rotated_and_revoked_by_command(tmp_path: Path) ->
     [
         (["add", "tv", "--template", "metatrader"], "template is 'metatrader'; expected one of tradingview"),
         (["add", "tv", "--map", "cost=last"], "expected a field before the =: one of timestamp"),
+        (["add", "tv", "--body-secret", "pin"], "body_secret is 'pin'; expected a name of secrets"),
         (["add", "tv", "--map", "price"], "expected FIELD=NAME"),
         (["add", "tv", "--timezone", "Berlin"], "Berlin"),
         (["add", "tv", "--portfolio", "Big One"], "Big One"),
@@ -218,7 +229,7 @@ async def test_a_replica_knows_of_a_change_after_a_moment(tmp_path: Path) -> Non
 
 
 def test_the_shown_form_of_a_hook_has_no_hash() -> None:
-    shown = a_hook(secret_field="pin", secret_hash=hashed("x")).shown()
+    shown = a_hook(secret_field="passphrase", secret_hash=hashed("x")).shown()
     assert hashed("x") not in json.dumps(shown)
     assert format_instant(shown["made_us"])
     with pytest.raises(InputError):

@@ -22,7 +22,7 @@ async def test_refusals_of_every_entrance_are_listed_with_their_sentences_and_co
             name="tv",
             token_hash=hashed("token"),
             made_us=1,
-            secret_field="pin",
+            secret_field="passphrase",
             secret_hash=hashed("p"),
             source="desk",
         )
@@ -32,8 +32,8 @@ async def test_refusals_of_every_entrance_are_listed_with_their_sentences_and_co
         late = {**SIGNAL, "timestamp": "2025-02-23T00:00:00Z", "source": "model", "secret": SECRET}
         sent = await http.post("/signal", json=late)
         await http.post("/signal", content=b'{"price": {{close}}, "token": "' + SECRET.encode() + b'"}')
-        await http.post("/hooks/token", json={**SIGNAL, "pin": SECRET})
-        await http.post("/hooks/token", json={**SIGNAL, "pin": "p"})
+        await http.post("/hooks/token", json={**SIGNAL, "passphrase": SECRET})
+        await http.post("/hooks/token", json={**SIGNAL, "passphrase": "p"})
         await http.post("/hooks/other", json=SIGNAL)
         rows = [{**SIGNAL, "signal": word} for word in ("moon", "mars")]
         await http.post("/signals", json=rows)
@@ -83,12 +83,13 @@ async def test_the_last_refusals_are_kept_and_all_are_counted(tmp_path: Path) ->
         f"price=1&token={SECRET}&action=buy",
         f"60123456789,buy,EURUSD,secret={SECRET}",
         json.dumps({"code": SECRET, "pointer": SECRET}),
-        json.dumps({"mine": SECRET}),
+        f"<alert><secret>{SECRET}</secret></alert>",
+        f"{SECRET}\nlong BTCUSD q=0.1",
         "ENTER-LONG_" + SECRET * 3,
     ],
 )
 def test_a_sample_holds_no_secret_and_is_short(body: str) -> None:
-    sample = sample_of(body.encode(), frozenset({"mine"}))
+    sample = sample_of(body.encode())
     assert SECRET not in sample
     assert "60123456789" not in sample
     assert len(sample) <= MOST
