@@ -105,7 +105,7 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             template=self.template or service.template,
             bar_us=service.bar_us if self.bar is None else parse_bar(self.bar),
             label=self.label,
-            columns={**service.columns, **self.columns},
+            names={**service.names, **self.columns},
             max_age_us=None if self.max_age_s is None else int(self.max_age_s * 1e6),
         )
 

@@ -105,7 +105,7 @@ class Reading:
         prices_only: rows need no action; one that has none is a HOLD.
         symbols: other names of symbols, such as `BINANCE:BTCUSDT.P`, to those that are kept.
         template: the sender whose names and words the rows have, see `engine.intake.templates`; None: the common ones.
-        columns: by field, the name that it has in the rows; it goes before all others.
+        names: field to the name that it has in the input; it goes before all others.
         max_age_us: how far before `now_us` a signal may have been known; None: any time.
     """
 
@@ -120,7 +120,7 @@ class Reading:
     prices_only: bool = False
     symbols: Mapping[str, str] = field(default_factory=dict)
     template: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
     max_age_us: int | None = None
 
     def __post_init__(self) -> None:
@@ -152,10 +152,10 @@ class Reading:
     def template_of(self, values: Mapping[str, object]) -> Template | None:
         """By which template these values are read; None: by the common names alone."""
         name = self.template or ("tradingview" if strategy_body(values) else None)
-        if name is None and not self.columns:
+        if name is None and not self.names:
             return None
         found = Template(names={}) if name is None else template_for(name, values)
-        return found.with_columns(self.columns) if self.columns else found
+        return found.with_names(self.names) if self.names else found
 
 
 def signal_of(

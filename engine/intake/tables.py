@@ -107,7 +107,7 @@ def take_in(blocks: Iterable[RowBlock], reading: Reading) -> IntakeResult:
 def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> tuple[SignalBatch, int]:
     """The valid rows of a block, in their order, and how many are not; `errors` is added to up to its limit."""
     clear = block.plain.copy()
-    if reading.template or reading.columns or not STRATEGY_NAMES.isdisjoint(block.columns):
+    if reading.template or reading.names or not STRATEGY_NAMES.isdisjoint(block.columns):
         clear[:] = False
     batch = _read_columns(block, reading, clear)
     if bool(clear.all()):

@@ -47,9 +47,9 @@ class Template:
     hints: Mapping[str, str] = field(default_factory=lambda: _TRADINGVIEW_HINTS)
     when: tuple[str, str] | None = None
 
-    def with_columns(self, columns: Mapping[str, str]) -> "Template":
+    def with_names(self, names: Mapping[str, str]) -> "Template":
         """The same with names that a user gives to fields: they go first."""
-        own = {name: (given, *self.names.get(name, ())) for name, given in columns.items()}
+        own = {name: (given, *self.names.get(name, ())) for name, given in names.items()}
         return replace(self, names={**self.names, **own})
 
     def values_of(self, text: str) -> dict[str, object]:

@@ -70,7 +70,7 @@ def outcome(read: Callable[[], SignalBatch]) -> object:
 
 def test_a_name_that_a_user_gives_a_field_goes_before_the_template() -> None:
     body = b'{"when": "2026-11-30T12:00:00Z", "px": 5, "close": 6, "action": "buy", "id": "a"}'
-    reading = Reading(columns={"timestamp": "when", "price": "px", "signal_id": "id"})
+    reading = Reading(names={"timestamp": "when", "price": "px", "signal_id": "id"})
     said = read_signal(body, reading, content_type=None)
     assert (said.price, said.signal_id, said.timestamp_us) == (5.0, "a", parse_instant(NOON))
     (row,) = read_batch(body, "application/x-ndjson", reading).batch.signal_id.to_list()
