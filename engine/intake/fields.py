@@ -318,6 +318,9 @@ def action_of(name: str, value: object, row: int | None) -> Action:
         _refuse_missing("signal", name, value, row)
     number: float | None = None
     if isinstance(value, str):
+        word = _WORDS.get(value.strip(BLANKS).upper())
+        if word is not None:
+            return word
         said = plain_words(value)
         word = _CLOSE if said in CLOSING_WORDS else _WORDS.get(said)
         if word is not None:
