@@ -218,7 +218,7 @@ def name_of(field: str, name: str, value: object, row: int | None) -> str:
         bare = value.strip(BLANKS)
         # What is printable holds neither; asking that first is much quicker.
         clean = bare.isprintable() or not any(unicodedata.category(char) in {"Cc", "Cs"} for char in bare)
-        if 0 < len(bare) <= limit and clean:
+        if 0 < len(bare) <= limit and clean and "{{" not in bare:
             return bare
     raise InvalidField(name, value, EXPECTED[field], row)
 

@@ -29,7 +29,6 @@ from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.templates import STRATEGY_NAMES
 from raysignal.engine.intake.values import (
     FeatureColumn,
-    is_text,
     read_actions,
     read_feature,
     read_ids,
@@ -169,10 +168,6 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
     features = _features(block, clear)
     for field in ("symbol", "source"):
         clear &= read_names(cells[field], field, "")[2]
-    for column in block.columns.values():
-        if is_text(column):
-            # What was left to be replaced is looked at by the rules.
-            clear &= ~pc.match_substring(column, "{{").fill_null(_NO).to_numpy(zero_copy_only=False)
 
     whole = bool(clear.all())
     rows = np.flatnonzero(clear)
@@ -234,6 +229,9 @@ def _features(block: RowBlock, clear: BoolArray) -> dict[str, FeatureColumn]:
             continue
         features[kept_as] = feature = read_feature(cells)
         clear &= feature.clear
+        if feature.texts is not None:
+            # What a sender may have left to be replaced is looked at by the rules.
+            clear &= ~pc.match_substring(cells, "{{").fill_null(_NO).to_numpy(zero_copy_only=False)
         filled += feature.filled
     if len(features) > MAX_FEATURES:
         clear &= filled <= MAX_FEATURES

@@ -174,7 +174,8 @@ def read_ids(array: pa.Array) -> tuple[TextColumn, BoolArray]:
     if is_text(array):
         ids = TextColumn.of_arrow(array)
         printable = not len(ids.data) or (ids.data.min() > ord(" ") and ids.data.max() <= ord("~"))
-        if printable and bool((np.diff(ids.offsets) <= MAX_ID).all()):
+        left = pc.any(pc.match_substring(array, "{{")).as_py()
+        if printable and not left and bool((np.diff(ids.offsets) <= MAX_ID).all()):
             return ids, np.ones(len(array), np.bool_)
     values = [
         ""

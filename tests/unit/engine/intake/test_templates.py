@@ -114,3 +114,16 @@ def test_a_template_that_does_not_exist_is_refused_with_those_that_do() -> None:
 def test_text_of_another_form_names_the_form() -> None:
     with pytest.raises(InputError, match=r"expected <keys>\(<symbol>\)"):
         read_signal(b"buy it", Reading(template="alertatron"), content_type=TEXT)
+
+
+@pytest.mark.parametrize("column", ["symbol", "source", "signal_id", "mood", "timestamp", "price", "signal"])
+def test_a_placeholder_in_any_column_of_a_batch_is_named(column: str) -> None:
+    good = {
+        "timestamp": "2025-01-01", "price": "1", "signal": "1", "symbol": "BTC", "source": "a", "signal_id": "i",
+        "mood": "calm",
+    }  # fmt: skip
+    rows = [good | {"signal_id": "j"}, good | {column: "{{plot_0}}"}]
+    body = "\n".join([",".join(good), *(",".join(row.values()) for row in rows)]).encode()
+    result = read_batch(body, "text/csv", Reading())
+    assert (len(result.batch), result.refused) == (1, 1)
+    assert "the sender did not replace {{plot_0}}" in str(result.errors[0])
