@@ -19,11 +19,13 @@ from raysignal.cli import (
     data,
     doctor,
     feed,
+    hooks,
     luck,
     memory,
     portfolios,
     query,
     recordings,
+    refusals,
     replay,
     run,
     runs,
@@ -91,6 +93,7 @@ app.command("serve", cls=Verb)(verb(serve.ServeConfig, serve.serve))
 app.command("replay", cls=Verb)(verb(replay.ReplayConfig, replay.replay))
 app.command("performance", cls=Verb)(verb(portfolios.PerformanceConfig, portfolios.show_performance))
 app.command("history", cls=Verb)(verb(portfolios.HistoryConfig, portfolios.show_history))
+app.command("refusals", cls=Verb)(verb(refusals.RefusalsConfig, refusals.show_refusals))
 app.command("query", cls=Verb)(verb(query.QueryConfig, query.ask_results))
 app.add_typer(compare.app, name="compare")
 app.command("sweep", cls=Verb)(verb(sweep.SweepConfig, sweep.sweep))
@@ -101,6 +104,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")
 feed.app.command("record", cls=Verb)(verb(recordings.RecordConfig, recordings.record))
 feed.app.command("replay", cls=Verb)(verb(recordings.FeedReplayConfig, recordings.replay_recordings))
+app.add_typer(hooks.app, name="hooks")
 app.add_typer(memory.app, name="memory")
 app.add_typer(store.app, name="store")
 app.command("doctor", cls=Verb)(verb(doctor.DoctorConfig, doctor.show_findings))

@@ -194,6 +194,15 @@ class PortfolioClient:
             )
         )
 
+    async def note_refusals(self, entries: list[dict[str, Any]], counts: dict[str, int]) -> None:
+        """See `Mailbox.note_refusals`; the actor of the first shard keeps those of all."""
+        await self._first("note_refusals", entries, counts)
+
+    async def refusals(self, reason: str | None, source: str | None, limit: int) -> dict[str, Any]:
+        """See `Mailbox.refusals`."""
+        answer: dict[str, Any] = await self._first("refusals", reason, source, limit)
+        return answer
+
     async def close(self) -> None:
         """Flush, and end the actors; what is stored stays. They end as well when the store cannot be written."""
         if self._lines is not None:
@@ -219,6 +228,9 @@ class PortfolioClient:
         return await self._patiently(
             shard, lambda actor: actor.call.remote(method, *args, **options), within_s
         )
+
+    async def _first(self, method: str, *args: Any) -> Any:
+        return await self._patiently(0, lambda actor: actor.call.remote(method, *args), _READ_S)
 
     async def _all(self, method: str, *, within_s: float | None = None) -> list[Any]:
         return list(

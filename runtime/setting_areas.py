@@ -58,6 +58,15 @@ class IntakeSettings(_Area):
     max_future_s: Annotated[float, Field(ge=0.0)] = Field(
         default=86_400.0, description="how far ahead of the clock a stamp may lie, in seconds"
     )
+    max_age_s: Annotated[float, Field(gt=0.0)] | None = Field(
+        default=None,
+        description="how old a signal may be that is posted, in seconds; none: any age. A hook has its own",
+    )
+    symbols: dict[str, str] = Field(
+        default_factory=dict,
+        description='other names of symbols, as JSON: `{"BINANCE:BTCUSDT.P": "BTC"}`; they are kept under the second',
+        examples=['{"BINANCE:BTCUSDT.P": "BTC"}'],
+    )
     max_signal_bytes: Annotated[int, Field(ge=256)] = Field(
         default=256 * 1024, description="largest body of `POST /signal`"
     )
@@ -80,6 +89,17 @@ class IntakeSettings(_Area):
         assert info.field_name is not None
         with of_this_setting():
             return name_of(info.field_name, info.field_name, value, None)
+
+    @field_validator("symbols")
+    @classmethod
+    def _are_names_of_symbols(cls, value: dict[str, str]) -> dict[str, str]:
+        from raysignal.engine.intake.fields import name_of  # noqa: PLC0415 - as above
+
+        with of_this_setting():
+            return {
+                name_of("symbol", "symbols", one, None): name_of("symbol", "symbols", other, None)
+                for one, other in value.items()
+            }
 
 
 class HttpSettings(_Area):

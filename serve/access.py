@@ -8,6 +8,8 @@ With a secret, every route but the health check and the documentation asks for c
 the two routes that webhooks post to; a service that has a webhook secret and no API key therefore takes signals
 in, and shows nothing.
 
+`POST /hooks/<token>` asks for its token alone, on every service: no page and no program knows it.
+
 | header | signs |
 |---|---|
 | `X-Signature: sha256=<hex>` | the body; taken until `webhook_strict` is set |
@@ -28,6 +30,8 @@ from raysignal.engine.core.hosts import is_loopback
 from raysignal.runtime.settings import PREFIX, Settings
 
 OPEN_PATHS = frozenset({"/healthz", "/", "/docs", "/openapi.json"})
+HOOKS = "/hooks/"
+"""Before a token, which is all that a hook asks for."""
 SIGNED_PATHS = frozenset({"/signal", "/signals"})
 MOST_SIGNED_BYTES = 1024 * 1024
 """Of a body that is signed instead of carrying the key, at most: it is held until its signature can be verified."""
@@ -136,6 +140,8 @@ class Credentials:
             Unauthorized: neither key nor signature, or one that cannot be right.
             Forbidden: no secret is asked for, and the request is for another host or from another's page.
         """
+        if method == "POST" and path.startswith(HOOKS):
+            return None
         if self.open:
             self._check_local(method, headers)
             return None

@@ -23,7 +23,17 @@ from raysignal.serve.middleware import ErrorMiddleware
 from raysignal.serve.parameters import invalid_parameter
 from raysignal.serve.problems import problem_of_http, problem_responses
 from raysignal.serve.replica import ReplicaState
-from raysignal.serve.routers import agent, feeds, history, memory, operations, portfolios, signals
+from raysignal.serve.routers import (
+    agent,
+    feeds,
+    history,
+    hooks,
+    memory,
+    operations,
+    portfolios,
+    refusals,
+    signals,
+)
 from raysignal.serve.schemas import READ_BY_HAND
 
 _DOCS = Path(__file__).with_name("docs.html")
@@ -48,7 +58,9 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
         generate_unique_id_function=lambda route: route.name,
     )
     api.state.replica = replica
-    guarded: dict[str, Any] = {"access": access, "log": log, "store_log": store_log, "name": replica.name}
+    guarded: dict[str, Any] = {
+        "access": access, "log": log, "store_log": store_log, "refusals": replica.refusals, "name": replica.name,
+    }  # fmt: skip
     api.add_middleware(ErrorMiddleware, **guarded)
     api.add_exception_handler(HTTPException, _refuse_route)
     api.add_exception_handler(RequestValidationError, _refuse_parameter)
@@ -56,7 +68,8 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
     refused = problem_responses(403 if access.open else 401)
     key, signatures = _security(access)
     api.include_router(signals.router, responses={**refused, **always}, dependencies=[*key, *signatures])
-    for area in (portfolios, history, agent, memory, feeds, operations):
+    api.include_router(hooks.router, responses=always)
+    for area in (portfolios, history, refusals, agent, memory, feeds, operations):
         api.include_router(area.router, responses={**refused, **always}, dependencies=key)
     api.include_router(operations.open_router, responses={**(refused if access.open else {}), **always})
     described = api.openapi

@@ -34,6 +34,11 @@ _COUNTERS = (
 _BY_REASON = (
     ("refused", "raysignal_signals_refused", "Signals refused, by the name of their error"),
     (
+        "refusals",
+        "raysignal_refusals",
+        "Signals refused at the entrances of the service, by the name of their error",
+    ),
+    (
         "store_failures",
         "raysignal_store_failures",
         "Commits, checkpoints and openings of a journal that failed, by the disk's error (ENOSPC: it is full)",

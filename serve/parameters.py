@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import check_portfolio_name
+from raysignal.engine.intake.templates import TEMPLATES, check_template
 
 _INSTANT = {"type": "string", "format": "date-time", "pattern": "^(19[7-9][0-9]|20[0-9]{2}|21[0-9]{2})-"}
 
@@ -34,6 +35,9 @@ Name = Annotated[
     str,
     AfterValidator(check_portfolio_name),
     WithJsonSchema({"type": "string", "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$"}),
+]
+Template = Annotated[
+    str, AfterValidator(check_template), WithJsonSchema({"type": "string", "enum": list(TEMPLATES)})
 ]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Instant = Annotated[str, WithJsonSchema(_INSTANT)]
@@ -57,6 +61,9 @@ class PortfolioParameters(Parameters):
 class SignalParameters(PortfolioParameters):
     """How a signal is taken in."""
 
+    template: Annotated[
+        Template | SkipJsonSchema[None], Field(description="the sender whose names and words the body has")
+    ] = None
     accept_price_jump: Annotated[
         Flag, Field(description="believe prices however far they are from the last one")
     ] = False
@@ -84,6 +91,19 @@ class HistoryParameters(PortfolioParameters):
     symbol: Annotated[str | SkipJsonSchema[None], Field(min_length=1, description="this symbol only")] = None
     limit: Annotated[PageSize, Field(description="rows a page")] = 1000
     cursor: Annotated[str | SkipJsonSchema[None], Field(description="from the page before")] = None
+
+
+class RefusalParameters(Parameters):
+    """Which refusals are asked for."""
+
+    reason: Annotated[
+        str | SkipJsonSchema[None],
+        Field(min_length=1, description="the name of the error, such as LateSignal"),
+    ] = None
+    source: Annotated[
+        str | SkipJsonSchema[None], Field(min_length=1, description="of this source, or through this hook")
+    ] = None
+    limit: Annotated[int, Field(ge=1, le=1000, description="at most so many"), BeforeValidator(_digits)] = 100
 
 
 class OutcomeParameters(Parameters):

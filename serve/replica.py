@@ -15,10 +15,12 @@ from raysignal.engine.core.instants import zone_named
 from raysignal.engine.intake import Reading, read_batch
 from raysignal.engine.portfolio import performance
 from raysignal.runtime.agent_settings import why_off
+from raysignal.runtime.hooks import KnownHooks
 from raysignal.runtime.settings import Settings
 from raysignal.serve.access import MOST_SIGNED_BYTES, Credentials
 from raysignal.serve.bodies import read_body
 from raysignal.serve.micro_batcher import MicroBatcher
+from raysignal.serve.refusals import RefusalReporter
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
@@ -50,6 +52,8 @@ class ReplicaState:
         name: of the replica, which `GET /healthz` tells in `X-Replica`.
         now_us: the present, UTC microseconds.
         batcher: where single signals are posted.
+        hooks: the entrances for senders that can set no header.
+        refusals: where what is refused is told.
     """
 
     settings: Settings
@@ -61,6 +65,8 @@ class ReplicaState:
     name: str = ""
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
     batcher: MicroBatcher = field(init=False)
+    hooks: KnownHooks = field(init=False)
+    refusals: RefusalReporter = field(init=False)
     _reading: Reading = field(init=False)
 
     def __post_init__(self) -> None:
@@ -68,8 +74,10 @@ class ReplicaState:
         self.batcher = MicroBatcher(self.portfolios.submit)
         self._reading = Reading(
             zone=zone_named(settings.intake.timezone), symbol=settings.intake.symbol, source=settings.intake.source,
-            max_future_us=int(settings.intake.max_future_s * 1e6),
+            max_future_us=int(settings.intake.max_future_s * 1e6), symbols=settings.intake.symbols,
         )  # fmt: skip
+        self.hooks = KnownHooks(self.blobs)
+        self.refusals = RefusalReporter(self.portfolios, self.now_us)
 
     def reading(self) -> Reading:
         """As things are read now, give or take a millisecond: making one costs more than a signal can spare."""
@@ -77,6 +85,14 @@ class ReplicaState:
         if then_us is None or not 0 <= now_us - then_us < 1000:
             self._reading = replace(self._reading, now_us=now_us)
         return self._reading
+
+    def posted(self, template: str | None) -> Reading:
+        """How signals are read that are posted, by a template if one is named."""
+        max_age_s = self.settings.intake.max_age_s
+        if template is None and max_age_s is None:
+            return self.reading()
+        age_us = None if max_age_s is None else int(max_age_s * 1e6)
+        return replace(self.reading(), template=template, max_age_us=age_us)
 
     async def signed_body(self, request: Request, limit: int) -> bytes:
         """The body of at most `limit` bytes, whose signature is right if it has one."""

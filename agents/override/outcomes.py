@@ -169,7 +169,7 @@ class Settler:
 
         Args:
             ordinal: int64[n], increasing over all calls.
-            timestamp_us: int64[n], never decreasing, strictly increasing within a symbol.
+            timestamp_us: int64[n], never decreasing. A signal is settled by a later instant, never by a row of its own.
             symbol: int32[n], codes that stay the same over all calls.
             action: int8[n].
             price: float64[n].
@@ -213,9 +213,23 @@ class Settler:
 _NONE = -1
 # A symbol's queue: its first and its last place, rows so far, the action of the last one.
 _HEAD, _TAIL, _ROWS, _LAST_ACTION, _QUEUE = range(5)
-# A place: the signal's ordinal, instant, action and number within its symbol, the instant of its entry.
-_ORDINAL, _DECIDED, _SIDE, _NUMBER, _ENTERED, _NEXT, _WAITING = range(7)
-_IN_BARS, _IN_TIME = range(2)
+# A place: the signal's ordinal, instant, action and number within its symbol, the instant of its entry, whether a row
+# of its own instant ended it.
+_ORDINAL, _DECIDED, _SIDE, _NUMBER, _ENTERED, _ENDED, _NEXT, _WAITING = range(8)
+_IN_BARS, _IN_TIME, _IN_CLOSE = range(3)
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _end_within(kind: int, waiting: Int64Array, queue: Int64Array, now: int, side: int) -> None:
+    """Mark the signals of a side that a row of their own instant ends: a later one will settle them."""
+    tail = queue[_TAIL]
+    if kind != _IN_CLOSE or tail == _NONE or waiting[tail, _DECIDED] != now:
+        return
+    place = queue[_HEAD]
+    while place != _NONE:
+        if waiting[place, _DECIDED] == now and waiting[place, _SIDE] == side:
+            waiting[place, _ENDED] = 1
+        place = waiting[place, _NEXT]
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -236,6 +250,7 @@ def _feed(
             entry_price[tail] = at
         # What ends the followed side of a `close`: this row's action, or under `next` the one before it.
         ends = queue[_LAST_ACTION] if fill_next else action[row]
+        _end_within(kind, waiting, queue, now, -ends)
         while queue[_HEAD] != _NONE:
             place = queue[_HEAD]
             signal = waiting[place]
@@ -244,8 +259,8 @@ def _feed(
             elif kind == _IN_TIME:
                 over = now - signal[_ENTERED] >= time_us
             else:
-                over = signal[_SIDE] == -ends
-            if not over:
+                over = signal[_SIDE] == -ends or signal[_ENDED] == 1
+            if not over or now == signal[_DECIDED]:
                 break
             whole[0, settled], whole[1, settled] = signal[_ORDINAL], ordinal[row]
             whole[2, settled], whole[3, settled] = signal[_DECIDED], now
@@ -265,7 +280,7 @@ def _feed(
             free[0] = signal[_NEXT]
             free[1] += 1
             signal[_ORDINAL], signal[_DECIDED], signal[_ENTERED] = ordinal[row], now, now
-            signal[_SIDE], signal[_NUMBER], signal[_NEXT] = action[row], number, _NONE
+            signal[_SIDE], signal[_NUMBER], signal[_ENDED], signal[_NEXT] = action[row], number, 0, _NONE
             entry_price[place] = at
             if queue[_TAIL] == _NONE:
                 queue[_HEAD] = place

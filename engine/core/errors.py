@@ -7,13 +7,14 @@
     │   ├── InputTooLarge          over a stated limit
     │   ├── InputTooSlow           not there within its time
     │   ├── InvalidField           one field: its name, its value, what was expected, its row
+    │   │   └── StaleSignal        a signal that is older than may be
     │   ├── VenueRefusal           an exchange refuses a request for good, in its own words
     │   ├── CassetteMiss           a replay was asked what is not on record
     │   ├── PriceJump              a price too far from the last one to be believed unasked
     │   └── RowErrors              several rows of a batch, each with its own error
     ├── Conflict                   the input is fine, the state says no; nothing changed
     │   ├── IdentityConflict       the same signal id with other content
-    │   ├── LateSignal             not after the high-water mark of its portfolio and symbol
+    │   ├── LateSignal             before the high-water mark of its portfolio and symbol
     │   └── PortfolioConflict      the portfolio exists with another policy
     ├── NotFound                   no such portfolio, signal or file
     ├── Unauthorized               no key, or the wrong one
@@ -105,6 +106,10 @@ class InvalidField(InputError):
         )  # fmt: skip
 
 
+class StaleSignal(InvalidField):
+    """A signal that is older than its entrance takes: an alert that was held up on its way."""
+
+
 class VenueRefusal(InputError):
     """An exchange refuses a request for good: the same again is refused again."""
 
@@ -185,16 +190,16 @@ class IdentityConflict(Conflict):
 
 
 class LateSignal(Conflict):
-    """A signal that is not after the last one of its portfolio and symbol; `remark` as above."""
+    """A signal that is before the last one of its portfolio and symbol; `remark` as above."""
 
     def __init__(
         self, symbol: str, timestamp: str, high_water: str, row: int | None = None, *, remark: str = ""
     ) -> None:
         place = "" if row is None else f"row {row}: "
         super().__init__(
-            f"{place}timestamp {timestamp} of {symbol} is not after {high_water}, the last one processed"
+            f"{place}timestamp {timestamp} of {symbol} is before {high_water}, the last one processed"
             f"{remark and '. ' + remark}",
-            field="timestamp", value=timestamp, expected=f"later than {high_water}", row=row,
+            field="timestamp", value=timestamp, expected=f"no earlier than {high_water}", row=row,
             symbol=symbol, high_water_mark=high_water,
         )  # fmt: skip
 

@@ -109,8 +109,8 @@ def parse_instant(
 def clock_change_at(instant_us: int, zone: ZoneInfo | timezone) -> str:
     """What there is to say of an instant whose local time the zone's clocks show twice, as in autumn; else nothing.
 
-    Two rows an hour apart, without an offset, are one instant then: the second is not after the first, or another
-    content under its identity.
+    Two rows an hour apart, without an offset, are one instant then: the second may be another content under the
+    identity of the first.
     """
     local = (_EPOCH + instant_us * _MICROSECOND).astimezone(zone)
     first, second = (local.replace(fold=fold).utcoffset() for fold in (0, 1))

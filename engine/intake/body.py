@@ -6,9 +6,10 @@ from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
-from raysignal.engine.intake.single import BOM, load_object, media_type
+from raysignal.engine.intake.single import BOM, FORM, load_alert, load_object, media_type
 from raysignal.engine.intake.source import as_bytes, text_start
 from raysignal.engine.intake.tables import IntakeResult, take_in
+from raysignal.engine.intake.templates import text_template
 
 LINE_TYPES = frozenset(
     f"application/{prefix}{name}"
@@ -27,7 +28,7 @@ def read_batch(
 
     `application/json` is an array of objects, or one object; where objects follow each other on lines, it is
     read as NDJSON. Without a content type, or with text/plain or application/octet-stream, the first bytes
-    decide.
+    decide. A form, and a text that is an alert as `load_alert` reads it, are one row.
 
     Raises:
         UnsupportedMedia: a content type that is not taken.
@@ -37,6 +38,8 @@ def read_batch(
     """
     source = as_bytes(body)
     kind = media_type(content_type)
+    if _is_one_alert(source, kind, reading):
+        return take_in(element_blocks([load_alert(bytes(body), reading, content_type)]), reading)
     if kind in {"", "text/plain", "application/octet-stream"}:
         kind = _kind_of(source, kind)
     if kind in LINE_TYPES:
@@ -48,6 +51,18 @@ def read_batch(
     if kind in {"application/json", "text/json"} or kind.endswith("+json"):
         return read_json(source, reading)
     raise UnsupportedMedia(f"the content type is {kind or 'missing'}; expected {ACCEPTED}", content_type=kind)
+
+
+def _is_one_alert(source: UInt8Array, kind: str, reading: Reading) -> bool:
+    """Whether a body is one alert that is a form or a text."""
+    if kind == FORM:
+        return True
+    head = source[:4096].tobytes().removeprefix(BOM).lstrip()
+    if kind not in {"", "text/plain"} or head[:1] in {b"{", b"["} or head.startswith(MAGIC):
+        return False
+    # Words and a brace: what separates columns would stand between the first ones.
+    before, brace, _ = head.partition(b"{")
+    return text_template(reading.template) is not None or bool(brace and not set(before) & set(b",;\t"))
 
 
 def read_json(source: UInt8Array, reading: Reading) -> IntakeResult:

@@ -9,15 +9,23 @@ import math
 import re
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, timezone
 from typing import Literal, NoReturn
 from zoneinfo import ZoneInfo
 
-from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField, StaleSignal
 from raysignal.engine.core.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.intake.templates import (
+    MAX_DEPTH,
+    Template,
+    flattened,
+    plain_words,
+    strategy_body,
+    template_for,
+)
 
 # Each field with the names it may come under; a name that is none of them, nor that of a secret, is a feature.
 ALIASES: Mapping[str, tuple[str, ...]] = {
@@ -50,12 +58,30 @@ NOT_A_NUMBER = frozenset({"nan", "NaN"})
 INFINITE = frozenset(sign + word for sign in ("", "+", "-") for word in ("inf", "Infinity"))
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_WORDS = {"SELL": Action.SELL, "HOLD": Action.HOLD, "BUY": Action.BUY}
+_PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
+
+# The words for actions as `plain_words` writes them.
+_WORDS = {
+    "HOLD": Action.HOLD,
+    **dict.fromkeys(
+        ("BUY", "LONG", "ENTRY LONG", "ENTER LONG", "OPEN LONG", "GO LONG", "LONG ENTRY"), Action.BUY
+    ),
+    **dict.fromkeys(
+        ("SELL", "SHORT", "ENTRY SHORT", "ENTER SHORT", "OPEN SHORT", "GO SHORT", "SHORT ENTRY"), Action.SELL
+    ),
+}
+CLOSING_WORDS = frozenset({
+    "CLOSE", "EXIT", "FLAT", "FLATTEN", "EXIT LONG", "EXIT SHORT", "CLOSE LONG", "CLOSE SHORT", "LONG EXIT",
+    "SHORT EXIT", "EXIT ALL", "CLOSE ALL", "CLOSE POSITION", "EXIT POSITION",
+})  # fmt: skip
+"""Words that ask for no position, whatever its side."""
+_CLOSE = Action.__members__.get("CLOSE")
+"""What they are; None: nothing executes it yet, and they are refused."""
 
 EXPECTED = {
     "timestamp": EXPECTED_STAMP,
     "price": f"a number above 0, from {MIN_PRICE:g} to {MAX_PRICE:g}, without thousands separators",
-    "signal": "-1, 0 or 1, or SELL, HOLD or BUY",
+    "signal": "-1, 0 or 1, or SELL, HOLD or BUY (or a word such as LONG or ENTER SHORT)",
     "symbol": f"a text of at most {MAX_NAME} characters without control characters",
     "source": f"a text of at most {MAX_NAME} characters without control characters",
     "signal_id": f"a text of at most {MAX_ID} characters without control characters",
@@ -77,6 +103,10 @@ class Reading:
         label: which end of its bar a stamp labels; with `open`, the row is known at stamp + bar.
         max_rows: the most rows that are taken at once; None: no bound.
         prices_only: rows need no action; one that has none is a HOLD.
+        symbols: other names of symbols, such as `BINANCE:BTCUSDT.P`, to those that are kept.
+        template: the sender whose names and words the rows have, see `engine.intake.templates`; None: the common ones.
+        names: field to the name that it has in the input; it goes before all others.
+        max_age_us: how far before `now_us` a signal may have been known; None: any time.
     """
 
     zone: ZoneInfo | timezone = UTC
@@ -88,6 +118,10 @@ class Reading:
     label: Literal["close", "open"] = "close"
     max_rows: int | None = None
     prices_only: bool = False
+    symbols: Mapping[str, str] = field(default_factory=dict)
+    template: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
+    max_age_us: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.bar_us <= 366 * DAY_US:
@@ -110,6 +144,19 @@ class Reading:
         """The last instant that is not too far ahead; None: there is none."""
         return None if self.now_us is None else self.now_us + self.max_future_us
 
+    @property
+    def earliest_us(self) -> int | None:
+        """The first instant that is not too long ago; None: there is none."""
+        return None if self.now_us is None or self.max_age_us is None else self.now_us - self.max_age_us
+
+    def template_of(self, values: Mapping[str, object]) -> Template | None:
+        """By which template these values are read; None: by the common names alone."""
+        name = self.template or ("tradingview" if strategy_body(values) else None)
+        if name is None and not self.names:
+            return None
+        found = Template(names={}) if name is None else template_for(name, values)
+        return found.with_names(self.names) if self.names else found
+
 
 def signal_of(
     values: Mapping[str, object],
@@ -129,7 +176,14 @@ def signal_of(
     Raises:
         InvalidField: the first field that cannot be used, under the name the caller gave it.
     """
-    given = _named(values, row)
+    _refuse_placeholders(values, row)
+    template = reading.template_of(values)
+    if template is None:
+        given = _named(values, row)
+    else:
+        named = template.named(flattened(values, row), ALIASES)
+        given, values = named.fields, named.features
+        _require(given, template, reading, row)
     name, stamp = given.get("timestamp", ("timestamp", None))
     timestamp_us = _instant(name, stamp, reading, row)
     name, value = given.get("signal", ("signal", None))
@@ -137,6 +191,7 @@ def signal_of(
     name, value = given.get("price", ("price", None))
     price = _price(name, value, row)
     symbol = name_of("symbol", *given["symbol"], row) if "symbol" in given else reading.symbol
+    symbol = reading.symbols.get(symbol, symbol)
     source = name_of("source", *given["source"], row) if "source" in given else reading.source
     signal_id = name_of("signal_id", *given["signal_id"], row) if "signal_id" in given else ""
     if not is_missing(idempotency_key):
@@ -163,7 +218,7 @@ def name_of(field: str, name: str, value: object, row: int | None) -> str:
         bare = value.strip(BLANKS)
         # What is printable holds neither; asking that first is much quicker.
         clean = bare.isprintable() or not any(unicodedata.category(char) in {"Cc", "Cs"} for char in bare)
-        if 0 < len(bare) <= limit and clean:
+        if 0 < len(bare) <= limit and clean and "{{" not in bare:
             return bare
     raise InvalidField(name, value, EXPECTED[field], row)
 
@@ -192,10 +247,57 @@ def _named(values: Mapping[str, object], row: int | None) -> dict[str, tuple[str
         if is_missing(value) and (field not in REQUIRED or field in given):
             continue
         if field in given and not is_missing(given[field][1]):
+            if _same(given[field][1], value):
+                continue
             other = given[field][0]
             raise InvalidField(name, value, f"only one of {other} and {name}: both name the {field}", row)
         given[field] = (name, value)
     return given
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two values of one field say the same."""
+    if isinstance(one, str) and isinstance(other, str) and one.strip(BLANKS) == other.strip(BLANKS):
+        return True
+    numbers = [
+        number_in(value)
+        if isinstance(value, str)
+        else as_float(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+        else None
+        for value in (one, other)
+    ]
+    return numbers[0] is not None and numbers[0] == numbers[1]
+
+
+def _refuse_placeholders(values: Mapping[str, object], row: int | None, depth: int = 0) -> None:
+    """Raise `InvalidField` where a sender has sent its template and not what belongs there."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            if depth < MAX_DEPTH:
+                _refuse_placeholders(value, row, depth + 1)
+        elif isinstance(value, str) and "{{" in value and (found := _PLACEHOLDER.search(value)):
+            alone = not any(char.isalnum() for char in _PLACEHOLDER.sub("", value))
+            if (alone or name in FIELD_OF) and not is_secret_name(name):
+                expected = (
+                    f"a value: the sender did not replace {found[0]}. Write it as its documentation does, in a place "
+                    "where it knows it"
+                )
+                raise InvalidField(shown_name(name), value, expected, row)
+
+
+def _require(
+    given: Mapping[str, tuple[str, object]], template: Template, reading: Reading, row: int | None
+) -> None:
+    """Raise `InvalidField` with what to add to the alert, where a field that is needed has no value."""
+    for needed in reading.required:
+        if needed not in given:
+            names = ", ".join(dict.fromkeys((*template.names.get(needed, ()), *ALIASES[needed])))
+            hint = template.hints.get(needed, "")
+            expected = f"{EXPECTED[needed]}, under one of {names}" + (
+                f"; add {hint} to the alert's message" if hint else ""
+            )
+            raise InvalidField(needed, None, expected, row)
 
 
 def _instant(name: str, value: object, reading: Reading, row: int | None) -> int:
@@ -204,6 +306,10 @@ def _instant(name: str, value: object, reading: Reading, row: int | None) -> int
     instant_us = parse_instant(value, reading.zone, field=name, row=row) + reading.shift_us
     if reading.latest_us is not None and instant_us > reading.latest_us:
         raise InvalidField(name, value, f"a time that is not after {format_instant(reading.latest_us)}", row)
+    if reading.earliest_us is not None and instant_us < reading.earliest_us:
+        raise StaleSignal(
+            name, value, f"a time that is not before {format_instant(reading.earliest_us)}", row
+        )
     return instant_us
 
 
@@ -215,6 +321,14 @@ def action_of(name: str, value: object, row: int | None) -> Action:
         word = _WORDS.get(value.strip(BLANKS).upper())
         if word is not None:
             return word
+        said = plain_words(value)
+        word = _CLOSE if said in CLOSING_WORDS else _WORDS.get(said)
+        if word is not None:
+            return word
+        if said in CLOSING_WORDS:
+            raise InvalidField(
+                name, value, "BUY, SELL or HOLD: closing by a word of its own is not executed yet", row
+            )
         number = number_in(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         number = value

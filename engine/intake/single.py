@@ -1,13 +1,20 @@
-"""One signal from one body: a JSON object, read strictly."""
+"""One signal from one body: a JSON object, read strictly; a form; or an alert that is text, by its template."""
 
 import json
+import re
 from typing import Any
+from urllib.parse import parse_qsl
 
 from raysignal.engine.core.errors import InputError, InvalidField, UnreadableInput, UnsupportedMedia, shorten
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake.fields import Reading, shown_name, signal_of
+from raysignal.engine.intake.templates import RepeatedKeys, text_template
 
 BOM = b"\xef\xbb\xbf"
+FORM = "application/x-www-form-urlencoded"
+_MOST_BEFORE = 256
+"""Bytes of text that may stand before the JSON of an alert."""
+_PLACEHOLDER = re.compile(r"\{\{[^{}\n]{1,80}\}\}")
 # Longer digit strings than any float has are not worth a big integer, and Python refuses them from 4300 on.
 _MAX_DIGITS = 320
 
@@ -19,12 +26,12 @@ def read_signal(
     content_type: str | None,
     idempotency_key: str | None = None,
 ) -> Signal:
-    """The signal that a JSON object says.
+    """The signal that a body says, see `load_alert`.
 
     Args:
         body: UTF-8, with or without a byte order mark.
         reading: defaults, zone and bounds.
-        content_type: JSON, or text/plain holding JSON, or None, which is taken for JSON.
+        content_type: as of `load_alert`.
         idempotency_key: the identity of a signal whose body has no `signal_id`.
 
     Raises:
@@ -32,13 +39,61 @@ def read_signal(
         UnreadableInput: not UTF-8, not JSON, or no object.
         InvalidField: a field that cannot be used.
     """
+    return signal_of(load_alert(body, reading, content_type), reading, idempotency_key=idempotency_key)
+
+
+def load_alert(body: bytes, reading: Reading, content_type: str | None) -> dict[str, Any]:
+    """The names and values of one alert.
+
+    Args:
+        body: UTF-8, with or without a byte order mark.
+        reading: whose template says how an alert that is text is read.
+        content_type: JSON; text/plain or None, with JSON, some words and then JSON, or a text of the template's form;
+            or application/x-www-form-urlencoded, with a form or JSON.
+
+    Raises:
+        UnsupportedMedia: another content type.
+        UnreadableInput: not UTF-8, not JSON, or no object.
+        InvalidField: a name that stands twice.
+    """
     kind = media_type(content_type)
-    if kind not in {"", "application/json", "text/json", "text/plain"} and not kind.endswith("+json"):
-        raise UnsupportedMedia(
-            f"the content type is {kind}; expected application/json, or text/plain holding JSON",
-            content_type=kind,
-        )
-    return signal_of(load_object(body), reading, idempotency_key=idempotency_key)
+    bare = body.removeprefix(BOM).lstrip()
+    if kind in {"application/json", "text/json"} or kind.endswith("+json") or bare[:1] in {b"{", b"["}:
+        if kind not in {"", "text/plain", FORM} and not kind.endswith("json"):
+            raise _unsupported(kind)
+        return load_object(body)
+    if kind == FORM:
+        return _load_form(decoded(body))
+    if kind not in {"", "text/plain"}:
+        raise _unsupported(kind)
+    template = text_template(reading.template)
+    if template is not None:
+        return template.values_of(decoded(body))
+    before, brace, _ = bare.partition(b"{")
+    # A name and a colon, as in `Signal: {"price": ...}`; or a longer text.
+    if brace and len(before) <= _MOST_BEFORE:
+        return load_object(bare[len(before) :])
+    return load_object(body)
+
+
+def _unsupported(kind: str) -> UnsupportedMedia:
+    return UnsupportedMedia(
+        f"the content type is {kind}; expected application/json, text/plain holding JSON, or {FORM}",
+        content_type=kind,
+    )
+
+
+def _load_form(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    try:
+        pairs = parse_qsl(text.strip(), keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError as error:
+        raise unreadable(f"the body is no form; expected name=value&name=value: {error}") from error
+    for name, value in pairs:
+        if name in values:
+            raise InvalidField(shown_name(name), value, "each name once")
+        values[name] = value
+    return values
 
 
 def media_type(content_type: str | None) -> str:
@@ -64,7 +119,7 @@ def load_object(body: bytes | memoryview, row: int | None = None) -> dict[str, A
 
 def as_object(value: Any, row: int | None = None) -> dict[str, Any]:
     """A value of `load_json` as an object in which every key stands once; raises as `load_object` does."""
-    if isinstance(value, _Repeated):
+    if isinstance(value, RepeatedKeys):
         raise InvalidField(shown_name(value.name), value[value.name], "each key once", row)
     if not isinstance(value, dict):
         raise unreadable(f"the JSON is {shorten(value)}; expected an object", row)
@@ -77,31 +132,41 @@ def load_json(body: bytes | memoryview, row: int | None = None) -> Any:
     Raises:
         UnreadableInput: not UTF-8, not JSON, or nested too deeply.
     """
-    data = bytes(body)
+    text = decoded(body, row)
     try:
-        text = data.removeprefix(BOM).decode()
         return _decoder.decode(text)
-    except UnicodeDecodeError as error:
-        raise unreadable(
-            f"the body is not UTF-8: byte {error.start} is {data[error.start]:#04x}", row
-        ) from error
     except json.JSONDecodeError as error:
-        raise unreadable(f"the body is not JSON: {error.msg} at character {error.pos}", row) from error
+        said = f"the body is not JSON: {error.msg} at character {error.pos}"
+        raise unreadable(said + _remark(text, error.pos), row) from error
     except RecursionError as error:
         raise unreadable("the JSON is nested too deeply", row) from error
 
 
-class _Repeated(dict[str, Any]):
-    """An object in which a key stood twice."""
+def decoded(body: bytes | memoryview, row: int | None = None) -> str:
+    """The text of a body in UTF-8, without its byte order mark; `UnreadableInput` if it is none."""
+    data = bytes(body)
+    try:
+        return data.removeprefix(BOM).decode()
+    except UnicodeDecodeError as error:
+        raise unreadable(
+            f"the body is not UTF-8: byte {error.start} is {data[error.start]:#04x}", row
+        ) from error
 
-    name: str
+
+def _remark(text: str, position: int) -> str:
+    """What else is known of why a text is no JSON, to go behind the sentence."""
+    if left := _PLACEHOLDER.search(text, max(0, position - 1)):
+        return f"; the sender did not replace {left[0]}"
+    if text[position : position + 1] in {"\u201c", "\u201d", "\u2018", "\u2019"}:
+        return '; its quotation marks are those of a text processor: write them as "'
+    return ""
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) == len(pairs):
         return values
-    repeated = _Repeated(values)
+    repeated = RepeatedKeys(values)
     seen: set[str] = set()
     for name, _ in pairs:
         if name in seen:

@@ -26,6 +26,7 @@ from raysignal.engine.intake.fields import (
     signal_of,
 )
 from raysignal.engine.intake.scanner import MAX_COLUMNS
+from raysignal.engine.intake.templates import STRATEGY_NAMES
 from raysignal.engine.intake.values import (
     FeatureColumn,
     read_actions,
@@ -37,6 +38,7 @@ from raysignal.engine.intake.values import (
 )
 
 MAX_ERRORS = 1000
+_NO = pa.scalar(value=False)
 # Columns are dense: rows that share few of their features would take far more room than they came in.
 MAX_EMPTY_CELLS = 32_000_000
 
@@ -104,6 +106,8 @@ def take_in(blocks: Iterable[RowBlock], reading: Reading) -> IntakeResult:
 def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> tuple[SignalBatch, int]:
     """The valid rows of a block, in their order, and how many are not; `errors` is added to up to its limit."""
     clear = block.plain.copy()
+    if reading.template or reading.names or not STRATEGY_NAMES.isdisjoint(block.columns):
+        clear[:] = False
     batch = _read_columns(block, reading, clear)
     if bool(clear.all()):
         return batch, 0
@@ -170,7 +174,7 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
     coded = {}
     for field, default in (("symbol", reading.symbol), ("source", reading.source)):
         named = cells[field] if whole else cells[field].take(pa.array(rows))
-        coded[field] = read_names(named, field, default)
+        coded[field] = read_names(named, field, default, reading.symbols if field == "symbol" else {})
     numbers, texts = {}, {}
     for name, feature in features.items():
         if feature.numbers is not None:
@@ -204,6 +208,8 @@ def _instants(cells: pa.Array, reading: Reading, clear: BoolArray) -> Int64Array
     clear &= judged
     if reading.latest_us is not None:
         clear &= instants <= reading.latest_us
+    if reading.earliest_us is not None:
+        clear &= instants >= reading.earliest_us
     return instants
 
 
@@ -223,6 +229,9 @@ def _features(block: RowBlock, clear: BoolArray) -> dict[str, FeatureColumn]:
             continue
         features[kept_as] = feature = read_feature(cells)
         clear &= feature.clear
+        if feature.texts is not None:
+            # What a sender may have left to be replaced is looked at by the rules.
+            clear &= ~pc.match_substring(cells, "{{").fill_null(_NO).to_numpy(zero_copy_only=False)
         filled += feature.filled
     if len(features) > MAX_FEATURES:
         clear &= filled <= MAX_FEATURES

@@ -5,10 +5,11 @@ the whole column at once; where it cannot, each distinct cell is read by the rul
 for each row whether its cell may be used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -148,11 +149,16 @@ def read_actions(array: pa.Array, *, prices_only: bool) -> tuple[Int8Array, Bool
     return actions, np.array([value is not _REFUSED for value in values], np.bool_)[codes]
 
 
-def read_names(array: pa.Array, field: str, default: str) -> tuple[list[str], Int32Array, BoolArray]:
-    """Symbols or sources: the distinct ones, and which of them each row has."""
-    values, codes = _distinct(
-        array, lambda value: default if is_missing(value) else name_of(field, field, value, None)
-    )
+def read_names(
+    array: pa.Array, field: str, default: str, renamed: Mapping[str, str] = MappingProxyType({})
+) -> tuple[list[str], Int32Array, BoolArray]:
+    """Symbols or sources: the distinct ones, and which of them each row has; `renamed` are other names of them."""
+
+    def read(value: object) -> str:
+        name = default if is_missing(value) else name_of(field, field, value, None)
+        return renamed.get(name, name)
+
+    values, codes = _distinct(array, read)
     position: dict[str, int] = {}
     at = [
         position.setdefault(value if isinstance(value, str) else default, len(position)) for value in values
@@ -168,7 +174,8 @@ def read_ids(array: pa.Array) -> tuple[TextColumn, BoolArray]:
     if is_text(array):
         ids = TextColumn.of_arrow(array)
         printable = not len(ids.data) or (ids.data.min() > ord(" ") and ids.data.max() <= ord("~"))
-        if printable and bool((np.diff(ids.offsets) <= MAX_ID).all()):
+        left = pc.any(pc.match_substring(array, "{{")).as_py()
+        if printable and not left and bool((np.diff(ids.offsets) <= MAX_ID).all()):
             return ids, np.ones(len(array), np.bool_)
     values = [
         ""

@@ -126,6 +126,8 @@ def admit(
 ) -> AdmissionCodes:
     """Judge rows in time order as if each accepted one had been processed before the next; nothing changes.
 
+    Of one instant, the first to come is the first in order: only what is before the last one is late.
+
     Args:
         portfolio: whose marks they are measured against.
         batch: the rows.

@@ -23,7 +23,7 @@ What a row does, in this order:
 No margin call is simulated: a short whose price explodes takes equity below zero. Nothing opens then (closing
 stays possible), returns count as zero until equity is above zero again, and the account is ruined for good.
 
-Timestamps increase strictly within a symbol; that is checked where signals are taken in, not here.
+Timestamps never decrease within a symbol; that is checked where signals are taken in, not here.
 """
 
 import struct

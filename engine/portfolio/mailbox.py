@@ -36,6 +36,9 @@ T = TypeVar("T")
 
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+REFUSALS_KEPT = 1000
+"""Refusals with their sentences, in memory: they end with the process."""
+
 _VIEW_S = 1.0
 _ALTERNATING_FLUSHES = 10
 """How many times `flush_s` rows wait that alternate between dates: a file a date would be written each time."""
@@ -53,6 +56,7 @@ class Counts:
         checkpoints: written.
         decided: rows that were taken in with somebody's decisions.
         store_failures: commits, checkpoints and openings that failed, by `store_failure_reason`.
+        refusals: signals that were refused at the entrances of the service, by the name of their error.
     """
 
     received: int = 0
@@ -67,6 +71,7 @@ class Counts:
     checkpoints: int = 0
     decided: int = 0
     store_failures: Counter[str] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
 
     def take(self, pending: PendingSubmission) -> None:
         """Count what was submitted."""
@@ -125,6 +130,7 @@ class Mailbox:
         self._background = ThreadPoolExecutor(1, "checkpoint")
         self._news_now: asyncio.Future[None] | None = None
         self.counts = Counts()
+        self._refusals: deque[dict[str, Any]] = deque(maxlen=REFUSALS_KEPT)
 
     async def submit(
         self,
@@ -239,12 +245,31 @@ class Mailbox:
         self._writer.shutdown()
         self._background.shutdown()
 
+    async def note_refusals(self, entries: list[dict[str, Any]], counts: dict[str, int]) -> None:
+        """Keep what was refused at the entrances: the last ones with their sentences, and how many by reason."""
+        self._refusals.extend(entries)
+        self.counts.refusals.update(counts)
+
+    async def refusals(self, reason: str | None, source: str | None, limit: int) -> dict[str, Any]:
+        """The last refusals, the latest first: of a reason, of a source or hook, at most so many; and all counts."""
+        fitting = [
+            entry
+            for entry in reversed(self._refusals)
+            if reason in {None, entry["reason"]} and source in {None, entry["source"], entry["hook"]}
+        ]
+        return {
+            "counts": dict(sorted(self.counts.refusals.items())),
+            "kept": len(self._refusals),
+            "refusals": fitting[:limit],
+        }
+
     def observe(self) -> dict[str, Any]:
         """Counts and present depths, as plain values."""
         shard = self._shard
         return asdict(self.counts) | {
             "refused": dict(self.counts.refused),
             "store_failures": dict(self.counts.store_failures),
+            "refusals": dict(self.counts.refusals),
             "queue_depth": len(self._waiters),
             "rows_kept": 0 if shard is None else shard.rows_kept,
             "durable_sequence": 0 if shard is None else shard.durable,

@@ -147,7 +147,7 @@ class Portfolio:
     ) -> LedgerRows:
         """Process rows that have been judged; the ledger rows, and the accounts where room for them is given.
 
-        Rows are in time order and strictly after the marks of their symbols. `codes` is what `codes(batch)`
+        Rows are in time order and not before the marks of their symbols. `codes` is what `codes(batch)`
         gives, where that is known already; `decisions` what the ledger is to do instead of what the signals say.
         """
         symbol, new = self.codes(batch) if codes is None else codes

@@ -26,7 +26,7 @@ class Verdicts:
 
     Attributes:
         verdict: int8[n], `OK`, `LATE` or `JUMP`.
-        high_water_us: int64[n], the instant that a late row was not after; `NO_SIGNAL_YET_US` where there was none.
+        high_water_us: int64[n], the instant that a late row was before; `NO_SIGNAL_YET_US` where there was none.
         last_price: float64[n], the price that a jump was measured from; NaN where there was none.
     """
 
@@ -47,8 +47,8 @@ def check(
 ) -> Verdicts:
     """Judge the rows of a batch in their order, as if each accepted one had been processed before the next.
 
-    A row is late when it is not after its symbol's high-water mark, else a jump when
-    `max(price / last, last / price) > limit`. Rows refused and rows skipped move neither mark. The marks
+    A row is late when it is before its symbol's high-water mark (rows of one instant follow each other), else a jump
+    when `max(price / last, last / price) > limit`. Rows refused and rows skipped move neither mark. The marks
     handed in are left as they are: the ledger moves its own when it takes the accepted rows in.
 
     Args:
@@ -71,7 +71,7 @@ def check_price_jump(
     timestamp_us: int, price: float, latest_us: int, last: float, limit: float, accept_jump: bool
 ) -> int:
     """The verdict about one row, from the marks of its symbol."""
-    if timestamp_us <= latest_us:
+    if timestamp_us < latest_us:
         return LATE
     if last > 0.0 and not accept_jump and max(price / last, last / price) > limit:
         return JUMP

@@ -145,6 +145,8 @@ class StampSpacing:
         """Take note of instants that follow each other."""
         if self.irregular:
             return
+        # Several rows of one instant are no step.
+        instants = np.unique(instants)
         steps, first, counts = np.unique(np.diff(instants), return_index=True, return_counts=True)
         for step, position, count in zip(steps.tolist(), first.tolist(), counts.tolist(), strict=True):
             self.steps[step] += count
@@ -249,6 +251,7 @@ class SignalFileReport:
     _seen: RecentIds = field(default_factory=RecentIds)
     _damaged_first: dict[str, int] = field(default_factory=dict)
     _stuck: dict[str, StuckPrice] = field(default_factory=dict)
+    _together: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, intake: IntakeResult) -> SignalBatch:
         """Take note of one piece, and give the rows of it that can be used; pieces come in time order."""
@@ -366,6 +369,10 @@ class SignalFileReport:
                 instants = np.concatenate([[self._marks[symbol][0]], instants])
                 prices = np.concatenate([[self._marks[symbol][1]], prices])
             places = batch.row[rows[len(rows) - len(prices) + 1 :]]
+            together = places[np.diff(instants) == 0]
+            if len(together):
+                first, count = self._together.get(symbol, (int(together[0]), 0))
+                self._together[symbol] = first, count + len(together)
             self._moves.setdefault(symbol, PriceMoves()).add(prices, places)
             self.spacings.setdefault(symbol, StampSpacing()).add(instants)
             self._marks[symbol] = (int(instants[-1]), float(batch.price[rows[-1]]))
@@ -446,6 +453,14 @@ class SignalFileReport:
             )
             for symbol, stuck in self._stuck.items()
             if stuck.count >= _LEAST_PRICES
+        ]
+        found += [
+            FileRemark(
+                row,
+                f"{count:,d} {'row' if count == 1 else 'rows'} of {symbol} {'has' if count == 1 else 'have'} the "
+                "instant of the one before it: they are taken one after the other, as they stand",
+            )
+            for symbol, (row, count) in self._together.items()
         ]
         found += [
             remark for symbol, moves in self._moves.items() if (remark := moves.remark(symbol)) is not None

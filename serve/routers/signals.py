@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from raysignal.engine.core.errors import InvalidField, RowErrors, error_entry
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake import IntakeResult, read_batch, read_signal
 from raysignal.engine.portfolio.receipts import RowResult, Submission, receipts
 from raysignal.serve import schemas
@@ -78,15 +79,30 @@ async def post_signal(request: Request, parameters: Annotated[SignalParameters, 
     replica: ReplicaState = request.app.state.replica
     line, headers = request.state.line, request.headers
     portfolio = replica.target(parameters.portfolio)
-    body = await replica.signed_body(request, replica.settings.intake.max_signal_bytes)
+    about = request.state.about
+    about["portfolio"] = portfolio
+    body = about["body"] = await replica.signed_body(request, replica.settings.intake.max_signal_bytes)
     signal = read_signal(
-        body, replica.reading(), content_type=headers.get("content-type"),
+        body, replica.posted(parameters.template), content_type=headers.get("content-type"),
         idempotency_key=headers.get("idempotency-key"),
     )  # fmt: skip
+    about["source"] = signal.source
+    return await take_in(replica, portfolio, signal, line, accept_price_jump=parameters.accept_price_jump)
+
+
+async def take_in(
+    replica: ReplicaState,
+    portfolio: str,
+    signal: Signal,
+    line: dict[str, Any],
+    *,
+    accept_price_jump: bool = False,
+) -> Response:
+    """The receipt of a signal, once it is durable; `line` is that of the log."""
     line["portfolio"] = portfolio
     if signal.signal_id:
         line["signal_id"] = signal.signal_id
-    receipt = await replica.batcher.post(portfolio, signal, accept_price_jump=parameters.accept_price_jump)
+    receipt = await replica.batcher.post(portfolio, signal, accept_price_jump=accept_price_jump)
     line["signal_id"] = receipt["signal_id"]
     line["replayed"] = receipt["replayed"]
     return Response(orjson.dumps(receipt), media_type=JSON)
@@ -103,10 +119,10 @@ async def post_signals(request: Request, parameters: Annotated[BatchParameters, 
     line, skip = request.state.line, parameters.on_error == "skip"
     portfolio = replica.target(parameters.portfolio)
     body = await replica.signed_body(request, replica.settings.intake.max_batch_bytes)
-    line["portfolio"] = portfolio
+    line["portfolio"] = request.state.about["portfolio"] = portfolio
 
     def read() -> tuple[IntakeResult, bytes]:
-        intake = read_batch(body, request.headers.get("content-type"), replica.reading())
+        intake = read_batch(body, request.headers.get("content-type"), replica.posted(parameters.template))
         return intake, intake.batch.encode()
 
     intake, encoded = await _aside(len(body), read)
@@ -119,7 +135,10 @@ async def post_signals(request: Request, parameters: Annotated[BatchParameters, 
         portfolio, encoded, all_or_nothing=not skip, accept_price_jump=parameters.accept_price_jump,
         receipts=parameters.receipts, positions=intake.batch.row,
     )  # fmt: skip
-    answer = await _aside(len(body), lambda: orjson.dumps(_batch_answer(intake, submission)))
+    told = _batch_answer(intake, submission)
+    if told["refused"]:
+        replica.refusals.note_rows("/signals", told["errors"], told["refused"], 200, request.state.about)
+    answer = await _aside(len(body), lambda: orjson.dumps(told))
     return Response(answer, media_type=JSON)
 
 

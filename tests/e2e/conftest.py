@@ -75,8 +75,12 @@ def service_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def url(tmp_path_factory: pytest.TempPathFactory, service_log: Path) -> Iterator[str]:
-    store = tmp_path_factory.mktemp("store")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="package")
+def url(store: Path, service_log: Path) -> Iterator[str]:
     process, url = started(
         service_log,
         {

@@ -38,7 +38,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
         422,
         "invalid-field",
     ),
-    "two names of one field": (as_json(close=100.0), 422, "invalid-field"),
+    "two names of one field": (as_json(close=101.0), 422, "invalid-field"),
     "no fields": (b"{}", 422, "invalid-field"),
     "no price": (json.dumps(without("price")).encode(), 422, "invalid-field"),
     "no signal": (json.dumps(without("signal")).encode(), 422, "invalid-field"),
@@ -156,7 +156,7 @@ def test_one_bad_row_of_100_000_refuses_the_batch_and_is_named(http: httpx.Clien
 
 
 @pytest.mark.usefixtures("unchanged")
-@pytest.mark.parametrize("kind", ["application/xml", "application/x-www-form-urlencoded", "text/csv"])
+@pytest.mark.parametrize("kind", ["application/xml", "multipart/form-data", "text/csv"])
 def test_a_signal_of_another_content_type_is_415(http: httpx.Client, portfolio: str, kind: str) -> None:
     answer = http.post(
         "/signal", content=as_json(), params={"portfolio": portfolio}, headers={"Content-Type": kind}

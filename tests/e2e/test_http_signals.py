@@ -1,12 +1,17 @@
 """One signal at a time, through the whole service."""
 
+import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+
+from raysignal.engine.journal.stores import open_stores
+from raysignal.runtime.hooks import Hook, HookStore, hashed, new_token
 
 pytestmark = [pytest.mark.cluster]
 
@@ -120,7 +125,7 @@ def test_the_idempotency_key_is_the_identity_of_a_body_without_one(
     ("body", "slug"),
     [
         (a_signal(10, signal_id="a", price=101.0), "identity-conflict"),
-        (a_signal(10, signal_id="b"), "late-signal"),
+        (a_signal(9, signal_id="b"), "late-signal"),
         (a_signal(9), "late-signal"),
     ],
 )
@@ -137,6 +142,40 @@ def test_a_conflict_is_409_and_changes_nothing(
         assert answer.json()["high_water_mark"] == "2025-02-24T00:10:00Z"
     assert same_state(before, performance(http, portfolio))
     assert post(a_signal(11, signal=-1)).status_code == 200
+
+
+def test_two_signals_of_one_instant_are_taken_in_the_order_of_arrival(
+    http: httpx.Client, post: Post, portfolio: str
+) -> None:
+    opened = post(a_signal(10, signal_id="open", signal=1)).json()
+    closed = post(a_signal(10, signal_id="close", signal=-1)).json()
+    assert (opened["ordinal"], closed["ordinal"]) == (0, 1)
+    assert performance(http, portfolio)["signals"] == 2
+    assert post(a_signal(10, signal_id="open", signal=1)).json()["replayed"]
+
+
+def test_a_hook_that_is_made_while_the_service_runs_takes_alerts_and_its_token_is_in_no_log(
+    http: httpx.Client, portfolio: str, store: Path, service_log: Path
+) -> None:
+    token = new_token()
+    HookStore(open_stores(store.as_uri()).blobs).add(
+        Hook(name="alerts", token_hash=hashed(token), made_us=0, portfolio=portfolio, template="tradingview",
+             max_age_s=None)
+    )  # fmt: skip
+    body = "Alert: " + json.dumps(
+        {"time": "2025-02-24T00:00:00Z", "close": "100", "strategy": {"market_position": "long"}}
+    )
+    for _ in range(5000):  # until both replicas have looked at the hooks anew
+        answers = [http.post(f"/hooks/{token}", content=body) for _ in range(4)]
+        if all(answer.status_code == 200 for answer in answers):
+            break
+    assert http.post(f"/hooks/{token}", content="moon").status_code == 400
+    assert performance(http, portfolio)["signals"] == 1
+    found = http.get("/refusals", params={"source": "alerts"}).json()
+    assert [(entry["reason"], entry["sample"]) for entry in found["refusals"]] == [
+        ("UnreadableInput", "moon")
+    ]
+    assert token not in json.dumps(found) + http.get("/metrics").text + service_log.read_text()
 
 
 def test_an_absurd_price_is_refused_unless_it_is_said_to_be_true(
@@ -176,8 +215,6 @@ def test_a_portfolio_that_is_not_there_is_404_and_named(http: httpx.Client) -> N
 def test_every_line_of_the_log_is_json_and_says_nothing_of_bodies(
     http: httpx.Client, post: Post, service_log: Any
 ) -> None:
-    import json
-
     receipt = post(a_signal(0, signal_id="seen-in-log", secret_feature="do-not-log")).json()
     assert receipt["signal_id"] == "seen-in-log"
 

@@ -67,7 +67,7 @@ def test_every_example_works_in_its_order(url: str) -> None:
 
 
 def test_the_documents_show_every_endpoint(url: str) -> None:
-    shown = {re.sub(r"\?.*", "", str(request_of(command).url).removeprefix(HOST)) for command in examples()}
+    shown = set(re.findall(re.escape(HOST) + r"(/[^\s\"'?]*)", DOCUMENTS))
     offered = httpx.get(f"{url}/openapi.json", timeout=30).json()["paths"]
     for path in offered:
         pattern = re.compile(re.sub(r"\{\w+\}", "[^/]+", path))

@@ -34,6 +34,7 @@ ANSWERS = [
 BEYOND_SCHEMAS = {
     "POST /signal",
     "POST /signals",
+    "POST /hooks/{token}",
     "GET /history",
     "GET /memory/similar",
     "POST /memory/similar",

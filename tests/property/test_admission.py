@@ -64,7 +64,7 @@ class Reference:
 
     def _weighed(self, signal: Signal, *, accept_price_jump: bool) -> AdmissionCode:
         latest, last = self.marks.get(signal.symbol, (0, 0.0))
-        if signal.timestamp_us <= latest:
+        if signal.timestamp_us < latest:
             return AdmissionCode.LATE
         if last and not accept_price_jump and max(signal.price / last, last / signal.price) > LIMIT:
             return AdmissionCode.JUMP

@@ -64,7 +64,7 @@ def taken(batch: SignalBatch, agent: Override, places: list[int]) -> list[Memory
 
 
 @settings(max_examples=examples(100))
-@given(shapes(), POLICIES, RULES, SHUFFLES, CUTS)
+@given(shapes(crowded=True), POLICIES, RULES, SHUFFLES, CUTS)
 def test_decisions_do_not_depend_on_how_the_stream_is_cut(shape, policy, rules, shuffle, places):
     batch = shape.batch()
     whole = Override(policy, rules, shuffle=shuffle).take(batch)
@@ -75,7 +75,7 @@ def test_decisions_do_not_depend_on_how_the_stream_is_cut(shape, policy, rules, 
 
 
 @settings(max_examples=examples(30))
-@given(shapes(40), POLICIES, RULES, SHUFFLES)
+@given(shapes(40, crowded=True), POLICIES, RULES, SHUFFLES)
 def test_one_by_one_and_as_they_are_sent_is_no_different(shape, policy, rules, shuffle):
     batch = shape.batch()
     whole = Override(policy, rules, shuffle=shuffle).take(batch)
@@ -88,7 +88,7 @@ def test_one_by_one_and_as_they_are_sent_is_no_different(shape, policy, rules, s
 
 
 @settings(max_examples=examples(60))
-@given(shapes(), POLICIES, RULES, SHUFFLES, CUTS, st.integers(0, 200))
+@given(shapes(crowded=True), POLICIES, RULES, SHUFFLES, CUTS, st.integers(0, 200))
 def test_what_was_learned_is_as_good_as_what_was_decided(shape, policy, rules, shuffle, places, row):
     batch = shape.batch()
     row %= len(batch) + 1
@@ -105,7 +105,7 @@ def test_what_was_learned_is_as_good_as_what_was_decided(shape, policy, rules, s
 
 
 @settings(max_examples=examples(100))
-@given(shapes(least=2), POLICIES, RULES, SHUFFLES, st.integers(0, 200))
+@given(shapes(least=2, crowded=True), POLICIES, RULES, SHUFFLES, st.integers(0, 200))
 def test_a_future_cut_off_changes_no_decision_before_it(shape, policy, rules, shuffle, row):
     batch = shape.batch()
     row = 1 + row % (len(batch) - 1)
@@ -119,7 +119,7 @@ def test_a_future_cut_off_changes_no_decision_before_it(shape, policy, rules, sh
 
 @settings(max_examples=examples(100))
 @given(
-    shapes(least=2), POLICIES, RULES, SHUFFLES, st.integers(0, 200),
+    shapes(least=2, crowded=True), POLICIES, RULES, SHUFFLES, st.integers(0, 200),
     st.sampled_from([0.5, 1.001, 3.0]), st.sampled_from([-1, 0, 1]),
 )  # fmt: skip
 def test_another_future_changes_no_decision_before_it(shape, policy, rules, shuffle, row, factor, action):
@@ -145,7 +145,7 @@ def test_another_future_changes_no_decision_before_it(shape, policy, rules, shuf
 
 
 @settings(max_examples=examples(60))
-@given(shapes(), POLICIES, RULES, SHUFFLES)
+@given(shapes(crowded=True), POLICIES, RULES, SHUFFLES)
 def test_no_decision_rests_on_what_was_not_known(shape, policy, rules, shuffle):
     batch = shape.batch()
     agent = Override(policy, rules, shuffle=shuffle)
@@ -165,7 +165,7 @@ def test_no_decision_rests_on_what_was_not_known(shape, policy, rules, shuffle):
 
 
 @settings(max_examples=examples(100))
-@given(shapes(), POLICIES, RULES)
+@given(shapes(crowded=True), POLICIES, RULES)
 def test_evidence_and_rulings_are_sound_numbers(shape, policy, rules):
     batch = shape.batch()
     agent = Override(policy, rules)

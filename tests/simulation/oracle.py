@@ -76,7 +76,7 @@ class PortfolioModel:
                     verdict = first if first.error else Verdict(1, first.ordinal)
             else:
                 last_us, last_price = marks.get(symbol, (None, None))
-                if last_us is not None and at <= last_us:
+                if last_us is not None and at < last_us:
                     verdict = Verdict(2, -1, "LateSignal")
                 elif (
                     last_price is not None
@@ -100,7 +100,7 @@ class PortfolioModel:
             check(name not in self.ids, f"signal {name!r} was processed twice")
             symbol, at = batch.symbols[batch.symbol[row]], int(batch.timestamp_us[row])
             last = self.marks.get(symbol)
-            check(last is None or at > last[0], f"signal {name!r} was processed out of order")
+            check(last is None or at >= last[0], f"signal {name!r} was processed out of order")
             self.marks[symbol] = (at, float(batch.price[row]))
             self.ids[name] = (content, len(self.ids))
         occurring = {batch.symbols[code] for code in batch.symbol.tolist()}

@@ -92,7 +92,7 @@ class Workload:
         rng = self._rng
         symbol = rng.choice(self._symbols)
         place = (portfolio, symbol)
-        at = self._next_us.get(place, _START_US) + rng.choice((1, 15, 60, 60, 400)) * _MINUTE_US
+        at = self._next_us.get(place, _START_US) + rng.choice((0, 1, 15, 60, 60, 400)) * _MINUTE_US
         self._next_us[place] = at
         price = self._price[place] = round(self._price.get(place, 100.0) * rng.uniform(0.9, 1.12), 4)
         features: dict[str, float | str] = {}

@@ -57,6 +57,12 @@ class Desk:
             raise self.broken
         return [await self._mailbox.ready()]
 
+    async def note_refusals(self, entries: list[dict[str, Any]], counts: dict[str, int]) -> None:
+        await self._mailbox.note_refusals(entries, counts)
+
+    async def refusals(self, reason: str | None, source: str | None, limit: int) -> Any:
+        return await self._mailbox.refusals(reason, source, limit)
+
     async def observe(self) -> list[dict[str, Any]]:
         return [self._mailbox.observe()]
 

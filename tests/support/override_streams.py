@@ -35,7 +35,7 @@ HORIZONS = st.builds(
 
 @dataclass(frozen=True)
 class Shape:
-    """What a stream is like; `seed` decides the rest."""
+    """What a stream is like; `seed` decides the rest. A `crowded` one has several rows of a symbol in an instant."""
 
     seed: int
     rows: int
@@ -43,6 +43,7 @@ class Shape:
     holds: float = 0.2
     together: float = 0.3
     features: bool = True
+    crowded: bool = False
 
     def batch(self) -> SignalBatch:
         draws = np.random.default_rng(self.seed)
@@ -51,7 +52,7 @@ class Shape:
         now, latest, prices = _FROM_US, [0] * self.symbols, [100.0] * self.symbols
         stamps = np.empty(n, np.int64)
         for row, code in enumerate(symbol.tolist()):
-            if latest[code] == now or draws.random() > self.together:
+            if (latest[code] == now and not self.crowded) or draws.random() > self.together:
                 now += int(draws.integers(1, 5)) * MINUTE_US
             stamps[row] = latest[code] = now
             prices[code] *= draws.choice([1.0, 1.0, 1.001, 0.999, 1.02, 0.97, 1.7])
@@ -66,11 +67,12 @@ class Shape:
         )  # fmt: skip
 
 
-def shapes(most: int = 80, least: int = 1) -> st.SearchStrategy[Shape]:
+def shapes(most: int = 80, least: int = 1, *, crowded: bool = False) -> st.SearchStrategy[Shape]:
     return st.builds(
         Shape,
         seed=st.integers(0, 2**32 - 1),
         rows=st.integers(least, most),
+        crowded=st.booleans() if crowded else st.just(value=False),
         symbols=st.sampled_from([1, 1, 2, 5]),
         holds=st.sampled_from([0.0, 0.2, 1.0]),
         together=st.sampled_from([0.0, 0.5]),

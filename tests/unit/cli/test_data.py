@@ -134,18 +134,19 @@ def test_check_finds_what_a_portfolio_would_refuse(tmp_path):
         HEADER
         + "2025-01-01T00:00:00Z,100,1\n"
         + "2025-01-01T00:00:00Z,100,1\n"  # the same again: counts once
-        + "2025-01-01T00:00:00Z,100,-1\n"  # not after it
+        + "2025-01-01T00:00:00Z,100,-1\n"  # of its instant, and another signal: counts
         + "2025-01-01T00:10:00Z,100000,1\n"  # a thousand times the price
         + "2025-01-01T00:20:00Z,101,1\n"
         + "2025-01-01T00:20:00Z,102,1\n",  # the same identity, another price
     )
     found = checked(path, status=1)
-    assert (found["usable"], found["repeated"], found["refused"]) == (3, 1, 3)
+    assert (found["usable"], found["repeated"], found["refused"]) == (4, 1, 2)
     assert [(each["row"], each["type"]) for each in found["errors"]] == [
-        (2, "LateSignal"),
         (3, "PriceJump"),
         (5, "IdentityConflict"),
     ]
+    (remark,) = found["remarks"]
+    assert remark.startswith("line 4: 1 row of BTC has the instant of the one before it")
 
 
 def test_two_rows_of_one_identity_are_both_named_by_their_lines_with_field_and_values(tmp_path):
@@ -365,7 +366,7 @@ def test_two_contents_in_autumns_double_hour_name_the_clock_change(tmp_path):
         + "2025-11-02 00:30,100,1\n2025-11-02 01:30,101,1\n2025-11-02 01:30,102,1\n2025-11-02 01:30,103,-1\n",
     )
     errors = checked(path, "--timezone", "America/New_York", status=1)["errors"]
-    assert [error["type"] for error in errors] == ["IdentityConflict", "LateSignal"]
+    assert [error["type"] for error in errors] == ["IdentityConflict"]
     for error in errors:
         assert (
             "The clocks of America/New_York went back, and showed 2025-11-02 01:30:00 twice"

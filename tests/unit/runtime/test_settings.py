@@ -92,6 +92,7 @@ def test_a_refusal_names_the_variable_and_the_value() -> None:
     [
         ("FEED__INSTRUMENTS", "binance:BTCUSDT", r'\["binance-usdm:BTCUSDT"\]'),
         ("PORTFOLIOS", "{baseline: {}}", '{"baseline": '),
+        ("INTAKE__SYMBOLS", "BTC", '{"BINANCE:BTCUSDT.P": "BTC"}'),
         ("FEED__HOSTS", "x", '{"bybit": '),
         ("HTTP__ALLOWED_HOSTS", "a.local", r'\["trading.local"\]'),
     ],
@@ -109,7 +110,7 @@ def test_examples_of_settings_are_taken(monkeypatch: pytest.MonkeyPatch) -> None
     for name, example in shown.items():
         monkeypatch.setenv(name, example)
     assert {name.removeprefix(PREFIX) for name in shown} == {
-        "PORTFOLIOS", "FEED__INSTRUMENTS", "FEED__HOSTS", "HTTP__ALLOWED_HOSTS",
+        "PORTFOLIOS", "FEED__INSTRUMENTS", "FEED__HOSTS", "HTTP__ALLOWED_HOSTS", "INTAKE__SYMBOLS",
     }  # fmt: skip
     assert load_settings().feed.instruments == ("binance-usdm:BTCUSDT",)
 

@@ -55,6 +55,7 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
         "/docs/",
         "/agent",
         "/memory/outcomes",
+        "/refusals",
     ],
 )
 async def test_with_a_key_nothing_is_shown_to_who_has_none(tmp_path: Path, path: str) -> None:
@@ -245,7 +246,7 @@ async def test_one_line_a_request_with_what_it_was_about(tmp_path: Path) -> None
         headers = {"Authorization": f"Bearer {KEY}"}
         await http.post("/signal", json=SIGNAL | {"signal_id": "a", "note": "private"}, headers=headers)
         await http.post("/signal", json=SIGNAL | {"price": -1}, headers=headers)
-        await http.post("/signals", json=[SIGNAL], headers=headers)
+        await http.post("/signals", json=[SIGNAL | {"timestamp": "2025-02-23T00:00:00Z"}], headers=headers)
         await http.get("/nothing")
     assert [(line["method"], line["path"], line["status"]) for line in lines] == [
         ("POST", "/signal", 200),

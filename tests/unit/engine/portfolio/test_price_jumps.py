@@ -42,18 +42,19 @@ def test_a_price_of_zero_in_the_marks_means_no_price_yet():
     assert not judge([(1, 0, 1e12)], last_price=(0.0, 0.0)).verdict.any()
 
 
-def test_a_signal_at_the_high_water_mark_is_late_and_says_which_mark_it_met():
-    verdicts = judge([(10, 0, 100.0)], high_water=(10, NO_SIGNAL_YET_US), last_price=(100.0, np.nan))
+def test_a_signal_before_the_high_water_mark_is_late_and_says_which_mark_it_met():
+    verdicts = judge([(9, 0, 100.0)], high_water=(10, NO_SIGNAL_YET_US), last_price=(100.0, np.nan))
 
     assert verdicts.verdict.tolist() == [LATE]
     assert verdicts.high_water_us.tolist() == [10]
 
 
-def test_the_second_of_two_rows_at_one_instant_is_late_and_a_row_of_another_symbol_is_not():
-    verdicts = judge([(10, 0, 100.0), (10, 0, 100.0), (10, 1, 100.0)])
+def test_rows_of_one_instant_are_taken_in_their_order_each_measured_from_the_one_before():
+    verdicts = judge([(10, 0, 100.0), (10, 0, 102.0), (10, 1, 100.0), (10, 0, 1e6), (9, 0, 102.0)])
 
-    assert verdicts.verdict.tolist() == [OK, LATE, OK]
-    assert verdicts.high_water_us[1] == 10
+    assert verdicts.verdict.tolist() == [OK, OK, OK, JUMP, LATE]
+    assert verdicts.last_price[1] == 100.0
+    assert verdicts.last_price[3] == 102.0
 
 
 @pytest.mark.parametrize("price", [1000.0 * 1.0001, 10.0 / 1.0001], ids=["up", "down"])
@@ -90,7 +91,7 @@ def test_a_jump_that_is_meant_is_taken_and_becomes_the_reference():
 
 
 def test_a_late_row_with_an_absurd_price_is_called_late():
-    verdicts = judge([(1, 0, 1e9)], high_water=(1, NO_SIGNAL_YET_US), last_price=(100.0, np.nan))
+    verdicts = judge([(0, 0, 1e9)], high_water=(1, NO_SIGNAL_YET_US), last_price=(100.0, np.nan))
 
     assert verdicts.verdict.tolist() == [LATE]
 
@@ -148,7 +149,7 @@ def test_the_compiled_guard_judges_as_a_plain_loop_does(rows, marks, accept_jump
         far = last > 0 and (price / last > 5.0 or last / price > 5.0)
         if skipped:
             expected.append((OK, latest[symbol]))
-        elif timestamp <= latest[symbol]:
+        elif timestamp < latest[symbol]:
             expected.append((LATE, latest[symbol]))
         elif far and not accept_jump:
             expected.append((JUMP, latest[symbol]))

@@ -1,0 +1,101 @@
+"""What was refused can be seen: by reason, by source, with a sample that holds no secret."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raysignal.engine.intake.samples import MOST, sample_of
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.portfolio.mailbox import REFUSALS_KEPT
+from raysignal.runtime.hooks import Hook, HookStore, hashed
+from tests.support.one_replica import replica, speaking_to
+
+SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
+SECRET = "hunter2hunter2"
+
+
+async def test_refusals_of_every_entrance_are_listed_with_their_sentences_and_counted(tmp_path: Path) -> None:
+    blobs = open_stores((tmp_path / "store").as_uri()).blobs
+    HookStore(blobs).add(
+        Hook(
+            name="tv",
+            token_hash=hashed("token"),
+            made_us=1,
+            secret_field="passphrase",
+            secret_hash=hashed("p"),
+            source="desk",
+        )
+    )
+    async with replica(tmp_path) as found, speaking_to(found) as http:
+        await http.post("/signal", json=SIGNAL | {"source": "model"})
+        late = {**SIGNAL, "timestamp": "2025-02-23T00:00:00Z", "source": "model", "secret": SECRET}
+        sent = await http.post("/signal", json=late)
+        await http.post("/signal", content=b'{"price": {{close}}, "token": "' + SECRET.encode() + b'"}')
+        await http.post("/hooks/token", json={**SIGNAL, "passphrase": SECRET})
+        await http.post("/hooks/token", json={**SIGNAL, "passphrase": "p"})
+        await http.post("/hooks/other", json=SIGNAL)
+        rows = [{**SIGNAL, "signal": word} for word in ("moon", "mars")]
+        await http.post("/signals", json=rows)
+        await http.post("/signals", params={"on_error": "skip"}, json=rows)
+        await http.post("/portfolios/x/symbols", json={})
+        answer = (await http.get("/refusals")).json()
+        of_source = (await http.get("/refusals", params={"source": "model"})).json()["refusals"]
+        of_hook = (await http.get("/refusals", params={"source": "tv", "limit": 1})).json()["refusals"]
+        of_reason = (await http.get("/refusals", params={"reason": "LateSignal"})).json()["refusals"]
+        metrics = (await http.get("/metrics")).text
+    assert answer["counts"] == {
+        "InvalidField": 4, "LateSignal": 1, "NotFound": 1, "StaleSignal": 1, "Unauthorized": 1, "UnreadableInput": 1,
+    }  # fmt: skip
+    assert answer["kept"] == len(answer["refusals"]) == 9
+    assert [entry["row"] for entry in answer["refusals"]][:4] == [1, 0, 1, 0]
+    (entry,) = of_source
+    assert of_reason == of_source
+    assert (entry["detail"], entry["status"], entry["entrance"]) == (sent.json()["detail"], 409, "/signal")
+    assert entry["portfolio"] == "baseline"
+    assert '"secret": "(not shown)"' in entry["sample"]
+    assert [(each["hook"], each["reason"]) for each in of_hook] == [("tv", "StaleSignal")]
+    assert SECRET not in json.dumps(answer)
+    assert "token" not in json.dumps([each["entrance"] for each in answer["refusals"]])
+    assert 'raysignal_refusals_total{reason="InvalidField"} 4.0' in metrics
+
+
+async def test_the_last_refusals_are_kept_and_all_are_counted(tmp_path: Path) -> None:
+    async with replica(tmp_path) as found:
+        for number in range(3):
+            entries = [{"reason": "LateSignal", "source": None, "hook": None, "row": number}] * 600
+            await found.desk.note_refusals(entries, {"LateSignal": 600})
+        shown = await found.desk.refusals(None, None, 1000)
+    assert (shown["kept"], len(shown["refusals"]), shown["counts"]) == (
+        REFUSALS_KEPT,
+        1000,
+        {"LateSignal": 1800},
+    )
+    assert [shown["refusals"][0]["row"], shown["refusals"][-1]["row"]] == [2, 1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"a": {"apiKey": SECRET}, "b": [{"password": SECRET}]}),
+        '{"price": {{close}}, "passphrase": "' + SECRET + '"}',
+        "{'secret': '" + SECRET + "', 'price': 1}",
+        f"price=1&token={SECRET}&action=buy",
+        f"60123456789,buy,EURUSD,secret={SECRET}",
+        json.dumps({"code": SECRET, "pointer": SECRET}),
+        f"<alert><secret>{SECRET}</secret></alert>",
+        f"{SECRET}\nlong BTCUSD q=0.1",
+        "ENTER-LONG_" + SECRET * 3,
+    ],
+)
+def test_a_sample_holds_no_secret_and_is_short(body: str) -> None:
+    sample = sample_of(body.encode())
+    assert SECRET not in sample
+    assert "60123456789" not in sample
+    assert len(sample) <= MOST
+
+
+def test_a_sample_of_a_long_or_broken_body_is_its_beginning() -> None:
+    assert sample_of(b"a b " * 5000).startswith("a b a b")
+    assert len(sample_of(b"a b " * 5000)) == MOST
+    assert sample_of(b"\xff\xfe,1") == "��,1"
