@@ -8,14 +8,21 @@ sentences that a caller gets when a row is refused are made here and nowhere els
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, timezone
+from functools import lru_cache
 from typing import Literal, NoReturn
 from zoneinfo import ZoneInfo
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
+from raysignal.engine.core.instants import (
+    DAY_US,
+    EXPECTED_STAMP,
+    format_instant,
+    is_time_of_day,
+    parse_instant,
+)
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action, Signal
 
@@ -31,9 +38,20 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 FIELD_OF: Mapping[str, str] = {name: field for field, names in ALIASES.items() for name in names}
 REQUIRED = ("timestamp", "signal", "price")
 
+# Names in any case, with blanks, underscores and the like, as other programs write them. They mean a field where no
+# name above does, and are features beside one: a file with `price` and `Close` keeps both.
+_UNFOLDED = str.maketrans("", "", " _-/<>")
+LOOSE_FIELD_OF: Mapping[str, str] = {
+    name.translate(_UNFOLDED).casefold(): field for name, field in FIELD_OF.items()
+} | {
+    "date": "timestamp", "opentime": "timestamp", "dateandtime": "timestamp", "closeprice": "price", "side": "signal",
+}  # fmt: skip
+
 # What a column without a name is kept as, and what it is called where a data frame has named it meanwhile.
 UNNAMED = "unnamed"
-_NAMELESS = frozenset({"", "Unnamed: 0"})
+NAMELESS = frozenset({"", "Unnamed: 0"})
+TICKER = "Ticker"
+"""What yfinance calls the symbol of its columns."""
 
 MIN_PRICE, MAX_PRICE = 1e-15, 1e15
 """Between them no quantity, and no figure of an account, is too large for a number: see
@@ -49,7 +67,8 @@ BLANKS = " \t\n\r\v\f"
 NOT_A_NUMBER = frozenset({"nan", "NaN"})
 INFINITE = frozenset(sign + word for sign in ("", "+", "-") for word in ("inf", "Infinity"))
 
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+PLAIN_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_DECIMAL = re.compile(PLAIN_NUMBER)
 _WORDS = {"SELL": Action.SELL, "HOLD": Action.HOLD, "BUY": Action.BUY}
 
 EXPECTED = {
@@ -60,6 +79,8 @@ EXPECTED = {
     "source": f"a text of at most {MAX_NAME} characters without control characters",
     "signal_id": f"a text of at most {MAX_ID} characters without control characters",
 }
+NAMES_FIELDS = frozenset({"timestamp", "symbol", "source", "signal_id"})
+"""Fields that hold no number."""
 _EXPECTED_FEATURE = "a finite number, a text, true, false or null"
 
 
@@ -77,6 +98,11 @@ class Reading:
         label: which end of its bar a stamp labels; with `open`, the row is known at stamp + bar.
         max_rows: the most rows that are taken at once; None: no bound.
         prices_only: rows need no action; one that has none is a HOLD.
+        day_first: dates with slashes say the day before the month.
+        names: field to the name that it has in the input, and no other.
+        decimal: what stands before the decimals of numbers in texts.
+        thousands: what stands between the thousands of numbers in texts, which may have a currency sign then; empty:
+            nothing does.
     """
 
     zone: ZoneInfo | timezone = UTC
@@ -88,12 +114,21 @@ class Reading:
     label: Literal["close", "open"] = "close"
     max_rows: int | None = None
     prices_only: bool = False
+    day_first: bool = False
+    names: Mapping[str, str] = field(default_factory=dict)
+    decimal: str = "."
+    thousands: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.bar_us <= 366 * DAY_US:
             raise InvalidField("bar", self.bar_us, "a length between nothing and a year, in microseconds")
         if self.label not in {"close", "open"}:
             raise InvalidField("label", self.label, "open or close")
+        if self.decimal not in {".", ","}:
+            raise InvalidField("decimal", self.decimal, "a point or a comma")
+        if self.thousands not in {"", *_SEPARATORS} or self.thousands == self.decimal:
+            raise InvalidField("thousands", self.thousands, "one of , . ' or a blank, and not the decimal mark")
+        check_names(self.names)
 
     @property
     def shift_us(self) -> int:
@@ -106,9 +141,95 @@ class Reading:
         return tuple(name for name in REQUIRED if name != "signal" or not self.prices_only)
 
     @property
+    def plain_numbers(self) -> bool:
+        """Whether numbers in texts are written as programs write them."""
+        return self.decimal == "." and not self.thousands
+
+    @property
     def latest_us(self) -> int | None:
         """The last instant that is not too far ahead; None: there is none."""
         return None if self.now_us is None else self.now_us + self.max_future_us
+
+
+def check_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Field to the name that it has in some input, as `Reading` and settings of a source take it.
+
+    Raises:
+        InvalidField: no such field, no name, or one name for two fields.
+    """
+    for known, name in names.items():
+        if known not in ALIASES:
+            raise InvalidField("map", f"{known}={name}", f"one of {', '.join(ALIASES)} before the =")
+        if not isinstance(name, str) or not name or list(names.values()).count(name) > 1:
+            raise InvalidField("map", f"{known}={name}", "the name of a column, each for one field")
+    return dict(names)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFields:
+    """What the names of a row, or of the columns of a table, mean.
+
+    Attributes:
+        fields: name to field; what is not in it, nor in `unread`, is a feature.
+        unread: names of fields that `Reading.names` says stand elsewhere.
+        beside: loose names of fields, which are features because another name means the field.
+        clock: the names of a date and of a time that are one stamp where the time is one of day.
+    """
+
+    fields: dict[str, str]
+    unread: frozenset[str] = frozenset()
+    beside: tuple[tuple[str, str], ...] = ()
+    clock: tuple[str, str] | None = None
+
+
+def fields_in(names: Collection[str], reading: Reading) -> NamedFields:
+    """What names mean: `reading.names` first, then the names of `ALIASES`, then those that are like them."""
+    fields: dict[str, str] = {}
+    loose: list[tuple[str, str]] = []
+    for name in names:
+        if (known := FIELD_OF.get(name)) is not None:
+            fields[name] = known
+        elif (known := _loose_field(name)) is not None:
+            loose.append((name, known))
+    unread: frozenset[str] = frozenset()
+    if reading.names:
+        there = {}
+        for known, wanted in reading.names.items():
+            like = (name for name in names if _folded(name) == _folded(wanted))
+            if (found := wanted if wanted in names else next(like, None)) is not None:
+                there[found] = known
+        unread = frozenset(
+            name for name, known in fields.items() if known in reading.names and name not in there
+        )
+        fields = {
+            name: known for name, known in fields.items() if known not in reading.names and name not in there
+        } | there
+        loose = [
+            (name, known) for name, known in loose if known not in reading.names and name not in there
+        ]
+    if not loose:
+        return NamedFields(fields, unread)
+    taken = set(fields.values())
+    beside = tuple((name, known) for name, known in loose if known in taken)
+    fields |= {name: known for name, known in loose if known not in taken}
+    date = next((name for name, _ in loose if _folded(name) == "date"), None)
+    stamps = [name for name, known in fields.items() if known == "timestamp" and name != date]
+    if date is None or len(stamps) != 1 or _folded(stamps[0]) != "time" or "timestamp" in reading.names:
+        return NamedFields(fields, unread, beside)
+    return NamedFields(fields, unread, beside, (date, stamps[0]))
+
+
+def _loose_field(name: str) -> str | None:
+    return _loose_field_of(name) if len(name) <= MAX_NAME else None
+
+
+@lru_cache(maxsize=4096)
+def _loose_field_of(name: str) -> str | None:
+    return LOOSE_FIELD_OF.get(_folded(name))
+
+
+def _folded(name: str) -> str:
+    return name.translate(_UNFOLDED).casefold()
 
 
 def signal_of(
@@ -129,7 +250,10 @@ def signal_of(
     Raises:
         InvalidField: the first field that cannot be used, under the name the caller gave it.
     """
-    given = _named(values, row)
+    named = fields_in(values, reading)
+    if not reading.plain_numbers:
+        values = {name: _in_plain_digits(name, value, named, reading, row) for name, value in values.items()}
+    given = _named(values, named, row)
     name, stamp = given.get("timestamp", ("timestamp", None))
     timestamp_us = _instant(name, stamp, reading, row)
     name, value = given.get("signal", ("signal", None))
@@ -142,7 +266,7 @@ def signal_of(
     if not is_missing(idempotency_key):
         key = name_of("signal_id", "Idempotency-Key", idempotency_key, row)
         signal_id = signal_id or key
-    return Signal(symbol, timestamp_us, action, price, source, signal_id, _features(values, row))
+    return Signal(symbol, timestamp_us, action, price, source, signal_id, _features(values, given, named, row))
 
 
 def is_missing(value: object) -> bool:
@@ -170,7 +294,7 @@ def name_of(field: str, name: str, value: object, row: int | None) -> str:
 
 def check_feature_name(name: str, row: int | None) -> str:
     """The name a feature is kept under."""
-    if name in _NAMELESS:
+    if name in NAMELESS:
         return UNNAMED
     if len(name) > MAX_FEATURE_NAME or not _is_unicode(name):
         expected = f"a name of at most {MAX_FEATURE_NAME} Unicode characters"
@@ -183,25 +307,37 @@ def shown_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()[:MAX_FEATURE_NAME]
 
 
-def _named(values: Mapping[str, object], row: int | None) -> dict[str, tuple[str, object]]:
+def _named(
+    values: Mapping[str, object], named: NamedFields, row: int | None
+) -> dict[str, tuple[str, object]]:
     given: dict[str, tuple[str, object]] = {}
-    for name, value in values.items():
-        field = FIELD_OF.get(name)
-        if field is None:
+    fields: Mapping[str, str] = named.fields
+    if named.clock is not None:
+        date, time = named.clock
+        if is_time_of_day(values[time]):
+            given["timestamp"] = (f"{date} and {time}", date_and_time(values[date], values[time]))
+            fields = {name: known for name, known in fields.items() if name not in named.clock}
+    for name, known in fields.items():
+        value = values[name]
+        if is_missing(value) and (known not in REQUIRED or known in given):
             continue
-        if is_missing(value) and (field not in REQUIRED or field in given):
-            continue
-        if field in given and not is_missing(given[field][1]):
-            other = given[field][0]
-            raise InvalidField(name, value, f"only one of {other} and {name}: both name the {field}", row)
-        given[field] = (name, value)
+        if known in given and not is_missing(given[known][1]):
+            other = given[known][0]
+            raise InvalidField(name, value, f"only one of {other} and {name}: both name the {known}", row)
+        given[known] = (name, value)
     return given
+
+
+def date_and_time(date: object, time: object) -> object:
+    """A date and a time of day in two cells as one stamp; the date's own midnight is left out."""
+    return f"{MIDNIGHT.sub('', date.strip(BLANKS))} {time}" if isinstance(date, str) else date
 
 
 def _instant(name: str, value: object, reading: Reading, row: int | None) -> int:
     if is_missing(value):
         _refuse_missing("timestamp", name, value, row)
-    instant_us = parse_instant(value, reading.zone, field=name, row=row) + reading.shift_us
+    instant_us = parse_instant(value, reading.zone, field=name, row=row, day_first=reading.day_first)
+    instant_us += reading.shift_us
     if reading.latest_us is not None and instant_us > reading.latest_us:
         raise InvalidField(name, value, f"a time that is not after {format_instant(reading.latest_us)}", row)
     return instant_us
@@ -232,8 +368,60 @@ def _price(name: str, value: object, row: int | None) -> float:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         number = as_float(value)
     if number is None or not MIN_PRICE <= number <= MAX_PRICE:
-        raise InvalidField(name, value, EXPECTED["price"], row)
+        raise InvalidField(name, value, EXPECTED["price"] + _price_hint(value), row)
     return number
+
+
+def _price_hint(value: object) -> str:
+    """How a number that is written in another way can be read; nothing where it is none."""
+    if isinstance(value, str):
+        for decimal, thousands in ((".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'")):
+            if written_number(decimal, thousands).fullmatch(value.strip(BLANKS)):
+                says = [f"--decimal {decimal}"] if decimal != "." else []
+                says += [f"--thousands {thousands!r}"] if thousands else []
+                return f"; a file's numbers are read like this one with {' '.join(says)}"
+    return ""
+
+
+_SEPARATORS = {",": "[,]", ".": "[.]", " ": "[ \u00a0\u202f]", "'": "['\u2019]"}
+MIDNIGHT = re.compile("[ T]0?0:00(:00([.]0*)?)?Z?$")
+_BEFORE, _AFTER = "(?:[$€£¥][ \u00a0]?)?", "(?:[ \u00a0]?[$€£¥])?"
+BESIDE_DIGITS = "[$€£¥ \u00a0\u202f]"
+
+
+@lru_cache(maxsize=16)
+def written_number(decimal: str, thousands: str) -> re.Pattern[str]:
+    """A number in a text, by its decimal mark and what stands between its thousands; of Arrow's syntax, too."""
+    mark, whole = _SEPARATORS[decimal], "[0-9]+"
+    before, after = "", ""
+    if thousands:
+        whole = f"(?:[0-9]{{1,3}}(?:{_SEPARATORS[thousands]}[0-9]{{3}})+|[0-9]+)"
+        before, after = _BEFORE, _AFTER
+    digits = f"(?:{whole}(?:{mark}[0-9]*)?|{mark}[0-9]+)"
+    return re.compile(f"{before}[+-]?{before}{digits}(?:[eE][+-]?[0-9]+)?{after}")
+
+
+def separators_of(thousands: str) -> str:
+    """What is left out of a written number, as a class of characters."""
+    inner = _SEPARATORS[thousands][1:-1] if thousands else ""
+    return f"[{inner}{BESIDE_DIGITS[1:-1]}]"
+
+
+def _in_plain_digits(
+    name: str, value: object, named: NamedFields, reading: Reading, row: int | None
+) -> object:
+    """A text that is a number as `reading` says they are written, as a program writes it; else the value itself."""
+    if not isinstance(value, str) or name in named.unread or named.fields.get(name) in NAMES_FIELDS:
+        return value
+    bare = value.strip(BLANKS)
+    if written_number(reading.decimal, reading.thousands).fullmatch(bare):
+        bare = re.sub(separators_of(reading.thousands), "", bare)
+        return bare.replace(reading.decimal, ".")
+    if _DECIMAL.fullmatch(bare) and not is_secret_name(name):
+        between = f", and {reading.thousands!r} between thousands" if reading.thousands else ""
+        expected = f"a number with {reading.decimal!r} before its decimals{between}"
+        raise InvalidField(name, value, expected, row)
+    return value
 
 
 def as_float(value: float) -> float:
@@ -244,11 +432,15 @@ def as_float(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _features(values: Mapping[str, object], row: int | None) -> dict[str, float | str]:
+def _features(
+    values: Mapping[str, object], given: Mapping[str, tuple[str, object]], named: NamedFields, row: int | None
+) -> dict[str, float | str]:
     features: dict[str, float | str] = {}
     for name, value in values.items():
-        if name in FIELD_OF or is_secret_name(name):
+        if name in named.fields or name in named.unread or is_secret_name(name):
             continue
+        if named.clock is not None and name == named.clock[0] and given["timestamp"][0] not in named.clock:
+            continue  # of a stamp in two cells
         kept_as = check_feature_name(name, row)
         kept = _feature(name or UNNAMED, value, row)
         if kept is None:

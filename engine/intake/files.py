@@ -16,11 +16,12 @@ from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import as_bytes
 from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, take_in
+from raysignal.engine.intake.values import may_repeat
 
 CHUNK_ROWS = 262_144
 
 _FORMATS = {
-    ".csv": "CSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet",
+    ".csv": "CSV", ".tsv": "CSV", ".txt": "CSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet",
 }  # fmt: skip
 
 
@@ -73,12 +74,18 @@ def _pieces(whole: IntakeResult, rows: int) -> Iterator[IntakeResult]:
 
 def _goes_forward(blocks: Iterable[RowBlock], reading: Reading, rows: int) -> bool:
     latest: int | None = None
+    unsure = False
     for group in _grouped(blocks, rows):
         known = np.concatenate([instants_of(block, reading) for block in group])
         if len(known):
             if latest is not None and known.min() < latest:
                 return False
             latest = int(known.max())
+            # The order of rows tells which time is meant of an hour that came twice: a piece may not end in it.
+            ends = may_repeat(known[[0, -1]] - reading.shift_us, reading.zone)
+            if unsure and ends[0]:
+                return False
+            unsure = bool(ends[1])
     return True
 
 
@@ -101,7 +108,7 @@ def _blocks(place: Path, source: UInt8Array, reading: Reading) -> Iterator[RowBl
     kind = _format(place)
     if kind == "Parquet":
         return table_blocks(source, reading)
-    return line_blocks(source) if kind == "NDJSON" else record_blocks(source, required=reading.required)
+    return line_blocks(source) if kind == "NDJSON" else record_blocks(source, reading)
 
 
 def _format(place: Path) -> str:
