@@ -70,8 +70,9 @@ def record_blocks(
 
 def _check_text(source: UInt8Array, begin: int, end: int) -> None:
     check_unicode(source, begin, end)
-    if len(zeros := np.flatnonzero(source[begin:end] == 0)):
-        raise unreadable(f"byte {begin + int(zeros[0])} of the input is NUL; expected {_EXPECTED}, in UTF-8")
+    if end > begin and not source[begin:end].min():
+        at = begin + int(source[begin:end].argmin())
+        raise unreadable(f"byte {at} of the input is NUL; expected {_EXPECTED}, in UTF-8")
 
 
 def _scan(

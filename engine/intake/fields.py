@@ -60,6 +60,7 @@ MAX_NAME = 64
 MAX_ID = 128
 MAX_FEATURES = 256
 MAX_FEATURE_NAME = 128
+_FEW = 32
 MAX_TEXT_BYTES = 64 * 1024
 
 # What is stripped and what counts as blank; ASCII, so that bytes and texts agree on it.
@@ -141,11 +142,6 @@ class Reading:
         return tuple(name for name in REQUIRED if name != "signal" or not self.prices_only)
 
     @property
-    def plain_numbers(self) -> bool:
-        """Whether numbers in texts are written as programs write them."""
-        return self.decimal == "." and not self.thousands
-
-    @property
     def latest_us(self) -> int | None:
         """The last instant that is not too far ahead; None: there is none."""
         return None if self.now_us is None else self.now_us + self.max_future_us
@@ -170,66 +166,62 @@ class NamedFields:
     """What the names of a row, or of the columns of a table, mean.
 
     Attributes:
-        fields: name to field; what is not in it, nor in `unread`, is a feature.
+        fields: name to field.
         unread: names of fields that `Reading.names` says stand elsewhere.
+        not_features: all of these names; every other is that of a feature.
         beside: loose names of fields, which are features because another name means the field.
         clock: the names of a date and of a time that are one stamp where the time is one of day.
     """
 
     fields: dict[str, str]
-    unread: frozenset[str] = frozenset()
+    unread: frozenset[str]
+    not_features: frozenset[str]
     beside: tuple[tuple[str, str], ...] = ()
     clock: tuple[str, str] | None = None
 
 
 def fields_in(names: Collection[str], reading: Reading) -> NamedFields:
     """What names mean: `reading.names` first, then the names of `ALIASES`, then those that are like them."""
-    fields: dict[str, str] = {}
-    loose: list[tuple[str, str]] = []
-    for name in names:
-        if (known := FIELD_OF.get(name)) is not None:
-            fields[name] = known
-        elif (known := _loose_field(name)) is not None:
-            loose.append((name, known))
-    unread: frozenset[str] = frozenset()
-    if reading.names:
-        there = {}
-        for known, wanted in reading.names.items():
-            like = (name for name in names if _folded(name) == _folded(wanted))
-            if (found := wanted if wanted in names else next(like, None)) is not None:
-                there[found] = known
-        unread = frozenset(
-            name for name, known in fields.items() if known in reading.names and name not in there
-        )
-        fields = {
-            name: known for name, known in fields.items() if known not in reading.names and name not in there
-        } | there
-        loose = [
-            (name, known) for name, known in loose if known not in reading.names and name not in there
-        ]
-    if not loose:
-        return NamedFields(fields, unread)
+    if not reading.names and len(names) <= _FEW:
+        return _fields_of_few(tuple(names))
+    return _fields_of(names, reading.names)
+
+
+@lru_cache(maxsize=128)
+def _fields_of_few(names: tuple[str, ...]) -> NamedFields:
+    # One row after the other has the same names.
+    return _fields_of(names, {})
+
+
+def _fields_of(names: Collection[str], mapped: Mapping[str, str]) -> NamedFields:
+    fields = {name: known for name in names if (known := FIELD_OF.get(name)) is not None}
+    loose = {
+        name: known
+        for name in names
+        if name not in fields and (known := LOOSE_FIELD_OF.get(_folded(name))) is not None
+    }
+    said: dict[str, str] = {}
+    for known, wanted in mapped.items():
+        like = (name for name in names if _folded(name) == _folded(wanted))
+        if (found := wanted if wanted in names else next(like, None)) is not None:
+            said[found] = known
+    free = {name: known for name, known in fields.items() if known not in mapped and name not in said}
+    unread = frozenset(fields.keys() - free.keys() - said.keys())
+    fields = free | said
+    loose = {name: known for name, known in loose.items() if known not in mapped and name not in said}
     taken = set(fields.values())
-    beside = tuple((name, known) for name, known in loose if known in taken)
-    fields |= {name: known for name, known in loose if known not in taken}
-    date = next((name for name, _ in loose if _folded(name) == "date"), None)
+    beside = tuple((name, known) for name, known in loose.items() if known in taken)
+    fields |= {name: known for name, known in loose.items() if known not in taken}
+    date = next((name for name in loose if _folded(name) == "date"), None)
     stamps = [name for name, known in fields.items() if known == "timestamp" and name != date]
-    if date is None or len(stamps) != 1 or _folded(stamps[0]) != "time" or "timestamp" in reading.names:
-        return NamedFields(fields, unread, beside)
-    return NamedFields(fields, unread, beside, (date, stamps[0]))
-
-
-def _loose_field(name: str) -> str | None:
-    return _loose_field_of(name) if len(name) <= MAX_NAME else None
-
-
-@lru_cache(maxsize=4096)
-def _loose_field_of(name: str) -> str | None:
-    return LOOSE_FIELD_OF.get(_folded(name))
+    clock = None
+    if date is not None and len(stamps) == 1 and _folded(stamps[0]) == "time" and stamps[0] not in said:
+        clock = (date, stamps[0])
+    return NamedFields(fields, unread, unread.union(fields), beside, clock)
 
 
 def _folded(name: str) -> str:
-    return name.translate(_UNFOLDED).casefold()
+    return name[:MAX_FEATURE_NAME].translate(_UNFOLDED).casefold()
 
 
 def signal_of(
@@ -251,7 +243,7 @@ def signal_of(
         InvalidField: the first field that cannot be used, under the name the caller gave it.
     """
     named = fields_in(values, reading)
-    if not reading.plain_numbers:
+    if reading.decimal != "." or reading.thousands:
         values = {name: _in_plain_digits(name, value, named, reading, row) for name, value in values.items()}
     given = _named(values, named, row)
     name, stamp = given.get("timestamp", ("timestamp", None))
@@ -436,11 +428,12 @@ def _features(
     values: Mapping[str, object], given: Mapping[str, tuple[str, object]], named: NamedFields, row: int | None
 ) -> dict[str, float | str]:
     features: dict[str, float | str] = {}
+    left_out = named.not_features
+    if named.clock is not None and given["timestamp"][0] not in named.clock:
+        left_out |= {*named.clock}  # one stamp in two cells
     for name, value in values.items():
-        if name in named.fields or name in named.unread or is_secret_name(name):
+        if name in left_out or is_secret_name(name):
             continue
-        if named.clock is not None and name == named.clock[0] and given["timestamp"][0] not in named.clock:
-            continue  # of a stamp in two cells
         kept_as = check_feature_name(name, row)
         kept = _feature(name or UNNAMED, value, row)
         if kept is None:

@@ -186,7 +186,9 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
 def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> SignalBatch:
     """Judge every column, narrowing `clear`; the batch of the rows that stay clear."""
     named = fields_in(block.columns, reading)
-    columns = block.columns if reading.plain_numbers else _plain_columns(block.columns, named, reading, clear)
+    columns = block.columns
+    if reading.decimal != "." or reading.thousands:
+        columns = _plain_columns(columns, named, reading, clear)
     stamps, joined = _stamp_cells(block, named, clear)
     cells = {field: _field_cells(columns, block.rows, field, named, clear) for field in ALIASES}
     timestamp_us = _instants(stamps, reading, clear)
@@ -196,7 +198,7 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
     clear &= judged
     ids, judged = read_ids(cells["signal_id"])
     clear &= judged
-    left_out = {*named.fields, *named.unread, *((named.clock or ()) if joined else ())}
+    left_out = named.not_features.union(named.clock or () if joined else ())
     features = _features({name: column for name, column in columns.items() if name not in left_out}, clear)
     for field in ("symbol", "source"):
         clear &= read_names(cells[field], field, "")[2]
