@@ -68,7 +68,7 @@ class ReplicaState:
         self.batcher = MicroBatcher(self.portfolios.submit)
         self._reading = Reading(
             zone=zone_named(settings.intake.timezone), symbol=settings.intake.symbol, source=settings.intake.source,
-            max_future_us=int(settings.intake.max_future_s * 1e6),
+            max_future_us=int(settings.intake.max_future_s * 1e6), day_first=settings.intake.day_first,
         )  # fmt: skip
 
     def reading(self) -> Reading:

@@ -116,7 +116,7 @@ class WrongDateOrder(InvalidField):
             else "a month before a day: where the day comes first, say so with --day-first (or "
             "RAYSIGNAL_INTAKE__DAY_FIRST=true)"
         )
-        super().__init__(field, value, f"{expected}; none of these dates is used before", row)
+        super().__init__(field, value, f"{expected}; as it is, no date of the column is used", row)
 
 
 class VenueRefusal(InputError):

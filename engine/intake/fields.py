@@ -309,6 +309,9 @@ def _named(
         if is_time_of_day(values[time]):
             given["timestamp"] = (f"{date} and {time}", date_and_time(values[date], values[time]))
             fields = {name: known for name, known in fields.items() if name not in named.clock}
+        elif date in fields and not is_missing(values[date]) and not is_missing(values[time]):
+            expected = f"a time of day, such as 14:00:00, to go with {date} (or --map timestamp=NAME)"
+            raise InvalidField(time, values[time], expected, row)
     for name, known in fields.items():
         value = values[name]
         if is_missing(value) and (known not in REQUIRED or known in given):

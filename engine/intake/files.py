@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InvalidField, NotFound
@@ -15,10 +17,11 @@ from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import as_bytes
-from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, take_in
+from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, stamp_texts, take_in
 from raysignal.engine.intake.values import may_repeat
 
 CHUNK_ROWS = 262_144
+_EITHER_ORDER = r"^\s*(?P<first>[0-9]{1,2})[/-](?P<second>[0-9]{1,2})[/-][0-9]{4}"
 
 _FORMATS = {
     ".csv": "CSV", ".tsv": "CSV", ".txt": "CSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet",
@@ -62,6 +65,26 @@ def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS)
             yield take_in([], reading)
         return
     yield from _pieces(read_file(place, reading), rows)
+
+
+def undecided_date(path: str | Path, reading: Reading) -> str | None:
+    """A date of a file, none of whose dates tells whether the month or the day comes first.
+
+    None: one of them does, or they are written so that it is known.
+    """
+    place = Path(path)
+    if _format(place) == "JSON":
+        return None
+    found: str | None = None
+    for block in _blocks(place, _mapped(place), reading):
+        cells = stamp_texts(block, reading)
+        parts = pc.extract_regex(cells, _EITHER_ORDER)
+        both = [pc.struct_field(parts, at).cast(pa.int32()) for at in (0, 1)]
+        if parts.null_count == len(parts) or (pc.max(both[0]).as_py() > 12) != (pc.max(both[1]).as_py() > 12):
+            return None
+        differ = pc.fill_null(pc.not_equal(*both), False)
+        found = found or next(iter(cells.filter(differ).slice(0, 1).to_pylist()), None)
+    return found
 
 
 def _pieces(whole: IntakeResult, rows: int) -> Iterator[IntakeResult]:

@@ -368,3 +368,9 @@ def instants_of(block: RowBlock, reading: Reading) -> Int64Array:
     named = fields_in(block.columns, reading)
     instants = _instants(_stamp_cells(block, named, clear)[0], reading, clear)
     return instants if bool(clear.all()) else read_block(block, reading, [])[0].timestamp_us
+
+
+def stamp_texts(block: RowBlock, reading: Reading) -> pa.Array:
+    """What stands in a block for stamps, where it is texts; nulls where it is none."""
+    cells, _ = _stamp_cells(block, fields_in(block.columns, reading), block.plain.copy())
+    return cells if is_text(cells) else pa.nulls(block.rows, pa.large_string())
