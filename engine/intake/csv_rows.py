@@ -162,10 +162,10 @@ def _next_record(source: UInt8Array, at: int, delimiter: int) -> tuple[list[str]
 
 
 def _check_header(header: CsvHeader, reading: Reading) -> None:
+    require_columns(header.names, reading)
     for name in header.names:
         if header.names.count(name) > 1:
             raise InvalidField("header", name, "each column name once")
-    require_columns(header.names, reading)
 
 
 def _record(

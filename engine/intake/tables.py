@@ -176,7 +176,7 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
                 required, None, f"a column named {reading.names[required]}, as the map says, among {there}"
             )
         expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
-        if any(is_stamp(name) or number_in(name) is not None for name in names):
+        if 2 * sum(is_stamp(name) or number_in(name) is not None for name in names) >= len(names):
             expected += "; the first line is no header but data: write the columns' names above it"
         elif len(names) > 1:
             expected += f"; if one of them is, say so: --map {required}=NAME"

@@ -38,7 +38,8 @@ stamps = st.sampled_from(
         "2025-02-30", "", " ", "20250224", "soon", "2025-W09-1", "2025-02-24T05", " 2025-02-24 00:00 ",
         "2025-02-24T05:00:00,5", "2/24/2025", "02/24/2025 00:00:01", "2025-02-24T24:00", "2025-11-02 01:45",
         "2025-02-24 9:30", "2025.02.24", "24.02.2025 7:05", "1740355200", "1740355200123", "1740355200123456",
-        "1740355200123456789", "9223372036854775808", "1740355200.5", " 1740355200", "9:30", "14:00:00", "3/4/2025 2:05 PM",
+        "1740355200123456789", "9223372036854775808", "1740355200.5", " 1740355200", "9:30", "14:00:00",
+        "3/4/2025 2:05 PM",
     ]
 )  # fmt: skip
 odd_texts = st.sampled_from(
@@ -61,7 +62,8 @@ values = st.one_of(
 names = st.sampled_from(
     [
         "timestamp", "datetime", "time", "price", "close", "signal", "Signal", "action", "symbol", "ticker",
-        "Close", "TIME", "Date", "date", "Ticker", "Side", "Open time", "source", "signal_id", "mood", "índice", "", "unnamed", "Unnamed: 0", "n" * 129, 'q"',
+        "Close", "TIME", "Date", "date", "Ticker", "Side", "Open time",
+        "source", "signal_id", "mood", "índice", "", "unnamed", "Unnamed: 0", "n" * 129, 'q"',
     ]
 )  # fmt: skip
 good_rows = st.fixed_dictionaries(

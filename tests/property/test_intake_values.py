@@ -71,7 +71,7 @@ def test_a_number_is_found_where_the_reference_finds_one_and_is_the_same_to_the_
 
 
 @st.composite
-def written_stamps(draw: st.DrawFn) -> str:  # noqa: PLR0911 - one return a style
+def written_stamps(draw: st.DrawFn) -> str:  # noqa: C901, PLR0911 - one return a style
     moment = draw(st.datetimes(datetime(1890, 1, 1), datetime(2210, 1, 1)))  # noqa: DTZ001 - a local time
     style = draw(st.integers(0, 10))
     if style == 0:
