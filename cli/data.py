@@ -211,7 +211,8 @@ def order_sentence(date: str, reading: Reading) -> str:
     from raysignal.engine.core.instants import format_date, parse_instant
 
     read, other = (
-        format_date(parse_instant(date, day_first=first)) for first in (reading.day_first, not reading.day_first)
+        format_date(parse_instant(date, day_first=first))
+        for first in (reading.day_first, not reading.day_first)
     )
     option = "--month-first" if reading.day_first else "--day-first"
     return (

@@ -54,7 +54,9 @@ def check_bar(options: ReadingOptions, step_us: int | None) -> None:
     from raysignal.engine.portfolio.signal_file_report import length
 
     raise InvalidField(
-        "bar", options.bar, f"at most {length(step_us)}, which is what lies between rows; if it is true, add --force"
+        "bar",
+        options.bar,
+        f"at most {length(step_us)}, which is what lies between rows; if it is true, add --force",
     )
 
 

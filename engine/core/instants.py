@@ -6,6 +6,7 @@ Nothing here reads a clock.
 import math
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -32,7 +33,7 @@ _BAR_UNITS = {
 }  # fmt: skip
 
 EPOCH_FIRST_S, EPOCH_LAST_S = 978_307_200, 7_258_118_400
-"""Seconds, milliseconds, microseconds and nanoseconds since 1970 of the years 2001 to 2200 are no two the same number."""
+"""2001 and 2200. Between them no number of seconds since 1970 is also one of ms, us or ns."""
 
 EXPECTED_STAMP = (
     "a time such as 2025-02-24T00:00:00Z, 2025-02-24 00:00 or 2/24/2025 0:00, or a number of seconds, ms, us or ns "
@@ -190,7 +191,7 @@ def second_times(local_us: list[int], *, newest_first: bool, ties: bool) -> list
         ties: rows of one instant are usual, so that two equal ones do not tell anything.
     """
     sign = -1 if newest_first else 1
-    steps = [sign * (after - before) for before, after in zip(local_us, local_us[1:], strict=False)]
+    steps = [sign * (after - before) for before, after in pairwise(local_us)]
     back = next((at for at, step in enumerate(steps, 1) if step < 0), None)
     if back is None and not ties and steps.count(0) == 1:
         back = steps.index(0) + 1
@@ -211,7 +212,8 @@ def clock_change_at(instant_us: int, zone: ZoneInfo | timezone) -> str:
         return ""
     return (
         f"The clocks of {zone} went back, and showed {local.replace(tzinfo=None).isoformat(' ')} twice: without an "
-        "offset it means the first time, unless the order of a file's rows tells. Write stamps of that hour with theirs, such as "
+        "offset it means the first time, unless the order of a file's rows tells. Write stamps of that hour with "
+        "theirs, such as "
         f"{local.replace(fold=1).isoformat()}"
     )
 

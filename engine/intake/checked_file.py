@@ -61,6 +61,8 @@ class CheckedSignalFile:
 
 def _usual_step_us(batch: SignalBatch) -> int | None:
     instants = (batch.timestamp_us[batch.symbol == code] for code in range(len(batch.symbols)))
-    steps, counts = np.unique(np.concatenate([np.empty(0, np.int64), *map(np.diff, instants)]), return_counts=True)
+    steps, counts = np.unique(
+        np.concatenate([np.empty(0, np.int64), *map(np.diff, instants)]), return_counts=True
+    )
     counts[steps == 0] = 0
     return int(steps[counts.argmax()]) if counts.any() else None

@@ -111,7 +111,9 @@ def read_header(source: UInt8Array, reading: Reading = _PLAIN) -> CsvHeader:
     headers = []
     for mark in _MARKS:
         headers.append(header := _header_at(source, start, mark))
-        if mark == ord(",") and set(reading.required) <= set(fields_in(header.names, reading).fields.values()):
+        if mark == ord(",") and set(reading.required) <= set(
+            fields_in(header.names, reading).fields.values()
+        ):
             break
     return _with_stamps(source, max(headers, key=lambda header: len(header.names)), reading)
 
@@ -140,7 +142,9 @@ def _header_at(source: UInt8Array, at: int, delimiter: int) -> CsvHeader:
         if tickers and tickers[0] == TICKER and stamps and not any(stamps[1:]) and len(tickers) == len(names):
             if len(set(tickers[1:])) > 1:
                 raise InvalidField(
-                    "header", ", ".join(dict.fromkeys(tickers[1:])), "the columns of one ticker: save each on its own"
+                    "header",
+                    ", ".join(dict.fromkeys(tickers[1:])),
+                    "the columns of one ticker: save each on its own",
                 )
             return CsvHeader([stamps[0], *names[1:]], third, delimiter, 3, tickers[1])
     return CsvHeader(names, after, delimiter)

@@ -128,7 +128,9 @@ class Reading:
         if self.decimal not in {".", ","}:
             raise InvalidField("decimal", self.decimal, "a point or a comma")
         if self.thousands not in {"", *_SEPARATORS} or self.thousands == self.decimal:
-            raise InvalidField("thousands", self.thousands, "one of , . ' or a blank, and not the decimal mark")
+            raise InvalidField(
+                "thousands", self.thousands, "one of , . ' or a blank, and not the decimal mark"
+            )
         check_names(self.names)
 
     @property
@@ -258,7 +260,9 @@ def signal_of(
     if not is_missing(idempotency_key):
         key = name_of("signal_id", "Idempotency-Key", idempotency_key, row)
         signal_id = signal_id or key
-    return Signal(symbol, timestamp_us, action, price, source, signal_id, _features(values, given, named, row))
+    return Signal(
+        symbol, timestamp_us, action, price, source, signal_id, _features(values, given, named, row)
+    )
 
 
 def is_missing(value: object) -> bool:

@@ -24,7 +24,8 @@ CHUNK_ROWS = 262_144
 _EITHER_ORDER = r"^\s*(?P<first>[0-9]{1,2})[/-](?P<second>[0-9]{1,2})[/-][0-9]{4}"
 
 _FORMATS = {
-    ".csv": "CSV", ".tsv": "CSV", ".txt": "CSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet",
+    ".csv": "CSV", ".tsv": "CSV", ".txt": "CSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON",
+    ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet",
 }  # fmt: skip
 
 

@@ -37,25 +37,8 @@ def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
         InvalidField: no column for a required field, or a name that stands twice.
         InputTooLarge: more rows than `reading.max_rows`.
     """
-    try:
-        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(source)))
-        names, rows = list(file.schema_arrow.names), file.metadata.num_rows
-    except _DAMAGED as error:
-        raise unreadable(f"the input is not Parquet: {error}") from error
-    if reading.max_rows is not None and rows > reading.max_rows:
-        raise InputTooLarge(
-            f"more than {reading.max_rows} rows; expected at most that many at once", limit=reading.max_rows
-        )
-    if len(names) > MAX_COLUMNS:
-        raise InvalidField("columns", len(names), f"at most {MAX_COLUMNS} columns")
-    names, ticker = _without_ticker(names)
-    if _INDEX in names and types.is_timestamp(file.schema_arrow.field(names.index(_INDEX)).type):
-        if "timestamp" not in fields_in(names, reading).fields.values():
-            names[names.index(_INDEX)] = "timestamp"
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidField("columns", name, "each column name once")
-    require_columns(names, reading)
+    file = _opened(source)
+    names, ticker = _names(file, reading)
     first = 0
     batches = file.iter_batches(batch_size=BLOCK_ROWS, use_threads=False)
     while True:
@@ -70,6 +53,34 @@ def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
         first += batch.num_rows
 
 
+def _opened(source: UInt8Array) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(source)))
+        _ = list(file.schema_arrow.names), file.metadata.num_rows
+    except _DAMAGED as error:
+        raise unreadable(f"the input is not Parquet: {error}") from error
+    return file
+
+
+def _names(file: pq.ParquetFile, reading: Reading) -> tuple[list[str], str | None]:
+    """What the columns are called, and the ticker that all are of, if they say one."""
+    names, rows = list(file.schema_arrow.names), file.metadata.num_rows
+    if reading.max_rows is not None and rows > reading.max_rows:
+        raise InputTooLarge(
+            f"more than {reading.max_rows} rows; expected at most that many at once", limit=reading.max_rows
+        )
+    if len(names) > MAX_COLUMNS:
+        raise InvalidField("columns", len(names), f"at most {MAX_COLUMNS} columns")
+    names, ticker = _without_ticker(names)
+    if _INDEX in names and types.is_timestamp(file.schema_arrow.types[names.index(_INDEX)]):
+        names = _with_stamps(names, reading)
+    require_columns(names, reading)
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidField("columns", name, "each column name once")
+    return names, ticker
+
+
 def _without_ticker(names: list[str]) -> tuple[list[str], str | None]:
     """The names of columns without the ticker that yfinance has beside each, and the ticker."""
     found = [_WITH_TICKER.fullmatch(name) for name in names]
@@ -77,8 +88,17 @@ def _without_ticker(names: list[str]) -> tuple[list[str], str | None]:
     if not tickers:
         return names, None
     if len(tickers) > 1:
-        raise InvalidField("columns", ", ".join(sorted(tickers)), "the columns of one ticker: save each on its own")
+        raise InvalidField(
+            "columns", ", ".join(sorted(tickers)), "the columns of one ticker: save each on its own"
+        )
     return [match[1] if match else name for name, match in zip(names, found, strict=True)], tickers.pop()
+
+
+def _with_stamps(names: list[str], reading: Reading) -> list[str]:
+    """The names, in which an index of times without a name is that of the stamps where no other column is."""
+    if "timestamp" in fields_in(names, reading).fields.values():
+        return names
+    return ["timestamp" if name == _INDEX else name for name in names]
 
 
 def _block(batch: pa.RecordBatch, names: Sequence[str], ticker: str | None, first: int) -> RowBlock:

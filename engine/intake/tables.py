@@ -41,13 +41,13 @@ from raysignal.engine.intake.values import (
     clock_rows,
     dates_and_times,
     in_plain_digits,
+    is_text,
     may_repeat,
     read_actions,
     read_feature,
     read_ids,
     read_instants,
     read_names,
-    is_text,
     read_prices,
 )
 

@@ -1,8 +1,8 @@
 """Columns of cells to columns of values, by the rules of `engine.intake.fields`.
 
-A column is an Arrow array of texts, float64, int64, booleans or nulls. What Arrow reads as the rules do is left to Arrow, for
-the whole column at once; where it cannot, each distinct cell is read by the rules themselves. Every function also says
-for each row whether its cell may be used.
+A column is an Arrow array of texts, float64, int64, booleans or nulls. What Arrow reads as the rules do is left to
+Arrow, for the whole column at once; where it cannot, each distinct cell is read by the rules themselves. Every function
+also says for each row whether its cell may be used.
 """
 
 from collections.abc import Callable
@@ -47,8 +47,8 @@ from raysignal.engine.intake.fields import (
     PLAIN_NUMBER,
     Reading,
     action_of,
-    is_missing,
     date_and_time,
+    is_missing,
     name_of,
     number_in,
     separators_of,
@@ -232,7 +232,9 @@ def _epoch_instants(array: pa.Array) -> tuple[Int64Array, BoolArray]:
         if unit > MICROSECONDS:
             found = found // (unit // MICROSECONDS)
         elif unit < MICROSECONDS:
-            found = np.rint(found * float(MICROSECONDS // unit)) if not whole else found * (MICROSECONDS // unit)
+            found = (
+                np.rint(found * float(MICROSECONDS // unit)) if not whole else found * (MICROSECONDS // unit)
+            )
         instants[rows] = np.floor(found)
         clear[rows] = True
     return instants, clear
@@ -252,7 +254,9 @@ def dates_and_times(dates: pa.Array, times: pa.Array) -> pa.Array:
     pairs = date.indices.to_numpy().astype(np.int64) * len(time.dictionary) + time.indices.to_numpy()
     distinct, codes = np.unique(pairs, return_inverse=True)
     days, clocks = date.dictionary.to_pylist(), time.dictionary.to_pylist()
-    joined = [date_and_time(days[pair // len(clocks)], clocks[pair % len(clocks)]) for pair in distinct.tolist()]
+    joined = [
+        date_and_time(days[pair // len(clocks)], clocks[pair % len(clocks)]) for pair in distinct.tolist()
+    ]
     return pa.array(joined, pa.large_string()).take(pa.array(codes))
 
 
@@ -269,7 +273,7 @@ def in_plain_digits(array: pa.Array, reading: Reading) -> tuple[pa.Array, BoolAr
 
 
 def may_repeat(instants: Int64Array, zone: ZoneInfo | timezone) -> BoolArray:
-    """bool[n], whether the zone's offset gets smaller within three hours of an instant: of others no time comes again."""
+    """bool[n], whether the zone's clocks go back within hours of an instant: of others no local time comes again."""
     if zone is UTC:
         return np.zeros(len(instants), np.bool_)
     hours, hour = np.unique(instants // (3_600 * MICROSECONDS), return_inverse=True)
@@ -280,8 +284,8 @@ def may_repeat(instants: Int64Array, zone: ZoneInfo | timezone) -> BoolArray:
 def _goes_back(zone: ZoneInfo | timezone, hour: int) -> bool:
     begin = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(hours=hour)
     before, after = (begin + timedelta(hours=more) for more in (0, 4))
-    offsets = [moment.astimezone(zone).utcoffset() for moment in (before, after)]
-    return offsets[1] < offsets[0]
+    local_before, local_after = (moment.astimezone(zone).replace(tzinfo=None) for moment in (before, after))
+    return local_after - local_before < after - before
 
 
 def _to_utc(local_us: Int64Array, array: pa.Array, zone: ZoneInfo | timezone) -> None:
