@@ -193,7 +193,7 @@ def check(config: CheckConfig) -> None:
     survey, prices_only = surveyed(config.file, reading, limit)
     check_bar(config.reading, survey.usual_step_us)
     remarks = remark_sentences(config.file, survey.remarks())
-    if (date := undecided_date(config.file, reading)) is not None:
+    if (date := undecided_date(config.file, replace(reading, prices_only=prices_only))) is not None:
         remarks.append(order_sentence(date, reading))
     found = survey.as_dict() | {"prices_only": prices_only, "remarks": remarks}
     found["errors"] = with_lines(config.file, found["errors"])
