@@ -7,6 +7,7 @@ sentences that a caller gets when a row is refused are made here and nowhere els
 
 import math
 import re
+import shlex
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -367,19 +368,19 @@ def _price(name: str, value: object, row: int | None) -> float:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         number = as_float(value)
     if number is None or not MIN_PRICE <= number <= MAX_PRICE:
-        raise InvalidField(name, value, EXPECTED["price"] + _price_hint(value), row)
+        raise InvalidField(name, value, _expected_price(value), row)
     return number
 
 
-def _price_hint(value: object) -> str:
-    """How a number that is written in another way can be read; nothing where it is none."""
+def _expected_price(value: object) -> str:
+    """What a price is, and how one that is written in another way is read."""
     if isinstance(value, str):
         for decimal, thousands in ((".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'")):
             if written_number(decimal, thousands).fullmatch(value.strip(BLANKS)):
                 says = [f"--decimal {decimal}"] if decimal != "." else []
-                says += [f"--thousands {thousands!r}"] if thousands else []
-                return f"; a file's numbers are read like this one with {' '.join(says)}"
-    return ""
+                says += [f"--thousands {shlex.quote(thousands)}"] if thousands else []
+                return f"a number without thousands separators; a file with such ones is read with {' '.join(says)}"
+    return EXPECTED["price"]
 
 
 _SEPARATORS = {",": "[,]", ".": "[.]", " ": "[ \u00a0\u202f]", "'": "['\u2019]"}
