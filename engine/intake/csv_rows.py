@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt8Array
-from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.errors import InputError, InvalidField
 from raysignal.engine.core.instants import is_stamp
 from raysignal.engine.intake.cells import ScannedCells, copy_quoted
 from raysignal.engine.intake.fields import NAMELESS, TICKER, Reading, fields_in
@@ -108,14 +108,21 @@ def read_header(source: UInt8Array, reading: Reading = _PLAIN) -> CsvHeader:
     if first[:4].lower() == b"sep=" and first[4:5] in _MARKS:
         line_end = 7 if first[5:7] == b"\r\n" else 6
         return _with_stamps(source, replace(_header_at(source, start + line_end, first[4]), lines=2), reading)
-    headers = []
+    headers: list[CsvHeader] = []
+    wrong: InputError | None = None
     for mark in _MARKS:
-        headers.append(header := _header_at(source, start, mark))
-        if mark == ord(",") and set(reading.required) <= set(
-            fields_in(header.names, reading).fields.values()
-        ):
+        try:
+            headers.append(_header_at(source, start, mark))
+        except InputError as error:  # such as quotes that do not end where cells do
+            wrong = wrong or error
+            continue
+        known = fields_in(headers[-1].names, reading).fields.values()
+        if mark == ord(",") and set(reading.required) <= set(known):
             break
-    return _with_stamps(source, max(headers, key=lambda header: len(header.names)), reading)
+    best = max(headers, key=lambda header: len(header.names), default=None)
+    if best is None or (wrong is not None and len(best.names) == 1):
+        raise wrong or unreadable(f"the input has no header line; expected {_EXPECTED}")
+    return _with_stamps(source, best, reading)
 
 
 def _with_stamps(source: UInt8Array, header: CsvHeader, reading: Reading) -> CsvHeader:

@@ -220,6 +220,8 @@ TAKEN: dict[str, tuple[str, str | bytes, dict[str, Any], list[tuple[Any, ...]]]]
     "Excel text with tabs": ("a.txt", "Date\tClose\tSignal\r\n2025-02-24\t95439.81\t1\r\n", {}, ONE),
     "lines that end with CR alone": ("a.csv", "Date,Close,Signal\r2025-02-24,95439.81,1\r", {}, ONE),
     "cells apart by bars": ("a.csv", "date|close|signal\n2025-02-24|95439.81|1\n", {}, ONE),
+    "R's write.csv2": ("a.csv", '"Date";"Close";"Signal"\n"2025-02-24";95439,81;1\n', {"decimal": ","}, ONE),
+    "R's write.table": ("a.txt", '"Date"\t"Close"\t"Signal"\n"2025-02-24"\t95439.81\t1\n', {}, ONE),
     "quoted cells apart by semicolons": ("a.csv", 'Date;Close;Signal;Note\n2025-02-24;"95439.81";1;"a;b"\n', {}, ONE),
     # pandas
     "pandas CSV, index without a name": ("a.csv", ",Close\n2025-02-24 00:00:00,95439.81\n", PRICES, HELD),
@@ -379,7 +381,7 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "Excel's column that is too narrow": ("a.csv", "Date,Close\n########,1\n", PRICES, "expected a time such as"),
     "Excel's #N/A": ("a.csv", "Date,Close\n2025-02-24,#N/A\n", PRICES, "Close is '#N/A'; expected a number above 0"),
     "Excel, Germany, and not said": (
-        "a.csv", "Date;Close;Signal\r\n24.02.2025;95439,81;1\r\n", {}, "'95439,81'; expected a number without.*--decimal ,$",
+        "a.csv", "Date;Close;Signal\r\n24.02.2025;95439,81;1\r\n", {}, "'95439,81'; expected a number above 0 without.*--decimal ,$",
     ),
     "Excel, Germany with thousands, and not said": (
         "a.csv", "Date;Close;Signal\r\n24.02.2025;95.439,81;1\r\n", {}, "--decimal , --thousands [.]",
