@@ -4,6 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?=
+ARGS ?=
 N ?= 10000
 EXTRAS := --extra agents --extra feeds --extra experiments --extra openai --extra anthropic --extra ollama
 ONLY ?=
@@ -32,8 +33,8 @@ $(VENV)/.ready: requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 
 setup: $(VENV)/.ready ## install the pinned dependencies into .venv
 
-run: setup ## the main job on embedded defaults, or on your own file: make run DATA=path
-	@$(BIN)/python -m raysignal.cli run $(if $(DATA),"$(DATA)")
+run: setup ## the main job on embedded defaults, or on your own file: make run DATA=path ARGS="--day-first"
+	@$(BIN)/python -m raysignal.cli run $(if $(DATA),"$(DATA)") $(ARGS)
 
 test: setup ## every test
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup tests

@@ -11,7 +11,7 @@ import typer
 
 from raysignal.cli import options
 from raysignal.cli.output import Output, errors_table, escape, rows_table
-from raysignal.cli.signal_files import reading_of, reading_sentences
+from raysignal.cli.signal_files import check_bar, reading_of, reading_sentences
 from raysignal.cli.verbs import Verb, VerbGroup, reading_options, verb
 from raysignal.engine.core.errors import InvalidField
 
@@ -182,6 +182,7 @@ def check(config: CheckConfig) -> None:
 
     Exit status 1 if there is a row that a portfolio would refuse, or no row at all.
     """
+    from raysignal.engine.intake.files import undecided_date
     from raysignal.engine.intake.line_numbers import with_lines
     from raysignal.engine.portfolio.signal_file_report import remark_sentences
 
@@ -190,7 +191,10 @@ def check(config: CheckConfig) -> None:
     reading = reading_of(config.reading, settings)
     limit = None if config.accept_price_jump else settings.intake.max_price_jump
     survey, prices_only = surveyed(config.file, reading, limit)
+    check_bar(config.reading, survey.usual_step_us)
     remarks = remark_sentences(config.file, survey.remarks())
+    if (date := undecided_date(config.file, replace(reading, prices_only=prices_only))) is not None:
+        remarks.append(order_sentence(date, reading))
     found = survey.as_dict() | {"prices_only": prices_only, "remarks": remarks}
     found["errors"] = with_lines(config.file, found["errors"])
     how = reading_sentences(config.reading, reading)
@@ -200,6 +204,21 @@ def check(config: CheckConfig) -> None:
         _show(config.file, how, found, output)
     if found["refused"] or not found["rows"]:
         raise typer.Exit(1)
+
+
+def order_sentence(date: str, reading: Reading) -> str:
+    """What there is to say where no date of a file tells whether its month or its day comes first."""
+    from raysignal.engine.core.instants import format_date, parse_instant
+
+    read, other = (
+        format_date(parse_instant(date, day_first=first))
+        for first in (reading.day_first, not reading.day_first)
+    )
+    option = "--month-first" if reading.day_first else "--day-first"
+    return (
+        f"whether dates such as {date} say the month or the day first cannot be known: no day of the file is above 12. "
+        f"This one is read as {read}; if it is {other}, add {option}"
+    )
 
 
 def surveyed(path: Path, reading: Reading, limit: float | None) -> tuple[SignalFileReport, bool]:

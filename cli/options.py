@@ -6,7 +6,7 @@ Everything imported here is light: `raysignal --help` reads it.
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -140,15 +140,58 @@ class StampOptions:
         ),
     ] = "close"
 
+    force: Annotated[
+        bool,
+        typer.Option("--force", rich_help_panel=_READING, help="Take --bar though rows are closer together."),
+    ] = False
+    day_first: Annotated[
+        bool | None,
+        typer.Option(
+            "--day-first/--month-first",
+            rich_help_panel=_READING,
+            help="Dates with slashes are D/M/YYYY (RAYSIGNAL_INTAKE__DAY_FIRST); default: M/D/YYYY.",
+        ),
+    ] = None
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="FIELD=NAME",
+            rich_help_panel=_READING,
+            help="The column of a field, such as price=Last; may be given more than once.",
+        ),
+    ] = None
+    decimal: Annotated[
+        Literal[".", ","], typer.Option(rich_help_panel=_READING, help="What stands before decimals.")
+    ] = "."
+    thousands: Annotated[
+        str,
+        typer.Option(
+            metavar="MARK",
+            rich_help_panel=_READING,
+            help="What stands between thousands: , . ' or a blank. Currency signs are left out then.",
+        ),
+    ] = ""
+
     def __post_init__(self) -> None:
         if self.label == "open" and self.bar is None:
             raise typer.BadParameter("--label open needs the length of the bar: --bar 10m")
+        if self.force and self.bar is None:
+            raise typer.BadParameter("--force is about --bar")
+        _ = self.names
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Field to the column that it is in."""
+        pairs = [text.partition("=") for text in self.columns or []]
+        if wrong := next((pair for pair in pairs if not pair[0] or not pair[2]), None):
+            raise typer.BadParameter(f"--map {''.join(wrong)!r}; expected FIELD=NAME, such as price=Close")
+        return {field.strip(): name for field, _, name in pairs}
 
     def with_names(self, symbol: str | None = None, source: str | None = None) -> "ReadingOptions":
         """With the names of rows that name none."""
-        return ReadingOptions(
-            timezone=self.timezone, bar=self.bar, label=self.label, symbol=symbol, source=source
-        )
+        members = {each.name: getattr(self, each.name) for each in fields(StampOptions)}
+        return ReadingOptions(**members, symbol=symbol, source=source)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -181,7 +181,7 @@ def policy_sentence(policy: Mapping[str, Any]) -> str:
 
 
 def errors_table(errors: Sequence[Mapping[str, Any]], total: int) -> Table:
-    """The first refused rows: place, field, value, what was expected.
+    """The first refused rows: place, field, value, what was expected, where that is not the same as of the row above.
 
     The place is the line, from 1, where every error has one (`engine.intake.line_numbers`); else the row, from 0, as
     in the errors.
@@ -194,11 +194,13 @@ def errors_table(errors: Sequence[Mapping[str, Any]], total: int) -> Table:
     )  # fmt: skip
     for name in (place, "field", "value", "expected"):
         table.add_column(name, justify="right" if name == place else "left", overflow="fold")
+    above = ""
     for error in errors[:_SHOWN_ERRORS]:
-        if error["field"] is None:
-            table.add_row(_text(error[place]), "", "", escape(str(error["detail"])))
-        else:
-            table.add_row(*(_text(error[name]) for name in (place, "field", "value", "expected")))
+        said = str(error["detail"]) if error["field"] is None else _text(error["expected"])
+        field, value = ("", "") if error["field"] is None else (_text(error["field"]), _text(error["value"]))
+        shown = escape(said) if error["field"] is None else said
+        table.add_row(_text(error[place]), field, value, "the same" if field + said == above else shown)
+        above = field + said
     return table
 
 

@@ -16,7 +16,7 @@ from raysignal.cli import options
 from raysignal.cli.on_ray import direct_gateway
 from raysignal.cli.output import Output, errors_table, escape, performance_table
 from raysignal.cli.portfolios import sentence_of
-from raysignal.cli.signal_files import reading_of, reading_sentences
+from raysignal.cli.signal_files import check_bar, reading_of, reading_sentences
 from raysignal.cli.verbs import reading_options
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
@@ -118,6 +118,7 @@ def replay(config: ReplayConfig) -> None:
     reading = reading_of(config.reading, settings)
     output.say(f"reading {escape(str(config.file))}: {reading_sentences(config.reading, reading)}")
     file = CheckedSignalFile.survey(config.file, reading)
+    check_bar(config.reading, file.step_us)
     if not file.rows:
         raise RaysignalError(f"{config.file} holds no signal; expected at least one row")
     if file.refused and config.on_error == "refuse":

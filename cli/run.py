@@ -29,7 +29,7 @@ from raysignal.cli.output import Output, errors_table, escape, rows_table
 from raysignal.cli.replay import sending, summary
 from raysignal.cli.runs import files_of
 from raysignal.cli.serve import hosted
-from raysignal.cli.signal_files import read_stream, reading_of, reading_sentences
+from raysignal.cli.signal_files import check_bar, read_stream, reading_of, reading_sentences
 from raysignal.cli.verbs import require_extras
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
@@ -250,6 +250,7 @@ def _read(source: SourceFile, config: RunConfig, output: Output) -> tuple[Checke
     how = reading_sentences(source.reading, reading)
     output.say(f"file      {escape(str(source.path))}: {how}")
     file = CheckedSignalFile.survey(source.path, reading)
+    check_bar(source.reading, file.step_us)
     if file.refused and config.on_error == "refuse":
         output.err.print(errors_table(with_lines(source.path, file.errors), file.refused), soft_wrap=False)
         raise RaysignalError(

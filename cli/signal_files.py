@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from raysignal.cli.output import Output, errors_table, escape
-from raysignal.engine.core.errors import RaysignalError
+from raysignal.engine.core.errors import InvalidField, RaysignalError
 from raysignal.engine.core.instants import format_instant, parse_bar, zone_named
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def reading_of(options: ReadingOptions, settings: Settings) -> Reading:
     """How a file is read now: the options, and the settings where they say nothing.
 
     Raises:
-        InvalidField: a zone that does not exist, or a bar that is no length.
+        InvalidField: a zone that does not exist, a bar that is no length, or a map of what is no field.
     """
     from raysignal.engine.intake import Reading
 
@@ -36,6 +36,27 @@ def reading_of(options: ReadingOptions, settings: Settings) -> Reading:
         max_future_us=int(settings.intake.max_future_s * 1e6),
         bar_us=parse_bar(options.bar) if options.bar else 0,
         label=options.label,
+        day_first=settings.intake.day_first if options.day_first is None else options.day_first,
+        names=options.names,
+        decimal=options.decimal,
+        thousands=options.thousands,
+    )
+
+
+def check_bar(options: ReadingOptions, step_us: int | None) -> None:
+    """Refuse a bar that is longer than the usual step from row to row, unless it is to be believed.
+
+    Raises:
+        InvalidField: it is: each row would be known later than it was, or at a time that is not its own.
+    """
+    if options.bar is None or options.force or step_us is None or step_us >= parse_bar(options.bar):
+        return
+    from raysignal.engine.portfolio.signal_file_report import length
+
+    raise InvalidField(
+        "bar",
+        options.bar,
+        f"at most {length(step_us)}, which is what lies between rows; if it is true, add --force",
     )
 
 
@@ -48,7 +69,12 @@ def reading_sentences(options: ReadingOptions, reading: Reading) -> str:
         instant = f"each stamp opens a bar of {options.bar}, so its row is known {options.bar} later"
     else:
         instant = f"each stamp closes a bar of {options.bar}, so its row is known then"
-    return f"{zone}; {instant}; rows without a symbol are about {reading.symbol}"
+    ways = ["dates with slashes say the day first"] if reading.day_first else []
+    ways += [f"{name!r} is the {field}" for field, name in reading.names.items()]
+    if reading.decimal != "." or reading.thousands:
+        between = f" and {reading.thousands!r} between thousands" if reading.thousands else ""
+        ways.append(f"numbers have {reading.decimal!r} before decimals{between}")
+    return "; ".join([zone, instant, *ways, f"rows without a symbol are about {reading.symbol}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +131,7 @@ def read_stream(
         None if accept_jump else settings.intake.max_price_jump, zone=reading.zone, shift_us=reading.shift_us
     )
     batch = survey.add(read_file(path, reading))
+    check_bar(options, survey.usual_step_us)
     for sentence in remark_sentences(path, survey.remarks()):
         output.err.print(f"note: {escape(sentence)}")
     if survey.refused and not skip:

@@ -52,6 +52,10 @@ class IntakeSettings(_Area):
     timezone: str = Field(default="UTC", description="the zone that stamps without one are read in")
     symbol: str = Field(default="BTC", description="the symbol of a signal that names none")
     source: str = Field(default="default", description="the source of a signal that names none")
+    day_first: bool = Field(
+        default=False,
+        description="dates with slashes say the day before the month, as `--day-first` does for a file",
+    )
     max_price_jump: Annotated[float, Field(gt=1.0, le=1e12)] = Field(
         default=5.0, description="a price further than this factor from the symbol's last one is refused"
     )

@@ -75,6 +75,7 @@ class ReplicaState:
         self._reading = Reading(
             zone=zone_named(settings.intake.timezone), symbol=settings.intake.symbol, source=settings.intake.source,
             max_future_us=int(settings.intake.max_future_s * 1e6), symbols=settings.intake.symbols,
+            day_first=settings.intake.day_first,
         )  # fmt: skip
         self.hooks = KnownHooks(self.blobs)
         self.refusals = RefusalReporter(self.portfolios, self.now_us)

@@ -32,9 +32,10 @@ class SignalBody(BaseModel):
     model_config = ConfigDict(extra="allow")
 
     timestamp: Annotated[
-        str,
+        str | float,
         Field(
-            description="also `datetime` or `time`: ISO 8601 or M/D/YYYY H:MM; without a zone, the configured one"
+            description="also `datetime` or `time`: ISO 8601 or M/D/YYYY H:MM, without a zone in the configured one; "
+            "or seconds, ms, us or ns since 1970"
         ),
     ]
     # Two enumerations, because makers of typed clients leave out one of texts and numbers.

@@ -240,6 +240,18 @@ class SignalBatch:
             features=features,
         )
 
+    def at_instants(self, timestamp_us: Int64Array) -> "SignalBatch":
+        """The same signals at other instants, and so with other identities where theirs are derived."""
+        ids = [
+            "" if derived else text
+            for text, derived in zip(self.signal_id.to_list(), self.derived, strict=True)
+        ]
+        return SignalBatch.of(
+            timestamp_us=timestamp_us, action=self.action, price=self.price, symbol=self.symbol, symbols=self.symbols,
+            source=self.source, sources=self.sources, signal_id=TextColumn.of(ids), numbers=self.numbers,
+            texts=self.texts, row=self.row,
+        )  # fmt: skip
+
     def take(self, indices: npt.NDArray[Any]) -> "SignalBatch":
         """The rows at `indices`, in that order."""
         at = np.asarray(indices, np.int64)

@@ -7,7 +7,8 @@
     │   ├── InputTooLarge          over a stated limit
     │   ├── InputTooSlow           not there within its time
     │   ├── InvalidField           one field: its name, its value, what was expected, its row
-    │   │   └── StaleSignal        a signal that is older than may be
+    │   │   ├── StaleSignal        a signal that is older than may be
+    │   │   └── WrongDateOrder     a date that its column's order of month and day does not allow
     │   ├── VenueRefusal           an exchange refuses a request for good, in its own words
     │   ├── CassetteMiss           a replay was asked what is not on record
     │   ├── PriceJump              a price too far from the last one to be believed unasked
@@ -108,6 +109,19 @@ class InvalidField(InputError):
 
 class StaleSignal(InvalidField):
     """A signal that is older than its entrance takes: an alert that was held up on its way."""
+
+
+class WrongDateOrder(InvalidField):
+    """A date that is none in the order in which its column is read: the other dates of the column may be wrong, too."""
+
+    def __init__(self, field: str, value: object, row: int | None = None, *, day_first: bool) -> None:
+        expected = (
+            "a day before a month, as --day-first (RAYSIGNAL_INTAKE__DAY_FIRST) says: read the dates without it"
+            if day_first
+            else "a month before a day: where the day comes first, say so with --day-first (or "
+            "RAYSIGNAL_INTAKE__DAY_FIRST=true)"
+        )
+        super().__init__(field, value, f"{expected}; as it is, no date of the column is used", row)
 
 
 class VenueRefusal(InputError):

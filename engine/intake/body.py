@@ -45,7 +45,7 @@ def read_batch(
     if kind in LINE_TYPES:
         return take_in(line_blocks(source), reading)
     if kind in CSV_TYPES:
-        return take_in(record_blocks(source), reading)
+        return take_in(record_blocks(source, reading), reading)
     if kind in PARQUET_TYPES:
         return take_in(table_blocks(source, reading), reading)
     if kind in {"application/json", "text/json"} or kind.endswith("+json"):

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, error_entry
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.files import read_file_chunks
@@ -23,6 +26,7 @@ class CheckedSignalFile:
         rows: data rows.
         refused: how many of them cannot be used.
         errors: the first of those, as `error_entry` shows them.
+        step_us: the commonest step from one instant of a symbol to its next, of the first rows; None: there is none.
     """
 
     path: Path
@@ -30,6 +34,7 @@ class CheckedSignalFile:
     rows: int = 0
     refused: int = 0
     errors: list[dict[str, Any]] = field(default_factory=list)
+    step_us: int | None = None
     _only: IntakeResult | None = None
 
     @classmethod
@@ -42,6 +47,7 @@ class CheckedSignalFile:
             file.refused += intake.refused
             errors += intake.errors[: ERRORS_KEPT - len(errors)]
             file._only = intake if piece == 0 else None
+            file.step_us = _usual_step_us(intake.batch) if piece == 0 else file.step_us
         file.errors = [error_entry(error) for error in errors]
         return file
 
@@ -51,3 +57,12 @@ class CheckedSignalFile:
             yield self._only
         else:
             yield from read_file_chunks(self.path, self.reading, CHUNK_ROWS)
+
+
+def _usual_step_us(batch: SignalBatch) -> int | None:
+    instants = (batch.timestamp_us[batch.symbol == code] for code in range(len(batch.symbols)))
+    steps, counts = np.unique(
+        np.concatenate([np.empty(0, np.int64), *map(np.diff, instants)]), return_counts=True
+    )
+    counts[steps == 0] = 0
+    return int(steps[counts.argmax()]) if counts.any() else None

@@ -7,15 +7,23 @@ sentences that a caller gets when a row is refused are made here and nowhere els
 
 import math
 import re
+import shlex
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, timezone
+from functools import lru_cache
 from typing import Literal, NoReturn
 from zoneinfo import ZoneInfo
 
 from raysignal.engine.core.errors import InvalidField, StaleSignal
-from raysignal.engine.core.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
+from raysignal.engine.core.instants import (
+    DAY_US,
+    EXPECTED_STAMP,
+    format_instant,
+    is_time_of_day,
+    parse_instant,
+)
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake.templates import (
@@ -39,9 +47,20 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 FIELD_OF: Mapping[str, str] = {name: field for field, names in ALIASES.items() for name in names}
 REQUIRED = ("timestamp", "signal", "price")
 
+# Names in any case, with blanks, underscores and the like, as other programs write them. They mean a field where no
+# name above does, and are features beside one: a file with `price` and `Close` keeps both.
+_UNFOLDED = str.maketrans("", "", " _-/<>")
+LOOSE_FIELD_OF: Mapping[str, str] = {
+    name.translate(_UNFOLDED).casefold(): field for name, field in FIELD_OF.items()
+} | {
+    "date": "timestamp", "opentime": "timestamp", "dateandtime": "timestamp", "closeprice": "price", "side": "signal",
+}  # fmt: skip
+
 # What a column without a name is kept as, and what it is called where a data frame has named it meanwhile.
 UNNAMED = "unnamed"
-_NAMELESS = frozenset({"", "Unnamed: 0"})
+NAMELESS = frozenset({"", "Unnamed: 0"})
+TICKER = "Ticker"
+"""What yfinance calls the symbol of its columns."""
 
 MIN_PRICE, MAX_PRICE = 1e-15, 1e15
 """Between them no quantity, and no figure of an account, is too large for a number: see
@@ -50,6 +69,7 @@ MAX_NAME = 64
 MAX_ID = 128
 MAX_FEATURES = 256
 MAX_FEATURE_NAME = 128
+_FEW = 32
 MAX_TEXT_BYTES = 64 * 1024
 
 # What is stripped and what counts as blank; ASCII, so that bytes and texts agree on it.
@@ -57,7 +77,8 @@ BLANKS = " \t\n\r\v\f"
 NOT_A_NUMBER = frozenset({"nan", "NaN"})
 INFINITE = frozenset(sign + word for sign in ("", "+", "-") for word in ("inf", "Infinity"))
 
-_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+PLAIN_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+_DECIMAL = re.compile(PLAIN_NUMBER)
 _PLACEHOLDER = re.compile(r"\{\{[^{}]*\}\}")
 
 # The words for actions as `plain_words` writes them.
@@ -86,6 +107,8 @@ EXPECTED = {
     "source": f"a text of at most {MAX_NAME} characters without control characters",
     "signal_id": f"a text of at most {MAX_ID} characters without control characters",
 }
+NAMES_FIELDS = frozenset({"timestamp", "symbol", "source", "signal_id"})
+"""Fields that hold no number."""
 _EXPECTED_FEATURE = "a finite number, a text, true, false or null"
 
 
@@ -105,8 +128,12 @@ class Reading:
         prices_only: rows need no action; one that has none is a HOLD.
         symbols: other names of symbols, such as `BINANCE:BTCUSDT.P`, to those that are kept.
         template: the sender whose names and words the rows have, see `engine.intake.templates`; None: the common ones.
-        names: field to the name that it has in the input; it goes before all others.
+        names: field to the name that it has in the input, and no other.
         max_age_us: how far before `now_us` a signal may have been known; None: any time.
+        day_first: dates with slashes say the day before the month.
+        decimal: what stands before the decimals of numbers in texts.
+        thousands: what stands between the thousands of numbers in texts, which may have a currency sign then; empty:
+            nothing does.
     """
 
     zone: ZoneInfo | timezone = UTC
@@ -122,12 +149,22 @@ class Reading:
     template: str | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     max_age_us: int | None = None
+    day_first: bool = False
+    decimal: str = "."
+    thousands: str = ""
 
     def __post_init__(self) -> None:
         if not 0 <= self.bar_us <= 366 * DAY_US:
             raise InvalidField("bar", self.bar_us, "a length between nothing and a year, in microseconds")
         if self.label not in {"close", "open"}:
             raise InvalidField("label", self.label, "open or close")
+        if self.decimal not in {".", ","}:
+            raise InvalidField("decimal", self.decimal, "a point or a comma")
+        if self.thousands not in {"", *_SEPARATORS} or self.thousands == self.decimal:
+            raise InvalidField(
+                "thousands", self.thousands, "one of , . ' or a blank, and not the decimal mark"
+            )
+        check_names(self.names)
 
     @property
     def shift_us(self) -> int:
@@ -152,10 +189,91 @@ class Reading:
     def template_of(self, values: Mapping[str, object]) -> Template | None:
         """By which template these values are read; None: by the common names alone."""
         name = self.template or ("tradingview" if strategy_body(values) else None)
-        if name is None and not self.names:
+        if name is None:
             return None
-        found = Template(names={}) if name is None else template_for(name, values)
+        found = template_for(name, values)
         return found.with_names(self.names) if self.names else found
+
+
+def check_names(names: Mapping[str, str]) -> dict[str, str]:
+    """Field to the name that it has in some input, as `Reading` and settings of a source take it.
+
+    Raises:
+        InvalidField: no such field, no name, or one name for two fields.
+    """
+    for known, name in names.items():
+        if known not in ALIASES:
+            raise InvalidField("map", f"{known}={name}", f"one of {', '.join(ALIASES)} before the =")
+        if not isinstance(name, str) or not name or list(names.values()).count(name) > 1:
+            raise InvalidField("map", f"{known}={name}", "the name of a column, each for one field")
+    return dict(names)
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFields:
+    """What the names of a row, or of the columns of a table, mean.
+
+    Attributes:
+        fields: name to field.
+        unread: names of fields that `Reading.names` says stand elsewhere.
+        not_features: all of these names; every other is that of a feature.
+        beside: loose names of fields, which are features because another name means the field.
+        clock: the names of a date and of a time that are one stamp where the time is one of day.
+    """
+
+    fields: dict[str, str]
+    unread: frozenset[str]
+    not_features: frozenset[str]
+    beside: tuple[tuple[str, str], ...] = ()
+    clock: tuple[str, str] | None = None
+
+
+_NO_FIELDS = NamedFields({}, frozenset(), frozenset(FIELD_OF))
+"""Of a row from which a template has taken the fields."""
+
+
+def fields_in(names: Collection[str], reading: Reading) -> NamedFields:
+    """What names mean: `reading.names` first, then the names of `ALIASES`, then those that are like them."""
+    if not reading.names and len(names) <= _FEW:
+        return _fields_of_few(tuple(names))
+    return _fields_of(names, reading.names)
+
+
+@lru_cache(maxsize=128)
+def _fields_of_few(names: tuple[str, ...]) -> NamedFields:
+    # One row after the other has the same names.
+    return _fields_of(names, {})
+
+
+def _fields_of(names: Collection[str], mapped: Mapping[str, str]) -> NamedFields:
+    fields = {name: known for name in names if (known := FIELD_OF.get(name)) is not None}
+    loose = {
+        name: known
+        for name in names
+        if name not in fields and (known := LOOSE_FIELD_OF.get(_folded(name))) is not None
+    }
+    said: dict[str, str] = {}
+    for known, wanted in mapped.items():
+        like = (name for name in names if _folded(name) == _folded(wanted))
+        if (found := wanted if wanted in names else next(like, None)) is not None:
+            said[found] = known
+    free = {name: known for name, known in fields.items() if known not in mapped and name not in said}
+    unread = frozenset(fields.keys() - free.keys() - said.keys())
+    fields = free | said
+    loose = {name: known for name, known in loose.items() if known not in mapped and name not in said}
+    taken = set(fields.values())
+    beside = tuple((name, known) for name, known in loose.items() if known in taken)
+    fields |= {name: known for name, known in loose.items() if known not in taken}
+    date = next((name for name in loose if _folded(name) == "date"), None)
+    stamps = [name for name, known in fields.items() if known == "timestamp" and name != date]
+    clock = None
+    if date is not None and len(stamps) == 1 and _folded(stamps[0]) == "time" and stamps[0] not in said:
+        clock = (date, stamps[0])
+    return NamedFields(fields, unread, unread.union(fields), beside, clock)
+
+
+def _folded(name: str) -> str:
+    return name[:MAX_FEATURE_NAME].translate(_UNFOLDED).casefold()
 
 
 def signal_of(
@@ -179,10 +297,14 @@ def signal_of(
     _refuse_placeholders(values, row)
     template = reading.template_of(values)
     if template is None:
-        given = _named(values, row)
+        named = fields_in(values, reading)
+        if reading.decimal != "." or reading.thousands:
+            values = {name: _in_plain_digits(name, value, named, reading, row) for name, value in values.items()}
+        given = _named(values, named, row)
     else:
-        named = template.named(flattened(values, row), ALIASES)
-        given, values = named.fields, named.features
+        named = _NO_FIELDS
+        found = template.named(flattened(values, row), ALIASES)
+        given, values = found.fields, found.features
         _require(given, template, reading, row)
     name, stamp = given.get("timestamp", ("timestamp", None))
     timestamp_us = _instant(name, stamp, reading, row)
@@ -197,7 +319,9 @@ def signal_of(
     if not is_missing(idempotency_key):
         key = name_of("signal_id", "Idempotency-Key", idempotency_key, row)
         signal_id = signal_id or key
-    return Signal(symbol, timestamp_us, action, price, source, signal_id, _features(values, row))
+    return Signal(
+        symbol, timestamp_us, action, price, source, signal_id, _features(values, given, named, row)
+    )
 
 
 def is_missing(value: object) -> bool:
@@ -225,7 +349,7 @@ def name_of(field: str, name: str, value: object, row: int | None) -> str:
 
 def check_feature_name(name: str, row: int | None) -> str:
     """The name a feature is kept under."""
-    if name in _NAMELESS:
+    if name in NAMELESS:
         return UNNAMED
     if len(name) > MAX_FEATURE_NAME or not _is_unicode(name):
         expected = f"a name of at most {MAX_FEATURE_NAME} Unicode characters"
@@ -238,20 +362,29 @@ def shown_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()[:MAX_FEATURE_NAME]
 
 
-def _named(values: Mapping[str, object], row: int | None) -> dict[str, tuple[str, object]]:
+def _named(
+    values: Mapping[str, object], named: NamedFields, row: int | None
+) -> dict[str, tuple[str, object]]:
     given: dict[str, tuple[str, object]] = {}
-    for name, value in values.items():
-        field = FIELD_OF.get(name)
-        if field is None:
+    fields: Mapping[str, str] = named.fields
+    if named.clock is not None:
+        date, time = named.clock
+        if is_time_of_day(values[time]):
+            given["timestamp"] = (f"{date} and {time}", date_and_time(values[date], values[time]))
+            fields = {name: known for name, known in fields.items() if name not in named.clock}
+        elif date in fields and not is_missing(values[date]) and not is_missing(values[time]):
+            expected = f"a time of day, such as 14:00:00, to go with {date} (or --map timestamp=NAME)"
+            raise InvalidField(time, values[time], expected, row)
+    for name, known in fields.items():
+        value = values[name]
+        if is_missing(value) and (known not in REQUIRED or known in given):
             continue
-        if is_missing(value) and (field not in REQUIRED or field in given):
-            continue
-        if field in given and not is_missing(given[field][1]):
-            if _same(given[field][1], value):
+        if known in given and not is_missing(given[known][1]):
+            if _same(given[known][1], value):
                 continue
-            other = given[field][0]
-            raise InvalidField(name, value, f"only one of {other} and {name}: both name the {field}", row)
-        given[field] = (name, value)
+            other = given[known][0]
+            raise InvalidField(name, value, f"only one of {other} and {name}: both name the {known}", row)
+        given[known] = (name, value)
     return given
 
 
@@ -300,10 +433,16 @@ def _require(
             raise InvalidField(needed, None, expected, row)
 
 
+def date_and_time(date: object, time: object) -> object:
+    """A date and a time of day in two cells as one stamp; the date's own midnight is left out."""
+    return f"{MIDNIGHT.sub('', date.strip(BLANKS))} {time}" if isinstance(date, str) else date
+
+
 def _instant(name: str, value: object, reading: Reading, row: int | None) -> int:
     if is_missing(value):
         _refuse_missing("timestamp", name, value, row)
-    instant_us = parse_instant(value, reading.zone, field=name, row=row) + reading.shift_us
+    instant_us = parse_instant(value, reading.zone, field=name, row=row, day_first=reading.day_first)
+    instant_us += reading.shift_us
     if reading.latest_us is not None and instant_us > reading.latest_us:
         raise InvalidField(name, value, f"a time that is not after {format_instant(reading.latest_us)}", row)
     if reading.earliest_us is not None and instant_us < reading.earliest_us:
@@ -346,8 +485,60 @@ def _price(name: str, value: object, row: int | None) -> float:
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         number = as_float(value)
     if number is None or not MIN_PRICE <= number <= MAX_PRICE:
-        raise InvalidField(name, value, EXPECTED["price"], row)
+        raise InvalidField(name, value, _expected_price(value), row)
     return number
+
+
+def _expected_price(value: object) -> str:
+    """What a price is, and how one that is written in another way is read."""
+    if isinstance(value, str):
+        for decimal, thousands in ((".", ","), (",", ""), (",", "."), (",", " "), (".", " "), (".", "'")):
+            if written_number(decimal, thousands).fullmatch(value.strip(BLANKS)):
+                says = [f"--decimal {decimal}"] if decimal != "." else []
+                says += [f"--thousands {shlex.quote(thousands)}"] if thousands else []
+                return f"a number above 0 without thousands separators; a file with such ones is read with {' '.join(says)}"
+    return EXPECTED["price"]
+
+
+_SEPARATORS = {",": "[,]", ".": "[.]", " ": "[ \u00a0\u202f]", "'": "['\u2019]"}
+MIDNIGHT = re.compile("[ T]0?0:00(:00([.]0*)?)?Z?$")
+_BEFORE, _AFTER = "(?:[$€£¥][ \u00a0]?)?", "(?:[ \u00a0]?[$€£¥])?"
+BESIDE_DIGITS = "[$€£¥ \u00a0\u202f]"
+
+
+@lru_cache(maxsize=16)
+def written_number(decimal: str, thousands: str) -> re.Pattern[str]:
+    """A number in a text, by its decimal mark and what stands between its thousands; of Arrow's syntax, too."""
+    mark, whole = _SEPARATORS[decimal], "[0-9]+"
+    before, after = "", ""
+    if thousands:
+        whole = f"(?:[0-9]{{1,3}}(?:{_SEPARATORS[thousands]}[0-9]{{3}})+|[0-9]+)"
+        before, after = _BEFORE, _AFTER
+    digits = f"(?:{whole}(?:{mark}[0-9]*)?|{mark}[0-9]+)"
+    return re.compile(f"{before}[+-]?{before}{digits}(?:[eE][+-]?[0-9]+)?{after}")
+
+
+def separators_of(thousands: str) -> str:
+    """What is left out of a written number, as a class of characters."""
+    inner = _SEPARATORS[thousands][1:-1] if thousands else ""
+    return f"[{inner}{BESIDE_DIGITS[1:-1]}]"
+
+
+def _in_plain_digits(
+    name: str, value: object, named: NamedFields, reading: Reading, row: int | None
+) -> object:
+    """A text that is a number as `reading` says they are written, as a program writes it; else the value itself."""
+    if not isinstance(value, str) or name in named.unread or named.fields.get(name) in NAMES_FIELDS:
+        return value
+    bare = value.strip(BLANKS)
+    if written_number(reading.decimal, reading.thousands).fullmatch(bare):
+        bare = re.sub(separators_of(reading.thousands), "", bare)
+        return bare.replace(reading.decimal, ".")
+    if _DECIMAL.fullmatch(bare) and not is_secret_name(name):
+        between = f", and {reading.thousands!r} between thousands" if reading.thousands else ""
+        expected = f"a number with {reading.decimal!r} before its decimals{between}"
+        raise InvalidField(name, value, expected, row)
+    return value
 
 
 def as_float(value: float) -> float:
@@ -358,10 +549,15 @@ def as_float(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _features(values: Mapping[str, object], row: int | None) -> dict[str, float | str]:
+def _features(
+    values: Mapping[str, object], given: Mapping[str, tuple[str, object]], named: NamedFields, row: int | None
+) -> dict[str, float | str]:
     features: dict[str, float | str] = {}
+    left_out = named.not_features
+    if named.clock is not None and given["timestamp"][0] not in named.clock:
+        left_out |= {*named.clock}  # one stamp in two cells
     for name, value in values.items():
-        if name in FIELD_OF or is_secret_name(name):
+        if name in left_out or is_secret_name(name):
             continue
         kept_as = check_feature_name(name, row)
         kept = _feature(name or UNNAMED, value, row)

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InvalidField, NotFound
@@ -15,12 +17,15 @@ from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import as_bytes
-from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, take_in
+from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, stamp_texts, take_in
+from raysignal.engine.intake.values import may_repeat
 
 CHUNK_ROWS = 262_144
+_EITHER_ORDER = r"^\s*(?P<first>[0-9]{1,2})[/-](?P<second>[0-9]{1,2})[/-][0-9]{4}"
 
 _FORMATS = {
-    ".csv": "CSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON", ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet",
+    ".csv": "CSV", ".tsv": "CSV", ".txt": "CSV", ".ndjson": "NDJSON", ".jsonl": "NDJSON",
+    ".json": "JSON", ".parquet": "Parquet", ".pq": "Parquet",
 }  # fmt: skip
 
 
@@ -63,6 +68,26 @@ def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS)
     yield from _pieces(read_file(place, reading), rows)
 
 
+def undecided_date(path: str | Path, reading: Reading) -> str | None:
+    """A date of a file, none of whose dates tells whether the month or the day comes first.
+
+    None: one of them does, or they are written so that it is known.
+    """
+    place = Path(path)
+    if _format(place) == "JSON":
+        return None
+    found: str | None = None
+    for block in _blocks(place, _mapped(place), reading):
+        cells = stamp_texts(block, reading)
+        parts = pc.extract_regex(cells, _EITHER_ORDER)
+        both = [pc.struct_field(parts, at).cast(pa.int32()) for at in (0, 1)]
+        if parts.null_count == len(parts) or (pc.max(both[0]).as_py() > 12) != (pc.max(both[1]).as_py() > 12):
+            return None
+        differ = pc.fill_null(pc.not_equal(*both), False)
+        found = found or next(iter(cells.filter(differ).slice(0, 1).to_pylist()), None)
+    return found
+
+
 def _pieces(whole: IntakeResult, rows: int) -> Iterator[IntakeResult]:
     batch, errors, refused = whole.batch, whole.errors, whole.refused
     for first in range(0, max(len(batch), 1), rows):
@@ -73,12 +98,18 @@ def _pieces(whole: IntakeResult, rows: int) -> Iterator[IntakeResult]:
 
 def _goes_forward(blocks: Iterable[RowBlock], reading: Reading, rows: int) -> bool:
     latest: int | None = None
+    unsure = False
     for group in _grouped(blocks, rows):
         known = np.concatenate([instants_of(block, reading) for block in group])
         if len(known):
             if latest is not None and known.min() < latest:
                 return False
             latest = int(known.max())
+            # The order of rows tells which time is meant of an hour that came twice: a piece may not end in it.
+            ends = may_repeat(known[[0, -1]] - reading.shift_us, reading.zone)
+            if unsure and ends[0]:
+                return False
+            unsure = bool(ends[1])
     return True
 
 
@@ -101,7 +132,7 @@ def _blocks(place: Path, source: UInt8Array, reading: Reading) -> Iterator[RowBl
     kind = _format(place)
     if kind == "Parquet":
         return table_blocks(source, reading)
-    return line_blocks(source) if kind == "NDJSON" else record_blocks(source, required=reading.required)
+    return line_blocks(source) if kind == "NDJSON" else record_blocks(source, reading)
 
 
 def _format(place: Path) -> str:

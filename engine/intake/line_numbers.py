@@ -6,7 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_TEXT = {".csv", ".ndjson", ".jsonl"}
+from raysignal.engine.core.errors import InputError
+from raysignal.engine.intake.csv_rows import CsvHeader, read_header
+from raysignal.engine.intake.source import as_bytes
+
+_RECORDS = {".csv", ".tsv", ".txt"}
+_TEXT = {*_RECORDS, ".ndjson", ".jsonl"}
+_HEADER_BYTES = 1 << 20
 
 
 def line_numbers(path: Path, rows: Iterable[int]) -> dict[int, int]:
@@ -20,7 +26,7 @@ def line_numbers(path: Path, rows: Iterable[int]) -> dict[int, int]:
         return found
     last = max(wanted)
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        starts = _records(file) if path.suffix.lower() == ".csv" else _lines(file)
+        starts = _records(file, _header(path)) if path.suffix.lower() in _RECORDS else _lines(file)
         for row, line in enumerate(starts):
             if row in wanted:
                 found[row] = line
@@ -33,16 +39,24 @@ def _lines(lines: Iterable[str]) -> Iterator[int]:
     return (number for number, line in enumerate(lines, 1) if line.strip())
 
 
-def _records(lines: Iterable[str]) -> Iterator[int]:
+def _header(path: Path) -> CsvHeader:
+    with path.open("rb") as file:
+        try:
+            return read_header(as_bytes(file.read(_HEADER_BYTES)))
+        except InputError:  # which is told elsewhere
+            return CsvHeader([], 0, ord(","))
+
+
+def _records(lines: Iterable[str], header: CsvHeader) -> Iterator[int]:
     """Where the records after the header begin; a quoted cell may hold line ends."""
     before = csv.field_size_limit(sys.maxsize)
     try:
-        reader, line, header = csv.reader(lines), 1, True
+        reader, line, before_rows = csv.reader(lines, delimiter=chr(header.delimiter)), 1, header.lines
         for record in reader:
             if record:
-                if not header:
+                if not before_rows:
                     yield line
-                header = False
+                before_rows = max(0, before_rows - 1)
             line = reader.line_num + 1
     finally:
         csv.field_size_limit(before)

@@ -1,6 +1,7 @@
 """Rows from Parquet: typed columns, so that only texts are looked into."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -11,13 +12,17 @@ from pyarrow import types
 
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InputTooLarge, InvalidField
-from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.fields import TICKER, Reading, fields_in
 from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import BLOCK_ROWS
 from raysignal.engine.intake.tables import RowBlock, require_columns
 
 MAGIC = b"PAR1"
+_INDEX = "__index_level_0__"
+"""What pandas calls an index without a name."""
+_WITH_TICKER = re.compile(r"\('([^']+)', '([^']*)'\)")
+"""How pandas writes a name of two levels."""
 _DAMAGED = (pa.ArrowException, OSError, ValueError, OverflowError)
 """What reading damaged bytes raises; `UnicodeDecodeError` is a `ValueError`."""
 
@@ -32,21 +37,8 @@ def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
         InvalidField: no column for a required field, or a name that stands twice.
         InputTooLarge: more rows than `reading.max_rows`.
     """
-    try:
-        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(source)))
-        names, rows = list(file.schema_arrow.names), file.metadata.num_rows
-    except _DAMAGED as error:
-        raise unreadable(f"the input is not Parquet: {error}") from error
-    if reading.max_rows is not None and rows > reading.max_rows:
-        raise InputTooLarge(
-            f"more than {reading.max_rows} rows; expected at most that many at once", limit=reading.max_rows
-        )
-    if len(names) > MAX_COLUMNS:
-        raise InvalidField("columns", len(names), f"at most {MAX_COLUMNS} columns")
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidField("columns", name, "each column name once")
-    require_columns(names, reading.required)
+    file = _opened(source)
+    names, ticker = _names(file, reading)
     first = 0
     batches = file.iter_batches(batch_size=BLOCK_ROWS, use_threads=False)
     while True:
@@ -54,27 +46,79 @@ def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
             batch = next(batches, None)
             if batch is None:
                 return
-            block = _block(batch, first)
+            block = _block(batch, names, ticker, first)
         except _DAMAGED as error:
             raise unreadable(f"the Parquet is damaged: {error}") from error
         yield block
         first += batch.num_rows
 
 
-def _block(batch: pa.RecordBatch, first: int) -> RowBlock:
+def _opened(source: UInt8Array) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(pa.BufferReader(pa.py_buffer(source)))
+        _ = list(file.schema_arrow.names), file.metadata.num_rows
+    except _DAMAGED as error:
+        raise unreadable(f"the input is not Parquet: {error}") from error
+    return file
+
+
+def _names(file: pq.ParquetFile, reading: Reading) -> tuple[list[str], str | None]:
+    """What the columns are called, and the ticker that all are of, if they say one."""
+    names, rows = list(file.schema_arrow.names), file.metadata.num_rows
+    if reading.max_rows is not None and rows > reading.max_rows:
+        raise InputTooLarge(
+            f"more than {reading.max_rows} rows; expected at most that many at once", limit=reading.max_rows
+        )
+    if len(names) > MAX_COLUMNS:
+        raise InvalidField("columns", len(names), f"at most {MAX_COLUMNS} columns")
+    names, ticker = _without_ticker(names)
+    if _INDEX in names and types.is_timestamp(file.schema_arrow.types[names.index(_INDEX)]):
+        names = _with_stamps(names, reading)
+    require_columns(names, reading)
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidField("columns", name, "each column name once")
+    return names, ticker
+
+
+def _without_ticker(names: list[str]) -> tuple[list[str], str | None]:
+    """The names of columns without the ticker that yfinance has beside each, and the ticker."""
+    found = [_WITH_TICKER.fullmatch(name) for name in names]
+    tickers = {match[2] for match in found if match and match[2]}
+    if not tickers:
+        return names, None
+    if len(tickers) > 1:
+        raise InvalidField(
+            "columns", ", ".join(sorted(tickers)), "the columns of one ticker: save each on its own"
+        )
+    return [match[1] if match else name for name, match in zip(names, found, strict=True)], tickers.pop()
+
+
+def _with_stamps(names: list[str], reading: Reading) -> list[str]:
+    """The names, in which an index of times without a name is that of the stamps where no other column is."""
+    if "timestamp" in fields_in(names, reading).fields.values():
+        return names
+    return ["timestamp" if name == _INDEX else name for name in names]
+
+
+def _block(batch: pa.RecordBatch, names: Sequence[str], ticker: str | None, first: int) -> RowBlock:
     plain = np.ones(batch.num_rows, np.bool_)
     columns: dict[str, pa.Array] = {}
     arrays: dict[str, pa.Array] = {}
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+    for name, column in zip(names, batch.columns, strict=True):
         arrays[name] = array = _simplified(column)
         kind = array.type
-        if types.is_integer(kind) or types.is_floating(kind):
+        if types.is_signed_integer(kind):
+            columns[name] = pc.cast(array, pa.int64())
+        elif types.is_integer(kind) or types.is_floating(kind):
             columns[name] = pc.cast(array, pa.float64(), safe=False)
         elif types.is_large_string(kind) or types.is_boolean(kind) or types.is_null(kind):
             columns[name] = array
         else:
             columns[name] = pa.nulls(len(array))
             plain &= array.is_null().to_numpy(zero_copy_only=False)
+    if ticker is not None:
+        columns[TICKER] = arrays[TICKER] = pa.repeat(pa.scalar(ticker, pa.large_string()), batch.num_rows)
     return RowBlock(batch.num_rows, first, columns, plain, partial(_row, arrays, first))
 
 

@@ -34,9 +34,13 @@ def among(*bytes_: int) -> BoolArray:
 
 
 _ENDS_TEXT = among(_QUOTE, _BACKSLASH, *range(32))
-_ENDS_CELL = among(_COMMA, _NEWLINE, _RETURN)
 _IS_BLANK = among(*b" \t\r\n")
 _IN_NUMBER = among(*b"+-.0123456789Ee")
+
+
+def cell_ends(delimiter: int) -> BoolArray:
+    """bool[256], true at the bytes at which a cell of CSV ends."""
+    return among(delimiter, _NEWLINE, _RETURN)
 
 
 @compiled
@@ -238,6 +242,7 @@ def scan_records(  # noqa: C901 - one pass, its state in registers
     kind: UInt8Array,
     cells: Int64Array,
     row_begin: Int64Array,
+    ends_cell: BoolArray,
 ) -> tuple[int, int, int]:
     """The cells of CSV records: (rows, position after the last of them, how it ended).
 
@@ -249,6 +254,7 @@ def scan_records(  # noqa: C901 - one pass, its state in registers
         kind: uint8[columns, n], becomes TEXT or ESCAPED.
         cells: int64[n], becomes how many each record has, also beyond the columns there are.
         row_begin: int64[n], becomes where each record begins.
+        ends_cell: bool[256], as `cell_ends` makes it.
     """
     stop = data.shape[0]
     rows = 0
@@ -268,16 +274,16 @@ def scan_records(  # noqa: C901 - one pass, its state in registers
                     what = ESCAPED
                     last = _quote_end(data, last + 2, stop)
                 at = last + 1
-                if last >= stop or (at < stop and not _ENDS_CELL[data[at]]):
+                if last >= stop or (at < stop and not ends_cell[data[at]]):
                     return rows, row_begin[rows], BROKEN
             else:
-                while at < stop and not _ENDS_CELL[data[at]]:
+                while at < stop and not ends_cell[data[at]]:
                     at += 1
                 last = at
             if found < kind.shape[0]:
                 begin[found, rows], end[found, rows], kind[found, rows] = first, last, what
             found += 1
-            if at >= stop or data[at] != _COMMA:
+            if at >= stop or data[at] == _NEWLINE or data[at] == _RETURN:
                 break
             at += 1
         cells[rows] = found

@@ -34,9 +34,10 @@ def text_start(source: UInt8Array, expected: str) -> int:
     """
     head = source[:4096].tobytes()
     if foreign := next((name for magic, name in _MAGIC.items() if head.startswith(magic)), None):
-        raise unreadable(f"the input is {foreign}; expected {expected}")
+        remedy = ", saved as UTF-8" if foreign.startswith("UTF-16") else ""
+        raise unreadable(f"the input is {foreign}; expected {expected}{remedy}")
     if b"\0" in head:
-        raise unreadable(f"the input is binary; expected {expected}")
+        raise unreadable(f"the input is binary, or text in UTF-16; expected {expected}, in UTF-8")
     if not head.strip() and not source.tobytes().strip():
         raise unreadable(f"the input is empty; expected {expected}")
     return len(BOM) if head.startswith(BOM) else 0

@@ -5,7 +5,7 @@ rows in which every cell was clear become the batch as they are, each other row 
 `signal_of`, which either understands it or says in a sentence why not.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,21 +14,36 @@ import pyarrow.compute as pc
 
 from raysignal.engine.core.arrays import BoolArray, Int64Array
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField, shorten
+from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField, WrongDateOrder, shorten
+from raysignal.engine.core.instants import (
+    DAY_US,
+    is_naive,
+    is_stamp,
+    is_time_of_day,
+    repeated_after_us,
+    second_times,
+)
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.intake.fields import (
     ALIASES,
-    FIELD_OF,
     MAX_FEATURES,
-    REQUIRED,
+    NAMES_FIELDS,
+    NamedFields,
     Reading,
     check_feature_name,
+    fields_in,
+    number_in,
     signal_of,
 )
 from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.templates import STRATEGY_NAMES
 from raysignal.engine.intake.values import (
     FeatureColumn,
+    clock_rows,
+    dates_and_times,
+    in_plain_digits,
+    is_text,
+    may_repeat,
     read_actions,
     read_feature,
     read_ids,
@@ -50,7 +65,7 @@ class RowBlock:
     Attributes:
         rows: how many.
         first_row: the position of the first among all data rows.
-        columns: name as the caller wrote it, to its cells: Arrow texts, float64, booleans or nulls.
+        columns: name as the caller wrote it, to its cells: Arrow texts, float64, int64, booleans or nulls.
         plain: bool[rows], false where the cells do not say all of the row.
         reread: the names and values of one row of the block, for the reference; may raise `InputError`.
     """
@@ -83,11 +98,13 @@ def take_in(blocks: Iterable[RowBlock], reading: Reading) -> IntakeResult:
     """Everything in `blocks` as one intake.
 
     Raises:
+        WrongDateOrder: a row's date cannot be in the order in which all are read.
         InputTooLarge: more rows than `reading.max_rows`, or more feature names than columns can be made for.
         InputError: what a format raises when it cannot go on.
     """
     batches: list[SignalBatch] = []
     errors: list[InputError] = []
+    repeated: set[int] = set()
     rows = refused = 0
     for block in blocks:
         rows += block.rows
@@ -100,13 +117,17 @@ def take_in(blocks: Iterable[RowBlock], reading: Reading) -> IntakeResult:
         refused += wrong
         if len(batch):
             batches.append(batch)
-    return IntakeResult(_joined(batches).in_time(), errors, rows, refused)
+            repeated |= _shown_twice(batch, block, reading)
+    joined = _joined(batches)
+    if repeated:
+        joined = _by_the_order_of_rows(joined, repeated, reading)
+    return IntakeResult(joined.in_time(), errors, rows, refused)
 
 
 def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> tuple[SignalBatch, int]:
     """The valid rows of a block, in their order, and how many are not; `errors` is added to up to its limit."""
     clear = block.plain.copy()
-    if reading.template or reading.names or not STRATEGY_NAMES.isdisjoint(block.columns):
+    if reading.template or not STRATEGY_NAMES.isdisjoint(block.columns):
         clear[:] = False
     batch = _read_columns(block, reading, clear)
     if bool(clear.all()):
@@ -118,6 +139,8 @@ def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> t
         position = block.first_row + row
         try:
             signal = signal_of(block.reread(row), reading, row=position)
+        except WrongDateOrder:
+            raise  # the other dates may be wrong as well, though they look right
         except InputError as error:
             refused += 1
             if len(errors) < MAX_ERRORS:
@@ -145,27 +168,42 @@ def _placed(error: InputError, row: int) -> InputError:
     return placed_error
 
 
-def require_columns(names: Iterable[str], fields: Iterable[str] = REQUIRED) -> None:
-    """Refuse a table that lacks a required column once, and not row by row."""
-    present = {FIELD_OF.get(name) for name in names}
-    for required in fields:
-        if required not in present:
-            there = shorten(", ".join(names))
-            expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
-            raise InvalidField(required, None, expected)
+def require_columns(names: Sequence[str], reading: Reading) -> None:
+    """Refuse a table that lacks a required column, or one that the reading names, once, and not row by row."""
+    there = shorten(", ".join(names))
+    present = set(fields_in(names, reading).fields.values())
+    for required in (*reading.required, *reading.names):
+        if required in present:
+            continue
+        if required in reading.names:
+            raise InvalidField(
+                required, None, f"a column named {reading.names[required]}, as the map says, among {there}"
+            )
+        expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
+        if 2 * sum(is_stamp(name) or number_in(name) is not None for name in names) >= len(names):
+            expected += "; the first line is no header but data: write the columns' names above it"
+        elif len(names) > 1:
+            expected += f"; if one of them is, say so: --map {required}=NAME"
+        raise InvalidField(required, None, expected)
 
 
 def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> SignalBatch:
     """Judge every column, narrowing `clear`; the batch of the rows that stay clear."""
-    cells = {field: _field_cells(block, field, clear) for field in ALIASES}
-    timestamp_us = _instants(cells["timestamp"], reading, clear)
+    named = fields_in(block.columns, reading)
+    columns = block.columns
+    if reading.decimal != "." or reading.thousands:
+        columns = _plain_columns(columns, named, reading, clear)
+    stamps, joined = _stamp_cells(block, named, clear)
+    cells = {field: _field_cells(columns, block.rows, field, named, clear) for field in ALIASES}
+    timestamp_us = _instants(stamps, reading, clear)
     action, judged = read_actions(cells["signal"], prices_only=reading.prices_only)
     clear &= judged
     price, judged = read_prices(cells["price"])
     clear &= judged
     ids, judged = read_ids(cells["signal_id"])
     clear &= judged
-    features = _features(block, clear)
+    left_out = named.not_features.union(named.clock or () if joined else ())
+    features = _features({name: column for name, column in columns.items() if name not in left_out}, clear)
     for field in ("symbol", "source"):
         clear &= read_names(cells[field], field, "")[2]
 
@@ -190,20 +228,55 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
     )  # fmt: skip
 
 
-def _field_cells(block: RowBlock, field: str, clear: BoolArray) -> pa.Array:
+def _stamp_cells(block: RowBlock, named: NamedFields, clear: BoolArray) -> tuple[pa.Array, bool]:
+    """The cells of stamps, and whether they were in two columns, of dates and of times of day."""
+    if named.clock is not None:
+        date, time = (block.columns[name] for name in named.clock)
+        of_day = clock_rows(time)
+        if of_day.any():
+            clear &= of_day
+            return dates_and_times(date, time), True
+    return _field_cells(block.columns, block.rows, "timestamp", named, clear), False
+
+
+def _field_cells(
+    columns: Mapping[str, pa.Array], rows: int, field: str, named: NamedFields, clear: BoolArray
+) -> pa.Array:
     """The cells of a field, which may stand under different names in different rows; nulls if it has no column."""
-    found = [block.columns[name] for name in ALIASES[field] if name in block.columns]
-    found = [array for array in found if array.null_count < len(array)]
+    names = [name for name, known in named.fields.items() if known == field]
+    found = [columns[name] for name in names if columns[name].null_count < rows]
     if len({array.type for array in found}) > 1:
         clear[:] = False
+        cells = pa.nulls(rows)
     elif len(found) > 1:
         clear &= sum(array.is_valid().to_numpy(zero_copy_only=False).astype(np.int8) for array in found) < 2
-        return pc.coalesce(*found)
-    return found[0] if found else pa.nulls(block.rows)
+        cells = pc.coalesce(*found)
+    else:
+        cells = found[0] if found else pa.nulls(rows)
+    for name, known in named.beside:
+        # A row that lacks the field's own name means this one by the field.
+        if known == field and cells.null_count:
+            clear &= (pc.is_valid(cells).to_numpy(zero_copy_only=False)) | (
+                pc.is_null(columns[name]).to_numpy(zero_copy_only=False)
+            )
+    return cells
+
+
+def _plain_columns(
+    columns: Mapping[str, pa.Array], named: NamedFields, reading: Reading, clear: BoolArray
+) -> Mapping[str, pa.Array]:
+    """Columns with the numbers in texts as programs write them."""
+    plain = dict(columns)
+    for name, column in columns.items():
+        if name in named.unread or named.fields.get(name) in NAMES_FIELDS or not is_text(column):
+            continue
+        plain[name], judged = in_plain_digits(column, reading)
+        clear &= judged | is_secret_name(name)
+    return plain
 
 
 def _instants(cells: pa.Array, reading: Reading, clear: BoolArray) -> Int64Array:
-    instants, judged = read_instants(cells, reading.zone)
+    instants, judged = read_instants(cells, reading.zone, day_first=reading.day_first)
     instants += reading.shift_us
     clear &= judged
     if reading.latest_us is not None:
@@ -213,11 +286,11 @@ def _instants(cells: pa.Array, reading: Reading, clear: BoolArray) -> Int64Array
     return instants
 
 
-def _features(block: RowBlock, clear: BoolArray) -> dict[str, FeatureColumn]:
+def _features(columns: Mapping[str, pa.Array], clear: BoolArray) -> dict[str, FeatureColumn]:
     features: dict[str, FeatureColumn] = {}
-    filled = np.zeros(block.rows, np.int32)
-    for name, cells in block.columns.items():
-        if name in FIELD_OF or is_secret_name(name):
+    filled = np.zeros(len(clear), np.int32)
+    for name, cells in columns.items():
+        if is_secret_name(name):
             continue
         try:
             kept_as = check_feature_name(name, None)
@@ -236,6 +309,42 @@ def _features(block: RowBlock, clear: BoolArray) -> dict[str, FeatureColumn]:
     if len(features) > MAX_FEATURES:
         clear &= filled <= MAX_FEATURES
     return features
+
+
+def _shown_twice(batch: SignalBatch, block: RowBlock, reading: Reading) -> set[int]:
+    """The positions of rows whose local time the clocks show again later, and which do not say which they mean."""
+    known_us = batch.timestamp_us - reading.shift_us
+    maybe = np.flatnonzero(may_repeat(known_us, reading.zone)).tolist()
+    found = [at for at in maybe if repeated_after_us(int(known_us[at]), reading.zone)]
+    rows = [int(batch.row[at]) for at in found]
+    return {row for row in rows if _says_no_zone(block.reread(row - block.first_row), reading)}
+
+
+def _says_no_zone(values: Mapping[str, object], reading: Reading) -> bool:
+    named = fields_in(values, reading)
+    return any(is_naive(values[name]) for name, known in named.fields.items() if known == "timestamp") or (
+        named.clock is not None and is_time_of_day(values[named.clock[1]])
+    )
+
+
+def _by_the_order_of_rows(batch: SignalBatch, repeated: set[int], reading: Reading) -> SignalBatch:
+    """The batch, its rows in the order of the input, with those later that are of the second time of an hour."""
+    timestamp_us = batch.timestamp_us.copy()
+    unsure = np.isin(batch.row, list(repeated))
+    keys = batch.symbol.astype(np.int64) * len(batch.sources) + batch.source
+    for key in np.unique(keys[unsure]).tolist():
+        rows = np.flatnonzero(keys == key)
+        known_us = timestamp_us[rows] - reading.shift_us
+        steps = np.diff(known_us)
+        # Between two rows outside of the hour a step of nothing tells that such are usual.
+        ties = bool((steps[~(unsure[rows][1:] & unsure[rows][:-1])] == 0).any())
+        newest_first = bool(np.count_nonzero(steps < 0) > np.count_nonzero(steps > 0))
+        for day in np.unique(known_us[unsure[rows]] // DAY_US).tolist():
+            of_hour = rows[unsure[rows] & (known_us // DAY_US == day)]
+            local_us = (timestamp_us[of_hour] - reading.shift_us).tolist()
+            later = second_times(local_us, newest_first=newest_first, ties=ties)
+            timestamp_us[of_hour[later]] += repeated_after_us(local_us[0], reading.zone)
+    return batch.at_instants(timestamp_us)
 
 
 def _joined(batches: list[SignalBatch]) -> SignalBatch:
@@ -265,5 +374,12 @@ def _check_names(count: int) -> None:
 def instants_of(block: RowBlock, reading: Reading) -> Int64Array:
     """When the valid rows of a block were known, without reading the rest of them where that can be helped."""
     clear = block.plain.copy()
-    instants = _instants(_field_cells(block, "timestamp", clear), reading, clear)
+    named = fields_in(block.columns, reading)
+    instants = _instants(_stamp_cells(block, named, clear)[0], reading, clear)
     return instants if bool(clear.all()) else read_block(block, reading, [])[0].timestamp_us
+
+
+def stamp_texts(block: RowBlock, reading: Reading) -> pa.Array:
+    """What stands in a block for stamps, where it is texts; nulls where it is none."""
+    cells, _ = _stamp_cells(block, fields_in(block.columns, reading), block.plain.copy())
+    return cells if is_text(cells) else pa.nulls(block.rows, pa.large_string())

@@ -1,8 +1,8 @@
 """Columns of cells to columns of values, by the rules of `engine.intake.fields`.
 
-A column is an Arrow array of texts, float64, booleans or nulls. What Arrow reads as the rules do is left to Arrow, for
-the whole column at once; where it cannot, each distinct cell is read by the rules themselves. Every function also says
-for each row whether its cell may be used.
+A column is an Arrow array of texts, float64, int64, booleans or nulls. What Arrow reads as the rules do is left to
+Arrow, for the whole column at once; where it cannot, each distinct cell is read by the rules themselves. Every function
+also says for each row whether its cell may be used.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +28,16 @@ from raysignal.engine.core.arrays import (
 )
 from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.instants import DAY_US, EARLIEST_US, LATEST_US, parse_instant
+from raysignal.engine.core.instants import (
+    DAY_US,
+    EARLIEST_US,
+    EPOCH_FIRST_S,
+    EPOCH_LAST_S,
+    LATEST_US,
+    MICROSECONDS,
+    is_time_of_day,
+    parse_instant,
+)
 from raysignal.engine.core.signals import Action
 from raysignal.engine.intake.fields import (
     BLANKS,
@@ -36,11 +45,16 @@ from raysignal.engine.intake.fields import (
     MAX_PRICE,
     MAX_TEXT_BYTES,
     MIN_PRICE,
+    PLAIN_NUMBER,
+    Reading,
     action_of,
+    date_and_time,
     is_missing,
     name_of,
     number_in,
+    separators_of,
     text_feature,
+    written_number,
 )
 from raysignal.engine.intake.scanner import among
 
@@ -48,6 +62,7 @@ _REFUSED = object()
 _HALF_DAY = timedelta(hours=12)
 _NEVER_US = -10 * DAY_US
 _STAMPS = (pa.timestamp("us", "UTC"), pa.timestamp("us"))
+_WHOLE_EPOCH = "^[0-9]{9,18}$"  # of 19 digits some are more than 64 bits hold
 
 
 # What no number and no blank begins with; and the first two letters of nan, NaN, inf and Infinity, which may mean one.
@@ -187,11 +202,15 @@ def read_ids(array: pa.Array) -> tuple[TextColumn, BoolArray]:
     return TextColumn.of([value if isinstance(value, str) else "" for value in values]), clear
 
 
-def read_instants(array: pa.Array, zone: ZoneInfo | timezone) -> tuple[Int64Array, BoolArray]:
+def read_instants(
+    array: pa.Array, zone: ZoneInfo | timezone, *, day_first: bool = False
+) -> tuple[Int64Array, BoolArray]:
     """Stamps as UTC microseconds; naive ones are read in `zone`."""
     n = len(array)
     if not is_text(array):
-        return np.zeros(n, np.int64), np.zeros(n, np.bool_)
+        if types.is_boolean(array.type) or types.is_null(array.type):
+            return np.zeros(n, np.int64), np.zeros(n, np.bool_)
+        return _epoch_instants(array)
     for kind in _STAMPS:
         try:
             stamps = array.cast(kind)
@@ -201,9 +220,79 @@ def read_instants(array: pa.Array, zone: ZoneInfo | timezone) -> tuple[Int64Arra
         if kind.tz is None and zone is not UTC:
             _to_utc(instants, array, zone)
         return instants, (instants >= EARLIEST_US) & (instants <= LATEST_US)
-    values, codes = _distinct(array, lambda text: parse_instant(text, zone))
+    if bool(pc.all(pc.match_substring_regex(array, _WHOLE_EPOCH)).as_py()):
+        return _epoch_instants(array.cast(pa.int64()))
+    values, codes = _distinct(array, lambda text: parse_instant(text, zone, day_first=day_first))
     instants = np.array([0 if value is _REFUSED else value for value in values], np.int64)[codes]
     return instants, np.array([value is not _REFUSED for value in values], np.bool_)[codes]
+
+
+def _epoch_instants(array: pa.Array) -> tuple[Int64Array, BoolArray]:
+    """Numbers of seconds, ms, us or ns since 1970; of floats as large as those of ns the last digits are not known."""
+    whole = types.is_int64(array.type)
+    numbers = _own(array.fill_null(0)) if whole else _floats(array)
+    instants, clear = np.zeros(len(array), np.int64), np.zeros(len(array), np.bool_)
+    units = (1, 1_000, MICROSECONDS, 1_000 * MICROSECONDS)
+    for unit in units if whole else units[:-1]:
+        rows = np.flatnonzero((numbers >= EPOCH_FIRST_S * unit) & (numbers <= EPOCH_LAST_S * unit))
+        found = numbers[rows]
+        if unit > MICROSECONDS:
+            found = found // (unit // MICROSECONDS)
+        elif unit < MICROSECONDS:
+            found = (
+                np.rint(found * float(MICROSECONDS // unit)) if not whole else found * (MICROSECONDS // unit)
+            )
+        instants[rows] = np.floor(found)
+        clear[rows] = True
+    return instants, clear
+
+
+def clock_rows(times: pa.Array) -> BoolArray:
+    """bool[n], whether a cell is a time of day."""
+    values, codes = _distinct(times, is_time_of_day)
+    return np.array(values, np.bool_)[codes]
+
+
+def dates_and_times(dates: pa.Array, times: pa.Array) -> pa.Array:
+    """Dates and times of day in two columns as stamps."""
+    if not is_text(dates):
+        return pa.nulls(len(dates))
+    date, time = (column.dictionary_encode(null_encoding="encode") for column in (dates, times))
+    pairs = date.indices.to_numpy().astype(np.int64) * len(time.dictionary) + time.indices.to_numpy()
+    distinct, codes = np.unique(pairs, return_inverse=True)
+    days, clocks = date.dictionary.to_pylist(), time.dictionary.to_pylist()
+    joined = [
+        date_and_time(days[pair // len(clocks)], clocks[pair % len(clocks)]) for pair in distinct.tolist()
+    ]
+    return pa.array(joined, pa.large_string()).take(pa.array(codes))
+
+
+def in_plain_digits(array: pa.Array, reading: Reading) -> tuple[pa.Array, BoolArray]:
+    """Numbers in texts as programs write them; and which cells are no number of another style."""
+    blanks = f"[{BLANKS}]*"
+    pattern = written_number(reading.decimal, reading.thousands).pattern
+    written = pc.match_substring_regex(array, f"^{blanks}(?:{pattern}){blanks}$").fill_null(False)
+    digits = pc.replace_substring_regex(array, separators_of(reading.thousands), "")
+    digits = pc.replace_substring(digits, reading.decimal, ".")
+    others = pc.match_substring_regex(array, f"^{blanks}(?:{PLAIN_NUMBER}){blanks}$").fill_null(False)
+    clear = pc.or_(written, pc.invert(others)).to_numpy(zero_copy_only=False)
+    return pc.if_else(written, digits, array), clear
+
+
+def may_repeat(instants: Int64Array, zone: ZoneInfo | timezone) -> BoolArray:
+    """bool[n], whether the zone's clocks go back within hours of an instant: of others no local time comes again."""
+    if zone is UTC:
+        return np.zeros(len(instants), np.bool_)
+    hours, hour = np.unique(instants // (3_600 * MICROSECONDS), return_inverse=True)
+    return np.array([_goes_back(zone, number) for number in hours.tolist()], np.bool_)[hour]
+
+
+@lru_cache(maxsize=1 << 17)
+def _goes_back(zone: ZoneInfo | timezone, hour: int) -> bool:
+    begin = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(hours=hour)
+    before, after = (begin + timedelta(hours=more) for more in (0, 4))
+    local_before, local_after = (moment.astimezone(zone).replace(tzinfo=None) for moment in (before, after))
+    return local_after - local_before < after - before
 
 
 def _to_utc(local_us: Int64Array, array: pa.Array, zone: ZoneInfo | timezone) -> None:
@@ -251,7 +340,7 @@ def _parsed(array: pa.Array) -> Float64Array | None:
 
 
 def _floats(array: pa.Array) -> Float64Array:
-    floats: Float64Array = _own(array.cast(pa.float64()).fill_null(np.nan))
+    floats: Float64Array = _own(array.cast(pa.float64(), safe=is_text(array)).fill_null(np.nan))
     return floats
 
 

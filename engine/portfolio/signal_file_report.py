@@ -303,6 +303,14 @@ class SignalFileReport:
             "errors": sorted(self.errors, key=lambda entry: (entry["row"] is None, entry["row"] or 0)),
         }
 
+    @property
+    def usual_step_us(self) -> int | None:
+        """The commonest step from one instant to the next of a symbol; None: there is none."""
+        steps: Counter[int] = Counter()
+        for spacing in self.spacings.values():
+            steps += Counter({step: count for step, count in spacing.steps.items() if step})
+        return max(steps, key=lambda step: (steps[step], -step), default=None)
+
     def _spacing(self) -> str | None:
         """The usual step of all symbols: one, or from the shortest to the longest."""
         if any(spacing.irregular for spacing in self.spacings.values()):

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -13,7 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import InputError, RaysignalError
+from raysignal.engine.core.errors import InputError, RaysignalError, WrongDateOrder
+from raysignal.engine.core.instants import repeated_after_us, second_times
+from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake import IntakeResult, Reading, read_batch
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import signal_of
@@ -32,7 +36,10 @@ stamps = st.sampled_from(
         "2025-02-24T00:00:00Z", "2025-02-24 00:00", "2/24/2025 0:00", "2025-02-24", "2025-02-24T05:00:00.123456+05:30",
         "2025-02-24T05:00:00.123456789", "2025-03-09 02:30", "2025-11-02 01:30", "2100-01-01", "1850-01-01",
         "2025-02-30", "", " ", "20250224", "soon", "2025-W09-1", "2025-02-24T05", " 2025-02-24 00:00 ",
-        "2025-02-24T05:00:00,5", "2/24/2025", "02/24/2025 00:00:01", "2025-02-24T24:00",
+        "2025-02-24T05:00:00,5", "2/24/2025", "02/24/2025 00:00:01", "2025-02-24T24:00", "2025-11-02 01:45",
+        "2025-02-24 9:30", "2025.02.24", "24.02.2025 7:05", "1740355200", "1740355200123", "1740355200123456",
+        "1740355200123456789", "9223372036854775808", "1740355200.5", " 1740355200", "9:30", "14:00:00",
+        "3/4/2025 2:05 PM",
     ]
 )  # fmt: skip
 odd_texts = st.sampled_from(
@@ -55,6 +62,7 @@ values = st.one_of(
 names = st.sampled_from(
     [
         "timestamp", "datetime", "time", "price", "close", "signal", "Signal", "action", "symbol", "ticker",
+        "Close", "TIME", "Date", "date", "Ticker", "Side", "Open time",
         "source", "signal_id", "mood", "índice", "", "unnamed", "Unnamed: 0", "n" * 129, 'q"',
     ]
 )  # fmt: skip
@@ -78,6 +86,11 @@ rows = st.one_of(
 )
 
 
+LOCALISED = replace(
+    READING, decimal=",", thousands=".", day_first=True, names={"price": "Close", "symbol": "mood"}
+)
+
+
 def outcome(intake: IntakeResult) -> object:
     batch = intake.batch
     return (
@@ -87,16 +100,23 @@ def outcome(intake: IntakeResult) -> object:
     )  # fmt: skip
 
 
-def by_row(sources: Iterable[object]) -> object:
+def by_row(sources: Iterable[object], reading: Reading = READING) -> object:
     """The reference: one row after the other; a source that is an error is one."""
-    signals, places, errors, count = [], [], [], 0
+    # Stamps of the hour that clocks showed twice say no zone here.
+    signals, places, errors, count, twice = [], [], [], 0, {}
     for row, load in enumerate(sources):
         count += 1
         try:
-            signals.append(signal_of(load(row), READING, row=row))  # type: ignore[operator]
+            values = load(row)  # type: ignore[operator]
+            signals.append(signal_of(values, reading, row=row))
             places.append(row)
+        except WrongDateOrder:
+            raise
         except InputError as error:
             errors.append((type(error), str(error), error.fields["row"]))
+            continue
+        twice[len(signals) - 1] = repeated_after_us(signals[-1].timestamp_us, reading.zone)
+    _by_the_order_of_rows(signals, {place: later for place, later in twice.items() if later})
     batch = SignalBatch.of_signals(signals)
     order = sorted(range(len(signals)), key=lambda i: signals[i].timestamp_us)
     batch = batch.take(np.array(order, np.int64))
@@ -104,6 +124,22 @@ def by_row(sources: Iterable[object]) -> object:
         count, len(errors), errors, [places[i] for i in order], batch.key.tolist(), batch.content.tolist(),
         batch.timestamp_us.tolist(), batch.signal_id.to_list(), [batch.signal(i) for i in range(len(batch))],
     )  # fmt: skip
+
+
+def _by_the_order_of_rows(signals: list[Signal], twice: dict[int, int]) -> None:
+    for key in {(signals[place].symbol, signals[place].source) for place in twice}:
+        own = [place for place, signal in enumerate(signals) if (signal.symbol, signal.source) == key]
+        steps = [(signals[b].timestamp_us - signals[a].timestamp_us, a, b) for a, b in pairwise(own)]
+        ties = any(step == 0 and not (a in twice and b in twice) for step, a, b in steps)
+        newest_first = sum(step < 0 for step, *_ in steps) > sum(step > 0 for step, *_ in steps)
+        unsure = [place for place in own if place in twice]
+        stamps = [signals[place].timestamp_us for place in unsure]
+        for place, later in zip(
+            unsure, second_times(stamps, newest_first=newest_first, ties=ties), strict=True
+        ):
+            if later:
+                moved = signals[place].timestamp_us + twice[place]
+                signals[place] = replace(signals[place], timestamp_us=moved)
 
 
 def result(read: object) -> object:
@@ -217,14 +253,24 @@ def _check_array(body: bytes) -> None:
     st.lists(st.sampled_from(["1", "BUY", "sell", "0", "2", ""]), min_size=5, max_size=5),
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.sampled_from(["datetime", "Date", "Open time"]),
+    st.booleans(),
 )
 def test_csv_says_the_same_as_its_rows_posted_one_by_one(
-    cells: list[list[str]], actions: list[str], line_end: str, quoting: int
+    cells: list[list[str]],
+    actions: list[str],
+    line_end: str,
+    quoting: int,
+    stamp: str,
+    localised_numbers: bool,
 ) -> None:
-    header = ["", "datetime", "close", "mood", "signal_id", "Signal"]
+    header = ["", stamp, "Close" if localised_numbers else "close", "mood", "signal_id", "Signal"]
+    reading = LOCALISED if localised_numbers else READING
     table = [[*row, action] for row, action in zip(cells, actions, strict=False)]
     for place, row in enumerate(table):
-        row[1], row[2] = (row[1], "95.5") if place % 2 else ("2/24/2025 0:10", row[2])
+        row[1], row[2] = (
+            (row[1], "95,5" if localised_numbers else "95.5") if place % 2 else ("2/24/2025 0:10", row[2])
+        )
     out = io.StringIO()
     # The standard library's writer leaves half a line end unquoted when lines end otherwise.
     quoting = quoting if line_end == "\r\n" else csv.QUOTE_ALL
@@ -234,9 +280,12 @@ def test_csv_says_the_same_as_its_rows_posted_one_by_one(
     if b"\x00" in body:
         return
     posted = [json.dumps(dict(zip(header, row, strict=True))).encode() for row in table]
-    expected = by_row([lambda row, line=line: load_object(line, row) for line in posted])
-    assert outcome(read_batch(body, "text/csv", READING)) == expected
-    assert outcome(take_in(record_blocks(as_bytes(body), block_rows=2), READING)) == expected
+    expected = result(
+        lambda: by_row([lambda row, line=line: load_object(line, row) for line in posted], reading)
+    )
+    assert result(lambda: outcome(read_batch(body, "text/csv", reading))) == expected
+    blocks = record_blocks(as_bytes(body), reading, block_rows=2)
+    assert result(lambda: outcome(take_in(blocks, reading))) == expected
 
 
 @settings(max_examples=examples(100))
@@ -257,5 +306,8 @@ def test_parquet_says_the_same_as_its_rows_posted_one_by_one(table: list[tuple[o
     out = io.BytesIO()
     pq.write_table(pa.table(columns, header), out)
     posted = [json.dumps(dict(zip(header, row, strict=True))).encode() for row in table]
-    expected = by_row([lambda row, line=line: load_object(line, row) for line in posted])
-    assert outcome(read_batch(out.getvalue(), "application/vnd.apache.parquet", READING)) == expected
+    expected = result(lambda: by_row([lambda row, line=line: load_object(line, row) for line in posted]))
+    assert (
+        result(lambda: outcome(read_batch(out.getvalue(), "application/vnd.apache.parquet", READING)))
+        == expected
+    )

@@ -71,9 +71,9 @@ def test_a_number_is_found_where_the_reference_finds_one_and_is_the_same_to_the_
 
 
 @st.composite
-def written_stamps(draw: st.DrawFn) -> str:  # noqa: PLR0911 - one return a style
+def written_stamps(draw: st.DrawFn) -> str:  # noqa: C901, PLR0911 - one return a style
     moment = draw(st.datetimes(datetime(1890, 1, 1), datetime(2210, 1, 1)))  # noqa: DTZ001 - a local time
-    style = draw(st.integers(0, 8))
+    style = draw(st.integers(0, 10))
     if style == 0:
         return f"{moment.month}/{moment.day}/{moment.year} {moment.hour}:{moment.minute:02d}"
     if style == 1:
@@ -91,8 +91,16 @@ def written_stamps(draw: st.DrawFn) -> str:  # noqa: PLR0911 - one return a styl
         )
     if style == 6:
         return moment.isoformat() + draw(
-            st.sampled_from(["Z", "z", "+05", "+0530", "+05:30:15", "-00:00", "1234", ".5"])
+            st.sampled_from(["Z", "z", "+05", "+0530", "+05:30:15", "-00:00", "1234", ".5", " +0530", " UTC"])
         )
+    if style == 8:
+        unit = draw(st.sampled_from([1, 10**3, 10**6, 10**9]))
+        return str(int(moment.replace(tzinfo=UTC).timestamp()) * unit + draw(st.integers(0, unit - 1)))
+    if style == 9:
+        form = draw(
+            st.sampled_from(["%Y.%m.%d %H:%M", "%d.%m.%Y", "%m/%d/%Y %I:%M %p", "%d/%m/%Y", "%Y-%m-%d 7:05"])
+        )
+        return moment.strftime(form)
     if style == 7:
         text = moment.isoformat(" ")
         place = draw(st.integers(0, len(text) - 1))

@@ -448,7 +448,7 @@ def test_a_file_with_a_header_alone_has_nothing_to_send_and_says_so(tmp_path):
     [
         ("image.csv", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "a PNG image"),
         ("other.csv", b"a,b\n1,2\n", "a column named timestamp or datetime or time"),
-        ("notes.txt", b"hello", "notes.txt"),
+        ("notes.md", b"hello", "notes.md"),
     ],
 )
 def test_what_is_no_signal_file_is_said_so(tmp_path, name, content, sentence):
@@ -462,3 +462,42 @@ def test_a_zone_that_does_not_exist_is_said_so(tmp_path):
     shown = invoke("check", written(tmp_path, HEADER), "--timezone", "Atlantis/Centre")
     assert shown.exit_code == 2
     assert "Atlantis/Centre" in shown.stderr
+
+
+def test_a_bar_longer_than_the_rows_are_apart_is_refused_with_their_spacing(tmp_path):
+    rows = [f"2025-01-01T00:{at:02d}:00Z,{100 + at},1" for at in range(0, 60, 10)]
+    path = written(tmp_path, "timestamp,price,signal\n" + "\n".join(rows) + "\n")
+    refused = invoke("check", path, "--bar", "1h", "--label", "open")
+    assert refused.exit_code == 1
+    assert "bar is '1h'; expected at most 10m" in refused.stderr
+    assert checked(path, "--bar", "1h", "--label", "open", "--force")["from"] == "2025-01-01T01:00:00Z"
+    assert checked(path, "--bar", "10m")["usable"] == 6
+    assert checked(path, "--bar", "5m")["usable"] == 6
+
+
+def test_an_order_of_month_and_day_that_no_date_tells_is_said(tmp_path):
+    path = written(tmp_path, "Date,Close,Signal\n3/5/2011,1,1\n4/5/2011,1,0\n")
+    assert "3/5/2011 say the month or the day first cannot be known" in checked(path)["remarks"][0]
+    assert "if it is 2011-05-03, add --day-first" in checked(path)["remarks"][0]
+    assert "if it is 2011-03-05, add --month-first" in checked(path, "--day-first")["remarks"][0]
+    known = written(tmp_path, "Date,Close,Signal\n3/5/2011,1,1\n4/15/2011,1,0\n", "known.csv")
+    assert not checked(known)["remarks"]
+
+
+def test_a_column_of_dates_of_another_order_is_refused_with_the_remedy(tmp_path):
+    path = written(tmp_path, "Date,Close,Signal\n11/03/2011,1,1\n03/05/2011,1,0\n20/10/2011,1,1\n")
+    refused = invoke("check", path)
+    assert refused.exit_code == 1
+    assert "--day-first" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert checked(path, "--day-first")["to"] == "2011-10-20T00:00:00Z"
+
+
+def test_columns_numbers_and_dates_of_another_program_are_named_by_options(tmp_path):
+    path = written(tmp_path, "Datum;Kurs;Signal\n24.02.2025;42.100,50 €;1\n")
+    options = ("--map", "timestamp=Datum", "--map", "price=Kurs", "--decimal", ",", "--thousands", ".")
+    found = checked(path, *options)
+    assert (found["usable"], found["from"]) == (1, "2025-02-24T00:00:00Z")
+    assert "'Kurs' is the price" in found["read"]
+    for option in (("--map", "price"), ("--map", "prize=Kurs"), ("--thousands", "x"), ("--force",)):
+        assert invoke("check", path, *option).exit_code != 0

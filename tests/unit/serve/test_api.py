@@ -283,6 +283,22 @@ async def test_naive_stamps_symbols_and_sources_are_read_as_configured(tmp_path:
     assert answer.json()["symbol"] == "XAU"
 
 
+async def test_stamps_are_numbers_and_dates_in_the_configured_order(tmp_path: Path) -> None:
+    async with running(tmp_path, intake={"day_first": True}) as (http, _):
+        answers = [
+            await http.post("/signal", json=SIGNAL | {"timestamp": stamp, "symbol": f"S{number}"})
+            for number, stamp in enumerate((1740355200, 1740355200000, "1740355200000000", "24/02/2025"))
+        ]
+        refused = await http.post(
+            "/signals?on_error=skip",
+            content="Date,Close,Signal\n3/5/2011,100,1\n5/20/2011,100,1\n",
+            headers={"Content-Type": "text/csv"},
+        )
+    assert {answer.json()["timestamp"] for answer in answers} == {"2025-02-24T00:00:00Z"}
+    assert refused.status_code == 422
+    assert (refused.json()["field"], refused.json()["row"]) == ("Date", 1)
+
+
 async def test_many_signals_at_once_are_joined_and_each_gets_its_own_receipt(tmp_path: Path) -> None:
     async with running(tmp_path) as (http, desk):
         answers = await asyncio.gather(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField, WrongDateOrder
 from raysignal.engine.core.instants import (
     EARLIEST_US,
     LATEST_US,
@@ -16,6 +16,7 @@ from raysignal.engine.core.instants import (
     instant_of,
     parse_bar,
     parse_instant,
+    second_times,
     zone_named,
 )
 
@@ -36,10 +37,67 @@ EASTERN = ZoneInfo("America/New_York")
         "2025-02-24T05:30:00+05:30",
         " 2025-02-23T19:00-05:00 ",
         "2025-02-24T00",
+        "2025-02-24 0:00",
+        "2025-02-24T0:00:00Z",
+        "2025-2-24",
+        "2025.02.24 00:00",
+        "2025/02/24 00:00:00",
+        "24.02.2025 00:00",
+        "2/24/2025, 12:00:00 AM",
+        "2025-02-24 00:00:00 UTC",
+        "24.02.2025 01:00:00.000 GMT+0100",
+        "1740355200",
+        "1740355200000",
+        "1740355200000000",
+        "1740355200000000000",
     ],
 )
 def test_one_instant_is_written_in_many_ways(text: str) -> None:
     assert parse_instant(text) == EPOCH_US
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (978_307_200, "2001-01-01T00:00:00Z"),
+        (7_258_118_400_000, "2200-01-01T00:00:00Z"),
+        (1_740_355_200_123, "2025-02-24T00:00:00.123000Z"),
+        (1_740_355_200_123_456, "2025-02-24T00:00:00.123456Z"),
+        (1_740_355_200_123_456_789, "2025-02-24T00:00:00.123456Z"),
+        (1_740_355_200.123456, "2025-02-24T00:00:00.123456Z"),
+        (1_740_355_200_000.25, "2025-02-24T00:00:00.000250Z"),
+    ],
+)
+def test_a_number_is_read_by_its_size_as_a_number_and_as_a_text(number: float, text: str) -> None:
+    assert format_instant(parse_instant(number)) == format_instant(parse_instant(str(number))) == text
+
+
+def test_slashes_are_month_first_unless_told_and_a_date_of_the_other_order_says_so() -> None:
+    assert format_instant(parse_instant("03/05/2011")) == "2011-03-05T00:00:00Z"
+    assert format_instant(parse_instant("03/05/2011 9:30", day_first=True)) == "2011-05-03T09:30:00Z"
+    assert format_instant(parse_instant("2011-05-03", day_first=True)) == "2011-05-03T00:00:00Z"
+    for text, day_first in (("20/10/2011", False), ("20-10-2011 1:00", False), ("10/20/2011", True)):
+        with pytest.raises(WrongDateOrder, match="--day-first"):
+            parse_instant(text, day_first=day_first)
+
+
+@pytest.mark.parametrize(
+    ("clock", "newest_first", "ties", "later"),
+    [
+        (["02:00", "02:30", "02:00", "02:30"], False, False, [False, False, True, True]),
+        (["02:30", "02:00", "02:30", "02:00"], True, False, [True, True, False, False]),
+        (["02:00", "02:00"], False, False, [False, True]),
+        (["02:00", "02:00"], False, True, [False, False]),
+        (["02:00", "02:30"], False, False, [False, False]),
+        (["02:30", "02:00"], True, False, [False, False]),
+        (["02:00", "02:00", "02:30", "02:30"], False, False, [False] * 4),
+    ],
+)
+def test_the_order_of_rows_tells_which_time_of_an_hour_is_meant(
+    clock: list[str], newest_first: bool, ties: bool, later: list[bool]
+) -> None:
+    local_us = [parse_instant(f"2018-10-28 {text}") for text in clock]
+    assert second_times(local_us, newest_first=newest_first, ties=ties) == later
 
 
 @pytest.mark.parametrize(
@@ -48,15 +106,21 @@ def test_one_instant_is_written_in_many_ways(text: str) -> None:
         "",
         "soon",
         "20250224",
-        "1740355200",
+        "20250224000000",
+        "1.7403552e9",
+        "978307199",
         "2025-W09-1",
         "2025-02-30",
         "13/1/2025",
         "2025-02-24T25:00",
-        "2025-2-24",
         "2/24/25",
-        1_740_355_200,
+        "2/24/2025 13:00 PM",
+        "2025-02-24 00:00 +99:00",
+        20_250_224,
+        978_307_199,
+        7_258_118_401,
         1.5,
+        float("nan"),
         True,
         None,
         datetime(2025, 2, 24, tzinfo=UTC),

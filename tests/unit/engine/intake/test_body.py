@@ -343,7 +343,9 @@ def test_a_table_without_a_required_column_is_refused_once() -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"timestamp;price;signal\n2025-02-24;1;1\n", "commas"),
+        (b"timestamp,price,signal\n2025-02-24,1,1\n2025-02-24,\x001,1\n", "binary"),
+        (b"timestamp,price,signal\n" + b"2025-02-24,1,1\n" * 500 + b"2025-02-24,\x001,1\n", "NUL"),
+        ("timestamp,price,signal\n".encode("utf-16"), "UTF-16"),
         (b"timestamp,price,signal,mood,mood\n", "once"),
         (b'timestamp,price,signal\n2025-02-24,1,"1\n', "quoted"),
         (b'timestamp,price,signal\n2025-02-24,1,"1"x\n', "quoted"),
@@ -419,7 +421,7 @@ def test_parquet_columns_of_many_types_are_understood() -> None:
 def test_parquet_values_that_cannot_be_used_name_their_field() -> None:
     good = {"timestamp": ["2025-02-24"] * 2, "price": [1.0, 2.0], "signal": [1, 1]}
     for name, column in (
-        ("timestamp", pa.array([1_740_355_200] * 2)), ("price", [np.nan, np.inf]), ("signal", [True, False]),
+        ("timestamp", pa.array([20_250_224] * 2)), ("price", [np.nan, np.inf]), ("signal", [True, False]),
         ("mood", [[1], [2]]), ("mood", [np.inf, -np.inf]), ("symbol", [1, 2]),
     ):  # fmt: skip
         intake = read_batch(as_parquet(good | {name: column}), None, READING)

@@ -137,7 +137,7 @@ def test_a_price_with_thousands_separators_gets_a_sentence() -> None:
     assert "without thousands separators" in str(refusal(row(price="95,439.81")))
 
 
-@pytest.mark.parametrize("value", [1_740_355_200, 1.5, True, "soon", "1740355200", None])
+@pytest.mark.parametrize("value", [20_250_224, 1.5, True, "soon", "978307199", None])
 def test_what_is_no_time_is_refused(value: object) -> None:
     assert refusal(row(timestamp=value)).fields["field"] == "timestamp"
 
