@@ -11,10 +11,10 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, timezone
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
-from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField, shorten
 from raysignal.engine.core.instants import DAY_US, EXPECTED_STAMP, format_instant, parse_instant
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action, Signal
@@ -27,6 +27,13 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker"),
     "source": ("source",),
     "signal_id": ("signal_id",),
+    "size": ("size",),
+    "stop_loss": ("stop_loss",),
+    "take_profit": ("take_profit",),
+    "trailing_stop_bps": ("trailing_stop_bps",),
+    "confidence": ("confidence",),
+    "expires": ("expires",),
+    "price_only": ("price_only",),
 }
 FIELD_OF: Mapping[str, str] = {name: field for field, names in ALIASES.items() for name in names}
 REQUIRED = ("timestamp", "signal", "price")
@@ -50,15 +57,31 @@ NOT_A_NUMBER = frozenset({"nan", "NaN"})
 INFINITE = frozenset(sign + word for sign in ("", "+", "-") for word in ("inf", "Infinity"))
 
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_WORDS = {"SELL": Action.SELL, "HOLD": Action.HOLD, "BUY": Action.BUY}
+_WORDS = {"SELL": Action.SELL, "HOLD": Action.HOLD, "BUY": Action.BUY, "CLOSE": Action.CLOSE}
+_YES_NO = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "size": (math.ulp(0.0), 1.0),
+    "stop_loss": (MIN_PRICE, MAX_PRICE),
+    "take_profit": (MIN_PRICE, MAX_PRICE),
+    "trailing_stop_bps": (0.01, 9_999.0),
+    "confidence": (0.0, 1.0),
+}
+"""What the numbers beside the action may be, both ends included."""
 
 EXPECTED = {
     "timestamp": EXPECTED_STAMP,
     "price": f"a number above 0, from {MIN_PRICE:g} to {MAX_PRICE:g}, without thousands separators",
-    "signal": "-1, 0 or 1, or SELL, HOLD or BUY",
+    "signal": "-1, 0 or 1, or SELL, HOLD, BUY or CLOSE",
     "symbol": f"a text of at most {MAX_NAME} characters without control characters",
     "source": f"a text of at most {MAX_NAME} characters without control characters",
     "signal_id": f"a text of at most {MAX_ID} characters without control characters",
+    "size": "a share of equity above 0 and at most 1, such as 0.25",
+    "stop_loss": f"a price from {MIN_PRICE:g} to {MAX_PRICE:g}",
+    "take_profit": f"a price from {MIN_PRICE:g} to {MAX_PRICE:g}",
+    "trailing_stop_bps": "basis points from 0.01 to 9999, such as 150",
+    "confidence": "a number from 0 to 1",
+    "price_only": "true or false",
 }
 _EXPECTED_FEATURE = "a finite number, a text, true, false or null"
 
@@ -133,16 +156,18 @@ def signal_of(
     name, stamp = given.get("timestamp", ("timestamp", None))
     timestamp_us = _instant(name, stamp, reading, row)
     name, value = given.get("signal", ("signal", None))
-    action = Action.HOLD if reading.prices_only and is_missing(value) else action_of(name, value, row)
+    optional = _is_price_only(given, row) or reading.prices_only
+    action = Action.HOLD if optional and is_missing(value) else action_of(name, value, row)
     name, value = given.get("price", ("price", None))
     price = _price(name, value, row)
+    terms = _terms(given, timestamp_us, action, price, reading, row)
     symbol = name_of("symbol", *given["symbol"], row) if "symbol" in given else reading.symbol
     source = name_of("source", *given["source"], row) if "source" in given else reading.source
     signal_id = name_of("signal_id", *given["signal_id"], row) if "signal_id" in given else ""
     if not is_missing(idempotency_key):
         key = name_of("signal_id", "Idempotency-Key", idempotency_key, row)
         signal_id = signal_id or key
-    return Signal(symbol, timestamp_us, action, price, source, signal_id, _features(values, row))
+    return Signal(symbol, timestamp_us, action, price, source, signal_id, _features(values, row), **terms)
 
 
 def is_missing(value: object) -> bool:
@@ -234,6 +259,89 @@ def _price(name: str, value: object, row: int | None) -> float:
     if number is None or not MIN_PRICE <= number <= MAX_PRICE:
         raise InvalidField(name, value, EXPECTED["price"], row)
     return number
+
+
+def _is_price_only(given: Mapping[str, tuple[str, object]], row: int | None) -> bool:
+    name, value = given.get("price_only", ("price_only", None))
+    if not yes_or_no(name, value, row):
+        return False
+    signal = given.get("signal", ("signal", None))[1]
+    if not is_missing(signal):
+        raise InvalidField(name, value, f"false, or no signal: here it is {shorten(signal)}", row)
+    return True
+
+
+def yes_or_no(name: str, value: object, row: int | None) -> bool:
+    """True or false as JSON, files and spreadsheets write them; nothing is false."""
+    if is_not_said(value):
+        return False
+    text = str(value).strip(BLANKS).lower() if isinstance(value, (str, int, float)) else ""
+    found = _YES_NO.get(text.removesuffix(".0"))
+    if found is None:
+        raise InvalidField(name, value, EXPECTED["price_only"], row)
+    return found
+
+
+def is_not_said(value: object) -> bool:
+    """Missing, or the NaN with which data frames mark what is missing."""
+    if isinstance(value, str):
+        return value.strip(BLANKS) in {"", *NOT_A_NUMBER}
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _terms(
+    given: Mapping[str, tuple[str, object]],
+    timestamp_us: int,
+    action: Action,
+    price: float,
+    reading: Reading,
+    row: int | None,
+) -> dict[str, Any]:
+    """What the row says beside its action; see `Signal`."""
+    terms: dict[str, Any] = {}
+    for field, (low, high) in BOUNDS.items():
+        name, value = given.get(field, (field, None))
+        if is_not_said(value):
+            continue
+        number: float | None = None
+        if isinstance(value, str):
+            number = number_in(value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            number = as_float(value)
+        if number is None or not low <= number <= high:
+            raise InvalidField(name, value, EXPECTED[field], row)
+        if field != "confidence":
+            _check_opens(name, value, action, row)
+        if field in LEVELS:
+            check_level(field, name, number, action, price, row)
+        terms[field] = number
+    name, value = given.get("expires", ("expires", None))
+    if not is_not_said(value):
+        _check_opens(name, value, action, row)
+        terms["expires_us"] = parse_instant(value, reading.zone, field=name, row=row)
+        if terms["expires_us"] <= timestamp_us:
+            expected = f"a time after the signal's own, {format_instant(timestamp_us)}"
+            raise InvalidField(name, value, expected, row)
+    return terms
+
+
+LEVELS: Mapping[str, int] = {"stop_loss": -1, "take_profit": 1}
+"""On which side of its price a BUY has it."""
+
+
+def check_level(
+    field: str, name: str, level: float, action: Action, price: float, row: int | None
+) -> None:
+    """Refuse a stop or target that the price has passed already."""
+    if (level - price) * LEVELS[field] * action > 0:
+        return
+    where = "above" if LEVELS[field] * action > 0 else "below"
+    raise InvalidField(name, level, f"a price {where} {price!r}, that of this {action.name}", row)
+
+
+def _check_opens(name: str, value: object, action: Action, row: int | None) -> None:
+    if action not in {Action.BUY, Action.SELL}:
+        raise InvalidField(name, value, f"none beside a {action.name}, which opens no position", row)
 
 
 def as_float(value: float) -> float:

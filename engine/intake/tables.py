@@ -12,13 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysignal.engine.core.arrays import BoolArray, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField, shorten
 from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.terms import TERMS
 from raysignal.engine.intake.fields import (
     ALIASES,
+    BOUNDS,
     FIELD_OF,
+    LEVELS,
     MAX_FEATURES,
     REQUIRED,
     Reading,
@@ -29,10 +32,14 @@ from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.values import (
     FeatureColumn,
     read_actions,
+    read_expiries,
     read_feature,
+    read_flags,
     read_ids,
     read_instants,
+    read_missing,
     read_names,
+    read_numbers,
     read_prices,
 )
 
@@ -145,7 +152,7 @@ def require_columns(names: Iterable[str], fields: Iterable[str] = REQUIRED) -> N
     """Refuse a table that lacks a required column once, and not row by row."""
     present = {FIELD_OF.get(name) for name in names}
     for required in fields:
-        if required not in present:
+        if required not in present and not (required == "signal" and "price_only" in present):
             there = shorten(", ".join(names))
             expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
             raise InvalidField(required, None, expected)
@@ -155,10 +162,10 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
     """Judge every column, narrowing `clear`; the batch of the rows that stay clear."""
     cells = {field: _field_cells(block, field, clear) for field in ALIASES}
     timestamp_us = _instants(cells["timestamp"], reading, clear)
-    action, judged = read_actions(cells["signal"], prices_only=reading.prices_only)
-    clear &= judged
+    action = _actions(cells, reading, clear)
     price, judged = read_prices(cells["price"])
     clear &= judged
+    terms = _terms(cells, timestamp_us, action, price, reading, clear)
     ids, judged = read_ids(cells["signal_id"])
     clear &= judged
     features = _features(block, clear)
@@ -183,6 +190,7 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
         sources=coded["source"][0], source=coded["source"][1],
         signal_id=ids if whole else ids.take(rows),
         numbers=numbers, texts=texts, row=rows + block.first_row,
+        terms=None if terms is None else terms[rows],
     )  # fmt: skip
 
 
@@ -196,6 +204,45 @@ def _field_cells(block: RowBlock, field: str, clear: BoolArray) -> pa.Array:
         clear &= sum(array.is_valid().to_numpy(zero_copy_only=False).astype(np.int8) for array in found) < 2
         return pc.coalesce(*found)
     return found[0] if found else pa.nulls(block.rows)
+
+
+def _actions(cells: Mapping[str, pa.Array], reading: Reading, clear: BoolArray) -> Int8Array:
+    """Actions; a row that is only a price needs none, and may have none."""
+    flags, judged = read_flags(cells["price_only"])
+    clear &= judged
+    some = bool(flags.any())
+    actions, judged = read_actions(cells["signal"], prices_only=reading.prices_only or some)
+    clear &= judged
+    if some:
+        missing = read_missing(cells["signal"])
+        clear &= missing == flags if not reading.prices_only else missing | ~flags
+    return actions
+
+
+def _terms(
+    cells: Mapping[str, pa.Array],
+    timestamp_us: Int64Array,
+    action: Int8Array,
+    price: Float64Array,
+    reading: Reading,
+    clear: BoolArray,
+) -> Float64Array | None:
+    """What the rows say beside their actions, NaN where nothing; None where no row says any of it."""
+    if all(cells[field].null_count == len(action) for field in TERMS):
+        return None
+    terms = np.full((len(action), len(TERMS)), np.nan)
+    opens = np.abs(action) == 1
+    for place, field in enumerate(TERMS):
+        if field == "expires":
+            values, judged = read_expiries(cells[field], reading.zone)
+            right = values > timestamp_us
+        else:
+            values, judged = read_numbers(cells[field], *BOUNDS[field])
+            right = (values - price) * LEVELS[field] * action > 0 if field in LEVELS else np.True_
+        clear &= judged
+        clear &= np.isnan(values) | (right if field == "confidence" else right & opens)
+        terms[:, place] = values
+    return terms
 
 
 def _instants(cells: pa.Array, reading: Reading, clear: BoolArray) -> Int64Array:

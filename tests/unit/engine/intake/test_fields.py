@@ -95,7 +95,7 @@ def test_an_action_is_a_number_or_a_word(value: object, action: int) -> None:
 def test_another_action_is_refused(value: object) -> None:
     error = refusal(row(signal=value))
     assert error.fields["field"] == "signal"
-    assert "SELL, HOLD or BUY" in error.fields["expected"]
+    assert "SELL, HOLD, BUY or CLOSE" in error.fields["expected"]
 
 
 @pytest.mark.parametrize(
