@@ -120,7 +120,7 @@ class SignalBatch:
 
     Attributes:
         timestamp_us: int64[n], UTC microseconds.
-        action: int8[n], -1, 0 or 1.
+        action: int8[n], an `Action` each.
         price: float64[n], finite and > 0.
         symbol, source: int32[n], positions in `symbols` and `sources`.
         signal_id: what was given or derived; never empty.

@@ -56,6 +56,21 @@ _REASONS: dict[int, str] = {
 }
 
 
+_CLOSED: dict[int, str] = {
+    CloseReason.SIGNAL: "a signal closed it",
+    CloseReason.STOP: "the price met its stop",
+    CloseReason.TARGET: "the price met its target",
+    CloseReason.TRAILING: "the price fell behind its best one by the trailing stop",
+    CloseReason.EXPIRY: "it expired",
+    CloseReason.END_OF_FILE: "the file ended",
+}
+
+
+def close_sentence(closed_by: int) -> str:
+    """Why a position was closed, as a sentence for people."""
+    return _CLOSED[closed_by]
+
+
 def reason(outcome: int) -> str | None:
     """Why nothing, or only half, was traded, as a sentence for people; None where all of it was."""
     return _REASONS.get(outcome)

@@ -10,6 +10,9 @@ from raysignal.engine.core.errors import InvalidField
 Side = Literal["long-flat", "long-short"]
 FillAt = Literal["signal", "next"]
 
+_LATER = frozenset({"min_confidence", "stop_bps", "take_bps", "trail_bps"})
+"""Members that policies of before did not have: where they are 0, what is stored and shown is as it was."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 MIN_CASH, MAX_CASH = 1e-9, 1e15
@@ -62,8 +65,8 @@ class Policy:
         return self.stop_bps > 0.0 or self.take_bps > 0.0 or self.trail_bps > 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, in the order of the fields."""
-        return asdict(self)
+        """Plain values, in the order of the fields; of those since `min_confidence`, the ones that are not 0."""
+        return {name: value for name, value in asdict(self).items() if name not in _LATER or value != 0.0}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Policy":

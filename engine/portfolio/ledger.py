@@ -189,6 +189,11 @@ class Ledger:
         """Whether such bytes are of this version; those of one before are read, but counted in another way."""
         return data[4:6] in {struct.pack("<H", _VERSION), struct.pack("<H", _BRACKETED)}
 
+    @staticmethod
+    def is_bracketed(data: bytes) -> bool:
+        """Whether such bytes hold brackets."""
+        return data[4:6] == struct.pack("<H", _BRACKETED)
+
     @classmethod
     def from_bytes(cls, policy: Policy, data: bytes) -> "Ledger":
         """The ledger that `to_bytes` wrote, in this version or one before.
