@@ -37,7 +37,7 @@ from raysignal.engine.core.digests import (
     gather_texts,
 )
 from raysignal.engine.core.signals import Action, Signal
-from raysignal.engine.core.terms import EXPIRES, RANGE_NAMES, TERMS, SignalTerms, concat_terms
+from raysignal.engine.core.terms import EXPIRES, TERMS, SignalTerms, concat_terms, is_range_name
 
 _FORMAT, _WITH_TERMS = 1, 2
 _COMPRESS_FROM = 32 * 1024
@@ -257,9 +257,17 @@ class SignalBatch:
             confidence=terms[4], expires_us=terms[5],
         )  # fmt: skip
 
+    @property
+    def side(self) -> Int8Array:
+        """int8[n], 1 for BUY, -1 for SELL, 0 for what takes no side: HOLD and CLOSE."""
+        if int(self.action.max(initial=0)) <= Action.BUY:
+            return self.action
+        return np.where(self.action == Action.CLOSE, np.int8(0), self.action)
+
     def order_terms(self, action: Int8Array | None = None) -> SignalTerms | None:
         """What the kernel is to know beside action and price, if `action` is done (None: what the signals say)."""
-        return SignalTerms.of(self.terms, self.numbers, self.action, self.action if action is None else action)
+        terms = SignalTerms.of(self.terms, self.numbers)
+        return terms if terms is None or action is None else terms.done(self.action, action)
 
     def take(self, indices: npt.NDArray[Any]) -> "SignalBatch":
         """The rows at `indices`, in that order."""
@@ -345,7 +353,7 @@ class SignalBatch:
     def decode(cls, data: bytes | memoryview, *, features: bool = True) -> "SignalBatch":
         """What `encode` wrote; the arrays are read-only views.
 
-        Without `features`, the texts stay packed, and of the numbers there are those of `RANGE_NAMES` alone.
+        Without `features`, the texts stay packed, and of the numbers there are `high` and `low` alone.
         """
         size = int.from_bytes(data[:4], "little")
         header = _unpack.decode(data[4 : 4 + size])
@@ -370,7 +378,7 @@ class SignalBatch:
         )
         numbers, texts = {}, {}
         for place, name in enumerate(header.numbers):
-            if features or name in RANGE_NAMES:
+            if features or is_range_name(name):
                 numbers[name] = np.frombuffer(data, _FLOAT, n, at + 8 * n * place)
         if features:
             long: Any = memoryview(data)[at_ids + header.sizes[0] :]

@@ -15,9 +15,10 @@ TERMS = ("size", "stop_loss", "take_profit", "trailing_stop_bps", "confidence", 
 """The columns of terms, float64; `expires` in UTC microseconds, exact before the year 2255. NaN: not said."""
 SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING, CONFIDENCE, EXPIRES = range(len(TERMS))
 
-HIGHS, LOWS = ("high", "High"), ("low", "Low")
-"""The features that say how far the price went in a row's bar, the first of them that is there."""
-RANGE_NAMES = frozenset({*HIGHS, *LOWS})
+
+def is_range_name(name: str) -> bool:
+    """Whether a feature says how far the price went in a row's bar: `high` or `low`, in any case."""
+    return name.casefold() in {"high", "low"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +35,22 @@ class SignalTerms:
     low: Float64Array | None = None
 
     @classmethod
-    def of(
-        cls,
-        values: Float64Array | None,
-        numbers: Mapping[str, Float64Array],
-        signal: Int8Array,
-        action: Int8Array,
-    ) -> "SignalTerms | None":
-        """From columns of a batch; None where they say nothing.
+    def of(cls, values: Float64Array | None, numbers: Mapping[str, Float64Array]) -> "SignalTerms | None":
+        """From the terms and the numeric features of a batch; None where they say nothing."""
+        ranges = {name.casefold(): column for name, column in numbers.items() if is_range_name(name)}
+        high, low = ranges.get("high"), ranges.get("low")
+        return None if values is None and high is None and low is None else cls(values, high, low)
 
-        Args:
-            values: as above.
-            numbers: the features that are numbers.
-            signal: int8[n], what the signals ask for.
-            action: int8[n], what is done: a stop and a target belong to the side that the signal named, so they are
-                left out where something else is done.
+    def done(self, signal: Int8Array, action: Int8Array) -> "SignalTerms":
+        """The same where `action` is done instead of what the signals ask for, two of int8[n].
+
+        A stop and a target belong to the side that the signal named: they are left out where something else is done.
         """
-        high = next((numbers[name] for name in HIGHS if name in numbers), None)
-        low = next((numbers[name] for name in LOWS if name in numbers), None)
-        if values is None and high is None and low is None:
-            return None
-        if values is not None and signal is not action and not np.array_equal(signal, action):
-            values = values.copy()
-            values[np.ix_(signal != action, [STOP_LOSS, TAKE_PROFIT])] = np.nan
-        return cls(values, high, low)
+        if self.values is None or signal is action or np.array_equal(signal, action):
+            return self
+        values = self.values.copy()
+        values[np.ix_(signal != action, [STOP_LOSS, TAKE_PROFIT])] = np.nan
+        return SignalTerms(values, self.high, self.low)
 
     def slice(self, start: int, stop: int) -> "SignalTerms":
         """Rows `start` to `stop`, as views."""

@@ -151,7 +151,8 @@ class Part:
         if values is None and not bracketed:
             return None
         numbers = numbers_of(self._columns(["ordinal", "feature_numbers"])["feature_numbers"])
-        return SignalTerms.of(values, numbers, self._inputs["signal"].to_numpy(), self.decision)
+        terms = SignalTerms.of(values, numbers)
+        return None if terms is None else terms.done(self._inputs["signal"].to_numpy(), self.decision)
 
     def row_at(self, ordinal: int) -> Row:
         """One row as it was taken in; `NotFound` if it is not here."""
