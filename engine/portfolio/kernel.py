@@ -660,7 +660,147 @@ def _said(terms: Float64Array, row: int, column: int) -> float:
 said = njit(**_JIT, forceinline=True)(_said)
 
 
-def _orders(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
+def _reach(price: float, highs: Float64Array, lows: Float64Array, row: int) -> tuple[float, float]:
+    """How far the price went up and down to the row's price; that alone, where nothing more is known."""
+    high, low = price, price
+    if len(highs) > 0 and highs[row] > price:
+        high = highs[row]
+    if len(lows) > 0 and 0.0 < lows[row] < price:
+        low = lows[row]
+    return high, low
+
+
+reach = njit(**_JIT, forceinline=True)(_reach)
+
+
+def _step(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
+    policy: Float64Array,
+    account: Float64Array,
+    position: Float64Array,
+    bracket: Float64Array,
+    terms: Float64Array,
+    row: int,
+    action: int,
+    named: bool,
+    price: float,
+    high: float,
+    low: float,
+    stamp: int,
+    rest: float,
+    cover: float,
+    now: int,
+    since: int,
+) -> tuple[int, int, int, float, float, float, int]:
+    """One row: it meets the bracket of what is held, executes its order, then sets or follows the bracket.
+
+    `named` says whether the signal named this action itself, so that its stop and target belong to it; `now` is the
+    latest instant, `since` when exposure was last counted. Gives outcome, what was executed, what the bracket closed
+    and at which price, the price of the last fill (NaN without one), all fees, and when exposure was counted.
+    """
+    at_next = policy[_NEXT] != 0.0
+    shorts = policy[_SHORTS] != 0.0
+    lowest = -2 if shorts else 0
+    cash, quantity, basis = account[at.CASH], position[at.QUANTITY], position[at.BASIS]
+
+    # The bracket.
+    fees = 0.0
+    last_price = np.nan
+    exit_price = 0.0
+    closed_by = 0
+    if quantity != 0.0:
+        closed_by, at_price = crossed(quantity, price, high, low, np.float64(stamp), bracket)
+        if closed_by != 0:
+            before = quantity
+            out = -1 if before > 0.0 else 1
+            cash, quantity, basis, _, exit_price, fee, notional, profit = execute(
+                out, at_price, cash, quantity, basis, rest, cover, 0.0, False, policy
+            )
+            account[at.EXPOSED_US] += now - since
+            since = now
+            book(account, before, quantity, fee, notional, profit)
+            bracket[: at.NEXT_SIZE] = 0.0
+            last_price = exit_price
+            fees = fee
+
+    # The order.
+    doubted = action != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[_MIN_CONFIDENCE]
+    if doubted:
+        action = 0
+    size, stop, target, trail, expires = 0.0, 0.0, 0.0, 0.0, 0.0
+    if len(terms) > 0:
+        size, trail, expires = said(terms, row, SIZE), said(terms, row, TRAILING) / 10_000.0, said(terms, row, EXPIRES)
+        if named:
+            stop, target = said(terms, row, STOP_LOSS), said(terms, row, TAKE_PROFIT)
+    order = action
+    next_size, next_stop, next_target, next_trail, next_expires = size, stop, target, trail, expires
+    if at_next:
+        order = np.int64(position[at.WAITING])
+        size, stop, target = bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET]
+        trail, expires = bracket[at.NEXT_TRAIL], bracket[at.NEXT_EXPIRES]
+    side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
+    closing = order == CLOSE
+    if closing:
+        order = -side
+    opened = False
+    if at_next and stamp >= expires > 0.0:
+        executed = EXPIRED
+    elif closing and side == 0:
+        executed = NOTHING_TO_CLOSE
+    elif is_trade(order, quantity, lowest):
+        before = quantity
+        cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
+            order, price, cash, quantity, basis, rest, cover, size if size > 0.0 else policy[_WEIGHT],
+            (order > 0 or shorts) and not closing, policy,
+        )  # fmt: skip
+        if quantity != before:
+            if account[at.OPEN] != 0.0:
+                account[at.EXPOSED_US] += now - since
+            since = now
+            book(account, before, quantity, fee, notional, profit)
+            last_price = fill_price
+            fees += fee
+            opened = quantity != 0.0
+            bracket[: at.NEXT_SIZE] = 0.0
+    else:
+        executed = left_alone(order, quantity)
+    if opened:
+        guard(quantity, price, stop, target, trail, expires, policy, bracket)
+    elif quantity != 0.0:
+        follow(quantity, high, low, bracket)
+
+    # What waits for the next row.
+    outcome = executed
+    if at_next:
+        side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
+        waits = side != 0 if action == CLOSE else is_trade(action, quantity, lowest)
+        if waits:
+            outcome = PENDING
+        elif action == CLOSE:
+            outcome = NOTHING_TO_CLOSE
+        else:
+            outcome = left_alone(action, quantity)
+        position[at.WAITING] = np.float64(action) if waits else 0.0
+        bracket[at.NEXT_SIZE :] = 0.0
+        if waits:
+            bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET] = next_size, next_stop, next_target
+            bracket[at.NEXT_TRAIL], bracket[at.NEXT_EXPIRES] = next_trail, next_expires
+    if doubted:
+        outcome = LOW_CONFIDENCE
+        if not at_next:
+            executed = LOW_CONFIDENCE
+
+    account[at.CASH] = cash
+    position[at.QUANTITY] = quantity
+    position[at.BASIS] = basis
+    position[at.PRICE] = price
+    position[at.STAMP] = np.float64(stamp)
+    return outcome, executed, closed_by, exit_price, last_price, fees, since
+
+
+step = njit(**_JIT)(_step)
+
+
+def _orders(
     policy: Float64Array,
     account: Float64Array,
     positions: Float64Array,
@@ -686,18 +826,13 @@ def _orders(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
 ) -> tuple[int, int]:
     """The trades of a block in which brackets, sizes, confidences or CLOSE count: row by row.
 
-    A row first meets the bracket of what is held, then executes its order, then sets or follows the bracket. Gives
-    where the block ends (before the first row of a symbol that is new), and when exposure was last counted.
+    Gives where the block ends (before the first row of a symbol that is new), and when exposure was last counted.
     """
     count = len(positions)
     shown = len(row_outcome) > 0
-    at_next = policy[_NEXT] != 0.0
-    shorts = policy[_SHORTS] != 0.0
-    lowest = -2 if shorts else 0
     level, held = work[_LEVEL], work[_HELD]
     cash_after, quantity_after, realised_after = work[_CASH], work[_QUANTITY], work[_REALISED]
     times = work.view(np.int64)[_TIME]
-    cash = account[at.CASH]
     for row in range(begin, end):
         place = row - begin
         symbol = np.int64(symbols[row])
@@ -705,13 +840,8 @@ def _orders(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
         if place > 0 and position[at.PRICE] == 0.0:
             end = row
             break
-        price, stamp = prices[row], np.float64(stamps[row])
-        high, low = price, price
-        if len(highs) > 0 and highs[row] > price:
-            high = highs[row]
-        if len(lows) > 0 and 0.0 < lows[row] < price:
-            low = lows[row]
-        quantity, basis = position[at.QUANTITY], position[at.BASIS]
+        price = prices[row]
+        high, low = reach(price, highs, lows, row)
         rest = 0.0
         cover = 0.0
         hold_rest = 0.0
@@ -723,101 +853,12 @@ def _orders(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
                 hold_rest += positions[other, at.UNITS] * positions[other, at.PRICE]
         cover *= 2.0
 
-        # The bracket.
-        fees = 0.0
-        first = quantity
-        last_price = np.nan
-        exit_price = 0.0
-        closed_by = 0
-        if quantity != 0.0:
-            closed_by, at_price = crossed(quantity, price, high, low, stamp, bracket)
-            if closed_by != 0:
-                before = quantity
-                out = -1 if before > 0.0 else 1
-                cash, quantity, basis, _, exit_price, fee, notional, profit = execute(
-                    out, at_price, cash, quantity, basis, rest, cover, 0.0, False, policy
-                )
-                account[at.EXPOSED_US] += times[place] - since
-                since = times[place]
-                book(account, before, quantity, fee, notional, profit)
-                bracket[: at.NEXT_SIZE] = 0.0
-                last_price = exit_price
-                fees = fee
-
-        # The order.
-        action = np.int64(actions[row])
-        doubted = action != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[_MIN_CONFIDENCE]
-        if doubted:
-            action = np.int64(0)
-        size, stop, target, trail, expires = 0.0, 0.0, 0.0, 0.0, 0.0
-        if at_next:
-            order = np.int64(position[at.WAITING])
-            size, stop, target = bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET]
-            trail, expires = bracket[at.NEXT_TRAIL], bracket[at.NEXT_EXPIRES]
-        else:
-            order = action
-            if len(terms) > 0:
-                size, stop = said(terms, row, SIZE), said(terms, row, STOP_LOSS)
-                target, trail = said(terms, row, TAKE_PROFIT), said(terms, row, TRAILING) / 10_000.0
-                expires = said(terms, row, EXPIRES)
-        side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
-        closing = order == CLOSE
-        if closing:
-            order = -side
-        opened = False
-        if at_next and stamp >= expires > 0.0:
-            executed = EXPIRED
-        elif closing and side == 0:
-            executed = NOTHING_TO_CLOSE
-        elif is_trade(order, quantity, lowest):
-            before = quantity
-            cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
-                order, price, cash, quantity, basis, rest, cover, size if size > 0.0 else policy[_WEIGHT],
-                (order > 0 or shorts) and not closing, policy,
-            )  # fmt: skip
-            if quantity != before:
-                if account[at.OPEN] != 0.0:
-                    account[at.EXPOSED_US] += times[place] - since
-                since = times[place]
-                book(account, before, quantity, fee, notional, profit)
-                last_price = fill_price
-                fees += fee
-                opened = quantity != 0.0
-                bracket[: at.NEXT_SIZE] = 0.0
-        else:
-            executed = left_alone(order, quantity)
-        if opened:
-            guard(quantity, price, stop, target, trail, expires, policy, bracket)
-        elif quantity != 0.0:
-            follow(quantity, high, low, bracket)
-
-        # What waits for the next row.
-        outcome = executed
-        if at_next:
-            side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
-            waits = side != 0 if action == CLOSE else is_trade(action, quantity, lowest)
-            if waits:
-                outcome = PENDING
-            elif action == CLOSE:
-                outcome = NOTHING_TO_CLOSE
-            else:
-                outcome = left_alone(action, quantity)
-            position[at.WAITING] = np.float64(action) if waits else 0.0
-            bracket[at.NEXT_SIZE :] = 0.0
-            if waits and len(terms) > 0:
-                bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP] = said(terms, row, SIZE), said(terms, row, STOP_LOSS)
-                bracket[at.NEXT_TARGET] = said(terms, row, TAKE_PROFIT)
-                bracket[at.NEXT_TRAIL] = said(terms, row, TRAILING) / 10_000.0
-                bracket[at.NEXT_EXPIRES] = said(terms, row, EXPIRES)
-        if doubted:
-            outcome = LOW_CONFIDENCE
-            if not at_next:
-                executed = LOW_CONFIDENCE
-
-        position[at.QUANTITY] = quantity
-        position[at.BASIS] = basis
-        position[at.PRICE] = price
-        position[at.STAMP] = stamp
+        first = position[at.QUANTITY]
+        outcome, executed, closed_by, exit_price, last_price, fees, since = step(
+            policy, account, position, bracket, terms, row, np.int64(actions[row]), True, price, high, low, stamps[row],
+            rest, cover, times[place], since,
+        )  # fmt: skip
+        cash, quantity = account[at.CASH], position[at.QUANTITY]
         cash_after[place] = cash
         quantity_after[place] = quantity
         realised_after[place] = account[at.REALISED]
@@ -832,7 +873,6 @@ def _orders(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
             row_price[row] = last_price
             row_fee[row] = fees
             row_exit[row] = exit_price
-    account[at.CASH] = cash
     return end, since
 
 

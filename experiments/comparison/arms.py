@@ -117,7 +117,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
     encoder = Encoder()
     situations = encoder.encode(batch)
     outcomes = Settler(trial.policy, trial.rules.horizon).feed(
-        np.arange(n), batch.timestamp_us, encoder.codes(batch), batch.action, batch.price
+        np.arange(n), batch.timestamp_us, encoder.codes(batch), batch.action, batch.price, batch.order_terms()
     )
     at = outcomes.ordinal
     net, gross = np.full((n, 3), np.nan), np.full((n, 3), np.nan)

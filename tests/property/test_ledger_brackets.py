@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows, Outcome
+from raysignal.engine.core.ledger_rows import LedgerRows, Outcome
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio import account as at
@@ -96,8 +96,6 @@ def check_rows(rows: LedgerRows, expected: list[dict[str, Any]]) -> None:
         values: list[Any] = column.tolist()
         if name in {"outcome", "executed"}:
             values = [Outcome(value).name for value in values]
-        elif name == "closed_by":
-            values = [CloseReason(value).name for value in values]
         for index, value in enumerate(values):
             other = expected[index][name]
             assert value == other or (value != value and other != other), (index, name, value, other)  # noqa: PLR0124

@@ -11,6 +11,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from raysignal.engine.core.ledger_rows import CloseReason
 from raysignal.engine.core.policy import Policy
 
 YEAR_US = 365 * 24 * 60 * 60 * 1_000_000
@@ -92,7 +93,7 @@ class ReferenceLedger:
         held = self.symbols.setdefault(symbol, Held())
         held.price = price
         row: dict[str, Any] = {
-            "fill_quantity": 0.0, "fill_price": math.nan, "fee": 0.0, "exit_price": 0.0, "closed_by": "SIGNAL",
+            "fill_quantity": 0.0, "fill_price": math.nan, "fee": 0.0, "exit_price": 0.0, "closed_by": CloseReason.SIGNAL,
         }  # fmt: skip
         high = max(price, said.high or price)
         low = min(price, said.low or price)
@@ -121,7 +122,7 @@ class ReferenceLedger:
         if held.quantity and held.quantity == before_order and held.trail:
             held.best = max(held.best, high) if held.quantity > 0 else min(held.best, low)
         # Of what came and went in one row, the sum of both halves, as the kernel has it.
-        if row["closed_by"] != "SIGNAL":
+        if row["closed_by"] != CloseReason.SIGNAL:
             row["fill_quantity"] = held.quantity - was_held
 
         before = self.equity
@@ -147,23 +148,23 @@ class ReferenceLedger:
         """Close what is held where the row's prices reach its bracket."""
         held = self.symbols[symbol]
         side = 1 if held.quantity > 0 else -1
-        stops = [] if held.stop is None else [(held.stop, "STOP")]
+        stops = [] if held.stop is None else [(held.stop, CloseReason.STOP)]
         if held.trail:
-            stops.append((held.best * (1 - side * held.trail), "TRAILING"))
+            stops.append((held.best * (1 - side * held.trail), CloseReason.TRAILING))
         # The level that is reached first; of equal ones the fixed stop, which stands first.
         stops.sort(key=lambda each: -side * each[0])
         levels = [(*stop, side) for stop in stops[:1]]
         if held.target is not None:
-            levels.append((held.target, "TARGET", -side))
-        for level, name, falling in levels:
+            levels.append((held.target, CloseReason.TARGET, -side))
+        for level, reason, falling in levels:
             reached = low <= level if falling > 0 else high >= level
             if reached:
-                self._exit(symbol, level if low <= level <= high else price, name, row)
+                self._exit(symbol, level if low <= level <= high else price, reason, row)
                 return
         if held.expires is not None and now >= held.expires:
-            self._exit(symbol, price, "EXPIRY", row)
+            self._exit(symbol, price, CloseReason.EXPIRY, row)
 
-    def _exit(self, symbol: int, price: float, name: str, row: dict[str, Any]) -> None:
+    def _exit(self, symbol: int, price: float, reason: CloseReason, row: dict[str, Any]) -> None:
         held = self.symbols[symbol]
         slippage = self.policy.slippage_bps / 10_000
         fill_price = price * (1 - slippage) if held.quantity > 0 else price * (1 + slippage)
@@ -171,7 +172,7 @@ class ReferenceLedger:
         fee = self._close(held, fill_price)
         self.trades += 1
         self.fees += fee
-        row |= {"fill_price": fill_price, "fee": fee, "exit_price": fill_price, "closed_by": name}
+        row |= {"fill_price": fill_price, "fee": fee, "exit_price": fill_price, "closed_by": reason}
 
     def _order(self, symbol: int, action: int, price: float, row: dict[str, Any], said: Said) -> str:
         held = self.symbols[symbol]
