@@ -68,7 +68,9 @@ def measure() -> list[Figure]:
     agree(run(typical, rows), rows, peer)
     peer_seconds = best(peer.run, repeats=5)
     edges = turns(typical)
-    guarded_peer = VectorbtPeer(vectorbt, edges, sl_stop=GUARDED.stop_bps / 1e4, tp_stop=GUARDED.take_bps / 1e4)
+    guarded_peer = VectorbtPeer(
+        vectorbt, edges, sl_stop=GUARDED.stop_bps / 1e4, tp_stop=GUARDED.take_bps / 1e4
+    )
     agree(run(edges, rows, GUARDED), rows, guarded_peer)
     guarded_seconds = best(lambda: run(edges, rows, GUARDED))
     guarded_peer_seconds = best(guarded_peer.run, repeats=5)
@@ -77,7 +79,9 @@ def measure() -> list[Figure]:
         figure("signals/s with brackets, every row written out", SIGNALS / guarded_seconds, "1/s"),
         figure("vectorbt: signals/s, the same brackets", SIGNALS / guarded_peer_seconds, "1/s"),
         figure(
-            "ratio to vectorbt with brackets, every row written out", guarded_peer_seconds / guarded_seconds, "x",
+            "ratio to vectorbt with brackets, every row written out",
+            guarded_peer_seconds / guarded_seconds,
+            "x",
             target=10.0,
         ),
         figure("vectorbt: signals/s, the same fills and figures", SIGNALS / peer_seconds, "1/s"),

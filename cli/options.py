@@ -212,28 +212,40 @@ class PolicyOptions:
     min_confidence: Annotated[
         float | None,
         typer.Option(
-            metavar="SHARE", min=0.0, max=1.0, rich_help_panel=_POLICY,
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            rich_help_panel=_POLICY,
             help="Signals of a lower confidence are not followed; 0.",
         ),
     ] = None
     stop_bps: Annotated[
         float | None,
         typer.Option(
-            metavar="BP", min=0.0, max=MAX_LEVEL_BPS, rich_help_panel=_POLICY,
+            metavar="BP",
+            min=0.0,
+            max=MAX_LEVEL_BPS,
+            rich_help_panel=_POLICY,
             help="Close a position at such a loss from its opening price; 0, never.",
         ),
     ] = None
     take_bps: Annotated[
         float | None,
         typer.Option(
-            metavar="BP", min=0.0, max=MAX_LEVEL_BPS, rich_help_panel=_POLICY,
+            metavar="BP",
+            min=0.0,
+            max=MAX_LEVEL_BPS,
+            rich_help_panel=_POLICY,
             help="Close a position at such a profit; 0, never.",
         ),
     ] = None
     trail_bps: Annotated[
         float | None,
         typer.Option(
-            metavar="BP", min=0.0, max=MAX_LEVEL_BPS, rich_help_panel=_POLICY,
+            metavar="BP",
+            min=0.0,
+            max=MAX_LEVEL_BPS,
+            rich_help_panel=_POLICY,
             help="Close a position so far behind its best price; 0, never.",
         ),
     ] = None

@@ -215,8 +215,12 @@ class ReceiptBody(_Shown):
     decision: DecisionBody
     outcome: str
     reason: Annotated[str | None, Field(description="why nothing, or only half of it, was traded")]
-    fill: Annotated[FillBody | None, Field(description="the last one at this row; its fee is that of all of them")]
-    closed: Annotated[ClosedBody | None, Field(description="there only where a bracket closed a position")] = None
+    fill: Annotated[
+        FillBody | None, Field(description="the last one at this row; its fee is that of all of them")
+    ]
+    closed: Annotated[
+        ClosedBody | None, Field(description="there only where a bracket closed a position")
+    ] = None
     signal_return: Annotated[Share, Field(alias="return")]
     performance: PerformanceBody
 

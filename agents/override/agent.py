@@ -126,7 +126,9 @@ class Override:
         situations = self.encoder.encode(batch)
         symbol = self.encoder.codes(batch)
         ordinal = np.arange(self.count, self.count + len(batch))
-        outcomes = self._settler.feed(ordinal, batch.timestamp_us, symbol, batch.action, batch.price, batch.order_terms())
+        outcomes = self._settler.feed(
+            ordinal, batch.timestamp_us, symbol, batch.action, batch.price, batch.order_terms()
+        )
         counted = outcomes if self._shuffle is None else self._shuffled(outcomes, self._shuffle)
         if self._texts is not None:
             situations = self._texts.extend(

@@ -32,7 +32,15 @@ from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, parse_bar
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.core.terms import CONFIDENCE, EXPIRES, STOP_LOSS, TAKE_PROFIT, TERMS, TRAILING, SignalTerms
+from raysignal.engine.core.terms import (
+    CONFIDENCE,
+    EXPIRES,
+    STOP_LOSS,
+    TAKE_PROFIT,
+    TERMS,
+    TRAILING,
+    SignalTerms,
+)
 from raysignal.engine.portfolio import account as held
 from raysignal.engine.portfolio.account import BRACKET_SIZE
 from raysignal.engine.portfolio.kernel import CLOSE, crossed, follow, guard, policy_vector, reach, said
@@ -156,7 +164,17 @@ class Settler:
         horizon: how long a signal is followed.
     """
 
-    __slots__ = ("_brackets", "_entry_price", "_fill_next", "_free", "_policy", "_queues", "_waiting", "_worth", "horizon")
+    __slots__ = (
+        "_brackets",
+        "_entry_price",
+        "_fill_next",
+        "_free",
+        "_policy",
+        "_queues",
+        "_waiting",
+        "_worth",
+        "horizon",
+    )
 
     def __init__(self, policy: Policy, horizon: Horizon) -> None:
         self.horizon = horizon
@@ -256,7 +274,7 @@ def _begin(side: int, price: float, policy: Float64Array, bracket: Float64Array)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _feed(
+def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
     ordinal: Int64Array, timestamp_us: Int64Array, symbol: Int32Array, action: Int8Array, price: Float64Array, terms:
     Float64Array, highs: Float64Array, lows: Float64Array, policy: Float64Array, careful: bool, kind: int, bars: int,
     time_us: int, fill_next: int, queues: Int64Array, waiting: Int64Array, entry_price: Float64Array, brackets:
@@ -326,7 +344,7 @@ def _feed(
             else:
                 before = place
             place = following
-        if told != 0 and told != CLOSE:
+        if told not in (0, CLOSE):
             place = free[0]
             signal = waiting[place]
             free[0] = signal[_NEXT]

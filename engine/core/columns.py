@@ -338,7 +338,8 @@ class SignalBatch:
         long = sum(column.data.nbytes for column in texts)
         packed = long >= _COMPRESS_FROM
         header = _Header(
-            _WITH_TERMS if terms else _FORMAT, len(self), self.symbols, self.sources, tuple(self.numbers), tuple(self.texts),
+            _WITH_TERMS if terms else _FORMAT, len(self), self.symbols, self.sources, tuple(self.numbers),
+            tuple(self.texts),
             tuple(column.data.nbytes for column in columns), packed,
         )  # fmt: skip
         head = _pack.encode(header)
@@ -358,9 +359,7 @@ class SignalBatch:
         size = int.from_bytes(data[:4], "little")
         header = _unpack.decode(data[4 : 4 + size])
         if header.format not in {_FORMAT, _WITH_TERMS}:
-            raise ValueError(
-                f"batch format {header.format}, this version reads {_FORMAT} and {_WITH_TERMS}"
-            )
+            raise ValueError(f"batch format {header.format}, this version reads {_FORMAT} and {_WITH_TERMS}")
         n, at = header.rows, 4 + size
         terms = None
         if header.format == _WITH_TERMS:

@@ -115,7 +115,7 @@ class ExecutionPolicy:
                 raise InvalidField(name, getattr(self, name), "a time above 0")
 
 
-def decide(
+def decide(  # noqa: PLR0911 - one for each reason that there is no order
     instruction: Instruction,
     *,
     account: str,

@@ -52,9 +52,19 @@ FIXED = pa.schema(
 the signal lies; `explanation` is JSON, null where the decision was left to the signal. `feature_numbers` and
 `feature_texts` are the signal's features by name: whatever came as a number, whatever came as a text. From `size` to
 `expires` stands what a signal said beside its action, null where it did not; `closed_by` and `exit_price` say which
-bracket closed what was held before the row, and at what price, null where none did. Files of before lack these eight."""
+bracket closed what was held before the row, and at what price, null where none did. Files of before lack
+these eight."""
 
-SAID = ("size", "stop_loss", "take_profit", "trailing_stop_bps", "confidence", "expires", "closed_by", "exit_price")
+SAID = (
+    "size",
+    "stop_loss",
+    "take_profit",
+    "trailing_stop_bps",
+    "confidence",
+    "expires",
+    "closed_by",
+    "exit_price",
+)
 """The columns that are null in most rows, and that files of before lack."""
 
 PARTITIONS = (pa.field("portfolio", pa.string()), pa.field("date", pa.date32()))

@@ -329,9 +329,7 @@ LEVELS: Mapping[str, int] = {"stop_loss": -1, "take_profit": 1}
 """On which side of its price a BUY has it."""
 
 
-def check_level(
-    field: str, name: str, level: float, action: Action, price: float, row: int | None
-) -> None:
+def check_level(field: str, name: str, level: float, action: Action, price: float, row: int | None) -> None:
     """Refuse a stop or target that the price has passed already."""
     if (level - price) * LEVELS[field] * action > 0:
         return

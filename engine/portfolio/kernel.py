@@ -110,7 +110,8 @@ def _execute(
     """Trade one order that changes the side held.
 
     `rest` is the marked value of the other symbols' positions, `cover` the part of cash that their shorts
-    lock up, `weight` the share of equity that is to be held then, if anything is to be opened. Gives cash, quantity, basis, outcome, fill price, fee, notional, and the profit of what was
+    lock up, `weight` the share of equity that is to be held then, if anything is to
+    be opened. Gives cash, quantity, basis, outcome, fill price, fee, notional, and the profit of what was
     closed.
     """
     fill_price = price * (policy[_ABOVE] if order > 0 else policy[_BELOW])
@@ -157,7 +158,9 @@ def _execute(
 execute = njit(**_JIT, forceinline=True)(_execute)
 
 
-def _book(account: Float64Array, before: float, after: float, fee: float, notional: float, profit: float) -> None:
+def _book(
+    account: Float64Array, before: float, after: float, fee: float, notional: float, profit: float
+) -> None:
     """Count a fill that changed a position's quantity."""
     account[at.TRADES] += 1.0
     account[at.FEES] += fee
@@ -654,7 +657,7 @@ asks_to_close = njit(**_JIT)(_asks_to_close)
 def _said(terms: Float64Array, row: int, column: int) -> float:
     """What a signal says, 0 where it says nothing."""
     value = terms[row, column]
-    return value if value > 0.0 else 0.0
+    return value if value > 0.0 else 0.0  # noqa: FURB136 - NaN is nothing, too
 
 
 said = njit(**_JIT, forceinline=True)(_said)
@@ -728,7 +731,11 @@ def _step(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
         action = 0
     size, stop, target, trail, expires = 0.0, 0.0, 0.0, 0.0, 0.0
     if len(terms) > 0:
-        size, trail, expires = said(terms, row, SIZE), said(terms, row, TRAILING) / 10_000.0, said(terms, row, EXPIRES)
+        size, trail, expires = (
+            said(terms, row, SIZE),
+            said(terms, row, TRAILING) / 10_000.0,
+            said(terms, row, EXPIRES),
+        )
         if named:
             stop, target = said(terms, row, STOP_LOSS), said(terms, row, TAKE_PROFIT)
     order = action
@@ -782,7 +789,11 @@ def _step(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
         position[at.WAITING] = np.float64(action) if waits else 0.0
         bracket[at.NEXT_SIZE :] = 0.0
         if waits:
-            bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET] = next_size, next_stop, next_target
+            bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET] = (
+                next_size,
+                next_stop,
+                next_target,
+            )
             bracket[at.NEXT_TRAIL], bracket[at.NEXT_EXPIRES] = next_trail, next_expires
     if doubted:
         outcome = LOW_CONFIDENCE
@@ -1039,7 +1050,16 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             before = quantity
             if is_trade(order, before, lowest):
                 cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
-                    order, price, cash, quantity, basis, rest, cover, policy[_WEIGHT], order > 0 or shorts, policy
+                    order,
+                    price,
+                    cash,
+                    quantity,
+                    basis,
+                    rest,
+                    cover,
+                    policy[_WEIGHT],
+                    order > 0 or shorts,
+                    policy,
                 )
                 filled = quantity - before
                 if filled != 0.0:

@@ -12,8 +12,9 @@ What a row does, in this order:
    range of a row's bar (`high`, `low`) counts where it is known: the bar was before the row's own order.
 1. The order is the row's own action (policy fill `signal`), or the action that the symbol's previous row left
    waiting (fill `next`), with its size and bracket. A signal whose confidence is below the policy's is a HOLD; an
-   order that waits and has expired is dropped. CLOSE closes, whatever the side, and opens nothing. It is executed at the row's price, made worse by slippage. Under `next` the row's
-   fill therefore belongs to the decision of the row before.
+   order that waits and has expired is dropped. CLOSE closes, whatever the side, and opens nothing. The order is
+   executed at the row's price, made worse by slippage. Under `next` the row's fill therefore belongs to the decision
+   of the row before.
 2. A side already held is left alone. Otherwise the position on the other side is closed and pays its fee. A
    BUY, or under `long-short` a SELL, then opens with `budget = min(weight * equity, free)` (the
    signal's `size` in place of the weight, if it has one) and
@@ -57,7 +58,8 @@ class Ledger:
     """The state of one portfolio.
 
     `account` is float64[ACCOUNT_SIZE], `positions` float64[symbols, POSITION_SIZE], `brackets` float64[symbols,
-    BRACKET_SIZE], laid out in `engine.portfolio.account`; a symbol is its row's number. Not for use from two threads at once.
+    BRACKET_SIZE], laid out in `engine.portfolio.account`; a symbol is its row's number. Not for use from two threads
+    at once.
     """
 
     __slots__ = ("_room", "_vector", "_work", "account", "brackets", "policy", "positions")

@@ -36,7 +36,9 @@ class Sweep:
         follows: whether the actions are those of signals, which `advance` is told then.
     """
 
-    def __init__(self, strategies: Sequence[Strategy] | Family, policies: Sequence[Policy], *, follows: bool = False) -> None:
+    def __init__(
+        self, strategies: Sequence[Strategy] | Family, policies: Sequence[Policy], *, follows: bool = False
+    ) -> None:
         if isinstance(strategies, Sequence):
             if len(strategies) != len(policies):
                 raise InvalidField("strategies", len(strategies), f"as many as policies, {len(policies)}")
@@ -77,7 +79,11 @@ class Sweep:
         nothing = np.zeros(len(stamps), np.int8)
         self._shared.run(stamps, nothing.astype(np.int32), nothing, close)
         terms = SignalTerms(None, bars.high, bars.low) if terms is None else terms
-        if not self._follows or signals is None or (terms.values is None and int(signals.max()) <= Action.BUY):
+        if (
+            not self._follows
+            or signals is None
+            or (terms.values is None and int(signals.max()) <= Action.BUY)
+        ):
             signals, terms = None, SignalTerms(None, terms.high, terms.low)
         named = _NO_ACTIONS if signals is None else np.ascontiguousarray(signals, np.int8)
         columns = [named] + [

@@ -238,7 +238,9 @@ def result_of(name: str, batch: SignalBatch, trial: Trial, done: ArmDecisions) -
         ledger = Ledger(Policy.from_dict(trial.policy.as_dict() | {"fill": fill}))
         ledger.ensure_symbols(len(batch.symbols))
         rows = LedgerRows.empty(len(batch))
-        ledger.run(batch.timestamp_us, batch.symbol, action, batch.price, rows, terms=batch.order_terms(action))
+        ledger.run(
+            batch.timestamp_us, batch.symbol, action, batch.price, rows, terms=batch.order_terms(action)
+        )
         equity[fill], returns[fill] = rows.equity, rows.signal_return
         performance[fill] = Performance.of(ledger.account.reshape(ACCOUNT_SIZE)).as_dict()
     return ArmResult(

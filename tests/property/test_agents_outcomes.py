@@ -158,7 +158,8 @@ def test_an_outcome_ends_with_its_bracket_where_the_ledger_closes(seed, horizon,
     terms[~speaks] = np.nan
     said = SignalTerms(terms, price * 1.003, price * 0.997)
     policy = Policy(
-        fee_bps=0.0, fill=fill, side=side, min_confidence=0.3, stop_bps=levels[0], take_bps=levels[1], trail_bps=levels[2]
+        fee_bps=0.0, fill=fill, side=side, min_confidence=0.3, stop_bps=levels[0], take_bps=levels[1],
+        trail_bps=levels[2],
     )  # fmt: skip
 
     settler, parts = Settler(policy, Horizon.parse(horizon)), []
@@ -180,11 +181,18 @@ def test_an_outcome_ends_with_its_bracket_where_the_ledger_closes(seed, horizon,
         ledger, rows = Ledger(policy), LedgerRows.empty(n - signal)
         ledger.ensure_symbols(1)
         alone = np.where(np.arange(signal, n) == signal, told[signal:], 0).astype(np.int8)
-        ledger.run(stamps[signal:], np.zeros(n - signal, np.int32), alone, price[signal:], rows, terms=said.slice(signal, n))
+        ledger.run(
+            stamps[signal:],
+            np.zeros(n - signal, np.int32),
+            alone,
+            price[signal:],
+            rows,
+            terms=said.slice(signal, n),
+        )
         if entry < n and fill == "next" and terms[signal, 5] <= stamps[entry]:
             continue
         kind = Horizon.parse(horizon)
-        later = [row for row in range(entry + 1, n)]
+        later = list(range(entry + 1, n))
         if kind.kind == "bars":
             ends = [row for row in later if row - entry >= kind.bars]
         elif kind.kind == "time":
@@ -196,4 +204,13 @@ def test_an_outcome_ends_with_its_bracket_where_the_ledger_closes(seed, horizon,
         if last < n:
             left = rows.exit_price[last - signal] if last in closed else price[last]
             expected[signal] = (last, (left / price[entry] - 1.0) * 1e4)
-    assert dict(zip(found.ordinal.tolist(), zip(found.exit.tolist(), found.move_bps.tolist(), strict=True), strict=True)) == expected
+    assert (
+        dict(
+            zip(
+                found.ordinal.tolist(),
+                zip(found.exit.tolist(), found.move_bps.tolist(), strict=True),
+                strict=True,
+            )
+        )
+        == expected
+    )

@@ -55,7 +55,8 @@ values = st.one_of(
 names = st.sampled_from(
     [
         "timestamp", "datetime", "time", "price", "close", "signal", "Signal", "action", "symbol", "ticker",
-        "source", "signal_id", "size", "stop_loss", "confidence", "expires", "price_only", "mood", "índice", "", "unnamed", "Unnamed: 0", "n" * 129, 'q"',
+        "source", "signal_id", "size", "stop_loss", "confidence", "expires", "price_only", "mood",
+        "índice", "", "unnamed", "Unnamed: 0", "n" * 129, 'q"',
     ]
 )  # fmt: skip
 good_rows = st.fixed_dictionaries(
@@ -67,7 +68,10 @@ good_rows = st.fixed_dictionaries(
 )
 speaking_rows = st.builds(
     lambda good, more, without: {k: v for k, v in (good | more).items() if not (without and k == "Signal")},
-    good_rows | st.fixed_dictionaries({"datetime": stamps, "close": st.just(100.0), "Signal": st.sampled_from(["BUY", -1])}),
+    good_rows
+    | st.fixed_dictionaries(
+        {"datetime": stamps, "close": st.just(100.0), "Signal": st.sampled_from(["BUY", -1, "close"])}
+    ),
     st.dictionaries(
         st.sampled_from(
             ["size", "stop_loss", "take_profit", "trailing_stop_bps", "confidence", "expires", "price_only", "high"]

@@ -143,9 +143,9 @@ def test_every_account_with_brackets_is_a_ledgers(
     close = 100.0 * np.exp(np.cumsum(draws.normal(0.0, volatility, n)))
     wide = np.exp(np.abs(draws.normal(0.0, volatility, (2, n)))) if ranges else np.ones((2, n))
     stamps = np.cumsum(draws.integers(1, 10**9, n))
-    signals = np.where(draws.random(n) < density, draws.choice([-1, 1, 2] if follows else [-1, 1], n), 0).astype(
-        np.int8
-    )
+    signals = np.where(
+        draws.random(n) < density, draws.choice([-1, 1, 2] if follows else [-1, 1], n), 0
+    ).astype(np.int8)
     # Some configurations do something else than the signals ask for, as an agent would.
     actions = np.where(draws.random((len(policies), n)) < 0.9, signals, 0).astype(np.int8)
     values = np.full((n, 6), np.nan)

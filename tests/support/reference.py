@@ -78,7 +78,7 @@ class ReferenceLedger:
     def fee(self) -> float:
         return self.policy.fee_bps / 10_000
 
-    def take(
+    def take(  # noqa: C901 - a row's events in their order
         self, timestamp_us: int, symbol: int, action: int, price: float, said: Said = NOTHING_SAID
     ) -> dict[str, Any]:
         """One signal; gives its row, also kept in `rows`."""
@@ -93,7 +93,8 @@ class ReferenceLedger:
         held = self.symbols.setdefault(symbol, Held())
         held.price = price
         row: dict[str, Any] = {
-            "fill_quantity": 0.0, "fill_price": math.nan, "fee": 0.0, "exit_price": 0.0, "closed_by": CloseReason.SIGNAL,
+            "fill_quantity": 0.0, "fill_price": math.nan, "fee": 0.0, "exit_price": 0.0,
+            "closed_by": CloseReason.SIGNAL,
         }  # fmt: skip
         high = max(price, said.high or price)
         low = min(price, said.low or price)
@@ -192,7 +193,11 @@ class ReferenceLedger:
             return refusal or "unreachable"
         self.trades += 1
         self.fees += fee + opened
-        row |= {"fill_quantity": held.quantity - start, "fill_price": fill_price, "fee": row["fee"] + (fee + opened)}
+        row |= {
+            "fill_quantity": held.quantity - start,
+            "fill_price": fill_price,
+            "fee": row["fee"] + (fee + opened),
+        }
         if held.quantity:
             self._guard(held, price, said)
         self.notional += abs(start * fill_price) + abs(held.quantity * fill_price)

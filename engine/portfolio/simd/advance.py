@@ -157,7 +157,9 @@ def _quiet(
                 continue
             bracket[at.BEST] = best
             for place in range(row, row + SPAN):
-                met, _ = crossed(quantity, prices[place], high[place], low[place], np.float64(stamps[place]), bracket)
+                met, _ = crossed(
+                    quantity, prices[place], high[place], low[place], np.float64(stamps[place]), bracket
+                )
                 if met != 0:
                     return place
                 follow(quantity, high[place], low[place], bracket)

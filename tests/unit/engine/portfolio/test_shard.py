@@ -839,7 +839,9 @@ def speaking(count: int, first: int = 0) -> list[Signal]:
     made = []
     for minute in range(first, first + count):
         price = 100.0 + 6.0 * np.sin(minute / 3.0)
-        signal = a_signal(minute, price, 0, f"s{minute}", ("BTC", "ETH")[minute % 2], high=price * 1.01, low=price * 0.99)
+        signal = a_signal(
+            minute, price, 0, f"s{minute}", ("BTC", "ETH")[minute % 2], high=price * 1.01, low=price * 0.99
+        )
         if minute % 7 == 1:
             side = 1 if minute % 2 else -1
             signal = replace(
