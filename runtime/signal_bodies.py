@@ -33,7 +33,7 @@ def signal_json(batch: SignalBatch, index: int) -> bytes:
     }
     if not batch.derived[index]:
         body["signal_id"] = signal.signal_id
-    terms = dict(zip(TERMS, signal.terms, strict=True))
+    terms: dict[str, Any] = dict(zip(TERMS, signal.terms, strict=True))
     if signal.expires_us is not None:
         terms["expires"] = format_instant(signal.expires_us)
     body |= {name: value for name, value in terms.items() if value is not None}

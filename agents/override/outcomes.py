@@ -22,7 +22,7 @@ not scored; CLOSE ends a horizon that lasts until the side is left.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numba import njit
@@ -288,7 +288,7 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
         high, low = reach(at, highs, lows, row)
         number = queue[_ROWS]
         tail = queue[_TAIL]
-        late = _NONE  # what expired before this row, at which it would be filled
+        late: Any = _NONE  # what expired before this row, at which it would be filled
         if fill_next and tail != _NONE and waiting[tail, _NUMBER] == number - 1:
             waiting[tail, _ENTERED] = now
             entry_price[tail] = at

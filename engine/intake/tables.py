@@ -232,16 +232,17 @@ def _terms(
         return None
     terms = np.full((len(action), len(TERMS)), np.nan)
     opens = np.abs(action) == 1
-    for place, field in enumerate(TERMS):
-        if field == "expires":
-            values, judged = read_expiries(cells[field], reading.zone)
-            right = values > timestamp_us
-        else:
-            values, judged = read_numbers(cells[field], *BOUNDS[field])
-            right = (values - price) * LEVELS[field] * action > 0 if field in LEVELS else np.True_
-        clear &= judged
-        clear &= np.isnan(values) | (right if field == "confidence" else right & opens)
-        terms[:, place] = values
+    with np.errstate(invalid="ignore"):  # what is infinite is refused by its bounds
+        for place, field in enumerate(TERMS):
+            if field == "expires":
+                values, judged = read_expiries(cells[field], reading.zone)
+                right = values > timestamp_us
+            else:
+                values, judged = read_numbers(cells[field], *BOUNDS[field])
+                right = (values - price) * LEVELS[field] * action > 0 if field in LEVELS else np.True_
+            clear &= judged
+            clear &= np.isnan(values) | (right if field == "confidence" else right & opens)
+            terms[:, place] = values
     return terms
 
 

@@ -119,7 +119,7 @@ class Ledger:
         lengths = {len(column) for column in inputs}
         lengths |= set() if rows is None else {len(column) for column in outputs}
         lengths |= set() if accounts is None else {len(accounts)}
-        more = (_NO_TERMS, _NO_PRICES, _NO_PRICES)
+        more: tuple[Float64Array, ...] = (_NO_TERMS, _NO_PRICES, _NO_PRICES)
         if terms is not None:
             told = (terms.values, terms.high, terms.low)
             lengths |= {len(column) for column in told if column is not None}
