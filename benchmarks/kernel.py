@@ -6,7 +6,8 @@ One million signals of one symbol, every figure of `engine.portfolio.performance
 as often as a real signal file does (36 fills in 276 signals), and the hardest one for a processor, where
 nothing tells which of BUY, HOLD and SELL comes next. The peer gets the first stream, fills it at the same
 prices, and is asked for the same figures; both must agree on them to 1e-9 before anything is timed. Each time
-is the best of several.
+is the best of several. The same again with a stop and a target on every position, on entries and exits alone: there
+the peer has its own `sl_stop` and `tp_stop`.
 """
 
 import sys
@@ -30,6 +31,7 @@ SPACING_US = 600_000_000
 START_US = 1_700_000_000_000_000
 FILL_SHARE = 36 / 276
 POLICY = Policy(fee_bps=1.0)
+GUARDED = Policy(fee_bps=1.0, stop_bps=100.0, take_bps=150.0)
 CONFIGURATIONS = [Policy(fee_bps=1.0, weight=(1 + step) / 20) for step in range(20)]
 
 Stream = tuple[Int64Array, Int32Array, Int8Array, Float64Array]
@@ -65,8 +67,23 @@ def measure() -> list[Figure]:
     peer = VectorbtPeer(vectorbt, typical)
     agree(run(typical, rows), rows, peer)
     peer_seconds = best(peer.run, repeats=5)
+    edges = turns(typical)
+    guarded_peer = VectorbtPeer(
+        vectorbt, edges, sl_stop=GUARDED.stop_bps / 1e4, tp_stop=GUARDED.take_bps / 1e4
+    )
+    agree(run(edges, rows, GUARDED), rows, guarded_peer)
+    guarded_seconds = best(lambda: run(edges, rows, GUARDED))
+    guarded_peer_seconds = best(guarded_peer.run, repeats=5)
     return [
         *results,
+        figure("signals/s with brackets, every row written out", SIGNALS / guarded_seconds, "1/s"),
+        figure("vectorbt: signals/s, the same brackets", SIGNALS / guarded_peer_seconds, "1/s"),
+        figure(
+            "ratio to vectorbt with brackets, every row written out",
+            guarded_peer_seconds / guarded_seconds,
+            "x",
+            target=10.0,
+        ),
         figure("vectorbt: signals/s, the same fills and figures", SIGNALS / peer_seconds, "1/s"),
         figure("ratio to vectorbt, every row written out", peer_seconds / full_seconds, "x", target=20.0),
     ]
@@ -88,9 +105,15 @@ def stream(*, persistent: bool) -> Stream:
     return stamps, np.zeros(SIGNALS, dtype=np.int32), action.astype(np.int8), price
 
 
-def run(signals: Stream, rows: LedgerRows | None = None) -> Performance:
+def turns(signals: Stream) -> Stream:
+    """The same with nothing but the rows at which the side changes; the rest is HOLD."""
+    stamps, symbols, actions, prices = signals
+    return stamps, symbols, np.where(np.diff(actions, prepend=np.int8(0)) != 0, actions, np.int8(0)), prices
+
+
+def run(signals: Stream, rows: LedgerRows | None = None, policy: Policy = POLICY) -> Performance:
     """The kernel over the whole stream, and the figures at its end."""
-    ledger = Ledger(POLICY)
+    ledger = Ledger(policy)
     ledger.ensure_symbols(1)
     ledger.run(*signals, rows=rows)
     return Performance.of(ledger.account)
@@ -122,7 +145,7 @@ def best(work: Callable[[], object], repeats: int = 15) -> float:
 class VectorbtPeer:
     """The same portfolio in vectorbt: BUY enters with all cash, SELL leaves, at the close, with the fee."""
 
-    def __init__(self, vectorbt: Any, signals: Stream) -> None:
+    def __init__(self, vectorbt: Any, signals: Stream, **stops: float) -> None:
         import pandas as pd  # noqa: PLC0415 - comes with the peer's code path alone
 
         stamps, _, action, price = signals
@@ -130,12 +153,13 @@ class VectorbtPeer:
         vectorbt.settings.returns["year_freq"] = "365 days"
         self.close = pd.Series(price, index=pd.to_datetime(stamps, unit="us"))
         self.entries, self.exits = action > 0, action < 0
+        self.stops = stops
 
     def run(self) -> dict[str, float]:
         """Simulate and ask for every figure that the kernel keeps."""
         portfolio = self.vectorbt.Portfolio.from_signals(
             self.close, self.entries, self.exits,
-            init_cash=POLICY.initial_cash, fees=POLICY.fee_bps / 10_000, freq="10min",
+            init_cash=POLICY.initial_cash, fees=POLICY.fee_bps / 10_000, freq="10min", **self.stops,
         )  # fmt: skip
         value, returns, trades = portfolio.value(), portfolio.returns(), portfolio.trades
         held = portfolio.benchmark_returns().vbt.returns(freq="10min", year_freq="365 days")

@@ -7,6 +7,9 @@
 Sharpe ratio and drawdown of every column. The peer is given its signals' arrays, a hundred columns at a time; what
 both say of fills and figures must agree before anything is timed.
 
+*Stops.* One pair of averages, 100 stops below its entries: this project's axis `stop_bps`, and vectorbt's `sl_stop`, a
+hundred columns of it.
+
 *Over Ray.* 1 000 000 bars and 1 000 configurations by `raysignal sweep`'s own workers, from ready workers to the last
 chunk, beside the bare loop on as many cores. *One.* A single run with an order at every tenth bar,
 beside backtesting.py, and NautilusTrader in an environment of its own (it cannot live beside pandas 3):
@@ -53,7 +56,7 @@ _NAUTILUS = Path("requirements/nautilus.lock")
 def measure() -> list[Figure]:
     """The figures."""
     warm()
-    return [*_many(), *_growth(), *_over_ray(), *_one()]
+    return [*_many(), *_stops(), *_growth(), *_over_ray(), *_one()]
 
 
 def prices(n: int) -> Bars:
@@ -124,7 +127,37 @@ def _many() -> list[Figure]:
     ]
 
 
-def _vectorbt(vectorbt: Any, bars: Bars, actions: Int8Array) -> Any:
+def _stops() -> list[Figure]:
+    bars, strategy = prices(BARS), SmaCrossover(20, 100)
+    policies = [Policy(fee_bps=COST.fee_bps, stop_bps=10.0 * (1 + number)) for number in range(_COLUMNS)]
+    work = BARS * len(policies)
+
+    def own() -> dict[str, Float64Array]:
+        sweep = Sweep([strategy] * len(policies), policies)
+        sweep.advance(bars)
+        return performance_table(sweep.accounts())
+
+    seconds = best(own, repeats=7)
+    figures = [_figure("bars x configurations/s, 100 000 x 100 stops, one core", work / seconds, "1/s")]
+    try:
+        import vectorbt  # noqa: PLC0415 - as above
+    except ImportError:
+        return figures
+    actions = np.repeat(strategy.actions(bars)[:, None], len(policies), axis=1)
+    peer = _vectorbt(vectorbt, bars, actions, np.array([policy.stop_bps / 1e4 for policy in policies]))
+    found, theirs = own(), peer()
+    for name in ("total_return", "sharpe", "max_drawdown"):
+        assert np.allclose(found[name], theirs[name], rtol=1e-7, atol=1e-9), name
+    assert np.array_equal(found["trades"], theirs["trades"])
+    peer_seconds = best(peer, repeats=3)
+    return [
+        *figures,
+        _figure("vectorbt: bars x configurations/s, its own stops", work / peer_seconds, "1/s"),
+        _figure("ratio to vectorbt over stop_bps", peer_seconds / seconds, "x", target=50.0),
+    ]
+
+
+def _vectorbt(vectorbt: Any, bars: Bars, actions: Int8Array, stops: Float64Array | None = None) -> Any:
     import pandas as pd  # noqa: PLC0415 - comes with the peer's code path alone
 
     vectorbt.settings.returns["year_freq"] = "365 days"
@@ -135,6 +168,7 @@ def _vectorbt(vectorbt: Any, bars: Bars, actions: Int8Array) -> Any:
         portfolio = vectorbt.Portfolio.from_signals(
             close, entries[:, begin : begin + _COLUMNS], exits[:, begin : begin + _COLUMNS],
             init_cash=COST.initial_cash, fees=COST.fee_bps / 10_000, freq="1min",
+            **({} if stops is None else {"sl_stop": stops[None, begin : begin + _COLUMNS]}),
         )  # fmt: skip
         return {
             "total_return": portfolio.total_return().to_numpy(),

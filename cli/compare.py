@@ -200,7 +200,7 @@ def make(config: CompareConfig, settings: Settings, output: Output) -> FinishedC
         accept_jump=config.accept_price_jump,
         output=output,
     )
-    sided = int(np.count_nonzero(file.batch.action))
+    sided = int(np.count_nonzero(file.batch.side))
     model = asked.sentence(asked=asking, signals=sided)
     output.say(f"signals   {file.sentence}")
     output.say(f"reach     {reach_sentence(plan_of(file, trial, arms), str(trial.rules.horizon))}")
@@ -353,7 +353,7 @@ def plan_of(file: FileStream, trial: Trial, arms: tuple[str, ...]) -> PowerPlan:
     claims = sum(KINDS[name] in CLAIMS for name in arms)
     return plan(
         stream.net_bps, timestamp_us=stream.timestamp_us, claims=max(1, claims),
-        strata=strata_of(stream.symbol, stream.action), judged=stream.judged,
+        strata=strata_of(stream.symbol, stream.side), judged=stream.judged,
         known_at_us=stream.known_at_us,
     )  # fmt: skip
 

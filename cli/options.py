@@ -14,7 +14,7 @@ import typer
 
 from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError
 from raysignal.engine.core.instants import check_interval, parse_bar, zone_named
-from raysignal.engine.core.policy import MAX_CASH, MIN_CASH
+from raysignal.engine.core.policy import MAX_CASH, MAX_LEVEL_BPS, MIN_CASH
 
 if TYPE_CHECKING:
     from raysignal.runtime.settings import Settings
@@ -250,6 +250,46 @@ class PolicyOptions:
         Literal["signal", "next"] | None,
         typer.Option(
             rich_help_panel=_POLICY, help="Fill at the signal's own price or at that of the next; signal."
+        ),
+    ] = None
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            min=0.0,
+            max=1.0,
+            rich_help_panel=_POLICY,
+            help="Signals of a lower confidence are not followed; 0.",
+        ),
+    ] = None
+    stop_bps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BP",
+            min=0.0,
+            max=MAX_LEVEL_BPS,
+            rich_help_panel=_POLICY,
+            help="Close a position at such a loss from its opening price; 0, never.",
+        ),
+    ] = None
+    take_bps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BP",
+            min=0.0,
+            max=MAX_LEVEL_BPS,
+            rich_help_panel=_POLICY,
+            help="Close a position at such a profit; 0, never.",
+        ),
+    ] = None
+    trail_bps: Annotated[
+        float | None,
+        typer.Option(
+            metavar="BP",
+            min=0.0,
+            max=MAX_LEVEL_BPS,
+            rich_help_panel=_POLICY,
+            help="Close a position so far behind its best price; 0, never.",
         ),
     ] = None
 

@@ -168,12 +168,19 @@ def _written(value: float | None, write: Any) -> str:
     return "—" if value is None else write(value)
 
 
+_BRACKETS = (
+    ("stop_bps", "stop", " bp"), ("take_bps", "target", " bp"), ("trail_bps", "trailing stop", " bp"),
+    ("min_confidence", "least confidence", ""),
+)  # fmt: skip
+
+
 def policy_sentence(policy: Mapping[str, Any]) -> str:
     """A policy in words."""
     at = "the signal's own price" if policy["fill"] == "signal" else "the price of the symbol's next signal"
     return (
         f"{policy['side']}, starting from {policy['initial_cash']:,.2f}, weight {policy['weight']:g}, "
         f"fee {policy['fee_bps']:g} bp, slippage {policy['slippage_bps']:g} bp, filled at {at}"
+        + "".join(f", {said} {policy[name]:g}{unit}" for name, said, unit in _BRACKETS if policy.get(name))
     )
 
 

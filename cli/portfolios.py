@@ -55,7 +55,7 @@ class HistoryConfig:
         str | None, typer.Option("--until", "--to", metavar="INSTANT", help="Earlier than this.")
     ] = None
     action: Annotated[
-        Literal["SELL", "HOLD", "BUY"] | None,
+        Literal["SELL", "HOLD", "BUY", "CLOSE"] | None,
         typer.Option(case_sensitive=False, help="These signals only."),
     ] = None
     symbol: Annotated[str | None, typer.Option(metavar="NAME", help="This symbol only.")] = None

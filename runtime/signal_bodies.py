@@ -12,8 +12,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.signals import Action
+from raysignal.engine.core.terms import TERMS
 
 PARQUET = "application/vnd.apache.parquet"
 
@@ -23,13 +26,17 @@ def signal_json(batch: SignalBatch, index: int) -> bytes:
     signal = batch.signal(index)
     body: dict[str, Any] = {
         "timestamp": format_instant(signal.timestamp_us),
-        "signal": int(signal.action),
+        "signal": signal.action.name if signal.action is Action.CLOSE else int(signal.action),
         "price": signal.price,
         "symbol": signal.symbol,
         "source": signal.source,
     }
     if not batch.derived[index]:
         body["signal_id"] = signal.signal_id
+    terms: dict[str, Any] = dict(zip(TERMS, signal.terms, strict=True))
+    if signal.expires_us is not None:
+        terms["expires"] = format_instant(signal.expires_us)
+    body |= {name: value for name, value in terms.items() if value is not None}
     return orjson.dumps(body | dict(signal.features))
 
 
@@ -37,7 +44,7 @@ def batch_parquet(batch: SignalBatch) -> bytes:
     """The body of `POST /signals` for a batch, in its order."""
     columns: dict[str, Any] = {
         "timestamp": pa.array(batch.timestamp_us, pa.timestamp("us", "UTC")),
-        "signal": pa.array(batch.action),
+        "signal": _actions(batch.action),
         "price": pa.array(batch.price),
         "symbol": _coded(batch.symbol, batch.symbols),
         "source": _coded(batch.source, batch.sources),
@@ -45,11 +52,25 @@ def batch_parquet(batch: SignalBatch) -> bytes:
     if not batch.derived.all():
         ids = batch.signal_id.to_arrow()
         columns["signal_id"] = pa.array(np.where(batch.derived, None, ids.to_pylist()), pa.string())
+    if batch.terms is not None:
+        for place, name in enumerate(TERMS):
+            values = pa.array(batch.terms[:, place], from_pandas=True)
+            if values.null_count < len(values):
+                expires = name == "expires"
+                columns[name] = values.cast(pa.int64()).cast(pa.timestamp("us", "UTC")) if expires else values
     for name in {**batch.numbers, **batch.texts}:
         columns[name] = _feature(batch, name)
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink, compression="zstd", compression_level=1)
     return sink.getvalue()
+
+
+def _actions(action: Int8Array) -> pa.Array:
+    """As numbers, or as words where one of them has no number."""
+    if int(action.max(initial=0)) <= Action.BUY:
+        return pa.array(action)
+    names = np.array(["HOLD", "BUY", "CLOSE", "SELL"])  # SELL is -1, the last
+    return pa.array(names[action])
 
 
 def _coded(codes: Any, names: tuple[str, ...]) -> pa.Array:

@@ -17,7 +17,7 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action
-from raysignal.engine.history import join_tables, read_page
+from raysignal.engine.history import SAID, join_tables, read_page
 from raysignal.engine.portfolio.receipts import RecentRows
 
 if TYPE_CHECKING:
@@ -90,14 +90,24 @@ def read_rows(
 
 
 def rows_of(table: pa.Table) -> list[dict[str, Any]]:
-    """Rows of the history as plain JSON values: instants as texts, actions by name, features of their own."""
+    """Rows of the history as plain JSON values: instants as texts, actions by name, features of their own.
+
+    What most signals do not say (`SAID`) is left out where it is null.
+    """
     stamps = table["timestamp"].cast(pa.int64()).to_pylist()
     names = {action.value: action.name for action in Action}
+    place = table.column_names.index("expires")
+    table = table.set_column(place, "expires", table["expires"].cast(pa.int64()))
     rows: list[dict[str, Any]] = table.drop_columns(["timestamp"]).to_pylist()
     for row, stamp in zip(rows, stamps, strict=True):
         row["timestamp"] = format_instant(stamp)
         row["signal"] = names[row["signal"]]
         row["decision"] = names[row["decision"]]
+        for name in SAID:
+            if row[name] is None:
+                del row[name]
+        if "expires" in row:
+            row["expires"] = format_instant(row["expires"])
         features = row.pop("feature_numbers") + row.pop("feature_texts")
         # Versions before kept what was sent under a secret name.
         row["features"] = {name: value for name, value in sorted(features) if not is_secret_name(name)}

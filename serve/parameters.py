@@ -86,7 +86,8 @@ class HistoryParameters(PortfolioParameters):
     ] = None
     end: Annotated[Instant | SkipJsonSchema[None], Field(alias="to", description="earlier than this")] = None
     action: Annotated[
-        Literal["SELL", "HOLD", "BUY"] | SkipJsonSchema[None], Field(description="these signals only")
+        Literal["SELL", "HOLD", "BUY", "CLOSE"] | SkipJsonSchema[None],
+        Field(description="these signals only"),
     ] = None
     symbol: Annotated[str | SkipJsonSchema[None], Field(min_length=1, description="this symbol only")] = None
     limit: Annotated[PageSize, Field(description="rows a page")] = 1000

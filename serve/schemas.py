@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysignal.engine.core.policy import MAX_CASH, MIN_CASH
+from raysignal.engine.core.policy import MAX_CASH, MAX_LEVEL_BPS, MIN_CASH
 
 Instant = Annotated[
     str, Field(examples=["2025-02-24T00:10:00Z"], description="ISO 8601, UTC, to the microsecond")
@@ -40,7 +40,7 @@ class SignalBody(BaseModel):
     ]
     # Two enumerations, because makers of typed clients leave out one of texts and numbers.
     signal: Annotated[
-        Literal["SELL", "HOLD", "BUY"] | Literal[-1, 0, 1],  # noqa: PYI030, RUF100
+        Literal["SELL", "HOLD", "BUY", "CLOSE"] | Literal[-1, 0, 1],  # noqa: PYI030, RUF100
         Field(description='also `Signal` or `action`; any case, 1 or "1"'),
     ]
     price: Annotated[
@@ -55,6 +55,25 @@ class SignalBody(BaseModel):
             "timestamp and signal"
         ),
     ] = ""
+    size: Annotated[
+        float | None, Field(gt=0, le=1, description="share of equity; the policy's weight if missing")
+    ] = None
+    stop_loss: Annotated[
+        float | None, Field(ge=1e-15, le=1e15, description="closes the position; below the price of a BUY")
+    ] = None
+    take_profit: Annotated[
+        float | None, Field(ge=1e-15, le=1e15, description="closes the position; above the price of a BUY")
+    ] = None
+    trailing_stop_bps: Annotated[
+        float | None, Field(ge=0.01, le=9999, description="closes the position so far behind its best price")
+    ] = None
+    confidence: Annotated[
+        float | None, Field(ge=0, le=1, description="below the portfolio's `min_confidence` it is a HOLD")
+    ] = None
+    expires: Annotated[
+        Instant | None, Field(description="closes the position at the first row that is as late or later")
+    ] = None
+    price_only: Annotated[bool, Field(description="a price without a signal, which is left out then")] = False
 
 
 class PolicyBody(_Shown):
@@ -66,6 +85,10 @@ class PolicyBody(_Shown):
     side: Literal["long-flat", "long-short"] = "long-flat"
     weight: Annotated[float, Field(gt=0, le=1)] = 1.0
     fill: Literal["signal", "next"] = "signal"
+    min_confidence: Annotated[float, Field(ge=0, le=1)] = 0.0
+    stop_bps: Annotated[float, Field(ge=0, le=MAX_LEVEL_BPS)] = 0.0
+    take_bps: Annotated[float, Field(ge=0, le=MAX_LEVEL_BPS)] = 0.0
+    trail_bps: Annotated[float, Field(ge=0, le=MAX_LEVEL_BPS)] = 0.0
 
 
 class SymbolBody(_Shown):
@@ -156,7 +179,7 @@ class PortfoliosBody(_Shown):
 class DecisionBody(_Shown):
     """What was decided, and by whom."""
 
-    action: Literal["SELL", "HOLD", "BUY"]
+    action: Literal["SELL", "HOLD", "BUY", "CLOSE"]
     by: str
 
 
@@ -168,7 +191,15 @@ class FillBody(_Shown):
     price: float
     notional: float
     fee: float
-    decided_by: Literal["this signal", "previous signal"]
+    decided_by: Literal["this signal", "previous signal", "bracket"]
+
+
+class ClosedBody(_Shown):
+    """The bracket that closed what was held before the row."""
+
+    by: Literal["stop", "target", "trailing", "expiry"]
+    price: Annotated[float, Field(description="slippage included")]
+    reason: str
 
 
 class ReceiptBody(_Shown):
@@ -179,13 +210,18 @@ class ReceiptBody(_Shown):
     ordinal: Annotated[int, Field(ge=0, description="its place in the portfolio's history")]
     symbol: str
     timestamp: Instant
-    signal: Literal["SELL", "HOLD", "BUY"]
+    signal: Literal["SELL", "HOLD", "BUY", "CLOSE"]
     price: float
     replayed: Annotated[bool, Field(description="this signal had been taken in before")]
     decision: DecisionBody
     outcome: str
     reason: Annotated[str | None, Field(description="why nothing, or only half of it, was traded")]
-    fill: FillBody | None
+    fill: Annotated[
+        FillBody | None, Field(description="the last one at this row; its fee is that of all of them")
+    ]
+    closed: Annotated[
+        ClosedBody | None, Field(description="there only where a bracket closed a position")
+    ] = None
     signal_return: Annotated[Share, Field(alias="return")]
     performance: PerformanceBody
 

@@ -112,8 +112,8 @@ class Override:
         situations, outcomes = self._learn(batch)
         evidence = self._witness.look(self.memory, situations)
         self._check(first, evidence)
-        ruling = rule(evidence, batch.action, self.worth, self.rules.gate)
-        questions = self._reviewer.questions(batch.action, evidence, ruling)
+        ruling = rule(evidence, batch.side, self.worth, self.rules.gate)
+        questions = self._reviewer.questions(batch.side, evidence, ruling)
         return MemoryLookup(first, situations, evidence, ruling, questions, outcomes)
 
     def learn(self, batch: SignalBatch) -> tuple[Situations, Outcomes]:
@@ -126,14 +126,16 @@ class Override:
         situations = self.encoder.encode(batch)
         symbol = self.encoder.codes(batch)
         ordinal = np.arange(self.count, self.count + len(batch))
-        outcomes = self._settler.feed(ordinal, batch.timestamp_us, symbol, batch.action, batch.price)
+        outcomes = self._settler.feed(
+            ordinal, batch.timestamp_us, symbol, batch.action, batch.price, batch.order_terms()
+        )
         counted = outcomes if self._shuffle is None else self._shuffled(outcomes, self._shuffle)
         if self._texts is not None:
             situations = self._texts.extend(
                 situations, self.encoder.free_texts(batch), counted, first=self.count,
-                timestamp_us=batch.timestamp_us, symbol=symbol, action=batch.action,
+                timestamp_us=batch.timestamp_us, symbol=symbol, action=batch.side,
             )  # fmt: skip
-        self.memory.add(ordinal, batch.timestamp_us, symbol, batch.action, situations)
+        self.memory.add(ordinal, batch.timestamp_us, symbol, batch.side, situations)
         self.memory.settle(counted)
         return situations, outcomes
 

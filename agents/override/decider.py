@@ -106,7 +106,7 @@ class Decider:
 
     def finish(self, begun: PendingDecision, opinions: Mapping[int, Opinion] = NO_OPINIONS) -> DecidedSignals:
         """The decisions, with the opinions there are about rows."""
-        taken, action = begun.taken, begun.batch.action
+        taken, action = begun.taken, begun.batch.side
         ruling = taken.ruling
         verdict, by, reason = ruling.verdict.copy(), ruling.by.copy(), ruling.reason.copy()
         for row, opinion in opinions.items():
@@ -140,7 +140,7 @@ class Decider:
         situations, outcomes = self.agent.learn(batch)
         if self.breaker is not None:
             self.breaker.pass_on(first, batch.timestamp_us, verdict, outcomes)
-        self.limit.count(batch.action, verdict)
+        self.limit.count(batch.side, verdict)
         return situations, outcomes
 
 

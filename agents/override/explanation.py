@@ -40,7 +40,7 @@ def explanations(
     taken = begun.taken
     statistics = {name: values.tolist() for name, values in statistics_of(taken).items()}
     neighbours = _neighbours(decider, shown_of(decider.agent, taken))
-    columns = (begun.batch.action, judged.verdict, judged.by, judged.reason)
+    columns = (begun.batch.side, judged.verdict, judged.by, judged.reason)
     for row, (action, verdict, by, reason) in enumerate(
         zip(*(column.tolist() for column in columns), strict=True)
     ):

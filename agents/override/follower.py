@@ -268,8 +268,8 @@ class Follower:
             (primary, piece.decisions.action),
         )  # fmt: skip
         self._count(piece.judged)
-        if piece.batch.action.any():
-            self._readiness = readiness_of(self._terms.rules, piece.taken.evidence, piece.batch.action)
+        if piece.batch.side.any():
+            self._readiness = readiness_of(self._terms.rules, piece.taken.evidence, piece.batch.side)
 
     async def _learn(self, n: int) -> None:
         """Read the next rows of both portfolios, at most n, and take them in."""

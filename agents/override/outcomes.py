@@ -9,15 +9,20 @@ staying out.
     BUY       long           short or out    out
     SELL      short or out   long            out
 
+Where the signal has a bracket (its own, or the policy's), its trade ends with that, if it is met before the horizon's
+end: by the kernel's own rule, and at the price at which the kernel would close. A bracket counts where the signal opens
+a position, so not for a SELL under `long-flat`. What expires before the row at which it would be filled is not scored,
+nor is what the portfolio's `min_confidence` makes a HOLD.
+
 An outcome is known from the instant of the row that ends its horizon, plus the settlement lag, and from no
-earlier row on: rows are processed in order, so what a later row told cannot be known before it. HOLD signals
-are not scored.
+earlier row on: rows are processed in order, so what a later row told cannot be known before it. HOLD and CLOSE are
+not scored; CLOSE ends a horizon that lasts until the side is left.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numba import njit
@@ -27,6 +32,18 @@ from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import DAY_US, parse_bar
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import (
+    CONFIDENCE,
+    EXPIRES,
+    STOP_LOSS,
+    TAKE_PROFIT,
+    TERMS,
+    TRAILING,
+    SignalTerms,
+)
+from raysignal.engine.portfolio import account as held
+from raysignal.engine.portfolio.account import BRACKET_SIZE
+from raysignal.engine.portfolio.kernel import CLOSE, crossed, follow, guard, policy_vector, reach, said
 
 NOT_KNOWN_US = np.iinfo(np.int64).max
 MOST_BARS = 10_000
@@ -139,14 +156,25 @@ class Settler:
     """Scores a stream of signals as its rows come in; however they are cut into calls, the outcomes are the same.
 
     Within a symbol the first to come is the first to be settled, whatever the horizon. So what is not settled
-    yet waits in a queue a symbol, and a row costs the same however many wait.
+    yet waits in a queue a symbol, and a row costs the same however many wait. Where some of them have brackets, a row
+    looks at all that wait.
 
     Args:
         policy: the portfolio's fill and cost model.
         horizon: how long a signal is followed.
     """
 
-    __slots__ = ("_entry_price", "_fill_next", "_free", "_queues", "_waiting", "_worth", "horizon")
+    __slots__ = (
+        "_brackets",
+        "_entry_price",
+        "_fill_next",
+        "_free",
+        "_policy",
+        "_queues",
+        "_waiting",
+        "_worth",
+        "horizon",
+    )
 
     def __init__(self, policy: Policy, horizon: Horizon) -> None:
         self.horizon = horizon
@@ -155,6 +183,8 @@ class Settler:
         self._queues = np.zeros((0, _QUEUE), np.int64)
         self._waiting = np.zeros((0, _WAITING), np.int64)
         self._entry_price = np.zeros(0)
+        self._policy = policy
+        self._brackets = np.zeros((0, BRACKET_SIZE))
         self._free = np.array([_NONE, 0])  # the first place that is free, and how many are taken
 
     def feed(
@@ -164,6 +194,7 @@ class Settler:
         symbol: Int32Array,
         action: Int8Array,
         price: Float64Array,
+        terms: SignalTerms | None = None,
     ) -> Outcomes:
         """Take the next n rows of the stream in; what they settled, in the order of the rows that did.
 
@@ -173,6 +204,7 @@ class Settler:
             symbol: int32[n], codes that stay the same over all calls.
             action: int8[n].
             price: float64[n].
+            terms: what the signals say beside their action, and the ranges of their bars.
         """
         # Copies: a batch may lie in memory that cannot be written, which would be another type to compile for.
         rows = (
@@ -184,9 +216,16 @@ class Settler:
         horizon = self.horizon
         whole, move_bps = np.empty((5, self._free[1] + n), np.int64), np.empty(self._free[1] + n)
         side = np.empty(len(move_bps), np.int8)
+        told = SignalTerms() if terms is None else terms
+        said = (
+            np.empty((0, len(TERMS))) if told.values is None else np.array(told.values, np.float64),
+            *(np.empty(0) if one is None else np.array(one, np.float64) for one in (told.high, told.low)),
+        )
+        careful = self._policy.has_bracket or told.values is not None or bool(self._brackets.any())
         settled = _feed(
-            *rows, _KINDS.index(horizon.kind), horizon.bars, horizon.time_us, self._fill_next, self._queues,
-            self._waiting, self._entry_price, self._free, whole, side, move_bps,
+            *rows, *said, policy_vector(self._policy), careful, _KINDS.index(horizon.kind), horizon.bars,
+            horizon.time_us, self._fill_next, self._queues, self._waiting, self._entry_price, self._brackets,
+            self._free, whole, side, move_bps,
         )  # fmt: skip
         at, until, decided, left, overlap = whole[:, :settled].copy()
         side, move_bps = side[:settled].copy(), move_bps[:settled].copy()
@@ -208,6 +247,7 @@ class Settler:
             self._free[0] = before
             self._waiting = np.concatenate([self._waiting, places])
             self._entry_price = np.concatenate([self._entry_price, np.zeros(room - before)])
+            self._brackets = np.concatenate([self._brackets, np.zeros((room - before, BRACKET_SIZE))])
 
 
 _NONE = -1
@@ -220,73 +260,128 @@ _IN_BARS, _IN_TIME, _IN_CLOSE = range(3)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _end_within(kind: int, waiting: Int64Array, queue: Int64Array, now: int, side: int) -> None:
-    """Mark the signals of a side that a row of their own instant ends: a later one will settle them."""
+def _end_within(kind: int, waiting: Int64Array, queue: Int64Array, now: int, ends: int) -> None:
+    """Mark the signals that a row of their own instant ends: a later one will settle them."""
     tail = queue[_TAIL]
     if kind != _IN_CLOSE or tail == _NONE or waiting[tail, _DECIDED] != now:
         return
     place = queue[_HEAD]
     while place != _NONE:
-        if waiting[place, _DECIDED] == now and waiting[place, _SIDE] == side:
+        if waiting[place, _DECIDED] == now and (ends == CLOSE or waiting[place, _SIDE] == -ends):
             waiting[place, _ENDED] = 1
         place = waiting[place, _NEXT]
 
 
+# numba looks at the date of this file alone: count this up with every change to what comes from the kernel: 1.
+_SHORTS, _MIN_CONFIDENCE = 5, 7  # of the policy's vector
+
+
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _feed(
-    ordinal: Int64Array, timestamp_us: Int64Array, symbol: Int32Array, action: Int8Array, price: Float64Array, kind:
-    int, bars: int, time_us: int, fill_next: int, queues: Int64Array, waiting: Int64Array, entry_price: Float64Array,
-    free: Int64Array, whole: Int64Array, side: Int8Array, move_bps: Float64Array,
+def _begin(side: int, price: float, policy: Float64Array, bracket: Float64Array) -> None:
+    """Set the bracket of a trade at its entry, where it opens a position."""
+    if side > 0 or policy[_SHORTS] != 0.0:
+        guard(
+            np.float64(side), price, bracket[held.NEXT_STOP], bracket[held.NEXT_TARGET], bracket[held.NEXT_TRAIL],
+            bracket[held.NEXT_EXPIRES], policy, bracket,
+        )  # fmt: skip
+    bracket[held.NEXT_SIZE :] = 0.0
+
+
+@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
+    ordinal: Int64Array, timestamp_us: Int64Array, symbol: Int32Array, action: Int8Array, price: Float64Array, terms:
+    Float64Array, highs: Float64Array, lows: Float64Array, policy: Float64Array, careful: bool, kind: int, bars: int,
+    time_us: int, fill_next: int, queues: Int64Array, waiting: Int64Array, entry_price: Float64Array, brackets:
+    Float64Array, free: Int64Array, whole: Int64Array, side: Int8Array, move_bps: Float64Array,
 ) -> int:  # fmt: skip
     """Settle what each row settles, then let its own signal wait; how many outcomes there are."""
     settled = 0
     for row in range(len(ordinal)):
         queue = queues[symbol[row]]
         now, at = timestamp_us[row], price[row]
+        high, low = reach(at, highs, lows, row)
         number = queue[_ROWS]
         tail = queue[_TAIL]
+        late: Any = _NONE  # what expired before this row, at which it would be filled
         if fill_next and tail != _NONE and waiting[tail, _NUMBER] == number - 1:
             waiting[tail, _ENTERED] = now
             entry_price[tail] = at
+            if careful:
+                if now >= brackets[tail, held.NEXT_EXPIRES] > 0.0:
+                    late = tail
+                _begin(waiting[tail, _SIDE], at, policy, brackets[tail])
+        told = np.int64(action[row])
+        if told != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[_MIN_CONFIDENCE]:
+            told = 0
         # What ends the followed side of a `close`: this row's action, or under `next` the one before it.
-        ends = queue[_LAST_ACTION] if fill_next else action[row]
-        _end_within(kind, waiting, queue, now, -ends)
-        while queue[_HEAD] != _NONE:
-            place = queue[_HEAD]
+        ends = queue[_LAST_ACTION] if fill_next else told
+        _end_within(kind, waiting, queue, now, ends)
+        place, before = queue[_HEAD], _NONE
+        while place != _NONE:
             signal = waiting[place]
-            if kind == _IN_BARS:
+            following = signal[_NEXT]
+            left = at
+            over = False
+            same_instant = now == signal[_DECIDED]  # what a signal was worth is known in a later one
+            if careful and not same_instant and signal[_NUMBER] + fill_next < number:
+                met, level = crossed(signal[_SIDE], at, high, low, np.float64(now), brackets[place])
+                if met != 0:
+                    over, left = True, level
+                else:
+                    follow(signal[_SIDE], high, low, brackets[place])
+            if over or same_instant:
+                pass
+            elif kind == _IN_BARS:
                 over = number - signal[_NUMBER] >= bars + fill_next
             elif kind == _IN_TIME:
                 over = now - signal[_ENTERED] >= time_us
             else:
-                over = signal[_SIDE] == -ends or signal[_ENDED] == 1
-            if not over or now == signal[_DECIDED]:
+                over = signal[_SIDE] == -ends or ends == CLOSE or signal[_ENDED] == 1
+            if over and place != late:
+                whole[0, settled], whole[1, settled] = signal[_ORDINAL], ordinal[row]
+                whole[2, settled], whole[3, settled] = signal[_DECIDED], now
+                whole[4, settled] = number - signal[_NUMBER]
+                side[settled] = signal[_SIDE]
+                move_bps[settled] = (left / entry_price[place] - 1.0) * 1e4
+                settled += 1
+            if over or place == late:
+                if before == _NONE:
+                    queue[_HEAD] = following
+                else:
+                    waiting[before, _NEXT] = following
+                if following == _NONE:
+                    queue[_TAIL] = before
+                brackets[place] = 0.0
+                signal[_NEXT] = free[0]
+                free[0] = place
+                free[1] -= 1
+            elif not careful:
                 break
-            whole[0, settled], whole[1, settled] = signal[_ORDINAL], ordinal[row]
-            whole[2, settled], whole[3, settled] = signal[_DECIDED], now
-            whole[4, settled] = number - signal[_NUMBER]
-            side[settled] = signal[_SIDE]
-            move_bps[settled] = (at / entry_price[place] - 1.0) * 1e4
-            settled += 1
-            queue[_HEAD] = signal[_NEXT]
-            signal[_NEXT] = free[0]
-            free[0] = place
-            free[1] -= 1
-        if queue[_HEAD] == _NONE:
-            queue[_TAIL] = _NONE
-        if action[row] != 0:
+            else:
+                before = place
+            place = following
+        if told not in (0, CLOSE):
             place = free[0]
             signal = waiting[place]
             free[0] = signal[_NEXT]
             free[1] += 1
             signal[_ORDINAL], signal[_DECIDED], signal[_ENTERED] = ordinal[row], now, now
-            signal[_SIDE], signal[_NUMBER], signal[_ENDED], signal[_NEXT] = action[row], number, 0, _NONE
+            signal[_SIDE], signal[_NUMBER], signal[_ENDED], signal[_NEXT] = told, number, 0, _NONE
             entry_price[place] = at
+            if careful:
+                bracket = brackets[place]
+                if len(terms) > 0:
+                    bracket[held.NEXT_STOP] = said(terms, row, STOP_LOSS)
+                    bracket[held.NEXT_TARGET] = said(terms, row, TAKE_PROFIT)
+                    bracket[held.NEXT_TRAIL] = said(terms, row, TRAILING) / 10_000.0
+                    bracket[held.NEXT_EXPIRES] = said(terms, row, EXPIRES)
+                if not fill_next:
+                    _begin(told, at, policy, bracket)
             if queue[_TAIL] == _NONE:
                 queue[_HEAD] = place
             else:
                 waiting[queue[_TAIL], _NEXT] = place
             queue[_TAIL] = place
-        queue[_LAST_ACTION] = action[row]
+        queue[_LAST_ACTION] = told
         queue[_ROWS] = number + 1
     return settled

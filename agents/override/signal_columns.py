@@ -144,7 +144,7 @@ class SignalColumns:
     def _returns(ledger: Ledger, batch: SignalBatch, symbol: Int32Array, told: Int8Array) -> Float64Array:
         rows = LedgerRows.empty(len(batch))
         ledger.ensure_symbols(int(symbol.max(initial=-1)) + 1)
-        ledger.run(batch.timestamp_us, symbol, told, batch.price, rows)
+        ledger.run(batch.timestamp_us, symbol, told, batch.price, rows, terms=batch.order_terms(told))
         return rows.signal_return
 
     def _take_categories(self, batch: SignalBatch, before: int) -> None:

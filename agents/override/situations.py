@@ -215,7 +215,7 @@ class Encoder:
         names = tuple(self._categories)
         labels = np.zeros((len(names), len(batch)), np.uint64)
         own = (
-            (batch.action, ("0", "1", "-1")), (batch.source, batch.sources), (batch.symbol, batch.symbols)
+            (batch.side, ("0", "1", "-1")), (batch.source, batch.sources), (batch.symbol, batch.symbols)
         )  # fmt: skip
         for position, (name, category) in enumerate(self._categories.items()):
             if position < len(_OWN):

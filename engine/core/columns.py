@@ -37,8 +37,9 @@ from raysignal.engine.core.digests import (
     gather_texts,
 )
 from raysignal.engine.core.signals import Action, Signal
+from raysignal.engine.core.terms import EXPIRES, TERMS, SignalTerms, concat_terms, is_range_name
 
-_FORMAT = 1
+_FORMAT, _WITH_TERMS = 1, 2
 _COMPRESS_FROM = 32 * 1024
 _CODEC = "lz4"
 
@@ -119,7 +120,7 @@ class SignalBatch:
 
     Attributes:
         timestamp_us: int64[n], UTC microseconds.
-        action: int8[n], -1, 0 or 1.
+        action: int8[n], an `Action` each.
         price: float64[n], finite and > 0.
         symbol, source: int32[n], positions in `symbols` and `sources`.
         signal_id: what was given or derived; never empty.
@@ -129,6 +130,7 @@ class SignalBatch:
         numbers, texts: features by name; NaN or an empty text is a missing one. A feature that is a
             number in some rows and a text in others stands in both.
         row: int64[n], the position in the input it came from (not stored).
+        terms: float64[n, 6], see `engine.core.terms`; None: no row has any.
     """
 
     timestamp_us: Int64Array
@@ -145,6 +147,7 @@ class SignalBatch:
     numbers: dict[str, Float64Array]
     texts: dict[str, TextColumn]
     row: Int64Array = field(compare=False)
+    terms: Float64Array | None = None
 
     @classmethod
     def of(
@@ -161,6 +164,7 @@ class SignalBatch:
         numbers: dict[str, Float64Array] | None = None,
         texts: dict[str, TextColumn] | None = None,
         row: Int64Array | None = None,
+        terms: Float64Array | None = None,
     ) -> "SignalBatch":
         """A batch of values that are already valid: ids are derived where empty, digests computed.
 
@@ -192,10 +196,16 @@ class SignalBatch:
             add_numbers(content, digest, values)
         for column, digest in zip(kept_texts.values(), digest_names(kept_texts, 2), strict=True):
             add_texts(content, digest, column.data, column.offsets)
+        if terms is not None and bool(np.isnan(terms).all()):
+            terms = None
+        if terms is not None:
+            # As features of these names are: a signal that was taken in while they were is still the same.
+            for place, digest in enumerate(digest_names(TERMS, 2)):
+                add_numbers(content, digest, np.ascontiguousarray(terms[:, place]))
         return cls(
             timestamp_us, action, price, symbol, tuple(symbols), source, tuple(sources), ids, derived,
             ids.keys(), content, kept_numbers, kept_texts,
-            np.arange(n, dtype=np.int64) if row is None else row,
+            np.arange(n, dtype=np.int64) if row is None else row, terms,
         )  # fmt: skip
 
     @classmethod
@@ -219,6 +229,7 @@ class SignalBatch:
             symbol=symbol, symbols=symbols, source=source, sources=sources,
             signal_id=TextColumn.of([signal.signal_id for signal in signals]),
             numbers=numbers, texts={name: TextColumn.of(values) for name, values in texts.items()},
+            terms=np.array([signal.terms for signal in signals], np.float64).reshape(n, len(TERMS)),
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -230,6 +241,10 @@ class SignalBatch:
             name: float(values[index]) for name, values in self.numbers.items() if not np.isnan(values[index])
         }
         features |= {name: text for name, values in self.texts.items() if (text := values[index])}
+        terms: list[Any] = [None] * len(TERMS)
+        if self.terms is not None:
+            terms = [None if np.isnan(value) else value for value in self.terms[index].tolist()]
+            terms[EXPIRES] = None if terms[EXPIRES] is None else int(terms[EXPIRES])
         return Signal(
             symbol=self.symbols[self.symbol[index]],
             timestamp_us=int(self.timestamp_us[index]),
@@ -238,7 +253,21 @@ class SignalBatch:
             source=self.sources[self.source[index]],
             signal_id=self.signal_id[index],
             features=features,
-        )
+            size=terms[0], stop_loss=terms[1], take_profit=terms[2], trailing_stop_bps=terms[3],
+            confidence=terms[4], expires_us=terms[5],
+        )  # fmt: skip
+
+    @property
+    def side(self) -> Int8Array:
+        """int8[n], 1 for BUY, -1 for SELL, 0 for what takes no side: HOLD and CLOSE."""
+        if int(self.action.max(initial=0)) <= Action.BUY:
+            return self.action
+        return np.where(self.action == Action.CLOSE, np.int8(0), self.action)
+
+    def order_terms(self, action: Int8Array | None = None) -> SignalTerms | None:
+        """What the kernel is to know beside action and price, if `action` is done (None: what the signals say)."""
+        terms = SignalTerms.of(self.terms, self.numbers)
+        return terms if terms is None or action is None else terms.done(self.action, action)
 
     def at_instants(self, timestamp_us: Int64Array) -> "SignalBatch":
         """The same signals at other instants, and so with other identities where theirs are derived."""
@@ -262,7 +291,7 @@ class SignalBatch:
             derived=self.derived[at], key=self.key[at], content=self.content[at],
             numbers={name: values[at] for name, values in self.numbers.items()},
             texts={name: column.take(at) for name, column in self.texts.items()},
-            row=self.row[at],
+            row=self.row[at], terms=None if self.terms is None else self.terms[at],
         )  # fmt: skip
 
     @classmethod
@@ -299,6 +328,7 @@ class SignalBatch:
             **joined, symbol=symbol, symbols=symbols, source=source, sources=sources,
             signal_id=TextColumn.concat([batch.signal_id for batch in batches]), numbers=numbers, texts=texts,
             row=np.concatenate([batch.row for batch in batches]),
+            terms=concat_terms([(len(batch), batch.terms) for batch in batches]),
         )  # fmt: skip
 
     def in_time(self) -> "SignalBatch":
@@ -309,16 +339,19 @@ class SignalBatch:
 
     def encode(self) -> bytes:
         """The bytes that lie in the journal: a msgpack header, the fixed columns and the ids, and the feature
-        texts behind them (lz4 when long), so that who does not read features does not unpack them.
+        texts behind them (lz4 when long), so that who does not read features does not unpack them. Terms, where
+        there are any, stand first; such bytes are of another format, which programs of before refuse.
         """
         texts = list(self.texts.values())
         columns = [self.signal_id, *texts]
-        parts = [getattr(self, name) for name, _ in _FIXED]
+        terms = [] if self.terms is None else [self.terms]
+        parts = [*terms, *(getattr(self, name) for name, _ in _FIXED)]
         parts += [*self.numbers.values(), *(column.offsets for column in columns), self.signal_id.data]
         long = sum(column.data.nbytes for column in texts)
         packed = long >= _COMPRESS_FROM
         header = _Header(
-            _FORMAT, len(self), self.symbols, self.sources, tuple(self.numbers), tuple(self.texts),
+            _WITH_TERMS if terms else _FORMAT, len(self), self.symbols, self.sources, tuple(self.numbers),
+            tuple(self.texts),
             tuple(column.data.nbytes for column in columns), packed,
         )  # fmt: skip
         head = _pack.encode(header)
@@ -331,12 +364,19 @@ class SignalBatch:
 
     @classmethod
     def decode(cls, data: bytes | memoryview, *, features: bool = True) -> "SignalBatch":
-        """What `encode` wrote; the arrays are read-only views. Without `features`, the texts stay packed."""
+        """What `encode` wrote; the arrays are read-only views.
+
+        Without `features`, the texts stay packed, and of the numbers there are `high` and `low` alone.
+        """
         size = int.from_bytes(data[:4], "little")
         header = _unpack.decode(data[4 : 4 + size])
-        if header.format != _FORMAT:
-            raise ValueError(f"batch format {header.format}, this version reads {_FORMAT}")
+        if header.format not in {_FORMAT, _WITH_TERMS}:
+            raise ValueError(f"batch format {header.format}, this version reads {_FORMAT} and {_WITH_TERMS}")
         n, at = header.rows, 4 + size
+        terms = None
+        if header.format == _WITH_TERMS:
+            terms = np.frombuffer(data, _FLOAT, n * len(TERMS), at).reshape(n, len(TERMS))
+            at += terms.nbytes
         fixed: dict[str, Any] = {}
         for name, kind, width in _LAYOUT:
             fixed[name] = np.frombuffer(data, kind, n * width, at)
@@ -348,10 +388,10 @@ class SignalBatch:
             np.frombuffer(data, _BYTE, header.sizes[0], at_ids), np.frombuffer(data, _INT, n + 1, at_offsets)
         )
         numbers, texts = {}, {}
+        for place, name in enumerate(header.numbers):
+            if features or is_range_name(name):
+                numbers[name] = np.frombuffer(data, _FLOAT, n, at + 8 * n * place)
         if features:
-            for name in header.numbers:
-                numbers[name] = np.frombuffer(data, _FLOAT, n, at)
-                at += 8 * n
             long: Any = memoryview(data)[at_ids + header.sizes[0] :]
             if header.packed:
                 whole = sum(header.sizes[1:])
@@ -364,7 +404,7 @@ class SignalBatch:
                 start += size
         return cls(
             **fixed, symbols=header.symbols, sources=header.sources, signal_id=ids,
-            numbers=numbers, texts=texts, row=np.arange(n, dtype=np.int64),
+            numbers=numbers, texts=texts, row=np.arange(n, dtype=np.int64), terms=terms,
         )  # fmt: skip
 
 

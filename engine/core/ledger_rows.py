@@ -25,6 +25,20 @@ class Outcome(IntEnum):
     INSOLVENT = 8
     CLOSED_ONLY = 9
     TOO_LARGE = 10
+    NOTHING_TO_CLOSE = 11
+    LOW_CONFIDENCE = 12
+    EXPIRED = 13
+
+
+class CloseReason(IntEnum):
+    """Why a position was closed. `END_OF_FILE` is for lists of trades: the ledger itself closes nothing at an end."""
+
+    SIGNAL = 0
+    STOP = 1
+    TARGET = 2
+    TRAILING = 3
+    EXPIRY = 4
+    END_OF_FILE = 5
 
 
 _REASONS: dict[int, str] = {
@@ -36,7 +50,25 @@ _REASONS: dict[int, str] = {
     Outcome.INSOLVENT: "equity is not above zero, so nothing can be opened",
     Outcome.CLOSED_ONLY: "the position was closed, but nothing is left to open the other side with",
     Outcome.TOO_LARGE: "equity is above 1e250, so nothing is opened: its figures could be too large for a number",
+    Outcome.NOTHING_TO_CLOSE: "nothing of the symbol is held",
+    Outcome.LOW_CONFIDENCE: "the signal's confidence is below the portfolio's min_confidence, so it counts as HOLD",
+    Outcome.EXPIRED: "the signal expired before the symbol's next price",
 }
+
+
+_CLOSED: dict[int, str] = {
+    CloseReason.SIGNAL: "a signal closed it",
+    CloseReason.STOP: "the price met its stop",
+    CloseReason.TARGET: "the price met its target",
+    CloseReason.TRAILING: "the price fell behind its best one by the trailing stop",
+    CloseReason.EXPIRY: "it expired",
+    CloseReason.END_OF_FILE: "the file ended",
+}
+
+
+def close_sentence(closed_by: int) -> str:
+    """Why a position was closed, as a sentence for people."""
+    return _CLOSED[closed_by]
 
 
 def reason(outcome: int) -> str | None:
@@ -53,6 +85,7 @@ class LedgerRows:
         executed: int8, an `Outcome`: what became of the order executed at this row's price. The same as
             `outcome` under fill `signal`; under `next` it is the decision of the symbol's row before (`HOLD`
             if there was none).
+        closed_by: int8, a `CloseReason`: the bracket's; `SIGNAL` where an order closed something, or nothing did.
         fill_quantity: bought (above 0) or sold (below 0) at this row; a flip is the sum of both halves; 0
             without.
         fill_price: price of the fill, slippage included; NaN without one.
@@ -63,10 +96,14 @@ class LedgerRows:
         signal_return: equity / equity before the row - 1.
         realised_pnl: profit of all positions closed so far, after fees.
         drawdown: 1 - equity / highest equity so far, which is that of an instant's last row or of this one; at most 1.
+        exit_price: price of the fill with which a bracket closed what was held before the row, slippage included;
+            0 where none did. Such a fill comes before that of the row's order, and `fill_quantity` and `fee` hold
+            both; `fill_price` is that of the last.
     """
 
     outcome: Int8Array
     executed: Int8Array
+    closed_by: Int8Array
     fill_quantity: Float64Array
     fill_price: Float64Array
     fee: Float64Array
@@ -76,11 +113,12 @@ class LedgerRows:
     signal_return: Float64Array
     realised_pnl: Float64Array
     drawdown: Float64Array
+    exit_price: Float64Array
 
     @classmethod
     def empty(cls, n: int) -> "LedgerRows":
         """Rows to be filled by `Ledger.run`."""
-        outcomes = np.zeros((2, n), dtype=np.int8)
+        outcomes = np.zeros((len(_CODES), n), dtype=np.int8)
         figures = np.zeros((len(_FIGURES), n))
         return cls(*outcomes, *figures)
 
@@ -96,7 +134,7 @@ class LedgerRows:
         return {name: getattr(self, name) for name in _COLUMNS}
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # As one run of bytes: eleven arrays a receipt would cost more to send than all they say.
+        # As one run of bytes: thirteen arrays a receipt would cost more to send than all they say.
         return LedgerRows.from_bytes, (len(self), self.to_bytes())
 
     def to_bytes(self) -> bytes:
@@ -127,5 +165,5 @@ class LedgerRows:
 
 
 _COLUMNS = tuple(field.name for field in fields(LedgerRows))
-_CODES, _FIGURES = _COLUMNS[:2], _COLUMNS[2:]
+_CODES, _FIGURES = _COLUMNS[:3], _COLUMNS[3:]
 _codes, _figures, _arrays = attrgetter(*_CODES), attrgetter(*_FIGURES), attrgetter(*_COLUMNS)

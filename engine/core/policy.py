@@ -10,9 +10,14 @@ from raysignal.engine.core.errors import InvalidField
 Side = Literal["long-flat", "long-short"]
 FillAt = Literal["signal", "next"]
 
+_LATER = frozenset({"min_confidence", "stop_bps", "take_bps", "trail_bps"})
+"""Members that policies of before did not have: where they are 0, what is stored and shown is as it was."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 MIN_CASH, MAX_CASH = 1e-9, 1e15
+MAX_LEVEL_BPS = 9_999.0
+"""A level that is not above 0 would never be reached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,10 @@ class Policy:
         side: `long-flat` (SELL closes) or `long-short` (SELL closes and opens the other side).
         weight: share of equity that a position takes; 0 < weight <= 1.
         fill: `signal` fills at the signal's own price, `next` at the price of the symbol's next signal.
+        min_confidence: signals that say a confidence below it are not followed; 0 to 1.
+        stop_bps, take_bps: where a position is closed, in basis points of the price of the row that opened it, on the
+            side of a loss and of a profit; 0: nowhere. For positions whose signal names no level of its own.
+        trail_bps: how far behind its best price since then; 0: nowhere. Likewise.
     """
 
     initial_cash: float = 10_000.0
@@ -34,6 +43,10 @@ class Policy:
     side: Side = "long-flat"
     weight: float = 1.0
     fill: FillAt = "signal"
+    min_confidence: float = 0.0
+    stop_bps: float = 0.0
+    take_bps: float = 0.0
+    trail_bps: float = 0.0
 
     def __post_init__(self) -> None:
         _within(self, "initial_cash", low=MIN_CASH, high=MAX_CASH)
@@ -42,10 +55,18 @@ class Policy:
         _within(self, "weight", low=0.0, high=1.0, open_low=True)
         _one_of(self, "side", ("long-flat", "long-short"))
         _one_of(self, "fill", ("signal", "next"))
+        _within(self, "min_confidence", low=0.0, high=1.0)
+        for name in ("stop_bps", "take_bps", "trail_bps"):
+            _within(self, name, low=0.0, high=MAX_LEVEL_BPS)
+
+    @property
+    def has_bracket(self) -> bool:
+        """Whether every position has a bracket, whatever its signal says."""
+        return self.stop_bps > 0.0 or self.take_bps > 0.0 or self.trail_bps > 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, in the order of the fields."""
-        return asdict(self)
+        """Plain values, in the order of the fields; of those since `min_confidence`, the ones that are not 0."""
+        return {name: value for name, value in asdict(self).items() if name not in _LATER or value != 0.0}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Policy":

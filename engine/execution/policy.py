@@ -115,7 +115,7 @@ class ExecutionPolicy:
                 raise InvalidField(name, getattr(self, name), "a time above 0")
 
 
-def decide(
+def decide(  # noqa: PLR0911 - one for each reason that there is no order
     instruction: Instruction,
     *,
     account: str,
@@ -131,9 +131,12 @@ def decide(
     """
     if instruction.action is Action.HOLD:
         return TargetOutcome.HOLD
-    side = Side(int(instruction.action))
+    closing = instruction.action is Action.CLOSE
+    if closing and held == 0:
+        return TargetOutcome.NOTHING_TO_SELL
+    side = (Side.SELL if held > 0 else Side.BUY) if closing else Side(int(instruction.action))
     old = now_us - instruction.known_at_us > plan.good_for_us
-    closes_only = old or (side is Side.SELL and plan.side == "long-flat")
+    closes_only = old or closing or (side is Side.SELL and plan.side == "long-flat")
     limit = None if plan.kind is OrderType.MARKET else _limit(instruction.price, side, listing, plan)
     price = instruction.price if limit is None else limit
     on_its_side = product(held, Decimal(int(side)))

@@ -28,11 +28,12 @@ from raysignal.engine.history.read import (
     signals_of,
     written_up_to,
 )
-from raysignal.engine.history.schema import FIXED
+from raysignal.engine.history.schema import FIXED, SAID
 from raysignal.engine.history.write import HistoryChunk, chunk_table, write_chunk
 
 __all__ = [
     "FIXED",
+    "SAID",
     "HistoryChunk",
     "Page",
     "Part",

@@ -10,7 +10,7 @@ import pyarrow as pa
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.history.features import number_map, text_map
-from raysignal.engine.history.schema import FIXED
+from raysignal.engine.history.schema import FIXED, SAID
 
 _FEATURE = "feature."
 
@@ -28,6 +28,9 @@ def is_of_format_1(schema: pa.Schema) -> bool:
 def current(table: pa.Table) -> pa.Table:
     """The rows of a table of either format, in today's columns."""
     if is_current(table.schema):
+        for name in SAID:
+            if name not in table.column_names:
+                table = table.append_column(FIXED.field(name), pa.nulls(len(table), FIXED.field(name).type))
         return table.select(FIXED.names).cast(FIXED)
     numbers: dict[str, Float64Array] = {}
     texts: dict[str, TextColumn] = {}

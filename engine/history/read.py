@@ -22,6 +22,7 @@ from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import InvalidField, JournalDamaged, NotFound
 from raysignal.engine.core.instants import format_date
 from raysignal.engine.core.signals import Action
+from raysignal.engine.core.terms import TERMS, SignalTerms
 from raysignal.engine.history.checksums import is_intact
 from raysignal.engine.history.features import numbers_of, texts_of
 from raysignal.engine.history.format1 import current, is_current, is_of_format_1
@@ -107,8 +108,11 @@ class Part:
 
     @cached_property
     def _inputs(self) -> pa.Table:
-        columns = ["ordinal", "timestamp", "symbol", "decision", "price"]
-        tables = [_table(file, name, columns) for file, name in zip(self._files, self._names, strict=True)]
+        return self._columns(["ordinal", "timestamp", "symbol", "signal", "decision", "price", *TERMS])
+
+    def _columns(self, names: list[str]) -> pa.Table:
+        """Columns of all rows, in their order; those that the files lack are left out."""
+        tables = [_table(file, name, names) for file, name in zip(self._files, self._names, strict=True)]
         return _in_order(tables).combine_chunks()
 
     @property
@@ -140,6 +144,15 @@ class Part:
         """float64[n]."""
         values: Float64Array = self._inputs["price"].to_numpy()
         return values
+
+    def terms(self, *, bracketed: bool) -> SignalTerms | None:
+        """What the kernel was told beside that; `bracketed` says whether there were brackets before these rows."""
+        values = terms_of(self._inputs)
+        if values is None and not bracketed:
+            return None
+        numbers = numbers_of(self._columns(["ordinal", "feature_numbers"])["feature_numbers"])
+        terms = SignalTerms.of(values, numbers)
+        return None if terms is None else terms.done(self._inputs["signal"].to_numpy(), self.decision)
 
     def row_at(self, ordinal: int) -> Row:
         """One row as it was taken in; `NotFound` if it is not here."""
@@ -299,7 +312,21 @@ def signals_of(table: pa.Table) -> SignalBatch:
         signal_id=TextColumn.of_arrow(table["signal_id"]),
         numbers=numbers_of(table["feature_numbers"]),
         texts=texts_of(table["feature_texts"]),
+        terms=terms_of(table),
     )
+
+
+def terms_of(table: pa.Table) -> Float64Array | None:
+    """The terms of the signals, float64[n, 6], see `engine.core.terms`; None where there are none."""
+    if all(name not in table.column_names or table[name].null_count == len(table) for name in TERMS):
+        return None
+    terms = np.empty((len(table), len(TERMS)))
+    for place, name in enumerate(TERMS):
+        column = table[name]
+        if pa.types.is_timestamp(column.type):
+            column = column.cast(pa.int64())
+        terms[:, place] = column.cast(pa.float64()).fill_null(np.nan).to_numpy()
+    return terms
 
 
 def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
@@ -376,7 +403,7 @@ def _bytes(blobs: BlobStore, name: str) -> bytes:
 def _opened(data: bytes, name: str) -> Any:
     try:
         file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise damaged(name) from error
     if not (is_intact(data) if is_current(file.schema_arrow) else is_of_format_1(file.schema_arrow)):
         raise damaged(name)

@@ -37,12 +37,35 @@ FIXED = pa.schema(
         pa.field("explanation", pa.string()),
         pa.field("feature_numbers", pa.map_(pa.string(), pa.float64()), nullable=False),
         pa.field("feature_texts", pa.map_(pa.string(), pa.string()), nullable=False),
+        pa.field("size", pa.float64()),
+        pa.field("stop_loss", pa.float64()),
+        pa.field("take_profit", pa.float64()),
+        pa.field("trailing_stop_bps", pa.float64()),
+        pa.field("confidence", pa.float64()),
+        pa.field("expires", pa.timestamp("us", "UTC")),
+        pa.field("closed_by", _NAMED),
+        pa.field("exit_price", pa.float64()),
     ]
 )
 """The columns of every file, for ever: what reads one reads all. `decision` is what was done with the signal,
 `decided_by` who decided; `fill_price` is null without a fill; `sequence` and `record_row` say where in the journal
 the signal lies; `explanation` is JSON, null where the decision was left to the signal. `feature_numbers` and
-`feature_texts` are the signal's features by name: whatever came as a number, whatever came as a text."""
+`feature_texts` are the signal's features by name: whatever came as a number, whatever came as a text. From `size` to
+`expires` stands what a signal said beside its action, null where it did not; `closed_by` and `exit_price` say which
+bracket closed what was held before the row, and at what price, null where none did. Files of before lack
+these eight."""
+
+SAID = (
+    "size",
+    "stop_loss",
+    "take_profit",
+    "trailing_stop_bps",
+    "confidence",
+    "expires",
+    "closed_by",
+    "exit_price",
+)
+"""The columns that are null in most rows, and that files of before lack."""
 
 PARTITIONS = (pa.field("portfolio", pa.string()), pa.field("date", pa.date32()))
 """What the path of a file says of its rows; `query` gives them as columns."""

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.instants import DAY_US, format_date
-from raysignal.engine.core.ledger_rows import LedgerRows, Outcome
+from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows, Outcome
+from raysignal.engine.core.terms import TERMS
 from raysignal.engine.history.checksums import UNSEALED, seal
 from raysignal.engine.history.features import number_map, text_map
 from raysignal.engine.history.schema import FIXED, FORMAT, TEXT_PORTFOLIOS, file_name
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from raysignal.engine.journal.blobs import BlobStore
 
 _OUTCOMES = tuple(outcome.name for outcome in Outcome)
+_CLOSE_REASONS = tuple(reason.name for reason in CloseReason)
 _ROW_GROUP = 16_384
-_NAMED = ("source", "symbol", "decided_by", "outcome", "executed")
+_NAMED = ("source", "symbol", "decided_by", "outcome", "executed", "closed_by")
 _MAPS = ("feature_numbers.key_value.key", "feature_texts.key_value.key", "feature_texts.key_value.value")
 _FORMAT = b"raysignal.format"
 _MOST_DATES = 400
@@ -175,6 +177,8 @@ def _table(chunk: HistoryChunk, start: int, stop: int) -> pa.Table:
         "decided_by": _deciders(chunk.decided_by, start, stop),
         "outcome": _named(rows.outcome[part], _OUTCOMES),
         "executed": _named(rows.executed[part], _OUTCOMES),
+        "closed_by": _closed_by(rows.closed_by[part]),
+        "exit_price": pa.array(rows.exit_price[part], mask=rows.exit_price[part] == 0.0),
         "fill_price": _numbers(rows.fill_price[part]),
         "sequence": pa.array(chunk.sequence[part].astype(np.int64, copy=False)),
         "record_row": pa.array(chunk.record_row[part].astype(np.int32, copy=False)),
@@ -190,11 +194,26 @@ def _table(chunk: HistoryChunk, start: int, stop: int) -> pa.Table:
             n,
         ),
     }
+    for place, name in enumerate(TERMS):
+        kind = FIXED.field(name).type
+        if batch.terms is None:
+            columns[name] = pa.nulls(n, kind)
+        else:
+            values = _numbers(np.ascontiguousarray(batch.terms[part, place]))
+            columns[name] = values.cast(pa.int64()).cast(kind) if pa.types.is_timestamp(kind) else values
     for field in FIXED:
         if field.name not in columns:
             columns[field.name] = pa.array(getattr(rows, field.name)[part])
     assert all(len(column) == n for column in columns.values())
     return pa.table([columns[name] for name in FIXED.names], schema=FIXED)
+
+
+def _closed_by(codes: Int8Array) -> pa.Array:
+    """The bracket that closed something, null where none did."""
+    named = _named(codes, _CLOSE_REASONS)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(named.indices.to_numpy(), mask=codes == CloseReason.SIGNAL), named.dictionary
+    )
 
 
 def _feature_names(maps: pa.ChunkedArray) -> bytes:

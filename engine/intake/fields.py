@@ -13,10 +13,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, timezone
 from functools import lru_cache
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
-from raysignal.engine.core.errors import InvalidField, StaleSignal
+from raysignal.engine.core.errors import InvalidField, StaleSignal, shorten
 from raysignal.engine.core.instants import (
     DAY_US,
     EXPECTED_STAMP,
@@ -43,6 +43,13 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "symbol": ("symbol", "ticker"),
     "source": ("source",),
     "signal_id": ("signal_id",),
+    "size": ("size",),
+    "stop_loss": ("stop_loss",),
+    "take_profit": ("take_profit",),
+    "trailing_stop_bps": ("trailing_stop_bps",),
+    "confidence": ("confidence",),
+    "expires": ("expires",),
+    "price_only": ("price_only",),
 }
 FIELD_OF: Mapping[str, str] = {name: field for field, names in ALIASES.items() for name in names}
 REQUIRED = ("timestamp", "signal", "price")
@@ -90,22 +97,38 @@ _WORDS = {
     **dict.fromkeys(
         ("SELL", "SHORT", "ENTRY SHORT", "ENTER SHORT", "OPEN SHORT", "GO SHORT", "SHORT ENTRY"), Action.SELL
     ),
+    **dict.fromkeys(
+        (
+            "CLOSE", "EXIT", "FLAT", "FLATTEN", "EXIT LONG", "EXIT SHORT", "CLOSE LONG", "CLOSE SHORT", "LONG EXIT",
+            "SHORT EXIT", "EXIT ALL", "CLOSE ALL", "CLOSE POSITION", "EXIT POSITION",
+        ),
+        Action.CLOSE,
+    ),
+}  # fmt: skip
+_YES_NO = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+BOUNDS: Mapping[str, tuple[float, float]] = {
+    "size": (math.ulp(0.0), 1.0),
+    "stop_loss": (MIN_PRICE, MAX_PRICE),
+    "take_profit": (MIN_PRICE, MAX_PRICE),
+    "trailing_stop_bps": (0.01, 9_999.0),
+    "confidence": (0.0, 1.0),
 }
-CLOSING_WORDS = frozenset({
-    "CLOSE", "EXIT", "FLAT", "FLATTEN", "EXIT LONG", "EXIT SHORT", "CLOSE LONG", "CLOSE SHORT", "LONG EXIT",
-    "SHORT EXIT", "EXIT ALL", "CLOSE ALL", "CLOSE POSITION", "EXIT POSITION",
-})  # fmt: skip
-"""Words that ask for no position, whatever its side."""
-_CLOSE = Action.__members__.get("CLOSE")
-"""What they are; None: nothing executes it yet, and they are refused."""
+"""What the numbers beside the action may be, both ends included."""
 
 EXPECTED = {
     "timestamp": EXPECTED_STAMP,
     "price": f"a number above 0, from {MIN_PRICE:g} to {MAX_PRICE:g}, without thousands separators",
-    "signal": "-1, 0 or 1, or SELL, HOLD or BUY (or a word such as LONG or ENTER SHORT)",
+    "signal": "-1, 0 or 1, or SELL, HOLD, BUY or CLOSE (or a word such as LONG or ENTER SHORT)",
     "symbol": f"a text of at most {MAX_NAME} characters without control characters",
     "source": f"a text of at most {MAX_NAME} characters without control characters",
     "signal_id": f"a text of at most {MAX_ID} characters without control characters",
+    "size": "a share of equity above 0 and at most 1, such as 0.25",
+    "stop_loss": f"a price from {MIN_PRICE:g} to {MAX_PRICE:g}",
+    "take_profit": f"a price from {MIN_PRICE:g} to {MAX_PRICE:g}",
+    "trailing_stop_bps": "basis points from 0.01 to 9999, such as 150",
+    "confidence": "a number from 0 to 1",
+    "price_only": "true or false",
 }
 NAMES_FIELDS = frozenset({"timestamp", "symbol", "source", "signal_id"})
 """Fields that hold no number."""
@@ -309,9 +332,11 @@ def signal_of(
     name, stamp = given.get("timestamp", ("timestamp", None))
     timestamp_us = _instant(name, stamp, reading, row)
     name, value = given.get("signal", ("signal", None))
-    action = Action.HOLD if reading.prices_only and is_missing(value) else action_of(name, value, row)
+    optional = _is_price_only(given, row) or reading.prices_only
+    action = Action.HOLD if optional and is_missing(value) else action_of(name, value, row)
     name, value = given.get("price", ("price", None))
     price = _price(name, value, row)
+    terms = _terms(given, timestamp_us, action, price, reading, row)
     symbol = name_of("symbol", *given["symbol"], row) if "symbol" in given else reading.symbol
     symbol = reading.symbols.get(symbol, symbol)
     source = name_of("source", *given["source"], row) if "source" in given else reading.source
@@ -320,7 +345,7 @@ def signal_of(
         key = name_of("signal_id", "Idempotency-Key", idempotency_key, row)
         signal_id = signal_id or key
     return Signal(
-        symbol, timestamp_us, action, price, source, signal_id, _features(values, given, named, row)
+        symbol, timestamp_us, action, price, source, signal_id, _features(values, given, named, row), **terms
     )
 
 
@@ -460,14 +485,9 @@ def action_of(name: str, value: object, row: int | None) -> Action:
         word = _WORDS.get(value.strip(BLANKS).upper())
         if word is not None:
             return word
-        said = plain_words(value)
-        word = _CLOSE if said in CLOSING_WORDS else _WORDS.get(said)
+        word = _WORDS.get(plain_words(value))
         if word is not None:
             return word
-        if said in CLOSING_WORDS:
-            raise InvalidField(
-                name, value, "BUY, SELL or HOLD: closing by a word of its own is not executed yet", row
-            )
         number = number_in(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         number = value
@@ -539,6 +559,87 @@ def _in_plain_digits(
         expected = f"a number with {reading.decimal!r} before its decimals{between}"
         raise InvalidField(name, value, expected, row)
     return value
+
+
+def _is_price_only(given: Mapping[str, tuple[str, object]], row: int | None) -> bool:
+    name, value = given.get("price_only", ("price_only", None))
+    if not yes_or_no(name, value, row):
+        return False
+    signal = given.get("signal", ("signal", None))[1]
+    if not is_missing(signal):
+        raise InvalidField(name, value, f"false, or no signal: here it is {shorten(signal)}", row)
+    return True
+
+
+def yes_or_no(name: str, value: object, row: int | None) -> bool:
+    """True or false as JSON, files and spreadsheets write them; nothing is false."""
+    if is_not_said(value):
+        return False
+    text = str(value).strip(BLANKS).lower() if isinstance(value, (str, int, float)) else ""
+    found = _YES_NO.get(text.removesuffix(".0"))
+    if found is None:
+        raise InvalidField(name, value, EXPECTED["price_only"], row)
+    return found
+
+
+def is_not_said(value: object) -> bool:
+    """Missing, or the NaN with which data frames mark what is missing."""
+    if isinstance(value, str):
+        return value.strip(BLANKS) in {"", *NOT_A_NUMBER}
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _terms(
+    given: Mapping[str, tuple[str, object]],
+    timestamp_us: int,
+    action: Action,
+    price: float,
+    reading: Reading,
+    row: int | None,
+) -> dict[str, Any]:
+    """What the row says beside its action; see `Signal`."""
+    terms: dict[str, Any] = {}
+    for field, (low, high) in BOUNDS.items():
+        name, value = given.get(field, (field, None))
+        if is_not_said(value):
+            continue
+        number: float | None = None
+        if isinstance(value, str):
+            number = number_in(value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            number = as_float(value)
+        if number is None or not low <= number <= high:
+            raise InvalidField(name, value, EXPECTED[field], row)
+        if field != "confidence":
+            _check_opens(name, value, action, row)
+        if field in LEVELS:
+            check_level(field, name, number, action, price, row)
+        terms[field] = number
+    name, value = given.get("expires", ("expires", None))
+    if not is_not_said(value):
+        _check_opens(name, value, action, row)
+        terms["expires_us"] = parse_instant(value, reading.zone, field=name, row=row)
+        if terms["expires_us"] <= timestamp_us:
+            expected = f"a time after the signal's own, {format_instant(timestamp_us)}"
+            raise InvalidField(name, value, expected, row)
+    return terms
+
+
+LEVELS: Mapping[str, int] = {"stop_loss": -1, "take_profit": 1}
+"""On which side of its price a BUY has it."""
+
+
+def check_level(field: str, name: str, level: float, action: Action, price: float, row: int | None) -> None:
+    """Refuse a stop or target that the price has passed already."""
+    if (level - price) * LEVELS[field] * action > 0:
+        return
+    where = "above" if LEVELS[field] * action > 0 else "below"
+    raise InvalidField(name, level, f"a price {where} {price!r}, that of this {action.name}", row)
+
+
+def _check_opens(name: str, value: object, action: Action, row: int | None) -> None:
+    if action not in {Action.BUY, Action.SELL}:
+        raise InvalidField(name, value, f"none beside a {action.name}, which opens no position", row)
 
 
 def as_float(value: float) -> float:

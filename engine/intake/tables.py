@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysignal.engine.core.arrays import BoolArray, Int64Array
+from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, InputTooLarge, InvalidField, WrongDateOrder, shorten
 from raysignal.engine.core.instants import (
@@ -24,8 +24,11 @@ from raysignal.engine.core.instants import (
     second_times,
 )
 from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.terms import TERMS
 from raysignal.engine.intake.fields import (
     ALIASES,
+    BOUNDS,
+    LEVELS,
     MAX_FEATURES,
     NAMES_FIELDS,
     NamedFields,
@@ -45,10 +48,14 @@ from raysignal.engine.intake.values import (
     is_text,
     may_repeat,
     read_actions,
+    read_expiries,
     read_feature,
+    read_flags,
     read_ids,
     read_instants,
+    read_missing,
     read_names,
+    read_numbers,
     read_prices,
 )
 
@@ -173,7 +180,7 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
     there = shorten(", ".join(names))
     present = set(fields_in(names, reading).fields.values())
     for required in (*reading.required, *reading.names):
-        if required in present:
+        if required in present or (required == "signal" and "price_only" in present):
             continue
         if required in reading.names:
             raise InvalidField(
@@ -196,10 +203,10 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
     stamps, joined = _stamp_cells(block, named, clear)
     cells = {field: _field_cells(columns, block.rows, field, named, clear) for field in ALIASES}
     timestamp_us = _instants(stamps, reading, clear)
-    action, judged = read_actions(cells["signal"], prices_only=reading.prices_only)
-    clear &= judged
+    action = _actions(cells, reading, clear)
     price, judged = read_prices(cells["price"])
     clear &= judged
+    terms = _terms(cells, timestamp_us, action, price, reading, clear)
     ids, judged = read_ids(cells["signal_id"])
     clear &= judged
     left_out = named.not_features.union(named.clock or () if joined else ())
@@ -225,6 +232,7 @@ def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> Signal
         sources=coded["source"][0], source=coded["source"][1],
         signal_id=ids if whole else ids.take(rows),
         numbers=numbers, texts=texts, row=rows + block.first_row,
+        terms=None if terms is None else terms[rows],
     )  # fmt: skip
 
 
@@ -273,6 +281,46 @@ def _plain_columns(
         plain[name], judged = in_plain_digits(column, reading)
         clear &= judged | is_secret_name(name)
     return plain
+
+
+def _actions(cells: Mapping[str, pa.Array], reading: Reading, clear: BoolArray) -> Int8Array:
+    """Actions; a row that is only a price needs none, and may have none."""
+    flags, judged = read_flags(cells["price_only"])
+    clear &= judged
+    some = bool(flags.any())
+    actions, judged = read_actions(cells["signal"], prices_only=reading.prices_only or some)
+    clear &= judged
+    if some:
+        missing = read_missing(cells["signal"])
+        clear &= missing == flags if not reading.prices_only else missing | ~flags
+    return actions
+
+
+def _terms(
+    cells: Mapping[str, pa.Array],
+    timestamp_us: Int64Array,
+    action: Int8Array,
+    price: Float64Array,
+    reading: Reading,
+    clear: BoolArray,
+) -> Float64Array | None:
+    """What the rows say beside their actions, NaN where nothing; None where no row says any of it."""
+    if all(cells[field].null_count == len(action) for field in TERMS):
+        return None
+    terms = np.full((len(action), len(TERMS)), np.nan)
+    opens = np.abs(action) == 1
+    with np.errstate(invalid="ignore"):  # what is infinite is refused by its bounds
+        for place, field in enumerate(TERMS):
+            if field == "expires":
+                values, judged = read_expiries(cells[field], reading.zone)
+                right = values > timestamp_us
+            else:
+                values, judged = read_numbers(cells[field], *BOUNDS[field])
+                right = (values - price) * LEVELS[field] * action > 0 if field in LEVELS else np.True_
+            clear &= judged
+            clear &= np.isnan(values) | (right if field == "confidence" else right & opens)
+            terms[:, place] = values
+    return terms
 
 
 def _instants(cells: pa.Array, reading: Reading, clear: BoolArray) -> Int64Array:

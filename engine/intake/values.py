@@ -45,16 +45,19 @@ from raysignal.engine.intake.fields import (
     MAX_PRICE,
     MAX_TEXT_BYTES,
     MIN_PRICE,
+    NOT_A_NUMBER,
     PLAIN_NUMBER,
     Reading,
     action_of,
     date_and_time,
     is_missing,
+    is_not_said,
     name_of,
     number_in,
     separators_of,
     text_feature,
     written_number,
+    yes_or_no,
 )
 from raysignal.engine.intake.scanner import among
 
@@ -151,6 +154,61 @@ def read_prices(array: pa.Array) -> tuple[Float64Array, BoolArray]:
         values, codes = _distinct(array, lambda text: None if text is None else number_in(text))
         prices = np.array([np.nan if value is None else value for value in values])[codes]
     return prices, (prices >= MIN_PRICE) & (prices <= MAX_PRICE)
+
+
+def read_numbers(array: pa.Array, low: float, high: float) -> tuple[Float64Array, BoolArray]:
+    """Numbers from `low` to `high`; NaN where there is none."""
+    missing: BoolArray = array.is_null().to_numpy(zero_copy_only=False)
+    if types.is_boolean(array.type) or bool(missing.all()):
+        return np.full(len(array), np.nan), missing
+    numbers = _parsed(array) if is_text(array) else _floats(array)
+    if numbers is None:
+        values, codes = _distinct(array, _number_or_none)
+        numbers = np.array([np.inf if value is _REFUSED else value for value in values], np.float64)[codes]
+        missing = np.isnan(numbers)
+    elif not is_text(array):
+        missing = np.isnan(numbers)
+    return numbers, missing | ((numbers >= low) & (numbers <= high))
+
+
+def _number_or_none(text: object) -> float:
+    if is_not_said(text):
+        return np.nan
+    number = number_in(str(text))
+    if number is None:
+        raise InvalidField("number", text, "a number")
+    return number
+
+
+def read_expiries(array: pa.Array, zone: ZoneInfo | timezone) -> tuple[Float64Array, BoolArray]:
+    """Instants as UTC microseconds, NaN where there is none."""
+    instants, clear = np.full(len(array), np.nan), np.ones(len(array), np.bool_)
+    if array.null_count == len(array):
+        return instants, clear
+    if is_text(array):
+        bare = pc.fill_null(pc.utf8_trim(array, BLANKS), "")
+        there = ~np.isin(bare.to_numpy(zero_copy_only=False), ["", *NOT_A_NUMBER])
+    else:
+        there = ~np.isnan(_floats(array))
+    rows = np.flatnonzero(there)
+    found, clear[rows] = read_instants(array.take(pa.array(rows)), zone)
+    instants[rows] = found
+    return instants, clear
+
+
+def read_flags(array: pa.Array) -> tuple[BoolArray, BoolArray]:
+    """True or false; nothing is false."""
+    values, codes = _distinct(array, lambda value: yes_or_no("price_only", value, None))
+    return (
+        np.array([value is True for value in values], np.bool_)[codes],
+        np.array([value is not _REFUSED for value in values], np.bool_)[codes],
+    )
+
+
+def read_missing(array: pa.Array) -> BoolArray:
+    """Which cells say nothing."""
+    values, codes = _distinct(array, is_missing)
+    return np.array(values, np.bool_)[codes]
 
 
 def read_actions(array: pa.Array, *, prices_only: bool) -> tuple[Int8Array, BoolArray]:

@@ -1,6 +1,9 @@
 """How a portfolio's state lies in memory: one vector for the account, one row a symbol for the positions.
 
-The kernel writes them, `engine.portfolio.performance` reads the account, `Ledger.to_bytes` stores both. All is float64;
+Beside the positions lie the brackets, also one row a symbol: what closes an open position by itself, and what the order
+that waits for the symbol's next price says of its own. 0 stands for nothing; most portfolios have nothing else there.
+
+The kernel writes them, `engine.portfolio.performance` reads the account, `Ledger.to_bytes` stores all. All is float64;
 counts and instants (whole microseconds below 2**53) are exact in it.
 
 Returns are of instants: all signals of one stamp are one period. A new instant begins with a stamp that is later than
@@ -62,6 +65,18 @@ STAMP = 3  # and its instant
 WAITING = 4  # the action that the symbol's next price will execute
 UNITS = 5  # held by buy-and-hold
 POSITION_SIZE = 6
+
+STOP = 0  # price
+TARGET = 1  # price
+TRAIL = 2  # how far behind the best price, as a fraction
+BEST = 3  # the best price since the position was opened, where it trails one
+EXPIRES = 4  # instant
+NEXT_SIZE = 5  # share of equity of the waiting order; the rest is its bracket
+NEXT_STOP = 6
+NEXT_TARGET = 7
+NEXT_TRAIL = 8
+NEXT_EXPIRES = 9
+BRACKET_SIZE = 10
 
 LATEST_US = 2**53
 

@@ -108,5 +108,5 @@ def _holds(record: JournalRecord, portfolio: str, row: history.Row) -> bool:
         return False
     actions = batch.action if content.decisions is None else content.decisions.action
     # Without features: those of older files come back in today's types.
-    signal = replace(row.batch.signal(0), features={})
-    return batch.signal(row.record_row) == signal and int(actions[row.record_row]) == row.decision
+    signal, own = (replace(each, features={}) for each in (row.batch.signal(0), batch.signal(row.record_row)))
+    return own == signal and int(actions[row.record_row]) == row.decision

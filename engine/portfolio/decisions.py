@@ -28,7 +28,7 @@ class Decisions:
     """Decisions about n signals.
 
     Attributes:
-        action: int8[n], what the ledger is to do: -1, 0 or 1.
+        action: int8[n], what the ledger is to do: -1, 0, 1 or 2 (CLOSE).
         by: int8[n], positions in `names`.
         names: who decided.
         explanation: n texts, JSON each or empty: why.
@@ -43,8 +43,8 @@ class Decisions:
         n = len(self.action)
         if not len(self.by) == len(self.explanation) == n:
             raise ValueError(f"columns of {n}, {len(self.by)} and {len(self.explanation)} rows")
-        if n and not -1 <= int(self.action.min()) <= int(self.action.max()) <= 1:
-            raise InvalidField("decision", int(self.action[np.abs(self.action).argmax()]), "-1, 0 or 1")
+        if n and not -1 <= int(self.action.min()) <= int(self.action.max()) <= 2:
+            raise InvalidField("decision", int(self.action[np.abs(self.action).argmax()]), "-1, 0, 1 or 2")
         if n and not 0 <= int(self.by.min()) <= int(self.by.max()) < len(self.names):
             raise InvalidField("decided_by", int(self.by.max()), f"a position in {self.names}")
 

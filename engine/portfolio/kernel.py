@@ -22,19 +22,30 @@ import numpy as np
 from numba import njit, types
 
 from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
+from raysignal.engine.core.ledger_rows import CloseReason
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import CONFIDENCE, EXPIRES, SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.account import LATEST_US
 from raysignal.engine.portfolio.simd.cache_lines import LINE, fetch, splat
 
 # The policy as the loop reads it.
-_FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT = range(7)
+(
+    _FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT, _MIN_CONFIDENCE, _STOP, _TAKE, _TRAIL,
+) = range(11)  # fmt: skip
+POLICY_SIZE = 11
 
 # The outcomes as plain integers: an enum would be looked up (engine.core.ledger_rows.Outcome; a test holds them
 # together).
-HOLD, OPENED, CLOSED_ALL, FLIPPED, HELD, PENDING, NOTHING, NO_CASH, INSOLVENT, CLOSED_ONLY, TOO_LARGE = range(
-    11
-)
+(
+    HOLD, OPENED, CLOSED_ALL, FLIPPED, HELD, PENDING, NOTHING, NO_CASH, INSOLVENT, CLOSED_ONLY, TOO_LARGE,
+    NOTHING_TO_CLOSE, LOW_CONFIDENCE, EXPIRED,
+) = range(14)  # fmt: skip
+
+CLOSE = 2  # the action
+BY_STOP, BY_TARGET, BY_TRAILING, BY_EXPIRY = (
+    int(CloseReason.STOP), int(CloseReason.TARGET), int(CloseReason.TRAILING), int(CloseReason.EXPIRY),
+)  # fmt: skip
 
 DUST = 1e-9  # a budget of less than this share of equity opens nothing
 
@@ -70,12 +81,18 @@ def workspace(rows: int) -> Float64Array:
 
 
 def policy_vector(policy: Policy) -> Float64Array:
-    """The policy as `float64[7]`, rates as fractions."""
+    """The policy as `float64[POLICY_SIZE]`, rates as fractions."""
     fee = policy.fee_bps / 10_000.0
     slippage = policy.slippage_bps / 10_000.0
     shorts = policy.side == "long-short"
     at_next = policy.fill == "next"
-    return np.array([fee, 1.0 + fee, 1.0 + slippage, 1.0 - slippage, policy.weight, shorts, at_next])
+    levels = policy.stop_bps / 10_000.0, policy.take_bps / 10_000.0, policy.trail_bps / 10_000.0
+    return np.array(
+        [
+            fee, 1.0 + fee, 1.0 + slippage, 1.0 - slippage, policy.weight, shorts, at_next, policy.min_confidence,
+            *levels,
+        ]
+    )  # fmt: skip
 
 
 def _execute(
@@ -86,12 +103,15 @@ def _execute(
     basis: float,
     rest: float,
     cover: float,
+    weight: float,
+    opens: bool,
     policy: Float64Array,
 ) -> tuple[float, float, float, int, float, float, float, float]:
     """Trade one order that changes the side held.
 
     `rest` is the marked value of the other symbols' positions, `cover` the part of cash that their shorts
-    lock up. Gives cash, quantity, basis, outcome, fill price, fee, notional, and the profit of what was
+    lock up, `weight` the share of equity that is to be held then, if anything is to
+    be opened. Gives cash, quantity, basis, outcome, fill price, fee, notional, and the profit of what was
     closed.
     """
     fill_price = price * (policy[_ABOVE] if order > 0 else policy[_BELOW])
@@ -109,9 +129,9 @@ def _execute(
         quantity = 0.0
         basis = 0.0
     outcome = CLOSED_ALL
-    if order > 0 or policy[_SHORTS] != 0.0:
+    if opens:
         equity = cash + rest
-        budget = min(policy[_WEIGHT] * equity, cash - cover)
+        budget = min(weight * equity, cash - cover)
         if equity <= 0.0:
             outcome = CLOSED_ONLY if closed else INSOLVENT
         elif equity > MOST_EQUITY:
@@ -136,6 +156,90 @@ def _execute(
 
 
 execute = njit(**_JIT, forceinline=True)(_execute)
+
+
+def _book(
+    account: Float64Array, before: float, after: float, fee: float, notional: float, profit: float
+) -> None:
+    """Count a fill that changed a position's quantity."""
+    account[at.TRADES] += 1.0
+    account[at.FEES] += fee
+    account[at.NOTIONAL] += notional
+    account[at.OPEN] += np.float64(after != 0.0) - np.float64(before != 0.0)
+    if before != 0.0:
+        account[at.CLOSED] += 1.0
+        account[at.REALISED] += profit
+        account[at.WINS] += np.float64(profit > 0.0)
+        account[at.GROSS_PROFIT] += max(profit, 0.0)
+        account[at.GROSS_LOSS] -= min(profit, 0.0)
+
+
+book = njit(**_JIT, forceinline=True)(_book)
+
+
+def _crossed(
+    quantity: float, price: float, high: float, low: float, stamp: float, bracket: Float64Array
+) -> tuple[int, float]:
+    """Why a row closes what was held before it, 0 if it does not, and at which price.
+
+    `high` and `low` are the ends of what was traded up to the row, `price` among them. A level is met where they
+    enclose it, the stop's first; where all of them lie beyond it, the row's price is. What is trailed is the best
+    price of the rows before.
+    """
+    stop, target, trail = bracket[at.STOP], bracket[at.TARGET], bracket[at.TRAIL]
+    reason = BY_STOP
+    if quantity > 0.0:
+        if trail > 0.0 and bracket[at.BEST] * (1.0 - trail) > stop:
+            stop, reason = bracket[at.BEST] * (1.0 - trail), BY_TRAILING
+        if low <= stop:
+            return reason, stop if stop <= high else price
+        if high >= target > 0.0:
+            return BY_TARGET, target if target >= low else price
+    else:
+        if trail > 0.0 and (stop == 0.0 or bracket[at.BEST] * (1.0 + trail) < stop):
+            stop, reason = bracket[at.BEST] * (1.0 + trail), BY_TRAILING
+        if high >= stop > 0.0:
+            return reason, stop if stop >= low else price
+        if low <= target:
+            return BY_TARGET, target if target <= high else price
+    if stamp >= bracket[at.EXPIRES] > 0.0:
+        return BY_EXPIRY, price
+    return 0, price
+
+
+crossed = njit(**_JIT, forceinline=True)(_crossed)
+
+
+def _guard(
+    quantity: float, price: float, stop: float, target: float, trail: float, expires: float, policy: Float64Array,
+    bracket: Float64Array,
+) -> None:  # fmt: skip
+    """Set the bracket of a position that a row at `price` opened: the order's own levels, else the policy's."""
+    side = 1.0 if quantity > 0.0 else -1.0
+    if stop == 0.0 and policy[_STOP] > 0.0:
+        stop = price * (1.0 - side * policy[_STOP])
+    if target == 0.0 and policy[_TAKE] > 0.0:
+        target = price * (1.0 + side * policy[_TAKE])
+    if trail == 0.0:
+        trail = policy[_TRAIL]
+    bracket[at.STOP] = stop
+    bracket[at.TARGET] = target
+    bracket[at.TRAIL] = trail
+    bracket[at.BEST] = price if trail > 0.0 else 0.0
+    bracket[at.EXPIRES] = expires
+
+
+guard = njit(**_JIT, forceinline=True)(_guard)
+
+
+def _follow(quantity: float, high: float, low: float, bracket: Float64Array) -> None:
+    """Take a row's prices into the best price of a position that was held before it."""
+    if bracket[at.TRAIL] > 0.0:
+        best = bracket[at.BEST]
+        bracket[at.BEST] = max(best, high) if quantity > 0.0 else min(best, low)
+
+
+follow = njit(**_JIT, forceinline=True)(_follow)
 
 
 def _is_trade(action: int, quantity: float, lowest: int) -> bool:
@@ -176,13 +280,13 @@ def _refused(
     for row in range(len(actions)):
         least = min(least, actions[row])
         most = max(most, actions[row])
-    if good & (lowest >= 0) & (highest < count) & (least >= -1) & (most <= 1):
+    if good & (lowest >= 0) & (highest < count) & (least >= -1) & (most <= CLOSE):
         return -1
     for row in range(len(stamps)):
         priced = (prices[row] > 0.0) & (prices[row] < np.inf)
         timed = (stamps[row] > -LATEST_US) & (stamps[row] < LATEST_US)
         known = (symbols[row] >= 0) & (symbols[row] < count)
-        if not (priced & timed & known & (actions[row] >= -1) & (actions[row] <= 1)):
+        if not (priced & timed & known & (actions[row] >= -1) & (actions[row] <= CLOSE)):
             return row
     return -1
 
@@ -527,16 +631,280 @@ def _merged_drawdowns(
 merged_drawdowns = njit(**_JIT)(_merged_drawdowns)
 
 
-def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the trades in between
+def _waits_for_more(positions: Float64Array, brackets: Float64Array) -> bool:
+    """Whether a position has a bracket, or an order that waits says more than its side."""
+    found = False
+    for symbol in range(len(brackets)):
+        found |= positions[symbol, at.WAITING] > 1.0
+        for place in range(at.BRACKET_SIZE):
+            found |= brackets[symbol, place] != 0.0
+    return found
+
+
+waits_for_more = njit(**_JIT)(_waits_for_more)
+
+
+def _asks_to_close(actions: Int8Array) -> bool:
+    highest = np.int8(0)
+    for row in range(len(actions)):
+        highest = max(highest, actions[row])
+    return bool(highest == CLOSE)
+
+
+asks_to_close = njit(**_JIT)(_asks_to_close)
+
+
+def _said(terms: Float64Array, row: int, column: int) -> float:
+    """What a signal says, 0 where it says nothing."""
+    value = terms[row, column]
+    return value if value > 0.0 else 0.0  # noqa: FURB136 - NaN is nothing, too
+
+
+said = njit(**_JIT, forceinline=True)(_said)
+
+
+def _reach(price: float, highs: Float64Array, lows: Float64Array, row: int) -> tuple[float, float]:
+    """How far the price went up and down to the row's price; that alone, where nothing more is known."""
+    high, low = price, price
+    if len(highs) > 0 and highs[row] > price:
+        high = highs[row]
+    if len(lows) > 0 and 0.0 < lows[row] < price:
+        low = lows[row]
+    return high, low
+
+
+reach = njit(**_JIT, forceinline=True)(_reach)
+
+
+def _step(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
+    policy: Float64Array,
+    account: Float64Array,
+    position: Float64Array,
+    bracket: Float64Array,
+    terms: Float64Array,
+    row: int,
+    action: int,
+    named: bool,
+    price: float,
+    high: float,
+    low: float,
+    stamp: int,
+    rest: float,
+    cover: float,
+    now: int,
+    since: int,
+) -> tuple[int, int, int, float, float, float, int]:
+    """One row: it meets the bracket of what is held, executes its order, then sets or follows the bracket.
+
+    `named` says whether the signal named this action itself, so that its stop and target belong to it; `now` is the
+    latest instant, `since` when exposure was last counted. Gives outcome, what was executed, what the bracket closed
+    and at which price, the price of the last fill (NaN without one), all fees, and when exposure was counted.
+    """
+    at_next = policy[_NEXT] != 0.0
+    shorts = policy[_SHORTS] != 0.0
+    lowest = -2 if shorts else 0
+    cash, quantity, basis = account[at.CASH], position[at.QUANTITY], position[at.BASIS]
+
+    # The bracket.
+    fees = 0.0
+    last_price = np.nan
+    exit_price = 0.0
+    closed_by = 0
+    if quantity != 0.0:
+        closed_by, at_price = crossed(quantity, price, high, low, np.float64(stamp), bracket)
+        if closed_by != 0:
+            before = quantity
+            out = -1 if before > 0.0 else 1
+            cash, quantity, basis, _, exit_price, fee, notional, profit = execute(
+                out, at_price, cash, quantity, basis, rest, cover, 0.0, False, policy
+            )
+            account[at.EXPOSED_US] += now - since
+            since = now
+            book(account, before, quantity, fee, notional, profit)
+            bracket[: at.NEXT_SIZE] = 0.0
+            last_price = exit_price
+            fees = fee
+
+    # The order.
+    doubted = action != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[_MIN_CONFIDENCE]
+    if doubted:
+        action = 0
+    size, stop, target, trail, expires = 0.0, 0.0, 0.0, 0.0, 0.0
+    if len(terms) > 0:
+        size, trail, expires = (
+            said(terms, row, SIZE),
+            said(terms, row, TRAILING) / 10_000.0,
+            said(terms, row, EXPIRES),
+        )
+        if named:
+            stop, target = said(terms, row, STOP_LOSS), said(terms, row, TAKE_PROFIT)
+    order = action
+    next_size, next_stop, next_target, next_trail, next_expires = size, stop, target, trail, expires
+    if at_next:
+        order = np.int64(position[at.WAITING])
+        size, stop, target = bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET]
+        trail, expires = bracket[at.NEXT_TRAIL], bracket[at.NEXT_EXPIRES]
+    side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
+    closing = order == CLOSE
+    if closing:
+        order = -side
+    opened = False
+    if at_next and stamp >= expires > 0.0:
+        executed = EXPIRED
+    elif closing and side == 0:
+        executed = NOTHING_TO_CLOSE
+    elif is_trade(order, quantity, lowest):
+        before = quantity
+        cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
+            order, price, cash, quantity, basis, rest, cover, size if size > 0.0 else policy[_WEIGHT],
+            (order > 0 or shorts) and not closing, policy,
+        )  # fmt: skip
+        if quantity != before:
+            if account[at.OPEN] != 0.0:
+                account[at.EXPOSED_US] += now - since
+            since = now
+            book(account, before, quantity, fee, notional, profit)
+            last_price = fill_price
+            fees += fee
+            opened = quantity != 0.0
+            bracket[: at.NEXT_SIZE] = 0.0
+    else:
+        executed = left_alone(order, quantity)
+    if opened:
+        guard(quantity, price, stop, target, trail, expires, policy, bracket)
+    elif quantity != 0.0:
+        follow(quantity, high, low, bracket)
+
+    # What waits for the next row.
+    outcome = executed
+    if at_next:
+        side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
+        waits = side != 0 if action == CLOSE else is_trade(action, quantity, lowest)
+        if waits:
+            outcome = PENDING
+        elif action == CLOSE:
+            outcome = NOTHING_TO_CLOSE
+        else:
+            outcome = left_alone(action, quantity)
+        position[at.WAITING] = np.float64(action) if waits else 0.0
+        bracket[at.NEXT_SIZE :] = 0.0
+        if waits:
+            bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET] = (
+                next_size,
+                next_stop,
+                next_target,
+            )
+            bracket[at.NEXT_TRAIL], bracket[at.NEXT_EXPIRES] = next_trail, next_expires
+    if doubted:
+        outcome = LOW_CONFIDENCE
+        if not at_next:
+            executed = LOW_CONFIDENCE
+
+    account[at.CASH] = cash
+    position[at.QUANTITY] = quantity
+    position[at.BASIS] = basis
+    position[at.PRICE] = price
+    position[at.STAMP] = np.float64(stamp)
+    return outcome, executed, closed_by, exit_price, last_price, fees, since
+
+
+step = njit(**_JIT)(_step)
+
+
+def _orders(
     policy: Float64Array,
     account: Float64Array,
     positions: Float64Array,
+    brackets: Float64Array,
     stamps: Int64Array,
     symbols: Int32Array,
     actions: Int8Array,
     prices: Float64Array,
+    terms: Float64Array,
+    highs: Float64Array,
+    lows: Float64Array,
     row_outcome: Int8Array,
     row_executed: Int8Array,
+    row_closed: Int8Array,
+    row_quantity: Float64Array,
+    row_price: Float64Array,
+    row_fee: Float64Array,
+    row_exit: Float64Array,
+    begin: int,
+    end: int,
+    since: int,
+    work: Float64Array,
+) -> tuple[int, int]:
+    """The trades of a block in which brackets, sizes, confidences or CLOSE count: row by row.
+
+    Gives where the block ends (before the first row of a symbol that is new), and when exposure was last counted.
+    """
+    count = len(positions)
+    shown = len(row_outcome) > 0
+    level, held = work[_LEVEL], work[_HELD]
+    cash_after, quantity_after, realised_after = work[_CASH], work[_QUANTITY], work[_REALISED]
+    times = work.view(np.int64)[_TIME]
+    for row in range(begin, end):
+        place = row - begin
+        symbol = np.int64(symbols[row])
+        position, bracket = positions[symbol], brackets[symbol]
+        if place > 0 and position[at.PRICE] == 0.0:
+            end = row
+            break
+        price = prices[row]
+        high, low = reach(price, highs, lows, row)
+        rest = 0.0
+        cover = 0.0
+        hold_rest = 0.0
+        for other in range(count):
+            if other != symbol:
+                value = positions[other, at.QUANTITY] * positions[other, at.PRICE]
+                rest += value
+                cover -= min(value, 0.0)
+                hold_rest += positions[other, at.UNITS] * positions[other, at.PRICE]
+        cover *= 2.0
+
+        first = position[at.QUANTITY]
+        outcome, executed, closed_by, exit_price, last_price, fees, since = step(
+            policy, account, position, bracket, terms, row, np.int64(actions[row]), True, price, high, low, stamps[row],
+            rest, cover, times[place], since,
+        )  # fmt: skip
+        cash, quantity = account[at.CASH], position[at.QUANTITY]
+        cash_after[place] = cash
+        quantity_after[place] = quantity
+        realised_after[place] = account[at.REALISED]
+        if count > 1:
+            level[place + 2] = cash + (rest + quantity * price)
+            held[place + 2] = hold_rest + position[at.UNITS] * price
+        if shown:
+            row_outcome[row] = outcome
+            row_executed[row] = executed
+            row_closed[row] = closed_by
+            row_quantity[row] = quantity - first
+            row_price[row] = last_price
+            row_fee[row] = fees
+            row_exit[row] = exit_price
+    return end, since
+
+
+orders = njit(**_JIT)(_orders)
+
+
+def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the trades in between
+    policy: Float64Array,
+    account: Float64Array,
+    positions: Float64Array,
+    brackets: Float64Array,
+    stamps: Int64Array,
+    symbols: Int32Array,
+    actions: Int8Array,
+    prices: Float64Array,
+    terms: Float64Array,
+    highs: Float64Array,
+    lows: Float64Array,
+    row_outcome: Int8Array,
+    row_executed: Int8Array,
+    row_closed: Int8Array,
     row_quantity: Float64Array,
     row_price: Float64Array,
     row_fee: Float64Array,
@@ -546,13 +914,15 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
     row_return: Float64Array,
     row_realised: Float64Array,
     row_drawdown: Float64Array,
+    row_exit: Float64Array,
     accounts: Float64Array,
     work: Float64Array,
     hold: bool,
 ) -> int:
     """Take the rows in; the `row_*` and `accounts` are filled when they are not empty.
 
-    `work` is a `workspace`; under `hold` the figures of buy-and-hold are kept, too. Gives -1, or the
+    `terms`, `highs` and `lows` have a row each, or none at all where nothing is known. `work` is a `workspace`; under
+    `hold` the figures of buy-and-hold are kept, too. Gives -1, or the
     first row that cannot be taken in: nothing has changed then if it is one of the first `CHECKED`, else some
     rows before it have been taken in.
     """
@@ -574,6 +944,8 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
     doubled: Any = np.int64(1)
     checked: Any = np.int64(0)
     sure = True
+    bracketed = len(terms) > 0 or policy[_STOP] > 0.0 or policy[_TAKE] > 0.0 or policy[_TRAIL] > 0.0
+    live = bracketed or waits_for_more(positions, brackets)
     begin: Any = np.int64(0)
     while begin < rows:
         if begin == checked:
@@ -606,9 +978,19 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             fetch(row_cash, end + AHEAD, BLOCK)
             fetch(row_position, end + AHEAD, BLOCK)
 
+        careful = live or asks_to_close(actions[begin:end])
         every = not (single and sure)
         sure = True
-        if every:
+        if careful:
+            visited = np.int64(0)
+            end, since = orders(
+                policy, account, positions, brackets, stamps, symbols, actions, prices, terms, highs, lows,
+                row_outcome, row_executed, row_closed, row_quantity, row_price, row_fee, row_exit, begin, end, since,
+                work,
+            )  # fmt: skip
+            cash = account[at.CASH]
+            live = bracketed or waits_for_more(positions, brackets)
+        elif every:
             visited = end - begin
             for place in range(visited):
                 visits[place] = place
@@ -629,7 +1011,7 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             if shown:
                 stretch(realised_after, 0, visits[0], account[at.REALISED])
 
-        if shown:
+        if shown and not careful:
             fill(row_executed[begin:end], PENDING)
             fill(row_quantity[begin:end], 0.0)
             fill(row_price[begin:end], np.nan)
@@ -668,23 +1050,23 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             before = quantity
             if is_trade(order, before, lowest):
                 cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
-                    order, price, cash, quantity, basis, rest, cover, policy
+                    order,
+                    price,
+                    cash,
+                    quantity,
+                    basis,
+                    rest,
+                    cover,
+                    policy[_WEIGHT],
+                    order > 0 or shorts,
+                    policy,
                 )
                 filled = quantity - before
                 if filled != 0.0:
                     if account[at.OPEN] != 0.0:
                         account[at.EXPOSED_US] += times[place] - since
                     since = times[place]
-                    account[at.TRADES] += 1.0
-                    account[at.FEES] += fee
-                    account[at.NOTIONAL] += notional
-                    account[at.OPEN] += np.float64(quantity != 0.0) - np.float64(before != 0.0)
-                    if before != 0.0:
-                        account[at.CLOSED] += 1.0
-                        account[at.REALISED] += profit
-                        account[at.WINS] += np.float64(profit > 0.0)
-                        account[at.GROSS_PROFIT] += max(profit, 0.0)
-                        account[at.GROSS_LOSS] -= min(profit, 0.0)
+                    book(account, before, quantity, fee, notional, profit)
                     if shown:
                         row_quantity[row] = filled
                         row_price[row] = fill_price
@@ -724,6 +1106,7 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             fetch(row_equity, end + AHEAD, BLOCK)
         if single:
             mark(prices[begin:end], positions[0, at.UNITS], work)
+        if single and not careful:
             if at_next:
                 action = np.int64(actions[end - 1])
                 waiting = action if is_trade(action, quantity, lowest) else np.int64(0)
@@ -761,10 +1144,11 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             copy(cash_after, row_cash[begin:end])
             copy(quantity_after, row_position[begin:end])
             copy(realised_after, row_realised[begin:end])
-            outcomes(
-                actions[begin:end], row_position[begin:end], at_next, lowest,
-                row_executed[begin:end], row_outcome[begin:end],
-            )  # fmt: skip
+            if not careful:
+                outcomes(
+                    actions[begin:end], row_position[begin:end], at_next, lowest,
+                    row_executed[begin:end], row_outcome[begin:end],
+                )  # fmt: skip
             if apart:
                 copy(change[1:taken], row_return[begin : end - 1])
                 row_return[end - 1] = account[at.LAST_RETURN]
@@ -792,14 +1176,15 @@ _TABLE = types.Array(types.float64, 2, "C")
 _CODES = types.Array(types.int8, 1, "C")
 
 
-def _input(kind: Any) -> Any:
-    return types.Array(kind, 1, "C", readonly=True)
+def _input(kind: Any, dimensions: int = 1) -> Any:
+    return types.Array(kind, dimensions, "C", readonly=True)
 
 
 _SIGNATURE = (
-    _FLOATS, _FLOATS, _TABLE, _input(types.int64), _input(types.int32), _input(types.int8),
-    _input(types.float64), _CODES, _CODES, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS,
-    _FLOATS, _FLOATS, _TABLE, _TABLE, types.boolean,
+    _FLOATS, _FLOATS, _TABLE, _TABLE, _input(types.int64), _input(types.int32), _input(types.int8),
+    _input(types.float64), _input(types.float64, 2), _input(types.float64), _input(types.float64), _CODES, _CODES,
+    _CODES, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _FLOATS, _TABLE,
+    _TABLE, types.boolean,
 )  # fmt: skip
 
 advance = njit(**_JIT)(_advance)

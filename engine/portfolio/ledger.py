@@ -6,11 +6,18 @@ configuration: the same step each time, so that all of them end on the same byte
 
 What a row does, in this order:
 
+0. What is held meets its bracket, if it has one: `kernel.crossed` says which level the row met, and the position is
+   closed there, with fee and slippage as in any fill. Stop and target are the signal's own, else the policy's, as far
+   from the price of the row that opened the position; what is trailed is the best price of the rows since then. The
+   range of a row's bar (`high`, `low`) counts where it is known: the bar was before the row's own order.
 1. The order is the row's own action (policy fill `signal`), or the action that the symbol's previous row left
-   waiting (fill `next`). It is executed at the row's price, made worse by slippage. Under `next` the row's
-   fill therefore belongs to the decision of the row before.
+   waiting (fill `next`), with its size and bracket. A signal whose confidence is below the policy's is a HOLD; an
+   order that waits and has expired is dropped. CLOSE closes, whatever the side, and opens nothing. The order is
+   executed at the row's price, made worse by slippage. Under `next` the row's fill therefore belongs to the decision
+   of the row before.
 2. A side already held is left alone. Otherwise the position on the other side is closed and pays its fee. A
-   BUY, or under `long-short` a SELL, then opens with `budget = min(weight * equity, free)` and
+   BUY, or under `long-short` a SELL, then opens with `budget = min(weight * equity, free)` (the
+   signal's `size` in place of the weight, if it has one) and
    `quantity = budget / (fill_price * (1 + fee))`, so that a buy spends its budget exactly, fee included.
    `free` is cash less twice what the other symbols' shorts are worth: the money that a short brought in, and
    as much again, stays behind to cover it. So positions never open beyond equity; without shorts `free` is
@@ -38,26 +45,30 @@ from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, In
 from raysignal.engine.core.errors import InvalidField, JournalDamaged
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import TERMS, SignalTerms
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.account import ACCOUNT_SIZE, POSITION_SIZE, new_account
+from raysignal.engine.portfolio.account import ACCOUNT_SIZE, BRACKET_SIZE, POSITION_SIZE, new_account
 
 _NO_ROWS = LedgerRows.empty(0).arrays()
 _NO_ACCOUNTS = np.empty((0, ACCOUNT_SIZE))
+_NO_TERMS, _NO_PRICES = np.empty((0, len(TERMS))), np.empty(0)
 
 
 class Ledger:
     """The state of one portfolio.
 
-    `account` is float64[ACCOUNT_SIZE], `positions` float64[symbols, POSITION_SIZE], laid out in
-    `engine.portfolio.account`; a symbol is its row's number. Not for use from two threads at once.
+    `account` is float64[ACCOUNT_SIZE], `positions` float64[symbols, POSITION_SIZE], `brackets` float64[symbols,
+    BRACKET_SIZE], laid out in `engine.portfolio.account`; a symbol is its row's number. Not for use from two threads
+    at once.
     """
 
-    __slots__ = ("_room", "_vector", "_work", "account", "policy", "positions")
+    __slots__ = ("_room", "_vector", "_work", "account", "brackets", "policy", "positions")
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
         self.account = new_account(policy.initial_cash)
         self.positions = np.zeros((0, POSITION_SIZE))
+        self.brackets = np.zeros((0, BRACKET_SIZE))
         self._vector: Float64Array | None = None
         self._work: Float64Array | None = None
         self._room = 0  # rows that `_work` has room for
@@ -67,6 +78,7 @@ class Ledger:
         missing = count - len(self.positions)
         if missing > 0:
             self.positions = np.concatenate([self.positions, np.zeros((missing, POSITION_SIZE))])
+            self.brackets = np.concatenate([self.brackets, np.zeros((missing, BRACKET_SIZE))])
 
     def run(
         self,
@@ -77,6 +89,7 @@ class Ledger:
         rows: LedgerRows | None = None,
         accounts: Float64Array | None = None,
         *,
+        terms: SignalTerms | None = None,
         hold: bool = True,
     ) -> None:
         """Take n signals in, in their order. However they are cut into calls, the bytes end the same.
@@ -84,10 +97,11 @@ class Ledger:
         Args:
             timestamp_us: UTC microseconds, before the year 2255.
             symbol: codes below the count given to `ensure_symbols`.
-            action: 1 buy, 0 hold, -1 sell.
+            action: 1 buy, 0 hold, -1 sell, 2 close.
             price: finite, above 0.
             rows: filled with what each row did, if given; of length n.
             accounts: float64[n, ACCOUNT_SIZE], filled with the account after each row, if given.
+            terms: what the signals say beside their action, and the ranges of their bars; None: nothing.
             hold: whether to keep the figures of buy-and-hold, which are the same for every policy.
 
         Raises:
@@ -105,6 +119,14 @@ class Ledger:
         lengths = {len(column) for column in inputs}
         lengths |= set() if rows is None else {len(column) for column in outputs}
         lengths |= set() if accounts is None else {len(accounts)}
+        more: tuple[Float64Array, ...] = (_NO_TERMS, _NO_PRICES, _NO_PRICES)
+        if terms is not None:
+            told = (terms.values, terms.high, terms.low)
+            lengths |= {len(column) for column in told if column is not None}
+            more = tuple(
+                none if column is None else np.ascontiguousarray(column)
+                for column, none in zip(told, more, strict=True)
+            )
         if lengths != {n}:
             raise ValueError(f"signals, rows and accounts differ in length: {sorted(lengths)}")
         if n == 0:
@@ -117,12 +139,13 @@ class Ledger:
             self._work = kernel.workspace(self._room)
         before = self.copy() if n > kernel.CHECKED else None
         refused = kernel.advance(
-            self._vector, self.account, self.positions, *inputs, *outputs,
+            self._vector, self.account, self.positions, self.brackets, *inputs, *more, *outputs,
             _NO_ACCOUNTS if accounts is None else accounts, self._work, hold,
         )  # fmt: skip
         if refused >= 0:
             if before is not None:
                 self.account[:], self.positions[:] = before.account, before.positions
+                self.brackets[:] = before.brackets
             raise _refusal(refused, len(self.positions), *(column[refused].item() for column in inputs))
 
     def copy(self) -> "Ledger":
@@ -130,6 +153,7 @@ class Ledger:
         twin = Ledger(self.policy)
         twin.account = self.account.copy()
         twin.positions = self.positions.copy()
+        twin.brackets = self.brackets.copy()
         return twin
 
     @property
@@ -153,16 +177,24 @@ class Ledger:
 
     def to_bytes(self) -> bytes:
         """Header (magic, version, sizes), account and positions as little-endian float64, CRC-32 of all
-        before.
+        before. Where there are brackets, they stand behind the positions, and the version is the next.
         """
-        header = _HEADER.pack(_MAGIC, _VERSION, ACCOUNT_SIZE, POSITION_SIZE, len(self.positions))
+        bracketed = bool(self.brackets.any())
+        version = _BRACKETED if bracketed else _VERSION
+        header = _HEADER.pack(_MAGIC, version, ACCOUNT_SIZE, POSITION_SIZE, len(self.positions))
         body = header + self.account.astype("<f8").tobytes() + self.positions.astype("<f8").tobytes()
+        body += self.brackets.astype("<f8").tobytes() if bracketed else b""
         return body + struct.pack("<I", zlib.crc32(body))
 
     @staticmethod
     def is_current(data: bytes) -> bool:
         """Whether such bytes are of this version; those of one before are read, but counted in another way."""
-        return data[4:6] == struct.pack("<H", _VERSION)
+        return data[4:6] in {struct.pack("<H", _VERSION), struct.pack("<H", _BRACKETED)}
+
+    @staticmethod
+    def is_bracketed(data: bytes) -> bool:
+        """Whether such bytes hold brackets."""
+        return data[4:6] == struct.pack("<H", _BRACKETED)
 
     @classmethod
     def from_bytes(cls, policy: Policy, data: bytes) -> "Ledger":
@@ -174,9 +206,14 @@ class Ledger:
             JournalDamaged: not such bytes, another version, or of a portfolio with other initial cash.
         """
         numbers = _numbers(data)
+        symbols = _HEADER.unpack_from(data)[-1]
         ledger = cls(policy)
+        ledger.ensure_symbols(symbols)
         ledger.account = numbers[:ACCOUNT_SIZE].copy()
-        ledger.positions = numbers[ACCOUNT_SIZE:].reshape(-1, POSITION_SIZE).copy()
+        positions, brackets = np.split(numbers[ACCOUNT_SIZE:], [symbols * POSITION_SIZE])
+        ledger.positions = positions.reshape(-1, POSITION_SIZE).copy()
+        if len(brackets):
+            ledger.brackets = brackets.reshape(-1, BRACKET_SIZE).copy()
         if ledger.account[at.INITIAL_CASH] != policy.initial_cash:
             raise JournalDamaged(
                 f"a ledger that began with {ledger.account[at.INITIAL_CASH]!r} was stored for a portfolio "
@@ -191,6 +228,7 @@ def sweep(
     symbol: Int32Array,
     action: Int8Array,
     price: Float64Array,
+    terms: SignalTerms | None = None,
 ) -> Float64Array:
     """The accounts after the last row, float64[len(policies), ACCOUNT_SIZE]: each policy on the same signals.
 
@@ -201,7 +239,7 @@ def sweep(
     for index, policy in enumerate(policies):
         ledger = Ledger(policy)
         ledger.ensure_symbols(count)
-        ledger.run(timestamp_us, symbol, action, price, hold=index == 0)
+        ledger.run(timestamp_us, symbol, action, price, terms=terms, hold=index == 0)
         accounts[index] = ledger.account
     accounts[1:, at.HOLD_VALUE :] = accounts[:1, at.HOLD_VALUE :]  # the layout ends with buy-and-hold
     return accounts
@@ -213,8 +251,10 @@ def warm() -> None:
 
 
 _MAGIC = b"RSLG"
-_VERSION = 3
-_SIZES = {1: (32, 6), 2: (34, 6), _VERSION: (ACCOUNT_SIZE, POSITION_SIZE)}
+_VERSION, _BRACKETED = 3, 4
+_SIZES = {
+    1: (32, 6), 2: (34, 6), _VERSION: (ACCOUNT_SIZE, POSITION_SIZE), _BRACKETED: (ACCOUNT_SIZE, POSITION_SIZE),
+}  # fmt: skip
 """Of account and position, by stored version."""
 _HEADER = struct.Struct("<4sHHHI")
 _CRC_SIZE = 4
@@ -229,9 +269,10 @@ def _numbers(data: bytes) -> Float64Array:
     if _SIZES.get(version) != (account_size, position_size):
         raise JournalDamaged(
             f"a stored ledger has version {version} ({account_size} by {position_size}); this program reads "
-            f"versions 1 to {_VERSION} ({ACCOUNT_SIZE} by {POSITION_SIZE})"
+            f"versions 1 to {_BRACKETED} ({ACCOUNT_SIZE} by {POSITION_SIZE})"
         )
-    expected = _HEADER.size + 8 * (account_size + symbols * position_size) + _CRC_SIZE
+    each = position_size + (BRACKET_SIZE if version == _BRACKETED else 0)
+    expected = _HEADER.size + 8 * (account_size + symbols * each) + _CRC_SIZE
     if len(data) != expected:
         raise JournalDamaged(
             f"a stored ledger of {symbols} symbols has {len(data)} bytes; expected {expected}"
@@ -269,8 +310,8 @@ def _refusal(
 ) -> InvalidField:
     if not 0.0 < price < float("inf"):
         return InvalidField("price", price, "a finite number above 0", row=row)
-    if action not in {-1, 0, 1}:
-        return InvalidField("action", action, "-1, 0 or 1", row=row)
+    if action not in {-1, 0, 1, 2}:
+        return InvalidField("action", action, "-1, 0, 1 or 2", row=row)
     if not 0 <= symbol < symbols:
         return InvalidField("symbol", symbol, f"a code from 0 to {symbols - 1}", row=row)
     return InvalidField(

@@ -10,6 +10,7 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.decisions import Decisions
 from raysignal.engine.portfolio.ledger import Ledger
@@ -24,7 +25,7 @@ class UnwrittenRows:
     Attributes:
         first: the ordinal of the first row.
         sequence: the journal record they lie in.
-        batch: the rows without their features.
+        batch: the rows without their features, but with the ranges of their bars.
         encoded: the same with all features, as it lies in the journal.
         symbol: int32[n], the portfolio's own symbol codes.
         rows: what the kernel made of them.
@@ -43,6 +44,11 @@ class UnwrittenRows:
     def action(self) -> Int8Array:
         """int8[n], what the ledger was told to do."""
         return self.batch.action if self.decisions is None else self.decisions.action
+
+    @property
+    def terms(self) -> SignalTerms | None:
+        """What it was told beside that."""
+        return self.batch.order_terms(self.action)
 
 
 @dataclass(slots=True)
@@ -158,7 +164,9 @@ class Portfolio:
         self.ledger.ensure_symbols(len(self.symbols))
         rows = LedgerRows.empty(len(batch))
         kept = UnwrittenRows(self.count, sequence, batch, encoded, symbol, rows, decisions)
-        self.ledger.run(batch.timestamp_us, symbol, kept.action, batch.price, rows, accounts)
+        self.ledger.run(
+            batch.timestamp_us, symbol, kept.action, batch.price, rows, accounts, terms=kept.terms
+        )
         # In time order, so the last assignment to a symbol is its latest.
         self.high_water[symbol] = batch.timestamp_us
         self.last_price[symbol] = batch.price

@@ -16,6 +16,7 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import NotFound
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.history import HistoryChunk
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
@@ -32,7 +33,7 @@ class LedgerSpan:
     Attributes:
         first: the ordinal of the first row.
         state_before: `Ledger.to_bytes` before it.
-        timestamp_us, symbol, action, price: the kernel's inputs, n rows; `symbol` in the portfolio's codes.
+        timestamp_us, symbol, action, price, terms: the kernel's inputs, n rows; `symbol` in the portfolio's codes.
     """
 
     first: int
@@ -41,6 +42,7 @@ class LedgerSpan:
     symbol: Int32Array
     action: Int8Array
     price: Float64Array
+    terms: SignalTerms | None
 
     @classmethod
     def of_stretch(cls, stretch: RowSpan) -> "LedgerSpan":
@@ -53,6 +55,7 @@ class LedgerSpan:
             np.concatenate([part.symbol for part in kept]),
             np.concatenate([part.action for part in kept]),
             np.concatenate([part.batch.price for part in kept]),
+            SignalTerms.concat([(len(part.batch), part.terms) for part in kept]),
         )
 
     def rows_at(self, policy: Policy, symbols: int, ordinals: Int64Array) -> tuple[LedgerRows, Float64Array]:
@@ -95,8 +98,9 @@ class LedgerSpan:
     ) -> None:
         part = slice(start, stop)
         ledger.run(
-            self.timestamp_us[part], self.symbol[part], self.action[part], self.price[part], rows, accounts
-        )
+            self.timestamp_us[part], self.symbol[part], self.action[part], self.price[part], rows, accounts,
+            terms=None if self.terms is None else self.terms.slice(start, stop),
+        )  # fmt: skip
 
 
 class ReceiptLookup(Protocol):
@@ -175,8 +179,9 @@ class HistoryRecall:
             part = history.read_part(self._blobs, self._name, int(self._ordinals[left[0]]))
             here = (self._ordinals[left] >= part.first) & (self._ordinals[left] < part.end)
             past = LedgerSpan(
-                part.first, part.state_before, part.timestamp_us, self._codes(part), part.decision, part.price
-            )
+                part.first, part.state_before, part.timestamp_us, self._codes(part), part.decision, part.price,
+                part.terms(bracketed=self._policy.has_bracket or Ledger.is_bracketed(part.state_before)),
+            )  # fmt: skip
             some_rows, some_accounts = past.rows_at(
                 self._policy, len(self._symbols), self._ordinals[left[here]]
             )

@@ -17,7 +17,7 @@ from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.instants import format_instant
-from raysignal.engine.core.ledger_rows import LedgerRows, Outcome, reason
+from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows, Outcome, close_sentence, reason
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action
 from raysignal.engine.portfolio.decisions import SIGNAL
@@ -213,7 +213,7 @@ def made_receipts(
         batch.signal_id.to_list(), batch.symbol.tolist(), batch.timestamp_us.tolist(), batch.action.tolist(),
         batch.price.tolist(), ordinal.tolist(), taken.tolist(), strict=True,
     )  # fmt: skip
-    made: list[dict[str, Any] | None] = []
+    made: list[Any] = []
     for row, (signal_id, symbol, timestamp_us, action_code, price, place, kind) in enumerate(signals):
         if kind == RowResult.REFUSED:
             made.append(None)
@@ -232,26 +232,36 @@ def made_receipts(
             "decision": {"action": action, "by": SIGNAL},
             "outcome": outcome,
             "reason": why,
-            "fill": _fill(policy, own["fill_quantity"][row], own["fill_price"][row], own["fee"][row]),
+            "fill": _fill(policy, {name: column[row] for name, column in own.items()}),
             "return": own["signal_return"][row],
             "performance": next(figures),
         })  # fmt: skip
+        if own["closed_by"][row] != CloseReason.SIGNAL:
+            by, why = _CLOSED[own["closed_by"][row]]
+            made[-1]["closed"] = {"by": by, "price": own["exit_price"][row], "reason": why}
     return made
 
 
 _ACTIONS = {int(action): action.name for action in Action}
 _OUTCOMES = {int(outcome): (outcome.name.lower(), reason(outcome)) for outcome in Outcome}
+_CLOSED = {int(by): (by.name.lower(), close_sentence(by)) for by in CloseReason}
 
 
-def _fill(policy: Policy, quantity: float, price: float, fee: float) -> dict[str, Any] | None:
-    if quantity == 0.0:
+def _fill(policy: Policy, row: dict[str, Any]) -> dict[str, Any] | None:
+    """The last fill of a row: that of an order, else that of a bracket."""
+    quantity, price = row["fill_quantity"], row["fill_price"]
+    bracket = row["closed_by"] != CloseReason.SIGNAL
+    if bracket and row["position"] != 0.0:
+        quantity = row["position"]  # the bracket closed all that was held before
+    elif quantity == 0.0:
         return None
+    # With the policy `fill: next`, what is filled here is what the symbol's signal before decided.
+    decided_by = "previous signal" if policy.fill == "next" else "this signal"
     return {
         "side": "BUY" if quantity > 0 else "SELL",
         "quantity": abs(quantity),
         "price": price,
         "notional": abs(quantity) * price,
-        "fee": fee,
-        # With the policy `fill: next`, what is filled here is what the symbol's signal before decided.
-        "decided_by": "previous signal" if policy.fill == "next" else "this signal",
+        "fee": row["fee"],
+        "decided_by": "bracket" if bracket and row["position"] == 0.0 else decided_by,
     }

@@ -270,7 +270,9 @@ class SignalFileReport:
         self.first_us = int(batch.timestamp_us[0]) if self.first_us is None else self.first_us
         self.last_us = int(batch.timestamp_us[-1])
         for action in Action:
-            self.actions[action.name] += int(np.count_nonzero(batch.action == action))
+            count = int(np.count_nonzero(batch.action == action))
+            if count or action is not Action.CLOSE:
+                self.actions[action.name] += count
         _count(self.symbols, batch.symbol, batch.symbols)
         _count(self.sources, batch.source, batch.sources)
         for name, values in batch.numbers.items():

@@ -14,12 +14,15 @@ import numpy as np
 from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action
+from raysignal.engine.core.terms import TERMS, SignalTerms
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE, new_account
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.simd import marching as to
 from raysignal.engine.strategies.strategy import Bars, Family, Strategy, family
 
+_NO_ACTIONS, _NO_TERMS, _NO_PRICES = np.empty(0, np.int8), np.empty((0, len(TERMS))), np.empty(0)
 BLOCK, _LEAST = 4096, 512  # bars that are worked on at once
 _LARGEST = 2 * 1024 * 1024  # bytes of actions at once: they stay near the core
 
@@ -30,14 +33,18 @@ class Sweep:
     Args:
         strategies: whose actions; as many as policies, or a family of so many.
         policies: one a configuration.
+        follows: whether the actions are those of signals, which `advance` is told then.
     """
 
-    def __init__(self, strategies: Sequence[Strategy] | Family, policies: Sequence[Policy]) -> None:
+    def __init__(
+        self, strategies: Sequence[Strategy] | Family, policies: Sequence[Policy], *, follows: bool = False
+    ) -> None:
         if isinstance(strategies, Sequence):
             if len(strategies) != len(policies):
                 raise InvalidField("strategies", len(strategies), f"as many as policies, {len(policies)}")
             strategies = family(strategies)
         self._family = strategies
+        self._follows = follows
         count = len(policies)
         self._block = max(_LEAST, min(BLOCK, _LARGEST // max(1, count)))
         self._policies = _vectors(policies)
@@ -51,8 +58,14 @@ class Sweep:
         self._shared.ensure_symbols(1)
         self._actions: Int8Array = np.zeros((count, self._block), np.int8)
 
-    def advance(self, bars: Bars) -> None:
+    def advance(self, bars: Bars, signals: Int8Array | None = None, terms: SignalTerms | None = None) -> None:
         """Take the next bars in.
+
+        Args:
+            bars: n of them.
+            signals: int8[n], the signals that are followed, where there are any: a stop or target of theirs counts
+                where a configuration does what they ask for.
+            terms: what they say beside their action, and the ranges of the bars where those of `bars` do not count.
 
         Raises:
             InvalidField: a close that is not finite and above 0, or an instant that is not after the one before, by
@@ -65,6 +78,18 @@ class Sweep:
         before = int(self._shared.account[at.SIGNALS])
         nothing = np.zeros(len(stamps), np.int8)
         self._shared.run(stamps, nothing.astype(np.int32), nothing, close)
+        terms = SignalTerms(None, bars.high, bars.low) if terms is None else terms
+        if (
+            not self._follows
+            or signals is None
+            or (terms.values is None and int(signals.max()) <= Action.BUY)
+        ):
+            signals, terms = None, SignalTerms(None, terms.high, terms.low)
+        named = _NO_ACTIONS if signals is None else np.ascontiguousarray(signals, np.int8)
+        columns = [named] + [
+            none if column is None else np.ascontiguousarray(column)
+            for column, none in ((terms.values, _NO_TERMS), (terms.high, _NO_PRICES), (terms.low, _NO_PRICES))
+        ]
         for start in range(0, len(stamps), self._block):
             stop = min(start + self._block, len(stamps))
             actions = self._actions if stop - start == self._block else np.zeros(
@@ -73,7 +98,7 @@ class Sweep:
             self._family.advance(bars.slice(start, stop), actions)
             _lanes().advance(
                 self._policies, self._accounts, self._held, self._states, stamps[start:stop], actions,
-                close[start:stop], before + start,
+                close[start:stop], *(column[start:stop] for column in columns), before + start,
             )  # fmt: skip
 
     def accounts(self) -> Float64Array:
@@ -126,10 +151,10 @@ def _nothing() -> Float64Array:
 
 
 def _vectors(policies: Sequence[Policy]) -> Float64Array:
-    from raysignal.engine.portfolio.kernel import policy_vector  # noqa: PLC0415 - imports numba; paid at first use
+    from raysignal.engine.portfolio.kernel import POLICY_SIZE, policy_vector  # noqa: PLC0415 - imports numba; paid at first use
 
     if not policies:
-        return np.zeros((0, 7))
+        return np.zeros((0, POLICY_SIZE))
     made: dict[Policy, Float64Array] = {}
     for one in policies:
         if one not in made:

@@ -85,7 +85,7 @@ class Trial:
     def reviewed(self, batch: SignalBatch, budget: int) -> "Trial":
         """The rules of the arm `review` on these signals: it picks so many that its calls last to the end."""
         review = replace(self.review, share=1.0)
-        if budget < np.count_nonzero(batch.action):
+        if budget < np.count_nonzero(batch.side):
             whole = Decider(
                 self.policy, replace(self.rules, review=review), breaker=None, embedder=self.embedder
             )
@@ -119,7 +119,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
     encoder = Encoder()
     situations = encoder.encode(batch)
     outcomes = Settler(trial.policy, trial.rules.horizon).feed(
-        np.arange(n), batch.timestamp_us, encoder.codes(batch), batch.action, batch.price
+        np.arange(n), batch.timestamp_us, encoder.codes(batch), batch.action, batch.price, batch.order_terms()
     )
     at = outcomes.ordinal
     net, gross = np.full((n, 3), np.nan), np.full((n, 3), np.nan)
@@ -136,6 +136,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
         sources=batch.sources,
         action=batch.action,
         price=batch.price,
+        terms=batch.order_terms(),
         regime=CategoryColumn(situations.regime.astype(np.int32), REGIMES),
         category=category,
         net_bps=net,
@@ -153,7 +154,7 @@ def stream_of(batch: SignalBatch, trial: Trial) -> SignalStream:
 def baseline(batch: SignalBatch) -> ArmDecisions:
     """Approve everything."""
     n = len(batch)
-    reason = np.where(batch.action == 0, _code(Reason.HOLD_SIGNAL), _code(Reason.EVIDENCE_UNCLEAR))
+    reason = np.where(batch.side == 0, _code(Reason.HOLD_SIGNAL), _code(Reason.EVIDENCE_UNCLEAR))
     return ArmDecisions(_approvals(n), np.zeros(n, np.int8), reason.astype(np.int8), np.full(n, np.nan))
 
 
@@ -197,7 +198,7 @@ def approximated(batch: SignalBatch, trial: Trial, *, advance: Advance | None = 
             of_memory=float(np.mean(shares)) if shares else None,
             of_vectors=float(np.mean(search.shares)) if search.shares else None,
             differ=differ,
-            decisions=int(np.count_nonzero(batch.action)),
+            decisions=int(np.count_nonzero(batch.side)),
         )
     return replace(_joined(parts), approximation=told)
 
@@ -220,7 +221,7 @@ async def advised(
 def drawn(batch: SignalBatch, like: Int8Array, seed: int) -> ArmDecisions:
     """As many overrides of each kind as `like` made in each stratum, of signals drawn by lot."""
     verdict, draws = _approvals(len(batch)), np.random.default_rng(seed)
-    strata = strata_of(batch.symbol, batch.action)
+    strata = strata_of(batch.symbol, batch.side)
     for stratum in range(int(strata.max(initial=-1)) + 1):
         rows = np.flatnonzero(strata == stratum)
         verdict[rows] = draws.permutation(like[rows])
@@ -241,7 +242,9 @@ def result_of(name: str, batch: SignalBatch, trial: Trial, done: ArmDecisions) -
         ledger = Ledger(Policy.from_dict(trial.policy.as_dict() | {"fill": fill}))
         ledger.ensure_symbols(len(batch.symbols))
         rows = LedgerRows.empty(len(batch))
-        ledger.run(batch.timestamp_us, batch.symbol, action, batch.price, rows)
+        ledger.run(
+            batch.timestamp_us, batch.symbol, action, batch.price, rows, terms=batch.order_terms(action)
+        )
         equity[fill], returns[fill] = rows.equity, rows.signal_return
         performance[fill] = Performance.of(ledger.account.reshape(ACCOUNT_SIZE)).as_dict()
     return ArmResult(

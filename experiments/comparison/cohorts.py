@@ -44,8 +44,8 @@ def accuracy_of(stream: SignalStream) -> Accuracy:
     """
     dimensions = dimensions_of(stream)
     return accuracy(
-        stream.action,
-        np.asarray(stream.action * move_bps(stream), np.float64),
+        stream.side,
+        np.asarray(stream.side * move_bps(stream), np.float64),
         stream.net_bps[:, Verdict.APPROVE],
         stream.judged,
         dimensions["symbol"].codes,

@@ -63,7 +63,7 @@ def earnings_of(stream: SignalStream, verdict: Int8Array) -> Earnings:
     action = decided(stream.action, verdict)
     gross = np.take_along_axis(stream.gross_bps, verdict[:, None].astype(np.intp), axis=1)[:, 0]
     net = np.take_along_axis(stream.net_bps, verdict[:, None].astype(np.intp), axis=1)[:, 0]
-    opens = action != 0 if stream.policy.side == "long-short" else action > 0
+    opens = np.abs(action) == 1 if stream.policy.side == "long-short" else action == 1
     rows = np.flatnonzero(stream.judged & opens)
     account = account_break_even_fee_bps(stream, action)
     if not len(rows):
@@ -103,13 +103,14 @@ def account_break_even_fee_bps(stream: SignalStream, action: Int8Array) -> float
     if not len(stream):
         return None
     rows = LedgerRows.empty(len(stream))
+    terms = None if stream.terms is None else stream.terms.done(stream.action, action)
 
     def growth(fee_bps: float) -> float:
         """The logarithm of the last equity over the initial cash."""
         policy = Policy.from_dict(stream.policy.as_dict() | {"fill": "next", "fee_bps": fee_bps})
         ledger = Ledger(policy)
         ledger.ensure_symbols(len(stream.symbols))
-        ledger.run(stream.timestamp_us, stream.symbol, action, stream.price, rows)
+        ledger.run(stream.timestamp_us, stream.symbol, action, stream.price, rows, terms=terms)
         return float(np.log(max(_LEAST_SHARE, rows.equity[-1] / policy.initial_cash)))
 
     if not growth(0.0) > 0.0:

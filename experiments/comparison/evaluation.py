@@ -157,7 +157,7 @@ def evaluate(
             stream.net_bps,
             timestamp_us=stream.timestamp_us,
             claims=max(1, sum(arm.kind in CLAIMS for arm in arms)),
-            strata=strata_of(stream.symbol, stream.action),
+            strata=strata_of(stream.symbol, stream.side),
             judged=stream.judged,
             known_at_us=stream.known_at_us,
             alpha=alpha,
@@ -186,7 +186,7 @@ def _blind(assessments: Sequence[Assessment]) -> bool | None:
 
 
 def _figures(stream: SignalStream, arm: ArmResult) -> ArmFigures:
-    traded = stream.action != 0
+    traded = stream.side != 0
     overruled = stream.judged & (arm.verdict != Verdict.APPROVE)
     return ArmFigures(
         name=arm.name,

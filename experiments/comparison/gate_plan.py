@@ -72,7 +72,7 @@ def plan_gate(batch: SignalBatch, trial: Trial, *, dials: Sequence[float] = DIAL
     gate, horizon = trial.rules.gate, trial.rules.horizon
     tried = sorted({dial for dial in (*dials, gate.grey) if dial <= gate.against})
     grey = {
-        dial: rule(taken.evidence, batch.action, agent.worth, replace(gate, grey=dial)).grey for dial in tried
+        dial: rule(taken.evidence, batch.side, agent.worth, replace(gate, grey=dial)).grey for dial in tried
     }
     may = _may_speak(taken.evidence.effective, batch, gate.least)
     shortest = Horizon.parse(SHORTEST, lag_us=horizon.lag_us)
@@ -87,7 +87,7 @@ def plan_gate(batch: SignalBatch, trial: Trial, *, dials: Sequence[float] = DIAL
         speaks_about=int(may.sum()),
         speaks_from=_first(may),
         shortest_from=shorter,
-        readiness=readiness_of(trial.rules, taken.evidence, batch.action),
+        readiness=readiness_of(trial.rules, taken.evidence, batch.side),
         overruled=int(np.count_nonzero((taken.ruling.by == DecidedBy.GATE) & (taken.ruling.verdict != 0))),
         grey={dial: int(flags.sum()) for dial, flags in grey.items()},
         dial=gate.grey,
@@ -96,7 +96,7 @@ def plan_gate(batch: SignalBatch, trial: Trial, *, dials: Sequence[float] = DIAL
 
 def _may_speak(effective: Float64Array, batch: SignalBatch, least: float) -> BoolArray:
     """bool[m], of the BUY and SELL signals."""
-    found: BoolArray = effective[batch.action != 0] >= least
+    found: BoolArray = effective[batch.side != 0] >= least
     return found
 
 

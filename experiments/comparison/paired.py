@@ -232,7 +232,7 @@ def assess_arms(stream: SignalStream, arms: Sequence[ArmResult], *, alpha: float
     base = baseline_of(arms)
     others = [arm for arm in arms if arm is not base]
     claims = sum(arm.kind in CLAIMS for arm in others)
-    strata = strata_of(stream.symbol, stream.action)
+    strata = strata_of(stream.symbol, stream.side)
     plain = [
         assess(
             arm.verdict,

@@ -14,6 +14,8 @@ from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.verdicts import DecidedBy, Verdict, decided
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action
+from raysignal.engine.core.terms import SignalTerms
 
 Kind = Literal["baseline", "memory", "model", "control"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -30,7 +32,7 @@ class SignalStream:
         timestamp_us: int64[n], not falling.
         symbol, symbols: int32[n] into names.
         source, sources: int32[n] into names.
-        action: int8[n], 1 buy, 0 hold, -1 sell.
+        action: int8[n], an `Action` each.
         price: float64[n].
         regime: a short label a row; a list of texts is taken too, see `regimes`.
         category: the enum features, by name.
@@ -43,6 +45,7 @@ class SignalStream:
         policy: under whose side, fees and slippage the outcomes were scored.
         ranges: the third of its range that each number lies in, by name.
         words: int64[m], the rows whose texts have a word, or two of them beside each other, by name.
+        terms: what the signals say beside their action; None: nothing.
 
     Raises:
         ValueError: a column of another length, time that falls, or a judged signal without an outcome.
@@ -67,6 +70,7 @@ class SignalStream:
     policy: Policy
     ranges: Mapping[str, CategoryColumn] = field(default_factory=dict)
     words: Mapping[str, Int64Array] = field(default_factory=dict)
+    terms: SignalTerms | None = None
 
     def __post_init__(self) -> None:
         n = len(self.signal_id)
@@ -89,6 +93,11 @@ class SignalStream:
 
     def __len__(self) -> int:
         return len(self.signal_id)
+
+    @property
+    def side(self) -> Int8Array:
+        """int8[n], 1 for BUY, -1 for SELL, 0 for what takes no side."""
+        return np.where(self.action == Action.CLOSE, np.int8(0), self.action)
 
     @property
     def regimes(self) -> CategoryColumn:

@@ -9,6 +9,7 @@ from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.strategies.strategy import Bars, Strategy
 from raysignal.experiments.monte_carlo.distributions import COLUMNS, path_figures
@@ -100,7 +101,8 @@ def source_of(market: Market, strategy: Strategy | None, spec: MonteCarloSpec) -
     Raises:
         InvalidField: a market without signals and no strategy, no trade, or too few bars for a model.
     """
-    rows = _account(market.bars, _actions(market, strategy), spec.policy)
+    terms = market.terms(followed=strategy is None)
+    rows = _account(market.bars, _actions(market, strategy), spec.policy, terms)
     own = solvent(rows.equity / spec.policy.initial_cash)
     notes = _account_notes(rows, own)
     if spec.method in {"order", "trades"}:
@@ -212,8 +214,8 @@ def _actions(market: Market, strategy: Strategy | None) -> Any:
     return market.action
 
 
-def _account(bars: Bars, actions: Any, policy: Policy) -> LedgerRows:
+def _account(bars: Bars, actions: Any, policy: Policy, terms: SignalTerms | None = None) -> LedgerRows:
     ledger, rows = Ledger(policy), LedgerRows.empty(len(bars))
     ledger.ensure_symbols(1)
-    ledger.run(bars.known_at_us, np.zeros(len(bars), np.int32), actions, bars.close, rows)
+    ledger.run(bars.known_at_us, np.zeros(len(bars), np.int32), actions, bars.close, rows, terms=terms)
     return rows

@@ -4,7 +4,7 @@ import numpy as np
 
 from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows
 from raysignal.engine.core.policy import Policy
 
 
@@ -68,7 +68,9 @@ def trade_growths(rows: LedgerRows, policy: Policy) -> Float64Array:
     """
     level = solvent(rows.equity)
     side = np.sign(rows.position)
-    opens = np.flatnonzero((side != np.append(0.0, side[:-1])) & (side != 0.0) & (level > 0.0))
+    # Where a bracket closed a trade, the same row may have opened another on the same side.
+    turned = (side != np.append(0.0, side[:-1])) | (rows.closed_by != CloseReason.SIGNAL)
+    opens = np.flatnonzero(turned & (side != 0.0) & (level > 0.0))
     if not len(opens):
         raise InvalidField("trades", 0, "at least one that was opened")
     # What opening spent, back in cash: a long its price, a short less than nothing, and both their fee.

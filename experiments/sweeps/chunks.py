@@ -75,12 +75,16 @@ def run_chunk(
     acting = _family(configurations, market, trial)
     if len(leading):
         acting.advance(leading, np.zeros((len(configurations), len(leading)), np.int8))
-    sweep = Sweep(acting, [one.policy for one in configurations])
+    follows = all(one.strategy is None for one in configurations)
+    sweep = Sweep(acting, [one.policy for one in configurations], follows=follows)
+    terms = market.terms(followed=follows)
     edges = np.unique(np.concatenate([marks.periods, marks.folds, [0, len(bars) - market.start]]))
     seen = np.empty((len(edges), _SEEN, len(configurations)))
     _look(sweep.accounts(), seen[0])
     for place, (start, stop) in enumerate(pairwise(edges.tolist()), 1):
-        sweep.advance(bars.slice(market.start + start, market.start + stop))
+        first, after = market.start + start, market.start + stop
+        signals = None if market.action is None else market.action[first:after]
+        sweep.advance(bars.slice(first, after), signals, terms.slice(first, after))
         _look(sweep.accounts(), seen[place])
     return _table(configurations, sweep.accounts(), edges, seen, marks)
 

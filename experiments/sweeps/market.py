@@ -8,6 +8,7 @@ import numpy as np
 from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array, UInt8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.strategies.strategy import Bars
 
 FEWEST = 2  # a return needs two prices
@@ -24,6 +25,7 @@ class Market:
         action: int8[n], the signals that came with the bars; None: there were none.
         start: the first bar that portfolios see; strategies have seen those before it.
         encoded: the signals as `SignalBatch.encode` gives them, for an agent that overrules them; None: none.
+        said: what the signals say beside their action, and the ranges of the bars; None: those of `bars`.
 
     Raises:
         InvalidField: the field and the bar (as `row`) that cannot be.
@@ -34,6 +36,7 @@ class Market:
     action: Int8Array | None = None
     start: int = 0
     encoded: UInt8Array | None = None
+    said: SignalTerms | None = None
 
     def __post_init__(self) -> None:
         if len(self.bars) - self.start < FEWEST:
@@ -57,6 +60,12 @@ class Market:
                 row=row,
             )
 
+    def terms(self, *, followed: bool) -> SignalTerms:
+        """What the kernel is told beside actions and closes of the n bars; of the signals where they are `followed`."""
+        if self.said is None:
+            return SignalTerms(None, self.bars.high, self.bars.low)
+        return self.said if followed else SignalTerms(None, self.said.high, self.said.low)
+
     @property
     def data_hash(self) -> str:
         """SHA-256 over instants, prices and signals."""
@@ -66,6 +75,8 @@ class Market:
             digest.update(np.ascontiguousarray(column).data)
         if self.action is not None:
             digest.update(np.ascontiguousarray(self.action).data)
+        if self.said is not None and self.said.values is not None:
+            digest.update(np.ascontiguousarray(self.said.values).data)
         if self.encoded is not None:
             digest.update(self.encoded.data)
         return digest.hexdigest()
@@ -114,8 +125,9 @@ def markets_of(
         assert high is not None
         assert low is not None
         bars = Bars(np.ascontiguousarray(stamps), opened, high, low, close, unknown)
-        encoded = np.frombuffer(batch.take(rows).encode(), np.uint8) if whole else None
-        made.append(Market(name, bars, np.ascontiguousarray(batch.action[rows]), start, encoded))
+        own = batch.take(rows)
+        encoded = np.frombuffer(own.encode(), np.uint8) if whole else None
+        made.append(Market(name, bars, own.action, start, encoded, own.order_terms()))
     return tuple(made)
 
 

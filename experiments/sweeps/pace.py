@@ -46,7 +46,7 @@ def measure(
     stop = min(len(bars), market.start + _TRIED_BARS)
     part = Market(
         market.symbol, bars.slice(0, stop), None if market.action is None else market.action[:stop], market.start,
-        None,
+        None, None if market.said is None else market.said.slice(0, stop),
     )  # fmt: skip
     if market.encoded is not None:
         part = market

@@ -37,7 +37,10 @@ GATE = {"against": "against", "least_evidence": "least", "neighbours": "neighbou
 """The agent's dials, as on the command line and as in its rules."""
 
 _GATE = "gate_"
-_POLICY = ("initial_cash", "fee_bps", "slippage_bps", "side", "weight", "fill")
+_POLICY = (
+    "initial_cash", "fee_bps", "slippage_bps", "side", "weight", "fill", "min_confidence", "stop_bps", "take_bps",
+    "trail_bps",
+)  # fmt: skip
 _MOST_VALUES = 1_000_000
 
 
@@ -215,7 +218,9 @@ class Space:
     def _known(self) -> tuple[str, ...]:
         if self.strategy == SIGNALS:
             return (*_POLICY, *(_GATE + name for name in GATE))
-        return (*_POLICY, *(f"{self.strategy}_{name}" for name in registry.parameters(self.strategy)))
+        # A strategy says no confidence.
+        members = (name for name in _POLICY if name != "min_confidence")
+        return (*members, *(f"{self.strategy}_{name}" for name in registry.parameters(self.strategy)))
 
     def _try(self, name: str, value: Value) -> None:
         """Refuse a value that can be in no configuration."""

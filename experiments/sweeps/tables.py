@@ -117,6 +117,9 @@ def curve(market: Market, space: Space | ChosenConfigurations, number: int, tria
     actions = actions_of(market, configuration, trial)[market.start :]
     bars = market.bars.slice(market.start, len(market.bars))
     n = len(bars)
+    terms = market.terms(followed=configuration.strategy is None).slice(market.start, len(market.bars))
+    if market.action is not None:
+        terms = terms.done(market.action[market.start :], actions)
     ledger = Ledger(configuration.policy)
     ledger.ensure_symbols(1)
     equity, position, drawdown = np.empty(n), np.empty(n), np.empty(n)
@@ -124,7 +127,10 @@ def curve(market: Market, space: Space | ChosenConfigurations, number: int, tria
         stop = min(start + _CURVE_BLOCK, n)
         rows = LedgerRows.empty(stop - start)
         part = bars.slice(start, stop)
-        ledger.run(part.known_at_us, np.zeros(len(part), np.int32), actions[start:stop], part.close, rows)
+        ledger.run(
+            part.known_at_us, np.zeros(len(part), np.int32), actions[start:stop], part.close, rows,
+            terms=terms.slice(start, stop),
+        )  # fmt: skip
         equity[start:stop], position[start:stop], drawdown[start:stop] = (
             rows.equity,
             rows.position,

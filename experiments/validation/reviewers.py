@@ -63,9 +63,9 @@ def run_stream(case: Case, seed: int, effect: bool, url: str, rows: int = ROWS) 
             await adviser.aclose()
 
     decided = {"memory": arms.gated(batch, trial), "review": asyncio.run(reviewed())}
-    strata = strata_of(stream.symbol, stream.action)
+    strata = strata_of(stream.symbol, stream.side)
     return ReviewedStream(
-        case.name, effect, decided["review"].calls / np.count_nonzero(batch.action),
+        case.name, effect, decided["review"].calls / np.count_nonzero(batch.side),
         {
             name: assess(
                 done.verdict, stream.net_bps, stream.gross_bps, timestamp_us=stream.timestamp_us, strata=strata,

@@ -117,7 +117,7 @@ def run_try(one: TextTrial, rows: int = ROWS) -> tuple[Assessment, Assessment]:
     )
     trial = Trial(policy=_POLICIES[one.policy], seed=one.seed)
     stream = arms.stream_of(batch, trial)
-    strata = strata_of(stream.symbol, stream.action)
+    strata = strata_of(stream.symbol, stream.side)
     with_texts, without = (
         assess(
             arms.gated(batch, replace(trial, rules=AgentRules(texts=texts))).verdict, stream.net_bps,

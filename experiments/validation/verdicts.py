@@ -105,7 +105,7 @@ def run_try(one: StreamTrial, rows: int = ROWS) -> StreamAssessment:
         "random": arms.drawn(batch, gate.verdict, one.seed),
         "shuffled": arms.gated(batch, trial, shuffle=one.seed),
     }
-    strata = strata_of(stream.symbol, stream.action)
+    strata = strata_of(stream.symbol, stream.side)
     return StreamAssessment(
         case.name,
         one.seed,

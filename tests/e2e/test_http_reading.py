@@ -18,7 +18,7 @@ def rows_of(n: int, start: int = 0) -> list[dict[str, Any]]:
             "price": 100.0 + m % 11,
             "symbol": ("BTC", "ETH")[m % 2],
             "mood": f"mood {m}",
-            "size": m,
+            "lots": m,
         }
         for m in range(start, start + n)
     ]
@@ -94,7 +94,7 @@ def test_history_gives_every_row_once_and_in_order_while_rows_move_to_parquet(
         found = pages(http, portfolio=portfolio, limit=97)
         assert [row["ordinal"] for row in found] == list(range(len(sent)))
     assert [row["timestamp"] for row in found] == [row["timestamp"] for row in sent]
-    assert [row["features"] for row in found] == [{"mood": row["mood"], "size": row["size"]} for row in sent]
+    assert [row["features"] for row in found] == [{"mood": row["mood"], "lots": row["lots"]} for row in sent]
     assert [row["price"] for row in found] == [row["price"] for row in sent]
 
 
@@ -137,7 +137,7 @@ def test_a_decision_is_explained_from_memory_and_from_parquet_alike(
     later = http.get(path, params=query).json()
     assert later == fresh.json()
     assert later["receipt"] == receipt
-    assert later["features"] == {"mood": "mood 0", "size": 0.0}
+    assert later["features"] == {"mood": "mood 0", "lots": 0.0}
     assert later["policy"]["fee_bps"] == 10.0
 
 

@@ -1,6 +1,7 @@
 """What signals turned out to be worth, against a slow reference and against the ledger itself."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from raysignal.agents.verdicts import Verdict, decided
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio.ledger import Ledger
 from tests.support.effort import examples
 from tests.support.override_streams import HORIZONS, POLICIES, Shape, cut, rows_of, shapes
@@ -136,3 +138,82 @@ def test_a_horizon_that_never_closes_settles_nothing_and_takes_no_longer_the_mor
     found = settler.feed(np.array([400, 401]), later, symbol[:2], sells, price[:2])
     assert found.ordinal.tolist() == list(range(400))
     assert set(found.exit.tolist()) == {401 if fill == "next" else 400}
+
+
+@settings(max_examples=examples(80))
+@given(
+    seed=st.integers(0, 2**32),
+    horizon=st.sampled_from(["1b", "6b", "5h", "close"]),
+    fill=st.sampled_from(["signal", "next"]),
+    side=st.sampled_from(["long-flat", "long-short"]),
+    levels=st.sampled_from([(0.0, 0.0, 0.0), (60.0, 90.0, 0.0), (0.0, 0.0, 70.0)]),
+    cuts=st.lists(st.integers(0, 60), max_size=4),
+)
+def test_an_outcome_ends_with_its_bracket_where_the_ledger_closes(seed, horizon, fill, side, levels, cuts):
+    draws, n = np.random.default_rng(seed), 60
+    price = 100.0 * np.exp(np.cumsum(draws.normal(0.0, 0.004, n)))
+    stamps = np.arange(1, n + 1, dtype=np.int64) * 3_600_000_000
+    action = draws.choice([-1, 0, 0, 1, 2], n).astype(np.int8)
+    terms = np.full((n, 6), np.nan)
+    speaks = (draws.random((n, 6)) < 0.3) & (np.abs(action) == 1)[:, None]
+    terms[:, 1], terms[:, 2], terms[:, 3] = price * (1 - 0.006 * action), price * (1 + 0.005 * action), 80.0
+    terms[:, 4], terms[:, 5] = draws.random(n), stamps + draws.integers(1, 5, n) * 3_600_000_000
+    terms[~speaks] = np.nan
+    said = SignalTerms(terms, price * 1.003, price * 0.997)
+    policy = Policy(
+        fee_bps=0.0, fill=fill, side=side, min_confidence=0.3, stop_bps=levels[0], take_bps=levels[1],
+        trail_bps=levels[2],
+    )  # fmt: skip
+
+    settler, parts = Settler(policy, Horizon.parse(horizon)), []
+    for begin, end in pairwise(sorted({0, n, *cuts})):
+        rows = slice(begin, end)
+        parts.append(
+            settler.feed(
+                np.arange(begin, end), stamps[rows], np.zeros(end - begin, np.int32), action[rows], price[rows],
+                said.slice(begin, end),
+            )
+        )  # fmt: skip
+    found = Outcomes.concat(parts)
+
+    doubted = terms[:, 4] < policy.min_confidence
+    told = np.where(doubted, 0, action)
+    expected = {}
+    for signal in np.flatnonzero(np.abs(told) == 1).tolist():
+        entry = signal + (fill == "next")
+        ledger, rows = Ledger(policy), LedgerRows.empty(n - signal)
+        ledger.ensure_symbols(1)
+        alone = np.where(np.arange(signal, n) == signal, told[signal:], 0).astype(np.int8)
+        ledger.run(
+            stamps[signal:],
+            np.zeros(n - signal, np.int32),
+            alone,
+            price[signal:],
+            rows,
+            terms=said.slice(signal, n),
+        )
+        if entry < n and fill == "next" and terms[signal, 5] <= stamps[entry]:
+            continue
+        kind = Horizon.parse(horizon)
+        later = list(range(entry + 1, n))
+        if kind.kind == "bars":
+            ends = [row for row in later if row - entry >= kind.bars]
+        elif kind.kind == "time":
+            ends = [row for row in later if stamps[row] - stamps[entry] >= kind.time_us]
+        else:
+            ends = [row + (fill == "next") for row in range(signal + 1, n) if told[row] in {-told[signal], 2}]
+        closed = [signal + row for row in np.flatnonzero(rows.closed_by).tolist()]
+        last = min([*ends[:1], *closed], default=n)
+        if last < n:
+            left = rows.exit_price[last - signal] if last in closed else price[last]
+            expected[signal] = (last, (left / price[entry] - 1.0) * 1e4)
+    assert (
+        dict(
+            zip(
+                found.ordinal.tolist(),
+                zip(found.exit.tolist(), found.move_bps.tolist(), strict=True),
+                strict=True,
+            )
+        )
+        == expected
+    )

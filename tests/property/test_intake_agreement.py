@@ -63,7 +63,8 @@ names = st.sampled_from(
     [
         "timestamp", "datetime", "time", "price", "close", "signal", "Signal", "action", "symbol", "ticker",
         "Close", "TIME", "Date", "date", "Ticker", "Side", "Open time",
-        "source", "signal_id", "mood", "índice", "", "unnamed", "Unnamed: 0", "n" * 129, 'q"',
+        "source", "signal_id", "size", "stop_loss", "confidence", "expires", "price_only", "mood",
+        "índice", "", "unnamed", "Unnamed: 0", "n" * 129, 'q"',
     ]
 )  # fmt: skip
 good_rows = st.fixed_dictionaries(
@@ -73,8 +74,32 @@ good_rows = st.fixed_dictionaries(
         "Signal": st.sampled_from([1, 0, -1, "BUY", "sell", " Hold ", "1", "-1.0"]),
     }
 )
+speaking_rows = st.builds(
+    lambda good, more, without: {k: v for k, v in (good | more).items() if not (without and k == "Signal")},
+    good_rows
+    | st.fixed_dictionaries(
+        {"datetime": stamps, "close": st.just(100.0), "Signal": st.sampled_from(["BUY", -1, "close"])}
+    ),
+    st.dictionaries(
+        st.sampled_from(
+            ["size", "stop_loss", "take_profit", "trailing_stop_bps", "confidence", "expires", "price_only", "high"]
+        ),
+        st.one_of(
+            st.sampled_from(
+                [
+                    0.5, 1, "0.25", 99.0, 101.0, "99", " 101 ", 100.0, "NaN", "nan", "NAN", float("nan"), None, "", " ",
+                    "2025-02-25", "2025-02-24T00:00:00Z", True, False, "true", "FALSE", "yes", "1.0", 0, 10_000, 9_999,
+                ]
+            ),
+            values,
+        ),
+        max_size=4,
+    ),
+    st.booleans(),
+)  # fmt: skip
 rows = st.one_of(
     good_rows,
+    speaking_rows,
     st.builds(lambda good, more: good | more, good_rows, st.dictionaries(names, values, max_size=5)),
     st.builds(
         lambda good, name, value: good | {name: value},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.sweep import Sweep
@@ -109,3 +110,58 @@ def test_nothing_to_do_is_done() -> None:
     assert nobody.accounts().shape == (0, ACCOUNT_SIZE)
     with pytest.raises(InvalidField, match="as many as policies"):
         Sweep([SmaCrossover(1, 2)], [])
+
+
+GUARDED = st.builds(
+    Policy,
+    fee_bps=st.sampled_from([0.0, 10.0]),
+    slippage_bps=st.sampled_from([0.0, 3.0]),
+    side=st.sampled_from(["long-flat", "long-short"]),
+    fill=st.sampled_from(["signal", "next"]),
+    min_confidence=st.sampled_from([0.0, 0.5]),
+    stop_bps=st.sampled_from([0.0, 50.0, 400.0]),
+    take_bps=st.sampled_from([0.0, 50.0, 800.0]),
+    trail_bps=st.sampled_from([0.0, 60.0, 500.0]),
+)
+
+
+@settings(max_examples=examples(120))
+@given(
+    policies=st.lists(GUARDED, min_size=1, max_size=11),
+    seed=st.integers(0, 9_999),
+    n=st.integers(1, 1_400),
+    density=st.sampled_from([0.003, 0.05, 0.9]),
+    volatility=st.sampled_from([0.0005, 0.003, 0.05]),
+    follows=st.booleans(),
+    ranges=st.booleans(),
+    cuts=st.lists(st.integers(0, 1_400), max_size=4),
+)
+def test_every_account_with_brackets_is_a_ledgers(
+    policies, seed, n, density, volatility, follows, ranges, cuts
+) -> None:
+    draws = np.random.default_rng(seed)
+    close = 100.0 * np.exp(np.cumsum(draws.normal(0.0, volatility, n)))
+    wide = np.exp(np.abs(draws.normal(0.0, volatility, (2, n)))) if ranges else np.ones((2, n))
+    stamps = np.cumsum(draws.integers(1, 10**9, n))
+    signals = np.where(
+        draws.random(n) < density, draws.choice([-1, 1, 2] if follows else [-1, 1], n), 0
+    ).astype(np.int8)
+    # Some configurations do something else than the signals ask for, as an agent would.
+    actions = np.where(draws.random((len(policies), n)) < 0.9, signals, 0).astype(np.int8)
+    values = np.full((n, 6), np.nan)
+    said = draws.random((n, 6)) < 0.4
+    values[:, 0], values[:, 3], values[:, 4] = 0.5, 120.0, draws.random(n)
+    values[:, 1], values[:, 2] = close * (1.0 - 0.004 * signals), close * (1.0 + 0.006 * signals)
+    values[:, 5] = stamps + 10**10
+    values[~said] = np.nan
+    bars = Bars(stamps, close, close * wide[0], close / wide[1], close, np.full(n, np.nan))
+    terms = SignalTerms(values if follows else None, bars.high, bars.low)
+
+    sweep = Sweep(Given(actions), policies, follows=follows)
+    for begin, end in pairwise(sorted({0, n, *(cut for cut in cuts if cut < n)})):
+        sweep.advance(bars.slice(begin, end), signals[begin:end], terms.slice(begin, end))
+    for policy, row, account in zip(policies, actions, sweep.accounts(), strict=True):
+        ledger = Ledger(policy)
+        ledger.ensure_symbols(1)
+        ledger.run(stamps, np.zeros(n, np.int32), row, close, terms=terms.done(signals, row))
+        assert account.tobytes() == ledger.account.tobytes()

@@ -11,10 +11,31 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
+from raysignal.engine.core.ledger_rows import CloseReason
 from raysignal.engine.core.policy import Policy
 
 YEAR_US = 365 * 24 * 60 * 60 * 1_000_000
 WEEK_US = 7 * 24 * 60 * 60 * 1_000_000
+
+
+CLOSE = 2
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a signal says beside its action, and its bar's range."""
+
+    size: float | None = None
+    stop_loss: float | None = None
+    take_profit: float | None = None
+    trailing_stop_bps: float | None = None
+    confidence: float | None = None
+    expires: int | None = None
+    high: float | None = None
+    low: float | None = None
+
+
+NOTHING_SAID = Said()
 
 
 @dataclass
@@ -25,6 +46,12 @@ class Held:
     paid: float = 0.0
     price: float = 0.0
     waiting: int = 0
+    waiting_said: Said = NOTHING_SAID
+    stop: float | None = None
+    target: float | None = None
+    trail: float | None = None
+    best: float = 0.0
+    expires: int | None = None
 
     @property
     def value(self) -> float:
@@ -51,7 +78,9 @@ class ReferenceLedger:
     def fee(self) -> float:
         return self.policy.fee_bps / 10_000
 
-    def take(self, timestamp_us: int, symbol: int, action: int, price: float) -> dict[str, Any]:
+    def take(  # noqa: C901 - a row's events in their order
+        self, timestamp_us: int, symbol: int, action: int, price: float, said: Said = NOTHING_SAID
+    ) -> dict[str, Any]:
         """One signal; gives its row, also kept in `rows`."""
         now = max([timestamp_us, *self.times[-1:]])
         if self.times and now > self.times[-1]:
@@ -63,16 +92,39 @@ class ReferenceLedger:
 
         held = self.symbols.setdefault(symbol, Held())
         held.price = price
-        row = {"fill_quantity": 0.0, "fill_price": math.nan, "fee": 0.0}
+        row: dict[str, Any] = {
+            "fill_quantity": 0.0, "fill_price": math.nan, "fee": 0.0, "exit_price": 0.0,
+            "closed_by": CloseReason.SIGNAL,
+        }  # fmt: skip
+        high = max(price, said.high or price)
+        low = min(price, said.low or price)
+        was_held = held.quantity
+        if was_held:
+            self._meet(symbol, timestamp_us, price, high, low, row)
+        doubted = action != 0 and said.confidence is not None and said.confidence < self.policy.min_confidence
+        if doubted:
+            action = 0
+        before_order = held.quantity
         if self.policy.fill == "signal":
-            row["outcome"] = row["executed"] = self._order(symbol, action, price, row)
+            row["outcome"] = row["executed"] = self._order(symbol, action, price, row, said)
+            if doubted:
+                row["outcome"] = row["executed"] = "LOW_CONFIDENCE"
         else:
-            row["executed"] = self._order(symbol, held.waiting, price, row)
-            held.waiting = 0
-            row["outcome"] = self._refusal(held, action)
+            told = held.waiting_said
+            if told.expires is not None and timestamp_us >= told.expires:
+                row["executed"] = "EXPIRED"
+            else:
+                row["executed"] = self._order(symbol, held.waiting, price, row, told)
+            held.waiting, held.waiting_said = 0, NOTHING_SAID
+            row["outcome"] = "LOW_CONFIDENCE" if doubted else self._refusal(held, action)
             if row["outcome"] is None:
                 row["outcome"] = "PENDING"
-                held.waiting = action
+                held.waiting, held.waiting_said = action, said
+        if held.quantity and held.quantity == before_order and held.trail:
+            held.best = max(held.best, high) if held.quantity > 0 else min(held.best, low)
+        # Of what came and went in one row, the sum of both halves, as the kernel has it.
+        if row["closed_by"] != CloseReason.SIGNAL:
+            row["fill_quantity"] = held.quantity - was_held
 
         before = self.equity
         self.equity = self.cash + (self._rest(symbol) + held.value)
@@ -91,22 +143,63 @@ class ReferenceLedger:
         """Initial cash, and the equity at the end of each instant, the last one as it is."""
         return [self.policy.initial_cash, *last_of_each(self.times, [row["equity"] for row in self.rows])]
 
-    def _order(self, symbol: int, action: int, price: float, row: dict[str, Any]) -> str:
+    def _meet(
+        self, symbol: int, now: int, price: float, high: float, low: float, row: dict[str, Any]
+    ) -> None:
+        """Close what is held where the row's prices reach its bracket."""
+        held = self.symbols[symbol]
+        side = 1 if held.quantity > 0 else -1
+        stops = [] if held.stop is None else [(held.stop, CloseReason.STOP)]
+        if held.trail:
+            stops.append((held.best * (1 - side * held.trail), CloseReason.TRAILING))
+        # The level that is reached first; of equal ones the fixed stop, which stands first.
+        stops.sort(key=lambda each: -side * each[0])
+        levels = [(*stop, side) for stop in stops[:1]]
+        if held.target is not None:
+            levels.append((held.target, CloseReason.TARGET, -side))
+        for level, reason, falling in levels:
+            reached = low <= level if falling > 0 else high >= level
+            if reached:
+                self._exit(symbol, level if low <= level <= high else price, reason, row)
+                return
+        if held.expires is not None and now >= held.expires:
+            self._exit(symbol, price, CloseReason.EXPIRY, row)
+
+    def _exit(self, symbol: int, price: float, reason: CloseReason, row: dict[str, Any]) -> None:
+        held = self.symbols[symbol]
+        slippage = self.policy.slippage_bps / 10_000
+        fill_price = price * (1 - slippage) if held.quantity > 0 else price * (1 + slippage)
+        self.notional += abs(held.quantity * fill_price)
+        fee = self._close(held, fill_price)
+        self.trades += 1
+        self.fees += fee
+        row |= {"fill_price": fill_price, "fee": fee, "exit_price": fill_price, "closed_by": reason}
+
+    def _order(self, symbol: int, action: int, price: float, row: dict[str, Any], said: Said) -> str:
         held = self.symbols[symbol]
         refusal = self._refusal(held, action)
         if refusal is not None:
             return refusal
+        closing = action == CLOSE
+        if closing:
+            action = -1 if held.quantity > 0 else 1
         slippage = self.policy.slippage_bps / 10_000
         fill_price = price * (1 + slippage) if action > 0 else price * (1 - slippage)
         start = held.quantity
         fee = self._close(held, fill_price) if start else 0.0
-        opens = action > 0 or self.policy.side == "long-short"
-        opened, refusal = self._open(symbol, action, fill_price) if opens else (0.0, None)
+        opens = not closing and (action > 0 or self.policy.side == "long-short")
+        opened, refusal = self._open(symbol, action, fill_price, said.size) if opens else (0.0, None)
         if held.quantity == start:
             return refusal or "unreachable"
         self.trades += 1
         self.fees += fee + opened
-        row |= {"fill_quantity": held.quantity - start, "fill_price": fill_price, "fee": fee + opened}
+        row |= {
+            "fill_quantity": held.quantity - start,
+            "fill_price": fill_price,
+            "fee": row["fee"] + (fee + opened),
+        }
+        if held.quantity:
+            self._guard(held, price, said)
         self.notional += abs(start * fill_price) + abs(held.quantity * fill_price)
         if not start:
             return "OPENED"
@@ -114,9 +207,26 @@ class ReferenceLedger:
             return "FLIPPED"
         return "CLOSED_ONLY" if opens else "CLOSED"
 
+    def _guard(self, held: Held, price: float, said: Said) -> None:
+        """The bracket of a position that was opened at a row's price: the signal's levels, else the policy's."""
+        side = 1.0 if held.quantity > 0 else -1.0
+        policy = self.policy
+        held.stop, held.target = said.stop_loss, said.take_profit
+        held.trail = None if said.trailing_stop_bps is None else said.trailing_stop_bps / 10_000
+        if held.stop is None and policy.stop_bps:
+            held.stop = price * (1 - side * (policy.stop_bps / 10_000))
+        if held.target is None and policy.take_bps:
+            held.target = price * (1 + side * (policy.take_bps / 10_000))
+        if held.trail is None and policy.trail_bps:
+            held.trail = policy.trail_bps / 10_000
+        held.best = price
+        held.expires = said.expires
+
     def _refusal(self, held: Held, action: int) -> str | None:
         if action == 0:
             return "HOLD"
+        if action == CLOSE:
+            return None if held.quantity else "NOTHING_TO_CLOSE"
         if action * held.quantity > 0:
             return "ALREADY_HELD"
         if action < 0 and held.quantity == 0 and self.policy.side == "long-flat":
@@ -131,16 +241,19 @@ class ReferenceLedger:
         self.profits.append(proceeds - held.paid)
         self.realised += proceeds - held.paid
         held.quantity = held.paid = 0.0
+        held.stop = held.target = held.trail = held.expires = None
         return fee
 
-    def _open(self, symbol: int, action: int, fill_price: float) -> tuple[float, str | None]:
+    def _open(
+        self, symbol: int, action: int, fill_price: float, size: float | None
+    ) -> tuple[float, str | None]:
         held = self.symbols[symbol]
         equity = self.cash + self._rest(symbol)
         shorts = 0.0
         for other in sorted(self.symbols):
             if other != symbol:
                 shorts += max(-self.symbols[other].value, 0.0)
-        budget = min(self.policy.weight * equity, self.cash - 2 * shorts)
+        budget = min((size or self.policy.weight) * equity, self.cash - 2 * shorts)
         if equity <= 0:
             return 0.0, "INSOLVENT"
         if equity > 1e250:

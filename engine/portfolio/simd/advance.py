@@ -15,20 +15,22 @@ from numba import njit, types
 from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.simd import ACTIONS, LANES, lowest_bit, told
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.kernel import execute, is_trade
+from raysignal.engine.portfolio.kernel import book, crossed, execute, follow, is_trade, reach, step
 from raysignal.engine.portfolio.simd import marching as to
 from raysignal.engine.portfolio.simd.marching import march
 
 # numba takes machine code from its cache until this very file changes, whatever happens to those that it imports. So
-# count this up with every change to `execute` or `is_trade`: 2.
+# count this up with every change to what is imported from there: 3.
 
 BLOCK = 512  # rows that are gone through at once; as many trades as a configuration can have in them
 
-QUANTITY, BASIS, WAITING, SINCE = range(4)
-"""The columns of what is held, float64[configurations, HELD]: `SINCE` is when the account was last looked at."""
+QUANTITY, BASIS, WAITING, SINCE = at.QUANTITY, at.BASIS, at.WAITING, at.UNITS
+"""The columns of what is held, float64[configurations, HELD]: a position as in `engine.portfolio.account`, and its
+bracket behind it. Buy-and-hold is shared, so the place of its units says when the account was last looked at."""
 
-HELD = 4
-_FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT = range(7)
+HELD = at.POSITION_SIZE + at.BRACKET_SIZE
+SPAN = 16  # rows of which the highest and the lowest price are known together
+_FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT, _MIN_CONFIDENCE, _STOP, _TAKE, _TRAIL = range(11)
 _SILENT, _ONE = np.uint64(0), np.uint64(1)
 _JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
@@ -42,22 +44,14 @@ def _trade(
     if not is_trade(order, before, lowest):
         return count
     cash_after, quantity_after, basis, _, _, fee, notional, profit = execute(
-        order, price, account[at.CASH], before, held[BASIS], 0.0, 0.0, policy
-    )
+        order, price, account[at.CASH], before, held[BASIS], 0.0, 0.0, policy[_WEIGHT],
+        order > 0 or policy[_SHORTS] != 0.0, policy,
+    )  # fmt: skip
     if quantity_after != before:
         if account[at.OPEN] != 0.0:
             account[at.EXPOSED_US] += stamp - held[SINCE]
         held[SINCE] = stamp
-        account[at.TRADES] += 1.0
-        account[at.FEES] += fee
-        account[at.NOTIONAL] += notional
-        account[at.OPEN] += np.float64(quantity_after != 0.0) - np.float64(before != 0.0)
-        if before != 0.0:
-            account[at.CLOSED] += 1.0
-            account[at.REALISED] += profit
-            account[at.WINS] += np.float64(profit > 0.0)
-            account[at.GROSS_PROFIT] += max(profit, 0.0)
-            account[at.GROSS_LOSS] -= min(profit, 0.0)
+        book(account, before, quantity_after, fee, notional, profit)
     account[at.CASH] = cash_after
     held[QUANTITY] = quantity_after
     held[BASIS] = basis
@@ -126,6 +120,97 @@ def _trades(
 trades = njit(**_JIT)(_trades)
 
 
+def _next_action(actions: Any, row: int, end: int) -> int:
+    """The first row from `row` on that is not HOLD, or `end`."""
+    while row + ACTIONS <= end:
+        bits = told(actions, row)
+        if bits != _SILENT:
+            return int(row + lowest_bit(bits))
+        row += ACTIONS
+    while row < end and actions[row] == 0:
+        row += 1
+    return row
+
+
+next_action = njit(**_JIT)(_next_action)
+
+
+def _quiet(
+    position: Float64Array, bracket: Float64Array, stamps: Int64Array, prices: Float64Array, high: Float64Array,
+    low: Float64Array, tops: Float64Array, bottoms: Float64Array, row: int, until: int,
+) -> int:  # fmt: skip
+    """The first row from `row` on that meets the bracket of what is held, or `until`; the best price goes along.
+
+    Whole spans are passed where even their extremes, taken as one row after a new best price, meet nothing.
+    """
+    quantity = position[QUANTITY]
+    if quantity == 0.0:
+        return until
+    while row < until:
+        if row % SPAN == 0 and row + SPAN <= until:
+            span = row // SPAN
+            top, bottom, best = tops[span], bottoms[span], bracket[at.BEST]
+            follow(quantity, top, bottom, bracket)
+            met, _ = crossed(quantity, prices[row], top, bottom, np.float64(stamps[row + SPAN - 1]), bracket)
+            if met == 0:
+                row += SPAN
+                continue
+            bracket[at.BEST] = best
+            for place in range(row, row + SPAN):
+                met, _ = crossed(
+                    quantity, prices[place], high[place], low[place], np.float64(stamps[place]), bracket
+                )
+                if met != 0:
+                    return place
+                follow(quantity, high[place], low[place], bracket)
+            row += SPAN
+            continue
+        met, _ = crossed(quantity, prices[row], high[row], low[row], np.float64(stamps[row]), bracket)
+        if met != 0:
+            return row
+        follow(quantity, high[row], low[row], bracket)
+        row += 1
+    return until
+
+
+quiet = njit(**_JIT)(_quiet)
+
+
+def _guarded_trades(
+    begin: int, end: int, policy: Float64Array, account: Float64Array, held: Float64Array, stamps: Int64Array,
+    actions: Any, named: Any, prices: Float64Array, terms: Float64Array, high: Float64Array, low: Float64Array,
+    tops: Float64Array, bottoms: Float64Array, rows: Int64Array, cash: Float64Array, quantity: Float64Array,
+) -> int:  # fmt: skip
+    """As `_trades`, where positions have brackets or signals say more than their side: the kernel's own `step`."""
+    position, bracket = held[: at.POSITION_SIZE], held[at.POSITION_SIZE :]
+    count = 0
+    row = begin
+    while row < end:
+        if actions[row] == 0 and position[WAITING] == 0.0:
+            until = next_action(actions, row, end)
+            row = quiet(position, bracket, stamps, prices, high, low, tops, bottoms, row, until)
+            if row == end:
+                break
+        before = position[QUANTITY]
+        action = np.int64(actions[row])
+        since = position[SINCE]
+        _, _, closed_by, _, _, _, after = step(
+            policy, account, position, bracket, terms, row, action, len(named) == 0 or action == named[row],
+            prices[row], high[row], low[row], stamps[row], 0.0, 0.0, stamps[row], np.int64(since),
+        )  # fmt: skip
+        position[SINCE] = np.float64(after)
+        if closed_by != 0 or position[QUANTITY] != before:
+            rows[count] = row
+            cash[count] = account[at.CASH]
+            quantity[count] = position[QUANTITY]
+            count += 1
+        row += 1
+    return count
+
+
+guarded_trades = njit(**_JIT)(_guarded_trades)
+
+
 def _go(
     state: Any,
     prices: Float64Array,
@@ -176,17 +261,31 @@ anchor = njit(**_JIT)(_anchor)
 
 def _advance(
     policies: Float64Array, accounts: Float64Array, held: Float64Array, states: Any, stamps: Int64Array, actions: Any,
-    prices: Float64Array, signals: int,
+    prices: Float64Array, named: Any, terms: Float64Array, highs: Float64Array, lows: Float64Array, signals: int,
 ) -> None:  # fmt: skip
     """Take rows in, before which there were `signals` of them. All of them but the last are over.
 
-    Args: `policies` float64[k, 7], `accounts` float64[k, ACCOUNT_SIZE], `held` float64[k, HELD], `states`
-    float64[groups, ROWS, LANES], `actions` int8[k, n].
+    Args: `policies` float64[k, POLICY_SIZE], `accounts` float64[k, ACCOUNT_SIZE], `held` float64[k, HELD], `states`
+    float64[groups, ROWS, LANES], `actions` int8[k, n]. `named` int8[n] are the signals where actions come from them
+    and they may say more than their side, `terms` what they say; `highs` and `lows` the ranges of the rows. Each of
+    these four has n rows, or none.
     """
     counts, done = np.zeros(LANES, np.int64), np.zeros(LANES, np.int64)
     rows = np.zeros((LANES, BLOCK + 1), np.int64)
     cash, quantity = np.zeros((LANES, BLOCK + 1)), np.zeros((LANES, BLOCK + 1))
     n, k = len(prices), len(policies)
+    bracketed = np.zeros(k, np.bool_)
+    for one in range(k):
+        levels = policies[one, _STOP] > 0.0 or policies[one, _TAKE] > 0.0 or policies[one, _TRAIL] > 0.0
+        bracketed[one] = levels or len(named) > 0
+    some = bracketed.any()
+    high, low = np.empty(n if some else 0), np.empty(n if some else 0)
+    tops, bottoms = np.empty(len(high) // SPAN), np.empty(len(high) // SPAN)
+    for row in range(len(high)):
+        high[row], low[row] = reach(prices[row], highs, lows, row)
+    for span in range(len(tops)):
+        tops[span] = high[span * SPAN : span * SPAN + SPAN].max()
+        bottoms[span] = low[span * SPAN : span * SPAN + SPAN].min()
     for group in range(len(states)):
         state = states[group]
         first = group * LANES
@@ -199,10 +298,16 @@ def _advance(
             end = min(begin + BLOCK, n, doubled - over)
             for lane in range(min(LANES, k - first)):
                 one = first + lane
-                counts[lane] = trades(
-                    begin, end, policies[one], accounts[one], held[one], stamps, actions[one], prices, rows[lane],
-                    cash[lane], quantity[lane],
-                )  # fmt: skip
+                if bracketed[one]:
+                    counts[lane] = guarded_trades(
+                        begin, end, policies[one], accounts[one], held[one], stamps, actions[one], named, prices, terms,
+                        high, low, tops, bottoms, rows[lane], cash[lane], quantity[lane],
+                    )  # fmt: skip
+                else:
+                    counts[lane] = trades(
+                        begin, end, policies[one], accounts[one], held[one], stamps, actions[one], prices, rows[lane],
+                        cash[lane], quantity[lane],
+                    )  # fmt: skip
             go(state, prices, begin, end, counts, rows, cash, quantity, done)
             if over + end == doubled:
                 anchor(state, np.float64(doubled))
@@ -219,7 +324,8 @@ advance = njit(**_JIT)(_advance)
 advance.compile(
     (
         _TABLE, _TABLE, _TABLE, types.Array(types.float64, 3, "C"), _input(types.int64),
-        types.Array(types.int8, 2, "C"), _input(types.float64), types.int64,
+        types.Array(types.int8, 2, "C"), _input(types.float64), _input(types.int8), _input(types.float64, 2),
+        _input(types.float64), _input(types.float64), types.int64,
     )
 )  # fmt: skip
 advance.disable_compile()

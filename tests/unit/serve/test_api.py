@@ -428,7 +428,7 @@ async def test_what_the_routing_refuses_is_a_problem_and_is_logged_as_one(tmp_pa
 
 async def test_what_was_taken_in_is_shown_as_the_document_describes_it(tmp_path: Path) -> None:
     async with running(tmp_path) as (http, _):
-        sent = SIGNAL | {"signal_id": "why/this one?", "mood": "calm", "size": 3}
+        sent = SIGNAL | {"signal_id": "why/this one?", "mood": "calm", "lots": 3}
         receipt = (await http.post("/signal", json=sent)).json()
         batch = await http.post("/signals?receipts=true", json=[sent])
         decision = await http.get("/decisions/why%2Fthis%20one%3F")
@@ -438,10 +438,10 @@ async def test_what_was_taken_in_is_shown_as_the_document_describes_it(tmp_path:
         document = (await http.get("/openapi.json")).json()
     assert receipt["decision"] == {"action": "BUY", "by": "signal"}
     assert decision.json()["receipt"] == receipt
-    assert decision.json()["features"] == {"mood": "calm", "size": 3.0}
+    assert decision.json()["features"] == {"mood": "calm", "lots": 3.0}
     assert batch.json()["receipts"] == [receipt | {"replayed": True}]
     (row,) = history.json()["rows"]
-    assert (row["signal_id"], row["features"]) == ("why/this one?", {"mood": "calm", "size": 3.0})
+    assert (row["signal_id"], row["features"]) == ("why/this one?", {"mood": "calm", "lots": 3.0})
     assert [answer.status_code for answer in created] == [201, 200]
     assert [each["portfolio"] for each in shown.json()["portfolios"]] == ["baseline", "swing"]
     for path, method, answer in (

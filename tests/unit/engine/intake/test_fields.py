@@ -96,7 +96,7 @@ def test_an_action_is_a_number_or_a_word(value: object, action: int) -> None:
 def test_another_action_is_refused(value: object) -> None:
     error = refusal(row(signal=value))
     assert error.fields["field"] == "signal"
-    assert "SELL, HOLD or BUY" in error.fields["expected"]
+    assert "SELL, HOLD, BUY or CLOSE" in error.fields["expected"]
 
 
 @pytest.mark.parametrize(
@@ -260,3 +260,53 @@ def test_256_features_are_taken_and_257_are_not() -> None:
 def test_a_reading_that_makes_no_sense_is_refused(make: Callable[[], Reading]) -> None:
     with pytest.raises(InvalidField):
         make()
+
+
+def test_a_signal_may_say_more_than_its_side() -> None:
+    signal = read(
+        signal="close", confidence="0.25", price=100.0
+    )  # CLOSE opens nothing, and may be doubted
+    assert (signal.action, signal.confidence) == (2, 0.25)
+    signal = read(
+        signal="BUY", price=100.0, size=0.5, stop_loss="95", take_profit=110, trailing_stop_bps=150,
+        expires="2100-01-01T00:00:00Z",
+    )  # fmt: skip
+    assert signal.terms[:5] == (0.5, 95.0, 110.0, 150.0, None)
+    assert signal.expires_us == 4_102_444_800_000_000
+    assert signal.features == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "expected"),
+    [
+        ({"signal": 1, "stop_loss": 100.0}, "stop_loss", "a price below 100.0, that of this BUY"),
+        ({"signal": 1, "take_profit": 99}, "take_profit", "a price above 100.0, that of this BUY"),
+        ({"signal": -1, "stop_loss": "99"}, "stop_loss", "a price above 100.0, that of this SELL"),
+        ({"signal": 0, "stop_loss": 99}, "stop_loss", "none beside a HOLD, which opens no position"),
+        ({"signal": "CLOSE", "size": 0.5}, "size", "none beside a CLOSE, which opens no position"),
+        ({"signal": 1, "size": 0}, "size", "a share of equity above 0 and at most 1, such as 0.25"),
+        ({"signal": 1, "size": 25}, "size", "a share of equity above 0 and at most 1, such as 0.25"),
+        ({"signal": 1, "confidence": 85}, "confidence", "a number from 0 to 1"),
+        ({"signal": 1, "confidence": True}, "confidence", "a number from 0 to 1"),
+        ({"signal": 1, "trailing_stop_bps": 10_000}, "trailing_stop_bps", "basis points from 0.01 to 9999, such as 150"),
+        ({"signal": 1, "price_only": "maybe"}, "price_only", "true or false"),
+        ({"signal": 1, "price_only": True}, "price_only", "false, or no signal: here it is 1"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_executed_is_refused_with_a_sentence(
+    given: dict[str, object], name: str, expected: str
+) -> None:
+    error = refusal(row(price=100.0) | given)
+    assert (error.fields["field"], error.fields["expected"]) == (name, expected)
+
+
+def test_an_expiry_that_is_over_already_is_refused() -> None:
+    error = refusal(row(signal=1, expires=STAMP))
+    assert error.fields["field"] == "expires"
+    assert "after the signal's own" in error.fields["expected"]
+
+
+def test_a_row_that_is_only_a_price_is_a_hold() -> None:
+    values = {name: value for name, value in row(price_only="true").items() if name != "signal"}
+    assert signal_of(values, Reading()).action == 0
+    assert "a field named" in refusal(values | {"price_only": False}).fields["expected"]

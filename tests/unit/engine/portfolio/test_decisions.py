@@ -141,7 +141,7 @@ def test_as_many_decisions_as_signals_are_asked_for_and_nothing_changes(tmp_path
     assert shard.standing("enhanced").count == 0
 
 
-@pytest.mark.parametrize(("action", "by"), [(2, 0), (0, 2), (0, -1)])
+@pytest.mark.parametrize(("action", "by"), [(3, 0), (0, 2), (0, -1)])
 def test_a_decision_that_cannot_be_is_refused(action, by):
     with pytest.raises(InvalidField):
         Decisions(

@@ -188,7 +188,7 @@ def test_at_next_a_decision_that_asks_for_nothing_does_not_wait() -> None:
     ("column", "value", "name"),
     [
         (3, np.nan, "price"), (3, np.inf, "price"), (3, 0.0, "price"), (3, -1.0, "price"),
-        (2, 2, "action"), (2, -2, "action"),
+        (2, 3, "action"), (2, -2, "action"),
         (1, 1, "symbol"), (1, -1, "symbol"),
         (0, 2**53, "timestamp_us"), (0, -(2**53), "timestamp_us"),
     ],

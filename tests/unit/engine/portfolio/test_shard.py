@@ -851,3 +851,55 @@ def test_who_follows_is_told_of_a_renaming_between_rows_and_never_within_them(tm
         assert (len(second.decision), second.renamed) == (1, (("BTC", "binance:BTC"),))
         if place.shard.rows_kept:
             place.checkpoint()
+
+
+GUARDED = Policy(fee_bps=5.0, side="long-short", min_confidence=0.5, stop_bps=300.0, trail_bps=400.0)
+
+
+def speaking(count: int, first: int = 0) -> list[Signal]:
+    """Signals of two symbols with brackets, sizes and confidences; some are CLOSE, most are prices with a range."""
+    made = []
+    for minute in range(first, first + count):
+        price = 100.0 + 6.0 * np.sin(minute / 3.0)
+        signal = a_signal(
+            minute, price, 0, f"s{minute}", ("BTC", "ETH")[minute % 2], high=price * 1.01, low=price * 0.99
+        )
+        if minute % 7 == 1:
+            side = 1 if minute % 2 else -1
+            signal = replace(
+                signal, action=Action(side), size=0.4, stop_loss=price * (1.0 - 0.02 * side),
+                take_profit=price * (1.0 + 0.04 * side), confidence=(minute % 10) / 10.0,
+                expires_us=signal.timestamp_us + 9 * MINUTE_US,
+            )  # fmt: skip
+        elif minute % 19 == 0:
+            signal = replace(signal, action=Action.CLOSE)
+        made.append(signal)
+    return made
+
+
+@pytest.mark.parametrize("fill", ["signal", "next"])
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_brackets_end_on_the_same_bytes_live_restarted_and_replayed(
+    tmp_path: Path, fill: str, checkpoint: bool
+) -> None:
+    policy = replace(GUARDED, fill=fill)  # type: ignore[arg-type]
+    place = Place(tmp_path, ShardLimits(), {"baseline": policy})
+    signals = speaking(120)
+    place.send(signals[:40], accept_price_jump=True)
+    first = [place.receipts([signal])[0] for signal in signals[40:60]]
+    if checkpoint:
+        place.checkpoint()
+    place.restart()
+    place.send(signals[60:])
+
+    batch = SignalBatch.of_signals(signals)
+    ledger, rows = Ledger(policy), LedgerRows.empty(len(batch))
+    ledger.ensure_symbols(2)
+    ledger.run(batch.timestamp_us, batch.symbol, batch.action, batch.price, rows, terms=batch.order_terms())
+    assert place.shard.portfolios["baseline"].ledger.to_bytes() == ledger.to_bytes()
+    assert len(set(rows.closed_by.tolist())) >= 3
+
+    assert [place.receipts([signal])[0] for signal in signals[40:60]] == first
+    assert any("closed" in made for made in first)
+    found = place.shard.find("baseline", "s50")()
+    assert found.batch.signal(0) == replace(signals[50], features=found.batch.signal(0).features)

@@ -1,0 +1,86 @@
+"""What a signal may say beyond its action: size, bracket, confidence and expiry, in columns.
+
+A bracket is what closes a position by itself: `stop_loss` and `take_profit` (prices), `trailing_stop_bps` (from the
+best price since the position was opened) and `expires` (an instant).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from raysignal.engine.core.arrays import Float64Array, Int8Array
+
+TERMS = ("size", "stop_loss", "take_profit", "trailing_stop_bps", "confidence", "expires")
+"""The columns of terms, float64; `expires` in UTC microseconds, exact before the year 2255. NaN: not said."""
+SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING, CONFIDENCE, EXPIRES = range(len(TERMS))
+
+
+def is_range_name(name: str) -> bool:
+    """Whether a feature says how far the price went in a row's bar: `high` or `low`, in any case."""
+    return name.casefold() in {"high", "low"}
+
+
+@dataclass(frozen=True, slots=True)
+class SignalTerms:
+    """What the kernel is told of n signals beside symbol, action and price.
+
+    Attributes:
+        values: float64[n, 6], the columns `TERMS`; None: no signal says any of it.
+        high, low: float64[n], NaN where not known; None: of no row.
+    """
+
+    values: Float64Array | None = None
+    high: Float64Array | None = None
+    low: Float64Array | None = None
+
+    @classmethod
+    def of(cls, values: Float64Array | None, numbers: Mapping[str, Float64Array]) -> "SignalTerms | None":
+        """From the terms and the numeric features of a batch; None where they say nothing."""
+        ranges = {name.casefold(): column for name, column in numbers.items() if is_range_name(name)}
+        high, low = ranges.get("high"), ranges.get("low")
+        return None if values is None and high is None and low is None else cls(values, high, low)
+
+    def done(self, signal: Int8Array, action: Int8Array) -> "SignalTerms":
+        """The same where `action` is done instead of what the signals ask for, two of int8[n].
+
+        A stop and a target belong to the side that the signal named: they are left out where something else is done.
+        """
+        if self.values is None or signal is action or np.array_equal(signal, action):
+            return self
+        values = self.values.copy()
+        values[np.ix_(signal != action, [STOP_LOSS, TAKE_PROFIT])] = np.nan
+        return SignalTerms(values, self.high, self.low)
+
+    def slice(self, start: int, stop: int) -> "SignalTerms":
+        """Rows `start` to `stop`, as views."""
+        return SignalTerms(
+            None if self.values is None else self.values[start:stop],
+            None if self.high is None else self.high[start:stop],
+            None if self.low is None else self.low[start:stop],
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence[tuple[int, "SignalTerms | None"]]) -> "SignalTerms | None":
+        """Consecutive parts of n rows each; one that says nothing has nothing but NaN there."""
+        values = concat_terms([(n, None if part is None else part.values) for n, part in parts])
+        high, low = (
+            _joined([(n, None if part is None else getattr(part, name)) for n, part in parts])
+            for name in ("high", "low")
+        )
+        return None if values is None and high is None and low is None else cls(values, high, low)
+
+
+def concat_terms(parts: Sequence[tuple[int, Float64Array | None]]) -> Float64Array | None:
+    """Terms of consecutive parts of n rows each; None where none has any."""
+    if all(values is None for _, values in parts):
+        return None
+    return np.concatenate(
+        [np.full((n, len(TERMS)), np.nan) if values is None else values for n, values in parts]
+    )
+
+
+def _joined(parts: Sequence[tuple[int, Float64Array | None]]) -> Float64Array | None:
+    if all(values is None for _, values in parts):
+        return None
+    return np.concatenate([np.full(n, np.nan) if values is None else values for n, values in parts])
