@@ -62,8 +62,9 @@ TRADES = pa.schema(
 - `bars`: rows of the symbol after the opening one, the closing one included.
 - `mfe`, `mae`: best and worst excursion (Sweeney, Maximum Adverse Excursion, 1997): of the prices of rows while the
   position was held and of the exit price, as a share of the entry price; at least and at most 0.
-- `entry_reason`, `exit_reason`: one of `REASONS`; `entry_signal_id`, `exit_signal_id`: the signal whose decision it was,
-  which under fill `next` is that of the symbol's row before the one that was filled; null where it was no signal's.
+- `entry_reason`, `exit_reason`: one of `REASONS`.
+- `entry_signal_id`, `exit_signal_id`: the signal whose decision it was, which under fill `next` is that of the
+  symbol's row before the one that was filled; null where it was no signal's.
 """
 
 _STATE = np.dtype(
@@ -109,7 +110,8 @@ class TradeRows:
         """Signals, and what the kernel made of them."""
         return cls(
             first, batch.timestamp_us, batch.symbol, batch.symbols, batch.price, batch.signal_id,
-            rows.outcome == rows.executed, np.zeros(len(rows), np.int8), rows.fill_quantity, rows.fill_price, rows.fee, rows.position,
+            rows.outcome == rows.executed, np.zeros(len(rows), np.int8), rows.fill_quantity, rows.fill_price,
+            rows.fee, rows.position,
         )  # fmt: skip
 
     @classmethod
@@ -142,7 +144,8 @@ class TradeRows:
         signal_id = TextColumn(self.signal_id.data[offsets[0] : offsets[-1]], offsets - offsets[0])
         return TradeRows(
             self.first + start, self.timestamp_us[part], self.symbol[part], self.symbols, self.price[part],
-            signal_id, self.own[part], self.closed_by[part], self.fill_quantity[part], self.fill_price[part], self.fee[part], self.position[part],
+            signal_id, self.own[part], self.closed_by[part], self.fill_quantity[part], self.fill_price[part],
+            self.fee[part], self.position[part],
         )  # fmt: skip
 
 
@@ -249,7 +252,7 @@ class TradeFold:
             self._state = np.concatenate([self._state, np.zeros(missing, _STATE)])
         return table[rows.symbol]
 
-    def _advance(self, rows: TradeRows) -> pa.Table:
+    def _advance(self, rows: TradeRows) -> pa.Table:  # noqa: PLR0915 - the steps of the fold, in their order
         n = len(rows)
         if n == 0:
             return TRADES.empty_table()
@@ -264,7 +267,9 @@ class TradeFold:
 
         # Which trade each row found open, and which it left open: places in `trades`.
         side, side_before = np.sign(position), np.sign(before)
-        closes = (side_before != 0.0) & ((side != side_before) | (rows.closed_by[order] != CloseReason.SIGNAL))
+        closes = (side_before != 0.0) & (
+            (side != side_before) | (rows.closed_by[order] != CloseReason.SIGNAL)
+        )
         opens = (side != 0.0) & (closes | (side_before == 0.0))
         carried = first & (side_before != 0.0)
         begun = np.cumsum(carried.astype(np.int64) + opens)
@@ -361,7 +366,9 @@ def _table(
     side, price = trades["side"], trades["entry_value"] / trades["entry_quantity"]
     last = trades["last_price"]
     if exits is None or exits.ordinal is None:
-        pnl = trades["position"] * last + side * (trades["exit_value"] - trades["entry_value"]) - trades["fees"]
+        pnl = (
+            trades["position"] * last + side * (trades["exit_value"] - trades["entry_value"]) - trades["fees"]
+        )
     else:
         pnl = side * (trades["exit_value"] - trades["entry_value"]) - trades["fees"]
         last = trades["exit_value"] / trades["exit_quantity"]

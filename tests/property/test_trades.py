@@ -1,5 +1,6 @@
 """Trades against the slow reference, however the rows are cut, and against the account that made them."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_trades_are_those_of_the_reference_however_rows_are_cut(
     fold = TradeFold()
     parts = []
     edges = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         if start < stop:
             parts.append(fold.run(rows.slice(start, stop)))
             fold = TradeFold.load(fold.dump())
@@ -93,7 +94,9 @@ def test_profit_of_all_trades_is_the_change_of_equity(policy: Policy, taken: Sig
     most = max(policy.initial_cash, np.abs(ledger_rows.equity).max(), ledger.account[at.NOTIONAL])
     total = closed["pnl"].to_numpy().sum() + left["pnl"].to_numpy().sum()
     assert total == pytest.approx(change, rel=1e-9, abs=1e-9 * most)
-    assert closed["pnl"].to_numpy().sum() == pytest.approx(ledger.account[at.REALISED], rel=1e-9, abs=1e-9 * most)
+    assert closed["pnl"].to_numpy().sum() == pytest.approx(
+        ledger.account[at.REALISED], rel=1e-9, abs=1e-9 * most
+    )
     fees = closed["fees"].to_numpy().sum() + left["fees"].to_numpy().sum()
     assert fees == pytest.approx(ledger.account[at.FEES], rel=1e-9)
     ended = fold.open(at_end=True)

@@ -21,9 +21,13 @@ class _Open:
 
 
 def reference_trades(
-    stamps: Sequence[int], symbols: Sequence[int], prices: Sequence[float], ids: Sequence[str], rows: LedgerRows
+    stamps: Sequence[int],
+    symbols: Sequence[int],
+    prices: Sequence[float],
+    ids: Sequence[str],
+    rows: LedgerRows,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The closed and the open trades, as rows of `TRADES`, their symbols as numbers and their stamps in microseconds."""
+    """The closed and the open trades, as rows of `TRADES`; symbols are numbers, stamps microseconds."""
     held: dict[int, _Open] = {}
     last: dict[int, tuple[float, str]] = {}
     closed = []
