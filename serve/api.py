@@ -23,7 +23,7 @@ from raysignal.serve.middleware import ErrorMiddleware
 from raysignal.serve.parameters import invalid_parameter
 from raysignal.serve.problems import problem_of_http, problem_responses
 from raysignal.serve.replica import ReplicaState
-from raysignal.serve.routers import agent, feeds, history, memory, operations, portfolios, signals
+from raysignal.serve.routers import agent, feeds, history, memory, operations, portfolios, signals, trades
 from raysignal.serve.schemas import READ_BY_HAND
 
 _DOCS = Path(__file__).with_name("docs.html")
@@ -56,7 +56,7 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
     refused = problem_responses(403 if access.open else 401)
     key, signatures = _security(access)
     api.include_router(signals.router, responses={**refused, **always}, dependencies=[*key, *signatures])
-    for area in (portfolios, history, agent, memory, feeds, operations):
+    for area in (portfolios, history, trades, agent, memory, feeds, operations):
         api.include_router(area.router, responses={**refused, **always}, dependencies=key)
     api.include_router(operations.open_router, responses={**(refused if access.open else {}), **always})
     described = api.openapi

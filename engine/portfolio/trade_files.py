@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from raysignal.engine import history
 from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.history.checksums import UNSEALED, is_intact, seal
+from raysignal.engine.portfolio.trade_summary import only_symbol, trade_summary
 from raysignal.engine.portfolio.trades import COLUMNS, TRADES, TradeFold, TradeRows
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ class TradeReader:
     Attributes:
         blobs: where history and trades lie.
         portfolio: whose.
-        recent: rows that the history does not hold yet, asked for before anything here is; None: only what is written.
+        recent: rows that the history does not hold yet, asked for before anything here is; None: what is in files is
+            all that is shown.
     """
 
     blobs: BlobStore
@@ -100,41 +102,58 @@ class TradeReader:
         """Closed trades in the order in which they closed, at most `limit`: those closed behind row `after`."""
         found: list[pa.Table] = []
         for trades in self._closed():
-            fitting = trades.filter(pc.greater(trades["exit_ordinal"], after))
-            if symbol is not None:
-                fitting = fitting.filter(pc.equal(fitting["symbol"].cast(pa.string()), symbol))
-            found.append(fitting)
+            found.append(_fitting(trades, "exit_ordinal", symbol, after))
             if limit is not None and sum(map(len, found)) >= limit:
                 break
-        trades = pa.concat_tables([TRADES.empty_table(), *found]).unify_dictionaries().combine_chunks()
-        return trades if limit is None else trades.slice(0, limit)
+        return _joined(found).slice(0, limit)
 
     def open(self, *, symbol: str | None = None, after: int = -1, limit: int | None = None) -> pa.Table:
         """Open trades in the order in which they were opened, at their last prices: those opened behind row `after`."""
-        fold, _ = self._fold()
-        trades = fold.open()
-        trades = trades.filter(pc.greater(trades["entry_ordinal"], after))
-        if symbol is not None:
-            trades = trades.filter(pc.equal(trades["symbol"].cast(pa.string()), symbol))
-        return trades if limit is None else trades.slice(0, limit)
+        fold, _ = self._fold(_cover(self.blobs, self.portfolio))
+        return _fitting(fold.open(), "entry_ordinal", symbol, after).slice(0, limit)
+
+    def summary(self, symbol: str | None = None) -> dict[str, Any]:
+        """What the trades come to, see `trade_summary`."""
+        covered = _cover(self.blobs, self.portfolio)  # once: files come while one reads
+        fold, fresh = self._fold(covered)
+        trades = [*self._written(covered), *fresh]
+        return trade_summary(
+            _joined([_fitting(each, "exit_ordinal", symbol, -1) for each in trades]),
+            _fitting(fold.open(), "entry_ordinal", symbol, -1),
+        )
 
     def _closed(self) -> Iterator[pa.Table]:
-        for name in _cover(self.blobs, self.portfolio):
-            yield _opened(self.blobs, name).read()
-        yield from self._fold()[1]
-
-    def _fold(self) -> tuple[TradeFold, list[pa.Table]]:
-        """What is open after the last row, and the trades closed by rows that no file covers."""
         covered = _cover(self.blobs, self.portfolio)
+        yield from self._written(covered)
+        yield from self._fold(covered)[1]
+
+    def _written(self, covered: Sequence[str]) -> Iterator[pa.Table]:
+        for name in covered:
+            yield _opened(self.blobs, name).read()
+
+    def _fold(self, covered: Sequence[str]) -> tuple[TradeFold, list[pa.Table]]:
+        """What is open after the last row, and the trades closed by rows that these files do not cover."""
         fold = _fold_after(self.blobs, covered[-1]) if covered else TradeFold()
-        renamed = () if self.recent is None else self.recent.renamed
+        if self.recent is None:
+            return fold, []
+        renamed = self.recent.renamed
         written = _grouped(history.read_columns(self.blobs, self.portfolio, fold.count, COLUMNS))
         closed = [fold.run(TradeRows.of_table(rows), renamed) for rows in written]
-        for rows in [] if self.recent is None else self.recent.tables:
+        for rows in self.recent.tables:
             fresh = rows.select(COLUMNS).filter(pc.greater_equal(rows["ordinal"], fold.count))
             if len(fresh):
                 closed.append(fold.run(TradeRows.of_table(fresh), renamed))
         return fold, closed
+
+
+def _fitting(trades: pa.Table, ordinal: str, symbol: str | None, after: int) -> pa.Table:
+    fitting = trades.filter(pc.greater(trades[ordinal], after))
+    return only_symbol(fitting, symbol)
+
+
+def _joined(trades: Iterable[pa.Table]) -> pa.Table:
+    """As one table, of columns in one piece."""
+    return pa.concat_tables([TRADES.empty_table(), *trades]).unify_dictionaries().combine_chunks()
 
 
 def _grouped(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

@@ -12,6 +12,7 @@ from raysignal.engine.core.instants import format_instant
 
 SHOWN = 10
 """Trades of each list of a summary."""
+_INSTANTS = ("entry_time", "exit_time")
 _BINS = 20
 _RANGE = (0.01, 0.99)  # quantiles of the returns between which the bins lie; the outer ones hold the rest
 
@@ -85,16 +86,22 @@ def trade_summary(closed: pa.Table, open_trades: pa.Table, shown: int = SHOWN) -
     }
 
 
+def only_symbol(trades: pa.Table, symbol: str | None) -> pa.Table:
+    """The trades of one symbol; None: all of them."""
+    return trades if symbol is None else trades.filter(pc.equal(trades["symbol"].cast(pa.string()), symbol))
+
+
 def trade_rows(trades: pa.Table) -> list[dict[str, Any]]:
     """Trades as plain JSON values: instants as texts, `status` is `open` or `closed`."""
-    instants = ("entry_time", "exit_time")
-    stamps = {name: trades[name].cast(pa.int64()).to_pylist() for name in instants}
-    rows: list[dict[str, Any]] = trades.drop_columns(list(instants)).to_pylist()
-    for place, row in enumerate(rows):
-        row["status"] = "open" if row["exit_ordinal"] is None else "closed"
-        for name in instants:
-            stamp = stamps[name][place]
-            row[name] = None if stamp is None else format_instant(stamp)
+    columns = {
+        name: trades[name].cast(pa.int64()) if name in _INSTANTS else trades[name] for name in trades.column_names
+    }
+    rows = []
+    for values in zip(*(column.to_pylist() for column in columns.values()), strict=True):
+        row = dict(zip(columns, values, strict=True))
+        for name in _INSTANTS:
+            row[name] = None if row[name] is None else format_instant(row[name])
+        rows.append({"status": "open" if row["exit_ordinal"] is None else "closed"} | row)
     return rows
 
 

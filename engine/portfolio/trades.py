@@ -21,6 +21,8 @@ from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int
 from raysignal.engine.core.columns import SignalBatch, TextColumn
 from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.portfolio.ledger import Ledger
 
 SIDES = ("long", "short")
 REASONS = tuple(reason.name.lower() for reason in CloseReason)
@@ -338,6 +340,21 @@ class TradeFold:
         exit_id = np.where(reason == CloseReason.SIGNAL, decider[closing], n + 2 * count)
         exits = _Exits(rows.first + row, rows.timestamp_us[row], texts.take(exit_id), reason)
         return _table(trades[trade], self._symbols, code[closing], texts.take(entry_id[trade]), exits)
+
+
+def trades_of(batch: SignalBatch, action: Int8Array, policy: Policy) -> tuple[pa.Table, pa.Table]:
+    """The trades of a portfolio that sees n signals and nothing after them: those closed, and those that end there.
+
+    Args:
+        batch: in time order.
+        action: int8[n], what is done: `batch.action`, or what somebody decided instead.
+        policy: of the portfolio.
+    """
+    ledger, rows = Ledger(policy), LedgerRows.empty(len(batch))
+    ledger.ensure_symbols(len(batch.symbols))
+    ledger.run(batch.timestamp_us, batch.symbol, action, batch.price, rows)
+    fold = TradeFold()
+    return fold.run(TradeRows.of(batch, rows)), fold.open(at_end=True)
 
 
 _FORMAT = 1
