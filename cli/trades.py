@@ -89,8 +89,9 @@ def show_trades(config: TradesConfig) -> None:
     limit = config.limit or (None if output.as_json else _SHOWN)
     shown = trades if limit is None else trades[-limit:]
     if config.csv:
-        names = list(shown[0]) if shown else _COLUMNS
-        writer = csv.DictWriter(output.out.file, names, lineterminator="\n")
+        from raysignal.engine.portfolio.trades import TRADES
+
+        writer = csv.DictWriter(output.out.file, ["status", *TRADES.names], lineterminator="\n")
         writer.writeheader()
         writer.writerows(shown)
     elif config.json:
@@ -119,7 +120,9 @@ _LISTED = 3
 
 def trade_sentences(summary: Mapping[str, Any]) -> list[str]:
     """What the trades of a portfolio come to, for people."""
-    said = [f"{summary['trades']:,d} closed trades, {summary['open']:,d} open"]
+    said = [
+        f"{summary['trades']:,d} closed trade{'' if summary['trades'] == 1 else 's'}, {summary['open']:,d} open"
+    ]
     if summary["trades"]:
         factor = "none lost" if summary["profit_factor"] is None else f"{summary['profit_factor']:.4f}"
         said[0] += (
@@ -168,9 +171,11 @@ def _of_file(
     stream = read_stream(path, reading, settings, skip=skip, accept_jump=False, output=output)
     output.err.print(stream.sentence)
     policy = Policy.from_dict(settings.portfolios[settings.primary] | config.policy.given())
-    closed, ended = (
-        only_symbol(trades, config.symbol) for trades in trades_of(stream.batch, stream.batch.action, policy)
+    batch = stream.batch
+    found = trades_of(
+        policy, batch.timestamp_us, batch.symbol, batch.symbols, batch.action, batch.price, batch.signal_id
     )
+    closed, ended = (only_symbol(trades, config.symbol) for trades in found)
     return trade_summary(closed, ended), trade_rows(pa.concat_tables([closed, ended]))
 
 

@@ -94,7 +94,8 @@ def only_symbol(trades: pa.Table, symbol: str | None) -> pa.Table:
 def trade_rows(trades: pa.Table) -> list[dict[str, Any]]:
     """Trades as plain JSON values: instants as texts, `status` is `open` or `closed`."""
     columns = {
-        name: trades[name].cast(pa.int64()) if name in _INSTANTS else trades[name] for name in trades.column_names
+        name: trades[name].cast(pa.int64()) if name in _INSTANTS else trades[name]
+        for name in trades.column_names
     }
     rows = []
     for values in zip(*(column.to_pylist() for column in columns.values()), strict=True):

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int8Array, Int32Array, Int64Array
-from raysignal.engine.core.columns import SignalBatch, TextColumn
+from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows
 from raysignal.engine.core.policy import Policy
@@ -108,12 +108,21 @@ class TradeRows:
     position: Float64Array
 
     @classmethod
-    def of(cls, batch: SignalBatch, rows: LedgerRows, first: int = 0) -> Self:
+    def of(
+        cls,
+        first: int,
+        timestamp_us: Int64Array,
+        symbol: Int32Array,
+        symbols: Sequence[str],
+        price: Float64Array,
+        signal_id: TextColumn,
+        rows: LedgerRows,
+    ) -> Self:
         """Signals, and what the kernel made of them."""
+        own, closed_by = rows.outcome == rows.executed, np.zeros(len(rows), np.int8)
         return cls(
-            first, batch.timestamp_us, batch.symbol, batch.symbols, batch.price, batch.signal_id,
-            rows.outcome == rows.executed, np.zeros(len(rows), np.int8), rows.fill_quantity, rows.fill_price,
-            rows.fee, rows.position,
+            first, timestamp_us, symbol, symbols, price, signal_id, own, closed_by, rows.fill_quantity,
+            rows.fill_price, rows.fee, rows.position,
         )  # fmt: skip
 
     @classmethod
@@ -142,8 +151,7 @@ class TradeRows:
 
     def slice(self, start: int, stop: int) -> "TradeRows":
         """Rows `start` to `stop`."""
-        part, offsets = slice(start, stop), self.signal_id.offsets[start : stop + 1]
-        signal_id = TextColumn(self.signal_id.data[offsets[0] : offsets[-1]], offsets - offsets[0])
+        part, signal_id = slice(start, stop), _texts(self.signal_id, start, stop)
         return TradeRows(
             self.first + start, self.timestamp_us[part], self.symbol[part], self.symbols, self.price[part],
             signal_id, self.own[part], self.closed_by[part], self.fill_quantity[part], self.fill_price[part],
@@ -342,21 +350,43 @@ class TradeFold:
         return _table(trades[trade], self._symbols, code[closing], texts.take(entry_id[trade]), exits)
 
 
-def trades_of(batch: SignalBatch, action: Int8Array, policy: Policy) -> tuple[pa.Table, pa.Table]:
+def trades_of(
+    policy: Policy,
+    timestamp_us: Int64Array,
+    symbol: Int32Array,
+    symbols: Sequence[str],
+    action: Int8Array,
+    price: Float64Array,
+    signal_id: TextColumn | None = None,
+) -> tuple[pa.Table, pa.Table]:
     """The trades of a portfolio that sees n signals and nothing after them: those closed, and those that end there.
 
     Args:
-        batch: in time order.
-        action: int8[n], what is done: `batch.action`, or what somebody decided instead.
         policy: of the portfolio.
+        timestamp_us: int64[n], and so on, as `Ledger.run` takes them; memory grows with the trades alone.
+        symbol: int32[n] into `symbols`.
+        symbols: names.
+        action: int8[n], what is done.
+        price: float64[n].
+        signal_id: n texts; None: they have none.
     """
-    ledger, rows = Ledger(policy), LedgerRows.empty(len(batch))
-    ledger.ensure_symbols(len(batch.symbols))
-    ledger.run(batch.timestamp_us, batch.symbol, action, batch.price, rows)
-    fold = TradeFold()
-    return fold.run(TradeRows.of(batch, rows)), fold.open(at_end=True)
+    ledger, fold = Ledger(policy), TradeFold()
+    ledger.ensure_symbols(len(symbols))
+    closed = [TRADES.empty_table()]
+    for start in range(0, len(price), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        rows = LedgerRows.empty(len(price[part]))
+        ledger.run(timestamp_us[part], symbol[part], action[part], price[part], rows)
+        ids = (
+            TextColumn.empty(len(rows)) if signal_id is None else _texts(signal_id, start, start + len(rows))
+        )
+        closed.append(
+            fold.run(TradeRows.of(start, timestamp_us[part], symbol[part], symbols, price[part], ids, rows))
+        )
+    return pa.concat_tables(closed).unify_dictionaries(), fold.open(at_end=True)
 
 
+_BLOCK = 131_072
 _FORMAT = 1
 
 
@@ -422,6 +452,11 @@ def _table(
 
 def _reasons(codes: Any) -> pa.Array:
     return pa.DictionaryArray.from_arrays(codes.astype(np.int32), pa.array(REASONS))
+
+
+def _texts(texts: TextColumn, start: int, stop: int) -> TextColumn:
+    offsets = texts.offsets[start : stop + 1]
+    return TextColumn(texts.data[offsets[0] : offsets[-1]], offsets - offsets[0])
 
 
 def _ids(texts: TextColumn) -> pa.Array:

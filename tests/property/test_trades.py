@@ -32,12 +32,9 @@ def executed(policy: Policy, taken: Signals) -> tuple[Ledger, TradeRows, LedgerR
     ids = TextColumn.of(f"id-{row}" for row in range(len(taken)))
     return (
         ledger,
-        TradeRows(
-            0, stamps, symbols, NAMES, prices, ids, rows.outcome == rows.executed, np.zeros(len(taken), np.int8),
-            rows.fill_quantity, rows.fill_price, rows.fee, rows.position,
-        ),
+        TradeRows.of(0, stamps, symbols, NAMES, prices, ids, rows),
         rows,
-    )  # fmt: skip
+    )
 
 
 def plain(trades: pa.Table) -> list[dict[str, Any]]:

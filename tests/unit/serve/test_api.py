@@ -448,7 +448,12 @@ async def test_what_was_taken_in_is_shown_as_the_document_describes_it(tmp_path:
 async def test_trades_are_shown_as_the_document_describes_them(tmp_path: Path) -> None:
     told = ["BUY 100", "HOLD 120", "SELL 110", "BUY 100", "SELL 90", "BUY 100", "HOLD 95"]
     rows = [
-        {"signal_id": f"s{minute}", "timestamp": f"2025-02-24T00:0{minute}Z", "signal": row[:4], "price": row[4:]}
+        {
+            "signal_id": f"s{minute}",
+            "timestamp": f"2025-02-24T00:0{minute}Z",
+            "signal": row[:4],
+            "price": row[4:],
+        }
         for minute, row in enumerate(told)
     ]
     async with running(tmp_path) as (http, _):
