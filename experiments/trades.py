@@ -24,12 +24,10 @@ def trades_view(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "summaries": summaries,
         "svg": svg((_WIDTH, 0.5 + 0.95 * len(drawn)), lambda figure: _draw(figure, drawn)) if drawn else "",
-        "lists": [
-            (name, title, found[which])
+        "lists": {
+            name: [(title, row) for which, title in _LISTS for row in found[which]]
             for name, found in summaries.items()
-            for which, title in _LISTS
-            if found[which]
-        ],
+        },
     }
 
 

@@ -243,7 +243,7 @@ def test_a_page_tells_the_trades_of_every_arm():
     assert "longest losing streak" in page.text
     assert "return of a trade, %" in page.text
     for arm in arms:
-        assert f"{arm.name}: the worst" in page.text
+        assert f"{arm.name}: the last, the best and the worst" in page.text
 
 
 def test_a_page_without_patterns_examples_and_trades_has_no_empty_sections():
