@@ -126,7 +126,7 @@ def run(config: RunConfig) -> None:
         aside.say(f"service   {service.url}, with a fresh store in {place}")
         replays, standings, trades = asyncio.run(_both_ways(config, file, settings, service.url, aside))
         differing = differences(standings[0]["performance"], standings[1]["performance"])
-        differing += differences(*({**each, "portfolio": ""} for each in trades), within="trades.")
+        differing += differences(trades[0] | {"portfolio": ""}, trades[1] | {"portfolio": ""}, "trades.")
         market = asyncio.run(_market(settings, service.url, place, aside))
         ending()
         aside.say("writing results, ending the service ...")

@@ -136,8 +136,8 @@ def trade_sentences(summary: Mapping[str, Any]) -> list[str]:
 
 def _distribution_sentence(distribution: Mapping[str, Sequence[float]]) -> str:
     """The bins as a row of bars, between the returns at its ends."""
-    counts, edges = distribution["counts"], distribution["edges"]
-    bars = "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // max(counts))] for count in map(int, counts))
+    counts, edges = [int(count) for count in distribution["counts"]], distribution["edges"]
+    bars = "".join(" ▁▂▃▄▅▆▇█"[-(-8 * count // max(counts))] for count in counts)
     return f"returns {edges[0]:+.3%} |{bars}| {edges[-1]:+.3%}"
 
 

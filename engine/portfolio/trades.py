@@ -406,7 +406,11 @@ class _Exits:
 
 
 def _table(
-    trades: Any, symbols: Sequence[str], code: Int32Array, entry_id: TextColumn, exits: _Exits | None
+    trades: Any,
+    symbols: Sequence[str],
+    code: Int32Array | Int64Array,
+    entry_id: TextColumn,
+    exits: _Exits | None,
 ) -> pa.Table:
     """Trades in the columns of `TRADES`; without exits they are open."""
     n = len(trades)

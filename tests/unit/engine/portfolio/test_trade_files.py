@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
@@ -141,6 +142,12 @@ def test_others_read_the_folder_as_one_table(busy: Place) -> None:
         table.select(TRADES.names).sort_by("exit_ordinal").to_pylist()
         == reader(busy).closed().to_pylist()[: len(table)]
     )
+
+
+def test_a_portfolio_whose_name_is_a_number_is_read_as_a_text(tmp_path: Path) -> None:
+    place = Place(tmp_path, ShardLimits(checkpoint_rows=7), {"007": Policy()})
+    place.send(some(20), "007")
+    assert set(pd.read_parquet(place.root / "trades")["portfolio"]) == {"007"}
 
 
 def test_a_history_that_cannot_be_read_stops_no_signal(busy: Place) -> None:
