@@ -91,6 +91,8 @@ class TradeRows:
         signal_id: n texts; empty: it has none.
         own: bool[n], a fill of the row is what its own signal asked for; else it is that of the symbol's row before.
         closed_by: int8[n], a `CloseReason`: why a position was closed at the row, if one was.
+        exit_price: float64[n], at which it was closed: the fill's price, or that of a bracket, whose fill comes before
+            that of the row's order.
         fill_quantity, fill_price, fee, position: float64[n], as in `LedgerRows`.
     """
 
@@ -102,6 +104,7 @@ class TradeRows:
     signal_id: TextColumn
     own: BoolArray
     closed_by: Int8Array
+    exit_price: Float64Array
     fill_quantity: Float64Array
     fill_price: Float64Array
     fee: Float64Array
@@ -121,8 +124,8 @@ class TradeRows:
         """Signals, and what the kernel made of them."""
         own, closed_by = rows.outcome == rows.executed, np.zeros(len(rows), np.int8)
         return cls(
-            first, timestamp_us, symbol, symbols, price, signal_id, own, closed_by, rows.fill_quantity,
-            rows.fill_price, rows.fee, rows.position,
+            first, timestamp_us, symbol, symbols, price, signal_id, own, closed_by, rows.fill_price,
+            rows.fill_quantity, rows.fill_price, rows.fee, rows.position,
         )  # fmt: skip
 
     @classmethod
@@ -131,6 +134,7 @@ class TradeRows:
         table = table.unify_dictionaries().combine_chunks()
         symbol = table["symbol"].chunk(0)
         executed = [table[name].cast(pa.string()) for name in ("outcome", "executed")]
+        fill_price = table["fill_price"].fill_null(np.nan).to_numpy()
         return cls(
             table["ordinal"][0].as_py(),
             table["timestamp"].cast(pa.int64()).to_numpy(),
@@ -140,8 +144,9 @@ class TradeRows:
             TextColumn.of_arrow(table["signal_id"]),
             pc.equal(*executed).to_numpy(zero_copy_only=False),
             np.zeros(len(table), np.int8),
+            fill_price,
             table["fill_quantity"].to_numpy(),
-            table["fill_price"].fill_null(np.nan).to_numpy(),
+            fill_price,
             table["fee"].to_numpy(),
             table["position"].to_numpy(),
         )
@@ -154,8 +159,8 @@ class TradeRows:
         part, signal_id = slice(start, stop), _texts(self.signal_id, start, stop)
         return TradeRows(
             self.first + start, self.timestamp_us[part], self.symbol[part], self.symbols, self.price[part],
-            signal_id, self.own[part], self.closed_by[part], self.fill_quantity[part], self.fill_price[part],
-            self.fee[part], self.position[part],
+            signal_id, self.own[part], self.closed_by[part], self.exit_price[part],
+            self.fill_quantity[part], self.fill_price[part], self.fee[part], self.position[part],
         )  # fmt: skip
 
 
@@ -270,7 +275,7 @@ class TradeFold:
         code = self._codes(rows)
         order = np.argsort(code, kind="stable") if len(self._symbols) > 1 else np.arange(n)
         code, position, price = code[order], rows.position[order], rows.price[order]
-        filled, fill_price, fee = rows.fill_quantity[order], rows.fill_price[order], rows.fee[order]
+        fill_price, exit_price = rows.fill_price[order], rows.exit_price[order]
         first = np.diff(code, prepend=-1) != 0
         before = np.concatenate([[0.0], position[:-1]])
         before[first] = self._state["position"][code[first]]
@@ -304,26 +309,26 @@ class TradeFold:
         entry_id[opened] = decider[opens]
 
         # Fills: what closes and what opens, each with its share of the fee.
-        fills = np.flatnonzero(filled)
+        fills = np.flatnonzero(closes | opens | (position != before))
         size, size_before = np.abs(position[fills]), np.abs(before[fills])
         outwards = np.where(closes[fills], size_before, np.maximum(size_before - size, 0.0))
         inwards = np.where(opens[fills], size, np.maximum(size - size_before, 0.0))
-        inwards[closes[fills] & ~opens[fills]] = 0.0
-        outwards[opens[fills] & ~closes[fills]] = 0.0
-        share = outwards / (outwards + inwards)
-        for kind, at, quantity, part in (
-            ("exit", found[fills], outwards, share),
-            ("entry", left[fills], inwards, 1.0 - share),
+        out_value = np.where(outwards > 0.0, outwards * exit_price[fills], 0.0)
+        in_value = np.where(inwards > 0.0, inwards * fill_price[fills], 0.0)
+        fee_rate = rows.fee[order[fills]] / (out_value + in_value)
+        for kind, at, quantity, value in (
+            ("exit", found[fills], outwards, out_value),
+            ("entry", left[fills], inwards, in_value),
         ):
             some = quantity > 0.0
             np.add.at(trades[f"{kind}_quantity"], at[some], quantity[some])
-            np.add.at(trades[f"{kind}_value"], at[some], (quantity * fill_price[fills])[some])
-            np.add.at(trades["fees"], at[some], (part * fee[fills])[some])
+            np.add.at(trades[f"{kind}_value"], at[some], value[some])
+            np.add.at(trades["fees"], at[some], (fee_rate * value)[some])
 
         # What happened while they were open.
         during = side_before != 0.0
         np.add.at(trades["bars"], found[during], 1)
-        seen = np.where(closes, fill_price, price)[during]
+        seen = np.where(closes, exit_price, price)[during]
         np.maximum.at(trades["highest"], found[during], seen)
         np.minimum.at(trades["lowest"], found[during], seen)
 
