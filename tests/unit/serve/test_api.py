@@ -462,7 +462,7 @@ async def test_trades_are_shown_as_the_document_describes_them(tmp_path: Path) -
         pages.append(await http.get("/v1/trades", params={"limit": 1, "cursor": pages[0].json()["cursor"]}))
         left = await http.get("/v1/trades?status=open")
         summary = await http.get("/v1/trades/summary")
-        other = await http.get("/v1/trades?symbol=ETH", params={"cursor": pages[0].json()["cursor"]})
+        other = await http.get(f"/v1/trades?symbol=ETH&cursor={pages[0].json()['cursor']}")
         nobody = [await http.get(f"/v1/trades{path}?portfolio=nobody") for path in ("", "/summary")]
         performance = (await http.get("/performance")).json()["performance"]
         document = (await http.get("/openapi.json")).json()
