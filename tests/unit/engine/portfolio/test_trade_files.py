@@ -13,11 +13,12 @@ from raysignal.engine import history
 from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import trade_files
+from raysignal.engine.portfolio.rebuild import rebuild
 from raysignal.engine.portfolio.shard import ShardLimits
 from raysignal.engine.portfolio.trade_files import TradeReader, write_trades
 from raysignal.engine.portfolio.trade_summary import trade_rows, trade_summary
 from raysignal.engine.portfolio.trades import TRADES
-from tests.unit.engine.portfolio.test_shard import Place, a_signal, some
+from tests.unit.engine.portfolio.test_shard import PREFIX, Place, a_signal, some
 
 
 @pytest.fixture
@@ -142,6 +143,21 @@ def test_others_read_the_folder_as_one_table(busy: Place) -> None:
         table.select(TRADES.names).sort_by("exit_ordinal").to_pylist()
         == reader(busy).closed().to_pylist()[: len(table)]
     )
+
+
+def test_a_rebuilt_store_has_its_trades_again(busy: Place) -> None:
+    busy.send(some(20))
+    expected = TradeReader(busy.stores.blobs, "baseline").closed().to_pylist()
+    busy.shard.journal.close()
+    for name in trade_files.files(busy.stores.blobs, "baseline"):
+        path = busy.root / name
+        path.chmod(0o600)
+        path.write_bytes(b"damaged")
+    rebuild(
+        busy.stores.journal_store("shard=0000"), busy.stores.blobs, prefix=PREFIX, cache_dir=busy.cache,
+        limits=busy.limits, owns=lambda _: True, accept_loss=False,
+    )  # fmt: skip
+    assert TradeReader(busy.stores.blobs, "baseline").closed().to_pylist() == expected
 
 
 def test_a_portfolio_whose_name_is_a_number_is_read_as_a_text(tmp_path: Path) -> None:
