@@ -32,6 +32,7 @@ from raysignal.cli import (
     serve,
     store,
     sweep,
+    trades,
 )
 from raysignal.cli.output import escape
 from raysignal.cli.verbs import Verb, VerbGroup, WrongUsage, missing_module, verb
@@ -94,6 +95,7 @@ app.command("replay", cls=Verb)(verb(replay.ReplayConfig, replay.replay))
 app.command("performance", cls=Verb)(verb(portfolios.PerformanceConfig, portfolios.show_performance))
 app.command("history", cls=Verb)(verb(portfolios.HistoryConfig, portfolios.show_history))
 app.command("refusals", cls=Verb)(verb(refusals.RefusalsConfig, refusals.show_refusals))
+app.command("trades", cls=Verb)(verb(trades.TradesConfig, trades.show_trades))
 app.command("query", cls=Verb)(verb(query.QueryConfig, query.ask_results))
 app.add_typer(compare.app, name="compare")
 app.command("sweep", cls=Verb)(verb(sweep.SweepConfig, sweep.sweep))

@@ -17,6 +17,7 @@ from raysignal.cli.on_ray import direct_gateway
 from raysignal.cli.output import Output, errors_table, escape, performance_table
 from raysignal.cli.portfolios import sentence_of
 from raysignal.cli.signal_files import check_bar, reading_of, reading_sentences
+from raysignal.cli.trades import say_trades
 from raysignal.cli.verbs import reading_options
 from raysignal.engine.core.errors import RaysignalError
 from raysignal.engine.core.policy import Policy
@@ -128,22 +129,23 @@ def replay(config: ReplayConfig) -> None:
             None,
             output,
         )
-    tally, standing = asyncio.run(_replay(config, file, settings, policy, output))
+    tally, standing, trades = asyncio.run(_replay(config, file, settings, policy, output))
     if not tally.complete:
         _refused(config.file, tally, standing, output)
     if config.json:
-        output.json({"replay": tally.as_dict(), "standing": standing})
+        output.json({"replay": tally.as_dict(), "standing": standing, "trades": trades})
         return
     output.say(summary(tally))
     if tally.refused:
         output.table(errors_table(with_lines(config.file, tally.errors), tally.refused))
     output.say(sentence_of(standing))
     output.table(performance_table([standing]))
+    say_trades(trades, output)
 
 
 async def _replay(
     config: ReplayConfig, file: CheckedSignalFile, settings: Settings, policy: Policy | None, output: Output
-) -> tuple[ReplayCounts, dict[str, Any]]:
+) -> tuple[ReplayCounts, dict[str, Any], dict[str, Any]]:
     from raysignal.runtime.replay import ReplayOptions, ReplayPace, replay_file
 
     async with _way(config, settings, output) as way:
@@ -164,7 +166,7 @@ async def _replay(
         pace = ReplayPace(config.speed, time.monotonic, asyncio.sleep)
         with sending(f"into {name}", file.rows - file.refused, output) as advanced:
             tally = await replay_file(file, way, plan, pace, advanced=advanced)
-        return tally, await way.standing(name)
+        return tally, await way.standing(name), await way.trade_summary(name)
 
 
 @asynccontextmanager

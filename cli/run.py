@@ -124,8 +124,9 @@ def run(config: RunConfig) -> None:
     log = str((place / "requests.log").resolve())
     with hosted(settings, log) as (service, ending):
         aside.say(f"service   {service.url}, with a fresh store in {place}")
-        replays, standings = asyncio.run(_both_ways(config, file, settings, service.url, aside))
+        replays, standings, trades = asyncio.run(_both_ways(config, file, settings, service.url, aside))
         differing = differences(standings[0]["performance"], standings[1]["performance"])
+        differing += differences(trades[0] | {"portfolio": ""}, trades[1] | {"portfolio": ""}, "trades.")
         market = asyncio.run(_market(settings, service.url, place, aside))
         ending()
         aside.say("writing results, ending the service ...")
@@ -141,7 +142,8 @@ def run(config: RunConfig) -> None:
         output.json({
             "file": str(source.path), "read": how, "folder": str(place), "store": settings.store,
             "replays": {"one_by_one": replays[0].as_dict(), "batch": replays[1].as_dict()},
-            "same": True, "standings": standings, "market": [without_buckets(status) for status in market],
+            "same": True, "standings": standings, "trades": trades[0],
+            "market": [without_buckets(status) for status in market],
             "result_rows": rows, "truth": _truth() if sample else None, "experiment": made.as_dict(),
             "noise": None if noise is None else noise[0].of("memory").as_dict(),
         })  # fmt: skip
@@ -151,6 +153,7 @@ def run(config: RunConfig) -> None:
         truth=_truth() if sample else "",
         taken=_taken(replays),
         standing=standings[0],
+        trades=trades[0],
         market=_followed(market),
         metrics=made.run.metrics,
         model=made.model if asked is None else _STAND_IN,
@@ -285,7 +288,7 @@ def _settings(place: Path) -> Settings:
 
 async def _both_ways(
     config: RunConfig, file: CheckedSignalFile, settings: Settings, url: str, output: Output
-) -> tuple[list[ReplayCounts], list[dict[str, Any]]]:
+) -> tuple[list[ReplayCounts], list[dict[str, Any]], list[dict[str, Any]]]:
     """Replay one by one into the primary portfolio, as far as that is done soon, and in one batch into another with the
     same policy.
     """
@@ -297,7 +300,12 @@ async def _both_ways(
         tallies = []
         for standing, one_by_one in ((first, _ONE_BY_ONE), (second, 0)):
             tallies.append(await _replay(config, file, client, standing["portfolio"], one_by_one, output))
-        return tallies, [await client.standing(each["portfolio"]) for each in (first, second)]
+        names = [each["portfolio"] for each in (first, second)]
+        return (
+            tallies,
+            [await client.standing(name) for name in names],
+            [await client.trade_summary(name) for name in names],
+        )
 
 
 async def _replay(

@@ -63,6 +63,7 @@ class RunSummary:
         truth: what is planted in it, in words; empty where nobody knows.
         taken: how the service took it in, in words.
         standing: body of `GET /performance` of the portfolio that follows every signal.
+        trades: body of `GET /v1/trades/summary` of that portfolio.
         market: what became of the made-up exchange, in words.
         metrics: of the experiment.
         model: who was asked, in words.
@@ -74,6 +75,7 @@ class RunSummary:
     truth: str
     taken: str
     standing: Mapping[str, Any]
+    trades: Mapping[str, Any]
     market: str
     metrics: Mapping[str, Any]
     model: str
@@ -88,7 +90,7 @@ def run_screen(summary: RunSummary) -> RenderableType:
     examples = [Example.from_dict(each) for each in summary.metrics["examples"]]
     read = (
         ("file", summary.file), ("truth", summary.truth), ("service", summary.taken), ("market", summary.market),
-        ("account", account_words(summary.standing)),
+        ("account", account_words(summary.standing)), ("trades", trade_words(summary.trades)),
     )  # fmt: skip
     return Group(
         _lines(read),
@@ -133,6 +135,18 @@ def account_words(standing: Mapping[str, Any]) -> str:
     return (
         f"every signal followed {total_return(found)}, bought and held {total_return(held)}; "
         f"{counted(found['trades'], 'trade')} at {policy['fee_bps']:g} bp, drawdown {percent(found['max_drawdown'], 0)}"
+    )
+
+
+def trade_words(trades: Mapping[str, Any]) -> str:
+    """What the closed trades came to."""
+    if not trades["trades"]:
+        return "none closed"
+    factor = NONE if trades["profit_factor"] is None else f"{trades['profit_factor']:.2f}"
+    return (
+        f"{trades['trades']:,d} closed, {percent(trades['win_rate'], 0)} won, profit factor {factor}, "
+        f"{bp(1e4 * trades['mean_return'])} bp each, {trades['mean_bars']:,.1f} bars, "
+        f"losing streak {trades['longest_losing_streak']:,d}"
     )
 
 

@@ -12,7 +12,9 @@ from ray.util import list_named_actors
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import Conflict, InputError, RowErrors, error_entry
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.portfolio.receipts import RowResult, Submission
+from raysignal.engine.portfolio.trade_files import TradeReader
 from raysignal.runtime.local_cluster import NAMESPACE
 from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.portfolio_gateway import SendResult, placed
@@ -50,6 +52,12 @@ class DirectGateway:
     async def standing(self, portfolio: str | None) -> dict[str, Any]:
         """See `PortfolioGateway.standing`."""
         return (await self.desk.standing(portfolio or self.desk.settings.primary)).as_dict()
+
+    async def trade_summary(self, portfolio: str) -> dict[str, Any]:
+        """See `PortfolioGateway.trade_summary`."""
+        recent, blobs = await self.desk.recent(portfolio), open_stores(self.desk.settings.store).blobs
+        reader = TradeReader(blobs, portfolio, recent)
+        return {"portfolio": portfolio} | await asyncio.to_thread(reader.summary)
 
     async def ensure(self, portfolio: str, policy: Policy | None) -> tuple[dict[str, Any], bool]:
         """See `PortfolioGateway.ensure`."""

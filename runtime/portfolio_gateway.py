@@ -29,6 +29,9 @@ class PortfolioGateway(Protocol):
     async def standing(self, portfolio: str | None) -> dict[str, Any]:
         """A portfolio as `GET /performance/{portfolio}` shows it; None: the primary one."""
 
+    async def trade_summary(self, portfolio: str) -> dict[str, Any]:
+        """What a portfolio's trades come to, as `GET /v1/trades/summary` shows it."""
+
     async def ensure(self, portfolio: str, policy: Policy | None) -> tuple[dict[str, Any], bool]:
         """Create a portfolio where it does not exist; its standing, and whether it is new.
 

@@ -125,6 +125,10 @@ class ServiceClient:
             "/performance" if portfolio is None else f"/performance/{quote(portfolio, safe='')}"
         )
 
+    async def trade_summary(self, portfolio: str) -> dict[str, Any]:
+        """See `PortfolioGateway.trade_summary`."""
+        return await self.get("/v1/trades/summary", portfolio=portfolio)
+
     async def ensure(self, portfolio: str, policy: Policy | None) -> tuple[dict[str, Any], bool]:
         """See `PortfolioGateway.ensure`."""
         if policy is None:

@@ -33,6 +33,7 @@ from raysignal.serve.routers import (
     portfolios,
     refusals,
     signals,
+    trades,
 )
 from raysignal.serve.schemas import READ_BY_HAND
 
@@ -69,7 +70,7 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
     key, signatures = _security(access)
     api.include_router(signals.router, responses={**refused, **always}, dependencies=[*key, *signatures])
     api.include_router(hooks.router, responses=always)
-    for area in (portfolios, history, refusals, agent, memory, feeds, operations):
+    for area in (portfolios, history, trades, refusals, agent, memory, feeds, operations):
         api.include_router(area.router, responses={**refused, **always}, dependencies=key)
     api.include_router(operations.open_router, responses={**(refused if access.open else {}), **always})
     described = api.openapi

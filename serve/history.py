@@ -4,28 +4,26 @@ A page continues behind the ordinal of the last row that was looked at. Ordinals
 comes once and in order, though rows move from an actor's memory to Parquet between two pages.
 """
 
-import zlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action
 from raysignal.engine.history import SAID, join_tables, read_page
 from raysignal.engine.portfolio.receipts import RecentRows
+from raysignal.serve.cursors import PageQuery
 
 if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryQuery:
+class HistoryQuery(PageQuery):
     """Which rows are asked for.
 
     Attributes:
@@ -35,31 +33,10 @@ class HistoryQuery:
         symbol: about this.
     """
 
-    portfolio: str
     start_us: int | None = None
     end_us: int | None = None
     action: Action | None = None
     symbol: str | None = None
-
-    def cursor(self, after: int) -> str:
-        """What continues behind ordinal `after`; opaque to callers, and of no use with other filters."""
-        return urlsafe_b64encode(f"{after}.{self._mark()}".encode()).decode().rstrip("=")
-
-    def after(self, cursor: str | None) -> int:
-        """The ordinal that a cursor continues behind; -1 without one. `InvalidField` if it is none of ours."""
-        if cursor is None:
-            return -1
-        try:
-            text = urlsafe_b64decode(cursor.encode("ascii") + b"=" * (-len(cursor) % 4)).decode("ascii")
-            after, _, mark = text.partition(".")
-            if mark == self._mark() and after.isdigit() and len(after) <= 18:
-                return int(after)
-        except ValueError:
-            pass
-        raise InvalidField("cursor", cursor, "the cursor of a page with the same portfolio and filters")
-
-    def _mark(self) -> str:
-        return f"{zlib.crc32(repr(astuple(self)).encode()):08x}"
 
 
 def read_rows(

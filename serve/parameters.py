@@ -107,6 +107,23 @@ class RefusalParameters(Parameters):
     limit: Annotated[int, Field(ge=1, le=1000, description="at most so many"), BeforeValidator(_digits)] = 100
 
 
+class TradesOfParameters(PortfolioParameters):
+    """Whose trades are asked about."""
+
+    symbol: Annotated[str | SkipJsonSchema[None], Field(min_length=1, description="this symbol only")] = None
+
+
+class TradeParameters(TradesOfParameters):
+    """Which trades are asked for."""
+
+    status: Annotated[
+        Literal["closed", "open"],
+        Field(description="closed ones in the order in which they closed, or open ones"),
+    ] = "closed"
+    limit: Annotated[PageSize, Field(description="trades a page")] = 1000
+    cursor: Annotated[str | SkipJsonSchema[None], Field(description="from the page before")] = None
+
+
 class OutcomeParameters(Parameters):
     """Which past outcomes may be shown."""
 

@@ -254,6 +254,18 @@ def read_range(blobs: BlobStore, portfolio: str, first: int, last: int) -> pa.Ta
     return join_tables(tables)
 
 
+def read_columns(blobs: BlobStore, portfolio: str, first: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """All rows from ordinal `first` on, a table a span, with these columns alone; `ordinal` is one of them."""
+    for span in _list(blobs, portfolio):
+        if span.last < first:
+            continue
+        tables = [_table(_opened(_bytes(blobs, name), name), name, list(columns)) for name, _ in span.files]
+        fields = pa.schema([FIXED.field(name) for name in columns])
+        rows = _in_order([table.select(columns).cast(fields) for table in tables])
+        begin = max(first, span.first) - span.starts
+        yield rows.slice(begin, span.last + 1 - span.starts - begin)
+
+
 def read_page(
     blobs: BlobStore,
     portfolio: str,

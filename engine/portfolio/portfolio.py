@@ -192,6 +192,10 @@ class Portfolio:
         self.renamed.append(SymbolRename(self.count, code, old, new))
         return True
 
+    def renamings(self) -> tuple[tuple[int, str, str], ...]:
+        """Symbols that got another name: (ordinal of the first row under it, old, new)."""
+        return tuple((each.ordinal, each.old, each.new) for each in self.renamed)
+
     def standing(self, sequence: int) -> PortfolioStatus:
         """The portfolio as it stands after journal record `sequence`."""
         return PortfolioStatus(

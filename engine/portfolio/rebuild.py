@@ -14,6 +14,7 @@ from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.journal.journal import Journal, JournalStore
 from raysignal.engine.journal.layout import owner
 from raysignal.engine.journal.stores import Stores
+from raysignal.engine.portfolio import trade_files
 from raysignal.engine.portfolio.consistency import ConsistencyReport, compare, journal_behind
 from raysignal.engine.portfolio.records import IntakeRecord, read_record
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
@@ -71,7 +72,7 @@ def rebuild(
             raise journal_behind(f"the history of {name!r} holds {rows} signals more", comparison.end)
     set_aside = _set_aside(blobs, lost) if lost else None
     for portfolio in held:
-        for name in history.files(blobs, portfolio):
+        for name in (*trade_files.files(blobs, portfolio), *history.files(blobs, portfolio)):
             blobs.delete(name)
     for name in blobs.list(f"{prefix}/"):
         blobs.delete(name)
@@ -156,4 +157,5 @@ def look_over(stores: Stores, shards: int) -> tuple[list[str], list[str]]:
                     )
         for portfolio in held:
             wrong.extend(history.damage(stores.blobs, portfolio))
+            wrong.extend(trade_files.damage(stores.blobs, portfolio))
     return found, wrong

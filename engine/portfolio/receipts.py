@@ -165,11 +165,15 @@ class FollowedRows:
 
 @dataclass(frozen=True, slots=True)
 class RecentRows:
-    """Processed rows that the history does not hold yet: from ordinal `first` on, in the history's columns."""
+    """Processed rows that the history does not hold yet: from ordinal `first` on, in the history's columns.
+
+    `renamed` are all symbols of the portfolio that got another name: (ordinal of the first row under it, old, new).
+    """
 
     portfolio: str
     first: int
     tables: list[pa.Table]
+    renamed: tuple[tuple[int, str, str], ...] = ()
 
 
 def receipts(batch: SignalBatch, submission: Submission) -> list[dict[str, Any] | None]:

@@ -16,6 +16,7 @@ When a write fails, the shard is of no more use: what it applied may not be dura
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, timezone
 from functools import partial
@@ -74,6 +75,7 @@ from raysignal.engine.portfolio.records import (
     read_record,
     renaming_record,
 )
+from raysignal.engine.portfolio.trade_files import write_trades
 
 _NO_ROWS = LedgerRows.empty(0)
 _ROWS_A_FILE = 4096
@@ -424,6 +426,9 @@ class Shard:
             skip = max(done - stretch.first, 0)
             if stretch.first + skip < stretch.end:
                 history.write_chunk(self.blobs, history_chunk(portfolio, stretch, skip))
+            # They are derived: a history that cannot be read is told of where it is asked, and stops no signal.
+            with suppress(JournalDamaged):
+                write_trades(self.blobs, portfolio.name, portfolio.renamings())
         try:
             runs = self.identities.write(
                 checkpoint.frozen, self.blobs, f"{self.prefix}/identities/", self.journal.epoch
@@ -504,8 +509,9 @@ class Shard:
             if stretch is not None and stretch.kept
         ]
         first = stretches[0].first if stretches else portfolio.count
+        renamed = portfolio.renamings()
         return lambda: RecentRows(
-            name, first, [history.chunk_table(history_chunk(portfolio, each)) for each in stretches]
+            name, first, [history.chunk_table(history_chunk(portfolio, each)) for each in stretches], renamed
         )
 
     def rows(self, name: str, first: int, limit: int) -> Callable[[], FollowedRows] | None:

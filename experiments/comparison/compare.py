@@ -18,6 +18,7 @@ from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.experiments.comparison.actors import ModelArmOptions, run_arms
+from raysignal.experiments.comparison.arm_trades import trade_summaries, trades_of_arms
 from raysignal.experiments.comparison.arms import ARMS, ASKING, KINDS, Trial, stream_of
 from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
 from raysignal.experiments.comparison.examples import examples_of
@@ -154,13 +155,16 @@ def compare(
         manifest["embeddings"] = embeddings.content_hash()
     patterns = patterns_of(stream, arms, evaluation.accuracy)
     examples = examples_of(batch, stream, arms, evaluation, trial)
-    report = make_report(stream, arms, evaluation, manifest, patterns, examples)
+    trades = trades_of_arms(stream, arms)
+    summaries = trade_summaries(trades)
+    report = make_report(stream, arms, evaluation, manifest, patterns, examples, summaries)
     metrics = evaluation.as_dict() | {
+        "trades": summaries,
         "patterns": [one.as_dict() for one in patterns],
         "examples": [one.as_dict() for one in examples],
     }
     files = write_results(
-        blobs, run_id, stream=stream, arms=arms, metrics=metrics, manifest=manifest, report=report.html,
+        blobs, run_id, stream=stream, arms=arms, trades=trades, metrics=metrics, manifest=manifest, report=report.html,
         picture=report.png,
     )  # fmt: skip
     return FinishedComparison(run_id, evaluation, report, manifest, files)

@@ -1,7 +1,8 @@
 """The files of a comparison: its arms as they are done; at its end decisions and equity, figures, report, manifest.
 
 <store>/experiments/<run_id>/arms/<arm>.parquet    an arm's result, written when it is done
-<store>/experiments/<run_id>/manifest.json metrics.json decisions.parquet equity.parquet report.html report.png
+<store>/experiments/<run_id>/manifest.json metrics.json decisions.parquet equity.parquet trades.parquet report.html
+                                                   report.png
 
 Written once, the manifest last: a run that has one is finished. The same results make the same bytes.
 """
@@ -21,6 +22,7 @@ from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.verdicts import DecidedBy, Verdict
 from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.journal.blobs import BlobStore
+from raysignal.experiments.comparison.arm_trades import ArmTrades, trades_table
 from raysignal.experiments.comparison.results import Approximation, ArmResult, SignalStream, drawdowns
 from raysignal.experiments.comparison.uplift import uplift_of
 from raysignal.experiments.result_files import (
@@ -39,6 +41,7 @@ from raysignal.experiments.runs import ARM_END, ARM_FILES, check_run_id
 
 DECISIONS = "decisions.parquet"
 EQUITY = "equity.parquet"
+TRADES = "trades.parquet"
 _INSTANT = pa.timestamp("us", "UTC")
 _VERDICTS = tuple(verdict.name.lower() for verdict in Verdict)
 _DECIDERS = tuple(by.name.lower() for by in DecidedBy)
@@ -99,6 +102,7 @@ def write_results(
     *,
     stream: SignalStream,
     arms: Sequence[ArmResult],
+    trades: ArmTrades,
     metrics: Mapping[str, Any],
     manifest: Mapping[str, Any],
     report: str,
@@ -113,6 +117,7 @@ def write_results(
     contents = {
         DECISIONS: parquet_bytes(decisions_table(stream, arms)),
         EQUITY: parquet_bytes(equity_table(stream, arms)),
+        TRADES: parquet_bytes(trades_table(trades)),
         METRICS: json_bytes(metrics),
         REPORT: report.encode(),
         PICTURE: picture,
@@ -126,7 +131,7 @@ def write_results(
 
 
 def read_table(blobs: BlobStore, run_id: str, name: str) -> pa.Table:
-    """`DECISIONS` or `EQUITY` of a run; `NotFound` if it has none."""
+    """`DECISIONS`, `EQUITY` or `TRADES` of a run; `NotFound` if it has none."""
     return pq.read_table(io.BytesIO(read_bytes(blobs, run_id, name)))
 
 

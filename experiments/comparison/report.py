@@ -43,7 +43,9 @@ from raysignal.experiments.formats import (
     percent,
 )
 from raysignal.experiments.report import ReportFiles, leaves, template, title_of
+from raysignal.experiments.trades import trades_view
 
+NO_TRADES: Mapping[str, Mapping[str, Any]] = {}
 _WIDTH = 6.0  # inches of a chart on the page; text of 9 points in it stays readable on a phone
 _CHARTS_HIGH, _MARGIN, _GAP = (
     11.0,
@@ -59,10 +61,11 @@ _TONE_INK = {"good": "#15724f", "bad": "#b3372a", "plain": _PAPER_INK, "muted": 
 def make_report(
     stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any],
     patterns: Sequence[Pattern] = (), examples: Sequence[Example] = (),
+    trades: Mapping[str, Mapping[str, Any]] = NO_TRADES,
 ) -> ReportFiles:  # fmt: skip
-    """Both forms of the report; patterns and examples are on the page."""
+    """Both forms of the report; patterns, examples and trades (summaries by arm) are on the page."""
     return ReportFiles(
-        html_report(stream, arms, evaluation, manifest, patterns, examples),
+        html_report(stream, arms, evaluation, manifest, patterns, examples, trades),
         png_report(stream, arms, evaluation, manifest),
     )
 
@@ -70,6 +73,7 @@ def make_report(
 def html_report(
     stream: SignalStream, arms: Sequence[ArmResult], evaluation: Evaluation, manifest: Mapping[str, Any],
     patterns: Sequence[Pattern] = (), examples: Sequence[Example] = (),
+    trades: Mapping[str, Mapping[str, Any]] = NO_TRADES,
 ) -> str:  # fmt: skip
     """The page. `manifest` may hold a `title` and a `run_id`; all of it is listed as provenance."""
     return template("report.html").render(
@@ -100,6 +104,7 @@ def html_report(
         examples=examples,
         asked=[(arm, model_note(arm)) for arm in evaluation.arms if arm.model_calls or arm.kind == "model"],
         abstained=abstentions(evaluation),
+        trades=trades_view(trades) if trades else None,
         approximated=approximation_notes(evaluation),
         shown=shown(evaluation),
         not_shown=not_shown(evaluation),

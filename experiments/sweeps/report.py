@@ -12,6 +12,7 @@ import pyarrow as pa
 from raysignal.experiments import charts
 from raysignal.experiments.report import ReportFiles, leaves, template, title_of
 from raysignal.experiments.sweeps import pictures
+from raysignal.experiments.trades import trades_view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +39,7 @@ class MarketView:
         out_of_sample: what became of the folds' choices, in a sentence; None: there are no folds.
         curves: whole accounts of the best, as in `curves.parquet`.
         buy_and_hold: figures of holding.
+        trades: what those of the best come to, by its name; see `engine.portfolio.trade_summary`.
     """
 
     symbol: str
@@ -50,6 +52,7 @@ class MarketView:
     out_of_sample: str | None
     curves: Sequence[pa.Table]
     buy_and_hold: Mapping[str, Any]
+    trades: Mapping[str, Mapping[str, Any]]
 
 
 Draw = Callable[["Figure"], None]
@@ -113,6 +116,7 @@ def _shown(view: MarketView) -> dict[str, Any]:
         "names": view.names,
         "figures": figures,
         "rows": rows,
+        "trades": trades_view(view.trades),
         "verdict": view.verdict,
         "out_of_sample": view.out_of_sample,
         "folds": None if view.folds is None else _fold_rows(view.folds),

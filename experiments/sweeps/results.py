@@ -42,6 +42,7 @@ from raysignal.experiments.sweeps.tables import (
     ranked_by,
     ranks,
     sweep_table,
+    trades_of_configuration,
 )
 
 SWEEP = "sweep.parquet"
@@ -85,6 +86,7 @@ def write_sweep(
             folds.append(folds_table(market, found, chosen))
         own = [curve(market, spec.space, int(number), spec.trial) for number in best[: spec.curves]]
         curves += own
+        trades = trades_of_configuration(market, spec.space, int(best[0]), spec.trial)
         symbols[market.symbol] = {
             "configurations": len(table),
             "bars": len(market.bars) - market.start,
@@ -93,6 +95,7 @@ def write_sweep(
             "objective": _spread(figures(table, ranked)),
             "ruined": int(pc.sum(table[RUINED]).as_py()),
             "buy_and_hold": held,
+            "trades": trades,
             "verdict": verdict,
             "validation": None if together is None else together.as_dict(),
         }
@@ -102,6 +105,7 @@ def write_sweep(
                 names=tuple(axis.name for axis in spec.space.axes), varied=spec.space.varied,
                 verdict=verdict, folds=folds[-1] if found else None,
                 out_of_sample=None if together is None else together.sentence, curves=own, buy_and_hold=held,
+                trades={"the best": trades},
             )
         )  # fmt: skip
     metrics = {

@@ -9,10 +9,13 @@ import pyarrow as pa
 from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.trade_summary import trade_summary
+from raysignal.engine.portfolio.trades import trades_of
 from raysignal.experiments.comparison.arms import Trial
 from raysignal.experiments.sweeps.chunks import NUMBER, PERIODS, RUINED, SUMS, actions_of
 from raysignal.experiments.sweeps.market import Market
 from raysignal.experiments.sweeps.space import ChosenConfigurations, Space
+from raysignal.experiments.trades import SHOWN
 
 _NAME = pa.dictionary(pa.int32(), pa.string())
 _INSTANT = pa.timestamp("us", "UTC")
@@ -149,6 +152,18 @@ def curve(market: Market, space: Space | ChosenConfigurations, number: int, tria
             "drawdown": pa.array(drawdown),
         }
     )
+
+
+def trades_of_configuration(
+    market: Market, space: Space | ChosenConfigurations, number: int, trial: Trial
+) -> dict[str, Any]:
+    """What the trades of one configuration come to; positions still held end with the bars."""
+    configuration = space[number]
+    actions = actions_of(market, configuration, trial)[market.start :]
+    bars = market.bars.slice(market.start, len(market.bars))
+    symbol = np.zeros(len(bars), np.int32)
+    found = trades_of(configuration.policy, bars.known_at_us, symbol, [market.symbol], actions, bars.close)
+    return trade_summary(*found, shown=SHOWN)
 
 
 def _mixed(values: Sequence[Any]) -> bool:

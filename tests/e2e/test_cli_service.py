@@ -174,6 +174,15 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path, signal
         assert [row["signal"] for row in rows] == ["BUY"] * 3
         assert all(row["timestamp"] >= "2025-01-07" for row in rows)
 
+        # A row a trade, while the service holds them and when they are in its store.
+        listed = answer("trades", **told)
+        assert listed["summary"] == {
+            name: value for name, value in again["trades"].items() if name != "portfolio"
+        }
+        assert listed["summary"]["trades"] == standing["performance"]["closed_trades"] > 10
+        of_file = answer("trades", signals, *AS_MADE)["trades"]
+        assert [trade["pnl"] for trade in of_file] == [trade["pnl"] for trade in listed["trades"]]
+
         # The agent decides behind them, when the processor has time for it.
         wait_for(lambda: httpx.get(f"{serving.url}/agent").json().get("behind") == 0, "all is decided")
         assert serving.stopped_by(signal.SIGINT) == (0, [])
@@ -183,6 +192,7 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path, signal
     assert answer("query", counted, "--store", store.as_uri()) == [
         {"portfolio": name, "n": 500} for name in ("baseline", "enhanced", "swing")
     ]
+    assert answer("trades", "--store", store.as_uri()) == listed
     with Serving(store, log) as serving:
         # Only the journal is one record longer: the new writer's takeover.
         assert answer("performance", "--url", serving.url) | {"sequence": standing["sequence"]} == standing
@@ -225,6 +235,7 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
     with contextlib.closing(sqlite3.connect(tmp_path / "run/1/market.db")) as database:
         states = dict(database.execute("SELECT state, count(*) FROM signals GROUP BY 1").fetchall())
     assert set(states) == {"posted"}
+    assert found["trades"]["trades"] == one["closed_trades"]
     assert found["result_rows"] == 2 * SAMPLE_SPEC.rows + states["posted"]
     experiment = found["experiment"]
     assert (experiment["signals"], experiment["blind"]) == (SAMPLE_SPEC.rows, False)
@@ -252,6 +263,7 @@ def test_a_direct_replay_starts_a_cluster_of_its_own_and_ends_it(tmp_path, signa
         run=as_process,
     )
     assert (found["replay"]["accepted"], found["standing"]["signals"]) == (500, 500)
+    assert found["trades"]["trades"] == found["standing"]["performance"]["closed_trades"]
     counted = answer("query", "SELECT count(*) AS n, max(ordinal) AS last FROM history", "--store", store)
     assert counted == [{"n": 500, "last": 499}]
 

@@ -11,6 +11,7 @@ import pytest
 
 from raysignal.engine.history import FIXED, write_chunk
 from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.engine.portfolio.trades import TRADES
 from raysignal.runtime.settings import PREFIX, setting_fields, variable_of
 from raysignal.serve.access import Credentials
 from tests.support.history_chunks import chunk_of, some_signals
@@ -32,11 +33,11 @@ def test_configuration_table_shows_the_defaults():
             assert f"| `{variable_of(path)}` | `{field.default}` |" in CONFIGURATION
 
 
-def test_results_table_names_every_column_of_the_history():
+def test_results_tables_name_every_column_of_history_and_trades():
     named = set(
         re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in RESULTS.splitlines() if "|" in line))
     )
-    assert named == set(FIXED.names)
+    assert named == {*FIXED.names, *TRADES.names}
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="the example calls openssl")

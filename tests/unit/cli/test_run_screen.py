@@ -11,6 +11,7 @@ from raysignal.agents.verdicts import Verdict
 from raysignal.cli.run_screen import WIDTH, RunSummary, account_words, answer, run_screen
 from raysignal.data.generator import SAMPLE_SPEC, GeneratorSpec, generate
 from raysignal.engine.intake import Reading, read_batch
+from raysignal.experiments.comparison.arm_trades import trade_summaries, trades_of_arms
 from raysignal.experiments.comparison.arms import Trial, ahead, baseline, gated, result_of, stream_of
 from raysignal.experiments.comparison.evaluation import evaluate
 from raysignal.experiments.comparison.examples import examples_of
@@ -32,6 +33,7 @@ def experiment(spec):
 
 def figures(batch, stream, arms, evaluation, trial):
     found = evaluation.as_dict() | {
+        "trades": trade_summaries(trades_of_arms(stream, arms)),
         "patterns": [one.as_dict() for one in patterns_of(stream, arms, evaluation.accuracy)],
         "examples": [one.as_dict() for one in examples_of(batch, stream, arms, evaluation, trial)],
     }
@@ -42,7 +44,8 @@ def shown(metrics, base, **changes):
     standing = {"performance": base.performance["signal"], "policy": Trial().policy.as_dict()}
     said = {
         "file": "signals.csv", "truth": "", "taken": "taken in", "standing": standing, "market": "followed",
-        "metrics": metrics, "model": "no model is asked", "noise": None, "places": [("report", "report.html")],
+        "trades": metrics["trades"]["baseline"], "metrics": metrics, "model": "no model is asked", "noise": None,
+        "places": [("report", "report.html")],
     }  # fmt: skip
     console = Console(width=WIDTH, highlight=False)
     with console.capture() as captured:
@@ -62,6 +65,8 @@ def test_the_screen_of_the_sample_says_that_memory_helps_where_and_why(sample):
     assert len(text.splitlines()) <= 45
     assert "Does overruling help? Yes: memory chooses better than chance" in text
     assert "planted" in text
+    assert " closed, " in text
+    assert "losing streak" in text
     assert "market is wild" in text
     assert "\ngained " in text
     assert "\nlost " in text
@@ -113,7 +118,8 @@ def test_what_a_model_was_asked_and_what_that_cost_is_on_the_screen(sample):
     _, _, base = sample
     stream = a_stream(300)
     arms = some_arms(stream)
-    metrics = evaluate(stream, arms).as_dict() | {"patterns": [], "examples": []}
+    trades = trade_summaries(trades_of_arms(stream, arms))
+    metrics = evaluate(stream, arms).as_dict() | {"patterns": [], "examples": [], "trades": trades}
     flat = " ".join(shown(orjson.loads(orjson.dumps(metrics)), base).split())
     (model,) = (arm for arm in arms if arm.kind == "model")
     assert f"{model.name} asked {model.model_calls} question" in flat

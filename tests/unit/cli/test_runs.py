@@ -10,6 +10,7 @@ from raysignal.cli.main import app
 from raysignal.cli.runs import files_of
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.stores import open_stores
+from raysignal.experiments.comparison.arm_trades import trades_of_arms
 from raysignal.experiments.comparison.evaluation import evaluate
 from raysignal.experiments.comparison.files import write_arm, write_results
 from raysignal.experiments.runs import open_run
@@ -33,7 +34,7 @@ def store(tmp_path_factory):
         config = CONFIG | {"seed": seed}
         open_run(blobs, run_id, config)
         write_results(
-            blobs, run_id, stream=stream, arms=arms,
+            blobs, run_id, stream=stream, arms=arms, trades=trades_of_arms(stream, arms),
             metrics=evaluate(stream, arms, alpha=0.1 if seed else 0.05).as_dict(),
             manifest={
                 "run_id": run_id, "title": "Look [here]", "config": config, "cassette": "c" * 64, "python": "3.11",

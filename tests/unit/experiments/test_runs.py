@@ -30,7 +30,7 @@ def blobs(tmp_path):
 def finish(blobs, run_id, *, manifest=None, metrics=None):
     stream = a_stream(20)
     write_results(
-        blobs, run_id, stream=stream, arms=some_arms(stream), metrics=metrics or {"blind": False},
+        blobs, run_id, stream=stream, arms=some_arms(stream), trades={}, metrics=metrics or {"blind": False},
         manifest=manifest or {"run_id": run_id}, report="", picture=b"png",
     )  # fmt: skip
 

@@ -48,6 +48,7 @@ def signed(body: bytes, secret: str = SECRET) -> dict[str, str]:
     [
         "/performance",
         "/history",
+        "/v1/trades",
         "/portfolios",
         "/metrics",
         "/readyz",
@@ -381,6 +382,11 @@ def test_a_full_disk_of_the_request_log_disturbs_nobody() -> None:
         ),
         ("/history?action=SHORT", "action"),
         ("/history?symbol=", "symbol"),
+        ("/v1/trades?status=all", "status"),
+        ("/v1/trades?symbol=", "symbol"),
+        ("/v1/trades?limit=0", "limit"),
+        ("/v1/trades?cursor=x", "cursor"),
+        ("/v1/trades/summary?limit=1", "limit"),
         ("/history?cursor=", "cursor"),
         ("/history?start=2025-01-01", "start"),
         ("/history?from=now", "from"),
@@ -454,6 +460,50 @@ async def test_what_was_taken_in_is_shown_as_the_document_describes_it(tmp_path:
         described = document["paths"][path][method]["responses"][str(answer.status_code)]
         schema = described["content"]["application/json"]["schema"] | {"components": document["components"]}
         Draft202012Validator(schema).validate(answer.json())
+
+
+async def test_trades_are_shown_as_the_document_describes_them(tmp_path: Path) -> None:
+    told = ["BUY 100", "HOLD 120", "SELL 110", "BUY 100", "SELL 90", "BUY 100", "HOLD 95"]
+    rows = [
+        {
+            "signal_id": f"s{minute}",
+            "timestamp": f"2025-02-24T00:0{minute}Z",
+            "signal": row[:4],
+            "price": row[4:],
+        }
+        for minute, row in enumerate(told)
+    ]
+    async with running(tmp_path) as (http, _):
+        assert (await http.post("/signals", json=rows)).status_code == 200
+        pages = [await http.get("/v1/trades?limit=1")]
+        pages.append(await http.get("/v1/trades", params={"limit": 1, "cursor": pages[0].json()["cursor"]}))
+        left = await http.get("/v1/trades?status=open")
+        summary = await http.get("/v1/trades/summary")
+        other = await http.get(f"/v1/trades?symbol=ETH&cursor={pages[0].json()['cursor']}")
+        nobody = [await http.get(f"/v1/trades{path}?portfolio=nobody") for path in ("", "/summary")]
+        performance = (await http.get("/performance")).json()["performance"]
+        document = (await http.get("/openapi.json")).json()
+    (trade,) = pages[0].json()["trades"]
+    assert {name: trade[name] for name in ("status", "side", "entry_price", "exit_price", "bars")} == {
+        "status": "closed", "side": "long", "entry_price": 100.0, "exit_price": 110.0, "bars": 2,
+    }  # fmt: skip
+    assert (trade["entry_signal_id"], trade["exit_signal_id"], trade["exit_reason"]) == ("s0", "s2", "signal")
+    assert (trade["mfe"], trade["mae"]) == (pytest.approx(0.2), 0.0)
+    assert pages[1].json()["cursor"] is None
+    (held,) = left.json()["trades"]
+    assert (held["status"], held["exit_price"], held["mae"]) == ("open", None, pytest.approx(-0.05))
+    found = summary.json()
+    assert found["pnl"] + found["unrealised_pnl"] == pytest.approx(performance["equity"] - 10_000.0, rel=1e-9)
+    assert (found["trades"], found["open"]) == (performance["closed_trades"], 1)
+    assert (found["win_rate"], found["profit_factor"]) == (
+        performance["win_rate"],
+        pytest.approx(performance["profit_factor"]),
+    )
+    assert other.status_code == 422
+    assert [answer.status_code for answer in nobody] == [404, 404]
+    for path, answer in (("/v1/trades", pages[0]), ("/v1/trades", left), ("/v1/trades/summary", summary)):
+        schema = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        Draft202012Validator(schema | {"components": document["components"]}).validate(answer.json())
 
 
 async def test_a_service_without_an_agent_says_why(tmp_path: Path) -> None:

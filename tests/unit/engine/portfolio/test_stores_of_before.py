@@ -11,6 +11,7 @@ from raysignal.engine import history
 from raysignal.engine.history.query import query
 from raysignal.engine.journal.stores import Stores, open_stores
 from raysignal.engine.portfolio.shard import Shard, ShardLimits
+from raysignal.engine.portfolio.trade_files import TradeReader
 from raysignal.serve.history import rows_of
 from tests.support.history_chunks import some_signals
 
@@ -77,6 +78,17 @@ def test_new_rows_are_written_beside_files_of_before_and_read_together(folder, e
     page = history.read_page(stores.blobs, "baseline", limit=7, after=46)
     assert rows_of(page.table) == rows[47:54]
     assert shard.rows("baseline", 40, 20)().batch().signal(12).features == some_features(52)
+
+
+def test_trades_of_files_of_before_are_derived_when_more_is_written(folder, stores):
+    shard = opened(stores, folder)
+    write_all(shard)
+
+    reader = TradeReader(stores.blobs, "baseline")
+    pnl = reader.closed()["pnl"].to_numpy().sum() + reader.open()["pnl"].to_numpy().sum()
+    ledger = shard.portfolio("baseline").ledger
+    assert pnl == pytest.approx(ledger.equity - ledger.policy.initial_cash, rel=1e-9)
+    assert len(reader.closed()) == shard.standing("baseline").as_dict()["performance"]["closed_trades"] > 10
 
 
 def with_features(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

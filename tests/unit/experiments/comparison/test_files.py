@@ -3,17 +3,20 @@ from dataclasses import replace
 
 import duckdb
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from raysignal.agents.verdicts import Verdict
 from raysignal.engine.core.errors import NotFound, StoreError
 from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.experiments.comparison.arm_trades import TRADE_COLUMNS, trades_of_arms
 from raysignal.experiments.comparison.files import (
     DECISION_COLUMNS,
     DECISIONS,
     EQUITY,
     EQUITY_COLUMNS,
+    TRADES,
     decisions_table,
     equity_table,
     read_table,
@@ -42,7 +45,9 @@ def write(blobs, stream, arms, **changes):
         "report": "<p>hello</p>",
         "picture": b"png",
     }
-    return write_results(blobs, "r1", stream=stream, arms=arms, **{**results, **changes})
+    return write_results(
+        blobs, "r1", stream=stream, arms=arms, trades=trades_of_arms(stream, arms), **{**results, **changes}
+    )
 
 
 def test_a_run_is_written_whole_and_read_again(blobs):
@@ -55,6 +60,11 @@ def test_a_run_is_written_whole_and_read_again(blobs):
     assert read_bytes(blobs, "r1", "report.html") == b"<p>hello</p>"
     assert read_table(blobs, "r1", DECISIONS).equals(decisions_table(stream, arms))
     assert read_table(blobs, "r1", EQUITY).equals(equity_table(stream, arms))
+    trades = read_table(blobs, "r1", TRADES)
+    assert trades.schema.equals(TRADE_COLUMNS)
+    assert set(trades["arm"].to_pylist()) == {arm.name for arm in arms}
+    ended = trades.filter(pc.is_null(trades["exit_ordinal"]))
+    assert set(ended["exit_reason"].to_pylist()) == {"end_of_file"}
     assert write(blobs, stream, arms) == names
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from raysignal.agents.labels import CategoryColumn
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.charts import label, svg, visible
+from raysignal.experiments.comparison.arm_trades import trade_summaries, trades_of_arms
 from raysignal.experiments.comparison.charts import draw_equity, draw_legend
 from raysignal.experiments.comparison.evaluation import evaluate
 from raysignal.experiments.comparison.examples import Example
@@ -235,7 +236,19 @@ def test_a_page_tells_patterns_with_what_was_done_there_and_decisions_with_what_
         assert told in page.text
 
 
-def test_a_page_without_patterns_and_examples_has_no_empty_sections():
+def test_a_page_tells_the_trades_of_every_arm():
+    stream, arms, evaluation = an_experiment()
+    summaries = trade_summaries(trades_of_arms(stream, arms))
+    page = Page(html_report(stream, arms, evaluation, MANIFEST, trades=summaries))
+    assert "The trades" in page.text
+    assert "longest losing streak" in page.text
+    assert "return of a trade, %" in page.text
+    for arm in arms:
+        assert f"{arm.name}: the last, the best and the worst" in page.text
+
+
+def test_a_page_without_patterns_examples_and_trades_has_no_empty_sections():
     text = Page(html_report(*an_experiment(), MANIFEST)).text
+    assert "The trades" not in text
     assert "Patterns, and what was done there" not in text
     assert "Decisions, explained" not in text

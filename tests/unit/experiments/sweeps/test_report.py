@@ -12,7 +12,13 @@ from raysignal.experiments.sweeps.folding import choices, folds_table, out_of_sa
 from raysignal.experiments.sweeps.report import MarketView, make_sweep_report
 from raysignal.experiments.sweeps.space import Space
 from raysignal.experiments.sweeps.sweep import SweepSpec, WalkForward
-from raysignal.experiments.sweeps.tables import curve, period_returns, ranks, sweep_table
+from raysignal.experiments.sweeps.tables import (
+    curve,
+    period_returns,
+    ranks,
+    sweep_table,
+    trades_of_configuration,
+)
 from tests.support.sweep_markets import market
 
 
@@ -31,6 +37,7 @@ def view(grid: list[str], n: int = 600, *, folds: bool = False, symbol: str = "B
         folds_table(where, found, chosen) if found else None,
         out_of_sample(where, chosen, by_return=False).sentence if found else None,
         [curve(where, space, best, Trial())], {"total_return": 0.1, "sharpe": None, "max_drawdown": 0.2},
+        {"the best": trades_of_configuration(where, space, best, Trial())},
     )  # fmt: skip
 
 
@@ -48,6 +55,9 @@ def test_a_report_says_what_was_found_and_is_the_same_again() -> None:
         "All configurations",
         "Out of sample",
         "4 folds",
+        "The trades of the best",
+        "longest losing streak",
+        "return of a trade",
     ):
         assert said in report.html
     assert not re.findall(r'(?:src|href)="http', report.html), "it needs nothing else"
@@ -61,5 +71,5 @@ def test_little_to_show_is_still_a_report(grid: list[str]) -> None:
     table = run_chunk(where, space, 0, len(space), SweepSpec(space).marks(where), Trial())
     names = tuple(axis.name for axis in space.axes)
     shown = sweep_table(where, space, table, ranks(table, "sharpe"))
-    one = MarketView("A&B", shown, "sharpe", names, space.varied, None, None, None, (), {})
+    one = MarketView("A&B", shown, "sharpe", names, space.varied, None, None, None, (), {}, {})
     assert "A&amp;B" in make_sweep_report([one, one], {"title": "t"}).html
