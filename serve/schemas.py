@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysignal.engine.core.policy import MAX_CASH, MIN_CASH
+from raysignal.engine.core.policy import MAX_CASH, MAX_PERIODS_PER_YEAR, MIN_CASH
 
 Instant = Annotated[
     str, Field(examples=["2025-02-24T00:10:00Z"], description="ISO 8601, UTC, to the microsecond")
@@ -65,6 +65,13 @@ class PolicyBody(_Shown):
     side: Literal["long-flat", "long-short"] = "long-flat"
     weight: Annotated[float, Field(gt=0, le=1)] = 1.0
     fill: Literal["signal", "next"] = "signal"
+    calendar: Annotated[
+        Literal["observed", "365x24", "252-sessions"], Field(description="how many periods a year has")
+    ] = "observed"
+    periods_per_year: Annotated[
+        float | None,
+        Field(gt=0, le=MAX_PERIODS_PER_YEAR, description="that number itself, without a calendar"),
+    ] = None
 
 
 class SymbolBody(_Shown):
@@ -127,10 +134,13 @@ class PerformanceBody(_Shown):
         float | None, Field(description="total return over largest drawdown, as Calmar is without the year")
     ]
     periods: Annotated[int, Field(description="instants, of which each has a return")]
-    period_s: Annotated[
-        float | None, Field(description="their mean spacing in seconds, which annual figures rest on")
-    ]
+    period_s: Annotated[float | None, Field(description="their mean spacing in seconds")]
     ruined: Annotated[bool, Field(description="equity was not above zero at some time")]
+    periods_per_year: Annotated[float | None, Field(description="what annual figures rest on")]
+    calendar: Annotated[
+        Literal["observed", "365x24", "252-sessions", "given"],
+        Field(description="what says so: the policy's calendar, or its periods_per_year"),
+    ]
     buy_and_hold: BuyAndHoldBody
 
 

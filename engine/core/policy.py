@@ -9,10 +9,12 @@ from raysignal.engine.core.errors import InvalidField
 
 Side = Literal["long-flat", "long-short"]
 FillAt = Literal["signal", "next"]
+Calendar = Literal["observed", "365x24", "252-sessions"]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 MIN_CASH, MAX_CASH = 1e-9, 1e15
+MAX_PERIODS_PER_YEAR = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,10 @@ class Policy:
         side: `long-flat` (SELL closes) or `long-short` (SELL closes and opens the other side).
         weight: share of equity that a position takes; 0 < weight <= 1.
         fill: `signal` fills at the signal's own price, `next` at the price of the symbol's next signal.
+        calendar: how many periods a year of annual figures has. `observed`: as many as came a year of 365 days;
+            `365x24` and `252-sessions`: a whole number a day of that many, or days a period, nearest to what came, so
+            that gaps, nights and holidays count for nothing.
+        periods_per_year: that number itself, which no calendar then says; None: by the calendar.
     """
 
     initial_cash: float = 10_000.0
@@ -34,6 +40,8 @@ class Policy:
     side: Side = "long-flat"
     weight: float = 1.0
     fill: FillAt = "signal"
+    calendar: Calendar = "observed"
+    periods_per_year: float | None = None
 
     def __post_init__(self) -> None:
         _within(self, "initial_cash", low=MIN_CASH, high=MAX_CASH)
@@ -42,6 +50,13 @@ class Policy:
         _within(self, "weight", low=0.0, high=1.0, open_low=True)
         _one_of(self, "side", ("long-flat", "long-short"))
         _one_of(self, "fill", ("signal", "next"))
+        _one_of(self, "calendar", ("observed", "365x24", "252-sessions"))
+        if self.periods_per_year is not None:
+            _within(self, "periods_per_year", low=0.0, high=MAX_PERIODS_PER_YEAR, open_low=True)
+            if self.calendar != "observed":
+                raise InvalidField(
+                    "periods_per_year", self.periods_per_year, f"it or the calendar {self.calendar}, not both"
+                )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, in the order of the fields."""

@@ -37,7 +37,8 @@ GATE = {"against": "against", "least_evidence": "least", "neighbours": "neighbou
 """The agent's dials, as on the command line and as in its rules."""
 
 _GATE = "gate_"
-_POLICY = ("initial_cash", "fee_bps", "slippage_bps", "side", "weight", "fill")
+_CALENDAR = ("calendar", "periods_per_year")
+_POLICY = ("initial_cash", "fee_bps", "slippage_bps", "side", "weight", "fill", *_CALENDAR)
 _MOST_VALUES = 1_000_000
 
 
@@ -139,8 +140,7 @@ class Space:
                 f"at most {self.most:,d}; or a search, --search N, of a larger space",
             )
         for axis in self.axes:
-            for value in axis.values:
-                self._try(axis.name, value)
+            self._try_axis(axis)
         for name, value in self.fixed.items():
             self._try(name, value)
         if self.most is not None:
@@ -216,6 +216,12 @@ class Space:
         if self.strategy == SIGNALS:
             return (*_POLICY, *(_GATE + name for name in GATE))
         return (*_POLICY, *(f"{self.strategy}_{name}" for name in registry.parameters(self.strategy)))
+
+    def _try_axis(self, axis: Axis) -> None:
+        if axis.name in _CALENDAR:
+            raise InvalidField("grid", axis.name, "it as one value, with --set: a year is as long for all")
+        for value in axis.values:
+            self._try(axis.name, value)
 
     def _try(self, name: str, value: Value) -> None:
         """Refuse a value that can be in no configuration."""
