@@ -108,11 +108,12 @@ class ServiceClient:
         """The JSON that a path answers with."""
         return await self._ask("GET", path, params=_given(params))
 
-    async def post(self, path: str, body: Any = None, **params: Any) -> dict[str, Any]:
+    async def post(
+        self, path: str, body: Any = None, *, headers: dict[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
         """The JSON that a path answers to a JSON body, or to none."""
-        return await self._ask(
-            "POST", path, params=_given(params), **({} if body is None else {"json": body})
-        )
+        sent = {} if body is None else {"json": body}
+        return await self._ask("POST", path, params=_given(params), headers=headers, **sent)
 
     async def parquet(self, path: str, **params: Any) -> bytes:
         """The Parquet file that a path answers with."""

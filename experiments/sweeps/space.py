@@ -115,13 +115,19 @@ class Space:
         cls, strategy: str | None, grid: Sequence[str], fixed: Sequence[str] = (), *, most: int | None = MOST
     ) -> "Space":
         """From texts; a strategy that is not named is told from the names of its parameters."""
-        axes = tuple(Axis.parse(text) for text in grid)
         alone = [Axis.parse(text) for text in fixed]
         for axis in alone:
             if len(axis.values) != 1:
                 raise InvalidField("set", axis.name, "one value; several belong to --grid")
-        names = [axis.name for axis in (*axes, *alone)]
-        return cls(strategy or _told_by(names), axes, {axis.name: axis.values[0] for axis in alone}, most)
+        values = {axis.name: axis.values[0] for axis in alone}
+        return cls.of_axes(strategy, [Axis.parse(text) for text in grid], values, most=most)
+
+    @classmethod
+    def of_axes(
+        cls, strategy: str | None, axes: Sequence[Axis], fixed: dict[str, Value], *, most: int | None = MOST
+    ) -> "Space":
+        """From axes; a strategy that is not named is told from the names of its parameters."""
+        return cls(strategy or _told_by([*(axis.name for axis in axes), *fixed]), tuple(axes), fixed, most)
 
     def __post_init__(self) -> None:
         if self.strategy != SIGNALS and self.strategy not in registry.NAMES:
