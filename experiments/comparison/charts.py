@@ -1,12 +1,12 @@
 """The charts of a comparison, drawn on axes that are handed in: the same for the page and for the picture."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raysignal.engine.core.arrays import Float64Array
-from raysignal.experiments.charts import INK, label, visible
+from raysignal.experiments.charts import INK, in_time, label, visible
 from raysignal.experiments.comparison.calibration import Calibration
 from raysignal.experiments.comparison.evaluation import Evaluation, is_canary
 from raysignal.experiments.comparison.paired import CLAIMS
@@ -187,9 +187,6 @@ def _lines(
     fill: str,
     values: Callable[[ArmResult], Float64Array],
 ) -> None:
-    from matplotlib import dates  # noqa: PLC0415 - slow to import
-
-    untyped: Any = dates
     at, colour = stream.timestamp_us.astype("datetime64[us]"), colours(arms)
     for arm in compared(arms):
         if fill in arm.equity and len(stream):
@@ -204,7 +201,5 @@ def _lines(
                 zorder=3 if base else 2,
             )
     if len(stream):
-        locator = untyped.AutoDateLocator(minticks=3, maxticks=8)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
+        in_time(axes)
     axes.grid(visible=True, axis="y")

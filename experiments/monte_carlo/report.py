@@ -129,9 +129,9 @@ def draw_fan(axes: Any, levels: Float64Array, fan: Float64Array, own: Float64Arr
     """Paths, their 5 %, 50 % and 95 % quantiles, and the account as it was, at evenly spaced steps."""
     steps = np.linspace(0.0, 1.0, levels.shape[1])
     axes.plot(steps, levels.T, color=_GREY, alpha=0.12, linewidth=0.7)
-    axes.fill_between(steps, fan[0], fan[2], color=_BLUE, alpha=0.2, linewidth=0.0)
-    axes.plot(steps, fan[1], color=_BLUE, linewidth=1.6)
-    axes.plot(steps, own, color=_ORANGE, linewidth=1.2)
+    axes.fill_between(steps, fan[0], fan[2], color=_BLUE, alpha=0.2, linewidth=0.0, label="9 in 10")
+    axes.plot(steps, fan[1], color=_BLUE, linewidth=1.6, label="median")
+    axes.plot(steps, own, color=_ORANGE, linewidth=1.2, label="the account as it was")
     axes.axhline(1.0, color=charts.INK, linewidth=0.6)
     if (levels > 0.0).all() and levels.max() / levels.min() > 20.0:
         axes.set_yscale("log")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -250,9 +250,9 @@ def _long(frame: "pd.DataFrame") -> "pd.DataFrame":
             "columns", f"of the levels {', '.join(names)}", "one level, or two of which one is named Ticker"
         )
     place = names.index(_TICKER)
-    found: pd.DataFrame = frame.stack(level=place, future_stack=True).dropna(how="all")  # noqa: PD013 - what melt cannot: many columns at once
+    found: Any = frame.stack(level=place, future_stack=True).dropna(how="all")  # noqa: PD013 - what melt cannot: many columns at once
     found.index = found.index.set_names(_TICKER, level=-1)
-    return found
+    return cast("pd.DataFrame", found)
 
 
 def _named(table: pa.Table, columns: dict[str, str]) -> pa.Table:

@@ -54,7 +54,7 @@ def draw_account(
     lower.set_title("Drawdown in %")
     for axes in (upper, lower):
         axes.grid(visible=True, axis="y")
-    in_time(lower)
+    charts.in_time(lower)
 
 
 def draw_prices(figure: Figure, series: list[tuple[str, Any, Float64Array]]) -> None:
@@ -67,14 +67,4 @@ def draw_prices(figure: Figure, series: list[tuple[str, Any, Float64Array]]) -> 
     axes.legend(frameon=False, fontsize=8)
     axes.set_title("Prices over their first" if len(series) > 1 else "Price")
     axes.grid(visible=True, axis="y")
-    in_time(axes)
-
-
-def in_time(axes: Any) -> None:
-    """Write instants short."""
-    from matplotlib import dates  # noqa: PLC0415 - beside the one use
-
-    untyped: Any = dates
-    locator = untyped.AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
+    charts.in_time(axes)

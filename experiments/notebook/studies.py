@@ -59,7 +59,7 @@ class CompareStudy(Study):
             one = assessed.get(arm.name)
             for fill, figures in arm.performance.items():
                 known = one is not None and one.selection.is_known
-                row = {"arm": arm.name, "kind": arm.kind, "fill": fill}
+                row: dict[str, Any] = {"arm": arm.name, "kind": arm.kind, "fill": fill}
                 row |= {name: value for name, value in figures.items() if name != "buy_and_hold"}
                 row |= {
                     "overruled": 0 if one is None else sum(one.overridden.values()),
@@ -353,7 +353,9 @@ class MonteCarloStudy(Study):
     def _draw(self, figure: "Figure") -> None:
         every = max(1, len(self.levels) // 200)
         fan = np.quantile(self.levels, (0.05, 0.5, 0.95), axis=0)
-        path_report.draw_fan(figure.subplots(), self.levels[::every], fan, at_steps(self.source.own))
+        axes = figure.subplots()
+        path_report.draw_fan(axes, self.levels[::every], fan, at_steps(self.source.own))
+        axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
 def monte_carlo(
