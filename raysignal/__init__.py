@@ -7,7 +7,8 @@ The packages lie beside this folder in the repository and are linked into it: `e
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # to a type checker it is true; `typing` takes longer to import than all of this
 
 if TYPE_CHECKING:
     from raysignal.engine.core.errors import InvalidField, RaysignalError
@@ -38,10 +39,10 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_PLACES[name]), name)
+    value: object = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value
     return value
 

@@ -10,7 +10,7 @@ import pytest
 import raysignal
 
 ROOT = Path(__file__).parents[4]
-PAGE = (ROOT / "docs" / "python.md").read_text()
+PAGE, README = (ROOT / "docs" / "python.md").read_text(), (ROOT / "README.md").read_text()
 HEAVY = ("numpy", "pandas", "pyarrow", "ray", "numba", "scipy", "matplotlib", "httpx", "pydantic")
 
 
@@ -36,3 +36,12 @@ def test_the_examples_of_the_page_run_in_their_order(tmp_path, monkeypatch):
         exec(example, values)
     assert (tmp_path / "replay.png").read_bytes().startswith(b"\x89PNG")
     assert len(examples) == 5
+
+
+def test_the_example_of_the_readme_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("signals.csv").write_text("timestamp,signal,price\n2024-01-01,BUY,100\n2024-01-02,HOLD,110\n")
+    values: dict = {}
+    (example,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    exec(example, values)
+    assert len(values["result"].frame) == 2
