@@ -223,7 +223,7 @@ class PolicyOptions:
             rich_help_panel=_POLICY,
             callback=_above_zero,
             max=MAX_PERIODS_PER_YEAR,
-            help="That number itself, such as 8760 or 252.",
+            help="That number itself, such as 8760 or 252, whatever the calendar.",
         ),
     ] = None
 

@@ -70,7 +70,7 @@ class PolicyBody(_Shown):
     ] = "observed"
     periods_per_year: Annotated[
         float | None,
-        Field(gt=0, le=MAX_PERIODS_PER_YEAR, description="that number itself, without a calendar"),
+        Field(gt=0, le=MAX_PERIODS_PER_YEAR, description="that number itself, whatever the calendar"),
     ] = None
 
 

@@ -31,7 +31,7 @@ class Policy:
         calendar: how many periods a year of annual figures has. `observed`: as many as came a year of 365 days;
             `365x24` and `252-sessions`: a whole number a day of that many, or days a period, nearest to what came, so
             that gaps, nights and holidays count for nothing.
-        periods_per_year: that number itself, which no calendar then says; None: by the calendar.
+        periods_per_year: that number itself, whatever the calendar; None: by the calendar.
     """
 
     initial_cash: float = 10_000.0
@@ -53,10 +53,6 @@ class Policy:
         _one_of(self, "calendar", ("observed", "365x24", "252-sessions"))
         if self.periods_per_year is not None:
             _within(self, "periods_per_year", low=0.0, high=MAX_PERIODS_PER_YEAR, open_low=True)
-            if self.calendar != "observed":
-                raise InvalidField(
-                    "periods_per_year", self.periods_per_year, f"it or the calendar {self.calendar}, not both"
-                )
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, in the order of the fields."""

@@ -161,3 +161,27 @@ def test_paths_of_a_strategy_need_no_signals_and_one_symbol(prices):
         raysignal.monte_carlo(two, strategy="sma")
     with pytest.raises(InvalidField, match="strategy='sma'"):
         raysignal.monte_carlo(prices, parameters={"fast": 3})
+
+
+def few(n: int, *, ruin: bool) -> pd.DataFrame:
+    price = 4.0 ** np.minimum(np.arange(n), 6) if ruin else 100.0 + np.arange(n)
+    stamps = pd.date_range("2024-01-01", periods=n)
+    return pd.DataFrame({"timestamp": stamps, "signal": np.where(np.arange(n) == 0, -1, 0), "price": price})
+
+
+@pytest.mark.parametrize(("n", "ruin"), [(1, False), (2, False), (3, True), (60, True)])
+def test_summaries_of_few_rows_and_after_ruin_are_strict_json(n, ruin):
+    rows, short = few(n, ruin=ruin), {"side": "long-short"}
+    found = [raysignal.replay(rows, short), raysignal.compare(rows, policy=short)]
+    if n > 1:
+        found += [raysignal.sweep(rows, {"fee_bps": [0, 10], "side": ["long-short", "long-flat"]})]
+        found += [
+            raysignal.monte_carlo(rows, method, paths=20, policy=short) for method in ("bootstrap", "order")
+        ]
+        best = found[2].frame
+        assert best["side"].tolist()[: 2 if ruin else 0] == ["long-flat"] * (2 if ruin else 0)
+        assert best["ruined"].tolist() == ([False, False, True, True] if ruin else [False] * 4)
+    for result in found:
+        json.dumps(result.summary, allow_nan=False)
+        assert result._repr_html_()
+    assert found[0].summary["ruined"] == ruin
