@@ -52,8 +52,8 @@ def signal_table(batch: SignalBatch, *, ids: bool = False) -> pa.Table:
     if ids:
         columns["signal_id"] = batch.signal_id.to_arrow()
     elif not batch.derived.all():
-        given = np.where(batch.derived, None, batch.signal_id.to_list())
-        columns["signal_id"] = pa.array(given, pa.string())
+        given = batch.signal_id.to_arrow()
+        columns["signal_id"] = pa.array(np.where(batch.derived, None, given.to_pylist()), pa.string())
     for name in {**batch.numbers, **batch.texts}:
         columns[name] = _feature(batch, name)
     return pa.table(columns)

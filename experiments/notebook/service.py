@@ -84,10 +84,9 @@ class AsyncClient:
             idempotency_key: its identity, where it has no `signal_id`; None: source, symbol, timestamp and action.
             accept_price_jump: believe its price however far it is from the last one.
         """
-        return await self._open.post(
-            "/signal",
-            dict(signal),
-            headers=None if idempotency_key is None else {"idempotency-key": idempotency_key},
+        return await self._open.post_signal(
+            signal,
+            idempotency_key=idempotency_key,
             portfolio=portfolio,
             accept_price_jump="true" if accept_price_jump else None,
         )
