@@ -62,10 +62,11 @@ def test_account_receipts_and_history_are_those_of_before(folder, expected, stor
 
     standing = shard.standing(portfolio)
     assert standing.account.tobytes().hex() == expected[portfolio]["account"]
-    assert standing.as_dict() | {"sequence": 0} == expected[portfolio]["standing"] | {"sequence": 0}
+    before = expected[portfolio]["standing"] | {"sequence": 0}
+    assert known_before(standing.as_dict() | {"sequence": 0}, before) == before
     assert rows_in(shard, portfolio) == with_features(expected[portfolio]["rows"])
     receipts = {name: shard.find(portfolio, name)().receipt() for name in expected[portfolio]["receipts"]}
-    assert receipts == expected[portfolio]["receipts"]
+    assert known_before(receipts, expected[portfolio]["receipts"]) == expected[portfolio]["receipts"]
 
 
 def test_new_rows_are_written_beside_files_of_before_and_read_together(folder, expected, stores):
@@ -77,6 +78,13 @@ def test_new_rows_are_written_beside_files_of_before_and_read_together(folder, e
     page = history.read_page(stores.blobs, "baseline", limit=7, after=46)
     assert rows_of(page.table) == rows[47:54]
     assert shard.rows("baseline", 40, 20)().batch().signal(12).features == some_features(52)
+
+
+def known_before(shown: Any, before: Any) -> Any:
+    """Of what is shown, the members that the version before had too."""
+    if not isinstance(before, dict):
+        return shown
+    return {name: known_before(shown[name], value) for name, value in before.items()}
 
 
 def with_features(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
