@@ -14,7 +14,7 @@ import typer
 
 from raysignal.engine.core.errors import InvalidField, NotFound, RaysignalError
 from raysignal.engine.core.instants import check_interval, parse_bar, zone_named
-from raysignal.engine.core.policy import MAX_CASH, MAX_LEVEL_BPS, MIN_CASH
+from raysignal.engine.core.policy import MAX_CASH, MAX_LEVEL_BPS, MAX_PERIODS_PER_YEAR, MIN_CASH
 
 if TYPE_CHECKING:
     from raysignal.runtime.settings import Settings
@@ -290,6 +290,23 @@ class PolicyOptions:
             max=MAX_LEVEL_BPS,
             rich_help_panel=_POLICY,
             help="Close a position so far behind its best price; 0, never.",
+        ),
+    ] = None
+
+    calendar: Annotated[
+        Literal["observed", "365x24", "252-sessions"] | None,
+        typer.Option(
+            rich_help_panel=_POLICY, help="What says how many periods a year of annual figures has; observed."
+        ),
+    ] = None
+    periods_per_year: Annotated[
+        float | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_POLICY,
+            callback=_above_zero,
+            max=MAX_PERIODS_PER_YEAR,
+            help="That number itself, such as 8760 or 252, whatever the calendar.",
         ),
     ] = None
 

@@ -139,6 +139,8 @@ _SHOWN = (
     ("signals", "signals", _WHOLE),
     ("periods", "periods", _WHOLE),
     ("period_s", "seconds a period", "{:,.6g}".format),
+    ("periods_per_year", "periods a year", "{:,.6g}".format),
+    ("calendar", "calendar", str),
 )
 
 

@@ -76,6 +76,16 @@ def svg(size: tuple[float, float], draw: Callable[["Figure"], None]) -> str:
     return f"{head}>{rest}"
 
 
+def in_time(axes: Any) -> None:
+    """Write the instants across short, and only as many as there is room for."""
+    from matplotlib import dates  # noqa: PLC0415 - slow to import
+
+    untyped: Any = dates
+    locator = untyped.AutoDateLocator(minticks=3, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))
+
+
 def label(text: str) -> str:
     """A name as it is drawn: without control characters, and cut to what fits."""
     clean = plain(text)

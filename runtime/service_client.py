@@ -5,7 +5,7 @@ Repeating is safe: the same signal sent again is answered with its first receipt
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -113,6 +113,13 @@ class ServiceClient:
         return await self._ask(
             "POST", path, params=_given(params), **({} if body is None else {"json": body})
         )
+
+    async def post_signal(
+        self, signal: Mapping[str, Any], *, idempotency_key: str | None, **params: Any
+    ) -> dict[str, Any]:
+        """The receipt of one signal; the key, if there is one, goes with it each time that it is sent."""
+        headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
+        return await self._ask("POST", "/signal", json=dict(signal), headers=headers, params=_given(params))
 
     async def parquet(self, path: str, **params: Any) -> bytes:
         """The Parquet file that a path answers with."""

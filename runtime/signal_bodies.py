@@ -42,6 +42,13 @@ def signal_json(batch: SignalBatch, index: int) -> bytes:
 
 def batch_parquet(batch: SignalBatch) -> bytes:
     """The body of `POST /signals` for a batch, in its order."""
+    sink = io.BytesIO()
+    pq.write_table(signal_table(batch), sink, compression="zstd", compression_level=1)
+    return sink.getvalue()
+
+
+def signal_table(batch: SignalBatch, *, ids: bool = False) -> pa.Table:
+    """A batch as a table, in its order; with `ids`, those that were derived are in it, too."""
     columns: dict[str, Any] = {
         "timestamp": pa.array(batch.timestamp_us, pa.timestamp("us", "UTC")),
         "signal": _actions(batch.action),
@@ -49,9 +56,11 @@ def batch_parquet(batch: SignalBatch) -> bytes:
         "symbol": _coded(batch.symbol, batch.symbols),
         "source": _coded(batch.source, batch.sources),
     }
-    if not batch.derived.all():
-        ids = batch.signal_id.to_arrow()
-        columns["signal_id"] = pa.array(np.where(batch.derived, None, ids.to_pylist()), pa.string())
+    if ids:
+        columns["signal_id"] = batch.signal_id.to_arrow()
+    elif not batch.derived.all():
+        given = batch.signal_id.to_arrow()
+        columns["signal_id"] = pa.array(np.where(batch.derived, None, given.to_pylist()), pa.string())
     if batch.terms is not None:
         for place, name in enumerate(TERMS):
             values = pa.array(batch.terms[:, place], from_pandas=True)
@@ -60,9 +69,7 @@ def batch_parquet(batch: SignalBatch) -> bytes:
                 columns[name] = values.cast(pa.int64()).cast(pa.timestamp("us", "UTC")) if expires else values
     for name in {**batch.numbers, **batch.texts}:
         columns[name] = _feature(batch, name)
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, compression="zstd", compression_level=1)
-    return sink.getvalue()
+    return pa.table(columns)
 
 
 def _actions(action: Int8Array) -> pa.Array:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raysignal.engine.core.policy import MAX_CASH, MAX_LEVEL_BPS, MIN_CASH
+from raysignal.engine.core.policy import MAX_CASH, MAX_LEVEL_BPS, MAX_PERIODS_PER_YEAR, MIN_CASH
 from raysignal.engine.portfolio.trades import REASONS
 
 Instant = Annotated[
@@ -90,6 +90,13 @@ class PolicyBody(_Shown):
     stop_bps: Annotated[float, Field(ge=0, le=MAX_LEVEL_BPS)] = 0.0
     take_bps: Annotated[float, Field(ge=0, le=MAX_LEVEL_BPS)] = 0.0
     trail_bps: Annotated[float, Field(ge=0, le=MAX_LEVEL_BPS)] = 0.0
+    calendar: Annotated[
+        Literal["observed", "365x24", "252-sessions"], Field(description="how many periods a year has")
+    ] = "observed"
+    periods_per_year: Annotated[
+        float | None,
+        Field(gt=0, le=MAX_PERIODS_PER_YEAR, description="that number itself, whatever the calendar"),
+    ] = None
 
 
 class SymbolBody(_Shown):
@@ -152,10 +159,13 @@ class PerformanceBody(_Shown):
         float | None, Field(description="total return over largest drawdown, as Calmar is without the year")
     ]
     periods: Annotated[int, Field(description="instants, of which each has a return")]
-    period_s: Annotated[
-        float | None, Field(description="their mean spacing in seconds, which annual figures rest on")
-    ]
+    period_s: Annotated[float | None, Field(description="their mean spacing in seconds")]
     ruined: Annotated[bool, Field(description="equity was not above zero at some time")]
+    periods_per_year: Annotated[float | None, Field(description="what annual figures rest on")]
+    calendar: Annotated[
+        Literal["observed", "365x24", "252-sessions", "given"],
+        Field(description="what says so: the policy's calendar, or its periods_per_year"),
+    ]
     buy_and_hold: BuyAndHoldBody
 
 

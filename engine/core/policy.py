@@ -9,15 +9,21 @@ from raysignal.engine.core.errors import InvalidField
 
 Side = Literal["long-flat", "long-short"]
 FillAt = Literal["signal", "next"]
+Calendar = Literal["observed", "365x24", "252-sessions"]
 
-_LATER = frozenset({"min_confidence", "stop_bps", "take_bps", "trail_bps"})
-"""Members that policies of before did not have: where they are 0, what is stored and shown is as it was."""
+_LATER = {
+    "min_confidence": 0.0, "stop_bps": 0.0, "take_bps": 0.0, "trail_bps": 0.0, "calendar": "observed",
+    "periods_per_year": None,
+}  # fmt: skip
+"""Members that policies of before did not have: where they have these values, what is stored and shown is as it was."""
+_ALWAYS = object()
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 MIN_CASH, MAX_CASH = 1e-9, 1e15
 MAX_LEVEL_BPS = 9_999.0
 """A level that is not above 0 would never be reached."""
+MAX_PERIODS_PER_YEAR = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,10 @@ class Policy:
         stop_bps, take_bps: where a position is closed, in basis points of the price of the row that opened it, on the
             side of a loss and of a profit; 0: nowhere. For positions whose signal names no level of its own.
         trail_bps: how far behind its best price since then; 0: nowhere. Likewise.
+        calendar: how many periods a year of annual figures has. `observed`: as many as came a year of 365 days;
+            `365x24` and `252-sessions`: a whole number a day of that many, or days a period, nearest to what came, so
+            that gaps, nights and holidays count for nothing.
+        periods_per_year: that number itself, whatever the calendar; None: by the calendar.
     """
 
     initial_cash: float = 10_000.0
@@ -47,6 +57,8 @@ class Policy:
     stop_bps: float = 0.0
     take_bps: float = 0.0
     trail_bps: float = 0.0
+    calendar: Calendar = "observed"
+    periods_per_year: float | None = None
 
     def __post_init__(self) -> None:
         _within(self, "initial_cash", low=MIN_CASH, high=MAX_CASH)
@@ -58,6 +70,9 @@ class Policy:
         _within(self, "min_confidence", low=0.0, high=1.0)
         for name in ("stop_bps", "take_bps", "trail_bps"):
             _within(self, name, low=0.0, high=MAX_LEVEL_BPS)
+        _one_of(self, "calendar", ("observed", "365x24", "252-sessions"))
+        if self.periods_per_year is not None:
+            _within(self, "periods_per_year", low=0.0, high=MAX_PERIODS_PER_YEAR, open_low=True)
 
     @property
     def has_bracket(self) -> bool:
@@ -65,8 +80,8 @@ class Policy:
         return self.stop_bps > 0.0 or self.take_bps > 0.0 or self.trail_bps > 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, in the order of the fields; of those since `min_confidence`, the ones that are not 0."""
-        return {name: value for name, value in asdict(self).items() if name not in _LATER or value != 0.0}
+        """Plain values, in the order of the fields; of those since `min_confidence`, the ones that are not the default."""
+        return {name: value for name, value in asdict(self).items() if _LATER.get(name, _ALWAYS) != value}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Policy":

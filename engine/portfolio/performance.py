@@ -10,11 +10,11 @@ table of them. Conventions, and where they come from:
 - Sharpe: mean / standard deviation, risk-free rate 0 (Sharpe, J. Portfolio Mgmt 21, 1994).
 - Sortino: mean / downside deviation, target 0, the deviation over all returns and not only the negative ones
   (Sortino & Price, J. of Investing 3, 1994).
-- Annual figures are those of a period times sqrt(periods a year), by the observed mean spacing of instants, in years of
-  365 days (these markets do not close).
+- Annual figures are those of a period times sqrt(periods a year). How many these are is the policy's: as many as came a
+  year of 365 days (`observed`), of a calendar, or a number that was given; `periods_per_year` says which it was.
 - Drawdown: 1 - equity / highest equity so far, at the end of each instant, the initial cash included; at most 1.
-  Calmar: annual compound return over the time from the first signal to the last / largest drawdown (Young,
-  Futures 20, 1991, over the whole period). Return over drawdown: total return / largest drawdown.
+  Calmar: annual compound return from the first signal to the last, in years of as many periods / largest drawdown
+  (Young, Futures 20, 1991, over the whole period). Return over drawdown: total return / largest drawdown.
 - Sharpe, Sortino and Calmar of a year are not defined for fewer than `FEWEST_RETURNS` returns or less than a week from
   the first signal to the last: a few days say nothing of a year. Nor is Calmar beyond `MOST_GROWTH`. Those of a
   period stand beside them.
@@ -32,6 +32,7 @@ loss, a win rate without a closed position, a return beyond what a double holds)
 infinite.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any
@@ -39,6 +40,7 @@ from typing import Any
 import numpy as np
 
 from raysignal.engine.core.arrays import BoolArray, Float64Array
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
 
@@ -51,6 +53,12 @@ FEWEST_RETURNS = 30
 
 MOST_GROWTH = 1000.0
 """Annual growth beyond which Calmar is not defined: a few good weeks to their fiftieth power are nobody's year."""
+
+OBSERVED = Policy()
+"""Of an account of which only figures of the observed calendar are wanted."""
+
+_DAYS = {"observed": 0.0, "365x24": 365.0, "252-sessions": 252.0}
+"""Days a year that a calendar has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,9 @@ class Performance:
         sharpe, sortino, calmar: of a year; None where the history is too short to say so.
         sharpe_per_period, sortino_per_period, return_over_drawdown: the same without a year in them.
         periods: instants, of which each has a return.
-        period_s: their mean spacing in seconds, which annual figures rest on; None before the second.
+        period_s: their mean spacing in seconds; None before the second.
+        periods_per_year: what annual figures rest on; None before the second period, unless it was given.
+        calendar: where that is from: the policy's calendar, or `given`.
         ruined: equity was not above zero at some time.
     """
 
@@ -110,18 +120,20 @@ class Performance:
     periods: int
     period_s: float | None
     ruined: bool
+    periods_per_year: float | None
+    calendar: str
     buy_and_hold: BuyAndHold
 
     @classmethod
-    def of(cls, account: Float64Array) -> "Performance":
-        """The performance of one account vector, `float64[ACCOUNT_SIZE]`."""
-        figures = _table(account.reshape(1, ACCOUNT_SIZE))[:, 0].tolist()
+    def of(cls, account: Float64Array, policy: Policy = OBSERVED) -> "Performance":
+        """The performance of one account vector, `float64[ACCOUNT_SIZE]`, by the calendar of its policy."""
+        figures = _table(account.reshape(1, ACCOUNT_SIZE), (policy,))[:, 0].tolist()
         plain = dict(zip(_NAMES, figures, strict=True))
         values: dict[str, Any] = {name: _defined(value) for name, value in plain.items()}
         for name, kind in _WHOLE.items():
             values[name] = kind(plain[name])
         held = BuyAndHold(**{name: values.pop(_HOLD + name) for name in _HOLD_NAMES})
-        return cls(**values, buy_and_hold=held)
+        return cls(**values, calendar=calendar_of(policy), buy_and_hold=held)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, buy-and-hold as a dict inside; None where a figure is not defined."""
@@ -130,13 +142,14 @@ class Performance:
 
 _HOLD = "buy_and_hold_"
 _HOLD_NAMES = [field.name for field in fields(BuyAndHold)]
-_NAMES = [field.name for field in fields(Performance)][:-1] + [_HOLD + name for name in _HOLD_NAMES]
+_NAMES = [field.name for field in fields(Performance)][:-2] + [_HOLD + name for name in _HOLD_NAMES]
 _OWN = tuple(_NAMES.index(name) for name in _HOLD_NAMES)
 _HELD = tuple(_NAMES.index(_HOLD + name) for name in _HOLD_NAMES)
 (
     _SIGNALS, _INITIAL_CASH, _CASH, _EQUITY, _TOTAL_RETURN, _SIGNAL_RETURN, _REALISED, _UNREALISED, _FEES, _TRADES,
     _CLOSED, _WIN_RATE, _PROFIT_FACTOR, _SHARPE, _SORTINO, _MAX_DRAWDOWN, _DRAWDOWN, _CALMAR, _EXPOSURE, _TURNOVER,
     _SHARPE_PER_PERIOD, _SORTINO_PER_PERIOD, _RETURN_OVER_DRAWDOWN, _PERIODS, _PERIOD_S, _RUINED,
+    _PERIODS_PER_YEAR,
 ) = range(len(_NAMES) - len(_HOLD_NAMES))  # fmt: skip
 _WHOLE: dict[str, Any] = {"signals": int, "trades": int, "closed_trades": int, "periods": int, "ruined": bool}
 """The figures that are not floats."""
@@ -157,29 +170,39 @@ def return_sums(accounts: Float64Array) -> tuple[Float64Array, Float64Array]:
     )
 
 
+def calendar_of(policy: Policy) -> str:
+    """What says how many periods a year has: a calendar, or `given` for a number."""
+    return policy.calendar if policy.periods_per_year is None else "given"
+
+
 def is_ruined(accounts: Float64Array) -> BoolArray:
     """Whether equity was not above zero at some time, bool[n], of float64[n, ACCOUNT_SIZE]."""
     return (accounts[:, at.TROUGH] <= 0.0) | (accounts[:, at.EQUITY] <= 0.0)
 
 
-def performance_table(accounts: Float64Array) -> dict[str, Float64Array]:
+def performance_table(
+    accounts: Float64Array, policies: Sequence[Policy] = (OBSERVED,)
+) -> dict[str, Float64Array]:
     """The figures of many accounts, `float64[n, ACCOUNT_SIZE]`: an array of length n each, NaN if undefined.
 
-    Named as in `Performance`, those of buy-and-hold with `buy_and_hold_` before.
+    Named as in `Performance`, those of buy-and-hold with `buy_and_hold_` before; the calendar is not among them.
+    `policies` is one for each, or one for all.
     """
-    return dict(zip(_NAMES, _table(accounts), strict=True))
+    return dict(zip(_NAMES, _table(accounts, policies), strict=True))
 
 
-def performance_dicts(accounts: Float64Array) -> list[dict[str, Any]]:
-    """`Performance.of(account).as_dict()` of many accounts, `float64[n, ACCOUNT_SIZE]`."""
+def performance_dicts(accounts: Float64Array, policy: Policy = OBSERVED) -> list[dict[str, Any]]:
+    """`Performance.of(account, policy).as_dict()` of many accounts, `float64[n, ACCOUNT_SIZE]`."""
     own = len(_NAMES) - len(_HOLD_NAMES)
     names = _NAMES[:own]
     dicts = []
-    for figures in _table(accounts).T.tolist():
+    calendar = calendar_of(policy)
+    for figures in _table(accounts, (policy,)).T.tolist():
         values = [value if value == value else None for value in figures]  # noqa: PLR0124 - NaN alone is not
         plain: dict[str, Any] = dict(zip(names, values, strict=False))
         for name, kind in _WHOLE.items():
             plain[name] = kind(plain[name])
+        plain["calendar"] = calendar
         plain["buy_and_hold"] = dict(zip(_HOLD_NAMES, values[own:], strict=True))
         dicts.append(plain)
     return dicts
@@ -187,27 +210,41 @@ def performance_dicts(accounts: Float64Array) -> list[dict[str, Any]]:
 
 def warm() -> None:
     """Load the compiled formulas, compiling them where no cache holds them yet."""
-    _table(np.zeros((1, ACCOUNT_SIZE)))
+    _table(np.zeros((1, ACCOUNT_SIZE)), (OBSERVED,))
 
 
-def _table(accounts: Float64Array) -> Float64Array:
+def _table(accounts: Float64Array, policies: Sequence[Policy]) -> Float64Array:
     table = np.empty((len(_NAMES), len(accounts)))
-    _compiled()(np.ascontiguousarray(accounts, dtype=np.float64), table)
+    years = np.broadcast_to([_year(policy) for policy in policies], len(accounts))
+    _compiled()(np.ascontiguousarray(accounts, dtype=np.float64), np.ascontiguousarray(years), table)
     return table
+
+
+def _year(policy: Policy) -> float:
+    """As the compiled formulas take it: periods a year; 0: as observed; below 0: a calendar of so many days."""
+    return -_DAYS[policy.calendar] if policy.periods_per_year is None else policy.periods_per_year
 
 
 def _defined(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _figures(accounts: Float64Array, table: Float64Array) -> None:  # noqa: PLR0915 - each formula once, in one compiled loop
-    """One column of `table` an account, in the order of `_NAMES`. Compiled; plain Python can run it too."""
+def _figures(accounts: Float64Array, years: Float64Array, table: Float64Array) -> None:  # noqa: PLR0915 - each formula once, in one compiled loop
+    """One column of `table` an account, in the order of `_NAMES`, by its `_year`. Compiled; plain Python can run it
+    too.
+    """
     for row in range(len(accounts)):
         account = accounts[row]
         begun = account[at.SIGNALS] > 0.0
         periods = account[at.PERIODS] + 1.0 if begun else 0.0
         elapsed_us = account[at.LAST_US] - account[at.FIRST_US]
         a_year = (periods - 1.0) * YEAR_US / elapsed_us if elapsed_us > 0.0 else np.nan
+        if years[row] > 0.0:
+            a_year = years[row]
+        elif years[row] < 0.0 and elapsed_us > 0.0:
+            days = -years[row]
+            whole = np.floor(max(a_year / days, days / a_year) + 0.5)
+            a_year = days * whole if a_year >= days else days / whole
         is_long = periods >= FEWEST_RETURNS and elapsed_us >= WEEK_US
         equity_sum = account[at.EQUITY_SUM] + account[at.EQUITY]
         ruined = account[at.TROUGH] <= 0.0 or account[at.EQUITY] <= 0.0
@@ -236,6 +273,7 @@ def _figures(accounts: Float64Array, table: Float64Array) -> None:  # noqa: PLR0
         table[_PERIODS, row] = periods
         table[_PERIOD_S, row] = elapsed_us / (periods - 1.0) / 1e6 if periods > 1.0 else np.nan
         table[_RUINED, row] = 1.0 if ruined else 0.0
+        table[_PERIODS_PER_YEAR, row] = a_year
 
         for held in (False, True):
             if held:
@@ -268,7 +306,7 @@ def _figures(accounts: Float64Array, table: Float64Array) -> None:  # noqa: PLR0
             sharpe = mean / deviation if deviation > NOISE else np.nan
             sortino = mean / below if below > NOISE else np.nan
             falls = worst > NOISE and trough > 0.0
-            growth = level ** (YEAR_US / elapsed_us) - 1.0 if is_long and trough > 0.0 else np.nan
+            growth = level ** (a_year / (periods - 1.0)) - 1.0 if is_long and trough > 0.0 else np.nan
             growth = growth if growth <= MOST_GROWTH else np.nan
             table[place[0], row] = level - 1.0
             table[place[1], row] = sharpe * np.sqrt(a_year) if is_long else np.nan
@@ -290,6 +328,7 @@ def _compiled() -> Any:
 
     compiled = njit(cache=True, nogil=True, error_model="numpy")(_figures)
     grid = types.Array(types.float64, 2, "C")
-    compiled.compile((types.Array(types.float64, 2, "C", readonly=True), grid))
+    years = types.Array(types.float64, 1, "C", readonly=True)
+    compiled.compile((types.Array(types.float64, 2, "C", readonly=True), years, grid))
     compiled.disable_compile()
     return compiled

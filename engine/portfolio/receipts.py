@@ -63,7 +63,7 @@ class PortfolioStatus:
             "signals": self.count,
             "as_of": None if self.last_us is None else format_instant(self.last_us),
             "sequence": self.sequence,
-            "performance": Performance.of(self.account).as_dict(),
+            "performance": Performance.of(self.account, self.policy).as_dict(),
         }
 
 
@@ -211,7 +211,7 @@ def made_receipts(
 ) -> list[dict[str, Any] | None]:
     """Receipts from their parts, n of each; None where `taken` says refused."""
     # Lists, because reading an array value by value costs more than all the rest.
-    figures = iter(performance_dicts(accounts[taken != RowResult.REFUSED]))
+    figures = iter(performance_dicts(accounts[taken != RowResult.REFUSED], policy))
     own = {name: column.tolist() for name, column in rows.columns().items()}
     signals = zip(
         batch.signal_id.to_list(), batch.symbol.tolist(), batch.timestamp_us.tolist(), batch.action.tolist(),

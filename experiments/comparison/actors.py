@@ -140,6 +140,23 @@ async def _advised(
         await adviser.aclose()
 
 
+def arms_here(names: tuple[str, ...], batch: SignalBatch, trial: Trial) -> dict[str, ArmResult]:
+    """Run arms that ask no model one after the other in this process; their results by name, in the order of `names`.
+
+    Raises:
+        RaysignalError: what an arm met.
+    """
+    stream = np.frombuffer(batch.encode(), np.uint8)
+    results: dict[str, ArmResult] = {}
+    for name in sorted(names, key=lambda name: name == "random"):  # which draws as the memory did
+        like = results["memory"].verdict if name == "random" else None
+        result = ArmActor(name, trial, None).run(stream, like)
+        if isinstance(result, RaysignalError):
+            raise result
+        results[name] = result
+    return {name: results[name] for name in names}
+
+
 def run_arms(
     names: tuple[str, ...],
     batch: SignalBatch,

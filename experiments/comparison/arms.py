@@ -246,7 +246,7 @@ def result_of(name: str, batch: SignalBatch, trial: Trial, done: ArmDecisions) -
             batch.timestamp_us, batch.symbol, action, batch.price, rows, terms=batch.order_terms(action)
         )
         equity[fill], returns[fill] = rows.equity, rows.signal_return
-        performance[fill] = Performance.of(ledger.account.reshape(ACCOUNT_SIZE)).as_dict()
+        performance[fill] = Performance.of(ledger.account.reshape(ACCOUNT_SIZE), ledger.policy).as_dict()
     return ArmResult(
         name=name,
         kind=KINDS[name],

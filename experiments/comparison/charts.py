@@ -1,12 +1,12 @@
 """The charts of a comparison, drawn on axes that are handed in: the same for the page and for the picture."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from raysignal.engine.core.arrays import Float64Array
-from raysignal.experiments.charts import INK, label, visible
+from raysignal.experiments.charts import INK, in_time, label, visible
 from raysignal.experiments.comparison.calibration import Calibration
 from raysignal.experiments.comparison.cohorts import AccuracyOverTime
 from raysignal.experiments.comparison.evaluation import Evaluation, is_canary
@@ -172,7 +172,7 @@ def draw_accuracy(axes: "Axes", found: AccuracyOverTime) -> None:
     axes.plot(at, 100.0 * found.share, color=_PALETTE[1], linewidth=1.6)
     axes.plot(at, 100.0 * found.drift, color=INK, linewidth=1.2, linestyle=":")
     axes.set_title(f"Right in % of the last {found.window:,d} judged signals; by chance, dotted")
-    _dated(axes)
+    in_time(axes)
     axes.grid(visible=True, axis="y")
 
 
@@ -213,14 +213,5 @@ def _lines(
                 zorder=3 if base else 2,
             )
     if len(stream):
-        _dated(axes)
+        in_time(axes)
     axes.grid(visible=True, axis="y")
-
-
-def _dated(axes: "Axes") -> None:
-    from matplotlib import dates  # noqa: PLC0415 - slow to import
-
-    untyped: Any = dates
-    locator = untyped.AutoDateLocator(minticks=3, maxticks=8)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(untyped.ConciseDateFormatter(locator))

@@ -36,7 +36,7 @@ def make_luck_report(
     """
     drawn = [
         ("Paths", "Some of them, the 5th, 50th and 95th of a hundred, and the account as it was.", 3.2,
-         lambda figure: _draw_fan(figure.subplots(), levels, fan, own)),
+         lambda figure: draw_fan(figure.subplots(), levels, fan, own)),
         ("How they spread",
          "Return, largest drawdown, and the longest time below a former high, each with the account as it was.", 3.0,
          lambda figure: _draw_spreads(figure, figures, metrics["own"])),
@@ -125,12 +125,13 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def _draw_fan(axes: Any, levels: Float64Array, fan: Float64Array, own: Float64Array) -> None:
+def draw_fan(axes: Any, levels: Float64Array, fan: Float64Array, own: Float64Array) -> None:
+    """Paths, their 5 %, 50 % and 95 % quantiles, and the account as it was, at evenly spaced steps."""
     steps = np.linspace(0.0, 1.0, levels.shape[1])
     axes.plot(steps, levels.T, color=_GREY, alpha=0.12, linewidth=0.7)
-    axes.fill_between(steps, fan[0], fan[2], color=_BLUE, alpha=0.2, linewidth=0.0)
-    axes.plot(steps, fan[1], color=_BLUE, linewidth=1.6)
-    axes.plot(steps, own, color=_ORANGE, linewidth=1.2)
+    axes.fill_between(steps, fan[0], fan[2], color=_BLUE, alpha=0.2, linewidth=0.0, label="9 in 10")
+    axes.plot(steps, fan[1], color=_BLUE, linewidth=1.6, label="median")
+    axes.plot(steps, own, color=_ORANGE, linewidth=1.2, label="the account as it was")
     axes.axhline(1.0, color=charts.INK, linewidth=0.6)
     if (levels > 0.0).all() and levels.max() / levels.min() > 20.0:
         axes.set_yscale("log")

@@ -94,7 +94,7 @@ def run_luck(
     config = spec.config(market, strategy)
     if open_run(blobs, run_id, config).finished:
         return MonteCarloResult(run_id, read_json(blobs, run_id, METRICS), 0)
-    chunks = [(begin, min(begin + CHUNK, spec.paths)) for begin in range(0, spec.paths, CHUNK)]
+    chunks = _chunks(spec)
     there = set(blobs.list(blob_name(run_id, "paths/")))
     waiting = [chunk for chunk in chunks if _name(run_id, chunk) not in there]
     done = spec.paths - sum(end - begin for begin, end in waiting)
@@ -110,8 +110,30 @@ def run_luck(
         assert data is not None
         parts.append(pq.read_table(io.BytesIO(data)).replace_schema_metadata(None))
     table = pa.concat_tables(parts).combine_chunks()
-    metrics = _write(blobs, run_id, spec, source, _fit(market, spec, source), table, config, provenance or {})
+    metrics = _write(
+        blobs, run_id, spec, source, fit_to(market, spec, source), table, config, provenance or {}
+    )
     return MonteCarloResult(run_id, metrics, len(chunks) - len(waiting))
+
+
+def drawn_on(
+    address: str, market: Market, strategy: Strategy | None, spec: MonteCarloSpec, source: Source
+) -> tuple[Float64Array, Float64Array]:
+    """What `run_paths` gives of all paths, drawn on the Ray cluster of that address; nothing is kept."""
+    with ray_session(address):
+        parts = dict(_drawn(market, strategy, spec, source, _chunks(spec)))
+    table = pa.concat_tables([parts[chunk] for chunk in sorted(parts)]).combine_chunks()
+    return _arrays(table)
+
+
+def _chunks(spec: MonteCarloSpec) -> list[tuple[int, int]]:
+    return [(begin, min(begin + CHUNK, spec.paths)) for begin in range(0, spec.paths, CHUNK)]
+
+
+def _arrays(table: pa.Table) -> tuple[Float64Array, Float64Array]:
+    """The figures and the levels of a table of paths."""
+    figures: Float64Array = np.column_stack([table[name].to_numpy() for name in COLUMNS])
+    return figures, table["equity"].combine_chunks().flatten().to_numpy().reshape(-1, STEPS)
 
 
 def _name(run_id: str, chunk: tuple[int, int]) -> str:
@@ -155,7 +177,8 @@ def _chunk(given: Any, chunk: tuple[int, int]) -> pa.Table | RaysignalError:
     return pa.table(columns)
 
 
-def _fit(market: Market, spec: MonteCarloSpec, source: Source) -> ModelFit | None:
+def fit_to(market: Market, spec: MonteCarloSpec, source: Source) -> ModelFit | None:
+    """How like its source a fitted market is; None where none was fitted."""
     if source.model is None:
         return None
     return fit_of(source.model, np.diff(np.log(market.bars.close)), spec.seed)
@@ -190,8 +213,7 @@ def _write(
     blobs: BlobStore, run_id: str, spec: MonteCarloSpec, source: Source, fit: ModelFit | None, table: pa.Table,
     config: dict[str, Any], provenance: Mapping[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    figures: Float64Array = np.column_stack([table[name].to_numpy() for name in COLUMNS])
-    levels = table["equity"].combine_chunks().flatten().to_numpy().reshape(-1, STEPS)
+    figures, levels = _arrays(table)
     metrics = metrics_of(spec, source, figures, fit)
     manifest = {
         "run_id": run_id, "kind": "luck", "title": str(provenance.get("file", "")), "config": config,

@@ -195,7 +195,7 @@ def _table(
     """Number, figures (null where not defined), `PERIODS` (float64[p], where sampled), `SUMS` (float64[f * 3])."""
     numbers = np.array([one.number for one in configurations], np.int64)
     columns: dict[str, pa.Array] = {NUMBER: pa.array(numbers)}
-    for name, values in performance_table(accounts).items():
+    for name, values in performance_table(accounts, [one.policy for one in configurations]).items():
         if name in _LEFT_OUT or name.startswith("buy_and_hold"):
             continue
         if name in _COUNTS:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysignal.engine.core.arrays import BoolArray, Float64Array, Int64Array
-from raysignal.engine.portfolio.performance import FEWEST_RETURNS, WEEK_US, YEAR_US
+from raysignal.engine.portfolio.performance import FEWEST_RETURNS, WEEK_US
 from raysignal.experiments.selection.folds import Fold
 from raysignal.experiments.sweeps.chunks import SUMS
 from raysignal.experiments.sweeps.market import Market
@@ -84,7 +84,9 @@ class OutOfSample:
         return asdict(self)
 
 
-def out_of_sample(market: Market, chosen: Sequence[FoldChoice], *, by_return: bool) -> OutOfSample:
+def out_of_sample(
+    market: Market, chosen: Sequence[FoldChoice], *, periods_per_year: float, by_return: bool
+) -> OutOfSample:
     """The folds together: tests that do not overlap, in time; chosen by total return, else by Sharpe ratio."""
     bars, total, squares = (float(sum(part)) for part in zip(*(one.test_sums for one in chosen), strict=True))
     growth = float(np.prod([1.0 + one.test_return for one in chosen]))
@@ -96,7 +98,7 @@ def out_of_sample(market: Market, chosen: Sequence[FoldChoice], *, by_return: bo
         folds=len(chosen),
         bars=int(bars),
         total_return=growth - 1.0,
-        sharpe=per_bar * float(np.sqrt(YEAR_US / spacing_us)) if is_long and per_bar is not None else None,
+        sharpe=per_bar * float(np.sqrt(periods_per_year)) if is_long and per_bar is not None else None,
         sharpe_per_bar=per_bar,
         train=_spread([one.train for one in chosen]),
         test=_spread([one.test for one in chosen]),

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from raysignal.engine.core.arrays import Float64Array
-from raysignal.experiments.charts import INK, label, visible
+from raysignal.experiments.charts import INK, in_time, label, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,6 +19,7 @@ _HELD = "#8a8f98"
 _MOST_PAIRS = 3
 _MOST_CELLS = 60  # values of an axis that a map shows
 _MOST_LINES = 300
+_MANY_TIMES = 10.0  # from here on a line needs a logarithmic scale
 
 
 def numbers(table: pa.Table, name: str) -> Float64Array:
@@ -126,12 +127,20 @@ def draw_curves(axes: "Axes", curves: Sequence[pa.Table], names: Sequence[str], 
         said = " / ".join(str(row[name]) for name in names)
         rows = visible(equity)
         axes.plot(stamps[rows], equity[rows] / equity[0], color=colour, linewidth=1.1, label=label(said))
-    if all((numbers(curve, "equity") > 0.0).all() for curve in curves):
+    levels = np.concatenate([close / close[0], *(_over_its_beginning(curve) for curve in curves)])
+    if levels.min() > 0.0 and levels.max() > _MANY_TIMES * levels.min():
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _place: f"{value:g}")
         axes.yaxis.set_minor_formatter(lambda _value, _place: "")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, title=label(" / ".join(names)), title_fontsize=8)
     axes.grid(visible=True)
+    in_time(axes)
+
+
+def _over_its_beginning(curve: pa.Table) -> Float64Array:
+    equity = numbers(curve, "equity")
+    level: Float64Array = equity / equity[0]
+    return level
 
 
 def _instants(curve: pa.Table) -> Any:

@@ -40,6 +40,7 @@ class MarketView:
         curves: whole accounts of the best, as in `curves.parquet`.
         buy_and_hold: figures of holding.
         trades: what those of the best come to, by its name; see `engine.portfolio.trade_summary`.
+        calendar: what says how many periods a year has.
     """
 
     symbol: str
@@ -53,6 +54,7 @@ class MarketView:
     curves: Sequence[pa.Table]
     buy_and_hold: Mapping[str, Any]
     trades: Mapping[str, Mapping[str, Any]]
+    calendar: str
 
 
 Draw = Callable[["Figure"], None]
@@ -119,12 +121,19 @@ def _shown(view: MarketView) -> dict[str, Any]:
         "trades": trades_view(view.trades),
         "verdict": view.verdict,
         "out_of_sample": view.out_of_sample,
+        "year": _year(view),
         "folds": None if view.folds is None else _fold_rows(view.folds),
         "charts": [
             {"title": title, "note": note, "svg": charts.svg((_WIDTH, high), draw)}
             for title, note, high, draw in _charts(view)
         ],
     }
+
+
+def _year(view: MarketView) -> str:
+    """What annual figures rest on."""
+    a_year = view.table["periods_per_year"][0].as_py()
+    return "" if a_year is None else f" A year is {a_year:,.6g} periods ({view.calendar})."
 
 
 def _place(row: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.portfolio.ledger import Ledger
-from raysignal.engine.portfolio.performance import Performance
+from raysignal.engine.portfolio.performance import Performance, calendar_of
 from raysignal.experiments.result_files import (
     MANIFEST,
     METRICS,
@@ -51,6 +52,15 @@ FOLDS = "folds.parquet"
 CURVES = "curves.parquet"
 
 
+@dataclass(frozen=True, slots=True)
+class SweepFindings:
+    """What a sweep came to: its metrics, its tables by file name, and what a report shows of each market."""
+
+    metrics: dict[str, Any]
+    tables: dict[str, pa.Table]
+    views: list[MarketView]
+
+
 def write_sweep(
     blobs: BlobStore,
     run_id: str,
@@ -65,6 +75,24 @@ def write_sweep(
         StoreError: a file of that run holds other bytes.
         StoreUnavailable: the store did not answer.
     """
+    found = sweep_findings(markets, spec, tables)
+    report = make_sweep_report(found.views, manifest)
+    contents = {name: parquet_bytes(table) for name, table in found.tables.items()}
+    contents |= {
+        METRICS: json_bytes(found.metrics),
+        REPORT: report.html.encode(),
+        PICTURE: report.png,
+        MANIFEST: json_bytes(manifest),
+    }
+    names = []
+    for name, data in contents.items():
+        names.append(blob_name(run_id, name))
+        blobs.put(names[-1], data)
+    return found.metrics, names
+
+
+def sweep_findings(markets: tuple[Market, ...], spec: SweepSpec, tables: list[pa.Table]) -> SweepFindings:
+    """Rank, judge and validate what every market's configurations found, a table of `run_chunk` each."""
     whole, periods, folds, curves = [], [], [], []
     symbols: dict[str, Any] = {}
     views = []
@@ -75,14 +103,18 @@ def write_sweep(
         whole.append(swept)
         periods.append(periods_table(market, table, marks.periods))
         best = np.argsort(rank)
-        held = _buy_and_hold(market)
+        policy = spec.space[0].policy  # the calendar is the same for all
+        whole_file = _holding(market, policy)
+        held = asdict(whole_file.buy_and_hold)
         verdict = _verdict(market, spec, table, marks, int(best[0]))
         found = spec.folds(market)
         together: OutOfSample | None = None
         if found:
             by_return = spec.objective == "total_return"
             chosen = choices(table, found, by_return=by_return)
-            together = out_of_sample(market, chosen, by_return=by_return)
+            together = out_of_sample(
+                market, chosen, periods_per_year=whole_file.periods_per_year or np.nan, by_return=by_return
+            )
             folds.append(folds_table(market, found, chosen))
         own = [curve(market, spec.space, int(number), spec.trial) for number in best[: spec.curves]]
         curves += own
@@ -96,6 +128,8 @@ def write_sweep(
             "ruined": int(pc.sum(table[RUINED]).as_py()),
             "buy_and_hold": held,
             "trades": trades,
+            "calendar": calendar_of(policy),
+            "periods_per_year": whole_file.periods_per_year,
             "verdict": verdict,
             "validation": None if together is None else together.as_dict(),
         }
@@ -106,6 +140,7 @@ def write_sweep(
                 verdict=verdict, folds=folds[-1] if found else None,
                 out_of_sample=None if together is None else together.sentence, curves=own, buy_and_hold=held,
                 trades={"the best": trades},
+                calendar=calendar_of(policy),
             )
         )  # fmt: skip
     metrics = {
@@ -115,22 +150,8 @@ def write_sweep(
         "senseless": spec.space.senseless,
         "symbols": symbols,
     }
-    report = make_sweep_report(views, manifest)
     written = {SWEEP: whole, PERIODS: periods, FOLDS: folds, CURVES: curves}
-    contents: dict[str, bytes] = {
-        name: parquet_bytes(_joined(parts)) for name, parts in written.items() if parts
-    }
-    contents |= {
-        METRICS: json_bytes(metrics),
-        REPORT: report.html.encode(),
-        PICTURE: report.png,
-        MANIFEST: json_bytes(manifest),
-    }
-    names = []
-    for name, data in contents.items():
-        names.append(blob_name(run_id, name))
-        blobs.put(names[-1], data)
-    return metrics, names
+    return SweepFindings(metrics, {name: _joined(parts) for name, parts in written.items() if parts}, views)
 
 
 def _verdict(
@@ -160,13 +181,13 @@ def _market_returns(market: Market, marks: Marks) -> np.ndarray[Any, np.dtype[np
     return returns
 
 
-def _buy_and_hold(market: Market) -> dict[str, Any]:
+def _holding(market: Market, policy: Policy) -> Performance:
+    """Buy-and-hold's figures, and what annual ones rest on."""
     bars = market.bars.slice(market.start, len(market.bars))
-    ledger = Ledger(Policy())
+    ledger = Ledger(policy)
     ledger.ensure_symbols(1)
     ledger.run(bars.known_at_us, np.zeros(len(bars), np.int32), np.zeros(len(bars), np.int8), bars.close)
-    held: dict[str, Any] = Performance.of(ledger.account).as_dict()["buy_and_hold"]
-    return held
+    return Performance.of(ledger.account, policy)
 
 
 def _described(spec: SweepSpec, swept: pa.Table, number: int) -> dict[str, Any]:

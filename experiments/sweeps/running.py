@@ -112,6 +112,24 @@ def run_sweep(
     return SweepResult(run_id, metrics, manifest, files, found)
 
 
+def tables_on(address: str, markets: tuple[Market, ...], spec: SweepSpec) -> list[pa.Table]:
+    """What every market's configurations find, on the Ray cluster of that address; nothing is kept."""
+    with ray_session(address):
+        count = cores()
+        chunks = cut(markets, spec.space, measure(markets[0], spec.space, spec.trial), count)
+        marks = [spec.marks(market) for market in markets]
+        with sweep_workers(markets, spec.space, marks, spec.trial, count=min(count, len(chunks))) as crew:
+            found = {chunk: pq.read_table(io.BytesIO(data)) for chunk, data in crew.run(chunks)}
+    return [
+        _whole([found[chunk] for chunk in sorted(found) if chunk.market == place])
+        for place in range(len(markets))
+    ]
+
+
+def _whole(parts: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).combine_chunks()
+
+
 def _tables(
     blobs: BlobStore, run_id: str, markets: tuple[Market, ...], spec: SweepSpec, count: int, pace: SweepSpeed | None,
     progress: Progress, ready: Callable[[int], None],
@@ -167,5 +185,5 @@ def _read(blobs: BlobStore, run_id: str, place: int, chunks: list[Chunk]) -> pa.
     for chunk in sorted(chunk for chunk in chunks if chunk.market == place):
         data = blobs.get(_name(run_id, chunk))
         assert data is not None
-        parts.append(pq.read_table(io.BytesIO(data)).replace_schema_metadata(None))
-    return pa.concat_tables(parts).combine_chunks()
+        parts.append(pq.read_table(io.BytesIO(data)))
+    return _whole(parts)

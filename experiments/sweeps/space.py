@@ -37,9 +37,10 @@ GATE = {"against": "against", "least_evidence": "least", "neighbours": "neighbou
 """The agent's dials, as on the command line and as in its rules."""
 
 _GATE = "gate_"
+_CALENDAR = ("calendar", "periods_per_year")
 _POLICY = (
     "initial_cash", "fee_bps", "slippage_bps", "side", "weight", "fill", "min_confidence", "stop_bps", "take_bps",
-    "trail_bps",
+    "trail_bps", *_CALENDAR,
 )  # fmt: skip
 _MOST_VALUES = 1_000_000
 
@@ -117,13 +118,19 @@ class Space:
         cls, strategy: str | None, grid: Sequence[str], fixed: Sequence[str] = (), *, most: int | None = MOST
     ) -> "Space":
         """From texts; a strategy that is not named is told from the names of its parameters."""
-        axes = tuple(Axis.parse(text) for text in grid)
         alone = [Axis.parse(text) for text in fixed]
         for axis in alone:
             if len(axis.values) != 1:
                 raise InvalidField("set", axis.name, "one value; several belong to --grid")
-        names = [axis.name for axis in (*axes, *alone)]
-        return cls(strategy or _told_by(names), axes, {axis.name: axis.values[0] for axis in alone}, most)
+        values = {axis.name: axis.values[0] for axis in alone}
+        return cls.of_axes(strategy, [Axis.parse(text) for text in grid], values, most=most)
+
+    @classmethod
+    def of_axes(
+        cls, strategy: str | None, axes: Sequence[Axis], fixed: dict[str, Value], *, most: int | None = MOST
+    ) -> "Space":
+        """From axes; a strategy that is not named is told from the names of its parameters."""
+        return cls(strategy or _told_by([*(axis.name for axis in axes), *fixed]), tuple(axes), fixed, most)
 
     def __post_init__(self) -> None:
         if self.strategy != SIGNALS and self.strategy not in registry.NAMES:
@@ -142,8 +149,7 @@ class Space:
                 f"at most {self.most:,d}; or a search, --search N, of a larger space",
             )
         for axis in self.axes:
-            for value in axis.values:
-                self._try(axis.name, value)
+            self._try_axis(axis)
         for name, value in self.fixed.items():
             self._try(name, value)
         if self.most is not None:
@@ -221,6 +227,12 @@ class Space:
         # A strategy says no confidence.
         members = (name for name in _POLICY if name != "min_confidence")
         return (*members, *(f"{self.strategy}_{name}" for name in registry.parameters(self.strategy)))
+
+    def _try_axis(self, axis: Axis) -> None:
+        if axis.name in _CALENDAR:
+            raise InvalidField("grid", axis.name, "it as one value, with --set: a year is as long for all")
+        for value in axis.values:
+            self._try(axis.name, value)
 
     def _try(self, name: str, value: Value) -> None:
         """Refuse a value that can be in no configuration."""

@@ -3,13 +3,17 @@
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+import raysignal as door
 from raysignal.cli.main import app
 from raysignal.engine.core.errors import Conflict
 from raysignal.experiments.cluster import ray_session
@@ -252,3 +256,17 @@ def test_a_symbol_that_the_file_does_not_have_is_refused(tmp_path, option):
     assert shown.exit_code == 1
     assert "symbol is 'DOGE'; expected one of BTC, ETH" in shown.stderr
     assert not (tmp_path / "store").exists()
+
+
+def test_what_a_notebook_runs_on_a_cluster_is_what_it_runs_alone():
+    close = np.exp(np.cumsum(np.random.default_rng(5).normal(0.0, 0.01, 400)))
+    rows = pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=400, freq="h"), "price": close})
+    signals = door.read(rows.assign(signal=np.resize([1, 0, -1, 0], 400)))
+    for study in (
+        partial(door.sweep, rows, {"sma_fast": range(2, 8), "sma_slow": [10, 20]}, walk_forward=(100, 50)),
+        partial(door.monte_carlo, signals, paths=600),
+        partial(door.compare, signals, ("baseline", "memory", "random")),
+    ):
+        here, there = study(), study(ray_address="auto")
+        assert there.summary == here.summary
+        assert there.frame.equals(here.frame)

@@ -319,6 +319,8 @@ class ReferenceLedger:
             "turnover": None if ruined else self.notional / mean_equity,
             "periods": n,
             "period_s": elapsed_us / (n - 1) / 1e6 if n > 1 else None,
+            "periods_per_year": (n - 1) * YEAR_US / elapsed_us if n > 1 else None,
+            "calendar": "observed",
             "ruined": ruined,
             "buy_and_hold": ratios([float(level) for level in held], growths(held), elapsed_us, ruined=False),
         } | ratios(levels, growths(levels), elapsed_us, ruined=ruined)

@@ -28,3 +28,17 @@ def test_cash_within_the_bounds_is_taken_and_loses_no_digits(cash):
 def test_the_schema_promises_what_the_policy_takes(cash, good):
     bounds = PolicyBody.model_json_schema()["properties"]["initial_cash"]
     assert (bounds["minimum"] <= cash <= bounds["maximum"]) is good
+
+
+@pytest.mark.parametrize("number", [0.0, -252.0, 1.1e9, float("nan"), "252", True])
+def test_a_year_that_is_no_number_of_periods_is_refused(number):
+    with pytest.raises(InvalidField, match="periods_per_year is"):
+        Policy(periods_per_year=number)
+
+
+def test_a_calendar_is_one_of_three_and_a_number_is_taken_whatever_it_is():
+    with pytest.raises(InvalidField, match="observed or 365x24 or 252-sessions"):
+        Policy(calendar="lunar")
+    policy = Policy(calendar="365x24", periods_per_year=252)
+    assert Policy.from_dict(policy.as_dict()) == policy
+    assert PolicyBody(**policy.as_dict()).periods_per_year == 252.0

@@ -35,7 +35,7 @@ def played(policy: Policy, *signals: tuple[int, int, float] | tuple[int, int, fl
         np.array([signal[1] for signal in signals], dtype=np.int8),
         np.array([signal[2] for signal in signals]),
     )
-    return Performance.of(ledger.account)
+    return Performance.of(ledger.account, policy)
 
 
 def test_sharpe_sortino_and_return_over_drawdown_of_three_daily_prices() -> None:
@@ -101,6 +101,88 @@ def test_calmar_is_not_defined_where_a_year_would_grow_beyond_a_thousandfold() -
     assert figures.calmar is None
     assert figures.buy_and_hold.calmar is None
     assert figures.sharpe is not None
+
+
+# What a year is
+
+HALF_HOURS = [
+    100, 100.1, 100.04995, 100.119984965, 100.099960968, 100.140000952, 100.129986952, 100.160025948, 100.099929933,
+    100.180009877, 100.149955874,
+]  # fmt: skip
+
+
+def test_sharpe_of_half_hours_by_hand() -> None:
+    """The first row's return, 0, is a period; the deviation divides by n - 1."""
+    figures = performance(FREE, *((BUY, price) for price in HALF_HOURS), spacing_us=1_800_000_000)
+    assert (figures.sharpe, figures.periods_per_year, figures.calendar) == (None, 17_520.0, "observed")
+    assert figures.sharpe_per_period * math.sqrt(17_520) == pytest.approx(33.37098, abs=5e-6)
+
+
+def test_sortino_of_days_by_hand() -> None:
+    """The first row's return, 0, is a period; the deviation divides by n."""
+    figures = performance(FREE, *((BUY, price) for price in (100, 101, 98.98, 101.9494, 100.929906)))
+    assert (figures.sortino, figures.periods_per_year) == (None, 365.0)
+    assert figures.sortino_per_period * math.sqrt(365) == pytest.approx(3.82099, abs=5e-6)
+
+
+def sessions(n: int, bars: int = 1) -> list[tuple[int, int, float]]:
+    """n weekdays from a Monday on, of so many bars an hour apart: (microseconds, action, price)."""
+    days = [day for day in range(n * 2) if day % 7 < 5][:n]
+    stamps = [day * DAY_US + bar * DAY_US // 24 for day in days for bar in range(bars)]
+    return [(stamp, BUY, 100.0 + place % 7 + 0.1 * place) for place, stamp in enumerate(stamps)]
+
+
+@pytest.mark.parametrize(
+    ("calendar", "bars", "a_year"),
+    [
+        ("observed", 1, 59 * 365 / 81), ("252-sessions", 1, 252), ("365x24", 1, 365),
+        ("observed", 7, None), ("252-sessions", 7, 252 * 7), ("365x24", 7, 365 * 5),
+    ],
+)  # fmt: skip
+def test_a_calendar_counts_whole_periods_a_day_whatever_lies_between(
+    calendar: str, bars: int, a_year: float | None
+) -> None:
+    stream = sessions(60, bars)
+    figures = played(Policy.from_dict({"fee_bps": 0.0, "calendar": calendar}), *stream)
+    if a_year is None:
+        a_year = (len(stream) - 1) * 365 * DAY_US / (stream[-1][0] - stream[0][0])
+    assert figures.periods_per_year == pytest.approx(a_year, rel=1e-12)
+    assert figures.calendar == calendar
+    for part in (figures, figures.buy_and_hold):
+        assert part.sharpe == pytest.approx(part.sharpe_per_period * math.sqrt(a_year), rel=1e-12)
+        growth = (1.0 + part.total_return) ** (a_year / (len(stream) - 1)) - 1.0
+        assert part.calmar == pytest.approx(growth / part.max_drawdown, rel=1e-9)
+
+
+def test_weeks_are_five_sessions() -> None:
+    weekly = [(place * 7 * DAY_US, BUY, 100.0 + place % 7) for place in range(40)]
+    assert played(Policy(calendar="252-sessions"), *weekly).periods_per_year == 252 / 5
+
+
+def test_periods_a_year_that_were_given_are_taken_and_said() -> None:
+    policy = Policy(fee_bps=0.0, periods_per_year=252)
+    prices = [(BUY, 100.0 + place % 7 + 0.1 * place) for place in range(40)]
+    figures = performance(policy, *prices)
+    assert (figures.periods_per_year, figures.calendar) == (252.0, "given")
+    assert figures.sharpe == pytest.approx(figures.sharpe_per_period * math.sqrt(252), rel=1e-12)
+    assert performance(policy, *prices[:5]).sharpe is None  # the history is no longer for it
+    assert Performance.of(new_account(1.0), policy).periods_per_year == 252.0
+
+
+@pytest.mark.parametrize("calendar", ["observed", "365x24", "252-sessions", "given"])
+@pytest.mark.parametrize("rows", [0, 1, 2, 40])
+@pytest.mark.parametrize("price", [100.0, 1e12])
+def test_figures_are_strict_json_at_few_rows_and_after_ruin(calendar: str, rows: int, price: float) -> None:
+    given = {"periods_per_year": 252} if calendar == "given" else {"calendar": calendar}
+    policy = Policy.from_dict({"side": "long-short", **given})
+    stream = [
+        (place + 1, SELL if place == 0 else HOLD, 100.0 if place == 0 else price) for place in range(rows)
+    ]
+    figures = played(policy, *stream) if rows else Performance.of(new_account(10_000.0), policy)
+    assert figures.ruined == (rows > 1 and price > 1e3)
+    assert json.loads(json.dumps(figures.as_dict(), allow_nan=False))["calendar"] == calendar
+    accounts = np.stack([new_account(10_000.0)] * 2)
+    json.dumps(performance_dicts(accounts, policy), allow_nan=False)
 
 
 # Instants
@@ -272,7 +354,7 @@ def test_before_the_first_signal_nothing_is_earned_and_nothing_is_defined() -> N
     undefined = {name for name, value in figures.items() if value is None}
     assert undefined == {
         "win_rate", "profit_factor", "sharpe", "sortino", "calmar", "exposure", "turnover", "sharpe_per_period",
-        "sortino_per_period", "return_over_drawdown", "period_s",
+        "sortino_per_period", "return_over_drawdown", "period_s", "periods_per_year",
     }  # fmt: skip
     assert (figures["periods"], figures["ruined"]) == (0, False)
     assert figures["equity"] == figures["cash"] == figures["initial_cash"] == 5_000.0

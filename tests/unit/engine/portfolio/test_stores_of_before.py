@@ -63,10 +63,11 @@ def test_account_receipts_and_history_are_those_of_before(folder, expected, stor
 
     standing = shard.standing(portfolio)
     assert standing.account.tobytes().hex() == expected[portfolio]["account"]
-    assert standing.as_dict() | {"sequence": 0} == expected[portfolio]["standing"] | {"sequence": 0}
+    before = expected[portfolio]["standing"] | {"sequence": 0}
+    assert known_before(standing.as_dict() | {"sequence": 0}, before) == before
     assert rows_in(shard, portfolio) == with_features(expected[portfolio]["rows"])
     receipts = {name: shard.find(portfolio, name)().receipt() for name in expected[portfolio]["receipts"]}
-    assert receipts == expected[portfolio]["receipts"]
+    assert known_before(receipts, expected[portfolio]["receipts"]) == expected[portfolio]["receipts"]
 
 
 def test_new_rows_are_written_beside_files_of_before_and_read_together(folder, expected, stores):
@@ -89,6 +90,13 @@ def test_trades_of_files_of_before_are_derived_when_more_is_written(folder, stor
     ledger = shard.portfolio("baseline").ledger
     assert pnl == pytest.approx(ledger.equity - ledger.policy.initial_cash, rel=1e-9)
     assert len(reader.closed()) == shard.standing("baseline").as_dict()["performance"]["closed_trades"] > 10
+
+
+def known_before(shown: Any, before: Any) -> Any:
+    """Of what is shown, the members that the version before had too."""
+    if not isinstance(before, dict):
+        return shown
+    return {name: known_before(shown[name], value) for name, value in before.items()}
 
 
 def with_features(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

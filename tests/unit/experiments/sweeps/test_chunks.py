@@ -16,6 +16,7 @@ from raysignal.experiments.comparison.arms import Trial, gated
 from raysignal.experiments.sweeps.chunks import PERIODS, SUMS, Marks, actions_of, run_chunk
 from raysignal.experiments.sweeps.market import Market, markets_of
 from raysignal.experiments.sweeps.pace import SweepSpeed, cut
+from raysignal.experiments.sweeps.results import sweep_findings
 from raysignal.experiments.sweeps.space import Space
 from raysignal.experiments.sweeps.sweep import OBJECTIVES, CrossValidation, SweepSpec, WalkForward
 from raysignal.experiments.sweeps.tables import (
@@ -258,3 +259,38 @@ def test_a_sharpe_ratio_a_period_ranks_as_the_annual_one_does():
     for objective in ("sharpe", "sortino"):
         assert ranked_by(table, objective) == objective
         assert ranks(table, objective).tolist() == ranks(table, RAW[objective]).tolist()
+
+
+def findings(where, *options):
+    spec = SweepSpec(Space.of(None, ["sma_fast=2:6:2", "sma_slow=5,11"], ["fee_bps=1", *options]))
+    table = run_chunk(where, spec.space, 0, len(spec.space), spec.marks(where), TRIAL)
+    return sweep_findings((where,), spec, [table]).metrics["symbols"]["BTC"]
+
+
+def stamped(where, spacing_us):
+    stamps = 1_600_000_000_000_000 + np.arange(len(where.bars), dtype=np.int64) * spacing_us
+    return Market("BTC", Bars.of_closes(stamps, where.bars.close), where.action)
+
+
+def test_how_far_closes_lie_apart_does_not_change_whether_the_best_is_luck():
+    daily, minutely = (findings(stamped(market(300), spacing)) for spacing in (86_400_000_000, 60_000_000))
+    assert daily["verdict"] == minutely["verdict"]
+    assert {"deflated_sharpe", "pbo", "p_value"} <= set(daily["verdict"])
+    assert None not in [daily["verdict"][name] for name in ("deflated_sharpe", "pbo", "p_value")]
+    assert (daily["periods_per_year"], minutely["periods_per_year"]) == (365.0, 525_600.0)
+    assert daily["best"][0]["configuration"] == minutely["best"][0]["configuration"]
+
+
+def test_a_sweep_counts_a_year_as_its_policies_do_and_says_so():
+    observed, given = findings(market(400)), findings(market(400), "periods_per_year=252")
+    assert (observed["calendar"], observed["periods_per_year"]) == ("observed", 8760.0)
+    assert (given["calendar"], given["periods_per_year"]) == ("given", 252.0)
+    for one in (observed, given):
+        best = one["best"][0]["figures"]
+        assert best["periods_per_year"] == one["periods_per_year"]
+        assert best["sharpe"] == pytest.approx(best["sharpe_per_period"] * one["periods_per_year"] ** 0.5)
+
+
+def test_a_calendar_is_no_axis():
+    with pytest.raises(InvalidField, match="with --set"):
+        Space.of("sma", ["calendar=365x24,252-sessions"])

@@ -55,7 +55,7 @@ def test_the_ratio_out_of_sample_is_that_of_the_stitched_returns_and_agrees_with
     table = table_of(np.stack([other, chosen_one]), fold_edges(folds))
     chosen = choices(table, folds, by_return=False)
     assert [one.configuration for one in chosen] == [1, 1]
-    found = out_of_sample(where, chosen, by_return=False)
+    found = out_of_sample(where, chosen, periods_per_year=HOURS_A_YEAR, by_return=False)
 
     # By hand: 1.1 * 0.98 * 1.04 * 1.04 * 0.999 ** 3 * 0.9989, and the eight returns' mean over their deviation.
     assert found.total_return == pytest.approx(0.161192, abs=1e-6)
@@ -90,7 +90,7 @@ def test_stitched_figures_are_those_of_the_accounts_bar_by_bar(validation, by_re
         returns = equity / np.concatenate([[10_000.0], equity[:-1]]) - 1.0
         parts += [returns[begin:end] for begin, end in fold.test]
     stitched = np.concatenate(parts)
-    found = out_of_sample(where, chosen, by_return=by_return)
+    found = out_of_sample(where, chosen, periods_per_year=HOURS_A_YEAR, by_return=by_return)
     assert found.bars == len(stitched)
     assert found.total_return == pytest.approx(np.prod(1.0 + stitched) - 1.0, abs=1e-9)
     ratio = stitched.mean() / stitched.std(ddof=1) * math.sqrt(HOURS_A_YEAR)
@@ -110,7 +110,7 @@ def test_a_configuration_that_was_ruined_is_not_chosen_and_does_not_come_back(by
     assert [one.configuration for one in chosen] == [1, 1]
     alone = choices(table.slice(0, 1), folds, by_return=by_return)
     assert [one.test_return for one in alone] == [-1.0, -1.0]
-    together = out_of_sample(where, alone, by_return=by_return)
+    together = out_of_sample(where, alone, periods_per_year=HOURS_A_YEAR, by_return=by_return)
     assert together.total_return == -1.0
     assert together.sharpe is None
     assert "Sharpe not defined" in together.sentence
@@ -122,14 +122,14 @@ def test_two_ruins_do_not_multiply_to_a_gain() -> None:
     folds = walk_forward(12, 4, 4)
     where = hourly(12)
     chosen = choices(table_of(returns, fold_edges(folds)), folds, by_return=True)
-    assert out_of_sample(where, chosen, by_return=True).total_return == -1.0
+    assert out_of_sample(where, chosen, periods_per_year=HOURS_A_YEAR, by_return=True).total_return == -1.0
 
 
 def test_prices_that_never_move_have_no_ratio_out_of_sample() -> None:
     folds = walk_forward(12, 4, 4)
     where = hourly(12)
     chosen = choices(table_of(np.zeros((2, 12)), fold_edges(folds)), folds, by_return=False)
-    found = out_of_sample(where, chosen, by_return=False)
+    found = out_of_sample(where, chosen, periods_per_year=HOURS_A_YEAR, by_return=False)
     assert (found.total_return, found.sharpe, found.train, found.test) == (0.0, None, None, None)
     assert folds_table(where, folds, chosen)["test"].null_count == 2
 

@@ -35,9 +35,9 @@ def view(grid: list[str], n: int = 600, *, folds: bool = False, symbol: str = "B
         symbol, sweep_table(where, space, table, rank), "sharpe", tuple(axis.name for axis in space.axes), space.varied,
         judge(returns, np.zeros(len(returns)), best=best, trials=len(space), seed=0, resamples=50).as_dict(),
         folds_table(where, found, chosen) if found else None,
-        out_of_sample(where, chosen, by_return=False).sentence if found else None,
+        out_of_sample(where, chosen, periods_per_year=8760.0, by_return=False).sentence if found else None,
         [curve(where, space, best, Trial())], {"total_return": 0.1, "sharpe": None, "max_drawdown": 0.2},
-        {"the best": trades_of_configuration(where, space, best, Trial())},
+        {"the best": trades_of_configuration(where, space, best, Trial())}, "observed",
     )  # fmt: skip
 
 

@@ -1,0 +1,273 @@
+"""Frames and files to signals, by the rules of every other way in: one signal has one identity, whichever it came by.
+
+A pandas index of instants is the column `timestamp`. Names of columns may be in any case (`Close`); the columns that
+yfinance makes, a level of fields above one of tickers, become rows with a `ticker` each.
+"""
+
+import io
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from raysignal.engine.core.columns import SignalBatch
+from raysignal.engine.core.errors import InputError, InvalidField, NotFound, RowErrors
+from raysignal.engine.core.instants import format_instant, parse_bar, zone_named
+from raysignal.engine.intake import IntakeResult, Reading, read_batch, read_file
+from raysignal.engine.intake.fields import FIELD_OF
+from raysignal.engine.journal.dedup import first_in_batch
+from raysignal.engine.portfolio.signal_file_report import SignalFileReport
+from raysignal.experiments.notebook.study import Study
+from raysignal.runtime.settings import load_settings
+from raysignal.runtime.signal_bodies import PARQUET, signal_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_SPELLED = {**{name.casefold(): name.casefold() for name in FIELD_OF}, "date": "timestamp"}
+_TICKER = "ticker"
+_EXPECTED = "a path, a pandas frame, or a frame with the Arrow interface (polars, pyarrow, duckdb, …)"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Signals(Study):
+    """Signals that were read, in time, each once.
+
+    Attributes:
+        batch: the signals.
+        rows, refused, repeated: of what was read; the refused and the repeated are not among the signals.
+        prices_only: rows needed no action; those without are HOLDs.
+    """
+
+    batch: SignalBatch
+    rows: int
+    refused: int
+    repeated: int
+    prices_only: bool
+
+    @classmethod
+    def of(cls, data: Any, *, prices_only: bool = False, **options: Any) -> "Signals":
+        """What `read` makes of the data; signals that were read already, as they are."""
+        if not isinstance(data, Signals):
+            return read(data, prices_only=prices_only, **options)
+        if options:
+            raise InvalidField(", ".join(options), "given", "it where the signals were read, with read()")
+        if data.prices_only and not prices_only:
+            raise InvalidField(
+                "signals", "prices alone", "rows with a column signal: -1, 0 or 1, or SELL, HOLD or BUY"
+            )
+        return data
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @property
+    def table(self) -> pa.Table:
+        return signal_table(self.batch, ids=True)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        batch = self.batch
+        return {
+            "signals": len(batch),
+            "symbols": list(batch.symbols),
+            "from": format_instant(int(batch.timestamp_us[0])),
+            "to": format_instant(int(batch.timestamp_us[-1])),
+            "buys": int(np.count_nonzero(batch.action > 0)),
+            "sells": int(np.count_nonzero(batch.action < 0)),
+            "features": sorted({**batch.numbers, **batch.texts}),
+            "rows": self.rows,
+            "refused": self.refused,
+            "repeated": self.repeated,
+        }
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        said = self.summary
+        names = ", ".join(said["symbols"][:4]) + (", …" if len(said["symbols"]) > 4 else "")
+        what = "prices" if self.prices_only else "signals"
+        sides = f"{said['buys']:,d} BUY and {said['sells']:,d} SELL"
+        left = f"of {self.rows:,d} rows {self.refused:,d} refused and {self.repeated:,d} repeated"
+        return f"{len(self):,d} {what} of {names}, {said['from']} to {said['to']}.", f"{sides}; {left}."
+
+    def _shown(self) -> "pd.DataFrame":
+        return self.frame.head()
+
+    def _draw(self, figure: "Figure") -> None:
+        from raysignal.experiments.notebook.pictures import draw_prices  # noqa: PLC0415 - matplotlib is slow to import
+
+        series = []
+        for code, name in enumerate(self.batch.symbols):
+            rows = np.flatnonzero(self.batch.symbol == code)
+            if len(rows):
+                at = self.batch.timestamp_us[rows].astype("datetime64[us]")
+                series.append((name, at, self.batch.price[rows]))
+        draw_prices(figure, series)
+
+
+def read(
+    data: Any,
+    *,
+    timezone: str | None = None,
+    bar: str | None = None,
+    label: Literal["open", "close"] = "close",
+    symbol: str | None = None,
+    source: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    prices_only: bool = False,
+    on_error: Literal["refuse", "skip"] = "refuse",
+    accept_price_jump: bool = False,
+) -> Signals:
+    """The signals, or the prices, of a file or a frame.
+
+    What is not said is as the settings of this environment have it (`RAYSIGNAL_INTAKE__TIMEZONE`, …).
+
+    Args:
+        data: a path (CSV, NDJSON, JSON, Parquet), a pandas frame, or any frame with the Arrow interface.
+        timezone: the zone of stamps that name none, such as `America/New_York`.
+        bar: the bar that a stamp labels, such as `10m` or `1d`.
+        label: which end of its bar a stamp names; with `open`, a row is known one bar later.
+        symbol: of rows that name none.
+        source: the same.
+        columns: which column of a frame a field is, such as `{"price": "Adj Close"}`.
+        prices_only: rows need no action; those without are HOLDs.
+        on_error: on a row that cannot be used: raise, or leave it out.
+        accept_price_jump: believe prices however far they are from the last one.
+
+    Raises:
+        RowErrors: rows that cannot be used, the first of them with row, field, value and what was expected.
+        InvalidField: a column that is missing, an option that cannot be, or no rows at all.
+        NotFound: no such file.
+    """
+    settings = load_settings({})
+    reading = Reading(
+        zone=zone_named(timezone or settings.intake.timezone),
+        symbol=symbol or settings.intake.symbol,
+        source=source or settings.intake.source,
+        now_us=time.time_ns() // 1000,
+        max_future_us=int(settings.intake.max_future_s * 1e6),
+        bar_us=parse_bar(bar) if bar else 0,
+        label=label,
+        prices_only=prices_only,
+    )
+    if label == "open" and bar is None:
+        raise InvalidField("label", label, "the length of the bar beside it, such as bar='1d'")
+    if on_error not in {"refuse", "skip"}:
+        raise InvalidField("on_error", on_error, "refuse or skip")
+    jump = None if accept_price_jump else settings.intake.max_price_jump
+    report = SignalFileReport(jump, zone=reading.zone, shift_us=reading.shift_us)
+    intake = _intake(data, dict(columns or {}), reading)
+    batch = report.add(intake)
+    if report.refused and on_error == "refuse":
+        raise _row_errors(intake, report)
+    if not len(batch):
+        raise InvalidField("data", "no usable row", "at least one")
+    once = np.flatnonzero(first_in_batch(batch.key) == np.arange(len(batch)))
+    return Signals(batch.take(once), report.rows, report.refused, report.repeated, prices_only)
+
+
+def _row_errors(intake: IntakeResult, report: SignalFileReport) -> InputError:
+    if intake.errors:
+        return RowErrors(intake.errors, report.rows, report.refused)
+    first = report.errors[0]
+    left = f"{report.refused:,d} of {report.rows:,d} rows cannot be used; leave them out with on_error='skip'"
+    return InvalidField(
+        str(first["field"]), first["value"], f"{first['expected']} ({left})", row=first["row"]
+    )
+
+
+def _intake(data: Any, columns: dict[str, str], reading: Reading) -> IntakeResult:
+    if isinstance(data, str | Path):
+        if columns:
+            raise InvalidField("columns", columns, "a frame to name columns of, such as of pandas.read_csv")
+        if not Path(data).is_file():
+            raise NotFound(
+                f"{data} is no file; expected a signal file, or a frame", field="data", value=str(data)
+            )
+        return read_file(data, reading)
+    table = _named(table_of(data), columns)
+    sink = io.BytesIO()
+    try:
+        pq.write_table(table, sink, compression="none")
+    except pa.ArrowException as error:
+        raise InvalidField("data", type(data).__name__, f"columns that Parquet can hold ({error})") from error
+    return read_batch(sink.getbuffer(), PARQUET, reading)
+
+
+def table_of(data: Any) -> pa.Table:
+    """A frame as an Arrow table; `InvalidField` if it is none."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(data, pandas.DataFrame):
+        return _pandas_table(data)
+    if isinstance(data, pa.Table):
+        return data
+    if not hasattr(data, "__arrow_c_stream__"):
+        raise InvalidField("data", type(data).__name__, _EXPECTED)
+    return pa.table(data)
+
+
+def _pandas_table(frame: "pd.DataFrame") -> pa.Table:
+    import pandas as pd  # noqa: PLC0415 - it is there: it made the frame
+
+    if isinstance(frame.columns, pd.MultiIndex):
+        frame = _long(frame)
+    levels = range(frame.index.nlevels)
+    kept: dict[str, Any] = {}
+    for level in levels:
+        values, name = frame.index.get_level_values(level), frame.index.names[level]
+        if isinstance(values, pd.DatetimeIndex):
+            kept["timestamp"] = values
+        elif name is not None:
+            kept[str(name)] = values
+    frame = frame.rename(columns=str)
+    taken = set(kept) & set(frame.columns)
+    if taken:
+        raise InvalidField("columns", ", ".join(sorted(taken)), "each name once, the index's among them")
+    frame = frame.reset_index(drop=True)
+    try:
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        for place, (name, values) in enumerate(kept.items()):
+            table = table.add_column(place, name, pa.Array.from_pandas(values))
+    except (pa.ArrowException, TypeError) as error:
+        raise InvalidField(
+            "data", "a column of several kinds", f"one kind of value a column ({error})"
+        ) from error
+    return table
+
+
+def _long(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Columns of several levels, one of them of tickers, as rows with a ticker each."""
+    names = [str(name).casefold() for name in frame.columns.names]
+    if frame.columns.nlevels != 2 or _TICKER not in names:
+        raise InvalidField(
+            "columns", f"of the levels {', '.join(names)}", "one level, or two of which one is named Ticker"
+        )
+    place = names.index(_TICKER)
+    found: Any = frame.stack(level=place, future_stack=True).dropna(how="all")  # noqa: PD013 - what melt cannot: many columns at once
+    found.index = found.index.set_names(_TICKER, level=-1)
+    return cast("pd.DataFrame", found)
+
+
+def _named(table: pa.Table, columns: dict[str, str]) -> pa.Table:
+    """With the names that signals have: those that were told, then known ones in any case for fields without one."""
+    names = list(table.column_names)
+    for field, name in columns.items():
+        if field not in FIELD_OF:
+            raise InvalidField("columns", field, f"one of {', '.join(sorted(set(FIELD_OF.values())))}")
+        if name not in names:
+            raise InvalidField("columns", name, f"one of {', '.join(names)}")
+        names[names.index(name)] = field
+    there = {FIELD_OF[name] for name in names if name in FIELD_OF}
+    for place, name in enumerate(names):
+        spelled = _SPELLED.get(name.casefold())
+        if name not in FIELD_OF and spelled is not None and FIELD_OF[spelled] not in there:
+            names[place] = spelled
+            there.add(FIELD_OF[spelled])
+    return table.rename_columns(names)

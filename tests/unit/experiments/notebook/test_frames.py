@@ -1,0 +1,115 @@
+"""Frames become the signals that a file of the same rows becomes, or a sentence says what is wrong with them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import raysignal
+from raysignal.engine.core.errors import InvalidField, NotFound, RowErrors
+
+DAYS = pd.date_range("2024-01-01", periods=4, name="Date")
+PRICES = [100.0, 101.0, 99.5, 102.0]
+
+
+def yahoo() -> pd.DataFrame:
+    """What yfinance gives for one ticker, flat."""
+    return pd.DataFrame(
+        {"Open": PRICES, "High": PRICES, "Low": PRICES, "Close": PRICES, "Volume": [1, 2, 3, 4]}, index=DAYS
+    )
+
+
+def plain() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"timestamp": DAYS.strftime("%Y-%m-%d"), "signal": ["BUY", 0, "SELL", "HOLD"], "price": PRICES}
+    ).astype({"signal": str})
+
+
+def test_a_frame_an_arrow_table_a_polars_frame_and_a_file_are_the_same_signals(tmp_path):
+    frame = plain()
+    frame.to_csv(tmp_path / "signals.csv", index=False)
+    ways = [frame, pl.from_pandas(frame), pa.Table.from_pandas(frame), tmp_path / "signals.csv"]
+    ways += [str(tmp_path / "signals.csv"), raysignal.read(frame).frame]
+    batches = [raysignal.read(way).batch for way in ways]
+    for batch in batches[1:]:
+        assert batch.key.tolist() == batches[0].key.tolist()
+        assert batch.content.tolist() == batches[0].content.tolist()
+
+
+def test_an_index_of_instants_is_the_timestamp_and_names_may_be_in_any_case():
+    signals = raysignal.read(yahoo().assign(Action=[1, 0, 0, -1]), symbol="SPY", bar="1d", label="open")
+    assert signals.frame["timestamp"].tolist() == (DAYS + pd.Timedelta("1D")).tz_localize("UTC").tolist()
+    assert signals.frame["price"].tolist() == PRICES
+    assert signals.frame["signal"].tolist() == [1, 0, 0, -1]
+    assert set(signals.summary["features"]) == {"Open", "High", "Low", "Volume"}
+    zoned = yahoo().tz_localize("America/New_York")
+    assert raysignal.read(zoned, prices_only=True).frame["timestamp"][0] == pd.Timestamp("2024-01-01T05:00Z")
+
+
+def test_columns_of_fields_above_tickers_are_rows_with_a_ticker():
+    frame = pd.concat({"SPY": yahoo(), "QQQ": yahoo() * 2}, axis=1, names=["Ticker", "Price"])
+    frame.loc[DAYS[1], "QQQ"] = np.nan  # not traded that day
+    for given in (frame, frame.swaplevel(axis=1)):
+        signals = raysignal.read(given, prices_only=True)
+        assert len(signals) == 7
+        assert signals.frame.query("symbol == 'QQQ'")["price"].tolist() == [200.0, 199.0, 204.0]
+    with pytest.raises(InvalidField, match="named Ticker"):
+        raysignal.read(frame.rename_axis(columns=["a", "b"]), prices_only=True)
+
+
+def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
+    frame = yahoo().assign(**{"Adj Close": np.array(PRICES) / 2})
+    signals = raysignal.read(frame, columns={"price": "Adj Close"}, prices_only=True)
+    assert signals.frame["price"].tolist() == [price / 2 for price in PRICES]
+    assert signals.frame["Close"].tolist() == PRICES
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "said"),
+    [
+        (17, {}, "data"),
+        (yahoo(), {}, "signal"),
+        (yahoo(), {"columns": {"prize": "Close"}}, "price"),
+        (yahoo(), {"columns": {"price": "Last"}}, "Close"),
+        ("nowhere.csv", {}, "nowhere.csv is no file"),
+        ("nowhere.csv", {"columns": {"price": "Last"}}, "a frame to name columns of"),
+        (plain(), {"label": "open"}, "bar='1d'"),
+        (plain(), {"on_error": "ignore"}, "refuse or skip"),
+        (plain()[:0], {}, "at least one"),
+        (plain().assign(price=[1.0, 1.0, 50.0, 1.0]), {}, "on_error='skip'"),
+        (plain().assign(a=[1, "x", None, {}]), {}, "one kind of value a column"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_what_was_expected(data, options, said):
+    with pytest.raises((InvalidField, NotFound), match=said):
+        raysignal.read(data, **options)
+
+
+def test_a_row_that_cannot_be_used_is_named_or_left_out():
+    frame = plain().assign(price=[100.0, -1.0, 99.5, 102.0])
+    with pytest.raises(RowErrors) as raised:
+        raysignal.read(frame)
+    assert raised.value.fields["errors"][0]["row"] == 1
+    assert raised.value.fields["errors"][0]["field"] == "price"
+    signals = raysignal.read(frame, on_error="skip")
+    assert (len(signals), signals.summary["refused"]) == (3, 1)
+
+
+def test_signals_that_were_read_are_taken_as_they_are_and_prices_are_no_signals():
+    signals = raysignal.read(plain())
+    assert raysignal.replay(signals).signals is signals
+    with pytest.raises(InvalidField, match=r"with read\(\)"):
+        raysignal.replay(signals, symbol="ETH")
+    with pytest.raises(InvalidField, match="column signal"):
+        raysignal.replay(raysignal.read(yahoo(), prices_only=True))
+
+
+def test_what_a_notebook_shows_escapes_what_the_rows_say():
+    signals = raysignal.read(plain().assign(symbol="<b>&"))
+    shown = signals._repr_html_()
+    assert "<b>&amp;" not in shown
+    assert "&lt;b&gt;&amp;" in shown
+    json.dumps(signals.summary, allow_nan=False)
