@@ -529,3 +529,37 @@ async def test_the_docs_show_every_operation_and_need_nothing_from_elsewhere(tmp
     assert json.loads(shown.partition("</script>")[0]) == document
     assert "http://" not in page
     assert "https://" not in page
+
+
+async def test_a_bracket_closes_over_http_and_says_so(tmp_path: Path) -> None:
+    price = {"timestamp": "2025-02-24T00:10:00Z", "price": 97.0, "low": 94.0, "price_only": True}
+    async with running(tmp_path) as (http, _):
+        opened = await http.post(
+            "/signal", json=SIGNAL | {"stop_loss": 95, "size": 0.5, "expires": "2025-03-01"}
+        )
+        closed = await http.post("/signal", json=price)
+        again = await http.post("/signal", json=price)
+        wrong = await http.post(
+            "/signal", json=SIGNAL | {"timestamp": "2025-02-24T00:20:00Z", "stop_loss": 101}
+        )
+        history = (await http.get("/history")).json()["rows"]
+        made = await http.put("/portfolios/stopped", json={"stop_bps": 150, "min_confidence": 0.6})
+        document = (await http.get("/openapi.json")).json()
+    assert "closed" not in opened.json()
+    receipt = closed.json()
+    assert receipt["closed"] == {"by": "stop", "price": 95.0, "reason": "the price met its stop"}
+    assert (receipt["outcome"], receipt["fill"]["decided_by"], receipt["fill"]["side"]) == (
+        "hold",
+        "bracket",
+        "SELL",
+    )
+    assert again.json() == receipt | {"replayed": True}
+    assert (wrong.status_code, wrong.json()["expected"]) == (422, "a price below 100.0, that of this BUY")
+    assert (history[0]["stop_loss"], history[0]["expires"]) == (95.0, "2025-03-01T00:00:00Z")
+    assert (history[1]["closed_by"], history[1]["exit_price"]) == ("STOP", 95.0)
+    assert "closed_by" not in history[0]
+    assert made.json()["policy"]["stop_bps"] == 150.0
+    described = document["paths"]["/signal"]["post"]["responses"]["200"]["content"]["application/json"][
+        "schema"
+    ]
+    Draft202012Validator(described | {"components": document["components"]}).validate(receipt)

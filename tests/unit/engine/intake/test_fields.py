@@ -263,9 +263,7 @@ def test_a_reading_that_makes_no_sense_is_refused(make: Callable[[], Reading]) -
 
 
 def test_a_signal_may_say_more_than_its_side() -> None:
-    signal = read(
-        signal="close", confidence="0.25", price=100.0
-    )  # CLOSE opens nothing, and may be doubted
+    signal = read(signal="close", confidence="0.25", price=100.0)  # CLOSE opens nothing, and may be doubted
     assert (signal.action, signal.confidence) == (2, 0.25)
     signal = read(
         signal="BUY", price=100.0, size=0.5, stop_loss="95", take_profit=110, trailing_stop_bps=150,
@@ -288,7 +286,11 @@ def test_a_signal_may_say_more_than_its_side() -> None:
         ({"signal": 1, "size": 25}, "size", "a share of equity above 0 and at most 1, such as 0.25"),
         ({"signal": 1, "confidence": 85}, "confidence", "a number from 0 to 1"),
         ({"signal": 1, "confidence": True}, "confidence", "a number from 0 to 1"),
-        ({"signal": 1, "trailing_stop_bps": 10_000}, "trailing_stop_bps", "basis points from 0.01 to 9999, such as 150"),
+        (
+            {"signal": 1, "trailing_stop_bps": 10_000},
+            "trailing_stop_bps",
+            "basis points from 0.01 to 9999, such as 150",
+        ),
         ({"signal": 1, "price_only": "maybe"}, "price_only", "true or false"),
         ({"signal": 1, "price_only": True}, "price_only", "false, or no signal: here it is 1"),
     ],

@@ -74,7 +74,12 @@ def test_the_bar_of_the_entry_itself_meets_nothing() -> None:
 
 def test_a_trailing_stop_follows_the_best_price_of_the_rows_before() -> None:
     rows = play(
-        FREE, (BUY, 100.0, {"trailing_stop_bps": 1000.0}), (HOLD, 120.0), (HOLD, 109.0), (HOLD, 108.0), (HOLD, 90.0)
+        FREE,
+        (BUY, 100.0, {"trailing_stop_bps": 1000.0}),
+        (HOLD, 120.0),
+        (HOLD, 109.0),
+        (HOLD, 108.0),
+        (HOLD, 90.0),
     )
     assert closed(rows) == [(3, "TRAILING", 108.0)]
 
@@ -103,7 +108,10 @@ def test_close_leaves_nothing_whatever_the_side() -> None:
 
 def test_a_doubtful_signal_is_a_hold_with_that_reason() -> None:
     rows = play(
-        Policy(min_confidence=0.6), (BUY, 100.0, {"confidence": 0.59}), (BUY, 100.0, {"confidence": 0.6}), (BUY, 1.0)
+        Policy(min_confidence=0.6),
+        (BUY, 100.0, {"confidence": 0.59}),
+        (BUY, 100.0, {"confidence": 0.6}),
+        (BUY, 1.0),
     )
     assert [Outcome(code).name for code in rows.outcome] == ["LOW_CONFIDENCE", "OPENED", "ALREADY_HELD"]
     assert "min_confidence" in (reason(Outcome.LOW_CONFIDENCE) or "")

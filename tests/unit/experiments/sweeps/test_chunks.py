@@ -9,6 +9,7 @@ import pytest
 
 from raysignal.agents.verdicts import decided
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.terms import TERMS, SignalTerms
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
 from raysignal.engine.strategies.strategy import Bars
@@ -294,3 +295,28 @@ def test_a_sweep_counts_a_year_as_its_policies_do_and_says_so():
 def test_a_calendar_is_no_axis():
     with pytest.raises(InvalidField, match="with --set"):
         Space.of("sma", ["calendar=365x24,252-sessions"])
+
+
+def test_brackets_of_signals_and_axes_of_stops_are_those_of_the_ledger():
+    n = 400
+    close = 100.0 * np.exp(np.cumsum(np.random.default_rng(3).normal(0.0, 0.004, n)))
+    action = np.where(np.arange(n) % 23 == 0, 1, np.where(np.arange(n) % 37 == 0, 2, 0)).astype(np.int8)
+    values = np.full((n, len(TERMS)), np.nan)
+    values[::23, 2] = close[::23] * 1.02
+    said = SignalTerms(values, close * 1.002, close * 0.998)
+    stamps = np.arange(1, n + 1, dtype=np.int64) * 3_600_000_000
+    where = Market("X", Bars.of_closes(stamps, close), action, 10, None, said)
+    space = Space.of("signals", ["stop_bps=50:300:50", "trail_bps=0,120", "fill=signal,next"])
+    assert len(space) == 24
+    table = run_chunk(where, space, 0, len(space), SweepSpec(space).marks(where), TRIAL).to_pylist()
+    for number in (0, 7, 23):
+        alone = curve(where, space, number, TRIAL)
+        assert alone["equity"][-1].as_py() == table[number]["equity"]
+    assert len({row["equity"] for row in table}) > 12, "the axes matter"
+    crossing = Space.of("sma", ["sma_fast=3", "sma_slow=9", "stop_bps=50,400"])
+    swept = run_chunk(where, crossing, 0, 2, SweepSpec(crossing).marks(where), TRIAL).to_pylist()
+    assert [row["equity"] for row in swept] == [
+        curve(where, crossing, number, TRIAL)["equity"][-1].as_py() for number in (0, 1)
+    ]
+    with pytest.raises(InvalidField, match="min_confidence"):
+        Space.of("sma", ["sma_fast=3", "sma_slow=9", "min_confidence=0.5"])
