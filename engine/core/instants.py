@@ -220,15 +220,16 @@ def clock_change_at(instant_us: int, zone: ZoneInfo | timezone) -> str:
 
 def _read(text: str, *, day_first: bool) -> datetime | None:
     try:
-        # What most files hold goes first, since it is quicker.
-        if match := _SLASHES.fullmatch(text):
+        # What most senders and files write goes first, since it is quicker.
+        if text[4:5] == "-":
+            # fromisoformat also takes 20250224 and week dates, which are more likely numbers gone astray.
+            if _ISO_DATE.match(text):
+                return datetime.fromisoformat(text)
+        elif match := _SLASHES.fullmatch(text):
             month, day, year, hour, minute, second = (int(part or 0) for part in match.groups())
             if day_first:
                 month, day = day, month
             return datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - the zone comes after
-        # fromisoformat also takes 20250224 and week dates, which are more likely numbers gone astray.
-        if _ISO_DATE.match(text):
-            return datetime.fromisoformat(text)
     except ValueError:
         pass
     match = _WRITTEN.fullmatch(text)

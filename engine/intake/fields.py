@@ -516,7 +516,7 @@ def _expected_price(value: object) -> str:
             if written_number(decimal, thousands).fullmatch(value.strip(BLANKS)):
                 says = [f"--decimal {decimal}"] if decimal != "." else []
                 says += [f"--thousands {shlex.quote(thousands)}"] if thousands else []
-                return f"a number above 0 without thousands separators; a file with such ones is read with {' '.join(says)}"
+                return f"a number above 0 without thousands separators; a file with them is read with {' '.join(says)}"
     return EXPECTED["price"]
 
 
