@@ -173,7 +173,14 @@ def _of_file(
     policy = Policy.from_dict(settings.portfolios[settings.primary] | config.policy.given())
     batch = stream.batch
     found = trades_of(
-        policy, batch.timestamp_us, batch.symbol, batch.symbols, batch.action, batch.price, batch.signal_id
+        policy,
+        batch.timestamp_us,
+        batch.symbol,
+        batch.symbols,
+        batch.action,
+        batch.price,
+        batch.signal_id,
+        batch.order_terms(),
     )
     closed, ended = (only_symbol(trades, config.symbol) for trades in found)
     return trade_summary(closed, ended), trade_rows(pa.concat_tables([closed, ended]))

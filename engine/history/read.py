@@ -261,7 +261,7 @@ def read_columns(blobs: BlobStore, portfolio: str, first: int, columns: Sequence
             continue
         tables = [_table(_opened(_bytes(blobs, name), name), name, list(columns)) for name, _ in span.files]
         fields = pa.schema([FIXED.field(name) for name in columns])
-        rows = _in_order([table.select(columns).cast(fields) for table in tables])
+        rows = _in_order([_with_columns(table, fields) for table in tables])
         begin = max(first, span.first) - span.starts
         yield rows.slice(begin, span.last + 1 - span.starts - begin)
 
@@ -350,6 +350,13 @@ def _list(blobs: BlobStore, portfolio: str) -> list[Span]:
     spans = cover(blobs.list(folder_of(portfolio))).get(portfolio, [])
     _known.setdefault(blobs, {})[portfolio] = spans
     return spans
+
+
+def _with_columns(table: pa.Table, fields: pa.Schema) -> pa.Table:
+    """These columns; those that files of before lack are null."""
+    there = set(table.column_names)
+    columns = [table[each.name] if each.name in there else pa.nulls(len(table), each.type) for each in fields]
+    return pa.table(columns, fields.names).cast(fields)
 
 
 def _rows(blobs: BlobStore, span: Span, first: int, last: int) -> pa.Table:

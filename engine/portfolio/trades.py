@@ -22,6 +22,7 @@ from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.core.errors import JournalDamaged
 from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio.ledger import Ledger
 
 SIDES = ("long", "short")
@@ -122,9 +123,10 @@ class TradeRows:
         rows: LedgerRows,
     ) -> Self:
         """Signals, and what the kernel made of them."""
-        own, closed_by = rows.outcome == rows.executed, np.zeros(len(rows), np.int8)
+        own = rows.outcome == rows.executed
+        exit_price = np.where(rows.exit_price != 0.0, rows.exit_price, rows.fill_price)
         return cls(
-            first, timestamp_us, symbol, symbols, price, signal_id, own, closed_by, rows.fill_price,
+            first, timestamp_us, symbol, symbols, price, signal_id, own, rows.closed_by, exit_price,
             rows.fill_quantity, rows.fill_price, rows.fee, rows.position,
         )  # fmt: skip
 
@@ -135,6 +137,7 @@ class TradeRows:
         symbol = table["symbol"].chunk(0)
         executed = [table[name].cast(pa.string()) for name in ("outcome", "executed")]
         fill_price = table["fill_price"].fill_null(np.nan).to_numpy()
+        exit_price = table["exit_price"].fill_null(0.0).to_numpy()
         return cls(
             table["ordinal"][0].as_py(),
             table["timestamp"].cast(pa.int64()).to_numpy(),
@@ -143,8 +146,8 @@ class TradeRows:
             table["price"].to_numpy(),
             TextColumn.of_arrow(table["signal_id"]),
             pc.equal(*executed).to_numpy(zero_copy_only=False),
-            np.zeros(len(table), np.int8),
-            fill_price,
+            _close_reasons(table["closed_by"]),
+            np.where(exit_price != 0.0, exit_price, fill_price),
             table["fill_quantity"].to_numpy(),
             fill_price,
             table["fee"].to_numpy(),
@@ -166,7 +169,7 @@ class TradeRows:
 
 COLUMNS = (
     "ordinal", "timestamp", "symbol", "price", "signal_id", "outcome", "executed", "fill_quantity", "fill_price",
-    "fee", "position",
+    "fee", "position", "closed_by", "exit_price",
 )  # fmt: skip
 """Of the history, what `TradeRows.of_table` reads."""
 
@@ -363,6 +366,7 @@ def trades_of(
     action: Int8Array,
     price: Float64Array,
     signal_id: TextColumn | None = None,
+    terms: SignalTerms | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """The trades of a portfolio that sees n signals and nothing after them: those closed, and those that end there.
 
@@ -374,6 +378,7 @@ def trades_of(
         action: int8[n], what is done.
         price: float64[n].
         signal_id: n texts; None: they have none.
+        terms: what the signals say beside their action; None: nothing.
     """
     ledger, fold = Ledger(policy), TradeFold()
     ledger.ensure_symbols(len(symbols))
@@ -381,7 +386,8 @@ def trades_of(
     for start in range(0, len(price), _BLOCK):
         part = slice(start, start + _BLOCK)
         rows = LedgerRows.empty(len(price[part]))
-        ledger.run(timestamp_us[part], symbol[part], action[part], price[part], rows)
+        own = None if terms is None else terms.slice(start, start + len(rows))
+        ledger.run(timestamp_us[part], symbol[part], action[part], price[part], rows, terms=own)
         ids = (
             TextColumn.empty(len(rows)) if signal_id is None else _texts(signal_id, start, start + len(rows))
         )
@@ -457,6 +463,14 @@ def _table(
         for field, column in zip(TRADES, columns.values(), strict=True)
     ]
     return pa.table(arrays, schema=TRADES)
+
+
+def _close_reasons(column: pa.ChunkedArray) -> Int8Array:
+    """The history's `closed_by`, int8[n]; a null is no bracket's doing."""
+    names = column.cast(pa.string()).fill_null(CloseReason.SIGNAL.name)
+    known = pa.array([reason.name for reason in CloseReason])
+    codes: Int8Array = pc.index_in(names, known).to_numpy().astype(np.int8)
+    return codes
 
 
 def _reasons(codes: Any) -> pa.Array:

@@ -24,13 +24,21 @@ ArmTrades = Mapping[str, tuple[pa.Table, pa.Table]]
 def trades_of_arms(stream: SignalStream, arms: Sequence[ArmResult]) -> ArmTrades:
     """The trades of every arm."""
     ids = TextColumn.of(stream.signal_id)
-    return {
-        arm.name: trades_of(
-            stream.policy, stream.timestamp_us, stream.symbol, stream.symbols, decided(stream.action, arm.verdict),
-            stream.price, ids,
+    found = {}
+    for arm in arms:
+        action = decided(stream.action, arm.verdict)
+        terms = None if stream.terms is None else stream.terms.done(stream.action, action)
+        found[arm.name] = trades_of(
+            stream.policy,
+            stream.timestamp_us,
+            stream.symbol,
+            stream.symbols,
+            action,
+            stream.price,
+            ids,
+            terms,
         )
-        for arm in arms
-    }  # fmt: skip
+    return found
 
 
 def trades_table(trades: ArmTrades) -> pa.Table:

@@ -161,8 +161,13 @@ def trades_of_configuration(
     configuration = space[number]
     actions = actions_of(market, configuration, trial)[market.start :]
     bars = market.bars.slice(market.start, len(market.bars))
-    symbol = np.zeros(len(bars), np.int32)
-    found = trades_of(configuration.policy, bars.known_at_us, symbol, [market.symbol], actions, bars.close)
+    terms = market.terms(followed=configuration.strategy is None).slice(market.start, len(market.bars))
+    if market.action is not None:
+        terms = terms.done(market.action[market.start :], actions)
+    found = trades_of(
+        configuration.policy, bars.known_at_us, np.zeros(len(bars), np.int32), [market.symbol], actions, bars.close,
+        terms=terms,
+    )  # fmt: skip
     return trade_summary(*found, shown=SHOWN)
 
 

@@ -16,7 +16,10 @@ from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
 from raysignal.engine.portfolio.trade_summary import trade_statistics
-from raysignal.engine.portfolio.trades import TradeFold, TradeRows
+from raysignal.engine.portfolio.trades import REASONS, TradeFold, TradeRows, trades_of
+from tests.property.test_ledger_brackets import POLICIES as BRACKETED
+from tests.property.test_ledger_brackets import Row, columns, terms_of, told
+from tests.property.test_ledger_brackets import ledger_of as bracketed_ledger
 from tests.property.test_ledger_reference import POLICIES, Signals, arrays, ledger_of, signals
 from tests.support.effort import examples
 from tests.support.reference_trades import reference_trades
@@ -111,3 +114,35 @@ def test_statistics_of_trades_are_those_of_the_account(policy: Policy, taken: Si
     # What an account calls a profit of 0 may be one of 1e-17 here.
     if found.win_rate is not None and abs(found.win_rate - (figures.win_rate or 0.0)) > 1e-12:
         assert ledger.account[at.REALISED] == pytest.approx(0.0, abs=1e-9 * ledger.account[at.NOTIONAL])
+
+
+@given(BRACKETED, told(), st.integers(0, 50))
+@settings(max_examples=examples(300))
+def test_profit_of_trades_that_brackets_closed_is_the_change_of_equity(
+    policy: Policy, taken: list[Row], cut: int
+) -> None:
+    rows = LedgerRows.empty(len(taken))
+    ledger = bracketed_ledger(policy, taken)
+    stamps, symbols, actions, prices = columns(taken)
+    ledger.run(stamps, symbols, actions, prices, rows=rows, terms=terms_of(taken))
+    ids = TextColumn.of(f"id-{row}" for row in range(len(taken)))
+    made = TradeRows.of(0, stamps, symbols, NAMES, prices, ids, rows)
+    fold = TradeFold()
+    closed = pa.concat_tables(
+        [fold.run(made.slice(0, min(cut, len(made)))), fold.run(made.slice(min(cut, len(made)), len(made)))]
+    )
+    assert closed.to_pylist() == TradeFold().run(made).to_pylist()
+    total = closed["pnl"].to_numpy().sum() + fold.open()["pnl"].to_numpy().sum()
+    most = max(policy.initial_cash, np.abs(rows.equity).max(), ledger.account[at.NOTIONAL])
+    assert total == pytest.approx(ledger.equity - policy.initial_cash, rel=1e-9, abs=1e-9 * most)
+    fees = closed["fees"].to_numpy().sum() + fold.open()["fees"].to_numpy().sum()
+    assert fees == pytest.approx(ledger.account[at.FEES], rel=1e-9)
+    assert len(closed) == ledger.account[at.CLOSED]
+    by = np.bincount(rows.closed_by, minlength=len(REASONS))
+    for reason, count in zip(REASONS[1:], by[1:].tolist(), strict=True):
+        assert closed["exit_reason"].to_pylist().count(reason) == count
+    direct, ended = trades_of(
+        policy, stamps, symbols, NAMES[: len(ledger.positions)], actions, prices, ids, terms_of(taken)
+    )
+    assert direct.to_pylist() == closed.to_pylist()
+    assert len(ended) == len(fold.open())

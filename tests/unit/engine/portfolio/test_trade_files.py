@@ -1,5 +1,6 @@
 """Trades in the store: written beside the history, derived from it, and read together with what is not written yet."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +217,13 @@ def test_summary_of_few_trades_is_defined_or_says_nothing(returns: list[float]) 
     assert found["longest_losing_streak"] == (1 if -0.5 in returns else 0)
     if n:
         assert sum(found["distribution"]["counts"]) == n
+
+
+def test_a_stop_closes_a_trade_in_memory_and_in_files(place: Place) -> None:
+    place.send([replace(a_signal(0, 100.0), stop_loss=95.0), a_signal(1, 101.0, 0), a_signal(2, 90.0, 0)])
+    for _ in range(2):
+        (trade,) = trade_rows(reader(place).closed())
+        assert (trade["exit_reason"], trade["exit_price"], trade["exit_signal_id"]) == ("stop", 90.0, None)
+        balanced(place)
+        if place.shard.rows_kept:
+            place.checkpoint()
