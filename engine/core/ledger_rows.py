@@ -41,17 +41,6 @@ class CloseReason(IntEnum):
     END_OF_FILE = 5
 
 
-class CloseReason(IntEnum):
-    """Why a position was closed. `END_OF_FILE` is for lists of trades: the ledger itself closes nothing at an end."""
-
-    SIGNAL = 0
-    STOP = 1
-    TARGET = 2
-    TRAILING = 3
-    EXPIRY = 4
-    END_OF_FILE = 5
-
-
 _REASONS: dict[int, str] = {
     Outcome.HOLD: "the decision was HOLD",
     Outcome.ALREADY_HELD: "this side is already held",

@@ -80,7 +80,7 @@ class Policy:
         return self.stop_bps > 0.0 or self.take_bps > 0.0 or self.trail_bps > 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, in the order of the fields; of those since `min_confidence`, the ones that are not the default."""
+        """Plain values, in the order of the fields; of those of `_LATER` the ones that are not the default."""
         return {name: value for name, value in asdict(self).items() if _LATER.get(name, _ALWAYS) != value}
 
     @classmethod

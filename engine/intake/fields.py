@@ -130,7 +130,7 @@ EXPECTED = {
     "confidence": "a number from 0 to 1",
     "price_only": "true or false",
 }
-NAMES_FIELDS = frozenset({"timestamp", "symbol", "source", "signal_id"})
+NAMES_FIELDS = frozenset({"timestamp", "symbol", "source", "signal_id", "expires"})
 """Fields that hold no number."""
 _EXPECTED_FEATURE = "a finite number, a text, true, false or null"
 
@@ -322,7 +322,9 @@ def signal_of(
     if template is None:
         named = fields_in(values, reading)
         if reading.decimal != "." or reading.thousands:
-            values = {name: _in_plain_digits(name, value, named, reading, row) for name, value in values.items()}
+            values = {
+                name: _in_plain_digits(name, value, named, reading, row) for name, value in values.items()
+            }
         given = _named(values, named, row)
     else:
         named = _NO_FIELDS
@@ -599,8 +601,8 @@ def _terms(
 ) -> dict[str, Any]:
     """What the row says beside its action; see `Signal`."""
     terms: dict[str, Any] = {}
-    for field, (low, high) in BOUNDS.items():
-        name, value = given.get(field, (field, None))
+    for known, (low, high) in BOUNDS.items():
+        name, value = given.get(known, (known, None))
         if is_not_said(value):
             continue
         number: float | None = None
@@ -609,16 +611,18 @@ def _terms(
         elif isinstance(value, (int, float)) and not isinstance(value, bool):
             number = as_float(value)
         if number is None or not low <= number <= high:
-            raise InvalidField(name, value, EXPECTED[field], row)
-        if field != "confidence":
+            raise InvalidField(name, value, EXPECTED[known], row)
+        if known != "confidence":
             _check_opens(name, value, action, row)
-        if field in LEVELS:
-            check_level(field, name, number, action, price, row)
-        terms[field] = number
+        if known in LEVELS:
+            check_level(known, name, number, action, price, row)
+        terms[known] = number
     name, value = given.get("expires", ("expires", None))
     if not is_not_said(value):
         _check_opens(name, value, action, row)
-        terms["expires_us"] = parse_instant(value, reading.zone, field=name, row=row)
+        terms["expires_us"] = parse_instant(
+            value, reading.zone, field=name, row=row, day_first=reading.day_first
+        )
         if terms["expires_us"] <= timestamp_us:
             expected = f"a time after the signal's own, {format_instant(timestamp_us)}"
             raise InvalidField(name, value, expected, row)

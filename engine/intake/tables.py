@@ -312,7 +312,7 @@ def _terms(
     with np.errstate(invalid="ignore"):  # what is infinite is refused by its bounds
         for place, field in enumerate(TERMS):
             if field == "expires":
-                values, judged = read_expiries(cells[field], reading.zone)
+                values, judged = read_expiries(cells[field], reading.zone, day_first=reading.day_first)
                 right = values > timestamp_us
             else:
                 values, judged = read_numbers(cells[field], *BOUNDS[field])

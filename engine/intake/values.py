@@ -180,7 +180,9 @@ def _number_or_none(text: object) -> float:
     return number
 
 
-def read_expiries(array: pa.Array, zone: ZoneInfo | timezone) -> tuple[Float64Array, BoolArray]:
+def read_expiries(
+    array: pa.Array, zone: ZoneInfo | timezone, *, day_first: bool
+) -> tuple[Float64Array, BoolArray]:
     """Instants as UTC microseconds, NaN where there is none."""
     instants, clear = np.full(len(array), np.nan), np.ones(len(array), np.bool_)
     if array.null_count == len(array):
@@ -191,7 +193,7 @@ def read_expiries(array: pa.Array, zone: ZoneInfo | timezone) -> tuple[Float64Ar
     else:
         there = ~np.isnan(_floats(array))
     rows = np.flatnonzero(there)
-    found, clear[rows] = read_instants(array.take(pa.array(rows)), zone)
+    found, clear[rows] = read_instants(array.take(pa.array(rows)), zone, day_first=day_first)
     instants[rows] = found
     return instants, clear
 
