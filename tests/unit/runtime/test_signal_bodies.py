@@ -1,5 +1,7 @@
 """What is sent over HTTP is read by the service as what was read here, to the bit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,18 +15,39 @@ from raysignal.runtime.signal_bodies import PARQUET, batch_parquet, signal_json
 # Texts that are no numbers and not blank: others are read as numbers or as missing, and never are in a batch.
 _WORDS = st.text("abcé=,\"' \n", min_size=1, max_size=12).map(lambda text: f"x{text}")
 _NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def _speaking(signal: Signal, size: float | None, expires: int | None, *, guarded: bool) -> Signal:
+    """The same with what it may say: only what takes a side has levels."""
+    if signal.action not in {Action.BUY, Action.SELL}:
+        return replace(signal, confidence=size)
+    stop, target = (signal.price / 2.0, signal.price * 2.0)[:: int(signal.action)]
+    within = guarded and 1e-14 < signal.price < 1e14
+    return replace(
+        signal, size=size, stop_loss=stop if within else None, take_profit=target if within else None,
+        trailing_stop_bps=12.5 if guarded else None,
+        expires_us=None if expires is None else signal.timestamp_us + expires,
+    )  # fmt: skip
+
+
 _SIGNALS = st.lists(
     st.builds(
-        Signal,
-        symbol=st.sampled_from(["BTC", "ETH"]),
-        timestamp_us=st.integers(0, 7_000_000_000_000_000),
-        action=st.sampled_from(Action),
-        price=st.floats(min_value=1e-15, max_value=1e15, allow_subnormal=False),
-        source=st.sampled_from(["default", "desk"]),
-        signal_id=st.sampled_from(["", "", "alert-1", "alert-2"]),
-        features=st.dictionaries(
-            st.sampled_from(["index", "mood", "unnamed"]), _NUMBERS | _WORDS, max_size=3
+        _speaking,
+        st.builds(
+            Signal,
+            symbol=st.sampled_from(["BTC", "ETH"]),
+            timestamp_us=st.integers(0, 7_000_000_000_000_000),
+            action=st.sampled_from(Action),
+            price=st.floats(min_value=1e-15, max_value=1e15, allow_subnormal=False),
+            source=st.sampled_from(["default", "desk"]),
+            signal_id=st.sampled_from(["", "", "alert-1", "alert-2"]),
+            features=st.dictionaries(
+                st.sampled_from(["index", "mood", "unnamed"]), _NUMBERS | _WORDS, max_size=3
+            ),
         ),
+        st.none() | st.floats(1e-9, 1.0),
+        st.none() | st.integers(1, 10**12),
+        guarded=st.booleans(),
     ),
     min_size=1,
     max_size=8,
