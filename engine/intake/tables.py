@@ -316,7 +316,9 @@ def _terms(
                 right = values > timestamp_us
             else:
                 values, judged = read_numbers(cells[field], *BOUNDS[field])
-                right = (values - price) * LEVELS[field] * action > 0 if field in LEVELS else np.True_
+                right = (
+                    (values - price) * LEVELS[field] * action > 0 if field in LEVELS else ~np.isnan(values)
+                )
             clear &= judged
             clear &= np.isnan(values) | (right if field == "confidence" else right & opens)
             terms[:, place] = values
