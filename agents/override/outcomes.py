@@ -310,7 +310,7 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
                 if now >= brackets[tail, held.NEXT_EXPIRES] > 0.0:
                     late = tail
                 _begin(waiting[tail, _SIDE], at, policy, brackets[tail])
-        told = np.int64(action[row])
+        told: Any = np.int64(action[row])
         if told != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[_MIN_CONFIDENCE]:
             told = np.int64(0)
         # What ends the followed side of a `close`: this row's action, or under `next` the one before it.

@@ -811,6 +811,24 @@ def _step(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
 step = njit(**_JIT)(_step)
 
 
+def _passes(
+    position: Float64Array, bracket: Float64Array, price: float, high: float, low: float, stamp: int
+) -> bool:
+    """Whether a row without an action leaves all as it is; the best price goes along then. What `step` would do."""
+    if position[at.WAITING] != 0.0:
+        return False
+    quantity = position[at.QUANTITY]
+    if quantity != 0.0:
+        met, _ = crossed(quantity, price, high, low, np.float64(stamp), bracket)
+        if met != 0:
+            return False
+        follow(quantity, high, low, bracket)
+    return True
+
+
+passes = njit(**_JIT, forceinline=True)(_passes)
+
+
 def _orders(
     policy: Float64Array,
     account: Float64Array,
@@ -865,10 +883,16 @@ def _orders(
         cover *= 2.0
 
         first = position[at.QUANTITY]
-        outcome, executed, closed_by, exit_price, last_price, fees, since = step(
-            policy, account, position, bracket, terms, row, np.int64(actions[row]), True, price, high, low, stamps[row],
-            rest, cover, times[place], since,
-        )  # fmt: skip
+        outcome, executed, closed_by = HOLD, HOLD, 0
+        exit_price, last_price, fees = 0.0, np.nan, 0.0
+        if actions[row] == 0 and passes(position, bracket, price, high, low, stamps[row]):
+            position[at.PRICE] = price
+            position[at.STAMP] = np.float64(stamps[row])
+        else:
+            outcome, executed, closed_by, exit_price, last_price, fees, since = step(
+                policy, account, position, bracket, terms, row, np.int64(actions[row]), True, price, high, low,
+                stamps[row], rest, cover, times[place], since,
+            )  # fmt: skip
         cash, quantity = account[at.CASH], position[at.QUANTITY]
         cash_after[place] = cash
         quantity_after[place] = quantity
