@@ -292,7 +292,6 @@ def plan_comparison(config: PlanConfig) -> None:
     """
     require_extras("compare plan", "experiments")
     from raysignal.agents.override.text_embeddings import embed_texts, free_texts_of
-    from raysignal.experiments.comparison.compare import Comparison
     from raysignal.experiments.comparison.gate_plan import plan_gate
 
     options.existing_file(config.file)
@@ -303,7 +302,9 @@ def plan_comparison(config: PlanConfig) -> None:
         ).configured(settings)
         arms = chosen_arms(config.arms, asked)
         trial = config.arm.trial(configured_trial(settings), config.policy)
-        embedding = Comparison(trial, embedding=asked.embedding_by()).embedding
+        embedding = asked.embedding_by()
+        if embedding is not None:
+            embedding.check(texts=trial.rules.texts)
     file = read_stream(
         config.file,
         config.reading,

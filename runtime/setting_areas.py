@@ -220,7 +220,8 @@ class AgentSettings(_Area):
     )
     overruled_share: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=0.25,
-        description="share of the BUYs and SELLs so far up to which the reviewer may overrule; above it signals stand",
+        description="share of the BUYs and SELLs so far up to which the reviewer may overrule; while it is used up "
+        "signals stand, and it is not asked (`overruled_enough`)",
     )
     texts: bool = Field(
         default=True,

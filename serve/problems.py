@@ -47,6 +47,7 @@ from raysignal.engine.core.errors import (
     UnsafeStore,
     UnsupportedMedia,
     VenueRefusal,
+    WrongDateOrder,
 )
 
 JSON = "application/json"
@@ -62,6 +63,7 @@ TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
     (InputTooSlow, 408, "The request did not come to its end"),
     (InputTooLarge, 413, "The input is over a limit"),
     (StaleSignal, 422, "The signal is too old"),
+    (WrongDateOrder, 422, "The order of month and day is wrong"),
     (InvalidField, 422, "A field cannot be used"),
     (PriceJump, 422, "The price is too far from the last one"),
     (VenueRefusal, 422, "The venue refuses what it was asked"),

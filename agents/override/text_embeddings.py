@@ -77,6 +77,11 @@ class EmbeddingOptions:
         """The same as it is asked for; raises `InvalidField` for a name or an address that cannot be."""
         return embedding_settings(self.model, self.base_url)
 
+    def check(self, *, texts: bool) -> None:
+        """Refuse them, `InvalidField`, where texts are not compared."""
+        if not texts:
+            raise InvalidField("embeddings", self.model, "texts that are compared beside it")
+
     def config(self) -> dict[str, object]:
         """What decides the vectors, in plain values."""
         return {"model": self.model, "dimensions": DIMENSIONS}

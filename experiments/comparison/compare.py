@@ -52,8 +52,8 @@ class Comparison:
     embedding: EmbeddingOptions | None = None
 
     def __post_init__(self) -> None:
-        if self.embedding is not None and not self.trial.rules.texts:
-            raise InvalidField("embeddings", self.embedding.model, "texts that are compared beside it")
+        if self.embedding is not None:
+            self.embedding.check(texts=self.trial.rules.texts)
         for name in self.arms:
             if name not in KINDS:
                 raise InvalidField("arms", name, f"some of {', '.join(KINDS)}")

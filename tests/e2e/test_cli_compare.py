@@ -165,16 +165,15 @@ def test_a_reviewer_is_asked_about_most_signals_and_both_arms_share_a_record(tmp
         read = (str(file), "--bar", "10m", "--label", "open", "--store", store, "--json")
         return json.loads(raysignal("compare", *read, *arguments).stdout)
 
+    asking = ("--arms", "baseline,model,review", "--overruled-share", "1")
     with GeminiServer() as loopback:
-        found = compared(tmp_path.as_uri(), "--arms", "baseline,model,review", "--gemini-url", loopback.url)
+        found = compared(tmp_path.as_uri(), *asking, "--gemini-url", loopback.url)
         asked = len(loopback.requests)
     counts = {arm["arm"]: arm["model_calls"] for arm in found["arms"]}
     assert counts["model"] + counts["review"] == asked
     assert counts["review"] > 0.5 * found["judged"] > counts["model"]
     assert "as a reviewer of what the gate did not decide" in found["model"]
-    replayed = compared(
-        (tmp_path / "o").as_uri(), "--arms", "baseline,model,review", "--replay", found["cassette"]
-    )
+    replayed = compared((tmp_path / "o").as_uri(), *asking, "--replay", found["cassette"])
     assert contents(replayed) == contents(found)
 
 

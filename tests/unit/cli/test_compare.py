@@ -106,7 +106,7 @@ def test_the_run_of_something_else_is_not_gone_on_with(tmp_path):
 def test_rows_that_cannot_be_used_are_shown_and_refused_or_left_out(tmp_path):
     file = tmp_path / "mine.csv"
     rows = ["2025-01-01T00:00:00Z,10,1", "2025-01-01T00:10:00Z,-3,1", "2025-01-01T00:20:00Z,11,-1"]
-    file.write_text("\n".join(["timestamp,price,signal", *rows, rows[0], "2025-01-01T00:20:00Z,12,1"]) + "\n")
+    file.write_text("\n".join(["timestamp,price,signal", *rows, rows[0], "2025-01-01T00:25:00Z,,1"]) + "\n")
     refused = compare(file, store=tmp_path / "store")
     assert refused.exit_code == 1
     assert "2 of 5 rows" in refused.stderr

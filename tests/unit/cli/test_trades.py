@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> str:
 
 
 def trades(*arguments: str):
-    return CliRunner().invoke(app, ["trades", *arguments])
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, ["trades", *arguments])
 
 
 def test_trades_of_a_file_end_with_it(file):
