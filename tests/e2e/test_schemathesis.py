@@ -36,6 +36,7 @@ BEYOND_SCHEMAS = {
     "POST /signals",
     "POST /hooks/{token}",
     "GET /history",
+    "GET /v1/trades",
     "GET /memory/similar",
     "POST /memory/similar",
 }

@@ -71,5 +71,5 @@ def test_little_to_show_is_still_a_report(grid: list[str]) -> None:
     table = run_chunk(where, space, 0, len(space), SweepSpec(space).marks(where), Trial())
     names = tuple(axis.name for axis in space.axes)
     shown = sweep_table(where, space, table, ranks(table, "sharpe"))
-    one = MarketView("A&B", shown, "sharpe", names, space.varied, None, None, None, (), {}, {})
+    one = MarketView("A&B", shown, "sharpe", names, space.varied, None, None, None, (), {}, {}, "observed")
     assert "A&amp;B" in make_sweep_report([one, one], {"title": "t"}).html
