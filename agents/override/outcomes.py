@@ -272,7 +272,7 @@ def _end_within(kind: int, waiting: Int64Array, queue: Int64Array, now: int, end
         place = waiting[place, _NEXT]
 
 
-# numba looks at the date of this file alone: count this up with every change to what comes from the kernel: 1.
+# numba looks at the date of this file alone: count this up with every change to what comes from the kernel: 2.
 _SHORTS, _MIN_CONFIDENCE = 5, 7  # of the policy's vector
 
 

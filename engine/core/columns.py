@@ -278,7 +278,7 @@ class SignalBatch:
         return SignalBatch.of(
             timestamp_us=timestamp_us, action=self.action, price=self.price, symbol=self.symbol, symbols=self.symbols,
             source=self.source, sources=self.sources, signal_id=TextColumn.of(ids), numbers=self.numbers,
-            texts=self.texts, row=self.row,
+            texts=self.texts, row=self.row, terms=self.terms,
         )  # fmt: skip
 
     def take(self, indices: npt.NDArray[Any]) -> "SignalBatch":

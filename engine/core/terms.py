@@ -21,6 +21,15 @@ def is_range_name(name: str) -> bool:
     return name.casefold() in {"high", "low"}
 
 
+def column_of(numbers: Mapping[str, Float64Array], name: str) -> Float64Array | None:
+    """The column of a name in small letters, however rows spell it: the first spelling that says something in a row."""
+    found: Float64Array | None = None
+    for spelled in sorted(each for each in numbers if each.casefold() == name):
+        column = numbers[spelled]
+        found = column if found is None else np.where(np.isnan(found), column, found)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class SignalTerms:
     """What the kernel is told of n signals beside symbol, action and price.
@@ -37,8 +46,7 @@ class SignalTerms:
     @classmethod
     def of(cls, values: Float64Array | None, numbers: Mapping[str, Float64Array]) -> "SignalTerms | None":
         """From the terms and the numeric features of a batch; None where they say nothing."""
-        ranges = {name.casefold(): column for name, column in numbers.items() if is_range_name(name)}
-        high, low = ranges.get("high"), ranges.get("low")
+        high, low = column_of(numbers, "high"), column_of(numbers, "low")
         return None if values is None and high is None and low is None else cls(values, high, low)
 
     def done(self, signal: Int8Array, action: Int8Array) -> "SignalTerms":

@@ -663,9 +663,18 @@ def _said(terms: Float64Array, row: int, column: int) -> float:
 said = njit(**_JIT, forceinline=True)(_said)
 
 
+_ROUNDING = 1.000_001  # of prices that were written with few digits
+
+
 def _reach(price: float, highs: Float64Array, lows: Float64Array, row: int) -> tuple[float, float]:
-    """How far the price went up and down to the row's price; that alone, where nothing more is known."""
+    """How far the price went up and down to the row's price.
+
+    That alone, where nothing more is known, or where it lies outside of what both say: they are of another price then,
+    such as one that is not adjusted.
+    """
     high, low = price, price
+    if len(highs) > 0 and len(lows) > 0 and (price > highs[row] * _ROUNDING or price * _ROUNDING < lows[row]):
+        return high, low
     if len(highs) > 0 and highs[row] > price:
         high = highs[row]
     if len(lows) > 0 and 0.0 < lows[row] < price:

@@ -82,7 +82,11 @@ class Sweep:
         if (
             not self._follows
             or signals is None
-            or (terms.values is None and int(signals.max()) <= Action.BUY)
+            or (
+                terms.values is None
+                and int(signals.max()) <= Action.BUY
+                and not (self._held[:, _lanes().WAITING] > Action.BUY).any()  # a CLOSE of the bars before
+            )
         ):
             signals, terms = None, SignalTerms(None, terms.high, terms.low)
         named = _NO_ACTIONS if signals is None else np.ascontiguousarray(signals, np.int8)

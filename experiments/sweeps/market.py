@@ -8,7 +8,7 @@ import numpy as np
 from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array, UInt8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.terms import SignalTerms
+from raysignal.engine.core.terms import SignalTerms, column_of
 from raysignal.engine.strategies.strategy import Bars
 
 FEWEST = 2  # a return needs two prices
@@ -132,8 +132,8 @@ def markets_of(
 
 
 def _feature(batch: SignalBatch, rows: Int64Array, name: str) -> Float64Array | None:
-    for key, column in batch.numbers.items():
-        if key.casefold() == name:
-            values = np.ascontiguousarray(column[rows])
-            return values if np.isfinite(values).all() else None
-    return None
+    column = column_of(batch.numbers, name)
+    if column is None:
+        return None
+    values = np.ascontiguousarray(column[rows])
+    return values if np.isfinite(values).all() else None

@@ -78,7 +78,7 @@ class ReferenceLedger:
     def fee(self) -> float:
         return self.policy.fee_bps / 10_000
 
-    def take(  # noqa: C901 - a row's events in their order
+    def take(  # noqa: C901, PLR0912 - a row's events in their order
         self, timestamp_us: int, symbol: int, action: int, price: float, said: Said = NOTHING_SAID
     ) -> dict[str, Any]:
         """One signal; gives its row, also kept in `rows`."""
@@ -98,6 +98,8 @@ class ReferenceLedger:
         }  # fmt: skip
         high = max(price, said.high or price)
         low = min(price, said.low or price)
+        if said.high and said.low and (price > said.high * 1.000_001 or price * 1.000_001 < said.low):
+            high = low = price  # they are of another price
         was_held = held.quantity
         if was_held:
             self._meet(symbol, timestamp_us, price, high, low, row)

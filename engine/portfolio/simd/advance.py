@@ -20,7 +20,7 @@ from raysignal.engine.portfolio.simd import marching as to
 from raysignal.engine.portfolio.simd.marching import march
 
 # numba takes machine code from its cache until this very file changes, whatever happens to those that it imports. So
-# count this up with every change to what is imported from there: 3.
+# count this up with every change to what is imported from there: 4.
 
 BLOCK = 512  # rows that are gone through at once; as many trades as a configuration can have in them
 

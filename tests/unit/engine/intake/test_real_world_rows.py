@@ -8,6 +8,7 @@ import io
 import json
 from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -521,3 +522,15 @@ def test_a_line_is_that_of_the_editor_whatever_the_header_takes(tmp_path: Path) 
     for name, (text, line) in files.items():
         (tmp_path / name).write_text(text)
         assert line_numbers(tmp_path / name, [1]) == {1: line}
+
+
+def test_what_signals_say_stays_with_them_where_an_hour_of_autumn_is_told_apart():
+    rows = [
+        "timestamp,signal,price,stop_loss", "2018-10-28 01:30,BUY,100,95", "2018-10-28 02:00,HOLD,99,",
+        "2018-10-28 02:30,HOLD,98,", "2018-10-28 02:00,HOLD,97,", "2018-10-28 02:30,HOLD,94,",
+    ]  # fmt: skip
+    read = read_batch("\n".join(rows).encode(), "text/csv", Reading(zone=ZoneInfo("Europe/Berlin"))).batch
+    assert read.terms is not None
+    assert read.terms[0].tolist()[1] == 95.0
+    stamps = read.timestamp_us.tolist()
+    assert [later - before for before, later in pairwise(stamps)] == [1_800_000_000] * 4

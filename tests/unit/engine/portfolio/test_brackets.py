@@ -67,6 +67,34 @@ def test_a_stop_or_target_closes_at_the_first_price_that_meets_it(
     assert rows.outcome[expected[0]] == Outcome.HOLD
 
 
+@pytest.mark.parametrize(
+    ("later", "expected"),
+    [
+        ((90.0, {"high": 101.0, "low": 99.0}), []),  # below its bar: an adjusted price beside unadjusted ones
+        ((90.0, {"high": 89.0, "low": 84.0}), []),
+        ((90.0, {"high": 101.0, "low": 90.00001}), [(1, "TARGET", 94.5)]),  # as good as the same
+        ((90.0, {"low": 84.0}), [(1, "STOP", 85.5)]),
+    ],
+)
+def test_a_range_that_does_not_hold_the_price_is_of_another_price(
+    later: tuple[float, dict[str, float]], expected: list[tuple[int, str, float]]
+) -> None:
+    rows = play(FREE, (BUY, 90.0, {"stop_loss": 85.5, "take_profit": 94.5}), (HOLD, *later))
+    assert closed(rows) == expected
+
+
+def test_a_range_may_be_spelled_otherwise_in_every_row() -> None:
+    numbers = {
+        "High": np.array([np.nan, 112.0, np.nan, 7.0]), "high": np.array([np.nan, np.nan, 103.0, 9.0]),
+        "lows": np.zeros(4),
+    }  # fmt: skip
+    terms = SignalTerms.of(None, numbers)
+    assert terms is not None
+    assert terms.high is not None
+    np.testing.assert_array_equal(terms.high, [np.nan, 112.0, 103.0, 7.0])
+    assert terms.low is None
+
+
 def test_the_bar_of_the_entry_itself_meets_nothing() -> None:
     rows = play(FREE, (BUY, 100.0, {"stop_loss": 95.0, "high": 120.0, "low": 80.0}), (HOLD, 100.0))
     assert closed(rows) == []

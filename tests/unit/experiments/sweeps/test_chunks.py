@@ -297,6 +297,20 @@ def test_a_calendar_is_no_axis():
         Space.of("sma", ["calendar=365x24,252-sessions"])
 
 
+def test_a_close_that_waits_for_the_next_price_is_one_in_a_chunk_too():
+    close = 100.0 * np.exp(np.cumsum(np.random.default_rng(5).normal(0.0, 0.02, 60)))
+    action = np.tile(np.array([1, 0, 2, *([0] * 7)], np.int8), 6)
+    stamps = np.arange(1, 61, dtype=np.int64) * 86_400_000_000
+    where = Market("X", Bars.of_closes(stamps, close), action)
+    for side in ("long-flat", "long-short"):
+        space = Space.of("signals", ["fee_bps=10"], ["fill=next", f"side={side}"])
+        (found,) = run_chunk(where, space, 0, 1, SweepSpec(space).marks(where), TRIAL).to_pylist()
+        ledger = Ledger(space[0].policy)
+        ledger.ensure_symbols(1)
+        ledger.run(stamps, np.zeros(60, np.int32), action, close)
+        assert found["equity"] == ledger.equity
+
+
 def test_brackets_of_signals_and_axes_of_stops_are_those_of_the_ledger():
     n = 400
     close = 100.0 * np.exp(np.cumsum(np.random.default_rng(3).normal(0.0, 0.004, n)))
