@@ -167,7 +167,7 @@ class SignalColumns:
 
 
 def texts_of(batch: SignalBatch) -> list[str]:
-    """The texts among the features of each row, one a line, `comparable`: the first `LONGEST_TEXT` characters of each."""
+    """The texts among the features of each row, one a line, `comparable`, each up to `LONGEST_TEXT`."""
     columns = [column.to_list() for name, column in sorted(batch.texts.items()) if not is_secret_name(name)]
     if not columns:
         return [""] * len(batch)

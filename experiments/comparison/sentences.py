@@ -129,8 +129,8 @@ def model_note(arm: ArmFigures) -> str:
     said = [_calls(arm), _model_share(arm)]
     if enough := arm.reasons.get("overruled_enough", 0):
         said.append(
-            f"About {counted(enough, 'signal')} it was not asked: --overruled-share was used up. The gate's own overrides "
-            "count towards that share and are not capped themselves."
+            f"About {counted(enough, 'signal')} it was not asked: --overruled-share was used up. The gate's own "
+            "overrides count towards that share and are not capped themselves."
         )
     if cut_off := arm.reasons.get("model_truncated", 0):
         said.append(
