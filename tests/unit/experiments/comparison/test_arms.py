@@ -127,7 +127,7 @@ def test_however_the_arm_cuts_the_stream_it_decides_the_same(batch, monkeypatch)
 class BrokenEmbedder:
     dimensions = 4
 
-    def embed(self, fields, start, stop):
+    def embed(self, fields, start, stop, **_):
         raise RuntimeError(f"{len(fields)} fields of {stop - start} rows")
 
 
