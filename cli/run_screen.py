@@ -22,7 +22,7 @@ from raysignal.experiments.comparison.examples import Example, most_to_show
 from raysignal.experiments.comparison.metrics import evaluation_of
 from raysignal.experiments.comparison.paired import Judgment
 from raysignal.experiments.comparison.patterns import Pattern, leading
-from raysignal.experiments.comparison.sentences import JUDGED_WORDS, verdict
+from raysignal.experiments.comparison.sentences import JUDGED_WORDS, model_note, verdict
 from raysignal.experiments.formats import (
     NONE,
     bp,
@@ -172,6 +172,8 @@ def cost_words(evaluation: Evaluation) -> Iterator[str]:
                 f"{arm.name} asked {counted(arm.model_calls, 'question')} {usd} and used "
                 f"{counted(arm.deciders['model'], 'answer')}."
             )
+        elif note := model_note(arm):
+            yield note
 
 
 def silences(evaluation: Evaluation) -> Iterator[str]:

@@ -107,7 +107,7 @@ class ClusterAllowance:
 
     async def admit(self, patience_s: float) -> Admission:
         """See `Allowance.admit`. An answer that comes too late, when nobody waits any more, is given back."""
-        none = Admission(reason=Reason.MODEL_BUDGET, detail="the budget's actor does not answer")
+        none = Admission(reason=Reason.MODEL_UNAVAILABLE, detail="the budget's actor does not answer")
         answer = asyncio.ensure_future(self._actor.admit.remote(patience_s))
         try:
             return await self._or(none, asyncio.shield(answer), min(self._answer_s, patience_s))

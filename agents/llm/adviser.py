@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from raysignal.agents.llm.budget import Gatekeeper
-from raysignal.agents.llm.caller import Circuit, ModelCaller, not_asked
+from raysignal.agents.llm.caller import NOT_ASKED, Circuit, ModelCaller, not_asked
 from raysignal.agents.llm.calls import ModelAnswer, ModelRequest, Outcome
 from raysignal.agents.llm.cassette import Cassette, CassetteEntry
 from raysignal.agents.llm.models import LanguageModel
@@ -51,6 +51,11 @@ class Opinion:
     tokens_in: int | None
     tokens_out: int | None
     replayed: bool = field(default=False, compare=False)
+
+    @property
+    def asked(self) -> bool:
+        """Whether there was a call: not where budget, rate, deadline or a server that brings nothing forbade it."""
+        return self.reason is Reason.MODEL_ANSWERED or not self.rationale.startswith(NOT_ASKED)
 
     def encoded(self) -> bytes:
         """The opinion as bytes, the same whether it was asked for or replayed."""
@@ -99,6 +104,8 @@ class Adviser:
     @property
     def trouble(self) -> str:
         """What its operator has to change before answers can be used; empty: nothing."""
+        if self._caller.trouble:
+            return self._caller.trouble
         if self._cut_off < CUT_OFF_IN_A_ROW:
             return ""
         most = self._model.settings.max_output_tokens

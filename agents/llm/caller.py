@@ -14,6 +14,8 @@ MARGIN_S = 0.05
 """Of the deadline, kept for putting the outcome on record."""
 CALL_SHARE = 0.5
 """Of the deadline, kept for the call: who had to wait for longer than the rest does not ask any more."""
+NOT_ASKED = "not asked: "
+"""So begins the detail of a failure where no call was made."""
 
 
 class Callee(Protocol[Asked_contra, Answered_co]):
@@ -32,21 +34,28 @@ class Circuit:
         cool_s: seconds until one call may try again.
     """
 
-    __slots__ = ("_failures", "_last", "_opened_s", "cool_s", "threshold")
+    __slots__ = ("_detail", "_failures", "_last", "_opened_s", "cool_s", "threshold")
 
     def __init__(self, threshold: int = 3, cool_s: float = 30.0) -> None:
         self.threshold, self.cool_s = threshold, cool_s
         self._failures, self._opened_s = 0, float("-inf")
-        self._last = Reason.MODEL_UNAVAILABLE
+        self._last, self._detail = Reason.MODEL_UNAVAILABLE, ""
+
+    @property
+    def trouble(self) -> str:
+        """Why the last calls brought nothing, in the words of the last; empty: they were fewer than the threshold."""
+        if not self.threshold or self._failures < self.threshold:
+            return ""
+        return f"the last {self._failures} calls brought nothing ({self._last}): {self._detail}"
 
     def refusal(self, now_s: float) -> Failure | None:
         """Why nothing is asked now; None: ask. After the cooling time one caller at a time may try."""
-        if not self.threshold or self._failures < self.threshold:
+        if not (trouble := self.trouble):
             return None
         if now_s - self._opened_s >= self.cool_s:
             self._opened_s = now_s
             return None
-        return not_asked(self._last, f"the last {self._failures} calls brought nothing ({self._last})")
+        return not_asked(self._last, trouble)
 
     def saw(self, outcome: object, now_s: float) -> None:
         """Learn from a call that was made."""
@@ -54,7 +63,7 @@ class Circuit:
             self._failures = 0
             return
         self._failures += 1
-        self._last = outcome.reason
+        self._last, self._detail = outcome.reason, outcome.detail
         if self._failures == self.threshold:
             self._opened_s = now_s
 
@@ -92,6 +101,11 @@ class ModelCaller(Generic[Asked, Answered]):
         self._circuit = Circuit() if circuit is None else circuit
         self._clock = now_s
         self._turns = asyncio.Semaphore(concurrency)
+
+    @property
+    def trouble(self) -> str:
+        """See `Circuit.trouble`."""
+        return self._circuit.trouble
 
     def now_s(self) -> float:
         """The clock."""
@@ -141,4 +155,4 @@ class ModelCaller(Generic[Asked, Answered]):
 
 def not_asked(reason: Reason, why: str) -> Failure:
     """No call was made."""
-    return Failure(reason, f"not asked: {why}", usage=Usage(0, 0), sent=False)
+    return Failure(reason, f"{NOT_ASKED}{why}", usage=Usage(0, 0), sent=False)

@@ -20,7 +20,9 @@ from raysignal.engine.portfolio.ledger import Ledger
 MOST_CATEGORIES = 12
 """A feature with more different texts is no cohort."""
 LONGEST_TEXT = 1_000
-"""Characters that are kept of a row's texts."""
+"""Characters that are kept of a text."""
+LONGEST_ROW = 8_000
+"""Characters that are kept of all texts of a row; where they have more, of each an equal share."""
 
 
 class Column:
@@ -84,7 +86,7 @@ class SignalColumns:
         source: who made each.
         regime: position in `REGIMES` of each.
         vectors: what Chroma holds of each.
-        texts: the texts among its features, one a line, `comparable`; what is over `LONGEST_TEXT` is cut off.
+        texts: the texts among its features, one a line, as of `texts_of`.
     """
 
     def __init__(self, policy: Policy) -> None:
@@ -165,9 +167,16 @@ class SignalColumns:
 
 
 def texts_of(batch: SignalBatch) -> list[str]:
-    """The texts among the features of each row, one a line, `comparable`."""
+    """The texts among the features of each row, one a line, `comparable`, each up to `LONGEST_TEXT`."""
     columns = [column.to_list() for name, column in sorted(batch.texts.items()) if not is_secret_name(name)]
     if not columns:
         return [""] * len(batch)
-    lines = ("\n".join(filter(None, row)) for row in zip(*columns, strict=True))
-    return [comparable(text[:LONGEST_TEXT])[:LONGEST_TEXT] for text in lines]
+    return [_line_of(list(filter(None, row))) for row in zip(*columns, strict=True)]
+
+
+def _line_of(texts: list[str]) -> str:
+    kept = [comparable(text[:LONGEST_TEXT])[:LONGEST_TEXT] for text in texts]
+    if sum(map(len, kept)) > LONGEST_ROW:
+        share = LONGEST_ROW // len(kept)
+        kept = [text[:share] for text in kept]
+    return "\n".join(kept)

@@ -9,9 +9,8 @@ without blanks, are taken two by two. Other scripts without blanks, such as Thai
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from raysignal.engine.core.arrays import BoolArray, Int64Array
 
 MOST_WORDS = 200
 """Words and pairs that are looked at; each more makes it harder for all to stand out."""
-LATEST_TEXTS = 5_000
+LATEST_TEXTS = 2_000
 """Words are counted in the texts of so many of the latest signals."""
 LONGEST_WORD = 40
 """Characters; what is longer, such as an address, is no word."""
@@ -62,52 +61,56 @@ def rows_by_word(
         rows: int64[m], as of `latest_rows`.
         labelled: cohorts of all rows.
     """
-    held = {row: fields for row, text in zip(rows.tolist(), texts, strict=True) if (fields := _fields(text))}
-    often = Counter(word for fields in held.values() for word in set(_flat(fields)))
-    frequent = {word for word, n in often.items() if n >= FLAG_FROM}
-    found: dict[str, list[int]] = {}
-    for row, fields in held.items():
-        for name in _terms(fields, frequent):
-            found.setdefault(name, []).append(row)
-    names = [name for name, own in found.items() if FLAG_FROM <= len(own) <= len(held) / 2]
+    ids: dict[str, int] = {}
+    codes: list[Int64Array] = []  # of each text, -1 behind every line
+    for text in texts:
+        lines = (
+            [*(ids.setdefault(word, len(ids)) for word in _words(line)), -1] for line in text.split("\n")
+        )
+        codes.append(np.fromiter(chain.from_iterable(lines), np.int64))
+    spelt, code = list(ids), np.concatenate([*codes, np.zeros(0, np.int64)])
+    place = np.repeat(np.arange(len(codes)), [len(own) for own in codes])
+    is_word = code >= 0
+    held = len(np.unique(place[is_word]))
+    found = {spelt[word]: rows[own] for word, own in _frequent(code[is_word], place[is_word])}
+    frequent = np.zeros(len(ids) + 1, np.bool_)  # the last one is for -1
+    frequent[np.array([ids[word] for word in found], np.int64)] = True
+    pair = np.flatnonzero(frequent[code[:-1]] & frequent[code[1:]])
+    for key, own in _frequent(code[pair] * len(ids) + code[pair + 1], place[pair]):
+        one, other = divmod(key, len(ids))
+        found[f"{spelt[one]} {spelt[other]}"] = rows[own]
+    names = [name for name, own in found.items() if len(own) <= held / 2]
     names.sort(key=lambda name: (-len(found[name]), " " in name, name))
     known = {own.tobytes() for labels in labelled for own in _rows_of(labels, rows)}
     told: dict[str, Int64Array] = {}
     for name in names:
-        own = np.array(found[name], np.int64)
+        own = found[name]
         if len(told) < MOST_WORDS and own.tobytes() not in known:
             known.add(own.tobytes())
             told[name] = own
     return told
 
 
-def _fields(text: str) -> list[list[str]]:
-    """The words of each line that has some."""
-    return [words for line in text.split("\n") if (words := list(_words(line)))]
+def _frequent(key: Int64Array, place: Int64Array) -> Iterator[tuple[int, Int64Array]]:
+    """The keys that at least `FLAG_FROM` places have, each with these, in their order."""
+    texts = int(place.max(initial=0)) + 1
+    key, place = np.divmod(np.unique(key * texts + place), texts)
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    count = np.diff(first, append=len(key))
+    often = count >= FLAG_FROM
+    for start, n in zip(first[often].tolist(), count[often].tolist(), strict=True):
+        yield int(key[start]), place[start : start + n]
 
 
 def _words(line: str) -> Iterator[str]:
     """The words of a line that have a letter, characters of scripts without blanks two by two."""
+    unspaced = _UNSPACED.search(line) is not None
     for word in words_in(line):
-        if _UNSPACED.search(word):
+        if unspaced and _UNSPACED.search(word):
             for run in _UNSPACED.findall(word):
                 yield from map("".join, pairwise(run))
         elif len(word) <= LONGEST_WORD and not word.isdecimal():
             yield word
-
-
-def _flat(fields: Iterable[list[str]]) -> Iterator[str]:
-    return (word for words in fields for word in words)
-
-
-def _terms(fields: Iterable[list[str]], frequent: set[str]) -> set[str]:
-    """The frequent words of a text, and pairs of such that are neighbours."""
-    found = frequent.intersection(_flat(fields))
-    for words in fields:
-        found.update(
-            f"{one} {other}" for one, other in pairwise(words) if one in frequent and other in frequent
-        )
-    return found
 
 
 def _rows_of(labels: CategoryColumn, rows: Int64Array) -> Iterator[Int64Array]:

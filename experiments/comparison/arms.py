@@ -283,7 +283,7 @@ def _chunks(batch: SignalBatch) -> Iterator[SignalBatch]:
 def _done(begun: PendingDecision, judged: DecidedSignals) -> ArmDecisions:
     """The columns of an arm."""
     evidence, ruling = begun.taken.evidence, begun.taken.ruling
-    told = [each for each in judged.opinions.values() if each.reason is not Reason.OVERRULED_ENOUGH]
+    told = [each for each in judged.opinions.values() if each.asked]
     usd = [opinion.usd for opinion in told]
     known = [cost for cost in usd if cost is not None]
     return ArmDecisions(

@@ -21,7 +21,7 @@ from raysignal.engine.core.instants import format_instant
 from raysignal.experiments.comparison.arms import CHUNK, Trial
 from raysignal.experiments.comparison.cohorts import move_bps
 from raysignal.experiments.comparison.evaluation import Evaluation
-from raysignal.experiments.comparison.paired import Judgment
+from raysignal.experiments.comparison.paired import Assessment, Judgment
 from raysignal.experiments.comparison.results import ArmResult, SignalStream
 from raysignal.experiments.comparison.uplift import uplift_of
 from raysignal.experiments.formats import bp, counted, horizon_words, percent
@@ -141,11 +141,18 @@ def examples_of(
 
 
 def most_to_show(evaluation: Evaluation) -> str | None:
-    """Of the arms that claim to help the one that chose best, of those that help if any does; None without any."""
+    """Of the arms that claim to help the one that chose best, of those that help if any does; None without any.
+
+    Those come first in which a model overruled.
+    """
     if not evaluation.claims:
         return None
-    best = max(evaluation.claims, key=lambda one: (one.judgment is Judgment.HELPS, one.parts.selection_bps))
-    return best.arm
+
+    def rank(one: Assessment) -> tuple[bool, bool, float]:
+        by_model = evaluation.figures(one.arm).overruled_by["model"]
+        return by_model > 0, one.judgment is Judgment.HELPS, one.parts.selection_bps
+
+    return max(evaluation.claims, key=rank).arm
 
 
 def _chosen(stream: SignalStream, arm: ArmResult) -> dict[int, Choice]:

@@ -135,7 +135,7 @@ class ArmResult:
         reason: why, a name a row (see `agents.verdicts.Reason`); a list of texts is taken too, see `reasons`.
         p_right: float64[n], the posterior mean before the decision; NaN where there was none.
         model_usd: what the model cost; None where it is not known, or no model was asked.
-        model_calls: answers that were asked for.
+        model_calls: questions that were asked; not those that budget, rate or a dead server kept back.
         model_tokens: (in, out).
         equity: by fill, float64[n], the portfolio's equity after each signal.
         signal_return: by fill, float64[n], shares.

@@ -128,7 +128,10 @@ def model_note(arm: ArmFigures) -> str:
         return ""
     said = [_calls(arm), _model_share(arm)]
     if enough := arm.reasons.get("overruled_enough", 0):
-        said.append(f"About {counted(enough, 'signal')} it was not asked: --overruled-share was used up.")
+        said.append(
+            f"About {counted(enough, 'signal')} it was not asked: --overruled-share was used up. The gate's own "
+            "overrides count towards that share and are not capped themselves."
+        )
     if cut_off := arm.reasons.get("model_truncated", 0):
         said.append(
             f"Cut off: {counted(cut_off, 'answer')}; expected more --max-output-tokens, which thinking takes from, "
@@ -151,14 +154,14 @@ def _calls(arm: ArmFigures) -> str:
 
 
 def _model_share(arm: ArmFigures) -> str:
-    if not arm.model_calls:
-        return f"No model was asked: every decision of {arm.name} is its gate's."
     if not arm.deciders["model"]:
         refused = {
             name.removeprefix("model_").replace("_", " "): count
             for name, count in arm.reasons.items()
             if name.startswith("model_") and count
         }
+        if not arm.model_calls and not refused:
+            return f"No model was asked: every decision of {arm.name} is its gate's."
         why = ", ".join(f"{count:,d} {name}" for name, count in refused.items())
         return (
             f"No answer of the model could be used ({why or 'of ' + counted(arm.model_calls, 'question')}): every "

@@ -113,7 +113,7 @@ async def test_without_its_actor_no_call_is_made_and_nothing_raises(name: str) -
     gate = ClusterAllowance.connect(ModelQuota(limit=3), name=name)
     gate.end()
     refused = await gate.admit(60.0)
-    assert (refused.period, refused.reason) == (None, Reason.MODEL_BUDGET)
+    assert (refused.period, refused.reason) == (None, Reason.MODEL_UNAVAILABLE)
     await gate.hold(1.0)
     await gate.give_back("run")
     assert (await gate.held(), await gate.left()) == (0.0, 0)
@@ -123,7 +123,7 @@ async def test_a_call_that_was_allowed_too_late_is_given_back(name: str) -> None
     gate = ClusterAllowance.connect(ModelQuota(limit=10), name=name, answer_s=60.0)
     hasty = ClusterAllowance(ray.get_actor(name, NAMESPACE), answer_s=1e-6)
     late = [await hasty.admit(60.0) for _ in range(4)]
-    assert [admission.reason for admission in late] == [Reason.MODEL_BUDGET] * 4
+    assert [admission.reason for admission in late] == [Reason.MODEL_UNAVAILABLE] * 4
     assert all(admission.period is None for admission in late)
 
     async def all_are_back() -> bool:

@@ -231,18 +231,24 @@ async def test_equal_questions_at_once_make_one_call_and_cost_the_budget_one(ser
 
 async def test_a_server_that_brings_nothing_is_left_alone_and_tried_again_after_a_while() -> None:
     now = [0.0]
-    dead = Failure(Reason.MODEL_TIMEOUT, "late")
+    dead = Failure(Reason.MODEL_TIMEOUT, "no answer came")
     model = Scripted(dead, dead, dead, dead, says())
     asked = adviser(model, circuit=Circuit(3, 30.0), now_s=lambda: now[0])
     briefs = iter(several(20))
-    reasons = [(await asked.ask(next(briefs))).reason for _ in range(6)]
-    assert reasons == [Reason.MODEL_TIMEOUT] * 6
+    opinions = [await asked.ask(next(briefs)) for _ in range(2)]
+    assert asked.trouble == ""
+    opinions += [await asked.ask(next(briefs)) for _ in range(4)]
+    assert [opinion.reason for opinion in opinions] == [Reason.MODEL_TIMEOUT] * 6
     assert model.asked == 3
+    assert [opinion.asked for opinion in opinions] == [True] * 3 + [False] * 3
+    assert asked.trouble == "the last 3 calls brought nothing (model_timeout): no answer came"
+    assert opinions[-1].rationale == f"not asked: {asked.trouble}"
     now[0] = 31.0
     assert [(await asked.ask(next(briefs))).reason for _ in range(2)] == [Reason.MODEL_TIMEOUT] * 2
     assert model.asked == 4
     now[0] = 62.0
     assert [(await asked.ask(next(briefs))).reason for _ in range(2)] == [Reason.MODEL_ANSWERED] * 2
+    assert asked.trouble == ""
     assert model.asked == 6
 
 

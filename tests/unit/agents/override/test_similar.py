@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from raysignal.agents.override.outcome_vectors import SettledRows
-from raysignal.agents.override.signal_columns import LONGEST_TEXT, texts_of
+from raysignal.agents.override.signal_columns import LONGEST_ROW, LONGEST_TEXT, texts_of
 from raysignal.agents.override.similar import OutcomeFilter, SimilarQuery, find_similar, words_of
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import AgentUnavailable, InvalidField, NotFound
@@ -142,3 +142,15 @@ def test_the_first_characters_of_texts_are_kept_also_where_one_becomes_many():
     long = "\ufdfa" * 2_000  # one character that is eighteen when its form is made comparable
     (text,) = texts_of(SignalBatch.of_signals([Signal("BTC", 1, Action.BUY, 1.0, features={"note": long})]))
     assert len(text) == LONGEST_TEXT
+
+
+def test_every_field_of_a_signal_is_searched_whatever_its_name():
+    features = {"a": "a" * LONGEST_TEXT, "b": "b" * 2 * LONGEST_TEXT, "note": "rate cut"}
+    (text,) = texts_of(SignalBatch.of_signals([Signal("BTC", 1, Action.BUY, 1.0, features=features)]))
+    assert text.split("\n") == ["a" * LONGEST_TEXT, "b" * LONGEST_TEXT, "rate cut"]
+
+
+def test_many_long_fields_have_an_equal_share_of_what_is_kept_of_a_row():
+    features = {f"note{place:02d}": "x" * LONGEST_TEXT for place in range(16)}
+    (text,) = texts_of(SignalBatch.of_signals([Signal("BTC", 1, Action.BUY, 1.0, features=features)]))
+    assert [len(line) for line in text.split("\n")] == [LONGEST_ROW // 16] * 16

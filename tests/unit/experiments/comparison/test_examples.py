@@ -104,6 +104,17 @@ def test_where_nothing_claims_to_help_or_nothing_was_overruled_there_is_little_t
     assert examples_of(batch, stream, [base, silent], evaluate(stream, [base, silent]), trial) == ()
 
 
+def test_an_arm_in_which_a_model_overruled_is_told_before_one_that_chose_better(experiment):
+    _, stream, (base, memory), _, _ = experiment
+    overruled = np.flatnonzero(stream.judged & (memory.verdict != Verdict.APPROVE))
+    by, verdict = memory.by.copy(), memory.verdict.copy()
+    by[overruled[0]], verdict[overruled[1::2]] = DecidedBy.MODEL, Verdict.APPROVE
+    asking = replace(memory, name="review", kind="model", by=by, verdict=verdict)
+    evaluation = evaluate(stream, [base, memory, asking])
+    assert evaluation.of("memory").parts.selection_bps > evaluation.of("review").parts.selection_bps
+    assert most_to_show(evaluation) == "review"
+
+
 def an_example(**changes):
     values = {
         "arm": "memory", "choice": "gained", "signal_id": "a", "symbol": "BTC", "timestamp_us": 1_740_355_200_000_000,

@@ -257,7 +257,7 @@ def test_a_missing_canary_is_pointed_out(evaluation):
             "--thinking-level."),
         ),
         (
-            {"deciders": {"signal": 90, "gate": 10, "model": 0}, "model_calls": 0},
+            {"deciders": {"signal": 90, "gate": 10, "model": 0}, "model_calls": 0, "reasons": {"evidence_for": 5}},
             "No model was asked: every decision of memory + Gemini is its gate's.",
         ),
         (
@@ -272,7 +272,8 @@ def test_a_missing_canary_is_pointed_out(evaluation):
              "reasons": {"overruled_enough": 2}},
             ("The model was asked about 5 of 270 BUYs and SELLs for 0.00 USD at list prices. "
             "Of these overrides 1,007 are the gate's and 3 the model's; what the model adds to the gate is not tested. "
-            "About 2 signals it was not asked: --overruled-share was used up."),
+            "About 2 signals it was not asked: --overruled-share was used up. The gate's own overrides count towards "
+            "that share and are not capped themselves."),
         ),
     ],
 )  # fmt: skip
