@@ -248,6 +248,16 @@ class AgentSettings(_Area):
         with of_this_setting():
             return check_portfolio_name(value) if value else value
 
+    @field_validator("chroma")
+    @classmethod
+    def _is_a_directory_or_a_server(cls, value: str | None) -> str | None:
+        scheme, found, rest = (value or "").partition("://")
+        if not found:
+            return value
+        if scheme.lower() not in {"http", "https"}:
+            raise ValueError(f"is {value!r}; expected a directory, or http://host:port or https://host:port")
+        return f"{scheme.lower()}://{rest}"
+
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
         if self.gate_grey > self.gate_against:

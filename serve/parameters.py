@@ -193,6 +193,9 @@ def invalid_parameter(error: Any) -> InvalidField:
         error: one of `ValidationError.errors()`, whose place begins with where the parameter stands.
     """
     expected = error["msg"].removeprefix("Input should be ")
+    if error["type"] == "missing":
+        name, given = error["loc"][1], ", ".join(sorted(error["input"] or ())) or "none"
+        return InvalidField(name, None, f"the parameter {name}, which must be given; given were: {given}")
     if error["type"] == "extra_forbidden":
         expected = "no parameter of this name"
     return InvalidField(str(error["loc"][1]), error["input"], expected)

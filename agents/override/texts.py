@@ -43,11 +43,11 @@ _COUNTS_FROM = 50.0  # pseudo-counts of a drift of half and half, as in `evidenc
 _MOST_WAITING = 2_048  # rows whose vectors wait for their outcome; the oldest is given up
 _AT_ONCE = 64  # rows that are embedded together
 _PIECE = 64  # characters that are normalised together: the work grows with the square of the marks in a row
-# Characters that are not seen: soft hyphen, zero width, directions, joiners, variation selectors, tags.
-_UNSEEN = re.compile(
+UNSEEN = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000e0000-\U000e0fff]"
 )
+"""Characters that are not seen: soft hyphen, zero width, directions, joiners, variation selectors, tags."""
 
 
 class Embedder(Protocol):
@@ -111,7 +111,7 @@ def normalised(encoded: bytes) -> str:
     if text.isascii():
         text = text.lower()
     else:
-        text = _UNSEEN.sub("", text)
+        text = UNSEEN.sub("", text)
         parts, length = [], 0
         for at in range(0, len(text), _PIECE):
             parts.append(unicodedata.normalize("NFKC", text[at : at + _PIECE]))

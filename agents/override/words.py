@@ -16,6 +16,7 @@ import numpy as np
 
 from raysignal.agents.labels import CategoryColumn
 from raysignal.agents.override.accuracy import FLAG_FROM
+from raysignal.agents.override.texts import UNSEEN
 from raysignal.engine.core.arrays import BoolArray, Int64Array
 
 MOST_WORDS = 200
@@ -32,7 +33,11 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]+
 
 
 def comparable(text: str) -> str:
-    """A text as its words are compared and searched: NFKC, letters' case ignored."""
+    """A text as its words are compared and searched: NFKC, letters' case ignored, what is not seen left out.
+
+    Nor has it a NUL, where Chroma's search would end.
+    """
+    text = UNSEEN.sub("", text.replace("\0", ""))
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())

@@ -1,10 +1,8 @@
 """The Chroma side of the outcome memory: vectors, facts and texts of settled outcomes, to be searched.
 
 The truth is a list of settled outcomes that the owner can always produce again (`OutcomeRows`); the index follows it.
-A search names outcomes by their ordinal; what they are, its owner reads from the truth. What decides about a signal is
-ranked exactly elsewhere: Chroma may be behind, damaged or gone, and its owner goes on. For that reason Chroma runs in a
-child process (`python -m raysignal.agents.vectors`): a damaged file can end the process that reads it, and a server
-that is asked may never answer.
+A search names outcomes by their ordinal; what they are, its owner reads from the truth. Chroma runs in a child process
+(`python -m raysignal.agents.vectors`), so that it may be behind, damaged or gone, and its owner goes on.
 """
 
 from raysignal.agents.vectors.child import Deadlines

@@ -21,15 +21,10 @@ _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "SYSTEMROOT", "LD_LIBR
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds that Chroma has.
+    """Seconds that Chroma has."""
 
-    Attributes:
-        call_s: to be imported and to open a collection, or for one batch written or read.
-        query_s: for one question.
-    """
-
-    call_s: float = 60.0
-    query_s: float = 10.0
+    call_s: float = 60.0  # to be imported and to open a collection, or for one batch written or read
+    query_s: float = 10.0  # for one question
 
 
 class ChromaFailed(ChromaUnavailable):
@@ -40,11 +35,7 @@ class ChromaFailed(ChromaUnavailable):
 
 
 class Child:
-    """A running child; after the first failure it is ended and answers no more.
-
-    Args:
-        lock: a file descriptor that the child holds open for as long as it lives, or None.
-    """
+    """A running child, which holds a lock's file open, if given; at the first failure it is ended for good."""
 
     def __init__(self, lock: int | None) -> None:
         ours, theirs = socket.socketpair()

@@ -16,23 +16,23 @@ _CONFIGURATION = {"hnsw": {"space": "l2", "ef_construction": 100, "ef_search": 2
 
 
 class Chroma:
-    """A collection in a directory, in a server, or in this process.
-
-    Args:
-        place: a directory, http://host:port, or "" for this process's memory.
-        name: of the collection.
-    """
+    """A collection in a directory, in a server at http://host:port, or, at "", in this process."""
 
     def __init__(self, place: str, name: str) -> None:
         self._client = _client(place)
         self._name = name
         self._collection: Any = None
-        if name in {collection.name for collection in self._client.list_collections()}:
+        self._metadata = {each.name: each.metadata or {} for each in self._client.list_collections()}
+        if name in self._metadata:
             self._collection = self._client.get_collection(name, embedding_function=None)
 
     def mark(self) -> dict[str, Any] | None:
         """What the collection was created with; None without a collection."""
         return None if self._collection is None else dict(self._collection.metadata or {})
+
+    def foreign(self) -> list[str]:
+        """The names of the collections that were not made here."""
+        return [name for name, mark in self._metadata.items() if not mark.keys() >= {"format", "dimensions"}]
 
     def create(self, mark: dict[str, Any]) -> None:
         """An empty collection in the place of the present one."""
@@ -84,13 +84,10 @@ def _client(place: str) -> Any:
     settings = Settings(anonymized_telemetry=False)
     address = urlsplit(place)
     if address.scheme in {"http", "https"}:
-        port = address.port or (443 if address.scheme == "https" else 80)
-        return chromadb.HttpClient(
-            str(address.hostname), port, ssl=address.scheme == "https", settings=settings
-        )
-    return (
-        chromadb.PersistentClient(place, settings=settings) if place else chromadb.EphemeralClient(settings)
-    )
+        secure = address.scheme == "https"
+        port = address.port or (443 if secure else 80)
+        return chromadb.HttpClient(str(address.hostname), port, ssl=secure, settings=settings)
+    return chromadb.PersistentClient(place, settings) if place else chromadb.EphemeralClient(settings)
 
 
 def _ids(ordinals: range) -> list[str]:

@@ -4,7 +4,7 @@ import fcntl
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -27,6 +27,8 @@ _BATCH = 512  # outcomes in one write
 _STRETCHES, _STRETCH = 8, 32  # that many are compared with the truth when a collection is taken over
 _FOUND = 0.9  # of them, at least, a search must find
 _DEADLINES = Deadlines()
+_OURS = "raysignal"  # the file that marks a directory of Chroma's as made here
+_LITTLE = 64_000_000  # bytes of a disk; with less left what fails is not taken for damage
 
 
 class VectorIndexState(StrEnum):
@@ -39,20 +41,14 @@ class VectorIndexState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How the index stands.
-
-    Attributes:
-        count: outcomes that it holds, as far as is known.
-        behind: settled outcomes that it does not hold.
-        reason, rebuilt: why it is unavailable, and why it was last built from nothing; empty if it is not, or was not.
-    """
+    """How the index stands."""
 
     place: str
     state: VectorIndexState
-    count: int
-    behind: int
-    reason: str
-    rebuilt: str
+    count: int  # outcomes that it holds, as far as is known
+    behind: int  # settled outcomes that it does not hold
+    reason: str  # why it is unavailable; empty if it is not
+    rebuilt: str  # why it was last built from nothing; empty if it was not
 
 
 class VectorIndex:
@@ -81,15 +77,10 @@ class VectorIndex:
 
         What is there is taken over if it holds the first outcomes without a gap, and a sample of them is as the truth
         has it; anything else is built anew. Damage that the sample does not show costs no more than hits: what a hit
-        is, the truth says. A collection of another store in a server is left alone. Chroma's failures are not raised.
+        is, the truth says. A collection of another `store` in a server, and files that were not made here in a
+        directory, are left alone. Chroma's failures are not raised.
 
-        Args:
-            place: a directory (made if need be), or the http:// address of a server.
-            rows: the truth.
-            dimensions: of every vector.
-            name: of the collection, as Chroma allows it; a server can hold several.
-            store: whose outcomes these are.
-            deadlines: after which Chroma counts as failed.
+        The place is a directory, made if need be, or the http:// address of a server; the name one that Chroma takes.
 
         Raises:
             StoreUnavailable: another process owns the directory, or it cannot be made.
@@ -125,7 +116,7 @@ class VectorIndex:
                     rows = self._rows.read(self._count, min(upto, self._count + _BATCH))
                     self._ask("write", rows.start, rows.vectors, rows.texts, rows.facts)
                     self._count += len(rows.vectors)
-            except (ChromaFailed, OSError) as error:
+            except (ChromaFailed, StoreUnavailable, OSError) as error:
                 self._give_up(error)
             return self._state is VectorIndexState.READY
 
@@ -137,8 +128,9 @@ class VectorIndex:
         """
         with self._asking():
             try:
+                self._open()
                 self._create(reason)
-            except (ChromaFailed, OSError) as error:
+            except (ChromaFailed, StoreUnavailable, OSError) as error:
                 self._distrust = reason
                 self._give_up(error)
                 raise self._unavailable() from error
@@ -197,10 +189,12 @@ class VectorIndex:
     def _start(self) -> None:
         """A collection that is a beginning of the truth."""
         try:
-            flaw = self._distrust or self._take_over()  # a second look at what crashed may find nothing
+            flaw = self._take_over()
         except ChromaFailed as error:
+            if self._is_disk_full():
+                raise
             flaw = str(error)
-        if flaw:
+        if flaw := self._distrust or flaw:  # a second look at what crashed may find nothing
             self._create(flaw)
         self._state, self._reason = VectorIndexState.READY, ""
 
@@ -243,8 +237,10 @@ class VectorIndex:
         """An empty collection in the place of the present one."""
         if self._files is not None:
             self._end_child()
-            if self._files.exists():
-                shutil.rmtree(self._files)
+            if not self._is_ours(self._files):
+                raise self._refusal()
+            for each in {*self._files.iterdir()} - {self._files / _OURS}:
+                shutil.rmtree(each) if each.is_dir() else each.unlink()
         self._open()
         self._ask("create", {"format": FORMAT, "dimensions": self._dimensions, "store": self._store})
         self._count, self._rebuilt, self._distrust = 0, reason, ""
@@ -252,13 +248,39 @@ class VectorIndex:
     def _open(self) -> dict[str, Any] | None:
         """The collection, in a new child; what it was created with."""
         self._end_child()
+        ours = self._files is None or self._is_ours(self._files)
         self._child = Child(self._lock)
         self._ask("open", self._place if self._files is None else str(self._files), self._name)
         mark: dict[str, Any] | None = self._ask("mark")
-        if self._files is None and mark and mark.get("store", self._store) != self._store:
-            remedy = "name the agent's portfolio otherwise, or delete the collection if that store is gone"
-            raise ChromaFailed(f"{self._name} holds the outcomes of another store: {remedy}", crashed=False)
+        if self._files is None:
+            if mark is not None and mark.get("store") != self._store:
+                raise StoreUnavailable(
+                    f"{self._name} holds the outcomes of another store: name the agent's portfolio otherwise, or "
+                    "delete the collection if that store is gone"
+                )
+        elif (foreign := self._ask("foreign")) or (mark is None and not ours):
+            raise self._refusal(foreign)
+        else:
+            (self._files / _OURS).touch()  # a version before made it
         return mark
+
+    def _is_ours(self, files: Path) -> bool:
+        """Whether Chroma's directory is marked as made here; one that is empty is marked now."""
+        files.mkdir(parents=True, exist_ok=True)
+        if not any(files.iterdir()):
+            (files / _OURS).touch()
+        return (files / _OURS).exists()
+
+    def _refusal(self, foreign: Sequence[str] = ()) -> StoreUnavailable:
+        held = f"the collections {', '.join(foreign)}" if foreign else "files"
+        return StoreUnavailable(
+            f"{self._files} holds {held} that nothing marks as made here, and is left as it is: give "
+            "RAYSIGNAL_AGENT__CHROMA another directory, or move that one away"
+        )
+
+    def _is_disk_full(self) -> bool:
+        room = None if self._lock is None else os.fstatvfs(self._lock)
+        return room is not None and room.f_bavail * room.f_frsize < _LITTLE
 
     def _end_child(self) -> None:
         if self._child is not None:
@@ -269,10 +291,10 @@ class VectorIndex:
         assert self._child is not None
         return self._child.call(method, self._deadlines.call_s if seconds is None else seconds, *arguments)
 
-    def _give_up(self, error: ChromaFailed | OSError) -> None:
+    def _give_up(self, error: ChromaFailed | StoreUnavailable | OSError) -> None:
         self._end_child()
         self._state, self._reason = VectorIndexState.UNAVAILABLE, str(error)
-        if isinstance(error, ChromaFailed) and error.fields.get("crashed"):
+        if isinstance(error, ChromaFailed) and error.fields.get("crashed") and not self._is_disk_full():
             self._distrust = self._reason
 
 
@@ -283,8 +305,6 @@ def _locked(path: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise StoreUnavailable(
-            f"{path} is held by another process: one owner at a time writes a vector index; close that one, or give "
-            "this one another place"
-        ) from None
+        remedy = "close that one, or give this one another place"
+        raise StoreUnavailable(f"{path} is held by another process: {remedy}") from None
     return lock

@@ -13,22 +13,12 @@ Facts = dict[str, str | int | float | bool]
 
 @dataclass(frozen=True, slots=True)
 class VectorRows:
-    """Outcomes `start` to `start + n - 1`.
+    """Outcomes `start` to `start + n - 1`; `InvalidField` for other lengths, and vectors that are not finite."""
 
-    Attributes:
-        start: the ordinal of the first one.
-        vectors: float32[n, d], finite.
-        texts: n, which can be searched for words.
-        facts: n, by which can be filtered.
-
-    Raises:
-        InvalidField: other lengths, or vectors that are not finite float32.
-    """
-
-    start: int
-    vectors: Float32Array
-    texts: list[str]
-    facts: list[Facts]
+    start: int  # the ordinal of the first one
+    vectors: Float32Array  # float32[n, d]
+    texts: list[str]  # which can be searched for words
+    facts: list[Facts]  # by which can be filtered
 
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or self.vectors.dtype != np.float32 or not np.isfinite(self.vectors).all():

@@ -1,6 +1,7 @@
 """The vector index equals the truth after whatever happened to it, in a directory and in a Chroma server."""
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -230,7 +231,7 @@ def test_collection_that_is_emptied_or_replaced_under_its_owner_is_filled_again(
     with backend.opened(settled) as index:
         other = Child(None)
         other.call("open", 60.0, server.url, tmp_path.name)
-        other.call("create", 60.0, {"format": 3, "dimensions": dimensions})
+        other.call("create", 60.0, {"format": 3, "dimensions": dimensions, "store": ""})
         if dimensions != 6:
             other.call("write", 60.0, 0, np.ones((1, dimensions), np.float32), [""], [{"known_at_us": 1}])
         other.end()
@@ -259,6 +260,86 @@ def test_collection_of_another_store_in_a_server_is_left_alone(server: Server, t
             with pytest.raises(ChromaUnavailable, match="another store"):
                 index.rebuild("asked for")
         assert_equal(other, theirs)
+
+
+@pytest.mark.parametrize("mark", [None, {"owner": "me"}])
+def test_collection_without_the_mark_of_a_store_in_a_server_is_left_alone(
+    server: Server, tmp_path: Path, mark: dict[str, Any] | None
+) -> None:
+    other = Child(None)
+    other.call("open", 60.0, server.url, tmp_path.name)
+    other.call("create", 60.0, mark)
+    other.call("write", 60.0, 0, np.ones((1, 6), np.float32), [""], [{"known_at_us": 1}])
+    with closing(VectorIndex.open(server.url, Settled(5), dimensions=6, name=tmp_path.name)) as index:
+        status = index.status()
+        assert (status.state, status.rebuilt) == (VectorIndexState.UNAVAILABLE, "")
+        assert status.reason.startswith(f"{tmp_path.name} holds the outcomes of another store: ")
+    assert other.call("count", 60.0) == 1
+    other.end()
+
+
+def collections(place: str) -> dict[str, int]:
+    """What is in files of Chroma's, as another process sees it."""
+    look = (
+        "import chromadb, json, sys; client = chromadb.PersistentClient(sys.argv[1]);"
+        "print(json.dumps({each.name: each.count() for each in client.list_collections()}))"
+    )
+    said = subprocess.run([sys.executable, "-c", look, place], check=True, capture_output=True, cwd="/")
+    return dict(json.loads(said.stdout))
+
+
+def make_collection(place: str, name: str) -> None:
+    """A collection of a user's own, with one vector."""
+    make = (
+        "import chromadb, sys; client = chromadb.PersistentClient(sys.argv[1]);"
+        "client.create_collection(sys.argv[2], embedding_function=None).add(['1'], [[1.0]]); client.close()"
+    )
+    subprocess.run([sys.executable, "-c", make, place, name], check=True, cwd="/")
+
+
+@pytest.mark.parametrize("name", ["notes", "outcomes"])
+def test_files_that_were_not_made_here_are_left_alone(folder: Backend, name: str) -> None:
+    files = f"{folder.place}/chroma"
+    make_collection(files, name)
+    with folder.opened(Settled(5)) as index:
+        status = index.status()
+        assert (status.state, status.rebuilt) == (VectorIndexState.UNAVAILABLE, "")
+        assert status.reason == (
+            f"{files} holds the collections {name} that nothing marks as made here, and is left as it is: give "
+            "RAYSIGNAL_AGENT__CHROMA another directory, or move that one away"
+        )
+        with pytest.raises(ChromaUnavailable, match="left as it is"):
+            index.rebuild("asked for")
+    assert collections(files) == {name: 1}
+
+
+def test_damaged_files_that_nothing_marks_are_left_alone(folder: Backend) -> None:
+    files = Path(folder.place, "chroma")
+    files.mkdir(parents=True)
+    (files / "chroma.sqlite3").write_bytes(b"\xff" * 9_000)
+    with folder.opened(Settled(5)) as index:
+        assert index.status().reason.startswith(f"{files} holds files that nothing marks as made here")
+    assert (files / "chroma.sqlite3").read_bytes() == b"\xff" * 9_000
+
+
+def test_collection_that_is_put_into_our_files_is_not_lost_when_they_are_built_anew(folder: Backend) -> None:
+    settled, files = Settled(20), f"{folder.place}/chroma"
+    with folder.opened(settled) as index:
+        make_collection(files, "notes")
+        with pytest.raises(ChromaUnavailable, match="the collections notes that nothing marks"):
+            index.rebuild("asked for")
+        assert not index.catch_up()
+        assert collections(files) == {"outcomes": 20, "notes": 1}
+
+
+def test_files_of_a_version_before_are_taken_over_and_marked(folder: Backend) -> None:
+    settled, mark = Settled(20), Path(folder.place, "chroma", "raysignal")
+    folder.open(settled).close()
+    mark.unlink()
+    with folder.opened(settled) as index:
+        assert index.status().rebuilt == ""
+        assert_equal(index, settled)
+    assert mark.exists()
 
 
 def test_directory_of_another_store_is_built_anew(folder: Backend) -> None:
@@ -356,8 +437,12 @@ def test_full_disk_is_survived_and_all_is_there_once_there_is_room(tmp_path: Pat
         assert "Chroma's write failed" in status.reason
         with pytest.raises(ChromaUnavailable, match="is unavailable"):
             index.nearest(np.zeros(6, np.float32), 1, known_by(9))
+        held, files = status.count, {*disk.rglob("*")}
         assert not index.catch_up()
-        enlarge(disk, 65_536)
+        assert {*disk.rglob("*")} >= files
+        enlarge(disk, 131_072)
+        assert index.catch_up(0)
+        assert (index.status().count >= held - 512, index.status().rebuilt) == (True, "there was none")
         assert index.catch_up()
         assert_equal(index, settled)
 

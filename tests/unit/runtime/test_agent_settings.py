@@ -44,6 +44,26 @@ def test_a_model_that_cannot_be_is_refused_by_name(setting, value):
         model_of(Settings(llm={setting: value}))
 
 
+@pytest.mark.parametrize("place", ["ftp://x", "://x", "chroma://host:8001"])
+def test_a_place_of_chroma_with_another_scheme_is_refused(place):
+    with pytest.raises(
+        SettingsError, match=rf"CHROMA: is '{place}'; expected a directory, or http://host:port"
+    ):
+        Settings(agent={"chroma": place})
+
+
+@pytest.mark.parametrize(
+    ("place", "taken"),
+    [
+        ("HTTP://Host:8001", "http://Host:8001"),
+        ("https://host", "https://host"),
+        ("data/vectors", "data/vectors"),
+    ],
+)
+def test_a_place_of_chroma_is_a_directory_or_a_server(place, taken):
+    assert Settings(agent={"chroma": place}).agent.chroma == taken
+
+
 @pytest.mark.parametrize(
     "values",
     [

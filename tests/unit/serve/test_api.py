@@ -412,6 +412,16 @@ async def test_a_parameter_that_is_unknown_twice_or_not_right_is_refused(
         assert (await desk.standing("baseline")).count == 0
 
 
+@pytest.mark.parametrize(("query", "given"), [("", "none"), ("?k=5&side=BUY", "k, side")])
+async def test_a_parameter_that_is_missing_is_asked_for(tmp_path: Path, query: str, given: str) -> None:
+    async with running(tmp_path) as (http, _):
+        answer = await http.get(f"/memory/similar{query}")
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        f"signal_id is None; expected the parameter signal_id, which must be given; given were: {given}"
+    )
+
+
 async def test_head_is_answered_where_get_is_and_logged_as_head(tmp_path: Path) -> None:
     lines: list[dict[str, Any]] = []
     async with running(tmp_path, lines) as (http, _):

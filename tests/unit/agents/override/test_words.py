@@ -107,6 +107,11 @@ def test_letters_of_words_stay_together():
     assert words_in(comparable("naïve e\u0301t\u0301e")) == ["naïve", "ét\u0301e"]
 
 
+def test_characters_that_are_not_seen_are_left_out():
+    assert comparable("Ra\0te\u200b \u00adcut\ufeff") == "rate cut"
+    assert comparable("RATE\0") == "rate"
+
+
 VOCABULARY = tuple(f"word{place}" for place in range(60))
 
 
