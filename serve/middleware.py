@@ -20,11 +20,12 @@ from raysignal.serve.refusals import RefusalReporter
 
 _DURABLE = frozenset({("POST", "/signal"), ("POST", "/signals")})
 _HOOK = re.compile(r"(?i)(hooks?/+).+", re.DOTALL)
+_LIKE_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,}")
 
 
 def shown_path(path: str) -> str:
     """A path as it may be logged: a hook's token is none of the log's business, nor is one in a misspelt address."""
-    return _HOOK.sub(rf"\1{HIDDEN}", path)
+    return _LIKE_TOKEN.sub(HIDDEN, _HOOK.sub(rf"\1{HIDDEN}", path))
 
 
 def _path(scope: Scope) -> str:
