@@ -2,8 +2,8 @@
 
 `POST /hooks/<token>`. A hook belongs to one source of signals and says how its bodies are read. Of tokens and body
 secrets only hashes are kept: they are random and long, so that SHA-256 is enough. All hooks lie in the store as one
-file, written once under the next number; who writes the same number second is told so. No file is ever deleted: a number
-that is free again could be written by somebody who has read before it was taken.
+file, written once under the next number; who writes the same number second is told so. No file is ever deleted: a
+number that is free again could be written by somebody who has read before it was taken.
 """
 
 import asyncio
