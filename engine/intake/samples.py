@@ -17,7 +17,7 @@ _MIXED = re.compile(r"\b(?=[A-Za-z_]*[0-9])(?=[0-9_]*[A-Za-z])\w{10,}\b")
 _LICENCE = re.compile(r"^\s*[0-9]{8,20}(?=\s*,)")
 # A name and what stands between it and its value, in quotes of any kind or in none; a name may have blanks within.
 _QUOTES = "\"'\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
-_NAME = re.compile(rf"([^{_QUOTES}\\,;&{{}}()\[\]<>:=\n]{{1,64}})[\\{_QUOTES}]*\s*([:=>]+)\s*")
+_NAME = re.compile(rf"(\w[^{_QUOTES}\\,;&{{}}()\[\]<>:=\n]{{0,63}})[\\{_QUOTES}]*\s*([:=>]+)\s*")
 _ENDS = r"(?=\s*[,;&})\]>]|\s*$|\s+[\w.-]+\s*=)"
 _QUOTED = re.compile(
     rf"""".*?(?<!\\)"{_ENDS}|'.*?(?<!\\)'{_ENDS}|[{_QUOTES[2:]}].*?[{_QUOTES}]{_ENDS}|[{_QUOTES}\[{{(].*""",
