@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -120,7 +119,7 @@ def add_hook(config: AddConfig) -> None:
     from raysignal.runtime.hooks import Hook, hashed, new_token
 
     settings, store = _opened(config.store)
-    token, secret = new_token(), new_token() if config.body_secret else ""
+    token, secret = new_token(), "" if config.body_secret is None else new_token()
     hook = Hook(
         name=config.name, token_hash=hashed(token), made_us=_now_us(), secret_field=config.body_secret or "",
         secret_hash=hashed(secret) if secret else "", portfolio=config.portfolio, source=config.source,
@@ -205,7 +204,7 @@ def _columns(given: list[str]) -> dict[str, str]:
 
 
 def _age(text: str) -> float | None:
-    return None if text == "none" else timedelta(microseconds=parse_bar(text)).total_seconds()
+    return None if text == "none" else parse_bar(text) / 1e6
 
 
 def _now_us() -> int:

@@ -2,7 +2,8 @@
 
 `POST /hooks/<token>`. A hook belongs to one source of signals and says how its bodies are read. Of tokens and body
 secrets only hashes are kept: they are random and long, so that SHA-256 is enough. All hooks lie in the store as one
-file, written once under the next number; who writes the same number second is told so.
+file, written once under the next number; who writes the same number second is told so. No file is ever deleted: a
+number that is free again could be written by somebody who has read before it was taken.
 """
 
 import asyncio
@@ -33,11 +34,12 @@ from raysignal.engine.intake.templates import check_template
 from raysignal.engine.journal.blobs import BlobStore
 
 _FOLDER = "hooks/"
-_KEPT = 2
 REFRESH_S = 2.0
 """How long a replica goes by what it has read: so late it knows a new hook, or that one is gone."""
 MAX_AGE_S = 3600.0
 """How old an alert may be, unless the hook says otherwise."""
+MOST_S = 1e9
+"""The most that an age or a grace may be: 31 years."""
 
 
 class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -84,15 +86,18 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         if self.template is not None:
             check_template(self.template)
         # By such a name it is hidden wherever the body, or a part of it, is shown.
-        if self.secret_field and not is_secret_name(self.secret_field):
+        if (self.secret_field or self.secret_hash) and (
+            "." in self.secret_field or not is_secret_name(self.secret_field)
+        ):
             raise InvalidField(
                 "body_secret", self.secret_field, "a name of secrets: secret, token, passphrase, password"
             )
         for field in self.columns:
             if field not in ALIASES:
                 raise InvalidField("map", field, f"a field before the =: one of {', '.join(ALIASES)}")
-        if self.max_age_s is not None and not 0.0 < self.max_age_s <= 1e9:
-            raise InvalidField("max_age_s", self.max_age_s, "a number of seconds above 0")
+        if self.max_age_s is not None and not 0.0 < self.max_age_s <= MOST_S:
+            expected = f"a number of seconds above 0 and at most {MOST_S:g}, or none"
+            raise InvalidField("max_age_s", self.max_age_s, expected)
         self.reading(Reading())
 
     def reading(self, service: Reading) -> Reading:
@@ -128,7 +133,13 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             )
 
     def rotated(self, token: str, now_us: int, grace_s: float) -> "Hook":
-        """The hook with another token; the present one is taken for so long still."""
+        """The hook with another token; the present one is taken for so long still.
+
+        Raises:
+            InvalidField: for too long.
+        """
+        if not 0.0 <= grace_s <= MOST_S:
+            raise InvalidField("grace", grace_s, f"a number of seconds, at most {MOST_S:g}")
         until_us = now_us + int(grace_s * 1e6)
         return msgspec.structs.replace(
             self, token_hash=hashed(token), made_us=now_us,
@@ -161,15 +172,13 @@ class HookStore:
 
     def load(self) -> tuple[int, dict[str, Hook]]:
         """The number of the present file (0: there is none), and the hooks by name."""
-        for _ in range(_KEPT + 1):
-            names = self._names()
-            if not names:
-                return 0, {}
-            data = self._blobs.get(names[-1])
-            if data is not None:  # else it was replaced meanwhile
-                hooks = _decode(data)
-                return int(names[-1][len(_FOLDER) : -len(".json")]), {hook.name: hook for hook in hooks}
-        raise StoreUnavailable("the hooks of the store change faster than they can be read")
+        names = [name for name in self._blobs.list(_FOLDER) if name.endswith(".json")]
+        if not names:
+            return 0, {}
+        data = self._blobs.get(names[-1])
+        if data is None:
+            raise StoreUnavailable(f"{names[-1]} is listed in the store and cannot be read")
+        return int(names[-1][len(_FOLDER) : -len(".json")]), {hook.name: hook for hook in _decode(data)}
 
     def change(self, change: Callable[[dict[str, Hook]], Mapping[str, Hook]]) -> None:
         """Write the hooks that a change makes of the present ones.
@@ -187,8 +196,6 @@ class HookStore:
             raise
         except StoreError as error:
             raise Conflict("the hooks were changed by somebody else meanwhile; try again") from error
-        for old in self._names()[:-_KEPT]:
-            self._blobs.delete(old)
 
     def get(self, name: str) -> Hook:
         """The hook of that name; `NotFound` if there is none."""
@@ -222,9 +229,6 @@ class HookStore:
             return {other: hook for other, hook in hooks.items() if other != name}
 
         self.change(without)
-
-    def _names(self) -> list[str]:
-        return [name for name in self._blobs.list(_FOLDER) if name.endswith(".json")]
 
 
 def _decode(data: bytes) -> list[Hook]:

@@ -20,11 +20,13 @@ from raysignal.serve.refusals import RefusalReporter
 
 _DURABLE = frozenset({("POST", "/signal"), ("POST", "/signals")})
 _HOOK = re.compile(r"(?i)(hooks?/+).+", re.DOTALL)
+# A hook's token has 43 signs; the identities of signals that are made here have 32, and may be logged.
+_LIKE_TOKEN = re.compile(r"[A-Za-z0-9_-]{33,}")
 
 
 def shown_path(path: str) -> str:
     """A path as it may be logged: a hook's token is none of the log's business, nor is one in a misspelt address."""
-    return _HOOK.sub(rf"\1{HIDDEN}", path)
+    return _LIKE_TOKEN.sub(HIDDEN, _HOOK.sub(rf"\1{HIDDEN}", path))
 
 
 def _path(scope: Scope) -> str:

@@ -26,7 +26,7 @@ _WRITTEN = re.compile(
 )
 _TIME_OF_DAY = re.compile(_CLOCK, re.ASCII)
 _EPOCH_NUMBER = re.compile(r"[0-9]{9,19}(?:\.[0-9]+)?")
-_BAR = re.compile(r"(\d+)\s*(us|ms|s|m|min|h|d|w)")
+_BAR = re.compile(r"(\d{1,15})\s*(us|ms|s|m|min|h|d|w)")
 _BAR_UNITS = {
     "us": 1, "ms": 1_000, "s": MICROSECONDS, "m": 60 * MICROSECONDS, "min": 60 * MICROSECONDS,
     "h": 3_600 * MICROSECONDS, "d": DAY_US, "w": 7 * DAY_US,

@@ -9,7 +9,7 @@ from functools import lru_cache
 SECRET_NAMES = frozenset({
     "secret", "token", "passphrase", "password", "passwd", "pwd", "key",
     "apikey", "apisecret", "accesstoken", "authtoken", "bearertoken", "refreshtoken", "clientsecret", "privatekey",
-    "secretkey", "webhooksecret",
+    "secretkey", "webhooksecret", "emailtoken", "license", "licence",
 })  # fmt: skip
 """In lower case, without what stands between their words."""
 HIDDEN = "(not shown)"
@@ -20,10 +20,12 @@ _DEEPEST = 4
 def is_secret_name(name: str) -> bool:
     """Whether a field of this name holds a secret: `api_key`, `apiKey`, `API-Key` and `api key` are the same name.
 
-    So is one in other forms of the same letters, or with signs between them that nobody sees.
+    So is one in other forms of the same letters, or with signs between them that nobody sees; and one within dots, such
+    as `strategy.passphrase`.
     """
-    letters = "".join(sign for sign in unicodedata.normalize("NFKC", name) if sign.isalnum())
-    return letters.lower() in SECRET_NAMES
+    plain = unicodedata.normalize("NFKC", name).lower()
+    parts = (plain, *plain.split("."))
+    return any("".join(sign for sign in part if sign.isalnum()) in SECRET_NAMES for part in parts)
 
 
 def without_secrets(value: object, depth: int = 0) -> object:

@@ -9,7 +9,7 @@ import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, timezone
 from functools import lru_cache
@@ -317,7 +317,7 @@ def signal_of(
     Raises:
         InvalidField: the first field that cannot be used, under the name the caller gave it.
     """
-    _refuse_placeholders(values, row)
+    _refuse_placeholders(values.items(), row)
     template = reading.template_of(values)
     if template is None:
         named = fields_in(values, reading)
@@ -430,12 +430,13 @@ def _same(one: object, other: object) -> bool:
     return numbers[0] is not None and numbers[0] == numbers[1]
 
 
-def _refuse_placeholders(values: Mapping[str, object], row: int | None, depth: int = 0) -> None:
+def _refuse_placeholders(values: Iterable[tuple[str, object]], row: int | None, depth: int = 0) -> None:
     """Raise `InvalidField` where a sender has sent its template and not what belongs there."""
-    for name, value in values.items():
-        if isinstance(value, dict):
+    for name, value in values:
+        if isinstance(value, (dict, list)):
             if depth < MAX_DEPTH:
-                _refuse_placeholders(value, row, depth + 1)
+                held = value.items() if isinstance(value, dict) else ((name, each) for each in value)
+                _refuse_placeholders(held, row, depth + 1)
         elif isinstance(value, str) and "{{" in value and (found := _PLACEHOLDER.search(value)):
             alone = not any(char.isalnum() for char in _PLACEHOLDER.sub("", value))
             if (alone or name in FIELD_OF) and not is_secret_name(name):

@@ -15,7 +15,16 @@ _MASKED = "(…)"
 _LONG_RUN = re.compile(r"[A-Za-z0-9_\-/+=]{20,}")
 _MIXED = re.compile(r"\b(?=[A-Za-z_]*[0-9])(?=[0-9_]*[A-Za-z])\w{10,}\b")
 _LICENCE = re.compile(r"^\s*[0-9]{8,20}(?=\s*,)")
-_NAMED = re.compile(r"""([A-Za-z_][\w.-]{0,63})(["']?\s*[:=>]\s*)("[^"]*"?|'[^']*'?|[^\s,;&{}()]+)""")
+# A name and what stands between it and its value, in quotes of any kind or in none; a name may have blanks within.
+_QUOTES = "\"'\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
+_NAME = re.compile(rf"(\w[^{_QUOTES}\\,;&{{}}()\[\]<>:=\n]{{0,63}})[\\{_QUOTES}]*\s*([:=>]+)\s*")
+_ENDS = r"(?=\s*[,;&})\]>]|\s*$|\s+[\w.-]+\s*=)"
+_QUOTED = re.compile(
+    rf"""".*?(?<!\\)"{_ENDS}|'.*?(?<!\\)'{_ENDS}|[{_QUOTES[2:]}].*?[{_QUOTES}]{_ENDS}|[{_QUOTES}\[{{(].*""",
+    re.DOTALL,
+)
+_UNQUOTED = {"=": re.compile(r"[^\s,;&]*"), ":": re.compile(r"[^,;&\n]*"), ">": re.compile(r"[^<]*")}
+"""By the sign before a value: how far it goes where it has no quotes."""
 _DROPPED = frozenset(name for variants in TEMPLATES.values() for each in variants for name in each.dropped)
 
 
@@ -42,11 +51,14 @@ def _cleaned(value: object) -> object:
 
 
 def _masked(text: str) -> str:
-    def kept(match: re.Match[str]) -> str:
-        name, between, _ = match.groups()
-        return f"{name}{between}{HIDDEN}" if _is_hidden(name) else match[0]
-
-    return _MIXED.sub(_MASKED, _NAMED.sub(kept, _LICENCE.sub(_MASKED, text)))
+    text, at = _LICENCE.sub(_MASKED, text), 0
+    while (match := _NAME.search(text, at)) is not None:
+        at = match.end()
+        if any(_is_hidden(match[1][word.start() :].strip()) for word in re.finditer(r"\w+", match[1])):
+            value = _QUOTED.match(text, at) or _UNQUOTED[match[2][-1]].match(text, at)
+            text = text[:at] + HIDDEN + text[value.end() if value else at :]
+            at += len(HIDDEN)
+    return _MIXED.sub(_MASKED, text)
 
 
 def _is_hidden(name: str) -> bool:

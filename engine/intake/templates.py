@@ -251,7 +251,7 @@ TEMPLATES: Mapping[str, tuple[Template, ...]] = {
                 "symbol": ("tv_instrument", "pair"),
             },
             words=_EXITS,
-            dropped=frozenset({"bot_uuid", "bot_id", "email_token"}),
+            dropped=frozenset({"bot_uuid", "bot_id"}),
         ),
     ),
     "wundertrading": (
@@ -274,7 +274,6 @@ TEMPLATES: Mapping[str, tuple[Template, ...]] = {
         Template(
             names={"signal": ("command",)},
             words=_BULLISH | _EXITS,
-            dropped=frozenset({"license"}),
             text=re.compile(
                 r"(?P<license>[0-9]{8,20})\s*,\s*(?P<command>[A-Za-z]+)\s*,\s*(?P<symbol>[^,\s]+)\s*(?P<rest>(?:,.*)?)",
                 re.DOTALL,

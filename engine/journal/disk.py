@@ -45,7 +45,7 @@ class Disk(Protocol):
     """See the module for what survives what."""
 
     def make_dir(self, path: Path) -> None:
-        """Make a directory and its parents where they are missing, durably."""
+        """Make a directory and its parents where they are missing, durably; they are their owner's alone."""
 
     def list(self, path: Path) -> list[str]:
         """The names in a directory, sorted, those of directories with a `/` behind; empty if there is none."""
@@ -84,7 +84,7 @@ class RealDisk:
     def make_dir(self, path: Path) -> None:
         missing = [place for place in (path, *path.parents) if not self.exists(place)]
         for place in reversed(missing):
-            place.mkdir(exist_ok=True)
+            place.mkdir(0o700, exist_ok=True)
             self.sync_dir(place.parent)
 
     def list(self, path: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """Entrances for senders that can set no header."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.support.one_replica import replica, speaking_to
 
 KEY, NOW_US = "key-1", 1_764_500_000_000_000
 PATH = "/hooks/" + "t" * 43
+REPEATED = {"here": "one key twice"}
 BODY = {"time": "2025-02-24T00:00:00Z", "ticker": "BTC", "action": "buy", "close": 100.0}
 
 
@@ -185,6 +187,13 @@ def test_a_hook_is_made_listed_rotated_and_revoked_by_command(tmp_path: Path) ->
         (["add", "tv", "--template", "metatrader"], "template is 'metatrader'; expected one of tradingview"),
         (["add", "tv", "--map", "cost=last"], "expected a field before the =: one of timestamp"),
         (["add", "tv", "--body-secret", "pin"], "body_secret is 'pin'; expected a name of secrets"),
+        (["add", "tv", "--body-secret", ""], "body_secret is ''; expected a name of secrets"),
+        (["add", "tv", "--body-secret", "strategy.secret"], "body_secret is 'strategy.secret'; expected"),
+        (
+            ["add", "tv", "--max-age", "99999999999w"],
+            "expected a number of seconds above 0 and at most 1e+09",
+        ),
+        (["add", "tv", "--max-age", "9" * 5000 + "w"], "expected a length such as 1s"),
         (["add", "tv", "--map", "price"], "expected FIELD=NAME"),
         (["add", "tv", "--timezone", "Berlin"], "Berlin"),
         (["add", "tv", "--portfolio", "Big One"], "Big One"),
@@ -212,6 +221,81 @@ def test_two_who_change_the_hooks_at_once_do_not_lose_one(tmp_path: Path) -> Non
     with pytest.raises(Conflict, match="changed by somebody else meanwhile"):
         store.change(changed_meanwhile)
     assert store.load() == (2, {})
+
+
+@pytest.mark.parametrize("others", [1, 3, 20])
+def test_a_change_made_of_older_hooks_is_refused_however_many_came_between(
+    tmp_path: Path, others: int
+) -> None:
+    store = hooks_of(tmp_path)
+    store.add(a_hook())
+
+    def late(hooks: dict[str, Hook]) -> dict[str, Hook]:
+        for number in range(others):
+            hooks_of(tmp_path).add(Hook(name=f"h{number}", token_hash=hashed(f"{number}"), made_us=NOW_US))
+        return {name: hook for name, hook in hooks.items() if name != "desk"}
+
+    with pytest.raises(Conflict, match="changed by somebody else meanwhile"):
+        store.change(late)
+    number, hooks = store.load()
+    assert (number, len(hooks), "desk" in hooks) == (1 + others, 1 + others, True)
+    store.revoke("desk")
+    assert "desk" not in store.load()[1]
+
+
+def test_the_folder_of_hooks_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    former = os.umask(0o022)
+    try:
+        hooks_of(tmp_path).add(a_hook())
+    finally:
+        os.umask(former)
+    (folder,) = tmp_path.rglob("hooks")
+    assert [path.stat().st_mode & 0o777 for path in (folder, *folder.iterdir())] == [0o700, 0o600]
+
+
+def test_a_grace_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    hooks_of(tmp_path).add(a_hook())
+    store = ["--store", (tmp_path / "store").as_uri()]
+    result = CliRunner().invoke(app, ["hooks", "rotate", "desk", "--grace", "99999999999w", *store])
+    assert result.exit_code in {1, 2}
+    assert "grace is" in result.output
+    assert hooks_of(tmp_path).load()[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({"strategy.order.action": "buy", "strategy.passphrase": TOKEN}, 200),
+        ({"strategy": {"order": {"action": "buy"}, "passphrase": TOKEN}}, 200),
+        ({"signal": "buy", "strategy.passphrase": TOKEN}, 200),
+        ({"strategy": {"order": {"action": "buy"}, "a": REPEATED}}, 422),
+        ({"strategy.order.action": "buy", "a.token": TOKEN, "a": {"b": REPEATED}}, 422),
+    ],
+)
+async def test_a_secret_under_a_name_with_dots_is_kept_and_shown_nowhere(
+    tmp_path: Path, given: dict[str, Any], status: int
+) -> None:
+    hooks_of(tmp_path).add(a_hook(secret_field="passphrase", secret_hash=hashed(TOKEN)))
+    body = {"time": BODY["time"], "close": 100.0, "passphrase": TOKEN, **given}
+    text = json.dumps(body).replace(json.dumps(REPEATED), f'{{"token": "{TOKEN}", "token": "{TOKEN}"}}')
+    async with replica(tmp_path, api_key=KEY) as found, speaking_to(found) as http:
+        answer = await http.post(PATH, content=text.encode())
+        refusals = await http.get("/refusals", headers={"Authorization": f"Bearer {KEY}"})
+        history = await http.get("/history", headers={"Authorization": f"Bearer {KEY}"})
+    assert (answer.status_code, refusals.json()["kept"]) == (status, int(status != 200)), answer.text
+    assert TOKEN not in answer.text + refusals.text + history.text + json.dumps(found.lines)
+    everything = b"".join(file.read_bytes() for file in (tmp_path / "store").rglob("*") if file.is_file())
+    assert TOKEN.encode() not in everything
+
+
+async def test_a_token_in_a_misspelt_address_is_in_no_line_of_the_log(tmp_path: Path) -> None:
+    token = "aB3_-" * 8
+    async with replica(tmp_path, api_key=KEY) as found, speaking_to(found) as http:
+        for path in (f"/hoks/{token}", f"/{token}/x", "/decisions/" + "a" * 32):
+            await http.post(path, json=BODY)
+    assert [line["path"] for line in found.lines] == [
+        "/hoks/(not shown)", "/(not shown)/x", "/decisions/" + "a" * 32,
+    ]  # fmt: skip
 
 
 async def test_a_replica_knows_of_a_change_after_a_moment(tmp_path: Path) -> None:

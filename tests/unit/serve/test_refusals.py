@@ -95,6 +95,37 @@ def test_a_sample_holds_no_secret_and_is_short(body: str) -> None:
     assert len(sample) <= MOST
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"pass phrase":"correct-horse","price": {{close}}}',
+        "{\u201cpassphrase\u201d:\u201ccorrect-horse\u201d, \u201cprice\u201d: 1}",
+        "{\u2018secret\u2019 : \u2018correct-horse\u2019}",
+        r'{"secret":"ab\"correct","price": {{close}}}',
+        '{"secret":"ab"correct","price": 1}',
+        "{'api key':'it\\'s correct','price': 1}",
+        '{"strategy.secret": "a, correct", "price": {{close}}}',
+        '{"token": ["a", "correct"], "price": {{close}}}',
+        '{"token": {"a": "correct"}, "price": {{close}}}',
+        r"{\"token\": \"correct\", \"price\": {{close}}}",
+        "long BTC note: secret=a token=correct price=1",
+        "pass phrase: one correct\nprice: 1",
+        "<a><secret>one correct</secret><price>1</price></a>",
+        "price=1&api+key=correct&action=buy",
+        '{"secret": "correct',
+    ],
+)
+def test_a_sample_of_what_is_no_json_holds_no_short_secret(body: str) -> None:
+    assert "correct" not in sample_of(body.encode())
+    assert "horse" not in sample_of(body.encode())
+
+
+def test_a_sample_of_what_is_no_json_shows_the_rest() -> None:
+    body = '{"pass phrase": "x", "price": {{close}}, "note": "calm"} token=x action=buy'
+    shown = '{"pass phrase": (not shown), "price": {{close}}, "note": "calm"} token=(not shown) action=buy'
+    assert sample_of(body.encode()) == shown
+
+
 def test_a_sample_of_a_long_or_broken_body_is_its_beginning() -> None:
     assert sample_of(b"a b " * 5000).startswith("a b a b")
     assert len(sample_of(b"a b " * 5000)) == MOST

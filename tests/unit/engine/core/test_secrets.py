@@ -23,6 +23,7 @@ SIGNAL = {"timestamp": "2025-02-24T00:00:00Z", "signal": 1, "price": 100.0}
 NAMES = (
     "secret", "token", "passphrase", "password", "key", "Secret", " KEY ", "API-Key", "webhook_secret", "authToken",
     "accessToken", "secretKey", "api key", "pass-phrase", "pwd", "pass\u200bword", "\uff41\uff50\uff49_key",
+    "strategy.secret", "strategy.Pass Phrase", "a.token.b", "api.key", "a\uff0ekey", "email_token", "license",
 )  # fmt: skip
 READING = Reading()
 
@@ -32,7 +33,9 @@ def test_names_of_secrets_are_known_in_any_case(name: str) -> None:
     assert is_secret_name(name)
 
 
-@pytest.mark.parametrize("name", ["key_level", "tokens", "token_price", "secretary", "keys", "", "note"])
+@pytest.mark.parametrize(
+    "name", ["key_level", "tokens", "token_price", "secretary", "keys", "", "a.b", "key_level.x", "note"]
+)
 def test_other_names_are_features(name: str) -> None:
     assert not is_secret_name(name)
 

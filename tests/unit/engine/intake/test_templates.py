@@ -1,5 +1,6 @@
 """Bodies that senders of alerts really send: taken with the right values, or refused with the sentence."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -114,6 +115,20 @@ def test_a_template_that_does_not_exist_is_refused_with_those_that_do() -> None:
 def test_text_of_another_form_names_the_form() -> None:
     with pytest.raises(InputError, match=r"expected <keys>\(<symbol>\)"):
         read_signal(b"buy it", Reading(template="alertatron"), content_type=TEXT)
+
+
+@pytest.mark.parametrize(
+    "held", [["{{close}}"], ["a", ["{{close}}"]], [{"b": "{{close}}"}], {"b": ["{{close}}"]}]
+)
+def test_a_placeholder_in_a_list_is_named(held: object) -> None:
+    body = {
+        "time": "2025-02-24T00:00:00Z",
+        "close": 1,
+        "strategy": {"order": {"action": "buy"}},
+        "tags": held,
+    }
+    with pytest.raises(InvalidField, match=r"the sender did not replace \{\{close\}\}"):
+        read_signal(json.dumps(body).encode(), Reading(), content_type=None)
 
 
 @pytest.mark.parametrize("column", ["symbol", "source", "signal_id", "mood", "timestamp", "price", "signal"])
