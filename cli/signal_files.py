@@ -36,6 +36,7 @@ def reading_of(options: ReadingOptions, settings: Settings) -> Reading:
         max_future_us=int(settings.intake.max_future_s * 1e6),
         bar_us=parse_bar(options.bar) if options.bar else 0,
         label=options.label,
+        symbols=settings.intake.symbols,
         day_first=settings.intake.day_first if options.day_first is None else options.day_first,
         names=options.names,
         decimal=options.decimal,

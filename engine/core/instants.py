@@ -18,9 +18,10 @@ DAY_US = 86_400 * MICROSECONDS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _SLASHES = re.compile(r"(\d{1,2})/(\d{1,2})/(\d{4})(?:[ T](\d{1,2}):(\d{2})(?::(\d{2}))?)?", re.ASCII)
-_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+# A date and more, as fromisoformat reads it, which takes any character between date and time, and 99 minutes.
+_ISO = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][^+-]*(?:[+-]\d{2}(?::?[0-5]\d){0,2})?)?", re.ASCII)
 _CLOCK = r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,9}))?)?(?:\s*([AaPp])\.?[Mm]\.?)?"
-_OFFSET = r"(?:\s*(Z|(?:UTC|GMT)?[+-]\d{2}(?::?\d{2})?|UTC|GMT))?"
+_OFFSET = r"(?:\s*(Z|(?:UTC|GMT)?[+-]\d{2}(?::?[0-5]\d)?|UTC|GMT))?"
 _WRITTEN = re.compile(
     rf"(\d{{1,4}})([-/.])(\d{{1,2}})\2(\d{{1,4}})(?:(?:,?\s+|T){_CLOCK}{_OFFSET})?", re.ASCII
 )
@@ -188,7 +189,8 @@ def second_times(local_us: list[int], *, newest_first: bool, ties: bool) -> list
     Args:
         local_us: what the clocks showed at each row, in the order of the rows; all of one such hour.
         newest_first: the rows go back in time.
-        ties: rows of one instant are usual, so that two equal ones do not tell anything.
+        ties: rows of one instant are usual, or those here have different actions, as where a position is closed and
+            the other is opened: two equal ones do not tell anything.
     """
     sign = -1 if newest_first else 1
     steps = [sign * (after - before) for before, after in pairwise(local_us)]
@@ -223,7 +225,7 @@ def _read(text: str, *, day_first: bool) -> datetime | None:
         # What most senders and files write goes first, since it is quicker.
         if text[4:5] == "-":
             # fromisoformat also takes 20250224 and week dates, which are more likely numbers gone astray.
-            if _ISO_DATE.match(text):
+            if _ISO.fullmatch(text):
                 return datetime.fromisoformat(text)
         elif match := _SLASHES.fullmatch(text):
             month, day, year, hour, minute, second = (int(part or 0) for part in match.groups())

@@ -1,14 +1,16 @@
 """A batch from one body, by its content type."""
 
+from collections.abc import Iterator
+
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import UnsupportedMedia
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import Reading
-from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
+from raysignal.engine.intake.json_rows import array_blocks, element_blocks, line_blocks
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
 from raysignal.engine.intake.single import BOM, FORM, load_alert, load_object, media_type
 from raysignal.engine.intake.source import as_bytes, text_start
-from raysignal.engine.intake.tables import IntakeResult, take_in
+from raysignal.engine.intake.tables import IntakeResult, RowBlock, take_in
 from raysignal.engine.intake.templates import text_template
 
 LINE_TYPES = frozenset(
@@ -49,7 +51,7 @@ def read_batch(
     if kind in PARQUET_TYPES:
         return take_in(table_blocks(source, reading), reading)
     if kind in {"application/json", "text/json"} or kind.endswith("+json"):
-        return read_json(source, reading)
+        return take_in(json_blocks(source), reading)
     raise UnsupportedMedia(f"the content type is {kind or 'missing'}; expected {ACCEPTED}", content_type=kind)
 
 
@@ -60,20 +62,24 @@ def _is_one_alert(source: UInt8Array, kind: str, reading: Reading) -> bool:
     head = source[:4096].tobytes().removeprefix(BOM).lstrip()
     if kind not in {"", "text/plain"} or head[:1] in {b"{", b"["} or head.startswith(MAGIC):
         return False
-    # Words and a brace: what separates columns would stand between the first ones.
+    if text_template(reading.template) is not None:
+        return True
+    # Words and a brace: what separates columns would stand between the first ones, and lines below them.
     before, brace, _ = head.partition(b"{")
-    return text_template(reading.template) is not None or bool(brace and not set(before) & set(b",;\t"))
+    separated = set(before) & set(b",;\t")
+    one_line = not set(before.strip()) & set(b"\r\n") and source[-4096:].tobytes().rstrip().endswith(b"}")
+    return bool(brace) and (not separated or one_line)
 
 
-def read_json(source: UInt8Array, reading: Reading) -> IntakeResult:
-    """An array of objects, one object, or objects on lines."""
+def json_blocks(source: UInt8Array) -> Iterator[RowBlock]:
+    """The blocks of an array of objects, of one object, or of objects on lines."""
     start = text_start(source, "a JSON array of objects")
     head = source[start : start + 65_536].tobytes().lstrip()
     if not head.startswith(b"{"):
-        return read_array(source, reading)
+        return array_blocks(source)
     if head.partition(b"\n")[0].rstrip().endswith(b"}"):
-        return take_in(line_blocks(source), reading)
-    return take_in(element_blocks([load_object(source.tobytes())]), reading)
+        return line_blocks(source)
+    return element_blocks([load_object(source.tobytes())])
 
 
 def _kind_of(source: UInt8Array, said: str) -> str:

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, Literal, NoReturn
 from zoneinfo import ZoneInfo
 
-from raysignal.engine.core.errors import InvalidField, StaleSignal, shorten
+from raysignal.engine.core.errors import InputError, InvalidField, StaleSignal, WrongDateOrder, shorten
 from raysignal.engine.core.instants import (
     DAY_US,
     EXPECTED_STAMP,
@@ -28,6 +28,7 @@ from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake.templates import (
     MAX_DEPTH,
+    RepeatedKeys,
     Template,
     flattened,
     plain_words,
@@ -317,18 +318,62 @@ def signal_of(
     Raises:
         InvalidField: the first field that cannot be used, under the name the caller gave it.
     """
-    _refuse_placeholders(values.items(), row)
+    try:
+        return _signal(values, reading, row, idempotency_key)
+    except WrongDateOrder:
+        raise
+    except InputError:
+        check_order(values, reading, row)
+        raise
+
+
+def check_order(values: Mapping[str, object], reading: Reading, row: int | None) -> None:
+    """Raise `WrongDateOrder` if a stamp of a row, which is refused whatever it says, is of the other order."""
+    for name, stamp in stamps_in(values, reading).items():
+        try:
+            parse_instant(stamp, reading.zone, field=name, row=row, day_first=reading.day_first)
+        except WrongDateOrder:
+            raise
+        except InvalidField:
+            continue
+
+
+def stamps_in(values: Mapping[str, object], reading: Reading) -> dict[str, object]:
+    """What in a row means its stamp, or the date of it, by name."""
     template = reading.template_of(values)
     if template is None:
         named = fields_in(values, reading)
-        if reading.decimal != "." or reading.thousands:
-            values = {
-                name: _in_plain_digits(name, value, named, reading, row) for name, value in values.items()
-            }
+        stamps = {name: value for name, value in values.items() if named.fields.get(name) == "timestamp"}
+        if named.clock is not None and is_time_of_day(values[named.clock[1]]):
+            stamps[named.clock[0]] = values[named.clock[0]]
+        return stamps
+    try:
+        found = template.named(flattened(values), ALIASES).fields
+    except InvalidField:  # nested too deeply, or a name twice
+        return {}
+    return dict([found["timestamp"]]) if "timestamp" in found else {}
+
+
+def _signal(
+    values: Mapping[str, object], reading: Reading, row: int | None, idempotency_key: str | None
+) -> Signal:
+    check_keys(values, row)
+    _refuse_placeholders(values.items(), row)
+    template = reading.template_of(values)
+    localised = reading.decimal != "." or bool(reading.thousands)
+    if template is None:
+        named = fields_in(values, reading)
+        if localised:
+            values = _plain(values, named, reading, row)
         given = _named(values, named, row)
     else:
         named = _NO_FIELDS
-        found = template.named(flattened(values, row), ALIASES)
+        flat = flattened(values, row)
+        found = template.named(flat, ALIASES)
+        if localised:
+            known = {name: means for means, (name, _) in found.fields.items()}
+            flat = _plain(flat, NamedFields(known, frozenset(), frozenset()), reading, row)
+            found = template.named(flat, ALIASES)
         given, values = found.fields, found.features
         _require(given, template, reading, row)
     name, stamp = given.get("timestamp", ("timestamp", None))
@@ -374,6 +419,12 @@ def name_of(field: str, name: str, value: object, row: int | None) -> str:
     raise InvalidField(name, value, EXPECTED[field], row)
 
 
+def check_keys(values: Mapping[str, object], row: int | None) -> None:
+    """Refuse an object in which a key stood twice."""
+    if isinstance(values, RepeatedKeys):
+        raise InvalidField(shown_name(values.name), values[values.name], "each key once", row)
+
+
 def check_feature_name(name: str, row: int | None) -> str:
     """The name a feature is kept under."""
     if name in NAMELESS:
@@ -397,6 +448,8 @@ def _named(
     if named.clock is not None:
         date, time = named.clock
         if is_time_of_day(values[time]):
+            if not isinstance(values[date], str) and not is_missing(values[date]):
+                raise InvalidField(date, values[date], f"a date, such as 2025-02-24, to go with {time}", row)
             given["timestamp"] = (f"{date} and {time}", date_and_time(values[date], values[time]))
             fields = {name: known for name, known in fields.items() if name not in named.clock}
         elif date in fields and not is_missing(values[date]) and not is_missing(values[time]):
@@ -462,7 +515,7 @@ def _require(
 
 
 def date_and_time(date: object, time: object) -> object:
-    """A date and a time of day in two cells as one stamp; the date's own midnight is left out."""
+    """A date and a time of day in two cells as one stamp; the date's own midnight is left out, if it says no zone."""
     return f"{MIDNIGHT.sub('', date.strip(BLANKS))} {time}" if isinstance(date, str) else date
 
 
@@ -524,7 +577,7 @@ def _expected_price(value: object) -> str:
 
 
 _SEPARATORS = {",": "[,]", ".": "[.]", " ": "[ \u00a0\u202f]", "'": "['\u2019]"}
-MIDNIGHT = re.compile("[ T]0?0:00(:00([.]0*)?)?Z?$")
+MIDNIGHT = re.compile("[ T]0?0:00(:00([.]0*)?)?$")
 _BEFORE, _AFTER = "(?:[$€£¥][ \u00a0]?)?", "(?:[ \u00a0]?[$€£¥])?"
 BESIDE_DIGITS = "[$€£¥ \u00a0\u202f]"
 
@@ -545,6 +598,12 @@ def separators_of(thousands: str) -> str:
     """What is left out of a written number, as a class of characters."""
     inner = _SEPARATORS[thousands][1:-1] if thousands else ""
     return f"[{inner}{BESIDE_DIGITS[1:-1]}]"
+
+
+def _plain(
+    values: Mapping[str, object], named: NamedFields, reading: Reading, row: int | None
+) -> dict[str, object]:
+    return {name: _in_plain_digits(name, value, named, reading, row) for name, value in values.items()}
 
 
 def _in_plain_digits(

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InvalidField, NotFound
-from raysignal.engine.intake.body import read_json
+from raysignal.engine.intake.body import json_blocks
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import line_blocks
@@ -39,10 +39,7 @@ def read_file(path: str | Path, reading: Reading) -> IntakeResult:
         InvalidField: a name without a known ending, or a table without a required column.
     """
     place = Path(path)
-    source = _mapped(place)
-    if _format(place) == "JSON":
-        return read_json(source, reading)
-    return take_in(_blocks(place, source, reading), reading)
+    return take_in(_blocks(place, _mapped(place), reading), reading)
 
 
 def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS) -> Iterator[IntakeResult]:
@@ -74,8 +71,6 @@ def undecided_date(path: str | Path, reading: Reading) -> str | None:
     None: one of them does, or they are written so that it is known.
     """
     place = Path(path)
-    if _format(place) == "JSON":
-        return None
     found: str | None = None
     for block in _blocks(place, _mapped(place), reading):
         cells = stamp_texts(block, reading)
@@ -132,6 +127,8 @@ def _blocks(place: Path, source: UInt8Array, reading: Reading) -> Iterator[RowBl
     kind = _format(place)
     if kind == "Parquet":
         return table_blocks(source, reading)
+    if kind == "JSON":
+        return json_blocks(source)
     return line_blocks(source) if kind == "NDJSON" else record_blocks(source, reading)
 
 

@@ -15,7 +15,7 @@ from raysignal.engine.core.errors import InputTooLarge
 from raysignal.engine.intake.cells import ScannedCells, json_array
 from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.scanner import MAX_COLUMNS, NAME_BYTES, scan_objects
-from raysignal.engine.intake.single import as_object, load_object, load_value, unreadable
+from raysignal.engine.intake.single import as_object, load_json, load_value, unreadable
 from raysignal.engine.intake.source import (
     BLOCK_ROWS,
     LARGEST_WINDOW,
@@ -65,7 +65,12 @@ def _without_blank(source: UInt8Array, bounds: Int64Array) -> Int64Array:
 
 
 def read_array(source: UInt8Array, reading: Reading) -> IntakeResult:
-    """The intake of a JSON array.
+    """The intake of a JSON array; raises as `array_blocks` and `take_in` do."""
+    return take_in(array_blocks(source), reading)
+
+
+def array_blocks(source: UInt8Array) -> Iterator[RowBlock]:
+    """The blocks of a JSON array.
 
     Raises:
         UnreadableInput: not UTF-8, or not JSON from its first byte to its last.
@@ -76,8 +81,8 @@ def read_array(source: UInt8Array, reading: Reading) -> IntakeResult:
         elements = _elements.decode(source[start:].data)
     except (msgspec.DecodeError, RecursionError):
         # NaN and Infinity, which are no JSON and often written; or no array, or one that breaks off.
-        return take_in(element_blocks(_each_element(source[start:].tobytes().decode())), reading)
-    return take_in(_array_blocks(elements), reading)
+        return element_blocks(_each_element(source[start:].tobytes().decode()))
+    return _array_blocks(elements)
 
 
 def element_blocks(elements: Iterable[Any]) -> Iterator[RowBlock]:
@@ -123,7 +128,8 @@ def _unescape(data: UInt8Array, begin: Int64Array, end: Int64Array, _escaped: Bo
 
 
 def _load_row(data: UInt8Array, bounds: Int64Array, first: int, row: int) -> Mapping[str, object]:
-    return load_object(data[bounds[row] : bounds[row + 1]].tobytes().strip(_BLANKS), first + row)
+    line = data[bounds[row] : bounds[row + 1]].tobytes().strip(_BLANKS)
+    return as_object(load_json(line, first + row), first + row)
 
 
 def _loaded_block(rows: int, first: int, load: Callable[[int], Mapping[str, object]]) -> RowBlock:

@@ -130,7 +130,7 @@ def _row(arrays: Mapping[str, pa.Array], first: int, row: int) -> Mapping[str, o
 
 
 def _simplified(array: pa.Array) -> pa.Array:
-    """Texts, times and decimals as `large_string`, other arrays as they are."""
+    """Texts and times as `large_string`, decimals as numbers, other arrays as they are."""
     kind = array.type
     if types.is_dictionary(kind):
         return _simplified(array.dictionary_decode())
@@ -139,6 +139,11 @@ def _simplified(array: pa.Array) -> pa.Array:
         if kind.tz is not None:
             array = pc.cast(array, pa.timestamp("us", "UTC"))
         return pc.cast(array, pa.large_string())
+    if types.is_decimal(kind):
+        try:
+            return pc.cast(array, pa.int64())
+        except pa.ArrowInvalid:  # not whole, or larger; from texts Arrow makes the nearest float
+            return pc.cast(pc.cast(array, pa.large_string()), pa.float64())
     texts = (
         types.is_string,
         types.is_string_view,
@@ -146,7 +151,7 @@ def _simplified(array: pa.Array) -> pa.Array:
         types.is_large_string,
         types.is_large_binary,
     )
-    if any(test(kind) for test in (*texts, types.is_date, types.is_time, types.is_decimal)):
+    if any(test(kind) for test in (*texts, types.is_date, types.is_time)):
         array = pc.cast(array, pa.large_string())
         array.validate(full=True)
     return array

@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl
 
 from raysignal.engine.core.errors import InputError, InvalidField, UnreadableInput, UnsupportedMedia, shorten
 from raysignal.engine.core.signals import Signal
-from raysignal.engine.intake.fields import Reading, shown_name, signal_of
+from raysignal.engine.intake.fields import Reading, check_keys, shown_name, signal_of
 from raysignal.engine.intake.templates import RepeatedKeys, text_template
 
 BOM = b"\xef\xbb\xbf"
@@ -114,20 +114,20 @@ def load_object(body: bytes | memoryview, row: int | None = None) -> dict[str, A
         UnreadableInput: not UTF-8, not JSON, nested too deeply, or no object.
         InvalidField: a key that stands twice.
     """
-    return as_object(load_json(body, row), row)
+    values = as_object(load_json(body, row), row)
+    check_keys(values, row)
+    return values
 
 
 def as_object(value: Any, row: int | None = None) -> dict[str, Any]:
-    """A value of `load_json` as an object in which every key stands once; raises as `load_object` does."""
-    if isinstance(value, RepeatedKeys):
-        raise InvalidField(shown_name(value.name), value[value.name], "each key once", row)
+    """A value of `load_json` as an object, of which `check_keys` knows whether a key stood twice."""
     if not isinstance(value, dict):
         raise unreadable(f"the JSON is {shorten(value)}; expected an object", row)
     return value
 
 
 def load_json(body: bytes | memoryview, row: int | None = None) -> Any:
-    """The JSON value in `body`; an object with a key that stands twice is known to `as_object`.
+    """The JSON value in `body`; an object with a key that stands twice is known to `check_keys`.
 
     Raises:
         UnreadableInput: not UTF-8, not JSON, or nested too deeply.

@@ -19,7 +19,6 @@ from raysignal.engine.core.instants import (
     DAY_US,
     is_naive,
     is_stamp,
-    is_time_of_day,
     repeated_after_us,
     second_times,
 )
@@ -34,9 +33,11 @@ from raysignal.engine.intake.fields import (
     NamedFields,
     Reading,
     check_feature_name,
+    check_order,
     fields_in,
     number_in,
     signal_of,
+    stamps_in,
 )
 from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.templates import STRATEGY_NAMES
@@ -145,7 +146,7 @@ def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> t
     for row in np.flatnonzero(~clear).tolist():
         position = block.first_row + row
         try:
-            signal = signal_of(block.reread(row), reading, row=position)
+            signal = signal_of(_reread(block, row, reading), reading, row=position)
         except WrongDateOrder:
             raise  # the other dates may be wrong as well, though they look right
         except InputError as error:
@@ -165,6 +166,21 @@ def read_block(block: RowBlock, reading: Reading, errors: list[InputError]) -> t
     return batch, refused
 
 
+def _reread(block: RowBlock, row: int, reading: Reading) -> Mapping[str, object]:
+    """One row's names and values.
+
+    Raises:
+        WrongDateOrder: it cannot be read, but its cells show a date of the other order.
+        InputError: as `RowBlock.reread` does.
+    """
+    try:
+        return block.reread(row)
+    except InputError:
+        cells = {name: column[row].as_py() for name, column in block.columns.items()}
+        check_order(cells, reading, block.first_row + row)
+        raise
+
+
 def _placed(error: InputError, row: int) -> InputError:
     """The error with its row, if it does not say it yet."""
     if error.fields.get("row") == row:
@@ -179,7 +195,9 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
     """Refuse a table that lacks a required column, or one that the reading names, once, and not row by row."""
     there = shorten(", ".join(names))
     present = set(fields_in(names, reading).fields.values())
-    for required in (*reading.required, *reading.names):
+    # By a template, names mean fields by what stands under them: its rows say what they lack.
+    templated = reading.template_of(dict.fromkeys(names)) is not None
+    for required in (*(() if templated else reading.required), *reading.names):
         if required in present or (required == "signal" and "price_only" in present):
             continue
         if required in reading.names:
@@ -367,14 +385,11 @@ def _shown_twice(batch: SignalBatch, block: RowBlock, reading: Reading) -> set[i
     maybe = np.flatnonzero(may_repeat(known_us, reading.zone)).tolist()
     found = [at for at in maybe if repeated_after_us(int(known_us[at]), reading.zone)]
     rows = [int(batch.row[at]) for at in found]
-    return {row for row in rows if _says_no_zone(block.reread(row - block.first_row), reading)}
-
-
-def _says_no_zone(values: Mapping[str, object], reading: Reading) -> bool:
-    named = fields_in(values, reading)
-    return any(is_naive(values[name]) for name, known in named.fields.items() if known == "timestamp") or (
-        named.clock is not None and is_time_of_day(values[named.clock[1]])
-    )
+    return {
+        row
+        for row in rows
+        if any(map(is_naive, stamps_in(block.reread(row - block.first_row), reading).values()))
+    }
 
 
 def _by_the_order_of_rows(batch: SignalBatch, repeated: set[int], reading: Reading) -> SignalBatch:
@@ -392,7 +407,8 @@ def _by_the_order_of_rows(batch: SignalBatch, repeated: set[int], reading: Readi
         for day in np.unique(known_us[unsure[rows]] // DAY_US).tolist():
             of_hour = rows[unsure[rows] & (known_us // DAY_US == day)]
             local_us = (timestamp_us[of_hour] - reading.shift_us).tolist()
-            later = second_times(local_us, newest_first=newest_first, ties=ties)
+            turned = (np.diff(local_us) == 0) & (np.diff(batch.action[of_hour]) != 0)
+            later = second_times(local_us, newest_first=newest_first, ties=ties or bool(turned.any()))
             timestamp_us[of_hour[later]] += repeated_after_us(local_us[0], reading.zone)
     return batch.at_instants(timestamp_us)
 
@@ -431,5 +447,15 @@ def instants_of(block: RowBlock, reading: Reading) -> Int64Array:
 
 def stamp_texts(block: RowBlock, reading: Reading) -> pa.Array:
     """What stands in a block for stamps, where it is texts; nulls where it is none."""
+    if not block.columns:
+        return pa.array([_stamp_text(block, row, reading) for row in range(block.rows)], pa.large_string())
     cells, _ = _stamp_cells(block, fields_in(block.columns, reading), block.plain.copy())
     return cells if is_text(cells) else pa.nulls(block.rows, pa.large_string())
+
+
+def _stamp_text(block: RowBlock, row: int, reading: Reading) -> str | None:
+    try:
+        stamps = stamps_in(block.reread(row), reading).values()
+    except InputError:
+        return None
+    return next((stamp for stamp in stamps if isinstance(stamp, str)), None)

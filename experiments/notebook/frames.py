@@ -156,6 +156,8 @@ def read(
         bar_us=parse_bar(bar) if bar else 0,
         label=label,
         prices_only=prices_only,
+        symbols=settings.intake.symbols,
+        day_first=settings.intake.day_first,
     )
     if label == "open" and bar is None:
         raise InvalidField("label", label, "the length of the bar beside it, such as bar='1d'")

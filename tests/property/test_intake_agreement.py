@@ -155,7 +155,11 @@ def _by_the_order_of_rows(signals: list[Signal], twice: dict[int, int]) -> None:
     for key in {(signals[place].symbol, signals[place].source) for place in twice}:
         own = [place for place, signal in enumerate(signals) if (signal.symbol, signal.source) == key]
         steps = [(signals[b].timestamp_us - signals[a].timestamp_us, a, b) for a, b in pairwise(own)]
-        ties = any(step == 0 and not (a in twice and b in twice) for step, a, b in steps)
+        # Two actions of one instant close a position and open the other.
+        ties = any(
+            step == 0 and (not (a in twice and b in twice) or signals[a].action != signals[b].action)
+            for step, a, b in steps
+        )
         newest_first = sum(step < 0 for step, *_ in steps) > sum(step > 0 for step, *_ in steps)
         unsure = [place for place in own if place in twice]
         stamps = [signals[place].timestamp_us for place in unsure]

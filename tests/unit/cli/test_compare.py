@@ -117,6 +117,14 @@ def test_rows_that_cannot_be_used_are_shown_and_refused_or_left_out(tmp_path):
     assert stream.batch.price.tolist() == [10.0, 11.0]
 
 
+def test_symbols_are_kept_as_the_settings_say(tmp_path):
+    file = tmp_path / "mine.csv"
+    file.write_text("timestamp,price,signal,symbol\n2025-01-01T00:00:00Z,10,1,BINANCE:BTCUSDT.P\n")
+    settings = Settings(intake={"symbols": {"BINANCE:BTCUSDT.P": "BTC"}})
+    stream = read_stream(file, ReadingOptions(), settings, skip=False, accept_jump=False, output=Output())
+    assert list(stream.batch.symbols) == ["BTC"]
+
+
 def test_an_unbelievable_price_is_refused_unless_it_is_meant(tmp_path):
     file = tmp_path / "mine.csv"
     file.write_text("timestamp,price,signal\n2025-01-01T00:00:00Z,10,1\n2025-01-01T00:10:00Z,9000,1\n")

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import (
     InputError,
     InputTooLarge,
@@ -19,7 +20,7 @@ from raysignal.engine.core.errors import (
     UnsupportedMedia,
 )
 from raysignal.engine.core.instants import parse_instant
-from raysignal.engine.intake import IntakeResult, Reading, read_batch
+from raysignal.engine.intake import IntakeResult, Reading, read_batch, read_signal
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.source import BLOCK_ROWS, as_bytes
@@ -103,6 +104,22 @@ def test_every_format_gives_the_same_batch_in_time(content_type: str) -> None:
 def test_without_a_content_type_the_first_bytes_decide(content_type: str, said: str | None) -> None:
     body = BODIES[content_type]
     assert_same(read_batch(body, said, READING), read_batch(body, content_type, READING))
+
+
+@pytest.mark.parametrize("words", ["Alert on BTC, 1h: ", "Cross; BTC, 1h:\n"])
+@pytest.mark.parametrize("said", [None, "text/plain"])
+def test_words_with_commas_before_an_object_are_an_alert_as_in_a_single_request(
+    words: str, said: str | None
+) -> None:
+    body = f"{words}{json.dumps(ROWS[0])}\n".encode()
+    single = SignalBatch.of_signals([read_signal(body, READING, content_type=said)])
+    batch = read_batch(body, said, READING).batch
+    assert (batch.key.tolist(), batch.content.tolist()) == (single.key.tolist(), single.content.tolist())
+
+
+def test_a_brace_in_a_last_cell_makes_no_alert_of_csv() -> None:
+    body = b"timestamp,price,signal,note\n2025-02-24,1,BUY,{a}\n"
+    assert read_batch(body, "text/plain", READING).batch.signal(0).features == {"note": "{a}"}
 
 
 def test_parquet_is_known_by_its_magic_among_plain_bytes() -> None:

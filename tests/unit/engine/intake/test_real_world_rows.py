@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import InputError
+from raysignal.engine.core.errors import InputError, WrongDateOrder
 from raysignal.engine.intake import Reading, read_batch, read_file, read_file_chunks, read_signal
 from raysignal.engine.intake.files import undecided_date
 from raysignal.engine.intake.line_numbers import line_numbers
@@ -318,6 +318,37 @@ TAKEN: dict[str, tuple[str, str | bytes, dict[str, Any], list[tuple[Any, ...]]]]
          ("2018-10-28 01:00:00.000", 3.0, 0, "BTC"), ("2018-10-28 01:30:00.000", 2.0, 0, "BTC"),
          ("2018-10-28 02:00:00.000", 1.0, 0, "BTC")],
     ),
+    "a position closed and the other opened at one time of that hour": (
+        "a.csv",
+        "time,close,signal\n2018-10-27 12:00,1,BUY\n2018-10-28 02:00,2,CLOSE\n2018-10-28 02:00,3,SELL\n2018-10-28 09:00,4,CLOSE\n",
+        {"zone": BERLIN},
+        [("2018-10-27 10:00:00.000", 1.0, 1, "BTC"), ("2018-10-28 00:00:00.000", 2.0, 2, "BTC"),
+         ("2018-10-28 00:00:00.000", 3.0, -1, "BTC"), ("2018-10-28 08:00:00.000", 4.0, 2, "BTC")],
+    ),
+    "an hour that came twice, by TradingView's names": (
+        "a.ndjson",
+        "".join(
+            f'{{"timenow":"2018-10-28 {clock}","close":1,"strategy":{{"order":{{"action":"buy"}}}}}}\n'
+            for clock in ("02:30", "02:00", "02:30")
+        ),
+        {"zone": BERLIN},
+        [("2018-10-28 00:30:00.000", 1.0, 1, "BTC"), ("2018-10-28 01:00:00.000", 1.0, 1, "BTC"),
+         ("2018-10-28 01:30:00.000", 1.0, 1, "BTC")],
+    ),
+    "decimals of Parquet, which are numbers however texts are written": (
+        "a.parquet",
+        parquet({"timestamp": ["2025-02-24"], "price": [Decimal("95439.81")], "signal": [Decimal(1)]}), GERMAN, ONE,
+    ),
+    "TradingView's names in CSV, Germany": (
+        "a.csv", "time;close;strategy.order.action;ticker\n2025-02-24;95.439,81;buy;BTC\n", GERMAN, ONE,
+    ),
+    "TradingView's names in NDJSON, Germany": (
+        "a.ndjson", '{"time":"2025-02-24","close":"95.439,81","strategy.order.action":"buy"}\n', GERMAN, ONE,
+    ),
+    "thousands alone, by TradingView's names": (
+        "a.ndjson", '{"time":"2025-02-24","close":"42.100","strategy.order.action":"buy"}\n', GERMAN,
+        [(MIDNIGHT, 42100.0, 1, "BTC")],
+    ),
     "the same hour of two symbols in turn": (
         "a.csv",
         "time,ticker,close\n2018-10-28 02:00,A,1\n2018-10-28 02:00,B,2\n2018-10-28 02:00,A,3\n2018-10-28 02:00,B,4\n",
@@ -412,6 +443,22 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "a line above the header": (
         "a.csv", "https://www.CryptoDataDownload.com\nDate,Close\n2025-02-24,1\n", PRICES, "a column named timestamp",
     ),
+    "a date as a number beside its time, in NDJSON": (
+        "a.ndjson", '{"Date":1704067200,"Time":"14:00","Close":1}\n', PRICES, "Date is 1704067200; expected a date.*Time",
+    ),
+    "the same in Parquet": (
+        "a.parquet", parquet({"Date": [1704067200000], "Time": ["14:00"], "Close": [1.0]}), PRICES,
+        "Date is 1704067200000; expected a date.*Time",
+    ),
+    "the same in CSV": ("a.csv", "Date,Time,Close\n1704067200,14:00,1\n", PRICES, "Date and Time is '1704067200 14:00'"),
+    "a date with a zone beside its time": (
+        "a.parquet",
+        frame_parquet(pd.DataFrame({"Date": pd.to_datetime(["2025-02-24"], utc=True), "Time": ["14:00"], "Close": [1.0]})),
+        PRICES | {"zone": EASTERN}, "Date and Time is '2025-02-24 00:00:00.*Z 14:00'",
+    ),
+    "TradingView's names without a price": (
+        "a.csv", "time,strategy.order.action\n2025-02-24,buy\n", {}, "price is None; expected a number above 0.*add",
+    ),
     "a time without its date": ("a.csv", "Time,Close\n14:00,1\n", PRICES, "Time is '14:00'; expected a time such as"),
     "two digits for a year": ("a.csv", "Date,Close\n2/24/25,1\n", PRICES, "expected a time such as"),
     "epoch numbers of before 2001": ("a.csv", "time,close\n946684800,1\n", PRICES, "since 1970, from 2001 to 2200"),
@@ -493,6 +540,40 @@ def test_a_column_of_another_order_is_refused_wherever_its_row_stands(tmp_path: 
     path.write_text("Date,Close\n" + "1/2/2025,1\n" * 20_000 + "13/2/2025,1\n")
     with pytest.raises(InputError, match="row 20000: Date is '13/2/2025'"):
         list(read_file_chunks(path, Reading(prices_only=True), 1_000))
+
+
+FIRST = '{"timestamp":"11/03/2011","price":1,"signal":1}'
+CONTRADICTING: dict[str, tuple[str, str]] = {
+    "a cell too many": ("text/csv", "timestamp,price,signal\n11/03/2011,1,BUY\n20/10/2011,1,BUY,x\n04/08/2011,1,SELL\n"),
+    "a cell too few": ("text/csv", "timestamp,price,signal\n11/03/2011,1,BUY\n20/10/2011,1\n"),
+    "two prices": ("text/csv", "timestamp,price,close,signal\n11/03/2011,1,1,BUY\n20/10/2011,1,2,BUY\n"),
+    "what a sender did not replace": ("text/csv", "timestamp,price,signal,x\n11/03/2011,1,BUY,\n20/10/2011,1,BUY,{{close}}\n"),
+    "a date beside its time": ("text/csv", "Date,time,close,signal\n11/03/2011,14:00,1,BUY\n20/10/2011,14:00,1,BUY,x\n"),
+    "a key twice": ("application/x-ndjson", FIRST + '\n{"x":1,"x":2,"timestamp":"20/10/2011","price":1,"signal":1}\n'),
+    "a key twice in an array": (
+        "application/json", f'[{FIRST},{{"x":1,"x":2,"timestamp":"20/10/2011","price":1,"signal":NaN}}]',
+    ),
+    "a line that breaks off": ("application/x-ndjson", FIRST + '\n{"timestamp":"20/10/2011","price":1\n'),
+    "no price, by TradingView's names": (
+        "application/x-ndjson", FIRST + '\n{"timenow":"20/10/2011","strategy":{"order":{"action":"buy"}}}\n',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CONTRADICTING)
+def test_a_row_that_is_refused_anyway_still_tells_the_order_of_dates(case: str) -> None:
+    content_type, body = CONTRADICTING[case]
+    with pytest.raises(WrongDateOrder, match=r"row 1: .* is '20/10/2011.*--day-first"):
+        read_batch(body.encode(), content_type, Reading())
+
+
+@pytest.mark.parametrize("first", ["", '{"n":NaN},'])
+def test_an_array_does_not_tell_the_order_of_its_dates_either(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f'[{first}{{"Date":"1/2/2025","Close":1}},{{"Date":"3/4/2025","Close":1}}]')
+    assert undecided_date(path, Reading(prices_only=True)) == "1/2/2025"
+    path.write_text(f'[{first}{{"Date":"1/2/2025","Close":1}},{{"Date":"3/14/2025","Close":1}}]')
+    assert undecided_date(path, Reading(prices_only=True)) is None
 
 
 @pytest.mark.parametrize(

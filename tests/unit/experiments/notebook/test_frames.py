@@ -113,3 +113,14 @@ def test_what_a_notebook_shows_escapes_what_the_rows_say():
     assert "<b>&amp;" not in shown
     assert "&lt;b&gt;&amp;" in shown
     json.dumps(signals.summary, allow_nan=False)
+
+
+def test_symbols_and_dates_are_read_as_the_settings_say(monkeypatch):
+    monkeypatch.setenv("RAYSIGNAL_INTAKE__SYMBOLS", json.dumps({"BINANCE:BTCUSDT.P": "BTC"}))
+    monkeypatch.setenv("RAYSIGNAL_INTAKE__DAY_FIRST", "true")
+    frame = pd.DataFrame(
+        {"timestamp": ["03/05/2011"], "signal": [1], "price": [1.0], "symbol": ["BINANCE:BTCUSDT.P"]}
+    )
+    batch = raysignal.read(frame).batch
+    assert list(batch.symbols) == ["BTC"]
+    assert batch.timestamp_us.tolist() == [1_304_380_800_000_000]  # 3 May
