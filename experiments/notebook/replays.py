@@ -125,7 +125,7 @@ def policy_of(policy: Policy | Mapping[str, Any] | None) -> Policy:
 def policy_members(policy: Mapping[str, Any] | None) -> dict[str, Any]:
     """Members of a policy as plain values; `InvalidField` if it is no mapping."""
     if policy is not None and not isinstance(policy, Mapping):
-        raise InvalidField("policy", policy, 'a Policy or a dict of its members, such as {"fee_bps": 5}')
+        raise InvalidField("policy", policy, 'a dict of its members, such as {"fee_bps": 5}')
     return {
         str(name): value.item() if isinstance(value, np.generic) else value
         for name, value in (policy or {}).items()
