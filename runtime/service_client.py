@@ -19,6 +19,7 @@ from raysignal.engine.core.errors import (
     Conflict,
     InputError,
     InputTooLarge,
+    InvalidField,
     NotFound,
     RaysignalError,
     StoreUnavailable,
@@ -97,7 +98,7 @@ class ServiceClient:
         except httpx.TransportError as error:
             raise ServiceError(
                 f"no service answers at {self.url} ({_said(error)}); start one with `raysignal serve`, or say "
-                "where it is with --url"
+                "where it is: --url URL, in Python Client(URL)"
             ) from error
         if answer.status_code != httpx.codes.OK or not _is_json(answer):
             raise ServiceError(
@@ -118,7 +119,17 @@ class ServiceClient:
         self, signal: Mapping[str, Any], *, idempotency_key: str | None, **params: Any
     ) -> dict[str, Any]:
         """The receipt of one signal; the key, if there is one, goes with it each time that it is sent."""
-        headers = {} if idempotency_key is None else {"idempotency-key": idempotency_key}
+        headers = {}
+        if idempotency_key is not None:
+            if not (
+                isinstance(idempotency_key, str)
+                and idempotency_key.isascii()
+                and idempotency_key.isprintable()
+            ):
+                raise InvalidField(
+                    "idempotency_key", idempotency_key, "a text of ASCII characters that can be printed"
+                )
+            headers["idempotency-key"] = idempotency_key
         return await self._ask("POST", "/signal", json=dict(signal), headers=headers, params=_given(params))
 
     async def parquet(self, path: str, **params: Any) -> bytes:

@@ -5,6 +5,8 @@ yfinance makes, a level of fields above one of tickers, become rows with a `tick
 """
 
 import io
+import re
+import shlex
 import sys
 import time
 from collections.abc import Mapping
@@ -17,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from raysignal.engine.core.columns import SignalBatch
-from raysignal.engine.core.errors import InputError, InvalidField, NotFound, RowErrors
+from raysignal.engine.core.errors import InputError, InvalidField, NotFound, RaysignalError, RowErrors
 from raysignal.engine.core.instants import format_instant, parse_bar, zone_named
+from raysignal.engine.core.signals import Action
 from raysignal.engine.intake import IntakeResult, Reading, read_batch, read_file
-from raysignal.engine.intake.fields import FIELD_OF
+from raysignal.engine.intake.fields import FIELD_OF, check_names
 from raysignal.engine.journal.dedup import first_in_batch
 from raysignal.engine.portfolio.signal_file_report import SignalFileReport
 from raysignal.experiments.notebook.study import Study
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_SPELLED = {**{name.casefold(): name.casefold() for name in FIELD_OF}, "date": "timestamp"}
 _TICKER = "ticker"
 _EXPECTED = "a path, a pandas frame, or a frame with the Arrow interface (polars, pyarrow, duckdb, …)"
 
@@ -80,8 +82,8 @@ class Signals(Study):
             "symbols": list(batch.symbols),
             "from": format_instant(int(batch.timestamp_us[0])),
             "to": format_instant(int(batch.timestamp_us[-1])),
-            "buys": int(np.count_nonzero(batch.action > 0)),
-            "sells": int(np.count_nonzero(batch.action < 0)),
+            "buys": int(np.count_nonzero(batch.action == Action.BUY)),
+            "sells": int(np.count_nonzero(batch.action == Action.SELL)),
             "features": sorted({**batch.numbers, **batch.texts}),
             "rows": self.rows,
             "refused": self.refused,
@@ -121,6 +123,9 @@ def read(
     symbol: str | None = None,
     source: str | None = None,
     columns: Mapping[str, str] | None = None,
+    day_first: bool | None = None,
+    decimal: str = ".",
+    thousands: str = "",
     prices_only: bool = False,
     on_error: Literal["refuse", "skip"] = "refuse",
     accept_price_jump: bool = False,
@@ -136,7 +141,10 @@ def read(
         label: which end of its bar a stamp names; with `open`, a row is known one bar later.
         symbol: of rows that name none.
         source: the same.
-        columns: which column of a frame a field is, such as `{"price": "Adj Close"}`.
+        columns: which column a field is, such as `{"price": "Adj Close"}`; other names of the field are not read then.
+        day_first: dates with slashes say the day before the month.
+        decimal: what stands before the decimals of numbers in texts, a point or a comma.
+        thousands: what stands between the thousands of numbers in texts.
         prices_only: rows need no action; those without are HOLDs.
         on_error: on a row that cannot be used: raise, or leave it out.
         accept_price_jump: believe prices however far they are from the last one.
@@ -157,7 +165,10 @@ def read(
         label=label,
         prices_only=prices_only,
         symbols=settings.intake.symbols,
-        day_first=settings.intake.day_first,
+        names=_names_of(columns),
+        day_first=settings.intake.day_first if day_first is None else day_first,
+        decimal=decimal,
+        thousands=thousands,
     )
     if label == "open" and bar is None:
         raise InvalidField("label", label, "the length of the bar beside it, such as bar='1d'")
@@ -165,10 +176,13 @@ def read(
         raise InvalidField("on_error", on_error, "refuse or skip")
     jump = None if accept_price_jump else settings.intake.max_price_jump
     report = SignalFileReport(jump, zone=reading.zone, shift_us=reading.shift_us)
-    intake = _intake(data, dict(columns or {}), reading)
-    batch = report.add(intake)
-    if report.refused and on_error == "refuse":
-        raise _row_errors(intake, report)
+    try:
+        intake = _intake(data, reading)
+        batch = report.add(intake)
+        if report.refused and on_error == "refuse":
+            raise _row_errors(intake, report)
+    except RaysignalError as error:
+        raise _in_python(error) from None
     if not len(batch):
         raise InvalidField("data", "no usable row", "at least one")
     once = np.flatnonzero(first_in_batch(batch.key) == np.arange(len(batch)))
@@ -185,16 +199,46 @@ def _row_errors(intake: IntakeResult, report: SignalFileReport) -> InputError:
     )
 
 
-def _intake(data: Any, columns: dict[str, str], reading: Reading) -> IntakeResult:
+def _names_of(columns: Mapping[str, str] | None) -> dict[str, str]:
+    """Field to column, by the fields' own names."""
+    if columns is not None and not isinstance(columns, Mapping):
+        raise InvalidField("columns", columns, 'a dict of fields, such as {"price": "Adj Close"}')
+    try:
+        return check_names({FIELD_OF.get(name, name): column for name, column in (columns or {}).items()})
+    except InvalidField as error:
+        expected = str(error.fields["expected"]).removesuffix(" before the =")
+        raise InvalidField("columns", error.fields["value"], expected) from None
+
+
+_OPTION = re.compile(r"--(map|decimal|thousands|day-first)(?:(?<!first) ('[^']+'|\S+))?")
+
+
+def _in_python(error: RaysignalError) -> RaysignalError:
+    """The same, with the options of the command line that it advises written as arguments of `read`."""
+    error.args = tuple(_OPTION.sub(_argument, text) for text in error.args)
+    for entry in (error.fields, *(error.fields.get("errors") or ())):
+        for name in ("expected", "detail"):
+            if isinstance(entry.get(name), str):
+                entry[name] = _OPTION.sub(_argument, entry[name])
+    return error
+
+
+def _argument(option: re.Match[str]) -> str:
+    name, value = option[1], option[2]
+    if name == "map":
+        field, _, column = value.rstrip(")").partition("=")
+        return f'columns={{"{field}": "{column}"}}' + ")" * value.endswith(")")
+    return "day_first=True" if value is None else f"{name}={shlex.split(value)[0]!r}"
+
+
+def _intake(data: Any, reading: Reading) -> IntakeResult:
     if isinstance(data, str | Path):
-        if columns:
-            raise InvalidField("columns", columns, "a frame to name columns of, such as of pandas.read_csv")
         if not Path(data).is_file():
             raise NotFound(
                 f"{data} is no file; expected a signal file, or a frame", field="data", value=str(data)
             )
         return read_file(data, reading)
-    table = _named(table_of(data), columns)
+    table = _table_of(data, named="timestamp" in reading.names)
     sink = io.BytesIO()
     try:
         pq.write_table(table, sink, compression="none")
@@ -203,19 +247,27 @@ def _intake(data: Any, columns: dict[str, str], reading: Reading) -> IntakeResul
     return read_batch(sink.getbuffer(), PARQUET, reading)
 
 
-def table_of(data: Any) -> pa.Table:
-    """A frame as an Arrow table; `InvalidField` if it is none."""
+def _table_of(data: Any, *, named: bool) -> pa.Table:
+    """A frame as an Arrow table; `InvalidField` if it is none.
+
+    An index of instants is the column `timestamp`; with `named`, it keeps its name, where it has one.
+    """
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(data, pandas.DataFrame):
-        return _pandas_table(data)
+        return _pandas_table(data, named=named)
     if isinstance(data, pa.Table):
         return data
     if not hasattr(data, "__arrow_c_stream__"):
         raise InvalidField("data", type(data).__name__, _EXPECTED)
-    return pa.table(data)
+    try:
+        return pa.table(data)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InvalidField(
+            "data", type(data).__name__, f"{_EXPECTED}, and not one column ({error})"
+        ) from error
 
 
-def _pandas_table(frame: "pd.DataFrame") -> pa.Table:
+def _pandas_table(frame: "pd.DataFrame", *, named: bool) -> pa.Table:
     import pandas as pd  # noqa: PLC0415 - it is there: it made the frame
 
     if isinstance(frame.columns, pd.MultiIndex):
@@ -224,20 +276,26 @@ def _pandas_table(frame: "pd.DataFrame") -> pa.Table:
     kept: dict[str, Any] = {}
     for level in levels:
         values, name = frame.index.get_level_values(level), frame.index.names[level]
-        if isinstance(values, pd.DatetimeIndex):
+        if isinstance(values, pd.PeriodIndex):
+            raise InvalidField(
+                "index",
+                "of periods",
+                "instants: give frame.to_timestamp(), with bar='1d', label='open' for days",
+            )
+        if isinstance(values, pd.DatetimeIndex) and not (named and name is not None):
             kept["timestamp"] = values
         elif name is not None:
             kept[str(name)] = values
     frame = frame.rename(columns=str)
-    taken = set(kept) & set(frame.columns)
-    if taken:
-        raise InvalidField("columns", ", ".join(sorted(taken)), "each name once, the index's among them")
+    names = [*kept, *frame.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidField("columns", ", ".join(twice), "each name once, the index's among them")
     frame = frame.reset_index(drop=True)
     try:
         table = pa.Table.from_pandas(frame, preserve_index=False)
         for place, (name, values) in enumerate(kept.items()):
             table = table.add_column(place, name, pa.Array.from_pandas(values))
-    except (pa.ArrowException, TypeError) as error:
+    except (pa.ArrowException, TypeError, ValueError) as error:
         raise InvalidField(
             "data", "a column of several kinds", f"one kind of value a column ({error})"
         ) from error
@@ -255,21 +313,3 @@ def _long(frame: "pd.DataFrame") -> "pd.DataFrame":
     found: Any = frame.stack(level=place, future_stack=True).dropna(how="all")  # noqa: PD013 - what melt cannot: many columns at once
     found.index = found.index.set_names(_TICKER, level=-1)
     return cast("pd.DataFrame", found)
-
-
-def _named(table: pa.Table, columns: dict[str, str]) -> pa.Table:
-    """With the names that signals have: those that were told, then known ones in any case for fields without one."""
-    names = list(table.column_names)
-    for field, name in columns.items():
-        if field not in FIELD_OF:
-            raise InvalidField("columns", field, f"one of {', '.join(sorted(set(FIELD_OF.values())))}")
-        if name not in names:
-            raise InvalidField("columns", name, f"one of {', '.join(names)}")
-        names[names.index(name)] = field
-    there = {FIELD_OF[name] for name in names if name in FIELD_OF}
-    for place, name in enumerate(names):
-        spelled = _SPELLED.get(name.casefold())
-        if name not in FIELD_OF and spelled is not None and FIELD_OF[spelled] not in there:
-            names[place] = spelled
-            there.add(FIELD_OF[spelled])
-    return table.rename_columns(names)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from raysignal.engine.core.ledger_rows import LedgerRows, Outcome, reason
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows, Outcome, reason
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
@@ -18,7 +19,8 @@ from raysignal.experiments.notebook.study import Study, figures_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WORDS = pa.array([outcome.name.lower() for outcome in Outcome])
+_WORDS = pa.array([outcome.name for outcome in Outcome])
+_CLOSED = pa.array([None, *(by.name for by in CloseReason if by != CloseReason.SIGNAL)])
 _REASONS = pa.array([reason(outcome) for outcome in Outcome], pa.string())
 _MONEY, _RATIO, _WHOLE = "{:,.2f}".format, "{:.4f}".format, "{:,d}".format
 _SHOWN: dict[str, Any] = {
@@ -32,7 +34,9 @@ _SHOWN: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Replay(Study):
-    """What a portfolio became: `frame` has a row a signal, `summary` the figures of `GET /performance`.
+    """What a portfolio became: `frame` has a row a signal, in the words of the history.
+
+    `summary` has the figures of `GET /performance`.
 
     Attributes:
         signals: what it was given.
@@ -50,13 +54,15 @@ class Replay(Study):
     def table(self) -> pa.Table:
         signals = self.signals.table.select(["timestamp", "symbol", "signal", "price"])
         rows = self.rows.columns()
-        outcome, filled = rows.pop("outcome"), rows["fill_quantity"] != 0.0
-        rows.pop("executed")
+        outcome = rows.pop("outcome")
         columns = {name: signals[name] for name in signals.column_names}
         columns["outcome"] = _WORDS.take(pa.array(outcome))
         columns["reason"] = _REASONS.take(pa.array(outcome))
         columns |= {name: pa.array(values) for name, values in rows.items()}
-        columns["fill_price"] = pa.array(rows["fill_price"], mask=~filled)
+        columns["executed"] = _WORDS.take(pa.array(rows["executed"]))
+        columns["closed_by"] = _CLOSED.take(pa.array(rows["closed_by"]))
+        columns["exit_price"] = pa.array(rows["exit_price"], mask=rows["exit_price"] == 0.0)
+        columns["fill_price"] = pa.array(rows["fill_price"], mask=np.isnan(rows["fill_price"]))
         return pa.table(columns)
 
     @property
@@ -107,10 +113,20 @@ def replay(signals: Any, policy: Policy | Mapping[str, Any] | None = None, **rea
     batch, rows = given.batch, LedgerRows.empty(len(given))
     ledger = Ledger(own)
     ledger.ensure_symbols(len(batch.symbols))
-    ledger.run(batch.timestamp_us, batch.symbol, batch.action, batch.price, rows)
+    ledger.run(batch.timestamp_us, batch.symbol, batch.action, batch.price, rows, terms=batch.order_terms())
     return Replay(given, own, rows, Performance.of(ledger.account, own))
 
 
 def policy_of(policy: Policy | Mapping[str, Any] | None) -> Policy:
     """The policy itself, or of its members."""
-    return policy if isinstance(policy, Policy) else Policy.from_dict(dict(policy or {}))
+    return policy if isinstance(policy, Policy) else Policy.from_dict(policy_members(policy))
+
+
+def policy_members(policy: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Members of a policy as plain values; `InvalidField` if it is no mapping."""
+    if policy is not None and not isinstance(policy, Mapping):
+        raise InvalidField("policy", policy, 'a dict of its members, such as {"fee_bps": 5}')
+    return {
+        str(name): value.item() if isinstance(value, np.generic) else value
+        for name, value in (policy or {}).items()
+    }

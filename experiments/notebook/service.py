@@ -4,16 +4,21 @@ Requests are repeated while the service restarts, each with the same bytes and t
 """
 
 import asyncio
+import math
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any, Self
+from datetime import date
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 import numpy as np
 import pyarrow as pa
 from anyio.from_thread import start_blocking_portal
 
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.notebook.frames import Signals
 from raysignal.experiments.notebook.replays import policy_of
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 50_000
 _PAGE = 10_000
+_Answer = TypeVar("_Answer")
 
 
 class AsyncClient:
@@ -79,13 +85,14 @@ class AsyncClient:
         """Post one signal; its receipt. The same again gets the same receipt, marked as replayed.
 
         Args:
-            signal: timestamp, signal, price, and what comes with them.
+            signal: timestamp, signal, price, and what comes with them, such as a row of a frame; missing values are
+                left out.
             portfolio: into which; None: the primary one.
             idempotency_key: its identity, where it has no `signal_id`; None: source, symbol, timestamp and action.
             accept_price_jump: believe its price however far it is from the last one.
         """
         return await self._open.post_signal(
-            signal,
+            _plain_signal(signal),
             idempotency_key=idempotency_key,
             portfolio=portfolio,
             accept_price_jump="true" if accept_price_jump else None,
@@ -165,8 +172,8 @@ class AsyncClient:
     @property
     def _open(self) -> ServiceClient:
         if self._service is None:
-            raise RuntimeError(
-                "the client is not open; use it inside `async with AsyncClient(url) as client:`"
+            raise InvalidField(
+                "client", "not open", "to be used inside `async with AsyncClient(url) as client:`"
             )
         return self._service
 
@@ -214,9 +221,14 @@ class Client:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.url}>"
 
+    def _call(self, work: Callable[..., Awaitable[_Answer]], *arguments: Any) -> _Answer:
+        if self._closed:
+            raise InvalidField("client", "closed", "an open one: make another with Client(url)")
+        return self._portal.call(work, *arguments)
+
     def create(self, portfolio: str, policy: Policy | Mapping[str, Any] | None = None) -> dict[str, Any]:
         """See `AsyncClient.create`."""
-        return self._portal.call(self._client.create, portfolio, policy)
+        return self._call(self._client.create, portfolio, policy)
 
     def send(
         self,
@@ -227,7 +239,7 @@ class Client:
         accept_price_jump: bool = False,
     ) -> dict[str, Any]:
         """See `AsyncClient.send`."""
-        return self._portal.call(
+        return self._call(
             lambda: self._client.send(
                 signal, portfolio, idempotency_key=idempotency_key, accept_price_jump=accept_price_jump
             )
@@ -243,7 +255,7 @@ class Client:
         **reading: Any,
     ) -> dict[str, Any]:
         """See `AsyncClient.send_all`."""
-        return self._portal.call(
+        return self._call(
             lambda: self._client.send_all(
                 signals, portfolio, skip=skip, accept_price_jump=accept_price_jump, **reading
             )
@@ -251,7 +263,7 @@ class Client:
 
     def performance(self, portfolio: str | None = None) -> "pd.DataFrame":
         """See `AsyncClient.performance`."""
-        return self._portal.call(self._client.performance, portfolio)
+        return self._call(self._client.performance, portfolio)
 
     def history(
         self,
@@ -263,9 +275,44 @@ class Client:
         end: str | None = None,
     ) -> "pd.DataFrame":
         """See `AsyncClient.history`."""
-        return self._portal.call(
+        return self._call(
             lambda: self._client.history(portfolio, symbol=symbol, action=action, start=start, end=end)
         )
+
+
+def _plain_signal(signal: Any) -> dict[str, Any]:
+    """A signal, a mapping or a row of a pandas frame, in the values of JSON; what is missing is left out."""
+    try:
+        given = dict(signal)
+    except (TypeError, ValueError):
+        expected = 'a dict, such as {"timestamp": "2024-01-01", "signal": "BUY", "price": 100}'
+        raise InvalidField("signal", signal, expected) from None
+    plain = {str(name): _plain(str(name), value) for name, value in given.items()}
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A value of JSON; None for one that is missing."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and (value is pandas.NaT or value is pandas.NA):
+        return None
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else str(value)
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, date):  # also `datetime` and `pandas.Timestamp`
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            return None
+        raise InvalidField(name, value, "a finite number")
+    if isinstance(value, Mapping):
+        return _plain_signal(value)
+    if value is None or isinstance(value, str | int | float | list):
+        return value
+    raise InvalidField(name, value, "a number, a text, an instant, true, false or None")
 
 
 def performance_frame(standings: list[dict[str, Any]]) -> "pd.DataFrame":

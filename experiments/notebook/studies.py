@@ -9,7 +9,9 @@ import pyarrow as pa
 
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.engine.core.arrays import Float64Array
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.policy import Policy
 from raysignal.experiments.comparison.arms import Trial, stream_of
 from raysignal.experiments.comparison.evaluation import Evaluation, evaluate
@@ -20,7 +22,7 @@ from raysignal.experiments.monte_carlo import report as path_report
 from raysignal.experiments.monte_carlo.distributions import COLUMNS
 from raysignal.experiments.monte_carlo.paths import MonteCarloSpec, Source, at_steps, run_paths, source_of
 from raysignal.experiments.notebook.frames import Signals
-from raysignal.experiments.notebook.replays import policy_of
+from raysignal.experiments.notebook.replays import policy_members, policy_of
 from raysignal.experiments.notebook.study import Study, require_experiments
 from raysignal.experiments.sweeps.market import Market, markets_of
 from raysignal.experiments.sweeps.space import SIGNALS, Axis, Space
@@ -270,9 +272,10 @@ def sweep(
     elif cross_validation is not None:
         validation = CrossValidation(cross_validation)
     spec = SweepSpec(
-        _space(strategy, grid, dict(policy or {})), objective=objective, validation=validation, seed=seed
+        _space(strategy, grid, policy_members(policy)), objective=objective, validation=validation, seed=seed
     )
     batch = Signals.of(prices, prices_only=spec.space.strategy != SIGNALS, **reading).batch
+    _check_instants(batch)
     markets = markets_of(batch, whole=spec.needs_signals)
     for market in markets:
         spec.check(market)
@@ -286,6 +289,22 @@ def sweep(
 
         tables = tables_on(ray_address, markets, spec)
     return SweepStudy(spec, sweep_findings(markets, spec, tables))
+
+
+def _check_instants(batch: SignalBatch) -> None:
+    """Refuse two rows of one symbol and instant: a bar has one close."""
+    order = np.lexsort((batch.timestamp_us, batch.symbol))
+    stamps, symbols = batch.timestamp_us[order], batch.symbol[order]
+    same = np.flatnonzero((stamps[1:] == stamps[:-1]) & (symbols[1:] == symbols[:-1]))
+    if len(same):
+        first, second = sorted(batch.row[order[same[0] : same[0] + 2]].tolist())
+        raise InvalidField(
+            "timestamp",
+            format_instant(int(stamps[same[0]])),
+            f"an instant of its own: row {first} of {batch.symbols[symbols[same[0]]]} has the same; leave one of "
+            "them out, or give each its instant",
+            row=second,
+        )
 
 
 def _space(strategy: str | None, grid: Mapping[str, Values] | Sequence[str], policy: dict[str, Any]) -> Space:
@@ -402,6 +421,7 @@ def monte_carlo(
     if symbol is not None and not isinstance(signals, Signals):
         reading["symbol"] = symbol
     batch = Signals.of(signals, prices_only=rule is not None, **reading).batch
+    _check_instants(batch)
     market = _one_market(markets_of(batch, symbols=() if symbol is None else (symbol,)))
     source = source_of(market, rule, spec)
     if ray_address is None:

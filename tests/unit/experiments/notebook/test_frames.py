@@ -75,7 +75,19 @@ def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
         (yahoo(), {"columns": {"prize": "Close"}}, "price"),
         (yahoo(), {"columns": {"price": "Last"}}, "Close"),
         ("nowhere.csv", {}, "nowhere.csv is no file"),
-        ("nowhere.csv", {"columns": {"price": "Last"}}, "a frame to name columns of"),
+        (yahoo()["Close"], {}, "data is 'Series'; expected .*a pandas frame"),
+        (pl.Series([1.0]), {}, "data is 'Series'; expected .*a pandas frame"),
+        (yahoo(), {"columns": ["price"]}, "columns is .*; expected a dict"),
+        (yahoo(), {"columns": {"price": ""}}, "columns is .*; expected the name of a column"),
+        (pd.concat([plain(), plain()[["price"]]], axis=1), {}, "columns is 'price'; expected each name once"),
+        (
+            yahoo().set_axis(DAYS.to_period("D")),
+            {},
+            r"index is 'of periods'; expected .*frame.to_timestamp\(\)",
+        ),
+        (plain().rename(columns={"price": "last"}), {}, 'say so: columns={"price": "NAME"}$'),
+        (plain().assign(price="1.234,5"), {}, r"is read with decimal=',' thousands='\.'"),
+        (plain().assign(timestamp="20/10/2011"), {}, r"say so with day_first=True \(or RAYSIGNAL_INTAKE"),
         (plain(), {"label": "open"}, "bar='1d'"),
         (plain(), {"on_error": "ignore"}, "refuse or skip"),
         (plain()[:0], {}, "at least one"),
@@ -84,8 +96,9 @@ def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
     ],
 )
 def test_what_cannot_be_used_is_refused_with_what_was_expected(data, options, said):
-    with pytest.raises((InvalidField, NotFound), match=said):
+    with pytest.raises((InvalidField, NotFound, RowErrors), match=said) as raised:
         raysignal.read(data, **options)
+    assert "--" not in str(raised.value)
 
 
 def test_a_row_that_cannot_be_used_is_named_or_left_out():
@@ -124,3 +137,37 @@ def test_symbols_and_dates_are_read_as_the_settings_say(monkeypatch):
     batch = raysignal.read(frame).batch
     assert list(batch.symbols) == ["BTC"]
     assert batch.timestamp_us.tolist() == [1_304_380_800_000_000]  # 3 May
+
+
+def test_a_file_has_columns_that_are_named_dates_and_numbers_as_it_is_said(tmp_path, monkeypatch):
+    path = tmp_path / "kurse.csv"
+    path.write_text("Datum;Kurs;close;signal\n03/02/2024;1.234,5;7;BUY\n")
+    options = {"columns": {"timestamp": "datum", "close": "KURS"}, "decimal": ",", "thousands": "."}
+    frame = raysignal.read(path, day_first=True, **options).frame
+    assert frame["timestamp"].tolist() == [pd.Timestamp("2024-02-03", tz="UTC")]
+    assert frame["price"].tolist() == [1234.5]
+    monkeypatch.setenv("RAYSIGNAL_INTAKE__DAY_FIRST", "true")
+    assert raysignal.read(path, **options).frame.equals(frame)
+    month = raysignal.read(path, day_first=False, **options).frame
+    assert month["timestamp"].tolist() == [pd.Timestamp("2024-03-02", tz="UTC")]
+
+
+def test_symbols_have_the_names_of_the_settings(monkeypatch):
+    monkeypatch.setenv("RAYSIGNAL_INTAKE__SYMBOLS", '{"BINANCE:BTCUSDT.P": "BTC"}')
+    assert raysignal.read(plain().assign(symbol="BINANCE:BTCUSDT.P")).summary["symbols"] == ["BTC"]
+
+
+def test_a_column_named_for_a_field_counts_beside_one_of_the_fields_own_name():
+    frame = plain().rename(columns={"price": "close"}).assign(**{"Adj Close": np.array(PRICES) / 2})
+    signals = raysignal.read(frame, columns={"price": "adj close"})
+    assert signals.frame["price"].tolist() == [price / 2 for price in PRICES]
+    index = yahoo().rename_axis("Day").assign(Time="2020-01-01")
+    assert (
+        raysignal.read(index, columns={"timestamp": "Day"}, prices_only=True).frame["timestamp"][0].year
+        == 2024
+    )
+
+
+def test_a_close_is_neither_a_buy_nor_a_sell():
+    summary = raysignal.read(plain().assign(signal=["BUY", "CLOSE", "SELL", "CLOSE"])).summary
+    assert (summary["buys"], summary["sells"]) == (1, 1)

@@ -1,6 +1,8 @@
 """The clients of a notebook, against a service of the test's own behind a mock transport."""
 
 import json
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import httpx
 import numpy as np
@@ -139,7 +141,7 @@ def test_a_closed_client_says_so_and_can_be_closed_again():
     client = Answers(history=ok(rows=[], cursor=None)).client()
     client.close()
     client.close()
-    with pytest.raises(RuntimeError, match="not running"):
+    with pytest.raises(InvalidField, match=r"client is 'closed'.*make another with Client\(url\)"):
         client.history()
 
 
@@ -149,7 +151,42 @@ async def test_the_client_with_await_does_the_same_and_the_one_without_works_bes
     async with raysignal.AsyncClient("http://x:1", key="k", transport=transport) as client:
         assert (await client.history("p")).empty
         assert (await client.send({"price": 1})) == {"signal_id": "a"}
-    with pytest.raises(RuntimeError, match="async with"):
+    with pytest.raises(InvalidField, match="async with"):
         await client.history()
     with answers.client() as plain:
         assert plain.history().empty
+
+
+def test_a_row_of_a_frame_is_a_signal_and_what_is_missing_is_left_out():
+    given = {
+        "timestamp": pd.Timestamp("2024-01-01T10:00", tz="America/New_York"), "signal": np.int64(1),
+        "price": np.float32(0.1), "rsi": np.nan, "gap": pd.NA, "since": pd.NaT, "up": np.bool_(True),
+        "seen": datetime(2024, 1, 1, tzinfo=UTC), "day": np.datetime64("2024-01-01"), "volume": Decimal("1.5"),
+    }  # fmt: skip
+    answers = Answers(signal=ok(signal_id="a"))
+    with answers.client() as client:
+        client.send(given)
+        client.send(pd.Series(given))
+    bodies = [json.loads(request.content) for request in answers.asked]
+    assert bodies[0] == {
+        "timestamp": "2024-01-01T10:00:00-05:00", "signal": 1, "price": float(np.float32(0.1)), "up": True,
+        "seen": "2024-01-01T00:00:00+00:00", "day": "2024-01-01", "volume": 1.5,
+    }  # fmt: skip
+    assert bodies[1] == bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("signal", "key", "said"),
+    [
+        ({"price": float("inf")}, None, "price is inf; expected a finite number"),
+        ({"price": object()}, None, "price is .*; expected a number, a text"),
+        ([1, 2], None, "signal is .*; expected a dict"),
+        ({"price": 1}, "schlüssel", "idempotency_key is 'schlüssel'; expected a text of ASCII"),
+        ({"price": 1}, 5, "idempotency_key is 5; expected a text"),
+    ],
+)
+def test_a_signal_that_cannot_be_sent_is_refused_before(signal, key, said):
+    answers = Answers()
+    with answers.client() as client, pytest.raises(InvalidField, match=said):
+        client.send(signal, idempotency_key=key)
+    assert not answers.asked

@@ -185,3 +185,67 @@ def test_summaries_of_few_rows_and_after_ruin_are_strict_json(n, ruin):
         json.dumps(result.summary, allow_nan=False)
         assert result._repr_html_()
     assert found[0].summary["ruined"] == ruin
+
+
+def told(**columns) -> pd.DataFrame:
+    n = len(columns["price"])
+    return pd.DataFrame({"timestamp": pd.date_range("2024-01-01", periods=n), **columns})
+
+
+def test_a_replay_closes_at_the_stop_that_the_signal_says():
+    bought = told(signal=["BUY", None, None], price=[100.0, 90.0, 80.0], stop_loss=[95.0, None, None])
+    result = raysignal.replay(raysignal.read(bought, prices_only=True).frame, {"fee_bps": 0})
+    assert result.frame["position"].tolist() == [100.0, 0.0, 0.0]
+    assert result.frame["equity"].tolist() == [10_000.0, 9_000.0, 9_000.0]
+    assert result.summary["trades"] == 2
+    assert result.frame["outcome"].tolist() == ["OPENED", "HOLD", "HOLD"]
+    assert result.frame["closed_by"].fillna("").tolist() == ["", "STOP", ""]
+    assert result.frame["exit_price"].isna().tolist() == [True, False, True]
+    assert result.frame["exit_price"][1] == 90.0
+
+
+def test_a_replay_takes_the_size_and_the_confidence_of_the_signal():
+    half = told(signal=["BUY", "HOLD"], price=[100.0, 110.0], size=[0.5, None])
+    assert raysignal.replay(half, {"fee_bps": 0}).frame["equity"].tolist() == [10_000.0, 10_500.0]
+    doubted = told(signal=["BUY", "HOLD"], price=[100.0, 110.0], confidence=[0.1, None])
+    result = raysignal.replay(doubted, {"min_confidence": 0.9})
+    assert result.frame["outcome"].iloc[0] == "LOW_CONFIDENCE"
+    assert result.summary["equity"] == 10_000.0
+
+
+def test_a_replay_is_the_one_configuration_of_a_sweep():
+    rows = told(
+        signal=["BUY", "HOLD", "BUY", "HOLD", "SELL"], price=[100.0, 90.0, 92.0, 97.0, 94.0],
+        stop_loss=[95.0, None, None, None, None], size=[0.5, None, 0.25, None, None],
+        open=[100.0, 99.0, 91.0, 95.0, 96.0], high=[101.0, 99.0, 93.0, 98.0, 97.0], low=[99.0, 89.0, 90.0, 95.0, 93.0],
+    )  # fmt: skip
+    swept = raysignal.sweep(rows, {"fee_bps": 5}, policy={"slippage_bps": 2}).frame.iloc[0]
+    replayed = raysignal.replay(rows, {"fee_bps": 5, "slippage_bps": 2}).summary
+    assert replayed["trades"] == 4
+    for name in ("equity", "total_return", "max_drawdown", "trades"):
+        assert swept[name] == replayed[name], name
+
+
+@pytest.mark.parametrize("policy", [[1, 2], "abc", 5, 0])
+def test_a_policy_that_is_no_dict_is_refused(prices, policy):
+    for asked in (lambda: raysignal.replay(prices.assign(signal=0), policy), lambda: raysignal.sweep(
+        prices, {"sma_fast": [2, 3], "sma_slow": [5]}, policy=policy
+    )):  # fmt: skip
+        with pytest.raises(InvalidField, match=r"policy is .*; expected a"):
+            asked()
+
+
+def test_numbers_of_numpy_are_members_of_a_policy(signals):
+    assert raysignal.replay(signals, {"fee_bps": np.int64(5)}).policy.fee_bps == 5.0
+
+
+def test_two_rows_of_one_instant_are_named_where_a_bar_has_one_close():
+    rows = told(signal=["BUY", "HOLD", "SELL"], price=[100.0, 101.0, 102.0])
+    rows["timestamp"] = pd.to_datetime(["2024-01-30T12:00", "2024-01-31T12:00", "2024-01-30T12:00"])
+    said = "row 2: timestamp is '2024-01-30T12:00:00Z'; expected an instant of its own: row 0 of BTC has the same"
+    for asked in (
+        lambda: raysignal.sweep(rows, {"fee_bps": [0, 5]}),
+        lambda: raysignal.monte_carlo(rows, paths=2),
+    ):
+        with pytest.raises(InvalidField, match=said):
+            asked()
