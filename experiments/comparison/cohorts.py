@@ -56,11 +56,11 @@ def accuracy_of(stream: SignalStream) -> Accuracy:
 
 def accuracy_over_time(stream: SignalStream) -> AccuracyOverTime | None:
     """The rolling accuracy of the signals as they came; None for fewer than `FEWEST_IN_TIME` judged ones."""
-    rows = np.flatnonzero(stream.judged & (stream.action != 0))
+    rows = np.flatnonzero(stream.judged & (stream.side != 0))
     n = len(rows)
     if n < FEWEST_IN_TIME:
         return None
-    side, move = stream.action[rows], move_bps(stream)[rows]
+    side, move = stream.side[rows], move_bps(stream)[rows]
     right = side * move > 0.0
     up, down = shares_by_symbol(stream.symbol[rows], move > 0.0, move < 0.0)
     drift = np.where(side > 0, up, down)

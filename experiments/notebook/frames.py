@@ -273,15 +273,16 @@ def _pandas_table(frame: "pd.DataFrame", *, named: bool) -> pa.Table:
     if isinstance(frame.columns, pd.MultiIndex):
         frame = _long(frame)
     levels = range(frame.index.nlevels)
+    kinds = (*frame.dtypes, *(frame.index.get_level_values(level).dtype for level in levels))
+    if any(isinstance(kind, pd.PeriodDtype) for kind in kinds):
+        raise InvalidField(
+            "data",
+            "of periods",
+            "instants: frame.to_timestamp(), or .dt.to_timestamp() of a column, and for days bar='1d', label='open'",
+        )
     kept: dict[str, Any] = {}
     for level in levels:
         values, name = frame.index.get_level_values(level), frame.index.names[level]
-        if isinstance(values, pd.PeriodIndex):
-            raise InvalidField(
-                "index",
-                "of periods",
-                "instants: give frame.to_timestamp(), with bar='1d', label='open' for days",
-            )
         if isinstance(values, pd.DatetimeIndex) and not (named and name is not None):
             kept["timestamp"] = values
         elif name is not None:

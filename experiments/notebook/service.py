@@ -155,7 +155,7 @@ class AsyncClient:
         Args:
             portfolio: of which; None: the primary one.
             symbol: this one alone.
-            action: BUY, HOLD or SELL alone.
+            action: BUY, HOLD, SELL or CLOSE alone.
             start: the first instant, such as `2024-01-01`.
             end: the first that is left out.
         """

@@ -83,7 +83,7 @@ def test_a_column_can_be_named_and_then_the_known_one_is_a_feature():
         (
             yahoo().set_axis(DAYS.to_period("D")),
             {},
-            r"index is 'of periods'; expected .*frame.to_timestamp\(\)",
+            r"data is 'of periods'; expected .*frame.to_timestamp\(\)",
         ),
         (plain().rename(columns={"price": "last"}), {}, 'say so: columns={"price": "NAME"}$'),
         (plain().assign(price="1.234,5"), {}, r"is read with decimal=',' thousands='\.'"),
