@@ -95,7 +95,7 @@ class RefusalReporter:
                 "sample": None, **known}  # fmt: skip
 
     def _add(self, entries: list[dict[str, Any]], counts: Counter[str]) -> None:
-        self._entries = [*self._entries, *entries][-_WAITING:]
+        self._entries = [*self._entries, *map(_encodable, entries)][-_WAITING:]
         self._counts.update(counts)
         if self._telling is None:
             self._telling = asyncio.get_running_loop().create_task(self._tell())
@@ -109,3 +109,11 @@ class RefusalReporter:
                     await self._portfolios.note_refusals(entries, counts)
         finally:
             self._telling = None
+
+
+def _encodable(entry: dict[str, Any]) -> dict[str, Any]:
+    """The same, with half characters, which JSON may escape and no encoding knows, written out."""
+    return {
+        name: value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+        for name, value in entry.items()
+    }

@@ -60,6 +60,20 @@ async def test_refusals_of_every_entrance_are_listed_with_their_sentences_and_co
     assert 'raysignal_refusals_total{reason="InvalidField"} 4.0' in metrics
 
 
+async def test_half_characters_of_what_was_refused_are_written_out(tmp_path: Path) -> None:
+    async with replica(tmp_path) as found, speaking_to(found) as http:
+        for body in (
+            '{"timestamp": "\\ud800"}',
+            '{"\\udfff": 1}',
+            '{"timestamp": "2025-02-24", "signal": "\\ud800 1"}',
+        ):
+            sent = await http.post("/signal", content=body.encode(), params={"portfolio": "baseline"})
+            assert sent.status_code == 422
+        answer = await http.get("/refusals")
+    assert answer.status_code == 200
+    assert "\\ud800" in json.dumps(answer.json()["refusals"][-1]["value"])
+
+
 async def test_the_last_refusals_are_kept_and_all_are_counted(tmp_path: Path) -> None:
     async with replica(tmp_path) as found:
         for number in range(3):
