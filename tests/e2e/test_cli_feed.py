@@ -104,12 +104,15 @@ async def test_a_killed_feed_actor_comes_back_and_doubles_nothing(tmp_path):
         exchange.stdout.close()
     with sqlite3.connect(database) as connection:
         posted = connection.execute("SELECT count(*) FROM signals WHERE state = 'posted'").fetchone()[0]
-        orders = connection.execute("SELECT client_id FROM orders ORDER BY 1").fetchall()
-        paper = connection.execute("SELECT client_id FROM paper_orders ORDER BY 1").fetchall()
+        orders = dict(connection.execute("SELECT client_id, state FROM orders").fetchall())
+        paper = {client_id for (client_id,) in connection.execute("SELECT client_id FROM paper_orders")}
         followed = connection.execute("SELECT count(*), count(DISTINCT signal_id) FROM orders").fetchone()
     connection.close()
     assert posted >= 3
-    assert orders == paper
+    assert paper <= orders.keys()
+    # An order is stored before it is sent: one may have been on its way as the service ended.
+    on_its_way = [state for client_id, state in orders.items() if client_id not in paper]
+    assert on_its_way in ([], ["created"], ["sent"])
     assert followed[0] == followed[1]
 
 
