@@ -1,0 +1,235 @@
+"""Events of the decision path that are no market data: what one stage says to the next. Frozen, encoded by msgspec.
+
+    Trade, BookChange, Quote (`engine.core.market_events`), Bar (`engine.market.bars`)
+      -> StrategySignal -> AggregatedSignal -> Decision -> RiskVerdict -> PlannedOrder -> OrderFill
+      -> TradeAttribution
+
+Each has an identity that follows from what it is about and never from when or where it was made, so an event that is
+delivered twice is known. Its sequence is its place in the stream that it is read from (`engine.pipeline.bus`).
+Instants are UTC microseconds; prices and equity are in the quote currency; sides are 1 long, -1 short, 0 flat.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class PathEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """What all have.
+
+    Attributes:
+        at_us: when it was known, the market's time.
+        symbol: the portfolios' name of the instrument; empty: all of them.
+    """
+
+    at_us: int
+    symbol: str
+
+    @property
+    def identity(self) -> str:
+        """Unique among the events of its kind."""
+        return f"{self.symbol}:{self.at_us}"
+
+
+class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"):
+    """One strategy says which side it wants from a bar on (or a posted signal does).
+
+    Attributes:
+        strategy: its name in the configuration; of a posted signal: its source.
+        side: 1, -1 or 0.
+        price: the bar's close.
+        interval_us: of the bars that it follows; 0 for a posted signal.
+        signal_id: of a posted signal; empty for a strategy's own.
+        confidence: 0 to 1; how far it is to count, beside its weight.
+        features: named values that were known then.
+    """
+
+    strategy: str
+    side: int
+    price: float
+    interval_us: int = 0
+    signal_id: str = ""
+    confidence: float = 1.0
+    features: dict[str, float] = {}
+
+    @property
+    def identity(self) -> str:
+        """Of the posted signal, or by strategy, symbol and bar."""
+        return self.signal_id or f"{self.strategy}:{self.symbol}:{self.interval_us}:{self.at_us}"
+
+
+class Vote(msgspec.Struct, frozen=True):
+    """What one strategy stands for in an aggregated signal; `weight` is its share, all together are 1."""
+
+    strategy: str
+    side: int
+    weight: float
+
+
+class AggregatedSignal(PathEvent, frozen=True, kw_only=True, tag="aggregated_signal"):
+    """What the strategies of a symbol want together, after one of them spoke.
+
+    Attributes:
+        score: sum of weight times side over its votes, -1 to 1.
+        side: the side that the score asks for; 0: none that is strong enough.
+        price: of the bar or the posted signal that it follows.
+        votes: one a strategy that has spoken on this symbol, in the order of the configuration.
+        method: by whose weights: `equal`, `hit_rate`.
+    """
+
+    score: float
+    side: int
+    price: float
+    votes: tuple[Vote, ...]
+    method: str
+
+
+class Question(PathEvent, frozen=True, kw_only=True, tag="question"):
+    """Is this aggregated signal to be followed? Answered by a `Verdict` until `deadline_us`, or by nobody."""
+
+    signal: AggregatedSignal
+    deadline_us: int
+
+
+class Verdict(PathEvent, frozen=True, kw_only=True, tag="verdict"):
+    """The answer to a question.
+
+    Attributes:
+        question_us: `at_us` of the question.
+        side: the side that is to be taken; None: the signal stands.
+        reason: in words.
+    """
+
+    question_us: int
+    side: int | None
+    reason: str
+
+
+class Decision(PathEvent, frozen=True, kw_only=True, tag="decision"):
+    """The position that is wanted of a symbol, and who wanted it.
+
+    Attributes:
+        side: 1, -1 or 0.
+        size: share of the portfolio's equity, 0 to 1; 0 exactly where `side` is.
+        price: at which it was decided.
+        votes: of the aggregated signal.
+        reason: `signal`, or what overruled it.
+    """
+
+    side: int
+    size: float
+    price: float
+    votes: tuple[Vote, ...] = ()
+    reason: str = "signal"
+
+
+class RiskOutcome(StrEnum):
+    """What risk says to a decision."""
+
+    ALLOW = "allow"
+    REDUCE = "reduce"
+    REFUSE = "refuse"
+
+
+class RiskVerdict(PathEvent, frozen=True, kw_only=True, tag="risk_verdict"):
+    """What of a decision may be carried out.
+
+    Attributes:
+        decision: what was asked for.
+        outcome: `reduce`: less than that, but nearer to it than what is held.
+        target: quantity that is to be held, in the base currency; below 0: short. What is held now, if refused.
+        reasons: one sentence for each limit that had something to say, with its name, figure and bound.
+    """
+
+    decision: Decision
+    outcome: RiskOutcome
+    target: float
+    reasons: tuple[str, ...] = ()
+
+
+class PlannedOrder(PathEvent, frozen=True, kw_only=True, tag="order"):
+    """An order on its way to the venue; what it is and how far it has come has `engine.core.orders`.
+
+    Attributes:
+        client_id: `engine.core.orders.client_id`.
+        side: 1 or -1.
+        quantity, limit_price: as texts of decimals, as the venue is told; no limit: a market order.
+        decided_price: the price of the decision, for the slippage.
+    """
+
+    client_id: str
+    side: int
+    quantity: str
+    limit_price: str | None
+    decided_price: float
+
+    @property
+    def identity(self) -> str:
+        """The client id."""
+        return self.client_id
+
+
+class OrderFill(PathEvent, frozen=True, kw_only=True, tag="fill"):
+    """One execution of an order, or the kernel's own.
+
+    Attributes:
+        ordinal: the venue's count of fills of the account; the kernel's rows' own.
+        side: 1 or -1.
+        quantity, price, fee: as texts of decimals; the fee in the quote currency.
+        decided_price: of the decision that led to it.
+    """
+
+    client_id: str
+    ordinal: int
+    side: int
+    quantity: str
+    price: str
+    fee: str
+    decided_price: float
+
+    @property
+    def identity(self) -> str:
+        """Of the order, and its place in the account."""
+        return f"{self.client_id}:{self.ordinal}"
+
+
+class TradeAttribution(PathEvent, frozen=True, kw_only=True, tag="attribution"):
+    """The profit of a closed trade, shared out.
+
+    Attributes:
+        opened_us: when the position was opened; it was closed at `at_us`.
+        pnl: after fees; the sum of `shares` to 1e-9.
+        shares: by strategy.
+    """
+
+    opened_us: int
+    pnl: float
+    shares: dict[str, float]
+
+
+class CommandKind(StrEnum):
+    """What a person may tell the path to do."""
+
+    HALT = "halt"  # nothing but what makes positions smaller
+    FLATTEN = "flatten"  # halt, and close every position
+    RESET = "reset"  # trade again
+
+
+class Command(PathEvent, frozen=True, kw_only=True, tag="command"):
+    """A person's order to the path; `reason` may not be empty."""
+
+    command: CommandKind
+    who: str
+    reason: str
+
+
+class Alarm(PathEvent, frozen=True, kw_only=True, tag="alarm"):
+    """Something a person should look at."""
+
+    code: str
+    message: str
+
+    @property
+    def identity(self) -> str:
+        """By what it is about."""
+        return f"{self.code}:{self.symbol}:{self.at_us}"
