@@ -39,6 +39,7 @@ from raysignal.engine.core.orders import OrderType
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.execution.policy import ExecutionPolicy
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.tables import PAPER_ORDERS
@@ -141,7 +142,7 @@ class Day:
         self._market_lock = threading.Lock()
         listing = Listing.of(self.instrument)
         self.paper = PaperExchange(
-            self.database, ACCOUNT, self.venue.name, "quote", Decimal(10_000), [listing],
+            PaperStore(self.database, ACCOUNT), self.venue.name, "quote", Decimal(10_000), [listing],
             costs=Costs(Decimal(2), Decimal(5)), latency_us=50_000,
         )  # fmt: skip
         self.orders = OrderStore(self.database, ACCOUNT)

@@ -22,6 +22,7 @@ from raysignal.engine.core.orders import OrderType
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.execution.policy import ExecutionPolicy
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
@@ -235,7 +236,7 @@ def dealer_of(
     listing = Listing.of(instrument) if listing is None else listing
     fee, cash = Decimal(repr(settings.paper.fee_bps)), Decimal(repr(settings.paper.cash))
     paper = PaperExchange(
-        around.database, account, instrument.venue, CURRENCY, cash, [listing], costs=Costs(fee, fee),
+        PaperStore(around.database, account), instrument.venue, CURRENCY, cash, [listing], costs=Costs(fee, fee),
         latency_us=round(settings.paper.latency_ms * 1000),
     )  # fmt: skip
     trader = Trader(

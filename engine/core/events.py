@@ -1,7 +1,7 @@
 """Events of the decision path that are no market data: what one stage says to the next. Frozen, encoded by msgspec.
 
-    Trade, BookChange, Quote (`engine.core.market_events`), Bar (`engine.market.bars`)
-      -> StrategySignal -> AggregatedSignal -> Decision -> RiskVerdict -> PlannedOrder -> OrderFill
+    Trade, BookChange, Quote (`engine.core.market_events`)
+      -> Candle -> StrategySignal -> AggregatedSignal -> Decision -> RiskVerdict -> PlannedOrder -> OrderFill
       -> TradeAttribution
 
 Each has an identity that follows from what it is about and never from when or where it was made, so an event that is
@@ -29,6 +29,29 @@ class PathEvent(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
     def identity(self) -> str:
         """Unique among the events of its kind."""
         return f"{self.symbol}:{self.at_us}"
+
+
+class Candle(PathEvent, frozen=True, kw_only=True, tag="candle", gc=False):
+    """What happened in one interval, known at its end, `at_us`.
+
+    Attributes:
+        interval_us: its length.
+        volume: in the base currency; NaN: not known.
+        complete: all of its time was seen, and so were the candles before it.
+    """
+
+    interval_us: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    complete: bool = True
+
+    @property
+    def identity(self) -> str:
+        """By symbol, length and end."""
+        return f"{self.symbol}:{self.interval_us}:{self.at_us}"
 
 
 class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"):
@@ -169,6 +192,19 @@ class PlannedOrder(PathEvent, frozen=True, kw_only=True, tag="order"):
         return self.client_id
 
 
+class OrderEnded(PathEvent, frozen=True, kw_only=True, tag="order_ended"):
+    """An order that nothing more is filled of: `state` is a final one of `engine.core.orders`, `reason` why."""
+
+    client_id: str
+    state: str
+    reason: str = ""
+
+    @property
+    def identity(self) -> str:
+        """The client id."""
+        return self.client_id
+
+
 class OrderFill(PathEvent, frozen=True, kw_only=True, tag="fill"):
     """One execution of an order, or the kernel's own.
 
@@ -233,3 +269,25 @@ class Alarm(PathEvent, frozen=True, kw_only=True, tag="alarm"):
     def identity(self) -> str:
         """By what it is about."""
         return f"{self.code}:{self.symbol}:{self.at_us}"
+
+
+PathInput = Candle | StrategySignal | Verdict | OrderFill | OrderEnded | Command
+"""What comes to the path from outside: enough to make everything else again."""
+
+PathOutput = (
+    Candle | StrategySignal | AggregatedSignal | Question | Decision | RiskVerdict | PlannedOrder | OrderFill
+    | TradeAttribution | Alarm
+)  # fmt: skip
+"""What its stages say."""
+
+encode_event = msgspec.msgpack.Encoder(order="deterministic").encode
+"""An event as bytes; the same event always as the same ones."""
+
+_DECODER: msgspec.msgpack.Decoder[PathInput | PathOutput] = msgspec.msgpack.Decoder(
+    PathInput | PathOutput  # type: ignore[arg-type]
+)
+
+
+def decode_event(data: bytes) -> PathInput | PathOutput:
+    """The event that `encode_event` wrote; `msgspec.ValidationError` for other bytes."""
+    return _DECODER.decode(data)

@@ -1,10 +1,10 @@
 """An exchange on paper: real books and trades in, fills out; it never touches the market it is filled from.
 
-    exchange = PaperExchange(database, "main", "binance", "USDT", Decimal(10_000), [listing])
+    exchange = PaperExchange(PaperStore(database, "main"), "binance", "USDT", Decimal(10_000), [listing])
     exchange.book_changed(book, at_us)     # as the feed goes on; likewise traded, book_lost, time_passed
     report = exchange.submit(ticket)
 
-It is a party of its own, as a real exchange is: its state lies in tables that only it reads and writes, one
+It is a party of its own, as a real exchange is: its state lies in records that only it reads and writes, one
 transaction a command, so whoever was killed can ask it afterwards what became of an order.
 
 *Time* is that of the market's events, as handed in; the wall clock is never read. An order that is submitted at t is
@@ -41,12 +41,11 @@ from raysignal.engine.core.errors import (
 from raysignal.engine.core.listings import USUAL_COSTS, Costs, Listing
 from raysignal.engine.core.market_events import Trade
 from raysignal.engine.core.orders import OrderRequest, OrderState
-from raysignal.engine.database.database import Database
 from raysignal.engine.execution.exchange import Balances, Fill, OrderReport
 from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import ASKS, BIDS, Depth, still_eaten
 from raysignal.engine.execution.paper_commands import FillRules, PaperCommand
-from raysignal.engine.execution.paper_store import PaperState, PaperStore
+from raysignal.engine.execution.paper_state import PaperRecords, PaperState
 
 PUT_BACK_US = 5_000_000
 """Instants go back by less where messages overtake each other; by more where the clock was wrong and was put right."""
@@ -56,7 +55,7 @@ class PaperExchange:
     """One account; see the module. An `engine.execution.exchange.Exchange`. One caller at a time.
 
     Args:
-        account: its name in the database.
+        store: the records of the account.
         cash: what a new account begins with, in `currency`; one that exists has what it has.
         listings: what can be traded, all at `venue`.
         latency_us: from submission to the book; 0 or more.
@@ -68,8 +67,7 @@ class PaperExchange:
 
     def __init__(
         self,
-        database: Database,
-        account: str,
+        store: PaperRecords,
         venue: str,
         currency: str,
         cash: Decimal,
@@ -87,7 +85,7 @@ class PaperExchange:
         self._venue, self._currency = venue, currency
         self._rules = FillRules({listing.symbol: listing for listing in listings}, costs, latency_us)
         self._opening = Holdings(cash)
-        self._store = PaperStore(database, account)
+        self._store = store
         self._depths: dict[str, Depth] = {}
         self._kept: PaperState | None = self._open()
         self._clock_us = self._kept.clock_us

@@ -35,7 +35,7 @@ from raysignal.engine.execution.matching import (
     shown_at,
     touched_by,
 )
-from raysignal.engine.execution.paper_store import PaperState
+from raysignal.engine.execution.paper_state import PaperState
 
 
 @dataclass(frozen=True, slots=True)

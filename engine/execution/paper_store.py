@@ -1,7 +1,6 @@
 """What the paper exchange keeps in the database: read once when it opens, written in one transaction a command."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, delete, select, text, update
@@ -20,6 +19,7 @@ from raysignal.engine.execution.order_rows import (
     ticket_of,
     ticket_values,
 )
+from raysignal.engine.execution.paper_state import PaperState
 from raysignal.engine.execution.tables import (
     OPEN_STATES,
     PAPER_ACCOUNTS,
@@ -28,26 +28,6 @@ from raysignal.engine.execution.tables import (
     PAPER_ORDERS,
     PAPER_POSITIONS,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PaperState:
-    """The state of a paper account: all that its next command depends on, but for the market.
-
-    Attributes:
-        orders: those that are not final, by client id.
-        eaten: by symbol and side of the book, then price.
-        clock_us: the latest instant that it was told of.
-        version: the number of commands so far.
-    """
-
-    holdings: Holdings
-    orders: Mapping[str, RestingOrder] = field(default_factory=dict)
-    eaten: Mapping[tuple[str, int], Mapping[int, ConsumedLevel]] = field(default_factory=dict)
-    clock_us: int = 0
-    last_order: int = 0
-    last_fill: int = 0
-    version: int = 0
 
 
 class PaperStore:

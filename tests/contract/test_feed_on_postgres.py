@@ -19,6 +19,7 @@ from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.tables import PAPER_ORDERS
 from raysignal.engine.market.bar_rows import read_bars
@@ -121,7 +122,7 @@ def check_orders(database: Database, instrument: Instrument) -> None:
     assert orders
     listing = Listing.of(orders[0].ticket.instrument)  # as the venue wrote it
     paper = PaperExchange(
-        database, account, instrument.venue, CURRENCY, Decimal(10_000), [listing],
+        PaperStore(database, account), instrument.venue, CURRENCY, Decimal(10_000), [listing],
         costs=Costs(Decimal(10), Decimal(10)), latency_us=50_000,
     )  # fmt: skip
     with database.reading() as connection:

@@ -13,6 +13,7 @@ from raysignal.engine.core.orders import OrderRequest, OrderType, Side, TimeInFo
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database
 from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.execution.policy import Instruction
 
 BTC = Instrument("binance", "BTCUSDT", price_decimals=2, size_decimals=3)
@@ -90,7 +91,7 @@ def paper(
 ) -> PaperExchange:
     traded = list(listings)
     return PaperExchange(
-        database, account, traded[0].instrument.venue, "USDT", Decimal(cash), traded,
+        PaperStore(database, account), traded[0].instrument.venue, "USDT", Decimal(cash), traded,
         costs=Costs(Decimal(maker_bps), Decimal(taker_bps)), latency_us=latency_us,
     )  # fmt: skip
 

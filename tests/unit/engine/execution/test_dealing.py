@@ -18,6 +18,7 @@ from raysignal.engine.core.orders import OrderState, OrderType
 from raysignal.engine.core.signals import Action
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.execution.policy import ExecutionPolicy, Instruction
 from raysignal.engine.execution.store import OrderStore
 from raysignal.engine.execution.trader import Trader
@@ -67,7 +68,7 @@ def dealer_of(
     listing: Listing = LISTING,
 ) -> TradingThread:
     paper = PaperExchange(
-        database, ACCOUNT, INSTRUMENT.venue, "quote", Decimal(10_000), [listing],
+        PaperStore(database, ACCOUNT), INSTRUMENT.venue, "quote", Decimal(10_000), [listing],
         costs=Costs(Decimal(10), Decimal(10)), latency_us=latency_us,
     )  # fmt: skip
     trader = Trader(

@@ -21,6 +21,7 @@ from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.exchange import OrderReport
 from raysignal.engine.execution.matching import ASKS
 from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.market.books import OrderBook
 from tests.support.order_script import Wire, WiredDatabase
 from tests.support.order_world import BTC, LISTING, PERP, SECOND, PlainBook, book, limit, market, paper, trade
@@ -374,7 +375,7 @@ def test_arguments_that_cannot_be_are_refused_by_field(database: Database) -> No
             paper(database, **change)  # type: ignore[arg-type]
         assert refused.value.fields["field"] == field
     with pytest.raises(InvalidField, match="listings"):
-        PaperExchange(database, "a", "binance", "USDT", Decimal(1), [SHORTS])
+        PaperExchange(PaperStore(database, "a"), "binance", "USDT", Decimal(1), [SHORTS])
     paper(database)
     with pytest.raises(InvalidField, match="venue is 'binance-usdm'; expected 'binance'"):
         paper(database, listings=[SHORTS])

@@ -1,0 +1,91 @@
+"""The state of a paper account, and where it is kept: in tables (`paper_store`), or in memory for a backtest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from raysignal.engine.execution.exchange import Fill, OrderReport
+from raysignal.engine.execution.holdings import Holdings
+from raysignal.engine.execution.matching import ConsumedLevel, RestingOrder
+
+
+@dataclass(frozen=True, slots=True)
+class PaperState:
+    """The state of a paper account: all that its next command depends on, but for the market.
+
+    Attributes:
+        orders: those that are not final, by client id.
+        eaten: by symbol and side of the book, then price.
+        clock_us: the latest instant that it was told of.
+        version: the number of commands so far.
+    """
+
+    holdings: Holdings
+    orders: Mapping[str, RestingOrder] = field(default_factory=dict)
+    eaten: Mapping[tuple[str, int], Mapping[int, ConsumedLevel]] = field(default_factory=dict)
+    clock_us: int = 0
+    last_order: int = 0
+    last_fill: int = 0
+    version: int = 0
+
+
+class PaperRecords(Protocol):
+    """What a paper exchange writes to, one command at a time, and reads again."""
+
+    @property
+    def account(self) -> str:
+        """Its name."""
+
+    def open(self, venue: str, currency: str, holdings: Holdings) -> PaperState:
+        """What is kept; a new account begins with `holdings`. `InvalidField` if it is another venue's or currency's."""
+
+    def write(
+        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill]
+    ) -> None:
+        """One command, all of it or nothing; `Fenced` if another exchange has written to this account."""
+
+    def report(self, client_id: str) -> OrderReport | None:
+        """An order, final or not; None if there is none."""
+
+    def fills(self, after: int) -> list[Fill]:
+        """The account's fills with a larger ordinal."""
+
+
+class MemoryPaperStore:
+    """The records of one account in memory, for a backtest, whose account ends with it."""
+
+    def __init__(self, account: str) -> None:
+        self.account = account
+        self._state: PaperState | None = None
+        self._orders: dict[str, RestingOrder] = {}
+        self._fills: list[Fill] = []
+        self._of_order: dict[str, list[Fill]] = {}
+
+    def open(self, venue: str, currency: str, holdings: Holdings) -> PaperState:
+        """What is kept; a new account begins with `holdings`."""
+        del venue, currency
+        if self._state is None:
+            self._state = PaperState(holdings)
+        return self._state
+
+    def write(
+        self, before: PaperState, after: PaperState, changed: Mapping[str, RestingOrder], fills: list[Fill]
+    ) -> None:
+        """One command."""
+        del before
+        self._state = after
+        self._orders.update(changed)
+        for fill in fills:
+            self._fills.append(fill)
+            self._of_order.setdefault(fill.client_id, []).append(fill)
+
+    def report(self, client_id: str) -> OrderReport | None:
+        """An order, final or not; None if there is none."""
+        order = self._orders.get(client_id)
+        if order is None:
+            return None
+        return OrderReport(order.ticket, order.progress, tuple(self._of_order.get(client_id, ())))
+
+    def fills(self, after: int) -> list[Fill]:
+        """The fills with a larger ordinal."""
+        return self._fills[after:]  # ordinals count up by one from 1 on

@@ -1,0 +1,56 @@
+"""Trades of the feeds to candles of several lengths at once. Late and missing trades by the rule of `BarBuilder`."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from raysignal.engine.core.events import Candle
+from raysignal.engine.core.market_events import Event, Instrument
+from raysignal.engine.market.bars import Bar, BarBuilder
+
+
+class CandleStage:
+    """Market events to candles; those that one event ends come by their ends, shorter ones first.
+
+    Args:
+        symbols: the portfolios' name of each instrument.
+        intervals_us: the lengths of the candles of each symbol.
+        builders: makes the builder of an instrument and a length; what a venue's trades are numbered by, and how
+            long bars wait for late ones, is settled there.
+    """
+
+    def __init__(
+        self,
+        symbols: Mapping[Instrument, str],
+        intervals_us: Mapping[str, Iterable[int]],
+        *,
+        lateness_us: int = 0,
+    ) -> None:
+        self._symbols = {(each.venue, each.symbol): name for each, name in symbols.items()}
+        self._builders = {
+            (each.venue, each.symbol): [
+                BarBuilder(each, interval_us, lateness_us=lateness_us)
+                for interval_us in sorted(intervals_us[name])
+            ]
+            for each, name in symbols.items()
+        }
+        self._next_us: dict[tuple[str, int], int] = {}
+
+    def on(self, event: Event) -> Sequence[Candle]:
+        """See `engine.pipeline.path`."""
+        place = event.instrument.venue, event.instrument.symbol
+        ended: list[Bar] = []
+        for builder in self._builders.get(place, ()):
+            ended += builder.receive(event)
+        if not ended:
+            return ()
+        ended.sort(key=lambda bar: (bar.end_us, bar.interval_us))
+        return [self._candle(self._symbols[place], bar) for bar in ended]
+
+    def _candle(self, symbol: str, bar: Bar) -> Candle:
+        expected_us = self._next_us.get((symbol, bar.interval_us), bar.open_us)
+        self._next_us[symbol, bar.interval_us] = bar.end_us
+        price = bar.instrument.price
+        return Candle(
+            at_us=bar.end_us, symbol=symbol, interval_us=bar.interval_us,
+            open=price(bar.open), high=price(bar.high), low=price(bar.low), close=price(bar.close),
+            volume=bar.instrument.size(bar.volume), complete=bar.complete and bar.open_us == expected_us,
+        )  # fmt: skip

@@ -1,0 +1,57 @@
+"""From an aggregated signal to the position that is wanted; where it is asked about, after the answer.
+
+The stage is pure: it says a `Question`, and the `Verdict` comes back as an event like any other, or does not come by
+the deadline. Then the signal stands. So a replay needs nobody who answers.
+"""
+
+from collections.abc import Sequence
+
+from raysignal.engine.core.events import AggregatedSignal, Decision, Question, Verdict
+from raysignal.engine.core.policy import Policy
+
+
+class DecideStage:
+    """See the module.
+
+    Args:
+        policy: `side` and `weight` of it: which positions are taken, and how large.
+        wait_us: how long an answer may take, the market's time; 0: nobody is asked.
+    """
+
+    def __init__(self, policy: Policy, *, wait_us: int = 0) -> None:
+        self._shorts = policy.side == "long-short"
+        self._weight = policy.weight
+        self._wait_us = wait_us
+        self._open: dict[str, Question] = {}  # by symbol: the last that was asked
+
+    def on(self, event: AggregatedSignal | Verdict) -> Sequence[Question | Decision]:
+        """See `engine.pipeline.path`."""
+        if isinstance(event, Verdict):
+            return self._answered(event)
+        if not event.side:
+            return ()
+        if not self._wait_us:
+            return (self._decision(event, event.side, event.at_us, "signal"),)
+        question = Question(
+            at_us=event.at_us, symbol=event.symbol, signal=event, deadline_us=event.at_us + self._wait_us
+        )
+        self._open[event.symbol] = question
+        return (question,)
+
+    def _answered(self, verdict: Verdict) -> Sequence[Decision]:
+        question = self._open.get(verdict.symbol)
+        if question is None or question.at_us != verdict.question_us:
+            return ()
+        del self._open[verdict.symbol]
+        late = verdict.at_us > question.deadline_us
+        stands = late or verdict.side is None
+        side = question.signal.side if stands or verdict.side is None else verdict.side
+        reason = "no answer in time" if late else verdict.reason
+        return (self._decision(question.signal, side, verdict.at_us, reason),)
+
+    def _decision(self, signal: AggregatedSignal, side: int, at_us: int, reason: str) -> Decision:
+        side = side if side > 0 or self._shorts else 0
+        return Decision(
+            at_us=at_us, symbol=signal.symbol, side=side, size=self._weight if side else 0.0, price=signal.price,
+            votes=signal.votes, reason=reason,
+        )  # fmt: skip

@@ -1,0 +1,98 @@
+"""From the position that risk allows to orders: what is missing, as the venue takes it. One order a symbol at a time.
+
+While an order of a symbol is under way the last target waits; when it has ended, what is missing then is ordered.
+The client id follows from the decision, so whoever makes the order again makes the same one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from raysignal.engine.core.amounts import ZERO, down_to_step, magnitude, plain, product, share_bps, total
+from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder, RiskOutcome, RiskVerdict
+from raysignal.engine.core.listings import Listing
+from raysignal.engine.core.orders import OrderRequest, OrderType, Origin, Side, TimeInForce, client_id
+
+
+@dataclass(slots=True)
+class _Working:
+    """One symbol: what is held, the order that is under way, and the target that waits."""
+
+    held: Decimal = ZERO
+    order: PlannedOrder | None = None
+    waiting: RiskVerdict | None = None
+
+
+class ExecuteStage:
+    """See the module.
+
+    Args:
+        account: the portfolio's name; a part of the client ids.
+        listings: what the venue asks of orders, by symbol.
+        limit_offset_bps: orders are limit orders, so much worse for us than the decision's price; None: market orders.
+    """
+
+    def __init__(
+        self, account: str, listings: Mapping[str, Listing], *, limit_offset_bps: Decimal | None = None
+    ) -> None:
+        self._account = account
+        self._listings = dict(listings)
+        self._offset_bps = limit_offset_bps
+        self._working = {symbol: _Working() for symbol in listings}
+
+    def on(self, event: RiskVerdict | OrderFill | OrderEnded) -> Sequence[PlannedOrder]:
+        """See `engine.pipeline.path`."""
+        working = self._working[event.symbol]
+        if isinstance(event, OrderFill):
+            working.held = total((working.held, event.side * Decimal(event.quantity)))
+            return ()
+        if isinstance(event, OrderEnded):
+            if working.order is None or working.order.client_id != event.client_id:
+                return ()
+            working.order = None
+            verdict, working.waiting = working.waiting, None
+            return () if verdict is None else self._plan(working, verdict, event.at_us)
+        if event.outcome is RiskOutcome.REFUSE:
+            return ()
+        if working.order is not None:
+            working.waiting = event
+            return ()
+        return self._plan(working, event, event.at_us)
+
+    def request(self, order: PlannedOrder) -> OrderRequest:
+        """The order as a venue is asked for it."""
+        limit = None if order.limit_price is None else Decimal(order.limit_price)
+        return OrderRequest(
+            order.client_id, self._listings[order.symbol].instrument, Side(order.side),
+            OrderType.MARKET if limit is None else OrderType.LIMIT, Decimal(order.quantity), limit, TimeInForce.IOC,
+        )  # fmt: skip
+
+    def _plan(self, working: _Working, verdict: RiskVerdict, at_us: int) -> Sequence[PlannedOrder]:
+        decision, listing = verdict.decision, self._listings[verdict.symbol]
+        kind = OrderType.MARKET if self._offset_bps is None else OrderType.LIMIT
+        rules = listing.rules(kind)
+        wanted = Decimal(repr(verdict.target)) / listing.instrument.contract_size
+        missing = wanted - working.held
+        # What is closed is closed whole, whatever is left of a step.
+        quantity = (
+            magnitude(working.held) if verdict.target == 0 else down_to_step(magnitude(missing), rules.step)
+        )
+        price = Decimal(repr(decision.price))
+        if quantity < rules.least or product(listing.money(price), quantity) < rules.least_value:
+            return ()
+        if rules.most is not None:
+            quantity = min(quantity, rules.most)
+        side = Side.BUY if missing > 0 else Side.SELL
+        origin = Origin(self._account, "pipeline", decision.identity)
+        working.order = PlannedOrder(
+            at_us=at_us, symbol=verdict.symbol,
+            client_id=client_id(listing.instrument.venue, listing.symbol, origin), side=int(side),
+            quantity=plain(quantity), limit_price=self._limit(price, side, listing), decided_price=decision.price,
+        )  # fmt: skip
+        return (working.order,)
+
+    def _limit(self, price: Decimal, side: Side, listing: Listing) -> str | None:
+        if self._offset_bps is None:
+            return None
+        worse = total((price, side * share_bps(price, self._offset_bps)))
+        return plain(max(down_to_step(worse, listing.price_step), listing.price_step))

@@ -1,0 +1,90 @@
+"""The whole decision path on one page: from market events and posted signals to orders, fills and who earned what.
+
+    trades ─▶ candles ─▶ strategies ─▶ aggregate ─▶ decide ─▶ risk ─▶ execute ─▶ orders ─▶ (a venue) ─▶ fills
+                                                                                              │
+                        attribute ◀───────────────────────────── portfolio ◀──────────────────┘
+
+Live, replay and backtest run this and nothing else. A stage is state and `on(event) -> events`: no clock, no IO, no
+randomness. So the events that come in (`engine.core.events.PathInput`) decide all that comes out, and whoever keeps
+them can make it again.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from raysignal.engine.core.events import (
+    AggregatedSignal,
+    Candle,
+    Command,
+    Decision,
+    OrderEnded,
+    OrderFill,
+    PlannedOrder,
+    RiskVerdict,
+    StrategySignal,
+    Verdict,
+)
+from raysignal.engine.core.market_events import BookChange, BookLost, Trade, TradesLost
+
+
+class Stage(Protocol):
+    """One step of the path."""
+
+    def on(self, event: Any, /) -> Sequence[Any]:
+        """What an event leads to, in order; its state has changed by then."""
+        ...
+
+
+class DecisionPath:
+    """The stages of one portfolio, and which of them reads what.
+
+    Args:
+        candles: trades to candles of every length (`engine.pipeline.candles`).
+        strategies: candles to what each strategy says (`engine.pipeline.strategies`).
+        aggregate: what they say to one signal, by their weights (`engine.pipeline.aggregation`).
+        decide: the signal to the position that is wanted (`engine.pipeline.decide`).
+        risk: how much of it may be (`engine.pipeline.risk`).
+        execute: the orders that lead there (`engine.pipeline.execute`); none: the portfolio fills by itself.
+        portfolio: cash, positions, equity (`engine.pipeline.portfolio`).
+        attribute: the profit of trades to strategies (`engine.pipeline.attribution`).
+    """
+
+    def __init__(
+        self, *, candles: Stage, strategies: Stage, aggregate: Stage, decide: Stage, risk: Stage,
+        execute: Stage | None, portfolio: Stage, attribute: Stage,
+    ) -> None:  # fmt: skip
+        orders = (execute,) if execute is not None else ()
+        self.readers: dict[type, tuple[Stage, ...]] = {
+            Trade: (candles,),
+            BookChange: (candles,),
+            BookLost: (candles,),
+            TradesLost: (candles,),
+            Candle: (portfolio, risk, aggregate, strategies),
+            StrategySignal: (aggregate,),
+            AggregatedSignal: (decide,),
+            Verdict: (decide,),
+            Decision: (risk, attribute),
+            RiskVerdict: orders or (portfolio,),
+            PlannedOrder: (attribute,),
+            OrderFill: (*orders, portfolio, attribute) if orders else (attribute,),
+            OrderEnded: orders,
+            Command: (risk,),
+        }
+
+    def on(self, event: Any) -> list[Any]:
+        """Everything that an event leads to, in order: each event is followed by what it leads to itself."""
+        made: list[Any] = []
+        waiting = deque((event,))
+        while waiting:
+            event = waiting.popleft()
+            for stage in self.readers.get(type(event), ()):
+                new = stage.on(event)
+                if new:
+                    made += new
+                    waiting += new
+        return made
+
+    def run(self, events: Iterable[Any]) -> list[Any]:
+        """All that they lead to."""
+        return [made for event in events for made in self.on(event)]

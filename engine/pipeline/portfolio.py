@@ -1,0 +1,198 @@
+"""What a portfolio of the path holds and is worth.
+
+`KernelPortfolio` fills decisions itself, by the kernel, as the service's portfolios and the sweeps do.
+`VenuePortfolio` books what a venue filled, at its prices and fees. Either is the one P&L of its portfolio.
+"""
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any, Protocol
+
+import numpy as np
+
+from raysignal.engine.core.events import Candle, OrderFill, RiskOutcome, RiskVerdict
+from raysignal.engine.core.ledger_rows import LedgerRows
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.terms import SIZE, TERMS, SignalTerms
+from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.ledger import Ledger
+
+_BUY, _HOLD, _SELL, _CLOSE = 1, 0, -1, 2
+
+
+class Holding(Protocol):
+    """What risk and execution read of a portfolio.
+
+    Attributes:
+        cash, equity: in the quote currency; equity counts open positions at their last prices.
+        positions: quantities that are not 0, by symbol; below 0: short.
+        prices: the last price of each symbol, and when it was known.
+    """
+
+    cash: float
+    equity: float
+    positions: Mapping[str, float]
+    prices: Mapping[str, tuple[float, int]]
+
+
+class KernelPortfolio:
+    """A portfolio without a venue: `Ledger` executes what risk allows, at the candle's price.
+
+    Candles that nothing can happen at are rows of price alone, handed to the ledger together: it ends on the same
+    bytes however they are cut.
+    """
+
+    def __init__(self, policy: Policy, symbols: Sequence[str], *, mark_us: Mapping[str, int]) -> None:
+        """`mark_us`: of which candles a symbol's price is taken."""
+        self.policy = policy
+        self.ledger = Ledger(policy)
+        self.ledger.ensure_symbols(len(symbols))
+        self.cash = self.equity = policy.initial_cash
+        self.positions: dict[str, float] = {}
+        self.prices: dict[str, tuple[float, int]] = {}
+        self._code = {symbol: code for code, symbol in enumerate(symbols)}
+        self._symbols = tuple(symbols)
+        self._mark_us = dict(mark_us)
+        self._rows: list[tuple[int, int, float, float, float]] = []  # stamp, code, price, high, low
+        self._waiting: dict[str, RiskVerdict] = {}  # what the next price executes, under fill `next`
+        self._ordinal = 0
+
+    def on(self, event: Candle | RiskVerdict) -> Sequence[OrderFill]:
+        """See `engine.pipeline.path`."""
+        if isinstance(event, RiskVerdict):
+            return self._execute(event)
+        if event.interval_us != self._mark_us[event.symbol]:
+            return ()
+        symbol, price = event.symbol, event.close
+        self.prices[symbol] = price, event.at_us
+        self._rows.append((event.at_us, self._code[symbol], price, event.high, event.low))
+        held = self.positions.get(symbol)
+        if symbol in self._waiting or (held is not None and self.policy.has_bracket):
+            return self.settle()
+        if self.positions:
+            self.equity = self._worth()
+        return ()
+
+    def settle(self) -> Sequence[OrderFill]:
+        """Hand the ledger the prices that wait; the fills that they led to."""
+        return self._run(None)
+
+    def _execute(self, verdict: RiskVerdict) -> Sequence[OrderFill]:
+        if verdict.outcome is RiskOutcome.REFUSE:
+            return ()
+        return self._run(verdict)
+
+    def _run(self, verdict: RiskVerdict | None) -> Sequence[OrderFill]:
+        rows, self._rows = self._rows, []
+        n = len(rows) + (verdict is not None)
+        if not n:
+            return ()
+        stamps, codes, prices, highs, lows = (list(column) for column in zip(*rows, strict=True)) if rows else (
+            [], [], [], [], [],
+        )  # fmt: skip
+        actions, values = np.zeros(n, np.int8), None
+        if verdict is not None:
+            decision = verdict.decision
+            stamps.append(decision.at_us)
+            codes.append(self._code[decision.symbol])
+            prices.append(decision.price)
+            highs.append(np.nan)
+            lows.append(np.nan)
+            actions[-1] = {1: _BUY, -1: _SELL, 0: _CLOSE}[decision.side]
+            size = self._size(verdict)
+            if size != self.policy.weight:
+                values = np.full((n, len(TERMS)), np.nan)
+                values[-1, SIZE] = size
+        done = LedgerRows.empty(n)
+        terms = (
+            SignalTerms(values, np.array(highs), np.array(lows))
+            if self.policy.has_bracket or values is not None
+            else None
+        )
+        self.ledger.run(
+            np.array(stamps, np.int64),
+            np.array(codes, np.int32),
+            actions,
+            np.array(prices),
+            done,
+            terms=terms,
+        )
+        return self._filled(stamps, codes, done, verdict)
+
+    def _filled(
+        self, stamps: Sequence[int], codes: Sequence[int], done: LedgerRows, verdict: RiskVerdict | None
+    ) -> Sequence[OrderFill]:
+        self.cash, self.equity = float(self.ledger.account[at.CASH]), float(self.ledger.account[at.EQUITY])
+        fills = []
+        for row in np.flatnonzero(done.fill_quantity).tolist():
+            symbol = self._symbols[codes[row]]
+            own = verdict is not None and row == len(stamps) - 1 and self.policy.fill == "signal"
+            cause = verdict if own else self._waiting.get(symbol)
+            quantity = float(done.fill_quantity[row])
+            self._ordinal += 1
+            fills.append(
+                OrderFill(
+                    at_us=stamps[row], symbol=symbol, ordinal=self._ordinal,
+                    client_id="" if cause is None else cause.decision.identity,
+                    side=1 if quantity > 0 else -1, quantity=repr(abs(quantity)),
+                    price=repr(float(done.fill_price[row])), fee=repr(float(done.fee[row])),
+                    decided_price=float(done.fill_price[row]) if cause is None else cause.decision.price,
+                )
+            )  # fmt: skip
+        for code in codes:
+            self._waiting.pop(self._symbols[code], None)
+        if verdict is not None and self.policy.fill == "next":
+            self._waiting[verdict.symbol] = verdict
+        held = self.ledger.positions[:, at.QUANTITY].tolist()
+        self.positions = {
+            symbol: quantity for symbol, quantity in zip(self._symbols, held, strict=True) if quantity
+        }
+        return fills
+
+    def _size(self, verdict: RiskVerdict) -> float:
+        """The share of equity of an opening; less than asked for where risk reduced it."""
+        decision = verdict.decision
+        if verdict.outcome is not RiskOutcome.REDUCE or not verdict.target:
+            return decision.size or self.policy.weight
+        return min(
+            decision.size,
+            abs(verdict.target) * decision.price * (1 + self.policy.fee_bps / 10_000.0) / self.equity,
+        )
+
+    def _worth(self) -> float:
+        worth = self.cash
+        for symbol, quantity in self.positions.items():
+            worth += quantity * self.prices[symbol][0]
+        return worth
+
+
+class VenuePortfolio:
+    """A portfolio that follows a venue: what it filled, at its prices, with its fees. Cash and quantities are exact."""
+
+    def __init__(self, initial_cash: float, *, mark_us: Mapping[str, int]) -> None:
+        self.cash = self.equity = initial_cash
+        self.positions: dict[str, float] = {}
+        self.prices: dict[str, tuple[float, int]] = {}
+        self._mark_us = dict(mark_us)
+        self._cash = Decimal(repr(initial_cash))
+        self._held: dict[str, Decimal] = {}
+
+    def on(self, event: Candle | OrderFill) -> Sequence[Any]:
+        """See `engine.pipeline.path`."""
+        symbol = event.symbol
+        if isinstance(event, Candle):
+            if event.interval_us == self._mark_us[symbol]:
+                self.prices[symbol] = event.close, event.at_us
+        else:
+            price, quantity = Decimal(event.price), Decimal(event.quantity)
+            self._cash -= event.side * price * quantity + Decimal(event.fee)
+            held = self._held.get(symbol, Decimal(0)) + event.side * quantity
+            self._held[symbol] = held
+            self.cash = float(self._cash)
+            self.positions = {name: float(each) for name, each in self._held.items() if each}
+            self.prices.setdefault(symbol, (float(price), event.at_us))
+        if self.positions:
+            self.equity = self.cash + sum(q * self.prices[name][0] for name, q in self.positions.items())
+        else:
+            self.equity = self.cash
+        return ()
