@@ -22,6 +22,7 @@ from raysignal.cli import (
     hooks,
     luck,
     memory,
+    pipeline,
     portfolios,
     query,
     recordings,
@@ -101,6 +102,9 @@ app.add_typer(compare.app, name="compare")
 app.command("sweep", cls=Verb)(verb(sweep.SweepConfig, sweep.sweep))
 app.command("luck", cls=Verb)(verb(luck.LuckConfig, luck.luck))
 app.command("check-strategy", cls=Verb)(verb(check_strategy.CheckStrategyConfig, check_strategy.check_rule))
+app.command("backtest", cls=Verb)(verb(pipeline.BacktestConfig, pipeline.backtest))
+app.command("parity", cls=Verb)(verb(pipeline.ParityConfig, pipeline.parity))
+app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")

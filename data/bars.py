@@ -10,13 +10,17 @@ _START_US = 1_577_836_800_000_000  # 2020-01-01
 _TREND = 50  # bars
 
 
-def random_walk(seed: int, count: int = COUNT) -> Bars:
-    """`count` days of a random walk with trends in it, so that most rules have something to say."""
+def random_walk(seed: int, count: int = COUNT, interval_us: int = DAY_US) -> Bars:
+    """`count` bars, of a day unless told otherwise: a random walk with trends, so that most rules have something to say.
+
+    A day moves as far as it does whatever the bars' length.
+    """
+    scale = (interval_us / DAY_US) ** 0.5
     draws = np.random.default_rng(seed)
-    drift = np.repeat(draws.normal(0.0, 0.004, count // _TREND + 1), _TREND)[:count]
-    close = np.round(100.0 * np.exp(np.cumsum(draws.normal(0.0, 0.015, count) + drift)), 2) + 0.01
-    spread = np.abs(draws.normal(0.0, 0.004, (2, count)))
+    drift = np.repeat(draws.normal(0.0, 0.004 * scale, count // _TREND + 1), _TREND)[:count]
+    close = np.round(100.0 * np.exp(np.cumsum(draws.normal(0.0, 0.015 * scale, count) + drift)), 2) + 0.01
+    spread = np.abs(draws.normal(0.0, 0.004 * scale, (2, count)))
     opened = np.concatenate([close[:1], close[:-1]])
     high, low = np.maximum(opened, close) * (1.0 + spread[0]), np.minimum(opened, close) * (1.0 - spread[1])
-    stamps = _START_US + np.arange(1, count + 1, dtype=np.int64) * DAY_US
+    stamps = _START_US + np.arange(1, count + 1, dtype=np.int64) * interval_us
     return Bars(stamps, opened, high, low, close, draws.uniform(1.0, 100.0, count))

@@ -149,7 +149,7 @@ async def following(name: str, settings: Settings, around: FeedContext) -> Async
     here, around = around.clock, replace(around, clock=VenueClock(around.clock, observed.offset))
     rest = RestClient(hosts.rest, limits, around.clock, observed, around.random)
     try:
-        instrument, listing = await _listed(venue, symbol, rest)
+        instrument, listing = await listed(venue, symbol, rest)
         dealer = await asyncio.to_thread(
             dealer_of, name, instrument, listing, settings, around, observed.stages["order"].observe
         )
@@ -207,8 +207,13 @@ async def bars_of_history(
     return [bar_of(kline) for kline in klines if from_us <= kline.open_us < to_us]
 
 
-async def _listed(venue: Venue, symbol: str, rest: Answers) -> tuple[Instrument, Listing | None]:
-    """How a symbol is written, and what the venue asks of orders in it; None for an inverse contract."""
+async def listed(venue: Venue, symbol: str, rest: Answers) -> tuple[Instrument, Listing | None]:
+    """How a symbol is written, and what the venue asks of orders in it; None for an inverse contract.
+
+    Raises:
+        InvalidField: a symbol that the venue does not trade.
+        StoreUnavailable: it does not answer.
+    """
     with naming_symbols(venue, [symbol]):
         body = await rest.get(venue.instruments_request([symbol]), tries=5)
         (instrument,) = venue.read_instruments([symbol], body)

@@ -65,6 +65,7 @@ class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"
         signal_id: of a posted signal; empty for a strategy's own.
         confidence: 0 to 1; how far it is to count, beside its weight.
         features: named values that were known then.
+        more: another of the same candle follows; they are weighed together.
     """
 
     strategy: str
@@ -74,6 +75,7 @@ class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"
     signal_id: str = ""
     confidence: float = 1.0
     features: dict[str, float] = {}
+    more: bool = False
 
     @property
     def identity(self) -> str:
@@ -87,6 +89,7 @@ class Vote(msgspec.Struct, frozen=True):
     strategy: str
     side: int
     weight: float
+    confidence: float = 1.0
 
 
 class AggregatedSignal(PathEvent, frozen=True, kw_only=True, tag="aggregated_signal"):
@@ -105,6 +108,7 @@ class AggregatedSignal(PathEvent, frozen=True, kw_only=True, tag="aggregated_sig
     price: float
     votes: tuple[Vote, ...]
     method: str
+    equal_score: float = 0.0
 
 
 class Question(PathEvent, frozen=True, kw_only=True, tag="question"):
@@ -137,6 +141,7 @@ class Decision(PathEvent, frozen=True, kw_only=True, tag="decision"):
         price: at which it was decided.
         votes: of the aggregated signal.
         reason: `signal`, or what overruled it.
+        number: of the path's decisions; those that risk makes itself count down from -1.
     """
 
     side: int
@@ -144,6 +149,12 @@ class Decision(PathEvent, frozen=True, kw_only=True, tag="decision"):
     price: float
     votes: tuple[Vote, ...] = ()
     reason: str = "signal"
+    number: int
+
+    @property
+    def identity(self) -> str:
+        """By symbol, instant and number: several can be made at one instant."""
+        return f"{self.symbol}:{self.at_us}:{self.number}"
 
 
 class RiskOutcome(StrEnum):
@@ -176,7 +187,7 @@ class PlannedOrder(PathEvent, frozen=True, kw_only=True, tag="order"):
     Attributes:
         client_id: `engine.core.orders.client_id`.
         side: 1 or -1.
-        quantity, limit_price: as texts of decimals, as the venue is told; no limit: a market order.
+        quantity, limit_price: as texts of decimals, in the venue's units (contracts); no limit: a market order.
         decided_price: the price of the decision, for the slippage.
     """
 
@@ -211,7 +222,7 @@ class OrderFill(PathEvent, frozen=True, kw_only=True, tag="fill"):
     Attributes:
         ordinal: the venue's count of fills of the account; the kernel's rows' own.
         side: 1 or -1.
-        quantity, price, fee: as texts of decimals; the fee in the quote currency.
+        quantity, price, fee: as texts of decimals; the quantity in the base currency, the fee in the quote currency.
         decided_price: of the decision that led to it.
     """
 
@@ -241,6 +252,7 @@ class TradeAttribution(PathEvent, frozen=True, kw_only=True, tag="attribution"):
     opened_us: int
     pnl: float
     shares: dict[str, float]
+    turnover: dict[str, float] = {}
 
 
 class CommandKind(StrEnum):

@@ -112,6 +112,11 @@ class RecordingLine(NamedTuple):
     raw: bytes
 
 
+def snapshot_line(symbol: str) -> bytes:
+    """The line that says that the next one is a snapshot of this symbol."""
+    return _SNAPSHOT + orjson.dumps(symbol) + b"}"
+
+
 class Recorder:
     """Writes one connection's recording; see `engine.market.conversation.Notes`. A context manager.
 
@@ -159,7 +164,7 @@ class Recorder:
 
     def answer(self, received_ns: int, symbol: str, body: bytes) -> None:
         """A REST snapshot; both of its lines or none."""
-        self._put(received_ns, _SNAPSHOT + orjson.dumps(symbol) + b"}\n%d " % received_ns + _one_line(body))
+        self._put(received_ns, snapshot_line(symbol) + b"\n%d " % received_ns + _one_line(body))
 
     def disconnected(self, received_ns: int) -> None:
         """The connection ended."""

@@ -1,6 +1,6 @@
 """Trades of the feeds to candles of several lengths at once. Late and missing trades by the rule of `BarBuilder`."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raysignal.engine.core.events import Candle
 from raysignal.engine.core.market_events import Event, Instrument
@@ -13,21 +13,19 @@ class CandleStage:
     Args:
         symbols: the portfolios' name of each instrument.
         intervals_us: the lengths of the candles of each symbol.
-        builders: makes the builder of an instrument and a length; what a venue's trades are numbered by, and how
-            long bars wait for late ones, is settled there.
+        builder_of: makes the builder of an instrument and a length, which knows how its venue numbers trades.
     """
 
     def __init__(
         self,
         symbols: Mapping[Instrument, str],
         intervals_us: Mapping[str, Iterable[int]],
-        *,
-        lateness_us: int = 0,
+        builder_of: Callable[[Instrument, int], BarBuilder] = BarBuilder,
     ) -> None:
         self._symbols = {(each.venue, each.symbol): name for each, name in symbols.items()}
         self._builders = {
             (each.venue, each.symbol): [
-                BarBuilder(each, interval_us, lateness_us=lateness_us)
+                builder_of(each, interval_us)
                 for interval_us in sorted(intervals_us[name])
             ]
             for each, name in symbols.items()

@@ -6,6 +6,8 @@ the deadline. Then the signal stands. So a replay needs nobody who answers.
 
 from collections.abc import Sequence
 
+from raysignal.engine.pipeline.aggregation import wanted_side
+
 from raysignal.engine.core.events import AggregatedSignal, Decision, Question, Verdict
 from raysignal.engine.core.policy import Policy
 
@@ -22,16 +24,18 @@ class DecideStage:
         self._shorts = policy.side == "long-short"
         self._weight = policy.weight
         self._wait_us = wait_us
+        self._number = 0
         self._open: dict[str, Question] = {}  # by symbol: the last that was asked
 
     def on(self, event: AggregatedSignal | Verdict) -> Sequence[Question | Decision]:
         """See `engine.pipeline.path`."""
         if isinstance(event, Verdict):
             return self._answered(event)
-        if not event.side:
+        side = wanted_side(event)
+        if side is None:
             return ()
         if not self._wait_us:
-            return (self._decision(event, event.side, event.at_us, "signal"),)
+            return (self._decision(event, side, event.at_us, "signal"),)
         question = Question(
             at_us=event.at_us, symbol=event.symbol, signal=event, deadline_us=event.at_us + self._wait_us
         )
@@ -44,14 +48,15 @@ class DecideStage:
             return ()
         del self._open[verdict.symbol]
         late = verdict.at_us > question.deadline_us
-        stands = late or verdict.side is None
-        side = question.signal.side if stands or verdict.side is None else verdict.side
+        asked = wanted_side(question.signal) or 0
+        side = asked if late or verdict.side is None else verdict.side
         reason = "no answer in time" if late else verdict.reason
         return (self._decision(question.signal, side, verdict.at_us, reason),)
 
     def _decision(self, signal: AggregatedSignal, side: int, at_us: int, reason: str) -> Decision:
         side = side if side > 0 or self._shorts else 0
+        self._number += 1
         return Decision(
             at_us=at_us, symbol=signal.symbol, side=side, size=self._weight if side else 0.0, price=signal.price,
-            votes=signal.votes, reason=reason,
+            votes=signal.votes, reason=reason, number=self._number,
         )  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from raysignal.engine.core.amounts import ZERO, down_to_step, magnitude, plain, product, share_bps, total
+from raysignal.engine.core.amounts import ZERO, down_to_step, less, magnitude, plain, product, ratio, share_bps, total
 from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder, RiskOutcome, RiskVerdict
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.orders import OrderRequest, OrderType, Origin, Side, TimeInForce, client_id
@@ -16,7 +16,7 @@ from raysignal.engine.core.orders import OrderRequest, OrderType, Origin, Side, 
 
 @dataclass(slots=True)
 class _Working:
-    """One symbol: what is held, the order that is under way, and the target that waits."""
+    """One symbol: what is held, in the base currency, the order that is under way, and the target that waits."""
 
     held: Decimal = ZERO
     order: PlannedOrder | None = None
@@ -71,11 +71,16 @@ class ExecuteStage:
         decision, listing = verdict.decision, self._listings[verdict.symbol]
         kind = OrderType.MARKET if self._offset_bps is None else OrderType.LIMIT
         rules = listing.rules(kind)
-        wanted = Decimal(repr(verdict.target)) / listing.instrument.contract_size
-        missing = wanted - working.held
+        contract = listing.instrument.contract_size
+        wanted, held = ratio(Decimal(repr(verdict.target)), contract), ratio(working.held, contract)
+        missing = less(wanted, held)
+        # As with the kernel, a position on the wanted side is left alone; but risk may make it smaller.
+        same_side, larger = wanted * held > 0, missing * held > 0
+        if same_side and (larger or verdict.outcome is RiskOutcome.ALLOW):
+            return ()
         # What is closed is closed whole, whatever is left of a step.
         quantity = (
-            magnitude(working.held) if verdict.target == 0 else down_to_step(magnitude(missing), rules.step)
+            magnitude(held) if verdict.target == 0 else down_to_step(magnitude(missing), rules.step)
         )
         price = Decimal(repr(decision.price))
         if quantity < rules.least or product(listing.money(price), quantity) < rules.least_value:

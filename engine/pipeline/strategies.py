@@ -63,36 +63,29 @@ class StrategyStage:
         if running is None:
             return ()
         if candle.at_us <= self._ahead_until.get(place, 0):
-            return [
-                _signal(each.spec.name, candle, side)
-                for each in running
-                if (side := each.ahead.get(candle.at_us, 0))
-            ]
-        said: list[StrategySignal | Alarm] = []
+            sides = [each.ahead.get(candle.at_us, 0) for each in running]
+            return _signals(running, candle, sides) if any(sides) else ()
         if not candle.complete:
             for each in running:
                 each.stream = each.spec.strategy.stream()
-            said.append(
-                Alarm(
-                    at_us=candle.at_us, symbol=candle.symbol, code="candles_missing",
-                    message=f"candles of {candle.interval_us / 1e6:g} s are missing or incomplete: "
-                    f"{len(running)} strategies begin a new warm-up",
-                )
-            )  # fmt: skip
-            return said
+            message = (
+                f"candles of {candle.interval_us / 1e6:g} s are missing or incomplete: "
+                f"{len(running)} strategies begin a new warm-up"
+            )
+            return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code="candles_missing", message=message),)
         bars = _bars(candle)
-        for each in running:
-            side = int(each.stream.advance(bars)[0])
-            if side:
-                said.append(_signal(each.spec.name, candle, side))
-        return said
+        return _signals(running, candle, [int(each.stream.advance(bars)[0]) for each in running])
 
 
-def _signal(strategy: str, candle: Candle, side: int) -> StrategySignal:
-    return StrategySignal(
-        at_us=candle.at_us, symbol=candle.symbol, strategy=strategy, side=side, price=candle.close,
-        interval_us=candle.interval_us,
-    )  # fmt: skip
+def _signals(running: Sequence[_Running], candle: Candle, sides: Sequence[int]) -> list[StrategySignal]:
+    said = [(each.spec.name, side) for each, side in zip(running, sides, strict=True) if side]
+    return [
+        StrategySignal(
+            at_us=candle.at_us, symbol=candle.symbol, strategy=name, side=side, price=candle.close,
+            interval_us=candle.interval_us, more=place < len(said),
+        )
+        for place, (name, side) in enumerate(said, 1)
+    ]  # fmt: skip
 
 
 def _bars(candle: Candle) -> Bars:

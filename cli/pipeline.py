@@ -1,0 +1,417 @@
+"""`raysignal backtest`, `raysignal pipeline` and `raysignal parity`: the decision path of a pipeline.yaml."""
+
+from __future__ import annotations
+
+import asyncio
+import signal as signals
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from raysignal.cli import feed, options
+from raysignal.cli.output import Output, escape, rows_table
+from raysignal.cli.signal_files import read_stream
+from raysignal.cli.verbs import Verb, VerbGroup, require_extras, verb
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import format_instant
+
+if TYPE_CHECKING:
+    from raysignal.engine.pipeline.backtest import CandleSeries
+    from raysignal.runtime.pipeline import Pipeline
+    from raysignal.runtime.pipeline_config import PipelineConfig
+
+DIFFERS = 1
+_SHOWN_EVERY_S = 5.0
+
+app = typer.Typer(cls=VerbGroup, help="Check, explain and run a decision path.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The configuration; see docs/pipeline.md.")]
+Record = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Keep the session there, for raysignal parity; a new folder.")
+]
+
+
+class EventCounts:
+    """An event log that counts, and keeps what a report shows; `also` is told the same."""
+
+    def __init__(self, also: Any = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.slippage = 0.0
+        self.alarms: list[Any] = []
+        self._also = also
+
+    def input(self, event: Any) -> None:
+        """See `engine.pipeline.driver.EventLog`."""
+        self.counts[type(event).__name__] += 1
+        if self._also is not None:
+            self._also.input(event)
+
+    def output(self, event: Any) -> None:
+        """See `engine.pipeline.driver.EventLog`."""
+        name = type(event).__name__
+        self.counts[name] += 1
+        if name == "OrderFill":
+            self.slippage += event.side * (float(event.price) - event.decided_price) * float(event.quantity)
+        elif name == "Alarm":
+            self.alarms.append(event)
+        elif name == "RiskVerdict":
+            self.counts[f"risk_{event.outcome.value}"] += 1
+        if self._also is not None:
+            self._also.output(event)
+
+
+# Backtest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BacktestConfig:
+    """Which path, over which prices."""
+
+    config: Config
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Prices: CSV, NDJSON, JSON or Parquet; default: made up, by the seed."),
+    ] = None
+    candles: Annotated[
+        int, typer.Option(metavar="N", min=2, max=10_000_000, help="Of the made-up market.")
+    ] = 20_000
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the made-up market.")] = 1
+    record: Record = None
+    accept_price_jump: options.AcceptPriceJump = False
+    stamps: options.StampOptions
+    json: options.Json = False
+
+
+def backtest(config: BacktestConfig) -> None:
+    """Play prices through the whole decision path: strategies, weights, risk, orders, fills, and who earned what."""
+    from raysignal.engine.pipeline.backtest import run_backtest
+    from raysignal.engine.pipeline.driver import PathDriver
+    from raysignal.engine.pipeline.paper_venue import file_instrument
+    from raysignal.engine.pipeline.session import SessionWriter
+    from raysignal.runtime.pipeline import build
+    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_session import candle_market, write_about
+
+    output = Output(config.json)
+    path = read_config(config.config)
+    series = _series(config, path, output)
+    instruments = {symbol: file_instrument(symbol) for symbol in path.symbols}
+    pipeline = build(path, instruments)
+    writer = None
+    if config.record is not None:
+        with options.writing_to(config.record):
+            writer = SessionWriter(config.record)
+        write_about(config.record, config.config.read_text(encoding="utf-8"), instruments)
+    log = EventCounts(writer)
+    market = candle_market(path, instruments)
+    driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=log, market=market)
+    curve = run_backtest(driver, pipeline.strategies, series)
+    if writer is not None:
+        writer.close()
+    _report(pipeline, log, curve, output)
+    if config.record is not None:
+        output.say(f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}")
+
+
+def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> list[CandleSeries]:
+    from raysignal.engine.pipeline.backtest import CandleSeries, resample
+    from raysignal.engine.portfolio.signal_file_report import length
+
+    made = []
+    for place, symbol in enumerate(path.symbols):
+        wanted = path.intervals_us(symbol)
+        bars = _bars(config, symbol, place, wanted[0], output)
+        step_us = int(min(bars.known_at_us[1:] - bars.known_at_us[:-1]))
+        if config.data is not None and step_us != wanted[0]:
+            if wanted[0] % step_us:
+                raise InvalidField(
+                    "bar", length(wanted[0]), f"a multiple of {length(step_us)}, what lies between the rows of {symbol}"
+                )
+            bars = resample(bars, step_us, wanted[0])
+        made += [CandleSeries(symbol, each, resample(bars, wanted[0], each)) for each in wanted]
+        first, last = (format_instant(int(bars.known_at_us[row])) for row in (0, -1))
+        output.say(f"prices    {escape(symbol)}: {len(bars):,d} candles, {first} to {last}")
+    return made
+
+
+def _bars(config: BacktestConfig, symbol: str, place: int, interval_us: int, output: Output) -> Any:
+    if config.data is None:
+        from raysignal.data.bars import random_walk
+
+        return random_walk(config.seed + place, config.candles, interval_us=interval_us)
+    from raysignal.experiments.sweeps.market import markets_of
+
+    options.existing_file(config.data)
+    names = config.stamps.with_names(symbol, None)
+    settings = options.configured()
+    file = read_stream(
+        config.data, names, settings, skip=False, accept_jump=config.accept_price_jump, output=output, prices_only=True
+    )
+    return markets_of(file.batch, symbols=(symbol,))[0].bars
+
+
+def _report(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]], output: Output) -> None:
+    figures = figures_of(pipeline, log, curve)
+    if output.as_json:
+        output.json(figures)
+        return
+    output.say(
+        f"path      {figures['signals']:,d} signals, {figures['decisions']:,d} decisions "
+        f"({figures['reduced']:,d} reduced, {figures['refused']:,d} refused by risk), {figures['orders']:,d} orders, "
+        f"{figures['fills']:,d} fills, {figures['trades']:,d} trades"
+    )
+    output.say(
+        f"portfolio {escape(pipeline.config.name)}: {figures['initial']:,.2f} to {figures['equity']:,.2f}, "
+        f"{figures['total_return']:+.4%}, largest drawdown {figures['max_drawdown']:.2%}, "
+        f"slippage {figures['slippage']:,.2f}"
+    )
+    for alarm in log.alarms[-3:]:
+        output.say(f"alarm     {format_instant(alarm.at_us)} {escape(alarm.message)}")
+    rows = [
+        (
+            each["strategy"], each["trades"], f"{each['contribution']:+,.2f}", _share(each["hit_rate"]), _ratio(each["payoff"]),
+            f"{each['turnover']:,.2f}",
+        )
+        for each in figures["strategies"]
+    ]  # fmt: skip
+    output.table(rows_table(("strategy", "trades", "profit", "hit rate", "payoff", "turnover"), rows))
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _ratio(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]]) -> dict[str, Any]:
+    """What a run came to, in plain values."""
+    import numpy as np
+
+    counts = log.counts
+    equity = np.array([worth for _, worth in curve] or [pipeline.portfolio.equity])
+    initial = pipeline.config.policy.initial_cash
+    peak = np.maximum.accumulate(np.concatenate([[initial], equity]))[1:]
+    return {
+        "name": pipeline.config.name,
+        "candles": counts["Candle"],
+        "signals": counts["StrategySignal"],
+        "decisions": counts["Decision"],
+        "reduced": counts["risk_reduce"],
+        "refused": counts["risk_refuse"],
+        "orders": counts["PlannedOrder"],
+        "fills": counts["OrderFill"],
+        "trades": counts["TradeAttribution"],
+        "initial": initial,
+        "equity": float(equity[-1]),
+        "total_return": float(equity[-1] / initial - 1.0),
+        "max_drawdown": float(np.max(1.0 - equity / peak)),
+        "slippage": log.slippage,
+        "breaker": pipeline.risk.stage.breaker.trading.value,
+        "strategies": [asdict(each) for each in pipeline.attribute.attributor.records()],
+        "weights": [asdict(each) | {"changes": len(each.changes)} for each in pipeline.aggregate.reports()],
+    }
+
+
+# Run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPipelineConfig:
+    """Which path, on whose markets, and for how long."""
+
+    config: Config
+    market: feed.MarketOptions
+    duration: feed.Duration = None
+    record: Record = None
+    json: options.Json = False
+
+
+def run_pipeline(config: RunPipelineConfig) -> None:
+    """Run a decision path on live markets, with orders on paper, until Ctrl-C.
+
+    With --record what comes is kept before anything is made of it; a run that finds a session there goes on with it.
+    """
+    require_extras("pipeline run", "feeds")
+    from raysignal.runtime.pipeline_config import read_config
+
+    output = Output(config.json)
+    path = read_config(config.config)
+    markets = [each.market for each in path.instruments if each.market]
+    settings = options.configured(feeds=tuple(markets) or None)
+    market = feed.FollowedMarket(settings, config.market, feed.seconds_of(config.duration))
+    asyncio.run(_run(path, config, market, output))
+
+
+async def _run(
+    path: PipelineConfig, config: RunPipelineConfig, market: feed.FollowedMarket, output: Output
+) -> None:
+    from raysignal.runtime.feeds import hosts_of
+    from raysignal.runtime.pipeline_live import live_pipeline
+
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signals.SIGINT, signals.SIGTERM):
+        loop.add_signal_handler(number, told.set)
+    log = EventCounts()
+    text = config.config.read_text(encoding="utf-8")
+    async with AsyncExitStack() as stack:
+        settings, clock = await feed.loopback_settings(market, stack)
+        live = await stack.enter_async_context(
+            live_pipeline(
+                path, text, config.record, log=log, hosts_of=partial(hosts_of, settings), clock=clock,
+                random=Random(config.market.seed),  # noqa: S311 - jitter
+            )
+        )  # fmt: skip
+        if live.resumed:
+            output.say(f"resumed   {live.resumed:,d} events of {escape(str(config.record))} play as they were recorded")
+        running = asyncio.create_task(live.run())
+        ends = None if market.seconds is None else loop.time() + market.seconds
+        try:
+            while not told.is_set() and not running.done() and (ends is None or loop.time() < ends):
+                left = _SHOWN_EVERY_S if ends is None else min(_SHOWN_EVERY_S, ends - loop.time())
+                waiting = asyncio.create_task(told.wait())
+                await asyncio.wait({waiting, running}, timeout=max(left, 0.01), return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                output.err.print(_line(live.pipeline, log))
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        if running.done() and not running.cancelled() and (error := running.exception()) is not None:
+            raise error
+        _report(live.pipeline, log, [], output)
+        if config.record is not None:
+            output.say(f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}")
+
+
+def _line(pipeline: Pipeline, log: EventCounts) -> str:
+    counts = log.counts
+    return (
+        f"{counts['Candle']:,d} candles, {counts['StrategySignal']:,d} signals, {counts['PlannedOrder']:,d} orders, "
+        f"{counts['OrderFill']:,d} fills, equity {pipeline.portfolio.equity:,.2f}"
+    )
+
+
+# Check, explain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckConfig:
+    """Which configuration."""
+
+    config: Config
+    json: options.Json = False
+
+
+def check_config(config: CheckConfig) -> None:
+    """Check a pipeline.yaml: every field, and that all of it fits together."""
+    from raysignal.runtime.pipeline_config import read_config
+
+    output = Output(config.json)
+    path = read_config(config.config)
+    if config.json:
+        output.json(path.model_dump(mode="json"))
+    else:
+        output.say(
+            f"{escape(str(config.config))} is good: {escape(path.name)}, {len(path.instruments)} instruments, "
+            f"{len(path.strategies)} strategies, fills by {_filler(path)}"
+        )
+
+
+def explain(config: CheckConfig) -> None:
+    """Say in words what each stage of a path does, and with which figures."""
+    from raysignal.runtime.pipeline_config import read_config
+
+    output = Output(config.json)
+    path = read_config(config.config)
+    stages = _stages(path)
+    if config.json:
+        output.json([{"stage": stage, "does": does} for stage, does in stages])
+    else:
+        output.table(rows_table(("stage", "what it does"), stages))
+
+
+def _filler(path: PipelineConfig) -> str:
+    return "the portfolio itself" if path.venue.kind == "none" else f"the {path.venue.kind} exchange"
+
+
+def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
+    policy, weighing, venue = path.policy, path.weighing, path.venue
+    bars = sorted({(each.interval_us, each.bar) for each in path.strategies})
+    limits = ", ".join(f"{name} {value}" for name, value in path.risk.items()) or "none"
+    stages = [
+        ("candles", f"trades of {', '.join(path.symbols)} to candles of {', '.join(name for _, name in bars)}"),
+    ]
+    stages += [
+        (
+            f"strategy {each.name}",
+            f"{each.strategy()} on {each.bar} candles of {', '.join(path.symbols_of(each))}",
+        )
+        for each in path.strategies
+    ]
+    threshold = f", if their score is above {weighing.threshold:g}"
+    return [
+        *stages,
+        ("aggregate", f"{weighing.method} weights{threshold}"),
+        ("decide", f"{policy.side}, {policy.weight:.0%} of equity a position; overruled by {path.decide}"),
+        ("risk", f"limits: {limits}"),
+        (
+            "execute",
+            f"at the candle's {'price' if policy.fill == 'signal' else 'next price'}, fee {policy.fee_bps:g} bp"
+            if venue.kind == "none"
+            else f"orders at the {venue.kind} exchange, fee {venue.fee_bps:g} bp, latency {venue.latency_ms:g} ms",
+        ),
+        ("attribute", "each closed trade's profit to the strategies that wanted it, by weight"),
+    ]
+
+
+app.command("run", cls=Verb)(verb(RunPipelineConfig, run_pipeline))
+app.command("check", cls=Verb)(verb(CheckConfig, check_config))
+app.command("explain", cls=Verb)(verb(CheckConfig, explain))
+
+
+# Parity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParityConfig:
+    """Which session."""
+
+    session: Annotated[Path, typer.Argument(metavar="FOLDER", help="What --record made.")]
+    json: options.Json = False
+
+
+def parity(config: ParityConfig) -> None:
+    """Play a recorded session again and hold every event against it, byte for byte.
+
+    Status 0: all are the same; 1: the first that differs is shown.
+    """
+    from raysignal.runtime.pipeline_session import replay_session
+
+    output = Output(config.json)
+    check = replay_session(config.session)
+    found = check.difference
+    if config.json:
+        output.json(
+            {
+                "events": check.events,
+                "difference": None if found is None else {
+                    "number": found.number, "frame": found.after, "recorded": repr(found.recorded),
+                    "replayed": repr(found.replayed),
+                },
+            }
+        )  # fmt: skip
+    elif found is None:
+        output.say(f"the same: {check.events:,d} events, byte for byte")
+    else:
+        output.say(f"event {found.number:,d}, after frame {found.after:,d}, differs")
+        output.say(f"recorded  {escape(repr(found.recorded))}")
+        output.say(f"replayed  {escape(repr(found.replayed))}")
+    if found is not None:
+        raise typer.Exit(DIFFERS)

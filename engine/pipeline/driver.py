@@ -1,0 +1,102 @@
+"""What plays events into a path: live, a replay and a backtest have this one.
+
+It hands the path's orders to the venue, and what the venue says back to the path. With a paper venue it is all there is
+between the market and the portfolio, and as pure as the path: the same market, the same orders, fills and profits.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from raysignal.engine.core.events import Candle, PlannedOrder
+from raysignal.engine.core.market_events import BookChange, BookLost, Event, Trade
+from raysignal.engine.execution.matching import Depth
+from raysignal.engine.pipeline.paper_venue import CandleDepth, CandleMarket, PaperVenue
+from raysignal.engine.pipeline.path import DecisionPath
+from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
+
+
+class EventLog(Protocol):
+    """What is told of every event of the path, in order; market events are not among them."""
+
+    def input(self, event: Any, /) -> None:
+        """An input, before it is followed."""
+
+    def output(self, event: Any, /) -> None:
+        """What followed, the paper venue's fills among it."""
+
+
+class PathDriver:
+    """See the module.
+
+    Args:
+        venue: who fills the orders; None: the portfolio fills by itself.
+        market: how the venue sees candles, where nothing else is known of the market.
+    """
+
+    def __init__(
+        self, path: DecisionPath, portfolio: KernelPortfolio | VenuePortfolio, venue: PaperVenue | None, *,
+        log: EventLog, market: CandleMarket | None = None,
+    ) -> None:  # fmt: skip
+        self._path = path
+        self._portfolio = portfolio
+        self._venue = venue
+        self.log = log
+        self._market = market if venue is not None else None
+
+    @property
+    def equity(self) -> float:
+        """Of the portfolio, open positions at their last prices."""
+        return self._portfolio.equity
+
+    def take(self, event: Any) -> None:
+        """An input of the path."""
+        self.log.input(event)
+        if self._market is not None and type(event) is Candle:
+            self._meet_open(event, self._market)
+        self._follow(self._path.on(event))
+
+    def market(self, event: Event, depth: Depth | None) -> None:
+        """An event of a feed; `depth`: the book of its instrument, if it is in sync."""
+        if self._venue is not None:
+            if isinstance(event, BookChange):
+                if depth is not None:
+                    self.book_changed(depth, event.received_us)
+            elif isinstance(event, Trade):
+                self._say(self._venue.traded(event, event.received_us))
+            elif isinstance(event, BookLost):
+                self._venue.book_lost(event.instrument, event.received_us)
+        made = self._path.on(event)
+        if made:
+            self._follow(made)
+
+    def book_changed(self, depth: Depth, at_us: int) -> None:
+        """The venue's book is this now."""
+        if self._venue is not None:
+            self._say(self._venue.book_changed(depth, at_us))
+
+    def settle(self) -> None:
+        """At the end: the portfolio's own ledger has seen every price."""
+        if isinstance(self._portfolio, KernelPortfolio):
+            self._portfolio.settle()
+
+    def _meet_open(self, candle: Candle, market: CandleMarket) -> None:
+        """Orders that wait meet the open of the candle, if it is one of the shortest of its symbol."""
+        assert self._venue is not None
+        if self._venue.idle or candle.interval_us != market.mark_us[candle.symbol]:
+            return
+        depth = CandleDepth(market.instruments[candle.symbol], candle.open, market.spread_bps)
+        self.book_changed(depth, candle.at_us - candle.interval_us + market.latency_us)
+
+    def _say(self, news: Sequence[Any]) -> None:
+        for event in news:
+            self.log.output(event)
+            self._follow(self._path.on(event))
+
+    def _follow(self, made: Sequence[Any]) -> None:
+        for event in made:
+            self.log.output(event)
+        if self._venue is None:
+            return
+        for event in made:
+            if type(event) is PlannedOrder:
+                self._say(self._venue.submit(event))

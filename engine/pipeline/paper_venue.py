@@ -1,0 +1,149 @@
+"""The paper exchange as the path's venue in replays and backtests: orders in, fills and ends out, in market time."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from raysignal.engine.core.amounts import plain, product
+from raysignal.engine.core.arrays import Int64Array
+from raysignal.engine.core.errors import OrderRejected
+from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder
+from raysignal.engine.core.listings import Listing
+from raysignal.engine.core.market_events import Instrument, Trade
+from raysignal.engine.core.orders import OrderRequest
+from raysignal.engine.execution.matching import Depth
+from raysignal.engine.execution.paper import PaperExchange
+
+_DEEP = 10**15  # lots: more than any order asks for
+
+
+class CandleDepth:
+    """A book of one level a side around a candle's price, for markets of which only candles are known.
+
+    Args:
+        spread_bps: between the two sides, in basis points of the price.
+    """
+
+    def __init__(self, instrument: Instrument, price: float, spread_bps: float) -> None:
+        self.instrument = instrument
+        half = price * spread_bps / 20_000.0
+        scale = 10.0**instrument.price_decimals
+        self._best = max(1, round((price - half) * scale)), max(1, round((price + half) * scale))
+
+    def levels(self, side: int, count: int | None = None) -> tuple[Int64Array, Int64Array]:
+        """See `engine.execution.matching.Depth`."""
+        del count
+        return np.array([self._best[side]], np.int64), np.array([_DEEP], np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class CandleMarket:
+    """How a paper venue fills where only candles are known: at the next open, a half spread away.
+
+    Attributes:
+        mark_us: the length of the candles whose opens are met, the shortest of each symbol.
+        spread_bps: between bid and ask, in basis points of the price.
+        latency_us: how long after the open an order arrives.
+    """
+
+    instruments: Mapping[str, Instrument]
+    mark_us: Mapping[str, int]
+    spread_bps: float
+    latency_us: int = 0
+
+
+class _Account:
+    """The account at one exchange: its open orders, and the last fill that the path knows."""
+
+    def __init__(self, exchange: PaperExchange) -> None:
+        self.exchange = exchange
+        self.open: dict[str, PlannedOrder] = {}
+        self.last_fill = 0
+
+
+class PaperVenue:
+    """Orders of the path at paper exchanges, one a venue, each with an account of its own.
+
+    Args:
+        exchanges: by the name of the venue.
+        listings: by the portfolio's symbols.
+        request: an order as the venue is asked for it; `ExecuteStage.request`.
+    """
+
+    def __init__(
+        self,
+        exchanges: Mapping[str, PaperExchange],
+        listings: Mapping[str, Listing],
+        request: Callable[[PlannedOrder], OrderRequest],
+    ) -> None:
+        self._accounts = {venue: _Account(exchange) for venue, exchange in exchanges.items()}
+        self._request = request
+        self._listings = dict(listings)
+        self._of_symbol = {symbol: self._accounts[each.instrument.venue] for symbol, each in listings.items()}
+        self._symbols = {(each.instrument.venue, each.symbol): symbol for symbol, each in listings.items()}
+
+    @property
+    def idle(self) -> bool:
+        """Whether no order is under way."""
+        return not any(account.open for account in self._accounts.values())
+
+    def submit(self, order: PlannedOrder) -> Sequence[OrderFill | OrderEnded]:
+        """Place it; what the exchange says at once."""
+        account = self._of_symbol[order.symbol]
+        try:
+            account.exchange.submit(self._request(order))
+        except OrderRejected as error:
+            return [_ended(order, max(account.exchange.clock_us, order.at_us), "rejected", error.fields["reason"])]
+        account.open[order.client_id] = order
+        return self._news(account)
+
+    def book_changed(self, depth: Depth, at_us: int) -> Sequence[OrderFill | OrderEnded]:
+        """The market's book is this now."""
+        account = self._accounts[depth.instrument.venue]
+        account.exchange.book_changed(depth, at_us)
+        return self._news(account) if account.open else ()
+
+    def traded(self, trade: Trade, at_us: int) -> Sequence[OrderFill | OrderEnded]:
+        """Somebody has traded."""
+        account = self._accounts[trade.instrument.venue]
+        if not account.open:
+            return ()
+        account.exchange.traded(trade, at_us)
+        return self._news(account)
+
+    def book_lost(self, instrument: Instrument, at_us: int) -> None:
+        """Nothing is filled until the book is in sync."""
+        self._accounts[instrument.venue].exchange.book_lost(instrument.symbol, at_us)
+
+    def _news(self, account: _Account) -> list[OrderFill | OrderEnded]:
+        news: list[OrderFill | OrderEnded] = []
+        for fill in account.exchange.fills(account.last_fill):
+            account.last_fill = fill.ordinal
+            symbol = self._symbols[account.exchange.venue, fill.symbol]
+            quantity = product(fill.quantity, self._listings[symbol].instrument.contract_size)
+            news.append(
+                OrderFill(
+                    at_us=fill.at_us, symbol=symbol, client_id=fill.client_id, ordinal=fill.ordinal,
+                    side=int(fill.side), quantity=plain(quantity), price=plain(fill.price), fee=plain(fill.fee),
+                    decided_price=account.open[fill.client_id].decided_price,
+                )
+            )  # fmt: skip
+        for client_id, order in list(account.open.items()):
+            report = account.exchange.order(client_id)
+            assert report is not None
+            if report.progress.state.final:
+                del account.open[client_id]
+                at_us = max(account.exchange.clock_us, order.at_us)
+                news.append(_ended(order, at_us, report.progress.state.value, report.progress.reason))
+        return news
+
+
+def _ended(order: PlannedOrder, at_us: int, state: str, reason: str) -> OrderEnded:
+    return OrderEnded(at_us=at_us, symbol=order.symbol, client_id=order.client_id, state=state, reason=reason)
+
+
+def file_instrument(symbol: str) -> Instrument:
+    """An instrument of a file of prices, which has no venue: 8 decimals of prices and sizes."""
+    return Instrument("paper", symbol, 8, 8, Decimal(1))

@@ -1,0 +1,138 @@
+"""A decision path put together from its configuration."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
+
+from raysignal.engine.pipeline.aggregation import Aggregator
+from raysignal.engine.pipeline.attribute import AttributeStage
+from raysignal.engine.risk.stage import RiskStage
+
+from raysignal.engine.core.listings import Costs, Listing
+from raysignal.engine.core.market_events import Channel, Instrument
+from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_state import MemoryPaperStore
+from raysignal.engine.market.bars import BarBuilder
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.market.venues.names import VENUE_NAMES
+from raysignal.engine.market.venues.protocol import Subscription
+from raysignal.engine.pipeline.candles import CandleStage
+from raysignal.engine.pipeline.decide import DecideStage
+from raysignal.engine.pipeline.execute import ExecuteStage
+from raysignal.engine.pipeline.market_pipeline import told_by_books
+from raysignal.engine.pipeline.paper_venue import PaperVenue
+from raysignal.engine.pipeline.path import DecisionPath
+from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
+from raysignal.engine.pipeline.risk import RiskGate
+from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
+from raysignal.runtime.pipeline_config import PipelineConfig
+
+CURRENCY = "quote"
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """A path with its stages, by their names, and the paper venue, if it has one."""
+
+    config: PipelineConfig
+    path: DecisionPath
+    strategies: StrategyStage
+    aggregate: Aggregator
+    risk: RiskGate
+    portfolio: KernelPortfolio | VenuePortfolio
+    attribute: AttributeStage
+    venue: PaperVenue | None
+
+
+def build(
+    config: PipelineConfig, instruments: Mapping[str, Instrument], *,
+    listings: Mapping[str, Listing] | None = None,
+) -> Pipeline:  # fmt: skip
+    """The path of a configuration.
+
+    Args:
+        instruments: of each symbol.
+        listings: what the venue asks of orders; none: what the instruments' decimals allow.
+    """
+    policy = config.policy
+    mark_us = {symbol: config.intervals_us(symbol)[0] for symbol in config.symbols}
+    strategies = StrategyStage(
+        StrategySpec(each.name, each.strategy(), each.interval_us, config.symbols_of(each))
+        for each in config.strategies
+    )
+    venue, execute = None, None
+    portfolio: KernelPortfolio | VenuePortfolio
+    fee_bps = policy.fee_bps
+    if config.venue.kind == "paper":
+        shorts = policy.side == "long-short"
+        traded = {
+            symbol: (listings or {}).get(symbol) or Listing.of(instrument, shorts=shorts)
+            for symbol, instrument in instruments.items()
+        }
+        portfolio = VenuePortfolio(policy.initial_cash, mark_us=mark_us)
+        offset = config.venue.limit_offset_bps
+        execute = ExecuteStage(
+            config.name, traded, limit_offset_bps=None if offset is None else Decimal(repr(offset))
+        )
+        venue = PaperVenue(_exchanges(config, traded), traded, execute.request)
+        fee_bps = config.venue.margin_bps
+    else:
+        portfolio = KernelPortfolio(policy, config.symbols, mark_us=mark_us)
+    limits = config.limits
+    if venue is not None and limits.leverage is None:
+        limits = replace(limits, leverage=1.0)  # each venue's account has the portfolio's cash; together it is once
+    risk = RiskGate(RiskStage(limits, fee_bps=fee_bps), portfolio)
+    aggregate = Aggregator([each.name for each in config.strategies], config.weighing)
+    attribute = AttributeStage()
+    path = DecisionPath(
+        candles=CandleStage(
+            {instrument: symbol for symbol, instrument in instruments.items()},
+            {symbol: config.intervals_us(symbol) for symbol in config.symbols},
+            partial(_builder, told_by_books_of(instruments.values())),
+        ),
+        strategies=strategies, aggregate=aggregate, decide=DecideStage(policy), risk=risk, execute=execute,
+        portfolio=portfolio, attribute=attribute,
+    )  # fmt: skip
+    return Pipeline(config, path, strategies, aggregate, risk, portfolio, attribute, venue)
+
+
+def subscriptions_of(instruments: Iterable[Instrument]) -> dict[str, list[Subscription]]:
+    """What a path wants of each venue: trades, and books to fill orders from."""
+    wanted: dict[str, list[Subscription]] = {}
+    for instrument in instruments:
+        channels = frozenset({Channel.DEPTH, Channel.TRADES})
+        wanted.setdefault(instrument.venue, []).append(Subscription(instrument, channels))
+    return wanted
+
+
+def told_by_books_of(instruments: Iterable[Instrument]) -> dict[Instrument, bool]:
+    """Whether the books of a live instrument tell that trades are seen; see `BarBuilder`. Files have no entry."""
+    told: dict[Instrument, bool] = {}
+    for name, wanted in subscriptions_of(instruments).items():
+        if name in VENUE_NAMES:
+            openings = venue_named(name).openings(wanted)
+            told |= {each.instrument: told_by_books(each.instrument, openings) for each in wanted}
+    return told
+
+
+def _builder(told: Mapping[Instrument, bool], instrument: Instrument, interval_us: int) -> BarBuilder:
+    if instrument not in told:
+        return BarBuilder(instrument, interval_us)
+    numbered = venue_named(instrument.venue).numbers_trades
+    return BarBuilder(instrument, interval_us, numbered=numbered, told_by_books=told[instrument])
+
+
+def _exchanges(config: PipelineConfig, listings: Mapping[str, Listing]) -> dict[str, PaperExchange]:
+    """A paper account at each venue."""
+    fee, cash = Decimal(repr(config.venue.fee_bps)), Decimal(repr(config.policy.initial_cash))
+    traded: dict[str, list[Listing]] = {}
+    for listing in listings.values():
+        traded.setdefault(listing.instrument.venue, []).append(listing)
+    return {
+        venue: PaperExchange(
+            MemoryPaperStore(config.name), venue, CURRENCY, cash, own, costs=Costs(fee, fee),
+            latency_us=round(config.venue.latency_ms * 1000),
+        )
+        for venue, own in traded.items()
+    }  # fmt: skip

@@ -1,0 +1,205 @@
+"""A pipeline on live markets, in one process: feeds in, the path, orders at paper exchanges; and its session on disk.
+
+    async with live_pipeline(config, text, folder, hosts_of=…, clock=…, random=…) as live:
+        await live.run()
+
+With a folder, whatever comes is recorded before anything is made of it. A run that finds a session there plays it
+first: so it is where the last one was, and has checked that it does the same. Then the connections count as lost.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.listings import Listing
+from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.market.clocks import Clock
+from raysignal.engine.market.feed import Feed
+from raysignal.engine.market.limits import VenueLimits
+from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
+from raysignal.engine.market.recordings import DISCONNECTED, RecordingHeader, snapshot_line
+from raysignal.engine.market.rest import RestClient
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.market.venues.protocol import Hosts, Subscription, Venue
+from raysignal.engine.pipeline.driver import EventLog
+from raysignal.engine.pipeline.session import CONFIG, SessionWriter
+from raysignal.runtime.feeds import listed
+from raysignal.runtime.pipeline import Pipeline, subscriptions_of
+from raysignal.runtime.pipeline_config import PipelineConfig
+from raysignal.runtime.pipeline_session import SessionPlayer, write_about
+
+_FLUSH_S = 1.0
+
+
+class SessionNotes:
+    """One connection's messages, as a session keeps them; see `engine.market.conversation.Notes`."""
+
+    def __init__(self, writer: SessionWriter, series: int) -> None:
+        self._writer = writer
+        self._series = series
+
+    def message(self, received_ns: int, raw: bytes) -> None:
+        """A message of the stream."""
+        self._writer.message(self._series, received_ns, raw)
+
+    def answer(self, received_ns: int, symbol: str, body: bytes) -> None:
+        """A REST snapshot."""
+        self._writer.message(self._series, received_ns, snapshot_line(symbol))
+        self._writer.message(self._series, received_ns, body)
+
+    def disconnected(self, received_ns: int) -> None:
+        """The connection ended."""
+        self._writer.message(self._series, received_ns, DISCONNECTED)
+
+
+@dataclass(frozen=True, slots=True)
+class LivePipeline:
+    """What runs."""
+
+    pipeline: Pipeline
+    feeds: tuple[Feed, ...]
+    writer: SessionWriter | None
+    resumed: int
+
+    async def run(self) -> None:
+        """Until cancelled; an error of a feed or of the path comes out of here."""
+        async with asyncio.TaskGroup() as group:
+            for feed in self.feeds:
+                group.create_task(feed.run())
+            if self.writer is not None:
+                group.create_task(_flush(self.writer))
+
+    def healths(self) -> list[dict[str, Any]]:
+        """How each venue's feed stands."""
+        return [{"venue": feed.venue.name} | feed.health().as_dict() for feed in self.feeds]
+
+
+async def _flush(writer: SessionWriter) -> None:
+    while True:
+        await asyncio.sleep(_FLUSH_S)
+        writer.flush()
+
+
+@asynccontextmanager
+async def live_pipeline(
+    config: PipelineConfig, text: str, folder: Path | None, *, log: EventLog, hosts_of: Callable[[Venue], Hosts],
+    clock: Clock, random: Random,
+) -> AsyncIterator[LivePipeline]:  # fmt: skip
+    """A pipeline, ready to run.
+
+    Args:
+        config: the path, of which every instrument names its market.
+        text: the configuration as it was written, for the session.
+        folder: of the session; None: nothing is recorded.
+        log: told of every event.
+        hosts_of: where a venue is reached.
+        clock: the market's.
+        random: of back-offs.
+
+    Raises:
+        InvalidField: an instrument without a market, or one that its venue does not trade.
+        UnreadableInput: a session of another configuration, or one that does not play as it was recorded.
+        StoreUnavailable: a venue does not answer.
+    """
+    async with AsyncExitStack() as stack:
+        limits: dict[str, VenueLimits] = {}
+        found: dict[str, tuple[Instrument, Listing | None]] = {}
+        for each in config.instruments:
+            venue_name, _, symbol = (each.market or "").partition(":")
+            if not symbol:
+                raise InvalidField(
+                    f"market of {each.symbol}", each.market, "venue:symbol, such as binance-usdm:BTCUSDT, to run live"
+                )
+            venue = venue_named(venue_name)
+            limit = limits.setdefault(venue.name, VenueLimits.of(venue.manners))
+            rest = RestClient(hosts_of(venue).rest, limit, clock, FeedMetrics(), random)
+            try:
+                found[each.symbol] = await listed(venue, symbol, rest)
+            finally:
+                await rest.close()
+        instruments = {symbol: instrument for symbol, (instrument, _) in found.items()}
+        headers = headers_of(instruments.values())
+        player = SessionPlayer(
+            config, instruments, {symbol: listing for symbol, (_, listing) in found.items() if listing}, headers
+        )
+        writer = None
+        resumed = 0
+        if folder is not None:
+            resumed = _resume(player, folder, text)
+            writer = stack.enter_context(SessionWriter(folder))
+            if not resumed:
+                write_about(folder, text, instruments, player.listings, headers)
+        player.go_live(log if writer is None else Both(writer, log))
+        if resumed and writer is not None:
+            for series in range(len(headers)):
+                SessionNotes(writer, series).disconnected(clock.now_ns())
+                player.message(series, clock.now_ns(), DISCONNECTED)
+        feeds = []
+        for name, wanted in subscriptions_of(instruments.values()).items():
+            feeds.append(_feed(name, wanted, player, writer, headers, hosts_of, clock, random, limits[name]))
+        yield LivePipeline(player.pipeline, tuple(feeds), writer, resumed)
+
+
+def headers_of(instruments: Any) -> list[RecordingHeader]:
+    """The connections that bring these instruments, in order: the series of a session."""
+    return [
+        RecordingHeader(name, number, opening.subscriptions)
+        for name, wanted in subscriptions_of(instruments).items()
+        for number, opening in enumerate(venue_named(name).openings(wanted))
+    ]
+
+
+def _feed(
+    name: str, wanted: Sequence[Subscription], player: SessionPlayer, writer: SessionWriter | None,
+    headers: Sequence[RecordingHeader], hosts_of: Callable[[Venue], Hosts], clock: Clock, random: Random,
+    limits: VenueLimits,
+) -> Feed:  # fmt: skip
+    venue = venue_named(name)
+    series = [place for place, header in enumerate(headers) if header.venue == name]
+    feeds: list[Feed] = []
+    feed = Feed(
+        venue, wanted, player.sink(lambda instrument: feeds[0].tracker(instrument)), clock=clock, random=random,
+        hosts=hosts_of(venue), limits=limits,
+        notes_of=None if writer is None else lambda number: SessionNotes(writer, series[number]),
+    )  # fmt: skip
+    feeds.append(feed)
+    return feed
+
+
+def _resume(player: SessionPlayer, folder: Path, text: str) -> int:
+    """Play what is recorded there; how many events that were."""
+    if not (folder / CONFIG).is_file():
+        return 0
+    if (folder / CONFIG).read_text(encoding="utf-8") != text:
+        raise UnreadableInput(
+            f"{folder} holds a session of another configuration; expected the same, or a new folder for --record"
+        )
+    check = player.play(folder)
+    if check.difference is not None:
+        raise UnreadableInput(
+            f"{folder} does not play as it was recorded, from event {check.difference.number} on; "
+            f"raysignal parity {folder} shows it. Nothing was started"
+        )
+    return check.events
+
+
+class Both:
+    """Two event logs as one."""
+
+    def __init__(self, first: EventLog, second: EventLog) -> None:
+        self._logs = (first, second)
+
+    def input(self, event: Any) -> None:
+        """See `EventLog`."""
+        for log in self._logs:
+            log.input(event)
+
+    def output(self, event: Any) -> None:
+        """See `EventLog`."""
+        for log in self._logs:
+            log.output(event)

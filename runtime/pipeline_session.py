@@ -1,0 +1,143 @@
+"""Sessions: a pipeline's run that is recorded, and its replay (`raysignal parity`)."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from raysignal.engine.core.errors import UnreadableInput
+from raysignal.engine.core.events import decode_event
+from raysignal.engine.core.listings import Listing
+from raysignal.engine.core.market_events import BookChange, Event, Instrument
+from raysignal.engine.market.recordings import RecordingHeader, RecordingLine, RecordingPlayer
+from raysignal.engine.market.venues.catalogue import venue_named
+from raysignal.engine.market.venues.protocol import Tracker
+from raysignal.engine.pipeline.paper_venue import CandleMarket
+from raysignal.engine.pipeline.driver import EventLog, PathDriver
+from raysignal.engine.pipeline.session import ABOUT, CONFIG, MESSAGE, OUTPUT, ParityCheck, market_message, read_frames
+from raysignal.runtime.pipeline import build
+from raysignal.runtime.pipeline_config import PipelineConfig, read_config
+
+
+class SessionAbout(msgspec.Struct, frozen=True):
+    """Of what a session is.
+
+    Attributes:
+        version: of the program that recorded it.
+        instruments, listings: by the portfolio's symbols; a listing that is missing follows from its instrument.
+        series: the headers of its market connections; none: candles are its inputs.
+    """
+
+    version: str
+    instruments: dict[str, Instrument]
+    listings: dict[str, Listing] = {}
+    series: list[str] = []
+
+
+def write_about(
+    folder: Path, config_text: str, instruments: Mapping[str, Instrument],
+    listings: Mapping[str, Listing] | None = None, series: Sequence[RecordingHeader] = (),
+) -> None:  # fmt: skip
+    """What stands beside the frames: the configuration, and what was traded."""
+    (folder / CONFIG).write_text(config_text, encoding="utf-8")
+    about = SessionAbout(
+        version("raysignal"), dict(instruments), dict(listings or {}), [each.line().decode() for each in series]
+    )
+    (folder / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about)) + b"\n")
+
+
+def candle_market(config: PipelineConfig, instruments: Mapping[str, Instrument]) -> CandleMarket | None:
+    """How a paper venue fills where only candles are known; None without a venue."""
+    if config.venue.kind == "none":
+        return None
+    return CandleMarket(
+        instruments, {symbol: config.intervals_us(symbol)[0] for symbol in config.symbols}, config.venue.spread_bps,
+        round(config.venue.latency_ms * 1000),
+    )  # fmt: skip
+
+
+class SessionPlayer:
+    """A path made anew, that a session is played into, and that can go on live from there.
+
+    Args:
+        headers: the market connections of the session, in its order; none: candles are its inputs.
+    """
+
+    def __init__(
+        self, config: PipelineConfig, instruments: Mapping[str, Instrument], listings: Mapping[str, Listing],
+        headers: Sequence[RecordingHeader],
+    ) -> None:  # fmt: skip
+        self.listings = dict(listings)
+        self.pipeline = build(config, instruments, listings=listings)
+        self._check = ParityCheck()
+        self._driver = PathDriver(
+            self.pipeline.path, self.pipeline.portfolio, self.pipeline.venue, log=self._check,
+            market=None if headers else candle_market(config, instruments),
+        )  # fmt: skip
+        self._trackers = [venue_named(each.venue).tracker(each.subscriptions) for each in headers]
+        self._players = [
+            RecordingPlayer(tracker, header.subscriptions, self.sink(lambda _, tracker=tracker: tracker))
+            for tracker, header in zip(self._trackers, headers, strict=True)
+        ]
+
+    def play(self, folder: Path) -> ParityCheck:
+        """Play the session that is there, until its end or the first difference; raises as `read_frames`."""
+        check = self._check
+        for number, (kind, data) in enumerate(read_frames(folder), 1):
+            if kind == OUTPUT:
+                check.expect(data)
+            else:
+                check.playing(number)
+                if kind == MESSAGE:
+                    self.message(*market_message(data))
+                else:
+                    self._driver.take(decode_event(data))
+            if check.difference is not None:
+                break
+        return check
+
+    def message(self, series: int, received_ns: int, raw: bytes) -> None:
+        """A message of a connection, as it was recorded."""
+        self._players[series].take(RecordingLine(received_ns, raw))
+
+    def go_live(self, log: EventLog) -> PathDriver:
+        """From now on events are told to `log`, and are held against nothing."""
+        self._driver.log = log
+        return self._driver
+
+    def sink(self, tracker_of: Callable[[Instrument], Tracker]) -> Callable[[Sequence[Event]], None]:
+        """Takes a feed's events, a change of a book with the book."""
+
+        def taken(events: Sequence[Event]) -> None:
+            for event in events:
+                book = tracker_of(event.instrument).book(event.instrument) if isinstance(event, BookChange) else None
+                self._driver.market(event, book)
+
+        return taken
+
+
+def replay_session(folder: Path) -> ParityCheck:
+    """Play a session through a path made anew; where it differs from what was recorded, if it does.
+
+    Raises:
+        NotFound: there is no session.
+        UnreadableInput: a part of it is damaged, or nothing happened in it.
+    """
+    config = read_config(folder / CONFIG)
+    about, headers = _read_about(folder / ABOUT)
+    player = SessionPlayer(config, about.instruments, about.listings, headers)
+    check = player.play(folder)
+    check.ended()
+    if not check.events:
+        raise UnreadableInput(f"{folder} holds no event; expected a session in which something happened")
+    return check
+
+
+def _read_about(path: Path) -> tuple[SessionAbout, list[RecordingHeader]]:
+    try:
+        about = msgspec.json.decode(path.read_bytes(), type=SessionAbout)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise UnreadableInput(f"{path} does not say of what the session is: {error}") from error
+    headers = [RecordingHeader.read(line.encode()) for line in about.series]
+    return about, [each for each in headers if each is not None]
