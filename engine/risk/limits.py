@@ -65,7 +65,7 @@ class DecisionLimits:
             object.__setattr__(self, name, _checked(name, getattr(self, name), name))
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], within: str = "") -> Self:
+    def from_mapping(cls, values: object, within: str = "") -> Self:
         """From plain values under the names of the fields, as a YAML file has them.
 
         Args:
@@ -125,7 +125,7 @@ class RiskLimits(DecisionLimits):
                     )
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], within: str = "") -> Self:
+    def from_mapping(cls, values: object, within: str = "") -> Self:
         """See `DecisionLimits.from_mapping`; `symbols` and `strategies` are mappings of names to such mappings."""
         if not isinstance(values, Mapping):
             return super(RiskLimits, cls).from_mapping(values, within)
