@@ -65,7 +65,7 @@ class DecisionLimits:
             object.__setattr__(self, name, _checked(name, getattr(self, name), name))
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], within: str = "") -> Self:
+    def from_mapping(cls, values: object, within: str = "") -> Self:
         """From plain values under the names of the fields, as a YAML file has them.
 
         Args:
@@ -114,8 +114,6 @@ class RiskLimits(DecisionLimits):
 
     def __post_init__(self) -> None:
         DecisionLimits.__post_init__(self)
-        if self.flatten not in (True, False):
-            raise InvalidField("flatten", self.flatten, "true or false")
         watched = (self.daily_loss_share, self.daily_loss_money, self.drawdown_share)
         if all(each is None for each in watched):
             for name in ("reduce_from_share", "flatten"):
@@ -127,11 +125,13 @@ class RiskLimits(DecisionLimits):
                     )
 
     @classmethod
-    def from_mapping(cls, values: Mapping[str, Any], within: str = "") -> Self:
+    def from_mapping(cls, values: object, within: str = "") -> Self:
         """See `DecisionLimits.from_mapping`; `symbols` and `strategies` are mappings of names to such mappings."""
         if not isinstance(values, Mapping):
             return super(RiskLimits, cls).from_mapping(values, within)
         read = dict(values)
+        if not isinstance(read.get("flatten", False), bool):
+            raise InvalidField(f"{within}flatten", read["flatten"], "true or false")
         for name in ("symbols", "strategies"):
             scoped = read.get(name)
             scoped = {} if scoped is None else scoped

@@ -109,12 +109,12 @@ class _Allowed:
     def exceeds(self, most: float, rest: float) -> bool:
         """Leave at most so much of the symbol on either side, `rest` (of others) with it; whether more is wanted.
 
-        What is more already may stay.
+        What is more already may stay, on its side.
         """
-        most = max(most, abs(rest + self.held))
-        if abs(rest + self.wanted) <= most * _ALMOST:
+        least, most = min(-most, rest + self.held), max(most, rest + self.held)
+        if least * _ALMOST <= rest + self.wanted <= most * _ALMOST:
             return False
-        self.low = max(self.low, min(-most - rest, 0.0, self.held))
+        self.low = max(self.low, min(least - rest, 0.0, self.held))
         self.high = min(self.high, max(most - rest, 0.0, self.held))
         return True
 

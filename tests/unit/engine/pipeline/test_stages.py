@@ -1,0 +1,183 @@
+"""The stages between the market and risk: candles, strategies, decide."""
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from raysignal.engine.core.events import AggregatedSignal, Alarm, Candle, Question, StrategySignal, Verdict, Vote
+from raysignal.engine.core.market_events import Instrument, Trade
+from raysignal.engine.core.policy import Policy
+from raysignal.engine.pipeline.candles import CandleStage
+from raysignal.engine.pipeline.decide import DecideStage
+from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
+from raysignal.engine.strategies.registry import make
+from raysignal.engine.strategies.sma import SmaCrossover
+from tests.support.pipelines import walk
+
+MINUTE_US, SECOND_US = 60_000_000, 1_000_000
+BTC = Instrument("binance-usdm", "BTCUSDT", 2, 3, Decimal(1))
+
+
+def trade(number: int, at_us: int, price: int, size: int = 1_000) -> Trade:
+    return Trade(BTC, str(number), price, size, 1, at_us, at_us)
+
+
+def candle(at_us: int, close: float, *, interval_us: int = MINUTE_US, complete: bool = True) -> Candle:
+    return Candle(
+        at_us=at_us, symbol="BTC", interval_us=interval_us, open=close, high=close, low=close, close=close,
+        volume=1.0, complete=complete,
+    )  # fmt: skip
+
+
+# Candles
+
+
+def test_candles_of_several_lengths_that_end_together_come_shorter_first() -> None:
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (2 * SECOND_US, SECOND_US)})
+    made: list[Candle] = []
+    for number in range(6):
+        made += stage.on(trade(number, number * SECOND_US, 100 + number))
+    assert [(each.at_us // SECOND_US, each.interval_us // SECOND_US) for each in made] == [
+        (1, 1), (2, 1), (2, 2), (3, 1), (4, 1), (4, 2), (5, 1),
+    ]  # fmt: skip
+    assert [each.close for each in made if each.interval_us == 2 * SECOND_US] == [1.01, 1.03]
+    assert made[0].volume == 1.0
+
+
+def test_candle_that_follows_missing_ones_says_that_it_is_not_complete() -> None:
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)})
+    from raysignal.engine.core.market_events import TradesLost
+
+    for number in range(3):
+        stage.on(trade(number, number * SECOND_US, 100))
+    stage.on(TradesLost(BTC, "disconnected", 2 * SECOND_US))
+    after: list[Candle] = []
+    for number in range(10, 14):
+        after += stage.on(trade(number, number * SECOND_US, 100))
+    assert [each.complete for each in after if each.at_us <= 11 * SECOND_US][-1] is False
+    assert after[-1].complete
+
+
+def test_events_of_other_instruments_are_nobodys() -> None:
+    stage = CandleStage({BTC: "BTC"}, {"BTC": (SECOND_US,)})
+    other = Instrument("okx", "BTC-USDT-SWAP", 1, 0)
+    assert stage.on(Trade(other, "1", 1, 1, 1, 0, 0)) == ()
+
+
+# Strategies
+
+
+def stage_of(*kinds: tuple[str, dict[str, Any]], interval_us: int = MINUTE_US) -> StrategyStage:
+    return StrategyStage(
+        StrategySpec(f"s{place}", make(kind, values), interval_us, ("BTC",))
+        for place, (kind, values) in enumerate(kinds)
+    )
+
+
+def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> None:
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("sma", {"fast": 2, "slow": 5}), ("rsi", {"window": 4}), ("bollinger", {"window": 6}), ("macd", {}),
+        ("breakout", {"window": 5}), ("volatility", {"window": 5, "target": 0.0002}),
+    ]  # fmt: skip
+    bars = walk(5, 300)
+    live, ahead = stage_of(*kinds), stage_of(*kinds)
+    ahead.prepare("BTC", MINUTE_US, bars)
+    for row in range(len(bars)):
+        one = candle(int(bars.known_at_us[row]), 0.0)
+        one = Candle(
+            at_us=one.at_us, symbol="BTC", interval_us=MINUTE_US, open=float(bars.open[row]),
+            high=float(bars.high[row]), low=float(bars.low[row]), close=float(bars.close[row]),
+            volume=float(bars.volume[row]),
+        )  # fmt: skip
+        assert list(live.on(one)) == list(ahead.on(one))
+
+
+def test_signals_of_one_candle_say_that_more_follow_but_for_the_last() -> None:
+    stage = stage_of(("sma", {"fast": 1, "slow": 2}), ("sma", {"fast": 1, "slow": 3}))
+    said: list[Any] = []
+    for number, close in enumerate([10.0, 9.0, 8.0, 7.0, 12.0], 1):
+        said = list(stage.on(candle(number * MINUTE_US, close)))
+    assert [(each.strategy, each.side, each.more) for each in said] == [("s0", 1, True), ("s1", 1, False)]
+
+
+def test_candle_after_a_gap_begins_a_new_warm_up_with_an_alarm() -> None:
+    stage = stage_of(("sma", {"fast": 1, "slow": 2}))
+    for number, close in enumerate([10.0, 9.0], 1):
+        stage.on(candle(number * MINUTE_US, close))
+    (alarm,) = stage.on(candle(5 * MINUTE_US, 20.0, complete=False))
+    assert isinstance(alarm, Alarm)
+    assert alarm.code == "candles_missing"
+    assert "60 s" in alarm.message
+    assert stage.on(candle(6 * MINUTE_US, 21.0)) == []  # it would have crossed
+    assert [each.side for each in stage.on(candle(7 * MINUTE_US, 19.0))] == []
+    assert SmaCrossover(1, 2).warm_up == 2
+
+
+# Decide
+
+
+def aggregated(side: int, at_us: int = 1, votes: tuple[Vote, ...] = (Vote("s", 1, 1.0),)) -> AggregatedSignal:
+    return AggregatedSignal(
+        at_us=at_us, symbol="BTC", score=float(side), side=side, price=100.0, votes=votes, method="equal"
+    )
+
+
+def test_sell_closes_long_flat_and_turns_long_short() -> None:
+    (flat,) = DecideStage(Policy(weight=0.5)).on(aggregated(-1))
+    assert (flat.side, flat.size) == (0, 0.0)
+    (short,) = DecideStage(Policy(weight=0.5, side="long-short")).on(aggregated(-1))
+    assert (short.side, short.size) == (-1, 0.5)
+
+
+def test_no_opinion_decides_nothing_and_all_flat_closes() -> None:
+    assert DecideStage(Policy()).on(aggregated(0)) == ()
+    (closed,) = DecideStage(Policy()).on(aggregated(0, votes=(Vote("s", 0, 1.0),)))
+    assert closed.side == 0
+
+
+def test_question_is_answered_until_its_deadline_and_by_nobody_twice() -> None:
+    stage = DecideStage(Policy(), wait_us=10)
+    (question,) = stage.on(aggregated(1, at_us=100))
+    assert isinstance(question, Question)
+    assert question.deadline_us == 110
+    other = Verdict(at_us=105, symbol="BTC", question_us=99, side=0, reason="about another")
+    assert stage.on(other) == ()
+    answer = Verdict(at_us=105, symbol="BTC", question_us=100, side=0, reason="overruled: it lost 8 of 9")
+    (decision,) = stage.on(answer)
+    assert (decision.side, decision.reason, decision.at_us) == (0, "overruled: it lost 8 of 9", 105)
+    assert stage.on(answer) == ()
+
+
+def test_answer_that_is_late_leaves_the_signal_as_it_is() -> None:
+    stage = DecideStage(Policy(), wait_us=10)
+    stage.on(aggregated(1, at_us=100))
+    (decision,) = stage.on(Verdict(at_us=111, symbol="BTC", question_us=100, side=0, reason="too slow"))
+    assert (decision.side, decision.reason) == (1, "no answer in time")
+
+
+def test_decisions_of_one_instant_have_identities_of_their_own() -> None:
+    stage = DecideStage(Policy())
+    made = [stage.on(aggregated(1))[0], stage.on(aggregated(1))[0]]
+    assert len({each.identity for each in made}) == 2
+
+
+def test_posted_signal_is_known_by_its_own_id() -> None:
+    posted = StrategySignal(at_us=1, symbol="BTC", strategy="tv", side=1, price=1.0, signal_id="abc")
+    assert posted.identity == "abc"
+    own = StrategySignal(at_us=1, symbol="BTC", strategy="s", side=1, price=1.0, interval_us=60)
+    assert own.identity == "s:BTC:60:1"
+
+
+@pytest.mark.parametrize("cut", [1, 7, 64])
+def test_strategies_are_prepared_in_pieces_of_any_length(cut: int) -> None:
+    bars = walk(9, 200)
+    whole, pieces = stage_of(("sma", {"fast": 2, "slow": 5})), stage_of(("sma", {"fast": 2, "slow": 5}))
+    whole.prepare("BTC", MINUTE_US, bars)
+    for begin in range(0, 200, cut):
+        pieces.prepare("BTC", MINUTE_US, bars.slice(begin, begin + cut))
+        for row in range(begin, min(begin + cut, 200)):
+            one = candle(int(bars.known_at_us[row]), float(bars.close[row]))
+            assert list(whole.on(one)) == list(pieces.on(one))
+    assert np.count_nonzero(make("sma", {"fast": 2, "slow": 5}).actions(bars)) > 5

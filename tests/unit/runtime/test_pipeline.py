@@ -1,0 +1,245 @@
+"""Pipelines from their configuration: what is refused, what comes of a run, and sessions that play again."""
+
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import yaml
+
+from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError, UnreadableInput
+from raysignal.engine.core.events import (
+    Alarm,
+    Command,
+    CommandKind,
+    Decision,
+    OrderFill,
+    PlannedOrder,
+    RiskVerdict,
+    TradeAttribution,
+)
+from raysignal.engine.pipeline.backtest import CandleSeries, run_backtest
+from raysignal.engine.pipeline.driver import PathDriver
+from raysignal.engine.pipeline.paper_venue import file_instrument
+from raysignal.engine.pipeline.session import SessionWriter, event_files, read_frames
+from raysignal.runtime.pipeline import build
+from raysignal.runtime.pipeline_config import PipelineConfig, read_config
+from raysignal.runtime.pipeline_session import candle_market, replay_session, write_about
+from tests.support.pipelines import MINUTE_US, Events, config_of, played, walk
+
+GOOD = """
+name: test
+instruments: [{symbol: BTC}]
+strategies: [{name: cross, kind: sma, bar: 1m, parameters: {fast: 2, slow: 5}}]
+"""
+
+
+def wrong(text: str, tmp_path: Path) -> str:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        read_config(path)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("nonsense: 1", "nonsense is 1: Extra inputs are not permitted"),
+        ("risk: {drawdwn: 0.1}", "risk"),
+        ("portfolio: {weight: 2}", "weight is 2; expected a number above 0 and at most 1"),
+        ("aggregation: {method: best}", "method is 'best'; expected equal or hit_rate"),
+        ("venue: {kind: real}", "venue.kind is 'real'"),
+        ("name: A b", "portfolio is 'A b'; expected"),
+        ("strategies: [{name: a, kind: sma, bar: 1x}]", "1x"),
+        ("strategies: [{name: a, kind: sma, bar: 1m, parameters: {fast: 9, slow: 3}}]", "fast is 9; expected fewer"),
+        ("strategies: [{name: a, kind: oracle, bar: 1m}]", "strategy is 'oracle'; expected one of sma"),
+        ("strategies: [{name: a, kind: sma, bar: 1m, symbols: [ETH]}]", "names symbol 'ETH'; expected one of BTC"),
+        ("instruments: [{symbol: BTC}, {symbol: BTC}]", "symbol is 'BTC' twice"),
+        ("instruments: []", "instruments"),
+    ],
+)
+def test_configuration_that_cannot_be_names_field_value_and_what_was_expected(
+    change: str, said: str, tmp_path: Path
+) -> None:
+    key = change.split(":", 1)[0]
+    kept = [line for line in GOOD.strip().splitlines() if not line.startswith(f"{key}:")]
+    assert said in wrong("\n".join([*kept, change]), tmp_path)
+
+
+def test_file_that_is_no_configuration_is_refused(tmp_path: Path) -> None:
+    assert "is no YAML" in wrong("a: [", tmp_path)
+    assert "holds list" in wrong("- 1", tmp_path)
+    with pytest.raises(NotFound, match="expected a pipeline.yaml"):
+        read_config(tmp_path / "none.yaml")
+
+
+def test_every_field_of_the_configuration_is_described() -> None:
+    schema = PipelineConfig.model_json_schema()
+    for part in [schema, *schema["$defs"].values()]:
+        for name, field in part["properties"].items():
+            assert field.get("description"), name
+
+
+def test_profits_of_trades_are_shared_out_and_add_up_to_what_the_portfolio_earned() -> None:
+    strategies = [
+        {"name": "fast", "kind": "sma", "bar": "1m", "parameters": {"fast": 2, "slow": 5}},
+        {"name": "bands", "kind": "bollinger", "bar": "1m", "parameters": {"window": 5, "width": 1.0}},
+    ]
+    for venue in ({"kind": "none"}, {"kind": "paper", "fee_bps": 5}):
+        config = config_of(strategies=strategies, venue=venue, portfolio={"fee_bps": 5, "weight": 0.5})
+        pipeline, events = played(config, walk(4, 800))
+        trades = events.of(TradeAttribution)
+        assert len(trades) > 10
+        for each in trades:
+            assert sum(each.shares.values()) == pytest.approx(each.pnl, abs=1e-9)
+        open_position = pipeline.portfolio.positions
+        earned = sum(each.pnl for each in trades)
+        if not open_position:
+            assert earned == pytest.approx(pipeline.portfolio.equity - 10_000, abs=1e-6)
+        else:
+            fills = events.of(OrderFill)
+            booked = sum(-f.side * float(f.quantity) * float(f.price) - float(f.fee) for f in fills)
+            assert 10_000 + booked == pytest.approx(pipeline.portfolio.cash, abs=1e-6)
+
+
+def test_drawdown_halts_and_flattens_and_stays_so_until_a_person_resets_it() -> None:
+    risk = {"drawdown_share": 0.002, "flatten": True}
+    config = config_of(risk=risk, venue={"kind": "paper", "fee_bps": 0}, portfolio={"weight": 1.0})
+    instruments = {"BTC": file_instrument("BTC")}
+    pipeline, events = build(config, instruments), Events()
+    driver = PathDriver(
+        pipeline.path, pipeline.portfolio, pipeline.venue, log=events, market=candle_market(config, instruments)
+    )
+    bars = walk(2, 2_000)
+    run_backtest(driver, pipeline.strategies, [CandleSeries("BTC", MINUTE_US, bars)])
+    alarms = events.of(Alarm)
+    assert alarms
+    after = [each for each in events.outputs if each.at_us > alarms[0].at_us]
+    assert not pipeline.portfolio.positions
+    opened = [each for each in after if isinstance(each, PlannedOrder) and each.side > 0]
+    assert not opened
+    assert [each for each in after if isinstance(each, RiskVerdict)]
+    last_us = int(bars.known_at_us[-1])
+    reset = Command(at_us=last_us, symbol="", command=CommandKind.RESET, who="kim", reason="looked at it")
+    driver.take(reset)
+    decision = Decision(at_us=last_us, symbol="BTC", side=1, size=1.0, price=float(bars.close[-1]), number=10_000)
+    (verdict, *_) = pipeline.path.on(decision)
+    assert verdict.outcome == "allow"
+
+
+# Sessions
+
+
+def recorded(folder: Path, text: str = GOOD, bars: int = 300, *, flush: bool = False) -> PipelineConfig:
+    config = PipelineConfig(**yaml.safe_load(text))
+    instruments = {"BTC": file_instrument("BTC")}
+    pipeline = build(config, instruments)
+    with SessionWriter(folder) as writer:
+        write_about(folder, text, instruments)
+        driver = PathDriver(
+            pipeline.path, pipeline.portfolio, pipeline.venue, log=writer, market=candle_market(config, instruments)
+        )
+        for begin in range(0, bars, 50):
+            piece = walk(1, bars).slice(begin, begin + 50)
+            run_backtest(driver, pipeline.strategies, [CandleSeries("BTC", MINUTE_US, piece)])
+            if flush:
+                writer.flush()
+    return config
+
+
+def rewritten(folder: Path, change: Any) -> None:
+    """The session's frames after `change`, which is given a list of them."""
+    frames = change(list(read_frames(folder)))
+    (path,) = event_files(folder)
+    with pa.output_stream(str(path), compression="zstd") as file:
+        for kind, data in frames:
+            file.write(struct.pack("<IIc", len(data), zlib.crc32(data), kind) + data)
+
+
+@pytest.mark.parametrize("venue", ["none", "paper"])
+def test_session_plays_again_byte_for_byte(venue: str, tmp_path: Path) -> None:
+    recorded(tmp_path / "s", f"{GOOD}venue: {{kind: {venue}}}\n")
+    check = replay_session(tmp_path / "s")
+    assert check.difference is None
+    assert check.events > 50
+
+
+def test_one_bit_in_any_kind_of_event_is_found_at_that_event(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    recorded(folder, f"{GOOD}venue: {{kind: paper}}\n")
+    frames = list(read_frames(folder))
+    outputs = [place for place, frame in enumerate(frames) if frame.kind == b"O"]
+    first_of_kind: dict[bytes, int] = {}
+    for place in outputs:
+        kind = frames[place].data.split(b"kind")[1][:14]
+        first_of_kind.setdefault(kind, place)
+    assert len(first_of_kind) >= 7  # signals, aggregated, decisions, verdicts, orders, fills, ends, attributions
+    for place in first_of_kind.values():
+        data = bytearray(frames[place].data)
+        data[-1] ^= 1
+        rewritten(folder, lambda _, place=place, data=data: [
+            *frames[:place], (b"O", bytes(data)), *frames[place + 1 :]
+        ])  # fmt: skip
+        check = replay_session(folder)
+        assert check.difference is not None
+        assert check.difference.number == outputs.index(place) + 1
+
+
+def test_input_that_was_changed_makes_what_follows_differ(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    recorded(folder)
+    first = next(place for place, frame in enumerate(read_frames(folder)) if frame.kind == b"O")
+    rewritten(folder, lambda frames: [frame for place, frame in enumerate(frames) if place != first - 1])
+    assert replay_session(folder).difference is not None
+
+
+def test_event_that_was_left_out_is_a_difference(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    recorded(folder)
+    frames = list(read_frames(folder))
+    place = next(place for place, frame in enumerate(frames) if frame.kind == b"O")
+    rewritten(folder, lambda frames: [*frames[:place], *frames[place + 1 :]])
+    found = replay_session(folder).difference
+    assert found is not None
+    assert found.number == 1
+
+
+def test_torn_end_is_left_out_and_damage_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    recorded(folder, flush=True)
+    whole = len(list(read_frames(folder)))
+    (path,) = event_files(folder)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    assert len(list(read_frames(folder))) < whole
+    assert replay_session(folder).difference is None
+    path.write_bytes(data)
+    with pa.input_stream(str(path), compression="zstd") as file:
+        plain = bytearray(file.read())
+    plain[20] ^= 1
+    with pa.output_stream(str(path), compression="zstd") as file:
+        file.write(bytes(plain))
+    with pytest.raises(UnreadableInput, match="frame 1 is damaged"):
+        list(read_frames(folder))
+
+
+def test_folder_without_a_session_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        replay_session(tmp_path)
+    recorded(tmp_path / "s", bars=2)
+    with pytest.raises(UnreadableInput, match="holds no event"):
+        replay_session(tmp_path / "s")
+    (tmp_path / "s" / "session.json").write_text("{}")
+    with pytest.raises(UnreadableInput, match="does not say of what the session is"):
+        replay_session(tmp_path / "s")
+
+
+def test_command_without_a_name_or_a_reason_is_refused() -> None:
+    pipeline, _ = played(config_of(), walk(1, 10))
+    for who, reason in (("", "why"), ("kim", " ")):
+        command = Command(at_us=1, symbol="", command=CommandKind.HALT, who=who, reason=reason)
+        with pytest.raises(InvalidField, match="who it is that says so"):
+            pipeline.path.on(command)
