@@ -96,11 +96,12 @@ class AggregatedSignal(PathEvent, frozen=True, kw_only=True, tag="aggregated_sig
     """What the strategies of a symbol want together, after one of them spoke.
 
     Attributes:
-        score: sum of weight times side over its votes, -1 to 1.
-        side: the side that the score asks for; 0: none that is strong enough.
+        score: sum of weight times side times confidence over its votes, -1 to 1.
+        side: the side that the score asks for; 0: none that is strong enough (`aggregation.wanted_side`).
         price: of the bar or the posted signal that it follows.
         votes: one a strategy that has spoken on this symbol, in the order of the configuration.
         method: by whose weights: `equal`, `hit_rate`.
+        equal_score: what equal weights would say, the control.
     """
 
     score: float
@@ -247,6 +248,7 @@ class TradeAttribution(PathEvent, frozen=True, kw_only=True, tag="attribution"):
         opened_us: when the position was opened; it was closed at `at_us`.
         pnl: after fees; the sum of `shares` to 1e-9.
         shares: by strategy.
+        turnover: what was bought and sold for it, in the quote currency, by strategy.
     """
 
     opened_us: int

@@ -62,7 +62,7 @@ class AggregationSettings:
     cost_bps: float = 0.0
     half_life: float = 50.0
     prior: float = 10.0
-    power: float = 3.0
+    power: float = 4.0
     history: int = 64
 
     def __post_init__(self) -> None:
@@ -92,8 +92,8 @@ class WeighingMethod(Protocol):
 
     name: ClassVar[str]
 
-    def weight(self, strategy: str, /) -> float:
-        """Its weight before all are divided by their sum; above 0."""
+    def weights(self, strategies: Sequence[str], /) -> list[float]:
+        """Of each of these, before all are divided by their sum; above 0."""
         ...
 
     def learn(self, strategy: str, right: bool, /) -> None:
@@ -125,8 +125,8 @@ class EqualWeights:
     def __init__(self, settings: AggregationSettings) -> None:
         pass
 
-    def weight(self, strategy: str) -> float:  # noqa: ARG002 - see `WeighingMethod`
-        return 1.0
+    def weights(self, strategies: Sequence[str]) -> list[float]:
+        return [1.0] * len(strategies)
 
     def learn(self, strategy: str, right: bool) -> None:
         pass
@@ -153,16 +153,19 @@ class _Tally(msgspec.Struct):
     recent: int = 0
 
 
+_NO_OUTCOMES = _Tally()
+
+
 class HitRateWeights:
-    """Who was right counts more, as far as that is more than luck.
+    """Who is right more often than the others counts more, as far as that is more than luck.
 
         right, wrong   outcomes, each worth half after `half_life` further ones of its strategy
         posterior      Beta(prior + right, prior + wrong): mean m, standard deviation s
-        c              1/2 where |m - 1/2| <= s, else m moved towards 1/2 by s
+        c              the mean of all strategies' m, or where m is further than s from it: m moved towards it by s
         weight         (c / (1 - c)) ** power
 
-    So strategies that are alike keep equal weights but for luck of more than a standard deviation. Observations that
-    decay are those of discounted Thompson sampling (Raj and Kalyani, 2017); the prior does not decay.
+    So strategies that are alike, however good, keep equal weights but for luck of more than a standard deviation.
+    Observations that decay are those of discounted Thompson sampling (Raj and Kalyani, 2017); the prior does not decay.
     """
 
     name: ClassVar[str] = "hit_rate"
@@ -173,17 +176,14 @@ class HitRateWeights:
         self._power = float(settings.power)
         self._tallies: dict[str, _Tally] = {}
 
-    def weight(self, strategy: str) -> float:
-        tally = self._tallies.get(strategy)
-        if tally is None:
-            return 1.0
-        right, wrong = self._prior + tally.right, self._prior + tally.wrong
-        outcomes = right + wrong
-        beyond = abs(right / outcomes - 0.5) - math.sqrt(right * wrong / (outcomes + 1.0)) / outcomes
-        if beyond <= 0.0:
-            return 1.0
-        odds = (0.5 + beyond) / (0.5 - beyond)
-        return float(odds**self._power if right > wrong else odds**-self._power)
+    def weights(self, strategies: Sequence[str]) -> list[float]:
+        posteriors = [self._posterior(strategy) for strategy in strategies]
+        pooled = sum(mean for mean, _ in posteriors) / len(posteriors)
+        cautious = [
+            max(mean - spread, pooled) if mean > pooled else min(mean + spread, pooled)
+            for mean, spread in posteriors
+        ]
+        return [(rate / (1.0 - rate)) ** self._power for rate in cautious]
 
     def learn(self, strategy: str, right: bool) -> None:
         tally = self._tallies.setdefault(strategy, _Tally())
@@ -196,8 +196,7 @@ class HitRateWeights:
         tally = self._tallies.get(strategy)
         if tally is None:
             return f"no outcome of {strategy} is known yet"
-        of = min(tally.outcomes, _RECENT)
-        rate = (self._prior + tally.right) / (2.0 * self._prior + tally.right + tally.wrong)
+        of, (rate, _) = min(tally.outcomes, _RECENT), self._posterior(strategy)
         return f"{strategy} was right {tally.recent.bit_count()} of {of}, decayed {rate:.2f}"
 
     def forget(self, strategy: str) -> None:
@@ -208,6 +207,13 @@ class HitRateWeights:
 
     def restore(self, state: Any) -> None:
         self._tallies = msgspec.convert(state, dict[str, _Tally])
+
+    def _posterior(self, strategy: str) -> tuple[float, float]:
+        """Mean and standard deviation of its hit rate."""
+        tally = self._tallies.get(strategy, _NO_OUTCOMES)
+        right, wrong = self._prior + tally.right, self._prior + tally.wrong
+        outcomes = right + wrong
+        return right / outcomes, math.sqrt(right * wrong / (outcomes + 1.0)) / outcomes
 
 
 METHODS: Mapping[str, Callable[[AggregationSettings], WeighingMethod]] = {
@@ -508,7 +514,9 @@ class _SymbolAggregator:
     def _weigh(self) -> None:
         """Weights of those that have spoken, together 1."""
         spoken = self._spoken()
-        weights = [self._method.weight(vote.strategy) for vote in spoken]
+        if not spoken:
+            return
+        weights = self._method.weights([vote.strategy for vote in spoken])
         whole = sum(weights)
         for vote, weight in zip(spoken, weights, strict=True):
             self._votes[vote.strategy] = Vote(vote.strategy, vote.side, weight / whole, vote.confidence)

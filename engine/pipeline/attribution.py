@@ -1,4 +1,4 @@
-"""Who earned what: the profit of each closed trade, shared out to the strategies whose votes led to it. No clock, no IO.
+"""Who earned what: the profit of each closed trade, shared out to the strategies whose votes led to it.
 
     attributor = Attributor()
     attribution = attributor.on_fill(fill, decision)    # a TradeAttribution when the fill closed a trade
@@ -82,8 +82,10 @@ class _Earnings(msgspec.Struct):
 
 
 class _OpenTrade(msgspec.Struct):
-    """A position and how it came about; `paid` is what went out less what came in,
-    `opening` and `closing` are quantities by whose votes agreed."""
+    """A position and how it came about.
+
+    `paid`: what went out less what came in; `opening`, `closing`: quantities by whose votes agreed.
+    """
 
     side: int
     opened_us: int
