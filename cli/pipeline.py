@@ -31,9 +31,12 @@ _SHOWN_EVERY_S = 5.0
 
 app = typer.Typer(cls=VerbGroup, help="Check, explain and run a decision path.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Argument(metavar="PIPELINE.YAML", help="The configuration; see docs/pipeline.md.")]
+Config = Annotated[
+    Path, typer.Argument(metavar="PIPELINE.YAML", help="The configuration; see docs/pipeline.md.")
+]
 Record = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="Keep the session there, for raysignal parity; a new folder.")
+    Path | None,
+    typer.Option(metavar="FOLDER", help="Keep the session there, for raysignal parity; a new folder."),
 ]
 
 
@@ -76,7 +79,9 @@ class BacktestConfig:
     config: Config
     data: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Prices: CSV, NDJSON, JSON or Parquet; default: made up, by the seed."),
+        typer.Option(
+            metavar="FILE", help="Prices: CSV, NDJSON, JSON or Parquet; default: made up, by the seed."
+        ),
     ] = None
     candles: Annotated[
         int, typer.Option(metavar="N", min=2, max=10_000_000, help="Of the made-up market.")
@@ -131,7 +136,9 @@ def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> lis
         if config.data is not None and step_us != wanted[0]:
             if wanted[0] % step_us:
                 raise InvalidField(
-                    "bar", length(wanted[0]), f"a multiple of {length(step_us)}, what lies between the rows of {symbol}"
+                    "bar",
+                    length(wanted[0]),
+                    f"a multiple of {length(step_us)}, what lies between the rows of {symbol}",
                 )
             bars = resample(bars, step_us, wanted[0])
         made += [CandleSeries(symbol, each, resample(bars, wanted[0], each)) for each in wanted]
@@ -151,7 +158,13 @@ def _bars(config: BacktestConfig, symbol: str, place: int, interval_us: int, out
     names = config.stamps.with_names(symbol, None)
     settings = options.configured()
     file = read_stream(
-        config.data, names, settings, skip=False, accept_jump=config.accept_price_jump, output=output, prices_only=True
+        config.data,
+        names,
+        settings,
+        skip=False,
+        accept_jump=config.accept_price_jump,
+        output=output,
+        prices_only=True,
     )
     return markets_of(file.batch, symbols=(symbol,))[0].bars
 
@@ -175,8 +188,8 @@ def _report(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]]
         output.say(f"alarm     {format_instant(alarm.at_us)} {escape(alarm.message)}")
     rows = [
         (
-            each["strategy"], each["trades"], f"{each['contribution']:+,.2f}", _share(each["hit_rate"]), _ratio(each["payoff"]),
-            f"{each['turnover']:,.2f}",
+            each["strategy"], each["trades"], f"{each['contribution']:+,.2f}", _share(each["hit_rate"]),
+            _ratio(each["payoff"]), f"{each['turnover']:,.2f}",
         )
         for each in figures["strategies"]
     ]  # fmt: skip
@@ -270,14 +283,18 @@ async def _run(
             )
         )  # fmt: skip
         if live.resumed:
-            output.say(f"resumed   {live.resumed:,d} events of {escape(str(config.record))} play as they were recorded")
+            output.say(
+                f"resumed   {live.resumed:,d} events of {escape(str(config.record))} play as they were recorded"
+            )
         running = asyncio.create_task(live.run())
         ends = None if market.seconds is None else loop.time() + market.seconds
         try:
             while not told.is_set() and not running.done() and (ends is None or loop.time() < ends):
                 left = _SHOWN_EVERY_S if ends is None else min(_SHOWN_EVERY_S, ends - loop.time())
                 waiting = asyncio.create_task(told.wait())
-                await asyncio.wait({waiting, running}, timeout=max(left, 0.01), return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(
+                    {waiting, running}, timeout=max(left, 0.01), return_when=asyncio.FIRST_COMPLETED
+                )
                 waiting.cancel()
                 output.err.print(_line(live.pipeline, log))
         finally:
@@ -287,7 +304,9 @@ async def _run(
             raise error
         _report(live.pipeline, log, [], output)
         if config.record is not None:
-            output.say(f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}")
+            output.say(
+                f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}"
+            )
 
 
 def _line(pipeline: Pipeline, log: EventCounts) -> str:
@@ -346,7 +365,10 @@ def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
     bars = sorted({(each.interval_us, each.bar) for each in path.strategies})
     limits = ", ".join(f"{name} {value}" for name, value in path.risk.items()) or "none"
     stages = [
-        ("candles", f"trades of {', '.join(path.symbols)} to candles of {', '.join(name for _, name in bars)}"),
+        (
+            "candles",
+            f"trades of {', '.join(path.symbols)} to candles of {', '.join(name for _, name in bars)}",
+        ),
     ]
     stages += [
         (

@@ -11,7 +11,7 @@ _TREND = 50  # bars
 
 
 def random_walk(seed: int, count: int = COUNT, interval_us: int = DAY_US) -> Bars:
-    """`count` bars, of a day unless told otherwise: a random walk with trends, so that most rules have something to say.
+    """A random walk of `count` bars, with trends in it, so that most rules have something to say.
 
     A day moves as far as it does whatever the bars' length.
     """

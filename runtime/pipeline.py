@@ -5,10 +5,6 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 
-from raysignal.engine.pipeline.aggregation import Aggregator
-from raysignal.engine.pipeline.attribute import AttributeStage
-from raysignal.engine.risk.stage import RiskStage
-
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.execution.paper import PaperExchange
@@ -17,6 +13,8 @@ from raysignal.engine.market.bars import BarBuilder
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.names import VENUE_NAMES
 from raysignal.engine.market.venues.protocol import Subscription
+from raysignal.engine.pipeline.aggregation import Aggregator
+from raysignal.engine.pipeline.attribute import AttributeStage
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.decide import DecideStage
 from raysignal.engine.pipeline.execute import ExecuteStage
@@ -26,6 +24,7 @@ from raysignal.engine.pipeline.path import DecisionPath
 from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
 from raysignal.engine.pipeline.risk import RiskGate
 from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
+from raysignal.engine.risk.stage import RiskStage
 from raysignal.runtime.pipeline_config import PipelineConfig
 
 CURRENCY = "quote"
@@ -52,6 +51,7 @@ def build(
     """The path of a configuration.
 
     Args:
+        config: what `pipeline.yaml` says.
         instruments: of each symbol.
         listings: what the venue asks of orders; none: what the instruments' decimals allow.
     """
@@ -81,7 +81,9 @@ def build(
         portfolio = KernelPortfolio(policy, config.symbols, mark_us=mark_us)
     limits = config.limits
     if venue is not None and limits.leverage is None:
-        limits = replace(limits, leverage=1.0)  # each venue's account has the portfolio's cash; together it is once
+        limits = replace(
+            limits, leverage=1.0
+        )  # each venue's account has the portfolio's cash; together it is once
     risk = RiskGate(RiskStage(limits, fee_bps=fee_bps), portfolio)
     aggregate = Aggregator([each.name for each in config.strategies], config.weighing)
     attribute = AttributeStage()

@@ -1,18 +1,18 @@
-"""`pipeline.yaml`: instruments, strategies, weights, risk, portfolio and venue of one decision path, checked as a whole."""
+"""`pipeline.yaml`: instruments, strategies, weights, risk, portfolio and venue of a decision path, checked whole."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from raysignal.engine.pipeline.aggregation import AggregationSettings
-from raysignal.engine.risk.limits import RiskLimits
 
 from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError
 from raysignal.engine.core.instants import check_interval, parse_bar
 from raysignal.engine.core.policy import Policy, check_portfolio_name
+from raysignal.engine.pipeline.aggregation import AggregationSettings
+from raysignal.engine.risk.limits import RiskLimits
 from raysignal.engine.strategies.registry import NAMES, make
 from raysignal.engine.strategies.strategy import Strategy
 from raysignal.runtime.setting_areas import of_this_setting
@@ -180,7 +180,6 @@ def built(kind: Any, values: Mapping[str, Any]) -> Any:
     own = getattr(kind, "of", None)
     if own is not None:
         return own(values)
-    assert is_dataclass(kind)
     known = [field.name for field in fields(kind)]
     for name, value in values.items():
         if name not in known:

@@ -25,7 +25,7 @@ from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.recordings import DISCONNECTED, RecordingHeader, snapshot_line
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
-from raysignal.engine.market.venues.protocol import Hosts, Subscription, Venue
+from raysignal.engine.market.venues.protocol import Hosts, Subscription, Tracker, Venue
 from raysignal.engine.pipeline.driver import EventLog
 from raysignal.engine.pipeline.session import CONFIG, SessionWriter
 from raysignal.runtime.feeds import listed
@@ -113,7 +113,9 @@ async def live_pipeline(
             venue_name, _, symbol = (each.market or "").partition(":")
             if not symbol:
                 raise InvalidField(
-                    f"market of {each.symbol}", each.market, "venue:symbol, such as binance-usdm:BTCUSDT, to run live"
+                    f"market of {each.symbol}",
+                    each.market,
+                    "venue:symbol, such as binance-usdm:BTCUSDT, to run live",
                 )
             venue = venue_named(venue_name)
             limit = limits.setdefault(venue.name, VenueLimits.of(venue.manners))
@@ -125,7 +127,10 @@ async def live_pipeline(
         instruments = {symbol: instrument for symbol, (instrument, _) in found.items()}
         headers = headers_of(instruments.values())
         player = SessionPlayer(
-            config, instruments, {symbol: listing for symbol, (_, listing) in found.items() if listing}, headers
+            config,
+            instruments,
+            {symbol: listing for symbol, (_, listing) in found.items() if listing},
+            headers,
         )
         writer = None
         resumed = 0
@@ -162,8 +167,12 @@ def _feed(
     venue = venue_named(name)
     series = [place for place, header in enumerate(headers) if header.venue == name]
     feeds: list[Feed] = []
+
+    def tracker_of(instrument: Instrument) -> Tracker:
+        return feeds[0].tracker(instrument)
+
     feed = Feed(
-        venue, wanted, player.sink(lambda instrument: feeds[0].tracker(instrument)), clock=clock, random=random,
+        venue, wanted, player.sink(tracker_of), clock=clock, random=random,
         hosts=hosts_of(venue), limits=limits,
         notes_of=None if writer is None else lambda number: SessionNotes(writer, series[number]),
     )  # fmt: skip

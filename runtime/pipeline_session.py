@@ -1,6 +1,7 @@
 """Sessions: a pipeline's run that is recorded, and its replay (`raysignal parity`)."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,9 +14,17 @@ from raysignal.engine.core.market_events import BookChange, Event, Instrument
 from raysignal.engine.market.recordings import RecordingHeader, RecordingLine, RecordingPlayer
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Tracker
-from raysignal.engine.pipeline.paper_venue import CandleMarket
 from raysignal.engine.pipeline.driver import EventLog, PathDriver
-from raysignal.engine.pipeline.session import ABOUT, CONFIG, MESSAGE, OUTPUT, ParityCheck, market_message, read_frames
+from raysignal.engine.pipeline.paper_venue import CandleMarket
+from raysignal.engine.pipeline.session import (
+    ABOUT,
+    CONFIG,
+    MESSAGE,
+    OUTPUT,
+    ParityCheck,
+    market_message,
+    read_frames,
+)
 from raysignal.runtime.pipeline import build
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
 
@@ -42,7 +51,10 @@ def write_about(
     """What stands beside the frames: the configuration, and what was traded."""
     (folder / CONFIG).write_text(config_text, encoding="utf-8")
     about = SessionAbout(
-        version("raysignal"), dict(instruments), dict(listings or {}), [each.line().decode() for each in series]
+        version("raysignal"),
+        dict(instruments),
+        dict(listings or {}),
+        [each.line().decode() for each in series],
     )
     (folder / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about)) + b"\n")
 
@@ -77,7 +89,7 @@ class SessionPlayer:
         )  # fmt: skip
         self._trackers = [venue_named(each.venue).tracker(each.subscriptions) for each in headers]
         self._players = [
-            RecordingPlayer(tracker, header.subscriptions, self.sink(lambda _, tracker=tracker: tracker))
+            RecordingPlayer(tracker, header.subscriptions, self.sink(partial(_always, tracker)))
             for tracker, header in zip(self._trackers, headers, strict=True)
         ]
 
@@ -111,10 +123,18 @@ class SessionPlayer:
 
         def taken(events: Sequence[Event]) -> None:
             for event in events:
-                book = tracker_of(event.instrument).book(event.instrument) if isinstance(event, BookChange) else None
+                book = (
+                    tracker_of(event.instrument).book(event.instrument)
+                    if isinstance(event, BookChange)
+                    else None
+                )
                 self._driver.market(event, book)
 
         return taken
+
+
+def _always(tracker: Tracker, _: Instrument) -> Tracker:
+    return tracker
 
 
 def replay_session(folder: Path) -> ParityCheck:

@@ -150,7 +150,7 @@ class Decision(PathEvent, frozen=True, kw_only=True, tag="decision"):
     price: float
     votes: tuple[Vote, ...] = ()
     reason: str = "signal"
-    number: int
+    number: int = 0
 
     @property
     def identity(self) -> str:
@@ -297,9 +297,7 @@ PathOutput = (
 encode_event = msgspec.msgpack.Encoder(order="deterministic").encode
 """An event as bytes; the same event always as the same ones."""
 
-_DECODER: msgspec.msgpack.Decoder[PathInput | PathOutput] = msgspec.msgpack.Decoder(
-    PathInput | PathOutput  # type: ignore[arg-type]
-)
+_DECODER: msgspec.msgpack.Decoder[PathInput | PathOutput] = msgspec.msgpack.Decoder(PathInput | PathOutput)
 
 
 def decode_event(data: bytes) -> PathInput | PathOutput:

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 
-from raysignal.engine.pipeline.attribution import Attributor
-
 from raysignal.engine.core.events import Decision, OrderFill, PlannedOrder, TradeAttribution
+from raysignal.engine.pipeline.attribution import Attributor
 
 _KEPT = 1024
 """Decisions that a fill can come of; those of before are forgotten."""

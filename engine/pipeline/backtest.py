@@ -4,7 +4,7 @@ Strategies say the same however bars are cut, so they are given bars in pieces (
 say is said at its candle. Everything after that goes event by event.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 

@@ -25,8 +25,7 @@ class CandleStage:
         self._symbols = {(each.venue, each.symbol): name for each, name in symbols.items()}
         self._builders = {
             (each.venue, each.symbol): [
-                builder_of(each, interval_us)
-                for interval_us in sorted(intervals_us[name])
+                builder_of(each, interval_us) for interval_us in sorted(intervals_us[name])
             ]
             for each, name in symbols.items()
         }

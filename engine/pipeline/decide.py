@@ -6,10 +6,9 @@ the deadline. Then the signal stands. So a replay needs nobody who answers.
 
 from collections.abc import Sequence
 
-from raysignal.engine.pipeline.aggregation import wanted_side
-
 from raysignal.engine.core.events import AggregatedSignal, Decision, Question, Verdict
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.pipeline.aggregation import wanted_side
 
 
 class DecideStage:

@@ -84,7 +84,10 @@ class PathDriver:
         assert self._venue is not None
         if self._venue.idle or candle.interval_us != market.mark_us[candle.symbol]:
             return
-        instrument, at_us = market.instruments[candle.symbol], candle.at_us - candle.interval_us + market.latency_us
+        instrument, at_us = (
+            market.instruments[candle.symbol],
+            candle.at_us - candle.interval_us + market.latency_us,
+        )
         news = self._venue.book_changed(CandleDepth(instrument, candle.open, market.spread_bps), at_us)
         self._venue.book_lost(instrument, at_us)  # until the next open nothing is known of it
         self._say(news)

@@ -8,7 +8,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from raysignal.engine.core.amounts import ZERO, down_to_step, less, magnitude, plain, product, ratio, share_bps, total
+from raysignal.engine.core.amounts import (
+    ZERO,
+    down_to_step,
+    less,
+    magnitude,
+    plain,
+    product,
+    ratio,
+    share_bps,
+    total,
+)
 from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder, RiskOutcome, RiskVerdict
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.orders import OrderRequest, OrderType, Origin, Side, TimeInForce, client_id
@@ -79,9 +89,7 @@ class ExecuteStage:
         if same_side and (larger or verdict.outcome is RiskOutcome.ALLOW):
             return ()
         # What is closed is closed whole, whatever is left of a step.
-        quantity = (
-            magnitude(held) if verdict.target == 0 else down_to_step(magnitude(missing), rules.step)
-        )
+        quantity = magnitude(held) if verdict.target == 0 else down_to_step(magnitude(missing), rules.step)
         price = Decimal(repr(decision.price))
         if quantity < rules.least or product(listing.money(price), quantity) < rules.least_value:
             return ()

@@ -95,7 +95,9 @@ class PaperVenue:
         try:
             account.exchange.submit(self._request(order))
         except OrderRejected as error:
-            return [_ended(order, max(account.exchange.clock_us, order.at_us), "rejected", error.fields["reason"])]
+            return [
+                _ended(order, max(account.exchange.clock_us, order.at_us), "rejected", error.fields["reason"])
+            ]
         account.open[order.client_id] = order
         return self._news(account)
 

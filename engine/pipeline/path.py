@@ -63,12 +63,12 @@ class DecisionPath:
             Candle: (portfolio, risk, aggregate, strategies),
             StrategySignal: (aggregate,),
             AggregatedSignal: (decide,),
-            Verdict: (decide,),
+            Verdict: (risk, decide),
             Decision: (risk, attribute),
             RiskVerdict: orders or (portfolio,),
-            PlannedOrder: (attribute,),
-            OrderFill: (*orders, portfolio, attribute) if orders else (attribute,),
-            OrderEnded: orders,
+            PlannedOrder: (risk, attribute),
+            OrderFill: (*orders, portfolio, attribute) if orders else (risk, attribute),
+            OrderEnded: (risk, *orders),
             Command: (risk,),
         }
 

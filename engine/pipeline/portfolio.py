@@ -29,10 +29,17 @@ class Holding(Protocol):
         prices: the last price of each symbol, and when it was known.
     """
 
-    cash: float
-    equity: float
-    positions: Mapping[str, float]
-    prices: Mapping[str, tuple[float, int]]
+    @property
+    def cash(self) -> float: ...
+
+    @property
+    def equity(self) -> float: ...
+
+    @property
+    def positions(self) -> Mapping[str, float]: ...
+
+    @property
+    def prices(self) -> Mapping[str, tuple[float, int]]: ...
 
 
 class KernelPortfolio:

@@ -1,55 +1,73 @@
-"""Risk on the path: what a decision may do is asked with the portfolio as it stands, and every mark moves the breaker."""
+"""Risk on the path: a decision is judged with the portfolio as it stands, and every mark moves the breaker."""
 
 from collections.abc import Sequence
 
-from raysignal.engine.risk.stage import AccountView, MarketPrice, RiskStage
+import msgspec
 
-from raysignal.engine.core.events import Alarm, Candle, Command, Decision, RiskVerdict
+from raysignal.engine.core.events import (
+    Alarm,
+    Candle,
+    Command,
+    Decision,
+    OrderEnded,
+    OrderFill,
+    PlannedOrder,
+    RiskVerdict,
+    Verdict,
+)
 from raysignal.engine.pipeline.portfolio import Holding
+from raysignal.engine.risk.stage import AccountView, MarketPrice, RiskStage
 
 
 class RiskGate:
     """The stage of `engine.risk` between decide and execute.
 
-    A halt that flattens says so as decisions of its own, one a symbol that is held, which nothing refuses.
+    A halt that flattens says so as decisions of its own, at every mark until nothing is held.
     """
 
     def __init__(self, stage: RiskStage, portfolio: Holding) -> None:
         self.stage = stage
         self._portfolio = portfolio
         self._number = 0
+        self._verdicts: dict[str, RiskVerdict] = {}
+        self._expected: dict[str, float] = {}  # where orders that are under way lead, by symbol
 
-    def on(self, event: Candle | Decision | Command) -> Sequence[RiskVerdict | Alarm | Decision]:
-        """See `engine.pipeline.path`."""
+    def on(
+        self, event: Candle | Decision | Command | Verdict | PlannedOrder | OrderEnded | OrderFill
+    ) -> Sequence[RiskVerdict | Alarm | Decision]:
+        """See `engine.pipeline.path`. An `OrderFill` is the kernel's own, which has no order before it."""
         if isinstance(event, Candle):
             alarm = self.stage.breaker.mark(self._portfolio.equity, event.at_us)
-            return () if alarm is None else (alarm, *self._flattening(event.at_us, alarm.message))
+            if alarm is not None:
+                return (alarm, *self._closings(event.at_us))
+            return self._closings(event.at_us) if self.stage.breaker.flatten else ()
         if isinstance(event, Decision):
-            return (self.stage.on(event, self._view(event.at_us)),)
-        if not self.stage.breaker.command(event):
-            return ()
-        return self._flattening(event.at_us, f"{event.who}: {event.reason}")
+            verdict = self.stage.on(event, self._view(event.at_us))
+            self._verdicts[event.symbol] = verdict
+            return (verdict,)
+        if isinstance(event, PlannedOrder):
+            verdict = self._verdicts[event.symbol]
+            self._expected[event.symbol] = verdict.target
+            self.stage.count_order(verdict)
+        elif isinstance(event, OrderFill):
+            if event.symbol in self._verdicts:
+                self.stage.count_order(self._verdicts[event.symbol])
+        elif isinstance(event, OrderEnded):
+            self._expected.pop(event.symbol, None)
+        elif isinstance(event, Verdict):
+            self.stage.count_model(event.at_us)
+        elif self.stage.breaker.command(event):
+            return self._closings(event.at_us)
+        return ()
 
-    def _flattening(self, at_us: int, reason: str) -> Sequence[Decision]:
-        if not self.stage.breaker.flatten:
-            return ()
+    def _closings(self, at_us: int) -> Sequence[Decision]:
         made = []
-        for symbol in sorted(self._portfolio.positions):
+        for each in self.stage.closings(self._view(at_us)):
             self._number -= 1
-            price, _ = self._portfolio.prices[symbol]
-            made.append(
-                Decision(
-                    at_us=at_us, symbol=symbol, side=0, size=0.0, price=price, reason=f"risk: {reason}",
-                    number=self._number,
-                )
-            )  # fmt: skip
+            made.append(msgspec.structs.replace(each, number=self._number))
         return made
 
     def _view(self, now_us: int) -> AccountView:
         prices = {symbol: MarketPrice(*last) for symbol, last in self._portfolio.prices.items()}
-        return AccountView(
-            now_us=now_us,
-            equity=self._portfolio.equity,
-            positions=dict(self._portfolio.positions),
-            prices=prices,
-        )
+        positions = {**self._portfolio.positions, **self._expected}
+        return AccountView(now_us=now_us, equity=self._portfolio.equity, positions=positions, prices=prices)

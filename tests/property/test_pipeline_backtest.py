@@ -41,7 +41,9 @@ Fill = tuple[int, float, float, float]
 """Instant, quantity with its sign, price, fee."""
 
 
-def vectorised(bars: Bars, kind: str, parameters: dict[str, float], policy: Policy) -> tuple[Ledger, LedgerRows]:
+def vectorised(
+    bars: Bars, kind: str, parameters: dict[str, float], policy: Policy
+) -> tuple[Ledger, LedgerRows]:
     """The kernel over all rows at once, as a sweep has it."""
     ledger, rows = Ledger(policy), LedgerRows.empty(len(bars))
     ledger.ensure_symbols(1)
@@ -63,7 +65,12 @@ def test_backtest_fills_what_the_kernel_fills_on_the_whole_array(
     ledger, rows = vectorised(bars, name, parameters, Policy.from_dict(policy))
     filled = np.flatnonzero(rows.fill_quantity)
     expected = [
-        (int(bars.known_at_us[row]), float(rows.fill_quantity[row]), float(rows.fill_price[row]), float(rows.fee[row]))
+        (
+            int(bars.known_at_us[row]),
+            float(rows.fill_quantity[row]),
+            float(rows.fill_price[row]),
+            float(rows.fee[row]),
+        )
         for row in filled
     ]
     found = [
@@ -92,7 +99,8 @@ def merged(fills: list[Fill]) -> list[float]:
 
 def test_longer_candles_are_those_of_the_shorter_ones() -> None:
     strategies = [
-        {"name": f"{kind}-{bar}", "kind": kind, "bar": bar} for kind, bar in product(("macd", "bollinger"), ("1m", "5m"))
+        {"name": f"{kind}-{bar}", "kind": kind, "bar": bar}
+        for kind, bar in product(("macd", "bollinger"), ("1m", "5m"))
     ]
     bars = walk(3, 2_000)
     _, events = played(config_of(strategies=strategies), bars, intervals_us=(60_000_000, 300_000_000))

@@ -43,13 +43,19 @@ def walk(seed: int = 1, count: int = 400) -> Bars:
     return random_walk(seed, count, MINUTE_US)
 
 
-def played(config: PipelineConfig, bars: Bars, *, intervals_us: tuple[int, ...] = (MINUTE_US,)) -> tuple[Pipeline, Events]:
+def played(
+    config: PipelineConfig, bars: Bars, *, intervals_us: tuple[int, ...] = (MINUTE_US,)
+) -> tuple[Pipeline, Events]:
     """A backtest of one symbol; the pipeline as it ends, and its events."""
     (symbol,) = config.symbols
     instruments = {symbol: file_instrument(symbol)}
     pipeline, events = build(config, instruments), Events()
     driver = PathDriver(
-        pipeline.path, pipeline.portfolio, pipeline.venue, log=events, market=candle_market(config, instruments)
+        pipeline.path,
+        pipeline.portfolio,
+        pipeline.venue,
+        log=events,
+        market=candle_market(config, instruments),
     )
     series = [CandleSeries(symbol, each, resample(bars, MINUTE_US, each)) for each in intervals_us]
     run_backtest(driver, pipeline.strategies, series)

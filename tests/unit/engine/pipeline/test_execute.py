@@ -21,7 +21,9 @@ from raysignal.engine.pipeline.portfolio import VenuePortfolio
 
 RULES = OrderRules(step=Decimal("0.01"), least=Decimal("0.01"), least_value=Decimal(5))
 LISTING = Listing(Instrument("okx", "BTC-USDT", 2, 2), Decimal("0.01"), RULES, RULES, shorts=True)
-CONTRACTS = Listing(Instrument("okx", "ETH-SWAP", 2, 2, Decimal("0.1")), Decimal("0.01"), RULES, RULES, shorts=True)
+CONTRACTS = Listing(
+    Instrument("okx", "ETH-SWAP", 2, 2, Decimal("0.1")), Decimal("0.01"), RULES, RULES, shorts=True
+)
 LISTINGS = {"BTC": LISTING, "ETH": CONTRACTS}
 
 
@@ -30,10 +32,17 @@ def stage(**options: Decimal) -> ExecuteStage:
 
 
 def verdict(
-    target: float, *, symbol: str = "BTC", outcome: RiskOutcome = RiskOutcome.ALLOW, number: int = 1, at_us: int = 1
+    target: float,
+    *,
+    symbol: str = "BTC",
+    outcome: RiskOutcome = RiskOutcome.ALLOW,
+    number: int = 1,
+    at_us: int = 1,
 ) -> RiskVerdict:
     side = (target > 0) - (target < 0)
-    decision = Decision(at_us=at_us, symbol=symbol, side=side, size=abs(side) * 0.5, price=100.0, number=number)
+    decision = Decision(
+        at_us=at_us, symbol=symbol, side=side, size=abs(side) * 0.5, price=100.0, number=number
+    )
     return RiskVerdict(at_us=at_us, symbol=symbol, decision=decision, outcome=outcome, target=target)
 
 
@@ -57,7 +66,11 @@ def test_order_is_what_is_missing_down_to_the_venues_step() -> None:
 
 
 def test_the_same_decision_makes_the_same_client_id_and_another_another() -> None:
-    (first,), (again,), (other,) = stage().on(verdict(1.0)), stage().on(verdict(1.0)), stage().on(verdict(1.0, number=2))
+    (first,), (again,), (other,) = (
+        stage().on(verdict(1.0)),
+        stage().on(verdict(1.0)),
+        stage().on(verdict(1.0, number=2)),
+    )
     assert first.client_id == again.client_id
     assert first.client_id != other.client_id
 
@@ -115,7 +128,14 @@ def test_limit_orders_are_worse_for_us_by_the_offset() -> None:
 
 def candle(close: float, at_us: int = 10, interval_us: int = 60) -> Candle:
     return Candle(
-        at_us=at_us, symbol="BTC", interval_us=interval_us, open=close, high=close, low=close, close=close, volume=1.0
+        at_us=at_us,
+        symbol="BTC",
+        interval_us=interval_us,
+        open=close,
+        high=close,
+        low=close,
+        close=close,
+        volume=1.0,
     )
 
 

@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from raysignal.engine.core.events import AggregatedSignal, Alarm, Candle, Question, StrategySignal, Verdict, Vote
+from raysignal.engine.core.events import (
+    AggregatedSignal,
+    Alarm,
+    Candle,
+    Question,
+    StrategySignal,
+    Verdict,
+    Vote,
+)
 from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.candles import CandleStage
