@@ -110,6 +110,8 @@ def backtest(config: BacktestConfig) -> None:
     pipeline = build(path, instruments)
     writer = None
     if config.record is not None:
+        if config.record.exists():
+            raise InvalidField("record", str(config.record), "a new folder: a backtest begins anew each time")
         with options.writing_to(config.record):
             writer = SessionWriter(config.record)
         write_about(config.record, config.config.read_text(encoding="utf-8"), instruments)

@@ -1,0 +1,71 @@
+"""A pipeline on three loopback venues, in a process of its own that is killed and goes on where it was."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raysignal.engine.pipeline.session import event_files, read_frames
+from raysignal.runtime.pipeline_session import replay_session
+
+CONFIG = """
+name: live
+instruments:
+  - {symbol: BTC, market: "binance-usdm:BTCUSDT"}
+  - {symbol: ETH, market: "okx:ETH-USDT-SWAP"}
+  - {symbol: SOL, market: "bybit:SOLUSDT"}
+strategies:
+  - {name: fast, kind: sma, bar: 1s, parameters: {fast: 2, slow: 4}}
+  - {name: reversal, kind: bollinger, bar: 2s, parameters: {window: 4, width: 1.0}}
+aggregation: {method: hit_rate}
+portfolio: {weight: 0.3}
+venue: {kind: paper, fee_bps: 2, latency_ms: 20}
+"""
+
+pytestmark = pytest.mark.xdist_group("live")
+
+
+def arguments(config: Path, session: Path, seconds: int) -> list[str]:
+    return [
+        sys.executable, "-m", "raysignal.cli", "pipeline", "run", str(config), "--loopback", "--speed", "20",
+        "--for", f"{seconds}s", "--record", str(session),
+    ]  # fmt: skip
+
+
+def frames_of(session: Path) -> int:
+    return sum(1 for _ in read_frames(session)) if event_files(session) else 0
+
+
+def test_pipeline_that_is_killed_goes_on_and_all_of_it_plays_again(tmp_path: Path) -> None:
+    config, session = tmp_path / "pipeline.yaml", tmp_path / "session"
+    config.write_text(CONFIG, encoding="utf-8")
+    for kill in range(2):
+        before = frames_of(session)
+        running = subprocess.Popen(arguments(config, session, 60), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert running.stderr is not None
+        while frames_of(session) < before + 3_000:
+            line = running.stderr.readline()  # it says how it stands every few seconds
+            assert line, running.communicate()
+        running.send_signal(signal.SIGKILL)
+        running.communicate()
+        check = replay_session(session)
+        assert check.difference is None, kill
+    done = subprocess.run(arguments(config, session, 3), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "play as they were recorded" in done.stdout
+    check = replay_session(session)
+    assert check.difference is None
+    assert check.events > 100
+    assert len(event_files(session)) == 3
+
+
+def test_session_of_another_configuration_is_not_gone_on_with(tmp_path: Path) -> None:
+    config, session = tmp_path / "pipeline.yaml", tmp_path / "session"
+    session.mkdir()
+    (session / "pipeline.yaml").write_text("name: other", encoding="utf-8")
+    config.write_text(CONFIG, encoding="utf-8")
+    done = subprocess.run(arguments(config, session, 3), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "holds a session of another configuration" in done.stderr

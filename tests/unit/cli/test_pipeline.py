@@ -1,0 +1,90 @@
+"""`raysignal backtest`, `pipeline` and `parity`, as a person calls them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from raysignal.cli.main import app
+
+CONFIG = """
+name: trends
+instruments: [{symbol: BTC}]
+strategies:
+  - {name: fast, kind: sma, bar: 1m, parameters: {fast: 2, slow: 5}}
+  - {name: slow, kind: sma, bar: 5m, parameters: {fast: 3, slow: 9}}
+portfolio: {weight: 0.5, fee_bps: 1}
+venue: {kind: paper, fee_bps: 1}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def run(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_backtest_is_recorded_and_parity_finds_the_same_and_then_a_difference(config: Path, tmp_path: Path) -> None:
+    session = tmp_path / "session"
+    said = run("backtest", config, "--candles", 600, "--record", session)
+    assert "600 candles" in said
+    assert "fast" in said
+    assert "slow" in said
+    assert "byte for byte" in run("parity", session)
+    changed = (session / "pipeline.yaml").read_text().replace("slow: 9", "slow: 8")
+    (session / "pipeline.yaml").write_text(changed)
+    said = run("parity", session, status=1)
+    assert "differs" in said
+    assert "recorded" in said
+    assert "replayed" in said
+
+
+def test_backtest_as_json_says_what_the_screen_says(config: Path) -> None:
+    figures = json.loads(run("backtest", config, "--candles", 600, "--json").split("\n", 1)[1].split("\n", 0)[0])
+    assert figures["candles"] == 720
+    assert figures["trades"] > 3
+    assert figures["total_return"] == pytest.approx(figures["equity"] / 10_000 - 1)
+    assert {each["strategy"] for each in figures["strategies"]} <= {"fast", "slow"}
+
+
+def test_backtest_of_a_file_makes_longer_candles_of_its_rows(config: Path, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.csv"
+    rows = [f"2024-01-01T{n // 60:02d}:{n % 60:02d}:00Z,BTC,{100 + (n * 7 % 13) - 6}" for n in range(1, 500)]
+    prices.write_text("timestamp,symbol,price\n" + "\n".join(rows), encoding="utf-8")
+    assert "499 candles" in run("backtest", config, "--data", prices)
+
+
+def test_rows_that_do_not_fit_the_strategies_candles_are_refused(config: Path, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.csv"
+    rows = [f"2024-01-{1 + n // 24:02d}T{n % 24:02d}:00:00Z,BTC,{100 + n % 7}" for n in range(100)]
+    prices.write_text("timestamp,symbol,price\n" + "\n".join(rows), encoding="utf-8")
+    said = run("backtest", config, "--data", prices, status=1)
+    assert "bar is" in said
+    assert "expected a multiple of 1 h" in said or "expected a multiple of" in said
+
+
+def test_check_and_explain_say_what_there_is(config: Path) -> None:
+    assert "is good: trends, 1 instruments, 2 strategies, fills by the paper exchange" in run("pipeline", "check", config)
+    said = run("pipeline", "explain", config)
+    for stage in ("candles", "strategy fast", "aggregate", "decide", "risk", "execute", "attribute"):
+        assert stage in said
+
+
+def test_run_without_a_market_says_which_instrument_has_none(config: Path) -> None:
+    said = run("pipeline", "run", config, "--for", "1s", status=1)
+    assert "market of BTC" in said
+    assert "binance-usdm:BTCUSDT" in said
+
+
+def test_session_is_not_written_over(config: Path, tmp_path: Path) -> None:
+    run("backtest", config, "--candles", 100, "--record", tmp_path / "s")
+    said = run("backtest", config, "--candles", 100, "--record", tmp_path / "s", status=1)
+    assert "a new folder" in said
