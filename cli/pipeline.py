@@ -6,7 +6,7 @@ import asyncio
 import signal as signals
 from collections import Counter
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -230,8 +230,8 @@ def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, floa
         "max_drawdown": float(np.max(1.0 - equity / peak)),
         "slippage": log.slippage,
         "breaker": pipeline.risk.stage.breaker.trading.value,
-        "strategies": [asdict(each) for each in pipeline.attribute.attributor.records()],
-        "weights": [asdict(each) | {"changes": len(each.changes)} for each in pipeline.aggregate.reports()],
+        "strategies": pipeline.earnings(),
+        "weights": pipeline.weights(),
     }
 
 

@@ -13,6 +13,7 @@ from raysignal.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.pipeline_actors import Pipelines
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,14 @@ class ServiceClients:
         portfolios: of the portfolio actors, with a direct line to those on this node.
         blobs: of the store.
         agent: None where there is none.
-        feeds: None where the settings name none.
+        feeds, pipelines: None where the settings name none.
     """
 
     portfolios: PortfolioClient
     blobs: BlobStore
     agent: Agent | None
     feeds: "Feeds | None"
+    pipelines: "Pipelines | None"
 
     @classmethod
     def connect(cls, settings: Settings, environ: Mapping[str, str]) -> "ServiceClients":
@@ -41,7 +43,9 @@ class ServiceClients:
         """
         portfolios = PortfolioClient.connect(settings, direct=True)
         blobs = build_stores(settings).blobs
-        return cls(portfolios, blobs, Agent.connect(settings, environ), connect_feeds(settings))
+        return cls(
+            portfolios, blobs, Agent.connect(settings, environ), connect_feeds(settings), connect_pipelines(settings)
+        )
 
 
 def connect_feeds(settings: Settings) -> "Feeds | None":
@@ -55,3 +59,17 @@ def connect_feeds(settings: Settings) -> "Feeds | None":
             f"feeds is {list(settings.feed.instruments)}, but {error.name} is not installed; expected the extra `feeds`"
         ) from error
     return Feeds.connect(settings)
+
+
+def connect_pipelines(settings: Settings) -> "Pipelines | None":
+    """The client of the live pipelines, whose actors are made where there are none; None: the settings name no file."""
+    if not settings.pipeline.files:
+        return None
+    try:
+        from raysignal.runtime.pipeline_actors import Pipelines  # noqa: PLC0415 - needs the extra `feeds`
+    except ImportError as error:
+        raise SettingsError(
+            f"pipeline.files is {list(settings.pipeline.files)}, but {error.name} is not installed; expected the extra "
+            "`feeds`"
+        ) from error
+    return Pipelines.connect(settings)

@@ -4,6 +4,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
+from typing import Any
+
+import msgspec
 
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Channel, Instrument
@@ -42,6 +45,14 @@ class Pipeline:
     portfolio: KernelPortfolio | VenuePortfolio
     attribute: AttributeStage
     venue: PaperVenue | None
+
+    def weights(self) -> list[dict[str, Any]]:
+        """How strategies are weighed on each symbol, in plain values."""
+        return [msgspec.to_builtins(each) for each in self.aggregate.reports()]
+
+    def earnings(self) -> list[dict[str, Any]]:
+        """What each strategy earned, in plain values."""
+        return [msgspec.to_builtins(each) for each in self.attribute.attributor.records()]
 
 
 def build(

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
+from raysignal.engine.core.events import Command
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.market.clocks import Clock
@@ -26,8 +27,9 @@ from raysignal.engine.market.recordings import DISCONNECTED, RecordingHeader, sn
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Subscription, Tracker, Venue
-from raysignal.engine.pipeline.driver import EventLog
+from raysignal.engine.pipeline.driver import EventLog, PathDriver
 from raysignal.engine.pipeline.session import CONFIG, SessionWriter
+from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.feeds import listed
 from raysignal.runtime.pipeline import Pipeline, subscriptions_of
 from raysignal.runtime.pipeline_config import PipelineConfig
@@ -61,6 +63,7 @@ class SessionNotes:
 class LivePipeline:
     """What runs."""
 
+    driver: PathDriver
     pipeline: Pipeline
     feeds: tuple[Feed, ...]
     writer: SessionWriter | None
@@ -73,6 +76,11 @@ class LivePipeline:
                 group.create_task(feed.run())
             if self.writer is not None:
                 group.create_task(_flush(self.writer))
+
+    def command(self, command: Command) -> None:
+        """A person's order to the path; `InvalidField` without a name or a reason, and nothing has changed."""
+        check_command(command)
+        self.driver.take(command)
 
     def healths(self) -> list[dict[str, Any]]:
         """How each venue's feed stands."""
@@ -139,7 +147,7 @@ async def live_pipeline(
             writer = stack.enter_context(SessionWriter(folder))
             if not resumed:
                 write_about(folder, text, instruments, player.listings, headers)
-        player.go_live(log if writer is None else Both(writer, log))
+        driver = player.go_live(log if writer is None else Both(writer, log))
         if resumed and writer is not None:
             for series in range(len(headers)):
                 SessionNotes(writer, series).disconnected(clock.now_ns())
@@ -147,7 +155,7 @@ async def live_pipeline(
         feeds = []
         for name, wanted in subscriptions_of(instruments.values()).items():
             feeds.append(_feed(name, wanted, player, writer, headers, hosts_of, clock, random, limits[name]))
-        yield LivePipeline(player.pipeline, tuple(feeds), writer, resumed)
+        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, resumed)
 
 
 def headers_of(instruments: Any) -> list[RecordingHeader]:

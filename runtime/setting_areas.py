@@ -305,6 +305,20 @@ class LlmSettings(_Area):
     )
 
 
+class PipelineSettings(_Area):
+    """The decision paths that run in the service."""
+
+    files: tuple[str, ...] = Field(
+        default=(),
+        description="pipelines that run live, an actor each, as JSON: `[\"pipeline.yaml\"]`; see docs/pipeline.md",
+        examples=['["pipeline.yaml"]'],
+    )
+    folder: str = Field(
+        default="raysignal-pipelines",
+        description="where their sessions lie, a folder each; on the machine of the actor",
+    )
+
+
 class FeedSettings(_Area):
     """What is followed live."""
 

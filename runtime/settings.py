@@ -29,6 +29,7 @@ from raysignal.runtime.setting_areas import (
     JournalSettings,
     LlmSettings,
     PaperSettings,
+    PipelineSettings,
     of_this_setting,
 )
 
@@ -164,6 +165,7 @@ class Settings(BaseSettings):
     llm: LlmSettings = LlmSettings()
     feed: FeedSettings = FeedSettings()
     paper: PaperSettings = PaperSettings()
+    pipeline: PipelineSettings = PipelineSettings()
 
     def __init__(self, **values: Any) -> None:
         try:

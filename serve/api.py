@@ -30,6 +30,7 @@ from raysignal.serve.routers import (
     hooks,
     memory,
     operations,
+    pipelines,
     portfolios,
     refusals,
     signals,
@@ -70,7 +71,7 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
     key, signatures = _security(access)
     api.include_router(signals.router, responses={**refused, **always}, dependencies=[*key, *signatures])
     api.include_router(hooks.router, responses=always)
-    for area in (portfolios, history, trades, refusals, agent, memory, feeds, operations):
+    for area in (portfolios, history, trades, refusals, agent, memory, feeds, pipelines, operations):
         api.include_router(area.router, responses={**refused, **always}, dependencies=key)
     api.include_router(operations.open_router, responses={**(refused if access.open else {}), **always})
     described = api.openapi

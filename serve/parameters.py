@@ -58,6 +58,14 @@ class PortfolioParameters(Parameters):
     ] = None
 
 
+class PipelineParameters(Parameters):
+    """Which pipeline is asked about."""
+
+    pipeline: Annotated[
+        Name | SkipJsonSchema[None], Field(description="its name; the only one if missing")
+    ] = None
+
+
 class SignalParameters(PortfolioParameters):
     """How a signal is taken in."""
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from raysignal.engine.journal.stores import BlobStore
     from raysignal.runtime.agent_actors import Agent
     from raysignal.runtime.feed_actors import Feeds
+    from raysignal.runtime.pipeline_actors import Pipelines
     from raysignal.runtime.portfolio_actors import PortfolioClient
 
 _METRICS_PATIENCE_S = 1.0
@@ -49,6 +50,7 @@ class ReplicaState:
         access: who may come in.
         agent: the client of the agent; None: there is none.
         feeds: the client of the live feeds; None: there are none.
+        pipelines: the client of the live pipelines; None: there are none.
         name: of the replica, which `GET /healthz` tells in `X-Replica`.
         now_us: the present, UTC microseconds.
         batcher: where single signals are posted.
@@ -62,6 +64,7 @@ class ReplicaState:
     access: Credentials
     agent: "Agent | None" = None
     feeds: "Feeds | None" = None
+    pipelines: "Pipelines | None" = None
     name: str = ""
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
     batcher: MicroBatcher = field(init=False)
@@ -127,6 +130,15 @@ class ReplicaState:
                 field="enhanced", value=self.settings.agent.portfolio,
             )  # fmt: skip
         return self.agent
+
+    def asked_pipelines(self) -> "Pipelines":
+        """The pipelines; `NotFound` where there are none."""
+        if self.pipelines is None:
+            raise NotFound(
+                "this service runs no pipeline: RAYSIGNAL_PIPELINE__FILES names no file",
+                field="pipeline.files", value=[], expected="files of pipelines, such as pipeline.yaml",
+            )  # fmt: skip
+        return self.pipelines
 
     async def agent_status(self) -> dict[str, Any] | None:
         """The agent's state for the metrics; None if it is off, or does not answer at once."""

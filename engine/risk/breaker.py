@@ -134,13 +134,7 @@ class RiskBreaker:
         Raises:
             InvalidField: it names nobody or no reason, or a symbol.
         """
-        for name in ("who", "reason"):
-            if not getattr(command, name).strip():
-                raise InvalidField(
-                    name, getattr(command, name), "who it is that says so, and why: neither may be empty"
-                )
-        if command.symbol:
-            raise InvalidField("symbol", command.symbol, "none: trading is halted and reset for all symbols")
+        check_command(command)
         if command.command is CommandKind.RESET:
             if self.trading is TradingState.ACTIVE:
                 return False
@@ -218,3 +212,14 @@ class RiskBreaker:
         self.trading, self.flatten = state, flatten
         self._since_us, self._who, self._reason = at_us, who, reason
         self._set_floor()
+
+
+def check_command(command: Command) -> None:
+    """Raise `InvalidField` where a command names nobody or no reason, or a symbol."""
+    for name in ("who", "reason"):
+        if not getattr(command, name).strip():
+            raise InvalidField(
+                name, getattr(command, name), "who it is that says so, and why: neither may be empty"
+            )
+    if command.symbol:
+        raise InvalidField("symbol", command.symbol, "none: trading is halted and reset for all symbols")

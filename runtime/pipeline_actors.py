@@ -1,0 +1,255 @@
+"""Pipelines as Ray actors: one a pipeline.yaml, detached and restarting; and the way to them.
+
+An actor runs its path on live markets and keeps its session in a folder. Whenever it begins, also after a kill, it
+plays what is there and goes on; what can heal is begun anew after a while.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+from ray.exceptions import RayError
+
+from raysignal.engine.core.errors import NotFound, RaysignalError, SettingsError, StoreUnavailable
+from raysignal.engine.core.events import Command, CommandKind
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.core.private_files import restrict_new_files
+from raysignal.engine.market.backoff import Backoff
+from raysignal.engine.market.clocks import SystemClock
+from raysignal.engine.pipeline.recent import RecentEvents
+from raysignal.runtime.detached_actor import DetachedActor
+from raysignal.runtime.feed_actors import json_lines
+from raysignal.runtime.feeds import hosts_of
+from raysignal.runtime.pipeline_config import PipelineConfig, read_config
+from raysignal.runtime.pipeline_live import LivePipeline, live_pipeline
+from raysignal.runtime.settings import Settings
+
+_PATIENCE_S = 10.0
+_ANSWER_S = 10.0
+
+
+class PipelineRun:
+    """A pipeline that is begun anew until it is told to end, and what it says of itself.
+
+    Args:
+        text: the configuration, as it was written.
+        folder: of its session.
+    """
+
+    def __init__(self, settings: Settings, text: str, folder: Path) -> None:
+        self._settings = settings
+        self._text = text
+        self._folder = folder
+        self.config = PipelineConfig(**yaml.safe_load(text))
+        self._live: LivePipeline | None = None
+        self._trouble = "it has not begun yet"
+        self._recent = RecentEvents()
+        self._log = json_lines(f"pipeline:{self.config.name}")
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        backoff = Backoff(Random(), first_s=1.0, most_s=60.0, lasting_s=60.0)  # noqa: S311 - jitter
+        while True:
+            began = time.monotonic()
+            try:
+                self._recent = RecentEvents()
+                async with live_pipeline(
+                    self.config, self._text, self._folder, log=self._recent,
+                    hosts_of=partial(hosts_of, self._settings), clock=SystemClock(), random=Random(),  # noqa: S311
+                ) as live:  # fmt: skip
+                    self._live, self._trouble = live, ""
+                    self._log.info("pipeline_began", resumed=live.resumed)
+                    await live.run()
+            except (RaysignalError, OSError) as error:
+                self._trouble = str(error)
+                self._log.warning("pipeline_ended", reason=self._trouble)
+            finally:
+                self._live = None
+            await asyncio.sleep(backoff.failed(time.monotonic() - began))
+
+    def status(self) -> dict[str, Any]:
+        """How it stands."""
+        live = self._live
+        return {
+            "name": self.config.name, "trouble": self._trouble or None,
+            "venues": [] if live is None else live.healths(), "session": str(self._folder), "pid": os.getpid(),
+        }  # fmt: skip
+
+    def answer(self, what: str) -> dict[str, Any]:
+        """One of `ANSWERS`; `StoreUnavailable` while it does not run."""
+        return ANSWERS[what](self._running(), self._recent)
+
+    def command(self, kind: str, who: str, reason: str) -> dict[str, Any]:
+        """A person's order to risk; risk as it stands then. `InvalidField` without a name or a reason."""
+        live = self._running()
+        live.command(
+            Command(at_us=time.time_ns() // 1000, symbol="", command=CommandKind(kind), who=who, reason=reason)
+        )
+        return _risk(live, self._recent)
+
+    def _running(self) -> LivePipeline:
+        if self._live is None:
+            raise StoreUnavailable(f"pipeline {self.config.name} does not run: {self._trouble}")
+        return self._live
+
+
+def _aggregation(live: LivePipeline, _: RecentEvents) -> dict[str, Any]:
+    return {"symbols": live.pipeline.weights()}
+
+
+def _attribution(live: LivePipeline, _: RecentEvents) -> dict[str, Any]:
+    return {"strategies": live.pipeline.earnings()}
+
+
+def _risk(live: LivePipeline, recent: RecentEvents) -> dict[str, Any]:
+    breaker = live.pipeline.risk.stage.breaker.state
+    return {
+        "state": breaker.trading.value, "flatten": breaker.flatten, "who": breaker.who, "reason": breaker.reason,
+        "since": format_instant(breaker.since_us) if breaker.since_us else None, "equity": breaker.equity,
+        "day_open_equity": breaker.day_open_equity, "peak_equity": breaker.peak_equity,
+        "limits": dict(live.pipeline.config.risk), "verdicts": list(recent.verdicts), "alarms": list(recent.alarms),
+    }  # fmt: skip
+
+
+def _orders(_: LivePipeline, recent: RecentEvents) -> dict[str, Any]:
+    return {"orders": recent.orders}
+
+
+def _fills(_: LivePipeline, recent: RecentEvents) -> dict[str, Any]:
+    return {"fills": list(recent.fills)}
+
+
+def _positions(live: LivePipeline, _: RecentEvents) -> dict[str, Any]:
+    portfolio = live.pipeline.portfolio
+    return {
+        "cash": portfolio.cash, "equity": portfolio.equity,
+        "positions": [
+            {
+                "symbol": symbol, "quantity": quantity, "price": portfolio.prices[symbol][0],
+                "at": format_instant(portfolio.prices[symbol][1]), "value": quantity * portfolio.prices[symbol][0],
+            }
+            for symbol, quantity in sorted(portfolio.positions.items())
+        ],
+    }  # fmt: skip
+
+
+ANSWERS: Mapping[str, Callable[[LivePipeline, RecentEvents], dict[str, Any]]] = {
+    "aggregation": _aggregation, "attribution": _attribution, "risk": _risk, "orders": _orders, "fills": _fills,
+    "positions": _positions,
+}  # fmt: skip
+"""What a pipeline can be asked."""
+
+
+class PipelineActor:
+    """One pipeline, and the way to ask it."""
+
+    async def __init__(self, settings: dict[str, Any], text: str, folder: str) -> None:  # type: ignore[misc]
+        restrict_new_files()
+        self._run = PipelineRun(Settings(**settings), text, Path(folder))
+        self._task = asyncio.create_task(self._run.run())
+
+    async def status(self) -> dict[str, Any]:
+        """See `PipelineRun.status`."""
+        return self._run.status()
+
+    async def answer(self, what: str) -> dict[str, Any] | RaysignalError:
+        """See `PipelineRun.answer`."""
+        try:
+            return self._run.answer(what)
+        except RaysignalError as error:
+            return error
+
+    async def command(self, kind: str, who: str, reason: str) -> dict[str, Any] | RaysignalError:
+        """See `PipelineRun.command`."""
+        try:
+            return self._run.command(kind, who, reason)
+        except RaysignalError as error:
+            return error
+
+    async def stop(self) -> None:
+        """The session is on disk, and nothing runs any more."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+
+class Pipelines:
+    """The way to the pipelines of a service."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._actors: dict[str, DetachedActor] = {}
+        folder = Path(settings.pipeline.folder)
+        for file in settings.pipeline.files:
+            config, text = read_config(Path(file)), Path(file).read_text(encoding="utf-8")
+            if config.name in self._actors:
+                raise SettingsError(f"pipeline.files has two pipelines of the name {config.name!r}; expected each once")
+            self._actors[config.name] = DetachedActor(
+                f"pipeline-{config.name}", PipelineActor, settings.for_actors(), text,
+                str((folder / config.name).resolve()),
+            )  # fmt: skip
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Pipelines":
+        """The pipelines that the settings name; their actors are made where there are none.
+
+        Raises:
+            SettingsError: a file that is no pipeline.
+            NotFound: a file that is not there.
+        """
+        pipelines = cls(settings)
+        for actor in pipelines._actors.values():
+            actor.handle()
+        return pipelines
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        """How each stands; one that does not answer says so."""
+        return list(await asyncio.gather(*(self._status(name) for name in self._actors)))
+
+    async def ask(self, name: str | None, what: str) -> dict[str, Any]:
+        """One of `ANSWERS` of a pipeline; of the only one without a name.
+
+        Raises:
+            NotFound: no such pipeline, or no name where there are several.
+            StoreUnavailable: it does not run, or does not answer.
+        """
+        name, actor = self._named(name)
+        return {"pipeline": name} | await self._asked(actor, lambda handle: handle.answer.remote(what))
+
+    async def command(self, name: str | None, kind: str, who: str, reason: str) -> dict[str, Any]:
+        """A person's order to the risk of a pipeline; raises as `ask`."""
+        name, actor = self._named(name)
+        return {"pipeline": name} | await self._asked(actor, lambda handle: handle.command.remote(kind, who, reason))
+
+    async def stop(self) -> None:
+        """End every pipeline; sessions are on disk."""
+        for actor in self._actors.values():
+            with suppress(RayError, TimeoutError):
+                async with asyncio.timeout(_ANSWER_S):
+                    await actor.handle().stop.remote()
+            actor.kill()
+
+    async def _status(self, name: str) -> dict[str, Any]:
+        try:
+            return await self._asked(self._actors[name], lambda handle: handle.status.remote())
+        except RaysignalError as error:
+            return {"name": name, "trouble": str(error), "venues": [], "session": None, "pid": None}
+
+    def _named(self, name: str | None) -> tuple[str, DetachedActor]:
+        known = ", ".join(self._actors) or "none: RAYSIGNAL_PIPELINE__FILES names no file"
+        if name is None and len(self._actors) == 1:
+            return next(iter(self._actors.items()))
+        if name is None or name not in self._actors:
+            raise NotFound(
+                f"pipeline is {name!r}; expected one of {known}", field="pipeline", value=name, expected=known
+            )
+        return name, self._actors[name]
+
+    @staticmethod
+    async def _asked(actor: DetachedActor, call: Callable[[Any], Any]) -> dict[str, Any]:
+        return await actor.ask(call, patience_s=_PATIENCE_S, unavailable=StoreUnavailable, answer_s=_ANSWER_S)

@@ -1,0 +1,100 @@
+"""The live pipelines: weights, who earned what, risk, orders, fills and positions; and a person's orders to risk."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+
+from raysignal.engine.core.errors import InvalidField
+from raysignal.serve import schemas
+from raysignal.serve.bodies import read_object
+from raysignal.serve.parameters import NO_PARAMETERS, PipelineParameters
+from raysignal.serve.problems import problem_responses
+from raysignal.serve.replica import Line, State
+
+router = APIRouter(prefix="/v1", responses=problem_responses(404, 503))
+CHANGES = problem_responses(400, 408, 413, 415)
+Parameters = Annotated[PipelineParameters, Query()]
+
+
+@router.get(
+    "/pipelines", summary="How the live pipelines stand", response_model=schemas.PipelinesBody,
+    dependencies=[NO_PARAMETERS],
+)  # fmt: skip
+async def get_pipelines(replica: State) -> Any:
+    return {"pipelines": [] if replica.pipelines is None else await replica.pipelines.statuses()}
+
+
+@router.get("/aggregation", summary="How strategies are weighed, and why", response_model=schemas.AggregationBody)
+async def get_aggregation(replica: State, parameters: Parameters) -> Any:
+    return await replica.asked_pipelines().ask(parameters.pipeline, "aggregation")
+
+
+@router.get("/attribution", summary="What each strategy earned", response_model=schemas.AttributionBody)
+async def get_attribution(replica: State, parameters: Parameters) -> Any:
+    return await replica.asked_pipelines().ask(parameters.pipeline, "attribution")
+
+
+@router.get("/orders", summary="The last 1 000 orders", response_model=schemas.OrdersBody)
+async def get_orders(replica: State, parameters: Parameters) -> Any:
+    return await replica.asked_pipelines().ask(parameters.pipeline, "orders")
+
+
+@router.get("/fills", summary="The last 1 000 fills", response_model=schemas.FillsBody)
+async def get_fills(replica: State, parameters: Parameters) -> Any:
+    return await replica.asked_pipelines().ask(parameters.pipeline, "fills")
+
+
+@router.get("/positions", summary="What is held, at the last prices", response_model=schemas.PositionsBody)
+async def get_positions(replica: State, parameters: Parameters) -> Any:
+    return await replica.asked_pipelines().ask(parameters.pipeline, "positions")
+
+
+@router.get("/risk", summary="Breaker, limits, and what was reduced or refused", response_model=schemas.RiskBody)
+async def get_risk(replica: State, parameters: Parameters) -> Any:
+    return await replica.asked_pipelines().ask(parameters.pipeline, "risk")
+
+
+@router.post(
+    "/risk/halt",
+    summary="Allow nothing but what makes positions smaller; with flatten, close them",
+    response_model=schemas.RiskBody,
+    responses=CHANGES,
+    openapi_extra={
+        "requestBody": schemas.object_content(schemas.HaltBody, who="kim", reason="the venue is odd", flatten=True)
+    },
+)
+async def post_halt(replica: State, parameters: Parameters, line: Line, request: Request) -> Any:
+    body = await _command(request, {"who", "reason", "flatten"})
+    flatten = body.get("flatten", False)
+    if not isinstance(flatten, bool):
+        raise InvalidField("flatten", flatten, "true or false")
+    return await _told(replica, parameters, line, "flatten" if flatten else "halt", body)
+
+
+@router.post(
+    "/risk/reset",
+    summary="Trade again; losses are counted from the equity of now",
+    response_model=schemas.RiskBody,
+    responses=CHANGES,
+    openapi_extra={"requestBody": schemas.object_content(schemas.CommandBody, who="kim", reason="looked at it")},
+)
+async def post_reset(replica: State, parameters: Parameters, line: Line, request: Request) -> Any:
+    return await _told(replica, parameters, line, "reset", await _command(request, {"who", "reason"}))
+
+
+async def _command(request: Request, known: set[str]) -> dict[str, Any]:
+    body = await read_object(request)
+    for field in body.keys() - known:
+        raise InvalidField(field, body[field], f"nothing but {', '.join(sorted(known))}")
+    for field in ("who", "reason"):
+        if not isinstance(body.get(field), str):
+            raise InvalidField(field, body.get(field), "a text: who says so, and why")
+    return body
+
+
+async def _told(
+    replica: State, parameters: PipelineParameters, line: Line, kind: str, body: dict[str, Any]
+) -> dict[str, Any]:
+    line["command"], line["who"] = kind, body["who"]
+    return await replica.asked_pipelines().command(parameters.pipeline, kind, body["who"], body["reason"])
