@@ -49,7 +49,7 @@ BY_STOP, BY_TARGET, BY_TRAILING, BY_EXPIRY = (
 
 DUST = 1e-9  # a budget of less than this share of equity opens nothing
 
-# An equity above this opens nothing. Prices lie within a factor of 1e30 (engine.intake.fields), so neither what is held
+# An equity above this opens nothing. Prices lie within a factor of 1e30 (engine.intake.terms), so neither what is held
 # then nor a sum over all rows is too large for a double.
 MOST_EQUITY = 1e250
 
