@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.arms import embeddings_beside
+from raysignal.cli.model_options import embeddings_beside
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.verbs import Verb, VerbGroup, verb
 
