@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from raysignal.experiments.comparison.arms import Trial
     from raysignal.runtime.settings import Settings
 
-_AGENT = "The agent: memory and gate"
-_REVIEW = "The reviewer: a model that is asked about what the gate did not decide"
+_agent = partial(typer.Option, rich_help_panel="The agent: memory and gate")
+_review = partial(
+    typer.Option, rich_help_panel="The reviewer: a model that is asked about what the gate did not decide"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,19 +31,16 @@ class HorizonOptions:
 
     horizon: Annotated[
         str | None,
-        typer.Option(
+        _agent(
             metavar="6b|90m|1d|close",
-            rich_help_panel=_AGENT,
             help="How long a signal is followed: bars, a time, or until the opposite signal "
             "(RAYSIGNAL_AGENT__HORIZON, 6b).",
         ),
     ] = None
     settlement_lag: Annotated[
         str | None,
-        typer.Option(
-            metavar="LENGTH",
-            rich_help_panel=_AGENT,
-            help="How much later than its end an outcome is known, such as 10m; at once.",
+        _agent(
+            metavar="LENGTH", help="How much later than its end an outcome is known, such as 10m; at once."
         ),
     ] = None
 
@@ -50,38 +50,21 @@ class ArmOptions(HorizonOptions):
     """The rules of the arms; None: as configured."""
 
     against: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P", rich_help_panel=_AGENT, help="Overrule from this probability of worse on; 0.9."
-        ),
+        float | None, _agent(metavar="P", help="Overrule from this probability of worse on; 0.9.")
     ] = None
-    grey: Annotated[
-        float | None,
-        typer.Option(metavar="P", rich_help_panel=_AGENT, help="Ask a model from this one on; 0.75."),
-    ] = None
+    grey: Annotated[float | None, _agent(metavar="P", help="Ask a model from this one on; 0.75.")] = None
     least_evidence: Annotated[
         float | None,
-        typer.Option(
-            metavar="N",
-            rich_help_panel=_AGENT,
-            help="Independent precedents without which nothing is overruled; 25.",
-        ),
+        _agent(metavar="N", help="Independent precedents without which nothing is overruled; 25."),
     ] = None
     neighbours: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            max=10_000,
-            metavar="N",
-            rich_help_panel=_AGENT,
-            help="Past signals that are looked at, at most; 400.",
-        ),
+        _agent(min=1, max=10_000, metavar="N", help="Past signals that are looked at, at most; 400."),
     ] = None
     texts: Annotated[
         bool | None,
-        typer.Option(
+        _agent(
             "--texts/--no-texts",
-            rich_help_panel=_AGENT,
             help="Compare free texts, such as news and summaries, by what texts like them told so far "
             "(RAYSIGNAL_AGENT__TEXTS, on).",
         ),
@@ -89,30 +72,24 @@ class ArmOptions(HorizonOptions):
 
     review_pick: Annotated[
         Literal["uncertain", "spaced"] | None,
-        typer.Option(
-            rich_help_panel=_REVIEW,
-            help="Where calls do not last: the most uncertain signals, or spaced ones.",
-        ),
+        _review(help="Where calls do not last: the most uncertain signals, or spaced ones."),
     ] = None
     review_allow: Annotated[
         Literal["hold", "flip"] | None,
-        typer.Option(
-            rich_help_panel=_REVIEW, help="Whether it may only hold a signal, or flip it, too; flip."
-        ),
+        _review(help="Whether it may only hold a signal, or flip it, too; flip."),
     ] = None
     review_least: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="N", rich_help_panel=_REVIEW, help="Precedents from which it is asked; 5."
-        ),
+        int | None, _review(min=1, metavar="N", help="Precedents from which it is asked; 5.")
     ] = None
     overruled_share: Annotated[
         float | None,
-        typer.Option(
-            min=0.0, max=1.0, metavar="SHARE", rich_help_panel=_REVIEW,
+        _review(
+            min=0.0,
+            max=1.0,
+            metavar="SHARE",
             help="Of the BUYs and SELLs so far, up to which it may overrule; 0.25.",
         ),
-    ] = None  # fmt: skip
+    ] = None
 
     def trial(self, base: Trial, policy: PolicyOptions, *, seed: int = 0) -> Trial:
         """Under which rules the arms run; raises `InvalidField`.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from raysignal.experiments.runs import Run, RunState
     from raysignal.runtime.settings import Settings
 
-_RUN = "The run"
+_run = partial(typer.Option, rich_help_panel="The run")
 
 
 class FileFirst(VerbGroup):
@@ -59,19 +60,14 @@ class CompareConfig:
     arm: arm_options.ArmOptions
     model: model_options.ModelOptions
     arms: Arms = None
-    seed: Annotated[
-        int, typer.Option(min=0, metavar="N", rich_help_panel=_RUN, help="Of what is drawn by lot.")
-    ] = 0
-    run_id: Annotated[
-        str | None, typer.Option(metavar="ID", rich_help_panel=_RUN, help="Go on with this run of the store.")
-    ] = None
-    title: Annotated[str, typer.Option(metavar="TEXT", rich_help_panel=_RUN, help="Of the report.")] = ""
+    seed: Annotated[int, _run(min=0, metavar="N", help="Of what is drawn by lot.")] = 0
+    run_id: Annotated[str | None, _run(metavar="ID", help="Go on with this run of the store.")] = None
+    title: Annotated[str, _run(metavar="TEXT", help="Of the report.")] = ""
     store: options.Store = None
     ray_address: Annotated[
         str | None,
-        typer.Option(
+        _run(
             metavar="ADDRESS",
-            rich_help_panel=_RUN,
             help="Run on this Ray cluster (RAYSIGNAL_RAY_ADDRESS), such as host:6379 or auto; default: a new one.",
         ),
     ] = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from raysignal.experiments.comparison.actors import ModelArmOptions
     from raysignal.runtime.settings import Settings
 
-_MODEL = "The model that the arms model and review ask"
+_model = partial(typer.Option, rich_help_panel="The model that the arms model and review ask")
 _QUESTION_TOKENS = 4_000  # long ones hold half of it  # long ones hold half of it
 _LOOPBACK_KEY = "loopback"
 _ABOUT = {
@@ -28,25 +29,18 @@ _ABOUT = {
 }
 ModelUrl = Annotated[
     str | None,
-    typer.Option(
+    _model(
         "--model-url",
         "--gemini-url",
         metavar="URL",
-        rich_help_panel=_MODEL,
         help="Another host that speaks the API of the model's provider, such as python -m raysignal.loopback.gemini.",
     ),
 ]
-Replay = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="CASSETTE", rich_help_panel=_MODEL, help="Answer from this record; nothing is asked."
-    ),
-]
+Replay = Annotated[Path | None, _model(metavar="CASSETTE", help="Answer from this record; nothing is asked.")]
 Embeddings = Annotated[
     str | None,
-    typer.Option(
+    _model(
         metavar="NAME",
-        rich_help_panel=_MODEL,
         help="Embed free texts with this model of the Gemini API, such as gemini-embedding-001, on record beside "
         "the cassette; default: hashed on this machine.",
     ),
@@ -59,45 +53,29 @@ class ModelOptions:
 
     model: Annotated[
         str | None,
-        typer.Option(
+        _model(
             metavar="NAME",
-            rich_help_panel=_MODEL,
             help="A name of Gemini's, or one behind openai:, anthropic: or ollama:; gemini-3.5-flash.",
         ),
     ] = None
     model_url: ModelUrl = None
     model_prices: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", rich_help_panel=_MODEL, help="A TOML file of list prices; the shipped one."
-        ),
+        Path | None, _model(metavar="FILE", help="A TOML file of list prices; the shipped one.")
     ] = None
     max_output_tokens: Annotated[
-        int | None,
-        typer.Option(
-            min=1, metavar="TOKENS", rich_help_panel=_MODEL, help="Of an answer, thinking included; 2048."
-        ),
+        int | None, _model(min=1, metavar="TOKENS", help="Of an answer, thinking included; 2048.")
     ] = None
     thinking_level: Annotated[
         Literal["minimal", "low", "medium", "high"] | None,
-        typer.Option(rich_help_panel=_MODEL, help="How much it thinks before it answers; low."),
+        _model(help="How much it thinks before it answers; low."),
     ] = None
-    budget: Annotated[
-        int, typer.Option(min=1, metavar="CALLS", rich_help_panel=_MODEL, help="Calls of an arm at most.")
-    ] = 500
-    per_minute: Annotated[
-        float | None,
-        typer.Option(metavar="CALLS", rich_help_panel=_MODEL, help="Calls a minute; as they come."),
-    ] = None
-    deadline: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", rich_help_panel=_MODEL, help="For the answer about one signal."),
-    ] = 8.0
+    budget: Annotated[int, _model(min=1, metavar="CALLS", help="Calls of an arm at most.")] = 500
+    per_minute: Annotated[float | None, _model(metavar="CALLS", help="Calls a minute; as they come.")] = None
+    deadline: Annotated[float, _model(metavar="SECONDS", help="For the answer about one signal.")] = 8.0
     record: Annotated[
         Path | None,
-        typer.Option(
+        _model(
             metavar="CASSETTE",
-            rich_help_panel=_MODEL,
             help="Record calls there, and ask nothing twice; default: cassette.ndjson in the run's folder.",
         ),
     ] = None
