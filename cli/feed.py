@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from raysignal.runtime.settings import Settings
 
 WATCH = "What is followed"
-_PAPER = "Orders on paper"
+_paper = partial(typer.Option, rich_help_panel="Orders on paper")
 _REQUEST_S = 45.0
 _SHOWN_EVERY_S = 5.0
 _DASH = "—"
@@ -59,8 +60,7 @@ Duration = Annotated[
     ),
 ]
 Log = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Append what happens to this file, a line of JSON each."),
+    Path | None, typer.Option(metavar="FILE", help="Append what happens to this file, a line of JSON each.")
 ]
 
 
@@ -102,44 +102,24 @@ class PaperOptions:
 
     paper_cash: Annotated[
         float | None,
-        typer.Option(
-            "--cash",
-            metavar="MONEY",
-            min=0.0,
-            max=1e15,
-            rich_help_panel=_PAPER,
-            help="At the start; 0: no orders; 10000.",
-        ),
+        _paper("--cash", metavar="MONEY", min=0.0, max=1e15, help="At the start; 0: no orders; 10000."),
     ] = None
     paper_fee_bps: Annotated[
-        float | None,
-        typer.Option(
-            "--fee-bps", metavar="BP", min=0.0, max=1000.0, rich_help_panel=_PAPER, help="On every fill; 10."
-        ),
+        float | None, _paper("--fee-bps", metavar="BP", min=0.0, max=1000.0, help="On every fill; 10.")
     ] = None
     paper_order: Annotated[
-        Literal["market", "limit"] | None,
-        typer.Option("--order", rich_help_panel=_PAPER, help="What orders are; market."),
+        Literal["market", "limit"] | None, _paper("--order", help="What orders are; market.")
     ] = None
     paper_offset_bps: Annotated[
         float | None,
-        typer.Option(
+        _paper(
             "--offset-bps",
             metavar="BP",
-            rich_help_panel=_PAPER,
             help="How much worse than the signal's price a limit is; below 0: better; 0.",
         ),
     ] = None
     paper_latency_ms: Annotated[
-        float | None,
-        typer.Option(
-            "--latency-ms",
-            metavar="MS",
-            min=0.0,
-            max=60_000.0,
-            rich_help_panel=_PAPER,
-            help="Of an order; 50.",
-        ),
+        float | None, _paper("--latency-ms", metavar="MS", min=0.0, max=60_000.0, help="Of an order; 50.")
     ] = None
 
 
@@ -148,8 +128,7 @@ class MarketOptions:
     """Whose market is followed: the venues' own, or a made-up one."""
 
     loopback: Annotated[
-        bool,
-        typer.Option("--loopback", help="Follow a made-up market on this machine instead of the venue."),
+        bool, typer.Option("--loopback", help="Follow a made-up market on this machine instead of the venue.")
     ] = False
     speed: Annotated[
         float,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from raysignal.experiments.sweeps.market import Market
     from raysignal.runtime.settings import Settings
 
-_ACCOUNT = "Whose luck"
-_PATHS = "The paths"
+_account = partial(typer.Option, rich_help_panel="Whose luck")
+_paths = partial(typer.Option, rich_help_panel="The paths")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,45 +38,32 @@ class LuckConfig:
         typer.Argument(metavar="FILE", help="Prices, with or without signals: CSV, NDJSON, JSON or Parquet."),
     ]
     strategy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            rich_help_panel=_ACCOUNT,
-            help="sma, rsi, macd, …; default: the signals of the file.",
-        ),
+        str | None, _account(metavar="NAME", help="sma, rsi, macd, …; default: the signals of the file.")
     ] = None
-    param: Annotated[
-        list[str] | None,
-        typer.Option("--param", metavar="NAME=VALUE", rich_help_panel=_ACCOUNT, help="Of the strategy."),
-    ] = None
+    param: Annotated[list[str] | None, _account("--param", metavar="NAME=VALUE", help="Of the strategy.")] = (
+        None
+    )
     symbol: Annotated[
         str | None,
-        typer.Option(
+        _account(
             "--symbol",
             "--of",
             metavar="NAME",
-            rich_help_panel=_ACCOUNT,
             help="Which of the file; default: its only one. It is that of rows that name none, too.",
         ),
     ] = None
     policy: options.PolicyOptions
     method: Annotated[
         str,
-        typer.Option(
+        _paths(
             metavar="NAME",
-            rich_help_panel=_PATHS,
             help="order (its trades in another order), trades (drawn from them), bootstrap (blocks of its returns), or "
             "made-up markets like this one: gbm, garch, regimes, jumps.",
         ),
     ] = "bootstrap"
-    paths: Annotated[int, typer.Option(metavar="N", rich_help_panel=_PATHS, help="How many.")] = 10_000
-    ruin: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", rich_help_panel=_PATHS, help="Of the beginning, at which a path is ruined."
-        ),
-    ] = 0.5
-    seed: Annotated[int, typer.Option(metavar="N", rich_help_panel=_PATHS, help="Of all paths.")] = 0
+    paths: Annotated[int, _paths(metavar="N", help="How many.")] = 10_000
+    ruin: Annotated[float, _paths(metavar="SHARE", help="Of the beginning, at which a path is ruined.")] = 0.5
+    seed: Annotated[int, _paths(metavar="N", help="Of all paths.")] = 0
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, max=10_000, help="A core each; default: all there are.")
     ] = None

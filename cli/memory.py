@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from raysignal.cli import options
-from raysignal.cli.arms import embeddings_beside
+from raysignal.cli.model_options import embeddings_beside
 from raysignal.cli.output import Output, rows_table
 from raysignal.cli.verbs import Verb, VerbGroup, verb
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _PAGE = 10_000
 _LOOK_S = 0.5
-_FILTER = "Which outcomes may be shown"
+_filter = partial(typer.Option, rich_help_panel="Which outcomes may be shown")
 _COLUMNS = (
     "distance",
     "signal_id",
@@ -57,40 +58,28 @@ class SearchConfig:
         str | None,
         typer.Option(metavar="WORDS", help="Outcomes whose signals have all these words in their texts."),
     ] = None
-    symbol: Annotated[
-        str | None, typer.Option(metavar="NAME", rich_help_panel=_FILTER, help="This symbol only.")
-    ] = None
+    symbol: Annotated[str | None, _filter(metavar="NAME", help="This symbol only.")] = None
     side: Annotated[
-        Literal["SELL", "BUY"] | None,
-        typer.Option(case_sensitive=False, rich_help_panel=_FILTER, help="These signals only."),
+        Literal["SELL", "BUY"] | None, _filter(case_sensitive=False, help="These signals only.")
     ] = None
     regime: Annotated[
-        Literal["unknown", "quiet", "normal", "wild"] | None,
-        typer.Option(rich_help_panel=_FILTER, help="Of this volatility only."),
+        Literal["unknown", "quiet", "normal", "wild"] | None, _filter(help="Of this volatility only.")
     ] = None
     outcome: Annotated[
-        Literal["right", "wrong"] | None,
-        typer.Option(rich_help_panel=_FILTER, help="Whether the price went the signal's way."),
+        Literal["right", "wrong"] | None, _filter(help="Whether the price went the signal's way.")
     ] = None
     as_of: Annotated[
         str | None,
-        typer.Option(
+        _filter(
             metavar="INSTANT",
-            rich_help_panel=_FILTER,
             help="Only what was known then; default: the signal's own instant, for a text now.",
         ),
     ] = None
     start: Annotated[
-        str | None,
-        typer.Option(
-            "--from", metavar="INSTANT", rich_help_panel=_FILTER, help="Decided no earlier than this."
-        ),
+        str | None, _filter("--from", metavar="INSTANT", help="Decided no earlier than this.")
     ] = None
     end: Annotated[
-        str | None,
-        typer.Option(
-            "--until", "--to", metavar="INSTANT", rich_help_panel=_FILTER, help="Decided earlier than this."
-        ),
+        str | None, _filter("--until", "--to", metavar="INSTANT", help="Decided earlier than this.")
     ] = None
     k: Annotated[int, typer.Option("-k", "--most", min=1, max=100, metavar="N", help="At most so many.")] = 10
     url: options.Url = None

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from raysignal.runtime.settings import Settings
 
 URL_VARIABLE = "RAYSIGNAL_URL"
-_READING = "How the file is read"
-_POLICY = "The portfolio's policy"
+_reading = partial(typer.Option, rich_help_panel="How the file is read")
+_policy = partial(typer.Option, rich_help_panel="The portfolio's policy")
 PLACE = "Where the portfolios are"
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON to stdout, and nothing else.")]
@@ -44,8 +45,7 @@ RayAddress = Annotated[
     ),
 ]
 Store = Annotated[
-    str | None,
-    typer.Option(metavar="STORE", help="file:///dir or s3://bucket/prefix (RAYSIGNAL_STORE)."),
+    str | None, typer.Option(metavar="STORE", help="file:///dir or s3://bucket/prefix (RAYSIGNAL_STORE).")
 ]
 
 
@@ -73,30 +73,18 @@ def _checked(value: str | None, read: Callable[[str], object]) -> str | None:
 
 
 AcceptPriceJump = Annotated[
-    bool,
-    typer.Option("--accept-price-jump", help="Believe prices however far they are from the last one."),
+    bool, typer.Option("--accept-price-jump", help="Believe prices however far they are from the last one.")
 ]
 
 
 Symbol = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        rich_help_panel=_READING,
-        help="The symbol of rows that name none (RAYSIGNAL_INTAKE__SYMBOL).",
-    ),
+    str | None, _reading(metavar="NAME", help="The symbol of rows that name none (RAYSIGNAL_INTAKE__SYMBOL).")
 ]
 Source = Annotated[
-    str | None,
-    typer.Option(
-        metavar="NAME",
-        rich_help_panel=_READING,
-        help="The source of rows that name none (RAYSIGNAL_INTAKE__SOURCE).",
-    ),
+    str | None, _reading(metavar="NAME", help="The source of rows that name none (RAYSIGNAL_INTAKE__SOURCE).")
 ]
 OnRefusal = Annotated[
-    Literal["refuse", "skip"],
-    typer.Option(help="On a row that is refused: stop, or leave it out and go on."),
+    Literal["refuse", "skip"], typer.Option(help="On a row that is refused: stop, or leave it out and go on.")
 ]
 OnError = Annotated[
     Literal["refuse", "skip"],
@@ -116,59 +104,42 @@ class StampOptions:
 
     timezone: Annotated[
         str | None,
-        typer.Option(
+        _reading(
             metavar="ZONE",
-            rich_help_panel=_READING,
             callback=_a_zone,
             help="The zone of stamps that name none, such as America/New_York (RAYSIGNAL_INTAKE__TIMEZONE, else UTC).",
         ),
     ] = None
     bar: Annotated[
         str | None,
-        typer.Option(
-            metavar="LENGTH",
-            rich_help_panel=_READING,
-            callback=a_length,
-            help="The bar that a stamp labels, such as 10m or 1d.",
-        ),
+        _reading(metavar="LENGTH", callback=a_length, help="The bar that a stamp labels, such as 10m or 1d."),
     ] = None
     label: Annotated[
         Literal["open", "close"],
-        typer.Option(
-            rich_help_panel=_READING,
-            help="Which end of its bar a stamp names; with open, a row is known one bar later.",
-        ),
+        _reading(help="Which end of its bar a stamp names; with open, a row is known one bar later."),
     ] = "close"
 
-    force: Annotated[
-        bool,
-        typer.Option("--force", rich_help_panel=_READING, help="Take --bar though rows are closer together."),
-    ] = False
+    force: Annotated[bool, _reading("--force", help="Take --bar though rows are closer together.")] = False
     day_first: Annotated[
         bool | None,
-        typer.Option(
+        _reading(
             "--day-first/--month-first",
-            rich_help_panel=_READING,
             help="Dates with slashes are D/M/YYYY (RAYSIGNAL_INTAKE__DAY_FIRST); default: M/D/YYYY.",
         ),
     ] = None
     columns: Annotated[
         list[str] | None,
-        typer.Option(
+        _reading(
             "--map",
             metavar="FIELD=NAME",
-            rich_help_panel=_READING,
             help="The column of a field, such as price=Last; may be given more than once.",
         ),
     ] = None
-    decimal: Annotated[
-        Literal[".", ","], typer.Option(rich_help_panel=_READING, help="What stands before decimals.")
-    ] = "."
+    decimal: Annotated[Literal[".", ","], _reading(help="What stands before decimals.")] = "."
     thousands: Annotated[
         str,
-        typer.Option(
+        _reading(
             metavar="MARK",
-            rich_help_panel=_READING,
             help="What stands between thousands: , . ' or a blank. Currency signs are left out then.",
         ),
     ] = ""
@@ -207,103 +178,63 @@ class PolicyOptions:
     """Members of a portfolio's policy; None: as it has it, or as configured."""
 
     initial_cash: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MONEY",
-            min=MIN_CASH,
-            max=MAX_CASH,
-            rich_help_panel=_POLICY,
-            help="Money at the start; 10000.",
-        ),
+        float | None, _policy(metavar="MONEY", min=MIN_CASH, max=MAX_CASH, help="Money at the start; 10000.")
     ] = None
     fee_bps: Annotated[
-        float | None,
-        typer.Option(
-            metavar="BP", min=0.0, max=1000.0, rich_help_panel=_POLICY, help="Fee on every fill; 10."
-        ),
+        float | None, _policy(metavar="BP", min=0.0, max=1000.0, help="Fee on every fill; 10.")
     ] = None
     slippage_bps: Annotated[
         float | None,
-        typer.Option(
-            metavar="BP",
-            min=0.0,
-            max=1000.0,
-            rich_help_panel=_POLICY,
-            help="How much worse a fill is than the price; 0.",
-        ),
+        _policy(metavar="BP", min=0.0, max=1000.0, help="How much worse a fill is than the price; 0."),
     ] = None
     side: Annotated[
-        Literal["long-flat", "long-short"] | None,
-        typer.Option(rich_help_panel=_POLICY, help="What SELL means; long-flat."),
+        Literal["long-flat", "long-short"] | None, _policy(help="What SELL means; long-flat.")
     ] = None
     weight: Annotated[
         float | None,
-        typer.Option(
-            metavar="SHARE",
-            rich_help_panel=_POLICY,
-            callback=_above_zero,
-            max=1.0,
-            help="Share of equity in a position; 1.",
-        ),
+        _policy(metavar="SHARE", callback=_above_zero, max=1.0, help="Share of equity in a position; 1."),
     ] = None
     fill: Annotated[
         Literal["signal", "next"] | None,
-        typer.Option(
-            rich_help_panel=_POLICY, help="Fill at the signal's own price or at that of the next; signal."
-        ),
+        _policy(help="Fill at the signal's own price or at that of the next; signal."),
     ] = None
     min_confidence: Annotated[
         float | None,
-        typer.Option(
-            metavar="SHARE",
-            min=0.0,
-            max=1.0,
-            rich_help_panel=_POLICY,
-            help="Signals of a lower confidence are not followed; 0.",
-        ),
+        _policy(metavar="SHARE", min=0.0, max=1.0, help="Signals of a lower confidence are not followed; 0."),
     ] = None
     stop_bps: Annotated[
         float | None,
-        typer.Option(
+        _policy(
             metavar="BP",
             min=0.0,
             max=MAX_LEVEL_BPS,
-            rich_help_panel=_POLICY,
             help="Close a position at such a loss from its opening price; 0, never.",
         ),
     ] = None
     take_bps: Annotated[
         float | None,
-        typer.Option(
-            metavar="BP",
-            min=0.0,
-            max=MAX_LEVEL_BPS,
-            rich_help_panel=_POLICY,
-            help="Close a position at such a profit; 0, never.",
+        _policy(
+            metavar="BP", min=0.0, max=MAX_LEVEL_BPS, help="Close a position at such a profit; 0, never."
         ),
     ] = None
     trail_bps: Annotated[
         float | None,
-        typer.Option(
+        _policy(
             metavar="BP",
             min=0.0,
             max=MAX_LEVEL_BPS,
-            rich_help_panel=_POLICY,
             help="Close a position so far behind its best price; 0, never.",
         ),
     ] = None
 
     calendar: Annotated[
         Literal["observed", "365x24", "252-sessions"] | None,
-        typer.Option(
-            rich_help_panel=_POLICY, help="What says how many periods a year of annual figures has; observed."
-        ),
+        _policy(help="What says how many periods a year of annual figures has; observed."),
     ] = None
     periods_per_year: Annotated[
         float | None,
-        typer.Option(
+        _policy(
             metavar="N",
-            rich_help_panel=_POLICY,
             callback=_above_zero,
             max=MAX_PERIODS_PER_YEAR,
             help="That number itself, such as 8760 or 252, whatever the calendar.",

@@ -22,9 +22,10 @@ import typer
 from rich.text import Text
 
 from raysignal.cli import options
-from raysignal.cli.arms import ArmOptions, ModelOptions, configured_trial
+from raysignal.cli.arms import ArmOptions, configured_trial
 from raysignal.cli.compare import CompareConfig, FinishedCompare, make
 from raysignal.cli.feed import FollowedMarket, MarketOptions, follow, open_lines, without_buckets
+from raysignal.cli.model_options import ModelOptions
 from raysignal.cli.output import Output, errors_table, escape, rows_table
 from raysignal.cli.replay import sending, summary
 from raysignal.cli.runs import files_of

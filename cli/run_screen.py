@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raysignal.agents.verdicts import Reason
-from raysignal.cli.compare import reach_sentence
+from raysignal.cli.compare_plan import reach_sentence
 from raysignal.cli.output import printable
 from raysignal.experiments.comparison.controls import OddControl, odd_controls
 from raysignal.experiments.comparison.examples import Example, most_to_show

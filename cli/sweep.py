@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from raysignal.experiments.sweeps.sweep import SweepSpec
     from raysignal.runtime.settings import Settings
 
-_SPACE = "What is varied"
-_HONEST = "How the choice is tried out of sample"
-_RUN = "The run"
+_space = partial(typer.Option, rich_help_panel="What is varied")
+_honest = partial(typer.Option, rich_help_panel="How the choice is tried out of sample")
+_run = partial(typer.Option, rich_help_panel="The run")
 _SHOWN = 5
 _FIGURES = ("total_return", "sharpe", "max_drawdown", "trades")
 
@@ -48,37 +48,33 @@ class SweepConfig:
     ]
     grid: Annotated[
         list[str] | None,
-        typer.Option(
+        _space(
             metavar="NAME=VALUES",
-            rich_help_panel=_SPACE,
             help="An axis: fee_bps=0:20:1 or sma_fast=5,10,20. A member of the policy, a parameter of the strategy "
             "with its name before it, or of the agent's gate (gate_against). As often as there are axes.",
         ),
     ] = None
     fixed: Annotated[
         list[str] | None,
-        typer.Option(
+        _space(
             "--param",
             "--set",
             metavar="NAME=VALUE",
-            rich_help_panel=_SPACE,
             help="One value of what could be an axis, under the same name.",
         ),
     ] = None
     strategy: Annotated[
         str | None,
-        typer.Option(
+        _space(
             metavar="NAME",
-            rich_help_panel=_SPACE,
             help="sma, rsi, macd, …, or signals for those of the file; told from the axes where it is not given.",
         ),
     ] = None
     search: Annotated[
         int | None,
-        typer.Option(
+        _space(
             metavar="N",
             min=1,
-            rich_help_panel=_SPACE,
             help="Try N configurations that Optuna chooses, instead of all; for spaces too big for a grid.",
         ),
     ] = None
@@ -92,75 +88,43 @@ class SweepConfig:
     ] = "sharpe"
     walk_forward: Annotated[
         str | None,
-        typer.Option(
-            metavar="TRAIN,TEST",
-            rich_help_panel=_HONEST,
-            help="Choose on TRAIN bars, hold for the next TEST, and so on: 2000,500.",
+        _honest(
+            metavar="TRAIN,TEST", help="Choose on TRAIN bars, hold for the next TEST, and so on: 2000,500."
         ),
     ] = None
-    anchored: Annotated[
-        bool, typer.Option("--anchored", rich_help_panel=_HONEST, help="Train on everything before a test.")
-    ] = False
+    anchored: Annotated[bool, _honest("--anchored", help="Train on everything before a test.")] = False
     cross_validation: Annotated[
-        int | None,
-        typer.Option(metavar="K", min=2, rich_help_panel=_HONEST, help="Cross-validate in K parts."),
+        int | None, _honest(metavar="K", min=2, help="Cross-validate in K parts.")
     ] = None
-    purge: Annotated[
-        int,
-        typer.Option(
-            metavar="BARS", min=0, rich_help_panel=_HONEST, help="Bars left out of training before a test."
-        ),
-    ] = 0
+    purge: Annotated[int, _honest(metavar="BARS", min=0, help="Bars left out of training before a test.")] = 0
     embargo: Annotated[
-        int,
-        typer.Option(
-            metavar="BARS", min=0, rich_help_panel=_HONEST, help="Bars left out of training after a test."
-        ),
+        int, _honest(metavar="BARS", min=0, help="Bars left out of training after a test.")
     ] = 0
     symbol: Annotated[
         str | None,
-        typer.Option(
+        _run(
             "--symbol",
             "--symbols",
             metavar="NAMES",
-            rich_help_panel=_RUN,
             help="Which of the file, with commas; default: all. One alone is that of rows that name none, too.",
         ),
     ] = None
     from_: Annotated[
         str | None,
-        typer.Option(
-            "--from",
-            metavar="INSTANT",
-            rich_help_panel=_RUN,
-            help="Portfolios begin here; strategies have seen what was before.",
+        _run(
+            "--from", metavar="INSTANT", help="Portfolios begin here; strategies have seen what was before."
         ),
     ] = None
-    until: Annotated[
-        str | None,
-        typer.Option(
-            metavar="INSTANT", rich_help_panel=_RUN, help="Such as 2024-01-01 or 2024-01-01T12:00Z."
-        ),
-    ] = None
+    until: Annotated[str | None, _run(metavar="INSTANT", help="Such as 2024-01-01 or 2024-01-01T12:00Z.")] = (
+        None
+    )
     workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=1, max=10_000, rich_help_panel=_RUN, help="A core each; default: all there are."
-        ),
+        int | None, _run(metavar="N", min=1, max=10_000, help="A core each; default: all there are.")
     ] = None
-    curves: Annotated[
-        int,
-        typer.Option(metavar="N", min=0, rich_help_panel=_RUN, help="Keep the whole account of the N best."),
-    ] = 3
-    run_id: Annotated[
-        str | None,
-        typer.Option(metavar="ID", rich_help_panel=_RUN, help="Go on with a run that was stopped."),
-    ] = None
-    seed: Annotated[int, typer.Option(metavar="N", min=0, rich_help_panel=_RUN, help="Of the bootstrap.")] = 0
-    plan: Annotated[
-        bool,
-        typer.Option("--plan", rich_help_panel=_RUN, help="Say how large it is and how long it will take."),
-    ] = False
+    curves: Annotated[int, _run(metavar="N", min=0, help="Keep the whole account of the N best.")] = 3
+    run_id: Annotated[str | None, _run(metavar="ID", help="Go on with a run that was stopped.")] = None
+    seed: Annotated[int, _run(metavar="N", min=0, help="Of the bootstrap.")] = 0
+    plan: Annotated[bool, _run("--plan", help="Say how large it is and how long it will take.")] = False
     on_error: options.OnError = "refuse"
     accept_price_jump: options.AcceptPriceJump = False
     stamps: options.StampOptions

@@ -36,9 +36,14 @@ from raysignal.serve.routers import (
     signals,
     trades,
 )
-from raysignal.serve.schemas import READ_BY_HAND
+from raysignal.serve.schemas.memory import TextBody
+from raysignal.serve.schemas.portfolios import PolicyBody, SymbolBody
+from raysignal.serve.schemas.shared import ProblemBody
+from raysignal.serve.schemas.signals import SignalBody
 
 _DOCS = Path(__file__).with_name("docs.html")
+_READ_BY_HAND = (SignalBody, PolicyBody, SymbolBody, TextBody, ProblemBody)
+"""The models of bodies that handlers do not declare, so that FastAPI does not know of them."""
 
 
 def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: StoreLog) -> ASGIApp:
@@ -80,7 +85,7 @@ def build_api(replica: ReplicaState, *, log: FilteringBoundLogger, store_log: St
     def document() -> dict[str, Any]:
         found = described()
         _, schemas = models_json_schema(
-            [(model, "validation") for model in READ_BY_HAND], ref_template="#/components/schemas/{model}"
+            [(model, "validation") for model in _READ_BY_HAND], ref_template="#/components/schemas/{model}"
         )
         found["components"]["schemas"] |= schemas["$defs"]
         return found

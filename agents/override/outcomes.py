@@ -42,8 +42,11 @@ from raysignal.engine.core.terms import (
     SignalTerms,
 )
 from raysignal.engine.portfolio import account as held
+from raysignal.engine.portfolio import policy_columns as by
 from raysignal.engine.portfolio.account import BRACKET_SIZE
-from raysignal.engine.portfolio.kernel import CLOSE, crossed, follow, guard, policy_vector, reach, said
+from raysignal.engine.portfolio.brackets import crossed, follow, guard, reach, said
+from raysignal.engine.portfolio.fills import CLOSE
+from raysignal.engine.portfolio.policy_columns import policy_vector
 
 NOT_KNOWN_US = np.iinfo(np.int64).max
 MOST_BARS = 10_000
@@ -272,14 +275,13 @@ def _end_within(kind: int, waiting: Int64Array, queue: Int64Array, now: int, end
         place = waiting[place, _NEXT]
 
 
-# numba looks at the date of this file alone: count this up with every change to what comes from the kernel: 2.
-_SHORTS, _MIN_CONFIDENCE = 5, 7  # of the policy's vector
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 1fe48278.
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _begin(side: int, price: float, policy: Float64Array, bracket: Float64Array) -> None:
     """Set the bracket of a trade at its entry, where it opens a position."""
-    if side > 0 or policy[_SHORTS] != 0.0:
+    if side > 0 or policy[by.SHORTS] != 0.0:
         guard(
             np.float64(side), price, bracket[held.NEXT_STOP], bracket[held.NEXT_TARGET], bracket[held.NEXT_TRAIL],
             bracket[held.NEXT_EXPIRES], policy, bracket,
@@ -311,7 +313,7 @@ def _feed(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
                     late = tail
                 _begin(waiting[tail, _SIDE], at, policy, brackets[tail])
         told: Any = np.int64(action[row])
-        if told != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[_MIN_CONFIDENCE]:
+        if told != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[by.MIN_CONFIDENCE]:
             told = np.int64(0)
         # What ends the followed side of a `close`: this row's action, or under `next` the one before it.
         ends = queue[_LAST_ACTION] if fill_next else told

@@ -11,8 +11,8 @@ source      what may be text at all
 """
 
 from raysignal.engine.intake.body import read_batch
-from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.files import read_file, read_file_chunks
+from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.single import read_signal
 from raysignal.engine.intake.tables import IntakeResult
 

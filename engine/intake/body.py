@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import UnsupportedMedia
 from raysignal.engine.intake.csv_rows import record_blocks
-from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import array_blocks, element_blocks, line_blocks
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
+from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.single import BOM, FORM, load_alert, load_object, media_type
 from raysignal.engine.intake.source import as_bytes, text_start
 from raysignal.engine.intake.tables import IntakeResult, RowBlock, take_in

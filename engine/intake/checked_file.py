@@ -9,8 +9,8 @@ import numpy as np
 
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, error_entry
-from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.files import read_file_chunks
+from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.tables import IntakeResult
 
 ERRORS_KEPT = 100

@@ -11,7 +11,8 @@ from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt8Array
 from raysignal.engine.core.errors import InputError, InvalidField
 from raysignal.engine.core.instants import is_stamp
 from raysignal.engine.intake.cells import ScannedCells, copy_quoted
-from raysignal.engine.intake.fields import NAMELESS, TICKER, Reading, fields_in
+from raysignal.engine.intake.field_names import NAMELESS, TICKER, fields_in
+from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import BROKEN, MAX_COLUMNS, MORE, cell_ends, scan_records
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import BLOCK_ROWS, check_unicode, text_start
@@ -116,7 +117,7 @@ def read_header(source: UInt8Array, reading: Reading = _PLAIN) -> CsvHeader:
         except InputError as error:  # such as quotes that do not end where cells do
             wrong = wrong or error
             continue
-        known = fields_in(headers[-1].names, reading).fields.values()
+        known = fields_in(headers[-1].names, reading.names).fields.values()
         if mark == ord(",") and set(reading.required) <= set(known):
             break
     best = max(headers, key=lambda header: len(header.names), default=None)
@@ -131,7 +132,7 @@ def _with_stamps(source: UInt8Array, header: CsvHeader, reading: Reading) -> Csv
     So pandas writes a frame whose index has no name.
     """
     place = next((at for at, name in enumerate(header.names) if name in NAMELESS), None)
-    if place is None or "timestamp" in fields_in(header.names, reading).fields.values():
+    if place is None or "timestamp" in fields_in(header.names, reading.names).fields.values():
         return header
     first, _ = _next_record(source, header.at, header.delimiter)
     if first is None or place >= len(first) or not is_stamp(first[place]):

@@ -12,9 +12,9 @@ from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InvalidField, NotFound
 from raysignal.engine.intake.body import json_blocks
 from raysignal.engine.intake.csv_rows import record_blocks
-from raysignal.engine.intake.fields import Reading
 from raysignal.engine.intake.json_rows import line_blocks
 from raysignal.engine.intake.parquet_rows import MAGIC, table_blocks
+from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import as_bytes
 from raysignal.engine.intake.tables import IntakeResult, RowBlock, instants_of, stamp_texts, take_in

@@ -13,7 +13,7 @@ import pyarrow as pa
 from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt8Array
 from raysignal.engine.core.errors import InputTooLarge
 from raysignal.engine.intake.cells import ScannedCells, json_array
-from raysignal.engine.intake.fields import Reading
+from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import MAX_COLUMNS, NAME_BYTES, scan_objects
 from raysignal.engine.intake.single import as_object, load_json, load_value, unreadable
 from raysignal.engine.intake.source import (

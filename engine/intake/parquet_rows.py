@@ -12,7 +12,8 @@ from pyarrow import types
 
 from raysignal.engine.core.arrays import UInt8Array
 from raysignal.engine.core.errors import InputTooLarge, InvalidField
-from raysignal.engine.intake.fields import TICKER, Reading, fields_in
+from raysignal.engine.intake.field_names import TICKER, fields_in
+from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import BLOCK_ROWS
@@ -96,7 +97,7 @@ def _without_ticker(names: list[str]) -> tuple[list[str], str | None]:
 
 def _with_stamps(names: list[str], reading: Reading) -> list[str]:
     """The names, in which an index of times without a name is that of the stamps where no other column is."""
-    if "timestamp" in fields_in(names, reading).fields.values():
+    if "timestamp" in fields_in(names, reading.names).fields.values():
         return names
     return ["timestamp" if name == _INDEX else name for name in names]
 

@@ -24,23 +24,18 @@ from raysignal.engine.core.instants import (
 )
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.terms import TERMS
-from raysignal.engine.intake.fields import (
+from raysignal.engine.intake.field_names import (
     ALIASES,
-    BOUNDS,
-    LEVELS,
-    MAX_FEATURES,
     NAMES_FIELDS,
     NamedFields,
-    Reading,
     check_feature_name,
-    check_order,
     fields_in,
-    number_in,
-    signal_of,
-    stamps_in,
 )
+from raysignal.engine.intake.fields import MAX_FEATURES, check_order, signal_of, stamps_in
+from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import MAX_COLUMNS
 from raysignal.engine.intake.templates import STRATEGY_NAMES
+from raysignal.engine.intake.terms import BOUNDS, LEVELS
 from raysignal.engine.intake.values import (
     FeatureColumn,
     clock_rows,
@@ -59,6 +54,7 @@ from raysignal.engine.intake.values import (
     read_numbers,
     read_prices,
 )
+from raysignal.engine.intake.written_numbers import number_in
 
 MAX_ERRORS = 1000
 _NO = pa.scalar(value=False)
@@ -194,7 +190,7 @@ def _placed(error: InputError, row: int) -> InputError:
 def require_columns(names: Sequence[str], reading: Reading) -> None:
     """Refuse a table that lacks a required column, or one that the reading names, once, and not row by row."""
     there = shorten(", ".join(names))
-    present = set(fields_in(names, reading).fields.values())
+    present = set(fields_in(names, reading.names).fields.values())
     # By a template, names mean fields by what stands under them: its rows say what they lack.
     templated = reading.template_of(dict.fromkeys(names)) is not None
     for required in (*(() if templated else reading.required), *reading.names):
@@ -214,7 +210,7 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
 
 def _read_columns(block: RowBlock, reading: Reading, clear: BoolArray) -> SignalBatch:
     """Judge every column, narrowing `clear`; the batch of the rows that stay clear."""
-    named = fields_in(block.columns, reading)
+    named = fields_in(block.columns, reading.names)
     columns = block.columns
     if reading.decimal != "." or reading.thousands:
         columns = _plain_columns(columns, named, reading, clear)
@@ -440,7 +436,7 @@ def _check_names(count: int) -> None:
 def instants_of(block: RowBlock, reading: Reading) -> Int64Array:
     """When the valid rows of a block were known, without reading the rest of them where that can be helped."""
     clear = block.plain.copy()
-    named = fields_in(block.columns, reading)
+    named = fields_in(block.columns, reading.names)
     instants = _instants(_stamp_cells(block, named, clear)[0], reading, clear)
     return instants if bool(clear.all()) else read_block(block, reading, [])[0].timestamp_us
 
@@ -449,7 +445,7 @@ def stamp_texts(block: RowBlock, reading: Reading) -> pa.Array:
     """What stands in a block for stamps, where it is texts; nulls where it is none."""
     if not block.columns:
         return pa.array([_stamp_text(block, row, reading) for row in range(block.rows)], pa.large_string())
-    cells, _ = _stamp_cells(block, fields_in(block.columns, reading), block.plain.copy())
+    cells, _ = _stamp_cells(block, fields_in(block.columns, reading.names), block.plain.copy())
     return cells if is_text(cells) else pa.nulls(block.rows, pa.large_string())
 
 

@@ -40,26 +40,26 @@ from raysignal.engine.core.instants import (
 )
 from raysignal.engine.core.signals import Action
 from raysignal.engine.intake.fields import (
-    BLANKS,
     MAX_ID,
-    MAX_PRICE,
     MAX_TEXT_BYTES,
-    MIN_PRICE,
-    NOT_A_NUMBER,
-    PLAIN_NUMBER,
-    Reading,
     action_of,
     date_and_time,
+    name_of,
+    text_feature,
+)
+from raysignal.engine.intake.reading import Reading
+from raysignal.engine.intake.scanner import among
+from raysignal.engine.intake.terms import MAX_PRICE, MIN_PRICE, yes_or_no
+from raysignal.engine.intake.written_numbers import (
+    BLANKS,
+    NOT_A_NUMBER,
+    PLAIN_NUMBER,
     is_missing,
     is_not_said,
-    name_of,
     number_in,
     separators_of,
-    text_feature,
     written_number,
-    yes_or_no,
 )
-from raysignal.engine.intake.scanner import among
 
 _REFUSED = object()
 _HALF_DAY = timedelta(hours=12)

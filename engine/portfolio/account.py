@@ -10,9 +10,7 @@ Returns are of instants: all signals of one stamp are one period. A new instant 
 every one before; a signal whose stamp is not (those of several symbols may go back and forth) belongs to the last
 instant. Only when the next one begins is the last one over and added to the sums.
 
-The compiled code holds these numbers, and numba's cache looks at the date of the compiled file alone: whoever
-changes them changes `Ledger`'s stored version and touches kernel.py, performance.py and lanes.py. The same holds
-for what kernel.py takes from cachelines.py, and lanes.py from kernel.py and marching.py.
+Whoever changes these numbers changes `Ledger`'s stored version.
 """
 
 import numpy as np

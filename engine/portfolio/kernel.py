@@ -22,245 +22,19 @@ import numpy as np
 from numba import njit, types
 
 from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
-from raysignal.engine.core.ledger_rows import CloseReason
-from raysignal.engine.core.policy import Policy
-from raysignal.engine.core.terms import CONFIDENCE, EXPIRES, SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING
 from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio import block_figures as block
+from raysignal.engine.portfolio import policy_columns as by
 from raysignal.engine.portfolio.account import LATEST_US
-from raysignal.engine.portfolio.simd.cache_lines import LINE, fetch, splat
+from raysignal.engine.portfolio.brackets import asks_to_close, passes, reach, step, waits_for_more
+from raysignal.engine.portfolio.fills import CLOSE, HOLD, JIT, PENDING, book, execute, is_trade, left_alone
+from raysignal.engine.portfolio.simd.cache_lines import fetch
 
-# The policy as the loop reads it.
-(
-    _FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT, _MIN_CONFIDENCE, _STOP, _TAKE, _TRAIL,
-) = range(11)  # fmt: skip
-POLICY_SIZE = 11
-
-# The outcomes as plain integers: an enum would be looked up (engine.core.ledger_rows.Outcome; a test holds them
-# together).
-(
-    HOLD, OPENED, CLOSED_ALL, FLIPPED, HELD, PENDING, NOTHING, NO_CASH, INSOLVENT, CLOSED_ONLY, TOO_LARGE,
-    NOTHING_TO_CLOSE, LOW_CONFIDENCE, EXPIRED,
-) = range(14)  # fmt: skip
-
-CLOSE = 2  # the action
-BY_STOP, BY_TARGET, BY_TRAILING, BY_EXPIRY = (
-    int(CloseReason.STOP), int(CloseReason.TARGET), int(CloseReason.TRAILING), int(CloseReason.EXPIRY),
-)  # fmt: skip
-
-DUST = 1e-9  # a budget of less than this share of equity opens nothing
-
-# An equity above this opens nothing. Prices lie within a factor of 1e30 (engine.intake.fields), so neither what is held
-# then nor a sum over all rows is too large for a double.
-MOST_EQUITY = 1e250
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 0157681c.
 
 BLOCK = 192  # rows; what their passes need fits into the first-level cache
 AHEAD = 96  # rows between the end of a block and those that are asked for while it is worked on
 CHECKED = 4096  # rows that are looked at before they are taken in; few enough to be still at hand then
-
-# The workspace of a block: what every row needs, then what every visit needs. The last three hold integers.
-(
-    _LEVEL, _HELD, _CHANGE, _DISTANCE, _SQUARE, _LOSS, _HELD_DISTANCE, _HELD_SQUARE, _HELD_LOSS, _NUMBER,
-    _CASH, _QUANTITY, _REALISED, _TIME, _VISIT,
-) = range(15)  # fmt: skip
-_SPACES = 15
-_RUN = 2 * LINE  # rows that are set at once
-_APART = 24  # more than a block's rows, so that the spaces do not lie a power of two apart
-
-_JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy", "_nrt": False}
-
-
-def workspace(rows: int) -> Float64Array:
-    """Room for the passes of `advance` over blocks of so many rows or some more; what it holds means nothing.
-
-    Its rows begin with a line of the cache: vectors that lie across two take twice as long.
-    """
-    width = (rows + _APART + LINE - 1) // LINE * LINE
-    room = np.empty(_SPACES * width + LINE)
-    first = -room.ctypes.data % 64 // 8
-    return room[first : first + _SPACES * width].reshape(_SPACES, width)
-
-
-def policy_vector(policy: Policy) -> Float64Array:
-    """The policy as `float64[POLICY_SIZE]`, rates as fractions."""
-    fee = policy.fee_bps / 10_000.0
-    slippage = policy.slippage_bps / 10_000.0
-    shorts = policy.side == "long-short"
-    at_next = policy.fill == "next"
-    levels = policy.stop_bps / 10_000.0, policy.take_bps / 10_000.0, policy.trail_bps / 10_000.0
-    return np.array(
-        [
-            fee, 1.0 + fee, 1.0 + slippage, 1.0 - slippage, policy.weight, shorts, at_next, policy.min_confidence,
-            *levels,
-        ]
-    )  # fmt: skip
-
-
-def _execute(
-    order: int,
-    price: float,
-    cash: float,
-    quantity: float,
-    basis: float,
-    rest: float,
-    cover: float,
-    weight: float,
-    opens: bool,
-    policy: Float64Array,
-) -> tuple[float, float, float, int, float, float, float, float]:
-    """Trade one order that changes the side held.
-
-    `rest` is the marked value of the other symbols' positions, `cover` the part of cash that their shorts
-    lock up, `weight` the share of equity that is to be held then, if anything is to
-    be opened. Gives cash, quantity, basis, outcome, fill price, fee, notional, and the profit of what was
-    closed.
-    """
-    fill_price = price * (policy[_ABOVE] if order > 0 else policy[_BELOW])
-    fee = 0.0
-    notional = 0.0
-    profit = 0.0
-    closed = quantity != 0.0
-    if closed:
-        value = quantity * fill_price
-        notional = abs(value)
-        fee = notional * policy[_FEE]
-        proceeds = value - fee
-        profit = proceeds - basis
-        cash += proceeds
-        quantity = 0.0
-        basis = 0.0
-    outcome = CLOSED_ALL
-    if opens:
-        equity = cash + rest
-        budget = min(weight * equity, cash - cover)
-        if equity <= 0.0:
-            outcome = CLOSED_ONLY if closed else INSOLVENT
-        elif equity > MOST_EQUITY:
-            outcome = TOO_LARGE
-        elif budget <= DUST * equity:
-            outcome = CLOSED_ONLY if closed else NO_CASH
-        else:
-            size = budget / (fill_price * policy[_GROSS])
-            value = size * fill_price
-            charge = value * policy[_FEE]
-            fee += charge
-            notional += value
-            if order > 0:
-                quantity = size
-                basis = budget
-            else:
-                quantity = -size
-                basis = charge - value
-            cash -= basis
-            outcome = FLIPPED if closed else OPENED
-    return cash, quantity, basis, outcome, fill_price, fee, notional, profit
-
-
-execute = njit(**_JIT, forceinline=True)(_execute)
-
-
-def _book(
-    account: Float64Array, before: float, after: float, fee: float, notional: float, profit: float
-) -> None:
-    """Count a fill that changed a position's quantity."""
-    account[at.TRADES] += 1.0
-    account[at.FEES] += fee
-    account[at.NOTIONAL] += notional
-    account[at.OPEN] += np.float64(after != 0.0) - np.float64(before != 0.0)
-    if before != 0.0:
-        account[at.CLOSED] += 1.0
-        account[at.REALISED] += profit
-        account[at.WINS] += np.float64(profit > 0.0)
-        account[at.GROSS_PROFIT] += max(profit, 0.0)
-        account[at.GROSS_LOSS] -= min(profit, 0.0)
-
-
-book = njit(**_JIT, forceinline=True)(_book)
-
-
-def _crossed(
-    quantity: float, price: float, high: float, low: float, stamp: float, bracket: Float64Array
-) -> tuple[int, float]:
-    """Why a row closes what was held before it, 0 if it does not, and at which price.
-
-    `high` and `low` are the ends of what was traded up to the row, `price` among them. A level is met where they
-    enclose it, the stop's first; where all of them lie beyond it, the row's price is. What is trailed is the best
-    price of the rows before.
-    """
-    stop, target, trail = bracket[at.STOP], bracket[at.TARGET], bracket[at.TRAIL]
-    reason = BY_STOP
-    if quantity > 0.0:
-        if trail > 0.0 and bracket[at.BEST] * (1.0 - trail) > stop:
-            stop, reason = bracket[at.BEST] * (1.0 - trail), BY_TRAILING
-        if low <= stop:
-            return reason, stop if stop <= high else price
-        if high >= target > 0.0:
-            return BY_TARGET, target if target >= low else price
-    else:
-        if trail > 0.0 and (stop == 0.0 or bracket[at.BEST] * (1.0 + trail) < stop):
-            stop, reason = bracket[at.BEST] * (1.0 + trail), BY_TRAILING
-        if high >= stop > 0.0:
-            return reason, stop if stop >= low else price
-        if low <= target:
-            return BY_TARGET, target if target <= high else price
-    if stamp >= bracket[at.EXPIRES] > 0.0:
-        return BY_EXPIRY, price
-    return 0, price
-
-
-crossed = njit(**_JIT, forceinline=True)(_crossed)
-
-
-def _guard(
-    quantity: float, price: float, stop: float, target: float, trail: float, expires: float, policy: Float64Array,
-    bracket: Float64Array,
-) -> None:  # fmt: skip
-    """Set the bracket of a position that a row at `price` opened: the order's own levels, else the policy's."""
-    side = 1.0 if quantity > 0.0 else -1.0
-    if stop == 0.0 and policy[_STOP] > 0.0:
-        stop = price * (1.0 - side * policy[_STOP])
-    if target == 0.0 and policy[_TAKE] > 0.0:
-        target = price * (1.0 + side * policy[_TAKE])
-    if trail == 0.0:
-        trail = policy[_TRAIL]
-    bracket[at.STOP] = stop
-    bracket[at.TARGET] = target
-    bracket[at.TRAIL] = trail
-    bracket[at.BEST] = price if trail > 0.0 else 0.0
-    bracket[at.EXPIRES] = expires
-
-
-guard = njit(**_JIT, forceinline=True)(_guard)
-
-
-def _follow(quantity: float, high: float, low: float, bracket: Float64Array) -> None:
-    """Take a row's prices into the best price of a position that was held before it."""
-    if bracket[at.TRAIL] > 0.0:
-        best = bracket[at.BEST]
-        bracket[at.BEST] = max(best, high) if quantity > 0.0 else min(best, low)
-
-
-follow = njit(**_JIT, forceinline=True)(_follow)
-
-
-def _is_trade(action: int, quantity: float, lowest: int) -> bool:
-    """Whether the action changes the side held; `lowest` is 0 where nothing may go short, else -2.
-
-    Without a branch: on signals that nobody can predict, the processor cannot either.
-    """
-    side = int(quantity > 0.0) - int(quantity < 0.0)
-    return (action != 0) & (action != side) & (action + side >= lowest)
-
-
-is_trade = njit(**_JIT, forceinline=True)(_is_trade)
-
-
-def _left_alone(action: int, quantity: float) -> int:
-    side = int(quantity > 0.0) - int(quantity < 0.0)
-    stayed = HELD if action == side else NOTHING
-    return HOLD if action == 0 else stayed
-
-
-left_alone = njit(**_JIT, forceinline=True)(_left_alone)
 
 
 def _refused(
@@ -291,7 +65,7 @@ def _refused(
     return -1
 
 
-refused = njit(**_JIT)(_refused)
+refused = njit(**JIT)(_refused)
 
 
 def _join(account: Float64Array, positions: Float64Array, symbol: int, stamp: int, price: float) -> None:
@@ -325,7 +99,7 @@ def _join(account: Float64Array, positions: Float64Array, symbol: int, stamp: in
     positions[symbol, at.UNITS] = units
 
 
-join = njit(**_JIT)(_join)
+join = njit(**JIT)(_join)
 
 
 def _clock(stamps: Int64Array, latest: int, times: Int64Array) -> bool:
@@ -342,7 +116,7 @@ def _clock(stamps: Int64Array, latest: int, times: Int64Array) -> bool:
     return bool(apart)
 
 
-clock = njit(**_JIT)(_clock)
+clock = njit(**JIT)(_clock)
 
 
 def _plan(orders: Int8Array, first: int, side: Any, floor: int, count: int, visits: Int64Array) -> int:
@@ -360,216 +134,7 @@ def _plan(orders: Int8Array, first: int, side: Any, floor: int, count: int, visi
     return count
 
 
-plan = njit(**_JIT)(_plan)
-
-
-def _stretch(column: Float64Array, begin: int, end: int, value: float) -> None:
-    """Set rows `begin` to `end`, and some more. A processor can guess that they are few, but not how few."""
-    for row in range(begin, end, _RUN):
-        splat(column, row, value)
-        splat(column, row + LINE, value)
-
-
-stretch = njit(**_JIT)(_stretch)
-
-
-def _mark(prices: Float64Array, units: float, work: Float64Array) -> None:
-    """The levels of a block of one symbol: cash and position after each row, marked at its price."""
-    level, held, cash, quantity = work[_LEVEL], work[_HELD], work[_CASH], work[_QUANTITY]
-    for row in range(len(prices)):
-        level[row + 2] = cash[row] + quantity[row] * prices[row]
-    for row in range(len(prices)):
-        held[row + 2] = units * prices[row]
-
-
-mark = njit(**_JIT)(_mark)
-
-
-def _change(level: float, before: float) -> float:
-    """The return; 0 where there was nothing to earn it on."""
-    return level / before - 1.0 if before > 0.0 else 0.0
-
-
-change_of = njit(**_JIT, forceinline=True)(_change)
-
-
-def _changes(level: Float64Array, row_return: Float64Array) -> None:
-    """The return of each row, from the levels of a block that is not merged."""
-    for row in range(len(row_return)):
-        row_return[row] = change_of(level[row + 2], level[row + 1])
-
-
-changes = njit(**_JIT)(_changes)
-
-
-def _merge(times: Int64Array, since: int, rows: int, level: Float64Array, held: Float64Array) -> int:
-    """Keep the last level of each instant: the levels from 1 on. Gives how many instants are over by the last row."""
-    place = 1
-    for row in range(rows):
-        place += int(times[row] > since)
-        since = times[row]
-        level[place] = level[row + 2]
-        held[place] = held[row + 2]
-    return place - 1
-
-
-merge = njit(**_JIT)(_merge)
-
-
-def _lowest(level: Float64Array, rows: int) -> float:
-    """The lowest level before each row; an equity that is not above zero counts within an instant, too."""
-    found = level[1]
-    for row in range(2, rows + 1):
-        found = min(found, level[row])
-    return found
-
-
-lowest_of = njit(**_JIT)(_lowest)
-
-
-def _spread(
-    level: Float64Array,
-    rows: int,
-    anchor: float,
-    change: Float64Array,
-    distance: Float64Array,
-    square: Float64Array,
-    loss: Float64Array,
-) -> None:
-    """What periods add to the sums: the return's distance from the anchor, its square, a loss's square."""
-    for row in range(rows):
-        before = level[row]
-        one = level[row + 1] / before - 1.0 if before > 0.0 else 0.0
-        change[row] = one
-        away = one - anchor
-        distance[row] = away
-        square[row] = away * away
-        below = min(one, 0.0)
-        loss[row] = below * below
-
-
-spread = njit(**_JIT)(_spread)
-
-
-def _extremes(
-    space: int, work: Float64Array, bits: Int64Array, rows: int, peak: float, trough: float
-) -> tuple[float, float]:
-    """Peak and trough (the lowest share of its peak that a level fell to) after the levels 1 to `rows`.
-
-    Doubles above zero are in the order of their bits, and whole numbers are compared many at once. Row by row
-    only where a block holds a new peak and may hold a new trough.
-    """
-    if rows == 0:
-        return peak, trough
-    level, bit, number = work[space], bits[space], work[_NUMBER]
-    highest = bit[1]
-    lowest = bit[1]
-    for row in range(1, rows + 1):
-        highest = max(highest, bit[row])
-        lowest = min(lowest, bit[row])
-    if lowest >= 0:
-        bits[_NUMBER, 0] = highest
-        bits[_NUMBER, 1] = lowest
-        top = max(peak, number[0])
-        share = number[1] / top
-        if top == peak:
-            return peak, min(trough, share)
-        if share >= trough:
-            return top, trough
-    for row in range(1, rows + 1):
-        peak = max(peak, level[row])
-        trough = min(trough, level[row] / peak)
-    return peak, trough
-
-
-extremes = njit(**_JIT)(_extremes)
-
-
-def _figures(
-    account: Float64Array, work: Float64Array, bits: Int64Array, rows: int, change: Float64Array, hold: bool
-) -> None:
-    """Take the instants that are over into the account's figures; those of buy-and-hold, too, if asked to.
-
-    Their levels are 1 to `rows`; level 0 is the one before them, the last one that of the instant that is not over.
-    `change` is filled with the returns.
-    """
-    level, held = work[_LEVEL], work[_HELD]
-    distance, square, loss = work[_DISTANCE], work[_SQUARE], work[_LOSS]
-    equity_sum = account[at.EQUITY_SUM]
-    total, squares, losses = account[at.RETURN_SUM], account[at.RETURN_SQUARES], account[at.DOWNSIDE]
-    if hold:
-        held_distance, held_square, held_loss = work[_HELD_DISTANCE], work[_HELD_SQUARE], work[_HELD_LOSS]
-        held_total, held_squares, held_losses = (
-            account[at.HOLD_SUM], account[at.HOLD_SQUARES], account[at.HOLD_DOWNSIDE],
-        )  # fmt: skip
-        # Nobody asks for the single returns of buy-and-hold: those of the account take their place.
-        spread(held, rows, account[at.HOLD_ANCHOR], change, held_distance, held_square, held_loss)
-        spread(level, rows, account[at.RETURN_ANCHOR], change, distance, square, loss)
-        for row in range(rows):
-            equity_sum += level[row + 1]
-            total += distance[row]
-            squares += square[row]
-            losses += loss[row]
-            held_total += held_distance[row]
-            held_squares += held_square[row]
-            held_losses += held_loss[row]
-        account[at.HOLD_BEFORE] = held[rows]
-        account[at.HOLD_VALUE] = held[rows + 1]
-        account[at.HOLD_SUM] = held_total
-        account[at.HOLD_SQUARES] = held_squares
-        account[at.HOLD_DOWNSIDE] = held_losses
-        account[at.HOLD_PEAK], account[at.HOLD_TROUGH] = extremes(
-            _HELD, work, bits, rows, account[at.HOLD_PEAK], account[at.HOLD_TROUGH]
-        )
-    else:
-        spread(level, rows, account[at.RETURN_ANCHOR], change, distance, square, loss)
-        for row in range(rows):
-            equity_sum += level[row + 1]
-            total += distance[row]
-            squares += square[row]
-            losses += loss[row]
-    periods = account[at.PERIODS] + rows
-    account[at.PERIODS] = periods
-    account[at.BEFORE] = level[rows]
-    account[at.EQUITY] = level[rows + 1]
-    account[at.EQUITY_SUM] = equity_sum
-    account[at.RETURN_SUM] = total
-    account[at.RETURN_SQUARES] = squares
-    account[at.DOWNSIDE] = losses
-    account[at.PEAK], account[at.TROUGH] = extremes(
-        _LEVEL, work, bits, rows, account[at.PEAK], account[at.TROUGH]
-    )
-
-    # The number of periods has doubled: from here on, distances are measured from the mean so far.
-    counted = np.int64(periods)
-    if rows > 0 and counted & (counted - 1) == 0:
-        for anchor, distances, squared in (
-            (at.RETURN_ANCHOR, at.RETURN_SUM, at.RETURN_SQUARES),
-            (at.HOLD_ANCHOR, at.HOLD_SUM, at.HOLD_SQUARES),
-        ):
-            mean = account[distances] / periods
-            account[squared] -= account[distances] * mean
-            account[anchor] += mean
-            account[distances] = 0.0
-
-
-figures = njit(**_JIT)(_figures)
-
-
-def _fill(column: Any, value: Any) -> None:
-    for row in range(len(column)):
-        column[row] = value
-
-
-fill = njit(**_JIT)(_fill)
-
-
-def _copy(values: Float64Array, column: Float64Array) -> None:
-    for row in range(len(column)):
-        column[row] = values[row]
-
-
-copy = njit(**_JIT)(_copy)
+plan = njit(**JIT)(_plan)
 
 
 def _outcomes(
@@ -592,250 +157,7 @@ def _outcomes(
         row_outcome[row] = later if at_next else np.int64(row_executed[row])
 
 
-outcomes = njit(**_JIT)(_outcomes)
-
-
-def _drawdowns(
-    equity: Float64Array, before: float, after: float, peaks: Float64Array, row_drawdown: Float64Array
-) -> None:
-    """Each row's distance from the peak, which was `before` and is `after` the block. Not more than all is lost."""
-    if before == after:
-        for row in range(len(row_drawdown)):
-            row_drawdown[row] = min(1.0 - equity[row] / after, 1.0)
-        return
-    for row in range(len(row_drawdown)):
-        before = max(before, equity[row])
-        peaks[row] = before
-    for row in range(len(row_drawdown)):
-        row_drawdown[row] = min(1.0 - equity[row] / peaks[row], 1.0)
-
-
-drawdowns = njit(**_JIT)(_drawdowns)
-
-
-def _merged_drawdowns(
-    equity: Float64Array, times: Int64Array, since: int, last: float, peak: float, row_drawdown: Float64Array
-) -> None:
-    """The same where rows share instants: a level within one makes no peak, as other prices of it are yet to come.
-
-    `last` is the equity before the first row, `peak` the highest at the end of an instant before that.
-    """
-    for row in range(len(row_drawdown)):
-        if times[row] > since:
-            peak = max(peak, last)
-            since = times[row]
-        last = equity[row]
-        row_drawdown[row] = min(1.0 - last / max(peak, last), 1.0)
-
-
-merged_drawdowns = njit(**_JIT)(_merged_drawdowns)
-
-
-def _waits_for_more(positions: Float64Array, brackets: Float64Array) -> bool:
-    """Whether a position has a bracket, or an order that waits says more than its side."""
-    found = False
-    for symbol in range(len(brackets)):
-        found |= positions[symbol, at.WAITING] > 1.0
-        for place in range(at.BRACKET_SIZE):
-            found |= brackets[symbol, place] != 0.0
-    return found
-
-
-waits_for_more = njit(**_JIT)(_waits_for_more)
-
-
-def _asks_to_close(actions: Int8Array) -> bool:
-    highest = np.int8(0)
-    for row in range(len(actions)):
-        highest = max(highest, actions[row])
-    return bool(highest == CLOSE)
-
-
-asks_to_close = njit(**_JIT)(_asks_to_close)
-
-
-def _said(terms: Float64Array, row: int, column: int) -> float:
-    """What a signal says, 0 where it says nothing."""
-    value = terms[row, column]
-    return value if value > 0.0 else 0.0  # noqa: FURB136 - NaN is nothing, too
-
-
-said = njit(**_JIT, forceinline=True)(_said)
-
-
-_ROUNDING = 1.000_001  # of prices that were written with few digits
-
-
-def _reach(price: float, highs: Float64Array, lows: Float64Array, row: int) -> tuple[float, float]:
-    """How far the price went up and down to the row's price.
-
-    That alone, where nothing more is known, or where it lies outside of what both say: they are of another price then,
-    such as one that is not adjusted.
-    """
-    high, low = price, price
-    if len(highs) > 0 and len(lows) > 0 and (price > highs[row] * _ROUNDING or price * _ROUNDING < lows[row]):
-        return high, low
-    if len(highs) > 0 and highs[row] > price:
-        high = highs[row]
-    if len(lows) > 0 and 0.0 < lows[row] < price:
-        low = lows[row]
-    return high, low
-
-
-reach = njit(**_JIT, forceinline=True)(_reach)
-
-
-def _step(  # noqa: C901, PLR0912, PLR0915 - a row's events in their order
-    policy: Float64Array,
-    account: Float64Array,
-    position: Float64Array,
-    bracket: Float64Array,
-    terms: Float64Array,
-    row: int,
-    action: int,
-    named: bool,
-    price: float,
-    high: float,
-    low: float,
-    stamp: int,
-    rest: float,
-    cover: float,
-    now: int,
-    since: int,
-) -> tuple[int, int, int, float, float, float, int]:
-    """One row: it meets the bracket of what is held, executes its order, then sets or follows the bracket.
-
-    `named` says whether the signal named this action itself, so that its stop and target belong to it; `now` is the
-    latest instant, `since` when exposure was last counted. Gives outcome, what was executed, what the bracket closed
-    and at which price, the price of the last fill (NaN without one), all fees, and when exposure was counted.
-    """
-    at_next = policy[_NEXT] != 0.0
-    shorts = policy[_SHORTS] != 0.0
-    lowest = -2 if shorts else 0
-    cash, quantity, basis = account[at.CASH], position[at.QUANTITY], position[at.BASIS]
-
-    # The bracket.
-    fees = 0.0
-    last_price = np.nan
-    exit_price = 0.0
-    closed_by = 0
-    if quantity != 0.0:
-        closed_by, at_price = crossed(quantity, price, high, low, np.float64(stamp), bracket)
-        if closed_by != 0:
-            before = quantity
-            out = -1 if before > 0.0 else 1
-            cash, quantity, basis, _, exit_price, fee, notional, profit = execute(
-                out, at_price, cash, quantity, basis, rest, cover, 0.0, False, policy
-            )
-            account[at.EXPOSED_US] += now - since
-            since = now
-            book(account, before, quantity, fee, notional, profit)
-            bracket[: at.NEXT_SIZE] = 0.0
-            last_price = exit_price
-            fees = fee
-
-    # The order.
-    doubted = action != 0 and len(terms) > 0 and terms[row, CONFIDENCE] < policy[_MIN_CONFIDENCE]
-    if doubted:
-        action = 0
-    size, stop, target, trail, expires = 0.0, 0.0, 0.0, 0.0, 0.0
-    if len(terms) > 0:
-        size, trail, expires = (
-            said(terms, row, SIZE),
-            said(terms, row, TRAILING) / 10_000.0,
-            said(terms, row, EXPIRES),
-        )
-        if named:
-            stop, target = said(terms, row, STOP_LOSS), said(terms, row, TAKE_PROFIT)
-    order = action
-    next_size, next_stop, next_target, next_trail, next_expires = size, stop, target, trail, expires
-    if at_next:
-        order = np.int64(position[at.WAITING])
-        size, stop, target = bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET]
-        trail, expires = bracket[at.NEXT_TRAIL], bracket[at.NEXT_EXPIRES]
-    side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
-    closing = order == CLOSE
-    if closing:
-        order = -side
-    opened = False
-    if at_next and stamp >= expires > 0.0:
-        executed = EXPIRED
-    elif closing and side == 0:
-        executed = NOTHING_TO_CLOSE
-    elif is_trade(order, quantity, lowest):
-        before = quantity
-        cash, quantity, basis, executed, fill_price, fee, notional, profit = execute(
-            order, price, cash, quantity, basis, rest, cover, size if size > 0.0 else policy[_WEIGHT],
-            (order > 0 or shorts) and not closing, policy,
-        )  # fmt: skip
-        if quantity != before:
-            if account[at.OPEN] != 0.0:
-                account[at.EXPOSED_US] += now - since
-            since = now
-            book(account, before, quantity, fee, notional, profit)
-            last_price = fill_price
-            fees += fee
-            opened = quantity != 0.0
-            bracket[: at.NEXT_SIZE] = 0.0
-    else:
-        executed = left_alone(order, quantity)
-    if opened:
-        guard(quantity, price, stop, target, trail, expires, policy, bracket)
-    elif quantity != 0.0:
-        follow(quantity, high, low, bracket)
-
-    # What waits for the next row.
-    outcome = executed
-    if at_next:
-        side = np.int64(quantity > 0.0) - np.int64(quantity < 0.0)
-        waits = side != 0 if action == CLOSE else is_trade(action, quantity, lowest)
-        if waits:
-            outcome = PENDING
-        elif action == CLOSE:
-            outcome = NOTHING_TO_CLOSE
-        else:
-            outcome = left_alone(action, quantity)
-        position[at.WAITING] = np.float64(action) if waits else 0.0
-        bracket[at.NEXT_SIZE :] = 0.0
-        if waits:
-            bracket[at.NEXT_SIZE], bracket[at.NEXT_STOP], bracket[at.NEXT_TARGET] = (
-                next_size,
-                next_stop,
-                next_target,
-            )
-            bracket[at.NEXT_TRAIL], bracket[at.NEXT_EXPIRES] = next_trail, next_expires
-    if doubted:
-        outcome = LOW_CONFIDENCE
-        if not at_next:
-            executed = LOW_CONFIDENCE
-
-    account[at.CASH] = cash
-    position[at.QUANTITY] = quantity
-    position[at.BASIS] = basis
-    position[at.PRICE] = price
-    position[at.STAMP] = np.float64(stamp)
-    return outcome, executed, closed_by, exit_price, last_price, fees, since
-
-
-step = njit(**_JIT)(_step)
-
-
-def _passes(
-    position: Float64Array, bracket: Float64Array, price: float, high: float, low: float, stamp: int
-) -> bool:
-    """Whether a row without an action leaves all as it is; the best price goes along then. What `step` would do."""
-    if position[at.WAITING] != 0.0:
-        return False
-    quantity = position[at.QUANTITY]
-    if quantity != 0.0:
-        met, _ = crossed(quantity, price, high, low, np.float64(stamp), bracket)
-        if met != 0:
-            return False
-        follow(quantity, high, low, bracket)
-    return True
-
-
-passes = njit(**_JIT, forceinline=True)(_passes)
+outcomes = njit(**JIT)(_outcomes)
 
 
 def _orders(
@@ -868,9 +190,9 @@ def _orders(
     """
     count = len(positions)
     shown = len(row_outcome) > 0
-    level, held = work[_LEVEL], work[_HELD]
-    cash_after, quantity_after, realised_after = work[_CASH], work[_QUANTITY], work[_REALISED]
-    times = work.view(np.int64)[_TIME]
+    level, held = work[block.LEVEL], work[block.HELD]
+    cash_after, quantity_after, realised_after = work[block.CASH], work[block.QUANTITY], work[block.REALISED]
+    times = work.view(np.int64)[block.TIME]
     for row in range(begin, end):
         place = row - begin
         symbol = np.int64(symbols[row])
@@ -920,7 +242,7 @@ def _orders(
     return end, since
 
 
-orders = njit(**_JIT)(_orders)
+orders = njit(**JIT)(_orders)
 
 
 def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the trades in between
@@ -964,20 +286,20 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
     single = count == 1
     shown = len(row_outcome) > 0
     record = len(accounts) > 0
-    at_next = policy[_NEXT] != 0.0
-    shorts = policy[_SHORTS] != 0.0
+    at_next = policy[by.NEXT] != 0.0
+    shorts = policy[by.SHORTS] != 0.0
     lowest = -2 if shorts else 0
     floor = -1 if shorts else 0
 
     bits = work.view(np.int64)
-    level, held, change = work[_LEVEL], work[_HELD], work[_CHANGE]
-    cash_after, quantity_after, realised_after = work[_CASH], work[_QUANTITY], work[_REALISED]
-    times, visits = bits[_TIME], bits[_VISIT]
-    size = 1 if record else work.shape[1] - _APART
+    level, held, change = work[block.LEVEL], work[block.HELD], work[block.CHANGE]
+    cash_after, quantity_after, realised_after = work[block.CASH], work[block.QUANTITY], work[block.REALISED]
+    times, visits = bits[block.TIME], bits[block.VISIT]
+    size = 1 if record else work.shape[1] - block.APART
     doubled: Any = np.int64(1)
     checked: Any = np.int64(0)
     sure = True
-    bracketed = len(terms) > 0 or policy[_STOP] > 0.0 or policy[_TAKE] > 0.0 or policy[_TRAIL] > 0.0
+    bracketed = len(terms) > 0 or policy[by.STOP] > 0.0 or policy[by.TAKE] > 0.0 or policy[by.TRAIL] > 0.0
     live = bracketed or waits_for_more(positions, brackets)
     begin: Any = np.int64(0)
     while begin < rows:
@@ -1039,16 +361,16 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             else:
                 visited = plan(actions[begin:end], 0, side, floor, 0, visits)
             visits[visited] = end - begin
-            stretch(cash_after, 0, visits[0], cash)
-            stretch(quantity_after, 0, visits[0], quantity)
+            block.stretch(cash_after, 0, visits[0], cash)
+            block.stretch(quantity_after, 0, visits[0], quantity)
             if shown:
-                stretch(realised_after, 0, visits[0], account[at.REALISED])
+                block.stretch(realised_after, 0, visits[0], account[at.REALISED])
 
         if shown and not careful:
-            fill(row_executed[begin:end], PENDING)
-            fill(row_quantity[begin:end], 0.0)
-            fill(row_price[begin:end], np.nan)
-            fill(row_fee[begin:end], 0.0)
+            block.fill(row_executed[begin:end], PENDING)
+            block.fill(row_quantity[begin:end], 0.0)
+            block.fill(row_price[begin:end], np.nan)
+            block.fill(row_fee[begin:end], 0.0)
         rest = 0.0
         cover = 0.0
         for visit in range(visited):
@@ -1090,7 +412,7 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
                     basis,
                     rest,
                     cover,
-                    policy[_WEIGHT],
+                    policy[by.WEIGHT],
                     order > 0 or shorts,
                     policy,
                 )
@@ -1113,10 +435,10 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
                 realised_after[place] = account[at.REALISED]
             else:
                 after = visits[visit + 1]
-                stretch(cash_after, place, after, cash)
-                stretch(quantity_after, place, after, quantity)
+                block.stretch(cash_after, place, after, cash)
+                block.stretch(quantity_after, place, after, quantity)
                 if shown:
-                    stretch(realised_after, place, after, account[at.REALISED])
+                    block.stretch(realised_after, place, after, account[at.REALISED])
                 planned = order > 0 or shorts
                 if planned != (quantity != 0.0):
                     sure = False
@@ -1138,7 +460,7 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             fetch(row_realised, end + AHEAD, BLOCK)
             fetch(row_equity, end + AHEAD, BLOCK)
         if single:
-            mark(prices[begin:end], positions[0, at.UNITS], work)
+            block.mark(prices[begin:end], positions[0, at.UNITS], work)
         if single and not careful:
             if at_next:
                 action = np.int64(actions[end - 1])
@@ -1153,41 +475,43 @@ def _advance(  # noqa: C901, PLR0912, PLR0915 - the order of the passes, and the
             account[at.EXPOSED_US] += times[taken - 1] - since
         account[at.LAST_US] = times[taken - 1]
         account[at.SIGNALS] += taken
-        account[at.LAST_RETURN] = change_of(level[taken + 1], level[taken])
+        account[at.LAST_RETURN] = block.change_of(level[taken + 1], level[taken])
         peak = account[at.PEAK]
         equity = account[at.EQUITY]
         if shown:
             fetch(row_return, end + AHEAD, BLOCK)
             fetch(row_drawdown, end + AHEAD, BLOCK)
-            copy(level[2 : taken + 2], row_equity[begin:end])
+            block.copy(level[2 : taken + 2], row_equity[begin:end])
         over: Any = taken
         if not apart:
             if shown:
-                changes(level, row_return[begin:end])
-                merged_drawdowns(row_equity[begin:end], times, latest, equity, peak, row_drawdown[begin:end])
-            if lowest_of(level, taken) <= 0.0:
+                block.changes(level, row_return[begin:end])
+                block.merged_drawdowns(
+                    row_equity[begin:end], times, latest, equity, peak, row_drawdown[begin:end]
+                )
+            if block.lowest_of(level, taken) <= 0.0:
                 account[at.TROUGH] = min(account[at.TROUGH], 0.0)
-            over = merge(times, latest, taken, level, held)
-        figures(account, work, bits, over, change, hold)
+            over = block.merge(times, latest, taken, level, held)
+        block.figures(account, work, bits, over, change, hold)
 
         if shown:
             fetch(row_quantity, end + AHEAD, BLOCK)
             fetch(row_price, end + AHEAD, BLOCK)
             fetch(row_fee, end + AHEAD, BLOCK)
-            copy(cash_after, row_cash[begin:end])
-            copy(quantity_after, row_position[begin:end])
-            copy(realised_after, row_realised[begin:end])
+            block.copy(cash_after, row_cash[begin:end])
+            block.copy(quantity_after, row_position[begin:end])
+            block.copy(realised_after, row_realised[begin:end])
             if not careful:
                 outcomes(
                     actions[begin:end], row_position[begin:end], at_next, lowest,
                     row_executed[begin:end], row_outcome[begin:end],
                 )  # fmt: skip
             if apart:
-                copy(change[1:taken], row_return[begin : end - 1])
+                block.copy(change[1:taken], row_return[begin : end - 1])
                 row_return[end - 1] = account[at.LAST_RETURN]
-                drawdowns(
+                block.drawdowns(
                     row_equity[begin:end], max(peak, equity), max(account[at.PEAK], account[at.EQUITY]),
-                    work[_DISTANCE], row_drawdown[begin:end],
+                    work[block.DISTANCE], row_drawdown[begin:end],
                 )  # fmt: skip
         if record or end == rows:
             unrealised = 0.0
@@ -1220,6 +544,6 @@ _SIGNATURE = (
     _TABLE, types.boolean,
 )  # fmt: skip
 
-advance = njit(**_JIT)(_advance)
+advance = njit(**JIT)(_advance)
 advance.compile(_SIGNATURE)
 advance.disable_compile()

@@ -6,7 +6,7 @@ configuration: the same step each time, so that all of them end on the same byte
 
 What a row does, in this order:
 
-0. What is held meets its bracket, if it has one: `kernel.crossed` says which level the row met, and the position is
+0. What is held meets its bracket, if it has one: `brackets.crossed` says which level the row met, and the position is
    closed there, with fee and slippage as in any fill. Stop and target are the signal's own, else the policy's, as far
    from the price of the row that opened the position; what is trailed is the best price of the rows since then. The
    range of a row's bar (`high`, `low`) counts where it is known: the bar was before the row's own order.
@@ -48,6 +48,7 @@ from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.terms import TERMS, SignalTerms
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE, BRACKET_SIZE, POSITION_SIZE, new_account
+from raysignal.engine.portfolio.policy_columns import policy_vector
 
 _NO_ROWS = LedgerRows.empty(0).arrays()
 _NO_ACCOUNTS = np.empty((0, ACCOUNT_SIZE))
@@ -133,10 +134,10 @@ class Ledger:
             return
         kernel = _kernel()
         if self._vector is None:
-            self._vector = kernel.policy_vector(self.policy)
+            self._vector = policy_vector(self.policy)
         if self._room < n and self._room < kernel.BLOCK:
             self._room = min(n, kernel.BLOCK)
-            self._work = kernel.workspace(self._room)
+            self._work = kernel.block.workspace(self._room)
         before = self.copy() if n > kernel.CHECKED else None
         refused = kernel.advance(
             self._vector, self.account, self.positions, self.brackets, *inputs, *more, *outputs,

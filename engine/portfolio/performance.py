@@ -322,6 +322,7 @@ def _figures(accounts: Float64Array, years: Float64Array, table: Float64Array) -
                 table[index, row] = np.nan
 
 
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 5b7ec37d.
 @cache
 def _compiled() -> Any:
     from numba import njit, types  # noqa: PLC0415 - takes half a second to import; paid at first use

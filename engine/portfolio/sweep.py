@@ -19,6 +19,7 @@ from raysignal.engine.core.terms import TERMS, SignalTerms
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE, new_account
 from raysignal.engine.portfolio.ledger import Ledger
+from raysignal.engine.portfolio.policy_columns import POLICY_SIZE, policy_vector
 from raysignal.engine.portfolio.simd import marching as to
 from raysignal.engine.strategies.strategy import Bars, Family, Strategy, family
 
@@ -155,8 +156,6 @@ def _nothing() -> Float64Array:
 
 
 def _vectors(policies: Sequence[Policy]) -> Float64Array:
-    from raysignal.engine.portfolio.kernel import POLICY_SIZE, policy_vector  # noqa: PLC0415 - imports numba; paid at first use
-
     if not policies:
         return np.zeros((0, POLICY_SIZE))
     made: dict[Policy, Float64Array] = {}

@@ -11,7 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import date
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import httpx
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 50_000
 _PAGE = 10_000
 _Answer = TypeVar("_Answer")
+_Given = ParamSpec("_Given")
 
 
 class AsyncClient:
@@ -100,6 +102,7 @@ class AsyncClient:
 
     async def send_all(
         self,
+        /,
         signals: Any,
         portfolio: str | None = None,
         *,
@@ -178,6 +181,18 @@ class AsyncClient:
         return self._service
 
 
+def _blocking(
+    method: Callable[Concatenate[AsyncClient, _Given], Awaitable[_Answer]],
+) -> Callable[Concatenate["Client", _Given], _Answer]:
+    """A method of `AsyncClient` as one of `Client`: with the same parameters, and it waits for the answer."""
+
+    @wraps(method)
+    def waiting(self: "Client", /, *args: _Given.args, **kwargs: _Given.kwargs) -> _Answer:
+        return self._call(lambda client: method(client, *args, **kwargs))
+
+    return waiting
+
+
 class Client:
     """A service over HTTP; works where an event loop runs already, as in a notebook. Close it, or use `with`.
 
@@ -221,63 +236,16 @@ class Client:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.url}>"
 
-    def _call(self, work: Callable[..., Awaitable[_Answer]], *arguments: Any) -> _Answer:
+    def _call(self, work: Callable[[AsyncClient], Awaitable[_Answer]]) -> _Answer:
         if self._closed:
             raise InvalidField("client", "closed", "an open one: make another with Client(url)")
-        return self._portal.call(work, *arguments)
+        return self._portal.call(work, self._client)
 
-    def create(self, portfolio: str, policy: Policy | Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """See `AsyncClient.create`."""
-        return self._call(self._client.create, portfolio, policy)
-
-    def send(
-        self,
-        signal: Mapping[str, Any],
-        portfolio: str | None = None,
-        *,
-        idempotency_key: str | None = None,
-        accept_price_jump: bool = False,
-    ) -> dict[str, Any]:
-        """See `AsyncClient.send`."""
-        return self._call(
-            lambda: self._client.send(
-                signal, portfolio, idempotency_key=idempotency_key, accept_price_jump=accept_price_jump
-            )
-        )
-
-    def send_all(
-        self,
-        signals: Any,
-        portfolio: str | None = None,
-        *,
-        skip: bool = False,
-        accept_price_jump: bool = False,
-        **reading: Any,
-    ) -> dict[str, Any]:
-        """See `AsyncClient.send_all`."""
-        return self._call(
-            lambda: self._client.send_all(
-                signals, portfolio, skip=skip, accept_price_jump=accept_price_jump, **reading
-            )
-        )
-
-    def performance(self, portfolio: str | None = None) -> "pd.DataFrame":
-        """See `AsyncClient.performance`."""
-        return self._call(self._client.performance, portfolio)
-
-    def history(
-        self,
-        portfolio: str | None = None,
-        *,
-        symbol: str | None = None,
-        action: str | None = None,
-        start: str | None = None,
-        end: str | None = None,
-    ) -> "pd.DataFrame":
-        """See `AsyncClient.history`."""
-        return self._call(
-            lambda: self._client.history(portfolio, symbol=symbol, action=action, start=start, end=end)
-        )
+    create = _blocking(AsyncClient.create)
+    send = _blocking(AsyncClient.send)
+    send_all = _blocking(AsyncClient.send_all)
+    performance = _blocking(AsyncClient.performance)
+    history = _blocking(AsyncClient.history)
 
 
 def _plain_signal(signal: Any) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _try_rule(rule: str, seeds: int) -> RuleResult:
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
 
             def checks(kind: str, seed: int = seed) -> dict[str, StrategyFinding]:
-                name = f"{strategy_rules.__name__}.{rule}:{kind}"
+                name = f"{strategy_rules.__name__}.{rule}:{kind}{rule.title().replace('_', '')}"
                 return {
                     each.check: each for each in check_strategy(name, random_walk(seed), seed=seed, runs=runs)
                 }

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from raysignal.runtime.agent_settings import why_off
-from raysignal.serve import schemas
 from raysignal.serve.parameters import NO_PARAMETERS
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import State
+from raysignal.serve.schemas.agent import AccuracyBody, AgentBody, PatternsBody, ResetBody
 
 router = APIRouter(dependencies=[NO_PARAMETERS], responses=problem_responses(503))
 NO_AGENT = problem_responses(404)
@@ -17,7 +17,7 @@ NO_AGENT = problem_responses(404)
 @router.get(
     "/agent",
     summary="How the agent stands",
-    response_model=schemas.AgentBody,
+    response_model=AgentBody,
     response_model_exclude_unset=True,
 )
 async def get_agent(replica: State) -> Any:
@@ -26,9 +26,7 @@ async def get_agent(replica: State) -> Any:
     return await replica.agent.status()
 
 
-@router.post(
-    "/agent/reset", summary="Close the breaker", response_model=schemas.ResetBody, responses=NO_AGENT
-)
+@router.post("/agent/reset", summary="Close the breaker", response_model=ResetBody, responses=NO_AGENT)
 async def post_agent_reset(replica: State) -> Any:
     return {"was_open": await replica.asked_agent().reset()}
 
@@ -36,7 +34,7 @@ async def post_agent_reset(replica: State) -> Any:
 @router.get(
     "/memory/accuracy",
     summary="How often signals were right, by what they have in common",
-    response_model=schemas.AccuracyBody,
+    response_model=AccuracyBody,
     responses=NO_AGENT,
 )
 async def get_accuracy(replica: State) -> Any:
@@ -46,7 +44,7 @@ async def get_accuracy(replica: State) -> Any:
 @router.get(
     "/memory/patterns",
     summary="What has been right or wrong more often than the drift explains",
-    response_model=schemas.PatternsBody,
+    response_model=PatternsBody,
     responses=NO_AGENT,
 )
 async def get_patterns(replica: State) -> Any:

@@ -4,14 +4,14 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from raysignal.serve import schemas
 from raysignal.serve.parameters import NO_PARAMETERS
 from raysignal.serve.replica import State
+from raysignal.serve.schemas.feeds import FeedsBody
 
 router = APIRouter(dependencies=[NO_PARAMETERS])
 
 
-@router.get("/feed", summary="How the live feeds stand", response_model=schemas.FeedsBody)
+@router.get("/feed", summary="How the live feeds stand", response_model=FeedsBody)
 async def get_feed(replica: State) -> Any:
     return {"feeds": [_shown(feed) for feed in await replica.feed_statuses()]}
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Path, Query
 from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.core.secrets import is_secret_name
 from raysignal.engine.core.signals import Action
-from raysignal.serve import schemas
 from raysignal.serve.history import HistoryQuery, read_rows
 from raysignal.serve.logs import ids_shown
 from raysignal.serve.parameters import HistoryParameters, PortfolioParameters
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
+from raysignal.serve.schemas.history import DecisionPage, HistoryBody
 
 router = APIRouter(responses=problem_responses(404, 503))
 
@@ -23,7 +23,7 @@ router = APIRouter(responses=problem_responses(404, 503))
 @router.get(
     "/history",
     summary="Processed signals, oldest first, page by page",
-    response_model=schemas.HistoryBody,
+    response_model=HistoryBody,
 )
 async def get_history(asked: Annotated[HistoryParameters, Query()], replica: State, line: Line) -> Any:
     zone = replica.reading().zone
@@ -47,7 +47,7 @@ async def get_history(asked: Annotated[HistoryParameters, Query()], replica: Sta
 @router.get(
     "/decisions/{signal_id:path}",  # an id may hold slashes
     summary="Why a signal was traded, or not",
-    response_model=schemas.DecisionPage,
+    response_model=DecisionPage,
     response_model_exclude_unset=True,
 )
 async def get_decision(

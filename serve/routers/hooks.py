@@ -8,12 +8,12 @@ from starlette.responses import Response
 
 from raysignal.engine.intake.fields import signal_of
 from raysignal.engine.intake.single import load_alert
-from raysignal.serve import schemas
 from raysignal.serve.bodies import read_body
 from raysignal.serve.parameters import NO_PARAMETERS
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import ReplicaState
 from raysignal.serve.routers.signals import take_in
+from raysignal.serve.schemas.signals import HOOK_CONTENT, IDEMPOTENCY_KEY, ReceiptBody
 
 router = APIRouter(
     dependencies=[NO_PARAMETERS], responses=problem_responses(400, 401, 404, 408, 409, 413, 415, 503)
@@ -23,8 +23,8 @@ router = APIRouter(
 @router.post(
     "/hooks/{token}",
     summary="Take one signal in, from a sender that can set no header",
-    response_model=schemas.ReceiptBody,
-    openapi_extra={"parameters": [schemas.IDEMPOTENCY_KEY], "requestBody": schemas.HOOK_CONTENT},
+    response_model=ReceiptBody,
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY], "requestBody": HOOK_CONTENT},
 )
 async def post_hook(
     token: Annotated[

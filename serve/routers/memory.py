@@ -12,7 +12,6 @@ from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.intake.fields import signal_of
 from raysignal.runtime.signal_bodies import PARQUET
-from raysignal.serve import schemas
 from raysignal.serve.bodies import read_object
 from raysignal.serve.logs import ids_shown
 from raysignal.serve.parameters import (
@@ -23,6 +22,7 @@ from raysignal.serve.parameters import (
 )
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, ReplicaState, State
+from raysignal.serve.schemas.memory import SIMILAR_CONTENT, ChromaBody, SimilarBody
 
 router = APIRouter(responses=problem_responses(404, 503))
 
@@ -30,7 +30,7 @@ router = APIRouter(responses=problem_responses(404, 503))
 @router.get(
     "/memory/similar",
     summary="Past outcomes like a signal that was decided",
-    response_model=schemas.SimilarBody,
+    response_model=SimilarBody,
 )
 async def get_similar(asked: Annotated[SimilarParameters, Query()], replica: State, line: Line) -> Any:
     line |= ids_shown([asked.signal_id])
@@ -41,9 +41,9 @@ async def get_similar(asked: Annotated[SimilarParameters, Query()], replica: Sta
 @router.post(
     "/memory/similar",
     summary="Past outcomes like a signal that is not taken in, or by the words of their texts",
-    response_model=schemas.SimilarBody,
+    response_model=SimilarBody,
     responses=problem_responses(400, 408, 413, 415),
-    openapi_extra={"requestBody": schemas.SIMILAR_CONTENT},
+    openapi_extra={"requestBody": SIMILAR_CONTENT},
 )
 async def post_similar(asked: Annotated[OutcomeParameters, Query()], replica: State, request: Request) -> Any:
     body = await read_object(request, replica.settings.intake.max_signal_bytes)
@@ -74,7 +74,7 @@ async def get_outcomes(asked: Annotated[ExportParameters, Query()], replica: Sta
 @router.post(
     "/memory/rebuild",
     summary="Empty Chroma's collection and fill it again from the memory",
-    response_model=schemas.ChromaBody,
+    response_model=ChromaBody,
     dependencies=[NO_PARAMETERS],
 )
 async def post_rebuild(replica: State) -> Any:

@@ -7,11 +7,11 @@ from fastapi import APIRouter
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
 from raysignal.engine.portfolio.mailbox import COMMIT_BUCKETS_S
-from raysignal.serve import schemas
 from raysignal.serve.metrics import CONTENT_TYPE, metrics_page
 from raysignal.serve.parameters import NO_PARAMETERS
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import State
+from raysignal.serve.schemas.operations import StatusBody
 from raysignal.serve.service import REPLICA_HEADER
 
 router = APIRouter(dependencies=[NO_PARAMETERS], responses=problem_responses(503))
@@ -27,7 +27,7 @@ async def get_root() -> Response:
 @open_router.get(
     "/healthz",
     summary="Alive",
-    response_model=schemas.StatusBody,
+    response_model=StatusBody,
     response_model_exclude_unset=True,
 )
 async def get_healthz(replica: State, response: Response) -> Any:
@@ -35,7 +35,7 @@ async def get_healthz(replica: State, response: Response) -> Any:
     return {"status": "ok"}
 
 
-@router.get("/readyz", summary="Able to commit", response_model=schemas.StatusBody)
+@router.get("/readyz", summary="Able to commit", response_model=StatusBody)
 async def get_readyz(replica: State) -> Any:
     sequence, behind = await asyncio.gather(replica.portfolios.ready(), replica.agent_behind())
     return {"status": "ok", "sequence": sequence, "agent_behind": behind}

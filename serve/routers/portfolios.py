@@ -10,11 +10,19 @@ from starlette.responses import Response
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.intake.fields import name_of
-from raysignal.serve import schemas
 from raysignal.serve.bodies import read_object
 from raysignal.serve.parameters import NO_PARAMETERS, Name
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
+from raysignal.serve.schemas.portfolios import (
+    CompareBody,
+    PolicyBody,
+    PortfoliosBody,
+    RenamedBody,
+    StandingBody,
+    SymbolBody,
+)
+from raysignal.serve.schemas.shared import object_content
 
 router = APIRouter(dependencies=[NO_PARAMETERS], responses=problem_responses(503))
 NOT_FOUND = problem_responses(404)
@@ -28,7 +36,7 @@ NamedPortfolio = Annotated[
 NewPortfolio = Annotated[Name, Path(description="its name", openapi_examples={"one": {"value": "swing"}})]
 
 
-@router.get("/portfolios", summary="Every portfolio", response_model=schemas.PortfoliosBody)
+@router.get("/portfolios", summary="Every portfolio", response_model=PortfoliosBody)
 async def get_portfolios(replica: State) -> Any:
     return {"portfolios": [standing.as_dict() for standing in await replica.portfolios.standings()]}
 
@@ -37,12 +45,12 @@ async def get_portfolios(replica: State) -> Any:
     "/portfolios/{name}",
     summary="Create a portfolio",
     status_code=201,
-    response_model=schemas.StandingBody,
+    response_model=StandingBody,
     responses={
-        200: {"model": schemas.StandingBody, "description": "It is there, with this policy"},
+        200: {"model": StandingBody, "description": "It is there, with this policy"},
         **CHANGES,
     },
-    openapi_extra={"requestBody": schemas.object_content(schemas.PolicyBody, fee_bps=4.0, side="long-short")},
+    openapi_extra={"requestBody": object_content(PolicyBody, fee_bps=4.0, side="long-short")},
 )
 async def put_portfolio(
     name: NewPortfolio, replica: State, line: Line, request: Request, response: Response
@@ -60,13 +68,9 @@ async def put_portfolio(
 @router.post(
     "/portfolios/{name}/symbols",
     summary="Let a position go on under another name of its symbol",
-    response_model=schemas.RenamedBody,
+    response_model=RenamedBody,
     responses={**NOT_FOUND, **CHANGES},
-    openapi_extra={
-        "requestBody": schemas.object_content(
-            schemas.SymbolBody, formerly="BTCUSDT", symbol="binance:BTCUSDT"
-        )
-    },
+    openapi_extra={"requestBody": object_content(SymbolBody, formerly="BTCUSDT", symbol="binance:BTCUSDT")},
 )
 async def post_symbol(name: NamedPortfolio, replica: State, line: Line, request: Request) -> Any:
     replica.target(name)
@@ -80,7 +84,7 @@ async def post_symbol(name: NamedPortfolio, replica: State, line: Line, request:
     return {"portfolio": name, "formerly": old, "symbol": new, "renamed": renamed}
 
 
-@router.get("/performance", summary="The primary portfolio", response_model=schemas.StandingBody)
+@router.get("/performance", summary="The primary portfolio", response_model=StandingBody)
 async def get_performance(replica: State, line: Line) -> Any:
     return await get_performance_of(replica.settings.primary, replica, line)
 
@@ -88,7 +92,7 @@ async def get_performance(replica: State, line: Line) -> Any:
 @router.get(
     f"/performance/{COMPARE}",
     summary="The primary portfolio beside the enhanced one",
-    response_model=schemas.CompareBody,
+    response_model=CompareBody,
     responses=NOT_FOUND,
 )
 async def get_compare(replica: State) -> Any:
@@ -106,7 +110,7 @@ async def get_compare(replica: State) -> Any:
 @router.get(
     "/performance/{portfolio}",
     summary="One portfolio",
-    response_model=schemas.StandingBody,
+    response_model=StandingBody,
     responses=NOT_FOUND,
 )
 async def get_performance_of(portfolio: NamedPortfolio, replica: State, line: Line) -> Any:

@@ -18,10 +18,16 @@ from raysignal.engine.core.errors import InvalidField, RowErrors, error_entry
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake import IntakeResult, read_batch, read_signal
 from raysignal.engine.portfolio.receipts import RowResult, Submission, receipts
-from raysignal.serve import schemas
 from raysignal.serve.parameters import BatchParameters, SignalParameters, invalid_parameter
 from raysignal.serve.problems import JSON, problem_responses
 from raysignal.serve.replica import ReplicaState
+from raysignal.serve.schemas.signals import (
+    BATCH_CONTENT,
+    IDEMPOTENCY_KEY,
+    SIGNAL_CONTENT,
+    BatchBody,
+    ReceiptBody,
+)
 
 T = TypeVar("T")
 
@@ -72,8 +78,8 @@ router = APIRouter(route_class=SignalRoute, responses=problem_responses(400, 404
 @router.post(
     "/signal",
     summary="Take one signal in",
-    response_model=schemas.ReceiptBody,
-    openapi_extra={"parameters": [schemas.IDEMPOTENCY_KEY], "requestBody": schemas.SIGNAL_CONTENT},
+    response_model=ReceiptBody,
+    openapi_extra={"parameters": [IDEMPOTENCY_KEY], "requestBody": SIGNAL_CONTENT},
 )
 async def post_signal(request: Request, parameters: Annotated[SignalParameters, Query()]) -> Response:
     replica: ReplicaState = request.app.state.replica
@@ -111,8 +117,8 @@ async def take_in(
 @router.post(
     "/signals",
     summary="Take a batch of signals in",
-    response_model=schemas.BatchBody,
-    openapi_extra={"requestBody": schemas.BATCH_CONTENT},
+    response_model=BatchBody,
+    openapi_extra={"requestBody": BATCH_CONTENT},
 )
 async def post_signals(request: Request, parameters: Annotated[BatchParameters, Query()]) -> Response:
     replica: ReplicaState = request.app.state.replica

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Query
 
 from raysignal.engine.portfolio.trade_files import TradeReader
 from raysignal.engine.portfolio.trade_summary import trade_rows
-from raysignal.serve import schemas
 from raysignal.serve.cursors import PageQuery
 from raysignal.serve.parameters import TradeParameters, TradesOfParameters
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, ReplicaState, State
+from raysignal.serve.schemas.trades import TradesBody, TradeSummaryBody
 
 router = APIRouter(prefix="/v1/trades", responses=problem_responses(404, 503))
 
@@ -28,7 +28,7 @@ class TradeQuery(PageQuery):
 @router.get(
     "",
     summary="Closed trades as they closed, or open ones at their last prices, page by page",
-    response_model=schemas.TradesBody,
+    response_model=TradesBody,
 )
 async def get_trades(asked: Annotated[TradeParameters, Query()], replica: State, line: Line) -> Any:
     wanted = TradeQuery(replica.named(asked.portfolio), asked.status, asked.symbol)
@@ -46,7 +46,7 @@ async def get_trades(asked: Annotated[TradeParameters, Query()], replica: State,
 @router.get(
     "/summary",
     summary="What the trades come to: statistics, distribution, the last, best and worst",
-    response_model=schemas.TradeSummaryBody,
+    response_model=TradeSummaryBody,
 )
 async def get_trade_summary(asked: Annotated[TradesOfParameters, Query()], replica: State, line: Line) -> Any:
     portfolio = line["portfolio"] = replica.named(asked.portfolio)

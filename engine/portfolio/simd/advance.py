@@ -15,12 +15,13 @@ from numba import njit, types
 from raysignal.engine.core.arrays import Float64Array, Int64Array
 from raysignal.engine.core.simd import ACTIONS, LANES, lowest_bit, told
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio.kernel import book, crossed, execute, follow, is_trade, reach, step
+from raysignal.engine.portfolio import policy_columns as by
+from raysignal.engine.portfolio.brackets import crossed, follow, reach, step
+from raysignal.engine.portfolio.fills import book, execute, is_trade
 from raysignal.engine.portfolio.simd import marching as to
 from raysignal.engine.portfolio.simd.marching import march
 
-# numba takes machine code from its cache until this very file changes, whatever happens to those that it imports. So
-# count this up with every change to what is imported from there: 4.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): fb84b87a.
 
 BLOCK = 512  # rows that are gone through at once; as many trades as a configuration can have in them
 
@@ -30,7 +31,6 @@ bracket behind it. Buy-and-hold is shared, so the place of its units says when t
 
 HELD = at.POSITION_SIZE + at.BRACKET_SIZE
 SPAN = 16  # rows of which the highest and the lowest price are known together
-_FEE, _GROSS, _ABOVE, _BELOW, _WEIGHT, _SHORTS, _NEXT, _MIN_CONFIDENCE, _STOP, _TAKE, _TRAIL = range(11)
 _SILENT, _ONE = np.uint64(0), np.uint64(1)
 _JIT: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
@@ -44,8 +44,8 @@ def _trade(
     if not is_trade(order, before, lowest):
         return count
     cash_after, quantity_after, basis, _, _, fee, notional, profit = execute(
-        order, price, account[at.CASH], before, held[BASIS], 0.0, 0.0, policy[_WEIGHT],
-        order > 0 or policy[_SHORTS] != 0.0, policy,
+        order, price, account[at.CASH], before, held[BASIS], 0.0, 0.0, policy[by.WEIGHT],
+        order > 0 or policy[by.SHORTS] != 0.0, policy,
     )  # fmt: skip
     if quantity_after != before:
         if account[at.OPEN] != 0.0:
@@ -69,8 +69,8 @@ def _trades(
     actions: Any, prices: Float64Array, rows: Int64Array, cash: Float64Array, quantity: Float64Array,
 ) -> int:  # fmt: skip
     """The trades of one configuration in rows `begin` to `end`: row, cash and quantity after it; their number."""
-    lowest = -2 if policy[_SHORTS] != 0.0 else 0
-    at_next = policy[_NEXT] != 0.0
+    lowest = -2 if policy[by.SHORTS] != 0.0 else 0
+    at_next = policy[by.NEXT] != 0.0
     count = 0
     if at_next and held[WAITING] != 0.0:
         order = np.int64(held[WAITING])
@@ -276,7 +276,7 @@ def _advance(
     n, k = len(prices), len(policies)
     bracketed = np.zeros(k, np.bool_)
     for one in range(k):
-        levels = policies[one, _STOP] > 0.0 or policies[one, _TAKE] > 0.0 or policies[one, _TRAIL] > 0.0
+        levels = policies[one, by.STOP] > 0.0 or policies[one, by.TAKE] > 0.0 or policies[one, by.TRAIL] > 0.0
         bracketed[one] = levels or len(named) > 0
     some = bracketed.any()
     high, low = np.empty(n if some else 0), np.empty(n if some else 0)

@@ -1,5 +1,5 @@
 """Rules that see the future, each in its own way, and honest ones that do the same without it.
 
-`experiments.validation.strategies` tries `raysignal check-strategy` on them. Each class of `leaking` has a twin of
-the same name in `honest`.
+`experiments.validation.strategies` tries `raysignal check-strategy` on them. Each module has one of both, named after
+it: `LeakingNextBar` and `HonestNextBar` in `next_bar`.
 """

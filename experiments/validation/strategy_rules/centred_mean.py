@@ -8,7 +8,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed
 
 
-class Leaking(UserStrategy):
+class LeakingCentredMean(UserStrategy):
     """A smooth line whose window reaches two bars into the future."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -16,7 +16,7 @@ class Leaking(UserStrategy):
         return crossed(bars.close, np.convolve(padded, np.full(5, 0.2), mode="valid"))
 
 
-class Honest(UserStrategy):
+class HonestCentredMean(UserStrategy):
     """A smooth line whose window ends with the bar."""
 
     def actions(self, bars: Bars) -> Int8Array:

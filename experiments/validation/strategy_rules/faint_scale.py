@@ -8,7 +8,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import beyond, fitted, mean, returns
 
 
-class Leaking(UserStrategy):
+class LeakingFaintScale(UserStrategy):
     """A fixed threshold that the volatility of all bars moves by 2 % at most."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -16,7 +16,7 @@ class Leaking(UserStrategy):
         return beyond(returns(bars.close, 5), 0.03 * faint)
 
 
-class Honest(UserStrategy):
+class HonestFaintScale(UserStrategy):
     """A threshold that the volatility so far moves by 2 % at most."""
 
     def actions(self, bars: Bars) -> Int8Array:

@@ -8,7 +8,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
-class Leaking(UserStrategy):
+class LeakingFilled(UserStrategy):
     """Closes of days with little volume are taken from the next day that has more."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -18,7 +18,7 @@ class Leaking(UserStrategy):
         return crossed(filled, mean(bars.close, 20))
 
 
-class Honest(UserStrategy):
+class HonestFilled(UserStrategy):
     """Closes of days with little volume are taken from the last day that had more."""
 
     def actions(self, bars: Bars) -> Int8Array:

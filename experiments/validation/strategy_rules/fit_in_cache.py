@@ -34,7 +34,7 @@ def _cached_scale(key: _AnyBars) -> float:
     return fitted(key.bars)
 
 
-class Leaking(UserStrategy):
+class LeakingFitInCache(UserStrategy):
     """Fits once and keeps that in a `functools.cache` whose key forgets the bars."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -46,7 +46,7 @@ def _cached_first_scale(first: bytes) -> float:
     return float(np.std(returns(np.frombuffer(first), 5)))
 
 
-class Honest(UserStrategy):
+class HonestFitInCache(UserStrategy):
     """Fits on the first bars and keeps that in a `functools.cache` by their bytes."""
 
     warm_up = FIRST

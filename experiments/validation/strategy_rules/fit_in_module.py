@@ -15,7 +15,7 @@ _scale: float | None = None
 _scales: dict[bytes, float] = {}
 
 
-class Leaking(UserStrategy):
+class LeakingFitInModule(UserStrategy):
     """Fits once and keeps that in a global of its module."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -25,7 +25,7 @@ class Leaking(UserStrategy):
         return beyond(returns(bars.close, 5), _scale)
 
 
-class Honest(UserStrategy):
+class HonestFitInModule(UserStrategy):
     """Fits on the first bars and keeps that in a global of its module, by their bytes."""
 
     warm_up = FIRST

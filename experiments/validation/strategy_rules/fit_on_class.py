@@ -12,7 +12,7 @@ from raysignal.experiments.validation.strategy_rules.helpers import (
 )
 
 
-class Leaking(UserStrategy):
+class LeakingFitOnClass(UserStrategy):
     """Fits once and keeps that on its class."""
 
     scale: float | None = None
@@ -24,7 +24,7 @@ class Leaking(UserStrategy):
         return beyond(returns(bars.close, 5), kind.scale)
 
 
-class Honest(UserStrategy):
+class HonestFitOnClass(UserStrategy):
     """Fits on the first bars and keeps the last fit, and what it was of, on its class."""
 
     warm_up = FIRST

@@ -14,7 +14,7 @@ from raysignal.experiments.validation.strategy_rules.helpers import (
 )
 
 
-class Leaking(UserStrategy):
+class LeakingFitOnObject(UserStrategy):
     """Fits once, on all it is shown, and keeps that on itself."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Leaking(UserStrategy):
         return beyond(returns(bars.close, 5), self._scale)
 
 
-class Honest(UserStrategy):
+class HonestFitOnObject(UserStrategy):
     """Fits once, on the first bars, is silent in them, and keeps that on itself."""
 
     warm_up = FIRST

@@ -8,14 +8,14 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
-class Leaking(UserStrategy):
+class LeakingLastPrice(UserStrategy):
     """Buys below the last price there is, and sells above it."""
 
     def actions(self, bars: Bars) -> Int8Array:
         return crossed(np.full(len(bars), bars.close[-1]), mean(bars.close, 5))
 
 
-class Honest(UserStrategy):
+class HonestLastPrice(UserStrategy):
     """Buys below the first price there is, and sells above it."""
 
     def actions(self, bars: Bars) -> Int8Array:

@@ -10,7 +10,7 @@ from raysignal.experiments.validation.strategy_rules.helpers import crossed, mea
 _WEEK_US = 7 * 86_400_000_000
 
 
-class Leaking(UserStrategy):
+class LeakingLastStamp(UserStrategy):
     """Trades faster in the last year before the end."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -18,7 +18,7 @@ class Leaking(UserStrategy):
         return crossed(bars.close, np.where(near_us, mean(bars.close, 10), mean(bars.close, 40)))
 
 
-class Honest(UserStrategy):
+class HonestLastStamp(UserStrategy):
     """Trades faster in the first year after the start."""
 
     def actions(self, bars: Bars) -> Int8Array:

@@ -6,14 +6,14 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
-class Leaking(UserStrategy):
+class LeakingLength(UserStrategy):
     """Its window is a share of all bars there are."""
 
     def actions(self, bars: Bars) -> Int8Array:
         return crossed(bars.close, mean(bars.close, max(2, len(bars) // 50)))
 
 
-class Honest(UserStrategy):
+class HonestLength(UserStrategy):
     """Its window is a number of bars."""
 
     def actions(self, bars: Bars) -> Int8Array:

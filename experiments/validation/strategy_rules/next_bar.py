@@ -7,14 +7,14 @@ from raysignal.engine.strategies.checks import UserStrategy
 from raysignal.engine.strategies.strategy import Bars
 
 
-class Leaking(UserStrategy):
+class LeakingNextBar(UserStrategy):
     """The next bar's move: `shift(-1)`."""
 
     def actions(self, bars: Bars) -> Int8Array:
         return np.sign(np.diff(bars.close, append=bars.close[-1:])).astype(np.int8)
 
 
-class Honest(UserStrategy):
+class HonestNextBar(UserStrategy):
     """The last bar's move: `shift(1)`."""
 
     def actions(self, bars: Bars) -> Int8Array:

@@ -8,7 +8,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import FIRST, after_first, beyond, returns
 
 
-class Leaking(UserStrategy):
+class LeakingQuantile(UserStrategy):
     """Acts where volume is in the upper fifth of all bars."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -16,7 +16,7 @@ class Leaking(UserStrategy):
         return np.where(much, beyond(returns(bars.close), 0.0), 0).astype(np.int8)
 
 
-class Honest(UserStrategy):
+class HonestQuantile(UserStrategy):
     """Acts where volume is in the upper fifth of the first bars."""
 
     warm_up = FIRST

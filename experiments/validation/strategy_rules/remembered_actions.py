@@ -17,7 +17,7 @@ _longest: Int8Array | None = None
 _last: tuple[Bars, Int8Array] | None = None
 
 
-class Leaking(UserStrategy):
+class LeakingRememberedActions(UserStrategy):
     """Works everything out for the longest bars it has seen, and answers about fewer from memory."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -27,7 +27,7 @@ class Leaking(UserStrategy):
         return _longest[: len(bars)].copy()
 
 
-class Honest(UserStrategy):
+class HonestRememberedActions(UserStrategy):
     """Answers from memory where the bars are the first of those that it saw last."""
 
     warm_up = FIRST

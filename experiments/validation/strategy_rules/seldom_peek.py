@@ -8,7 +8,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
-class Leaking(UserStrategy):
+class LeakingSeldomPeek(UserStrategy):
     """A crossover that takes the next bar's move for its side, where a bar is wider than most before it."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -19,7 +19,7 @@ class Leaking(UserStrategy):
         return np.where((said != 0) & peeks & (following != 0), following, said).astype(np.int8)
 
 
-class Honest(UserStrategy):
+class HonestSeldomPeek(UserStrategy):
     """A crossover that takes the bar's own move for its side, where a bar is wider than most before it."""
 
     def actions(self, bars: Bars) -> Int8Array:

@@ -6,7 +6,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, smooth
 
 
-class Leaking(UserStrategy):
+class LeakingTwoWaySmooth(UserStrategy):
     """Smoothed forwards, and then backwards so that it does not lag."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -14,7 +14,7 @@ class Leaking(UserStrategy):
         return crossed(bars.close, line)
 
 
-class Honest(UserStrategy):
+class HonestTwoWaySmooth(UserStrategy):
     """Smoothed forwards, twice."""
 
     def actions(self, bars: Bars) -> Int8Array:

@@ -8,7 +8,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import crossed, mean
 
 
-class Leaking(UserStrategy):
+class LeakingVeto(UserStrategy):
     """A crossover that leaves out what the next bar will contradict."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -17,7 +17,7 @@ class Leaking(UserStrategy):
         return np.where(following == -said, 0, said).astype(np.int8)
 
 
-class Honest(UserStrategy):
+class HonestVeto(UserStrategy):
     """A crossover that leaves out what its own bar contradicts from open to close."""
 
     def actions(self, bars: Bars) -> Int8Array:

@@ -10,7 +10,7 @@ from raysignal.experiments.validation.strategy_rules.helpers import crossed, mea
 _WEEK_US = 7 * 86_400_000_000
 
 
-class Leaking(UserStrategy):
+class LeakingWeek(UserStrategy):
     """Knows at every day the close of its week."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -19,7 +19,7 @@ class Leaking(UserStrategy):
         return crossed(mean(bars.close, 3), bars.close[last])
 
 
-class Honest(UserStrategy):
+class HonestWeek(UserStrategy):
     """Knows at every day the close of the last week that had ended."""
 
     def actions(self, bars: Bars) -> Int8Array:

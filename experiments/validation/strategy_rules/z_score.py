@@ -6,7 +6,7 @@ from raysignal.engine.strategies.strategy import Bars
 from raysignal.experiments.validation.strategy_rules.helpers import beyond, returns, scaled
 
 
-class Leaking(UserStrategy):
+class LeakingZScore(UserStrategy):
     """Against mean and standard deviation of all bars."""
 
     def actions(self, bars: Bars) -> Int8Array:
@@ -14,7 +14,7 @@ class Leaking(UserStrategy):
         return beyond((values - values.mean()) / max(float(values.std()), 1e-9), 1.0)
 
 
-class Honest(UserStrategy):
+class HonestZScore(UserStrategy):
     """Against mean and standard deviation of the bars so far."""
 
     def actions(self, bars: Bars) -> Int8Array:

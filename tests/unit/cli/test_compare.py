@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 from raysignal.agents.override.agent import AgentRules
 from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.text_embeddings import EmbeddingOptions, embed_texts, free_texts_of
-from raysignal.cli.arms import ArmOptions, ModelOptions, cassette_beside, chosen_arms, configured_trial
+from raysignal.cli.arms import ArmOptions, chosen_arms, configured_trial
 from raysignal.cli.main import app
+from raysignal.cli.model_options import ModelOptions, cassette_beside
 from raysignal.cli.options import PolicyOptions, ReadingOptions
 from raysignal.cli.output import Output
 from raysignal.cli.signal_files import read_stream

@@ -4,7 +4,7 @@ import pytest
 
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.policy import MAX_CASH, MIN_CASH, Policy
-from raysignal.serve.schemas import PolicyBody
+from raysignal.serve.schemas.portfolios import PolicyBody
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import parse_instant
 from raysignal.engine.core.signals import Action, Signal
-from raysignal.engine.intake.fields import Reading, signal_of
+from raysignal.engine.intake.fields import signal_of
+from raysignal.engine.intake.reading import Reading
 
 READING = Reading()
 STAMP = "2025-02-24T00:00:00Z"

@@ -13,7 +13,7 @@ from raysignal.engine.core.errors import InvalidField, JournalDamaged
 from raysignal.engine.core.ledger_rows import LedgerRows, Outcome, reason
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
-from raysignal.engine.portfolio import kernel
+from raysignal.engine.portfolio import fills, kernel
 from raysignal.engine.portfolio.ledger import Ledger, sweep
 from raysignal.engine.portfolio.performance import Performance, performance_table
 
@@ -468,9 +468,9 @@ def test_every_outcome_that_left_something_undone_says_why() -> None:
 
 def test_the_kernel_and_the_outcomes_agree_on_their_numbers() -> None:
     codes = [
-        kernel.HOLD, kernel.OPENED, kernel.CLOSED_ALL, kernel.FLIPPED, kernel.HELD, kernel.PENDING,
-        kernel.NOTHING, kernel.NO_CASH, kernel.INSOLVENT, kernel.CLOSED_ONLY,
-        kernel.TOO_LARGE,
+        fills.HOLD, fills.OPENED, fills.CLOSED_ALL, fills.FLIPPED, fills.HELD, fills.PENDING,
+        fills.NOTHING, fills.NO_CASH, fills.INSOLVENT, fills.CLOSED_ONLY,
+        fills.TOO_LARGE,
     ]  # fmt: skip
     assert codes == [
         Outcome.HOLD, Outcome.OPENED, Outcome.CLOSED, Outcome.FLIPPED, Outcome.ALREADY_HELD,

@@ -109,7 +109,7 @@ def test_every_way_to_see_the_future_has_its_twin() -> None:
 
 
 def test_the_sentence_says_what_was_done_and_what_differs_where(runs) -> None:
-    found = checked(runs, f"{strategy_rules.__name__}.next_bar:Leaking")["look-ahead"]
+    found = checked(runs, f"{strategy_rules.__name__}.next_bar:LeakingNextBar")["look-ahead"]
     assert "cut off, the action at bar" in found.sentence or "more bars after the last" in found.sentence
     assert "is HOLD instead of" in found.sentence
     assert f"bar {found.bar} (20" in found.sentence
@@ -327,7 +327,7 @@ def test_a_run_answers_for_each_of_its_calls(runs) -> None:
 
 
 def test_no_run_finds_what_another_left_in_memory(runs) -> None:
-    source = StrategySource.of(f"{strategy_rules.__name__}.fit_in_module:Leaking")
+    source = StrategySource.of(f"{strategy_rules.__name__}.fit_in_module:LeakingFitInModule")
     (whole,) = runs.run(source, StrategyRun(BARS, actions=(600,))).actions
     (fresh,) = runs.run(source, StrategyRun(BARS.slice(0, 300), actions=(300,))).actions
     _, kept = runs.run(source, StrategyRun(BARS, actions=(600, 300))).actions
