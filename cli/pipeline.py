@@ -323,14 +323,14 @@ def _line(pipeline: Pipeline, log: EventCounts) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckConfig:
+class CheckPipelineConfig:
     """Which configuration."""
 
     config: Config
     json: options.Json = False
 
 
-def check_config(config: CheckConfig) -> None:
+def check_config(config: CheckPipelineConfig) -> None:
     """Check a pipeline.yaml: every field, and that all of it fits together."""
     from raysignal.runtime.pipeline_config import read_config
 
@@ -345,7 +345,7 @@ def check_config(config: CheckConfig) -> None:
         )
 
 
-def explain(config: CheckConfig) -> None:
+def explain(config: CheckPipelineConfig) -> None:
     """Say in words what each stage of a path does, and with which figures."""
     from raysignal.runtime.pipeline_config import read_config
 
@@ -396,8 +396,8 @@ def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
 
 
 app.command("run", cls=Verb)(verb(RunPipelineConfig, run_pipeline))
-app.command("check", cls=Verb)(verb(CheckConfig, check_config))
-app.command("explain", cls=Verb)(verb(CheckConfig, explain))
+app.command("check", cls=Verb)(verb(CheckPipelineConfig, check_config))
+app.command("explain", cls=Verb)(verb(CheckPipelineConfig, explain))
 
 
 # Parity

@@ -44,7 +44,11 @@ class ServiceClients:
         portfolios = PortfolioClient.connect(settings, direct=True)
         blobs = build_stores(settings).blobs
         return cls(
-            portfolios, blobs, Agent.connect(settings, environ), connect_feeds(settings), connect_pipelines(settings)
+            portfolios,
+            blobs,
+            Agent.connect(settings, environ),
+            connect_feeds(settings),
+            connect_pipelines(settings),
         )
 
 

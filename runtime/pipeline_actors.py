@@ -90,7 +90,9 @@ class PipelineRun:
         """A person's order to risk; risk as it stands then. `InvalidField` without a name or a reason."""
         live = self._running()
         live.command(
-            Command(at_us=time.time_ns() // 1000, symbol="", command=CommandKind(kind), who=who, reason=reason)
+            Command(
+                at_us=time.time_ns() // 1000, symbol="", command=CommandKind(kind), who=who, reason=reason
+            )
         )
         return _risk(live, self._recent)
 
@@ -188,7 +190,9 @@ class Pipelines:
         for file in settings.pipeline.files:
             config, text = read_config(Path(file)), Path(file).read_text(encoding="utf-8")
             if config.name in self._actors:
-                raise SettingsError(f"pipeline.files has two pipelines of the name {config.name!r}; expected each once")
+                raise SettingsError(
+                    f"pipeline.files has two pipelines of the name {config.name!r}; expected each once"
+                )
             self._actors[config.name] = DetachedActor(
                 f"pipeline-{config.name}", PipelineActor, settings.for_actors(), text,
                 str((folder / config.name).resolve()),
@@ -224,7 +228,9 @@ class Pipelines:
     async def command(self, name: str | None, kind: str, who: str, reason: str) -> dict[str, Any]:
         """A person's order to the risk of a pipeline; raises as `ask`."""
         name, actor = self._named(name)
-        return {"pipeline": name} | await self._asked(actor, lambda handle: handle.command.remote(kind, who, reason))
+        return {"pipeline": name} | await self._asked(
+            actor, lambda handle: handle.command.remote(kind, who, reason)
+        )
 
     async def stop(self) -> None:
         """End every pipeline; sessions are on disk."""

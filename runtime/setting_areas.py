@@ -310,7 +310,7 @@ class PipelineSettings(_Area):
 
     files: tuple[str, ...] = Field(
         default=(),
-        description="pipelines that run live, an actor each, as JSON: `[\"pipeline.yaml\"]`; see docs/pipeline.md",
+        description='pipelines that run live, an actor each, as JSON: `["pipeline.yaml"]`; see docs/pipeline.md',
         examples=['["pipeline.yaml"]'],
     )
     folder: str = Field(

@@ -37,12 +37,13 @@ from raysignal.serve.routers import (
     trades,
 )
 from raysignal.serve.schemas.memory import TextBody
+from raysignal.serve.schemas.pipelines import CommandBody, HaltBody
 from raysignal.serve.schemas.portfolios import PolicyBody, SymbolBody
 from raysignal.serve.schemas.shared import ProblemBody
 from raysignal.serve.schemas.signals import SignalBody
 
 _DOCS = Path(__file__).with_name("docs.html")
-_READ_BY_HAND = (SignalBody, PolicyBody, SymbolBody, TextBody, ProblemBody)
+_READ_BY_HAND = (SignalBody, PolicyBody, SymbolBody, TextBody, CommandBody, HaltBody, ProblemBody)
 """The models of bodies that handlers do not declare, so that FastAPI does not know of them."""
 
 

@@ -41,7 +41,14 @@ class Edge:
         warn_of_few_descriptors(log, descriptors())
         clients = ServiceClients.connect(settings, os.environ)
         replica = ReplicaState(
-            settings, clients.portfolios, clients.blobs, access, clients.agent, clients.feeds, clients.pipelines, name
+            settings,
+            clients.portfolios,
+            clients.blobs,
+            access,
+            clients.agent,
+            clients.feeds,
+            clients.pipelines,
+            name,
         )
         self._api = build_api(replica, log=log, store_log=StoreLog(log, name))
         # What is loaded by now stays: searching it for garbage would hold everyone up for a tenth of a second.

@@ -44,7 +44,12 @@ class RecentEvents:
                 order |= {"state": event.state, "reason": event.reason, "ended": format_instant(event.at_us)}
         elif isinstance(event, Alarm):
             self.alarms.append(
-                {"at": format_instant(event.at_us), "symbol": event.symbol, "code": event.code, "message": event.message}
+                {
+                    "at": format_instant(event.at_us),
+                    "symbol": event.symbol,
+                    "code": event.code,
+                    "message": event.message,
+                }
             )
         elif isinstance(event, RiskVerdict) and event.outcome is not RiskOutcome.ALLOW:
             self.verdicts.append(

@@ -123,7 +123,7 @@ def market_message(data: bytes) -> tuple[int, int, bytes]:
     return series, received_ns, data[_MARKET.size :]
 
 
-class Difference(NamedTuple):
+class ParityDifference(NamedTuple):
     """Where a replay parts from its session.
 
     Attributes:
@@ -145,7 +145,7 @@ class ParityCheck:
     """
 
     def __init__(self) -> None:
-        self.difference: Difference | None = None
+        self.difference: ParityDifference | None = None
         self.events = 0
         self._frame = 0
         self._made: deque[tuple[bytes, Any]] = deque()
@@ -160,7 +160,7 @@ class ParityCheck:
     def playing(self, frame: int) -> None:
         """A message or an input is next: everything that was made before has been recorded, or differs."""
         if self._made and self.difference is None:
-            self.difference = Difference(self.events + 1, self._frame, None, self._made[0][1])
+            self.difference = ParityDifference(self.events + 1, self._frame, None, self._made[0][1])
         self._frame = frame
 
     def ended(self) -> None:
@@ -174,7 +174,7 @@ class ParityCheck:
         self.events += 1
         made, event = self._made.popleft() if self._made else (b"", None)
         if made != data:
-            self.difference = Difference(self.events, self._frame, _readable(data), event)
+            self.difference = ParityDifference(self.events, self._frame, _readable(data), event)
 
 
 def _readable(data: bytes) -> Any:

@@ -6,11 +6,22 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.serve import schemas
 from raysignal.serve.bodies import read_object
 from raysignal.serve.parameters import NO_PARAMETERS, PipelineParameters
 from raysignal.serve.problems import problem_responses
 from raysignal.serve.replica import Line, State
+from raysignal.serve.schemas.pipelines import (
+    AggregationBody,
+    AttributionBody,
+    CommandBody,
+    FillsBody,
+    HaltBody,
+    OrdersBody,
+    PipelinesBody,
+    PositionsBody,
+    RiskBody,
+)
+from raysignal.serve.schemas.shared import object_content
 
 router = APIRouter(prefix="/v1", responses=problem_responses(404, 503))
 CHANGES = problem_responses(400, 408, 413, 415)
@@ -18,39 +29,39 @@ Parameters = Annotated[PipelineParameters, Query()]
 
 
 @router.get(
-    "/pipelines", summary="How the live pipelines stand", response_model=schemas.PipelinesBody,
+    "/pipelines", summary="How the live pipelines stand", response_model=PipelinesBody,
     dependencies=[NO_PARAMETERS],
 )  # fmt: skip
 async def get_pipelines(replica: State) -> Any:
     return {"pipelines": [] if replica.pipelines is None else await replica.pipelines.statuses()}
 
 
-@router.get("/aggregation", summary="How strategies are weighed, and why", response_model=schemas.AggregationBody)
+@router.get("/aggregation", summary="How strategies are weighed, and why", response_model=AggregationBody)
 async def get_aggregation(replica: State, parameters: Parameters) -> Any:
     return await replica.asked_pipelines().ask(parameters.pipeline, "aggregation")
 
 
-@router.get("/attribution", summary="What each strategy earned", response_model=schemas.AttributionBody)
+@router.get("/attribution", summary="What each strategy earned", response_model=AttributionBody)
 async def get_attribution(replica: State, parameters: Parameters) -> Any:
     return await replica.asked_pipelines().ask(parameters.pipeline, "attribution")
 
 
-@router.get("/orders", summary="The last 1 000 orders", response_model=schemas.OrdersBody)
+@router.get("/orders", summary="The last 1 000 orders", response_model=OrdersBody)
 async def get_orders(replica: State, parameters: Parameters) -> Any:
     return await replica.asked_pipelines().ask(parameters.pipeline, "orders")
 
 
-@router.get("/fills", summary="The last 1 000 fills", response_model=schemas.FillsBody)
+@router.get("/fills", summary="The last 1 000 fills", response_model=FillsBody)
 async def get_fills(replica: State, parameters: Parameters) -> Any:
     return await replica.asked_pipelines().ask(parameters.pipeline, "fills")
 
 
-@router.get("/positions", summary="What is held, at the last prices", response_model=schemas.PositionsBody)
+@router.get("/positions", summary="What is held, at the last prices", response_model=PositionsBody)
 async def get_positions(replica: State, parameters: Parameters) -> Any:
     return await replica.asked_pipelines().ask(parameters.pipeline, "positions")
 
 
-@router.get("/risk", summary="Breaker, limits, and what was reduced or refused", response_model=schemas.RiskBody)
+@router.get("/risk", summary="Breaker, limits, and what was reduced or refused", response_model=RiskBody)
 async def get_risk(replica: State, parameters: Parameters) -> Any:
     return await replica.asked_pipelines().ask(parameters.pipeline, "risk")
 
@@ -58,10 +69,10 @@ async def get_risk(replica: State, parameters: Parameters) -> Any:
 @router.post(
     "/risk/halt",
     summary="Allow nothing but what makes positions smaller; with flatten, close them",
-    response_model=schemas.RiskBody,
+    response_model=RiskBody,
     responses=CHANGES,
     openapi_extra={
-        "requestBody": schemas.object_content(schemas.HaltBody, who="kim", reason="the venue is odd", flatten=True)
+        "requestBody": object_content(HaltBody, who="kim", reason="the venue is odd", flatten=True)
     },
 )
 async def post_halt(replica: State, parameters: Parameters, line: Line, request: Request) -> Any:
@@ -75,9 +86,9 @@ async def post_halt(replica: State, parameters: Parameters, line: Line, request:
 @router.post(
     "/risk/reset",
     summary="Trade again; losses are counted from the equity of now",
-    response_model=schemas.RiskBody,
+    response_model=RiskBody,
     responses=CHANGES,
-    openapi_extra={"requestBody": schemas.object_content(schemas.CommandBody, who="kim", reason="looked at it")},
+    openapi_extra={"requestBody": object_content(CommandBody, who="kim", reason="looked at it")},
 )
 async def post_reset(replica: State, parameters: Parameters, line: Line, request: Request) -> Any:
     return await _told(replica, parameters, line, "reset", await _command(request, {"who", "reason"}))

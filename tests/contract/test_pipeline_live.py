@@ -43,7 +43,9 @@ def test_pipeline_that_is_killed_goes_on_and_all_of_it_plays_again(tmp_path: Pat
     config.write_text(CONFIG, encoding="utf-8")
     for kill in range(2):
         before = frames_of(session)
-        running = subprocess.Popen(arguments(config, session, 60), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        running = subprocess.Popen(
+            arguments(config, session, 60), stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         assert running.stderr is not None
         while frames_of(session) < before + 3_000:
             line = running.stderr.readline()  # it says how it stands every few seconds

@@ -77,8 +77,8 @@ class Replica:
 
 
 @asynccontextmanager
-async def replica(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
-    """A replica over a store in the folder."""
+async def replica(folder: Path, *, pipelines: Any = None, **settings: Any) -> AsyncIterator[Replica]:
+    """A replica over a store in the folder; `pipelines` as of `ReplicaState`."""
     chosen = Settings(store=(folder / "store").as_uri(), **settings)
     stores = open_stores(chosen.store)
 
@@ -98,7 +98,14 @@ async def replica(folder: Path, **settings: Any) -> AsyncIterator[Replica]:
     desk = Desk(mailbox)
     captured = structlog.testing.LogCapture()
     log = structlog.wrap_logger(None, processors=[captured])
-    state = ReplicaState(chosen, desk, stores.blobs, Credentials.of(chosen), name="r1")  # type: ignore[arg-type]
+    state = ReplicaState(
+        chosen,
+        desk,
+        stores.blobs,
+        Credentials.of(chosen),
+        name="r1",
+        pipelines=pipelines,  # type: ignore[arg-type]
+    )
     yield Replica(build_api(state, log=log, store_log=StoreLog(log, "r1")), desk, captured.entries)
     await mailbox.close()
 

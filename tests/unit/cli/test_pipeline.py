@@ -32,7 +32,9 @@ def run(*arguments: object, status: int = 0) -> str:
     return result.output
 
 
-def test_backtest_is_recorded_and_parity_finds_the_same_and_then_a_difference(config: Path, tmp_path: Path) -> None:
+def test_backtest_is_recorded_and_parity_finds_the_same_and_then_a_difference(
+    config: Path, tmp_path: Path
+) -> None:
     session = tmp_path / "session"
     said = run("backtest", config, "--candles", 600, "--record", session)
     assert "600 candles" in said
@@ -48,7 +50,9 @@ def test_backtest_is_recorded_and_parity_finds_the_same_and_then_a_difference(co
 
 
 def test_backtest_as_json_says_what_the_screen_says(config: Path) -> None:
-    figures = json.loads(run("backtest", config, "--candles", 600, "--json").split("\n", 1)[1].split("\n", 0)[0])
+    figures = json.loads(
+        run("backtest", config, "--candles", 600, "--json").split("\n", 1)[1].split("\n", 0)[0]
+    )
     assert figures["candles"] == 720
     assert figures["trades"] > 3
     assert figures["total_return"] == pytest.approx(figures["equity"] / 10_000 - 1)
@@ -72,7 +76,9 @@ def test_rows_that_do_not_fit_the_strategies_candles_are_refused(config: Path, t
 
 
 def test_check_and_explain_say_what_there_is(config: Path) -> None:
-    assert "is good: trends, 1 instruments, 2 strategies, fills by the paper exchange" in run("pipeline", "check", config)
+    assert "is good: trends, 1 instruments, 2 strategies, fills by the paper exchange" in run(
+        "pipeline", "check", config
+    )
     said = run("pipeline", "explain", config)
     for stage in ("candles", "strategy fast", "aggregate", "decide", "risk", "execute", "attribute"):
         assert stage in said

@@ -111,6 +111,7 @@ def test_examples_of_settings_are_taken(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(name, example)
     assert {name.removeprefix(PREFIX) for name in shown} == {
         "PORTFOLIOS", "FEED__INSTRUMENTS", "FEED__HOSTS", "HTTP__ALLOWED_HOSTS", "INTAKE__SYMBOLS",
+        "PIPELINE__FILES",
     }  # fmt: skip
     assert load_settings().feed.instruments == ("binance-usdm:BTCUSDT",)
 

@@ -1,0 +1,153 @@
+"""A pipeline as the service hosts it: what it says over HTTP, what a person tells it, and that it stays told."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from raysignal.engine.core.errors import NotFound, SettingsError
+from raysignal.loopback.exchanges.exchange import GeneratedExchange
+from raysignal.loopback.exchanges.server import ExchangeServer
+from raysignal.runtime.pipeline_actors import PipelineRun, Pipelines
+from raysignal.runtime.pipeline_session import replay_session
+from raysignal.runtime.settings import Settings
+from tests.support.one_replica import replica, speaking_to
+
+CONFIG = """
+name: live
+instruments: [{symbol: BTC, market: "binance-usdm:BTCUSDT"}]
+strategies:
+  - {name: cross, kind: sma, bar: 1s, parameters: {fast: 1, slow: 2}}
+portfolio: {weight: 0.3}
+risk: {position_notional: 5000}
+venue: {kind: paper, fee_bps: 2}
+"""
+
+
+class OnePipeline(Pipelines):
+    """The way to a pipeline of this process."""
+
+    def __init__(self, run: PipelineRun) -> None:
+        super().__init__(Settings())
+        self._here = run
+
+    async def statuses(self) -> list[dict[str, Any]]:
+        return [self._here.status()]
+
+    async def ask(self, name: str | None, what: str) -> dict[str, Any]:
+        self._check(name)
+        return {"pipeline": "live"} | self._here.answer(what)
+
+    async def command(self, name: str | None, kind: str, who: str, reason: str) -> dict[str, Any]:
+        self._check(name)
+        return {"pipeline": "live"} | self._here.command(kind, who, reason)
+
+    def _check(self, name: str | None) -> None:
+        if name not in {None, "live"}:
+            self._named(name)
+
+
+@asynccontextmanager
+async def exchange() -> AsyncIterator[Settings]:
+    made = GeneratedExchange("binance-usdm", seed=5, start_us=time.time_ns() // 1000, symbols=["BTCUSDT"])
+    async with ExchangeServer(made) as server:
+        hosts = {"binance-usdm": {"stream": server.hosts.stream, "rest": server.hosts.rest}}
+        yield Settings(feed_hosts=hosts)
+
+
+@asynccontextmanager
+async def running(settings: Settings, folder: Path) -> AsyncIterator[httpx.AsyncClient]:
+    run = PipelineRun(settings, CONFIG, folder / "session")
+    task = asyncio.create_task(run.run())
+    try:
+        async with replica(folder, pipelines=OnePipeline(run)) as found, speaking_to(found) as http:
+            yield http
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def answer(
+    http: httpx.AsyncClient, path: str, until: Callable[[dict[str, Any]], Any]
+) -> dict[str, Any]:
+    """What a path answers once it is so."""
+    async with asyncio.timeout(60):
+        while True:
+            said = await http.get(path)
+            if said.status_code == 200 and until(found := said.json()):
+                return dict(found)
+            await asyncio.sleep(0.05)
+
+
+async def test_pipeline_is_seen_over_http_and_a_halt_outlives_it(tmp_path: Path) -> None:
+    async with exchange() as settings:
+        async with running(settings, tmp_path) as http:
+            fills = await answer(http, "/v1/fills", lambda found: len(found["fills"]) >= 2)
+            (status,) = (await http.get("/v1/pipelines")).json()["pipelines"]
+            assert (status["name"], status["trouble"]) == ("live", None)
+            orders = (await http.get("/v1/orders")).json()["orders"]
+            assert {fill["client_id"] for fill in fills["fills"]} <= {order["client_id"] for order in orders}
+            assert {order["state"] for order in orders} <= {"open", "filled"}
+            positions = (await http.get("/v1/positions?pipeline=live")).json()
+            worth = positions["cash"] + sum(each["value"] for each in positions["positions"])
+            assert positions["equity"] == pytest.approx(worth, rel=1e-6)
+            (weights,) = (await http.get("/v1/aggregation")).json()["symbols"]
+            assert weights["symbol"] == "BTC"
+            earned = (await http.get("/v1/attribution")).json()["strategies"]
+            assert {each["strategy"] for each in earned} <= {"cross"}
+            halted = await http.post(
+                "/v1/risk/halt", json={"who": "kim", "reason": "the venue is odd", "flatten": True}
+            )
+            assert halted.status_code == 200
+            assert halted.json()["state"] == "halted"
+            await answer(http, "/v1/positions", lambda found: not found["positions"])
+        assert replay_session(tmp_path / "session").difference is None
+        async with running(settings, tmp_path) as http:
+            risk = await answer(http, "/v1/risk", lambda _: True)
+            assert (risk["state"], risk["who"], risk["reason"]) == ("halted", "kim", "the venue is odd")
+            reset = await http.post("/v1/risk/reset", json={"who": "kim", "reason": "looked at it"})
+            assert reset.json()["state"] == "active"
+
+
+async def test_what_cannot_be_told_to_risk_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    async with exchange() as settings, running(settings, tmp_path) as http:
+        await answer(http, "/v1/risk", lambda _: True)
+        for body, field in (
+            ({"who": "kim"}, "reason"), ({"who": " ", "reason": "x"}, "who"), ({"who": 1, "reason": "x"}, "who"),
+            ({"who": "kim", "reason": "x", "flatten": "yes"}, "flatten"), ({"who": "kim", "reason": "x", "y": 1}, "y"),
+        ):  # fmt: skip
+            refused = await http.post("/v1/risk/halt", json=body)
+            assert (refused.status_code, refused.json()["field"]) == (422, field), refused.text
+        assert (await http.get("/v1/risk")).json()["state"] == "active"
+        missing = await http.get("/v1/orders?pipeline=other")
+        assert (missing.status_code, missing.json()["field"]) == (404, "pipeline")
+
+
+async def test_service_without_pipelines_says_which_setting_names_them(tmp_path: Path) -> None:
+    async with replica(tmp_path) as found, speaking_to(found) as http:
+        assert (await http.get("/v1/pipelines")).json() == {"pipelines": []}
+        missing = await http.get("/v1/risk")
+        assert missing.status_code == 404
+        assert "RAYSIGNAL_PIPELINE__FILES" in missing.json()["detail"]
+
+
+async def test_pipeline_that_cannot_run_says_why(tmp_path: Path) -> None:
+    hosts = {"binance-usdm": {"stream": "ws://127.0.0.1:9", "rest": "http://127.0.0.1:9"}}
+    async with running(Settings(feed_hosts=hosts), tmp_path) as http:
+        refused = await http.get("/v1/positions")
+        assert refused.status_code == 503
+        assert "pipeline live does not run" in refused.json()["detail"]
+
+
+def test_files_that_are_no_pipelines_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        Pipelines(Settings(pipeline={"files": [str(tmp_path / "none.yaml")]}))
+    for name in ("a.yaml", "b.yaml"):
+        (tmp_path / name).write_text(CONFIG, encoding="utf-8")
+    with pytest.raises(SettingsError, match="two pipelines of the name 'live'"):
+        Pipelines(Settings(pipeline={"files": [str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]}))
