@@ -28,6 +28,7 @@ from raysignal.cli import (
     recordings,
     refusals,
     replay,
+    risk,
     run,
     runs,
     serve,
@@ -105,6 +106,8 @@ app.command("check-strategy", cls=Verb)(verb(check_strategy.CheckStrategyConfig,
 app.command("backtest", cls=Verb)(verb(pipeline.BacktestConfig, pipeline.backtest))
 app.command("parity", cls=Verb)(verb(pipeline.ParityConfig, pipeline.parity))
 app.add_typer(pipeline.app, name="pipeline")
+pipeline.app.command("show", cls=Verb)(verb(risk.ShowPipelineConfig, risk.show_pipeline))
+app.add_typer(risk.app, name="risk")
 app.add_typer(runs.app, name="runs")
 app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")
