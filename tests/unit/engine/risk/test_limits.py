@@ -1,9 +1,27 @@
 """Limits as a file gives them."""
 
+import re
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
+import yaml
 
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.risk.limits import DecisionLimits, RiskLimits
+
+REFERENCE = (Path(__file__).parents[4] / "docs" / "risk.md").read_text()
+
+
+def test_the_reference_has_every_limit_and_its_example_is_read():
+    rows = re.findall(
+        r"^\| `(\w+)` \| ", REFERENCE.split("## Limits")[1].split("## Breaker")[0], re.MULTILINE
+    )
+    assert sorted(rows) == sorted(each.name for each in fields(RiskLimits))
+    (example,) = re.findall(r"```yaml\n(.*?)```", REFERENCE, re.DOTALL)
+    read = RiskLimits.from_mapping(yaml.safe_load(example))
+    assert read.of_symbol("BTC-USDT").position_notional == 40_000.0
+    assert read.strategies == {"sma": DecisionLimits(position_notional=5_000.0, stale_model_s=300.0)}
 
 
 def test_no_limit_is_set_until_it_is_said():
