@@ -83,7 +83,7 @@ class TestShares:
         [
             (STOPPED, "stop"),
             (decided(0, reason="risk"), "risk"),
-            (decided(0, ("alpha", 1, 1.0)), "unattributed"),
+            (decided(0, ("alpha", 1, 1.0)), "overruled"),
         ],
     )
     def test_trade_that_nobody_voted_for_has_a_name_of_its_own(
