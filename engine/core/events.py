@@ -42,6 +42,7 @@ class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"
         signal_id: of a posted signal; empty for a strategy's own.
         confidence: 0 to 1; how far it is to count, beside its weight.
         features: named values that were known then.
+        more: another of the same candle follows; they are weighed together.
     """
 
     strategy: str
@@ -51,6 +52,7 @@ class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"
     signal_id: str = ""
     confidence: float = 1.0
     features: dict[str, float] = {}
+    more: bool = False
 
     @property
     def identity(self) -> str:

@@ -106,6 +106,30 @@ class TestSide:
         assert btc.votes[0].weight > 0.7
         assert [vote.weight for vote in eth.votes] == [0.5, 0.5]
 
+    def test_signals_of_one_candle_are_weighed_together(self) -> None:
+        aggregator = Aggregator(("alpha", "beta"), AggregationSettings(cost_bps=100.0))
+        assert aggregator.on(said("alpha", 1, more=True)) == ()
+        (told,) = aggregator.on(said("beta", -1, confidence=0.5))
+        assert (told.score, told.side) == (0.25, 1)
+        assert aggregator.on(said("alpha", -1, 1, more=True)) == ()
+        (told,) = aggregator.on(said("beta", 1, 1))
+        assert told.side == 0
+        found = report(aggregator)
+        assert (found.follow_changes, found.equal_changes) == (1, 1)
+        assert found.follow_return == pytest.approx(-0.005)
+
+    def test_returns_of_following_count_costs_and_the_open_position(self) -> None:
+        aggregator = Aggregator(("alpha",), AggregationSettings(cost_bps=100.0))
+        aggregator.on_signal(said("alpha", 1, 0, 100.0))
+        aggregator.on_signal(said("alpha", -1, 1, 110.0))
+        aggregator.on_price(SYMBOL, 2 * MINUTE_US, 99.0)
+        found = report(aggregator)
+        assert (found.follow_return, found.equal_return) == pytest.approx((0.1 + 0.1 - 0.015,) * 2)
+        aggregator.on_signal(said("alpha", 0, 3, 99.0))
+        aggregator.on_price(SYMBOL, 4 * MINUTE_US, 50.0)
+        assert report(aggregator).follow_return == pytest.approx(0.2 - 0.02)
+        assert report(aggregator).follow_changes == 3
+
 
 class TestOutcomes:
     def test_outcome_counts_at_its_horizon_and_not_before(self) -> None:
