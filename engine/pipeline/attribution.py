@@ -213,12 +213,12 @@ def _agree(
     agreed = [vote for vote in votes if vote.side in sides and vote.weight > 0.0]
     whole = sum(vote.weight for vote in agreed)
     for vote in agreed:
-        half[vote.strategy] = half.get(vote.strategy, 0.0) + float(quantity) * vote.weight / whole
+        half[vote.strategy] = half.get(vote.strategy, 0.0) + float(quantity) * (vote.weight / whole)
 
 
 def _attribution(trade: _OpenTrade, fill: OrderFill, decision: Decision | None) -> TradeAttribution:
     """A trade that its last fill has closed."""
-    halves = [half for half in (trade.opening, trade.closing) if half]
+    halves = [half for half in (trade.opening, trade.closing) if sum(half.values()) > 0.0]
     parts: dict[str, float] = {}
     for half in halves:
         whole = sum(half.values()) * len(halves)

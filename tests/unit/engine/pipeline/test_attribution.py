@@ -127,6 +127,13 @@ class TestFills:
         )  # fmt: skip
         assert trade.pnl == pytest.approx(3.0)
 
+    def test_smallest_weights_and_quantities_still_share(self) -> None:
+        tiny = decided(1, ("alpha", 1, 5e-324))
+        (trade,) = traded((fill(1, "0.001", "100", 1), tiny), (fill(-1, "0.001", "110", 2), STOPPED))
+        assert trade.shares == {"alpha": 0.01}
+        (trade,) = traded((fill(1, "1e-400", "100", 1), tiny), (fill(-1, "1e-400", "110", 2), STOPPED))
+        assert trade.shares == {"stop": 0.0}
+
     @pytest.mark.parametrize(
         ("name", "value"), [("quantity", "0"), ("quantity", "-1"), ("price", "nan"), ("fee", "much")]
     )
