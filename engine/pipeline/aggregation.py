@@ -424,11 +424,11 @@ class _SymbolAggregator:
             self._await(signal)
         votes = self._spoken()
         score, equal_score, flat = _scores(votes)
-        wanted, control = self._side(score), self._side(equal_score)
-        if wanted != self._followed.side and (wanted or flat):
-            self._followed.turn(wanted, price, self._settings.cost_bps)
-        if control != self._equal.side and (control or flat):
-            self._equal.turn(control, price, self._settings.cost_bps)
+        wanted = self._side(score)
+        if not signal.more:
+            for followed, asked in ((self._followed, wanted), (self._equal, self._side(equal_score))):
+                if asked != followed.side and (asked or flat):
+                    followed.turn(asked, price, self._settings.cost_bps)
         self.last_price = self.last_price or price
         return AggregatedSignal(
             at_us=signal.at_us, symbol=signal.symbol, score=score, side=wanted, price=signal.price,

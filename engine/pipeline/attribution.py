@@ -10,9 +10,9 @@ opens another. Its profit is what came in less what was paid, fees included.
 Half of it goes by its opening and half by its closing. Of each decision, those votes share that agree with what was
 done (opening: the trade's side; closing: any other side, or flat), in proportion to their weights; decisions of one
 trade count by the quantities that they opened or closed. Where one half has no such vote, the other counts whole.
-Where neither has, all of it goes to a name that is no strategy's: the `reason` of the decision that closed it (such as
-`risk`), `stop` where no decision did (a bracket), `unattributed` where the decision followed a signal that nobody
-agreed with.
+Where neither has, all of it goes to a name that is no strategy's: `stop` where no decision closed it (a bracket),
+`overruled` where one did against all votes (a model's verdict), else the `reason` of the decision that closed it, which
+came without votes (such as `risk`).
 
 `attribution_summary` makes the table of reports of such events. docs/weighing.md has the formulas.
 """
@@ -30,7 +30,7 @@ from raysignal.engine.core.errors import InvalidField, JournalDamaged
 from raysignal.engine.core.events import Decision, OrderFill, TradeAttribution
 from raysignal.engine.core.instants import format_instant
 
-BRACKET, NOBODY = "stop", "unattributed"
+BRACKET, OVERRULED = "stop", "overruled"
 _FORMAT = 1
 _DUST = Decimal("1e-12")  # of what was opened: less is what floats were rounded by, and no position
 
@@ -213,12 +213,12 @@ def _agree(
     agreed = [vote for vote in votes if vote.side in sides and vote.weight > 0.0]
     whole = sum(vote.weight for vote in agreed)
     for vote in agreed:
-        half[vote.strategy] = half.get(vote.strategy, 0.0) + float(quantity) * vote.weight / whole
+        half[vote.strategy] = half.get(vote.strategy, 0.0) + float(quantity) * (vote.weight / whole)
 
 
 def _attribution(trade: _OpenTrade, fill: OrderFill, decision: Decision | None) -> TradeAttribution:
     """A trade that its last fill has closed."""
-    halves = [half for half in (trade.opening, trade.closing) if half]
+    halves = [half for half in (trade.opening, trade.closing) if sum(half.values()) > 0.0]
     parts: dict[str, float] = {}
     for half in halves:
         whole = sum(half.values()) * len(halves)
@@ -243,7 +243,7 @@ def _shares(amount: float, parts: Mapping[str, float]) -> dict[str, float]:
 def _bucket(decision: Decision | None) -> str:
     if decision is None:
         return BRACKET
-    return NOBODY if decision.reason == "signal" else decision.reason
+    return OVERRULED if decision.votes else decision.reason
 
 
 def _decimal(fill: OrderFill, name: str) -> Decimal:

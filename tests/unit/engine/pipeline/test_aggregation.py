@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysignal.engine.core.errors import InvalidField, JournalDamaged
-from raysignal.engine.core.events import AggregatedSignal, StrategySignal
+from raysignal.engine.core.events import AggregatedSignal, Decision, OrderFill, StrategySignal
 from raysignal.engine.pipeline.aggregation import (
     METHODS,
     AggregationReport,
@@ -18,6 +18,7 @@ from raysignal.engine.pipeline.aggregation import (
     Aggregator,
     wanted_side,
 )
+from raysignal.engine.pipeline.attribution import Attributor
 from tests.support.effort import examples
 
 MINUTE_US = 60_000_000
@@ -104,6 +105,30 @@ class TestSide:
         eth = aggregator.on_signal(said("beta", 1, symbol="ETH"))
         assert btc.votes[0].weight > 0.7
         assert [vote.weight for vote in eth.votes] == [0.5, 0.5]
+
+    def test_signals_of_one_candle_are_weighed_together(self) -> None:
+        aggregator = Aggregator(("alpha", "beta"), AggregationSettings(cost_bps=100.0))
+        assert aggregator.on(said("alpha", 1, more=True)) == ()
+        (told,) = aggregator.on(said("beta", -1, confidence=0.5))
+        assert (told.score, told.side) == (0.25, 1)
+        assert aggregator.on(said("alpha", -1, 1, more=True)) == ()
+        (told,) = aggregator.on(said("beta", 1, 1))
+        assert told.side == 0
+        found = report(aggregator)
+        assert (found.follow_changes, found.equal_changes) == (1, 1)
+        assert found.follow_return == pytest.approx(-0.005)
+
+    def test_returns_of_following_count_costs_and_the_open_position(self) -> None:
+        aggregator = Aggregator(("alpha",), AggregationSettings(cost_bps=100.0))
+        aggregator.on_signal(said("alpha", 1, 0, 100.0))
+        aggregator.on_signal(said("alpha", -1, 1, 110.0))
+        aggregator.on_price(SYMBOL, 2 * MINUTE_US, 99.0)
+        found = report(aggregator)
+        assert (found.follow_return, found.equal_return) == pytest.approx((0.1 + 0.1 - 0.015,) * 2)
+        aggregator.on_signal(said("alpha", 0, 3, 99.0))
+        aggregator.on_price(SYMBOL, 4 * MINUTE_US, 50.0)
+        assert report(aggregator).follow_return == pytest.approx(0.2 - 0.02)
+        assert report(aggregator).follow_changes == 3
 
 
 class TestOutcomes:
@@ -209,9 +234,11 @@ class TestWeights:
 
 @dataclass
 class Market:
-    """A market of made-up strategies: at each bar one says which way the price goes, and is right or not."""
+    """A market of made-up strategies that all speak at every bar; one unit is held of the side that they want."""
 
     aggregator: Aggregator
+    attributor: Attributor = field(default_factory=Attributor)
+    held: int = 0
     price: float = 100.0
     bar: int = 0
     last: AggregatedSignal | None = None
@@ -222,10 +249,26 @@ class Market:
             self.last = self.aggregator.on_signal(said(name, side, self.bar, self.price))
         assert self.last is not None
         self.seen.append({vote.strategy: vote.weight for vote in self.last.votes})
+        self._follow(self.last)
         self.bar += 1
         self.price *= 1.0 + move
         self.aggregator.on_price(SYMBOL, self.bar * MINUTE_US, self.price)
         return self.last
+
+    def _follow(self, signal: AggregatedSignal) -> None:
+        side = wanted_side(signal)
+        if side is None or side == self.held:
+            return
+        decision = Decision(
+            at_us=signal.at_us, symbol=SYMBOL, side=side, size=0.5, price=self.price, votes=signal.votes
+        )
+        order = OrderFill(
+            at_us=signal.at_us, symbol=SYMBOL, client_id=decision.identity, ordinal=self.bar, fee="0",
+            side=1 if side > self.held else -1, quantity=str(abs(side - self.held)), price=repr(self.price),
+            decided_price=self.price,
+        )  # fmt: skip
+        self.attributor.on_fill(order, decision)
+        self.held = side
 
     def run(self, rates: Callable[[int], Sequence[float]], bars: int, seed: int) -> None:
         """`rates`: by bar, how often each strategy is right."""
@@ -267,15 +310,25 @@ class TestPlanted:
 
     def test_often_right_and_dear_when_wrong_loses_to_equal_weights(self) -> None:
         """`often` is right 6 times in 10 and earns 1 or loses 2; two others take the other side."""
-        names = ("often", "seldom", "rarely")
-        market = Market(Aggregator(names, replace(LEARNING, half_life=200)))
-        for bar in range(600):
-            side = 1 if bar % 2 else -1
-            move = side * (0.001 if bar % 5 in {0, 1, 3} else -0.002)
-            market.step({"often": side, "seldom": -side, "rarely": -side}, move)
+        totals = {}
+        for method in METHODS:
+            terms = replace(LEARNING, method=method, half_life=200)
+            market = Market(Aggregator(("often", "seldom", "rarely"), terms))
+            for bar in range(600):
+                side = 1 if bar % 2 else -1
+                move = side * (0.001 if bar % 5 in {0, 1, 3} else -0.002)
+                market.step({"often": side, "seldom": -side, "rarely": -side}, move)
+            records = {record.strategy: record for record in market.attributor.records()}
+            totals[method] = sum(record.contribution for record in records.values())
+        assert totals["hit_rate"] < 0.0 < totals["equal"]
+        # What people see of the last, which is by hit rate: the control beside it, and why.
         found = report(market.aggregator)
-        assert weights(market.aggregator)["often"] > 0.5
         assert found.follow_return < 0.0 < found.equal_return
+        assert found.weights[0].weight > 0.5
+        often = records["often"]
+        assert often.hit_rate == pytest.approx(0.6, abs=0.02)
+        assert often.payoff == pytest.approx(0.5, abs=0.02)
+        assert often.contribution < 0.0 < records["seldom"].contribution
 
 
 @dataclass(frozen=True)
