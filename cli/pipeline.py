@@ -218,7 +218,7 @@ def figures_of(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, floa
         "name": pipeline.config.name,
         "candles": counts["Candle"],
         "signals": counts["StrategySignal"],
-        "decisions": counts["Decision"],
+        "decisions": counts["PositionDecision"],
         "reduced": counts["risk_reduce"],
         "refused": counts["risk_refuse"],
         "orders": counts["PlannedOrder"],

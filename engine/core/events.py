@@ -1,8 +1,8 @@
 """Events of the decision path that are no market data: what one stage says to the next. Frozen, encoded by msgspec.
 
     Trade, BookChange, Quote (`engine.core.market_events`)
-      -> Candle -> StrategySignal -> AggregatedSignal -> Decision -> RiskVerdict -> PlannedOrder -> OrderFill
-      -> TradeAttribution
+      -> Candle -> StrategySignal -> AggregatedSignal -> PositionDecision -> RiskVerdict -> PlannedOrder
+      -> OrderFill -> TradeAttribution
 
 Each has an identity that follows from what it is about and never from when or where it was made, so an event that is
 delivered twice is known. Its sequence is its place in the stream that it is read from (`engine.pipeline.bus`).
@@ -112,14 +112,14 @@ class AggregatedSignal(PathEvent, frozen=True, kw_only=True, tag="aggregated_sig
     equal_score: float = 0.0
 
 
-class Question(PathEvent, frozen=True, kw_only=True, tag="question"):
-    """Is this aggregated signal to be followed? Answered by a `Verdict` until `deadline_us`, or by nobody."""
+class DecisionQuestion(PathEvent, frozen=True, kw_only=True, tag="question"):
+    """Is this aggregated signal to be followed? Answered by a `DecisionAnswer` until `deadline_us`, or by nobody."""
 
     signal: AggregatedSignal
     deadline_us: int
 
 
-class Verdict(PathEvent, frozen=True, kw_only=True, tag="verdict"):
+class DecisionAnswer(PathEvent, frozen=True, kw_only=True, tag="verdict"):
     """The answer to a question.
 
     Attributes:
@@ -133,7 +133,7 @@ class Verdict(PathEvent, frozen=True, kw_only=True, tag="verdict"):
     reason: str
 
 
-class Decision(PathEvent, frozen=True, kw_only=True, tag="decision"):
+class PositionDecision(PathEvent, frozen=True, kw_only=True, tag="decision"):
     """The position that is wanted of a symbol, and who wanted it.
 
     Attributes:
@@ -176,7 +176,7 @@ class RiskVerdict(PathEvent, frozen=True, kw_only=True, tag="risk_verdict"):
         reasons: one sentence for each limit that had something to say, with its name, figure and bound.
     """
 
-    decision: Decision
+    decision: PositionDecision
     outcome: RiskOutcome
     target: float
     reasons: tuple[str, ...] = ()
@@ -285,12 +285,12 @@ class Alarm(PathEvent, frozen=True, kw_only=True, tag="alarm"):
         return f"{self.code}:{self.symbol}:{self.at_us}"
 
 
-PathInput = Candle | StrategySignal | Verdict | OrderFill | OrderEnded | Command
+PathInput = Candle | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | Command
 """What comes to the path from outside: enough to make everything else again."""
 
 PathOutput = (
-    Candle | StrategySignal | AggregatedSignal | Question | Decision | RiskVerdict | PlannedOrder | OrderFill
-    | TradeAttribution | Alarm
+    Candle | StrategySignal | AggregatedSignal | DecisionQuestion | PositionDecision | RiskVerdict | PlannedOrder
+    | OrderFill | OrderEnded | TradeAttribution | Alarm
 )  # fmt: skip
 """What its stages say."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from raysignal.engine.core.events import Decision, OrderFill, PlannedOrder, TradeAttribution
+from raysignal.engine.core.events import OrderFill, PlannedOrder, PositionDecision, TradeAttribution
 from raysignal.engine.pipeline.attribution import Attributor
 
 _KEPT = 1024
@@ -14,12 +14,12 @@ class AttributeStage:
 
     def __init__(self) -> None:
         self.attributor = Attributor()
-        self._last: dict[str, Decision] = {}
-        self._of: dict[str, Decision] = {}
+        self._last: dict[str, PositionDecision] = {}
+        self._of: dict[str, PositionDecision] = {}
 
-    def on(self, event: Decision | PlannedOrder | OrderFill) -> Sequence[TradeAttribution]:
+    def on(self, event: PositionDecision | PlannedOrder | OrderFill) -> Sequence[TradeAttribution]:
         """See `engine.pipeline.path`."""
-        if isinstance(event, Decision):
+        if isinstance(event, PositionDecision):
             self._last[event.symbol] = event
             self._keep(event.identity, event)
             return ()
@@ -29,7 +29,7 @@ class AttributeStage:
         closed = self.attributor.on_fill(event, self._of.get(event.client_id))
         return () if closed is None else (closed,)
 
-    def _keep(self, name: str, decision: Decision) -> None:
+    def _keep(self, name: str, decision: PositionDecision) -> None:
         self._of[name] = decision
         if len(self._of) > _KEPT:
             del self._of[next(iter(self._of))]

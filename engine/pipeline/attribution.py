@@ -27,7 +27,7 @@ import msgspec
 
 from raysignal.engine.core.amounts import ZERO, less, minus, product, ratio, total
 from raysignal.engine.core.errors import InvalidField, JournalDamaged
-from raysignal.engine.core.events import Decision, OrderFill, TradeAttribution
+from raysignal.engine.core.events import OrderFill, PositionDecision, TradeAttribution
 from raysignal.engine.core.instants import format_instant
 
 BRACKET, OVERRULED = "stop", "overruled"
@@ -115,7 +115,7 @@ class Attributor:
         self._open: dict[str, _OpenTrade] = {}
         self._earnings: dict[str, _Earnings] = {}
 
-    def on_fill(self, fill: OrderFill, decision: Decision | None) -> TradeAttribution | None:
+    def on_fill(self, fill: OrderFill, decision: PositionDecision | None) -> TradeAttribution | None:
         """Take the next fill in; what the trade that it closed was worth to whom, if it closed one.
 
         Args:
@@ -206,7 +206,7 @@ def _count(earnings: dict[str, _Earnings], attribution: TradeAttribution) -> Non
 
 
 def _agree(
-    half: dict[str, float], decision: Decision | None, quantity: Decimal, sides: Container[int]
+    half: dict[str, float], decision: PositionDecision | None, quantity: Decimal, sides: Container[int]
 ) -> None:
     """Share a quantity among the decision's votes for one of these sides, by their weights."""
     votes = () if decision is None else decision.votes
@@ -216,7 +216,7 @@ def _agree(
         half[vote.strategy] = half.get(vote.strategy, 0.0) + float(quantity) * (vote.weight / whole)
 
 
-def _attribution(trade: _OpenTrade, fill: OrderFill, decision: Decision | None) -> TradeAttribution:
+def _attribution(trade: _OpenTrade, fill: OrderFill, decision: PositionDecision | None) -> TradeAttribution:
     """A trade that its last fill has closed."""
     halves = [half for half in (trade.opening, trade.closing) if sum(half.values()) > 0.0]
     parts: dict[str, float] = {}
@@ -240,7 +240,7 @@ def _shares(amount: float, parts: Mapping[str, float]) -> dict[str, float]:
     return shares
 
 
-def _bucket(decision: Decision | None) -> str:
+def _bucket(decision: PositionDecision | None) -> str:
     if decision is None:
         return BRACKET
     return OVERRULED if decision.votes else decision.reason

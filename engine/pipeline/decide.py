@@ -1,12 +1,12 @@
 """From an aggregated signal to the position that is wanted; where it is asked about, after the answer.
 
-The stage is pure: it says a `Question`, and the `Verdict` comes back as an event like any other, or does not come by
-the deadline. Then the signal stands. So a replay needs nobody who answers.
+The stage is pure: it says a `DecisionQuestion`, and the `DecisionAnswer` comes back as an event like any other, or does
+not come by the deadline. Then the signal stands. So a replay needs nobody who answers.
 """
 
 from collections.abc import Sequence
 
-from raysignal.engine.core.events import AggregatedSignal, Decision, Question, Verdict
+from raysignal.engine.core.events import AggregatedSignal, DecisionAnswer, DecisionQuestion, PositionDecision
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.aggregation import wanted_side
 
@@ -24,24 +24,24 @@ class DecideStage:
         self._weight = policy.weight
         self._wait_us = wait_us
         self._number = 0
-        self._open: dict[str, Question] = {}  # by symbol: the last that was asked
+        self._open: dict[str, DecisionQuestion] = {}  # by symbol: the last that was asked
 
-    def on(self, event: AggregatedSignal | Verdict) -> Sequence[Question | Decision]:
+    def on(self, event: AggregatedSignal | DecisionAnswer) -> Sequence[DecisionQuestion | PositionDecision]:
         """See `engine.pipeline.path`."""
-        if isinstance(event, Verdict):
+        if isinstance(event, DecisionAnswer):
             return self._answered(event)
         side = wanted_side(event)
         if side is None:
             return ()
         if not self._wait_us:
             return (self._decision(event, side, event.at_us, "signal"),)
-        question = Question(
+        question = DecisionQuestion(
             at_us=event.at_us, symbol=event.symbol, signal=event, deadline_us=event.at_us + self._wait_us
         )
         self._open[event.symbol] = question
         return (question,)
 
-    def _answered(self, verdict: Verdict) -> Sequence[Decision]:
+    def _answered(self, verdict: DecisionAnswer) -> Sequence[PositionDecision]:
         question = self._open.get(verdict.symbol)
         if question is None or question.at_us != verdict.question_us:
             return ()
@@ -52,10 +52,10 @@ class DecideStage:
         reason = "no answer in time" if late else verdict.reason
         return (self._decision(question.signal, side, verdict.at_us, reason),)
 
-    def _decision(self, signal: AggregatedSignal, side: int, at_us: int, reason: str) -> Decision:
+    def _decision(self, signal: AggregatedSignal, side: int, at_us: int, reason: str) -> PositionDecision:
         side = side if side > 0 or self._shorts else 0
         self._number += 1
-        return Decision(
+        return PositionDecision(
             at_us=at_us, symbol=signal.symbol, side=side, size=self._weight if side else 0.0, price=signal.price,
             votes=signal.votes, reason=reason, number=self._number,
         )  # fmt: skip

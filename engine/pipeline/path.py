@@ -17,13 +17,13 @@ from raysignal.engine.core.events import (
     AggregatedSignal,
     Candle,
     Command,
-    Decision,
+    DecisionAnswer,
     OrderEnded,
     OrderFill,
     PlannedOrder,
+    PositionDecision,
     RiskVerdict,
     StrategySignal,
-    Verdict,
 )
 from raysignal.engine.core.market_events import BookChange, BookLost, Trade, TradesLost
 
@@ -63,8 +63,8 @@ class DecisionPath:
             Candle: (portfolio, risk, aggregate, strategies),
             StrategySignal: (aggregate,),
             AggregatedSignal: (decide,),
-            Verdict: (risk, decide),
-            Decision: (risk, attribute),
+            DecisionAnswer: (risk, decide),
+            PositionDecision: (risk, attribute),
             RiskVerdict: orders or (portfolio,),
             PlannedOrder: (risk, attribute),
             OrderFill: (*orders, portfolio, attribute) if orders else (risk, attribute),

@@ -8,12 +8,12 @@ from raysignal.engine.core.events import (
     Alarm,
     Candle,
     Command,
-    Decision,
+    DecisionAnswer,
     OrderEnded,
     OrderFill,
     PlannedOrder,
+    PositionDecision,
     RiskVerdict,
-    Verdict,
 )
 from raysignal.engine.pipeline.portfolio import Holding
 from raysignal.engine.risk.stage import AccountView, MarketPrice, RiskStage
@@ -33,15 +33,16 @@ class RiskGate:
         self._expected: dict[str, float] = {}  # where orders that are under way lead, by symbol
 
     def on(
-        self, event: Candle | Decision | Command | Verdict | PlannedOrder | OrderEnded | OrderFill
-    ) -> Sequence[RiskVerdict | Alarm | Decision]:
+        self,
+        event: Candle | PositionDecision | Command | DecisionAnswer | PlannedOrder | OrderEnded | OrderFill,
+    ) -> Sequence[RiskVerdict | Alarm | PositionDecision]:
         """See `engine.pipeline.path`. An `OrderFill` is the kernel's own, which has no order before it."""
         if isinstance(event, Candle):
             alarm = self.stage.breaker.mark(self._portfolio.equity, event.at_us)
             if alarm is not None:
                 return (alarm, *self._closings(event.at_us))
             return self._closings(event.at_us) if self.stage.breaker.flatten else ()
-        if isinstance(event, Decision):
+        if isinstance(event, PositionDecision):
             verdict = self.stage.on(event, self._view(event.at_us))
             self._verdicts[event.symbol] = verdict
             return (verdict,)
@@ -54,13 +55,13 @@ class RiskGate:
                 self.stage.count_order(self._verdicts[event.symbol])
         elif isinstance(event, OrderEnded):
             self._expected.pop(event.symbol, None)
-        elif isinstance(event, Verdict):
+        elif isinstance(event, DecisionAnswer):
             self.stage.count_model(event.at_us)
         elif self.stage.breaker.command(event):
             return self._closings(event.at_us)
         return ()
 
-    def _closings(self, at_us: int) -> Sequence[Decision]:
+    def _closings(self, at_us: int) -> Sequence[PositionDecision]:
         made = []
         for each in self.stage.closings(self._view(at_us)):
             self._number -= 1

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from raysignal.engine.core.errors import InvalidField, JournalDamaged
-from raysignal.engine.core.events import Decision, RiskOutcome, RiskVerdict
+from raysignal.engine.core.events import PositionDecision, RiskOutcome, RiskVerdict
 from raysignal.engine.core.instants import MICROSECONDS
 from raysignal.engine.risk.breaker import BreakerState, RiskBreaker, TradingState
 from raysignal.engine.risk.limits import DecisionLimits, RiskLimits
@@ -118,7 +118,7 @@ class _Allowed:
         self.high = min(self.high, max(most - rest, 0.0, self.held))
         return True
 
-    def verdict(self, decision: Decision) -> RiskVerdict:
+    def verdict(self, decision: PositionDecision) -> RiskVerdict:
         """What was left."""
         target = min(max(self.wanted, self.low), self.high) + 0.0  # no -0
         outcome = RiskOutcome.REDUCE if self.reasons else RiskOutcome.ALLOW
@@ -139,7 +139,7 @@ class _Case(NamedTuple):
         others: gross notional of the other symbols.
     """
 
-    decision: Decision
+    decision: PositionDecision
     view: AccountView
     price: float
     rest: float
@@ -186,7 +186,9 @@ class RiskStage:
         """As it can be stored; given to a new stage, that one goes on from here."""
         return RiskState(breaker=self.breaker.state, orders=tuple(self._orders), model_us=self._model_us)
 
-    def on(self, decision: Decision, view: AccountView, account: AccountView | None = None) -> RiskVerdict:
+    def on(
+        self, decision: PositionDecision, view: AccountView, account: AccountView | None = None
+    ) -> RiskVerdict:
         """What of the decision may be carried out; asking changes nothing.
 
         Args:
@@ -227,7 +229,7 @@ class RiskStage:
         if self._account is not None:
             self._account.count_model(at_us)
 
-    def closings(self, view: AccountView) -> tuple[Decision, ...]:
+    def closings(self, view: AccountView) -> tuple[PositionDecision, ...]:
         """Decisions that close what the portfolio holds, where the breaker, or the account's, says so; by symbol.
 
         Until nothing is held they are there at every call. Their price is the last one; 0 where there is none.
@@ -236,7 +238,7 @@ class RiskStage:
             return ()
         unknown = MarketPrice(0.0, 0)
         return tuple(
-            Decision(
+            PositionDecision(
                 at_us=view.now_us, symbol=symbol, side=0, size=0.0, price=view.prices.get(symbol, unknown).price,
                 reason="flatten",
             )
@@ -244,7 +246,7 @@ class RiskStage:
             if quantity != 0.0
         )  # fmt: skip
 
-    def _wanted(self, decision: Decision, view: AccountView, held: float) -> float:
+    def _wanted(self, decision: PositionDecision, view: AccountView, held: float) -> float:
         """The quantity that the decision asks for, fees included as in the kernel: `budget / (price * (1 + fee))`."""
         if not math.isfinite(held):
             raise InvalidField(f"positions.{decision.symbol}", held, "a finite quantity")
@@ -263,7 +265,7 @@ class RiskStage:
             )
         return quantity
 
-    def _limit(self, allowed: _Allowed, decision: Decision, view: AccountView, scope: str) -> None:
+    def _limit(self, allowed: _Allowed, decision: PositionDecision, view: AccountView, scope: str) -> None:
         """Cut what is allowed to what the breaker and all limits leave."""
         symbol, limits = decision.symbol, self.limits
         if self.breaker.trading is not TradingState.ACTIVE:
@@ -330,7 +332,7 @@ class RiskStage:
         return limits
 
 
-def leading_strategies(decision: Decision) -> tuple[str, ...]:
+def leading_strategies(decision: PositionDecision) -> tuple[str, ...]:
     """Those whose votes for the decision's side have the largest weight: several where they are equal, or none."""
     votes = [vote for vote in decision.votes if vote.side == decision.side]
     most = max((vote.weight for vote in votes), default=0.0)

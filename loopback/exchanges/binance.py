@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import orjson
 
 from raysignal.engine.core.market_events import Channel
-from raysignal.loopback.exchanges.market import Candle, GeneratedBook, Step
+from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle, Step
 from raysignal.loopback.exchanges.speech import (
     ClientRequest,
     MessageSubject,
@@ -138,7 +138,7 @@ class BinanceSpeech:
         return events
 
     def _kline(
-        self, stream: SubscribedStream, candle: Candle, closed: bool, step: Step, market: ShownMarket
+        self, stream: SubscribedStream, candle: GeneratedCandle, closed: bool, step: Step, market: ShownMarket
     ) -> dict[str, object]:
         first, high, low, last = prices_of(market, candle.open, candle.high, candle.low, candle.close)
         bar = {
@@ -220,7 +220,7 @@ def _interval_us(name: str) -> int:
     return int(match[1]) * _UNITS_US[match[2]] if match else 0
 
 
-def _row(candle: Candle, interval_us: int, market: ShownMarket) -> list[object]:
+def _row(candle: GeneratedCandle, interval_us: int, market: ShownMarket) -> list[object]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return [
         candle.open_us // 1000, *prices, size_of(market, candle.volume),

@@ -12,7 +12,7 @@ from uuid import UUID
 import orjson
 
 from raysignal.engine.core.market_events import Channel
-from raysignal.loopback.exchanges.market import Candle, GeneratedBook, Step
+from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle, Step
 from raysignal.loopback.exchanges.speech import (
     ClientRequest,
     MessageSubject,
@@ -221,7 +221,7 @@ def _trades(step: Step, market: ShownMarket) -> list[dict[str, object]]:
 
 
 def _bar(
-    stream: SubscribedStream, candle: Candle, closed: bool, ms: int, market: ShownMarket
+    stream: SubscribedStream, candle: GeneratedCandle, closed: bool, ms: int, market: ShownMarket
 ) -> dict[str, object]:
     first, high, low, last = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return {
@@ -232,7 +232,7 @@ def _bar(
     }  # fmt: skip
 
 
-def _row(candle: Candle, market: ShownMarket) -> list[str]:
+def _row(candle: GeneratedCandle, market: ShownMarket) -> list[str]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     return [str(candle.open_us // 1000), *prices, size_of(market, candle.volume), turnover_of(market, candle)]
 

@@ -71,7 +71,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Candle:
+class GeneratedCandle:
     """A bar of trades; without trades all prices are the last one before."""
 
     open_us: int
@@ -137,8 +137,8 @@ class GeneratedMarket:
         self._bid = self._ask = 0
         self._spread = 1
         self.update_id, self.trade_id, self.number = _FIRST_UPDATE, _FIRST_TRADE, 0
-        self._seconds: deque[Candle] = deque(maxlen=_SECONDS_KEPT)
-        self._minutes: deque[Candle] = deque(maxlen=_MINUTES_KEPT)
+        self._seconds: deque[GeneratedCandle] = deque(maxlen=_SECONDS_KEPT)
+        self._minutes: deque[GeneratedCandle] = deque(maxlen=_MINUTES_KEPT)
         self._kept: deque[GeneratedBook] = deque(maxlen=keep)
         self.last_price = int(units) // self.tick * self.tick
         self._move({}, {}, [])
@@ -193,7 +193,7 @@ class GeneratedMarket:
 
     # Klines.
 
-    def candle(self, interval_us: int, open_us: int) -> Candle:
+    def candle(self, interval_us: int, open_us: int) -> GeneratedCandle:
         """The bar that opens then, as far as it is known now."""
         if open_us < self.start_us - self.start_us % interval_us:
             return self._before(interval_us, open_us)
@@ -201,15 +201,15 @@ class GeneratedMarket:
         parts = self._parts(open_us, end_us)
         if not parts:
             price = self._close_before(open_us)
-            return Candle(open_us, price, price, price, price)
-        whole = Candle(open_us, parts[0].open, parts[0].high, parts[0].low, parts[-1].close)
+            return GeneratedCandle(open_us, price, price, price, price)
+        whole = GeneratedCandle(open_us, parts[0].open, parts[0].high, parts[0].low, parts[-1].close)
         for each in parts:
             whole.high, whole.low = max(whole.high, each.high), min(whole.low, each.low)
             whole.volume += each.volume
             whole.trades += each.trades
         return whole
 
-    def candles(self, interval_us: int, end_us: int, limit: int) -> list[Candle]:
+    def candles(self, interval_us: int, end_us: int, limit: int) -> list[GeneratedCandle]:
         """The last `limit` bars that open before `end_us`, and not after now; oldest first.
 
         Bars before the market's start are made up, each from its own draw, and lead up to its first price.
@@ -217,7 +217,7 @@ class GeneratedMarket:
         last = min(end_us - 1, self.now_us) // interval_us
         return [self.candle(interval_us, n * interval_us) for n in range(last - limit + 1, last + 1)]
 
-    def _parts(self, open_us: int, end_us: int) -> list[Candle]:
+    def _parts(self, open_us: int, end_us: int) -> list[GeneratedCandle]:
         kept = self._minutes if end_us - open_us >= MINUTE_US else self._seconds
         found = []
         for each in reversed(kept):
@@ -234,14 +234,14 @@ class GeneratedMarket:
                     return each.close
         return int(self._first_price) // self.tick * self.tick
 
-    def _before(self, interval_us: int, open_us: int) -> Candle:
+    def _before(self, interval_us: int, open_us: int) -> GeneratedCandle:
         """A bar before the market began; its close is the open of the next one."""
         prices = [self._old_price(interval_us, open_us), self._old_price(interval_us, open_us + interval_us)]
         random = Random(f"{self.seed} {interval_us} {open_us}")  # noqa: S311
         high = max(prices) + self.tick * random.randrange(1, 5)
         low = min(prices) - self.tick * random.randrange(1, 5)
         volume = self._lot * random.randrange(1000, 100_000)
-        return Candle(open_us, prices[0], high, low, prices[1], volume, random.randrange(10, 1000))
+        return GeneratedCandle(open_us, prices[0], high, low, prices[1], volume, random.randrange(10, 1000))
 
     def _old_price(self, interval_us: int, us: int) -> int:
         """Waves of several lengths around the first price, so that any old bar is found without those before it."""
@@ -257,7 +257,7 @@ class GeneratedMarket:
         for kept, interval_us in ((self._seconds, SECOND_US), (self._minutes, MINUTE_US)):
             open_us = self.now_us - self.now_us % interval_us
             if not kept or kept[-1].open_us != open_us:
-                kept.append(Candle(open_us, trade.price, trade.price, trade.price, trade.price))
+                kept.append(GeneratedCandle(open_us, trade.price, trade.price, trade.price, trade.price))
             kept[-1].take(trade.price, trade.size)
 
     # The book.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import orjson
 
 from raysignal.engine.core.market_events import Channel
-from raysignal.loopback.exchanges.market import Candle, GeneratedBook, Step
+from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle, Step
 from raysignal.loopback.exchanges.speech import (
     ClientRequest,
     MessageSubject,
@@ -203,7 +203,7 @@ def _trades(step: Step, market: ShownMarket) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def _row(candle: Candle, market: ShownMarket, *, closed: bool) -> list[str]:
+def _row(candle: GeneratedCandle, market: ShownMarket, *, closed: bool) -> list[str]:
     prices = prices_of(market, candle.open, candle.high, candle.low, candle.close)
     volume, turnover = size_of(market, candle.volume), turnover_of(market, candle)
     return [_ms(candle.open_us), *prices, volume, volume, turnover, "1" if closed else "0"]

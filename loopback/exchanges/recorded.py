@@ -14,7 +14,7 @@ from raysignal.engine.market.recordings import RecordingPlayer, read_recording
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Subscription, Tracker
 from raysignal.loopback.exchanges.exchange import ClientConnection, LoopbackExchange
-from raysignal.loopback.exchanges.market import Candle, GeneratedBook
+from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle
 from raysignal.loopback.exchanges.speech import Message, MessageSubject, ShownMarket, SubscribedStream
 
 _FOLLOWED = frozenset({Channel.DEPTH})
@@ -45,11 +45,11 @@ class RecordedMarket:
         update_id = 0 if self.change is None else self.change.update_id
         return GeneratedBook(update_id, self.now_us, self.number, sides[0], sides[1])
 
-    def candle(self, interval_us: int, open_us: int) -> Candle:  # noqa: ARG002 - there are none
+    def candle(self, interval_us: int, open_us: int) -> GeneratedCandle:  # noqa: ARG002 - there are none
         """Nothing."""
-        return Candle(open_us, 0, 0, 0, 0)
+        return GeneratedCandle(open_us, 0, 0, 0, 0)
 
-    def candles(self, interval_us: int, end_us: int, limit: int) -> list[Candle]:  # noqa: ARG002
+    def candles(self, interval_us: int, end_us: int, limit: int) -> list[GeneratedCandle]:  # noqa: ARG002
         """None."""
         return []
 

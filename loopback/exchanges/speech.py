@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 
 from raysignal.engine.core.market_events import Channel, Instrument
-from raysignal.loopback.exchanges.market import Candle, GeneratedBook, Step
+from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle, Step
 
 KLINE_EVERY_US = 2_000_000
 """How often a bar that is not over is said again."""
@@ -61,10 +61,10 @@ class ShownMarket(Protocol):
     def newest(self) -> GeneratedBook:
         """The book as it is."""
 
-    def candle(self, interval_us: int, open_us: int) -> Candle:
+    def candle(self, interval_us: int, open_us: int) -> GeneratedCandle:
         """The bar that opens then."""
 
-    def candles(self, interval_us: int, end_us: int, limit: int) -> list[Candle]:
+    def candles(self, interval_us: int, end_us: int, limit: int) -> list[GeneratedCandle]:
         """The last bars that open before `end_us`."""
 
 
@@ -162,14 +162,14 @@ def size_of(market: ShownMarket, units: int) -> str:
     return text_of(units, market.instrument.size_decimals)
 
 
-def turnover_of(market: ShownMarket, candle: Candle) -> str:
+def turnover_of(market: ShownMarket, candle: GeneratedCandle) -> str:
     """What a bar's trades came to, about."""
     return text_of(
         candle.close * candle.volume // 10**market.instrument.size_decimals, market.instrument.price_decimals
     )
 
 
-def bars_of(stream: SubscribedStream, step: Step, market: ShownMarket) -> list[tuple[Candle, bool]]:
+def bars_of(stream: SubscribedStream, step: Step, market: ShownMarket) -> list[tuple[GeneratedCandle, bool]]:
     """The bars that a stream of klines says at a step, and whether each is over."""
     interval_us, before_us = stream.interval_us, step.exchange_us - market.step_us
     open_us = step.exchange_us - step.exchange_us % interval_us

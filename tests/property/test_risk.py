@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.core.events import Decision, RiskOutcome, Vote
+from raysignal.engine.core.events import PositionDecision, RiskOutcome, Vote
 from raysignal.engine.risk.breaker import RiskBreaker, TradingState
 from raysignal.engine.risk.limits import DecisionLimits, RiskLimits
 from raysignal.engine.risk.stage import AccountView, MarketPrice, RiskStage, RiskState
@@ -67,7 +67,7 @@ def decisions(draw, view):
     size = draw(st.floats(0.001, 1.0)) if side else 0.0
     price = view.prices["BTC"].price * draw(st.sampled_from([1.0, 1.0, 0.9, 1.003]))
     votes = draw(st.sampled_from([(), (Vote("a", side, 0.6), Vote("b", side, 0.4)), (Vote("b", side, 1.0),)]))
-    return Decision(at_us=60_000_000, symbol="BTC", side=side, size=size, price=price, votes=votes)
+    return PositionDecision(at_us=60_000_000, symbol="BTC", side=side, size=size, price=price, votes=votes)
 
 
 @st.composite
@@ -146,7 +146,7 @@ def test_what_makes_a_position_smaller_is_never_refused(case, thousandths):
     if size > 1:
         return
     side = 0 if size == 0 else (1 if quantity > 0 else -1)
-    smaller = Decision(at_us=decision.at_us, symbol="BTC", side=side, size=size, price=price)
+    smaller = PositionDecision(at_us=decision.at_us, symbol="BTC", side=side, size=size, price=price)
     if abs(unlimited(stage, smaller, view)) > abs(now):
         return  # by rounding
     verdict = stage.on(smaller, view)

@@ -14,9 +14,9 @@ from raysignal.engine.core.events import (
     Alarm,
     Command,
     CommandKind,
-    Decision,
     OrderFill,
     PlannedOrder,
+    PositionDecision,
     RiskVerdict,
     TradeAttribution,
 )
@@ -135,7 +135,7 @@ def test_drawdown_halts_and_flattens_and_stays_so_until_a_person_resets_it() -> 
     last_us = int(bars.known_at_us[-1])
     reset = Command(at_us=last_us, symbol="", command=CommandKind.RESET, who="kim", reason="looked at it")
     driver.take(reset)
-    decision = Decision(
+    decision = PositionDecision(
         at_us=last_us, symbol="BTC", side=1, size=1.0, price=float(bars.close[-1]), number=10_000
     )
     (verdict, *_) = pipeline.path.on(decision)

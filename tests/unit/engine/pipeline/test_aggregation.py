@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raysignal.engine.core.errors import InvalidField, JournalDamaged
-from raysignal.engine.core.events import AggregatedSignal, Decision, OrderFill, StrategySignal
+from raysignal.engine.core.events import AggregatedSignal, OrderFill, PositionDecision, StrategySignal
 from raysignal.engine.pipeline.aggregation import (
     METHODS,
     AggregationReport,
@@ -259,7 +259,7 @@ class Market:
         side = wanted_side(signal)
         if side is None or side == self.held:
             return
-        decision = Decision(
+        decision = PositionDecision(
             at_us=signal.at_us, symbol=SYMBOL, side=side, size=0.5, price=self.price, votes=signal.votes
         )
         order = OrderFill(

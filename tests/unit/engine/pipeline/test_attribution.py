@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.core.errors import InvalidField, JournalDamaged
-from raysignal.engine.core.events import Decision, OrderFill, TradeAttribution, Vote
+from raysignal.engine.core.events import OrderFill, PositionDecision, TradeAttribution, Vote
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.attribution import Attributor, attribution_summary
@@ -34,8 +34,8 @@ def fill(
     )  # fmt: skip
 
 
-def decided(side: int, *votes: tuple[str, int, float], reason: str = "signal") -> Decision:
-    return Decision(
+def decided(side: int, *votes: tuple[str, int, float], reason: str = "signal") -> PositionDecision:
+    return PositionDecision(
         at_us=0, symbol=SYMBOL, side=side, size=abs(side) * 0.5, price=1.0, reason=reason,
         votes=tuple(Vote(*vote) for vote in votes),
     )  # fmt: skip
@@ -46,7 +46,7 @@ FLAT = decided(0, ("alpha", 0, 0.2), ("beta", 1, 0.3), ("gamma", -1, 0.5))
 STOPPED = None
 
 
-def traded(*fills: tuple[OrderFill, Decision | None]) -> list[TradeAttribution]:
+def traded(*fills: tuple[OrderFill, PositionDecision | None]) -> list[TradeAttribution]:
     attributor = Attributor()
     return [closed for each, why in fills if (closed := attributor.on_fill(each, why)) is not None]
 
@@ -69,7 +69,9 @@ class TestShares:
         assert trade.shares == pytest.approx({"gamma": 5.0, "alpha": 10 / 3, "beta": 5 / 3})
 
     @pytest.mark.parametrize("why", [STOPPED, decided(0, reason="risk"), decided(0, ("beta", 1, 1.0))])
-    def test_opening_counts_whole_where_nobody_voted_for_the_closing(self, why: Decision | None) -> None:
+    def test_opening_counts_whole_where_nobody_voted_for_the_closing(
+        self, why: PositionDecision | None
+    ) -> None:
         (trade,) = traded((fill(1, "1", "100"), LONG), (fill(-1, "1", "97"), why))
         assert trade.shares == pytest.approx({"alpha": -2.0, "beta": -1.0})
 
@@ -87,7 +89,7 @@ class TestShares:
         ],
     )
     def test_trade_that_nobody_voted_for_has_a_name_of_its_own(
-        self, closing: Decision | None, name: str
+        self, closing: PositionDecision | None, name: str
     ) -> None:
         (trade,) = traded(
             (fill(1, "1", "100"), decided(1, reason="command")), (fill(-1, "1", "107"), closing)
@@ -191,7 +193,7 @@ class TestRecords:
 
 
 @st.composite
-def decisions(draw: st.DrawFn) -> Decision | None:
+def decisions(draw: st.DrawFn) -> PositionDecision | None:
     votes = draw(
         st.lists(
             st.tuples(
@@ -217,7 +219,9 @@ FILLS = st.lists(
 )  # fmt: skip
 
 
-def numbered(rows: list[tuple[int, str, str, str, str, Any]]) -> list[tuple[OrderFill, Decision | None]]:
+def numbered(
+    rows: list[tuple[int, str, str, str, str, Any]],
+) -> list[tuple[OrderFill, PositionDecision | None]]:
     return [
         (fill(side, quantity, price, at_us, fee, symbol), decision)
         for at_us, (side, quantity, price, fee, symbol, decision) in enumerate(rows)

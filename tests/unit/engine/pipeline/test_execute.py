@@ -6,10 +6,10 @@ import pytest
 
 from raysignal.engine.core.events import (
     Candle,
-    Decision,
     OrderEnded,
     OrderFill,
     PlannedOrder,
+    PositionDecision,
     RiskOutcome,
     RiskVerdict,
 )
@@ -40,7 +40,7 @@ def verdict(
     at_us: int = 1,
 ) -> RiskVerdict:
     side = (target > 0) - (target < 0)
-    decision = Decision(
+    decision = PositionDecision(
         at_us=at_us, symbol=symbol, side=side, size=abs(side) * 0.5, price=100.0, number=number
     )
     return RiskVerdict(at_us=at_us, symbol=symbol, decision=decision, outcome=outcome, target=target)

@@ -10,9 +10,9 @@ from raysignal.engine.core.events import (
     AggregatedSignal,
     Alarm,
     Candle,
-    Question,
+    DecisionAnswer,
+    DecisionQuestion,
     StrategySignal,
-    Verdict,
     Vote,
 )
 from raysignal.engine.core.market_events import Instrument, Trade
@@ -148,11 +148,13 @@ def test_no_opinion_decides_nothing_and_all_flat_closes() -> None:
 def test_question_is_answered_until_its_deadline_and_by_nobody_twice() -> None:
     stage = DecideStage(Policy(), wait_us=10)
     (question,) = stage.on(aggregated(1, at_us=100))
-    assert isinstance(question, Question)
+    assert isinstance(question, DecisionQuestion)
     assert question.deadline_us == 110
-    other = Verdict(at_us=105, symbol="BTC", question_us=99, side=0, reason="about another")
+    other = DecisionAnswer(at_us=105, symbol="BTC", question_us=99, side=0, reason="about another")
     assert stage.on(other) == ()
-    answer = Verdict(at_us=105, symbol="BTC", question_us=100, side=0, reason="overruled: it lost 8 of 9")
+    answer = DecisionAnswer(
+        at_us=105, symbol="BTC", question_us=100, side=0, reason="overruled: it lost 8 of 9"
+    )
     (decision,) = stage.on(answer)
     assert (decision.side, decision.reason, decision.at_us) == (0, "overruled: it lost 8 of 9", 105)
     assert stage.on(answer) == ()
@@ -161,7 +163,9 @@ def test_question_is_answered_until_its_deadline_and_by_nobody_twice() -> None:
 def test_answer_that_is_late_leaves_the_signal_as_it_is() -> None:
     stage = DecideStage(Policy(), wait_us=10)
     stage.on(aggregated(1, at_us=100))
-    (decision,) = stage.on(Verdict(at_us=111, symbol="BTC", question_us=100, side=0, reason="too slow"))
+    (decision,) = stage.on(
+        DecisionAnswer(at_us=111, symbol="BTC", question_us=100, side=0, reason="too slow")
+    )
     assert (decision.side, decision.reason) == (1, "no answer in time")
 
 

@@ -8,7 +8,14 @@ import math
 import pytest
 
 from raysignal.engine.core.errors import InvalidField
-from raysignal.engine.core.events import Command, CommandKind, Decision, RiskOutcome, RiskVerdict, Vote
+from raysignal.engine.core.events import (
+    Command,
+    CommandKind,
+    PositionDecision,
+    RiskOutcome,
+    RiskVerdict,
+    Vote,
+)
 from raysignal.engine.risk.limits import RiskLimits
 from raysignal.engine.risk.stage import AccountView, MarketPrice, RiskStage, leading_strategies
 
@@ -26,7 +33,9 @@ def view(btc=0.0, eth=0.0, equity=10_000.0, btc_price=100.0, age_s=1.0, now_us=N
 def decision(size, price=100.0, votes=(), at_us=NOW_US, symbol="BTC"):
     """Its side is the sign of `size`."""
     side = int(math.copysign(1, size)) if size else 0
-    return Decision(at_us=at_us, symbol=symbol, side=side, size=abs(size), price=price, votes=tuple(votes))
+    return PositionDecision(
+        at_us=at_us, symbol=symbol, side=side, size=abs(size), price=price, votes=tuple(votes)
+    )
 
 
 def ordered(stage, times, *, symbol="BTC", votes=(), age_s=30):
