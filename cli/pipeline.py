@@ -83,6 +83,13 @@ class BacktestConfig:
             metavar="FILE", help="Prices: CSV, NDJSON, JSON or Parquet; default: made up, by the seed."
         ),
     ] = None
+    recording: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Raw messages instead, as feed record keeps them: books, trades, latency and all.",
+        ),
+    ] = None
     candles: Annotated[
         int, typer.Option(metavar="N", min=2, max=10_000_000, help="Of the made-up market.")
     ] = 20_000
@@ -105,13 +112,16 @@ def backtest(config: BacktestConfig) -> None:
 
     output = Output(config.json)
     path = read_config(config.config)
+    if config.record is not None and config.record.exists():
+        raise InvalidField("record", str(config.record), "a new folder: a backtest begins anew each time")
+    if config.recording:
+        _play_recordings(config, path, output)
+        return
     series = _series(config, path, output)
     instruments = {symbol: file_instrument(symbol) for symbol in path.symbols}
     pipeline = build(path, instruments)
     writer = None
     if config.record is not None:
-        if config.record.exists():
-            raise InvalidField("record", str(config.record), "a new folder: a backtest begins anew each time")
         with options.writing_to(config.record):
             writer = SessionWriter(config.record)
         write_about(config.record, config.config.read_text(encoding="utf-8"), instruments)
@@ -122,8 +132,24 @@ def backtest(config: BacktestConfig) -> None:
     if writer is not None:
         writer.close()
     _report(pipeline, log, curve, output)
-    if config.record is not None:
-        output.say(f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}")
+    _say_recorded(config.record, output)
+
+
+def _play_recordings(config: BacktestConfig, path: PipelineConfig, output: Output) -> None:
+    require_extras("backtest --recording", "feeds")
+    from raysignal.runtime.pipeline_session import play_recordings
+
+    assert config.recording
+    log = EventCounts()
+    text = config.config.read_text(encoding="utf-8")
+    pipeline, curve = play_recordings(path, config.recording, log, config.record, text)
+    _report(pipeline, log, curve, output)
+    _say_recorded(config.record, output)
+
+
+def _say_recorded(record: Path | None, output: Output) -> None:
+    if record is not None:
+        output.say(f"recorded  {escape(str(record))}; raysignal parity {escape(str(record))}")
 
 
 def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> list[CandleSeries]:
@@ -305,10 +331,7 @@ async def _run(
         if running.done() and not running.cancelled() and (error := running.exception()) is not None:
             raise error
         _report(live.pipeline, log, [], output)
-        if config.record is not None:
-            output.say(
-                f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}"
-            )
+        _say_recorded(config.record, output)
 
 
 def _line(pipeline: Pipeline, log: EventCounts) -> str:

@@ -33,7 +33,7 @@ from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.feeds import listed
 from raysignal.runtime.pipeline import Pipeline, subscriptions_of
 from raysignal.runtime.pipeline_config import PipelineConfig
-from raysignal.runtime.pipeline_session import SessionPlayer, write_about
+from raysignal.runtime.pipeline_session import Both, SessionPlayer, write_about
 
 _FLUSH_S = 1.0
 
@@ -203,20 +203,3 @@ def _resume(player: SessionPlayer, folder: Path, text: str) -> int:
             f"raysignal parity {folder} shows it. Nothing was started"
         )
     return check.events
-
-
-class Both:
-    """Two event logs as one."""
-
-    def __init__(self, first: EventLog, second: EventLog) -> None:
-        self._logs = (first, second)
-
-    def input(self, event: Any) -> None:
-        """See `EventLog`."""
-        for log in self._logs:
-            log.input(event)
-
-    def output(self, event: Any) -> None:
-        """See `EventLog`."""
-        for log in self._logs:
-            log.output(event)

@@ -1,17 +1,21 @@
 """Sessions: a pipeline's run that is recorded, and its replay (`raysignal parity`)."""
 
-from collections.abc import Callable, Mapping, Sequence
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from raysignal.engine.core.errors import UnreadableInput
+from raysignal.engine.core.errors import InvalidField, UnreadableInput
 from raysignal.engine.core.events import decode_event
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import BookChange, Event, Instrument
-from raysignal.engine.market.recordings import RecordingHeader, RecordingLine, RecordingPlayer
+from raysignal.engine.market.recordings import RecordingHeader, RecordingLine, RecordingPlayer, read_recording
+from raysignal.engine.market.replay import Series, series_of
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Tracker
 from raysignal.engine.pipeline.driver import EventLog, PathDriver
@@ -22,10 +26,11 @@ from raysignal.engine.pipeline.session import (
     MESSAGE,
     OUTPUT,
     ParityCheck,
+    SessionWriter,
     market_message,
     read_frames,
 )
-from raysignal.runtime.pipeline import build
+from raysignal.runtime.pipeline import Pipeline, build
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
 
 
@@ -82,6 +87,7 @@ class SessionPlayer:
     ) -> None:  # fmt: skip
         self.listings = dict(listings)
         self.pipeline = build(config, instruments, listings=listings)
+        self._instruments = frozenset(instruments.values())
         self._check = ParityCheck()
         self._driver = PathDriver(
             self.pipeline.path, self.pipeline.portfolio, self.pipeline.venue, log=self._check,
@@ -123,6 +129,8 @@ class SessionPlayer:
 
         def taken(events: Sequence[Event]) -> None:
             for event in events:
+                if event.instrument not in self._instruments:
+                    continue
                 book = (
                     tracker_of(event.instrument).book(event.instrument)
                     if isinstance(event, BookChange)
@@ -131,6 +139,82 @@ class SessionPlayer:
                 self._driver.market(event, book)
 
         return taken
+
+
+def play_recordings(
+    config: PipelineConfig, places: Sequence[Path], log: EventLog, record: Path | None = None, text: str = ""
+) -> tuple[Pipeline, list[tuple[int, float]]]:
+    """Play recordings of `raysignal feed record` through a path, in the order in which their messages came.
+
+    Args:
+        config: the path; each instrument names its market.
+        places: files, or folders that hold them.
+        log: told of every event.
+        record: the folder of the session that is kept of it; None: none.
+        text: the configuration as it was written, for the session.
+
+    Returns:
+        The pipeline as it ends, and its equity whenever that changed, with the instant.
+
+    Raises:
+        NotFound: a place that is not there.
+        InvalidField: an instrument that no recording is of.
+        UnreadableInput: a file that cannot be read.
+    """
+    markets = {each.market: each.symbol for each in config.instruments}
+    series = [
+        each
+        for each in series_of(places)
+        if any(one.instrument.name in markets for one in each.about.subscriptions)
+    ]
+    instruments = {
+        markets[one.instrument.name]: one.instrument
+        for each in series
+        for one in each.about.subscriptions
+        if one.instrument.name in markets
+    }
+    for market, symbol in markets.items():
+        if symbol not in instruments:
+            raise InvalidField(f"market of {symbol}", market, "one that the recordings are of")
+    headers = [each.about for each in series]
+    player = SessionPlayer(config, {symbol: instruments[symbol] for symbol in config.symbols}, {}, headers)
+    curve: list[tuple[int, float]] = []
+    with ExitStack() as stack:
+        writer = None
+        if record is not None:
+            writer = stack.enter_context(SessionWriter(record))
+            write_about(record, text, instruments, None, headers)
+        driver = player.go_live(log if writer is None else Both(writer, log))
+        merged = heapq.merge(*(_lines(number, each) for number, each in enumerate(series)))
+        for received_ns, number, raw in merged:
+            if writer is not None:
+                writer.message(number, received_ns, raw)
+            player.message(number, received_ns, raw)
+            if not curve or driver.equity != curve[-1][1]:
+                curve.append((received_ns // 1000, driver.equity))
+    return player.pipeline, curve
+
+
+def _lines(number: int, series: Series) -> Iterator[tuple[int, int, bytes]]:
+    for line in read_recording(series.paths):
+        yield line.received_ns, number, line.raw
+
+
+class Both:
+    """Two event logs as one."""
+
+    def __init__(self, first: EventLog, second: EventLog) -> None:
+        self._logs = (first, second)
+
+    def input(self, event: Any) -> None:
+        """See `EventLog`."""
+        for log in self._logs:
+            log.input(event)
+
+    def output(self, event: Any) -> None:
+        """See `EventLog`."""
+        for log in self._logs:
+            log.output(event)
 
 
 def _always(tracker: Tracker, _: Instrument) -> Tracker:
