@@ -30,6 +30,7 @@ from benchmarks.figures import Figure
 NAMES = (
     "kernel",
     "sweep",
+    "pipeline",
     "feed",
     "day",
     "startup",

@@ -18,7 +18,6 @@ beside backtesting.py, and NautilusTrader in an environment of its own (it canno
 Each time is the best of several.
 """
 
-import json
 import os
 import resource
 import subprocess
@@ -34,6 +33,7 @@ import numpy as np
 
 from benchmarks.figures import Figure
 from benchmarks.kernel import best
+from benchmarks.nautilus import nautilus
 from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio.ledger import Ledger
@@ -50,7 +50,6 @@ COST = Policy(fee_bps=1.0)
 ONE_BARS, PEER_BARS = 1_000_000, 20_000
 EVERY = 10
 _COLUMNS = 100  # of the peer at once: all of them would need more memory than there is
-_NAUTILUS = Path("requirements/nautilus.lock")
 
 
 def measure() -> list[Figure]:
@@ -381,33 +380,7 @@ def backtesting_set_quiet() -> None:
 
 
 def _nautilus(n: int) -> tuple[float, float] | None:
-    """In an environment of its own, made where there is none."""
-    python = Path(".venv-nautilus/bin/python")
-    if not python.exists():
-        if not _NAUTILUS.exists():
-            return None
-        made = [
-            [sys.executable, "-m", "venv", str(python.parent.parent)],
-            [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--python", str(python),
-             "--require-hashes", "-r", str(_NAUTILUS)],
-        ]  # fmt: skip
-        for command in made:
-            if subprocess.run(command, check=False).returncode:
-                return None
-    bars, actions = ordered(n)
-    with tempfile.TemporaryDirectory(prefix="raysignal-nautilus-") as folder:
-        given = Path(folder) / "bars.npz"
-        np.savez(given, stamps=bars.known_at_us, close=bars.close, actions=actions)
-        script = Path(__file__).with_name("nautilus_run.py")
-        done = subprocess.run(
-            [str(python), str(script), str(given), str(COST.initial_cash), str(COST.fee_bps)],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-    if done.returncode:
-        print(done.stderr[-2_000:], file=sys.stderr)
-        return None
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    return float(found["seconds"]), float(found["equity"])
+    return nautilus(*ordered(n), COST)
 
 
 def main() -> None:

@@ -44,6 +44,11 @@ class PathDriver:
         self._market = market if venue is not None else None
 
     @property
+    def idle(self) -> bool:
+        """Whether no order is under way at the venue."""
+        return self._venue is None or self._venue.idle
+
+    @property
     def equity(self) -> float:
         """Of the portfolio, open positions at their last prices."""
         return self._portfolio.equity
