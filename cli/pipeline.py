@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal as signals
 from collections import Counter
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,13 +102,7 @@ class BacktestConfig:
 
 def backtest(config: BacktestConfig) -> None:
     """Play prices through the whole decision path: strategies, weights, risk, orders, fills, and who earned what."""
-    from raysignal.engine.pipeline.backtest import run_backtest
-    from raysignal.engine.pipeline.driver import PathDriver
-    from raysignal.engine.pipeline.paper_venue import file_instrument
-    from raysignal.engine.pipeline.session import SessionWriter
-    from raysignal.runtime.pipeline import build
     from raysignal.runtime.pipeline_config import read_config
-    from raysignal.runtime.pipeline_session import candle_market, write_about
 
     output = Output(config.json)
     path = read_config(config.config)
@@ -116,23 +110,49 @@ def backtest(config: BacktestConfig) -> None:
         raise InvalidField("record", str(config.record), "a new folder: a backtest begins anew each time")
     if config.recording:
         _play_recordings(config, path, output)
-        return
-    series = _series(config, path, output)
+    else:
+        _report(*_play_candles(config, path, output), output)
+    if config.record is not None:
+        output.say(f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}")
+
+
+def sample_run(folder: Path) -> dict[str, Any]:
+    """The sample pipeline on a made-up market, recorded in the folder: its figures, and `same`, events of its replay."""
+    from raysignal.data.generator import SAMPLE
+    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_session import replay_session
+
+    config = BacktestConfig(
+        config=SAMPLE.with_name("pipeline.yaml"), record=folder, stamps=options.StampOptions()
+    )
+    figures = figures_of(*_play_candles(config, read_config(config.config), None))
+    check = replay_session(folder)
+    return figures | {"same": check.events if check.difference is None else None}
+
+
+def _play_candles(
+    config: BacktestConfig, path: PipelineConfig, output: Output | None
+) -> tuple[Pipeline, EventCounts, list[tuple[int, float]]]:
+    from raysignal.engine.pipeline.backtest import run_backtest
+    from raysignal.engine.pipeline.driver import PathDriver
+    from raysignal.engine.pipeline.paper_venue import file_instrument
+    from raysignal.engine.pipeline.session import SessionWriter
+    from raysignal.runtime.pipeline import build
+    from raysignal.runtime.pipeline_session import candle_market, write_about
+
+    series = _series(config, path, output or Output(as_json=True))
     instruments = {symbol: file_instrument(symbol) for symbol in path.symbols}
     pipeline = build(path, instruments)
-    writer = None
-    if config.record is not None:
-        with options.writing_to(config.record):
-            writer = SessionWriter(config.record)
-        write_about(config.record, config.config.read_text(encoding="utf-8"), instruments)
-    log = EventCounts(writer)
-    market = candle_market(path, instruments)
-    driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=log, market=market)
-    curve = run_backtest(driver, pipeline.strategies, series)
-    if writer is not None:
-        writer.close()
-    _report(pipeline, log, curve, output)
-    _say_recorded(config.record, output)
+    with ExitStack() as stack:
+        writer = None
+        if config.record is not None:
+            with options.writing_to(config.record):
+                writer = stack.enter_context(SessionWriter(config.record))
+            write_about(config.record, config.config.read_text(encoding="utf-8"), instruments)
+        log = EventCounts(writer)
+        market = candle_market(path, instruments)
+        driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=log, market=market)
+        return pipeline, log, run_backtest(driver, pipeline.strategies, series)
 
 
 def _play_recordings(config: BacktestConfig, path: PipelineConfig, output: Output) -> None:
@@ -144,12 +164,6 @@ def _play_recordings(config: BacktestConfig, path: PipelineConfig, output: Outpu
     text = config.config.read_text(encoding="utf-8")
     pipeline, curve = play_recordings(path, config.recording, log, config.record, text)
     _report(pipeline, log, curve, output)
-    _say_recorded(config.record, output)
-
-
-def _say_recorded(record: Path | None, output: Output) -> None:
-    if record is not None:
-        output.say(f"recorded  {escape(str(record))}; raysignal parity {escape(str(record))}")
 
 
 def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> list[CandleSeries]:
@@ -160,7 +174,7 @@ def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> lis
     for place, symbol in enumerate(path.symbols):
         wanted = path.intervals_us(symbol)
         bars = _bars(config, symbol, place, wanted[0], output)
-        step_us = int(min(bars.known_at_us[1:] - bars.known_at_us[:-1]))
+        step_us = int((bars.known_at_us[1:] - bars.known_at_us[:-1]).min())
         if config.data is not None and step_us != wanted[0]:
             if wanted[0] % step_us:
                 raise InvalidField(
@@ -331,7 +345,10 @@ async def _run(
         if running.done() and not running.cancelled() and (error := running.exception()) is not None:
             raise error
         _report(live.pipeline, log, [], output)
-        _say_recorded(config.record, output)
+        if config.record is not None:
+            output.say(
+                f"recorded  {escape(str(config.record))}; raysignal parity {escape(str(config.record))}"
+            )
 
 
 def _line(pipeline: Pipeline, log: EventCounts) -> str:

@@ -27,6 +27,7 @@ from raysignal.cli.compare import CompareConfig, FinishedCompare, make
 from raysignal.cli.feed import FollowedMarket, MarketOptions, follow, open_lines, without_buckets
 from raysignal.cli.model_options import ModelOptions
 from raysignal.cli.output import Output, errors_table, escape, rows_table
+from raysignal.cli.pipeline import sample_run
 from raysignal.cli.replay import sending, summary
 from raysignal.cli.runs import files_of
 from raysignal.cli.serve import hosted
@@ -107,7 +108,7 @@ def run(config: RunConfig) -> None:
     one batch into a second portfolio; both must end the same, in every figure.
     """
     require_extras("run", "feeds", "experiments")
-    from raysignal.cli.run_screen import WIDTH, RunSummary, run_screen
+    from raysignal.cli.run_screen import WIDTH, RunSummary, path_words, run_screen
     from raysignal.engine.history.query import query
 
     output = Output(config.json)
@@ -139,12 +140,14 @@ def run(config: RunConfig) -> None:
     with _model_to_ask() as asked:
         made = make(_comparison(source, config, asked), settings, aside)
     noise = _noise(place, source, settings, aside) if sample else None
+    aside.say("a made-up market through the decision path ...")
+    path = sample_run(place / "session")
     if config.json:
         output.json({
             "file": str(source.path), "read": how, "folder": str(place), "store": settings.store,
             "replays": {"one_by_one": replays[0].as_dict(), "batch": replays[1].as_dict()},
             "same": True, "standings": standings, "trades": trades[0],
-            "market": [without_buckets(status) for status in market],
+            "market": [without_buckets(status) for status in market], "path": path,
             "result_rows": rows, "truth": _truth() if sample else None, "experiment": made.as_dict(),
             "noise": None if noise is None else noise[0].of("memory").as_dict(),
         })  # fmt: skip
@@ -156,6 +159,7 @@ def run(config: RunConfig) -> None:
         standing=standings[0],
         trades=trades[0],
         market=_followed(market),
+        path=path_words(path),
         metrics=made.run.metrics,
         model=made.model if asked is None else _STAND_IN,
         noise=noise,

@@ -65,6 +65,7 @@ class RunSummary:
         standing: body of `GET /performance` of the portfolio that follows every signal.
         trades: body of `GET /v1/trades/summary` of that portfolio.
         market: what became of the made-up exchange, in words.
+        path: what the sample pipeline came to, in words.
         metrics: of the experiment.
         model: who was asked, in words.
         noise: the same on signals that know nothing, and where they lie; None where nobody can make such.
@@ -77,6 +78,7 @@ class RunSummary:
     standing: Mapping[str, Any]
     trades: Mapping[str, Any]
     market: str
+    path: str
     metrics: Mapping[str, Any]
     model: str
     noise: tuple[Evaluation, str] | None
@@ -90,6 +92,7 @@ def run_screen(summary: RunSummary) -> RenderableType:
     examples = [Example.from_dict(each) for each in summary.metrics["examples"]]
     read = (
         ("file", summary.file), ("truth", summary.truth), ("service", summary.taken), ("market", summary.market),
+        ("path", summary.path),
         ("account", account_words(summary.standing)), ("trades", trade_words(summary.trades)),
     )  # fmt: skip
     return Group(
@@ -126,6 +129,16 @@ def answer(evaluation: Evaluation) -> str:
     if evaluation.blind or judged <= {Judgment.NO_DIFFERENCE}:
         return verdict(evaluation)
     return f"{'Yes' if Judgment.HELPS in judged else 'No'}: {verdict(evaluation)}"
+
+
+def path_words(figures: Mapping[str, Any]) -> str:
+    """What a made-up market through the decision path came to, and who earned it."""
+    earned = ", ".join(f"{each['strategy']} {each['contribution']:+,.0f}" for each in figures["strategies"])
+    again = "replayed byte for byte" if figures["same"] else "its replay DIFFERS, see raysignal parity"
+    return (
+        f"another made-up market, {len(figures['strategies']):,d} strategies weighed by who was right: "
+        f"{figures['orders']:,d} orders on paper, {figures['total_return']:+.1%} (by {earned}); {again}"
+    )
 
 
 def account_words(standing: Mapping[str, Any]) -> str:
