@@ -117,7 +117,7 @@ def backtest(config: BacktestConfig) -> None:
 
 
 def sample_run(folder: Path) -> dict[str, Any]:
-    """The sample pipeline on a made-up market, recorded in the folder: its figures, and `same`, events of its replay."""
+    """The sample pipeline on a made-up market, recorded: its figures, and `same`, the events that its replay repeats."""
     from raysignal.data.generator import SAMPLE
     from raysignal.runtime.pipeline_config import read_config
     from raysignal.runtime.pipeline_session import replay_session
@@ -415,7 +415,7 @@ def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
     stages += [
         (
             f"strategy {each.name}",
-            f"{each.strategy()} on {each.bar} candles of {', '.join(path.symbols_of(each))}",
+            f"{each.posted or each.strategy()} on {each.bar} candles of {', '.join(path.symbols_of(each))}",
         )
         for each in path.strategies
     ]

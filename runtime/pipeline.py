@@ -71,6 +71,7 @@ def build(
     strategies = StrategyStage(
         StrategySpec(each.name, each.strategy(), each.interval_us, config.symbols_of(each))
         for each in config.strategies
+        if each.posted is None
     )
     venue, execute = None, None
     portfolio: KernelPortfolio | VenuePortfolio

@@ -24,15 +24,35 @@ from raysignal.engine.core.private_files import restrict_new_files
 from raysignal.engine.market.backoff import Backoff
 from raysignal.engine.market.clocks import SystemClock
 from raysignal.engine.pipeline.recent import RecentEvents
+from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.runtime.detached_actor import DetachedActor
 from raysignal.runtime.feed_actors import json_lines
 from raysignal.runtime.feeds import hosts_of
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
-from raysignal.runtime.pipeline_live import LivePipeline, live_pipeline
+from raysignal.runtime.pipeline_live import LivePipeline, Portfolios, live_pipeline
+from raysignal.runtime.portfolio_actors import PortfolioClient
 from raysignal.runtime.settings import Settings
 
 _PATIENCE_S = 10.0
 _ANSWER_S = 10.0
+
+
+class ServicePortfolios:
+    """The service's portfolios, for a pipeline that follows what is posted to them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._client = PortfolioClient.connect(settings)
+        self._primary = settings.primary
+
+    async def follow(
+        self, portfolio: str | None, first: int, limit: int, wait_s: float
+    ) -> FollowedRows | None:
+        """See `runtime.pipeline_live.Portfolios`."""
+        return await self._client.follow(portfolio or self._primary, first, limit, wait_s)
+
+    async def count(self, portfolio: str | None) -> int:
+        """See `runtime.pipeline_live.Portfolios`."""
+        return (await self._client.standing(portfolio or self._primary)).count
 
 
 class PipelineRun:
@@ -41,9 +61,13 @@ class PipelineRun:
     Args:
         text: the configuration, as it was written.
         folder: of its session.
+        portfolios: whose posted signals count; None: nobody's.
     """
 
-    def __init__(self, settings: Settings, text: str, folder: Path) -> None:
+    def __init__(
+        self, settings: Settings, text: str, folder: Path, portfolios: Portfolios | None = None
+    ) -> None:
+        self._portfolios = portfolios
         self._settings = settings
         self._text = text
         self._folder = folder
@@ -63,6 +87,7 @@ class PipelineRun:
                 async with live_pipeline(
                     self.config, self._text, self._folder, log=self._recent,
                     hosts_of=partial(hosts_of, self._settings), clock=SystemClock(), random=Random(),  # noqa: S311
+                    portfolios=self._portfolios,
                 ) as live:  # fmt: skip
                     self._live, self._trouble = live, ""
                     self._log.info("pipeline_began", resumed=live.resumed)
@@ -154,7 +179,8 @@ class PipelineActor:
 
     async def __init__(self, settings: dict[str, Any], text: str, folder: str) -> None:  # type: ignore[misc]
         restrict_new_files()
-        self._run = PipelineRun(Settings(**settings), text, Path(folder))
+        configured = Settings(**settings)
+        self._run = PipelineRun(configured, text, Path(folder), ServicePortfolios(configured))
         self._task = asyncio.create_task(self._run.run())
 
     async def status(self) -> dict[str, Any]:

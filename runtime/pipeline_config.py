@@ -35,14 +35,30 @@ class InstrumentConfig(_Part):
     )
 
 
+POSTED = "posted"
+
+
+class PostedSource(_Part):
+    """Signals that are taken in by a portfolio of the service."""
+
+    source: str = Field(description="who sends them")
+    portfolio: str | None = Field(
+        default=None, description="which portfolio they are posted to; the primary one"
+    )
+
+
 class StrategyConfig(_Part):
-    """A rule that says which side it wants."""
+    """A rule that says which side it wants, or signals that are posted."""
 
     name: Name = Field(description="unique; whose votes and profits these are")
-    kind: str = Field(description=f"one of {', '.join(NAMES)}")
-    bar: str = Field(description="length of the candles that it sees, such as 1m")
+    kind: str = Field(
+        description=f"one of {', '.join(NAMES)}, or {POSTED}: signals that the service takes in"
+    )
+    bar: str = Field(
+        description="length of the candles that it sees, such as 1m; posted: that positions are marked at"
+    )
     parameters: dict[str, Any] = Field(
-        default_factory=dict, description="of the kind; its defaults where none"
+        default_factory=dict, description="of the kind, its defaults where none; posted: source and portfolio"
     )
     symbols: tuple[str, ...] = Field(default=(), description="on which symbols; none: all")
 
@@ -55,9 +71,15 @@ class StrategyConfig(_Part):
 
     @model_validator(mode="after")
     def _a_strategy(self) -> Self:
-        with of_this_setting():
-            self.strategy()
+        if self.posted is None:
+            with of_this_setting():
+                self.strategy()
         return self
+
+    @property
+    def posted(self) -> PostedSource | None:
+        """Whose signals these are; None: a rule's own."""
+        return PostedSource(**self.parameters) if self.kind == POSTED else None
 
     @property
     def interval_us(self) -> int:
@@ -65,7 +87,7 @@ class StrategyConfig(_Part):
         return parse_bar(self.bar)
 
     def strategy(self) -> Strategy:
-        """The rule itself; `InvalidField` for a kind, parameter or value that cannot be."""
+        """The rule itself, unless it is posted; `InvalidField` for a kind, parameter or value that cannot be."""
         return make(self.kind, self.parameters)
 
 

@@ -8,17 +8,18 @@ first: so it is where the last one was, and has checked that it does the same. T
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.events import Command
+from raysignal.engine.core.events import Command, StrategySignal
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import Instrument
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.feed import Feed
 from raysignal.engine.market.limits import VenueLimits
@@ -28,14 +29,28 @@ from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Subscription, Tracker, Venue
 from raysignal.engine.pipeline.driver import EventLog, PathDriver
-from raysignal.engine.pipeline.session import CONFIG, SessionWriter
+from raysignal.engine.pipeline.session import ABOUT, CONFIG, SessionWriter
+from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.feeds import listed
 from raysignal.runtime.pipeline import Pipeline, subscriptions_of
 from raysignal.runtime.pipeline_config import PipelineConfig
-from raysignal.runtime.pipeline_session import Both, SessionPlayer, write_about
+from raysignal.runtime.pipeline_session import Both, SessionPlayer, read_about, write_about
 
 _FLUSH_S = 1.0
+_ROWS, _WAIT_S = 256, 5.0
+
+
+class Portfolios(Protocol):
+    """The portfolios of a service, whose rows a pipeline follows; None: the primary one."""
+
+    async def follow(
+        self, portfolio: str | None, first: int, limit: int, wait_s: float, /
+    ) -> FollowedRows | None:
+        """Rows from `first` on, once there are any; None: there were none in that time."""
+
+    async def count(self, portfolio: str | None, /) -> int:
+        """Rows so far."""
 
 
 class SessionNotes:
@@ -61,13 +76,20 @@ class SessionNotes:
 
 @dataclass(frozen=True, slots=True)
 class LivePipeline:
-    """What runs."""
+    """What runs.
+
+    Attributes:
+        resumed: events of the session that was there.
+        posted: of each strategy whose signals are posted: the next row of its portfolio.
+    """
 
     driver: PathDriver
     pipeline: Pipeline
     feeds: tuple[Feed, ...]
     writer: SessionWriter | None
     resumed: int
+    portfolios: "Portfolios | None"
+    posted: dict[str, int]
 
     async def run(self) -> None:
         """Until cancelled; an error of a feed or of the path comes out of here."""
@@ -76,6 +98,30 @@ class LivePipeline:
                 group.create_task(feed.run())
             if self.writer is not None:
                 group.create_task(_flush(self.writer))
+            for strategy in self.posted:
+                group.create_task(self._follow(strategy))
+
+    async def _follow(self, strategy: str) -> None:
+        """Take the signals that are posted to a portfolio, each once: its row is in the session with it."""
+        (config,) = (each for each in self.pipeline.config.strategies if each.name == strategy)
+        source, symbols = config.posted, self.pipeline.config.symbols_of(config)
+        assert source is not None
+        assert self.portfolios is not None
+        while True:
+            rows = await self.portfolios.follow(source.portfolio, self.posted[strategy], _ROWS, _WAIT_S)
+            if rows is None:
+                continue
+            batch = rows.batch(features=False)
+            for place in range(len(batch)):
+                signal = batch.signal(place)
+                ordinal = rows.first + place
+                self.posted[strategy] = ordinal + 1
+                if (
+                    signal.source == source.source
+                    and signal.symbol in symbols
+                    and signal.action is not Action.HOLD
+                ):
+                    self.driver.take(_posted(strategy, signal, ordinal))
 
     def command(self, command: Command) -> None:
         """A person's order to the path; `InvalidField` without a name or a reason, and nothing has changed."""
@@ -87,6 +133,15 @@ class LivePipeline:
         return [{"venue": feed.venue.name} | feed.health().as_dict() for feed in self.feeds]
 
 
+def _posted(strategy: str, signal: Signal, ordinal: int) -> StrategySignal:
+    return StrategySignal(
+        at_us=signal.timestamp_us, symbol=signal.symbol, strategy=strategy,
+        side=0 if signal.action is Action.CLOSE else int(signal.action), price=signal.price,
+        signal_id=signal.signal_id or f"{strategy}:{ordinal}",
+        confidence=1.0 if signal.confidence is None else signal.confidence, ordinal=ordinal,
+    )  # fmt: skip
+
+
 async def _flush(writer: SessionWriter) -> None:
     while True:
         await asyncio.sleep(_FLUSH_S)
@@ -96,7 +151,7 @@ async def _flush(writer: SessionWriter) -> None:
 @asynccontextmanager
 async def live_pipeline(
     config: PipelineConfig, text: str, folder: Path | None, *, log: EventLog, hosts_of: Callable[[Venue], Hosts],
-    clock: Clock, random: Random,
+    clock: Clock, random: Random, portfolios: Portfolios | None = None,
 ) -> AsyncIterator[LivePipeline]:  # fmt: skip
     """A pipeline, ready to run.
 
@@ -108,9 +163,10 @@ async def live_pipeline(
         hosts_of: where a venue is reached.
         clock: the market's.
         random: of back-offs.
+        portfolios: whose posted signals count; None: there is no service.
 
     Raises:
-        InvalidField: an instrument without a market, or one that its venue does not trade.
+        InvalidField: posted signals without a service; an instrument without a market, or one that is not traded there.
         UnreadableInput: a session of another configuration, or one that does not play as it was recorded.
         StoreUnavailable: a venue does not answer.
     """
@@ -140,22 +196,24 @@ async def live_pipeline(
             {symbol: listing for symbol, (_, listing) in found.items() if listing},
             headers,
         )
-        writer = None
-        resumed = 0
+        writer, resumed = None, None
+        posted = await _first_rows(config, portfolios)
         if folder is not None:
-            resumed = _resume(player, folder, text)
+            resumed = _resume(player, folder, text, instruments)
             writer = stack.enter_context(SessionWriter(folder))
-            if not resumed:
-                write_about(folder, text, instruments, player.listings, headers)
+            if resumed is None:
+                write_about(folder, text, instruments, player.listings, headers, posted)
+            else:
+                posted = read_about(folder / ABOUT)[0].posted | player.posted
         driver = player.go_live(log if writer is None else Both(writer, log))
-        if resumed and writer is not None:
+        if resumed is not None and writer is not None:
             for series in range(len(headers)):
                 SessionNotes(writer, series).disconnected(clock.now_ns())
                 player.message(series, clock.now_ns(), DISCONNECTED)
         feeds = []
         for name, wanted in subscriptions_of(instruments.values()).items():
             feeds.append(_feed(name, wanted, player, writer, headers, hosts_of, clock, random, limits[name]))
-        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, resumed)
+        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, resumed or 0, portfolios, posted)
 
 
 def headers_of(instruments: Any) -> list[RecordingHeader]:
@@ -188,10 +246,33 @@ def _feed(
     return feed
 
 
-def _resume(player: SessionPlayer, folder: Path, text: str) -> int:
-    """Play what is recorded there; how many events that were."""
+async def _first_rows(config: PipelineConfig, portfolios: Portfolios | None) -> dict[str, int]:
+    """Of each strategy whose signals are posted, the row of its portfolio that comes next."""
+    first: dict[str, int] = {}
+    for each in config.strategies:
+        if each.posted is not None:
+            if portfolios is None:
+                raise InvalidField(
+                    f"kind of {each.name}",
+                    each.kind,
+                    "a rule: posted signals are taken in by a running service",
+                )
+            first[each.name] = await portfolios.count(each.posted.portfolio)
+    return first
+
+
+def _resume(
+    player: SessionPlayer, folder: Path, text: str, instruments: Mapping[str, Instrument]
+) -> int | None:
+    """Play what is recorded there; how many events that were, or None if there is no session."""
     if not (folder / CONFIG).is_file():
-        return 0
+        return None
+    about, _ = read_about(folder / ABOUT)
+    if about.instruments != dict(instruments) or about.listings != player.listings:
+        raise UnreadableInput(
+            f"{folder} holds a session of instruments that their venues write, or take orders in, otherwise now; "
+            "expected the same, or a new folder for --record"
+        )
     if (folder / CONFIG).read_text(encoding="utf-8") != text:
         raise UnreadableInput(
             f"{folder} holds a session of another configuration; expected the same, or a new folder for --record"

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.events import decode_event
+from raysignal.engine.core.events import StrategySignal, decode_event
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import BookChange, Event, Instrument
 from raysignal.engine.market.recordings import RecordingHeader, RecordingLine, RecordingPlayer, read_recording
@@ -41,17 +41,20 @@ class SessionAbout(msgspec.Struct, frozen=True):
         version: of the program that recorded it.
         instruments, listings: by the portfolio's symbols; a listing that is missing follows from its instrument.
         series: the headers of its market connections; none: candles are its inputs.
+        posted: of each strategy whose signals are posted: the first row of its portfolio that counts.
     """
 
     version: str
     instruments: dict[str, Instrument]
     listings: dict[str, Listing] = {}
     series: list[str] = []
+    posted: dict[str, int] = {}
 
 
 def write_about(
     folder: Path, config_text: str, instruments: Mapping[str, Instrument],
     listings: Mapping[str, Listing] | None = None, series: Sequence[RecordingHeader] = (),
+    posted: Mapping[str, int] | None = None,
 ) -> None:  # fmt: skip
     """What stands beside the frames: the configuration, and what was traded."""
     (folder / CONFIG).write_text(config_text, encoding="utf-8")
@@ -60,6 +63,7 @@ def write_about(
         dict(instruments),
         dict(listings or {}),
         [each.line().decode() for each in series],
+        dict(posted or {}),
     )
     (folder / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about)) + b"\n")
 
@@ -79,6 +83,9 @@ class SessionPlayer:
 
     Args:
         headers: the market connections of the session, in its order; none: candles are its inputs.
+
+    Attributes:
+        posted: of each strategy whose signals are posted: the next row of its portfolio.
     """
 
     def __init__(
@@ -86,6 +93,7 @@ class SessionPlayer:
         headers: Sequence[RecordingHeader],
     ) -> None:  # fmt: skip
         self.listings = dict(listings)
+        self.posted: dict[str, int] = {}
         self.pipeline = build(config, instruments, listings=listings)
         self._instruments = frozenset(instruments.values())
         self._check = ParityCheck()
@@ -110,7 +118,10 @@ class SessionPlayer:
                 if kind == MESSAGE:
                     self.message(*market_message(data))
                 else:
-                    self._driver.take(decode_event(data))
+                    event = decode_event(data)
+                    if isinstance(event, StrategySignal):
+                        self.posted[event.strategy] = event.ordinal + 1
+                    self._driver.take(event)
             if check.difference is not None:
                 break
         return check
@@ -229,7 +240,7 @@ def replay_session(folder: Path) -> ParityCheck:
         UnreadableInput: a part of it is damaged, or nothing happened in it.
     """
     config = read_config(folder / CONFIG)
-    about, headers = _read_about(folder / ABOUT)
+    about, headers = read_about(folder / ABOUT)
     player = SessionPlayer(config, about.instruments, about.listings, headers)
     check = player.play(folder)
     check.ended()
@@ -238,7 +249,8 @@ def replay_session(folder: Path) -> ParityCheck:
     return check
 
 
-def _read_about(path: Path) -> tuple[SessionAbout, list[RecordingHeader]]:
+def read_about(path: Path) -> tuple[SessionAbout, list[RecordingHeader]]:
+    """Of what a session is, and its connections; `UnreadableInput` where it does not say."""
     try:
         about = msgspec.json.decode(path.read_bytes(), type=SessionAbout)
     except (OSError, msgspec.MsgspecError) as error:

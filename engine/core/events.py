@@ -66,6 +66,7 @@ class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"
         confidence: 0 to 1; how far it is to count, beside its weight.
         features: named values that were known then.
         more: another of the same candle follows; they are weighed together.
+        ordinal: of a posted signal: its row in the portfolio that it was taken in by; -1: a strategy's own.
     """
 
     strategy: str
@@ -76,6 +77,7 @@ class StrategySignal(PathEvent, frozen=True, kw_only=True, tag="strategy_signal"
     confidence: float = 1.0
     features: dict[str, float] = {}
     more: bool = False
+    ordinal: int = -1
 
     @property
     def identity(self) -> str:

@@ -1,12 +1,15 @@
 """From the position that risk allows to orders: what is missing, as the venue takes it. One order a symbol at a time.
 
-While an order of a symbol is under way the last target waits; when it has ended, what is missing then is ordered.
+While an order of a symbol is under way the last decision waits; when it has ended, risk is asked about it again, and
+what is missing then is ordered.
 The client id follows from the decision, so whoever makes the order again makes the same one.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from raysignal.engine.core.amounts import (
     ZERO,
@@ -19,18 +22,25 @@ from raysignal.engine.core.amounts import (
     share_bps,
     total,
 )
-from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder, RiskOutcome, RiskVerdict
+from raysignal.engine.core.events import (
+    OrderEnded,
+    OrderFill,
+    PlannedOrder,
+    PositionDecision,
+    RiskOutcome,
+    RiskVerdict,
+)
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.orders import OrderRequest, OrderType, Origin, Side, TimeInForce, client_id
 
 
 @dataclass(slots=True)
 class _Working:
-    """One symbol: what is held, in the base currency, the order that is under way, and the target that waits."""
+    """One symbol: what is held, in the base currency, the order that is under way, and the decision that waits."""
 
     held: Decimal = ZERO
     order: PlannedOrder | None = None
-    waiting: RiskVerdict | None = None
+    waiting: PositionDecision | None = None
 
 
 class ExecuteStage:
@@ -50,7 +60,7 @@ class ExecuteStage:
         self._offset_bps = limit_offset_bps
         self._working = {symbol: _Working() for symbol in listings}
 
-    def on(self, event: RiskVerdict | OrderFill | OrderEnded) -> Sequence[PlannedOrder]:
+    def on(self, event: RiskVerdict | OrderFill | OrderEnded) -> Sequence[PlannedOrder | PositionDecision]:
         """See `engine.pipeline.path`."""
         working = self._working[event.symbol]
         if isinstance(event, OrderFill):
@@ -60,12 +70,13 @@ class ExecuteStage:
             if working.order is None or working.order.client_id != event.client_id:
                 return ()
             working.order = None
-            verdict, working.waiting = working.waiting, None
-            return () if verdict is None else self._plan(working, verdict, event.at_us)
-        if event.outcome is RiskOutcome.REFUSE:
-            return ()
+            decision, working.waiting = working.waiting, None
+            return () if decision is None else (msgspec.structs.replace(decision, at_us=event.at_us),)
+        refused = event.outcome is RiskOutcome.REFUSE
         if working.order is not None:
-            working.waiting = event
+            working.waiting = None if refused else event.decision
+            return ()
+        if refused:
             return ()
         return self._plan(working, event, event.at_us)
 

@@ -105,7 +105,7 @@ class KernelPortfolio:
             prices.append(decision.price)
             highs.append(np.nan)
             lows.append(np.nan)
-            actions[-1] = {1: _BUY, -1: _SELL, 0: _CLOSE}[decision.side]
+            actions[-1] = _CLOSE if verdict.target == 0 else _BUY if verdict.target > 0 else _SELL
             size = self._size(verdict)
             if size != self.policy.weight:
                 values = np.full((n, len(TERMS)), np.nan)
@@ -159,7 +159,7 @@ class KernelPortfolio:
     def _size(self, verdict: RiskVerdict) -> float:
         """The share of equity of an opening; less than asked for where risk reduced it."""
         decision = verdict.decision
-        if verdict.outcome is not RiskOutcome.REDUCE or not verdict.target:
+        if verdict.outcome is not RiskOutcome.REDUCE or verdict.target == 0:
             return decision.size or self.policy.weight
         return min(
             decision.size,

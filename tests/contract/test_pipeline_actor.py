@@ -11,6 +11,9 @@ import httpx
 import pytest
 
 from raysignal.engine.core.errors import NotFound, SettingsError
+from raysignal.engine.core.events import decode_event
+from raysignal.engine.core.instants import format_instant
+from raysignal.engine.pipeline.session import read_frames
 from raysignal.loopback.exchanges.exchange import GeneratedExchange
 from raysignal.loopback.exchanges.server import ExchangeServer
 from raysignal.runtime.pipeline_actors import PipelineRun, Pipelines
@@ -112,6 +115,63 @@ async def test_pipeline_is_seen_over_http_and_a_halt_outlives_it(tmp_path: Path)
             assert (risk["state"], risk["who"], risk["reason"]) == ("halted", "kim", "the venue is odd")
             reset = await http.post("/v1/risk/reset", json={"who": "kim", "reason": "looked at it"})
             assert reset.json()["state"] == "active"
+
+
+async def so(holds: Callable[[], Any]) -> None:
+    """Wait until it holds."""
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+def open_orders(run: PipelineRun) -> list[Any]:
+    return [order for order in run.answer("orders")["orders"] if order["state"] == "open"]
+
+
+POSTED = """
+name: live
+instruments: [{symbol: BTC, market: "binance-usdm:BTCUSDT"}]
+strategies: [{name: desk, kind: posted, bar: 1s, parameters: {source: tv}}]
+portfolio: {weight: 0.3, side: long-short}
+venue: {kind: paper, fee_bps: 2}
+"""
+
+
+async def test_posted_signals_are_followed_each_once_also_those_that_came_while_nothing_ran(
+    tmp_path: Path,
+) -> None:
+    def posted(number: int, signal: str, source: str = "tv") -> dict[str, Any]:
+        at = format_instant(time.time_ns() // 1000)
+        return {
+            "timestamp": at,
+            "symbol": "BTC",
+            "signal": signal,
+            "price": 60_000,
+            "source": source,
+            "signal_id": f"s{number}",
+        }
+
+    async with exchange() as settings, replica(tmp_path) as found, speaking_to(found) as http:
+        first = posted(1, "BUY")
+        for life, signals in enumerate([[first], [first, posted(3, "BUY", "other"), posted(4, "SELL")]]):
+            run = PipelineRun(settings, POSTED, tmp_path / "session", found.desk)
+            if life:
+                for each in signals:  # while nothing runs
+                    assert (await http.post("/signal", json=each)).status_code == 200
+            task = asyncio.create_task(run.run())
+            try:
+                await so(lambda run=run: not run.status()["trouble"])
+                if not life:
+                    await http.post("/signal", json=first)
+                await so(lambda run=run: run.answer("fills")["fills"] and not open_orders(run))
+                sides = [fill["side"] for fill in run.answer("fills")["fills"]]
+                assert set(sides) == {("BUY", "SELL")[life]}
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        said = [decode_event(frame.data) for frame in read_frames(tmp_path / "session") if frame.kind == b"I"]
+        assert [(each.signal_id, each.side, each.ordinal) for each in said] == [("s1", 1, 0), ("s4", -1, 2)]
+        assert replay_session(tmp_path / "session").difference is None
 
 
 async def test_what_cannot_be_told_to_risk_is_refused_and_changes_nothing(tmp_path: Path) -> None:

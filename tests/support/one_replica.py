@@ -40,6 +40,12 @@ class Desk:
     async def create(self, portfolio: str, policy: Policy) -> Any:
         return await self._mailbox.create(portfolio, policy)
 
+    async def follow(self, portfolio: str | None, first: int, limit: int, wait_s: float) -> Any:
+        return await self._mailbox.follow(portfolio or "baseline", first, limit, wait_s)
+
+    async def count(self, portfolio: str | None) -> int:
+        return int((await self.standing(portfolio or "baseline")).count)
+
     async def find(self, portfolio: str, signal_id: str) -> Any:
         return await self._mailbox.find(portfolio, signal_id)
 

@@ -16,8 +16,9 @@ from raysignal.engine.core.events import (
 from raysignal.engine.core.listings import Listing, OrderRules
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.orders import OrderType, Side
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.execute import ExecuteStage
-from raysignal.engine.pipeline.portfolio import VenuePortfolio
+from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
 
 RULES = OrderRules(step=Decimal("0.01"), least=Decimal("0.01"), least_value=Decimal(5))
 LISTING = Listing(Instrument("okx", "BTC-USDT", 2, 2), Decimal("0.01"), RULES, RULES, shorts=True)
@@ -101,16 +102,39 @@ def test_refused_decision_orders_nothing() -> None:
     assert stage().on(verdict(0.0, outcome=RiskOutcome.REFUSE)) == ()
 
 
-def test_target_that_comes_while_an_order_is_under_way_waits_and_the_last_one_counts() -> None:
+def test_decision_that_comes_while_an_order_is_under_way_waits_and_risk_is_asked_again() -> None:
     execute = stage()
     (order,) = execute.on(verdict(1.0))
     assert execute.on(verdict(-1.0, number=2)) == ()
     assert execute.on(verdict(-2.0, number=3)) == ()
     execute.on(fill(order, "0.4"))
-    (turn,) = execute.on(ended(order, "expired"))
-    assert (turn.side, turn.quantity) == (-1, "2.4")
+    (again,) = execute.on(ended(order, "expired"))
+    assert isinstance(again, PositionDecision)
+    assert (again.number, again.at_us) == (3, 3)
     assert execute.on(ended(order)) == ()  # told twice
-    assert execute.on(ended(turn)) == ()
+    (turn,) = execute.on(verdict(-2.0, number=3))
+    assert (turn.side, turn.quantity) == (-1, "2.4")
+
+
+def test_refusal_takes_back_the_decision_that_waits() -> None:
+    execute = stage()
+    (order,) = execute.on(verdict(1.0))
+    execute.on(verdict(-1.0, number=2))
+    execute.on(verdict(1.0, number=3, outcome=RiskOutcome.REFUSE))
+    execute.on(fill(order, "1.0"))
+    assert execute.on(ended(order)) == ()
+
+
+@pytest.mark.parametrize(("side", "target", "held"), [(-1, 0.0, 0.0), (-1, -20.0, -20.0), (1, 10.0, 50.0)])
+def test_kernel_portfolio_does_what_risk_allows_and_not_what_was_decided(
+    side: int, target: float, held: float
+) -> None:
+    portfolio = KernelPortfolio(Policy(side="long-short", fee_bps=0.0), ["BTC"], mark_us={"BTC": 60})
+    portfolio.on(verdict(50.0))
+    decision = PositionDecision(at_us=2, symbol="BTC", side=side, size=0.5, price=100.0, number=2)
+    reduced = RiskVerdict(at_us=2, symbol="BTC", decision=decision, outcome=RiskOutcome.REDUCE, target=target)
+    portfolio.on(reduced)
+    assert portfolio.positions.get("BTC", 0.0) == pytest.approx(held)
 
 
 @pytest.mark.parametrize("target", [0.009, 0.04])
