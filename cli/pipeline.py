@@ -117,7 +117,7 @@ def backtest(config: BacktestConfig) -> None:
 
 
 def sample_run(folder: Path) -> dict[str, Any]:
-    """The sample pipeline on a made-up market, recorded: its figures, and `same`, the events that its replay repeats."""
+    """The sample pipeline on a made-up market, recorded; its figures, and `same`: the events that a replay repeats."""
     from raysignal.data.generator import SAMPLE
     from raysignal.runtime.pipeline_config import read_config
     from raysignal.runtime.pipeline_session import replay_session

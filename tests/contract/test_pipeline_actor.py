@@ -120,7 +120,7 @@ async def test_pipeline_is_seen_over_http_and_a_halt_outlives_it(tmp_path: Path)
 async def so(holds: Callable[[], Any]) -> None:
     """Wait until it holds."""
     async with asyncio.timeout(60):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - nothing tells when
             await asyncio.sleep(0.02)
 
 

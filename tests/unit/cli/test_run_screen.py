@@ -44,7 +44,8 @@ def shown(metrics, base, **changes):
     standing = {"performance": base.performance["signal"], "policy": Trial().policy.as_dict()}
     said = {
         "file": "signals.csv", "truth": "", "taken": "taken in", "standing": standing, "market": "followed",
-        "path": "played", "trades": metrics["trades"]["baseline"], "metrics": metrics, "model": "no model is asked", "noise": None,
+        "path": "played",
+        "trades": metrics["trades"]["baseline"], "metrics": metrics, "model": "no model is asked", "noise": None,
         "places": [("report", "report.html")],
     }  # fmt: skip
     console = Console(width=WIDTH, highlight=False)
