@@ -48,6 +48,7 @@ from raysignal.engine.execution.trading_thread import TradingThread
 from raysignal.engine.market.bar_rows import read_bars
 from raysignal.engine.market.bars import Bar, Basis
 from raysignal.engine.market.crossover_watch import MarketSignal
+from raysignal.engine.market.recorder import RecorderContext
 from raysignal.engine.market.signal_rows import read_signals
 from raysignal.engine.market.tables import PRICES
 from raysignal.engine.market.venues.catalogue import venue_named
@@ -153,8 +154,11 @@ class Day:
         )
         self.dealer = TradingThread(self.trader, self.paper, now_us=self.now_us, log=log)
         self.station = MarketPipeline(
-            self.venue, [self.instrument], PipelineOptions(MINUTE_US, FAST, SLOW), database=self.database,
-            post=self._post, history=self._history, log=log, now_us=self.now_us, dealer=self.dealer,
+            self.venue, [self.instrument], PipelineOptions(MINUTE_US, FAST, SLOW),
+            RecorderContext(
+                database=self.database, history=self._history, post=self._post, log=log, now_us=self.now_us
+            ),
+            dealer=self.dealer,
         )  # fmt: skip
         self.feed = Unplugged(
             self.exchange, self.venue, self.station.subscriptions, self._take, seed=terms.seed,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from raysignal.agents.llm.embeddings import embedding_settings
 from raysignal.agents.llm.models import DEFAULT_PROVIDER, ModelSettings, why_not_asked
@@ -15,6 +16,7 @@ from raysignal.agents.override.outcomes import Horizon
 from raysignal.agents.override.reviewer import ReviewRules
 from raysignal.agents.override.terms import AgentTerms
 from raysignal.engine.core.errors import InvalidField, SettingsError
+from raysignal.engine.core.private_files import cache_folder
 from raysignal.runtime.settings import Settings, variable_given, variable_of
 
 
@@ -114,3 +116,23 @@ def _embedding_words(settings: Settings, environ: Mapping[str, str]) -> str:
 
 
 _NAMES = {"model": "model", "base_url": "url", "model_prices": "prices"}
+
+
+def chroma_place(settings: Settings) -> str:
+    """Where the vectors lie."""
+    if settings.agent.chroma:
+        return settings.agent.chroma
+    if (folder := _store_folder(settings.store)) is not None:
+        return str(folder.with_name(f"{folder.name}-chroma"))
+    return str(cache_folder("vectors", settings.store))
+
+
+def budget_file(settings: Settings) -> str | None:
+    """Where the calls of the day are counted over restarts; None: nowhere, and a restart allows none that day."""
+    folder = _store_folder(settings.store)
+    return None if folder is None else str(folder / "state" / "model-budget.json")
+
+
+def _store_folder(store: str) -> Path | None:
+    parts = urlsplit(store)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else None

@@ -19,6 +19,7 @@ from raysignal.engine.market.conversation import Sink
 from raysignal.engine.market.feed import Feed, instruments_of
 from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
+from raysignal.engine.market.recorder import RecorderContext
 from raysignal.engine.market.recordings import Recorder, RecordingHeader
 from raysignal.engine.market.replay import MergedReplay, Series
 from raysignal.engine.market.rest import RestClient
@@ -234,10 +235,12 @@ def _station(
     clock = _Recorded(together)
     around = FeedContext(database, lambda signal: signal.signal_id, log, clock, Random(0), None, {})  # noqa: S311 - unused
     dealer = dealer_of(name, instrument, None, settings, around, lambda _duration_ns: None)
-    station = MarketPipeline(
-        venue_named(instrument.venue), [instrument], terms_of(settings), database=database, post=around.post,
-        history=lambda _instrument, _interval_us, _from_us, _to_us: (), log=log, now_us=around.now_us, dealer=dealer,
+    recorded = RecorderContext(
+        database=database, history=lambda _instrument, _interval_us, _from_us, _to_us: (), post=around.post, log=log,
+        now_us=around.now_us,
     )  # fmt: skip
+    venue = venue_named(instrument.venue)
+    station = MarketPipeline(venue, [instrument], terms_of(settings), recorded, dealer=dealer)
     return station, dealer
 
 

@@ -35,7 +35,7 @@ from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
 from raysignal.engine.market.monitoring.health import FeedState, Health
 from raysignal.engine.market.monitoring.offset import VenueClock
-from raysignal.engine.market.recorder import Rename, nothing_to_rename
+from raysignal.engine.market.recorder import RecorderContext, Rename, nothing_to_rename
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Venue
@@ -153,11 +153,11 @@ async def following(name: str, settings: Settings, around: FeedContext) -> Async
         dealer = await asyncio.to_thread(
             dealer_of, name, instrument, listing, settings, around, observed.stages["order"].observe
         )
-        station = MarketPipeline(
-            venue, [instrument], terms_of(settings), database=around.database, post=around.post,
-            history=_history(venue, rest, here, observed), log=around.log, now_us=around.now_us, blobs=around.blobs,
-            dealer=dealer, rename=around.rename,
+        recorded = RecorderContext(
+            database=around.database, history=_history(venue, rest, here, observed), post=around.post, log=around.log,
+            now_us=around.now_us, blobs=around.blobs, rename=around.rename,
         )  # fmt: skip
+        station = MarketPipeline(venue, [instrument], terms_of(settings), recorded, dealer=dealer)
         feed = Feed(
             venue, station.subscriptions, station.take, clock=here, random=around.random, hosts=hosts,
             limits=limits, observed=observed,

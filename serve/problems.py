@@ -9,46 +9,8 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from raysignal.engine.core.errors import (
-    AgentUnavailable,
-    CassetteMiss,
-    ChromaUnavailable,
-    Conflict,
-    DatabaseTooNew,
-    ExchangeUnreachable,
-    Fenced,
-    Forbidden,
-    IdentityConflict,
-    ImpossibleTransition,
-    InputError,
-    InputTooLarge,
-    InputTooSlow,
-    InvalidField,
-    JournalBehind,
-    JournalDamaged,
-    LateSignal,
-    LookAhead,
-    NotFound,
-    OrderError,
-    OrderRejected,
-    PortfolioConflict,
-    PriceJump,
-    RaysignalError,
-    RowErrors,
-    SettingsError,
-    StaleSignal,
-    StoreError,
-    StoreHeld,
-    StoreUnavailable,
-    StrategyFailed,
-    Unauthorized,
-    UnexplainedDifference,
-    UnreadableInput,
-    UnsafeStore,
-    UnsupportedMedia,
-    VenueRefusal,
-    WrongDateOrder,
-)
+from raysignal.engine.core import errors
+from raysignal.engine.core.errors import RaysignalError
 
 JSON = "application/json"
 PROBLEM_JSON = "application/problem+json"
@@ -58,43 +20,43 @@ RETRY_AFTER_S = 1
 # all of which the state refused, it is 409. 401 comes with WWW-Authenticate, 503 with Retry-After (the same request may
 # succeed, and cannot count twice); after 408 and 413 the connection is closed.
 TABLE: tuple[tuple[type[RaysignalError], int, str], ...] = (
-    (UnreadableInput, 400, "The input is not what it says it is"),
-    (UnsupportedMedia, 415, "This content type is not taken"),
-    (InputTooSlow, 408, "The request did not come to its end"),
-    (InputTooLarge, 413, "The input is over a limit"),
-    (StaleSignal, 422, "The signal is too old"),
-    (WrongDateOrder, 422, "The order of month and day is wrong"),
-    (InvalidField, 422, "A field cannot be used"),
-    (PriceJump, 422, "The price is too far from the last one"),
-    (VenueRefusal, 422, "The venue refuses what it was asked"),
-    (CassetteMiss, 422, "The replay has no record of this question"),
-    (RowErrors, 422, "Rows of the batch cannot be used"),
-    (InputError, 422, "The input cannot be used"),
-    (IdentityConflict, 409, "The signal was taken in before, with other content"),
-    (LateSignal, 409, "The signal is before the last one of its symbol"),
-    (PortfolioConflict, 409, "The portfolio exists with another policy"),
-    (Conflict, 409, "The state does not allow it"),
-    (NotFound, 404, "There is no such thing"),
-    (Unauthorized, 401, "A key is needed"),
-    (Forbidden, 403, "The request is for another host, or from a page of another program"),
-    (StoreUnavailable, 503, "The store does not answer"),
-    (AgentUnavailable, 503, "The agent does not answer"),
-    (ChromaUnavailable, 503, "The index of past outcomes cannot be searched now"),
-    (Fenced, 503, "Another writer has taken over"),
-    (StoreHeld, 503, "Another process works on the store"),
-    (JournalBehind, 500, "The journal lacks records that were acknowledged"),
-    (JournalDamaged, 500, "The journal is damaged"),
-    (DatabaseTooNew, 500, "The database is from a later version"),
-    (UnsafeStore, 500, "The store is not safe to write to"),
-    (StoreError, 500, "The store failed"),
-    (OrderRejected, 409, "The exchange does not take the order"),
-    (ExchangeUnreachable, 503, "The exchange does not answer"),
-    (ImpossibleTransition, 500, "An order cannot go from this state to that one"),
-    (UnexplainedDifference, 500, "The stored orders and the exchange disagree"),
-    (OrderError, 500, "An order failed"),
-    (SettingsError, 500, "The settings cannot be used"),
-    (StrategyFailed, 422, "The strategy failed"),
-    (LookAhead, 500, "Something was about to be used before it was known"),
+    (errors.UnreadableInput, 400, "The input is not what it says it is"),
+    (errors.UnsupportedMedia, 415, "This content type is not taken"),
+    (errors.InputTooSlow, 408, "The request did not come to its end"),
+    (errors.InputTooLarge, 413, "The input is over a limit"),
+    (errors.StaleSignal, 422, "The signal is too old"),
+    (errors.WrongDateOrder, 422, "The order of month and day is wrong"),
+    (errors.InvalidField, 422, "A field cannot be used"),
+    (errors.PriceJump, 422, "The price is too far from the last one"),
+    (errors.VenueRefusal, 422, "The venue refuses what it was asked"),
+    (errors.CassetteMiss, 422, "The replay has no record of this question"),
+    (errors.RowErrors, 422, "Rows of the batch cannot be used"),
+    (errors.InputError, 422, "The input cannot be used"),
+    (errors.IdentityConflict, 409, "The signal was taken in before, with other content"),
+    (errors.LateSignal, 409, "The signal is before the last one of its symbol"),
+    (errors.PortfolioConflict, 409, "The portfolio exists with another policy"),
+    (errors.Conflict, 409, "The state does not allow it"),
+    (errors.NotFound, 404, "There is no such thing"),
+    (errors.Unauthorized, 401, "A key is needed"),
+    (errors.Forbidden, 403, "The request is for another host, or from a page of another program"),
+    (errors.StoreUnavailable, 503, "The store does not answer"),
+    (errors.AgentUnavailable, 503, "The agent does not answer"),
+    (errors.ChromaUnavailable, 503, "The index of past outcomes cannot be searched now"),
+    (errors.Fenced, 503, "Another writer has taken over"),
+    (errors.StoreHeld, 503, "Another process works on the store"),
+    (errors.JournalBehind, 500, "The journal lacks records that were acknowledged"),
+    (errors.JournalDamaged, 500, "The journal is damaged"),
+    (errors.DatabaseTooNew, 500, "The database is from a later version"),
+    (errors.UnsafeStore, 500, "The store is not safe to write to"),
+    (errors.StoreError, 500, "The store failed"),
+    (errors.OrderRejected, 409, "The exchange does not take the order"),
+    (errors.ExchangeUnreachable, 503, "The exchange does not answer"),
+    (errors.ImpossibleTransition, 500, "An order cannot go from this state to that one"),
+    (errors.UnexplainedDifference, 500, "The stored orders and the exchange disagree"),
+    (errors.OrderError, 500, "An order failed"),
+    (errors.SettingsError, 500, "The settings cannot be used"),
+    (errors.StrategyFailed, 422, "The strategy failed"),
+    (errors.LookAhead, 500, "Something was about to be used before it was known"),
     (RaysignalError, 500, "Something went wrong"),
 )
 
@@ -112,7 +74,10 @@ MEANINGS = {
     503: "not durable now; the same request may be sent again, and cannot count twice",
 }
 
-_CONFLICTS = frozenset(kind.__name__ for kind in (Conflict, IdentityConflict, LateSignal, PortfolioConflict))
+_CONFLICTS = frozenset(
+    kind.__name__
+    for kind in (errors.Conflict, errors.IdentityConflict, errors.LateSignal, errors.PortfolioConflict)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +104,7 @@ def problem_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def problem_of(error: RaysignalError) -> Problem:
     """The problem that an error of the tree is; the error's fields stand beside the standard members."""
     status, title = next((status, title) for kind, status, title in TABLE if isinstance(error, kind))
-    if isinstance(error, RowErrors) and _all_conflicts(error.fields):
+    if isinstance(error, errors.RowErrors) and _all_conflicts(error.fields):
         status = 409
     body = _body(_slug(type(error)), title, status, str(error))
     body |= {name: value for name, value in error.fields.items() if value is not None and name not in body}
@@ -175,5 +140,5 @@ def _slug(kind: type[RaysignalError]) -> str:
 
 
 def _all_conflicts(fields: Mapping[str, Any]) -> bool:
-    errors = fields.get("errors") or []
-    return bool(errors) and all(entry["type"] in _CONFLICTS for entry in errors)
+    refused = fields.get("errors") or []
+    return bool(refused) and all(entry["type"] in _CONFLICTS for entry in refused)

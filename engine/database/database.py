@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, Select, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -86,6 +86,11 @@ class Database:
         with self._errors(), self._reader.connect() as connection:
             yield connection
 
+    def rows(self, statement: Select[Any]) -> list[dict[str, Any]]:
+        """What is selected, by the names of the columns. Raises what `writing` does."""
+        with self.reading() as connection:
+            return rows_of(connection, statement)
+
     def insert(self, table: Table) -> postgresql.Insert | sqlite.Insert:
         """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`, alike in both databases."""
         return sqlite.insert(table) if self.kind == SQLITE else postgresql.insert(table)
@@ -110,6 +115,13 @@ class Database:
     def _errors(self) -> Iterator[None]:
         with database_errors(self.shown):
             yield
+
+
+def rows_of(connection: Connection, statement: Select[Any]) -> list[dict[str, Any]]:
+    """What is selected, by the names of the columns."""
+    return [
+        {str(name): value for name, value in row.items()} for row in connection.execute(statement).mappings()
+    ]
 
 
 def open_database(address: str) -> Database:

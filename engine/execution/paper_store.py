@@ -3,22 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, select, text, update
+from sqlalchemy import Connection, Table, TextClause, delete, select, text, update
 
 from raysignal.engine.core.errors import Fenced, InvalidField
-from raysignal.engine.database.database import Database
+from raysignal.engine.core.orders import OrderStatus
+from raysignal.engine.database.database import Database, rows_of
 from raysignal.engine.execution.exchange import Fill, OrderReport
 from raysignal.engine.execution.holdings import HeldPosition, Holdings
 from raysignal.engine.execution.matching import ConsumedLevel, RestingOrder
-from raysignal.engine.execution.order_rows import (
-    fill_of,
-    fill_values,
-    progress_of,
-    progress_values,
-    row_values,
-    ticket_of,
-    ticket_values,
-)
+from raysignal.engine.execution.order_rows import from_row, ticket_of, ticket_values, values_of
 from raysignal.engine.execution.paper_state import PaperState
 from raysignal.engine.execution.tables import (
     OPEN_STATES,
@@ -49,9 +42,9 @@ class PaperStore:
                 clock_us=0, last_order=0, last_fill=0, version=0,
             )  # fmt: skip
             connection.execute(new.on_conflict_do_nothing(index_elements=["account"]))
-            row = connection.execute(
-                select(PAPER_ACCOUNTS).where(PAPER_ACCOUNTS.c.account == self.account)
-            ).mappings().one()  # fmt: skip
+            [row] = rows_of(
+                connection, select(PAPER_ACCOUNTS).where(PAPER_ACCOUNTS.c.account == self.account)
+            )
             for name, value in (("venue", venue), ("currency", currency)):
                 if row[name] != value:
                     raise InvalidField(name, value, f"{row[name]!r}, as paper account {self.account} has it")
@@ -78,45 +71,34 @@ class PaperStore:
             for order in changed.values():
                 self._put(connection, PAPER_ORDERS, ("account", "client_id"), _order_values(order))
             if fills:
-                rows = [fill_values(self.account, fill) for fill in fills]
+                rows = [values_of(fill, account=self.account) for fill in fills]
                 connection.execute(PAPER_FILLS.insert(), rows)
             for symbol in {fill.symbol for fill in fills}:
                 held = after.holdings.positions[symbol]
-                values = {"symbol": symbol, "quantity": held.quantity, "mark": held.mark}
-                self._put(connection, PAPER_POSITIONS, ("account", "symbol"), values)
+                self._put(connection, PAPER_POSITIONS, ("account", "symbol"), values_of(held, symbol=symbol))
             if fills:
                 self._write_depth(connection, after)
 
     def report(self, client_id: str) -> OrderReport | None:
         """An order, final or not; None if there is none."""
         with self._database.reading() as connection:
-            row = connection.execute(
-                select(PAPER_ORDERS).where(
-                    PAPER_ORDERS.c.account == self.account, PAPER_ORDERS.c.client_id == client_id
+            found, fills = (
+                rows_of(
+                    connection,
+                    select(table).where(table.c.account == self.account, table.c.client_id == client_id)
+                    .order_by(table.c.ordinal),
                 )
-            ).mappings().one_or_none()  # fmt: skip
-            if row is None:
-                return None
-            fills = connection.execute(
-                select(PAPER_FILLS)
-                .where(PAPER_FILLS.c.account == self.account, PAPER_FILLS.c.client_id == client_id)
-                .order_by(PAPER_FILLS.c.ordinal)
-            ).mappings()
-            return OrderReport(
-                ticket_of(row_values(row)),
-                progress_of(row_values(row)),
-                tuple(fill_of(row_values(fill)) for fill in fills),
-            )
+                for table in (PAPER_ORDERS, PAPER_FILLS)
+            )  # fmt: skip
+        if not found:
+            return None
+        told = tuple(from_row(Fill, fill) for fill in fills)
+        return OrderReport(ticket_of(found[0]), from_row(OrderStatus, found[0]), told)
 
     def fills(self, after: int) -> list[Fill]:
         """The account's fills with a larger ordinal."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(PAPER_FILLS)
-                .where(PAPER_FILLS.c.account == self.account, PAPER_FILLS.c.ordinal > after)
-                .order_by(PAPER_FILLS.c.ordinal)
-            ).mappings()
-            return [fill_of(row_values(row)) for row in rows]
+        rows = select(PAPER_FILLS).where(PAPER_FILLS.c.account == self.account, PAPER_FILLS.c.ordinal > after)
+        return [from_row(Fill, row) for row in self._database.rows(rows.order_by(PAPER_FILLS.c.ordinal))]
 
     def _put(self, connection: Connection, table: Any, keys: tuple[str, ...], values: dict[str, Any]) -> None:
         insert = self._database.insert(table).values(account=self.account, **values)
@@ -126,40 +108,27 @@ class PaperStore:
     def _write_depth(self, connection: Connection, after: PaperState) -> None:
         connection.execute(delete(PAPER_DEPTH).where(PAPER_DEPTH.c.account == self.account))
         rows = [
-            {
-                "account": self.account,
-                "symbol": symbol,
-                "side": side,
-                "price": price,
-                "taken": gone.taken,
-                "shown": gone.shown,
-            }
+            values_of(gone, account=self.account, symbol=symbol, side=side, price=price)
             for (symbol, side), levels in after.eaten.items()
             for price, gone in levels.items()
         ]
         if rows:
             connection.execute(PAPER_DEPTH.insert(), rows)
 
-    def _read(self, connection: Connection, account: RowMapping) -> PaperState:
-        orders = connection.execute(
-            select(PAPER_ORDERS).where(PAPER_ORDERS.c.account == self.account, text(OPEN_STATES))
-        ).mappings()
-        positions = connection.execute(
-            select(PAPER_POSITIONS).where(PAPER_POSITIONS.c.account == self.account)
-        ).mappings()
-        depth = connection.execute(
-            select(PAPER_DEPTH).where(PAPER_DEPTH.c.account == self.account)
-        ).mappings()
+    def _read(self, connection: Connection, account: Mapping[str, Any]) -> PaperState:
+        def rows(table: Table, *more: TextClause) -> list[dict[str, Any]]:
+            return rows_of(connection, select(table).where(table.c.account == self.account, *more))
+
         eaten: dict[tuple[str, int], dict[int, ConsumedLevel]] = {}
-        for row in depth:
+        for row in rows(PAPER_DEPTH):
             side = eaten.setdefault((row["symbol"], row["side"]), {})
-            side[row["price"]] = ConsumedLevel(row["taken"], row["shown"])
+            side[row["price"]] = from_row(ConsumedLevel, row)
         return PaperState(
             Holdings(
                 account["cash"],
-                {row["symbol"]: HeldPosition(row["quantity"], row["mark"]) for row in positions},
+                {row["symbol"]: from_row(HeldPosition, row) for row in rows(PAPER_POSITIONS)},
             ),
-            {row["client_id"]: _order_of(row_values(row)) for row in orders},
+            {row["client_id"]: _order_of(row) for row in rows(PAPER_ORDERS, text(OPEN_STATES))},
             eaten,
             account["clock_us"],
             account["last_order"],
@@ -169,21 +138,9 @@ class PaperStore:
 
 
 def _order_values(order: RestingOrder) -> dict[str, Any]:
-    return {
-        "client_id": order.ticket.client_id,
-        "ordinal": order.ordinal,
-        **ticket_values(order.ticket),
-        **progress_values(order.progress),
-        "arrives_us": order.arrives_us,
-        "arrived": order.arrived,
-        "cancels_us": order.cancels_us,
-        "ahead": order.ahead,
-        "held_price": order.held_price,
-    }
+    values = values_of(order) | ticket_values(order.ticket) | values_of(order.progress)
+    return {name: value for name, value in values.items() if name not in {"ticket", "progress"}}
 
 
 def _order_of(row: Mapping[str, Any]) -> RestingOrder:
-    return RestingOrder(
-        row["ordinal"], ticket_of(row), progress_of(row), row["arrives_us"], row["arrived"], row["cancels_us"],
-        row["ahead"], row["held_price"],
-    )  # fmt: skip
+    return from_row(RestingOrder, {**row, "ticket": {**row, "instrument": row}, "progress": row})

@@ -10,23 +10,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from raysignal.engine.core.amounts import ZERO, less, minus, product, total
 from raysignal.engine.core.errors import InvalidField, NotFound, OrderError
-from raysignal.engine.core.orders import Order, OrderEvent, Origin, Purpose, replay
-from raysignal.engine.core.signals import Action
-from raysignal.engine.database.database import Database
+from raysignal.engine.core.orders import Order, OrderEvent, OrderStatus, Origin, replay
+from raysignal.engine.database.database import Database, rows_of
 from raysignal.engine.execution.exchange import Fill
-from raysignal.engine.execution.order_rows import (
-    fill_of,
-    fill_values,
-    progress_of,
-    progress_values,
-    row_values,
-    ticket_of,
-    ticket_values,
-)
+from raysignal.engine.execution.order_rows import from_row, ticket_of, ticket_values, values_of
 from raysignal.engine.execution.policy import Instruction, TargetOutcome
 from raysignal.engine.execution.tables import (
     ADJUSTMENTS,
@@ -91,21 +82,17 @@ class OrderStore:
 
     def opened(self) -> Account | None:
         """The account; None before `open`."""
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(TRADING_ACCOUNTS).where(TRADING_ACCOUNTS.c.account == self.account)
-            ).mappings().one_or_none()  # fmt: skip
-        return None if row is None else Account(
-            row["venue"], row["currency"], row["opening_cash"], row["compared_fill"]
-        )  # fmt: skip
+        found = self._database.rows(
+            select(TRADING_ACCOUNTS).where(TRADING_ACCOUNTS.c.account == self.account)
+        )
+        return from_row(Account, found[0]) if found else None
 
     def open(self, account: Account, at_us: int) -> None:
         """Note a new account; one that is there stays as it is."""
         with self._database.writing() as connection:
             new = self._database.insert(TRADING_ACCOUNTS).values(
-                account=self.account, venue=account.venue, currency=account.currency,
-                opening_cash=account.opening_cash, compared_fill=account.compared_fill, opened_us=at_us,
-            )  # fmt: skip
+                **values_of(account, account=self.account, opened_us=at_us)
+            )
             connection.execute(new.on_conflict_do_nothing(index_elements=["account"]))
 
     def take(self, instruction: Instruction) -> bool:
@@ -122,32 +109,23 @@ class OrderStore:
             ).scalar_one()
             if owner != self.account:
                 return False
-            new = self._database.insert(ORDER_SIGNALS).values(
-                account=self.account,
-                signal_id=instruction.signal_id,
-                strategy=instruction.strategy,
-                symbol=instruction.symbol,
-                action=int(instruction.action),
-                price=instruction.price,
-                known_at_us=instruction.known_at_us,
-            )
+            new = self._database.insert(ORDER_SIGNALS).values(**values_of(instruction, account=self.account))
             # Asked for, and not counted: where the database makes a number itself, drivers do not count.
             once = new.on_conflict_do_nothing(index_elements=["account", "signal_id"])
             return connection.execute(once.returning(ORDER_SIGNALS.c.signal_id)).first() is not None
 
     def waiting(self, identity: str = "") -> list[Instruction]:
         """Signals that wait and whose ids begin with `identity`, in the order in which they were known."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(ORDER_SIGNALS)
-                .where(
-                    ORDER_SIGNALS.c.account == self.account,
-                    ORDER_SIGNALS.c.outcome.is_(None),
-                    func.substr(ORDER_SIGNALS.c.signal_id, 1, len(identity)) == identity,
-                )
-                .order_by(ORDER_SIGNALS.c.known_at_us, ORDER_SIGNALS.c.ordinal)
-            ).mappings()
-            return [_instruction(row) for row in rows]
+        rows = (
+            select(ORDER_SIGNALS)
+            .where(
+                ORDER_SIGNALS.c.account == self.account,
+                ORDER_SIGNALS.c.outcome.is_(None),
+                func.substr(ORDER_SIGNALS.c.signal_id, 1, len(identity)) == identity,
+            )
+            .order_by(ORDER_SIGNALS.c.known_at_us, ORDER_SIGNALS.c.ordinal)
+        )
+        return [from_row(Instruction, row) for row in self._database.rows(rows)]
 
     def latest_decided_us(self, symbol: str) -> int | None:
         """When the latest signal that said where a symbol's position should be was known; None if none was decided."""
@@ -163,13 +141,15 @@ class OrderStore:
 
     def outcomes(self) -> dict[str, TargetOutcome | None]:
         """What every signal led to, by id; None for those that wait."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(ORDER_SIGNALS.c.signal_id, ORDER_SIGNALS.c.outcome)
-                .where(ORDER_SIGNALS.c.account == self.account)
-                .order_by(ORDER_SIGNALS.c.ordinal)
-            )
-            return {signal: None if outcome is None else TargetOutcome(outcome) for signal, outcome in rows}
+        rows = (
+            select(ORDER_SIGNALS.c.signal_id, ORDER_SIGNALS.c.outcome)
+            .where(ORDER_SIGNALS.c.account == self.account)
+            .order_by(ORDER_SIGNALS.c.ordinal)
+        )
+        return {
+            row["signal_id"]: None if row["outcome"] is None else TargetOutcome(row["outcome"])
+            for row in self._database.rows(rows)
+        }
 
     def leave(self, signal_id: str, outcome: TargetOutcome, at_us: int) -> bool:
         """A signal leads to no order; False if it was decided before."""
@@ -201,7 +181,7 @@ class OrderStore:
             moved = connection.execute(
                 update(ORDERS)
                 .where(ORDERS.c.client_id == before.client_id, ORDERS.c.number == before.last.number)
-                .values(**changed, **progress_values(after.progress))
+                .values(**changed, **values_of(after.progress))
             )
             if moved.rowcount != 1:
                 return False
@@ -216,26 +196,24 @@ class OrderStore:
                     f"the exchange tells other fills of order {after.client_id} than it told before; nothing is stored"
                 )
             for fill in told[len(known) :]:
-                connection.execute(insert(FILLS).values(**fill_values(self.account, fill)))
+                connection.execute(insert(FILLS).values(**values_of(fill, account=self.account)))
                 self._move(connection, after, fill)
             return True
 
     def order(self, client_id: str) -> Order | None:
         """An order; None if there is none."""
-        with self._database.reading() as connection:
-            row = connection.execute(
-                select(ORDERS).where(ORDERS.c.client_id == client_id, ORDERS.c.account == self.account)
-            ).mappings().one_or_none()  # fmt: skip
-        return None if row is None else _order(row_values(row))
+        found = self._database.rows(
+            select(ORDERS).where(ORDERS.c.client_id == client_id, ORDERS.c.account == self.account)
+        )
+        return _order(found[0]) if found else None
 
     def orders(self, *, open_only: bool = False) -> list[Order]:
         """Orders, oldest first."""
         rows = select(ORDERS).where(ORDERS.c.account == self.account)
         if open_only:
             rows = rows.where(text(OPEN_STATES))
-        with self._database.reading() as connection:
-            found = connection.execute(rows.order_by(ORDERS.c.created_us, ORDERS.c.client_id)).mappings()
-            return [_order(row_values(row)) for row in found]
+        ordered = rows.order_by(ORDERS.c.created_us, ORDERS.c.client_id)
+        return [_order(row) for row in self._database.rows(ordered)]
 
     def history(self, client_id: str) -> list[OrderEvent]:
         """Every step of an order, and a check that they lead to it.
@@ -247,32 +225,28 @@ class OrderStore:
         order = self.order(client_id)
         if order is None:
             raise NotFound(f"account {self.account} has no order {client_id}", client_id=client_id)
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(ORDER_EVENTS)
-                .where(ORDER_EVENTS.c.client_id == client_id, ORDER_EVENTS.c.number <= order.last.number)
-                .order_by(ORDER_EVENTS.c.number)
-            ).mappings()
-            events = [OrderEvent(row["number"], row["at_us"], progress_of(row_values(row))) for row in rows]
+        rows = (
+            select(ORDER_EVENTS)
+            .where(ORDER_EVENTS.c.client_id == client_id, ORDER_EVENTS.c.number <= order.last.number)
+            .order_by(ORDER_EVENTS.c.number)
+        )
+        events = [
+            OrderEvent(row["number"], row["at_us"], from_row(OrderStatus, row))
+            for row in self._database.rows(rows)
+        ]
         if replay(order.ticket, order.origin, events) != order:
             raise OrderError(f"the stored history of order {client_id} does not lead to what is stored of it")
         return events
 
     def fills(self, after: int = 0) -> list[Fill]:
         """The account's stored fills with a larger ordinal."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                select(FILLS)
-                .where(FILLS.c.account == self.account, FILLS.c.ordinal > after)
-                .order_by(FILLS.c.ordinal)
-            ).mappings()
-            return [fill_of(row_values(row)) for row in rows]
+        rows = select(FILLS).where(FILLS.c.account == self.account, FILLS.c.ordinal > after)
+        return [from_row(Fill, row) for row in self._database.rows(rows.order_by(FILLS.c.ordinal))]
 
     def positions(self) -> dict[str, Position]:
         """By the exchange's symbol; also those that were closed."""
-        with self._database.reading() as connection:
-            rows = connection.execute(select(POSITIONS).where(POSITIONS.c.account == self.account)).mappings()
-            return {row["symbol"]: Position(row["quantity"], row["proceeds"], row["fees"]) for row in rows}
+        rows = self._database.rows(select(POSITIONS).where(POSITIONS.c.account == self.account))
+        return {row["symbol"]: from_row(Position, row) for row in rows}
 
     def cash(self) -> Decimal:
         """What the account should hold: what it began with, and all that fills and adjustments have moved."""
@@ -296,12 +270,8 @@ class OrderStore:
         """Take over the exchange's figures; all of them, and its fills up to this ordinal, or nothing."""
         with self._database.writing() as connection:
             for change in adjustments:
-                connection.execute(
-                    insert(ADJUSTMENTS).values(
-                        account=self.account, symbol=change.symbol, quantity=change.quantity, cash=change.cash,
-                        reason=reason, at_us=at_us,
-                    )
-                )  # fmt: skip
+                values = values_of(change, account=self.account, reason=reason, at_us=at_us)
+                connection.execute(insert(ADJUSTMENTS).values(**values))
                 if change.symbol:
                     self._add(connection, change.symbol, Position(change.quantity), at_us)
             self._compared(connection, fill)
@@ -326,12 +296,8 @@ class OrderStore:
         return decided.rowcount == 1
 
     def _fills(self, connection: Connection, client_id: str) -> list[Fill]:
-        rows = connection.execute(
-            select(FILLS)
-            .where(FILLS.c.account == self.account, FILLS.c.client_id == client_id)
-            .order_by(FILLS.c.ordinal)
-        ).mappings()
-        return [fill_of(row_values(row)) for row in rows]
+        rows = select(FILLS).where(FILLS.c.account == self.account, FILLS.c.client_id == client_id)
+        return [from_row(Fill, row) for row in rows_of(connection, rows.order_by(FILLS.c.ordinal))]
 
     def _move(self, connection: Connection, order: Order, fill: Fill) -> None:
         signed = product(Decimal(int(fill.side)), fill.quantity)
@@ -355,36 +321,21 @@ class OrderStore:
         )  # fmt: skip
 
 
-def _instruction(row: RowMapping) -> Instruction:
-    return Instruction(
-        row["signal_id"], row["strategy"], row["symbol"], Action(row["action"]), row["price"], row["known_at_us"]
-    )  # fmt: skip
-
-
 def _order(row: Mapping[str, Any]) -> Order:
-    origin = Origin(
-        row["account"], row["strategy"], row["signal_id"], Purpose(row["purpose"]), row["attempt"]
-    )
-    last = OrderEvent(row["number"], row["changed_us"], progress_of(row))
-    return Order(ticket_of(row), origin, row["created_us"], last)
+    last = OrderEvent(row["number"], row["changed_us"], from_row(OrderStatus, row))
+    return Order(ticket_of(row), from_row(Origin, row), row["created_us"], last)
 
 
 def _order_values(order: Order) -> dict[str, Any]:
-    origin = order.origin
     return {
-        "client_id": order.client_id,
-        "account": origin.account,
-        "strategy": origin.strategy,
-        "signal_id": origin.signal_id,
-        "purpose": origin.purpose.value,
-        "attempt": origin.attempt,
         **ticket_values(order.ticket),
+        **values_of(order.origin),
+        **values_of(order.progress),
         "created_us": order.created_us,
         "number": order.last.number,
         "changed_us": order.last.at_us,
-        **progress_values(order.progress),
     }
 
 
 def _event_values(event: OrderEvent) -> dict[str, Any]:
-    return {"number": event.number, "at_us": event.at_us, **progress_values(event.progress)}
+    return {"number": event.number, "at_us": event.at_us, **values_of(event.progress)}

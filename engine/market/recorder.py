@@ -31,6 +31,7 @@ crossover needs closes, and a close that is not known is missing.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
@@ -105,18 +106,37 @@ def nothing_to_rename(_old: str, _new: str) -> bool:
     return False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecorderContext:
+    """What a recorder works with.
+
+    Attributes:
+        history: where bars come from that were not seen.
+        post: gives a signal to the portfolios.
+        now_us: the market's time, for what is recorded and for how far back history goes.
+        blobs: where bars are written as files, a day each; None: nowhere.
+        rename: renames a symbol of the portfolio that signals are posted to.
+    """
+
+    database: Database
+    history: History
+    post: Post
+    log: FilteringBoundLogger
+    now_us: Callable[[], int]
+    blobs: BlobStore | None = None
+    rename: Rename = nothing_to_rename
+
+
 class MarketRecorder:
     """See the module. For one thread.
 
     Args:
+        context: what it works with.
         watches: the crossovers; bars of anything else are stored and not watched.
         act: told of each signal once it is stored, and again after a crash; it has to know those that it knows. It
             does not wait for the portfolios. `StoreUnavailable`: the same again later.
-        blobs: where days are written as files; None: nowhere.
-        now_us: the time, for what is recorded and for how far back history goes.
         patience_us: how long missing bars are waited for, in the market's time.
         last_trades: the last trade of each instrument, asked for at every turn; may be of any thread.
-        rename: renames a symbol of the portfolio that signals are posted to.
 
     Attributes:
         restarts: crossovers that had to start anew.
@@ -125,35 +145,29 @@ class MarketRecorder:
 
     def __init__(
         self,
-        database: Database,
+        context: RecorderContext,
         watches: Sequence[Watch],
         *,
-        history: History,
-        post: Post,
-        log: FilteringBoundLogger,
-        now_us: Callable[[], int],
         act: Callable[[Signal], None] = lambda _: None,
-        blobs: BlobStore | None = None,
         patience_us: int = 60 * MICROSECONDS,
         last_trades: Callable[[], Sequence[Trade]] = tuple,
-        rename: Rename = nothing_to_rename,
     ) -> None:
         self.restarts = self.mended = 0
-        self._database = database
+        self._database = context.database
         self._watches = tuple(watches)
         self._by_series: dict[_Series, list[Watch]] = {}
         for watch in self._watches:
             held = watch.instrument
             series = held.venue, held.symbol, watch.basis, watch.interval_us
             self._by_series.setdefault(series, []).append(watch)
-        self._history = history
-        self._post = post
-        self._rename = rename
+        self._history = context.history
+        self._post = context.post
+        self._rename = context.rename
         self._to_rename = set(self._watches)
         self._act = act
-        self._log = log
-        self._now_us = now_us
-        self._blobs = blobs
+        self._log = context.log
+        self._now_us = context.now_us
+        self._blobs = context.blobs
         self._patience_us = patience_us
         self._bars: list[Bar] = []  # to be stored
         self._to_take: deque[Bar] = deque()

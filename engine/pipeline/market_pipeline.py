@@ -12,18 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from structlog.typing import FilteringBoundLogger
-
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.market_events import BookChange, BookLost, Channel, Event, Instrument, Quote, Trade
 from raysignal.engine.core.signals import Signal
-from raysignal.engine.database.database import Database
 from raysignal.engine.execution.policy import Instruction
 from raysignal.engine.execution.trading_thread import Levels, TradingThread
-from raysignal.engine.journal.blobs import BlobStore
 from raysignal.engine.market.bars import Bar, BarBuilder, Basis, bar_name
 from raysignal.engine.market.crossover_watch import Watch
-from raysignal.engine.market.recorder import History, MarketRecorder, Rename, nothing_to_rename
+from raysignal.engine.market.recorder import MarketRecorder, RecorderContext
 from raysignal.engine.market.recorder_thread import RecorderThread
 from raysignal.engine.market.venues.protocol import StreamRequest, Subscription, Tracker, Venue
 
@@ -58,11 +54,8 @@ class MarketPipeline:
 
     Args:
         venue: whose instruments they are; its openings say what books tell of trades; see `BarBuilder`.
-        post: gives a signal to the portfolios; see `engine.market.recorder.Post`.
-        blobs: where bars are written as files, a day each; None: nowhere.
-        now_us: the market's time.
+        context: what bars and signals are recorded with.
         dealer: trades the signals on paper; None: nobody does.
-        rename: see `engine.market.recorder.Rename`.
     """
 
     def __init__(
@@ -70,15 +63,9 @@ class MarketPipeline:
         venue: Venue,
         instruments: Sequence[Instrument],
         terms: PipelineOptions,
+        context: RecorderContext,
         *,
-        database: Database,
-        post: Callable[[Signal], str],
-        history: History,
-        log: FilteringBoundLogger,
-        now_us: Callable[[], int],
-        blobs: BlobStore | None = None,
         dealer: TradingThread | None = None,
-        rename: Rename = nothing_to_rename,
     ) -> None:
         self._terms = terms
         self._watches = [terms.watch(each) for each in instruments]
@@ -93,10 +80,9 @@ class MarketPipeline:
         self._dealer = dealer
         self._prices: dict[str, Trade] = {}
         self._keeper = MarketRecorder(
-            database, self._watches, history=history, post=post, act=self._act, log=log, now_us=now_us, blobs=blobs,
-            last_trades=lambda: list(self._prices.values()), rename=rename,
-        )  # fmt: skip
-        self._behind = RecorderThread(self._keeper, log=log)
+            context, self._watches, act=self._act, last_trades=lambda: list(self._prices.values())
+        )
+        self._behind = RecorderThread(self._keeper, log=context.log)
         self._tracker: Callable[[Instrument], Tracker] | None = None
         self._bars: dict[str, Bar] = {}
         self._best: dict[str, BookChange] = {}

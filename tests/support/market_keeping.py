@@ -12,7 +12,7 @@ from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Signal
 from raysignal.engine.market.bars import Bar, Basis
 from raysignal.engine.market.crossover_watch import Watch
-from raysignal.engine.market.recorder import MarketRecorder
+from raysignal.engine.market.recorder import MarketRecorder, RecorderContext
 from raysignal.serve.logs import json_logger
 from tests.support.market_bars import INSTRUMENT
 
@@ -114,7 +114,9 @@ def world(
     """A keeper that has not begun, with one watch of daily bars."""
     past, portfolios, clock, log = Past(bars, instrument=instrument), Portfolios(), Clock(now_us), Log()
     watch = Watch(instrument, DAY_US, fast=fast, slow=slow, basis=basis)
-    keeper = MarketRecorder(
-        database, [watch], history=past, post=portfolios, log=log.logger, now_us=clock, **options
-    )  # fmt: skip
+    told = {name: options.pop(name) for name in ("blobs", "rename") if name in options}
+    context = RecorderContext(
+        database=database, history=past, post=portfolios, log=log.logger, now_us=clock, **told
+    )
+    keeper = MarketRecorder(context, [watch], **options)
     return World(keeper, watch, past, portfolios, clock, log)
