@@ -14,7 +14,7 @@ import typer
 from raysignal.cli.options import PolicyOptions, given
 from raysignal.cli.verbs import require_extras
 from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError
-from raysignal.engine.core.instants import parse_bar
+from raysignal.engine.core.instants import parse_length
 from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
@@ -476,7 +476,4 @@ def configured_trial(settings: Settings) -> Trial:
 
 
 def _lag_us(text: str) -> int:
-    try:
-        return parse_bar(text)
-    except InvalidField as error:
-        raise InvalidField("settlement_lag", text, "a length such as 1s, 10m, 1h or 1d") from error
+    return parse_length(text, "settlement_lag")

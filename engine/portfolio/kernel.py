@@ -24,7 +24,7 @@ from numba import njit, types
 from raysignal.engine.core.arrays import Float64Array, Int8Array, Int32Array, Int64Array
 from raysignal.engine.core.ledger_rows import CloseReason
 from raysignal.engine.core.policy import Policy
-from raysignal.engine.core.terms import CONFIDENCE, EXPIRES, SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING
+from raysignal.engine.core.terms import CONFIDENCE, EXPIRES, ROUNDING, SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.account import LATEST_US
 from raysignal.engine.portfolio.simd.cache_lines import LINE, fetch, splat
@@ -663,17 +663,14 @@ def _said(terms: Float64Array, row: int, column: int) -> float:
 said = njit(**_JIT, forceinline=True)(_said)
 
 
-_ROUNDING = 1.000_001  # of prices that were written with few digits
-
-
 def _reach(price: float, highs: Float64Array, lows: Float64Array, row: int) -> tuple[float, float]:
     """How far the price went up and down to the row's price.
 
-    That alone, where nothing more is known, or where it lies outside of what both say: they are of another price then,
+    `SignalTerms.reach` says the same of columns. That alone, where nothing more is known, or where it lies outside of what both say: they are of another price then,
     such as one that is not adjusted.
     """
     high, low = price, price
-    if len(highs) > 0 and len(lows) > 0 and (price > highs[row] * _ROUNDING or price * _ROUNDING < lows[row]):
+    if len(highs) > 0 and len(lows) > 0 and (price > highs[row] * ROUNDING or price * ROUNDING < lows[row]):
         return high, low
     if len(highs) > 0 and highs[row] > price:
         high = highs[row]
