@@ -11,6 +11,7 @@ import typer
 from raysignal.cli import options
 from raysignal.cli.output import Output, escape, rows_table
 from raysignal.cli.verbs import Verb, VerbGroup, WrongUsage, verb
+from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import format_instant, parse_length
 
 if TYPE_CHECKING:

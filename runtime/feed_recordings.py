@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -235,7 +235,8 @@ def _station(
     around = FeedContext(database, lambda signal: signal.signal_id, log, clock, Random(0), None, {})  # noqa: S311 - unused
     dealer = dealer_of(name, instrument, None, settings, around, lambda _duration_ns: None)
     station = MarketPipeline(
-        venue_named(instrument.venue), [instrument], terms_of(settings), database=database, post=around.post,
+        venue_named(instrument.venue), [instrument], replace(terms_of(settings), post_bars=False),
+        database=database, post=around.post,
         history=lambda _instrument, _interval_us, _from_us, _to_us: (), log=log, now_us=around.now_us, dealer=dealer,
     )  # fmt: skip
     return station, dealer

@@ -40,6 +40,7 @@ class PipelineOptions:
         fast, slow: windows of the crossover, in bars.
         basis: what prices the bars are made of.
         lateness_us: see `BarBuilder`.
+        post_bars: whether each bar is posted as a price, which moves brackets.
     """
 
     interval_us: int
@@ -47,6 +48,7 @@ class PipelineOptions:
     slow: int = 200
     basis: Basis = Basis.TRADES
     lateness_us: int = 0
+    post_bars: bool = True
 
     def watch(self, instrument: Instrument) -> Watch:
         """The crossover on the bars of an instrument."""
@@ -94,7 +96,7 @@ class MarketPipeline:
         self._prices: dict[str, Trade] = {}
         self._keeper = MarketRecorder(
             database, self._watches, history=history, post=post, act=self._act, log=log, now_us=now_us, blobs=blobs,
-            last_trades=lambda: list(self._prices.values()), rename=rename,
+            post_bars=terms.post_bars, last_trades=lambda: list(self._prices.values()), rename=rename,
         )  # fmt: skip
         self._behind = RecorderThread(self._keeper, log=log)
         self._tracker: Callable[[Instrument], Tracker] | None = None

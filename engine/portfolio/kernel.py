@@ -666,8 +666,8 @@ said = njit(**_JIT, forceinline=True)(_said)
 def _reach(price: float, highs: Float64Array, lows: Float64Array, row: int) -> tuple[float, float]:
     """How far the price went up and down to the row's price.
 
-    `SignalTerms.reach` says the same of columns. That alone, where nothing more is known, or where it lies outside of what both say: they are of another price then,
-    such as one that is not adjusted.
+    That alone, where nothing more is known, or where it lies outside of what both say: they are of another price then,
+    such as one that is not adjusted. `SignalTerms.reach` says the same of columns.
     """
     high, low = price, price
     if len(highs) > 0 and len(lows) > 0 and (price > highs[row] * ROUNDING or price * ROUNDING < lows[row]):

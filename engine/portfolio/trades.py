@@ -59,7 +59,8 @@ TRADES = pa.schema(
 
 - `entry_ordinal`, `exit_ordinal`: the rows of the portfolio's history at which it was opened and closed; of an open
   trade the exit is null.
-- `quantity`: opened in all, above 0; `entry_price`, `exit_price`: means of the fills, slippage included; of one fill its price.
+- `quantity`: opened in all, above 0; `entry_price`, `exit_price`: means of the fills, slippage included; of one
+  fill its price.
 - `pnl`: after all fees, in the quote currency; of an open trade at the symbol's last price. `return`: over
   quantity * entry price, a share.
 - `bars`: rows of the symbol after the opening one, the closing one included.

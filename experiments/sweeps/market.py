@@ -134,8 +134,8 @@ def markets_of(
 def _not_rising(symbol: str, instant_us: int, row: int) -> InvalidField:
     return InvalidField(
         "timestamp", format_instant(instant_us),
-        f"an instant after that of the row of {symbol} before: here rows are bars, and a bar has one close; leave one of "
-        "two rows out, or replay signals that share an instant (raysignal run)",
+        f"an instant after that of the row of {symbol} before: here rows are bars, and a bar has one close; leave "
+        "one of two rows out, or replay signals that share an instant (raysignal run)",
         row=row,
     )  # fmt: skip
 

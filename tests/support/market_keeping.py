@@ -111,10 +111,12 @@ def world(
     instrument: Instrument = INSTRUMENT,
     **options: Any,
 ) -> World:
-    """A keeper that has not begun, with one watch of daily bars."""
+    """A keeper that has not begun, with one watch of daily bars; bars are not posted unless told."""
+    options = {"post_bars": False} | options
     past, portfolios, clock, log = Past(bars, instrument=instrument), Portfolios(), Clock(now_us), Log()
     watch = Watch(instrument, DAY_US, fast=fast, slow=slow, basis=basis)
+    options = {"post": portfolios} | options
     keeper = MarketRecorder(
-        database, [watch], history=past, post=portfolios, log=log.logger, now_us=clock, **options
+        database, [watch], history=past, log=log.logger, now_us=clock, **options
     )  # fmt: skip
     return World(keeper, watch, past, portfolios, clock, log)

@@ -152,6 +152,25 @@ def test_a_sample_holds_no_secret_and_is_short(body: str) -> None:
         "<a><secret>one correct</secret><price>1</price></a>",
         "price=1&api+key=correct&action=buy",
         '{"secret": "correct',
+        "<a><secret><![CDATA[a correct]]></secret><price>1</price></a>",
+        "<a><secret>a<b>correct</b></secret></a>",
+        "<a><ns:secret>correct</ns:secret></a>",
+        '<a><param name="secret" value="correct"/></a>',
+        '<a><entry key="secret">correct</entry></a>',
+        "<a><secret>correct",
+        "price=1&pass%70hrase=a%26correct&action=buy",
+        "payload=%7B%22secret%22%3A%22a%20correct%22%7D&price=1",
+        "secret=a,correct,price=1",
+        "secret = a correct horse\nprice = 1",
+        "https://x.example/hook?api_key=correct&price=1",
+        "secret: |\n  a\n  correct\nprice: 1",
+        "secret:\n  a\n  correct\nprice: 1",
+        "secret: a, correct\nprice: 1",
+        "{secret: a; correct, price: {{close}}}",
+        '{"message": "secret=correct price=1"}',
+        '{"alert": "{\\"token\\": \\"correct\\"}"}',
+        '{"fields": [{"name": "secret", "value": "correct"}]}',
+        '{"name": "secret", "value": "correct", "price": {{close}}}',
     ],
 )
 def test_a_sample_of_what_is_no_json_holds_no_short_secret(body: str) -> None:
@@ -162,6 +181,24 @@ def test_a_sample_of_what_is_no_json_holds_no_short_secret(body: str) -> None:
 def test_a_sample_of_what_is_no_json_shows_the_rest() -> None:
     body = '{"pass phrase": "x", "price": {{close}}, "note": "calm"} token=x action=buy'
     shown = '{"pass phrase": (not shown), "price": {{close}}, "note": "calm"} token=(not shown) action=buy'
+    assert sample_of(body.encode()) == shown
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("<a><secret>x</secret><price>1</price></a>", "<a><secret>(not shown)</secret><price>1</price></a>"),
+        ("price=1&token=x&action=buy", "price=1&token=(not shown)&action=buy"),
+        ("secret: x\nprice: 1", "secret: (not shown)\nprice: 1"),
+        ("secret=x, price=1", "secret=(not shown), price=1"),
+        (
+            '{"time": "2026-11-30T11:00:00Z", "side": "up: long"}',
+            '{"time": "2026-11-30T11:00:00Z", "side": "up: long"}',
+        ),
+        ('{"name": "momentum", "value": 1}', '{"name": "momentum", "value": 1}'),
+    ],
+)
+def test_what_stands_beside_a_secret_is_shown(body: str, shown: str) -> None:
     assert sample_of(body.encode()) == shown
 
 
