@@ -31,7 +31,8 @@ _UNQUOTED = {
     ":": re.compile(rf"(?:[|>][-+\d]*[ \t]*\n)?(?:[^,;&\n]|[,;&](?!{_NEXT}))*(?:\n[ \t]+[^\n]*)*"),
 }
 """By the sign before a value: how far it goes where it has no quotes."""
-_FORM = re.compile(r"[^\s=&{}<>\"']+=[^\s&]*(?:&[^\s=&]+=[^\s&]*)*\s*")
+_FORM = re.compile(r"[^\s=&,;:/?{}<>\"']+=[^\s&]*(?:&[^\s=&]+=[^\s&]*)*\s*")
+_CLOSING = re.compile(r"</\s*(?:[\w.-]+:)?\Z")
 _PAIR_NAMES = ("name", "key", "field", "id")
 _DROPPED = frozenset(name for variants in TEMPLATES.values() for each in variants for name in each.dropped)
 
@@ -39,10 +40,7 @@ _DROPPED = frozenset(name for variants in TEMPLATES.values() for each in variant
 def sample_of(body: bytes) -> str:
     """The beginning of a body as text, at most 300 characters."""
     text = body[:_LOOKED_AT].decode("utf-8", "replace")
-    if len(body) <= _LOOKED_AT:
-        text = _shown(text)
-    else:
-        text = _masked(text)
+    text = _shown(text) if len(body) <= _LOOKED_AT else _masked(text)
     text = _LONG_RUN.sub(_MASKED, text)
     return text if len(text) <= MOST else text[: MOST - 1] + "…"
 
@@ -77,10 +75,13 @@ def _masked(text: str) -> str:
 def _without_secrets(text: str) -> str:
     at = 0
     while (match := _NAME.search(text, at)) is not None:
-        before, at = text[at : match.start()], match.end()
-        words = [match[1][word.start() :].strip() for word in re.finditer(r"\w+", match[1])]
-        if any(map(_is_hidden, words)) or _is_hidden(before.strip(f"{_QUOTES}\\,; \t\r\n")):
-            end = _end_of_value(text, at, match[1].strip(), match[2][-1])
+        at, name, sign = match.end(), match[1].strip(), match[2][-1]
+        if sign == ">" and _CLOSING.search(text, max(0, match.start() - 70), match.start()):
+            continue
+        end = _end_of_value(text, at, name, sign)
+        if _is_hidden(text[at:end].strip(f"{_QUOTES}\\ \t\r\n")):  # what it names stands somewhere behind it
+            return text[:at] + HIDDEN
+        if any(_is_hidden(name[word.start() :]) for word in re.finditer(r"\w+", name)):
             text = text[:at] + HIDDEN + text[end:]
             at += len(HIDDEN)
     return text
@@ -88,7 +89,8 @@ def _without_secrets(text: str) -> str:
 
 def _end_of_value(text: str, at: int, name: str, sign: str) -> int:
     if sign == ">":  # an element of XML, with all that is within
-        end = re.compile(rf"</\s*{re.escape(name.split()[0])}\b", re.IGNORECASE).search(text, at)
+        element = re.escape(name.split(maxsplit=1)[0])
+        end = re.compile(rf"</\s*(?:[\w.-]+:)?{element}\b", re.IGNORECASE).search(text, at)
         return len(text) if end is None else end.start()
     value = _QUOTED.match(text, at) or _UNQUOTED[sign].match(text, at)
     return at if value is None else value.end()
