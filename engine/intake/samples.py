@@ -32,6 +32,7 @@ _UNQUOTED = {
 }
 """By the sign before a value: how far it goes where it has no quotes."""
 _FORM = re.compile(r"[^\s=&,;:/?{}<>\"']+=[^\s&]*(?:&[^\s=&]+=[^\s&]*)*\s*")
+_WORD = re.compile(rf"[\\{_QUOTES}\s]*([^{_QUOTES}\\,;&<>={{}}:\n]{{1,64}})")
 _CLOSING = re.compile(r"</\s*(?:[\w.-]+:)?\Z")
 _PAIR_NAMES = ("name", "key", "field", "id")
 _DROPPED = frozenset(name for variants in TEMPLATES.values() for each in variants for name in each.dropped)
@@ -46,14 +47,17 @@ def sample_of(body: bytes) -> str:
 
 
 def _shown(text: str) -> str:
+    if _FORM.fullmatch(text):
+        pairs = parse_qsl(text.strip(), keep_blank_values=True)
+        return "&".join(f"{name}={HIDDEN if _is_hidden(name) else _value(held)}" for name, held in pairs)
+    return _value(text)
+
+
+def _value(text: str) -> str:
     try:
         return json.dumps(_cleaned(json.loads(text)), ensure_ascii=False)
     except (ValueError, RecursionError):
-        pass
-    if _FORM.fullmatch(text):
-        pairs = parse_qsl(text.strip(), keep_blank_values=True, max_num_fields=None)
-        return "&".join(f"{name}={HIDDEN if _is_hidden(name) else _shown(value)}" for name, value in pairs)
-    return _masked(text)
+        return _masked(text)
 
 
 def _cleaned(value: object) -> object:
@@ -78,11 +82,11 @@ def _without_secrets(text: str) -> str:
         at, name, sign = match.end(), match[1].strip(), match[2][-1]
         if sign == ">" and _CLOSING.search(text, max(0, match.start() - 70), match.start()):
             continue
-        end = _end_of_value(text, at, name, sign)
-        if _is_hidden(text[at:end].strip(f"{_QUOTES}\\ \t\r\n")):  # what it names stands somewhere behind it
+        value = _WORD.match(text, at)
+        if value and _is_hidden(value[1].strip()):  # what it names stands somewhere behind it
             return text[:at] + HIDDEN
         if any(_is_hidden(name[word.start() :]) for word in re.finditer(r"\w+", name)):
-            text = text[:at] + HIDDEN + text[end:]
+            text = text[:at] + HIDDEN + text[_end_of_value(text, at, name, sign) :]
             at += len(HIDDEN)
     return text
 

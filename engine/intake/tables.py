@@ -206,7 +206,10 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
             )
         expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
         if 2 * sum(is_stamp(name) or number_in(name) is not None for name in names) >= len(names):
-            expected += "; the first line is no header but data: write the columns' names above it"
+            expected += (
+                "; the first line is no header but data, and not a bar of MetaTrader's (date, time, open, high, low, "
+                "close, volume) or Binance's (12 columns): write the columns' names above it"
+            )
         elif len(names) > 1:
             expected += f"; if one of them is, say so: --map {required}=NAME"
         raise InvalidField(required, None, expected)
