@@ -403,6 +403,12 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "a part of Binance's columns, no header": (
         "a.csv", "1740355200000000,1,2,3,4,2,1740355259999999\n", PRICES, "first line is no header but data",
     ),
+    "Excel's German names": (
+        "a.csv", "Datum;Kurs;Signal\n24.02.2025;1;BUY\n", {}, "say so: --map timestamp=NAME --map price=NAME$",
+    ),
+    "prices alone, where signals are wanted": (
+        "a.csv", "Date,Close\n2025-02-24,1\n", {}, "--map signal=NAME; prices alone are for raysignal sweep",
+    ),
     "NinjaTrader, no header": ("a.txt", "20250224 093000;1;1;1;1;2\n", PRICES, "first line is no header"),
     "Binance's answer, arrays in an array": ("a.json", '[[1740355200000,"1","2"]]', PRICES, "expected an object"),
     "ccxt trades, two stamps": (
