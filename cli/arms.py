@@ -12,7 +12,7 @@ from raysignal.cli.model_options import ModelOptions
 from raysignal.cli.options import PolicyOptions, given
 from raysignal.cli.verbs import require_extras
 from raysignal.engine.core.errors import InvalidField, SettingsError
-from raysignal.engine.core.instants import parse_bar
+from raysignal.engine.core.instants import parse_length
 from raysignal.engine.core.policy import Policy
 
 if TYPE_CHECKING:
@@ -179,7 +179,4 @@ def configured_trial(settings: Settings) -> Trial:
 
 
 def _lag_us(text: str) -> int:
-    try:
-        return parse_bar(text)
-    except InvalidField as error:
-        raise InvalidField("settlement_lag", text, "a length such as 1s, 10m, 1h or 1d") from error
+    return parse_length(text, "settlement_lag")

@@ -20,7 +20,7 @@ from raysignal.cli import options
 from raysignal.cli.output import Output, escape
 from raysignal.cli.verbs import VerbGroup, require_extras, verb
 from raysignal.engine.core.errors import InputError, RaysignalError, StoreUnavailable
-from raysignal.engine.core.instants import MICROSECONDS, parse_bar
+from raysignal.engine.core.instants import MICROSECONDS, parse_length
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -209,7 +209,7 @@ def follow_exchanges(config: FeedConfig) -> None:
 
 def seconds_of(duration: str | None) -> float | None:
     """A duration such as `60s` in seconds."""
-    return None if duration is None else parse_bar(duration) / MICROSECONDS
+    return None if duration is None else parse_length(duration, "for") / MICROSECONDS
 
 
 def follow_until_told(market: FollowedMarket, log: Path | None, output: Output) -> None:

@@ -11,7 +11,8 @@ import typer
 from raysignal.cli import options
 from raysignal.cli.output import Output, escape, rows_table
 from raysignal.cli.verbs import Verb, VerbGroup, WrongUsage, verb
-from raysignal.engine.core.instants import format_instant, parse_bar
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import format_instant, parse_length
 
 if TYPE_CHECKING:
     from raysignal.runtime.hooks import HookStore
@@ -158,7 +159,10 @@ def rotate_hook(config: RotateConfig) -> None:
     settings, store = _opened(config.store)
     token = new_token()
     store.rotate(
-        config.name, token, _now_us(), 0.0 if config.grace is None else parse_bar(config.grace) / 1e6
+        config.name,
+        token,
+        _now_us(),
+        0.0 if config.grace is None else parse_length(config.grace, "grace") / 1e6,
     )
     _show(Output(config.json), settings, config.name, token, {})
 
@@ -204,7 +208,12 @@ def _columns(given: list[str]) -> dict[str, str]:
 
 
 def _age(text: str) -> float | None:
-    return None if text == "none" else parse_bar(text) / 1e6
+    if text.strip().lower() == "none":
+        return None
+    try:
+        return parse_length(text, "max_age") / 1e6
+    except InvalidField as error:
+        raise InvalidField("max_age", text, f"{error.fields['expected']}, or none") from error
 
 
 def _now_us() -> int:

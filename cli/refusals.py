@@ -34,7 +34,7 @@ class RefusalsConfig:
 def show_refusals(config: RefusalsConfig) -> None:
     """List signals that were refused lately, the latest first, with what their sender was told.
 
-    They are kept in memory, the last 1 000, until the service's actor ends.
+    The last 1 000 are kept, also over a restart.
     """
     output = Output(config.json)
     answer = asyncio.run(_asked(config))

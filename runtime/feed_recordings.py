@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -240,7 +240,9 @@ def _station(
         now_us=around.now_us,
     )  # fmt: skip
     venue = venue_named(instrument.venue)
-    station = MarketPipeline(venue, [instrument], terms_of(settings), recorded, dealer=dealer)
+    station = MarketPipeline(
+        venue, [instrument], replace(terms_of(settings), post_bars=False), recorded, dealer=dealer
+    )
     return station, dealer
 
 

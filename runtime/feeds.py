@@ -181,8 +181,9 @@ def hosts_of(settings: Settings, venue: Venue) -> Hosts:
 
 def terms_of(settings: Settings) -> PipelineOptions:
     """What the settings say of bars and crossover."""
+    feed = settings.feed
     return PipelineOptions(
-        parse_bar(settings.feed.bar), settings.feed.fast, settings.feed.slow, Basis(settings.feed.basis)
+        parse_bar(feed.bar), feed.fast, feed.slow, Basis(feed.basis), post_bars=feed.post_bars
     )
 
 

@@ -31,7 +31,9 @@ from raysignal.runtime.settings import Settings
 from raysignal.runtime.signal_bodies import PARQUET, batch_parquet, signal_json
 
 _PATIENCE_S = 30.0
-_PAUSE_S = 0.2
+_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 1.6  # between tries, twice as long each time
+_GATEWAYS = frozenset({502, 503, 504})
+"""What a proxy answers in the place of a service that it does not reach."""
 _TIMEOUT = httpx.Timeout(60.0, connect=5.0)
 _PROBLEM = "urn:raysignal:problem:"
 _KINDS: dict[str, type[RaysignalError]] = {
@@ -208,7 +210,7 @@ class ServiceClient:
         self, method: str, path: str, expected: Callable[[str], bool], **request: Any
     ) -> httpx.Response:
         """Send until there is an answer that is not 'later', for as long as patience lasts."""
-        began = self.clock()
+        began, pause_s = self.clock(), _PAUSE_S
         while True:
             failure: RaysignalError
             try:
@@ -219,11 +221,13 @@ class ServiceClient:
                 if answer.is_success and expected(_kind(answer)):
                     return answer
                 failure = _error_of(answer)
-                if not isinstance(failure, StoreUnavailable | errors.Fenced):
+                by_proxy = answer.status_code in _GATEWAYS and _kind(answer) != "application/problem+json"
+                if not (by_proxy or isinstance(failure, StoreUnavailable | errors.Fenced)):
                     raise failure
             if self.clock() - began > _PATIENCE_S:
                 raise failure
-            await self.sleep(_PAUSE_S)
+            await self.sleep(pause_s)
+            pause_s = min(2.0 * pause_s, _LONGEST_PAUSE_S)
 
 
 @asynccontextmanager
@@ -271,6 +275,8 @@ def _error_of(answer: httpx.Response) -> RaysignalError:
             f"{answer.request.url} answers {answer.status_code} with {said}; is it a raysignal service?"
         )
     problem = answer.json()
+    if not isinstance(problem, dict):
+        problem = {}
     name = str(problem.get("type", "")).removeprefix(_PROBLEM).replace("-", " ").title().replace(" ", "")
     kind = _KINDS.get(name, ServiceError)
     error = kind.__new__(kind)

@@ -347,6 +347,11 @@ class FeedSettings(_Area):
     portfolio: str | None = Field(
         default=None, description="the portfolio that crossings are posted to; none: the primary one"
     )
+    post_bars: bool = Field(
+        default=True,
+        description="post each bar as a price with its high and low, too, so that stops and targets of positions in "
+        "venue:symbol are met within bars: a row of the journal and the history a bar",
+    )
 
     @field_validator("bar")
     @classmethod

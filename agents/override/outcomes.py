@@ -82,7 +82,9 @@ class Horizon:
         if self.kind == "time" and not 1 <= self.time_us <= MOST_TIME_US:
             raise InvalidField("horizon", self.time_us, f"1 to {MOST_TIME_US} microseconds, about ten years")
         if not 0 <= self.lag_us <= MOST_TIME_US:
-            raise InvalidField("lag_us", self.lag_us, f"0 to {MOST_TIME_US} microseconds, about ten years")
+            raise InvalidField(
+                "settlement_lag", self.lag_us, f"0 to {MOST_TIME_US} microseconds, about ten years"
+            )
 
     @classmethod
     def parse(cls, text: str, *, lag_us: int = 0) -> Self:

@@ -72,12 +72,17 @@ def zone_named(name: str) -> ZoneInfo | timezone:
         raise InvalidField("timezone", name, "an IANA zone such as UTC or America/New_York") from error
 
 
-def parse_bar(text: str) -> int:
-    """Microseconds of a bar length such as `10m`, `1h` or `1d`; `InvalidField` if it is none."""
+def parse_length(text: str, field: str) -> int:
+    """Microseconds of a length of time such as `10m`, `1h` or `1d`; `InvalidField` of this field if it is none."""
     match = _BAR.fullmatch(text.strip().lower())
     if not match or int(match[1]) == 0:
-        raise InvalidField("bar", text, "a length such as 1s, 10m, 1h or 1d")
+        raise InvalidField(field, text, "a length such as 1s, 10m, 1h or 1d")
     return int(match[1]) * _BAR_UNITS[match[2]]
+
+
+def parse_bar(text: str) -> int:
+    """Microseconds of a bar length, see `parse_length`."""
+    return parse_length(text, "bar")
 
 
 def check_interval(interval_us: int) -> int:

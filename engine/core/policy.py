@@ -43,7 +43,7 @@ class Policy:
         trail_bps: how far behind its best price since then; 0: nowhere. Likewise.
         calendar: how many periods a year of annual figures has. `observed`: as many as came a year of 365 days;
             `365x24` and `252-sessions`: a whole number a day of that many, or days a period, nearest to what came, so
-            that gaps, nights and holidays count for nothing.
+            that gaps, nights and holidays count for nothing. Sessions are days from Monday to Friday in UTC.
         periods_per_year: that number itself, whatever the calendar; None: by the calendar.
     """
 

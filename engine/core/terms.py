@@ -16,6 +16,10 @@ TERMS = ("size", "stop_loss", "take_profit", "trailing_stop_bps", "confidence", 
 SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING, CONFIDENCE, EXPIRES = range(len(TERMS))
 
 
+ROUNDING = 1.000_001
+"""Of prices that were written with few digits."""
+
+
 def is_range_name(name: str) -> bool:
     """Whether a feature says how far the price went in a row's bar: `high` or `low`, in any case."""
     return name.casefold() in {"high", "low"}
@@ -48,6 +52,17 @@ class SignalTerms:
         """From the terms and the numeric features of a batch; None where they say nothing."""
         high, low = column_of(numbers, "high"), column_of(numbers, "low")
         return None if values is None and high is None and low is None else cls(values, high, low)
+
+    def reach(self, price: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """How far the price of each row went up and down to it, as the kernel takes it; `price` where not known."""
+        if self.high is not None and self.low is not None:
+            other = (price > self.high * ROUNDING) | (price * ROUNDING < self.low)
+        else:
+            other = np.zeros(len(price), np.bool_)
+        high = price if self.high is None else np.where(~other & (self.high > price), self.high, price)
+        low = self.low
+        low = price if low is None else np.where(~other & (low > 0.0) & (low < price), low, price)
+        return high, low
 
     def done(self, signal: Int8Array, action: Int8Array) -> "SignalTerms":
         """The same where `action` is done instead of what the signals ask for, two of int8[n].

@@ -45,6 +45,8 @@ FIXED = pa.schema(
         pa.field("expires", pa.timestamp("us", "UTC")),
         pa.field("closed_by", _NAMED),
         pa.field("exit_price", pa.float64()),
+        pa.field("range_high", pa.float64()),
+        pa.field("range_low", pa.float64()),
     ]
 )
 """The columns of every file, for ever: what reads one reads all. `decision` is what was done with the signal,
@@ -52,8 +54,8 @@ FIXED = pa.schema(
 the signal lies; `explanation` is JSON, null where the decision was left to the signal. `feature_numbers` and
 `feature_texts` are the signal's features by name: whatever came as a number, whatever came as a text. From `size` to
 `expires` stands what a signal said beside its action, null where it did not; `closed_by` and `exit_price` say which
-bracket closed what was held before the row, and at what price, null where none did. Files of before lack
-these eight."""
+bracket closed what was held before the row, and at what price, null where none did; `range_high` and
+`range_low` how far above and below its price the row's bar went, null where no further. Files of before lack these."""
 
 SAID = (
     "size",
@@ -64,6 +66,8 @@ SAID = (
     "expires",
     "closed_by",
     "exit_price",
+    "range_high",
+    "range_low",
 )
 """The columns that are null in most rows, and that files of before lack."""
 

@@ -165,6 +165,8 @@ def _written(table: pa.Table) -> bytes:
 def _table(chunk: HistoryChunk, start: int, stop: int) -> pa.Table:
     part, n = slice(start, stop), stop - start
     batch, rows = chunk.batch, chunk.rows
+    price, terms = batch.price[part], batch.order_terms()
+    high, low = (price, price) if terms is None else terms.slice(start, stop).reach(price)
     columns: dict[str, pa.Array] = {
         "ordinal": pa.array(np.arange(chunk.first_ordinal + start, chunk.first_ordinal + stop)),
         "signal_id": _texts(batch.signal_id, start, stop),
@@ -172,13 +174,15 @@ def _table(chunk: HistoryChunk, start: int, stop: int) -> pa.Table:
         "symbol": _named(batch.symbol[part], batch.symbols),
         "timestamp": pa.array(batch.timestamp_us[part]).view(FIXED.field("timestamp").type),
         "signal": pa.array(batch.action[part]),
-        "price": pa.array(batch.price[part]),
+        "price": pa.array(price),
         "decision": pa.array(chunk.decision[part]),
         "decided_by": _deciders(chunk.decided_by, start, stop),
         "outcome": _named(rows.outcome[part], _OUTCOMES),
         "executed": _named(rows.executed[part], _OUTCOMES),
         "closed_by": _closed_by(rows.closed_by[part]),
         "exit_price": pa.array(rows.exit_price[part], mask=rows.exit_price[part] == 0.0),
+        "range_high": pa.array(high, mask=high == price),
+        "range_low": pa.array(low, mask=low == price),
         "fill_price": _numbers(rows.fill_price[part]),
         "sequence": pa.array(chunk.sequence[part].astype(np.int64, copy=False)),
         "record_row": pa.array(chunk.record_row[part].astype(np.int32, copy=False)),

@@ -17,11 +17,18 @@ from raysignal.engine.intake.scanner import BROKEN, MAX_COLUMNS, MORE, cell_ends
 from raysignal.engine.intake.single import unreadable
 from raysignal.engine.intake.source import BLOCK_ROWS, check_unicode, text_start
 from raysignal.engine.intake.tables import RowBlock, require_columns
+from raysignal.engine.intake.written_numbers import number_in
 
 _EXPECTED = "CSV with a header"
 _BROKEN = "a quoted cell does not end, or goes on after its closing quote"
 _MARKS = b",;\t|"
 _PLAIN = Reading()
+_HEADERLESS: Mapping[int, tuple[str, ...]] = {
+    7: ("Date", "Time", "Open", "High", "Low", "Close", "Volume"),
+    12: ("Open time", "Open", "High", "Low", "Close", "Volume", "Close time", "Quote asset volume", "Number of trades",
+         "Taker buy base asset volume", "Taker buy quote asset volume", "Ignore"),
+}  # fmt: skip
+"""By the number of cells: MetaTrader 4's export, and Binance's klines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,8 @@ class CsvHeader:
         names: of the columns.
         at: where the records begin.
         delimiter: what stands between cells.
-        lines: how many records the header takes: yfinance's has three, and Excel's may begin with `sep=;`.
+        lines: how many records the header takes: yfinance's has three, and Excel's may begin with `sep=;`; none where
+            the first record is of a layout that is known without one, see `headerless_names`.
         ticker: what all columns are of, as yfinance's header says; None: it does not.
     """
 
@@ -123,7 +131,25 @@ def read_header(source: UInt8Array, reading: Reading = _PLAIN) -> CsvHeader:
     best = max(headers, key=lambda header: len(header.names), default=None)
     if best is None or (wrong is not None and len(best.names) == 1):
         raise wrong or unreadable(f"the input has no header line; expected {_EXPECTED}")
+    if (known_names := headerless_names(best.names)) is not None:
+        return replace(best, names=known_names, at=start, lines=0)
     return _with_stamps(source, best, reading)
+
+
+def headerless_names(cells: list[str]) -> list[str] | None:
+    """The names of the columns where the first line is a bar as MetaTrader 4 and Binance write them, without a header.
+
+    None: it is none: other columns, or a high and a low that are not around open and close.
+    """
+    names = _HEADERLESS.get(len(cells))
+    if names is None:
+        return None
+    row = dict(zip(names, cells, strict=True))
+    stamp = f"{row['Date']} {row['Time']}" if "Date" in row else row["Open time"]
+    opened, high, low, close = (number_in(row[name]) for name in ("Open", "High", "Low", "Close"))
+    if opened is None or high is None or low is None or close is None or not is_stamp(stamp):
+        return None
+    return list(names) if 0.0 < low <= min(opened, close) and max(opened, close) <= high else None
 
 
 def _with_stamps(source: UInt8Array, header: CsvHeader, reading: Reading) -> CsvHeader:

@@ -193,18 +193,27 @@ def require_columns(names: Sequence[str], reading: Reading) -> None:
     present = set(fields_in(names, reading.names).fields.values())
     # By a template, names mean fields by what stands under them: its rows say what they lack.
     templated = reading.template_of(dict.fromkeys(names)) is not None
-    for required in (*(() if templated else reading.required), *reading.names):
-        if required in present or (required == "signal" and "price_only" in present):
-            continue
+    missing = [
+        required
+        for required in (*(() if templated else reading.required), *reading.names)
+        if required not in present and not (required == "signal" and "price_only" in present)
+    ]
+    for required in missing:
         if required in reading.names:
             raise InvalidField(
                 required, None, f"a column named {reading.names[required]}, as the map says, among {there}"
             )
         expected = f"a column named {' or '.join(ALIASES[required])} among {there}"
         if 2 * sum(is_stamp(name) or number_in(name) is not None for name in names) >= len(names):
-            expected += "; the first line is no header but data: write the columns' names above it"
+            expected += (
+                "; the first line is no header but data, and not a bar of MetaTrader's (date, time, open, high, low, "
+                "close, volume) or Binance's (12 columns): write the columns' names above it"
+            )
         elif len(names) > 1:
-            expected += f"; if one of them is, say so: --map {required}=NAME"
+            maps = " ".join(f"--map {each}=NAME" for each in missing if each not in reading.names)
+            expected += f"; if one of them is, say so: {maps}"
+            if missing == ["signal"]:
+                expected += "; prices alone are for raysignal sweep, luck and check-strategy"
         raise InvalidField(required, None, expected)
 
 

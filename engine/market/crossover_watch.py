@@ -1,4 +1,4 @@
-"""A crossover that makes signals: bars in, signals out, nothing else.
+"""A crossover that makes signals: bars in, signals and prices out, nothing else.
 
 The signal of a crossing is made by strategy, symbol, bar and action alone: whoever sees the same bars, as often as he
 likes, makes the same signal with the same id, and it counts once.
@@ -10,7 +10,7 @@ from decimal import Decimal
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.core.signals import Signal
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake.fields import MAX_ID, MAX_NAME
 from raysignal.engine.market.bars import Bar, Basis, bar_name
 from raysignal.engine.market.crossover import Crossing, Crossover, Gap
@@ -18,7 +18,7 @@ from raysignal.engine.market.crossover import Crossing, Crossover, Gap
 
 @dataclass(frozen=True, slots=True)
 class MarketSignal:
-    """A signal and the bar that it was made of.
+    """A signal, or a price without one, and the bar that it was made of.
 
     Attributes:
         signal: as it is posted; it is known at the end of the bar, and its price is the bar's close.
@@ -30,6 +30,11 @@ class MarketSignal:
     bar_open_us: int
     interval_us: int
     price: Decimal
+
+    @property
+    def is_price(self) -> bool:
+        """Whether it says nothing but what the price was."""
+        return self.signal.action is Action.HOLD
 
 
 class Watch:
@@ -64,7 +69,7 @@ class Watch:
         for field, value in (("symbol", self.symbol), ("strategy", self.strategy)):
             if not 1 <= len(value) <= MAX_NAME:
                 raise InvalidField(field, value, f"a text of 1 to {MAX_NAME} characters")
-        longest = self._identity(0, "SELL")
+        longest = self._identity(0, "PRICE")
         if len(longest) > MAX_ID:
             raise InvalidField(
                 "strategy", self.strategy, f"one that leaves ids of {MAX_ID} characters, not {longest}"
@@ -74,6 +79,22 @@ class Watch:
         """One bar: the signal that it makes, or what is missing before it."""
         step = self.crossover.take(bar)
         return self._signal(step) if isinstance(step, Crossing) else step
+
+    def price_of(self, bar: Bar) -> MarketSignal:
+        """A bar's close with its high and low, without a signal: what moves brackets. It comes before the bar's signal,
+        which is for what comes after the bar.
+        """
+        close, high, low = (bar.instrument.exact_price(ticks) for ticks in (bar.close, bar.high, bar.low))
+        signal = Signal(
+            symbol=self.symbol,
+            timestamp_us=bar.end_us,
+            action=Action.HOLD,
+            price=float(close),
+            source=self.strategy,
+            signal_id=self._identity(bar.open_us, "PRICE"),
+            features={"high": float(high), "low": float(low)},
+        )
+        return MarketSignal(signal, bar.instrument.venue, bar.open_us, bar.interval_us, close)
 
     def is_about(self, bar: Bar) -> bool:
         """Whether a bar is one of its own."""

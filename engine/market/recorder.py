@@ -12,6 +12,10 @@ start. Nothing is lost that history has.
 also when several instances do it at once. An answer that is an error of the signal (late, a price too far off, ...)
 is recorded as its refusal, and that is that. While the portfolios cannot be reached it waits, in order.
 
+*Prices.* Each bar goes to the portfolios as a price with its high and low, so that what happens within a bar meets
+brackets, in the order of time with the signals and before the bar's own. It waits in the database as signals do, and is
+forgotten once it is answered.
+
 *Its own.* A keeper posts, and acts on, signals of its own watches alone: same strategy, venue, symbol and bars. What
 other keepers have stored in the same database is theirs.
 
@@ -50,6 +54,7 @@ from raysignal.engine.market.crossover import Gap
 from raysignal.engine.market.crossover_watch import MarketSignal, Watch
 from raysignal.engine.market.last_prices import LastPriceSampler
 from raysignal.engine.market.signal_rows import (
+    drop_price,
     last_under_its_own_name,
     mark_posted,
     mark_refused,
@@ -136,6 +141,7 @@ class MarketRecorder:
         act: told of each signal once it is stored, and again after a crash; it has to know those that it knows. It
             does not wait for the portfolios. `StoreUnavailable`: the same again later.
         patience_us: how long missing bars are waited for, in the market's time.
+        post_bars: whether bars are posted as prices; else signals alone are.
         last_trades: the last trade of each instrument, asked for at every turn; may be of any thread.
 
     Attributes:
@@ -150,6 +156,7 @@ class MarketRecorder:
         *,
         act: Callable[[Signal], None] = lambda _: None,
         patience_us: int = 60 * MICROSECONDS,
+        post_bars: bool = True,
         last_trades: Callable[[], Sequence[Trade]] = tuple,
     ) -> None:
         self.restarts = self.mended = 0
@@ -169,6 +176,7 @@ class MarketRecorder:
         self._now_us = context.now_us
         self._blobs = context.blobs
         self._patience_us = patience_us
+        self._post_bars = post_bars
         self._bars: list[Bar] = []  # to be stored
         self._to_take: deque[Bar] = deque()
         self._signals: list[MarketSignal] = []
@@ -196,6 +204,7 @@ class MarketRecorder:
                 made.signal
                 for watch in self._watches
                 for made in pending_signals(connection, watch.identity, newest_first=True)
+                if not made.is_price
             ]
         if self._untold:
             self._log.info("signals_pending", signals=len(self._untold), newest=self._untold[0].signal_id)
@@ -281,6 +290,12 @@ class MarketRecorder:
                 step = self._start_anew(watch, step, bar)
         self._waiting.pop(watch, None)
         self._moved.add(watch)
+        self._made(watch, bar, step)
+
+    def _made(self, watch: Watch, bar: Bar, step: MarketSignal | Gap | None) -> None:
+        """What is to be posted of a bar that a crossover took."""
+        if self._post_bars:
+            self._signals.append(watch.price_of(bar))
         if isinstance(step, MarketSignal):
             self._signals.append(step)
 
@@ -298,12 +313,12 @@ class MarketRecorder:
         watch.crossover.restart()
         step: MarketSignal | Gap | None = None
         for held in [*waited, bar]:
-            if isinstance(step, MarketSignal):
-                self._signals.append(step)
             step = watch.take(held)
             if isinstance(step, Gap):
                 watch.crossover.restart()
                 step = watch.take(held)
+            if held is not bar:
+                self._made(watch, held, step)
         return step
 
     def _fill(self, watch: Watch, gap: Gap) -> bool:
@@ -324,8 +339,7 @@ class MarketRecorder:
                 break
             self._bars.append(bar)
             self._moved.add(watch)
-            if isinstance(step, MarketSignal):
-                self._signals.append(step)
+            self._made(watch, bar, step)
         progress = watch.crossover.progress
         if progress is None or progress.last_us + watch.interval_us < gap.to_us:
             return False
@@ -374,7 +388,8 @@ class MarketRecorder:
         with self._database.writing() as connection:
             store_bars(self._database, connection, self._bars)
             self._pricing.store(self._database, connection, prices)
-            new = [made for made in self._signals if store_signal(self._database, connection, made)]
+            stored = [made for made in self._signals if store_signal(self._database, connection, made)]
+            new = [made for made in stored if not made.is_price]
             for watch in self._moved:
                 if (progress := watch.crossover.progress) is not None:
                     key = watch.strategy, watch.instrument, watch.basis, watch.interval_us
@@ -421,16 +436,16 @@ class MarketRecorder:
                 if not self._go_on(watch):
                     return
                 for made in pending:
-                    if not self._deliver_one(made.signal):
+                    if not self._deliver_one(made):
                         return
 
     def _pending(self, watch: Watch) -> list[MarketSignal]:
         with self._database.reading() as connection:
             return pending_signals(connection, watch.identity, limit=_POSTED_AT_ONCE)
 
-    def _deliver_one(self, signal: Signal) -> bool:
-        """Post a signal and record the answer; False if the portfolios do not answer."""
-        signal_id = signal.signal_id
+    def _deliver_one(self, made: MarketSignal) -> bool:
+        """Post a signal or a price and record the answer; False if the portfolios do not answer."""
+        signal, signal_id = made.signal, made.signal.signal_id
         try:
             receipt_id = self._post(signal)
         except _WAITS as error:
@@ -439,8 +454,16 @@ class MarketRecorder:
         except RaysignalError as error:
             refusal = f"{type(error).__name__}: {error}"
             with self._database.writing() as connection:
-                mark_refused(connection, signal_id, refusal, self._now_us())
+                if made.is_price:
+                    drop_price(connection, signal_id)
+                else:
+                    mark_refused(connection, signal_id, refusal, self._now_us())
             self._log.warning("signal_refused", signal_id=signal_id, reason=refusal)
+            return True
+        if made.is_price:
+            with self._database.writing() as connection:
+                drop_price(connection, signal_id)
+            self._said.pop("signal_not_posted", None)
             return True
         with self._database.writing() as connection:
             mark_posted(connection, signal_id, receipt_id, self._now_us())

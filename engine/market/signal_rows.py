@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, delete, func, select, update
 
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Action, Signal
@@ -36,7 +36,7 @@ class StoredSignal:
 
 
 def store_signal(database: Database, connection: Connection, made: MarketSignal) -> bool:
-    """Store a signal as pending; False if one of this id is there already, which stays as it is."""
+    """Store a signal, or a price, as pending; False if one of this id is there already, which stays as it is."""
     signal = made.signal
     statement = database.insert(SIGNALS).values(
         signal_id=signal.signal_id,
@@ -92,6 +92,11 @@ def last_under_its_own_name(connection: Connection, symbol: str) -> str | None:
         .limit(1)
     ).scalar_one_or_none()
     return found
+
+
+def drop_price(connection: Connection, signal_id: str) -> None:
+    """Forget a price that was posted or refused; its bar stays, and its id keeps it from being counted twice."""
+    connection.execute(delete(SIGNALS).where(SIGNALS.c.signal_id == signal_id, SIGNALS.c.state == PENDING))
 
 
 def mark_posted(connection: Connection, signal_id: str, receipt_id: str, at_us: int) -> bool:

@@ -36,6 +36,7 @@ class PipelineOptions:
         fast, slow: windows of the crossover, in bars.
         basis: what prices the bars are made of.
         lateness_us: see `BarBuilder`.
+        post_bars: whether each bar is posted as a price, which moves brackets.
     """
 
     interval_us: int
@@ -43,6 +44,7 @@ class PipelineOptions:
     slow: int = 200
     basis: Basis = Basis.TRADES
     lateness_us: int = 0
+    post_bars: bool = True
 
     def watch(self, instrument: Instrument) -> Watch:
         """The crossover on the bars of an instrument."""
@@ -80,7 +82,11 @@ class MarketPipeline:
         self._dealer = dealer
         self._prices: dict[str, Trade] = {}
         self._keeper = MarketRecorder(
-            context, self._watches, act=self._act, last_trades=lambda: list(self._prices.values())
+            context,
+            self._watches,
+            act=self._act,
+            last_trades=lambda: list(self._prices.values()),
+            post_bars=terms.post_bars,
         )
         self._behind = RecorderThread(self._keeper, log=context.log)
         self._tracker: Callable[[Instrument], Tracker] | None = None

@@ -8,7 +8,7 @@ from numba import njit
 
 from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.ledger_rows import CloseReason
-from raysignal.engine.core.terms import CONFIDENCE, EXPIRES, SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING
+from raysignal.engine.core.terms import CONFIDENCE, EXPIRES, ROUNDING, SIZE, STOP_LOSS, TAKE_PROFIT, TRAILING
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio import policy_columns as by
 from raysignal.engine.portfolio.fills import (
@@ -29,7 +29,6 @@ from raysignal.engine.portfolio.fills import (
 BY_STOP, BY_TARGET, BY_TRAILING, BY_EXPIRY = (
     int(CloseReason.STOP), int(CloseReason.TARGET), int(CloseReason.TRAILING), int(CloseReason.EXPIRY),
 )  # fmt: skip
-_ROUNDING = 1.000_001  # of prices that were written with few digits
 
 
 def _crossed(
@@ -136,7 +135,7 @@ def _reach(price: float, highs: Float64Array, lows: Float64Array, row: int) -> t
     such as one that is not adjusted.
     """
     high, low = price, price
-    if len(highs) > 0 and len(lows) > 0 and (price > highs[row] * _ROUNDING or price * _ROUNDING < lows[row]):
+    if len(highs) > 0 and len(lows) > 0 and (price > highs[row] * ROUNDING or price * ROUNDING < lows[row]):
         return high, low
     if len(highs) > 0 and highs[row] > price:
         high = highs[row]

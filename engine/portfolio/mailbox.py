@@ -30,14 +30,15 @@ from raysignal.engine.portfolio.receipts import (
     RecentRows,
     Submission,
 )
+from raysignal.engine.portfolio.refusal_log import RefusalLog, read_refusals, write_refusals
 from raysignal.engine.portfolio.shard import Checkpoint, PendingSubmission, Shard
 
 T = TypeVar("T")
 
 COMMIT_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-REFUSALS_KEPT = 1000
-"""Refusals with their sentences, in memory: they end with the process."""
+_REFUSALS_EVERY_S = 5.0
+"""Refusals are stored at once, and then so seldom: senders repeat their mistakes."""
 
 _VIEW_S = 1.0
 _ALTERNATING_FLUSHES = 10
@@ -56,7 +57,8 @@ class Counts:
         checkpoints: written.
         decided: rows that were taken in with somebody's decisions.
         store_failures: commits, checkpoints and openings that failed, by `store_failure_reason`.
-        refusals: signals that were refused at the entrances of the service, by the name of their error.
+        refusals: signals that were refused at the entrances of the service, by the name of their error, since this
+            process began; those that are listed, and their counts, outlive it.
     """
 
     received: int = 0
@@ -130,7 +132,8 @@ class Mailbox:
         self._background = ThreadPoolExecutor(1, "checkpoint")
         self._news_now: asyncio.Future[None] | None = None
         self.counts = Counts()
-        self._refusals: deque[dict[str, Any]] = deque(maxlen=REFUSALS_KEPT)
+        self._refusals = RefusalLog()
+        self._storing_refusals: asyncio.Task[None] | None = None
 
     async def submit(
         self,
@@ -236,7 +239,11 @@ class Mailbox:
 
     async def close(self) -> None:
         """Flush, and let go of the journal."""
+        if self._storing_refusals is not None:
+            self._storing_refusals.cancel()
         if self._shard is not None:
+            with suppress(StoreError):
+                await self._store_refusals(self._shard)
             await self.flush()
             self._shard.journal.close()
             self._shard = None
@@ -247,21 +254,16 @@ class Mailbox:
 
     async def note_refusals(self, entries: list[dict[str, Any]], counts: dict[str, int]) -> None:
         """Keep what was refused at the entrances: the last ones with their sentences, and how many by reason."""
-        self._refusals.extend(entries)
+        self._refusals.note(entries, counts)
         self.counts.refusals.update(counts)
+        if self._storing_refusals is None:
+            self._storing_refusals = asyncio.get_running_loop().create_task(self._store_refusals_behind())
 
     async def refusals(self, reason: str | None, source: str | None, limit: int) -> dict[str, Any]:
-        """The last refusals, the latest first: of a reason, of a source or hook, at most so many; and all counts."""
-        fitting = [
-            entry
-            for entry in reversed(self._refusals)
-            if reason in {None, entry["reason"]} and source in {None, entry["source"], entry["hook"]}
-        ]
-        return {
-            "counts": dict(sorted(self.counts.refusals.items())),
-            "kept": len(self._refusals),
-            "refusals": fitting[:limit],
-        }
+        """See `RefusalLog.shown`; those from before a restart are missing while the store cannot be read."""
+        with suppress(StoreError):
+            await self._load_refusals(await self._readable())
+        return self._refusals.shown(reason, source, limit)
 
     def observe(self) -> dict[str, Any]:
         """Counts and present depths, as plain values."""
@@ -275,6 +277,27 @@ class Mailbox:
             "durable_sequence": 0 if shard is None else shard.durable,
             "epoch": 0 if shard is None else shard.journal.epoch,
         }
+
+    async def _load_refusals(self, shard: Shard) -> None:
+        if not self._refusals.loaded:
+            self._refusals.load(await self._aside(lambda: read_refusals(shard.blobs)))
+
+    async def _store_refusals(self, shard: Shard) -> None:
+        if self._refusals.unwritten:
+            await self._load_refusals(shard)
+            content = self._refusals.content()
+            await self._aside(lambda: write_refusals(shard.blobs, content))
+
+    async def _store_refusals_behind(self) -> None:
+        """Until nothing came; what cannot be stored now is, with the next one."""
+        try:
+            while self._refusals.unwritten:
+                await self._store_refusals(await self._opened())
+                await asyncio.sleep(_REFUSALS_EVERY_S)
+        except StoreError:
+            return
+        finally:
+            self._storing_refusals = None
 
     async def _opened(self) -> Shard:
         if self._shard is None:

@@ -11,7 +11,8 @@ table of them. Conventions, and where they come from:
 - Sortino: mean / downside deviation, target 0, the deviation over all returns and not only the negative ones
   (Sortino & Price, J. of Investing 3, 1994).
 - Annual figures are those of a period times sqrt(periods a year). How many these are is the policy's: as many as came a
-  year of 365 days (`observed`), of a calendar, or a number that was given; `periods_per_year` says which it was.
+  year of 365 days (`observed`), of a calendar, or a number that was given; `periods_per_year` says which it was. Of
+  `252-sessions` it is periods a session that the history covers, times 252.
 - Drawdown: 1 - equity / highest equity so far, at the end of each instant, the initial cash included; at most 1.
   Calmar: annual compound return from the first signal to the last, in years of as many periods / largest drawdown
   (Young, Futures 20, 1991, over the whole period). Return over drawdown: total return / largest drawdown.
@@ -40,6 +41,7 @@ from typing import Any
 import numpy as np
 
 from raysignal.engine.core.arrays import BoolArray, Float64Array
+from raysignal.engine.core.instants import DAY_US
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.account import ACCOUNT_SIZE
@@ -57,7 +59,8 @@ MOST_GROWTH = 1000.0
 OBSERVED = Policy()
 """Of an account of which only figures of the observed calendar are wanted."""
 
-_DAYS = {"observed": 0.0, "365x24": 365.0, "252-sessions": 252.0}
+_DAYS_OF_SESSIONS = 252.0
+_DAYS = {"observed": 0.0, "365x24": 365.0, "252-sessions": _DAYS_OF_SESSIONS}
 """Days a year that a calendar has."""
 
 
@@ -243,6 +246,14 @@ def _figures(accounts: Float64Array, years: Float64Array, table: Float64Array) -
             a_year = years[row]
         elif years[row] < 0.0 and elapsed_us > 0.0:
             days = -years[row]
+            if days == _DAYS_OF_SESSIONS:
+                # Days from Monday to Friday (1970-01-01 was a Thursday) without the 9 holidays that are among a year's
+                # 261: what lies outside of sessions, before the first and after the last as well, is no time.
+                first = np.floor(account[at.FIRST_US] / DAY_US) + 3.0
+                after = np.floor(account[at.LAST_US] / DAY_US) + 4.0
+                weekdays = 5.0 * (np.floor(after / 7.0) - np.floor(first / 7.0))
+                weekdays += min(after % 7.0, 5.0) - min(first % 7.0, 5.0)
+                a_year = days * periods / max(weekdays - np.floor(9.0 * elapsed_us / YEAR_US), 1.0)
             whole = np.floor(max(a_year / days, days / a_year) + 0.5)
             a_year = days * whole if a_year >= days else days / whole
         is_long = periods >= FEWEST_RETURNS and elapsed_us >= WEEK_US

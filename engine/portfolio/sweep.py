@@ -13,6 +13,7 @@ import numpy as np
 
 from raysignal.engine.core.arrays import Float64Array, Int8Array
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action
 from raysignal.engine.core.terms import TERMS, SignalTerms
@@ -135,7 +136,10 @@ class Sweep:
         if len(late):
             row = int(late[0])
             raise InvalidField(
-                "known_at_us", int(stamps[row]), "an instant after that of the bar before", row=row
+                "timestamp",
+                format_instant(int(stamps[row])),
+                "an instant after that of the bar before",
+                row=row,
             )
 
 

@@ -59,12 +59,14 @@ TRADES = pa.schema(
 
 - `entry_ordinal`, `exit_ordinal`: the rows of the portfolio's history at which it was opened and closed; of an open
   trade the exit is null.
-- `quantity`: opened in all, above 0; `entry_price`, `exit_price`: means of the fills, slippage included.
+- `quantity`: opened in all, above 0; `entry_price`, `exit_price`: means of the fills, slippage included; of one
+  fill its price.
 - `pnl`: after all fees, in the quote currency; of an open trade at the symbol's last price. `return`: over
   quantity * entry price, a share.
 - `bars`: rows of the symbol after the opening one, the closing one included.
-- `mfe`, `mae`: best and worst excursion (Sweeney, Maximum Adverse Excursion, 1997): of the prices of rows while the
-  position was held and of the exit price, as a share of the entry price; at least and at most 0.
+- `mfe`, `mae`: best and worst excursion (Sweeney, Maximum Adverse Excursion, 1997): of the prices of rows and of the
+  ranges of their bars while the position was held, and of the exit price, as a share of the entry price; at least and
+  at most 0. Of the bar in which a bracket closed it the exit price alone: what came before that is not known.
 - `entry_reason`, `exit_reason`: one of `REASONS`.
 - `entry_signal_id`, `exit_signal_id`: the signal whose decision it was, which under fill `next` is that of the
   symbol's row before the one that was filled; null where it was no signal's.
@@ -75,9 +77,13 @@ _STATE = np.dtype(
         ("position", "<f8"), ("last_price", "<f8"), ("last_us", "<i8"), ("side", "<i8"), ("entry_ordinal", "<i8"),
         ("entry_us", "<i8"), ("entry_quantity", "<f8"), ("entry_value", "<f8"), ("exit_quantity", "<f8"),
         ("exit_value", "<f8"), ("fees", "<f8"), ("bars", "<i8"), ("highest", "<f8"), ("lowest", "<f8"),
+        ("opened_at", "<f8"),
     ]
 )  # fmt: skip
-"""A symbol: what is held and its last price, and the trade that is open, if one is."""
+"""A symbol: what is held and its last price, and the trade that is open, if one is; `opened_at` is the price of the
+fill that opened it.
+"""
+_STATE_1 = np.dtype(_STATE.descr[:-1])  # of format 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,7 @@ class TradeRows:
         timestamp_us: int64[n].
         symbol, symbols: int32[n] into names.
         price: float64[n].
+        high, low: float64[n], how far the price went in the row's bar; `price` where not known.
         signal_id: n texts; empty: it has none.
         own: bool[n], a fill of the row is what its own signal asked for; else it is that of the symbol's row before.
         closed_by: int8[n], a `CloseReason`: why a position was closed at the row, if one was.
@@ -102,6 +109,8 @@ class TradeRows:
     symbol: Int32Array
     symbols: Sequence[str]
     price: Float64Array
+    high: Float64Array
+    low: Float64Array
     signal_id: TextColumn
     own: BoolArray
     closed_by: Int8Array
@@ -121,12 +130,14 @@ class TradeRows:
         price: Float64Array,
         signal_id: TextColumn,
         rows: LedgerRows,
+        terms: SignalTerms | None = None,
     ) -> Self:
-        """Signals, and what the kernel made of them."""
+        """Signals, and what the kernel made of them, told these terms."""
+        high, low = (price, price) if terms is None else terms.reach(price)
         own = rows.outcome == rows.executed
         exit_price = np.where(rows.exit_price != 0.0, rows.exit_price, rows.fill_price)
         return cls(
-            first, timestamp_us, symbol, symbols, price, signal_id, own, rows.closed_by, exit_price,
+            first, timestamp_us, symbol, symbols, price, high, low, signal_id, own, rows.closed_by, exit_price,
             rows.fill_quantity, rows.fill_price, rows.fee, rows.position,
         )  # fmt: skip
 
@@ -138,12 +149,17 @@ class TradeRows:
         executed = [table[name].cast(pa.string()) for name in ("outcome", "executed")]
         fill_price = table["fill_price"].fill_null(np.nan).to_numpy()
         exit_price = table["exit_price"].fill_null(0.0).to_numpy()
+        high, low = (
+            pc.coalesce(table[name], table["price"]).to_numpy() for name in ("range_high", "range_low")
+        )
         return cls(
             table["ordinal"][0].as_py(),
             table["timestamp"].cast(pa.int64()).to_numpy(),
             symbol.indices.to_numpy(),
             symbol.dictionary.to_pylist(),
             table["price"].to_numpy(),
+            high,
+            low,
             TextColumn.of_arrow(table["signal_id"]),
             pc.equal(*executed).to_numpy(zero_copy_only=False),
             _close_reasons(table["closed_by"]),
@@ -162,14 +178,14 @@ class TradeRows:
         part, signal_id = slice(start, stop), _texts(self.signal_id, start, stop)
         return TradeRows(
             self.first + start, self.timestamp_us[part], self.symbol[part], self.symbols, self.price[part],
-            signal_id, self.own[part], self.closed_by[part], self.exit_price[part],
+            self.high[part], self.low[part], signal_id, self.own[part], self.closed_by[part], self.exit_price[part],
             self.fill_quantity[part], self.fill_price[part], self.fee[part], self.position[part],
         )  # fmt: skip
 
 
 COLUMNS = (
     "ordinal", "timestamp", "symbol", "price", "signal_id", "outcome", "executed", "fill_quantity", "fill_price",
-    "fee", "position", "closed_by", "exit_price",
+    "fee", "position", "closed_by", "exit_price", "range_high", "range_low",
 )  # fmt: skip
 """Of the history, what `TradeRows.of_table` reads."""
 
@@ -237,11 +253,16 @@ class TradeFold:
             told: Any = msgspec.msgpack.decode(data)
         except msgspec.DecodeError as error:
             raise JournalDamaged(f"the state of trades cannot be read: {error}") from error
-        if not isinstance(told, list) or told[:1] != [_FORMAT]:
-            raise JournalDamaged(f"the state of trades is of another version; this program reads {_FORMAT}")
+        if not isinstance(told, list) or told[:1] not in ([1], [_FORMAT]):
+            raise JournalDamaged(
+                f"the state of trades is of another version; this program reads 1 and {_FORMAT}"
+            )
         fold = cls()
-        _, fold.count, fold._symbols, state, fold._last_id, fold._entry_id = told
-        fold._state = np.frombuffer(state, _STATE).copy()
+        version, fold.count, fold._symbols, state, fold._last_id, fold._entry_id = told
+        held = np.frombuffer(state, _STATE_1 if version == 1 else _STATE)
+        fold._state = np.zeros(len(held), _STATE)
+        for name in held.dtype.names or ():
+            fold._state[name] = held[name]
         fold._code = {symbol: code for code, symbol in enumerate(fold._symbols)}
         return fold
 
@@ -307,7 +328,7 @@ class TradeFold:
         trades["side"][opened] = side[opens]
         trades["entry_ordinal"][opened] = rows.first + order[opens]
         trades["entry_us"][opened] = rows.timestamp_us[order[opens]]
-        for bound in ("highest", "lowest"):
+        for bound in ("highest", "lowest", "opened_at"):
             trades[bound][opened] = fill_price[opens]
         entry_id[opened] = decider[opens]
 
@@ -331,9 +352,13 @@ class TradeFold:
         # What happened while they were open.
         during = side_before != 0.0
         np.add.at(trades["bars"], found[during], 1)
-        seen = np.where(closes, exit_price, price)[during]
-        np.maximum.at(trades["highest"], found[during], seen)
-        np.minimum.at(trades["lowest"], found[during], seen)
+        high, low = rows.high[order], rows.low[order]
+        by_order = closes & (rows.closed_by[order] == CloseReason.SIGNAL)  # at the end of the row's bar
+        above, below = by_order & (high > price), by_order & (low < price)
+        high = np.where(closes, np.where(above, np.maximum(high, exit_price), exit_price), high)
+        low = np.where(closes, np.where(below, np.minimum(low, exit_price), exit_price), low)
+        np.maximum.at(trades["highest"], found[during], high[during])
+        np.minimum.at(trades["lowest"], found[during], low[during])
 
         # Of each symbol its last row, and its open trade, for later rows.
         last = np.flatnonzero(np.diff(code, append=-1))
@@ -354,7 +379,9 @@ class TradeFold:
         row, trade = order[closing], found[closing]
         reason = rows.closed_by[row]
         exit_id = np.where(reason == CloseReason.SIGNAL, decider[closing], n + 2 * count)
-        exits = _Exits(rows.first + row, rows.timestamp_us[row], texts.take(exit_id), reason)
+        exits = _Exits(
+            rows.first + row, rows.timestamp_us[row], texts.take(exit_id), reason, exit_price[closing]
+        )
         return _table(trades[trade], self._symbols, code[closing], texts.take(entry_id[trade]), exits)
 
 
@@ -392,28 +419,33 @@ def trades_of(
             TextColumn.empty(len(rows)) if signal_id is None else _texts(signal_id, start, start + len(rows))
         )
         closed.append(
-            fold.run(TradeRows.of(start, timestamp_us[part], symbol[part], symbols, price[part], ids, rows))
+            fold.run(
+                TradeRows.of(start, timestamp_us[part], symbol[part], symbols, price[part], ids, rows, own)
+            )
         )
     return pa.concat_tables(closed).unify_dictionaries(), fold.open(at_end=True)
 
 
 _BLOCK = 131_072
-_FORMAT = 1
+_NOISE = 1e-14
+_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Exits:
-    """When, by which signals and why trades were closed; without ordinals no row did it."""
+    """When, by which signals, why and at which last price trades were closed; without ordinals no row did it."""
 
     ordinal: Int64Array | None
     timestamp_us: Int64Array
     signal_id: TextColumn
     reason: Int8Array
+    price: Float64Array
 
     @classmethod
     def at_last_prices(cls, trades: Any) -> "_Exits":
         n = len(trades)
-        return cls(None, trades["last_us"], TextColumn.empty(n), np.full(n, CloseReason.END_OF_FILE, np.int8))
+        return cls(None, trades["last_us"], TextColumn.empty(n), np.full(n, CloseReason.END_OF_FILE, np.int8),
+                   trades["last_price"])  # fmt: skip
 
 
 def _table(
@@ -425,7 +457,8 @@ def _table(
 ) -> pa.Table:
     """Trades in the columns of `TRADES`; without exits they are open."""
     n = len(trades)
-    side, price = trades["side"], trades["entry_value"] / trades["entry_quantity"]
+    side = trades["side"]
+    price = _mean_price(trades["entry_value"], trades["entry_quantity"], trades["opened_at"])
     last = trades["last_price"]
     if exits is None or exits.ordinal is None:
         pnl = (
@@ -433,7 +466,7 @@ def _table(
         )
     else:
         pnl = side * (trades["exit_value"] - trades["entry_value"]) - trades["fees"]
-        last = trades["exit_value"] / trades["exit_quantity"]
+        last = _mean_price(trades["exit_value"], trades["exit_quantity"], exits.price)
     best = np.where(side > 0, trades["highest"], trades["lowest"])
     worst = np.where(side > 0, trades["lowest"], trades["highest"])
     none = [None] * n
@@ -463,6 +496,12 @@ def _table(
         for field, column in zip(TRADES, columns.values(), strict=True)
     ]
     return pa.table(arrays, schema=TRADES)
+
+
+def _mean_price(value: Float64Array, quantity: Float64Array, one: Float64Array) -> Float64Array:
+    """Of fills, float64[n]; `one` of their prices where no other differs from it by more than rounding."""
+    mean = value / quantity
+    return np.where(np.abs(mean - one) <= _NOISE * mean, one, mean)
 
 
 def _close_reasons(column: pa.ChunkedArray) -> Int8Array:

@@ -8,6 +8,7 @@ import numpy as np
 from raysignal.engine.core.arrays import Float64Array, Int8Array, Int64Array, UInt8Array
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.instants import format_instant
 from raysignal.engine.core.terms import SignalTerms, column_of
 from raysignal.engine.strategies.strategy import Bars
 
@@ -53,12 +54,7 @@ class Market:
         late = np.diff(self.bars.known_at_us) <= 0
         if late.any():
             row = int(np.argmax(late)) + 1
-            raise InvalidField(
-                "known_at_us",
-                int(self.bars.known_at_us[row]),
-                "an instant after that of the bar before",
-                row=row,
-            )
+            raise _not_rising(self.symbol, int(self.bars.known_at_us[row]), row)
 
     def terms(self, *, followed: bool) -> SignalTerms:
         """What the kernel is told beside actions and closes of the n bars; of the signals where they are `followed`."""
@@ -103,7 +99,7 @@ def markets_of(
         whole: keep the signals themselves, too, for an agent.
 
     Raises:
-        InvalidField: no such symbol, or too few bars.
+        InvalidField: no such symbol, too few bars, or two of one instant.
     """
     known = {name: place for place, name in enumerate(batch.symbols)}
     for name in symbols:
@@ -115,6 +111,10 @@ def markets_of(
         if until_us is not None:
             rows = rows[batch.timestamp_us[rows] < until_us]
         stamps = batch.timestamp_us[rows]
+        late = np.flatnonzero(np.diff(stamps) <= 0)
+        if len(late):
+            row = late[0] + 1
+            raise _not_rising(name, int(stamps[row]), int(batch.row[rows[row]]))
         start = 0 if from_us is None else int(np.searchsorted(stamps, from_us))
         close = np.ascontiguousarray(batch.price[rows])
         parts = {part: _feature(batch, rows, part) for part in (*_PARTS, "volume")}
@@ -129,6 +129,15 @@ def markets_of(
         encoded = np.frombuffer(own.encode(), np.uint8) if whole else None
         made.append(Market(name, bars, own.action, start, encoded, own.order_terms()))
     return tuple(made)
+
+
+def _not_rising(symbol: str, instant_us: int, row: int) -> InvalidField:
+    return InvalidField(
+        "timestamp", format_instant(instant_us),
+        f"an instant after that of the row of {symbol} before: here rows are bars, and a bar has one close; leave "
+        "one of two rows out, or replay signals that share an instant (raysignal run)",
+        row=row,
+    )  # fmt: skip
 
 
 def _feature(batch: SignalBatch, rows: Int64Array, name: str) -> Float64Array | None:

@@ -12,14 +12,17 @@ from sqlalchemy import select
 
 from raysignal.engine.core.errors import LateSignal, PriceJump, StoreError, StoreUnavailable
 from raysignal.engine.core.instants import DAY_US
+from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.journal.blobs import DiskBlobs
+from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.market.bar_rows import read_bars, store_bars
 from raysignal.engine.market.bars import Basis
 from raysignal.engine.market.crossover import CrossoverState
 from raysignal.engine.market.crossover_watch import MarketSignal
 from raysignal.engine.market.price_rows import LastPrice, price_at, store_price
+from raysignal.engine.market.signal_posts import batch_of
 from raysignal.engine.market.signal_rows import (
     mark_posted,
     mark_refused,
@@ -30,6 +33,8 @@ from raysignal.engine.market.signal_rows import (
     store_signal,
 )
 from raysignal.engine.market.tables import PRICES
+from raysignal.engine.portfolio.performance import Performance
+from raysignal.engine.portfolio.shard import Shard, ShardLimits
 from tests.support.market_bars import INSTRUMENT, SECOND, START_US, bar, trade
 from tests.support.market_keeping import Names, World, world
 
@@ -283,6 +288,73 @@ def test_a_bar_that_has_not_seen_its_close_is_replaced_by_the_history(database: 
     here.keeper.keep([*BARS[:3], bar(3, 999, complete=False, close_known=False)])
     assert crossed(database) == CROSSED[:1]
     assert stored_bars(database) == BARS[:4]
+
+
+def ordinal_and_kind(signals):
+    """The bar of each signal, by its number, and what it says."""
+    return [
+        ((signal.timestamp_us - START_US) // DAY_US - 1, signal.action.name, signal.features.get("low"))
+        for signal in signals
+    ]
+
+
+def test_bars_are_posted_as_prices_each_before_its_signal_once_and_are_forgotten(database: Database) -> None:
+    acted: list[Signal] = []
+    here = world(database, bars=BARS[:2], now_us=START_US + 2 * DAY_US, post_bars=True, act=acted.append)
+    here.keeper.begin()
+    assert here.portfolios.taken == []  # the past moves no brackets
+    here.portfolios.answers = {2: StoreUnavailable("away"), 3: LateSignal("BTC", "a", "b")}
+    here.keeper.keep(BARS[2:4])
+    here.keeper.keep(())
+    here.keeper.keep(BARS[4:5])
+    assert ordinal_and_kind(here.portfolios.taken) == [
+        (2, "HOLD", 0.12),
+        (3, "SELL", None),
+        (4, "HOLD", 0.08),
+    ]
+    assert [item.made.signal.action for item in stored_signals(database)] == [Action.SELL]
+    assert [signal.action for signal in acted] == [Action.SELL]
+    assert [event["signal_id"] for event in here.log.events("signal_refused")] == [
+        "sma-1-2:binance:BTCUSDT:trades:1d:2024-10-07T00:00:00Z:PRICE"
+    ]
+    later = world(database, bars=BARS[:7], now_us=START_US + 7 * DAY_US, post_bars=True)
+    later.keeper.begin()  # what it missed moves them
+    assert ordinal_and_kind(later.portfolios.taken) == [(5, "HOLD", 0.1), (5, "BUY", None), (6, "HOLD", 0.1)]
+    assert {item.state for item in stored_signals(database)} == {"posted"}
+
+
+def test_a_bar_that_crosses_a_stop_closes_the_position_that_a_crossing_opened(
+    database: Database, tmp_path: Path
+) -> None:
+    stores = open_stores((tmp_path / "store").as_uri())
+    shard = Shard.open(
+        stores.journal_store("shard=0000"), stores.blobs, prefix="state/shard=0000", cache_dir=tmp_path / "cache",
+        limits=ShardLimits(), policies={"baseline": Policy(fee_bps=0.0, stop_bps=400.0)},
+    )  # fmt: skip
+
+    def post(signal: Signal) -> str:
+        pending = shard.submit(
+            "baseline", batch_of(signal).encode(), all_or_nothing=True, accept_price_jump=False, receipts=True
+        )
+        while (waiting := shard.next_commit()) is not None:
+            shard.write(waiting)
+            shard.committed()
+        pending.finish()
+        return signal.signal_id
+
+    here = world(database, post=post, post_bars=True)
+    here.keeper.begin()
+    here.keeper.keep(BARS[:6])  # BUY at 0.10 with the close of the last, which has been lower before
+    held = Performance.of(shard.standing("baseline").account)
+    assert (held.trades, held.closed_trades) == (1, 0)
+    dip = replace(bar(6, 10), low=9)
+    for _ in range(2):  # the same bar again changes nothing
+        here.keeper.keep([dip])
+    standing = shard.standing("baseline")
+    stopped = Performance.of(standing.account)
+    assert (stopped.closed_trades, stopped.equity) == (1, pytest.approx(9_600.0))  # at 0.096, 4 % below 0.10
+    assert standing.count == 7 + 2  # prices of seven bars but those of the past, and two crossings
+    shard.journal.close()
 
 
 def test_a_signal_waits_for_portfolios_that_do_not_answer_and_is_then_posted(database: Database) -> None:

@@ -13,6 +13,7 @@ from raysignal.engine.core.columns import TextColumn
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.portfolio import account as at
+from raysignal.engine.portfolio.kernel import reach
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
 from raysignal.engine.portfolio.trade_summary import trade_statistics
@@ -84,6 +85,16 @@ def test_trades_are_those_of_the_reference_however_rows_are_cut(
     same(plain(fold.open()), left)
 
 
+@given(told())
+@settings(max_examples=examples(200))
+def test_ranges_of_columns_are_those_of_the_kernel(taken: list[Row]) -> None:
+    prices, terms = columns(taken)[3], terms_of(taken)
+    assert terms.high is not None
+    assert terms.low is not None
+    found = [reach(price, terms.high, terms.low, row) for row, price in enumerate(prices)]
+    assert list(zip(*(side.tolist() for side in terms.reach(prices)), strict=True)) == found
+
+
 @given(POLICIES, signals())
 @settings(max_examples=examples(300))
 def test_profit_of_all_trades_is_the_change_of_equity(policy: Policy, taken: Signals) -> None:
@@ -126,7 +137,7 @@ def test_profit_of_trades_that_brackets_closed_is_the_change_of_equity(
     stamps, symbols, actions, prices = columns(taken)
     ledger.run(stamps, symbols, actions, prices, rows=rows, terms=terms_of(taken))
     ids = TextColumn.of(f"id-{row}" for row in range(len(taken)))
-    made = TradeRows.of(0, stamps, symbols, NAMES, prices, ids, rows)
+    made = TradeRows.of(0, stamps, symbols, NAMES, prices, ids, rows, terms_of(taken))
     fold = TradeFold()
     closed = pa.concat_tables(
         [fold.run(made.slice(0, min(cut, len(made)))), fold.run(made.slice(min(cut, len(made)), len(made)))]

@@ -111,12 +111,13 @@ def world(
     instrument: Instrument = INSTRUMENT,
     **options: Any,
 ) -> World:
-    """A keeper that has not begun, with one watch of daily bars."""
+    """A keeper that has not begun, with one watch of daily bars; bars are not posted unless told."""
+    options = {"post_bars": False} | options
     past, portfolios, clock, log = Past(bars, instrument=instrument), Portfolios(), Clock(now_us), Log()
     watch = Watch(instrument, DAY_US, fast=fast, slow=slow, basis=basis)
-    told = {name: options.pop(name) for name in ("blobs", "rename") if name in options}
+    told = {name: options.pop(name) for name in ("blobs", "rename", "post") if name in options}
     context = RecorderContext(
-        database=database, history=past, post=portfolios, log=log.logger, now_us=clock, **told
+        database=database, history=past, log=log.logger, now_us=clock, **({"post": portfolios} | told)
     )
     keeper = MarketRecorder(context, [watch], **options)
     return World(keeper, watch, past, portfolios, clock, log)

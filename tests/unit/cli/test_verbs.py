@@ -83,6 +83,23 @@ def test_feeds_of_a_service_without_their_extra_are_a_sentence(tmp_path, monkeyp
     assert "pip install 'raysignal[feeds]'" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hooks", "add", "x", "--max-age", "soon"], "max_age is 'soon'; expected a length such as 1s, 10m, 1h"),
+        (["feed", "-i", "binance:X", "--loopback", "--for", "long"], "--for"),
+        (["hooks", "rotate", "x", "--grace", "long"], "--grace"),
+    ],
+)  # fmt: skip
+def test_a_length_that_is_none_is_said_of_the_option_that_has_it(tmp_path, arguments, said):
+    shown = CliRunner().invoke(
+        app, [*arguments, *(("--store", (tmp_path / "s").as_uri()) if "hooks" in arguments else ())]
+    )
+    assert shown.exit_code != 0
+    assert said in " ".join(shown.output.replace("│", " ").split())
+    assert "bar is" not in shown.output
+
+
 def test_what_is_installed_is_not_asked_for():
     require_extras("sweep", *EXTRAS)
 

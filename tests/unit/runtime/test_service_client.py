@@ -83,6 +83,44 @@ def test_later_is_asked_again_until_there_is_an_answer():
     assert len(pauses) == 3
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+@pytest.mark.parametrize(
+    ("content", "kind"), [(b"<html>Bad gateway</html>", "text/html"), (b"[]", "application/json"), (b"", "")]
+)
+def test_what_a_proxy_answers_in_place_of_the_service_is_asked_again_with_the_same_bytes(
+    status, content, kind
+):
+    bodies, pauses = [], []
+
+    def handler(request):
+        bodies.append((request.content, request.headers["idempotency-key"]))
+        if len(bodies) < 4:
+            return httpx.Response(status, content=content, headers={"content-type": kind})
+        return ok(signal_id="a")
+
+    ask = answering(handler, pauses=pauses)
+    signal = {"timestamp": "2025-01-01", "signal": 1, "price": 1.0}
+    assert ask(lambda client: client.post_signal(signal, idempotency_key="a")) == {"signal_id": "a"}
+    assert len(set(bodies)) == 1
+    assert pauses == [0.2, 0.4, 0.8]
+
+
+@pytest.mark.parametrize("status", [500, 501, 404])
+def test_other_answers_without_a_problem_are_said_at_once(status):
+    pauses = []
+    ask = answering(lambda _: httpx.Response(status, text="no"), pauses=pauses)
+    with pytest.raises(ServiceError, match=f"answers {status} with text/plain"):
+        ask(lambda client: client.standing(None))
+    assert pauses == []
+
+
+def test_a_proxy_that_never_reaches_the_service_is_said_in_the_end():
+    ask = answering(lambda _: httpx.Response(502, text="no"), pauses=(pauses := []))
+    with pytest.raises(ServiceError, match="answers 502 with text/plain"):
+        ask(lambda client: client.standing(None))
+    assert sum(pauses) > 30.0
+
+
 def test_chroma_that_cannot_be_asked_is_said_at_once():
     pauses = []
     ask = answering(lambda _: refusing(ChromaUnavailable("Chroma is gone", retry_after_s=3)), pauses=pauses)
@@ -110,7 +148,8 @@ def test_patience_ends():
     pauses = []
     with pytest.raises(ServiceError, match="does not answer"):
         answering(handler, pauses=pauses)(lambda client: client.standing(None))
-    assert 30.0 < sum(pauses) < 31.0
+    assert pauses[:5] == [0.2, 0.4, 0.8, 1.6, 1.6]
+    assert 30.0 < sum(pauses) < 32.0
 
 
 def test_nobody_there_is_said_at_once_with_what_to_do():

@@ -7,7 +7,7 @@ import pytest
 
 from raysignal.engine.intake.samples import MOST, sample_of
 from raysignal.engine.journal.stores import open_stores
-from raysignal.engine.portfolio.mailbox import REFUSALS_KEPT
+from raysignal.engine.portfolio.refusal_log import KEPT
 from raysignal.runtime.hooks import Hook, HookStore, hashed
 from tests.support.one_replica import replica, speaking_to
 
@@ -81,11 +81,36 @@ async def test_the_last_refusals_are_kept_and_all_are_counted(tmp_path: Path) ->
             await found.desk.note_refusals(entries, {"LateSignal": 600})
         shown = await found.desk.refusals(None, None, 1000)
     assert (shown["kept"], len(shown["refusals"]), shown["counts"]) == (
-        REFUSALS_KEPT,
+        KEPT,
         1000,
         {"LateSignal": 1800},
     )
     assert [shown["refusals"][0]["row"], shown["refusals"][-1]["row"]] == [2, 1]
+
+
+async def test_refusals_outlive_a_restart_without_secrets(tmp_path: Path) -> None:
+    body = f'{{"price": {{{{close}}}}, "passphrase": "{SECRET}"}}'
+    for life in (1, 2):
+        async with replica(tmp_path) as found, speaking_to(found) as http:
+            sent = await http.post("/signal", content=body, params={"portfolio": "baseline"})
+            answer = (await http.get("/refusals")).json()
+            metrics = (await http.get("/metrics")).text
+        assert (answer["kept"], answer["counts"]) == (life, {"UnreadableInput": life})
+        assert [each["detail"] for each in answer["refusals"]] == [sent.json()["detail"]] * life
+        assert 'raysignal_refusals_total{reason="UnreadableInput"} 1.0' in metrics
+    (stored,) = (tmp_path / "store" / "refusals").iterdir()
+    assert SECRET not in stored.read_text()
+    assert stored.stat().st_mode & 0o077 == 0
+
+
+async def test_refusals_of_another_version_are_no_obstacle(tmp_path: Path) -> None:
+    blobs = open_stores((tmp_path / "store").as_uri()).blobs
+    blobs.put("refusals/000000000007", b'{"other": 1}')
+    async with replica(tmp_path) as found:
+        entry = {"reason": "LateSignal", "source": None, "hook": None}
+        await found.desk.note_refusals([entry], {"LateSignal": 1})
+        assert (await found.desk.refusals(None, None, 10))["refusals"] == [entry]
+    assert blobs.list("refusals/") == ["refusals/000000000008"]
 
 
 @pytest.mark.parametrize(
@@ -127,6 +152,25 @@ def test_a_sample_holds_no_secret_and_is_short(body: str) -> None:
         "<a><secret>one correct</secret><price>1</price></a>",
         "price=1&api+key=correct&action=buy",
         '{"secret": "correct',
+        "<a><secret><![CDATA[a correct]]></secret><price>1</price></a>",
+        "<a><secret>a<b>correct</b></secret></a>",
+        "<a><ns:secret>correct</ns:secret></a>",
+        '<a><param name="secret" value="correct"/></a>',
+        '<a><entry key="secret">correct</entry></a>',
+        "<a><secret>correct",
+        "price=1&pass%70hrase=a%26correct&action=buy",
+        "payload=%7B%22secret%22%3A%22a%20correct%22%7D&price=1",
+        "secret=a,correct,price=1",
+        "secret = a correct horse\nprice = 1",
+        "https://x.example/hook?api_key=correct&price=1",
+        "secret: |\n  a\n  correct\nprice: 1",
+        "secret:\n  a\n  correct\nprice: 1",
+        "secret: a, correct\nprice: 1",
+        "{secret: a; correct, price: {{close}}}",
+        '{"message": "secret=correct price=1"}',
+        '{"alert": "{\\"token\\": \\"correct\\"}"}',
+        '{"fields": [{"name": "secret", "value": "correct"}]}',
+        '{"name": "secret", "value": "correct", "price": {{close}}}',
     ],
 )
 def test_a_sample_of_what_is_no_json_holds_no_short_secret(body: str) -> None:
@@ -137,6 +181,24 @@ def test_a_sample_of_what_is_no_json_holds_no_short_secret(body: str) -> None:
 def test_a_sample_of_what_is_no_json_shows_the_rest() -> None:
     body = '{"pass phrase": "x", "price": {{close}}, "note": "calm"} token=x action=buy'
     shown = '{"pass phrase": (not shown), "price": {{close}}, "note": "calm"} token=(not shown) action=buy'
+    assert sample_of(body.encode()) == shown
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("<a><secret>x</secret><price>1</price></a>", "<a><secret>(not shown)</secret><price>1</price></a>"),
+        ("price=1&token=x&action=buy", "price=1&token=(not shown)&action=buy"),
+        ("secret: x\nprice: 1", "secret: (not shown)\nprice: 1"),
+        ("secret=x, price=1", "secret=(not shown), price=1"),
+        (
+            '{"time": "2026-11-30T11:00:00Z", "side": "up: long"}',
+            '{"time": "2026-11-30T11:00:00Z", "side": "up: long"}',
+        ),
+        ('{"name": "momentum", "value": 1}', '{"name": "momentum", "value": 1}'),
+    ],
+)
+def test_what_stands_beside_a_secret_is_shown(body: str, shown: str) -> None:
     assert sample_of(body.encode()) == shown
 
 

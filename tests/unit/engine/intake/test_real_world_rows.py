@@ -82,6 +82,21 @@ TAKEN: dict[str, tuple[str, str | bytes, dict[str, Any], list[tuple[Any, ...]]]]
         "a.csv", "Trade number,Side,Date and time,Price\n1,BUY,2025-02-24 00:00,95439.81\n", {}, ONE,
     ),
     # MetaTrader
+    "MetaTrader 4, no header": (
+        "a.csv", "2011.12.08,14:00,1.5,1.6,1.2,1.33456,9\n2011.12.08,14:01,1.33,1.4,1.3,1.4,9\n", PRICES,
+        [("2011-12-08 14:00:00.000", 1.33456, 0, "BTC"), ("2011-12-08 14:01:00.000", 1.4, 0, "BTC")],
+    ),
+    "MetaTrader 4, no header, semicolons": (
+        "a.txt", "2011.12.08;14:00;1.5;1.6;1.2;1.33456;9\n", PRICES, [("2011-12-08 14:00:00.000", 1.33456, 0, "BTC")],
+    ),
+    "Binance's klines, no header, microseconds": (
+        "a.csv",
+        "1740355200000000,95000,96000,94000,95439.81,12.5,1740355259999999,1192997.6,42,6.25,596498.8,0\n", PRICES, HELD,
+    ),
+    "Binance's klines, no header, milliseconds": (
+        "a.csv", "1740355200000,95000,96000,94000,95439.81,12.5,1740355259999,1192997.6,42,6.25,596498.8,0\n", PRICES,
+        HELD,
+    ),
     "MetaTrader 5 bars, tabs, date and time in two columns": (
         "a.csv",
         "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\n2011.12.08\t14:00:00\t1\t1\t1\t1.33456\t9\n",
@@ -382,11 +397,17 @@ REFUSED: dict[str, tuple[str, str | bytes, dict[str, Any], str]] = {
     "an hour that Berlin's clocks skipped": (
         "a.csv", "time,close\n2018-03-25 02:30,1\n", PRICES | {"zone": BERLIN}, "a local time that exists in Europe/Berlin",
     ),
-    "MetaTrader 4, no header": (
+    "a headerless file whose columns are not in MetaTrader's order": (
         "a.csv", "2011.12.08,14:00,1,1,1,1.5,9\n2011.12.08,14:01,1,1,1,1.5,9\n", PRICES, "first line is no header but data",
     ),
-    "Binance's daily files, no header": (
+    "a part of Binance's columns, no header": (
         "a.csv", "1740355200000000,1,2,3,4,2,1740355259999999\n", PRICES, "first line is no header but data",
+    ),
+    "Excel's German names": (
+        "a.csv", "Datum;Kurs;Signal\n24.02.2025;1;BUY\n", {}, "say so: --map timestamp=NAME --map price=NAME$",
+    ),
+    "prices alone, where signals are wanted": (
+        "a.csv", "Date,Close\n2025-02-24,1\n", {}, "--map signal=NAME; prices alone are for raysignal sweep",
     ),
     "NinjaTrader, no header": ("a.txt", "20250224 093000;1;1;1;1;2\n", PRICES, "first line is no header"),
     "Binance's answer, arrays in an array": ("a.json", '[[1740355200000,"1","2"]]', PRICES, "expected an object"),

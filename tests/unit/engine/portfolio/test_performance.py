@@ -125,9 +125,12 @@ def test_sortino_of_days_by_hand() -> None:
     assert figures.sortino_per_period * math.sqrt(365) == pytest.approx(3.82099, abs=5e-6)
 
 
+MONDAY = 4  # 1970-01-05
+
+
 def sessions(n: int, bars: int = 1) -> list[tuple[int, int, float]]:
     """n weekdays from a Monday on, of so many bars an hour apart: (microseconds, action, price)."""
-    days = [day for day in range(n * 2) if day % 7 < 5][:n]
+    days = [MONDAY + day for day in range(n * 2) if day % 7 < 5][:n]
     stamps = [day * DAY_US + bar * DAY_US // 24 for day in days for bar in range(bars)]
     return [(stamp, BUY, 100.0 + place % 7 + 0.1 * place) for place, stamp in enumerate(stamps)]
 
@@ -152,6 +155,31 @@ def test_a_calendar_counts_whole_periods_a_day_whatever_lies_between(
         assert part.sharpe == pytest.approx(part.sharpe_per_period * math.sqrt(a_year), rel=1e-12)
         growth = (1.0 + part.total_return) ** (a_year / (len(stream) - 1)) - 1.0
         assert part.calmar == pytest.approx(growth / part.max_drawdown, rel=1e-9)
+
+
+@pytest.mark.parametrize("bars", [1, 6, 7, 13, 24])
+@pytest.mark.parametrize("days", [8, 12, 15, 21, 64, 250, 522])
+def test_sessions_of_a_short_intraday_history_are_counted(days: int, bars: int) -> None:
+    stream = sessions(days, bars)
+    holidays = math.floor(9 * (stream[-1][0] - stream[0][0]) / (365 * DAY_US))
+    open_days = sorted({stamp // DAY_US for stamp, _, _ in stream})
+    closed = set(open_days[20 :: len(open_days) // holidays][:holidays] if holidays else [])
+    held = [row for row in stream if row[0] // DAY_US not in closed]
+    assert played(Policy(calendar="252-sessions"), *held).periods_per_year == 252 * bars
+
+
+@pytest.mark.parametrize(("first", "last"), [(3, 0), (0, 3), (2, 2)])
+def test_sessions_that_were_begun_or_not_ended_leave_the_number_of_hourly_bars(first: int, last: int) -> None:
+    stream = sessions(12, 7)
+    part = stream[first : len(stream) - last]
+    assert played(Policy(calendar="252-sessions"), *part).periods_per_year == 252 * 7
+
+
+def test_minutes_of_two_weeks_are_those_of_their_sessions() -> None:
+    days = [MONDAY + day for day in range(12) if day % 7 < 5]
+    stamps = [day * DAY_US + 870 * 60_000_000 + minute * 60_000_000 for day in days for minute in range(390)]
+    stream = [(stamp, BUY, 100.0 + place % 7) for place, stamp in enumerate(stamps)]
+    assert played(Policy(calendar="252-sessions"), *stream).periods_per_year == 252 * 390
 
 
 def test_weeks_are_five_sessions() -> None:

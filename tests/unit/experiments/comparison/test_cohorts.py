@@ -6,6 +6,7 @@ import pytest
 from raysignal.agents.override.accuracy import FEWEST
 from raysignal.agents.override.payoff import VerdictPayoff
 from raysignal.engine.core.policy import Policy
+from raysignal.engine.core.signals import Action
 from raysignal.experiments.comparison.cohorts import FEWEST_IN_TIME, accuracy_of, accuracy_over_time
 from tests.support.experiment_streams import a_stream
 
@@ -66,6 +67,24 @@ def test_accuracy_over_time_is_that_of_the_latest_judged_signals_with_the_drift_
         )
     assert (found.low < found.share).all()
     assert (found.share < found.high).all()
+
+
+def test_a_close_takes_no_side_in_accuracy_and_its_course():
+    stream = a_stream(600, symbols=("BTC",))
+    closes = np.zeros(600, np.bool_)
+    closes[np.flatnonzero(stream.judged)[::3]] = True
+    action = np.where(closes, int(Action.CLOSE), stream.action).astype(np.int8)
+    held = replace(stream, action=np.where(closes, 0, stream.action).astype(np.int8))
+    with_closes = replace(stream, action=action)
+    one, other = accuracy_of(with_closes), accuracy_of(held)
+    assert (one.n, one.right) == (other.n, other.right)
+    assert one.n == int((stream.judged & ~closes).sum())
+    course, other_course = accuracy_over_time(with_closes), accuracy_over_time(held)
+    assert course is not None
+    assert other_course is not None
+    assert course.window == other_course.window
+    for name in ("timestamp_us", "share", "low", "high", "drift"):
+        np.testing.assert_array_equal(getattr(course, name), getattr(other_course, name))
 
 
 def test_accuracy_over_time_needs_enough_judged_signals():

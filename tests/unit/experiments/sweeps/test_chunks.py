@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 
 from raysignal.agents.verdicts import decided
+from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.core.terms import TERMS, SignalTerms
 from raysignal.engine.portfolio.ledger import Ledger
 from raysignal.engine.portfolio.performance import Performance
@@ -156,14 +158,24 @@ def test_chunks_cover_every_configuration_of_every_market_once():
         ("close", [1.0, float("nan"), 2.0], [1, 2, 3]),
         ("close", [1.0, -1.0, 2.0], [1, 2, 3]),
         ("close", [1.0, float("inf"), 2.0], [1, 2, 3]),
-        ("known_at_us", [1.0, 2.0, 3.0], [1, 3, 3]),
+        ("timestamp", [1.0, 2.0, 3.0], [1, 3, 3]),
     ],
 )
 def test_prices_that_cannot_be_are_refused_by_field_and_row(field, closes, stamps):
     with pytest.raises(InvalidField) as refusal:
         Market("BTC", Bars.of_closes(np.array(stamps, np.int64), np.array(closes)))
     assert refusal.value.fields["field"] == field
-    assert refusal.value.fields["row"] == (None if field == "bars" else 2 if field == "known_at_us" else 1)
+    assert refusal.value.fields["row"] == (None if field == "bars" else 2 if field == "timestamp" else 1)
+
+
+def test_two_rows_of_one_instant_are_named_by_their_row_in_the_file():
+    signals = [Signal(name, 10_000_000, Action.BUY, 1.0) for name in ("ETH", "BTC", "BTC")]
+    batch = replace(SignalBatch.of_signals(signals), row=np.array([4, 5, 6]))
+    with pytest.raises(
+        InvalidField, match=r"timestamp .*1970-01-01T00:00:10Z.* one close.*raysignal run"
+    ) as refusal:
+        markets_of(batch)
+    assert (refusal.value.fields["field"], refusal.value.fields["row"]) == ("timestamp", 6)
 
 
 def test_a_sweep_that_does_not_fit_its_market_is_refused():
