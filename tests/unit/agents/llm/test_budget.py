@@ -57,6 +57,15 @@ def test_a_day_begins_at_midnight_of_utc_and_does_not_come_again() -> None:
     assert budget.reserve(DAY_US - 1) is None
 
 
+def test_a_clock_that_was_far_ahead_ends_no_calls_for_as_long() -> None:
+    budget = Budget(2, Period.DAY)
+    budget.reserve(400 * DAY_US)
+    assert budget.left(3 * DAY_US) == 1
+    assert budget.reserve(3 * DAY_US) == "1970-01-04"
+    assert budget.reserve(3 * DAY_US) is None
+    assert budget.left(4 * DAY_US) == 2
+
+
 def test_what_is_given_back_can_be_used_but_only_in_its_own_period() -> None:
     budget = Budget(1, Period.DAY)
     first = budget.reserve(0)
