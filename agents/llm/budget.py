@@ -264,7 +264,7 @@ class StateFile:
         """Replace the state."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
-        with beside.open("wb") as file:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(json.dumps(dict(state)).encode())
             file.flush()
             os.fsync(file.fileno())

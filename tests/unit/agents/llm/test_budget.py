@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import stat
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,7 @@ async def test_what_was_reserved_is_on_disk_before_the_call(tmp_path: Path) -> N
     assert again.left() == 1
     await again.admit(1.0)
     assert allowance(2, keep=keep).left() == 0
+    assert stat.S_IMODE(keep.path.stat().st_mode) == 0o600
 
 
 def test_a_damaged_state_is_refused_and_not_taken_for_none(tmp_path: Path) -> None:
