@@ -1,12 +1,13 @@
 """What a gated decision costs, and what the vector index would: `python -m benchmarks.recall`.
 
 One decision is everything from the signal to the ruling: situation, settlement, exact search of the memory,
-statistics, gate. With texts, each signal has four fields of made-up news, 2.6 KB together. The peer is a
+statistics, gate. With texts, each signal has four fields of made-up news, 2.6 KB together; with embeddings these
+have vectors as a model would give them, on record. The peer is a
 filtered query of Chroma for as many neighbours among the same rows; it is approximate, and only a search.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,10 @@ import chromadb
 import numpy as np
 
 from benchmarks.figures import Figure
+from raysignal.agents.llm.embeddings import DIMENSIONS
 from raysignal.agents.override.agent import AgentRules, Override
+from raysignal.agents.override.text_embeddings import RecordedEmbeddings, key_of
+from raysignal.agents.override.texts import Embedder, text_at
 from raysignal.agents.warm import warm
 from raysignal.data.generator import GeneratorSpec, generate_with_truth
 from raysignal.data.texts import FREE_TEXT
@@ -46,7 +50,10 @@ def measure(
     known = agent.memory.settled
     singles = [batch.take(np.array([row])) for row in range(learned, asked)]
     spent = _times(agent.take, singles)
-    with_texts = _decisions_with_texts(batch, learned, asked)
+    frame = generate_with_truth(GeneratorSpec(rows=_STORIES, seed=3, texts="long"))[0]
+    stories = {name: TextColumn.of(frame[name].fillna("")) for name in FREE_TEXT}
+    with_texts = _decisions_with_texts(batch, learned, asked, stories, None)
+    embedded = _decisions_with_texts(batch, learned, asked, stories, _embeddings(stories))
     index = _times(_index(agent, known), singles[:_QUERIES])
     median = float(np.median(spent))
     what = f"{known:,} settled outcomes"
@@ -57,6 +64,8 @@ def measure(
         _figure(
             "the same with free texts of 2.6 KB, p99", float(np.quantile(with_texts, 0.99)) * 1e3, "ms", 10.0
         ),
+        _figure("the same with their embeddings, p50", float(np.median(embedded)) * 1e3, "ms", 2.0),
+        _figure("the same with their embeddings, p99", float(np.quantile(embedded, 0.99)) * 1e3, "ms", 10.0),
         _figure(f"Chroma's filtered query over the same, k = {_K}, p50", float(np.median(index)) * 1e3, "ms"),
         Figure("recall", "Chroma's query against the decision", float(np.median(index)) / median, "x"),
     ]
@@ -92,19 +101,28 @@ def generated_batch(rows: int) -> SignalBatch:
     )
 
 
-def _decisions_with_texts(batch: SignalBatch, learned: int, asked: int) -> list[float]:
+def _decisions_with_texts(
+    batch: SignalBatch, learned: int, asked: int, stories: Mapping[str, TextColumn], embedder: Embedder | None
+) -> list[float]:
     """Seconds of each decision on signals with free texts, after as many that had some, too."""
-    frame = generate_with_truth(GeneratorSpec(rows=_STORIES, seed=3, texts="long"))[0]
-    stories = {name: TextColumn.of(frame[name].fillna("")) for name in FREE_TEXT}
 
     def told(part: SignalBatch, start: int) -> SignalBatch:
         rows = np.arange(start, start + len(part)) % _STORIES
         return replace(part, texts=part.texts | {name: column.take(rows) for name, column in stories.items()})
 
-    agent = Override(_POLICY, AgentRules())
+    agent = Override(_POLICY, AgentRules(), embedder=embedder)
     for place, part in enumerate(_parts(batch, 0, learned)):
         agent.learn(told(part, place * _CHUNK))
     return _times(agent.take, [told(batch.take(np.array([row])), row) for row in range(learned, asked)])
+
+
+def _embeddings(stories: Mapping[str, TextColumn]) -> RecordedEmbeddings:
+    """A vector of length 1 for each text, as a model would give; these are drawn."""
+    draws = np.random.default_rng(5)
+    texts = {text_at(column, row).strip() for column in stories.values() for row in range(_STORIES)}
+    vectors = draws.standard_normal((len(texts), DIMENSIONS)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return RecordedEmbeddings(dict(zip(map(key_of, sorted(texts)), vectors, strict=True)))
 
 
 def _parts(batch: SignalBatch, start: int, stop: int) -> Iterable[SignalBatch]:

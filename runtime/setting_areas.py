@@ -60,7 +60,9 @@ class IntakeSettings(_Area):
         default=5.0, description="a price further than this factor from the symbol's last one is refused"
     )
     max_future_s: Annotated[float, Field(ge=0.0)] = Field(
-        default=86_400.0, description="how far ahead of the clock a stamp may lie, in seconds"
+        default=86_400.0,
+        description="how far ahead of the clock a stamp may lie, in seconds; until such a stamp has passed, an agent "
+        "whose horizon is a time settles nothing",
     )
     max_age_s: Annotated[float, Field(gt=0.0)] | None = Field(
         default=None,

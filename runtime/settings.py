@@ -7,7 +7,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
@@ -280,8 +281,18 @@ def load_settings(environ: Mapping[str, str] | None = None, **overrides: Any) ->
     for name in environ if environ is not None else os.environ:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             present = sorted(variable_of(path) for path, _ in setting_fields())
-            raise SettingsError(f"{name} is no setting; expected one of {', '.join(present)}")
+            nearest = _nearest(name.upper(), present)
+            raise SettingsError(
+                f"{name} is no setting{nearest and f', {nearest} is'}; expected one of {', '.join(present)}"
+            )
     return Settings(**overrides)
+
+
+def _nearest(name: str, present: Sequence[str]) -> str:
+    """The setting that a name which is none was meant for: of the same name in another area, or much like it."""
+    last = SEPARATOR + name.rpartition(SEPARATOR)[2]
+    elsewhere = [each for each in present if each.endswith(last)]
+    return next(iter(elsewhere or get_close_matches(name, present, 1)), "")
 
 
 def _secrets_folder() -> Path | None:

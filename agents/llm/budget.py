@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from raysignal.agents.verdicts import Reason
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.instants import format_date
+from raysignal.engine.core.instants import DAY_US, format_date
 
 RUN = "run"
 _NEVER_US = -1
@@ -81,10 +81,14 @@ class Budget:
         self._used = max(self._used, self.limit)
 
     def _turn(self, now_us: int) -> None:
-        """Begin a new period where one has begun. A clock that goes back opens no day again."""
+        """Begin a new period where one has begun. A clock that goes back opens no day again; one that was days ahead
+        is believed again, and what was used meanwhile counts today.
+        """
         named = RUN if self.period is Period.RUN else format_date(now_us)
         if named > self._named or (self._named and (self._named == RUN) != (named == RUN)):
             self._named, self._used = named, 0
+        elif named != RUN and format_date(now_us + 2 * DAY_US) <= self._named:
+            self._named = named
 
 
 class RateLimiter:
@@ -260,7 +264,7 @@ class StateFile:
         """Replace the state."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(f"{self.path.name}.{os.getpid()}.new")
-        with beside.open("wb") as file:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(json.dumps(dict(state)).encode())
             file.flush()
             os.fsync(file.fileno())

@@ -12,7 +12,6 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cached_property
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,7 +20,9 @@ from urllib.request import getproxies, proxy_bypass
 import httpx
 import httpx2
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.messages.ai import UsageMetadata
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langsmith import tracing_context
 from pydantic import SecretStr
 
@@ -406,13 +407,15 @@ def _openai_chat(settings: ModelSettings, api_key: str, transport: _Transport) -
 
 
 def _openai_options(request: ModelRequest, _timeout_s: float) -> dict[str, Any]:
+    schema = {"name": "verdict", "strict": True, "schema": dict(request.schema)}
     # As a part of the body, because LangChain makes exceptions of answers to the argument of that name.
-    return {"extra_body": {"response_format": _json_schema(request)}, **request.settings}
+    return {
+        "extra_body": {"response_format": {"type": "json_schema", "json_schema": schema}}, **request.settings
+    }  # fmt: skip
 
 
 def _anthropic_chat(settings: ModelSettings, api_key: str, transport: _Transport) -> BaseChatModel:
     from anthropic import AsyncAnthropic  # noqa: PLC0415  an extra of its own
-    from langchain_anthropic import ChatAnthropic  # noqa: PLC0415
 
     client = AsyncAnthropic(
         api_key=api_key,
@@ -420,21 +423,67 @@ def _anthropic_chat(settings: ModelSettings, api_key: str, transport: _Transport
         max_retries=0,
         http_client=httpx2.AsyncClient(transport=transport, trust_env=False),
     )
+    return _AnthropicChat(model=settings.name, client=client, cache=False)
 
-    class Chat(ChatAnthropic):
-        """With a client that is ours: `ChatAnthropic` has no setting for it, and its own follows redirects."""
 
-        @cached_property
-        def _async_client(self) -> AsyncAnthropic:
-            return client
+class _AnthropicChat(BaseChatModel):
+    """Anthropic's SDK as a chat model: LangChain's own has no setting for its HTTP client, which follows redirects."""
 
-    return Chat(
-        model=settings.name, api_key=SecretStr(api_key), base_url=settings.url, max_retries=0, cache=False
-    )
+    model: str
+    client: Any
+
+    @property
+    def _llm_type(self) -> str:
+        return "anthropic"
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: Any = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        raise NotImplementedError("it is asked from an event loop")
+
+    async def _agenerate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,  # noqa: ARG002 - it is passed by its name
+        run_manager: Any = None,  # noqa: ARG002 - as above
+        **kwargs: Any,
+    ) -> ChatResult:
+        system, user = messages
+        answer = await self.client.messages.create(
+            model=self.model,
+            system=str(system.text),
+            messages=[{"role": "user", "content": str(user.text)}],
+            **kwargs,
+        )
+        tokens_in = sum(
+            getattr(answer.usage, name) or 0
+            for name in ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+        )
+        message = AIMessage(
+            "".join(block.text for block in answer.content if block.type == "text"),
+            response_metadata={"model_name": answer.model, "stop_reason": answer.stop_reason},
+            usage_metadata=UsageMetadata(
+                input_tokens=tokens_in,
+                output_tokens=answer.usage.output_tokens,
+                total_tokens=tokens_in + answer.usage.output_tokens,
+            ),
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
 
 def _anthropic_options(request: ModelRequest, _timeout_s: float) -> dict[str, Any]:
-    return {"response_format": _json_schema(request), **request.settings}
+    from anthropic import transform_schema  # noqa: PLC0415  an extra of its own
+
+    # Bounds that structured output refuses become descriptions.
+    form = {"type": "json_schema", "schema": transform_schema(dict(request.schema))}
+    settings = dict(request.settings)
+    effort = settings.pop("reasoning_effort", None)
+    config = {"format": form} if effort is None else {"format": form, "effort": effort}
+    return {"output_config": config, **settings}
 
 
 def _ollama_chat(settings: ModelSettings, api_key: str, transport: _Transport) -> BaseChatModel:
@@ -453,11 +502,6 @@ def _ollama_chat(settings: ModelSettings, api_key: str, transport: _Transport) -
 
 def _ollama_options(request: ModelRequest, _timeout_s: float) -> dict[str, Any]:
     return {"format": dict(request.schema), "options": dict(request.settings), "stream": False}
-
-
-def _json_schema(request: ModelRequest) -> dict[str, Any]:
-    schema = {"name": "verdict", "strict": True, "schema": dict(request.schema)}
-    return {"type": "json_schema", "json_schema": schema}
 
 
 _Chat = Callable[[ModelSettings, str, _Transport], BaseChatModel]

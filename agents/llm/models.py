@@ -438,7 +438,7 @@ PROVIDERS: Mapping[str, Provider] = {
             ("OPENAI_API_KEY",), _openai_generation,
         ),
         Provider(
-            "anthropic", "Anthropic", "https://api.anthropic.com", "langchain_anthropic", "anthropic",
+            "anthropic", "Anthropic", "https://api.anthropic.com", "anthropic", "anthropic",
             ("ANTHROPIC_API_KEY",), _anthropic_generation,
         ),
         Provider(

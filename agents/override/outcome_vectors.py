@@ -176,7 +176,7 @@ class Feeder:
         self._seen, self._seen_at = 0, time.monotonic()
         self._took_s, self._rested_since = 0.0, self._seen_at
         self._symbols: list[str] = []
-        self._reason = "no outcome is settled yet"
+        self._trouble = ""
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chroma", daemon=True)
 
@@ -190,11 +190,16 @@ class Feeder:
         if index is None:
             return {
                 "place": self._place, "collection": self._name, "state": "unavailable", "count": 0,
-                "behind": self._rows.count(), "reason": self._why(self._reason), "rebuilt": "",
+                "behind": self._rows.count(), "reason": self._why(self._reason()), "rebuilt": "",
             }  # fmt: skip
         told = asdict(index.status())
         reason = self._why(told["reason"])
         return told | {"collection": self._name, "state": told["state"].value, "reason": reason}
+
+    def _reason(self) -> str:
+        """Why the index is not open."""
+        waits = "it is being opened" if self._rows.ready else "no outcome is settled yet"
+        return self._trouble or waits
 
     def _why(self, reason: str) -> str:
         """A reason, with how much room there is where that is little: Chroma does not say that its disk is full."""
@@ -211,7 +216,7 @@ class Feeder:
         """Where outcomes are searched; `ChromaUnavailable` where it was not opened yet."""
         if self._index is None:
             raise ChromaUnavailable(
-                f"Chroma at {self._place} is not open yet: {self._reason}; try again in {EVERY_S:g} s",
+                f"Chroma at {self._place} is not open yet: {self._reason()}; try again in {EVERY_S:g} s",
                 retry_after_s=round(EVERY_S),
             )
         return self._index
@@ -245,10 +250,10 @@ class Feeder:
         try:
             left = settled - self._put(settled, most)
         except (RaysignalError, ImportError, OSError) as error:
-            self._reason = str(error)
+            self._trouble = str(error)
             return self._every_s
         except Exception as error:  # noqa: BLE001 - Chroma may fail in any way, and nobody else shall notice
-            self._reason = repr(error)
+            self._trouble = repr(error)
             return self._every_s
         finally:
             self._rested_since = time.monotonic()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -299,6 +300,8 @@ def _read(path: Path, model: str) -> dict[bytes, Float32Array]:
     return found
 
 
+@lru_cache(maxsize=256)
 def _signs_of(name: str) -> Float32Array:
+    """Of a field; drawing them anew for each row would be a third of a decision."""
     draws = np.random.default_rng(xxh64_intdigest(name.encode()))
     return draws.choice(np.array([-1.0, 1.0], np.float32), DIMENSIONS)

@@ -327,12 +327,15 @@ async def test_a_request_to_anthropic_says_everything_that_its_hash_covers(
     model: str, effort: dict[str, str]
 ) -> None:
     request, body = await asked("anthropic", model=f"anthropic:{model}")
-    assert (body["model"], body["max_tokens"]) == (model, 2_048)
-    assert body["system"] == request.system
-    assert body["messages"] == [{"role": "user", "content": request.user}]
-    assert "temperature" not in body
     form = body["output_config"].pop("format")
-    assert body["output_config"] == effort
+    assert body == {
+        "model": model,
+        "max_tokens": 2_048,
+        "system": request.system,
+        "messages": [{"role": "user", "content": request.user}],
+        "output_config": effort,
+    }
+    assert form["type"] == "json_schema"
     assert form["schema"]["properties"]["verdict"]["enum"] == request.schema["properties"]["verdict"]["enum"]
 
 

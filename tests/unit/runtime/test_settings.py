@@ -245,6 +245,19 @@ def test_a_file_that_is_named_after_no_setting_is_refused(tmp_path, monkeypatch,
     assert "t0psecret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("RAYSIGNAL_AGENT__MODEL", ", RAYSIGNAL_LLM__MODEL is;"),
+        ("RAYSIGNAL_HTTP_PORT", ", RAYSIGNAL_HTTP__PORT is;"),
+        ("RAYSIGNAL_QQQQQQQQQQ", "no setting; expected"),
+    ],
+)
+def test_the_setting_that_was_meant_is_named(name: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=meant):
+        load_settings({name: "x"})
+
+
 def test_a_value_under_a_name_that_is_misspelt_is_not_shown(monkeypatch):
     monkeypatch.setenv("RAYSIGNAL_HTTP", '{"apikey": "t0psecret"}')
     with pytest.raises(SettingsError, match="RAYSIGNAL_HTTP__APIKEY: there is no such setting") as refused:

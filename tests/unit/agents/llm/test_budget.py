@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import stat
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,15 @@ def test_a_day_begins_at_midnight_of_utc_and_does_not_come_again() -> None:
     assert budget.reserve(DAY_US - 1) is None
     assert budget.reserve(DAY_US) == "1970-01-02"
     assert budget.reserve(DAY_US - 1) is None
+
+
+def test_a_clock_that_was_far_ahead_ends_no_calls_for_as_long() -> None:
+    budget = Budget(2, Period.DAY)
+    budget.reserve(400 * DAY_US)
+    assert budget.left(3 * DAY_US) == 1
+    assert budget.reserve(3 * DAY_US) == "1970-01-04"
+    assert budget.reserve(3 * DAY_US) is None
+    assert budget.left(4 * DAY_US) == 2
 
 
 def test_what_is_given_back_can_be_used_but_only_in_its_own_period() -> None:
@@ -190,6 +200,7 @@ async def test_what_was_reserved_is_on_disk_before_the_call(tmp_path: Path) -> N
     assert again.left() == 1
     await again.admit(1.0)
     assert allowance(2, keep=keep).left() == 0
+    assert stat.S_IMODE(keep.path.stat().st_mode) == 0o600
 
 
 def test_a_damaged_state_is_refused_and_not_taken_for_none(tmp_path: Path) -> None:

@@ -77,8 +77,10 @@ def test_outcomes_are_found_under_the_new_name_of_their_symbol(tmp_path):
     pytest.importorskip("chromadb_rust_bindings")
     known = remembered(tmp_path / "world", 120)
     feeder = Feeder(str(tmp_path / "chroma"), known.rows, name="outcomes-enhanced", every_s=0.05)
-    with pytest.raises(ChromaUnavailable, match="not open yet: no outcome is settled yet; try again in 3 s"):
+    with pytest.raises(ChromaUnavailable, match="not open yet: it is being opened; try again in 3 s"):
         feeder.index()
+    nothing = Feeder(str(tmp_path / "chroma"), SettledRows(), name="outcomes-enhanced")
+    assert nothing.status()["reason"] == "no outcome is settled yet"
     feeder.start()
     wait_for(lambda: feeder.status()["behind"] == 0, "all outcomes are in Chroma")
     known.follower.decider.rename("ETH", "venue:ETH")
