@@ -11,15 +11,18 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from raysignal.experiments.cluster import ray_session
 from raysignal.runtime.ports import free_port
 from tests.support.starting import one_start_at_a_time
 
+ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 200.0
 
 _numbers = itertools.count()
@@ -43,7 +46,7 @@ def _started(
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             env={name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")}
             | environment,
         )
@@ -67,6 +70,16 @@ def ended(process: subprocess.Popen[str]) -> int:
     finally:
         process.kill()
         process.stdout.close()
+
+
+@pytest.fixture(scope="package")
+def shared_ray() -> Iterator[None]:
+    """A Ray that this process is connected to, in the folder where `data/sample.csv` is."""
+    with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).chdir(ROOT)
+        with one_start_at_a_time():
+            stack.enter_context(ray_session(None, cpus=3))
+        yield
 
 
 @pytest.fixture(scope="package")
