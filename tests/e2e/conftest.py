@@ -20,6 +20,7 @@ import pytest
 
 from raysignal.experiments.cluster import ray_session
 from raysignal.runtime.ports import free_port
+from tests.support.chroma_server import Server, serving
 from tests.support.starting import one_start_at_a_time
 
 ROOT = Path(__file__).parents[2]
@@ -93,7 +94,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def url(store: Path, service_log: Path) -> Iterator[str]:
+def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Where the shared service keeps its vectors; whoever ends it starts it again."""
+    with serving(tmp_path_factory.mktemp("chroma")) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def url(store: Path, service_log: Path, chroma: Server) -> Iterator[str]:
     process, url = started(
         service_log,
         {
@@ -102,6 +110,7 @@ def url(store: Path, service_log: Path) -> Iterator[str]:
             "max_batch_bytes": 64 * 1024 * 1024,
             "snapshot_rows": 500,
             "agent_priority": "normal",  # other tests keep the processor busy
+            "chroma": chroma.url,
         },
     )
     yield url
@@ -110,7 +119,7 @@ def url(store: Path, service_log: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def http(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=30.0) as client:
+    with httpx.Client(base_url=url, timeout=60.0) as client:
         yield client
 
 

@@ -80,11 +80,21 @@ def answers_that_it_is_ready(serving: Starting) -> bool:
 @pytest.mark.parametrize(
     ("moment", "numbers", "statuses"),
     [
-        pytest.param(has_said_that_it_starts, [signal.SIGINT], {130}, id="right after the start"),
+        pytest.param(
+            has_said_that_it_starts,
+            [signal.SIGINT],
+            {130},
+            id="right after the start",
+            marks=pytest.mark.long,
+        ),
         pytest.param(runs("ServeController"), [signal.SIGTERM], {143}, id="while the service starts"),
         # Ready for its callers may be a moment before ready in its own eyes.
         pytest.param(
-            answers_that_it_is_ready, [signal.SIGINT, signal.SIGINT], {0, 130}, id="twice when first ready"
+            answers_that_it_is_ready,
+            [signal.SIGINT, signal.SIGINT],
+            {0, 130},
+            id="twice when first ready",
+            marks=pytest.mark.long,
         ),
     ],
 )
