@@ -1,4 +1,4 @@
-"""Arms as Ray actors: each runs one arm over the whole stream, and tells how far it is."""
+"""Arms as Ray actors: each runs one arm over the whole stream, and tells how far it is; short ones run at home."""
 
 import asyncio
 import time
@@ -25,7 +25,8 @@ from raysignal.experiments.comparison.results import ArmResult
 LOOK_S = 0.1
 """How often arms are asked how far they are."""
 
-_LIGHT = frozenset({"baseline", "random", "canary", *arms.ASKING})  # these do not keep a core busy
+_SHORT = frozenset({"baseline", "random", "canary"})
+"""Arms that take less than the start of a process: they run in this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ def run_arms(
     done: Callable[[ArmResult], None],
     progress: Callable[[str, int], None],
 ) -> dict[str, ArmResult]:
-    """Run arms in parallel on the cluster of this process; their results by name, in the order of `names`.
+    """Run arms in parallel on the cluster of this process, short ones in it; their results by name, as in `names`.
 
     Args:
         names: which; `random` needs `memory`, here or in `found`.
@@ -181,27 +182,36 @@ def run_arms(
     Raises:
         RaysignalError: what an arm met; the others are ended.
     """
-    stream = ray.put(np.frombuffer(batch.encode(), np.uint8))
+    encoded = np.frombuffer(batch.encode(), np.uint8)
+    stream = ray.put(encoded)
     results = dict(found)
     waiting = [name for name in names if name not in results]
     running: dict[Any, tuple[str, Any]] = {}
+
+    def finish(name: str, result: ArmResult | RaysignalError) -> None:
+        if isinstance(result, RaysignalError):
+            raise result
+        progress(name, len(batch))
+        done(result)
+        results[name] = result
+
     try:
         while waiting or running:
-            for name in _startable(waiting, results, {name for name, _ in running.values()}):
+            starting = [*_startable(waiting, results, {name for name, _ in running.values()})]
+            for name in starting:
                 waiting.remove(name)
-                actor = _actor(name).remote(name, trial, asking if name in arms.ASKING else None)
+                if name not in _SHORT:
+                    actor = _actor(name).remote(name, trial, asking if name in arms.ASKING else None)
+                    running[actor.run.remote(stream, None)] = (name, actor)
+            for name in (name for name in starting if name in _SHORT):
                 like = results["memory"].verdict if name == "random" else None
-                running[actor.run.remote(stream, like)] = (name, actor)
-            ready, _ = ray.wait([*running], timeout=LOOK_S)
+                finish(name, ArmActor(name, trial, None).run(encoded, like))
+            ready = ray.wait([*running], timeout=LOOK_S)[0] if running else []
             for reference in ready:
                 name, actor = running.pop(reference)
                 result = ray.get(reference)
                 ray.kill(actor)
-                if isinstance(result, RaysignalError):
-                    raise result
-                progress(name, len(batch))
-                done(result)
-                results[name] = result
+                finish(name, result)
             _ask(running, progress)
     finally:
         for _, actor in running.values():
@@ -226,7 +236,7 @@ def _startable(
 
 def _actor(name: str) -> Any:
     """An actor's class with what it needs; the one that writes a cassette stays on this node."""
-    options: dict[str, Any] = {"num_cpus": 0 if name in _LIGHT else 1, "max_concurrency": 2}
+    options: dict[str, Any] = {"num_cpus": 0 if name in arms.ASKING else 1, "max_concurrency": 2}
     if name in arms.ASKING:
         here = ray.get_runtime_context().get_node_id()
         options["scheduling_strategy"] = NodeAffinitySchedulingStrategy(here, soft=False)

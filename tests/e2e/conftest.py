@@ -11,15 +11,19 @@ import select
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from raysignal.experiments.cluster import ray_session
 from raysignal.runtime.ports import free_port
+from tests.support.chroma_server import Server, serving
 from tests.support.starting import one_start_at_a_time
 
+ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 200.0
 
 _numbers = itertools.count()
@@ -43,7 +47,7 @@ def _started(
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             env={name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")}
             | environment,
         )
@@ -70,6 +74,16 @@ def ended(process: subprocess.Popen[str]) -> int:
 
 
 @pytest.fixture(scope="package")
+def shared_ray() -> Iterator[None]:
+    """A Ray that this process is connected to, in the folder where `data/sample.csv` is."""
+    with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).chdir(ROOT)
+        with one_start_at_a_time():
+            stack.enter_context(ray_session(None, cpus=3))
+        yield
+
+
+@pytest.fixture(scope="package")
 def service_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("service") / "log.jsonl"
 
@@ -80,7 +94,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def url(store: Path, service_log: Path) -> Iterator[str]:
+def chroma(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Where the shared service keeps its vectors; whoever ends it starts it again."""
+    with serving(tmp_path_factory.mktemp("chroma")) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def url(store: Path, service_log: Path, chroma: Server) -> Iterator[str]:
     process, url = started(
         service_log,
         {
@@ -89,6 +110,7 @@ def url(store: Path, service_log: Path) -> Iterator[str]:
             "max_batch_bytes": 64 * 1024 * 1024,
             "snapshot_rows": 500,
             "agent_priority": "normal",  # other tests keep the processor busy
+            "chroma": chroma.url,
         },
     )
     yield url
@@ -97,7 +119,7 @@ def url(store: Path, service_log: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="package")
 def http(url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=url, timeout=30.0) as client:
+    with httpx.Client(base_url=url, timeout=60.0) as client:
         yield client
 
 

@@ -186,6 +186,7 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path, signal
         # The agent decides behind them, when the processor has time for it.
         wait_for(lambda: httpx.get(f"{serving.url}/agent").json().get("behind") == 0, "all is decided")
         assert serving.stopped_by(signal.SIGINT) == (0, [])
+    assert not list(Path("/tmp").glob(f"rs-*/ray/session_*_{serving.process.pid}"))
 
     # What was acknowledged is there, as Parquet and when it is served again.
     counted = "SELECT portfolio, count(*) AS n FROM history GROUP BY ALL ORDER BY ALL"
@@ -193,6 +194,11 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path, signal
         {"portfolio": name, "n": 500} for name in ("baseline", "enhanced", "swing")
     ]
     assert answer("trades", "--store", store.as_uri()) == listed
+    _is_served_again(store, log, standing)
+
+
+def _is_served_again(store, log, standing):
+    """A second time with the same figures, beside a second service that is refused, until Ray dies under it."""
     with Serving(store, log) as serving:
         # Only the journal is one record longer: the new writer's takeover.
         assert answer("performance", "--url", serving.url) | {"sequence": standing["sequence"]} == standing
@@ -202,15 +208,37 @@ def test_a_service_is_served_fed_asked_stopped_and_served_again(tmp_path, signal
         # It says that it is ready when the proxy knows both replicas; each request has a connection of its own.
         answered = {httpx.get(f"{serving.url}/healthz", timeout=30.0).headers["x-replica"] for _ in range(16)}
         assert len(answered) == 2
-        assert serving.stopped_by(signal.SIGTERM) == (0, [])
-    assert not list(Path("/tmp").glob(f"rs-*/ray/session_*_{serving.process.pid}"))
+
+        # Another on its store is refused, and this one goes on.
+        second = as_process("serve", "--port", free_port(), "--store", store.as_uri())
+        assert second.returncode == 1
+        assert f"is held by process {serving.process.pid} of " in second.stderr
+        assert serving.url in second.stderr
+        row = {"timestamp": "2025-06-01T00:00:00Z", "price": 1.0, "signal": 1}
+        posted = httpx.post(
+            f"{serving.url}/signal", json=row, params={"accept_price_jump": "true"}, timeout=30.0
+        )
+        assert posted.status_code == 200
+
+        # Without Ray's raylet it says so and leaves no process; what it acknowledged is there.
+        started = family(serving.process.pid)
+        (raylet,) = (pid for pid in started if Path(f"/proc/{pid}/comm").read_text() == "raylet\n")
+        os.kill(raylet, signal.SIGKILL)
+        serving.process.communicate(timeout=60)
+        assert serving.process.returncode == 1
+        assert f"Ray's raylet (pid {raylet}) has ended; everything acknowledged is in" in log.read_text()
+        wait_for(lambda: still_alive(started) == [], "what it started ends")
     assert verify(open_stores(store.as_uri()).journal_store("shard=0000")).sequence > standing["sequence"]
 
 
-def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_path):
+@pytest.mark.parametrize("own", [True, pytest.param(False, marks=pytest.mark.long)], ids=["file", "sample"])
+def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_path, own):
+    file = tmp_path / "signals.csv"
+    arguments, rows = ([str(file), *AS_MADE], 700) if own else ([], SAMPLE_SPEC.rows)
+    write_csv(GeneratorSpec(rows=700, seed=2025, hold_share=0.1, texts="short"), file)
     with one_start_at_a_time():
         program = subprocess.Popen(
-            [sys.executable, "-m", "raysignal.cli", "run", "--json"],
+            [sys.executable, "-m", "raysignal.cli", "run", *arguments, "--json"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(),
         )  # fmt: skip
         seen = {}
@@ -225,10 +253,10 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
     found = json.loads(stdout)
     assert found["same"]
     assert found["folder"] == "run/1"
-    assert [each["accepted"] for each in found["replays"].values()] == [SAMPLE_SPEC.rows] * 2
+    assert [each["accepted"] for each in found["replays"].values()] == [rows] * 2
     one, other = (standing["performance"] for standing in found["standings"])
     assert one == other
-    assert one["signals"] == SAMPLE_SPEC.rows
+    assert one["signals"] == rows
     (market,) = found["market"]
     assert market["health"]["state"] == "ready"
     assert market["station"]["signals"] >= 1
@@ -236,12 +264,16 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
         states = dict(database.execute("SELECT state, count(*) FROM signals GROUP BY 1").fetchall())
     assert set(states) == {"posted"}
     assert found["trades"]["trades"] == one["closed_trades"]
-    assert found["result_rows"] == 2 * SAMPLE_SPEC.rows + states["posted"]
+    assert found["result_rows"] == 2 * rows + states["posted"]
     experiment = found["experiment"]
-    assert (experiment["signals"], experiment["blind"]) == (SAMPLE_SPEC.rows, False)
-    # What is planted in the sample is found, and where nothing is planted nothing is.
-    memory = next(arm["assessment"] for arm in experiment["arms"] if arm["arm"] == "memory")
-    assert (memory["judgment"], found["noise"]["judgment"]) == ("helps", "no difference shown")
+    assert experiment["signals"] == rows
+    if own:
+        assert found["noise"] is None
+    else:
+        # What is planted in the sample is found, and where nothing is planted nothing is.
+        memory = next(arm["assessment"] for arm in experiment["arms"] if arm["arm"] == "memory")
+        assert (memory["judgment"], found["noise"]["judgment"]) == ("helps", "no difference shown")
+        assert experiment["blind"] is False
     assert experiment["store"] == found["store"]
     assert (tmp_path / experiment["files"]["report"]).is_file()
     assert seen

@@ -16,30 +16,20 @@ from typer.testing import CliRunner
 import raysignal as door
 from raysignal.cli.main import app
 from raysignal.engine.core.errors import Conflict
-from raysignal.experiments.cluster import ray_session
 from raysignal.experiments.sweeps.pace import SweepSpeed
 from raysignal.experiments.sweeps.running import run_sweep
 from raysignal.experiments.sweeps.space import Space
 from raysignal.experiments.sweeps.sweep import CrossValidation, SweepSpec, WalkForward
-from tests.e2e.test_cli_service import ROOT
 from tests.support.folder_blobs import FolderBlobs
 from tests.support.sweep_markets import market
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.usefixtures("shared_ray")]
 
 SPACE = Space.of(None, ["sma_fast=2:16:2", "sma_slow=20:100:10"], ["side=long-short"])
 SPEC = SweepSpec(SPACE, validation=WalkForward(600, 200))
 MARKETS = (market(2_000, symbol="BTC"), market(1_500, seed=7, symbol="ETH", start=100))
 SMALL = SweepSpeed(1e-5)  # so slow that chunks are small
 RUN = "a-sweep"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_ray():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        with ray_session(None, cpus=8):
-            yield
 
 
 def results(folder):
@@ -67,26 +57,23 @@ def workers_of_this_process():
     ]
 
 
-def test_two_and_eight_workers_make_the_same_bytes_with_one_killed_on_the_way(tmp_path, alone):
+def test_three_workers_make_the_same_bytes_as_one_with_one_killed_on_the_way(tmp_path, alone):
+    """Eight in `make long`: tests/e2e/test_sweep_workers.py."""
     assert set(alone) == {
         "config.json", "curves.parquet", "folds.parquet", "manifest.json", "metrics.json", "periods.parquet",
         "report.html", "report.png", "sweep.parquet",
     }  # fmt: skip
-    for workers in (2, 8):
-        killed = []
+    killed = []
 
-        def progress(done, whole, killed=killed):
-            if 0 < done < whole and not killed:
-                victim = workers_of_this_process()[0]
-                os.kill(victim.pid, signal.SIGKILL)
-                killed.append(victim.pid)
+    def progress(done, whole):
+        if 0 < done < whole and not killed:
+            victim = workers_of_this_process()[0]
+            os.kill(victim.pid, signal.SIGKILL)
+            killed.append(victim.pid)
 
-        folder = tmp_path / str(workers)
-        run_sweep(
-            MARKETS, SPEC, FolderBlobs(folder), run_id=RUN, workers=workers, pace=SMALL, progress=progress
-        )
-        assert killed
-        assert results(folder) == alone
+    run_sweep(MARKETS, SPEC, FolderBlobs(tmp_path), run_id=RUN, workers=3, pace=SMALL, progress=progress)
+    assert killed
+    assert results(tmp_path) == alone
 
 
 def test_a_sweep_that_was_stopped_goes_on_with_what_is_done(tmp_path, alone):
@@ -100,7 +87,7 @@ def test_a_sweep_that_was_stopped_goes_on_with_what_is_done(tmp_path, alone):
         run_sweep(MARKETS, SPEC, blobs, run_id=RUN, workers=2, pace=SMALL, progress=stop)
     done = set(blobs.list(f"experiments/{RUN}/chunks/"))
     assert done
-    again = run_sweep(MARKETS, SPEC, blobs, run_id=RUN, workers=2)
+    again = run_sweep(MARKETS, SPEC, blobs, run_id=RUN, workers=1)
     assert again.found == len(done)
     assert results(tmp_path) == alone
     finished = run_sweep(MARKETS, SPEC, blobs, run_id=RUN, workers=2)

@@ -17,7 +17,7 @@ from tests.e2e.conftest import ended, started
 from tests.e2e.test_http_agent import decided, told
 from tests.support.enhanced_world import bodies, stream
 
-pytestmark = [pytest.mark.cluster]
+pytestmark = [pytest.mark.cluster, pytest.mark.long]
 
 ROWS = bodies(stream(300, bars=6, volatility=0.01))
 FIRST = 100

@@ -1,6 +1,5 @@
 """`raysignal serve` told to end at any moment of its life: it ends, once, and nothing stays behind."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 
 from raysignal.engine.portfolio.shard import ShardLimits
 from raysignal.runtime.ports import free_port
-from tests.cluster.waiting import wait_for
 from tests.e2e.test_cli_service import ROOT, environment, family, still_alive
 from tests.unit.engine.portfolio.test_shard import Place, some
 
@@ -23,10 +21,10 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(200)]
 class Starting:
     """A `raysignal serve` that has just been started, and what can be seen of it from outside."""
 
-    def __init__(self, folder: Path, log_folder: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        self.log = (log_folder or folder) / "log"
+        self.log = folder / "log"
         self.seen: dict[int, str] = {}
         with self.log.open("w") as stderr:
             self.process = subprocess.Popen(
@@ -82,11 +80,21 @@ def answers_that_it_is_ready(serving: Starting) -> bool:
 @pytest.mark.parametrize(
     ("moment", "numbers", "statuses"),
     [
-        pytest.param(has_said_that_it_starts, [signal.SIGINT], {130}, id="right after the start"),
+        pytest.param(
+            has_said_that_it_starts,
+            [signal.SIGINT],
+            {130},
+            id="right after the start",
+            marks=pytest.mark.long,
+        ),
         pytest.param(runs("ServeController"), [signal.SIGTERM], {143}, id="while the service starts"),
         # Ready for its callers may be a moment before ready in its own eyes.
         pytest.param(
-            answers_that_it_is_ready, [signal.SIGINT, signal.SIGINT], {0, 130}, id="twice when first ready"
+            answers_that_it_is_ready,
+            [signal.SIGINT, signal.SIGINT],
+            {0, 130},
+            id="twice when first ready",
+            marks=pytest.mark.long,
         ),
     ],
 )
@@ -119,24 +127,6 @@ def ended_by_itself(serving: Starting) -> tuple[int, str]:
     return serving.process.returncode, "\n".join(line for line in lines if line.startswith("error:"))
 
 
-def test_a_second_service_on_a_store_is_refused_and_the_first_one_goes_on(tmp_path: Path) -> None:
-    first = Starting(tmp_path)
-    first.until(answers_that_it_is_ready)
-    (tmp_path / "second").mkdir()
-    second = Starting(tmp_path, tmp_path / "second")
-    status, said = ended_by_itself(second)
-    assert status == 1
-    assert f"is held by process {first.process.pid} of " in said
-    assert first.url in said
-    posted = httpx.post(
-        f"{first.url}/signal",
-        json={"timestamp": "2025-01-01T00:00:00Z", "price": 1.0, "signal": 1},
-        timeout=30.0,
-    )
-    assert posted.status_code == 200
-    assert first.ended_by(signal.SIGTERM)[0] in {0, 143}
-
-
 def test_a_journal_that_cannot_be_opened_is_what_its_user_reads(tmp_path: Path) -> None:
     place = Place(tmp_path, ShardLimits())
     place.send(some(3))
@@ -149,15 +139,3 @@ def test_a_journal_that_cannot_be_opened_is_what_its_user_reads(tmp_path: Path) 
     assert status == 1
     assert segment.name in said
     assert "Edge" not in said
-
-
-def test_a_service_whose_raylet_dies_says_so_and_leaves_no_process(tmp_path: Path) -> None:
-    serving = Starting(tmp_path)
-    serving.until(answers_that_it_is_ready)
-    serving.seen |= family(serving.process.pid)
-    (raylet,) = (pid for pid in serving.seen if Path(f"/proc/{pid}/comm").read_text() == "raylet\n")
-    os.kill(raylet, signal.SIGKILL)
-    serving.process.communicate(timeout=60)
-    assert serving.process.returncode == 1
-    assert f"Ray's raylet (pid {raylet}) has ended; everything acknowledged is in" in serving.log.read_text()
-    wait_for(lambda: still_alive(serving.seen) == [], "what it started ends")

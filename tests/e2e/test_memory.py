@@ -1,9 +1,8 @@
-"""The memory as its users read it: a service whose agent keeps its vectors in a Chroma server of the user's own."""
+"""The memory as its users read it: the agent keeps its vectors in a Chroma server of the user's own."""
 
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,13 @@ import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
-from raysignal.runtime.ports import free_port
 from tests.cluster.waiting import wait_for
-from tests.e2e.conftest import ended, started
-from tests.support.chroma_server import Server, serving
+from tests.support.chroma_server import Server
 from tests.support.enhanced_world import bodies, stream
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-ROWS = bodies(stream(400, bars=6, volatility=0.01))
+ROWS = bodies(stream(400, symbol="MEMORY", bars=6, volatility=0.01))
 for _at, _row in enumerate(ROWS):
     _row["note"] = f"Fear of rates {_at}" if _at % 2 else "greed"
 
@@ -47,18 +44,10 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("memory")
-    with serving(folder / "chroma") as chroma:
-        settings = {
-            "store": (folder / "store").as_uri(), "port": free_port(), "ingress_replicas": 1,
-            "agent_priority": "normal", "chroma": chroma.url,
-        }  # fmt: skip
-        process, url = started(folder / "log", settings)
-        with httpx.Client(base_url=url, timeout=60.0) as http:
-            http.post("/signals", json=ROWS[:300]).raise_for_status()
-            yield Served(http, url, chroma)
-        ended(process)
+def served(http: httpx.Client, url: str, chroma: Server) -> Served:
+    """The shared service, with 300 signals of a symbol of their own in the primary portfolio."""
+    http.post("/signals", json=ROWS[:300]).raise_for_status()
+    return Served(http, url, chroma)
 
 
 def state_of(http: httpx.Client) -> dict[str, Any]:
@@ -102,7 +91,9 @@ def test_outcomes_like_a_signal_were_known_when_it_came(served: Served) -> None:
     hits = served.http.get("/memory/similar", params=params).json()["hits"]
     assert {(hit["side"], hit["right"]) for hit in hits} == {("SELL", False)}
     early = {"signal_id": asked["signal_id"], "as_of": ROWS[20]["timestamp"], "k": "100"}
-    assert len(served.http.get("/memory/similar", params=early).json()["hits"]) < 20
+    hits = served.http.get("/memory/similar", params=early).json()["hits"]
+    assert 0 < len([hit for hit in hits if hit["signal_id"] in {row["signal_id"] for row in ROWS}]) < 20
+    assert all(hit["known_at"] <= ROWS[20]["timestamp"] for hit in hits)
 
 
 def test_outcomes_like_a_signal_that_is_not_taken_in_and_by_words(served: Served) -> None:

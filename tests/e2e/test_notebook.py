@@ -18,12 +18,33 @@ HOST = "http://127.0.0.1:8000"
 EXECUTE = "from nbclient.cli import main; main()"
 
 
+NOTEBOOK = DOCS / "notebooks" / "first_hour.ipynb"
+STUDIES = ("compare(", "compared", "sweep(", "swept", "monte_carlo(", "paths", ".plot(")
+
+
+def test_the_cells_about_the_service_run_and_its_figures_are_those_of_the_replay(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the cells of the studies, which the whole notebook runs and `tests/unit/experiments` proves."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RAYSIGNAL_URL", url)
+    values: dict = {}
+    cells = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    ran = [source for source in cells if not any(study in source for study in STUDIES)]
+    for source in ran:
+        exec(source, values)
+    assert "assert figures" in ran[-1]
+    assert len(values["rows"]) == len(values["signals"])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.long
 def test_the_notebook_runs_in_an_empty_folder(url: str, tmp_path: Path) -> None:
     """As `jupyter execute` does it, in a kernel of its own."""
     empty = tmp_path / "empty"
     empty.mkdir()
     ran = tmp_path / "ran.ipynb"
-    ran.write_bytes((DOCS / "notebooks" / "first_hour.ipynb").read_bytes())
+    ran.write_bytes(NOTEBOOK.read_bytes())
     own = {name: value for name, value in os.environ.items() if not name.startswith("RAYSIGNAL_")}
     folders = {
         name: str(tmp_path / name) for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR")

@@ -48,8 +48,11 @@ WAITS_FOR_CHROMA = {
 SKIPS_ROWS = "POST /signals"  # with on_error=skip it takes what is right beside what is wrong
 
 
+@pytest.mark.parametrize("examples", [12, pytest.param(100, marks=pytest.mark.long)])
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_every_answer_to_fuzzed_input_is_one_that_is_described(url: str, mode: GenerationMode) -> None:
+def test_every_answer_to_fuzzed_input_is_one_that_is_described(
+    url: str, mode: GenerationMode, examples: int
+) -> None:
     document = schemathesis.openapi.from_url(f"{url}/openapi.json")
     fuzzed = 0
     for found in document.get_all_operations():
@@ -66,7 +69,7 @@ def test_every_answer_to_fuzzed_input_is_one_that_is_described(url: str, mode: G
             checks.append(positive_data_acceptance)
 
         @settings(
-            max_examples=100,
+            max_examples=examples,
             deadline=None,
             database=None,
             derandomize=True,
