@@ -14,7 +14,7 @@ comma := ,
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test unit lint type sim validate image-check bench client lock clean
+.PHONY: help setup run test long unit lint type sim validate image-check bench client lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,11 +36,14 @@ setup: $(VENV)/.ready ## install the pinned dependencies into .venv
 run: setup ## the main job on embedded defaults, or on your own file: make run DATA=path ARGS="--day-first"
 	@$(BIN)/python -m raysignal.cli run $(if $(DATA),"$(DATA)") $(ARGS)
 
-test: setup ## every test
-	@$(BIN)/python -m pytest -n 3 --dist loadgroup tests
+test: setup ## every test but the long schedules
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not long" tests
+
+long: setup ## the long schedules: what `make test` proves in short, in full
+	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m long tests
 
 unit: setup ## the fast tests: no cluster, no server
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile quick -m "not slow" tests/unit tests/property
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile quick -m "not slow and not long" tests/unit tests/property
 
 lint: setup ## ruff, format, import-linter
 	@$(BIN)/ruff check .
