@@ -8,10 +8,11 @@ from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from raysignal.agents.llm.models import PROVIDERS
-from tests.support.effort import QUICK, WHOLE
+from tests.support.effort import QUICK, USUAL, WHOLE
 
 # A deadline would time the machine, not the code.
-settings.register_profile("raysignal", deadline=None, max_examples=WHOLE)
+settings.register_profile("raysignal", deadline=None, max_examples=USUAL)
+settings.register_profile("whole", settings.get_profile("raysignal"), max_examples=WHOLE)
 settings.register_profile("quick", settings.get_profile("raysignal"), max_examples=QUICK)
 settings.load_profile("raysignal")
 

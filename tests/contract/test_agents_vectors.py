@@ -28,6 +28,7 @@ from tests.support.tiny_disk import enlarge, tiny_disk
 pytest.importorskip("chromadb_rust_bindings")
 pytestmark = pytest.mark.timeout(300)
 DISK = 1_100  # Chroma writes its graph out after 1 000
+long = pytest.mark.long
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def test_index_is_rebuilt_on_demand(backend: Backend) -> None:
         assert_equal(index, settled)
 
 
-@pytest.mark.parametrize("count", [60, DISK])
+@pytest.mark.parametrize("count", [60, pytest.param(DISK, marks=long)])
 def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend, count: int) -> None:
     others = [
         Settled(count + 40), Settled(count), Settled(count, seed=2), Settled(count, seed=2, dimensions=4)
@@ -149,6 +150,7 @@ def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend, 
             assert_equal(index, settled)
 
 
+@pytest.mark.parametrize("backend", ["folder", pytest.param("server", marks=long)], indirect=True)
 def test_restart_with_more_than_a_thousand_vectors_takes_them_over(backend: Backend) -> None:
     settled = Settled(DISK)
     backend.open(settled).close()
@@ -204,7 +206,7 @@ def leave_a_gap(index: VectorIndex, settled: Settled) -> None:
     ("change", "reason"),
     [
         (change_a_fact, "outcomes 0 to 31 are not what was settled"),
-        (change_a_text, "outcomes 0 to 31 are not what was settled"),
+        pytest.param(change_a_text, "outcomes 0 to 31 are not what was settled", marks=long),
         (leave_a_gap, "it has gaps"),
     ],
 )
@@ -262,7 +264,7 @@ def test_collection_of_another_store_in_a_server_is_left_alone(server: Server, t
         assert_equal(other, theirs)
 
 
-@pytest.mark.parametrize("mark", [None, {"owner": "me"}])
+@pytest.mark.parametrize("mark", [pytest.param(None, marks=long), {"owner": "me"}])
 def test_collection_without_the_mark_of_a_store_in_a_server_is_left_alone(
     server: Server, tmp_path: Path, mark: dict[str, Any] | None
 ) -> None:
@@ -297,7 +299,7 @@ def make_collection(place: str, name: str) -> None:
     subprocess.run([sys.executable, "-c", make, place, name], check=True, cwd="/")
 
 
-@pytest.mark.parametrize("name", ["notes", "outcomes"])
+@pytest.mark.parametrize("name", [pytest.param("notes", marks=long), "outcomes"])
 def test_files_that_were_not_made_here_are_left_alone(folder: Backend, name: str) -> None:
     files = f"{folder.place}/chroma"
     make_collection(files, name)
@@ -469,10 +471,10 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("chroma.sqlite3", truncate),
         ("data_level0.bin", overwrite),
-        ("header.bin", overwrite),
-        ("index_metadata.pickle", overwrite),
-        ("length.bin", truncate),
-        ("link_lists.bin", overwrite),
+        pytest.param("header.bin", overwrite, marks=long),
+        pytest.param("index_metadata.pickle", overwrite, marks=long),
+        pytest.param("length.bin", truncate, marks=long),
+        pytest.param("link_lists.bin", overwrite, marks=long),
     ],
 )
 def test_damaged_file_is_survived_and_repaired(

@@ -23,6 +23,7 @@ from raysignal.engine.strategies.checks import (
     _FUTURES,
     _GROWING_CUTS,
     _SINGLE_CUTS,
+    TRIES,
     StrategyFinding,
     _Check,
     _going_on,
@@ -92,6 +93,19 @@ def test_views_show_nothing_of_what_they_were_cut_from(runs) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("rule", strategies.RULES)
+def test_look_ahead_is_found(runs, rule: str) -> None:
+    found = checked(runs, f"{strategy_rules.__name__}.{rule}:Leaking", random_walk(1), tries=TRIES)
+    assert "look-ahead" in failing(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", strategies.RULES[::6])
+def test_an_honest_twin_passes(runs, rule: str) -> None:
+    assert failing(checked(runs, f"{strategy_rules.__name__}.{rule}:Honest", random_walk(1))) == []
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("rule", strategies.RULES)
 def test_look_ahead_is_found_and_its_honest_twin_passes(rule: str) -> None:
     (result,) = strategies.validate_check(1, rules=(rule,), workers=1)  # `make validate` tries more seeds
