@@ -17,7 +17,7 @@ from tests.cluster import processes
 from tests.cluster.waiting import until
 from tests.support.starting import one_start_at_a_time
 
-_START_TIMEOUT_S = 100.0
+_START_TIMEOUT_S = 200.0
 _END_TIMEOUT_S = 60.0
 _ROOT = Path(__file__).parents[2]
 

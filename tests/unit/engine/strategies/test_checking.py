@@ -35,7 +35,7 @@ from raysignal.experiments.validation import strategies, strategy_rules
 from tests.support import strategy_rules as rules
 
 BARS = random_walk(0).slice(0, 600)
-FEW = 12  # cuts, where any shows it
+FEW = 6  # cuts, where any shows it
 CHECKS = ["actions", "files", "determinism", "look-ahead", "warm-up", "stream"]
 
 
