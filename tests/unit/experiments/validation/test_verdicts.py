@@ -17,7 +17,7 @@ SEEDS = 1
 
 
 def test_a_planted_effect_is_found_and_nothing_where_there_is_none():
-    standard = verdicts.ALL.index(STANDARD.case)
+    standard = [case.name for case in verdicts.ALL].index(STANDARD.case.name)
     pair = [verdicts.run_try(verdicts.StreamTrial(standard, 1, effect)) for effect in (True, False)]
     planted, null = (one.assessments for one in pair)
     assert planted["memory"].judgment is Judgment.HELPS
