@@ -31,6 +31,12 @@ DISK = 1_100  # Chroma writes its graph out after 1 000
 long = pytest.mark.long
 
 
+in_a_folder = pytest.mark.parametrize(
+    "backend", ["folder", pytest.param("server", marks=long)], indirect=True
+)
+"""With `make long` in a server, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Backend:
     place: str
@@ -117,12 +123,14 @@ def test_index_grows_with_the_truth_and_across_owners(backend: Backend) -> None:
         index.rebuild("asked for")
 
 
+@in_a_folder
 def test_outcomes_are_found_by_the_words_of_their_texts(backend: Backend) -> None:
     with backend.opened(Settled(60)) as index:
         assert index.containing(["rates", "fear", "1"], known_by(20)) == [1, 11, 12, 13, 14, 16, 17, 18, 19]
         assert index.containing(["greed"], known_by(20)) == []
 
 
+@in_a_folder
 def test_index_is_rebuilt_on_demand(backend: Backend) -> None:
     settled = Settled(60)
     with backend.opened(settled) as index:
@@ -150,7 +158,7 @@ def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend, 
             assert_equal(index, settled)
 
 
-@pytest.mark.parametrize("backend", ["folder", pytest.param("server", marks=long)], indirect=True)
+@in_a_folder
 def test_restart_with_more_than_a_thousand_vectors_takes_them_over(backend: Backend) -> None:
     settled = Settled(DISK)
     backend.open(settled).close()
@@ -160,6 +168,7 @@ def test_restart_with_more_than_a_thousand_vectors_takes_them_over(backend: Back
         assert_equal(index, settled)
 
 
+@in_a_folder
 def test_index_of_an_owner_killed_while_appending_is_completed(backend: Backend) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-m", "tests.contract.vector_owner", backend.place, backend.name, "100000"],
@@ -205,7 +214,7 @@ def leave_a_gap(index: VectorIndex, settled: Settled) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (change_a_fact, "outcomes 0 to 31 are not what was settled"),
+        pytest.param(change_a_fact, "outcomes 0 to 31 are not what was settled", marks=long),
         pytest.param(change_a_text, "outcomes 0 to 31 are not what was settled", marks=long),
         (leave_a_gap, "it has gaps"),
     ],
@@ -223,7 +232,8 @@ def test_outcome_that_another_client_of_the_server_changed_is_found(
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "rebuilt"), [(6, "there was none"), (3, "it has format 3 and 3 dimensions")]
+    ("dimensions", "rebuilt"),
+    [pytest.param(6, "there was none", marks=long), (3, "it has format 3 and 3 dimensions")],
 )
 def test_collection_that_is_emptied_or_replaced_under_its_owner_is_filled_again(
     server: Server, tmp_path: Path, dimensions: int, rebuilt: str
@@ -414,6 +424,7 @@ def test_place_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Backend(str(tmp_path / "file" / "memory")).open(Settled(1))
 
 
+@long
 def test_stale_copy_is_topped_up_and_nothing_is_built_anew(folder: Backend, tmp_path: Path) -> None:
     settled, place, copy = Settled(20), Path(folder.place), tmp_path / "copy"
     folder.open(settled).close()
