@@ -54,6 +54,7 @@ def failing(found: dict[str, StrategyFinding]) -> list[str]:
     return [name for name, one in found.items() if not one.good]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.NAMES)
 def test_our_own_strategies_pass(runs, name: str) -> None:
     assert failing(checked(runs, name, tries=3)) == []
@@ -199,6 +200,7 @@ def test_a_rule_that_writes_a_file_later_than_at_first_fails(runs, many: int, tm
     assert f"it writes {tmp_path / 'mean.pickle'}" in found["files"].sentence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", rules.CHANGES)
 def test_a_rule_that_changes_files_in_any_way_fails_and_the_file_is_named(runs, how: str, tmp_path) -> None:
     (tmp_path / "there").write_text("there")
