@@ -41,6 +41,7 @@ test: setup ## every test but the long schedules
 
 long: setup ## the long schedules: what `make test` proves in short, in full
 	@$(BIN)/python -m pytest -n 3 --dist loadgroup -m long tests
+	@$(BIN)/python -m pytest -n 3 --hypothesis-profile whole tests/property
 
 unit: setup ## the fast tests: no cluster, no server
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup --hypothesis-profile quick -m "not slow and not long" tests/unit tests/property

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from typing import Any
 
+import certifi
 import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from raysignal.agents.llm.models import PROVIDERS
-from tests.support.effort import QUICK, WHOLE
+from tests.support.effort import QUICK, USUAL, WHOLE
 
 # A deadline would time the machine, not the code.
-settings.register_profile("raysignal", deadline=None, max_examples=WHOLE)
+settings.register_profile("raysignal", deadline=None, max_examples=USUAL)
+settings.register_profile("whole", settings.get_profile("raysignal"), max_examples=WHOLE)
 settings.register_profile("quick", settings.get_profile("raysignal"), max_examples=QUICK)
 settings.load_profile("raysignal")
 
@@ -27,6 +29,17 @@ def no_model_but_on_loopback() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def one_certificate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No test speaks TLS to the world: an HTTP client need not read 150 certificates, for 25 ms each time."""
+    first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("certificates") / "one.pem"
+    file.write_text(first + end)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", str(file))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def ray_is_not_nice() -> Iterator[None]:
     """Ray's workers, at a niceness of 15, would get next to nothing beside tests that compute."""
     with pytest.MonkeyPatch.context() as patch:
@@ -37,7 +50,7 @@ def ray_is_not_nice() -> Iterator[None]:
 # What is tried one after another by one worker: it shares a cluster, a service, or an import that takes seconds.
 # The longest come first, so that no worker is left with one at the end.
 _TOGETHER = (
-    ("tests/cluster/test_kill_agent", "tests/cluster/test_kill_service", "tests/cluster/test_s3_service"),
+    ("tests/cluster/test_kill_agent", "tests/cluster/test_kill_service", "tests/cluster/test_strangers"),
     ("tests/cluster/",),
     ("tests/e2e/test_cli_service", "tests/e2e/test_service", "tests/e2e/test_interrupts"),
     ("tests/e2e/test_cli_",),

@@ -21,6 +21,8 @@ from tests.support.servers import CREDENTIALS, Server, moto_server
 _numbers = itertools.count()
 
 BUCKET = "results"
+KEY = "a-key-that-no-stranger-has"
+AUTHORIZED = {"Authorization": f"Bearer {KEY}"}
 
 
 @pytest.fixture(scope="package")
@@ -50,8 +52,8 @@ def cluster(moto: Server, s3: Any) -> Iterator[Nodes]:
 
 @pytest.fixture
 def nodes(cluster: Nodes) -> Nodes:
-    """Three nodes that live, with their gates open."""
-    while len(cluster.all) < 3:
+    """Two nodes at least that live, with their gates open."""
+    while len(cluster.all) < 2:
         cluster.add()
     for node in cluster.all:
         node.gate.plan()
@@ -90,14 +92,15 @@ async def open_desk(nodes: Nodes) -> AsyncIterator[Open]:
 
 @pytest.fixture(scope="package")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A service with two replicas on a cluster of its own; whoever kills it starts it again."""
+    """A service with two replicas on a cluster of its own, and with a key; whoever kills it starts it again."""
     folder = tmp_path_factory.mktemp("service")
+    (folder / "home").mkdir()
     settings = {
-        "store": (folder / "store").as_uri(), "port": free_port(), "snapshot_rows": 200,
+        "store": (folder / "store").as_uri(), "port": free_port(), "snapshot_rows": 200, "api_key": KEY,
         "gate_least": 10.0, "neighbours": 50, "breaker_limit_bps": -5.0,
         "agent_priority": "normal",  # other tests keep the processor busy
     }  # fmt: skip
-    host = Host(settings, folder / "log")
+    host = Host(settings, folder / "log", {"HOME": str(folder / "home")})
     host.start()
     try:
         yield host
@@ -107,7 +110,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 @pytest_asyncio.fixture
 async def http(host: Host) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=host.url, timeout=30.0) as client:
+    async with httpx.AsyncClient(base_url=host.url, headers=AUTHORIZED, timeout=30.0) as client:
         yield client
 
 

@@ -17,7 +17,7 @@ from tests.cluster import processes
 from tests.cluster.waiting import until
 from tests.support.starting import one_start_at_a_time
 
-_START_TIMEOUT_S = 100.0
+_START_TIMEOUT_S = 200.0
 _END_TIMEOUT_S = 60.0
 _ROOT = Path(__file__).parents[2]
 
@@ -38,6 +38,11 @@ class Host:
         self._environment = dict(environment or {})
         self._log = log
         self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     @property
     def url(self) -> str:

@@ -20,6 +20,7 @@ async def pid_of(desk: PortfolioClient) -> int:
     return int(seen["pid"])
 
 
+@pytest.mark.long
 async def test_what_was_acknowledged_survives_two_deaths_of_the_actor_once(
     open_desk: Open, tmp_path: Path
 ) -> None:

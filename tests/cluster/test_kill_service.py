@@ -31,32 +31,21 @@ async def check(host: Host, http: httpx.AsyncClient, portfolio: str, done: Load)
     assert performance["performance"]["trades"] == ledger.trades
 
 
-async def test_the_death_of_an_ingress_replica_loses_nothing_that_was_acknowledged(
+async def test_the_deaths_of_a_replica_and_of_the_actor_lose_nothing_that_was_acknowledged(
     host: Host, http: httpx.AsyncClient, portfolio: str
 ) -> None:
     await until(lambda: len(host.replicas()) == 2, "there are two replicas")
-    before = host.replicas()
+    replica, actor = host.replicas()[0], await host.actor()
     async with load(through_http(http, portfolio)) as running:
-        await running.more(200)
-        os.kill(before[0], signal.SIGKILL)
-        await running.more(200)
+        for victim in (replica, actor):
+            await running.more(100)
+            os.kill(victim, signal.SIGKILL)
+        await running.more(100)
+    assert await host.actor() != actor
     await check(host, http, portfolio, running)
 
 
-async def test_the_death_of_the_actor_behind_http_loses_nothing_that_was_acknowledged(
-    host: Host, http: httpx.AsyncClient, portfolio: str
-) -> None:
-    await until(lambda: len(host.actors()) == 1, "there is an actor")
-    (before,) = host.actors()
-    async with load(through_http(http, portfolio)) as running:
-        await running.more(200)
-        os.kill(before, signal.SIGKILL)
-        await running.more(200)
-    await until(lambda: len(host.actors()) == 1, "there is an actor again")
-    assert host.actors() != [before]
-    await check(host, http, portfolio, running)
-
-
+@pytest.mark.long
 async def test_the_death_of_the_whole_cluster_loses_nothing_that_was_acknowledged(
     host: Host, http: httpx.AsyncClient, portfolio: str
 ) -> None:

@@ -81,6 +81,7 @@ def test_a_home_that_is_not_there_is_named(tmp_path, monkeypatch):
         start_ray(tmp_path, cpus=1)
 
 
+@pytest.mark.long
 @pytest.mark.cluster
 def test_nobody_else_reaches_a_cluster_of_ones_own(tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}

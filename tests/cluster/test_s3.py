@@ -88,7 +88,7 @@ async def test_the_history_in_the_bucket_is_parquet_that_anybody_reads(
     assert by_pandas.sort_values("ordinal")["equity"].iloc[-1] == equity
 
 
-async def test_errors_and_lost_answers_of_the_store_are_outlasted(
+async def test_errors_and_lost_answers_of_the_store_are_outlasted_and_a_commit_without_one_is_found_again(
     open_desk: Open, nodes: Nodes, bucket_url: str, s3: Any
 ) -> None:
     desk = await open_desk(bucket_url)
@@ -106,25 +106,16 @@ async def test_errors_and_lost_answers_of_the_store_are_outlasted(
     assert [each["ordinal"] for each in told] == [0, 1, 2]
     assert not any(each["replayed"] for each in told)
     assert (await seen(desk))["epoch"] == 1
-    assert len(journalled(open_stores(bucket_url, client=s3).journal_store(SHARD), "p")) == 3
-
-
-async def test_a_commit_that_was_made_and_never_confirmed_is_found_again(
-    open_desk: Open, nodes: Nodes, bucket_url: str, s3: Any
-) -> None:
-    desk = await open_desk(bucket_url)
-    send = through_desk(desk, "p")
-    await send(a_signal("S", 1))
+    # A commit that is made and never confirmed, in five tries, is found again.
     unconfirmed: list[Fate] = ["refuse-after"] * 5
-    # Five tries, each of which the server does and none of which it confirms.
-    (await gate_of(desk, nodes)).plan(*unconfirmed)
-    batch = SignalBatch.of_signals([a_signal("S", 2)])
+    gate.plan(*unconfirmed)
+    batch = SignalBatch.of_signals([a_signal("S", 4)])
     with pytest.raises(StoreUnavailable):
         await desk.submit("p", batch.encode(), all_or_nothing=True, accept_price_jump=False, receipts=True)
-    again = await send(a_signal("S", 2))
+    again = await send(a_signal("S", 4))
     assert again["replayed"]
-    assert again["ordinal"] == 1
-    assert len(journalled(open_stores(bucket_url, client=s3).journal_store(SHARD), "p")) == 2
+    assert again["ordinal"] == 3
+    assert len(journalled(open_stores(bucket_url, client=s3).journal_store(SHARD), "p")) == 4
 
 
 async def test_the_actors_end_even_when_the_store_is_down(

@@ -17,7 +17,7 @@ from tests.cluster.nodes import Gate
 from tests.cluster.waiting import until_async
 from tests.support.servers import CREDENTIALS, Server, forgetful_server
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

@@ -1,23 +1,25 @@
 """A running service with an API key, as another user of the machine and a stranger without key or token see it."""
 
 import ipaddress
+import os
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
 import psutil
 import pytest
 
-from tests.e2e.test_cli_service import ROOT, Serving, environment
+from tests.cluster.conftest import AUTHORIZED
 from tests.support.starting import one_start_at_a_time
 from tests.support.strangers import Stranger, as_root
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300), pytest.mark.xdist_group("strangers")]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-KEY = "a-key-that-no-stranger-has"
+ROOT = Path(__file__).parents[2]
 SIGNAL = {"timestamp": "2026-01-05T00:00:00Z", "symbol": "SECRETCOIN", "signal": "BUY", "price": 100.0}
 PATHS = (
     "/",
@@ -42,19 +44,18 @@ CALLS = (
 
 
 @pytest.fixture(scope="module")
-def serving(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("strangers")
-    variables = {
-        "RAYSIGNAL_HTTP__API_KEY": KEY,
-        "RAYSIGNAL_HTTP__REPLICAS": "1",
-        "HOME": str(folder / "home"),
-    }
-    (folder / "home").mkdir()
-    with Serving(folder / "store", folder / "log", **variables) as service:
-        service.folder = folder
-        told = httpx.post(f"{service.url}/signal", json=SIGNAL, headers={"Authorization": f"Bearer {KEY}"})
+def serving(host):
+    with httpx.Client(base_url=host.url, headers=AUTHORIZED, timeout=30.0) as client:
+        assert client.put("/portfolios/strangers", json={}).status_code == 201
+        told = client.post("/signal", json=SIGNAL, params={"portfolio": "strangers"})
         assert told.status_code == 200, told.text
-        yield service
+    return host
+
+
+@pytest.fixture(scope="module")
+def folder(host):
+    """Where the service has its store and its home."""
+    return Path(urlsplit(host.store).path).parent
 
 
 _TWO_RAYLETS = """
@@ -76,9 +77,12 @@ with private_folder() as folder:
 def raylets(tmp_path_factory):
     """A cluster of two nodes that asks for a token, as `ray-cluster.yaml` makes one."""
     home = tmp_path_factory.mktemp("raylets")
-    variables = environment(
-        HOME=str(home), RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="a-token-that-no-stranger-has"
-    )
+    variables = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "HOME": str(home),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "a-token-that-no-stranger-has",
+    }
     with one_start_at_a_time():
         process = subprocess.Popen(
             [sys.executable, "-c", _TWO_RAYLETS], env=variables, cwd=ROOT, text=True,
@@ -90,11 +94,11 @@ def raylets(tmp_path_factory):
         process.stdin.close()
 
 
-@pytest.fixture(params=["service", "raylets"])
+@pytest.fixture(params=["service", pytest.param("raylets", marks=pytest.mark.long)])
 def pid(request):
     """The parent of what a stranger calls."""
     return (
-        request.getfixturevalue("serving").process.pid
+        request.getfixturevalue("serving").pid
         if request.param == "service"
         else request.getfixturevalue("raylets")
     )
@@ -116,12 +120,13 @@ def listening(pid):
 
 
 def test_every_port_listens_on_loopback_alone_but_one_that_asks_for_the_token(serving):
-    found = listening(serving.process.pid)
+    found = listening(serving.pid)
     assert len(found) > 5
     outside = [(port, name) for ip, port, name in found if not loopback(ip)]
     # Ray Serve gives a replica's calls from others an address that cannot be chosen.
-    assert [name.split(":")[2] for _, name in outside] == ["ServeReplica"]
-    assert refusal(outside[0][0], "/ray.serve.ASGIService/HandleRequest") is grpc.StatusCode.UNAUTHENTICATED
+    assert {name.split(":")[2] for _, name in outside} == {"ServeReplica"}
+    for port, _ in outside:
+        assert refusal(port, "/ray.serve.ASGIService/HandleRequest") is grpc.StatusCode.UNAUTHENTICATED
 
 
 def loopback(ip):
@@ -130,7 +135,7 @@ def loopback(ip):
 
 
 def test_no_port_tells_a_stranger_anything_of_the_portfolios(serving):
-    for _, port, _ in sorted(listening(serving.process.pid)):
+    for _, port, _ in sorted(listening(serving.pid)):
         for path in PATHS:
             try:
                 answer = httpx.get(f"http://127.0.0.1:{port}{path}", timeout=5)
@@ -177,18 +182,15 @@ def refusal(port, call):
 
 
 @as_root
-def test_another_user_enters_no_folder_of_the_service(serving):
+def test_another_user_enters_no_folder_of_the_service(serving, folder):
     folders = {
         Path(word).parts[2]
-        for process in family(serving.process.pid)
+        for process in family(serving.pid)
         for word in words(process)
         if word.startswith("/tmp/rs-")
     }
     assert folders
-    places = [Path("/tmp", name) for name in folders] + [
-        serving.folder / "store",
-        serving.folder / "home" / ".ray",
-    ]
+    places = [*(Path("/tmp", name) for name in folders), folder / "store", folder / "home" / ".ray"]
     for place in places:
         assert Stranger(lambda place=place: list(place.iterdir())).said() == "PermissionError", place
         assert stat.S_IMODE(place.stat().st_mode) == 0o700, place
@@ -200,7 +202,7 @@ def words(process):
 
 @as_root
 def test_another_user_reaches_no_socket_file_of_the_service(serving):
-    pids = {process.pid for process in family(serving.process.pid)}
+    pids = {process.pid for process in family(serving.pid)}
     paths = {
         each.laddr
         for pid in pids
@@ -216,10 +218,10 @@ def test_another_user_reaches_no_socket_file_of_the_service(serving):
         }, path
 
 
-def test_what_the_service_writes_is_for_its_user_alone(serving):
-    store = serving.folder / "store"
+def test_what_the_service_writes_is_for_its_user_alone(serving, folder):
+    store = folder / "store"
     written = [store, *store.rglob("*")]
     assert any(each.is_file() for each in written)
     open_to_others = [str(each) for each in written if each.stat().st_mode & 0o077]
     assert open_to_others == []
-    assert stat.S_IMODE((serving.folder / "home" / ".ray" / "auth_token").stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "home" / ".ray" / "auth_token").stat().st_mode) == 0o600

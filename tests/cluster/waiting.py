@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 DEADLINE_S = 120.0
-_PAUSE_S = 0.02
+_PAUSE_S = 0.05
 
 
 async def until(condition: Callable[[], bool], what: str, *, deadline_s: float = DEADLINE_S) -> None:

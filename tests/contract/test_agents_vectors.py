@@ -28,6 +28,13 @@ from tests.support.tiny_disk import enlarge, tiny_disk
 pytest.importorskip("chromadb_rust_bindings")
 pytestmark = pytest.mark.timeout(300)
 DISK = 1_100  # Chroma writes its graph out after 1 000
+long = pytest.mark.long
+
+
+in_a_folder = pytest.mark.parametrize(
+    "backend", ["folder", pytest.param("server", marks=long)], indirect=True
+)
+"""With `make long` in a server, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +123,14 @@ def test_index_grows_with_the_truth_and_across_owners(backend: Backend) -> None:
         index.rebuild("asked for")
 
 
+@in_a_folder
 def test_outcomes_are_found_by_the_words_of_their_texts(backend: Backend) -> None:
     with backend.opened(Settled(60)) as index:
         assert index.containing(["rates", "fear", "1"], known_by(20)) == [1, 11, 12, 13, 14, 16, 17, 18, 19]
         assert index.containing(["greed"], known_by(20)) == []
 
 
+@in_a_folder
 def test_index_is_rebuilt_on_demand(backend: Backend) -> None:
     settled = Settled(60)
     with backend.opened(settled) as index:
@@ -132,7 +141,7 @@ def test_index_is_rebuilt_on_demand(backend: Backend) -> None:
         assert_equal(index, settled)
 
 
-@pytest.mark.parametrize("count", [60, DISK])
+@pytest.mark.parametrize("count", [60, pytest.param(DISK, marks=long)])
 def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend, count: int) -> None:
     others = [
         Settled(count + 40), Settled(count), Settled(count, seed=2), Settled(count, seed=2, dimensions=4)
@@ -149,6 +158,7 @@ def test_index_that_is_no_beginning_of_the_truth_is_built_anew(folder: Backend, 
             assert_equal(index, settled)
 
 
+@in_a_folder
 def test_restart_with_more_than_a_thousand_vectors_takes_them_over(backend: Backend) -> None:
     settled = Settled(DISK)
     backend.open(settled).close()
@@ -158,6 +168,7 @@ def test_restart_with_more_than_a_thousand_vectors_takes_them_over(backend: Back
         assert_equal(index, settled)
 
 
+@in_a_folder
 def test_index_of_an_owner_killed_while_appending_is_completed(backend: Backend) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-m", "tests.contract.vector_owner", backend.place, backend.name, "100000"],
@@ -203,8 +214,8 @@ def leave_a_gap(index: VectorIndex, settled: Settled) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (change_a_fact, "outcomes 0 to 31 are not what was settled"),
-        (change_a_text, "outcomes 0 to 31 are not what was settled"),
+        pytest.param(change_a_fact, "outcomes 0 to 31 are not what was settled", marks=long),
+        pytest.param(change_a_text, "outcomes 0 to 31 are not what was settled", marks=long),
         (leave_a_gap, "it has gaps"),
     ],
 )
@@ -221,7 +232,8 @@ def test_outcome_that_another_client_of_the_server_changed_is_found(
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "rebuilt"), [(6, "there was none"), (3, "it has format 3 and 3 dimensions")]
+    ("dimensions", "rebuilt"),
+    [pytest.param(6, "there was none", marks=long), (3, "it has format 3 and 3 dimensions")],
 )
 def test_collection_that_is_emptied_or_replaced_under_its_owner_is_filled_again(
     server: Server, tmp_path: Path, dimensions: int, rebuilt: str
@@ -262,7 +274,7 @@ def test_collection_of_another_store_in_a_server_is_left_alone(server: Server, t
         assert_equal(other, theirs)
 
 
-@pytest.mark.parametrize("mark", [None, {"owner": "me"}])
+@pytest.mark.parametrize("mark", [pytest.param(None, marks=long), {"owner": "me"}])
 def test_collection_without_the_mark_of_a_store_in_a_server_is_left_alone(
     server: Server, tmp_path: Path, mark: dict[str, Any] | None
 ) -> None:
@@ -297,7 +309,7 @@ def make_collection(place: str, name: str) -> None:
     subprocess.run([sys.executable, "-c", make, place, name], check=True, cwd="/")
 
 
-@pytest.mark.parametrize("name", ["notes", "outcomes"])
+@pytest.mark.parametrize("name", [pytest.param("notes", marks=long), "outcomes"])
 def test_files_that_were_not_made_here_are_left_alone(folder: Backend, name: str) -> None:
     files = f"{folder.place}/chroma"
     make_collection(files, name)
@@ -412,6 +424,7 @@ def test_place_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Backend(str(tmp_path / "file" / "memory")).open(Settled(1))
 
 
+@long
 def test_stale_copy_is_topped_up_and_nothing_is_built_anew(folder: Backend, tmp_path: Path) -> None:
     settled, place, copy = Settled(20), Path(folder.place), tmp_path / "copy"
     folder.open(settled).close()
@@ -469,10 +482,10 @@ def on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("chroma.sqlite3", truncate),
         ("data_level0.bin", overwrite),
-        ("header.bin", overwrite),
-        ("index_metadata.pickle", overwrite),
-        ("length.bin", truncate),
-        ("link_lists.bin", overwrite),
+        pytest.param("header.bin", overwrite, marks=long),
+        pytest.param("index_metadata.pickle", overwrite, marks=long),
+        pytest.param("length.bin", truncate, marks=long),
+        pytest.param("link_lists.bin", overwrite, marks=long),
     ],
 )
 def test_damaged_file_is_survived_and_repaired(

@@ -1,9 +1,8 @@
-"""Processes that are killed outright, at every step of an order's life, on both databases.
+"""Processes that are killed outright, at steps of an order's life, on both databases; `make long`: at every step.
 
-At every seventh step; at every one with `RAYSIGNAL_TEST_EVERY_STEP=1`.
+`tests/unit/engine/execution/test_killed.py` tries every step of the market order without processes.
 """
 
-import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -17,14 +16,15 @@ from tests.support.order_script import LIVES, Wire, World, check, opened
 FILLED = Decimal("97.551")
 
 
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.long)])
 @pytest.mark.parametrize("life", sorted(LIVES))
 def test_whoever_is_killed_at_whichever_step_the_next_one_ends_with_the_same_orders(
-    address: str, life: str, tmp_path: Path
+    address: str, life: str, stride: int, tmp_path: Path
 ) -> None:
-    stride = 1 if os.environ.get("RAYSIGNAL_TEST_EVERY_STEP") else 7
     told = subprocess.run(
         [sys.executable, "-m", "tests.support.order_script", address, life, str(tmp_path), str(stride)],
-        cwd=Path(__file__).parents[2], check=True, timeout=100, stdout=subprocess.PIPE, text=True,
+        cwd=Path(__file__).parents[2], check=True, timeout=500, stdout=subprocess.PIPE, text=True,
     ).stdout  # fmt: skip
     survived = int(told)
     assert survived > 50

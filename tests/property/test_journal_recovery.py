@@ -24,7 +24,9 @@ histories = st.lists(commits, min_size=1, max_size=3)
 _reused = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 quick = settings(max_examples=examples(25), suppress_health_check=_reused)
 # Every byte of every journal is tried: thousands of recoveries an example.
-exhaustive = settings(max_examples=examples(3), suppress_health_check=_reused, phases=_PHASES)
+exhaustive = settings(
+    max_examples=1 + settings().max_examples // 50, suppress_health_check=_reused, phases=_PHASES
+)
 
 
 @pytest.fixture

@@ -4,14 +4,20 @@ from tests.simulation.faults import KINDS, Faults
 from tests.simulation.mutants import MUTANTS, Mutant, first_failure
 from tests.simulation.runs import ENOUGH, STORES, Outcome, run_many, run_one
 
-SCHEDULES = 250
+SCHEDULES, LONG_SCHEDULES = 75, 250
 A_PART = 25
 
 FOUND = [(9487, "s3")]
 """A run that was put, whose answer was lost, and that the next owner swept before the writer looked for it."""
 
 
-@pytest.mark.parametrize("first", range(0, SCHEDULES, A_PART))
+@pytest.mark.parametrize(
+    "first",
+    [
+        *range(0, SCHEDULES, A_PART),
+        *(pytest.param(first, marks=pytest.mark.long) for first in range(SCHEDULES, LONG_SCHEDULES, A_PART)),
+    ],
+)
 def test_nothing_acknowledged_is_lost_and_nothing_is_doubled(first: int) -> None:
     jobs = [(seed, STORES[seed % len(STORES)]) for seed in range(first, first + A_PART)]
 
@@ -27,7 +33,7 @@ def test_what_a_long_run_once_found_stays_mended(seed: int, store: str) -> None:
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_fault_put_into_the_core_is_found(mutant: Mutant) -> None:
-    assert first_failure(mutant, range(250)) is not None
+    assert first_failure(mutant, range(mutant.seed, mutant.seed + 250)) is not None
 
 
 @pytest.mark.parametrize("store", STORES)

@@ -28,7 +28,8 @@ def day_of(tmp_path: Path) -> Iterator[Callable[[Terms], Day]]:
 
 
 @pytest.mark.parametrize(
-    ("venue", "kind"), [("binance-usdm", OrderType.MARKET), ("binance", OrderType.LIMIT)]
+    ("venue", "kind"),
+    [pytest.param("binance-usdm", OrderType.MARKET, marks=pytest.mark.long), ("binance", OrderType.LIMIT)],
 )
 def test_no_bar_is_lost_and_the_orders_stored_are_the_exchanges(
     day_of: Callable[[Terms], Day], venue: str, kind: OrderType
@@ -43,7 +44,10 @@ def test_no_bar_is_lost_and_the_orders_stored_are_the_exchanges(
     assert len(day.oracle) == MINUTES
 
 
-@pytest.mark.parametrize("venue", ["binance", "okx"])  # that numbers its trades, and that does not
+@pytest.mark.parametrize(
+    "venue",
+    [pytest.param("binance", marks=pytest.mark.long), "okx"],  # that numbers its trades, and that does not
+)
 def test_without_klines_no_bar_is_wrong_and_those_that_no_outage_touched_are_whole(
     day_of: Callable[[Terms], Day], venue: str
 ) -> None:

@@ -184,6 +184,7 @@ def test_the_address_of_a_service_is_no_setting_and_is_no_error(monkeypatch, tmp
     assert (shown.exit_code, shown.stdout.split()) == (0, ["[", "{", '"one":', "1", "}", "]"])
 
 
+@pytest.mark.slow
 def test_what_needs_no_ray_does_not_wait_for_it():
     """In a process of its own, where nothing has imported it yet."""
     program = """

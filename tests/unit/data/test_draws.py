@@ -1,3 +1,4 @@
+import functools
 import hashlib
 
 import numpy as np
@@ -16,6 +17,11 @@ def test_fat_tailed_draws_are_pinned_to_the_last_bit():
     assert hashlib.sha256(values.astype("<f8").tobytes()).hexdigest()[:16] == "1ae248324c797751"
 
 
+@functools.cache
+def drawn(n, degrees):
+    return Draws(3, 0).fat_tailed(n, 1e9, degrees)
+
+
 def test_streams_with_different_paths_differ():
     assert not np.isin(Draws(1, 0, 1).words(100), Draws(1, 0, 2).words(100)).any()
 
@@ -25,7 +31,7 @@ def test_streams_with_different_paths_differ():
     ("probability", "quantile"), [(0.9, 1.533), (0.95, 2.132), (0.975, 2.776), (0.99, 3.747), (0.999, 7.173)],
 )  # fmt: skip
 def test_fat_tailed_draws_have_the_quantiles_of_students_t(probability, quantile):
-    values = Draws(3, 0).fat_tailed(1_000_000, 1e9) * np.sqrt(2.0)
+    values = drawn(1_000_000, 4.0) * np.sqrt(2.0)
     share = float((values <= quantile).mean())
     assert abs(share - probability) < 5 * (probability * (1 - probability) / 1_000_000) ** 0.5 + 1e-4
 
@@ -35,7 +41,7 @@ def test_fat_tailed_draws_have_the_quantiles_of_students_t(probability, quantile
     ("probability", "quantile"), [(0.9, 1.7303), (0.975, 3.5747), (0.99, 5.3531), (0.999, 13.8222)],
 )  # fmt: skip
 def test_fatter_tails_have_the_quantiles_of_students_t(probability, quantile):
-    values = Draws(3, 0).fat_tailed(400_000, 1e9, 2.5) * np.sqrt(5.0)
+    values = drawn(400_000, 2.5) * np.sqrt(5.0)
     for share in (float((values <= quantile).mean()), float((values >= -quantile).mean())):
         assert abs(share - probability) < 5 * (probability * (1 - probability) / 400_000) ** 0.5 + 1e-4
 

@@ -73,6 +73,7 @@ def test_every_portfolio_has_a_collection_of_its_own_that_chroma_takes(portfolio
     assert all(re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9._-]{1,61}[a-zA-Z0-9]", name) for name in names)
 
 
+@pytest.mark.slow
 def test_outcomes_are_found_under_the_new_name_of_their_symbol(tmp_path):
     pytest.importorskip("chromadb_rust_bindings")
     known = remembered(tmp_path / "world", 120)
@@ -97,6 +98,7 @@ def test_outcomes_are_found_under_the_new_name_of_their_symbol(tmp_path):
         assert index.status().rebuilt == ""
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_chroma_is_told_and_changes_no_decision(tmp_path):
     pytest.importorskip("chromadb_rust_bindings")
     undisturbed = remembered(tmp_path / "undisturbed", 240)

@@ -304,6 +304,7 @@ OLD = [f"old-{part}-{row}" for part in range(PARTS) for row in range(5)]
 NEW = [f"new-{row}" for row in range(5)]
 
 
+@pytest.mark.slow
 def test_a_rebuild_that_accepts_loss_can_be_killed_anywhere(gold, tmp_path):
     cut_journal(gold.root)
     made, changes, refused = None, 0, 0
@@ -330,6 +331,7 @@ def ids_of(file: Path) -> list[str]:
     return pq.read_table(file, columns=["signal_id"], partitioning=None)["signal_id"].to_pylist()
 
 
+@pytest.mark.slow
 def test_a_rebuild_of_a_store_that_lost_nothing_can_be_killed_anywhere(gold, tmp_path):
     made, changes = None, 0
     while made is None:

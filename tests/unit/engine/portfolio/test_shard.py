@@ -635,8 +635,8 @@ def alternating(count: int, days: int) -> list[Signal]:
 @pytest.mark.slow
 def test_signals_that_alternate_between_days_make_few_files(tmp_path: Path) -> None:
     place = Place(tmp_path, ShardLimits(checkpoint_rows=100))
-    signals = alternating(16_000, 8)
-    for first in range(0, 16_000, 50):
+    signals = alternating(4_000, 8)
+    for first in range(0, 4_000, 50):
         for signal in signals[first : first + 50]:
             place.shard.submit(
                 "baseline", SignalBatch.of_signals([signal]).encode(), all_or_nothing=True, accept_price_jump=False,
@@ -646,7 +646,7 @@ def test_signals_that_alternate_between_days_make_few_files(tmp_path: Path) -> N
     place.checkpoint()
 
     assert len(place.files("history")) <= 40
-    assert all_rows(place) == list(range(16_000))
+    assert all_rows(place) == list(range(4_000))
 
 
 def test_receipts_of_signals_that_alternate_between_days_are_the_first_ones(busy: Place) -> None:

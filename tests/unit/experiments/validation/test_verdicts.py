@@ -1,4 +1,7 @@
-"""The verdict on streams whose truth is known, in small: every case a few times. `make validate` is the whole."""
+"""The verdict on streams whose truth is known: the standard one; with `make long` every case once.
+
+`make validate` tries every case many times.
+"""
 
 import numpy as np
 import pytest
@@ -13,6 +16,19 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 SEEDS = 1
 
 
+def test_a_planted_effect_is_found_and_nothing_where_there_is_none():
+    standard = [case.name for case in verdicts.ALL].index(STANDARD.case.name)
+    pair = [verdicts.run_try(verdicts.StreamTrial(standard, 1, effect)) for effect in (True, False)]
+    planted, null = (one.assessments for one in pair)
+    assert planted["memory"].judgment is Judgment.HELPS
+    assert planted["memory"].uplift.above_zero
+    assert abs(planted["shuffled"].parts.selection_bps) < 0.3 * planted["memory"].parts.selection_bps
+    assert Judgment.HELPS not in {arm.judgment for arm in null.values()}
+    for effect in (True, False):
+        assert len(verdicts.table(pair, effect=effect)) == 3
+    assert {one.what.split(",")[0] for one in verdicts.criteria(pair)} == {"null", "effect"}
+
+
 @pytest.fixture(scope="module")
 def tried() -> list[verdicts.StreamAssessment]:
     return verdicts.run_tries(verdicts.tries(seeds=SEEDS, standard_seeds=4), workers=2)
@@ -23,6 +39,7 @@ def said(tried, arm, judgment, *, effect):
     return sum(own), len(own)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arm", ["memory", "random", "shuffled"])
 @pytest.mark.parametrize("judgment", [Judgment.HELPS, Judgment.HURTS])
 def test_where_nothing_is_nothing_is_found(tried, arm, judgment):
@@ -31,6 +48,7 @@ def test_where_nothing_is_nothing_is_found(tried, arm, judgment):
     assert binom.sf(count - 1, streams, verdicts.MOST_HELPED) > 1e-3
 
 
+@pytest.mark.long
 def test_the_planted_effect_of_the_standard_stream_is_found(tried):
     planted = [one.assessments["memory"] for one in tried if one.effect and one.case == STANDARD.case.name]
     assert len(planted) == 4
@@ -38,11 +56,13 @@ def test_the_planted_effect_of_the_standard_stream_is_found(tried):
     assert all(one.uplift.above_zero for one in planted)
 
 
+@pytest.mark.long
 def test_an_effect_is_found_on_many_streams_that_carry_one(tried):
     count, streams = said(tried, "memory", Judgment.HELPS, effect=True)
     assert count > streams / 3  # daily bars say little in 4 000 rows
 
 
+@pytest.mark.long
 def test_a_dealt_memory_selects_on_average_next_to_nothing(tried):
     def mean(arm):
         return np.mean([one.assessments[arm].parts.selection_bps for one in tried if one.effect])
@@ -50,10 +70,12 @@ def test_a_dealt_memory_selects_on_average_next_to_nothing(tried):
     assert abs(mean("shuffled")) < 0.3 * mean("memory")
 
 
+@pytest.mark.long
 def test_tries_do_not_depend_on_where_they_ran(tried):
     assert verdicts.run_try(verdicts.StreamTrial(0, 1, False)).assessments == tried[0].assessments
 
 
+@pytest.mark.long
 def test_every_case_and_criterion_is_shown(tried):
     for effect in (True, False):
         lines = verdicts.table(tried, effect=effect)
