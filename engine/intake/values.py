@@ -380,6 +380,8 @@ def _offset_of_day(zone: ZoneInfo | timezone, day: int) -> int | None:
 
 def _distinct(array: pa.Array, read: Callable[[Any], object]) -> tuple[list[Any], Int64Array]:
     """What `read` makes of every distinct cell, _REFUSED where it raises; and which of them each row has."""
+    if len(array) and array.null_count == len(array):  # as a field that no row has
+        return [_attempt(read, None)], np.zeros(len(array), np.int64)
     encoded = array.dictionary_encode(null_encoding="encode")
     return [_attempt(read, value) for value in encoded.dictionary.to_pylist()], encoded.indices.to_numpy()
 
