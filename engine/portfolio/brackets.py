@@ -24,7 +24,7 @@ from raysignal.engine.portfolio.fills import (
     left_alone,
 )
 
-# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 59638a59.
+# numba caches by the date of this file alone, so what it is compiled from shows here (a test says what): 56c71ebf.
 
 BY_STOP, BY_TARGET, BY_TRAILING, BY_EXPIRY = (
     int(CloseReason.STOP), int(CloseReason.TARGET), int(CloseReason.TRAILING), int(CloseReason.EXPIRY),

@@ -90,8 +90,8 @@ def test_more_bars_than_are_worked_on_at_once_and_columns_that_cannot_be_written
         ([1.0, float("nan"), 2.0], [10, 11, 12], "price", 1),
         ([1.0, 0.0, 2.0], [10, 11, 12], "price", 1),
         ([1.0, 2.0, float("inf")], [10, 11, 12], "price", 2),
-        ([1.0, 2.0, 3.0], [10, 12, 12], "known_at_us", 2),
-        ([1.0, 2.0, 3.0], [5, 12, 13], "known_at_us", 0),
+        ([1.0, 2.0, 3.0], [10, 12, 12], "timestamp", 2),
+        ([1.0, 2.0, 3.0], [5, 12, 13], "timestamp", 0),
     ],
 )
 def test_bars_that_cannot_be_are_refused_by_row_and_change_nothing(close, stamps, field, row) -> None:
