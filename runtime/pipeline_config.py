@@ -36,6 +36,8 @@ class InstrumentConfig(_Part):
 
 
 POSTED = "posted"
+RESERVED = frozenset({"stop", "overruled", "flatten"})
+"""Names that attribution has for what no strategy earned; see docs/weighing.md."""
 
 
 class PostedSource(_Part):
@@ -155,6 +157,10 @@ class PipelineConfig(_Part):
                 if name in names[:place]:
                     raise ValueError(f"{what} is {name!r} twice; expected each once")
         for strategy in self.strategies:
+            if strategy.name in RESERVED:
+                raise ValueError(
+                    f"name is {strategy.name!r}; expected another: what no strategy earned is told under it"
+                )
             for symbol in strategy.symbols:
                 if symbol not in symbols:
                     raise ValueError(

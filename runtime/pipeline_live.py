@@ -29,7 +29,7 @@ from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Subscription, Tracker, Venue
 from raysignal.engine.pipeline.driver import EventLog, PathDriver
-from raysignal.engine.pipeline.session import ABOUT, CONFIG, SessionWriter
+from raysignal.engine.pipeline.session import ABOUT, CONFIG, SessionLock, SessionWriter
 from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.feeds import listed
@@ -169,8 +169,11 @@ async def live_pipeline(
         InvalidField: posted signals without a service; an instrument without a market, or one that is not traded there.
         UnreadableInput: a session of another configuration, or one that does not play as it was recorded.
         StoreUnavailable: a venue does not answer.
+        Fenced: another process runs the session in the folder.
     """
     async with AsyncExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(SessionLock(folder))
         limits: dict[str, VenueLimits] = {}
         found: dict[str, tuple[Instrument, Listing | None]] = {}
         for each in config.instruments:

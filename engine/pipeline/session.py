@@ -10,6 +10,7 @@ a letter, and its bytes: `M` a market message (series, nanoseconds, raw), `I` an
 followed. A torn end, as after a kill, is left out.
 """
 
+import fcntl
 import struct
 import zlib
 from collections import deque
@@ -20,7 +21,7 @@ from typing import Any, NamedTuple, Self
 import msgspec
 import pyarrow as pa
 
-from raysignal.engine.core.errors import NotFound, UnreadableInput
+from raysignal.engine.core.errors import Fenced, NotFound, UnreadableInput
 from raysignal.engine.core.events import decode_event, encode_event
 
 CONFIG, ABOUT = "pipeline.yaml", "session.json"
@@ -36,6 +37,29 @@ class Frame(NamedTuple):
     data: bytes
 
 
+class SessionLock:
+    """The folder of a session, for one writer. A context manager.
+
+    Raises:
+        Fenced: another one writes there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._file = (folder / "lock").open("wb")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise Fenced(f"another process writes the session in {folder}; expected one at a time") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 class SessionWriter:
     """Writes a session's frames. A context manager.
 
@@ -44,7 +68,7 @@ class SessionWriter:
     """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         number = len(event_files(folder)) + 1
         self._file = pa.output_stream(str(folder / f"events-{number:04d}.zst"), compression="zstd")
 

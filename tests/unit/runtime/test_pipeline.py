@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from raysignal.engine.core.errors import InvalidField, NotFound, SettingsError, UnreadableInput
+from raysignal.engine.core.errors import Fenced, InvalidField, NotFound, SettingsError, UnreadableInput
 from raysignal.engine.core.events import (
     Alarm,
     Command,
@@ -23,7 +23,7 @@ from raysignal.engine.core.events import (
 from raysignal.engine.pipeline.backtest import CandleSeries, run_backtest
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.paper_venue import file_instrument
-from raysignal.engine.pipeline.session import SessionWriter, event_files, read_frames
+from raysignal.engine.pipeline.session import SessionLock, SessionWriter, event_files, read_frames
 from raysignal.runtime.pipeline import build
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
 from raysignal.runtime.pipeline_session import candle_market, replay_session, write_about
@@ -65,6 +65,8 @@ def wrong(text: str, tmp_path: Path) -> str:
         ),
         ("instruments: [{symbol: BTC}, {symbol: BTC}]", "symbol is 'BTC' twice"),
         ("instruments: []", "instruments"),
+        ("strategies: [{name: stop, kind: sma, bar: 1m}]", "name is 'stop'; expected another"),
+        ("strategies: [{name: a, kind: posted, bar: 1m}]", "source"),
     ],
 )
 def test_configuration_that_cannot_be_names_field_value_and_what_was_expected(
@@ -242,6 +244,14 @@ def test_torn_end_is_left_out_and_damage_is_named(tmp_path: Path) -> None:
         file.write(bytes(plain))
     with pytest.raises(UnreadableInput, match="frame 1 is damaged"):
         list(read_frames(folder))
+
+
+def test_session_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    with SessionLock(tmp_path / "s"), pytest.raises(Fenced, match="another process writes the session"):
+        SessionLock(tmp_path / "s")
+    with SessionLock(tmp_path / "s"):
+        pass
+    assert (tmp_path / "s").stat().st_mode & 0o077 == 0
 
 
 def test_folder_without_a_session_is_refused(tmp_path: Path) -> None:
