@@ -1,5 +1,6 @@
 """The state of a paper account, and where it is kept: in tables (`paper_store`), or in memory for a backtest."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -51,14 +52,18 @@ class PaperRecords(Protocol):
         """The account's fills with a larger ordinal."""
 
 
+KEPT_ORDERS = 10_000
+"""Orders that are over, of a paper account in memory; those of before are forgotten, with their fills."""
+
+
 class MemoryPaperStore:
-    """The records of one account in memory, for a backtest, whose account ends with it."""
+    """The records of one account in memory, for a backtest, whose account ends with it. Bounded, see `KEPT_ORDERS`."""
 
     def __init__(self, account: str) -> None:
         self.account = account
         self._state: PaperState | None = None
         self._orders: dict[str, RestingOrder] = {}
-        self._fills: list[Fill] = []
+        self._fills: deque[Fill] = deque(maxlen=KEPT_ORDERS)
         self._of_order: dict[str, list[Fill]] = {}
 
     def open(self, venue: str, currency: str, holdings: Holdings) -> PaperState:
@@ -75,17 +80,29 @@ class MemoryPaperStore:
         del before
         self._state = after
         self._orders.update(changed)
+        self._fills.extend(fills)
         for fill in fills:
-            self._fills.append(fill)
             self._of_order.setdefault(fill.client_id, []).append(fill)
+        while len(self._orders) > KEPT_ORDERS + len(after.orders):
+            oldest = next(iter(self._orders))
+            order = self._orders.pop(oldest)
+            if oldest in after.orders:
+                self._orders[oldest] = order  # it rests still
+            else:
+                self._of_order.pop(oldest, None)
 
     def report(self, client_id: str) -> OrderReport | None:
-        """An order, final or not; None if there is none."""
+        """An order, final or not; None if there is none, or it was over long ago."""
         order = self._orders.get(client_id)
         if order is None:
             return None
         return OrderReport(order.ticket, order.progress, tuple(self._of_order.get(client_id, ())))
 
     def fills(self, after: int) -> list[Fill]:
-        """The fills with a larger ordinal."""
-        return self._fills[after:]  # ordinals count up by one from 1 on
+        """The fills with a larger ordinal, of those that are kept."""
+        newer: list[Fill] = []
+        for fill in reversed(self._fills):
+            if fill.ordinal <= after:
+                break
+            newer.append(fill)
+        return newer[::-1]

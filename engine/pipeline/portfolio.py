@@ -17,6 +17,7 @@ from raysignal.engine.core.terms import SIZE, TERMS, SignalTerms
 from raysignal.engine.portfolio import account as at
 from raysignal.engine.portfolio.ledger import Ledger
 
+_MOST_ROWS = 4096  # of prices that wait for the ledger
 _BUY, _HOLD, _SELL, _CLOSE = 1, 0, -1, 2
 
 
@@ -74,7 +75,11 @@ class KernelPortfolio:
         self.prices[symbol] = price, event.at_us
         self._rows.append((event.at_us, self._code[symbol], price, event.high, event.low))
         held = self.positions.get(symbol)
-        if symbol in self._waiting or (held is not None and self.policy.has_bracket):
+        if (
+            symbol in self._waiting
+            or (held is not None and self.policy.has_bracket)
+            or len(self._rows) >= _MOST_ROWS
+        ):
             return self.settle()
         if self.positions:
             self.equity = self._worth()

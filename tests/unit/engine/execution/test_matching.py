@@ -18,9 +18,11 @@ from raysignal.engine.core.listings import Listing, OrderRules
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.orders import OrderState, OrderStatus, Side, TimeInForce
 from raysignal.engine.database.database import Database, open_database
+from raysignal.engine.execution import paper_state
 from raysignal.engine.execution.exchange import OrderReport
 from raysignal.engine.execution.matching import ASKS
 from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_state import MemoryPaperStore
 from raysignal.engine.execution.paper_store import PaperStore
 from raysignal.engine.market.books import OrderBook
 from tests.support.order_script import Wire, WiredDatabase
@@ -462,3 +464,16 @@ def test_a_market_order_takes_from_the_feed_s_book_what_the_book_itself_says(dat
     shown.change([], [(10_000, 5_000)])  # the exchange looks at the book as it is when it is told
     exchange.book_changed(shown, 2)
     assert prices(exchange.submit(market("b", Side.BUY, "4"))) == [("100.00", "4")]
+
+
+def test_paper_account_in_memory_forgets_the_orders_that_were_over_long_ago(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(paper_state, "KEPT_ORDERS", 5)
+    exchange = PaperExchange(MemoryPaperStore("a"), "binance", "USDT", Decimal(1_000_000), [LISTING])
+    exchange.book_changed(book(size="1000"), 1)
+    for number in range(20):
+        exchange.submit(market(f"o{number}", Side.BUY, "1"))
+    assert [fill.client_id for fill in exchange.fills(18)] == ["o18", "o19"]
+    assert exchange.order("o0") is None
+    assert exchange.order("o19") is not None
