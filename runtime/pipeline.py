@@ -11,7 +11,7 @@ import msgspec
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.engine.execution.paper import PaperExchange
-from raysignal.engine.execution.paper_state import MemoryPaperStore
+from raysignal.engine.execution.paper_state import MemoryPaperStore, PaperState
 from raysignal.engine.market.bars import BarBuilder
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.names import VENUE_NAMES
@@ -39,6 +39,7 @@ class Pipeline:
 
     config: PipelineConfig
     path: DecisionPath
+    candles: CandleStage
     strategies: StrategyStage
     aggregate: Aggregator
     risk: RiskGate
@@ -87,7 +88,9 @@ def build(
         execute = ExecuteStage(
             config.name, traded, limit_offset_bps=None if offset is None else Decimal(repr(offset))
         )
-        venue = PaperVenue(_exchanges(config, traded), traded, execute.request)
+        venue = PaperVenue(
+            partial(_exchange, config, traded), Decimal(repr(policy.initial_cash)), traded, execute.request
+        )
         fee_bps = config.venue.margin_bps
     else:
         portfolio = KernelPortfolio(policy, config.symbols, mark_us=mark_us)
@@ -99,16 +102,17 @@ def build(
     risk = RiskGate(RiskStage(limits, fee_bps=fee_bps), portfolio)
     aggregate = Aggregator([each.name for each in config.strategies], config.weighing)
     attribute = AttributeStage()
+    candles = CandleStage(
+        {instrument: symbol for symbol, instrument in instruments.items()},
+        {symbol: config.intervals_us(symbol) for symbol in config.symbols},
+        partial(_builder, told_by_books_of(instruments.values())),
+    )
     path = DecisionPath(
-        candles=CandleStage(
-            {instrument: symbol for symbol, instrument in instruments.items()},
-            {symbol: config.intervals_us(symbol) for symbol in config.symbols},
-            partial(_builder, told_by_books_of(instruments.values())),
-        ),
+        candles=candles,
         strategies=strategies, aggregate=aggregate, decide=DecideStage(policy), risk=risk, execute=execute,
         portfolio=portfolio, attribute=attribute,
     )  # fmt: skip
-    return Pipeline(config, path, strategies, aggregate, risk, portfolio, attribute, venue)
+    return Pipeline(config, path, candles, strategies, aggregate, risk, portfolio, attribute, venue)
 
 
 def subscriptions_of(instruments: Iterable[Instrument]) -> dict[str, list[Subscription]]:
@@ -137,16 +141,13 @@ def _builder(told: Mapping[Instrument, bool], instrument: Instrument, interval_u
     return BarBuilder(instrument, interval_us, numbered=numbered, told_by_books=told[instrument])
 
 
-def _exchanges(config: PipelineConfig, listings: Mapping[str, Listing]) -> dict[str, PaperExchange]:
-    """A paper account at each venue."""
-    fee, cash = Decimal(repr(config.venue.fee_bps)), Decimal(repr(config.policy.initial_cash))
-    traded: dict[str, list[Listing]] = {}
-    for listing in listings.values():
-        traded.setdefault(listing.instrument.venue, []).append(listing)
-    return {
-        venue: PaperExchange(
-            MemoryPaperStore(config.name), venue, CURRENCY, cash, own, costs=Costs(fee, fee),
-            latency_us=round(config.venue.latency_ms * 1000),
-        )
-        for venue, own in traded.items()
-    }  # fmt: skip
+def _exchange(
+    config: PipelineConfig, listings: Mapping[str, Listing], venue: str, state: PaperState
+) -> PaperExchange:
+    """The paper exchange of a venue, whose account begins with `state`."""
+    fee = Decimal(repr(config.venue.fee_bps))
+    own = [listing for listing in listings.values() if listing.instrument.venue == venue]
+    return PaperExchange(
+        MemoryPaperStore(config.name, state), venue, CURRENCY, state.holdings.cash, own, costs=Costs(fee, fee),
+        latency_us=round(config.venue.latency_ms * 1000),
+    )  # fmt: skip

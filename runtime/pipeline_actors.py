@@ -87,7 +87,7 @@ class PipelineRun:
                 async with live_pipeline(
                     self.config, self._text, self._folder, log=self._recent,
                     hosts_of=partial(hosts_of, self._settings), clock=SystemClock(), random=Random(),  # noqa: S311
-                    portfolios=self._portfolios,
+                    portfolios=self._portfolios, raw=self._settings.pipeline.raw,
                 ) as live:  # fmt: skip
                     self._live, self._trouble = live, ""
                     self._log.info("pipeline_began", resumed=live.resumed)

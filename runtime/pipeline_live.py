@@ -3,8 +3,10 @@
     async with live_pipeline(config, text, folder, hosts_of=…, clock=…, random=…) as live:
         await live.run()
 
-With a folder, whatever comes is recorded before anything is made of it. A run that finds a session there plays it
-first: so it is where the last one was, and has checked that it does the same. Then the connections count as lost.
+With a folder, its session is kept there: what led to something and what followed, and, if that is wanted, every
+message before anything is made of it. A run that finds a session there plays it first (`SessionPlayer.play_facts`): so
+it is where the last one was, and has checked that it does the same. Connections, candles that were open and paper
+orders begin anew.
 """
 
 import asyncio
@@ -29,7 +31,7 @@ from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import venue_named
 from raysignal.engine.market.venues.protocol import Hosts, Subscription, Tracker, Venue
 from raysignal.engine.pipeline.driver import EventLog, PathDriver
-from raysignal.engine.pipeline.session import ABOUT, CONFIG, SessionLock, SessionWriter
+from raysignal.engine.pipeline.session import ABOUT, CONFIG, ParityCheck, SessionLock, SessionWriter
 from raysignal.engine.portfolio.receipts import FollowedRows
 from raysignal.engine.risk.breaker import check_command
 from raysignal.runtime.feeds import listed
@@ -151,7 +153,7 @@ async def _flush(writer: SessionWriter) -> None:
 @asynccontextmanager
 async def live_pipeline(
     config: PipelineConfig, text: str, folder: Path | None, *, log: EventLog, hosts_of: Callable[[Venue], Hosts],
-    clock: Clock, random: Random, portfolios: Portfolios | None = None,
+    clock: Clock, random: Random, portfolios: Portfolios | None = None, raw: bool = True,
 ) -> AsyncIterator[LivePipeline]:  # fmt: skip
     """A pipeline, ready to run.
 
@@ -164,6 +166,7 @@ async def live_pipeline(
         clock: the market's.
         random: of back-offs.
         portfolios: whose posted signals count; None: there is no service.
+        raw: whether a new session keeps every message of the market.
 
     Raises:
         InvalidField: posted signals without a service; an instrument without a market, or one that is not traded there.
@@ -198,6 +201,7 @@ async def live_pipeline(
             instruments,
             {symbol: listing for symbol, (_, listing) in found.items() if listing},
             headers,
+            log,
         )
         writer, resumed = None, None
         posted = await _first_rows(config, portfolios)
@@ -205,18 +209,21 @@ async def live_pipeline(
             resumed = _resume(player, folder, text, instruments)
             writer = stack.enter_context(SessionWriter(folder))
             if resumed is None:
-                write_about(folder, text, instruments, player.listings, headers, posted)
+                write_about(folder, text, instruments, player.listings, headers, posted, raw)
             else:
-                posted = read_about(folder / ABOUT)[0].posted | player.posted
+                about, _ = read_about(folder / ABOUT)
+                posted, raw = about.posted | player.posted, about.raw
+                for event in resumed.waiting:
+                    writer.output(event)  # its end was torn
         driver = player.go_live(log if writer is None else Both(writer, log))
-        if resumed is not None and writer is not None:
-            for series in range(len(headers)):
-                SessionNotes(writer, series).disconnected(clock.now_ns())
-                player.message(series, clock.now_ns(), DISCONNECTED)
+        if resumed is not None:
+            player.restart(clock.now_ns() // 1000)
+        notes = writer if raw else None
         feeds = []
         for name, wanted in subscriptions_of(instruments.values()).items():
-            feeds.append(_feed(name, wanted, player, writer, headers, hosts_of, clock, random, limits[name]))
-        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, resumed or 0, portfolios, posted)
+            feeds.append(_feed(name, wanted, player, notes, headers, hosts_of, clock, random, limits[name]))
+        events = 0 if resumed is None else resumed.events
+        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, events, portfolios, posted)
 
 
 def headers_of(instruments: Any) -> list[RecordingHeader]:
@@ -266,24 +273,24 @@ async def _first_rows(config: PipelineConfig, portfolios: Portfolios | None) -> 
 
 def _resume(
     player: SessionPlayer, folder: Path, text: str, instruments: Mapping[str, Instrument]
-) -> int | None:
-    """Play what is recorded there; how many events that were, or None if there is no session."""
+) -> ParityCheck | None:
+    """Play what is recorded there; None: there is no session."""
     if not (folder / CONFIG).is_file():
         return None
+    if (folder / CONFIG).read_text(encoding="utf-8") != text:
+        raise UnreadableInput(
+            f"{folder} holds a session of another configuration; expected the same, or a new folder for --record"
+        )
     about, _ = read_about(folder / ABOUT)
     if about.instruments != dict(instruments) or about.listings != player.listings:
         raise UnreadableInput(
             f"{folder} holds a session of instruments that their venues write, or take orders in, otherwise now; "
             "expected the same, or a new folder for --record"
         )
-    if (folder / CONFIG).read_text(encoding="utf-8") != text:
-        raise UnreadableInput(
-            f"{folder} holds a session of another configuration; expected the same, or a new folder for --record"
-        )
-    check = player.play(folder)
+    check = player.play_facts(folder)
     if check.difference is not None:
         raise UnreadableInput(
             f"{folder} does not play as it was recorded, from event {check.difference.number} on; "
             f"raysignal parity {folder} shows it. Nothing was started"
         )
-    return check.events
+    return check

@@ -11,7 +11,14 @@ from typing import Any
 import msgspec
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.events import StrategySignal, decode_event
+from raysignal.engine.core.events import (
+    Candle,
+    OrderEnded,
+    OrderFill,
+    PathRestarted,
+    StrategySignal,
+    decode_event,
+)
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import BookChange, Event, Instrument
 from raysignal.engine.market.recordings import RecordingHeader, RecordingLine, RecordingPlayer, read_recording
@@ -23,6 +30,7 @@ from raysignal.engine.pipeline.paper_venue import CandleMarket
 from raysignal.engine.pipeline.session import (
     ABOUT,
     CONFIG,
+    INPUT,
     MESSAGE,
     OUTPUT,
     ParityCheck,
@@ -42,6 +50,7 @@ class SessionAbout(msgspec.Struct, frozen=True):
         instruments, listings: by the portfolio's symbols; a listing that is missing follows from its instrument.
         series: the headers of its market connections; none: candles are its inputs.
         posted: of each strategy whose signals are posted: the first row of its portfolio that counts.
+        raw: whether every message of the market is in it.
     """
 
     version: str
@@ -49,12 +58,13 @@ class SessionAbout(msgspec.Struct, frozen=True):
     listings: dict[str, Listing] = {}
     series: list[str] = []
     posted: dict[str, int] = {}
+    raw: bool = True
 
 
 def write_about(
     folder: Path, config_text: str, instruments: Mapping[str, Instrument],
     listings: Mapping[str, Listing] | None = None, series: Sequence[RecordingHeader] = (),
-    posted: Mapping[str, int] | None = None,
+    posted: Mapping[str, int] | None = None, raw: bool = True,
 ) -> None:  # fmt: skip
     """What stands beside the frames: the configuration, and what was traded."""
     (folder / CONFIG).write_text(config_text, encoding="utf-8")
@@ -64,6 +74,7 @@ def write_about(
         dict(listings or {}),
         [each.line().decode() for each in series],
         dict(posted or {}),
+        raw,
     )
     (folder / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about)) + b"\n")
 
@@ -83,6 +94,7 @@ class SessionPlayer:
 
     Args:
         headers: the market connections of the session, in its order; none: candles are its inputs.
+        also: told of every event that is played; None: nobody.
 
     Attributes:
         posted: of each strategy whose signals are posted: the next row of its portfolio.
@@ -90,25 +102,26 @@ class SessionPlayer:
 
     def __init__(
         self, config: PipelineConfig, instruments: Mapping[str, Instrument], listings: Mapping[str, Listing],
-        headers: Sequence[RecordingHeader],
+        headers: Sequence[RecordingHeader], also: EventLog | None = None,
     ) -> None:  # fmt: skip
         self.listings = dict(listings)
         self.posted: dict[str, int] = {}
         self.pipeline = build(config, instruments, listings=listings)
         self._instruments = frozenset(instruments.values())
-        self._check = ParityCheck()
+        self._check = ParityCheck(also)
         self._driver = PathDriver(
             self.pipeline.path, self.pipeline.portfolio, self.pipeline.venue, log=self._check,
             market=None if headers else candle_market(config, instruments),
         )  # fmt: skip
-        self._trackers = [venue_named(each.venue).tracker(each.subscriptions) for each in headers]
-        self._players = [
-            RecordingPlayer(tracker, header.subscriptions, self.sink(partial(_always, tracker)))
-            for tracker, header in zip(self._trackers, headers, strict=True)
-        ]
+        self._headers = tuple(headers)
+        self._players: list[RecordingPlayer] = []
+        self._connect()
 
     def play(self, folder: Path) -> ParityCheck:
-        """Play the session that is there, until its end or the first difference; raises as `read_frames`."""
+        """Play the session that is there, market and all, until its end or the first difference.
+
+        Raises as `read_frames`.
+        """
         check = self._check
         for number, (kind, data) in enumerate(read_frames(folder), 1):
             if kind == OUTPUT:
@@ -118,17 +131,74 @@ class SessionPlayer:
                 if kind == MESSAGE:
                     self.message(*market_message(data))
                 else:
-                    event = decode_event(data)
-                    if isinstance(event, StrategySignal):
-                        self.posted[event.strategy] = event.ordinal + 1
-                    self._driver.take(event)
+                    self._take(decode_event(data))
             if check.difference is not None:
                 break
         return check
 
+    def play_facts(self, folder: Path) -> ParityCheck:
+        """The same without the market: candles, fills and ends are taken from the session, messages passed over.
+
+        Everything that follows from them is held against the session all the same. It takes as long as there were
+        candles and decisions, however many messages there were.
+        """
+        check, candles = self._check, list[tuple[Candle, bytes]]()
+        self._driver.sends = False
+        for number, (kind, data) in enumerate(read_frames(folder), 1):
+            if kind == MESSAGE:
+                continue
+            event = decode_event(data)
+            if kind == OUTPUT and isinstance(event, Candle):
+                candles.append((event, data))
+                continue
+            self._candles(candles)
+            if kind == INPUT:
+                check.playing(number)
+                self._take(event)
+            else:
+                if self.pipeline.venue is not None and isinstance(event, OrderFill | OrderEnded):
+                    self._driver.facts(event)
+                check.expect(data)
+            if check.difference is not None:
+                break
+        self._candles(candles)
+        self._driver.sends = True
+        return check
+
+    def _candles(self, candles: list[tuple[Candle, bytes]]) -> None:
+        """Candles of a session that stand together: those of one message, or of several that led to nothing else."""
+        if not candles:
+            return
+        for candle, _ in candles:
+            self.pipeline.candles.follow(candle)
+        self._driver.facts(*(candle for candle, _ in candles))
+        for _, data in candles:
+            self._check.expect(data)
+        candles.clear()
+
+    def _take(self, event: Any) -> None:
+        """An input of the session."""
+        if isinstance(event, StrategySignal):
+            self.posted[event.strategy] = event.ordinal + 1
+        self._driver.take(event)
+        if isinstance(event, PathRestarted):
+            self._connect()
+
+    def _connect(self) -> None:
+        """Connections that have seen nothing yet."""
+        self._players = []
+        for header in self._headers:
+            tracker = venue_named(header.venue).tracker(header.subscriptions)
+            sink = self.sink(partial(_always, tracker))
+            self._players.append(RecordingPlayer(tracker, header.subscriptions, sink))
+
     def message(self, series: int, received_ns: int, raw: bytes) -> None:
         """A message of a connection, as it was recorded."""
         self._players[series].take(RecordingLine(received_ns, raw))
+
+    def restart(self, at_us: int) -> None:
+        """The process that ran the session is gone; another one goes on."""
+        self._take(PathRestarted(at_us=at_us, symbol=""))
 
     def go_live(self, log: EventLog) -> PathDriver:
         """From now on events are told to `log`, and are held against nothing."""
@@ -242,7 +312,7 @@ def replay_session(folder: Path) -> ParityCheck:
     config = read_config(folder / CONFIG)
     about, headers = read_about(folder / ABOUT)
     player = SessionPlayer(config, about.instruments, about.listings, headers)
-    check = player.play(folder)
+    check = player.play(folder) if about.raw else player.play_facts(folder)
     check.ended()
     if not check.events:
         raise UnreadableInput(f"{folder} holds no event; expected a session in which something happened")

@@ -319,6 +319,10 @@ class PipelineSettings(_Area):
         default="raysignal-pipelines",
         description="where their sessions lie, a folder each; on the machine of the actor",
     )
+    raw: bool = Field(
+        default=False,
+        description="keep every message of the market in new sessions, too, so that a replay begins with them",
+    )
 
 
 class FeedSettings(_Area):

@@ -275,6 +275,10 @@ class Command(PathEvent, frozen=True, kw_only=True, tag="command"):
     reason: str
 
 
+class PathRestarted(PathEvent, frozen=True, kw_only=True, tag="restarted"):
+    """The process that runs the path began again: connections, candles that were open and paper orders are gone."""
+
+
 class Alarm(PathEvent, frozen=True, kw_only=True, tag="alarm"):
     """Something a person should look at."""
 
@@ -287,7 +291,7 @@ class Alarm(PathEvent, frozen=True, kw_only=True, tag="alarm"):
         return f"{self.code}:{self.symbol}:{self.at_us}"
 
 
-PathInput = Candle | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | Command
+PathInput = Candle | StrategySignal | DecisionAnswer | OrderFill | OrderEnded | Command | PathRestarted
 """What comes to the path from outside: enough to make everything else again."""
 
 PathOutput = (

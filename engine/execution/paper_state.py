@@ -59,9 +59,10 @@ KEPT_ORDERS = 10_000
 class MemoryPaperStore:
     """The records of one account in memory, for a backtest, whose account ends with it. Bounded, see `KEPT_ORDERS`."""
 
-    def __init__(self, account: str) -> None:
+    def __init__(self, account: str, state: PaperState | None = None) -> None:
+        """`state`: what it begins with; None: what the exchange says."""
         self.account = account
-        self._state: PaperState | None = None
+        self._state = state
         self._orders: dict[str, RestingOrder] = {}
         self._fills: deque[Fill] = deque(maxlen=KEPT_ORDERS)
         self._of_order: dict[str, list[Fill]] = {}

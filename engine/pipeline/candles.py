@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from raysignal.engine.core.events import Candle
+from raysignal.engine.core.events import Candle, PathRestarted
 from raysignal.engine.core.market_events import Event, Instrument
 from raysignal.engine.market.bars import Bar, BarBuilder
 
@@ -23,16 +23,17 @@ class CandleStage:
         builder_of: Callable[[Instrument, int], BarBuilder] = BarBuilder,
     ) -> None:
         self._symbols = {(each.venue, each.symbol): name for each, name in symbols.items()}
-        self._builders = {
-            (each.venue, each.symbol): [
-                builder_of(each, interval_us) for interval_us in sorted(intervals_us[name])
-            ]
-            for each, name in symbols.items()
-        }
+        self._lengths = [(each, sorted(intervals_us[name])) for each, name in symbols.items()]
+        self._builder_of = builder_of
+        self._builders: dict[tuple[str, str], list[BarBuilder]] = {}
         self._next_us: dict[tuple[str, int], int] = {}
+        self._restart()
 
-    def on(self, event: Event) -> Sequence[Candle]:
+    def on(self, event: Event | PathRestarted) -> Sequence[Candle]:
         """See `engine.pipeline.path`."""
+        if isinstance(event, PathRestarted):
+            self._restart()
+            return ()
         place = event.instrument.venue, event.instrument.symbol
         ended: list[Bar] = []
         for builder in self._builders.get(place, ()):
@@ -41,6 +42,16 @@ class CandleStage:
             return ()
         ended.sort(key=lambda bar: (bar.end_us, bar.interval_us))
         return [self._candle(self._symbols[place], bar) for bar in ended]
+
+    def follow(self, candle: Candle) -> None:
+        """A candle of a session: the next one is complete where it begins at its end."""
+        self._next_us[candle.symbol, candle.interval_us] = candle.at_us
+
+    def _restart(self) -> None:
+        self._builders = {
+            (each.venue, each.symbol): [self._builder_of(each, interval_us) for interval_us in lengths]
+            for each, lengths in self._lengths
+        }
 
     def _candle(self, symbol: str, bar: Bar) -> Candle:
         expected_us = self._next_us.get((symbol, bar.interval_us), bar.open_us)

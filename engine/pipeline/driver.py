@@ -7,7 +7,7 @@ between the market and the portfolio, and as pure as the path: the same market, 
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raysignal.engine.core.events import Candle, PlannedOrder
+from raysignal.engine.core.events import Candle, PathRestarted, PlannedOrder
 from raysignal.engine.core.market_events import BookChange, BookLost, Event, Trade
 from raysignal.engine.execution.matching import Depth
 from raysignal.engine.pipeline.paper_venue import CandleDepth, CandleMarket, PaperVenue
@@ -31,6 +31,9 @@ class PathDriver:
     Args:
         venue: who fills the orders; None: the portfolio fills by itself.
         market: how the venue sees candles, where nothing else is known of the market.
+
+    Attributes:
+        sends: whether orders go to the venue; not while a session is played whose fills are known (`facts`).
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class PathDriver:
         self._portfolio = portfolio
         self._venue = venue
         self.log = log
+        self.sends = True
         self._market = market if venue is not None else None
 
     @property
@@ -59,6 +63,8 @@ class PathDriver:
         if self._market is not None and type(event) is Candle:
             self._meet_open(event, self._market)
         self._follow(self._path.on(event))
+        if self._venue is not None and type(event) is PathRestarted:
+            self._say(self._venue.restart(event.at_us))
 
     def market(self, event: Event, depth: Depth | None) -> None:
         """An event of a feed; `depth`: the book of its instrument, if it is in sync."""
@@ -78,6 +84,17 @@ class PathDriver:
         """The venue's book is this now."""
         if self._venue is not None:
             self._say(self._venue.book_changed(depth, at_us))
+
+    def facts(self, *events: Any) -> None:
+        """What a session says of market and venue, without either: candles that came together, or a fill or an end.
+
+        What follows is told to the log, and no order is sent.
+        """
+        for event in events:
+            self.log.output(event)
+            if self._venue is not None:
+                self._venue.follow(event)
+        self._follow(self._path.on(*events))
 
     def settle(self) -> None:
         """At the end: the portfolio's own ledger has seen every price."""
@@ -108,5 +125,7 @@ class PathDriver:
         if self._venue is None:
             return
         for event in made:
-            if type(event) is PlannedOrder:
+            if not self.sends:
+                self._venue.follow(event)
+            elif type(event) is PlannedOrder:
                 self._say(self._venue.submit(event))

@@ -3,18 +3,21 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 
-from raysignal.engine.core.amounts import plain, product
+from raysignal.engine.core.amounts import plain, product, ratio
 from raysignal.engine.core.arrays import Int64Array
 from raysignal.engine.core.errors import OrderRejected
 from raysignal.engine.core.events import OrderEnded, OrderFill, PlannedOrder
 from raysignal.engine.core.listings import Listing
 from raysignal.engine.core.market_events import Instrument, Trade
-from raysignal.engine.core.orders import OrderRequest
+from raysignal.engine.core.orders import OrderRequest, Side
+from raysignal.engine.execution.holdings import Holdings
 from raysignal.engine.execution.matching import Depth
 from raysignal.engine.execution.paper import PaperExchange
+from raysignal.engine.execution.paper_state import PaperState
 
 _DEEP = 10**15  # lots: more than any order asks for
 
@@ -55,10 +58,12 @@ class CandleMarket:
 
 
 class _Account:
-    """The account at one exchange: its open orders, and the last fill that the path knows."""
+    """The account at one exchange: its open orders, what it holds, and the last fill that the path knows."""
 
-    def __init__(self, exchange: PaperExchange) -> None:
+    def __init__(self, venue: str, exchange: PaperExchange, holdings: Holdings) -> None:
+        self.venue = venue
         self.exchange = exchange
+        self.holdings = holdings
         self.open: dict[str, PlannedOrder] = {}
         self.last_fill = 0
 
@@ -67,18 +72,25 @@ class PaperVenue:
     """Orders of the path at paper exchanges, one a venue, each with an account of its own.
 
     Args:
-        exchanges: by the name of the venue.
+        exchange_of: makes the exchange of a venue, with what its account is to begin with.
+        cash: what every account begins with.
         listings: by the portfolio's symbols.
         request: an order as the venue is asked for it; `ExecuteStage.request`.
     """
 
     def __init__(
         self,
-        exchanges: Mapping[str, PaperExchange],
+        exchange_of: Callable[[str, PaperState], PaperExchange],
+        cash: Decimal,
         listings: Mapping[str, Listing],
         request: Callable[[PlannedOrder], OrderRequest],
     ) -> None:
-        self._accounts = {venue: _Account(exchange) for venue, exchange in exchanges.items()}
+        begin = PaperState(Holdings(cash))
+        venues = dict.fromkeys(each.instrument.venue for each in listings.values())
+        self._accounts = {
+            venue: _Account(venue, exchange_of(venue, begin), begin.holdings) for venue in venues
+        }
+        self._exchange_of = exchange_of
         self._request = request
         self._listings = dict(listings)
         self._of_symbol = {symbol: self._accounts[each.instrument.venue] for symbol, each in listings.items()}
@@ -119,11 +131,38 @@ class PaperVenue:
         """Nothing is filled until the book is in sync."""
         self._accounts[instrument.venue].exchange.book_lost(instrument.symbol, at_us)
 
-    def _news(self, account: _Account) -> list[OrderFill | OrderEnded]:
-        news: list[OrderFill | OrderEnded] = []
+    def restart(self, at_us: int) -> Sequence[OrderEnded]:
+        """The exchanges begin again with what their accounts hold; orders that were under way are cancelled."""
+        ended = []
+        for account in self._accounts.values():
+            ended += [_ended(order, at_us, "cancelled", "restarted") for order in account.open.values()]
+            account.open.clear()
+            state = PaperState(account.holdings, last_fill=account.last_fill)
+            account.exchange = self._exchange_of(account.venue, state)
+        return ended
+
+    def follow(self, event: Any) -> None:
+        """An event of a session that is played without the market: what it says of accounts and open orders."""
+        if isinstance(event, PlannedOrder):
+            self._of_symbol[event.symbol].open[event.client_id] = event
+        elif isinstance(event, OrderEnded):
+            self._of_symbol[event.symbol].open.pop(event.client_id, None)
+        elif isinstance(event, OrderFill):
+            self._book(self._of_symbol[event.symbol], event)
+
+    def _book(self, account: _Account, fill: OrderFill) -> None:
+        listing = self._listings[fill.symbol]
+        quantity = ratio(Decimal(fill.quantity), listing.instrument.contract_size)
+        money = listing.money(Decimal(fill.price))
+        account.holdings = account.holdings.after(
+            listing.symbol, Side(fill.side), quantity, money, Decimal(fill.fee)
+        )
+        account.last_fill = fill.ordinal
+
+    def _news(self, account: _Account) -> list[Any]:
+        news: list[Any] = []
         for fill in account.exchange.fills(account.last_fill):
-            account.last_fill = fill.ordinal
-            symbol = self._symbols[account.exchange.venue, fill.symbol]
+            symbol = self._symbols[account.venue, fill.symbol]
             quantity = product(fill.quantity, self._listings[symbol].instrument.contract_size)
             news.append(
                 OrderFill(
@@ -132,6 +171,7 @@ class PaperVenue:
                     decided_price=account.open[fill.client_id].decided_price,
                 )
             )  # fmt: skip
+            self._book(account, news[-1])
         for client_id, order in list(account.open.items()):
             report = account.exchange.order(client_id)
             assert report is not None

@@ -20,6 +20,7 @@ from raysignal.engine.core.events import (
     DecisionAnswer,
     OrderEnded,
     OrderFill,
+    PathRestarted,
     PlannedOrder,
     PositionDecision,
     RiskVerdict,
@@ -70,12 +71,13 @@ class DecisionPath:
             OrderFill: (*orders, portfolio, attribute) if orders else (risk, attribute),
             OrderEnded: (risk, *orders),
             Command: (risk,),
+            PathRestarted: (candles,),
         }
 
-    def on(self, event: Any) -> list[Any]:
-        """Everything that an event leads to, in order: each event is followed by what it leads to itself."""
+    def on(self, *events: Any) -> list[Any]:
+        """Everything that they lead to, in order: each event is followed by what it leads to itself."""
         made: list[Any] = []
-        waiting = deque((event,))
+        waiting = deque(events)
         while waiting:
             event = waiting.popleft()
             for stage in self.readers.get(type(event), ()):

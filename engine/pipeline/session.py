@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from raysignal.engine.core.errors import Fenced, NotFound, UnreadableInput
 from raysignal.engine.core.events import decode_event, encode_event
+from raysignal.engine.pipeline.driver import EventLog
 
 CONFIG, ABOUT = "pipeline.yaml", "session.json"
 _HEAD = struct.Struct("<IIc")
@@ -165,10 +166,14 @@ class ParityDifference(NamedTuple):
 class ParityCheck:
     """An `EventLog` that holds what follows against what was recorded, byte for byte.
 
-    `expect` is called with each frame of an output, `played` once a message or an input has been followed.
+    `expect` is called with each frame of an output, `playing` before each message or input.
+
+    Args:
+        also: told the same; None: nobody.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: EventLog | None = None) -> None:
+        self._also = also
         self.difference: ParityDifference | None = None
         self.events = 0
         self._frame = 0
@@ -176,10 +181,19 @@ class ParityCheck:
 
     def input(self, event: Any) -> None:
         """An input is what it is."""
+        if self._also is not None:
+            self._also.input(event)
 
     def output(self, event: Any) -> None:
         """What the replay led to."""
         self._made.append((encode_event(event), event))
+        if self._also is not None:
+            self._also.output(event)
+
+    @property
+    def waiting(self) -> list[Any]:
+        """What was made and is not in the session: something only where its end is torn."""
+        return [event for _, event in self._made]
 
     def playing(self, frame: int) -> None:
         """A message or an input is next: everything that was made before has been recorded, or differs."""
