@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -255,14 +254,11 @@ def check_agent(modules: Iterable[str] = AGENT_MODULES) -> DoctorFinding:
 
 def check_port(settings: Settings) -> DoctorFinding:
     """Whether the service could listen, or who does."""
+    from raysignal.runtime.ports import listening_error
+
     host, port = settings.http.host, settings.http.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-        except OSError as error:
-            return _used_port(host, port, error)
+    if (error := listening_error(host, port)) is not None:
+        return _used_port(host, port, error)
     return DoctorFinding("port", "ok", f"{port} of {host} is free")
 
 

@@ -52,7 +52,7 @@ def check_bar(options: ReadingOptions, step_us: int | None) -> None:
     """
     if options.bar is None or options.force or step_us is None or step_us >= parse_bar(options.bar):
         return
-    from raysignal.engine.portfolio.signal_file_report import length
+    from raysignal.engine.portfolio.file_observations import length
 
     raise InvalidField(
         "bar",

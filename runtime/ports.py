@@ -1,4 +1,4 @@
-"""TCP ports of this machine that nobody has."""
+"""TCP ports of this machine: one that nobody has, and whether a service could listen."""
 
 import random
 import socket
@@ -17,3 +17,15 @@ def free_port() -> int:
             except OSError:
                 continue
             return port
+
+
+def listening_error(host: str, port: int) -> OSError | None:
+    """Why nobody can listen there now; None: somebody can."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            return error
+    return None

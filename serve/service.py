@@ -38,7 +38,7 @@ from raysignal.runtime.local_cluster import (
     start_ray,
     watched,
 )
-from raysignal.runtime.ports import free_port
+from raysignal.runtime.ports import free_port, listening_error
 from raysignal.runtime.ray_address import refuse_silent_head
 from raysignal.runtime.settings import Settings
 from raysignal.serve.haproxy import PER_CLIENT_VARIABLE
@@ -160,21 +160,16 @@ def local_service(
 
 def refuse_used_port(host: str, port: int) -> None:
     """Raise `SettingsError` if somebody listens there: two would share it, and callers reach either."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host.strip("[]"), port))
-        except OSError as error:
-            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-                raise SettingsError(
-                    f"host is {host!r} ({error.strerror}); expected an address of this machine: "
-                    "set RAYSIGNAL_HTTP__HOST"
-                ) from error
-            raise SettingsError(
-                f"port {port} of {host} cannot be listened on ({error.strerror}); expected a free one: set "
-                "RAYSIGNAL_HTTP__PORT"
-            ) from error
+    if (error := listening_error(host, port)) is None:
+        return
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        raise SettingsError(
+            f"host is {host!r} ({error.strerror}); expected an address of this machine: set RAYSIGNAL_HTTP__HOST"
+        ) from error
+    raise SettingsError(
+        f"port {port} of {host} cannot be listened on ({error.strerror}); expected a free one: set "
+        "RAYSIGNAL_HTTP__PORT"
+    ) from error
 
 
 def own_stderr() -> str | None:

@@ -14,7 +14,6 @@ ZERO = Decimal(0)
 BPS = Decimal(10_000)
 _DIGITS = 100
 _EXACT = Context(prec=_DIGITS, traps=[Inexact, InvalidOperation, Clamped])
-_ROUNDED = Context(prec=28, traps=[InvalidOperation])
 
 
 def product(*factors: Decimal) -> Decimal:
@@ -56,11 +55,6 @@ def units(amount: Decimal, decimals: int) -> int:
 def share_bps(amount: Decimal, bps: Decimal) -> Decimal:
     """So many basis points of an amount."""
     return _EXACT.scaleb(product(amount, bps), -4)
-
-
-def ratio(amount: Decimal, other: Decimal) -> Decimal:
-    """`amount / other`, to 28 digits: for figures that are shown."""
-    return _ROUNDED.divide(amount, other)
 
 
 def down_to_step(amount: Decimal, step: Decimal) -> Decimal:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import IntEnum, StrEnum
 
-from raysignal.engine.core.amounts import ZERO, check_positive, plain, ratio
+from raysignal.engine.core.amounts import ZERO, check_positive, plain
 from raysignal.engine.core.errors import ImpossibleTransition, InvalidField
 from raysignal.engine.core.market_events import Instrument
 
@@ -153,11 +153,6 @@ class OrderStatus:
     value: Decimal = ZERO
     fees: Decimal = ZERO
     reason: str = ""
-
-    @property
-    def average_price(self) -> Decimal | None:
-        """The mean price of what is filled, to 28 digits; None if nothing is."""
-        return ratio(self.value, self.filled) if self.filled else None
 
 
 @dataclass(frozen=True, slots=True)

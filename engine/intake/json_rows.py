@@ -13,7 +13,6 @@ import pyarrow as pa
 from raysignal.engine.core.arrays import BoolArray, Int64Array, UInt8Array
 from raysignal.engine.core.errors import InputTooLarge
 from raysignal.engine.intake.cells import ScannedCells, json_array
-from raysignal.engine.intake.reading import Reading
 from raysignal.engine.intake.scanner import MAX_COLUMNS, NAME_BYTES, scan_objects
 from raysignal.engine.intake.single import as_object, load_json, load_value, unreadable
 from raysignal.engine.intake.source import (
@@ -24,7 +23,7 @@ from raysignal.engine.intake.source import (
     check_unicode,
     text_start,
 )
-from raysignal.engine.intake.tables import IntakeResult, RowBlock, take_in
+from raysignal.engine.intake.tables import RowBlock
 
 _EXPECTED_LINES = "one JSON object a line"
 _EXPECTED_ARRAY = "a JSON array of objects"
@@ -62,11 +61,6 @@ def _without_blank(source: UInt8Array, bounds: Int64Array) -> Int64Array:
     for line in np.flatnonzero(source[begin] <= ord(" ")).tolist():
         kept[line] = bool(source[bounds[line] : bounds[line + 1]].tobytes().strip(_BLANKS))
     return np.append(begin[kept], bounds[-1])
-
-
-def read_array(source: UInt8Array, reading: Reading) -> IntakeResult:
-    """The intake of a JSON array; raises as `array_blocks` and `take_in` do."""
-    return take_in(array_blocks(source), reading)
 
 
 def array_blocks(source: UInt8Array) -> Iterator[RowBlock]:

@@ -55,7 +55,6 @@ from raysignal.engine.journal.frames import (
     HEADER_SIZE,
     Bytes,
     Fault,
-    JournalPosition,
     JournalRecord,
     begins_commit,
     encode_takeover,
@@ -280,33 +279,28 @@ class LocalStore:
 
 
 class LocalWriter:
-    """A `JournalWriter`: made by `LocalStore.take_over`, which has claimed `epoch` and found the last record."""
+    """A `JournalWriter`: made by `LocalStore.take_over`, which has claimed `epoch` and found the last record.
+
+    Attributes:
+        epoch: the one that was claimed.
+        position: after the takeover record.
+    """
 
     def __init__(self, store: LocalStore, epoch: int, last: JournalRecord | None) -> None:
         self._store = store
-        self._epoch = epoch
+        self.epoch = epoch
         # Made once: each commit asks for them.
         self._claim, self._next_claim = store.claim(epoch), store.claim(epoch + 1)
         self._file: AppendFile | None = None
         self._segment = store.directory
         self._size = 0
         before = GENESIS if last is None else last.position
-        takeover, self._position = encode_takeover(epoch, before, 0 if last is None else last.epoch, b"")
+        takeover, self.position = encode_takeover(epoch, before, 0 if last is None else last.epoch, b"")
         try:
-            self.append(self._position.sequence, takeover)
+            self.append(self.position.sequence, takeover)
         except StoreError:
             self.close()
             raise
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that was claimed."""
-        return self._epoch
-
-    @property
-    def position(self) -> JournalPosition:
-        """The position after the takeover record."""
-        return self._position
 
     def append(self, first: int, buffers: Sequence[Bytes]) -> None:
         """See `JournalWriter.append`."""
@@ -315,7 +309,7 @@ class LocalWriter:
 
     def read(self, start: int) -> Iterator[RecordBlock]:
         """See `JournalWriter.read`."""
-        return self._store.read_epoch(start, self._epoch)
+        return self._store.read_epoch(start, self.epoch)
 
     def check_current(self, next_sequence: int) -> None:  # noqa: ARG002 - the claims tell without it
         """See `JournalWriter.check_current`."""
@@ -335,7 +329,7 @@ class LocalWriter:
         begins = self._file is None or self._size >= self._store.segment_size
         if begins:
             self.close()
-            self._segment = directory / _Segment(self._epoch, first).name
+            self._segment = directory / _Segment(self.epoch, first).name
             self._file, self._size = disk.open_append(self._segment), 0
         assert self._file is not None
         try:
@@ -362,7 +356,7 @@ class LocalWriter:
         store = self._store
         if store.disk.exists(self._next_claim):
             raise Fenced(
-                f"another writer has taken over the journal {store.directory} from epoch {self._epoch}"
+                f"another writer has taken over the journal {store.directory} from epoch {self.epoch}"
             )
         if not store.disk.exists(self._claim):
             raise StoreUnavailable(f"the journal's directory {store.directory} was removed under its writer")

@@ -175,22 +175,17 @@ class S3Store:
 
 
 class S3Writer:
-    """A `JournalWriter`: made by `S3Store.take_over` after the takeover record stands."""
+    """A `JournalWriter`: made by `S3Store.take_over` after the takeover record stands.
+
+    Attributes:
+        epoch: one more than that of the last record it found.
+        position: after the takeover record.
+    """
 
     def __init__(self, store: S3Store, epoch: int, position: JournalPosition) -> None:
         self._store = store
-        self._epoch = epoch
-        self._position = position
-
-    @property
-    def epoch(self) -> int:
-        """One more than that of the last record it found."""
-        return self._epoch
-
-    @property
-    def position(self) -> JournalPosition:
-        """The position after the takeover record."""
-        return self._position
+        self.epoch = epoch
+        self.position = position
 
     def append(self, first: int, buffers: Sequence[Bytes]) -> None:
         """See `JournalWriter.append`."""
@@ -206,7 +201,7 @@ class S3Writer:
         """See `JournalWriter.check_current`."""
         body = self._store.bucket.get(_key(next_sequence))
         # What stands there may be a commit of this very writer that is being written now.
-        if body is not None and any(record.epoch > self._epoch for record in scan(body).records):
+        if body is not None and any(record.epoch > self.epoch for record in scan(body).records):
             raise self._fenced()
 
     def close(self) -> None:
@@ -215,7 +210,7 @@ class S3Writer:
     def _fenced(self) -> Fenced:
         bucket = self._store.bucket
         place = f"s3://{bucket.name}/{bucket.prefix}"
-        return Fenced(f"another writer has taken over the journal {place} from epoch {self._epoch}")
+        return Fenced(f"another writer has taken over the journal {place} from epoch {self.epoch}")
 
 
 def _key(first: int) -> str:

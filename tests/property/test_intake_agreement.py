@@ -21,7 +21,7 @@ from raysignal.engine.core.signals import Signal
 from raysignal.engine.intake import IntakeResult, Reading, read_batch
 from raysignal.engine.intake.csv_rows import record_blocks
 from raysignal.engine.intake.fields import signal_of
-from raysignal.engine.intake.json_rows import element_blocks, line_blocks, read_array
+from raysignal.engine.intake.json_rows import array_blocks, element_blocks, line_blocks
 from raysignal.engine.intake.single import load_json, load_object
 from raysignal.engine.intake.source import as_bytes
 from raysignal.engine.intake.tables import take_in
@@ -266,7 +266,7 @@ def _check_array(body: bytes) -> None:
         return
     expected = result(lambda: outcome(take_in(element_blocks(load_json(body)), READING)))
     assert result(lambda: outcome(read_batch(body, "application/json", READING))) == expected
-    assert result(lambda: outcome(read_array(as_bytes(body), READING))) == expected
+    assert result(lambda: outcome(take_in(array_blocks(as_bytes(body)), READING))) == expected
 
 
 @settings(max_examples=examples(300))

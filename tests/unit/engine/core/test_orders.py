@@ -121,7 +121,7 @@ def test_a_history_is_replayed_to_the_order_it_is_of() -> None:
         order = order.advance(progress, order.last.at_us + 1)
         history.append(order.last)
     assert replay(TICKET, ORIGIN, history) == order
-    assert order.progress.average_price == 100
+    assert order.progress.value == 100 * order.progress.filled
     for damaged in (history[1:], [*history[:3], *history[4:]], [*history, history[-1]], []):
         with pytest.raises(ImpossibleTransition):
             replay(TICKET, ORIGIN, damaged)
