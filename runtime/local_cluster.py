@@ -134,9 +134,9 @@ def watched(lost: Callable[[str], None]) -> Iterator[None]:
 
     def look() -> None:
         while not over.wait(_LOOK_S):
-            living = {pid for pid, _, _, state in _processes() if state != "Z"}
             for pid, name in daemons.items():
-                if pid not in living:
+                found = _process(Path(f"/proc/{pid}/stat"))
+                if found is None or found[3] == "Z":
                     lost(f"Ray's {name} (pid {pid}) has ended")
                     return
 
@@ -152,10 +152,18 @@ def watched(lost: Callable[[str], None]) -> Iterator[None]:
 def _processes() -> Iterator[tuple[int, str, int, str]]:
     """Pid, name, parent and state of every process; none where the kernel does not tell."""
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            head, _, tail = stat.read_text().rpartition(")")
-            state, parent, *_ = tail.split()
-            yield int(stat.parent.name), head.partition("(")[2], int(parent), state
+        if (found := _process(stat)) is not None:
+            yield found
+
+
+def _process(stat: Path) -> tuple[int, str, int, str] | None:
+    """The same of one process; None: it has ended."""
+    try:
+        head, _, tail = stat.read_text().rpartition(")")
+    except OSError:
+        return None
+    state, parent, *_ = tail.split()
+    return int(stat.parent.name), head.partition("(")[2], int(parent), state
 
 
 def _is_left(folder: Path) -> bool:

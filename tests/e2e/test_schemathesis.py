@@ -78,7 +78,7 @@ def test_every_answer_to_fuzzed_input_is_one_that_is_described(
         )
         @given(case=operation.as_strategy(generation_mode=mode))
         def fuzz(case: Any) -> None:
-            case.call_and_validate(checks=checks)  # noqa: B023 - called before the loop goes on
+            case.call_and_validate(checks=checks, timeout=90.0)  # noqa: B023 - called before the loop goes on
 
         fuzz()
         fuzzed += 1
