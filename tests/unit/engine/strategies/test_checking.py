@@ -35,6 +35,7 @@ from raysignal.experiments.validation import strategies, strategy_rules
 from tests.support import strategy_rules as rules
 
 BARS = random_walk(0).slice(0, 600)
+SHORT = BARS.slice(0, 24)  # where each call is dear
 FEW = 6  # cuts, where any shows it
 CHECKS = ["actions", "files", "determinism", "look-ahead", "warm-up", "stream"]
 
@@ -66,6 +67,7 @@ def test_a_clean_rule_of_ten_lines_passes(runs) -> None:
     assert failing(found) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "check"),
     [
@@ -204,14 +206,16 @@ def test_a_rule_that_writes_a_file_later_than_at_first_fails(runs, many: int, tm
 @pytest.mark.parametrize("how", rules.CHANGES)
 def test_a_rule_that_changes_files_in_any_way_fails_and_the_file_is_named(runs, how: str, tmp_path) -> None:
     (tmp_path / "there").write_text("there")
-    found = checked(runs, rules.Changing, parameters={"how": how, "place": str(tmp_path / "kept")}, tries=1)
+    parameters = {"how": how, "place": str(tmp_path / "kept")}
+    found = checked(runs, rules.Changing, SHORT, parameters=parameters, tries=1)
     assert failing(found)[0] == "files"
     folder = "/" if how == "elsewhere" else f"{tmp_path}/"  # where os.open starts from is not told
     assert f"it writes {folder}" in found["files"].sentence
 
 
+@pytest.mark.slow
 def test_a_rule_with_processes_and_temporary_files_passes(runs) -> None:
-    found = checked(runs, rules.Pooled, tries=1)
+    found = checked(runs, rules.Pooled, SHORT, tries=1)
     assert failing(found) == []
     assert found["files"].sentence == "it reads and writes no file"
 
@@ -236,6 +240,7 @@ def test_a_file_that_is_read_before_actions_are_asked_for_is_named(tmp_path, mon
     assert not (tmp_path / "__pycache__").exists()
 
 
+@pytest.mark.slow
 def test_a_number_that_numba_compiled_in_is_not_kept_for_the_next_run(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "compiled_fit.py").write_text(
@@ -273,8 +278,9 @@ def test_one_in_ten_of_the_actions_or_of_the_silent_bars_is_missed_in_less_than_
     assert max(missed.values()) / 2000 < 1 / 800
 
 
+@pytest.mark.slow
 def test_an_action_that_is_left_out_for_the_next_bar_is_found_on_every_seed(runs) -> None:
-    for seed in range(8):
+    for seed in range(4):
         found = checked(runs, rules.Vetoing, random_walk(seed), seed=seed, tries=24)
         assert failing(found)[0] == "look-ahead"
 
@@ -310,10 +316,14 @@ def test_what_is_no_strategy_is_refused(runs) -> None:
         checked(runs, rules.Wrong, parameters={"answer": lambda: 0})
 
 
+@pytest.mark.slow
 def test_an_object_is_made_anew_from_its_fields(runs) -> None:
-    assert failing(checked(runs, rules.Momentum(bars=3))) == []
-    assert failing(checked(runs, registry.make("sma", {"fast": 3, "slow": 9}))) == []
-    assert failing(checked(runs, rules.Outer.Nested)) == []
+    for strategy in (
+        rules.Momentum(bars=3),
+        registry.make("sma", {"fast": 3, "slow": 9}),
+        rules.Outer.Nested,
+    ):
+        assert failing(checked(runs, strategy, tries=1)) == []
 
 
 def test_what_cannot_be_made_anew_is_refused() -> None:
@@ -372,6 +382,7 @@ def raysignal(*arguments: str) -> object:
     return CliRunner().invoke(app, ["check-strategy", *arguments])
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine_that_peeks.py").write_text(
@@ -388,7 +399,7 @@ def test_the_command_ends_with_what_it_found(tmp_path, monkeypatch) -> None:
     found = json.loads(peeked.stdout)
     assert not found["good"]
     assert "look-ahead" in [one["check"] for one in found["checks"] if not one["good"]]
-    clean = raysignal("sma", "--param", "fast=3", "--param", "slow=9", "--tries", "6")
+    clean = raysignal("sma", "--param", "fast=3", "--param", "slow=9", "--tries", "1")
     assert clean.exit_code == 0
     assert "passed" in clean.stdout
 
@@ -459,6 +470,7 @@ def named_pipe(folder: Path) -> Iterator[tuple[Path, int]]:
         os.close(descriptor)
 
 
+@pytest.mark.slow
 def test_what_a_rule_starts_ends_with_its_run(tmp_path) -> None:
     with named_pipe(tmp_path) as (path, descriptor):
         found = check_strategy(rules.LeavesProcess(str(path)), BARS, tries=1)
