@@ -168,7 +168,7 @@ def _play_recordings(config: BacktestConfig, path: PipelineConfig, output: Outpu
 
 def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> list[CandleSeries]:
     from raysignal.engine.pipeline.backtest import CandleSeries, resample
-    from raysignal.engine.portfolio.signal_file_report import length
+    from raysignal.engine.portfolio.file_observations import length
 
     made = []
     for place, symbol in enumerate(path.symbols):

@@ -14,6 +14,7 @@ ZERO = Decimal(0)
 BPS = Decimal(10_000)
 _DIGITS = 100
 _EXACT = Context(prec=_DIGITS, traps=[Inexact, InvalidOperation, Clamped])
+_ROUNDED = Context(prec=28, traps=[InvalidOperation])
 
 
 def product(*factors: Decimal) -> Decimal:
@@ -96,3 +97,8 @@ def check_not_negative(field: str, value: object) -> Decimal:
     if not isinstance(value, Decimal) or not value.is_finite() or value < 0:
         raise InvalidField(field, value, "a Decimal of 0 or more")
     return value
+
+
+def ratio(amount: Decimal, other: Decimal) -> Decimal:
+    """`amount / other`, to 28 digits."""
+    return _ROUNDED.divide(amount, other)

@@ -64,7 +64,7 @@ class ExecuteStage:
         """See `engine.pipeline.path`."""
         working = self._working[event.symbol]
         if isinstance(event, OrderFill):
-            working.held = total((working.held, event.side * Decimal(event.quantity)))
+            working.held = total((working.held, product(Decimal(event.side), Decimal(event.quantity))))
             return ()
         if isinstance(event, OrderEnded):
             if working.order is None or working.order.client_id != event.client_id:
@@ -118,5 +118,5 @@ class ExecuteStage:
     def _limit(self, price: Decimal, side: Side, listing: Listing) -> str | None:
         if self._offset_bps is None:
             return None
-        worse = total((price, side * share_bps(price, self._offset_bps)))
+        worse = total((price, product(Decimal(int(side)), share_bps(price, self._offset_bps))))
         return plain(max(down_to_step(worse, listing.price_step), listing.price_step))

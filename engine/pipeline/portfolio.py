@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from raysignal.engine.core.amounts import ZERO, minus, product, total
 from raysignal.engine.core.events import Candle, OrderFill, RiskOutcome, RiskVerdict
 from raysignal.engine.core.ledger_rows import LedgerRows
 from raysignal.engine.core.policy import Policy
@@ -197,8 +198,9 @@ class VenuePortfolio:
                 self.prices[symbol] = event.close, event.at_us
         else:
             price, quantity = Decimal(event.price), Decimal(event.quantity)
-            self._cash -= event.side * price * quantity + Decimal(event.fee)
-            held = self._held.get(symbol, Decimal(0)) + event.side * quantity
+            signed = product(Decimal(event.side), quantity)
+            self._cash = total((self._cash, minus(product(signed, price)), minus(Decimal(event.fee))))
+            held = total((self._held.get(symbol, ZERO), signed))
             self._held[symbol] = held
             self.cash = float(self._cash)
             self.positions = {name: float(each) for name, each in self._held.items() if each}
