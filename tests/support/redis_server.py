@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SHELL = '"$@" </dev/null & echo "pid $!"; read _; kill -9 $! 2>/dev/null'
@@ -64,7 +64,9 @@ class RedisServer:
         os.kill(self._pid, signal.SIGKILL)
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
-        self._shell.stdin.close()
+        with suppress(BrokenPipeError):
+            self._shell.stdin.write("\n")  # where this process was forked, its end is not the pipe's
+            self._shell.stdin.close()
         self._shell.stdout.close()
         self._shell.wait(10)
         self._shell = None
