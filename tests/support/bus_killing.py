@@ -15,7 +15,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import cycle
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -23,7 +23,7 @@ from raysignal.engine.core.errors import StreamFull
 from raysignal.engine.pipeline.bus import MemoryBus
 from raysignal.engine.pipeline.redis_bus import RedisBus
 from tests.support.bus_stages import open_chain, said, signals, undisturbed
-from tests.support.redis_server import redis_server
+from tests.support.redis_server import RedisServer, redis_server
 
 NAMES = ("first", "second")
 BOUND = 256
@@ -97,63 +97,49 @@ class Worker:
         return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
 
 
+def publish_endlessly(url: str, folder: Path, progress: Progress) -> None:
+    """The source: until there is a file `stop`; `published` grows by a byte with each chunk."""
+    bus = RedisBus(url, bound=BOUND)
+    with (folder / "published").open("ab", buffering=0) as file:
+        at = file.tell() * _CHUNK
+        events = signals(max(at - _AGAIN, 0), at)
+        while not (folder / "stop").exists():
+            events += signals(at, at + _CHUNK)
+            with suppress(StreamFull):
+                bus.publish("in", events)
+                events, at = [], at + _CHUNK
+                file.write(b".")
+            progress(at)
+
+
+def run_stage(url: str, folder: Path, name: str, source: str, target: str | None, progress: Progress) -> None:
+    """A stage, until it is killed."""
+    chain = open_chain(RedisBus(url, bound=BOUND), folder, name, source, target, checkpoint_events=200)
+    while True:
+        with suppress(StreamFull):
+            chain.step(most=_AT_ONCE, wait_s=0.2)
+        progress(chain.taken)
+
+
 def killed_on_redis(folder: Path, kills: int, random: Random) -> None:
     """Kill source, stages and Redis in turn, each at a moment of its own."""
-    published, stop = folder / "published", folder / "stop"
-    published.touch()
-
-    def publish(progress: Progress) -> None:
-        bus = RedisBus(server.url, bound=BOUND)
-        with published.open("ab", buffering=0) as file:
-            at = file.tell() * _CHUNK
-            events = signals(max(at - _AGAIN, 0), at)
-            while not stop.exists():
-                events += signals(at, at + _CHUNK)
-                with suppress(StreamFull):
-                    bus.publish("in", events)
-                    events, at = [], at + _CHUNK
-                    file.write(b".")
-                progress(at)
-
-    def stage(name: str, source: str, target: str | None) -> Callable[[Progress], None]:
-        def run(progress: Progress) -> None:
-            bus = RedisBus(server.url, bound=BOUND)
-            chain = open_chain(bus, folder, name, source, target, checkpoint_events=200)
-            while True:
-                with suppress(StreamFull):
-                    chain.step(most=_AT_ONCE, wait_s=0.2)
-                progress(chain.taken)
-
-        return run
-
     with redis_server() as server:
-        workers = [
-            Worker(publish),
-            Worker(stage("first", "in", "between")),
-            Worker(stage("second", "between", None)),
+        source, first, second = workers = [
+            Worker(partial(publish_endlessly, server.url, folder)),
+            Worker(partial(run_stage, server.url, folder, "first", "in", "between")),
+            Worker(partial(run_stage, server.url, folder, "second", "between", None)),
         ]
-
-        def kill_redis() -> None:
-            server.kill()
-            server.start()
-
-        def kill_worker(worker: Worker) -> None:
-            worker.kill()
-            worker.start()
-
-        for victim in _victims([0, 1, 2, 3], kills, random):
-            workers[victim % 3].wait(random.randint(1, 4))
+        for victim in _victims([*workers, server], kills, random):
+            (first if isinstance(victim, RedisServer) else victim).wait(random.randint(1, 4))
             _within_a_step(random)
-            if victim == 3:
-                kill_redis()
-            else:
-                kill_worker(workers[victim])
-        stop.touch()
-        assert workers[0].end() == 0, "the source failed"
-        total = published.stat().st_size * _CHUNK
-        next(number for number in workers[2].numbers() if number == total)
-        for worker in workers[1:]:
-            worker.kill()
+            victim.kill()
+            victim.start()
+        (folder / "stop").touch()
+        assert source.end() == 0, "the source failed"
+        total = (folder / "published").stat().st_size * _CHUNK
+        next(number for number in second.numbers() if number == total)
+        first.kill()
+        second.kill()
 
 
 def killed_in_memory(folder: Path, kills: int, random: Random) -> None:
@@ -183,12 +169,14 @@ def killed_in_memory(folder: Path, kills: int, random: Random) -> None:
     assert worker.end() == 0, "the process failed"
 
 
-def _victims(all_of_them: list[int], kills: int, random: Random) -> Iterator[int]:
+def _victims(
+    all_of_them: list[Worker | RedisServer], kills: int, random: Random
+) -> Iterator[Worker | RedisServer]:
     """Each in its turn, the turns in random order."""
-    for number, _ in zip(cycle(range(len(all_of_them))), range(kills), strict=False):
-        if number == 0:
+    for number in range(kills):
+        if number % len(all_of_them) == 0:
             random.shuffle(all_of_them)
-        yield all_of_them[number]
+        yield all_of_them[number % len(all_of_them)]
 
 
 def _within_a_step(random: Random) -> None:
