@@ -32,6 +32,7 @@ NAMES = (
     "sweep",
     "feed",
     "day",
+    "bus",
     "startup",
     "intake",
     "core",
