@@ -361,11 +361,17 @@ class DurableStage:
                 self._unread[stream] = found[-1].position
                 return found
             del self._unread[stream]
-        if self._claiming:
-            if given := self._bus.claim(self._streams, self._group, self._consumer, idle_s=0.0, most=most):
-                return given
+        if not self._claiming:
+            found = self._bus.read(self._streams, self._group, self._consumer, most=most, wait_s=wait_s)
+            if found:
+                return found
+        # All that this process was given is acknowledged: what is not was given to one that died, or in an answer that
+        # was lost on its way, and would keep the stream from letting go of it.
+        given = self._bus.claim(self._streams, self._group, self._consumer, idle_s=0.0, most=most)
+        if self._claiming and not given:
             self._claiming = False
-        return self._bus.read(self._streams, self._group, self._consumer, most=most, wait_s=wait_s)
+            return self._bus.read(self._streams, self._group, self._consumer, most=most, wait_s=wait_s)
+        return given
 
     # Checkpoints
 

@@ -318,6 +318,25 @@ def test_what_the_last_record_says_is_published_by_the_next_one_and_known_by_who
     reader.close()
 
 
+def test_events_whose_answer_was_lost_on_its_way_are_acknowledged_in_the_end(
+    bus: Bus, stream: str, tmp_path: Path
+) -> None:
+    group = f"chain-{stream}"
+    bus.publish(stream, signals(0, 5))
+    stage = open_chain(bus, tmp_path, group, stream, None)
+    assert stage.step(wait_s=0.0) == 5  # from the stream itself, before the group was given them
+    assert len(bus.read([stream], group, "only")) == 5  # and nobody hears of it
+    drain(stage)
+    assert bus.claim([stream], group, "other", idle_s=0.0) == []
+    bus.publish(stream, signals(5, 100), wait_s=0.0)
+    bus.read([stream], group, "only", most=1)
+    bus.publish(stream, signals(100, 105), wait_s=0.0)
+    drain(stage)
+    assert said(tmp_path, group) == undisturbed([group], signals(0, 105))[group]
+    assert bus.claim([stream], group, "other", idle_s=0.0) == []
+    stage.close()
+
+
 def test_a_second_process_of_the_group_ends_the_first_ones_right_to_act(
     home: Home, stream: str, tmp_path: Path
 ) -> None:
