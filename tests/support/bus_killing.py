@@ -98,12 +98,13 @@ class Worker:
 
 
 def publish_endlessly(url: str, folder: Path, progress: Progress) -> None:
-    """The source: until there is a file `stop`; `published` grows by a byte with each chunk."""
+    """The source: until there is a file `stop`, and once more where it was killed; `published` grows with each chunk."""
     bus = RedisBus(url, bound=BOUND)
     with (folder / "published").open("ab", buffering=0) as file:
         at = file.tell() * _CHUNK
+        # What was published and is not in the file is among the next chunk.
         events = signals(max(at - _AGAIN, 0), at)
-        while not (folder / "stop").exists():
+        while events or not (folder / "stop").exists():
             events += signals(at, at + _CHUNK)
             with suppress(StreamFull):
                 bus.publish("in", events)
@@ -148,15 +149,18 @@ def killed_in_memory(folder: Path, kills: int, random: Random) -> None:
 
     def run(progress: Progress) -> None:
         bus = MemoryBus(bound=BOUND)
-        first = open_chain(bus, folder, "first", "in", "between", checkpoint_events=200)
+        # Nobody makes room while this one waits.
+        first = open_chain(bus, folder, "first", "in", "between", checkpoint_events=200, publish_wait_s=0)
         second = open_chain(bus, folder, "second", "between", None, checkpoint_events=200)
         at = max(first.taken - _AGAIN, 0)
         while not (stop.exists() and at >= first.taken == second.taken):
             if not stop.exists() or at < first.taken:
-                bus.publish("in", signals(at, at + _CHUNK))
-                at += _CHUNK
+                with suppress(StreamFull):
+                    bus.publish("in", signals(at, at + _CHUNK), wait_s=0.0)
+                    at += _CHUNK
             for stage in (first, second):
-                stage.step(most=_AT_ONCE, wait_s=0.0)
+                with suppress(StreamFull):
+                    stage.step(most=_AT_ONCE, wait_s=0.0)
                 progress(stage.taken)
 
     worker = Worker(run)
