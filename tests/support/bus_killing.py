@@ -98,7 +98,7 @@ class Worker:
 
 
 def publish_endlessly(url: str, folder: Path, progress: Progress) -> None:
-    """The source: until there is a file `stop`, and once more where it was killed; `published` grows with each chunk."""
+    """The source: until there is a file `stop`, once more where it was killed; `published` grows with each chunk."""
     bus = RedisBus(url, bound=BOUND)
     with (folder / "published").open("ab", buffering=0) as file:
         at = file.tell() * _CHUNK
