@@ -17,9 +17,11 @@ from raysignal.engine.core.errors import (
     StreamFull,
 )
 from raysignal.engine.core.events import Alarm
-from raysignal.engine.pipeline.bus import Bus, Delivery, MemoryBus, open_bus
+from raysignal.engine.journal.stores import open_stores
+from raysignal.engine.pipeline.bus import Bus, BusEvent, Delivery, MemoryBus, open_bus
+from raysignal.engine.pipeline.durable_stage import DurableStage
 from raysignal.engine.pipeline.redis_bus import PREFIX, RedisBus
-from tests.support.bus_stages import drain, fresh_names, open_chain, said, signal, signals, undisturbed
+from tests.support.bus_stages import Chain, drain, fresh_names, open_chain, said, signal, signals, undisturbed
 from tests.support.redis_server import RedisServer, redis_server
 
 _names = fresh_names("stream")
@@ -366,6 +368,30 @@ def test_an_event_with_the_name_of_another_and_other_content_stops_the_stage(
     assert said(tmp_path, group) == []
 
 
+def test_a_stage_that_failed_in_the_middle_is_opened_anew_and_takes_the_event_in_then(
+    bus: Bus, stream: str, tmp_path: Path
+) -> None:
+    group = f"chain-{stream}"
+
+    def route(word: BusEvent) -> str | None:
+        raise ValueError(f"no way for {word}")
+
+    stage = DurableStage.open(
+        Chain(group), bus, streams=[stream], group=group, consumer="only", route=route,
+        stores=open_stores(tmp_path.as_uri()), cache_dir=tmp_path / "cache",
+    )  # fmt: skip
+    bus.publish(stream, signals(0, 3))
+    with pytest.raises(ValueError, match="no way"):
+        stage.step(wait_s=0.0)
+    with pytest.raises(RuntimeError, match="open it anew"):
+        drain(stage)
+    stage.close()
+    stage = open_chain(bus, tmp_path, group, stream, None)
+    drain(stage)
+    assert said(tmp_path, group) == undisturbed([group], signals(0, 3))[group]
+    stage.close()
+
+
 # Addresses
 
 
@@ -548,6 +574,16 @@ def test_a_group_that_a_person_deletes_is_told_of(server: RedisServer, stream: s
     with pytest.raises(EventsLost, match="has no group 'path'"):
         bus.read([stream], "path", "one")
     client.close()
+
+
+def test_a_redis_that_refuses_the_user_says_so_without_the_password(own: RedisServer) -> None:
+    own.kill()
+    own.start("--requirepass", "right")
+    open_bus(f"{own.url}?password=right").close()
+    for url in (own.url, f"{own.url}?password=hidden"):
+        with pytest.raises(SettingsError, match="refuses the bus's user") as refused:
+            open_bus(url)
+        assert "hidden" not in str(refused.value)
 
 
 def test_a_redis_that_drops_keys_when_it_is_full_is_refused(own: RedisServer) -> None:
