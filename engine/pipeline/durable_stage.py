@@ -21,13 +21,14 @@ that is new at an old place, are lost events, and said to be (`EventsLost`). A b
 anew each time: then stages publish again what can have been in its streams, and so do they when a person accepts a
 loss.
 
-Identities are kept for ever in bounded memory (`engine.journal.dedup`), with a snapshot of the stage at a checkpoint.
+Identities are kept for ever in bounded memory (`engine.journal.dedup`), with a snapshot of the stage at a checkpoint
+(`RestorableStage`).
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -63,10 +64,15 @@ _SEEDS = (1, 2)
 
 
 class PureStage(Protocol):
-    """What a stage computes: the same events in the same order, the same state and the same answers to the byte."""
+    """What a stage computes: the same events in the same order, the same answers to the byte."""
 
-    def on(self, event: BusEvent) -> Sequence[BusEvent]:
+    def on(self, event: Any, /) -> Sequence[Any]:
         """Take an event in; what is to be said to it."""
+
+
+@runtime_checkable
+class RestorableStage(PureStage, Protocol):
+    """A stage that can be put into a state that it was in. One that cannot is given its whole journal at each start."""
 
     def dump(self) -> bytes:
         """The state."""
@@ -230,8 +236,7 @@ class DurableStage:
             self._whole = True
         self._to_acknowledge.extend(ordered)
         self._publish()
-        if self._since_checkpoint >= self._checkpoint_events:
-            self._checkpoint(self._journal.position)
+        self._checkpoint_if_due(self._journal.position)
         return len(ordered)
 
     def _without_gaps(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
@@ -314,8 +319,8 @@ class DurableStage:
         position = after
         for record in self._journal.replay(after):
             # Not after the last record: what it says may not have been published yet.
-            if self._since_checkpoint >= self._checkpoint_events and position is not None:
-                self._checkpoint(position)
+            if position is not None:
+                self._checkpoint_if_due(position)
             content = _decode(record.payload)
             for delivery in content.taken:
                 self._stage.on(delivery.event)
@@ -327,7 +332,7 @@ class DurableStage:
 
     def _restore(self, snapshot: Snapshot | None) -> JournalPosition | None:
         """Take over what a snapshot holds; the place after it. None: there is none that can be used."""
-        if snapshot is None:
+        if snapshot is None or not isinstance(self._stage, RestorableStage):
             return None
         try:
             self._identities = DedupIndex.load(snapshot.runs, self._blobs, self._cache_dir)
@@ -375,8 +380,10 @@ class DurableStage:
 
     # Checkpoints
 
-    def _checkpoint(self, position: JournalPosition) -> None:
+    def _checkpoint_if_due(self, position: JournalPosition) -> None:
         """Write identities and state beside the journal; they hold all up to a record of it."""
+        if self._since_checkpoint < self._checkpoint_events or not isinstance(self._stage, RestorableStage):
+            return
         self._journal.check_current()
         frozen = self._identities.freeze()
         runs = self._identities.write(frozen, self._blobs, f"{self._prefix}/identities/", self._journal.epoch)

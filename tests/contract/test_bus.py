@@ -21,7 +21,17 @@ from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.pipeline.bus import Bus, BusEvent, Delivery, MemoryBus, open_bus
 from raysignal.engine.pipeline.durable_stage import DurableStage
 from raysignal.engine.pipeline.redis_bus import PREFIX, RedisBus
-from tests.support.bus_stages import Chain, drain, fresh_names, open_chain, said, signal, signals, undisturbed
+from tests.support.bus_stages import (
+    Chain,
+    OnlyAnswers,
+    drain,
+    fresh_names,
+    open_chain,
+    said,
+    signal,
+    signals,
+    undisturbed,
+)
 from tests.support.redis_server import RedisServer, redis_server
 
 _names = fresh_names("stream")
@@ -294,6 +304,24 @@ def test_a_stage_that_is_opened_again_goes_on_where_the_last_one_was(
     assert stage.taken == 60
     snapshots = list((tmp_path / "stages").rglob("*.snap"))
     assert snapshots
+
+
+def test_a_stage_that_cannot_be_restored_is_given_its_whole_journal(
+    bus: Bus, stream: str, tmp_path: Path
+) -> None:
+    group = f"chain-{stream}"
+    for first in (0, 20):
+        chain = Chain(group)
+        stage = DurableStage.open(
+            OnlyAnswers(chain), bus, streams=[stream], group=group, consumer="only", route=lambda _: None,
+            stores=open_stores(tmp_path.as_uri()), cache_dir=tmp_path / "cache", checkpoint_events=5,
+        )  # fmt: skip
+        assert chain.count == first
+        bus.publish(stream, signals(first, first + 20))
+        drain(stage)
+        stage.close()
+    assert said(tmp_path, group) == undisturbed([group], signals(0, 40))[group]
+    assert not (tmp_path / "stages").exists()
 
 
 def test_what_the_last_record_says_is_published_by_the_next_one_and_known_by_who_reads_it(

@@ -9,7 +9,7 @@ import msgspec
 from raysignal.engine.core.events import Alarm, StrategySignal
 from raysignal.engine.journal.stores import open_stores
 from raysignal.engine.pipeline.bus import Bus, BusEvent, identity_of
-from raysignal.engine.pipeline.durable_stage import DurableStage, read_records
+from raysignal.engine.pipeline.durable_stage import DurableStage, PureStage, read_records
 
 _MODULUS = 2**61 - 1
 
@@ -49,6 +49,13 @@ class Chain:
 
     def load(self, state: bytes) -> None:
         self.count, self.digest = msgspec.json.decode(state)
+
+
+class OnlyAnswers:
+    """A stage without a state that could be written down."""
+
+    def __init__(self, stage: PureStage) -> None:
+        self.on = stage.on
 
 
 def open_chain(
