@@ -24,7 +24,7 @@ from raysignal.engine.core.errors import StreamFull
 from raysignal.engine.pipeline.bus import MemoryBus
 from raysignal.engine.pipeline.redis_bus import RedisBus
 from tests.support.bus_stages import open_chain, said, signals, undisturbed
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.redis_server import IN_MEMORY, RedisServer, redis_server
 
 NAMES = ("first", "second")
 BOUND = 256
@@ -195,7 +195,7 @@ def _within_a_step(random: Random) -> None:
 
 @contextmanager
 def _scratch() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="raysignal-bus-") as folder:
+    with tempfile.TemporaryDirectory(prefix="raysignal-bus-", dir=IN_MEMORY) as folder:
         yield Path(folder)
 
 
