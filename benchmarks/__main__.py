@@ -33,6 +33,7 @@ NAMES = (
     "pipeline",
     "feed",
     "day",
+    "bus",
     "startup",
     "intake",
     "core",

@@ -30,12 +30,14 @@
     ├── ChromaUnavailable          the index of past outcomes cannot be searched now; no decision rests on it
     ├── LookAhead                  something was about to be used before it was known; a defect
     ├── StrategyFailed             a strategy of a user's own raised, hung, ended its process or answered no actions
-    └── StoreError                 the journal, its store or the database
+    └── StoreError                 the journal, its store, the bus or the database
         ├── StoreUnavailable       did not answer within its bound; the same call may succeed later
+        │   └── StreamFull         a stream of the bus holds as much as it may that a group has not acknowledged
         ├── StoreHeld             another process of this machine works on the store
         ├── Fenced                 another writer has taken over; this one must stop
         ├── JournalDamaged         a record that was durable cannot be read
         │   └── JournalBehind      records that are known to have been durable are not in the journal
+        ├── EventsLost             a stream of the bus does not hold events that it held, and somebody still needs
         ├── DatabaseTooNew         a database whose tables a later version of the code has changed
         └── UnsafeStore            the store does not enforce conditional writes
 
@@ -276,11 +278,50 @@ class StrategyFailed(RaysignalError):
 
 
 class StoreError(RaysignalError):
-    """The journal or the store under it."""
+    """The journal, the store under it, the bus or the database."""
 
 
 class StoreUnavailable(StoreError):
     """The store did not answer within its bound; the same call may succeed later."""
+
+
+class StreamFull(StoreUnavailable):
+    """A stream of the bus is full of events that a group has not acknowledged; what was to be published was not.
+
+    Args:
+        stream: its name.
+        bound: how many events it may hold.
+        group: the group that is furthest behind; empty: no group has joined.
+    """
+
+    def __init__(self, stream: str, bound: int, group: str) -> None:
+        why = (
+            f"the group {group!r} has not acknowledged the oldest. Expected its consumers to run and to keep up: "
+            "start them, or let more of them share the group"
+            if group
+            else "no group reads them. Expected one to have joined: start its consumers"
+        )
+        super().__init__(
+            f"the stream {stream!r} holds {bound} events, as many as it may, and {why}",
+            stream=stream, bound=bound, group=group,
+        )  # fmt: skip
+
+
+class EventsLost(StoreError):
+    """A stream of the bus no longer holds events that it held and that somebody still needs.
+
+    Args:
+        stream: its name.
+        what: what is missing, as the end of "the stream … …".
+    """
+
+    def __init__(self, stream: str, what: str, **fields: Any) -> None:
+        super().__init__(
+            f"the stream {stream!r} {what}. Nothing more is read or published, because events may be lost. Bring the "
+            "bus's data back, or start every process anew and accept the loss: stages then publish again what their "
+            "journals hold, and what is known is not done twice",
+            stream=stream, **fields,
+        )  # fmt: skip
 
 
 class StoreHeld(StoreError):

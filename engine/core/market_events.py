@@ -66,7 +66,7 @@ class Instrument(msgspec.Struct, frozen=True):
         return Decimal(int(lots)).scaleb(-self.size_decimals)
 
 
-class Trade(msgspec.Struct, frozen=True, gc=False):
+class Trade(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="trade"):
     """One trade.
 
     Attributes:
@@ -84,7 +84,7 @@ class Trade(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
-class Quote(msgspec.Struct, frozen=True, gc=False):
+class Quote(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="quote"):
     """The best bid and ask as the venue itself says them; `update_id` in the same count as the book's, 0 if none.
 
     `exchange_us` is 0 where the venue does not say it (Binance spot).
@@ -100,7 +100,7 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
-class Kline(msgspec.Struct, frozen=True, gc=False):
+class Kline(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="kline"):
     """A bar as the venue makes it; `closed` once it can no longer change."""
 
     instrument: Instrument
@@ -117,7 +117,7 @@ class Kline(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
-class BookChange(msgspec.Struct, frozen=True, gc=False):
+class BookChange(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="book_change"):
     """The order book of an instrument has changed and is in sync; best prices as they are now, 0 for an empty side."""
 
     instrument: Instrument
@@ -130,7 +130,7 @@ class BookChange(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
-class BookLost(msgspec.Struct, frozen=True, gc=False):
+class BookLost(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="book_lost"):
     """The order book of an instrument can no longer be trusted; it is empty until it is in sync again.
 
     Attributes:
@@ -146,7 +146,7 @@ class BookLost(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
-class TradesLost(msgspec.Struct, frozen=True, gc=False):
+class TradesLost(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="trades_lost"):
     """Trades of an instrument may have been missed: from what came last on, until they are heard again.
 
     A book that is lost says nothing of trades, nor these of a book: they can come by different connections, and a

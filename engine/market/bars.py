@@ -74,7 +74,7 @@ class Basis(StrEnum):
     MIDS = "mids"
 
 
-class Bar(msgspec.Struct, frozen=True, gc=False):
+class Bar(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="bar"):
     """What happened in one interval; it does not change any more.
 
     Attributes:
