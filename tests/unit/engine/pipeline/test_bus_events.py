@@ -10,18 +10,21 @@ from raysignal.engine.core import events
 from raysignal.engine.core.events import (
     AggregatedSignal,
     Alarm,
+    Candle,
     Command,
     CommandKind,
-    PositionDecision,
+    DecisionAnswer,
+    DecisionQuestion,
+    OrderEnded,
     OrderFill,
     PathEvent,
+    PathRestarted,
     PlannedOrder,
-    DecisionQuestion,
+    PositionDecision,
     RiskOutcome,
     RiskVerdict,
     StrategySignal,
     TradeAttribution,
-    DecisionAnswer,
     Vote,
 )
 from raysignal.engine.core.market_events import (
@@ -52,6 +55,7 @@ EVENTS: list[BusEvent] = [
     BookLost(BTC, "gap", 7, 9, 6),
     TradesLost(BTC, "disconnected", 6),
     BAR,
+    Candle(at_us=5, symbol="BTC", interval_us=5, open=1.0, high=2.0, low=0.5, close=1.5, volume=3.0),
     StrategySignal(
         at_us=5, symbol="BTC", strategy="sma", side=-1, price=99.5, interval_us=60, features={"rsi": 0.1}
     ),
@@ -69,8 +73,10 @@ EVENTS: list[BusEvent] = [
         at_us=5, symbol="BTC", client_id="a", ordinal=3, side=1, quantity="0.5", price="99.6", fee="0.1",
         decided_price=99.5,
     ),
+    OrderEnded(at_us=5, symbol="BTC", client_id="a", state="filled"),
     TradeAttribution(at_us=5, symbol="BTC", opened_us=1, pnl=0.5, shares={"sma": 0.5}),
     Command(at_us=5, symbol="BTC", command=CommandKind.HALT, who="me", reason="news"),
+    PathRestarted(at_us=5, symbol=""),
     Alarm(at_us=5, symbol="BTC", code="stale", message="no price for a minute"),
 ]  # fmt: skip
 
