@@ -419,6 +419,8 @@ def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
         )
         for each in path.strategies
     ]
+    if path.features:
+        stages.append(("features", f"{', '.join(path.features)} beside every signal, of its own candles"))
     threshold = f", if their score is above {weighing.threshold:g}"
     return [
         *stages,

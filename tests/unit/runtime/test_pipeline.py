@@ -33,6 +33,7 @@ GOOD = """
 name: test
 instruments: [{symbol: BTC}]
 strategies: [{name: cross, kind: sma, bar: 1m, parameters: {fast: 2, slow: 5}}]
+features: ["rsi(14)", "atr(14)"]
 """
 
 
@@ -65,6 +66,8 @@ def wrong(text: str, tmp_path: Path) -> str:
         ),
         ("instruments: [{symbol: BTC}, {symbol: BTC}]", "symbol is 'BTC' twice"),
         ("instruments: []", "instruments"),
+        ("features: [rsi(1)]", "feature is 'rsi(1)'; expected for its window a whole number"),
+        ("features: [spread]", "feature is 'spread'; expected one of returns"),
     ],
 )
 def test_configuration_that_cannot_be_names_field_value_and_what_was_expected(
