@@ -40,7 +40,9 @@ class StrategyConfig(_Part):
     """A rule that says which side it wants."""
 
     name: Name = Field(description="unique; whose votes and profits these are")
-    kind: str = Field(description=f"one of {', '.join(NAMES)}")
+    kind: str = Field(
+        description=f"one of {', '.join(NAMES)}, or module:Class, a class of yours, which runs in this process"
+    )
     bar: str = Field(description="length of the candles that it sees, such as 1m")
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="of the kind; its defaults where none"
