@@ -18,13 +18,14 @@ from raysignal.cli import feed, options
 from raysignal.cli.output import Output, escape, rows_table
 from raysignal.cli.signal_files import read_stream
 from raysignal.cli.verbs import Verb, VerbGroup, require_extras, verb
-from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.core.errors import InvalidField, RaysignalError
 from raysignal.engine.core.instants import format_instant
 
 if TYPE_CHECKING:
     from raysignal.engine.pipeline.backtest import CandleSeries
+    from raysignal.engine.strategies.checks import StrategyFinding
     from raysignal.runtime.pipeline import Pipeline
-    from raysignal.runtime.pipeline_config import PipelineConfig
+    from raysignal.runtime.pipeline_config import PipelineConfig, StrategyConfig
 
 DIFFERS = 1
 _SHOWN_EVERY_S = 5.0
@@ -402,6 +403,10 @@ def _filler(path: PipelineConfig) -> str:
     return "the portfolio itself" if path.venue.kind == "none" else f"the {path.venue.kind} exchange"
 
 
+def _rule(strategy: StrategyConfig) -> str:
+    return strategy.kind if ":" in strategy.kind else str(strategy.posted or strategy.strategy())
+
+
 def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
     policy, weighing, venue = path.policy, path.weighing, path.venue
     bars = sorted({(each.interval_us, each.bar) for each in path.strategies})
@@ -415,10 +420,12 @@ def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
     stages += [
         (
             f"strategy {each.name}",
-            f"{each.posted or each.strategy()} on {each.bar} candles of {', '.join(path.symbols_of(each))}",
+            f"{_rule(each)} on {each.bar} candles of {', '.join(path.symbols_of(each))}",
         )
         for each in path.strategies
     ]
+    if path.features:
+        stages.append(("features", f"{', '.join(path.features)} beside every signal, of its own candles"))
     threshold = f", if their score is above {weighing.threshold:g}"
     return [
         *stages,
@@ -435,8 +442,74 @@ def _stages(path: PipelineConfig) -> list[tuple[str, str]]:
     ]
 
 
+# Leaks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckLeaksConfig:
+    """Which configuration, on which made-up markets."""
+
+    config: Config
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the first market.")] = 0
+    seeds: Annotated[
+        int, typer.Option(metavar="N", min=1, help="How many markets, each of the next seed.")
+    ] = 3
+    candles: Annotated[
+        int, typer.Option(metavar="N", min=8, max=1_000_000, help="Of each market, of the shortest length.")
+    ] = 2_000
+    tries: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=1, help="How often each is cut off: more find what seldom looks ahead."
+        ),
+    ] = 12
+    json: options.Json = False
+
+
+def check_path(config: CheckLeaksConfig) -> None:
+    """Whether a path sees the future: it is played with what comes later cut off, and with another future.
+
+    Each play is a process of its own. Status 0: it passed; 1: it failed; 2: it could not be checked.
+    """
+    from raysignal.cli.check_strategy import FAILED, NOT_CHECKED
+    from raysignal.engine.strategies.isolation import IsolatedRuns
+    from raysignal.runtime.pipeline_config import read_config
+    from raysignal.runtime.pipeline_leaks import check_leaks
+
+    output = Output(config.json)
+    found: dict[str, tuple[int, StrategyFinding]] = {}
+    try:
+        path = read_config(config.config)
+        with IsolatedRuns() as runs:
+            for seed in range(config.seed, config.seed + config.seeds):
+                for each in check_leaks(
+                    path, seed=seed, candles=config.candles, tries=config.tries, runs=runs
+                ):
+                    if each.check not in found or found[each.check][1].good:
+                        found[each.check] = seed, each  # the first that is wrong, or the last
+    except RaysignalError as error:
+        output.error(error)
+        raise typer.Exit(NOT_CHECKED) from error
+    good = all(each.good for _, each in found.values())
+    if config.json:
+        checks = [
+            {"check": each.check, "good": each.good, "seed": seed, "sentence": each.sentence}
+            for seed, each in found.values()
+        ]
+        output.json({"name": path.name, "good": good, "checks": checks})
+    else:
+        rows = [
+            ("passed" if each.good else "FAILED", each.check, str(seed), each.sentence)
+            for seed, each in found.values()
+        ]
+        output.table(rows_table(("", "check", "seed", "what was found"), rows))
+    if not good:
+        raise typer.Exit(FAILED)
+
+
 app.command("run", cls=Verb)(verb(RunPipelineConfig, run_pipeline))
 app.command("check", cls=Verb)(verb(CheckPipelineConfig, check_config))
+app.command("check-leaks", cls=Verb)(verb(CheckLeaksConfig, check_path))
 app.command("explain", cls=Verb)(verb(CheckPipelineConfig, explain))
 
 

@@ -7,6 +7,7 @@
 - `small-data`: what shrinkage brings on 1 000 signals (`experiments.validation.small_data`);
 - `intervals`: how often intervals hold the truth (`experiments.validation.intervals`);
 - `strategies`: whether check-strategy finds look-ahead (`experiments.validation.strategies`);
+- `paths`: whether pipeline check-leaks finds it in a whole decision path (`experiments.validation.path_leaks`);
 - `sweeps`: whether the best of a sweep is called more than luck (`experiments.validation.sweeps`);
 - `texts`: whether what free texts alone tell is found (`experiments.validation.texts`).
 
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from raysignal.experiments.validation import (
     intervals,
+    path_leaks,
     reviewers,
     small_data,
     strategies,
@@ -35,6 +37,7 @@ PARTS: Mapping[str, Callable[[Sequence[str]], int]] = {
     "small-data": small_data.main,
     "intervals": intervals.main,
     "strategies": strategies.main,
+    "paths": path_leaks.main,
     "sweeps": sweeps.main,
     "texts": texts.main,
 }

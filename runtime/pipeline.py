@@ -28,6 +28,7 @@ from raysignal.engine.pipeline.portfolio import KernelPortfolio, VenuePortfolio
 from raysignal.engine.pipeline.risk import RiskGate
 from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
 from raysignal.engine.risk.stage import RiskStage
+from raysignal.engine.strategies.features import parse_features
 from raysignal.runtime.pipeline_config import PipelineConfig
 
 CURRENCY = "quote"
@@ -70,9 +71,12 @@ def build(
     policy = config.policy
     mark_us = {symbol: config.intervals_us(symbol)[0] for symbol in config.symbols}
     strategies = StrategyStage(
-        StrategySpec(each.name, each.strategy(), each.interval_us, config.symbols_of(each))
-        for each in config.strategies
-        if each.posted is None
+        (
+            StrategySpec(each.name, each.strategy(), each.interval_us, config.symbols_of(each))
+            for each in config.strategies
+            if each.posted is None
+        ),
+        parse_features(config.features),
     )
     venue, execute = None, None
     portfolio: KernelPortfolio | VenuePortfolio

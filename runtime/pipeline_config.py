@@ -13,6 +13,7 @@ from raysignal.engine.core.instants import check_interval, parse_bar
 from raysignal.engine.core.policy import Policy, check_portfolio_name
 from raysignal.engine.pipeline.aggregation import AggregationSettings
 from raysignal.engine.risk.limits import RiskLimits
+from raysignal.engine.strategies.features import FEATURES, parse_features
 from raysignal.engine.strategies.registry import NAMES, make
 from raysignal.engine.strategies.strategy import Strategy
 from raysignal.runtime.setting_areas import of_this_setting
@@ -54,7 +55,8 @@ class StrategyConfig(_Part):
 
     name: Name = Field(description="unique; whose votes and profits these are")
     kind: str = Field(
-        description=f"one of {', '.join(NAMES)}, or {POSTED}: signals that the service takes in"
+        description=f"one of {', '.join(NAMES)}; module:Class, a class of yours, which runs in this process; or {POSTED}: "
+        "signals that the service takes in"
     )
     bar: str = Field(
         description="length of the candles that it sees, such as 1m; posted: that positions are marked at"
@@ -126,6 +128,10 @@ class PipelineConfig(_Part):
     name: str = Field(description="of the portfolio")
     instruments: tuple[InstrumentConfig, ...] = Field(min_length=1, description="what is traded")
     strategies: tuple[StrategyConfig, ...] = Field(min_length=1, description="who says something of them")
+    features: tuple[str, ...] = Field(
+        default=(),
+        description=f"what each signal says of its candles beside its side, such as rsi(14): {', '.join(FEATURES)}",
+    )
     aggregation: dict[str, Any] = Field(
         default_factory=dict, description="how strategies are weighed: method equal or hit_rate, threshold, …"
     )
@@ -141,6 +147,13 @@ class PipelineConfig(_Part):
     def _a_name(cls, name: str) -> str:
         with of_this_setting():
             return check_portfolio_name(name)
+
+    @field_validator("features")
+    @classmethod
+    def _features(cls, features: tuple[str, ...]) -> tuple[str, ...]:
+        with of_this_setting():
+            parse_features(features)
+        return features
 
     @field_validator("aggregation", "risk", "portfolio")
     @classmethod

@@ -1,11 +1,17 @@
-"""Strategies on candles: several on one symbol, each with its own parameters and length of candle."""
+"""Strategies on candles: several on one symbol, each with its own parameters and length of candle.
 
+Beside what a strategy says stand the features that are known then, of the same candles: of those that have ended.
+"""
+
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from raysignal.engine.core.arrays import Float64Array
 from raysignal.engine.core.events import Alarm, Candle, StrategySignal
+from raysignal.engine.strategies.features import CandleFeature
 from raysignal.engine.strategies.strategy import Bars, Strategy, StrategyStream
 
 
@@ -34,55 +40,102 @@ class _Running:
         self.ahead: dict[int, int] = {}
 
 
-class StrategyStage:
-    """Candles to signals. A candle before which something is missing begins a new warm-up, with an alarm."""
+class _Place:
+    """Strategies and features on one symbol's candles of one length.
 
-    def __init__(self, specs: Iterable[StrategySpec]) -> None:
-        self._running: dict[tuple[str, int], list[_Running]] = {}
+    `ahead` are the features at instants until `ahead_until_us`, where a strategy speaks.
+    """
+
+    def __init__(self, features: Sequence[CandleFeature]) -> None:
+        self.strategies: list[_Running] = []
+        self._features = features
+        self._streams = [(each.name, each.stream()) for each in features]
+        self.ahead: dict[int, dict[str, float]] = {}
+        self.ahead_until_us = 0
+
+    def restart(self) -> None:
+        """Begin a new warm-up."""
+        self._streams = [(each.name, each.stream()) for each in self._features]
+        for running in self.strategies:
+            running.stream = running.spec.strategy.stream()
+
+    def features(self, bars: Bars) -> list[tuple[str, Float64Array]]:
+        """Names and values at the next bars."""
+        return [(name, stream.advance(bars)) for name, stream in self._streams]
+
+
+class StrategyStage:
+    """Candles to signals. A candle before which something is missing begins a new warm-up, with an alarm.
+
+    Args:
+        specs: who speaks.
+        features: what each signal says beside its side, where it is known.
+    """
+
+    def __init__(self, specs: Iterable[StrategySpec], features: Sequence[CandleFeature] = ()) -> None:
+        self._places: dict[tuple[str, int], _Place] = {}
         for spec in specs:
             for symbol in spec.symbols:
-                self._running.setdefault((symbol, spec.interval_us), []).append(_Running(spec))
-        self._ahead_until: dict[tuple[str, int], int] = {}
+                place = self._places.setdefault((symbol, spec.interval_us), _Place(features))
+                place.strategies.append(_Running(spec))
 
     def prepare(self, symbol: str, interval_us: int, bars: Bars) -> None:
         """Work out what will be said at candles that come next: a strategy says the same however bars are cut.
 
         A replay that has the bars calls it for pieces of them; each candle's signals are still said at the candle.
         """
-        for running in self._running.get((symbol, interval_us), ()):
+        place = self._places.get((symbol, interval_us))
+        if place is None or not len(bars):
+            return
+        speaks = np.zeros(len(bars), np.bool_)
+        for running in place.strategies:
             actions = running.stream.advance(bars)
             rows = np.flatnonzero(actions)
+            speaks[rows] = True
             running.ahead = dict(zip(bars.known_at_us[rows].tolist(), actions[rows].tolist(), strict=True))
-        if len(bars):
-            self._ahead_until[symbol, interval_us] = int(bars.known_at_us[-1])
+        values = place.features(bars)
+        place.ahead = {
+            int(bars.known_at_us[row]): _known(values, row) for row in np.flatnonzero(speaks).tolist()
+        }
+        place.ahead_until_us = int(bars.known_at_us[-1])
 
     def on(self, candle: Candle) -> Sequence[StrategySignal | Alarm]:
         """See `engine.pipeline.path`."""
-        place = candle.symbol, candle.interval_us
-        running = self._running.get(place)
-        if running is None:
+        place = self._places.get((candle.symbol, candle.interval_us))
+        if place is None:
             return ()
-        if candle.at_us <= self._ahead_until.get(place, 0):
-            sides = [each.ahead.get(candle.at_us, 0) for each in running]
-            return _signals(running, candle, sides) if any(sides) else ()
+        if candle.at_us <= place.ahead_until_us:
+            sides = [each.ahead.get(candle.at_us, 0) for each in place.strategies]
+            if not any(sides):
+                return ()
+            return _signals(place.strategies, candle, sides, place.ahead[candle.at_us])
         if not candle.complete:
-            for each in running:
-                each.stream = each.spec.strategy.stream()
+            place.restart()
             message = (
                 f"candles of {candle.interval_us / 1e6:g} s are missing or incomplete: "
-                f"{len(running)} strategies begin a new warm-up"
+                f"{len(place.strategies)} strategies begin a new warm-up"
             )
             return (Alarm(at_us=candle.at_us, symbol=candle.symbol, code="candles_missing", message=message),)
         bars = _bars(candle)
-        return _signals(running, candle, [int(each.stream.advance(bars)[0]) for each in running])
+        sides = [int(each.stream.advance(bars)[0]) for each in place.strategies]
+        values = place.features(bars)
+        return _signals(place.strategies, candle, sides, _known(values, 0)) if any(sides) else []
 
 
-def _signals(running: Sequence[_Running], candle: Candle, sides: Sequence[int]) -> list[StrategySignal]:
+def _known(values: Sequence[tuple[str, Float64Array]], row: int) -> dict[str, float]:
+    """The features that are known at a row."""
+    found = ((name, float(column[row])) for name, column in values)
+    return {name: value for name, value in found if math.isfinite(value)}
+
+
+def _signals(
+    running: Sequence[_Running], candle: Candle, sides: Sequence[int], features: dict[str, float]
+) -> list[StrategySignal]:
     said = [(each.spec.name, side) for each, side in zip(running, sides, strict=True) if side]
     return [
         StrategySignal(
             at_us=candle.at_us, symbol=candle.symbol, strategy=name, side=side, price=candle.close,
-            interval_us=candle.interval_us, more=place < len(said),
+            interval_us=candle.interval_us, features=features, more=place < len(said),
         )
         for place, (name, side) in enumerate(said, 1)
     ]  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from raysignal.engine.core.arrays import Int8Array
+from raysignal.engine.core.arrays import BoolArray, Int8Array
 from raysignal.engine.core.errors import InvalidField, StrategyFailed
 from raysignal.engine.core.instants import format_instant
 from raysignal.engine.strategies.isolation import (
@@ -63,6 +63,26 @@ class StrategyFinding:
     good: bool
     sentence: str
     bar: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecomputedStrategy:
+    """A strategy with the `stream` and the `warm_up` that its own class lacks."""
+
+    own: ActionsStrategy
+
+    @property
+    def warm_up(self) -> int:
+        """What it says of itself, or 0."""
+        return int(getattr(self.own, "warm_up", 0))
+
+    def actions(self, bars: Bars) -> Int8Array:
+        """See `Strategy`."""
+        return self.own.actions(bars)
+
+    def stream(self) -> "RecomputingStream":
+        """By working everything out again."""
+        return RecomputingStream(self.own)
 
 
 class RecomputingStream:
@@ -156,7 +176,7 @@ class _Probe:
 
 
 @dataclass(frozen=True, slots=True)
-class _Future:
+class OtherFuture:
     """How prices go on otherwise, besides noise.
 
     Attributes:
@@ -172,11 +192,11 @@ class _Future:
     late: bool = False
 
 
-_FUTURES = (
-    _Future("ten times as high", level=10.0),
-    _Future("a tenth as high", level=0.1),
-    _Future("five times as volatile", volatility=5.0),
-    _Future("three times as far apart and without volume", late=True),
+OTHER_FUTURES = (
+    OtherFuture("ten times as high", level=10.0),
+    OtherFuture("a tenth as high", level=0.1),
+    OtherFuture("five times as volatile", volatility=5.0),
+    OtherFuture("three times as far apart and without volume", late=True),
 )
 
 
@@ -213,7 +233,7 @@ class _Check:
         if answer.has_stream:
             found.append(self._held("stream", self._stream, whole))
         # Of all runs: a rule may write when it is asked a second time, or for so many bars.
-        files = _files(sorted(self._written), sorted(self._read - self._written))
+        files = files_finding(sorted(self._written), sorted(self._read - self._written))
         return [StrategyFinding("actions", good=True, sentence=sentence), files, *found]
 
     def _run(self, run: StrategyRun) -> StrategyAnswer:
@@ -259,7 +279,7 @@ class _Check:
                 sentence = f"{probe.how}, {_told(self._bars, whole, found, bar)}"
                 return StrategyFinding("look-ahead", good=False, sentence=sentence, bar=bar)
             compared[: probe.cut] |= whole[: probe.cut] != 0
-        growing = tuple(sorted(self._cuts(whole, _GROWING_CUTS)))
+        growing = tuple(sorted(cuts_of(whole != 0, _GROWING_CUTS, self._tries, self._draws)))
         for cut, found in zip(
             growing, self._run(StrategyRun(self._bars, actions=growing)).actions, strict=True
         ):
@@ -299,29 +319,15 @@ class _Check:
     def _probes(self, whole: Int8Array) -> Iterator[_Probe]:
         """At every cut the rest cut off and another future, and then more bars at the end."""
         bars, n = self._bars, len(self._bars)
-        for place, cut in enumerate(self._cuts(whole, _SINGLE_CUTS)):
+        for place, cut in enumerate(cuts_of(whole != 0, _SINGLE_CUTS, self._tries, self._draws)):
             yield _Probe(cut, bars.slice(0, cut), self._cut_off(cut))
-            future = _FUTURES[place % len(_FUTURES)]
+            future = OTHER_FUTURES[place % len(OTHER_FUTURES)]
             how = f"with the bars after {self._instant(cut - 1)} {future.words}"
-            yield _Probe(cut, _going_on(bars, cut, future, self._draws), how)
+            yield _Probe(cut, going_on(bars, cut, future, self._draws), how)
         longer = _joined(bars, _repeated(bars))
-        for future in _FUTURES:
+        for future in OTHER_FUTURES:
             how = f"with {len(longer) - n} more bars after the last, {future.words}"
-            yield _Probe(n, _going_on(longer, n, future, self._draws), how)
-
-    def _cuts(self, whole: Int8Array, shares: tuple[float, float, float]) -> list[int]:
-        """Right after actions (a rule that peeks acts too soon), right after other bars (or leaves out what it would
-        have said), and where windows fill; in any order. Where there are too few of the first, more of the second, and
-        the other way round.
-        """
-        after, silent, early = (math.ceil(share * self._tries) for share in shares)
-        acted, quiet = (
-            self._draws.permutation(np.flatnonzero(kind) + 1) for kind in (whole[:-1] != 0, whole[:-1] == 0)
-        )
-        first = acted[: max(after, after + silent - len(quiet))]
-        second = quiet[: after + silent - len(first)]
-        filling = self._draws.integers(1, max(2, len(whole) // 4), early)
-        return [int(cut) for cut in self._draws.permutation(np.unique([*first, *second, *filling]))]
+            yield _Probe(n, going_on(longer, n, future, self._draws), how)
 
     def _cut_off(self, cut: int) -> str:
         return f"with the bars after {self._instant(cut - 1)} cut off"
@@ -335,7 +341,29 @@ _NOTHING = (
 )
 
 
-def _files(written: list[str], read: list[str]) -> StrategyFinding:
+def cuts_of(
+    acts: BoolArray, shares: tuple[float, float, float], tries: int, draws: np.random.Generator
+) -> list[int]:
+    """How many bars to keep: right after actions (a rule that peeks acts too soon), right after other bars (or leaves
+    out what it would have said), and where windows fill; in any order. Where there are too few of the first, more of
+    the second, and the other way round.
+
+    Args:
+        acts: at which bars there are actions.
+        shares: how many of each, times `tries`.
+        tries: as of `check_strategy`.
+        draws: of which.
+    """
+    after, silent, early = (math.ceil(share * tries) for share in shares)
+    acted, quiet = (draws.permutation(np.flatnonzero(kind) + 1) for kind in (acts[:-1], ~acts[:-1]))
+    first = acted[: max(after, after + silent - len(quiet))]
+    second = quiet[: after + silent - len(first)]
+    filling = draws.integers(1, max(2, len(acts) // 4), early)
+    return [int(cut) for cut in draws.permutation(np.unique([*first, *second, *filling]))]
+
+
+def files_finding(written: list[str], read: list[str]) -> StrategyFinding:
+    """Of the files that a strategy wrote and read."""
     if written:
         sentence = (
             f"it writes {written[0]}: what one run keeps there another can read, so that look-ahead cannot be "
@@ -357,7 +385,7 @@ def _warm_up(warm_up: int, whole: Int8Array) -> StrategyFinding:
     return StrategyFinding("warm-up", good=True, sentence=sentence)
 
 
-def _going_on(bars: Bars, cut: int, future: _Future, draws: np.random.Generator) -> Bars:
+def going_on(bars: Bars, cut: int, future: OtherFuture, draws: np.random.Generator) -> Bars:
     """The same until a bar, and then prices, volumes and, where it is late, instants that go on otherwise."""
     n = len(bars) - cut
     last = max(0, cut - 1)

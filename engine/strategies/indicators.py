@@ -3,7 +3,8 @@
 Each is made with its parameters and then `advance`d; all bars at once are one piece. NaN until there are enough bars.
 Definitions are those of TA-Lib, which is the oracle in the tests: an exponential mean begins with the plain mean of its
 first window, Wilder's means likewise, standard deviations of Bollinger's bands are of the population. Not in TA-Lib:
-realised volatility, the standard deviation (n - 1) of log returns over a window.
+realised volatility, the standard deviation (n - 1) of log returns over a window, realised variance, and the mean price
+by volume.
 """
 
 import numpy as np
@@ -19,6 +20,13 @@ def check_window(name: str, value: object, least: int = 1) -> int:
     """The value itself, if it is a number of bars; else `InvalidField`."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST_BARS:
         raise InvalidField(name, value, f"a whole number of bars from {least} to {MOST_BARS:,d}")
+    return value
+
+
+def check_number(name: str, value: object, low: float, high: float) -> float:
+    """The value itself, if it is a number between the two; else `InvalidField`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low < value < high:
+        raise InvalidField(name, value, f"a number above {low:g} and below {high:g}")
     return value
 
 
@@ -85,9 +93,7 @@ class RsiIndicator:
         change = joined[1:] - joined[:-1]
         up = self._up.advance(np.where(np.isnan(change), np.nan, np.maximum(change, 0.0)))
         down = self._down.advance(np.where(np.isnan(change), np.nan, np.maximum(-change, 0.0)))
-        both = up + down
-        index = np.divide(100.0 * up, both, out=np.zeros(len(up)), where=both > 0.0)
-        return np.where(np.isnan(both), np.nan, index)
+        return _shares(100.0 * up, up + down, 0.0)
 
 
 class MacdIndicator:
@@ -109,19 +115,44 @@ class MacdIndicator:
         return np.where(np.isnan(signal), np.nan, difference), signal
 
 
+class MeanAndDeviation:
+    """Of the last `window` values, the deviation of the population."""
+
+    def __init__(self, window: int) -> None:
+        self._window = check_window("window", window, 2)
+        self._past = TrailingWindow(window - 1)
+
+    def advance(self, values: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Mean and standard deviation at the next values."""
+        joined = self._past.before(values)
+        mean = _means(joined, self._window)
+        return mean, np.sqrt(_squares(joined, self._window, mean) / self._window)
+
+
 class Bands:
     """Bollinger's bands: mean, and `width` standard deviations below and above it."""
 
     def __init__(self, window: int, width: float) -> None:
-        self._window, self._width = check_window("window", window, 2), width
-        self._past = TrailingWindow(window - 1)
+        self._width = check_number("width", width, 0.0, 100.0)
+        self._values = MeanAndDeviation(window)
 
     def advance(self, close: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Lower band, mean, upper band of the next closes."""
-        joined = self._past.before(close)
-        mean = _means(joined, self._window)
-        away = self._width * np.sqrt(_squares(joined, self._window, mean) / self._window)
+        mean, deviation = self._values.advance(close)
+        away = self._width * deviation
         return mean - away, mean, mean + away
+
+
+class ZScore:
+    """How many standard deviations a value is from the mean of the last `window`, its own among them."""
+
+    def __init__(self, window: int) -> None:
+        self._values = MeanAndDeviation(window)
+
+    def advance(self, close: Float64Array) -> Float64Array:
+        """Of the next closes; 0 where all of a window are the same."""
+        mean, deviation = self._values.advance(close)
+        return _shares(close - mean, deviation, 0.0)
 
 
 class Highest:
@@ -154,20 +185,67 @@ class Atr:
         return self._mean.advance(ranges)
 
 
+class PriceRatio:
+    """A close over the one `window` bars before."""
+
+    def __init__(self, window: int) -> None:
+        self._window = check_window("window", window)
+        self._past = TrailingWindow(window)
+
+    def advance(self, close: Float64Array) -> Float64Array:
+        """Of the next closes."""
+        joined = self._past.before(close)
+        return joined[self._window :] / joined[: -self._window]
+
+
 class Volatility:
     """Standard deviation of the log returns of the last `window` bars, per bar."""
 
     def __init__(self, window: int) -> None:
         self._window = check_window("window", window, 2)
-        self._closes, self._past = TrailingWindow(1), TrailingWindow(window - 1)
+        self._ratio, self._past = PriceRatio(1), TrailingWindow(window - 1)
 
     def advance(self, close: Float64Array) -> Float64Array:
         """Of the next closes."""
-        joined = self._closes.before(close)
-        returns = self._past.before(np.log(joined[1:] / joined[:-1]))
+        returns = self._past.before(np.log(self._ratio.advance(close)))
         squares = _squares(returns, self._window, _means(returns, self._window))
         deviation: Float64Array = np.sqrt(squares / (self._window - 1))
         return deviation
+
+
+class RealisedVariance:
+    """The squares of the log returns of the last `window` bars, added up."""
+
+    def __init__(self, window: int) -> None:
+        self._window = check_window("window", window)
+        self._ratio, self._past = PriceRatio(1), TrailingWindow(window - 1)
+
+    def advance(self, close: Float64Array) -> Float64Array:
+        """Of the next closes."""
+        returns = self._past.before(np.log(self._ratio.advance(close)))
+        return _squares(returns, self._window, np.zeros(len(close)))
+
+
+class Vwap:
+    """Mean of the typical prices, (high + low + close) / 3, of the last `window` bars, by their volume."""
+
+    def __init__(self, window: int) -> None:
+        self._window = check_window("window", window)
+        self._values, self._volumes = TrailingWindow(window - 1), TrailingWindow(window - 1)
+
+    def advance(
+        self, high: Float64Array, low: Float64Array, close: Float64Array, volume: Float64Array
+    ) -> Float64Array:
+        """Of the next bars; NaN where a volume is not known, or all of a window are 0."""
+        values = self._values.before((high + low + close) / 3.0 * volume)
+        volumes = self._volumes.before(volume)
+        return _shares(_means(values, self._window), _means(volumes, self._window), np.nan)
+
+
+def _shares(values: Float64Array, of: Float64Array, nothing: float) -> Float64Array:
+    """One over the other; `nothing` where the other is 0, NaN where it is NaN."""
+    shares = np.divide(values, of, out=np.full(len(values), nothing), where=of > 0.0)
+    return np.where(np.isnan(of), np.nan, shares)
 
 
 @compiled

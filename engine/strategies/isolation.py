@@ -100,6 +100,15 @@ class StrategyAnswer:
     modules: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FunctionAnswer:
+    """What a function answered in a process of its own; files as those of `StrategyAnswer`."""
+
+    answer: bytes
+    written: tuple[str, ...]
+    read: tuple[str, ...]
+
+
 class IsolatedRuns:
     """The server process, as a context manager; at its end nothing that it started is left.
 
@@ -143,7 +152,7 @@ class IsolatedRuns:
             self._server.wait()
 
     def preload(self, modules: tuple[str, ...]) -> None:
-        """Import these in the server, so that no later run waits for them."""
+        """Import these in the server, so that no later run waits for them; what is `module:function` is called, too."""
         self._send(("preload", modules))
 
     def run(self, source: StrategySource, run: StrategyRun) -> StrategyAnswer:
@@ -158,13 +167,32 @@ class IsolatedRuns:
         except Exception as error:  # a parameter of somebody else's may raise anything
             expected = f"values that another process can be given ({error})"
             raise InvalidField("parameters", ", ".join(source.parameters), expected) from error
-        self._send(("run", job, self._time_limit_s))
+        header, answer = self._asked("run", job)
+        return _answer(header, answer, run)
+
+    def call(self, function: str, *values: Any) -> FunctionAnswer:
+        """What a function, `module:function`, answers in a new process; it answers in bytes.
+
+        Raises:
+            InputError: it raised that.
+            StrategyFailed: it raised anything else, hung, or ended its process.
+        """
+        header, answer = self._asked("call", pickle.dumps((function, values)))
+        return FunctionAnswer(answer, tuple(header["written"]), tuple(header["read"]))
+
+    def _asked(self, kind: str, job: bytes) -> tuple[dict[str, Any], bytes]:
+        self._send((kind, job, self._time_limit_s))
         try:
             answer = self._connection.recv_bytes()
         except (EOFError, OSError) as error:
             raise StrategyFailed("the process that starts its runs has ended; see above") from error
-        header, _, actions = answer.partition(b"\n")
-        return _answer(json.loads(header), actions, run)
+        line, _, rest = answer.partition(b"\n")
+        header: dict[str, Any] = json.loads(line)
+        if "invalid" in header:
+            raise InputError(header["invalid"], **header["fields"])
+        if "failed" in header:
+            raise StrategyFailed(header["failed"], bar=header.get("bar"))
+        return header, rest
 
     def _send(self, request: tuple[Any, ...]) -> None:
         try:
@@ -174,10 +202,6 @@ class IsolatedRuns:
 
 
 def _answer(header: dict[str, Any], actions: bytes, run: StrategyRun) -> StrategyAnswer:
-    if "invalid" in header:
-        raise InputError(header["invalid"], **header["fields"])
-    if "failed" in header:
-        raise StrategyFailed(header["failed"], bar=header.get("bar"))
     lengths = [*run.actions, *(edges[-1] for edges in run.streams)]
     parts = np.split(np.frombuffer(actions, np.int8), np.cumsum(lengths)[:-1])
     return StrategyAnswer(

@@ -1,4 +1,4 @@
-"""The program behind `engine.strategies.isolation`: it forks a process for every run of a strategy.
+"""The program behind `engine.strategies.isolation`: it forks a process for every run of a strategy, or of a function.
 
 It is given the descriptor of a connection, takes one request after another from it, and ends when the other side is
 closed; a run that is under way then is killed. It has one thread, so that it can be forked safely.
@@ -31,6 +31,7 @@ from raysignal.engine.core.arrays import Int8Array
 from raysignal.engine.core.errors import InvalidField
 from raysignal.engine.strategies.isolation import StrategyRun
 from raysignal.engine.strategies.strategy import Bars
+from raysignal.engine.strategies.user_strategies import import_strategy
 
 _FORK = multiprocessing.get_context("fork")
 _ENDING_S = 5.0  # for a process that has closed its pipe
@@ -60,6 +61,9 @@ _NAMES = {
 }
 
 
+_Answered = Callable[[bytes, str, Callable[[], None]], bytes]
+
+
 class _Wrong(Exception):
     """What a strategy answered that cannot be used: a sentence, and the bar."""
 
@@ -77,13 +81,16 @@ def main(descriptor: int) -> None:
             if kind == "preload":
                 _preload(*values)
             else:
-                caller.send_bytes(_forked(caller, *values))
+                caller.send_bytes(_forked(caller, _called if kind == "call" else _answered, *values))
 
 
 def _preload(modules: Sequence[str]) -> None:
     for name in modules:
+        module, _, function = name.partition(":")
         with contextlib.suppress(Exception):  # what cannot be imported alone is imported by the run
-            importlib.import_module(name)
+            imported = importlib.import_module(module)
+            if function:
+                getattr(imported, function)()
     if "numba" in sys.modules:
         from numba import njit  # noqa: PLC0415 - a second, for those alone whose strategy needs it
 
@@ -91,11 +98,11 @@ def _preload(modules: Sequence[str]) -> None:
     gc.freeze()  # what is there is not touched by collections in the children, so its pages stay shared
 
 
-def _forked(caller: Connection, job: bytes, time_limit_s: float) -> bytes:
-    """The answer of a process that is forked for it, as `_answered` gives it, or how that ended."""
+def _forked(caller: Connection, answered: _Answered, job: bytes, time_limit_s: float) -> bytes:
+    """The answer of a process that is forked for it, as `answered` gives it, or how that ended."""
     receiver, sender = _FORK.Pipe(duplex=False)
     with tempfile.TemporaryDirectory(prefix="raysignal-strategy-", ignore_cleanup_errors=True) as scratch:
-        child = _FORK.Process(target=_child, args=(caller, sender, job, scratch))
+        child = _FORK.Process(target=_child, args=(caller, sender, answered, job, scratch))
         child.start()
         sender.close()
         try:
@@ -133,7 +140,7 @@ def _ending(child: BaseProcess) -> str:
     return f"its process ends {how} before there is an answer"
 
 
-def _child(caller: Connection, sender: Connection, job: bytes, scratch: str) -> None:
+def _child(caller: Connection, sender: Connection, answered: _Answered, job: bytes, scratch: str) -> None:
     caller.close()
     os.setpgid(0, 0)
     with Path(os.devnull).open("r+b") as nothing:
@@ -146,7 +153,7 @@ def _child(caller: Connection, sender: Connection, job: bytes, scratch: str) -> 
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(Path.cwd()))  # as python -m has it
     try:
-        answer = _answered(job, scratch, lambda: sender.send_bytes(b""))
+        answer = answered(job, scratch, lambda: sender.send_bytes(b""))
     except InvalidField as error:
         answer = _encoded(invalid=str(error), fields=error.fields)
     except _Wrong as error:
@@ -188,33 +195,31 @@ def _answered(job: bytes, scratch: str, done: Callable[[], None]) -> bytes:
     return header + b"\n" + b"".join(one.tobytes() for one in (*actions, *streams))
 
 
-def _made(name: str, parameters: dict[str, Any]) -> Any:
-    module_name, colon, class_name = name.partition(":")
-    if not colon:
-        from raysignal.engine.strategies import registry  # noqa: PLC0415 - the strategies: never in the server
-
-        return registry.make(name, parameters)
+def _called(job: bytes, scratch: str, _done: Callable[[], None]) -> bytes:
+    """A line of JSON about the files that a function opened, and the bytes that it answered."""
+    name, values = pickle.loads(job)  # noqa: S301 - from the caller's own process
+    module, _, function = name.partition(":")
+    called = getattr(importlib.import_module(module), function)
+    _compile_into(str(Path(scratch, "numba")))
+    opened = _FilesOpened(scratch, compiles=True)
     try:
-        module = importlib.import_module(module_name)
-    except BaseException as error:  # a module of somebody else's may raise anything
-        hint = "; its name is without .py" if module_name.endswith(".py") else ""
-        raise InvalidField(
-            "strategy", name, f"a module that can be imported ({_named(error)}{hint})"
-        ) from error
-    kind: Any = module
-    for part in class_name.split("."):
-        kind = getattr(kind, part, None)
-    if not isinstance(kind, type):
-        raise InvalidField("strategy", name, f"a class of {module_name}")
-    if not callable(getattr(kind, "actions", None)):
-        raise InvalidField("strategy", name, "a class with a method actions(bars)")
-    try:
-        return kind(**parameters)
+        answer: bytes = called(*values)
     except InvalidField:
         raise
-    except BaseException as error:  # as above
-        given = ", ".join(parameters) or "none"
-        raise InvalidField("param", given, f"what {class_name} takes ({_named(error)})") from error
+    except BaseException as error:
+        raise _Wrong(f"it raises {_named(error)}") from error
+    opened.gather()
+    return (
+        _encoded(written=sorted(opened.written), read=sorted(opened.read - opened.written)) + b"\n" + answer
+    )
+
+
+def _made(name: str, parameters: dict[str, Any]) -> Any:
+    if ":" in name:
+        return import_strategy(name, parameters)
+    from raysignal.engine.strategies import registry  # noqa: PLC0415 - the strategies: never in the server
+
+    return registry.make(name, parameters)
 
 
 def _run(

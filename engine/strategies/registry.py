@@ -5,9 +5,11 @@ from dataclasses import fields
 from typing import Any
 
 from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.strategies.checks import RecomputedStrategy
 from raysignal.engine.strategies.rules import Bollinger, Breakout, Macd, Rsi, VolatilityTarget
 from raysignal.engine.strategies.sma import SmaCrossover
 from raysignal.engine.strategies.strategy import Strategy
+from raysignal.engine.strategies.user_strategies import import_strategy
 
 _KINDS: dict[str, Any] = {
     "sma": SmaCrossover, "rsi": Rsi, "macd": Macd, "bollinger": Bollinger, "breakout": Breakout,
@@ -30,11 +32,15 @@ def parameters(name: str) -> tuple[str, ...]:
 
 
 def make(name: str, values: Mapping[str, Any]) -> Strategy:
-    """A strategy with these parameters, its defaults where nothing is said.
+    """A strategy with these parameters, its defaults where nothing is said; `module:Class`: a class of a user's own.
 
     Raises:
         InvalidField: no such strategy or parameter, or a value that cannot be.
     """
+    if ":" in name:
+        own = import_strategy(name, values)
+        whole: Strategy = own if callable(getattr(own, "stream", None)) else RecomputedStrategy(own)
+        return whole
     known = parameters(name)
     for given in values:
         if given not in known:

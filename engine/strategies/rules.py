@@ -4,7 +4,6 @@ A side is said once: as long as it is the last that was asked for, nothing more 
 or comes again.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from raysignal.engine.strategies.indicators import (
     RsiIndicator,
     TrailingWindow,
     Volatility,
+    check_number,
     check_window,
 )
 from raysignal.engine.strategies.strategy import Bars, StrategyStream
@@ -75,13 +75,6 @@ def _passed(past: TrailingWindow, values: Float64Array, level: float) -> tuple[B
     return (before < level) & (now >= level), (before > level) & (now <= level)
 
 
-def _check_number(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise InvalidField(name, value, f"a number above {low:g} and below {high:g}")
-    if not low < value < high:
-        raise InvalidField(name, value, f"a number above {low:g} and below {high:g}")
-
-
 @dataclass(frozen=True, slots=True)
 class Rsi(_Streamed):
     """Buy when the relative strength index comes back up to `low`, sell when it comes back down to `high`."""
@@ -92,8 +85,8 @@ class Rsi(_Streamed):
 
     def __post_init__(self) -> None:
         check_window("window", self.window, 2)
-        _check_number("low", self.low, 0.0, 100.0)
-        _check_number("high", self.high, 0.0, 100.0)
+        check_number("low", self.low, 0.0, 100.0)
+        check_number("high", self.high, 0.0, 100.0)
         if self.low >= self.high:
             raise InvalidField("low", self.low, f"below high, {self.high:g}")
 
@@ -148,8 +141,7 @@ class Bollinger(_Streamed):
     width: float = 2.0
 
     def __post_init__(self) -> None:
-        check_window("window", self.window, 2)
-        _check_number("width", self.width, 0.0, 100.0)
+        Bands(self.window, self.width)
 
     @property
     def warm_up(self) -> int:
@@ -210,7 +202,7 @@ class VolatilityTarget(_Streamed):
 
     def __post_init__(self) -> None:
         check_window("window", self.window, 2)
-        _check_number("target", self.target, 0.0, 10.0)
+        check_number("target", self.target, 0.0, 10.0)
 
     @property
     def warm_up(self) -> int:

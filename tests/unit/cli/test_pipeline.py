@@ -75,6 +75,24 @@ def test_rows_that_do_not_fit_the_strategies_candles_are_refused(config: Path, t
     assert "expected a multiple of 1 h" in said or "expected a multiple of" in said
 
 
+@pytest.mark.slow
+def test_check_leaks_ends_with_what_it_found(config: Path, tmp_path: Path) -> None:
+    few = ("--seeds", 1, "--candles", 300, "--tries", 2)
+    passed = run("pipeline", "check-leaks", config, *few)
+    assert "FAILED" not in passed
+    assert "strategy slow" in passed
+    leaking = "raysignal.experiments.validation.strategy_rules.fit_in_module:LeakingFitInModule"
+    config.write_text(CONFIG.replace("{name: fast, kind: sma", f"{{name: fast, kind: '{leaking}'").replace(
+        ", parameters: {fast: 2, slow: 5}", ""))  # fmt: skip
+    found = json.loads(run("pipeline", "check-leaks", config, *few, "--json", status=1))
+    assert not found["good"]
+    assert [each["check"] for each in found["checks"] if not each["good"]] == ["strategy fast", "path"]
+    assert (
+        "cut off" in found["checks"][1]["sentence"] or "with prices after" in found["checks"][1]["sentence"]
+    )
+    run("pipeline", "check-leaks", tmp_path / "none.yaml", status=2)
+
+
 def test_check_and_explain_say_what_there_is(config: Path) -> None:
     assert "is good: trends, 1 instruments, 2 strategies, fills by the paper exchange" in run(
         "pipeline", "check", config

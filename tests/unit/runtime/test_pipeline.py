@@ -1,10 +1,12 @@
 """Pipelines from their configuration: what is refused, what comes of a run, and sessions that play again."""
 
 import struct
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
@@ -18,6 +20,7 @@ from raysignal.engine.core.events import (
     PlannedOrder,
     PositionDecision,
     RiskVerdict,
+    StrategySignal,
     TradeAttribution,
 )
 from raysignal.engine.pipeline.backtest import CandleSeries, run_backtest
@@ -33,6 +36,7 @@ GOOD = """
 name: test
 instruments: [{symbol: BTC}]
 strategies: [{name: cross, kind: sma, bar: 1m, parameters: {fast: 2, slow: 5}}]
+features: ["rsi(14)", "atr(14)"]
 """
 
 
@@ -60,6 +64,14 @@ def wrong(text: str, tmp_path: Path) -> str:
         ),
         ("strategies: [{name: a, kind: oracle, bar: 1m}]", "strategy is 'oracle'; expected one of sma"),
         (
+            "strategies: [{name: a, kind: 'nowhere:Rule', bar: 1m}]",
+            "strategy is 'nowhere:Rule'; expected a module that can be imported (ModuleNotFoundError",
+        ),
+        (
+            "strategies: [{name: a, kind: 'json:dumps', bar: 1m}]",
+            "strategy is 'json:dumps'; expected a class of json",
+        ),
+        (
             "strategies: [{name: a, kind: sma, bar: 1m, symbols: [ETH]}]",
             "names symbol 'ETH'; expected one of BTC",
         ),
@@ -67,6 +79,8 @@ def wrong(text: str, tmp_path: Path) -> str:
         ("instruments: []", "instruments"),
         ("strategies: [{name: stop, kind: sma, bar: 1m}]", "name is 'stop'; expected another"),
         ("strategies: [{name: a, kind: posted, bar: 1m}]", "source"),
+        ("features: [rsi(1)]", "feature is 'rsi(1)'; expected for its window a whole number"),
+        ("features: [spread]", "feature is 'spread'; expected one of returns"),
     ],
 )
 def test_configuration_that_cannot_be_names_field_value_and_what_was_expected(
@@ -89,6 +103,19 @@ def test_every_field_of_the_configuration_is_described() -> None:
     for part in [schema, *schema["$defs"].values()]:
         for name, field in part["properties"].items():
             assert field.get("description"), name
+
+
+def test_strategies_of_a_users_own_speak_as_they_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = "import numpy as np\nclass Rising:\n    def actions(self, bars):\n"
+    rule += "        return np.sign(np.diff(bars.close, prepend=bars.close[:1])).astype(np.int8)\n"
+    (tmp_path / "own_rule.py").write_text(rule, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    config = config_of(strategies=[{"name": "own", "kind": "own_rule:Rising", "bar": "1m"}])
+    bars = walk(2, 100)
+    _, events = played(config, bars)
+    sides = np.sign(np.diff(bars.close, prepend=bars.close[:1]))
+    assert [each.side for each in events.of(StrategySignal)] == sides[sides != 0].tolist()
 
 
 def test_profits_of_trades_are_shared_out_and_add_up_to_what_the_portfolio_earned() -> None:

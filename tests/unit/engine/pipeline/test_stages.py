@@ -14,12 +14,15 @@ from raysignal.engine.core.events import (
     DecisionQuestion,
     StrategySignal,
     Vote,
+    decode_event,
+    encode_event,
 )
 from raysignal.engine.core.market_events import Instrument, Trade
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.pipeline.candles import CandleStage
 from raysignal.engine.pipeline.decide import DecideStage
 from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
+from raysignal.engine.strategies.features import FEATURES, parse_features
 from raysignal.engine.strategies.registry import make
 from raysignal.engine.strategies.sma import SmaCrossover
 from tests.support.pipelines import walk
@@ -77,11 +80,14 @@ def test_events_of_other_instruments_are_nobodys() -> None:
 # Strategies
 
 
-def stage_of(*kinds: tuple[str, dict[str, Any]], interval_us: int = MINUTE_US) -> StrategyStage:
-    return StrategyStage(
+def stage_of(
+    *kinds: tuple[str, dict[str, Any]], interval_us: int = MINUTE_US, features: tuple[str, ...] = ()
+) -> StrategyStage:
+    specs = (
         StrategySpec(f"s{place}", make(kind, values), interval_us, ("BTC",))
         for place, (kind, values) in enumerate(kinds)
     )
+    return StrategyStage(specs, parse_features(features))
 
 
 def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> None:
@@ -90,16 +96,33 @@ def test_strategies_say_one_candle_at_a_time_what_they_say_of_all_at_once() -> N
         ("breakout", {"window": 5}), ("volatility", {"window": 5, "target": 0.0002}),
     ]  # fmt: skip
     bars = walk(5, 300)
-    live, ahead = stage_of(*kinds), stage_of(*kinds)
-    ahead.prepare("BTC", MINUTE_US, bars)
-    for row in range(len(bars)):
-        one = candle(int(bars.known_at_us[row]), 0.0)
-        one = Candle(
-            at_us=one.at_us, symbol="BTC", interval_us=MINUTE_US, open=float(bars.open[row]),
-            high=float(bars.high[row]), low=float(bars.low[row]), close=float(bars.close[row]),
-            volume=float(bars.volume[row]),
-        )  # fmt: skip
-        assert list(live.on(one)) == list(ahead.on(one))
+    live, ahead = stage_of(*kinds, features=FEATURES), stage_of(*kinds, features=FEATURES)
+    for begin, end in ((0, 50), (50, 51), (51, 300)):
+        ahead.prepare("BTC", MINUTE_US, bars.slice(begin, end))
+        for row in range(begin, end):
+            one = Candle(
+                at_us=int(bars.known_at_us[row]), symbol="BTC", interval_us=MINUTE_US, open=float(bars.open[row]),
+                high=float(bars.high[row]), low=float(bars.low[row]), close=float(bars.close[row]),
+                volume=float(bars.volume[row]),
+            )  # fmt: skip
+            said = [encode_event(each) for each in live.on(one)]
+            assert said == [encode_event(each) for each in ahead.on(one)]
+    assert set(decode_event(said[0]).features) == {each.name for each in parse_features(FEATURES)}
+
+
+def test_signals_carry_the_features_that_are_known_at_their_candle() -> None:
+    stage = stage_of(("sma", {"fast": 1, "slow": 2}), features=("returns", "ema(3)", "vwap(9)"))
+    said: list[Any] = []
+    for number, close in enumerate([10.0, 8.0, 12.0, 9.0], 1):
+        said += stage.on(candle(number * MINUTE_US, close))
+    assert [each.features for each in said] == [
+        {"returns(1)": 0.5, "ema(3)": 10.0}, {"returns(1)": -0.25, "ema(3)": 9.5},
+    ]  # fmt: skip
+    (alarm,) = stage.on(candle(9 * MINUTE_US, 10.0, complete=False))
+    assert isinstance(alarm, Alarm)
+    said = [each for number, close in ((10, 8.0), (11, 7.0), (12, 9.0))
+            for each in stage.on(candle(number * MINUTE_US, close))]  # fmt: skip
+    assert [each.features for each in said] == [{"returns(1)": pytest.approx(2 / 7), "ema(3)": 8.0}]
 
 
 def test_signals_of_one_candle_say_that_more_follow_but_for_the_last() -> None:

@@ -17,17 +17,17 @@ from typer.testing import CliRunner
 
 from raysignal.cli.main import app
 from raysignal.data.bars import random_walk
-from raysignal.engine.core.errors import InputError, InvalidField, RaysignalError
+from raysignal.engine.core.errors import InputError, InvalidField, RaysignalError, StrategyFailed
 from raysignal.engine.strategies import registry
 from raysignal.engine.strategies.checks import (
-    _FUTURES,
     _GROWING_CUTS,
     _SINGLE_CUTS,
+    OTHER_FUTURES,
     TRIES,
     StrategyFinding,
-    _Check,
-    _going_on,
     check_strategy,
+    cuts_of,
+    going_on,
 )
 from raysignal.engine.strategies.isolation import IsolatedRuns, StrategyRun, StrategySource
 from raysignal.engine.strategies.strategy import Bars
@@ -270,8 +270,16 @@ def test_one_in_ten_of_the_actions_or_of_the_silent_bars_is_missed_in_less_than_
     for seed in range(2000):
         draws = np.random.default_rng(seed)
         whole = (draws.random(2000) < density).astype(np.int8)
-        check = _Check(None, StrategySource("sma"), BARS, draws, 24)
-        ends = np.array(check._cuts(whole, _SINGLE_CUTS) + check._cuts(whole, _GROWING_CUTS)) - 1
+        ends = (
+            np.array(
+                [
+                    cut
+                    for kind in (_SINGLE_CUTS, _GROWING_CUTS)
+                    for cut in cuts_of(whole != 0, kind, 24, draws)
+                ]
+            )
+            - 1
+        )
         peeks = draws.random(2000) < 0.1
         for kind in missed:
             missed[kind] += not (peeks & (whole == kind))[ends].any()
@@ -363,12 +371,15 @@ def test_no_run_finds_what_another_left_in_memory(runs) -> None:
 
 @settings(max_examples=40)
 @given(
-    n=st.integers(8, 60), share=st.floats(0.0, 1.0), future=st.sampled_from(_FUTURES), seed=st.integers(0, 99)
+    n=st.integers(8, 60),
+    share=st.floats(0.0, 1.0),
+    future=st.sampled_from(OTHER_FUTURES),
+    seed=st.integers(0, 99),
 )
 def test_another_future_keeps_the_past_and_is_one_that_could_be(n, share, future, seed) -> None:
     bars = random_walk(seed, n)
     cut = max(1, min(n - 1, int(share * n)))
-    other = _going_on(bars, cut, future, np.random.default_rng(seed))
+    other = going_on(bars, cut, future, np.random.default_rng(seed))
     for name in ("known_at_us", "open", "high", "low", "close", "volume"):
         assert (getattr(other, name)[:cut] == getattr(bars, name)[:cut]).all()
         assert not (getattr(other, name)[cut:] == getattr(bars, name)[cut:]).all() or name == "known_at_us"
@@ -505,6 +516,19 @@ def test_nothing_is_left_of_a_check_that_is_stopped(tmp_path, number: signal.Sig
         assert check.returncode != 0
         while os.read(descriptor, 1000):
             pass
+
+
+def test_a_function_answers_in_a_process_of_its_own(runs, tmp_path) -> None:
+    support = rules.__name__
+    assert runs.call("base64:b64encode", b"x").answer == b"eA=="
+    first, second = (int(runs.call(f"{support}:asked").answer) for _ in range(2))
+    assert first == second == 1
+    place = tmp_path / "kept"
+    assert runs.call(f"{support}:write", str(place)).written == (str(place),)
+    with pytest.raises(StrategyFailed, match="it raises TypeError"):
+        runs.call("base64:b64encode", 3)
+    with pytest.raises(InputError, match="windows is 2; expected 1"):
+        runs.call(f"{support}:refuse", "windows", 2, "1")
 
 
 def test_a_server_that_is_gone_is_a_sentence() -> None:

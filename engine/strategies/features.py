@@ -1,0 +1,151 @@
+"""Named features of candles: `rsi(14)`, `ema(50)`, `macd(12, 26, 9)`.
+
+A feature is given bars in pieces, and however they are cut, its values are the same bytes; all bars at once are one
+piece. A value rests on its bar and those before it, and is NaN until there are enough of them.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from raysignal.engine.core.arrays import Float64Array
+from raysignal.engine.core.errors import InvalidField
+from raysignal.engine.strategies.indicators import (
+    Atr,
+    Bands,
+    Ema,
+    MacdIndicator,
+    MeanAndDeviation,
+    PriceRatio,
+    RealisedVariance,
+    RsiIndicator,
+    Volatility,
+    Vwap,
+    ZScore,
+)
+from raysignal.engine.strategies.strategy import Bars
+
+
+@dataclass(frozen=True, slots=True)
+class CandleFeature:
+    """A feature with its parameters.
+
+    Attributes:
+        kind: its name in the registry.
+        parameters: all of them, in order.
+    """
+
+    kind: str
+    parameters: tuple[int | float, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "CandleFeature":
+        """The feature that a text such as `rsi(14)` names; parameters that it leaves out have their defaults.
+
+        Raises:
+            InvalidField: no such feature, too many parameters, or a value that cannot be.
+        """
+        match = _TEXT.fullmatch(text)
+        if match is None:
+            raise InvalidField("feature", text, "a name with parameters, such as rsi(14)")
+        kind, said = match["kind"], match["parameters"]
+        if kind not in _KINDS:
+            raise InvalidField("feature", text, f"one of {', '.join(_KINDS)}")
+        defaults = _KINDS[kind].defaults
+        given = [_number(text, each.strip()) for each in said.split(",")] if said else []
+        if len(given) > len(defaults):
+            names = ", ".join(defaults)
+            raise InvalidField("feature", text, f"at most {len(defaults)} parameters: {kind}({names})")
+        feature = cls(kind, (*given, *list(defaults.values())[len(given) :]))
+        try:
+            feature.stream()
+        except InvalidField as error:
+            expected = f"for its {error.fields['field']} {error.fields['expected']}"
+            raise InvalidField("feature", text, expected) from error
+        return feature
+
+    @property
+    def name(self) -> str:
+        """With all its parameters, such as `bollinger_low(20, 2)`."""
+        return f"{self.kind}({', '.join(repr(float(each)).removesuffix('.0') for each in self.parameters)})"
+
+    def stream(self) -> "FeatureStream":
+        """The feature from the first bar on."""
+        return FeatureStream(_KINDS[self.kind], self.parameters)
+
+
+class FeatureStream:
+    """A feature on its way through the bars."""
+
+    def __init__(self, kind: "_FeatureKind", parameters: Iterable[int | float]) -> None:
+        self._indicator = kind.indicator(*parameters)
+        self._values = kind.values
+
+    def advance(self, bars: Bars) -> Float64Array:
+        """Its values at the next bars, float64[n]; NaN where it is not known."""
+        return self._values(self._indicator, bars)
+
+
+def parse_features(texts: Iterable[str]) -> tuple[CandleFeature, ...]:
+    """The feature of each text; `InvalidField` as `CandleFeature.parse`, and for one that is there twice."""
+    features: list[CandleFeature] = []
+    for text in texts:
+        feature = CandleFeature.parse(text)
+        if feature in features:
+            raise InvalidField("feature", text, f"each once; {feature.name} is there already")
+        features.append(feature)
+    return tuple(features)
+
+
+def _number(text: str, said: str) -> int | float:
+    for kind in (int, float):
+        try:
+            return kind(said)
+        except ValueError:
+            pass
+    raise InvalidField("feature", text, f"a number instead of {said!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class _FeatureKind:
+    """How values are come by: `values(indicator(*parameters), bars)`."""
+
+    indicator: Callable[..., Any]
+    defaults: Mapping[str, int | float]
+    values: Callable[[Any, Bars], Float64Array] = lambda indicator, bars: indicator.advance(bars.close)
+
+
+_MACD = {"fast": 12, "slow": 26, "signal": 9}
+_KINDS: dict[str, _FeatureKind] = {
+    "returns": _FeatureKind(PriceRatio, {"window": 1}, lambda ratio, bars: ratio.advance(bars.close) - 1.0),
+    "log_return": _FeatureKind(
+        PriceRatio, {"window": 1}, lambda ratio, bars: np.log(ratio.advance(bars.close))
+    ),
+    "volatility": _FeatureKind(Volatility, {"window": 20}),
+    "realised_variance": _FeatureKind(RealisedVariance, {"window": 20}),
+    "ema": _FeatureKind(Ema, {"window": 20}),
+    "zscore": _FeatureKind(ZScore, {"window": 20}),
+    "rsi": _FeatureKind(RsiIndicator, {"window": 14}),
+    "macd": _FeatureKind(MacdIndicator, _MACD, lambda macd, bars: macd.advance(bars.close)[0]),
+    "macd_signal": _FeatureKind(MacdIndicator, _MACD, lambda macd, bars: macd.advance(bars.close)[1]),
+    "bollinger_low": _FeatureKind(
+        Bands, {"window": 20, "width": 2}, lambda bands, bars: bands.advance(bars.close)[0]
+    ),
+    "bollinger_mid": _FeatureKind(
+        MeanAndDeviation, {"window": 20}, lambda mean, bars: mean.advance(bars.close)[0]
+    ),
+    "bollinger_high": _FeatureKind(
+        Bands, {"window": 20, "width": 2}, lambda bands, bars: bands.advance(bars.close)[2]
+    ),
+    "atr": _FeatureKind(Atr, {"window": 14}, lambda atr, bars: atr.advance(bars.high, bars.low, bars.close)),
+    "vwap": _FeatureKind(
+        Vwap, {"window": 20}, lambda vwap, bars: vwap.advance(bars.high, bars.low, bars.close, bars.volume)
+    ),
+}
+_TEXT = re.compile(r"(?P<kind>[a-z_]+)(?:\((?P<parameters>[^()]*)\))?")
+
+FEATURES = tuple(_KINDS)
+"""The names of the features."""
