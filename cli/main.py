@@ -21,6 +21,7 @@ from raysignal.cli import (
     feed,
     hooks,
     luck,
+    market,
     memory,
     pipeline,
     portfolios,
@@ -113,6 +114,9 @@ app.add_typer(data.app, name="data")
 app.add_typer(feed.app, name="feed")
 feed.app.command("record", cls=Verb)(verb(recordings.RecordConfig, recordings.record))
 feed.app.command("replay", cls=Verb)(verb(recordings.FeedReplayConfig, recordings.replay_recordings))
+app.add_typer(market.app, name="market")
+market.app.command("symbols", cls=Verb)(verb(market.SymbolsConfig, market.show_symbols))
+market.app.command("download", cls=Verb)(verb(market.DownloadConfig, market.download))
 app.add_typer(hooks.app, name="hooks")
 app.add_typer(memory.app, name="memory")
 app.add_typer(store.app, name="store")

@@ -55,8 +55,8 @@ class StrategyConfig(_Part):
 
     name: Name = Field(description="unique; whose votes and profits these are")
     kind: str = Field(
-        description=f"one of {', '.join(NAMES)}; module:Class, a class of yours, which runs in this process; or {POSTED}: "
-        "signals that the service takes in"
+        description=f"one of {', '.join(NAMES)}; module:Class, a class of yours, which runs in this process; or "
+        f"{POSTED}: signals that the service takes in"
     )
     bar: str = Field(
         description="length of the candles that it sees, such as 1m; posted: that positions are marked at"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 
 from raysignal.engine.core.amounts import (
     ZERO,
@@ -14,6 +15,41 @@ from raysignal.engine.core.amounts import (
 from raysignal.engine.core.errors import InvalidField, OrderRejected
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.orders import OrderRequest, OrderType
+
+
+class ContractKind(StrEnum):
+    """What is traded: the asset itself, or a contract with or without a last day."""
+
+    SPOT = "spot"
+    PERPETUAL = "perpetual"
+    FUTURE = "future"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSymbol:
+    """A symbol as its venue lists it, to choose from; `Listing` is what orders are checked by.
+
+    Attributes:
+        symbol: as the venue writes it.
+        kind, inverse: what is traded; inverse contracts are settled in their base asset.
+        base, quote: the assets of the pair, in the venue's words.
+        price_step, size_step: tick and lot.
+        least_size, least_value: of an order; 0: the venue states none.
+        contract_size: units of the base asset (inverse: of the quote) that a size of 1 means.
+        status: `trading`, or the venue's own word.
+    """
+
+    symbol: str
+    kind: ContractKind
+    inverse: bool
+    base: str
+    quote: str
+    price_step: Decimal
+    size_step: Decimal
+    least_size: Decimal
+    least_value: Decimal
+    contract_size: Decimal
+    status: str
 
 
 @dataclass(frozen=True, slots=True)

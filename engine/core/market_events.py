@@ -66,6 +66,18 @@ class Instrument(msgspec.Struct, frozen=True):
         return Decimal(int(lots)).scaleb(-self.size_decimals)
 
 
+class FundingRate(msgspec.Struct, frozen=True, gc=False):
+    """What longs of a perpetual paid shorts at an instant, as a share of their value; below 0, shorts paid.
+
+    Attributes:
+        at_us: when it was settled.
+    """
+
+    instrument: Instrument
+    at_us: int
+    rate: Decimal
+
+
 class Trade(msgspec.Struct, frozen=True, gc=False, tag_field="kind", tag="trade"):
     """One trade.
 

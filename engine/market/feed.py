@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Protocol, Self
 
 from raysignal.engine.core.errors import InvalidField, RaysignalError, StoreUnavailable, VenueRefusal
+from raysignal.engine.core.listings import ListedSymbol
 from raysignal.engine.core.market_events import Channel, Instrument, Kline
 from raysignal.engine.market.clocks import Clock
 from raysignal.engine.market.connection import Connection
@@ -256,6 +257,23 @@ async def instruments_of(venue: Venue, symbols: Sequence[str], rest: RestClient)
     """
     with naming_symbols(venue, symbols):
         return venue.read_instruments(symbols, await rest.get(venue.instruments_request(symbols), tries=5))
+
+
+async def symbols_of(venue: Venue, rest: Answers) -> list[ListedSymbol]:
+    """Every symbol that the venue lists, by name.
+
+    Raises:
+        StoreUnavailable: it does not answer.
+        UnreadableInput: its answer is none.
+    """
+    found: list[ListedSymbol] = []
+    for request in venue.symbols_requests:
+        following: RestRequest | None = request
+        while following is not None:
+            body = await rest.get(following, tries=5)
+            found += venue.read_symbols(body)
+            following = venue.more_symbols(body)
+    return sorted(found, key=lambda each: each.symbol)
 
 
 @contextmanager

@@ -59,9 +59,9 @@ class VenueLimits:
     at_once: int = 4
 
     @classmethod
-    def of(cls, manners: RateRules, *, weight_per_minute: float = 2400.0) -> "VenueLimits":
-        """By the venue's manners; requests by half of `weight_per_minute`."""
+    def of(cls, manners: RateRules) -> "VenueLimits":
+        """By the venue's manners; requests by their half."""
         return cls(
             Limiter(manners.connects, manners.connects_within_s),
-            Limiter(REST_SHARE * weight_per_minute, 60.0),
+            Limiter(REST_SHARE * manners.weight, manners.weight_within_s),
         )

@@ -18,8 +18,10 @@ from raysignal.loopback.exchanges.speech import (
     RestAnswer,
     ShownMarket,
     SubscribedStream,
+    assets_of,
     bars_of,
     dumps,
+    is_future,
     levels,
     number_in,
     prices_of,
@@ -172,13 +174,15 @@ class BinanceSpeech:
     def answer(
         self, path: str, query: Mapping[str, str], markets: Mapping[str, ShownMarket]
     ) -> RestAnswer | None:
-        """`exchangeInfo`, `klines`, `time`."""
+        """`exchangeInfo`, `klines`, `fundingRate`, `time`."""
         if path == f"{self.api}/time":
             return RestAnswer(
                 200, dumps({"serverTime": max(each.now_us for each in markets.values()) // 1000})
             )
         if path == f"{self.api}/exchangeInfo":
             return self._listing(query, markets)
+        if path == f"{self.api}/fundingRate" and self.futures:
+            return self._funding(query, markets)
         if path != f"{self.api}/klines":
             return None
         market = markets.get(query.get("symbol", ""))
@@ -188,6 +192,16 @@ class BinanceSpeech:
         end_us = 1000 * number_in(query, "endTime", market.now_us // 1000) + 1
         candles = market.candles(interval_us, end_us, min(number_in(query, "limit", 500), 1500))
         return RestAnswer(200, dumps([_row(each, interval_us, market) for each in candles]))
+
+    def _funding(self, query: Mapping[str, str], markets: Mapping[str, ShownMarket]) -> RestAnswer:
+        """Oldest first, from the beginning of the span."""
+        symbol = query.get("symbol", "")
+        if symbol not in markets:
+            return RestAnswer(400, self.refusal(-1121, "Invalid symbol."))
+        span = 1000 * number_in(query, "startTime", 0), 1000 * number_in(query, "endTime", 0) + 1
+        rates = markets[symbol].funding(*span)[: number_in(query, "limit", 100)]
+        rows = [{"symbol": symbol, "fundingTime": us // 1000, "fundingRate": rate} for us, rate in rates]
+        return RestAnswer(200, dumps(rows))
 
     def _listing(self, query: Mapping[str, str], markets: Mapping[str, ShownMarket]) -> RestAnswer:
         asked = query.get("symbols") or (f'["{query["symbol"]}"]' if "symbol" in query else "")
@@ -199,14 +213,20 @@ class BinanceSpeech:
 
     def _listed(self, market: ShownMarket) -> dict[str, object]:
         instrument = market.instrument
+        base, quote = assets_of(instrument.symbol)
         row: dict[str, object] = {
-            "symbol": instrument.symbol, "quotePrecision": instrument.price_decimals,
+            "symbol": instrument.symbol, "baseAsset": base, "quoteAsset": quote,
+            "quotePrecision": instrument.price_decimals,
             "pricePrecision": instrument.price_decimals, "quantityPrecision": instrument.size_decimals,
             "filters": [
                 {"filterType": "PRICE_FILTER", "tickSize": prices_of(market, market.tick)[0]},
-                {"filterType": "LOT_SIZE", "stepSize": size_of(market, 1)},
+                {"filterType": "LOT_SIZE", "stepSize": size_of(market, 1), "minQty": size_of(market, 1)},
+                {"filterType": "MIN_NOTIONAL", "notional" if self.futures else "minNotional": "5"},
             ],
         }  # fmt: skip
+        if self.futures:
+            row["marginAsset"] = base if self.coin else quote
+            row["contractType"] = "CURRENT_QUARTER" if is_future(instrument.symbol) else "PERPETUAL"
         row["contractStatus" if self.coin else "status"] = "TRADING"
         return row | {"contractSize": int(instrument.contract_size)} if self.coin else row
 

@@ -19,8 +19,10 @@ from raysignal.loopback.exchanges.speech import (
     RestAnswer,
     ShownMarket,
     SubscribedStream,
+    assets_of,
     bars_of,
     dumps,
+    is_future,
     levels,
     number_in,
     prices_of,
@@ -128,37 +130,64 @@ class BybitSpeech:
     def answer(
         self, path: str, query: Mapping[str, str], markets: Mapping[str, ShownMarket]
     ) -> RestAnswer | None:
-        """Instruments, klines, time."""
+        """Instruments, klines, funding, time."""
         if path == "/v5/market/time":
             us = max(each.now_us for each in markets.values())
             return RestAnswer(
                 200, self._good({"timeSecond": str(us // 1_000_000), "timeNano": str(us * 1000)})
             )
-        if path not in {"/v5/market/instruments-info", "/v5/market/kline"}:
+        if path not in {"/v5/market/instruments-info", "/v5/market/kline", "/v5/market/funding/history"}:
             return None
+        symbol = query.get("symbol", "")
         if query.get("category") != self.category:
             return RestAnswer(200, self.refusal(10001, "Illegal category"))
-        symbol = query.get("symbol", "")
         if path == "/v5/market/instruments-info":
-            chosen = [symbol] if symbol else list(markets)
-            rows = [self._listed(markets[each]) for each in chosen if each in markets]
-            return RestAnswer(200, self._good({"category": self.category, "list": rows}))
+            return self._instruments(query, markets)
         interval_us = _interval_us(query.get("interval", ""))
-        if symbol not in markets or not interval_us:
+        funding = path == "/v5/market/funding/history"
+        if symbol not in markets or not (interval_us or funding):
             return RestAnswer(200, self.refusal(10001, "Not supported symbols or interval"))
         market = markets[symbol]
+        found = self._funding(query, market) if funding else self._klines(query, interval_us, market)
+        return RestAnswer(200, self._good({"category": self.category, "symbol": symbol, "list": found}))
+
+    def _klines(self, query: Mapping[str, str], interval_us: int, market: ShownMarket) -> list[list[str]]:
+        """Newest first."""
         end_us = 1000 * number_in(query, "end", market.now_us // 1000) + 1
         candles = market.candles(interval_us, end_us, min(number_in(query, "limit", 200), 1000))
-        bars = [_row(each, market) for each in reversed(candles)]
-        return RestAnswer(200, self._good({"category": self.category, "symbol": symbol, "list": bars}))
+        return [_row(each, market) for each in reversed(candles)]
+
+    def _instruments(self, query: Mapping[str, str], markets: Mapping[str, ShownMarket]) -> RestAnswer:
+        symbol = query.get("symbol", "")
+        chosen = [symbol] if symbol else list(markets)
+        rows = [self._listed(markets[each]) for each in chosen if each in markets]
+        begin = number_in(query, "cursor", 0)
+        end = begin + number_in(query, "limit", 500)
+        cursor = str(end) if end < len(rows) else ""
+        found = {"category": self.category, "list": rows[begin:end], "nextPageCursor": cursor}
+        return RestAnswer(200, self._good(found))
+
+    def _funding(self, query: Mapping[str, str], market: ShownMarket) -> list[dict[str, str]]:
+        """Newest first."""
+        span = 1000 * number_in(query, "startTime", 0), 1000 * number_in(query, "endTime", 0) + 1
+        rates = market.funding(*span)[-number_in(query, "limit", 200) :]
+        return [
+            {"symbol": market.instrument.symbol, "fundingRate": rate, "fundingRateTimestamp": str(us // 1000)}
+            for us, rate in reversed(rates)
+        ]
 
     def _listed(self, market: ShownMarket) -> dict[str, object]:
-        step = "basePrecision" if self.category == "spot" else "qtyStep"
-        return {
-            "symbol": market.instrument.symbol, "status": "Trading",
+        spot, symbol = self.category == "spot", market.instrument.symbol
+        step, least_value = ("basePrecision", "minOrderAmt") if spot else ("qtyStep", "minNotionalValue")
+        base, quote = assets_of(symbol)
+        row: dict[str, object] = {
+            "symbol": symbol, "status": "Trading", "baseCoin": base, "quoteCoin": quote,
             "priceFilter": {"tickSize": prices_of(market, market.tick)[0]},
-            "lotSizeFilter": {step: size_of(market, 1)},
+            "lotSizeFilter": {step: size_of(market, 1), "minOrderQty": size_of(market, 1), least_value: "5"},
         }  # fmt: skip
+        if not spot:
+            row["contractType"] = "LinearFutures" if is_future(symbol) else "LinearPerpetual"
+        return row
 
     def _good(self, result: object) -> bytes:
         return dumps({"retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {}})

@@ -27,6 +27,8 @@ class Disturbance(StrEnum):
     STALE_SNAPSHOT = "stale_snapshot"  # the answer to a request for a book is an old one
     TOO_MANY = "too_many"  # a request is answered with 429 and Retry-After
     UNAVAILABLE = "unavailable"  # a request is answered with 503
+    BROKEN = "broken"  # a request is answered with 500
+    CUT_ANSWER = "cut_answer"  # the answer to a request ends in its middle
     REFUSED = "refused"  # a connection is refused with 503
 
 

@@ -41,7 +41,7 @@ SYMBOLS: Mapping[str, tuple[str, ...]] = {
 }
 """What each trades unless told otherwise."""
 
-_LIMITED = frozenset({Disturbance.TOO_MANY, Disturbance.UNAVAILABLE})
+_FAULTS = {Disturbance.TOO_MANY: 429, Disturbance.UNAVAILABLE: 503, Disturbance.BROKEN: 500}
 
 
 class ClientConnection:
@@ -141,11 +141,15 @@ class LoopbackExchange(ABC):
 
     def get(self, target: str) -> RestAnswer:
         """The answer to a GET of a path with query."""
+        fault = self.orders.for_request(*_FAULTS, Disturbance.CUT_ANSWER)
+        if fault is not None and fault in _FAULTS:
+            return self._busy(_FAULTS[fault])
+        answer = self._answer(target)
+        return answer if fault is None else answer._replace(cut=True)
+
+    def _answer(self, target: str) -> RestAnswer:
         path, _, text = target.partition("?")
         query = dict(parse_qsl(text))
-        fault = self.orders.for_request(*_LIMITED)
-        if fault is not None:
-            return self._busy(429 if fault is Disturbance.TOO_MANY else 503)
         symbol = self.speech.depth_of(path, query)
         if symbol is None:
             found = self.speech.answer(path, query, self.shown())
@@ -160,7 +164,8 @@ class LoopbackExchange(ABC):
 
     def _busy(self, status: int) -> RestAnswer:
         refusal = self.speech.refusal(status, "Too many requests." if status == 429 else "Busy.")
-        return RestAnswer(status, refusal, (("Retry-After", str(self.retry_after_s)),))
+        asked = () if status == 500 else (("Retry-After", str(self.retry_after_s)),)
+        return RestAnswer(status, refusal, asked)
 
 
 class GeneratedExchange(LoopbackExchange):

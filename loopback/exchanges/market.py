@@ -17,6 +17,7 @@ from random import Random
 from raysignal.engine.core.market_events import Instrument
 
 SECOND_US, MINUTE_US = 1_000_000, 60_000_000
+FUNDING_EVERY_US = 8 * 60 * MINUTE_US
 _YEAR_S = 365 * 86_400
 _PRESENT = 0.85  # of the prices near the best ones have an order
 _FIRST_UPDATE, _FIRST_TRADE = 1_000_000, 500_000
@@ -140,6 +141,7 @@ class GeneratedMarket:
         self._seconds: deque[GeneratedCandle] = deque(maxlen=_SECONDS_KEPT)
         self._minutes: deque[GeneratedCandle] = deque(maxlen=_MINUTES_KEPT)
         self._kept: deque[GeneratedBook] = deque(maxlen=keep)
+        self._halts: list[tuple[int, int]] = []
         self.last_price = int(units) // self.tick * self.tick
         self._move({}, {}, [])
         self.update_id += 1
@@ -214,8 +216,26 @@ class GeneratedMarket:
 
         Bars before the market's start are made up, each from its own draw, and lead up to its first price.
         """
-        last = min(end_us - 1, self.now_us) // interval_us
-        return [self.candle(interval_us, n * interval_us) for n in range(last - limit + 1, last + 1)]
+        open_us = min(end_us - 1, self.now_us) // interval_us * interval_us
+        opens: list[int] = []
+        while len(opens) < limit and open_us >= 0:
+            halt = next((each for each in self._halts if each[0] <= open_us < each[1]), None)
+            if halt is None:
+                opens.append(open_us)
+                open_us -= interval_us
+            else:
+                open_us = (halt[0] - 1) // interval_us * interval_us
+        return [self.candle(interval_us, each) for each in reversed(opens)]
+
+    def halt(self, from_us: int, to_us: int) -> None:
+        """There are no bars that open from then on and before: the exchange was closed, or lists it since `to_us`."""
+        self._halts.append((from_us, to_us))
+
+    def funding(self, from_us: int, to_us: int) -> list[tuple[int, str]]:
+        """Instant and rate of each funding from then on and before, every eight hours, none after now."""
+        last_us = min(to_us - 1, self.now_us)
+        stamps = range(-(-from_us // FUNDING_EVERY_US) * FUNDING_EVERY_US, last_us + 1, FUNDING_EVERY_US)
+        return [(us, f"{Random(f'{self.seed} {us}').randrange(-3, 12) / 1e5:.8f}") for us in stamps]  # noqa: S311
 
     def _parts(self, open_us: int, end_us: int) -> list[GeneratedCandle]:
         kept = self._minutes if end_us - open_us >= MINUTE_US else self._seconds

@@ -14,8 +14,10 @@ from raysignal.loopback.exchanges.speech import (
     RestAnswer,
     ShownMarket,
     SubscribedStream,
+    assets_of,
     bars_of,
     dumps,
+    is_future,
     levels,
     number_in,
     prices_of,
@@ -126,17 +128,14 @@ class OkxSpeech:
     def answer(
         self, path: str, query: Mapping[str, str], markets: Mapping[str, ShownMarket]
     ) -> RestAnswer | None:
-        """Instruments, candles, time."""
+        """Instruments, candles, funding, time."""
         if path == "/api/v5/public/time":
             return RestAnswer(200, _good([{"ts": _ms(max(each.now_us for each in markets.values()))}]))
         symbol = query.get("instId", "")
         if path == "/api/v5/public/instruments":
-            asked = [symbol] if symbol else list(markets)
-            if not all(each in markets for each in asked):
-                return RestAnswer(200, self.refusal(51001, "Instrument ID doesn't exist."))
-            return RestAnswer(
-                200, _good([_listed(markets[each], query.get("instType", "")) for each in asked])
-            )
+            return self._instruments(query, markets)
+        if path == "/api/v5/public/funding-rate-history" and symbol in markets:
+            return _funding(query, markets[symbol])
         if path not in {"/api/v5/market/candles", "/api/v5/market/history-candles"}:
             return None
         interval_us = _interval_us(query.get("bar", "1m"))
@@ -148,6 +147,13 @@ class OkxSpeech:
         over_us = market.now_us - interval_us
         rows = [_row(each, market, closed=each.open_us <= over_us) for each in reversed(candles)]
         return RestAnswer(200, _good(rows))
+
+    def _instruments(self, query: Mapping[str, str], markets: Mapping[str, ShownMarket]) -> RestAnswer:
+        symbol, kind = query.get("instId", ""), query.get("instType", "")
+        asked = [symbol] if symbol else [each for each in markets if _type_of(each) == kind]
+        if not all(each in markets for each in asked):
+            return RestAnswer(200, self.refusal(51001, "Instrument ID doesn't exist."))
+        return RestAnswer(200, _good([_listed(markets[each], kind) for each in asked]))
 
     def refusal(self, status: int, message: str) -> bytes:
         """`code` and `msg`."""
@@ -209,10 +215,32 @@ def _row(candle: GeneratedCandle, market: ShownMarket, *, closed: bool) -> list[
     return [_ms(candle.open_us), *prices, volume, volume, turnover, "1" if closed else "0"]
 
 
+def _funding(query: Mapping[str, str], market: ShownMarket) -> RestAnswer:
+    """Newest first, of the last three months."""
+    end_us = 1000 * number_in(query, "after", market.now_us // 1000 + 1)
+    rates = market.funding(market.now_us - 90 * _UNITS_US["D"], end_us)[-number_in(query, "limit", 100) :]
+    rows = [
+        {
+            "instId": market.instrument.symbol,
+            "fundingRate": rate,
+            "realizedRate": rate,
+            "fundingTime": _ms(us),
+        }
+        for us, rate in reversed(rates)
+    ]
+    return RestAnswer(200, _good(rows))
+
+
+def _type_of(symbol: str) -> str:
+    return "SWAP" if symbol.endswith("-SWAP") else "FUTURES" if is_future(symbol) else "SPOT"
+
+
 def _listed(market: ShownMarket, kind: str) -> dict[str, str]:
     instrument = market.instrument
+    family = "" if kind == "SPOT" else "-".join(assets_of(instrument.symbol))
     return {
-        "instType": kind, "instId": instrument.symbol, "tickSz": prices_of(market, market.tick)[0],
+        "instType": kind, "instId": instrument.symbol, "instFamily": family,
+        "tickSz": prices_of(market, market.tick)[0],
         "lotSz": size_of(market, 1), "minSz": size_of(market, 1), "ctVal": str(instrument.contract_size),
         "ctMult": "1", "state": "live", "ctType": "inverse" if instrument.inverse else "linear",
     }  # fmt: skip

@@ -53,6 +53,10 @@ class RecordedMarket:
         """None."""
         return []
 
+    def funding(self, from_us: int, to_us: int) -> list[tuple[int, str]]:  # noqa: ARG002
+        """None."""
+        return []
+
 
 class RecordedExchange(LoopbackExchange):
     """See the module.

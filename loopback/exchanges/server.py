@@ -196,4 +196,5 @@ def _response(answer: RestAnswer) -> Response:
     headers = Headers([("Content-Type", "application/json"), ("Content-Length", str(len(answer.body)))])
     for name, value in (*answer.headers, ("Connection", "close")):
         headers[name] = value
-    return Response(answer.status, http.HTTPStatus(answer.status).phrase, headers, answer.body)
+    body = answer.body[: len(answer.body) // 2] if answer.cut else answer.body
+    return Response(answer.status, http.HTTPStatus(answer.status).phrase, headers, body)

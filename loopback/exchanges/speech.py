@@ -4,6 +4,7 @@ A `VenueProtocol` is a value without state and without IO: it reads what a clien
 market is on each of its streams. The loopback server and the runner without sockets use the same ones.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -12,6 +13,9 @@ import orjson
 
 from raysignal.engine.core.market_events import Channel, Instrument
 from raysignal.loopback.exchanges.market import GeneratedBook, GeneratedCandle, Step
+
+_ASSETS = re.compile(r"([A-Z0-9]+?)-?(USDT|USDC|USD|BTC)(?:[-_].*)?$")
+_LAST_DAY = re.compile(r"[-_]\d{6}$")
 
 KLINE_EVERY_US = 2_000_000
 """How often a bar that is not over is said again."""
@@ -67,6 +71,9 @@ class ShownMarket(Protocol):
     def candles(self, interval_us: int, end_us: int, limit: int) -> list[GeneratedCandle]:
         """The last bars that open before `end_us`."""
 
+    def funding(self, from_us: int, to_us: int) -> list[tuple[int, str]]:
+        """Instant and rate of each funding from then on and before."""
+
 
 class MessageSubject(NamedTuple):
     """What a message of a stream is about; `number` counts a book's messages where the venue does (Bybit)."""
@@ -78,11 +85,12 @@ class MessageSubject(NamedTuple):
 
 
 class RestAnswer(NamedTuple):
-    """An answer of the REST side."""
+    """An answer of the REST side; `cut`: it ends in its middle."""
 
     status: int
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +187,17 @@ def bars_of(stream: SubscribedStream, step: Step, market: ShownMarket) -> list[t
     if before_us // KLINE_EVERY_US != step.exchange_us // KLINE_EVERY_US:
         said.append((market.candle(interval_us, open_us), False))
     return said
+
+
+def assets_of(symbol: str) -> tuple[str, str]:
+    """Base and quote of a symbol; the whole symbol and nothing where it does not show them."""
+    match = _ASSETS.match(symbol)
+    return (match[1], match[2]) if match else (symbol, "")
+
+
+def is_future(symbol: str) -> bool:
+    """Whether a contract has a last day, as its name shows: six digits at its end."""
+    return _LAST_DAY.search(symbol) is not None
 
 
 def number_in(query: Mapping[str, str], name: str, default: int) -> int:

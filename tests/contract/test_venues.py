@@ -403,11 +403,11 @@ def test_no_connection_takes_more_than_the_venue_allows(speech: Speech) -> None:
 
 
 def test_klines_of_a_length_the_venue_has_not_are_refused(speech: Speech) -> None:
-    with pytest.raises(InvalidField, match="interval_us"):
+    with pytest.raises(InvalidField, match=r"bar is '7s'; expected a length of .*'s own bars: .*1m, 3m, 5m"):
         speech.venue.klines_request(speech.instrument, 7_000_000, 0, 10)
     with pytest.raises(InvalidField, match="limit"):
         speech.venue.klines_request(speech.instrument, 60_000_000, 0, speech.venue.most_klines + 1)
-    with pytest.raises(InvalidField, match="interval_us"):
+    with pytest.raises(InvalidField, match="bar is '7s'"):
         speech.venue.openings([Subscription(speech.instrument, frozenset({Channel.KLINES}), 7_000_000)])
 
 

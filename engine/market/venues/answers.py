@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from raysignal.engine.core.errors import InvalidField, UnreadableInput
-from raysignal.engine.core.market_events import Channel, Instrument, Kline
-from raysignal.engine.market.venues.numbers import exact, integer
+from raysignal.engine.core.market_events import Channel, FundingRate, Instrument, Kline
+from raysignal.engine.market.bars import bar_name
+from raysignal.engine.market.venues.numbers import exact, integer, signed_amount
 from raysignal.engine.market.venues.protocol import Subscription
 
 SECOND_US = 1_000_000
@@ -52,6 +53,11 @@ def rows_of(venue: str, symbols: Sequence[str], rows: object, name: str) -> list
     return [(symbol, found[symbol]) for symbol in symbols]
 
 
+def status_word(status: object, trading: str) -> str:
+    """`trading` where a venue's status is its own word for that, else the status as it is."""
+    return "trading" if status == trading else str(status)
+
+
 def check_limit(limit: int, most: int) -> None:
     """`InvalidField` for more klines than one answer holds."""
     if not 0 < limit <= most:
@@ -61,8 +67,8 @@ def check_limit(limit: int, most: int) -> None:
 def interval_name(names: Mapping[int, str], interval_us: int, venue: str) -> str:
     """What the venue calls that length; `InvalidField` if it has no such klines."""
     if interval_us not in names:
-        seconds = ", ".join(str(each // SECOND_US) for each in sorted(names))
-        raise InvalidField("interval_us", interval_us, f"one of {venue}'s, in seconds: {seconds}")
+        known = ", ".join(bar_name(each) for each in sorted(names))
+        raise InvalidField("bar", bar_name(interval_us), f"a length of {venue}'s own bars: {known}")
     return names[interval_us]
 
 
@@ -115,6 +121,18 @@ def kline_of_row(
     return kline(
         instrument, interval_us, open_us, prices, volume, trades, closed=closed, exchange_us=0, received_us=now_us
     )  # fmt: skip
+
+
+def funding_of_rows(
+    instrument: Instrument, rows: Sequence[object], at: str, *rates: str
+) -> list[FundingRate]:
+    """Funding rates, oldest first: `at` says when, in ms, and the first of `rates` that is not empty how much."""
+    found = []
+    for row in rows:
+        texts = [row.get(name) for name in rates] if isinstance(row, dict) else []
+        rate = signed_amount(next((text for text in texts if text not in {None, ""}), None))
+        found.append(FundingRate(instrument, 1000 * integer(part(row, at)), rate))
+    return sorted(found, key=lambda each: each.at_us)
 
 
 def split_streams(

@@ -9,7 +9,6 @@ klines under `/market`.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -17,9 +16,10 @@ from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
 
 from raysignal.engine.core.errors import UnreadableInput
-from raysignal.engine.core.listings import Listing, OrderRules
-from raysignal.engine.core.market_events import Channel, Event, Instrument, Kline
+from raysignal.engine.core.listings import ListedSymbol, Listing
+from raysignal.engine.core.market_events import Channel, Event, FundingRate, Instrument, Kline
 from raysignal.engine.market.venues import answers
+from raysignal.engine.market.venues import binance_listings as listings
 from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from raysignal.engine.market.venues.numbers import Number, amount_in, decimals_of, integer
 from raysignal.engine.market.venues.protocol import Hosts, RateRules, RestRequest, StreamRequest, Subscription
@@ -39,6 +39,7 @@ _INTERVALS = {
     DAY_US: "1d",
 }  # fmt: skip
 _ALL_INTERVALS = {SECOND_US: "1s", **_INTERVALS}
+_FUNDING_WEIGHT = 24  # of 2400 a minute: 500 requests within 5 minutes are let through
 _ABOUT = re.compile(rb'\{\s*"stream"\s*:\s*"([a-z0-9_]+)@([a-zA-Z]+)["@_]')
 _CHANNELS = {
     b"depth": Channel.DEPTH, b"trade": Channel.TRADES, b"aggTrade": Channel.TRADES, b"bookTicker": Channel.QUOTES,
@@ -148,6 +149,7 @@ class Binance:
     listed_at_once: bool
     most_klines: int
     depth_limit: int = 1000
+    most_funding: int = 0
     numbers_trades: bool = True
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
@@ -261,34 +263,51 @@ class Binance:
 
     def _listing(self, symbol: str, row: Any) -> Listing:
         instrument = self._instrument(symbol, row)
-        filters = {answers.part(each, "filterType"): each for each in answers.part(row, "filters")}
+        filters, status = listings.filters_of(row), listings.status_of(row)
         price, lot = filters.get("PRICE_FILTER", {}), filters.get("LOT_SIZE", {})
-        status = row.get("contractStatus") or row.get("status") or "TRADING"
         return Listing(
             instrument,
             amount_in(price, "tickSize") or instrument.exact_price(1),
-            _order_rules(instrument, [lot], *_values(filters, market=False)),
-            _order_rules(
-                instrument, [lot, filters.get("MARKET_LOT_SIZE", {})], *_values(filters, market=True)
+            listings.order_rules(instrument, [lot], *listings.values(filters, market=False)),
+            listings.order_rules(
+                instrument, [lot, filters.get("MARKET_LOT_SIZE", {})], *listings.values(filters, market=True)
             ),
             least_price=amount_in(price, "minPrice"),
             most_price=amount_in(price, "maxPrice") or None,
-            halted="" if status == "TRADING" else str(status),
+            halted="" if status == "TRADING" else status,
         )
+
+    @property
+    def symbols_requests(self) -> tuple[RestRequest, ...]:
+        """`exchangeInfo`, of all."""
+        return (RestRequest(f"{self.api}/exchangeInfo", 1 if self.chained else 20),)
+
+    def read_symbols(self, body: bytes) -> list[ListedSymbol]:
+        """See the protocol."""
+        rows = answers.list_of(answers.part(answers.answer(body), "symbols"))
+        return [
+            listings.listed_symbol(row, futures=self.chained, coin_margined=self._coin_margined)
+            for row in rows
+        ]
+
+    def more_symbols(self, body: bytes) -> None:
+        """None: all come at once."""
 
     def _instrument(self, symbol: str, row: Any) -> Instrument:
         if self.chained:
-            coin_margined = self.name == "binance-coinm"
-            base = row.get("baseAsset")
+            coin_margined = self._coin_margined
             return Instrument(
                 self.name, symbol,
                 integer(answers.part(row, "pricePrecision")), integer(answers.part(row, "quantityPrecision")),
-                Decimal(integer(answers.part(row, "contractSize")) if coin_margined else 1),
-                coin_margined or (base is not None and row.get("marginAsset") == base),
+                listings.contract_size(row, coin_margined=coin_margined),
+                listings.is_inverse(row, coin_margined=coin_margined),
             )  # fmt: skip
-        filters = {answers.part(each, "filterType"): each for each in answers.part(row, "filters")}
-        step = answers.part(filters, "LOT_SIZE", "stepSize")
+        step = answers.part(listings.filters_of(row), "LOT_SIZE", "stepSize")
         return Instrument(self.name, symbol, integer(answers.part(row, "quotePrecision")), decimals_of(step))
+
+    @property
+    def _coin_margined(self) -> bool:
+        return self.name == "binance-coinm"
 
     def klines_request(
         self, instrument: Instrument, interval_us: int, end_us: int, limit: int
@@ -306,6 +325,16 @@ class Binance:
             answers.kline_of_row(instrument, interval_us, row, now_us, trades=integer(answers.part(row, 8)))
             for row in answers.list_of(answers.answer(body))
         ]
+
+    def funding_request(self, instrument: Instrument, from_us: int, to_us: int) -> RestRequest:
+        """`fundingRate`, whose bounds are both inclusive; a month has at most 744 of its 1000."""
+        span = f"startTime={-(-from_us // 1000)}&endTime={-(-to_us // 1000) - 1}&limit={self.most_funding}"
+        return RestRequest(f"{self.api}/fundingRate?symbol={instrument.symbol}&{span}", _FUNDING_WEIGHT)
+
+    def read_funding(self, instrument: Instrument, body: bytes) -> list[FundingRate]:
+        """See the protocol."""
+        rows = answers.list_of(answers.answer(body))
+        return answers.funding_of_rows(instrument, rows, "fundingTime", "fundingRate")
 
     @property
     def time_request(self) -> RestRequest:
@@ -328,39 +357,11 @@ def _hear_control(message: Mapping[str, Any], tracker: StreamTracker) -> Sequenc
     return () if "result" in message else tracker.unknown()
 
 
-def _order_rules(
-    instrument: Instrument, lots: Sequence[Mapping[str, object]], least_value: Decimal, most_value: Decimal
-) -> OrderRules:
-    """What all of these filters of a lot ask for together."""
-    smallest = instrument.exact_size(1)
-    return OrderRules(
-        max(smallest, *(amount_in(lot, "stepSize") for lot in lots)),
-        max(smallest, *(amount_in(lot, "minQty") for lot in lots)),
-        min((most for lot in lots if (most := amount_in(lot, "maxQty"))), default=None),
-        least_value,
-        most_value or None,
-    )
-
-
-def _values(filters: Mapping[str, Mapping[str, object]], *, market: bool) -> tuple[Decimal, Decimal]:
-    """The least and the most that an order is worth: NOTIONAL or MIN_NOTIONAL of spot, MIN_NOTIONAL of futures."""
-    least = [Decimal(0)]
-    most = Decimal(0)
-    old, new = filters.get("MIN_NOTIONAL", {}), filters.get("NOTIONAL", {})
-    if not market or old.get("applyToMarket", True) is True:
-        least += [amount_in(old, "minNotional"), amount_in(old, "notional")]
-    if not market or new.get("applyMinToMarket") is True:
-        least.append(amount_in(new, "minNotional"))
-    if not market or new.get("applyMaxToMarket") is True:
-        most = amount_in(new, "maxNotional")
-    return max(least), most
-
-
 def _manners(*, texts_per_s: float, streams: int, silence_s: float) -> RateRules:
     """The venue pings (every 20 s on spot, 3 min on futures) and ends a connection after 24 hours."""
     return RateRules(
         ping_every_s=None, ping_text=None, silence_s=silence_s, lifetime_s=86_400.0, connects=300,
-        connects_within_s=300.0, texts_per_s=texts_per_s, streams=streams,
+        connects_within_s=300.0, texts_per_s=texts_per_s, streams=streams, weight=2400.0, weight_within_s=60.0,
     )  # fmt: skip
 
 
@@ -394,6 +395,7 @@ USDM = Binance(
     intervals=_INTERVALS,
     listed_at_once=False,
     most_klines=1500,
+    most_funding=1000,
 )
 COINM = Binance(
     name="binance-coinm",
@@ -407,4 +409,5 @@ COINM = Binance(
     intervals=_INTERVALS,
     listed_at_once=False,
     most_klines=1500,
+    most_funding=1000,
 )

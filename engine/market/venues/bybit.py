@@ -9,14 +9,16 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
+from urllib.parse import quote
 
 from msgspec import Raw, Struct, field
 from msgspec.json import Decoder
 
 from raysignal.engine.core.errors import StoreUnavailable, UnreadableInput, VenueRefusal
-from raysignal.engine.core.listings import Listing, OrderRules
-from raysignal.engine.core.market_events import Channel, Event, Instrument, Kline
+from raysignal.engine.core.listings import ContractKind, ListedSymbol, Listing, OrderRules
+from raysignal.engine.core.market_events import Channel, Event, FundingRate, Instrument, Kline
 from raysignal.engine.market.venues import answers
 from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US
 from raysignal.engine.market.venues.numbers import Number, amount, amount_in, decimals_of, integer
@@ -99,7 +101,7 @@ def _text(operation: str, topics: Sequence[str]) -> str:
 _HOSTS = Hosts("wss://stream.bybit.com", "https://api.bybit.com")
 _MANNERS = RateRules(
     ping_every_s=20.0, ping_text='{"op":"ping"}', silence_s=45.0, lifetime_s=None, connects=500,
-    connects_within_s=300.0, texts_per_s=10.0, streams=200,
+    connects_within_s=300.0, texts_per_s=10.0, streams=200, weight=600.0, weight_within_s=5.0,
 )  # fmt: skip
 
 
@@ -113,6 +115,7 @@ class Bybit:
     manners: RateRules = _MANNERS
     most_klines: int = 1000
     depth_limit: int = 200
+    most_funding: int = 0
     numbers_trades: bool = False
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
@@ -208,6 +211,42 @@ class Bybit:
         """`lotSizeFilter` and `priceFilter`; spot has no least size, but a least value."""
         return [self._listing(symbol, row) for symbol, row in self._rows(symbols, body)]
 
+    @property
+    def symbols_requests(self) -> tuple[RestRequest, ...]:
+        """`instruments-info`; spot gives all at once."""
+        return (RestRequest(self._listing_path),)
+
+    @property
+    def _listing_path(self) -> str:
+        return f"/v5/market/instruments-info?category={self.category}&limit=1000"
+
+    def read_symbols(self, body: bytes) -> list[ListedSymbol]:
+        """See the protocol."""
+        return [self._listed_symbol(row) for row in self._listed(body)]
+
+    def more_symbols(self, body: bytes) -> RestRequest | None:
+        """By the answer's cursor."""
+        cursor = answers.part(answers.answer(body), "result").get("nextPageCursor")
+        return RestRequest(f"{self._listing_path}&cursor={quote(cursor, safe='')}") if cursor else None
+
+    def _listed_symbol(self, row: Any) -> ListedSymbol:
+        spot, contract = self.category == "spot", str(row.get("contractType", ""))
+        kind = ContractKind.PERPETUAL if contract.endswith("Perpetual") else ContractKind.FUTURE
+        lot = answers.part(row, "lotSizeFilter")
+        return ListedSymbol(
+            symbol=str(answers.part(row, "symbol")),
+            kind=ContractKind.SPOT if spot else kind,
+            inverse=contract.startswith("Inverse"),
+            base=str(row.get("baseCoin", "")),
+            quote=str(row.get("quoteCoin", "")),
+            price_step=amount_in(answers.part(row, "priceFilter"), "tickSize"),
+            size_step=amount_in(lot, "basePrecision" if spot else "qtyStep"),
+            least_size=amount_in(lot, "minOrderQty"),
+            least_value=amount_in(lot, "minOrderAmt" if spot else "minNotionalValue"),
+            contract_size=Decimal(1),
+            status=answers.status_word(row.get("status", "Trading"), "Trading"),
+        )
+
     def _rows(self, symbols: Sequence[str], body: bytes) -> list[tuple[str, Any]]:
         return answers.rows_of(self.name, symbols, self._listed(body), "symbol")
 
@@ -265,6 +304,17 @@ class Bybit:
             answers.kline_of_row(instrument, interval_us, row, now_us) for row in reversed(self._listed(body))
         ]
 
+    def funding_request(self, instrument: Instrument, from_us: int, to_us: int) -> RestRequest:
+        """`funding/history`, whose bounds are both inclusive."""
+        path = f"/v5/market/funding/history?category={self.category}&symbol={instrument.symbol}"
+        span = f"startTime={-(-from_us // 1000)}&endTime={-(-to_us // 1000) - 1}&limit={self.most_funding}"
+        return RestRequest(f"{path}&{span}")
+
+    def read_funding(self, instrument: Instrument, body: bytes) -> list[FundingRate]:
+        """See the protocol."""
+        rows = self._listed(body)
+        return answers.funding_of_rows(instrument, rows, "fundingRateTimestamp", "fundingRate")
+
     @property
     def time_request(self) -> RestRequest:
         """`time`."""
@@ -289,4 +339,4 @@ def _hear_control(message: Mapping[str, Any], tracker: StreamTracker) -> Sequenc
 
 
 SPOT = Bybit("bybit", "spot")
-LINEAR = Bybit("bybit-linear", "linear")
+LINEAR = Bybit("bybit-linear", "linear", most_funding=200)

@@ -77,6 +77,13 @@ def amount(text: object) -> Decimal:
     return Decimal(text)
 
 
+def signed_amount(text: object) -> Decimal:
+    """A decimal text of any sign, exactly; `UnreadableInput` for anything else."""
+    if isinstance(text, str) and text.startswith("-"):
+        return -amount(text[1:])
+    return amount(text)
+
+
 def amount_in(row: Mapping[str, object], name: str) -> Decimal:
     """An amount that may be left out, or be empty: then 0."""
     text = row.get(name)

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import Meta, Raw, Struct, field
@@ -19,8 +20,8 @@ from msgspec.json import Decoder
 
 from raysignal.engine.core.amounts import product
 from raysignal.engine.core.errors import InvalidField, StoreUnavailable, UnreadableInput, VenueRefusal
-from raysignal.engine.core.listings import Listing, OrderRules
-from raysignal.engine.core.market_events import Channel, Event, Instrument, Kline
+from raysignal.engine.core.listings import ContractKind, ListedSymbol, Listing, OrderRules
+from raysignal.engine.core.market_events import Channel, Event, FundingRate, Instrument, Kline
 from raysignal.engine.market.venues import answers
 from raysignal.engine.market.venues.answers import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from raysignal.engine.market.venues.numbers import Number, amount, amount_in, decimals_of, integer
@@ -49,6 +50,7 @@ _PATHS = {
 }
 _ABOUT = re.compile(rb'\{\s*"arg"\s*:\s*\{\s*"channel"\s*:\s*"([\w-]+)"\s*,\s*"instId"\s*:\s*"([\w-]+)"')
 _ARGUMENTS_A_TEXT = 100
+_KINDS = {"SPOT": ContractKind.SPOT, "SWAP": ContractKind.PERPETUAL, "FUTURES": ContractKind.FUTURE}
 _CLOSING = "64008"  # the notice that the connection will be closed for an upgrade of the service
 
 _T = TypeVar("_T")
@@ -114,10 +116,10 @@ def _type_of(symbol: str) -> str:
 
 
 _HOSTS = Hosts("wss://ws.okx.com:8443", "https://www.okx.com")
-# A connection that hears nothing for 30 s is ended by the venue.
+# A connection that hears nothing for 30 s is ended by the venue. Requests: as for history-candles.
 _MANNERS = RateRules(
     ping_every_s=20.0, ping_text="ping", silence_s=45.0, lifetime_s=None, connects=3, connects_within_s=1.0,
-    texts_per_s=3.0, streams=240,
+    texts_per_s=3.0, streams=240, weight=20.0, weight_within_s=2.0,
 )  # fmt: skip
 
 
@@ -130,6 +132,7 @@ class Okx:
     manners: RateRules = _MANNERS
     most_klines: int = 100
     depth_limit: int = 400
+    most_funding: int = 100
     numbers_trades: bool = False
 
     def openings(self, subscriptions: Sequence[Subscription]) -> tuple[StreamRequest, ...]:
@@ -248,6 +251,18 @@ class Okx:
         """Lots, ticks and largest sizes; the venue has no least value. `maxMktSz` of spot is in dollars."""
         return [self._listing(symbol, row) for symbol, row in self._rows(symbols, body)]
 
+    @property
+    def symbols_requests(self) -> tuple[RestRequest, ...]:
+        """One for spot, swaps and futures each."""
+        return tuple(RestRequest(f"/api/v5/public/instruments?instType={kind}") for kind in _KINDS)
+
+    def read_symbols(self, body: bytes) -> list[ListedSymbol]:
+        """See the protocol; pairs of contracts are named by `instFamily`."""
+        return [_listed_symbol(row) for row in self._data(body)]
+
+    def more_symbols(self, body: bytes) -> None:
+        """None: all of a type come at once."""
+
     def _rows(self, symbols: Sequence[str], body: bytes) -> list[tuple[str, Any]]:
         return answers.rows_of(self.name, symbols, self._data(body), "instId")
 
@@ -304,6 +319,16 @@ class Okx:
             raise StoreUnavailable(said)
         raise UnreadableInput(said)
 
+    def funding_request(self, instrument: Instrument, from_us: int, to_us: int) -> RestRequest:  # noqa: ARG002
+        """`funding-rate-history`; the venue gives the newest first, of the last three months."""
+        path = f"/api/v5/public/funding-rate-history?instId={instrument.symbol}"
+        return RestRequest(f"{path}&after={-(-to_us // 1000)}&limit={self.most_funding}", 2)
+
+    def read_funding(self, instrument: Instrument, body: bytes) -> list[FundingRate]:
+        """What was paid in the end, where the venue says it."""
+        rows = self._data(body)
+        return answers.funding_of_rows(instrument, rows, "fundingTime", "realizedRate", "fundingRate")
+
     @property
     def time_request(self) -> RestRequest:
         """`time`."""
@@ -312,6 +337,28 @@ class Okx:
     def read_time(self, body: bytes) -> int:
         """Milliseconds."""
         return 1000 * integer(answers.part(answers.answer(body), "data", 0, "ts"))
+
+
+def _listed_symbol(row: Any) -> ListedSymbol:
+    symbol = str(answers.part(row, "instId"))
+    kind = _KINDS[_type_of(symbol)]
+    base, _, after = str(row.get("instFamily") or symbol).partition("-")
+    step = amount_in(row, "lotSz")
+    return ListedSymbol(
+        symbol=symbol,
+        kind=kind,
+        inverse=kind is not ContractKind.SPOT and row.get("ctType") == "inverse",
+        base=base,
+        quote=after.partition("-")[0],
+        price_step=amount_in(row, "tickSz"),
+        size_step=step,
+        least_size=amount_in(row, "minSz") or step,
+        least_value=Decimal(0),
+        contract_size=Decimal(1)
+        if kind is ContractKind.SPOT
+        else product(amount_in(row, "ctVal"), amount_in(row, "ctMult")),
+        status=answers.status_word(row.get("state", "live"), "live"),
+    )
 
 
 def _hear_event(said: _Said, tracker: StreamTracker) -> Sequence[Event]:

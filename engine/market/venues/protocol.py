@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raysignal.engine.core.listings import Listing
-from raysignal.engine.core.market_events import Channel, Event, Instrument, Kline
+from raysignal.engine.core.listings import ListedSymbol, Listing
+from raysignal.engine.core.market_events import Channel, Event, FundingRate, Instrument, Kline
 from raysignal.engine.market.books import OrderBook
 
 
@@ -70,6 +70,7 @@ class RateRules:
         connects, connects_within_s: that many connection attempts within that time, at most.
         texts_per_s: messages that may be sent on a connection a second.
         streams: subscriptions that one connection takes.
+        weight, weight_within_s: of REST requests, that much within that time, at most.
     """
 
     ping_every_s: float | None
@@ -80,6 +81,8 @@ class RateRules:
     connects_within_s: float
     texts_per_s: float
     streams: int
+    weight: float
+    weight_within_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,16 @@ class Venue(Protocol):
         """
 
     @property
+    def symbols_requests(self) -> tuple[RestRequest, ...]:
+        """Ask for every symbol that the venue lists, each for a part of them."""
+
+    def read_symbols(self, body: bytes) -> list[ListedSymbol]:
+        """The answer to one of these, or to `instruments_request`; raises `UnreadableInput` for a body that is none."""
+
+    def more_symbols(self, body: bytes) -> RestRequest | None:
+        """What asks for the symbols after those of an answer; None: there are no more."""
+
+    @property
     def numbers_trades(self) -> bool:
         """Whether the ids of an instrument's trades count up by one, so that one that is left out is noticed."""
 
@@ -197,6 +210,19 @@ class Venue(Protocol):
 
     def read_klines(self, instrument: Instrument, interval_us: int, body: bytes, now_us: int) -> list[Kline]:
         """The answer to it, oldest first; `closed` says which can no longer change at `now_us`."""
+
+    @property
+    def most_funding(self) -> int:
+        """How many funding rates one answer holds at most; 0: the venue has none."""
+
+    def funding_request(self, instrument: Instrument, from_us: int, to_us: int) -> RestRequest:
+        """Asks for the rates that were settled from `from_us` on and before `to_us`, the last `most_funding` of them.
+
+        An answer may hold earlier ones, too. A span of a month is never too long.
+        """
+
+    def read_funding(self, instrument: Instrument, body: bytes) -> list[FundingRate]:
+        """The answer to it, oldest first."""
 
     @property
     def time_request(self) -> RestRequest:
