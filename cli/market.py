@@ -207,9 +207,8 @@ def download(config: DownloadConfig) -> None:
     if funding is not None:
         output.say(f"funding   {funding.rates:,d} rates in {escape(str(funding.folder))}")
     for gap in gaps[:_SHOWN_GAPS]:
-        output.say(
-            f"gap       {gap['bars']:,d} bars that {venue.name} does not give, {gap['from']} to {gap['to']}"
-        )
+        lacking = "1 bar" if gap["bars"] == 1 else f"{gap['bars']:,d} bars"
+        output.say(f"gap       {lacking} that {venue.name} does not give, {gap['from']} to {gap['to']}")
     if len(gaps) > _SHOWN_GAPS:
         output.say(
             f"          and {len(gaps) - _SHOWN_GAPS:,d} more gaps, see {escape(str(bars.folder.parent))}/gaps.json"
