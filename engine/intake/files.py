@@ -123,10 +123,12 @@ def _group(block: RowBlock, stream: Iterator[RowBlock], rows: int) -> Iterator[R
 
 
 def parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files of a folder by name; `NotFound` if there are none."""
+    """The Parquet files of a folder by name; `UnreadableInput` if there are none."""
     found = sorted(each for each in folder.glob("*.parquet") if not each.name.startswith("."))
     if not found:
-        raise NotFound(f"there is no .parquet file in {folder}", path=str(folder))
+        raise unreadable(
+            f"{folder} is a folder without .parquet files; expected a file, or a folder of Parquet"
+        )
     return found
 
 
