@@ -23,7 +23,7 @@ from raysignal.engine.core.instants import format_instant, parse_bar, parse_inst
 if TYPE_CHECKING:
     from raysignal.engine.core.listings import ListedSymbol
     from raysignal.engine.market.download import DownloadedBars, DownloadedFunding
-    from raysignal.engine.market.period_files import Span
+    from raysignal.engine.market.period_files import TimeSpan
     from raysignal.engine.market.rest import RestClient
     from raysignal.engine.market.venues.protocol import Venue
 
@@ -207,9 +207,8 @@ def download(config: DownloadConfig) -> None:
     if funding is not None:
         output.say(f"funding   {funding.rates:,d} rates in {escape(str(funding.folder))}")
     for gap in gaps[:_SHOWN_GAPS]:
-        output.say(
-            f"gap       {gap['bars']:,d} bars that {venue.name} does not give, {gap['from']} to {gap['to']}"
-        )
+        lacking = "1 bar" if gap["bars"] == 1 else f"{gap['bars']:,d} bars"
+        output.say(f"gap       {lacking} that {venue.name} does not give, {gap['from']} to {gap['to']}")
     if len(gaps) > _SHOWN_GAPS:
         output.say(
             f"          and {len(gaps) - _SHOWN_GAPS:,d} more gaps, see {escape(str(bars.folder.parent))}/gaps.json"
@@ -218,7 +217,7 @@ def download(config: DownloadConfig) -> None:
 
 async def _download(
     venue: Venue, config: DownloadConfig, interval_us: int, progress: Callable[[int, int], None]
-) -> tuple[Span, DownloadedBars, DownloadedFunding | None]:
+) -> tuple[TimeSpan, DownloadedBars, DownloadedFunding | None]:
     from raysignal.engine.core.listings import ContractKind
     from raysignal.engine.market.download import (
         TRIES,
@@ -246,9 +245,9 @@ async def _download(
         return span, bars, funding
 
 
-def _span(config: DownloadConfig, interval_us: int, now_us: int) -> Span:
+def _span(config: DownloadConfig, interval_us: int, now_us: int) -> TimeSpan:
     """Whole bars from --from to --to that are over."""
-    from raysignal.engine.market.period_files import Span
+    from raysignal.engine.market.period_files import TimeSpan
 
     from_us = -(-parse_instant(config.from_, field="from") // interval_us) * interval_us
     to_us = now_us if config.to is None else min(now_us, parse_instant(config.to, field="to"))
@@ -259,4 +258,4 @@ def _span(config: DownloadConfig, interval_us: int, now_us: int) -> Span:
         raise InvalidField(
             "from", config.from_, f"at least one bar of {config.bar} before {format_instant(to_us)}"
         )
-    return Span(from_us, to_us)
+    return TimeSpan(from_us, to_us)

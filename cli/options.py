@@ -269,6 +269,11 @@ def existing_file(path: Path) -> Path:
     return path
 
 
+def existing_prices(path: Path) -> Path:
+    """The path, if a file or a folder is there; else `NotFound`."""
+    return path if path.is_dir() else existing_file(path)
+
+
 @contextmanager
 def writing_to(path: Path) -> Iterator[None]:
     """Within, what the file system says about `path` becomes a sentence."""

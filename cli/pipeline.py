@@ -81,7 +81,8 @@ class BacktestConfig:
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Prices: CSV, NDJSON, JSON or Parquet; default: made up, by the seed."
+            metavar="FILE",
+            help="Prices: CSV, NDJSON, JSON, Parquet, or a folder of Parquet; default: made up, by the seed.",
         ),
     ] = None
     recording: Annotated[
@@ -174,7 +175,7 @@ def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> lis
     made = []
     for place, symbol in enumerate(path.symbols):
         wanted = path.intervals_us(symbol)
-        bars = _bars(config, symbol, place, wanted[0], output)
+        bars = _bars(config, path, place, wanted[0], output)
         step_us = int((bars.known_at_us[1:] - bars.known_at_us[:-1]).min())
         if config.data is not None and step_us != wanted[0]:
             if wanted[0] % step_us:
@@ -190,14 +191,16 @@ def _series(config: BacktestConfig, path: PipelineConfig, output: Output) -> lis
     return made
 
 
-def _bars(config: BacktestConfig, symbol: str, place: int, interval_us: int, output: Output) -> Any:
+def _bars(config: BacktestConfig, path: PipelineConfig, place: int, interval_us: int, output: Output) -> Any:
+    """The candles of an instrument; a file names it as the portfolio or as its market."""
     if config.data is None:
         from raysignal.data.bars import random_walk
 
         return random_walk(config.seed + place, config.candles, interval_us=interval_us)
     from raysignal.experiments.sweeps.market import markets_of
 
-    options.existing_file(config.data)
+    options.existing_prices(config.data)
+    symbol = path.symbols[place]
     names = config.stamps.with_names(symbol, None)
     settings = options.configured()
     file = read_stream(
@@ -209,7 +212,10 @@ def _bars(config: BacktestConfig, symbol: str, place: int, interval_us: int, out
         output=output,
         prices_only=True,
     )
-    return markets_of(file.batch, symbols=(symbol,))[0].bars
+    market = path.instruments[place].market
+    listed = file.batch.symbols
+    known = market if market is not None and market in listed and symbol not in listed else symbol
+    return markets_of(file.batch, symbols=(known,))[0].bars
 
 
 def _report(pipeline: Pipeline, log: EventCounts, curve: list[tuple[int, float]], output: Output) -> None:

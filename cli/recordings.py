@@ -236,6 +236,41 @@ def replay_recordings(config: FeedReplayConfig) -> None:
         raise KeyboardInterrupt
 
 
+# Export
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportRecordingsConfig:
+    """Which recordings, and where their tables go."""
+
+    recordings: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Recordings, or folders of them.")]
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Files go to VENUE/SYMBOL below it.")] = Path(
+        "market"
+    )
+    levels: Annotated[
+        int, typer.Option(metavar="N", min=1, max=200, help="Prices of each side of a book, the best first.")
+    ] = 10
+    json: options.Json = False
+
+
+def export(config: ExportRecordingsConfig) -> None:
+    """Write the trades and books of recordings as Parquet, which pandas reads."""
+    require_extras("feed export", "feeds")
+    from raysignal.engine.market.recording_tables import export_recordings
+    from raysignal.engine.market.replay import series_of
+
+    output = Output(config.json)
+    series = series_of(config.recordings)
+    with options.writing_to(config.out):
+        found = export_recordings(series, config.out, config.levels)
+    if config.json:
+        output.json({"folder": str(config.out), "rows": found})
+        return
+    rows = [(name, one.get("trades", 0), one.get("books", 0)) for name, one in found.items()]
+    output.table(rows_table(("instrument", "trades", "books"), rows))
+    output.say(f"written   below {escape(str(config.out))}")
+
+
 def _subscription(instrument: str | None) -> Subscription | None:
     """Of what recordings are that do not say it."""
     from raysignal.engine.core.market_events import Instrument

@@ -156,5 +156,11 @@ def read_stream(
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of a file; of a folder, that of the digests of its files."""
+    from raysignal.engine.intake.files import parquet_files
+
+    paths, digests = parquet_files(path) if path.is_dir() else [path], []
+    for each in paths:
+        with each.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()

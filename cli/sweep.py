@@ -44,7 +44,10 @@ class SweepConfig:
 
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="Prices, with or without signals: CSV, NDJSON, JSON or Parquet."),
+        typer.Argument(
+            metavar="FILE",
+            help="Prices, with or without signals: CSV, NDJSON, JSON, Parquet, or a folder of Parquet.",
+        ),
     ]
     grid: Annotated[
         list[str] | None,
@@ -154,7 +157,7 @@ def sweep(config: SweepConfig) -> None:
 
     settings = options.configured(store=config.store, ray_address=config.ray_address)
     output = Output(config.json)
-    options.existing_file(config.file)
+    options.existing_prices(config.file)
     with reading_options():
         spec = _spec(config)
     reading = reading_of(config.reading, settings)

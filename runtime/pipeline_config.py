@@ -32,7 +32,7 @@ class InstrumentConfig(_Part):
     market: str | None = Field(
         default=None,
         description="where its prices come from live, venue:symbol, such as binance-usdm:BTCUSDT; a backtest takes "
-        "the symbol of its file",
+        "it or the symbol of its file",
     )
 
 

@@ -1,4 +1,6 @@
-"""Batches from files: NDJSON, a JSON array, CSV or Parquet, told apart by name and content."""
+"""Batches from files: NDJSON, a JSON array, CSV or Parquet, told apart by name and content; a folder is its Parquet
+files by name, one after the other.
+"""
 
 import mmap
 from collections.abc import Iterable, Iterator
@@ -38,8 +40,7 @@ def read_file(path: str | Path, reading: Reading) -> IntakeResult:
         InputTooLarge: more rows than `reading.max_rows`.
         InvalidField: a name without a known ending, or a table without a required column.
     """
-    place = Path(path)
-    return take_in(_blocks(place, _mapped(place), reading), reading)
+    return take_in(_blocks(Path(path), reading), reading)
 
 
 def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS) -> Iterator[IntakeResult]:
@@ -53,10 +54,9 @@ def read_file_chunks(path: str | Path, reading: Reading, rows: int = CHUNK_ROWS)
         as `read_file` does, what a later piece raises when its turn comes.
     """
     place = Path(path)
-    source = _mapped(place)
-    if _format(place) != "JSON" and _goes_forward(_blocks(place, source, reading), reading, rows):
+    if _format(place) != "JSON" and _goes_forward(_blocks(place, reading), reading, rows):
         first = 0
-        for group in _grouped(_blocks(place, source, reading), rows):
+        for group in _grouped(_blocks(place, reading), rows):
             yield take_in(group, reading)
             first += 1
         if not first:
@@ -70,9 +70,8 @@ def undecided_date(path: str | Path, reading: Reading) -> str | None:
 
     None: one of them does, or they are written so that it is known.
     """
-    place = Path(path)
     found: str | None = None
-    for block in _blocks(place, _mapped(place), reading):
+    for block in _blocks(Path(path), reading):
         cells = stamp_texts(block, reading)
         parts = pc.extract_regex(cells, _EITHER_ORDER)
         both = [pc.struct_field(parts, at).cast(pa.int32()) for at in (0, 1)]
@@ -123,8 +122,20 @@ def _group(block: RowBlock, stream: Iterator[RowBlock], rows: int) -> Iterator[R
         seen += after.rows
 
 
-def _blocks(place: Path, source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
-    kind = _format(place)
+def parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files of a folder by name; `UnreadableInput` if there are none."""
+    found = sorted(each for each in folder.glob("*.parquet") if not each.name.startswith("."))
+    if not found:
+        raise unreadable(
+            f"{folder} is a folder without .parquet files; expected a file, or a folder of Parquet"
+        )
+    return found
+
+
+def _blocks(place: Path, reading: Reading) -> Iterator[RowBlock]:
+    if place.is_dir():
+        return _blocks_of_folder(place, reading)
+    kind, source = _format(place), _mapped(place)
     if kind == "Parquet":
         return table_blocks(source, reading)
     if kind == "JSON":
@@ -132,8 +143,16 @@ def _blocks(place: Path, source: UInt8Array, reading: Reading) -> Iterator[RowBl
     return line_blocks(source) if kind == "NDJSON" else record_blocks(source, reading)
 
 
+def _blocks_of_folder(folder: Path, reading: Reading) -> Iterator[RowBlock]:
+    rows = 0
+    for path in parquet_files(folder):
+        for block in table_blocks(_mapped(path), reading, rows):
+            yield block
+            rows = block.first_row + block.rows
+
+
 def _format(place: Path) -> str:
-    kind = _FORMATS.get(place.suffix.lower())
+    kind = "Parquet" if place.is_dir() else _FORMATS.get(place.suffix.lower())
     if kind is None:
         raise InvalidField("file", place.name, f"a name that ends in {', '.join(_FORMATS)}")
     return kind

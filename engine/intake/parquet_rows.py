@@ -28,8 +28,8 @@ _DAMAGED = (pa.ArrowException, OSError, ValueError, OverflowError)
 """What reading damaged bytes raises; `UnicodeDecodeError` is a `ValueError`."""
 
 
-def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
-    """The blocks of a Parquet file.
+def table_blocks(source: UInt8Array, reading: Reading, first: int = 0) -> Iterator[RowBlock]:
+    """The blocks of a Parquet file, whose rows are counted from `first` on.
 
     Times become texts of their ISO form, read like any other stamp.
 
@@ -40,7 +40,6 @@ def table_blocks(source: UInt8Array, reading: Reading) -> Iterator[RowBlock]:
     """
     file = _opened(source)
     names, ticker = _names(file, reading)
-    first = 0
     batches = file.iter_batches(batch_size=BLOCK_ROWS, use_threads=False)
     while True:
         try:

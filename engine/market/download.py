@@ -27,7 +27,7 @@ from raysignal.engine.core.instants import MICROSECONDS, format_instant
 from raysignal.engine.core.market_events import FundingRate, Instrument, Kline
 from raysignal.engine.market.bars import bar_name
 from raysignal.engine.market.feed import Answers
-from raysignal.engine.market.period_files import PeriodFiles, Span, complete
+from raysignal.engine.market.period_files import PeriodFiles, TimeSpan, complete
 from raysignal.engine.market.venues.protocol import Venue
 
 TRIES = 8
@@ -61,7 +61,7 @@ class DownloadedBars:
     files: int
     bars: int
     asked: int
-    gaps: tuple[Span, ...]
+    gaps: tuple[TimeSpan, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def only_download(folder: Path) -> Iterator[None]:
 
 
 async def download_bars(
-    venue: Venue, instrument: Instrument, interval_us: int, span: Span, folder: Path, rest: Answers, now_us: int,
+    venue: Venue, instrument: Instrument, interval_us: int, span: TimeSpan, folder: Path, rest: Answers, now_us: int,
     progress: Callable[[int, int], None],
 ) -> DownloadedBars:  # fmt: skip
     """Have the bars that open in a span on disk, as far as the venue gives them.
@@ -123,7 +123,7 @@ async def download_bars(
     _write_gaps(folder / "gaps.json", bar_name(interval_us), gaps, interval_us)
     bars = int(np.count_nonzero((opens >= span.from_us) & (opens < span.to_us)))
     in_span = tuple(
-        Span(max(each.from_us, span.from_us), min(each.to_us, span.to_us))
+        TimeSpan(max(each.from_us, span.from_us), min(each.to_us, span.to_us))
         for each in gaps
         if each.from_us < span.to_us and each.to_us > span.from_us
     )
@@ -153,11 +153,11 @@ class _BarHistory:
         self._done = max(self._done, done)
         self._progress(self._done)
 
-    async def rows(self, span: Span) -> pa.Table:
+    async def rows(self, span: TimeSpan) -> pa.Table:
         """The bars that open in a span, in as many requests as it takes."""
         step_us = self._venue.most_klines * self._interval_us
         parts = [
-            Span(start, min(start + step_us, span.to_us))
+            TimeSpan(start, min(start + step_us, span.to_us))
             for start in range(span.from_us, span.to_us, step_us)
         ]
         try:
@@ -167,7 +167,7 @@ class _BarHistory:
             raise failed.exceptions[0] from None
         return _bar_rows(self._instrument, [kline for task in reversed(tasks) for kline in task.result()])
 
-    async def _part(self, span: Span) -> list[Kline]:
+    async def _part(self, span: TimeSpan) -> list[Kline]:
         venue, interval_us = self._venue, self._interval_us
         count = (span.to_us - span.from_us) // interval_us
         async with self._at_once:
@@ -211,7 +211,7 @@ def _table(
 # Gaps
 
 
-def _on_disk(files: PeriodFiles) -> tuple[Int64Array, list[Span]]:
+def _on_disk(files: PeriodFiles) -> tuple[Int64Array, list[TimeSpan]]:
     """The stamps of all rows, rising, and the spans that the files cover."""
     stamps, spans = [np.empty(0, np.int64)], []
     for path in files.paths():
@@ -223,38 +223,38 @@ def _on_disk(files: PeriodFiles) -> tuple[Int64Array, list[Span]]:
     return np.concatenate(stamps), spans
 
 
-def _given(span: Span, opens: Int64Array, now_us: int, interval_us: int) -> Span:
+def _given(span: TimeSpan, opens: Int64Array, now_us: int, interval_us: int) -> TimeSpan:
     """A span without its end, where bars may still come."""
     last_us = int(opens[-1]) + interval_us if len(opens) else 0
     settled_us = (now_us - SETTLED_US) // interval_us * interval_us
-    return Span(span.from_us, max(span.from_us, min(span.to_us, max(settled_us, last_us))))
+    return TimeSpan(span.from_us, max(span.from_us, min(span.to_us, max(settled_us, last_us))))
 
 
-def _joined(spans: Sequence[Span]) -> list[Span]:
+def _joined(spans: Sequence[TimeSpan]) -> list[TimeSpan]:
     """The same time in as few spans as it takes, in order."""
-    joined: list[Span] = []
+    joined: list[TimeSpan] = []
     for each in sorted(spans):
         if joined and each.from_us <= joined[-1].to_us:
-            joined[-1] = Span(joined[-1].from_us, max(joined[-1].to_us, each.to_us))
+            joined[-1] = TimeSpan(joined[-1].from_us, max(joined[-1].to_us, each.to_us))
         else:
             joined.append(each)
     return joined
 
 
-def _gaps(opens: Int64Array, spans: Sequence[Span], interval_us: int) -> list[Span]:
+def _gaps(opens: Int64Array, spans: Sequence[TimeSpan], interval_us: int) -> list[TimeSpan]:
     """Where in these spans bars should open and do not."""
     gaps = []
     for span in spans:
         first, last = np.searchsorted(opens, span)
         edges = np.concatenate([[span.from_us - interval_us], opens[first:last], [span.to_us]])
         gaps += [
-            Span(int(edges[at]) + interval_us, int(edges[at + 1]))
+            TimeSpan(int(edges[at]) + interval_us, int(edges[at + 1]))
             for at in np.flatnonzero(np.diff(edges) > interval_us)
         ]
     return gaps
 
 
-def _write_gaps(path: Path, bar: str, gaps: Sequence[Span], interval_us: int) -> None:
+def _write_gaps(path: Path, bar: str, gaps: Sequence[TimeSpan], interval_us: int) -> None:
     """Say the gaps of one length; those of others stay."""
     try:
         said = json.loads(path.read_bytes())
@@ -269,7 +269,7 @@ def _write_gaps(path: Path, bar: str, gaps: Sequence[Span], interval_us: int) ->
     unfinished.replace(path)
 
 
-def gap_as_dict(gap: Span, interval_us: int) -> dict[str, object]:
+def gap_as_dict(gap: TimeSpan, interval_us: int) -> dict[str, object]:
     """A gap in plain values: where its first bar would open, where its last one would end, and how many they are."""
     return {
         "from": format_instant(gap.from_us),
@@ -282,7 +282,7 @@ def gap_as_dict(gap: Span, interval_us: int) -> dict[str, object]:
 
 
 async def download_funding(
-    venue: Venue, instrument: Instrument, span: Span, folder: Path, rest: Answers, now_us: int
+    venue: Venue, instrument: Instrument, span: TimeSpan, folder: Path, rest: Answers, now_us: int
 ) -> DownloadedFunding:
     """Have the funding rates of a span on disk, up to an hour ago, as far as the venue gives them.
 
@@ -293,16 +293,16 @@ async def download_funding(
     files.folder.mkdir(parents=True, exist_ok=True)
     files.clean()
 
-    async def rows(part: Span) -> pa.Table:
+    async def rows(part: TimeSpan) -> pa.Table:
         return _funding_rows(instrument, await _funding(venue, instrument, part, rest))
 
-    settled = Span(span.from_us, min(span.to_us, now_us - SETTLED_US))
+    settled = TimeSpan(span.from_us, min(span.to_us, now_us - SETTLED_US))
     for path, part in files.periods(settled) if settled.from_us < settled.to_us else ():
         await complete(files, path, part, part.to_us, rows)
     return DownloadedFunding(files.folder, len(_on_disk(files)[0]))
 
 
-async def _funding(venue: Venue, instrument: Instrument, span: Span, rest: Answers) -> list[FundingRate]:
+async def _funding(venue: Venue, instrument: Instrument, span: TimeSpan, rest: Answers) -> list[FundingRate]:
     found: list[FundingRate] = []
     end_us = span.to_us
     while True:

@@ -26,7 +26,7 @@ _COVERED = b"raysignal.covered_us"
 _UNFINISHED = ".tmp"
 
 
-class Span(NamedTuple):
+class TimeSpan(NamedTuple):
     """From an instant on and before another, UTC microseconds."""
 
     from_us: int
@@ -46,15 +46,15 @@ class PeriodFiles:
     schema: pa.Schema
     daily: bool = False
 
-    def periods(self, span: Span) -> list[tuple[Path, Span]]:
+    def periods(self, span: TimeSpan) -> list[tuple[Path, TimeSpan]]:
         """The files that a span needs, each with its part of it; oldest first."""
         starts = list(self._starts(span))
         return [
-            (self.folder / self._name(start), Span(max(start, span.from_us), min(end, span.to_us)))
+            (self.folder / self._name(start), TimeSpan(max(start, span.from_us), min(end, span.to_us)))
             for start, end in pairwise(starts)
         ]
 
-    def _starts(self, span: Span) -> Iterator[int]:
+    def _starts(self, span: TimeSpan) -> Iterator[int]:
         """Where the periods of a span begin, and where the last one ends."""
         day = datetime.fromisoformat(format_date(span.from_us)).replace(tzinfo=UTC)
         start = day if self.daily else day.replace(day=1)
@@ -76,7 +76,7 @@ class PeriodFiles:
         for path in self.folder.glob(f".*{_UNFINISHED}"):
             path.unlink()
 
-    def covered(self, path: Path) -> Span | None:
+    def covered(self, path: Path) -> TimeSpan | None:
         """What a file covers; None: it is not there.
 
         Raises:
@@ -91,7 +91,7 @@ class PeriodFiles:
             raise UnreadableInput(
                 f"{path} was not written by a download, or is damaged; move it away to have it downloaded again"
             ) from error
-        return Span(from_us, to_us)
+        return TimeSpan(from_us, to_us)
 
     def read(self, path: Path, columns: list[str] | None = None) -> pa.Table:
         """The rows of a file."""
@@ -100,7 +100,7 @@ class PeriodFiles:
         except (pa.ArrowException, OSError) as error:
             raise UnreadableInput(f"{path} is damaged; move it away to have it downloaded again") from error
 
-    def write(self, path: Path, rows: pa.Table, span: Span) -> None:
+    def write(self, path: Path, rows: pa.Table, span: TimeSpan) -> None:
         """Write rows in place of those that are there."""
         table = rows.combine_chunks().replace_schema_metadata({_COVERED: f"{span.from_us},{span.to_us}"})
         unfinished = path.with_name(f".{path.name}{_UNFINISHED}")
@@ -114,9 +114,9 @@ class PeriodFiles:
 async def complete(
     files: PeriodFiles,
     path: Path,
-    span: Span,
+    span: TimeSpan,
     settled_us: int,
-    fetch: Callable[[Span], Awaitable[pa.Table]],
+    fetch: Callable[[TimeSpan], Awaitable[pa.Table]],
 ) -> None:
     """Make a file cover a span: what it does not cover yet is fetched.
 
@@ -124,13 +124,13 @@ async def complete(
     those that have. Without rows there is no file.
     """
     held = files.covered(path)
-    whole = span if held is None else Span(min(span.from_us, held.from_us), max(span.to_us, held.to_us))
+    whole = span if held is None else TimeSpan(min(span.from_us, held.from_us), max(span.to_us, held.to_us))
     if held == whole:
         return
     if held is None:
         parts = [await fetch(whole)]
     else:
-        before, after = Span(whole.from_us, held.from_us), Span(held.to_us, whole.to_us)
+        before, after = TimeSpan(whole.from_us, held.from_us), TimeSpan(held.to_us, whole.to_us)
         parts = [await fetch(before)] if before.from_us < before.to_us else []
         parts.append(files.read(path).cast(files.schema))
         parts += [await fetch(after)] if after.from_us < after.to_us else []
@@ -138,4 +138,4 @@ async def complete(
     last_us = rows["timestamp"][-1].value if len(rows) else 0
     to_us = min(whole.to_us, max(settled_us, last_us))
     if len(rows) and to_us > whole.from_us:
-        files.write(path, rows, Span(whole.from_us, to_us))
+        files.write(path, rows, TimeSpan(whole.from_us, to_us))

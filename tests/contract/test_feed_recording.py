@@ -11,11 +11,14 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from raysignal.cli.main import app
+from raysignal.engine.core.market_events import BookChange, BookLost, Trade
 from raysignal.engine.market.recordings import RecordingHeader, read_recording
+from raysignal.engine.market.replay import MergedReplay, series_of
 
 BARS = ("--bar", "5s", "--fast", "2", "--slow", "5")
 
@@ -76,6 +79,40 @@ def test_a_replay_makes_the_books_bars_and_orders_of_what_was_recorded(
     assert [one["station"]["signals"] for one in again["feeds"]] == [
         one["station"]["signals"] for one in played["feeds"]
     ]
+
+
+def test_trades_and_books_of_recordings_are_tables(
+    recorded: tuple[Path, list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    events: list[Any] = []
+    replay = MergedReplay(series_of([recorded[0]]), lambda _: events.extend)
+    for due in replay.lines():
+        replay.take(due)
+    answer = feed("export", recorded[0], "--out", tmp_path, "--levels", 3, "--json")
+    assert answer.exit_code == 0, answer.output
+    rows = json.loads(answer.stdout)["rows"]
+    for instrument in replay.instruments:
+        folder = tmp_path / instrument.venue / instrument.symbol
+        trades, books = (pd.read_parquet(folder / f"{kind}.parquet") for kind in ("trades", "books"))
+        said = [each for each in events if isinstance(each, Trade) and each.instrument == instrument]
+        known = trades[trades["price"].notna()]
+        assert known["trade_id"].tolist() == [each.trade_id for each in said]
+        assert known["price"].tolist() == [instrument.price(each.price) for each in said]
+        assert known["size"].tolist() == [instrument.size(each.size) for each in said]
+        changes = [each for each in events if isinstance(each, BookChange) and each.instrument == instrument]
+        lost = [each for each in events if isinstance(each, BookLost) and each.instrument == instrument]
+        assert books["bid_price_1"].isna().sum() == len(lost)
+        whole = books[books["bid_price_1"].notna()]
+        assert whole["bid_price_1"].tolist() == [instrument.price(each.bid) for each in changes]
+        assert whole["ask_size_1"].tolist() == [instrument.size(each.ask_size) for each in changes]
+        assert (whole["bid_price_1"] > whole["bid_price_2"]).all()
+        assert (whole["ask_price_2"] < whole["ask_price_3"]).all()
+        assert rows[instrument.name] == {"trades": len(trades), "books": len(books)}
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    again = feed("export", recorded[0], "--out", tmp_path)
+    assert again.exit_code == 1
+    assert "expected a file that is not there yet" in again.output
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 def test_a_replay_at_a_speed_takes_its_time_and_a_database_keeps_what_it_made(

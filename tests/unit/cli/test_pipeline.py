@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -64,6 +65,20 @@ def test_backtest_of_a_file_makes_longer_candles_of_its_rows(config: Path, tmp_p
     rows = [f"2024-01-01T{n // 60:02d}:{n % 60:02d}:00Z,BTC,{100 + (n * 7 % 13) - 6}" for n in range(1, 500)]
     prices.write_text("timestamp,symbol,price\n" + "\n".join(rows), encoding="utf-8")
     assert "499 candles" in run("backtest", config, "--data", prices)
+
+
+def test_backtest_finds_the_rows_of_an_instrument_by_its_market(config: Path, tmp_path: Path) -> None:
+    text = config.read_text(encoding="utf-8")
+    assert "symbol: BTC}" in text
+    config.write_text(text.replace("symbol: BTC}", "symbol: BTC, market: 'okx:BTC-USDT'}"), encoding="utf-8")
+    folder = tmp_path / "1m"
+    folder.mkdir()
+    for hour in (0, 1):
+        stamps = pd.date_range(f"2024-01-01T0{hour}:01:00Z", periods=60, freq="1min")
+        price = [100.0 + (n * 7 % 13) for n in range(60)]
+        frame = pd.DataFrame({"timestamp": stamps, "symbol": "okx:BTC-USDT", "price": price})
+        frame.to_parquet(folder / f"2024-0{hour + 1}.parquet")
+    assert "120 candles" in run("backtest", config, "--data", folder)
 
 
 def test_rows_that_do_not_fit_the_strategies_candles_are_refused(config: Path, tmp_path: Path) -> None:

@@ -120,3 +120,24 @@ def test_disorder_within_a_piece_is_sorted_where_it_is(tmp_path: Path) -> None:
 def test_a_file_without_rows_is_one_empty_piece(tmp_path: Path) -> None:
     pieces = list(read_file_chunks(write(tmp_path, "a.csv", HEADER), READING))
     assert [(len(piece.batch), piece.rows) for piece in pieces] == [(0, 0)]
+
+
+def test_a_folder_is_its_parquet_files_one_after_the_other(tmp_path: Path) -> None:
+    rows = [
+        {"timestamp": f"2025-02-2{day}T00:00:00Z", "price": 1.5 + day, "signal": 1} for day in range(1, 7)
+    ]
+    for first in (4, 0):
+        pq.write_table(pa.Table.from_pylist(rows[first : first + 4]), tmp_path / f"part{first}.parquet")
+    (tmp_path / ".part9.parquet").write_bytes(b"half")
+    (tmp_path / "gaps.json").write_text("{}")
+    found = read_file(tmp_path, READING)
+    assert (found.rows, found.refused) == (6, 0)
+    assert found.batch.price.tolist() == [2.5, 3.5, 4.5, 5.5, 6.5, 7.5]
+    assert found.batch.row.tolist() == [0, 1, 2, 3, 4, 5]
+    (piece,) = read_file_chunks(tmp_path, READING)
+    assert piece.batch.content.tolist() == found.batch.content.tolist()
+
+
+def test_a_folder_without_parquet_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableInput, match=r"is a folder without \.parquet files"):
+        read_file(tmp_path, READING)

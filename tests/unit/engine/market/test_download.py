@@ -20,7 +20,7 @@ from raysignal.engine.market.download import (
 )
 from raysignal.engine.market.limits import VenueLimits
 from raysignal.engine.market.monitoring.feed_metrics import FeedMetrics
-from raysignal.engine.market.period_files import PeriodFiles, Span
+from raysignal.engine.market.period_files import PeriodFiles, TimeSpan
 from raysignal.engine.market.rest import RestClient
 from raysignal.engine.market.venues.catalogue import VENUES, venue_named
 from raysignal.engine.market.venues.protocol import RestRequest
@@ -50,7 +50,7 @@ class Exchange:
         assert answer.status == 200, answer.body
         return answer.body
 
-    async def bars(self, folder: Path, span: Span, interval_us: int = MINUTE_US) -> DownloadedBars:
+    async def bars(self, folder: Path, span: TimeSpan, interval_us: int = MINUTE_US) -> DownloadedBars:
         progress: list[tuple[int, int]] = []
         found = await download_bars(
             self.venue, self.instrument, interval_us, span, folder, self, self.exchange.now_us,
@@ -74,9 +74,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(each.relative_to(folder)): each.read_bytes() for each in sorted(folder.rglob("*.parquet"))}
 
 
-def span(first_h: float, last_h: float) -> Span:
+def span(first_h: float, last_h: float) -> TimeSpan:
     """Hours before now, from and to."""
-    return Span(NOW_US - int(first_h * HOUR_US), NOW_US - int(last_h * HOUR_US))
+    return TimeSpan(NOW_US - int(first_h * HOUR_US), NOW_US - int(last_h * HOUR_US))
 
 
 @pytest.mark.parametrize("name", sorted(VENUES))
@@ -106,7 +106,7 @@ async def test_bars_are_the_venues_own_and_stamped_when_they_were_known(name: st
 
 async def test_bars_below_a_minute_have_a_file_a_day(tmp_path: Path) -> None:
     exchange = Exchange("okx", "BTC-USDT")
-    await exchange.bars(tmp_path, Span(MAY_US - 60_000_000, MAY_US + 60_000_000), 1_000_000)
+    await exchange.bars(tmp_path, TimeSpan(MAY_US - 60_000_000, MAY_US + 60_000_000), 1_000_000)
     assert sorted(contents(tmp_path)) == ["1s/2024-04-30.parquet", "1s/2024-05-01.parquet"]
 
 
@@ -170,7 +170,7 @@ async def test_bars_that_the_venue_does_not_give_are_named(exchange: Exchange, t
     exchange.halt(NOW_US - 5 * HOUR_US, NOW_US - 5 * HOUR_US + MINUTE_US)
     found = await exchange.bars(tmp_path, span(20, 0))
     assert found.bars == 20 * 60 - 181
-    assert found.gaps == (span(12, 9), Span(NOW_US - 5 * HOUR_US, NOW_US - 5 * HOUR_US + MINUTE_US))
+    assert found.gaps == (span(12, 9), TimeSpan(NOW_US - 5 * HOUR_US, NOW_US - 5 * HOUR_US + MINUTE_US))
     await exchange.bars(tmp_path, span(20, 0), HOUR_US)
     said = json.loads((tmp_path / "gaps.json").read_text())
     assert said["1m"] == [
@@ -184,7 +184,7 @@ async def test_bars_that_the_venue_does_not_give_are_named(exchange: Exchange, t
 
 
 async def test_time_that_was_never_asked_for_is_no_gap(exchange: Exchange, tmp_path: Path) -> None:
-    await exchange.bars(tmp_path, Span(MAY_US - 80 * DAY_US, MAY_US - 75 * DAY_US), HOUR_US)
+    await exchange.bars(tmp_path, TimeSpan(MAY_US - 80 * DAY_US, MAY_US - 75 * DAY_US), HOUR_US)
     found = await exchange.bars(tmp_path, span(5, 0), HOUR_US)
     assert found.files == 2
     assert json.loads((tmp_path / "gaps.json").read_text()) == {"1h": []}
@@ -193,10 +193,10 @@ async def test_time_that_was_never_asked_for_is_no_gap(exchange: Exchange, tmp_p
 async def test_a_venue_that_has_no_more_is_not_asked_on(exchange: Exchange, tmp_path: Path) -> None:
     listed_us = MAY_US - 40 * DAY_US
     exchange.halt(0, listed_us)
-    whole = Span(MAY_US - 4_000 * DAY_US, MAY_US)
+    whole = TimeSpan(MAY_US - 4_000 * DAY_US, MAY_US)
     found = await exchange.bars(tmp_path, whole, HOUR_US)
     assert found.bars == 40 * 24
-    assert found.gaps == (Span(whole.from_us, listed_us),)
+    assert found.gaps == (TimeSpan(whole.from_us, listed_us),)
     assert found.files == 2  # of April, and of March, in which it begins
     assert len(exchange.paths) <= 3
 
@@ -238,7 +238,7 @@ def test_two_downloads_to_one_folder_are_refused(tmp_path: Path) -> None:
 
 def test_periods_are_utc_months_or_days(tmp_path: Path) -> None:
     files = PeriodFiles(tmp_path, None)
-    year = Span(MAY_US - 125 * DAY_US, MAY_US + 1)  # from 28 December
+    year = TimeSpan(MAY_US - 125 * DAY_US, MAY_US + 1)  # from 28 December
     assert [path.stem for path, _ in files.periods(year)] == [
         "2023-12", "2024-01", "2024-02", "2024-03", "2024-04", "2024-05",
     ]  # fmt: skip
