@@ -543,7 +543,7 @@ def parity(config: ParityConfig) -> None:
     if config.json:
         output.json(
             {
-                "events": check.events,
+                "events": check.events, "whole": check.whole,
                 "difference": None if found is None else {
                     "number": found.number, "frame": found.after, "recorded": repr(found.recorded),
                     "replayed": repr(found.replayed),
@@ -552,6 +552,10 @@ def parity(config: ParityConfig) -> None:
         )  # fmt: skip
     elif found is None:
         output.say(f"the same: {check.events:,d} events, byte for byte")
+        if not check.whole:
+            output.say(
+                "note: the session has no end: its last run was killed, goes on still, or was cut off here"
+            )
     else:
         output.say(f"event {found.number:,d}, after frame {found.after:,d}, differs")
         output.say(f"recorded  {escape(repr(found.recorded))}")

@@ -103,7 +103,7 @@ def build(
         limits = replace(
             limits, leverage=1.0
         )  # each venue's account has the portfolio's cash; together it is once
-    risk = RiskGate(RiskStage(limits, fee_bps=fee_bps), portfolio)
+    risk = RiskGate(RiskStage(limits, fee_bps=fee_bps), portfolio, fills_itself=venue is None)
     aggregate = Aggregator([each.name for each in config.strategies], config.weighing)
     attribute = AttributeStage()
     candles = CandleStage(

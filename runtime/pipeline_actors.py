@@ -95,6 +95,10 @@ class PipelineRun:
             except (RaysignalError, OSError) as error:
                 self._trouble = str(error)
                 self._log.warning("pipeline_ended", reason=self._trouble)
+            except Exception as error:  # noqa: BLE001 - a defect is told and tried again, as by the supervisor of feeds
+                # A defect: whoever looks at the pipeline reads of it, and the session is whole up to here.
+                self._trouble = f"{type(error).__name__}: {error}"
+                self._log.exception("pipeline_failed")
             finally:
                 self._live = None
             await asyncio.sleep(backoff.failed(time.monotonic() - began))

@@ -90,18 +90,22 @@ class LivePipeline:
     feeds: tuple[Feed, ...]
     writer: SessionWriter | None
     resumed: int
+    clock: Clock
     portfolios: "Portfolios | None"
     posted: dict[str, int]
 
     async def run(self) -> None:
         """Until cancelled; an error of a feed or of the path comes out of here."""
-        async with asyncio.TaskGroup() as group:
-            for feed in self.feeds:
-                group.create_task(feed.run())
-            if self.writer is not None:
-                group.create_task(_flush(self.writer))
-            for strategy in self.posted:
-                group.create_task(self._follow(strategy))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for feed in self.feeds:
+                    group.create_task(feed.run())
+                if self.writer is not None:
+                    group.create_task(_flush(self.writer))
+                for strategy in self.posted:
+                    group.create_task(self._follow(strategy))
+        except BaseExceptionGroup as group_of:
+            raise group_of.exceptions[0] from None
 
     async def _follow(self, strategy: str) -> None:
         """Take the signals that are posted to a portfolio, each once: its row is in the session with it."""
@@ -123,21 +127,28 @@ class LivePipeline:
                     and signal.symbol in symbols
                     and signal.action is not Action.HOLD
                 ):
-                    self.driver.take(_posted(strategy, signal, ordinal))
+                    self.driver.take(_posted(strategy, signal, ordinal, self.clock.now_ns() // 1000))
+            self._keep()
 
     def command(self, command: Command) -> None:
         """A person's order to the path; `InvalidField` without a name or a reason, and nothing has changed."""
         check_command(command)
         self.driver.take(command)
+        self._keep()
+
+    def _keep(self) -> None:
+        """What was told is in the session, whatever becomes of this machine."""
+        if self.writer is not None:
+            self.writer.flush(durable=True)
 
     def healths(self) -> list[dict[str, Any]]:
         """How each venue's feed stands."""
         return [{"venue": feed.venue.name} | feed.health().as_dict() for feed in self.feeds]
 
 
-def _posted(strategy: str, signal: Signal, ordinal: int) -> StrategySignal:
+def _posted(strategy: str, signal: Signal, ordinal: int, now_us: int) -> StrategySignal:
     return StrategySignal(
-        at_us=signal.timestamp_us, symbol=signal.symbol, strategy=strategy,
+        at_us=now_us, symbol=signal.symbol, strategy=strategy,
         side=0 if signal.action is Action.CLOSE else int(signal.action), price=signal.price,
         signal_id=signal.signal_id or f"{strategy}:{ordinal}",
         confidence=1.0 if signal.confidence is None else signal.confidence, ordinal=ordinal,
@@ -223,7 +234,7 @@ async def live_pipeline(
         for name, wanted in subscriptions_of(instruments.values()).items():
             feeds.append(_feed(name, wanted, player, notes, headers, hosts_of, clock, random, limits[name]))
         events = 0 if resumed is None else resumed.events
-        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, events, portfolios, posted)
+        yield LivePipeline(driver, player.pipeline, tuple(feeds), writer, events, clock, portfolios, posted)
 
 
 def headers_of(instruments: Any) -> list[RecordingHeader]:

@@ -1,8 +1,9 @@
 """Sessions: a pipeline's run that is recorded, and its replay (`raysignal parity`)."""
 
 import heapq
+import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,7 @@ from raysignal.engine.pipeline.paper_venue import CandleMarket
 from raysignal.engine.pipeline.session import (
     ABOUT,
     CONFIG,
+    END,
     INPUT,
     MESSAGE,
     OUTPUT,
@@ -67,7 +69,6 @@ def write_about(
     posted: Mapping[str, int] | None = None, raw: bool = True,
 ) -> None:  # fmt: skip
     """What stands beside the frames: the configuration, and what was traded."""
-    (folder / CONFIG).write_text(config_text, encoding="utf-8")
     about = SessionAbout(
         version("raysignal"),
         dict(instruments),
@@ -76,7 +77,16 @@ def write_about(
         dict(posted or {}),
         raw,
     )
-    (folder / ABOUT).write_bytes(msgspec.json.format(msgspec.json.encode(about)) + b"\n")
+    # The configuration last: where it is, all of it is.
+    _write(folder / ABOUT, msgspec.json.format(msgspec.json.encode(about)) + b"\n")
+    _write(folder / CONFIG, config_text.encode())
+
+
+def _write(path: Path, data: bytes) -> None:
+    """All of it or nothing."""
+    begun = path.with_name(f"{path.name}.tmp")
+    begun.write_bytes(data)
+    begun.replace(path)
 
 
 def candle_market(config: PipelineConfig, instruments: Mapping[str, Instrument]) -> CandleMarket | None:
@@ -106,6 +116,7 @@ class SessionPlayer:
     ) -> None:  # fmt: skip
         self.listings = dict(listings)
         self.posted: dict[str, int] = {}
+        self._number = 0
         self.pipeline = build(config, instruments, listings=listings)
         self._instruments = frozenset(instruments.values())
         self._check = ParityCheck(also)
@@ -123,17 +134,18 @@ class SessionPlayer:
         Raises as `read_frames`.
         """
         check = self._check
-        for number, (kind, data) in enumerate(read_frames(folder), 1):
-            if kind == OUTPUT:
-                check.expect(data)
-            else:
-                check.playing(number)
-                if kind == MESSAGE:
-                    self.message(*market_message(data))
+        with self._reading(folder):
+            for number, kind, data in self._frames(folder):
+                if kind == OUTPUT:
+                    check.expect(data)
                 else:
-                    self._take(decode_event(data))
-            if check.difference is not None:
-                break
+                    check.playing(number)
+                    if kind == MESSAGE:
+                        self.message(*market_message(data))
+                    else:
+                        self._take(decode_event(data))
+                if check.difference is not None:
+                    break
         return check
 
     def play_facts(self, folder: Path) -> ParityCheck:
@@ -142,9 +154,15 @@ class SessionPlayer:
         Everything that follows from them is held against the session all the same. It takes as long as there were
         candles and decisions, however many messages there were.
         """
-        check, candles = self._check, list[tuple[Candle, bytes]]()
         self._driver.sends = False
-        for number, (kind, data) in enumerate(read_frames(folder), 1):
+        with self._reading(folder):
+            self._play_facts(folder)
+        self._driver.sends = True
+        return self._check
+
+    def _play_facts(self, folder: Path) -> None:
+        check, candles = self._check, list[tuple[Candle, bytes]]()
+        for number, kind, data in self._frames(folder):
             if kind == MESSAGE:
                 continue
             event = decode_event(data)
@@ -160,10 +178,24 @@ class SessionPlayer:
                     self._driver.facts(event)
                 check.expect(data)
             if check.difference is not None:
-                break
+                return
         self._candles(candles)
-        self._driver.sends = True
-        return check
+
+    @contextmanager
+    def _reading(self, folder: Path) -> Iterator[None]:
+        """Within, a frame that cannot be played is `UnreadableInput`."""
+        try:
+            yield
+        except (msgspec.MsgspecError, struct.error, IndexError, KeyError) as error:
+            raise UnreadableInput(f"{folder}: frame {self._number} cannot be played: {error!r}") from error
+
+    def _frames(self, folder: Path) -> Iterator[tuple[int, bytes, bytes]]:
+        """Number, kind and data of the frames but ends."""
+        self._check.whole = False
+        for number, (kind, data) in enumerate(read_frames(folder), 1):
+            self._check.whole, self._number = kind == END, number
+            if kind != END:
+                yield number, kind, data
 
     def _candles(self, candles: list[tuple[Candle, bytes]]) -> None:
         """Candles of a session that stand together: those of one message, or of several that led to nothing else."""

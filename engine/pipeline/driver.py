@@ -108,7 +108,10 @@ class PathDriver:
             return
         instrument, at_us = (
             market.instruments[candle.symbol],
-            candle.at_us - candle.interval_us + market.latency_us,
+            # An order that is faster than a candle meets its open, which is the price then as far as anybody knows.
+            candle.at_us
+            - candle.interval_us
+            + (market.latency_us if market.latency_us < candle.interval_us else 0),
         )
         news = self._venue.book_changed(CandleDepth(instrument, candle.open, market.spread_bps), at_us)
         self._venue.book_lost(instrument, at_us)  # until the next open nothing is known of it

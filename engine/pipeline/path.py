@@ -68,7 +68,7 @@ class DecisionPath:
             PositionDecision: (risk, attribute),
             RiskVerdict: orders or (portfolio,),
             PlannedOrder: (risk, attribute),
-            OrderFill: (*orders, portfolio, attribute) if orders else (risk, attribute),
+            OrderFill: (*orders, portfolio, attribute) if orders else (attribute,),
             OrderEnded: (risk, *orders),
             Command: (risk,),
             PathRestarted: (candles,),

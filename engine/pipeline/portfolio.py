@@ -6,6 +6,7 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -41,6 +42,11 @@ class Holding(Protocol):
     def positions(self) -> Mapping[str, float]: ...
 
     @property
+    def expected(self) -> Mapping[str, float]:
+        """Where decisions that wait for the next price lead, by symbol."""
+        ...
+
+    @property
     def prices(self) -> Mapping[str, tuple[float, int]]: ...
 
 
@@ -65,6 +71,11 @@ class KernelPortfolio:
         self._rows: list[tuple[int, int, float, float, float]] = []  # stamp, code, price, high, low
         self._waiting: dict[str, RiskVerdict] = {}  # what the next price executes, under fill `next`
         self._ordinal = 0
+
+    @property
+    def expected(self) -> Mapping[str, float]:
+        """See `Holding`; under fill `next` alone."""
+        return {symbol: verdict.target for symbol, verdict in self._waiting.items()}
 
     def on(self, event: Candle | RiskVerdict) -> Sequence[OrderFill]:
         """See `engine.pipeline.path`."""
@@ -181,6 +192,8 @@ class KernelPortfolio:
 
 class VenuePortfolio:
     """A portfolio that follows a venue: what it filled, at its prices, with its fees. Cash and quantities are exact."""
+
+    expected: Mapping[str, float] = MappingProxyType({})
 
     def __init__(self, initial_cash: float, *, mark_us: Mapping[str, int]) -> None:
         self.cash = self.equity = initial_cash

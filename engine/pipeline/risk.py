@@ -10,9 +10,9 @@ from raysignal.engine.core.events import (
     Command,
     DecisionAnswer,
     OrderEnded,
-    OrderFill,
     PlannedOrder,
     PositionDecision,
+    RiskOutcome,
     RiskVerdict,
 )
 from raysignal.engine.pipeline.portfolio import Holding
@@ -25,8 +25,10 @@ class RiskGate:
     A halt that flattens says so as decisions of its own, at every mark until nothing is held.
     """
 
-    def __init__(self, stage: RiskStage, portfolio: Holding) -> None:
+    def __init__(self, stage: RiskStage, portfolio: Holding, *, fills_itself: bool = False) -> None:
+        """`fills_itself`: the portfolio has no venue, so what risk allows is an order at once."""
         self.stage = stage
+        self._fills_itself = fills_itself
         self._portfolio = portfolio
         self._number = 0
         self._verdicts: dict[str, RiskVerdict] = {}
@@ -34,9 +36,9 @@ class RiskGate:
 
     def on(
         self,
-        event: Candle | PositionDecision | Command | DecisionAnswer | PlannedOrder | OrderEnded | OrderFill,
+        event: Candle | PositionDecision | Command | DecisionAnswer | PlannedOrder | OrderEnded,
     ) -> Sequence[RiskVerdict | Alarm | PositionDecision]:
-        """See `engine.pipeline.path`. An `OrderFill` is the kernel's own, which has no order before it."""
+        """See `engine.pipeline.path`."""
         if isinstance(event, Candle):
             alarm = self.stage.breaker.mark(self._portfolio.equity, event.at_us)
             if alarm is not None:
@@ -45,14 +47,14 @@ class RiskGate:
         if isinstance(event, PositionDecision):
             verdict = self.stage.on(event, self._view(event.at_us))
             self._verdicts[event.symbol] = verdict
+            held = self._portfolio.positions.get(event.symbol, 0.0)
+            if self._fills_itself and verdict.outcome is not RiskOutcome.REFUSE and verdict.target != held:
+                self.stage.count_order(verdict)
             return (verdict,)
         if isinstance(event, PlannedOrder):
             verdict = self._verdicts[event.symbol]
             self._expected[event.symbol] = verdict.target
             self.stage.count_order(verdict)
-        elif isinstance(event, OrderFill):
-            if event.symbol in self._verdicts:
-                self.stage.count_order(self._verdicts[event.symbol])
         elif isinstance(event, OrderEnded):
             self._expected.pop(event.symbol, None)
         elif isinstance(event, DecisionAnswer):
@@ -70,5 +72,5 @@ class RiskGate:
 
     def _view(self, now_us: int) -> AccountView:
         prices = {symbol: MarketPrice(*last) for symbol, last in self._portfolio.prices.items()}
-        positions = {**self._portfolio.positions, **self._expected}
+        positions = {**self._portfolio.positions, **self._portfolio.expected, **self._expected}
         return AccountView(now_us=now_us, equity=self._portfolio.equity, positions=positions, prices=prices)

@@ -5,16 +5,21 @@
     <folder>/events-0001.zst   frames: market messages as they came, path inputs, and what they led to; another file
                                a run that went on
 
-Frames stand in the one order in which they were processed. A frame is its length (4 bytes, little endian), its CRC-32,
-a letter, and its bytes: `M` a market message (series, nanoseconds, raw), `I` an input of the path, `O` an event that
-followed. A torn end, as after a kill, is left out.
+Frames stand in the one order in which they were processed: `M` a market message (series, nanoseconds, raw), `I` an
+input of the path, `O` an event that followed, `E` the end of a run that was ended. They lie in blocks, compressed by
+zstd; a block never parts an input from what it led to. A block's head is its length, that of its frames, and a CRC-32
+that goes on from that of the block before it, over all files: so a block that was changed, left out or exchanged is
+damage. A file that ends within a block, as after a kill, has a torn end, which is left out.
 """
 
+import asyncio
 import fcntl
+import os
+import re
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -26,9 +31,14 @@ from raysignal.engine.core.events import decode_event, encode_event
 from raysignal.engine.pipeline.driver import EventLog
 
 CONFIG, ABOUT = "pipeline.yaml", "session.json"
-_HEAD = struct.Struct("<IIc")
+_HEAD = struct.Struct("<Ic")
+_BLOCK = struct.Struct("<III")
 _MARKET = struct.Struct("<Hq")
-MESSAGE, INPUT, OUTPUT = b"M", b"I", b"O"
+_BLOCK_BYTES = 256 * 1024
+_MOST_BYTES = 256 * 1024 * 1024
+MESSAGE, INPUT, OUTPUT, END = b"M", b"I", b"O", b"E"
+_KINDS = frozenset({MESSAGE, INPUT, OUTPUT, END})
+_NAME = re.compile(r"events-(\d+)\.zst")
 
 
 class Frame(NamedTuple):
@@ -62,50 +72,81 @@ class SessionLock:
 
 
 class SessionWriter:
-    """Writes a session's frames. A context manager.
+    """Writes a session's frames. A context manager, whose regular end is the session's.
 
     Args:
         folder: of the session; the frames go to a new file in it.
+
+    Raises:
+        UnreadableInput: the files that are there are damaged.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        number = len(event_files(folder)) + 1
-        self._file = pa.output_stream(str(folder / f"events-{number:04d}.zst"), compression="zstd")
+        files = event_files(folder)
+        self._crc = last_crc(files)
+        number = _number(files[-1]) + 1 if files else 1
+        self._file = (folder / f"events-{number:04d}.zst").open("xb")
+        self._frames = bytearray()
 
     def message(self, series: int, received_ns: int, raw: bytes) -> None:
         """A message of a market connection, before anything is made of it."""
-        self._write(MESSAGE, _MARKET.pack(series, received_ns) + raw)
+        self._begin()
+        self._put(MESSAGE, _MARKET.pack(series, received_ns) + raw)
 
     def input(self, event: Any) -> None:
         """An input of the path."""
-        self._write(INPUT, encode_event(event))
+        self._begin()
+        self._put(INPUT, encode_event(event))
 
     def output(self, event: Any) -> None:
         """What an input or a message led to."""
-        self._write(OUTPUT, encode_event(event))
+        self._put(OUTPUT, encode_event(event))
 
-    def flush(self) -> None:
-        """What was written so far can be read, whatever becomes of this process."""
+    def flush(self, *, durable: bool = False) -> None:
+        """What was written so far can be read whatever becomes of this process; durable: also of this machine."""
+        if self._frames:
+            stored = pa.compress(self._frames, codec="zstd", asbytes=True)
+            self._crc = zlib.crc32(stored, self._crc)
+            self._file.write(_BLOCK.pack(len(stored), len(self._frames), self._crc) + stored)
+            self._frames.clear()
         self._file.flush()
+        if durable:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """All of it is on disk."""
+        """All of it is on disk, and nothing more comes of this run."""
+        self._put(END, b"")
+        self.flush(durable=True)
         self._file.close()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None or kind is asyncio.CancelledError:
+            self.close()
+        else:
+            self.flush()
+            self._file.close()
 
-    def _write(self, kind: bytes, data: bytes) -> None:
-        self._file.write(_HEAD.pack(len(data), zlib.crc32(data), kind) + data)
+    def _begin(self) -> None:
+        if len(self._frames) >= _BLOCK_BYTES:
+            self.flush()
+
+    def _put(self, kind: bytes, data: bytes) -> None:
+        self._frames += _HEAD.pack(len(data), kind) + data
 
 
 def event_files(folder: Path) -> list[Path]:
     """The files of a session's frames, in order."""
-    return sorted(folder.glob("events-*.zst"))
+    return sorted((path for path in folder.glob("events-*.zst") if _NAME.fullmatch(path.name)), key=_number)
+
+
+def _number(path: Path) -> int:
+    found = _NAME.fullmatch(path.name)
+    assert found is not None
+    return int(found[1])
 
 
 def read_frames(folder: Path) -> Iterator[Frame]:
@@ -113,33 +154,62 @@ def read_frames(folder: Path) -> Iterator[Frame]:
 
     Raises:
         NotFound: there is no session.
-        UnreadableInput: a frame that is damaged, by its number in its file.
+        UnreadableInput: a file that is missing, or a block that is damaged, by its number in its file.
     """
     files = event_files(folder)
     if not files:
         raise NotFound(f"{folder} holds no events-0001.zst; expected the folder of a recorded session")
+    crc = 0
     for path in files:
-        yield from _frames_of(path)
+        for frames, block_crc in _blocks(path, crc):
+            crc = block_crc
+            yield from _frames_of(path, frames)
 
 
-def _frames_of(path: Path) -> Iterator[Frame]:
+def last_crc(files: Sequence[Path]) -> int:
+    """Where the chain of blocks stands after these files; raises as `read_frames`."""
+    crc = 0
+    for path in files:
+        for _, block_crc in _blocks(path, crc):
+            crc = block_crc
+    return crc
+
+
+def _blocks(path: Path, crc: int) -> Iterator[tuple[bytes, int]]:
+    """The frames of each block, and the CRC after it; a torn end is left out."""
     number = 0
-    with pa.input_stream(str(path), compression="zstd") as file:
-        while True:
-            try:
-                head = file.read(_HEAD.size)
-                data = file.read(_HEAD.unpack(head)[0]) if len(head) == _HEAD.size else b""
-            except OSError:
-                return  # the last block of the compressed stream is torn
-            if len(head) < _HEAD.size:
-                return
-            length, crc, kind = _HEAD.unpack(head)
-            if len(data) < length:
-                return
+    with path.open("rb") as file:
+        while len(head := file.read(_BLOCK.size)) == _BLOCK.size:
+            length, whole, block_crc = _BLOCK.unpack(head)
             number += 1
-            if zlib.crc32(data) != crc or kind not in {MESSAGE, INPUT, OUTPUT}:
-                raise UnreadableInput(f"{path}: frame {number} is damaged; expected what was recorded")
-            yield Frame(kind, data)
+            if max(length, whole) > _MOST_BYTES:
+                raise _damaged(path, number)
+            stored = file.read(length)
+            if len(stored) < length:
+                return
+            crc = zlib.crc32(stored, crc)
+            if crc != block_crc:
+                raise _damaged(path, number)
+            try:
+                yield pa.decompress(stored, decompressed_size=whole, codec="zstd", asbytes=True), crc
+            except OSError as error:
+                raise _damaged(path, number) from error
+
+
+def _frames_of(path: Path, frames: bytes) -> Iterator[Frame]:
+    place = 0
+    while place < len(frames):
+        length, kind = _HEAD.unpack_from(frames, place)
+        place += _HEAD.size + length
+        if kind not in _KINDS or place > len(frames):
+            raise UnreadableInput(f"{path} has a frame of no known kind; expected what was recorded")
+        yield Frame(kind, frames[place - length : place])
+
+
+def _damaged(path: Path, number: int) -> UnreadableInput:
+    return UnreadableInput(
+        f"{path}: block {number} is damaged, or blocks or files before it are missing; expected what was recorded"
+    )
 
 
 def market_message(data: bytes) -> tuple[int, int, bytes]:
@@ -170,11 +240,15 @@ class ParityCheck:
 
     Args:
         also: told the same; None: nobody.
+
+    Attributes:
+        whole: whether the session ends with the end of its last run; else that was killed, or its end is cut off.
     """
 
     def __init__(self, also: EventLog | None = None) -> None:
         self._also = also
         self.difference: ParityDifference | None = None
+        self.whole = False
         self.events = 0
         self._frame = 0
         self._made: deque[tuple[bytes, Any]] = deque()
@@ -202,8 +276,8 @@ class ParityCheck:
         self._frame = frame
 
     def ended(self) -> None:
-        """The session is over. What its torn end lacks is no difference."""
-        self._made.clear()
+        """The session is over: an event that was made and is not in it is a difference."""
+        self.playing(0)
 
     def expect(self, data: bytes) -> None:
         """An event that was recorded."""

@@ -3,6 +3,7 @@
 import struct
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,13 @@ from raysignal.engine.core.events import (
 from raysignal.engine.pipeline.backtest import CandleSeries, run_backtest
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.paper_venue import file_instrument
-from raysignal.engine.pipeline.session import SessionLock, SessionWriter, event_files, read_frames
+from raysignal.engine.pipeline.session import (
+    ParityCheck,
+    SessionLock,
+    SessionWriter,
+    event_files,
+    read_frames,
+)
 from raysignal.runtime.pipeline import build
 from raysignal.runtime.pipeline_config import PipelineConfig, read_config
 from raysignal.runtime.pipeline_session import candle_market, replay_session, write_about
@@ -196,12 +203,13 @@ def recorded(folder: Path, text: str = GOOD, bars: int = 300, *, flush: bool = F
 
 
 def rewritten(folder: Path, change: Any) -> None:
-    """The session's frames after `change`, which is given a list of them."""
-    frames = change(list(read_frames(folder)))
+    """The session's frames after `change`, which is given a list of them, in one block that is whole."""
+    frames = b"".join(
+        struct.pack("<Ic", len(data), kind) + data for kind, data in change(list(read_frames(folder)))
+    )
     (path,) = event_files(folder)
-    with pa.output_stream(str(path), compression="zstd") as file:
-        for kind, data in frames:
-            file.write(struct.pack("<IIc", len(data), zlib.crc32(data), kind) + data)
+    stored = pa.compress(frames, codec="zstd", asbytes=True)
+    path.write_bytes(struct.pack("<III", len(stored), len(frames), zlib.crc32(stored)) + stored)
 
 
 @pytest.mark.parametrize("venue", ["none", "paper"])
@@ -254,23 +262,53 @@ def test_event_that_was_left_out_is_a_difference(tmp_path: Path) -> None:
     assert found.number == 1
 
 
-def test_torn_end_is_left_out_and_damage_is_named(tmp_path: Path) -> None:
+def test_torn_end_is_left_out_and_said(tmp_path: Path) -> None:
     folder = tmp_path / "s"
     recorded(folder, flush=True)
     whole = len(list(read_frames(folder)))
     (path,) = event_files(folder)
     data = path.read_bytes()
-    path.write_bytes(data[: len(data) // 2])
-    assert len(list(read_frames(folder))) < whole
-    assert replay_session(folder).difference is None
+    assert replay_session(folder).whole
+    for end in range(1, len(data), 97):
+        path.write_bytes(data[:end])
+        assert len(list(read_frames(folder))) < whole
+        assert not parity(folder).whole
+
+
+def parity(folder: Path) -> ParityCheck:
+    """The check of a session of which nothing differs; of one without an event a check of nothing."""
+    with suppress(UnreadableInput):
+        check = replay_session(folder)
+        assert check.difference is None
+        return check
+    return ParityCheck()
+
+
+def test_damage_is_named_wherever_it_is_and_nothing_is_begun_on_it(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    recorded(folder, flush=True)
+    (path,) = event_files(folder)
+    data = path.read_bytes()
+    for place in range(13, len(data), 61):
+        changed = bytearray(data)
+        changed[place] ^= 1
+        path.write_bytes(bytes(changed))
+        assert not parity(folder).whole  # a length that became longer looks like a torn end
     path.write_bytes(data)
-    with pa.input_stream(str(path), compression="zstd") as file:
-        plain = bytearray(file.read())
-    plain[20] ^= 1
-    with pa.output_stream(str(path), compression="zstd") as file:
-        file.write(bytes(plain))
-    with pytest.raises(UnreadableInput, match="frame 1 is damaged"):
-        list(read_frames(folder))
+    path.with_name("events-0002.zst").write_bytes(data)
+    with pytest.raises(UnreadableInput, match=r"events-0002\.zst: block 1 is damaged"):
+        replay_session(folder)
+    with pytest.raises(UnreadableInput, match="is damaged"):
+        SessionWriter(folder)
+
+
+def test_frame_that_cannot_be_played_is_named(tmp_path: Path) -> None:
+    for kind, data in ((b"I", b"garbage"), (b"M", b"\0"), (b"M", struct.pack("<Hq", 9, 1) + b"{}")):
+        folder = tmp_path / repr((kind, data)).replace("/", "")[:20]
+        recorded(folder)
+        rewritten(folder, lambda frames, kind=kind, data=data: [(kind, data), *frames])
+        with pytest.raises(UnreadableInput, match="frame 1 cannot be played"):
+            replay_session(folder)
 
 
 def test_session_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
@@ -298,3 +336,27 @@ def test_command_without_a_name_or_a_reason_is_refused() -> None:
         command = Command(at_us=1, symbol="", command=CommandKind.HALT, who=who, reason=reason)
         with pytest.raises(InvalidField, match="who it is that says so"):
             pipeline.path.on(command)
+
+
+def test_limits_count_what_waits_for_the_next_price() -> None:
+    strategies = [{"name": "cross", "kind": "sma", "bar": "1m", "parameters": {"fast": 1, "slow": 2}}]
+    instruments = [{"symbol": "BTC"}, {"symbol": "ETH"}]
+    config = config_of(
+        instruments=instruments,
+        strategies=strategies,
+        portfolio={"fill": "next", "fee_bps": 0},
+        risk={"leverage": 0.5},
+    )
+    pipeline = build(config, {symbol: file_instrument(symbol) for symbol in config.symbols})
+    events = Events()
+    driver = PathDriver(pipeline.path, pipeline.portfolio, pipeline.venue, log=events)
+    bars = walk(3, 300)
+    run_backtest(
+        driver, pipeline.strategies, [CandleSeries(symbol, MINUTE_US, bars) for symbol in config.symbols]
+    )
+    assert events.of(OrderFill)
+    held: dict[str, float] = {}
+    for fill in events.of(OrderFill):
+        held[fill.symbol] = held.get(fill.symbol, 0.0) + fill.side * float(fill.quantity)
+        gross = sum(abs(quantity) for quantity in held.values()) * float(fill.price)
+        assert gross < 0.5 * 10_000 * 1.2  # equity and prices move a little
