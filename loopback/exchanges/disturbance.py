@@ -37,6 +37,9 @@ OF_MESSAGES = (
     Disturbance.STALL, Disturbance.CUT, Disturbance.HALF_OPEN,
 )  # fmt: skip
 
+OF_A_FEED = tuple(each for each in Disturbance if each not in {Disturbance.BROKEN, Disturbance.CUT_ANSWER})
+"""All but what only a client over HTTP meets."""
+
 
 @dataclass(slots=True)
 class _Order:
@@ -172,7 +175,7 @@ class DisturbancePlan:
 
     seed: int
     mean_s: float
-    whats: tuple[Disturbance, ...] = tuple(Disturbance)
+    whats: tuple[Disturbance, ...] = OF_A_FEED
 
     def instants(self, start_us: int) -> Iterator[tuple[int, Disturbance]]:
         """When, and what; without end."""
