@@ -81,6 +81,7 @@ class _LeakCheck:
     ) -> None:  # fmt: skip
         self._runs, self._config, self._market = runs, config, market
         self._draws, self._tries = draws, tries
+        self._names = [each.name for each in config.strategies]
         self._instants = next(iter(market.values())).known_at_us
         self._wrong: dict[str, str] = {}
         self._written: set[str] = set()
@@ -93,7 +94,7 @@ class _LeakCheck:
             whole = self._played(self._market, last_us)
         except StrategyFailed as failed:
             return [StrategyFinding("path", good=False, sentence=str(failed))]
-        signals = {each.name: _signals_of(whole, each.name) for each in self._config.strategies}
+        signals = {name: _signals_of(whole, name) for name in self._names}
         markets = self._try_path(whole)
         tries = {name: markets + self._try_strategy(name, own) for name, own in signals.items()}
         found = [files_finding(sorted(self._written), sorted(self._read - self._written))]
@@ -142,8 +143,8 @@ class _LeakCheck:
         expected = [event for at_us, event in whole if at_us <= until_us]
         if found == expected:
             return
-        for each in self._config.strategies:
-            self._compare(how, each.name, *(_sides(_own(events, each.name)) for events in (expected, found)))
+        for name in self._names:
+            self._compare(how, name, *(_sides(_own(events, name)) for events in (expected, found)))
         one, other = (
             [event for event in events if not isinstance(event, StrategySignal)]
             for events in (expected, found)
