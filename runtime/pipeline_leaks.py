@@ -20,7 +20,7 @@ from raysignal.engine.core.arrays import BoolArray
 from raysignal.engine.core.errors import StrategyFailed
 from raysignal.engine.core.events import PathEvent, StrategySignal, decode_event, encode_event
 from raysignal.engine.core.instants import format_instant
-from raysignal.engine.pipeline.backtest import CandleSeries, merged, resample, run_backtest
+from raysignal.engine.pipeline.backtest import CandleSeries, merged, resample
 from raysignal.engine.pipeline.driver import PathDriver
 from raysignal.engine.pipeline.paper_venue import file_instrument
 from raysignal.engine.pipeline.strategies import StrategySpec, StrategyStage
@@ -81,6 +81,7 @@ class _LeakCheck:
     ) -> None:  # fmt: skip
         self._runs, self._config, self._market = runs, config, market
         self._draws, self._tries = draws, tries
+        self._names = [each.name for each in config.strategies]
         self._instants = next(iter(market.values())).known_at_us
         self._wrong: dict[str, str] = {}
         self._written: set[str] = set()
@@ -93,7 +94,7 @@ class _LeakCheck:
             whole = self._played(self._market, last_us)
         except StrategyFailed as failed:
             return [StrategyFinding("path", good=False, sentence=str(failed))]
-        signals = {each.name: _signals_of(whole, each.name) for each in self._config.strategies}
+        signals = {name: _signals_of(whole, name) for name in self._names}
         markets = self._try_path(whole)
         tries = {name: markets + self._try_strategy(name, own) for name, own in signals.items()}
         found = [files_finding(sorted(self._written), sorted(self._read - self._written))]
@@ -142,8 +143,8 @@ class _LeakCheck:
         expected = [event for at_us, event in whole if at_us <= until_us]
         if found == expected:
             return
-        for each in self._config.strategies:
-            self._compare(how, each.name, *(_sides(_own(events, each.name)) for events in (expected, found)))
+        for name in self._names:
+            self._compare(how, name, *(_sides(_own(events, name)) for events in (expected, found)))
         one, other = (
             [event for event in events if not isinstance(event, StrategySignal)]
             for events in (expected, found)
@@ -248,11 +249,10 @@ def _series(config: PipelineConfig, market: Mapping[str, Bars]) -> list[CandleSe
 # In processes of their own
 
 
-class _Until:
-    """An event log that keeps what followed candles until an instant."""
+class _FollowingEvents:
+    """An event log that keeps what followed candles, each event with its candle's instant."""
 
-    def __init__(self, until_us: int) -> None:
-        self._until_us = until_us
+    def __init__(self) -> None:
         self._at_us = 0
         self.events: list[tuple[int, bytes]] = []
 
@@ -262,19 +262,21 @@ class _Until:
 
     def output(self, event: Any) -> None:
         """See `engine.pipeline.driver.EventLog`."""
-        if self._at_us <= self._until_us:
-            self.events.append((self._at_us, encode_event(event)))
+        self.events.append((self._at_us, encode_event(event)))
 
 
 def play_path(config: Mapping[str, Any], market: Mapping[str, Bars], until_us: int) -> bytes:
-    """Every event of a path that followed the candles until an instant, each with its candle's."""
+    """Every event of a path that followed the candles until an instant; its strategies are given later ones as well."""
     path = PipelineConfig(**config)
     instruments = {symbol: file_instrument(symbol) for symbol in path.symbols}
-    pipeline, log = build(path, instruments), _Until(until_us)
+    pipeline, log = build(path, instruments), _FollowingEvents()
     driver = PathDriver(
         pipeline.path, pipeline.portfolio, pipeline.venue, log=log, market=candle_market(path, instruments)
     )
-    run_backtest(driver, pipeline.strategies, _series(path, market))
+    for candle in merged(_series(path, market), pipeline.strategies.prepare):
+        if candle.at_us > until_us:
+            break
+        driver.take(candle)
     return msgspec.msgpack.encode(log.events)
 
 
@@ -303,6 +305,7 @@ def warm() -> None:
     """Play every strategy of the registry, so that what that compiles is there."""
     strategies = [{"name": name, "kind": name, "bar": "1d"} for name in registry.NAMES]
     members = {"name": "warm", "instruments": [{"symbol": "A"}], "strategies": strategies}
+    bars = random_walk(1, 400)
     for venue in ("none", "paper"):
         config = {**members, "features": FEATURES, "venue": {"kind": venue}}
-        play_path(config, {"A": random_walk(1, 400)}, 0)
+        play_path(config, {"A": bars}, int(bars.known_at_us[-1]))

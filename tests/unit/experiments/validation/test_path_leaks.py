@@ -6,6 +6,7 @@ from raysignal.experiments.validation.path_leaks import RULES, validate_paths
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_paths_that_see_the_future_are_found_and_their_honest_twins_pass() -> None:
     results = validate_paths(3, workers=1)  # `make validate` tries 100 seeds
     assert [each.rule for each in results] == list(RULES)
