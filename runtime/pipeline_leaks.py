@@ -81,7 +81,7 @@ class _LeakCheck:
     ) -> None:  # fmt: skip
         self._runs, self._config, self._market = runs, config, market
         self._draws, self._tries = draws, tries
-        self._names = [each.name for each in config.strategies]
+        self._names = [each.name for each in config.strategies if each.posted is None]
         self._instants = next(iter(market.values())).known_at_us
         self._wrong: dict[str, str] = {}
         self._written: set[str] = set()
