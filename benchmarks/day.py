@@ -36,7 +36,7 @@ from raysignal.engine.core.errors import StoreUnavailable
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Channel, Event, Instrument, Trade, TradesLost
 from raysignal.engine.core.orders import OrderType
-from raysignal.engine.core.signals import Signal
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.paper_store import PaperStore
@@ -167,7 +167,8 @@ class Day:
         self.station.follow(self.feed.tracker)
         self._disturbing = self._disturbances_of_trades()
         self._next = next(self._disturbing)
-        self._posted: Counter[str] = Counter()
+        self._posted: Counter[str] = Counter()  # signals by id
+        self._prices_posted: Counter[int] = Counter()  # by the end of their bar
         self.memory: dict[int, float] = {}  # MB by hour
         self.end_us = START_US + terms.minutes * MINUTE_US
         self.seconds = 0.0
@@ -240,9 +241,10 @@ class Day:
 
     def crossings(self) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """Bar and action of every signal of the day, as stored, and as all stored closes at once say."""
-        made = self._signals()
         stored = [
-            (each.bar_open_us, int(each.signal.action)) for each in made if each.bar_open_us < self.end_us
+            (each.bar_open_us, int(each.signal.action))
+            for each in self._made()
+            if each.bar_open_us < self.end_us and not each.is_price
         ]
         bars = self._bars(0)
         closes = np.array([bar.close for bar in bars], np.int64)
@@ -256,8 +258,17 @@ class Day:
 
     def posted_otherwise(self) -> int:
         """How many signals were posted, and are not stored, or the other way round, or more than once."""
-        stored = Counter(each.signal.signal_id for each in self._signals())
+        stored = Counter(each.signal.signal_id for each in self._made() if not each.is_price)
         return sum(abs(stored[name] - self._posted[name]) for name in stored | self._posted)
+
+    def prices_otherwise(self) -> int:
+        """How many bars of the day were not posted as a price exactly once; those that still wait for it are."""
+        posted = self._prices_posted + Counter(
+            each.signal.timestamp_us for each in self._made() if each.is_price
+        )
+        bars = Counter(bar.end_us for bar in self._bars(START_US))
+        ends = {end_us for end_us in posted | bars if end_us <= self.end_us}
+        return sum(abs(bars[end_us] - posted[end_us]) for end_us in ends)
 
     def order_differences(self) -> list[str]:
         """In what the stored orders, positions and cash are not the paper exchange's."""
@@ -301,7 +312,8 @@ class Day:
         with self.database.reading() as connection:
             return read_bars(connection, self.instrument, Basis.TRADES, MINUTE_US, from_us, self.end_us)
 
-    def _signals(self) -> list[MarketSignal]:
+    def _made(self) -> list[MarketSignal]:
+        """The signals that are stored, and the prices that wait to be posted."""
         with self.database.reading() as connection:
             return [each.made for each in read_signals(connection)]
 
@@ -310,8 +322,11 @@ class Day:
         self.station.take(events)
 
     def _post(self, signal: Signal) -> str:
-        self._posted[signal.signal_id] += 1
-        return f"receipt-{len(self._posted)}"
+        if signal.action is Action.HOLD:
+            self._prices_posted[signal.timestamp_us] += 1
+        else:
+            self._posted[signal.signal_id] += 1
+        return f"receipt of {signal.signal_id}"
 
     def _history(self, instrument: Instrument, interval_us: int, from_us: int, to_us: int) -> Sequence[Bar]:
         bars = asyncio.run(
@@ -396,8 +411,8 @@ def judged(day: Day) -> list[Figure]:
             day, "crossings that all closes at once do not say, or the other way round",
             len(set(signals) ^ set(all_at_once)) + len(signals) - len(set(signals)), target=0,
         ),
-        _figure(day, "signals that were not posted exactly once",
-                day.posted_otherwise(), target=0),
+        _figure(day, "signals that were not posted exactly once", day.posted_otherwise(), target=0),
+        _figure(day, "bars that were not posted as a price exactly once", day.prices_otherwise(), target=0),
         _figure(day, "orders", len(orders)),
         _figure(day, "differences between the orders stored and the paper exchange's",
                 len(day.order_differences()), target=0),

@@ -46,7 +46,7 @@ class QueryConfig:
 
 
 def ask_results(config: QueryConfig) -> None:
-    """Ask the results by SQL: one row a processed signal, in the view history.
+    """Ask the results by SQL: one row a processed signal, or a price alone, in the view history.
 
     A running service writes its results every 30 s (RAYSIGNAL_JOURNAL__FLUSH_S) and when it ends.
 

@@ -379,12 +379,13 @@ def _places(place: Path, made: FinishedCompare, rows: int) -> list[tuple[str, st
     """Where everything lies, and a query that can be pasted."""
     beside = Path(sys.executable).with_name("raysignal")
     program = os.path.relpath(beside) if beside.exists() else "raysignal"
-    sql = "SELECT executed, count(*) AS signals, sum(fee) AS fees FROM history GROUP BY ALL"
+    results = (
+        f"history as Parquet ({rows:,d} rows: signals, and bars of the made-up exchange as prices), and the journal "
+        "that all is rebuilt from"
+    )
+    sql = "SELECT executed, count(*) AS rows, sum(fee) AS fees FROM history GROUP BY ALL"
     return [
         ("report", f"{files_of(made.store, made.run.run_id)['report']}: the rest, with charts"),
-        (
-            "results",
-            f"{place / 'store'}: history as Parquet ({rows:,d} rows), and the journal that all is rebuilt from",
-        ),
+        ("results", f"{place / 'store'}: {results}"),
         ("ask them", f"{program} query --store {place.resolve().as_uri()}/store {shlex.quote(sql)}"),
     ]

@@ -113,7 +113,7 @@ def reading_options() -> Iterator[None]:
 
 EXTRAS = {
     "agents": ("chromadb", "httpx2", "langchain_google_genai", "scipy"),
-    "feeds": ("alembic", "psutil", "psycopg", "sqlalchemy", "websockets"),
+    "feeds": ("alembic", "psutil", "psycopg", "redis", "sqlalchemy", "websockets"),
     "experiments": ("arch", "jinja2", "matplotlib", "optuna", "scipy"),
 }
 """The modules that each extra of the package brings."""

@@ -1,4 +1,4 @@
-"""The history: one row a processed signal, as Parquet files that are written once and never changed.
+"""The history: one row a processed signal, or a price alone, as Parquet files that are written once and never changed.
 
     history/portfolio=<name>/date=<YYYY-MM-DD>/<from>-<to>.parquet
 

@@ -15,8 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from raysignal.engine.strategies.checks import StrategyFinding
 from raysignal.engine.strategies.isolation import IsolatedRuns
-from raysignal.experiments.validation import strategy_rules
-from raysignal.experiments.validation.strategies import FIRST_SEED, SEEDS, RuleResult, result_table
+from raysignal.experiments.validation.strategies import (
+    FIRST_SEED,
+    SEEDS,
+    RuleResult,
+    result_table,
+    rule_class,
+)
 from raysignal.runtime.pipeline_config import PipelineConfig
 from raysignal.runtime.pipeline_leaks import check_leaks
 
@@ -76,13 +81,7 @@ def _check(
 
 
 def _config(kind: str) -> PipelineConfig:
-    strategies = [
-        {
-            "name": rule, "bar": "1d",
-            "kind": f"{strategy_rules.__name__}.{rule}:{kind}{rule.title().replace('_', '')}",
-        }
-        for rule in RULES
-    ]  # fmt: skip
+    strategies = [{"name": rule, "bar": "1d", "kind": rule_class(rule, kind)} for rule in RULES]
     return PipelineConfig(
         name=kind.lower(), instruments=[{"symbol": "A"}], strategies=strategies, features=_FEATURES,
         venue={"kind": "paper"},

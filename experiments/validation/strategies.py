@@ -102,13 +102,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(each.holds for each in results) else 1
 
 
+def rule_class(rule: str, kind: str) -> str:
+    """Where the class of a rule is, as `check_strategy` takes it; `kind` is `Leaking` or `Honest`."""
+    return f"{strategy_rules.__name__}.{rule}:{kind}{rule.title().replace('_', '')}"
+
+
 def _try_rule(rule: str, seeds: int) -> RuleResult:
     found, passed, wrong = 0, 0, []
     with IsolatedRuns() as runs:
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
 
             def checks(kind: str, seed: int = seed) -> dict[str, StrategyFinding]:
-                name = f"{strategy_rules.__name__}.{rule}:{kind}{rule.title().replace('_', '')}"
+                name = rule_class(rule, kind)
                 return {
                     each.check: each for each in check_strategy(name, random_walk(seed), seed=seed, runs=runs)
                 }

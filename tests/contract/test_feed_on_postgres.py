@@ -16,7 +16,7 @@ from sqlalchemy import select
 from raysignal.engine.core.errors import StoreError
 from raysignal.engine.core.listings import Costs, Listing
 from raysignal.engine.core.market_events import Instrument
-from raysignal.engine.core.signals import Signal
+from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.database.database import Database, open_database
 from raysignal.engine.execution.paper import PaperExchange
 from raysignal.engine.execution.paper_store import PaperStore
@@ -48,10 +48,13 @@ def server() -> Iterator[Postgres]:
 @pytest.mark.timeout(200)
 async def test_a_feed_outlives_its_database_and_ends_where_an_undisturbed_one_would(server: Postgres) -> None:
     address = server.empty_database()
-    database, posted, lines = open_database(address), Counter[str](), BytesIO()
+    database, posted, prices, lines = open_database(address), Counter[str](), list[Signal](), BytesIO()
 
     def post(signal: Signal) -> str:
-        posted[signal.signal_id] += 1
+        if signal.action is Action.HOLD:
+            prices.append(signal)
+        else:
+            posted[signal.signal_id] += 1
         return f"receipt of {signal.signal_id}"
 
     exchange = GeneratedExchange("okx", seed=3, start_us=START_US, symbols=[SYMBOL])
@@ -90,6 +93,7 @@ async def test_a_feed_outlives_its_database_and_ends_where_an_undisturbed_one_wo
             await asyncio.gather(running, return_exceptions=True)
     (instrument,) = exchange.instruments
     check_bars_and_crossings(database, instrument, posted)
+    check_prices(database, instrument, prices)
     check_orders(database, instrument)
     events = [orjson.loads(line)["event"] for line in lines.getvalue().splitlines()]
     assert events.index("market_keeper_waits") < events.index("market_keeper_goes_on")
@@ -99,7 +103,7 @@ async def test_a_feed_outlives_its_database_and_ends_where_an_undisturbed_one_wo
 def check_bars_and_crossings(database: Database, instrument: Instrument, posted: Counter[str]) -> None:
     with database.reading() as connection:
         bars = read_bars(connection, instrument, Basis.TRADES, BAR_US, 0, 2 * START_US)
-        signals = [each.made for each in read_signals(connection)]
+        signals = [each.made for each in read_signals(connection) if not each.made.is_price]
     opens = [bar.open_us for bar in bars]
     assert opens == list(range(opens[0], opens[-1] + 1, BAR_US)), "no bar is missing"
     assert len(bars) > 40
@@ -114,6 +118,18 @@ def check_bars_and_crossings(database: Database, instrument: Instrument, posted:
     assert len(stored) >= 8
     assert set(posted) <= {each.signal.signal_id for each in signals}
     assert len(posted) >= 8
+
+
+def check_prices(database: Database, instrument: Instrument, prices: list[Signal]) -> None:
+    """From the first bar that was posted on, each was, or still waits for it."""
+    with database.reading() as connection:
+        bars = read_bars(connection, instrument, Basis.TRADES, BAR_US, 0, 2 * START_US)
+        waiting = [each.made.signal for each in read_signals(connection) if each.made.is_price]
+    told = {signal.timestamp_us: signal.price for signal in [*prices, *waiting]}
+    since_us = min(told)
+    closes = {bar.end_us: float(instrument.exact_price(bar.close)) for bar in bars if bar.end_us >= since_us}
+    assert told == closes
+    assert len(prices) > 30
 
 
 def check_orders(database: Database, instrument: Instrument) -> None:

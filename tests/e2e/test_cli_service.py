@@ -25,6 +25,7 @@ from tests.support.starting import one_start_at_a_time
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
+PRICES = "SELECT count(*) AS prices FROM history WHERE signal_id LIKE '%:PRICE'"
 AS_MADE = ("--bar", "10m", "--label", "open")
 
 
@@ -262,9 +263,13 @@ def test_run_replays_two_ways_compares_and_leaves_results_and_no_process(tmp_pat
     assert market["station"]["signals"] >= 1
     with contextlib.closing(sqlite3.connect(tmp_path / "run/1/market.db")) as database:
         states = dict(database.execute("SELECT state, count(*) FROM signals GROUP BY 1").fetchall())
+        (bars,) = database.execute("SELECT count(*) FROM bars").fetchone()
     assert set(states) == {"posted"}
     assert found["trades"]["trades"] == one["closed_trades"]
-    assert found["result_rows"] == 2 * rows + states["posted"]
+    # Beside the signals, each bar of the market that was not for warming up is a row, a price alone.
+    prices = found["result_rows"] - 2 * rows - states["posted"]
+    assert prices == answer("query", PRICES, "--store", found["store"])[0]["prices"]
+    assert 0 < prices <= bars
     experiment = found["experiment"]
     assert experiment["signals"] == rows
     if own:

@@ -31,7 +31,7 @@ from raysignal.engine.strategies.checks import (
 )
 from raysignal.engine.strategies.isolation import IsolatedRuns, StrategyRun, StrategySource
 from raysignal.engine.strategies.strategy import Bars
-from raysignal.experiments.validation import strategies, strategy_rules
+from raysignal.experiments.validation import strategies
 from tests.support import strategy_rules as rules
 
 BARS = random_walk(0).slice(0, 600)
@@ -98,14 +98,14 @@ def test_views_show_nothing_of_what_they_were_cut_from(runs) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", strategies.RULES)
 def test_look_ahead_is_found(runs, rule: str) -> None:
-    found = checked(runs, f"{strategy_rules.__name__}.{rule}:Leaking", random_walk(1), tries=TRIES)
+    found = checked(runs, strategies.rule_class(rule, "Leaking"), random_walk(1), tries=TRIES)
     assert "look-ahead" in failing(found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", strategies.RULES[::6])
 def test_an_honest_twin_passes(runs, rule: str) -> None:
-    assert failing(checked(runs, f"{strategy_rules.__name__}.{rule}:Honest", random_walk(1))) == []
+    assert failing(checked(runs, strategies.rule_class(rule, "Honest"), random_walk(1))) == []
 
 
 @pytest.mark.long
@@ -126,7 +126,7 @@ def test_every_way_to_see_the_future_has_its_twin() -> None:
 
 
 def test_the_sentence_says_what_was_done_and_what_differs_where(runs) -> None:
-    found = checked(runs, f"{strategy_rules.__name__}.next_bar:LeakingNextBar")["look-ahead"]
+    found = checked(runs, strategies.rule_class("next_bar", "Leaking"))["look-ahead"]
     assert "cut off, the action at bar" in found.sentence or "more bars after the last" in found.sentence
     assert "is HOLD instead of" in found.sentence
     assert f"bar {found.bar} (20" in found.sentence
@@ -361,7 +361,7 @@ def test_a_run_answers_for_each_of_its_calls(runs) -> None:
 
 
 def test_no_run_finds_what_another_left_in_memory(runs) -> None:
-    source = StrategySource.of(f"{strategy_rules.__name__}.fit_in_module:LeakingFitInModule")
+    source = StrategySource.of(strategies.rule_class("fit_in_module", "Leaking"))
     (whole,) = runs.run(source, StrategyRun(BARS, actions=(600,))).actions
     (fresh,) = runs.run(source, StrategyRun(BARS.slice(0, 300), actions=(300,))).actions
     _, kept = runs.run(source, StrategyRun(BARS, actions=(600, 300))).actions
