@@ -21,14 +21,16 @@ from raysignal.cli.output import Output, escape
 from raysignal.cli.verbs import VerbGroup, require_extras, verb
 from raysignal.engine.core.errors import InputError, RaysignalError, StoreUnavailable
 from raysignal.engine.core.instants import MICROSECONDS, parse_length
+from raysignal.engine.core.policy import check_portfolio_name
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from raysignal.engine.core.columns import SignalBatch
     from raysignal.engine.core.signals import Signal
+    from raysignal.engine.database.database import Database
     from raysignal.engine.market.clocks import Clock
-    from raysignal.runtime.feeds import FollowedInstrument
+    from raysignal.runtime.feeds import FeedContext, FollowedInstrument
     from raysignal.runtime.portfolio_gateway import SendResult
     from raysignal.runtime.settings import Settings
 
@@ -156,7 +158,8 @@ class FeedConfig:
         typer.Option(
             "--portfolio",
             metavar="NAME",
-            help="Where crossings are posted (RAYSIGNAL_FEED__PORTFOLIO); the primary one.",
+            help="Where bars and crossings are posted, with --url any portfolio of that service "
+            "(RAYSIGNAL_FEED__PORTFOLIO); the primary one.",
         ),
     ] = None
     paper: PaperOptions
@@ -180,12 +183,14 @@ class FollowedMarket:
         options: whose market it is.
         seconds: of this machine's clock, until it ends by itself; None: until it is told.
         url: of the service that crossings are posted to; None: the one that is configured here.
+        portfolio: of that service, where they are posted; None: as configured.
     """
 
     settings: Settings
     options: MarketOptions
     seconds: float | None = None
     url: str | None = None
+    portfolio: str | None = None
 
 
 def follow_exchanges(config: FeedConfig) -> None:
@@ -194,16 +199,18 @@ def follow_exchanges(config: FeedConfig) -> None:
     Each crossing is stored, then posted to the running service; while there is none, it waits. A service with
     RAYSIGNAL_FEED__INSTRUMENTS does the same by itself, an actor for each venue.
     """
+    # Which portfolios the service at a URL has is not said by the settings here.
+    elsewhere = config.feed_portfolio and check_portfolio_name(config.feed_portfolio) if config.url else None
     settings = options.configured(
-        feeds=tuple(config.feeds) if config.feeds else None, feed_portfolio=config.feed_portfolio,
-        database_url=config.database_url, **asdict(config.bars), **asdict(config.paper),
+        feeds=tuple(config.feeds) if config.feeds else None, database_url=config.database_url,
+        feed_portfolio=None if elsewhere else config.feed_portfolio, **asdict(config.bars), **asdict(config.paper),
     )  # fmt: skip
     if not settings.feed.instruments:
         raise typer.BadParameter(
             "nothing to follow; expected --instrument venue:symbol, or RAYSIGNAL_FEED__INSTRUMENTS"
         )
     require_extras("feed", "feeds")
-    market = FollowedMarket(settings, config.market, seconds_of(config.duration), config.url)
+    market = FollowedMarket(settings, config.market, seconds_of(config.duration), config.url, elsewhere)
     follow_until_told(market, config.log, Output(config.json))
 
 
@@ -226,6 +233,11 @@ def follow_until_told(market: FollowedMarket, log: Path | None, output: Output) 
         output.json({"feeds": [without_buckets(status) for status in statuses]})
     else:
         output.table(feeds_table(statuses))
+    if waiting := sum(status["unposted"] or 0 for status in statuses):
+        output.err.print(
+            f"{waiting:,d} bars and crossings are not posted; they are stored, and posted by the next feed of this "
+            "database with these settings"
+        )
     failures = [failure for status in statuses if (failure := failure_of(status))]
     for failure in failures:
         output.err.print(f"error: {escape(failure)}")
@@ -258,14 +270,30 @@ async def follow(
     """Follow until `told`, the market's end or a failure; `show` is given each feed's state now and then.
 
     Returns:
-        Each feed's last state, see `FollowedInstrument.status`.
+        Each feed's last state, see `FollowedInstrument.status`, and as `unposted` how many bars and crossings wait.
     """
+    from raysignal.runtime.feeds import terms_of
+
+    async with AsyncExitStack() as stack:
+        settings, around = await _context(market, log, stack)
+        async with _all_following(settings, around) as followed:
+            statuses = await _followed(followed, market.seconds, told, show)
+        watches = [terms_of(settings).watch(each.instrument).identity for each in followed]
+        unposted = await asyncio.to_thread(_unposted, around.database, watches)
+        return [{**status, "unposted": count} for status, count in zip(statuses, unposted, strict=True)]
+
+
+async def _followed(
+    followed: Sequence[FollowedInstrument],
+    seconds: float | None,
+    told: asyncio.Event,
+    show: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
-        followed = await stack.enter_async_context(_all_following(market, log))
         running = [asyncio.create_task(each.run()) for each in followed]
         stack.push_async_callback(_ended, running)
-        ends = None if market.seconds is None else loop.time() + market.seconds
+        ends = None if seconds is None else loop.time() + seconds
         while not told.is_set() and (ends is None or loop.time() < ends):
             left = _SHOWN_EVERY_S if ends is None else min(_SHOWN_EVERY_S, ends - loop.time())
             waiting = asyncio.create_task(told.wait())
@@ -280,27 +308,46 @@ async def follow(
         return [await asyncio.to_thread(each.status) for each in followed]
 
 
+def _unposted(database: Database, watches: Sequence[str]) -> list[int | None]:
+    """How many bars and crossings of each watch wait; None where the database does not say."""
+    from raysignal.engine.market.signal_rows import count_pending
+
+    try:
+        with database.reading() as connection:
+            return [count_pending(connection, identity) for identity in watches]
+    except StoreUnavailable:
+        return [None] * len(watches)
+
+
 async def _ended(running: Sequence[asyncio.Task[None]]) -> None:
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
 
 
-@asynccontextmanager
-async def _all_following(
-    market: FollowedMarket, log: FilteringBoundLogger
-) -> AsyncIterator[list[FollowedInstrument]]:
-    """Every instrument of the market, with a made-up exchange for each venue if that is what is followed."""
+async def _context(
+    market: FollowedMarket, log: FilteringBoundLogger, stack: AsyncExitStack
+) -> tuple[Settings, FeedContext]:
+    """What all feeds share, with a made-up exchange for each venue if that is what is followed."""
     from raysignal.engine.database.database import open_database
-    from raysignal.runtime.feeds import FeedContext, following
+    from raysignal.runtime.feeds import FeedContext
+
+    settings, clock = await loopback_settings(market, stack)
+    database = await asyncio.to_thread(open_database, settings.database_url.get_secret_value())
+    stack.callback(database.close)
+    portfolio = market.portfolio or settings.feed.portfolio or settings.primary
+    post = poster(settings, market.url, portfolio, asyncio.get_running_loop())
+    rename = renamer(settings, market.url, portfolio, asyncio.get_running_loop())
+    random = Random(market.options.seed)  # noqa: S311 - jitter
+    return settings, FeedContext(database, post, log, clock, random, None, {}, rename)
+
+
+@asynccontextmanager
+async def _all_following(settings: Settings, around: FeedContext) -> AsyncIterator[list[FollowedInstrument]]:
+    """Every instrument of the settings."""
+    from raysignal.runtime.feeds import following
 
     async with AsyncExitStack() as stack:
-        settings, clock = await loopback_settings(market, stack)
-        database = await asyncio.to_thread(open_database, settings.database_url.get_secret_value())
-        stack.callback(database.close)
-        post = poster(settings, market.url, asyncio.get_running_loop())
-        rename = renamer(settings, market.url, asyncio.get_running_loop())
-        around = FeedContext(database, post, log, clock, Random(market.options.seed), None, {}, rename)  # noqa: S311 - jitter
         yield [
             await stack.enter_async_context(following(name, settings, around))
             for name in settings.feed.instruments
@@ -334,12 +381,12 @@ async def loopback_settings(market: FollowedMarket, stack: AsyncExitStack) -> tu
     ), clock
 
 
-def poster(settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop) -> Callable[[Signal], str]:
+def poster(
+    settings: Settings, url: str | None, portfolio: str, loop: asyncio.AbstractEventLoop
+) -> Callable[[Signal], str]:
     """How a keeper's thread posts a signal to a service, see `engine.market.recorder.Post`."""
     from raysignal.engine.market.signal_posts import batch_of
     from raysignal.runtime.service_client import service_at
-
-    portfolio = settings.feed.portfolio or settings.primary
 
     async def sent(batch: SignalBatch) -> SendResult:
         async with service_at(url, settings) as client:
@@ -374,13 +421,11 @@ def failure_of(status: Mapping[str, Any]) -> str:
 
 
 def renamer(
-    settings: Settings, url: str | None, loop: asyncio.AbstractEventLoop
+    settings: Settings, url: str | None, portfolio: str, loop: asyncio.AbstractEventLoop
 ) -> Callable[[str, str], bool]:
     """How a keeper's thread renames a symbol of a service's portfolio, see `engine.market.recorder.Rename`."""
     from raysignal.engine.market.signal_posts import answer_from_thread
     from raysignal.runtime.service_client import ServiceError, service_at
-
-    portfolio = settings.feed.portfolio or settings.primary
 
     async def renamed(old: str, new: str) -> bool:
         async with service_at(url, settings) as client:

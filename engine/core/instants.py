@@ -194,8 +194,8 @@ def second_times(local_us: list[int], *, newest_first: bool, ties: bool) -> list
     Args:
         local_us: what the clocks showed at each row, in the order of the rows; all of one such hour.
         newest_first: the rows go back in time.
-        ties: rows of one instant are usual, or those here have different actions, as where a position is closed and
-            the other is opened: two equal ones do not tell anything.
+        ties: rows of one instant are usual, or rows are not as close as the two times are: two equal ones do not tell
+            anything.
     """
     sign = -1 if newest_first else 1
     steps = [sign * (after - before) for before, after in pairwise(local_us)]

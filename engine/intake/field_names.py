@@ -83,8 +83,8 @@ class NamedFields:
     clock: tuple[str, str] | None = None
 
 
-NO_FIELDS = NamedFields({}, frozenset(), frozenset(FIELD_OF))
-"""Of a row from which a template has taken the fields."""
+NO_FIELDS = NamedFields({}, frozenset(), frozenset(FIELD_OF) - {"size"})
+"""Of a row from which a template has taken the fields; to senders a size is a quantity."""
 
 
 def fields_in(names: Collection[str], mapped: Mapping[str, str]) -> NamedFields:

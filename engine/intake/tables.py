@@ -409,12 +409,16 @@ def _by_the_order_of_rows(batch: SignalBatch, repeated: set[int], reading: Readi
         # Between two rows outside of the hour a step of nothing tells that such are usual.
         ties = bool((steps[~(unsure[rows][1:] & unsure[rows][:-1])] == 0).any())
         newest_first = bool(np.count_nonzero(steps < 0) > np.count_nonzero(steps > 0))
+        # How far apart rows are; not from the hour on, which may be one or two of it.
+        from_hour = unsure[rows][1:] if newest_first else unsure[rows][:-1]
+        apart_us = np.sort(np.abs(steps[(steps != 0) & ~from_hour]))
+        usual_us = apart_us[(len(apart_us) - 1) // 2] if len(apart_us) else 0
         for day in np.unique(known_us[unsure[rows]] // DAY_US).tolist():
             of_hour = rows[unsure[rows] & (known_us // DAY_US == day)]
             local_us = (timestamp_us[of_hour] - reading.shift_us).tolist()
-            turned = (np.diff(local_us) == 0) & (np.diff(batch.action[of_hour]) != 0)
-            later = second_times(local_us, newest_first=newest_first, ties=ties or bool(turned.any()))
-            timestamp_us[of_hour[later]] += repeated_after_us(local_us[0], reading.zone)
+            repeated_us = repeated_after_us(local_us[0], reading.zone)
+            later = second_times(local_us, newest_first=newest_first, ties=ties or usual_us > repeated_us)
+            timestamp_us[of_hour[later]] += repeated_us
     return batch.at_instants(timestamp_us)
 
 

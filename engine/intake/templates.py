@@ -73,7 +73,9 @@ class Template:
         """Which of the values are which field's; `fallback` are the common names of fields."""
         found: dict[str, tuple[str, object]] = {}
         for name in fallback:
-            for place in (*self.names.get(name, ()), *fallback[name]):
+            # What senders call a size is a quantity, in contracts or coins, and no share of equity.
+            common = () if name == "size" else fallback[name]
+            for place in (*self.names.get(name, ()), *common):
                 if (at := _at(place, values)) is not None:
                     known, value = at
                     if name == "signal" and isinstance(value, str):

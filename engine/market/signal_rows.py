@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, update
 
 from raysignal.engine.core.market_events import Instrument
 from raysignal.engine.core.signals import Action, Signal
@@ -64,10 +64,21 @@ def pending_signals(
     known = SIGNALS.c.known_at_us, SIGNALS.c.ordinal
     rows = (
         select(SIGNALS)
-        .where(SIGNALS.c.state == PENDING, func.substr(SIGNALS.c.signal_id, 1, len(identity)) == identity)
+        .where(*_pending(identity))
         .order_by(*(column.desc() for column in known) if newest_first else known)
     )
     return [_made(row) for row in connection.execute(rows.limit(limit))]
+
+
+def count_pending(connection: Connection, identity: str) -> int:
+    """How many of a watch were neither posted nor refused."""
+    return connection.execute(
+        select(func.count()).select_from(SIGNALS).where(*_pending(identity))
+    ).scalar_one()
+
+
+def _pending(identity: str) -> tuple[ColumnElement[bool], ...]:
+    return SIGNALS.c.state == PENDING, func.substr(SIGNALS.c.signal_id, 1, len(identity)) == identity
 
 
 def read_signals(connection: Connection, strategy: str | None = None) -> list[StoredSignal]:

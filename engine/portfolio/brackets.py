@@ -68,7 +68,11 @@ def _guard(
     quantity: float, price: float, stop: float, target: float, trail: float, expires: float, policy: Float64Array,
     bracket: Float64Array,
 ) -> None:  # fmt: skip
-    """Set the bracket of a position that a row at `price` opened: the order's own levels, else the policy's."""
+    """Set the bracket of a position that a row at `price` opened: the order's own levels, else the policy's.
+
+    A level that the price has passed already, as it can between a signal and its fill, is drawn in to the price: a
+    stop never earns.
+    """
     side = 1.0 if quantity > 0.0 else -1.0
     if stop == 0.0 and policy[by.STOP] > 0.0:
         stop = price * (1.0 - side * policy[by.STOP])
@@ -76,6 +80,10 @@ def _guard(
         target = price * (1.0 + side * policy[by.TAKE])
     if trail == 0.0:
         trail = policy[by.TRAIL]
+    if stop > 0.0 and side * (stop - price) > 0.0:
+        stop = price
+    if target > 0.0 and side * (target - price) < 0.0:
+        target = price
     bracket[at.STOP] = stop
     bracket[at.TARGET] = target
     bracket[at.TRAIL] = trail

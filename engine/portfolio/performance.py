@@ -12,7 +12,8 @@ table of them. Conventions, and where they come from:
   (Sortino & Price, J. of Investing 3, 1994).
 - Annual figures are those of a period times sqrt(periods a year). How many these are is the policy's: as many as came a
   year of 365 days (`observed`), of a calendar, or a number that was given; `periods_per_year` says which it was. Of
-  `252-sessions` it is periods a session that the history covers, times 252.
+  `252-sessions` it is periods a session that the history covers, times 252; of `365x24` the nearest number of whole
+  minutes' bars that divide a day, times 365.
 - Drawdown: 1 - equity / highest equity so far, at the end of each instant, the initial cash included; at most 1.
   Calmar: annual compound return from the first signal to the last, in years of as many periods / largest drawdown
   (Young, Futures 20, 1991, over the whole period). Return over drawdown: total return / largest drawdown.
@@ -62,6 +63,8 @@ OBSERVED = Policy()
 _DAYS_OF_SESSIONS = 252.0
 _DAYS = {"observed": 0.0, "365x24": 365.0, "252-sessions": _DAYS_OF_SESSIONS}
 """Days a year that a calendar has."""
+
+_DAY_MINUTES = 1440.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +256,22 @@ def _figures(accounts: Float64Array, years: Float64Array, table: Float64Array) -
                 after = np.floor(account[at.LAST_US] / DAY_US) + 4.0
                 weekdays = 5.0 * (np.floor(after / 7.0) - np.floor(first / 7.0))
                 weekdays += min(after % 7.0, 5.0) - min(first % 7.0, 5.0)
-                a_year = days * periods / max(weekdays - np.floor(9.0 * elapsed_us / YEAR_US), 1.0)
+                # A market without holidays shows where only all weekdays have whole sessions, to one period in all.
+                sessions = max(weekdays - np.floor(9.0 * elapsed_us / YEAR_US), 1.0)
+                if weekdays > sessions and abs(periods - sessions * np.floor(periods / sessions + 0.5)) > 1.0:
+                    if abs(periods - weekdays * np.floor(periods / weekdays + 0.5)) <= 1.0:
+                        sessions = weekdays
+                a_year = days * periods / sessions
             whole = np.floor(max(a_year / days, days / a_year) + 0.5)
+            if days != _DAYS_OF_SESSIONS and 1.0 < whole <= _DAY_MINUTES and a_year > days:
+                # Bars of a market that does not close are whole minutes that divide its day: so many as are nearest,
+                # whatever is missing.
+                below, above = whole, whole
+                while _DAY_MINUTES % below != 0.0:
+                    below -= 1.0
+                while _DAY_MINUTES % above != 0.0:
+                    above += 1.0
+                whole = below if a_year / days - below < above - a_year / days else above
             a_year = days * whole if a_year >= days else days / whole
         is_long = periods >= FEWEST_RETURNS and elapsed_us >= WEEK_US
         equity_sum = account[at.EQUITY_SUM] + account[at.EQUITY]

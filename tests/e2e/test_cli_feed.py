@@ -39,6 +39,7 @@ def feed(*options: str, database: Path) -> Any:
         (("-i", "binance:BTCUSDT", "--loopback", "--fast", "20", "--slow", "5"), "feed.fast is 20"),
         (("-i", "binance:BTCUSDT", "--loopback", "--bar", "7s"), "divides a day"),
         (("-i", "binance:BTCUSDT", "--loopback", "--for", "soon"), "soon"),
+        (("-i", "binance:BTCUSDT", "--loopback", "--portfolio", "no/name"), "no/name"),
     ],
 )
 def test_what_cannot_be_followed_is_a_sentence(tmp_path, options, said):
@@ -52,7 +53,7 @@ def test_crossings_of_a_made_up_market_are_stored_and_traded_once_each(tmp_path)
     database = tmp_path / "market.db"
     answer = feed(
         "-i", "okx:BTC-USDT", "--loopback", "--speed", "100", "--bar", "5s", "--fast", "2", "--slow", "5",
-        "--for", "6s", database=database,
+        "--for", "6s", "--portfolio", "theirs", database=database,  # of the service at the URL, not of settings here
     )  # fmt: skip
     assert answer.exit_code == 0, answer.output
     (seen,) = json.loads(answer.stdout)["feeds"]
@@ -69,6 +70,8 @@ def test_crossings_of_a_made_up_market_are_stored_and_traded_once_each(tmp_path)
     assert prices >= 1
     assert len(ids) >= crossings
     assert {state for _, state in ids} == {"pending"}  # nobody answers at that address
+    assert seen["unposted"] == len(ids)
+    assert f"{len(ids)} bars and crossings are not posted" in " ".join(answer.stderr.split())
     assert orders
     assert [row[0] for row in orders] == [row[0] for row in paper]
 

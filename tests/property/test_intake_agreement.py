@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median_low
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -155,14 +156,14 @@ def _by_the_order_of_rows(signals: list[Signal], twice: dict[int, int]) -> None:
     for key in {(signals[place].symbol, signals[place].source) for place in twice}:
         own = [place for place, signal in enumerate(signals) if (signal.symbol, signal.source) == key]
         steps = [(signals[b].timestamp_us - signals[a].timestamp_us, a, b) for a, b in pairwise(own)]
-        # Two actions of one instant close a position and open the other.
-        ties = any(
-            step == 0 and (not (a in twice and b in twice) or signals[a].action != signals[b].action)
-            for step, a, b in steps
-        )
+        ties = any(step == 0 and not (a in twice and b in twice) for step, a, b in steps)
         newest_first = sum(step < 0 for step, *_ in steps) > sum(step > 0 for step, *_ in steps)
+        # Rows that are usually further apart than the clocks went back are not the two times.
+        apart = [abs(step) for step, a, b in steps if step and (b if newest_first else a) not in twice]
+        usual = median_low(apart) if apart else 0
         unsure = [place for place in own if place in twice]
         stamps = [signals[place].timestamp_us for place in unsure]
+        ties |= any(usual > twice[place] for place in unsure)
         for place, later in zip(
             unsure, second_times(stamps, newest_first=newest_first, ties=ties), strict=True
         ):

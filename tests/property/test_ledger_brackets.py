@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raysignal.engine.core.ledger_rows import LedgerRows, Outcome
+from raysignal.engine.core.ledger_rows import CloseReason, LedgerRows, Outcome
 from raysignal.engine.core.policy import Policy
 from raysignal.engine.core.terms import SignalTerms
 from raysignal.engine.portfolio import account as at
@@ -113,6 +113,23 @@ def test_every_row_with_brackets_is_the_reference_bit_for_bit(policy: Policy, ro
     figures, expected = Performance.of(ledger.account).as_dict(), reference.figures()
     for name in ("cash", "equity", "realised_pnl", "fees", "trades", "closed_trades", "win_rate", "exposure"):
         assert figures[name] == expected[name], name
+
+
+@given(POLICIES, told())
+@settings(max_examples=examples(150))
+def test_a_stop_never_earns_and_a_target_never_loses(policy: Policy, rows: list[Row]) -> None:
+    free = Policy.from_dict(policy.as_dict() | {"fee_bps": 0.0, "slippage_bps": 0.0})
+    done, ledger = LedgerRows.empty(len(rows)), ledger_of(free, rows)
+    ledger.run(*columns(rows), rows=done, terms=terms_of(rows))
+    entry: dict[int, tuple[float, float]] = {}  # the position of each symbol, and the price that opened it
+    for row, (_, symbol, _, price, _) in enumerate(rows):
+        quantity, opened_at = entry.get(symbol, (0.0, 0.0))
+        gain = np.sign(quantity) * (done.exit_price[row] - opened_at)
+        closed_by = CloseReason(done.closed_by[row])
+        assert closed_by is not CloseReason.STOP or gain <= 0.0
+        assert closed_by is not CloseReason.TARGET or gain >= 0.0
+        if done.position[row] != quantity or closed_by is not CloseReason.SIGNAL:
+            entry[symbol] = (done.position[row], price)
 
 
 @given(POLICIES, told(), st.data())

@@ -117,6 +117,13 @@ ALERTS = (
     Alert("tv nested flat", _json(**_TV, strategy={"order": {"action": "sell"}, "market_position": "flat"}),
           None, "CLOSE", 84250.5, "BTCUSDT"),
     _taken("tv size", "tradingview", "SELL", 84250.5, "BTCUSDT", **_TV, strategy={"position_size": "-3"}),
+    # Contracts, which are no share of equity however few they are.
+    Alert("tv contracts", _json(**_TV, action="buy", size=0.5), "tradingview", "BUY", 84250.5, "BTCUSDT",
+          features=(("size", 0.5),)),
+    Alert("tv many contracts", _json(**_TV, action="buy", size=25), "tradingview", "BUY", 84250.5, "BTCUSDT",
+          features=(("size", 25.0),)),
+    Alert("tv closes contracts", _json(**_TV, action="close", size=0.5), "tradingview", "CLOSE", 84250.5, "BTCUSDT",
+          features=(("size", 0.5),)),
     Alert("tv timenow goes before time", _json(**{**_TV, "time": "2026-11-30T11:00:00Z"}, timenow=NOON, side="buy"),
           "tradingview", "BUY", 84250.5, "BTCUSDT"),
     Alert("tv order price", _json(**_TV, order={"price": "84260.5"}, action="buy", passphrase=TOKEN), "tradingview",

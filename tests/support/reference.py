@@ -221,6 +221,10 @@ class ReferenceLedger:
             held.target = price * (1 + side * (policy.take_bps / 10_000))
         if held.trail is None and policy.trail_bps:
             held.trail = policy.trail_bps / 10_000
+        # A level that the price has passed already is the price: a long's stop is never above it.
+        nearest, farthest = (min, max) if held.quantity > 0 else (max, min)
+        held.stop = held.stop and nearest(held.stop, price)
+        held.target = held.target and farthest(held.target, price)
         held.best = price
         held.expires = said.expires
 

@@ -13,12 +13,15 @@ from raysignal.engine.market.monitoring.health import FeedState, Health
 from raysignal.runtime.settings import Settings
 
 
-def status(state: FeedState, reason: str = "", trouble: str | None = None) -> dict[str, Any]:
+def status(
+    state: FeedState, reason: str = "", trouble: str | None = None, unposted: int = 0
+) -> dict[str, Any]:
     return {
         "name": "okx:BTC-USDT",
         "health": Health(state, reason, 0.0).as_dict(),
         "trouble": trouble,
         "latency": {},
+        "unposted": unposted,
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,6 +21,7 @@ import pytest
 
 from raysignal.engine.core.columns import SignalBatch
 from raysignal.engine.core.errors import InputError, WrongDateOrder
+from raysignal.engine.core.instants import format_instant
 from raysignal.engine.intake import Reading, read_batch, read_file, read_file_chunks, read_signal
 from raysignal.engine.intake.files import undecided_date
 from raysignal.engine.intake.line_numbers import line_numbers
@@ -542,6 +544,31 @@ def test_a_local_time_shown_twice_is_the_first_in_a_single_request() -> None:
     body = b'{"time": "2018-10-28 02:30", "close": 1, "signal": 1}'
     signal = read_signal(body, Reading(zone=BERLIN), content_type=None)
     assert signal.timestamp_us == 1_540_686_600_000_000  # 00:30Z
+
+
+@pytest.mark.parametrize(
+    ("clock", "utc"),
+    [
+        # An hourly file: as one instant, the two would leave an hour without a row.
+        (["01:00", "02:00", "02:00", "03:00"], ["23:00", "00:00", "01:00", "02:00"]),
+        (["04:00", "03:00", "02:00", "02:00", "01:00"], ["03:00", "02:00", "01:00", "00:00", "23:00"]),
+        (["01:00", "01:00", "02:00", "02:00", "03:00"], ["23:00", "23:00", "00:00", "00:00", "02:00"]),
+        # Rows that are hours apart: closed and opened in one instant.
+        (["00:00", "02:00", "02:00", "05:00", "07:00"], ["22:00", "00:00", "00:00", "04:00", "06:00"]),
+        (["02:00", "02:00"], ["00:00", "01:00"]),
+    ],
+)
+@pytest.mark.parametrize("actions", ["BBBBB", "BSBSB", "HBSHH", "BHSBH", "SBHCB"])
+def test_which_time_of_an_hour_two_equal_rows_mean_does_not_depend_on_their_actions(
+    clock: list[str], utc: list[str], actions: str
+) -> None:
+    words = {"B": "BUY", "S": "SELL", "H": "HOLD", "C": "CLOSE"}
+    rows = [f"2018-10-28 {at},1,{words[word]}" for at, word in zip(clock, actions, strict=False)]
+    read = read_batch(
+        "\n".join(["time,close,signal", *rows]).encode(), "text/csv", Reading(zone=BERLIN)
+    ).batch
+    in_order = read.timestamp_us[np.argsort(read.row)].tolist()
+    assert [format_instant(instant)[11:16] for instant in in_order] == utc
 
 
 def test_pieces_of_a_file_do_not_end_within_an_hour_that_came_twice(tmp_path: Path) -> None:

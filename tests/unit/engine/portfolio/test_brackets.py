@@ -83,6 +83,29 @@ def test_a_range_that_does_not_hold_the_price_is_of_another_price(
     assert closed(rows) == expected
 
 
+@pytest.mark.parametrize(
+    ("side", "level", "filled", "later", "expected"),
+    [
+        # Passed before the fill: met at the fill's price, not at a level that nobody could have sold at.
+        (BUY, {"stop_loss": 99.0}, 98.0, (97.5, {"low": 97.0, "high": 99.5}), (2, "STOP", 98.0)),
+        (BUY, {"stop_loss": 99.0}, 98.0, (97.0, {"low": 96.0, "high": 97.5}), (2, "STOP", 97.0)),
+        (SELL, {"stop_loss": 101.0}, 102.0, (102.5, {"low": 100.5, "high": 103.0}), (2, "STOP", 102.0)),
+        (SELL, {"stop_loss": 101.0}, 102.0, (103.0, {"low": 102.5, "high": 104.0}), (2, "STOP", 103.0)),
+        (BUY, {"take_profit": 101.0}, 102.0, (101.5, {"low": 101.0, "high": 102.5}), (2, "TARGET", 102.0)),
+        (SELL, {"take_profit": 99.0}, 98.0, (98.5, {"low": 97.5, "high": 99.0}), (2, "TARGET", 98.0)),
+        # Not passed: as said.
+        (BUY, {"stop_loss": 97.0}, 98.0, (97.5, {"low": 96.0, "high": 99.5}), (2, "STOP", 97.0)),
+    ],
+)
+def test_a_level_that_was_passed_before_the_fill_is_met_at_the_price_of_the_fill(
+    side: int, level: dict[str, float], filled: float, later: tuple[float, dict[str, float]], expected: Any
+) -> None:
+    policy = Policy(fee_bps=0.0, side="long-short", fill="next")
+    rows = play(policy, (side, 100.0, level), (HOLD, filled), (HOLD, *later))
+    assert closed(rows) == [expected]
+    assert rows.equity[-1] == pytest.approx(10_000.0 * (1 + side * (expected[2] / filled - 1)), rel=1e-12)
+
+
 def test_a_range_may_be_spelled_otherwise_in_every_row() -> None:
     numbers = {
         "High": np.array([np.nan, 112.0, np.nan, 7.0]), "high": np.array([np.nan, np.nan, 103.0, 9.0]),

@@ -182,6 +182,26 @@ def test_minutes_of_two_weeks_are_those_of_their_sessions() -> None:
     assert played(Policy(calendar="252-sessions"), *stream).periods_per_year == 252 * 390
 
 
+@pytest.mark.parametrize(("days", "hours"), [(44, 24), (44, 23), (130, 24), (261, 23)])
+def test_a_market_without_holidays_has_sessions_of_its_own_length(days: int, hours: int) -> None:
+    assert played(Policy(calendar="252-sessions"), *sessions(days, hours)).periods_per_year == 252 * hours
+
+
+@pytest.mark.parametrize(
+    ("bars_a_day", "count", "left_out", "a_day"),
+    [
+        (24, 400, (50, 80), 24), (24, 400, (0, 0), 24), (1440, 20_000, (5_000, 6_000), 1440), (1, 60, (5, 6), 1),
+        (288, 4_000, (900, 1_000), 288), (6, 100, (0, 0), 6),
+    ],
+)  # fmt: skip
+def test_bars_of_a_market_that_does_not_close_divide_its_day_whatever_is_missing(
+    bars_a_day: int, count: int, left_out: tuple[int, int], a_day: int
+) -> None:
+    places = [place for place in range(count) if not left_out[0] <= place < left_out[1]]
+    stream = [(place * DAY_US // bars_a_day, BUY, 100.0 + place % 7) for place in places]
+    assert played(Policy(calendar="365x24"), *stream).periods_per_year == 365 * a_day
+
+
 def test_weeks_are_five_sessions() -> None:
     weekly = [(place * 7 * DAY_US, BUY, 100.0 + place % 7) for place in range(40)]
     assert played(Policy(calendar="252-sessions"), *weekly).periods_per_year == 252 / 5
