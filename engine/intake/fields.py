@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from raysignal.engine.core.errors import InputError, InvalidField, StaleSignal, WrongDateOrder
 from raysignal.engine.core.instants import EXPECTED_STAMP, format_instant, is_time_of_day, parse_instant
-from raysignal.engine.core.secrets import is_secret_name
+from raysignal.engine.core.secrets import hide_secrets, is_secret_name
 from raysignal.engine.core.signals import Action, Signal
 from raysignal.engine.intake.field_names import (
     ALIASES,
@@ -237,7 +237,7 @@ def _refuse_placeholders(values: Iterable[tuple[str, object]], row: int | None, 
             alone = not any(char.isalnum() for char in _PLACEHOLDER.sub("", value))
             if (alone or name in FIELD_OF) and not is_secret_name(name):
                 expected = (
-                    f"a value: the sender did not replace {found[0]}. Write it as its documentation does, in a place "
+                    f"a value: the sender did not replace {hide_secrets(found[0])}. Write it as its documentation does, in a place "
                     "where it knows it"
                 )
                 raise InvalidField(shown_name(name), value, expected, row)
