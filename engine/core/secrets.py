@@ -30,14 +30,15 @@ _DEEPEST = 4
 _BETWEEN = r"[\W_]{0,3}"
 _IN_TEXT = re.compile(
     "|".join([
-        r"(?<![^\W_])(?:key|pass)(?![^\W_])",
+        *(_BETWEEN.join(ending) for ending in sorted(_ENDINGS, key=len, reverse=True) if ending != "auth"),
         r"auth(?!ors?\b)",
-        *(_BETWEEN.join(ending) for ending in _ENDINGS if ending != "auth"),
+        r"(?<![^\W_])(?:key|pass)(?![^\W_])",
     ]),
     re.IGNORECASE,
 )  # fmt: skip
 # A name of a secret that is itself a value, as in name="secret": the secret may stand before it.
 _AS_VALUE = re.compile(r"[=:>][\s\\\"'\u2018\u201c]*[\w -]*\Z")
+_USER = re.compile(r"://[^/\s@]*@")  # and password, in an address
 _ESCAPED = re.compile(r"\\+u([0-9a-fA-F]{4})")
 _MOST_ENCODED = 4
 
@@ -76,9 +77,7 @@ def without_secrets(
     if isinstance(value, dict):
         named = names_secret(value, hidden)
         return {
-            name: HIDDEN
-            if named or hidden(str(name))
-            else without_secrets(held, hidden, deepest=deepest - 1)
+            name: HIDDEN if named or hidden(str(name)) else without_secrets(held, hidden, deepest=deepest - 1)
             for name, held in value.items()
         }
     if isinstance(value, (list, tuple)):
@@ -99,7 +98,7 @@ def hide_secrets(text: str) -> str:
         return HIDDEN
     found = _IN_TEXT.search(plain)
     if found is None:
-        return text
+        return _USER.sub(f"://{HIDDEN}@", text)
     return HIDDEN if _AS_VALUE.search(plain, 0, found.start()) else plain[: found.end()] + HIDDEN
 
 

@@ -29,17 +29,16 @@ _DROPPED_IN_TEXT = re.compile(rf"\b(?:{'|'.join(sorted(_DROPPED))})\b[\s\\\"']*[
 
 def sample_of(body: bytes) -> str:
     """The beginning of a body as text, at most 300 characters."""
-    # Without NUL, text in UTF-16 is read, too.
-    text = body[:_LOOKED_AT].decode("utf-8", "replace").replace("\0", "")
+    text = body[:_LOOKED_AT].decode("utf-8", "replace").removeprefix("\ufeff")
+    if "\0" in text:  # as text in UTF-16 has it
+        text = text.replace("\0", "").lstrip("\ufffd")
     text = _LONG_RUN.sub(_MASKED, _shown(text))
     return text if len(text) <= MOST else text[: MOST - 1] + "…"
 
 
 def _shown(text: str) -> str:
     try:
-        return json.dumps(
-            without_secrets(json.loads(text), _is_hidden, deepest=_DEEPEST), ensure_ascii=False
-        )
+        return json.dumps(without_secrets(json.loads(text), _is_hidden, deepest=_DEEPEST), ensure_ascii=False)
     except (ValueError, RecursionError):
         pass
     if _FORM.fullmatch(text):

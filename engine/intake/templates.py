@@ -109,7 +109,7 @@ def plain_words(text: str) -> str:
 
 
 def flattened(values: Mapping[str, object], row: int | None = None) -> dict[str, object]:
-    """Objects and lists within as names joined by dots; what stands under the name of a secret, or beside it, is left out.
+    """Objects and lists within as names joined by dots; what the name of a secret stands for is left out.
 
     Raises:
         InvalidField: a name that stands twice then, or objects nested more than four deep.
